@@ -5,7 +5,6 @@
 pub mod exit;
 mod helper;
 mod kafka;
-pub mod log;
 mod pages;
 mod top;
 

@@ -12,6 +12,7 @@ mod alertmanager;
 mod error;
 mod kafka;
 pub mod layer;
+pub mod log;
 mod macros;
 mod privacy;
 pub mod reader;

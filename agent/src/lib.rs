@@ -17,9 +17,9 @@ pub mod metrics;
 pub mod pipeline;
 // What the operator says and sees.
 pub mod config;
+pub mod top;
 pub mod cli;
 pub mod privilege;
 pub mod handover;
 pub mod verify;
-pub mod top;
 pub mod command;

@@ -1,13 +1,13 @@
-"""Confluent's own client for Kafka and its schema registry, one JSON line per result.
+"""Runs Confluent's client for Kafka and the schema registry; prints one JSON line per result.
 
-    avro.py consume BOOTSTRAP REGISTRY TOPIC [SCHEMA]   every record, as SCHEMA has it where given
-    avro.py produce BOOTSTRAP REGISTRY TOPIC SCHEMA     the records on standard input
+    avro.py consume BOOTSTRAP REGISTRY TOPIC [SCHEMA]   every record, read with SCHEMA if given
+    avro.py produce BOOTSTRAP REGISTRY TOPIC SCHEMA     writes the records of standard input
     avro.py subjects REGISTRY                           the names of all subjects
-    avro.py latest REGISTRY SUBJECT                     id and schema of the newest version
-    avro.py register REGISTRY SUBJECT SCHEMA            the id, or what the registry has against it
-    avro.py demand REGISTRY SUBJECT LEVEL               the compatibility that new versions must have
+    avro.py latest REGISTRY SUBJECT                     id and schema of the latest version
+    avro.py register REGISTRY SUBJECT SCHEMA            the id, or the error of the registry
+    avro.py demand REGISTRY SUBJECT LEVEL               sets the compatibility level of new versions
 
-A SCHEMA is the schema itself.
+SCHEMA is the text of the schema.
 """
 
 import json
@@ -19,7 +19,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 def client(url):
@@ -30,23 +30,23 @@ def consume(bootstrap, registry, topic, schema=None):
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "avro.py"})
     decode = AvroDeserializer(client(registry), schema_str=schema)
     context = SerializationContext(topic, MessageField.VALUE)
-    places, left = [], 0
-    partitions = consumer.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions
+    offsets, left = [], 0
+    partitions = consumer.list_topics(topic, TIMEOUT_SECONDS).topics[topic].partitions
     for partition in partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), PATIENCE_SECONDS)
-        places.append(TopicPartition(topic, partition, low))
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_SECONDS)
+        offsets.append(TopicPartition(topic, partition, low))
         left += high - low
-    consumer.assign(places)
+    consumer.assign(offsets)
     while left > 0:
-        message = consumer.poll(PATIENCE_SECONDS)
+        message = consumer.poll(TIMEOUT_SECONDS)
         if message is None or message.error():
-            sys.exit(f"{left} records of {topic} do not come: {message and message.error()}")
-        octets = message.value()
+            sys.exit(f"{left} records of {topic} did not arrive: {message and message.error()}")
+        payload = message.value()
         yield {
-            "magic": octets[0],
-            "id": int.from_bytes(octets[1:5], "big"),
+            "magic": payload[0],
+            "id": int.from_bytes(payload[1:5], "big"),
             "headers": {key: value.decode() for key, value in message.headers() or []},
-            "value": decode(octets, context),
+            "value": decode(payload, context),
         }
         left -= 1
     consumer.close()
@@ -58,7 +58,7 @@ def produce(bootstrap, registry, topic, schema):
     context = SerializationContext(topic, MessageField.VALUE)
     for line in sys.stdin:
         producer.produce(topic, encode(json.loads(line), context))
-    if left := producer.flush(PATIENCE_SECONDS):
+    if left := producer.flush(TIMEOUT_SECONDS):
         sys.exit(f"{left} records did not arrive")
     return []
 

@@ -1,5 +1,5 @@
-"""Reads manifests from standard input, validates each against the JSON schema of a Kubernetes release,
-unknown fields refused, and prints each as a line of JSON. Ends with 1 where one is not valid."""
+"""Validates the manifests on standard input against the JSON schemas of a Kubernetes release and prints each as
+a line of JSON. Unknown fields are errors. The exit code is 1 if a manifest is invalid."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import sys
 import kubernetes_validate
 import yaml
 
-# Of the Prometheus operator: Kubernetes has no schema of it.
+# Kinds of the Prometheus operator, which have no schema in Kubernetes.
 FOREIGN = {"PodMonitor"}
 
 version = sys.argv[1]

@@ -1,7 +1,6 @@
-"""Merges the sketches of dns.window/1 records by the libraries that others wrote for them.
+"""Merges the sketches of dns.window/1 records with Datadog's and Apache's libraries.
 
-Each line of standard input is a list of records; the line of standard output that it becomes has what
-their merger says.
+Each line of standard input is a list of records; prints the merged values of each list on one line.
 """
 
 import base64
@@ -48,8 +47,8 @@ def distinct(records, field):
 def top(records, field):
     merged = datasketches.frequent_strings_sketch(10)
     for record in records:
-        octets = base64.b64decode(record["top_sketches"][field])
-        merged.merge(datasketches.frequent_strings_sketch.deserialize(octets))
+        sketch = base64.b64decode(record["top_sketches"][field])
+        merged.merge(datasketches.frequent_strings_sketch.deserialize(sketch))
     items = merged.get_frequent_items(datasketches.frequent_items_error_type.NO_FALSE_NEGATIVES)
     return {
         "total": merged.total_weight,

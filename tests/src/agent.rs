@@ -1,4 +1,4 @@
-//! The agent as a child process: started, watched, ended, and what it wrote.
+//! The agent as a child process: starting it, reading its records and log, and ending it.
 
 use crate::lab::{Host, Lab};
 use crate::{environment, http, ledger, shell};
@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long the agent may take until every hook is attached.
+/// Time limit for attaching every hook.
 const READY: Duration = Duration::from_secs(30);
-/// How long it may take to end after SIGTERM: the drain timeout and some more.
+/// Time limit for the end after SIGTERM: the drain timeout and a margin.
 const END: Duration = Duration::from_secs(30);
 
-/// The agent while it runs. Dropping it kills it.
+/// A running agent. Dropping it kills it.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
@@ -26,20 +26,20 @@ pub struct Agent {
     lines: Arc<Mutex<Vec<Value>>>,
     log: Arc<Mutex<String>>,
     readers: Option<(JoinHandle<Result<()>>, JoinHandle<()>)>,
-    /// The network namespace that it runs in, if not ours.
+    /// Network namespace that the agent runs in, if not the host's.
     namespace: Option<PathBuf>,
-    /// A spool of its own, where the command does not name one.
+    /// Spool directory of this agent alone, where the command names none.
     _spool: Option<tempfile::TempDir>,
 }
 
-/// What the agent left when it ended.
+/// The output of an agent that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
-    /// Every record that it wrote to its standard output, in order.
+    /// Records from standard output, in order.
     pub records: Vec<Value>,
-    /// Its standard error: log, progress and the summary.
+    /// Standard error: log, progress and summary.
     pub stderr: String,
 }
 
@@ -50,7 +50,7 @@ impl Agent {
         Self::start(Command::new(environment::binary()?).arg("run").args(arguments))
     }
 
-    /// As [`Agent::run`], on a host of the lab.
+    /// Like [`Agent::run`], on a host of the lab.
     pub fn run_on(lab: &Lab, host: Host, arguments: &[&str]) -> Result<Self> {
         let binary = environment::binary()?;
         let words = [&[binary.to_str().context("a path that is no text")?, "run"], arguments];
@@ -58,7 +58,7 @@ impl Agent {
         Self::start_in(&mut command, Some(lab.namespace_path(host)))
     }
 
-    /// As [`Agent::run`], of a command to which only the listen address is to be added.
+    /// Like [`Agent::run`], from a prepared command; only the listen address is added.
     pub fn start(command: &mut Command) -> Result<Self> {
         Self::start_in(command, None)
     }
@@ -84,19 +84,19 @@ impl Agent {
         Ok(agent)
     }
 
-    /// The agent's process id.
+    /// Process id of the agent.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where `/metrics` and its neighbours are.
+    /// Address of `/metrics` and the other administrative pages.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// The records written so far.
+    /// Records written so far.
     #[must_use]
     pub fn records(&self) -> Vec<Value> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -115,18 +115,18 @@ impl Agent {
         })
     }
 
-    /// What it has written to its standard error so far.
+    /// Standard error so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The text of an administrative page, such as `/metrics`, with its status code.
+    /// Requests an administrative page, such as `/metrics`; returns status code and body.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
         http::get(self.admin, self.namespace.as_deref(), path)
     }
 
-    /// Asks the agent to end and waits until it has.
+    /// Sends SIGTERM and waits until the agent has ended.
     pub fn terminate(self) -> Result<Finished> {
         self.end(Signal::TERM)
     }
@@ -136,7 +136,7 @@ impl Agent {
         self.finish(false)
     }
 
-    /// Kills the agent, as a crash does.
+    /// Kills the agent with SIGKILL.
     pub fn kill(self) -> Result<Finished> {
         self.end(Signal::KILL)
     }
@@ -154,14 +154,14 @@ impl Agent {
     fn finish(mut self, is_killed: bool) -> Result<Finished> {
         let status = shell::wait(&mut self.child, END)?;
         let (records, log) = self.readers.take().context("already read")?;
-        // What came before a failing read is still worth showing.
+        // Records that came before a failed read are still worth showing.
         let _ = log.join();
         let stderr = self.log();
         match records.join() {
-            // A killed agent may end in mid line.
+            // A killed agent may end in the middle of a line.
             Ok(_) if is_killed => {}
             Ok(read) => read.with_context(|| stderr.clone())?,
-            Err(_) => bail!("the reader of the records failed"),
+            Err(_) => bail!("the thread that reads the records failed"),
         }
         Ok(Finished { status, records: self.records(), stderr })
     }
@@ -171,7 +171,7 @@ impl Agent {
         let child = &mut self.child;
         let ready = shell::wait_for("the agent to be ready", READY, || {
             if let Some(status) = child.try_wait()? {
-                bail!("the agent ended at its start ({status})");
+                bail!("the agent ended during start ({status})");
             }
             Ok(http::get(admin, namespace, "/readyz")
                 .is_ok_and(|(code, _)| code == 200)
@@ -193,12 +193,12 @@ impl Drop for Agent {
 }
 
 impl Finished {
-    /// The records of one schema, such as `dns.transaction/1`.
+    /// Returns the records of one schema, such as `dns.transaction/1`.
     pub fn of<'a>(&'a self, schema: &'a str) -> impl Iterator<Item = &'a Value> {
         self.records.iter().filter(move |record| record["schema"] == schema)
     }
 
-    /// The last ledger record; it must be marked as final and balance.
+    /// Returns the last ledger record. It must be marked as final and balance.
     pub fn final_ledger(&self) -> Result<&Value> {
         let last = self.of("dns.ledger/1").last();
         let last = last.with_context(|| format!("no ledger record; {}", self.stderr))?;
@@ -210,7 +210,7 @@ impl Finished {
     }
 }
 
-/// Keeps agents of different tests out of each other's records.
+/// Gives each agent a spool directory of its own, so that tests do not read each other's records.
 fn own_spool(command: &mut Command) -> Result<Option<tempfile::TempDir>> {
     const VARIABLE: &str = "DNSCRIBE_SPOOL__DIRECTORY";
     if command.get_envs().any(|(name, _)| name == VARIABLE) {
@@ -221,7 +221,7 @@ fn own_spool(command: &mut Command) -> Result<Option<tempfile::TempDir>> {
     Ok(Some(spool))
 }
 
-/// A loopback address on which nobody listens.
+/// Returns a free loopback address.
 pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     listener.local_addr().context("no address")

@@ -9,40 +9,41 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-/// Somebody who is told nothing.
+/// Alertmanager configuration with one receiver that notifies no one.
 const CONFIG: &str = "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n";
 
-/// An Alertmanager that knows no alert when it starts. Dropping it kills it.
+/// An Alertmanager without alerts at its start. Dropping it kills it.
 #[derive(Debug)]
 pub struct Alertmanager {
     address: SocketAddr,
     folder: PathBuf,
-    /// TLS and passwords, as Alertmanager wants them described.
+    /// Content of `--web.config.file`: TLS and passwords.
     web: Option<String>,
     child: Option<Child>,
 }
 
 impl Alertmanager {
-    /// One with an address that is still to be started; its files will be in `folder`.
+    /// Creates an Alertmanager with a free address, not started yet; its files are written to
+    /// `folder`.
     pub fn new(folder: &Path) -> Result<Self> {
         let address = agent::free_address()?;
         Ok(Self { address, folder: folder.to_path_buf(), web: None, child: None })
     }
 
-    /// The same with this for `--web.config.file`.
+    /// Sets the content of `--web.config.file`.
     #[must_use]
     pub fn with_web(mut self, config: &str) -> Self {
         self.web = Some(config.to_owned());
         self
     }
 
-    /// Where it is, without the scheme.
+    /// Address, without a scheme.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Starts it and waits until it takes requests.
+    /// Starts it and waits until it accepts requests.
     pub fn start(&mut self) -> Result<()> {
         let config = self.folder.join("alertmanager.yml");
         fs::write(&config, CONFIG)?;
@@ -50,7 +51,7 @@ impl Alertmanager {
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.path={}", self.folder.join("storage").display()));
         command.arg(format!("--web.listen-address={}", self.address));
-        // Alone.
+        // No cluster: a single instance.
         command.arg("--cluster.listen-address=");
         if let Some(web) = &self.web {
             let file = self.folder.join("web.yml");
@@ -65,14 +66,14 @@ impl Alertmanager {
         Ok(())
     }
 
-    /// Kills it; with it all alerts are forgotten.
+    /// Kills it. Alertmanager forgets all alerts.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             shell::end(&mut child);
         }
     }
 
-    /// The alerts that go on.
+    /// Returns the active alerts.
     pub fn alerts(&self) -> Result<Vec<Value>> {
         let (status, body) = http::get(self.address, None, "/api/v2/alerts")?;
         serde_json::from_str(&body).with_context(|| format!("{status}: {body}"))

@@ -1,4 +1,4 @@
-//! Programs that tests use and others wrote, kept below the target folder.
+//! Third-party programs that tests use, stored below the target folder.
 
 use crate::{environment, shell};
 use anyhow::{Context as _, Result};
@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder `NAME/VERSION` below the target folder. Where it is not there yet, `fill` is given an
-/// empty folder, and what it leaves in a folder `ready` there becomes it.
+/// Returns the folder `NAME/VERSION` below the target folder. If it is missing, calls `fill` with
+/// an empty folder, and moves the subfolder `ready` that `fill` creates to this place.
 pub fn folder(
     name: &str,
     version: &str,
@@ -23,22 +23,22 @@ pub fn folder(
     lock.lock().with_context(|| format!("cannot lock {}", cache.display()))?;
     // Another process may have filled it meanwhile.
     if !folder.is_dir() {
-        eprintln!("getting {name} {version}, once");
+        eprintln!("downloading {name} {version} (once)");
         let scratch = tempfile::tempdir_in(&cache)?;
         fill(scratch.path())?;
-        // Into its place in one step, so that a half-filled folder never counts.
+        // Moved in one step, so that a half-filled folder is never used.
         fs::rename(scratch.path().join("ready"), &folder)
             .with_context(|| format!("cannot store {}", folder.display()))?;
     }
     Ok(folder)
 }
 
-/// Fills a folder with a Python environment that has the packages of a list of requirements.
+/// Creates a Python environment with the packages of a requirements file.
 pub fn python(scratch: &Path, requirements: &Path) -> Result<()> {
     let ready = scratch.join("ready");
     shell::output(Command::new("python3").args(["-m", "venv"]).arg(&ready))
         .context("cannot make a Python environment; on Debian and Ubuntu: python3-venv")?;
-    // Only what others have built: a compiler run would take long and need more than is there.
+    // Binary packages only: compiling would be slow and needs more tools.
     let words = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"];
     let mut install = Command::new(ready.join("bin/python"));
     install.args(words).arg(requirements);

@@ -1,5 +1,5 @@
-//! Confluent's own client for Kafka and its schema registry: a reader of our Avro that nobody here
-//! wrote. It is a Python package, kept with what it needs under `target/confluent`.
+//! Confluent's Python client for Kafka and the schema registry: an independent reader of our Avro.
+//! Stored with its dependencies under `target/confluent`.
 
 use crate::{cache, environment, shell};
 use anyhow::{Context as _, Result};
@@ -8,11 +8,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Changes whenever `tests/consumers/requirements.txt` does.
+/// Must change whenever `tests/consumers/requirements.txt` does.
 const VERSION: &str = "2.16.0-1";
 
-/// Runs `tests/consumers/avro.py` with these words and the lines given, to its end; the JSON lines
-/// that it prints.
+/// Runs `tests/consumers/avro.py` with these arguments and input lines; returns the JSON lines that
+/// it prints.
 pub fn avro(words: &[&str], lines: &[Value]) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
     command.arg(consumers().join("avro.py")).args(words);
@@ -31,7 +31,7 @@ pub fn avro(words: &[&str], lines: &[Value]) -> Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// Installs the client where it is not there yet, so that tests need not.
+/// Installs the client if it is missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     python().map(drop)
 }

@@ -1,5 +1,5 @@
-//! Real containers, by crun: with the cgroups that a kubelet gives them, and a root file system made of
-//! what this host has.
+//! Real containers, run by crun, with the cgroups that a kubelet creates and a root file system
+//! assembled from files of this host.
 
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// crun knows either version of cgroups, not a host that has both: in a mount namespace of its own it
-/// sees version 2 alone.
+/// crun supports cgroup version 1 or 2, but not a host with both: in a mount namespace of its own
+/// it sees only version 2.
 const UNIFIED: &str = "mount -t cgroup2 none /sys/fs/cgroup && exec crun \"$@\"";
 
-/// What a container is made of.
+/// An OCI bundle: the files and the configuration of a container.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     folder: PathBuf,
-    /// The runtime's configuration (OCI runtime specification 1.0.2).
+    /// Runtime configuration (OCI runtime specification 1.0.2).
     pub config: Value,
 }
 
-/// A container that runs. It ends when this is dropped, and its cgroups go.
+/// A running container. Dropping it ends the container and removes its cgroups.
 #[derive(Debug)]
 pub struct Container {
     id: String,
@@ -32,8 +32,8 @@ pub struct Container {
 }
 
 impl Bundle {
-    /// A container with busybox in it, and nothing else: no capability, a read-only root, namespaces of
-    /// its own. `cgroup` is its path, as the cgroupfs driver gives it.
+    /// A container with nothing but busybox: no capabilities, a read-only root, its own namespaces.
+    /// `cgroup` is the path that the cgroupfs driver would use.
     pub fn busybox(folder: &Path, cgroup: &str, words: &[&str]) -> Result<Self> {
         let busybox = shell::which("busybox").context("busybox is missing (busybox-static)")?;
         let bin = folder.join("rootfs/bin");
@@ -48,7 +48,7 @@ impl Bundle {
         Ok(Self::new(folder, cgroup, words))
     }
 
-    /// A container of whatever is in `rootfs` below a folder.
+    /// A container whose root file system is `rootfs` below `folder`.
     #[must_use]
     pub fn new(folder: &Path, cgroup: &str, words: &[&str]) -> Self {
         let spaces = ["pid", "mount", "ipc", "uts", "cgroup", "network"];
@@ -77,26 +77,26 @@ impl Bundle {
         Self { folder: folder.to_owned(), config }
     }
 
-    /// Gives it a network namespace that is there.
+    /// Joins an existing network namespace.
     pub fn join_network(&mut self, namespace: &Path) {
-        self.without("network");
-        self.space(json!({ "type": "network", "path": namespace }));
+        self.use_host_namespace("network");
+        self.set_namespace(json!({ "type": "network", "path": namespace }));
     }
 
-    /// Leaves it in a namespace of the host's.
-    pub fn without(&mut self, kind: &str) {
+    /// Uses the host's namespace of this kind.
+    pub fn use_host_namespace(&mut self, kind: &str) {
         if let Some(spaces) = self.config["linux"]["namespaces"].as_array_mut() {
-            spaces.retain(|space| space["type"] != kind);
+            spaces.retain(|set_namespace| set_namespace["type"] != kind);
         }
     }
 
-    fn space(&mut self, space: Value) {
+    fn set_namespace(&mut self, set_namespace: Value) {
         if let Some(spaces) = self.config["linux"]["namespaces"].as_array_mut() {
-            spaces.push(space);
+            spaces.push(set_namespace);
         }
     }
 
-    /// Mounts something of the host's.
+    /// Bind-mounts a path of the host.
     pub fn bind(&mut self, source: &Path, destination: &str, read_only: bool) {
         let mode = if read_only { "ro" } else { "rw" };
         if let Some(mounts) = self.config["mounts"].as_array_mut() {
@@ -107,7 +107,7 @@ impl Bundle {
         }
     }
 
-    /// The command that runs it, in the foreground. `id` is the container's.
+    /// Returns the command that runs the container in the foreground. `id` is the container's id.
     pub fn command(&self, id: &str) -> Result<Command> {
         if shell::which("crun").is_none() {
             bail!("crun is missing; `cargo xtask setup --test` installs it");
@@ -128,7 +128,7 @@ impl Bundle {
         Ok(command)
     }
 
-    /// Starts it.
+    /// Starts the container.
     pub fn start(&self, id: &str, mount: &Path) -> Result<Container> {
         let mut command = self.command(id)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -140,7 +140,7 @@ impl Bundle {
 }
 
 impl Container {
-    /// Waits until it has ended by itself; what it said, errors included.
+    /// Waits until the container has ended; returns its output, errors included.
     pub fn finish(mut self, limit: Duration) -> Result<String> {
         let status = shell::wait(&mut self.child, limit)?;
         let mut said = String::new();
@@ -154,7 +154,7 @@ impl Container {
         Ok(said)
     }
 
-    /// Its cgroup.
+    /// Path of its cgroup.
     #[must_use]
     pub fn cgroup(&self) -> &Path {
         &self.cgroup
@@ -169,20 +169,20 @@ impl Drop for Container {
     }
 }
 
-/// Ends a container and what is left of it.
+/// Ends a container and removes its files.
 pub fn remove(folder: &Path, id: &str) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ec", UNIFIED, "crun", "--cgroup-manager=cgroupfs", "--root"]);
     command.arg(folder.join("state")).args(["delete", "--force", id]);
-    // One that has ended by itself is not there any more.
+    // A container that has ended by itself is already gone.
     let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
-/// Removes a cgroup with those above it that are empty: what a kubelet does with a pod's.
+/// Removes a cgroup and its empty parents, as a kubelet does with those of a pod.
 pub fn clean(cgroup: &Path) {
     let mut folder = Some(cgroup);
     while let Some(path) = folder {
-        // The kernel refuses where something is in it, and for the root of the tree.
+        // The kernel refuses for a cgroup that is in use and for the root.
         if path.is_dir() && fs::remove_dir(path).is_err() {
             return;
         }

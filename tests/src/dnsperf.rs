@@ -1,4 +1,4 @@
-//! Load by dnsperf, and what it reported.
+//! Load generation with dnsperf, and reading of its report.
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -9,30 +9,30 @@ use std::process::Child;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What to ask, and how fast. Bounded in count and in time.
+/// Parameters of a load, bounded in count and in time.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Queries to send; each asks for a name of its own.
+    /// Number of queries; each asks for a distinct name.
     pub queries: u32,
-    /// Queries per second at most; `None` for as fast as answers come.
+    /// Maximum queries per second; `None` for as fast as answers arrive.
     pub qps: Option<u32>,
-    /// Where the server listens.
+    /// Port of the server.
     pub port: u16,
-    /// TCP instead of UDP.
+    /// Whether TCP is used instead of UDP.
     pub tcp: bool,
-    /// Sockets that dnsperf asks from.
+    /// Number of client sockets.
     pub clients: u32,
-    /// Queries under way at most.
+    /// Maximum number of outstanding queries.
     pub outstanding: u32,
-    /// Suffix of the names, `nN.SUFFIX`. The lab answers everything under `wild.example.com`.
+    /// Suffix of the names `nN.SUFFIX`. The lab answers every name under `wild.example.com`.
     pub suffix: String,
-    /// Questions to ask in turn, as `NAME TYPE`, instead of those names.
+    /// Questions to send in turn, as `NAME TYPE`, instead of those names.
     pub questions: Vec<String>,
-    /// Have every query reported: see [`latencies`].
+    /// Whether dnsperf reports each query: see [`latencies`].
     pub verbose: bool,
-    /// How long dnsperf waits for an answer.
+    /// Time limit for an answer.
     pub timeout: Duration,
-    /// When dnsperf stops, finished or not.
+    /// Time limit for the run.
     pub limit: Duration,
 }
 
@@ -54,27 +54,27 @@ impl Default for Load {
     }
 }
 
-/// dnsperf's own account of a run.
+/// Results that dnsperf reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Perf {
     /// Queries sent.
     pub sent: u64,
     /// Queries answered in time.
     pub completed: u64,
-    /// Queries given up.
+    /// Queries that timed out.
     pub lost: u64,
-    /// Length of the run in seconds.
+    /// Duration of the run in seconds.
     pub run_time_seconds: f64,
     /// Queries completed per second.
     pub qps: f64,
-    /// Mean time from query to response, in seconds.
+    /// Mean latency, in seconds.
     pub mean_latency_seconds: f64,
-    /// Standard deviation of that time, in seconds.
+    /// Standard deviation of the latency, in seconds.
     pub latency_stddev_seconds: f64,
 }
 
 impl Load {
-    /// A load of every kind of question that the lab has an answer to, or none.
+    /// A load with every type that the lab answers, and some that it does not.
     #[must_use]
     pub fn mixed() -> Self {
         let questions = [
@@ -94,7 +94,7 @@ impl Load {
         Self { questions: questions.map(Into::into).into(), ..Self::default() }
     }
 
-    /// dnsperf's data file: one question a line.
+    /// Returns dnsperf's data file: one question per line.
     #[must_use]
     pub fn data(&self) -> String {
         let mut data = String::new();
@@ -109,7 +109,7 @@ impl Load {
         data
     }
 
-    /// The command line that sends this load to a server.
+    /// Returns the command line that sends this load to a server.
     #[must_use]
     pub fn command(&self, server: std::net::IpAddr, names: &Path) -> Vec<String> {
         let mut words: Vec<String> = ["dnsperf", "-n", "1", "-T", "1", "-s"].map(Into::into).into();
@@ -132,13 +132,13 @@ impl Load {
 }
 
 impl Perf {
-    /// Waits for the end of a dnsperf that was started, and reads what it says.
+    /// Waits for the end of a started dnsperf, and reads its report.
     pub fn of(running: Child) -> Result<Self> {
         let output = running.wait_with_output().context("dnsperf")?;
         Self::parse(&String::from_utf8(output.stdout)?)
     }
 
-    /// Reads dnsperf's closing statistics.
+    /// Parses dnsperf's closing statistics.
     pub fn parse(report: &str) -> Result<Self> {
         Ok(Self {
             sent: figure(report, "Queries sent:")?,
@@ -152,8 +152,8 @@ impl Perf {
     }
 }
 
-/// The seconds that each query took by dnsperf's own account, by name: lines such as
-/// `> NOERROR www.example.com A 0.000123`.
+/// Returns the latency of each query in seconds, by name, from lines such as `> NOERROR
+/// www.example.com A 0.000123`.
 pub fn latencies(report: &str) -> Result<BTreeMap<String, f64>> {
     report
         .lines()
@@ -166,7 +166,7 @@ pub fn latencies(report: &str) -> Result<BTreeMap<String, f64>> {
         .collect()
 }
 
-/// The figure that follows a label in dnsperf's report.
+/// Returns the number that follows a label in dnsperf's report.
 fn figure<T: FromStr>(report: &str, label: &str) -> Result<T> {
     report
         .lines()
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_read() {
+    fn parses_report() {
         let perf = Perf::parse(
             "Statistics:\n\n  Queries sent:         1000\n  Queries completed:    998 (99.80%)\n  \
              Queries lost:         2 (0.20%)\n\n  Response codes:       NOERROR 998 (100.00%)\n  \
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn each_query_has_its_latency() {
+    fn parses_latency_of_each_query() {
         let report = "> NOERROR n0.t.example.com A 0.000210\n> T n1.t.example.com\n[Status] done\n";
         let latencies = latencies(report).unwrap();
         assert_eq!(latencies.len(), 1);
@@ -203,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_figures_is_an_error() {
+    fn rejects_report_without_numbers() {
         assert!(Perf::parse("Status: Sending queries").is_err());
     }
 
     #[test]
-    fn each_query_has_a_name_of_its_own() {
+    fn data_has_distinct_names() {
         let load = Load { queries: 3, suffix: "t.example.com".into(), ..Load::default() };
         assert_eq!(load.data(), "n0.t.example.com A\nn1.t.example.com A\nn2.t.example.com A\n");
     }

@@ -1,4 +1,4 @@
-//! Requests over HTTP, as small as a test needs them: to programs that it has started itself.
+//! A minimal HTTP client for requests to programs that a test has started.
 
 use crate::lab::inside;
 use anyhow::{Context as _, Result};
@@ -7,40 +7,41 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long an answer may take: longer than the agent waits for its pipeline.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for a response, longer than the agent waits for its pipeline.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// An answer.
+/// An HTTP response.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status code.
+    /// Status code.
     pub status: u16,
-    /// The header's lines.
+    /// Header lines.
     pub head: String,
-    /// What follows.
+    /// Body.
     pub body: String,
 }
 
-/// A GET: status code and body.
+/// Sends a GET request; returns status code and body.
 pub fn get(address: SocketAddr, namespace: Option<&Path>, path: &str) -> Result<(u16, String)> {
     let answer =
         ask(address, namespace, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))?;
     Ok((answer.status, answer.body))
 }
 
-/// A GET with a line of header more, such as `Accept: application/openmetrics-text`.
+/// Sends a GET request with one additional header line, such as `Accept:
+/// application/openmetrics-text`.
 pub fn get_with(address: SocketAddr, path: &str, header: &str) -> Result<Answer> {
     ask(address, None, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{header}\r\n\r\n"))
 }
 
-/// HTTP/1.0: the answer comes in one piece and ends with the connection.
+/// Uses HTTP/1.0: the response ends with the connection.
 fn ask(address: SocketAddr, namespace: Option<&Path>, request: &str) -> Result<Answer> {
     let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(2));
     let mut stream = match namespace {
         Some(namespace) => inside(namespace, connect)??,
         None => connect()?,
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -49,7 +50,7 @@ fn ask(address: SocketAddr, namespace: Option<&Path>, request: &str) -> Result<A
     Ok(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
-/// Text as a value in a query string (RFC 3986, 2.1).
+/// Encodes text as a value of a query string (RFC 3986, section 2.1).
 #[must_use]
 pub fn quoted(text: &str) -> String {
     use std::fmt::Write as _;
@@ -58,7 +59,7 @@ pub fn quoted(text: &str) -> String {
         if octet.is_ascii_alphanumeric() {
             quoted.push(octet.into());
         } else {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(quoted, "%{octet:02X}");
         }
     }

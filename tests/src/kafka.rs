@@ -1,7 +1,7 @@
-//! A real Apache Kafka broker: one process in `KRaft` mode, on loopback ports of its own.
+//! An Apache Kafka broker: one process in `KRaft` mode, on its own loopback ports.
 //!
-//! It comes from Maven Central (`java` and `mvn` needed) and is kept under `target/kafka`; where
-//! those two are missing and a container engine is there, from the image `apache/kafka`.
+//! The program comes from Maven Central (needs `java` and `mvn`) and is stored under
+//! `target/kafka`. Without those two, a container engine runs the image `apache/kafka`.
 
 mod artefacts;
 pub mod certificates;
@@ -15,25 +15,26 @@ use anyhow::{Context as _, Result, bail};
 use config::Ports;
 pub use runtime::Tool;
 use runtime::{Process, Runtime};
-use security::{Door, PASSWORD, Security, USER};
+use security::{PASSWORD, SecureListener, Security, USER};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The version that tests and the dev loop run.
+/// Kafka version for tests and the development loop.
 pub const VERSION: &str = "4.1.1";
-/// How long the broker may take to start, on a busy machine.
+/// Time limit for the start, on a busy machine.
 const START: Duration = Duration::from_secs(90);
-/// How long it may take to stop in good order.
+/// Time limit for a regular stop.
 const STOP: Duration = Duration::from_secs(60);
-/// In the folder of a broker that was left running: what there is to know of it.
-const NOTE: &str = "up.json";
-/// What the broker logs once it takes requests.
+/// File in the folder of a broker that was left running, with its address and process.
+const STATE_FILE: &str = "up.json";
+/// Line that the broker logs once it accepts requests.
 const READY: &str = "Kafka Server started";
 
-/// A broker. Dropping it kills it and leaves its folder, unless it was [`Broker::detach`]ed.
+/// A broker. Dropping it kills the process and keeps its folder, unless it was
+/// [`Broker::detach`]ed.
 #[derive(Debug)]
 pub struct Broker {
     folder: PathBuf,
@@ -43,37 +44,38 @@ pub struct Broker {
     process: Option<Process>,
 }
 
-/// A broker that outlived its maker, as noted in its folder.
+/// A broker that outlives the process that started it, as stored in its folder.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+struct DetachedBroker {
     bootstrap: String,
     process: Process,
 }
 
 impl Broker {
-    /// Gets Kafka where it is not there yet, formats a data folder below `folder`, starts a
-    /// broker, and waits until it takes requests.
+    /// Downloads Kafka if needed, formats a data folder below `folder`, starts a broker, and waits
+    /// until it accepts requests.
     pub fn up(folder: &Path) -> Result<Self> {
         Self::with(folder, |ports| Ok(config::listeners(ports, &[])))
     }
 
-    /// As [`Broker::up`], with these properties instead of ours.
+    /// Like [`Broker::up`], with these properties in place of the defaults.
     pub fn configured(folder: &Path, properties: &[(&str, &str)]) -> Result<Self> {
-        // The last word counts.
+        // The last value of a property wins.
         let own = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Self::with(folder, |ports| {
             Ok(config::listeners(ports, &[]).into_iter().chain(own).collect())
         })
     }
 
-    /// As [`Broker::up`], with guarded doors beside the open one. [`USER`] may come in by PLAIN.
+    /// Like [`Broker::up`], with secured listeners beside the plain one. [`USER`] may log in by
+    /// PLAIN.
     pub fn secured(folder: &Path, security: &Security) -> Result<Self> {
         Self::with(folder, |ports| security.properties(ports))
     }
 
-    /// Lets [`USER`] in by SCRAM too, to a [`Broker::secured`].
+    /// Adds SCRAM credentials of [`USER`] to a [`Broker::secured`].
     pub fn add_scram(&self) -> Result<()> {
-        // The broker takes one credential of a user at a time.
+        // The broker accepts one credential of a user at a time.
         for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
             let credential = format!("{mechanism}=[password={PASSWORD}]");
             let user = ["--entity-type", "users", "--entity-name", USER];
@@ -100,19 +102,19 @@ impl Broker {
         Ok(broker)
     }
 
-    /// The address that clients connect to.
+    /// Bootstrap address for clients.
     #[must_use]
     pub fn bootstrap(&self) -> String {
         self.ports.bootstrap()
     }
 
-    /// The port of a guarded door, of a [`Broker::secured`].
+    /// Port of a secured listener, for a [`Broker::secured`].
     #[must_use]
-    pub const fn door(&self, door: Door) -> u16 {
-        self.ports.door(door)
+    pub const fn secure_port(&self, listener: SecureListener) -> u16 {
+        self.ports.secure_port(listener)
     }
 
-    /// What the broker wrote of its doings.
+    /// The broker's log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
@@ -124,7 +126,7 @@ impl Broker {
         self.tool(Tool::Topics, &words).map(drop)
     }
 
-    /// Lets a user that the authoriser of a [`Broker::secured`] lets do nothing write to a topic.
+    /// Grants a user write access to a topic of a [`Broker::secured`].
     pub fn let_write(&self, user: &str, topic: &str) -> Result<()> {
         let user = format!("User:{user}");
         let may = ["--operation", "Write", "--operation", "Describe", "--topic", topic];
@@ -132,18 +134,18 @@ impl Broker {
         self.tool(Tool::Acls, &words).map(drop)
     }
 
-    /// Runs one of Kafka's own commands against this broker; its standard output.
+    /// Runs one of Kafka's command line tools against this broker; returns its standard output.
     pub fn tool(&self, tool: Tool, words: &[&str]) -> Result<String> {
         let output = self.runtime.tool(tool, &self.bootstrap(), words)?;
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Kafka's own producer benchmark, on this host: the command without its words.
+    /// Returns the command of Kafka's producer benchmark on this host, without its arguments.
     pub fn producer_performance(&self) -> Result<Command> {
         self.runtime.producer_performance()
     }
 
-    /// Octets of all partitions of a topic on the broker's disk, without their indices.
+    /// Bytes of all partitions of a topic on the broker's disk, without the index files.
     pub fn stored_bytes(&self, topic: &str) -> Result<u64> {
         let partition = |name: &str| {
             let number = name.strip_prefix(topic).and_then(|rest| rest.strip_prefix('-'));
@@ -165,7 +167,7 @@ impl Broker {
         Ok(bytes)
     }
 
-    /// The broker's process, where it runs on this host without a container.
+    /// Process id of the broker, if it runs on this host without a container.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match self.process {
@@ -174,7 +176,7 @@ impl Broker {
         }
     }
 
-    /// Stops the broker in good order; its data stays.
+    /// Stops the broker regularly; its data stays.
     pub fn stop(&mut self) -> Result<()> {
         match self.process.take() {
             Some(mut process) => process.stop(STOP),
@@ -182,7 +184,7 @@ impl Broker {
         }
     }
 
-    /// Kills the broker without a warning, as a crash does; its data stays.
+    /// Kills the broker; its data stays.
     pub fn kill(&mut self) -> Result<()> {
         match self.process.take() {
             Some(mut process) => process.kill(),
@@ -190,18 +192,17 @@ impl Broker {
         }
     }
 
-    /// Stops the broker in mid step: it keeps its connections and answers nobody.
+    /// Suspends the broker: its connections stay open, but it answers no request.
     pub fn freeze(&self) -> Result<()> {
         self.process.as_ref().context("the broker does not run")?.freeze()
     }
 
-    /// Lets a frozen broker go on.
+    /// Resumes a suspended broker.
     pub fn thaw(&self) -> Result<()> {
         self.process.as_ref().context("the broker does not run")?.thaw()
     }
 
-    /// Starts the broker again with the data and on the ports that it had; stops it first where
-    /// it runs.
+    /// Starts the broker again with its data and ports; stops it first if it runs.
     pub fn restart(&mut self) -> Result<()> {
         self.stop()?;
         self.start()
@@ -210,29 +211,31 @@ impl Broker {
     /// Leaves the broker running after this process; [`Broker::down`] ends it.
     pub fn detach(mut self) -> Result<String> {
         let process = self.process.take().context("the broker does not run")?;
-        let note = Note { bootstrap: self.bootstrap(), process };
-        fs::write(self.folder.join(NOTE), serde_json::to_vec(&note)?)?;
-        Ok(note.bootstrap)
+        let detached = DetachedBroker { bootstrap: self.bootstrap(), process };
+        fs::write(self.folder.join(STATE_FILE), serde_json::to_vec(&detached)?)?;
+        Ok(detached.bootstrap)
     }
 
-    /// The address of the broker that was left running with this folder, if one runs.
+    /// Returns the address of the broker that was left running with this folder, if one runs.
     #[must_use]
     pub fn running(folder: &Path) -> Option<String> {
-        let note: Note = serde_json::from_slice(&fs::read(folder.join(NOTE)).ok()?).ok()?;
-        note.process.runs().then_some(note.bootstrap)
+        let detached: DetachedBroker =
+            serde_json::from_slice(&fs::read(folder.join(STATE_FILE)).ok()?).ok()?;
+        detached.process.runs().then_some(detached.bootstrap)
     }
 
-    /// Ends the broker that was left running with this folder and removes its data; whether
+    /// Ends the broker that was left running with this folder and removes its data. Returns whether
     /// there was one.
     pub fn down(folder: &Path) -> Result<bool> {
-        let file = folder.join(NOTE);
+        let file = folder.join(STATE_FILE);
         let Ok(text) = fs::read(&file) else { return Ok(false) };
-        let mut note: Note = serde_json::from_slice(&text).context("an unreadable up.json")?;
-        let ran = note.process.runs();
+        let mut detached: DetachedBroker =
+            serde_json::from_slice(&text).context("an unreadable up.json")?;
+        let ran = detached.process.runs();
         if ran {
-            note.process.stop(STOP)?;
+            detached.process.stop(STOP)?;
         }
-        note.process.discard();
+        detached.process.discard();
         fs::remove_dir_all(folder).context("cannot remove the broker's data")?;
         Ok(ran)
     }
@@ -245,7 +248,7 @@ impl Broker {
             if let Some(process) = &mut self.process
                 && !process.alive()?
             {
-                bail!("Kafka ended at its start");
+                bail!("Kafka ended during start");
             }
             let log = fs::read_to_string(self.folder.join("broker.log")).unwrap_or_default();
             Ok(log.contains(READY).then_some(()))
@@ -261,7 +264,7 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Fails only where it has ended by itself.
+            // Fails only if the broker has ended by itself.
             let _ = process.kill();
             process.discard();
         }
@@ -273,7 +276,7 @@ fn last_lines(log: &str) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// Gets Kafka's program files where they are not there yet, so that tests need not.
+/// Downloads Kafka's program files if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     Runtime::find().map(drop)
 }

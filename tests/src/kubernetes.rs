@@ -1,6 +1,6 @@
-//! A Kubernetes API server as far as a watch of pods needs it, over real HTTP: lists and watches of pods
-//! by node, with answers that look as a real one's do. It can be told to fail in the ways that real ones
-//! do, which a real one cannot.
+//! The part of a Kubernetes API server that a pod watch needs, over real HTTP: list and watch of
+//! pods by node, with realistic responses. Unlike a real server, it can be made to fail in defined
+//! ways.
 
 use crate::lab::inside;
 use anyhow::{Context as _, Result};
@@ -13,26 +13,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How often watches look for something new.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval at which watches poll for new events.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The token that it knows.
+/// Bearer token that the server accepts.
 pub const TOKEN: &str = "token-of-the-test";
 
-/// How it answers.
+/// Response mode of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As it should.
+    /// Correct responses.
     Serve,
-    /// Every request with this HTTP status, as an API server does.
+    /// Responds to every request with this HTTP status.
     Refuse(u16),
-    /// With something that no API server says.
+    /// Responds with an invalid body.
     Garbage,
-    /// Not at all: requests hang.
+    /// Never responds: requests hang.
     Hang,
 }
 
-/// The server. Ends when dropped.
+/// The API server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Api {
     address: SocketAddr,
@@ -52,9 +52,9 @@ struct State {
     mode: Mode,
     version: u64,
     pods: Vec<Value>,
-    /// What happened, with the version after it.
+    /// Events, each with the resource version after it.
     events: Vec<(u64, Value)>,
-    /// Versions before this one are forgotten.
+    /// Oldest resource version that can still be watched from.
     oldest: u64,
     requests: Vec<String>,
     connections: Vec<TcpStream>,
@@ -67,12 +67,12 @@ impl Shared {
 }
 
 impl Api {
-    /// One without pods, on a port of its own.
+    /// Starts a server without pods on a free port.
     pub fn start() -> Result<Self> {
         Self::on(listen()?, None)
     }
 
-    /// The same in a network namespace.
+    /// Starts a server in a network namespace.
     pub fn start_in(namespace: &Path) -> Result<Self> {
         Self::on(inside(namespace, listen)??, Some(namespace.to_owned()))
     }
@@ -97,20 +97,20 @@ impl Api {
                 }
                 own.state().connections.extend(stream.try_clone().ok());
                 let shared = Arc::clone(&own);
-                // A client that goes away is no error.
+                // A client that disconnects is not an error.
                 thread::spawn(move || drop(serve(&stream, &shared)));
             }
         };
         Ok(Self { address, namespace, shared, thread: Some(thread::spawn(accept)) })
     }
 
-    /// Where it is.
+    /// Address of the server.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers otherwise from here on. Watches that are open are closed.
+    /// Changes the response mode and closes open watches.
     pub fn set_mode(&self, mode: Mode) {
         self.shared.state().mode = mode;
         self.cut();
@@ -150,7 +150,7 @@ impl Api {
         state.events.push((version, json!({ "type": "DELETED", "object": pod })));
     }
 
-    /// Forgets what happened so far: who goes on from there is told that it is gone.
+    /// Forgets all events so far: a watch from an older version gets "gone" (410).
     pub fn compact(&self) {
         let mut state = self.shared.state();
         state.version += 10;
@@ -158,13 +158,13 @@ impl Api {
         state.events.clear();
     }
 
-    /// The requests so far: method and target.
+    /// Requests so far: method and target.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         self.shared.state().requests.clone()
     }
 
-    /// Writes a kubeconfig that leads here.
+    /// Writes a kubeconfig for this server.
     pub fn write_kubeconfig(&self, file: &Path) -> Result<()> {
         write_kubeconfig(file, &format!("http://{}", self.address), TOKEN)
     }
@@ -174,7 +174,7 @@ impl Drop for Api {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.cut();
-        // Wakes the thread that accepts.
+        // Wakes the thread that accepts connections.
         let wake = || drop(TcpStream::connect(self.address));
         match &self.namespace {
             Some(namespace) => drop(inside(namespace, wake)),
@@ -190,7 +190,7 @@ fn listen() -> Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen as an API server")
 }
 
-/// Writes a kubeconfig that leads to a server, with a token.
+/// Writes a kubeconfig for a server, with a token.
 pub fn write_kubeconfig(file: &Path, server: &str, token: &str) -> Result<()> {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -201,7 +201,7 @@ pub fn write_kubeconfig(file: &Path, server: &str, token: &str) -> Result<()> {
     std::fs::write(file, config.to_string()).with_context(|| file.display().to_string())
 }
 
-/// Answers the requests of a connection, one after the other.
+/// Serves the requests of a connection in order.
 fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while !shared.ended.load(Ordering::SeqCst) {
@@ -246,7 +246,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// The pods of the node that a request asks for.
+/// Returns the pods of the node that a request names.
 fn on_node(pods: impl Iterator<Item = Value>, target: &str) -> Vec<Value> {
     let wanted = |pod: &Value| {
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -255,7 +255,7 @@ fn on_node(pods: impl Iterator<Item = Value>, target: &str) -> Vec<Value> {
     pods.filter(wanted).collect()
 }
 
-/// What an API server says beside an HTTP status.
+/// Returns the `Status` object that an API server sends with an HTTP status.
 fn status(code: u16) -> Value {
     let (reason, message) = match code {
         401 => ("Unauthorized", "Unauthorized"),
@@ -282,11 +282,11 @@ fn respond(mut stream: &TcpStream, code: u16, body: &str) -> Result<()> {
     Ok(())
 }
 
-/// Tells what happens to the pods of a node, until the connection or the server ends.
+/// Sends the pod events of a node until the connection or the server ends.
 fn watch(mut stream: &TcpStream, shared: &Shared, target: &str) -> Result<()> {
     let since = target.split_once("resourceVersion=").context("no version to watch from")?.1;
     let since = since.split('&').next().unwrap_or(since);
-    let mut told: u64 = since.parse().context("not a version")?;
+    let mut sent: u64 = since.parse().context("not a version")?;
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -296,21 +296,21 @@ fn watch(mut stream: &TcpStream, shared: &Shared, target: &str) -> Result<()> {
         write!(stream, "{:x}\r\n{line}\r\n", line.len())?;
         Ok(())
     };
-    if told < shared.state().oldest {
+    if sent < shared.state().oldest {
         send(&json!({ "type": "ERROR", "object": status(410) }))?;
         write!(stream, "0\r\n\r\n")?;
         return Ok(());
     }
     while !shared.ended.load(Ordering::SeqCst) && shared.state().mode == Mode::Serve {
         let new: Vec<(u64, Value)> =
-            shared.state().events.iter().filter(|(version, _)| *version > told).cloned().collect();
+            shared.state().events.iter().filter(|(version, _)| *version > sent).cloned().collect();
         for (version, event) in new {
-            told = version;
+            sent = version;
             if !on_node(std::iter::once(event["object"].clone()), target).is_empty() {
                 send(&event)?;
             }
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }

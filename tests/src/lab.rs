@@ -1,22 +1,22 @@
-//! A DNS world of its own in network namespaces: a client, a resolver (unbound) and an
-//! authoritative server (knot) for the root, `com` and `example.com`, on one bridge.
+//! An isolated DNS setup in network namespaces: a client, a resolver (unbound) and an authoritative
+//! server (knot) for the root, `com` and `example.com`, on one bridge.
 //!
-//! Nothing of it touches the host's own network. Each lab has its own namespaces and addresses,
-//! so labs run side by side; dropping one removes it. The addresses are those that RFC 2544 and
-//! RFC 3849 set aside for benchmarks and documentation.
+//! It does not use the host's own network. Each lab has its own namespaces and addresses, so labs
+//! can run side by side; dropping a lab removes it. The addresses are reserved for benchmarks (RFC
+//! 2544) and documentation (RFC 3849).
 
 mod capture;
-mod hazards;
+mod special_addresses;
 pub mod latency;
 mod network;
 mod stub;
-mod stutter;
+mod pauses;
 mod zones;
 
 pub use capture::{Capture, dns_times};
-pub use hazards::{Fate, inside};
+pub use pauses::ServerPauses;
+pub use special_addresses::{SpecialAddress, inside};
 pub use stub::StubConfig;
-pub use stutter::Stutter;
 
 use crate::dnsperf::{Load, Perf};
 use crate::shell;
@@ -28,17 +28,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-/// How long a server of the lab may take to answer its first query.
+/// Time limit for a server's first answer.
 const START: Duration = Duration::from_secs(20);
 
 /// A host of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// Where dig and dnsperf run.
+    /// Runs dig and dnsperf.
     Client,
-    /// Where unbound runs.
+    /// Runs unbound.
     Resolver,
-    /// Where knot runs.
+    /// Runs knot.
     Server,
 }
 
@@ -62,7 +62,7 @@ impl Host {
     }
 }
 
-/// A lab that is up. Dropping it takes it down, unless it was [`Lab::keep`]t.
+/// A running lab. Dropping it removes it, unless it was [`Lab::keep`]t.
 #[derive(Debug)]
 pub struct Lab {
     slot: u8,
@@ -78,7 +78,7 @@ impl Lab {
         Self::up_with(&[])
     }
 
-    /// As [`Lab::up`], with lines for the section `server` of unbound's configuration.
+    /// Like [`Lab::up`], with additional lines for the section `server` of unbound's configuration.
     pub fn up_with(options: &[&str]) -> Result<Self> {
         network::clean_orphans();
         let slot = network::claim()?;
@@ -90,21 +90,21 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The lab that [`Lab::keep`] left, if there is one.
+    /// Returns the lab that [`Lab::keep`] left running, if there is one.
     pub fn kept() -> Result<Option<Self>> {
         let Some(slot) = network::kept()? else { return Ok(None) };
         let folder = network::folder(slot);
         Ok(Some(Self { slot, folder, servers: Vec::new(), kept: true }))
     }
 
-    /// Leaves the lab up after this process; `down` in any later process removes it.
+    /// Leaves the lab running after this process; `down` in a later process removes it.
     pub fn keep(mut self) -> Result<Self> {
         network::mark_kept(self.slot)?;
         self.kept = true;
         Ok(self)
     }
 
-    /// Takes every lab down that is kept or whose process is gone; returns how many.
+    /// Removes all kept labs and those whose process is gone; returns how many.
     pub fn down_all() -> Result<usize> {
         network::clean(true)
     }
@@ -115,50 +115,50 @@ impl Lab {
         network::namespace(self.slot, host.name())
     }
 
-    /// The client's address.
+    /// Address of the client.
     #[must_use]
     pub fn client_addr(&self) -> IpAddr {
         self.address(Host::Client)
     }
 
-    /// The resolver's address; it answers on port 53.
+    /// Address of the resolver (port 53).
     #[must_use]
     pub fn resolver_addr(&self) -> IpAddr {
         self.address(Host::Resolver)
     }
 
-    /// The authoritative server's address; it answers on port 53.
+    /// Address of the authoritative server (port 53).
     #[must_use]
     pub fn server_addr(&self) -> IpAddr {
         self.address(Host::Server)
     }
 
-    /// An address from which nothing ever comes back: queries to it time out.
+    /// Address that never responds: queries to it time out.
     #[must_use]
     pub fn blackhole_addr(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(198, 19, self.slot, 66))
     }
 
-    /// An address where nothing listens: queries to it are answered by ICMP port unreachable.
+    /// Address with a closed port: queries to it are answered by ICMP port unreachable.
     #[must_use]
     pub fn closed_addr(&self) -> IpAddr {
         IpAddr::V4(network::ipv4(self.slot, network::CLOSED))
     }
 
-    /// The address of a host.
+    /// IPv4 address of a host.
     #[must_use]
     pub fn address(&self, host: Host) -> IpAddr {
         IpAddr::V4(network::ipv4(self.slot, host.number()))
     }
 
-    /// The IPv6 address of a host.
+    /// IPv6 address of a host.
     #[must_use]
     pub fn address_v6(&self, host: Host) -> Ipv6Addr {
         network::ipv6(self.slot, host.number())
     }
 
-    /// A command that will run on a host of the lab, in the process that starts it: its pid is
-    /// the program's.
+    /// Returns a command that runs on a host of the lab without an intermediate process: the pid of
+    /// the child is that of the program.
     #[must_use]
     pub fn command(&self, host: Host, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
@@ -166,7 +166,7 @@ impl Lab {
         command
     }
 
-    /// Runs a program on a host to its end; its exit status is the caller's to judge.
+    /// Runs a program on a host and waits for its end; the caller checks the exit status.
     pub fn exec(&self, host: Host, words: &[&str]) -> Result<Output> {
         let mut command = self.command(host, words);
         command
@@ -175,7 +175,7 @@ impl Lab {
             .with_context(|| format!("cannot start `{}`", shell::shown(&command)))
     }
 
-    /// Starts a program on a host, with pipes for what it reads and writes.
+    /// Starts a program on a host, with pipes for its input and output.
     pub fn spawn(&self, host: Host, words: &[&str]) -> Result<Child> {
         let mut command = self.command(host, words);
         command
@@ -186,7 +186,7 @@ impl Lab {
             .with_context(|| format!("cannot start `{}`", shell::shown(&command)))
     }
 
-    /// Asks the resolver with dig: `lab.dig(&["www.example.com", "AAAA"])`.
+    /// Queries the resolver with dig: `lab.dig(&["www.example.com", "AAAA"])`.
     pub fn dig(&self, question: &[&str]) -> Result<String> {
         let at = format!("@{}", self.resolver_addr());
         let words = [&["dig", "+tries=1", "+time=3", at.as_str()], question].concat();
@@ -198,12 +198,12 @@ impl Lab {
         self.dnsperf_to(self.resolver_addr(), load)
     }
 
-    /// Sends load from the client to any address of the lab and waits for its end.
+    /// Sends load from the client to any address and waits for its end.
     pub fn dnsperf_to(&self, server: IpAddr, load: &Load) -> Result<Perf> {
         self.dnsperf_from(Host::Client, server, load)
     }
 
-    /// Sends load between any two hosts of the lab and waits for its end.
+    /// Sends load from any host to any address and waits for its end.
     pub fn dnsperf_from(&self, host: Host, server: IpAddr, load: &Load) -> Result<Perf> {
         Perf::of(self.start_dnsperf(host, server, load)?)
     }
@@ -212,7 +212,7 @@ impl Lab {
     pub fn start_dnsperf(&self, host: Host, server: IpAddr, load: &Load) -> Result<Child> {
         let mut data = tempfile::Builder::new().prefix("dnsperf-").tempfile_in(&self.folder)?;
         std::io::Write::write_all(&mut data, load.data().as_bytes())?;
-        // The lab's folder goes with the lab, and this file with it.
+        // This file is removed together with the lab's folder.
         let (_, file) = data.keep().context("cannot keep dnsperf's data")?;
         let words = load.command(server, &file);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -235,7 +235,7 @@ impl Lab {
         self.await_answer("unbound", self.resolver_addr(), "www.example.com")
     }
 
-    /// A figure of unbound's own statistics, such as `total.num.cachehits`, since its start.
+    /// Returns a value of unbound's statistics, such as `total.num.cachehits`, since its start.
     pub fn unbound_statistic(&self, name: &str) -> Result<u64> {
         let config = self.folder.join("unbound/unbound.conf").display().to_string();
         let mut command =
@@ -247,7 +247,7 @@ impl Lab {
         figure.parse().with_context(|| format!("unbound's {name} is {figure}"))
     }
 
-    /// What a server of the lab has logged.
+    /// Returns the log of a server.
     pub fn log(&self, host: Host) -> Result<String> {
         let path = self.folder.join(format!("{}.log", host.name()));
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -272,7 +272,7 @@ impl Lab {
             if let Some(server) = self.servers.last_mut()
                 && let Some(status) = server.try_wait()?
             {
-                anyhow::bail!("{what} ended at its start ({status})");
+                anyhow::bail!("{what} ended during start ({status})");
             }
             let output = self.exec(Host::Client, &ask)?;
             Ok((output.status.success() && !output.stdout.is_empty()).then_some(()))
@@ -289,7 +289,7 @@ impl Lab {
             .collect()
     }
 
-    /// Where the lab keeps its configuration and logs; test data may go there too.
+    /// Folder of the lab's configuration and logs; tests may store data there.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -302,7 +302,7 @@ impl Drop for Lab {
             return;
         }
         for server in &mut self.servers {
-            // Fails only where it has ended by itself.
+            // Fails only if the server has ended by itself.
             let _ = shell::signal(server, Signal::TERM);
             let _ = shell::wait(server, Duration::from_secs(5));
         }

@@ -1,12 +1,12 @@
-//! An independent reading of `dns.ledger/1`: the five identities, recomputed from the JSON alone,
-//! without the agent's own types.
+//! An independent check of `dns.ledger/1`: recomputes the five identities from the JSON alone,
+//! without the agent's types.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Every identity of a ledger record that does not close, each as a sentence; an empty list means
-/// that the record balances. A missing or negative counter is an error.
+/// Returns a sentence for each identity of a ledger record that does not close. A missing or
+/// negative counter is an error.
 pub fn violations(record: &Value) -> Result<Vec<String>> {
     ensure!(record["schema"] == "dns.ledger/1", "not a ledger record: {record}");
     let mut found = Vec::new();
@@ -18,12 +18,12 @@ pub fn violations(record: &Value) -> Result<Vec<String>> {
             count(kernel, "submitted")?,
             count(kernel, "lost_ring_full")?,
             count(kernel, "sampled_out")?,
-            reasons(kernel, "skipped")?,
+            sum_of_reasons(kernel, "skipped")?,
         ];
         submitted += sent;
         lost += ring_full;
         let sum = sent + ring_full + sampled + skipped;
-        close(&mut found, &format!("kernel.{hook}: seen"), seen, sum);
+        check_equal(&mut found, &format!("kernel.{hook}: seen"), seen, sum);
     }
     ring(&mut found, record, submitted, lost)?;
     decode(&mut found, record)?;
@@ -39,7 +39,7 @@ pub fn violations(record: &Value) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// An error that names every identity of the record that does not close.
+/// Fails with all identities of the record that do not close.
 pub fn verify(record: &Value) -> Result<()> {
     let violations = violations(record)?;
     if violations.is_empty() {
@@ -48,18 +48,18 @@ pub fn verify(record: &Value) -> Result<()> {
     bail!("the ledger does not balance: {}\n{record:#}", violations.join("; "))
 }
 
-/// A counter by its path, such as `["pairing", "answered"]`.
+/// Returns a counter by its path, such as `["pairing", "answered"]`.
 pub fn counter(record: &Value, path: &[&str]) -> Result<u64> {
     let (name, above) = path.split_last().context("an empty path")?;
     count(above.iter().fold(record, |value, key| &value[*key]), name)
 }
 
-/// Everything that was lost or dropped anywhere, one sum.
+/// Sum of everything that was lost or dropped.
 pub fn losses(record: &Value) -> Result<u64> {
     Ok(loss_places(record)?.values().sum())
 }
 
-/// What was lost or dropped, by the place where; places without a loss are left out.
+/// Lost or dropped records by place; places without a loss are left out.
 pub fn loss_places(record: &Value) -> Result<BTreeMap<String, u64>> {
     let mut places = BTreeMap::new();
     for (hook, kernel) in object(record, "kernel")? {
@@ -67,7 +67,8 @@ pub fn loss_places(record: &Value) -> Result<BTreeMap<String, u64>> {
     }
     for (sink, streams) in object(record, "delivery")? {
         for (stream, delivery) in streams.as_object().context("delivery.<sink> is no object")? {
-            places.insert(format!("delivery.{sink}.{stream}"), reasons(delivery, "dropped")?);
+            places
+                .insert(format!("delivery.{sink}.{stream}"), sum_of_reasons(delivery, "dropped")?);
         }
     }
     places.insert("pairing.evicted".to_owned(), counter(record, &["pairing", "evicted"])?);
@@ -77,12 +78,12 @@ pub fn loss_places(record: &Value) -> Result<BTreeMap<String, u64>> {
 
 fn ring(found: &mut Vec<String>, record: &Value, submitted: u64, lost: u64) -> Result<()> {
     let ring = &record["ring"];
-    close(found, "ring: submitted by the hooks", submitted, count(ring, "submitted")?);
+    check_equal(found, "ring: submitted by the hooks", submitted, count(ring, "submitted")?);
     let taken = count(ring, "received")? + count(ring, "in_ring")?;
-    close(found, "ring: submitted", count(ring, "submitted")?, taken);
+    check_equal(found, "ring: submitted", count(ring, "submitted")?, taken);
     let gaps = count(ring, "sequence_gaps")?;
-    // Gaps behind the last record received cannot be seen yet; at the end every one can but
-    // those after the very last record of a CPU.
+    // Gaps after the last received record are not visible yet. At the end all are, except those
+    // after the very last record of a CPU.
     if gaps > lost {
         found.push(format!("ring: {gaps} sequence gaps, more than {lost} counted as lost"));
     }
@@ -92,17 +93,18 @@ fn ring(found: &mut Vec<String>, record: &Value, submitted: u64, lost: u64) -> R
 fn decode(found: &mut Vec<String>, record: &Value) -> Result<()> {
     let decode = &record["decode"];
     let received = count(decode, "received")?;
-    close(
+    check_equal(
         found,
         "decode: received from the ring",
         received,
         counter(record, &["ring", "received"])?,
     );
-    let sum =
-        count(decode, "decoded_packets")? + reasons(decode, "malformed")? + count(decode, "held")?;
-    close(found, "decode: received", received, sum);
+    let sum = count(decode, "decoded_packets")?
+        + sum_of_reasons(decode, "malformed")?
+        + count(decode, "held")?;
+    check_equal(found, "decode: received", received, sum);
     let halves = count(decode, "queries")? + count(decode, "responses")?;
-    close(found, "decode: messages", count(decode, "messages")?, halves);
+    check_equal(found, "decode: messages", count(decode, "messages")?, halves);
     Ok(())
 }
 
@@ -113,15 +115,15 @@ fn pairing(found: &mut Vec<String>, record: &Value) -> Result<()> {
     };
     let decoded = |kind| counter(record, &["decode", kind]);
     let queries = sum(&["queries", "one_way"])?;
-    close(found, "pairing: queries decoded", decoded("queries")?, queries);
-    // Zone transfers of many messages are one response, mDNS responses may be several.
+    check_equal(found, "pairing: queries decoded", decoded("queries")?, queries);
+    // Zone transfers of many messages are one response; mDNS may give several responses.
     let taken = count(pairing, "responses")? + count(pairing, "continued")?;
     let given = decoded("responses")? + count(pairing, "shared")?;
-    close(found, "pairing: responses decoded", given, taken);
+    check_equal(found, "pairing: responses decoded", given, taken);
     let ends = ["answered", "timeout", "icmp_error", "evicted", "open", "retransmitted"];
-    close(found, "pairing: queries", count(pairing, "queries")?, sum(&ends)?);
+    check_equal(found, "pairing: queries", count(pairing, "queries")?, sum(&ends)?);
     let ends = ["answered", "late", "duplicate", "orphan"];
-    close(found, "pairing: responses", count(pairing, "responses")?, sum(&ends)?);
+    check_equal(found, "pairing: responses", count(pairing, "responses")?, sum(&ends)?);
     Ok(())
 }
 
@@ -132,15 +134,15 @@ fn delivery(found: &mut Vec<String>, record: &Value) -> Result<()> {
                 + count(delivery, "spooled")?
                 + count(delivery, "in_flight")?
                 + count(delivery, "filtered")?
-                + reasons(delivery, "dropped")?;
+                + sum_of_reasons(delivery, "dropped")?;
             let name = format!("delivery.{sink}.{stream}: records");
-            close(found, &name, count(delivery, "records")?, sum);
+            check_equal(found, &name, count(delivery, "records")?, sum);
         }
     }
     Ok(())
 }
 
-fn close(found: &mut Vec<String>, what: &str, left: u64, right: u64) {
+fn check_equal(found: &mut Vec<String>, what: &str, left: u64, right: u64) {
     if left != right {
         found.push(format!("{what} {left} ≠ {right}"));
     }
@@ -150,7 +152,7 @@ fn count(value: &Value, name: &str) -> Result<u64> {
     value[name].as_u64().with_context(|| format!("no counter `{name}` in {value}"))
 }
 
-fn reasons(value: &Value, name: &str) -> Result<u64> {
+fn sum_of_reasons(value: &Value, name: &str) -> Result<u64> {
     object(value, name)?
         .iter()
         .map(|(reason, count)| count.as_u64().with_context(|| format!("{name}.{reason}: {count}")))
@@ -183,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn a_balanced_record_passes() {
+    fn accepts_balanced_record() {
         verify(&balanced()).unwrap();
         assert_eq!(losses(&balanced()).unwrap(), 2);
         assert_eq!(loss_places(&balanced()).unwrap()["delivery.stdout.transactions"], 1);
     }
 
     #[test]
-    fn each_counter_that_is_off_by_one_is_found() {
+    fn finds_every_counter_off_by_one() {
         let pointers = [
             "/kernel/cgroup/seen",
             "/ring/received",
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_counter_is_an_error() {
+    fn rejects_missing_counter() {
         let mut record = balanced();
         record["pairing"].as_object_mut().unwrap().remove("late");
         assert!(violations(&record).is_err());

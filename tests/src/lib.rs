@@ -1,13 +1,13 @@
-//! What the end-to-end tests and the developer commands share: a DNS lab in network namespaces,
-//! a real Kafka broker, a real schema registry and Confluent's client for it, a real Prometheus and
-//! Alertmanager, the agent as a child process, and an independent reading of its ledger.
+//! Shared by the end-to-end tests and the developer commands: a DNS lab in network namespaces; real
+//! programs (Kafka broker, schema registry, Confluent's client, Prometheus, Alertmanager); the
+//! agent as a child process; and an independent check of its ledger.
 
 pub mod agent;
 pub mod alertmanager;
 pub mod cache;
 pub mod confluent;
 pub mod container;
-pub mod dice;
+pub mod rng;
 pub mod dnsperf;
 pub mod environment;
 pub mod http;

@@ -1,5 +1,5 @@
-//! The manifests for Kubernetes: rendered by the real Helm, read and validated by Python against the JSON
-//! schemas of Kubernetes' own releases. Both are kept below the target folder.
+//! Kubernetes manifests: rendered by Helm, and validated by Python against the JSON schemas of
+//! Kubernetes releases. Both tools are stored below the target folder.
 
 use crate::{cache, environment, shell};
 use anyhow::{Context as _, Result, bail};
@@ -8,27 +8,27 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Helm's version.
+/// Version of Helm.
 const HELM: &str = "3.21.4";
 
-/// The version of Moby's seccomp profile.
+/// Version of Moby's seccomp profile.
 const PROFILE: &str = "0.2.3";
 
-/// Changes whenever `tests/consumers/manifests.txt` does.
+/// Must change whenever `tests/consumers/manifests.txt` does.
 const SCHEMAS: &str = "1.37.0-1";
 
-/// The versions of Kubernetes that the manifests must fit: the oldest that the chart takes, each with a
-/// change that matters here, and the newest whose schemas there are.
+/// Kubernetes versions that the manifests support: the oldest that the chart accepts, those with a
+/// relevant change, and the newest with published schemas.
 pub const VERSIONS: [&str; 6] = ["1.25", "1.27", "1.29", "1.30", "1.34", "1.37"];
 
-/// Gets Helm and the schemas where they are not there yet, so that tests need not.
+/// Downloads Helm and the schemas if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     helm()?;
     runtime_default()?;
     python().map(drop)
 }
 
-/// The Helm program.
+/// Path of the Helm program.
 pub fn helm() -> Result<PathBuf> {
     let install = |scratch: &Path| {
         go()?;
@@ -41,16 +41,16 @@ pub fn helm() -> Result<PathBuf> {
     Ok(cache::folder("helm", HELM, install)?.join("helm"))
 }
 
-/// Whether Go is there, and gets itself in the version that a module asks for: 1.21 or later does.
+/// Checks that Go is installed and can download the version that a module requires (1.21 or later).
 fn go() -> Result<()> {
     let remedy = "Helm comes from Go's modules: install Go 1.21 or later (https://go.dev/dl); \
                   distributions' packages may be older";
     let Some(go) = shell::which("go") else { bail!("no Go; {remedy}") };
-    let told = shell::output(Command::new(go).args(["env", "GOVERSION"]))?.stdout;
-    let told = String::from_utf8(told).context("Go's version")?;
-    let minor = told.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next());
+    let answer = shell::output(Command::new(go).args(["env", "GOVERSION"]))?.stdout;
+    let answer = String::from_utf8(answer).context("Go's version")?;
+    let minor = answer.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next());
     if minor.and_then(|minor| minor.parse::<u32>().ok()).is_none_or(|minor| minor < 21) {
-        bail!("Go is {}; {remedy}", told.trim());
+        bail!("Go is {}; {remedy}", answer.trim());
     }
     Ok(())
 }
@@ -64,8 +64,8 @@ fn consumers() -> PathBuf {
     environment::workspace().join("tests/consumers")
 }
 
-/// The seccomp profile that container runtimes start from where a pod asks for `RuntimeDefault`: Moby's,
-/// which containerd's follows, with the capabilities that lift its rules.
+/// The seccomp profile for `RuntimeDefault`: Moby's, which containerd's follows, with the
+/// capabilities that lift its rules.
 pub fn runtime_default() -> Result<Value> {
     let install = |scratch: &Path| {
         let module = format!("github.com/moby/profiles/seccomp@v{PROFILE}");
@@ -73,8 +73,8 @@ pub fn runtime_default() -> Result<Value> {
         let mut command = Command::new("go");
         command.args(["mod", "download", "-json", &module]).current_dir(scratch);
         let output = shell::output(&mut command).context("cannot get Moby's seccomp profile")?;
-        let told: Value = serde_json::from_slice(&output.stdout)?;
-        let folder = told["Dir"].as_str().context("Go does not say where the module is")?;
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        let folder = answer["Dir"].as_str().context("Go does not say where the module is")?;
         let ready = scratch.join("ready");
         std::fs::create_dir(&ready)?;
         std::fs::copy(Path::new(folder).join("default.json"), ready.join("default.json"))?;
@@ -84,19 +84,19 @@ pub fn runtime_default() -> Result<Value> {
     Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
 }
 
-/// The chart's folder.
+/// Folder of the chart.
 #[must_use]
 pub fn chart() -> PathBuf {
     environment::workspace().join("deploy/helm/dnscribe")
 }
 
-/// The folder of the manifests for kustomize.
+/// Folder of the kustomize manifests.
 #[must_use]
 pub fn base() -> PathBuf {
     environment::workspace().join("deploy/kustomize/base")
 }
 
-/// What the chart becomes in a version of Kubernetes, as YAML, with these values over its own.
+/// Renders the chart for a Kubernetes version as YAML, with these values over the defaults.
 pub fn render(version: &str, values: &Value) -> Result<String> {
     let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
     write!(file, "{values}")?;
@@ -109,8 +109,8 @@ pub fn render(version: &str, values: &Value) -> Result<String> {
     String::from_utf8(output.stdout).context("Helm's output")
 }
 
-/// The documents of YAML text, each valid in a version of Kubernetes; kinds that Kubernetes itself does
-/// not have are taken as they are.
+/// Parses YAML and validates each document for a Kubernetes version; kinds that Kubernetes itself
+/// does not define are not validated.
 pub fn read(version: &str, yaml: &str) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
     command.arg(consumers().join("manifests.py")).arg(version);
@@ -124,7 +124,7 @@ pub fn read(version: &str, yaml: &str) -> Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// The only document of a kind.
+/// Returns the only document of a kind.
 pub fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Result<&'a Value> {
     let mut found = documents.iter().filter(|document| document["kind"] == kind);
     let first = found.next().with_context(|| format!("no {kind}"))?;

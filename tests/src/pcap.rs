@@ -1,4 +1,4 @@
-//! A capture to measure and test with, always the same: queries and their responses between a few
+//! Deterministic capture files for benchmarks and tests: queries and responses between a few
 //! clients and resolvers, over UDP, as raw IP packets.
 
 use anyhow::{Context as _, Result};
@@ -7,18 +7,18 @@ use std::collections::BinaryHeap;
 use std::io::{self, Write};
 use std::net::SocketAddrV4;
 
-/// Link type of frames of Ethernet.
+/// Link type of Ethernet frames.
 const LINKTYPE_ETHERNET: u32 = 1;
-/// Link type of packets that begin with their IP header.
+/// Link type of packets that begin with the IP header.
 const LINKTYPE_RAW: u32 = 101;
 /// Nanoseconds from a query to its response, and to the next query.
 const STEP_NS: u64 = 5_000;
 /// Capture time of the first packet, in seconds since 1970.
 const EPOCH_SECONDS: u64 = 1_700_000_000;
-/// Different names asked for.
+/// Number of distinct names.
 const NAMES: u32 = 10_000;
 
-/// Writes a pcap file (nanoseconds) of this many DNS messages about names in so many zones.
+/// Writes a pcap file (nanoseconds) with `messages` DNS messages for names in `zones` zones.
 pub fn write(mut out: impl Write, messages: u32, zones: u32) -> Result<()> {
     begin(&mut out, LINKTYPE_RAW)?;
     for number in 0..messages {
@@ -29,7 +29,7 @@ pub fn write(mut out: impl Write, messages: u32, zones: u32) -> Result<()> {
     out.flush().context("cannot write the capture")
 }
 
-/// Writes a pcap file of these DNS messages, each a response over UDP from port 53.
+/// Writes a pcap file of these DNS messages, each a UDP response from port 53.
 pub fn write_responses(mut out: impl Write, responses: &[Vec<u8>]) -> Result<()> {
     begin(&mut out, LINKTYPE_RAW)?;
     for (number, response) in (0_u32..).zip(responses) {
@@ -41,13 +41,13 @@ pub fn write_responses(mut out: impl Write, responses: &[Vec<u8>]) -> Result<()>
 /// A UDP datagram.
 #[derive(Clone, Debug)]
 pub struct Datagram {
-    /// Nanoseconds after the beginning of the capture.
+    /// Time in nanoseconds after the beginning of the capture.
     pub at_ns: u64,
-    /// Who sent it.
+    /// Source.
     pub from: SocketAddrV4,
-    /// Who gets it.
+    /// Destination.
     pub to: SocketAddrV4,
-    /// What it says.
+    /// Payload.
     pub payload: Vec<u8>,
 }
 
@@ -60,9 +60,9 @@ pub fn write_datagrams(mut out: impl Write, datagrams: &[Datagram]) -> Result<()
     out.flush().context("cannot write the capture")
 }
 
-/// A query over UDP: when it is sent, in nanoseconds after the capture's begin, its number, and the
-/// code with which it is answered a millisecond later, if it is. The number decides which of three
-/// resolvers is asked: its remainder by three.
+/// A UDP query: its time in nanoseconds after the beginning of the capture, its number, and the
+/// code of the answer one millisecond later, if there is one. The number modulo three selects the
+/// resolver.
 pub type Exchange = (u64, u32, Option<u8>);
 
 /// Writes a pcap file of these exchanges, which must be in order and more than a millisecond apart.
@@ -84,29 +84,29 @@ pub fn write_exchanges(
     out.flush().context("cannot write the capture")
 }
 
-/// Writes Ethernet frames as a pcap file, in order of their times, in whatever order they come.
+/// Writes Ethernet frames to a pcap file, ordered by time; they may arrive out of order.
 #[derive(Debug)]
 pub struct Frames<W: Write> {
     out: W,
-    /// What is still to be written, the earliest first, those of one time in the order they came.
+    /// Frames not written yet, earliest first; frames of equal time in arrival order.
     waiting: BinaryHeap<Reverse<(u64, u64, Vec<u8>)>>,
     count: u64,
 }
 
 impl<W: Write> Frames<W> {
-    /// Writes the file's header.
+    /// Writes the file header.
     pub fn begin(mut out: W) -> Result<Self> {
         begin(&mut out, LINKTYPE_ETHERNET)?;
         Ok(Self { out, waiting: BinaryHeap::new(), count: 0 })
     }
 
-    /// Takes a frame that passes so many nanoseconds after the capture's begin.
+    /// Adds a frame with a time in nanoseconds after the beginning of the capture.
     pub fn push(&mut self, at_ns: u64, frame: Vec<u8>) {
         self.count += 1;
         self.waiting.push(Reverse((at_ns, self.count, frame)));
     }
 
-    /// Writes what passes before a time; nothing earlier may come behind.
+    /// Writes the frames before `end_ns`; no earlier frame may be added afterwards.
     pub fn until(&mut self, end_ns: u64) -> Result<()> {
         while self.waiting.peek().is_some_and(|Reverse((at, ..))| *at < end_ns)
             && let Some(Reverse((at_ns, _, frame))) = self.waiting.pop()
@@ -116,7 +116,7 @@ impl<W: Write> Frames<W> {
         Ok(())
     }
 
-    /// Writes all that is left.
+    /// Writes the remaining frames.
     pub fn end(mut self) -> Result<()> {
         self.until(u64::MAX)?;
         self.out.flush().context("cannot write the capture")
@@ -141,7 +141,7 @@ fn record(out: &mut impl Write, at_ns: u64, packet: &[u8]) -> Result<()> {
     out.write_all(packet).map_err(io::Error::into)
 }
 
-/// A message of an exchange, between its client and its resolver.
+/// Builds a message of an exchange, between its client and its resolver.
 fn packet(exchange: u32, response: bool, dns: &[u8]) -> Result<Vec<u8>> {
     let [.., high, low] = (exchange % 250 + 1).to_be_bytes();
     let port = 1024 + u16::try_from(exchange / 3 % 60_000)?;
@@ -151,7 +151,7 @@ fn packet(exchange: u32, response: bool, dns: &[u8]) -> Result<Vec<u8>> {
     datagram(from, to, dns)
 }
 
-/// An IPv4 and a UDP header before a message. Checksums of UDP are optional (RFC 768).
+/// Adds an IPv4 and a UDP header to a message. UDP checksums are optional (RFC 768).
 fn datagram(from: SocketAddrV4, to: SocketAddrV4, dns: &[u8]) -> Result<Vec<u8>> {
     let udp_length = u16::try_from(8 + dns.len())?;
     let mut packet = vec![0x45, 0];
@@ -169,7 +169,7 @@ fn datagram(from: SocketAddrV4, to: SocketAddrV4, dns: &[u8]) -> Result<Vec<u8>>
     Ok(packet)
 }
 
-/// The checksum of an IPv4 header (RFC 1071).
+/// Computes the checksum of an IPv4 header (RFC 1071).
 fn checksum(header: &[u8]) -> u16 {
     let mut sum: u32 =
         header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
@@ -180,7 +180,7 @@ fn checksum(header: &[u8]) -> u16 {
     !u16::from_be_bytes([high, low])
 }
 
-/// A query with EDNS for an A record, or its response with one answer.
+/// Builds a query with EDNS for an A record, or its response with one answer.
 fn message(exchange: u32, zones: u32, response: bool) -> Result<Vec<u8>> {
     let [.., high, low] = exchange.to_be_bytes();
     let flags = if response { [0x81, 0x80] } else { [0x01, 0x00] };
@@ -204,13 +204,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_with_its_checksum_sums_to_nothing() {
+    fn header_with_checksum_sums_to_zero() {
         let packet = packet(7, false, &message(7, 100, false).unwrap()).unwrap();
         assert_eq!(checksum(&packet[..20]), 0);
     }
 
     #[test]
-    fn the_same_capture_comes_every_time() {
+    fn capture_is_deterministic() {
         let (mut one, mut two) = (Vec::new(), Vec::new());
         write(&mut one, 1000, 100).unwrap();
         write(&mut two, 1000, 100).unwrap();

@@ -1,7 +1,8 @@
-//! Prometheus and promtool, the real programs; where they and Alertmanager are.
+//! Prometheus, promtool and Alertmanager: the real programs, and where to find them.
 //!
-//! This host's own are taken where it has them. Else, on Debian and its kin, the packages are
-//! downloaded and unpacked below the target folder: installing them would start their services.
+//! Programs installed on this host are used. Otherwise, on Debian and derivatives, the packages are
+//! downloaded and unpacked below the target folder, because installing them would start their
+//! services.
 
 use crate::{agent, cache, http, shell};
 use anyhow::{Context as _, Result, bail};
@@ -13,26 +14,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Debian's packages.
+/// Debian packages.
 const PACKAGES: [&str; 2] = ["prometheus", "prometheus-alertmanager"];
-/// How long a server may take to start, on a busy machine.
+/// Time limit for the start, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// A program, with its names.
+/// A program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// The server.
+    /// The Prometheus server.
     Prometheus,
-    /// Looks at what servers are given.
+    /// Checks metrics and rules.
     Promtool,
-    /// Sends alerts on.
+    /// Alertmanager.
     Alertmanager,
 }
 
 impl Program {
     const ALL: [Self; 3] = [Self::Prometheus, Self::Promtool, Self::Alertmanager];
 
-    /// Its names, Debian's first.
+    /// Names of the program, Debian's first.
     const fn names(self) -> &'static [&'static str] {
         match self {
             Self::Prometheus => &["prometheus"],
@@ -45,13 +46,13 @@ impl Program {
         self.names().iter().find_map(|name| shell::which(name))
     }
 
-    /// Whether this host has it of its own.
+    /// Returns whether the program is installed on this host.
     #[must_use]
     pub fn is_installed(self) -> bool {
         self.installed().is_some()
     }
 
-    /// Where it is.
+    /// Path of the program.
     pub fn file(self) -> Result<PathBuf> {
         match self.installed() {
             Some(file) => Ok(file),
@@ -60,13 +61,13 @@ impl Program {
     }
 }
 
-/// Gets the programs where they are not there yet, so that tests need not.
+/// Downloads the programs if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     let all = Program::ALL.into_iter().all(Program::is_installed);
     if all { Ok(()) } else { unpacked().map(drop) }
 }
 
-/// The folder of Debian's packages, unpacked.
+/// Folder of Debian's packages, unpacked.
 fn unpacked() -> Result<PathBuf> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -86,7 +87,7 @@ fn unpacked() -> Result<PathBuf> {
     })
 }
 
-/// What promtool says of a page of metrics; nothing where it is content, with its style too.
+/// Returns promtool's complaints about a page of metrics, style included; empty if it has none.
 pub fn check_metrics(page: &str) -> Result<String> {
     let mut command = Command::new(Program::Promtool.file()?);
     command.args(["check", "metrics"]).stdin(Stdio::piped());
@@ -95,11 +96,11 @@ pub fn check_metrics(page: &str) -> Result<String> {
     stdin.write_all(page.as_bytes())?;
     drop(stdin);
     let output = child.wait_with_output()?;
-    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    if !output.status.success() && told.is_empty() {
+    let complaints = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    if !output.status.success() && complaints.is_empty() {
         bail!("promtool fails and does not say why ({})", output.status);
     }
-    Ok(told)
+    Ok(complaints)
 }
 
 /// A Prometheus that scrapes one endpoint each second. Dropping it kills it.
@@ -110,7 +111,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it and waits until it answers; its files will be in `folder`.
+    /// Starts Prometheus and waits until it answers; its files are written to `folder`.
     pub fn up(folder: &Path, target: SocketAddr) -> Result<Self> {
         let config = format!(
             "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
@@ -130,7 +131,7 @@ impl Prometheus {
         Ok(Self { address, child })
     }
 
-    /// The value of an expression that gives one; nothing while it gives none.
+    /// Evaluates an expression with one result; `None` while it has no result.
     pub fn value(&self, expression: &str) -> Result<Option<f64>> {
         let result = self.query(expression)?;
         match result.as_slice() {
@@ -143,7 +144,7 @@ impl Prometheus {
         }
     }
 
-    /// What an expression gives, each with its labels in `metric`.
+    /// Evaluates an expression; each result has its labels in `metric`.
     pub fn query(&self, expression: &str) -> Result<Vec<Value>> {
         let path = format!("/api/v1/query?query={}", http::quoted(expression));
         let (status, body) = http::get(self.address, None, &path)?;
@@ -160,9 +161,9 @@ impl Drop for Prometheus {
     }
 }
 
-/// A command that ends with the thread that starts it, however that comes about. Debian's programs
-/// look for their files below `/usr/share`: one that is only unpacked finds them there, and nobody
-/// else does. That needs root, or a user namespace.
+/// Returns a command that is killed when the thread that starts it ends. Debian's programs read
+/// files below `/usr/share`: an unpacked program gets these by a bind mount in a namespace of its
+/// own. This needs root or a user namespace.
 pub(crate) fn below(program: Program) -> Result<Command> {
     const UNPACKED: &str =
         "mount --bind \"$1\" /usr/share; shift; exec setpriv --pdeathsig KILL \"$@\"";
@@ -188,7 +189,7 @@ pub(crate) fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool)
         command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
     let started = shell::wait_for(&format!("`{}`", shell::shown(command)), START, || {
         if let Some(status) = child.try_wait()? {
-            bail!("it ended at its start ({status})");
+            bail!("it ended during start ({status})");
         }
         Ok(ready().then_some(()))
     });

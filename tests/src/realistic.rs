@@ -1,14 +1,14 @@
-//! A capture such as a resolver's network gives, always the same for the same seed: names by Zipf's law,
-//! types, outcomes and sizes as they are met in practice, EDNS on most, aliases, DNSSEC records for some,
-//! truncation and TCP with all its segments, queries sent again, queries without a response; of hundreds
-//! of clients at several resolvers, in Ethernet frames, so that any program can read it.
+//! A realistic, deterministic capture of a resolver's network: names by Zipf's law; common types,
+//! outcomes and sizes; EDNS on most queries; aliases; some DNSSEC records; truncation and TCP with
+//! all its segments; retransmissions and unanswered queries. It has hundreds of clients and several
+//! resolvers, in Ethernet frames, so that any program can read it.
 
 pub mod message;
 pub mod names;
 pub mod packet;
 
-use crate::dice::Dice;
 use crate::pcap::Frames;
+use crate::rng::Rng;
 use anyhow::Result;
 use message::{Edns, Outcome, Question, kind, query, response};
 use packet::{Connection, End, datagram, flag};
@@ -16,10 +16,10 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const MILLISECOND: u64 = 1_000_000;
-/// From one packet of a connection to the next.
+/// Nanoseconds from one packet of a connection to the next.
 const TURN_NS: u64 = MILLISECOND / 5;
 
-/// What is asked for: types with their weights.
+/// Query types with their weights.
 const TYPES: [(u64, u16); 11] = [
     (580, kind::A),
     (200, kind::AAAA),
@@ -34,42 +34,42 @@ const TYPES: [(u64, u16); 11] = [
     (4, kind::DNSKEY),
 ];
 
-/// How a query over UDP ends: weights of a thousand.
-const FATES: [(u64, Fate); 6] = [
-    (950, Fate::Once),
-    (10, Fate::Silence),
-    (15, Fate::SentAgain),
-    (3, Fate::AnsweredTwice),
-    (7, Fate::Truncated),
-    (15, Fate::Connection),
+/// Query patterns over UDP, with weights out of 1000.
+const PATTERNS: [(u64, QueryPattern); 6] = [
+    (950, QueryPattern::Once),
+    (10, QueryPattern::Silence),
+    (15, QueryPattern::SentAgain),
+    (3, QueryPattern::AnsweredTwice),
+    (7, QueryPattern::Truncated),
+    (15, QueryPattern::Connection),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum QueryPattern {
     /// One query, one response.
     Once,
     /// No response.
     Silence,
-    /// The query comes again before its response.
+    /// The query is retransmitted before its response.
     SentAgain,
-    /// The response comes twice.
+    /// The response is duplicated.
     AnsweredTwice,
-    /// The response is truncated, and the same is asked over TCP.
+    /// The response is truncated; the query is repeated over TCP.
     Truncated,
-    /// Asked over TCP from the beginning, a few questions in one connection.
+    /// One to a few queries over one TCP connection.
     Connection,
 }
 
-/// A capture.
+/// Parameters of a capture.
 #[derive(Clone, Debug)]
 pub struct Realistic {
-    /// Messages in it; a few more, as the last exchanges are finished.
+    /// Number of messages; a few more are written to finish the last exchanges.
     pub messages: u32,
-    /// What chance begins with.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// Queries of a second of the capture's time, without those that come again.
+    /// Queries per second of capture time, without retransmissions.
     pub queries_per_second: u32,
-    /// Different names asked for.
+    /// Number of distinct names.
     pub names: u32,
 }
 
@@ -79,17 +79,17 @@ impl Default for Realistic {
     }
 }
 
-/// What was written.
+/// Counts of the written messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct MessageCounts {
     /// DNS messages over UDP.
     pub udp: u32,
     /// DNS messages over TCP.
     pub tcp: u32,
 }
 
-impl Written {
-    /// Messages in all.
+impl MessageCounts {
+    /// Total number of messages.
     #[must_use]
     pub const fn messages(self) -> u32 {
         self.udp + self.tcp
@@ -97,57 +97,57 @@ impl Written {
 }
 
 impl Realistic {
-    /// Writes it as a pcap file (nanoseconds, Ethernet).
-    pub fn write(&self, out: impl Write) -> Result<Written> {
+    /// Writes the capture as a pcap file (nanoseconds, Ethernet).
+    pub fn write(&self, out: impl Write) -> Result<MessageCounts> {
         let mut traffic = Traffic {
             frames: Frames::begin(out)?,
-            dice: Dice::new(self.seed),
+            rng: Rng::new(self.seed),
             names: self.names,
-            written: Written::default(),
+            counts: MessageCounts::default(),
         };
         let step = 1_000_000_000 / u64::from(self.queries_per_second.max(1));
         let mut at = 0;
-        while traffic.written.messages() < self.messages {
-            at += 1 + traffic.dice.below(2 * step);
+        while traffic.counts.messages() < self.messages {
+            at += 1 + traffic.rng.below(2 * step);
             traffic.frames.until(at)?;
             traffic.lookup(at)?;
         }
         traffic.frames.end()?;
-        Ok(traffic.written)
+        Ok(traffic.counts)
     }
 }
 
 struct Traffic<W: Write> {
     frames: Frames<W>,
-    dice: Dice,
+    rng: Rng,
     names: u32,
-    written: Written,
+    counts: MessageCounts,
 }
 
 impl<W: Write> Traffic<W> {
-    /// What an application asks at a time: often both kinds of addresses.
+    /// Writes one application lookup, often with both address types.
     fn lookup(&mut self, at: u64) -> Result<()> {
         let (client, server) = self.ends();
-        let rank = self.dice.zipf(self.names);
+        let rank = self.rng.zipf(self.names);
         let (question, outcome) = self.question(rank);
         self.exchange(at, client, server, &question, outcome)?;
-        if question.kind == kind::A && self.dice.chance(0.25) {
+        if question.kind == kind::A && self.rng.chance(0.25) {
             let outcome = match outcome {
-                Outcome::Answer if self.dice.chance(0.4) => Outcome::NoData,
+                Outcome::Answer if self.rng.chance(0.4) => Outcome::NoData,
                 same => same,
             };
             let id = self.number();
             let second = Question { id, kind: kind::AAAA, ..question };
-            let at = at + 20_000 + self.dice.below(100_000);
+            let at = at + 20_000 + self.rng.below(100_000);
             self.exchange(at, client, server, &second, outcome)?;
         }
         Ok(())
     }
 
-    /// A client and a resolver: one in five speaks IPv6.
+    /// Chooses a client and a resolver; one in five clients uses IPv6.
     fn ends(&mut self) -> (SocketAddr, SocketAddr) {
-        let [.., high, low] = self.dice.zipf(400).to_be_bytes();
-        let [.., resolver] = self.dice.zipf(5).to_be_bytes();
+        let [.., high, low] = self.rng.zipf(400).to_be_bytes();
+        let [.., resolver] = self.rng.zipf(5).to_be_bytes();
         let port = 1024 + self.number() % 64_000;
         let six =
             |host: u16, last: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, host, 0, 0, 0, last));
@@ -161,14 +161,14 @@ impl<W: Write> Traffic<W> {
     }
 
     fn number(&mut self) -> u16 {
-        let [.., high, low] = self.dice.roll().to_be_bytes();
+        let [.., high, low] = self.rng.next_u64().to_be_bytes();
         u16::from_be_bytes([high, low])
     }
 
-    /// A question about the name of a rank, or one like it that is not there.
+    /// Chooses a question for the name of a rank, or for a similar name that does not exist.
     fn question(&mut self, rank: u32) -> (Question, Outcome) {
-        let mut kind = self.dice.weighted(&TYPES);
-        let outcome = self.dice.weighted(&[
+        let mut kind = self.rng.weighted(&TYPES);
+        let outcome = self.rng.weighted(&[
             (815, Outcome::Answer),
             (150, Outcome::NxDomain),
             (20, Outcome::NoData),
@@ -176,32 +176,30 @@ impl<W: Write> Traffic<W> {
             (3, Outcome::Refused),
         ]);
         let outcome = match (outcome, kind) {
-            (Outcome::Answer, kind::AAAA | kind::HTTPS) if self.dice.chance(0.45) => {
-                Outcome::NoData
-            }
+            (Outcome::Answer, kind::AAAA | kind::HTTPS) if self.rng.chance(0.45) => Outcome::NoData,
             (outcome, _) => outcome,
         };
         let (name, zone) = if outcome == Outcome::NxDomain {
-            kind = if self.dice.chance(0.7) { kind::A } else { kind::AAAA };
-            (names::missing(rank, &mut self.dice), names::zone(rank))
+            kind = if self.rng.chance(0.7) { kind::A } else { kind::AAAA };
+            (names::missing(rank, &mut self.rng), names::zone(rank))
         } else {
             named(rank, kind)
         };
-        let edns = self.dice.chance(0.85).then(|| Edns {
-            dnssec_ok: self.dice.chance(0.3),
-            cookie: self.dice.chance(0.2),
-            subnet: self.dice.chance(0.03),
+        let edns = self.rng.chance(0.85).then(|| Edns {
+            dnssec_ok: self.rng.chance(0.3),
+            cookie: self.rng.chance(0.2),
+            subnet: self.rng.chance(0.03),
         });
-        let name = if self.dice.chance(0.05) { names::mixed(&name, &mut self.dice) } else { name };
+        let name = if self.rng.chance(0.05) { names::mixed(&name, &mut self.rng) } else { name };
         (Question { id: self.number(), name, zone, kind, edns }, outcome)
     }
 
-    /// Two of three are in the cache.
+    /// Chooses a latency: two of three answers come from the cache.
     fn latency(&mut self) -> u64 {
-        if self.dice.chance(0.66) {
-            self.dice.between(MILLISECOND / 10, MILLISECOND)
+        if self.rng.chance(0.66) {
+            self.rng.log_uniform(MILLISECOND / 10, MILLISECOND)
         } else {
-            self.dice.between(4 * MILLISECOND, 150 * MILLISECOND)
+            self.rng.log_uniform(4 * MILLISECOND, 150 * MILLISECOND)
         }
     }
 
@@ -213,26 +211,26 @@ impl<W: Write> Traffic<W> {
         question: &Question,
         outcome: Outcome,
     ) -> Result<()> {
-        let fate = self.dice.weighted(&FATES);
+        let pattern = self.rng.weighted(&PATTERNS);
         let then = at + self.latency();
-        if fate == Fate::Connection {
+        if pattern == QueryPattern::Connection {
             return self.connection(at, (client, server), question, outcome);
         }
         self.udp(at, client, server, &query(question))?;
-        if fate == Fate::SentAgain {
+        if pattern == QueryPattern::SentAgain {
             self.udp(at + (then - at) / 2, client, server, &query(question))?;
         }
-        if fate == Fate::Truncated {
-            let truncated = response(question, Outcome::Truncated, false, &mut self.dice);
+        if pattern == QueryPattern::Truncated {
+            let truncated = response(question, Outcome::Truncated, false, &mut self.rng);
             self.udp(then, server, client, &truncated)?;
             let client = SocketAddr::new(client.ip(), client.port() ^ 1);
             return self.connection(then + TURN_NS, (client, server), question, outcome);
         }
-        let octets = response(question, outcome, false, &mut self.dice);
-        if fate != Fate::Silence {
+        let octets = response(question, outcome, false, &mut self.rng);
+        if pattern != QueryPattern::Silence {
             self.udp(then, server, client, &octets)?;
         }
-        if fate == Fate::AnsweredTwice {
+        if pattern == QueryPattern::AnsweredTwice {
             self.udp(then + MILLISECOND, server, client, &octets)?;
         }
         Ok(())
@@ -240,11 +238,11 @@ impl<W: Write> Traffic<W> {
 
     fn udp(&mut self, at: u64, from: SocketAddr, to: SocketAddr, message: &[u8]) -> Result<()> {
         self.frames.push(at, datagram(from, to, message)?);
-        self.written.udp += 1;
+        self.counts.udp += 1;
         Ok(())
     }
 
-    /// A connection from its first segment to its last, with one question or a few.
+    /// Writes a connection from its first segment to its last, with one or a few queries.
     fn connection(
         &mut self,
         at: u64,
@@ -262,11 +260,11 @@ impl<W: Write> Traffic<W> {
         {
             self.segments(&mut at, &mut connection, from_client, flags, &[])?;
         }
-        for number in 0..self.dice.weighted(&[(70, 1_u16), (20, 2), (10, 4)]) {
+        for number in 0..self.rng.weighted(&[(70, 1_u16), (20, 2), (10, 4)]) {
             let question = Question { id: question.id ^ number, ..question.clone() };
             let asked = framed(&query(&question))?;
-            // Some send the length in a segment of its own.
-            let split = if self.dice.chance(0.2) { 2 } else { asked.len() };
+            // Some clients send the length in a segment of its own.
+            let split = if self.rng.chance(0.2) { 2 } else { asked.len() };
             let (first, rest) = asked.split_at(split);
             self.segments(&mut at, &mut connection, true, flag::PSH | flag::ACK, first)?;
             if !rest.is_empty() {
@@ -274,11 +272,11 @@ impl<W: Write> Traffic<W> {
             }
             self.segments(&mut at, &mut connection, false, flag::ACK, &[])?;
             at += self.latency();
-            let large = self.dice.chance(0.3);
-            let said = framed(&response(&question, outcome, large, &mut self.dice))?;
+            let large = self.rng.chance(0.3);
+            let said = framed(&response(&question, outcome, large, &mut self.rng))?;
             self.segments(&mut at, &mut connection, false, flag::PSH | flag::ACK, &said)?;
             self.segments(&mut at, &mut connection, true, flag::ACK, &[])?;
-            self.written.tcp += 2;
+            self.counts.tcp += 2;
         }
         for (from_client, flags) in
             [(true, flag::FIN | flag::ACK), (false, flag::FIN | flag::ACK), (true, flag::ACK)]
@@ -305,7 +303,7 @@ impl<W: Write> Traffic<W> {
     }
 }
 
-/// The name that is asked for by its rank and a type, and its zone.
+/// Returns the name for a rank and a type, and its zone.
 fn named(rank: u32, kind: u16) -> (String, String) {
     let zone = names::zone(rank);
     match kind {
@@ -329,21 +327,21 @@ fn framed(message: &[u8]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn capture(seed: u64) -> (Vec<u8>, Written) {
+    fn capture(seed: u64) -> (Vec<u8>, MessageCounts) {
         let mut out = Vec::new();
-        let written = Realistic { messages: 20_000, seed, ..Realistic::default() }.write(&mut out);
-        (out, written.unwrap())
+        let counts = Realistic { messages: 20_000, seed, ..Realistic::default() }.write(&mut out);
+        (out, counts.unwrap())
     }
 
     #[test]
-    fn the_same_capture_comes_of_the_same_seed() {
+    fn equal_seeds_give_equal_captures() {
         assert_eq!(capture(1), capture(1));
         assert_ne!(capture(1).0, capture(2).0);
     }
 
     #[test]
-    fn packets_are_in_order_and_some_are_of_tcp() {
-        let (out, written) = capture(1);
+    fn packets_are_in_order_with_some_tcp() {
+        let (out, counts) = capture(1);
         let (mut rest, mut last) = (&out[24..], (0, 0));
         while let Some((header, behind)) = rest.split_first_chunk::<16>() {
             let word = |at: usize| u32::from_le_bytes(*header[at..].first_chunk().unwrap());
@@ -351,8 +349,8 @@ mod tests {
             last = (word(0), word(4));
             rest = &behind[usize::try_from(word(8)).unwrap()..];
         }
-        assert!(written.messages() >= 20_000 && written.messages() < 20_100, "{written:?}");
-        let share = f64::from(written.tcp) / f64::from(written.messages());
+        assert!(counts.messages() >= 20_000 && counts.messages() < 20_100, "{counts:?}");
+        let share = f64::from(counts.tcp) / f64::from(counts.messages());
         assert!((0.02..0.05).contains(&share), "{share}");
     }
 }

@@ -1,6 +1,7 @@
-//! A real schema registry: Apicurio's, in memory, by its interface that is Confluent's.
+//! A schema registry: Apicurio with in-memory storage, by its Confluent-compatible API.
 //!
-//! It comes from Maven Central (`java` and `mvn` needed) and is kept under `target/registry`.
+//! The program comes from Maven Central (needs `java` and `mvn`) and is stored under
+//! `target/registry`.
 
 use crate::{agent, cache, shell};
 use anyhow::{Context as _, Result, bail};
@@ -10,16 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The version that tests run: later ones want a newer Java than Debian 12 has.
+/// Version for tests: later ones need a newer Java than Debian 12 has.
 pub const VERSION: &str = "2.6.13.Final";
-/// The plugin by which Maven gets one file without a project.
+/// Maven plugin that downloads one file without a project.
 const MAVEN_GET: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack";
-/// How long the registry may take to start, on a busy machine.
+/// Time limit for the start, on a busy machine.
 const START: Duration = Duration::from_secs(90);
-/// What it logs once it takes requests.
+/// Line that the registry logs once it accepts requests.
 const READY: &str = "Listening on:";
 
-/// A registry that knows no schema when it starts. Dropping it kills it.
+/// A registry without schemas at its start. Dropping it kills it.
 #[derive(Debug)]
 pub struct Registry {
     address: SocketAddr,
@@ -28,29 +29,29 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry with an address that is still to be started; its log will be in `folder`.
+    /// Creates a registry with a free address, not started yet; its log is written to `folder`.
     pub fn new(folder: &Path) -> Result<Self> {
         Ok(Self { address: agent::free_address()?, folder: folder.to_path_buf(), child: None })
     }
 
-    /// Starts a registry and waits until it takes requests.
+    /// Starts a registry and waits until it accepts requests.
     pub fn up(folder: &Path) -> Result<Self> {
         let mut registry = Self::new(folder)?;
         registry.start()?;
         Ok(registry)
     }
 
-    /// Where its subjects are.
+    /// URL of the registry API.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/apis/ccompat/v7", self.address)
     }
 
-    /// Starts it and waits until it takes requests.
+    /// Starts the registry and waits until it accepts requests.
     pub fn start(&mut self) -> Result<()> {
         let file = self.folder.join("registry.log");
         let log = fs::File::create(&file)?;
-        // With the thread that starts it ends the registry too, however that comes about.
+        // The registry is killed when the thread that starts it ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "java", "-Xmx256m", "-XX:+UseSerialGC"]);
         command.args(["-XX:TieredStopAtLevel=1", "-Dquarkus.http.host=127.0.0.1"]);
@@ -61,7 +62,7 @@ impl Registry {
         shell::wait_for("the registry's start", START, || {
             let log = fs::read_to_string(&file).unwrap_or_default();
             if let Some(status) = child.try_wait()? {
-                bail!("the registry ended at its start ({status}): {log}");
+                bail!("the registry ended during start ({status}): {log}");
             }
             Ok(log.contains(READY).then_some(()))
         })
@@ -76,7 +77,7 @@ impl Drop for Registry {
     }
 }
 
-/// Gets the registry's program files where they are not there yet, so that tests need not.
+/// Downloads the registry's program files if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     program().map(drop)
 }

@@ -1,44 +1,45 @@
-//! Captures that differ in one size and in nothing else: how many queries wait at a time, how many
-//! connections are open, how many resolvers, zones or clients there are. Always the same for the same sizes.
+//! Deterministic captures that differ in one dimension only: number of waiting queries, open
+//! connections, resolvers, zones or clients.
 //!
-//! Each begins with what makes its tables as large as they will ever be. From [`Scale::warm_up_seconds`] to
-//! [`Scale::end_seconds`] it holds as many queries as responses, whatever the sizes are.
+//! Each capture begins with a warm-up that fills the tables. From [`Scale::warm_up_seconds`] to
+//! [`Scale::end_seconds`] it holds as many queries as responses, for every size.
 
-use crate::dice::Dice;
 use crate::pcap::Frames;
 use crate::realistic::message::{Outcome, Question, kind, query, response};
 use crate::realistic::packet::{Connection, End, datagram, flag};
+use crate::rng::Rng;
 use crate::wire;
 use anyhow::Result;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// From a query to its response, where few wait.
+/// Nanoseconds from a query to its response when few queries wait.
 const LATENCY_NS: u64 = 1_000_000;
-/// Queries of the warm-up that are answered as all later ones: more than ended transactions are remembered.
+/// Warm-up queries that are answered like later ones: more than the number of ended transactions
+/// that are remembered.
 const SETTLING: u32 = 75_000;
-/// Ports of one client, which keeps to one of them for a connection.
+/// Ports of one client. A connection uses one of them.
 const PORTS: u32 = 50_000;
 
-/// The sizes of a capture.
+/// Dimensions of a capture.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Messages that are to be measured: about as many come after [`Self::warm_up_seconds`].
+    /// Number of messages to measure: about as many follow [`Self::warm_up_seconds`].
     pub messages: u32,
-    /// Queries to which no response comes, all asked in the warm-up.
+    /// Number of queries without a response, all sent in the warm-up.
     pub standing: u32,
-    /// Queries that wait at a time for responses that come in any order: each of them has the same chance to
-    /// be answered next. A response comes 1 ms after its query, in order, where 0.
+    /// Number of queries that wait at a time, answered in random order. If 0, each response follows
+    /// its query after 1 ms, in order.
     pub waiting: u32,
-    /// Open connections over which all is asked; UDP where 0.
+    /// Number of open TCP connections that carry all queries; UDP if 0.
     pub connections: u32,
-    /// Resolvers.
+    /// Number of resolvers.
     pub resolvers: u32,
-    /// Zones; there are two names in each.
+    /// Number of zones, with two names each.
     pub zones: u32,
-    /// Names that are asked for once each, of which nine of ten do not exist.
+    /// Whether each name is queried only once; nine of ten do not exist.
     pub random: bool,
-    /// Queries of a second.
+    /// Queries per second.
     pub queries_per_second: u32,
 }
 
@@ -58,13 +59,13 @@ impl Default for Scale {
 }
 
 impl Scale {
-    /// Seconds until as many queries wait, and connections are open, as ever will.
+    /// Seconds until the numbers of waiting queries and open connections are final.
     #[must_use]
     pub fn warm_up_seconds(&self) -> f64 {
         self.seconds_of(self.connections + self.warm_up_queries())
     }
 
-    /// Seconds until the last query. What comes later answers those that were still waiting then.
+    /// Seconds until the last query. Later packets are responses to queries that still wait.
     #[must_use]
     pub fn end_seconds(&self) -> f64 {
         self.seconds_of(self.connections + self.queries())
@@ -74,13 +75,13 @@ impl Scale {
         f64::from(steps) / f64::from(self.queries_per_second)
     }
 
-    /// Queries until as many wait as ever will, each resolver and zone was asked for, and what is remembered
-    /// of ended transactions has found its size.
+    /// Number of queries until the number of waiting queries is final, each resolver and zone was
+    /// used, and the memory of ended transactions is full.
     fn warm_up_queries(&self) -> u32 {
         self.filling() + self.resolvers.max(self.zones).max(SETTLING)
     }
 
-    /// Queries to which nothing comes, or nothing before all of them are asked.
+    /// Number of queries that are not answered before the warm-up ends.
     fn filling(&self) -> u32 {
         self.standing + self.waiting
     }
@@ -89,17 +90,18 @@ impl Scale {
         self.warm_up_queries() + self.messages / 2
     }
 
-    /// When the response to a query comes, if one comes at all.
+    /// Returns the time of the response to a query, if there is one.
     ///
-    /// Where many wait, latencies are exponential: they have no memory, so that any of those that wait may be
-    /// the next one, and as many wait from the first of them on.
+    /// With many waiting queries, latencies are exponential. This distribution has no memory: any
+    /// waiting query may be the next one to be answered, and the number of waiting queries is
+    /// constant.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
         clippy::cast_sign_loss,
         reason = "nanoseconds, below 2^53"
     )]
-    fn answered_ns(&self, number: u32, begin: u64, dice: &mut Dice) -> Option<u64> {
+    fn answered_ns(&self, number: u32, begin: u64, rng: &mut Rng) -> Option<u64> {
         if number < self.standing {
             return None;
         }
@@ -108,7 +110,7 @@ impl Scale {
             return Some(at + LATENCY_NS);
         }
         let mean = f64::from(self.waiting) * self.step_ns() as f64;
-        Some(at + (-mean * (1.0 - dice.share()).ln()) as u64)
+        Some(at + (-mean * (1.0 - rng.uniform()).ln()) as u64)
     }
 
     /// Nanoseconds from one query to the next.
@@ -116,12 +118,13 @@ impl Scale {
         1_000_000_000 / u64::from(self.queries_per_second)
     }
 
-    /// Writes it as a pcap file (nanoseconds, Ethernet).
+    /// Writes the capture as a pcap file (nanoseconds, Ethernet).
     pub fn write(&self, out: impl Write) -> Result<()> {
         self.write_watched(out, &mut |_| Ok(()))
     }
 
-    /// The same, and tells whenever a second of the capture's time is written: how many there are by then.
+    /// Like [`Self::write`], and calls `second` with the number of completed seconds of capture
+    /// time.
     pub fn write_watched(
         &self,
         out: impl Write,
@@ -140,9 +143,9 @@ impl Scale {
                 each_second(seconds)?;
             }
             let (question, outcome) = self.question(number)?;
-            let mut dice = Dice::new(u64::from(number));
-            let answered = self.answered_ns(number, begin, &mut dice).filter(|at| *at <= end);
-            let (asked, said) = (query(&question), response(&question, outcome, false, &mut dice));
+            let mut rng = Rng::new(u64::from(number));
+            let answered = self.answered_ns(number, begin, &mut rng).filter(|at| *at <= end);
+            let (asked, said) = (query(&question), response(&question, outcome, false, &mut rng));
             let Some(place) = number.checked_rem(self.connections) else {
                 let (client, server) = self.ends(number)?;
                 frames.push(at, datagram(client, server, &asked)?);
@@ -182,7 +185,7 @@ impl Scale {
         Ok(connections)
     }
 
-    /// A client with a port that it does not use again soon, and a resolver.
+    /// Chooses a client with a port that it does not reuse soon, and a resolver.
     fn ends(&self, number: u32) -> Result<(SocketAddr, SocketAddr)> {
         let [.., high, low] = (number / PORTS).to_be_bytes();
         let port = 1024 + u16::try_from(number % PORTS)?;
@@ -195,7 +198,7 @@ impl Scale {
         let zone = format!("zone-{:05}.com", number % self.zones.max(1));
         let missing = self.random && !number.is_multiple_of(10);
         let name = if self.random {
-            let hash = Dice::new(u64::from(number)).roll();
+            let hash = Rng::new(u64::from(number)).next_u64();
             format!("{hash:016x}.{zone}")
         } else {
             format!("host-{}.{zone}", number / self.zones.max(1) % 2)
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn captures_are_as_long_as_they_should_be() {
+    fn captures_have_the_configured_length() {
         let octets = |scale: Scale| {
             let mut out = Vec::new();
             scale.write(&mut out).unwrap();

@@ -1,22 +1,22 @@
-//! A DNS server that misbehaves as the first label of each name says.
+//! A DNS server whose behaviour is chosen by the first label of each name.
 //!
 //! | label | over UDP | over TCP |
 //! |---|---|---|
 //! | `ok` | an address | the same |
 //! | `silent` | nothing | nothing |
-//! | `second` | nothing at first, an answer when asked again | |
+//! | `second` | no answer to the first query, an answer to the retry | |
 //! | `slow`, `late` | an answer after [`SLOW`], [`LATE`] | the same |
-//! | `refused`, `servfail`, `formerr` | that; SERVFAIL with an extended error, FORMERR without question | |
+//! | `refused`, `servfail`, `formerr` | this code; SERVFAIL with an extended error, FORMERR without question | |
 //! | `truncated` | TC | an address |
 //! | `wrongid` | another id | |
-//! | `aside` | the answer comes from another address | |
-//! | `twice`, `race` | two answers, the same or different | |
-//! | `port-N` | the answer goes to port N of the client | |
-//! | `swap-N` | | waits for N queries, answers the last first |
+//! | `aside` | answer from another address | |
+//! | `twice`, `race` | two answers, equal or different | |
+//! | `port-N` | answer to port N of the client | |
+//! | `swap-N` | | waits for N queries, answers the last one first |
 //! | `close` | | closes without an answer |
-//! | `reset` | | resets in mid answer |
+//! | `reset` | | resets in the middle of an answer |
 
-use crate::lab::{Fate, Host, Lab};
+use crate::lab::{Host, Lab, SpecialAddress};
 use crate::wire::{self, Reply};
 use anyhow::{Context as _, Result};
 use rustix::net::sockopt::set_socket_linger;
@@ -28,20 +28,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Port of DNS.
+/// DNS port.
 pub const PORT: u16 = 53;
-/// When `slow` answers.
+/// Delay of `slow`.
 pub const SLOW: Duration = Duration::from_millis(300);
-/// When `late` answers.
+/// Delay of `late`.
 pub const LATE: Duration = Duration::from_millis(2300);
-/// The address that answers give.
+/// Address in answers.
 pub const ADDRESS: [u8; 4] = [192, 0, 2, 7];
-/// How long a thread waits before it looks whether it is to end.
+/// Interval at which a thread checks whether it must end.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a TCP connection is kept.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Lifetime of a TCP connection.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// The server while it runs, on [`Fate::Scripted`] of a lab. Dropping it ends it.
+/// The running server, on [`SpecialAddress::Scripted`] of a lab. Dropping it stops it.
 #[derive(Debug)]
 pub struct Scripted {
     stop: Arc<AtomicBool>,
@@ -49,23 +49,23 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Opens its sockets, for IPv4 and IPv6, and begins to answer. The lab needs its hazards.
+    /// Opens sockets for IPv4 and IPv6 and starts to answer. Needs [`Lab::add_special_addresses`].
     pub fn start(lab: &Lab) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for ipv6 in [false, true] {
-            let at = |fate| SocketAddr::new(lab.hazard(fate, ipv6), PORT);
-            let (udp, aside, tcp) = lab.inside(Host::Server, || {
+            let at = |special| SocketAddr::new(lab.special_address(special, ipv6), PORT);
+            let (udp, secondary, tcp) = lab.inside(Host::Server, || {
                 Ok::<_, io::Error>((
-                    UdpSocket::bind(at(Fate::Scripted))?,
-                    UdpSocket::bind(at(Fate::Aside))?,
-                    TcpListener::bind(at(Fate::Scripted))?,
+                    UdpSocket::bind(at(SpecialAddress::Scripted))?,
+                    UdpSocket::bind(at(SpecialAddress::Secondary))?,
+                    TcpListener::bind(at(SpecialAddress::Scripted))?,
                 ))
             })??;
             udp.set_read_timeout(Some(TICK))?;
             tcp.set_nonblocking(true)?;
             let over = Arc::clone(&stop);
-            threads.push(thread::spawn(move || datagrams(&udp, &aside, &over)));
+            threads.push(thread::spawn(move || datagrams(&udp, &secondary, &over)));
             let over = Arc::clone(&stop);
             threads.push(thread::spawn(move || connections(&tcp, &over)));
         }
@@ -77,27 +77,27 @@ impl Drop for Scripted {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // One that has panicked has left queries without answers, which a test notices.
+            // A thread that panicked left queries unanswered, so its test fails anyway.
             let _ = thread.join();
         }
     }
 }
 
-fn datagrams(udp: &UdpSocket, aside: &UdpSocket, stop: &AtomicBool) {
+fn datagrams(udp: &UdpSocket, secondary: &UdpSocket, stop: &AtomicBool) {
     let mut seen = HashSet::new();
     let mut buffer = [0; 4096];
     while !stop.load(Ordering::Relaxed) {
         let Ok((length, from)) = udp.recv_from(&mut buffer) else { continue };
         let query = buffer.get(..length).unwrap_or_default().to_vec();
         let again = !seen.insert((from, query.clone()));
-        // A client that is gone is no reason to end.
-        let _ = datagram(udp, aside, from, &query, again);
+        // A client that is gone must not end the server.
+        let _ = datagram(udp, secondary, from, &query, again);
     }
 }
 
 fn datagram(
     udp: &UdpSocket,
-    aside: &UdpSocket,
+    secondary: &UdpSocket,
     from: SocketAddr,
     query: &[u8],
     again: bool,
@@ -108,9 +108,9 @@ fn datagram(
     match script.split_once('-').unwrap_or((script, "")) {
         ("silent", _) => {}
         ("second", _) if !again => {}
-        ("slow", _) => later(udp, from, good, SLOW)?,
-        ("late", _) => later(udp, from, good, LATE)?,
-        ("aside", _) => send(aside, from, good)?,
+        ("slow", _) => send_delayed(udp, from, good, SLOW)?,
+        ("late", _) => send_delayed(udp, from, good, LATE)?,
+        ("aside", _) => send(secondary, from, good)?,
         ("port", port) => {
             let port = port.parse().context("port-N")?;
             send(udp, SocketAddr::new(from.ip(), port), good)?;
@@ -123,13 +123,13 @@ fn datagram(
             send(udp, from, good)?;
             send(udp, from, Reply::to(query).address([203, 0, 113, 66]))?;
         }
-        (other, _) => send(udp, from, plain(other, query).unwrap_or(good))?,
+        (other, _) => send(udp, from, immediate_reply(other, query).unwrap_or(good))?,
     }
     Ok(())
 }
 
-/// What comes in one message, at once, over UDP.
-fn plain(script: &str, query: &[u8]) -> Option<Reply> {
+/// Returns the response for scripts that answer with one UDP message at once.
+fn immediate_reply(script: &str, query: &[u8]) -> Option<Reply> {
     let reply = Reply::to(query);
     match script {
         "refused" => Some(reply.rcode(5)),
@@ -145,7 +145,7 @@ fn send(socket: &UdpSocket, to: SocketAddr, reply: Reply) -> Result<()> {
     socket.send_to(&reply.octets(), to).map(drop).context("cannot answer")
 }
 
-fn later(socket: &UdpSocket, to: SocketAddr, reply: Reply, pause: Duration) -> Result<()> {
+fn send_delayed(socket: &UdpSocket, to: SocketAddr, reply: Reply, pause: Duration) -> Result<()> {
     let socket = socket.try_clone()?;
     thread::spawn(move || {
         thread::sleep(pause);
@@ -159,7 +159,7 @@ fn connections(listener: &TcpListener, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((stream, _)) => {
-                // One that the client breaks ends by itself.
+                // A connection that the client breaks ends by itself.
                 thread::spawn(move || connection(stream));
             }
             Err(_) => thread::sleep(TICK / 10),
@@ -170,9 +170,9 @@ fn connections(listener: &TcpListener, stop: &AtomicBool) {
 fn connection(mut stream: TcpStream) -> Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     let mut waiting = Vec::new();
-    while let Some(query) = next(&mut stream)? {
+    while let Some(query) = read_message(&mut stream)? {
         let labels = wire::labels(&query);
         let script = labels.first().map(String::as_str).unwrap_or_default();
         let good = wire::framed(&Reply::to(&query).address(ADDRESS).octets())?;
@@ -181,7 +181,7 @@ fn connection(mut stream: TcpStream) -> Result<()> {
             ("close", _) => return Ok(()),
             ("reset", _) => {
                 stream.write_all(&good[..good.len() / 2])?;
-                // Closing now resets.
+                // Closing the socket now sends a reset.
                 return set_socket_linger(&stream, Some(Duration::ZERO)).context("SO_LINGER");
             }
             ("swap", count) => {
@@ -201,8 +201,8 @@ fn connection(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// The next message of a connection; `None` at its end.
-pub fn next(stream: &mut TcpStream) -> Result<Option<Vec<u8>>> {
+/// Reads the next message of a connection; `None` at its end.
+pub fn read_message(stream: &mut TcpStream) -> Result<Option<Vec<u8>>> {
     let mut length = [0; 2];
     match stream.read_exact(&mut length) {
         Ok(()) => {}

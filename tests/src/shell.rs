@@ -1,4 +1,4 @@
-//! Running other programs, with errors that say what was run and what it answered.
+//! Runs other programs; errors include the command and its output.
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A command as a person would type it, for messages.
+/// Formats a command as typed in a shell, for messages.
 #[must_use]
 pub fn shown(command: &Command) -> String {
     std::iter::once(command.get_program())
@@ -17,8 +17,8 @@ pub fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// Runs a command to its end without a standard input and returns what it wrote; an exit other
-/// than 0 is an error that carries its standard error.
+/// Runs a command without standard input and returns its output. A nonzero exit status is an error
+/// with the command's standard error.
 pub fn output(command: &mut Command) -> Result<Output> {
     let output = command
         .stdin(Stdio::null())
@@ -36,13 +36,13 @@ pub fn output(command: &mut Command) -> Result<Output> {
     Ok(output)
 }
 
-/// As [`output`], of a program given as a list of words.
+/// Like [`output`], for a program given as a list of words.
 pub fn run(words: &[&str]) -> Result<Output> {
     let (program, arguments) = words.split_first().context("no program given")?;
     output(Command::new(program).args(arguments))
 }
 
-/// Runs a command whose output, all of it, goes to standard error; an exit other than 0 is an error.
+/// Runs a command whose output goes to standard error. A nonzero exit status is an error.
 pub fn pass_through(command: &mut Command) -> Result<()> {
     let status = command
         .stdout(std::io::stderr())
@@ -54,7 +54,7 @@ pub fn pass_through(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Where a program is, by `PATH` and the places where Debian keeps programs for root.
+/// Path of a program in `PATH` or in Debian's folders of root's programs.
 #[must_use]
 pub fn which(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -69,13 +69,13 @@ pub fn signal(child: &Child, signal: Signal) -> Result<()> {
     signal_pid(child.id(), signal)
 }
 
-/// Sends a signal to a process by its number.
+/// Sends a signal to a process id.
 pub fn signal_pid(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a process id")?;
     kill_process(pid, signal).with_context(|| format!("cannot signal process {pid:?}"))
 }
 
-/// Asks for something every 20 ms until it is there; an error names what was waited for.
+/// Polls every 20 ms until `check` returns a value; the error after `limit` contains `what`.
 pub fn wait_for<T>(
     what: &str,
     limit: Duration,
@@ -87,13 +87,13 @@ pub fn wait_for<T>(
             return Ok(found);
         }
         if start.elapsed() > limit {
-            bail!("waited {limit:?} in vain for {what}");
+            bail!("timed out after {limit:?} while waiting for {what}");
         }
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Waits for a child's end, for `limit` at most; past that it is killed and an error returned.
+/// Waits for the end of a child for at most `limit`; afterwards kills it and returns an error.
 pub fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
     let ended = wait_for("the end of a process", limit, || Ok(child.try_wait()?));
     if ended.is_err() {
@@ -102,9 +102,9 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus> {
     ended
 }
 
-/// Kills a child and reaps it; one that has ended already is only reaped.
+/// Kills a child, if it still runs, and reaps it.
 pub fn end(child: &mut Child) {
-    // Either call fails only where the child is gone, which is what is wanted.
+    // Either call fails only if the child is gone already.
     let _ = child.kill();
     let _ = child.wait();
 }

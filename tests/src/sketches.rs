@@ -1,5 +1,5 @@
-//! Readers of our sketches that nobody here wrote: Datadog's sketches-py and Apache DataSketches for
-//! Python, kept with what they need under `target/sketches`.
+//! Independent readers of our sketches: Datadog's sketches-py and Apache DataSketches for Python,
+//! stored with their dependencies under `target/sketches`.
 
 use crate::{cache, environment, shell};
 use anyhow::{Context as _, Result, ensure};
@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Changes whenever `tests/readers/requirements.txt` does.
+/// Must change whenever `tests/readers/requirements.txt` does.
 const VERSION: &str = "3.0.1-5.2.0-1";
 
-/// Has them merge each of these lists of `dns.window/1` records; what the mergers say.
+/// Merges each of these lists of `dns.window/1` records with those libraries; returns their
+/// results.
 pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
     command.arg(readers().join("merge.py"));
@@ -25,7 +26,7 @@ pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
         lines.push_str(&serde_json::to_string(list)?);
         lines.push('\n');
     }
-    // It answers while it reads.
+    // A thread writes, because the script answers while it reads.
     let writer = thread::spawn(move || input.write_all(lines.as_bytes()));
     let output = child.wait_with_output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -35,7 +36,7 @@ pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// Installs the readers where they are not there yet, so that tests need not.
+/// Installs the readers if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     python().map(drop)
 }

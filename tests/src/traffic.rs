@@ -1,8 +1,8 @@
-//! A capture of some minutes of made-up traffic, always the same: names by Zipf's law, several clients
-//! and resolvers, and everything that queries may come to.
+//! A deterministic capture of some minutes of generated traffic: names by Zipf's law, several
+//! clients and resolvers, and every status that a query can have.
 
-use crate::dice::Dice;
 use crate::pcap::{self, Datagram};
+use crate::rng::Rng;
 use crate::wire;
 use anyhow::Result;
 use std::io::Write;
@@ -11,29 +11,29 @@ use std::ops::Range;
 
 /// Nanoseconds of a millisecond.
 const MILLISECOND: u64 = 1_000_000;
-/// The query timeout for which some responses are late.
+/// Query timeout with which some responses are late.
 pub const QUERY_TIMEOUT: &str = "500ms";
-/// When late responses come.
+/// Milliseconds until a late response.
 const LATE_MS: u64 = 800;
 
-/// What is asked for: types with their weights.
+/// Query types; repeated ones are more frequent.
 const TYPES: [u16; 10] = [1, 1, 1, 1, 28, 28, 65, 16, 15, 65_280];
 
-/// A capture.
+/// Parameters of a capture.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    /// The exchanges that are in it, of those that there are.
+    /// Numbers of the exchanges to write.
     pub exchanges: Range<u32>,
-    /// Of those, every so many, from the first one on.
+    /// Step between exchanges: 2 writes every second one.
     pub every: usize,
-    /// How far the queries of two exchanges are apart.
+    /// Nanoseconds between the queries of two exchanges.
     pub step_ns: u64,
-    /// Different names, in zones of ten.
+    /// Number of distinct names, in zones of ten.
     pub names: u32,
 }
 
 impl Traffic {
-    /// Writes it as a pcap file.
+    /// Writes the capture as a pcap file.
     pub fn write(&self, out: impl Write) -> Result<()> {
         let mut datagrams = Vec::new();
         for number in self.exchanges.clone().step_by(self.every) {
@@ -44,56 +44,56 @@ impl Traffic {
     }
 
     fn exchange(&self, number: u32, datagrams: &mut Vec<Datagram>) -> Result<()> {
-        let mut dice = Dice::new(u64::from(number) + 1);
-        let name = dice.zipf(self.names);
-        let [.., high, low] = dice.zipf(300).to_be_bytes();
+        let mut rng = Rng::new(u64::from(number) + 1);
+        let name = rng.zipf(self.names);
+        let [.., high, low] = rng.zipf(300).to_be_bytes();
         let port = 1024 + u16::try_from(number % 60_000)?;
         let client = SocketAddrV4::new([198, 18, high, low].into(), port);
-        let resolver = [198, 19, 0, u8::try_from(dice.zipf(4) + 1)?];
+        let resolver = [198, 19, 0, u8::try_from(rng.zipf(4) + 1)?];
         let resolver = SocketAddrV4::new(resolver.into(), 53);
-        let qtype = TYPES[usize::try_from(dice.below(10))?];
+        let qtype = TYPES[usize::try_from(rng.below(10))?];
         let text = format!(
             "{}host-{name}.zone-{}.com",
             "x".repeat(usize::try_from(name % 40)?),
             name / 10
         );
         let mut query = wire::query(u16::try_from(number % 65_536)?, &text, qtype)?;
-        let fate = dice.below(100);
+        let percent = rng.below(100);
         let mut reply = wire::Reply::to(&query);
-        reply = match fate {
+        reply = match percent {
             0..75 => reply.address([192, 0, 2, 1]),
             75..85 => reply.rcode(3),
             85..89 => reply.rcode(2),
             89..91 => reply.truncated(),
             _ => reply,
         };
-        if dice.below(4) == 0 {
-            add_options(&mut query, dice.below(2) == 0);
+        if rng.below(4) == 0 {
+            add_options(&mut query, rng.below(2) == 0);
         }
         let reply = reply.octets();
         let at = u64::from(number) * self.step_ns;
-        let then = at + 20_000 + dice.latency_ns();
+        let then = at + 20_000 + rng.latency_ns();
         let mut give = |at_ns, response: bool, octets: &[u8]| {
             let (from, to) = if response { (resolver, client) } else { (client, resolver) };
             datagrams.push(Datagram { at_ns, from, to, payload: octets.to_vec() });
         };
-        if fate != 91 {
+        if percent != 91 {
             give(at, false, &query);
         }
-        match fate {
+        match percent {
             // No response.
             92 | 93 => {}
             94 => give(at + LATE_MS * MILLISECOND, true, &reply),
-            // The query comes again first, the response after both.
+            // The query is retransmitted first, and the response follows both.
             95 | 96 => {
                 give(at + 10 * MILLISECOND, false, &query);
                 give(then + 10 * MILLISECOND, true, &reply);
             }
-            // The response comes again, and may say something else.
+            // The response is duplicated, perhaps with other content.
             97 | 98 => {
                 give(then, true, &reply);
                 let other = wire::Reply::to(&reply).address([192, 0, 2, 66]).octets();
-                give(then + MILLISECOND, true, if fate == 97 { &reply } else { &other });
+                give(then + MILLISECOND, true, if percent == 97 { &reply } else { &other });
             }
             _ => give(then, true, &reply),
         }
@@ -101,7 +101,7 @@ impl Traffic {
     }
 }
 
-/// An OPT record that asks for DNSSEC records, with a client subnet (RFC 7871) or without one.
+/// Adds an OPT record that requests DNSSEC records, with or without a client subnet (RFC 7871).
 fn add_options(query: &mut Vec<u8>, subnet: bool) {
     let option: &[u8] = if subnet { &[0, 8, 0, 7, 0, 1, 24, 0, 198, 51, 100] } else { &[] };
     query[11] += 1;

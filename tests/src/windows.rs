@@ -1,6 +1,5 @@
-//! What `dns.window/1` records should say, worked out again from the `dns.transaction/1` records of
-//! the same run: counts, shares and distributions exactly, estimates within the errors that they
-//! state.
+//! Recomputes `dns.window/1` records from the `dns.transaction/1` records of the same run: counts,
+//! shares and distributions exactly, estimates within the errors that they state.
 
 mod check;
 
@@ -8,38 +7,37 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Nanoseconds of a second.
+/// Nanoseconds per second.
 const SECOND: i128 = 1_000_000_000;
 
-/// A kind of window: length and step in seconds.
+/// Length and step of a window in seconds.
 type Kind = (u64, u64);
-/// What the groups of a grouping that share an `other` have in common.
-type Sort = (String, String, Option<String>);
+/// Common properties of the groups of a grouping that share an `other` group.
+type GroupFamily = (String, String, Option<String>);
 
-/// How much of the truth was found in the windows.
+/// Totals of the verified windows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Verified {
-    /// Windows, by kind and beginning.
+    /// Number of windows.
     pub windows: usize,
-    /// Groups in them, which are records.
+    /// Number of groups (records).
     pub groups: usize,
-    /// Transactions in the windows of each kind that do not slide.
+    /// Number of transactions in the windows of each kind that do not overlap.
     pub transactions: usize,
 }
 
-/// What may be compared.
+/// Options of the comparison.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// Whether a query's EDNS options are those of its record: they are its response's, where that has
-    /// some.
+pub struct Options {
+    /// Whether a query's EDNS options are in its record: they are the response's if it has some.
     pub edns: bool,
-    /// Whether every value should be a group of its own.
+    /// Whether every value must have its own group.
     pub all_named: bool,
 }
 
-/// Compares all windows with all transactions: each group of each window, and that no window or group
-/// is missing. An error says what differs first.
-pub fn verify(records: &[Value], terms: Terms) -> Result<Verified> {
+/// Compares all windows with all transactions: each group of each window, and that no window or
+/// group is missing. Fails with the first difference.
+pub fn verify(records: &[Value], options: Options) -> Result<Verified> {
     let transactions = of(records, "dns.transaction/1")
         .map(|record| Ok((nanoseconds(&record["ts"])?, record)))
         .collect::<Result<Vec<_>>>()?;
@@ -60,7 +58,7 @@ pub fn verify(records: &[Value], terms: Terms) -> Result<Verified> {
             .filter(|(ts, _)| inside.contains(ts))
             .map(|(_, record)| *record)
             .collect();
-        window(&members, groups, terms).with_context(|| format!("{kind:?} from {start}"))?;
+        window(&members, groups, options).with_context(|| format!("{kind:?} from {start}"))?;
         verified.groups += groups.len();
         if kind.0 == kind.1 {
             *by_kind.entry(*kind).or_default() += members.len();
@@ -79,24 +77,24 @@ fn of<'a>(records: &'a [Value], schema: &'a str) -> impl Iterator<Item = &'a Val
 }
 
 /// Compares the groups of one window with its transactions.
-fn window(members: &[&Value], groups: &[&Value], terms: Terms) -> Result<()> {
-    let mut truth: BTreeMap<(Sort, String), Vec<&Value>> = BTreeMap::new();
+fn window(members: &[&Value], groups: &[&Value], options: Options) -> Result<()> {
+    let mut truth: BTreeMap<(GroupFamily, String), Vec<&Value>> = BTreeMap::new();
     for member in members {
         for (grouping, value) in values(member) {
-            truth.entry((sort(member, grouping), value)).or_default().push(member);
+            truth.entry((family(member, grouping), value)).or_default().push(member);
         }
     }
     let mut named = BTreeSet::new();
     for group in groups.iter().filter(|group| group["other"].is_null()) {
         let grouping = group["grouping"].as_str().context("no grouping")?;
         let value = value(group, grouping);
-        ensure!(named.insert((sort(group, grouping), value)), "twice: {group}");
+        ensure!(named.insert((family(group, grouping), value)), "twice: {group}");
     }
     for group in groups {
         let grouping = group["grouping"].as_str().context("no grouping")?;
-        let own_sort = sort(group, grouping);
+        let own_sort = family(group, grouping);
         let inside: Vec<&Value> = if group["other"] == true {
-            ensure!(!terms.all_named, "no room for all: {group}");
+            ensure!(!options.all_named, "a value has no group of its own: {group}");
             let rest = truth.iter().filter(|(key, _)| key.0 == own_sort && !named.contains(*key));
             rest.flat_map(|(_, members)| members).copied().collect()
         } else {
@@ -106,20 +104,20 @@ fn window(members: &[&Value], groups: &[&Value], terms: Terms) -> Result<()> {
             .iter()
             .any(|other| other["undercounted"] == true && other["grouping"] == group["grouping"]);
         if !has_split {
-            check::group(group, &inside, terms).with_context(|| format!("{group}"))?;
+            check::group(group, &inside, options).with_context(|| format!("{group}"))?;
         }
     }
-    // What has no group of its own is in an `other`.
-    for (sort, _) in truth.keys().filter(|key| !named.contains(*key)) {
+    // Transactions without their own group are in an `other` group.
+    for (family, _) in truth.keys().filter(|key| !named.contains(*key)) {
         let other = groups
             .iter()
-            .any(|group| group["other"] == true && self::sort(group, &sort.0) == *sort);
-        ensure!(other, "no group for some {sort:?}");
+            .any(|group| group["other"] == true && self::family(group, &family.0) == *family);
+        ensure!(other, "no group for some {family:?}");
     }
     Ok(())
 }
 
-/// The groups that a transaction belongs to.
+/// Returns the groups that a transaction belongs to.
 fn values(transaction: &Value) -> Vec<(&'static str, String)> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let all = [
@@ -133,13 +131,14 @@ fn values(transaction: &Value) -> Vec<(&'static str, String)> {
     all.into_iter().filter_map(|(grouping, value)| Some((grouping, value?))).collect()
 }
 
-/// What names a group among those of its grouping; nothing does for all of a node.
+/// Returns the value that identifies a group in its grouping; empty for the group of all
+/// transactions of a node.
 fn value(group: &Value, grouping: &str) -> String {
     let value = group[grouping].as_str().filter(|_| grouping != "node");
     value.unwrap_or_default().to_owned()
 }
 
-fn sort(record: &Value, grouping: &str) -> Sort {
+fn family(record: &Value, grouping: &str) -> GroupFamily {
     let text = |name: &str| record[name].as_str().map(str::to_owned);
     let transport = text("transport").filter(|_| grouping == "resolver");
     (grouping.to_owned(), text("vantage").unwrap_or_default(), transport)

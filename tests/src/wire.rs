@@ -1,18 +1,18 @@
-//! DNS messages by hand (RFC 1035, 4.1), right and wrong ones alike.
+//! DNS messages built by hand (RFC 1035, section 4.1), valid and invalid.
 
 use anyhow::{Context as _, Result};
 
-/// The type of an address record.
+/// Record type A.
 pub const A: u16 = 1;
-/// Octets of a header.
+/// Bytes of a header.
 const HEADER: usize = 12;
 
-/// Response, recursion desired and available.
+/// Flags QR, RD and RA.
 const RESPONSE: [u8; 2] = [0x81, 0x80];
-/// TC, in the first of those octets.
+/// TC flag, in the first of those bytes.
 const TRUNCATED: u8 = 0x02;
 
-/// A query with recursion desired.
+/// Builds a query with recursion desired.
 pub fn query(id: u16, name: &str, qtype: u16) -> Result<Vec<u8>> {
     let [high, low] = id.to_be_bytes();
     let mut query = vec![high, low, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -26,13 +26,13 @@ pub fn query(id: u16, name: &str, qtype: u16) -> Result<Vec<u8>> {
     Ok(query)
 }
 
-/// The header's id; 0 where there is no header.
+/// Id in the header; 0 if there is no header.
 #[must_use]
 pub fn id(message: &[u8]) -> u16 {
     message.first_chunk().map_or(0, |two| u16::from_be_bytes(*two))
 }
 
-/// The labels of the name that an uncompressed question asks for.
+/// Labels of the name in an uncompressed question.
 #[must_use]
 pub fn labels(message: &[u8]) -> Vec<String> {
     let mut labels = Vec::new();
@@ -45,14 +45,14 @@ pub fn labels(message: &[u8]) -> Vec<String> {
     labels
 }
 
-/// A response in the making.
+/// A response under construction.
 #[derive(Clone, Debug)]
 pub struct Reply {
     message: Vec<u8>,
 }
 
 impl Reply {
-    /// NOERROR without a record, to this query.
+    /// Starts a response to this query: NOERROR without records.
     #[must_use]
     pub fn to(query: &[u8]) -> Self {
         let mut message = query.to_vec();
@@ -62,28 +62,28 @@ impl Reply {
         Self { message }
     }
 
-    /// With this response code.
+    /// Sets the response code.
     #[must_use]
     pub fn rcode(mut self, rcode: u8) -> Self {
         self.message[3] = RESPONSE[1] | rcode;
         self
     }
 
-    /// Truncated.
+    /// Sets TC.
     #[must_use]
     pub fn truncated(mut self) -> Self {
         self.message[2] |= TRUNCATED;
         self
     }
 
-    /// With another id.
+    /// Sets another id.
     #[must_use]
     pub fn id(mut self, id: u16) -> Self {
         self.message[..2].copy_from_slice(&id.to_be_bytes());
         self
     }
 
-    /// The header alone.
+    /// Removes everything but the header.
     #[must_use]
     pub fn without_question(mut self) -> Self {
         self.message.truncate(HEADER);
@@ -91,7 +91,7 @@ impl Reply {
         self
     }
 
-    /// With an address for the name asked for.
+    /// Adds an address record for the queried name.
     #[must_use]
     pub fn address(mut self, address: [u8; 4]) -> Self {
         self.message[7] += 1;
@@ -100,7 +100,7 @@ impl Reply {
         self
     }
 
-    /// With an extended error (RFC 8914).
+    /// Adds an extended error (RFC 8914).
     #[must_use]
     pub fn extended_error(mut self, code: u16, text: &str) -> Self {
         let option = u16::try_from(2 + text.len()).unwrap_or(u16::MAX);
@@ -114,14 +114,14 @@ impl Reply {
         self
     }
 
-    /// Its octets.
+    /// Returns the encoded message.
     #[must_use]
     pub fn octets(self) -> Vec<u8> {
         self.message
     }
 }
 
-/// A message with the length that TCP wants before it.
+/// Adds the length prefix of DNS over TCP.
 pub fn framed(message: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(message.len()).context("too long for TCP")?;
     Ok([&length.to_be_bytes(), message].concat())
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_repeats_the_question() {
+    fn reply_repeats_question() {
         let query = query(7, "drop.example", A).unwrap();
         assert_eq!(labels(&query), ["drop", "example"]);
         let reply = Reply::to(&query).rcode(2).extended_error(22, "why").address([1, 2, 3, 4]);

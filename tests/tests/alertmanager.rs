@@ -1,4 +1,5 @@
-//! The sink to a real Alertmanager: alerts appear, end, and come back after its restart.
+//! The Alertmanager sink against a real Alertmanager: alerts start, end, and return after its
+//! restart.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use anyhow::Context as _;
@@ -18,8 +19,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
-/// A minute in real life.
+const RECORD_LIMIT: Duration = Duration::from_secs(30);
+/// Resend interval; the default is a minute.
 const RESEND: Duration = Duration::from_secs(1);
 
 fn sink(alertmanager: &Alertmanager) -> Box<dyn Sink> {
@@ -46,7 +47,7 @@ fn sink(alertmanager: &Alertmanager) -> Box<dyn Sink> {
     open(&[SinkSpec::Alertmanager], &with).unwrap().remove(0)
 }
 
-/// A batch with one alert of this resolver.
+/// A batch with one alert for this resolver.
 fn alert(resolver: &str, severity: &str, state: &str) -> Arc<Batch> {
     let now = Timestamp::now();
     let ended = (state == "resolved").then(|| now.to_string());
@@ -64,13 +65,13 @@ fn alert(resolver: &str, severity: &str, state: &str) -> Arc<Batch> {
     Arc::new(batch)
 }
 
-/// The alerts that Alertmanager has, once they are as wished.
+/// Waits until Alertmanager's alerts satisfy a condition; returns them.
 fn alerts(
     alertmanager: &Alertmanager,
     what: &str,
     wished: impl Fn(&[Value]) -> bool,
 ) -> Vec<Value> {
-    let found = shell::wait_for(what, SOON, || {
+    let found = shell::wait_for(what, RECORD_LIMIT, || {
         let alerts = alertmanager.alerts()?;
         Ok(wished(&alerts).then_some(alerts))
     });
@@ -78,16 +79,16 @@ fn alerts(
 }
 
 #[test]
-fn alerts_appear_and_end() {
+fn alerts_start_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let mut alertmanager = Alertmanager::new(folder.path()).unwrap();
     alertmanager.start().unwrap();
     let mut sink = sink(&alertmanager);
     sink.offer(&alert("192.0.2.53", "warning", "firing"));
     sink.offer(&alert("192.0.2.54", "critical", "firing"));
-    assert!(sink.flush(SOON));
-    let told = alerts(&alertmanager, "both alerts", |alerts| alerts.len() == 2);
-    let first = told.iter().find(|alert| alert["labels"]["resolver"] == "192.0.2.53").unwrap();
+    assert!(sink.flush(RECORD_LIMIT));
+    let received = alerts(&alertmanager, "both alerts", |alerts| alerts.len() == 2);
+    let first = received.iter().find(|alert| alert["labels"]["resolver"] == "192.0.2.53").unwrap();
     let labels = json!({
         "alertname": "DnsResolverDown", "rule": "resolver_down", "severity": "warning",
         "node": "n", "resolver": "192.0.2.53", "vantage": "client", "team": "dns",
@@ -100,7 +101,7 @@ fn alerts_appear_and_end() {
     assert_eq!(annotations["runbook_url"], "https://runbooks.example/resolver-down.md");
     assert_eq!(annotations["description"], "timeout_ratio 1 (threshold 0.5)");
 
-    // Longer than Alertmanager would keep it without being told again.
+    // Longer than Alertmanager keeps an alert that is not sent again.
     let ends = |alert: &Value| alert["endsAt"].as_str().unwrap().parse::<Timestamp>().unwrap();
     let later = Timestamp::now().plus(RESEND * 5);
     let of = |alerts: &[Value], resolver: &str| {
@@ -111,13 +112,13 @@ fn alerts_appear_and_end() {
     });
 
     sink.offer(&alert("192.0.2.53", "critical", "firing"));
-    let told = alerts(&alertmanager, "it to become critical alone", |alerts| {
+    let received = alerts(&alertmanager, "one critical alert", |alerts| {
         alerts.len() == 2 && alerts.iter().all(|alert| alert["labels"]["severity"] == "critical")
     });
-    assert!(of(&told, "192.0.2.53").is_some());
+    assert!(of(&received, "192.0.2.53").is_some());
     sink.offer(&alert("192.0.2.53", "critical", "resolved"));
-    let told = alerts(&alertmanager, "one to end", |alerts| alerts.len() == 1);
-    assert!(of(&told, "192.0.2.54").is_some());
+    let received = alerts(&alertmanager, "the end of one alert", |alerts| alerts.len() == 1);
+    assert!(of(&received, "192.0.2.54").is_some());
     let counted = sink.counters()["alerts"].clone();
     assert_eq!((counted.records, counted.delivered), (4, 4));
     sink.close();
@@ -125,15 +126,15 @@ fn alerts_appear_and_end() {
 }
 
 #[test]
-fn alerts_come_back_after_a_restart() {
+fn alerts_return_after_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut alertmanager = Alertmanager::new(folder.path()).unwrap();
     let mut sink = sink(&alertmanager);
     sink.offer(&alert("192.0.2.53", "critical", "firing"));
-    assert!(!sink.flush(Duration::from_millis(500)), "nobody is there");
+    assert!(!sink.flush(Duration::from_millis(500)), "Alertmanager is down");
     assert_eq!(sink.counters()["alerts"].in_flight, 1);
     alertmanager.start().unwrap();
-    assert!(sink.flush(SOON));
+    assert!(sink.flush(RECORD_LIMIT));
     alerts(&alertmanager, "the alert", |alerts| alerts.len() == 1);
     alertmanager.kill();
     fs::remove_dir_all(folder.path().join("storage")).unwrap();
@@ -143,13 +144,13 @@ fn alerts_come_back_after_a_restart() {
     sink.offer(&alert("192.0.2.53", "critical", "resolved"));
     sink.offer(&alert("192.0.2.54", "critical", "firing"));
     alertmanager.start().unwrap();
-    let told = alerts(&alertmanager, "only what goes on", |alerts| alerts.len() == 1);
-    assert_eq!(told[0]["labels"]["resolver"], "192.0.2.54");
+    let received = alerts(&alertmanager, "only active alerts", |alerts| alerts.len() == 1);
+    assert_eq!(received[0]["labels"]["resolver"], "192.0.2.54");
     sink.close();
 }
 
 #[test]
-fn check_knows_what_is_wrong() {
+fn check_reports_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let write = |name: &str, text: &str| {
@@ -162,7 +163,7 @@ fn check_knows_what_is_wrong() {
     let (certificate, key) = (write("a.crt", &server.certificate), write("a.key", &server.key));
     let ca = write("ca.pem", &authority.pem().unwrap());
     let password = write("password", "hunter2\n");
-    // "hunter2" as bcrypt has it.
+    // "hunter2" as a bcrypt hash.
     let hash = "$2b$04$ukz085RfzameTAShWFELFetjeUfrtPUf9Sv4duD9W26rZDPCn2xcC";
     let web = format!(
         "tls_server_config: {{ cert_file: {certificate}, key_file: {key} }}\n\
@@ -194,7 +195,7 @@ fn check_knows_what_is_wrong() {
     }
 }
 
-/// What `dnscribe check` finds of Alertmanager.
+/// Returns the result of `dnscribe check` for Alertmanager.
 fn check(folder: &Path, section: &str) -> Value {
     let file = folder.join("dnscribe.yaml");
     fs::write(&file, format!("version: 1\nalertmanager: {{ {section} }}\n")).unwrap();

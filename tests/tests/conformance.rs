@@ -1,15 +1,15 @@
-//! Every capture of the corpus through `dnscribe replay`, against what tshark and other programs
-//! find in it, field by field.
+//! Runs every capture of the corpus through `dnscribe replay` and compares the records, field by
+//! field, with the results of tshark and other programs.
 //!
-//! `DNSCRIBE_CORPUS` names the corpus (default: `../shared/corpus` beside the workspace). The
-//! differences that are meant stand in [`reasons`], each with its reason. `docs/conformance.md` has
-//! the whole table and must be up to date; `DNSCRIBE_BLESS=1` writes it.
+//! `DNSCRIBE_CORPUS` names the corpus (default: `../shared/corpus` beside the workspace). Intended
+//! differences are listed in [`reasons`]. `docs/conformance.md` has the whole table and must be up
+//! to date; `DNSCRIBE_BLESS=1` writes it.
 
 mod conformance {
     pub mod compare;
     pub mod fields;
     pub mod golden;
-    pub mod ours;
+    pub mod agent_records;
     pub mod page;
     pub mod pairing;
     pub mod peers;
@@ -18,7 +18,7 @@ mod conformance {
 
 use anyhow::{Context as _, Result, ensure};
 use conformance::compare::{Comparison, compare};
-use conformance::{golden, ours, page, reasons};
+use conformance::{agent_records, golden, page, reasons};
 use dnscribe_tests::environment;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -36,7 +36,10 @@ fn golden_conformance() -> Result<()> {
     if let Some(path) = std::env::var_os("DNSCRIBE_CONFORMANCE") {
         fs::write(path, &page)?;
     }
-    ensure!(wrong.is_empty(), "differences that have no reason, or reasons without one:\n{wrong}");
+    ensure!(
+        wrong.is_empty(),
+        "differences without a reason, or reasons without a difference:\n{wrong}"
+    );
     let path = environment::workspace().join("docs/conformance.md");
     if std::env::var_os("DNSCRIBE_BLESS").is_some() {
         return fs::write(&path, page).with_context(|| path.display().to_string());
@@ -49,7 +52,7 @@ fn golden_conformance() -> Result<()> {
     Ok(())
 }
 
-/// Every difference must have its reason, and every reason its differences.
+/// Lists differences without a reason and reasons without a difference.
 fn unexplained(comparisons: &BTreeMap<String, Comparison>) -> String {
     let mut wrong = String::new();
     for (name, comparison) in comparisons {
@@ -72,13 +75,14 @@ fn unexplained(comparisons: &BTreeMap<String, Comparison>) -> String {
     wrong
 }
 
-/// What was made of a capture, by cutting, shuffling, clipping or wrapping it, has its messages.
+/// Captures made from another one by cutting, shuffling, clipping or encapsulation hold the same
+/// messages.
 #[test]
-fn derived_captures_have_the_same_messages() -> Result<()> {
+fn derived_captures_have_equal_messages() -> Result<()> {
     let Some(corpus) = environment::corpus() else { return Ok(()) };
     let ids = |name: &str| -> Result<Vec<(bool, u16)>> {
-        let ours = ours::replay(&corpus.join("pcap").join(name), reasons::ports(name))?;
-        let ids = ours.messages.iter().map(ours::identity);
+        let actual = agent_records::replay(&corpus.join("pcap").join(name), reasons::ports(name))?;
+        let ids = actual.messages.iter().map(agent_records::identity);
         let mut ids: Vec<_> =
             ids.map(|header| header.map(|h| (h.response, h.id))).collect::<Result<_>>()?;
         ids.sort_unstable();
@@ -87,7 +91,7 @@ fn derived_captures_have_the_same_messages() -> Result<()> {
     for (source, derived) in reasons::DERIVED {
         let wanted = ids(source)?;
         for name in *derived {
-            ensure!(ids(name)? == wanted, "{name}: other messages than {source}");
+            ensure!(ids(name)? == wanted, "{name}: the messages differ from those of {source}");
         }
     }
     Ok(())

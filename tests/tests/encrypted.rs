@@ -1,4 +1,4 @@
-//! What tshark finds of the connections in a capture of encrypted DNS, against the records of it.
+//! Connection records of a capture of encrypted DNS, compared with tshark's results.
 
 use anyhow::{Context, Result, ensure};
 use dnscribe_tests::{environment, shell};
@@ -7,21 +7,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-/// What is compared of a connection.
+/// The compared fields of a connection.
 #[derive(Debug, Default, PartialEq)]
-struct Found {
+struct ConnectionSummary {
     octets: [u64; 2],
     sni: Option<String>,
     connect_us: Option<i64>,
 }
 
-/// By transport and the client's port: no two connections of the capture share one.
-type All = BTreeMap<(String, u64), Found>;
+/// Connections by transport and client port; no two connections of the capture have the same.
+type Connections = BTreeMap<(String, u64), ConnectionSummary>;
 
-fn ours() -> Result<All> {
+fn agent_connections() -> Result<Connections> {
     let path = environment::workspace().join("tests/goldens/encrypted.ndjson");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let mut all = All::new();
+    let mut all = Connections::new();
     for line in text.lines() {
         let record: Value = serde_json::from_str(line)?;
         if record["schema"] != "dns.connection/1" {
@@ -29,7 +29,7 @@ fn ours() -> Result<All> {
         }
         let octets =
             ["client_bytes", "server_bytes"].map(|name| record[name].as_u64().unwrap_or(0));
-        let found = Found {
+        let found = ConnectionSummary {
             octets,
             sni: record["sni"].as_str().map(str::to_owned),
             connect_us: record["connect_ms"].as_f64().map(microseconds),
@@ -46,7 +46,7 @@ fn microseconds(ms: f64) -> i64 {
     (ms * 1e3).round() as i64
 }
 
-fn tsharks() -> Result<All> {
+fn tshark_connections() -> Result<Connections> {
     const SERVERS: [u64; 3] = [853, 8853, 443];
     const FIELDS: [&str; 9] = [
         "tcp.srcport",
@@ -61,13 +61,13 @@ fn tsharks() -> Result<All> {
     ];
     let mut tshark = Command::new("tshark");
     tshark.arg("-r").arg(environment::workspace().join("tests/goldens/encrypted.pcap"));
-    // What is sent again counts once; what ICMP quotes is no packet.
+    // Retransmissions are counted once; packets quoted in ICMP errors are not counted.
     tshark.args(["-Y", "not icmp and not tcp.analysis.retransmission", "-T", "fields"]);
     tshark.args(["-d", "udp.port==853,quic", "-d", "udp.port==8853,quic", "-E", "occurrence=f"]);
     for field in FIELDS {
         tshark.args(["-e", field]);
     }
-    let mut all = All::new();
+    let mut all = Connections::new();
     let mut begun: BTreeMap<u64, f64> = BTreeMap::new();
     for line in String::from_utf8(shell::output(&mut tshark)?.stdout)?.lines() {
         let cells: Vec<&str> = line.split('\t').collect();
@@ -102,22 +102,26 @@ fn tsharks() -> Result<All> {
 }
 
 #[test]
-fn tshark_finds_the_same_octets_names_and_times() -> Result<()> {
-    let (ours, tsharks) = (ours()?, tsharks()?);
-    ensure!(ours.len() == 16, "{} connections", ours.len());
-    for (key, found) in &ours {
-        // tshark 4.0 cannot read version 2 of QUIC, newer ones can.
+fn connections_match_tshark() -> Result<()> {
+    let (agent_connections, tshark_connections) = (agent_connections()?, tshark_connections()?);
+    ensure!(agent_connections.len() == 16, "{} connections", agent_connections.len());
+    for (key, found) in &agent_connections {
+        // tshark 4.0 cannot decode QUIC version 2, newer versions can.
         let unread = found.sni.as_deref() == Some("v2.lab.example")
-            && tsharks.get(key).is_some_and(|theirs| theirs.sni.is_none());
-        if unread && tsharks.get(key).map(|theirs| theirs.octets) == Some(found.octets) {
+            && tshark_connections.get(key).is_some_and(|theirs| theirs.sni.is_none());
+        if unread && tshark_connections.get(key).map(|theirs| theirs.octets) == Some(found.octets) {
             continue;
         }
         ensure!(
-            tsharks.get(key) == Some(found),
+            tshark_connections.get(key) == Some(found),
             "{key:?}: {found:?}, tshark {:?}",
-            tsharks.get(key)
+            tshark_connections.get(key)
         );
     }
-    ensure!(ours.len() == tsharks.len(), "tshark finds {}", tsharks.len());
+    ensure!(
+        agent_connections.len() == tshark_connections.len(),
+        "tshark has {} connections",
+        tshark_connections.len()
+    );
     Ok(())
 }

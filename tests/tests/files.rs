@@ -1,5 +1,4 @@
-//! File sinks, through the binary: rotation in replay, one sink that fails among others, paths
-//! that are refused.
+//! The file sink of the binary: rotation in replay, a failing sink among others, rejected paths.
 
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::{environment, ledger};
@@ -8,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Replays the project's capture twelve times in a row, to these files: some 300 KiB.
+/// Replays the project's capture twelve times in a row into these files, about 300 KiB.
 fn replay(files: &[&Path], variables: &[(&str, &str)]) -> Result<Output> {
     let capture = environment::workspace().join("tests/goldens/lab.pcap");
     let mut command = Command::new(environment::binary()?);
@@ -23,7 +22,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The files of a directory, the one still written to last.
+/// Returns the files of a directory, the current one last.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)?.map(|entry| Ok(entry?.path()));
     let mut files = entries.collect::<Result<Vec<_>>>()?;
@@ -37,12 +36,12 @@ fn last_record(path: &Path) -> Result<Value> {
 }
 
 #[test]
-fn rotation_in_replay_cuts_the_same_octets_in_the_same_places() -> Result<()> {
+fn rotation_in_replay_is_deterministic() -> Result<()> {
     let whole = tempfile::tempdir()?;
     ensure!(replay(&[&whole.path().join("out")], &[])?.status.success());
     let whole = fs::read(whole.path().join("out"))?;
     let mut cuts = Vec::new();
-    // A file's age counts for nothing here.
+    // The age of a file must have no effect here.
     let size = ("DNSCRIBE_FILE__ROTATE_BYTES", "64KiB");
     for variables in [vec![size], vec![size, ("DNSCRIBE_FILE__ROTATE_EVERY", "1s")]] {
         let cut = tempfile::tempdir()?;
@@ -50,16 +49,19 @@ fn rotation_in_replay_cuts_the_same_octets_in_the_same_places() -> Result<()> {
         ensure!(output.status.success(), "{}", stderr(&output));
         let parts = files(cut.path())?.iter().map(fs::read).collect::<Result<Vec<_>, _>>()?;
         ensure!(parts.len() > 2 && parts.iter().all(|part| part.len() <= 64 << 10));
-        ensure!(parts.iter().all(|part| part.ends_with(b"\n")), "a record is in two files");
-        ensure!(parts.concat() == whole, "other records than in one file");
+        ensure!(
+            parts.iter().all(|part| part.ends_with(b"\n")),
+            "a record is split between two files"
+        );
+        ensure!(parts.concat() == whole, "the records differ from those of one file");
         cuts.push(parts);
     }
-    ensure!(cuts[0] == cuts[1], "other places");
+    ensure!(cuts[0] == cuts[1], "the files were cut in other places");
     Ok(())
 }
 
 #[test]
-fn compressed_files_are_read_by_zstd_and_the_ledger_closes() -> Result<()> {
+fn zstd_reads_compressed_files() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let out = directory.path().join("out");
     let variables = [("DNSCRIBE_FILE__ROTATE_BYTES", "64KiB"), ("DNSCRIBE_FILE__COMPRESS", "zstd")];
@@ -81,14 +83,14 @@ fn compressed_files_are_read_by_zstd_and_the_ledger_closes() -> Result<()> {
 }
 
 #[test]
-fn a_full_disk_ends_its_own_sink_only() -> Result<()> {
+fn full_disk_ends_only_its_sink() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let (full, out) = (Path::new("/dev/full"), directory.path().join("out"));
     let output = replay(&[full, &out], &[])?;
     ensure!(output.status.code() == Some(0), "{}", stderr(&output));
-    let told: Vec<String> =
+    let warnings: Vec<String> =
         stderr(&output).lines().filter(|line| line.contains("/dev/full")).map(Into::into).collect();
-    ensure!(told.len() == 1 && told[0].contains("No space left"), "{told:?}");
+    ensure!(warnings.len() == 1 && warnings[0].contains("No space left"), "{warnings:?}");
     let last = last_record(&out)?;
     ensure!(last["final"] == true);
     ledger::verify(&last)?;
@@ -100,7 +102,7 @@ fn a_full_disk_ends_its_own_sink_only() -> Result<()> {
         ensure!(records > 0 && count("file", &["dropped", "write_error"])? == records);
         ensure!(count("file_2", &["delivered"])? == records);
     }
-    // And where there is no other sink, the run has failed.
+    // If it is the only sink, the run fails.
     let alone = replay(&[full], &[])?;
     ensure!(alone.status.code() == Some(1), "{}", stderr(&alone));
     ensure!(stderr(&alone).contains("no sink is left"), "{}", stderr(&alone));
@@ -108,7 +110,7 @@ fn a_full_disk_ends_its_own_sink_only() -> Result<()> {
 }
 
 #[test]
-fn one_file_for_two_sinks_is_refused() -> Result<()> {
+fn rejects_one_file_for_two_sinks() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let (out, link) = (directory.path().join("out"), directory.path().join("link"));
     std::os::unix::fs::symlink("out", &link)?;
@@ -116,7 +118,7 @@ fn one_file_for_two_sinks_is_refused() -> Result<()> {
         let output = replay(&paths.map(PathBuf::as_path), &[])?;
         ensure!(output.status.code() == Some(2), "{}", stderr(&output));
         ensure!(stderr(&output).contains("are the same file"), "{}", stderr(&output));
-        ensure!(!out.exists(), "refused, and yet made");
+        ensure!(!out.exists(), "rejected, but created");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Replay of the project's own capture gives the records in `tests/goldens`, to the octet, under any
-//! name and in any packing.
+//! Replay of the project's captures gives exactly the records in `tests/goldens`, for any file name
+//! and compression.
 
 use anyhow::{Context, Result, ensure};
 use dnscribe_tests::{environment, shell};
@@ -31,7 +31,7 @@ fn compare(name: &str, found: &[u8]) -> Result<()> {
     for (number, (found, golden)) in lines(found).iter().zip(&lines(&golden)).enumerate() {
         ensure!(found == golden, "{name}:{}\n golden {golden}\n  found {found}", number + 1);
     }
-    ensure!(found == golden, "{name}: {} octets, not {}", found.len(), golden.len());
+    ensure!(found == golden, "{name}: {} bytes, not {}", found.len(), golden.len());
     Ok(())
 }
 
@@ -45,7 +45,7 @@ fn golden_text() -> Result<()> {
     compare("lab.txt", &replay(&folder().join("lab.pcap"), &["-o", "text"])?)
 }
 
-/// Windows of two groupings: each has all that a window can have.
+/// Windows of two groupings, with every field that a window can have.
 #[test]
 fn golden_windows() -> Result<()> {
     let mut command = Command::new(environment::binary()?);
@@ -58,22 +58,21 @@ fn golden_windows() -> Result<()> {
     compare("windows.ndjson", &shell::output(&mut command)?.stdout)
 }
 
-/// What real stub resolvers asked; `tests/lookups.rs` compares it with the calls that were made.
+/// Lookups of real stub resolvers; `tests/lookups.rs` compares them with the calls that were made.
 #[test]
 fn golden_lookups() -> Result<()> {
     let records = replay(&folder().join("lookups.pcap"), &["--stream", "lookups,ledger"])?;
     compare("lookups.ndjson", &records)
 }
 
-/// A resolver that says nothing for half a minute is one alert, and resolves.
+/// A resolver that is silent for half a minute causes one alert, which is resolved.
 #[test]
 fn golden_alerts() -> Result<()> {
     let found = replay(&folder().join("outage.pcap"), &["--stream", "alerts"])?;
     compare("outage.ndjson", &found)
 }
 
-/// Connections of encrypted DNS: what tshark finds in the same packets stands in
-/// `tests/encrypted.rs`.
+/// Encrypted DNS connections; `tests/encrypted.rs` compares them with tshark's results.
 #[test]
 fn golden_connections() -> Result<()> {
     let mut command = Command::new(environment::binary()?);
@@ -88,19 +87,22 @@ fn golden_connections() -> Result<()> {
 }
 
 #[test]
-fn any_name_and_packing_gives_the_same() -> Result<()> {
+fn output_is_independent_of_name_and_compression() -> Result<()> {
     let capture = folder().join("lab.pcap");
     let expected = replay(&capture, &STREAMS)?;
     let elsewhere = tempfile::tempdir()?;
     let copy = elsewhere.path().join("other.name");
     fs::copy(&capture, &copy)?;
-    ensure!(replay(&copy, &STREAMS)? == expected, "another name, another output");
+    ensure!(replay(&copy, &STREAMS)? == expected, "the output depends on the file name");
     shell::run(&["gzip", "--keep", &copy.display().to_string()])?;
     let packed = elsewhere.path().join("other.name.gz");
-    ensure!(replay(&packed, &STREAMS)? == expected, "gzip, another output");
+    ensure!(replay(&packed, &STREAMS)? == expected, "the output depends on gzip");
     let mut stdin = Command::new(environment::binary()?);
     stdin.args(["replay", "-"]).args(STREAMS).stderr(Stdio::null());
     let piped = stdin.stdin(fs::File::open(&packed)?).output()?;
-    ensure!(piped.status.success() && piped.stdout == expected, "standard input, another output");
+    ensure!(
+        piped.status.success() && piped.stdout == expected,
+        "the output differs on standard input"
+    );
     Ok(())
 }

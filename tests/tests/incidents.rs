@@ -1,4 +1,4 @@
-//! Incidents in capture files: what is told of them, always in the same words.
+//! Alerts for incidents in generated captures.
 
 use anyhow::Result;
 use dnscribe_tests::pcap::{Exchange, write_exchanges};
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 /// Queries per second to each of the three resolvers.
 const RATE: u64 = 10;
 
-/// A capture of so many seconds, in which the code of each answer is that of its second and resolver.
+/// Writes a capture of `seconds` seconds; `answer` gives the response code by second and resolver.
 fn capture(
     folder: &Path,
     name: &str,
@@ -40,13 +40,13 @@ fn records(octets: &[u8]) -> Result<Vec<Value>> {
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
-fn told(records: &[Value]) -> Vec<[String; 4]> {
+fn summaries(records: &[Value]) -> Vec<[String; 4]> {
     let fields = ["rule", "resolver", "state", "severity"];
     let word = |record: &Value, field| record[field].as_str().unwrap_or("-").to_owned();
     records.iter().map(|record| fields.map(|field| word(record, field))).collect()
 }
 
-/// One of the three is silent for a while.
+/// One of the three resolvers is silent for a while.
 fn silence(second: u64, resolver: u64, _: u64) -> Option<u8> {
     let is_silent = resolver == 2 && (40..90).contains(&second);
     (!is_silent).then_some(0)
@@ -66,7 +66,7 @@ fn golden_alerts() -> Result<()> {
 }
 
 #[test]
-fn one_of_three_resolvers_falls_silent_and_comes_back() -> Result<()> {
+fn reports_silent_resolver_and_its_return() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = capture(folder.path(), "silence.pcap", 240, silence)?;
     let output = replay(&path)?;
@@ -75,16 +75,16 @@ fn one_of_three_resolvers_falls_silent_and_comes_back() -> Result<()> {
         ["resolver_down", "198.19.0.2", "firing", "critical"],
         ["resolver_down", "198.19.0.2", "resolved", "critical"],
     ];
-    assert_eq!(told(&records), expected, "{records:#?}");
+    assert_eq!(summaries(&records), expected, "{records:#?}");
     assert!(records[0]["duration_seconds"].as_f64().is_some_and(|seconds| seconds < 30.0));
     let renamed = folder.path().join("another-name.pcap");
     std::fs::rename(&path, &renamed)?;
-    assert_eq!(replay(&renamed)?, output, "the same capture, other words");
+    assert_eq!(replay(&renamed)?, output, "the output depends on the file name");
     Ok(())
 }
 
 #[test]
-fn a_resolver_that_fails_one_query_in_five_is_told_of_after_five_minutes() -> Result<()> {
+fn reports_partly_failing_resolver_after_five_minutes() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let failing = |_: u64, resolver: u64, number: u64| {
         Some(if resolver == 1 && number.is_multiple_of(5) { 2 } else { 0 })
@@ -92,13 +92,13 @@ fn a_resolver_that_fails_one_query_in_five_is_told_of_after_five_minutes() -> Re
     let path = capture(folder.path(), "servfail.pcap", 400, failing)?;
     let records = records(&replay(&path)?)?;
     let expected = [["success_ratio", "198.19.0.1", "firing", "critical"]];
-    assert_eq!(told(&records), expected, "{records:#?}");
+    assert_eq!(summaries(&records), expected, "{records:#?}");
     assert_eq!(records[0]["runbook"], "docs/runbooks/success-ratio.md");
     Ok(())
 }
 
 #[test]
-fn nothing_is_told_of_twenty_minutes_without_incident() -> Result<()> {
+fn no_alert_without_incident() -> Result<()> {
     let folder = tempfile::tempdir()?;
     // One in a hundred is NXDOMAIN, one in 500 SERVFAIL, one in 700 is lost.
     let plain = |_: u64, _: u64, number: u64| match number {
@@ -108,6 +108,6 @@ fn nothing_is_told_of_twenty_minutes_without_incident() -> Result<()> {
         _ => Some(0),
     };
     let path = capture(folder.path(), "plain.pcap", 1200, plain)?;
-    assert_eq!(told(&records(&replay(&path)?)?), Vec::<[String; 4]>::new());
+    assert_eq!(summaries(&records(&replay(&path)?)?), Vec::<[String; 4]>::new());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The eBPF programs in the running kernel: verifier, verdicts on crafted packets, exact loss
-//! counts, and the tasks behind real packets. Needs privilege.
+//! The eBPF programs in the running kernel: the verifier, return values for test packets, exact
+//! loss counts, and the tasks of real packets. Needs root.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests, which fail by panicking")]
 
@@ -30,7 +30,7 @@ const ACK: u8 = 16;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 
-/// Program, what it returns, whether it is the interface tap, and the name of its counters.
+/// Program, its return value, whether it is the interface tap, and the name of its counters.
 const PROGRAMS: [(&str, u32, bool, &str); 3] = [
     ("cgroup_ingress", 1, false, "cgroup"),
     ("cgroup_egress", 1, false, "cgroup"),
@@ -55,16 +55,16 @@ fn options() -> LiveOptions {
     }
 }
 
-/// What a packet is expected to come to.
+/// Expected result for a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Expectation {
     NotSeen,
     Emitted,
     NoPayload,
 }
 
-fn crafted() -> Vec<(&'static str, Vec<u8>, Fate)> {
-    use Fate::{Emitted, NoPayload, NotSeen};
+fn test_packets() -> Vec<(&'static str, Vec<u8>, Expectation)> {
+    use Expectation::{Emitted, NoPayload, NotSeen};
     let query = udp(PORT, QUERY);
     let destination_options = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &query].concat();
     let chain = [&[60, 0, 1, 4, 0, 0, 0, 0][..], &destination_options].concat();
@@ -118,16 +118,16 @@ fn assert_balance(kernel: &Kernel) {
 }
 
 #[test]
-fn the_verifier_takes_every_program() {
+fn verifier_accepts_every_program() {
     if !privileged() {
         return;
     }
     for (tap, count) in [(false, 9), (true, 2)] {
         let bench = Bench::load(&options(), tap).expect("loads");
-        assert_eq!(bench.refused(), [], "this kernel offers everything");
+        assert_eq!(bench.refused(), [], "this kernel lacks a feature");
         assert_eq!(bench.programs().len(), count);
         for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_look"] {
-            // The limit is a million, and older kernels need more for the same program.
+            // The limit is a million, but older kernels need more for the same program.
             if let Some(count) = bench.verified_instructions(program) {
                 assert!(count < 200_000, "{program}: {count} instructions to verify");
             }
@@ -136,17 +136,17 @@ fn the_verifier_takes_every_program() {
 }
 
 #[test]
-fn every_packet_passes_and_is_counted() {
+fn passes_and_counts_every_packet() {
     if !privileged() {
         return;
     }
-    // Without the kernel's types, programs do by helpers what they do by loads with them.
+    // Without BTF, programs call helpers in place of loads from kernel types.
     let ways = [Bench::load, Bench::load_without_types];
     for ((program, pass, tap, hook), load) in
         PROGRAMS.iter().flat_map(|program| ways.map(|load| (*program, load)))
     {
         let mut bench = load(&options(), tap).expect("loads");
-        for (what, ip, fate) in crafted() {
+        for (what, ip, expectation) in test_packets() {
             let before = counters(&bench, hook);
             let frame = ethernet(&ip);
             let returned = bench.run(program, &frame, 1);
@@ -154,9 +154,9 @@ fn every_packet_passes_and_is_counted() {
             assert_eq!(returned, pass, "{program}: {what}");
             let after = counters(&bench, hook);
             assert_balance(&after);
-            let moved = Fate::NotSeen != fate;
+            let moved = Expectation::NotSeen != expectation;
             assert_eq!(after.seen - before.seen, u64::from(moved), "{program}: {what}");
-            let emitted = u64::from(fate == Fate::Emitted);
+            let emitted = u64::from(expectation == Expectation::Emitted);
             assert_eq!(after.submitted - before.submitted, emitted, "{program}: {what}");
             let mut got = Vec::new();
             bench.live.drain(10, &mut |packet| {
@@ -173,7 +173,7 @@ fn every_packet_passes_and_is_counted() {
 }
 
 #[test]
-fn fragments_follow_their_first() {
+fn fragments_follow_first_fragment() {
     if !privileged() {
         return;
     }
@@ -195,8 +195,8 @@ fn fragments_follow_their_first() {
                 counters(&bench, hook).seen
             };
             assert_eq!(seen(&other_first), 0, "{program}");
-            assert_eq!(seen(later), 0, "{program}: its first part is not known");
-            // Only the tap meets fragments that may be out of order, and says what it missed.
+            assert_eq!(seen(later), 0, "{program}: its first fragment is not known");
+            // Only the tap can get fragments out of order, and counts those that it cannot assign.
             let early = u64::from(tap);
             assert_eq!(seen(first), 1 + early, "{program}");
             assert_eq!(seen(first), 2 + early, "{program}: counted once");
@@ -209,7 +209,7 @@ fn fragments_follow_their_first() {
 }
 
 #[test]
-fn the_tap_looks_into_tags_and_unreachables() {
+fn tap_parses_tags_and_unreachables() {
     if !privileged() {
         return;
     }
@@ -244,7 +244,7 @@ fn the_tap_looks_into_tags_and_unreachables() {
 }
 
 #[test]
-fn long_packets_are_clipped_and_counted() {
+fn clips_and_counts_long_packets() {
     if !privileged() {
         return;
     }
@@ -267,11 +267,11 @@ fn long_packets_are_clipped_and_counted() {
     }
 }
 
-/// More than the smallest ring takes.
+/// More records than the smallest ring holds.
 const TRIES: u32 = 10_000;
 
 #[test]
-fn a_full_ring_loses_exactly_what_it_counts() {
+fn counts_exact_loss_of_full_ring() {
     if !privileged() {
         return;
     }
@@ -288,7 +288,7 @@ fn a_full_ring_loses_exactly_what_it_counts() {
         assert_eq!(ring.in_ring, kernel_before.submitted);
         assert_eq!(ring.sequence_gaps, kernel_before.lost_ring_full);
 
-        // Some room again, so that a record after the gap tells of it.
+        // Drains the ring, so that a record after the gap shows the loss.
         assert_eq!(bench.live.drain(5, &mut |_| ()), 5);
         bench.run(program, &frame, 10).expect("runs");
         while bench.live.drain(1_000, &mut |_| ()) > 0 {}
@@ -302,7 +302,7 @@ fn a_full_ring_loses_exactly_what_it_counts() {
     }
 }
 
-/// A record of TLS application data, and the beginning of a hello.
+/// A TLS application data record, and the beginning of a ClientHello.
 const SEALED: [u8; 400] = {
     let mut octets = [9; 400];
     [octets[0], octets[1], octets[2]] = [23, 3, 3];
@@ -315,8 +315,8 @@ const HELLO: [u8; 600] = {
 };
 
 #[test]
-fn encrypted_dns_is_told_by_its_readable_octets() {
-    use Fate::{Emitted, NoPayload, NotSeen};
+fn captures_readable_part_of_encrypted_dns() {
+    use Expectation::{Emitted, NoPayload, NotSeen};
     if !privileged() {
         return;
     }
@@ -340,13 +340,13 @@ fn encrypted_dns_is_told_by_its_readable_octets() {
         ("HTTPS", v4(TCP, &[], 0, &segment(443, ACK, &SEALED)), Emitted, 112),
         ("HTTPS over IPv6", v6(TCP, &segment(443, ACK, &SEALED)), Emitted, 112),
         ("another port", v4(TCP, &[], 0, &segment(444, ACK, &SEALED)), NotSeen, 0),
-        // Plain DNS by its port stays what it is.
+        // Plain DNS is still recognised by its port.
         ("DNS", v4(TCP, &[], 0, &segment(PORT, ACK, &SEALED)), Emitted, 452),
     ];
     for (program, pass, tap, hook) in PROGRAMS {
         let with = LiveOptions { encrypted: encrypted(&resolvers), ..options() };
         let mut bench = Bench::load(&with, tap).expect("loads");
-        for (what, ip, fate, octets) in &cases {
+        for (what, ip, expectation, octets) in &cases {
             let before = counters(&bench, hook);
             assert_eq!(
                 bench.run(program, &ethernet(ip), 1).expect("runs"),
@@ -355,7 +355,11 @@ fn encrypted_dns_is_told_by_its_readable_octets() {
             );
             let after = counters(&bench, hook);
             assert_balance(&after);
-            assert_eq!(after.seen - before.seen, u64::from(*fate != NotSeen), "{program}: {what}");
+            assert_eq!(
+                after.seen - before.seen,
+                u64::from(*expectation != NotSeen),
+                "{program}: {what}"
+            );
             assert_eq!(after.clipped, 0, "{program}: {what}");
             let mut got = 0;
             bench.live.drain(10, &mut |packet| {
@@ -370,7 +374,7 @@ fn encrypted_dns_is_told_by_its_readable_octets() {
         let fragment = v4(UDP, &[], 0x2000, &udp(853, &quic(0xc3)));
         assert_eq!(bench.run(program, &ethernet(&fragment), 1).expect("runs"), pass);
         assert_eq!(counters(&bench, hook).skipped["encrypted_fragment"], 1, "{program}");
-        // Elsewhere HTTPS is nobody's business.
+        // HTTPS to other servers is not captured.
         let elsewhere = ["198.51.100.0/24".parse().expect("a prefix")];
         let without = LiveOptions { encrypted: encrypted(&elsewhere), ..options() };
         let bench = Bench::load(&without, tap).expect("loads");

@@ -1,4 +1,4 @@
-//! The harness itself: the lab answers, and leaves nothing behind.
+//! Test of the harness: the lab answers queries, and removes everything.
 
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::environment;
@@ -6,7 +6,7 @@ use dnscribe_tests::lab::{Host, Lab};
 use std::path::Path;
 
 #[test]
-fn the_lab_answers_and_leaves_nothing_behind() {
+fn lab_answers_and_cleans_up() {
     if !environment::privileged() {
         return;
     }

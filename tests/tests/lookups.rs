@@ -1,4 +1,4 @@
-//! What real stub resolvers asked, from a capture: one lookup for each call.
+//! Lookups in a capture of real stub resolvers: one lookup per call.
 
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::environment;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A call, and what it is to come to.
+/// A call and its expected lookup.
 struct Call {
     program: &'static str,
     name: &'static str,
@@ -24,7 +24,7 @@ const fn call(
     Call { program, name, outcome, figures }
 }
 
-/// The calls in the capture, in their order; those of the threads in any order.
+/// The calls in the capture, in order; those of the threads in any order.
 const CALLS: [Call; 29] = [
     // search shop.svc.cluster.test svc.cluster.test cluster.test, options ndots:5
     call("getent ahosts", "www.example.com", "answered", [8, 8, 6, 3, 0, 1]),
@@ -47,7 +47,7 @@ const CALLS: [Call; 29] = [
     call("Go", "servfail.example.com", "servfail", [4, 4, 2, 0, 2, 1]),
     call("getent ahosts", "big.example.com", "answered", [4, 4, 0, 0, 0, 1]),
     call("Go", "big.example.com", "answered", [4, 4, 0, 0, 0, 1]),
-    // A first server that never answers.
+    // The first server never answers.
     call("getent ahosts", "www.example.com", "answered", [4, 4, 2, 0, 2, 2]),
     call("Go", "www.example.com", "answered", [4, 4, 2, 0, 2, 2]),
     call("Java", "www.example.com", "answered", [4, 4, 2, 0, 2, 2]),
@@ -75,7 +75,7 @@ fn lookups() -> Result<Vec<Value>> {
     Ok(lookups)
 }
 
-fn shown(lookup: &Value) -> Result<String> {
+fn summary_of(lookup: &Value) -> Result<String> {
     let fields = [
         "transactions",
         "packets",
@@ -91,9 +91,9 @@ fn shown(lookup: &Value) -> Result<String> {
 }
 
 #[test]
-fn each_call_is_one_lookup() -> Result<()> {
+fn each_call_gives_one_lookup() -> Result<()> {
     let lookups = lookups()?;
-    let mut found = lookups.iter().map(shown).collect::<Result<Vec<_>>>()?;
+    let mut found = lookups.iter().map(summary_of).collect::<Result<Vec<_>>>()?;
     let mut expected: Vec<String> = CALLS
         .iter()
         .map(|call| format!("{} {} {:?}", call.name, call.outcome, call.figures))
@@ -104,14 +104,14 @@ fn each_call_is_one_lookup() -> Result<()> {
     for lines in [&mut found, &mut expected] {
         lines.get_mut(first..behind).context("too few lookups")?.sort();
     }
-    // The last was cut off by the end of the capture.
+    // The last lookup was cut off by the end of the capture.
     assert_eq!(found.pop().as_deref(), Some("www.example.com open [2, 2, 0, 0, 0, 1]"));
     assert_eq!(found, expected);
     Ok(())
 }
 
 #[test]
-fn the_ledger_accounts_for_every_lookup() -> Result<()> {
+fn ledger_counts_every_lookup() -> Result<()> {
     let mut command = Command::new(environment::binary()?);
     let output = command.args(["ledger", "verify"]).arg(golden("lookups.ndjson")).output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,5 +1,5 @@
-//! The chart and the manifests for kustomize: what they become is valid in every version of Kubernetes that
-//! they are for, and asks for no more than is said.
+//! The Helm chart and the kustomize manifests: valid in every supported Kubernetes version, with no
+//! more privileges than documented.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use dnscribe_tests::{environment, manifests, shell};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 
-/// Values that switch on all that there is.
+/// Values that enable every option.
 fn everything() -> Value {
     json!({
         "image": { "repository": "registry.example/dnscribe", "digest": format!("sha256:{}", "0".repeat(64)) },
@@ -39,13 +39,13 @@ fn daemonset(values: &Value) -> Value {
 }
 
 #[test]
-fn the_chart_lints() {
+fn helm_lint_accepts_chart() {
     let mut lint = Command::new(manifests::helm().unwrap());
     shell::output(lint.args(["lint", "--strict"]).arg(chart())).unwrap();
 }
 
 #[test]
-fn the_chart_is_valid_in_every_version() {
+fn chart_is_valid_in_every_version() {
     let none = json!({
         "rbac": { "create": false }, "serviceAccount": { "create": false },
         "networkPolicy": { "enabled": false }, "priorityClass": { "create": false },
@@ -60,7 +60,7 @@ fn the_chart_is_valid_in_every_version() {
 }
 
 #[test]
-fn validation_finds_what_is_wrong() {
+fn validation_finds_errors() {
     let good = render("1.34", &json!({})).unwrap();
     for (right, wrong) in [
         ("readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true"),
@@ -68,13 +68,13 @@ fn validation_finds_what_is_wrong() {
     ] {
         let bad = good.replace(right, wrong);
         assert_ne!(good, bad);
-        let told = read("1.34", &bad).unwrap_err().to_string();
-        assert!(told.contains("DaemonSet"), "{told}");
+        let error = read("1.34", &bad).unwrap_err().to_string();
+        assert!(error.contains("DaemonSet"), "{error}");
     }
 }
 
 #[test]
-fn values_are_checked() {
+fn chart_rejects_invalid_values() {
     for values in [
         json!({ "imagePullPolicy": "Always" }),
         json!({ "capabilities": ["ALL"] }),
@@ -82,13 +82,13 @@ fn values_are_checked() {
         json!({ "spool": { "hostPath": "relative" } }),
         json!({ "image": { "digest": "latest" } }),
     ] {
-        let told = render("1.34", &values).unwrap_err().to_string();
-        assert!(told.contains("don't meet the specifications"), "{told}");
+        let error = render("1.34", &values).unwrap_err().to_string();
+        assert!(error.contains("don't meet the specifications"), "{error}");
     }
 }
 
 #[test]
-fn the_pod_has_no_more_privilege_than_is_said() {
+fn pod_has_only_documented_privileges() {
     let spec = &daemonset(&json!({}))["spec"];
     let [container] = &spec["containers"].as_array().unwrap()[..] else { panic!("{spec}") };
     let context = &container["securityContext"];
@@ -118,7 +118,7 @@ fn the_pod_has_no_more_privilege_than_is_said() {
 }
 
 #[test]
-fn reading_pods_is_all_that_it_may() {
+fn role_allows_only_reading_pods() {
     let documents = read("1.34", &render("1.34", &json!({})).unwrap()).unwrap();
     let role = of_kind(&documents, "ClusterRole").unwrap();
     let reading =
@@ -127,7 +127,7 @@ fn reading_pods_is_all_that_it_may() {
 }
 
 #[test]
-fn another_configuration_starts_the_pods_anew() {
+fn configuration_change_restarts_pods() {
     let checksum = |values: &Value| {
         daemonset(values)["metadata"]["annotations"]["checksum/config"].as_str().unwrap().to_owned()
     };
@@ -137,9 +137,9 @@ fn another_configuration_starts_the_pods_anew() {
     assert_ne!(first, checksum(&json!({ "config": { "region": "eu" } })));
 }
 
-/// The configuration that the chart gives is one that the agent takes.
+/// The agent accepts the configuration of the chart.
 #[test]
-fn the_agent_takes_the_configuration() {
+fn agent_accepts_chart_configuration() {
     for values in [json!({}), everything()] {
         let documents = read("1.34", &render("1.34", &values).unwrap()).unwrap();
         let config = of_kind(&documents, "ConfigMap").unwrap()["data"]["dnscribe.yaml"].clone();
@@ -167,17 +167,21 @@ fn the_agent_takes_the_configuration() {
     }
 }
 
-/// The base for kustomize is the chart with its own values, rendered for the newest version, but for its
-/// configuration, of which kustomize makes a ConfigMap.
+/// The kustomize base equals the chart with default values, rendered for the newest version, except
+/// for the configuration, from which kustomize makes a ConfigMap.
 #[test]
-fn the_base_is_the_chart() {
+fn kustomize_base_equals_chart() {
     let rendered = render("1.37", &json!({ "networkPolicy": { "enabled": true } })).unwrap();
     let wanted = plain(&rendered);
     let file = base().join("dnscribe.yaml");
     if std::env::var_os("DNSCRIBE_BLESS").is_some() {
         fs::write(&file, &wanted).unwrap();
     }
-    assert_eq!(fs::read_to_string(&file).unwrap(), wanted, "DNSCRIBE_BLESS=1 writes it anew");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        wanted,
+        "out of date: DNSCRIBE_BLESS=1 writes it"
+    );
     for version in ["1.30", "1.37"] {
         assert_eq!(read(version, &wanted).unwrap().len(), 6);
     }
@@ -188,7 +192,7 @@ fn the_base_is_the_chart() {
     assert_eq!(own.collect::<Vec<_>>(), config.lines().collect::<Vec<_>>());
 }
 
-/// Without what is Helm's, and without the configuration.
+/// Removes Helm's labels and the configuration.
 fn plain(rendered: &str) -> String {
     let documents = rendered.split("---\n").filter(|document| {
         !document.trim().is_empty() && !document.contains("\nkind: ConfigMap\n")

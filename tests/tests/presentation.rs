@@ -1,5 +1,4 @@
-//! Record data as text: what the agent writes of a server's answers, against what dig writes of
-//! them, for every type that the server can serve.
+//! Record data as text, compared with dig's output for every type that the server supports.
 
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::{agent, environment, pcap, shell};
@@ -10,11 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// One owner name per record type, or per form of it.
+/// One owner name per record type or form of it.
 const ZONE: &str = include_str!("presentation/types.zone");
-const SOON: Duration = Duration::from_secs(20);
+const RECORD_LIMIT: Duration = Duration::from_secs(20);
 
-/// A server that ends with the test.
+/// A server that is stopped at the end of the test.
 struct Server {
     child: Child,
     address: SocketAddr,
@@ -27,7 +26,7 @@ impl Drop for Server {
 }
 
 #[test]
-fn record_data_is_written_as_dig_writes_it() -> Result<()> {
+fn record_data_matches_dig() -> Result<()> {
     if shell::which("knotd").is_none() || shell::which("dig").is_none() {
         environment::skip("knotd or dig is missing; `cargo xtask setup --test` installs them");
         return Ok(());
@@ -73,13 +72,13 @@ fn serve(folder: &Path) -> Result<Server> {
     let knotd = shell::which("knotd").context("no knotd")?;
     let child = Command::new(knotd).arg("-c").arg(&config).stdin(Stdio::null()).spawn()?;
     let server = Server { child, address };
-    shell::wait_for("the server's first answer", SOON, || {
+    shell::wait_for("the server's first answer", RECORD_LIMIT, || {
         Ok(ask(&server, 0, "types.test", 6).ok().filter(|response| response[7] == 1))
     })?;
     Ok(server)
 }
 
-/// The zone's names, and the types that they have.
+/// Returns the names of the zone with their types.
 fn questions() -> Vec<(String, String)> {
     let lines = ZONE.lines().filter(|line| !line.starts_with('$'));
     let mut questions: Vec<(String, String)> = lines
@@ -90,14 +89,14 @@ fn questions() -> Vec<(String, String)> {
                 if owner == "@" { "types.test".to_owned() } else { format!("{owner}.types.test") };
             Some((name, words.next()?.to_owned()))
         })
-        // The name server of a delegation is in no answer.
+        // No answer contains the name server of a delegation.
         .filter(|question| question != &("ds.types.test".into(), "NS".into()))
         .collect();
     questions.dedup();
     questions
 }
 
-/// By the name that the agent has for it, so that a wrong name finds no answer.
+/// Returns the type by the agent's name for it, so that a wrong name finds no answer.
 fn type_number(name: &str) -> Result<u16> {
     let is_it = |number: &u16| dnscribe_dns::type_name(*number) == name;
     name.strip_prefix("TYPE")
@@ -106,7 +105,7 @@ fn type_number(name: &str) -> Result<u16> {
         .with_context(|| format!("no such type: {name}"))
 }
 
-/// A question over UDP; the response.
+/// Sends a question over UDP; returns the response.
 fn ask(server: &Server, id: u16, name: &str, rtype: u16) -> Result<Vec<u8>> {
     let mut query = [id.to_be_bytes(), [0, 0], [0, 1], [0, 0], [0, 0], [0, 0]].concat();
     for label in name.replace("esc\\.aped\\\\\\032x", "\u{1}").split('.') {
@@ -126,7 +125,7 @@ fn ask(server: &Server, id: u16, name: &str, rtype: u16) -> Result<Vec<u8>> {
     Ok(response)
 }
 
-/// The agent's message records of these responses.
+/// Returns the agent's message records of these responses.
 fn replay(folder: &Path, responses: &[Vec<u8>]) -> Result<Vec<Value>> {
     let capture = folder.join("responses.pcap");
     pcap::write_responses(fs::File::create(&capture)?, responses)?;
@@ -137,14 +136,14 @@ fn replay(folder: &Path, responses: &[Vec<u8>]) -> Result<Vec<Value>> {
     lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// Type and data of each answer.
+/// Returns type and data of each answer.
 fn shown(message: &Value) -> Vec<(String, String)> {
     let none = Vec::new();
     let answers = message["answers"].as_array().unwrap_or(&none).iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut shown: Vec<_> = answers
         .map(|answer| {
-            (text(&answer["type"]), alike(&text(&answer["type"]), &text(&answer["data"])))
+            (text(&answer["type"]), normalise(&text(&answer["type"]), &text(&answer["data"])))
         })
         .collect();
     shown.sort();
@@ -158,22 +157,22 @@ fn dig(server: &Server, name: &str, rtype: &str) -> Result<Vec<(String, String)>
     let output = String::from_utf8(shell::run(&words)?.stdout)?;
     let mut shown = Vec::new();
     for line in output.lines() {
-        // Owner, TTL and class go before.
+        // Owner, TTL and class precede the type.
         let mut rest = line;
         let mut words = ["", "", "", ""];
         for word in &mut words {
             let (first, behind) = rest.trim_start().split_once([' ', '\t']).context("no data")?;
             (*word, rest) = (first, behind);
         }
-        shown.push((words[3].to_owned(), alike(words[3], rest.trim_start())));
+        shown.push((words[3].to_owned(), normalise(words[3], rest.trim_start())));
     }
     shown.sort();
     Ok(shown)
 }
 
-/// What both write, where they mean to write it otherwise: dig has a dot behind each name, upper
-/// case in some hexadecimal, mnemonics of CERT, and fewer zeros in LOC.
-fn alike(rtype: &str, data: &str) -> String {
+/// Removes intended differences: dig writes a dot after each name, upper case in some hexadecimal,
+/// mnemonics in CERT, and fewer zeros in LOC.
+fn normalise(rtype: &str, data: &str) -> String {
     let dotless = |word: &str| match word.strip_suffix('.') {
         Some(name) if !name.is_empty() => name.to_owned(),
         _ => word.to_owned(),

@@ -1,5 +1,5 @@
-//! Masking and filters through the binary: with everything hashed, no name and no address of a capture
-//! is in anything that leaves; what filters leave out is counted.
+//! Masking and filters of the binary: with everything hashed, no name or address of a capture is in
+//! any output; filtered records are counted.
 
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 
 const STREAMS: &str = "messages,transactions,lookups,metrics,alerts,dlq,ledger,connections";
 
-/// Everything hashed, with a key, as variables have it.
+/// Environment variables that hash everything, with a key.
 const HASHED: [(&str, &str); 6] = [
     ("DNSCRIBE_PRIVACY__QNAME", "hash"),
     ("DNSCRIBE_PRIVACY__CLIENT", "hash"),
@@ -24,7 +24,7 @@ const HASHED: [(&str, &str); 6] = [
     ("DNSCRIBE_PRIVACY__KEY", "0123456789abcdef0123456789abcdef"),
 ];
 
-/// The project's capture, with every status, and one such as a network gives.
+/// Returns the project's capture, which has every status, and a realistic one.
 fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
     let realistic = folder.join("realistic.pcap");
     let capture =
@@ -47,7 +47,7 @@ fn records(lines: &[u8]) -> Result<Vec<Value>> {
     lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// Each text in a record, with the name of its field.
+/// Calls `each` with every text in a record and the name of its field.
 fn texts<'a>(name: &'a str, value: &'a Value, each: &mut dyn FnMut(&'a str, &'a str)) {
     match value {
         Value::String(text) => each(name, text),
@@ -57,14 +57,14 @@ fn texts<'a>(name: &'a str, value: &'a Value, each: &mut dyn FnMut(&'a str, &'a 
     }
 }
 
-/// The names and addresses that records tell.
+/// Returns the names and addresses in records.
 fn secrets(records: &[Value]) -> BTreeSet<String> {
     let mut secrets = BTreeSet::new();
     for record in records {
         texts("", record, &mut |name, text| {
             let is_address = text.parse::<std::net::IpAddr>().is_ok();
             let is_name = ["qname", "qname_case", "zone", "name", "answered_name", "sni"];
-            // Shorter ones could be a part of a pseudonym.
+            // Shorter texts could be part of a pseudonym by chance.
             let is_told = text.len() >= 7 && text.contains(['.', ':']);
             if is_told && (is_address || is_name.contains(&name)) {
                 secrets.insert(text.to_ascii_lowercase());
@@ -74,7 +74,7 @@ fn secrets(records: &[Value]) -> BTreeSet<String> {
     secrets
 }
 
-/// A name as a message has it: each label behind its length.
+/// Encodes a name as in a message: each label after its length.
 fn wire(name: &str) -> Option<Vec<u8>> {
     if name.contains('\\') || name.parse::<std::net::IpAddr>().is_ok() {
         return None;
@@ -83,28 +83,28 @@ fn wire(name: &str) -> Option<Vec<u8>> {
     name.split('.').map(label).collect::<Option<Vec<_>>>().map(|labels| labels.concat())
 }
 
-/// Octets as letters, in lower case, so that they can be searched as text is.
-fn letters(octets: &[u8]) -> String {
+/// Converts bytes to lower-case characters, to search them as text.
+fn lowercase_text(octets: &[u8]) -> String {
     octets.iter().map(|octet| char::from(octet.to_ascii_lowercase())).collect()
 }
 
-/// That nothing of this is told: not as text, not in octets, and not in what is base64 or hexadecimal.
-fn hides(what: &str, octets: &[u8], secrets: &BTreeSet<String>) -> Result<()> {
+/// Checks that no secret occurs in bytes, neither as text nor in base64 or hexadecimal.
+fn check_hidden(what: &str, octets: &[u8], secrets: &BTreeSet<String>) -> Result<()> {
     let lower = octets.to_ascii_lowercase();
     let text = String::from_utf8_lossy(&lower);
-    // One pass for words; names and addresses hold none of the characters that part them.
+    // One pass over words; names and addresses contain no separator.
     let parted = |letter: char| letter.is_whitespace() || "\",<>[](){}=#|".contains(letter);
     let words: BTreeSet<&str> = text.split(parted).collect();
     let ends: BTreeSet<&str> =
         words.iter().filter_map(|word| Some(word.rsplit_once(':')?.0)).collect();
     for secret in secrets {
-        ensure!(!words.contains(secret.as_str()), "{what} tells {secret}");
-        ensure!(!ends.contains(secret.as_str()), "{what} tells {secret}");
+        ensure!(!words.contains(secret.as_str()), "{what} contains {secret}");
+        ensure!(!ends.contains(secret.as_str()), "{what} contains {secret}");
     }
     Ok(())
 }
 
-/// What texts hold that are octets in another form.
+/// Decodes the texts in records that encode bytes.
 fn decoded(records: &[Value]) -> Vec<u8> {
     let mut octets = Vec::new();
     for record in records {
@@ -121,19 +121,27 @@ fn decoded(records: &[Value]) -> Vec<u8> {
 }
 
 #[test]
-fn with_everything_hashed_nothing_tells_a_name_or_an_address() -> Result<()> {
+fn hashed_output_has_no_name_or_address() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for capture in captures(folder.path())? {
         let clear = records(&replay(&capture, &["-o", "json"], &[])?.stdout)?;
         let secrets = secrets(&clear);
-        ensure!(secrets.len() >= 10, "too little to hide: {secrets:?}");
+        ensure!(secrets.len() >= 10, "too few secrets: {secrets:?}");
         ensure!(
-            hides("the clear output", &replay(&capture, &["-o", "json"], &[])?.stdout, &secrets)
-                .is_err()
+            check_hidden(
+                "the clear output",
+                &replay(&capture, &["-o", "json"], &[])?.stdout,
+                &secrets
+            )
+            .is_err()
         );
         ensure!(
-            hides("the clear text", &replay(&capture, &["-o", "text"], &[])?.stdout, &secrets)
-                .is_err()
+            check_hidden(
+                "the clear text",
+                &replay(&capture, &["-o", "text"], &[])?.stdout,
+                &secrets
+            )
+            .is_err()
         );
 
         let file = folder.path().join("masked.ndjson");
@@ -142,41 +150,44 @@ fn with_everything_hashed_nothing_tells_a_name_or_an_address() -> Result<()> {
         let output = replay(&capture, &twice, &HASHED)?;
         let written = fs::read(&file)?;
         fs::remove_file(&file)?;
-        hides("the file", &written, &secrets)?;
-        hides("the text", &output.stdout, &secrets)?;
-        hides("the log", &output.stderr, &secrets)?;
+        check_hidden("the file", &written, &secrets)?;
+        check_hidden("the text", &output.stdout, &secrets)?;
+        check_hidden("the log", &output.stderr, &secrets)?;
         let masked = records(&written)?;
-        let octets = letters(&decoded(&masked));
+        let octets = lowercase_text(&decoded(&masked));
         for secret in &secrets {
-            // Two labels at least, or chance would find them.
-            let in_octets =
-                wire(secret).is_some_and(|wire| wire.len() > 8 && octets.contains(&letters(&wire)));
+            // At least two labels, or a match could be chance.
+            let in_octets = wire(secret)
+                .is_some_and(|wire| wire.len() > 8 && octets.contains(&lowercase_text(&wire)));
             ensure!(
-                !in_octets && !octets.contains(&letters(secret.as_bytes())),
-                "octets tell {secret}"
+                !in_octets && !octets.contains(&lowercase_text(secret.as_bytes())),
+                "bytes contain {secret}"
             );
         }
-        ensure!(masked.len() == clear.len(), "as many records");
+        ensure!(masked.len() == clear.len(), "the number of records differs");
         let ids =
             |records: &[Value]| records.iter().map(|r| r["event_id"].clone()).collect::<Vec<_>>();
-        ensure!(ids(&masked) == ids(&clear), "the same events");
+        ensure!(ids(&masked) == ids(&clear), "the event ids differ");
         ledger::verify(masked.last().context("no record")?)?;
-        // The same key makes the same pseudonyms.
+        // An equal key gives equal pseudonyms.
         let again = replay(&capture, &twice, &HASHED)?.stdout;
-        ensure!(again == output.stdout && fs::read(&file)? == written, "the same bytes");
+        ensure!(
+            again == output.stdout && fs::read(&file)? == written,
+            "the output differs with an equal key"
+        );
         fs::remove_file(&file)?;
     }
     Ok(())
 }
 
 #[test]
-fn what_filters_leave_out_is_counted_and_windows_are_whole() -> Result<()> {
+fn counts_filtered_records_and_keeps_windows() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let capture = captures(folder.path())?.swap_remove(0);
     let clear = records(&replay(&capture, &["-o", "json"], &[])?.stdout)?;
     let variables = [("DNSCRIBE_FILTERS__INCLUDE__QTYPE", "AAAA")];
     for sinks in [&["--sink", "stdout"][..], &["--sink", "stdout", "--sink", "null"]] {
-        let told =
+        let exported =
             records(&replay(&capture, &[&["-o", "json"], sinks].concat(), &variables)?.stdout)?;
         let of = |records: &[Value], stream: &str| -> Vec<Value> {
             records.iter().filter(|record| record["schema"] == stream).cloned().collect()
@@ -184,17 +195,17 @@ fn what_filters_leave_out_is_counted_and_windows_are_whole() -> Result<()> {
         let is_aaaa = |record: &Value| record["qtype"] == "AAAA";
         for schema in ["dns.transaction/1", "dns.message/1"] {
             let wanted: Vec<Value> = of(&clear, schema).into_iter().filter(is_aaaa).collect();
-            ensure!(!wanted.is_empty() && of(&told, schema) == wanted, "{schema}");
+            ensure!(!wanted.is_empty() && of(&exported, schema) == wanted, "{schema}");
         }
         for schema in ["dns.window/1", "dns.alert/1"] {
-            ensure!(of(&told, schema) == of(&clear, schema), "{schema}");
+            ensure!(of(&exported, schema) == of(&clear, schema), "{schema}");
         }
-        let last = told.last().context("no record")?;
+        let last = exported.last().context("no record")?;
         ledger::verify(last)?;
         for sink in last["delivery"].as_object().context("no sinks")?.values() {
             let transactions = &sink["transactions"];
             let all = of(&clear, "dns.transaction/1").len();
-            let wanted = of(&told, "dns.transaction/1").len();
+            let wanted = of(&exported, "dns.transaction/1").len();
             ensure!(
                 transactions["records"] == all && transactions["filtered"] == all - wanted,
                 "{last:#}"
@@ -206,7 +217,7 @@ fn what_filters_leave_out_is_counted_and_windows_are_whole() -> Result<()> {
 }
 
 #[test]
-fn a_configuration_that_would_leak_is_refused() -> Result<()> {
+fn rejects_configuration_that_leaks() -> Result<()> {
     let capture = environment::workspace().join("tests/goldens/lab.pcap");
     let output = Command::new(environment::binary()?)
         .args(["replay", "--sink", "null"])

@@ -1,7 +1,7 @@
 //! `dnscribe top` on files and pipes, on a real terminal and without one.
 
 use anyhow::{Context as _, Result, ensure};
-use dnscribe_tests::tmux::{Condition, Terminal};
+use dnscribe_tests::tmux::{Terminal, TerminalState};
 use dnscribe_tests::{environment, shell};
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -24,7 +24,7 @@ fn terminal(script: &str) -> Result<Terminal> {
 }
 
 #[test]
-fn a_capture_file_is_explored() -> Result<()> {
+fn explores_capture_file() -> Result<()> {
     let capture = golden("lab.pcap").display().to_string();
     let terminal = terminal(&format!("dnscribe top {capture}; echo ended with $?"))?;
     terminal.wait_for("the end of the file", |text| text.contains(" END "))?;
@@ -34,28 +34,29 @@ fn a_capture_file_is_explored() -> Result<()> {
     terminal.wait_for("failing names", |text| text.contains("no-such-name.example.com"))?;
     terminal.press(&["C-c"])?;
     terminal.wait_for("the end", |text| text.contains("ended with 0"))?;
-    ensure!(terminal.condition()? == Condition::USUAL);
+    ensure!(terminal.state()? == TerminalState::INITIAL);
     Ok(())
 }
 
 #[test]
-fn keys_come_from_the_terminal_where_records_come_from_a_pipe() -> Result<()> {
+fn reads_keys_from_terminal_and_records_from_pipe() -> Result<()> {
     let script =
         "(dnscribe replay FILE -o json 2>/dev/null; sleep 1000) | dnscribe top --records -";
     let script = script.replace("FILE", &golden("lab.pcap").display().to_string());
     let terminal = terminal(&format!("{script}; echo ended with $?"))?;
     terminal.wait_for("records", |text| text.contains("198.18.0.53"))?;
     terminal.press(&["4"])?;
-    terminal.wait_for("who asked", |text| text.contains("198.18.0.10"))?;
+    terminal.wait_for("the asking process", |text| text.contains("198.18.0.10"))?;
     terminal.press(&["q"])?;
-    // The pipe's other end still sleeps: the shell waits for it, the terminal is free at once.
+    // The other end of the pipe still sleeps: the shell waits for it, but the terminal is released
+    // at once.
     terminal.wait_for("the terminal", |text| !text.contains("[4 Processes]"))?;
-    ensure!(terminal.condition()? == Condition::USUAL);
+    ensure!(terminal.state()? == TerminalState::INITIAL);
     Ok(())
 }
 
 #[test]
-fn a_file_that_grows_is_followed() -> Result<()> {
+fn follows_growing_file() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("dns.ndjson");
     let records = dnscribe(&["replay", &golden("lab.pcap").display().to_string()], Stdio::null())?;
@@ -71,7 +72,7 @@ fn a_file_that_grows_is_followed() -> Result<()> {
 }
 
 #[test]
-fn nothing_stays_behind_when_the_terminal_is_closed() -> Result<()> {
+fn ends_when_terminal_is_closed() -> Result<()> {
     let capture = golden("lab.pcap").display().to_string();
     let terminal = terminal(&format!("dnscribe top {capture}; echo ended"))?;
     terminal.wait_for("the view", |text| text.contains("[1 Resolvers]"))?;
@@ -83,7 +84,7 @@ fn nothing_stays_behind_when_the_terminal_is_closed() -> Result<()> {
 }
 
 #[test]
-fn one_picture_needs_no_terminal() -> Result<()> {
+fn snapshot_needs_no_terminal() -> Result<()> {
     let capture = golden("lab.pcap").display().to_string();
     let output = dnscribe(&["top", "--once", &capture], Stdio::null())?;
     let text = String::from_utf8(output.stdout)?;
@@ -92,7 +93,7 @@ fn one_picture_needs_no_terminal() -> Result<()> {
     {
         ensure!(text.contains(part), "no {part} in\n{text}");
     }
-    ensure!(text.is_ascii() && !text.contains('\x1b'), "plain text, for scripts");
+    ensure!(text.is_ascii() && !text.contains('\x1b'), "the output is not plain ASCII text");
     let records = dnscribe(&["replay", &capture], Stdio::null())?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("dns.ndjson");
@@ -107,7 +108,7 @@ fn one_picture_needs_no_terminal() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_shown_is_refused_with_the_way_out() -> Result<()> {
+fn rejects_unusable_input_with_remedy() -> Result<()> {
     let capture = golden("lab.pcap").display().to_string();
     let refused = |words: &[&str], remedy: &str| -> Result<()> {
         let output = dnscribe(words, Stdio::null())?;

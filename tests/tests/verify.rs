@@ -1,4 +1,4 @@
-//! `dnscribe ledger verify` of files: rotated, packed, incomplete, missing.
+//! `dnscribe ledger verify` with files: rotated, compressed, incomplete, missing.
 
 use anyhow::Result;
 use dnscribe_tests::{environment, shell};
@@ -11,7 +11,7 @@ fn golden() -> PathBuf {
     environment::workspace().join("tests/goldens/lab.ndjson")
 }
 
-/// Ends with this code; gives what it prints.
+/// Checks the exit code; returns standard output or error.
 fn verify(code: i32, files: &[&Path], more: &[&str]) -> Result<String> {
     let mut command = Command::new(environment::binary()?);
     let Output { status, stdout, stderr } =
@@ -22,7 +22,7 @@ fn verify(code: i32, files: &[&Path], more: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn a_file_in_packed_parts_closes() -> Result<()> {
+fn verifies_compressed_parts() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let text = fs::read_to_string(golden())?;
     let lines: Vec<&str> = text.lines().collect();
@@ -46,7 +46,7 @@ fn a_file_in_packed_parts_closes() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_usage_error() -> Result<()> {
+fn unreadable_input_is_a_usage_error() -> Result<()> {
     let said = verify(2, &[Path::new("/nonexistent.ndjson")], &[])?;
     assert!(said.contains("cannot open /nonexistent.ndjson"), "{said}");
     let said = verify(2, &[&golden()], &["--temp", "/nonexistent"])?;

@@ -1,9 +1,9 @@
-//! Windows against the truth: worked out again from the transactions of the same replay, and merged
-//! across nodes by other implementations of the sketches. Needs no root.
+//! Windows recomputed from the transactions of the same replay, and merged across nodes by other
+//! implementations of the sketches. Needs no root.
 
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::traffic::{QUERY_TIMEOUT, Traffic};
-use dnscribe_tests::windows::{Terms, verify};
+use dnscribe_tests::windows::{Options, verify};
 use dnscribe_tests::{environment, shell, sketches};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Five minutes and some seconds, in 150 zones.
+/// About five minutes, in 150 zones.
 const TRAFFIC: Traffic =
     Traffic { exchanges: 0..4_000, every: 1, step_ns: 82_000_000, names: 1_500 };
 
@@ -32,12 +32,12 @@ fn write(folder: &Path, name: &str, traffic: &Traffic) -> Result<PathBuf> {
 const STREAMS: [&str; 4] = ["--stream", "transactions,metrics", "--query-timeout", QUERY_TIMEOUT];
 
 #[test]
-fn windows_say_what_their_transactions_say() -> Result<()> {
+fn windows_match_their_transactions() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let records = replay(&write(folder.path(), "all.pcap", &TRAFFIC)?, &STREAMS)?;
-    let verified = verify(&records, Terms { edns: true, all_named: false })?;
+    let verified = verify(&records, Options { edns: true, all_named: false })?;
     ensure!(verified.windows > 70 && verified.transactions > 3_500, "{verified:?}");
-    // The capture has all that counts.
+    // The capture must contain every counted property.
     let node = records.iter().find(|record| {
         record["schema"] == "dns.window/1"
             && record["grouping"] == "node"
@@ -51,23 +51,26 @@ fn windows_say_what_their_transactions_say() -> Result<()> {
         ensure!(node[name].as_u64() > Some(0), "no {name}");
     }
     let zones = records.iter().filter(|record| record["grouping"] == "zone");
-    ensure!(zones.clone().any(|record| record["other"] == true), "all zones have found room");
+    ensure!(
+        zones.clone().any(|record| record["other"] == true),
+        "no zone was combined into `other`"
+    );
     Ok(())
 }
 
 #[test]
-fn goldens_say_what_their_transactions_say() -> Result<()> {
+fn golden_windows_match_their_transactions() -> Result<()> {
     let goldens = environment::workspace().join("tests/goldens");
     let records = replay(&goldens.join("lab.pcap"), &STREAMS[..2])?;
-    let verified = verify(&records, Terms { edns: false, all_named: true })?;
+    let verified = verify(&records, Options { edns: false, all_named: true })?;
     ensure!(verified.windows >= 4, "{verified:?}");
     Ok(())
 }
 
-/// What other implementations make of the sketches of two nodes is what the agent makes of a node that
-/// has seen both's traffic.
+/// Sketches of two nodes merged by other implementations equal those of an agent that captured both
+/// nodes' traffic.
 #[test]
-fn windows_of_two_nodes_merge_to_those_of_both() -> Result<()> {
+fn windows_of_two_nodes_merge() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut nodes = Vec::new();
     for (name, traffic) in [
@@ -86,7 +89,8 @@ fn windows_of_two_nodes_merge_to_those_of_both() -> Result<()> {
     });
     for record in &all {
         let parts = [&even, &odd].map(|node| node.get(&group_of(record)).cloned());
-        // A group's seat in one node is another's in the next: groups that are named everywhere.
+        // A group of one node may be in `other` of the next: compares the groups that every node
+        // has.
         if let [Some(even), Some(odd)] = parts
             && record["other"].is_null()
             && [record, &even, &odd].iter().all(|record| record["undercounted"].is_null())
@@ -105,7 +109,7 @@ fn windows_of_two_nodes_merge_to_those_of_both() -> Result<()> {
     Ok(())
 }
 
-/// Names a group of a window.
+/// Returns the identity of a window's group.
 fn group_of(record: &Value) -> String {
     let keys = ["ts", "window_seconds", "step_seconds", "grouping", "transport", "other"];
     let named = [record["grouping"].as_str().unwrap_or_default()];
@@ -113,7 +117,7 @@ fn group_of(record: &Value) -> String {
     values.collect::<Vec<_>>().join(" ")
 }
 
-/// `own`: what they read in our record; `both`: what they make of the two nodes'.
+/// `own`: the values that they read from our record. `both`: their merge of the two nodes.
 fn compare(record: &Value, own: &Value, both: &Value) -> Result<()> {
     let near = |one: &Value, other: &Value, error: f64| match (one.as_f64(), other.as_f64()) {
         (Some(one), Some(other)) => (one - other).abs() <= error * one.abs().max(other.abs()),
@@ -121,7 +125,7 @@ fn compare(record: &Value, own: &Value, both: &Value) -> Result<()> {
     };
     for name in ["count", "p50", "p90", "p95", "p99"] {
         let quantile = &record["latency_ms"][name];
-        // A quantile is never above the greatest value, which they do not know.
+        // No quantile is above the maximum, which the sketches do not contain.
         let theirs = [&own["latency_ms"][name], &both["latency_ms"][name]];
         for their in theirs {
             let greatest = quantile == &record["latency_ms"]["max"];
@@ -130,8 +134,7 @@ fn compare(record: &Value, own: &Value, both: &Value) -> Result<()> {
     }
     for name in ["unique_qnames", "unique_clients", "unique_resolvers"] {
         let (ours, own, both) = (&record[name], &own[name], &both[name]);
-        // Few values are counted exactly. Of many, whoever has seen each of them knows better than a
-        // merger, whose error is 2.3 %.
+        // Small counts are exact. For large ones, the merged sketch has an error of 2.3 %.
         let error = if ours["estimate"].as_f64() < Some(100.0) { 1e-6 } else { 0.1 };
         ensure!(near(&ours["estimate"], &own["estimate"], error), "{name}: {own}");
         ensure!(near(&ours["estimate"], &both["estimate"], error), "{name}: {both}");
@@ -140,7 +143,7 @@ fn compare(record: &Value, own: &Value, both: &Value) -> Result<()> {
         let Some(items) = both[name]["items"].as_array() else { continue };
         let find = |value: &Value| items.iter().find(|item| item["value"] == *value);
         for ranked in record[name].as_array().into_iter().flatten() {
-            // Both of them bound the same true count.
+            // Both bound the same true count.
             let Some(item) = find(&ranked["value"]) else { continue };
             let meet = item["lower"].as_u64() <= ranked["upper"].as_u64()
                 && ranked["lower"].as_u64() <= item["upper"].as_u64();

@@ -3,8 +3,8 @@
 use super::summary::print;
 use crate::cli::InitArgs;
 use crate::cli::exit::Exit;
-use crate::cli::log;
 use crate::config::Config;
+use crate::config::log;
 use crate::config::value::Output;
 use dnscribe_delivery::kafka::topics::{Mode, Outcome, TopicReport, create_topics};
 use std::fmt::Write;

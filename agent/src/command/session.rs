@@ -8,7 +8,7 @@ use super::waker::Waker;
 use crate::analysis::detect::{self, DetectOptions, Detection, Meant};
 use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::cli::exit::Exit;
-use crate::cli::log;
+use crate::config::log;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
 use crate::enrich::Enricher;

@@ -4,7 +4,7 @@ use super::summary::print;
 use crate::capture::decompress::unpacked;
 use crate::cli::VerifyArgs;
 use crate::cli::exit::Exit;
-use crate::cli::log;
+use crate::config::log;
 use crate::config::value::{LogFormat, LogLevel, Output};
 use crate::config::{Config, LogConfig};
 use crate::verify::{MEMORY_BYTES, Room, TempError, Verifier, read_ndjson};

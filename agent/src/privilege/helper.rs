@@ -10,7 +10,7 @@ use super::{Account, Need, become_user, calls, keep_only, no_new_privileges, per
 use crate::capture::live::serve_icmp;
 use crate::cli::HelperArgs;
 use crate::cli::exit::Exit;
-use crate::cli::log;
+use crate::config::log;
 use crate::config::{Config, Drop as DropPrivileges};
 use crate::enrich::answer_about_processes;
 use caps::Capability;

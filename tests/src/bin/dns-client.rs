@@ -1,8 +1,8 @@
-//! A DNS client whose every socket call a test decides: it opens a socket, says `ready`, then asks
-//! for each name that comes on its standard input and says how that went.
+//! A DNS client whose socket calls are chosen by the test. It opens a socket, prints `ready`, then
+//! sends a query for each name that it reads from standard input and prints the result.
 //!
-//! `dns-client connected|unconnected|forked ADDRESS:PORT`; with `forked` each name is asked by a
-//! child process on the socket inherited from this one. Answers: `PID answered|timeout|refused`.
+//! `dns-client connected|unconnected|forked ADDRESS:PORT`. With `forked`, a child process sends
+//! each query over the inherited socket. Output: `PID answered|timeout|refused`.
 
 use anyhow::{Context as _, Result, bail};
 use std::io::{self, BufRead as _, ErrorKind, Write as _};
@@ -11,14 +11,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long an answer is waited for.
+/// Time limit for an answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *words.as_slice() {
-        // The child of `forked`: its standard input is the parent's socket.
+        // The child process of `forked`: standard input is the parent's socket.
         ["inherited", server, name] => {
             let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
             say(&ask(&UdpSocket::from(socket), server.parse()?, name)?)
@@ -49,7 +49,7 @@ fn serve(mode: &str, server: &str) -> Result<()> {
     Ok(())
 }
 
-/// Asks for the address of a name, and says how that went.
+/// Queries the address of a name and returns the result.
 fn ask(socket: &UdpSocket, server: SocketAddr, name: &str) -> Result<String> {
     socket.set_read_timeout(Some(TIMEOUT))?;
     let query = query(name)?;

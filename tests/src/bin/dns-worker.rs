@@ -1,9 +1,11 @@
-//! A process of the attribution test. Every query says who asks, in its name, and every answer of a
-//! server who answers, in its address, so that the truth does not depend on what is tested.
+//! A process of the attribution test. Each query names the asking process, and each answer holds an
+//! address that names the answering server. The expected attribution therefore does not depend on
+//! the agent.
 //!
-//! `dns-worker ask SOCKET ROLE SUFFIX COUNT wait|leave ADDRESS…` asks each server in turn; SOCKET is
-//! `udp` (connected), `free` (not connected), `tcp`, or `heir` (the UDP socket that is its standard
-//! input). Others: `threads`, `exec`, `pass` (see below), `serve`, `serve-heir`, `serve-threads`.
+//! `dns-worker ask SOCKET ROLE SUFFIX COUNT wait|leave ADDRESS…` queries the servers in turn.
+//! SOCKET is `udp` (connected), `free` (not connected), `tcp`, or `heir` (a UDP socket inherited as
+//! standard input). Other commands: `threads`, `exec`, `pass`, `serve`, `serve-heir`,
+//! `serve-threads`.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dnscribe_tests::wire::{self, Reply};
@@ -23,9 +25,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How long an answer is waited for, and a query asked again in vain.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Threads of `threads` and `serve-threads`.
+/// Time limit for an answer, retries included.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Number of threads of `threads` and `serve-threads`.
 const THREADS: usize = 3;
 
 fn main() -> Result<()> {
@@ -33,8 +35,8 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *words.as_slice() {
         ["ask", socket, role, suffix, count, how, ref servers @ ..] => {
-            let asker = Asker { role, suffix, wait: how == "wait" };
-            asker.ask(socket, count.parse()?, &addresses(servers)?)
+            let sender = QuerySender { role, suffix, wait: how == "wait" };
+            sender.ask(socket, count.parse()?, &addresses(servers)?)
         }
         ["threads", role, suffix, ref servers @ ..] => threads(role, suffix, &addresses(servers)?),
         ["exec", role, suffix, program, server] => exec(role, suffix, program, server),
@@ -52,14 +54,14 @@ fn addresses(words: &[&str]) -> Result<Vec<SocketAddr>> {
     words.iter().map(|word| word.parse().with_context(|| format!("ADDRESS {word}"))).collect()
 }
 
-struct Asker<'a> {
+struct QuerySender<'a> {
     role: &'a str,
     suffix: &'a str,
-    /// Whether answers are waited for; else the process ends at once.
+    /// Whether the process waits for answers; otherwise it ends at once.
     wait: bool,
 }
 
-impl Asker<'_> {
+impl QuerySender<'_> {
     fn ask(&self, socket: &str, count: usize, servers: &[SocketAddr]) -> Result<()> {
         for number in 0..count {
             let server = *servers.get(number % servers.len().max(1)).context("no server")?;
@@ -93,9 +95,9 @@ impl Asker<'_> {
         let query = self.query(number)?;
         if connected { socket.send(&query) } else { socket.send_to(&query, server) }?;
         if self.wait {
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(Some(ANSWER_LIMIT))?;
             let mut answer = [0; 512];
-            // Others may read from the same socket.
+            // Other processes may read from this socket.
             while wire::id(&answer) != wire::id(&query) {
                 socket.recv(&mut answer).context("no answer")?;
             }
@@ -107,18 +109,18 @@ impl Asker<'_> {
         let mut stream = TcpStream::connect(server)?;
         stream.write_all(&wire::framed(&self.query(number)?)?)?;
         if self.wait {
-            scripted::next(&mut stream)?.context("no answer")?;
+            scripted::read_message(&mut stream)?.context("no answer")?;
         }
         Ok(())
     }
 }
 
-fn any(like: SocketAddr) -> IpAddr {
+fn unspecified_address(like: SocketAddr) -> IpAddr {
     if like.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
 fn unconnected(server: SocketAddr) -> Result<UdpSocket> {
-    UdpSocket::bind((any(server), 0)).context("no socket")
+    UdpSocket::bind((unspecified_address(server), 0)).context("no socket")
 }
 
 fn connected(server: SocketAddr) -> Result<UdpSocket> {
@@ -127,7 +129,7 @@ fn connected(server: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Threads with names of their own share one socket.
+/// Sends queries from several named threads over one socket.
 fn threads(role: &str, suffix: &str, servers: &[SocketAddr]) -> Result<()> {
     let server = *servers.first().context("no server")?;
     let socket = unconnected(server)?;
@@ -135,9 +137,9 @@ fn threads(role: &str, suffix: &str, servers: &[SocketAddr]) -> Result<()> {
         let threads: Vec<_> = (0..THREADS)
             .map(|number| {
                 let builder = thread::Builder::new().name(format!("resolver-{number}"));
-                let asker = Asker { role, suffix, wait: false };
+                let sender = QuerySender { role, suffix, wait: false };
                 let socket = &socket;
-                builder.spawn_scoped(scope, move || asker.over_udp(socket, server, false, number))
+                builder.spawn_scoped(scope, move || sender.over_udp(socket, server, false, number))
             })
             .collect();
         threads.into_iter().try_for_each(|thread| {
@@ -146,17 +148,18 @@ fn threads(role: &str, suffix: &str, servers: &[SocketAddr]) -> Result<()> {
     })
 }
 
-/// Asks, then becomes another program, which asks on the same socket.
+/// Sends a query, then executes another program, which sends a query over the same socket.
 fn exec(role: &str, suffix: &str, program: &str, server: &str) -> Result<()> {
     let address = server.parse()?;
     let socket = connected(address)?;
-    Asker { role, suffix, wait: true }.over_udp(&socket, address, true, 0)?;
+    QuerySender { role, suffix, wait: true }.over_udp(&socket, address, true, 0)?;
     let mut next = Command::new(program);
     next.args(["ask", "heir", role, suffix, "1", "wait", server]);
     Err(next.stdin(Stdio::from(OwnedFd::from(socket))).exec()).context("cannot exec")
 }
 
-/// Gives its socket to a child that was there before the socket (`SCM_RIGHTS`); both ask.
+/// Passes its socket (`SCM_RIGHTS`) to a child that was started before the socket was opened; both
+/// send a query.
 fn pass(role: &str, suffix: &str, server: &str) -> Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -165,11 +168,14 @@ fn pass(role: &str, suffix: &str, server: &str) -> Result<()> {
         .spawn()?;
     let address = server.parse()?;
     let socket = unconnected(address)?;
-    Asker { role, suffix, wait: true }.over_udp(&socket, address, false, 0)?;
+    QuerySender { role, suffix, wait: true }.over_udp(&socket, address, false, 0)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors = [socket.as_fd()];
-    ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "no room");
+    ensure!(
+        control.push(SendAncillaryMessage::ScmRights(&descriptors)),
+        "the control message does not fit"
+    );
     sendmsg(&ours, &[IoSlice::new(b"!")], &mut control, SendFlags::empty())?;
     ensure!(child.wait()?.success(), "the child failed");
     Ok(())
@@ -184,11 +190,11 @@ fn receive(role: &str, suffix: &str, server: &str) -> Result<()> {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    let socket = UdpSocket::from(passed.context("no socket came")?);
-    Asker { role, suffix, wait: true }.over_udp(&socket, server.parse()?, false, 1)
+    let socket = UdpSocket::from(passed.context("no socket was received")?);
+    QuerySender { role, suffix, wait: true }.over_udp(&socket, server.parse()?, false, 1)
 }
 
-/// A socket on an address that others have too.
+/// Binds a UDP socket to an address that other sockets use too.
 fn reusable(address: SocketAddr) -> Result<UdpSocket> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket(family, SocketType::DGRAM, None)?;
@@ -197,7 +203,7 @@ fn reusable(address: SocketAddr) -> Result<UdpSocket> {
     Ok(UdpSocket::from(socket))
 }
 
-/// The same for connections; `None` where another has it.
+/// Listens on a TCP address with `SO_REUSEPORT`; returns `None` if another process has it.
 fn tcp(address: SocketAddr) -> Result<TcpListener> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket(family, SocketType::STREAM, None)?;
@@ -212,23 +218,23 @@ fn serve(udp: &UdpSocket, tcp: &TcpListener) -> Result<()> {
     thread::scope(|scope| {
         scope.spawn(|| {
             for stream in tcp.incoming() {
-                // A client that leaves without waiting is no reason to end.
-                let _ = stream.map_err(Into::into).and_then(converse);
+                // A client that leaves without waiting must not end the server.
+                let _ = stream.map_err(Into::into).and_then(serve_connection);
             }
         });
         answer(udp)
     })
 }
 
-fn converse(mut stream: TcpStream) -> Result<()> {
+fn serve_connection(mut stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
-    while let Some(query) = scripted::next(&mut stream)? {
+    while let Some(query) = scripted::read_message(&mut stream)? {
         stream.write_all(&wire::framed(&reply(&query))?)?;
     }
     Ok(())
 }
 
-/// Binds the socket, and leaves answering to children that inherit it.
+/// Binds the socket; child processes that inherit it answer.
 fn serve_parent(address: SocketAddr) -> Result<()> {
     let socket = reusable(address)?;
     let children: Vec<_> = (0..THREADS)
@@ -239,17 +245,17 @@ fn serve_parent(address: SocketAddr) -> Result<()> {
         })
         .collect::<Result<_>>()?;
     ready()?;
-    // Until whoever started it goes.
+    // Runs until the parent process ends.
     io::stdin().read_to_end(&mut Vec::new())?;
     for mut child in children {
-        // One that has ended already is only reaped.
+        // A child that has ended already is only reaped.
         let _ = child.kill();
         child.wait()?;
     }
     Ok(())
 }
 
-/// Threads with names of their own answer on one socket.
+/// Answers from several named threads on one socket.
 fn serve_threads(address: SocketAddr) -> Result<()> {
     let socket = reusable(address)?;
     ready()?;
@@ -266,7 +272,7 @@ fn answer(socket: &UdpSocket) -> Result<()> {
     let mut query = [0; 512];
     loop {
         let (length, from) = socket.recv_from(&mut query)?;
-        // A client that leaves without waiting is no reason to end.
+        // A client that leaves without waiting must not end the server.
         let _ = socket.send_to(&reply(&query[..length]), from);
     }
 }

@@ -1,8 +1,9 @@
-//! A client of DNS over TLS whose connections a test counts.
+//! A client of DNS over TLS whose connections the test counts.
 //!
-//! `tls-client many COUNT ADDRESS:PORT NAME` makes so many connections, some at a time, asks one
-//! question over each, and says how many were answered. `tls-client hold ADDRESS:PORT NAME` makes
-//! one, asks, says `ready`, and keeps it until its standard input ends. `NAME` is the server's.
+//! `tls-client many COUNT ADDRESS:PORT NAME` opens COUNT connections, some at the same time, sends
+//! one query over each, and prints the number of answers. `tls-client hold ADDRESS:PORT NAME` opens
+//! one connection, sends a query, prints `ready`, and holds the connection until standard input
+//! ends. `NAME` is the server's name.
 
 use anyhow::{Context as _, Result, bail};
 use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
@@ -11,13 +12,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// How long anything is waited for.
+/// Time limit for each step.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Connections at a time: each waits for a delayed acknowledgement of 40 ms.
+/// Connections open at the same time: each waits for a delayed acknowledgement of 40 ms.
 const AT_A_TIME: usize = 20;
-/// The protocol's name (RFC 7858 has none; IANA registered this one).
+/// ALPN protocol id of DNS over TLS (registered by IANA; RFC 7858 defines none).
 const ALPN: &[u8] = b"\x03dot";
-/// A query for the address of `www.example.com`, after its length.
+/// A query for the address of `www.example.com`, with its length prefix.
 const QUERY: &[u8] =
     b"\0\x21\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01";
 
@@ -48,12 +49,12 @@ fn main() -> Result<()> {
     }
 }
 
-/// How many of so many connections were answered.
+/// Opens `count` connections and returns the number of those that were answered.
 fn many(connector: &SslConnector, count: usize, server: &str, name: &str) -> usize {
     let answered = |_: &usize| {
         let Ok(mut stream) = connect(connector, server, name) else { return false };
         let is_answered = ask(&mut stream).is_ok();
-        // The server may have been first.
+        // The server may have closed first.
         let _ = stream.shutdown();
         is_answered
     };
@@ -81,7 +82,7 @@ fn ask(stream: &mut SslStream<TcpStream>) -> Result<()> {
     let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut answer)?;
     if answer.get(..2) != QUERY.get(2..4) {
-        bail!("an answer to another question");
+        bail!("the answer has another id");
     }
     Ok(())
 }

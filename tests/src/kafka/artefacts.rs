@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder with Kafka's jars, filled where it is not there yet.
+/// Returns the folder with Kafka's jars; downloads them if they are missing.
 pub fn libraries() -> Result<PathBuf> {
     cache::folder("kafka", VERSION, fetch)
 }

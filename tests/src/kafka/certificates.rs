@@ -1,4 +1,4 @@
-//! Certificates for tests: an authority, and what it signs.
+//! Certificates for tests: an authority, and certificates signed by it.
 
 use anyhow::Result;
 use openssl::asn1::Asn1Time;
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Who signs.
+/// A certificate authority.
 pub struct Authority {
     name: X509Name,
     key: PKey<Private>,
@@ -31,17 +31,17 @@ pub struct Identity {
     pub key: String,
 }
 
-/// From when to when a certificate is valid.
+/// Validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// Now.
+    /// Valid now.
     Current,
-    /// Until yesterday.
+    /// Expired since yesterday.
     Expired,
 }
 
 impl Authority {
-    /// An authority that nobody knows yet.
+    /// Creates an authority that no client trusts yet.
     pub fn new(name: &str) -> Result<Self> {
         let (name, key) = (common_name(name)?, new_key()?);
         let mut builder = builder(&name, &name, &key, Validity::Current)?;
@@ -50,12 +50,12 @@ impl Authority {
         Ok(Self { name, key, certificate: builder.build() })
     }
 
-    /// The authority's own certificate as PEM.
+    /// Certificate of the authority, as PEM.
     pub fn pem(&self) -> Result<String> {
         Ok(String::from_utf8(self.certificate.to_pem()?)?)
     }
 
-    /// A certificate for a server with these names and addresses.
+    /// Issues a server certificate for these names and addresses.
     pub fn server(&self, names: &[&str], validity: Validity) -> Result<Identity> {
         self.issue("broker", validity, None, |builder| {
             let mut extension = SubjectAlternativeName::new();
@@ -73,7 +73,7 @@ impl Authority {
         })
     }
 
-    /// A certificate for a client, its key encrypted where there is a password.
+    /// Issues a client certificate; its key is encrypted if there is a password.
     pub fn client(
         &self,
         name: &str,

@@ -1,28 +1,28 @@
 //! The broker's ports and properties.
 
-use super::security::Door;
+use super::security::SecureListener;
 use anyhow::{Context as _, Result};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many blocks of ports this process has asked for.
+/// Number of port blocks that this process has requested.
 static NEXT: AtomicU32 = AtomicU32::new(0);
-/// Ports in a block: clients, the controller, and each [`Door`].
+/// Ports per block: clients, the controller, and each [`SecureListener`].
 const BLOCK: u16 = 8;
 
-/// Loopback ports: one for clients, one for the controller, more for guarded doors.
+/// Loopback ports: one for clients, one for the controller, others for secured listeners.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     first: u16,
 }
 
 impl Ports {
-    /// Ports that nobody listens on, below those that the kernel gives to clients, so that they
-    /// are still free when the broker starts again.
+    /// Finds ports that are free, below the kernel's range for clients, so that they are still free
+    /// when the broker starts again.
     pub fn free() -> Result<Self> {
         const BLOCKS: u32 = 10_000 / BLOCK as u32;
-        // Neither two processes nor two threads try the same ones first.
+        // Two processes or two threads should not try equal ports first.
         let start = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
         (0..BLOCKS)
             .map(|step| 20_000 + (start + step) % BLOCKS * u32::from(BLOCK))
@@ -37,9 +37,9 @@ impl Ports {
         format!("127.0.0.1:{}", self.first)
     }
 
-    /// The port of a guarded listener.
-    pub const fn door(self, door: Door) -> u16 {
-        self.first + 2 + door as u16
+    /// Port of a secured listener.
+    pub const fn secure_port(self, listener: SecureListener) -> u16 {
+        self.first + 2 + listener as u16
     }
 }
 
@@ -47,7 +47,7 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Where a broker listens.
+/// A listener of the broker.
 #[derive(Clone, Copy, Debug)]
 pub struct Listener {
     /// Name.
@@ -58,7 +58,7 @@ pub struct Listener {
     pub port: u16,
 }
 
-/// The broker's listeners: the open one, the controller's, and the given.
+/// Properties of the broker's listeners: the plain one, the controller's, and `more`.
 pub fn listeners(ports: Ports, more: &[Listener]) -> Vec<(String, String)> {
     let open = |name, port| Listener { name, protocol: "PLAINTEXT", port };
     let controller = open("CONTROLLER", ports.first + 1);
@@ -80,8 +80,8 @@ pub fn listeners(ports: Ports, more: &[Listener]) -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// The broker's properties but for its listeners and its data folder: a single node with small
-/// internal topics.
+/// Properties of the broker without listeners and data folder: a single node with small internal
+/// topics.
 pub fn properties() -> Vec<(String, String)> {
     let fixed = [
         ("process.roles", "broker,controller"),
@@ -95,7 +95,7 @@ pub fn properties() -> Vec<(String, String)> {
         ("share.coordinator.state.topic.replication.factor", "1"),
         ("share.coordinator.state.topic.min.isr", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
-        // A killed broker comes back only once the session that it had has ended.
+        // A killed broker can return only after its previous session has ended.
         ("broker.session.timeout.ms", "2000"),
         ("broker.heartbeat.interval.ms", "500"),
         ("num.partitions", "3"),
@@ -104,11 +104,11 @@ pub fn properties() -> Vec<(String, String)> {
     fixed.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
 }
 
-/// The properties as the file that the broker reads.
+/// Formats the properties as the file that the broker reads.
 pub fn file(properties: &[(String, String)], folder: &Path) -> String {
     let data = format!("log.dirs={}\n", folder.join("data").display());
     properties.iter().fold(data, |file, (key, value)| {
-        // Java's properties may hold what PEM needs: lines.
+        // Values in Java properties may have escaped line breaks, which PEM needs.
         file + key + "=" + &value.replace('\\', "\\\\").replace('\n', "\\n") + "\n"
     })
 }

@@ -1,4 +1,4 @@
-//! Brokers whose maker was killed, by Ctrl-C say, and could not end them.
+//! Ends brokers whose owner process was killed, for example by Ctrl-C.
 
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -6,29 +6,29 @@ use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// In a broker's folder: the process that has to end it.
+/// File in a broker's folder with the pid of the owner.
 const OWNER: &str = "owner";
 
-/// Notes this process as the owner of the broker in `folder`.
+/// Records this process as the owner of the broker in `folder`.
 pub fn own(folder: &Path) -> Result<()> {
     fs::write(folder.join(OWNER), std::process::id().to_string())
         .with_context(|| format!("cannot write to {}", folder.display()))
 }
 
-/// Ends brokers whose owner is gone, unless they were left running on purpose.
+/// Ends brokers whose owner is gone, except for those left running on purpose.
 pub fn end() {
     for (pid, folder) in brokers() {
         let Ok(owner) = fs::read_to_string(folder.join(OWNER)) else { continue };
-        if Path::new("/proc").join(owner).exists() || folder.join(super::NOTE).exists() {
+        if Path::new("/proc").join(owner).exists() || folder.join(super::STATE_FILE).exists() {
             continue;
         }
-        // Another user's cannot be ended here, and another process may be ending it already. The
-        // folder stays: a command line proves nothing about whose it is.
+        // A broker of another user cannot be ended here, and another process may be ending it
+        // already. The folder stays: a command line does not prove who owns it.
         let _ = shell::signal_pid(pid, Signal::KILL);
     }
 }
 
-/// The brokers that run on this host: process ids and folders.
+/// Brokers on this host: process ids and folders.
 fn brokers() -> Vec<(u32, PathBuf)> {
     let broker = |entry: &fs::DirEntry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -39,7 +39,7 @@ fn brokers() -> Vec<(u32, PathBuf)> {
     processes.filter_map(|entry| broker(&entry)).collect()
 }
 
-/// The folder of the broker that a process is, by its command line, if it is one.
+/// Returns the broker folder in a command line, if it is one of a broker.
 fn folder(command_line: &str) -> Option<PathBuf> {
     let mut words = command_line.trim_end_matches('\0').rsplit('\0');
     let properties = Path::new(words.next()?);
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_is_known_by_its_command_line() {
+    fn finds_broker_folder_in_command_line() {
         let broker = "java\0-Xmx512m\0kafka.Kafka\0/tmp/x/server.properties\0";
         assert_eq!(folder(broker), Some("/tmp/x".into()));
         assert_eq!(folder("java\0-jar\0x.jar\0"), None);

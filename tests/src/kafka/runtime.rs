@@ -1,4 +1,4 @@
-//! What runs the broker: Java on this host, or a container engine.
+//! The runtime of the broker: Java on this host, or a container engine.
 
 use super::config;
 use super::{VERSION, artefacts};
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-/// A cluster id, as good as any other for a cluster of one.
+/// Cluster id; any value works for a cluster of one node.
 const CLUSTER: &str = "ZG5zY3JpYmUtdGVzdHMtMQ";
 
-/// How brokers are run on this host.
+/// How brokers run on this host.
 #[derive(Debug)]
 pub enum Runtime {
     /// Java, with the jars in this folder.
@@ -26,11 +26,11 @@ pub enum Runtime {
 /// A broker's process.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Process {
-    /// A Java process, by its number; a child of this process where `child` is there.
+    /// A Java process; `child` is set in the process that started it.
     Java {
         /// Process id.
         pid: u32,
-        /// The handle on it, in the process that started it.
+        /// Handle of the child process.
         #[serde(skip)]
         child: Option<Child>,
     },
@@ -44,7 +44,7 @@ pub enum Process {
 }
 
 impl Runtime {
-    /// Java where it is there, else a container engine that answers.
+    /// Selects Java if it is installed, else a container engine that responds.
     pub fn find() -> Result<Self> {
         if shell::which("java").is_some() && shell::which("mvn").is_some() {
             return artefacts::libraries().map(Self::Java);
@@ -70,7 +70,7 @@ impl Runtime {
         shell::output(&mut format).context("cannot format Kafka's data folder").map(drop)
     }
 
-    /// Starts the broker in the background, its log in `log`.
+    /// Starts the broker in the background; its log is written to `log`.
     pub fn start(
         &self,
         folder: &Path,
@@ -83,7 +83,7 @@ impl Runtime {
                 let mut command = java(libraries, "512m");
                 command.arg("kafka.Kafka").arg(folder.join("server.properties"));
                 command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-                // Ctrl-C on the terminal is for whoever holds the broker, not for the broker.
+                // Ctrl-C on the terminal must reach the owner, not the broker.
                 std::os::unix::process::CommandExt::process_group(&mut command, 0);
                 let child = command.spawn().context("cannot start java")?;
                 Ok(Process::Java { pid: child.id(), child: Some(child) })
@@ -92,7 +92,7 @@ impl Runtime {
         }
     }
 
-    /// Runs one of Kafka's own commands.
+    /// Runs one of Kafka's command line tools.
     pub fn tool(&self, tool: Tool, bootstrap: &str, words: &[&str]) -> Result<Output> {
         let mut command = match self {
             Self::Java(libraries) => {
@@ -109,7 +109,7 @@ impl Runtime {
         shell::output(command.args(["--bootstrap-server", bootstrap]).args(words))
     }
 
-    /// Kafka's own producer benchmark, with what its script gives to Java.
+    /// Returns the command of Kafka's producer benchmark, with the JVM options of its script.
     pub fn producer_performance(&self) -> Result<Command> {
         let Self::Java(libraries) = self else {
             bail!("a program in a container is not measured: install java and mvn");
@@ -124,16 +124,16 @@ impl Runtime {
     }
 }
 
-/// A command that comes with Kafka.
+/// A command line tool of Kafka.
 #[derive(Clone, Copy, Debug)]
 pub enum Tool {
-    /// Makes and describes topics.
+    /// Creates and describes topics.
     Topics,
-    /// Sets and describes what topics and users are configured with.
+    /// Changes and describes the configuration of topics and users.
     Configs,
-    /// Says who may do what.
+    /// Changes access rules.
     Acls,
-    /// Prints what is on a topic.
+    /// Prints the records of a topic.
     Consumer,
 }
 
@@ -160,7 +160,7 @@ impl Tool {
 fn java(libraries: &Path, heap: &str) -> Command {
     let mut command = Command::new("java");
     command.arg(format!("-Xmx{heap}"));
-    // What makes a short-lived, small broker start fast.
+    // Options for a fast start of a small, short-lived broker.
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info");
     command.arg("-cp").arg(libraries.join("*"));
@@ -186,7 +186,7 @@ fn container(
         run.args(["run", "--detach", "--network", "host", "--name", &name]);
         run.args(["--env", &format!("CLUSTER_ID={CLUSTER}")]);
         for (key, value) in setup {
-            // As the image reads it back.
+            // The image reads properties from these variables.
             let key = key.replace('-', "___").replace('.', "_").to_uppercase();
             run.args(["--env", &format!("KAFKA_{key}={value}")]);
         }
@@ -200,7 +200,7 @@ fn container(
 }
 
 impl Process {
-    /// Whether a child of this process still runs.
+    /// Returns whether a child of this process still runs.
     pub fn alive(&mut self) -> Result<bool> {
         match self {
             Self::Java { child: Some(child), .. } => Ok(child.try_wait()?.is_none()),
@@ -208,7 +208,7 @@ impl Process {
         }
     }
 
-    /// Whether the broker runs, whoever started it.
+    /// Returns whether the broker runs, also if another process has started it.
     pub fn runs(&self) -> bool {
         match self {
             Self::Java { pid, .. } => fs::read_to_string(format!("/proc/{pid}/cmdline"))
@@ -221,7 +221,7 @@ impl Process {
         }
     }
 
-    /// Asks the broker to stop and waits for its end.
+    /// Stops the broker and waits for its end.
     pub fn stop(&mut self, limit: Duration) -> Result<()> {
         self.end(Signal::TERM, "stop", limit)
     }
@@ -231,12 +231,12 @@ impl Process {
         self.end(Signal::KILL, "kill", Duration::from_secs(10))
     }
 
-    /// Stops the broker in mid step.
+    /// Suspends the broker.
     pub fn freeze(&self) -> Result<()> {
         self.interrupt(Signal::STOP, "pause")
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn thaw(&self) -> Result<()> {
         self.interrupt(Signal::CONT, "unpause")
     }

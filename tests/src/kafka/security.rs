@@ -1,42 +1,42 @@
-//! A broker's guarded doors: listeners with TLS, client certificates and SASL beside the open one,
-//! and an authoriser that lets [`USER`] and certificates of [`CLIENT`] do everything, [`STRANGER`]
-//! nothing.
+//! Secured listeners of a broker: TLS, client certificates and SASL beside the plain listener. The
+//! authoriser allows everything to [`USER`] and to certificates of [`CLIENT`], and nothing to
+//! [`UNAUTHORISED_USER`].
 
 use super::certificates::{Authority, Identity, Validity};
 use super::config::{self, Listener, Ports};
 use anyhow::Result;
 
-/// Whom SASL knows, by every mechanism.
+/// SASL user with all rights, for every mechanism.
 pub const USER: &str = "dnscribe";
-/// [`USER`]'s password: with what a careless quoting would trip over.
+/// Password of [`USER`], with characters that need correct quoting.
 pub const PASSWORD: &str = "p=ss, w'rd";
-/// Whom PLAIN knows and the authoriser does not.
-pub const STRANGER: &str = "stranger";
-/// The name in client certificates that may do everything.
+/// SASL PLAIN user without rights.
+pub const UNAUTHORISED_USER: &str = "stranger";
+/// Common name of client certificates with all rights.
 pub const CLIENT: &str = "dnscribe-agent";
 
-/// Whose the certificate of [`Door::Misnamed`] is.
-pub const ELSEWHERE: &str = "elsewhere.example";
+/// Host name in the certificate of [`SecureListener::Misnamed`].
+pub const OTHER_HOST: &str = "elsewhere.example";
 
-/// A listener.
+/// A secured listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum SecureListener {
     /// TLS.
     Tls,
     /// TLS with a client certificate.
     ClientCertificate,
-    /// TLS with a server certificate of yesterday.
+    /// TLS with an expired server certificate.
     Expired,
-    /// TLS with a server certificate for [`ELSEWHERE`].
+    /// TLS with a server certificate for [`OTHER_HOST`].
     Misnamed,
     /// SASL without TLS.
     Sasl,
-    /// SASL in TLS.
+    /// SASL over TLS.
     SaslTls,
 }
 
-impl Door {
-    /// Every door.
+impl SecureListener {
+    /// Every secured listener.
     pub const ALL: [Self; 6] = [
         Self::Tls,
         Self::ClientCertificate,
@@ -70,9 +70,9 @@ impl Door {
     }
 }
 
-/// Who vouches for whom.
+/// Certificates of the broker.
 pub struct Security {
-    /// Signed the broker's certificates, and is whom it trusts.
+    /// Authority that signed the broker's certificates, and that the broker trusts.
     pub authority: Authority,
     server: Identity,
     expired: Identity,
@@ -80,19 +80,19 @@ pub struct Security {
 }
 
 impl Security {
-    /// With a new authority.
+    /// Creates them, with a new authority.
     pub fn new() -> Result<Self> {
         let authority = Authority::new("dnscribe tests")?;
         let here = ["127.0.0.1", "localhost"];
         Ok(Self {
             server: authority.server(&here, Validity::Current)?,
             expired: authority.server(&here, Validity::Expired)?,
-            misnamed: authority.server(&[ELSEWHERE], Validity::Current)?,
+            misnamed: authority.server(&[OTHER_HOST], Validity::Current)?,
             authority,
         })
     }
 
-    /// What the broker must be told of its doors.
+    /// Returns the broker properties of the secured listeners.
     pub(super) fn properties(&self, ports: Ports) -> Result<Vec<(String, String)>> {
         let mut properties = vec![
             (
@@ -101,30 +101,31 @@ impl Security {
             ),
             ("super.users".to_owned(), format!("User:ANONYMOUS;User:{USER};User:CN={CLIENT}")),
         ];
-        for door in Door::ALL {
-            let prefix = format!("listener.name.{}", door.name().to_lowercase());
+        for listener in SecureListener::ALL {
+            let prefix = format!("listener.name.{}", listener.name().to_lowercase());
             let mut set = |key: &str, value: &str| {
                 properties.push((format!("{prefix}.{key}"), value.to_owned()));
             };
-            if door != Door::Sasl {
-                let identity = match door {
-                    Door::Expired => &self.expired,
-                    Door::Misnamed => &self.misnamed,
+            if listener != SecureListener::Sasl {
+                let identity = match listener {
+                    SecureListener::Expired => &self.expired,
+                    SecureListener::Misnamed => &self.misnamed,
                     _ => &self.server,
                 };
                 set("ssl.keystore.type", "PEM");
                 set("ssl.keystore.certificate.chain", &identity.certificate);
                 set("ssl.keystore.key", &identity.key);
             }
-            if door == Door::ClientCertificate {
+            if listener == SecureListener::ClientCertificate {
                 set("ssl.client.auth", "required");
                 set("ssl.truststore.type", "PEM");
                 set("ssl.truststore.certificates", &self.authority.pem()?);
             }
-            if door.has_sasl() {
+            if listener.has_sasl() {
                 let module = "org.apache.kafka.common.security";
                 set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
-                let users = [USER, STRANGER].map(|user| format!("user_{user}=\"{PASSWORD}\""));
+                let users =
+                    [USER, UNAUTHORISED_USER].map(|user| format!("user_{user}=\"{PASSWORD}\""));
                 let plain =
                     format!("{module}.plain.PlainLoginModule required {};", users.join(" "));
                 set("plain.sasl.jaas.config", &plain);
@@ -133,10 +134,10 @@ impl Security {
                 set("scram-sha-512.sasl.jaas.config", &scram);
             }
         }
-        let listeners = Door::ALL.map(|door| Listener {
-            name: door.name(),
-            protocol: door.protocol(),
-            port: ports.door(door),
+        let listeners = SecureListener::ALL.map(|listener| Listener {
+            name: listener.name(),
+            protocol: listener.protocol(),
+            port: ports.secure_port(listener),
         });
         properties.extend(config::listeners(ports, &listeners));
         Ok(properties)

@@ -1,4 +1,4 @@
-//! A second pair of eyes: what dumpcap sees on a host of the lab, and when.
+//! Packet captures with dumpcap on a host of the lab: an independent reference for tests.
 
 use super::{Host, Lab};
 use crate::shell;
@@ -11,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How long the kernel may keep the last packets to itself before dumpcap has them.
+/// Longest time for which the kernel may hold the last packets before dumpcap reads them.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// dumpcap at work. Dropping it ends it.
+/// A running dumpcap. Dropping it ends it.
 #[derive(Debug)]
 pub struct Capture {
     dumpcap: Child,
@@ -22,15 +22,15 @@ pub struct Capture {
 }
 
 impl Lab {
-    /// Starts to capture the DNS packets on a host's interface, and returns once it has begun.
+    /// Starts to capture the DNS packets on a host's interface; returns once the capture runs.
     pub fn capture(&self, host: Host) -> Result<Capture> {
         self.capture_of(host, "port 53")
     }
 
-    /// As [`Self::capture`], of the packets that a filter lets pass.
+    /// Like [`Self::capture`], for the packets that match a filter.
     pub fn capture_of(&self, host: Host, filter: &str) -> Result<Capture> {
         let file = self.folder().join(format!("{}.pcapng", host.name()));
-        // One of before would be taken for a sign that this one has begun.
+        // An old file would be taken as a sign that this capture has started.
         if file.exists() {
             fs::remove_file(&file)?;
         }
@@ -40,7 +40,7 @@ impl Lab {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let dumpcap = command.spawn().context("cannot start dumpcap")?;
         let capture = Capture { dumpcap, file };
-        // It opens its file once the socket is there.
+        // dumpcap creates its file after it has opened the socket.
         shell::wait_for("dumpcap's start", Duration::from_secs(10), || {
             Ok(fs::metadata(&capture.file).is_ok_and(|file| file.len() > 0).then_some(()))
         })?;
@@ -49,7 +49,7 @@ impl Lab {
 }
 
 impl Capture {
-    /// Ends the capture, and names its file, which goes with the lab.
+    /// Ends the capture and returns the path of its file, which is removed with the lab.
     pub fn finish(mut self) -> Result<PathBuf> {
         thread::sleep(SETTLE);
         shell::signal(&self.dumpcap, Signal::INT)?;
@@ -57,8 +57,8 @@ impl Capture {
         Ok(self.file.clone())
     }
 
-    /// Ends the capture; the seconds from query to response of every pair of packets, as tshark
-    /// finds them.
+    /// Ends the capture and returns the seconds from query to response of each pair, as tshark
+    /// computes them.
     pub fn latencies(self) -> Result<Vec<f64>> {
         let file = self.finish()?;
         let mut tshark = Command::new("tshark");
@@ -73,8 +73,8 @@ impl Capture {
     }
 }
 
-/// The seconds from query to response by name, as tshark finds them in a capture file in which each
-/// name is asked for once, over UDP.
+/// Returns the seconds from query to response by name, as tshark computes them, for a capture in
+/// which each name is queried once over UDP.
 pub fn dns_times(file: &Path) -> Result<BTreeMap<String, f64>> {
     let mut tshark = Command::new("tshark");
     tshark.arg("-r").arg(file).args(["-Y", "dns.time && udp", "-T", "fields"]);

@@ -1,11 +1,11 @@
-//! Two accounts of how long the same queries took, compared query by query.
+//! Comparison of two latency measurements of the same queries.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// The seconds that answered transactions of a client took, by name, as one vantage saw them.
+/// Returns the seconds of a client's answered transactions by name, seen from one vantage.
 #[must_use]
 pub fn of_records<'a>(
     records: impl IntoIterator<Item = &'a Value>,
@@ -27,7 +27,7 @@ pub fn of_records<'a>(
         .collect()
 }
 
-/// How much longer the same queries took by one account than by the other, in seconds, in order.
+/// Returns the sorted differences in seconds between two measurements of the same queries.
 #[must_use]
 pub fn differences(one: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>) -> Vec<f64> {
     let pairs = one.iter().filter_map(|(name, seconds)| Some(seconds - other.get(name)?));
@@ -36,7 +36,7 @@ pub fn differences(one: &BTreeMap<String, f64>, other: &BTreeMap<String, f64>) -
     differences
 }
 
-/// What stands at a share of an ordered list: 0.5 is the median.
+/// Returns the value at a quantile of a sorted list: 0.5 is the median.
 pub fn quantile(ordered: &[f64], share: f64) -> Result<f64> {
     let last = ordered.len().checked_sub(1).context("nothing to compare")?;
     #[expect(
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_of_what_both_know() {
+    fn compares_only_names_in_both() {
         let account = |pairs: &[(&str, f64)]| {
             pairs.iter().map(|(name, seconds)| ((*name).to_owned(), *seconds)).collect()
         };

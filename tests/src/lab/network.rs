@@ -1,4 +1,4 @@
-//! The lab's namespaces, bridge and addresses, and who owns which lab.
+//! Namespaces, bridge and addresses of the lab, and the owner of each lab.
 
 use super::{Host, stub};
 use crate::shell;
@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Last octet of an address of the server's host where nothing listens.
+/// Last byte of an address of the server's host where no program listens.
 pub const CLOSED: u8 = 7;
-/// The namespace that holds the bridge; its creation claims the slot.
+/// Namespace with the bridge; creating it claims the slot.
 const SWITCH: &str = "switch";
-/// In place of the owner's pid, for a lab that outlives its maker.
+/// Written in place of the owner's pid for a lab that outlives its process.
 const KEPT: &str = "kept";
 const FOLDER: &str = "/run/dnscribe-lab";
 const PREFIX: &str = "dnscribe-";
 
-/// The namespace of one host of one lab.
+/// Name of a host's namespace.
 pub fn namespace(slot: u8, host: &str) -> String {
     format!("{PREFIX}{slot}-{host}")
 }
 
-/// Where a lab keeps its files.
+/// Folder of a lab's files.
 pub fn folder(slot: u8) -> PathBuf {
     Path::new(FOLDER).join(slot.to_string())
 }
@@ -33,13 +33,13 @@ pub const fn ipv4(slot: u8, number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, slot, number)
 }
 
-/// An IPv6 address in the lab's network; its last digits read as those of the IPv4 address.
+/// IPv6 address in the lab's network; its last digits are those of the IPv4 address.
 pub fn ipv6(slot: u8, number: u8) -> Ipv6Addr {
     let digits = u16::from(number / 10 * 16 + number % 10);
     Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(slot), 0, 0, 0, digits)
 }
 
-/// Takes a free slot: two labs cannot create the same namespace, so the kernel arbitrates.
+/// Claims a free slot: the kernel allows only one process to create a namespace of a given name.
 pub fn claim() -> Result<u8> {
     fs::create_dir_all(FOLDER)
         .with_context(|| format!("cannot make {FOLDER}: the lab needs root"))?;
@@ -64,12 +64,12 @@ fn own(slot: u8) -> Result<u8> {
     Ok(slot)
 }
 
-/// Hands a lab over from its maker to whoever says `down`.
+/// Marks a lab as kept: a later `down` removes it.
 pub fn mark_kept(slot: u8) -> Result<()> {
     fs::write(folder(slot).join("owner"), KEPT).context("cannot mark the lab as kept")
 }
 
-/// The slot of the kept lab, if there is one.
+/// Slot of the kept lab, if there is one.
 pub fn kept() -> Result<Option<u8>> {
     Ok(slots()?.into_iter().find(|slot| owner(*slot).as_deref() == Some(KEPT)))
 }
@@ -85,7 +85,7 @@ pub fn build(slot: u8) -> Result<()> {
     let server = namespace(slot, Host::Server.name());
     let closed = format!("{}/24", ipv4(slot, CLOSED));
     ip(&["-n", &server, "address", "add", &closed, "dev", "eth0"])?;
-    // The server's host does not forward, so what is routed to it for others vanishes silently.
+    // The server's host does not forward, so other packets routed to it are dropped silently.
     let client = namespace(slot, Host::Client.name());
     let (beyond, via) = (format!("198.19.{slot}.0/24"), ipv4(slot, Host::Server.number()));
     ip(&["-n", &client, "route", "add", &beyond, "via", &via.to_string()])
@@ -102,7 +102,7 @@ fn connect(slot: u8, host: Host, switch: &str) -> Result<()> {
     let v4 = format!("{}/24", ipv4(slot, host.number()));
     ip(&["-n", &name, "address", "add", &v4, "dev", "eth0"])?;
     let v6 = format!("{}/64", ipv6(slot, host.number()));
-    // A host may be without IPv6; the lab is then too.
+    // On a host without IPv6, the lab has none either.
     let _ = ip(&["-n", &name, "address", "add", &v6, "dev", "eth0", "nodad"]);
     ip(&["-n", &name, "link", "set", "eth0", "up"])
 }
@@ -111,20 +111,20 @@ fn ip(words: &[&str]) -> Result<()> {
     shell::output(Command::new("ip").args(words)).map(drop)
 }
 
-/// Removes what processes that are gone left behind.
+/// Removes the labs of processes that are gone.
 pub fn clean_orphans() {
-    // A lab of another user, say, cannot be removed; that is no reason not to start another.
+    // A lab of another user cannot be removed; this must not prevent a new lab.
     let _ = clean(false);
 }
 
-/// Removes labs whose owner is gone, and `with_kept` the kept ones too; returns how many.
+/// Removes labs whose owner is gone, and kept ones if `with_kept`; returns how many.
 pub fn clean(with_kept: bool) -> Result<usize> {
     let mut removed = 0;
     for slot in slots()? {
         let orphan = match owner(slot).as_deref() {
             Some(KEPT) => with_kept,
             Some(pid) => !Path::new("/proc").join(pid).exists(),
-            // Between the claim and the note of its owner.
+            // The slot is claimed, but its owner is not written yet.
             None => false,
         };
         if orphan {
@@ -135,13 +135,13 @@ pub fn clean(with_kept: bool) -> Result<usize> {
     Ok(removed)
 }
 
-/// Ends whatever runs in a lab's namespaces, then removes them and the lab's files.
+/// Ends all processes in a lab's namespaces, then removes these and the lab's files.
 pub fn remove(slot: u8) {
     for host in Host::ALL {
         end_processes(&namespace(slot, host.name()));
     }
     for host in Host::ALL.map(Host::name).iter().chain([&SWITCH]) {
-        // Each may be missing where the lab was only half built.
+        // Each may be missing if the lab was only partly built.
         let _ = ip(&["netns", "delete", &namespace(slot, host)]);
         let _ = fs::remove_dir_all(Path::new(stub::FOLDER).join(namespace(slot, host)));
     }
@@ -154,8 +154,8 @@ fn end_processes(namespace: &str) {
             .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
             .unwrap_or_default()
     };
-    let told: Vec<u32> = pids().split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-    for pid in &told {
+    let running: Vec<u32> = pids().split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    for pid in &running {
         // A process may end between the list and the signal.
         let _ = shell::signal_pid(*pid, rustix::process::Signal::KILL);
     }

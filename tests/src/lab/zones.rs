@@ -1,4 +1,4 @@
-//! What the lab's servers serve: configuration of knot and unbound, and the zones.
+//! Configuration of knot and unbound, and the zones of the lab.
 
 use super::Host;
 use super::network::{ipv4, ipv6};
@@ -19,7 +19,7 @@ pub fn write(folder: &Path, slot: u8) -> Result<()> {
     Ok(())
 }
 
-/// knot's configuration for the three zones.
+/// Configuration of knot for the three zones.
 fn knot(folder: &Path, listen: &[std::net::IpAddr], port: u16) -> String {
     let folder = folder.display();
     let listen: Vec<String> = listen.iter().map(|at| format!("{at}@{port}")).collect();
@@ -34,7 +34,7 @@ fn knot(folder: &Path, listen: &[std::net::IpAddr], port: u16) -> String {
     )
 }
 
-/// A zone that only delegates: every name server of the lab is the same one.
+/// A zone with one delegation: every name server of the lab is the same.
 fn parent(zone: &str, child: &str, slot: u8) -> String {
     let (v4, v6) = (ipv4(slot, Host::Server.number()), ipv6(slot, Host::Server.number()));
     format!(
@@ -44,11 +44,11 @@ fn parent(zone: &str, child: &str, slot: u8) -> String {
     )
 }
 
-/// The zone that clients ask for.
+/// The zone that clients query.
 fn example(slot: u8) -> String {
     let (v4, v6) = (ipv4(slot, Host::Server.number()), ipv6(slot, Host::Server.number()));
     let text = "0123456789abcdef".repeat(12);
-    // Some 2,400 octets: more than any UDP answer here may have, so it comes truncated.
+    // About 2,400 bytes: more than any UDP answer here may have, so the answer is truncated.
     let big = (0..12).fold(String::new(), |big, n| big + &format!("big TXT \"{n} {text}\"\n"));
     format!(
         "$ORIGIN example.com.\n$TTL 300\n\
@@ -63,8 +63,8 @@ fn example(slot: u8) -> String {
     )
 }
 
-/// Writes unbound's configuration, with the lab's server as the only root; `options` are lines
-/// more in its section `server`.
+/// Writes the configuration of unbound, with the lab's server as the only root; `options` are
+/// additional lines of its section `server`.
 pub fn write_resolver(folder: &Path, slot: u8, options: &[&str]) -> Result<()> {
     fs::create_dir_all(folder).context("cannot make the resolver's folder")?;
     let server = ipv4(slot, Host::Server.number());

@@ -1,8 +1,8 @@
-//! DNS messages with everything that resolvers say (RFC 1035, 6891, 7871, 7873, 8914, 9460), names
-//! compressed.
+//! DNS messages with all features that resolvers use (RFC 1035, 6891, 7871, 7873, 8914, 9460), with
+//! compressed names.
 
 use super::names;
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// Record types.
 pub mod kind {
@@ -23,50 +23,50 @@ pub mod kind {
     pub const HTTPS: u16 = 65;
 }
 
-/// What is asked, and how.
+/// A question and its options.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The message's number.
+    /// Message id.
     pub id: u16,
-    /// The name, in the letters in which it is sent.
+    /// Name, in the letter case in which it is sent.
     pub name: String,
-    /// Where an SOA record stands for it.
+    /// Zone whose SOA record is used for it.
     pub zone: String,
-    /// The record type.
+    /// Record type.
     pub kind: u16,
-    /// What of EDNS is used, if any.
+    /// EDNS options, if EDNS is used.
     pub edns: Option<Edns>,
 }
 
-/// What a query says in its OPT record.
+/// Content of a query's OPT record.
 #[derive(Clone, Copy, Debug)]
 pub struct Edns {
-    /// DNSSEC records are wanted.
+    /// Whether DNSSEC records are requested (DO).
     pub dnssec_ok: bool,
-    /// Beside it, a client's cookie.
+    /// Whether a client cookie is added.
     pub cookie: bool,
-    /// A client subnet.
+    /// Whether a client subnet is added.
     pub subnet: bool,
 }
 
-/// What a response says.
+/// Outcome of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Records.
+    /// Answer records.
     Answer,
-    /// The name exists, but has no such record.
+    /// The name exists, but has no such record (NODATA).
     NoData,
-    /// There is no such name.
+    /// NXDOMAIN.
     NxDomain,
-    /// The server failed.
+    /// SERVFAIL.
     ServFail,
-    /// The server does not want to.
+    /// REFUSED.
     Refused,
-    /// Ask again over TCP.
+    /// Truncated (TC): retry over TCP.
     Truncated,
 }
 
-/// The query.
+/// Builds the query.
 #[must_use]
 pub fn query(question: &Question) -> Vec<u8> {
     let mut message = Builder::new(question, [0x01, 0x00]);
@@ -74,9 +74,9 @@ pub fn query(question: &Question) -> Vec<u8> {
     message.octets
 }
 
-/// A response. `large`: as large as only TCP carries it.
+/// Builds a response. `large`: too large for UDP.
 #[must_use]
-pub fn response(question: &Question, outcome: Outcome, large: bool, dice: &mut Dice) -> Vec<u8> {
+pub fn response(question: &Question, outcome: Outcome, large: bool, rng: &mut Rng) -> Vec<u8> {
     let (truncated, rcode) = match outcome {
         Outcome::Answer | Outcome::NoData => (0, 0),
         Outcome::ServFail => (0, 2),
@@ -86,24 +86,24 @@ pub fn response(question: &Question, outcome: Outcome, large: bool, dice: &mut D
     };
     let mut message = Builder::new(question, [0x81 | truncated, 0x80 | rcode]);
     match outcome {
-        Outcome::Answer => message.answer(question, large, dice),
-        Outcome::NoData | Outcome::NxDomain => message.soa(question, dice),
+        Outcome::Answer => message.answer(question, large, rng),
+        Outcome::NoData | Outcome::NxDomain => message.soa(question, rng),
         _ => {}
     }
     message.opt(question.edns, outcome == Outcome::ServFail);
     message.octets
 }
 
-/// Where the counts of a message stand.
+/// Offsets of the record counts in a message.
 const ANSWERS: usize = 7;
 const AUTHORITY: usize = 9;
 const ADDITIONAL: usize = 11;
-/// The class of the Internet.
+/// Class IN.
 const IN: [u8; 2] = [0, 1];
 
 struct Builder {
     octets: Vec<u8>,
-    /// Names that are there already, with their places.
+    /// Names already written, with their offsets.
     known: Vec<(String, u16)>,
     ttl: u32,
 }
@@ -119,7 +119,7 @@ impl Builder {
         message
     }
 
-    /// A name, of which what is there already is pointed at (RFC 1035, 4.1.4).
+    /// Writes a name; known suffixes become pointers (RFC 1035, section 4.1.4).
     fn name(&mut self, name: &str) {
         let mut rest = name;
         while !rest.is_empty() {
@@ -139,7 +139,7 @@ impl Builder {
         self.octets.push(0);
     }
 
-    /// A record of a section; `data` writes what is in it.
+    /// Writes a record of a section; `data` writes its data.
     fn record(&mut self, section: usize, owner: &str, kind: u16, data: impl FnOnce(&mut Self)) {
         self.name(owner);
         self.octets.extend(kind.to_be_bytes());
@@ -153,47 +153,47 @@ impl Builder {
         self.octets[section] += 1;
     }
 
-    /// Records of the type asked for, behind an alias or two where such a name may have them.
-    fn answer(&mut self, question: &Question, large: bool, dice: &mut Dice) {
-        self.ttl = dice.weighted(&[(30, 60), (30, 300), (20, 30), (15, 3600), (5, 86_400)]);
+    /// Writes records of the requested type, after one or two aliases where the name may have them.
+    fn answer(&mut self, question: &Question, large: bool, rng: &mut Rng) {
+        self.ttl = rng.weighted(&[(30, 60), (30, 300), (20, 30), (15, 3600), (5, 86_400)]);
         let mut owner = question.name.clone();
         if matches!(question.kind, kind::A | kind::AAAA | kind::HTTPS) {
-            for hop in 0..dice.weighted(&[(60, 0), (25, 1), (12, 2), (3, 3)]) {
-                let target = names::alias(&owner, hop, dice);
+            for hop in 0..rng.weighted(&[(60, 0), (25, 1), (12, 2), (3, 3)]) {
+                let target = names::alias(&owner, hop, rng);
                 self.record(ANSWERS, &owner, kind::CNAME, |message| message.name(&target));
                 owner = target;
             }
         }
         let count = match (question.kind, large) {
-            (_, true) => 8 + dice.below(8),
-            (kind::A | kind::AAAA, _) => dice.weighted(&[(50, 1), (20, 2), (10, 3), (20, 4)]),
-            (kind::NS | kind::MX, _) => 2 + dice.below(3),
+            (_, true) => 8 + rng.below(8),
+            (kind::A | kind::AAAA, _) => rng.weighted(&[(50, 1), (20, 2), (10, 3), (20, 4)]),
+            (kind::NS | kind::MX, _) => 2 + rng.below(3),
             (kind::PTR | kind::HTTPS | kind::SOA, _) => 1,
-            _ => 1 + dice.below(3),
+            _ => 1 + rng.below(3),
         };
         for number in 0..count {
             self.record(ANSWERS, &owner, question.kind, |message| {
-                message.data(question, number, large, dice);
+                message.data(question, number, large, rng);
             });
         }
-        if question.edns.is_some_and(|edns| edns.dnssec_ok) && dice.chance(0.4) {
-            self.signature(ANSWERS, &owner, question, dice);
+        if question.edns.is_some_and(|edns| edns.dnssec_ok) && rng.chance(0.4) {
+            self.signature(ANSWERS, &owner, question, rng);
         }
     }
 
-    /// What is in the record of this number.
-    fn data(&mut self, question: &Question, number: u64, large: bool, dice: &mut Dice) {
+    /// Writes the data of record `number`.
+    fn data(&mut self, question: &Question, number: u64, large: bool, rng: &mut Rng) {
         let zone = &question.zone;
         let [.., low] = number.to_be_bytes();
         let preference = [0, low * 10];
         match question.kind {
-            kind::A => self.random(4, dice),
+            kind::A => self.random(4, rng),
             kind::AAAA => {
                 self.octets.extend([0x20, 0x01, 0x0d, 0xb8]);
-                self.random(12, dice);
+                self.random(12, rng);
             }
             kind::NS => self.name(&format!("ns{number}.{zone}")),
-            kind::PTR => self.name(&names::host(u32::try_from(dice.below(100_000)).unwrap_or(0))),
+            kind::PTR => self.name(&names::host(u32::try_from(rng.below(100_000)).unwrap_or(0))),
             kind::MX => {
                 self.octets.extend(preference);
                 self.name(&format!("mx{number}.{zone}"));
@@ -206,31 +206,31 @@ impl Builder {
             // Priority 1, the owner itself, `alpn=h3,h2`, `ipv4hint`.
             kind::HTTPS => {
                 self.octets.extend([0, 1, 0, 0, 1, 0, 6, 2, b'h', b'3', 2, b'h', b'2', 0, 4, 0, 4]);
-                self.random(4, dice);
+                self.random(4, rng);
             }
             kind::DS => {
-                self.random(2, dice);
+                self.random(2, rng);
                 self.octets.extend([13, 2]);
-                self.random(32, dice);
+                self.random(32, rng);
             }
             kind::DNSKEY => {
                 self.octets.extend([1, 1, 3, 8]);
-                self.random(260, dice);
+                self.random(260, rng);
             }
-            _ => self.text(if large { 200 } else { 20 + dice.below(80) }, dice),
+            _ => self.text(if large { 200 } else { 20 + rng.below(80) }, rng),
         }
     }
 
-    /// One string of text.
-    fn text(&mut self, length: u64, dice: &mut Dice) {
+    /// Writes one character string.
+    fn text(&mut self, length: u64, rng: &mut Rng) {
         const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz:./=01";
         self.octets.push(u8::try_from(length).unwrap_or(255));
         for _ in 0..length.min(255) {
-            self.octets.push(LETTERS[usize::try_from(dice.below(32)).unwrap_or(0)]);
+            self.octets.push(LETTERS[usize::try_from(rng.below(32)).unwrap_or(0)]);
         }
     }
 
-    /// A name that may not be compressed.
+    /// Writes a name without compression.
     fn plain_name(&mut self, name: &str) {
         for label in name.split('.') {
             self.octets.push(u8::try_from(label.len()).unwrap_or(63));
@@ -239,10 +239,10 @@ impl Builder {
         self.octets.push(0);
     }
 
-    fn random(&mut self, count: usize, dice: &mut Dice) {
+    fn random(&mut self, count: usize, rng: &mut Rng) {
         let end = self.octets.len() + count;
         while self.octets.len() < end {
-            let octets = dice.roll().to_be_bytes();
+            let octets = rng.next_u64().to_be_bytes();
             self.octets.extend(octets.into_iter().take(end - self.octets.len()));
         }
     }
@@ -255,19 +255,19 @@ impl Builder {
         }
     }
 
-    /// The zone's SOA record, signed where that was asked for.
-    fn soa(&mut self, question: &Question, dice: &mut Dice) {
+    /// Writes the SOA record of the zone, signed if DNSSEC records were requested.
+    fn soa(&mut self, question: &Question, rng: &mut Rng) {
         self.ttl = 300;
         self.record(AUTHORITY, &question.zone, kind::SOA, |message| {
             message.soa_data(&question.zone);
         });
-        if question.edns.is_some_and(|edns| edns.dnssec_ok) && dice.chance(0.4) {
-            self.signature(AUTHORITY, &question.zone, question, dice);
+        if question.edns.is_some_and(|edns| edns.dnssec_ok) && rng.chance(0.4) {
+            self.signature(AUTHORITY, &question.zone, question, rng);
         }
     }
 
-    /// A signature by ECDSA (RFC 4034, 6605).
-    fn signature(&mut self, section: usize, owner: &str, question: &Question, dice: &mut Dice) {
+    /// Writes an ECDSA signature (RFC 4034, RFC 6605).
+    fn signature(&mut self, section: usize, owner: &str, question: &Question, rng: &mut Rng) {
         let covered = if section == AUTHORITY { kind::SOA } else { question.kind };
         let ttl = self.ttl;
         self.record(section, owner, kind::RRSIG, |message| {
@@ -276,11 +276,11 @@ impl Builder {
             message.octets.extend(ttl.to_be_bytes());
             message.octets.extend([0x65, 0x80, 0, 0, 0x65, 0x70, 0, 0, 0x30, 0x39]);
             message.plain_name(&question.zone);
-            message.random(64, dice);
+            message.random(64, rng);
         });
     }
 
-    /// The OPT record, if there is to be one, with an extended error where something failed.
+    /// Writes the OPT record, if any, with an extended error if the query failed.
     fn opt(&mut self, edns: Option<Edns>, failed: bool) {
         let Some(edns) = edns else { return };
         let mut options: Vec<u8> = Vec::new();

@@ -1,9 +1,9 @@
-//! Names as resolvers are asked for them: by rank, the same one for the same rank.
+//! Realistic domain names: each rank always gives the same name.
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 use std::fmt::Write as _;
 
-/// What hosts, zones and services are called.
+/// Labels of hosts, zones and services.
 const WORDS: [&str; 24] = [
     "api",
     "app",
@@ -44,86 +44,85 @@ const SUFFIXES: [(u64, &str); 10] = [
     (2, "gov.in"),
 ];
 
-/// Names of one zone, about: so many ranks share a registrable domain.
+/// Approximate number of ranks that share a registrable domain.
 const RANKS_PER_ZONE: u32 = 6;
 
-/// The registrable domain in which the name of this rank is, if it is one of the public name space.
+/// Returns the registrable domain of a rank's name, if it is a public name.
 #[must_use]
 pub fn zone(rank: u32) -> String {
     let number = rank / RANKS_PER_ZONE;
-    let mut dice = Dice::new(u64::from(number) ^ 0x5a6f_6e65);
-    let (one, other) = (word(&mut dice), word(&mut dice));
-    let suffix = dice.weighted(&SUFFIXES);
+    let mut rng = Rng::new(u64::from(number) ^ 0x5a6f_6e65);
+    let (one, other) = (word(&mut rng), word(&mut rng));
+    let suffix = rng.weighted(&SUFFIXES);
     match number {
         0..2000 => format!("{one}{other}{number}.{suffix}"),
         _ => format!("{one}-{other}{number}.{suffix}"),
     }
 }
 
-/// The host name of this rank.
+/// Returns the host name of a rank.
 #[must_use]
 pub fn host(rank: u32) -> String {
-    let mut dice = Dice::new(u64::from(rank) ^ 0x686f_7374);
+    let mut rng = Rng::new(u64::from(rank) ^ 0x686f_7374);
     let zone = zone(rank);
-    match dice.below(20) {
+    match rng.below(20) {
         0..5 => format!("www.{zone}"),
         5..7 => zone,
-        7..12 => format!("{}.{zone}", word(&mut dice)),
-        12..15 => format!("{}-{}.{}.{zone}", word(&mut dice), dice.below(100), word(&mut dice)),
-        15 => format!("e{}.dsc{}.{zone}", dice.below(100_000), letters(&mut dice, 1)),
-        16 => format!("d{}.{}.{zone}", letters(&mut dice, 13), word(&mut dice)),
+        7..12 => format!("{}.{zone}", word(&mut rng)),
+        12..15 => format!("{}-{}.{}.{zone}", word(&mut rng), rng.below(100), word(&mut rng)),
+        15 => format!("e{}.dsc{}.{zone}", rng.below(100_000), letters(&mut rng, 1)),
+        16 => format!("d{}.{}.{zone}", letters(&mut rng, 13), word(&mut rng)),
         17 => {
-            let (high, low) = (dice.below(256), dice.below(256));
+            let (high, low) = (rng.below(256), rng.below(256));
             format!("ec2-3-12-{high}-{low}.eu-west-1.compute.{zone}")
         }
-        18 => format!("{}.{}.svc.cluster.local", word(&mut dice), word(&mut dice)),
-        _ => format!("{}.{}.prod.{}.{zone}", letters(&mut dice, 8), dice.below(9), word(&mut dice)),
+        18 => format!("{}.{}.svc.cluster.local", word(&mut rng), word(&mut rng)),
+        _ => format!("{}.{}.prod.{}.{zone}", letters(&mut rng, 8), rng.below(9), word(&mut rng)),
     }
 }
 
-/// A name below the zone of this rank that does not exist: one of a search list, a mistyped one, or a
-/// random one.
+/// Returns a name below a rank's zone that does not exist: from a search list, mistyped, or random.
 #[must_use]
-pub fn missing(rank: u32, dice: &mut Dice) -> String {
+pub fn missing(rank: u32, rng: &mut Rng) -> String {
     let zone = zone(rank);
-    match dice.below(10) {
+    match rng.below(10) {
         0..5 => format!("{}.corp.{zone}", host(rank)),
-        5..8 => format!("{}{}.{zone}", word(dice), dice.below(1000)),
-        _ => format!("{}.{zone}", letters(dice, 12)),
+        5..8 => format!("{}{}.{zone}", word(rng), rng.below(1000)),
+        _ => format!("{}.{zone}", letters(rng, 12)),
     }
 }
 
-/// The name by which an address is asked for backwards (RFC 1035, 3.5).
+/// Returns the reverse lookup name of a rank's address (RFC 1035, section 3.5).
 #[must_use]
 pub fn reverse(rank: u32) -> String {
     let [one, two, three, four] = rank.wrapping_mul(0x9e37_79b1).to_be_bytes();
     format!("{four}.{three}.{two}.{one}.in-addr.arpa")
 }
 
-/// A name with letters of either case, as some resolvers send it.
+/// Returns the name in mixed case, as some resolvers send it.
 #[must_use]
-pub fn mixed(name: &str, dice: &mut Dice) -> String {
-    let upper = |octet: char| if dice.chance(0.5) { octet.to_ascii_uppercase() } else { octet };
+pub fn mixed(name: &str, rng: &mut Rng) -> String {
+    let upper = |octet: char| if rng.chance(0.5) { octet.to_ascii_uppercase() } else { octet };
     name.chars().map(upper).collect()
 }
 
-/// Where an alias of a name leads to, at a network that delivers content.
+/// Returns the target of an alias, in a content delivery network.
 #[must_use]
-pub fn alias(name: &str, hop: u64, dice: &mut Dice) -> String {
+pub fn alias(name: &str, hop: u64, rng: &mut Rng) -> String {
     let mut alias = String::new();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = match hop {
-        0 if name.len() < 60 => write!(alias, "{name}.edgekey{}.net", dice.below(4)),
-        _ => write!(alias, "e{}.dscx.edge{}.net", dice.below(100_000), dice.below(4)),
+        0 if name.len() < 60 => write!(alias, "{name}.edgekey{}.net", rng.below(4)),
+        _ => write!(alias, "e{}.dscx.edge{}.net", rng.below(100_000), rng.below(4)),
     };
     alias
 }
 
-fn word(dice: &mut Dice) -> &'static str {
-    WORDS[usize::try_from(dice.below(24)).unwrap_or(0)]
+fn word(rng: &mut Rng) -> &'static str {
+    WORDS[usize::try_from(rng.below(24)).unwrap_or(0)]
 }
 
-fn letters(dice: &mut Dice, count: u32) -> String {
-    let letter = |dice: &mut Dice| char::from(b'a' + u8::try_from(dice.below(26)).unwrap_or(0));
-    (0..count).map(|_| letter(dice)).collect()
+fn letters(rng: &mut Rng, count: u32) -> String {
+    let letter = |rng: &mut Rng| char::from(b'a' + u8::try_from(rng.below(26)).unwrap_or(0));
+    (0..count).map(|_| letter(rng)).collect()
 }

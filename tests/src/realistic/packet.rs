@@ -1,14 +1,14 @@
-//! Ethernet frames: UDP datagrams and the segments of TCP, with their checksums.
+//! Ethernet frames with UDP datagrams and TCP segments, with correct checksums.
 
 use anyhow::Result;
 use std::net::{IpAddr, SocketAddr};
 
-/// Octets of a segment's payload, at most.
+/// Maximum payload bytes of a segment.
 const SEGMENT_BYTES: usize = 1400;
 const UDP: u8 = 17;
 const TCP: u8 = 6;
 
-/// Flags of TCP.
+/// TCP flags.
 pub mod flag {
     #![expect(missing_docs, reason = "the names are those of the flags")]
     pub const FIN: u8 = 0x01;
@@ -17,7 +17,7 @@ pub mod flag {
     pub const ACK: u8 = 0x10;
 }
 
-/// A datagram in its frame.
+/// Builds a frame with a UDP datagram.
 pub fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(8 + payload.len())?;
     let mut udp = Vec::with_capacity(usize::from(length));
@@ -29,26 +29,26 @@ pub fn datagram(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Result<Vec<
     frame(from.ip(), to.ip(), UDP, 6, udp)
 }
 
-/// One end of a connection.
+/// One end of a TCP connection.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
-    /// Where it is.
+    /// Address and port.
     pub at: SocketAddr,
-    /// The number of the next octet that it sends.
+    /// Sequence number of the next byte that this end sends.
     pub next: u32,
 }
 
-/// A connection as it passes.
+/// A TCP connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Who opens it.
+    /// The end that opens the connection.
     pub client: End,
-    /// Who accepts it.
+    /// The end that accepts it.
     pub server: End,
 }
 
 impl Connection {
-    /// A segment, or several where the payload needs them.
+    /// Builds one segment, or several if the payload is large.
     pub fn send(&mut self, from_client: bool, flags: u8, payload: &[u8]) -> Result<Vec<Vec<u8>>> {
         let (from, to) = if from_client {
             (&mut self.client, &self.server)
@@ -82,7 +82,8 @@ fn segment(from: End, to: End, flags: u8, payload: &[u8]) -> Result<Vec<u8>> {
     frame(from.at.ip(), to.at.ip(), TCP, 16, tcp)
 }
 
-/// What IP carries in its frame, the checksum at a place of it filled in (RFC 768, 9293).
+/// Builds a frame around an IP payload and sets its checksum at offset `sum_at` (RFC 768, RFC
+/// 9293).
 fn frame(
     from: IpAddr,
     to: IpAddr,
@@ -135,8 +136,8 @@ fn v6(address: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The checksum of the Internet (RFC 1071); the first part has an even number of octets. Never 0,
-/// which UDP keeps for none.
+/// Computes the Internet checksum (RFC 1071); the first part has an even number of bytes. Never
+/// returns 0, which means no checksum in UDP.
 fn checksum(parts: [&[u8]; 2]) -> u16 {
     let mut sum: u32 = 0;
     for pair in parts.into_iter().flat_map(|part| part.chunks(2)) {

@@ -1,35 +1,35 @@
-//! One group of one window.
+//! Checks one group of one window.
 
-use super::Terms;
+use super::Options;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const STATUSES: [&str; 8] =
     ["answered", "timeout", "late", "icmp_error", "duplicate", "orphan", "evicted", "open"];
-/// Of these a query was seen.
+/// Statuses of transactions with a captured query.
 const QUERIES: [&str; 5] = ["answered", "timeout", "icmp_error", "evicted", "open"];
 
-/// The relative error that latencies may have, and that of their arithmetic.
+/// Allowed relative error of latencies, with a margin for rounding.
 const ACCURACY: f64 = 0.01 * 1.000_001;
 
 /// Compares a group's record with its transactions.
-pub(super) fn group(group: &Value, members: &[&Value], terms: Terms) -> Result<()> {
+pub(super) fn group(group: &Value, members: &[&Value], options: Options) -> Result<()> {
     let all = Members(members);
-    counts(group, &all, terms)?;
-    listed(&group["rcodes"], "rcode", &all.by(|member| member["rcode"].as_str()))?;
-    listed(&group["qtypes"], "qtype", &all.by(|member| member["qtype"].as_str()))?;
+    counts(group, &all, options)?;
+    check_list(&group["rcodes"], "rcode", &all.by(|member| member["rcode"].as_str()))?;
+    check_list(&group["qtypes"], "qtype", &all.by(|member| member["qtype"].as_str()))?;
     latencies(&group["latency_ms"], &all)?;
-    distinct(&group["unique_qnames"], &all.by(|member| member["qname"].as_str()))?;
-    distinct(&group["unique_clients"], &all.by(|member| member["client_ip"].as_str()))?;
-    distinct(&group["unique_resolvers"], &all.by(|member| member["resolver"].as_str()))?;
+    check_distinct(&group["unique_qnames"], &all.by(|member| member["qname"].as_str()))?;
+    check_distinct(&group["unique_clients"], &all.by(|member| member["client_ip"].as_str()))?;
+    check_distinct(&group["unique_resolvers"], &all.by(|member| member["resolver"].as_str()))?;
     if ["node", "resolver"].map(Value::from).contains(&group["grouping"]) {
         top(&group["top_qnames"], &all.by(|member| member["qname"].as_str()))?;
         top(&group["top_zones"], &all.by(|member| member["zone"].as_str()))?;
         top(&group["top_clients"], &all.by(|member| member["client_ip"].as_str()))?;
         top(&group["top_processes"], &all.by(|member| member["process"]["comm"].as_str()))?;
     }
-    distributions(group, members)
+    check_distributions(group, members)
 }
 
 struct Members<'a>(&'a [&'a Value]);
@@ -56,10 +56,10 @@ fn is_query(member: &Value) -> bool {
     QUERIES.iter().any(|status| member["status"] == **status)
 }
 
-fn counts(group: &Value, all: &Members<'_>, terms: Terms) -> Result<()> {
+fn counts(group: &Value, all: &Members<'_>, options: Options) -> Result<()> {
     let status = |name: &str| all.count(|member| member["status"] == name);
     for name in STATUSES {
-        same(&group["statuses"][name], status(name), name)?;
+        check_count(&group["statuses"][name], status(name), name)?;
     }
     let queries = all.count(is_query);
     let responses = all.count(|member| member["rcode"].is_string());
@@ -92,7 +92,7 @@ fn counts(group: &Value, all: &Members<'_>, terms: Terms) -> Result<()> {
         ("response_bytes", response_bytes),
     ];
     for (name, count) in exact {
-        same(&group[name], count, name)?;
+        check_count(&group[name], count, name)?;
     }
     let known = status("answered") + status("timeout") + status("icmp_error");
     let ratios = [
@@ -110,29 +110,29 @@ fn counts(group: &Value, all: &Members<'_>, terms: Terms) -> Result<()> {
     for (name, part, whole) in ratios {
         let expected = (whole > 0).then(|| float(part) / float(whole));
         let is = match (group[name].as_f64(), expected) {
-            // Reading JSON may cost the last place.
+            // Parsing JSON may change the last digit.
             (Some(found), Some(expected)) => (found - expected).abs() <= expected * 1e-12,
             (found, expected) => found == expected,
         };
         ensure!(is, "{name} is not {expected:?}");
     }
-    if terms.edns {
+    if options.edns {
         let edns = |name: &str, is: fn(&Value) -> bool| {
             all.count(|member| is_query(member) && is(&member["edns"][name]))
         };
-        same(&group["dnssec_queries"], edns("do", |value| value == true), "dnssec_queries")?;
-        same(&group["ecs_queries"], edns("ecs", Value::is_string), "ecs_queries")?;
+        check_count(&group["dnssec_queries"], edns("do", |value| value == true), "dnssec_queries")?;
+        check_count(&group["ecs_queries"], edns("ecs", Value::is_string), "ecs_queries")?;
     }
     Ok(())
 }
 
-fn same(found: &Value, expected: u64, name: &str) -> Result<()> {
+fn check_count(found: &Value, expected: u64, name: &str) -> Result<()> {
     ensure!(found.as_u64() == Some(expected), "{name} is {found}, not {expected}");
     Ok(())
 }
 
-/// A list of counts by name, in which the rarest may stand together.
-fn listed(list: &Value, name: &str, exact: &BTreeMap<&str, u64>) -> Result<()> {
+/// Checks a list of counts by name, in which the rarest names may be combined.
+fn check_list(list: &Value, name: &str, exact: &BTreeMap<&str, u64>) -> Result<()> {
     let list = list.as_array().with_context(|| format!("no list by {name}"))?;
     let mut sum = 0;
     for one in list {
@@ -155,7 +155,7 @@ fn latencies(found: &Value, all: &Members<'_>) -> Result<()> {
         ensure!(found.is_null(), "latencies of nothing");
         return Ok(());
     };
-    same(&found["count"], exact.len() as u64, "latency_ms.count")?;
+    check_count(&found["count"], exact.len() as u64, "latency_ms.count")?;
     let max = found["max"].as_f64().context("no max")?;
     ensure!((max - greatest).abs() <= greatest * 1e-12, "max is {max}, not {greatest}");
     for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)] {
@@ -166,7 +166,7 @@ fn latencies(found: &Value, all: &Members<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The place of a quantile among so many values, from 0.
+/// Index of a quantile among `count` sorted values.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -177,8 +177,9 @@ fn rank(share: f64, count: usize) -> usize {
     (share * (count - 1) as f64) as usize
 }
 
-/// The truth is within twice the bounds, which are of two standard deviations: once in 15,000 it is not.
-fn distinct(found: &Value, exact: &BTreeMap<&str, u64>) -> Result<()> {
+/// Checks that the exact count is within twice the bounds. The bounds are two standard deviations:
+/// this fails once in 15,000 cases.
+fn check_distinct(found: &Value, exact: &BTreeMap<&str, u64>) -> Result<()> {
     let figure = |name: &str| found[name].as_f64().with_context(|| format!("no {name}"));
     let (estimate, lower, upper) = (figure("estimate")?, figure("lower")?, figure("upper")?);
     let truth = float(exact.len() as u64);
@@ -187,7 +188,8 @@ fn distinct(found: &Value, exact: &BTreeMap<&str, u64>) -> Result<()> {
     Ok(())
 }
 
-/// Each value is within its bounds, and what is more frequent than the last of ten is there.
+/// Checks that each value is within its bounds, and that every value more frequent than the tenth
+/// is listed.
 fn top(found: &Value, exact: &BTreeMap<&str, u64>) -> Result<()> {
     let empty = Vec::new();
     let list = found.as_array().unwrap_or(&empty);
@@ -206,32 +208,32 @@ fn top(found: &Value, exact: &BTreeMap<&str, u64>) -> Result<()> {
     Ok(())
 }
 
-fn distributions(group: &Value, members: &[&Value]) -> Result<()> {
+fn check_distributions(group: &Value, members: &[&Value]) -> Result<()> {
     let names =
         || members.iter().filter_map(|member| member["qname"].as_str()).filter(|name| *name != ".");
-    buckets(&group["qname_entropy"], names().map(entropy))?;
+    check_buckets(&group["qname_entropy"], names().map(entropy))?;
     let lengths = names().flat_map(|name| labels(name).into_iter());
-    buckets(&group["label_lengths"], lengths)?;
+    check_buckets(&group["label_lengths"], lengths)?;
     let ttls = members.iter().filter_map(|member| member["min_ttl_seconds"].as_f64());
-    buckets(&group["min_ttls"], ttls)
+    check_buckets(&group["min_ttls"], ttls)
 }
 
-fn buckets(found: &Value, values: impl Iterator<Item = f64>) -> Result<()> {
+fn check_buckets(found: &Value, values: impl Iterator<Item = f64>) -> Result<()> {
     let found = found.as_array().context("no distribution")?;
     let bounds: Vec<f64> =
         found.iter().map(|bucket| bucket["up_to"].as_f64().unwrap_or(f64::INFINITY)).collect();
     let mut counts = vec![0_u64; bounds.len()];
     for value in values {
-        // Sums of floats differ in their last places.
+        // Sums of floats differ in their last digits.
         let place = bounds.iter().position(|bound| value - 1e-9 <= *bound).context("no bucket")?;
         counts[place] += 1;
     }
-    let told: Vec<u64> = found.iter().filter_map(|bucket| bucket["count"].as_u64()).collect();
-    ensure!(told == counts, "{found:?}, not {counts:?}");
+    let counted: Vec<u64> = found.iter().filter_map(|bucket| bucket["count"].as_u64()).collect();
+    ensure!(counted == counts, "{found:?}, not {counts:?}");
     Ok(())
 }
 
-/// By the textbook: the sum of -p log2 p over all octets, dots aside.
+/// Entropy as defined in textbooks: the sum of -p log2 p over all bytes except dots.
 fn entropy(name: &str) -> f64 {
     let mut counts: BTreeMap<u8, u64> = BTreeMap::new();
     for octet in name.bytes().filter(|octet| *octet != b'.') {
@@ -241,7 +243,7 @@ fn entropy(name: &str) -> f64 {
     counts.values().map(|count| float(*count) / all).map(|p| -p * p.log2()).sum()
 }
 
-/// Lengths of labels; a dot after a backslash is part of one.
+/// Lengths of the labels; an escaped dot is part of its label.
 fn labels(name: &str) -> Vec<f64> {
     let mut lengths = vec![0_u64];
     let mut escaped = false;

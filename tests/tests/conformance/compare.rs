@@ -1,51 +1,51 @@
-//! One capture: ours against the references.
+//! Compares the agent's records of one capture with the references.
 
+use super::agent_records::{self, AgentRecords, Header, Refused};
 use super::fields::{Difference, Fields};
 use super::golden::{self, Message, Summary};
-use super::ours::{self, Header, Ours, Refused};
 use super::{pairing, peers, reasons};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use std::path::Path;
 
-/// How a capture compares.
+/// Result of the comparison of a capture.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// Messages: in the golden, and how many of them ours has, refused ones included.
+    /// Messages in the reference, and how many of them the agent has, rejected ones included.
     pub expected: usize,
     pub found: usize,
-    /// Messages that ours refuses, as the golden does.
+    /// Messages that both the agent and the reference reject.
     pub refused: usize,
-    /// Fields of those messages: alike, compared.
+    /// Fields of those messages: equal, compared.
     pub fields: (usize, usize),
-    /// What becomes of queries and responses: numbers alike, compared.
+    /// Transaction outcomes: equal counts, compared.
     pub outcomes: (usize, usize),
-    /// tshark's pairs: latencies alike, compared.
+    /// Latencies of tshark's pairs: equal, compared.
     pub latencies: (usize, usize),
-    /// Statements of other programs: alike, compared.
+    /// Statements of other programs: equal, compared.
     pub peers: (usize, usize),
     pub differences: Vec<Difference>,
 }
 
-/// Compares a capture with everything that the corpus has of it.
+/// Compares a capture with all references of the corpus.
 pub fn compare(corpus: &Path, name: &str, summary: &Summary) -> Result<Comparison> {
     let golden = golden::messages(corpus, name)?;
     let capture = corpus.join("pcap").join(name);
     let ports = reasons::ports(name);
-    let ours = ours::replay(&capture, ports)?;
+    let actual = agent_records::replay(&capture, ports)?;
     let mut comparison = Comparison { expected: golden.len(), ..Comparison::default() };
-    let readable = comparison.messages(&golden, &ours)?;
-    comparison.quotes(summary.icmp_quoted, ours::quotes(&capture, ports)?);
-    // The model first shows that it is the corpus's.
+    let readable = comparison.messages(&golden, &actual)?;
+    comparison.quotes(summary.icmp_quoted, agent_records::quotes(&capture, ports)?);
+    // The pairing model must first reproduce the corpus's own result.
     let all: Vec<_> = golden.iter().collect();
     let model = pairing::expected(&all, true);
-    ensure!(model == summary.by_key, "the model gives {model:?}, not {:?}", summary.by_key);
+    ensure!(model == summary.by_key, "the model returns {model:?}, not {:?}", summary.by_key);
     let model = pairing::expected(&readable, false);
-    let (equal, differences) = pairing::compare(&model, &pairing::found(&ours.transactions));
+    let (equal, differences) = pairing::compare(&model, &pairing::found(&actual.transactions));
     comparison.outcomes = comparison.count(equal, differences);
-    let (equal, differences) = pairing::latencies(&readable, &ours.transactions)?;
+    let (equal, differences) = pairing::latencies(&readable, &actual.transactions)?;
     comparison.latencies = comparison.count(equal, differences);
-    let (equal, differences) = peers::compare(corpus, name, &ours)?;
+    let (equal, differences) = peers::compare(corpus, name, &actual)?;
     comparison.peers = comparison.count(equal, differences);
     Ok(comparison)
 }
@@ -57,22 +57,26 @@ impl Comparison {
         (equal, compared)
     }
 
-    /// Compares the messages and returns those that ours does not refuse: a response that cannot be
-    /// read answers nothing, and a query that cannot be read asks nothing.
-    fn messages<'a>(&mut self, golden: &'a [Message], ours: &Ours) -> Result<Vec<&'a Message>> {
+    /// Compares the messages and returns those that the agent accepts: an unreadable response
+    /// answers no query, and an unreadable query starts no transaction.
+    fn messages<'a>(
+        &mut self,
+        golden: &'a [Message],
+        actual: &AgentRecords,
+    ) -> Result<Vec<&'a Message>> {
         let mut readable = Vec::new();
-        let mut waiting: Vec<&Value> = ours.messages.iter().collect();
-        let mut refused: Vec<&Refused> = ours.refused.iter().collect();
+        let mut waiting: Vec<&Value> = actual.messages.iter().collect();
+        let mut refused: Vec<&Refused> = actual.refused.iter().collect();
         for message in golden {
             let wanted = message.content.as_ref().map(header);
             let place = waiting.iter().position(|record| {
-                ours::frame(record).ok() == Some(message.frame)
-                    && ours::identity(record).ok() == wanted
+                agent_records::frame(record).ok() == Some(message.frame)
+                    && agent_records::identity(record).ok() == wanted
             });
             if let Some(place) = place {
                 self.found += 1;
                 readable.push(message);
-                self.decoded(message, &ours::fields(waiting.remove(place))?)?;
+                self.decoded(message, &agent_records::fields(waiting.remove(place))?)?;
                 continue;
             }
             let place = refused
@@ -86,8 +90,8 @@ impl Comparison {
             }
         }
         for record in waiting {
-            let header = ours::identity(record)?;
-            self.one_sided(ours::frame(record)?, "extra", None, Some(header));
+            let header = agent_records::identity(record)?;
+            self.one_sided(agent_records::frame(record)?, "extra", None, Some(header));
         }
         for refused in refused {
             self.one_sided(refused.frame, "refused", None, refused.header);
@@ -95,16 +99,16 @@ impl Comparison {
         Ok(readable)
     }
 
-    fn decoded(&mut self, golden: &Message, ours: &Fields) -> Result<()> {
-        let (equal, differences) = golden.fields()?.compare(golden.frame, ours);
+    fn decoded(&mut self, golden: &Message, actual: &Fields) -> Result<()> {
+        let (equal, differences) = golden.fields()?.compare(golden.frame, actual);
         let (equal, compared) = self.count(equal, differences);
         self.fields.0 += equal;
         self.fields.1 += compared;
         Ok(())
     }
 
-    /// A message that ours refuses: the golden must call it malformed.
-    fn refused(&mut self, golden: &Message, ours: &Refused) {
+    /// Compares a message that the agent rejects: the reference must call it malformed.
+    fn refused(&mut self, golden: &Message, actual: &Refused) {
         self.found += 1;
         self.refused += 1;
         let mut expected = Fields::default();
@@ -112,7 +116,7 @@ impl Comparison {
         expected.set("bytes", golden.bytes);
         let mut found = Fields::default();
         found.set("malformed", true);
-        found.set("bytes", ours.bytes);
+        found.set("bytes", actual.bytes);
         let (equal, differences) = expected.compare(golden.frame, &found);
         let (equal, compared) = self.count(equal, differences);
         self.fields.0 += equal;

@@ -1,16 +1,17 @@
-//! What two decoders say of one message, field by field, as text.
+//! The decoded fields of one message as text, to compare two decoders.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 
-/// Fields by name. An absent value is the empty text, so that one side alone having it shows.
+/// Fields by name. An absent value is an empty text, so that a field of only one side is a
+/// difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(BTreeMap<String, String>);
 
-/// A field in which ours is not what the reference has.
+/// A field in which the agent differs from the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The frame that completed the message; 0 where the capture as a whole differs.
+    /// Frame that completed the message; 0 for a difference of the whole capture.
     pub frame: u64,
     pub field: String,
     pub expected: String,
@@ -26,8 +27,8 @@ impl Fields {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// How many of these fields the other has alike, and those that it has not. Fields that only
-    /// the other has are not compared: the reference says nothing of them.
+    /// Compares these fields with the other side's: returns the number of equal ones, and the
+    /// differences. Fields that only the other side has are not compared.
     pub fn compare(&self, frame: u64, found: &Self) -> (usize, Vec<Difference>) {
         let mut differences = Vec::new();
         for (field, expected) in &self.0 {
@@ -44,13 +45,13 @@ impl Fields {
     }
 }
 
-/// Seconds with a fraction, or RFC 3339, as nanoseconds since 1970.
+/// Parses seconds with a fraction, or RFC 3339, as nanoseconds since 1970.
 pub fn moment(text: &str) -> Result<i128> {
     if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
         return Ok(timestamp.as_nanosecond());
     }
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    ensure!(fraction.len() <= 9, "finer than nanoseconds: {text}");
+    ensure!(fraction.len() <= 9, "more precise than nanoseconds: {text}");
     let digits = format!("{seconds}{fraction:0<9}");
     digits.parse().with_context(|| format!("not a time: {text}"))
 }
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_side_alone_is_a_difference() {
+    fn field_of_one_side_is_a_difference() {
         let mut expected = Fields::default();
         expected.set("id", 7);
         expected.set("rcode", "");
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_to_write_a_time_are_the_same() {
+    fn parses_both_time_formats() {
         assert_eq!(moment("0.25").unwrap(), moment("1970-01-01T00:00:00.25Z").unwrap());
         assert_eq!(moment("12").unwrap(), 12_000_000_000);
         assert!(moment("soon").is_err() && moment("1.0000000001").is_err());

@@ -1,4 +1,4 @@
-//! What tshark finds in a capture, as the corpus keeps it.
+//! tshark's results for a capture, as stored in the corpus.
 
 use super::fields::{Fields, moment};
 use anyhow::{Context as _, Result};
@@ -9,10 +9,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-/// The opcode of RFC 2136.
+/// Opcode UPDATE (RFC 2136).
 const UPDATE: u8 = 5;
 
-/// One message.
+/// One DNS message.
 #[derive(Deserialize)]
 pub struct Message {
     pub frame: u64,
@@ -28,15 +28,15 @@ pub struct Message {
     pub malformed: bool,
     #[serde(default)]
     pub clipped: bool,
-    /// Absent where the message is shorter than a header.
+    /// Absent if the message is shorter than a header.
     #[serde(flatten)]
     pub content: Option<Content>,
-    /// The frame of the query that this answers, and how long after it.
+    /// Frame of the query that this message answers, and the time since then.
     pub response_to: Option<u64>,
     pub latency_s: Option<String>,
 }
 
-/// What a message says, from its header on.
+/// Content of a message, from its header on.
 #[derive(Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the header's flags")]
 pub struct Content {
@@ -70,7 +70,7 @@ struct Answer {
     rtype: u16,
     class: Option<u16>,
     ttl: Option<u32>,
-    /// Of the types whose presentation tshark's dissection gives.
+    /// Present for types whose presentation format tshark's dissection gives.
     data: Option<String>,
 }
 
@@ -106,23 +106,23 @@ struct Ede {
     text: String,
 }
 
-/// What the corpus says of a whole capture.
+/// The corpus's summary of a whole capture.
 #[derive(Deserialize)]
 pub struct Summary {
-    /// Messages quoted in ICMP errors.
+    /// Number of messages quoted in ICMP errors.
     pub icmp_quoted: u64,
-    /// Pairing by the contract's key, without a timeout.
+    /// Transaction outcomes with the contract's key and no timeout.
     pub by_key: BTreeMap<String, u64>,
 }
 
-/// The captures of the corpus by name.
+/// Returns the captures of the corpus by name.
 pub fn summaries(corpus: &Path) -> Result<BTreeMap<String, Summary>> {
     let path = corpus.join("golden/summary.json");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     Ok(serde_json::from_str(&text)?)
 }
 
-/// The messages of a capture, in its order.
+/// Returns the messages of a capture, in order.
 pub fn messages(corpus: &Path, name: &str) -> Result<Vec<Message>> {
     let path = corpus.join(format!("golden/{name}.tshark.ndjson"));
     let lines = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -130,8 +130,8 @@ pub fn messages(corpus: &Path, name: &str) -> Result<Vec<Message>> {
 }
 
 impl Message {
-    /// The fields that two decoders must agree on. Of a message that tshark calls malformed the
-    /// records are left out: it shows what it read before it gave up.
+    /// Returns the fields to compare. For a message that tshark calls malformed, the records are
+    /// left out: tshark shows those before the error.
     pub fn fields(&self) -> Result<Fields> {
         let mut fields = Fields::default();
         fields.set("ts", moment(&self.ts)?);
@@ -185,7 +185,7 @@ impl Content {
     }
 
     fn records(&self, fields: &mut Fields, multicast: bool) {
-        // What UPDATE has there tshark shows as prerequisites, which the corpus leaves out.
+        // tshark shows this section of an UPDATE as prerequisites, which the corpus leaves out.
         if self.opcode != UPDATE {
             fields.set("answers", self.answers.len());
         }
@@ -197,7 +197,7 @@ impl Content {
             };
             set("name", answer.name.clone());
             set("type", Some(type_name(answer.rtype).into()));
-            // The corpus leaves out mDNS's cache-flush bit (RFC 6762, 10.2).
+            // The corpus leaves out the cache-flush bit of mDNS (RFC 6762, section 10.2).
             set("class", answer.class.filter(|_| !multicast).map(|class| class_name(class).into()));
             set("ttl", answer.ttl.map(|ttl| ttl.to_string()));
             set("data", answer.data.clone());

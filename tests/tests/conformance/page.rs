@@ -1,4 +1,4 @@
-//! The table, as `docs/conformance.md` has it.
+//! Renders the table of `docs/conformance.md`.
 
 use super::compare::Comparison;
 use super::reasons;
@@ -20,7 +20,7 @@ has, *extra* those that only ours has.
 
 ";
 
-/// The whole page.
+/// Renders the whole page.
 pub fn render(comparisons: &BTreeMap<String, Comparison>) -> String {
     let mut page = ABOUT.to_owned();
     let mut sum = Comparison::default();

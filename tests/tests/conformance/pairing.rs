@@ -1,27 +1,26 @@
-//! Transactions against a model of pairing that is too slow for use and too plain to be wrong, and
-//! against the pairs that tshark makes.
+//! Compares transactions with a simple, slow model of pairing, and with tshark's pairs.
 
+use super::agent_records::text;
 use super::fields::{Difference, moment};
 use super::golden::{Content, Message};
-use super::ours::text;
 use anyhow::Result;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 
-/// How the messages of a capture end: transactions by the names of the corpus.
+/// Number of transactions by outcome, in the names of the corpus.
 pub type Outcomes = BTreeMap<String, u64>;
 
 const NAMES: [&str; 5] = ["answered", "unanswered", "orphan", "duplicate", "retransmitted"];
 
-/// Pairing by the contract's key without a timeout, of what is plain DNS: multicast DNS and LLMNR
-/// pair by other rules.
+/// Models pairing by the contract's key without a timeout. Multicast DNS and LLMNR have other rules
+/// and are left out.
 pub fn expected(messages: &[&Message], with_multicast: bool) -> Outcomes {
     let mut outcomes: Outcomes = NAMES.map(|name| (name.to_owned(), 0)).into();
-    let mut open: Vec<Key> = Vec::new();
+    let mut open: Vec<PairingKey> = Vec::new();
     let mut done = HashSet::new();
     for message in messages.iter().filter(|message| with_multicast || message.proto.is_none()) {
         let Some(content) = &message.content else { continue };
-        let key = Key::of(message, content);
+        let key = PairingKey::of(message, content);
         if content.qr == 0 {
             let again = open.contains(&key);
             *outcomes.entry("retransmitted".into()).or_default() += u64::from(again);
@@ -31,7 +30,7 @@ pub fn expected(messages: &[&Message], with_multicast: bool) -> Outcomes {
             }
             continue;
         }
-        let matching = |waiting: &Key| {
+        let matching = |waiting: &PairingKey| {
             waiting.ends == key.ends && (content.qdcount == 0 || waiting.question == key.question)
         };
         let outcome = if let Some(place) = open.iter().position(matching) {
@@ -48,14 +47,14 @@ pub fn expected(messages: &[&Message], with_multicast: bool) -> Outcomes {
     outcomes
 }
 
-/// Who asks whom, over what, with which id; and what.
+/// Endpoints, transport, id and question of a query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct PairingKey {
     ends: String,
     question: String,
 }
 
-impl Key {
+impl PairingKey {
     fn of(message: &Message, content: &Content) -> Self {
         let source = (message.src, message.src_port);
         let target = (message.dst, message.dst_port);
@@ -67,15 +66,15 @@ impl Key {
     }
 }
 
-/// The ports of multicast DNS and of LLMNR.
+/// Ports of multicast DNS and LLMNR.
 const MULTICAST: [u64; 2] = [5353, 5355];
 
-/// What our transactions come to, in the corpus's names.
+/// Counts the agent's transactions by outcome, in the names of the corpus.
 pub fn found(transactions: &[Value]) -> Outcomes {
     let mut outcomes: Outcomes = NAMES.map(|name| (name.to_owned(), 0)).into();
     for transaction in transactions {
         let multicast = transaction["server_port"].as_u64().is_some_and(|p| MULTICAST.contains(&p));
-        // Over TCP port 5353 is a port like others.
+        // Over TCP, port 5353 has no special meaning.
         if multicast && transaction["transport"] == "udp" {
             continue;
         }
@@ -85,7 +84,7 @@ pub fn found(transactions: &[Value]) -> Outcomes {
             other => other,
         };
         *outcomes.entry(outcome.to_owned()).or_default() += 1;
-        // A duplicate repeats what its query's transaction has told.
+        // A duplicate is reported in addition to its query's transaction.
         if outcome != "duplicate" {
             *outcomes.entry("retransmitted".into()).or_default() +=
                 transaction["retries"].as_u64().unwrap_or_default();
@@ -94,7 +93,7 @@ pub fn found(transactions: &[Value]) -> Outcomes {
     outcomes
 }
 
-/// The outcomes whose numbers differ.
+/// Compares the counts of each outcome.
 pub fn compare(expected: &Outcomes, found: &Outcomes) -> (usize, Vec<Difference>) {
     let names: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let differences: Vec<_> = names
@@ -110,8 +109,8 @@ pub fn compare(expected: &Outcomes, found: &Outcomes) -> (usize, Vec<Difference>
     (names.len() - differences.len(), differences)
 }
 
-/// The latency of each pair that tshark makes: ours, to the nanosecond, of the transaction whose
-/// query is tshark's.
+/// Compares the latencies of tshark's pairs: the agent's transaction with this query must have the
+/// same latency, to the nanosecond.
 pub fn latencies(golden: &[&Message], transactions: &[Value]) -> Result<(usize, Vec<Difference>)> {
     let mut differences = Vec::new();
     let mut equal = 0;
@@ -124,7 +123,7 @@ pub fn latencies(golden: &[&Message], transactions: &[Value]) -> Result<(usize, 
         let asked = golden.iter().find(|message| {
             message.frame == query && message.content.as_ref().is_some_and(|c| c.id == content.id)
         });
-        // Absent where ours could not read it.
+        // Absent if the agent could not decode it.
         let Some(asked) = asked else { continue };
         let asked = moment(&asked.ts)?;
         let expected = moment(latency)?;
@@ -145,7 +144,8 @@ pub fn latencies(golden: &[&Message], transactions: &[Value]) -> Result<(usize, 
     Ok((equal, differences))
 }
 
-/// Nanoseconds, if this is the transaction of that response and of a query at that time.
+/// Returns the latency in nanoseconds, if this is the transaction of that response and of a query
+/// at that time.
 fn latency_of(transaction: &Value, response: &Message, id: u16, asked: i128) -> Option<i128> {
     let is_it = transaction["status"] == "answered"
         && transaction["id"].as_u64() == Some(id.into())

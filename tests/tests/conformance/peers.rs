@@ -1,11 +1,12 @@
-//! What other programs find in a capture: statements, and whether ours confirms them.
+//! Results of other programs for a capture, each checked as a statement against the agent's
+//! records.
 //!
-//! Left out are nDPI's, which count packets, and dns-probe's Parquet file.
+//! Not used: nDPI's results, which count packets, and dns-probe's Parquet file.
 
 #[path = "peers/dnscap.rs"]
 mod dnscap;
-#[path = "peers/listed.rs"]
-mod listed;
+#[path = "peers/short_results.rs"]
+mod short_results;
 #[path = "peers/suricata.rs"]
 mod suricata;
 #[path = "peers/tcpdump.rs"]
@@ -13,8 +14,8 @@ mod tcpdump;
 #[path = "peers/zeek.rs"]
 mod zeek;
 
+use super::agent_records::{AgentRecords, text};
 use super::fields::Difference;
-use super::ours::{Ours, text};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fmt::Display;
@@ -22,13 +23,13 @@ use std::path::Path;
 
 /// Statements compared so far.
 #[derive(Debug, Default)]
-struct Tally {
+struct Statements {
     equal: usize,
     differences: Vec<Difference>,
 }
 
-impl Tally {
-    /// Compares what a peer says of something with what ours says.
+impl Statements {
+    /// Compares a value of the other program with the agent's.
     fn check(&mut self, what: &str, expected: impl Display, found: impl Display) {
         let (expected, found) = (expected.to_string(), found.to_string());
         if expected == found {
@@ -40,52 +41,56 @@ impl Tally {
     }
 }
 
-/// The capture that a peer is asked about.
-struct Subject<'a> {
+/// The capture to compare.
+struct ComparedCapture<'a> {
     peer: &'a Path,
-    /// `zeek`, the folder of its source.
+    /// Folder of the capture's source, such as `zeek`.
     source: &'a str,
-    /// `dns.pcap`, its file.
+    /// File of the capture, such as `dns.pcap`.
     file: &'a str,
-    ours: &'a Ours,
+    actual: &'a AgentRecords,
 }
 
-/// Statements of other programs that ours confirms, and those that it does not.
-pub fn compare(corpus: &Path, name: &str, ours: &Ours) -> Result<(usize, Vec<Difference>)> {
+/// Returns the number of confirmed statements of other programs, and the differences.
+pub fn compare(
+    corpus: &Path,
+    name: &str,
+    actual: &AgentRecords,
+) -> Result<(usize, Vec<Difference>)> {
     let (source, file) = name.split_once('/').context("a capture without a source")?;
-    let subject = Subject { peer: &corpus.join("peer"), source, file, ours };
-    let mut tally = Tally::default();
+    let capture = ComparedCapture { peer: &corpus.join("peer"), source, file, actual };
+    let mut statements = Statements::default();
     match source {
-        "arkime" => listed::arkime(&subject, &mut tally)?,
-        "compactor" => listed::compactor(&subject, &mut tally)?,
-        "dnscap" => dnscap::compare(&subject, &mut tally)?,
-        "nmsg" => listed::nmsg(&subject, &mut tally)?,
-        "packetbeat" => listed::packetbeat(&subject, &mut tally)?,
-        "pktvisor" => listed::pktvisor(&subject, &mut tally)?,
-        "suricata-verify" => suricata::compare(&subject, &mut tally)?,
-        "tcpdump" => tcpdump::compare(&subject, &mut tally)?,
-        "zeek" => zeek::compare(&subject, &mut tally)?,
+        "arkime" => short_results::arkime(&capture, &mut statements)?,
+        "compactor" => short_results::compactor(&capture, &mut statements)?,
+        "dnscap" => dnscap::compare(&capture, &mut statements)?,
+        "nmsg" => short_results::nmsg(&capture, &mut statements)?,
+        "packetbeat" => short_results::packetbeat(&capture, &mut statements)?,
+        "pktvisor" => short_results::pktvisor(&capture, &mut statements)?,
+        "suricata-verify" => suricata::compare(&capture, &mut statements)?,
+        "tcpdump" => tcpdump::compare(&capture, &mut statements)?,
+        "zeek" => zeek::compare(&capture, &mut statements)?,
         _ => {}
     }
-    Ok((tally.equal, tally.differences))
+    Ok((statements.equal, statements.differences))
 }
 
-/// A list in a record; empty where it is left out.
+/// Returns a list in a record; empty if it is absent.
 fn list<'a>(record: &'a Value, name: &str) -> &'a [Value] {
     record[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Whether a flag is set in a record.
+/// Returns whether a record has a flag.
 fn has_flag(record: &Value, flag: &str) -> bool {
     list(record, "flags").iter().any(|set| set == flag)
 }
 
-/// A name as written, with its last dot, the root being `.`.
+/// Returns a name with its final dot; the root is `.`.
 fn absolute(name: &str) -> String {
     if name == "." { name.to_owned() } else { format!("{name}.") }
 }
 
-/// The question's name as it was written.
+/// Returns the question's name in its original letter case.
 fn written_qname(message: &Value) -> String {
     let name = if message["qname_case"].is_string() { "qname_case" } else { "qname" };
     text(&message[name])

@@ -1,8 +1,8 @@
-//! What is special about single captures.
+//! Known differences of single captures, and their reasons.
 
 use super::fields::Difference;
 
-/// The ports on which a capture has DNS.
+/// Returns the DNS ports of a capture.
 pub fn ports(capture: &str) -> &'static str {
     match capture {
         "pktvisor/dns_ipv4_tcp.pcap" | "pktvisor/dns_ipv4_udp.pcap" => "53000",
@@ -13,19 +13,19 @@ pub fn ports(capture: &str) -> &'static str {
     }
 }
 
-/// Why ours differs from a reference, where the reference is wrong or the contract decides otherwise.
+/// Reason for a difference, where the reference is wrong or the contract decides otherwise.
 #[derive(Debug)]
 pub struct Reason {
     pub capture: &'static str,
-    /// The frames that differ; empty: any of the capture.
+    /// Frames that differ; empty for any frame of the capture.
     pub frames: &'static [u64],
-    /// The fields that differ, by name; one that ends in `*` stands for all that begin so.
+    /// Names of the fields that differ; a final `*` matches every name with this prefix.
     pub fields: &'static [&'static str],
     pub why: &'static str,
 }
 
 impl Reason {
-    /// Whether this is why.
+    /// Returns whether this reason explains a difference.
     pub fn explains(&self, difference: &Difference) -> bool {
         let frame = self.frames.is_empty() || self.frames.contains(&difference.frame);
         frame
@@ -35,7 +35,7 @@ impl Reason {
             })
     }
 
-    /// What differs, for readers.
+    /// Describes the difference for readers.
     pub fn what(&self) -> String {
         let fields = self.fields.join(", ");
         match self.frames {
@@ -46,7 +46,7 @@ impl Reason {
     }
 }
 
-/// The reason of a difference.
+/// Returns the reason for a difference.
 pub fn explain(capture: &str, difference: &Difference) -> Option<&'static Reason> {
     ALL.iter().find(|reason| reason.capture == capture && reason.explains(difference))
 }
@@ -61,7 +61,7 @@ const QUESTION: &str = "tshark pairs by id; the response asks another question t
 const RESENT: &str = "tshark takes a query sent again after more than 5 s for a new one; the contract measures from \
      the first";
 
-/// Every reason, by capture.
+/// All reasons, by capture.
 pub const ALL: &[Reason] = &[
     because("arkime/dnssec_synthetic.pcap", &[4, 8], &["malformed"], DATA),
     because("arkime/v6.pcap", &[0], &["icmp_quoted"], QUOTED_RESPONSE),
@@ -167,7 +167,7 @@ const fn because(
     Reason { capture, frames, fields, why }
 }
 
-/// Captures, and those made of them that must give the same messages.
+/// Captures with others derived from them that must give the same messages.
 pub const DERIVED: &[(&str, &[&str])] = &[
     (
         "dnscap/dnso1tcp.pcap",
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_explains_no_more_than_it_says() {
+    fn reason_explains_only_its_frames_and_fields() {
         let difference = |frame: u64, field: &str| Difference {
             frame,
             field: field.to_owned(),

@@ -1,11 +1,11 @@
-//! A resolver dies under load, and comes back: what is told of it, and when.
+//! A resolver stops under load and restarts: its alerts, and their delay.
 
-use crate::apart::Apart;
+use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::lab;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::alertmanager::Alertmanager;
 use dnscribe_tests::environment;
-use dnscribe_tests::lab::{Fate, Host, Lab};
+use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
 use dnscribe_tests::wire::{self, Reply};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 
 /// Queries per second.
 const RATE: u32 = 1000;
-/// How soon the alert must be there.
+/// Time limit for the alert.
 const WITHIN: Duration = Duration::from_secs(30);
-/// How long it is watched whether there are others: in this time windows are closed and evaluated.
+/// Time in which no other alert may appear; windows are closed and evaluated in it.
 const WATCH: Duration = Duration::from_secs(12);
 const TICK: Duration = Duration::from_millis(10);
 
-/// A resolver at one address, which can be stopped.
+/// Runs a resolver at one address until it is stopped.
 fn serve(lab: &Lab, at: SocketAddr, stop: &AtomicBool) {
     let socket = lab.inside(Host::Server, || UdpSocket::bind(at)).unwrap().unwrap();
     socket.set_read_timeout(Some(TICK)).unwrap();
@@ -36,7 +36,7 @@ fn serve(lab: &Lab, at: SocketAddr, stop: &AtomicBool) {
     }
 }
 
-/// Asks without waiting for answers, for many names, until told to stop.
+/// Sends queries for many names without waiting for answers, until it is stopped.
 fn ask(lab: &Lab, server: SocketAddr, stop: &AtomicBool) {
     let socket = lab.inside(Host::Client, || UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
     let started = Instant::now();
@@ -47,7 +47,7 @@ fn ask(lab: &Lab, server: SocketAddr, stop: &AtomicBool) {
             let id = u16::try_from(sent % 65_536).unwrap();
             let name = format!("n{}.zone{}.example", sent % 500, sent % 50);
             let query = wire::query(id, &name, wire::A).unwrap();
-            // Where nobody listens, an earlier query's ICMP error comes out here.
+            // While the server is down, this call returns the ICMP error of an earlier query.
             let _ = socket.send_to(&query, server);
             sent += 1;
         }
@@ -60,13 +60,18 @@ fn alerts(records: &[Value]) -> Vec<&Value> {
 }
 
 #[test]
-fn a_resolver_that_dies_is_one_alert_and_is_resolved_when_it_is_back() {
+fn stopped_resolver_causes_one_alert_until_restart() {
     let Some((lab, _alone)) = lab() else { return };
-    lab.add_hazards().unwrap();
-    let apart = Apart::enter(&lab);
+    lab.add_special_addresses().unwrap();
+    let isolated = IsolatedCgroup::enter(&lab);
     let transactions = lab.folder().join("transactions.ndjson");
     let mut command = Command::new(environment::binary().unwrap());
-    command.arg("run").args(apart.options()).args(["--query-timeout", "500ms", "--sink", "stdout"]);
+    command.arg("run").args(isolated.options()).args([
+        "--query-timeout",
+        "500ms",
+        "--sink",
+        "stdout",
+    ]);
     command.args(["--sink", &format!("file:{}", transactions.display())]);
     command.env("DNSCRIBE_STREAMS", "alerts").env("DNSCRIBE_FILE__STREAMS", "transactions");
     command.env("DNSCRIBE_DETECT__RULES__RESOLVER_DOWN__CLEAR_FOR", "1s");
@@ -75,7 +80,7 @@ fn a_resolver_that_dies_is_one_alert_and_is_resolved_when_it_is_back() {
     alertmanager.start().unwrap();
     command.env("DNSCRIBE_ALERTMANAGER__URLS", format!("http://{}", alertmanager.address()));
     let agent = Agent::start(&mut command).unwrap();
-    let address = SocketAddr::new(lab.hazard(Fate::Restarted, false), 53);
+    let address = SocketAddr::new(lab.special_address(SpecialAddress::Restarted, false), 53);
     let over = AtomicBool::new(false);
     let active = thread::scope(|scope| {
         scope.spawn(|| ask(&lab, address, &over));
@@ -88,32 +93,35 @@ fn a_resolver_that_dies_is_one_alert_and_is_resolved_when_it_is_back() {
             });
         }
         let died = Instant::now();
-        let fired = agent.wait_for("an alert", WITHIN, |told| !alerts(told).is_empty());
-        eprintln!("told {:.1} s after the resolver died", died.elapsed().as_secs_f64());
+        let fired = agent.wait_for("an alert", WITHIN, |received| !alerts(received).is_empty());
+        eprintln!("alert {:.1} s after the resolver stopped", died.elapsed().as_secs_f64());
         thread::sleep(if fired.is_ok() { WATCH } else { Duration::ZERO });
         let active = alertmanager.alerts();
         let dead = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| serve(&lab, address, &dead));
             let back = Instant::now();
-            // What went wrong is shown below.
-            let _ = agent.wait_for("its end", WITHIN, |told| alerts(told).len() > 1);
-            eprintln!("resolved {:.1} s after it came back", back.elapsed().as_secs_f64());
+            // The assertions below show what went wrong.
+            let _ = agent.wait_for("the end", WITHIN, |received| alerts(received).len() > 1);
+            eprintln!(
+                "resolved {:.1} s after the resolver restarted",
+                back.elapsed().as_secs_f64()
+            );
             dead.store(true, Ordering::Relaxed);
             over.store(true, Ordering::Relaxed);
         });
         active
     });
     let end = agent.terminate().unwrap();
-    let told = alerts(&end.records);
-    let [fired, resolved] = told.as_slice() else { panic!("{told:#?}\n{}", end.stderr) };
+    let received = alerts(&end.records);
+    let [fired, resolved] = received.as_slice() else { panic!("{received:#?}\n{}", end.stderr) };
     assert_eq!((&fired["rule"], &fired["state"]), (&"resolver_down".into(), &"firing".into()));
     assert_eq!(fired["severity"], "critical");
     let [active]: [Value; 1] = active.unwrap().try_into().unwrap();
     assert_eq!(active["labels"]["alertname"], "DnsResolverDown");
     assert_eq!(active["labels"]["resolver"], fired["resolver"]);
     assert_eq!(active["annotations"]["summary"], fired["summary"]);
-    assert!(alertmanager.alerts().unwrap().is_empty(), "it is over for Alertmanager, too");
+    assert!(alertmanager.alerts().unwrap().is_empty(), "Alertmanager still has the alert");
     assert_eq!(fired["resolver"], address.ip().to_string());
     assert_eq!(resolved["state"], "resolved");
     assert_eq!(fired["alert_id"], resolved["alert_id"]);

@@ -1,6 +1,6 @@
-//! DNS over TLS between real programs: what the agent says of their connections.
+//! DNS over TLS and HTTPS between real programs: the agent's connection records.
 
-use crate::support::{SOON, lab};
+use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::kafka::certificates::{Authority, Validity};
 use dnscribe_tests::lab::{Host, Lab};
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 const SERVER_NAME: &str = "dns.lab.example";
 const PORT: u16 = 853;
-/// Where the lab's resolver speaks DNS over HTTPS.
+/// Port of DNS over HTTPS on the lab's resolver.
 const HTTPS: &str = "443";
 
 /// unbound with TLS on the lab's resolver. Dropping it ends it.
-struct Tls(Child);
+struct TlsResolver(Child);
 
-impl Tls {
+impl TlsResolver {
     fn start(lab: &Lab) -> Self {
         let folder = lab.folder().join("tls");
         fs::create_dir_all(&folder).unwrap();
@@ -52,7 +52,7 @@ impl Tls {
     }
 }
 
-impl Drop for Tls {
+impl Drop for TlsResolver {
     fn drop(&mut self) {
         shell::end(&mut self.0);
     }
@@ -63,7 +63,7 @@ fn agent(lab: &Lab, more: &[&str]) -> Agent {
     Agent::run(&[&["--stream", "connections,ledger", "--config", &config], more].concat()).unwrap()
 }
 
-/// The path of a configuration that knows the lab's resolver.
+/// Writes a configuration with the lab's resolver; returns its path.
 fn config(lab: &Lab) -> String {
     let config = lab.folder().join("encrypted.yaml");
     fs::write(&config, format!("version: 1\nencrypted:\n  resolvers: [{}]\n", lab.resolver_addr()))
@@ -71,24 +71,26 @@ fn config(lab: &Lab) -> String {
     config.display().to_string()
 }
 
-fn is(record: &Value, vantage: &str, server: IpAddr) -> bool {
+fn is_connection(record: &Value, vantage: &str, server: IpAddr) -> bool {
     record["schema"] == "dns.connection/1"
         && record["vantage"] == vantage
         && record["server_ip"] == server.to_string()
 }
 
-/// The only connection of the client to the server, once it is written.
+/// Waits for the only connection of the client to the server.
 fn connection(agent: &Agent, vantage: &str, server: IpAddr) -> Value {
-    let wanted = |record: &&Value| is(record, vantage, server);
+    let wanted = |record: &&Value| is_connection(record, vantage, server);
     let records = agent
-        .wait_for("a connection", SOON * 2, |records| records.iter().any(|one| wanted(&one)))
+        .wait_for("a connection", RECORD_LIMIT * 2, |records| {
+            records.iter().any(|one| wanted(&one))
+        })
         .unwrap();
     let found: Vec<&Value> = records.iter().filter(wanted).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].clone()
 }
 
-/// Runs kdig on the client; its process id.
+/// Runs kdig on the client; returns its process id.
 fn kdig(lab: &Lab, server: IpAddr, words: &[&str]) -> u32 {
     let at = format!("@{server}");
     let words = [&["kdig", "+retry=0", &at, "www.example.com"], words].concat();
@@ -99,9 +101,9 @@ fn kdig(lab: &Lab, server: IpAddr, words: &[&str]) -> u32 {
 }
 
 #[test]
-fn a_connection_is_told_of_at_both_its_ends() {
+fn records_connection_at_both_ends() {
     let Some((lab, _alone)) = lab() else { return };
-    let tls = Tls::start(&lab);
+    let tls = TlsResolver::start(&lab);
     let resolver = lab.resolver_addr();
     let agent = agent(&lab, &[]);
     let pid = kdig(&lab, resolver, &["+tls", "+tls-sni=DNS.lab.example"]);
@@ -131,9 +133,9 @@ fn a_connection_is_told_of_at_both_its_ends() {
 }
 
 #[test]
-fn attempts_and_handshakes_fail_by_name() {
+fn reports_status_of_failed_connections() {
     let Some((lab, _alone)) = lab() else { return };
-    let _tls = Tls::start(&lab);
+    let _tls = TlsResolver::start(&lab);
     let agent = agent(&lab, &["--query-timeout", "500ms"]);
     let wrong = ["+tls-hostname=wrong.example", "+timeout=2"];
     for (server, words, status) in [
@@ -154,12 +156,12 @@ fn attempts_and_handshakes_fail_by_name() {
 }
 
 #[test]
-fn https_counts_at_the_resolvers_addresses_only() {
+fn watches_https_only_at_known_resolvers() {
     let Some((lab, _alone)) = lab() else { return };
-    let _tls = Tls::start(&lab);
+    let _tls = TlsResolver::start(&lab);
     let resolver = lab.resolver_addr();
     let agent = agent(&lab, &[]);
-    // Nothing listens there: whoever looked would see an attempt refused.
+    // No program listens there: a watched connection would be recorded as refused.
     kdig(&lab, lab.server_addr(), &["+https", "+timeout=1"]);
     let pid = kdig(&lab, resolver, &["+https", "+tls-sni=dns.lab.example", "+timeout=5"]);
     let seen = connection(&agent, "client", resolver);
@@ -167,13 +169,13 @@ fn https_counts_at_the_resolvers_addresses_only() {
     assert_eq!(seen["process"]["pid"], pid);
     let end = agent.terminate().unwrap();
     end.final_ledger().unwrap();
-    assert!(!end.records.iter().any(|record| is(record, "client", lab.server_addr())));
+    assert!(!end.records.iter().any(|record| is_connection(record, "client", lab.server_addr())));
 }
 
 #[test]
-fn the_tap_tells_the_same_but_for_processes() {
+fn hook_socket_records_connections_without_processes() {
     let Some((lab, _alone)) = lab() else { return };
-    let _tls = Tls::start(&lab);
+    let _tls = TlsResolver::start(&lab);
     let resolver = lab.resolver_addr();
     let config = config(&lab);
     let tap = ["--hook", "socket", "--interface", "eth0", "--config", &config];
@@ -184,7 +186,7 @@ fn the_tap_tells_the_same_but_for_processes() {
     kdig(&lab, resolver, &["+tls", "+tls-sni=dns.lab.example"]);
     let closed = |records: &[Value], protocol: &str| {
         let wanted = |record: &&Value| {
-            is(record, "client", resolver)
+            is_connection(record, "client", resolver)
                 && record["protocol"] == protocol
                 && record["final"] == true
         };
@@ -192,7 +194,7 @@ fn the_tap_tells_the_same_but_for_processes() {
     };
     let protocols = ["doh", "dot"];
     let records = agent
-        .wait_for("both connections", SOON * 2, |records| {
+        .wait_for("both connections", RECORD_LIMIT * 2, |records| {
             protocols.iter().all(|protocol| closed(records, protocol).is_some())
         })
         .unwrap();
@@ -211,14 +213,14 @@ fn the_tap_tells_the_same_but_for_processes() {
     }
     let end = agent.terminate().unwrap();
     end.final_ledger().unwrap();
-    assert!(!end.records.iter().any(|record| is(record, "client", lab.server_addr())));
+    assert!(!end.records.iter().any(|record| is_connection(record, "client", lab.server_addr())));
 }
 
 #[test]
-fn many_short_ones_are_all_there_and_a_long_one_is_open() {
+fn records_many_short_connections_and_an_open_one() {
     const MANY: usize = 1000;
     let Some((lab, _alone)) = lab() else { return };
-    let _tls = Tls::start(&lab);
+    let _tls = TlsResolver::start(&lab);
     let resolver = lab.resolver_addr();
     let agent = agent(&lab, &[]);
     let (program, at) = (env!("CARGO_BIN_EXE_tls-client"), format!("{resolver}:{PORT}"));
@@ -230,12 +232,15 @@ fn many_short_ones_are_all_there_and_a_long_one_is_open() {
     BufReader::new(held.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
     let finished = |records: &[Value]| {
-        let over = |record: &&Value| is(record, "client", resolver) && record["status"] != "open";
+        let over = |record: &&Value| {
+            is_connection(record, "client", resolver) && record["status"] != "open"
+        };
         records.iter().filter(over).count() == MANY
     };
     agent.wait_for("all connections", Duration::from_secs(60), finished).unwrap();
     let end = agent.terminate().unwrap();
-    let of_client = || end.records.iter().filter(|record| is(record, "client", resolver));
+    let of_client =
+        || end.records.iter().filter(|record| is_connection(record, "client", resolver));
     let last: Vec<&Value> = of_client().filter(|record| record["final"] == true).collect();
     assert_eq!(last.len(), MANY + 1);
     let open: Vec<&&Value> = last.iter().filter(|record| record["status"] == "open").collect();

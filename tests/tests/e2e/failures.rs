@@ -1,18 +1,18 @@
-//! Every way in which a query can go wrong, played once with a scripted server, and told of by five
-//! witnesses: hook `cgroup` at either end, hook `socket` at either end, and a capture of the client's
-//! interface through `replay`.
+//! Every way in which a query can fail, produced once with a scripted server and observed in five
+//! ways: hook `cgroup` at the client and at the server, hook `socket` at the client and at the
+//! server, and `replay` of a capture of the client's interface.
 
-mod play;
+mod clients;
 mod scenarios;
 
-use crate::apart::Apart;
+use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::lab;
 use anyhow::Context as _;
+use clients::ScenarioRun;
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::scripted::Scripted;
 use dnscribe_tests::{environment, ledger, shell};
-use play::Stage;
 use scenarios::{SCENARIOS, Scenario};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,27 +20,27 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// Below `scripted::LATE`.
+/// Query timeout, shorter than `scripted::LATE`.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the witnesses may take to write down what they saw.
+/// Time limit for the observers to write their records.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Who tells.
+/// A way to observe the transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Witness {
-    /// Hook `cgroup`, the client's side.
+pub enum Observer {
+    /// Hook `cgroup` at the client.
     CgroupClient,
-    /// Hook `cgroup`, the server's side.
+    /// Hook `cgroup` at the server.
     CgroupServer,
     /// Hook `socket` on the client's interface.
     SocketClient,
     /// Hook `socket` on the server's interface.
     SocketServer,
-    /// `replay` of what passed the client's interface.
+    /// `replay` of a capture of the client's interface.
     Replay,
 }
 
-impl Witness {
+impl Observer {
     const ALL: [Self; 5] = [
         Self::CgroupClient,
         Self::CgroupServer,
@@ -49,7 +49,7 @@ impl Witness {
         Self::Replay,
     ];
 
-    /// The vantage of what it tells; others are written out.
+    /// The usual vantage of this observer's records; others are written out.
     const fn vantage(self) -> &'static str {
         match self {
             Self::CgroupClient | Self::SocketClient => "client",
@@ -60,27 +60,27 @@ impl Witness {
 }
 
 #[test]
-fn every_failure_has_its_name() {
+fn reports_every_kind_of_failure() {
     let Some((lab, _alone)) = lab() else { return };
-    lab.add_hazards().unwrap();
-    let apart = Apart::enter(&lab);
+    lab.add_special_addresses().unwrap();
+    let isolated = IsolatedCgroup::enter(&lab);
     let timeout = format!("{}s", TIMEOUT.as_secs());
     let options = ["--stream", "transactions,ledger", "--query-timeout", &timeout];
     let tap = [&options[..], &["--hook", "socket", "--interface", "eth0"]].concat();
     let client = Agent::run_on(&lab, Host::Client, &tap).unwrap();
     let server = Agent::run_on(&lab, Host::Server, &tap).unwrap();
     let capture = lab.capture_of(Host::Client, "port 53 or icmp or icmp6").unwrap();
-    // Last: then both hosts have a process, by which their namespaces are found.
-    let cgroup = Agent::run(&[&options[..], &apart.options()].concat()).unwrap();
+    // Last: now both hosts have a process, by which their namespaces are found.
+    let cgroup = Agent::run(&[&options[..], &isolated.options()].concat()).unwrap();
 
-    play_all(&lab);
+    run_all(&lab);
 
     let agents = [&cgroup, &client, &server];
-    // Whatever is missing after that is shown below.
+    // The comparison below shows what is missing.
     let _ = shell::wait_for("all records", LIMIT, || {
-        let told = testimony(&agents.map(Agent::records), &[], &lab);
-        let all = Witness::ALL.iter().filter(|witness| **witness != Witness::Replay);
-        Ok(all.copied().all(|witness| wrong(witness, &told, &lab).is_empty()).then_some(()))
+        let observed = observations(&agents.map(Agent::records), &[], &lab);
+        let all = Observer::ALL.iter().filter(|observer| **observer != Observer::Replay);
+        Ok(all.copied().all(|observer| wrong(observer, &observed, &lab).is_empty()).then_some(()))
     });
     let file = capture.finish().unwrap();
     let replayed = replay(&file.display().to_string(), &timeout);
@@ -88,33 +88,33 @@ fn every_failure_has_its_name() {
     for end in &ends {
         assert_balanced(end);
     }
-    let told = testimony(&ends.map(|end| end.records), &replayed, &lab);
+    let observed = observations(&ends.map(|end| end.records), &replayed, &lab);
     let wrong: Vec<String> =
-        Witness::ALL.into_iter().flat_map(|witness| wrong(witness, &told, &lab)).collect();
+        Observer::ALL.into_iter().flat_map(|observer| wrong(observer, &observed, &lab)).collect();
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Plays every scenario in all its variants at once, then lets the time of all queries pass.
-fn play_all(lab: &Lab) {
+/// Runs every scenario in all its variants at once, then waits until every query has timed out.
+fn run_all(lab: &Lab) {
     let server = Scripted::start(lab).unwrap();
-    let kept = thread::scope(|scope| {
-        let players: Vec<_> = variants(lab)
-            .map(|(scenario, stage)| {
-                scope.spawn(move || (scenario.play)(&stage).context(stage.label))
+    let open_sockets = thread::scope(|scope| {
+        let runs: Vec<_> = variants(lab)
+            .map(|(scenario, scenario_run)| {
+                scope.spawn(move || (scenario.action)(&scenario_run).context(scenario_run.label))
             })
             .collect();
-        players.into_iter().map(|player| player.join().unwrap().unwrap()).collect::<Vec<_>>()
+        runs.into_iter().map(|one_run| one_run.join().unwrap().unwrap()).collect::<Vec<_>>()
     });
     thread::sleep(TIMEOUT + Duration::from_millis(100));
-    // By the capture's clock too.
-    let last = Stage { lab, label: "last".into(), ipv6: false, connected: false };
-    let asker = last.asker(last.scripted()).unwrap();
-    asker.ask(1, &last.name("ok")).unwrap();
-    assert!(asker.answered());
-    drop((server, kept));
+    // The capture's clock must reach the timeout too.
+    let last = ScenarioRun { lab, label: "last".into(), ipv6: false, connected: false };
+    let udp_client = last.udp_client(last.scripted()).unwrap();
+    udp_client.ask(1, &last.name("ok")).unwrap();
+    assert!(udp_client.answered());
+    drop((server, open_sockets));
 }
 
-fn variants(lab: &Lab) -> impl Iterator<Item = (&'static Scenario, Stage<'_>)> {
+fn variants(lab: &Lab) -> impl Iterator<Item = (&'static Scenario, ScenarioRun<'_>)> {
     SCENARIOS.iter().flat_map(move |scenario| {
         let kinds = if scenario.tcp { &[true][..] } else { &[true, false] };
         [false, true].into_iter().flat_map(move |ipv6| {
@@ -122,18 +122,18 @@ fn variants(lab: &Lab) -> impl Iterator<Item = (&'static Scenario, Stage<'_>)> {
                 let family = if ipv6 { "v6" } else { "v4" };
                 let kind = if connected { "connected" } else { "unconnected" };
                 let label = format!("{}-{family}-{kind}", scenario.name);
-                (scenario, Stage { lab, label, ipv6, connected })
+                (scenario, ScenarioRun { lab, label, ipv6, connected })
             })
         })
     })
 }
 
-/// What each witness told of each scenario, by the scenario's label.
-type Testimony<'a> = BTreeMap<(usize, String), Vec<Value>>;
+/// Records of each observer, by the scenario's label.
+type Observations<'a> = BTreeMap<(usize, String), Vec<Value>>;
 
-fn testimony(live: &[Vec<Value>; 3], replayed: &[Value], lab: &Lab) -> Testimony<'static> {
-    let suffix = Stage::suffix(lab);
-    let mut told = Testimony::new();
+fn observations(live: &[Vec<Value>; 3], replayed: &[Value], lab: &Lab) -> Observations<'static> {
+    let suffix = ScenarioRun::suffix(lab);
+    let mut observed = Observations::new();
     let of_client = |record: &&Value| record["vantage"] == "client";
     let of_server = |record: &&Value| record["vantage"] == "server";
     let all: [Vec<&Value>; 5] = [
@@ -143,41 +143,45 @@ fn testimony(live: &[Vec<Value>; 3], replayed: &[Value], lab: &Lab) -> Testimony
         live[2].iter().collect(),
         replayed.iter().collect(),
     ];
-    for (witness, records) in all.into_iter().enumerate() {
+    for (observer, records) in all.into_iter().enumerate() {
         for record in records {
             let name = record["qname"].as_str().and_then(|name| name.strip_suffix(&suffix));
             if let Some(label) = name.and_then(|name| name.rsplit('.').next()) {
-                told.entry((witness, label.to_owned())).or_default().push(record.clone());
+                observed.entry((observer, label.to_owned())).or_default().push(record.clone());
             }
         }
     }
-    told
+    observed
 }
 
-/// What a witness told otherwise than expected.
-fn wrong(witness: Witness, told: &Testimony<'_>, lab: &Lab) -> Vec<String> {
+/// Lists the observer's differences from the expected records.
+fn wrong(observer: Observer, observed: &Observations<'_>, lab: &Lab) -> Vec<String> {
     let mut wrong = Vec::new();
-    let number = Witness::ALL.iter().position(|other| *other == witness).unwrap_or(0);
-    for (scenario, stage) in variants(lab) {
+    let number = Observer::ALL.iter().position(|other| *other == observer).unwrap_or(0);
+    for (scenario, scenario_run) in variants(lab) {
         let none = Vec::new();
-        let records = told.get(&(number, stage.label.clone())).unwrap_or(&none);
+        let records = observed.get(&(number, scenario_run.label.clone())).unwrap_or(&none);
         let mut seen: Vec<String> =
-            records.iter().map(|record| tell(record, witness, scenario)).collect();
+            records.iter().map(|record| describe(record, observer, scenario)).collect();
         seen.sort();
-        let mut expected = (scenario.expected)(witness, stage.ipv6, stage.connected).to_vec();
+        let mut expected =
+            (scenario.expected)(observer, scenario_run.ipv6, scenario_run.connected).to_vec();
         expected.sort_unstable();
         if seen != expected {
-            wrong.push(format!("{witness:?} of {}: {seen:?}, not {expected:?}", stage.label));
+            wrong.push(format!(
+                "{observer:?} of {}: {seen:?}, not {expected:?}",
+                scenario_run.label
+            ));
         }
     }
     wrong
 }
 
-/// A record in the words of [`scenarios`].
-fn tell(record: &Value, witness: Witness, scenario: &Scenario) -> String {
+/// Describes a record in the notation of [`scenarios`].
+fn describe(record: &Value, observer: Observer, scenario: &Scenario) -> String {
     let mut words = Vec::new();
     let word = |field: &str| record[field].as_str().map(str::to_owned);
-    words.extend(word("vantage").filter(|vantage| vantage != witness.vantage()));
+    words.extend(word("vantage").filter(|vantage| vantage != observer.vantage()));
     words.extend(word("transport").filter(|transport| transport == "tcp"));
     words.extend(word("status"));
     words.extend(word("orphan_reason"));
@@ -199,14 +203,14 @@ fn tell(record: &Value, witness: Witness, scenario: &Scenario) -> String {
         (record.get("tcp_fallback_of").is_some(), "fallback"),
     ];
     words.extend(marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark.to_owned()));
-    // The delay is the least there can be, a slow machine makes it longer.
+    // The scenario's delay is a minimum: a slow machine adds to it.
     let latency = record["latency_ms"].as_f64();
     if latency.is_some_and(|ms| ms < scenario.least.as_secs_f64() * 1e3) {
         words.push(format!("after {latency:?} ms"));
     }
-    let at_cgroup = matches!(witness, Witness::CgroupClient | Witness::CgroupServer);
-    // Of a connection that was accepted, only who writes is known.
-    let silent = witness == Witness::CgroupServer && record["transport"] == "tcp";
+    let at_cgroup = matches!(observer, Observer::CgroupClient | Observer::CgroupServer);
+    // For an accepted connection, only the process that writes is known.
+    let silent = observer == Observer::CgroupServer && record["transport"] == "tcp";
     let silent = silent && record.get("rcode").is_none() && record.get("process").is_none();
     if at_cgroup && !silent && record["process"]["pid"] != std::process::id() {
         words.push(format!("by {}", record["process"]));

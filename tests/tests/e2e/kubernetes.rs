@@ -1,9 +1,9 @@
-//! Real containers, by crun, in the cgroups that a kubelet gives them, and an API server that tells whose
-//! they are: a small one of our own over real HTTP, with answers shaped as a real one's.
+//! Real containers (crun) in the cgroups that a kubelet creates, and a small API server over real
+//! HTTP whose responses have the format of a real one.
 
 mod daemonset;
 
-use crate::support::{SOON, lab};
+use crate::support::{RECORD_LIMIT, lab};
 use dnscribe::capture::live::cgroup2_mount;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::container::Bundle;
@@ -20,12 +20,12 @@ pub(crate) const NODE: &str = "node-1";
 pub(crate) const WEB: &str = "0a1b2c3d-0000-4000-8000-000000000001";
 const JOB: &str = "0a1b2c3d-0000-4000-8000-000000000002";
 
-/// The id of a container: 64 digits.
+/// Returns a container id: 64 digits.
 pub(crate) fn id(digit: char) -> String {
     digit.to_string().repeat(64)
 }
 
-/// A pod, as the API gives it.
+/// Returns a pod as the API describes it.
 pub(crate) fn pod(name: &str, uid: &str, containers: &[(&str, Option<String>)]) -> Value {
     let named = containers.iter().map(|(name, _)| json!({ "name": name, "image": "busybox" }));
     let statuses = containers.iter().map(|(name, id)| {
@@ -53,8 +53,8 @@ pub(crate) fn pod(name: &str, uid: &str, containers: &[(&str, Option<String>)]) 
     })
 }
 
-/// A folder with a configuration that leads to an API server.
-fn configured(api: &Api) -> (tempfile::TempDir, PathBuf) {
+/// Creates a folder with a configuration for an API server.
+fn write_config(api: &Api) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     api.write_kubeconfig(&kubeconfig).unwrap();
@@ -67,21 +67,21 @@ fn configured(api: &Api) -> (tempfile::TempDir, PathBuf) {
     (folder, file)
 }
 
-/// Has a container ask the lab's resolver for a name, from the lab's client.
+/// Runs a container on the lab's client that queries a name from the lab's resolver.
 pub(crate) fn ask(lab: &Lab, cgroup: &str, id: &str, name: &str) {
     let folder = tempfile::tempdir().unwrap();
     let resolver = lab.resolver_addr().to_string();
-    // That there is no such name is an answer, too. A kubelet lets a container's cgroup stay for a moment,
-    // crun does not: an agent that has slept for want of packets would look for it in vain.
+    // An answer of NXDOMAIN is sufficient. A kubelet keeps a container's cgroup for a moment, crun
+    // does not: an agent that slept without packets could not look it up afterwards.
     let line = format!("nslookup -type=a {name} {resolver} || true; sleep 2");
     let mut bundle = Bundle::busybox(folder.path(), cgroup, &["sh", "-c", &line]).unwrap();
     bundle.join_network(&lab.namespace_path(Host::Client));
     let mount = cgroup2_mount().unwrap();
-    let said = bundle.start(id, &mount).unwrap().finish(SOON).unwrap();
+    let said = bundle.start(id, &mount).unwrap().finish(RECORD_LIMIT).unwrap();
     assert!(said.contains(name), "{said}");
 }
 
-/// The client's transaction for a name, once it is written.
+/// Waits for the client's transaction for a name.
 fn transaction(agent: &Agent, lab: &Lab, name: &str) -> Value {
     crate::support::transaction(agent, lab, name)
 }
@@ -94,14 +94,14 @@ fn wait_for_metric(agent: &Agent, line: &str) {
 }
 
 #[test]
-fn a_container_of_a_pod_is_named() {
+fn names_pod_of_container() {
     let Some((lab, _alone)) = lab() else { return };
     let api = Api::start().unwrap();
     api.apply(pod("web-7d4b9c6f5-x2x9z", WEB, &[("app", Some(id('a'))), ("side", Some(id('b')))]));
-    let (_folder, file) = configured(&api);
+    let (_folder, file) = write_config(&api);
     let streams = "messages,transactions,lookups,metrics,ledger";
     let agent = Agent::run(&["--config", file.to_str().unwrap(), "--stream", streams]).unwrap();
-    // The cgroupfs driver, and systemd's with another container of the pod.
+    // The cgroup of the cgroupfs driver, and the systemd driver's for another container of the pod.
     ask(&lab, &format!("/kubepods/burstable/pod{WEB}/{}", id('a')), &id('a'), "www.a.test");
     let slices = "/kubepods.slice/kubepods-besteffort.slice";
     let slice = format!("kubepods-besteffort-pod{}.slice", WEB.replace('-', "_"));
@@ -125,7 +125,7 @@ fn a_container_of_a_pod_is_named() {
     let asked = api.requests();
     assert!(
         asked.iter().all(|target| target.contains("fieldSelector=spec.nodeName%3Dnode-1")),
-        "of this node alone: {asked:?}"
+        "requests for other nodes: {asked:?}"
     );
     let end = agent.terminate().unwrap();
     for schema in ["dns.message/1", "dns.lookup/1"] {
@@ -138,12 +138,12 @@ fn a_container_of_a_pod_is_named() {
 }
 
 #[test]
-fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
+fn keeps_pod_names_while_api_is_down() {
     let Some((lab, _alone)) = lab() else { return };
     let api = Api::start().unwrap();
     // A pod of another container, so that the first list is not empty.
     api.apply(pod("other", JOB, &[("job", Some(id('e')))]));
-    let (_folder, file) = configured(&api);
+    let (_folder, file) = write_config(&api);
     let arguments = ["--config", file.to_str().unwrap(), "--stream", "transactions,ledger"];
     let agent = Agent::run(&arguments).unwrap();
     let ask = |digit: char, name: &str| {
@@ -151,11 +151,11 @@ fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
         transaction(&agent, &lab, name)
     };
 
-    // Nobody has told of the pod: the record waits for nobody and says which it was.
+    // The pod is still unknown: the record is written at once, with the pod's uid.
     let record = ask('a', "www.a.test");
     assert_eq!(record["container"]["pod_uid"], WEB, "{record}");
     assert_eq!(record["k8s"], Value::Null, "{record}");
-    // The pod is known before its container's id is.
+    // The pod becomes known before its container's id.
     api.apply(pod("web-7d4b9c6f5-x2x9z", WEB, &[("app", None)]));
     wait_for_metric(&agent, "dnscribe_kubernetes_pods 2");
     let record = ask('b', "www.b.test");
@@ -164,7 +164,7 @@ fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
         (&json!("web-7d4b9c6f5-x2x9z"), &json!("app"))
     );
 
-    // The API goes away: what was known serves on, also of a pod that is deleted meanwhile.
+    // The API stops: known names stay in use, also for a pod that is deleted meanwhile.
     api.set_mode(Mode::Refuse(503));
     wait_for_metric(&agent, "dnscribe_kubernetes_up 0");
     api.delete("web-7d4b9c6f5-x2x9z");
@@ -172,12 +172,12 @@ fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
     assert_eq!(record["k8s"]["namespace"], "shop", "{record}");
     assert_eq!(agent.get("/readyz").unwrap().0, 200);
     assert_eq!(agent.get("/livez").unwrap().0, 200);
-    let told = "the API server answers 503";
+    let message = "the API server answers 503";
     let log = agent.log();
-    assert_eq!(log.matches(told).count(), 1, "told once: {log}");
+    assert_eq!(log.matches(message).count(), 1, "logged more than once: {log}");
     assert!(log.contains("pod names are not updated; remedy: "), "{log}");
 
-    // It comes back, with more history behind it than it remembers.
+    // The API returns, with more events in between than it remembers.
     api.compact();
     api.set_mode(Mode::Serve);
     wait_for_metric(&agent, "dnscribe_kubernetes_up 1");
@@ -193,12 +193,12 @@ fn names_come_when_they_are_known_and_stay_while_the_api_is_away() {
 }
 
 #[test]
-fn check_says_why_pods_are_not_named() {
+fn check_reports_why_pods_are_not_named() {
     if !environment::privileged() {
         return;
     }
     let api = Api::start().unwrap();
-    let (folder, file) = configured(&api);
+    let (folder, file) = write_config(&api);
     for (mode, found, remedy) in [
         (Mode::Serve, "no pods on node node-1", "kubernetes.node_name"),
         (Mode::Refuse(401), "the API server answers 401", "token"),
@@ -208,18 +208,25 @@ fn check_says_why_pods_are_not_named() {
         (Mode::Hang, "timeout: no list of pods", "network policies"),
     ] {
         api.set_mode(mode);
-        let (told, advice) = checked(&file);
-        assert!(told.contains(found) && advice.contains(remedy), "{mode:?}: {told}; {advice}");
+        let (message, advice) = check_api(&file);
+        assert!(
+            message.contains(found) && advice.contains(remedy),
+            "{mode:?}: {message}; {advice}"
+        );
     }
     api.set_mode(Mode::Serve);
     fs::write(folder.path().join("kubeconfig"), "apiVersion: v1\nkind: Config\n").unwrap();
-    let (told, advice) = checked(&file);
-    assert!(told.contains("kubeconfig") && advice.contains("kubernetes.kubeconfig"), "{told}");
+    let (message, advice) = check_api(&file);
+    assert!(
+        message.contains("kubeconfig") && advice.contains("kubernetes.kubeconfig"),
+        "{message}"
+    );
     drop(api);
 }
 
-/// What `dnscribe check` finds of the API, and its remedy. It must not stand in the way of `run`.
-fn checked(file: &Path) -> (String, String) {
+/// Returns the result of `dnscribe check` for the API, and its remedy. It must not be required for
+/// `run`.
+fn check_api(file: &Path) -> (String, String) {
     let mut check = Command::new(environment::binary().unwrap());
     check.args(["check", "-o", "json", "--metrics-listen", "off", "--config"]).arg(file);
     let output = check.output().unwrap();

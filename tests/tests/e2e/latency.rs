@@ -1,6 +1,6 @@
-//! How long queries took: the agent's word against tshark's, query by query, on the same packets.
+//! Latencies: the agent's compared with tshark's, query by query, for the same packets.
 
-use crate::apart::Apart;
+use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::{agent, lab};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
@@ -12,30 +12,31 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// How much the median may be off. One stamps a packet at the socket, the other at the interface.
+/// Maximum median difference: the agent stamps a packet at the socket, tshark at the interface.
 const LIVE_SECONDS: f64 = 10e-6;
-/// How much each may be off where both read the same stamps: what tshark rounds to.
+/// Maximum difference of each latency when both read the same time stamps: tshark's rounding.
 const REPLAY_SECONDS: f64 = 1e-6;
 
 #[test]
-fn latencies_are_those_of_the_packets() {
+fn latencies_match_tshark() {
     let Some((lab, _alone)) = lab() else { return };
-    let apart = Apart::enter(&lab);
-    // One after the other: each wakes somebody up between the stamps of the other and of tshark.
-    compare(&lab, "cgroup", || agent(&apart.options()));
+    let deltas = IsolatedCgroup::enter(&lab);
+    // Not at the same time: each hook wakes a process between the time stamps of the other and of
+    // tshark.
+    compare(&lab, "cgroup", || agent(&deltas.options()));
     let (file, times) = compare(&lab, "socket", || {
         let options = ["--stream", "transactions", "--hook", "socket", "--interface", "eth0"];
         Agent::run_on(&lab, Host::Client, &options).unwrap()
     });
 
     let ours = of_records(&replay(&file), "passive", lab.client_addr());
-    let apart = differences(&ours, &times);
-    assert_eq!(apart.len(), times.len(), "replay");
-    let (least, most) = (quantile(&apart, 0.0).unwrap(), quantile(&apart, 1.0).unwrap());
+    let deltas = differences(&ours, &times);
+    assert_eq!(deltas.len(), times.len(), "replay");
+    let (least, most) = (quantile(&deltas, 0.0).unwrap(), quantile(&deltas, 1.0).unwrap());
     assert!(least > -REPLAY_SECONDS && most < REPLAY_SECONDS, "replay: {least} s to {most} s");
 }
 
-/// Compares live; gives the capture, and what tshark says of it.
+/// Compares live latencies; returns the capture and tshark's latencies.
 fn compare(
     lab: &Lab,
     hook: &str,
@@ -48,13 +49,13 @@ fn compare(
     let perf = lab.dnsperf(&load).unwrap();
     let file = capture.finish().unwrap();
     let times = dns_times(&file).unwrap();
-    assert_eq!(times.len() as u64, perf.completed, "the reference has missed something");
+    assert_eq!(times.len() as u64, perf.completed, "the reference capture is incomplete");
 
     let end = agent.terminate().unwrap();
     let ours = of_records(&end.records, "client", lab.client_addr());
-    let apart = differences(&ours, &times);
-    assert_eq!(apart.len(), times.len(), "hook {hook}");
-    let median = quantile(&apart, 0.5).unwrap();
+    let deltas = differences(&ours, &times);
+    assert_eq!(deltas.len(), times.len(), "hook {hook}");
+    let median = quantile(&deltas, 0.5).unwrap();
     assert!(median.abs() < LIVE_SECONDS, "hook {hook}: {median} s");
     (file, times)
 }

@@ -1,4 +1,4 @@
-//! Counting: nothing is missed and nothing counted twice, and times are right.
+//! Exact counts under load: no transaction is missing or counted twice, and latencies are right.
 
 use crate::support::{agent, lab};
 use dnscribe_tests::agent::Finished;
@@ -8,24 +8,24 @@ use dnscribe_tests::ledger;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The mean latency may differ by this share from that of the packets on the wire, or by
-/// [`LATENCY_SLACK_SECONDS`].
+/// Allowed relative difference between the mean latency and that on the wire;
+/// [`LATENCY_SLACK_SECONDS`] is allowed too.
 const LATENCY_SHARE: f64 = 0.05;
-/// A packet is stamped at the socket by one and at the interface by the other.
+/// Difference between time stamps at the socket and at the interface.
 const LATENCY_SLACK_SECONDS: f64 = 20e-6;
 
 #[test]
-fn ten_thousand_queries_over_udp_are_ten_thousand_transactions() {
+fn counts_ten_thousand_udp_queries() {
     count(false, "udp.wild.example.com", &[]);
 }
 
 #[test]
-fn ten_thousand_queries_over_tcp_are_ten_thousand_transactions() {
+fn counts_ten_thousand_tcp_queries() {
     count(true, "tcp.wild.example.com", &[]);
 }
 
 #[test]
-fn two_threads_count_the_same_as_one() {
+fn counts_queries_with_two_threads() {
     count(false, "threads.wild.example.com", &["--threads", "2"]);
 }
 
@@ -35,8 +35,8 @@ fn count(tcp: bool, suffix: &str, flags: &[&str]) {
         queries: 10_000,
         qps: Some(2000),
         tcp,
-        // Over TCP one query at a time on each connection: behind another one, Nagle's algorithm
-        // holds a query back after dnsperf has sent it and before it can be seen.
+        // Over TCP, one query at a time on each connection: Nagle's algorithm delays a second one
+        // after dnsperf has sent it and before the agent sees it.
         clients: match (tcp, flags) {
             (true, _) => 100,
             (false, []) => 4,
@@ -61,15 +61,15 @@ fn count(tcp: bool, suffix: &str, flags: &[&str]) {
         assert_eq!(answered as u64, perf.completed, "{vantage}: {perf:?}");
         let ids: BTreeSet<&str> =
             seen.iter().map(|record| record["event_id"].as_str().unwrap()).collect();
-        assert_eq!(ids.len(), seen.len(), "event ids are unique");
+        assert_eq!(ids.len(), seen.len(), "event ids are not unique");
         let transport = if tcp { "tcp" } else { "udp" };
         assert!(seen.iter().all(|record| record["transport"] == transport));
     }
-    assert_eq!(wire.len() as u64, perf.completed, "the reference has missed something");
+    assert_eq!(wire.len() as u64, perf.completed, "the reference capture is incomplete");
     compare_latency(&between(&end, &lab, "client", suffix), mean(wire), &perf);
 }
 
-/// The transactions between client and resolver, as one of them sees them.
+/// Returns the transactions between client and resolver, from one vantage.
 fn between<'a>(end: &'a Finished, lab: &Lab, vantage: &str, suffix: &str) -> Vec<&'a Value> {
     let client = lab.client_addr().to_string();
     end.of("dns.transaction/1")
@@ -78,8 +78,8 @@ fn between<'a>(end: &'a Finished, lab: &Lab, vantage: &str, suffix: &str) -> Vec
         .collect()
 }
 
-/// The agent's mean latency is that of the packets, and no more than what dnsperf took for it:
-/// dnsperf's own time behind the socket, and in the queue for a CPU, comes on top.
+/// Checks that the agent's mean latency is that on the wire, and not above dnsperf's, which
+/// includes time behind the socket and in the CPU's run queue.
 fn compare_latency(seen: &[&Value], wire: f64, perf: &Perf) {
     let ours = mean(seen.iter().filter_map(|record| Some(record["latency_ms"].as_f64()? / 1e3)));
     assert!(

@@ -1,12 +1,12 @@
-//! Lookups, as real stub resolvers make them.
+//! Lookups of real stub resolvers.
 
-use crate::support::{SOON, lab};
+use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::lab::{Host, Lab};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// A search list as Kubernetes writes it.
+/// A search list like those of Kubernetes.
 const SEARCH: &str =
     "search shop.svc.cluster.test svc.cluster.test cluster.test\noptions ndots:5\n";
 
@@ -15,7 +15,7 @@ fn agent() -> Agent {
     Agent::run(&streams).unwrap()
 }
 
-/// Lookups of the lab's client, in the order of their first queries.
+/// Returns the lookups of the lab's client, in the order of their first queries.
 fn lookups(records: &[Value], lab: &Lab) -> Vec<Value> {
     let client = lab.client_addr().to_string();
     let is_ours =
@@ -25,10 +25,10 @@ fn lookups(records: &[Value], lab: &Lab) -> Vec<Value> {
     lookups
 }
 
-/// Waits for so many lookups of the lab's client.
+/// Waits for `count` lookups of the lab's client.
 fn wait_for(agent: &Agent, lab: &Lab, count: usize) -> Vec<Value> {
     let enough = |records: &[Value]| lookups(records, lab).len() >= count;
-    let records = agent.wait_for("the lookups", SOON, enough).unwrap();
+    let records = agent.wait_for("the lookups", RECORD_LIMIT, enough).unwrap();
     let lookups = lookups(&records, lab);
     assert_eq!(lookups.len(), count, "{lookups:#?}");
     lookups
@@ -36,17 +36,18 @@ fn wait_for(agent: &Agent, lab: &Lab, count: usize) -> Vec<Value> {
 
 fn run(lab: &Lab, words: &[&str]) {
     let output = lab.exec(Host::Client, words).unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!told.contains("not found") && !told.contains("No such file"), "{told}");
+    let reported = String::from_utf8_lossy(&output.stderr);
+    assert!(!reported.contains("not found") && !reported.contains("No such file"), "{reported}");
 }
 
-/// Some fields of a lookup, in one line.
+/// Returns the main counts of a lookup.
 fn figures(lookup: &Value) -> Value {
     let fields = ["transactions", "packets", "packets_wasted", "search_expansions", "retries"];
     Value::Array(fields.iter().map(|field| lookup[field].clone()).collect())
 }
 
-/// Every transaction of the lab's client is in one lookup, and none of what the resolver asked for it.
+/// Checks that every transaction of the lab's client is in exactly one lookup, without the
+/// resolver's own queries.
 fn check_membership(end: &Finished, lab: &Lab) {
     let client = lab.client_addr().to_string();
     let ids = |value: &Value| value["event_id"].as_str().unwrap().to_owned();
@@ -57,15 +58,15 @@ fn check_membership(end: &Finished, lab: &Lab) {
         .filter(|record| !without_query.contains(&record["status"]))
         .map(ids)
         .collect();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for lookup in lookups(&end.records, lab) {
         let members = lookup["transaction_ids"].as_array().unwrap();
         assert_eq!(members.len() as u64, lookup["transactions"].as_u64().unwrap(), "{lookup}");
         for id in members {
-            assert!(told.insert(id.as_str().unwrap().to_owned()), "in two lookups: {id}");
+            assert!(reported.insert(id.as_str().unwrap().to_owned()), "in two lookups: {id}");
         }
     }
-    assert_eq!(told, own);
+    assert_eq!(reported, own);
     let parented =
         end.of("dns.transaction/1").filter(|record| record.get("parent_event_id").is_some());
     let parented: BTreeSet<String> = parented.map(ids).collect();
@@ -76,7 +77,7 @@ fn check_membership(end: &Finished, lab: &Lab) {
 }
 
 #[test]
-fn one_call_is_one_lookup_and_the_search_list_is_its_waste() {
+fn counts_search_list_as_waste_of_one_lookup() {
     let Some((lab, _alone)) = lab() else { return };
     let nameserver = format!("nameserver {}\n", lab.resolver_addr());
     let _stub = lab.configure_stub(Host::Client, &(nameserver + SEARCH)).unwrap();
@@ -125,7 +126,7 @@ fn one_call_is_one_lookup_and_the_search_list_is_its_waste() {
 }
 
 #[test]
-fn a_search_that_succeeds_tells_where() {
+fn reports_name_that_search_list_found() {
     let Some((lab, _alone)) = lab() else { return };
     let text = format!(
         "nameserver {}\nsearch no.example.com example.com\noptions single-request\n",
@@ -133,7 +134,7 @@ fn a_search_that_succeeds_tells_where() {
     );
     let _stub = lab.configure_stub(Host::Client, &text).unwrap();
     let agent = agent();
-    // The second asks for one family only.
+    // The second call requests one address family only.
     run(&lab, &["getent", "ahosts", "www"]);
     run(&lab, &["getent", "ahostsv4", "mail"]);
     let lookups = wait_for(&agent, &lab, 2);
@@ -147,7 +148,7 @@ fn a_search_that_succeeds_tells_where() {
 }
 
 #[test]
-fn a_dead_server_costs_a_retry_on_the_next() {
+fn counts_retry_on_next_server() {
     let Some((lab, _alone)) = lab() else { return };
     let text = format!(
         "nameserver {}\nnameserver {}\noptions timeout:1 attempts:2\n",
@@ -164,13 +165,13 @@ fn a_dead_server_costs_a_retry_on_the_next() {
     let servers = [lab.blackhole_addr(), lab.resolver_addr()].map(|server| server.to_string());
     assert_eq!(lookup["resolvers"], json!(servers));
     let waited = lookup["duration_ms"].as_f64().unwrap();
-    assert!(waited >= 1000.0, "glibc waits a second before it turns to the next: {waited}");
+    assert!(waited >= 1000.0, "glibc waits a second before it uses the next server: {waited}");
     assert!(lookup.get("partial").is_none(), "{lookup}");
     check_membership(&agent.terminate().unwrap(), &lab);
 }
 
 #[test]
-fn truncation_and_tcp_are_one_lookup() {
+fn tcp_retry_belongs_to_same_lookup() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent();
     lab.dig(&["big.example.com", "TXT"]).unwrap();

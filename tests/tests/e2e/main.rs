@@ -1,21 +1,20 @@
-//! End to end: real resolvers in network namespaces, the agent on this host, and what it says of
-//! their traffic. Needs root.
+//! End-to-end tests: real resolvers in network namespaces, and the agent on this host. Needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod alerts;
-mod apart;
+mod isolated_cgroup;
 mod attribution;
 mod encrypted;
-mod ending;
+mod shutdown;
 mod failures;
 mod health;
-mod joining;
+mod correlation;
 mod kubernetes;
 mod latency;
 mod load;
 mod lookups;
 mod outcomes;
-mod pressure;
+mod overload;
 mod privacy;
 mod privileges;
 mod processes;
@@ -23,7 +22,7 @@ mod prometheus;
 mod reloading;
 mod reopening;
 mod support;
-mod takeover;
+mod handover;
 mod top;
 mod transfers;
 mod windows;

@@ -1,11 +1,11 @@
-//! How a query can end.
+//! The outcomes of a query.
 
-use crate::support::{Client, SOON, agent, is, lab, transaction};
+use crate::support::{Client, RECORD_LIMIT, agent, is_transaction, lab, transaction};
 use dnscribe_tests::ledger::counter;
 use std::time::Duration;
 
 #[test]
-fn silence_is_a_timeout() {
+fn reports_timeout_without_answer() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&["--query-timeout", "1s"]);
     let mut client = Client::start(&lab, "connected", lab.blackhole_addr());
@@ -20,7 +20,7 @@ fn silence_is_a_timeout() {
 }
 
 #[test]
-fn a_closed_port_is_an_icmp_error() {
+fn reports_icmp_error_for_closed_port() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     let mut client = Client::start(&lab, "connected", lab.closed_addr());
@@ -32,28 +32,30 @@ fn a_closed_port_is_an_icmp_error() {
 }
 
 #[test]
-fn what_waits_at_the_end_is_open() {
+fn reports_waiting_query_as_open_at_end() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&["--query-timeout", "30s"]);
     let mut client = Client::start(&lab, "connected", lab.blackhole_addr());
     assert_eq!(client.ask("waiting.wild.example.com").1, "timeout");
     let end = agent.terminate().unwrap();
     let name = "waiting.wild.example.com";
-    let seen = end.records.iter().find(|record| is(record, "client", lab.client_addr(), name));
+    let seen =
+        end.records.iter().find(|record| is_transaction(record, "client", lab.client_addr(), name));
     assert_eq!(seen.unwrap()["status"], "open");
     assert!(counter(end.final_ledger().unwrap(), &["pairing", "open"]).unwrap() >= 1);
 }
 
 #[test]
-fn a_truncated_answer_is_followed_by_the_whole_one_over_tcp() {
+fn records_truncated_answer_and_tcp_retry() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     let answer = lab.dig(&["big.example.com", "TXT"]).unwrap();
     assert!(answer.contains("0123456789abcdef"), "{answer}");
-    let wanted =
-        |record: &serde_json::Value| is(record, "client", lab.client_addr(), "big.example.com");
+    let wanted = |record: &serde_json::Value| {
+        is_transaction(record, "client", lab.client_addr(), "big.example.com")
+    };
     let records = agent
-        .wait_for("both transactions", SOON, |records| {
+        .wait_for("both transactions", RECORD_LIMIT, |records| {
             records.iter().filter(|record| wanted(record)).count() >= 2
         })
         .unwrap();
@@ -74,7 +76,7 @@ fn a_truncated_answer_is_followed_by_the_whole_one_over_tcp() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_answered_nxdomain() {
+fn reports_nxdomain() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     lab.dig(&["no-such-name.example.com"]).unwrap();
@@ -85,7 +87,7 @@ fn a_name_that_is_not_there_is_answered_nxdomain() {
 }
 
 #[test]
-fn ipv6_is_seen_as_ipv4_is() {
+fn captures_ipv6() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     let resolver = lab.address_v6(dnscribe_tests::lab::Host::Resolver);
@@ -94,11 +96,12 @@ fn ipv6_is_seen_as_ipv4_is() {
     let words = ["dig", "+tries=2", &at, "six.wild.example.com", "AAAA"];
     lab.exec(dnscribe_tests::lab::Host::Client, &words).unwrap();
     let wanted = |record: &serde_json::Value| {
-        is(record, "client", client.into(), "six.wild.example.com")
+        is_transaction(record, "client", client.into(), "six.wild.example.com")
             && record["status"] == "answered"
     };
-    let records =
-        agent.wait_for("the transaction", SOON, |records| records.iter().any(wanted)).unwrap();
+    let records = agent
+        .wait_for("the transaction", RECORD_LIMIT, |records| records.iter().any(wanted))
+        .unwrap();
     let seen = records.iter().find(|record| wanted(record)).unwrap();
     assert_eq!(seen["answers"][0]["data"], "2001:db8::200");
     assert_eq!(seen["server_ip"], resolver.to_string());

@@ -1,7 +1,7 @@
-//! What is left to an agent that was started as root: nothing but its work, which goes on.
+//! Privileges of an agent that was started as root: it keeps only those for its work.
 
-use crate::apart::Apart;
-use crate::support::{Client, SOON, is, lab};
+use crate::isolated_cgroup::IsolatedCgroup;
+use crate::support::{Client, RECORD_LIMIT, is_transaction, lab};
 use anyhow::{Result, ensure};
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::dnsperf::Load;
@@ -16,10 +16,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// EPERM and EACCES.
+/// `-EPERM` and `-EACCES`.
 const REFUSALS: [i64; 2] = [-1, -13];
 
-/// The agent with as many threads as there can be kinds of.
+/// Options of an agent with all kinds of threads.
 const TWO_THREADS: &[&str] = &["--stream", "transactions,ledger", "--threads", "2"];
 
 /// Eight seconds of traffic.
@@ -33,12 +33,12 @@ fn load() -> Load {
 }
 
 #[test]
-fn an_agent_started_as_root_has_no_privileges_a_second_later() {
+fn drops_root_privileges_within_a_second() {
     let Some((lab, _alone)) = lab() else { return };
-    let apart = Apart::enter(&lab);
+    let isolated = IsolatedCgroup::enter(&lab);
     let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load()).unwrap();
     let started = Instant::now();
-    let agent = confined(&[&apart.options()[..], TWO_THREADS].concat());
+    let agent = start_agent(&[&isolated.options()[..], TWO_THREADS].concat());
     std::thread::sleep(Duration::from_secs(1).saturating_sub(started.elapsed()));
     let threads = threads(agent.pid()).unwrap();
     let names: BTreeSet<&str> = threads.iter().map(|thread| thread["Name"].as_str()).collect();
@@ -70,10 +70,10 @@ fn an_agent_started_as_root_has_no_privileges_a_second_later() {
 }
 
 #[test]
-fn who_takes_a_thread_over_can_open_run_and_load_nothing() {
+fn injected_system_calls_are_refused() {
     let Some((lab, _alone)) = lab() else { return };
-    let apart = Apart::enter(&lab);
-    let agent = confined(&[&apart.options()[..], TWO_THREADS].concat());
+    let isolated = IsolatedCgroup::enter(&lab);
+    let agent = start_agent(&[&isolated.options()[..], TWO_THREADS].concat());
     let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load()).unwrap();
     let answers = inject(agent.pid(), true).unwrap();
     assert!(queries.wait_with_output().unwrap().status.success());
@@ -81,7 +81,7 @@ fn who_takes_a_thread_over_can_open_run_and_load_nothing() {
     let seen = ledger::counter(end.final_ledger().unwrap(), &["pairing", "queries"]).unwrap();
     assert!(
         seen >= u64::from(load().queries),
-        "{seen}: too few queries while threads were taken over"
+        "{seen}: too few queries while system calls were injected"
     );
     let threads: BTreeSet<_> = answers.iter().map(|(thread, ..)| thread).collect();
     assert!(threads.len() >= 5, "{answers:?}");
@@ -92,7 +92,7 @@ fn who_takes_a_thread_over_can_open_run_and_load_nothing() {
 }
 
 #[test]
-fn the_same_succeeds_where_privileges_are_kept() {
+fn injected_system_calls_succeed_with_kept_privileges() {
     let Some((_lab, _alone)) = lab() else { return };
     let mut command = Command::new(environment::binary().unwrap());
     command.arg("run").env("DNSCRIBE_PRIVILEGES__DROP", "off").args(["--stream", "ledger"]);
@@ -105,31 +105,31 @@ fn the_same_succeeds_where_privileges_are_kept() {
     assert!(end.stderr.contains("privileges are kept"), "{}", end.stderr);
 }
 
-/// What only the privileged may look at, looked at by the scout: executables of others, and ICMP errors in
-/// other network namespaces. The agent leaves neither scout nor anything else behind.
+/// The privileged helper reads what the agent may not: executables of other users, and ICMP errors
+/// in other network namespaces. Neither the helper nor anything else stays behind.
 #[test]
-fn the_scout_sees_what_the_agent_may_not() {
+fn helper_reads_what_agent_may_not() {
     let Some((lab, _alone)) = lab() else { return };
-    let agent = confined(&["--stream", "transactions,ledger"]);
-    let scout = children(agent.pid()).unwrap();
-    assert_eq!(scout.len(), 1, "{scout:?}");
-    for thread in threads(scout[0]).unwrap() {
+    let agent = start_agent(&["--stream", "transactions,ledger"]);
+    let helper = children(agent.pid()).unwrap();
+    assert_eq!(helper.len(), 1, "{helper:?}");
+    for thread in threads(helper[0]).unwrap() {
         // CAP_NET_RAW, CAP_SYS_PTRACE, CAP_SYS_ADMIN: bits 13, 19, 21.
         assert_eq!(thread["CapPrm"], "0000000000282000", "{}", thread["Name"]);
         assert_eq!((&*thread["NoNewPrivs"], &*thread["Seccomp"]), ("1", "2"));
         assert!(thread["Uid"].starts_with("65534\t65534"), "{}", thread["Uid"]);
     }
     let (there, refused) = ("scout.wild.example.com", "closed.wild.example.com");
-    // Both live until they are looked at.
+    // Both processes live until they are looked up.
     let mut asks = Client::start(&lab, "connected", lab.resolver_addr());
     let mut asks_in_vain = Client::start(&lab, "connected", lab.closed_addr());
     asks.ask(there);
     asks_in_vain.ask(refused);
     let find = |records: &[Value], qname: &str| {
-        records.iter().find(|one| is(one, "client", lab.client_addr(), qname)).cloned()
+        records.iter().find(|one| is_transaction(one, "client", lab.client_addr(), qname)).cloned()
     };
     let records = agent
-        .wait_for("both queries", SOON, |records| {
+        .wait_for("both queries", RECORD_LIMIT, |records| {
             [there, refused].iter().all(|qname| find(records, qname).is_some())
         })
         .unwrap();
@@ -138,16 +138,16 @@ fn the_scout_sees_what_the_agent_may_not() {
     assert!(exe.ends_with("/dns-client"), "{process} {}", agent.log());
     assert_eq!(find(&records, refused).unwrap()["status"], "icmp_error");
     agent.kill().unwrap();
-    shell::wait_for("the scout's end", SOON, || {
-        Ok((!Path::new(&format!("/proc/{}", scout[0])).exists()).then_some(()))
+    shell::wait_for("the helper's end", RECORD_LIMIT, || {
+        Ok((!Path::new(&format!("/proc/{}", helper[0])).exists()).then_some(()))
     })
     .unwrap();
 }
 
-/// In a directory of the new user's, files are rotated, reopened and the configuration read again, without
-/// any capability.
+/// In a directory of the new user, the agent rotates and reopens files and reloads its
+/// configuration without any capability.
 #[test]
-fn files_of_the_user_need_no_capability() {
+fn files_of_user_need_no_capability() {
     let Some((lab, _alone)) = lab() else { return };
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -159,15 +159,15 @@ fn files_of_the_user_need_no_capability() {
     let file = out.join("records");
     let sink = format!("file:{}", file.display());
     let arguments = ["--config", config.to_str().unwrap(), "--sink", &sink, "--sink", "stdout"];
-    let agent = confined(&[&arguments[..], &["--stream", "transactions,ledger"]].concat());
+    let agent = start_agent(&[&arguments[..], &["--stream", "transactions,ledger"]].concat());
     lab.dnsperf(&Load { queries: 1000, ..load() }).unwrap();
     fs::rename(&file, out.join("moved")).unwrap();
-    // As an editor does, another file takes the place of the old one.
+    // Like an editor, replaces the file by another one.
     let other = directory.path().join("other.yaml");
     fs::write(&other, "version: 1\npairing: { query_timeout: 2s }\n").unwrap();
     fs::rename(&other, &config).unwrap();
     agent.signal(Signal::HUP).unwrap();
-    shell::wait_for("the new file", SOON, || Ok(file.exists().then_some(()))).unwrap();
+    shell::wait_for("the new file", RECORD_LIMIT, || Ok(file.exists().then_some(()))).unwrap();
     lab.dnsperf(&Load { queries: 1000, ..load() }).unwrap();
     let end = finish(agent);
     assert!(end.stderr.contains("capabilities: none"), "{}", end.stderr);
@@ -204,13 +204,14 @@ fn creates_the_spool_for_the_user_without_capabilities() {
     assert!(!end.stderr.contains("spool"), "{}", end.stderr);
 }
 
-/// Where files belong to root, the capabilities to write them are kept and logged; landlock confines them.
+/// If root owns the files, the agent keeps the capabilities that it needs for them and logs this;
+/// landlock limits access to these files.
 #[test]
-fn files_of_root_keep_what_they_need_and_say_so() {
+fn files_of_root_keep_needed_capabilities() {
     let Some((_lab, _alone)) = lab() else { return };
     let directory = tempfile::tempdir().unwrap();
     let sink = format!("file:{}", directory.path().join("records").display());
-    let agent = confined(&["--stream", "ledger", "--sink", &sink, "--sink", "stdout"]);
+    let agent = start_agent(&["--stream", "ledger", "--sink", &sink, "--sink", "stdout"]);
     for thread in threads(agent.pid()).unwrap() {
         // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER: bits 0, 1, 3.
         assert_eq!(thread["CapPrm"], "000000000000000b", "{}", thread["Name"]);
@@ -223,7 +224,7 @@ fn files_of_root_keep_what_they_need_and_say_so() {
 }
 
 #[test]
-fn a_user_that_is_not_there_is_said_and_strict_does_not_run() {
+fn unknown_user_is_logged_and_fatal_if_strict() {
     let Some((_lab, _alone)) = lab() else { return };
     let run = |drop: &str| {
         Command::new(environment::binary().unwrap())
@@ -241,8 +242,8 @@ fn a_user_that_is_not_there_is_said_and_strict_does_not_run() {
     assert!(said(&strict).contains("there is no user no-such-user"), "{}", said(&strict));
 }
 
-/// The agent with nice threads switched off, which need a capability where `RLIMIT_NICE` is fixed.
-fn confined(arguments: &[&str]) -> Agent {
+/// The agent without nice threads, which need a capability where `RLIMIT_NICE` is fixed.
+fn start_agent(arguments: &[&str]) -> Agent {
     let mut command = Command::new(environment::binary().unwrap());
     Agent::start(command.arg("run").args(arguments).env("DNSCRIBE_CAPTURE__NICE", "0")).unwrap()
 }
@@ -254,7 +255,7 @@ fn finish(agent: Agent) -> Finished {
     end
 }
 
-/// What /proc tells of each thread of a process.
+/// Returns /proc's status of each thread of a process.
 fn threads(pid: u32) -> Result<Vec<BTreeMap<String, String>>> {
     let mut threads = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -266,21 +267,21 @@ fn threads(pid: u32) -> Result<Vec<BTreeMap<String, String>>> {
     Ok(threads)
 }
 
-/// The processes that the main thread of a process has started.
+/// Returns the processes that the main thread of a process has started.
 fn children(pid: u32) -> Result<Vec<u32>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     text.split_whitespace().map(|pid| Ok(pid.parse()?)).collect()
 }
 
-/// Has every thread of a process try what it must not be able to: the thread, the call, and what the kernel
-/// answers, errors below zero.
+/// Makes every thread of a process try forbidden system calls. Returns thread, call and result;
+/// errors are negative.
 fn inject(pid: u32, exec: bool) -> Result<Vec<(u32, String, i64)>> {
     let script = tempfile::Builder::new().suffix(".py").tempfile()?;
     let flag = if exec { "True" } else { "False" };
     fs::write(&script, format!("TRY_EXEC = {flag}\n{}", include_str!("privileges/inject.py")))?;
     let mut gdb = Command::new("gdb");
     gdb.args(["-nx", "-q", "-batch"]);
-    // Symbols are of no use here, and those of the agent take long to read: any program does.
+    // Symbols are not needed here, and reading the agent's takes long: any program will do.
     for setting in ["auto-solib-add off", "exec-file-mismatch off", "debuginfod enabled off"] {
         gdb.args(["-iex", &format!("set {setting}")]);
     }

@@ -1,10 +1,10 @@
 //! Who asked: every kind of process and socket.
 
-use crate::support::{Client, SOON, agent, is, lab, transaction};
+use crate::support::{Client, RECORD_LIMIT, agent, is_transaction, lab, transaction};
 use dnscribe_tests::lab::Host;
 
 #[test]
-fn a_short_lived_dig_is_named_with_its_pid() {
+fn attributes_query_to_short_lived_process() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     let at = format!("@{}", lab.resolver_addr());
@@ -28,21 +28,23 @@ fn a_short_lived_dig_is_named_with_its_pid() {
 }
 
 #[test]
-fn at_the_server_the_process_is_the_one_that_answered() {
+fn attributes_server_side_to_answering_process() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     lab.dig(&["www.example.com"]).unwrap();
-    let wanted =
-        |record: &serde_json::Value| is(record, "server", lab.client_addr(), "www.example.com");
-    let records =
-        agent.wait_for("the resolver's side", SOON, |records| records.iter().any(wanted)).unwrap();
+    let wanted = |record: &serde_json::Value| {
+        is_transaction(record, "server", lab.client_addr(), "www.example.com")
+    };
+    let records = agent
+        .wait_for("the resolver's side", RECORD_LIMIT, |records| records.iter().any(wanted))
+        .unwrap();
     let seen = records.iter().find(|record| wanted(record)).unwrap();
     assert_eq!(seen["status"], "answered", "{seen}");
     assert_eq!(seen["process"]["comm"], "unbound");
 }
 
 #[test]
-fn a_socket_opened_before_the_start_is_attributed() {
+fn attributes_socket_opened_before_start() {
     let Some((lab, _alone)) = lab() else { return };
     for mode in ["connected", "unconnected"] {
         let mut client = Client::start(&lab, mode, lab.resolver_addr());
@@ -56,7 +58,7 @@ fn a_socket_opened_before_the_start_is_attributed() {
 }
 
 #[test]
-fn a_long_lived_client_is_attributed_at_each_query() {
+fn attributes_each_query_of_long_lived_client() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     for mode in ["connected", "unconnected"] {
@@ -72,7 +74,7 @@ fn a_long_lived_client_is_attributed_at_each_query() {
 }
 
 #[test]
-fn a_forked_child_on_an_inherited_socket_is_itself() {
+fn attributes_inherited_socket_to_forked_child() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     let mut client = Client::start(&lab, "forked", lab.resolver_addr());

@@ -1,8 +1,8 @@
-//! `/metrics` as the real programs read it: promtool finds no fault, and a real Prometheus has the
-//! numbers of the records and of the ledger.
+//! `/metrics` read by the real programs: promtool accepts the page, and Prometheus has the numbers
+//! of the records and of the ledger.
 
-use crate::apart::Apart;
-use crate::support::{SOON, lab};
+use crate::isolated_cgroup::IsolatedCgroup;
+use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::Lab;
@@ -12,26 +12,26 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Prometheus asks each second; a slow machine may need several.
+/// Time limit for a scrape: Prometheus scrapes each second, a slow machine needs more.
 const SCRAPED: Duration = Duration::from_secs(30);
 
-/// Octets that a page of metrics has at most, whatever the traffic.
+/// Maximum bytes of a page of metrics, for any traffic.
 const PAGE_LIMIT: usize = 2 << 20;
 
 #[test]
-fn prometheus_has_the_numbers_of_the_ledger() {
+fn prometheus_matches_ledger() {
     let Some((lab, _alone)) = lab() else { return };
-    let apart = Apart::enter(&lab);
+    let isolated = IsolatedCgroup::enter(&lab);
     let options = ["--stream", "transactions,ledger,connections", "--query-timeout", "500ms"];
-    let agent = Agent::run(&[&options[..], &apart.options()].concat()).unwrap();
+    let agent = Agent::run(&[&options[..], &isolated.options()].concat()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::up(folder.path(), agent.admin()).unwrap();
     traffic(&lab);
-    let records = settled(&agent, &lab);
+    let records = final_transactions(&agent, &lab);
     let transactions = records.len();
 
     let value = |expression: &str| prometheus.value(expression).unwrap();
-    shell::wait_for("Prometheus to have it all", SCRAPED, || {
+    shell::wait_for("all samples in Prometheus", SCRAPED, || {
         Ok((value("sum(dns_transactions_total)") == Some(number(transactions))).then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error}, but {:?}", value("sum(dns_transactions_total)")));
@@ -53,13 +53,13 @@ fn prometheus_has_the_numbers_of_the_ledger() {
         assert!(labels.keys().all(|label| known.clone().any(|name| name == label)), "{series}");
     }
 
-    // Prometheus asks for OpenMetrics first, and takes what it is given by its content type.
+    // Prometheus asks for OpenMetrics first, and accepts the format of the content type.
     let accept =
         "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
     let answer = http::get_with(agent.admin(), "/metrics", accept).unwrap();
     assert_eq!(answer.status, 200);
     assert!(answer.head.to_lowercase().contains("content-type: text/plain; version=0.0.4"));
-    assert_eq!(check_metrics(&answer.body).unwrap(), "", "promtool finds fault");
+    assert_eq!(check_metrics(&answer.body).unwrap(), "", "promtool complains");
 
     let end = agent.terminate().unwrap();
     let last = end.final_ledger().unwrap();
@@ -71,7 +71,7 @@ fn prometheus_has_the_numbers_of_the_ledger() {
     }
 }
 
-/// Answers, NXDOMAIN, silence, a closed port and TCP.
+/// Sends queries with every result: answers, NXDOMAIN, timeout, closed port, TCP.
 fn traffic(lab: &Lab) {
     lab.dnsperf(&Load { queries: 300, ..Load::default() }).unwrap();
     lab.dnsperf(&Load { queries: 50, tcp: true, ..Load::default() }).unwrap();
@@ -83,27 +83,27 @@ fn traffic(lab: &Lab) {
     }
 }
 
-/// The transactions, once no query waits any more.
-fn settled(agent: &Agent, lab: &Lab) -> Vec<Value> {
+/// Returns the transactions once no query waits any more.
+fn final_transactions(agent: &Agent, lab: &Lab) -> Vec<Value> {
     let silent = lab.blackhole_addr().to_string();
     let of_silence =
         |record: &Value| record["server_ip"] == silent && record["status"] == "timeout";
-    agent.wait_for("the timeout", SOON, |records| records.iter().any(of_silence)).unwrap();
-    shell::wait_for("all that waits", SOON, || {
+    agent.wait_for("the timeout", RECORD_LIMIT, |records| records.iter().any(of_silence)).unwrap();
+    shell::wait_for("all waiting queries", RECORD_LIMIT, || {
         let (_, page) = agent.get("/metrics").unwrap();
         let made = sum(&page, "dnscribe_records_total{stream=\"transactions\"");
         let records = agent.records();
         let transactions: Vec<Value> =
             records.into_iter().filter(|record| record["schema"] == "dns.transaction/1").collect();
-        let settled = sum(&page, "dnscribe_pairing_open") == 0
+        let final_transactions = sum(&page, "dnscribe_pairing_open") == 0
             && sum(&page, "dnscribe_records_waiting{stream=\"transactions\"") == 0
             && transactions.len() as u64 == made;
-        Ok(settled.then_some(transactions))
+        Ok(final_transactions.then_some(transactions))
     })
     .unwrap()
 }
 
-/// The median of the histogram lies in the same bucket as that of the records.
+/// Checks that the median of the histogram is in the same bucket as that of the records.
 fn compare_latency(prometheus: &Prometheus, records: &[Value]) {
     let mut exact: Vec<f64> =
         records.iter().filter_map(|record| Some(record["latency_ms"].as_f64()? / 1e3)).collect();
@@ -120,22 +120,22 @@ fn compare_latency(prometheus: &Prometheus, records: &[Value]) {
         .filter_map(|bucket| bucket["metric"]["le"].as_str()?.parse().ok())
         .collect();
     let bucket = |value: f64| bounds.iter().filter(|bound| **bound < value).count();
-    // With an even number, the histogram's median may be either of the two in the middle.
+    // With an even number of values, the histogram's median may be either of the two middle ones.
     let middle = [exact[(exact.len() - 1) / 2], exact[exact.len() / 2]].map(bucket);
     assert!(middle.contains(&bucket(median)), "{median} s, and the records say {middle:?}");
 }
 
 #[test]
-fn a_flood_of_labels_ends_in_other() {
+fn excess_label_values_become_other() {
     let Some((lab, _alone)) = lab() else { return };
-    let apart = Apart::enter(&lab);
+    let isolated = IsolatedCgroup::enter(&lab);
     let options = ["--stream", "transactions,ledger", "--query-timeout", "500ms"];
-    let agent = Agent::run(&[&options[..], &apart.options()].concat()).unwrap();
+    let agent = Agent::run(&[&options[..], &isolated.options()].concat()).unwrap();
     let questions = (1000..3000).map(|number| format!("www.example.com TYPE{number}")).collect();
     let load = Load { queries: 2000, questions, ..Load::default() };
     let perf = lab.dnsperf(&load).unwrap();
     assert!(perf.completed > 1500, "{perf:?}");
-    let page = shell::wait_for("all transactions", SOON, || {
+    let page = shell::wait_for("all transactions", RECORD_LIMIT, || {
         let (_, page) = agent.get("/metrics").unwrap();
         Ok((sum(&page, "dns_transactions_total{vantage=\"client\"") >= 2000).then_some(page))
     })
@@ -143,15 +143,15 @@ fn a_flood_of_labels_ends_in_other() {
     let series = page.lines().filter(|line| line.starts_with("dns_transactions_total{")).count();
     assert!(series <= 1100, "{series} series");
     assert!(page.contains("qtype=\"other\""), "{page}");
-    assert!(page.len() < PAGE_LIMIT, "{} octets", page.len());
-    assert_eq!(check_metrics(&page).unwrap(), "", "promtool finds fault");
+    assert!(page.len() < PAGE_LIMIT, "{} bytes", page.len());
+    assert_eq!(check_metrics(&page).unwrap(), "", "promtool complains");
     let end = agent.terminate().unwrap();
     assert_eq!(ledger::losses(end.final_ledger().unwrap()).unwrap(), 0);
 }
 
-/// The page of a sink with numbers of its own is as good, though nobody answers it.
+/// Checks the page of a sink with metrics of its own, without a broker.
 #[test]
-fn promtool_knows_the_metrics_of_every_sink() {
+fn promtool_accepts_metrics_of_every_sink() {
     if !environment::privileged() {
         return;
     }
@@ -159,10 +159,10 @@ fn promtool_knows_the_metrics_of_every_sink() {
     let (status, page) = agent.get("/metrics").unwrap();
     assert_eq!(status, 200);
     assert!(page.contains("\ndnscribe_kafka_"), "{page}");
-    assert_eq!(check_metrics(&page).unwrap(), "", "promtool finds fault");
+    assert_eq!(check_metrics(&page).unwrap(), "", "promtool complains");
 }
 
-/// The sum of the samples whose line begins so.
+/// Sum of the samples whose line has this prefix.
 fn sum(page: &str, prefix: &str) -> u64 {
     let samples = page.lines().filter(|line| line.starts_with(prefix));
     samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()

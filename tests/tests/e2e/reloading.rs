@@ -1,6 +1,6 @@
-//! SIGHUP under load: other sinks, streams and ports, and nothing lost.
+//! SIGHUP under load: changed sinks, streams and ports, without loss.
 
-use crate::support::{SOON, lab, lab_with, records};
+use crate::support::{RECORD_LIMIT, lab, lab_with, records};
 use anyhow::Context as _;
 use dnscribe_tests::agent::{Agent, Finished};
 use dnscribe_tests::dnsperf::{Load, Perf};
@@ -16,27 +16,27 @@ use std::slice;
 use std::thread;
 use std::time::Duration;
 
-/// An agent with a configuration that changes.
-struct Reloading {
+/// An agent whose configuration is changed.
+struct ReloadedAgent {
     agent: Agent,
     config: PathBuf,
     reloads: usize,
 }
 
-impl Reloading {
+impl ReloadedAgent {
     fn start(config: &Path, content: &Value) -> Self {
         fs::write(config, content.to_string()).unwrap();
         let agent = Agent::run(&["--config", &config.display().to_string()]).unwrap();
         Self { agent, config: config.to_path_buf(), reloads: 0 }
     }
 
-    /// Adopts another configuration, and returns once the agent has said `words`, and that it did.
+    /// Reloads another configuration, and returns once the agent has logged `words` and the reload.
     fn reload(&mut self, content: &Value, words: &str) {
         self.reloads += 1;
         let seen = self.agent.log().matches(words).count();
         fs::write(&self.config, content.to_string()).unwrap();
         self.agent.signal(Signal::HUP).unwrap();
-        shell::wait_for(words, SOON, || {
+        shell::wait_for(words, RECORD_LIMIT, || {
             let log = self.agent.log();
             let reloaded = log.matches("configuration reloaded").count() == self.reloads;
             Ok((reloaded && log.matches(words).count() > seen).then_some(()))
@@ -56,7 +56,7 @@ fn start(lab: &Lab, load: &Load) -> Child {
     lab.start_dnsperf(Host::Client, lab.resolver_addr(), load).unwrap()
 }
 
-/// The ids of records of a schema, each of which must be there once.
+/// Returns the event ids of a schema, each of which must occur once.
 fn ids<'a>(records: &'a [Value], schema: &str) -> BTreeSet<&'a str> {
     let ids: Vec<_> = records
         .iter()
@@ -64,17 +64,17 @@ fn ids<'a>(records: &'a [Value], schema: &str) -> BTreeSet<&'a str> {
         .map(|record| record["event_id"].as_str().unwrap())
         .collect();
     let once: BTreeSet<_> = ids.iter().copied().collect();
-    assert_eq!(once.len(), ids.len(), "each once");
+    assert_eq!(once.len(), ids.len(), "an event id occurs twice");
     once
 }
 
 #[test]
-fn sinks_come_and_go_under_load_and_nothing_is_lost() {
+fn reload_of_sinks_loses_nothing() {
     swap_sinks(1);
 }
 
 #[test]
-fn sinks_come_and_go_with_several_threads_too() {
+fn reload_of_sinks_loses_nothing_with_two_threads() {
     swap_sinks(2);
 }
 
@@ -93,7 +93,8 @@ fn swap_sinks(threads: u32) {
     };
     let (usual, more) = (["transactions", "ledger"], ["transactions", "ledger", "messages"]);
     let (first, second) = (sink("first"), sink("second"));
-    let mut agent = Reloading::start(&at("dnscribe.yaml"), &with(slice::from_ref(&first), &usual));
+    let mut agent =
+        ReloadedAgent::start(&at("dnscribe.yaml"), &with(slice::from_ref(&first), &usual));
     let load = Load {
         queries: 12_000,
         qps: Some(2000),
@@ -105,7 +106,7 @@ fn swap_sinks(threads: u32) {
     let steps = [
         with(&[first.clone(), second.clone()], &usual),
         with(slice::from_ref(&second), &usual),
-        // Another sink for the same file: it waits for the one that there is.
+        // Another sink for the same file: it waits for the present one.
         with(slice::from_ref(&second), &more),
         with(&[second, first], &usual),
     ];
@@ -141,20 +142,20 @@ fn swap_sinks(threads: u32) {
         record["vantage"] == "client" && record["client_ip"] == lab.client_addr().to_string()
     });
     let names: BTreeSet<_> = seen.filter_map(|record| record["qname"].as_str()).collect();
-    assert_eq!(names.len() as u64, perf.sent, "every query is told");
+    assert_eq!(names.len() as u64, perf.sent, "a query has no record");
     let outcomes = ["answered", "timeout", "icmp_error", "open", "late", "duplicate", "orphan"];
     let count = |name| ledger::counter(last, &["pairing", name]).unwrap();
     let outcomes: u64 = outcomes.into_iter().map(count).sum();
-    assert_eq!(all.len() as u64, outcomes, "whoever asked, and whomever");
+    assert_eq!(all.len() as u64, outcomes, "transactions of all clients and servers");
 }
 
 #[test]
-fn ports_come_and_go_and_no_query_times_out_for_it() {
+fn reload_of_ports_times_out_no_query() {
     swap_ports(1);
 }
 
 #[test]
-fn ports_come_and_go_with_several_threads_too() {
+fn reload_of_ports_times_out_no_query_with_threads() {
     swap_ports(2);
 }
 
@@ -177,7 +178,7 @@ fn swap_ports(threads: u32) {
         suffix: format!("{suffix}.wild.example.com"),
         ..Load::default()
     };
-    let mut agent = Reloading::start(&directory.path().join("dnscribe.yaml"), &with(&[53]));
+    let mut agent = ReloadedAgent::start(&directory.path().join("dnscribe.yaml"), &with(&[53]));
     let (throughout, unseen) = (load(6_000, 53, "throughout"), load(6_000, OTHER, "unseen"));
     let running = [start(&lab, &throughout), start(&lab, &unseen)];
     thread::sleep(Duration::from_secs(1));
@@ -185,7 +186,7 @@ fn swap_ports(threads: u32) {
     let added = Perf::of(start(&lab, &load(2_000, OTHER, "added"))).unwrap();
     let [throughout, _] = running.map(|load| Perf::of(load).unwrap());
 
-    // Nobody answers there, and then nobody listens to it.
+    // First no server answers on this port, then the agent does not capture it.
     let blackhole = format!("@{}", lab.blackhole_addr());
     let words = ["dig", &blackhole, "+tries=1", "+time=3", "waiting.example.com"];
     let waiting = lab.spawn(Host::Client, &words).unwrap();
@@ -199,7 +200,7 @@ fn swap_ports(threads: u32) {
     waiting.wait_with_output().unwrap();
     let end = agent.finish();
 
-    let told = |suffix: &str, status: &str| {
+    let count_of = |suffix: &str, status: &str| {
         end.of("dns.transaction/1")
             .filter(|record| record["vantage"] == "client" && record["status"] == status)
             .filter(|record| record["client_ip"] == lab.client_addr().to_string())
@@ -208,21 +209,26 @@ fn swap_ports(threads: u32) {
     };
     let last = end.final_ledger().unwrap();
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
-    // A busy lab loses some by itself, and then dnsperf says so.
-    assert_eq!(told("throughout", "answered"), throughout.completed);
-    assert_eq!(told("added", "answered"), added.completed);
-    assert_eq!(told("left", "answered"), left.completed);
+    // A busy lab loses some queries by itself; dnsperf reports these.
+    assert_eq!(count_of("throughout", "answered"), throughout.completed);
+    assert_eq!(count_of("added", "answered"), added.completed);
+    assert_eq!(count_of("left", "answered"), left.completed);
     assert!(throughout.completed > 5_000 && added.completed > 1_500 && left.completed > 700);
-    assert_eq!(["answered", "open", "orphan"].map(|status| told("gone", status)), [0, 0, 0]);
-    assert_eq!(["open", "timeout"].map(|status| told("waiting", status)), [1, 0]);
-    assert!((1..5_900).contains(&told("cut", "answered")), "{}", told("cut", "answered"));
-    assert!(told("cut", "timeout") <= cut.lost, "{} of {}", told("cut", "timeout"), cut.lost);
+    assert_eq!(["answered", "open", "orphan"].map(|status| count_of("gone", status)), [0, 0, 0]);
+    assert_eq!(["open", "timeout"].map(|status| count_of("waiting", status)), [1, 0]);
+    assert!((1..5_900).contains(&count_of("cut", "answered")), "{}", count_of("cut", "answered"));
+    assert!(
+        count_of("cut", "timeout") <= cut.lost,
+        "{} of {}",
+        count_of("cut", "timeout"),
+        cut.lost
+    );
     let open = end.of("dns.transaction/1").filter(|record| record["status"] == "open").count();
     assert_eq!(ledger::counter(last, &["pairing", "open"]).unwrap(), open as u64);
 }
 
 #[test]
-fn a_sink_that_cannot_be_opened_leaves_those_that_there_are() {
+fn failed_new_sink_keeps_present_sinks() {
     let Some((lab, _alone)) = lab() else { return };
     let directory = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
@@ -236,14 +242,14 @@ fn a_sink_that_cannot_be_opened_leaves_those_that_there_are() {
     };
     let config = directory.path().join("dnscribe.yaml");
     let usual = ["transactions", "ledger"];
-    let mut agent = Reloading::start(&config, &with(directory.path(), &usual));
-    // Privileges were given up, and with them all directories but those that were named.
+    let mut agent = ReloadedAgent::start(&config, &with(directory.path(), &usual));
+    // Privileges were dropped, and with them access to all directories except the configured ones.
     agent.reload(&with(elsewhere.path(), &usual), "the sinks stay unchanged");
     assert!(agent.agent.log().contains("restart to write elsewhere"), "{}", agent.agent.log());
     lab.dig(&["+short", "www.example.com"]).unwrap();
     agent.finish();
     assert!(!path(elsewhere.path()).exists());
-    let told = records(&path(directory.path()));
-    assert!(told.iter().any(|record| record["qname"] == "www.example.com"), "{told:?}");
-    assert_eq!(told.last().unwrap()["final"], true);
+    let written = records(&path(directory.path()));
+    assert!(written.iter().any(|record| record["qname"] == "www.example.com"), "{written:?}");
+    assert_eq!(written.last().unwrap()["final"], true);
 }

@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! Shared helpers of the end-to-end tests.
 
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::lab::{Host, Lab};
@@ -12,19 +12,19 @@ use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a record may take from its packet to the agent's standard output.
-pub const SOON: Duration = Duration::from_secs(10);
+/// Time limit from a packet to its record on the agent's standard output.
+pub const RECORD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Two labs and two agents at once would measure each other.
+/// Two labs and two agents at the same time would disturb each other's measurements.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A lab of the test's own, with nothing else of this program running beside it. `None` where
-/// this host does not allow it, which is said.
+/// Creates a lab for one test and prevents other tests of this program from running. `None`, with a
+/// message, if this host does not allow it.
 pub fn lab() -> Option<(Lab, MutexGuard<'static, ()>)> {
     lab_with(&[])
 }
 
-/// As [`lab`], with lines for unbound's configuration.
+/// Like [`lab`], with additional lines for unbound's configuration.
 pub fn lab_with(options: &[&str]) -> Option<(Lab, MutexGuard<'static, ()>)> {
     if !environment::privileged() {
         return None;
@@ -33,38 +33,43 @@ pub fn lab_with(options: &[&str]) -> Option<(Lab, MutexGuard<'static, ()>)> {
     Some((Lab::up_with(options).unwrap(), alone))
 }
 
-/// The agent with transactions and ledger on its standard output.
+/// Starts the agent with transactions and ledger on its standard output.
 pub fn agent(more: &[&str]) -> Agent {
     Agent::run(&[&["--stream", "transactions,ledger"], more].concat()).unwrap()
 }
 
-/// Whether a record is a transaction of this name, client address and vantage.
-pub fn is(record: &Value, vantage: &str, client: std::net::IpAddr, qname: &str) -> bool {
+/// Returns whether a record is a transaction with this name, client address and vantage.
+pub fn is_transaction(
+    record: &Value,
+    vantage: &str,
+    client: std::net::IpAddr,
+    qname: &str,
+) -> bool {
     record["schema"] == "dns.transaction/1"
         && record["vantage"] == vantage
         && record["client_ip"] == client.to_string()
         && record["qname"] == qname
 }
 
-/// The first transaction that the client made for a name, once it is written.
+/// Waits for the client's first transaction for a name.
 pub fn transaction(agent: &Agent, lab: &Lab, qname: &str) -> Value {
-    let wanted = |record: &&Value| is(record, "client", lab.client_addr(), qname);
+    let wanted = |record: &&Value| is_transaction(record, "client", lab.client_addr(), qname);
     let records = agent
-        .wait_for(&format!("a transaction for {qname}"), SOON, |records| {
+        .wait_for(&format!("a transaction for {qname}"), RECORD_LIMIT, |records| {
             records.iter().any(|record| wanted(&record))
         })
         .unwrap();
     records.iter().find(wanted).unwrap().clone()
 }
 
-/// The records of a file, each of whose lines must be whole.
+/// Returns the records of a file; its last line must be complete.
 pub fn records(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "{}", path.display());
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The ids of the programs attached to any cgroup of this host.
+/// Returns the ids of the programs attached to any cgroup of this host.
 pub fn attached() -> BTreeSet<u32> {
     let tree = shell::run(&["bpftool", "cgroup", "tree"]).unwrap();
     String::from_utf8(tree.stdout)
@@ -74,7 +79,7 @@ pub fn attached() -> BTreeSet<u32> {
         .collect()
 }
 
-/// Our own DNS client on the lab's client host.
+/// Our `dns-client` on the lab's client host.
 pub struct Client {
     child: Child,
     names: ChildStdin,
@@ -94,12 +99,12 @@ impl Client {
         client
     }
 
-    /// The process that opened the socket.
+    /// Process that opened the socket.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks for a name; the process that asked, and how it went.
+    /// Queries a name; returns the process that sent the query, and the result.
     pub fn ask(&mut self, name: &str) -> (u32, String) {
         writeln!(self.names, "{name}").unwrap();
         let line = self.line();

@@ -1,25 +1,25 @@
-//! `dnscribe top` on live traffic, on a real terminal.
+//! `dnscribe top` on live traffic and a real terminal.
 
 use crate::support::{Client, lab};
 use dnscribe_tests::environment;
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::shell;
-use dnscribe_tests::tmux::{Condition, Terminal};
+use dnscribe_tests::tmux::{Terminal, TerminalState};
 use rustix::process::Signal;
 
-/// What `sh` says when the view has ended.
+/// Text that `sh` prints when the program has ended.
 const ENDED: &str = "ended with";
 
 fn top(size: (u16, u16)) -> Terminal {
     let binary = environment::binary().unwrap();
-    // Nobody waits for five seconds on a silent server here.
+    // A short query timeout, because the test has a silent server.
     let script = format!("{} top --query-timeout 500ms; echo {ENDED} $?", binary.display());
     let terminal = Terminal::start(size, &script).unwrap();
     terminal.wait_for("the view", |text| text.contains("[1 Resolvers]")).unwrap();
     terminal
 }
 
-/// Some answers, some failures, and silence.
+/// Sends queries with answers, failures and timeouts.
 fn traffic(lab: &Lab, silent: &mut Client) {
     for question in [["www.example.com", "A"], ["no-such-name.example.com", "A"]] {
         lab.dig(&question).unwrap();
@@ -32,7 +32,7 @@ fn line<'a>(text: &'a str, part: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn one_drills_from_a_dead_resolver_to_the_process_that_asked_it() {
+fn drills_down_from_silent_resolver_to_process() {
     let Some((lab, _alone)) = lab() else { return };
     let terminal = top((80, 24));
     let dead = lab.blackhole_addr().to_string();
@@ -41,7 +41,7 @@ fn one_drills_from_a_dead_resolver_to_the_process_that_asked_it() {
     let is_dead = |line: &str| line.starts_with("!!") && line.contains(" 100 ");
     terminal.wait_for("a dead resolver", |text| line(text, &dead).is_some_and(is_dead)).unwrap();
 
-    // Others of this host may ask meanwhile: only the lab's resolver is looked at.
+    // Other programs on this host may send queries: the test uses the lab's resolver only.
     terminal.press(&["/"]).unwrap();
     terminal.type_text(&dead).unwrap();
     terminal.wait_for("the filter", |text| text.contains(&format!("filter: {dead}"))).unwrap();
@@ -55,7 +55,7 @@ fn one_drills_from_a_dead_resolver_to_the_process_that_asked_it() {
     let pid = silent.pid().to_string();
     let process = |text: &str| line(text, "dns-client").is_some_and(|line| line.contains(&pid));
     terminal.wait_for("the process", process).unwrap();
-    // Out of both drills, and out of the filter.
+    // Leaves both drill-downs and the filter.
     terminal.press(&["Escape"]).unwrap();
     terminal.wait_for("the names again", failing).unwrap();
     terminal.press(&["Escape"]).unwrap();
@@ -79,11 +79,11 @@ fn one_drills_from_a_dead_resolver_to_the_process_that_asked_it() {
 
     terminal.press(&["q"]).unwrap();
     terminal.wait_for("the end", |text| text.contains(&format!("{ENDED} 0"))).unwrap();
-    assert_eq!(terminal.condition().unwrap(), Condition::USUAL);
+    assert_eq!(terminal.state().unwrap(), TerminalState::INITIAL);
 }
 
 #[test]
-fn a_large_screen_shows_more_holds_still_and_is_given_back_at_sigterm() {
+fn large_screen_is_restored_at_sigterm() {
     let Some((lab, _alone)) = lab() else { return };
     let terminal = top((200, 50));
     let mut silent = Client::start(&lab, "connected", lab.blackhole_addr());
@@ -93,10 +93,10 @@ fn a_large_screen_shows_more_holds_still_and_is_given_back_at_sigterm() {
     terminal
         .wait_for("chart and columns", |text| all.iter().all(|part| text.contains(part)))
         .unwrap();
-    terminal.wait_for("what is below", |text| text.contains(": what fails")).unwrap();
+    terminal.wait_for("the lower level", |text| text.contains(": what fails")).unwrap();
 
     terminal.press(&["5", "t", "p"]).unwrap();
-    let held = terminal.wait_for("a picture that is held", |text| text.contains("PAUSED")).unwrap();
+    let held = terminal.wait_for("a held screen", |text| text.contains("PAUSED")).unwrap();
     traffic(&lab, &mut silent);
     // Long enough for several frames.
     std::thread::sleep(std::time::Duration::from_millis(1500));
@@ -104,16 +104,18 @@ fn a_large_screen_shows_more_holds_still_and_is_given_back_at_sigterm() {
     assert_eq!(rows(&terminal.text().unwrap()), rows(&held));
     terminal.press(&["p"]).unwrap();
     terminal
-        .wait_for("it going on", |text| !text.contains("PAUSED") && rows(text) != rows(&held))
+        .wait_for("the agent to continue", |text| {
+            !text.contains("PAUSED") && rows(text) != rows(&held)
+        })
         .unwrap();
 
     terminal.resize((50, 8)).unwrap();
-    terminal.wait_for("that it is too small", |text| text.contains("too small: 50x8")).unwrap();
+    terminal.wait_for("the size message", |text| text.contains("too small: 50x8")).unwrap();
     terminal.resize((132, 43)).unwrap();
     terminal.wait_for("the view again", |text| text.contains("[5 Rcodes]")).unwrap();
 
-    assert!(terminal.condition().unwrap().other_screen);
+    assert!(terminal.state().unwrap().alternate_screen);
     shell::signal_pid(terminal.program().unwrap(), Signal::TERM).unwrap();
     terminal.wait_for("the end", |text| text.contains(&format!("{ENDED} 0"))).unwrap();
-    assert_eq!(terminal.condition().unwrap(), Condition::USUAL);
+    assert_eq!(terminal.state().unwrap(), TerminalState::INITIAL);
 }

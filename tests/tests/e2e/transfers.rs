@@ -1,6 +1,6 @@
-//! Zone transfers of a real server: many messages, one transaction.
+//! Zone transfers from a real server: many messages, one transaction.
 
-use crate::support::{SOON, agent, lab};
+use crate::support::{RECORD_LIMIT, agent, lab};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
 use dnscribe_tests::shell;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-/// Hosts in the zone: far more than a message holds.
+/// Number of hosts in the zone: far more than one message holds.
 const HOSTS: u32 = 30_000;
 
-/// knot with one large zone, on the lab's client; ended when dropped.
+/// knot with one large zone, on the lab's client. Dropping it ends it.
 struct Server {
     knotd: Child,
     folder: PathBuf,
@@ -82,22 +82,24 @@ fn dig(lab: &Lab, words: &[&str]) -> String {
     String::from_utf8(lab.exec(Host::Server, &words).unwrap().stdout).unwrap()
 }
 
-/// What kdig says of a transfer: octets, messages, records.
-fn told(answer: &str) -> [u64; 3] {
+/// Parses kdig's summary of a transfer: bytes, messages, records.
+fn summary(answer: &str) -> [u64; 3] {
     let line = answer.lines().find(|line| line.starts_with(";; Received")).unwrap();
     let numbers: Vec<u64> = line.split([' ', '(']).filter_map(|word| word.parse().ok()).collect();
     numbers.try_into().unwrap()
 }
 
-/// The transaction of each vantage for a qtype, and that they say what kdig said.
-fn compare(records: &[Value], lab: &Lab, qtype: &str, told: [u64; 3]) {
+/// Compares the transaction of each vantage for a qtype with kdig's summary.
+fn compare(records: &[Value], lab: &Lab, qtype: &str, summary: [u64; 3]) {
     let said = |record: &Value| {
         let number = |name: &str| record[name].as_u64().unwrap();
         ["response_bytes", "transfer_messages", "transfer_records"].map(number)
     };
-    let seen: Vec<_> =
-        records.iter().filter(|record| is_of(record, lab, qtype) && said(record) == told).collect();
-    assert_eq!(seen.len(), 2, "{qtype}, {told:?} by kdig: client and server in {records:#?}");
+    let seen: Vec<_> = records
+        .iter()
+        .filter(|record| is_transfer(record, lab, qtype) && said(record) == summary)
+        .collect();
+    assert_eq!(seen.len(), 2, "{qtype}, {summary:?} by kdig: client and server in {records:#?}");
     for record in seen {
         assert_eq!(record["status"], "answered");
         assert_eq!(record["transfer_complete"], true, "{record}");
@@ -105,7 +107,7 @@ fn compare(records: &[Value], lab: &Lab, qtype: &str, told: [u64; 3]) {
     }
 }
 
-fn is_of(record: &Value, lab: &Lab, qtype: &str) -> bool {
+fn is_transfer(record: &Value, lab: &Lab, qtype: &str) -> bool {
     record["schema"] == "dns.transaction/1"
         && record["server_ip"] == lab.client_addr().to_string()
         && record["qname"] == "large.test"
@@ -114,22 +116,23 @@ fn is_of(record: &Value, lab: &Lab, qtype: &str) -> bool {
 }
 
 #[test]
-fn a_zone_transfer_is_one_transaction() {
+fn zone_transfer_is_one_transaction() {
     let Some((lab, _alone)) = lab() else { return };
     let server = Server::start(&lab);
     let agent = agent(&[]);
-    let axfr = told(&dig(&lab, &["AXFR"]));
+    let axfr = summary(&dig(&lab, &["AXFR"]));
     assert!(axfr[1] > 10 && axfr[2] == u64::from(HOSTS) + 4, "{axfr:?}");
     server.reload(&lab, 2, HOSTS - 20_000);
-    let ixfr = told(&dig(&lab, &["IXFR=1"]));
+    let ixfr = summary(&dig(&lab, &["IXFR=1"]));
     assert!(ixfr[1] > 1 && ixfr[2] == 20_004, "{ixfr:?}");
-    let nothing_newer = told(&dig(&lab, &["IXFR=2"]));
+    let nothing_newer = summary(&dig(&lab, &["IXFR=2"]));
     assert_eq!(nothing_newer[1..], [1, 1]);
     let done = |records: &[Value]| {
-        let count = |qtype| records.iter().filter(|record| is_of(record, &lab, qtype)).count();
+        let count =
+            |qtype| records.iter().filter(|record| is_transfer(record, &lab, qtype)).count();
         count("AXFR") == 2 && count("IXFR") == 4
     };
-    let records = agent.wait_for("all transfers", SOON, done).unwrap();
+    let records = agent.wait_for("all transfers", RECORD_LIMIT, done).unwrap();
     compare(&records, &lab, "AXFR", axfr);
     compare(&records, &lab, "IXFR", ixfr);
     compare(&records, &lab, "IXFR", nothing_newer);

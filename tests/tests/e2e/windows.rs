@@ -1,15 +1,15 @@
-//! Windows of live traffic against its transactions.
+//! Windows of live traffic, compared with its transactions.
 
 use crate::support::lab;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::environment;
-use dnscribe_tests::windows::{Terms, verify};
+use dnscribe_tests::windows::{Options, verify};
 use serde_json::Value;
 use std::fs;
 
 #[test]
-fn windows_of_a_load_say_what_its_transactions_say() {
+fn windows_of_load_match_its_transactions() {
     let Some((lab, _alone)) = lab() else { return };
     let words = ["--stream", "transactions,metrics,ledger", "--query-timeout", "500ms"];
     let agent = Agent::run(&words).unwrap();
@@ -19,8 +19,8 @@ fn windows_of_a_load_say_what_its_transactions_say() {
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
 
-    // The names of `Load::mixed` repeat and find room; those of others on this host may not.
-    let verified = verify(&end.records, Terms { edns: false, all_named: false }).unwrap();
+    // All names of `Load::mixed` fit into the windows; those of others on this host may not.
+    let verified = verify(&end.records, Options { edns: false, all_named: false }).unwrap();
     assert!(verified.transactions as u64 >= perf.completed, "{verified:?} {perf:?}");
     let late: Vec<&Value> = end.of("dns.window/1").map(|record| &record["late_total"]).collect();
     assert!(late.iter().all(|late| **late == 0), "{late:?}");

@@ -1,5 +1,5 @@
-//! Avro with a schema registry: what the agent writes is what Confluent's own client reads, and
-//! what `ledger verify` reads. Needs no root.
+//! Avro with a schema registry: Confluent's client and `ledger verify` can read what the agent
+//! writes. Needs no root.
 
 use crate::consume::consume;
 use dnscribe_tests::kafka::Broker;
@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// Streams with records, and their topics.
+/// Streams that have records, and their topics.
 const TOPICS: [(&str, &str); 4] = [
     ("dns.message/1", "dns.raw"),
     ("dns.transaction/1", "dns.normalized"),
@@ -20,21 +20,21 @@ const TOPICS: [(&str, &str); 4] = [
 ];
 const STREAMS: &str = "messages,transactions,dlq,ledger";
 
-struct Bench {
+struct Setup {
     broker: Broker,
     registry: Registry,
     folder: tempfile::TempDir,
 }
 
-fn bench() -> Bench {
+fn setup() -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     let registry = Registry::new(folder.path()).unwrap();
-    Bench { broker, registry, folder }
+    Setup { broker, registry, folder }
 }
 
-impl Bench {
-    /// The agent, every stream of its Kafka sink in Avro.
+impl Setup {
+    /// Returns the agent's command, with every stream of the Kafka sink in Avro.
     fn agent(&self, words: &[&str]) -> Command {
         let mut command = Command::new(environment::binary().unwrap());
         command.args(words).args(["--brokers", &self.broker.bootstrap()]);
@@ -57,7 +57,7 @@ impl Bench {
         confluent::avro(&words, &[]).unwrap()
     }
 
-    /// Asks the registry something about a subject.
+    /// Runs a registry command of the client for a subject.
     fn ask(&self, what: &str, subject: &str, word: &str) -> Vec<Value> {
         confluent::avro(&[what, &self.registry.url(), subject, word], &[]).unwrap()
     }
@@ -76,7 +76,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The records of a schema in JSON, from a second replay, by their ids.
+/// Returns the JSON records of a schema from a second replay, by event id.
 fn expected(schema: &str) -> BTreeMap<String, Value> {
     let mut replay = Command::new(environment::binary().unwrap());
     replay.args(["replay", &capture(), "--stream", STREAMS, "--output", "json"]);
@@ -91,7 +91,7 @@ fn by_id(records: impl Iterator<Item = Value>) -> BTreeMap<String, Value> {
     records.map(|record| (id(&record), record)).collect()
 }
 
-/// Without what is null: in JSON it is left out.
+/// Removes null values, which JSON records leave out.
 fn present(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -110,19 +110,19 @@ fn values(records: Vec<Value>) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn confluents_client_reads_every_stream() {
-    let mut bench = bench();
-    bench.registry.start().unwrap();
-    shell::output(&mut bench.replay()).unwrap();
-    let subjects = confluent::avro(&["subjects", &bench.registry.url()], &[]).unwrap();
+fn confluent_client_reads_every_stream() {
+    let mut setup = setup();
+    setup.registry.start().unwrap();
+    shell::output(&mut setup.replay()).unwrap();
+    let subjects = confluent::avro(&["subjects", &setup.registry.url()], &[]).unwrap();
     let topics = TOPICS.map(|(_, topic)| json!(format!("{topic}-value")));
     assert_eq!(subjects.len(), topics.len(), "{subjects:?}");
     assert!(topics.iter().all(|topic| subjects.contains(topic)), "{subjects:?}");
 
     for (schema, topic) in TOPICS {
-        let records = bench.consume(topic, None);
+        let records = setup.consume(topic, None);
         let latest =
-            confluent::avro(&["latest", &bench.registry.url(), &format!("{topic}-value")], &[]);
+            confluent::avro(&["latest", &setup.registry.url(), &format!("{topic}-value")], &[]);
         let latest = latest.unwrap().remove(0);
         assert_eq!(latest["schema"]["version"], 1, "{latest}");
         let mut expected = expected(schema);
@@ -134,7 +134,7 @@ fn confluents_client_reads_every_stream() {
         }
         let mut found = values(records);
         if schema == "dns.ledger/1" {
-            // One replay went to Kafka, the other to standard output.
+            // One replay wrote to Kafka, the other to standard output.
             for ledger in found.values_mut().chain(expected.values_mut()) {
                 let delivery = ledger.as_object_mut().unwrap().remove("delivery").unwrap();
                 let streams = delivery.as_object().unwrap().values().next().unwrap();
@@ -144,16 +144,16 @@ fn confluents_client_reads_every_stream() {
         assert_eq!(found, expected, "{topic}");
     }
 
-    let verified = shell::output(&mut bench.verify()).unwrap();
+    let verified = shell::output(&mut setup.verify()).unwrap();
     let balance = String::from_utf8(verified.stdout).unwrap();
     assert!(balance.ends_with("the balance closes\n"), "{balance}");
-    let mut blind = bench.verify();
+    let mut blind = setup.verify();
     blind.env_remove("DNSCRIBE_KAFKA__FORMAT").env_remove("DNSCRIBE_KAFKA__REGISTRY__URL");
     let blind = blind.output().unwrap();
     assert!(!blind.status.success() && errors(&blind).contains("kafka.registry.url"), "{blind:?}");
 }
 
-/// The schema with one field more, in its middle.
+/// Adds a field in the middle of the schema.
 fn with_field(schema: &Value, field: Value) -> Value {
     let mut schema = schema.clone();
     schema["fields"].as_array_mut().unwrap().insert(5, field);
@@ -161,22 +161,22 @@ fn with_field(schema: &Value, field: Value) -> Value {
 }
 
 #[test]
-fn readers_and_writers_of_two_versions_understand_each_other() {
+fn readers_and_writers_of_two_versions_are_compatible() {
     const SUBJECT: &str = "dns.normalized-value";
-    let mut bench = bench();
-    bench.registry.start().unwrap();
-    shell::output(&mut bench.replay()).unwrap();
+    let mut setup = setup();
+    setup.registry.start().unwrap();
+    shell::output(&mut setup.replay()).unwrap();
     let file = environment::workspace().join("schemas/dns.transaction-1.avsc");
     let one: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let optional = json!({ "name": "one_more", "type": ["null", "string"], "default": null });
     let two = with_field(&one, optional);
     let required = with_field(&one, json!({ "name": "one_more", "type": "string" }));
 
-    bench.ask("demand", SUBJECT, "FULL");
-    let refused = bench.ask("register", SUBJECT, &required.to_string()).remove(0);
+    setup.ask("demand", SUBJECT, "FULL");
+    let refused = setup.ask("register", SUBJECT, &required.to_string()).remove(0);
     assert_eq!(refused["status"], 409, "{refused}");
-    let first = bench.ask("register", SUBJECT, &one.to_string()).remove(0);
-    let second = bench.ask("register", SUBJECT, &two.to_string()).remove(0);
+    let first = setup.ask("register", SUBJECT, &one.to_string()).remove(0);
+    let second = setup.ask("register", SUBJECT, &two.to_string()).remove(0);
     assert!(first["id"].is_u64() && second["id"].is_u64() && first != second, "{second}");
 
     let mut expected = expected("dns.transaction/1");
@@ -184,72 +184,72 @@ fn readers_and_writers_of_two_versions_understand_each_other() {
     newer["event_id"] = json!("f".repeat(32));
     let older = newer.clone();
     newer["one_more"] = json!("new");
-    let (bootstrap, url) = (bench.broker.bootstrap(), bench.registry.url());
+    let (bootstrap, url) = (setup.broker.bootstrap(), setup.registry.url());
     let produce = ["produce", &bootstrap, &url, "dns.normalized", &two.to_string()];
     confluent::avro(&produce, std::slice::from_ref(&newer)).unwrap();
 
-    let read = bench.consume("dns.normalized", Some(&one));
+    let read = setup.consume("dns.normalized", Some(&one));
     let ids: Vec<_> = [&first, &second].map(|found| found["id"].clone()).into();
     for id in &ids {
         assert!(read.iter().any(|record| record["id"] == *id), "{id}");
     }
     expected.insert("f".repeat(32), older);
-    assert_eq!(values(read), expected, "a reader of version 1 misses nothing that it knows");
+    assert_eq!(values(read), expected, "a reader of version 1 misses a field that it knows");
     expected.insert("f".repeat(32), newer);
-    let read = bench.consume("dns.normalized", Some(&two));
-    assert_eq!(values(read), expected, "a reader of version 2 reads both");
+    let read = setup.consume("dns.normalized", Some(&two));
+    assert_eq!(values(read), expected, "a reader of version 2 does not read both");
 
-    // This agent is older than the newest version now, and goes on all the same.
-    shell::output(&mut bench.replay()).unwrap();
-    let again = bench.consume("dns.normalized", None);
+    // This agent is now older than the newest schema version, and must still work.
+    shell::output(&mut setup.replay()).unwrap();
+    let again = setup.consume("dns.normalized", None);
     assert_eq!(again.len(), 2 * expected.len() - 1);
     assert_eq!(again.iter().filter(|record| record["id"] == second["id"]).count(), 1);
-    let latest = confluent::avro(&["latest", &bench.registry.url(), SUBJECT], &[]).unwrap();
+    let latest = confluent::avro(&["latest", &setup.registry.url(), SUBJECT], &[]).unwrap();
     assert_eq!(latest[0]["schema"], two);
 }
 
 #[test]
-fn check_says_what_the_registry_has_against_it() {
-    let mut bench = bench();
-    let probe = |bench: &Bench| {
-        let output = bench.agent(&["check", "-o", "json", "--sink", "kafka"]).output().unwrap();
+fn check_reports_problem_with_registry() {
+    let mut setup = setup();
+    let probe = |setup: &Setup| {
+        let output = setup.agent(&["check", "-o", "json", "--sink", "kafka"]).output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let probes = report["probes"].as_array().unwrap();
         probes.iter().find(|probe| probe["name"] == "registry").unwrap().clone()
     };
-    let away = probe(&bench);
+    let away = probe(&setup);
     assert!(away["ok"] == false && away["remedy"].is_string(), "{away}");
     assert!(away["detail"].as_str().unwrap().contains("refused"), "{away}");
-    bench.registry.start().unwrap();
-    let fresh = probe(&bench);
+    setup.registry.start().unwrap();
+    let fresh = probe(&setup);
     assert_eq!(fresh["ok"], true, "{fresh}");
     let other = json!({ "type": "record", "name": "Other", "fields": [
         { "name": "x", "type": "long" }
     ]});
-    bench.ask("register", "dns.normalized-value", &other.to_string());
-    bench.ask("demand", "dns.normalized-value", "FULL");
-    let taken = probe(&bench);
+    setup.ask("register", "dns.normalized-value", &other.to_string());
+    setup.ask("demand", "dns.normalized-value", "FULL");
+    let taken = probe(&setup);
     let detail = taken["detail"].as_str().unwrap();
     assert!(
         taken["ok"] == false && detail.contains("under subject dns.normalized-value"),
         "{taken}"
     );
-    let subjects = confluent::avro(&["subjects", &bench.registry.url()], &[]).unwrap();
-    assert_eq!(subjects, ["dns.normalized-value"], "check leaves nothing behind");
+    let subjects = confluent::avro(&["subjects", &setup.registry.url()], &[]).unwrap();
+    assert_eq!(subjects, ["dns.normalized-value"], "check has created a subject");
 }
 
 #[test]
-fn records_wait_for_a_registry_that_is_away() {
-    let mut bench = bench();
-    let mut replay = bench.replay();
-    replay.stderr(std::fs::File::create(bench.folder.path().join("stderr")).unwrap());
+fn records_wait_for_unreachable_registry() {
+    let mut setup = setup();
+    let mut replay = setup.replay();
+    replay.stderr(std::fs::File::create(setup.folder.path().join("stderr")).unwrap());
     let mut replay = replay.env("DNSCRIBE_DRAIN_TIMEOUT", "60s").spawn().unwrap();
     thread::sleep(Duration::from_secs(2));
-    assert_eq!(replay.try_wait().unwrap(), None, "nothing can be encoded yet");
-    assert!(consume(&bench.broker.bootstrap(), "dns.normalized").is_empty());
-    bench.registry.start().unwrap();
+    assert_eq!(replay.try_wait().unwrap(), None, "ended before it could encode anything");
+    assert!(consume(&setup.broker.bootstrap(), "dns.normalized").is_empty());
+    setup.registry.start().unwrap();
     let status = shell::wait(&mut replay, Duration::from_secs(60)).unwrap();
-    let told = std::fs::read_to_string(bench.folder.path().join("stderr")).unwrap();
-    assert!(status.success(), "{told}");
-    assert_eq!(values(bench.consume("dns.normalized", None)), expected("dns.transaction/1"));
+    let log = std::fs::read_to_string(setup.folder.path().join("stderr")).unwrap();
+    assert!(status.success(), "{log}");
+    assert_eq!(values(setup.consume("dns.normalized", None)), expected("dns.transaction/1"));
 }

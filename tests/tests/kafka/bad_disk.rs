@@ -1,15 +1,15 @@
-//! Spools on disks that are full or read-only: the agent goes on, says so once, keeps in memory
-//! what it can and counts the rest, and spools again once the disk lets it.
+//! Spools on disks that are full or read-only: the agent continues, logs the problem once, keeps in
+//! memory what fits and counts the rest. It spools again once the disk works.
 
-use crate::live::{self, Scrape};
-use crate::{Bench, bench};
+use crate::live_agent::{self, Scrape};
+use crate::{Setup, setup};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::{ledger, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Records that may be in memory at a time, and a batch; what comes on top is for the disk.
+/// Maximum number of records in memory, plus a batch; further ones go to the disk.
 const IN_MEMORY: u64 = 105_000;
 
 /// A small file system in memory. Dropping it unmounts it.
@@ -29,7 +29,7 @@ impl Disk {
         shell::run(&["mount", "-o", &options, &self.0.display().to_string()]).unwrap();
     }
 
-    /// Takes all room that is left.
+    /// Fills the free space.
     fn fill(&self) {
         let file = fs::File::create(self.0.join("filling")).unwrap();
         while std::io::Write::write_all(&mut &file, &[0; 4096]).is_ok() {}
@@ -42,19 +42,19 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Whoever still uses it is ending.
+        // A program that still uses it is ending.
         let _ = shell::run(&["umount", "--lazy", &self.0.display().to_string()]);
     }
 }
 
-fn run(bench: &Bench, disk: &Disk, streams: &str, topic: &str) -> Agent {
+fn run(setup: &Setup, disk: &Disk, streams: &str, topic: &str) -> Agent {
     let directory = disk.0.join("spool").display().to_string();
     let settings = [
         ("KAFKA__STREAMS", streams),
         ("KAFKA__TOPICS__TRANSACTIONS", topic),
         ("SPOOL__DIRECTORY", &directory),
     ];
-    live::run(&bench.broker.bootstrap(), &settings)
+    live_agent::run(&setup.broker.bootstrap(), &settings)
 }
 
 fn spools(scrape: &Scrape) -> bool {
@@ -66,43 +66,47 @@ fn warnings(log: &str, words: &str) -> usize {
 }
 
 #[test]
-fn a_disk_that_refuses_is_waited_for() {
-    let Some(mut bench) = bench() else { return };
-    let folder = bench.folder.path().to_owned();
+fn spools_again_after_disk_errors() {
+    let Some(mut setup) = setup() else { return };
+    let folder = setup.folder.path().to_owned();
     let full = Disk::mount(&folder, "full", "size=16m");
     let read_only = Disk::mount(&folder, "read-only", "ro");
     full.fill();
-    let messages = run(&bench, &full, "messages,transactions,ledger", "full.transactions");
-    let transactions = run(&bench, &read_only, "transactions,ledger", "read-only.transactions");
+    let messages = run(&setup, &full, "messages,transactions,ledger", "full.transactions");
+    let transactions = run(&setup, &read_only, "transactions,ledger", "read-only.transactions");
 
-    // Kafka takes what the disks would not.
-    live::finish(live::start(&bench.lab, &live::load(1, "before")));
+    // Kafka accepts what the disks did not.
+    live_agent::finish(live_agent::start(&setup.lab, &live_agent::load(1, "before")));
     for agent in [&messages, &transactions] {
-        live::wait_for(agent, "deliveries", Duration::from_secs(10), |scrape| {
-            scrape.records("transactions", "delivered") >= u64::from(2 * live::QPS)
+        live_agent::wait_for(agent, "deliveries", Duration::from_secs(10), |scrape| {
+            scrape.records("transactions", "delivered") >= u64::from(2 * live_agent::QPS)
         });
     }
-    bench.broker.kill().unwrap();
-    live::finish(live::start(&bench.lab, &live::load(8, "meanwhile")));
-    // It was to be more than memory holds.
-    live::wait_for(&messages, "losses", Duration::from_secs(30), |scrape| {
+    setup.broker.kill().unwrap();
+    live_agent::finish(live_agent::start(&setup.lab, &live_agent::load(8, "meanwhile")));
+    // The load must exceed the memory.
+    live_agent::wait_for(&messages, "losses", Duration::from_secs(30), |scrape| {
         scrape.dropped("spool_error") > 0
     });
     let scrape = Scrape::of(&messages);
     let kept =
         scrape.records("messages", "in_flight") + scrape.records("transactions", "in_flight");
-    assert!(kept <= IN_MEMORY && kept > IN_MEMORY / 2, "{kept} are kept in memory");
+    assert!(kept <= IN_MEMORY && kept > IN_MEMORY / 2, "{kept} records are in memory");
     let scrape = Scrape::of(&transactions);
-    assert_eq!(scrape.records("transactions", "dropped"), 0, "memory had room");
+    assert_eq!(
+        scrape.records("transactions", "dropped"),
+        0,
+        "records were dropped although they fit into memory"
+    );
     assert!(!spools(&scrape));
 
-    // The disks recover before Kafka does.
+    // The disks recover before Kafka.
     full.clear();
     read_only.remount("rw");
     for agent in [&messages, &transactions] {
-        live::wait_for(agent, "records on disk", Duration::from_secs(40), spools);
+        live_agent::wait_for(agent, "records on disk", Duration::from_secs(40), spools);
     }
-    bench.broker.restart().unwrap();
+    setup.broker.restart().unwrap();
     for (agent, topic) in [(messages, "full"), (transactions, "read-only")] {
         let end = agent.terminate().unwrap();
         assert!(end.status.success(), "{}", end.stderr);
@@ -114,9 +118,9 @@ fn a_disk_that_refuses_is_waited_for() {
         let dropped = of(&["dropped", "spool_error"]);
         assert_eq!(of(&["delivered"]) + dropped, of(&["records"]), "{topic}: {last:#}");
         assert_eq!(dropped > 0, topic == "full", "{topic}: {last:#}");
-        let told = ["the spool cannot be written to", "no spool, records wait"]
+        let warned = ["the spool cannot be written to", "no spool, records wait"]
             .map(|words| warnings(&end.stderr, words));
-        assert_eq!(told.iter().sum::<usize>(), 1, "{topic}: {}", end.stderr);
+        assert_eq!(warned.iter().sum::<usize>(), 1, "{topic}: {}", end.stderr);
         if topic == "read-only" {
             let well = end.stderr.matches("the spool can be written to again").count();
             assert_eq!(well, 1, "{}", end.stderr);

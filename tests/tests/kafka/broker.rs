@@ -1,5 +1,5 @@
-//! The harness itself: the broker keeps what it acknowledged, whatever happens to it, and the
-//! reader of topics gives all of it back.
+//! Test of the harness: the broker keeps acknowledged records across restarts, and the topic reader
+//! returns all of them.
 
 use crate::consume::consume;
 use dnscribe_tests::kafka::Broker;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[test]
-fn records_outlive_the_broker_that_took_them() {
+fn records_survive_broker_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::up(folder.path()).unwrap();
     broker.create_topic("kept", 2).unwrap();
@@ -39,7 +39,7 @@ fn produce(broker: &Broker, numbers: std::ops::Range<u64>) {
     producer.flush(Duration::from_secs(30)).unwrap();
 }
 
-/// The numbers on the topic, each seen to be there once and the same in key, header and value.
+/// Returns the numbers on the topic; each must occur once, with equal key, header and value.
 fn numbers(broker: &Broker) -> BTreeSet<u64> {
     let records = consume(&broker.bootstrap(), "kept");
     let numbers: BTreeSet<u64> = records

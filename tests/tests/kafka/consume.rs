@@ -1,4 +1,4 @@
-//! Reading a topic from its beginning to its end.
+//! Reads a topic from its beginning to its end.
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long the next record may take.
+/// Time limit for the next record.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A record as it stands on its topic.
+/// A record on a topic.
 pub struct Record {
     pub partition: i32,
     pub key: Vec<u8>,
@@ -19,12 +19,13 @@ pub struct Record {
     pub value: Value,
 }
 
-/// Every record of a topic, each partition's in its order; none where there is no such topic.
+/// Returns every record of a topic, in the order of each partition; none if the topic does not
+/// exist.
 pub fn consume(bootstrap: &str, topic: &str) -> Vec<Record> {
     consume_as(bootstrap, topic, read)
 }
 
-/// As [`consume`], keeping what is wanted of each record: some topics are too large to keep whole.
+/// Like [`consume`], but keeps only what `read` returns for each record, for large topics.
 pub fn consume_as<T>(
     bootstrap: &str,
     topic: &str,
@@ -51,7 +52,7 @@ pub fn consume_as<T>(
     records
 }
 
-/// The topic's partitions from their beginnings, and the records in them.
+/// Returns the topic's partitions from their beginnings, and the number of their records.
 fn extent(consumer: &BaseConsumer, topic: &str) -> (TopicPartitionList, i64) {
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
     let mut partitions = TopicPartitionList::new();

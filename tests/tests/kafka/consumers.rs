@@ -1,5 +1,5 @@
-//! Consumers that nobody here wrote read every stream: kcat, and the one that comes with Kafka.
-//! What they print is what the agent writes to standard output. Needs no root.
+//! Independent consumers read every stream: kcat and Kafka's console consumer. They must print what
+//! the agent writes to standard output. Needs no root.
 
 use crate::replay::STREAMS;
 use crate::{LEDGER, TRANSACTIONS};
@@ -8,7 +8,7 @@ use dnscribe_tests::{environment, shell};
 use serde_json::Value;
 use std::process::Command;
 
-/// A record as a consumer prints it.
+/// A record as printed by a consumer.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Printed {
     headers: String,
@@ -17,7 +17,7 @@ struct Printed {
 }
 
 #[test]
-fn consumers_of_others_read_every_stream() {
+fn independent_consumers_read_every_stream() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     let written = replay(&broker);
@@ -51,7 +51,7 @@ fn consumers_of_others_read_every_stream() {
     }
 }
 
-/// Replays the golden capture to Kafka; what it wrote to standard output beside.
+/// Replays the golden capture to Kafka; returns its standard output.
 fn replay(broker: &Broker) -> String {
     let mut command = Command::new(environment::binary().unwrap());
     command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
@@ -76,7 +76,7 @@ fn console_consumer(broker: &Broker, topic: &str, count: usize) -> Vec<Printed> 
     read(&broker.tool(Tool::Consumer, &[&words[..], &limit, &print].concat()).unwrap())
 }
 
-/// Reads lines of headers, key and value; JSON has no raw tabs.
+/// Parses lines of headers, key and value; JSON has no raw tabs.
 fn read(text: &str) -> Vec<Printed> {
     let line = |line: &str| {
         let parts: Vec<&str> = line.split('\t').collect();
@@ -86,7 +86,7 @@ fn read(text: &str) -> Vec<Printed> {
     text.lines().map(line).collect()
 }
 
-/// Headers repeat what the record says, and the key is the record's.
+/// Checks that headers and key agree with the record.
 fn check_envelopes(printed: &[Printed], equals: char) {
     for Printed { headers, key, value } in printed {
         let record: Value = serde_json::from_str(value).unwrap();

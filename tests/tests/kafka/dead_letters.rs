@@ -1,15 +1,15 @@
-//! Records that the broker refuses for good become dead letters that hold them, or are counted
-//! where even those are refused. Needs no root.
+//! Records that the broker rejects permanently become dead letters, or are counted if these are
+//! rejected too. Needs no root.
 
 use crate::consume::{Record, consume};
-use crate::live;
-use crate::replay::{STREAMS, verification};
-use crate::security::{Guarded, stranger};
+use crate::live_agent;
+use crate::replay::{STREAMS, verify_command};
+use crate::security::{SecuredBroker, unauthorised_user};
 use crate::{LEDGER, TRANSACTIONS};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_tests::agent::Agent;
-use dnscribe_tests::kafka::security::{Door, STRANGER};
+use dnscribe_tests::kafka::security::{SecureListener, UNAUTHORISED_USER};
 use dnscribe_tests::kafka::{Broker, Tool};
 use dnscribe_tests::{environment, ledger, shell};
 use serde_json::Value;
@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-/// Where dead letters go.
+/// Topic of dead letters.
 const DEAD_LETTERS: &str = "dns.dlq";
 
-/// What a replay left.
+/// Output of a replay.
 struct Replayed {
-    /// By schema: the records of its standard output.
+    /// Records of standard output by schema.
     records: BTreeMap<String, Vec<Value>>,
     log: String,
 }
@@ -32,7 +32,7 @@ impl Replayed {
         &self.records[schema]
     }
 
-    /// What was dropped of a stream on its way to Kafka, by reason; the whole of its records.
+    /// Returns the dropped records of a stream by reason, and the number of all its records.
     fn dropped(&self, stream: &str) -> (BTreeMap<String, u64>, u64) {
         let last = self.of("dns.ledger/1").last().unwrap();
         ledger::verify(last).unwrap();
@@ -46,7 +46,7 @@ impl Replayed {
         (dropped, records)
     }
 
-    /// How often the log warns with these words.
+    /// Number of warnings with these words.
     fn warnings(&self, words: &str) -> usize {
         self.log.lines().filter(|line| line.contains(" WARN ") && line.contains(words)).count()
     }
@@ -74,8 +74,8 @@ fn to(broker: &Broker) -> Command {
     command
 }
 
-/// The dead letters of refused records hold those records, and say why.
-fn check_letters(letters: &[Record], stream: &str, reason: &str, refused: &[Value]) {
+/// Checks that the dead letters hold the rejected records and the reason.
+fn check_dead_letters(letters: &[Record], stream: &str, reason: &str, refused: &[Value]) {
     let mut found: Vec<&Value> = letters.iter().map(|letter| &letter.value).collect();
     found.retain(|letter| letter["stage"] == "deliver" && letter["stream"] == stream);
     assert_eq!(found.len(), refused.len());
@@ -90,11 +90,11 @@ fn check_letters(letters: &[Record], stream: &str, reason: &str, refused: &[Valu
 }
 
 fn verify(broker: &Broker) {
-    shell::output(&mut verification(broker)).unwrap();
+    shell::output(&mut verify_command(broker)).unwrap();
 }
 
 #[test]
-fn what_is_too_large_for_its_topic_is_a_dead_letter() {
+fn too_large_record_becomes_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     let words = ["--create", "--topic", TRANSACTIONS, "--config", "max.message.bytes=100"];
@@ -105,52 +105,56 @@ fn what_is_too_large_for_its_topic_is_a_dead_letter() {
     assert_eq!(replayed.dropped("messages").0, BTreeMap::new());
     let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
     let refused = replayed.of("dns.transaction/1");
-    check_letters(&letters, "transactions", "message_too_large", refused);
-    // Those of packets that are not DNS are there too.
+    check_dead_letters(&letters, "transactions", "message_too_large", refused);
+    // Packets that are not DNS have dead letters too.
     assert!(letters.iter().any(|letter| letter.value["stage"] == "decode"));
     assert_eq!(replayed.warnings("Kafka refuses records"), 1, "{}", replayed.log);
     verify(&broker);
 }
 
 #[test]
-fn what_has_no_topic_is_a_dead_letter() {
+fn record_without_topic_becomes_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let broker =
         Broker::configured(folder.path(), &[("auto.create.topics.enable", "false")]).unwrap();
     for topic in [TRANSACTIONS, DEAD_LETTERS, LEDGER] {
         broker.create_topic(topic, 1).unwrap();
     }
-    // How long librdkafka waits for a topic that may be being made.
+    // librdkafka's wait for a topic that may be created at this moment.
     let wait = ("DNSCRIBE_KAFKA__OPTIONS__TOPIC_METADATA_PROPAGATION_MAX_MS", "1000");
     let replayed = replay(to(&broker).envs([wait]));
     let (dropped, records) = replayed.dropped("messages");
     assert_eq!(dropped, BTreeMap::from([("unknown_topic".to_owned(), records)]));
     assert_eq!(replayed.dropped("transactions").0, BTreeMap::new());
     let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
-    check_letters(&letters, "messages", "unknown_topic", replayed.of("dns.message/1"));
+    check_dead_letters(&letters, "messages", "unknown_topic", replayed.of("dns.message/1"));
     assert_eq!(replayed.warnings("Kafka refuses records"), 1, "{}", replayed.log);
     verify(&broker);
 }
 
 #[test]
-fn what_may_not_be_written_is_a_dead_letter_or_counted() {
-    let guarded = Guarded::up();
-    let broker = &guarded.broker;
+fn unauthorised_record_becomes_dead_letter_or_is_counted() {
+    let secured_broker = SecuredBroker::up();
+    let broker = &secured_broker.broker;
     for topic in ["dns.raw", TRANSACTIONS, DEAD_LETTERS, LEDGER] {
         broker.create_topic(topic, 1).unwrap();
     }
-    let config = guarded.config("stranger", &guarded.address(Some(Door::Sasl)), &stranger());
+    let config = secured_broker.config(
+        "stranger",
+        &secured_broker.address(Some(SecureListener::Sasl)),
+        &unauthorised_user(),
+    );
     let to_stranger = || {
         let mut command = Command::new(environment::binary().unwrap());
         command.env("DNSCRIBE_CONFIG", &config);
         command
     };
     let check = to_stranger().args(["check", "--sink", "kafka"]).output().unwrap();
-    let told = String::from_utf8(check.stdout).unwrap();
-    assert!(told.contains("not authorised for topic dns.normalized"), "{told}");
-    // Even the dead letters are refused.
+    let report = String::from_utf8(check.stdout).unwrap();
+    assert!(report.contains("not authorised for topic dns.normalized"), "{report}");
+    // Dead letters are rejected as well.
     for topic in [TRANSACTIONS, LEDGER] {
-        broker.let_write(STRANGER, topic).unwrap();
+        broker.let_write(UNAUTHORISED_USER, topic).unwrap();
     }
     let replayed = replay(&mut to_stranger());
     for stream in ["messages", "dlq"] {
@@ -160,25 +164,29 @@ fn what_may_not_be_written_is_a_dead_letter_or_counted() {
     assert_eq!(consume(&broker.bootstrap(), DEAD_LETTERS).len(), 0);
     assert_eq!(replayed.warnings("Kafka refuses records"), 2, "{}", replayed.log);
 
-    broker.let_write(STRANGER, DEAD_LETTERS).unwrap();
+    broker.let_write(UNAUTHORISED_USER, DEAD_LETTERS).unwrap();
     let replayed = replay(&mut to_stranger());
     let (dropped, records) = replayed.dropped("messages");
     assert_eq!(dropped, BTreeMap::from([("not_authorised".to_owned(), records)]));
     let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
-    check_letters(&letters, "messages", "not_authorised", replayed.of("dns.message/1"));
+    check_dead_letters(&letters, "messages", "not_authorised", replayed.of("dns.message/1"));
     verify(broker);
 }
 
-/// The first thing that a producer asks for is refused for good: another one must take over.
+/// A permanent rejection of the producer's first request: another producer must replace it.
 #[test]
-fn a_right_that_is_granted_later_is_noticed() {
+fn delivers_after_right_is_granted() {
     if !environment::privileged() {
         return;
     }
-    let guarded = Guarded::up();
-    let broker = &guarded.broker;
+    let secured_broker = SecuredBroker::up();
+    let broker = &secured_broker.broker;
     broker.create_topic(LEDGER, 1).unwrap();
-    let config = guarded.config("stranger", &guarded.address(Some(Door::Sasl)), &stranger());
+    let config = secured_broker.config(
+        "stranger",
+        &secured_broker.address(Some(SecureListener::Sasl)),
+        &unauthorised_user(),
+    );
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["run", "--sink", "kafka", "--sink", "stdout", "--stream", "ledger"]);
     let agent = Agent::start(command.env("DNSCRIBE_CONFIG", &config)).unwrap();
@@ -187,8 +195,8 @@ fn a_right_that_is_granted_later_is_noticed() {
         Ok(agent.log().contains(failed).then_some(()))
     })
     .unwrap();
-    broker.let_write(STRANGER, LEDGER).unwrap();
-    live::wait_for(&agent, "a delivery", Duration::from_secs(30), |scrape| {
+    broker.let_write(UNAUTHORISED_USER, LEDGER).unwrap();
+    live_agent::wait_for(&agent, "a delivery", Duration::from_secs(30), |scrape| {
         scrape.records("ledger", "in_flight") + scrape.records("ledger", "spooled") == 0
             && scrape.records("ledger", "delivered") >= 2
     });

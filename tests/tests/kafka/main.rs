@@ -1,5 +1,5 @@
-//! The agent against a real Kafka broker: what was asked is on the topics, once, accounted for,
-//! and stays so when the broker dies meanwhile. What captures needs root.
+//! The agent with a real Kafka broker: every record is on its topic once and accounted for, also
+//! across broker failures. Tests that capture need root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod avro;
@@ -8,10 +8,10 @@ mod broker;
 mod consume;
 mod consumers;
 mod dead_letters;
-mod frozen;
+mod unresponsive_broker;
 mod full_spool;
-mod kills;
-mod live;
+mod agent_kills;
+mod live_agent;
 mod outage;
 mod partitions;
 mod reading;
@@ -19,7 +19,7 @@ mod reloading;
 mod replay;
 mod security;
 mod topics;
-mod torn;
+mod corrupt_spool;
 
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;
@@ -31,22 +31,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Where transactions go.
+/// Topic of transactions.
 const TRANSACTIONS: &str = "dns.normalized";
-/// Where the ledger goes.
+/// Topic of the ledger.
 const LEDGER: &str = "dns.ledger";
 
-/// Two labs and two agents at once would measure each other.
+/// Two labs and two agents at the same time would disturb each other's measurements.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-struct Bench {
+struct Setup {
     lab: Lab,
     broker: Broker,
     folder: tempfile::TempDir,
     _alone: MutexGuard<'static, ()>,
 }
 
-fn bench() -> Option<Bench> {
+fn setup() -> Option<Setup> {
     if !environment::privileged() {
         return None;
     }
@@ -56,10 +56,10 @@ fn bench() -> Option<Bench> {
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), everybody).unwrap();
     let broker = Broker::up(folder.path()).unwrap();
-    Some(Bench { lab: Lab::up().unwrap(), broker, folder, _alone: alone })
+    Some(Setup { lab: Lab::up().unwrap(), broker, folder, _alone: alone })
 }
 
-/// Records to the broker, and the ledger to standard output too.
+/// Starts an agent that writes to the broker, and the ledger to standard output too.
 fn agent(broker: &Broker, more: &[&str]) -> Agent {
     let brokers = broker.bootstrap();
     let sinks = ["--sink", "kafka", "--sink", "stdout", "--brokers", &brokers];
@@ -67,7 +67,8 @@ fn agent(broker: &Broker, more: &[&str]) -> Agent {
     Agent::run(&words).unwrap()
 }
 
-/// The transactions between client and resolver with names below a suffix, at one vantage.
+/// Returns the transactions between client and resolver with names below a suffix, from one
+/// vantage.
 fn between<'a>(records: &'a [Record], lab: &Lab, vantage: &str, suffix: &str) -> Vec<&'a Record> {
     let client = lab.client_addr().to_string();
     records
@@ -77,28 +78,28 @@ fn between<'a>(records: &'a [Record], lab: &Lab, vantage: &str, suffix: &str) ->
         .collect()
 }
 
-/// Distinct event ids: a resend has the id of the first sending.
+/// Returns distinct event ids: a repeated delivery has the id of the first.
 fn ids(records: &[&Record]) -> BTreeSet<String> {
     records.iter().map(|record| record.value["event_id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn every_transaction_is_on_its_topic_once() {
-    let Some(bench) = bench() else { return };
+fn each_transaction_is_on_topic_once() {
+    let Some(setup) = setup() else { return };
     let suffix = "kafka.wild.example.com";
-    let agent = agent(&bench.broker, &[]);
+    let agent = agent(&setup.broker, &[]);
     let load = Load { queries: 2000, qps: Some(1000), suffix: suffix.into(), ..Load::default() };
-    let perf = bench.lab.dnsperf(&load).unwrap();
+    let perf = setup.lab.dnsperf(&load).unwrap();
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
 
-    let bootstrap = bench.broker.bootstrap();
+    let bootstrap = setup.broker.bootstrap();
     let records = consume(&bootstrap, TRANSACTIONS);
     for vantage in ["client", "server"] {
-        let seen = between(&records, &bench.lab, vantage, suffix);
+        let seen = between(&records, &setup.lab, vantage, suffix);
         let answered = seen.iter().filter(|record| record.value["status"] == "answered").count();
         assert_eq!(answered as u64, perf.completed, "{vantage}");
-        assert_eq!(ids(&seen).len(), seen.len(), "an idempotent producer sends nothing twice");
+        assert_eq!(ids(&seen).len(), seen.len(), "an idempotent producer has sent a record twice");
     }
     let last = end.final_ledger().unwrap();
     let path = ["delivery", "kafka", "transactions", "delivered"];
@@ -115,7 +116,7 @@ fn every_transaction_is_on_its_topic_once() {
     shell::output(verify.args(["ledger", "verify", "--brokers", &bootstrap])).unwrap();
 }
 
-/// Headers repeat what the record says; a key belongs to one resolver and zone.
+/// Checks that headers agree with the record, and that each key has one resolver and zone.
 fn check_envelopes(records: &[Record]) {
     let mut keys = BTreeMap::new();
     for record in records {
@@ -124,21 +125,24 @@ fn check_envelopes(records: &[Record]) {
         }
         let place = (record.value["resolver"].to_string(), record.value["zone"].to_string());
         let key = keys.entry(place).or_insert_with(|| record.key.clone());
-        assert_eq!(&record.key, key, "one resolver and zone, one key");
+        assert_eq!(&record.key, key, "one resolver and zone has two keys");
         assert!(!record.key.is_empty());
     }
 }
 
 #[test]
-fn a_broker_that_stays_away_is_no_reason_to_lie() {
-    let Some(mut bench) = bench() else { return };
-    let agent = agent(&bench.broker, &["--drain-timeout", "3s"]);
-    bench.broker.kill().unwrap();
+fn ledger_is_correct_without_broker() {
+    let Some(mut setup) = setup() else { return };
+    let agent = agent(&setup.broker, &["--drain-timeout", "3s"]);
+    setup.broker.kill().unwrap();
     let load = Load { queries: 500, qps: Some(500), ..Load::default() };
-    bench.lab.dnsperf(&load).unwrap();
+    setup.lab.dnsperf(&load).unwrap();
     let end = agent.terminate().unwrap();
     let last = end.final_ledger().unwrap();
     let of = |name| ledger::counter(last, &["delivery", "kafka", "transactions", name]).unwrap();
     assert!(of("records") >= 1000);
-    assert!(of("records") > of("delivered"), "nothing can be delivered to a dead broker");
+    assert!(
+        of("records") > of("delivered"),
+        "all records are reported as delivered to a killed broker"
+    );
 }

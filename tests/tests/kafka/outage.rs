@@ -1,44 +1,48 @@
-//! A broker that is killed under load and stays away for long: nothing is lost, nothing comes
-//! twice, and each partition has its records in the order in which they were made.
+//! A broker that is killed under load and stays down: no record is lost or duplicated, and each
+//! partition keeps the order of its records.
 
-use crate::bench;
-use crate::live::{self, Brief, Scrape};
+use crate::live_agent::{self, CompactTransaction, Scrape};
+use crate::setup;
 use dnscribe_tests::ledger;
 use std::collections::HashMap;
 use std::env;
 use std::thread;
 use std::time::Duration;
 
-/// Load before the broker goes, in seconds.
+/// Seconds of load before the broker is killed.
 const BEFORE: u64 = 2;
-/// Load after it is back.
+/// Seconds of load after its restart.
 const AFTER: u64 = 3;
 
-/// How long the broker is away: `OUTAGE_SECONDS`, else as long as the test may take.
+/// Duration of the outage in seconds: `OUTAGE_SECONDS`, else a default that suits the test.
 fn outage() -> u64 {
     env::var("OUTAGE_SECONDS").map_or(35, |seconds| seconds.parse().unwrap())
 }
 
 #[test]
-fn an_outage_under_load_loses_nothing_and_keeps_the_order() {
-    let Some(mut bench) = bench() else { return };
-    live::make_topics(&bench.broker);
-    let reference = bench.folder.path().join("reference.ndjson");
+fn outage_under_load_keeps_records_and_order() {
+    let Some(mut setup) = setup() else { return };
+    live_agent::create_topics(&setup.broker);
+    let reference = setup.folder.path().join("reference.ndjson");
     let sinks = format!("kafka,stdout,file:{}", reference.display());
     let streams = [("KAFKA__STREAMS", "transactions,ledger"), ("FILE__STREAMS", "transactions")];
-    let agent = live::run_to(&sinks, &bench.broker.bootstrap(), &streams);
+    let agent = live_agent::run_to(&sinks, &setup.broker.bootstrap(), &streams);
 
-    let queries = live::start(&bench.lab, &live::load(BEFORE + outage() + AFTER, "outage"));
+    let queries =
+        live_agent::start(&setup.lab, &live_agent::load(BEFORE + outage() + AFTER, "outage"));
     thread::sleep(Duration::from_secs(BEFORE));
-    bench.broker.kill().unwrap();
+    setup.broker.kill().unwrap();
     thread::sleep(Duration::from_secs(outage()));
     let scrape = Scrape::of(&agent);
     assert!(scrape.records("transactions", "spooled") > 0, "nothing is spooled");
     assert!(scrape.sum("dnscribe_spool_bytes", &[]) > 0, "the spool is empty");
     let in_memory = scrape.records("transactions", "in_flight");
-    assert!(in_memory < u64::from(live::QPS), "{in_memory} records do not get to the disk");
-    bench.broker.restart().unwrap();
-    let perf = live::finish(queries);
+    assert!(
+        in_memory < u64::from(live_agent::QPS),
+        "{in_memory} records are not written to the disk"
+    );
+    setup.broker.restart().unwrap();
+    let perf = live_agent::finish(queries);
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
 
@@ -46,17 +50,18 @@ fn an_outage_under_load_loses_nothing_and_keeps_the_order() {
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
     let of = |name| ledger::counter(last, &["delivery", "kafka", "transactions", name]).unwrap();
     assert_eq!(of("delivered"), of("records"), "{last:#}");
-    let records = live::transactions(&bench.broker, &bench.lab, "outage");
+    let records = live_agent::transactions(&setup.broker, &setup.lab, "outage");
     for vantage in ["client", "server"] {
-        assert_eq!(live::seen(&records, vantage), perf.completed, "{vantage}: {perf:?}");
+        assert_eq!(live_agent::seen(&records, vantage), perf.completed, "{vantage}: {perf:?}");
     }
-    assert_eq!(records.len() as u64, of("records"), "a record is there twice");
-    check_order(&records, &live::ids_in(&reference));
-    assert_eq!(live::duplicates(&live::proof(&bench.broker)), 0);
+    assert_eq!(records.len() as u64, of("records"), "a record occurs twice");
+    check_order(&records, &live_agent::event_ids_in(&reference));
+    assert_eq!(live_agent::duplicates(&live_agent::verify_ledger(&setup.broker)), 0);
 }
 
-/// In each partition, records follow each other as they do in the file that was written beside.
-fn check_order(records: &[Brief], reference: &[u128]) {
+/// Checks that the records of each partition have the order of the file that was written in
+/// parallel.
+fn check_order(records: &[CompactTransaction], reference: &[u128]) {
     let places: HashMap<u128, usize> =
         reference.iter().enumerate().map(|(place, id)| (*id, place)).collect();
     assert_eq!(records.len(), places.len());
@@ -66,5 +71,5 @@ fn check_order(records: &[Brief], reference: &[u128]) {
         let before = last.insert(record.partition, place);
         assert!(before < Some(place), "partition {}: {before:?} {place}", record.partition);
     }
-    assert!(last.len() > 1, "one partition proves little");
+    assert!(last.len() > 1, "all records are in one partition");
 }

@@ -12,11 +12,11 @@ use std::process::Command;
 
 const PARTITIONS: u32 = 12;
 const ZONES: u32 = 2000;
-/// A query and a response each, at three resolvers in turn.
+/// A query and a response each, for three resolvers in turn.
 const MESSAGES: u32 = 40_000;
 
 #[test]
-fn a_zone_stays_in_one_partition_and_many_fill_all() {
+fn zone_stays_in_one_partition() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(&folder.path().join("kafka")).unwrap();
     broker.create_topic(TRANSACTIONS, PARTITIONS).unwrap();

@@ -1,7 +1,7 @@
-//! `ledger verify` reads on when the broker dies meanwhile and comes back. Needs no root.
+//! `ledger verify` continues when the broker restarts while it reads. Needs no root.
 
 use crate::TRANSACTIONS;
-use crate::replay::{column, replay, verification};
+use crate::replay::{column, replay, verify_command};
 use dnscribe_tests::kafka::Broker;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -11,20 +11,20 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-/// So many that reading them takes a while: some 100 MB.
+/// Number of records, about 100 MB, so that reading takes a while.
 const MANY: u64 = 100_000;
 
 #[test]
-fn a_broker_that_restarts_meanwhile_is_waited_for() {
+fn verify_continues_after_broker_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::up(folder.path()).unwrap();
     replay(&broker);
     produce(&broker);
 
-    let mut command = verification(&broker);
+    let mut command = verify_command(&broker);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(log.any(|line| line.unwrap().contains("reading")), "it never began");
+    assert!(log.any(|line| line.unwrap().contains("reading")), "it never started to read");
     broker.kill().unwrap();
     thread::sleep(Duration::from_secs(1));
     assert!(child.try_wait().unwrap().is_none(), "it had read everything before the broker died");
@@ -40,7 +40,7 @@ fn a_broker_that_restarts_meanwhile_is_waited_for() {
     assert!(column(&report, "duplicates").iter().all(|(_, copies)| *copies == 0), "{report:#}");
 }
 
-/// Transactions of a capture that no ledger record names.
+/// Writes transactions of a capture that no ledger record names.
 fn produce(broker: &Broker) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", broker.bootstrap())

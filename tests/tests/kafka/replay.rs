@@ -1,5 +1,5 @@
-//! Replay to Kafka twice: the same event ids, so that a consumer that removes duplicates sees one
-//! copy, and `ledger verify` closes and counts the rest. Needs no root.
+//! Replays to Kafka twice: the event ids are equal, so that a consumer that removes duplicates gets
+//! one copy, and `ledger verify` closes and counts the duplicates. Needs no root.
 
 use crate::consume::consume;
 use crate::{LEDGER, TRANSACTIONS};
@@ -18,13 +18,13 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Every stream that there is today.
+/// All streams of a replay.
 pub const STREAMS: &str = "messages,transactions,dlq,ledger";
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_second_replay_adds_nothing_but_duplicates() {
+fn second_replay_adds_only_duplicates() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     replay(&broker);
@@ -44,13 +44,13 @@ fn a_second_replay_adds_nothing_but_duplicates() {
         assert_eq!(records.len(), 2 * ids.len(), "{topic}");
     }
 
-    forget(&broker, TRANSACTIONS);
+    delete_old_records(&broker, TRANSACTIONS);
     let report = verify(&broker, 1);
     let problems = report["problems"]["shown"].to_string();
     assert!(problems.contains("dns.normalized/0 begins at offset"), "{report:#}");
 }
 
-/// Sends the lab's capture to the broker.
+/// Replays the lab's capture to the broker.
 pub fn replay(broker: &Broker) {
     let mut command = Command::new(environment::binary().unwrap());
     command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
@@ -58,21 +58,21 @@ pub fn replay(broker: &Broker) {
     shell::output(command.args(["--stream", STREAMS])).unwrap();
 }
 
-/// `ledger verify` of the broker's topics, which prints JSON.
-pub fn verification(broker: &Broker) -> Command {
+/// Returns the command `ledger verify` for the broker's topics, with JSON output.
+pub fn verify_command(broker: &Broker) -> Command {
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["ledger", "verify", "-o", "json", "--brokers", &broker.bootstrap()]);
     command
 }
 
-/// What it says when it ends with this code.
+/// Runs it and checks the exit code; returns its report.
 fn verify(broker: &Broker, code: i32) -> Value {
-    let Output { status, stdout, stderr } = verification(broker).output().unwrap();
+    let Output { status, stdout, stderr } = verify_command(broker).output().unwrap();
     assert_eq!(status.code(), Some(code), "{}", String::from_utf8_lossy(&stderr));
     serde_json::from_slice(&stdout).unwrap()
 }
 
-/// A number of each stream.
+/// Returns a column of the report by stream.
 pub fn column<'a>(report: &'a Value, name: &str) -> Vec<(&'a str, u64)> {
     let lines = report["streams"].as_array().unwrap();
     lines
@@ -81,8 +81,8 @@ pub fn column<'a>(report: &'a Value, name: &str) -> Vec<(&'a str, u64)> {
         .collect()
 }
 
-/// Deletes all records of a topic but the newest of each partition, as retention does.
-fn forget(broker: &Broker, topic: &str) {
+/// Deletes all but the newest record of each partition, as retention does.
+fn delete_old_records(broker: &Broker, topic: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.bootstrap());
     let consumer: BaseConsumer = config.create().unwrap();
@@ -100,7 +100,7 @@ fn forget(broker: &Broker, topic: &str) {
     }
 }
 
-/// Runs a future to its end, which needs no executor where it is the only one.
+/// Runs a future to completion without an executor.
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {

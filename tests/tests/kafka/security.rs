@@ -1,12 +1,12 @@
-//! TLS and SASL: who may comes in, by every mechanism, and who may not is told why, in `check` and
-//! in the log, without the secret. Needs no root.
+//! TLS and SASL: authorised clients are accepted with every mechanism. Rejected ones get the reason
+//! in `check` and in the log, without the secret. Needs no root.
 
 use crate::consume::consume;
 use crate::{TRANSACTIONS, ids};
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::kafka::certificates::{Authority, Validity};
 use dnscribe_tests::kafka::security::{
-    CLIENT, Door, ELSEWHERE, PASSWORD, STRANGER, Security, USER,
+    CLIENT, OTHER_HOST, PASSWORD, SecureListener, Security, UNAUTHORISED_USER, USER,
 };
 use dnscribe_tests::{environment, ledger};
 use serde_json::{Value, json};
@@ -16,39 +16,39 @@ use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::thread;
 
-/// A secret that is wrong, and must not be seen anywhere.
-const HUNTER: &str = "hunter2-is-secret";
-/// What unlocks the client's key.
-const SESAME: &str = "open sesame";
+/// A wrong password that must not appear in any output.
+const WRONG_PASSWORD: &str = "hunter2-is-secret";
+/// Password of the client's key.
+const KEY_PASSWORD: &str = "open sesame";
 
-/// A broker with guarded doors, and a folder with the keys to some.
-pub struct Guarded {
+/// A broker with secured listeners, and a folder with keys and passwords.
+pub struct SecuredBroker {
     pub broker: Broker,
     folder: tempfile::TempDir,
 }
 
-impl Guarded {
+impl SecuredBroker {
     pub fn up() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let security = Security::new().unwrap();
         let broker = Broker::secured(&folder.path().join("kafka"), &security).unwrap();
-        let guarded = Self { broker, folder };
+        let secured_broker = Self { broker, folder };
         let authority = &security.authority;
-        guarded.write("ca.pem", &authority.pem().unwrap());
-        guarded.write("other.pem", &Authority::new("somebody else").unwrap().pem().unwrap());
+        secured_broker.write("ca.pem", &authority.pem().unwrap());
+        secured_broker.write("other.pem", &Authority::new("somebody else").unwrap().pem().unwrap());
         let clients = [
-            ("client", authority.client(CLIENT, Validity::Current, Some(SESAME))),
+            ("client", authority.client(CLIENT, Validity::Current, Some(KEY_PASSWORD))),
             ("old", authority.client(CLIENT, Validity::Expired, None)),
         ];
         for (name, client) in clients {
             let client = client.unwrap();
-            guarded.write(&format!("{name}.pem"), &client.certificate);
-            guarded.write(&format!("{name}.key"), &client.key);
+            secured_broker.write(&format!("{name}.pem"), &client.certificate);
+            secured_broker.write(&format!("{name}.key"), &client.key);
         }
-        guarded.write("password", &format!("{PASSWORD}\n"));
-        guarded.write("sesame", &format!("{SESAME}\n"));
-        guarded.write("hunter", &format!("{HUNTER}\n"));
-        guarded
+        secured_broker.write("password", &format!("{PASSWORD}\n"));
+        secured_broker.write("sesame", &format!("{KEY_PASSWORD}\n"));
+        secured_broker.write("hunter", &format!("{WRONG_PASSWORD}\n"));
+        secured_broker
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -59,8 +59,8 @@ impl Guarded {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// A configuration for a client at an address: settings, and settings from files of the folder,
-    /// those that name files among them.
+    /// Writes the configuration of a client for an address: settings, and settings read from files
+    /// of the folder.
     pub fn config(&self, name: &str, address: &str, client: &Client) -> PathBuf {
         let in_folder = |setting: &str, value: &str| {
             if setting.ends_with(".location") {
@@ -87,15 +87,15 @@ impl Guarded {
         self.path(&format!("{name}.yaml"))
     }
 
-    pub fn address(&self, door: Option<Door>) -> String {
-        match door {
-            Some(door) => format!("127.0.0.1:{}", self.broker.door(door)),
+    pub fn address(&self, listener: Option<SecureListener>) -> String {
+        match listener {
+            Some(listener) => format!("127.0.0.1:{}", self.broker.secure_port(listener)),
             None => self.broker.bootstrap(),
         }
     }
 }
 
-/// How a client introduces itself.
+/// Credentials of a client.
 #[derive(Clone, Debug, Default)]
 pub struct Client {
     options: Vec<(&'static str, &'static str)>,
@@ -121,7 +121,7 @@ impl Client {
         self.with("ssl.certificate.location", certificate).with("ssl.key.location", key)
     }
 
-    /// A user without TLS.
+    /// Creates a user without TLS.
     pub fn user(mechanism: &'static str, user: &'static str, password_file: &'static str) -> Self {
         Self::default()
             .with("security.protocol", "sasl_plaintext")
@@ -150,8 +150,8 @@ fn replay(config: &Path) -> Output {
     dnscribe(&[&["replay", &capture, "-o", "json"], &sinks[..]].concat(), config)
 }
 
-/// Does the same for each of some cases, several at a time, as most of the time is waited.
-fn for_each<T: Send>(cases: Vec<T>, work: impl Fn(T) + Sync) {
+/// Runs `work` for each case, several at a time, because most of the time is spent waiting.
+fn run_parallel<T: Send>(cases: Vec<T>, work: impl Fn(T) + Sync) {
     let left = Mutex::new(cases);
     thread::scope(|scope| {
         for _ in 0..6 {
@@ -167,37 +167,41 @@ fn for_each<T: Send>(cases: Vec<T>, work: impl Fn(T) + Sync) {
 }
 
 #[test]
-fn who_may_comes_in_and_who_may_not_is_told_why() {
-    let guarded = Guarded::up();
-    guarded.broker.add_scram().unwrap();
-    let per_replay = every_mechanism_delivers(&guarded);
+fn accepts_authorised_clients_and_explains_rejections() {
+    let secured_broker = SecuredBroker::up();
+    secured_broker.broker.add_scram().unwrap();
+    let per_replay = every_mechanism_delivers(&secured_broker);
     assert!(per_replay > 10);
-    every_refusal_is_explained(&guarded);
-    assert_eq!(replays_on_topic(&guarded, per_replay), MECHANISMS, "a refused client wrote");
+    every_refusal_is_explained(&secured_broker);
+    assert_eq!(
+        replays_on_topic(&secured_broker, per_replay),
+        MECHANISMS,
+        "a rejected client has written records"
+    );
 }
 
-/// How many ways in are tried.
+/// Number of accepted mechanisms.
 const MECHANISMS: usize = 8;
 
-fn every_mechanism_delivers(guarded: &Guarded) -> usize {
+fn every_mechanism_delivers(secured_broker: &SecuredBroker) -> usize {
     let locked = Client::tls()
         .certificate("client.pem", "client.key")
         .with_file("ssl.key.password", "sesame");
     let user = |mechanism| Client::user(mechanism, USER, "password");
     let cases = vec![
-        ("tls", Door::Tls, Client::tls()),
-        ("certificate", Door::ClientCertificate, locked),
-        ("plain", Door::Sasl, user("PLAIN")),
-        ("scram-256", Door::Sasl, user("SCRAM-SHA-256")),
-        ("scram-512", Door::Sasl, user("SCRAM-SHA-512")),
-        ("tls-plain", Door::SaslTls, Client::user_in_tls("PLAIN")),
-        ("tls-scram-256", Door::SaslTls, Client::user_in_tls("SCRAM-SHA-256")),
-        ("tls-scram-512", Door::SaslTls, Client::user_in_tls("SCRAM-SHA-512")),
+        ("tls", SecureListener::Tls, Client::tls()),
+        ("certificate", SecureListener::ClientCertificate, locked),
+        ("plain", SecureListener::Sasl, user("PLAIN")),
+        ("scram-256", SecureListener::Sasl, user("SCRAM-SHA-256")),
+        ("scram-512", SecureListener::Sasl, user("SCRAM-SHA-512")),
+        ("tls-plain", SecureListener::SaslTls, Client::user_in_tls("PLAIN")),
+        ("tls-scram-256", SecureListener::SaslTls, Client::user_in_tls("SCRAM-SHA-256")),
+        ("tls-scram-512", SecureListener::SaslTls, Client::user_in_tls("SCRAM-SHA-512")),
     ];
     assert_eq!(cases.len(), MECHANISMS);
     let per_replay = Mutex::new(0);
-    for_each(cases, |(name, door, client)| {
-        let config = guarded.config(name, &guarded.address(Some(door)), &client);
+    run_parallel(cases, |(name, listener, client)| {
+        let config = secured_broker.config(name, &secured_broker.address(Some(listener)), &client);
         let output = replay(&config);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {stderr}");
@@ -208,7 +212,7 @@ fn every_mechanism_delivers(guarded: &Guarded) -> usize {
             ledger::counter(&last, &["delivery", "kafka", "transactions", counter]).unwrap()
         };
         assert_eq!(of("delivered"), of("records"), "{name}: {stderr}");
-        for secret in [PASSWORD, SESAME] {
+        for secret in [PASSWORD, KEY_PASSWORD] {
             assert!(!stderr.contains(secret), "{name}: {stderr}");
         }
         *per_replay.lock().unwrap() = usize::try_from(of("records")).unwrap();
@@ -216,18 +220,18 @@ fn every_mechanism_delivers(guarded: &Guarded) -> usize {
     per_replay.into_inner().unwrap()
 }
 
-/// How often the whole capture is on the topic.
-fn replays_on_topic(guarded: &Guarded, per_replay: usize) -> usize {
-    let records = consume(&guarded.broker.bootstrap(), TRANSACTIONS);
+/// Returns how many times the whole capture is on the topic.
+fn replays_on_topic(secured_broker: &SecuredBroker, per_replay: usize) -> usize {
+    let records = consume(&secured_broker.broker.bootstrap(), TRANSACTIONS);
     let distinct = ids(&records.iter().collect::<Vec<_>>()).len();
-    assert_eq!(distinct, per_replay, "each replay has the event ids of the first");
+    assert_eq!(distinct, per_replay, "a replay has other event ids than the first");
     assert_eq!(records.len() % per_replay, 0);
     records.len() / per_replay
 }
 
-/// A client that is refused: its name, the door that it tries or the open one, and words of the
-/// sentence that it is told.
-type Refusal = (&'static str, Option<Door>, Client, &'static [&'static str]);
+/// A rejected client: its name, its listener (`None` for the plain one), and words of the expected
+/// message.
+type Refusal = (&'static str, Option<SecureListener>, Client, &'static [&'static str]);
 
 fn refusals() -> Vec<Refusal> {
     let wrong_password = |mechanism| Client::user(mechanism, USER, "hunter");
@@ -239,51 +243,76 @@ fn refusals() -> Vec<Refusal> {
         .with("sasl.oauthbearer.config", "principal=hunter2-is-secret")
         .with("enable.sasl.oauthbearer.unsecure.jwt", "true");
     vec![
-        ("password-plain", Some(Door::Sasl), wrong_password("PLAIN"), &[USER, "wrong password"]),
+        (
+            "password-plain",
+            Some(SecureListener::Sasl),
+            wrong_password("PLAIN"),
+            &[USER, "wrong password"],
+        ),
         (
             "password-scram",
-            Some(Door::Sasl),
+            Some(SecureListener::Sasl),
             wrong_password("SCRAM-SHA-512"),
             &[USER, "SCRAM-SHA-512", "wrong password"],
         ),
         (
             "unknown-user",
-            Some(Door::Sasl),
+            Some(SecureListener::Sasl),
             Client::user("SCRAM-SHA-256", "nobody", "hunter"),
             &["\"nobody\"", "unknown user"],
         ),
-        ("mechanism", Some(Door::Sasl), not_ours, &["does not take SASL mechanism OAUTHBEARER"]),
+        (
+            "mechanism",
+            Some(SecureListener::Sasl),
+            not_ours,
+            &["does not take SASL mechanism OAUTHBEARER"],
+        ),
         (
             "authority",
-            Some(Door::Tls),
+            Some(SecureListener::Tls),
             other_authority,
             &["is not trusted", "CN=dnscribe tests", "other.pem"],
         ),
-        ("expired", Some(Door::Expired), Client::tls(), &["the certificate of", "expired on"]),
-        ("misnamed", Some(Door::Misnamed), Client::tls(), &[ELSEWHERE, "not for 127.0.0.1"]),
+        (
+            "expired",
+            Some(SecureListener::Expired),
+            Client::tls(),
+            &["the certificate of", "expired on"],
+        ),
+        (
+            "misnamed",
+            Some(SecureListener::Misnamed),
+            Client::tls(),
+            &[OTHER_HOST, "not for 127.0.0.1"],
+        ),
         (
             "expired-client",
-            Some(Door::ClientCertificate),
+            Some(SecureListener::ClientCertificate),
             Client::tls().certificate("old.pem", "old.key"),
             &["the client certificate", "old.pem", "expired on"],
         ),
         (
             "no-certificate",
-            Some(Door::ClientCertificate),
+            Some(SecureListener::ClientCertificate),
             Client::tls(),
             &["asks for a client certificate", "none is configured"],
         ),
-        ("plain-to-tls", Some(Door::Tls), Client::default(), &["speaks TLS", "is plaintext"]),
-        ("plain-to-sasl", Some(Door::Sasl), Client::default(), &["asks for a user"]),
+        (
+            "plain-to-tls",
+            Some(SecureListener::Tls),
+            Client::default(),
+            &["speaks TLS", "is plaintext"],
+        ),
+        ("plain-to-sasl", Some(SecureListener::Sasl), Client::default(), &["asks for a user"]),
         ("tls-to-plain", None, Client::tls(), &["does not speak TLS"]),
         ("user-to-plain", None, wrong_password("PLAIN"), &["knows no users"]),
     ]
 }
 
-fn every_refusal_is_explained(guarded: &Guarded) {
-    for_each(refusals(), |(name, door, client, words)| {
+fn every_refusal_is_explained(secured_broker: &SecuredBroker) {
+    run_parallel(refusals(), |(name, listener, client, words)| {
         let client = client.with("message.timeout.ms", "1000");
-        let config = guarded.config(name, &guarded.address(door), &client);
+        let config = secured_broker.config(name, &secured_broker.address(listener), &client);
         let output = dnscribe(&["check", "-o", "json"], &config);
         assert!(!output.status.success(), "{name}");
         let shown = String::from_utf8(output.stdout).unwrap();
@@ -295,16 +324,16 @@ fn every_refusal_is_explained(guarded: &Guarded) {
         assert!(kafka["ok"] == false && kafka["remedy"].is_string(), "{kafka}");
 
         let log = String::from_utf8(replay(&config).stderr).unwrap();
-        let told: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains(" WARN ")).collect();
         let escaped = words.iter().map(|word| word.replace('"', "\\\""));
-        assert!(escaped.clone().all(|word| told.concat().contains(&word)), "{name}: {log}");
-        assert_eq!(told.len(), 1, "{name}: {log}");
+        assert!(escaped.clone().all(|word| warnings.concat().contains(&word)), "{name}: {log}");
+        assert_eq!(warnings.len(), 1, "{name}: {log}");
         let everything = format!("{shown}{}{log}", String::from_utf8_lossy(&output.stderr));
-        assert!(!everything.contains(HUNTER), "{name}: {everything}");
+        assert!(!everything.contains(WRONG_PASSWORD), "{name}: {everything}");
     });
 }
 
-/// Whom the authoriser lets do nothing.
-pub fn stranger() -> Client {
-    Client::user("PLAIN", STRANGER, "password")
+/// Credentials of a user without rights.
+pub fn unauthorised_user() -> Client {
+    Client::user("PLAIN", UNAUTHORISED_USER, "password")
 }

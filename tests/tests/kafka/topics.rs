@@ -1,16 +1,16 @@
-//! `dnscribe kafka init` and `check --create-topics`, looked at with Kafka's own command.
+//! `dnscribe kafka init` and `check --create-topics`, verified with Kafka's command line tool.
 
-use crate::security::{Client, Guarded, dnscribe, stranger};
-use dnscribe_tests::kafka::security::Door;
+use crate::security::{Client, SecuredBroker, dnscribe, unauthorised_user};
+use dnscribe_tests::kafka::security::SecureListener;
 use dnscribe_tests::kafka::{Broker, Tool};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A topic as Kafka describes it: partitions, and what is configured for it alone.
-type Described = BTreeMap<String, (u64, String)>;
+/// Topics by name: number of partitions and topic configuration.
+type TopicDescriptions = BTreeMap<String, (u64, String)>;
 
-fn describe(broker: &Broker) -> Described {
+fn describe(broker: &Broker) -> TopicDescriptions {
     let text = broker.tool(Tool::Topics, &["--describe"]).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("Topic: "));
     lines
@@ -25,7 +25,7 @@ fn describe(broker: &Broker) -> Described {
         .collect()
 }
 
-/// What became of each topic, by `kafka init -o json`.
+/// Runs `kafka init -o json`; returns the exit code and the outcome of each topic.
 fn init(config: &Path, more: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) {
     let output = dnscribe(&[&["kafka", "init", "-o", "json"], more].concat(), config);
     assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -41,14 +41,15 @@ fn outcomes(topics: &BTreeMap<String, Value>, outcome: &str) -> usize {
 }
 
 #[test]
-fn makes_what_is_missing_and_leaves_the_rest_alone() {
-    let guarded = Guarded::up();
-    let broker = &guarded.broker;
-    let config = guarded.config("open", &guarded.address(None), &Client::default());
+fn creates_only_missing_topics() {
+    let secured_broker = SecuredBroker::up();
+    let broker = &secured_broker.broker;
+    let config = secured_broker.config("open", &secured_broker.address(None), &Client::default());
 
-    // Who may not is told so, and nothing is made, by a dry run neither.
-    let door = guarded.address(Some(Door::Sasl));
-    let (code, topics) = init(&guarded.config("stranger", &door, &stranger()), &[]);
+    // An unauthorised user gets this as the reason, and no topic is created, nor by a dry run.
+    let listener = secured_broker.address(Some(SecureListener::Sasl));
+    let (code, topics) =
+        init(&secured_broker.config("stranger", &listener, &unauthorised_user()), &[]);
     assert_eq!((code, outcomes(&topics, "failed")), (Some(1), 8));
     let problem = topics["dns.raw"]["problem"].as_str().unwrap();
     assert!(problem.contains("not authorised to make topic dns.raw"), "{problem}");
@@ -62,7 +63,7 @@ fn makes_what_is_missing_and_leaves_the_rest_alone() {
     let (code, topics) = init(&config, &[]);
     assert_eq!((code, outcomes(&topics, "created"), outcomes(&topics, "differs")), (Some(0), 7, 1));
     let first = describe(broker);
-    check_made(&first);
+    check_created_topics(&first);
     let (partitions, configured) = &first["dns.metrics"];
     assert!(*partitions == 2 && configured.contains("retention.ms=1000000"), "{configured}");
     let differences = &topics["dns.metrics"]["differences"];
@@ -76,7 +77,7 @@ fn makes_what_is_missing_and_leaves_the_rest_alone() {
     assert_eq!((code, outcomes(&topics, "exists"), outcomes(&topics, "differs")), (Some(0), 7, 1));
     let (_, topics) = init(&config, &["--alter", "--dry-run"]);
     assert_eq!(outcomes(&topics, "altered"), 1);
-    assert_eq!(describe(broker), first, "nothing changes unless asked for");
+    assert_eq!(describe(broker), first, "a topic was changed without a request");
 
     let (code, topics) = init(&config, &["--alter"]);
     assert_eq!((code, outcomes(&topics, "altered"), outcomes(&topics, "exists")), (Some(0), 1, 7));
@@ -89,12 +90,12 @@ fn makes_what_is_missing_and_leaves_the_rest_alone() {
     for (name, topic) in first.iter().filter(|(name, _)| *name != "dns.metrics") {
         assert_eq!(&altered[name], topic);
     }
-    refuses_what_cannot_be(&config);
-    check_makes_topics(&guarded);
+    rejects_too_many_replicas(&config);
+    check_creates_topics(&secured_broker);
 }
 
-/// Partitions, retention and cleanup policy of the table in docs/kafka.md.
-fn check_made(described: &Described) {
+/// Checks partitions, retention and cleanup policy of the table in docs/kafka.md.
+fn check_created_topics(described: &TopicDescriptions) {
     let day = 24 * 60 * 60 * 1000_u64;
     let table = [
         ("dns.raw", 12, 1, "delete"),
@@ -114,8 +115,8 @@ fn check_made(described: &Described) {
     }
 }
 
-/// More copies than brokers.
-fn refuses_what_cannot_be(config: &Path) {
+/// Requests more replicas than brokers.
+fn rejects_too_many_replicas(config: &Path) {
     let (code, topics) = init(config, &["--replication-factor", "2"]);
     assert_eq!((code, outcomes(&topics, "differs")), (Some(0), 8));
     let elsewhere = [("DNSCRIBE_KAFKA__TOPICS__DLQ", "elsewhere")];
@@ -124,14 +125,14 @@ fn refuses_what_cannot_be(config: &Path) {
     let output = command.args(words).arg(config).envs(elsewhere).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let told = "failed        elsewhere        cannot make topic elsewhere: replication factor 2 with 1 brokers";
-    assert!(text.contains(told), "{text}");
+    let expected = "failed        elsewhere        cannot make topic elsewhere: replication factor 2 with 1 brokers";
+    assert!(text.contains(expected), "{text}");
 }
 
-/// `check` names the topics that are missing of what would be written, and makes them if asked to.
-fn check_makes_topics(guarded: &Guarded) {
+/// `check` names missing topics, and creates them if requested.
+fn check_creates_topics(secured_broker: &SecuredBroker) {
     let client = Client::default();
-    let config = guarded.config("check", &guarded.address(None), &client);
+    let config = secured_broker.config("check", &secured_broker.address(None), &client);
     let found = |words: &[&str], name: &str| {
         let mut command =
             std::process::Command::new(dnscribe_tests::environment::binary().unwrap());
@@ -150,5 +151,5 @@ fn check_makes_topics(guarded: &Guarded) {
     assert_eq!(made, "8 topics, 1 created");
     let after = found(&[], "kafka");
     assert!(!after.contains("not there yet"), "{after}");
-    assert_eq!(describe(&guarded.broker)["fresh"].0, 12);
+    assert_eq!(describe(&secured_broker.broker)["fresh"].0, 12);
 }

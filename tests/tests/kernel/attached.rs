@@ -1,31 +1,31 @@
-//! The small program that is attached at the tap, and the one that it calls.
+//! The small program that is attached at the tap, and its tail call.
 
 use super::frames::{PORT, QUERY, ethernet, udp, v4, vxlan};
-use super::host::apart;
+use super::host::run_in_new_namespace;
 use super::{UDP, assert_balance, counters, options, privileged};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe_tests::environment::skip;
 
-/// The limit of a socket's memory for options, filters among them, before Linux 6.7.
+/// Limit of a socket's memory for options, including filters, before Linux 6.7.
 const OPTMEM: &str = "/proc/sys/net/core/optmem_max";
 const OPTMEM_OF_OLD: u32 = 20_480;
 
 #[test]
-fn what_is_attached_is_small() {
+fn attached_program_is_small() {
     if !privileged() {
         return;
     }
     let bench = Bench::load(&options(), true).expect("loads");
     // `struct bpf_prog` is charged too.
-    let bytes = bench.instruction_bytes("tap").expect("the kernel tells");
-    assert!(bytes < 8 << 10, "{bytes} octets of instructions");
-    // Where the verifier tells, there is next to nothing to verify.
+    let bytes = bench.instruction_bytes("tap").expect("the kernel reports it");
+    assert!(bytes < 8 << 10, "{bytes} bytes of instructions");
+    // Where the kernel reports it, the verified program is tiny.
     assert!(bench.verified_instructions("tap").is_none_or(|count| count < 5_000));
 }
 
 #[test]
-fn what_the_tap_cannot_hand_on_is_counted() {
+fn counts_failed_tail_calls_of_tap() {
     if !privileged() {
         return;
     }
@@ -47,14 +47,14 @@ fn what_the_tap_cannot_hand_on_is_counted() {
 }
 
 #[test]
-fn hook_socket_attaches_where_sockets_have_little_memory() {
+fn hook_socket_attaches_with_little_socket_memory() {
     if !privileged() {
         return;
     }
-    apart("attached::with_little_memory");
+    run_in_new_namespace("attached::with_little_memory");
 }
 
-/// What [`hook_socket_attaches_where_sockets_have_little_memory`] starts.
+/// Started by [`hook_socket_attaches_with_little_socket_memory`].
 #[test]
 #[ignore = "a part of another test"]
 fn with_little_memory() {
@@ -65,8 +65,8 @@ fn with_little_memory() {
     let options = LiveOptions { hook: HookChoice::Socket, ..options() };
     let live = Live::open(&options).expect("attaches");
     drop(live);
-    limit(128).expect("as above");
-    let refused = Live::open(&options).err().expect("no room for any program");
+    limit(128).expect("sets the limit");
+    let refused = Live::open(&options).err().expect("no memory for any program");
     assert!(refused.remedy.contains("net.core.optmem_max"), "{refused}");
     assert!(refused.problem.contains("memory"), "{refused}");
 }

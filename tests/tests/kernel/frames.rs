@@ -1,23 +1,23 @@
-//! Packets of the tests' making, each after an Ethernet header.
+//! Test packets, each with an Ethernet header.
 
-/// A port that nobody else uses, so that counters count the test's packets alone.
+/// A port without other traffic, so that counters count only the test's packets.
 pub const PORT: u16 = 5391;
 
 const ETHERNET: usize = 14;
 
-/// Puts an Ethernet header before an IP packet, as it arrives for this host.
+/// Adds an Ethernet header to an IP packet, with this host as destination.
 pub fn ethernet(ip: &[u8]) -> Vec<u8> {
     let kind: [u8; 2] =
         if ip.first().is_some_and(|first| first >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
     [&[0_u8; 12][..], &kind, ip].concat()
 }
 
-/// An Ethernet frame with a VLAN tag within its payload.
+/// Builds an Ethernet frame with a VLAN tag in its payload.
 pub fn tagged(ip: &[u8]) -> Vec<u8> {
     [&[0_u8; 12][..], &[0x81, 0x00, 0x00, 0x07, 0x08, 0x00], ip].concat()
 }
 
-/// The IP packet in a frame.
+/// Returns the IP packet in a frame.
 pub fn ip_of(frame: &[u8]) -> &[u8] {
     &frame[ETHERNET..]
 }
@@ -26,7 +26,7 @@ fn length(of: usize) -> [u8; 2] {
     u16::try_from(of).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-/// An IPv4 packet. `place` is the word with flags and fragment offset.
+/// Builds an IPv4 packet. `place` is the word with flags and fragment offset.
 pub fn v4(protocol: u8, options: &[u8], place: u16, payload: &[u8]) -> Vec<u8> {
     let header = 20 + options.len();
     let mut ip = vec![0x40 | u8::try_from(header / 4).unwrap_or(15), 0];
@@ -39,7 +39,7 @@ pub fn v4(protocol: u8, options: &[u8], place: u16, payload: &[u8]) -> Vec<u8> {
     ip
 }
 
-/// An IPv6 packet whose first header after the fixed one is `next`.
+/// Builds an IPv6 packet whose first extension or upper header is `next`.
 pub fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
     let mut ip = vec![0x60, 0, 0, 0];
     ip.extend(length(payload.len()));
@@ -51,7 +51,7 @@ pub fn v6(next: u8, payload: &[u8]) -> Vec<u8> {
     ip
 }
 
-/// A UDP datagram from some port to `port`.
+/// Builds a UDP datagram to `port`.
 pub fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     let mut datagram = 40_000_u16.to_be_bytes().to_vec();
     datagram.extend(port.to_be_bytes());
@@ -61,7 +61,7 @@ pub fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
     datagram
 }
 
-/// A TCP segment from some port to `port`, with options when `words` is above 5.
+/// Builds a TCP segment to `port`, with options if `words` (the header length) is above 5.
 pub fn tcp(port: u16, flags: u8, words: u8, payload: &[u8]) -> Vec<u8> {
     let mut segment = 40_000_u16.to_be_bytes().to_vec();
     segment.extend(port.to_be_bytes());
@@ -72,20 +72,20 @@ pub fn tcp(port: u16, flags: u8, words: u8, payload: &[u8]) -> Vec<u8> {
     segment
 }
 
-/// The question for the root's name servers.
+/// A query for the root's name servers.
 pub const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01";
 
-/// An Ethernet frame of any type.
+/// Builds an Ethernet frame of any type.
 pub fn ethernet_of(kind: [u8; 2], payload: &[u8]) -> Vec<u8> {
     [&[0_u8; 12][..], &kind, payload].concat()
 }
 
-/// VXLAN around an Ethernet frame around an IP packet.
+/// Encapsulates an IP packet in an Ethernet frame in VXLAN.
 pub fn vxlan(ip: &[u8]) -> Vec<u8> {
     v4(17, &[], 0, &udp(4789, &[&[8, 0, 0, 0, 0, 0, 7, 0][..], &ethernet(ip)].concat()))
 }
 
-/// Cuts an IPv4 packet without options into fragments of `size` octets of payload.
+/// Splits an IPv4 packet without options into fragments of `size` payload bytes.
 pub fn fragments(packet: &[u8], id: u8, size: usize) -> Vec<Vec<u8>> {
     let parts = packet[20..].chunks(size);
     let last = parts.len() - 1;
@@ -101,7 +101,7 @@ pub fn fragments(packet: &[u8], id: u8, size: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Frames, each another way to carry an IP packet.
+/// Returns frames that carry an IP packet, one for each encapsulation.
 pub fn encapsulations(ip: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let is_6 = ip.first().is_some_and(|first| first >> 4 == 6);
     let kind: [u8; 2] = if is_6 { [0x86, 0xdd] } else { [0x08, 0x00] };

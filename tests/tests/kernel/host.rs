@@ -1,4 +1,4 @@
-//! Capture of what this host really sends.
+//! Capture of real traffic of this host.
 
 use dnscribe::capture::live::testing::has_socket_diagnosis;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs a test that stands aside as a part of another (`#[ignore]`) in a network namespace of its own.
-pub fn apart(test: &str) {
+/// Runs an `#[ignore]`d part of a test as a process in its own network namespace.
+pub fn run_in_new_namespace(test: &str) {
     let output = Command::new("unshare")
         .arg("--net")
         .arg(std::env::current_exe().expect("a path"))
@@ -25,9 +25,9 @@ pub fn apart(test: &str) {
     eprint!("{said}");
 }
 
-/// What the tests look at, of a packet.
+/// The compared fields of a packet.
 #[derive(Clone, Debug)]
-struct Seen {
+struct CapturedPacket {
     sight: Sight,
     task: Option<Task>,
     cgroup_id: u64,
@@ -54,8 +54,8 @@ fn open(hook: HookChoice, port: u16) -> Live {
     Live::open(&options).expect("opens")
 }
 
-/// Drains until `count` packets came, or two seconds are over.
-fn collect(live: &mut Live, count: usize) -> Vec<Seen> {
+/// Drains until `count` packets were captured, or for two seconds.
+fn collect(live: &mut Live, count: usize) -> Vec<CapturedPacket> {
     let end = Instant::now() + Duration::from_secs(2);
     let mut seen = Vec::new();
     while seen.len() < count && Instant::now() < end {
@@ -65,7 +65,7 @@ fn collect(live: &mut Live, count: usize) -> Vec<Seen> {
                 Body::Ip { bytes, .. } => (bytes.get(28..).unwrap_or_default().to_vec(), None),
                 Body::SocketError { errno, .. } => (Vec::new(), Some(errno)),
             };
-            seen.push(Seen {
+            seen.push(CapturedPacket {
                 sight: packet.sight,
                 task: packet.task,
                 cgroup_id: packet.cgroup_id,
@@ -91,7 +91,7 @@ fn server() -> (UdpSocket, u16) {
     (server, port)
 }
 
-fn assert_sent_by(seen: &[Seen], payload: &[u8], pid: u32, name: &str) {
+fn assert_sent_by(seen: &[CapturedPacket], payload: &[u8], pid: u32, name: &str) {
     let egress = seen
         .iter()
         .find(|seen| seen.sight == Sight::Egress && seen.payload == payload)
@@ -103,11 +103,11 @@ fn assert_sent_by(seen: &[Seen], payload: &[u8], pid: u32, name: &str) {
 }
 
 #[test]
-fn names_the_task_behind_a_packet() {
+fn attributes_packet_to_task() {
     if !privileged() {
         return;
     }
-    // Made before the agent starts: backfilled.
+    // Created before the agent starts: found by the backfill.
     let (server, port) = server();
     let mut live = open(HookChoice::Cgroup, port);
     assert_eq!(live.hook(), "cgroup");
@@ -127,7 +127,8 @@ fn names_the_task_behind_a_packet() {
     unconnected.send_to(b"unconnected", ("127.0.0.1", port)).expect("sends");
     assert_sent_by(&collect(&mut live, 2), b"unconnected", pid, &own_comm());
 
-    // No hook tells of a write to a socket that someone else connected; the packet itself does.
+    // No hook runs for a write to a socket that another process connected; the packet shows the
+    // process.
     let mut child = Command::new("sh")
         .args(["-c", "printf child >&0"])
         .stdin(Stdio::from(OwnedFd::from(connected.try_clone().expect("a copy"))))
@@ -150,7 +151,7 @@ fn names_the_task_behind_a_packet() {
 }
 
 #[test]
-fn names_the_task_behind_a_stream() {
+fn attributes_stream_to_task() {
     if !privileged() {
         return;
     }
@@ -168,18 +169,18 @@ fn names_the_task_behind_a_stream() {
         .expect("a shell");
     child.wait().expect("ends");
     let (pid, name) = (std::process::id(), own_comm());
-    // A handshake, of which two are SYNs, and three segments with payload; each seen twice.
+    // A handshake with two SYNs, and three segments with payload; each captured twice.
     let seen = collect(&mut live, 10);
     for (payload, pid, name) in [
         (&b"to the server"[..], pid, &*name),
         (b"to the client", pid, &name),
         (b"child", child.id(), "sh"),
     ] {
-        // The TCP header with its options is longer than the eight octets of UDP.
-        let whole: Vec<Seen> = seen
+        // The TCP header with options is longer than the eight bytes of UDP.
+        let whole: Vec<CapturedPacket> = seen
             .iter()
             .filter(|seen| seen.payload.ends_with(payload))
-            .map(|seen| Seen { payload: payload.to_vec(), ..seen.clone() })
+            .map(|seen| CapturedPacket { payload: payload.to_vec(), ..seen.clone() })
             .collect();
         assert_sent_by(&whole, payload, pid, name);
     }
@@ -209,7 +210,8 @@ fn names_the_listener_behind_a_stream_without_answer() {
         // Two SYNs, the query and a FIN; each seen twice.
         let seen = collect(&mut live, 8);
         let query = |sight| {
-            let wanted = |seen: &&Seen| seen.sight == sight && seen.payload.ends_with(b"query");
+            let wanted =
+                |seen: &&CapturedPacket| seen.sight == sight && seen.payload.ends_with(b"query");
             seen.iter().find(wanted).and_then(|seen| seen.task).map(|task| task.pid)
         };
         assert_eq!(query(Sight::Egress), Some(client.id()), "{address}");
@@ -232,7 +234,8 @@ fn names_the_parent_of_a_forked_sender() {
     shell.wait().expect("ends");
     let seen = collect(&mut live, 4);
     let sent = |payload: &[u8]| {
-        let wanted = |seen: &&Seen| seen.sight == Sight::Egress && seen.payload == payload;
+        let wanted =
+            |seen: &&CapturedPacket| seen.sight == Sight::Egress && seen.payload == payload;
         seen.iter().find(wanted).and_then(|seen| seen.task).expect("a task")
     };
     let forked = sent(b"forked");
@@ -242,7 +245,7 @@ fn names_the_parent_of_a_forked_sender() {
 }
 
 #[test]
-fn the_identities_hold_at_every_moment() {
+fn identities_hold_at_any_time() {
     if !privileged() {
         return;
     }
@@ -254,8 +257,7 @@ fn the_identities_hold_at_every_moment() {
             scope.spawn(|| {
                 let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
                 while !stop.load(Ordering::Relaxed) {
-                    // The server never reads: what its socket has no room for was captured all
-                    // the same.
+                    // The server never reads: packets that its socket drops are captured as well.
                     client.send_to(&[7; 100], ("127.0.0.1", port)).ok();
                 }
             });
@@ -263,7 +265,7 @@ fn the_identities_hold_at_every_moment() {
         let end = Instant::now() + Duration::from_secs(2);
         let mut rounds = 0;
         while Instant::now() < end {
-            // Too slow on purpose, so that the ring overflows.
+            // Reads slowly, so that the ring overflows.
             live.drain(50, &mut |_| ());
             assert_balance(&live);
             rounds += 1;
@@ -296,14 +298,14 @@ fn assert_balance(live: &Live) -> Ring {
 }
 
 #[test]
-fn a_first_packet_wakes_the_reader() {
+fn first_packet_wakes_reader() {
     if !privileged() {
         return;
     }
     let (_server, port) = server();
     let mut live = open(HookChoice::Cgroup, port);
     let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    // The reader asks for no wakeups under load, and must ask for them again afterwards.
+    // Under load the reader requests no wakeups, and must request them again afterwards.
     for _ in 0..20 {
         for _ in 0..1_000 {
             client.send_to(b"load", ("127.0.0.1", port)).ok();
@@ -335,17 +337,17 @@ fn a_first_packet_wakes_the_reader() {
     assert!(quickest.is_some_and(|took| took < Duration::from_millis(20)), "{quickest:?}");
 }
 
-/// What [`nothing_outlives_the_agent`] starts and kills.
+/// Started and killed by [`nothing_stays_attached_after_kill`].
 #[test]
 #[ignore = "a part of another test"]
-fn holds_on_until_killed() {
+fn attached_until_killed() {
     let _live = open(HookChoice::Cgroup, 5389);
     println!("attached");
     std::thread::sleep(Duration::from_secs(30));
 }
 
 #[test]
-fn nothing_outlives_the_agent() {
+fn nothing_stays_attached_after_kill() {
     if !privileged() {
         return;
     }
@@ -353,7 +355,7 @@ fn nothing_outlives_the_agent() {
         return environment::skip("there is no bpftool to list links with");
     }
     let mut agent = Command::new(std::env::current_exe().expect("a path"))
-        .args(["--exact", "host::holds_on_until_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "host::attached_until_killed", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("starts");
@@ -365,7 +367,7 @@ fn nothing_outlives_the_agent() {
     agent.wait().expect("ends");
     assert!(attached);
     assert!(links.len() >= 2, "{links:?}");
-    // The kernel lets go of them in the background.
+    // The kernel releases them in the background.
     std::thread::sleep(Duration::from_millis(200));
     for link in links {
         let found = Command::new("bpftool").args(["link", "show", "id", &link]).output();
@@ -373,7 +375,7 @@ fn nothing_outlives_the_agent() {
     }
 }
 
-/// Ids of the links that a process holds.
+/// Returns the ids of the links that a process holds.
 fn links_of(pid: u32) -> Vec<String> {
     std::fs::read_dir(format!("/proc/{pid}/fdinfo"))
         .expect("a process")
@@ -387,7 +389,7 @@ fn links_of(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn folds_the_two_views_of_loopback() {
+fn merges_both_copies_of_loopback_packet() {
     if !privileged() {
         return;
     }
@@ -406,7 +408,7 @@ fn folds_the_two_views_of_loopback() {
 }
 
 #[test]
-fn says_what_is_wrong_and_what_would_help() {
+fn errors_name_problem_and_remedy() {
     if !privileged() {
         return;
     }
@@ -426,7 +428,7 @@ fn says_what_is_wrong_and_what_would_help() {
         shared: false,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
-        Ok(_) => panic!("opened"),
+        Ok(_) => panic!("opened in spite of the error"),
         Err(error) => error.to_string(),
     };
     let interface = refused(&LiveOptions { interfaces: vec!["nosuch0".into()], ..base.clone() });

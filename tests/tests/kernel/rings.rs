@@ -1,4 +1,4 @@
-//! Several rings: what belongs together is in one of them.
+//! Several rings: all packets of a flow are in the same ring.
 
 use super::frames::{PORT, QUERY, ethernet, v4, v6};
 use super::{PROGRAMS, TCP, UDP, assert_balance, options};
@@ -10,7 +10,7 @@ use dnscribe_tests::environment::privileged;
 
 const RINGS: u32 = 4;
 
-/// More than one ring of the smallest takes.
+/// More records than one ring of the smallest size holds.
 const TRIES: u32 = 5_000;
 
 fn load(tap: bool) -> (Bench, Vec<Reader>) {
@@ -20,8 +20,8 @@ fn load(tap: bool) -> (Bench, Vec<Reader>) {
     (bench, readers)
 }
 
-/// The rings that something was in.
-fn taken(readers: &mut [Reader]) -> Vec<usize> {
+/// Returns the rings that had records.
+fn rings_with_records(readers: &mut [Reader]) -> Vec<usize> {
     let mut rings = Vec::new();
     for (ring, reader) in readers.iter_mut().enumerate() {
         for _ in 0..reader.drain(1_000, &mut |_| ()) {
@@ -32,25 +32,25 @@ fn taken(readers: &mut [Reader]) -> Vec<usize> {
 }
 
 fn ring_of(hash: u32) -> usize {
-    usize::try_from(flow::ring(hash, RINGS)).expect("few")
+    usize::try_from(flow::ring(hash, RINGS)).expect("a small number")
 }
 
-/// A datagram or, with flags, a segment.
-fn upper(src: u16, dst: u16, flags: Option<u8>, payload: &[u8]) -> Vec<u8> {
+/// Builds a datagram or, with flags, a segment.
+fn transport_packet(src: u16, dst: u16, flags: Option<u8>, payload: &[u8]) -> Vec<u8> {
     let mut octets = [src.to_be_bytes(), dst.to_be_bytes()].concat();
     if let Some(flags) = flags {
         octets.extend([0; 8]);
         octets.extend([5 << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
     } else {
-        octets.extend(u16::try_from(8 + payload.len()).expect("short").to_be_bytes());
+        octets.extend(u16::try_from(8 + payload.len()).expect("a short payload").to_be_bytes());
         octets.extend([0, 0]);
     }
     octets.extend(payload);
     octets
 }
 
-/// The packet with its addresses swapped.
-fn back(mut ip: Vec<u8>) -> Vec<u8> {
+/// Swaps the addresses of a packet.
+fn reversed(mut ip: Vec<u8>) -> Vec<u8> {
     let (at, length) = if ip[0] >> 4 == 4 { (12, 4) } else { (8, 16) };
     let (src, dst) = ip[at..at + 2 * length].split_at_mut(length);
     src.swap_with_slice(dst);
@@ -58,7 +58,7 @@ fn back(mut ip: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn the_verifier_takes_the_choice_of_a_ring() {
+fn verifier_accepts_ring_selection() {
     if !privileged() {
         return;
     }
@@ -75,7 +75,7 @@ fn the_verifier_takes_the_choice_of_a_ring() {
 }
 
 #[test]
-fn all_of_a_flow_is_in_one_ring() {
+fn flow_stays_in_one_ring() {
     if !privileged() {
         return;
     }
@@ -90,12 +90,12 @@ fn all_of_a_flow_is_in_one_ring() {
             address_6[15] = 1;
             let address_6 = flow::six(address_6);
             let expected_6 = ring_of(flow::hash(address_6, address_6, client, PORT));
-            let there = upper(client, PORT, None, QUERY);
-            let here = upper(PORT, client, None, QUERY);
+            let there = transport_packet(client, PORT, None, QUERY);
+            let here = transport_packet(PORT, client, None, QUERY);
             let stream = [
-                upper(client, PORT, Some(2), &[]),
-                upper(client, PORT, Some(24), QUERY),
-                upper(PORT, client, Some(24), QUERY),
+                transport_packet(client, PORT, Some(2), &[]),
+                transport_packet(client, PORT, Some(24), QUERY),
+                transport_packet(PORT, client, Some(24), QUERY),
             ];
             let unreachable = {
                 let quoted = v4(UDP, &[], 0, &there);
@@ -103,28 +103,28 @@ fn all_of_a_flow_is_in_one_ring() {
             };
             let mut packets = vec![
                 (v4(UDP, &[], 0, &there), expected),
-                (back(v4(UDP, &[], 0, &here)), expected),
+                (reversed(v4(UDP, &[], 0, &here)), expected),
                 (v4(UDP, &[1; 4], 0, &there), expected),
                 (v6(UDP, &there), expected_6),
-                (back(v6(UDP, &here)), expected_6),
+                (reversed(v6(UDP, &here)), expected_6),
                 (v4(TCP, &[], 0, &stream[0]), expected),
                 (v4(TCP, &[], 0, &stream[1]), expected),
-                (back(v4(TCP, &[], 0, &stream[2])), expected),
+                (reversed(v4(TCP, &[], 0, &stream[2])), expected),
                 // A response in fragments, of which only the first has ports.
-                (back(v4(UDP, &[], 0x2000, &here)), expected),
-                (back(v4(UDP, &[], 0x0010, &[7; 64])), expected),
+                (reversed(v4(UDP, &[], 0x2000, &here)), expected),
+                (reversed(v4(UDP, &[], 0x0010, &[7; 64])), expected),
             ];
             if tap {
-                // Only raw sockets of the agent's show these to the others.
+                // Only raw sockets of the agent pass these to the other programs.
                 packets.push((unreachable, expected));
-                // IPv4 in IPv4 from elsewhere: the flow within counts.
+                // IPv4 in IPv4 from another host: the inner flow selects the ring.
                 let mut tunnel = v4(4, &[], 0, &v4(UDP, &[], 0, &there));
-                tunnel[12..20].fill(u8::try_from(client & 0xff).expect("an octet"));
+                tunnel[12..20].fill(u8::try_from(client & 0xff).expect("a byte"));
                 packets.push((tunnel, expected));
             }
             for (ip, ring) in packets {
                 bench.run(program, &ethernet(&ip), 1).expect("runs");
-                assert_eq!(taken(&mut readers), [ring], "{program}: {client}: {ip:?}");
+                assert_eq!(rings_with_records(&mut readers), [ring], "{program}: {client}: {ip:?}");
                 spread[ring] += 1;
             }
         }
@@ -147,15 +147,15 @@ fn mdns_is_one_flow() {
     let mut bench = Bench::load(&options, true).expect("loads");
     let mut readers = bench.live.split();
     for last in 1..20 {
-        let mut ip = v4(UDP, &[], 0, &upper(5353, 5353, None, QUERY));
+        let mut ip = v4(UDP, &[], 0, &transport_packet(5353, 5353, None, QUERY));
         ip[12..20].copy_from_slice(&[10, 0, 0, last, 224, 0, 0, 251]);
         bench.run("tap", &ethernet(&ip), 1).expect("runs");
-        assert_eq!(taken(&mut readers), [0]);
+        assert_eq!(rings_with_records(&mut readers), [0]);
     }
 }
 
 #[test]
-fn a_full_ring_is_no_matter_of_the_others() {
+fn full_ring_does_not_affect_others() {
     if !privileged() {
         return;
     }
@@ -163,7 +163,7 @@ fn a_full_ring_is_no_matter_of_the_others() {
     for (program, _, tap, hook) in PROGRAMS {
         let mut bench = Bench::load(&options, tap).expect("loads");
         let mut readers = bench.live.split();
-        let of = |client: u16| v4(UDP, &[], 0, &upper(client, PORT, None, QUERY));
+        let of = |client: u16| v4(UDP, &[], 0, &transport_packet(client, PORT, None, QUERY));
         bench.run(program, &ethernet(&of(40_000)), TRIES).expect("runs");
         let full = {
             let (kernel, _) = bench.live.counters_of([].into_iter());
@@ -174,12 +174,12 @@ fn a_full_ring_is_no_matter_of_the_others() {
         for client in 40_001..40_101 {
             bench.run(program, &ethernet(&of(client)), 1).expect("runs");
         }
-        let rings = taken(&mut readers);
+        let rings = rings_with_records(&mut readers);
         for ring in 0..4 {
             let count = rings.iter().filter(|found| **found == ring).count();
             others += usize::from(count > 10);
         }
-        assert_eq!(others, 4, "{program}: every ring took its own");
+        assert_eq!(others, 4, "{program}: a record is missing from the other rings");
         let (kernel, ring) = bench.live.counters_of(readers.iter().map(Reader::received));
         let kernel = &kernel[hook];
         assert_balance(kernel);
@@ -191,12 +191,12 @@ fn a_full_ring_is_no_matter_of_the_others() {
 }
 
 #[test]
-fn readers_see_the_octets_that_were_sent() {
+fn readers_get_exact_bytes() {
     if !privileged() {
         return;
     }
     let (bench, mut readers) = load(false);
-    let ip = v4(UDP, &[], 0, &upper(40_000, PORT, None, QUERY));
+    let ip = v4(UDP, &[], 0, &transport_packet(40_000, PORT, None, QUERY));
     bench.run("cgroup_egress", &ethernet(&ip), 1).expect("runs");
     let mut got = Vec::new();
     for reader in &mut readers {

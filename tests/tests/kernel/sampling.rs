@@ -1,5 +1,5 @@
-//! Sampling and the totals of what it leaves out, in the programs themselves: the agent computes what
-//! they must do, from the same packets.
+//! Sampling in the eBPF programs, and the totals of skipped messages, compared with the agent's own
+//! computation for the same packets.
 
 use crate::frames::{PORT, ethernet, tcp, v4, v6, vxlan};
 use crate::{ACK, PROGRAMS, TCP, UDP, assert_balance, counters, options};
@@ -12,14 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 const CLIENT: u16 = 40_000;
-/// More packets than a small ring has room for.
+/// More packets than a small ring holds.
 const TRIES: u32 = 2_000;
-/// More servers than there is room for.
+/// More servers than the map holds.
 const SERVERS: u32 = 6_000;
 const SERVFAIL: u8 = 2;
 const TRUNCATED: u8 = 2;
 
-/// A message of one question or response, as it is on the wire.
+/// A query or response on the wire.
 struct Message {
     client_port: u16,
     id: u16,
@@ -78,7 +78,7 @@ fn sum(untold: &[Untold], wanted: impl Fn(&Untold) -> bool) -> (u64, u64) {
     found.fold((0, 0), |(sampled, lost), one| (sampled + one.sampled, lost + one.lost))
 }
 
-/// How many more packets were sampled out after this.
+/// Returns how many more packets `act` caused to be sampled out.
 fn sampled_by(bench: &Bench, hook: &str, act: impl FnOnce()) -> u64 {
     let before = counters(bench, hook).sampled_out;
     act();
@@ -88,7 +88,7 @@ fn sampled_by(bench: &Bench, hook: &str, act: impl FnOnce()) -> u64 {
 }
 
 #[test]
-fn what_is_sampled_out_is_what_the_agent_computes() {
+fn sampling_matches_agent() {
     if !privileged() {
         return;
     }
@@ -116,13 +116,13 @@ fn what_is_sampled_out_is_what_the_agent_computes() {
             let servers = ["192.0.2.2", "2001:db8::2"].map(|server| server.parse().ok());
             let server = |untold: &Untold| servers.contains(&untold.server);
             assert!(untold.iter().all(server), "{untold:?}");
-            assert_eq!(bench.live.untold(), [], "told once");
+            assert_eq!(bench.live.untold(), [], "reported twice");
         }
     }
 }
 
 #[test]
-fn a_response_goes_the_way_of_its_query_whatever_changes_meanwhile() {
+fn response_follows_query_across_sampling_changes() {
     if !privileged() {
         return;
     }
@@ -131,7 +131,7 @@ fn a_response_goes_the_way_of_its_query_whatever_changes_meanwhile() {
         let with = LiveOptions { query_timeout: timeout, ..options() };
         let mut bench = Bench::load(&with, tap).expect("loads");
         let mut flow: Vec<(u16, Message, bool)> = Vec::new();
-        // Ids of their own, some of which come again with another fate.
+        // Distinct ids, some of which are reused with another sampling decision.
         for (round, cut) in [0, 1 << 14, 60_000, 1 << 15, 0, u16::MAX, 0].into_iter().enumerate() {
             bench.live.force_sampling(cut);
             for response in messages(true) {
@@ -140,7 +140,7 @@ fn a_response_goes_the_way_of_its_query_whatever_changes_meanwhile() {
                 assert_eq!(out == 1, query.part() < cut, "{program}, round {round}");
                 flow.push((cut, response, out == 1));
             }
-            // The responses of the round before last and of the last come after the change.
+            // Responses of the last two rounds arrive after the change.
             if round % 2 == 1 {
                 bench.live.force_sampling(cut / 2);
             }
@@ -151,7 +151,7 @@ fn a_response_goes_the_way_of_its_query_whatever_changes_meanwhile() {
             }
             while bench.live.drain(10_000, &mut |_| ()) > 0 {}
         }
-        // Long after, nothing is remembered.
+        // Much later, no decision is remembered.
         thread::sleep(Duration::from_millis(1_600));
         bench.live.force_sampling(0);
         for message in messages(true) {
@@ -162,7 +162,7 @@ fn a_response_goes_the_way_of_its_query_whatever_changes_meanwhile() {
 }
 
 #[test]
-fn streams_fragments_and_errors_are_always_told() {
+fn never_samples_streams_fragments_or_errors() {
     if !privileged() {
         return;
     }
@@ -191,7 +191,7 @@ fn streams_fragments_and_errors_are_always_told() {
 }
 
 #[test]
-fn what_the_ring_has_no_room_for_is_counted_by_what_it_is() {
+fn counts_ring_loss_by_packet_class() {
     if !privileged() {
         return;
     }
@@ -217,7 +217,7 @@ fn what_the_ring_has_no_room_for_is_counted_by_what_it_is() {
 }
 
 #[test]
-fn one_full_ring_of_several_is_enough_to_tell_less() {
+fn one_full_ring_starts_sampling() {
     if !privileged() {
         return;
     }
@@ -230,10 +230,10 @@ fn one_full_ring_of_several_is_enough_to_tell_less() {
         };
         let mut bench = Bench::load(&with, tap).expect("loads");
         let mut readers = bench.live.split();
-        assert_eq!(bench.live.regulate(None), None, "{program}: nothing has come");
+        assert_eq!(bench.live.regulate(None), None, "{program}: no packet was captured");
         let of = |id| Message { client_port: CLIENT, id, response: false, is_6: false };
         bench.run(program, &of(0).frame(), TRIES).expect("runs");
-        // That it was full is known although it was emptied meanwhile.
+        // The overflow is known although the ring was drained meanwhile.
         for reader in &mut readers {
             while reader.drain(1_000, &mut |_| ()) > 0 {}
         }
@@ -248,7 +248,7 @@ fn one_full_ring_of_several_is_enough_to_tell_less() {
 }
 
 #[test]
-fn servers_without_room_are_counted_together() {
+fn servers_beyond_map_capacity_share_a_count() {
     if !privileged() {
         return;
     }

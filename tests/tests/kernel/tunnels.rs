@@ -1,4 +1,4 @@
-//! The interface tap and packets within packets: what it admits is what file replay admits.
+//! The interface tap and encapsulated packets: it must accept the same packets as file replay.
 
 #[path = "tunnels/device.rs"]
 mod device;
@@ -17,11 +17,11 @@ use dnscribe_record::ledger::Kernel;
 use std::io::Cursor;
 use std::ops::ControlFlow;
 
-/// What a hook says of packets: seen, submitted, and skipped by reason.
-type Told = (u64, u64, u64, u64);
+/// Counters of a hook: seen, submitted, and skipped by two reasons.
+type Counts = (u64, u64, u64, u64);
 
-/// Without fragments that came before their first: replay keeps them, the tap only counts them.
-fn told(kernel: &Kernel) -> Told {
+/// Leaves out fragments that came before their first: replay keeps them, the tap only counts them.
+fn counts(kernel: &Kernel) -> Counts {
     let skipped = |reason: &str| kernel.skipped.get(reason).copied().unwrap_or(0);
     (
         kernel.seen - skipped("fragment_early"),
@@ -31,14 +31,14 @@ fn told(kernel: &Kernel) -> Told {
     )
 }
 
-/// The tap, and file replay beside it.
-struct Both {
+/// The tap and file replay, fed with the same frames.
+struct TapAndReplay {
     bench: Bench,
     replay: Replay,
     frames: u32,
 }
 
-impl Both {
+impl TapAndReplay {
     fn new() -> Self {
         Self::with(&options())
     }
@@ -49,18 +49,18 @@ impl Both {
         Self { bench, replay, frames: 0 }
     }
 
-    /// Shows a frame to both, which must come to the same; gives that.
-    fn see(&mut self, what: &str, frame: &[u8]) -> Told {
-        let before = told(&counters(&self.bench, "socket"));
+    /// Passes a frame to both, compares the counters, and returns them.
+    fn compare(&mut self, what: &str, frame: &[u8]) -> Counts {
+        let before = counts(&counters(&self.bench, "socket"));
         let returned = self.bench.run("tap", frame, 1);
         assert_eq!(returned.unwrap_or_else(|error| panic!("{what}: {error}")), 0, "{what}");
         let kernel = counters(&self.bench, "socket");
         assert_balance(&kernel);
-        let after = told(&kernel);
+        let after = counts(&kernel);
         let live = (after.0 - before.0, after.1 - before.1, after.2 - before.2, after.3 - before.3);
-        let before = told(&self.replay.counters().0["replay"]);
+        let before = counts(&self.replay.counters().0["replay"]);
         let file = Box::new(Cursor::new(pcap(frame)));
-        // Fragments of earlier frames, that waited for this one: the tap keeps none.
+        // Fragments of earlier frames that waited for this one: the tap keeps none.
         let mut waited = 0;
         let each = &mut |packet: &Packet<'_>, _: &Passed<'_>| {
             waited += u64::from(packet.origin.cpu != self.frames);
@@ -70,7 +70,7 @@ impl Both {
         self.frames += 1;
         let kernel = &self.replay.counters().0["replay"];
         assert_balance(kernel);
-        let after = told(kernel);
+        let after = counts(kernel);
         let file = (
             after.0 - before.0 - waited,
             after.1 - before.1 - waited,
@@ -82,7 +82,7 @@ impl Both {
     }
 }
 
-/// A capture file of one Ethernet frame.
+/// Returns a capture file with one Ethernet frame.
 fn pcap(frame: &[u8]) -> Vec<u8> {
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let words = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1, 1, 0, length, length];
@@ -90,14 +90,14 @@ fn pcap(frame: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn ports_in_every_tunnel_are_found() {
+fn finds_port_in_every_tunnel() {
     if !privileged() {
         return;
     }
-    let mut both = Both::new();
+    let mut both = TapAndReplay::new();
     for ours in [v4(UDP, &[], 0, &udp(PORT, QUERY)), v6(UDP, &udp(PORT, QUERY))] {
         for (what, frame) in encapsulations(&ours) {
-            assert_eq!(both.see(what, &frame), (1, 1, 0, 0), "{what}");
+            assert_eq!(both.compare(what, &frame), (1, 1, 0, 0), "{what}");
             let mut got = Vec::new();
             both.bench.live.drain(10, &mut |packet| {
                 if let Body::Ip { bytes, wire_bytes } = packet.body {
@@ -106,10 +106,14 @@ fn ports_in_every_tunnel_are_found() {
                 }
             });
             let [(sight, bytes)] = got.as_slice() else { panic!("{what}: {got:?}") };
-            // Tags and labels are no tunnels; loopback, where the test runs, says so.
+            // Tags and labels are not tunnels; the loopback interface, where the test runs, is
+            // reported as such.
             let sights = [Sight::Passive, Sight::Loopback];
             assert!(sights.contains(sight), "{what}");
-            assert!(frame.ends_with(bytes), "{what}: from the outermost IP header on");
+            assert!(
+                frame.ends_with(bytes),
+                "{what}: the packet does not start at the outermost IP header"
+            );
             assert!(bytes.ends_with(&ours), "{what}");
         }
     }
@@ -117,45 +121,45 @@ fn ports_in_every_tunnel_are_found() {
     let nothing = v4(TCP, &[], 0, &tcp(PORT, ACK, 5, &[]));
     for ((what, other), (_, nothing)) in encapsulations(&other).iter().zip(encapsulations(&nothing))
     {
-        assert_eq!(both.see(what, other), (0, 0, 0, 0), "{what}");
-        assert_eq!(both.see(what, &nothing), (1, 0, 1, 0), "{what}");
+        assert_eq!(both.compare(what, other), (0, 0, 0, 0), "{what}");
+        assert_eq!(both.compare(what, &nothing), (1, 0, 1, 0), "{what}");
     }
 }
 
 #[test]
-fn deeper_than_is_looked_is_skipped_and_counted() {
+fn counts_packets_nested_too_deep() {
     if !privileged() {
         return;
     }
-    let mut both = Both::new();
+    let mut both = TapAndReplay::new();
     let mut packet = v4(UDP, &[], 0, &udp(PORT, QUERY));
     for level in 1..LEVELS {
         packet = vxlan(&packet);
-        assert_eq!(both.see("tunnel", &ethernet(&packet)), (1, 1, 0, 0), "{level}");
+        assert_eq!(both.compare("tunnel", &ethernet(&packet)), (1, 1, 0, 0), "{level}");
     }
     let deeper = ethernet(&vxlan(&packet));
-    assert_eq!(both.see("a tunnel too many", &deeper), (1, 0, 0, 1));
+    assert_eq!(both.compare("a tunnel too many", &deeper), (1, 0, 0, 1));
     let ours = v4(UDP, &[], 0, &udp(PORT, QUERY));
     let labels = |count: usize| {
         let stack = [&[0, 1, 0, 9].repeat(count)[..], &[0, 1, 1, 9]].concat();
         ethernet_of([0x88, 0x47], &[&stack, &ours[..]].concat())
     };
-    assert_eq!(both.see("labels", &labels(14)), (1, 1, 0, 0));
-    assert_eq!(both.see("labels too many", &labels(16)), (1, 0, 0, 1));
+    assert_eq!(both.compare("labels", &labels(14)), (1, 1, 0, 0));
+    assert_eq!(both.compare("labels too many", &labels(16)), (1, 0, 0, 1));
 }
 
 #[test]
-fn fragments_in_tunnels_and_tunnels_in_fragments() {
+fn follows_fragments_inside_and_outside_tunnels() {
     if !privileged() {
         return;
     }
     let inner = v4(UDP, &[], 0, &udp(PORT, &[7; 300]));
     let other = v4(UDP, &[], 0, &udp(PORT + 1, &[7; 300]));
-    let mut both = Both::new();
+    let mut both = TapAndReplay::new();
     let mut show = |what: &str, packets: &[Vec<u8>], seen: u64| {
         for (place, packet) in packets.iter().enumerate() {
-            let told = both.see(what, &ethernet(packet));
-            assert_eq!(told, (seen, seen, 0, 0), "{what}: part {place}");
+            let counts = both.compare(what, &ethernet(packet));
+            assert_eq!(counts, (seen, seen, 0, 0), "{what}: part {place}");
         }
         let mut sights = Vec::new();
         both.bench.live.drain(100, &mut |packet| sights.push(packet.sight));
@@ -166,7 +170,7 @@ fn fragments_in_tunnels_and_tunnels_in_fragments() {
     show("a tunnel", &fragments(&vxlan(&inner), 2, 128), 1);
     show("another's in a tunnel", &wrap(fragments(&other, 3, 128)), 0);
     show("another's tunnel", &fragments(&vxlan(&other), 4, 128), 0);
-    // The same identification once more, and now the datagram is another's.
+    // A reused identification: the datagram belongs to another flow.
     show("the same name again", &fragments(&vxlan(&other), 2, 128), 0);
     show("the same name again, in a tunnel", &wrap(fragments(&other, 1, 128)), 0);
     let padded = [v4(TCP, &[], 0, &tcp(PORT, ACK, 5, &[])), vec![0; 60]].concat();
@@ -176,9 +180,9 @@ fn fragments_in_tunnels_and_tunnels_in_fragments() {
     }
 }
 
-/// As at a tunnel's end, where a packet is seen on the tunnel's interface and on the wire.
+/// Fragments seen at the end of a tunnel, on the tunnel's interface and on the wire.
 #[test]
-fn the_same_fragments_without_and_within() {
+fn keeps_inner_and_outer_fragments_apart() {
     if !privileged() {
         return;
     }
@@ -195,10 +199,10 @@ fn the_same_fragments_without_and_within() {
     }
 }
 
-/// Damaged and cut off at random, always in the same way: the kernel's programs and replay must
-/// agree on every frame.
+/// Frames damaged and cut off pseudo-randomly: the kernel's programs and replay must agree on every
+/// frame.
 #[test]
-fn tap_and_replay_agree_on_any_frame() {
+fn tap_and_replay_agree_on_random_frames() {
     if !privileged() {
         return;
     }
@@ -214,10 +218,10 @@ fn tap_and_replay_agree_on_any_frame() {
         ),
         tagged(&v4(UDP, &[1; 8], 0, &udp(PORT, QUERY)))[14..].to_vec(),
     ];
-    agree_on_any(&mut Both::new(), &packets);
+    agree_on_any(&mut TapAndReplay::new(), &packets);
 }
 
-/// The same where encrypted DNS is looked for, whole and in fragments.
+/// Like [`tap_and_replay_agree_on_random_frames`], with detection of encrypted DNS.
 #[test]
 fn tap_and_replay_agree_on_encrypted_dns() {
     if !privileged() {
@@ -226,7 +230,7 @@ fn tap_and_replay_agree_on_encrypted_dns() {
     let ports = options().ports;
     let resolvers = ["192.0.2.2", "2001:db8::2"].map(|one| one.parse().expect("an address"));
     let encrypted = Encrypted::new(&ports, &[853], &[443], resolvers);
-    let mut both = Both::with(&LiveOptions { encrypted: Some(encrypted), ..options() });
+    let mut both = TapAndReplay::with(&LiveOptions { encrypted: Some(encrypted), ..options() });
     let hello = [22, 3, 1, 0, 200].repeat(60);
     let long = v4(UDP, &[], 0, &udp(853, &hello));
     let quoted = v4(TCP, &[], 0, &tcp(443, SYN, 5, &[]));
@@ -244,13 +248,13 @@ fn tap_and_replay_agree_on_encrypted_dns() {
     for parts in [fragments(&long, 1, 128), fragments(&vxlan(&long), 2, 128)] {
         for (place, part) in parts.iter().enumerate() {
             let seen = u64::from(place == 0);
-            assert_eq!(both.see("a fragment", &ethernet(part)), (seen, 0, 0, 0), "{place}");
+            assert_eq!(both.compare("a fragment", &ethernet(part)), (seen, 0, 0, 0), "{place}");
         }
     }
 }
 
-/// Shows both the packets in every tunnel, most of them damaged.
-fn agree_on_any(both: &mut Both, packets: &[Vec<u8>]) {
+/// Passes the packets in every tunnel to both, most of them damaged.
+fn agree_on_any(both: &mut TapAndReplay, packets: &[Vec<u8>]) {
     const ROUNDS: usize = 25;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut seen = 0;
@@ -258,23 +262,23 @@ fn agree_on_any(both: &mut Both, packets: &[Vec<u8>]) {
         for packet in packets {
             for (what, mut frame) in encapsulations(packet) {
                 for _ in 0..random.below(4) {
-                    // Header fields are where most of the meaning is.
+                    // Most changes are in header fields, where they have most effect.
                     let at = random.below(frame.len().min(120));
                     frame[at] = u8::try_from(random.below(256)).unwrap_or(0);
                 }
                 if round % 3 == 0 {
-                    // The kernel runs programs on whole IP headers only, by this interface.
+                    // Through this interface, the kernel runs programs on complete IP headers only.
                     frame.truncate(54 + random.below(frame.len()));
                 }
-                seen += both.see(what, &frame).0;
+                seen += both.compare(what, &frame).0;
                 while both.bench.live.drain(100, &mut |_| ()) > 0 {}
             }
         }
     }
-    assert!(seen > 500, "most were damaged beyond recognition: {seen}");
+    assert!(seen > 500, "too many frames were not recognised: {seen}");
 }
 
-/// Numbers that look random, the same in every run (xorshift64).
+/// A pseudo-random generator with a fixed seed (xorshift64).
 struct Random(u64);
 
 impl Random {

@@ -1,26 +1,30 @@
-//! dnscap's text output: a block per packet, of which those with a `dns` line hold a message.
+//! dnscap's text output: one block per packet. Blocks with a `dns` line hold a message.
 
-use super::{Subject, Tally, absolute, has_flag, list, written_qname};
-use crate::conformance::ours::text;
+use super::{ComparedCapture, Statements, absolute, has_flag, list, written_qname};
+use crate::conformance::agent_records::text;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fs;
 
-/// Compares each block of every run of dnscap on this capture.
-pub fn compare(subject: &Subject<'_>, tally: &mut Tally) -> Result<()> {
-    for entry in fs::read_dir(subject.peer.join("dnscap"))? {
+/// Compares each block of every dnscap output for this capture.
+pub fn compare(capture: &ComparedCapture<'_>, statements: &mut Statements) -> Result<()> {
+    for entry in fs::read_dir(capture.peer.join("dnscap"))? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).context("no name")?;
-        if name.starts_with(&format!("{}.", subject.file)) {
+        if name.starts_with(&format!("{}.", capture.file)) {
             for block in fs::read_to_string(&path)?.replace("\\\n", "").lines() {
-                of_block(subject, tally, block)?;
+                compare_block(capture, statements, block)?;
             }
         }
     }
     Ok(())
 }
 
-fn of_block(subject: &Subject<'_>, tally: &mut Tally, block: &str) -> Result<()> {
+fn compare_block(
+    capture: &ComparedCapture<'_>,
+    statements: &mut Statements,
+    block: &str,
+) -> Result<()> {
     let Some((before, behind)) = block.split_once("dns ") else { return Ok(()) };
     let (ends, mut words) = (before.split_whitespace().rev(), behind.split_whitespace());
     let ends: Vec<(&str, &str)> = ends.take(2).filter_map(end).collect();
@@ -28,7 +32,7 @@ fn of_block(subject: &Subject<'_>, tally: &mut Tally, block: &str) -> Result<()>
     let mut header = words.next().context("no header")?.split(',');
     let [opcode, rcode, id, flags] = [(); 4].map(|()| header.next().unwrap_or_default());
     if id.is_empty() {
-        // Not a header but why it cannot read it.
+        // The reason why dnscap cannot read the message, in place of a header.
         return Ok(());
     }
     let qr = if flags.contains("qr") { "response" } else { "query" };
@@ -42,49 +46,49 @@ fn of_block(subject: &Subject<'_>, tally: &mut Tally, block: &str) -> Result<()>
     ];
     let is_it =
         |message: &&Value| wanted.iter().all(|(name, value)| text(&message[*name]) == *value);
-    let Some(message) = subject.ours.messages.iter().find(is_it) else {
-        tally.check("dnscap message", format!("{wanted:?}"), "");
+    let Some(message) = capture.actual.messages.iter().find(is_it) else {
+        statements.check("dnscap message", format!("{wanted:?}"), "");
         return Ok(());
     };
-    tally.check("dnscap opcode", opcode, text(&message["opcode"]));
+    statements.check("dnscap opcode", opcode, text(&message["opcode"]));
     if qr == "response" {
-        tally.check("dnscap rcode", rcode, text(&message["rcode"]));
+        statements.check("dnscap rcode", rcode, text(&message["rcode"]));
     }
     for flag in ["aa", "tc", "rd", "ra", "ad", "cd"] {
-        tally.check(
+        statements.check(
             "dnscap flag",
             flags.split('|').any(|set| set == flag),
             has_flag(message, flag),
         );
     }
-    sections(tally, message, words)
+    sections(statements, message, words)
 }
 
-/// `[172.17.0.6].58541`.
+/// Parses an endpoint such as `[172.17.0.6].58541`.
 fn end(word: &str) -> Option<(&str, &str)> {
     word.strip_prefix('[')?.split_once("].")
 }
 
-/// Each section's count, and its records in one word each.
+/// Returns the count of each section and its records, one word each.
 fn sections<'a>(
-    tally: &mut Tally,
+    statements: &mut Statements,
     message: &Value,
     mut words: impl Iterator<Item = &'a str>,
 ) -> Result<()> {
     for section in ["question_count", "answer_count", "authority_count", "additional_count"] {
         let count: usize = words.next().context("no count")?.parse()?;
-        tally.check(&format!("dnscap {section}"), count, text(&message[section]));
+        statements.check(&format!("dnscap {section}"), count, text(&message[section]));
         for place in 0..count {
             let record = words.next().context("no record")?;
             match section {
-                // It writes a dot in a label as others do, but not all else.
+                // dnscap escapes a dot in a label like others, but not every other character.
                 "question_count" if place == 0 && !record.contains('\\') => {
                     let name = absolute(&written_qname(message));
-                    let ours =
+                    let actual =
                         format!("{name},{},{}", text(&message["qclass"]), text(&message["qtype"]));
-                    tally.check("dnscap question", record, ours);
+                    statements.check("dnscap question", record, actual);
                 }
-                "answer_count" => answer(tally, record, &list(message, "answers")[place]),
+                "answer_count" => answer(statements, record, &list(message, "answers")[place]),
                 _ => {}
             }
         }
@@ -92,17 +96,17 @@ fn sections<'a>(
     Ok(())
 }
 
-/// Of the types that it writes as others do.
-fn answer(tally: &mut Tally, record: &str, ours: &Value) {
-    let rtype = text(&ours["type"]);
-    let data = text(&ours["data"]);
+/// Compares an answer, if dnscap writes its type like other programs.
+fn answer(statements: &mut Statements, record: &str, actual: &Value) {
+    let rtype = text(&actual["type"]);
+    let data = text(&actual["data"]);
     let data = match rtype.as_str() {
         "A" | "AAAA" => data,
         "NS" | "CNAME" | "PTR" => absolute(&data),
         _ => return,
     };
-    let class = ours["class"].as_str().unwrap_or("IN");
-    let name = absolute(&text(&ours["name"]));
-    let ttl = text(&ours["ttl"]);
-    tally.check("dnscap answer", record, format!("{name},{class},{rtype},{ttl},{data}"));
+    let class = actual["class"].as_str().unwrap_or("IN");
+    let name = absolute(&text(&actual["name"]));
+    let ttl = text(&actual["ttl"]);
+    statements.check("dnscap answer", record, format!("{name},{class},{rtype},{ttl},{data}"));
 }

@@ -1,27 +1,27 @@
-//! Suricata's tests: filters over its events, and how many must match. Ours are put in the form of
-//! its events; a filter that asks for what is not in them is left out.
+//! Suricata's tests: filters over its events, with the expected number of matches. The agent's
+//! records are converted to Suricata's events; filters on fields that the records do not have are
+//! skipped.
 
-use super::{Subject, Tally, has_flag, list, written_qname};
-use crate::conformance::ours::{frame, text};
+use super::{ComparedCapture, Statements, has_flag, list, written_qname};
+use crate::conformance::agent_records::{frame, text};
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 use std::fs;
 
-/// Its test of an output that leaves types out.
+/// Capture of Suricata's test of an output that leaves out types.
 const FILTERED: &str = "dns-eve-type-filtering.pcap";
 
-/// Counts the matches of every filter that can be compared.
-pub fn compare(subject: &Subject<'_>, tally: &mut Tally) -> Result<()> {
-    let path = subject.peer.join(format!("suricata-verify/{}.json", subject.file));
-    if subject.file == FILTERED || !path.is_file() {
+/// Compares the number of matches of every supported filter.
+pub fn compare(capture: &ComparedCapture<'_>, statements: &mut Statements) -> Result<()> {
+    let path = capture.peer.join(format!("suricata-verify/{}.json", capture.file));
+    if capture.file == FILTERED || !path.is_file() {
         return Ok(());
     }
     let test: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
-    let events = subject.ours.messages.iter().map(event).collect::<Result<Vec<_>>>()?;
+    let events = capture.actual.messages.iter().map(event).collect::<Result<Vec<_>>>()?;
     for check in list(&test, "checks") {
         let filter = check["filter"].as_object().context("no filter")?;
-        // Before version 8 an answer was an event of its own for each record, and its addresses
-        // were those of its flow.
+        // Before version 8, each answer record was a separate event with the addresses of its flow.
         let is_old = check["requires"]["lt-version"].is_number()
             || (filter.get("dns.type") == Some(&json!("answer")) && filter.contains_key("src_ip"));
         let of_dns = check["filter"]["event_type"] == "dns";
@@ -29,7 +29,7 @@ pub fn compare(subject: &Subject<'_>, tally: &mut Tally) -> Result<()> {
             continue;
         }
         let matching = events.iter().filter(|event| matches(event, filter)).count();
-        tally.check(
+        statements.check(
             &format!("suricata {}", Value::from(filter.clone())),
             &check["count"],
             matching,
@@ -38,7 +38,7 @@ pub fn compare(subject: &Subject<'_>, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// A message as Suricata tells of it; a value by the path that filters name it with.
+/// Converts a message to a Suricata event: values by the paths that filters use.
 fn event(message: &Value) -> Result<Map<String, Value>> {
     let mut event = Map::new();
     let mut set = |name: &str, value: Value| event.insert(name.to_owned(), value);
@@ -66,7 +66,7 @@ fn event(message: &Value) -> Result<Map<String, Value>> {
         for (name, key) in [("rrname", "name"), ("rrtype", "type"), ("ttl", "ttl")] {
             set(&format!("dns.answers[{place}].{name}"), answer[key].clone());
         }
-        // Texts stand without quotes there.
+        // Suricata writes TXT data without quotes.
         let data = text(&answer["data"]);
         let data = data.strip_prefix('"').and_then(|data| data.strip_suffix('"')).unwrap_or(&data);
         set(&format!("dns.answers[{place}].rdata"), json!(data));
@@ -74,7 +74,8 @@ fn event(message: &Value) -> Result<Map<String, Value>> {
     Ok(event)
 }
 
-/// Whether ours says as much, and says it alike: octets are escaped otherwise there.
+/// Returns whether the agent's records have this key with the same format: Suricata escapes bytes
+/// in another way.
 fn is_known(key: &str, value: &Value) -> bool {
     let known = [
         "event_type",

@@ -1,43 +1,43 @@
-//! tcpdump's lines of UDP messages: `44845+ [1au] URI? _http.dns.test. (55)`.
+//! tcpdump's lines for UDP messages: `44845+ [1au] URI? _http.dns.test. (55)`.
 
-use super::{Subject, Tally, absolute, has_flag, written_qname};
-use crate::conformance::ours::text;
+use super::{ComparedCapture, Statements, absolute, has_flag, written_qname};
+use crate::conformance::agent_records::text;
 use anyhow::Result;
 use serde_json::Value;
 use std::fs;
 
-/// Compares each line that tells of a whole message.
-pub fn compare(subject: &Subject<'_>, tally: &mut Tally) -> Result<()> {
-    let stem = subject.file.split('.').next().unwrap_or_default();
-    for entry in fs::read_dir(subject.peer.join("tcpdump"))? {
+/// Compares each line of a complete message.
+pub fn compare(capture: &ComparedCapture<'_>, statements: &mut Statements) -> Result<()> {
+    let stem = capture.file.split('.').next().unwrap_or_default();
+    for entry in fs::read_dir(capture.peer.join("tcpdump"))? {
         let path = entry?.path();
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         if name != stem && !name.starts_with(&format!("{stem}-")) {
             continue;
         }
         for line in fs::read_to_string(&path)?.lines() {
-            if let Some(told) = Told::of(line) {
-                told.compare(subject, tally);
+            if let Some(parsed) = ParsedLine::of(line) {
+                parsed.compare(capture, statements);
             }
         }
     }
     Ok(())
 }
 
-/// What a line tells of a message.
-struct Told<'a> {
+/// A parsed line.
+struct ParsedLine<'a> {
     src: &'a str,
     dst: &'a str,
     id: &'a str,
     /// `+`: RD in a query. `*`: AA, `-`: RA not set, `|`: TC in a response.
     marks: &'a str,
-    /// Behind the id, up to the message's size.
+    /// Text after the id, without the message size.
     rest: &'a str,
     bytes: &'a str,
 }
 
-impl<'a> Told<'a> {
-    /// None of a line that tells of something else, or of a message that is cut off.
+impl<'a> ParsedLine<'a> {
+    /// Parses a line; `None` if it is not of DNS, or if the message is cut off.
     fn of(line: &'a str) -> Option<Self> {
         let (before, behind) = line.rsplit_once(" > ")?;
         let src = before.rsplit(' ').next()?;
@@ -52,33 +52,33 @@ impl<'a> Told<'a> {
         (!id.is_empty()).then_some(Self { src, dst, id, marks, rest, bytes })
     }
 
-    fn compare(&self, subject: &Subject<'_>, tally: &mut Tally) {
+    fn compare(&self, capture: &ComparedCapture<'_>, statements: &mut Statements) {
         let end = |message: &Value, ip: &str, port: &str| {
             format!("{}.{}", text(&message[ip]), text(&message[port]))
         };
-        let message = subject.ours.messages.iter().find(|message| {
+        let message = capture.actual.messages.iter().find(|message| {
             text(&message["id"]) == self.id
                 && end(message, "src_ip", "src_port") == self.src
                 && end(message, "dst_ip", "dst_port") == self.dst
         });
         let Some(message) = message else {
-            return tally.check("tcpdump message", format!("{} {}", self.src, self.id), "");
+            return statements.check("tcpdump message", format!("{} {}", self.src, self.id), "");
         };
-        tally.check("tcpdump length", self.bytes, text(&message["wire_bytes"]));
+        statements.check("tcpdump length", self.bytes, text(&message["wire_bytes"]));
         if message["qr"] == "query" {
-            tally.check("tcpdump +", self.marks.contains('+'), has_flag(message, "rd"));
+            statements.check("tcpdump +", self.marks.contains('+'), has_flag(message, "rd"));
             let asked =
                 format!("{}? {}", text(&message["qtype"]), absolute(&written_qname(message)));
-            tally.check("tcpdump question", true, self.rest.contains(&asked));
+            statements.check("tcpdump question", true, self.rest.contains(&asked));
             return;
         }
-        // An rcode stands between id and flags: `36787 BadVers- 0/0/1`.
+        // An rcode is written between id and flags: `36787 BadVers- 0/0/1`.
         let marks = self.rest.split(' ').next().filter(|word| word.starts_with(char::is_uppercase));
         let marks = marks.unwrap_or(self.marks);
-        tally.check("tcpdump *", marks.contains('*'), has_flag(message, "aa"));
-        tally.check("tcpdump -", marks.contains('-'), !has_flag(message, "ra"));
+        statements.check("tcpdump *", marks.contains('*'), has_flag(message, "aa"));
+        statements.check("tcpdump -", marks.contains('-'), !has_flag(message, "ra"));
         let counts = ["answer_count", "authority_count", "additional_count"];
         let counts = counts.map(|name| text(&message[name])).join("/");
-        tally.check("tcpdump counts", true, self.rest.split(' ').any(|word| word == counts));
+        statements.check("tcpdump counts", true, self.rest.split(' ').any(|word| word == counts));
     }
 }

@@ -1,8 +1,8 @@
-//! The DaemonSet's own security context, from its manifest, in a real container: it captures, and names
-//! pods.
+//! The security context of the DaemonSet's manifest in a real container: with it, the agent
+//! captures and names pods.
 
 use super::{ask, id, pod};
-use crate::support::{SOON, lab};
+use crate::support::{RECORD_LIMIT, lab};
 use dnscribe::capture::live::cgroup2_mount;
 use dnscribe_tests::container::{Bundle, clean, remove};
 use dnscribe_tests::kubernetes::Api;
@@ -17,10 +17,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// The uid of the agent's own pod.
+/// Uid of the agent's own pod.
 const OWN: &str = "0a1b2c3d-0000-4000-8000-00000000000f";
 
-/// Paths of /proc and /sys that a kubelet has masked or made read-only (CRI's defaults).
+/// Paths of /proc and /sys that a kubelet masks or makes read-only (CRI's defaults).
 const MASKED: [&str; 9] = [
     "/proc/asound",
     "/proc/acpi",
@@ -35,10 +35,11 @@ const MASKED: [&str; 9] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Where the image's entry point is.
+/// Path of the image's entry point.
 const ENTRY: &str = "/dnscribe";
 
-/// A root file system with what a binary of this host needs, in place of the image.
+/// Creates a root file system with the libraries that this host's binary needs, in place of the
+/// image.
 fn root(folder: &Path) {
     let root = folder.join("rootfs");
     for mount in ["usr", "proc", "sys", "dev", "etc/dnscribe", "var/lib/dnscribe", "kube"] {
@@ -50,7 +51,8 @@ fn root(folder: &Path) {
     fs::write(root.join("dnscribe"), "").unwrap();
 }
 
-/// What runtimes make of `RuntimeDefault`, for a container with these capabilities on this machine.
+/// Returns the seccomp profile of `RuntimeDefault` for a container with these capabilities on this
+/// machine.
 fn seccomp(capabilities: &[String]) -> Value {
     let profile = manifests::runtime_default().unwrap();
     let has = |names: &Value| {
@@ -88,7 +90,7 @@ fn seccomp(capabilities: &[String]) -> Value {
     })
 }
 
-/// The agent's container, as the manifest has it.
+/// Creates the agent's container from the manifest.
 fn confined(folder: &Path, container: &Value, kubeconfig: &Path) -> Bundle {
     let context = &container["securityContext"];
     let added = context["capabilities"]["add"].as_array().unwrap();
@@ -129,21 +131,21 @@ fn confined(folder: &Path, container: &Value, kubeconfig: &Path) -> Bundle {
         };
         bundle.bind(source, mount["mountPath"].as_str().unwrap(), mount["readOnly"] == true);
     }
-    // In place of the image, and of the service account.
+    // Replaces the image and the service account.
     bundle.bind(Path::new("/usr"), "/usr", true);
     bundle.bind(&environment::binary().unwrap(), ENTRY, true);
     bundle.bind(kubeconfig.parent().unwrap(), "/kube", true);
     bundle
 }
 
-/// The process of a container, by its cgroup.
+/// Returns the process of a container, by its cgroup.
 fn pid(mount: &Path) -> u32 {
     let file = mount.join(format!("kubepods/pod{OWN}/{}/cgroup.procs", id('f')));
     fs::read_to_string(file).unwrap().lines().next().unwrap().parse().unwrap()
 }
 
 #[test]
-fn the_daemonset_captures_with_its_own_security_context() {
+fn daemonset_captures_with_its_security_context() {
     let Some((lab, _alone)) = lab() else { return };
     let namespace = lab.namespace_path(Host::Client);
     let api = Api::start_in(&namespace).unwrap();
@@ -160,7 +162,7 @@ fn the_daemonset_captures_with_its_own_security_context() {
     root(folder.path());
     let mut bundle = confined(folder.path(), &spec["containers"][0], &kubeconfig);
     if spec["hostPID"] == true {
-        bundle.without("pid");
+        bundle.use_host_namespace("pid");
     }
     assert_eq!(spec["hostNetwork"], Value::Null);
     bundle.join_network(&namespace);
@@ -183,7 +185,7 @@ fn the_daemonset_captures_with_its_own_security_context() {
     }
     let read = || fs::read_to_string(&records).unwrap();
     let found = ready.and_then(|()| {
-        shell::wait_for("a record", SOON, || {
+        shell::wait_for("a record", RECORD_LIMIT, || {
             let text = read();
             let mut lines = text.lines().filter(|line| line.contains("www.a.test"));
             Ok(lines.find(|line| line.contains("\"client\"")).map(str::to_owned))
@@ -208,7 +210,7 @@ fn the_daemonset_captures_with_its_own_security_context() {
     assert!(log.contains("every identity closes"), "{log}");
 }
 
-/// The agent was given exactly the privileges of its manifest, and has none left.
+/// Checks that the agent got exactly the privileges of its manifest, and has none left.
 fn privileges(pid: u32, spec: &Value) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| {
@@ -216,7 +218,7 @@ fn privileges(pid: u32, spec: &Value) {
         line.trim_start_matches(':').trim().to_owned()
     };
     let added = &spec["containers"][0]["securityContext"]["capabilities"]["add"];
-    // Numbers as in capability.h.
+    // Bit numbers of capability.h.
     let number = |name: &str| match name {
         "BPF" => 39,
         "DAC_READ_SEARCH" => 2,
@@ -229,7 +231,7 @@ fn privileges(pid: u32, spec: &Value) {
     let bits = added.as_array().unwrap().iter().map(|name| 1_u64 << number(name.as_str().unwrap()));
     let wanted = format!("{:016x}", bits.sum::<u64>());
     assert_eq!(field("CapBnd"), wanted);
-    // It has attached, and given up what that took.
+    // It has attached and then dropped its capabilities.
     for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
         assert_eq!(field(set), format!("{:016x}", 0), "{set}");
     }

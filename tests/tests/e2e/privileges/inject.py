@@ -1,6 +1,6 @@
-# For gdb: has each thread of a running process make system calls, and prints what the kernel answers:
-# lines "TID NAME RESULT". The calls are those of somebody who has taken the thread over. No symbols are
-# needed: a thread that sleeps stands behind the instruction by which it went to sleep.
+# A gdb script that makes each thread of a process execute system calls, like an attacker who controls the
+# thread, and prints a line "TID NAME RESULT" for each call. It needs no symbols: the program counter of a
+# sleeping thread is just after a system call instruction.
 import struct
 import gdb
 
@@ -40,17 +40,17 @@ def find_instruction():
 
 
 def try_all(tid, instruction):
-    kept = {name: register(name) for name in {"pc", NUMBER, *ARGUMENTS}}
+    saved = {name: register(name) for name in {"pc", NUMBER, *ARGUMENTS}}
     if NUMBER == "rax":
-        kept.update({name: register(name) for name in ["orig_rax", "rcx", "r11"]})
-        # Else the kernel might begin an interrupted call anew.
+        saved.update({name: register(name) for name in ["orig_rax", "rcx", "r11"]})
+        # Otherwise the kernel might restart an interrupted call.
         write("orig_rax", -1)
-    # Below what leaf functions may use of the stack.
-    room = (register("sp") - 2048) & ~15
+    # Below the red zone of the stack.
+    scratch = (register("sp") - 2048) & ~15
 
-    def put(offset, octets):
-        process.write_memory(room + offset, octets)
-        return room + offset
+    def put(offset, data):
+        process.write_memory(scratch + offset, data)
+        return scratch + offset
 
     def call(name, number, *arguments):
         for place, value in zip(ARGUMENTS, arguments):
@@ -61,7 +61,7 @@ def try_all(tid, instruction):
         print(tid, name, register(RESULT), flush=True)
 
     shadow, shell = put(0, b"/etc/shadow\0"), put(64, b"/bin/sh\0")
-    made = put(96, b"/usr/bin/dnscribe-was-here\0")
+    created = put(96, b"/usr/bin/dnscribe-was-here\0")
     words = put(128, struct.pack("<QQ", shell, 0))
     licence = put(144, b"GPL\0")
     # r0 = 0; exit
@@ -69,13 +69,13 @@ def try_all(tid, instruction):
     load = put(192, struct.pack("<IIQQ", SOCKET_FILTER, 2, program, licence) + bytes(96))
     array = put(320, struct.pack("<IIII", ARRAY, 4, 4, 1) + bytes(104))
     call("open_shadow", OPENAT, AT_FDCWD, shadow, 0, 0)
-    call("write_usr", OPENAT, AT_FDCWD, made, O_CREAT_WRONLY, 0o600)
+    call("write_usr", OPENAT, AT_FDCWD, created, O_CREAT_WRONLY, 0o600)
     call("load_program", BPF, BPF_PROG_LOAD, load, 120)
     call("make_map", BPF, BPF_MAP_CREATE, array, 120)
     call("become_root", SETUID, 0)
     if TRY_EXEC:
         call("exec_shell", EXECVE, shell, words, 0)
-    for name, value in kept.items():
+    for name, value in saved.items():
         write(name, value)
 
 

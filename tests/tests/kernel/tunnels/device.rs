@@ -1,7 +1,7 @@
-//! A real VXLAN device, in a network namespace that goes with its process.
+//! A real VXLAN device, in a network namespace that ends with its process.
 
 use crate::frames::{PORT, QUERY};
-use crate::host::apart;
+use crate::host::run_in_new_namespace;
 use crate::{assert_balance, counters_of, options};
 use dnscribe::capture::Sight;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 const ENDS: (&str, &str) = ("198.51.100.1", "198.51.100.2");
 
 #[test]
-fn dns_over_a_real_tunnel() {
+fn captures_dns_in_vxlan_device() {
     if !privileged() {
         return;
     }
-    apart("tunnels::device::in_a_namespace");
+    run_in_new_namespace("tunnels::device::in_a_namespace");
 }
 
-/// What [`dns_over_a_real_tunnel`] starts.
+/// Started by [`captures_dns_in_vxlan_device`].
 #[test]
 #[ignore = "a part of another test"]
 fn in_a_namespace() {
@@ -62,14 +62,15 @@ fn in_a_namespace() {
         .collect();
     let server = (ENDS.1.parse::<std::net::IpAddr>().expect("an address"), PORT).into();
     assert_eq!(found, [(address, server, 17), (address, server, 3_000)]);
-    // The long one is in three fragments, each in a packet of its own.
+    // The long message is in three fragments, each in its own packet.
     let kernel = counters_of(&live, "socket");
     assert_balance(&kernel);
     assert_eq!((kernel.seen, kernel.submitted), (4, 4));
     assert_eq!(decoder.counters().decoded_packets, 4);
 }
 
-/// A pair of interfaces, and over it a tunnel to nobody: what goes in arrives at `veth1`.
+/// Creates a pair of interfaces with a tunnel to an unused address: packets sent to it arrive at
+/// `veth1`.
 fn build() -> bool {
     let ip = |words: &str| {
         let status = Command::new("ip").args(words.split(' ')).status().expect("ip");

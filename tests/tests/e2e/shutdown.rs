@@ -1,6 +1,6 @@
-//! However the agent ends: traffic flows, and nothing stays attached.
+//! The end of the agent, by each way: traffic continues, and no program stays attached.
 
-use crate::support::{SOON, agent, attached, lab};
+use crate::support::{RECORD_LIMIT, agent, attached, lab};
 use dnscribe_tests::dnsperf::{Load, Perf};
 use dnscribe_tests::lab::Host;
 use dnscribe_tests::{environment, shell};
@@ -19,12 +19,12 @@ fn load(suffix: &str) -> Load {
 }
 
 #[test]
-fn sigterm_under_load_ends_in_good_order() {
+fn sigterm_under_load_detaches_everything() {
     let Some((lab, _alone)) = lab() else { return };
     let before = attached();
     let agent = agent(&[]);
     let ours: Vec<u32> = attached().difference(&before).copied().collect();
-    assert!(!ours.is_empty(), "nothing is attached while it runs");
+    assert!(!ours.is_empty(), "no program is attached while the agent runs");
     let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load("term")).unwrap();
     thread::sleep(Duration::from_secs(1));
     let end = agent.terminate().unwrap();
@@ -38,16 +38,16 @@ fn sigterm_under_load_ends_in_good_order() {
 }
 
 #[test]
-fn after_sigkill_nothing_is_attached_and_traffic_goes_on() {
+fn sigkill_detaches_everything() {
     let Some((lab, _alone)) = lab() else { return };
     let before = attached();
     let agent = agent(&[]);
     let ours: Vec<u32> = attached().difference(&before).copied().collect();
-    assert!(!ours.is_empty(), "nothing is attached while it runs");
+    assert!(!ours.is_empty(), "no program is attached while the agent runs");
     let queries = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load("kill")).unwrap();
     thread::sleep(Duration::from_secs(1));
     agent.kill().unwrap();
-    shell::wait_for("the kernel to detach", SOON, || {
+    shell::wait_for("the kernel to detach", RECORD_LIMIT, || {
         let now = attached();
         Ok(ours.iter().all(|program| !now.contains(program)).then_some(()))
     })
@@ -57,7 +57,7 @@ fn after_sigkill_nothing_is_attached_and_traffic_goes_on() {
 }
 
 #[test]
-fn a_duration_ends_the_run_by_itself() {
+fn run_ends_after_duration() {
     let Some((_lab, _alone)) = lab() else { return };
     let run = ["run", "--duration", "1s", "--stream", "ledger", "--output", "json"];
     let listen = dnscribe_tests::agent::free_address().unwrap().to_string();
@@ -73,7 +73,7 @@ fn a_duration_ends_the_run_by_itself() {
 }
 
 #[test]
-fn a_closed_pipe_is_a_quiet_end() {
+fn closed_pipe_ends_run_without_error() {
     let Some((lab, _alone)) = lab() else { return };
     let listen = dnscribe_tests::agent::free_address().unwrap().to_string();
     let mut child = Command::new(environment::binary().unwrap())
@@ -83,7 +83,7 @@ fn a_closed_pipe_is_a_quiet_end() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let status = shell::wait_for("its end", Duration::from_secs(20), || {
+    let status = shell::wait_for("the end", Duration::from_secs(20), || {
         lab.dig(&["www.example.com"])?;
         Ok(child.try_wait()?)
     });

@@ -1,8 +1,8 @@
-//! Spool files that a power cut has torn and a bad disk has changed: the next run delivers the
-//! rest and says what was lost.
+//! Spool files that a power failure has truncated or a bad disk has changed: the next run delivers
+//! the rest and reports the loss.
 
-use crate::bench;
-use crate::live::{self, Scrape};
+use crate::live_agent::{self, Scrape};
+use crate::setup;
 use dnscribe_tests::ledger;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -10,24 +10,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[test]
-fn a_torn_spool_costs_what_was_torn_and_no_more() {
-    let Some(mut bench) = bench() else { return };
-    live::make_topics(&bench.broker);
-    bench.broker.kill().unwrap();
-    let spool = bench.folder.path().join("spool");
+fn corrupt_spool_loses_only_corrupt_records() {
+    let Some(mut setup) = setup() else { return };
+    live_agent::create_topics(&setup.broker);
+    setup.broker.kill().unwrap();
+    let spool = setup.folder.path().join("spool");
     let directory = spool.display().to_string();
     let settings = [
         ("KAFKA__STREAMS", "transactions,ledger"),
         ("SPOOL__DIRECTORY", &directory),
-        // Small segments, so that there are some.
+        // Small segments, so that there are several.
         ("SPOOL__MAX_BYTES", "4MiB"),
     ];
-    let agent = live::run(&bench.broker.bootstrap(), &settings);
-    // Until there is a ledger record.
-    live::finish(live::start(&bench.lab, &live::load(11, "torn")));
-    let scrape = live::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
-        scrape.records("transactions", "in_flight") == 0
-    });
+    let agent = live_agent::run(&setup.broker.bootstrap(), &settings);
+    // Wait for the first ledger record.
+    live_agent::finish(live_agent::start(&setup.lab, &live_agent::load(11, "torn")));
+    let scrape =
+        live_agent::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
+            scrape.records("transactions", "in_flight") == 0
+        });
     let spooled = scrape.records("transactions", "spooled");
     agent.kill().unwrap();
 
@@ -38,8 +39,8 @@ fn a_torn_spool_costs_what_was_torn_and_no_more() {
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
     flip(&segments[1]);
 
-    bench.broker.restart().unwrap();
-    let agent = live::run(&bench.broker.bootstrap(), &settings);
+    setup.broker.restart().unwrap();
+    let agent = live_agent::run(&setup.broker.bootstrap(), &settings);
     let octets = Scrape::of(&agent).sum("dnscribe_spool_torn_bytes_total", &[]);
     assert!(octets > 0);
     let end = agent.terminate().unwrap();
@@ -52,18 +53,18 @@ fn a_torn_spool_costs_what_was_torn_and_no_more() {
     let corrupt = of(&["dropped", "spool_corrupt"]);
     assert!(corrupt > 0, "{last:#}");
     assert_eq!(of(&["delivered"]) + corrupt, of(&["records"]), "{last:#}");
-    // No more than two segments are gone.
+    // At most two segments are lost.
     let rest = spooled - 2 * spooled / segments.len() as u64;
     assert!(of(&["delivered"]) >= rest, "{} of {spooled}", of(&["delivered"]));
-    let records = live::transactions(&bench.broker, &bench.lab, "torn");
+    let records = live_agent::transactions(&setup.broker, &setup.lab, "torn");
     let own = ["delivery", "kafka", "transactions", "delivered"];
     let own = ledger::counter(last, &own).unwrap();
     assert_eq!(records.len() as u64, of(&["delivered"]) + own);
-    // What the spool lost is known, so it may be missing.
-    assert_eq!(live::duplicates(&live::proof(&bench.broker)), 0);
+    // The ledger accounts for the spool's loss, so records may be missing.
+    assert_eq!(live_agent::duplicates(&live_agent::verify_ledger(&setup.broker)), 0);
 }
 
-/// The segments with transactions, oldest first.
+/// Returns the segments with transactions, oldest first.
 fn segments(spool: &Path) -> Vec<PathBuf> {
     let mut folders = vec![spool.to_owned()];
     let mut segments = Vec::new();
@@ -81,7 +82,7 @@ fn segments(spool: &Path) -> Vec<PathBuf> {
     segments
 }
 
-/// Changes one bit in the middle of a file.
+/// Flips one bit in the middle of a file.
 fn flip(path: &Path) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let middle = file.metadata().unwrap().len() / 2;

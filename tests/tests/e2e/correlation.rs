@@ -1,6 +1,7 @@
-//! The three views of a lookup, and the cache seen from outside, against unbound's own account.
+//! Correlation of a resolver's client side and server side, and inference of cache hits, compared
+//! with unbound's own log and statistics.
 
-use crate::support::{SOON, agent, is, lab, lab_with};
+use crate::support::{RECORD_LIMIT, agent, is_transaction, lab, lab_with};
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::{Host, Lab};
@@ -13,30 +14,32 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Names that are asked for, of each kind.
+/// Number of names of each kind.
 const NAMES: u32 = 400;
-/// The share of verdicts that agree with unbound's own, one by one.
+/// Minimum share of verdicts that agree with unbound's log.
 const AGREEMENT: f64 = 0.99;
-/// The share of answers with a verdict.
+/// Minimum share of answers with a verdict.
 const COVERAGE: f64 = 0.95;
 
 #[test]
-fn a_lookup_is_one_tree() {
+fn links_resolver_queries_to_client_query() {
     let Some((lab, _alone)) = lab() else { return };
     let agent = agent(&[]);
     for _ in 0..2 {
         lab.dig(&["tree.wild.example.com", "A"]).unwrap();
     }
     let name = "tree.wild.example.com";
-    let upstream = |record: &&Value| record["vantage"] == "client" && of_resolver(record, &lab);
+    let upstream =
+        |record: &&Value| record["vantage"] == "client" && is_from_resolver(record, &lab);
     let whole = |records: &[Value]| {
         let named = || records.iter().filter(|record| record["qname"] == name);
-        let client = named().filter(|record| is(record, "client", lab.client_addr(), name));
+        let client =
+            named().filter(|record| is_transaction(record, "client", lab.client_addr(), name));
         client.count() == 2 && named().any(|record| upstream(&record))
     };
-    let records = agent.wait_for("the lookups", SOON, whole).unwrap();
+    let records = agent.wait_for("the lookups", RECORD_LIMIT, whole).unwrap();
     let of = |vantage: &str| -> Vec<&Value> {
-        records.iter().filter(|r| is(r, vantage, lab.client_addr(), name)).collect()
+        records.iter().filter(|r| is_transaction(r, vantage, lab.client_addr(), name)).collect()
     };
     let (clients, servers) = (of("client"), of("server"));
     assert_eq!(servers.len(), 2);
@@ -55,14 +58,14 @@ fn a_lookup_is_one_tree() {
 }
 
 #[test]
-fn the_cache_is_inferred_as_unbound_counts_it() {
+fn infers_cache_hits_like_unbound() {
     let more = env::var("JOIN_UNBOUND").unwrap_or_default();
     let more = more.split(';').filter(|option| !option.is_empty());
     let options: Vec<&str> =
         ["log-replies: yes", "msg-cache-size: 64m"].into_iter().chain(more).collect();
     let Some((lab, _alone)) = lab_with(&options) else { return };
     let agent = agent(&[]);
-    // So that a first miss has shown what kind of process this is.
+    // A first miss lets the agent learn that this process is a resolver.
     lab.dig(&["first.wild.example.com", "A"]).unwrap();
     let counted = || ["hits", "miss"].map(|what| statistic(&lab, what));
     let before = counted();
@@ -75,34 +78,34 @@ fn the_cache_is_inferred_as_unbound_counts_it() {
         questions: questions(queries),
         ..Load::default()
     };
-    // Some milliseconds in which other clients ask the same.
-    let stutter = lab.stutter(Duration::from_millis(4), Duration::from_millis(2));
+    // Some milliseconds in which other clients send the same question.
+    let pauses = lab.pause_server(Duration::from_millis(4), Duration::from_millis(2));
     let perf = lab.dnsperf(&load).unwrap();
-    drop(stutter);
+    drop(pauses);
     assert!(perf.completed > u64::from(queries) * 9 / 10, "{perf:?}");
     let after = counted();
     let end = agent.terminate().unwrap();
     let outside = replay(&capture.finish().unwrap());
-    let replies = replies(&lab.log(Host::Resolver).unwrap()[logged..], &lab);
+    let parse_unbound_log = parse_unbound_log(&lab.log(Host::Resolver).unwrap()[logged..], &lab);
     let live: Vec<&Value> = end.of("dns.transaction/1").collect();
-    let seen = compare(&live, ["client", "server"], &lab, replies.clone());
+    let seen = compare(&live, ["client", "server"], &lab, parse_unbound_log.clone());
     let [hits, misses] = [after[0] - before[0], after[1] - before[1]];
     eprintln!("unbound: {hits} hits, {misses} misses; inferred: {seen:?}");
     assert!(seen.coverage() >= COVERAGE, "{seen:?}");
     assert!(seen.agreement() >= AGREEMENT, "{seen:?}");
-    // The sums, which do not rely on the log.
+    // Sums, which do not depend on the log.
     let off = u64::from(seen.hits - seen.composed).abs_diff(hits);
     assert!(off * 100 <= hits + misses, "{off} of {hits} and {misses}");
-    links(&live, "client", &lab);
-    // The same from outside, without processes.
+    check_links(&live, "client", &lab);
+    // Repeat with a capture, which has no processes.
     let outside: Vec<&Value> = outside.iter().collect();
-    let seen = compare(&outside, ["passive", "passive"], &lab, replies);
+    let seen = compare(&outside, ["passive", "passive"], &lab, parse_unbound_log);
     eprintln!("from a capture: {seen:?}");
     assert!(seen.coverage() >= COVERAGE && seen.agreement() >= AGREEMENT, "{seen:?}");
-    links(&outside, "passive", &lab);
+    check_links(&outside, "passive", &lab);
 }
 
-/// What replay makes of a capture.
+/// Replays a capture.
 fn replay(capture: &Path) -> Vec<Value> {
     let mut command = Command::new(environment::binary().unwrap());
     let output = shell::output(command.arg("replay").arg(capture).args(["-o", "json"])).unwrap();
@@ -110,83 +113,83 @@ fn replay(capture: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Inferred verdicts by what unbound logged: hit and miss.
+/// Inferred verdicts by unbound's own verdict.
 #[derive(Debug, Default)]
-struct Seen {
-    /// All that was told to be a hit.
+struct Verdicts {
+    /// Number of inferred hits.
     hits: u32,
     right: u32,
-    /// Unbound has looked for the answer, and found its parts in its cache.
+    /// unbound searched for the answer and found its parts in the cache.
     composed: u32,
     hit_for_miss: u32,
     miss_for_hit: u32,
-    unsaid: u32,
+    without_verdict: u32,
     unknown: u32,
 }
 
-impl Seen {
-    fn said(&self) -> u32 {
+impl Verdicts {
+    fn with_verdict(&self) -> u32 {
         self.right + self.composed + self.hit_for_miss + self.miss_for_hit
     }
 
     fn agreement(&self) -> f64 {
-        f64::from(self.right + self.composed) / f64::from(self.said())
+        f64::from(self.right + self.composed) / f64::from(self.with_verdict())
     }
 
     fn coverage(&self) -> f64 {
-        f64::from(self.said()) / f64::from(self.said() + self.unsaid)
+        f64::from(self.with_verdict()) / f64::from(self.with_verdict() + self.without_verdict)
     }
 }
 
 type Question = (String, String);
 
-/// From the log: for each question, whether its answers came out of the cache, in order.
-fn replies(log: &str, lab: &Lab) -> HashMap<Question, Vec<bool>> {
+/// Parses unbound's log: for each question, whether its answers came from the cache, in order.
+fn parse_unbound_log(log: &str, lab: &Lab) -> HashMap<Question, Vec<bool>> {
     let client = lab.client_addr().to_string();
-    let mut replies: HashMap<Question, Vec<bool>> = HashMap::new();
+    let mut parse_unbound_log: HashMap<Question, Vec<bool>> = HashMap::new();
     for line in log.lines() {
-        let Some((_, told)) = line.split_once(" info: ") else { continue };
-        let words: Vec<&str> = told.split_whitespace().collect();
+        let Some((_, message)) = line.split_once(" info: ") else { continue };
+        let words: Vec<&str> = message.split_whitespace().collect();
         let [from, name, qtype, _, _, _, cached, _] = words[..] else { continue };
         if from == client {
             let question = (name.trim_end_matches('.').to_owned(), qtype.to_owned());
-            replies.entry(question).or_default().push(cached == "1");
+            parse_unbound_log.entry(question).or_default().push(cached == "1");
         }
     }
-    replies
+    parse_unbound_log
 }
 
-/// When the resolver asked for which name.
+/// Times of the resolver's own queries, by name.
 struct Upstream(HashMap<String, Vec<(Timestamp, Timestamp)>>);
 
 impl Upstream {
     fn of(records: &[&Value], vantage: &str, lab: &Lab) -> Self {
         let mut asked: HashMap<String, Vec<_>> = HashMap::new();
         let upstream = records.iter().filter(|r| r["vantage"] == vantage);
-        for record in upstream.filter(|r| of_resolver(r, lab) && r["status"] == "answered") {
+        for record in upstream.filter(|r| is_from_resolver(r, lab) && r["status"] == "answered") {
             let name = record["qname"].as_str().unwrap().to_owned();
-            asked.entry(name).or_default().push((began(record), ended(record)));
+            asked.entry(name).or_default().push((start_time(record), end_time(record)));
         }
         Self(asked)
     }
 
-    /// Whether the resolver asked for a name of this answer while its client waited.
+    /// Returns whether the resolver queried a name of this answer while its client waited.
     fn asked_during(&self, record: &Value) -> bool {
         let targets = record["answers"].as_array().into_iter().flatten();
         let names = targets.filter_map(|answer| answer["data"].as_str());
         let asked = names.chain(record["qname"].as_str()).filter_map(|name| self.0.get(name));
-        let (since, until) = (began(record), ended(record));
+        let (since, until) = (start_time(record), end_time(record));
         asked.flatten().any(|(sent, answered)| *sent <= until && *answered >= since)
     }
 }
 
-/// Compares the resolver's transactions, given the vantages of what it asks and of what it is asked.
+/// Compares the resolver's transactions with its log, given the vantages of its two sides.
 fn compare(
     records: &[&Value],
     [asking, asked]: [&str; 2],
     lab: &Lab,
-    mut replies: HashMap<Question, Vec<bool>>,
-) -> Seen {
+    mut parse_unbound_log: HashMap<Question, Vec<bool>>,
+) -> Verdicts {
     let client = lab.client_addr().to_string();
     let mut answered: Vec<&Value> = records
         .iter()
@@ -194,16 +197,17 @@ fn compare(
         .filter(|r| r["vantage"] == asked && r["client_ip"] == client)
         .filter(|r| r["status"] == "answered" && r["qname"] != "first.wild.example.com")
         .collect();
-    answered.sort_by_key(|r| ended(r));
-    for of_one in replies.values_mut() {
+    answered.sort_by_key(|r| end_time(r));
+    for of_one in parse_unbound_log.values_mut() {
         of_one.reverse();
     }
     let upstream = Upstream::of(records, asking, lab);
-    let mut seen = Seen::default();
+    let mut seen = Verdicts::default();
     let mut wrong = BTreeMap::new();
     for record in answered {
         let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
-        let Some(cached) = replies.get_mut(&(text("qname"), text("qtype"))).and_then(Vec::pop)
+        let Some(cached) =
+            parse_unbound_log.get_mut(&(text("qname"), text("qtype"))).and_then(Vec::pop)
         else {
             seen.unknown += 1;
             continue;
@@ -213,7 +217,7 @@ fn compare(
             (Some("hit"), false) if !upstream.asked_during(record) => &mut seen.composed,
             (Some("hit"), false) => &mut seen.hit_for_miss,
             (Some("miss"), true) => &mut seen.miss_for_hit,
-            _ => &mut seen.unsaid,
+            _ => &mut seen.without_verdict,
         };
         *place += 1;
         seen.hits += u32::from(record["cache"] == "hit");
@@ -226,21 +230,21 @@ fn compare(
     seen
 }
 
-fn began(record: &Value) -> Timestamp {
+fn start_time(record: &Value) -> Timestamp {
     record["ts"].as_str().unwrap().parse().unwrap()
 }
 
-/// When an answered transaction ended.
-fn ended(record: &Value) -> Timestamp {
-    began(record).plus(Duration::from_secs_f64(record["latency_ms"].as_f64().unwrap() / 1e3))
+/// End time of an answered transaction.
+fn end_time(record: &Value) -> Timestamp {
+    start_time(record).plus(Duration::from_secs_f64(record["latency_ms"].as_f64().unwrap() / 1e3))
 }
 
-/// What the resolver asked for belongs to what it was asked.
-fn links(records: &[&Value], vantage: &str, lab: &Lab) {
+/// Checks that the resolver's queries are linked to queries of its clients.
+fn check_links(records: &[&Value], vantage: &str, lab: &Lab) {
     let id = |record: &&Value| record["event_id"].as_str().unwrap().to_owned();
     let by_id: HashMap<String, &Value> = records.iter().map(|r| (id(r), *r)).collect();
     let mut matches: BTreeMap<&str, u64> = BTreeMap::new();
-    for record in records.iter().filter(|r| r["vantage"] == vantage && of_resolver(r, lab)) {
+    for record in records.iter().filter(|r| r["vantage"] == vantage && is_from_resolver(r, lab)) {
         let by = record["parent_match"].as_str().unwrap_or("none");
         *matches.entry(by).or_default() += 1;
         if by == "none" {
@@ -265,8 +269,8 @@ fn links(records: &[&Value], vantage: &str, lab: &Lab) {
     eprintln!("upstream: {matches:?}");
 }
 
-/// Whether the lab's resolver sent the query, over IPv4 or IPv6.
-fn of_resolver(record: &Value, lab: &Lab) -> bool {
+/// Returns whether the lab's resolver sent the query, over IPv4 or IPv6.
+fn is_from_resolver(record: &Value, lab: &Lab) -> bool {
     let addresses: [IpAddr; 2] = [lab.resolver_addr(), lab.address_v6(Host::Resolver).into()];
     addresses.iter().any(|address| record["client_ip"] == address.to_string())
 }
@@ -275,7 +279,7 @@ fn statistic(lab: &Lab, what: &str) -> u64 {
     lab.unbound_statistic(&format!("total.num.cache{what}")).unwrap()
 }
 
-/// Questions of all kinds, few of them often and many seldom.
+/// Returns questions of all kinds; few names are frequent and many are rare.
 fn questions(count: u32) -> Vec<String> {
     let mut state = 1_u64;
     let mut random = |below: u32| {
@@ -284,7 +288,7 @@ fn questions(count: u32) -> Vec<String> {
         u32::try_from((state >> 33) % u64::from(below)).unwrap()
     };
     let mut question = |_| {
-        // The harmonic series, near enough: each octave of names is asked for as often.
+        // Approximates a harmonic series: each octave of names is equally frequent.
         let octave = random(NAMES.ilog2() + 1);
         let number = (1 << octave) + random(1 << octave);
         match random(10) {

@@ -1,8 +1,8 @@
-//! What the tests of a live agent beside a real broker share: starting it, its metrics, and the
-//! little that is kept of very many records.
+//! Shared helpers of tests with a live agent and a real broker: start, metrics, and a compact form
+//! of large numbers of records.
 
 use crate::consume::consume_as;
-use crate::replay::{column, verification};
+use crate::replay::{column, verify_command};
 use crate::{LEDGER, TRANSACTIONS, consume};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::{Load, Perf};
@@ -19,13 +19,13 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// `dnscribe run` to these brokers, the ledger to standard output too. What it is to do more is
-/// said in environment variables, without `DNSCRIBE_`.
+/// Starts `dnscribe run` with a Kafka sink and the ledger on standard output. `settings` are
+/// environment variables without `DNSCRIBE_`.
 pub fn run(brokers: &str, settings: &[(&str, &str)]) -> Agent {
     run_to("kafka,stdout", brokers, settings)
 }
 
-/// As [`run`], to these sinks.
+/// Like [`run`], with these sinks.
 pub fn run_to(sinks: &str, brokers: &str, settings: &[(&str, &str)]) -> Agent {
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["run", "--brokers", brokers]);
@@ -36,8 +36,8 @@ pub fn run_to(sinks: &str, brokers: &str, settings: &[(&str, &str)]) -> Agent {
     Agent::start(&mut command).unwrap()
 }
 
-/// Makes all topics as an operator does.
-pub fn make_topics(broker: &Broker) {
+/// Creates all topics as an operator does.
+pub fn create_topics(broker: &Broker) {
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["kafka", "init", "--brokers", &broker.bootstrap()]);
     shell::output(&mut command).unwrap();
@@ -53,7 +53,7 @@ impl Scrape {
         Self(page)
     }
 
-    /// The sum of a family's samples that have all these labels, written as on the page.
+    /// Sum of a family's samples that have all these labels, written as on the page.
     pub fn sum(&self, family: &str, labels: &[&str]) -> u64 {
         let samples = self.0.lines().filter_map(|line| line.strip_prefix(family));
         let samples = samples.filter(|rest| rest.starts_with(['{', ' ']));
@@ -67,7 +67,8 @@ impl Scrape {
         sum
     }
 
-    /// Records of a stream: `delivered`, `dropped`, `spooled` or `in_flight`, all sinks together.
+    /// Records of a stream in a state: `delivered`, `dropped`, `spooled` or `in_flight`, for all
+    /// sinks.
     pub fn records(&self, stream: &str, state: &str) -> u64 {
         let (family, label) = match state {
             "spooled" | "in_flight" => ("dnscribe_records_waiting", "place"),
@@ -77,14 +78,14 @@ impl Scrape {
         self.sum(family, &[&stream, &state])
     }
 
-    /// What was given up on the way to the sinks, for a reason.
+    /// Records that were dropped before the sinks for a reason.
     pub fn dropped(&self, reason: &str) -> u64 {
         let reason = format!("reason=\"{reason}\"");
         self.sum("dnscribe_dropped_total", &["stage=\"delivery\"", &reason])
     }
 }
 
-/// Waits until a page of `/metrics` is as wanted, and gives it.
+/// Waits until a page of `/metrics` satisfies a condition, and returns it.
 pub fn wait_for(
     agent: &Agent,
     what: &str,
@@ -98,11 +99,11 @@ pub fn wait_for(
     .unwrap()
 }
 
-/// Queries a second of [`load`]: each is a transaction at the client and one at the server.
+/// Queries per second of [`load`]: each gives a transaction at the client and one at the server.
 pub const QPS: u32 = 2500;
 
-/// The load of so many seconds on the lab's authoritative server, for names in many zones, so that
-/// there are many keys. None is there, which is an answer as well.
+/// Returns a load of `seconds` seconds on the lab's authoritative server. The names are in many
+/// zones, so that there are many keys; all answers are NXDOMAIN.
 pub fn load(seconds: u64, name: &str) -> Load {
     Load {
         queries: u32::try_from(seconds).unwrap() * QPS,
@@ -118,17 +119,18 @@ pub fn start(lab: &Lab, load: &Load) -> Child {
     lab.start_dnsperf(Host::Client, lab.server_addr(), load).unwrap()
 }
 
-/// Waits for the load's end; what dnsperf says.
+/// Waits for the load's end; returns dnsperf's results.
 pub fn finish(queries: Child) -> Perf {
     Perf::of(queries).unwrap()
 }
 
-/// The little that is kept of a transaction on its topic.
-pub struct Brief {
+/// The fields of a transaction that tests need.
+pub struct CompactTransaction {
     pub partition: i32,
     pub event_id: u128,
     pub ts: String,
-    /// Where it was seen, if it was answered and is of the lab's client and a [`load`]'s names.
+    /// Vantage, if the transaction was answered and is one of the lab's client for a name of
+    /// [`load`].
     pub vantage: Option<String>,
 }
 
@@ -148,8 +150,8 @@ struct Fields<'a> {
     qname: Cow<'a, str>,
 }
 
-/// Every copy of every transaction, in its partition's order.
-pub fn transactions(broker: &Broker, lab: &Lab, name: &str) -> Vec<Brief> {
+/// Returns every copy of every transaction, in the order of its partition.
+pub fn transactions(broker: &Broker, lab: &Lab, name: &str) -> Vec<CompactTransaction> {
     let name = format!("www.{name}-");
     let client = lab.client_addr().to_string();
     consume_as(&broker.bootstrap(), TRANSACTIONS, |message: &BorrowedMessage<'_>| {
@@ -157,7 +159,7 @@ pub fn transactions(broker: &Broker, lab: &Lab, name: &str) -> Vec<Brief> {
         let ours = fields.client_ip == client
             && fields.status == "answered"
             && fields.qname.starts_with(&name);
-        Brief {
+        CompactTransaction {
             partition: message.partition(),
             event_id: number(&fields.event_id),
             ts: fields.ts.into_owned(),
@@ -166,29 +168,29 @@ pub fn transactions(broker: &Broker, lab: &Lab, name: &str) -> Vec<Brief> {
     })
 }
 
-/// An event id as a number.
+/// Parses an event id as a number.
 pub fn number(event_id: &str) -> u128 {
     u128::from_str_radix(event_id, 16).unwrap()
 }
 
-/// The node and epoch that an event id is from.
-pub fn tag(event_id: u128) -> u128 {
+/// Returns the node and epoch in an event id.
+pub fn capture_id(event_id: u128) -> u128 {
     event_id >> 96
 }
 
-/// Distinct transactions of the load, seen at one vantage.
-pub fn seen(records: &[Brief], vantage: &str) -> u64 {
+/// Counts distinct transactions of the load, from one vantage.
+pub fn seen(records: &[CompactTransaction], vantage: &str) -> u64 {
     let ours = records.iter().filter(|record| record.vantage.as_deref() == Some(vantage));
     ours.map(|record| record.event_id).collect::<HashSet<_>>().len() as u64
 }
 
-/// The event ids in a file sink's file, in its order.
-pub fn ids_in(file: &Path) -> Vec<u128> {
-    fs::read_to_string(file).unwrap().lines().map(|line| id_in(line.as_bytes())).collect()
+/// Returns the event ids in a file, in order.
+pub fn event_ids_in(file: &Path) -> Vec<u128> {
+    fs::read_to_string(file).unwrap().lines().map(|line| event_id_in(line.as_bytes())).collect()
 }
 
-/// The event id of a record.
-pub fn id_in(record: &[u8]) -> u128 {
+/// Returns the event id of a record.
+pub fn event_id_in(record: &[u8]) -> u128 {
     let record: Id<'_> = serde_json::from_slice(record).unwrap();
     number(&record.event_id)
 }
@@ -199,18 +201,18 @@ struct Id<'a> {
     event_id: Cow<'a, str>,
 }
 
-/// `ledger verify` closes, and every ledger record balances; the verification's report.
-pub fn proof(broker: &Broker) -> Value {
+/// Checks that `ledger verify` closes and that every ledger record balances; returns its report.
+pub fn verify_ledger(broker: &Broker) -> Value {
     let records = consume(&broker.bootstrap(), LEDGER);
     assert!(!records.is_empty());
     for record in &records {
         ledger::verify(&record.value).unwrap();
     }
-    let output = shell::output(&mut verification(broker)).unwrap();
+    let output = shell::output(&mut verify_command(broker)).unwrap();
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Copies of transactions beyond the first, by `ledger verify`.
+/// Returns the number of duplicate transactions that `ledger verify` reports.
 pub fn duplicates(report: &Value) -> u64 {
     let all = column(report, "duplicates").into_iter();
     all.filter(|(stream, _)| *stream == "transactions").map(|(_, copies)| copies).sum()

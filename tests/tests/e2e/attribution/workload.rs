@@ -1,7 +1,7 @@
-//! The processes: how they are started, and what is to be said of them.
+//! The processes of the attribution test and their expected records.
 
 use crate::support::Client;
-use dnscribe_tests::lab::{Fate, Host, Lab};
+use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
 use dnscribe_tests::scripted::PORT;
 use dnscribe_tests::{shell, worker};
 use serde_json::{Value, json};
@@ -15,34 +15,34 @@ use std::time::Duration;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_dns-worker");
 const CLIENT: &str = env!("CARGO_BIN_EXE_dns-client");
-/// The kinds of servers, by address.
-const SERVERS: [(Fate, &str, &str); 3] = [
-    (Fate::Scripted, "serve", "reuseport"),
-    (Fate::Aside, "serve-parent", "workers"),
-    (Fate::Restarted, "serve-threads", "threads"),
+/// Kinds of servers, by address.
+const SERVERS: [(SpecialAddress, &str, &str); 3] = [
+    (SpecialAddress::Scripted, "serve", "reuseport"),
+    (SpecialAddress::Secondary, "serve-parent", "workers"),
+    (SpecialAddress::Restarted, "serve-threads", "threads"),
 ];
-/// Processes that listen on one address with `SO_REUSEPORT`.
+/// Number of processes that listen on one address with `SO_REUSEPORT`.
 const REUSEPORT: usize = 3;
-/// How long the longest of the processes may take.
+/// Time limit for each process.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How often a pid is tried to be had again, on a host where others start processes too.
+/// Number of attempts to reuse a pid, on a host where others start processes too.
 const ATTEMPTS: usize = 50;
-/// The user nobody.
+/// Uid of an unprivileged user.
 const NOBODY: u32 = 65_534;
 
-/// What is to be said.
+/// Expected results.
 #[derive(Default)]
-pub struct Wanted {
-    /// What all names end in.
+pub struct Expected {
+    /// Suffix of all names.
     pub suffix: String,
-    /// Questions by role.
+    /// Number of questions by role.
     pub queries: BTreeMap<String, usize>,
-    /// Kinds of servers by address.
+    /// Kind of server by address.
     pub servers: BTreeMap<String, &'static str>,
     containers: BTreeMap<String, Value>,
 }
 
-impl Wanted {
+impl Expected {
     pub fn uid(role: &str) -> u32 {
         if role == "nobody" { NOBODY } else { 0 }
     }
@@ -52,20 +52,20 @@ impl Wanted {
     }
 }
 
-/// The processes while they run.
-pub struct Crew<'a> {
+/// The running processes.
+pub struct Workload<'a> {
     lab: &'a Lab,
-    wanted: Wanted,
+    expected: Expected,
     servers: Vec<Child>,
     workers: Vec<(String, Child)>,
     early: Vec<(&'static str, Client)>,
     cgroups: PathBuf,
-    /// The worker under another name.
+    /// Copy of the worker program under another name.
     other: PathBuf,
 }
 
-impl<'a> Crew<'a> {
-    /// `cgroups` is where the cgroups of containers are made.
+impl<'a> Workload<'a> {
+    /// `cgroups` is the parent of the containers' cgroups.
     pub fn new(lab: &'a Lab, cgroups: PathBuf) -> Self {
         let suffix = format!("{}.who.example", lab.namespace(Host::Client));
         let folder = lab.folder().join("other");
@@ -74,24 +74,24 @@ impl<'a> Crew<'a> {
         for copy in [&other, &folder.join("dns-worker")] {
             fs::copy(WORKER, copy).unwrap();
         }
-        let servers = SERVERS.iter().flat_map(|(fate, _, kind)| {
-            [false, true].map(|ipv6| (lab.hazard(*fate, ipv6).to_string(), *kind))
+        let servers = SERVERS.iter().flat_map(|(special, _, kind)| {
+            [false, true].map(|ipv6| (lab.special_address(*special, ipv6).to_string(), *kind))
         });
-        let wanted = Wanted {
+        let expected = Expected {
             suffix,
             queries: BTreeMap::new(),
             servers: servers.collect(),
             containers: BTreeMap::new(),
         };
         let (servers, workers, early) = (Vec::new(), Vec::new(), Vec::new());
-        Self { lab, wanted, servers, workers, early, cgroups, other }
+        Self { lab, expected, servers, workers, early, cgroups, other }
     }
 
     /// Starts the servers and waits until they listen.
-    pub fn serve(&mut self) {
-        for (fate, mode, _) in SERVERS {
+    pub fn start_servers(&mut self) {
+        for (special, mode, _) in SERVERS {
             for ipv6 in [false, true] {
-                let at = self.at(fate, ipv6).to_string();
+                let at = self.at(special, ipv6).to_string();
                 let processes = if mode == "serve" { REUSEPORT } else { 1 };
                 for _ in 0..processes {
                     let mut child = self.lab.spawn(Host::Server, &[WORKER, mode, &at]).unwrap();
@@ -105,20 +105,20 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Opens the sockets that are to be older than the agent.
-    pub fn open_early(&mut self) {
+    /// Opens sockets before the agent starts.
+    pub fn open_early_sockets(&mut self) {
         for mode in ["connected", "unconnected"] {
-            let server = self.lab.hazard(Fate::Scripted, false);
+            let server = self.lab.special_address(SpecialAddress::Scripted, false);
             self.early.push((mode, Client::start(self.lab, mode, server)));
         }
     }
 
-    /// Lets all of them ask.
-    pub fn work(&mut self) {
-        self.ask_early();
+    /// Starts all workers.
+    pub fn start_workers(&mut self) {
+        self.query_from_early_sockets();
         self.containers();
         for ipv6 in [false, true] {
-            let [one, two, three] = SERVERS.map(|(fate, ..)| self.at(fate, ipv6).to_string());
+            let [one, two, three] = SERVERS.map(|(special, ..)| self.at(special, ipv6).to_string());
             let all = [one.as_str(), &two, &three];
             for socket in ["udp", "free"] {
                 for _ in 0..2 {
@@ -141,24 +141,24 @@ impl<'a> Crew<'a> {
             self.digs(&one);
         }
         self.getent();
-        self.pid_again();
+        self.reuse_pid();
     }
 
-    /// Waits for the end of all; what is to be said of them.
-    pub fn finish(mut self) -> Wanted {
+    /// Waits for the end of all; returns the expected results.
+    pub fn finish(mut self) -> Expected {
         for (role, child) in &mut self.workers {
             let status = shell::wait(child, LIMIT).unwrap();
             assert!(status.success(), "{role}: {status}");
         }
-        std::mem::take(&mut self.wanted)
+        std::mem::take(&mut self.expected)
     }
 
-    fn at(&self, fate: Fate, ipv6: bool) -> SocketAddr {
-        SocketAddr::new(self.lab.hazard(fate, ipv6), PORT)
+    fn at(&self, special: SpecialAddress, ipv6: bool) -> SocketAddr {
+        SocketAddr::new(self.lab.special_address(special, ipv6), PORT)
     }
 
     fn count(&mut self, role: &str, queries: usize) {
-        *self.wanted.queries.entry(role.to_owned()).or_default() += queries;
+        *self.expected.queries.entry(role.to_owned()).or_default() += queries;
     }
 
     fn spawn(&mut self, role: &str, queries: usize, words: &[&str]) -> u32 {
@@ -169,9 +169,9 @@ impl<'a> Crew<'a> {
         pid
     }
 
-    /// A program with role and suffix between its words.
+    /// Starts a program with role and suffix between its arguments.
     fn worker(&mut self, role: &str, queries: usize, before: &[&str], after: &[&str]) -> u32 {
-        let suffix = self.wanted.suffix.clone();
+        let suffix = self.expected.suffix.clone();
         self.spawn(role, queries, &[before, &[role, &suffix], after].concat())
     }
 
@@ -181,17 +181,17 @@ impl<'a> Crew<'a> {
         self.worker(role, count, &[WORKER, "ask", socket], &after)
     }
 
-    /// The worker behind another command.
+    /// Starts the worker by way of another command.
     fn ask_in(&mut self, role: &str, command: &[&str], server: &str) {
         let before = [command, &[WORKER, "ask", "udp"]].concat();
         self.worker(role, 1, &before, &["1", "wait", server]);
     }
 
-    fn ask_early(&mut self) {
-        let mark = worker::mark(CLIENT);
+    fn query_from_early_sockets(&mut self) {
+        let short_hash = worker::short_hash(CLIENT);
         for (mode, client) in &mut self.early {
-            let name = format!("q0.p{}.cdns-client.{mark}.{mode}-early", client.pid());
-            let (pid, _) = client.ask(&format!("{name}.{}", self.wanted.suffix));
+            let name = format!("q0.p{}.cdns-client.{short_hash}.{mode}-early", client.pid());
+            let (pid, _) = client.ask(&format!("{name}.{}", self.expected.suffix));
             assert_eq!(pid, client.pid());
         }
         for mode in ["connected-early", "unconnected-early"] {
@@ -199,10 +199,10 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// A process in the cgroup of each runtime.
+    /// Starts a process in a cgroup of each container runtime.
     fn containers(&mut self) {
         let id = |number: u8| format!("{number:02x}").repeat(32);
-        let server = self.at(Fate::Scripted, false).to_string();
+        let server = self.at(SpecialAddress::Scripted, false).to_string();
         let cgroups: [(&str, String, Option<&str>); 9] = [
             (
                 "containerd-systemd",
@@ -237,12 +237,12 @@ impl<'a> Crew<'a> {
                 Some(runtime) => json!({ "id": id(number), "runtime": runtime }),
                 None => json!({ "id": id(number) }),
             };
-            self.wanted.containers.insert(role.to_owned(), container);
+            self.expected.containers.insert(role.to_owned(), container);
             let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", directory.display());
             let how = if role == "container-gone" { "leave" } else { "wait" };
-            let suffix = self.wanted.suffix.clone();
+            let suffix = self.expected.suffix.clone();
             let ask = [WORKER, "ask", "free", role, &suffix, "1", how, &server];
-            // First the cgroup: in a namespace of the lab /sys shows none.
+            // The cgroup comes first: a namespace of the lab has no /sys/fs/cgroup.
             let inner = self.lab.command(Host::Client, &ask);
             let mut command = Command::new("sh");
             command.args(["-c", &enter, "sh"]).arg(inner.get_program()).args(inner.get_args());
@@ -251,12 +251,14 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Children of a shell that ask on the socket that it has opened, without an `exec`.
+    /// Starts children of a shell that use its socket without an `exec`.
     fn forks(&mut self, server: &str) {
         const CHILDREN: usize = 3;
         let address: SocketAddr = server.parse().unwrap();
-        let mark = worker::mark(&fs::canonicalize("/bin/bash").unwrap().to_string_lossy());
-        let labels = ["cbash", &mark, "fork"].into_iter().chain(self.wanted.suffix.split('.'));
+        let short_hash =
+            worker::short_hash(&fs::canonicalize("/bin/bash").unwrap().to_string_lossy());
+        let labels =
+            ["cbash", &short_hash, "fork"].into_iter().chain(self.expected.suffix.split('.'));
         let rest = labels
             .fold(String::new(), |rest, label| format!("{rest}\\x{:02x}{label}", label.len()));
         let script = format!(
@@ -273,40 +275,39 @@ impl<'a> Crew<'a> {
     fn digs(&mut self, server: &str) {
         let address: SocketAddr = server.parse().unwrap();
         let dig = fs::canonicalize("/usr/bin/dig").unwrap();
-        let mark = worker::mark(&dig.to_string_lossy());
+        let short_hash = worker::short_hash(&dig.to_string_lossy());
         for (role, before, how) in [
             ("dig", &[][..], "+notcp"),
             ("dig-tcp", &[], "+tcp"),
             ("nobody", &["setpriv", "--reuid=65534", "--clear-groups"], "+notcp"),
         ] {
-            let name = format!("q0.p$$.cdig.{mark}.{role}.{}", self.wanted.suffix);
+            let name = format!("q0.p$$.cdig.{short_hash}.{role}.{}", self.expected.suffix);
             let script = format!("exec dig @{} +tries=1 {how} +time=5 {name}", address.ip());
             self.spawn(role, 1, &[before, &["sh", "-c", &script]].concat());
         }
     }
 
-    /// The C library's own resolver, which sends two queries in one call (`sendmmsg`).
+    /// Uses the C library's resolver, which sends two queries in one call (`sendmmsg`).
     fn getent(&mut self) {
         let config = self.lab.folder().join("resolv.conf");
-        let server = self.lab.hazard(Fate::Scripted, false);
+        let server = self.lab.special_address(SpecialAddress::Scripted, false);
         fs::write(&config, format!("nameserver {server}\noptions timeout:5 attempts:1\n")).unwrap();
         let program = fs::canonicalize("/usr/bin/getent").unwrap();
-        let mark = worker::mark(&program.to_string_lossy());
-        // In a mount namespace of its own, as all commands in a host of the lab.
+        let short_hash = worker::short_hash(&program.to_string_lossy());
+        // In a mount namespace of its own, like all commands on a host of the lab.
         let script = format!(
-            "mount --bind {} /etc/resolv.conf && exec getent ahosts q0.p$$.cgetent.{mark}.getent.{}",
+            "mount --bind {} /etc/resolv.conf && exec getent ahosts q0.p$$.cgetent.{short_hash}.getent.{}",
             config.display(),
-            self.wanted.suffix
+            self.expected.suffix
         );
         self.spawn("getent", 2, &["sh", "-c", &script]);
     }
 
-    /// One process after the other with the same pid, of another executable: one that is known well
-    /// before it ends, and one that is gone before it can be looked up; with the same name, and with
-    /// another.
-    fn pid_again(&mut self) {
-        let server = self.at(Fate::Aside, false).to_string();
-        let suffix = self.wanted.suffix.clone();
+    /// Starts processes with another executable and the same pid in turn: one that runs long enough
+    /// to be looked up, and one that ends before; with the same name and with another.
+    fn reuse_pid(&mut self) {
+        let server = self.at(SpecialAddress::Secondary, false).to_string();
+        let suffix = self.expected.suffix.clone();
         for (count, how) in [(20, "wait"), (1, "leave")] {
             for name in ["dns-worker", "dns-other"] {
                 let second = self.lab.folder().join("other").join(name).display().to_string();
@@ -315,13 +316,13 @@ impl<'a> Crew<'a> {
                 let pid = self.spawn("pid-again", count, &[&[WORKER], &rest[..]].concat());
                 let (_, mut child) = self.workers.pop().unwrap();
                 assert!(shell::wait(&mut child, LIMIT).unwrap().success());
-                self.spawn_as(pid, count, &[&[second.as_str()], &rest[..]].concat());
+                self.spawn_with_pid(pid, count, &[&[second.as_str()], &rest[..]].concat());
             }
         }
     }
 
-    /// Starts a process until it has this pid; every attempt asks.
-    fn spawn_as(&mut self, pid: u32, count: usize, words: &[&str]) {
+    /// Starts processes until one has this pid; every attempt sends queries.
+    fn spawn_with_pid(&mut self, pid: u32, count: usize, words: &[&str]) {
         let had = (0..ATTEMPTS).any(|_| {
             fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
             let got = self.spawn("pid-again", count, words);
@@ -330,15 +331,15 @@ impl<'a> Crew<'a> {
             self.workers.pop();
             got == pid
         });
-        assert!(had, "pid {pid} could not be had again");
+        assert!(had, "pid {pid} could not be reused");
     }
 }
 
-impl Drop for Crew<'_> {
+impl Drop for Workload<'_> {
     fn drop(&mut self) {
         let workers = self.workers.iter_mut().map(|(_, child)| child);
         for child in self.servers.iter_mut().chain(workers) {
-            // A parent of servers ends with its standard input, and its children with it.
+            // A parent of servers ends when its standard input is closed, and its children with it.
             drop(child.stdin.take());
             shell::end(child);
         }

@@ -1,9 +1,9 @@
-//! A new agent takes over from a running one under load, with answers on their way.
+//! Handover: a new agent takes over from a running one under load, while answers are pending.
 
-use crate::support::{SOON, lab};
+use crate::support::{RECORD_LIMIT, lab};
 use dnscribe::handover::{Hello, Kind, Line, Offer, PROTOCOL, State};
 use dnscribe_tests::agent::{Agent, Finished};
-use dnscribe_tests::lab::{Fate, Host, Lab};
+use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
 use dnscribe_tests::wire::{self, Reply};
 use dnscribe_tests::{environment, ledger, shell};
 use serde_json::Value;
@@ -18,58 +18,58 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Queries per second unless told otherwise, each seen where it is sent and where it arrives: what an agent that
-/// is not optimised can follow.
+/// Default rate in queries per second. Each query is captured at both ends; an unoptimised agent
+/// can follow this rate.
 const RATE: u64 = 1000;
-/// Tells otherwise.
+/// Environment variable with another rate.
 const RATE_VARIABLE: &str = "DNSCRIBE_TEST_RATE";
-/// After how long answers are sent: a quarter of them each.
+/// Delays of the answers, a quarter of them each.
 const DELAYS_MS: [u64; 4] = [0, 0, 400, 1500];
 
-/// The hook for all of this host sees a query where it is sent and where it arrives.
-const BOTH: [&str; 2] = ["client", "server"];
+/// Vantages of a hook that covers the whole host: each query is captured at both ends.
+const BOTH_VANTAGES: [&str; 2] = ["client", "server"];
 
-/// A server whose answers take their time, and a client that asks it.
+/// A server with delayed answers, and a client.
 struct Traffic {
     stop: Arc<AtomicBool>,
-    over: Arc<AtomicBool>,
+    done: Arc<AtomicBool>,
     client: JoinHandle<u64>,
     server: JoinHandle<()>,
 }
 
 impl Traffic {
     fn start(lab: &Lab) -> Self {
-        lab.add_hazards().unwrap();
-        let at = SocketAddr::new(lab.hazard(Fate::Scripted, false), 53);
+        lab.add_special_addresses().unwrap();
+        let at = SocketAddr::new(lab.special_address(SpecialAddress::Scripted, false), 53);
         let bind = |host, address: SocketAddr| {
             lab.inside(host, move || UdpSocket::bind(address)).unwrap().unwrap()
         };
         let server = bind(Host::Server, at);
         let client = bind(Host::Client, SocketAddr::new(lab.client_addr(), 0));
         client.connect(at).unwrap();
-        let (stop, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let ends = Arc::clone(&over);
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let ends = Arc::clone(&done);
         let server = thread::spawn(move || serve(&server, &ends));
-        let (stops, ends) = (Arc::clone(&stop), Arc::clone(&over));
+        let (stops, ends) = (Arc::clone(&stop), Arc::clone(&done));
         let client = thread::spawn(move || ask(&client, &stops, &ends));
-        Self { stop, over, client, server }
+        Self { stop, done, client, server }
     }
 
-    /// Stops asking, waits for the last answer, and gives the number of queries.
+    /// Stops the queries, waits for the last answer, and returns the number of queries.
     fn end(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(DELAYS_MS[3] + 500));
-        self.over.store(true, Ordering::Relaxed);
+        self.done.store(true, Ordering::Relaxed);
         self.server.join().unwrap();
         self.client.join().unwrap()
     }
 }
 
-fn serve(socket: &UdpSocket, over: &AtomicBool) {
+fn serve(socket: &UdpSocket, done: &AtomicBool) {
     socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
     let mut waiting: [VecDeque<(Instant, SocketAddr, Vec<u8>)>; 4] = Default::default();
     let mut query = [0; 512];
-    while !over.load(Ordering::Relaxed) {
+    while !done.load(Ordering::Relaxed) {
         if let Ok((length, from)) = socket.recv_from(&mut query) {
             let query = &query[..length];
             let label = wire::labels(query).remove(0);
@@ -87,14 +87,14 @@ fn serve(socket: &UdpSocket, over: &AtomicBool) {
     }
 }
 
-/// Asks until it is told to stop, and takes the answers until all is over: what finds no room, or no socket, is
-/// not seen to arrive.
-fn ask(socket: &UdpSocket, stop: &AtomicBool, over: &AtomicBool) -> u64 {
+/// Sends queries until `stop` is set, and reads answers until `over` is set: an answer that finds a
+/// full or closed socket would not be captured.
+fn ask(socket: &UdpSocket, stop: &AtomicBool, done: &AtomicBool) -> u64 {
     let rate = std::env::var(RATE_VARIABLE).map_or(RATE, |rate| rate.parse().unwrap());
     let (began, mut asked) = (Instant::now(), 0);
     socket.set_nonblocking(true).unwrap();
     let mut answer = [0; 512];
-    while !over.load(Ordering::Relaxed) {
+    while !done.load(Ordering::Relaxed) {
         let due = u64::try_from(began.elapsed().as_micros()).unwrap() * rate / 1_000_000;
         while asked < due && !stop.load(Ordering::Relaxed) {
             let id = u16::try_from(asked % 65_536).unwrap();
@@ -108,12 +108,12 @@ fn ask(socket: &UdpSocket, stop: &AtomicBool, over: &AtomicBool) -> u64 {
     asked
 }
 
-/// Where one agent writes and what it is told.
-struct Place {
+/// Folder with the configuration and output of one agent.
+struct AgentFolder {
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl AgentFolder {
     fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
@@ -150,8 +150,8 @@ impl Place {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Waits until an agent has told of the last queries: on a busy host it may be behind by seconds.
-    fn catches_up(&self, name: &str, asked: u64) {
+    /// Waits until an agent has written the last queries: on a busy host it may lag by seconds.
+    fn wait_until_caught_up(&self, name: &str, asked: u64) {
         let last: Vec<_> =
             (asked - 4..asked).map(|one| format!("\"n{one}.takeover.test\"")).collect();
         shell::wait_for("the agent to catch up", Duration::from_secs(60), || {
@@ -162,7 +162,7 @@ impl Place {
     }
 }
 
-/// What `ledger verify` says of files, which must close.
+/// Returns the output of `ledger verify` for these files; the balance must close.
 fn verify(files: &[&Path]) -> String {
     let output = Command::new(environment::binary().unwrap())
         .args(["ledger", "verify"])
@@ -174,35 +174,38 @@ fn verify(files: &[&Path]) -> String {
     text
 }
 
-fn is_of_traffic(record: &Value) -> bool {
+fn is_test_query(record: &Value) -> bool {
     record["schema"] == "dns.transaction/1"
         && record["qname"].as_str().is_some_and(|name| name.ends_with(".takeover.test"))
 }
 
-/// The records of an agent's traffic by event id; without a stray, and none twice.
+/// Returns the records of an agent's traffic by event id; none may occur twice or be an orphan.
 fn by_id(records: &[Value]) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
-    for record in records.iter().filter(|record| is_of_traffic(record)) {
+    for record in records.iter().filter(|record| is_test_query(record)) {
         let id = record["event_id"].as_str().unwrap().to_owned();
-        assert!(found.insert(id, record.clone()).is_none(), "told twice by one agent: {record}");
+        assert!(found.insert(id, record.clone()).is_none(), "written twice by one agent: {record}");
     }
     found
 }
 
-/// Removes duplicates as a consumer would, and gives their number.
-fn union(first: &[Value], second: &[Value]) -> (Vec<Value>, usize) {
+/// Merges records without duplicates, like a consumer; returns the number of duplicates.
+fn merge_without_duplicates(first: &[Value], second: &[Value]) -> (Vec<Value>, usize) {
     let mut all = by_id(first);
     let mut duplicates = 0;
     for (id, record) in by_id(second) {
         if let Some(before) = all.insert(id, record) {
             duplicates += 1;
-            assert_eq!(before["status"], "open", "only what waited is told twice: {before}");
+            assert_eq!(
+                before["status"], "open",
+                "a record that was not open is duplicated: {before}"
+            );
         }
     }
     (all.into_values().collect(), duplicates)
 }
 
-/// Every query has one record for each side, and was answered.
+/// Checks that every query has one record per vantage, and was answered.
 fn assert_complete(records: &[Value], asked: u64, vantages: &[&str]) {
     let mut sides: BTreeMap<(String, String), Vec<&Value>> = BTreeMap::new();
     let text = |record: &Value, key: &str| record[key].as_str().unwrap().to_owned();
@@ -235,9 +238,9 @@ fn last_ledger(records: &[Value]) -> &Value {
     last
 }
 
-/// Waits until an agent has ended because another took over.
-fn ended(agent: Agent) -> Finished {
-    shell::wait_for("the end of the first agent", SOON, || {
+/// Waits until an agent has ended because another one took over.
+fn wait_until_replaced(agent: Agent) -> Finished {
+    shell::wait_for("the end of the first agent", RECORD_LIMIT, || {
         Ok(agent.log().contains("another agent has taken over").then_some(()))
     })
     .unwrap();
@@ -246,35 +249,35 @@ fn ended(agent: Agent) -> Finished {
     end
 }
 
-fn takes_over(how: (u32, &[&str]), vantages: &[&str]) {
+fn check_handover(how: (u32, &[&str]), vantages: &[&str]) {
     let Some((lab, _alone)) = lab() else { return };
-    let place = Place::new();
+    let place = AgentFolder::new();
     let on = (vantages.len() == 1).then_some(&lab);
     let first = place.agent("first", how, on);
     let traffic = Traffic::start(&lab);
     thread::sleep(Duration::from_secs(3));
     let second = place.agent("second", how, on);
-    ended(first);
+    wait_until_replaced(first);
     thread::sleep(Duration::from_secs(2));
     let third = place.agent("third", how, on);
-    let second = ended(second);
+    let second = wait_until_replaced(second);
     thread::sleep(Duration::from_secs(1));
     let asked = traffic.end();
-    place.catches_up("third", asked);
+    place.wait_until_caught_up("third", asked);
     let third = third.terminate().unwrap();
     assert!(third.status.success(), "{}", third.stderr);
 
     let files = ["first", "second", "third"];
     let all = files.map(|name| place.records(name));
-    let (both, twice) = union(&all[0], &all[1]);
-    let (whole, again) = union(&both, &all[2]);
+    let (both, twice) = merge_without_duplicates(&all[0], &all[1]);
+    let (whole, again) = merge_without_duplicates(&both, &all[2]);
     for end in [&second, &third] {
-        let told = end.stderr.lines().find(|line| line.contains("unread_ms")).unwrap();
-        eprintln!("{told}");
+        let timing = end.stderr.lines().find(|line| line.contains("unread_ms")).unwrap();
+        eprintln!("{timing}");
     }
-    eprintln!("{asked} queries, {twice} and {again} records told twice");
+    eprintln!("{asked} queries, {twice} and {again} duplicate records");
     assert_complete(&whole, asked, vantages);
-    // A quarter waits for 0.4 s and another for 1.5 s, on each side.
+    // A quarter of the queries waits for 0.4 s and another for 1.5 s, at each end.
     assert!(twice > 200 && again > 200, "{twice}, {again}");
 
     let ledgers = [0, 1, 2].map(|number| last_ledger(&all[number]).clone());
@@ -296,23 +299,23 @@ fn takes_over(how: (u32, &[&str]), vantages: &[&str]) {
 }
 
 #[test]
-fn nothing_is_lost_or_told_wrong_with_one_thread() {
-    takes_over((1, &[]), &BOTH);
+fn handover_loses_nothing_with_one_thread() {
+    check_handover((1, &[]), &BOTH_VANTAGES);
 }
 
 #[test]
-fn nothing_is_lost_or_told_wrong_with_two_threads() {
-    takes_over((2, &[]), &BOTH);
+fn handover_loses_nothing_with_two_threads() {
+    check_handover((2, &[]), &BOTH_VANTAGES);
 }
 
 #[test]
-fn nothing_is_lost_at_hook_socket() {
-    takes_over((1, &["--hook", "socket"]), &["client"]);
+fn handover_loses_nothing_at_hook_socket() {
+    check_handover((1, &["--hook", "socket"]), &["client"]);
 }
 
-/// Says hello as an agent with the same settings would: those are learned from a refusal.
-fn introduce(socket: &Path) -> (Line, Offer) {
-    let connect = || Line::new(UnixStream::connect(socket).unwrap(), SOON).unwrap();
+/// Sends the hello of an agent with the same settings, which are learned from a refusal.
+fn send_hello(socket: &Path) -> (Line, Offer) {
+    let connect = || Line::new(UnixStream::connect(socket).unwrap(), RECORD_LIMIT).unwrap();
     let mut hello = Hello { protocol: PROTOCOL, version: "0".into(), same: BTreeMap::new() };
     let mut line = connect();
     line.send_json(Kind::Hello, &hello).unwrap();
@@ -330,36 +333,36 @@ fn introduce(socket: &Path) -> (Line, Offer) {
     (line, offer)
 }
 
-/// One that goes away before it has taken over leaves the running agent as it was.
+/// A new agent that disconnects before the handover does not affect the running one.
 #[test]
-fn one_that_goes_away_before_it_took_costs_nothing() {
+fn aborted_handover_keeps_agent_running() {
     for threads in [1, 2] {
         let Some((lab, _alone)) = lab() else { return };
-        let place = Place::new();
+        let place = AgentFolder::new();
         let agent = place.agent("first", (threads, &[]), None);
         let traffic = Traffic::start(&lab);
         thread::sleep(Duration::from_secs(1));
-        let (mut line, offer) = introduce(&place.socket());
-        // The listening socket is not among the parts.
+        let (mut line, offer) = send_hello(&place.socket());
+        // The handles do not include the listening socket.
         assert_eq!(line.take_descriptors().len(), offer.parts.len() + 1);
         drop(line);
         thread::sleep(Duration::from_millis(300));
-        let (mut line, _) = introduce(&place.socket());
+        let (mut line, _) = send_hello(&place.socket());
         line.send(Kind::Go, &[]).unwrap();
         let state: State = line.expect_json(Kind::State).unwrap();
         assert_eq!(state.stands.len(), threads as usize);
         drop(line);
         thread::sleep(Duration::from_millis(300));
-        // And one that says nothing more.
-        let (mut line, _) = introduce(&place.socket());
+        // A new agent that sends nothing more.
+        let (mut line, _) = send_hello(&place.socket());
         line.send(Kind::Go, &[]).unwrap();
         thread::sleep(Duration::from_secs(4));
         let asked = traffic.end();
-        place.catches_up("first", asked);
+        place.wait_until_caught_up("first", asked);
         let end = agent.terminate().unwrap();
         assert_eq!(end.stderr.matches("this one goes on").count(), 2, "{}", end.stderr);
         let records = place.records("first");
-        assert_complete(&by_id(&records).into_values().collect::<Vec<_>>(), asked, &BOTH);
+        assert_complete(&by_id(&records).into_values().collect::<Vec<_>>(), asked, &BOTH_VANTAGES);
         assert_eq!(ledger::losses(last_ledger(&records)).unwrap(), 0);
         verify(&[&place.file("first")]);
         drop(line);
@@ -367,9 +370,9 @@ fn one_that_goes_away_before_it_took_costs_nothing() {
 }
 
 #[test]
-fn one_with_other_settings_is_refused_and_both_run() {
+fn refuses_handover_to_other_settings() {
     let Some((lab, _alone)) = lab() else { return };
-    let place = Place::new();
+    let place = AgentFolder::new();
     let first = place.agent("first", (1, &[]), None);
     let second = place.agent("second", (1, &["--port", "53,5353"]), None);
     let log = second.log();

@@ -1,7 +1,7 @@
-//! What clients do.
+//! The client side of the scenarios.
 
 use anyhow::{Context as _, Result};
-use dnscribe_tests::lab::{Fate, Host, Lab};
+use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
 use dnscribe_tests::scripted::PORT;
 use dnscribe_tests::wire;
 use std::any::Any;
@@ -9,50 +9,50 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// How long an answer that will come is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for an expected answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// What stays open until all is over, so that late packets find a socket.
-pub type Kept = Vec<Box<dyn Any + Send>>;
+/// Sockets that stay open until the end, so that late packets find them.
+pub type OpenSockets = Vec<Box<dyn Any + Send>>;
 
-/// Where a scenario is played.
-pub struct Stage<'a> {
+/// One variant of a scenario in a lab.
+pub struct ScenarioRun<'a> {
     pub lab: &'a Lab,
-    /// The scenario and its variant, as a label of the names asked for.
+    /// Label of scenario and variant in query names.
     pub label: String,
     pub ipv6: bool,
     /// Whether the client connects its UDP socket.
     pub connected: bool,
 }
 
-/// A client's UDP socket.
-pub struct Asker {
+/// A UDP socket of the client.
+pub struct UdpClient {
     socket: UdpSocket,
     server: SocketAddr,
     connected: bool,
 }
 
-impl Stage<'_> {
-    /// What the names of all scenarios end in.
+impl ScenarioRun<'_> {
+    /// Suffix of the names of all scenarios.
     pub fn suffix(lab: &Lab) -> String {
         format!(".{}.script.example", lab.namespace(Host::Client))
     }
 
-    /// A name for which the scripted server does this.
+    /// Returns a name for which the scripted server has this behaviour.
     pub fn name(&self, script: &str) -> String {
         format!("{script}.{}{}", self.label, Self::suffix(self.lab))
     }
 
-    pub fn at(&self, fate: Fate) -> SocketAddr {
-        SocketAddr::new(self.lab.hazard(fate, self.ipv6), PORT)
+    pub fn at(&self, special: SpecialAddress) -> SocketAddr {
+        SocketAddr::new(self.lab.special_address(special, self.ipv6), PORT)
     }
 
     pub fn scripted(&self) -> SocketAddr {
-        self.at(Fate::Scripted)
+        self.at(SpecialAddress::Scripted)
     }
 
-    /// A socket of the client that will ask this server.
-    pub fn asker(&self, server: SocketAddr) -> Result<Asker> {
+    /// Opens a UDP socket on the client for queries to this server.
+    pub fn udp_client(&self, server: SocketAddr) -> Result<UdpClient> {
         let any: IpAddr =
             if self.ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         let socket = self.lab.inside(Host::Client, || {
@@ -62,21 +62,21 @@ impl Stage<'_> {
             }
             Ok::<_, io::Error>(socket)
         })??;
-        Ok(Asker { socket, server, connected: self.connected })
+        Ok(UdpClient { socket, server, connected: self.connected })
     }
 
-    /// A TCP connection of the client.
+    /// Opens a TCP connection from the client.
     pub fn connection(&self, server: SocketAddr) -> Result<io::Result<TcpStream>> {
         self.lab.inside(Host::Client, || {
-            let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+            let stream = TcpStream::connect_timeout(&server, ANSWER_LIMIT)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(ANSWER_LIMIT))?;
             Ok(stream)
         })
     }
 }
 
-impl Asker {
+impl UdpClient {
     pub fn ask(&self, id: u16, name: &str) -> Result<()> {
         let query = wire::query(id, name, wire::A)?;
         let ask = || {
@@ -86,7 +86,7 @@ impl Asker {
                 self.socket.send_to(&query, self.server)
             }
         };
-        // The first call may give back what became of the query before.
+        // The first call may return the ICMP error of the previous query.
         ask().or_else(|_| ask()).map(drop).context("cannot ask")
     }
 
@@ -96,7 +96,7 @@ impl Asker {
 
     /// Waits for an answer.
     pub fn answered(&self) -> bool {
-        self.answered_within(PATIENCE)
+        self.answered_within(ANSWER_LIMIT)
     }
 
     pub fn answered_within(&self, limit: Duration) -> bool {
@@ -105,7 +105,7 @@ impl Asker {
     }
 
     /// Keeps the socket open.
-    pub fn keep(self) -> Kept {
+    pub fn keep(self) -> OpenSockets {
         vec![Box::new(self.socket)]
     }
 }

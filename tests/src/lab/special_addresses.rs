@@ -1,5 +1,5 @@
-//! Addresses of the lab with a fate, and how a test gets there: sockets inside a host, routes that
-//! lead nowhere.
+//! Special addresses of the lab that fail in a defined way: sockets inside a host's namespace, and
+//! routes that reject packets.
 
 use super::network::{self, CLOSED};
 use super::{Host, Lab};
@@ -12,32 +12,32 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::thread;
 
-/// What awaits a query.
+/// The behaviour of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// A script answers (`crate::scripted`).
+pub enum SpecialAddress {
+    /// A scripted server answers (`crate::scripted`).
     Scripted,
-    /// Another address of the same host.
-    Aside,
-    /// A third one, for a server that goes and comes.
+    /// Second address of the scripted server's host.
+    Secondary,
+    /// Third address, for a server that stops and restarts.
     Restarted,
-    /// The host is there, and the port is closed.
+    /// The host exists, but the port is closed.
     Closed,
-    /// A router has no way to the host.
+    /// A router answers with ICMP host unreachable.
     HostUnreachable,
-    /// A router has no way to the network.
+    /// A router answers with ICMP network unreachable.
     NetUnreachable,
-    /// A router may not forward it.
+    /// A router answers with ICMP administratively prohibited.
     Prohibited,
 }
 
-impl Fate {
-    const LOCAL: [Self; 3] = [Self::Scripted, Self::Aside, Self::Restarted];
+impl SpecialAddress {
+    const LOCAL: [Self; 3] = [Self::Scripted, Self::Secondary, Self::Restarted];
 
     const fn number(self) -> u8 {
         match self {
             Self::Scripted => 77,
-            Self::Aside => 78,
+            Self::Secondary => 78,
             Self::Restarted => 79,
             Self::Closed => CLOSED,
             Self::HostUnreachable => 71,
@@ -46,30 +46,30 @@ impl Fate {
         }
     }
 
-    const fn is_beyond(self) -> bool {
+    const fn is_routed(self) -> bool {
         matches!(self, Self::HostUnreachable | Self::NetUnreachable | Self::Prohibited)
     }
 }
 
 impl Lab {
-    /// Does something in a host's network namespace, such as opening sockets, which stay there.
+    /// Runs a closure in a host's network namespace, for example to open sockets there.
     pub fn inside<T: Send>(&self, host: Host, work: impl FnOnce() -> T + Send) -> Result<T> {
         let namespace = self.namespace_path(host);
         inside(&namespace, work)
     }
 
-    /// The file that stands for a host's network namespace.
+    /// File of a host's network namespace.
     #[must_use]
     pub fn namespace_path(&self, host: Host) -> PathBuf {
         PathBuf::from("/run/netns").join(self.namespace(host))
     }
 
-    /// An address with this fate, once [`Self::add_hazards`] has been called.
+    /// Returns the address with this behaviour, after [`Self::add_special_addresses`].
     #[must_use]
-    pub fn hazard(&self, fate: Fate, ipv6: bool) -> IpAddr {
-        let number = fate.number();
+    pub fn special_address(&self, special: SpecialAddress, ipv6: bool) -> IpAddr {
+        let number = special.number();
         let digits = u16::from(number / 10 * 16 + number % 10);
-        match (fate.is_beyond(), ipv6) {
+        match (special.is_routed(), ipv6) {
             (false, false) => network::ipv4(self.slot, number).into(),
             (false, true) => network::ipv6(self.slot, number).into(),
             (true, false) => Ipv4Addr::new(198, 19, self.slot, number).into(),
@@ -79,50 +79,56 @@ impl Lab {
         }
     }
 
-    /// Gives the server's host the addresses, and makes it a router that says why it does not
-    /// forward. What is routed to it for others still vanishes silently, unless it has a fate.
-    pub fn add_hazards(&self) -> Result<()> {
-        for fate in Fate::LOCAL {
+    /// Adds the addresses to the server's host and makes it a router that reports why it does not
+    /// forward. Other packets routed to it are still dropped silently.
+    pub fn add_special_addresses(&self) -> Result<()> {
+        for special in SpecialAddress::LOCAL {
             self.ip(
                 Host::Server,
-                &["address", "add", &format!("{}/24", self.hazard(fate, false)), "dev", "eth0"],
+                &[
+                    "address",
+                    "add",
+                    &format!("{}/24", self.special_address(special, false)),
+                    "dev",
+                    "eth0",
+                ],
             )?;
             self.ip(
                 Host::Server,
                 &[
                     "address",
                     "add",
-                    &format!("{}/64", self.hazard(fate, true)),
+                    &format!("{}/64", self.special_address(special, true)),
                     "dev",
                     "eth0",
                     "nodad",
                 ],
             )?;
         }
-        let closed = format!("{}/64", self.hazard(Fate::Closed, true));
+        let closed = format!("{}/64", self.special_address(SpecialAddress::Closed, true));
         self.ip(Host::Server, &["address", "add", &closed, "dev", "eth0", "nodad"])?;
-        let beyond = Ipv6Addr::new(0x2001, 0xdb8, 1, u16::from(self.slot), 0, 0, 0, 0);
-        let (beyond, via) = (format!("{beyond}/64"), self.address_v6(Host::Server).to_string());
-        self.ip(Host::Client, &["route", "add", &beyond, "via", &via])?;
+        let routed = Ipv6Addr::new(0x2001, 0xdb8, 1, u16::from(self.slot), 0, 0, 0, 0);
+        let (routed, via) = (format!("{routed}/64"), self.address_v6(Host::Server).to_string());
+        self.ip(Host::Client, &["route", "add", &routed, "via", &via])?;
         self.ip(
             Host::Server,
             &["route", "add", "blackhole", &format!("198.19.{}.0/24", self.slot)],
         )?;
-        for (fate, kind) in [
-            (Fate::HostUnreachable, "unreachable"),
-            (Fate::NetUnreachable, "throw"),
-            (Fate::Prohibited, "prohibit"),
+        for (special, kind) in [
+            (SpecialAddress::HostUnreachable, "unreachable"),
+            (SpecialAddress::NetUnreachable, "throw"),
+            (SpecialAddress::Prohibited, "prohibit"),
         ] {
             for ipv6 in [false, true] {
                 self.ip(
                     Host::Server,
-                    &["route", "add", kind, &self.hazard(fate, ipv6).to_string()],
+                    &["route", "add", kind, &self.special_address(special, ipv6).to_string()],
                 )?;
             }
         }
         self.inside(Host::Server, || {
-            // No limit to ICMP errors: each is expected by some test. (A rate of 0 would use up
-            // what the limit of routing errors counts with, and that has none to set.)
+            // No rate limit for ICMP errors: a test expects each of them. (A rate of 0 would use up
+            // the tokens of the limit for routing errors, which has no setting.)
             let settings = [
                 ("ipv4/ip_forward", "1"),
                 ("ipv6/conf/all/forwarding", "1"),
@@ -142,13 +148,13 @@ impl Lab {
     }
 }
 
-/// Does something in a network namespace.
+/// Runs a closure in a network namespace.
 pub fn inside<T: Send>(namespace: &std::path::Path, work: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             let file = File::open(namespace)
                 .with_context(|| format!("no network namespace {}", namespace.display()))?;
-            // Of this thread alone, which ends with the work.
+            // Only this thread changes its namespace; it ends with the closure.
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
                 .context("cannot enter a network namespace")?;
             Ok(work())

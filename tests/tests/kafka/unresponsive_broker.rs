@@ -1,8 +1,8 @@
-//! Brokers that keep their connections and say nothing: capture goes on, memory stays bounded, and
-//! the ledger says where the records are.
+//! Brokers that keep their connections open and never respond: capture continues, memory stays
+//! bounded, and the ledger accounts for the records.
 
-use crate::live::{self, Scrape};
-use crate::{ONE_AT_A_TIME, bench};
+use crate::live_agent::{self, Scrape};
+use crate::{ONE_AT_A_TIME, setup};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::{environment, ledger};
@@ -13,25 +13,26 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the agent may have needed at most: 32 MiB for its ring, 64 MiB each for what waits in
-/// front of the sink and for what is on its way, 128 MiB for librdkafka's copy of that, and the rest.
+/// Maximum memory of the agent: 32 MiB for its ring, 64 MiB each for the sink's queue and for
+/// records in flight, 128 MiB for librdkafka's copies, and the rest.
 const MEMORY_BYTES: u64 = 448 << 20;
-/// How long the broker is frozen.
-const FROZEN: Duration = Duration::from_secs(20);
+/// Duration of the suspension.
+const SUSPENDED: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_frozen_broker_costs_neither_packets_nor_memory() {
-    let Some(bench) = bench() else { return };
-    live::make_topics(&bench.broker);
-    let agent = live::run(&bench.broker.bootstrap(), &[("KAFKA__STREAMS", "transactions,ledger")]);
-    let queries = live::start(&bench.lab, &live::load(24, "frozen"));
+fn suspended_broker_costs_no_packets_or_memory() {
+    let Some(setup) = setup() else { return };
+    live_agent::create_topics(&setup.broker);
+    let agent =
+        live_agent::run(&setup.broker.bootstrap(), &[("KAFKA__STREAMS", "transactions,ledger")]);
+    let queries = live_agent::start(&setup.lab, &live_agent::load(24, "frozen"));
     thread::sleep(Duration::from_secs(2));
-    bench.broker.freeze().unwrap();
-    thread::sleep(FROZEN);
+    setup.broker.freeze().unwrap();
+    thread::sleep(SUSPENDED);
     let scrape = Scrape::of(&agent);
-    bench.broker.thaw().unwrap();
+    setup.broker.thaw().unwrap();
     assert!(scrape.records("transactions", "spooled") > 0, "nothing is spooled");
-    let perf = live::finish(queries);
+    let perf = live_agent::finish(queries);
     check_memory(&agent);
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
@@ -42,17 +43,17 @@ fn a_frozen_broker_costs_neither_packets_nor_memory() {
         of("spooled").unwrap() + of("in_flight").unwrap()
     });
     let most = meanwhile.max().unwrap();
-    assert!(most >= u64::from(live::QPS), "the ledger knows of {most} that wait");
+    assert!(most >= u64::from(live_agent::QPS), "the ledger has {most} records in flight");
     let last = end.final_ledger().unwrap();
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
-    let records = live::transactions(&bench.broker, &bench.lab, "frozen");
+    let records = live_agent::transactions(&setup.broker, &setup.lab, "frozen");
     for vantage in ["client", "server"] {
-        assert_eq!(live::seen(&records, vantage), perf.completed, "{vantage}: {perf:?}");
+        assert_eq!(live_agent::seen(&records, vantage), perf.completed, "{vantage}: {perf:?}");
     }
-    live::proof(&bench.broker);
+    live_agent::verify_ledger(&setup.broker);
 }
 
-/// The most that the agent's memory ever was is within bounds.
+/// Checks the peak memory of the agent.
 fn check_memory(agent: &Agent) {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -62,7 +63,7 @@ fn check_memory(agent: &Agent) {
 }
 
 #[test]
-fn a_broker_that_never_answers_costs_neither_packets_nor_memory() {
+fn silent_broker_costs_no_packets_or_memory() {
     if !environment::privileged() {
         return;
     }
@@ -71,9 +72,9 @@ fn a_broker_that_never_answers_costs_neither_packets_nor_memory() {
     let brokers = silent();
     let limit = Duration::from_secs(3);
     let settings = [("KAFKA__STREAMS", "transactions,ledger"), ("DRAIN_TIMEOUT", "3s")];
-    let agent = live::run(&brokers, &settings);
-    let perf = live::finish(live::start(&lab, &live::load(8, "silent")));
-    live::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
+    let agent = live_agent::run(&brokers, &settings);
+    let perf = live_agent::finish(live_agent::start(&lab, &live_agent::load(8, "silent")));
+    live_agent::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
         scrape.records("transactions", "spooled") >= 2 * perf.completed
             && scrape.sum("dnscribe_spool_bytes", &[]) > 0
     });
@@ -91,7 +92,8 @@ fn a_broker_that_never_answers_costs_neither_packets_nor_memory() {
     assert_eq!(ledger::losses(last).unwrap(), 0, "{last:#}");
 }
 
-/// The address of a broker that takes every connection and reads what it is sent, for ever.
+/// Returns the address of a broker that accepts every connection, reads everything, and never
+/// responds.
 fn silent() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! A server that now and then answers late: its process stands still for some milliseconds.
+//! Periodic pauses of the authoritative server, to make some answers late.
 
 use super::Lab;
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,23 +7,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// The authoritative server stutters until this is dropped.
+/// Pauses the authoritative server periodically until it is dropped.
 #[derive(Debug)]
-pub struct Stutter {
+pub struct ServerPauses {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lab {
-    /// Has the authoritative server stand still for `still` and run for `running`, by turns.
+    /// Pauses the authoritative server for `still` and lets it run for `running`, in turns.
     #[must_use]
-    pub fn stutter(&self, still: Duration, running: Duration) -> Stutter {
-        // Started before the resolver.
+    pub fn pause_server(&self, still: Duration, running: Duration) -> ServerPauses {
+        // The authoritative server was started before the resolver.
         let server = self.servers.first().map(Pid::from_child);
         let end = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&end);
         let thread = thread::spawn(move || {
-            // A server that has ended hears nothing.
+            // A server that has ended cannot be signalled.
             let signal = |signal| server.map(|server| kill_process(server, signal));
             while !ended.load(Ordering::Relaxed) {
                 let _ = signal(Signal::STOP);
@@ -32,15 +32,15 @@ impl Lab {
                 thread::sleep(running);
             }
         });
-        Stutter { end, thread: Some(thread) }
+        ServerPauses { end, thread: Some(thread) }
     }
 }
 
-impl Drop for Stutter {
+impl Drop for ServerPauses {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // Its panic has been told by the panic hook.
+            // The panic hook has already printed a panic of the thread.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! More than can be handled: whole transactions, exact totals, and back to normal.
+//! Overload: the agent samples whole transactions, keeps exact totals, and returns to normal.
 
 use crate::support::lab;
 use dnscribe_tests::agent::{Agent, Finished};
@@ -12,24 +12,24 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-const BEGAN: &str = "overloaded: sampling UDP transactions";
-const ENDED: &str = "all transactions are exported again";
+const SAMPLING_STARTED: &str = "overloaded: sampling UDP transactions";
+const SAMPLING_ENDED: &str = "all transactions are exported again";
 
-/// How long the agent is held up, so that a flood fills its ring whatever the machine can do.
+/// Pause of the agent, so that a flood fills its ring on any machine.
 const HELD_UP: Duration = Duration::from_millis(300);
-const SOON: Duration = Duration::from_secs(20);
+const RECORD_LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_flood_is_thinned_by_whole_transactions_and_counted_exactly() {
-    thins_a_flood("1");
+fn samples_whole_transactions_with_exact_totals() {
+    check_sampling("1");
 }
 
 #[test]
-fn a_flood_is_thinned_alike_for_several_threads() {
-    thins_a_flood("3");
+fn samples_equally_with_several_threads() {
+    check_sampling("3");
 }
 
-fn thins_a_flood(threads: &str) {
+fn check_sampling(threads: &str) {
     let Some((lab, _alone)) = lab() else { return };
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["run", "--stream", "transactions,metrics,ledger", "--query-timeout", "500ms"]);
@@ -40,8 +40,8 @@ fn thins_a_flood(threads: &str) {
         let (_, page) = agent.get("/metrics").unwrap();
         page.lines().any(|line| line == "dnscribe_sampling_ratio 1")
     };
-    agent.wait_for("the end of sampling", 3 * SOON, |_| is_over()).unwrap();
-    agent.wait_for("word of it", SOON, |_| agent.log().contains(ENDED)).unwrap();
+    agent.wait_for("the end of sampling", 3 * RECORD_LIMIT, |_| is_over()).unwrap();
+    agent.wait_for("the log line", RECORD_LIMIT, |_| agent.log().contains(SAMPLING_ENDED)).unwrap();
     let (_, health) = agent.get("/healthz").unwrap();
     assert!(health.contains("warn  sampling"), "{health}");
     let end = agent.terminate().unwrap();
@@ -57,25 +57,25 @@ fn thins_a_flood(threads: &str) {
     assert_eq!(untold, sampled + lost, "{record:#}");
     assert_eq!(record["sampling"]["ratio"], 1.0);
 
-    exact_totals(&end, &lab, &perf);
-    whole_transactions(&end, &lab, &perf, lost);
+    check_exact_totals(&end, &lab, &perf);
+    check_whole_transactions(&end, &lab, &perf, lost);
 }
 
-/// Twelve thousand queries, on the way of which the agent is held up for a while.
+/// Sends 12,000 queries; pauses the agent for a part of that time.
 fn flood(agent: &Agent, lab: &Lab) -> Perf {
     let load = Load { queries: 12_000, qps: Some(5_000), clients: 8, ..Load::mixed() };
     let child = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load).unwrap();
-    agent.wait_for("the first transactions", SOON, |records| records.len() > 50).unwrap();
+    agent.wait_for("the first transactions", RECORD_LIMIT, |records| records.len() > 50).unwrap();
     agent.signal(Signal::STOP).unwrap();
     thread::sleep(HELD_UP);
     agent.signal(Signal::CONT).unwrap();
-    agent.wait_for("sampling", SOON, |_| agent.log().contains(BEGAN)).unwrap();
+    agent.wait_for("sampling", RECORD_LIMIT, |_| agent.log().contains(SAMPLING_STARTED)).unwrap();
     let output = child.wait_with_output().unwrap();
     Perf::parse(&String::from_utf8_lossy(&output.stdout)).unwrap()
 }
 
-/// The sum over all windows of ten seconds of what the client's side has seen of the resolver.
-fn exact_totals(end: &Finished, lab: &Lab, perf: &Perf) {
+/// Checks the client's queries to the resolver, summed over all windows of ten seconds.
+fn check_exact_totals(end: &Finished, lab: &Lab, perf: &Perf) {
     let resolver = lab.resolver_addr().to_string();
     let windows = end.of("dns.window/1").filter(|record| {
         record["grouping"] == "resolver"
@@ -109,23 +109,23 @@ fn exact_totals(end: &Finished, lab: &Lab, perf: &Perf) {
             is_estimated = true;
         }
     }
-    assert!(is_estimated, "no window tells of sampling");
+    assert!(is_estimated, "no window mentions sampling");
     let late = end.of("dns.window/1").filter_map(|record| record["late_total"].as_u64()).max();
     assert_eq!((queries, late), (perf.sent, Some(0)), "{perf:?}");
     assert!((perf.completed..=perf.sent).contains(&responses), "{responses}: {perf:?}");
     assert_eq!(codes, responses);
 }
 
-/// Sampling splits no transaction: every half one is explained by a packet that was lost.
-fn whole_transactions(end: &Finished, lab: &Lab, perf: &Perf, lost: u64) {
+/// Checks that sampling splits no transaction: lost packets explain every half transaction.
+fn check_whole_transactions(end: &Finished, lab: &Lab, perf: &Perf, lost: u64) {
     let client = lab.client_addr().to_string();
     let own = || end.of("dns.transaction/1").filter(|record| record["client_ip"] == client);
     let count = |wanted: &dyn Fn(&Value) -> bool| own().filter(|record| wanted(record)).count();
     let halves = count(&|record| record["status"] == "timeout")
         + count(&|record| record["status"] == "orphan" && record["orphan_reason"] != "sampled");
-    // What dnsperf gave up is a timeout to both views.
+    // A query that dnsperf gave up is a timeout in both vantages.
     let allowed = lost + 2 * (perf.sent - perf.completed);
     assert!(halves as u64 <= allowed, "{halves} half transactions, {allowed} explained");
     let sampled = |record: &Value| record["sample_ratio"].as_f64().is_some_and(|ratio| ratio < 1.0);
-    assert!(count(&sampled) > 0, "no transaction says that it stands for others");
+    assert!(count(&sampled) > 0, "no transaction represents others");
 }

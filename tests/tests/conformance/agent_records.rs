@@ -1,4 +1,4 @@
-//! What the agent's own records say of a capture: `dnscribe replay`, as a user runs it.
+//! The agent's own records of a capture, from `dnscribe replay`.
 
 use super::fields::{Fields, moment};
 use anyhow::{Context as _, Result, ensure};
@@ -14,60 +14,60 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
-/// The records of one capture.
+/// The agent's records of one capture.
 #[derive(Debug, Default)]
-pub struct Ours {
+pub struct AgentRecords {
     pub messages: Vec<Value>,
     pub transactions: Vec<Value>,
-    /// Messages that were framed, but cannot be read.
+    /// Messages that were framed, but cannot be decoded.
     pub refused: Vec<Refused>,
 }
 
-/// A message in a dead letter.
+/// A message that the agent rejected, from its dead letter.
 #[derive(Debug)]
 pub struct Refused {
     pub frame: u64,
-    /// Absent where it is shorter than a header.
+    /// Absent if the message is shorter than a header.
     pub header: Option<Header>,
     pub bytes: u64,
 }
 
-/// The part of a refused message that can be read.
+/// The readable part of a rejected message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub id: u16,
     pub response: bool,
 }
 
-/// Replays a capture. No query times out: the references know no timeout.
-pub fn replay(capture: &Path, ports: &str) -> Result<Ours> {
+/// Replays a capture. No query times out, because the references have no timeout.
+pub fn replay(capture: &Path, ports: &str) -> Result<AgentRecords> {
     let mut command = Command::new(environment::binary()?);
     command.arg("replay").arg(capture).args(["--port", ports, "--output", "json"]);
     command.args(["--stream", "messages,transactions,dlq,ledger", "--query-timeout", "10000000s"]);
     let output = shell::output(&mut command)?;
-    let mut ours = Ours::default();
+    let mut actual = AgentRecords::default();
     let mut last = Value::Null;
     for line in String::from_utf8(output.stdout)?.lines() {
         let record: Value = serde_json::from_str(line)?;
         match record["schema"].as_str().context("no schema")? {
-            "dns.message/1" => ours.messages.push(record),
-            "dns.transaction/1" => ours.transactions.push(record),
-            "dns.dlq/1" => ours.refused.extend(refused(&record)?),
+            "dns.message/1" => actual.messages.push(record),
+            "dns.transaction/1" => actual.transactions.push(record),
+            "dns.dlq/1" => actual.refused.extend(refused(&record)?),
             "dns.ledger/1" => last = record,
-            other => anyhow::bail!("a record of {other}"),
+            other => anyhow::bail!("unexpected schema {other}"),
         }
     }
     ensure!(last["final"] == true, "no final ledger record");
     ledger::verify(&last)?;
-    Ok(ours)
+    Ok(actual)
 }
 
-/// A dead letter that holds a DNS message; none for one that its transport could not deliver.
+/// Parses a dead letter; `None` if it holds no complete DNS message.
 fn refused(record: &Value) -> Result<Option<Refused>> {
     if !record["reason"].as_str().is_some_and(|reason| reason.starts_with("dns_")) {
         return Ok(None);
     }
-    let octets = BASE64.decode(record["bytes"].as_str().context("no octets")?)?;
+    let octets = BASE64.decode(record["bytes"].as_str().context("no bytes")?)?;
     Ok(Some(Refused { frame: frame(record)?, header: header(&octets), bytes: octets.len() as u64 }))
 }
 
@@ -77,18 +77,18 @@ fn header(octets: &[u8]) -> Option<Header> {
     Some(Header { id, response: header[2] & 0x80 != 0 })
 }
 
-/// The frame that completed a message.
+/// Returns the frame that completed a message.
 pub fn frame(record: &Value) -> Result<u64> {
     record["seq"].as_u64().context("no seq")
 }
 
-/// The header of a message's record, as far as it tells messages of one frame apart.
+/// Returns the part of a message's header that distinguishes messages of one frame.
 pub fn identity(record: &Value) -> Result<Header> {
     let id = record["id"].as_u64().context("no id")?;
     Ok(Header { id: u16::try_from(id)?, response: record["qr"] == "response" })
 }
 
-/// The fields of a message's record by the names that [`super::golden`] gives them.
+/// Returns the fields of a message record, by the names of [`super::golden`].
 pub fn fields(record: &Value) -> Result<Fields> {
     let mut fields = Fields::default();
     fields.set("ts", moment(record["ts"].as_str().context("no ts")?)?);
@@ -147,7 +147,7 @@ fn edns(fields: &mut Fields, edns: &Value) {
     fields.set("edns.ede", shown.unwrap_or_default());
 }
 
-/// A value as text, without quotes; absent is empty.
+/// Formats a value as text, without quotes; empty if absent.
 pub fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -156,8 +156,8 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// What is not in the records: the ICMP errors that quote a query, and the identities of ledger
-/// after every packet.
+/// Counts the ICMP errors that quote a query, which no record has, and checks the identities of the
+/// ledger after every packet.
 pub fn quotes(capture: &Path, ports: &str) -> Result<u64> {
     let ports: PortSet = ports.parse()?;
     let options = DecoderOptions { ports: ports.clone(), ..DecoderOptions::default() };
