@@ -76,7 +76,7 @@ impl Layer {
 
 /// Result of a search for an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum IpSearch {
     /// Offset of an IP packet.
     Ip(u32),
     /// No IP packet, or a truncated one.
@@ -87,18 +87,18 @@ pub enum Found {
 
 /// Finds the next IP packet from a layer on. The eBPF programs have their own loop over [`below_ip`], which the
 /// verifier can follow.
-pub fn find_ip<O: ByteSource + ?Sized>(bytes: &O, from: Layer) -> Found {
+pub fn find_ip<O: ByteSource + ?Sized>(bytes: &O, from: Layer) -> IpSearch {
     let mut layer = from;
     for _ in 0..HEADERS {
         if layer.is_ip() {
-            return Found::Ip(layer.offset);
+            return IpSearch::Ip(layer.offset);
         }
         match below_ip(bytes, layer) {
             Some(next) => layer = next,
-            None => return Found::Nothing,
+            None => return IpSearch::Nothing,
         }
     }
-    if layer.is_ip() { Found::Ip(layer.offset) } else { Found::TooDeep }
+    if layer.is_ip() { IpSearch::Ip(layer.offset) } else { IpSearch::TooDeep }
 }
 
 #[inline(always)]

@@ -13,11 +13,11 @@ use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-pub use dnscribe_record::Origin;
+pub use dnscribe_record::PacketId;
 
 /// Direction of a packet at the point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Sight {
+pub enum Direction {
     /// Leaving a socket of this host.
     Egress,
     /// Arriving for a socket of this host.
@@ -93,12 +93,12 @@ pub struct Packet<'a> {
     /// Time at which it passed the hook.
     pub ts: Timestamp,
     /// Its position in the capture.
-    pub origin: Origin,
+    pub id: PacketId,
     /// Separates equal addresses of different networks: the cookie of the network namespace at hook
     /// `cgroup`, the interface index for passive packets at hook `socket`; 0 where unknown.
     pub scope: u64,
     /// Its direction at the point of capture.
-    pub sight: Sight,
+    pub direction: Direction,
     /// The task that sent it (egress) or that owns the receiving socket (ingress), if known.
     pub task: Option<Task>,
     /// Payload bytes of each UDP datagram but the last, where the kernel passed several in one packet;

@@ -30,17 +30,17 @@ pub use sinks::LogConfig;
 use crate::analysis::detect::DetectOptions;
 use crate::analysis::window::WindowOptions;
 use crate::capture::live::LiveOptions;
-use crate::correlate::Joining;
+use crate::correlate::CorrelationMode;
 use crate::encrypted::ConnectionOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
 use crate::pair::PairOptions;
-use crate::pipeline::filter::Filters;
+use crate::pipeline::filter::StreamFilters;
 use agent::{capture, detect, filters, kubernetes, privileges};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, Plan, Rotation, SinkSpec, Stream, StreamChoice,
+    AlertmanagerConfig, KafkaConfig, OpenWith, SinkPlan, Rotation, SinkSpec, Stream, StreamSelection,
 };
-use dnscribe_record::privacy::Privacy;
+use dnscribe_record::privacy::MaskingRules;
 use layer::Layer;
 use reader::Field as _;
 use std::collections::BTreeMap;
@@ -105,13 +105,13 @@ pub struct Config {
     /// Times and limits of connections of encrypted DNS.
     pub connecting: ConnectionOptions,
     /// Whether the transactions of one lookup at a resolver are correlated.
-    pub joining: Joining,
+    pub joining: CorrelationMode,
     /// Windows that are written.
     pub windows: WindowOptions,
     /// Options of detection; none where it does not run.
     pub detect: Option<DetectOptions>,
     /// Streams of the sinks.
-    pub streams: StreamChoice,
+    pub streams: StreamSelection,
     /// Destinations of records; at least one.
     pub sinks: Vec<SinkSpec>,
     /// Format of records on stdout.
@@ -144,9 +144,9 @@ pub struct Config {
     /// Files besides the configuration's own that were read, and are read again at a reload.
     pub secret_files: Vec<PathBuf>,
     /// Filters of records.
-    pub filters: Filters,
+    pub filters: StreamFilters,
     /// Masking of records.
-    pub privacy: Privacy,
+    pub privacy: MaskingRules,
     /// Socket at which a new agent takes over from a running one, if it may.
     pub takeover_socket: Option<PathBuf>,
     /// Log on stderr.
@@ -182,11 +182,11 @@ impl Config {
     /// Returns the options of [`dnscribe_delivery::open`]. Whether stdout is a terminal decides its format.
     #[must_use]
     pub fn open_with(&self) -> OpenWith<'_> {
-        use dnscribe_delivery::Look;
+        use dnscribe_delivery::OutputFormat;
         let stdout = match self.output {
-            Output::Text => Look::Text,
-            Output::Auto if std::io::stdout().is_terminal() => Look::Text,
-            Output::Json | Output::Auto => Look::Json,
+            Output::Text => OutputFormat::Text,
+            Output::Auto if std::io::stdout().is_terminal() => OutputFormat::Text,
+            Output::Json | Output::Auto => OutputFormat::Json,
         };
         OpenWith {
             streams: self.streams,
@@ -203,9 +203,9 @@ impl Config {
 
     /// Returns the sinks, in order.
     #[must_use]
-    pub fn sink_plans(&self) -> Vec<Plan> {
+    pub fn sink_plans(&self) -> Vec<SinkPlan> {
         let with = self.open_with();
-        self.sinks.iter().map(|sink| Plan::of(sink, &with)).collect()
+        self.sinks.iter().map(|sink| SinkPlan::new(sink, &with)).collect()
     }
 
     /// Replaces the sinks, their streams and settings, and detection by those of another configuration.
@@ -231,7 +231,7 @@ impl Config {
 /// Checks the merged layer and fills in the defaults.
 fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let (purpose, environment) = (sources.purpose, &sources.environment);
-    let streams = StreamChoice {
+    let streams = StreamSelection {
         general: layer.streams,
         kafka: layer.kafka.streams,
         file: layer.file.streams,
@@ -241,7 +241,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut sinks = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), purpose == Purpose::Live)?;
-    let has = |stream| sinks.iter().any(|sink| streams.of(sink).contains(stream));
+    let has = |stream| sinks.iter().any(|sink| streams.for_sink(sink).contains(stream));
     let detect = detect::resolve(layer.detect.clone(), has(Stream::Alerts))?;
     let has_encrypted =
         has(Stream::Connections) || detect.is_some() && layer.encrypted.has_targets();

@@ -30,7 +30,7 @@ use tcp_fallback::TcpFallback;
 
 /// How a transaction was matched with its parent, most reliable first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Match {
+pub enum ParentMatch {
     /// Same query, captured at its other end.
     Exchange,
     /// The resolver asks the question that it was asked.
@@ -46,7 +46,7 @@ pub enum Match {
     Only,
 }
 
-impl Match {
+impl ParentMatch {
     /// All kinds of match.
     pub const ALL: [Self; 6] =
         [Self::Exchange, Self::Question, Self::Cname, Self::Prefetch, Self::Ancestor, Self::Only];
@@ -67,7 +67,7 @@ impl Match {
 
 /// Source of a resolver's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cache {
+pub enum AnswerSource {
     /// The cache.
     Hit,
     /// Other servers, queried first.
@@ -78,7 +78,7 @@ pub enum Cache {
     Local,
 }
 
-impl Cache {
+impl AnswerSource {
     /// All sources.
     pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Stale, Self::Local];
 
@@ -100,22 +100,22 @@ pub struct Parent {
     /// Id of its query. A transaction with this query has been or will be emitted.
     pub id: MessageId,
     /// How it was matched.
-    pub by: Match,
+    pub by: ParentMatch,
 }
 
 impl Parent {
-    const fn new(id: MessageId, by: Match) -> Self {
+    const fn new(id: MessageId, by: ParentMatch) -> Self {
         Self { id, by }
     }
 }
 
 /// Links of a transaction to others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Links {
+pub struct TransactionLinks {
     /// The transaction that caused this one.
     pub parent: Option<Parent>,
     /// Source of the answer; at the resolver, and at its client if both are captured.
-    pub cache: Option<Cache>,
+    pub cache: Option<AnswerSource>,
     /// Over TCP: the truncated UDP transaction that this one repeats.
     pub tcp_fallback_of: Option<MessageId>,
 }
@@ -124,18 +124,18 @@ pub struct Links {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
     /// Transactions with a parent, in the order of [`Match::ALL`].
-    pub linked: [u64; Match::ALL.len()],
+    pub linked: [u64; ParentMatch::ALL.len()],
     /// Upstream queries of resolvers without a known parent.
     pub unlinked: u64,
     /// Answers of resolvers by source, in the order of [`Cache::ALL`].
-    pub cache: [u64; Cache::ALL.len()],
+    pub cache: [u64; AnswerSource::ALL.len()],
     /// Queries and resolvers that exceeded the capacity and are not linked.
     pub overflowed: u64,
 }
 
 /// Which transactions are linked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Joining {
+pub enum CorrelationMode {
     /// Those of each process or host that acts as a resolver.
     #[default]
     Auto,
@@ -145,22 +145,22 @@ pub enum Joining {
 
 /// Links transactions of one lookup.
 #[derive(Debug)]
-pub struct Joiner {
+pub struct CorrelateStage {
     fallback: TcpFallback,
     correlator: Option<Box<Correlator>>,
     sampling: Timeline,
 }
 
-impl Joiner {
+impl CorrelateStage {
     /// Creates a stage without state.
     #[must_use]
-    pub fn new(joining: Joining) -> Self {
-        let correlator = (joining == Joining::Auto).then(Box::default);
+    pub fn new(joining: CorrelationMode) -> Self {
+        let correlator = (joining == CorrelationMode::Auto).then(Box::default);
         Self { fallback: TcpFallback::default(), correlator, sampling: Timeline::default() }
     }
 
     /// Handles a query that starts a transaction, that is, not a retransmission.
-    pub fn begin(&mut self, query: &Message<'_>) {
+    pub fn start_transaction(&mut self, query: &Message<'_>) {
         if let Some(correlator) = &mut self.correlator
             && let Some(query) = correlator.read_query(query)
         {
@@ -169,7 +169,7 @@ impl Joiner {
     }
 
     /// Handles an ended transaction. Returns its links.
-    pub fn end(&mut self, transaction: &Transaction<'_>) -> Links {
+    pub fn end_transaction(&mut self, transaction: &Transaction<'_>) -> TransactionLinks {
         let tcp_fallback_of = self.fallback.join(transaction);
         let whole = self.sees_all(transaction);
         let links = self
@@ -177,12 +177,12 @@ impl Joiner {
             .as_mut()
             .map(|correlator| correlator.end(transaction, whole))
             .unwrap_or_default();
-        Links { tcp_fallback_of, ..links }
+        TransactionLinks { tcp_fallback_of, ..links }
     }
 
     /// Records that the sampling ratio has changed.
-    pub fn sample(&mut self, change: Change) {
-        self.sampling.note(change);
+    pub fn note_sampling(&mut self, change: Change) {
+        self.sampling.push(change);
     }
 
     /// Returns whether all queries were captured during this transaction. Only then does the absence
@@ -190,13 +190,13 @@ impl Joiner {
     fn sees_all(&self, transaction: &Transaction<'_>) -> bool {
         let ends = transaction.query.zip(transaction.response);
         ends.is_none_or(|(query, response)| {
-            self.sampling.most(query.envelope.ts, response.envelope.ts) == 0
+            self.sampling.max_cut(query.envelope.ts, response.envelope.ts) == 0
         })
     }
 
     /// Returns the counters.
     #[must_use]
-    pub fn joined(&self) -> Joined {
+    pub fn counters(&self) -> Joined {
         self.correlator.as_ref().map(|correlator| correlator.joined()).unwrap_or_default()
     }
 

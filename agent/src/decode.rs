@@ -12,11 +12,11 @@ mod steady_clock;
 mod tcp;
 
 pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
-pub use encrypted_packet::{Content, Sealed};
-pub use owned_message::Kept;
+pub use encrypted_packet::{EncryptedContent, EncryptedPacket};
+pub use owned_message::OwnedMessage;
 
-use crate::capture::net::Cause;
-use crate::capture::{Sight, Task, Transport};
+use crate::capture::net::UnreachableReason;
+use crate::capture::{Direction, Task, Transport};
 pub use dnscribe_record::MessageId;
 use dnscribe_record::time::Timestamp;
 
@@ -33,7 +33,7 @@ pub struct Envelope {
     /// See [`crate::capture::Packet::scope`].
     pub scope: u64,
     /// See [`crate::capture::Packet::sight`].
-    pub sight: Sight,
+    pub direction: Direction,
     /// See [`crate::capture::Packet::task`].
     pub task: Option<Task>,
     /// See [`crate::capture::Packet::cgroup_id`].
@@ -139,9 +139,9 @@ impl Message<'_> {
     /// Returns client and server: sender and receiver of a query, receiver and sender of a
     /// response.
     #[must_use]
-    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+    pub fn client_and_server(&self) -> (SocketAddr, SocketAddr) {
         let Envelope { src, dst, .. } = *self.envelope;
-        if self.dns.flags.response() { (dst, src) } else { (src, dst) }
+        if self.dns.flags.is_response() { (dst, src) } else { (src, dst) }
     }
 
     /// Returns whether this is multicast DNS, judged by its ports.
@@ -154,19 +154,19 @@ impl Message<'_> {
     /// Returns the class of a question. In multicast DNS the upper bit of QCLASS asks for a unicast
     /// response instead (RFC 6762, 5.4).
     #[must_use]
-    pub const fn class_of(&self, question: &Question<'_>) -> u16 {
+    pub const fn question_class(&self, question: &Question<'_>) -> u16 {
         if self.is_mdns() { question.qclass & 0x7FFF } else { question.qclass }
     }
 
     /// Returns the bytes of the message that were captured.
     #[must_use]
     pub fn captured_bytes(&self) -> u32 {
-        u32::try_from(self.dns.octets().len()).unwrap_or(u32::MAX)
+        u32::try_from(self.dns.bytes().len()).unwrap_or(u32::MAX)
     }
 
     /// Returns whether fewer bytes were captured than were on the wire.
     #[must_use]
-    pub fn clipped(&self) -> bool {
+    pub fn is_clipped(&self) -> bool {
         self.captured_bytes() < self.wire_bytes
     }
 }
@@ -190,7 +190,7 @@ pub struct Unreachable {
     /// meant.
     pub query_id: Option<u16>,
     /// Why it was not delivered.
-    pub cause: Cause,
+    pub cause: UnreachableReason,
 }
 
 /// A packet or part of a stream that is not readable DNS.
@@ -212,7 +212,7 @@ pub enum Decoded<'a> {
     /// A query, or a connection attempt of encrypted DNS, that was not delivered.
     Unreachable(Unreachable),
     /// A packet of encrypted DNS.
-    Sealed(Box<Sealed>),
+    Encrypted(Box<EncryptedPacket>),
     /// A packet or part of a stream that could not be read.
     DeadLetter(DeadLetter<'a>),
 }

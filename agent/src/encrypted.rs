@@ -19,11 +19,11 @@ mod tls;
 
 pub use handshake::Handshake;
 pub use hello::{ClientHello, ServerHello};
-pub use table::Connections;
+pub use table::ConnectionTable;
 
 use crate::capture::encrypted::Service;
-use crate::capture::{Sight, Task, Transport};
-use crate::decode::{Content, Envelope, MessageId, Sealed};
+use crate::capture::{Direction, Task, Transport};
+use crate::decode::{EncryptedContent, Envelope, MessageId, EncryptedPacket};
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use quic::QuicReader;
@@ -195,7 +195,7 @@ enum Outcome {
 }
 
 impl Connection {
-    fn new(packet: &Sealed, endpoints: Endpoints, vantage: Vantage, protocol: Protocol) -> Self {
+    fn new(packet: &EncryptedPacket, endpoints: Endpoints, vantage: Vantage, protocol: Protocol) -> Self {
         let envelope = &packet.envelope;
         let transport_state = match envelope.transport {
             Transport::Tcp => TransportState::Tcp {
@@ -229,7 +229,7 @@ impl Connection {
 
     /// Returns the time from the client's first SYN to the server's.
     #[must_use]
-    pub fn connect(&self) -> Option<Duration> {
+    pub fn connect_time(&self) -> Option<Duration> {
         match &self.transport_state {
             TransportState::Tcp { client, server, .. } => {
                 Some(server.began()?.since(client.began()?))
@@ -245,13 +245,13 @@ impl Connection {
     }
 
     /// Processes a packet of one side.
-    fn observe(&mut self, side: Side, packet: &Sealed) -> Outcome {
+    fn observe(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
         let envelope = &packet.envelope;
         self.last = self.last.max(envelope.ts);
         self.note_task(envelope);
         let outcome = match &packet.content {
-            Content::Segment { .. } => self.observe_segment(side, packet),
-            Content::Datagram { .. } => self.observe_datagram(side, packet),
+            EncryptedContent::Segment { .. } => self.observe_segment(side, packet),
+            EncryptedContent::Datagram { .. } => self.observe_datagram(side, packet),
         };
         self.answered |= side == Side::Server;
         if self.handshake.refused && self.transport == Transport::Udp {
@@ -264,7 +264,7 @@ impl Connection {
     /// Notes the task. A sent packet names its sender; a received packet names the owner of the
     /// socket, who may have passed it on.
     fn note_task(&mut self, envelope: &Envelope) {
-        let is_sent = matches!(envelope.sight, Sight::Egress);
+        let is_sent = matches!(envelope.direction, Direction::Egress);
         if envelope.task.is_some() && (self.task.is_none() || (is_sent && !self.task_is_sender)) {
             self.task = envelope.task;
             self.task_is_sender = is_sent;
@@ -274,8 +274,8 @@ impl Connection {
         }
     }
 
-    fn observe_segment(&mut self, side: Side, packet: &Sealed) -> Outcome {
-        let Content::Segment { seq, flags, payload, payload_wire, .. } = &packet.content else {
+    fn observe_segment(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
+        let EncryptedContent::Segment { seq, flags, payload, payload_wire, .. } = &packet.content else {
             return Outcome::Continue;
         };
         let now = packet.envelope.ts;
@@ -308,8 +308,8 @@ impl Connection {
         Outcome::Continue
     }
 
-    fn observe_datagram(&mut self, side: Side, packet: &Sealed) -> Outcome {
-        let Content::Datagram { payload, payload_wire, datagram_bytes } = &packet.content else {
+    fn observe_datagram(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
+        let EncryptedContent::Datagram { payload, payload_wire, datagram_bytes } = &packet.content else {
             return Outcome::Continue;
         };
         self.octets[usize::from(side == Side::Server)] += u64::from(*payload_wire);
@@ -423,11 +423,11 @@ impl Report<'_> {
     /// reports.
     #[must_use]
     pub const fn id(&self) -> MessageId {
-        MessageId { origin: self.connection.id.origin, index: self.connection.reports }
+        MessageId { packet: self.connection.id.packet, index: self.connection.reports }
     }
 }
 
 #[cfg(test)]
-pub(crate) mod craft;
+pub(crate) mod test_handshakes;
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,13 @@ mod process;
 
 pub use attribution::{Attribution, Process};
 pub use container::{Container, Runtime};
-pub use kubernetes::Place;
+pub use kubernetes::PodRef;
 
 use crate::capture::Task;
 use container::ContainerCache;
 use kubernetes::Pods;
 use process::ProcessCache;
-pub use process::answer as answer_about_processes;
+pub use process::serve_process_requests as answer_about_processes;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Known {
     /// Container of the process.
     pub container: Option<Arc<Container>>,
     /// Pod of the container.
-    pub place: Option<Place>,
+    pub place: Option<PodRef>,
 }
 
 /// Attributes tasks to executables, containers and pods.
@@ -58,7 +58,7 @@ impl Enricher {
 
     /// Returns the status of the pod watch, if there is one.
     #[must_use]
-    pub fn kubernetes(&self) -> Option<kubernetes::Status> {
+    pub fn kubernetes(&self) -> Option<kubernetes::PodWatchStatus> {
         self.pods.as_ref().map(Pods::status)
     }
 

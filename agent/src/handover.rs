@@ -21,11 +21,11 @@ pub mod page;
 mod server;
 
 pub use client::{RunningAgent, SharedCapture, request};
-pub use line::{Kind, Line, MAX_DESCRIPTORS as MAX_PARTS};
+pub use line::{FrameKind, FrameSocket, MAX_DESCRIPTORS as MAX_PARTS};
 pub use server::HandoverServer;
 
 use crate::capture::Received;
-use crate::capture::live::{About, PartName, Progress, object_digest};
+use crate::capture::live::{CaptureInfo, HandleName, ReaderState, object_digest};
 use crate::config::Config;
 use crate::pipeline::{FlowStage, PipelineState, ShardState};
 use serde::{Deserialize, Serialize};
@@ -140,20 +140,20 @@ pub struct Offer {
     /// Process id of the running agent.
     pub pid: u32,
     /// Description of the capture.
-    pub about: About,
+    pub about: CaptureInfo,
     /// Names of the parts, in the order of their descriptors.
-    pub parts: Vec<PartName>,
+    pub parts: Vec<HandleName>,
 }
 
 /// State of the running agent after it has stopped reading.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     /// State of the capture outside of its maps.
-    pub progress: Progress,
+    pub progress: ReaderState,
     /// State of the flow stages, one per ring.
-    pub stands: Vec<ShardState>,
+    pub shards: Vec<ShardState>,
     /// State of the merge side.
-    pub standing: PipelineState,
+    pub pipeline: PipelineState,
     /// Time at which it stopped reading, in nanoseconds since 1970.
     pub stopped: u64,
 }

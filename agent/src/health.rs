@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Default time for which a loss counts.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Percentage of the spool's capacity from which it counts as full: it is emptied in segments of up
 /// to a sixteenth.
@@ -83,17 +83,17 @@ impl LossCounter {
     }
 
     /// Returns the result of a check of `what`, which is `bad` for `window` after an increase.
-    fn check(&self, now: Instant, window: Duration, bad: State, what: &str) -> (State, String) {
-        let Some(last) = self.last else { return (State::Ok, format!("no {what}")) };
+    fn check(&self, now: Instant, window: Duration, bad: CheckState, what: &str) -> (CheckState, String) {
+        let Some(last) = self.last else { return (CheckState::Ok, format!("no {what}")) };
         let ago = now.saturating_duration_since(last);
-        let state = if ago < window { bad } else { State::Ok };
+        let state = if ago < window { bad } else { CheckState::Ok };
         (state, format!("{} {what}, the last {} s ago", self.total, ago.as_secs()))
     }
 }
 
 /// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CheckState {
     /// Everything is fine.
     Ok,
     /// Needs attention; the agent still works.
@@ -108,37 +108,37 @@ pub struct Check {
     /// Name of the check.
     pub name: &'static str,
     /// Result.
-    pub state: State,
+    pub state: CheckState,
     /// Details, with the remedy unless all is fine.
     pub detail: String,
 }
 
 /// Results of all checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report(pub Vec<Check>);
+pub struct HealthReport(pub Vec<Check>);
 
-impl Report {
+impl HealthReport {
     /// Returns a report of the check `pipeline` alone.
     #[must_use]
-    pub fn of_pipeline(state: State, detail: &str) -> Self {
+    pub fn of_pipeline(state: CheckState, detail: &str) -> Self {
         Self(vec![Check { name: "pipeline", state, detail: detail.to_owned() }])
     }
 
     /// Returns whether no check failed.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.0.iter().all(|check| check.state != State::Fail)
+        self.0.iter().all(|check| check.state != CheckState::Fail)
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for HealthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", if self.is_healthy() { "ok" } else { "unhealthy" })?;
         for Check { name, state, detail } in &self.0 {
             let state = match state {
-                State::Ok => "ok",
-                State::Warn => "warn",
-                State::Fail => "fail",
+                CheckState::Ok => "ok",
+                CheckState::Warn => "warn",
+                CheckState::Fail => "fail",
             };
             writeln!(f, "{state:<4}  {name:<8}  {detail}")?;
         }
@@ -179,12 +179,12 @@ impl Health {
 
     /// Returns the results at `now`.
     #[must_use]
-    pub fn report(&self, now: Instant) -> Report {
-        let pipeline = (State::Ok, "answers".to_owned());
+    pub fn report(&self, now: Instant) -> HealthReport {
+        let pipeline = (CheckState::Ok, "answers".to_owned());
         let delivery =
-            self.delivery.check(now, self.window, State::Warn, "records dropped by the sinks");
+            self.delivery.check(now, self.window, CheckState::Warn, "records dropped by the sinks");
         let sampling =
-            self.sampled.check(now, self.window, State::Warn, "packets left out by sampling");
+            self.sampled.check(now, self.window, CheckState::Warn, "packets left out by sampling");
         let all = [
             ("pipeline", pipeline, ""),
             ("ring", self.ring(now), "give the agent more CPU, or increase capture.ring_bytes"),
@@ -195,33 +195,33 @@ impl Health {
         ];
         let checks = all.into_iter().map(|(name, (state, detail), remedy)| {
             let remedy =
-                if state == State::Ok { String::new() } else { format!("; remedy: {remedy}") };
+                if state == CheckState::Ok { String::new() } else { format!("; remedy: {remedy}") };
             Check { name, state, detail: format!("{detail}{remedy}") }
         });
-        Report(checks.collect())
+        HealthReport(checks.collect())
     }
 
-    fn ring(&self, now: Instant) -> (State, String) {
-        self.lost.check(now, self.window, State::Fail, "packets lost by the ring")
+    fn ring(&self, now: Instant) -> (CheckState, String) {
+        self.lost.check(now, self.window, CheckState::Fail, "packets lost by the ring")
     }
 
-    fn spool(&self, now: Instant) -> (State, String) {
-        let Some(max) = self.spool_max else { return (State::Ok, "not configured".to_owned()) };
+    fn spool(&self, now: Instant) -> (CheckState, String) {
+        let Some(max) = self.spool_max else { return (CheckState::Ok, "not configured".to_owned()) };
         let (state, dropped) =
-            self.spool.check(now, self.window, State::Fail, "records dropped by the spool");
+            self.spool.check(now, self.window, CheckState::Fail, "records dropped by the spool");
         let bytes = self.vitals.spool_bytes;
         let full = bytes >= max / 100 * FULL_PERCENT;
-        let state = if full { State::Fail } else { state };
+        let state = if full { CheckState::Fail } else { state };
         let full = if full { ", full" } else { "" };
         (state, format!("{bytes} of {max} bytes{full}; {dropped}"))
     }
 
-    fn sinks(&self) -> (State, String) {
+    fn sinks(&self) -> (CheckState, String) {
         let Vitals { failures, sinks, .. } = &self.vitals;
         let state = match failures.len() {
-            0 => return (State::Ok, "none failed".to_owned()),
-            failed if failed < *sinks => State::Warn,
-            _ => State::Fail,
+            0 => return (CheckState::Ok, "none failed".to_owned()),
+            failed if failed < *sinks => CheckState::Warn,
+            _ => CheckState::Fail,
         };
         let why = failures.iter().map(|(name, failure)| match failure {
             Failure::PipeClosed => format!("{name} (its reader closed the pipe)"),
@@ -240,10 +240,10 @@ mod tests {
     const SPOOL_MAX: u64 = 1 << 20;
 
     fn health() -> (Health, Instant) {
-        (Health::new(WINDOW, Some(SPOOL_MAX)), Instant::now())
+        (Health::new(DEFAULT_WINDOW, Some(SPOOL_MAX)), Instant::now())
     }
 
-    fn state(health: &Health, now: Instant, name: &str) -> State {
+    fn state(health: &Health, now: Instant, name: &str) -> CheckState {
         let report = health.report(now);
         report.0.iter().find(|check| check.name == name).unwrap().state
     }
@@ -278,13 +278,13 @@ mod tests {
             ..Vitals::default()
         };
         health.observe(now, spooled(SPOOL_MAX / 2, 0));
-        assert_eq!(state(&health, now, "spool"), State::Ok);
+        assert_eq!(state(&health, now, "spool"), CheckState::Ok);
         health.observe(now, spooled(SPOOL_MAX / 16 * 15, 0));
-        assert_eq!(state(&health, now, "spool"), State::Fail);
+        assert_eq!(state(&health, now, "spool"), CheckState::Fail);
         health.observe(now, spooled(SPOOL_MAX / 2, 1));
-        assert_eq!(state(&health, now, "spool"), State::Fail);
-        assert_eq!(state(&health, now + WINDOW, "spool"), State::Ok);
-        assert_eq!(state(&health, now, "delivery"), State::Ok, "reported once");
+        assert_eq!(state(&health, now, "spool"), CheckState::Fail);
+        assert_eq!(state(&health, now + DEFAULT_WINDOW, "spool"), CheckState::Ok);
+        assert_eq!(state(&health, now, "delivery"), CheckState::Ok, "reported once");
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
             ..Vitals::default()
         };
         health.observe(now, failed(1));
-        assert_eq!(state(&health, now, "sinks"), State::Warn);
+        assert_eq!(state(&health, now, "sinks"), CheckState::Warn);
         assert!(health.report(now).is_healthy());
         health.observe(now, failed(2));
         let report = health.report(now);
@@ -317,8 +317,8 @@ mod tests {
         let streams = [("transactions".to_owned(), delivery)].into();
         counters.delivery.insert("file".into(), streams);
         health.observe(now, Vitals::new(&counters, 0, (Vec::new(), 1)));
-        assert_eq!(state(&health, now, "ring"), State::Fail);
-        assert_eq!(state(&health, now, "delivery"), State::Warn);
-        assert_eq!(state(&health, now, "spool"), State::Ok);
+        assert_eq!(state(&health, now, "ring"), CheckState::Fail);
+        assert_eq!(state(&health, now, "delivery"), CheckState::Warn);
+        assert_eq!(state(&health, now, "spool"), CheckState::Ok);
     }
 }

@@ -11,9 +11,9 @@ mod server;
 pub mod text;
 pub mod transactions;
 
-pub use render::{Build, Snapshot, render};
+pub use render::{BuildInfo, MetricsSnapshot, render};
 pub use server::{BindError, Phase, Reply, Request, Requests, Server};
-pub use transactions::{ResolverLabel, Seen, TransactionMetrics};
+pub use transactions::{ResolverLabel, RecentlyAdded, TransactionMetrics};
 
 #[cfg(test)]
 mod tests {

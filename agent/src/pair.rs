@@ -20,13 +20,13 @@ mod texts;
 mod transaction;
 mod transfer;
 
-pub use handover::{Carried, Fate};
+pub use handover::{HandoverQuery, HandoverState};
 pub use pairer::Pairer;
 pub use texts::Texts;
-pub use transaction::{OrphanReason, Stray, Transaction};
-pub use transfer::Transfer;
+pub use transaction::{OrphanReason, OrphanDetails, Transaction};
+pub use transfer::ZoneTransfer;
 
-use crate::capture::Sight;
+use crate::capture::Direction;
 use std::time::Duration;
 
 /// Side of the exchange from which the packets were captured.
@@ -47,11 +47,11 @@ impl Vantage {
     /// Returns the vantage of a message captured in direction `sight`. A query leaves its client and
     /// arrives at its server; a response goes the other way.
     #[must_use]
-    pub const fn of(sight: Sight, response: bool) -> Self {
+    pub const fn from_direction(sight: Direction, response: bool) -> Self {
         match (sight, response) {
-            (Sight::Egress, false) | (Sight::Ingress, true) | (Sight::Loopback, _) => Self::Client,
-            (Sight::Egress, true) | (Sight::Ingress, false) => Self::Server,
-            (Sight::Passive, _) => Self::Passive,
+            (Direction::Egress, false) | (Direction::Ingress, true) | (Direction::Loopback, _) => Self::Client,
+            (Direction::Egress, true) | (Direction::Ingress, false) => Self::Server,
+            (Direction::Passive, _) => Self::Passive,
         }
     }
 

@@ -35,17 +35,17 @@ pub use router::{SinkReplacement, SinkRouter, SinkSet};
 
 use crate::analysis::detect::Detection;
 use crate::analysis::window::WindowOptions;
-use crate::capture::sampling::{Change, Timeline, Unheard, Untold, told};
-use crate::correlate::{Joiner, Joining};
+use crate::capture::sampling::{Change, Timeline, PacketClass, NotExported, told};
+use crate::correlate::{CorrelateStage, CorrelationMode};
 use crate::enrich::Enricher;
 use crate::health::Vitals;
-use crate::metrics::{self, Build, TransactionMetrics};
-use crate::pipeline::filter::Filters;
+use crate::metrics::{self, BuildInfo, TransactionMetrics};
+use crate::pipeline::filter::StreamFilters;
 use crate::record::Identity;
 use analysis::Analysis;
-use dnscribe_delivery::{Look, Sink, Stream};
+use dnscribe_delivery::{OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
-use dnscribe_record::privacy::{BadKey, Masker};
+use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::Timestamp;
 use renderer::Renderer;
 use resolver_names::ResolverNames;
@@ -98,7 +98,7 @@ pub struct PipelineOptions {
     /// Node, region and epoch that records carry.
     pub identity: Identity,
     /// Whether transactions of a resolver are linked to those of its clients.
-    pub correlation: Joining,
+    pub correlation: CorrelationMode,
     /// Looks up executables and containers; none in replay.
     pub enricher: Option<Enricher>,
     /// If set, a full sink is waited for until this flag is raised, as replay can; otherwise its records are
@@ -109,7 +109,7 @@ pub struct PipelineOptions {
     /// Detection, if alerts are wanted.
     pub detection: Option<Detection>,
     /// Which records are exported.
-    pub filters: Filters,
+    pub filters: StreamFilters,
     /// Masks fields of records.
     pub masker: Masker,
 }
@@ -120,12 +120,12 @@ impl PipelineOptions {
     pub fn new(identity: Identity) -> Self {
         Self {
             identity,
-            correlation: Joining::default(),
+            correlation: CorrelationMode::default(),
             enricher: None,
             wait_for_sinks: None,
             windows: WindowOptions::DEFAULT,
             detection: None,
-            filters: Filters::default(),
+            filters: StreamFilters::default(),
             masker: Masker::default(),
         }
     }
@@ -135,7 +135,7 @@ impl PipelineOptions {
 /// and sinks.
 pub struct Pipeline {
     identity: Identity,
-    correlator: Joiner,
+    correlator: CorrelateStage,
     enricher: Option<Enricher>,
     router: SinkRouter,
     /// Parts of records that flow stages render.
@@ -145,7 +145,7 @@ pub struct Pipeline {
     analysis: Analysis,
     metrics: TransactionMetrics,
     resolvers: ResolverNames,
-    filters: Filters,
+    filters: StreamFilters,
     /// Counters of sampling, in live capture.
     sampling: Option<ledger::Sampling>,
     sampling_timeline: Timeline,
@@ -168,7 +168,7 @@ impl Pipeline {
         let router = SinkRouter::new(sinks, masker, options.wait_for_sinks);
         let analysis = Analysis::new(options.windows, options.detection, &identity, &router);
         Self {
-            correlator: Joiner::new(options.correlation),
+            correlator: CorrelateStage::new(options.correlation),
             enricher: options.enricher,
             render_options: render_options(&router, &analysis),
             late_renderer: None,
@@ -233,7 +233,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The key of the pseudonyms cannot be read. Then masking stays unchanged.
-    pub fn apply(&mut self, control: &Control) -> Result<(), BadKey> {
+    pub fn apply(&mut self, control: &Control) -> Result<(), KeyError> {
         match control {
             Control::Reconfigure(settings) => return self.reconfigure(settings),
             Control::Sample(change) => self.sample(*change),
@@ -243,7 +243,7 @@ impl Pipeline {
         Ok(())
     }
 
-    fn reconfigure(&mut self, settings: &Settings) -> Result<(), BadKey> {
+    fn reconfigure(&mut self, settings: &Settings) -> Result<(), KeyError> {
         self.analysis.set_query_timeout(settings.pairing.query_timeout);
         self.analysis.reconfigure(settings.windows, settings.detect.clone());
         self.identity.resolvers = settings.resolvers.clone();
@@ -263,8 +263,8 @@ impl Pipeline {
             sampling.since = Some(change.at.to_string());
             sampling.episodes += 1;
         }
-        self.correlator.sample(change);
-        self.sampling_timeline.note(change);
+        self.correlator.note_sampling(change);
+        self.sampling_timeline.push(change);
     }
 
     /// Replaces the sinks, and starts or ends the analyses that they need. Returns which parts of records are to be
@@ -278,13 +278,13 @@ impl Pipeline {
     }
 
     /// Adds packets that the kernel has counted instead of exporting, up to time `ts`.
-    pub fn add_not_exported(&mut self, ts: Timestamp, untold: &Untold) {
+    pub fn add_not_exported(&mut self, ts: Timestamp, untold: &NotExported) {
         let sums = &mut self.sampling.get_or_insert_default().untold;
-        *match untold.what {
-            Unheard::Query => &mut sums.queries,
-            Unheard::Response { .. } => &mut sums.responses,
-            Unheard::Segment { .. } => &mut sums.segments,
-            Unheard::Other => &mut sums.other,
+        *match untold.class {
+            PacketClass::Query => &mut sums.queries,
+            PacketClass::Response { .. } => &mut sums.responses,
+            PacketClass::Segment { .. } => &mut sums.segments,
+            PacketClass::Other => &mut sums.other,
         } += untold.sampled + untold.lost;
         let resolver = untold.server.map(|server| self.identity.resolver(server));
         self.analysis.add_not_exported(ts, untold, resolver.as_deref());
@@ -339,19 +339,19 @@ impl Pipeline {
     #[must_use]
     pub fn exposition(&self, input: &InputCounters, ring_used_bytes: Option<u64>) -> String {
         let (sinks, analysis) = (self.router.sinks(), &self.analysis);
-        metrics::render(&metrics::Snapshot {
+        metrics::render(&metrics::MetricsSnapshot {
             counters: &self.counters(input),
             transactions: &self.metrics,
-            joined: &self.correlator.joined(),
+            links: &self.correlator.counters(),
             ring_used_bytes,
             spool_bytes: sinks.spool_bytes(),
-            late: analysis.late_count(),
+            late_transactions: analysis.late_count(),
             windows_bytes: analysis.windows_bytes(),
-            looked_up: analysis.lookup_counters(),
+            lookups: analysis.lookup_counters(),
             alerts: analysis.alert_counters(),
             kubernetes: self.enricher.as_ref().and_then(Enricher::kubernetes).as_ref(),
             gauges: &sinks.gauges(),
-            build: Build {
+            build: BuildInfo {
                 version: env!("CARGO_PKG_VERSION"),
                 revision: env!("DNSCRIBE_REVISION"),
             },
@@ -375,7 +375,7 @@ impl Pipeline {
 fn render_options(router: &SinkRouter, analysis: &Analysis) -> RenderOptions {
     RenderOptions {
         texts: router.renders(Stream::Transactions) || analysis.is_active(),
-        transactions: router.wants_as(Look::Json, Stream::Transactions),
+        transactions: router.wants_as(OutputFormat::Json, Stream::Transactions),
         messages: router.renders(Stream::Messages),
     }
 }

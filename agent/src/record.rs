@@ -5,17 +5,17 @@ mod connection;
 mod lookup;
 mod window;
 
-use crate::capture::Sight;
-use crate::capture::net::Cause;
-use crate::correlate::{Cache, Links};
+use crate::capture::Direction;
+use crate::capture::net::UnreachableReason;
+use crate::correlate::{AnswerSource, TransactionLinks};
 use crate::decode::{DeadLetter, Message};
-use crate::enrich::{Container, Place, Runtime};
+use crate::enrich::{Container, PodRef, Runtime};
 use crate::pair::{Texts, Transaction, Vantage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use dnscribe_dns::unicode;
+use dnscribe_dns::to_unicode;
 use dnscribe_dns::{
-    Edns, Question, TypedOctets, class_name, dso_name, dso_text, opcode_name, rcode_name, type_name,
+    Edns, Question, Tlv, class_name, dso_name, dso_text, opcode_name, rcode_name, type_name,
 };
 use dnscribe_record::Stream;
 use dnscribe_record::number::milliseconds;
@@ -63,7 +63,7 @@ impl Identity {
     /// Includes `qname_unicode` if `unicode` is true.
     #[must_use]
     pub fn with_unicode(self, unicode: bool) -> Self {
-        Self { unicode, ..self }
+        Self { to_unicode, ..self }
     }
 
     /// Includes the message itself in its record if `wire` is true.
@@ -78,7 +78,7 @@ impl Identity {
     }
 
     fn unicode(&self, qname: Option<&str>) -> Option<String> {
-        qname.filter(|_| self.unicode).and_then(unicode)
+        qname.filter(|_| self.unicode).and_then(to_unicode)
     }
 
     /// Returns the namespace of this capture's event ids.
@@ -100,13 +100,13 @@ impl Identity {
         let envelope = message.envelope;
         let dns = &message.dns;
         let asked = dns.question();
-        let response = dns.flags.response();
+        let response = dns.flags.is_response();
         MessageBody {
             head: self.head(Stream::Messages, self.namespace.message(envelope.id), envelope.ts),
-            seq: envelope.id.origin.seq,
-            cpu: envelope.id.origin.cpu,
-            vantage: Vantage::of(envelope.sight, response).name(),
-            direction: direction(envelope.sight, Some(response)),
+            seq: envelope.id.packet.seq,
+            cpu: envelope.id.packet.cpu,
+            vantage: Vantage::from_direction(envelope.direction, response).name(),
+            direction: direction(envelope.direction, Some(response)),
             transport: envelope.transport.name(),
             src_ip: envelope.src.ip(),
             src_port: envelope.src.port(),
@@ -121,7 +121,7 @@ impl Identity {
             qname_unicode: self.unicode(texts.qname()),
             qname_case: texts.qname_case(),
             qtype: asked.map(|question| type_name(question.qtype)),
-            qclass: asked.map(|question| class_name(message.class_of(&question))),
+            qclass: asked.map(|question| class_name(message.question_class(&question))),
             further_questions: dns.further_questions().map(|asked| question(&asked)).collect(),
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
@@ -133,8 +133,8 @@ impl Identity {
             trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
             wire_bytes: message.wire_bytes,
             captured_bytes: message.captured_bytes(),
-            clipped: message.clipped(),
-            wire: self.wire.then(|| BASE64.encode(dns.octets())),
+            clipped: message.is_clipped(),
+            wire: self.wire.then(|| BASE64.encode(dns.bytes())),
         }
     }
 
@@ -146,10 +146,10 @@ impl Identity {
         transaction: &Transaction<'a>,
         texts: &'a Texts,
     ) -> Option<TransactionBody<'a>> {
-        let subject = transaction.subject()?;
+        let subject = transaction.identifying_message()?;
         let (query, response) = (transaction.query, transaction.response);
         let first = query.or(response)?;
-        let (client, server) = first.ends();
+        let (client, server) = first.client_and_server();
         let asked = transaction.question();
         let answered = response.map(|response| response.dns);
         let last = answered.unwrap_or(first.dns);
@@ -172,7 +172,7 @@ impl Identity {
             opcode: opcode_name(first.dns.flags.opcode()),
             qname: texts.qname(),
             qtype: asked.map(|question| type_name(question.qtype)),
-            qclass: asked.map(|question| class_name(first.class_of(&question))),
+            qclass: asked.map(|question| class_name(first.question_class(&question))),
             qname_unicode: self.unicode(texts.qname()),
             qname_case: texts.qname_case(),
             zone: texts.zone(),
@@ -200,11 +200,11 @@ impl Identity {
             transfer_ms: transfer.map(|transfer| milliseconds(transfer.duration)),
             transfer_complete: transfer.map(|transfer| transfer.complete),
             responder_ip: response
-                .map(|response| response.ends().1.ip())
+                .map(|response| response.client_and_server().1.ip())
                 .filter(|responder| *responder != server.ip()),
-            orphan_reason: transaction.stray.map(|stray| stray.reason.name()),
+            orphan_reason: transaction.orphan.map(|stray| stray.reason.name()),
             resembles: transaction
-                .stray
+                .orphan
                 .and_then(|stray| stray.resembles)
                 .map(|query| self.namespace.message(query)),
             rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
@@ -218,7 +218,7 @@ impl Identity {
         &self,
         resolver: &'a str,
         tail: RecordTail<'a>,
-        links: &Links,
+        links: &TransactionLinks,
         sample_ratio: Option<f64>,
     ) -> TransactionContext<'a> {
         let named = |id| self.namespace.message(id);
@@ -228,7 +228,7 @@ impl Identity {
             tcp_fallback_of: links.tcp_fallback_of.map(named),
             parent_event_id: links.parent.map(|parent| named(parent.id)),
             parent_match: links.parent.map(|parent| parent.by.name()),
-            cache: links.cache.map(Cache::name),
+            cache: links.cache.map(AnswerSource::name),
             tail,
         }
     }
@@ -245,9 +245,9 @@ impl Identity {
             head: self.head(Stream::Dlq, self.namespace.message(envelope.id), envelope.ts),
             stage: "decode",
             reason: letter.reason.name(),
-            seq: Some(envelope.id.origin.seq),
-            cpu: Some(envelope.id.origin.cpu),
-            direction: direction(envelope.sight, None),
+            seq: Some(envelope.id.packet.seq),
+            cpu: Some(envelope.id.packet.cpu),
+            direction: direction(envelope.direction, None),
             transport: Some(envelope.transport.name()),
             src_ip: Some(envelope.src.ip()),
             src_port: Some(envelope.src.port()),
@@ -263,15 +263,15 @@ impl Identity {
 
 /// Returns the direction of a packet. Loopback, which is folded into the client's view, has the
 /// client's direction, if it is known whether the packet held a response.
-fn direction(sight: Sight, response: Option<bool>) -> Option<&'static str> {
+fn direction(sight: Direction, response: Option<bool>) -> Option<&'static str> {
     match (sight, response) {
-        (Sight::Egress, _) | (Sight::Loopback, Some(false)) => Some("egress"),
-        (Sight::Ingress, _) | (Sight::Loopback, Some(true)) => Some("ingress"),
-        (Sight::Loopback, None) | (Sight::Passive, _) => None,
+        (Direction::Egress, _) | (Direction::Loopback, Some(false)) => Some("egress"),
+        (Direction::Ingress, _) | (Direction::Loopback, Some(true)) => Some("ingress"),
+        (Direction::Loopback, None) | (Direction::Passive, _) => None,
     }
 }
 
-fn icmp(cause: Cause) -> IcmpFields {
+fn icmp(cause: UnreachableReason) -> IcmpFields {
     let (kind, code) = cause.code.unzip();
     IcmpFields { kind, code, name: cause.name }
 }
@@ -284,7 +284,7 @@ fn question(question: &Question<'_>) -> QuestionFields {
     }
 }
 
-fn dso(tlv: &TypedOctets<'_>) -> DsoFields {
+fn dso(tlv: &Tlv<'_>) -> DsoFields {
     DsoFields { code: tlv.code, name: dso_name(tlv.code), length: tlv.length, data: dso_text(tlv) }
 }
 
@@ -303,7 +303,7 @@ fn differing<'a, T: PartialEq>(
 #[must_use]
 pub fn container_fields<'a>(
     container: &'a Container,
-    place: Option<&Place>,
+    place: Option<&PodRef>,
 ) -> ContainerFields<'a> {
     let runtime = container.runtime.or_else(|| place?.runtime);
     ContainerFields {
@@ -313,8 +313,8 @@ pub fn container_fields<'a>(
     }
 }
 
-impl<'a> From<&'a Place> for K8sFields<'a> {
-    fn from(place: &'a Place) -> Self {
+impl<'a> From<&'a PodRef> for K8sFields<'a> {
+    fn from(place: &'a PodRef) -> Self {
         let pod = &*place.pod;
         let workload = pod.workload.as_ref();
         Self {

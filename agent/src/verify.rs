@@ -18,7 +18,7 @@ mod status;
 
 pub use ndjson::read_ndjson;
 pub use report::{BalanceLine, BalanceReport, Findings};
-pub use sort::MEMORY_BYTES;
+pub use sort::DEFAULT_MEMORY_BYTES;
 
 use agents::AgentLedgers;
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
@@ -42,9 +42,9 @@ type Incomplete = BTreeMap<Stream, Vec<String>>;
 
 /// Memory and temporary files of the verifier.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct SortOptions {
     /// Folder for temporary files. They have no names and disappear with the process.
-    pub temp: PathBuf,
+    pub temp_folder: PathBuf,
     /// Bytes of memory for sort entries; at least one entry fits.
     pub memory_bytes: usize,
 }
@@ -93,9 +93,9 @@ struct CommonFields<'a> {
 impl Verifier {
     /// Creates a verifier that has read nothing.
     #[must_use]
-    pub fn new(room: Room) -> Self {
+    pub fn new(room: SortOptions) -> Self {
         Self {
-            folder: room.temp.clone(),
+            folder: room.temp_folder.clone(),
             nodes: HashMap::default(),
             sorter: Sorter::new(room),
             newest: BTreeMap::new(),
@@ -111,7 +111,7 @@ impl Verifier {
     /// `location` is where the record was read, for messages.
     ///
     /// Breaks if no more records can be stored; [`Self::report`] then returns the reason.
-    pub fn record(
+    pub fn add_record(
         &mut self,
         line: &[u8],
         header_id: Option<&[u8]>,
@@ -134,13 +134,13 @@ impl Verifier {
     }
 
     /// Adds a note for the reader of the report.
-    pub fn note(&mut self, note: &dyn fmt::Display) {
+    pub fn add_note(&mut self, note: &dyn fmt::Display) {
         self.notes.add(|| note.to_string());
     }
 
     /// Notes that some records of a stream could not be read, and why. The report mentions it if
     /// records of the stream are missing.
-    pub fn incomplete(&mut self, stream: Stream, why: String) {
+    pub fn add_gap(&mut self, stream: Stream, why: String) {
         self.incomplete.entry(stream).or_default().push(why);
     }
 

@@ -1,12 +1,12 @@
 //! Runs the pipeline on hostile input and checks its invariants.
 
-use dnscribe::analysis::detect::{self, DetectOptions, Detection, Meant};
-use dnscribe::capture::{Body, Origin, Packet, Sight};
+use dnscribe::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
+use dnscribe::capture::{Body, PacketId, Packet, Direction};
 use dnscribe::decode::DecoderOptions;
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::Identity;
-use dnscribe_delivery::{Batch, Failure, Look, Sink, Stream};
+use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -46,7 +46,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 pub struct PacketMetadata {
     /// Direction of the packet.
-    pub sight: Sight,
+    pub sight: Direction,
     /// The network in which it was captured.
     pub scope: u64,
     /// Its length on the wire, in bytes.
@@ -60,7 +60,7 @@ impl PacketMetadata {
     #[must_use]
     pub fn passive(packet: &[u8]) -> Self {
         let wire_bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        Self { sight: Sight::Passive, scope: 0, wire_bytes, datagram_bytes: 0 }
+        Self { sight: Direction::Passive, scope: 0, wire_bytes, datagram_bytes: 0 }
     }
 }
 
@@ -82,7 +82,7 @@ impl Harness {
         let epoch = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let identity = Identity::new("fuzz".into(), None, epoch, HashMap::default());
         let rules = DetectOptions::default();
-        let others = detect::all(&rules, &Meant::default());
+        let others = detect::create_detectors(&rules, &ExpectedResolvers::default());
         let detection = Detection::new(rules, others);
         let options =
             PipelineOptions { detection: Some(detection), ..PipelineOptions::new(identity) };
@@ -105,9 +105,9 @@ impl Harness {
         self.packets += 1;
         let packet = Packet {
             ts: self.now,
-            origin: Origin { cpu: 0, seq: self.packets },
+            id: PacketId { cpu: 0, seq: self.packets },
             scope: metadata.scope,
-            sight: metadata.sight,
+            direction: metadata.sight,
             task: None,
             datagram_bytes: metadata.datagram_bytes,
             cgroup_id: 0,
@@ -242,8 +242,8 @@ impl Sink for Reader {
         true
     }
 
-    fn look(&self) -> Look {
-        if self.reading { Look::Json } else { Look::Blank }
+    fn output_format(&self) -> OutputFormat {
+        if self.reading { OutputFormat::Json } else { OutputFormat::None }
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
@@ -257,7 +257,7 @@ impl Sink for Reader {
         }
     }
 
-    fn wait_for_room(&self, _: &Batch, _: Duration) -> bool {
+    fn wait_for_capacity(&self, _: &Batch, _: Duration) -> bool {
         true
     }
 

@@ -2,7 +2,7 @@
 //! root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{environment, ledger, shell};
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn agent(folder: &std::path::Path) -> Agent {
 fn storm(lab: &Lab, kind: &str, count: u64) -> u64 {
     let to = format!("{}:53", lab.resolver_addr());
     let words = [env!("CARGO_BIN_EXE_storm"), kind, &to, &count.to_string(), "1"];
-    let output = lab.exec(Host::Client, &words).unwrap();
+    let output = lab.run(Host::Client, &words).unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
@@ -65,7 +65,7 @@ fn memory(agent: &Agent) -> [u64; 2] {
 }
 
 /// Stops the agent. All its ledger records must balance, and it must have seen `packets` packets.
-fn balanced(agent: Agent, packets: u64) -> (Finished, Value) {
+fn balanced(agent: Agent, packets: u64) -> (EndedAgent, Value) {
     shell::wait_for("the ring to be empty", DRAINED, || {
         let (_, page) = agent.get("/metrics")?;
         Ok(page.lines().any(|line| line == "dnscribe_ring_used_bytes 0").then_some(()))
@@ -76,7 +76,7 @@ fn balanced(agent: Agent, packets: u64) -> (Finished, Value) {
     assert!(most < MEMORY_MIB, "{most} MiB");
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
-    for record in end.of("dns.ledger/1") {
+    for record in end.records_of("dns.ledger/1") {
         ledger::verify(record).unwrap();
     }
     let record = end.final_ledger().unwrap().clone();

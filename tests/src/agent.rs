@@ -34,7 +34,7 @@ pub struct Agent {
 
 /// The output of an agent that has ended.
 #[derive(Debug)]
-pub struct Finished {
+pub struct EndedAgent {
     /// Exit status.
     pub status: ExitStatus,
     /// Records from standard output, in order.
@@ -69,7 +69,7 @@ impl Agent {
         command.args(["--output", "json", "--metrics-listen", &admin.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
-            command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
+            command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take().context("no standard output")?;
         let stderr = child.stderr.take().context("no standard error")?;
@@ -127,17 +127,17 @@ impl Agent {
     }
 
     /// Sends SIGTERM and waits until the agent has ended.
-    pub fn terminate(self) -> Result<Finished> {
+    pub fn terminate(self) -> Result<EndedAgent> {
         self.end(Signal::TERM)
     }
 
     /// Waits until the agent has ended by itself.
-    pub fn wait(self) -> Result<Finished> {
+    pub fn wait(self) -> Result<EndedAgent> {
         self.finish(false)
     }
 
     /// Kills the agent with SIGKILL.
-    pub fn kill(self) -> Result<Finished> {
+    pub fn kill(self) -> Result<EndedAgent> {
         self.end(Signal::KILL)
     }
 
@@ -146,12 +146,12 @@ impl Agent {
         shell::signal(&self.child, signal)
     }
 
-    fn end(self, signal: Signal) -> Result<Finished> {
+    fn end(self, signal: Signal) -> Result<EndedAgent> {
         shell::signal(&self.child, signal)?;
         self.finish(signal == Signal::KILL)
     }
 
-    fn finish(mut self, is_killed: bool) -> Result<Finished> {
+    fn finish(mut self, is_killed: bool) -> Result<EndedAgent> {
         let status = shell::wait(&mut self.child, END)?;
         let (records, log) = self.readers.take().context("already read")?;
         // Records that came before a failed read are still worth showing.
@@ -163,7 +163,7 @@ impl Agent {
             Ok(read) => read.with_context(|| stderr.clone())?,
             Err(_) => bail!("the thread that reads the records failed"),
         }
-        Ok(Finished { status, records: self.records(), stderr })
+        Ok(EndedAgent { status, records: self.records(), stderr })
     }
 
     fn await_ready(&mut self) -> Result<()> {
@@ -192,15 +192,15 @@ impl Drop for Agent {
     }
 }
 
-impl Finished {
+impl EndedAgent {
     /// Returns the records of one schema, such as `dns.transaction/1`.
-    pub fn of<'a>(&'a self, schema: &'a str) -> impl Iterator<Item = &'a Value> {
+    pub fn records_of<'a>(&'a self, schema: &'a str) -> impl Iterator<Item = &'a Value> {
         self.records.iter().filter(move |record| record["schema"] == schema)
     }
 
     /// Returns the last ledger record. It must be marked as final and balance.
     pub fn final_ledger(&self) -> Result<&Value> {
-        let last = self.of("dns.ledger/1").last();
+        let last = self.records_of("dns.ledger/1").last();
         let last = last.with_context(|| format!("no ledger record; {}", self.stderr))?;
         if last["final"] != Value::Bool(true) {
             bail!("the last ledger record is not final: {last}");

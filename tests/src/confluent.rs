@@ -18,7 +18,7 @@ pub fn avro(words: &[&str], lines: &[Value]) -> Result<Vec<Value>> {
     command.arg(consumers().join("avro.py")).args(words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child =
-        command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     let mut input = child.stdin.take().context("no standard input")?;
     for line in lines {
         writeln!(input, "{line}")?;
@@ -26,7 +26,7 @@ pub fn avro(words: &[&str], lines: &[Value]) -> Result<Vec<Value>> {
     drop(input);
     let output = child.wait_with_output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "`{}`: {errors}", shell::shown(&command));
+    anyhow::ensure!(output.status.success(), "`{}`: {errors}", shell::command_line(&command));
     let text = String::from_utf8(output.stdout).context("the client's output")?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }

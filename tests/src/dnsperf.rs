@@ -56,7 +56,7 @@ impl Default for Load {
 
 /// Results that dnsperf reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Perf {
+pub struct DnsperfReport {
     /// Queries sent.
     pub sent: u64,
     /// Queries answered in time.
@@ -131,9 +131,9 @@ impl Load {
     }
 }
 
-impl Perf {
+impl DnsperfReport {
     /// Waits for the end of a started dnsperf, and reads its report.
-    pub fn of(running: Child) -> Result<Self> {
+    pub fn wait(running: Child) -> Result<Self> {
         let output = running.wait_with_output().context("dnsperf")?;
         Self::parse(&String::from_utf8(output.stdout)?)
     }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn parses_report() {
-        let perf = Perf::parse(
+        let perf = DnsperfReport::parse(
             "Statistics:\n\n  Queries sent:         1000\n  Queries completed:    998 (99.80%)\n  \
              Queries lost:         2 (0.20%)\n\n  Response codes:       NOERROR 998 (100.00%)\n  \
              Run time (s):         0.050000\n  Queries per second:   19960.0\n\n  \
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn rejects_report_without_numbers() {
-        assert!(Perf::parse("Status: Sending queries").is_err());
+        assert!(DnsperfReport::parse("Status: Sending queries").is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use pauses::ServerPauses;
 pub use special_addresses::{SpecialAddress, inside};
 pub use stub::StubConfig;
 
-use crate::dnsperf::{Load, Perf};
+use crate::dnsperf::{Load, DnsperfReport};
 use crate::shell;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
@@ -91,7 +91,7 @@ impl Lab {
     }
 
     /// Returns the lab that [`Lab::keep`] left running, if there is one.
-    pub fn kept() -> Result<Option<Self>> {
+    pub fn find_kept() -> Result<Option<Self>> {
         let Some(slot) = network::kept()? else { return Ok(None) };
         let folder = network::folder(slot);
         Ok(Some(Self { slot, folder, servers: Vec::new(), kept: true }))
@@ -167,12 +167,12 @@ impl Lab {
     }
 
     /// Runs a program on a host and waits for its end; the caller checks the exit status.
-    pub fn exec(&self, host: Host, words: &[&str]) -> Result<Output> {
+    pub fn run(&self, host: Host, words: &[&str]) -> Result<Output> {
         let mut command = self.command(host, words);
         command
             .stdin(Stdio::null())
             .output()
-            .with_context(|| format!("cannot start `{}`", shell::shown(&command)))
+            .with_context(|| format!("cannot start `{}`", shell::command_line(&command)))
     }
 
     /// Starts a program on a host, with pipes for its input and output.
@@ -183,29 +183,29 @@ impl Lab {
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
-            .with_context(|| format!("cannot start `{}`", shell::shown(&command)))
+            .with_context(|| format!("cannot start `{}`", shell::command_line(&command)))
     }
 
     /// Queries the resolver with dig: `lab.dig(&["www.example.com", "AAAA"])`.
     pub fn dig(&self, question: &[&str]) -> Result<String> {
         let at = format!("@{}", self.resolver_addr());
         let words = [&["dig", "+tries=1", "+time=3", at.as_str()], question].concat();
-        Ok(String::from_utf8_lossy(&self.exec(Host::Client, &words)?.stdout).into_owned())
+        Ok(String::from_utf8_lossy(&self.run(Host::Client, &words)?.stdout).into_owned())
     }
 
     /// Sends load from the client to the resolver and waits for its end.
-    pub fn dnsperf(&self, load: &Load) -> Result<Perf> {
+    pub fn dnsperf(&self, load: &Load) -> Result<DnsperfReport> {
         self.dnsperf_to(self.resolver_addr(), load)
     }
 
     /// Sends load from the client to any address and waits for its end.
-    pub fn dnsperf_to(&self, server: IpAddr, load: &Load) -> Result<Perf> {
+    pub fn dnsperf_to(&self, server: IpAddr, load: &Load) -> Result<DnsperfReport> {
         self.dnsperf_from(Host::Client, server, load)
     }
 
     /// Sends load from any host to any address and waits for its end.
-    pub fn dnsperf_from(&self, host: Host, server: IpAddr, load: &Load) -> Result<Perf> {
-        Perf::of(self.start_dnsperf(host, server, load)?)
+    pub fn dnsperf_from(&self, host: Host, server: IpAddr, load: &Load) -> Result<DnsperfReport> {
+        DnsperfReport::wait(self.start_dnsperf(host, server, load)?)
     }
 
     /// Starts load and returns at once; [`Perf::of`] waits for its end.
@@ -260,7 +260,7 @@ impl Lab {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command
             .spawn()
-            .with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+            .with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
         self.servers.push(child);
         Ok(())
     }
@@ -274,7 +274,7 @@ impl Lab {
             {
                 anyhow::bail!("{what} ended during start ({status})");
             }
-            let output = self.exec(Host::Client, &ask)?;
+            let output = self.run(Host::Client, &ask)?;
             Ok((output.status.success() && !output.stdout.is_empty()).then_some(()))
         });
         answered.with_context(|| self.logs())

@@ -186,8 +186,8 @@ pub(crate) fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool)
     let file = fs::File::create(log)?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let mut child =
-        command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(command)))?;
-    let started = shell::wait_for(&format!("`{}`", shell::shown(command)), START, || {
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
+    let started = shell::wait_for(&format!("`{}`", shell::command_line(command)), START, || {
         if let Some(status) = child.try_wait()? {
             bail!("it ended during start ({status})");
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Formats a command as typed in a shell, for messages.
 #[must_use]
-pub fn shown(command: &Command) -> String {
+pub fn command_line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
         .map(OsStr::to_string_lossy)
@@ -23,11 +23,11 @@ pub fn output(command: &mut Command) -> Result<Output> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+        .with_context(|| format!("cannot start `{}`", command_line(command)))?;
     if !output.status.success() {
         bail!(
             "`{}` failed ({}): {}{}",
-            shown(command),
+            command_line(command),
             output.status,
             String::from_utf8_lossy(&output.stderr).trim_end(),
             String::from_utf8_lossy(&output.stdout).trim_end(),
@@ -47,9 +47,9 @@ pub fn pass_through(command: &mut Command) -> Result<()> {
     let status = command
         .stdout(std::io::stderr())
         .status()
-        .with_context(|| format!("cannot start `{}`", shown(command)))?;
+        .with_context(|| format!("cannot start `{}`", command_line(command)))?;
     if !status.success() {
-        bail!("`{}` failed ({status})", shown(command));
+        bail!("`{}` failed ({status})", command_line(command));
     }
     Ok(())
 }

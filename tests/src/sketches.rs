@@ -19,7 +19,7 @@ pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
     command.arg(readers().join("merge.py"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child =
-        command.spawn().with_context(|| format!("cannot start `{}`", shell::shown(&command)))?;
+        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     let mut input = child.stdin.take().context("no standard input")?;
     let mut lines = String::new();
     for list in lists {
@@ -30,7 +30,7 @@ pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
     let writer = thread::spawn(move || input.write_all(lines.as_bytes()));
     let output = child.wait_with_output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{}`: {errors}", shell::shown(&command));
+    ensure!(output.status.success(), "`{}`: {errors}", shell::command_line(&command));
     writer.join().ok().context("the writer failed")??;
     let text = String::from_utf8(output.stdout).context("the readers' output")?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()

@@ -4,8 +4,8 @@
 
 use anyhow::Context as _;
 use dnscribe_delivery::{
-    AlertmanagerConfig, Batch, KafkaConfig, Look, OpenWith, Rotation, Sink, SinkSpec, Stream,
-    StreamChoice, open,
+    AlertmanagerConfig, Batch, KafkaConfig, OutputFormat, OpenWith, Rotation, Sink, SinkSpec, Stream,
+    StreamSelection, open,
 };
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::alertmanager::Alertmanager;
@@ -34,9 +34,9 @@ fn sink(alertmanager: &Alertmanager) -> Box<dyn Sink> {
         generator_url: Some("https://dashboards.example/dns".to_owned()),
     };
     let with = OpenWith {
-        streams: StreamChoice::default(),
+        streams: StreamSelection::default(),
         rotation: Rotation::default(),
-        stdout: Look::Json,
+        stdout: OutputFormat::Json,
         node: "n",
         region: None,
         kafka: &KafkaConfig::default(),

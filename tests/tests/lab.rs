@@ -21,7 +21,7 @@ fn lab_answers_and_cleans_up() {
         assert_eq!((perf.sent, perf.completed, perf.lost), (500, 500, 0));
     }
     let closed = format!("@{}", lab.closed_addr());
-    let refused = lab.exec(Host::Client, &["dig", "+tries=1", &closed, "example.com"]).unwrap();
+    let refused = lab.run(Host::Client, &["dig", "+tries=1", &closed, "example.com"]).unwrap();
     assert!(String::from_utf8_lossy(&refused.stdout).contains("connection refused"));
     let namespace = Path::new("/run/netns").join(lab.namespace(Host::Client));
     assert!(namespace.exists());

@@ -53,7 +53,7 @@ pub fn main(args: &Args) -> Result<()> {
 fn up() -> Result<()> {
     setup::main(setup::Args { test: true })?;
     become_root("the lab")?;
-    let lab = if let Some(lab) = Lab::kept()? {
+    let lab = if let Some(lab) = Lab::find_kept()? {
         console::progress("the lab is already up");
         lab
     } else {
@@ -83,7 +83,7 @@ fn down() -> Result<()> {
 
 fn send_load(args: &LoadArgs) -> Result<()> {
     become_root("the lab")?;
-    let lab = Lab::kept()?.context("no lab is up: start one with `cargo xtask lab up`")?;
+    let lab = Lab::find_kept()?.context("no lab is up: start one with `cargo xtask lab up`")?;
     let base = if args.mixed { Load::mixed() } else { Load::default() };
     let perf = lab.dnsperf(&Load {
         queries: args.queries,

@@ -74,7 +74,7 @@ pub fn is_elevated() -> bool {
 
 /// Runs a command and kills it if it takes longer than `limit`. On some networks downloads hang instead of failing.
 pub fn run_bounded(command: &mut Command, limit: Duration) -> Result<()> {
-    let shown = shell::shown(command);
+    let shown = shell::command_line(command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(std::io::stderr())

@@ -34,7 +34,7 @@ pub fn find(program: &Path, sysroot: Option<&Sysroot>) -> Result<Vec<Library>> {
     let output = list
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("cannot start `{}`", shell::shown(&list)))?;
+        .with_context(|| format!("cannot start `{}`", shell::command_line(&list)))?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
     // Messages of ldd.
@@ -42,7 +42,7 @@ pub fn find(program: &Path, sysroot: Option<&Sysroot>) -> Result<Vec<Library>> {
     if is_static.iter().any(|words| stdout.contains(words) || stderr.contains(words)) {
         return Ok(Vec::new());
     }
-    ensure!(output.status.success(), "`{}` failed: {stderr}{stdout}", shell::shown(&list));
+    ensure!(output.status.success(), "`{}` failed: {stderr}{stdout}", shell::command_line(&list));
     let on_host = |load_path: PathBuf| match sysroot {
         None => Library { file: load_path.clone(), load_path },
         // The list has the loader itself by its path on this host, and libraries by their path in the sysroot.

@@ -135,7 +135,7 @@ fn documentation(args: &Args) -> Command {
 /// Runs a test command with inherited output; whether it succeeded.
 fn passes(mut test: Command) -> Result<bool> {
     let status = test.status();
-    Ok(status.with_context(|| format!("cannot start `{}`", shell::shown(&test)))?.success())
+    Ok(status.with_context(|| format!("cannot start `{}`", shell::command_line(&test)))?.success())
 }
 
 /// Builds all test programs as this user.

@@ -15,7 +15,7 @@ fn bytes(parts: &[&[u8]]) -> Vec<u8> {
 fn find(kind: u16, parts: &[&[u8]]) -> Option<Vec<u8>> {
     let bytes = bytes(parts);
     match find_ip(bytes.as_slice(), Layer::new(kind, 0)) {
-        Found::Ip(at) => Some(bytes[at as usize..].to_vec()),
+        IpSearch::Ip(at) => Some(bytes[at as usize..].to_vec()),
         _ => None,
     }
 }
@@ -37,7 +37,7 @@ fn in_udp(port: u16, parts: &[&[u8]]) -> Option<Vec<u8>> {
 
 fn find_from(bytes: &[u8], layer: Layer) -> Option<Vec<u8>> {
     match find_ip(bytes, layer) {
-        Found::Ip(at) => Some(bytes[at as usize..].to_vec()),
+        IpSearch::Ip(at) => Some(bytes[at as usize..].to_vec()),
         _ => None,
     }
 }
@@ -231,9 +231,9 @@ fn parses_teredo_and_l2tp() {
 fn refuses_too_many_headers() {
     let labels = |count: usize| bytes(&[&[0, 1, 0, 9].repeat(count), &[0, 1, 1, 9], QUERY]);
     let bytes = labels(HEADERS - 1);
-    assert_eq!(find_ip(bytes.as_slice(), Layer::new(MPLS, 0)), Found::Ip(64));
+    assert_eq!(find_ip(bytes.as_slice(), Layer::new(MPLS, 0)), IpSearch::Ip(64));
     let bytes = labels(HEADERS);
-    assert_eq!(find_ip(bytes.as_slice(), Layer::new(MPLS, 0)), Found::TooDeep);
+    assert_eq!(find_ip(bytes.as_slice(), Layer::new(MPLS, 0)), IpSearch::TooDeep);
 }
 
 #[test]
@@ -246,8 +246,8 @@ fn finds_nothing_in_truncated_frames() {
     ]);
     for length in 0..frame.len() {
         match find_ip(&frame[..length], Layer::new(0x8100, 0)) {
-            Found::Ip(at) => assert!(at as usize <= length),
-            found => assert_eq!(found, Found::Nothing),
+            IpSearch::Ip(at) => assert!(at as usize <= length),
+            found => assert_eq!(found, IpSearch::Nothing),
         }
     }
 }

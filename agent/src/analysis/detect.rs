@@ -56,18 +56,18 @@ mod table;
 mod testing;
 mod tunnel;
 
-pub use alert::{Alert, AlertCounters, State};
+pub use alert::{Alert, AlertCounters, AlertState};
 pub use amplification::{AMPLIFICATION_MEMORY_BYTES, Amplification};
 pub use bypass::{BYPASS_MEMORY_BYTES, Bypass};
 pub use cache_poisoning::{CACHE_POISONING_MEMORY_BYTES, CachePoisoning};
-pub use detectors::{Meant, all};
+pub use detectors::{ExpectedResolvers, create_detectors};
 pub use dga::{DGA_MEMORY_BYTES, Dga};
 pub use drift::{DRIFT_MEMORY_BYTES, Drift};
 pub use engine::Detection;
-pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Level, Rule};
-pub use maintenance::{Maintenance, When};
+pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Severity, Rule};
+pub use maintenance::{Maintenance, MaintenancePeriod};
 pub use options::{
-    DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions, UsualOptions,
+    DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions, AnomalyOptions,
 };
 pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing};
 pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel};

@@ -12,10 +12,10 @@
 
 #![forbid(unsafe_code)]
 
-mod fit;
+mod matching;
 mod index;
 mod labels;
-mod open;
+mod state;
 mod outcome;
 mod pods;
 mod query;
@@ -23,16 +23,16 @@ mod slots;
 mod suffixes;
 mod table;
 mod texts;
-mod verdict;
+mod result;
 
-pub use pods::{Packets, Pods};
+pub use pods::{PacketCounts, PacketsByPod};
 pub use query::Query;
-pub use table::Lookups;
+pub use table::LookupTable;
 pub use texts::Texts;
 
-use crate::capture::Origin;
+use crate::capture::PacketId;
 use crate::decode::MessageId;
-use crate::enrich::Place;
+use crate::enrich::PodRef;
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv6Addr};
@@ -132,7 +132,7 @@ impl Outcome {
 
 /// The process of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker {
+pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// User id.
@@ -145,7 +145,7 @@ pub struct Asker {
 
 /// The container of a lookup's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct ContainerRef {
     /// Container id, 64 hexadecimal digits.
     pub id: Box<str>,
     /// Container runtime.
@@ -153,7 +153,7 @@ pub struct Home {
     /// The pod's uid.
     pub pod_uid: Option<Box<str>>,
     /// The pod.
-    pub place: Option<Place>,
+    pub pod: Option<PodRef>,
 }
 
 /// A lookup of an application. The fields are defined in `dns.lookup/1`.
@@ -212,9 +212,9 @@ pub struct Lookup {
     /// Whether the lookup, or one of its transactions, was evicted before its end.
     pub evicted: bool,
     /// The process, if known.
-    pub process: Option<Asker>,
+    pub process: Option<Process>,
     /// Its container, if known.
-    pub container: Option<Home>,
+    pub container: Option<ContainerRef>,
     /// `namespace/pod`, or the container's id.
     pub pod: Option<Box<str>>,
 }
@@ -223,7 +223,7 @@ impl Lookup {
     /// Returns an empty lookup, to be filled.
     const fn empty() -> Self {
         Self {
-            id: MessageId { origin: Origin { cpu: 0, seq: 0 }, index: 0 },
+            id: MessageId { packet: PacketId { cpu: 0, seq: 0 }, index: 0 },
             ts: Timestamp::from_nanos(0),
             vantage: Vantage::Passive,
             client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -279,7 +279,7 @@ pub struct LookupCounters {
     /// Ended lookups, indexed like [`Outcome::ALL`].
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Query messages by pod.
-    pub packets: Pods,
+    pub packets: PacketsByPod,
     /// Lookups evicted because a limit was reached.
     pub evicted: u64,
     /// Open lookups.

@@ -4,9 +4,9 @@
 #![forbid(unsafe_code)]
 
 use crate::capture::Transport;
-use crate::correlate::{Cache, Links, Parent};
+use crate::correlate::{AnswerSource, TransactionLinks, Parent};
 use crate::decode::MessageId;
-use crate::enrich::Place;
+use crate::enrich::PodRef;
 use crate::pair::Texts;
 use crate::pair::{OrphanReason, Status, Transaction, Vantage};
 use dnscribe_dns::{Answers, Flags};
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 
 /// A transaction with what other stages know about it.
 #[derive(Clone, Copy, Debug)]
-pub struct Observation<'a> {
+pub struct TransactionView<'a> {
     /// Id of the message that the record's `event_id` is made of.
     pub id: MessageId,
     /// Id of the query, if it was seen. Differs from `id` on `late` and `duplicate`.
@@ -87,7 +87,7 @@ pub struct Observation<'a> {
     /// The transaction that caused it.
     pub parent: Option<Parent>,
     /// Whether the resolver answered from its cache.
-    pub cache: Option<Cache>,
+    pub cache: Option<AnswerSource>,
     /// Process that sent the query; at the server, the response.
     pub process: Option<Process<'a>>,
     /// Container of that process.
@@ -106,7 +106,7 @@ pub struct Container<'a> {
     /// UID of its pod.
     pub pod_uid: Option<&'a str>,
     /// Its pod.
-    pub place: Option<&'a Place>,
+    pub pod: Option<&'a PodRef>,
 }
 
 /// A process.
@@ -128,24 +128,24 @@ pub struct Facts<'a> {
     /// The server's configured name, else its address.
     pub resolver: &'a str,
     /// Its links to other transactions.
-    pub links: &'a Links,
+    pub links: &'a TransactionLinks,
     /// Share of transactions like this one that were exported: 1 without sampling.
     pub sample_ratio: f64,
     /// Process, container and pod as records have them.
     pub tail: &'a RecordTail<'a>,
     /// The pod.
-    pub pod: Option<&'a Place>,
+    pub pod: Option<&'a PodRef>,
 }
 
-impl<'a> Observation<'a> {
+impl<'a> TransactionView<'a> {
     /// Creates the view of a transaction; none if it has no message.
     #[must_use]
     pub fn new(transaction: &Transaction<'a>, texts: &'a Texts, facts: &Facts<'a>) -> Option<Self> {
         let Facts { resolver, links, sample_ratio, tail, pod } = *facts;
         let (query, response) = (transaction.query, transaction.response);
-        let subject = transaction.subject()?;
+        let subject = transaction.identifying_message()?;
         let first = query.or(response)?;
-        let (client, server) = first.ends();
+        let (client, server) = first.client_and_server();
         let question = transaction.question();
         let answered = response.map(|response| response.dns);
         let query_edns = query.and_then(|query| query.dns.edns());
@@ -166,7 +166,7 @@ impl<'a> Observation<'a> {
             qname: texts.qname(),
             zone: texts.zone(),
             qtype: question.map(|question| question.qtype),
-            qclass: question.map(|question| first.class_of(&question)),
+            qclass: question.map(|question| first.question_class(&question)),
             status: transaction.status,
             rcode: answered.map(|dns| dns.rcode()),
             ede: answered.and_then(|dns| dns.edns()).and_then(|edns| edns.ede_code()),
@@ -183,8 +183,8 @@ impl<'a> Observation<'a> {
             conflict: transaction.conflict,
             sample_ratio: sample_ratio,
             rejected: transaction.rejected,
-            orphan_reason: transaction.stray.map(|stray| stray.reason),
-            resembles: transaction.stray.and_then(|stray| stray.resembles),
+            orphan_reason: transaction.orphan.map(|stray| stray.reason),
+            resembles: transaction.orphan.and_then(|stray| stray.resembles),
             tcp_fallback_of: links.tcp_fallback_of,
             parent: links.parent,
             cache: links.cache,
@@ -198,7 +198,7 @@ impl<'a> Observation<'a> {
                 id: container.id,
                 runtime: container.runtime,
                 pod_uid: container.pod_uid,
-                place: pod,
+                pod,
             }),
             pod: match pod {
                 Some(pod) => Some(&pod.pod.path),
@@ -210,7 +210,7 @@ impl<'a> Observation<'a> {
     /// Returns whether the response, if any, has the TC bit.
     #[must_use]
     pub const fn truncated(&self) -> bool {
-        self.rcode.is_some() && self.flags.truncated()
+        self.rcode.is_some() && self.flags.is_truncated()
     }
 
     /// Returns whether it began with a query that was seen. Not so on `late`, `duplicate` and `orphan`.
@@ -225,8 +225,8 @@ pub(crate) mod testing {
     use super::*;
 
     /// An answered query for an address, seen at the client, with 12 ms latency.
-    pub(crate) fn example(ts: Timestamp) -> Observation<'static> {
-        Observation {
+    pub(crate) fn example(ts: Timestamp) -> TransactionView<'static> {
+        TransactionView {
             id: MessageId::default(),
             query: Some(MessageId::default()),
             ts,

@@ -21,15 +21,15 @@ pub mod sketch;
 mod tally;
 mod top_buffer;
 
-pub use counts::Counts;
+pub use counts::BoundedCounts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
 pub use measured::{Measured, Measurer, entropy};
-pub use not_exported::{Estimate, RCODES, Thinned, Untold};
-pub use options::{BadChoice, Choice, ChoiceSet, GroupingSet, Kind, KindSet, WindowOptions};
+pub use not_exported::{SampledEstimate, RCODES, SampledCount, NotExported};
+pub use options::{ChoiceError, Choice, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 pub use tally::{Tally, TopSlots, Tops};
 
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -48,7 +48,7 @@ const MAX_STEP_BACK: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Kind of window.
-    pub kind: Kind,
+    pub kind: WindowKind,
     /// Start: a multiple of the step since 1970-01-01 UTC.
     pub start: Timestamp,
     /// Length.
@@ -108,13 +108,13 @@ impl Windows {
     }
 
     /// Sets the time at which the next transactions were reported, without closing a window.
-    pub const fn tick(&mut self, now: Timestamp) {
+    pub const fn set_now(&mut self, now: Timestamp) {
         self.now = now;
     }
 
     /// Counts a transaction. Its time must have been announced with [`Self::set_now`] or
     /// [`Self::expire`].
-    pub fn observe(&mut self, observation: &Observation<'_>) {
+    pub fn observe(&mut self, observation: &TransactionView<'_>) {
         let pane = pane_of(observation.ts);
         let is_closed = self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
         if is_closed
@@ -144,12 +144,12 @@ impl Windows {
 
     /// Counts messages that were not exported, as read from the kernel, for the node and for a
     /// resolver. If their pane is closed, they are counted in the next one.
-    pub fn untold(
+    pub fn add_not_exported(
         &mut self,
         ts: Timestamp,
         vantage: Vantage,
         (transport, resolver): (&'static str, Option<&str>),
-        untold: &Untold,
+        untold: &NotExported,
     ) {
         let is_closed = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
         let mut pane = pane_of(ts);
@@ -222,7 +222,7 @@ impl Windows {
     fn close(&mut self, number: u64, each: &mut dyn FnMut(&Span, &Groups)) {
         let mut pane = self.open.remove(&number).unwrap_or_default();
         pane.finish();
-        self.emit(Kind::TenSeconds, number, &pane, each);
+        self.emit(WindowKind::TenSeconds, number, &pane, each);
         self.five_minutes.merge(&[&pane]);
         if self.closed.len() == MINUTE {
             self.closed.pop_front();
@@ -230,13 +230,13 @@ impl Windows {
         self.closed.push_back(pane);
         self.next = Some(number + 1);
         let minute = self.sum_last(MINUTE);
-        self.emit(Kind::Sliding, number, &minute, each);
+        self.emit(WindowKind::Sliding, number, &minute, each);
         if (number + 1).is_multiple_of(6) {
-            self.emit(Kind::Minute, number, &minute, each);
+            self.emit(WindowKind::Minute, number, &minute, each);
         }
         if (number + 1).is_multiple_of(30) {
             let five_minutes = std::mem::take(&mut self.five_minutes);
-            self.emit(Kind::FiveMinutes, number, &five_minutes, each);
+            self.emit(WindowKind::FiveMinutes, number, &five_minutes, each);
         }
     }
 
@@ -252,11 +252,11 @@ impl Windows {
             if !(last + 1).is_multiple_of(6) {
                 let of_minute = usize::try_from(last % 6).unwrap_or(0) + 1;
                 let minute = self.sum_last(of_minute);
-                self.emit(Kind::Minute, last, &minute, each);
+                self.emit(WindowKind::Minute, last, &minute, each);
             }
             // Empty if a window has just ended.
             let five_minutes = std::mem::take(&mut self.five_minutes);
-            self.emit(Kind::FiveMinutes, last, &five_minutes, each);
+            self.emit(WindowKind::FiveMinutes, last, &five_minutes, each);
         }
         self.closed.clear();
         self.next = None;
@@ -272,7 +272,7 @@ impl Windows {
     }
 
     /// Passes the window whose last pane is `last` to `each`, unless it is empty.
-    fn emit(&self, kind: Kind, last: u64, groups: &Groups, each: &mut dyn FnMut(&Span, &Groups)) {
+    fn emit(&self, kind: WindowKind, last: u64, groups: &Groups, each: &mut dyn FnMut(&Span, &Groups)) {
         if groups.is_empty() {
             return;
         }

@@ -9,20 +9,20 @@ pub const MAX_LAYERS: usize = 2;
 
 /// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub enum Compression {
     /// gzip (RFC 1952), multi-member files included.
     Gzip,
     /// zstd (RFC 8878), multi-frame files included.
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     /// Bytes that [`Compression::detect`] needs.
-    pub const MARK_BYTES: usize = 4;
+    pub const MAGIC_BYTES: usize = 4;
 
     /// Detects the format from the first bytes of the input; `None` if it is not compressed.
     #[must_use]
-    pub const fn of(start: &[u8]) -> Option<Self> {
+    pub const fn detect(start: &[u8]) -> Option<Self> {
         match start {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),
             // Frames, and skippable frames.
@@ -35,7 +35,7 @@ impl Packing {
     ///
     /// # Errors
     /// The decompressor cannot be created.
-    pub fn unpack(self, packed: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+    pub fn decompress(self, packed: impl Read + 'static) -> io::Result<Box<dyn Read>> {
         Ok(match self {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
             Self::Zstd => Box::new(zstd::stream::read::Decoder::new(packed)?),
@@ -49,12 +49,12 @@ impl Packing {
 /// `input` cannot be read.
 pub fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     for _ in 0..MAX_LAYERS {
-        let mut start = Vec::with_capacity(Packing::MARK_BYTES);
-        input.by_ref().take(Packing::MARK_BYTES as u64).read_to_end(&mut start)?;
-        let packing = Packing::of(&start);
+        let mut start = Vec::with_capacity(Compression::MAGIC_BYTES);
+        input.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut start)?;
+        let packing = Compression::detect(&start);
         let whole = Cursor::new(start).chain(input);
         match packing {
-            Some(packing) => input = packing.unpack(whole)?,
+            Some(packing) => input = packing.decompress(whole)?,
             None => return Ok(Box::new(whole)),
         }
     }

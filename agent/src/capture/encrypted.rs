@@ -24,7 +24,7 @@ pub struct Prefix {
 /// Errors of parsing a [`Prefix`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is not an address or prefix: give one such as 192.0.2.53 or 2001:db8::/48")]
-pub struct BadPrefix(String);
+pub struct PrefixError(String);
 
 impl Prefix {
     /// Returns length and address as the programs' map has them: IPv6, with IPv4 as IPv4-mapped.
@@ -55,10 +55,10 @@ impl Prefix {
 }
 
 impl FromStr for Prefix {
-    type Err = BadPrefix;
+    type Err = PrefixError;
 
-    fn from_str(text: &str) -> Result<Self, BadPrefix> {
-        let bad = || BadPrefix(text.into());
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let bad = || PrefixError(text.into());
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| bad())?)),
             None => (text, None),
@@ -182,7 +182,7 @@ impl Encrypted {
 
     /// Returns the rule that one end of a flow matches.
     #[must_use]
-    pub fn service(&self, end: SocketAddr) -> Option<Service> {
+    pub fn rule_of(&self, end: SocketAddr) -> Option<Service> {
         if self.ports.contains(&end.port()) {
             Some(Service::Dedicated)
         } else if self.https_ports.contains(&end.port())
@@ -196,8 +196,8 @@ impl Encrypted {
 
     /// Returns whether a packet between the two ends counts, in either direction.
     #[must_use]
-    pub fn is_between(&self, one: SocketAddr, other: SocketAddr) -> bool {
-        self.service(one).is_some() || self.service(other).is_some()
+    pub fn matches(&self, one: SocketAddr, other: SocketAddr) -> bool {
+        self.rule_of(one).is_some() || self.rule_of(other).is_some()
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
             ("198.51.100.1:443", None),
             ("192.0.2.7:53", None),
         ] {
-            assert_eq!(encrypted.service(end.parse().unwrap()), service, "{end}");
+            assert_eq!(encrypted.rule_of(end.parse().unwrap()), service, "{end}");
         }
     }
 

@@ -62,7 +62,7 @@ use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 pub use icmp::serve as serve_icmp;
 use kernel_log::KernelLog;
-pub use parts::{About, PartName, Parts, Progress};
+pub use parts::{CaptureInfo, HandleName, CaptureHandles, ReaderState};
 use programs::Loaded;
 pub use programs::digest as object_digest;
 pub use reader::Reader;
@@ -157,7 +157,7 @@ impl Default for LiveOptions {
 }
 
 /// Largest number of rings.
-pub const MOST_RINGS: u32 = flow::MAX_RINGS;
+pub const MAX_RINGS: u32 = flow::MAX_RINGS;
 
 /// Error of a host that cannot capture, with a remedy. Exit code 3.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -202,7 +202,7 @@ pub struct Live {
     /// Rings that another process still reads.
     unread: Vec<Map>,
     /// Descriptors for another process, or received from one.
-    parts: Option<Parts>,
+    parts: Option<CaptureHandles>,
 }
 
 /// Objects that keep the programs attached. Fields are dropped in order: packet sockets go before the programs
@@ -254,7 +254,7 @@ impl Live {
 
     /// Moves the readers out, one for each ring. Other methods then cover the remaining readers only.
     #[must_use]
-    pub fn split(&mut self) -> Vec<Reader> {
+    pub fn take_readers(&mut self) -> Vec<Reader> {
         std::mem::take(&mut self.readers)
     }
 
@@ -276,7 +276,7 @@ impl Live {
     ///
     /// # Errors
     /// Returns an error if the kernel refuses the update.
-    pub fn watch(&mut self, ports: &PortSet) -> Result<(), aya::maps::MapError> {
+    pub fn set_ports(&mut self, ports: &PortSet) -> Result<(), aya::maps::MapError> {
         self.ports.set(ports)?;
         wait_for_programs();
         Ok(())

@@ -11,10 +11,10 @@ mod icmp;
 mod transport;
 mod tunnel;
 
-pub use cause::Cause;
-pub use icmp::{IcmpQuote, quoted};
-pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, tcp, udp};
-pub use tunnel::{Within, within};
+pub use cause::UnreachableReason;
+pub use icmp::{IcmpQuote, parse_icmp_quote};
+pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, parse_tcp, parse_udp};
+pub use tunnel::{TunnelContent, tunnel_content};
 
 use dnscribe_common::layers::EXTENSIONS;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -55,7 +55,7 @@ pub struct Fragment {
 
 /// An IP packet: addresses and payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ip<'a> {
+pub struct IpPacket<'a> {
     /// Source address.
     pub src: IpAddr,
     /// Destination address.
@@ -71,7 +71,7 @@ pub struct Ip<'a> {
     pub fragment: Option<Fragment>,
 }
 
-impl<'a> Ip<'a> {
+impl<'a> IpPacket<'a> {
     /// Returns whether this is a fragment other than the first, without a transport header.
     #[must_use]
     pub fn is_later_fragment(&self) -> bool {
@@ -95,7 +95,7 @@ impl<'a> Ip<'a> {
 ///
 /// # Errors
 /// The IP header or an extension header is invalid.
-pub fn ip(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
+pub fn parse_ip(bytes: &[u8], wire_bytes: u32) -> Result<IpPacket<'_>, BadHeader> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => ipv4(bytes, wire_bytes),
         Some(6) => ipv6(bytes, wire_bytes),
@@ -103,7 +103,7 @@ pub fn ip(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     }
 }
 
-fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
+fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<IpPacket<'_>, BadHeader> {
     let header = bytes.first_chunk::<20>().ok_or(BadHeader::Ip)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
     // Segmentation offload leaves the total length 0; then only the capture knows the length.
@@ -117,7 +117,7 @@ fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     }
     let offset_word = read_u16(header, 6);
     let (offset, more) = (u32::from(offset_word & 0x1fff) * 8, offset_word & 0x2000 != 0);
-    Ok(Ip {
+    Ok(IpPacket {
         src: Ipv4Addr::new(header[12], header[13], header[14], header[15]).into(),
         dst: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
         protocol: header[9],
@@ -131,7 +131,7 @@ fn ipv4(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     })
 }
 
-fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
+fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<IpPacket<'_>, BadHeader> {
     let (header, rest) = bytes.split_first_chunk::<40>().ok_or(BadHeader::Ip)?;
     let available = subtract_header(wire_bytes, 40)?;
     // 0: a jumbogram (RFC 2675), or segmentation offload.
@@ -142,7 +142,7 @@ fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<Ip<'_>, BadHeader> {
     let (src, rest_of_header) = header[8..].split_first_chunk::<16>().ok_or(BadHeader::Ip)?;
     let dst = rest_of_header.first_chunk::<16>().ok_or(BadHeader::Ip)?;
     let inner = skip_extensions(header[6], captured_part(rest, payload_wire), payload_wire)?;
-    Ok(Ip {
+    Ok(IpPacket {
         src: Ipv6Addr::from(*src).into(),
         dst: Ipv6Addr::from(*dst).into(),
         protocol: inner.protocol,
@@ -229,6 +229,6 @@ fn read_u32(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[cfg(test)]
-pub(crate) mod craft;
+pub(crate) mod test_packets;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ impl PortSet {
 
     /// Returns the union of both sets.
     #[must_use]
-    pub fn or(&self, other: &Self) -> Self {
+    pub fn union(&self, other: &Self) -> Self {
         let mut ports: Vec<_> = self.iter().chain(other.iter()).collect();
         ports.sort_unstable();
         ports.dedup();
@@ -40,7 +40,7 @@ impl Default for PortSet {
 
 /// Errors of parsing a [`PortSet`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPorts {
+pub enum PortSetError {
     /// Something in the list is not a port.
     #[error("\"{0}\" is not a port: give numbers from 1 to 65535, such as 53 or 53,5353")]
     NotAPort(String),
@@ -50,28 +50,28 @@ pub enum BadPorts {
 }
 
 impl TryFrom<Vec<u16>> for PortSet {
-    type Error = BadPorts;
+    type Error = PortSetError;
 
-    fn try_from(mut ports: Vec<u16>) -> Result<Self, BadPorts> {
+    fn try_from(mut ports: Vec<u16>) -> Result<Self, PortSetError> {
         ports.sort_unstable();
         ports.dedup();
         match ports.first() {
-            None => Err(BadPorts::Empty),
-            Some(0) => Err(BadPorts::NotAPort("0".into())),
+            None => Err(PortSetError::Empty),
+            Some(0) => Err(PortSetError::NotAPort("0".into())),
             Some(_) => Ok(Self(ports)),
         }
     }
 }
 
 impl FromStr for PortSet {
-    type Err = BadPorts;
+    type Err = PortSetError;
 
-    fn from_str(text: &str) -> Result<Self, BadPorts> {
-        let ports: Result<Vec<u16>, BadPorts> = text
+    fn from_str(text: &str) -> Result<Self, PortSetError> {
+        let ports: Result<Vec<u16>, PortSetError> = text
             .split(',')
             .map(str::trim)
             .filter(|port| !port.is_empty())
-            .map(|port| port.parse().map_err(|_| BadPorts::NotAPort(port.into())))
+            .map(|port| port.parse().map_err(|_| PortSetError::NotAPort(port.into())))
             .collect();
         Self::try_from(ports?)
     }

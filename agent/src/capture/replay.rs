@@ -16,7 +16,7 @@ pub use source::InputError;
 
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
-use super::{Body, Origin, Packet, Sight};
+use super::{Body, PacketId, Packet, Direction};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use filter::Filter;
@@ -45,16 +45,16 @@ pub struct Replay {
 }
 
 /// Callback for packets. It breaks to stop the replay.
-pub type Each<'a> = dyn FnMut(&Packet<'_>, &Passed<'_>) -> ControlFlow<()> + 'a;
+pub type Each<'a> = dyn FnMut(&Packet<'_>, &ReplayProgress<'_>) -> ControlFlow<()> + 'a;
 
 /// State of the reader when it passes a packet on, including that packet.
 #[derive(Debug)]
-pub struct Passed<'a> {
+pub struct ReplayProgress<'a> {
     filter: &'a Filter,
     first_packet: Timestamp,
 }
 
-impl Passed<'_> {
+impl ReplayProgress<'_> {
     /// Returns the counters: see [`Replay::counters`].
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
@@ -120,7 +120,7 @@ impl Replay {
             packets += 1;
             let first_packet = *self.first_packet.get_or_insert(frame.ts);
             let link = Link::try_from(frame.link).map_err(Problem::UnknownLink)?;
-            let origin = Origin { cpu: self.files, seq: packets };
+            let origin = PacketId { cpu: self.files, seq: packets };
             let range = match link.inside(frame.bytes) {
                 Inside::Ip(range) => range,
                 Inside::Nothing => continue,
@@ -131,7 +131,7 @@ impl Replay {
             };
             let Some(packet) = packet(&frame, range, origin) else { continue };
             let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
-                each(packet, &Passed { filter, first_packet })
+                each(packet, &ReplayProgress { filter, first_packet })
             };
             if self.filter.offer(&packet, pass_on).is_break() {
                 break;
@@ -161,15 +161,15 @@ fn counters(filter: &Filter) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring)
 }
 
 /// Returns the IP packet at a range of a frame.
-fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: Origin) -> Option<Packet<'a>> {
+fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: PacketId) -> Option<Packet<'a>> {
     let bytes = frame.bytes.get(ip.clone())?;
     let trailing = u32::try_from(frame.bytes.len().checked_sub(ip.end)?).ok()?;
     let wire_bytes = frame.wire_bytes.checked_sub(u32::try_from(ip.start).ok()?)?;
     Some(Packet {
         ts: frame.ts,
-        origin,
+        id: origin,
         scope: 0,
-        sight: Sight::Passive,
+        direction: Direction::Passive,
         task: None,
         datagram_bytes: 0,
         cgroup_id: 0,

@@ -1,7 +1,7 @@
 //! History of sampling: the share of UDP transactions that was left out, by time, and the counts of packets
 //! that were not exported. The live capture writes it; pairing, windows and the ledger read it.
 
-use super::{Sight, Transport};
+use super::{Direction, Transport};
 use dnscribe_common::flow;
 use dnscribe_common::sample::{self, Cut, PARTS};
 use dnscribe_record::time::Timestamp;
@@ -39,7 +39,7 @@ pub struct Timeline {
 
 impl Timeline {
     /// Adds a change, and forgets those that are too old.
-    pub fn note(&mut self, change: Change) {
+    pub fn push(&mut self, change: Change) {
         let is_old = |at: Timestamp| at.plus(MEMORY) < change.at;
         while self.changes.get(1).is_some_and(|second| is_old(second.at)) {
             self.changes.pop_front();
@@ -57,19 +57,19 @@ impl Timeline {
 
     /// Returns the share that was left out at a time.
     #[must_use]
-    pub fn at(&self, ts: Timestamp) -> Cut {
+    pub fn cut_at(&self, ts: Timestamp) -> Cut {
         self.changes.iter().rev().find(|change| change.at <= ts).map_or(0, |change| change.cut)
     }
 
     /// Returns the share of UDP transactions that was exported at a time: 0 to 1.
     #[must_use]
-    pub fn told(&self, ts: Timestamp) -> f64 {
-        told(self.at(ts))
+    pub fn exported_share(&self, ts: Timestamp) -> f64 {
+        told(self.cut_at(ts))
     }
 
     /// Returns the largest share that was left out between two times, with some tolerance for clocks.
     #[must_use]
-    pub fn most(&self, from: Timestamp, to: Timestamp) -> Cut {
+    pub fn max_cut(&self, from: Timestamp, to: Timestamp) -> Cut {
         let to = to.plus(SLACK);
         let mut most = 0;
         for change in self.changes.iter().rev().filter(|change| change.at <= to) {
@@ -91,7 +91,7 @@ impl Timeline {
         (from, to): (Timestamp, Timestamp),
     ) -> bool {
         // Usually there are no changes.
-        !self.changes.is_empty() && part(src, dst, id) < self.most(from, to)
+        !self.changes.is_empty() && part(src, dst, id) < self.max_cut(from, to)
     }
 }
 
@@ -111,7 +111,7 @@ fn address(address: IpAddr) -> flow::Address {
 
 /// Class of a packet that was not exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unheard {
+pub enum PacketClass {
     /// A query over UDP.
     Query,
     /// A response over UDP.
@@ -130,7 +130,7 @@ pub enum Unheard {
     Other,
 }
 
-impl Unheard {
+impl PacketClass {
     /// Returns its transport.
     #[must_use]
     pub const fn transport(self) -> Transport {
@@ -149,11 +149,11 @@ impl Unheard {
 
 /// Number of packets of one class that were not exported since the last report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Untold {
+pub struct NotExported {
     /// Their class.
-    pub what: Unheard,
+    pub class: PacketClass,
     /// Their direction.
-    pub sight: Sight,
+    pub direction: Direction,
     /// The server's address; none where the kernel's table of servers was full.
     pub server: Option<IpAddr>,
     /// Packets left out by sampling.
@@ -174,24 +174,24 @@ mod tests {
     #[test]
     fn finds_the_cut_of_any_time() {
         let mut timeline = Timeline::default();
-        assert_eq!((timeline.at(at(5)), timeline.most(at(0), at(9))), (0, 0));
+        assert_eq!((timeline.cut_at(at(5)), timeline.max_cut(at(0), at(9))), (0, 0));
         for (second, cut) in [(10, 100), (20, 400), (30, 0)] {
-            timeline.note(Change { at: at(second), cut });
+            timeline.push(Change { at: at(second), cut });
         }
-        let cuts = [9, 10, 19, 20, 29, 30, 99].map(|second| timeline.at(at(second)));
+        let cuts = [9, 10, 19, 20, 29, 30, 99].map(|second| timeline.cut_at(at(second)));
         assert_eq!(cuts, [0, 100, 100, 400, 400, 0, 0]);
-        assert_eq!(timeline.most(at(12), at(15)), 100);
-        assert_eq!(timeline.most(at(5), at(35)), 400);
-        assert_eq!(timeline.most(at(33), at(35)), 0);
-        assert_eq!(timeline.most(at(2), at(4)), 0);
-        assert!((timeline.told(at(25)) - (1.0 - 400.0 / 65_536.0)).abs() < 1e-12);
+        assert_eq!(timeline.max_cut(at(12), at(15)), 100);
+        assert_eq!(timeline.max_cut(at(5), at(35)), 400);
+        assert_eq!(timeline.max_cut(at(33), at(35)), 0);
+        assert_eq!(timeline.max_cut(at(2), at(4)), 0);
+        assert!((timeline.exported_share(at(25)) - (1.0 - 400.0 / 65_536.0)).abs() < 1e-12);
     }
 
     #[test]
     fn forgets_old_changes() {
         let mut timeline = Timeline::default();
         for second in 0..10_000 {
-            timeline.note(Change { at: at(second), cut: 1 });
+            timeline.push(Change { at: at(second), cut: 1 });
         }
         assert!(timeline.changes.len() < 200);
     }

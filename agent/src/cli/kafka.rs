@@ -5,7 +5,7 @@ use crate::config::layer::KafkaLayer;
 use crate::config::value::{Broker, Output, Partitions, Replicas};
 use crate::config::{Purpose, Sources};
 use clap::{Args, Subcommand};
-use dnscribe_delivery::kafka::topics::Mode;
+use dnscribe_delivery::kafka::topics::CreateOptions;
 use dnscribe_record::Stream;
 use std::path::PathBuf;
 
@@ -75,7 +75,7 @@ impl InitArgs {
 
     /// Returns what may be changed.
     #[must_use]
-    pub const fn mode(&self) -> Mode {
-        Mode { alter: self.alter, dry_run: self.dry_run }
+    pub const fn mode(&self) -> CreateOptions {
+        CreateOptions { alter: self.alter, dry_run: self.dry_run }
     }
 }

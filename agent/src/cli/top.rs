@@ -167,7 +167,7 @@ mod tests {
         sources.environment.clear();
         let config = Config::load(&sources).unwrap();
         assert_eq!((config.sinks, config.metrics_listen), (vec![SinkSpec::Null], None));
-        assert_eq!(config.streams.of(&SinkSpec::Null), args.streams());
+        assert_eq!(config.streams.for_sink(&SinkSpec::Null), args.streams());
         assert!(config.duration.is_none());
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::enrich::kubernetes;
 use crate::metrics::BindError;
 use crate::privilege;
-use dnscribe_delivery::kafka::topics::{Mode, Outcome, create_topics};
+use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, create_topics};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{SinkSpec, kafka, probe_alertmanager, probe_file};
 use std::fmt::Write;
@@ -26,7 +26,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let loaded = Config::load(&sources);
     let report = probe_all(loaded.as_ref(), args.create_topics, |config| {
-        let mut probes = probe::probe(&live_options(config, None));
+        let mut probes = probe::run_probes(&live_options(config, None));
         probes.extend(privilege::probe::probe(config, sources.file.as_deref()));
         probes
     });
@@ -104,7 +104,7 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
         probes.push(required("topics", found));
     }
     if config.sinks.contains(&SinkSpec::Kafka) {
-        let streams = config.streams.of(&SinkSpec::Kafka);
+        let streams = config.streams.for_sink(&SinkSpec::Kafka);
         let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
             .map_err(|why| (why.problem, why.remedy));
         probes.push(required("kafka", found));
@@ -162,14 +162,14 @@ fn spool(config: &SpoolConfig) -> Probe {
 /// Creates the missing topics. Returns how many, or the problem and its remedy.
 fn topics(config: &Config) -> Result<String, (String, String)> {
     let topics =
-        create_topics(&config.kafka, Mode::default()).map_err(|why| (why.problem, why.remedy))?;
+        create_topics(&config.kafka, CreateOptions::default()).map_err(|why| (why.problem, why.remedy))?;
     for topic in &topics {
         if let (Some(problem), Some(remedy)) = (&topic.problem, &topic.remedy) {
             return Err((problem.clone(), remedy.clone()));
         }
     }
     let count = |outcome| topics.iter().filter(|topic| topic.outcome == outcome).count();
-    let (created, differ) = (count(Outcome::Created), count(Outcome::Differs));
+    let (created, differ) = (count(TopicOutcome::Created), count(TopicOutcome::Differs));
     Ok(match differ {
         0 => format!("{} topics, {created} created", topics.len()),
         _ => format!(

@@ -6,7 +6,7 @@ use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::config::log;
 use crate::config::value::Output;
-use dnscribe_delivery::kafka::topics::{Mode, Outcome, TopicReport, create_topics};
+use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, TopicReport, create_topics};
 use std::fmt::Write;
 
 /// Creates missing topics and prints the result for each.
@@ -20,7 +20,7 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Exit> {
     let mode = args.mode();
     let topics = create_topics(&config.kafka, mode)
         .map_err(|why| Exit::failed(why.problem).with_remedy(why.remedy))?;
-    let failed = topics.iter().filter(|topic| topic.outcome == Outcome::Failed).count();
+    let failed = topics.iter().filter(|topic| topic.outcome == TopicOutcome::Failed).count();
     print(&match args.output.unwrap_or(Output::Text) {
         Output::Json => {
             let ok = failed == 0;
@@ -41,58 +41,58 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Exit> {
 }
 
 /// Returns one line for each topic.
-fn text(topics: &[TopicReport], mode: Mode) -> String {
-    let width = topics.iter().map(|topic| topic.wish.topic.len()).max().unwrap_or(0);
+fn text(topics: &[TopicReport], mode: CreateOptions) -> String {
+    let width = topics.iter().map(|topic| topic.spec.topic.len()).max().unwrap_or(0);
     let mut text = String::new();
     for topic in topics {
         let word = match topic.outcome {
-            Outcome::Created if mode.dry_run => "would create",
-            Outcome::Created => "created",
-            Outcome::Exists => "exists",
-            Outcome::Differs => "differs",
-            Outcome::Altered if mode.dry_run => "would alter",
-            Outcome::Altered => "altered",
-            Outcome::Failed => "failed",
+            TopicOutcome::Created if mode.dry_run => "would create",
+            TopicOutcome::Created => "created",
+            TopicOutcome::Exists => "exists",
+            TopicOutcome::Differs => "differs",
+            TopicOutcome::Altered if mode.dry_run => "would alter",
+            TopicOutcome::Altered => "altered",
+            TopicOutcome::Failed => "failed",
         };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{word:<12}  {:<width$}  {}", topic.wish.topic, detail(topic));
+        let _ = writeln!(text, "{word:<12}  {:<width$}  {}", topic.spec.topic, detail(topic));
     }
     text
 }
 
 fn detail(topic: &TopicReport) -> String {
-    let wish = &topic.wish;
+    let wish = &topic.spec;
     let mut parts = Vec::new();
     if let (Some(problem), Some(remedy)) = (&topic.problem, &topic.remedy) {
         parts.push(format!("{problem}; remedy: {remedy}"));
     }
     for one in &topic.differences {
         parts.push(match topic.outcome {
-            Outcome::Altered if one.alterable => {
+            TopicOutcome::Altered if one.alterable => {
                 format!("{} {} → {}", one.setting, one.found, one.wanted)
             }
-            Outcome::Altered => format!("{} stays {}, not {}", one.setting, one.found, one.wanted),
+            TopicOutcome::Altered => format!("{} stays {}, not {}", one.setting, one.found, one.wanted),
             _ => format!("{} is {}, not {}", one.setting, one.found, one.wanted),
         });
     }
     let raised = topic.differences.iter().any(|one| one.setting == "partitions" && one.alterable);
     match topic.outcome {
-        Outcome::Created | Outcome::Exists => {
+        TopicOutcome::Created | TopicOutcome::Exists => {
             let noun = if wish.partitions == 1 { "partition" } else { "partitions" };
             let partitions = wish.partitions;
             let (retention, policy) = (wish.retention, wish.cleanup_policy);
             parts.push(format!("{partitions} {noun}, retention {retention}, {policy}"));
         }
-        Outcome::Altered if raised => {
+        TopicOutcome::Altered if raised => {
             parts.push("records of a key may go to another partition from now on".to_owned());
         }
-        Outcome::Differs if topic.differences.iter().any(|one| one.alterable) => {
+        TopicOutcome::Differs if topic.differences.iter().any(|one| one.alterable) => {
             let warning =
                 if raised { ", and then records of a key may go to another partition" } else { "" };
             parts.push(format!("left alone: --alter changes it{warning}"));
         }
-        Outcome::Differs => parts.push("left alone: that cannot be changed".to_owned()),
-        Outcome::Altered | Outcome::Failed => {}
+        TopicOutcome::Differs => parts.push("left alone: that cannot be changed".to_owned()),
+        TopicOutcome::Altered | TopicOutcome::Failed => {}
     }
     parts.join("; ")
 }

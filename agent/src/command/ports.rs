@@ -35,7 +35,7 @@ impl PortChange {
             return None;
         }
         let Self::Adding(ports) = std::mem::take(self) else { return None };
-        if let Err(error) = live.watch(&ports) {
+        if let Err(error) = live.set_ports(&ports) {
             tracing::error!("the ports stay unchanged: the kernel refuses others: {error}");
             return None;
         }

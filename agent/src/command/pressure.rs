@@ -85,7 +85,7 @@ impl NotExportedPoller {
         let known = kernel.values().map(not_exported).sum();
         if known != self.known {
             self.known = known;
-            live.untold().iter().for_each(|counts| pipeline.add_not_exported(until, counts));
+            live.not_exported().iter().for_each(|counts| pipeline.add_not_exported(until, counts));
         }
     }
 }

@@ -4,7 +4,7 @@ use super::pace::Pace;
 use super::session::{Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, close};
 use super::signals::Signals;
 use crate::capture::Packet;
-use crate::capture::replay::{InputError, Passed, Replay};
+use crate::capture::replay::{InputError, ReplayProgress, Replay};
 use crate::cli::ReplayArgs;
 use crate::cli::exit::Exit;
 use crate::config::Config;
@@ -99,7 +99,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn packet(&mut self, packet: &Packet<'_>, source: &Passed<'_>) -> ControlFlow<()> {
+    fn packet(&mut self, packet: &Packet<'_>, source: &ReplayProgress<'_>) -> ControlFlow<()> {
         if self.stages.is_none() {
             match self.begin(source.first_packet()) {
                 Ok(stages) => self.stages = stages,

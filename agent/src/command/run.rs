@@ -6,7 +6,7 @@ mod runner;
 use super::ports::PortChange;
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Begun, Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, attach, close, live_options,
+    Prepared, Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, attach, close, live_options,
 };
 use super::signals::Signals;
 use super::supervisor::{self, State};
@@ -41,7 +41,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Starts first the privileged helper, which keeps privileges as long as capture lasts, then the programs, which
 /// need them at the start. Then drops privileges, and starts whatever has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
-    let mut begun = Begun::new(args.sources())?;
+    let mut begun = Prepared::new(args.sources())?;
     let scout = PrivilegedHelper::start(&begun.config);
     let Attached { live, server, running } = attach_or_share(&begun.config, scout.as_ref())?;
     begun.takes_over = running.is_some();
@@ -130,7 +130,7 @@ impl Run {
         running: Option<RunningAgent>,
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
-        let (max_sleep, summary) = (start.longest_pause, start.summary);
+        let (max_sleep, summary) = (start.max_sleep, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = running.as_ref().map_or_else(Timestamp::now, RunningAgent::epoch);
         let processes =
@@ -270,8 +270,8 @@ impl Run {
         let InputCounters { capture, .. } = runner.counters(live);
         let state = handover::State {
             progress: live.progress(),
-            stands: shards,
-            standing: pipeline.state(),
+            shards,
+            pipeline: pipeline.state(),
             stopped: stopped.as_nanos(),
         };
         match server.hand_over(&state, &pages.concat()) {
@@ -383,7 +383,7 @@ impl Run {
 fn watch_pods(config: KubernetesConfig) -> Result<Pods, Exit> {
     let failed = |error| Exit::failed(format!("cannot start the watch of pods: {error}"));
     let pods = Pods::watch(config).map_err(failed)?;
-    if !pods.await_first(PODS_TIMEOUT) {
+    if !pods.wait_until_listed(PODS_TIMEOUT) {
         tracing::info!("the names of pods are not known yet; records have none until then");
     }
     Ok(pods)

@@ -5,7 +5,7 @@ use super::resolvers;
 use super::signals::Signals;
 use super::summary::balance;
 use super::waker::Waker;
-use crate::analysis::detect::{self, DetectOptions, Detection, Meant};
+use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::cli::exit::Exit;
 use crate::config::log;
@@ -42,13 +42,13 @@ pub(super) struct Start {
     /// Time between two ledger records of a live capture, if it is not the default.
     pub(super) ledger_every: Option<Duration>,
     /// How long a live capture may sleep without packets if nothing wakes it.
-    pub(super) longest_pause: Duration,
+    pub(super) max_sleep: Duration,
     /// Whether the summary is printed on stderr at the end.
     pub(super) summary: bool,
 }
 
 /// Everything that exists before a thread is started or a sink opened.
-pub(super) struct Begun {
+pub(super) struct Prepared {
     pub(super) sources: Sources,
     pub(super) config: Config,
     pub(super) signals: Signals,
@@ -56,7 +56,7 @@ pub(super) struct Begun {
     pub(super) takes_over: bool,
 }
 
-impl Begun {
+impl Prepared {
     /// Reads the configuration, starts logging, installs signal handlers.
     pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
         let config = Config::load(&sources)?;
@@ -81,7 +81,7 @@ impl Begun {
             endpoint,
             sinks,
             ledger_every: None,
-            longest_pause: MAX_SLEEP,
+            max_sleep: MAX_SLEEP,
             summary: true,
         })
     }
@@ -90,7 +90,7 @@ impl Begun {
 impl Start {
     /// Reads the configuration, starts logging, installs signal handlers, serves metrics and health, opens the sinks.
     pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
-        Begun::new(sources)?.open()
+        Prepared::new(sources)?.open()
     }
 }
 
@@ -140,11 +140,11 @@ impl PipelineBuilder<'_> {
 
 /// Creates detection with all rules. The resolvers of this host are expected ones in live capture only.
 pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
-    let meant = Meant {
+    let meant = ExpectedResolvers {
         configured: config.resolvers.keys().copied().collect(),
         system: if live { resolvers::of_this_host() } else { BTreeSet::new() },
     };
-    let others = detect::all(&options, &meant);
+    let others = detect::create_detectors(&options, &meant);
     Detection::new(options, others)
 }
 

@@ -136,7 +136,7 @@ impl View<'_> {
             sinks: vec![sink],
             ledger_every: Some(LEDGER_EVERY),
             // The end of the screen sets a flag, which is polled.
-            longest_pause: PAUSE,
+            max_sleep: PAUSE,
             summary: false,
         })
     }

@@ -7,7 +7,7 @@ use crate::cli::exit::Exit;
 use crate::config::log;
 use crate::config::value::{LogFormat, LogLevel, Output};
 use crate::config::{Config, LogConfig};
-use crate::verify::{MEMORY_BYTES, Room, TempError, Verifier, read_ndjson};
+use crate::verify::{DEFAULT_MEMORY_BYTES, SortOptions, TempError, Verifier, read_ndjson};
 use dnscribe_delivery::kafka;
 use std::fmt::Display;
 use std::fs::File;
@@ -28,7 +28,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
         let problem = format!("{} is no folder for temporary files", temp.display());
         return Err(Exit::usage(problem).with_remedy("give one that is there: --temp DIR"));
     }
-    let mut verifier = Verifier::new(Room { temp, memory_bytes: MEMORY_BYTES });
+    let mut verifier = Verifier::new(SortOptions { temp_folder: temp, memory_bytes: DEFAULT_MEMORY_BYTES });
     let mut progress = Progress::start();
     let sink = if args.files.is_empty() {
         read_topics(&mut verifier, &mut progress, args)?;
@@ -63,11 +63,11 @@ fn read_topics(
     log::start(config.log);
     let gaps = kafka::read_back(&config.kafka, &mut |record, event_id, place| {
         progress.step(place);
-        verifier.record(record, event_id, place)
+        verifier.add_record(record, event_id, place)
     })
     .map_err(Exit::failed)?;
     for gap in gaps {
-        verifier.incomplete(gap.stream, gap.what);
+        verifier.add_gap(gap.stream, gap.what);
     }
     Ok(())
 }

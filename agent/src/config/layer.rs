@@ -14,7 +14,7 @@ pub use super::sinks::{FileLayer, LogLayer, MetricsLayer, SpoolLayer};
 
 use super::macros::section;
 use super::value::{Address, Name, Output, PositiveSpan, Span, Switch, Version};
-use crate::correlate::Joining;
+use crate::correlate::CorrelationMode;
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,7 +40,7 @@ section! {
         section encrypted: EncryptedLayer,
         /// Whether the transactions of one lookup at a resolver on this host are correlated: auto or
         /// off.
-        text join: Option<Joining> = default(Joining::Auto),
+        text join: Option<CorrelationMode> = default(CorrelationMode::Auto),
         /// Time windows of aggregates, for sinks that get the stream metrics.
         section windows: WindowsLayer,
         /// Detection of problems and attacks, for sinks that get the stream alerts.
@@ -97,7 +97,7 @@ section! {
     /// Section `health`.
     HealthLayer {
         /// Time for which /healthz reports a loss after it happened.
-        text window: Option<PositiveSpan> = default(crate::health::WINDOW),
+        text window: Option<PositiveSpan> = default(crate::health::DEFAULT_WINDOW),
     }
 }
 

@@ -6,26 +6,26 @@ use super::reader::{Field as _, PerStream};
 use super::secret::{self, Secret};
 use super::value::PositiveSpan;
 use dnscribe_record::Stream;
-use dnscribe_record::privacy::{KeyMaterial, KeyOptions, Mask, Method, Privacy};
+use dnscribe_record::privacy::{KeyMaterial, KeyOptions, Mask, MaskingMethod, MaskingRules};
 use std::path::PathBuf;
 
 section! {
     /// Section `privacy`.
     PrivacyLayer {
         /// Names, their zones, owners of answers, SNI: keep, truncate, hash or drop.
-        text qname: Option<Method> = default(Method::Keep),
+        text qname: Option<MaskingMethod> = default(MaskingMethod::Keep),
         /// Addresses of clients: keep, truncate, hash or drop.
-        text client: Option<Method> = default(Method::Keep),
+        text client: Option<MaskingMethod> = default(MaskingMethod::Keep),
         /// Addresses of servers: keep, truncate, hash or drop.
-        text server: Option<Method> = default(Method::Keep),
+        text server: Option<MaskingMethod> = default(MaskingMethod::Keep),
         /// Data of answer records: keep, truncate, hash or drop. Default: as qname.
-        text answers: Option<Method> = example("hash"),
+        text answers: Option<MaskingMethod> = example("hash"),
         /// Client subnets (EDNS): keep, truncate, hash or drop. Default: as client.
-        text ecs: Option<Method> = example("truncate"),
+        text ecs: Option<MaskingMethod> = example("truncate"),
         /// Names of processes and paths of executables: keep, hash or drop.
-        text process: Option<Hiding> = default(Method::Keep),
+        text process: Option<Hiding> = default(MaskingMethod::Keep),
         /// Ids of containers, and pods: keep, hash or drop.
-        text container: Option<Hiding> = default(Method::Keep),
+        text container: Option<Hiding> = default(MaskingMethod::Keep),
         /// Key material of the pseudonyms, at least 16 bytes. Default: random at each start. Best given
         /// as DNSCRIBE_PRIVACY__KEY, or in a file.
         text key: Option<Secret> = example("0123456789abcdef0123456789abcdef"),
@@ -42,15 +42,15 @@ section! {
     /// Section `privacy.streams.STREAM`.
     MaskLayer {
         /// As in section `privacy`.
-        text qname: Option<Method>,
+        text qname: Option<MaskingMethod>,
         /// As in section `privacy`.
-        text client: Option<Method>,
+        text client: Option<MaskingMethod>,
         /// As in section `privacy`.
-        text server: Option<Method>,
+        text server: Option<MaskingMethod>,
         /// As in section `privacy`.
-        text answers: Option<Method>,
+        text answers: Option<MaskingMethod>,
         /// As in section `privacy`.
-        text ecs: Option<Method>,
+        text ecs: Option<MaskingMethod>,
         /// As in section `privacy`.
         text process: Option<Hiding>,
         /// As in section `privacy`.
@@ -61,14 +61,14 @@ section! {
 value! {
     /// Way to mask a value that has no parts.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Hiding(Method): "a way to mask what has no parts", "one of keep hash drop";
-    |text| text.parse().ok().filter(|method: &Method| *method != Method::Truncate);
+    Hiding(MaskingMethod): "a way to mask what has no parts", "one of keep hash drop";
+    |text| text.parse().ok().filter(|method: &MaskingMethod| *method != MaskingMethod::Truncate);
     ToString::to_string
 }
 
 impl MaskLayer {
     fn mask(&self) -> Mask {
-        let hiding = |given: Option<Hiding>| given.map_or(Method::Keep, |hiding| hiding.0);
+        let hiding = |given: Option<Hiding>| given.map_or(MaskingMethod::Keep, |hiding| hiding.0);
         let (qname, client) = (self.qname.unwrap_or_default(), self.client.unwrap_or_default());
         Mask {
             qname,
@@ -83,12 +83,12 @@ impl MaskLayer {
 }
 
 /// Checks the section and reads the key. `wire`: message records contain the message's bytes.
-pub(super) fn resolve(layer: PrivacyLayer, wire: bool) -> Result<Privacy, ConfigError> {
+pub(super) fn resolve(layer: PrivacyLayer, wire: bool) -> Result<MaskingRules, ConfigError> {
     let material = material(&layer)?;
     let period = layer.rotate().0;
     let PrivacyLayer { qname, client, server, answers, ecs, process, container, .. } = layer;
     let general = MaskLayer { qname, client, server, answers, ecs, process, container };
-    let mut privacy = Privacy { general: general.mask(), ..Privacy::default() };
+    let mut privacy = MaskingRules { general: general.mask(), ..MaskingRules::default() };
     let mut own = layer.streams.0;
     if own.contains_key(&Stream::Ledger) {
         return ConfigError::in_section(
@@ -100,7 +100,7 @@ pub(super) fn resolve(layer: PrivacyLayer, wire: bool) -> Result<Privacy, Config
         let mask = own.remove(&stream).unwrap_or_default().over(general.clone());
         privacy.masks[stream as usize] = mask.mask();
     }
-    if wire && privacy.mask(Stream::Messages).hides_octets() {
+    if wire && privacy.mask(Stream::Messages).hides_message_bytes() {
         return ConfigError::in_section(
             "privacy",
             "messages.wire: true would export what is masked in the stream messages: leave one of them out",

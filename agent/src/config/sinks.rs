@@ -7,7 +7,7 @@ use super::value::{
 };
 use super::{ConfigError, Purpose};
 use dnscribe_delivery::spool::{SpoolConfig, WhenFull};
-use dnscribe_delivery::{KafkaConfig, Rotation, SinkSpec, StreamSet, same_place};
+use dnscribe_delivery::{KafkaConfig, Rotation, SinkSpec, StreamSet, is_same_file};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,7 +116,7 @@ pub(super) fn sinks(
     }
     let files = || given.iter().filter_map(SinkSpec::file);
     for (number, first) in files().enumerate() {
-        if let Some(second) = files().skip(number + 1).find(|second| same_place(first, second)) {
+        if let Some(second) = files().skip(number + 1).find(|second| is_same_file(first, second)) {
             let (first, second) = (first.display(), second.display());
             return wrong(format!(
                 "sinks file:{first} and file:{second} are the same file: it would contain each record \

@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::{Rule, When};
+use crate::analysis::detect::{Rule, MaintenancePeriod};
 use crate::capture::live::HookChoice;
 use dnscribe_delivery::{Format, Login, Password, Rotation, Stream};
 use std::fs;
@@ -131,7 +131,7 @@ fn reads_every_key() {
     assert_eq!(config.capture.nice, 5);
     assert_eq!(config.pairing.query_timeout, Duration::from_secs(90));
     assert_eq!(config.pairing.max_transactions, 1000);
-    let streams = |sink: &str| config.streams.of(&sink.parse().unwrap());
+    let streams = |sink: &str| config.streams.for_sink(&sink.parse().unwrap());
     assert_eq!(format!("{:?}", streams("kafka")), "{\"messages\"}");
     assert_eq!(format!("{:?}", streams("file:x")), "{\"transactions\", \"dlq\"}");
     assert_eq!(format!("{:?}", streams("stdout")), "{\"transactions\", \"ledger\"}");
@@ -165,10 +165,10 @@ fn reads_every_key() {
     assert_eq!(detect.rule(Rule::ResolverDown).clear_for, Duration::from_secs(60));
     assert!(!detect.rule(Rule::Tunnel).enabled && detect.rule(Rule::Dga).enabled);
     assert!((detect.success.critical - 0.8).abs() < 1e-9 && detect.latency.critical == Some(5.0));
-    let whens: Vec<When> = detect.maintenance.iter().map(|maintenance| maintenance.when).collect();
+    let whens: Vec<MaintenancePeriod> = detect.maintenance.iter().map(|maintenance| maintenance.period).collect();
     let once = ["2026-11-21T22:00:00Z", "2026-11-22T02:00:00Z"].map(|at| at.parse().unwrap());
-    let weekly = When::Weekly { days: 0b110_0000, from: 81_000, to: 14_400 };
-    assert_eq!(whens, [When::Once(once[0], once[1]), weekly]);
+    let weekly = MaintenancePeriod::Weekly { days: 0b110_0000, from: 81_000, to: 14_400 };
+    assert_eq!(whens, [MaintenancePeriod::Once(once[0], once[1]), weekly]);
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
     assert!(config.messages_wire && config.records_idn && config.output == Output::Json);
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
@@ -344,12 +344,12 @@ fn the_flag_for_streams_beats_what_is_said_of_one_kind() {
     let variables = [("DNSCRIBE_KAFKA__STREAMS", "ledger"), ("DNSCRIBE_STREAMS", "alerts")];
     let [kafka, file, null] = ["kafka", "file:x", "null"].map(|sink| sink.parse().unwrap());
     let config = load(Some(yaml), &variables, Layer::default(), Purpose::Live).unwrap();
-    let shown = [&kafka, &file, &null].map(|sink| format!("{:?}", config.streams.of(sink)));
+    let shown = [&kafka, &file, &null].map(|sink| format!("{:?}", config.streams.for_sink(sink)));
     assert_eq!(shown, ["{\"ledger\"}", "{\"messages\"}", "{\"alerts\"}"]);
     let flags = Layer { streams: Some("transactions".parse().unwrap()), ..Layer::default() };
     let config = load(Some(yaml), &variables, flags, Purpose::Live).unwrap();
     for sink in [&kafka, &file, &null] {
-        assert_eq!(format!("{:?}", config.streams.of(sink)), "{\"transactions\"}");
+        assert_eq!(format!("{:?}", config.streams.for_sink(sink)), "{\"transactions\"}");
     }
 }
 

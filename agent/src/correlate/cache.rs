@@ -3,7 +3,7 @@
 use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::Resolver;
 use super::upstream::UpstreamQueries;
-use super::{Cache, Match};
+use super::{AnswerSource, ParentMatch};
 use crate::decode::Message;
 use crate::pair::{Status, Transaction};
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) fn verdict(
     transaction: &Transaction<'_>,
     upstream: &UpstreamQueries,
     pending: &PendingQueries,
-) -> Option<Cache> {
+) -> Option<AnswerSource> {
     let response = transaction.response.filter(|_| transaction.status == Status::Answered)?;
     let cacheable = response.dns.flags.opcode() == 0
         && query.question.qclass == INTERNET
@@ -45,30 +45,30 @@ pub(super) fn verdict(
     let flags = response.dns.flags.0;
     let error = response.dns.edns().and_then(|edns| edns.ede());
     if error.is_some_and(|error| STALE.contains(&error.code)) {
-        return Some(Cache::Stale);
+        return Some(AnswerSource::Stale);
     }
     if query.answered_by.is_some()
         || upstream.answered_since(&query.question, response.dns.answers(), query.since)
     {
-        return Some(Cache::Miss);
+        return Some(AnswerSource::Miss);
     }
     if rcode == SERVFAIL {
-        return query.sent.then_some(Cache::Miss);
+        return query.sent.then_some(AnswerSource::Miss);
     }
     if !matches!(rcode, NOERROR | NXDOMAIN | YXDOMAIN) {
         return None;
     }
     if flags & AUTHORITATIVE != 0 {
-        return Some(Cache::Local).filter(|_| !query.sent);
+        return Some(AnswerSource::Local).filter(|_| !query.sent);
     }
     let proven = pending.proven(query.question.resolver)?;
     let visible = response.envelope.ts.since(proven) <= PROOF_LIFETIME;
-    (visible && flags & RECURSION_AVAILABLE != 0).then_some(Cache::Hit)
+    (visible && flags & RECURSION_AVAILABLE != 0).then_some(AnswerSource::Hit)
 }
 
 /// Returns whether a cache miss proves that the resolver's upstream queries are captured.
 pub(super) fn is_proof(query: &PendingQuery) -> bool {
-    query.answered_by.is_some_and(|by| by < Match::Only)
+    query.answered_by.is_some_and(|by| by < ParentMatch::Only)
 }
 
 /// Returns whether the response was sent by the process that received the query. A worker that

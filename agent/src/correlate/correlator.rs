@@ -9,8 +9,8 @@ use super::name_hash::NameHash;
 use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::{Query, Question, Resolver, Roles};
 use super::upstream::UpstreamQueries;
-use super::{Cache, Joined, Links, Match, Parent};
-use crate::capture::Sight;
+use super::{AnswerSource, Joined, TransactionLinks, ParentMatch, Parent};
+use crate::capture::Direction;
 use crate::decode::{Message, MessageId};
 use crate::pair::{Status, Transaction};
 use dnscribe_record::time::Timestamp;
@@ -68,7 +68,7 @@ pub(super) struct Correlator {
     pending: PendingQueries,
     upstream: UpstreamQueries,
     /// By the client's query.
-    verdicts: DirectMappedCache<MessageId, Cache>,
+    verdicts: DirectMappedCache<MessageId, AnswerSource>,
     joined: Joined,
     /// Buffer for the name of the current query.
     text: String,
@@ -104,18 +104,18 @@ impl Correlator {
 
     /// Reads a query, if it is relevant.
     pub(super) fn read_query(&mut self, message: &Message<'_>) -> Option<Query> {
-        if message.dns.flags.response() {
+        if message.dns.flags.is_response() {
             return None;
         }
         let (sender, receiver) = Resolver::of_query(message.envelope);
         let may_resolve = sender.is_some_and(|resolver| self.may_resolve(resolver, message));
         let quiet = receiver.is_some_and(|resolver| self.is_quiet(resolver));
-        let sight = message.envelope.sight;
+        let sight = message.envelope.direction;
         let roles = Roles {
             // A query that leaves a client of this host may arrive at a server of this host.
-            sender: sender.filter(|_| may_resolve || sight == Sight::Egress),
+            sender: sender.filter(|_| may_resolve || sight == Direction::Egress),
             receiver: receiver
-                .filter(|_| !quiet || sight == Sight::Ingress && !self.clients.is_empty()),
+                .filter(|_| !quiet || sight == Direction::Ingress && !self.clients.is_empty()),
             involves_resolver: may_resolve || receiver.is_some() && !quiet,
         };
         roles.sender.or(roles.receiver)?;
@@ -143,7 +143,7 @@ impl Correlator {
     }
 
     fn leaves(&mut self, query: &Query, resolver: Resolver) {
-        if query.sight == Sight::Egress {
+        if query.sight == Direction::Egress {
             self.clients.sent(query);
         }
         if !self.pending.contains(resolver) && self.servers.get(&resolver).is_none() {
@@ -165,10 +165,10 @@ impl Correlator {
     }
 
     fn arrives(&mut self, query: &Query, resolver: Resolver) {
-        let arrives = query.sight == Sight::Ingress;
+        let arrives = query.sight == Direction::Ingress;
         let client = arrives.then(|| self.clients.arrived(query)).flatten();
         if client.is_some() {
-            self.count(Match::Exchange);
+            self.count(ParentMatch::Exchange);
         }
         if let Some(client) = client.filter(|_| !self.pending.contains(resolver)) {
             self.arrived.insert(query.id, client);
@@ -202,18 +202,18 @@ impl Correlator {
         self.joined.overflowed += u64::from(!self.pending.insert(query));
     }
 
-    fn count(&mut self, by: Match) {
+    fn count(&mut self, by: ParentMatch) {
         self.joined.linked[by as usize] += 1;
     }
 
     /// Handles an ended transaction. `whole`: no query was excluded by sampling meanwhile.
-    pub(super) fn end(&mut self, transaction: &Transaction<'_>, whole: bool) -> Links {
-        let Some(query) = transaction.query else { return Links::default() };
+    pub(super) fn end(&mut self, transaction: &Transaction<'_>, whole: bool) -> TransactionLinks {
+        let Some(query) = transaction.query else { return TransactionLinks::default() };
         if matches!(transaction.status, Status::Late | Status::Duplicate | Status::Orphan) {
-            return Links::default();
+            return TransactionLinks::default();
         }
         let id = query.envelope.id;
-        let mut links = Links::default();
+        let mut links = TransactionLinks::default();
         let client = if let Some(query) = self.pending.remove(id) {
             links.cache = whole.then(|| self.verdict(&query, transaction)).flatten();
             if let Some(response) = transaction.response {
@@ -224,8 +224,8 @@ impl Correlator {
             self.early.remove(&id);
             self.arrived.remove(&id)
         };
-        links.parent = client.map(|client| Parent::new(client, Match::Exchange));
-        if query.envelope.sight != Sight::Ingress {
+        links.parent = client.map(|client| Parent::new(client, ParentMatch::Exchange));
+        if query.envelope.direction != Direction::Ingress {
             let parent = self.upstream_ended(id, transaction);
             links.parent = links.parent.or(parent);
             links.cache = links.cache.or_else(|| self.verdicts.remove(&id));
@@ -233,10 +233,10 @@ impl Correlator {
         links
     }
 
-    fn verdict(&mut self, query: &PendingQuery, transaction: &Transaction<'_>) -> Option<Cache> {
+    fn verdict(&mut self, query: &PendingQuery, transaction: &Transaction<'_>) -> Option<AnswerSource> {
         let verdict = cache::verdict(query, transaction, &self.upstream, &self.pending)?;
         self.joined.cache[verdict as usize] += 1;
-        if verdict == Cache::Miss
+        if verdict == AnswerSource::Miss
             && cache::is_proof(query)
             && let Some(response) = transaction.response
         {

@@ -1,9 +1,9 @@
 //! The queries that wait at resolvers.
 
-use super::Match;
+use super::ParentMatch;
 use super::name_hash::NameHash;
 use super::query::{Query, Question, Resolver};
-use crate::capture::Origin;
+use crate::capture::PacketId;
 use crate::decode::MessageId;
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
@@ -39,7 +39,7 @@ pub(super) struct PendingQuery {
     /// Whether an upstream query was sent for it.
     pub(super) sent: bool,
     /// Most reliable match among its answered upstream queries.
-    pub(super) answered_by: Option<Match>,
+    pub(super) answered_by: Option<ParentMatch>,
 }
 
 impl PendingQuery {
@@ -220,11 +220,11 @@ impl PendingQueries {
     }
 
     /// Records that an upstream query for `id` was answered, possibly with a CNAME to `target`.
-    pub(super) fn mark_answered(&mut self, id: MessageId, by: Match, target: Option<NameHash>) {
+    pub(super) fn mark_answered(&mut self, id: MessageId, by: ParentMatch, target: Option<NameHash>) {
         let Some(query) = self.waiting.get_mut(&id) else { return };
         query.answered_by = Some(query.answered_by.map_or(by, |best| best.min(by)));
         // An unreliable match must not redirect the lookup.
-        if let Some(target) = target.filter(|_| by <= Match::Cname) {
+        if let Some(target) = target.filter(|_| by <= ParentMatch::Cname) {
             query.target = Some(Box::new(target));
         }
         query.idle = true;
@@ -266,9 +266,9 @@ impl PendingQueries {
 
 const fn xor(one: MessageId, other: MessageId) -> MessageId {
     MessageId {
-        origin: Origin {
-            cpu: one.origin.cpu ^ other.origin.cpu,
-            seq: one.origin.seq ^ other.origin.seq,
+        packet: PacketId {
+            cpu: one.packet.cpu ^ other.packet.cpu,
+            seq: one.packet.seq ^ other.packet.seq,
         },
         index: one.index ^ other.index,
     }

@@ -1,7 +1,7 @@
 //! The properties of a query that correlation uses.
 
 use super::name_hash::NameHash;
-use crate::capture::{Sight, Transport};
+use crate::capture::{Direction, Transport};
 use crate::decode::{Envelope, Message, MessageId};
 use dnscribe_record::time::Timestamp;
 use std::hash::{Hash, Hasher};
@@ -46,8 +46,8 @@ impl Resolver {
 
     /// Returns the sender of a query captured leaving, and the receiver of one captured arriving.
     pub(super) fn of_query(envelope: &Envelope) -> (Option<Self>, Option<Self>) {
-        let leaves = envelope.sight != Sight::Ingress;
-        let arrives = envelope.sight != Sight::Egress;
+        let leaves = envelope.direction != Direction::Ingress;
+        let arrives = envelope.direction != Direction::Egress;
         let receiver = || Self::at(envelope, envelope.dst.ip());
         (leaves.then(|| Self::sending(envelope)), arrives.then(receiver))
     }
@@ -58,8 +58,8 @@ impl Resolver {
     }
 
     const fn at(envelope: &Envelope, address: IpAddr) -> Self {
-        match (envelope.sight, &envelope.task) {
-            (Sight::Passive, _) => Self::Address(address),
+        match (envelope.direction, &envelope.task) {
+            (Direction::Passive, _) => Self::Address(address),
             (_, Some(task)) => Self::Process(task.pid),
             (_, None) => Self::Host,
         }
@@ -104,7 +104,7 @@ pub(super) struct Query {
     pub(super) id: MessageId,
     pub(super) ts: Timestamp,
     pub(super) scope: u64,
-    pub(super) sight: Sight,
+    pub(super) sight: Direction,
     pub(super) exchange: Exchange,
     pub(super) server: SocketAddr,
     /// Only set if a resolver is involved.
@@ -129,7 +129,7 @@ impl Query {
             id: envelope.id,
             ts: envelope.ts,
             scope: envelope.scope,
-            sight: envelope.sight,
+            sight: envelope.direction,
             exchange: Exchange {
                 transport: envelope.transport,
                 client: envelope.src,

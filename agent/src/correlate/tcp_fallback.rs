@@ -34,7 +34,7 @@ impl TcpFallback {
         match query.envelope.transport {
             Transport::Udp => {
                 let response = transaction.response?;
-                if transaction.status == Status::Answered && response.dns.flags.truncated() {
+                if transaction.status == Status::Answered && response.dns.flags.is_truncated() {
                     let key = self.key(transaction.vantage, &query)?;
                     self.remember(key, response.envelope.ts, query.envelope.id);
                 }

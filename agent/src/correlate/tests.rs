@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::{Origin, Sight, Task, Transport};
+use crate::capture::{PacketId, Direction, Task, Transport};
 use crate::decode::Envelope;
 use crate::decode::testing::{Draft, DraftDns, DraftQuestion};
 use crate::pair::{PairOptions, Pairer, Status};
@@ -34,7 +34,7 @@ fn server() -> SocketAddr {
 /// A message as captured by one hook.
 #[derive(Clone, Copy, Debug)]
 struct TestMessage<'a> {
-    sight: Sight,
+    sight: Direction,
     pid: Option<u32>,
     from: SocketAddr,
     to: SocketAddr,
@@ -49,17 +49,17 @@ struct TestMessage<'a> {
 /// Pairing and correlation, with a clock that advances with each message.
 struct TestHost {
     pairer: Pairer,
-    joiner: Joiner,
+    joiner: CorrelateStage,
     now_us: u64,
     /// Outcome of each query, by message number.
-    ended: HashMap<u64, (Status, Links)>,
+    ended: HashMap<u64, (Status, TransactionLinks)>,
 }
 
 impl TestHost {
     fn new() -> Self {
         Self {
             pairer: Pairer::new(PairOptions::default()),
-            joiner: Joiner::new(Joining::Auto),
+            joiner: CorrelateStage::new(CorrelationMode::Auto),
             now_us: 0,
             ended: HashMap::new(),
         }
@@ -72,17 +72,17 @@ impl TestHost {
     /// Handles a message. Returns its number.
     fn see(&mut self, seen: TestMessage<'_>) -> u64 {
         self.now_us += 1;
-        let message = message(&seen, self.now_us).kept();
+        let message = message(&seen, self.now_us).to_message();
         let message = message.message();
         let Self { pairer, joiner, ended, .. } = self;
         let began = pairer.observe(&message, &mut |transaction| {
-            let links = joiner.end(transaction);
+            let links = joiner.end_transaction(transaction);
             if let Some(query) = transaction.query {
-                ended.insert(query.envelope.id.origin.seq, (transaction.status, links));
+                ended.insert(query.envelope.id.packet.seq, (transaction.status, links));
             }
         });
         if began {
-            joiner.begin(&message);
+            joiner.start_transaction(&message);
         }
         self.now_us
     }
@@ -90,8 +90,8 @@ impl TestHost {
     /// Sends a client's query. Returns the numbers of its egress and ingress.
     fn ask(&mut self, port: u16, qname: &str, qtype: u16) -> (u64, u64) {
         let query = TestMessage { qtype, ..query(client(port), resolver(53), 7, qname) };
-        let left = self.see(TestMessage { sight: Sight::Egress, pid: Some(DIG), ..query });
-        (left, self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..query }))
+        let left = self.see(TestMessage { sight: Direction::Egress, pid: Some(DIG), ..query });
+        (left, self.see(TestMessage { sight: Direction::Ingress, pid: Some(UNBOUND), ..query }))
     }
 
     /// Sends the resolver's answer.
@@ -99,20 +99,20 @@ impl TestHost {
         let mut answer =
             TestMessage { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
         change(&mut answer);
-        self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), ..answer });
-        self.see(TestMessage { sight: Sight::Ingress, pid: Some(DIG), ..answer });
+        self.see(TestMessage { sight: Direction::Egress, pid: Some(UNBOUND), ..answer });
+        self.see(TestMessage { sight: Direction::Ingress, pid: Some(DIG), ..answer });
     }
 
     /// Sends an upstream query from a port.
     fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
         let query = query(resolver(port), server(), 9, qname);
-        self.see(TestMessage { sight: Sight::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
+        self.see(TestMessage { sight: Direction::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
     }
 
     fn receive(&mut self, port: u16, qname: &str, qtype: u16, cname: Option<&str>) {
         let answer = query(server(), resolver(port), 9, qname);
         let answer = TestMessage { flags: FROM_SERVER, qtype, cname, ..answer };
-        self.see(TestMessage { sight: Sight::Ingress, pid: Some(UNBOUND), ..answer });
+        self.see(TestMessage { sight: Direction::Ingress, pid: Some(UNBOUND), ..answer });
     }
 
     /// Runs a complete cache miss, so that the resolver is known.
@@ -123,18 +123,18 @@ impl TestHost {
         self.reply(1, "warm.test", A, |_| ());
     }
 
-    fn parent(&self, number: u64) -> Option<(u64, Match)> {
-        self.ended[&number].1.parent.map(|parent| (parent.id.origin.seq, parent.by))
+    fn parent(&self, number: u64) -> Option<(u64, ParentMatch)> {
+        self.ended[&number].1.parent.map(|parent| (parent.id.packet.seq, parent.by))
     }
 
-    fn cache(&self, number: u64) -> Option<Cache> {
+    fn cache(&self, number: u64) -> Option<AnswerSource> {
         self.ended[&number].1.cache
     }
 }
 
 fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> TestMessage<'_> {
     TestMessage {
-        sight: Sight::Passive,
+        sight: Direction::Passive,
         pid: None,
         from,
         to,
@@ -157,10 +157,10 @@ fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
     });
     Draft {
         envelope: Envelope {
-            id: MessageId { origin: Origin { cpu: 0, seq: now_us }, index: 0 },
+            id: MessageId { packet: PacketId { cpu: 0, seq: now_us }, index: 0 },
             ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
             scope: 0,
-            sight: seen.sight,
+            direction: seen.sight,
             task: seen.pid.map(|pid| Task { pid, ..Task::default() }),
             cgroup_id: 0,
             transport: Transport::Udp,

@@ -4,7 +4,7 @@ use super::direct_mapped::DirectMappedCache;
 use super::name_hash::NameHash;
 use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::{Query, Question, Resolver};
-use super::{Match, Parent};
+use super::{ParentMatch, Parent};
 use crate::decode::{Message, MessageId};
 use dnscribe_dns::{Record, Records};
 use dnscribe_record::time::Timestamp;
@@ -87,7 +87,7 @@ impl UpstreamQueries {
             pending.get(parent.id).is_none_or(|waiting| waiting.server != query.server)
         };
         let exact =
-            pending.find_by_question(question).map(|query| Parent::new(query.id, Match::Question));
+            pending.find_by_question(question).map(|query| Parent::new(query.id, ParentMatch::Question));
         let found = exact
             .or_else(|| {
                 self.parents.get(question).copied().filter(|old| pending.get(old.id).is_some())
@@ -96,13 +96,13 @@ impl UpstreamQueries {
             .or_else(|| self.just_resolved(question, query.ts))
             .or_else(|| {
                 let query = pending.idle_leading_to(question.resolver, query.name.as_ref()?)?;
-                Some(Parent::new(query.id, Match::Ancestor))
+                Some(Parent::new(query.id, ParentMatch::Ancestor))
             })
             .or_else(|| {
                 // A query without an upstream query so far may be answered from the cache.
                 let query = pending.only(question.resolver).filter(|query| query.sent)?;
                 let process = matches!(question.resolver, Resolver::Process(_));
-                process.then(|| Parent::new(query.id, Match::Only))
+                process.then(|| Parent::new(query.id, ParentMatch::Only))
             });
         found.filter(|parent| elsewhere(pending, parent))
     }
@@ -121,7 +121,7 @@ impl UpstreamQueries {
             let waiting = pending.find_by_question(&alias).map(|query| query.id);
             let renewed = || self.just_resolved(&alias, now).map(|parent| parent.id);
             if let Some(id) = waiting.or_else(renewed) {
-                return Some(Parent::new(id, Match::Cname));
+                return Some(Parent::new(id, ParentMatch::Cname));
             }
         }
         None
@@ -130,7 +130,7 @@ impl UpstreamQueries {
     /// Returns a query that was answered just before.
     fn just_resolved(&self, question: &Question, now: Timestamp) -> Option<Parent> {
         let (id, since) = self.resolved.get(question)?;
-        (now.since(*since) <= PREFETCH_WINDOW).then(|| Parent::new(*id, Match::Prefetch))
+        (now.since(*since) <= PREFETCH_WINDOW).then(|| Parent::new(*id, ParentMatch::Prefetch))
     }
 
     /// Records that a resolver has answered a query.

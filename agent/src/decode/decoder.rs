@@ -9,7 +9,7 @@ use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
 use super::{Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
 use crate::capture::encrypted::Encrypted;
-use crate::capture::net::{self, BadHeader, Cause, Ip, Within, protocol};
+use crate::capture::net::{self, BadHeader, UnreachableReason, IpPacket, TunnelContent, protocol};
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
 use dnscribe_common::layers::LEVELS;
@@ -91,7 +91,7 @@ impl Decoder {
     }
 
     /// Replaces the ports of plain DNS.
-    pub(crate) fn watch(&mut self, ports: PortSet) {
+    pub(crate) fn set_ports(&mut self, ports: PortSet) {
         self.ports = ports;
     }
 
@@ -107,7 +107,7 @@ impl Decoder {
                     || offers_encrypted_dns(self.encrypted.as_ref(), remote);
                 if !seen && is_ours {
                     let flow = Flow { transport, src: local, dst: remote };
-                    let cause = Cause::of_errno(remote.is_ipv6(), errno);
+                    let cause = UnreachableReason::from_errno(remote.is_ipv6(), errno);
                     emit_unreachable(&context, flow, None, cause, &mut out);
                 }
                 out.counters.account(1, None);
@@ -138,7 +138,7 @@ impl Decoder {
 
     /// Returns the counters as if everything held had been discarded.
     #[must_use]
-    pub fn counters_given_up(&self) -> ledger::Decode {
+    pub fn counters_with_held_discarded(&self) -> ledger::Decode {
         let mut counters = ledger::Decode { held: 0, ..self.counters() };
         for (reason, held) in [
             (Malformed::FragmentIncomplete, self.fragments.held()),
@@ -205,7 +205,7 @@ impl PacketDecoder<'_> {
         depth: usize,
         out: &mut Emitter<'_>,
     ) {
-        let ip = match net::ip(bytes, wire_bytes) {
+        let ip = match net::parse_ip(bytes, wire_bytes) {
             Ok(ip) => ip,
             Err(bad) => {
                 let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
@@ -231,7 +231,7 @@ impl PacketDecoder<'_> {
     /// Decodes a complete IP packet.
     fn decode_packet(
         &mut self,
-        ip: &Ip<'_>,
+        ip: &IpPacket<'_>,
         context: &PacketContext,
         packets: u64,
         depth: usize,
@@ -254,8 +254,8 @@ impl PacketDecoder<'_> {
                 None
             }
             _ => {
-                match net::within(ip) {
-                    Within::Packet { bytes, wire_bytes } if depth + 1 < LEVELS => {
+                match net::tunnel_content(ip) {
+                    TunnelContent::Packet { bytes, wire_bytes } if depth + 1 < LEVELS => {
                         self.decode_ip(bytes, wire_bytes, context, packets, depth + 1, out);
                     }
                     // Not DNS.
@@ -271,8 +271,8 @@ impl PacketDecoder<'_> {
     }
 
     /// Reports a query that was not delivered. An undelivered response fails no query.
-    fn decode_icmp(&self, ip: &Ip<'_>, context: &PacketContext, out: &mut Emitter<'_>) {
-        let Some(quote) = net::quoted(ip) else { return };
+    fn decode_icmp(&self, ip: &IpPacket<'_>, context: &PacketContext, out: &mut Emitter<'_>) {
+        let Some(quote) = net::parse_icmp_quote(ip) else { return };
         let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
         let flow = Flow { transport, src: quote.src, dst: quote.dst };
         if !self.is_dns(quote.src.port(), quote.dst.port()) {
@@ -297,12 +297,12 @@ impl PacketDecoder<'_> {
 
     fn decode_segment(
         &mut self,
-        ip: &Ip<'_>,
+        ip: &IpPacket<'_>,
         context: &PacketContext,
         packets: u64,
         out: &mut Emitter<'_>,
     ) -> Result<(), BadHeader> {
-        let segment = net::tcp(ip.payload, ip.payload_wire)?;
+        let segment = net::parse_tcp(ip.payload, ip.payload_wire)?;
         self.streams.segment((ip.src, ip.dst), &segment, *context, packets, out);
         Ok(())
     }
@@ -312,17 +312,17 @@ impl PacketDecoder<'_> {
     }
 
     /// Returns whether a packet, which is not plain DNS, is encrypted DNS.
-    fn is_encrypted(&self, ip: &Ip<'_>) -> bool {
+    fn is_encrypted(&self, ip: &IpPacket<'_>) -> bool {
         let (Some(encrypted), Some((src, dst))) = (self.encrypted, net::ports(ip)) else {
             return false;
         };
-        encrypted.is_between(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
+        encrypted.matches(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
     }
 }
 
 /// Returns whether the server offers encrypted DNS.
 fn offers_encrypted_dns(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
-    encrypted.is_some_and(|encrypted| encrypted.service(server).is_some())
+    encrypted.is_some_and(|encrypted| encrypted.rule_of(server).is_some())
 }
 
 /// Returns the first eight bytes of a transport header: never encrypted data.
@@ -332,12 +332,12 @@ fn transport_header(payload: &[u8]) -> &[u8] {
 
 /// Decodes the payload of a UDP packet on a DNS port.
 fn decode_datagram(
-    ip: &Ip<'_>,
+    ip: &IpPacket<'_>,
     context: &PacketContext,
     packets: u64,
     out: &mut Emitter<'_>,
 ) -> Result<(), BadHeader> {
-    let udp = net::udp(ip)?;
+    let udp = net::parse_udp(ip)?;
     let flow = Flow {
         transport: Transport::Udp,
         src: SocketAddr::new(ip.src, udp.src_port),
@@ -376,13 +376,13 @@ fn for_each_datagram<'a>(
 /// Returns the IP packet of a reassembled datagram, after the extension headers of its first
 /// fragment.
 fn reassembled_packet<'a>(
-    fragment: &Ip<'_>,
+    fragment: &IpPacket<'_>,
     protocol: u8,
     payload: &'a [u8],
     payload_wire: u32,
-) -> Result<Ip<'a>, BadHeader> {
+) -> Result<IpPacket<'a>, BadHeader> {
     let (src, dst) = (fragment.src, fragment.dst);
-    let datagram = Ip { src, dst, protocol, payload, payload_wire, fragment: None };
+    let datagram = IpPacket { src, dst, protocol, payload, payload_wire, fragment: None };
     if src.is_ipv4() {
         return Ok(datagram);
     }
@@ -391,7 +391,7 @@ fn reassembled_packet<'a>(
         return Err(BadHeader::Ip);
     }
     let net::UpperLayer { protocol, payload, payload_wire, fragment: _ } = inner;
-    Ok(Ip { protocol, payload, payload_wire, ..datagram })
+    Ok(IpPacket { protocol, payload, payload_wire, ..datagram })
 }
 
 /// Counts packets whose headers cannot be read, and emits a dead letter. `bytes` begins with the
@@ -421,11 +421,11 @@ fn emit_unreachable(
     context: &PacketContext,
     flow: Flow,
     query_id: Option<u16>,
-    cause: Cause,
+    cause: UnreachableReason,
     out: &mut Emitter<'_>,
 ) {
     (out.each)(Decoded::Unreachable(Unreachable {
-        id: MessageId { origin: context.origin, index: 0 },
+        id: MessageId { packet: context.origin, index: 0 },
         ts: context.ts,
         scope: context.scope,
         transport: flow.transport,

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
-use crate::capture::{Origin, Packet, Sight, Task, Transport};
-use dnscribe_dns::{Dns, Outline};
+use crate::capture::{PacketId, Packet, Direction, Task, Transport};
+use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -17,9 +17,9 @@ pub(super) struct PacketContext {
     pub ts: Timestamp,
     /// `ts` by the decoder's clock, which never steps back. Timeouts use it.
     pub steady_ts: Timestamp,
-    pub origin: Origin,
+    pub origin: PacketId,
     pub scope: u64,
-    pub sight: Sight,
+    pub sight: Direction,
     pub task: Option<Task>,
     pub datagram_bytes: u16,
     pub cgroup_id: u64,
@@ -27,7 +27,7 @@ pub(super) struct PacketContext {
 
 impl PacketContext {
     pub(super) fn new(packet: &Packet<'_>, steady_ts: Timestamp) -> Self {
-        let Packet { ts, origin, scope, sight, task, datagram_bytes, cgroup_id, body: _ } = *packet;
+        let Packet { ts, id: origin, scope, direction: sight, task, datagram_bytes, cgroup_id, body: _ } = *packet;
         Self { ts, steady_ts, origin, scope, sight, task, datagram_bytes, cgroup_id }
     }
 }
@@ -93,9 +93,9 @@ impl Emitter<'_> {
     ) -> Result<(), Malformed> {
         let MessageBytes { captured, wire_bytes } = bytes;
         let clipped = u32::try_from(captured.len()).is_ok_and(|captured| captured < wire_bytes);
-        match Outline::read(captured, clipped) {
+        match MessageIndex::parse(captured, clipped) {
             Ok(outline) => {
-                if outline.flags.response() {
+                if outline.flags.is_response() {
                     self.counters.responses += 1;
                 } else {
                     self.counters.queries += 1;
@@ -129,13 +129,13 @@ impl Emitter<'_> {
 }
 
 pub(super) fn envelope(context: &PacketContext, flow: &Flow, index: &mut u32) -> Envelope {
-    let id = MessageId { origin: context.origin, index: *index };
+    let id = MessageId { packet: context.origin, index: *index };
     *index += 1;
     Envelope {
         id,
         ts: context.ts,
         scope: context.scope,
-        sight: context.sight,
+        direction: context.sight,
         task: context.task,
         cgroup_id: context.cgroup_id,
         transport: flow.transport,

@@ -5,7 +5,7 @@
 use super::emitter::{Emitter, Flow, PacketContext, envelope};
 use super::{Decoded, Envelope};
 use crate::capture::Transport;
-use crate::capture::net::{self, BadHeader, Ip, TcpFlags, TcpSegment, UdpDatagram, protocol};
+use crate::capture::net::{self, BadHeader, IpPacket, TcpFlags, TcpSegment, UdpDatagram, protocol};
 use dnscribe_common::HANDSHAKE_BYTES;
 use std::net::SocketAddr;
 
@@ -18,16 +18,16 @@ const LONG_HEADER: u8 = 0x80;
 
 /// A packet of encrypted DNS.
 #[derive(Clone, Debug)]
-pub struct Sealed {
+pub struct EncryptedPacket {
     /// Sender, receiver, time and transport.
     pub envelope: Envelope,
     /// The unencrypted part of the payload.
-    pub content: Content,
+    pub content: EncryptedContent,
 }
 
 /// The unencrypted part of a packet's payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum EncryptedContent {
     /// A TCP segment.
     Segment {
         /// Sequence number of the SYN, or of the first payload byte.
@@ -56,27 +56,27 @@ pub enum Content {
 
 /// Emits a UDP or TCP packet of encrypted DNS.
 pub(super) fn emit(
-    ip: &Ip<'_>,
+    ip: &IpPacket<'_>,
     context: &PacketContext,
     packets: u64,
     out: &mut Emitter<'_>,
 ) -> Result<(), BadHeader> {
     let sealed = if ip.protocol == protocol::UDP {
-        datagram(ip, &net::udp(ip)?, context)
+        datagram(ip, &net::parse_udp(ip)?, context)
     } else {
-        segment(ip, &net::tcp(ip.payload, ip.payload_wire)?, context)
+        segment(ip, &net::parse_tcp(ip.payload, ip.payload_wire)?, context)
     };
     out.counters.account(packets, None);
-    (out.each)(Decoded::Sealed(Box::new(sealed)));
+    (out.each)(Decoded::Encrypted(Box::new(sealed)));
     Ok(())
 }
 
 /// Converts a segment.
-fn segment(ip: &Ip<'_>, segment: &TcpSegment<'_>, context: &PacketContext) -> Sealed {
+fn segment(ip: &IpPacket<'_>, segment: &TcpSegment<'_>, context: &PacketContext) -> EncryptedPacket {
     let payload = segment.payload;
     let most =
         if payload.starts_with(&APPLICATION_DATA) { TLS_HEADER } else { HANDSHAKE_BYTES as usize };
-    let content = Content::Segment {
+    let content = EncryptedContent::Segment {
         seq: segment.seq,
         ack: segment.ack.is_some(),
         flags: segment.flags,
@@ -87,11 +87,11 @@ fn segment(ip: &Ip<'_>, segment: &TcpSegment<'_>, context: &PacketContext) -> Se
 }
 
 /// Converts a datagram.
-fn datagram(ip: &Ip<'_>, udp: &UdpDatagram<'_>, context: &PacketContext) -> Sealed {
+fn datagram(ip: &IpPacket<'_>, udp: &UdpDatagram<'_>, context: &PacketContext) -> EncryptedPacket {
     let payload = udp.payload;
     let is_long = payload.first().is_some_and(|first| first & LONG_HEADER != 0);
     let most = if is_long { HANDSHAKE_BYTES as usize } else { 1 };
-    let content = Content::Datagram {
+    let content = EncryptedContent::Datagram {
         payload: payload.get(..most).unwrap_or(payload).into(),
         payload_wire: udp.payload_wire,
         datagram_bytes: context.datagram_bytes,
@@ -100,24 +100,24 @@ fn datagram(ip: &Ip<'_>, udp: &UdpDatagram<'_>, context: &PacketContext) -> Seal
 }
 
 fn seal(
-    ip: &Ip<'_>,
+    ip: &IpPacket<'_>,
     transport: Transport,
     (src, dst): (u16, u16),
     context: &PacketContext,
-    content: Content,
-) -> Sealed {
+    content: EncryptedContent,
+) -> EncryptedPacket {
     let flow =
         Flow { transport, src: SocketAddr::new(ip.src, src), dst: SocketAddr::new(ip.dst, dst) };
-    Sealed { envelope: envelope(context, &flow, &mut 0), content }
+    EncryptedPacket { envelope: envelope(context, &flow, &mut 0), content }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::capture::encrypted::Encrypted;
-    use crate::capture::net::craft::{self, ACK, SYN};
+    use crate::capture::net::test_packets::{self, ACK, SYN};
     use crate::capture::ports::PortSet;
-    use crate::capture::{Body, Origin};
+    use crate::capture::{Body, PacketId};
     use crate::decode::DecoderOptions;
     use crate::decode::tests::{Harness, OwnedEvent};
     use proptest::prelude::*;
@@ -132,7 +132,7 @@ mod tests {
         Harness::new(DecoderOptions { encrypted: Some(encrypted), ..DecoderOptions::default() })
     }
 
-    fn contents(harness: &Harness) -> Vec<&Content> {
+    fn contents(harness: &Harness) -> Vec<&EncryptedContent> {
         harness
             .events
             .iter()
@@ -146,23 +146,23 @@ mod tests {
     #[test]
     fn keeps_only_readable_bytes() {
         let mut harness = harness();
-        harness.receive(&craft::tcp(CLIENT, SERVER, 7, SYN, b""));
-        harness.receive(&craft::tcp(CLIENT, SERVER, 8, ACK, &[22; 5000]));
-        harness.receive(&craft::tcp("192.0.2.53:443", CLIENT, 9, ACK, SECRET));
-        harness.receive(&craft::udp(CLIENT, SERVER, &[0xc3; 1200]));
-        harness.receive(&craft::udp(CLIENT, SERVER, &[0x43; 1200]));
+        harness.receive(&test_packets::tcp(CLIENT, SERVER, 7, SYN, b""));
+        harness.receive(&test_packets::tcp(CLIENT, SERVER, 8, ACK, &[22; 5000]));
+        harness.receive(&test_packets::tcp("192.0.2.53:443", CLIENT, 9, ACK, SECRET));
+        harness.receive(&test_packets::udp(CLIENT, SERVER, &[0xc3; 1200]));
+        harness.receive(&test_packets::udp(CLIENT, SERVER, &[0x43; 1200]));
         let kept: Vec<(usize, u32)> = contents(&harness)
             .into_iter()
             .map(|content| match content {
-                Content::Segment { payload, payload_wire, .. }
-                | Content::Datagram { payload, payload_wire, .. } => (payload.len(), *payload_wire),
+                EncryptedContent::Segment { payload, payload_wire, .. }
+                | EncryptedContent::Datagram { payload, payload_wire, .. } => (payload.len(), *payload_wire),
             })
             .collect();
         let secret = u32::try_from(SECRET.len()).unwrap();
         assert_eq!(kept, [(0, 0), (4096, 5000), (5, secret), (1200, 1200), (1, 1200)]);
         assert!(matches!(
             contents(&harness)[0],
-            Content::Segment { seq: 7, ack: false, flags: TcpFlags { syn: true, .. }, .. }
+            EncryptedContent::Segment { seq: 7, ack: false, flags: TcpFlags { syn: true, .. }, .. }
         ));
         let counters = harness.decoder.counters();
         assert_eq!((counters.decoded_packets, counters.messages, counters.held), (5, 0, 0));
@@ -172,9 +172,9 @@ mod tests {
     fn reports_errors_of_attempts() {
         let mut harness = harness();
         let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
-        icmp.extend(craft::udp(CLIENT, SERVER, b"x"));
+        icmp.extend(test_packets::udp(CLIENT, SERVER, b"x"));
         let (from, to) = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
-        harness.receive(&craft::ip(from, to, protocol::ICMP, &icmp));
+        harness.receive(&test_packets::ip(from, to, protocol::ICMP, &icmp));
         let error = Body::SocketError {
             transport: Transport::Tcp,
             local: CLIENT.parse().unwrap(),
@@ -183,11 +183,11 @@ mod tests {
             seen: false,
         };
         harness.receive_body(error, None);
-        let error: Vec<(Transport, Origin)> = harness
+        let error: Vec<(Transport, PacketId)> = harness
             .events
             .iter()
             .map(|decoded| match decoded {
-                OwnedEvent::Unreachable(error) => (error.transport, error.id.origin),
+                OwnedEvent::Unreachable(error) => (error.transport, error.id.packet),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -203,9 +203,9 @@ mod tests {
         ) {
             let server = if https { "192.0.2.53:443" } else { SERVER };
             let mut packet = if tcp {
-                craft::tcp(CLIENT, server, 1, ACK, SECRET)
+                test_packets::tcp(CLIENT, server, 1, ACK, SECRET)
             } else {
-                craft::udp(CLIENT, server, SECRET)
+                test_packets::udp(CLIENT, server, SECRET)
             };
             // Another port means another service.
             prop_assume!(!(20..24).contains(&place));

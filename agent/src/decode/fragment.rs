@@ -4,8 +4,8 @@
 
 use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
-use crate::capture::net::{Fragment, Ip, protocol};
-use crate::capture::{Sight, Transport};
+use crate::capture::net::{Fragment, IpPacket, protocol};
+use crate::capture::{Direction, Transport};
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ const FRAGMENT_OVERHEAD_BYTES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: u64,
-    sight: Sight,
+    sight: Direction,
     src: IpAddr,
     dst: IpAddr,
     id: u32,
@@ -179,7 +179,7 @@ impl Fragments {
     /// Returns the datagram that it completes.
     pub(super) fn add(
         &mut self,
-        ip: &Ip<'_>,
+        ip: &IpPacket<'_>,
         fragment: Fragment,
         context: PacketContext,
         packets: u64,

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Envelope, Malformed, Message};
-use dnscribe_dns::{Dns, Outline};
+use dnscribe_dns::{Dns, MessageIndex};
 use smallvec::SmallVec;
 
 /// Inline capacity in bytes. Most queries fit.
@@ -14,14 +14,14 @@ pub(super) type Octets = SmallVec<[u8; USUAL_BYTES]>;
 
 /// A message that owns its bytes.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct OwnedMessage {
     envelope: Envelope,
-    outline: Outline,
+    outline: MessageIndex,
     wire_bytes: u32,
     octets: Octets,
 }
 
-impl Kept {
+impl OwnedMessage {
     /// Returns the message.
     #[must_use]
     pub fn message(&self) -> Message<'_> {
@@ -33,18 +33,18 @@ impl Kept {
     ///
     /// # Errors
     /// The part of the message that cannot be read.
-    pub fn read(envelope: Envelope, octets: &[u8], wire_bytes: u32) -> Result<Self, Malformed> {
+    pub fn parse(envelope: Envelope, octets: &[u8], wire_bytes: u32) -> Result<Self, Malformed> {
         let clipped = u32::try_from(octets.len()).is_ok_and(|captured| captured < wire_bytes);
-        let outline = Outline::read(octets, clipped)?;
+        let outline = MessageIndex::parse(octets, clipped)?;
         Ok(Self { envelope, outline, wire_bytes, octets: SmallVec::from_slice(octets) })
     }
 
     /// Replaces the message in place: it has a few hundred bytes, too many to be moved.
     pub(crate) fn replace(&mut self, message: &Message<'_>) {
         self.envelope.clone_from(message.envelope);
-        self.outline = *message.dns.outline();
+        self.outline = *message.dns.index();
         self.wire_bytes = message.wire_bytes;
-        let octets = message.dns.octets();
+        let octets = message.dns.bytes();
         if self.octets.spilled() || octets.len() > USUAL_BYTES {
             self.octets = SmallVec::from_slice(octets);
         } else {
@@ -60,8 +60,8 @@ impl Kept {
 
     /// Returns the memory that an owned copy of `message` takes, in bytes. See
     /// [`Self::memory_bytes`].
-    pub(crate) fn bytes_for(message: &Message<'_>) -> usize {
-        let octets = message.dns.octets().len();
+    pub(crate) fn memory_bytes_for(message: &Message<'_>) -> usize {
+        let octets = message.dns.bytes().len();
         size_of::<Self>() + if octets > USUAL_BYTES { octets } else { 0 }
     }
 
@@ -81,13 +81,13 @@ impl Kept {
     }
 }
 
-impl From<Message<'_>> for Kept {
+impl From<Message<'_>> for OwnedMessage {
     fn from(message: Message<'_>) -> Self {
         Self {
             envelope: message.envelope.clone(),
-            outline: *message.dns.outline(),
+            outline: *message.dns.index(),
             wire_bytes: message.wire_bytes,
-            octets: SmallVec::from_slice(message.dns.octets()),
+            octets: SmallVec::from_slice(message.dns.bytes()),
         }
     }
 }

@@ -16,7 +16,7 @@ mod stream;
 use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
 use crate::capture::net::TcpSegment;
-use crate::capture::{Sight, Transport};
+use crate::capture::{Direction, Transport};
 use dnscribe_record::time::Timestamp;
 use expiry_queue::{ExpiryQueue, QueuedCheck};
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ const MAX_EVICTION_SCANS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: u64,
-    sight: Sight,
+    sight: Direction,
     src: SocketAddr,
     dst: SocketAddr,
     /// Whether this is the second stream of the direction. See [`Streams::find`].
@@ -52,9 +52,9 @@ impl Key {
     /// Returns the key of the other direction at the same point of capture.
     fn reverse(&self) -> Self {
         let sight = match self.sight {
-            Sight::Egress => Sight::Ingress,
-            Sight::Ingress => Sight::Egress,
-            sight @ (Sight::Loopback | Sight::Passive) => sight,
+            Direction::Egress => Direction::Ingress,
+            Direction::Ingress => Direction::Egress,
+            sight @ (Direction::Loopback | Direction::Passive) => sight,
         };
         Self { scope: self.scope, sight, src: self.dst, dst: self.src, second: false }
     }

@@ -1,7 +1,7 @@
 //! Messages for tests: editable fields that are written in wire format on request.
 
-use super::{Dns, Envelope, Kept, Message};
-use dnscribe_dns::{Answer, Answers, Counts, Flags, Outline};
+use super::{Dns, Envelope, OwnedMessage, Message};
+use dnscribe_dns::{Answer, Answers, Counts, Flags, MessageIndex};
 
 /// An editable message.
 #[derive(Clone, Debug)]
@@ -38,16 +38,16 @@ impl DraftDns {
 }
 
 impl Draft {
-    pub fn ends(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+    pub fn client_and_server(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
         let Envelope { src, dst, .. } = self.envelope;
-        if self.dns.flags.response() { (dst, src) } else { (src, dst) }
+        if self.dns.flags.is_response() { (dst, src) } else { (src, dst) }
     }
 
     /// Returns the message in wire format.
-    pub fn kept(&self) -> Kept {
-        let octets = self.dns.octets();
+    pub fn to_message(&self) -> OwnedMessage {
+        let octets = self.dns.to_bytes();
         // Only the count of the authority section is present.
-        let outline = Outline::read(&octets, true).unwrap();
+        let outline = MessageIndex::parse(&octets, true).unwrap();
         let dns = Dns::new(&octets, &outline);
         assert_eq!(dns.answers().count(), self.dns.answers.len());
         assert_eq!(dns.question().is_some(), self.dns.question.is_some());
@@ -56,7 +56,7 @@ impl Draft {
 }
 
 impl DraftDns {
-    pub fn octets(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let count = |there: usize| u16::try_from(there).unwrap();
         let counts = Counts {
             question: count(usize::from(self.question.is_some())),

@@ -1,8 +1,8 @@
 //! Test harness of the decoder, and properties over all of it.
 
-use super::{Decoded, Decoder, DecoderOptions, Envelope, Kept, Malformed, Sealed, Unreachable};
-use crate::capture::net::craft;
-use crate::capture::{Body, Origin, Packet, Sight, Task};
+use super::{Decoded, Decoder, DecoderOptions, Envelope, OwnedMessage, Malformed, EncryptedPacket, Unreachable};
+use crate::capture::net::test_packets;
+use crate::capture::{Body, PacketId, Packet, Direction, Task};
 use dnscribe_record::time::Timestamp;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -13,9 +13,9 @@ pub(super) const SERVER: &str = "192.0.2.53:53";
 /// An owned copy of a decoder event.
 #[derive(Debug)]
 pub(super) enum OwnedEvent {
-    Message(Kept),
+    Message(OwnedMessage),
     Unreachable(Unreachable),
-    Sealed(Box<Sealed>),
+    Sealed(Box<EncryptedPacket>),
     DeadLetter(OwnedDeadLetter),
 }
 
@@ -31,7 +31,7 @@ impl From<Decoded<'_>> for OwnedEvent {
         match decoded {
             Decoded::Message(message) => Self::Message(message.into()),
             Decoded::Unreachable(unreachable) => Self::Unreachable(unreachable),
-            Decoded::Sealed(sealed) => Self::Sealed(sealed),
+            Decoded::Encrypted(sealed) => Self::Sealed(sealed),
             Decoded::DeadLetter(letter) => {
                 let bytes = letter.bytes.to_vec();
                 Self::DeadLetter(OwnedDeadLetter {
@@ -87,9 +87,9 @@ impl Harness {
         self.seq += 1;
         let packet = Packet {
             ts: self.now,
-            origin: Origin { cpu: 0, seq: self.seq },
+            id: PacketId { cpu: 0, seq: self.seq },
             scope: 0,
-            sight: Sight::Passive,
+            direction: Direction::Passive,
             task,
             datagram_bytes: self.datagram_bytes,
             cgroup_id: 0,
@@ -101,7 +101,7 @@ impl Harness {
 
     /// Passes a TCP segment from the client.
     pub fn segment(&mut self, seq: u32, flags: u8, payload: &[u8]) {
-        self.receive(&craft::tcp(CLIENT, SERVER, seq, flags, payload));
+        self.receive(&test_packets::tcp(CLIENT, SERVER, seq, flags, payload));
     }
 
     /// Advances the time.
@@ -134,7 +134,7 @@ impl Harness {
     /// Returns the bytes of the messages in order.
     pub fn messages(&self) -> Vec<Vec<u8>> {
         let message = |events: &OwnedEvent| match events {
-            OwnedEvent::Message(message) => Some(message.message().dns.octets().to_vec()),
+            OwnedEvent::Message(message) => Some(message.message().dns.bytes().to_vec()),
             _ => None,
         };
         self.events.iter().filter_map(message).collect()
@@ -145,7 +145,7 @@ impl Harness {
         let place = |events: &OwnedEvent| match events {
             OwnedEvent::Message(message) => {
                 let id = message.message().envelope.id;
-                Some((id.origin.seq, id.index))
+                Some((id.packet.seq, id.index))
             }
             _ => None,
         };
@@ -167,20 +167,20 @@ impl Harness {
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..60);
     let tcp = (0u32..200, any::<u8>(), bytes())
-        .prop_map(|(seq, flags, bytes)| craft::tcp(CLIENT, SERVER, seq, flags & 0x17, &bytes));
+        .prop_map(|(seq, flags, bytes)| test_packets::tcp(CLIENT, SERVER, seq, flags & 0x17, &bytes));
     let dns_over_tcp = (0u32..200, 0u16..4).prop_map(|(seq, id)| {
-        craft::tcp(CLIENT, SERVER, seq, craft::ACK, &craft::framed(&craft::query(id, "a")))
+        test_packets::tcp(CLIENT, SERVER, seq, test_packets::ACK, &test_packets::framed(&test_packets::query(id, "a")))
     });
     let fragment = (0u16..3, 0u16..6, any::<bool>(), bytes()).prop_map(|(id, at, more, bytes)| {
-        let mut packet = craft::udp(CLIENT, SERVER, &bytes);
+        let mut packet = test_packets::udp(CLIENT, SERVER, &bytes);
         packet[4..6].copy_from_slice(&id.to_be_bytes());
         packet[6..8].copy_from_slice(&(at | if more { 0x2000 } else { 0 }).to_be_bytes());
         packet
     });
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..80),
-        bytes().prop_map(|bytes| craft::udp(CLIENT, SERVER, &bytes)),
-        bytes().prop_map(|bytes| craft::udp("[::1]:53", "[::1]:9", &bytes)),
+        bytes().prop_map(|bytes| test_packets::udp(CLIENT, SERVER, &bytes)),
+        bytes().prop_map(|bytes| test_packets::udp("[::1]:53", "[::1]:9", &bytes)),
         tcp,
         dns_over_tcp,
         fragment,

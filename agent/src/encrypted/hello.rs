@@ -159,12 +159,12 @@ fn display_name(name: &[u8]) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encrypted::craft;
+    use crate::encrypted::test_handshakes;
     use proptest::prelude::*;
 
     #[test]
     fn reads_client_hello() {
-        let message = craft::client_hello("DNS.example", &["dot", "h2"], 2000, true);
+        let message = test_handshakes::client_hello("DNS.example", &["dot", "h2"], 2000, true);
         let hello = parse_client_hello(message_body(&message, CLIENT_HELLO).unwrap()).unwrap();
         assert_eq!(hello.sni.as_deref(), Some("dns.example"));
         assert_eq!(hello.alpn, ["dot".into(), "h2".into()]);
@@ -178,12 +178,12 @@ mod tests {
         let read = |message: &[u8]| {
             parse_server_hello(message_body(&message, SERVER_HELLO).unwrap()).unwrap()
         };
-        let new = read(&craft::server_hello(TLS13, false));
+        let new = read(&test_handshakes::server_hello(TLS13, false));
         assert_eq!((new.version, new.has_psk, new.is_retry), (TLS13, false, false));
-        let hello = parse_client_hello(&craft::client_hello("a", &[], 0, false)[4..]).unwrap();
+        let hello = parse_client_hello(&test_handshakes::client_hello("a", &[], 0, false)[4..]).unwrap();
         assert!(!new.resumes(&hello));
-        assert!(read(&craft::server_hello(TLS13, true)).resumes(&hello));
-        let old = read(&craft::server_hello(0x0303, false));
+        assert!(read(&test_handshakes::server_hello(TLS13, true)).resumes(&hello));
+        let old = read(&test_handshakes::server_hello(0x0303, false));
         assert!(old.version == 0x0303 && old.resumes(&hello), "the same session id");
     }
 
@@ -204,7 +204,7 @@ mod tests {
             place in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>()
         ) {
             for mut message in
-                [craft::client_hello("a.example", &["dot"], 50, true), craft::server_hello(TLS13, true)]
+                [test_handshakes::client_hello("a.example", &["dot"], 50, true), test_handshakes::server_hello(TLS13, true)]
             {
                 let place = place.index(message.len());
                 message[place] = byte;

@@ -4,7 +4,7 @@ use super::tls::Side;
 use super::{Connection, ConnectionOptions, Endpoints, Outcome, Protocol, Report, Status};
 use crate::capture::Transport;
 use crate::capture::encrypted::Encrypted;
-use crate::decode::{Content, Sealed, Unreachable};
+use crate::decode::{EncryptedContent, EncryptedPacket, Unreachable};
 use crate::pair::Vantage;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
@@ -42,7 +42,7 @@ type Number = u64;
 
 /// Tracks the connections of encrypted DNS and reports them.
 #[derive(Debug)]
-pub struct Connections {
+pub struct ConnectionTable {
     encrypted: Encrypted,
     options: ConnectionOptions,
     entries: HashMap<Key, (Number, State), foldhash::fast::RandomState>,
@@ -56,7 +56,7 @@ pub struct Connections {
     counters: ledger::Connections,
 }
 
-impl Connections {
+impl ConnectionTable {
     /// Creates an empty table.
     #[must_use]
     pub fn new(encrypted: Encrypted, options: ConnectionOptions) -> Self {
@@ -92,12 +92,12 @@ impl Connections {
 
     /// Returns whether an undelivered packet was meant for a server of encrypted DNS.
     #[must_use]
-    pub fn is_meant(&self, error: &Unreachable) -> bool {
-        self.encrypted.service(error.server).is_some()
+    pub fn is_for_encrypted_dns(&self, error: &Unreachable) -> bool {
+        self.encrypted.rule_of(error.server).is_some()
     }
 
     /// Processes a packet; reports the connections that end.
-    pub fn observe(&mut self, packet: &Sealed, each: &mut dyn FnMut(&Report<'_>)) {
+    pub fn observe(&mut self, packet: &EncryptedPacket, each: &mut dyn FnMut(&Report<'_>)) {
         self.expire(packet.envelope.ts, each);
         self.counters.packets += 1;
         let Some((key, side, protocol)) = self.find_connection(packet) else {
@@ -197,7 +197,7 @@ impl Connections {
     }
 
     /// Returns the packet's connection, its sender's side and the protocol.
-    fn find_connection(&self, packet: &Sealed) -> Option<(Key, Side, Protocol)> {
+    fn find_connection(&self, packet: &EncryptedPacket) -> Option<(Key, Side, Protocol)> {
         let envelope = &packet.envelope;
         let (scope, transport) = (envelope.scope, envelope.transport);
         let key = |side: Side| {
@@ -205,8 +205,8 @@ impl Connections {
                 Side::Client => (envelope.src, envelope.dst),
                 Side::Server => (envelope.dst, envelope.src),
             };
-            let vantage = Vantage::of(envelope.sight, side == Side::Server);
-            let service = self.encrypted.service(server)?;
+            let vantage = Vantage::from_direction(envelope.direction, side == Side::Server);
+            let service = self.encrypted.rule_of(server)?;
             let key = Key { scope, vantage, transport, client, server };
             Some((key, side, Protocol::of(service, transport)))
         };
@@ -217,7 +217,7 @@ impl Connections {
             let known = |found: &(Key, Side, Protocol)| self.entries.contains_key(&found.0);
             let answers = matches!(
                 packet.content,
-                Content::Segment { ack: true, flags, .. } if flags.syn
+                EncryptedContent::Segment { ack: true, flags, .. } if flags.syn
             );
             let (first, second) = if answers { (from, to) } else { (to, from) };
             return first.filter(known).or_else(|| second.filter(known)).or(first);
@@ -231,7 +231,7 @@ impl Connections {
         &mut self,
         key: Key,
         side: Side,
-        packet: &Sealed,
+        packet: &EncryptedPacket,
         protocol: Protocol,
         each: &mut dyn FnMut(&Report<'_>),
     ) -> bool {
@@ -250,7 +250,7 @@ impl Connections {
                 }
             }
             None => {
-                if let Content::Segment { flags, payload_wire, .. } = &packet.content
+                if let EncryptedContent::Segment { flags, payload_wire, .. } = &packet.content
                     && (flags.fin || flags.rst)
                     && *payload_wire == 0
                     && !flags.syn
@@ -317,9 +317,9 @@ const fn counter_mut(counters: &mut ledger::Connections, status: Status) -> &mut
 }
 
 /// Returns whether the packet is a client's SYN of another attempt.
-fn is_new_attempt(packet: &Sealed, side: Side, attempt: Option<u32>) -> bool {
+fn is_new_attempt(packet: &EncryptedPacket, side: Side, attempt: Option<u32>) -> bool {
     match &packet.content {
-        Content::Segment { seq, ack: false, flags, .. } => {
+        EncryptedContent::Segment { seq, ack: false, flags, .. } => {
             side == Side::Client && flags.syn && !flags.rst && attempt != Some(*seq)
         }
         _ => false,
@@ -328,20 +328,20 @@ fn is_new_attempt(packet: &Sealed, side: Side, attempt: Option<u32>) -> bool {
 
 /// Returns whether a packet begins a new connection after one with the same key has ended.
 fn begins_new_connection(
-    packet: &Sealed,
+    packet: &EncryptedPacket,
     side: Side,
     status: Status,
     attempt: Option<u32>,
 ) -> bool {
     match &packet.content {
         // A late answer.
-        Content::Segment { ack: true, flags, .. } if flags.syn => status == Status::Timeout,
-        Content::Segment { payload_wire, flags, .. } if status == Status::Idle => {
+        EncryptedContent::Segment { ack: true, flags, .. } if flags.syn => status == Status::Timeout,
+        EncryptedContent::Segment { payload_wire, flags, .. } if status == Status::Idle => {
             *payload_wire > 0 || flags.syn
         }
-        Content::Segment { .. } => is_new_attempt(packet, side, attempt),
+        EncryptedContent::Segment { .. } => is_new_attempt(packet, side, attempt),
         // A server's late packet belongs to the ended connection, unless that only timed out.
-        Content::Datagram { .. } => {
+        EncryptedContent::Datagram { .. } => {
             side == Side::Client || matches!(status, Status::Idle | Status::Timeout)
         }
     }

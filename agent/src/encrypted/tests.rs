@@ -1,4 +1,4 @@
-use super::craft::{client_hello, record, server_hello};
+use super::test_handshakes::{client_hello, record, server_hello};
 use super::*;
 use crate::capture::encrypted::Encrypted;
 use crate::capture::net::TcpFlags;
@@ -27,10 +27,10 @@ struct ReportCopy {
 }
 
 struct Harness {
-    connections: Connections,
+    connections: ConnectionTable,
     now_ms: u64,
     seq: u64,
-    sight: Sight,
+    sight: Direction,
     pid: Option<u32>,
     reports: Vec<ReportCopy>,
 }
@@ -40,26 +40,26 @@ impl Harness {
         let resolvers = ["192.0.2.53".parse().unwrap()];
         let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], resolvers);
         Self {
-            connections: Connections::new(encrypted, options),
+            connections: ConnectionTable::new(encrypted, options),
             now_ms: 1,
             seq: 0,
-            sight: Sight::Passive,
+            sight: Direction::Passive,
             pid: None,
             reports: Vec::new(),
         }
     }
 
-    fn send(&mut self, transport: Transport, src: &str, dst: &str, content: Content) {
+    fn send(&mut self, transport: Transport, src: &str, dst: &str, content: EncryptedContent) {
         self.seq += 1;
-        let packet = Sealed {
+        let packet = EncryptedPacket {
             envelope: Envelope {
                 id: MessageId {
-                    origin: crate::capture::Origin { cpu: 0, seq: self.seq },
+                    packet: crate::capture::PacketId { cpu: 0, seq: self.seq },
                     index: 0,
                 },
                 ts: Timestamp::from_nanos(self.now_ms * 1_000_000),
                 scope: 0,
-                sight: self.sight,
+                direction: self.sight,
                 task: self.pid.map(|pid| Task { pid, ..Task::default() }),
                 cgroup_id: 0,
                 transport,
@@ -76,7 +76,7 @@ impl Harness {
     /// Sends a segment and advances the time by one millisecond.
     fn tcp(&mut self, src: &str, dst: &str, seq: u32, flags: TcpFlags, payload: &[u8]) {
         let ack = !(flags.syn && src.starts_with("192.0.2.1:"));
-        let content = Content::Segment {
+        let content = EncryptedContent::Segment {
             seq,
             ack,
             flags,
@@ -137,7 +137,7 @@ fn copy_report(report: &Report<'_>) -> ReportCopy {
         status: report.status,
         is_final: report.is_final,
         octets: connection.octets,
-        connect_ms: connection.connect().map(|span| span.as_millis()),
+        connect_ms: connection.connect_time().map(|span| span.as_millis()),
         handshake_ms: connection.handshake.duration().map(|span| span.as_millis()),
         sni: client.and_then(|client| client.sni.as_deref()).map(str::to_owned),
         pid: connection.task.map(|task| task.pid),
@@ -155,7 +155,7 @@ fn reports_complete_connection() {
     assert_eq!(reports.octets, [u64::from(client - 100) + 3, u64::from(server - 1000)]);
     assert_eq!((reports.connect_ms, reports.handshake_ms), (Some(1), Some(2)));
     assert_eq!(reports.sni.as_deref(), Some("dns.example"));
-    assert_eq!(reports.id.origin.seq, 1);
+    assert_eq!(reports.id.packet.seq, 1);
     // Late packets belong to the ended connection.
     harness.tcp(SERVER, CLIENT, server, FIN, b"");
     harness.tcp(CLIENT, SERVER, client, RST, b"");
@@ -187,7 +187,7 @@ fn reports_failed_attempts() {
         ts: Timestamp::from_nanos(harness.now_ms * 1_000_000),
         ..unreachable(Transport::Tcp)
     };
-    assert!(harness.connections.is_meant(&error));
+    assert!(harness.connections.is_for_encrypted_dns(&error));
     let reports = &mut harness.reports;
     harness.connections.unreachable(&error, &mut |report| reports.push(copy_report(report)));
     assert_eq!(harness.statuses()[2..], [Status::Refused]);
@@ -203,7 +203,7 @@ fn unreachable(transport: Transport) -> Unreachable {
         client: CLIENT.parse().unwrap(),
         server: SERVER.parse().unwrap(),
         query_id: None,
-        cause: crate::capture::net::Cause::of_errno(false, 113),
+        cause: crate::capture::net::UnreachableReason::from_errno(false, 113),
     }
 }
 
@@ -290,7 +290,7 @@ fn full_table_evicts_earliest_deadline() {
     assert_eq!(harness.statuses(), [Status::Evicted; 7]);
     harness.finish();
     assert_eq!(harness.statuses()[7..], [Status::Open; 3]);
-    let seqs: Vec<u64> = harness.reports.iter().map(|report| report.id.origin.seq).collect();
+    let seqs: Vec<u64> = harness.reports.iter().map(|report| report.id.packet.seq).collect();
     assert!(seqs.is_sorted(), "{seqs:?}");
 }
 
@@ -314,10 +314,10 @@ fn ended_connections_leave_no_timers() {
 #[test]
 fn task_is_the_sender() {
     let mut harness = Harness::new(ConnectionOptions::default());
-    harness.sight = Sight::Ingress;
+    harness.sight = Direction::Ingress;
     harness.pid = Some(1);
     harness.tcp(CLIENT, SERVER, 1, SYN, b"");
-    harness.sight = Sight::Egress;
+    harness.sight = Direction::Egress;
     harness.pid = Some(2);
     harness.tcp(SERVER, CLIENT, 1, SYN, b"");
     harness.pid = Some(3);
@@ -329,7 +329,7 @@ fn task_is_the_sender() {
 fn counts_datagrams_until_idle() {
     let mut harness = Harness::new(ConnectionOptions::default());
     let datagram =
-        |wire| Content::Datagram { payload: [0x40].into(), payload_wire: wire, datagram_bytes: 0 };
+        |wire| EncryptedContent::Datagram { payload: [0x40].into(), payload_wire: wire, datagram_bytes: 0 };
     for (wire, answer) in [(1200, 1200), (40, 80)] {
         harness.send(Transport::Udp, CLIENT, SERVER, datagram(wire));
         harness.send(Transport::Udp, SERVER, CLIENT, datagram(answer));
@@ -421,13 +421,13 @@ proptest! {
                 let flags = TcpFlags {
                     syn: step.flags & 1 != 0, fin: step.flags & 2 != 0, rst: step.flags & 4 != 0,
                 };
-                let content = Content::Segment {
+                let content = EncryptedContent::Segment {
                     seq: step.seq, ack: step.flags & 8 != 0, flags,
                     payload: step.payload.into(), payload_wire,
                 };
                 harness.send(Transport::Tcp, src, dst, content);
             } else {
-                let content = Content::Datagram {
+                let content = EncryptedContent::Datagram {
                     payload: step.payload.into(), payload_wire, datagram_bytes: 0,
                 };
                 harness.send(Transport::Udp, src, dst, content);

@@ -1,7 +1,7 @@
 //! Process, container and pod behind a message: one type for each, made once per event and borrowed by
 //! filters, lookups, observations and records.
 
-use super::{Container, Place, Runtime};
+use super::{Container, PodRef, Runtime};
 use crate::capture::Task;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Attribution {
     /// The container that it runs in.
     pub container: Option<Arc<Container>>,
     /// The pod that the container belongs to.
-    pub pod: Option<Place>,
+    pub pod: Option<PodRef>,
 }
 
 /// A process.

@@ -61,7 +61,7 @@ impl Container {
     /// (systemd driver), `/docker/ID`, `/kubepods/…/ID` (cgroupfs driver); with the innermost pod around
     /// it: `…-podUID.slice`, `/podUID`.
     #[must_use]
-    pub fn of_cgroup_path(path: &str) -> Option<Self> {
+    pub fn from_cgroup_path(path: &str) -> Option<Self> {
         let mut parents = path;
         while let Some((rest, name)) = parents.rsplit_once('/') {
             if let Some((id, runtime)) = Self::of_cgroup_name(name, rest) {
@@ -145,7 +145,7 @@ impl ContainerCache {
         let by_id = self.mount_dir.as_ref().and_then(|mount| cgroup_of_id(mount, cgroup_id));
         let by_id = by_id.map(|path| path.to_string_lossy().into_owned());
         if let Some(path) = by_id.or_else(|| cgroup_of(pid?, &mount, cgroup_id)) {
-            let container = Container::of_cgroup_path(&path).map(Arc::new);
+            let container = Container::from_cgroup_path(&path).map(Arc::new);
             self.cache.insert(cgroup_id, container.clone());
             return container;
         }
@@ -162,7 +162,7 @@ impl ContainerCache {
         let mut directories = vec![top.to_path_buf()];
         while let Some(directory) = directories.pop() {
             let Ok(metadata) = fs::metadata(&directory) else { continue };
-            let container = Container::of_cgroup_path(&directory.to_string_lossy());
+            let container = Container::from_cgroup_path(&directory.to_string_lossy());
             self.cache.insert(metadata.ino(), container.map(Arc::new));
             // A cgroup may be removed during the scan.
             let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
@@ -201,7 +201,7 @@ mod tests {
             (format!("/libpod_parent/libpod-{ID}"), Some(Runtime::Podman)),
             (format!("/system.slice/docker-{ID}.scope/init.scope"), Some(Runtime::Docker)),
         ] {
-            let container = Container::of_cgroup_path(&path).unwrap();
+            let container = Container::from_cgroup_path(&path).unwrap();
             assert_eq!((container.id.as_str(), container.runtime), (ID, runtime), "{path}");
             assert_eq!(container.pod_uid, None, "{path}");
         }
@@ -254,7 +254,7 @@ mod tests {
                 POD,
             ),
         ] {
-            let container = Container::of_cgroup_path(&path).unwrap();
+            let container = Container::from_cgroup_path(&path).unwrap();
             assert_eq!((container.id.as_str(), container.runtime), (ID, runtime), "{path}");
             assert_eq!(container.pod_uid.as_deref(), Some(pod), "{path}");
         }
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn ignores_similar_pod_names() {
         for name in [format!("libpod-{ID}"), format!("xpod{POD}"), "kubepods-podaa.slice".into()] {
-            let container = Container::of_cgroup_path(&format!("/{name}/{ID}")).unwrap();
+            let container = Container::from_cgroup_path(&format!("/{name}/{ID}")).unwrap();
             assert_eq!(container.pod_uid, None, "{name}");
         }
     }
@@ -277,7 +277,7 @@ mod tests {
             format!("0::/system.slice/docker-{}g.scope", &ID[1..]),
             format!("/machine.slice/libpod-conmon-{ID}.scope"),
         ] {
-            assert_eq!(Container::of_cgroup_path(&path), None, "{path}");
+            assert_eq!(Container::from_cgroup_path(&path), None, "{path}");
         }
     }
 

@@ -11,8 +11,8 @@ mod snapshot;
 mod watcher;
 
 pub use client::probe;
-pub use error::Reason;
-pub use pod::{Place, Pod, Workload};
+pub use error::ApiErrorReason;
+pub use pod::{PodRef, Pod, Workload};
 
 use super::container::Container;
 use arc_swap::{ArcSwap, Cache};
@@ -36,18 +36,18 @@ pub struct KubernetesConfig {
 }
 
 /// Path of the service account's token in a pod.
-pub(crate) const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+pub(crate) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl KubernetesConfig {
     /// Returns the file with the credentials; other files that it needs are in the same directory.
     pub(crate) fn credentials(&self) -> &Path {
-        self.kubeconfig.as_deref().unwrap_or(Path::new(TOKEN))
+        self.kubeconfig.as_deref().unwrap_or(Path::new(TOKEN_PATH))
     }
 }
 
 /// Status of the pod watch, for `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct PodWatchStatus {
     /// Whether the watch runs, that is, the pods are up to date.
     pub up: bool,
     /// Number of known pods, including recently ended ones.
@@ -55,7 +55,7 @@ pub struct Status {
     /// Number of pods not stored because the table was full.
     pub refused: u64,
     /// Number of errors by reason, in the order of [`Reason::ALL`].
-    pub errors: [u64; Reason::ALL.len()],
+    pub errors: [u64; ApiErrorReason::ALL.len()],
     /// Transactions of pods with known names.
     pub named: u64,
     /// Transactions of pods without known names.
@@ -83,17 +83,17 @@ impl Pods {
 
     /// Waits until the pods are listed, at most `limit`. Returns whether they are.
     #[must_use]
-    pub fn await_first(&self, limit: Duration) -> bool {
+    pub fn wait_until_listed(&self, limit: Duration) -> bool {
         self.watch.await_first(limit)
     }
 
     /// Returns the pod of a container: by container id, else by pod uid.
-    pub(super) fn find(&mut self, container: &Container) -> Option<Place> {
+    pub(super) fn find(&mut self, container: &Container) -> Option<PodRef> {
         self.snapshot.load().find(&container.id, container.pod_uid.as_deref())
     }
 
     /// Counts a transaction of a container.
-    pub(super) fn count(&mut self, container: &Container, place: Option<&Place>) {
+    pub(super) fn count(&mut self, container: &Container, place: Option<&PodRef>) {
         match place {
             Some(_) => self.named += 1,
             None if container.pod_uid.is_some() => self.unnamed += 1,
@@ -103,7 +103,7 @@ impl Pods {
 
     /// Returns the status of the watch.
     #[must_use]
-    pub fn status(&self) -> Status {
-        Status { named: self.named, unnamed: self.unnamed, ..self.watch.status() }
+    pub fn status(&self) -> PodWatchStatus {
+        PodWatchStatus { named: self.named, unnamed: self.unnamed, ..self.watch.status() }
     }
 }

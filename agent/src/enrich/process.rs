@@ -2,7 +2,7 @@
 
 mod helper;
 
-pub use helper::answer;
+pub use helper::serve_process_requests;
 
 use super::Container;
 use crate::capture::Task;
@@ -102,7 +102,7 @@ impl ProcFiles {
         ProcessInfo {
             // Another name means another program (`exec`), or a process that is gone.
             exe: self.exe.filter(|_| is_comm(&self.comm, &task.comm)).map(Into::into),
-            container: self.cgroups.lines().find_map(Container::of_cgroup_path).map(Arc::new),
+            container: self.cgroups.lines().find_map(Container::from_cgroup_path).map(Arc::new),
         }
     }
 

@@ -2,11 +2,11 @@
 
 use super::server::HandoverServer;
 use super::{
-    FIRST_TIMEOUT, HandoverError, Hello, Kind, LAST_TIMEOUT, Line, Offer, State, is_trusted,
+    FIRST_TIMEOUT, HandoverError, Hello, FrameKind, LAST_TIMEOUT, FrameSocket, Offer, State, is_trusted,
     own_user, page,
 };
-use crate::capture::live::{Live, LiveOptions, Parts};
-use crate::pair::{Carried, Fate};
+use crate::capture::live::{Live, LiveOptions, CaptureHandles};
+use crate::pair::{HandoverQuery, HandoverState};
 use crate::pipeline::{FlowStage, Pipeline};
 use dnscribe_record::time::Timestamp;
 use std::io;
@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// A running agent that is ready to hand over.
 pub struct RunningAgent {
-    frames: Line,
+    frames: FrameSocket,
     epoch: Timestamp,
     pid: u32,
 }
@@ -45,13 +45,13 @@ pub fn request(
         Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mut frames = Line::new(socket, FIRST_TIMEOUT)?;
-    let user = frames.peer()?;
+    let mut frames = FrameSocket::new(socket, FIRST_TIMEOUT)?;
+    let user = frames.peer_user()?;
     if !is_trusted(user, own_user()) {
         return Err(format!("it belongs to user {user}").into());
     }
-    frames.send_json(Kind::Hello, hello)?;
-    let offer: Offer = frames.expect_json(Kind::Offer)?;
+    frames.send_json(FrameKind::Hello, hello)?;
+    let offer: Offer = frames.expect_json(FrameKind::Offer)?;
     let mut descriptors = frames.take_descriptors().into_iter();
     let listener = descriptors.next().ok_or("it has sent no descriptors")?;
     let descriptors: Vec<_> = descriptors.collect();
@@ -60,7 +60,7 @@ pub fn request(
             format!("{} of {} descriptors came", descriptors.len(), offer.parts.len()).into()
         );
     }
-    let live = Live::adopt(Parts::new(offer.about, offer.parts, descriptors), options)
+    let live = Live::adopt(CaptureHandles::new(offer.about, offer.parts, descriptors), options)
         .map_err(|error| error.to_string())?;
     tracing::info!(pid = offer.pid, "about to take over: {}", live.describe());
     let epoch = Timestamp::from_nanos(offer.epoch);
@@ -95,9 +95,9 @@ impl RunningAgent {
         flows: &mut [FlowStage],
     ) -> Result<(), HandoverError> {
         self.frames.set_limit(LAST_TIMEOUT)?;
-        self.frames.send(Kind::Go, &[])?;
-        let state: State = self.frames.expect_json(Kind::State)?;
-        let State { progress, stands: shards, standing: merge, stopped } = state;
+        self.frames.send(FrameKind::Go, &[])?;
+        let state: State = self.frames.expect_json(FrameKind::State)?;
+        let State { progress, shards, pipeline: merge, stopped } = state;
         if shards.len() != flows.len() {
             return Err("it has another number of threads".into());
         }
@@ -107,9 +107,9 @@ impl RunningAgent {
         pipeline.continue_from(&merge, Timestamp::now(), flows);
         let queries = self.import_queries(pipeline, flows)?;
         let received = shards.iter().map(|shard| shard.received().to_vec()).collect();
-        live.go_on(progress, received, nice).map_err(|error| error.to_string())?;
-        self.frames.send(Kind::Took, &[])?;
-        self.frames.expect(Kind::Over)?;
+        live.resume(progress, received, nice).map_err(|error| error.to_string())?;
+        self.frames.send(FrameKind::Took, &[])?;
+        self.frames.expect(FrameKind::Over)?;
         let unread = Timestamp::now().since(Timestamp::from_nanos(stopped));
         let unread_ms = u64::try_from(unread.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(pid = self.pid, queries, unread_ms, "taken over");
@@ -125,13 +125,13 @@ impl RunningAgent {
         let mut waiting = 0;
         loop {
             match self.frames.read()? {
-                (Kind::Page, page) => page::read(&page, &mut |shard, carried: &Carried<'_>| {
-                    waiting += u64::from(carried.fate == Fate::Waiting);
+                (FrameKind::Page, page) => page::read(&page, &mut |shard, carried: &HandoverQuery<'_>| {
+                    waiting += u64::from(carried.state == HandoverState::Waiting);
                     if let Some(flow) = flows.get_mut(shard) {
                         flow.import_query(carried, pipeline);
                     }
                 })?,
-                (Kind::End, _) => return Ok(waiting),
+                (FrameKind::End, _) => return Ok(waiting),
                 (kind, _) => return Err(format!("it sends {kind:?}").into()),
             }
         }

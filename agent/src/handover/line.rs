@@ -25,7 +25,7 @@ const HEAD: usize = 5;
 /// Kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FrameKind {
     /// [`super::Hello`].
     Hello = 1,
     /// The reason for a refusal, as text.
@@ -46,7 +46,7 @@ pub enum Kind {
     Over = 9,
 }
 
-impl Kind {
+impl FrameKind {
     const ALL: [Self; 9] = [
         Self::Hello,
         Self::Refused,
@@ -62,12 +62,12 @@ impl Kind {
 
 /// One end of a connection.
 #[derive(Debug)]
-pub struct Line {
+pub struct FrameSocket {
     socket: UnixStream,
     descriptors: Vec<OwnedFd>,
 }
 
-impl Line {
+impl FrameSocket {
     /// Creates a connection over a socket. Reads and writes fail if no byte passes for `limit`.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Line {
     ///
     /// # Errors
     /// The kernel does not know.
-    pub fn peer(&self) -> io::Result<u32> {
+    pub fn peer_user(&self) -> io::Result<u32> {
         Ok(socket_peercred(&self.socket)?.uid.as_raw())
     }
 
@@ -100,7 +100,7 @@ impl Line {
     ///
     /// # Errors
     /// The other end is closed or reads nothing in time, or the body is too long.
-    pub fn send(&mut self, kind: Kind, body: &[u8]) -> io::Result<()> {
+    pub fn send(&mut self, kind: FrameKind, body: &[u8]) -> io::Result<()> {
         self.send_with(kind, body, &[])
     }
 
@@ -108,7 +108,7 @@ impl Line {
     ///
     /// # Errors
     /// See [`Self::send`].
-    pub fn send_json(&mut self, kind: Kind, body: &impl Serialize) -> io::Result<()> {
+    pub fn send_json(&mut self, kind: FrameKind, body: &impl Serialize) -> io::Result<()> {
         self.send(kind, &serde_json::to_vec(body)?)
     }
 
@@ -118,7 +118,7 @@ impl Line {
     /// See [`Self::send`].
     pub fn send_with(
         &mut self,
-        kind: Kind,
+        kind: FrameKind,
         body: &[u8],
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
@@ -158,7 +158,7 @@ impl Line {
     ///
     /// # Errors
     /// The other end is closed, sends nothing in time, or sends what is no frame.
-    pub fn read(&mut self) -> io::Result<(Kind, Vec<u8>)> {
+    pub fn read(&mut self) -> io::Result<(FrameKind, Vec<u8>)> {
         let mut head = [0; HEAD];
         let mut filled = 0;
         while filled < HEAD {
@@ -172,7 +172,7 @@ impl Line {
         }
         let [a, b, c, d, kind] = head;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let kind = Kind::ALL.into_iter().find(|one| *one as u8 == kind);
+        let kind = FrameKind::ALL.into_iter().find(|one| *one as u8 == kind);
         let kind = kind.ok_or_else(|| invalid("a frame of unknown kind"))?;
         if length > MAX_BODY {
             return Err(invalid("a frame is too long"));
@@ -186,10 +186,10 @@ impl Line {
     ///
     /// # Errors
     /// See [`Self::read`]; also if the frame is of another kind. The reason of a refusal is the text of the error.
-    pub fn expect(&mut self, kind: Kind) -> io::Result<Vec<u8>> {
+    pub fn expect(&mut self, kind: FrameKind) -> io::Result<Vec<u8>> {
         match self.read()? {
             (found, body) if found == kind => Ok(body),
-            (Kind::Refused, why) => Err(io::Error::other(String::from_utf8_lossy(&why))),
+            (FrameKind::Refused, why) => Err(io::Error::other(String::from_utf8_lossy(&why))),
             (found, _) => Err(invalid(&format!("{found:?} instead of {kind:?}"))),
         }
     }
@@ -198,7 +198,7 @@ impl Line {
     ///
     /// # Errors
     /// See [`Self::expect`]; also if the body is not the expected JSON.
-    pub fn expect_json<T: DeserializeOwned>(&mut self, kind: Kind) -> io::Result<T> {
+    pub fn expect_json<T: DeserializeOwned>(&mut self, kind: FrameKind) -> io::Result<T> {
         Ok(serde_json::from_slice(&self.expect(kind)?)?)
     }
 
@@ -208,7 +208,7 @@ impl Line {
     }
 }
 
-impl AsFd for Line {
+impl AsFd for FrameSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -242,9 +242,9 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(200);
 
-    fn pair() -> (Line, Line) {
+    fn pair() -> (FrameSocket, FrameSocket) {
         let (one, other) = UnixStream::pair().unwrap();
-        (Line::new(one, SOON).unwrap(), Line::new(other, SOON).unwrap())
+        (FrameSocket::new(one, SOON).unwrap(), FrameSocket::new(other, SOON).unwrap())
     }
 
     #[test]
@@ -252,10 +252,10 @@ mod tests {
         let (mut one, mut other) = pair();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"shared").unwrap();
-        one.send_with(Kind::Offer, b"with", &[file.as_fd(), file.as_fd()]).unwrap();
-        one.send(Kind::Page, &vec![7; 100_000]).unwrap();
-        one.send_json(Kind::Go, &5).unwrap();
-        assert_eq!(other.expect(Kind::Offer).unwrap(), b"with");
+        one.send_with(FrameKind::Offer, b"with", &[file.as_fd(), file.as_fd()]).unwrap();
+        one.send(FrameKind::Page, &vec![7; 100_000]).unwrap();
+        one.send_json(FrameKind::Go, &5).unwrap();
+        assert_eq!(other.expect(FrameKind::Offer).unwrap(), b"with");
         let mut descriptors = other.take_descriptors();
         assert_eq!(descriptors.len(), 2);
         let mut copy = std::fs::File::from(descriptors.remove(0));
@@ -263,31 +263,31 @@ mod tests {
         let mut text = String::new();
         copy.read_to_string(&mut text).unwrap();
         assert_eq!(text, "shared");
-        assert_eq!(other.read().unwrap(), (Kind::Page, vec![7; 100_000]));
-        assert_eq!(other.expect_json::<u32>(Kind::Go).unwrap(), 5);
-        assert_eq!(other.peer().unwrap(), rustix::process::geteuid().as_raw());
+        assert_eq!(other.read().unwrap(), (FrameKind::Page, vec![7; 100_000]));
+        assert_eq!(other.expect_json::<u32>(FrameKind::Go).unwrap(), 5);
+        assert_eq!(other.peer_user().unwrap(), rustix::process::geteuid().as_raw());
     }
 
     #[test]
     fn unexpected_frames_are_errors() {
         let (mut one, mut other) = pair();
         assert!(other.read().is_err(), "nothing in time");
-        one.send(Kind::Refused, b"because").unwrap();
-        assert_eq!(other.expect(Kind::Offer).unwrap_err().to_string(), "because");
-        one.send(Kind::Took, &[]).unwrap();
-        assert!(other.expect(Kind::Go).unwrap_err().to_string().contains("Took"));
+        one.send(FrameKind::Refused, b"because").unwrap();
+        assert_eq!(other.expect(FrameKind::Offer).unwrap_err().to_string(), "because");
+        one.send(FrameKind::Took, &[]).unwrap();
+        assert!(other.expect(FrameKind::Go).unwrap_err().to_string().contains("Took"));
         one.write(&[0, 0, 0, 0, 77]).unwrap();
         assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::InvalidData);
         one.write(&[255, 0, 0, 0, 6]).unwrap();
         assert!(other.read().unwrap_err().to_string().contains("long"));
         drop(one);
         assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert!(other.send(Kind::Go, &[]).is_err());
+        assert!(other.send(FrameKind::Go, &[]).is_err());
     }
 
     #[test]
     fn does_not_send_too_long_bodies() {
         let (mut one, _other) = pair();
-        assert!(one.send(Kind::Page, &vec![0; MAX_BODY + 1]).is_err());
+        assert!(one.send(FrameKind::Page, &vec![0; MAX_BODY + 1]).is_err());
     }
 }

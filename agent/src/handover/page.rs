@@ -1,8 +1,8 @@
 //! Pages of queries from the pairing table of one agent for that of another, in Protobuf.
 
-use crate::capture::{Origin, Sight, Task, Transport};
-use crate::decode::{Envelope, Kept, MessageId};
-use crate::pair::{Carried, Fate};
+use crate::capture::{PacketId, Direction, Task, Transport};
+use crate::decode::{Envelope, OwnedMessage, MessageId};
+use crate::pair::{HandoverQuery, HandoverState};
 use dnscribe_record::time::Timestamp;
 use prost::Message as _;
 use std::net::{IpAddr, SocketAddr};
@@ -103,7 +103,7 @@ impl PageWriter {
     }
 
     /// Adds a query.
-    pub fn push(&mut self, carried: &Carried<'_>) {
+    pub fn push(&mut self, carried: &HandoverQuery<'_>) {
         let entry = entry(carried);
         self.bytes += entry.encoded_len();
         self.page.entries.push(entry);
@@ -132,48 +132,48 @@ impl PageWriter {
 ///
 /// # Errors
 /// The page or an entry cannot be read. Queries before that entry have been passed to `each`.
-pub fn read(bytes: &[u8], each: &mut dyn FnMut(usize, &Carried<'_>)) -> Result<(), BadPage> {
+pub fn read(bytes: &[u8], each: &mut dyn FnMut(usize, &HandoverQuery<'_>)) -> Result<(), BadPage> {
     let page = Page::decode(bytes)?;
     for entry in &page.entries {
         let kept = kept(entry)?;
         let since = Timestamp::from_nanos(entry.since);
         let fate = match entry.fate {
-            0 => Fate::Waiting,
-            1 => Fate::Answered(since),
-            2 => Fate::Failed(since),
+            0 => HandoverState::Waiting,
+            1 => HandoverState::Answered(since),
+            2 => HandoverState::Failed(since),
             _ => return Err(BadPage::Query("an unknown fate")),
         };
-        let carried = Carried {
+        let carried = HandoverQuery {
             query: kept.message(),
             deadline: Timestamp::from_nanos(entry.deadline),
             retries: entry.retries,
             rejected: entry.rejected,
-            fate,
+            state: fate,
         };
         each(page.shard as usize, &carried);
     }
     Ok(())
 }
 
-fn entry(carried: &Carried<'_>) -> QueryEntry {
-    let Carried { query, deadline, retries, rejected, fate } = carried;
-    let Envelope { id, ts, scope, sight, task, cgroup_id, transport, src, dst } = query.envelope;
+fn entry(carried: &HandoverQuery<'_>) -> QueryEntry {
+    let HandoverQuery { query, deadline, retries, rejected, state: fate } = carried;
+    let Envelope { id, ts, scope, direction: sight, task, cgroup_id, transport, src, dst } = query.envelope;
     let (fate, since) = match fate {
-        Fate::Waiting => (0, Timestamp::default()),
-        Fate::Answered(since) => (1, *since),
-        Fate::Failed(since) => (2, *since),
+        HandoverState::Waiting => (0, Timestamp::default()),
+        HandoverState::Answered(since) => (1, *since),
+        HandoverState::Failed(since) => (2, *since),
     };
     QueryEntry {
-        cpu: id.origin.cpu,
-        seq: id.origin.seq,
+        cpu: id.packet.cpu,
+        seq: id.packet.seq,
         index: id.index,
         ts: ts.as_nanos(),
         scope: *scope,
         sight: match sight {
-            Sight::Egress => 0,
-            Sight::Ingress => 1,
-            Sight::Loopback => 2,
-            Sight::Passive => 3,
+            Direction::Egress => 0,
+            Direction::Ingress => 1,
+            Direction::Loopback => 2,
+            Direction::Passive => 3,
         },
         task: task.map(|task| TaskEntry {
             pid: task.pid,
@@ -187,7 +187,7 @@ fn entry(carried: &Carried<'_>) -> QueryEntry {
         src_port: src.port().into(),
         dst: address_bytes(dst.ip()),
         dst_port: dst.port().into(),
-        message: query.dns.octets().to_vec(),
+        message: query.dns.bytes().to_vec(),
         wire_bytes: query.wire_bytes,
         deadline: deadline.as_nanos(),
         retries: *retries,
@@ -197,23 +197,23 @@ fn entry(carried: &Carried<'_>) -> QueryEntry {
     }
 }
 
-fn kept(entry: &QueryEntry) -> Result<Kept, BadPage> {
-    let sights = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
+fn kept(entry: &QueryEntry) -> Result<OwnedMessage, BadPage> {
+    let sights = [Direction::Egress, Direction::Ingress, Direction::Loopback, Direction::Passive];
     let sight = sights.get(entry.sight as usize).copied();
     let envelope = Envelope {
-        id: MessageId { origin: Origin { cpu: entry.cpu, seq: entry.seq }, index: entry.index },
+        id: MessageId { packet: PacketId { cpu: entry.cpu, seq: entry.seq }, index: entry.index },
         ts: Timestamp::from_nanos(entry.ts),
         scope: entry.scope,
-        sight: sight.ok_or(BadPage::Query("an unknown sight"))?,
+        direction: sight.ok_or(BadPage::Query("an unknown sight"))?,
         task: entry.task.as_ref().map(task).transpose()?,
         cgroup_id: entry.cgroup_id,
         transport: if entry.tcp { Transport::Tcp } else { Transport::Udp },
         src: address(&entry.src, entry.src_port)?,
         dst: address(&entry.dst, entry.dst_port)?,
     };
-    let kept = Kept::read(envelope, &entry.message, entry.wire_bytes);
+    let kept = OwnedMessage::parse(envelope, &entry.message, entry.wire_bytes);
     let kept = kept.map_err(|reason| BadPage::Query(reason.name()))?;
-    if kept.message().dns.flags.response() {
+    if kept.message().dns.flags.is_response() {
         return Err(BadPage::Query("a response"));
     }
     Ok(kept)
@@ -251,10 +251,10 @@ mod tests {
             Task { pid: 7, uid: 8, start_ns: 9, comm: *b"resolver\0\0\0\0\0\0\0\0", parent_pid: 0 };
         Draft {
             envelope: Envelope {
-                id: MessageId { origin: Origin { cpu: 3, seq }, index: 1 },
+                id: MessageId { packet: PacketId { cpu: 3, seq }, index: 1 },
                 ts: Timestamp::from_nanos(1_000_000_000_000 + seq),
                 scope: 11,
-                sight: Sight::Egress,
+                direction: Direction::Egress,
                 task: Some(task),
                 cgroup_id: 12,
                 transport: Transport::Tcp,
@@ -271,16 +271,16 @@ mod tests {
         }
     }
 
-    fn carried(kept: &Kept, fate: Fate) -> Carried<'_> {
+    fn carried(kept: &OwnedMessage, fate: HandoverState) -> HandoverQuery<'_> {
         let deadline = Timestamp::from_nanos(1_005_000_000_000);
-        Carried { query: kept.message(), deadline, retries: 2, rejected: 1, fate }
+        HandoverQuery { query: kept.message(), deadline, retries: 2, rejected: 1, state: fate }
     }
 
     #[test]
     fn query_survives_a_page() {
         let since = Timestamp::from_nanos(5);
-        for fate in [Fate::Waiting, Fate::Answered(since), Fate::Failed(since)] {
-            let kept = query(9).kept();
+        for fate in [HandoverState::Waiting, HandoverState::Answered(since), HandoverState::Failed(since)] {
+            let kept = query(9).to_message();
             let sent = carried(&kept, fate);
             let mut writer = PageWriter::new(2);
             writer.push(&sent);
@@ -299,8 +299,8 @@ mod tests {
     #[test]
     fn writes_many_queries_to_several_pages() {
         let mut writer = PageWriter::new(0);
-        let kept = query(1).kept();
-        (0..20_000).for_each(|_| writer.push(&carried(&kept, Fate::Waiting)));
+        let kept = query(1).to_message();
+        (0..20_000).for_each(|_| writer.push(&carried(&kept, HandoverState::Waiting)));
         let pages = writer.finish();
         assert!(pages.len() > 1 && pages.iter().all(|page| page.len() < 2 * FULL_BYTES));
         let mut shown = 0;
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_query() {
-        let entry = || entry(&carried(&query(1).kept(), Fate::Waiting));
+        let entry = || entry(&carried(&query(1).to_message(), HandoverState::Waiting));
         let with = |change: fn(&mut QueryEntry)| {
             let mut entry = entry();
             change(&mut entry);

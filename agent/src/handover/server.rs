@@ -1,7 +1,7 @@
 //! The running agent's side: answers an agent that asks to take over. Never waits for one.
 
 use super::{
-    FIRST_TIMEOUT, FRAME_TIMEOUT, HandoverError, Hello, Kind, Line, MAX_PARTS, Offer,
+    FIRST_TIMEOUT, FRAME_TIMEOUT, HandoverError, Hello, FrameKind, FrameSocket, MAX_PARTS, Offer,
     START_TIMEOUT, State, is_trusted, own_user,
 };
 use crate::capture::live::Live;
@@ -26,7 +26,7 @@ pub struct HandoverServer {
 
 /// An agent that has connected.
 struct Peer {
-    frames: Line,
+    frames: FrameSocket,
     since: Instant,
     /// Its hello, once it was sent the offer.
     offered: Option<Hello>,
@@ -70,7 +70,7 @@ impl HandoverServer {
             self.listener.set_nonblocking(true)?;
             // Mostly no agent connects. One that has disconnected again does no harm.
             let Ok((socket, _)) = self.listener.accept() else { return Ok(false) };
-            let frames = Line::new(socket, FRAME_TIMEOUT)?;
+            let frames = FrameSocket::new(socket, FRAME_TIMEOUT)?;
             self.peer = Some(Peer { frames, since: Instant::now(), offered: None });
             return Ok(false);
         };
@@ -83,15 +83,15 @@ impl HandoverServer {
         }
         let own = hello();
         if let Some(theirs) = &peer.offered {
-            peer.frames.expect(Kind::Go)?;
+            peer.frames.expect(FrameKind::Go)?;
             // The configuration may have been reloaded meanwhile.
             return own.differs(theirs).map_or(Ok(true), |why| Err(peer.refuse(&why)));
         }
-        let user = peer.frames.peer()?;
+        let user = peer.frames.peer_user()?;
         if !is_trusted(user, self.user) {
             return Err(format!("it belongs to user {user}").into());
         }
-        let theirs: Hello = peer.frames.expect_json(Kind::Hello)?;
+        let theirs: Hello = peer.frames.expect_json(FrameKind::Hello)?;
         if let Some(why) = own.differs(&theirs) {
             return Err(peer.refuse(&why));
         }
@@ -109,7 +109,7 @@ impl HandoverServer {
         descriptors.extend(parts.descriptors());
         tracing::info!(version = theirs.version, "another agent is about to take over");
         peer.offered = Some(theirs);
-        peer.frames.send_with(Kind::Offer, &body, &descriptors)?;
+        peer.frames.send_with(FrameKind::Offer, &body, &descriptors)?;
         Ok(false)
     }
 
@@ -120,13 +120,13 @@ impl HandoverServer {
     pub fn hand_over(&mut self, state: &State, pages: &[Vec<u8>]) -> io::Result<()> {
         let disconnected = || io::Error::from(io::ErrorKind::NotConnected);
         let Peer { mut frames, .. } = self.peer.take().ok_or_else(disconnected)?;
-        frames.send_json(Kind::State, state)?;
+        frames.send_json(FrameKind::State, state)?;
         for page in pages {
-            frames.send(Kind::Page, page)?;
+            frames.send(FrameKind::Page, page)?;
         }
-        frames.send(Kind::End, &[])?;
-        frames.expect(Kind::Took)?;
-        frames.send(Kind::Over, &[])
+        frames.send(FrameKind::End, &[])?;
+        frames.expect(FrameKind::Took)?;
+        frames.send(FrameKind::Over, &[])
     }
 
     /// Disconnects the peer, if there is one.
@@ -139,7 +139,7 @@ impl Peer {
     /// Sends the reason for a refusal, and returns it for the log.
     fn refuse(&mut self, why: &str) -> HandoverError {
         // A peer that has disconnected needs no answer.
-        let _ = self.frames.send(Kind::Refused, why.as_bytes());
+        let _ = self.frames.send(FrameKind::Refused, why.as_bytes());
         format!("it was refused ({why})").into()
     }
 }
@@ -159,7 +159,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-fn is_readable(line: &Line) -> bool {
+fn is_readable(line: &FrameSocket) -> bool {
     let mut polled = [PollFd::new(line, PollFlags::IN)];
     poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
 }

@@ -2,7 +2,7 @@
 
 use super::metric::Metric;
 use super::text::Page;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use std::fs;
 
 const fn proc(metric: Metric) -> Metric {
@@ -40,8 +40,8 @@ pub fn write(page: &mut Page) {
         }
     };
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = float(rustix::param::clock_ticks_per_second());
-    let page_bytes = float(rustix::param::page_size() as u64);
+    let ticks = to_f64(rustix::param::clock_ticks_per_second());
+    let page_bytes = to_f64(rustix::param::page_size() as u64);
     // Field numbers of proc_pid_stat(5), from 1.
     let virtual_bytes = field(&stat, 23);
     let resident_bytes = field(&stat, 24).map(|pages| pages * page_bytes);
@@ -73,7 +73,7 @@ fn boot_time() -> Option<f64> {
 fn open_fds() -> Option<f64> {
     // The descriptor that reads the directory does not count.
     let count = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
-    Some(float(count as u64))
+    Some(to_f64(count as u64))
 }
 
 fn max_fds() -> Option<f64> {
@@ -98,7 +98,7 @@ mod tests {
         };
         assert!(value("process_resident_memory_bytes") > 1e6);
         assert!(value("process_open_fds") >= 3.0);
-        let age = float(dnscribe_record::time::Timestamp::now().as_nanos()) / 1e9
+        let age = to_f64(dnscribe_record::time::Timestamp::now().as_nanos()) / 1e9
             - value("process_start_time_seconds");
         assert!((-2.0..3600.0).contains(&age), "{age}");
     }

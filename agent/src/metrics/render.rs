@@ -6,15 +6,15 @@ use super::transactions::TransactionMetrics;
 use super::{dictionary, process};
 use crate::analysis::detect::{AlertCounters, Rule};
 use crate::analysis::lookup::{LookupCounters, Outcome};
-use crate::correlate::{Cache, Joined, Match};
-use crate::enrich::kubernetes::{self, Reason};
+use crate::correlate::{AnswerSource, Joined, ParentMatch};
+use crate::enrich::kubernetes::{self, ApiErrorReason};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::ledger::{Counters, Delivery, Sampling};
 use std::collections::BTreeMap;
 
 /// Version of the program.
 #[derive(Clone, Copy, Debug)]
-pub struct Build {
+pub struct BuildInfo {
     /// Version number.
     pub version: &'static str,
     /// Commit of the source; `unknown` if it was built without the repository.
@@ -22,39 +22,39 @@ pub struct Build {
 }
 
 /// Everything that the page is made from.
-pub struct Snapshot<'a> {
+pub struct MetricsSnapshot<'a> {
     /// Counters of the ledger.
     pub counters: &'a Counters,
     /// Metrics of transactions, messages and connections.
     pub transactions: &'a TransactionMetrics,
     /// Counters of links between transactions.
-    pub joined: &'a Joined,
+    pub links: &'a Joined,
     /// Bytes waiting in the ring; absent without a ring.
     pub ring_used_bytes: Option<u64>,
     /// Bytes on disk that wait for Kafka.
     pub spool_bytes: u64,
     /// Transactions that came too late for their windows.
-    pub late: u64,
+    pub late_transactions: u64,
     /// Memory of the windows in bytes, if there are any.
     pub windows_bytes: Option<u64>,
     /// Counters of lookups, if they are made.
-    pub looked_up: Option<&'a LookupCounters>,
+    pub lookups: Option<&'a LookupCounters>,
     /// Counters of alerts, if detection is on.
     pub alerts: Option<&'a AlertCounters>,
     /// State of the watch of Kubernetes pods, if there is one.
-    pub kubernetes: Option<&'a kubernetes::Status>,
+    pub kubernetes: Option<&'a kubernetes::PodWatchStatus>,
     /// Metrics of the sinks, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Version of the program.
-    pub build: Build,
+    pub build: BuildInfo,
 }
 
 /// Renders the page in Prometheus' text format.
 #[must_use]
-pub fn render(snapshot: &Snapshot<'_>) -> String {
+pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     let mut page = Page::new(dictionary::metric);
     snapshot.transactions.write(&mut page);
-    joined(&mut page, snapshot.joined);
+    joined(&mut page, snapshot.links);
     packets(&mut page, snapshot.counters);
     if let Some(bytes) = snapshot.ring_used_bytes {
         page.count("dnscribe_ring_used_bytes", bytes);
@@ -63,17 +63,17 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
         sampled(&mut page, sampling);
     }
     records(&mut page, snapshot.counters);
-    dropped(&mut page, snapshot.counters, snapshot.joined);
+    dropped(&mut page, snapshot.counters, snapshot.links);
     page.count("dnscribe_spool_bytes", snapshot.spool_bytes);
     page.count("dnscribe_pairing_open", snapshot.counters.pairing.open);
     if let Some(connections) = snapshot.counters.connections {
         page.count("dnscribe_connections_open", connections.open);
     }
-    page.count("dnscribe_windows_late_total", snapshot.late);
+    page.count("dnscribe_windows_late_total", snapshot.late_transactions);
     if let Some(bytes) = snapshot.windows_bytes {
         page.count("dnscribe_windows_bytes", bytes);
     }
-    if let Some(counters) = snapshot.looked_up {
+    if let Some(counters) = snapshot.lookups {
         lookups(&mut page, counters);
     }
     if let Some(counters) = snapshot.alerts {
@@ -92,7 +92,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
 
 fn alerts(page: &mut Page, counters: &AlertCounters) {
     let mut family = page.family("dnscribe_alerts_total");
-    for (rule, level, state, count) in counters.given() {
+    for (rule, level, state, count) in counters.reported() {
         let labels = &[("rule", rule.name()), ("severity", level.name()), ("state", state.name())];
         family.count(labels, count);
     }
@@ -111,10 +111,10 @@ fn alerts(page: &mut Page, counters: &AlertCounters) {
     page.count("dnscribe_alerts_overflow_total", counters.overflowed);
 }
 
-fn pods(page: &mut Page, status: &kubernetes::Status) {
+fn pods(page: &mut Page, status: &kubernetes::PodWatchStatus) {
     page.count("dnscribe_kubernetes_up", u64::from(status.up));
     page.count("dnscribe_kubernetes_pods", status.pods as u64);
-    let errors = Reason::ALL.map(Reason::name).into_iter().zip(status.errors);
+    let errors = ApiErrorReason::ALL.map(ApiErrorReason::name).into_iter().zip(status.errors);
     page.by_label("dnscribe_kubernetes_errors_total", "reason", errors);
     page.count("dnscribe_kubernetes_refused_total", status.refused);
     let outcomes = [("named", status.named), ("unnamed", status.unnamed)];
@@ -133,9 +133,9 @@ fn lookups(page: &mut Page, counters: &LookupCounters) {
 }
 
 fn joined(page: &mut Page, joined: &Joined) {
-    let sources = Cache::ALL.map(Cache::name).into_iter().zip(joined.cache);
+    let sources = AnswerSource::ALL.map(AnswerSource::name).into_iter().zip(joined.cache);
     page.by_label("dns_cache_answers_total", "cache", sources);
-    let matches = Match::ALL.map(Match::name).into_iter().zip(joined.linked);
+    let matches = ParentMatch::ALL.map(ParentMatch::name).into_iter().zip(joined.linked);
     page.by_label("dnscribe_links_total", "match", matches.chain([("none", joined.unlinked)]));
 }
 

@@ -4,7 +4,7 @@
 //! with [`Requests::try_next`] and answers. A pipeline that does not answer in time is unhealthy.
 
 use super::text;
-use crate::health::{Report, State as CheckState};
+use crate::health::{HealthReport, CheckState as CheckState};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -46,7 +46,7 @@ pub enum Request {
     /// Asks for the metrics in Prometheus' text format.
     Page(Reply<String>),
     /// Asks for the health report.
-    Health(Reply<Report>),
+    Health(Reply<HealthReport>),
 }
 
 /// Sends the answer of a request.
@@ -216,15 +216,15 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     let report = match shared.phase() {
         // An agent that starts or stops must not be restarted for it.
-        Phase::Starting => Report::of_pipeline(CheckState::Ok, "starting"),
-        Phase::Stopping => Report::of_pipeline(CheckState::Ok, "stopping"),
+        Phase::Starting => HealthReport::of_pipeline(CheckState::Ok, "starting"),
+        Phase::Stopping => HealthReport::of_pipeline(CheckState::Ok, "stopping"),
         phase => match (shared.ask(Request::Health).await, phase) {
             (Ok(report), _) => report,
             (Err(why), Phase::Replaying) => {
                 let why = format!("{why}: it may wait for its input, or a sink");
-                Report::of_pipeline(CheckState::Warn, &why)
+                HealthReport::of_pipeline(CheckState::Warn, &why)
             }
-            (Err(why), _) => Report::of_pipeline(CheckState::Fail, why),
+            (Err(why), _) => HealthReport::of_pipeline(CheckState::Fail, why),
         },
     };
     if report.is_healthy() {
@@ -325,7 +325,7 @@ mod tests {
         {
             let probe = thread::spawn(move || fetch(address, "/healthz"));
             let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
-            reply.send(Report::of_pipeline(found, "why"));
+            reply.send(HealthReport::of_pipeline(found, "why"));
             let (status, text) = probe.join().unwrap();
             assert_eq!(status, code);
             assert!(text.starts_with(first) && text.contains("why"), "{text}");
@@ -347,7 +347,7 @@ mod tests {
         server.set_phase(Phase::Ready(String::new()));
         let probe = thread::spawn(move || fetch(address, "/livez"));
         let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
-        reply.send(Report::of_pipeline(CheckState::Fail, "packets lost"));
+        reply.send(HealthReport::of_pipeline(CheckState::Fail, "packets lost"));
         assert_eq!(probe.join().unwrap().0, 200, "a restart would not help");
         let dead = "not alive: the pipeline does not answer\n".to_owned();
         assert_eq!(fetch(address, "/livez"), (503, dead));

@@ -31,7 +31,7 @@ const MAX_NAMES: usize = 1 << 14;
 
 /// A transaction as the metrics count it. Labels stay numbers until the page is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct RecentlyAdded {
     /// Side from which it was seen.
     pub vantage: Vantage,
     /// UDP or TCP.
@@ -157,7 +157,7 @@ impl TransactionMetrics {
     }
 
     /// Counts a transaction.
-    pub fn transaction(&mut self, seen: &Seen) {
+    pub fn transaction(&mut self, seen: &RecentlyAdded) {
         let fixed = (seen.vantage, seen.transport, seen.status);
         let varying = (seen.resolver, seen.qtype, seen.rcode);
         *self.transactions.get_or_insert(fixed, varying, || 0) += 1;
@@ -269,8 +269,8 @@ fn mnemonics((_, qtype, rcode): Varying) -> [Cow<'static, str>; 2] {
 mod tests {
     use super::*;
 
-    fn sample(resolver: ResolverLabel, status: Status) -> Seen {
-        Seen {
+    fn sample(resolver: ResolverLabel, status: Status) -> RecentlyAdded {
+        RecentlyAdded {
             vantage: Vantage::Client,
             transport: Transport::Udp,
             resolver,
@@ -289,7 +289,7 @@ mod tests {
         metrics.transaction(&sample(resolver, Status::Answered));
         metrics.transaction(&sample(resolver, Status::Answered));
         let silent = sample(resolver, Status::Timeout);
-        metrics.transaction(&Seen { latency_seconds: None, rcode: None, ..silent });
+        metrics.transaction(&RecentlyAdded { latency_seconds: None, rcode: None, ..silent });
         metrics.message(false, Transport::Udp);
         let mut page = Page::new(crate::metrics::dictionary::metric);
         metrics.write(&mut page);

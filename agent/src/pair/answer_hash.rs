@@ -19,19 +19,19 @@ impl AnswerHasher {
     /// Returns a hash of the rcode and the answer section, without TTLs, order and case of names.
     /// Returns `None` for a truncated response (TC): what it omits contradicts nothing.
     pub(super) fn hash(&self, response: &Message<'_>) -> Option<u64> {
-        if response.dns.flags.truncated() {
+        if response.dns.flags.is_truncated() {
             return None;
         }
         let (mut records, mut owner) = (0_u64, None);
         let asked = response.dns.question().map(|question| question.name);
         for record in response.dns.answers() {
-            let place = record.name().place();
+            let place = record.name().first_label_offset();
             // Consecutive records mostly have the same owner name, by the same pointer.
             let name = match owner {
                 Some((before, name)) if before == place => name,
                 // The owner is mostly the name in the question, which is stored contiguously.
                 _ => {
-                    let asked = asked.filter(|asked| asked.place() == place);
+                    let asked = asked.filter(|asked| asked.first_label_offset() == place);
                     self.hasher.hash_one(asked.unwrap_or(record.name()))
                 }
             };

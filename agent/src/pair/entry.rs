@@ -2,7 +2,7 @@
 
 use super::transfer::RunningTransfer;
 use super::{Status, Transaction, Vantage};
-use crate::decode::{Kept, Message};
+use crate::decode::{OwnedMessage, Message};
 use dnscribe_record::time::Timestamp;
 
 /// State of a query.
@@ -21,7 +21,7 @@ pub(super) enum QueryState {
 /// A query with its state.
 #[derive(Debug)]
 pub(super) struct QueryEntry {
-    pub(super) query: Kept,
+    pub(super) query: OwnedMessage,
     pub(super) deadline: Timestamp,
     pub(super) state: QueryState,
     pub(super) retries: u32,
@@ -31,7 +31,7 @@ pub(super) struct QueryEntry {
 
 impl QueryEntry {
     pub(super) fn waiting(query: &Message<'_>, deadline: Timestamp) -> Self {
-        let query = Kept::from(*query);
+        let query = OwnedMessage::from(*query);
         Self { query, deadline, state: QueryState::Waiting, retries: 0, rejected: 0 }
     }
 
@@ -52,14 +52,14 @@ impl QueryEntry {
         let query = self.query.message();
         Transaction {
             status,
-            vantage: Vantage::of(query.envelope.sight, false),
+            vantage: Vantage::from_direction(query.envelope.direction, false),
             query: Some(query),
             response: None,
             retries: self.retries,
             conflict: false,
             rejected: self.rejected,
             transfer: None,
-            stray: None,
+            orphan: None,
             icmp: None,
         }
     }
@@ -76,11 +76,11 @@ impl QueryEntry {
             }
             _ => 0,
         };
-        self.query.memory_bytes() - size_of::<Kept>() + first
+        self.query.memory_bytes() - size_of::<OwnedMessage>() + first
     }
 
     /// Returns the bytes that an entry for `query` would occupy on the heap.
     pub(super) fn heap_bytes_for(query: &Message<'_>) -> usize {
-        Kept::bytes_for(query) - size_of::<Kept>()
+        OwnedMessage::memory_bytes_for(query) - size_of::<OwnedMessage>()
     }
 }

@@ -16,7 +16,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_millis(250);
 
 /// State of a handed over query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum HandoverState {
     /// Waits for its response.
     Waiting,
     /// Was answered; remembered since this time.
@@ -27,7 +27,7 @@ pub enum Fate {
 
 /// A query with its state in the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Carried<'a> {
+pub struct HandoverQuery<'a> {
     /// The query as first sent.
     pub query: Message<'a>,
     /// Deadline of its response.
@@ -37,12 +37,12 @@ pub struct Carried<'a> {
     /// Number of orphan responses that resembled the expected one.
     pub rejected: u32,
     /// State of the query.
-    pub fate: Fate,
+    pub state: HandoverState,
 }
 
 impl Pairer {
     /// Ends running zone transfers, since the other agent could not assign their further messages.
-    pub fn break_off(&mut self, now: Timestamp, each: TransactionSink<'_>) {
+    pub fn end_transfers(&mut self, now: Timestamp, each: TransactionSink<'_>) {
         for entry_ref in self.table.unended_in_order() {
             if self.table.get(entry_ref).is_some_and(|entry| !entry.is_waiting()) {
                 self.close_transfer(entry_ref, now, each);
@@ -52,38 +52,38 @@ impl Pairer {
 
     /// Calls `each` with the waiting queries and those of the remembered ones that may get a further
     /// response. They stay in the table.
-    pub fn carry(&self, now: Timestamp, each: &mut dyn FnMut(&Carried<'_>)) {
+    pub fn for_each_handover_query(&self, now: Timestamp, each: &mut dyn FnMut(&HandoverQuery<'_>)) {
         let mut show = |entry_ref, fate| {
             if let Some(entry) = self.table.get(entry_ref) {
-                each(&Carried {
+                each(&HandoverQuery {
                     query: entry.query.message(),
                     deadline: entry.deadline,
                     retries: entry.retries,
                     rejected: entry.rejected,
-                    fate,
+                    state: fate,
                 });
             }
         };
         for (since, entry_ref) in &self.failed {
             if self.table.ended(*entry_ref) == Some(*since) {
-                show(*entry_ref, Fate::Failed(*since));
+                show(*entry_ref, HandoverState::Failed(*since));
             }
         }
         for (since, entry_ref) in &self.answered {
             if self.table.ended(*entry_ref) == Some(*since) && now.since(*since) <= DUPLICATE_WINDOW
             {
-                show(*entry_ref, Fate::Answered(*since));
+                show(*entry_ref, HandoverState::Answered(*since));
             }
         }
         for entry_ref in self.table.unended_in_order() {
             if self.table.get(entry_ref).is_some_and(QueryEntry::is_waiting) {
-                show(entry_ref, Fate::Waiting);
+                show(entry_ref, HandoverState::Waiting);
             }
         }
     }
 
     /// Emits the waiting queries as `open`. They stay in the table, and the counters stay the same.
-    pub fn leave_open(&self, each: TransactionSink<'_>) {
+    pub fn emit_open(&self, each: TransactionSink<'_>) {
         for entry_ref in self.table.unended_in_order() {
             if let Some(entry) = self.table.get(entry_ref).filter(|entry| entry.is_waiting()) {
                 each(&entry.transaction(Status::Open));
@@ -93,21 +93,21 @@ impl Pairer {
 
     /// Continues the counters of another table, except for the waiting queries, which are restored
     /// one by one.
-    pub fn adopt(&mut self, counters: ledger::Pairing) {
+    pub fn restore_counters(&mut self, counters: ledger::Pairing) {
         self.counters = ledger::Pairing { open: 0, ..counters };
     }
 
     /// Adds a query of another table, which has counted it.
-    pub fn restore(&mut self, carried: &Carried<'_>, each: TransactionSink<'_>) {
-        let Carried { query, deadline, retries, rejected, fate } = carried;
+    pub fn restore_query(&mut self, carried: &HandoverQuery<'_>, each: TransactionSink<'_>) {
+        let HandoverQuery { query, deadline, retries, rejected, state: fate } = carried;
         let key = PairKey::of(query);
         let hash = self.table.hash(&key);
         if let Some(entry_ref) = self.table.find(hash, &key) {
             // Each key is unique in the other table; a duplicate would still be counted.
-            if *fate != Fate::Waiting
+            if *fate != HandoverState::Waiting
                 || self.table.get(entry_ref).is_some_and(QueryEntry::is_waiting)
             {
-                self.counters.evicted += u64::from(*fate == Fate::Waiting);
+                self.counters.evicted += u64::from(*fate == HandoverState::Waiting);
                 return;
             }
             self.table.forget(entry_ref);
@@ -118,12 +118,12 @@ impl Pairer {
             (entry.retries, entry.rejected) = (*retries, *rejected);
         }
         match *fate {
-            Fate::Waiting => {}
-            Fate::Answered(since) => {
+            HandoverState::Waiting => {}
+            HandoverState::Answered(since) => {
                 self.table.end(entry_ref, QueryState::Answered(None), Some(since));
                 remember(&mut self.answered, &mut self.table, since, entry_ref);
             }
-            Fate::Failed(since) => {
+            HandoverState::Failed(since) => {
                 self.table.end(entry_ref, QueryState::Failed, Some(since));
                 remember(&mut self.failed, &mut self.table, since, entry_ref);
             }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 /// bit of QCLASS is removed (RFC 6762, 5.4).
 pub(super) fn normalized_question<'a>(message: &Message<'a>) -> Option<Question<'a>> {
     let question = message.dns.question()?;
-    Some(Question { qclass: message.class_of(&question), ..question })
+    Some(Question { qclass: message.question_class(&question), ..question })
 }
 
 /// The two endpoints of an exchange, as seen from one vantage.
@@ -56,10 +56,10 @@ fn hash_address(state: &mut impl Hasher, address: IpAddr) {
 impl Endpoints {
     pub(super) fn of(message: &Message<'_>) -> Self {
         let envelope = message.envelope;
-        let (client, server) = message.ends();
+        let (client, server) = message.client_and_server();
         Self {
             scope: envelope.scope,
-            vantage: Vantage::of(envelope.sight, message.dns.flags.response()),
+            vantage: Vantage::from_direction(envelope.direction, message.dns.flags.is_response()),
             transport: envelope.transport,
             client,
             server,

@@ -49,13 +49,13 @@ impl Pairer {
     }
 
     /// Applies new limits. Waiting queries keep their deadlines.
-    pub fn reconfigure(&mut self, options: PairOptions) {
+    pub fn set_limits(&mut self, options: PairOptions) {
         self.options = options;
     }
 
     /// Records that the sampling ratio has changed.
-    pub fn sample(&mut self, change: Change) {
-        self.sampling.note(change);
+    pub fn note_sampling(&mut self, change: Change) {
+        self.sampling.push(change);
     }
 
     /// Returns the counters. `open` counts the waiting queries and those given up without an outcome
@@ -77,7 +77,7 @@ impl Pairer {
     /// query that starts a transaction, that is, not a retransmission.
     pub fn observe(&mut self, message: &Message<'_>, each: TransactionSink<'_>) -> bool {
         self.expire(message.envelope.ts, each);
-        if message.dns.flags.response() {
+        if message.dns.flags.is_response() {
             self.observe_response(message, each);
             false
         } else if message.dns.is_one_way() {
@@ -90,7 +90,7 @@ impl Pairer {
     }
 
     /// Handles an ICMP error: the waiting query that it refers to fails.
-    pub fn unreachable(&mut self, error: &Unreachable, each: TransactionSink<'_>) {
+    pub fn observe_icmp_error(&mut self, error: &Unreachable, each: TransactionSink<'_>) {
         self.expire(error.ts, each);
         let found = Vantage::ALL.into_iter().find_map(|vantage| {
             let endpoints = Endpoints::of_unreachable(error, vantage);
@@ -148,7 +148,7 @@ impl Pairer {
 
     /// Stops waiting for servers at ports other than those for which `is_watched` returns true. Their
     /// waiting queries are `open` for good, and their zone transfers end incomplete.
-    pub(crate) fn abandon(
+    pub(crate) fn drop_unwatched_ports(
         &mut self,
         is_watched: impl Fn(u16) -> bool,
         now: Timestamp,
@@ -157,7 +157,7 @@ impl Pairer {
         self.expire(now, each);
         for entry_ref in self.table.unended_in_order() {
             let Some(entry) = self.table.get(entry_ref) else { continue };
-            let (_, server) = entry.query.message().ends();
+            let (_, server) = entry.query.message().client_and_server();
             if is_watched(server.port()) {
                 continue;
             }
@@ -228,7 +228,7 @@ impl Pairer {
         for _ in 0..MAX_EVICTION_SCAN {
             let Some(entry_ref) = self.table.oldest(WaitQueue::Fresh) else { break };
             let Some(entry) = self.table.get(entry_ref) else { break };
-            let (client, server) = entry.query.message().ends();
+            let (client, server) = entry.query.message().client_and_server();
             if !self.established_pairs.contains(client, server) {
                 self.fail(entry_ref, Status::Evicted, now, each);
                 return true;

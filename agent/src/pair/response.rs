@@ -6,7 +6,7 @@ use super::multicast::{self, MulticastGroup};
 use super::pairer::{Pairer, TransactionSink, remember};
 use super::table::{EntryRef, WaitQueue};
 use super::transfer::{self, RunningTransfer};
-use super::{MAX_TRANSFERS, OrphanReason, Status, Stray, Transaction, Vantage, orphan};
+use super::{MAX_TRANSFERS, OrphanReason, Status, OrphanDetails, Transaction, Vantage, orphan};
 use crate::capture::Transport;
 use crate::decode::Message;
 use dnscribe_record::time::Timestamp;
@@ -78,7 +78,7 @@ impl Pairer {
             _ => self.counters.late += 1,
         }
         if status == Status::Answered {
-            let (client, server) = entry.query.message().ends();
+            let (client, server) = entry.query.message().client_and_server();
             self.established_pairs.insert(client, server);
         }
         if transfer::is_transfer_query(&entry.query.message()) {
@@ -108,7 +108,7 @@ impl Pairer {
             for (entry_ref, entry) in self.table.find_by_question(message, group, asked) {
                 let query = entry.query.message();
                 let matches = ts <= entry.deadline
-                    && to.is_none_or(|to| to == query.ends().0)
+                    && to.is_none_or(|to| to == query.client_and_server().0)
                     && !multicast::is_own_probe(&query, message);
                 match entry.state {
                     QueryState::Waiting if matches && !waiting.contains(&entry_ref) => {
@@ -158,7 +158,7 @@ impl Pairer {
         });
         each(&Transaction {
             status: Status::Orphan,
-            vantage: Vantage::of(message.envelope.sight, true),
+            vantage: Vantage::from_direction(message.envelope.direction, true),
             query: None,
             response: Some(*message),
             retries: 0,
@@ -166,7 +166,7 @@ impl Pairer {
             icmp: None,
             rejected: 0,
             transfer: None,
-            stray: Some(Stray { reason, resembles }),
+            orphan: Some(OrphanDetails { reason, resembles }),
         });
     }
 

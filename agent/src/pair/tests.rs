@@ -9,8 +9,8 @@ use super::key::Endpoints;
 use super::pairer::TransactionSink;
 use super::table::{EntryRef, Table};
 use super::*;
-use crate::capture::net::Cause;
-use crate::capture::{Origin, Transport};
+use crate::capture::net::UnreachableReason;
+use crate::capture::{PacketId, Transport};
 use crate::decode::testing::{Draft, DraftDns, DraftQuestion};
 use crate::decode::{Envelope, MessageId, Unreachable};
 use dnscribe_dns::{Answer, Flags};
@@ -37,10 +37,10 @@ fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Draft {
     let question = qname.map(|qname| DraftQuestion { qname: qname.into(), qtype: 1, qclass: 1 });
     Draft {
         envelope: Envelope {
-            id: MessageId { origin: Origin { cpu: 0, seq: ms }, index: 0 },
+            id: MessageId { packet: PacketId { cpu: 0, seq: ms }, index: 0 },
             ts: at(ms),
             scope: 0,
-            sight: Sight::Passive,
+            direction: Direction::Passive,
             task: None,
             cgroup_id: 0,
             transport: Transport::Udp,
@@ -67,7 +67,7 @@ fn response(ms: u64, id: u16, qname: &str) -> Draft {
 
 /// Passes a message to a pairer.
 fn observe(pairer: &mut Pairer, message: &Draft, each: TransactionSink<'_>) -> bool {
-    pairer.observe(&message.kept().message(), each)
+    pairer.observe(&message.to_message().message(), each)
 }
 
 /// Runs messages through a pairer. Returns status, latency in ms, retries and conflict of each
@@ -120,7 +120,7 @@ fn queries_to_unwatched_ports_stay_open() {
     let mut outcomes = Vec::new();
     let mut emit =
         |t: &Transaction<'_>| outcomes.push((t.status, t.query.map(|query| query.dns.id)));
-    pairer.abandon(|port| port == 5300, at(2), &mut emit);
+    pairer.drop_unwatched_ports(|port| port == 5300, at(2), &mut emit);
     assert_eq!(outcomes, [(Status::Open, Some(7))]);
     assert_eq!((pairer.counters().open, pairer.counters().queries), (2, 2));
     // The first query is gone; the other is unchanged.
@@ -228,9 +228,9 @@ fn icmp_error_ends_quoted_or_oldest_query() {
             client: client(4000),
             server: server(),
             query_id,
-            cause: Cause::of_code(false, 3),
+            cause: UnreachableReason::from_code(false, 3),
         };
-        pairer.unreachable(&error, &mut |t| {
+        pairer.observe_icmp_error(&error, &mut |t| {
             assert_eq!(t.icmp, Some(error.cause));
             outcomes.push((t.status, t.query.map(|q| q.dns.id)));
         });
@@ -307,7 +307,7 @@ proptest! {
             if add {
                 let mut query = query(number, id, "a.test");
                 query.envelope.src = client(port);
-                let entry_ref = table.insert(number, &query.kept().message(), at(number));
+                let entry_ref = table.insert(number, &query.to_message().message(), at(number));
                 model.push((entry_ref, port, id));
             } else if !model.is_empty() {
                 let (entry_ref, ..) = model.remove(victim % model.len());
@@ -316,7 +316,7 @@ proptest! {
             for port in 0..4 {
                 let mut probe = query(0, 0, "a.test");
                 probe.envelope.src = client(port);
-                let endpoints = Endpoints::of(&probe.kept().message());
+                let endpoints = Endpoints::of(&probe.to_message().message());
                 for id in [None, Some(0), Some(1), Some(2)] {
                     let first = model.iter().find(|(_, p, i)| *p == port && id.is_none_or(|id| id == *i));
                     prop_assert_eq!(table.oldest_waiting(&endpoints, id), first.map(|(entry_ref, ..)| *entry_ref));

@@ -3,7 +3,7 @@
 
 use crate::decode::Message;
 use crate::pair::Transaction;
-use dnscribe_dns::Zones;
+use dnscribe_dns::RegistrableDomainCache;
 use dnscribe_dns::{Answers, Question};
 use std::ops::Range;
 
@@ -18,12 +18,12 @@ pub struct Texts {
     qname_case: String,
     answers: Answers,
     /// Cache of registrable domains, where names are read.
-    zones: Option<Box<Zones>>,
+    zones: Option<Box<RegistrableDomainCache>>,
 }
 
 impl Texts {
     /// Text forms of no message.
-    pub const NONE: &'static Self = &Self {
+    pub const EMPTY: &'static Self = &Self {
         has_question: false,
         qname: String::new(),
         zone: None,
@@ -34,25 +34,25 @@ impl Texts {
     };
 
     /// Copies the contents of `other` into the existing buffers.
-    pub(crate) fn copy(&mut self, other: &Self) {
+    pub(crate) fn copy_from(&mut self, other: &Self) {
         let Self { has_question, qname, zone, has_case, qname_case, answers, zones: _ } = other;
         (self.has_question, self.zone, self.has_case) = (*has_question, zone.clone(), *has_case);
         self.qname.clone_from(qname);
         self.qname_case.clone_from(qname_case);
-        self.answers.copy(answers);
+        self.answers.copy_from(answers);
     }
 
     /// Returns the capacity of the buffers in bytes.
-    pub(crate) fn room_bytes(&self) -> usize {
-        self.qname.capacity() + self.qname_case.capacity() + self.answers.room_bytes()
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.qname.capacity() + self.qname_case.capacity() + self.answers.heap_bytes()
     }
 
     /// Reads a transaction: the question of its query, else of its response; the answers of its
     /// response, else of its query.
-    pub fn read(&mut self, transaction: &Transaction<'_>) {
+    pub fn read_transaction(&mut self, transaction: &Transaction<'_>) {
         self.read_qname(transaction.question());
         let start = if self.has_question {
-            self.zones.get_or_insert_default().start(&self.qname)
+            self.zones.get_or_insert_default().domain_start(&self.qname)
         } else {
             None
         };

@@ -1,7 +1,7 @@
 //! Output of the pairing stage.
 
-use super::{Status, Transfer, Vantage};
-use crate::capture::net::Cause;
+use super::{Status, ZoneTransfer, Vantage};
+use crate::capture::net::UnreachableReason;
 use crate::decode::{Message, MessageId};
 use dnscribe_dns::Question;
 use std::time::Duration;
@@ -22,19 +22,19 @@ pub struct Transaction<'a> {
     /// Whether this is a duplicate that contradicts the first response.
     pub conflict: bool,
     /// Cause of the ICMP error that ended the query.
-    pub icmp: Option<Cause>,
+    pub icmp: Option<UnreachableReason>,
     /// Number of responses that resembled the expected one without matching. Each is also reported
     /// as an orphan.
     pub rejected: u32,
     /// Summary of a zone transfer over TCP; absent if it was refused.
-    pub transfer: Option<Transfer>,
+    pub transfer: Option<ZoneTransfer>,
     /// For an orphan: why it did not match.
-    pub stray: Option<Stray>,
+    pub orphan: Option<OrphanDetails>,
 }
 
 /// Classification of an orphan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub struct OrphanDetails {
     /// Why it answers no query.
     pub reason: OrphanReason,
     /// The query that it resembles.
@@ -82,7 +82,7 @@ impl<'a> Transaction<'a> {
     #[must_use]
     pub const fn without_messages(&self) -> Transaction<'static> {
         let Transaction {
-            status, vantage, retries, conflict, icmp, rejected, transfer, stray, ..
+            status, vantage, retries, conflict, icmp, rejected, transfer, orphan: stray, ..
         } = *self;
         let (query, response) = (None, None);
         Transaction {
@@ -95,14 +95,14 @@ impl<'a> Transaction<'a> {
             icmp,
             rejected,
             transfer,
-            stray,
+            orphan: stray,
         }
     }
 
     /// Returns the message that identifies the transaction: the response for `late`, `duplicate` and
     /// `orphan`, else the query.
     #[must_use]
-    pub fn subject(&self) -> Option<Message<'a>> {
+    pub fn identifying_message(&self) -> Option<Message<'a>> {
         match self.status {
             Status::Late | Status::Duplicate | Status::Orphan => self.response,
             _ => self.query,

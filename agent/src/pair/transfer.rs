@@ -2,7 +2,7 @@
 
 use super::Status;
 use crate::capture::Transport;
-use crate::decode::{Kept, Message};
+use crate::decode::{OwnedMessage, Message};
 use dnscribe_dns::{Dns, Record};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const AXFR: u16 = 252;
 
 /// Summary of a zone transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transfer {
+pub struct ZoneTransfer {
     /// Messages of the response.
     pub messages: u64,
     /// Bytes of these messages, without TCP's length prefixes.
@@ -39,11 +39,11 @@ pub(super) struct RunningTransfer {
     /// Outcome that the transaction will have: answered or late.
     pub(super) status: Status,
     /// The first message, with its first records.
-    pub(super) first: Kept,
+    pub(super) first: OwnedMessage,
     /// Time of the newest message.
     pub(super) last: Timestamp,
     /// Summary so far.
-    pub(super) so_far: Transfer,
+    pub(super) so_far: ZoneTransfer,
     progress: SoaProgress,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct RunningTransfer {
 /// one message (RFC 1995, 2).
 pub(super) fn is_transfer_query(query: &Message<'_>) -> bool {
     query.envelope.transport == Transport::Tcp
-        && matches!(query.dns.asked(), Some((IXFR | AXFR, _)))
+        && matches!(query.dns.question_type_and_class(), Some((IXFR | AXFR, _)))
 }
 
 /// Starts a transfer from the first message of the response. Returns the transfer and whether more
@@ -64,13 +64,13 @@ pub(super) fn start(
     if first.dns.rcode() != 0 {
         return None;
     }
-    let incremental = matches!(query.dns.asked(), Some((IXFR, _)));
+    let incremental = matches!(query.dns.question_type_and_class(), Some((IXFR, _)));
     let so_far =
-        Transfer { messages: 0, bytes: 0, records: 0, duration: Duration::ZERO, complete: false };
+        ZoneTransfer { messages: 0, bytes: 0, records: 0, duration: Duration::ZERO, complete: false };
     let mut progress = SoaProgress::new(incremental);
     let step = progress.add(&first.dns);
     let last = first.envelope.ts;
-    let mut running = RunningTransfer { status, last, so_far, progress, first: Kept::from(*first) };
+    let mut running = RunningTransfer { status, last, so_far, progress, first: OwnedMessage::from(*first) };
     running.count(query.envelope.ts, first, step);
     let continues = step == TransferStep::Continue;
     if continues {
@@ -178,7 +178,7 @@ mod tests {
     use super::TransferStep::{Broken, Complete, Continue};
     use super::*;
     use crate::decode::testing::DraftDns;
-    use dnscribe_dns::{Answer, Answers, Flags, Outline};
+    use dnscribe_dns::{Answer, Answers, Flags, MessageIndex};
 
     /// Runs messages, each given as the serials of its SOA records, 0 for any other record.
     fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<TransferStep> {
@@ -192,8 +192,8 @@ mod tests {
                 let name = "example.test";
                 answers.push(&Answer { name, class: 1, rtype, ttl_seconds: 1, data });
             }
-            let octets = DraftDns { answers, ..DraftDns::default() }.octets();
-            progress.add(&Dns::new(&octets, &Outline::read(&octets, false).unwrap()))
+            let octets = DraftDns { answers, ..DraftDns::default() }.to_bytes();
+            progress.add(&Dns::new(&octets, &MessageIndex::parse(&octets, false).unwrap()))
         };
         messages.iter().map(step).collect()
     }
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn error_breaks_transfer() {
         let mut progress = SoaProgress::new(false);
-        let octets = DraftDns { flags: Flags(0x8005), ..DraftDns::default() }.octets();
-        let refused = Outline::read(&octets, false).unwrap();
+        let octets = DraftDns { flags: Flags(0x8005), ..DraftDns::default() }.to_bytes();
+        let refused = MessageIndex::parse(&octets, false).unwrap();
         assert_eq!(progress.add(&Dns::new(&octets, &refused)), Broken);
     }
 }

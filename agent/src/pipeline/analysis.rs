@@ -5,14 +5,14 @@ use super::DetectionChange;
 use super::handover::Ordinals;
 use super::router::{Export, SinkRouter};
 use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
-use crate::analysis::lookup::{Lookup, LookupCounters, LookupOptions, Lookups, Query};
-use crate::analysis::view::Observation;
+use crate::analysis::lookup::{Lookup, LookupCounters, LookupOptions, LookupTable, Query};
+use crate::analysis::view::TransactionView;
 use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
-use crate::capture::sampling::{Unheard, Untold};
+use crate::capture::sampling::{PacketClass, NotExported};
 use crate::decode::Message;
 use crate::encrypted::Report;
 use crate::pair::Vantage;
-use crate::pipeline::filter::{Asked, Subject};
+use crate::pipeline::filter::{FilterQuestion, FilterSubject};
 use crate::record::Identity;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {
     lookup_options: LookupOptions,
-    lookups: Option<Lookups>,
+    lookups: Option<LookupTable>,
     /// Reused buffer for the name of a query.
     qname: String,
     window_options: WindowOptions,
@@ -46,7 +46,7 @@ impl Analysis {
         let has_windows = exports_windows || detection.is_some();
         Self {
             lookup_options,
-            lookups: router.wants(Stream::Lookups).then(|| Lookups::new(lookup_options)),
+            lookups: router.wants(Stream::Lookups).then(|| LookupTable::new(lookup_options)),
             qname: String::new(),
             window_options,
             windows: has_windows.then(|| Windows::new(identity.epoch, window_options.lateness)),
@@ -89,7 +89,7 @@ impl Analysis {
     }
 
     /// Processes a transaction, the outcome of which was known at `now`.
-    pub(super) fn observe(&mut self, now: Timestamp, view: &Observation<'_>) {
+    pub(super) fn observe(&mut self, now: Timestamp, view: &TransactionView<'_>) {
         if let Some(lookups) = &mut self.lookups {
             lookups.observe(now, view);
         }
@@ -97,7 +97,7 @@ impl Analysis {
             detection.observe(view);
         }
         if let Some(windows) = &mut self.windows {
-            windows.tick(now);
+            windows.set_now(now);
             windows.observe(view);
         }
     }
@@ -106,14 +106,14 @@ impl Analysis {
     pub(super) fn add_not_exported(
         &mut self,
         ts: Timestamp,
-        untold: &Untold,
+        untold: &NotExported,
         resolver: Option<&str>,
     ) {
         let Some(windows) = &mut self.windows else { return };
         let Some(counts) = counts(untold) else { return };
-        let vantage = Vantage::of(untold.sight, untold.what.is_from_server());
-        let transport = untold.what.transport().name();
-        windows.untold(ts, vantage, (transport, resolver), &counts);
+        let vantage = Vantage::from_direction(untold.direction, untold.class.is_from_server());
+        let transport = untold.class.transport().name();
+        windows.add_not_exported(ts, vantage, (transport, resolver), &counts);
     }
 
     /// Processes a report of a connection of encrypted DNS.
@@ -147,7 +147,7 @@ impl Analysis {
         if !router.wants(Stream::Lookups) {
             self.lookups = None;
         } else if self.lookups.is_none() {
-            self.lookups = Some(Lookups::new(self.lookup_options));
+            self.lookups = Some(LookupTable::new(self.lookup_options));
         }
         match detection {
             DetectionChange::Off => self.detection = None,
@@ -177,7 +177,7 @@ impl Analysis {
     pub(super) fn set_query_timeout(&mut self, query_timeout: Duration) {
         self.lookup_options.query_timeout = query_timeout;
         if let Some(lookups) = &mut self.lookups {
-            lookups.adopt_query_timeout(query_timeout);
+            lookups.set_query_timeout(query_timeout);
         }
     }
 
@@ -193,19 +193,19 @@ impl Analysis {
 
     /// Counters of lookups, if they are made.
     pub(super) fn lookup_counters(&self) -> Option<&LookupCounters> {
-        self.lookups.as_ref().map(Lookups::counters)
+        self.lookups.as_ref().map(LookupTable::counters)
     }
 
     /// Calls `act` on the lookups and exports those that it ends.
     fn with_lookups(
         &mut self,
         export: &mut Export<'_>,
-        act: impl FnOnce(&mut Lookups, &mut dyn FnMut(&Lookup)),
+        act: impl FnOnce(&mut LookupTable, &mut dyn FnMut(&Lookup)),
     ) {
         let Some(lookups) = &mut self.lookups else { return };
         let Export { identity, router, filters } = export;
         let is_rendered = router.renders(Stream::Lookups);
-        let filter = filters.of(Stream::Lookups);
+        let filter = filters.get(Stream::Lookups);
         act(lookups, &mut |lookup| {
             if filter.is_some_and(|filter| !filter.admits(&subject(lookup))) {
                 return router.filter(Stream::Lookups);
@@ -258,12 +258,12 @@ impl Analysis {
 }
 
 /// What filters match in a lookup.
-fn subject(lookup: &Lookup) -> Subject<'_> {
+fn subject(lookup: &Lookup) -> FilterSubject<'_> {
     let process = lookup.process.as_ref();
     let container = lookup.container.as_ref();
-    let place = container.and_then(|container| container.place.as_ref());
-    Subject {
-        asked: Some(Asked { qname: Some(&lookup.qname), qtypes: &lookup.qtypes }),
+    let place = container.and_then(|container| container.pod.as_ref());
+    FilterSubject {
+        question: Some(FilterQuestion { qname: Some(&lookup.qname), qtypes: &lookup.qtypes }),
         client: Some(lookup.client),
         comm: process.map(|process| &*process.comm),
         exe: process.and_then(|process| process.exe.as_deref()),
@@ -273,19 +273,19 @@ fn subject(lookup: &Lookup) -> Subject<'_> {
 }
 
 /// Counts for windows; none for packets that cannot be a message on their own.
-fn counts(untold: &Untold) -> Option<window::Untold> {
+fn counts(untold: &NotExported) -> Option<window::NotExported> {
     let (count, lost) = (untold.sampled + untold.lost, untold.lost);
-    let counts = window::Untold { lost, ..window::Untold::default() };
-    Some(match untold.what {
-        Unheard::Query => window::Untold { queries: count, ..counts },
-        Unheard::Response { rcode, truncated } => {
+    let counts = window::NotExported { lost, ..window::NotExported::default() };
+    Some(match untold.class {
+        PacketClass::Query => window::NotExported { queries: count, ..counts },
+        PacketClass::Response { rcode, truncated } => {
             let mut rcodes = [0; window::RCODES];
             rcodes[usize::from(rcode) % window::RCODES] = count;
             let truncated = if truncated { count } else { 0 };
-            window::Untold { responses: count, rcodes, truncated, ..counts }
+            window::NotExported { responses: count, rcodes, truncated, ..counts }
         }
-        Unheard::Segment { .. } => window::Untold { segments: count, ..counts },
-        Unheard::Other => return None,
+        PacketClass::Segment { .. } => window::NotExported { segments: count, ..counts },
+        PacketClass::Other => return None,
     })
 }
 

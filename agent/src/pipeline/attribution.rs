@@ -2,9 +2,9 @@
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::enrich::{Enricher, Known, Place};
+use crate::enrich::{Enricher, Known, PodRef};
 use crate::pair::{Transaction, Vantage};
-use crate::pipeline::filter::{Asked, Filter, Subject};
+use crate::pipeline::filter::{FilterQuestion, Filter, FilterSubject};
 use crate::record::container_fields;
 use dnscribe_dns::Question;
 use dnscribe_record::{ProcessFields, RecordTail};
@@ -51,9 +51,9 @@ impl<'a> Attribution<'a> {
     }
 
     /// What filters match, without a question.
-    pub(super) fn subject(&self, client: IpAddr) -> Subject<'_> {
-        Subject {
-            asked: None,
+    pub(super) fn subject(&self, client: IpAddr) -> FilterSubject<'_> {
+        FilterSubject {
+            question: None,
             client: Some(client),
             // A name that is not UTF-8 matches no criterion: criteria are UTF-8.
             comm: self.task.and_then(|task| std::str::from_utf8(comm(task)).ok()),
@@ -72,8 +72,8 @@ impl<'a> Attribution<'a> {
     ) -> bool {
         let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
         let qtype = question.map(|question| question.qtype);
-        let asked = Asked { qname: qname.as_deref(), qtypes: qtype.as_slice() };
-        filter.admits(&Subject { asked: Some(asked), ..self.subject(client) })
+        let asked = FilterQuestion { qname: qname.as_deref(), qtypes: qtype.as_slice() };
+        filter.admits(&FilterSubject { question: Some(asked), ..self.subject(client) })
     }
 
     /// Process, container and pod as records have them.
@@ -94,7 +94,7 @@ impl<'a> Attribution<'a> {
     }
 
     /// The pod.
-    pub(super) const fn pod(&self) -> Option<&Place> {
+    pub(super) const fn pod(&self) -> Option<&PodRef> {
         self.known.place.as_ref()
     }
 

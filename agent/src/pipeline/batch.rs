@@ -7,7 +7,7 @@ use crate::decode::{DeadLetter, Envelope, Malformed, Message};
 use crate::encrypted::{self, Connection};
 use crate::pair::Texts;
 use crate::pair::Transaction;
-use dnscribe_dns::{Dns, Outline};
+use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
 use std::ops::Range;
 
@@ -60,7 +60,7 @@ struct StoredEvent {
 #[derive(Debug)]
 struct StoredMessage {
     envelope: Envelope,
-    outline: Outline,
+    outline: MessageIndex,
     wire_bytes: u32,
     bytes: Range<usize>,
 }
@@ -141,7 +141,7 @@ impl EventBatch {
         if index == self.texts.len() {
             self.texts.push(Texts::default());
         }
-        self.texts[index].copy(texts);
+        self.texts[index].copy_from(texts);
         self.texts_used += 1;
         index
     }
@@ -150,10 +150,10 @@ impl EventBatch {
     fn store_message(&mut self, message: Message<'_>) -> usize {
         let last = self.messages.last();
         if last.is_none_or(|last| last.envelope.id != message.envelope.id) {
-            let bytes = self.store_bytes(message.dns.octets());
+            let bytes = self.store_bytes(message.dns.bytes());
             self.messages.push(StoredMessage {
                 envelope: message.envelope.clone(),
-                outline: *message.dns.outline(),
+                outline: *message.dns.index(),
                 wire_bytes: message.wire_bytes,
                 bytes,
             });
@@ -240,7 +240,7 @@ impl EventBatch {
         self.messages.clear();
         self.bytes.clear();
         self.bytes.shrink_to(SPARE_BYTES);
-        self.texts.retain(|texts| texts.room_bytes() <= SPARE_TEXT_BYTES);
+        self.texts.retain(|texts| texts.capacity_bytes() <= SPARE_TEXT_BYTES);
         self.texts_used = 0;
         self.next = 0;
         self.packets = 0;

@@ -8,8 +8,8 @@ use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
 use crate::encrypted::ConnectionOptions;
 use crate::pair::PairOptions;
-use crate::pipeline::filter::Filters;
-use dnscribe_record::privacy::Privacy;
+use crate::pipeline::filter::StreamFilters;
+use dnscribe_record::privacy::MaskingRules;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Settings {
     /// Thresholds of detection, if it is on.
     pub detect: Option<DetectOptions>,
     /// Which records are exported.
-    pub filters: Filters,
+    pub filters: StreamFilters,
     /// How fields of records are masked.
-    pub privacy: Privacy,
+    pub privacy: MaskingRules,
 }

@@ -9,7 +9,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-pub use names::{BadSuffix, Suffix, Suffixes};
+pub use names::{InvalidSuffix, NameSuffix, NameSuffixes};
 
 use crate::capture::encrypted::Prefixes;
 use dnscribe_record::Stream;
@@ -17,24 +17,24 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Streams with filters. The records of other streams summarize transactions or report losses.
-pub const STREAMS: [Stream; 4] =
+pub const FILTERED_STREAMS: [Stream; 4] =
     [Stream::Transactions, Stream::Messages, Stream::Lookups, Stream::Connections];
 
 /// The filters of all streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filters([Option<Filter>; Stream::ALL.len()]);
+pub struct StreamFilters([Option<Filter>; Stream::ALL.len()]);
 
-impl Filters {
+impl StreamFilters {
     /// Sets the filter of a stream; one that admits everything is not stored.
     #[must_use]
-    pub fn with(mut self, stream: Stream, filter: Filter) -> Self {
+    pub fn with_filter(mut self, stream: Stream, filter: Filter) -> Self {
         self.0[stream as usize] = Some(filter).filter(|filter| *filter != Filter::default());
         self
     }
 
     /// Returns the filter of a stream, if it has one.
     #[must_use]
-    pub const fn of(&self, stream: Stream) -> Option<&Filter> {
+    pub const fn get(&self, stream: Stream) -> Option<&Filter> {
         self.0[stream as usize].as_ref()
     }
 }
@@ -52,7 +52,7 @@ pub struct Filter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Criteria {
     /// Domain names, including all names below them.
-    pub qname: Option<Suffixes>,
+    pub qname: Option<NameSuffixes>,
     /// Addresses and prefixes of clients.
     pub client: Option<Prefixes>,
     /// Query types.
@@ -69,9 +69,9 @@ pub struct Criteria {
 
 /// The properties of a record that filters match. An unknown property matches no criterion.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Subject<'a> {
+pub struct FilterSubject<'a> {
     /// The question; `None` for records without one, such as connections.
-    pub asked: Option<Asked<'a>>,
+    pub question: Option<FilterQuestion<'a>>,
     /// Address of the client.
     pub client: Option<IpAddr>,
     /// Name of the process.
@@ -86,7 +86,7 @@ pub struct Subject<'a> {
 
 /// The question of a record.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked<'a> {
+pub struct FilterQuestion<'a> {
     /// Name, as in records.
     pub qname: Option<&'a str>,
     /// Query types.
@@ -96,7 +96,7 @@ pub struct Asked<'a> {
 impl Filter {
     /// Returns whether a record is exported.
     #[must_use]
-    pub fn admits(&self, subject: &Subject<'_>) -> bool {
+    pub fn admits(&self, subject: &FilterSubject<'_>) -> bool {
         self.include.fits(subject).all(|fits| fits) && !self.exclude.fits(subject).any(|fits| fits)
     }
 
@@ -109,11 +109,11 @@ impl Filter {
 
 impl Criteria {
     /// Returns for each criterion that applies to the subject whether it matches.
-    fn fits<'a>(&'a self, subject: &'a Subject<'_>) -> impl Iterator<Item = bool> + 'a {
-        let Subject { asked, client, comm, exe, container, pod } = *subject;
+    fn fits<'a>(&'a self, subject: &'a FilterSubject<'_>) -> impl Iterator<Item = bool> + 'a {
+        let FilterSubject { question: asked, client, comm, exe, container, pod } = *subject;
         let names =
             self.qname.as_ref().zip(asked).map(move |(suffixes, asked)| {
-                asked.qname.is_some_and(|qname| suffixes.contain(qname))
+                asked.qname.is_some_and(|qname| suffixes.matches(qname))
             });
         let types = self
             .qtype

@@ -13,7 +13,7 @@ use crate::capture::Packet;
 use crate::capture::Received;
 use crate::capture::ports::PortSet;
 use crate::decode::{Decoded, Decoder, DecoderOptions};
-use crate::encrypted::{ConnectionOptions, Connections};
+use crate::encrypted::{ConnectionOptions, ConnectionTable};
 use crate::pair::{PairOptions, Pairer};
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
@@ -119,7 +119,7 @@ impl FlowCounters {
 /// The stages behind the decoder.
 pub(super) struct Trackers {
     pub(super) pairer: Pairer,
-    pub(super) connections: Option<Connections>,
+    pub(super) connections: Option<ConnectionTable>,
 }
 
 /// Receiver of events inside a flow stage.
@@ -135,7 +135,7 @@ impl FlowStage {
     ) -> Self {
         let FlowOptions { decoder, pairing, connections } = options.divided_by(shards);
         let encrypted = decoder.encrypted.clone();
-        let connections = encrypted.map(|encrypted| Connections::new(encrypted, connections));
+        let connections = encrypted.map(|encrypted| ConnectionTable::new(encrypted, connections));
         Self {
             shard,
             shards,
@@ -209,11 +209,11 @@ impl FlowStage {
     pub fn ring_drained(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
         self.expire(now, sink);
         let Some(ports) = self.pending_ports.take() else { return };
-        self.decoder.watch(ports.clone());
+        self.decoder.set_ports(ports.clone());
         self.run(now, sink, |_, trackers, emit| {
             let is_watched = |port| ports.contains(port);
             let pairer = &mut trackers.pairer;
-            pairer.abandon(is_watched, now, &mut |ended| emit(&Event::Transaction(ended)));
+            pairer.drop_unwatched_ports(is_watched, now, &mut |ended| emit(&Event::Transaction(ended)));
         });
     }
 
@@ -234,16 +234,16 @@ impl FlowStage {
         let Trackers { pairer, connections } = &mut self.trackers;
         match control {
             Control::Reconfigure(settings) => {
-                pairer.reconfigure(pairing_share(settings.pairing, self.shards));
+                pairer.set_limits(pairing_share(settings.pairing, self.shards));
                 if let Some(connections) = connections {
                     connections.reconfigure(connections_share(settings.connections, self.shards));
                 }
             }
-            Control::Sample(change) => pairer.sample(*change),
+            Control::Sample(change) => pairer.note_sampling(*change),
             Control::Render(options) => self.renderer.options = *options,
             Control::AddPorts(ports) => {
                 self.pending_ports = None;
-                self.decoder.watch(self.decoder.ports().or(ports));
+                self.decoder.set_ports(self.decoder.ports().union(ports));
             }
             Control::SetPorts(ports) => self.pending_ports = Some(ports.clone()),
         }
@@ -277,7 +277,7 @@ impl FlowStage {
         // In this order: if no other agent had this capture before, nothing is added.
         let mut decode = self.decoder.counters();
         decode += &self.inherited.decode;
-        let mut connections = self.trackers.connections.as_ref().map(Connections::counters);
+        let mut connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         if let (Some(now), Some(before)) = (&mut connections, &self.inherited.connections) {
             *now += before;
         }
@@ -304,7 +304,7 @@ impl Trackers {
                     emit(&Event::Began(message));
                 }
             }
-            Decoded::Sealed(encrypted) => {
+            Decoded::Encrypted(encrypted) => {
                 emit(&Event::Encrypted(&encrypted.envelope));
                 if let Some(connections) = connections {
                     connections.observe(&encrypted, &mut |report| emit(&Event::Connection(report)));
@@ -312,11 +312,11 @@ impl Trackers {
             }
             Decoded::Unreachable(error) => {
                 if let Some(connections) = connections
-                    && connections.is_meant(&error)
+                    && connections.is_for_encrypted_dns(&error)
                 {
                     connections.unreachable(&error, &mut |report| emit(&Event::Connection(report)));
                 } else {
-                    pairer.unreachable(&error, &mut |ended| emit(&Event::Transaction(ended)));
+                    pairer.observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)));
                 }
             }
             Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),

@@ -9,7 +9,7 @@ use super::event::{Event, EventSink};
 use super::flow_stage::{FlowCounters, FlowStage};
 use crate::capture::Received;
 use crate::capture::sampling::Change;
-use crate::pair::{Carried, Fate};
+use crate::pair::{HandoverQuery, HandoverState};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl FlowStage {
         let at = self.last_time();
         self.run(at, sink, |decoder, trackers, emit| {
             decoder.finish(&mut |decoded| trackers.process(decoded, emit));
-            trackers.pairer.break_off(at, &mut |ended| emit(&Event::Transaction(ended)));
+            trackers.pairer.end_transfers(at, &mut |ended| emit(&Event::Transaction(ended)));
         });
     }
 
@@ -82,7 +82,7 @@ impl FlowStage {
     #[must_use]
     pub fn state(&self, received: &[Received]) -> ShardState {
         let mut counters = self.counters(received);
-        counters.decode = self.decoder.counters_given_up();
+        counters.decode = self.decoder.counters_with_held_discarded();
         counters.decode += &self.inherited.decode;
         ShardState {
             counters,
@@ -92,15 +92,15 @@ impl FlowStage {
     }
 
     /// Passes the queries that the other agent needs to `each`.
-    pub fn export_queries(&self, each: &mut dyn FnMut(&Carried<'_>)) {
-        self.trackers.pairer.carry(self.last_time(), each);
+    pub fn export_queries(&self, each: &mut dyn FnMut(&HandoverQuery<'_>)) {
+        self.trackers.pairer.for_each_handover_query(self.last_time(), each);
     }
 
     /// Ends a stage that another agent continues: what waits is `open`.
     pub fn leave(&mut self, sink: &mut dyn EventSink) {
         let at = self.last_time();
         self.run(at, sink, |_, trackers, emit| {
-            trackers.pairer.leave_open(&mut |ended| emit(&Event::Transaction(ended)));
+            trackers.pairer.emit_open(&mut |ended| emit(&Event::Transaction(ended)));
             if let Some(connections) = &mut trackers.connections {
                 connections.finish(at, &mut |report| emit(&Event::Connection(report)));
             }
@@ -109,17 +109,17 @@ impl FlowStage {
 
     /// Continues from the state of another agent's stage.
     pub fn continue_from(&mut self, state: &ShardState) {
-        self.trackers.pairer.adopt(state.counters.pairing);
+        self.trackers.pairer.restore_counters(state.counters.pairing);
         self.inherited = state.counters.clone();
         self.last_packet = Timestamp::from_nanos(state.last_packet);
         self.expired = Timestamp::from_nanos(state.expired);
     }
 
     /// Adds a query of the other agent.
-    pub fn import_query(&mut self, carried: &Carried<'_>, sink: &mut dyn EventSink) {
+    pub fn import_query(&mut self, carried: &HandoverQuery<'_>, sink: &mut dyn EventSink) {
         self.run(carried.query.envelope.ts, sink, |_, trackers, emit| {
-            trackers.pairer.restore(carried, &mut |ended| emit(&Event::Transaction(ended)));
-            if carried.fate == Fate::Waiting {
+            trackers.pairer.restore_query(carried, &mut |ended| emit(&Event::Transaction(ended)));
+            if carried.state == HandoverState::Waiting {
                 emit(&Event::Began(carried.query));
             }
         });

@@ -5,12 +5,12 @@ use super::analysis::Analysis;
 use super::attribution::Attribution;
 use super::event::{Event, EventSink, RenderedEvent};
 use super::router::Export;
-use crate::analysis::view::{Facts, Observation};
+use crate::analysis::view::{Facts, TransactionView};
 use crate::capture::Transport;
 use crate::capture::sampling::Timeline;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::Report;
-use crate::metrics::{ResolverLabel, Seen};
+use crate::metrics::{ResolverLabel, RecentlyAdded};
 use crate::pair::Texts;
 use crate::pair::{OrphanReason, Transaction};
 use dnscribe_record::LedgerRecord;
@@ -55,7 +55,7 @@ impl Pipeline {
 
     /// Processes a query that has begun a transaction.
     fn begin(&mut self, query: &Message<'_>) {
-        self.correlator.begin(query);
+        self.correlator.start_transaction(query);
         let (analysis, mut export) = self.analysis_parts();
         analysis.begin(query, &mut export);
     }
@@ -63,9 +63,9 @@ impl Pipeline {
     /// Counts a message and exports its record, the first part of which is `json`. Looks up its process while that
     /// is alive.
     fn message(&mut self, message: &Message<'_>, json: &[u8]) {
-        let response = message.dns.flags.response();
+        let response = message.dns.flags.is_response();
         self.metrics.message(response, message.envelope.transport);
-        let filter = self.filters.of(Stream::Messages);
+        let filter = self.filters.get(Stream::Messages);
         let rendered = self.router.asks_for(Stream::Messages, filter.is_some());
         if response && !rendered {
             return;
@@ -73,14 +73,14 @@ impl Pipeline {
         let sender = Attribution::of_sender(&mut self.enricher, message);
         if rendered {
             if let Some(filter) = filter
-                && !sender.passes(filter, message.dns.question(), message.ends().0.ip())
+                && !sender.passes(filter, message.dns.question(), message.client_and_server().0.ip())
             {
                 self.router.filter(Stream::Messages);
                 return;
             }
             let id = self.identity.namespace().message(message.envelope.id);
             let rest = sender.tail();
-            let (_, server) = message.ends();
+            let (_, server) = message.client_and_server();
             let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
             self.router.push_begun(Stream::Messages, id, (json, &rest), key);
@@ -89,15 +89,15 @@ impl Pipeline {
 
     /// Counts a transaction, passes it to the analyses, and exports its record.
     fn transaction(&mut self, transaction: &Transaction<'_>, rendered: &RenderedEvent<'_>) {
-        let links = self.correlator.end(transaction);
-        let Some(subject) = transaction.subject() else { return };
+        let links = self.correlator.end_transaction(transaction);
+        let Some(subject) = transaction.identifying_message() else { return };
         let Self { identity, resolvers, filters, enricher, router, analysis, metrics, now, .. } =
             self;
-        let (client, server) = transaction.query.unwrap_or(subject).ends();
+        let (client, server) = transaction.query.unwrap_or(subject).client_and_server();
         let resolver = resolvers.get(server.ip(), identity, metrics);
         metrics.transaction(&labels(transaction, subject, resolver.label));
         let resolver = &*resolver.name;
-        let filter = filters.of(Stream::Transactions);
+        let filter = filters.get(Stream::Transactions);
         let is_exported = router.asks_for(Stream::Transactions, filter.is_some());
         if !is_exported && !analysis.is_active() {
             return;
@@ -106,9 +106,9 @@ impl Pipeline {
         attribution.count(enricher);
         let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
         let tail = attribution.tail();
-        let texts = rendered.texts.unwrap_or(Texts::NONE);
+        let texts = rendered.texts.unwrap_or(Texts::EMPTY);
         if analysis.is_active()
-            && let Some(view) = Observation::new(
+            && let Some(view) = TransactionView::new(
                 transaction,
                 texts,
                 &Facts {
@@ -154,7 +154,7 @@ impl Pipeline {
         }
         let resolver = &*resolver.name;
         self.analysis.connection(report, resolver);
-        let filter = self.filters.of(Stream::Connections);
+        let filter = self.filters.get(Stream::Connections);
         if self.router.asks_for(Stream::Connections, filter.is_some()) {
             let task = connection.task.as_ref();
             let cgroup_id = connection.cgroup_id;
@@ -212,18 +212,18 @@ impl Pipeline {
 /// whose query was left out by sampling represents no other.
 fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
     let first = transaction.query.or(transaction.response).map(|message| message.envelope);
-    let is_stray = transaction.stray.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
+    let is_stray = transaction.orphan.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
     match first {
-        Some(first) if first.transport == Transport::Udp && !is_stray => sampling.told(first.ts),
+        Some(first) if first.transport == Transport::Udp && !is_stray => sampling.exported_share(first.ts),
         _ => 1.0,
     }
 }
 
 /// Labels and value of a transaction in the metrics.
-fn labels(transaction: &Transaction<'_>, subject: Message<'_>, resolver: ResolverLabel) -> Seen {
-    let asked = |message: Message<'_>| message.dns.asked();
+fn labels(transaction: &Transaction<'_>, subject: Message<'_>, resolver: ResolverLabel) -> RecentlyAdded {
+    let asked = |message: Message<'_>| message.dns.question_type_and_class();
     let question = transaction.query.and_then(asked).or(transaction.response.and_then(asked));
-    Seen {
+    RecentlyAdded {
         vantage: transaction.vantage,
         transport: subject.envelope.transport,
         resolver,

@@ -4,7 +4,7 @@
 use super::event::{Event, RenderedEvent};
 use crate::pair::Texts;
 use crate::record::Identity;
-use dnscribe_delivery::push_json_or_log;
+use dnscribe_delivery::append_json;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,19 +51,19 @@ impl Renderer {
         let Self { identity, options, texts, json } = self;
         match event {
             Event::Transaction(transaction) if options.texts => {
-                texts.read(transaction);
+                texts.read_transaction(transaction);
                 json.clear();
                 if options.transactions
                     && let Some(body) = identity.transaction(transaction, texts)
                 {
-                    push_json_or_log(json, &body);
+                    append_json(json, &body);
                 }
                 RenderedEvent { event, texts: Some(texts), json }
             }
             Event::Message(message) if options.messages => {
                 texts.read_message(message);
                 json.clear();
-                push_json_or_log(json, &identity.message(message, texts));
+                append_json(json, &identity.message(message, texts));
                 RenderedEvent { json, ..event.into() }
             }
             _ => event.into(),

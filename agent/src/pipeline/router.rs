@@ -6,13 +6,13 @@ mod sink_set;
 
 pub use sink_set::{SinkReplacement, SinkSet};
 
-use crate::pipeline::filter::Filters;
+use crate::pipeline::filter::StreamFilters;
 use crate::record::Identity;
-use dnscribe_delivery::{Look, Sink, Stream, push_begun_or_log, push_json_or_log};
+use dnscribe_delivery::{OutputFormat, Sink, Stream, append_partial_json, append_json};
 use dnscribe_dns::hex_digits;
-use dnscribe_record::privacy::{BadKey, Masker, Privacy};
+use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
-    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, line,
+    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, transaction_line,
 };
 use format_buffer::{FormatBuffer, Render, format_buffers};
 use serde::Serialize;
@@ -28,7 +28,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Export<'a> {
     pub(super) identity: &'a Identity,
     pub(super) router: &'a mut SinkRouter,
-    pub(super) filters: &'a Filters,
+    pub(super) filters: &'a StreamFilters,
 }
 
 /// The sinks, with a buffer for each output format.
@@ -67,14 +67,14 @@ impl SinkRouter {
     ///
     /// # Errors
     /// The key of the pseudonyms cannot be read. Then masking stays unchanged.
-    pub(super) fn set_privacy(&mut self, privacy: Privacy) -> Result<(), BadKey> {
-        self.masker.adopt(privacy)?;
+    pub(super) fn set_privacy(&mut self, privacy: MaskingRules) -> Result<(), KeyError> {
+        self.masker.reconfigure(privacy)?;
         self.hide_dead_letters();
         Ok(())
     }
 
     fn hide_dead_letters(&mut self) {
-        let hidden = self.masker.covers(Stream::Dlq);
+        let hidden = self.masker.masks(Stream::Dlq);
         self.sinks.iter_mut().for_each(|sink| sink.hide_dead_letters(hidden));
     }
 
@@ -116,7 +116,7 @@ impl SinkRouter {
     }
 
     /// Returns whether any sink wants records of the stream in this format.
-    pub(super) fn wants_as(&self, format: Look, stream: Stream) -> bool {
+    pub(super) fn wants_as(&self, format: OutputFormat, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.format == format && buffer.streams.contains(stream))
     }
 
@@ -138,7 +138,7 @@ impl SinkRouter {
         record: &impl Serialize,
         key: &[u8],
     ) {
-        self.route(stream, id, key, &|out| push_json_or_log(out, record), None);
+        self.route(stream, id, key, &|out| append_json(out, record), None);
     }
 
     /// Adds a record of which the first part is rendered, as JSON in either format.
@@ -149,7 +149,7 @@ impl SinkRouter {
         (first, rest): (&[u8], &impl Serialize),
         key: &[u8],
     ) {
-        self.route(stream, id, key, &|out| push_begun_or_log(out, first, rest), None);
+        self.route(stream, id, key, &|out| append_partial_json(out, first, rest), None);
     }
 
     /// Adds the record of a transaction: its first part in JSON, empty if it is not rendered yet, and the fields to
@@ -169,15 +169,15 @@ impl SinkRouter {
                 && let Some(body) = body()
             {
                 let mut first = Vec::new();
-                push_json_or_log(&mut first, &body);
-                push_begun_or_log(out, &first, context);
+                append_json(&mut first, &body);
+                append_partial_json(out, &first, context);
             } else {
-                push_begun_or_log(out, first, context);
+                append_partial_json(out, first, context);
             }
         };
         let text = |out: &mut Vec<u8>| {
             if let Some(body) = body() {
-                line(out, &body, context);
+                transaction_line(out, &body, context);
             }
         };
         self.route(Stream::Transactions, id, key, &json, Some(&text));
@@ -186,7 +186,7 @@ impl SinkRouter {
     /// Adds the record of an alert.
     pub(super) fn push_alert(&mut self, record: &AlertRecord<'_>) {
         let (id, key) = (record.head.event_id, record.entity.as_bytes());
-        let json = |out: &mut Vec<u8>| push_json_or_log(out, record);
+        let json = |out: &mut Vec<u8>| append_json(out, record);
         self.route(Stream::Alerts, id, key, &json, Some(&|out| alert_line(out, record)));
     }
 
@@ -203,8 +203,8 @@ impl SinkRouter {
         self.prepare_for(stream);
         let Self { buffers, masker, .. } = self;
         let is_rendered = buffers.iter().any(|buffer| buffer.renders(stream));
-        if is_rendered && masker.covers(stream) {
-            let masked = masker.masked(stream, json, key);
+        if is_rendered && masker.masks(stream) {
+            let masked = masker.mask(stream, json, key);
             buffers.iter_mut().for_each(|buffer| buffer.add_masked(stream, id, masked));
         } else {
             buffers.iter_mut().for_each(|buffer| buffer.add(stream, id, key, json, text));
@@ -216,7 +216,7 @@ impl SinkRouter {
     pub(super) fn filter(&mut self, stream: Stream) {
         self.prepare_for(stream);
         for buffer in self.buffers.iter_mut().filter(|buffer| buffer.streams.contains(stream)) {
-            buffer.batch.filter(stream);
+            buffer.batch.add_filtered(stream);
         }
         self.offer_full();
     }
@@ -236,10 +236,10 @@ impl SinkRouter {
             }
             let next = buffer.next_batch();
             let batch = Arc::new(std::mem::replace(&mut buffer.batch, next));
-            for sink in self.sinks.iter_mut().filter(|sink| sink.look() == buffer.format) {
+            for sink in self.sinks.iter_mut().filter(|sink| sink.output_format() == buffer.format) {
                 while let Some(stop) = &self.wait_for_sinks
                     && !stop.load(Ordering::Relaxed)
-                    && !sink.wait_for_room(&batch, STOP_INTERVAL)
+                    && !sink.wait_for_capacity(&batch, STOP_INTERVAL)
                 {}
                 sink.offer(&batch);
             }

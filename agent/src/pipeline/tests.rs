@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::capture::Received;
-use crate::capture::net::{craft, protocol};
-use crate::capture::{Body, Origin, Packet, Sight};
+use crate::capture::net::{test_packets, protocol};
+use crate::capture::{Body, PacketId, Packet, Direction};
 use crate::decode::DecoderOptions;
 use crate::pair::PairOptions;
 use crate::record::Identity;
-use dnscribe_delivery::null::Null;
-use dnscribe_delivery::{self, Failure, Look, Sink, Stream, StreamSet};
+use dnscribe_delivery::null::NullSink;
+use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -21,7 +21,7 @@ const SERVER: &str = "192.0.2.53:53";
 
 /// A sink that keeps the records.
 struct Keeper {
-    inner: Null,
+    inner: NullSink,
     kept: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -34,8 +34,8 @@ impl Sink for Keeper {
         self.inner.wants(stream)
     }
 
-    fn look(&self) -> Look {
-        Look::Json
+    fn output_format(&self) -> OutputFormat {
+        OutputFormat::Json
     }
 
     fn offer(&mut self, batch: &Arc<dnscribe_delivery::Batch>) {
@@ -44,7 +44,7 @@ impl Sink for Keeper {
         self.inner.offer(batch);
     }
 
-    fn wait_for_room(&self, _: &dnscribe_delivery::Batch, _: Duration) -> bool {
+    fn wait_for_capacity(&self, _: &dnscribe_delivery::Batch, _: Duration) -> bool {
         true
     }
 
@@ -84,42 +84,42 @@ fn transfer(mut query: Vec<u8>) -> Vec<u8> {
 
 /// A TCP conversation, in segments of `size` bytes.
 fn stream(src: &str, dst: &str, messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
-    let bytes: Vec<u8> = messages.iter().flat_map(|message| craft::framed(message)).collect();
-    let mut packets = vec![craft::tcp(src, dst, 99, craft::SYN, &[])];
+    let bytes: Vec<u8> = messages.iter().flat_map(|message| test_packets::framed(message)).collect();
+    let mut packets = vec![test_packets::tcp(src, dst, 99, test_packets::SYN, &[])];
     let mut seq = 100;
     for part in bytes.chunks(size) {
-        packets.push(craft::tcp(src, dst, seq, craft::ACK, part));
+        packets.push(test_packets::tcp(src, dst, seq, test_packets::ACK, part));
         seq += u32::try_from(part.len()).unwrap();
     }
-    packets.push(craft::tcp(src, dst, seq, craft::FIN | craft::ACK, &[]));
+    packets.push(test_packets::tcp(src, dst, seq, test_packets::FIN | test_packets::ACK, &[]));
     packets
 }
 
 /// Packets of every kind, few enough that they meet.
 fn pool() -> Vec<Vec<u8>> {
-    let (a, b) = (craft::query(1, "a"), craft::query(2, "b"));
-    let axfr = transfer(craft::query(1, "a"));
-    let reset = craft::tcp(SERVER, CLIENT, 150, craft::RST, &[]);
+    let (a, b) = (test_packets::query(1, "a"), test_packets::query(2, "b"));
+    let axfr = transfer(test_packets::query(1, "a"));
+    let reset = test_packets::tcp(SERVER, CLIENT, 150, test_packets::RST, &[]);
     let mut packets = vec![vec![0x45, 0, 0], vec![0x60; 60], reset];
     for client in [CLIENT, OTHER] {
         for query in [&a, &b] {
-            packets.push(craft::udp(client, SERVER, query));
-            packets.push(craft::udp(SERVER, client, &response(query, 0)));
-            packets.push(craft::udp(SERVER, client, &response(query, 1)));
+            packets.push(test_packets::udp(client, SERVER, query));
+            packets.push(test_packets::udp(SERVER, client, &response(query, 0)));
+            packets.push(test_packets::udp(SERVER, client, &response(query, 1)));
         }
-        packets.push(craft::udp(client, SERVER, &a[..9]));
-        packets.push(craft::udp(SERVER, client, &[0, 1, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
+        packets.push(test_packets::udp(client, SERVER, &a[..9]));
+        packets.push(test_packets::udp(SERVER, client, &[0, 1, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
     }
-    packets.extend(craft::fragments(&craft::udp(SERVER, CLIENT, &response(&a, 2)), 7, 24));
+    packets.extend(test_packets::fragments(&test_packets::udp(SERVER, CLIENT, &response(&a, 2)), 7, 24));
     packets.extend(stream(CLIENT, SERVER, &[axfr.clone(), b.clone()], 20));
     let answers = [response(&axfr, 1), response(&axfr, 0), response(&axfr, 1), response(&b, 0)];
     packets.extend(stream(SERVER, CLIENT, &answers, 64));
     let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    icmp.extend(craft::udp(CLIENT, SERVER, &a));
+    icmp.extend(test_packets::udp(CLIENT, SERVER, &a));
     let (from, to) = ([192, 0, 2, 53].into(), [192, 0, 2, 1].into());
-    packets.push(craft::ip(from, to, protocol::ICMP, &icmp));
+    packets.push(test_packets::ip(from, to, protocol::ICMP, &icmp));
     // Only the eight bytes of the UDP header, as RFC 792 asks for.
-    packets.push(craft::ip(from, to, protocol::ICMP, &icmp[..8 + 20 + 8]));
+    packets.push(test_packets::ip(from, to, protocol::ICMP, &icmp[..8 + 20 + 8]));
     packets
 }
 
@@ -163,7 +163,7 @@ fn input(packets: u64, flows: Vec<FlowCounters>) -> InputCounters {
 fn output() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq).with(Stream::Lookups);
-    let keeper = Keeper { inner: Null::new("keeper".into(), streams), kept: Arc::clone(&kept) };
+    let keeper = Keeper { inner: NullSink::new("keeper".into(), streams), kept: Arc::clone(&kept) };
     let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
     (Pipeline::new(PipelineOptions::new(identity), vec![Box::new(keeper)]), kept)
 }
@@ -177,9 +177,9 @@ fn packets<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item = P
         let bytes = &whole[..captured.unwrap_or(whole.len()).min(whole.len())];
         Packet {
             ts: now,
-            origin: Origin { cpu: 0, seq },
+            id: PacketId { cpu: 0, seq },
             scope: 0,
-            sight: Sight::Passive,
+            direction: Direction::Passive,
             task: None,
             datagram_bytes: 0,
             cgroup_id: 0,
@@ -194,7 +194,7 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
     let mut flow = pipeline.flow_stage(flow_options());
     let (mut now, mut seq) = (EPOCH, 0);
     for packet in packets(pool, steps) {
-        (now, seq) = (packet.ts, packet.origin.seq);
+        (now, seq) = (packet.ts, packet.id.seq);
         flow.observe(&packet, &mut pipeline);
         pipeline.router().offer();
         let counters = pipeline.counters(&input(seq, vec![flow.counters(&[])]));
@@ -246,7 +246,7 @@ fn run_sharded(
         let which = usize::from(has(20) || has(22));
         shards[which].observe(&packet, &mut batches[which]);
         batches[which].packets += 1;
-        received[which].note(packet.origin.seq);
+        received[which].note(packet.id.seq);
         for (which, shard) in shards.iter_mut().enumerate() {
             if sends() && shard.finish_batch(&mut batches[which], &[received[which]], Some(now)) {
                 merger.push(std::mem::take(&mut batches[which]));

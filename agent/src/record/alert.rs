@@ -26,7 +26,7 @@ impl Identity {
             vantage: entity.vantage.map(crate::pair::Vantage::name),
             state: alert.state.name(),
             severity: alert.level.name(),
-            previous_severity: alert.previous.map(crate::analysis::detect::Level::name),
+            previous_severity: alert.previous.map(crate::analysis::detect::Severity::name),
             started: alert.started,
             ended: alert.ended,
             duration_seconds: until.since(alert.started).as_secs_f64(),
@@ -74,7 +74,7 @@ fn figure(figure: &Figure) -> FigureFields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::detect::{Baseline, Entity, Evidence, Level, State};
+    use crate::analysis::detect::{Baseline, Entity, Evidence, Severity, AlertState};
     use crate::decode::MessageId;
     use crate::pair::Vantage;
     use dnscribe_record::json_schema;
@@ -94,8 +94,8 @@ mod tests {
                 resolver: Some("192.0.2.53".into()),
                 ..Entity::default()
             },
-            state: State::Firing,
-            level: Level::Critical,
+            state: AlertState::Firing,
+            level: Severity::Critical,
             previous: None,
             started: Timestamp::from_nanos(20_000_000_000),
             ended: None,

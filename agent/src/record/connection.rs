@@ -41,7 +41,7 @@ impl Identity {
             tls_version: server.as_ref().map(|server| tls_version(server.version)),
             ech: client.as_ref().filter(|client| client.ech).map(|_| true),
             resumed: connection.handshake.resumed(),
-            connect_ms: connection.connect().map(milliseconds),
+            connect_ms: connection.connect_time().map(milliseconds),
             handshake_ms: connection.handshake.duration().map(milliseconds),
             duration_ms: milliseconds(connection.duration()),
             client_bytes: connection.octets[0],

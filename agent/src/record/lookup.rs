@@ -57,7 +57,7 @@ impl Identity {
                     runtime: home.runtime,
                     pod_uid: home.pod_uid.as_deref(),
                 }),
-                k8s: lookup.container.as_ref().and_then(|home| home.place.as_ref()).map(Into::into),
+                k8s: lookup.container.as_ref().and_then(|home| home.pod.as_ref()).map(Into::into),
                 masking: None,
             },
         }

@@ -1,14 +1,14 @@
 //! Builds `dns.window/1` from the tally of one group in one window.
 
 use super::Identity;
-use crate::analysis::window::sketch::{Distinct, Quantiles, Top};
-use crate::analysis::window::{Estimate, Group, Grouping, Span, Tally, Tops, bounds};
+use crate::analysis::window::sketch::{DistinctSketch, QuantileSketch, TopSketch};
+use crate::analysis::window::{SampledEstimate, Group, Grouping, Span, Tally, Tops, bounds};
 use crate::pair::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_dns::{rcode_name, type_name};
 use dnscribe_record::Stream;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
     RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord,
@@ -62,7 +62,7 @@ impl Identity {
             exact: exact(tally, queries),
             statuses,
             queries,
-            query_rate: float(queries) / span.length.as_secs_f64(),
+            query_rate: to_f64(queries) / span.length.as_secs_f64(),
             rcodes: rcodes(tally),
             qtypes: qtypes(tally),
             successes: tally.successes,
@@ -77,8 +77,8 @@ impl Identity {
             cache_misses: tally.cache_misses,
             dnssec_queries: tally.dnssec_ok,
             ecs_queries: tally.client_subnets,
-            nxdomain_ratio: ratio(tally.rcodes.of(NXDOMAIN), responses),
-            servfail_ratio: ratio(tally.rcodes.of(SERVFAIL), responses),
+            nxdomain_ratio: ratio(tally.rcodes.get(NXDOMAIN), responses),
+            servfail_ratio: ratio(tally.rcodes.get(SERVFAIL), responses),
             timeout_ratio: ratio(statuses.timeout, queries),
             truncation_ratio: ratio(tally.truncated, responses),
             retry_ratio: ratio(tally.retries, queries),
@@ -109,20 +109,20 @@ impl Identity {
 
 /// Returns the ratio of exported transactions to all, if below 1.
 fn sample_ratio(tally: &Tally) -> Option<f64> {
-    let estimate = tally.thinned.estimate(tally.transactions);
-    tally.thinned.is_thinned().then(|| float(tally.transactions) / estimate.value)
+    let estimate = tally.sampled.estimate(tally.transactions);
+    tally.sampled.is_sampled().then(|| to_f64(tally.transactions) / estimate.value)
 }
 
 fn estimated(tally: &Tally) -> Option<EstimateFields> {
-    tally.thinned.is_thinned().then(|| {
-        let Estimate { value, low, high } = tally.thinned.estimate(tally.transactions);
+    tally.sampled.is_sampled().then(|| {
+        let SampledEstimate { value, low, high } = tally.sampled.estimate(tally.transactions);
         EstimateFields { value, low, high }
     })
 }
 
 /// Returns exact counts of all messages, exported or not, if some were not exported.
 fn exact(tally: &Tally, queries: u64) -> Option<ExactFields> {
-    let untold = tally.untold.as_deref()?;
+    let untold = tally.not_exported.as_deref()?;
     // The header holds the lower four bits of an extended code (RFC 6891, 6.1.3).
     let mut counts = untold.rcodes;
     for (rcode, count) in tally.rcodes.sorted() {
@@ -176,7 +176,7 @@ fn qtypes(tally: &Tally) -> Vec<QtypeCount> {
     known.chain((other.count > 0).then_some(other)).collect()
 }
 
-fn latency(sketch: &Quantiles) -> Option<LatencyFields> {
+fn latency(sketch: &QuantileSketch) -> Option<LatencyFields> {
     Some(LatencyFields {
         count: sketch.count(),
         p50: sketch.quantile(0.5)?,
@@ -188,7 +188,7 @@ fn latency(sketch: &Quantiles) -> Option<LatencyFields> {
     })
 }
 
-fn distinct(sketch: &Distinct) -> DistinctFields {
+fn distinct(sketch: &DistinctSketch) -> DistinctFields {
     let estimate = sketch.estimate();
     DistinctFields {
         estimate: estimate.value,
@@ -198,7 +198,7 @@ fn distinct(sketch: &Distinct) -> DistinctFields {
     }
 }
 
-fn ranked(top: &Top) -> Vec<RankedFields> {
+fn ranked(top: &TopSketch) -> Vec<RankedFields> {
     let ranked = top.ranked(RANKS).into_iter();
     ranked
         .map(|row| RankedFields {
@@ -211,7 +211,7 @@ fn ranked(top: &Top) -> Vec<RankedFields> {
 
 /// Records are written often, so their sketches are smaller than those in memory.
 fn sketches(tops: &Tops) -> TopSketches {
-    let encode = |top: &Top, lg_slots| BASE64.encode(top.serialize(lg_slots));
+    let encode = |top: &TopSketch, lg_slots| BASE64.encode(top.serialize(lg_slots));
     TopSketches {
         qnames: encode(&tops.qnames, 8),
         zones: encode(&tops.zones, 7),
@@ -227,5 +227,5 @@ fn buckets(bounds: &[f64], counts: &[u64]) -> Vec<BucketCount> {
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| float(part) / float(whole))
+    (whole > 0).then(|| to_f64(part) / to_f64(whole))
 }

@@ -241,7 +241,7 @@ impl Column {
             Type => return SortValue::Text(&entry.kind),
             Outcome => return SortValue::Text(&entry.outcome),
             Rate => of(entry, |figures| figures.rate),
-            Queries | Count => super::model::float(entry.count),
+            Queries | Count => super::model::to_f64(entry.count),
             Share => entry.share,
             P50 => quantile(0.5),
             P99 => quantile(0.99),
@@ -250,11 +250,11 @@ impl Column {
             Servfail => kinds(entry, &[OutcomeKind::Servfail]),
             Nxdomain => kinds(entry, &[OutcomeKind::Nxdomain]),
             OtherError => kinds(entry, &[OutcomeKind::OtherError]),
-            Retries => of(entry, |figures| super::model::float(figures.retries)),
+            Retries => of(entry, |figures| super::model::to_f64(figures.retries)),
             Strays => {
-                of(entry, |figures| super::model::float(figures.counts.of(OutcomeKind::Stray)))
+                of(entry, |figures| super::model::to_f64(figures.counts.get(OutcomeKind::Stray)))
             }
-            Last => super::model::float(entry.age),
+            Last => super::model::to_f64(entry.age),
             Latency => entry.latency_ms.unwrap_or(-1.0),
             Pid => f64::from(entry.pid),
         })
@@ -283,7 +283,7 @@ impl Column {
             Pid => entry.pid.to_string(),
             Retries => text::count(entry.figures.as_ref().map_or(0, |figures| figures.retries)),
             _ => {
-                let strays = |figures: &Figures| figures.counts.of(OutcomeKind::Stray);
+                let strays = |figures: &Figures| figures.counts.get(OutcomeKind::Stray);
                 text::count(entry.figures.as_ref().map_or(0, |figures| strays(figures)))
             }
         }

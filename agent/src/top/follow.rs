@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::record::stream_of;
 use super::shared::Shared;
-use crate::capture::decompress::{Packing, unpacked};
+use crate::capture::decompress::{Compression, unpacked};
 use dnscribe_record::time::Timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -65,10 +65,10 @@ pub fn follow(
         lines.read(&mut input, shared, stop, true).map_err(broken)?;
     } else {
         let mut file = File::open(path).map_err(broken)?;
-        let mut start = [0; Packing::MARK_BYTES];
+        let mut start = [0; Compression::MAGIC_BYTES];
         let length = file.read(&mut start).map_err(broken)?;
         file.seek(SeekFrom::Start(0)).map_err(broken)?;
-        if Packing::of(&start[..length]).is_some() {
+        if Compression::detect(&start[..length]).is_some() {
             let mut input = unpacked(Box::new(file)).map_err(broken)?;
             lines.read(&mut input, shared, stop, false).map_err(broken)?;
         } else {

@@ -174,7 +174,7 @@ impl Query<'_> {
 }
 
 fn share(count: u64, all: u64) -> f64 {
-    super::model::float(count) / super::model::float(all.max(1))
+    super::model::to_f64(count) / super::model::to_f64(all.max(1))
 }
 
 impl FactList {

@@ -12,7 +12,7 @@ mod table;
 mod tests;
 
 pub use alerts::Alert;
-pub(super) use dnscribe_record::number::float;
+pub(super) use dnscribe_record::number::to_f64;
 pub use facts::{Fact, Part, SEPARATOR, parts};
 pub use stats::{Counts, Figures, Moment, OutcomeKind, RECENT, Span};
 pub use table::{Row, Side, Vantage};

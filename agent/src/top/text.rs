@@ -69,7 +69,7 @@ pub fn fit(text: &str, columns: usize, dots: &str) -> String {
 pub fn count(number: u64) -> String {
     match number {
         0..=99_999 => group(number),
-        _ => scaled(super::model::float(number)),
+        _ => scaled(super::model::to_f64(number)),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn read_ndjson(
         match input.take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                verifier.note(&format_args!("{name}: the compressed data ends early"));
+                verifier.add_note(&format_args!("{name}: the compressed data ends early"));
             }
             Err(error) => return Err(error),
         }
@@ -37,10 +37,10 @@ pub fn read_ndjson(
         let last = line.last() != Some(&b'\n');
         let text = line.trim_ascii();
         if last && is_torn(text) {
-            verifier.note(&format_args!("{name}:{number}: the last record is incomplete"));
+            verifier.add_note(&format_args!("{name}:{number}: the last record is incomplete"));
         } else if !text.is_empty() {
             on_record(number);
-            if verifier.record(text, None, &format_args!("{name}:{number}")).is_break() {
+            if verifier.add_record(text, None, &format_args!("{name}:{number}")).is_break() {
                 break;
             }
         }

@@ -5,7 +5,7 @@
 //! number of duplicates nor the choice of ids affects the memory, as they would with a hash table
 //! per range of ids.
 
-use super::Room;
+use super::SortOptions;
 use dnscribe_record::EventId;
 use dnscribe_record::Stream;
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::PathBuf;
 
 /// Default bytes of memory for entries.
-pub const MEMORY_BYTES: usize = 64 << 20;
+pub const DEFAULT_MEMORY_BYTES: usize = 64 << 20;
 
 /// Runs that are merged into one; limits open files and read buffers.
 const FAN_IN: usize = 64;
@@ -106,9 +106,9 @@ struct Run {
 }
 
 impl Sorter {
-    pub(super) fn new(room: Room) -> Self {
+    pub(super) fn new(room: SortOptions) -> Self {
         let capacity = (room.memory_bytes / size_of::<SortEntry>()).max(1);
-        Self { temp: room.temp, capacity, buffer: Vec::new(), levels: Vec::new() }
+        Self { temp: room.temp_folder, capacity, buffer: Vec::new(), levels: Vec::new() }
     }
 
     /// Adds an entry.
@@ -244,8 +244,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn room(memory_bytes: usize) -> Room {
-        Room { temp: std::env::temp_dir(), memory_bytes }
+    fn room(memory_bytes: usize) -> SortOptions {
+        SortOptions { temp_folder: std::env::temp_dir(), memory_bytes }
     }
 
     /// Few ids, so that duplicates are many; few kinds.
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn missing_folder_is_an_error() {
         let temp = PathBuf::from("/nonexistent");
-        let mut sorter = Sorter::new(Room { temp, memory_bytes: 1 });
+        let mut sorter = Sorter::new(SortOptions { temp_folder: temp, memory_bytes: 1 });
         let entry = SortEntry::new(EventId(1), 0, Stream::Messages, None);
         sorter.push(entry).unwrap();
         assert!(sorter.push(entry).is_err());

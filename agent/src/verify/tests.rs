@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::Origin;
+use crate::capture::PacketId;
 use crate::decode::MessageId;
 use dnscribe_record::ledger::{Counters, Delivery, Kernel};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ impl Run {
     }
 
     fn transaction(self, seq: u64, status: &str) -> String {
-        let id = self.namespace().message(MessageId { origin: Origin { cpu: 0, seq }, index: 0 });
+        let id = self.namespace().message(MessageId { packet: PacketId { cpu: 0, seq }, index: 0 });
         json!({
             "schema": "dns.transaction/1", "event_id": id.to_string(), "ts": "t",
             "node": self.node, "answers": [{"name": "a\"b", "ttl": 1}], "status": status,
@@ -93,7 +93,7 @@ fn delivery(delivered: u64, spooled: u64, in_flight: u64, dropped: u64) -> Deliv
 }
 
 fn verifier(memory_bytes: usize) -> Verifier {
-    Verifier::new(Room { temp: std::env::temp_dir(), memory_bytes })
+    Verifier::new(SortOptions { temp_folder: std::env::temp_dir(), memory_bytes })
 }
 
 fn read(mut verifier: Verifier, text: &str, sink: Option<&str>) -> BalanceReport {
@@ -171,13 +171,13 @@ fn reports_invalid_records() {
         &good.replace("\"event_id\":\"", "\"event_id\":\"0"),
     ];
     for line in wrong {
-        assert!(verifier.record(line.as_bytes(), None, &"here").is_continue());
+        assert!(verifier.add_record(line.as_bytes(), None, &"here").is_continue());
     }
-    let _ = verifier.record(good.as_bytes(), Some(b"00"), &"there");
+    let _ = verifier.add_record(good.as_bytes(), Some(b"00"), &"there");
     assert!(says(&verifier.problems, "there: event_id is"));
     assert_eq!(verifier.problems.shown.len(), wrong.len() + 1);
     for _ in 0..20 {
-        let _ = verifier.record(b"{", None, &"here");
+        let _ = verifier.add_record(b"{", None, &"here");
     }
     let report = verifier.report(None).unwrap();
     assert!(report.problems.shown.len() == 20 && report.problems.more > 0);
@@ -306,7 +306,7 @@ fn reports_gaps_of_incomplete_stream() {
     let mut verifier = verifier(1 << 20);
     for partition in 0..3 {
         let why = format!("dns.normalized/{partition} begins at offset 9");
-        verifier.incomplete(Stream::Transactions, why);
+        verifier.add_gap(Stream::Transactions, why);
     }
     let ledger = FIRST.ledger(1, true, &[("kafka", delivery(1, 0, 0, 0))]);
     let report = read(verifier, &ledger, Some("kafka"));

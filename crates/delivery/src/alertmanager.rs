@@ -11,7 +11,7 @@ mod state;
 use super::format::{Login, Password};
 use super::tally::{DropReason, PerStream, Tally};
 use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, Gauge, Look, SinkError, Stream, StreamSet};
+use super::{Batch, Failure, Gauge, OutputFormat, SinkError, Stream, StreamSet};
 use client::{Client, RequestError};
 use dnscribe_record::time::Timestamp;
 use serde_json::Value;
@@ -90,7 +90,7 @@ pub(super) fn open(
     let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
     let thread = name.clone();
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
-    let sink = ThreadedSink::start(name, Look::Json, QueueLimits::default(), shared, work)
+    let sink = ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
         .map_err(|error| SinkError::Thread { name: thread, error })?;
     Ok(sink.with_gauges(move || metrics.gauges()))
 }

@@ -46,7 +46,7 @@ pub use settings::validate;
 use super::spool::SpoolConfig;
 use super::tally::{DropReason, Tally};
 use super::threaded::{QueueLimits, SpoolReport, ThreadedSink};
-use super::{KafkaConfig, Look, SinkError, Stream, StreamSet};
+use super::{KafkaConfig, OutputFormat, SinkError, Stream, StreamSet};
 use backlog::{Backlog, BacklogGauges};
 use dead_letter::DeadLetters;
 use in_flight::{InFlight, Tallies};
@@ -127,7 +127,7 @@ fn assemble(
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);
     let sink =
-        ThreadedSink::start(name, Look::Json, limits, shared, move |receiver| sender.run(receiver))
+        ThreadedSink::start(name, OutputFormat::Json, limits, shared, move |receiver| sender.run(receiver))
             .map_err(|error| SinkError::Thread { name: thread, error })?;
     let sink =
         if spool.is_some() { sink.with_spool(SpoolReport { recovered, bytes }) } else { sink };

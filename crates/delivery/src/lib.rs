@@ -66,10 +66,10 @@ pub use tally::drop_reasons;
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
-pub use open::{OpenWith, SinkError, open, probe_file, same_place};
-pub use plan::{Names, Plan};
-pub use spec::{KafkaConfig, Look, Rotation, SinkSpec, StreamChoice, TopicCreation};
-pub use successor::Successor;
+pub use open::{OpenWith, SinkError, open, probe_file, is_same_file};
+pub use plan::{SinkNames, SinkPlan};
+pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
+pub use successor::PendingSink;
 
 pub use dnscribe_record::{Stream, StreamSet};
 
@@ -120,7 +120,7 @@ impl Batch {
     /// Creates an empty batch with the capacity of `other` and one eighth more, to avoid copying a
     /// nearly full batch.
     #[must_use]
-    pub fn like(other: &Self) -> Self {
+    pub fn with_capacity_of(other: &Self) -> Self {
         let bytes = other.bytes.len();
         Self {
             bytes: Vec::with_capacity(bytes + bytes / 8),
@@ -130,13 +130,13 @@ impl Batch {
     }
 
     /// Counts a record without rendering it. [`Self::iter`] and [`Self::len`] do not include it.
-    pub fn count(&mut self, stream: Stream) {
+    pub fn add_counted(&mut self, stream: Stream) {
         self.counted[stream as usize] += 1;
         self.records += 1;
     }
 
     /// Counts a record that a filter removes. [`Self::iter`] and [`Self::len`] do not include it.
-    pub fn filter(&mut self, stream: Stream) {
+    pub fn add_filtered(&mut self, stream: Stream) {
         self.filtered[stream as usize] += 1;
         self.records += 1;
     }
@@ -177,14 +177,14 @@ impl Batch {
         key: &[u8],
     ) {
         let render = |out: &mut Vec<u8>| {
-            push_json_or_log(out, record);
+            append_json(out, record);
             out.push(b'\n');
         };
         self.push(stream, event_id, render, |out| out.extend(key));
     }
 
     /// Appends a record whose first part `begun` is already JSON; adds the fields of `rest`.
-    pub fn push_begun(
+    pub fn push_partial_json(
         &mut self,
         stream: Stream,
         event_id: u128,
@@ -193,7 +193,7 @@ impl Batch {
         key: &[u8],
     ) {
         let render = |out: &mut Vec<u8>| {
-            push_begun_or_log(out, begun, rest);
+            append_partial_json(out, begun, rest);
             out.push(b'\n');
         };
         self.push(stream, event_id, render, |out| out.extend(key));
@@ -273,7 +273,7 @@ impl Batch {
 }
 
 /// Appends the JSON of a record whose first part `begun` is rendered, without a newline.
-pub fn push_begun_or_log(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize) {
+pub fn append_partial_json(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize) {
     let start = out.len();
     out.extend_from_slice(begun);
     if let Err(error) = add_json(out, rest) {
@@ -284,7 +284,7 @@ pub fn push_begun_or_log(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize)
 }
 
 /// Appends a record as JSON without a newline.
-pub fn push_json_or_log(out: &mut Vec<u8>, record: &impl Serialize) {
+pub fn append_json(out: &mut Vec<u8>, record: &impl Serialize) {
     let start = out.len();
     // Records have string keys and serialize without errors, and writing to memory does not fail.
     if let Err(error) = serde_json::to_writer(&mut *out, record) {
@@ -305,7 +305,7 @@ pub trait Sink: Send {
     fn wants(&self, stream: Stream) -> bool;
 
     /// The format of the batches that the sink accepts.
-    fn look(&self) -> Look;
+    fn output_format(&self) -> OutputFormat;
 
     /// Queues a batch. Never blocks and never fails: records that do not fit are counted as
     /// dropped.
@@ -314,7 +314,7 @@ pub trait Sink: Send {
     /// Waits, at most for `limit`, until `batch` would fit into the queue, and returns whether it
     /// would. For replay; live capture never waits for a sink. A failed sink always has space: it
     /// drops at once.
-    fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool;
+    fn wait_for_capacity(&self, batch: &Batch, limit: Duration) -> bool;
 
     /// Reopens files by name, between two records, for example after logrotate. Ignored by other
     /// sinks.
@@ -330,7 +330,7 @@ pub trait Sink: Send {
 
     /// Returns the sink that replaces this one, if it is ready. It has received the waiting
     /// batches, which this sink no longer counts.
-    fn relieve(&mut self) -> Option<Box<dyn Sink>> {
+    fn take_replacement(&mut self) -> Option<Box<dyn Sink>> {
         None
     }
 

@@ -1,19 +1,19 @@
 //! `--sink null`: counts records and discards them, for measurements and for metrics alone.
 
 use super::tally::{DropReason, Tally};
-use super::{Batch, Failure, Look, Sink, Stream, StreamSet};
+use super::{Batch, Failure, OutputFormat, Sink, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A sink that only counts.
-pub struct Null {
+pub struct NullSink {
     name: String,
     tally: Tally,
 }
 
-impl Null {
+impl NullSink {
     /// Creates a null sink for `streams`.
     #[must_use]
     pub fn new(name: String, streams: StreamSet) -> Self {
@@ -22,7 +22,7 @@ impl Null {
     }
 }
 
-impl Sink for Null {
+impl Sink for NullSink {
     fn name(&self) -> &str {
         &self.name
     }
@@ -31,8 +31,8 @@ impl Sink for Null {
         self.tally.streams().contains(stream)
     }
 
-    fn look(&self) -> Look {
-        Look::Blank
+    fn output_format(&self) -> OutputFormat {
+        OutputFormat::None
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
@@ -42,7 +42,7 @@ impl Sink for Null {
         self.tally.delivered(&share);
     }
 
-    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+    fn wait_for_capacity(&self, _batch: &Batch, _limit: Duration) -> bool {
         true
     }
 

@@ -2,7 +2,7 @@
 
 use super::tally::{DropReason, Tally};
 use super::threaded::{NextStep, QueueLimits, ThreadedSink};
-use super::{Batch, Look, Sink, SinkError, StreamSet};
+use super::{Batch, OutputFormat, Sink, SinkError, StreamSet};
 use std::time::Duration;
 
 /// Wait for a batch before checking whether the sink is closed.
@@ -35,7 +35,7 @@ pub fn observer(
         }
     };
     let started =
-        ThreadedSink::start(name.to_owned(), Look::Json, QueueLimits::default(), shared, work);
+        ThreadedSink::start(name.to_owned(), OutputFormat::Json, QueueLimits::default(), shared, work);
     let sink = started.map_err(|error| SinkError::Thread { name: name.to_owned(), error })?;
     Ok(Box::new(sink))
 }

@@ -1,9 +1,9 @@
 //! Opens sinks from the user's specifications and options.
 
-use super::plan::{Names, Plan};
+use super::plan::{SinkNames, SinkPlan};
 use super::spool::SpoolConfig;
 use super::{
-    AlertmanagerConfig, KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamChoice, writer,
+    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSelection, writer,
 };
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::ffi::OsString;
@@ -17,11 +17,11 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct OpenWith<'a> {
     /// The streams of each sink.
-    pub streams: StreamChoice,
+    pub streams: StreamSelection,
     /// When files are rotated.
     pub rotation: Rotation,
     /// The output format of stdout.
-    pub stdout: Look,
+    pub stdout: OutputFormat,
     /// The node's name, for the headers of Kafka records.
     pub node: &'a str,
     /// The node's region, for records that a sink itself writes.
@@ -42,9 +42,9 @@ impl<'a> OpenWith<'a> {
     #[must_use]
     pub fn new(node: &'a str, kafka: &'a KafkaConfig) -> Self {
         Self {
-            streams: StreamChoice::default(),
+            streams: StreamSelection::default(),
             rotation: Rotation::default(),
-            stdout: Look::Json,
+            stdout: OutputFormat::Json,
             node,
             region: None,
             kafka,
@@ -101,12 +101,12 @@ pub enum SinkError {
 /// # Errors
 /// Returns the first error; sinks opened before it are closed.
 pub fn open(specs: &[SinkSpec], with: &OpenWith<'_>) -> Result<Vec<Box<dyn Sink>>, SinkError> {
-    let mut names = Names::default();
+    let mut names = SinkNames::default();
     specs
         .iter()
         .map(|spec| {
-            let plan = Plan::of(spec, with);
-            plan.open(names.next(plan.kind()))
+            let plan = SinkPlan::new(spec, with);
+            plan.open(names.reserve_next(plan.kind()))
         })
         .collect()
 }
@@ -135,7 +135,7 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
 /// Returns whether two paths lead to the same file, also through links. The file need not exist
 /// yet.
 #[must_use]
-pub fn same_place(one: &Path, other: &Path) -> bool {
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
     one == other
         || matches!((file_identity(one), file_identity(other)), (Ok(one), Ok(other)) if one == other)
 }
@@ -174,15 +174,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::create_dir(at("sub")).unwrap();
-        assert!(same_place(&at("new"), &at("sub/../new")), "not yet made");
-        assert!(!same_place(&at("new"), &at("sub/new")) && !same_place(&at("new"), &at("old")));
+        assert!(is_same_file(&at("new"), &at("sub/../new")), "not yet made");
+        assert!(!is_same_file(&at("new"), &at("sub/new")) && !is_same_file(&at("new"), &at("old")));
         symlink("new", at("link")).unwrap();
         symlink("link", at("link_2")).unwrap();
-        assert!(same_place(&at("link_2"), &at("new")), "a link to nothing yet");
+        assert!(is_same_file(&at("link_2"), &at("new")), "a link to nothing yet");
         fs::write(at("new"), "").unwrap();
-        assert!(same_place(&at("link"), &at("new")));
+        assert!(is_same_file(&at("link"), &at("new")));
         fs::hard_link(at("new"), at("hard")).unwrap();
-        assert!(same_place(&at("hard"), &at("link_2")));
-        assert!(same_place(&at("no/such"), &at("no/such")), "the same words");
+        assert!(is_same_file(&at("hard"), &at("link_2")));
+        assert!(is_same_file(&at("no/such"), &at("no/such")), "the same words");
     }
 }

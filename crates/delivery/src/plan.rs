@@ -1,10 +1,10 @@
 //! Everything that defines a sink. A reload keeps the sinks whose plans are equal before and after.
 
-use super::null::Null;
-use super::open::{OpenWith, SinkError, same_place};
+use super::null::NullSink;
+use super::open::{OpenWith, SinkError, is_same_file};
 use super::spool::SpoolConfig;
 use super::{
-    AlertmanagerConfig, KafkaConfig, Look, Rotation, Sink, SinkSpec, StreamSet, alertmanager,
+    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSet, alertmanager,
     kafka, writer,
 };
 use std::collections::BTreeSet;
@@ -13,14 +13,14 @@ use std::time::Duration;
 
 /// A sink that is not open yet. Sinks opened from equal plans behave the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct SinkPlan {
     streams: StreamSet,
     destination: Destination,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
-    Stdout(Look),
+    Stdout(OutputFormat),
     File(PathBuf, Rotation),
     Kafka(Box<KafkaPlan>),
     /// The configuration is `None` if it is incomplete.
@@ -37,10 +37,10 @@ struct KafkaPlan {
     spool: Option<SpoolConfig>,
 }
 
-impl Plan {
+impl SinkPlan {
     /// Creates the plan of the sink `spec`, to be opened with the options `with`.
     #[must_use]
-    pub fn of(spec: &SinkSpec, with: &OpenWith<'_>) -> Self {
+    pub fn new(spec: &SinkSpec, with: &OpenWith<'_>) -> Self {
         let patience = with.kafka_patience;
         let destination = match spec {
             SinkSpec::Stdout => Destination::Stdout(with.stdout),
@@ -57,7 +57,7 @@ impl Plan {
             }
             SinkSpec::Null => Destination::Null,
         };
-        Self { streams: with.streams.of(spec), destination }
+        Self { streams: with.streams.for_sink(spec), destination }
     }
 
     /// The kind's name in the ledger.
@@ -78,12 +78,12 @@ impl Plan {
     }
 
     /// The output format of the sink.
-    pub(super) const fn look(&self) -> Look {
+    pub(super) const fn look(&self) -> OutputFormat {
         match &self.destination {
             Destination::Stdout(look) => *look,
-            Destination::Null => Look::Blank,
+            Destination::Null => OutputFormat::None,
             Destination::File(..) | Destination::Kafka(_) | Destination::Alertmanager(..) => {
-                Look::Json
+                OutputFormat::Json
             }
         }
     }
@@ -93,10 +93,10 @@ impl Plan {
     pub fn collides_with(&self, other: &Self) -> bool {
         match (&self.destination, &other.destination) {
             (Destination::Stdout(_), Destination::Stdout(_)) => true,
-            (Destination::File(one, _), Destination::File(other, _)) => same_place(one, other),
+            (Destination::File(one, _), Destination::File(other, _)) => is_same_file(one, other),
             (Destination::Kafka(one), Destination::Kafka(other)) => {
                 let spools = one.spool.as_ref().zip(other.spool.as_ref());
-                spools.is_some_and(|(one, other)| same_place(&one.directory, &other.directory))
+                spools.is_some_and(|(one, other)| is_same_file(&one.directory, &other.directory))
             }
             _ => false,
         }
@@ -124,28 +124,28 @@ impl Plan {
                 let config = config.as_ref().ok_or_else(missing)?;
                 Box::new(alertmanager::open(name, streams, config, *patience)?)
             }
-            Destination::Null => Box::new(Null::new(name, streams)),
+            Destination::Null => Box::new(NullSink::new(name, streams)),
         })
     }
 }
 
 /// Allocates names of sinks in the ledger: the kind, then `file_2`, `file_3` and so on.
 #[derive(Debug, Default)]
-pub struct Names(BTreeSet<String>);
+pub struct SinkNames(BTreeSet<String>);
 
-impl Names {
+impl SinkNames {
     /// Creates an allocator in which `names` are in use.
-    pub fn taken<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+    pub fn with_used<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         Self(names.map(str::to_owned).collect())
     }
 
     /// Reserves `name`; `None` if it is in use.
-    pub fn take(&mut self, name: &str) -> Option<String> {
+    pub fn reserve(&mut self, name: &str) -> Option<String> {
         self.0.insert(name.to_owned()).then(|| name.to_owned())
     }
 
     /// Reserves the first free name of a kind.
-    pub fn next(&mut self, kind: &str) -> String {
+    pub fn reserve_next(&mut self, kind: &str) -> String {
         let numbered = (2..).map(|number| format!("{kind}_{number}"));
         let mut names = std::iter::once(kind.to_owned()).chain(numbered);
         // The iterator is endless, so a name is always found.
@@ -158,23 +158,23 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Stream, StreamChoice};
+    use crate::{Stream, StreamSelection};
 
     #[test]
     fn compares_plans_by_behaviour() {
         let kafka = KafkaConfig::default();
-        let file = |path: &str, with: &OpenWith<'_>| Plan::of(&SinkSpec::File(path.into()), with);
+        let file = |path: &str, with: &OpenWith<'_>| SinkPlan::new(&SinkSpec::File(path.into()), with);
         let usual = OpenWith::new("n", &kafka);
         assert_eq!(file("/tmp/a", &usual), file("/tmp/a", &usual));
         assert!(!file("/tmp/a", &usual).collides_with(&file("/tmp/b", &usual)));
         let general = Some(StreamSet::from_iter([Stream::Dlq]));
         let other = OpenWith {
-            streams: StreamChoice { general, ..StreamChoice::default() },
+            streams: StreamSelection { general, ..StreamSelection::default() },
             ..usual.clone()
         };
         assert_ne!(file("/tmp/a", &usual), file("/tmp/a", &other));
         assert!(file("/tmp/a", &usual).collides_with(&file("/tmp/./a", &other)));
-        let stdout = |with: &OpenWith<'_>| Plan::of(&SinkSpec::Stdout, with);
+        let stdout = |with: &OpenWith<'_>| SinkPlan::new(&SinkSpec::Stdout, with);
         assert_eq!(
             stdout(&usual),
             stdout(&OpenWith {
@@ -187,9 +187,9 @@ mod tests {
 
     #[test]
     fn allocates_each_name_once() {
-        let mut names = Names::taken(["file", "file_3", "kafka"].into_iter());
-        assert_eq!(names.next("file"), "file_2");
-        assert_eq!([names.take("file_3"), names.take("stdout")], [None, Some("stdout".to_owned())]);
-        assert_eq!([names.next("file"), names.next("null")], ["file_4", "null"]);
+        let mut names = SinkNames::with_used(["file", "file_3", "kafka"].into_iter());
+        assert_eq!(names.reserve_next("file"), "file_2");
+        assert_eq!([names.reserve("file_3"), names.reserve("stdout")], [None, Some("stdout".to_owned())]);
+        assert_eq!([names.reserve_next("file"), names.reserve_next("null")], ["file_4", "null"]);
     }
 }

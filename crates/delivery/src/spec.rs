@@ -57,7 +57,7 @@ impl SinkSpec {
 
 /// The streams that the user selected for sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamChoice {
+pub struct StreamSelection {
     /// Streams of sinks without a selection of their own.
     pub general: Option<StreamSet>,
     /// Streams of Kafka.
@@ -66,11 +66,11 @@ pub struct StreamChoice {
     pub file: Option<StreamSet>,
 }
 
-impl StreamChoice {
+impl StreamSelection {
     /// The streams of `sink`: the selection for its kind, else the general one, else the kind's
     /// default.
     #[must_use]
-    pub fn of(&self, sink: &SinkSpec) -> StreamSet {
+    pub fn for_sink(&self, sink: &SinkSpec) -> StreamSet {
         let own = match sink {
             SinkSpec::Kafka => self.kafka,
             SinkSpec::File(_) => self.file,
@@ -142,13 +142,13 @@ impl fmt::Display for SinkSpec {
 
 /// How a sink's records are rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum OutputFormat {
     /// One JSON object per line.
     Json,
     /// One aligned line for people.
     Text,
     /// Not rendered: records are only counted.
-    Blank,
+    None,
 }
 
 /// How to reach Kafka, and which stream goes to which topic.
@@ -258,14 +258,14 @@ mod tests {
     fn prefers_the_more_specific_selection() {
         let (kafka, file) = (SinkSpec::Kafka, SinkSpec::File("/x".into()));
         let only = |stream| Some(StreamSet::EMPTY.with(stream));
-        let mut choice = StreamChoice::default();
-        assert_eq!([choice.of(&kafka), choice.of(&file)], [StreamSet::STORED; 2]);
+        let mut choice = StreamSelection::default();
+        assert_eq!([choice.for_sink(&kafka), choice.for_sink(&file)], [StreamSet::STORED; 2]);
         choice.general = only(Stream::Dlq);
         choice.file = only(Stream::Messages);
-        assert_eq!(Some(choice.of(&kafka)), only(Stream::Dlq));
-        assert_eq!(Some(choice.of(&SinkSpec::Stdout)), only(Stream::Dlq));
-        assert_eq!(choice.of(&SinkSpec::Alertmanager), StreamSet::ALERTS, "it takes nothing else");
-        assert_eq!(Some(choice.of(&file)), only(Stream::Messages));
+        assert_eq!(Some(choice.for_sink(&kafka)), only(Stream::Dlq));
+        assert_eq!(Some(choice.for_sink(&SinkSpec::Stdout)), only(Stream::Dlq));
+        assert_eq!(choice.for_sink(&SinkSpec::Alertmanager), StreamSet::ALERTS, "it takes nothing else");
+        assert_eq!(Some(choice.for_sink(&file)), only(Stream::Messages));
     }
 
     #[test]

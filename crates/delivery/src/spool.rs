@@ -268,7 +268,7 @@ impl Spool {
 
     /// Takes the frames removed since the last call.
     #[must_use]
-    pub fn take_gone(&mut self) -> Vec<RemovedFrame> {
+    pub fn take_removed(&mut self) -> Vec<RemovedFrame> {
         std::mem::take(&mut self.gone)
     }
 

@@ -2,10 +2,10 @@
 //! closed. Batches offered meanwhile are kept in memory and counted as in flight.
 
 use super::open::SinkError;
-use super::plan::Plan;
+use super::plan::SinkPlan;
 use super::tally::{DropReason, PerStream, Tally};
 use super::threaded::QueueLimits;
-use super::{Batch, Failure, Look, Sink, Stream};
+use super::{Batch, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::Delivery;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,9 +21,9 @@ const REASONS: &[DropReason] =
     &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
 
 /// A sink that is opened once its predecessor is closed.
-pub struct Successor {
+pub struct PendingSink {
     name: String,
-    plan: Plan,
+    plan: SinkPlan,
     /// Set when the predecessor is closed.
     predecessor_closed: Arc<AtomicBool>,
     limits: QueueLimits,
@@ -33,10 +33,10 @@ pub struct Successor {
     failure: Option<SinkError>,
 }
 
-impl Successor {
+impl PendingSink {
     /// Creates a placeholder. The sink of `plan` is opened once `predecessor_closed` is set.
     #[must_use]
-    pub fn new(name: String, plan: Plan, predecessor_closed: Arc<AtomicBool>) -> Self {
+    pub fn new(name: String, plan: SinkPlan, predecessor_closed: Arc<AtomicBool>) -> Self {
         let tally = Tally::new(plan.streams(), REASONS);
         let (waiting, limits) = (VecDeque::new(), QueueLimits::default());
         Self {
@@ -52,7 +52,7 @@ impl Successor {
     }
 }
 
-impl Sink for Successor {
+impl Sink for PendingSink {
     fn name(&self) -> &str {
         &self.name
     }
@@ -61,7 +61,7 @@ impl Sink for Successor {
         self.plan.streams().contains(stream)
     }
 
-    fn look(&self) -> Look {
+    fn output_format(&self) -> OutputFormat {
         self.plan.look()
     }
 
@@ -86,7 +86,7 @@ impl Sink for Successor {
         self.tally.dropped(&share, reason);
     }
 
-    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+    fn wait_for_capacity(&self, _batch: &Batch, _limit: Duration) -> bool {
         true
     }
 
@@ -99,7 +99,7 @@ impl Sink for Successor {
         settled
     }
 
-    fn relieve(&mut self) -> Option<Box<dyn Sink>> {
+    fn take_replacement(&mut self) -> Option<Box<dyn Sink>> {
         if self.failure.is_some() || !self.predecessor_closed.load(Ordering::Relaxed) {
             return None;
         }
@@ -146,17 +146,17 @@ mod tests {
         let mut batch = Batch::default();
         let render = |out: &mut Vec<u8>| out.extend(format!("{number}\n").bytes());
         batch.push(Stream::Transactions, number, render, |_| {});
-        batch.filter(Stream::Transactions);
+        batch.add_filtered(Stream::Transactions);
         Arc::new(batch)
     }
 
-    fn successor(path: &Path) -> (Successor, Arc<AtomicBool>) {
+    fn successor(path: &Path) -> (PendingSink, Arc<AtomicBool>) {
         let kafka = KafkaConfig::default();
         let with = OpenWith::new("n", &kafka);
         let predecessor_closed = Arc::new(AtomicBool::new(false));
-        let plan = Plan::of(&SinkSpec::File(path.into()), &with);
+        let plan = SinkPlan::new(&SinkSpec::File(path.into()), &with);
         (
-            Successor::new("file".to_owned(), plan, Arc::clone(&predecessor_closed)),
+            PendingSink::new("file".to_owned(), plan, Arc::clone(&predecessor_closed)),
             predecessor_closed,
         )
     }
@@ -171,11 +171,11 @@ mod tests {
         let path = dir.path().join("out");
         let (mut waiting, predecessor_closed) = successor(&path);
         (1..=3).for_each(|number| waiting.offer(&batch(number)));
-        assert!(waiting.relieve().is_none() && !path.exists());
+        assert!(waiting.take_replacement().is_none() && !path.exists());
         let counted = of_transactions(&waiting);
         assert_eq!((counted.records, counted.in_flight), (3, 3));
         predecessor_closed.store(true, Ordering::Relaxed);
-        let mut sink = waiting.relieve().unwrap();
+        let mut sink = waiting.take_replacement().unwrap();
         assert!(sink.flush(Duration::from_secs(30)));
         let counted = of_transactions(&*sink);
         assert_eq!((counted.records, counted.delivered, counted.filtered), (6, 3, 3));
@@ -189,7 +189,7 @@ mod tests {
         let (mut waiting, predecessor_closed) = successor(Path::new("/proc/nowhere/out"));
         waiting.offer(&batch(1));
         predecessor_closed.store(true, Ordering::Relaxed);
-        assert!(waiting.relieve().is_none());
+        assert!(waiting.take_replacement().is_none());
         waiting.offer(&batch(2));
         let counted = of_transactions(&waiting);
         assert_eq!((counted.records, counted.dropped["write_error"]), (4, 2));
@@ -204,7 +204,7 @@ mod tests {
         waiting.limits = QueueLimits { batches: 8, bytes: 1 << 20 };
         (1..=20).for_each(|number| waiting.offer(&batch(number)));
         predecessor_closed.store(true, Ordering::Relaxed);
-        let sink = waiting.relieve().unwrap();
+        let sink = waiting.take_replacement().unwrap();
         let (before, after) = (of_transactions(&waiting), of_transactions(&*sink));
         assert_eq!((before.records, before.dropped["queue_full"], before.filtered), (26, 13, 13));
         assert_eq!((after.records, after.filtered), (14, 7));

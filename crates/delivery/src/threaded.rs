@@ -1,7 +1,7 @@
 //! Base of sinks with a thread: the bounded queue to the thread, counters, flush and close.
 
 use super::tally::{DropReason, PerStream, Tally};
-use super::{Batch, Failure, Gauge, Look, Sink, Stream};
+use super::{Batch, Failure, Gauge, OutputFormat, Sink, Stream};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
@@ -183,7 +183,7 @@ impl SinkReceiver {
 /// A sink with its own thread.
 pub(super) struct ThreadedSink {
     name: String,
-    look: Look,
+    look: OutputFormat,
     limits: QueueLimits,
     shared: Arc<SharedState>,
     sender: Option<Sender<QueueItem>>,
@@ -218,7 +218,7 @@ impl ThreadedSink {
     /// Starts the thread with `work`.
     pub(super) fn start(
         name: String,
-        look: Look,
+        look: OutputFormat,
         limits: QueueLimits,
         shared: Arc<SharedState>,
         work: impl FnOnce(&SinkReceiver) + Send + 'static,
@@ -313,7 +313,7 @@ impl Sink for ThreadedSink {
         self.shared.tally.streams().contains(stream)
     }
 
-    fn look(&self) -> Look {
+    fn output_format(&self) -> OutputFormat {
         self.look
     }
 
@@ -329,7 +329,7 @@ impl Sink for ThreadedSink {
         }
     }
 
-    fn wait_for_room(&self, batch: &Batch, limit: Duration) -> bool {
+    fn wait_for_capacity(&self, batch: &Batch, limit: Duration) -> bool {
         wait_until(limit, || self.has_capacity(batch))
     }
 
@@ -418,7 +418,7 @@ mod tests {
                 tally.tally.delivered(&tally.tally.count_batch(&taken.batch));
             }
         };
-        let sink = ThreadedSink::start("slow".to_owned(), Look::Json, limits, shared, work);
+        let sink = ThreadedSink::start("slow".to_owned(), OutputFormat::Json, limits, shared, work);
         (sink.unwrap(), go)
     }
 
@@ -427,8 +427,8 @@ mod tests {
         for limits in [LIMITS, QueueLimits { bytes: 1 << 20, batches: 8 }] {
             let (mut sink, go) = blocked_sink(limits);
             (0..20).for_each(|_| sink.offer(&batch(Stream::Transactions)));
-            assert!(!sink.wait_for_room(&batch(Stream::Transactions), Duration::ZERO));
-            assert!(sink.wait_for_room(&batch(Stream::Metrics), Duration::ZERO));
+            assert!(!sink.wait_for_capacity(&batch(Stream::Transactions), Duration::ZERO));
+            assert!(sink.wait_for_capacity(&batch(Stream::Metrics), Duration::ZERO));
             (0..3).for_each(|_| sink.offer(&batch(Stream::Metrics)));
             go.send(()).unwrap();
             assert!(sink.flush(Duration::from_secs(30)));

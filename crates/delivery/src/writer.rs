@@ -10,7 +10,7 @@ mod target;
 
 use super::tally::{DropReason, PerStream, Tally};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, Look, Rotation, SinkError, StreamSet};
+use super::{Batch, Failure, OutputFormat, Rotation, SinkError, StreamSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -34,7 +34,7 @@ const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 pub(super) fn stdout(
     name: String,
     streams: StreamSet,
-    look: Look,
+    look: OutputFormat,
 ) -> Result<ThreadedSink, SinkError> {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| SinkError::Stdout { error })?;
@@ -48,13 +48,13 @@ pub(super) fn file(
     path: &Path,
     rotation: Rotation,
 ) -> Result<ThreadedSink, SinkError> {
-    start(name, streams, Look::Json, Writer::new(Target::at(path, rotation)?, false))
+    start(name, streams, OutputFormat::Json, Writer::new(Target::at(path, rotation)?, false))
 }
 
 fn start(
     name: String,
     streams: StreamSet,
-    look: Look,
+    look: OutputFormat,
     mut writer: Writer,
 ) -> Result<ThreadedSink, SinkError> {
     let thread = name.clone();

@@ -43,14 +43,14 @@ impl Answers {
     pub const EMPTY: Self = Self { text: String::new(), records: Vec::new() };
 
     /// Replaces the records by those of `other`; reuses the memory.
-    pub fn copy(&mut self, other: &Self) {
+    pub fn copy_from(&mut self, other: &Self) {
         self.text.clone_from(&other.text);
         self.records.clone_from(&other.records);
     }
 
     /// Returns the bytes of heap memory allocated.
     #[must_use]
-    pub fn room_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         self.text.capacity() + self.records.capacity() * size_of::<StoredRecord>()
     }
 
@@ -59,7 +59,7 @@ impl Answers {
         self.clear();
         let mut owner = None;
         for record in records {
-            let same = owner.replace(record.name().place()) == Some(record.name().place());
+            let same = owner.replace(record.name().first_label_offset()) == Some(record.name().first_label_offset());
             let name = (!same).then_some(|text: &mut String| record.name().push(text));
             let numbers = (record.rtype, record.class, record.ttl_seconds);
             self.write(name, numbers, |text| record.push_data(text));

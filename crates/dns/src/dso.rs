@@ -1,6 +1,6 @@
 //! DNS Stateful Operations (RFC 8490) and push notifications (RFC 8765): the TLVs as text.
 
-use super::TypedOctets;
+use super::Tlv;
 use super::rdata::unknown;
 use super::text::hex;
 use std::borrow::Cow;
@@ -26,12 +26,12 @@ pub fn dso_name(code: u16) -> Cow<'static, str> {
 /// Returns a TLV's data as text: milliseconds for timers, else hexadecimal; `\# 3 0a0b0c` if it is
 /// cut off. `None` for no data and for padding of zeros.
 #[must_use]
-pub fn dso_text(tlv: &TypedOctets<'_>) -> Option<String> {
+pub fn dso_text(tlv: &Tlv<'_>) -> Option<String> {
     let word = |at: usize| {
         let bytes = *tlv.bytes.get(at..)?.first_chunk()?;
         Some(u32::from_be_bytes(bytes))
     };
-    if !tlv.is_whole() {
+    if !tlv.is_complete() {
         return Some(unknown(tlv.bytes));
     }
     match (tlv.code, tlv.bytes.len()) {
@@ -46,12 +46,12 @@ pub fn dso_text(tlv: &TypedOctets<'_>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TypedOctetsList;
+    use super::super::Tlvs;
     use super::*;
 
     #[test]
     fn names_and_writes_tlvs() {
-        let tlvs = TypedOctetsList::of(
+        let tlvs = Tlvs::new(
             b"\0\x01\0\x08\0\0\x3a\x98\0\0\x75\x30\0\x03\0\x02\0\0\0\x40\0\x01\xff",
         );
         let shown: Vec<_> = tlvs.map(|tlv| (dso_name(tlv.code), dso_text(&tlv))).collect();

@@ -7,7 +7,7 @@ use super::rdata::padded;
 use super::reader::Reader;
 use super::record::Record;
 use super::text::Hex;
-pub use option::{OptionText, TypedOctets, TypedOctetsList, option_name};
+pub use option::{OptionText, Tlv, Tlvs, option_name};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -60,8 +60,8 @@ impl<'a> Edns<'a> {
 
     /// Returns every option in message order, invalid ones included.
     #[must_use]
-    pub const fn options(&self) -> TypedOctetsList<'a> {
-        TypedOctetsList::of(self.data)
+    pub const fn options(&self) -> Tlvs<'a> {
+        Tlvs::new(self.data)
     }
 
     /// Returns DO: whether the sender accepts DNSSEC records (RFC 3225).
@@ -110,7 +110,7 @@ impl<'a> Edns<'a> {
     /// Returns the data of the complete options with this code.
     fn complete_options(&self, code: u16) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let options = self.options();
-        options.filter(move |option| option.code == code && option.is_whole()).map(|o| o.bytes)
+        options.filter(move |option| option.code == code && option.is_complete()).map(|o| o.bytes)
     }
 }
 

@@ -3,7 +3,7 @@
 /// Returns a name in the form of records (lower case, A-labels) with U-labels. `None` if it has no
 /// A-labels, if one of them is invalid, or if the name is not a host name.
 #[must_use]
-pub fn unicode(qname: &str) -> Option<String> {
+pub fn to_unicode(qname: &str) -> Option<String> {
     const PREFIX: &str = "xn--";
     let has_one = qname.starts_with(PREFIX) || qname.contains(".xn--");
     if !has_one || qname.contains('\\') {
@@ -25,12 +25,12 @@ mod tests {
             ("www.xn--fiqs8s", "www.中国"),
             ("xn--fa-hia.de", "faß.de"),
         ] {
-            assert_eq!(unicode(name).as_deref(), Some(shown), "{name}");
+            assert_eq!(to_unicode(name).as_deref(), Some(shown), "{name}");
         }
         for name in
             [".", "example.com", "axn--b.example", "xn--\\.x.example", "xn--0.example", "xn--.a"]
         {
-            assert_eq!(unicode(name), None, "{name}");
+            assert_eq!(to_unicode(name), None, "{name}");
         }
     }
 }

@@ -26,7 +26,7 @@ mod edns;
 mod idn;
 mod mnemonic;
 mod name;
-mod outline;
+mod index;
 mod rdata;
 mod reader;
 mod record;
@@ -35,16 +35,16 @@ mod zone;
 
 pub use answers::{Answer, Answers};
 pub use dso::{dso_name, dso_text};
-pub use edns::{Edns, ExtendedError, OptionText, TypedOctets, TypedOctetsList, option_name};
-pub use idn::unicode;
+pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, option_name};
+pub use idn::to_unicode;
 pub use mnemonic::{class_name, opcode_name, rcode_name, type_name, type_number};
 pub use name::Name;
-pub use outline::Outline;
+pub use index::MessageIndex;
 pub use record::{Record, Records};
 pub use text::{Hex, hex_digits};
-pub use zone::{Zones, registrable};
+pub use zone::{RegistrableDomainCache, registrable_domain};
 
-use outline::QuestionRef;
+use index::QuestionRef;
 use reader::Reader;
 use std::ops::Deref;
 
@@ -76,14 +76,14 @@ const HEADER_BYTES: usize = 12;
 #[derive(Clone, Copy, Debug)]
 pub struct Dns<'a> {
     bytes: &'a [u8],
-    outline: &'a Outline,
+    index: &'a MessageIndex,
 }
 
 impl Deref for Dns<'_> {
-    type Target = Outline;
+    type Target = MessageIndex;
 
-    fn deref(&self) -> &Outline {
-        self.outline
+    fn deref(&self) -> &MessageIndex {
+        self.index
     }
 }
 
@@ -98,13 +98,13 @@ impl Flags {
 
     /// Returns QR: whether this is a response.
     #[must_use]
-    pub const fn response(self) -> bool {
+    pub const fn is_response(self) -> bool {
         self.0 & 0x8000 != 0
     }
 
     /// Returns TC: whether the sender truncated the message (RFC 2181, 9).
     #[must_use]
-    pub const fn truncated(self) -> bool {
+    pub const fn is_truncated(self) -> bool {
         self.0 & 0x200 != 0
     }
 
@@ -173,26 +173,26 @@ impl<'a> Question<'a> {
 impl<'a> Dns<'a> {
     /// Creates a view of `bytes` from the index that [`MessageIndex::parse`] made of them.
     #[must_use]
-    pub const fn new(bytes: &'a [u8], outline: &'a Outline) -> Self {
-        Self { bytes, outline }
+    pub const fn new(bytes: &'a [u8], outline: &'a MessageIndex) -> Self {
+        Self { bytes, index: outline }
     }
 
     /// Returns the message's bytes as captured.
     #[must_use]
-    pub const fn octets(&self) -> &'a [u8] {
+    pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Returns the index of the message.
     #[must_use]
-    pub const fn outline(&self) -> &'a Outline {
-        self.outline
+    pub const fn index(&self) -> &'a MessageIndex {
+        self.index
     }
 
     /// Returns the first question; `None` if there is none or it was clipped.
     #[must_use]
     pub fn question(&self) -> Option<Question<'a>> {
-        let asked = self.outline.asked?;
+        let asked = self.index.asked?;
         let QuestionRef { qtype, qclass, .. } = asked;
         Some(Question { name: asked.name(self.bytes)?, qtype, qclass })
     }
@@ -200,7 +200,7 @@ impl<'a> Dns<'a> {
     /// Returns the questions after the first. Only multicast DNS has them regularly.
     pub fn further_questions(&self) -> impl Iterator<Item = Question<'a>> + use<'a> {
         let mut reader = Reader::new(self.bytes, HEADER_BYTES);
-        let questions = usize::from(self.outline.questions);
+        let questions = usize::from(self.index.questions);
         std::iter::from_fn(move || Question::read(&mut reader)).take(questions).skip(1)
     }
 
@@ -208,26 +208,26 @@ impl<'a> Dns<'a> {
     #[must_use]
     pub fn answers(&self) -> Records<'a> {
         Records {
-            reader: self.reader(self.outline.records_at),
+            reader: self.reader(self.index.records_at),
             asked: self.question().map(|question| question.name).filter(Name::is_uncompressed),
-            left: self.outline.answers,
+            left: self.index.answers,
         }
     }
 
     /// Returns the OPT record; `None` if there is none.
     #[must_use]
     pub fn edns(&self) -> Option<Edns<'a>> {
-        Some(Edns::from_record(&self.opt_record()?, self.outline.opt?.records))
+        Some(Edns::from_record(&self.opt_record()?, self.index.opt?.records))
     }
 
     fn opt_record(&self) -> Option<Record<'a>> {
-        Record::read(&mut self.reader(self.outline.opt?.at), None)
+        Record::read(&mut self.reader(self.index.opt?.at), None)
     }
 
     /// Returns the TLVs of a message with opcode DSO (RFC 8490).
-    pub fn dso(&self) -> impl Iterator<Item = TypedOctets<'a>> + use<'a> {
-        let bytes = self.outline.dso_at.map_or(&[][..], |at| self.reader(at).take_rest());
-        TypedOctetsList::of(bytes)
+    pub fn dso(&self) -> impl Iterator<Item = Tlv<'a>> + use<'a> {
+        let bytes = self.index.dso_at.map_or(&[][..], |at| self.reader(at).take_rest());
+        Tlvs::new(bytes)
     }
 
     fn reader(&self, at: u32) -> Reader<'a> {

@@ -101,7 +101,7 @@ impl<'a> Name<'a> {
 
     /// Returns the offset of the first label. Names of one message with equal offsets are equal.
     #[must_use]
-    pub fn place(&self) -> usize {
+    pub fn first_label_offset(&self) -> usize {
         match self.message.get(self.at..self.at + 2) {
             Some(&[high, low]) if high >> 6 == 0b11 => {
                 usize::from(high & 0x3F) << 8 | usize::from(low)

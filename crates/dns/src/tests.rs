@@ -6,12 +6,12 @@ use proptest::prelude::*;
 #[derive(Debug, PartialEq, Eq)]
 struct ParsedMessage {
     bytes: Vec<u8>,
-    outline: Outline,
+    outline: MessageIndex,
 }
 
 impl ParsedMessage {
     fn read(bytes: &[u8], clipped: bool) -> Result<Self, ParseError> {
-        let outline = Outline::read(bytes, clipped)?;
+        let outline = MessageIndex::parse(bytes, clipped)?;
         Ok(Self { bytes: bytes.to_vec(), outline })
     }
 
@@ -50,7 +50,7 @@ fn reads_every_section() {
     let whole = ParsedMessage::read(&response(), false).unwrap();
     let (dns, answers) = (whole.dns(), whole.answers());
     assert_eq!(dns.id, 0x1234);
-    assert!(dns.flags.response());
+    assert!(dns.flags.is_response());
     assert_eq!(dns.flags.names().collect::<Vec<_>>(), ["aa"]);
     let question = dns.question().unwrap();
     assert_eq!(question.qname(), "www.example.com");
@@ -72,15 +72,15 @@ fn reads_every_section() {
 #[test]
 fn returns_unreadable_part() {
     let whole = response();
-    assert_eq!(Outline::read(&whole[..11], false), Err(ParseError::Header));
-    assert_eq!(Outline::read(&whole[..20], false), Err(ParseError::Question));
-    assert_eq!(Outline::read(&whole[..40], false), Err(ParseError::Record));
+    assert_eq!(MessageIndex::parse(&whole[..11], false), Err(ParseError::Header));
+    assert_eq!(MessageIndex::parse(&whole[..20], false), Err(ParseError::Question));
+    assert_eq!(MessageIndex::parse(&whole[..40], false), Err(ParseError::Record));
     let mut looped = whole.clone();
     looped.splice(12..29, [0xC0, 12]);
-    assert_eq!(Outline::read(&looped, false), Err(ParseError::Question));
+    assert_eq!(MessageIndex::parse(&looped, false), Err(ParseError::Question));
     let mut forward = whole;
     forward.splice(12..29, [0xC0, 40]);
-    assert_eq!(Outline::read(&forward, false), Err(ParseError::Question));
+    assert_eq!(MessageIndex::parse(&forward, false), Err(ParseError::Question));
 }
 
 #[test]
@@ -90,16 +90,16 @@ fn reads_clipped_message() {
     assert_eq!((header_only.dns().id, header_only.dns().question()), (0x1234, None));
     let no_records = ParsedMessage::read(&whole[..40], true).unwrap();
     assert!(no_records.dns().question().is_some() && no_records.answers().is_empty());
-    assert_eq!(Outline::read(&whole[..11], true), Err(ParseError::Header));
+    assert_eq!(MessageIndex::parse(&whole[..11], true), Err(ParseError::Header));
 }
 
 #[test]
 fn counts_trailing_bytes() {
     let mut bytes = response();
     bytes.extend([0xFF; 9]);
-    let mut outline = Outline::read(&bytes, false).unwrap();
+    let mut outline = MessageIndex::parse(&bytes, false).unwrap();
     assert_eq!(std::mem::take(&mut outline.trailing_bytes), 9);
-    assert_eq!(Ok(outline), Outline::read(&response(), false));
+    assert_eq!(Ok(outline), MessageIndex::parse(&response(), false));
 }
 
 /// A header with these counts and zero flags.
@@ -200,7 +200,7 @@ fn rejects_excessive_counts() {
     ] {
         let mut bytes = header(0, counts);
         bytes.extend(b"\x01a\0\0\x01\0\x01");
-        assert_eq!(Outline::read(&bytes, false), Err(reason), "{counts:?}");
+        assert_eq!(MessageIndex::parse(&bytes, false), Err(reason), "{counts:?}");
     }
 }
 
@@ -208,16 +208,16 @@ fn rejects_excessive_counts() {
 fn truncated_response_may_end_inside_record() {
     let mut bytes = response();
     bytes.truncate(47);
-    assert_eq!(Outline::read(&bytes, false), Err(ParseError::Record));
+    assert_eq!(MessageIndex::parse(&bytes, false), Err(ParseError::Record));
     bytes[2] |= 2;
     let whole = ParsedMessage::read(&bytes, false).unwrap();
     let dns = whole.dns();
-    assert!(dns.flags.truncated() && dns.question().is_some() && dns.edns().is_none());
+    assert!(dns.flags.is_truncated() && dns.question().is_some() && dns.edns().is_none());
     assert_eq!((dns.counts.answer, whole.answers().len()), (1, 0));
     // The question must be complete, and a query cannot be truncated.
-    assert_eq!(Outline::read(&bytes[..20], false), Err(ParseError::Question));
+    assert_eq!(MessageIndex::parse(&bytes[..20], false), Err(ParseError::Question));
     bytes[2] &= 0x7F;
-    assert_eq!(Outline::read(&bytes, false), Err(ParseError::Record));
+    assert_eq!(MessageIndex::parse(&bytes, false), Err(ParseError::Record));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn limits_pointer_chains() {
         bytes.extend((0xC000 | target).to_be_bytes());
         target = place;
     }
-    assert_eq!(Outline::read(&bytes, false), Err(ParseError::Record));
+    assert_eq!(MessageIndex::parse(&bytes, false), Err(ParseError::Record));
     let top = bytes.len() - 2;
     assert!(Name::read(&bytes, top).is_none());
     assert!(Name::read(&bytes, 31 + 2 * 100).is_some());
@@ -287,8 +287,8 @@ fn show_all(dns: &Dns<'_>) {
     let mut answers = Answers::default();
     answers.read(dns.answers());
     assert_eq!(dns.answers().count(), answers.len());
-    assert_eq!(dns.question().is_some(), dns.asked().is_some());
-    let questions = usize::from(dns.asked().is_some()) + dns.further_questions().count();
+    assert_eq!(dns.question().is_some(), dns.question_type_and_class().is_some());
+    let questions = usize::from(dns.question_type_and_class().is_some()) + dns.further_questions().count();
     assert!(questions <= usize::from(dns.counts.question));
     if let Some(edns) = dns.edns() {
         edns.options().for_each(|option| drop(option.option_text()));
@@ -376,6 +376,6 @@ proptest! {
         if let Ok(whole) = ParsedMessage::read(&bytes, false) {
             show_all(&whole.dns());
         }
-        prop_assert_eq!(Outline::read(&bytes, true).is_err(), bytes.len() < 12);
+        prop_assert_eq!(MessageIndex::parse(&bytes, true).is_err(), bytes.len() < 12);
     }
 }

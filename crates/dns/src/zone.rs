@@ -8,16 +8,16 @@ const SLOTS: usize = 1 << 12;
 
 /// Cache of the registrable domains of recent names.
 #[derive(Debug, Default)]
-pub struct Zones {
+pub struct RegistrableDomainCache {
     /// Slots by hash of the name, with the start of the domain; empty before first use.
     slots: Vec<Option<(u64, Option<usize>)>>,
     /// Random seed, so that nobody can choose names with equal hashes.
     hasher: RandomState,
 }
 
-impl Zones {
+impl RegistrableDomainCache {
     /// Returns the offset in `qname` at which its [registrable] domain begins.
-    pub fn start(&mut self, qname: &str) -> Option<usize> {
+    pub fn domain_start(&mut self, qname: &str) -> Option<usize> {
         if self.slots.is_empty() {
             self.slots.resize(SLOTS, None);
         }
@@ -27,7 +27,7 @@ impl Zones {
         match slot {
             Some((cached, start)) if *cached == hash => *start,
             _ => {
-                let start = registrable(qname).map(|zone| qname.len() - zone.len());
+                let start = registrable_domain(qname).map(|zone| qname.len() - zone.len());
                 *slot = Some((hash, start));
                 start
             }
@@ -38,7 +38,7 @@ impl Zones {
 /// Returns the registrable domain of a name in the form of records (lower case, no last dot), by
 /// the Public Suffix List with its private section; `None` for the root and for a bare suffix.
 #[must_use]
-pub fn registrable(qname: &str) -> Option<&str> {
+pub fn registrable_domain(qname: &str) -> Option<&str> {
     if qname == "." {
         return None;
     }
@@ -55,16 +55,16 @@ mod tests {
 
     #[test]
     fn caches_domain_starts() {
-        let mut zones = Zones::default();
+        let mut zones = RegistrableDomainCache::default();
         for _ in 0..2 {
-            assert_eq!(zones.start("www.example.com"), Some(4));
-            assert_eq!(zones.start("example.com"), Some(0));
-            assert_eq!(zones.start("com"), None);
+            assert_eq!(zones.domain_start("www.example.com"), Some(4));
+            assert_eq!(zones.domain_start("example.com"), Some(0));
+            assert_eq!(zones.domain_start("com"), None);
         }
         // More names than slots: collisions are detected.
         for number in 0..3 * SLOTS {
             let qname = format!("{number}.example.com");
-            assert_eq!(zones.start(&qname), Some(qname.len() - 11), "{qname}");
+            assert_eq!(zones.domain_start(&qname), Some(qname.len() - 11), "{qname}");
         }
     }
 
@@ -82,7 +82,7 @@ mod tests {
             ("host.internal", Some("host.internal")),
             ("1.2.0.192.in-addr.arpa", Some("192.in-addr.arpa")),
         ] {
-            assert_eq!(registrable(qname), zone, "{qname}");
+            assert_eq!(registrable_domain(qname), zone, "{qname}");
         }
     }
 }

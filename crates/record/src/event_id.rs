@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 /// Position of a packet in its capture. Unique together with the node and the capture epoch;
 /// `event_id`s are derived from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin {
+pub struct PacketId {
     /// The CPU whose sequence `seq` counts; 0 in replay.
     pub cpu: u32,
     /// Live: the packet's number on its CPU, from 1, lost ones included. Replay: the frame's
@@ -26,7 +26,7 @@ pub struct Origin {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     /// The packet that completed the message.
-    pub origin: Origin,
+    pub packet: PacketId,
     /// 0 for the first message that the packet completed.
     pub index: u32,
 }
@@ -61,7 +61,7 @@ impl EventId {
     /// Returns the id of the dead letter for a record of `stream`, in the same namespace. Records
     /// of two streams may share an id; their dead letters never do.
     #[must_use]
-    pub fn of_dead_letter(self, stream: Stream) -> Self {
+    pub fn dead_letter(self, stream: Stream) -> Self {
         const HASH: u128 = (1 << HASH_BITS) - 1;
         let hash = xxh3_128_with_seed(&self.0.to_be_bytes(), 1 + stream as u64);
         Self(self.0 & !HASH | hash & HASH)
@@ -126,14 +126,14 @@ impl Namespace {
     /// Returns the id of a message, or of a transaction or connection that the message began.
     #[must_use]
     pub fn message(self, id: MessageId) -> EventId {
-        self.number(id.origin.cpu, id.origin.seq, id.index)
+        self.number(id.packet.cpu, id.packet.seq, id.index)
     }
 
     /// Returns the id of the lookup that a message began. The index is inverted; no packet
     /// completes so many messages that another message could have this id.
     #[must_use]
     pub fn lookup(self, first: MessageId) -> EventId {
-        self.number(first.origin.cpu, first.origin.seq, !first.index)
+        self.number(first.packet.cpu, first.packet.seq, !first.index)
     }
 
     /// Returns the id of the `ordinal`th ledger record, from 1: no CPU has this number.
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn depends_on_every_input() {
         let id = |node, epoch, cpu, seq, index| {
-            let message = MessageId { origin: Origin { cpu, seq }, index };
+            let message = MessageId { packet: PacketId { cpu, seq }, index };
             Namespace::new(node, Timestamp::from_nanos(epoch)).message(message)
         };
         let first = id("a", 1, 0, 1, 0);
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn lookup_id_differs_from_its_first_query() {
         let namespace = Namespace::new("a", Timestamp::from_nanos(1));
-        let query = |seq| MessageId { origin: Origin { cpu: 0, seq }, index: 0 };
+        let query = |seq| MessageId { packet: PacketId { cpu: 0, seq }, index: 0 };
         let ids: BTreeSet<_> = (1..100)
             .flat_map(|seq| [namespace.message(query(seq)), namespace.lookup(query(seq))])
             .map(|id| id.0)
@@ -210,7 +210,7 @@ mod tests {
         let namespace = |node, epoch| Namespace::new(node, Timestamp::from_nanos(epoch));
         let here = namespace("a", 1);
         for seq in 0..100 {
-            let message = here.message(MessageId { origin: Origin { cpu: 3, seq }, index: 1 });
+            let message = here.message(MessageId { packet: PacketId { cpu: 3, seq }, index: 1 });
             assert_eq!([message.tag(), here.ledger(seq).tag()], [here.tag(); 2]);
             assert!(message.to_string().starts_with(&format!("{:08x}", here.tag())));
         }

@@ -3,7 +3,7 @@
 use super::{EventId, MaskingFields};
 use crate::time::Timestamp;
 use dnscribe_dns::{
-    Answer, Answers, Edns, Flags, Hex, OptionText, TypedOctets, TypedOctetsList, class_name,
+    Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name,
     option_name, type_name,
 };
 use schemars::JsonSchema;
@@ -118,7 +118,7 @@ impl FlagNames {
     /// Returns true if the message was truncated: flag TC (RFC 2181, 9).
     #[must_use]
     pub const fn truncated(self) -> bool {
-        self.0.truncated()
+        self.0.is_truncated()
     }
 }
 
@@ -192,11 +192,11 @@ impl<'a> EdnsFields<'a> {
 
 /// Options of an OPT record, serialized one by one without a copy.
 #[derive(Clone, Debug)]
-pub struct OptionList<'a>(pub TypedOctetsList<'a>);
+pub struct OptionList<'a>(pub Tlvs<'a>);
 
 impl Default for OptionList<'_> {
     fn default() -> Self {
-        Self(TypedOctetsList::of(&[]))
+        Self(Tlvs::new(&[]))
     }
 }
 
@@ -231,7 +231,7 @@ pub struct OptionFields<'a> {
 }
 
 impl<'a> OptionFields<'a> {
-    fn of(option: &TypedOctets<'a>) -> Self {
+    fn of(option: &Tlv<'a>) -> Self {
         Self {
             code: option.code,
             name: option_name(option.code),

@@ -184,7 +184,7 @@ pub struct Sampling {
     /// Number of times that sampling began.
     pub episodes: u64,
     /// Packets that were not exported.
-    pub untold: Untold,
+    pub untold: NotExported,
 }
 
 /// Packets of the hooks `cgroup` and `socket` that were sampled out or did not fit into the ring,
@@ -192,7 +192,7 @@ pub struct Sampling {
 /// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Untold")]
-pub struct Untold {
+pub struct NotExported {
     /// Queries over UDP.
     pub queries: u64,
     /// Responses over UDP.
@@ -205,7 +205,7 @@ pub struct Untold {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { ratio: 1.0, since: None, episodes: 0, untold: Untold::default() }
+        Self { ratio: 1.0, since: None, episodes: 0, untold: NotExported::default() }
     }
 }
 

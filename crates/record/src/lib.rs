@@ -43,7 +43,7 @@ pub use alert::{AlertRecord, FigureFields};
 pub use avro::avro_schema;
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
-pub use event_id::{EventId, MessageId, Namespace, Origin};
+pub use event_id::{EventId, MessageId, Namespace, PacketId};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
     IcmpFields, K8sFields, OptionFields, ProcessFields, QuestionFields, RecordHead, RecordTail,
@@ -55,7 +55,7 @@ pub use masking::MaskingFields;
 pub use message::{MessageBody, MessageRecord};
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};
-pub use text::{alert_line, alert_line_of, line, line_of};
+pub use text::{alert_line, alert_line_from_json, transaction_line, transaction_line_from_json};
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use window::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,

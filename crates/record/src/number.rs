@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Returns a count as `f64`; inexact above 2⁵³.
 #[expect(clippy::cast_precision_loss, reason = "used for displayed figures and ratios only")]
 #[must_use]
-pub const fn float(count: u64) -> f64 {
+pub const fn to_f64(count: u64) -> f64 {
     count as f64
 }
 

@@ -15,8 +15,8 @@ mod masker;
 #[cfg(test)]
 mod tests;
 
-pub use key::{BadKey, KeyMaterial};
-pub use masker::{Masked, Masker};
+pub use key::{KeyError, KeyMaterial};
+pub use masker::{MaskedRecord, Masker};
 
 use crate::MaskingFields;
 use crate::Stream;
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 /// How a value is masked, the least strict method first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Method {
+pub enum MaskingMethod {
     /// The value stays.
     #[default]
     Keep,
@@ -38,7 +38,7 @@ pub enum Method {
     Drop,
 }
 
-impl Method {
+impl MaskingMethod {
     /// Returns the name used in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -51,7 +51,7 @@ impl Method {
     }
 }
 
-impl fmt::Display for Method {
+impl fmt::Display for MaskingMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Method {
 #[error("\"{0}\" is not a way to mask: give one of keep truncate hash drop")]
 pub struct ParseMethodError(String);
 
-impl FromStr for Method {
+impl FromStr for MaskingMethod {
     type Err = ParseMethodError;
 
     fn from_str(text: &str) -> Result<Self, ParseMethodError> {
@@ -77,19 +77,19 @@ impl FromStr for Method {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
     /// Query names and their zones.
-    pub qname: Method,
+    pub qname: MaskingMethod,
     /// Client addresses.
-    pub client: Method,
+    pub client: MaskingMethod,
     /// Server addresses. Configured names of resolvers are never masked.
-    pub server: Method,
+    pub server: MaskingMethod,
     /// Data of answer records.
-    pub answers: Method,
+    pub answers: MaskingMethod,
     /// Client subnets (ECS).
-    pub ecs: Method,
+    pub ecs: MaskingMethod,
     /// Process names and paths of executables.
-    pub process: Method,
+    pub process: MaskingMethod,
     /// Container ids and pods.
-    pub container: Method,
+    pub container: MaskingMethod,
 }
 
 /// Class of values that one method of a [`Mask`] applies to.
@@ -110,7 +110,7 @@ impl Mask {
         self != Self::default()
     }
 
-    pub(crate) const fn method(self, class: Class) -> Method {
+    pub(crate) const fn method(self, class: Class) -> MaskingMethod {
         match class {
             Class::Qname => self.qname,
             Class::Client => self.client,
@@ -123,19 +123,19 @@ impl Mask {
 
     /// Returns whether raw bytes of a message could reveal something that is masked.
     #[must_use]
-    pub fn hides_octets(self) -> bool {
+    pub fn hides_message_bytes(self) -> bool {
         let Self { qname, client, server, answers, ecs, .. } = self;
-        [qname, client, server, answers, ecs].iter().any(|method| *method != Method::Keep)
+        [qname, client, server, answers, ecs].iter().any(|method| *method != MaskingMethod::Keep)
     }
 
     fn hashes(self) -> bool {
         let Self { qname, client, server, answers, ecs, process, container } = self;
-        [qname, client, server, answers, ecs, process, container].contains(&Method::Hash)
+        [qname, client, server, answers, ecs, process, container].contains(&MaskingMethod::Hash)
     }
 
     /// Returns the record's field `masking`; `key_id` identifies the key.
     fn record_fields(self, key_id: &str) -> MaskingFields {
-        let word = |method: Method| (method != Method::Keep).then(|| method.name());
+        let word = |method: MaskingMethod| (method != MaskingMethod::Keep).then(|| method.name());
         MaskingFields {
             key_id: self.hashes().then(|| key_id.to_owned()),
             qname: word(self.qname),
@@ -151,7 +151,7 @@ impl Mask {
 
 /// Masking rules of all streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Privacy {
+pub struct MaskingRules {
     /// By stream, in the order of [`Stream::ALL`].
     pub masks: [Mask; Stream::ALL.len()],
     /// Rules for all streams unless configured otherwise, and for `/metrics`.
@@ -175,7 +175,7 @@ impl Default for KeyOptions {
     }
 }
 
-impl Privacy {
+impl MaskingRules {
     /// Returns the masking methods of a stream.
     #[must_use]
     pub const fn mask(&self, stream: Stream) -> Mask {

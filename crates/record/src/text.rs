@@ -95,7 +95,7 @@ struct AlertLine<'a> {
 /// endpoints, question, answers, process.
 ///
 /// The line ends with a newline and contains no control characters, since names are escaped.
-pub fn line(out: &mut Vec<u8>, record: &TransactionBody<'_>, context: &TransactionContext<'_>) {
+pub fn transaction_line(out: &mut Vec<u8>, record: &TransactionBody<'_>, context: &TransactionContext<'_>) {
     TransactionLine::from_record(record, context).write_to(out);
 }
 
@@ -103,7 +103,7 @@ pub fn line(out: &mut Vec<u8>, record: &TransactionBody<'_>, context: &Transacti
 ///
 /// # Errors
 /// The JSON is not such a record. Then nothing is appended.
-pub fn line_of(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
+pub fn transaction_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<TransactionLine<'_>>(json)?.write_to(out);
     Ok(())
 }
@@ -126,7 +126,7 @@ pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
 ///
 /// # Errors
 /// The JSON is not such a record. Then nothing is appended.
-pub fn alert_line_of(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
+pub fn alert_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<AlertLine<'_>>(json)?.write_to(out);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, Limits, PacketMetadata};
 use crate::test_packets;
-use dnscribe::verify::{Room, Verifier};
+use dnscribe::verify::{SortOptions, Verifier};
 use std::net::SocketAddr;
 
 /// Memory for entries before temporary files are used, in bytes.
@@ -11,9 +11,9 @@ const MEMORY_BYTES: usize = 1 << 20;
 /// See [`super::Target::run`].
 pub fn run(data: &[u8]) {
     let mut verifier =
-        Verifier::new(Room { temp: std::env::temp_dir(), memory_bytes: MEMORY_BYTES });
+        Verifier::new(SortOptions { temp_folder: std::env::temp_dir(), memory_bytes: MEMORY_BYTES });
     for (number, line) in data.split(|byte| *byte == b'\n').enumerate() {
-        if verifier.record(line, None, &format_args!("line {number}")).is_break() {
+        if verifier.add_record(line, None, &format_args!("line {number}")).is_break() {
             break;
         }
     }

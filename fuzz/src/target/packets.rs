@@ -6,7 +6,7 @@
 
 use crate::harness::{Harness, Limits, PacketMetadata};
 use crate::test_packets::{self, Segment, flag};
-use dnscribe::capture::{Body, Sight, Transport};
+use dnscribe::capture::{Body, Direction, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -87,10 +87,10 @@ impl<'a> ScriptStep<'a> {
 
     fn send_ip(&self, harness: &mut Harness, packet: &[u8]) {
         let sight = match self.flags >> 5 & 3 {
-            0 => Sight::Passive,
-            1 => Sight::Egress,
-            2 => Sight::Ingress,
-            _ => Sight::Loopback,
+            0 => Direction::Passive,
+            1 => Direction::Egress,
+            2 => Direction::Ingress,
+            _ => Direction::Loopback,
         };
         let captured = if self.flags & 0x80 == 0 { packet.len() } else { packet.len() * 3 / 4 };
         // Only UDP packets contain merged datagrams (generic receive offload).

@@ -34,7 +34,7 @@ pub fn run(data: &[u8]) {
         found += u64::try_from(unsent.batch.len() - settled).unwrap_or_default();
         spool.settle(unsent.id);
     }
-    let gone: u64 = spool.take_gone().iter().map(|gone| gone.records).sum();
+    let gone: u64 = spool.take_removed().iter().map(|gone| gone.records).sum();
     let before: u64 = recovered.records.iter().sum();
     assert_eq!(
         found + gone,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 /// Returns the seconds of a client's answered transactions by name, seen from one vantage.
 #[must_use]
-pub fn of_records<'a>(
+pub fn latencies_by_name<'a>(
     records: impl IntoIterator<Item = &'a Value>,
     vantage: &str,
     client: IpAddr,

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe::capture::Packet;
 use dnscribe::capture::ports::PortSet;
-use dnscribe::capture::replay::{Passed, Replay};
+use dnscribe::capture::replay::{ReplayProgress, Replay};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe_tests::{environment, ledger, shell};
 use serde_json::Value;
@@ -166,7 +166,7 @@ pub fn quotes(capture: &Path, ports: &str) -> Result<u64> {
     let mut quotes = 0;
     let mut note =
         |decoded: Decoded<'_>| quotes += u64::from(matches!(decoded, Decoded::Unreachable(_)));
-    let mut each = |packet: &Packet<'_>, _: &Passed<'_>| {
+    let mut each = |packet: &Packet<'_>, _: &ReplayProgress<'_>| {
         decoder.expire(packet.ts, &mut note);
         decoder.observe(packet, &mut note);
         let counters = decoder.counters();

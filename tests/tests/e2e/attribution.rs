@@ -5,7 +5,7 @@ mod workload;
 
 use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::{agent, lab};
-use dnscribe_tests::agent::Finished;
+use dnscribe_tests::agent::EndedAgent;
 use dnscribe_tests::{ledger, worker};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,11 +67,11 @@ fn attributes_every_transaction_correctly() {
 
 /// Checks the client side by role; returns the results and every question found there.
 fn check_clients(
-    end: &Finished,
+    end: &EndedAgent,
     expected: &Expected,
 ) -> (BTreeMap<String, RoleResult>, BTreeSet<String>) {
     let (mut results, mut asked) = (BTreeMap::<String, RoleResult>::new(), BTreeSet::new());
-    for record in end.of("dns.transaction/1").filter(|record| record["vantage"] == "client") {
+    for record in end.records_of("dns.transaction/1").filter(|record| record["vantage"] == "client") {
         let qname = record["qname"].as_str().unwrap_or_default();
         let Some(words) = qname.strip_suffix(&format!(".{}", expected.suffix)) else { continue };
         let words: Vec<&str> = words.split('.').collect();
@@ -107,14 +107,14 @@ fn check_clients(
 }
 
 /// Checks the server side by server.
-fn check_servers(end: &Finished, expected: &Expected) -> BTreeMap<String, RoleResult> {
+fn check_servers(end: &EndedAgent, expected: &Expected) -> BTreeMap<String, RoleResult> {
     let mut results = BTreeMap::<String, RoleResult>::new();
     let suffix = format!(".{}", expected.suffix);
     let of_server = |record: &&Value| {
         record["vantage"] == "server"
             && record["qname"].as_str().is_some_and(|q| q.ends_with(&suffix))
     };
-    for record in end.of("dns.transaction/1").filter(of_server) {
+    for record in end.records_of("dns.transaction/1").filter(of_server) {
         let role = expected.servers[record["server_ip"].as_str().unwrap_or_default()];
         let result = results.entry(role.to_owned()).or_default();
         let address = record["answers"][0]["data"].as_str().map(str::parse::<Ipv4Addr>);

@@ -87,7 +87,7 @@ fn infers_cache_hits_like_unbound() {
     let end = agent.terminate().unwrap();
     let outside = replay(&capture.finish().unwrap());
     let parse_unbound_log = parse_unbound_log(&lab.log(Host::Resolver).unwrap()[logged..], &lab);
-    let live: Vec<&Value> = end.of("dns.transaction/1").collect();
+    let live: Vec<&Value> = end.records_of("dns.transaction/1").collect();
     let seen = compare(&live, ["client", "server"], &lab, parse_unbound_log.clone());
     let [hits, misses] = [after[0] - before[0], after[1] - before[1]];
     eprintln!("unbound: {hits} hits, {misses} misses; inferred: {seen:?}");

@@ -44,7 +44,7 @@ impl TlsResolver {
         command.arg(format!("{folder}/conf")).stdin(Stdio::null());
         let tls = Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         shell::wait_for("unbound's port for TLS", Duration::from_secs(20), || {
-            let listening = lab.exec(Host::Resolver, &["ss", "-Hltn", "sport = :853"])?;
+            let listening = lab.run(Host::Resolver, &["ss", "-Hltn", "sport = :853"])?;
             Ok((!listening.stdout.is_empty()).then_some(()))
         })
         .unwrap();
@@ -225,7 +225,7 @@ fn records_many_short_connections_and_an_open_one() {
     let agent = agent(&lab, &[]);
     let (program, at) = (env!("CARGO_BIN_EXE_tls-client"), format!("{resolver}:{PORT}"));
     let count = MANY.to_string();
-    let done = lab.exec(Host::Client, &[program, "many", &count, &at, SERVER_NAME]).unwrap();
+    let done = lab.run(Host::Client, &[program, "many", &count, &at, SERVER_NAME]).unwrap();
     assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), count, "{done:?}");
     let mut held = lab.spawn(Host::Client, &[program, "hold", &at, SERVER_NAME]).unwrap();
     let mut line = String::new();

@@ -9,7 +9,7 @@ use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::lab;
 use anyhow::Context as _;
 use clients::ScenarioRun;
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::scripted::Scripted;
 use dnscribe_tests::{environment, ledger, shell};
@@ -231,8 +231,8 @@ fn replay(file: &str, timeout: &str) -> Vec<Value> {
     records
 }
 
-fn assert_balanced(end: &Finished) {
+fn assert_balanced(end: &EndedAgent) {
     assert!(end.status.success(), "{}", end.stderr);
-    end.of("dns.ledger/1").for_each(|record| ledger::verify(record).unwrap());
+    end.records_of("dns.ledger/1").for_each(|record| ledger::verify(record).unwrap());
     assert_eq!(ledger::losses(end.final_ledger().unwrap()).unwrap(), 0);
 }

@@ -1,8 +1,8 @@
 //! Handover: a new agent takes over from a running one under load, while answers are pending.
 
 use crate::support::{RECORD_LIMIT, lab};
-use dnscribe::handover::{Hello, Kind, Line, Offer, PROTOCOL, State};
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe::handover::{Hello, FrameKind, FrameSocket, Offer, PROTOCOL, State};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
 use dnscribe_tests::wire::{self, Reply};
 use dnscribe_tests::{environment, ledger, shell};
@@ -239,7 +239,7 @@ fn last_ledger(records: &[Value]) -> &Value {
 }
 
 /// Waits until an agent has ended because another one took over.
-fn wait_until_replaced(agent: Agent) -> Finished {
+fn wait_until_replaced(agent: Agent) -> EndedAgent {
     shell::wait_for("the end of the first agent", RECORD_LIMIT, || {
         Ok(agent.log().contains("another agent has taken over").then_some(()))
     })
@@ -314,12 +314,12 @@ fn handover_loses_nothing_at_hook_socket() {
 }
 
 /// Sends the hello of an agent with the same settings, which are learned from a refusal.
-fn send_hello(socket: &Path) -> (Line, Offer) {
-    let connect = || Line::new(UnixStream::connect(socket).unwrap(), RECORD_LIMIT).unwrap();
+fn send_hello(socket: &Path) -> (FrameSocket, Offer) {
+    let connect = || FrameSocket::new(UnixStream::connect(socket).unwrap(), RECORD_LIMIT).unwrap();
     let mut hello = Hello { protocol: PROTOCOL, version: "0".into(), same: BTreeMap::new() };
     let mut line = connect();
-    line.send_json(Kind::Hello, &hello).unwrap();
-    let why = line.expect(Kind::Offer).unwrap_err().to_string();
+    line.send_json(FrameKind::Hello, &hello).unwrap();
+    let why = line.expect(FrameKind::Offer).unwrap_err().to_string();
     for one in why.split(", nothing here").map(|one| one.trim_start_matches("; ")) {
         if let Some((name, value)) = one.split_once(": ") {
             let value = value.strip_suffix(" there").unwrap();
@@ -328,8 +328,8 @@ fn send_hello(socket: &Path) -> (Line, Offer) {
     }
     assert!(hello.same.contains_key("ports"), "{why}");
     let mut line = connect();
-    line.send_json(Kind::Hello, &hello).unwrap();
-    let offer = line.expect_json(Kind::Offer).unwrap();
+    line.send_json(FrameKind::Hello, &hello).unwrap();
+    let offer = line.expect_json(FrameKind::Offer).unwrap();
     (line, offer)
 }
 
@@ -348,14 +348,14 @@ fn aborted_handover_keeps_agent_running() {
         drop(line);
         thread::sleep(Duration::from_millis(300));
         let (mut line, _) = send_hello(&place.socket());
-        line.send(Kind::Go, &[]).unwrap();
-        let state: State = line.expect_json(Kind::State).unwrap();
-        assert_eq!(state.stands.len(), threads as usize);
+        line.send(FrameKind::Go, &[]).unwrap();
+        let state: State = line.expect_json(FrameKind::State).unwrap();
+        assert_eq!(state.shards.len(), threads as usize);
         drop(line);
         thread::sleep(Duration::from_millis(300));
         // A new agent that sends nothing more.
         let (mut line, _) = send_hello(&place.socket());
-        line.send(Kind::Go, &[]).unwrap();
+        line.send(FrameKind::Go, &[]).unwrap();
         thread::sleep(Duration::from_secs(4));
         let asked = traffic.end();
         place.wait_until_caught_up("first", asked);

@@ -129,11 +129,11 @@ fn names_pod_of_container() {
     );
     let end = agent.terminate().unwrap();
     for schema in ["dns.message/1", "dns.lookup/1"] {
-        let found = end.of(schema).find(|record| record["qname"] == "www.a.test").unwrap();
+        let found = end.records_of(schema).find(|record| record["qname"] == "www.a.test").unwrap();
         assert_eq!(found["k8s"]["pod"], "web-7d4b9c6f5-x2x9z", "{found}");
     }
     let of_pod = |record: &&Value| record["pod"] == "shop/web-7d4b9c6f5-x2x9z";
-    assert!(end.of("dns.window/1").any(|record| of_pod(&record)), "windows by pod");
+    assert!(end.records_of("dns.window/1").any(|record| of_pod(&record)), "windows by pod");
     end.final_ledger().unwrap();
 }
 

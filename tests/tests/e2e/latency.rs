@@ -4,7 +4,7 @@ use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::{agent, lab};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
-use dnscribe_tests::lab::latency::{differences, of_records, quantile};
+use dnscribe_tests::lab::latency::{differences, latencies_by_name, quantile};
 use dnscribe_tests::lab::{Host, Lab, dns_times};
 use dnscribe_tests::{environment, shell};
 use serde_json::Value;
@@ -29,7 +29,7 @@ fn latencies_match_tshark() {
         Agent::run_on(&lab, Host::Client, &options).unwrap()
     });
 
-    let ours = of_records(&replay(&file), "passive", lab.client_addr());
+    let ours = latencies_by_name(&replay(&file), "passive", lab.client_addr());
     let deltas = differences(&ours, &times);
     assert_eq!(deltas.len(), times.len(), "replay");
     let (least, most) = (quantile(&deltas, 0.0).unwrap(), quantile(&deltas, 1.0).unwrap());
@@ -52,7 +52,7 @@ fn compare(
     assert_eq!(times.len() as u64, perf.completed, "the reference capture is incomplete");
 
     let end = agent.terminate().unwrap();
-    let ours = of_records(&end.records, "client", lab.client_addr());
+    let ours = latencies_by_name(&end.records, "client", lab.client_addr());
     let deltas = differences(&ours, &times);
     assert_eq!(deltas.len(), times.len(), "hook {hook}");
     let median = quantile(&deltas, 0.5).unwrap();

@@ -1,8 +1,8 @@
 //! Exact counts under load: no transaction is missing or counted twice, and latencies are right.
 
 use crate::support::{agent, lab};
-use dnscribe_tests::agent::Finished;
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::agent::EndedAgent;
+use dnscribe_tests::dnsperf::{Load, DnsperfReport};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger;
 use serde_json::Value;
@@ -70,9 +70,9 @@ fn count(tcp: bool, suffix: &str, flags: &[&str]) {
 }
 
 /// Returns the transactions between client and resolver, from one vantage.
-fn between<'a>(end: &'a Finished, lab: &Lab, vantage: &str, suffix: &str) -> Vec<&'a Value> {
+fn between<'a>(end: &'a EndedAgent, lab: &Lab, vantage: &str, suffix: &str) -> Vec<&'a Value> {
     let client = lab.client_addr().to_string();
-    end.of("dns.transaction/1")
+    end.records_of("dns.transaction/1")
         .filter(|record| record["vantage"] == vantage && record["client_ip"] == client)
         .filter(|record| record["qname"].as_str().is_some_and(|name| name.ends_with(suffix)))
         .collect()
@@ -80,7 +80,7 @@ fn between<'a>(end: &'a Finished, lab: &Lab, vantage: &str, suffix: &str) -> Vec
 
 /// Checks that the agent's mean latency is that on the wire, and not above dnsperf's, which
 /// includes time behind the socket and in the CPU's run queue.
-fn compare_latency(seen: &[&Value], wire: f64, perf: &Perf) {
+fn compare_latency(seen: &[&Value], wire: f64, perf: &DnsperfReport) {
     let ours = mean(seen.iter().filter_map(|record| Some(record["latency_ms"].as_f64()? / 1e3)));
     assert!(
         (ours - wire).abs() <= LATENCY_SLACK_SECONDS.max(wire * LATENCY_SHARE),

@@ -1,7 +1,7 @@
 //! Lookups of real stub resolvers.
 
 use crate::support::{RECORD_LIMIT, lab};
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ fn wait_for(agent: &Agent, lab: &Lab, count: usize) -> Vec<Value> {
 }
 
 fn run(lab: &Lab, words: &[&str]) {
-    let output = lab.exec(Host::Client, words).unwrap();
+    let output = lab.run(Host::Client, words).unwrap();
     let reported = String::from_utf8_lossy(&output.stderr);
     assert!(!reported.contains("not found") && !reported.contains("No such file"), "{reported}");
 }
@@ -48,12 +48,12 @@ fn figures(lookup: &Value) -> Value {
 
 /// Checks that every transaction of the lab's client is in exactly one lookup, without the
 /// resolver's own queries.
-fn check_membership(end: &Finished, lab: &Lab) {
+fn check_membership(end: &EndedAgent, lab: &Lab) {
     let client = lab.client_addr().to_string();
     let ids = |value: &Value| value["event_id"].as_str().unwrap().to_owned();
     let without_query = ["late", "duplicate", "orphan"].map(Value::from);
     let own: BTreeSet<String> = end
-        .of("dns.transaction/1")
+        .records_of("dns.transaction/1")
         .filter(|record| record["vantage"] == "client" && record["client_ip"] == client)
         .filter(|record| !without_query.contains(&record["status"]))
         .map(ids)
@@ -68,9 +68,9 @@ fn check_membership(end: &Finished, lab: &Lab) {
     }
     assert_eq!(reported, own);
     let parented =
-        end.of("dns.transaction/1").filter(|record| record.get("parent_event_id").is_some());
+        end.records_of("dns.transaction/1").filter(|record| record.get("parent_event_id").is_some());
     let parented: BTreeSet<String> = parented.map(ids).collect();
-    for lookup in end.of("dns.lookup/1") {
+    for lookup in end.records_of("dns.lookup/1") {
         let members = lookup["transaction_ids"].as_array().unwrap();
         assert!(members.iter().all(|id| !parented.contains(id.as_str().unwrap())), "{lookup}");
     }

@@ -94,7 +94,7 @@ fn captures_ipv6() {
     let client = lab.address_v6(dnscribe_tests::lab::Host::Client);
     let at = format!("@{resolver}");
     let words = ["dig", "+tries=2", &at, "six.wild.example.com", "AAAA"];
-    lab.exec(dnscribe_tests::lab::Host::Client, &words).unwrap();
+    lab.run(dnscribe_tests::lab::Host::Client, &words).unwrap();
     let wanted = |record: &serde_json::Value| {
         is_transaction(record, "client", client.into(), "six.wild.example.com")
             && record["status"] == "answered"

@@ -1,8 +1,8 @@
 //! Overload: the agent samples whole transactions, keeps exact totals, and returns to normal.
 
 use crate::support::lab;
-use dnscribe_tests::agent::{Agent, Finished};
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::agent::{Agent, EndedAgent};
+use dnscribe_tests::dnsperf::{Load, DnsperfReport};
 use dnscribe_tests::environment;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
@@ -62,7 +62,7 @@ fn check_sampling(threads: &str) {
 }
 
 /// Sends 12,000 queries; pauses the agent for a part of that time.
-fn flood(agent: &Agent, lab: &Lab) -> Perf {
+fn flood(agent: &Agent, lab: &Lab) -> DnsperfReport {
     let load = Load { queries: 12_000, qps: Some(5_000), clients: 8, ..Load::mixed() };
     let child = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load).unwrap();
     agent.wait_for("the first transactions", RECORD_LIMIT, |records| records.len() > 50).unwrap();
@@ -71,13 +71,13 @@ fn flood(agent: &Agent, lab: &Lab) -> Perf {
     agent.signal(Signal::CONT).unwrap();
     agent.wait_for("sampling", RECORD_LIMIT, |_| agent.log().contains(SAMPLING_STARTED)).unwrap();
     let output = child.wait_with_output().unwrap();
-    Perf::parse(&String::from_utf8_lossy(&output.stdout)).unwrap()
+    DnsperfReport::parse(&String::from_utf8_lossy(&output.stdout)).unwrap()
 }
 
 /// Checks the client's queries to the resolver, summed over all windows of ten seconds.
-fn check_exact_totals(end: &Finished, lab: &Lab, perf: &Perf) {
+fn check_exact_totals(end: &EndedAgent, lab: &Lab, perf: &DnsperfReport) {
     let resolver = lab.resolver_addr().to_string();
-    let windows = end.of("dns.window/1").filter(|record| {
+    let windows = end.records_of("dns.window/1").filter(|record| {
         record["grouping"] == "resolver"
             && record["resolver"] == resolver.as_str()
             && record["vantage"] == "client"
@@ -110,16 +110,16 @@ fn check_exact_totals(end: &Finished, lab: &Lab, perf: &Perf) {
         }
     }
     assert!(is_estimated, "no window mentions sampling");
-    let late = end.of("dns.window/1").filter_map(|record| record["late_total"].as_u64()).max();
+    let late = end.records_of("dns.window/1").filter_map(|record| record["late_total"].as_u64()).max();
     assert_eq!((queries, late), (perf.sent, Some(0)), "{perf:?}");
     assert!((perf.completed..=perf.sent).contains(&responses), "{responses}: {perf:?}");
     assert_eq!(codes, responses);
 }
 
 /// Checks that sampling splits no transaction: lost packets explain every half transaction.
-fn check_whole_transactions(end: &Finished, lab: &Lab, perf: &Perf, lost: u64) {
+fn check_whole_transactions(end: &EndedAgent, lab: &Lab, perf: &DnsperfReport, lost: u64) {
     let client = lab.client_addr().to_string();
-    let own = || end.of("dns.transaction/1").filter(|record| record["client_ip"] == client);
+    let own = || end.records_of("dns.transaction/1").filter(|record| record["client_ip"] == client);
     let count = |wanted: &dyn Fn(&Value) -> bool| own().filter(|record| wanted(record)).count();
     let halves = count(&|record| record["status"] == "timeout")
         + count(&|record| record["status"] == "orphan" && record["orphan_reason"] != "sampled");

@@ -1,7 +1,7 @@
 //! Masking and filters of live traffic, and their change at run time.
 
 use crate::support::{RECORD_LIMIT, lab, transaction};
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::shell;
 use rustix::process::Signal;
@@ -30,7 +30,7 @@ fn masked(records: &[Value]) -> usize {
     records.iter().filter(is_masked).count()
 }
 
-fn all(end: &Finished) -> String {
+fn all(end: &EndedAgent) -> String {
     end.records.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
 }
 

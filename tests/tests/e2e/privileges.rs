@@ -3,7 +3,7 @@
 use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::{Client, RECORD_LIMIT, is_transaction, lab};
 use anyhow::{Result, ensure};
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::Host;
 use dnscribe_tests::{environment, ledger, shell};
@@ -248,7 +248,7 @@ fn start_agent(arguments: &[&str]) -> Agent {
     Agent::start(command.arg("run").args(arguments).env("DNSCRIBE_CAPTURE__NICE", "0")).unwrap()
 }
 
-fn finish(agent: Agent) -> Finished {
+fn finish(agent: Agent) -> EndedAgent {
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
     assert_eq!(ledger::losses(end.final_ledger().unwrap()).unwrap(), 0, "{}", end.stderr);

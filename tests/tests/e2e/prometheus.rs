@@ -79,7 +79,7 @@ fn traffic(lab: &Lab) {
     for address in [lab.blackhole_addr(), lab.closed_addr()] {
         let at = format!("@{address}");
         let words = ["dig", "+tries=1", "+time=1", &at, "www.example.com"];
-        lab.exec(dnscribe_tests::lab::Host::Client, &words).unwrap();
+        lab.run(dnscribe_tests::lab::Host::Client, &words).unwrap();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::support::{RECORD_LIMIT, lab, lab_with, records};
 use anyhow::Context as _;
-use dnscribe_tests::agent::{Agent, Finished};
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::agent::{Agent, EndedAgent};
+use dnscribe_tests::dnsperf::{Load, DnsperfReport};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{ledger, shell};
 use rustix::process::Signal;
@@ -45,7 +45,7 @@ impl ReloadedAgent {
         .unwrap();
     }
 
-    fn finish(self) -> Finished {
+    fn finish(self) -> EndedAgent {
         let end = self.agent.terminate().unwrap();
         assert!(end.status.success(), "{}", end.stderr);
         end
@@ -114,7 +114,7 @@ fn swap_sinks(threads: u32) {
         thread::sleep(Duration::from_millis(1100));
         agent.reload(step, "configuration reloaded");
     }
-    let perf = Perf::of(queries).unwrap();
+    let perf = DnsperfReport::wait(queries).unwrap();
     let end = agent.finish();
 
     assert!(!end.stderr.contains("restart"), "{}", end.stderr);
@@ -183,8 +183,8 @@ fn swap_ports(threads: u32) {
     let running = [start(&lab, &throughout), start(&lab, &unseen)];
     thread::sleep(Duration::from_secs(1));
     agent.reload(&with(&[53, OTHER]), "capturing DNS on port 53,5300");
-    let added = Perf::of(start(&lab, &load(2_000, OTHER, "added"))).unwrap();
-    let [throughout, _] = running.map(|load| Perf::of(load).unwrap());
+    let added = DnsperfReport::wait(start(&lab, &load(2_000, OTHER, "added"))).unwrap();
+    let [throughout, _] = running.map(|load| DnsperfReport::wait(load).unwrap());
 
     // First no server answers on this port, then the agent does not capture it.
     let blackhole = format!("@{}", lab.blackhole_addr());
@@ -194,14 +194,14 @@ fn swap_ports(threads: u32) {
     let running = start(&lab, &load(6_000, 53, "cut"));
     thread::sleep(Duration::from_millis(500));
     agent.reload(&with(&[OTHER]), "capturing DNS on port 5300");
-    Perf::of(start(&lab, &load(1_000, 53, "gone"))).unwrap();
-    let left = Perf::of(start(&lab, &load(1_000, OTHER, "left"))).unwrap();
-    let cut = Perf::of(running).unwrap();
+    DnsperfReport::wait(start(&lab, &load(1_000, 53, "gone"))).unwrap();
+    let left = DnsperfReport::wait(start(&lab, &load(1_000, OTHER, "left"))).unwrap();
+    let cut = DnsperfReport::wait(running).unwrap();
     waiting.wait_with_output().unwrap();
     let end = agent.finish();
 
     let count_of = |suffix: &str, status: &str| {
-        end.of("dns.transaction/1")
+        end.records_of("dns.transaction/1")
             .filter(|record| record["vantage"] == "client" && record["status"] == status)
             .filter(|record| record["client_ip"] == lab.client_addr().to_string())
             .filter(|record| record["qname"].as_str().is_some_and(|name| name.contains(suffix)))
@@ -223,7 +223,7 @@ fn swap_ports(threads: u32) {
         count_of("cut", "timeout"),
         cut.lost
     );
-    let open = end.of("dns.transaction/1").filter(|record| record["status"] == "open").count();
+    let open = end.records_of("dns.transaction/1").filter(|record| record["status"] == "open").count();
     assert_eq!(ledger::counter(last, &["pairing", "open"]).unwrap(), open as u64);
 }
 

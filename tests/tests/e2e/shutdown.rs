@@ -1,7 +1,7 @@
 //! The end of the agent, by each way: traffic continues, and no program stays attached.
 
 use crate::support::{RECORD_LIMIT, agent, attached, lab};
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::dnsperf::{Load, DnsperfReport};
 use dnscribe_tests::lab::Host;
 use dnscribe_tests::{environment, shell};
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ fn sigterm_under_load_detaches_everything() {
     assert_eq!(end.status.code(), Some(0), "{}", end.stderr);
     end.final_ledger().unwrap();
     assert!(ours.iter().all(|program| !now.contains(program)), "still attached");
-    let perf = Perf::of(queries).unwrap();
+    let perf = DnsperfReport::wait(queries).unwrap();
     assert_eq!((perf.completed, perf.lost), (8000, 0), "traffic was disturbed");
 }
 
@@ -52,7 +52,7 @@ fn sigkill_detaches_everything() {
         Ok(ours.iter().all(|program| !now.contains(program)).then_some(()))
     })
     .unwrap();
-    let perf = Perf::of(queries).unwrap();
+    let perf = DnsperfReport::wait(queries).unwrap();
     assert_eq!((perf.completed, perf.lost), (8000, 0), "traffic was disturbed");
 }
 

@@ -79,7 +79,7 @@ fn write_zone(folder: &Path, serial: u32, hosts: u32) {
 fn dig(lab: &Lab, words: &[&str]) -> String {
     let at = format!("@{}", lab.client_addr());
     let words = [&["kdig", at.as_str(), "large.test"], words].concat();
-    String::from_utf8(lab.exec(Host::Server, &words).unwrap().stdout).unwrap()
+    String::from_utf8(lab.run(Host::Server, &words).unwrap().stdout).unwrap()
 }
 
 /// Parses kdig's summary of a transfer: bytes, messages, records.

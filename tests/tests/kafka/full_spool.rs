@@ -4,7 +4,7 @@
 use crate::consume::consume_as;
 use crate::live_agent::{self, Scrape};
 use crate::{LEDGER, Setup, TRANSACTIONS, setup};
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::ledger;
 use rdkafka::message::Message as _;
 use serde_json::Value;
@@ -88,8 +88,8 @@ fn overfill(setup: &Setup, agent: &Agent, policy: &str) {
 }
 
 /// Checks that identity 5 holds, and that records were dropped only for lack of space.
-fn check_balance(end: &Finished) {
-    for record in end.of("dns.ledger/1") {
+fn check_balance(end: &EndedAgent) {
+    for record in end.records_of("dns.ledger/1") {
         ledger::verify(record).unwrap();
     }
     let last = end.final_ledger().unwrap();

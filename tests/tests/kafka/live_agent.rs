@@ -5,7 +5,7 @@ use crate::consume::consume_as;
 use crate::replay::{column, verify_command};
 use crate::{LEDGER, TRANSACTIONS, consume};
 use dnscribe_tests::agent::Agent;
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::dnsperf::{Load, DnsperfReport};
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{environment, ledger, shell};
@@ -120,8 +120,8 @@ pub fn start(lab: &Lab, load: &Load) -> Child {
 }
 
 /// Waits for the load's end; returns dnsperf's results.
-pub fn finish(queries: Child) -> Perf {
-    Perf::of(queries).unwrap()
+pub fn finish(queries: Child) -> DnsperfReport {
+    DnsperfReport::wait(queries).unwrap()
 }
 
 /// The fields of a transaction that tests need.

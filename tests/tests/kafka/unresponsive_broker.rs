@@ -37,7 +37,7 @@ fn suspended_broker_costs_no_packets_or_memory() {
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
 
-    let meanwhile = end.of("dns.ledger/1").map(|record| {
+    let meanwhile = end.records_of("dns.ledger/1").map(|record| {
         ledger::verify(record).unwrap();
         let of = |place| ledger::counter(record, &["delivery", "kafka", "transactions", place]);
         of("spooled").unwrap() + of("in_flight").unwrap()

@@ -32,7 +32,7 @@ fn counts_failed_tail_calls_of_tap() {
     let query = v4(UDP, &[], 0, &udp(PORT, QUERY));
     let other = v4(UDP, &[], 0, &udp(PORT + 1, QUERY));
     let mut bench = Bench::load(&options(), true).expect("loads");
-    bench.take_look().expect("the map is there");
+    bench.remove_inspect_program().expect("the map is there");
     for (what, packet, lost) in
         [("ours", &query, 1), ("perhaps ours", &vxlan(&other), 1), ("another's", &other, 0)]
     {

@@ -15,7 +15,7 @@ const TRIES: u32 = 5_000;
 
 fn load(tap: bool) -> (Bench, Vec<Reader>) {
     let mut bench = Bench::load(&LiveOptions { rings: RINGS, ..options() }, tap).expect("loads");
-    let readers = bench.live.split();
+    let readers = bench.live.take_readers();
     assert_eq!(readers.len(), 4);
     (bench, readers)
 }
@@ -145,7 +145,7 @@ fn mdns_is_one_flow() {
     let options =
         LiveOptions { rings: RINGS, ports: vec![5353].try_into().expect("a port"), ..options() };
     let mut bench = Bench::load(&options, true).expect("loads");
-    let mut readers = bench.live.split();
+    let mut readers = bench.live.take_readers();
     for last in 1..20 {
         let mut ip = v4(UDP, &[], 0, &transport_packet(5353, 5353, None, QUERY));
         ip[12..20].copy_from_slice(&[10, 0, 0, last, 224, 0, 0, 251]);
@@ -162,7 +162,7 @@ fn full_ring_does_not_affect_others() {
     let options = LiveOptions { rings: RINGS, ring_bytes: 4096 * 16, ..options() };
     for (program, _, tap, hook) in PROGRAMS {
         let mut bench = Bench::load(&options, tap).expect("loads");
-        let mut readers = bench.live.split();
+        let mut readers = bench.live.take_readers();
         let of = |client: u16| v4(UDP, &[], 0, &transport_packet(client, PORT, None, QUERY));
         bench.run(program, &ethernet(&of(40_000)), TRIES).expect("runs");
         let full = {

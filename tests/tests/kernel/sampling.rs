@@ -5,7 +5,7 @@ use crate::frames::{PORT, ethernet, tcp, v4, v6, vxlan};
 use crate::{ACK, PROGRAMS, TCP, UDP, assert_balance, counters, options};
 use dnscribe::capture::live::LiveOptions;
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::sampling::{Unheard, Untold, part};
+use dnscribe::capture::sampling::{PacketClass, NotExported, part};
 use dnscribe_tests::environment::privileged;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -73,7 +73,7 @@ fn messages(response: bool) -> impl Iterator<Item = Message> {
     })
 }
 
-fn sum(untold: &[Untold], wanted: impl Fn(&Untold) -> bool) -> (u64, u64) {
+fn sum(untold: &[NotExported], wanted: impl Fn(&NotExported) -> bool) -> (u64, u64) {
     let found = untold.iter().filter(|untold| wanted(untold));
     found.fold((0, 0), |(sampled, lost), one| (sampled + one.sampled, lost + one.lost))
 }
@@ -107,16 +107,16 @@ fn sampling_matches_agent() {
                     left_out[usize::from(response)] += out;
                 }
             }
-            let untold = bench.live.untold();
+            let untold = bench.live.not_exported();
             let [queries, responses] = left_out;
-            assert_eq!(sum(&untold, |untold| untold.what == Unheard::Query), (queries, 0));
-            let failures = Unheard::Response { rcode: SERVFAIL, truncated: true };
-            assert_eq!(sum(&untold, |untold| untold.what == failures), (responses, 0));
+            assert_eq!(sum(&untold, |untold| untold.class == PacketClass::Query), (queries, 0));
+            let failures = PacketClass::Response { rcode: SERVFAIL, truncated: true };
+            assert_eq!(sum(&untold, |untold| untold.class == failures), (responses, 0));
             assert_eq!(sum(&untold, |_| true), (queries + responses, 0));
             let servers = ["192.0.2.2", "2001:db8::2"].map(|server| server.parse().ok());
-            let server = |untold: &Untold| servers.contains(&untold.server);
+            let server = |untold: &NotExported| servers.contains(&untold.server);
             assert!(untold.iter().all(server), "{untold:?}");
-            assert_eq!(bench.live.untold(), [], "reported twice");
+            assert_eq!(bench.live.not_exported(), [], "reported twice");
         }
     }
 }
@@ -206,13 +206,13 @@ fn counts_ring_loss_by_packet_class() {
         bench.run(program, &segment, TRIES).expect("runs");
         let kernel = counters(&bench, hook);
         assert_balance(&kernel);
-        let untold = bench.live.untold();
-        let lost = |wanted: &dyn Fn(&Untold) -> bool| sum(&untold, wanted).1;
+        let untold = bench.live.not_exported();
+        let lost = |wanted: &dyn Fn(&NotExported) -> bool| sum(&untold, wanted).1;
         assert_eq!(lost(&|_| true), kernel.lost_ring_full, "{program}");
-        let failures = Unheard::Response { rcode: SERVFAIL, truncated: true };
-        assert_eq!(lost(&|untold| untold.what == failures), u64::from(TRIES), "{program}");
-        let segments = Unheard::Segment { to_server: true };
-        assert_eq!(lost(&|untold| untold.what == segments), u64::from(TRIES), "{program}");
+        let failures = PacketClass::Response { rcode: SERVFAIL, truncated: true };
+        assert_eq!(lost(&|untold| untold.class == failures), u64::from(TRIES), "{program}");
+        let segments = PacketClass::Segment { to_server: true };
+        assert_eq!(lost(&|untold| untold.class == segments), u64::from(TRIES), "{program}");
     }
 }
 
@@ -229,7 +229,7 @@ fn one_full_ring_starts_sampling() {
             ..options()
         };
         let mut bench = Bench::load(&with, tap).expect("loads");
-        let mut readers = bench.live.split();
+        let mut readers = bench.live.take_readers();
         assert_eq!(bench.live.regulate(None), None, "{program}: no packet was captured");
         let of = |id| Message { client_port: CLIENT, id, response: false, is_6: false };
         bench.run(program, &of(0).frame(), TRIES).expect("runs");
@@ -260,7 +260,7 @@ fn servers_beyond_map_capacity_share_a_count() {
         bench.run("cgroup_ingress", &ethernet(&ip), 1).expect("runs");
     }
     let kernel = counters(&bench, "cgroup");
-    let untold = bench.live.untold();
+    let untold = bench.live.not_exported();
     let (known, others) = (
         sum(&untold, |untold| untold.server.is_some()).0,
         sum(&untold, |untold| untold.server.is_none()).0,

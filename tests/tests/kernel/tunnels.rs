@@ -10,8 +10,8 @@ use super::{ACK, SYN, TCP, UDP, assert_balance, counters, options, privileged};
 use dnscribe::capture::encrypted::Encrypted;
 use dnscribe::capture::live::LiveOptions;
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::replay::{Passed, Replay};
-use dnscribe::capture::{Body, Packet, Sight};
+use dnscribe::capture::replay::{ReplayProgress, Replay};
+use dnscribe::capture::{Body, Packet, Direction};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger::Kernel;
 use std::io::Cursor;
@@ -62,8 +62,8 @@ impl TapAndReplay {
         let file = Box::new(Cursor::new(pcap(frame)));
         // Fragments of earlier frames that waited for this one: the tap keeps none.
         let mut waited = 0;
-        let each = &mut |packet: &Packet<'_>, _: &Passed<'_>| {
-            waited += u64::from(packet.origin.cpu != self.frames);
+        let each = &mut |packet: &Packet<'_>, _: &ReplayProgress<'_>| {
+            waited += u64::from(packet.id.cpu != self.frames);
             ControlFlow::Continue(())
         };
         self.replay.stream("frame", file, each).expect("a capture");
@@ -102,13 +102,13 @@ fn finds_port_in_every_tunnel() {
             both.bench.live.drain(10, &mut |packet| {
                 if let Body::Ip { bytes, wire_bytes } = packet.body {
                     assert_eq!(wire_bytes as usize, bytes.len(), "{what}");
-                    got.push((packet.sight, bytes.to_vec()));
+                    got.push((packet.direction, bytes.to_vec()));
                 }
             });
             let [(sight, bytes)] = got.as_slice() else { panic!("{what}: {got:?}") };
             // Tags and labels are not tunnels; the loopback interface, where the test runs, is
             // reported as such.
-            let sights = [Sight::Passive, Sight::Loopback];
+            let sights = [Direction::Passive, Direction::Loopback];
             assert!(sights.contains(sight), "{what}");
             assert!(
                 frame.ends_with(bytes),
@@ -162,8 +162,8 @@ fn follows_fragments_inside_and_outside_tunnels() {
             assert_eq!(counts, (seen, seen, 0, 0), "{what}: part {place}");
         }
         let mut sights = Vec::new();
-        both.bench.live.drain(100, &mut |packet| sights.push(packet.sight));
-        assert!(sights.iter().all(|sight| *sight == Sight::Passive), "{what}: {sights:?}");
+        both.bench.live.drain(100, &mut |packet| sights.push(packet.direction));
+        assert!(sights.iter().all(|sight| *sight == Direction::Passive), "{what}: {sights:?}");
     };
     let wrap = |parts: Vec<Vec<u8>>| parts.iter().map(|part| vxlan(part)).collect::<Vec<_>>();
     show("in a tunnel", &wrap(fragments(&inner, 1, 128)), 1);
@@ -190,12 +190,12 @@ fn keeps_inner_and_outer_fragments_apart() {
     let mut sight = |packet: &[u8]| {
         bench.run("tap", &ethernet(packet), 1).expect("runs");
         let mut sight = None;
-        bench.live.drain(10, &mut |packet| sight = Some(packet.sight));
+        bench.live.drain(10, &mut |packet| sight = Some(packet.direction));
         sight
     };
     for part in fragments(&v4(UDP, &[], 0, &udp(PORT, &[7; 300])), 1, 128) {
-        assert_eq!(sight(&part), Some(Sight::Loopback));
-        assert_eq!(sight(&vxlan(&part)), Some(Sight::Passive));
+        assert_eq!(sight(&part), Some(Direction::Loopback));
+        assert_eq!(sight(&vxlan(&part)), Some(Direction::Passive));
     }
 }
 

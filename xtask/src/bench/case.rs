@@ -27,7 +27,7 @@ impl Figures {
     /// Runs a program that prints its figures as a JSON object, and returns the numbers in it.
     pub fn measure(command: &mut Command) -> Result<Self> {
         let printed = String::from_utf8(shell::output(command)?.stdout)?;
-        Self::parse(&printed).with_context(|| format!("`{}`", shell::shown(command)))
+        Self::parse(&printed).with_context(|| format!("`{}`", shell::command_line(command)))
     }
 
     fn parse(json: &str) -> Result<Self> {

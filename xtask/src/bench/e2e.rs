@@ -14,7 +14,7 @@ use super::report::{Report, Row};
 use crate::cgroup::Cgroup;
 use agent_run::{AgentRun, Sink};
 use anyhow::{Context as _, Result};
-use dnscribe_tests::dnsperf::{self, Load, Perf};
+use dnscribe_tests::dnsperf::{self, Load, DnsperfReport};
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::latency::quantile;
@@ -58,7 +58,7 @@ impl Testbed {
         let report = String::from_utf8_lossy(&report);
         let mut seconds: Vec<f64> = dnsperf::latencies(&report)?.into_values().collect();
         seconds.sort_by(f64::total_cmp);
-        let perf = Perf::parse(&report)?;
+        let perf = DnsperfReport::parse(&report)?;
         Ok(figures(&perf).with("p99_latency_seconds", quantile(&seconds, 0.99)?))
     }
 
@@ -74,7 +74,7 @@ impl Testbed {
     }
 }
 
-fn figures(perf: &Perf) -> Figures {
+fn figures(perf: &DnsperfReport) -> Figures {
     #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
     let lost = perf.lost as f64;
     Figures::default()

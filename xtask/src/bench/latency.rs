@@ -7,7 +7,7 @@ use super::report::{Report, Row};
 use anyhow::{Context as _, Result};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::{self, Load};
-use dnscribe_tests::lab::latency::{differences, of_records, quantile};
+use dnscribe_tests::lab::latency::{differences, latencies_by_name, quantile};
 use dnscribe_tests::lab::{Host, Lab, dns_times};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,7 +41,7 @@ fn measure(binary: &Path, queries: u32) -> Result<Figures> {
     let wire = dns_times(&capture.finish()?)?;
     let asked = dnsperf::latencies(&String::from_utf8_lossy(&report))?;
     let end = agent.terminate()?;
-    let ours = of_records(&end.records, "client", lab.client_addr());
+    let ours = latencies_by_name(&end.records, "client", lab.client_addr());
     let figures = Figures::default()
         .with("queries", queries.into())
         .with("median_seconds", quantile(&sorted(&ours), 0.5)?);

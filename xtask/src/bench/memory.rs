@@ -68,7 +68,7 @@ fn sample_memory(binary: &Path, scale: Scale, until: u64) -> Result<MemorySample
     }
     fed?;
     let status = child.wait()?;
-    ensure!(status.success(), "`{}` failed ({status})", shell::shown(&command));
+    ensure!(status.success(), "`{}` failed ({status})", shell::command_line(&command));
     Ok(samples)
 }
 

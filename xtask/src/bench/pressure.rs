@@ -6,8 +6,8 @@ use super::case::{Figures, Plan};
 use super::report::{Report, Row};
 use super::usage;
 use anyhow::{Context as _, Result, ensure};
-use dnscribe_tests::agent::{Agent, Finished};
-use dnscribe_tests::dnsperf::{Load, Perf};
+use dnscribe_tests::agent::{Agent, EndedAgent};
+use dnscribe_tests::dnsperf::{Load, DnsperfReport};
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::ledger::{self, counter};
 use serde_json::Value;
@@ -74,7 +74,7 @@ impl PressureBench<'_> {
         Agent::start(&mut command)
     }
 
-    fn load(&self, queries: u32) -> Result<Perf> {
+    fn load(&self, queries: u32) -> Result<DnsperfReport> {
         let load = Load { queries, qps: Some(QPS), clients: 8, ..Load::default() };
         // To the authoritative server, so that no cache changes the load.
         self.lab.dnsperf_to(self.lab.server_addr(), &load)
@@ -104,12 +104,12 @@ impl PressureBench<'_> {
         self.figures(&end, &perf, recovered)
     }
 
-    fn figures(&self, end: &Finished, perf: &Perf, recovered: Duration) -> Result<Figures> {
+    fn figures(&self, end: &EndedAgent, perf: &DnsperfReport, recovered: Duration) -> Result<Figures> {
         let record = end.final_ledger()?;
         ledger::verify(record)?;
         let kernel = |name: &str| counter(record, &["kernel", "cgroup", name]);
         let client = self.lab.client_addr().to_string();
-        let own = || end.of("dns.transaction/1").filter(|record| record["client_ip"] == client);
+        let own = || end.records_of("dns.transaction/1").filter(|record| record["client_ip"] == client);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let float = |number: u64| number as f64;
         let of = |status: &str| {
@@ -130,10 +130,10 @@ impl PressureBench<'_> {
     }
 
     /// Sums the ten-second windows of the server at vantage client.
-    fn totals(&self, end: &Finished) -> Result<WindowTotals> {
+    fn totals(&self, end: &EndedAgent) -> Result<WindowTotals> {
         let server = self.lab.server_addr().to_string();
         let mut totals = WindowTotals::default();
-        let windows = end.of("dns.window/1").filter(|record| {
+        let windows = end.records_of("dns.window/1").filter(|record| {
             record["resolver"] == server.as_str()
                 && record["vantage"] == "client"
                 && record["transport"] == "udp"

@@ -28,7 +28,7 @@ pub struct RunCost {
 /// # Errors
 /// If it fails or does not end in five minutes.
 pub fn run(command: &mut Command) -> Result<RunCost> {
-    let shown = shell::shown(command);
+    let shown = shell::command_line(command);
     let start = Instant::now();
     let mut child =
         command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start `{shown}`"))?;

@@ -91,6 +91,6 @@ fn pack(root: &Path) -> Result<NamedTempFile> {
     stdin.write_all(&names)?;
     drop(stdin);
     let status = child.wait()?;
-    anyhow::ensure!(status.success(), "`{}` failed ({status})", shell::shown(&cpio));
+    anyhow::ensure!(status.success(), "`{}` failed ({status})", shell::command_line(&cpio));
     Ok(packed)
 }

@@ -1,18 +1,18 @@
 //! Alerts as they leave detection, and their counters.
 
-use super::finding::{Entity, Evidence, Level, Rule};
+use super::finding::{Entity, Evidence, Severity, Rule};
 use dnscribe_record::time::Timestamp;
 
 /// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
+pub enum AlertState {
     /// The condition holds.
     Firing,
     /// The condition is over.
     Resolved,
 }
 
-impl State {
+impl AlertState {
     /// Every state.
     pub const ALL: [Self; 2] = [Self::Firing, Self::Resolved];
 
@@ -41,11 +41,11 @@ pub struct Alert {
     /// Entity that it concerns.
     pub entity: Entity,
     /// Whether the condition still holds.
-    pub state: State,
+    pub state: AlertState,
     /// Severity; of a resolved alert, its last severity.
-    pub level: Level,
+    pub level: Severity,
     /// Previous severity, if the severity has changed.
-    pub previous: Option<Level>,
+    pub previous: Option<Severity>,
     /// Time of the first finding.
     pub started: Timestamp,
     /// Time of the last finding, if the alert is resolved.
@@ -59,13 +59,13 @@ pub struct Alert {
 }
 
 /// Number of severities.
-const LEVELS: usize = Level::ALL.len();
+const LEVELS: usize = Severity::ALL.len();
 
 /// Counters of alerts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlertCounters {
     /// Alerts reported, indexed by rule, level and state.
-    reported: [[[u64; State::ALL.len()]; LEVELS]; Rule::ALL.len()],
+    reported: [[[u64; AlertState::ALL.len()]; LEVELS]; Rule::ALL.len()],
     /// Reported alerts that are firing now, indexed by rule and level.
     active: [[u64; LEVELS]; Rule::ALL.len()],
     /// Alerts not reported because another one explains them, by rule.
@@ -78,29 +78,29 @@ pub struct AlertCounters {
 
 impl AlertCounters {
     /// Returns the number of alerts reported by rule, level and state, without zeros.
-    pub fn given(&self) -> impl Iterator<Item = (Rule, Level, State, u64)> {
+    pub fn reported(&self) -> impl Iterator<Item = (Rule, Severity, AlertState, u64)> {
         all()
             .flat_map(|(rule, level)| {
                 let counts = self.reported[rule as usize][level as usize];
-                State::ALL.map(|state| (rule, level, state, counts[state as usize]))
+                AlertState::ALL.map(|state| (rule, level, state, counts[state as usize]))
             })
             .filter(|(.., count)| *count > 0)
     }
 
     /// Returns the number of firing alerts by rule and level, with zeros where an alert has fired before.
-    pub fn active(&self) -> impl Iterator<Item = (Rule, Level, u64)> {
+    pub fn active(&self) -> impl Iterator<Item = (Rule, Severity, u64)> {
         all()
             .filter(|(rule, level)| {
-                self.reported[*rule as usize][*level as usize][State::Firing as usize] > 0
+                self.reported[*rule as usize][*level as usize][AlertState::Firing as usize] > 0
             })
             .map(|(rule, level)| (rule, level, self.active[rule as usize][level as usize]))
     }
 
-    pub(super) const fn count(&mut self, rule: Rule, level: Level, state: State) {
+    pub(super) const fn count(&mut self, rule: Rule, level: Severity, state: AlertState) {
         self.reported[rule as usize][level as usize][state as usize] += 1;
     }
 
-    pub(super) fn set_active(&mut self, active: impl Iterator<Item = (Rule, Level)>) {
+    pub(super) fn set_active(&mut self, active: impl Iterator<Item = (Rule, Severity)>) {
         self.active = Default::default();
         for (rule, level) in active {
             self.active[rule as usize][level as usize] += 1;
@@ -108,6 +108,6 @@ impl AlertCounters {
     }
 }
 
-fn all() -> impl Iterator<Item = (Rule, Level)> {
-    Rule::ALL.into_iter().flat_map(|rule| Level::ALL.map(|level| (rule, level)))
+fn all() -> impl Iterator<Item = (Rule, Severity)> {
+    Rule::ALL.into_iter().flat_map(|rule| Severity::ALL.map(|level| (rule, level)))
 }

@@ -8,12 +8,12 @@
 use super::attribution::{
     EvidenceSample, combine_hashes, hash, hash_address, is_multicast, is_other_end, share,
 };
-use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::finding::{Detector, Entity, Figure, Finding, Severity, Rule};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::{OrphanReason, Status, Vantage};
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Amplification {
 }
 
 impl Detector for Amplification {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let Some(response_bytes) =
             observation.response_bytes.filter(|bytes| *bytes >= MIN_LARGE_BYTES)
         else {
@@ -100,7 +100,7 @@ impl Detector for Amplification {
         let query_bytes = u64::from(observation.query_bytes.unwrap_or(0));
         // The client address of a TCP connection cannot be forged.
         let by_udp = observation.transport == crate::capture::Transport::Udp;
-        let is_small = solicited && float(response_bytes) < MIN_FACTOR / 2.0 * float(query_bytes);
+        let is_small = solicited && to_f64(response_bytes) < MIN_FACTOR / 2.0 * to_f64(query_bytes);
         if is_small || !by_udp || is_other_end(observation) || is_multicast(observation) {
             return;
         }
@@ -127,7 +127,7 @@ impl Detector for Amplification {
 }
 
 impl Victim {
-    fn record(&mut self, observation: &Observation<'_>, ts: Timestamp, query: u64, response: u64) {
+    fn record(&mut self, observation: &TransactionView<'_>, ts: Timestamp, query: u64, response: u64) {
         self.counts.roll(ts, SPAN);
         if observation.client.ip() != self.address && !self.entity.contains('/') {
             self.entity = format_network(network(self.address)).into();
@@ -155,7 +155,7 @@ impl Victim {
         if is_ordinary || responses < threshold {
             return None;
         }
-        let level = Level::at_least_warning(responses >= critical);
+        let level = Severity::at_least_warning(responses >= critical);
         let each = share(response_bytes, responses);
         let client = &self.entity;
         let summary = if self.solicited {
@@ -171,8 +171,8 @@ impl Victim {
             )
         };
         let mut figures = vec![
-            Figure::new("large_responses", float(responses), Some(float(threshold))),
-            Figure::new("response_bytes", float(response_bytes), None),
+            Figure::new("large_responses", to_f64(responses), Some(to_f64(threshold))),
+            Figure::new("response_bytes", to_f64(response_bytes), None),
         ];
         if self.solicited {
             figures.push(Figure::new("amplification_factor", factor, Some(MIN_FACTOR)));

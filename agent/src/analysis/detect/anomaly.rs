@@ -13,7 +13,7 @@ use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
 use comparison::{Comparison, Thresholds};
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,19 +66,19 @@ impl Metric {
             let usual = mean.clamp(1.0 / whole, 1.0).min(0.5);
             Some((part / whole, (usual * (1.0 - usual) / whole).sqrt().max(SHARE_FLOOR)))
         };
-        let responses = float(stats.responses);
+        let responses = to_f64(stats.responses);
         match self {
             Self::QueryRate => {
                 let by_chance = mean.max(0.0) / MINUTE.as_secs_f64();
                 let floor = by_chance.sqrt().max(0.1 * mean).max(0.1);
-                let queries = float(stats.queries + stats.untold);
+                let queries = to_f64(stats.queries + stats.untold);
                 (!stats.is_thinned).then_some((queries / MINUTE.as_secs_f64(), floor))
             }
             Self::Median => stats.latency.map(|[p50, _]| (log(p50), LATENCY_FLOOR)),
             Self::Percentile95 => stats.latency.map(|[_, p95]| (log(p95), LATENCY_FLOOR)),
-            Self::Nxdomain => share(float(stats.nxdomain), responses),
-            Self::Servfail => share(float(stats.servfail), responses),
-            Self::Unanswered => share(float(stats.unanswered), float(stats.queries)),
+            Self::Nxdomain => share(to_f64(stats.nxdomain), responses),
+            Self::Servfail => share(to_f64(stats.servfail), responses),
+            Self::Unanswered => share(to_f64(stats.unanswered), to_f64(stats.queries)),
         }
     }
 }

@@ -2,11 +2,11 @@
 //! about it. Also the filters and hashes that detectors share.
 
 use super::finding::{Entity, Evidence, Figure};
-use crate::analysis::view::Observation;
-use crate::correlate::Match;
+use crate::analysis::view::TransactionView;
+use crate::correlate::ParentMatch;
 use crate::decode::MessageId;
 use crate::pair::Vantage;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use xxhash_rust::xxh3::xxh3_64;
@@ -37,18 +37,18 @@ pub(super) fn hash_address(address: IpAddr) -> u64 {
 /// Returns whether another transaction on this host caused this one: the other end of the same
 /// exchange, or a query of a resolver on behalf of its client. Detectors use the original
 /// transaction.
-pub(super) const fn is_echo(observation: &Observation<'_>) -> bool {
+pub(super) const fn is_echo(observation: &TransactionView<'_>) -> bool {
     observation.parent.is_some()
 }
 
 /// Returns whether this is the other end of an exchange that was captured twice on this host.
 /// Unlike [`is_echo`], false for the queries of a resolver on behalf of its clients.
-pub(super) const fn is_other_end(observation: &Observation<'_>) -> bool {
-    matches!(observation.parent, Some(parent) if matches!(parent.by, Match::Exchange))
+pub(super) const fn is_other_end(observation: &TransactionView<'_>) -> bool {
+    matches!(observation.parent, Some(parent) if matches!(parent.by, ParentMatch::Exchange))
 }
 
 /// Returns whether this is multicast DNS or LLMNR, judged by the ports.
-pub(super) const fn is_multicast(observation: &Observation<'_>) -> bool {
+pub(super) const fn is_multicast(observation: &TransactionView<'_>) -> bool {
     matches!(observation.server.port(), 5353 | 5355) || matches!(observation.client.port(), 5353)
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Attribution {
 
 impl Attribution {
     /// Attributes a transaction.
-    pub(super) fn new(observation: &Observation<'_>) -> Self {
+    pub(super) fn new(observation: &TransactionView<'_>) -> Self {
         match (observation.vantage, observation.process) {
             (Vantage::Client, Some(process)) => {
                 Self::Process(process.comm.into(), observation.pod.map(Into::into))
@@ -73,7 +73,7 @@ impl Attribution {
     }
 
     /// Returns the hash of the attribution without creating it.
-    pub(super) fn hash(observation: &Observation<'_>) -> u64 {
+    pub(super) fn hash(observation: &TransactionView<'_>) -> u64 {
         match (observation.vantage, observation.process) {
             (Vantage::Client, Some(process)) => {
                 let pod = observation.pod.map_or(1, |pod| hash(pod.as_bytes()));
@@ -127,7 +127,7 @@ pub(super) struct EvidenceSample {
 
 impl EvidenceSample {
     /// Records an observation, if it is one of those to keep.
-    pub(super) fn record(&mut self, observation: &Observation<'_>) {
+    pub(super) fn record(&mut self, observation: &TransactionView<'_>) {
         self.recorded += 1;
         // After the first ten, only the observations whose number is a power of two.
         if self.recorded > MAX_ITEMS as u64 && !self.recorded.is_power_of_two() {
@@ -209,7 +209,7 @@ fn put_if_new<T>(
 
 /// Returns `part / whole`, or 0 if `whole` is 0.
 pub(super) const fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+    if whole == 0 { 0.0 } else { to_f64(part) / to_f64(whole) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! step increases the deviation.
 
 use super::finding::Baseline;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 
 /// Weight of a new value once there are many: a memory of one hour.
@@ -139,7 +139,7 @@ pub(super) fn lower_bound(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         return 0.0;
     }
-    let (part, whole) = (float(part.min(whole)), float(whole));
+    let (part, whole) = (to_f64(part.min(whole)), to_f64(whole));
     let share = part / whole;
     let square = Z * Z / whole;
     let middle = share + square / 2.0;
@@ -238,7 +238,7 @@ mod tests {
             let whole = part + more;
             let low = lower_bound(part, whole);
             prop_assert!((0.0..=1.0).contains(&low));
-            if let Some(share) = (whole > 0).then(|| float(part) / float(whole)) {
+            if let Some(share) = (whole > 0).then(|| to_f64(part) / to_f64(whole)) {
                 prop_assert!(low <= share + 1e-9);
                 prop_assert!(lower_bound(part * 100, whole * 100) >= low - 1e-9);
             }

@@ -10,10 +10,10 @@ mod client;
 mod server_usage;
 
 use super::attribution::{Attribution, hash, hash_address, is_echo, is_multicast};
-use super::detectors::Meant;
+use super::detectors::ExpectedResolvers;
 use super::finding::{Detector, Finding};
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::encrypted::{Report, Status};
 use crate::pair::Vantage;
 use client::Client;
@@ -40,7 +40,7 @@ const TRANSFERS: [u16; 3] = [6, 251, 252];
 /// Finds clients that query other resolvers than the expected ones.
 #[derive(Debug, Default)]
 pub struct Bypass {
-    expected: Meant,
+    expected: ExpectedResolvers,
     usage: ServerUsage,
     /// Resolver processes by pid: they answer queries, or query on behalf of others.
     resolver_processes: AssociativeTable<(), MAX_RESOLVER_PROCESSES>,
@@ -51,7 +51,7 @@ pub struct Bypass {
 impl Bypass {
     /// Creates a detector of queries to other resolvers than `expected`.
     #[must_use]
-    pub fn new(expected: Meant) -> Self {
+    pub fn new(expected: ExpectedResolvers) -> Self {
         Self { expected, ..Self::default() }
     }
 
@@ -99,7 +99,7 @@ impl Bypass {
 }
 
 impl Detector for Bypass {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let (server, client) = (observation.server.ip(), observation.client.ip());
         let pid = observation.process.map(|process| process.pid);
         let ts = observation.ts;

@@ -5,12 +5,12 @@
 //! pending query do not count; see [`super::Amplification`].
 
 use super::attribution::{EvidenceSample, hash, hash_address, is_multicast};
-use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::finding::{Detector, Entity, Figure, Finding, Severity, Rule};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::{OrphanReason, Status};
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl CachePoisoning {
 }
 
 impl Detector for CachePoisoning {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let is_wrong = observation.status == Status::Orphan && observation.resembles.is_some();
         if !(is_wrong || observation.rejected > 0) || is_multicast(observation) {
             return;
@@ -91,7 +91,7 @@ impl Detector for CachePoisoning {
 }
 
 impl Client {
-    fn record(&mut self, observation: &Observation<'_>, is_wrong: bool) {
+    fn record(&mut self, observation: &TransactionView<'_>, is_wrong: bool) {
         let Rolling { current, previous, .. } = &mut self.counts;
         if !is_wrong {
             current.answered += u64::from(observation.status == Status::Answered);
@@ -116,7 +116,7 @@ impl Client {
         if wrong < threshold {
             return None;
         }
-        let level = Level::at_least_warning(wrong >= critical);
+        let level = Severity::at_least_warning(wrong >= critical);
         let (ids, ports) = (sum(|counts| counts.wrong_id), sum(|counts| counts.wrong_port));
         let sources = sum(|counts| counts.wrong_source);
         let (names, answered) = (sum(|counts| counts.names), sum(|counts| counts.answered));
@@ -127,13 +127,13 @@ impl Client {
             self.address
         );
         let figures = vec![
-            Figure::new("wrong_responses", float(wrong), Some(float(threshold))),
-            Figure::new("wrong_ids", float(ids), None),
-            Figure::new("wrong_ports", float(ports), None),
-            Figure::new("wrong_sources", float(sources), None),
-            Figure::new("wrong_questions", float(sum(|counts| counts.wrong_question)), None),
-            Figure::new("names", float(names), None),
-            Figure::new("answered_among_them", float(answered), None),
+            Figure::new("wrong_responses", to_f64(wrong), Some(to_f64(threshold))),
+            Figure::new("wrong_ids", to_f64(ids), None),
+            Figure::new("wrong_ports", to_f64(ports), None),
+            Figure::new("wrong_sources", to_f64(sources), None),
+            Figure::new("wrong_questions", to_f64(sum(|counts| counts.wrong_question)), None),
+            Figure::new("names", to_f64(names), None),
+            Figure::new("answered_among_them", to_f64(answered), None),
         ];
         let client = Some(self.address.to_string().into());
         Some(Finding {

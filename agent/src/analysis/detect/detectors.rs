@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 /// Resolvers that clients are expected to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meant {
+pub struct ExpectedResolvers {
     /// Resolvers named in the agent's configuration.
     pub configured: BTreeSet<IpAddr>,
     /// Resolvers of this host's own configuration (`/etc/resolv.conf`).
@@ -25,7 +25,7 @@ type NewDetector<'a> = (&'static [Rule], &'a dyn Fn() -> Box<dyn Detector>);
 
 /// Creates every detector that has an enabled rule.
 #[must_use]
-pub fn all(options: &DetectOptions, meant: &Meant) -> Vec<Box<dyn Detector>> {
+pub fn create_detectors(options: &DetectOptions, meant: &ExpectedResolvers) -> Vec<Box<dyn Detector>> {
     let constructors: [NewDetector<'_>; 7] = [
         (&[Rule::Tunnel], &|| Box::new(Tunnel::default())),
         (&[Rule::Dga], &|| Box::new(Dga::default())),

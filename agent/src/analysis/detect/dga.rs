@@ -13,7 +13,7 @@ use super::finding::{Detector, Finding};
 use super::lexical::is_random;
 use super::lookup_services::is_lookup_service;
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::Status;
 use client::Client;
 use dnscribe_record::time::Timestamp;
@@ -50,7 +50,7 @@ impl Dga {
     }
 
     /// Records a query for a domain that does not exist.
-    fn record_missing(&mut self, observation: &Observation<'_>, zone: &str, zone_hash: u64) {
+    fn record_missing(&mut self, observation: &TransactionView<'_>, zone: &str, zone_hash: u64) {
         let first = zone.split('.').next().unwrap_or(zone);
         // Hyphens join words, or random parts to others.
         let random = first.split('-').any(|piece| is_random(piece.as_bytes()));
@@ -61,7 +61,7 @@ impl Dga {
 }
 
 impl Detector for Dga {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let (Some(qname), Some(zone)) = (observation.qname, observation.zone) else { return };
         let failed = match observation.status {
             Status::Answered => observation.rcode != Some(0),

@@ -12,7 +12,7 @@ mod compare;
 use super::attribution::{combine_hashes, hash, is_echo, is_multicast};
 use super::finding::{Detector, Finding};
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
 use crate::pair::{Status, Vantage};
 use answer::AnswerContent;
@@ -87,7 +87,7 @@ impl Drift {
     }
 
     /// Returns the index of the resolver, or `None` if there are too many.
-    fn resolver(&mut self, observation: &Observation<'_>) -> Option<usize> {
+    fn resolver(&mut self, observation: &TransactionView<'_>) -> Option<usize> {
         let address = observation.server.ip();
         let ts = observation.ts;
         if let Some(index) = self.resolvers.iter().position(|resolver| resolver.address == address)
@@ -109,7 +109,7 @@ impl Drift {
 }
 
 impl Detector for Drift {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let (Some(qname), Some(qtype @ (A | AAAA))) = (observation.qname, observation.qtype) else {
             return;
         };

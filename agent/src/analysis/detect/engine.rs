@@ -1,15 +1,15 @@
 //! Turns findings into alerts.
 
-use super::alert::{Alert, AlertCounters, State};
+use super::alert::{Alert, AlertCounters, AlertState};
 use super::anomaly::AnomalyDetector;
 use super::cause::{self, Candidate};
 use super::episode::Episode;
-use super::finding::{Detector, Entity, Finding, Level, Rule};
+use super::finding::{Detector, Entity, Finding, Severity, Rule};
 use super::options::DetectOptions;
 use super::resolver_down::ResolverHealth;
 use super::samples::Samples;
 use super::success_ratio::SuccessRatio;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
 use crate::encrypted::Report;
 use crate::pair::Vantage;
@@ -80,7 +80,7 @@ impl Detection {
     }
 
     /// Processes a transaction.
-    pub fn observe(&mut self, observation: &Observation<'_>) {
+    pub fn observe(&mut self, observation: &TransactionView<'_>) {
         self.samples.observe(observation);
         self.resolvers.observe(observation);
         self.detectors.iter_mut().for_each(|detector| detector.observe(observation));
@@ -175,7 +175,7 @@ impl Detection {
         }
         for mut finding in found {
             if is_distant(&finding, resolvers) {
-                finding.level = Level::Info;
+                finding.level = Severity::Info;
             }
             let key = (finding.rule, finding.entity.clone());
             if let Some(episode) = episodes.get_mut(&key) {
@@ -198,10 +198,10 @@ impl Detection {
             }
             let Some((level, _)) = episode.reported else { return false };
             *ordinal += 1;
-            counters.count(*rule, level, State::Resolved);
+            counters.count(*rule, level, AlertState::Resolved);
             let alert = alert(*ordinal, now, *rule, entity, episode);
             each(&Alert {
-                state: State::Resolved,
+                state: AlertState::Resolved,
                 level,
                 ended: Some(episode.last_found),
                 ..alert
@@ -273,7 +273,7 @@ impl Detection {
             samples.add_evidence(*rule, entity, &mut episode.evidence);
             episode.reported = Some((level, now));
             *ordinal += 1;
-            counters.count(*rule, level, State::Firing);
+            counters.count(*rule, level, AlertState::Firing);
             let previous =
                 before.map(|(reported, _)| reported).filter(|reported| *reported != level);
             each(&Alert { previous, ..alert(*ordinal, now, *rule, entity, episode) });
@@ -288,8 +288,8 @@ fn alert(ordinal: u64, ts: Timestamp, rule: Rule, entity: &Entity, episode: &Epi
         ts,
         rule,
         entity: entity.clone(),
-        state: State::Firing,
-        level: episode.level.unwrap_or(Level::Info),
+        state: AlertState::Firing,
+        level: episode.level.unwrap_or(Severity::Info),
         previous: None,
         started: episode.started,
         ended: None,

@@ -7,7 +7,7 @@
 //!     └─ absent for clear_for ─▶ over ◀─┘
 //! ```
 
-use super::finding::{Evidence, Finding, Level, Rule};
+use super::finding::{Evidence, Finding, Severity, Rule};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ pub(super) struct Episode {
     /// Time of the last finding.
     pub(super) last_found: Timestamp,
     /// Severity, once it was found often enough.
-    pub(super) level: Option<Level>,
+    pub(super) level: Option<Severity>,
     /// Severity and time of the last report.
-    pub(super) reported: Option<(Level, Timestamp)>,
+    pub(super) reported: Option<(Severity, Timestamp)>,
     /// Summary of the last finding.
     pub(super) summary: String,
     pub(super) evidence: Evidence,
@@ -98,7 +98,7 @@ impl Episode {
         }
         let holds = |last: Option<Timestamp>| last.is_some_and(|last| now.since(last) < clear_for);
         let mut reached = None;
-        for (level, (streak, last)) in Level::ALL.into_iter().zip(self.levels) {
+        for (level, (streak, last)) in Severity::ALL.into_iter().zip(self.levels) {
             let raised = streak >= self.required_streak;
             if raised || self.level >= Some(level) && holds(last) {
                 reached = Some(level);
@@ -123,7 +123,7 @@ mod tests {
 
     const CLEAR: Duration = Duration::from_secs(30);
 
-    fn finding(rule: Rule, level: Level) -> Finding {
+    fn finding(rule: Rule, level: Severity) -> Finding {
         let (entity, evidence) = (Entity::default(), Evidence::default());
         Finding { rule, entity, level, summary: String::new(), evidence }
     }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     /// The level after each evaluation; ends with the episode.
-    fn play(rule: Rule, found: &[Option<Level>]) -> Vec<Option<Level>> {
+    fn play(rule: Rule, found: &[Option<Severity>]) -> Vec<Option<Severity>> {
         let mut episode: Option<Episode> = None;
         let mut levels = Vec::new();
         for (tick, level) in (1..).zip(found) {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn level_rises_at_once_and_falls_late() {
-        use Level::{Critical, Info, Warning};
+        use Severity::{Critical, Info, Warning};
         let seen = [Some(Info), Some(Critical), Some(Info), Some(Info), Some(Info), Some(Info)];
         let levels = play(Rule::Tunnel, &seen);
         assert_eq!(levels, [Info, Critical, Critical, Critical, Info, Info].map(Some));
@@ -173,7 +173,7 @@ mod tests {
             found in prop::collection::vec(prop::option::of(0..3_u8), 1..60),
             slow in any::<bool>(),
         ) {
-            let levels = Level::ALL;
+            let levels = Severity::ALL;
             let found: Vec<_> = found.iter().map(|l| l.map(|l| levels[usize::from(l)])).collect();
             let rule = if slow { Rule::Latency } else { Rule::Tunnel };
             let skipped = found.iter().position(Option::is_some).unwrap_or(found.len());

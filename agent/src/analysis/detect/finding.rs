@@ -1,7 +1,7 @@
 //! Findings: a rule, the entity it concerns, a severity and evidence; and the interface of
 //! detectors.
 
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
 use crate::decode::MessageId;
 use crate::encrypted::Report;
@@ -93,7 +93,7 @@ impl Rule {
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
+pub enum Severity {
     /// Informational.
     Info,
     /// Needs attention.
@@ -102,7 +102,7 @@ pub enum Level {
     Critical,
 }
 
-impl Level {
+impl Severity {
     /// Every severity, lowest first.
     pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
 
@@ -240,7 +240,7 @@ pub struct Finding {
     /// Entity that it concerns.
     pub entity: Entity,
     /// Severity.
-    pub level: Level,
+    pub level: Severity,
     /// One sentence for a reader, with the decisive figures.
     pub summary: String,
     /// Evidence of the condition.
@@ -250,7 +250,7 @@ pub struct Finding {
 /// Evaluates one or more rules. Memory is bounded whatever the input.
 pub trait Detector {
     /// Processes a transaction.
-    fn observe(&mut self, _observation: &Observation<'_>) {}
+    fn observe(&mut self, _observation: &TransactionView<'_>) {}
 
     /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
     /// the server, otherwise its address.

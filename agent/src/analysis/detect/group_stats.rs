@@ -96,15 +96,15 @@ impl GroupStats {
         let strays = count(Status::Late) + count(Status::Duplicate) + count(Status::Orphan);
         self.queries += tally.transactions - strays;
         // Transactions that were not exported are counted for nodes and resolvers only.
-        match &tally.untold {
+        match &tally.not_exported {
             Some(untold) => self.untold += untold.queries,
-            None => self.is_thinned |= tally.thinned.is_thinned(),
+            None => self.is_thinned |= tally.sampled.is_sampled(),
         }
         self.answered += count(Status::Answered);
         self.unanswered += count(Status::Timeout) + count(Status::IcmpError);
         self.responses += tally.rcodes.total();
-        self.servfail += tally.rcodes.of(SERVFAIL);
-        self.nxdomain += tally.rcodes.of(NXDOMAIN);
+        self.servfail += tally.rcodes.get(SERVFAIL);
+        self.nxdomain += tally.rcodes.get(NXDOMAIN);
         let errors = tally.rcodes.sorted().into_iter().filter(|(rcode, _)| is_failure(*rcode));
         self.errors += errors.map(|(_, count)| count).sum::<u64>();
         if tally.latency.count() > self.measured {

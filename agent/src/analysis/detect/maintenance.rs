@@ -12,7 +12,7 @@ const DAY: u64 = 86_400;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Maintenance {
     /// Time of the period.
-    pub when: When,
+    pub period: MaintenancePeriod,
     /// Patterns of rule names, one of which must match; empty for any rule.
     pub rules: Vec<WildMatch>,
     /// Patterns of parts of the entity by name, all of which must match. An absent part matches no
@@ -22,7 +22,7 @@ pub struct Maintenance {
 
 /// Time of a maintenance period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub enum MaintenancePeriod {
     /// A single period, from the first time to before the second.
     Once(Timestamp, Timestamp),
     /// A weekly period, UTC.
@@ -44,13 +44,13 @@ impl Maintenance {
         let matches = |name: &str, pattern: &WildMatch| {
             entity.parts().any(|(part, value)| part == name && pattern.matches(value))
         };
-        self.when.contains(now)
+        self.period.contains(now)
             && (self.rules.is_empty() || self.rules.iter().any(|rules| rules.matches(rule.name())))
             && self.entity.iter().all(|(name, pattern)| matches(name, pattern))
     }
 }
 
-impl When {
+impl MaintenancePeriod {
     fn contains(self, now: Timestamp) -> bool {
         match self {
             Self::Once(start, end) => (start..end).contains(&now),
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn weekly_period_may_end_on_next_day() {
         // Saturdays.
-        let night = When::Weekly { days: 1 << 5, from: 22 * 3600, to: 4 * 3600 };
+        let night = MaintenancePeriod::Weekly { days: 1 << 5, from: 22 * 3600, to: 4 * 3600 };
         for (time, inside) in [
             ("2026-11-21T21:59:59Z", false),
             ("2026-11-21T22:00:00Z", true),
@@ -92,7 +92,7 @@ mod tests {
         ] {
             assert_eq!(night.contains(at(time)), inside, "{time}");
         }
-        let day = When::Weekly { days: 1, from: 3600, to: 7200 };
+        let day = MaintenancePeriod::Weekly { days: 1, from: 3600, to: 7200 };
         assert!(
             day.contains(at("2026-11-23T01:30:00Z")) && !day.contains(at("2026-11-24T01:30:00Z"))
         );
@@ -102,7 +102,7 @@ mod tests {
     fn covers_alert_if_all_patterns_match() {
         let now = at("2026-11-21T12:00:00Z");
         let maintenance = Maintenance {
-            when: When::Once(now, at("2026-11-21T13:00:00Z")),
+            period: MaintenancePeriod::Once(now, at("2026-11-21T13:00:00Z")),
             rules: vec![WildMatch::new("resolver_*"), WildMatch::new("timeout")],
             entity: vec![("resolver", WildMatch::new("192.0.2.*"))],
         };

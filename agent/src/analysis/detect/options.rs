@@ -22,15 +22,15 @@ pub struct DetectOptions {
     /// Thresholds of `success_ratio`.
     pub success: SuccessOptions,
     /// Thresholds of `query_rate`. `warning` is a multiple of the usual rate.
-    pub query_rate: UsualOptions,
+    pub query_rate: AnomalyOptions,
     /// Thresholds of `latency`. `warning` and `critical` are multiples of the usual latency.
-    pub latency: UsualOptions,
+    pub latency: AnomalyOptions,
     /// Thresholds of `nxdomain`. `warning` is an absolute increase of the share.
-    pub nxdomain: UsualOptions,
+    pub nxdomain: AnomalyOptions,
     /// Thresholds of `servfail`. `warning` and `critical` are absolute increases of the share.
-    pub servfail: UsualOptions,
+    pub servfail: AnomalyOptions,
     /// Thresholds of `timeout`. `warning` and `critical` are absolute increases of the share.
-    pub timeout: UsualOptions,
+    pub timeout: AnomalyOptions,
 }
 
 /// Settings that every rule has.
@@ -75,7 +75,7 @@ pub struct SuccessOptions {
 
 /// Thresholds of a value relative to its baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UsualOptions {
+pub struct AnomalyOptions {
     /// Minimum z-score.
     pub z_score: f64,
     /// Distance from the mean for a warning.
@@ -97,7 +97,7 @@ impl DetectOptions {
 impl Default for DetectOptions {
     fn default() -> Self {
         let ratio =
-            UsualOptions { z_score: 5.0, warning: 0.05, critical: Some(0.25), min_queries: 20 };
+            AnomalyOptions { z_score: 5.0, warning: 0.05, critical: Some(0.25), min_queries: 20 };
         Self {
             repeat: Duration::from_secs(300),
             runbook_url: "docs/runbooks".to_owned(),
@@ -117,19 +117,19 @@ impl Default for DetectOptions {
                 span: Duration::from_secs(300),
                 min_queries: 30,
             },
-            query_rate: UsualOptions {
+            query_rate: AnomalyOptions {
                 z_score: 6.0,
                 warning: 3.0,
                 critical: None,
                 min_queries: 300,
             },
-            latency: UsualOptions {
+            latency: AnomalyOptions {
                 z_score: 5.0,
                 warning: 2.0,
                 critical: Some(5.0),
                 min_queries: 20,
             },
-            nxdomain: UsualOptions { warning: 0.2, critical: None, ..ratio },
+            nxdomain: AnomalyOptions { warning: 0.2, critical: None, ..ratio },
             servfail: ratio,
             timeout: ratio,
         }

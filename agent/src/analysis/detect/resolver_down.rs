@@ -5,12 +5,12 @@
 //! timeout, when later queries may have been answered. So a resolver that loses every other packet
 //! is never down, and one that falls silent is, as soon as enough queries were sent to it.
 
-use super::finding::{Detector, Entity, Evidence, Figure, Finding, Level, Rule};
+use super::finding::{Detector, Entity, Evidence, Figure, Finding, Severity, Rule};
 use super::options::{DownOptions, FlappingOptions};
 use super::samples::{Outcome, Sample};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::{Status, Vantage};
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
 use hashbrown::hash_map::EntryRef;
@@ -101,7 +101,7 @@ impl ResolverHealth {
         self.resolvers.len()
     }
 
-    fn resolver_mut(&mut self, observation: &Observation<'_>) -> Option<&mut ResolverState> {
+    fn resolver_mut(&mut self, observation: &TransactionView<'_>) -> Option<&mut ResolverState> {
         let key = ResolverRef { vantage: observation.vantage, resolver: observation.resolver };
         let is_full = self.resolvers.len() >= MAX_RESOLVERS;
         match self.resolvers.entry_ref(&key) {
@@ -130,7 +130,7 @@ impl ResolverState {
         self.samples.clear();
     }
 
-    fn record_failure(&mut self, observation: &Observation<'_>) {
+    fn record_failure(&mut self, observation: &TransactionView<'_>) {
         let sent = observation.ts;
         if self.last_answer.is_some_and(|last_answer| sent <= last_answer) {
             return;
@@ -163,12 +163,12 @@ impl ResolverState {
 
     fn finding(&self, key: &ResolverKey, now: Timestamp, options: DownOptions) -> Finding {
         let (first, last) = self.failing;
-        let (failures, seconds) = (float(self.failures), last.since(first).as_secs_f64());
+        let (failures, seconds) = (to_f64(self.failures), last.since(first).as_secs_f64());
         let mut evidence = Evidence {
             figures: vec![
-                Figure::new("unanswered_queries", failures, Some(float(options.min_queries))),
+                Figure::new("unanswered_queries", failures, Some(to_f64(options.min_queries))),
                 Figure::new("failing_seconds", seconds, Some(options.span.as_secs_f64())),
-                Figure::new("icmp_error_ratio", float(self.unreachable) / failures, None),
+                Figure::new("icmp_error_ratio", to_f64(self.unreachable) / failures, None),
             ],
             ..Evidence::default()
         };
@@ -187,7 +187,7 @@ impl ResolverState {
         Finding {
             rule: Rule::ResolverDown,
             entity: key.entity(),
-            level: if self.recursive { Level::Critical } else { Level::Warning },
+            level: if self.recursive { Severity::Critical } else { Severity::Warning },
             summary: format!(
                 "{} is down: {} queries in {seconds:.0} s and no answer, {how}; {answer}.",
                 key.resolver, self.failures,
@@ -197,11 +197,11 @@ impl ResolverState {
     }
 
     fn flapping(&self, key: &ResolverKey, options: FlappingOptions) -> Finding {
-        let times = float(self.recoveries.len() as u64);
+        let times = to_f64(self.recoveries.len() as u64);
         Finding {
             rule: Rule::ResolverFlapping,
             entity: key.entity(),
-            level: Level::Warning,
+            level: Severity::Warning,
             summary: format!(
                 "{} was down and came back {} times in {} minutes.",
                 key.resolver,
@@ -209,7 +209,7 @@ impl ResolverState {
                 options.span.as_secs() / 60,
             ),
             evidence: Evidence {
-                figures: vec![Figure::new("returns", times, Some(float(options.times)))],
+                figures: vec![Figure::new("returns", times, Some(to_f64(options.times)))],
                 resolvers: vec![key.resolver.clone()],
                 ..Evidence::default()
             },
@@ -225,7 +225,7 @@ impl ResolverKey {
 }
 
 impl Detector for ResolverHealth {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         // Multicast queries (mDNS, LLMNR) need no answer.
         if observation.opcode != 0 || observation.server.ip().is_multicast() {
             return;
@@ -283,12 +283,12 @@ fn down_together(vantage: Vantage, resolvers: &[(&str, u64)], queried: usize) ->
     Finding {
         rule: Rule::ResolverDown,
         entity: Entity { vantage: Some(vantage), ..Entity::default() },
-        level: Level::Critical,
+        level: Severity::Critical,
         summary: format!("{down} of {queried} resolvers are down together."),
         evidence: Evidence {
             figures: vec![
-                Figure::new("resolvers_down", float(down as u64), Some(float(MIN_TOGETHER as u64))),
-                Figure::new("unanswered_queries", float(failures), None),
+                Figure::new("resolvers_down", to_f64(down as u64), Some(to_f64(MIN_TOGETHER as u64))),
+                Figure::new("unanswered_queries", to_f64(failures), None),
             ],
             resolvers: resolvers
                 .iter()

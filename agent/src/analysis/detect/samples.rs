@@ -6,7 +6,7 @@
 //! NXDOMAIN. The selection is reproducible for the same traffic.
 
 use super::finding::{Entity, Evidence, Rule};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
 use crate::pair::{Status, Vantage};
 use dnscribe_record::time::Timestamp;
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// Returns the outcome of a transaction, or `None` if it did not begin with a query.
-    pub(super) fn from_observation(observation: &Observation<'_>) -> Option<Self> {
+    pub(super) fn from_observation(observation: &TransactionView<'_>) -> Option<Self> {
         match (observation.status, observation.rcode) {
             (Status::Late | Status::Duplicate | Status::Orphan, _) => None,
             (Status::Timeout | Status::IcmpError, _) => Some(Self::Unanswered),
@@ -74,7 +74,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    pub(super) fn new(observation: &Observation<'_>, outcome: Outcome) -> Self {
+    pub(super) fn new(observation: &TransactionView<'_>, outcome: Outcome) -> Self {
         Self {
             id: observation.id,
             ts: observation.ts,
@@ -194,7 +194,7 @@ impl Default for Samples {
 
 impl Samples {
     /// Offers a transaction to the pools that it belongs to.
-    pub(super) fn observe(&mut self, observation: &Observation<'_>) {
+    pub(super) fn observe(&mut self, observation: &TransactionView<'_>) {
         let Some(outcome) = Outcome::from_observation(observation) else { return };
         self.offer(Pool::All, observation, outcome);
         match outcome {
@@ -236,7 +236,7 @@ impl Samples {
         }
     }
 
-    fn offer(&mut self, pool: Pool, observation: &Observation<'_>, outcome: Outcome) {
+    fn offer(&mut self, pool: Pool, observation: &TransactionView<'_>, outcome: Outcome) {
         let reservoir = &mut self.pools[pool as usize];
         reservoir.seen += 1;
         if reservoir.current.len() < MAX_PER_SPAN {
@@ -261,8 +261,8 @@ mod tests {
     use super::*;
     use crate::analysis::view::testing::example;
 
-    fn failing(resolver: &str) -> Observation<'_> {
-        Observation {
+    fn failing(resolver: &str) -> TransactionView<'_> {
+        TransactionView {
             resolver,
             status: Status::Timeout,
             rcode: None,

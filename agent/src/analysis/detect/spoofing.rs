@@ -7,12 +7,12 @@
 //! such contradictions count only in numbers.
 
 use super::attribution::{EvidenceSample, hash, is_multicast, is_other_end};
-use super::finding::{Detector, Entity, Figure, Finding, Level, Rule};
+use super::finding::{Detector, Entity, Figure, Finding, Severity, Rule};
 use super::rolling::Rolling;
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::Status;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Spoofing {
 }
 
 impl Detector for Spoofing {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let contradicts = observation.status == Status::Duplicate && observation.conflict;
         if !contradicts || is_other_end(observation) || is_multicast(observation) {
             return;
@@ -97,10 +97,10 @@ impl Resolver {
         let races = self.counts.sum(|counts| counts.races);
         let after_retries = self.counts.sum(|counts| counts.after_retries);
         let (level, value, threshold, how) = if races >= RACES.0 {
-            let level = Level::at_least_warning(races >= RACES.1);
+            let level = Severity::at_least_warning(races >= RACES.1);
             (level, races, RACES.0, "to queries that were sent once")
         } else if after_retries >= AFTER_RETRIES {
-            (Level::Warning, after_retries, AFTER_RETRIES, "to queries that were sent again")
+            (Severity::Warning, after_retries, AFTER_RETRIES, "to queries that were sent again")
         } else {
             return None;
         };
@@ -113,8 +113,8 @@ impl Resolver {
             self.name
         );
         let mut figures = vec![
-            Figure::new("contradictions", float(value), Some(float(threshold))),
-            Figure::new("contradictions_after_retries", float(after_retries), None),
+            Figure::new("contradictions", to_f64(value), Some(to_f64(threshold))),
+            Figure::new("contradictions_after_retries", to_f64(after_retries), None),
         ];
         figures.extend(soonest.map(|ms| Figure::new("soonest_ms", ms, None)));
         Some(Finding {

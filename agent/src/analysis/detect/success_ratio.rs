@@ -2,11 +2,11 @@
 
 use super::attribution::share;
 use super::baseline::lower_bound;
-use super::finding::{Detector, Entity, Evidence, Figure, Finding, Level, Rule};
+use super::finding::{Detector, Entity, Evidence, Figure, Finding, Severity, Rule};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::SuccessOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -132,7 +132,7 @@ impl Detector for SuccessRatio {
             each(Finding {
                 rule: Rule::SuccessRatio,
                 entity: Entity::from(key),
-                level: if is_critical { Level::Critical } else { Level::Warning },
+                level: if is_critical { Severity::Critical } else { Severity::Warning },
                 summary: format!(
                     "{key}: {:.1} % of {all} queries succeeded in the last {} s, under {:.1} % all the time.",
                     ratio * 100.0,
@@ -142,8 +142,8 @@ impl Detector for SuccessRatio {
                 evidence: Evidence {
                     figures: vec![
                         Figure::new("success_ratio", ratio, Some(threshold)),
-                        Figure::new("failed_queries", float(all - good), None),
-                        Figure::new("queries", float(all), Some(float(options.min_queries))),
+                        Figure::new("failed_queries", to_f64(all - good), None),
+                        Figure::new("queries", to_f64(all), Some(to_f64(options.min_queries))),
                     ],
                     ..Evidence::default()
                 },

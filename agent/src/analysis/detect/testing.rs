@@ -1,7 +1,7 @@
 //! Helpers for the tests of detectors.
 
 use super::finding::{Detector, Finding};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
@@ -13,10 +13,10 @@ pub(crate) fn at(seconds: f64) -> Timestamp {
 }
 
 /// Passes a query for `qname` to `take`.
-pub(crate) fn query(seconds: f64, qname: &str, take: impl FnOnce(&mut Observation<'_>)) {
+pub(crate) fn query(seconds: f64, qname: &str, take: impl FnOnce(&mut TransactionView<'_>)) {
     let mut observation = example(at(seconds));
     observation.qname = Some(qname);
-    observation.zone = dnscribe_dns::registrable(qname);
+    observation.zone = dnscribe_dns::registrable_domain(qname);
     observation.query_bytes = u32::try_from(qname.len() + 18).ok();
     observation.response_bytes = Some(qname.len() as u64 + 34);
     take(&mut observation);

@@ -13,7 +13,7 @@ use super::finding::{Detector, Finding};
 use super::lexical::{MIN_PIECE_BYTES, encoded_bytes};
 use super::lookup_services::is_lookup_service;
 use super::table::AssociativeTable;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use dnscribe_record::time::Timestamp;
 use flow::{Flow, NameFeatures};
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Tunnel {
 }
 
 impl Detector for Tunnel {
-    fn observe(&mut self, observation: &Observation<'_>) {
+    fn observe(&mut self, observation: &TransactionView<'_>) {
         let Some(qname) = observation.qname else { return };
         let (below, zone) = split(qname, observation.zone);
         let is_opaque = observation.qtype.is_some_and(flow::is_opaque);

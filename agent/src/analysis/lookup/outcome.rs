@@ -1,9 +1,9 @@
 //! Outcomes of transactions.
 
-use super::open::{AnswerData, OpenLookup, Text};
+use super::state::{AnswerData, OpenLookup, Text};
 use super::query::{A, AAAA, ANY, CNAME};
 use super::{MAX_ADDRESSES, MAX_CHAIN, Outcome};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::capture::Transport;
 use crate::pair::Status;
 use dnscribe_dns::Answer;
@@ -14,7 +14,7 @@ const NXDOMAIN: u16 = 3;
 const REFUSED: u16 = 5;
 
 /// Returns the outcome of a transaction for its question.
-pub(super) fn outcome(observation: &Observation<'_>) -> Outcome {
+pub(super) fn outcome(observation: &TransactionView<'_>) -> Outcome {
     match observation.status {
         Status::Timeout => Outcome::Timeout,
         Status::IcmpError => Outcome::Unreachable,
@@ -36,8 +36,8 @@ pub(super) fn outcome(observation: &Observation<'_>) -> Outcome {
 
 /// Returns whether the answer has records of the type. For clipped answers the header's count
 /// decides.
-fn has_records(observation: &Observation<'_>) -> bool {
-    let Observation { answers, qtype, .. } = observation;
+fn has_records(observation: &TransactionView<'_>) -> bool {
+    let TransactionView { answers, qtype, .. } = observation;
     let kept = u16::try_from(answers.len()).unwrap_or(u16::MAX);
     let is_wanted = |answer: Answer<'_>| *qtype == Some(ANY) || *qtype == Some(answer.rtype);
     answers.iter().any(is_wanted) || observation.answer_count.is_some_and(|count| count > kept)
@@ -45,7 +45,7 @@ fn has_records(observation: &Observation<'_>) -> bool {
 
 impl OpenLookup {
     /// Stores the CNAMEs from the queried name on, and the addresses.
-    pub(super) fn find(&mut self, observation: &Observation<'_>) -> AnswerData {
+    pub(super) fn find(&mut self, observation: &TransactionView<'_>) -> AnswerData {
         if !matches!(observation.rcode, Some(NOERROR | NXDOMAIN)) {
             return AnswerData::default();
         }

@@ -7,7 +7,7 @@ const PODS: usize = 256;
 
 /// Counters of query messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packets {
+pub struct PacketCounts {
     /// Messages sent.
     pub sent: u64,
     /// Messages that contributed nothing.
@@ -16,14 +16,14 @@ pub struct Packets {
 
 /// Query messages by pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pods {
-    named: BTreeMap<Box<str>, Packets>,
-    other: Packets,
+pub struct PacketsByPod {
+    named: BTreeMap<Box<str>, PacketCounts>,
+    other: PacketCounts,
 }
 
-impl Pods {
+impl PacketsByPod {
     /// Counts a lookup's messages; without a pod under an empty name.
-    pub fn add(&mut self, pod: Option<&str>, packets: Packets) {
+    pub fn add(&mut self, pod: Option<&str>, packets: PacketCounts) {
         let pod = pod.unwrap_or_default();
         let has_room = self.named.len() < PODS;
         let sum = match self.named.get_mut(pod) {
@@ -36,8 +36,8 @@ impl Pods {
     }
 
     /// Returns the counters by name; `other` is last and counts all further pods.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Packets)> {
-        let other = (self.other != Packets::default()).then_some(("other", self.other));
+    pub fn iter(&self) -> impl Iterator<Item = (&str, PacketCounts)> {
+        let other = (self.other != PacketCounts::default()).then_some(("other", self.other));
         self.named.iter().map(|(name, packets)| (&**name, *packets)).chain(other)
     }
 }
@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_other() {
-        let mut pods = Pods::default();
-        let packets = Packets { sent: 8, wasted: 6 };
+        let mut pods = PacketsByPod::default();
+        let packets = PacketCounts { sent: 8, wasted: 6 };
         for round in 0..2 {
             for n in 0..2 * PODS {
                 pods.add(Some(&format!("pod-{n}")), packets);

@@ -1,6 +1,6 @@
 //! The properties of a query that lookups need.
 
-use crate::capture::{Sight, Transport};
+use crate::capture::{Direction, Transport};
 use crate::decode::{Message, MessageId};
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
@@ -48,13 +48,13 @@ impl<'a> Query<'a> {
     #[must_use]
     pub fn of(message: &Message<'_>, buffer: &'a mut String) -> Option<Self> {
         let (envelope, flags) = (message.envelope, message.dns.flags);
-        if flags.response() || flags.opcode() != QUERY || envelope.sight == Sight::Ingress {
+        if flags.is_response() || flags.opcode() != QUERY || envelope.direction == Direction::Ingress {
             return None;
         }
         let question = message.dns.question()?;
         buffer.clear();
         question.name.push_lower_case(buffer);
-        let vantage = Vantage::of(envelope.sight, false);
+        let vantage = Vantage::from_direction(envelope.direction, false);
         let network = Network(envelope.scope, envelope.src.ip());
         let process = envelope.task.as_ref().map(|task| Client::Process(task.pid));
         Some(Self {
@@ -69,7 +69,7 @@ impl<'a> Query<'a> {
             dns_id: message.dns.id,
             qname: Cow::Borrowed(buffer),
             qtype: question.qtype,
-            qclass: message.class_of(&question),
+            qclass: message.question_class(&question),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Slab of the open lookups.
 
-use super::open::OpenLookup;
+use super::state::OpenLookup;
 use super::query::Query;
 use std::collections::VecDeque;
 

@@ -1,13 +1,13 @@
 //! The table of open lookups and its indices.
 
-use super::fit::Fit;
+use super::matching::Fit;
 use super::index::{Index, IndexEntry, Newest, hash_client, hash_client_label, hash_client_text};
-use super::open::OpenLookup;
+use super::state::OpenLookup;
 use super::query::Query;
 use super::slots::{LookupId, Slots};
 use super::suffixes::Suffixes;
-use super::{Lookup, LookupCounters, LookupOptions, Outcome, Packets};
-use crate::analysis::view::Observation;
+use super::{Lookup, LookupCounters, LookupOptions, Outcome, PacketCounts};
+use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
 use crate::pair::Status;
 use dnscribe_record::time::Timestamp;
@@ -21,7 +21,7 @@ type Each<'a> = &'a mut dyn FnMut(&Lookup);
 
 /// Groups queries into lookups.
 #[derive(Debug)]
-pub struct Lookups {
+pub struct LookupTable {
     options: LookupOptions,
     open: Slots,
     /// Lookup and position of each query.
@@ -38,7 +38,7 @@ pub struct Lookups {
     counters: LookupCounters,
 }
 
-impl Lookups {
+impl LookupTable {
     /// Creates an empty table.
     #[must_use]
     pub fn new(options: LookupOptions) -> Self {
@@ -57,7 +57,7 @@ impl Lookups {
     }
 
     /// Replaces the timeout of queries.
-    pub const fn adopt_query_timeout(&mut self, query_timeout: Duration) {
+    pub const fn set_query_timeout(&mut self, query_timeout: Duration) {
         self.options.query_timeout = query_timeout;
     }
 
@@ -69,7 +69,7 @@ impl Lookups {
 
     /// Returns the approximate memory of open lookups in bytes.
     #[must_use]
-    pub const fn bytes(&self) -> usize {
+    pub const fn memory_bytes(&self) -> usize {
         self.bytes
     }
 
@@ -106,7 +106,7 @@ impl Lookups {
     /// Adds the outcome of a transaction, known at `now`. Required for each query, and for late
     /// responses, which the stub may have waited for. Responses without a query (`duplicate`,
     /// `orphan`) are ignored.
-    pub fn observe(&mut self, now: Timestamp, observation: &Observation<'_>) {
+    pub fn observe(&mut self, now: Timestamp, observation: &TransactionView<'_>) {
         let Some(query) = observation.query.filter(|_| observation.status != Status::Duplicate)
         else {
             return;
@@ -190,7 +190,7 @@ impl Lookups {
         kin.max().map(|(_, id)| id)
     }
 
-    fn end(&mut self, id: LookupId, place: usize, observation: &Observation<'_>, ended: Timestamp) {
+    fn end(&mut self, id: LookupId, place: usize, observation: &TransactionView<'_>, ended: Timestamp) {
         let Some(open) = self.open.get_mut(id) else { return };
         let before = open.bytes;
         let target = open.end(place, observation, ended);
@@ -222,7 +222,7 @@ impl Lookups {
         if open.close(evicted, now, &self.suffixes, lookup) {
             self.counters.outcomes[lookup.outcome as usize] += 1;
             let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
-            self.counters.packets.add(lookup.pod.as_deref(), Packets { sent, wasted });
+            self.counters.packets.add(lookup.pod.as_deref(), PacketCounts { sent, wasted });
             each(lookup);
         }
         self.open.keep(open, self.options.max_bytes.saturating_sub(self.bytes));

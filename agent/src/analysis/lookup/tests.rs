@@ -8,9 +8,9 @@ mod stubs;
 use super::query::{A, AAAA, CNAME, Client, Network};
 use super::*;
 use crate::analysis::view::testing::example;
-use crate::analysis::view::{Observation, Process};
-use crate::capture::{Origin, Transport};
-use crate::correlate::{Match, Parent};
+use crate::analysis::view::{TransactionView, Process};
+use crate::capture::{PacketId, Transport};
+use crate::correlate::{ParentMatch, Parent};
 use crate::pair::Status;
 use dnscribe_dns::{Answer, Answers, Flags};
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ enum Reply<'a> {
 
 /// A table under test, and the lookups that it emitted.
 struct Bench {
-    lookups: Lookups,
+    lookups: LookupTable,
     given: Vec<Lookup>,
     sent: HashMap<MessageId, Query<'static>>,
     seq: u64,
@@ -98,14 +98,14 @@ impl Bench {
     }
 
     fn with(options: LookupOptions) -> Self {
-        let lookups = Lookups::new(options);
+        let lookups = LookupTable::new(options);
         Self { lookups, given: Vec::new(), sent: HashMap::new(), seq: 0 }
     }
 
     /// Sends a query.
     fn ask(&mut self, ms: u64, ask: Ask<'_>) -> MessageId {
         self.seq += 1;
-        let id = MessageId { origin: Origin { cpu: 0, seq: self.seq }, index: 0 };
+        let id = MessageId { packet: PacketId { cpu: 0, seq: self.seq }, index: 0 };
         let network = Network(0, [192, 0, 2, 1].into());
         let address = Client::Address(Vantage::Passive, network);
         let query: Query<'static> = Query {
@@ -139,12 +139,12 @@ impl Bench {
         let answered = rcode.is_some();
         let tc = if matches!(reply, Reply::Truncated) { 0x200 } else { 0 };
         let resolver = query.server.ip().to_string();
-        let parent = matches!(reply, Reply::Parented).then(|| Parent { id, by: Match::Question });
+        let parent = matches!(reply, Reply::Parented).then(|| Parent { id, by: ParentMatch::Question });
         let pid = match query.client {
             Client::Process(pid) => Some(pid),
             Client::Address(..) => None,
         };
-        let observation = Observation {
+        let observation = TransactionView {
             id,
             query: Some(id),
             response_ts: answered.then(|| at(ms)),
@@ -191,7 +191,7 @@ impl Bench {
     fn finish(mut self, ms: u64) -> Vec<Lookup> {
         let given = &mut self.given;
         self.lookups.finish(at(ms), &mut |lookup| given.push(lookup.clone()));
-        assert_eq!((self.lookups.bytes(), self.lookups.counters().open), (0, 0));
+        assert_eq!((self.lookups.memory_bytes(), self.lookups.counters().open), (0, 0));
         self.given
     }
 

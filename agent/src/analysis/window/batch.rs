@@ -18,7 +18,7 @@ pub(super) struct GroupIndices([u16; Grouping::ALL.len()]);
 
 /// Measured transactions with their groups, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct MeasuredBatch {
     rows: Vec<Measured>,
     groups: Vec<GroupIndices>,
 }
@@ -42,7 +42,7 @@ impl GroupIndices {
     }
 }
 
-impl Batch {
+impl MeasuredBatch {
     /// Maximum heap memory in bytes.
     pub(super) const MAX_HEAP_BYTES: usize =
         MAX_ROWS * (size_of::<Measured>() + size_of::<GroupIndices>());

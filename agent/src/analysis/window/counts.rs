@@ -5,12 +5,12 @@ const MAX_KEYS: usize = 24;
 
 /// Counts by key. Keys beyond the capacity are counted together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct BoundedCounts {
     keys: Vec<(u16, u32)>,
     other: u64,
 }
 
-impl Counts {
+impl BoundedCounts {
     /// Maximum heap memory in bytes: the capacity grows by doubling.
     pub const MAX_HEAP_BYTES: usize = MAX_KEYS.next_power_of_two() * size_of::<(u16, u32)>();
 
@@ -36,7 +36,7 @@ impl Counts {
 
     /// Returns the count of `key`, or 0 if it is counted as `other`.
     #[must_use]
-    pub fn of(&self, key: u16) -> u64 {
+    pub fn get(&self, key: u16) -> u64 {
         self.keys.iter().find(|(known, _)| *known == key).map_or(0, |(_, count)| u64::from(*count))
     }
 
@@ -80,7 +80,7 @@ mod tests {
             other in prop::collection::vec(0..60_u16, 0..200),
         ) {
             let of = |keys: &[u16]| {
-                let mut counts = Counts::default();
+                let mut counts = BoundedCounts::default();
                 for key in keys {
                     counts.add(*key, 1);
                 }
@@ -89,7 +89,7 @@ mod tests {
             let mut merged = of(&one);
             merged.merge(&of(&other));
             prop_assert_eq!(merged.total(), (one.len() + other.len()) as u64);
-            prop_assert!(merged.heap_bytes() <= Counts::MAX_HEAP_BYTES);
+            prop_assert!(merged.heap_bytes() <= BoundedCounts::MAX_HEAP_BYTES);
         }
     }
 }

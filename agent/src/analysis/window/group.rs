@@ -3,7 +3,7 @@
 use super::measured::Measured;
 use super::sketch::hash_of;
 use super::tally::{Tally, TopSlots};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use dnscribe_dns::type_name;
 
@@ -44,7 +44,7 @@ impl Grouping {
 
     /// Maximum number of groups, not counting one `other` per class.
     #[must_use]
-    pub const fn seats(self) -> usize {
+    pub const fn max_groups(self) -> usize {
         match self {
             Self::Node => Vantage::ALL.len(),
             Self::Resolver => 36,
@@ -149,7 +149,7 @@ impl<'a> GroupRef<'a> {
 
     /// Passes each group of a transaction to `show`.
     pub(super) fn each(
-        observation: &Observation<'_>,
+        observation: &TransactionView<'_>,
         measured: &Measured,
         mut show: impl FnMut(GroupRef<'_>),
     ) {

@@ -8,15 +8,15 @@
 //! groups keep a slot in the sum; those that may have lacked a slot in one of the panes are marked
 //! as undercounted.
 
-use super::batch::{Batch, GroupIndices};
+use super::batch::{MeasuredBatch, GroupIndices};
 use super::direct_mapped_cache::DirectMappedCache;
 use super::group::{Group, GroupClass, GroupRef, Grouping};
 use super::measured::Measured;
-use super::not_exported::Untold;
+use super::not_exported::NotExported;
 use super::sketch::Hashed;
 use super::tally::Tally;
 use super::top_buffer::TopBuffer;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use hashbrown::{HashMap, HashSet, HashTable};
@@ -40,7 +40,7 @@ pub struct Groups {
     indices: HashTable<(u64, usize)>,
     partitions: [Partition; Grouping::ALL.len()],
     /// Transactions not counted yet.
-    batch: Batch,
+    batch: MeasuredBatch,
     /// Values not yet added to the sketches of the most frequent values.
     top_buffer: TopBuffer,
     /// Values that were recently added to a distinct-count sketch, by group and field.
@@ -79,7 +79,7 @@ impl Groups {
 
     /// Additional memory in bytes while transactions are counted.
     pub const MAX_OPEN_BYTES: usize =
-        Batch::MAX_HEAP_BYTES + TopBuffer::MAX_HEAP_BYTES + CountedCache::MAX_HEAP_BYTES;
+        MeasuredBatch::MAX_HEAP_BYTES + TopBuffer::MAX_HEAP_BYTES + CountedCache::MAX_HEAP_BYTES;
 
     /// Creates the groups of the next pane, with slots reserved for the largest groups of this one.
     #[must_use]
@@ -97,7 +97,7 @@ impl Groups {
             }
             weights.retain(|(weight, _)| *weight >= MIN_RESERVED_COUNT);
             weights.sort_unstable_by(|one, other| other.cmp(one));
-            weights.truncate(grouping.seats() * RESERVED_PARTS / PARTS);
+            weights.truncate(grouping.max_groups() * RESERVED_PARTS / PARTS);
             let mut reserved: Vec<u64> = weights.into_iter().map(|(_, hash)| hash).collect();
             reserved.sort_unstable();
             next.partitions[grouping as usize].reserved = reserved;
@@ -106,7 +106,7 @@ impl Groups {
     }
 
     /// Adds a transaction to each of its groups. Counts are complete after [`Self::finish`].
-    pub fn add(&mut self, observation: &Observation<'_>, measured: &Measured) {
+    pub fn add(&mut self, observation: &TransactionView<'_>, measured: &Measured) {
         let mut indices = GroupIndices::default();
         GroupRef::each(observation, measured, |key| {
             let index = self.index_or_other(&key);
@@ -167,7 +167,7 @@ impl Groups {
         &mut self,
         vantage: Vantage,
         (transport, resolver): (&'static str, Option<&str>),
-        untold: &Untold,
+        untold: &NotExported,
     ) {
         GroupRef::each_not_exported(vantage, transport, resolver, |key| {
             let index = self.index_or_other(&key);
@@ -260,7 +260,7 @@ impl Groups {
         if partition.reserved.binary_search(&key.hash).is_ok() {
             return true;
         }
-        if partition.reserved.len() + partition.taken < key.class.grouping.seats() {
+        if partition.reserved.len() + partition.taken < key.class.grouping.max_groups() {
             partition.taken += 1;
             return true;
         }
@@ -300,7 +300,7 @@ impl Groups {
             let mut ranked: Vec<(u64, &Group, u64)> =
                 of_grouping.map(|(hash, (weight, group))| (*weight, *group, *hash)).collect();
             ranked.sort_unstable_by(|one, other| (other.0, one.1).cmp(&(one.0, other.1)));
-            ranked.truncate(grouping.seats());
+            ranked.truncate(grouping.max_groups());
             chosen.extend(ranked.into_iter().map(|(_, group, hash)| (hash, group.class())));
         }
         chosen
@@ -336,11 +336,11 @@ const fn max_bytes() -> usize {
     let (mut bytes, mut groups, mut number) = (size_of::<Groups>(), 0, 0);
     while number < Grouping::ALL.len() {
         let grouping = Grouping::ALL[number];
-        let here = grouping.seats() + grouping.classes();
+        let here = grouping.max_groups() + grouping.classes();
         groups += here;
         bytes += here * (Tally::max_bytes(grouping.top_slots()) + VALUE);
         // Reservations; slots with their weights and distances.
-        bytes += grouping.seats() * size_of::<u64>();
+        bytes += grouping.max_groups() * size_of::<u64>();
         bytes += size_of::<FrequentItemsSketch<u64>>() + CANDIDATE_SLOTS * (16 + 8 + 2);
         number += 1;
     }

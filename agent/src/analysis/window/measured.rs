@@ -3,8 +3,8 @@
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::direct_mapped_cache::DirectMappedCache;
 use super::sketch::{Binned, Hashed, hash_of};
-use crate::analysis::view::Observation;
-use crate::correlate::Cache;
+use crate::analysis::view::TransactionView;
+use crate::correlate::AnswerSource;
 use crate::pair::Status;
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -45,7 +45,7 @@ pub struct Measured {
     /// Query type.
     pub qtype: Option<u16>,
     /// Whether the resolver answered from its cache.
-    pub cache: Option<Cache>,
+    pub cache: Option<AnswerSource>,
     /// Number of retries.
     pub retries: u32,
     /// Bytes of the query.
@@ -109,7 +109,7 @@ impl Measurer {
 
     /// Measures a transaction.
     #[must_use]
-    pub fn measure(&mut self, observation: &Observation<'_>) -> Measured {
+    pub fn measure(&mut self, observation: &TransactionView<'_>) -> Measured {
         let hash = |text: Option<&str>| text.map_or(0, |text| hash_of(text.as_bytes()));
         let qname_hash = hash(observation.qname);
         let features = observation
@@ -145,7 +145,7 @@ impl Measurer {
             client_subnet: observation.is_query() && observation.client_subnet,
             conflict: observation.conflict,
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),
-            latency: observation.latency_ms.filter(|_| answered).map(Binned::of),
+            latency: observation.latency_ms.filter(|_| answered).map(Binned::new),
             entropy: features.and_then(|features| features.entropy),
             labels: features.map(|features| features.labels).unwrap_or_default(),
             min_ttl: observation.min_ttl_seconds.map(|ttl| bucket_of(MIN_TTL, f64::from(ttl))),

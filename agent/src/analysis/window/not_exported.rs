@@ -6,7 +6,7 @@ pub const RCODES: usize = 16;
 
 /// Messages that were not exported, as counted by the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Untold {
+pub struct NotExported {
     /// Queries over UDP.
     pub queries: u64,
     /// Responses over UDP.
@@ -22,7 +22,7 @@ pub struct Untold {
     pub lost: u64,
 }
 
-impl Untold {
+impl NotExported {
     /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.queries += other.queries;
@@ -37,7 +37,7 @@ impl Untold {
 /// Estimates the number of transactions from a sample: each exported one represents the reciprocal
 /// of the sampling ratio at its time (Horvitz and Thompson, 1952).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Thinned {
+pub struct SampledCount {
     /// Estimated number of transactions that were not exported.
     missing: f64,
     /// Variance of this number.
@@ -46,7 +46,7 @@ pub struct Thinned {
 
 /// An estimate with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
+pub struct SampledEstimate {
     /// Most likely value.
     pub value: f64,
     /// Lower bound, with a probability of 97.5 %.
@@ -58,7 +58,7 @@ pub struct Estimate {
 /// Number of standard deviations of the 95 % interval of a normal distribution.
 const DEVIATIONS: f64 = 1.96;
 
-impl Thinned {
+impl SampledCount {
     /// Counts an exported transaction with its sampling ratio.
     pub fn add(&mut self, ratio: f64) {
         if ratio < 1.0 {
@@ -75,17 +75,17 @@ impl Thinned {
 
     /// Returns whether any transaction was sampled.
     #[must_use]
-    pub fn is_thinned(&self) -> bool {
+    pub fn is_sampled(&self) -> bool {
         self.missing > 0.0
     }
 
     /// Estimates the number of transactions from the number of exported ones.
     #[must_use]
-    pub fn estimate(&self, exported: u64) -> Estimate {
+    pub fn estimate(&self, exported: u64) -> SampledEstimate {
         #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
         let exported = exported as f64;
         let (value, error) = (exported + self.missing, DEVIATIONS * self.variance.sqrt());
-        Estimate { value, low: (value - error).max(exported), high: value + error }
+        SampledEstimate { value, low: (value - error).max(exported), high: value + error }
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
         let mut state = 1;
         let mut within = 0;
         for _ in 0..1_000 {
-            let (mut thinned, mut exported) = (Thinned::default(), 0);
+            let (mut thinned, mut exported) = (SampledCount::default(), 0);
             for number in 0..TRUTH {
                 // The sampling ratio changes midway.
                 let share = if number < 1_000 { 1.0 } else { 0.1 };
@@ -119,7 +119,7 @@ mod tests {
                     exported += 1;
                 }
             }
-            let Estimate { low, high, .. } = thinned.estimate(exported);
+            let SampledEstimate { low, high, .. } = thinned.estimate(exported);
             within += u32::from((low..=high).contains(&f64::from(TRUTH)));
         }
         assert!((925..=975).contains(&within), "{within} of 1000");
@@ -128,11 +128,11 @@ mod tests {
     proptest! {
         #[test]
         fn unsampled_count_is_exact(exported in 0..1_000_u32) {
-            let mut thinned = Thinned::default();
+            let mut thinned = SampledCount::default();
             (0..exported).for_each(|_| thinned.add(1.0));
             let told_all = f64::from(exported);
-            let exact = Estimate { value: told_all, low: told_all, high: told_all };
-            prop_assert!(!thinned.is_thinned());
+            let exact = SampledEstimate { value: told_all, low: told_all, high: told_all };
+            prop_assert!(!thinned.is_sampled());
             prop_assert_eq!(thinned.estimate(exported.into()), exact);
         }
     }

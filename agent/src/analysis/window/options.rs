@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Kind of window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum WindowKind {
     /// Ten seconds.
     TenSeconds,
     /// One minute.
@@ -19,7 +19,7 @@ pub enum Kind {
     Sliding,
 }
 
-impl Kind {
+impl WindowKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::TenSeconds, Self::Minute, Self::FiveMinutes, Self::Sliding];
 
@@ -52,7 +52,7 @@ pub struct WindowOptions {
     /// timeout, after which outcomes are known.
     pub lateness: Duration,
     /// Kinds of window that are exported.
-    pub spans: KindSet,
+    pub spans: WindowKindSet,
     /// Groupings that are exported.
     pub groupings: GroupingSet,
 }
@@ -60,7 +60,7 @@ pub struct WindowOptions {
 impl WindowOptions {
     /// All windows, for a query timeout of five seconds.
     pub const DEFAULT: Self =
-        Self { lateness: Duration::from_secs(6), spans: KindSet::ALL, groupings: GroupingSet::ALL };
+        Self { lateness: Duration::from_secs(6), spans: WindowKindSet::ALL, groupings: GroupingSet::ALL };
 }
 
 /// A value from a fixed list, as in the configuration.
@@ -74,7 +74,7 @@ pub trait Choice: Copy + Eq + 'static {
     fn name(self) -> &'static str;
 }
 
-impl Choice for Kind {
+impl Choice for WindowKind {
     const ALL: &'static [Self] = &Self::ALL;
     const WHAT: &'static str = "a window";
 
@@ -94,7 +94,7 @@ impl Choice for Grouping {
 
 /// Error in a list of window kinds or groupings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadChoice {
+pub enum ChoiceError {
     /// Unknown item.
     #[error("\"{given}\" is not {what}: choose from {known}")]
     Unknown {
@@ -119,7 +119,7 @@ pub struct ChoiceSet<T> {
 }
 
 /// A set of window kinds.
-pub type KindSet = ChoiceSet<Kind>;
+pub type WindowKindSet = ChoiceSet<WindowKind>;
 /// A set of groupings.
 pub type GroupingSet = ChoiceSet<Grouping>;
 
@@ -140,19 +140,19 @@ impl<T: Choice> ChoiceSet<T> {
 }
 
 impl<T: Choice> FromStr for ChoiceSet<T> {
-    type Err = BadChoice;
+    type Err = ChoiceError;
 
-    fn from_str(text: &str) -> Result<Self, BadChoice> {
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
         let mut bits = 0;
         for given in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let index = T::ALL.iter().position(|known| known.name() == given).ok_or_else(|| {
                 let known: Vec<_> = T::ALL.iter().map(|known| known.name()).collect();
-                BadChoice::Unknown { given: given.into(), what: T::WHAT, known: known.join(", ") }
+                ChoiceError::Unknown { given: given.into(), what: T::WHAT, known: known.join(", ") }
             })?;
             bits |= 1 << index;
         }
         if bits == 0 {
-            return Err(BadChoice::Empty(T::WHAT));
+            return Err(ChoiceError::Empty(T::WHAT));
         }
         Ok(Self { bits, choice: PhantomData })
     }
@@ -170,12 +170,12 @@ mod tests {
 
     #[test]
     fn parses_lists_and_reports_errors() {
-        let set: KindSet = "10s, 1m/10s".parse().unwrap();
-        assert!(set.contains(Kind::Sliding) && !set.contains(Kind::Minute));
-        let error = "10s,2m".parse::<KindSet>().unwrap_err().to_string();
+        let set: WindowKindSet = "10s, 1m/10s".parse().unwrap();
+        assert!(set.contains(WindowKind::Sliding) && !set.contains(WindowKind::Minute));
+        let error = "10s,2m".parse::<WindowKindSet>().unwrap_err().to_string();
         assert_eq!(error, "\"2m\" is not a window: choose from 10s, 1m, 5m, 1m/10s");
         let groupings: GroupingSet = "node,pod".parse().unwrap();
         assert!(groupings.contains(Grouping::Pod) && !groupings.contains(Grouping::Zone));
-        assert!(matches!("".parse::<GroupingSet>(), Err(BadChoice::Empty(_))));
+        assert!(matches!("".parse::<GroupingSet>(), Err(ChoiceError::Empty(_))));
     }
 }

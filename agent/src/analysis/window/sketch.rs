@@ -7,7 +7,7 @@ mod distinct;
 mod quantiles;
 mod top;
 
-pub use distinct::{Distinct, Estimate, Hashed};
-pub use quantiles::{Binned, Quantiles};
-pub use top::{MAX_VALUE_BYTES, Ranked, Top, hash_of};
+pub use distinct::{DistinctSketch, DistinctEstimate, Hashed};
+pub use quantiles::{Binned, QuantileSketch};
+pub use top::{MAX_VALUE_BYTES, Ranked, TopSketch, hash_of};
 pub(super) use top::{shared_text, truncated};

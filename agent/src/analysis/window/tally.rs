@@ -1,11 +1,11 @@
 //! Counts and sketches of one group in a window. Tallies of different spans or nodes can be merged.
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
-use super::counts::Counts;
+use super::counts::BoundedCounts;
 use super::measured::Measured;
-use super::not_exported::{Thinned, Untold};
-use super::sketch::{Distinct, Hashed, MAX_VALUE_BYTES, Quantiles, Top};
-use crate::correlate::Cache;
+use super::not_exported::{SampledCount, NotExported};
+use super::sketch::{DistinctSketch, Hashed, MAX_VALUE_BYTES, QuantileSketch, TopSketch};
+use crate::correlate::AnswerSource;
 use crate::pair::Status;
 
 /// Counts and sketches of a group.
@@ -21,9 +21,9 @@ pub struct Tally {
     /// Transactions by status, in the order of [`Status`].
     pub statuses: [u64; Status::ALL.len()],
     /// Responses by extended response code.
-    pub rcodes: Counts,
+    pub rcodes: BoundedCounts,
     /// Queries by type.
-    pub qtypes: Counts,
+    pub qtypes: BoundedCounts,
     /// Retries.
     pub retries: u64,
     /// Responses with the TC bit.
@@ -45,13 +45,13 @@ pub struct Tally {
     /// Bytes of the responses.
     pub response_bytes: u64,
     /// Latencies of answered queries, in milliseconds.
-    pub latency: Quantiles,
+    pub latency: QuantileSketch,
     /// Distinct names.
-    pub qnames: Distinct,
+    pub qnames: DistinctSketch,
     /// Distinct clients.
-    pub clients: Distinct,
+    pub clients: DistinctSketch,
     /// Distinct resolvers (fan-out).
-    pub resolvers: Distinct,
+    pub resolvers: DistinctSketch,
     /// Names by entropy.
     pub entropy: [u64; ENTROPY.len() + 1],
     /// Labels by length.
@@ -59,9 +59,9 @@ pub struct Tally {
     /// Responses by smallest TTL.
     pub min_ttl: [u64; MIN_TTL.len() + 1],
     /// Estimates how many transactions the sampled ones represent.
-    pub thinned: Thinned,
+    pub sampled: SampledCount,
     /// Messages that were not exported, if any; in the groupings `node` and `resolver`.
-    pub untold: Option<Box<Untold>>,
+    pub not_exported: Option<Box<NotExported>>,
     /// Most frequent names, zones, clients and processes, in groupings that keep them.
     pub tops: Option<Box<Tops>>,
 }
@@ -78,13 +78,13 @@ pub(super) enum DistinctField {
 #[derive(Clone, Debug)]
 pub struct Tops {
     /// Names.
-    pub qnames: Top,
+    pub qnames: TopSketch,
     /// Zones.
-    pub zones: Top,
+    pub zones: TopSketch,
     /// Client addresses.
-    pub clients: Top,
+    pub clients: TopSketch,
     /// Processes.
-    pub processes: Top,
+    pub processes: TopSketch,
 }
 
 /// Sizes of the tables of [`Tops`], as powers of two; see [`TopSketch::new`].
@@ -105,10 +105,10 @@ impl Tally {
     #[must_use]
     pub fn with_tops(slots: TopSlots) -> Self {
         let tops = Tops {
-            qnames: Top::new(slots.qnames),
-            zones: Top::new(slots.zones),
-            clients: Top::new(slots.clients),
-            processes: Top::new(slots.processes),
+            qnames: TopSketch::new(slots.qnames),
+            zones: TopSketch::new(slots.zones),
+            clients: TopSketch::new(slots.clients),
+            processes: TopSketch::new(slots.processes),
         };
         Self { tops: Some(Box::new(tops)), ..Self::default() }
     }
@@ -121,7 +121,7 @@ impl Tally {
         mut is_new: impl FnMut(DistinctField, Hashed, u64) -> bool,
     ) {
         self.transactions += 1;
-        self.thinned.add(measured.sample_ratio);
+        self.sampled.add(measured.sample_ratio);
         self.statuses[measured.status as usize] += 1;
         if let Some(rcode) = measured.rcode {
             self.rcodes.add(rcode, 1);
@@ -136,10 +136,10 @@ impl Tally {
         self.dnssec_ok += u64::from(measured.dnssec_ok);
         self.client_subnets += u64::from(measured.client_subnet);
         match measured.cache {
-            Some(Cache::Hit | Cache::Stale) => self.cache_hits += 1,
-            Some(Cache::Miss) => self.cache_misses += 1,
+            Some(AnswerSource::Hit | AnswerSource::Stale) => self.cache_hits += 1,
+            Some(AnswerSource::Miss) => self.cache_misses += 1,
             // Local data of a server is not cached.
-            Some(Cache::Local) | None => {}
+            Some(AnswerSource::Local) | None => {}
         }
         self.conflicts += u64::from(measured.conflict);
         self.query_bytes += u64::from(measured.query_bytes);
@@ -168,15 +168,15 @@ impl Tally {
     }
 
     /// Counts messages that were not exported.
-    pub fn add_not_exported(&mut self, untold: &Untold) {
-        self.untold.get_or_insert_default().merge(untold);
+    pub fn add_not_exported(&mut self, untold: &NotExported) {
+        self.not_exported.get_or_insert_default().merge(untold);
     }
 
     /// Adds the counts of `other`.
     pub fn merge(&mut self, other: &Self) {
         self.transactions += other.transactions;
-        self.thinned.merge(&other.thinned);
-        if let Some(untold) = &other.untold {
+        self.sampled.merge(&other.sampled);
+        if let Some(untold) = &other.not_exported {
             self.add_not_exported(untold);
         }
         self.undercounted |= other.undercounted;
@@ -216,7 +216,7 @@ impl Tally {
             + self.qnames.heap_bytes()
             + self.clients.heap_bytes()
             + self.resolvers.heap_bytes()
-            + self.untold.as_ref().map_or(0, |untold| size_of_val(&**untold))
+            + self.not_exported.as_ref().map_or(0, |untold| size_of_val(&**untold))
             + self.tops.as_ref().map_or(0, |tops| tops.bytes())
     }
 
@@ -225,13 +225,13 @@ impl Tally {
     pub const fn max_bytes(tops: Option<TopSlots>) -> usize {
         // Groupings with tops are those that count messages that were not exported.
         let tops = match tops {
-            Some(slots) => Tops::max_bytes(slots) + size_of::<Untold>(),
+            Some(slots) => Tops::max_bytes(slots) + size_of::<NotExported>(),
             None => 0,
         };
         size_of::<Self>()
-            + 2 * Counts::MAX_HEAP_BYTES
-            + Quantiles::MAX_HEAP_BYTES
-            + 3 * Distinct::MAX_HEAP_BYTES
+            + 2 * BoundedCounts::MAX_HEAP_BYTES
+            + QuantileSketch::MAX_HEAP_BYTES
+            + 3 * DistinctSketch::MAX_HEAP_BYTES
             + tops
     }
 }
@@ -258,10 +258,10 @@ impl Tops {
         const ADDRESS: usize = 39;
         const COMM: usize = 45;
         size_of::<Self>()
-            + Top::max_heap_bytes(slots.qnames, MAX_VALUE_BYTES)
-            + Top::max_heap_bytes(slots.zones, MAX_VALUE_BYTES)
-            + Top::max_heap_bytes(slots.clients, ADDRESS)
-            + Top::max_heap_bytes(slots.processes, COMM)
+            + TopSketch::max_heap_bytes(slots.qnames, MAX_VALUE_BYTES)
+            + TopSketch::max_heap_bytes(slots.zones, MAX_VALUE_BYTES)
+            + TopSketch::max_heap_bytes(slots.clients, ADDRESS)
+            + TopSketch::max_heap_bytes(slots.processes, COMM)
     }
 }
 

@@ -2,7 +2,7 @@ mod batches;
 mod capacity;
 mod clock;
 
-use super::sketch::{Distinct, Top};
+use super::sketch::{DistinctSketch, TopSketch};
 use super::*;
 use crate::analysis::view::testing::example;
 use proptest::prelude::*;
@@ -25,9 +25,9 @@ impl TestTransaction {
         Timestamp::from_nanos(EPOCH * 1_000_000_000 + self.millis * 1_000_000)
     }
 
-    fn with<T>(&self, take: impl FnOnce(&Observation<'_>) -> T) -> T {
+    fn with<T>(&self, take: impl FnOnce(&TransactionView<'_>) -> T) -> T {
         let zone = format!("zone{}.test", self.zone);
-        take(&Observation {
+        take(&TransactionView {
             client: SocketAddr::from(([10, 0, 0, self.client], 40_000)),
             qname: Some(&zone),
             zone: Some(&zone),
@@ -128,7 +128,7 @@ proptest! {
                 let sum: u64 = groups().map(|(_, tally)| tally.transactions).sum();
                 prop_assert_eq!(sum, closed.node().transactions);
                 let named = groups().filter(|(group, _)| group.value.is_some()).count();
-                prop_assert!(named <= grouping.seats(), "{} {:?}", named, grouping);
+                prop_assert!(named <= grouping.max_groups(), "{} {:?}", named, grouping);
             }
         }
     }

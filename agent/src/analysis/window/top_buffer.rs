@@ -10,7 +10,7 @@
 use super::measured::Measured;
 use super::sketch::{shared_text, truncated};
 use super::tally::Tops;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -90,7 +90,7 @@ impl TopBuffer {
     pub(super) fn count(
         &mut self,
         groups: TopGroups,
-        observation: &Observation<'_>,
+        observation: &TransactionView<'_>,
         measured: &Measured,
     ) {
         let Self { names, clients, processes, texts } = self;

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::kernel_log::KernelLog;
 use super::programs::{self, Loaded};
 use super::{
-    Attached, CannotCapture, Live, LiveOptions, Parts, Reader, backfill, cgroup, icmp, internal,
+    Attached, CannotCapture, Live, LiveOptions, CaptureHandles, Reader, backfill, cgroup, icmp, internal,
     internal_error, ports, ring, sampler, tap,
 };
 use aya::maps::{Array, HashMap, PerCpuArray};
@@ -88,7 +88,7 @@ impl Live {
         description: String,
     ) -> Result<Self, CannotCapture> {
         let log = KernelLog::start(&mut loaded.ebpf);
-        let shared = || Parts::of(&loaded, &taps, (hook, &description), cgroup);
+        let shared = || CaptureHandles::of(&loaded, &taps, (hook, &description), cgroup);
         let shared = options.shared.then(shared).transpose().map_err(internal_error)?;
         let locals = || (hook == Hook::Socket).then(tap::LocalAddresses::new);
         let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::{icmp, tap};
-use crate::capture::{Body, Origin, Packet, Sight, Task, Transport};
+use crate::capture::{Body, PacketId, Packet, Direction, Task, Transport};
 use dnscribe_common::record::{self, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -26,12 +26,12 @@ pub(super) fn packet<'a>(
     let sight = sight(header, &body, locals);
     Packet {
         ts: clock.wall(header.ktime_ns),
-        origin: Origin { cpu: header.cpu, seq: header.seq },
+        id: PacketId { cpu: header.cpu, seq: header.seq },
         scope: match sight {
-            Sight::Passive => u64::from(header.ifindex),
+            Direction::Passive => u64::from(header.ifindex),
             _ => header.netns_cookie,
         },
-        sight,
+        direction: sight,
         task: (header.flags & FLAG_TASK != 0).then_some(Task {
             pid: header.pid,
             uid: header.uid,
@@ -45,17 +45,17 @@ pub(super) fn packet<'a>(
     }
 }
 
-fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddresses>) -> Sight {
+fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddresses>) -> Direction {
     match (header.direction, body, locals) {
-        (record::DIRECTION_EGRESS, ..) => Sight::Egress,
+        (record::DIRECTION_EGRESS, ..) => Direction::Egress,
         // A packet in a tunnel belongs to another host, or was already seen on the tunnel's interface
         // and must not count twice.
-        _ if header.flags & FLAG_TUNNEL != 0 => Sight::Passive,
+        _ if header.flags & FLAG_TUNNEL != 0 => Direction::Passive,
         (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
             locals.direction(header.ifindex, header.packet_type, bytes)
         }
-        (record::DIRECTION_TAP, ..) => Sight::Passive,
-        _ => Sight::Ingress,
+        (record::DIRECTION_TAP, ..) => Direction::Passive,
+        _ => Direction::Ingress,
     }
 }
 

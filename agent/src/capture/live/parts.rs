@@ -23,21 +23,21 @@ const TAP: &str = "tap";
 
 /// Kind and name of a descriptor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartName {
+pub struct HandleName {
     kind: String,
     name: String,
 }
 
 /// The descriptors of a capture, with its description.
 #[derive(Debug)]
-pub struct Parts {
-    about: About,
-    parts: Vec<(PartName, OwnedFd)>,
+pub struct CaptureHandles {
+    about: CaptureInfo,
+    parts: Vec<(HandleName, OwnedFd)>,
 }
 
 /// Description of a capture, for the process that takes it over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct About {
+pub struct CaptureInfo {
     hook: String,
     description: String,
     /// Size of each ring in bytes.
@@ -48,14 +48,14 @@ pub struct About {
 
 /// State of a capture's readers that is not in its maps.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ReaderState {
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` in the packets' time stamps, in nanoseconds.
     clock_offset_ns: u64,
     /// Counts of not exported packets that were already reported.
     untold: super::sampler::ReportedTotals,
 }
 
-impl Parts {
+impl CaptureHandles {
     pub(super) fn of(
         loaded: &Loaded,
         taps: &[OwnedFd],
@@ -64,7 +64,7 @@ impl Parts {
     ) -> io::Result<Self> {
         let mut parts = Vec::new();
         let mut add = |kind: &str, name: &str, fd: BorrowedFd<'_>| -> io::Result<()> {
-            let name = PartName { kind: kind.to_owned(), name: name.to_owned() };
+            let name = HandleName { kind: kind.to_owned(), name: name.to_owned() };
             parts.push((name, fd.try_clone_to_owned()?));
             Ok(())
         };
@@ -83,25 +83,25 @@ impl Parts {
             add(LINK, "", link.as_fd())?;
         }
         let (hook, description) = (hook.name().to_owned(), description.to_owned());
-        let about = About { hook, description, ring_bytes: loaded.ring_bytes, cgroup };
+        let about = CaptureInfo { hook, description, ring_bytes: loaded.ring_bytes, cgroup };
         Ok(Self { about, parts })
     }
 
     /// Creates it from received descriptors.
     #[must_use]
-    pub fn new(about: About, names: Vec<PartName>, descriptors: Vec<OwnedFd>) -> Self {
+    pub fn new(about: CaptureInfo, names: Vec<HandleName>, descriptors: Vec<OwnedFd>) -> Self {
         Self { about, parts: names.into_iter().zip(descriptors).collect() }
     }
 
     /// Returns the description.
     #[must_use]
-    pub const fn about(&self) -> &About {
+    pub const fn about(&self) -> &CaptureInfo {
         &self.about
     }
 
     /// Returns kind and name of each descriptor, in the order of [`Self::descriptors`].
     #[must_use]
-    pub fn names(&self) -> Vec<PartName> {
+    pub fn names(&self) -> Vec<HandleName> {
         self.parts.iter().map(|(name, _)| name.clone()).collect()
     }
 
@@ -184,14 +184,14 @@ fn program_of_link(fdinfo: &str) -> Option<u32> {
 impl Live {
     /// Returns the descriptors of this capture, if it was opened as shared.
     #[must_use]
-    pub const fn parts(&self) -> Option<&Parts> {
+    pub const fn parts(&self) -> Option<&CaptureHandles> {
         self.parts.as_ref()
     }
 
     /// Returns the state that is not in the maps.
     #[must_use]
-    pub fn progress(&self) -> Progress {
-        Progress { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.reported() }
+    pub fn progress(&self) -> ReaderState {
+        ReaderState { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.reported() }
     }
 
     /// Takes over a capture that another process still reads. It has no readers before
@@ -199,7 +199,7 @@ impl Live {
     ///
     /// # Errors
     /// Returns an error if descriptors are missing or of the wrong kind.
-    pub fn adopt(parts: Parts, options: &LiveOptions) -> Result<Self, CannotCapture> {
+    pub fn adopt(parts: CaptureHandles, options: &LiveOptions) -> Result<Self, CannotCapture> {
         let hooks = [Hook::Cgroup, Hook::Socket];
         let hook = hooks.into_iter().find(|hook| hook.name() == parts.about.hook);
         let hook = hook.ok_or_else(|| internal_error("unknown hook in the handover"))?;
@@ -250,9 +250,9 @@ impl Live {
     ///
     /// # Errors
     /// Returns an error if a ring cannot be mapped.
-    pub fn go_on(
+    pub fn resume(
         &mut self,
-        progress: Progress,
+        progress: ReaderState,
         received: Vec<Vec<Received>>,
         nice: u8,
     ) -> Result<(), CannotCapture> {

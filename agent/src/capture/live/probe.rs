@@ -48,7 +48,7 @@ impl Probe {
 /// nothing is attached. With [`HookChoice::Auto`], a hook is required only where the other
 /// cannot do.
 #[must_use]
-pub fn probe(options: &LiveOptions) -> Vec<Probe> {
+pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
     let may_cgroup = match options.hook {
         HookChoice::Auto => options.interfaces.is_empty(),
         HookChoice::Cgroup => true,
@@ -65,12 +65,12 @@ pub fn probe(options: &LiveOptions) -> Vec<Probe> {
     if may_socket {
         hooks.push(load("socket", options, &programs::SOCKET));
     }
-    let works = |hook: &[Probe]| hook.iter().all(|probe| probe.ok || !probe.required);
+    let works = |hook: &[Probe]| hook.iter().all(|probe| run_probes.ok || !run_probes.required);
     let some_works = hooks.iter().any(|hook| works(hook));
     for hook in &mut hooks {
         if some_works && !works(hook) {
             for probe in hook.iter_mut() {
-                probe.required = false;
+                run_probes.required = false;
             }
         }
         probes.append(hook);
@@ -246,7 +246,7 @@ mod tests {
             ring_bytes: 4097,
             ..LiveOptions::default()
         };
-        let probes = probe(&options);
+        let probes = run_probes(&options);
         assert!(probes.iter().any(|probe| !probe.ok && probe.required));
         for probe in probes {
             assert_eq!(probe.ok, probe.remedy.is_none(), "{probe:?}");

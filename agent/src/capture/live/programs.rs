@@ -6,7 +6,7 @@ use super::kernel_log;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::ports::classes;
 use super::settings::Settings;
-use super::{CannotCapture, LiveOptions, MOST_RINGS, ring};
+use super::{CannotCapture, LiveOptions, MAX_RINGS, ring};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
@@ -296,10 +296,10 @@ fn insert_called_program(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
 /// Returns the size of each ring: the largest possible one within its share.
 fn check_rings(options: &LiveOptions) -> Result<u32, CannotCapture> {
     let LiveOptions { rings, ring_bytes: bytes, .. } = *options;
-    if !(1..=MOST_RINGS).contains(&rings) {
+    if !(1..=MAX_RINGS).contains(&rings) {
         return Err(CannotCapture::new(
             format!("{rings} rings are not possible"),
-            &format!("give from 1 to {MOST_RINGS} threads"),
+            &format!("give from 1 to {MAX_RINGS} threads"),
         ));
     }
     let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);

@@ -4,8 +4,8 @@
 use super::LiveOptions;
 use super::pressure::{Load, Pressure, Recent};
 use super::tap::LocalAddresses;
-use crate::capture::Sight;
-use crate::capture::sampling::{Change, Unheard, Untold};
+use crate::capture::Direction;
+use crate::capture::sampling::{Change, PacketClass, NotExported};
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
 use dnscribe_common::CONFIG_SAMPLING;
@@ -124,7 +124,7 @@ impl Sampler {
     }
 
     /// Returns the packets that were not exported since the last call.
-    pub(super) fn not_exported(&mut self) -> Result<Vec<Untold>, MapError> {
+    pub(super) fn not_exported(&mut self) -> Result<Vec<NotExported>, MapError> {
         self.totals.read(self.locals.as_mut())
     }
 }
@@ -147,7 +147,7 @@ struct Totals {
 impl Totals {
     /// Reads the growth of the totals. The kernel's map never shrinks, so an iteration returns every key that existed
     /// at its start; later keys are read next time.
-    fn read(&mut self, mut locals: Option<&mut LocalAddresses>) -> Result<Vec<Untold>, MapError> {
+    fn read(&mut self, mut locals: Option<&mut LocalAddresses>) -> Result<Vec<NotExported>, MapError> {
         let mut found = Vec::new();
         for key in self.by_server.keys() {
             let key = key?;
@@ -189,29 +189,29 @@ fn not_exported(
     server: Option<IpAddr>,
     more: [u64; OUTCOMES],
     locals: &mut Option<&mut LocalAddresses>,
-) -> Untold {
+) -> NotExported {
     let packet_class = match class.kind {
-        PacketKind::Query => Unheard::Query,
+        PacketKind::Query => PacketClass::Query,
         PacketKind::Response => {
-            Unheard::Response { rcode: class.rcode, truncated: class.truncated }
+            PacketClass::Response { rcode: class.rcode, truncated: class.truncated }
         }
-        PacketKind::ToServer => Unheard::Segment { to_server: true },
-        PacketKind::FromServer => Unheard::Segment { to_server: false },
-        PacketKind::Other => Unheard::Other,
+        PacketKind::ToServer => PacketClass::Segment { to_server: true },
+        PacketKind::FromServer => PacketClass::Segment { to_server: false },
+        PacketKind::Other => PacketClass::Other,
     };
     let mut is_here =
         |server: IpAddr| locals.as_mut().is_some_and(|locals| locals.contains(server));
     let from_server = packet_class.is_from_server();
     let sight = match class.path {
-        PacketPath::Loopback => Sight::Loopback,
-        PacketPath::Transit => Sight::Passive,
+        PacketPath::Loopback => Direction::Loopback,
+        PacketPath::Transit => Direction::Passive,
         // The client's address is unknown: packets of remote servers count as this host's own.
-        PacketPath::Sent if from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
-        PacketPath::Received if !from_server && !server.is_some_and(&mut is_here) => Sight::Passive,
-        PacketPath::Egress | PacketPath::Sent => Sight::Egress,
-        PacketPath::Ingress | PacketPath::Broadcast | PacketPath::Received => Sight::Ingress,
+        PacketPath::Sent if from_server && !server.is_some_and(&mut is_here) => Direction::Passive,
+        PacketPath::Received if !from_server && !server.is_some_and(&mut is_here) => Direction::Passive,
+        PacketPath::Egress | PacketPath::Sent => Direction::Egress,
+        PacketPath::Ingress | PacketPath::Broadcast | PacketPath::Received => Direction::Ingress,
     };
-    Untold { what: packet_class, sight, server, sampled: more[SAMPLED], lost: more[LOST] }
+    NotExported { class: packet_class, direction: sight, server, sampled: more[SAMPLED], lost: more[LOST] }
 }
 
 fn address(words: Address) -> IpAddr {
@@ -252,7 +252,7 @@ impl super::Live {
     }
 
     /// Returns the packets that were not exported since the last call.
-    pub fn untold(&mut self) -> Vec<Untold> {
+    pub fn not_exported(&mut self) -> Vec<NotExported> {
         self.sampler.not_exported().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read the totals of packets that were not exported");
             Vec::new()

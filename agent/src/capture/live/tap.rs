@@ -2,7 +2,7 @@
 
 use super::netlink;
 use super::{CannotCapture, load_error, option};
-use crate::capture::Sight;
+use crate::capture::Direction;
 use crate::capture::net;
 use aya::programs::{ProgramError, SocketFilter};
 use std::collections::HashSet;
@@ -158,24 +158,24 @@ impl LocalAddresses {
 
     /// Returns the direction of a packet relative to this host. Loopback packets are reported once, when they
     /// arrive.
-    pub fn direction(&mut self, ifindex: u32, packet_type: u8, ip: &[u8]) -> Sight {
+    pub fn direction(&mut self, ifindex: u32, packet_type: u8, ip: &[u8]) -> Direction {
         if ifindex == LOOPBACK {
-            return Sight::Loopback;
+            return Direction::Loopback;
         }
-        let Some((source, destination)) = addresses_of(ip) else { return Sight::Passive };
+        let Some((source, destination)) = addresses_of(ip) else { return Direction::Passive };
         match packet_type {
             // An ICMP error that this host sends as a router concerns a query of another host.
-            PACKET_OUTGOING if self.is_error_about_other_host(ip) => Sight::Passive,
-            PACKET_OUTGOING if self.contains(source) => Sight::Egress,
-            PACKET_HOST if self.contains(destination) => Sight::Ingress,
-            PACKET_BROADCAST | PACKET_MULTICAST => Sight::Ingress,
-            _ => Sight::Passive,
+            PACKET_OUTGOING if self.is_error_about_other_host(ip) => Direction::Passive,
+            PACKET_OUTGOING if self.contains(source) => Direction::Egress,
+            PACKET_HOST if self.contains(destination) => Direction::Ingress,
+            PACKET_BROADCAST | PACKET_MULTICAST => Direction::Ingress,
+            _ => Direction::Passive,
         }
     }
 
     /// Returns whether the packet is an ICMP error about a packet for another host.
     fn is_error_about_other_host(&mut self, ip: &[u8]) -> bool {
-        let quote = net::ip(ip, u32::MAX).ok().and_then(|ip| net::quoted(&ip));
+        let quote = net::parse_ip(ip, u32::MAX).ok().and_then(|ip| net::parse_icmp_quote(&ip));
         quote.is_some_and(|quote| !self.contains(quote.dst.ip()))
     }
 
@@ -229,12 +229,12 @@ mod tests {
         };
         let (own, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
         let (out, back) = (packet(own, other), packet(other, own));
-        assert_eq!(locals.direction(2, PACKET_OUTGOING, &out), Sight::Egress);
-        assert_eq!(locals.direction(2, PACKET_HOST, &back), Sight::Ingress);
-        assert_eq!(locals.direction(2, PACKET_OUTGOING, &back), Sight::Passive);
-        assert_eq!(locals.direction(2, 3, &back), Sight::Passive);
-        assert_eq!(locals.direction(LOOPBACK, PACKET_HOST, &out), Sight::Loopback);
-        assert_eq!(locals.direction(2, PACKET_HOST, &[0x45]), Sight::Passive);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &out), Direction::Egress);
+        assert_eq!(locals.direction(2, PACKET_HOST, &back), Direction::Ingress);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &back), Direction::Passive);
+        assert_eq!(locals.direction(2, 3, &back), Direction::Passive);
+        assert_eq!(locals.direction(LOOPBACK, PACKET_HOST, &out), Direction::Loopback);
+        assert_eq!(locals.direction(2, PACKET_HOST, &[0x45]), Direction::Passive);
     }
 
     #[test]
@@ -253,8 +253,8 @@ mod tests {
             error[3] = u8::try_from(error.len()).unwrap();
             error
         };
-        assert_eq!(locals.direction(2, PACKET_OUTGOING, &error_about(gone)), Sight::Passive);
-        assert_eq!(locals.direction(2, PACKET_OUTGOING, &error_about(own)), Sight::Egress);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &error_about(gone)), Direction::Passive);
+        assert_eq!(locals.direction(2, PACKET_OUTGOING, &error_about(own)), Direction::Egress);
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Bench {
     ///
     /// # Errors
     /// Returns an error if the kernel refuses.
-    pub fn take_look(&mut self) -> io::Result<()> {
+    pub fn remove_inspect_program(&mut self) -> io::Result<()> {
         let loaded = self.live.attached.as_mut().map(|attached| &mut attached.programs);
         let map = loaded.and_then(|loaded| loaded.ebpf.map_mut("LOOK"));
         let map = map.ok_or_else(|| io::Error::other("no map LOOK"))?;

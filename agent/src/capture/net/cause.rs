@@ -3,7 +3,7 @@
 
 /// Why a packet was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cause {
+pub struct UnreachableReason {
     /// ICMP type and code; `None` if the errno stands for several codes.
     pub code: Option<(u8, u8)>,
     /// Name of the reason in records.
@@ -48,10 +48,10 @@ pub(super) const ICMPV4_TYPE: u8 = 3;
 /// ICMPv6 "destination unreachable".
 pub(super) const ICMPV6_TYPE: u8 = 1;
 
-impl Cause {
+impl UnreachableReason {
     /// Returns the meaning of a code of "destination unreachable".
     #[must_use]
-    pub fn of_code(ipv6: bool, code: u8) -> Self {
+    pub fn from_code(ipv6: bool, code: u8) -> Self {
         let (kind, names) = if ipv6 {
             (ICMPV6_TYPE, IPV6_NAMES.as_slice())
         } else {
@@ -66,16 +66,16 @@ impl Cause {
     /// ([IPv4](https://github.com/torvalds/linux/blob/v6.18/net/ipv4/icmp.c#L142),
     /// [IPv6](https://github.com/torvalds/linux/blob/v6.18/net/ipv6/icmp.c#L1142)).
     #[must_use]
-    pub fn of_errno(ipv6: bool, errno: i32) -> Self {
+    pub fn from_errno(ipv6: bool, errno: i32) -> Self {
         let several = |name| Self { code: None, name };
         match (ipv6, errno) {
-            (false, libc::ECONNREFUSED) => Self::of_code(false, 3),
-            (true, libc::ECONNREFUSED) => Self::of_code(true, 4),
-            (false, libc::ENOPROTOOPT) => Self::of_code(false, 2),
-            (false, libc::EOPNOTSUPP) => Self::of_code(false, 5),
-            (false, libc::EHOSTDOWN) => Self::of_code(false, 7),
-            (false, libc::ENONET) => Self::of_code(false, 8),
-            (true, libc::ENETUNREACH) => Self::of_code(true, 0),
+            (false, libc::ECONNREFUSED) => Self::from_code(false, 3),
+            (true, libc::ECONNREFUSED) => Self::from_code(true, 4),
+            (false, libc::ENOPROTOOPT) => Self::from_code(false, 2),
+            (false, libc::EOPNOTSUPP) => Self::from_code(false, 5),
+            (false, libc::EHOSTDOWN) => Self::from_code(false, 7),
+            (false, libc::ENONET) => Self::from_code(false, 8),
+            (true, libc::ENETUNREACH) => Self::from_code(true, 0),
             (false, libc::ENETUNREACH) => several("net_unreachable_or_prohibited"),
             (false, libc::EHOSTUNREACH) => several("host_unreachable_or_prohibited"),
             (true, libc::EHOSTUNREACH) => several("address_unreachable"),
@@ -97,20 +97,20 @@ mod tests {
 
     #[test]
     fn names_icmp_codes() {
-        assert_eq!(Cause::of_code(false, 3).name, "port_unreachable");
-        assert_eq!(Cause::of_code(true, 4), Cause { code: Some((1, 4)), name: "port_unreachable" });
-        assert_eq!(Cause::of_code(false, 13).name, "admin_prohibited");
-        assert_eq!(Cause::of_code(true, 1).name, "admin_prohibited");
-        assert_eq!(Cause::of_code(false, 200).name, "unreachable");
-        assert!(!Cause::of_code(false, 4).is_final());
-        assert!(Cause::of_code(true, 4).is_final());
+        assert_eq!(UnreachableReason::from_code(false, 3).name, "port_unreachable");
+        assert_eq!(UnreachableReason::from_code(true, 4), UnreachableReason { code: Some((1, 4)), name: "port_unreachable" });
+        assert_eq!(UnreachableReason::from_code(false, 13).name, "admin_prohibited");
+        assert_eq!(UnreachableReason::from_code(true, 1).name, "admin_prohibited");
+        assert_eq!(UnreachableReason::from_code(false, 200).name, "unreachable");
+        assert!(!UnreachableReason::from_code(false, 4).is_final());
+        assert!(UnreachableReason::from_code(true, 4).is_final());
     }
 
     #[test]
     fn errno_gives_code_if_unique() {
-        assert_eq!(Cause::of_errno(false, libc::ECONNREFUSED), Cause::of_code(false, 3));
-        assert_eq!(Cause::of_errno(true, libc::ECONNREFUSED), Cause::of_code(true, 4));
-        assert_eq!(Cause::of_errno(false, libc::EHOSTUNREACH).code, None);
-        assert_eq!(Cause::of_errno(false, -1).name, "unreachable");
+        assert_eq!(UnreachableReason::from_errno(false, libc::ECONNREFUSED), UnreachableReason::from_code(false, 3));
+        assert_eq!(UnreachableReason::from_errno(true, libc::ECONNREFUSED), UnreachableReason::from_code(true, 4));
+        assert_eq!(UnreachableReason::from_errno(false, libc::EHOSTUNREACH).code, None);
+        assert_eq!(UnreachableReason::from_errno(false, -1).name, "unreachable");
     }
 }

@@ -1,8 +1,8 @@
 //! ICMP "destination unreachable" messages and the packets that they quote (RFC 792; RFC 4443,
 //! 3.1).
 
-use super::cause::{Cause, ICMPV4_TYPE, ICMPV6_TYPE};
-use super::{Ip, ip, protocol, read_u16};
+use super::cause::{UnreachableReason, ICMPV4_TYPE, ICMPV6_TYPE};
+use super::{IpPacket, parse_ip, protocol, read_u16};
 use std::net::SocketAddr;
 
 /// The UDP or TCP packet quoted in an ICMP "destination unreachable" message.
@@ -17,7 +17,7 @@ pub struct IcmpQuote {
     /// First two payload bytes of a UDP datagram, if quoted: the id of a DNS message.
     pub first_two: Option<u16>,
     /// Why it was not delivered.
-    pub cause: Cause,
+    pub cause: UnreachableReason,
     /// Whether the UDP payload is a DNS response, if its flags are quoted.
     pub is_response: Option<bool>,
 }
@@ -25,7 +25,7 @@ pub struct IcmpQuote {
 /// Returns the packet quoted in `packet`, if that is an ICMP "destination unreachable" message
 /// (type 3 in IPv4, type 1 in IPv6) about UDP or TCP.
 #[must_use]
-pub fn quoted(packet: &Ip<'_>) -> Option<IcmpQuote> {
+pub fn parse_icmp_quote(packet: &IpPacket<'_>) -> Option<IcmpQuote> {
     let unreachable = match packet.protocol {
         protocol::ICMP => ICMPV4_TYPE,
         protocol::ICMPV6 => ICMPV6_TYPE,
@@ -36,9 +36,9 @@ pub fn quoted(packet: &Ip<'_>) -> Option<IcmpQuote> {
     {
         return None;
     }
-    let cause = Cause::of_code(unreachable == ICMPV6_TYPE, *packet.payload.get(1)?);
+    let cause = UnreachableReason::from_code(unreachable == ICMPV6_TYPE, *packet.payload.get(1)?);
     // The quote is cut off, so its length fields are used without a check.
-    let inner = ip(packet.payload.get(8..)?, u32::MAX).ok()?;
+    let inner = parse_ip(packet.payload.get(8..)?, u32::MAX).ok()?;
     let ports = inner.payload.first_chunk::<4>()?;
     let tcp = match inner.protocol {
         protocol::UDP => false,

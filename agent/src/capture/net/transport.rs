@@ -1,6 +1,6 @@
 //! UDP (RFC 768) and TCP (RFC 9293) headers.
 
-use super::{BadHeader, Ip, captured_part, protocol, read_u16, read_u32};
+use super::{BadHeader, IpPacket, captured_part, protocol, read_u16, read_u32};
 
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct TcpSegment<'a> {
 /// Returns source and destination port of a UDP or TCP packet. `None` for other protocols and later
 /// fragments, and if the ports were not captured.
 #[must_use]
-pub fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
+pub fn ports(ip: &IpPacket<'_>) -> Option<(u16, u16)> {
     let upper = ip.upper_layer()?;
     let four = upper.payload.first_chunk::<4>()?;
     matches!(upper.protocol, protocol::UDP | protocol::TCP)
@@ -59,7 +59,7 @@ pub fn ports(ip: &Ip<'_>) -> Option<(u16, u16)> {
 ///
 /// # Errors
 /// The header is cut off, or its length is impossible.
-pub fn udp<'a>(ip: &Ip<'a>) -> Result<UdpDatagram<'a>, BadHeader> {
+pub fn parse_udp<'a>(ip: &IpPacket<'a>) -> Result<UdpDatagram<'a>, BadHeader> {
     let (header, payload) = ip.payload.split_first_chunk::<8>().ok_or(BadHeader::Udp)?;
     let length = match u32::from(read_u16(header, 4)) {
         // A jumbogram: its length does not fit into the UDP header (RFC 2675, 4).
@@ -81,7 +81,7 @@ pub fn udp<'a>(ip: &Ip<'a>) -> Result<UdpDatagram<'a>, BadHeader> {
 ///
 /// # Errors
 /// The header is cut off, or its data offset is impossible.
-pub fn tcp(bytes: &[u8], payload_wire: u32) -> Result<TcpSegment<'_>, BadHeader> {
+pub fn parse_tcp(bytes: &[u8], payload_wire: u32) -> Result<TcpSegment<'_>, BadHeader> {
     let header = bytes.first_chunk::<20>().ok_or(BadHeader::Tcp)?;
     let header_len = u32::from(header[12] >> 4) * 4;
     let payload_wire = payload_wire.checked_sub(header_len).ok_or(BadHeader::Tcp)?;

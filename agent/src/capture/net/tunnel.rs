@@ -1,11 +1,11 @@
 //! Finds packets in tunnels, with the code that the eBPF programs use too.
 
-use super::{Ip, protocol};
-use dnscribe_common::layers::{self, Found};
+use super::{IpPacket, protocol};
+use dnscribe_common::layers::{self, IpSearch};
 
 /// A tunnel's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Within<'a> {
+pub enum TunnelContent<'a> {
     /// Not a supported tunnel.
     Nothing,
     /// An IP packet.
@@ -22,11 +22,11 @@ pub enum Within<'a> {
 /// Returns the packet in the tunnel, if `ip` is a tunnel packet or its first fragment; of a
 /// fragment, the part inside it.
 #[must_use]
-pub fn within<'a>(ip: &Ip<'a>) -> Within<'a> {
-    find_inner_packet(ip).unwrap_or(Within::Nothing)
+pub fn tunnel_content<'a>(ip: &IpPacket<'a>) -> TunnelContent<'a> {
+    find_inner_packet(ip).unwrap_or(TunnelContent::Nothing)
 }
 
-fn find_inner_packet<'a>(ip: &Ip<'a>) -> Option<Within<'a>> {
+fn find_inner_packet<'a>(ip: &IpPacket<'a>) -> Option<TunnelContent<'a>> {
     let upper = ip.upper_layer()?;
     let place = match upper.protocol {
         protocol::UDP => {
@@ -36,11 +36,11 @@ fn find_inner_packet<'a>(ip: &Ip<'a>) -> Option<Within<'a>> {
         other => layers::over_ip(upper.payload, other, 0),
     }?;
     Some(match layers::find_ip(upper.payload, place) {
-        Found::Ip(at) => Within::Packet {
+        IpSearch::Ip(at) => TunnelContent::Packet {
             bytes: upper.payload.get(usize::try_from(at).ok()?..)?,
             wire_bytes: upper.payload_wire.checked_sub(at)?,
         },
-        Found::Nothing => Within::Nothing,
-        Found::TooDeep => Within::TooDeep,
+        IpSearch::Nothing => TunnelContent::Nothing,
+        IpSearch::TooDeep => TunnelContent::TooDeep,
     })
 }

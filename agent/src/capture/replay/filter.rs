@@ -4,7 +4,7 @@
 mod fragments;
 
 use crate::capture::encrypted::Encrypted;
-use crate::capture::net::{self, Ip, Within, protocol};
+use crate::capture::net::{self, IpPacket, TunnelContent, protocol};
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet};
 use dnscribe_common::layers::LEVELS;
@@ -122,7 +122,7 @@ impl Filter {
     ) -> Classification {
         let (mut bytes, mut wire_bytes) = (bytes, wire_bytes);
         for _ in 0..LEVELS {
-            let Ok(ip) = net::ip(bytes, wire_bytes) else {
+            let Ok(ip) = net::parse_ip(bytes, wire_bytes) else {
                 return Classification::Decided(Outcome::Ignored);
             };
             if let Some(fragment) = ip.fragment {
@@ -146,21 +146,21 @@ impl Filter {
                     outcome
                 });
             }
-            match net::within(&ip) {
-                Within::Packet { bytes: inner, wire_bytes: length } => {
+            match net::tunnel_content(&ip) {
+                TunnelContent::Packet { bytes: inner, wire_bytes: length } => {
                     (bytes, wire_bytes) = (inner, length);
                 }
-                Within::Nothing => return Classification::Decided(Outcome::Ignored),
-                Within::TooDeep => break,
+                TunnelContent::Nothing => return Classification::Decided(Outcome::Ignored),
+                TunnelContent::TooDeep => break,
             }
         }
         Classification::Decided(Outcome::TooDeep)
     }
 
     /// Returns the outcome by the packet's own ports, without nested packets.
-    fn outcome_by_ports(&self, ip: &Ip<'_>) -> Outcome {
+    fn outcome_by_ports(&self, ip: &IpPacket<'_>) -> Outcome {
         if matches!(ip.protocol, protocol::ICMP | protocol::ICMPV6) {
-            return match net::quoted(ip) {
+            return match net::parse_icmp_quote(ip) {
                 Some(quote)
                     if self.is_dns(quote.src.port(), quote.dst.port())
                         || self.is_encrypted(quote.src, quote.dst) =>
@@ -177,7 +177,7 @@ impl Filter {
         if ip.protocol != protocol::TCP || ip.fragment.is_some() {
             return Outcome::Submitted;
         }
-        match net::tcp(ip.payload, ip.payload_wire) {
+        match net::parse_tcp(ip.payload, ip.payload_wire) {
             Ok(segment) if segment.payload_wire == 0 => {
                 let flags = segment.flags;
                 if flags.syn || flags.fin || flags.rst {
@@ -195,7 +195,7 @@ impl Filter {
     }
 
     /// Returns whether the packet is encrypted DNS.
-    fn is_encrypted_dns(&self, ip: &Ip<'_>) -> bool {
+    fn is_encrypted_dns(&self, ip: &IpPacket<'_>) -> bool {
         net::ports(ip).is_some_and(|(src, dst)| {
             !self.is_dns(src, dst)
                 && self.is_encrypted(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
@@ -203,7 +203,7 @@ impl Filter {
     }
 
     fn is_encrypted(&self, src: SocketAddr, dst: SocketAddr) -> bool {
-        self.encrypted.as_ref().is_some_and(|encrypted| encrypted.is_between(src, dst))
+        self.encrypted.as_ref().is_some_and(|encrypted| encrypted.matches(src, dst))
     }
 
     fn account(

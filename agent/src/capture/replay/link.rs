@@ -3,7 +3,7 @@
 
 mod wireless;
 
-use dnscribe_common::layers::{self, ETHERNET, Found, IP, LLC, Layer, MPLS, PPP, PPPOE};
+use dnscribe_common::layers::{self, ETHERNET, IpSearch, IP, LLC, Layer, MPLS, PPP, PPPOE};
 use std::ops::Range;
 
 /// Supported link types, for error messages.
@@ -129,15 +129,15 @@ impl Link {
             Self::Pflog => Layer::new(IP, u32::from(*frame.first()?).next_multiple_of(4)),
         };
         Some(match layers::find_ip(frame.get(..end)?, layer) {
-            Found::Ip(at) => {
+            IpSearch::Ip(at) => {
                 let at = usize::try_from(at).ok()?;
                 if at >= end {
                     return None;
                 }
                 Inside::Ip(at..end)
             }
-            Found::Nothing => Inside::Nothing,
-            Found::TooDeep => Inside::TooDeep,
+            IpSearch::Nothing => Inside::Nothing,
+            IpSearch::TooDeep => Inside::TooDeep,
         })
     }
 }

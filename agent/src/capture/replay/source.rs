@@ -1,6 +1,6 @@
 //! Reads and decompresses the bytes of a capture file, for the parsers in [`super::format`].
 
-use crate::capture::decompress::{MAX_LAYERS, Packing};
+use crate::capture::decompress::{MAX_LAYERS, Compression};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -95,9 +95,9 @@ impl Source {
     pub(super) fn new(input: Box<dyn Read>) -> Result<Self, Problem> {
         let mut source = Self::plain(input);
         for _ in 0..MAX_LAYERS {
-            source.fill(Packing::MARK_BYTES)?;
-            let Some(packing) = Packing::of(source.available()) else { break };
-            let unpacked = packing.unpack(source.into_reader()).map_err(Problem::Read)?;
+            source.fill(Compression::MAGIC_BYTES)?;
+            let Some(packing) = Compression::detect(source.available()) else { break };
+            let unpacked = packing.decompress(source.into_reader()).map_err(Problem::Read)?;
             source = Self::plain(unpacked);
         }
         Ok(source)

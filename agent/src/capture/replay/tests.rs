@@ -1,12 +1,12 @@
 use super::*;
-use crate::capture::net::craft::{self, query};
+use crate::capture::net::test_packets::{self, query};
 use crate::decode::{Decoder, DecoderOptions};
 use std::io::{Cursor, Write};
 
 const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
 
 fn frame(id: u16) -> Vec<u8> {
-    [ETHERNET.as_slice(), &craft::udp("192.0.2.1:1024", "192.0.2.53:53", &query(id, "www"))]
+    [ETHERNET.as_slice(), &test_packets::udp("192.0.2.1:1024", "192.0.2.53:53", &query(id, "www"))]
         .concat()
 }
 
@@ -81,7 +81,7 @@ fn replay(file: Vec<u8>) -> (Result<FileSummary, InputError>, Replayed) {
     let mut replay = Replay::new(PortSet::default());
     let mut seen = Replayed::new();
     let summary = replay.stream("test", Box::new(Cursor::new(file)), &mut |packet, _| {
-        seen.push((packet.ts.as_nanos(), packet.origin.seq));
+        seen.push((packet.ts.as_nanos(), packet.id.seq));
         ControlFlow::Continue(())
     });
     (summary, seen)
@@ -185,7 +185,7 @@ fn stops_on_break_and_numbers_files() {
         let input = Box::new(Cursor::new(file.clone()));
         replay
             .stream("test", input, &mut |packet, _| {
-                seen.push((packet.origin.cpu, packet.origin.seq));
+                seen.push((packet.id.cpu, packet.id.seq));
                 ControlFlow::Break(())
             })
             .unwrap();
@@ -252,8 +252,8 @@ proptest::proptest! {
     ) {
         let mut file = pcap_header(Order(false), 0xa1b2_c3d4, link);
         for (bytes, tunnel, snap) in frames {
-            let query = craft::udp("192.0.2.1:1024", "192.0.2.53:53", &query(1, "www"));
-            let mut packets = craft::tunnels(&query);
+            let query = test_packets::udp("192.0.2.1:1024", "192.0.2.53:53", &query(1, "www"));
+            let mut packets = test_packets::tunnels(&query);
             let frame = match packets.get_mut(tunnel) {
                 // A tunnel packet with damaged bytes.
                 Some((_, packet)) => {
@@ -274,7 +274,7 @@ proptest::proptest! {
         }
         let mut replay = Replay::new(PortSet::default());
         let mut decoder = Decoder::new(DecoderOptions::default());
-        let each = &mut |packet: &Packet<'_>, passed: &Passed<'_>| {
+        let each = &mut |packet: &Packet<'_>, passed: &ReplayProgress<'_>| {
             decoder.observe(packet, &mut |_| ());
             let (kernel, ring) = passed.counters();
             let kernel = &kernel["replay"];

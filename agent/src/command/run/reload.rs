@@ -5,7 +5,7 @@ use super::{PortChange, Run, SinkWatch};
 use crate::capture::live::LiveOptions;
 use crate::config::{Config, Drop};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange, SinkReplacement};
-use dnscribe_delivery::{Names, Plan, SinkError};
+use dnscribe_delivery::{SinkNames, SinkPlan, SinkError};
 use std::sync::Arc;
 
 impl Run {
@@ -125,26 +125,26 @@ impl Run {
 /// one is closed. `names` are those of the current sinks.
 fn replacements(
     names: &[String],
-    before: &[Plan],
-    after: &[Plan],
+    before: &[SinkPlan],
+    after: &[SinkPlan],
 ) -> Result<Vec<SinkReplacement>, SinkError> {
     let mut stays = vec![false; before.len()];
-    let mut keep = |plan: &Plan| {
+    let mut keep = |plan: &SinkPlan| {
         let found = before.iter().zip(&stays).position(|(old, stays)| old == plan && !stays)?;
         stays[found] = true;
         Some(found)
     };
     let kept: Vec<_> = after.iter().map(&mut keep).collect();
     let staying = names.iter().zip(&stays).filter(|(_, stays)| **stays);
-    let mut taken = Names::taken(staying.map(|(name, _)| name.as_str()));
-    let open = |(plan, kept): (&Plan, Option<usize>)| {
+    let mut taken = SinkNames::with_used(staying.map(|(name, _)| name.as_str()));
+    let open = |(plan, kept): (&SinkPlan, Option<usize>)| {
         if let Some(index) = kept {
             return Ok(SinkReplacement::Keep(index));
         }
-        let collides = |(old, stays): (&Plan, &bool)| !stays && old.collides_with(plan);
+        let collides = |(old, stays): (&SinkPlan, &bool)| !stays && old.collides_with(plan);
         let predecessor = before.iter().zip(&stays).position(collides);
-        let inherited = predecessor.and_then(|index| taken.take(&names[index]));
-        let name = inherited.unwrap_or_else(|| taken.next(plan.kind()));
+        let inherited = predecessor.and_then(|index| taken.reserve(&names[index]));
+        let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind()));
         match predecessor {
             Some(predecessor) => {
                 Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })

@@ -6,7 +6,7 @@ use crate::capture::live::Live;
 use crate::cli::exit::Exit;
 use crate::handover::PausedShard;
 use crate::pipeline::{Control, FlowCounters, FlowStage, InputCounters, Pipeline};
-use dnscribe_record::privacy::BadKey;
+use dnscribe_record::privacy::KeyError;
 use dnscribe_record::time::Timestamp;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl Runner {
             return Ok(Self::Inline(Box::new(flow)));
         }
         let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
-        WorkerPool::start(live.split(), flows, epoch).map(Self::Pool).map_err(failed)
+        WorkerPool::start(live.take_readers(), flows, epoch).map(Self::Pool).map_err(failed)
     }
 
     /// Waits for packets up to `limit`, and processes them.
@@ -85,7 +85,7 @@ impl Runner {
         &mut self,
         control: &Control,
         pipeline: &mut Pipeline,
-    ) -> Result<(), BadKey> {
+    ) -> Result<(), KeyError> {
         match self {
             Self::Inline(flow) => flow.apply(control),
             Self::Pool(pool) => pool.apply(control),

@@ -1,7 +1,7 @@
 //! Sections `capture`, `sampling`, `pairing`, `encrypted`, `windows` and `takeover`: the settings of the
 //! stages from capture to windows.
 
-use crate::analysis::window::{Grouping, GroupingSet, Kind, KindSet, WindowOptions};
+use crate::analysis::window::{Grouping, GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
 use crate::capture::live::{HookChoice, LiveOptions};
 use crate::capture::ports::PortSet;
@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 use crate::config::layer::Layer;
 use crate::config::macros::{impl_words, section, value, words};
 use crate::config::value::{Count, PositiveSpan, Span, read_bytes, show_bytes};
-use crate::correlate::Joining;
+use crate::correlate::CorrelationMode;
 use crate::encrypted::ConnectionOptions;
 use crate::pair::PairOptions;
 use dnscribe_common::flow::MAX_RINGS;
@@ -92,7 +92,7 @@ section! {
     /// Section `windows`.
     WindowsLayer {
         /// Kinds of window: 10s, 1m, 5m, and 1m/10s, which is a minute that slides by ten seconds.
-        joined spans: Option<KindSet> = shown(format!("[{}]", Kind::ALL.map(Kind::name).join(", "))),
+        joined spans: Option<WindowKindSet> = shown(format!("[{}]", WindowKind::ALL.map(WindowKind::name).join(", "))),
         /// Groupings of the aggregates.
         joined groupings: Option<GroupingSet> = shown(format!("[{}]", Grouping::ALL.map(Grouping::name).join(", "))),
         /// Time, beyond the query timeout, that a window waits for its transactions.
@@ -111,7 +111,7 @@ section! {
 
 impl_words! { HookChoice: "a hook" { Auto = "auto", Cgroup = "cgroup", Socket = "socket" } }
 
-impl_words! { Joining: "a way to join" { Auto = "auto", Off = "off" } }
+impl_words! { CorrelationMode: "a way to join" { Auto = "auto", Off = "off" } }
 
 words! {
     /// Behaviour under overload.

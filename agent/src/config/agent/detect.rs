@@ -4,7 +4,7 @@ mod value;
 
 use crate::analysis::detect::{
     DetectOptions, DownOptions, FlappingOptions, Maintenance, Rule, RuleOptions, SuccessOptions,
-    UsualOptions, When,
+    AnomalyOptions, MaintenancePeriod,
 };
 use crate::config::ConfigError;
 use crate::config::macros::section;
@@ -70,8 +70,8 @@ section! {
 }
 
 /// Defaults of a rule that compares with what is usual, by key.
-fn usual_defaults(of: fn(DetectOptions) -> UsualOptions) -> Vec<(&'static str, String)> {
-    let UsualOptions { z_score, warning, critical, min_queries } = of(DetectOptions::default());
+fn usual_defaults(of: fn(DetectOptions) -> AnomalyOptions) -> Vec<(&'static str, String)> {
+    let AnomalyOptions { z_score, warning, critical, min_queries } = of(DetectOptions::default());
     let all = [
         ("z_score", Some(z_score.to_string())),
         ("warning", Some(warning.to_string())),
@@ -307,11 +307,11 @@ impl MaintenanceLayer {
         let weekly = self.days.is_some() || self.from.is_some() || self.to.is_some();
         let when = match (self.start, self.end, self.from, self.to) {
             (Some(start), Some(end), ..) if !weekly && start.0 < end.0 => {
-                When::Once(start.0, end.0)
+                MaintenancePeriod::Once(start.0, end.0)
             }
             (None, None, Some(from), Some(to)) if from != to => {
                 let days = self.days.unwrap_or(Days::ALL);
-                When::Weekly { days: days.0, from: from.0, to: to.0 }
+                MaintenancePeriod::Weekly { days: days.0, from: from.0, to: to.0 }
             }
             _ => {
                 let problem = format!(
@@ -332,6 +332,6 @@ impl MaintenanceLayer {
         ];
         let rules = self.rules.unwrap_or_default().into_iter().map(|pattern| pattern.0);
         let patterns = entity.into_iter().filter_map(|(name, pattern)| Some((name, pattern?.0)));
-        Ok(Maintenance { when, rules: rules.collect(), entity: patterns.collect() })
+        Ok(Maintenance { period: when, rules: rules.collect(), entity: patterns.collect() })
     }
 }

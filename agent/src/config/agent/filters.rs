@@ -5,7 +5,7 @@ use crate::config::ConfigError;
 use crate::config::macros::{section, value};
 use crate::config::reader::{Field as _, PerStream};
 use crate::config::value::Name;
-use crate::pipeline::filter::{Criteria, Filter, Filters, STREAMS, Suffix};
+use crate::pipeline::filter::{Criteria, Filter, StreamFilters, FILTERED_STREAMS, NameSuffix};
 use dnscribe_dns::type_number;
 
 section! {
@@ -34,7 +34,7 @@ section! {
     /// Sections `filters.include` and `filters.exclude`.
     CriteriaLayer {
         /// Names that are asked for, each with all names below it.
-        items qname: Option<Vec<Suffix>> = example("[corp.example, in-addr.arpa]"),
+        items qname: Option<Vec<NameSuffix>> = example("[corp.example, in-addr.arpa]"),
         /// Addresses and prefixes of clients.
         items client: Option<Vec<Prefix>> = example("[10.0.0.0/8, \"2001:db8::/32\"]"),
         /// Record types that are asked for.
@@ -89,18 +89,18 @@ impl CriteriaLayer {
 }
 
 /// Checks the section.
-pub(in crate::config) fn resolve(layer: FiltersLayer) -> Result<Filters, ConfigError> {
+pub(in crate::config) fn resolve(layer: FiltersLayer) -> Result<StreamFilters, ConfigError> {
     let FiltersLayer { include, exclude, streams } = layer;
     let mut own = streams.0;
-    if let Some(stream) = own.keys().find(|stream| !STREAMS.contains(stream)) {
+    if let Some(stream) = own.keys().find(|stream| !FILTERED_STREAMS.contains(stream)) {
         return ConfigError::in_section(
             &format!("filters.streams.{}", stream.name()),
             "all records of this stream are exported: filter messages, transactions, lookups or connections",
         );
     }
     let general = FilterLayer { include, exclude };
-    Ok(STREAMS.into_iter().fold(Filters::default(), |filters, stream| {
+    Ok(FILTERED_STREAMS.into_iter().fold(StreamFilters::default(), |filters, stream| {
         let layer = own.remove(&stream).unwrap_or_default().over(general.clone());
-        filters.with(stream, layer.filter())
+        filters.with_filter(stream, layer.filter())
     }))
 }

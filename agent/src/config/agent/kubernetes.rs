@@ -3,7 +3,7 @@
 use crate::config::macros::{section, value, words};
 use crate::config::value::{Name, PositiveSpan};
 use crate::config::{ConfigError, Purpose, default_node};
-use crate::enrich::kubernetes::{KubernetesConfig, TOKEN};
+use crate::enrich::kubernetes::{KubernetesConfig, TOKEN_PATH};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub(in crate::config) fn resolve(
         let given = labels.len();
         return wrong(&format!("{given} labels are too many: give {MAX_LABELS} at most"));
     }
-    let is_pod = variable(SERVICE_HOST).is_some() && Path::new(TOKEN).exists();
+    let is_pod = variable(SERVICE_HOST).is_some() && Path::new(TOKEN_PATH).exists();
     let is_on = match enabled {
         // A capture file may be from another node.
         _ if purpose == Purpose::Replay => false,
@@ -90,7 +90,7 @@ pub(in crate::config) fn resolve(
         Enabled::Auto => is_pod || layer.kubeconfig.is_some(),
         Enabled::Yes if !is_pod && layer.kubeconfig.is_none() => {
             return wrong(&format!(
-                "this is not a pod with a service account ({SERVICE_HOST} and {TOKEN}): give kubeconfig, \
+                "this is not a pod with a service account ({SERVICE_HOST} and {TOKEN_PATH}): give kubeconfig, \
                  or enabled: auto"
             ));
         }

@@ -2,9 +2,9 @@
 
 use crate::config::layer::Layer;
 use crate::config::{Config, ConfigError, Purpose, Sources};
-use crate::pipeline::filter::{Asked, Subject};
+use crate::pipeline::filter::{FilterQuestion, FilterSubject};
 use dnscribe_record::Stream;
-use dnscribe_record::privacy::Method;
+use dnscribe_record::privacy::MaskingMethod;
 use std::fs;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn complaint(yaml: &str) -> String {
 fn nothing_is_masked_or_filtered_unless_that_is_said() {
     let config = load("", &[]).unwrap();
     assert!(Stream::ALL.iter().all(|stream| !config.privacy.mask(*stream).is_on()));
-    assert!(Stream::ALL.iter().all(|stream| config.filters.of(*stream).is_none()));
+    assert!(Stream::ALL.iter().all(|stream| config.filters.get(*stream).is_none()));
 }
 
 #[test]
@@ -36,11 +36,11 @@ fn a_stream_of_its_own_rules_follows_the_general_ones_elsewhere() {
     let privacy = load(yaml, &variables).unwrap().privacy;
     let (general, lookups) = (privacy.mask(Stream::Transactions), privacy.mask(Stream::Lookups));
     assert_eq!(general, privacy.general);
-    assert_eq!((general.qname, general.client), (Method::Hash, Method::Truncate));
-    assert_eq!((general.answers, general.ecs), (Method::Hash, Method::Truncate), "they follow");
-    assert_eq!((lookups.qname, lookups.client), (Method::Hash, Method::Keep));
-    assert_eq!((lookups.answers, lookups.ecs), (Method::Drop, Method::Keep));
-    assert_eq!((lookups.process, general.process), (Method::Hash, Method::Keep));
+    assert_eq!((general.qname, general.client), (MaskingMethod::Hash, MaskingMethod::Truncate));
+    assert_eq!((general.answers, general.ecs), (MaskingMethod::Hash, MaskingMethod::Truncate), "they follow");
+    assert_eq!((lookups.qname, lookups.client), (MaskingMethod::Hash, MaskingMethod::Keep));
+    assert_eq!((lookups.answers, lookups.ecs), (MaskingMethod::Drop, MaskingMethod::Keep));
+    assert_eq!((lookups.process, general.process), (MaskingMethod::Hash, MaskingMethod::Keep));
     assert_eq!(privacy.mask(Stream::Alerts), general);
     assert!(!privacy.mask(Stream::Ledger).is_on());
     assert_eq!(privacy.keys.period, Duration::from_secs(3600));
@@ -79,19 +79,19 @@ fn what_cannot_be_masked_is_refused() {
 fn filters_are_read() {
     let yaml = "filters:\n  include:\n    client: 192.0.2.0/24, 2001:db8::1\n    qtype: [aaaa, TYPE65280]\n  exclude: {qname: [noise.example]}\n  streams:\n    lookups: {exclude: {process: [healthd]}}\n";
     let filters = load(yaml, &[]).unwrap().filters;
-    let subject = |qname, qtypes, comm| Subject {
-        asked: Some(Asked { qname: Some(qname), qtypes }),
+    let subject = |qname, qtypes, comm| FilterSubject {
+        question: Some(FilterQuestion { qname: Some(qname), qtypes }),
         client: Some([192, 0, 2, 9].into()),
         comm: Some(comm),
-        ..Subject::default()
+        ..FilterSubject::default()
     };
-    let admits = |stream, subject: &Subject<'_>| filters.of(stream).unwrap().admits(subject);
+    let admits = |stream, subject: &FilterSubject<'_>| filters.get(stream).unwrap().admits(subject);
     assert!(admits(Stream::Transactions, &subject("a.example", &[28], "healthd")));
     assert!(!admits(Stream::Lookups, &subject("a.example", &[28], "healthd")));
     assert!(!admits(Stream::Lookups, &subject("a.noise.example", &[28], "dig")), "as in general");
     assert!(!admits(Stream::Messages, &subject("a.example", &[1], "dig")));
     for stream in [Stream::Metrics, Stream::Alerts, Stream::Dlq, Stream::Ledger] {
-        assert!(filters.of(stream).is_none());
+        assert!(filters.get(stream).is_none());
     }
 }
 

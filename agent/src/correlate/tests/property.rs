@@ -10,7 +10,7 @@ const NAMES: [&str; 6] =
 /// Processes: two resolvers, a client, and none known.
 const PIDS: [Option<u32>; 4] = [Some(UNBOUND), Some(54), Some(DIG), None];
 
-const DIRECTIONS: [Sight; 4] = [Sight::Egress, Sight::Ingress, Sight::Loopback, Sight::Passive];
+const DIRECTIONS: [Direction; 4] = [Direction::Egress, Direction::Ingress, Direction::Loopback, Direction::Passive];
 
 fn hosts() -> [SocketAddr; 4] {
     [client(4000), resolver(53), resolver(5000), server()]
@@ -48,9 +48,9 @@ fn run(history: &[(u64, TestMessage<'static>)]) -> TestHost {
     }
     let TestHost { pairer, joiner, ended, now_us } = &mut host;
     pairer.finish(Timestamp::from_nanos(1_000_000_000_000_000 + *now_us * 1000), &mut |t| {
-        let links = joiner.end(t);
+        let links = joiner.end_transaction(t);
         if let Some(query) = t.query {
-            ended.insert(query.envelope.id.origin.seq, (t.status, links));
+            ended.insert(query.envelope.id.packet.seq, (t.status, links));
         }
     });
     host
@@ -72,15 +72,15 @@ proptest! {
         let begun: BTreeSet<u64> = host.ended.keys().copied().collect();
         for (number, (_, links)) in &host.ended {
             let Some(parent) = links.parent else { continue };
-            let before = parent.id.origin.seq;
+            let before = parent.id.packet.seq;
             prop_assert!(begun.contains(&before) && before < *number, "{} of {}", number, before);
             let (child, parent_seen) = (queries[number], queries[&before]);
-            if parent.by == Match::Exchange {
-                prop_assert_eq!(child.sight, Sight::Ingress);
-                prop_assert_eq!(parent_seen.sight, Sight::Egress);
+            if parent.by == ParentMatch::Exchange {
+                prop_assert_eq!(child.sight, Direction::Ingress);
+                prop_assert_eq!(parent_seen.sight, Direction::Egress);
                 prop_assert_eq!((child.qname, child.from), (parent_seen.qname, parent_seen.from));
-            } else if child.sight == Sight::Passive {
-                prop_assert_eq!(parent_seen.sight, Sight::Passive);
+            } else if child.sight == Direction::Passive {
+                prop_assert_eq!(parent_seen.sight, Direction::Passive);
             } else {
                 prop_assert_eq!(child.pid, parent_seen.pid, "one process");
             }
@@ -91,6 +91,6 @@ proptest! {
     fn results_are_deterministic(history in proptest::collection::vec(seen(), 0..200)) {
         let (once, again) = (run(&history), run(&history));
         prop_assert_eq!(once.ended, again.ended);
-        prop_assert_eq!(once.joiner.joined(), again.joiner.joined());
+        prop_assert_eq!(once.joiner.counters(), again.joiner.counters());
     }
 }

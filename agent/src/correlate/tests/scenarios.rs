@@ -12,10 +12,10 @@ fn links_first_lookup_as_tree() {
     host.receive(5001, "www.example.com", A, None);
     host.reply(4000, "www.example.com", A, |_| ());
     assert_eq!(host.parent(left), None);
-    assert_eq!(host.parent(arrived), Some((left, Match::Exchange)));
-    assert_eq!(host.parent(root), Some((arrived, Match::Ancestor)));
-    assert_eq!(host.parent(whole), Some((arrived, Match::Question)));
-    assert_eq!([host.cache(left), host.cache(arrived)], [Some(Cache::Miss); 2]);
+    assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
+    assert_eq!(host.parent(root), Some((arrived, ParentMatch::Ancestor)));
+    assert_eq!(host.parent(whole), Some((arrived, ParentMatch::Question)));
+    assert_eq!([host.cache(left), host.cache(arrived)], [Some(AnswerSource::Miss); 2]);
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn answer_without_upstream_query_is_hit_after_a_miss() {
     host.warm_up();
     let (left, arrived) = host.ask(4001, "www.example.com", A);
     host.reply(4001, "www.example.com", A, |_| ());
-    assert_eq!([host.cache(left), host.cache(arrived)], [Some(Cache::Hit); 2]);
+    assert_eq!([host.cache(left), host.cache(arrived)], [Some(AnswerSource::Hit); 2]);
     host.pass(3_700_000_000);
     let (_, later) = host.ask(4002, "www.example.com", A);
     host.reply(4002, "www.example.com", A, |_| ());
@@ -46,9 +46,9 @@ fn second_query_for_same_question_is_miss() {
     host.reply(4000, "www.example.com", A, |_| ());
     host.reply(4001, "www.example.com", A, |_| ());
     host.receive(5000, "www.example.com", A, None);
-    assert_eq!(host.parent(sent), Some((first, Match::Question)));
-    assert_eq!(host.parent(again), Some((first, Match::Question)));
-    assert_eq!([host.cache(first), host.cache(second)], [Some(Cache::Miss); 2]);
+    assert_eq!(host.parent(sent), Some((first, ParentMatch::Question)));
+    assert_eq!(host.parent(again), Some((first, ParentMatch::Question)));
+    assert_eq!([host.cache(first), host.cache(second)], [Some(AnswerSource::Miss); 2]);
 }
 
 #[test]
@@ -62,8 +62,8 @@ fn follows_cnames() {
     let key = host.send(5002, "example.net", DNSKEY);
     host.receive(5002, "example.net", DNSKEY, None);
     host.reply(4000, "www.example.com", A, |answer| answer.cname = Some("www.cdn.example.net"));
-    assert_eq!(host.parent(target), Some((arrived, Match::Cname)));
-    assert_eq!(host.parent(key), Some((arrived, Match::Ancestor)));
+    assert_eq!(host.parent(target), Some((arrived, ParentMatch::Cname)));
+    assert_eq!(host.parent(key), Some((arrived, ParentMatch::Ancestor)));
     // Later, only the target has expired. Another query waits for it without an upstream query.
     let (_, first) = host.ask(4001, "www.example.com", A);
     let (_, second) = host.ask(4002, "shop.example.com", A);
@@ -71,8 +71,8 @@ fn follows_cnames() {
     host.receive(5003, "www.cdn.example.net", A, None);
     host.reply(4001, "www.example.com", A, |answer| answer.cname = Some("www.cdn.example.net"));
     host.reply(4002, "shop.example.com", A, |answer| answer.cname = Some("www.cdn.example.net"));
-    assert_eq!(host.parent(target), Some((first, Match::Cname)));
-    assert_eq!([host.cache(first), host.cache(second)], [Some(Cache::Miss); 2]);
+    assert_eq!(host.parent(target), Some((first, ParentMatch::Cname)));
+    assert_eq!([host.cache(first), host.cache(second)], [Some(AnswerSource::Miss); 2]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_and_aaaa_queries_share_ancestor() {
     host.ask(4001, "www.example.com", AAAA);
     let zone = host.send(5000, "example.com", A);
     host.receive(5000, "example.com", A, None);
-    assert_eq!(host.parent(zone), Some((first, Match::Ancestor)));
+    assert_eq!(host.parent(zone), Some((first, ParentMatch::Ancestor)));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn unrelated_name_belongs_to_only_waiting_query() {
     let after = host.send(5002, "ns.example.net", A);
     host.receive(5002, "ns.example.net", A, None);
     assert_eq!(host.parent(before), None);
-    assert_eq!(host.parent(after), Some((arrived, Match::Only)));
+    assert_eq!(host.parent(after), Some((arrived, ParentMatch::Only)));
 }
 
 #[test]
@@ -123,16 +123,16 @@ fn prefetch_is_hit() {
     host.reply(4000, "www.example.com", A, |_| ());
     let renewed = host.send(5000, "www.example.com", A);
     host.receive(5000, "www.example.com", A, None);
-    assert_eq!(host.cache(arrived), Some(Cache::Hit));
-    assert_eq!(host.parent(renewed), Some((arrived, Match::Prefetch)));
+    assert_eq!(host.cache(arrived), Some(AnswerSource::Hit));
+    assert_eq!(host.parent(renewed), Some((arrived, ParentMatch::Prefetch)));
     // Answered before the upstream response came: from the cache.
     let (_, impatient) = host.ask(4001, "warm.test", A);
     host.send(5001, "warm.test", A);
     host.reply(4001, "warm.test", A, |_| ());
-    assert_eq!(host.cache(impatient), Some(Cache::Hit));
+    assert_eq!(host.cache(impatient), Some(AnswerSource::Hit));
     let (_, stale) = host.ask(4002, "www.example.com", A);
     host.reply(4002, "www.example.com", A, |answer| answer.stale = true);
-    assert_eq!(host.cache(stale), Some(Cache::Stale));
+    assert_eq!(host.cache(stale), Some(AnswerSource::Stale));
 }
 
 #[test]
@@ -144,10 +144,10 @@ fn uncacheable_answers_have_no_source() {
         host.reply(port, "www.example.com", A, |answer| answer.flags = flags);
         host.cache(arrived)
     };
-    assert_eq!(verdict(&mut host, 4000, TO_CLIENT | 3), Some(Cache::Hit), "NXDOMAIN");
+    assert_eq!(verdict(&mut host, 4000, TO_CLIENT | 3), Some(AnswerSource::Hit), "NXDOMAIN");
     assert_eq!(verdict(&mut host, 4001, TO_CLIENT | 5), None, "REFUSED");
     assert_eq!(verdict(&mut host, 4002, TO_CLIENT | 2), None, "SERVFAIL");
-    assert_eq!(verdict(&mut host, 4003, TO_CLIENT | 0x400), Some(Cache::Local), "AA");
+    assert_eq!(verdict(&mut host, 4003, TO_CLIENT | 0x400), Some(AnswerSource::Local), "AA");
     assert_eq!(verdict(&mut host, 4004, 0x8100), None, "no recursion here");
 }
 
@@ -158,7 +158,7 @@ fn servfail_after_upstream_query_is_miss() {
     let (_, arrived) = host.ask(4000, "www.example.com", A);
     host.send(5000, "www.example.com", A);
     host.reply(4000, "www.example.com", A, |answer| answer.flags = TO_CLIENT | 2);
-    assert_eq!(host.cache(arrived), Some(Cache::Miss));
+    assert_eq!(host.cache(arrived), Some(AnswerSource::Miss));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn server_without_upstream_queries_has_no_cache() {
     let mut host = TestHost::new();
     let (left, arrived) = host.ask(4000, "www.example.com", A);
     host.reply(4000, "www.example.com", A, |answer| answer.flags = FROM_SERVER);
-    assert_eq!(host.parent(arrived), Some((left, Match::Exchange)));
+    assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
     assert_eq!([host.cache(left), host.cache(arrived)], [None; 2]);
 }
 
@@ -179,8 +179,8 @@ fn retransmission_is_not_added_twice() {
     let sent = host.send(5000, "example.com", A);
     host.receive(5000, "example.com", A, None);
     host.reply(4000, "www.example.com", A, |_| ());
-    assert_eq!(host.parent(sent), Some((arrived, Match::Ancestor)));
-    assert_eq!(host.parent(arrived), Some((left, Match::Exchange)));
+    assert_eq!(host.parent(sent), Some((arrived, ParentMatch::Ancestor)));
+    assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
     assert_eq!(host.joiner.waiting(), 0);
 }
 
@@ -189,16 +189,16 @@ fn matches_translated_address_if_unambiguous() {
     let mut host = TestHost::new();
     let service = SocketAddr::from(([10, 96, 0, 10], 53));
     let arriving = |port| TestMessage {
-        sight: Sight::Ingress,
+        sight: Direction::Ingress,
         pid: Some(UNBOUND),
         ..query(client(port), resolver(53), 7, "www.example.com")
     };
     let leaving =
-        |port, to| TestMessage { sight: Sight::Egress, pid: Some(DIG), to, ..arriving(port) };
+        |port, to| TestMessage { sight: Direction::Egress, pid: Some(DIG), to, ..arriving(port) };
     let sure = host.see(leaving(4000, service));
     let arrived = host.see(arriving(4000));
     host.reply(4000, "www.example.com", A, |_| ());
-    assert_eq!(host.parent(arrived), Some((sure, Match::Exchange)));
+    assert_eq!(host.parent(arrived), Some((sure, ParentMatch::Exchange)));
     // One query to two servers, as musl sends: ambiguous.
     host.see(leaving(4001, service));
     host.see(leaving(4001, server()));
@@ -213,9 +213,9 @@ fn processes_are_separate_resolvers() {
     host.warm_up();
     host.ask(4000, "www.example.com", A);
     let query = query(resolver(5000), server(), 9, "www.example.com");
-    let other = host.see(TestMessage { sight: Sight::Egress, pid: Some(DIG), ..query });
+    let other = host.see(TestMessage { sight: Direction::Egress, pid: Some(DIG), ..query });
     let answer = TestMessage { from: server(), to: resolver(5000), flags: FROM_SERVER, ..query };
-    host.see(TestMessage { sight: Sight::Ingress, pid: Some(DIG), ..answer });
+    host.see(TestMessage { sight: Direction::Ingress, pid: Some(DIG), ..answer });
     assert_eq!(host.parent(other), None);
 }
 
@@ -226,8 +226,8 @@ fn passive_resolver_is_identified_by_addresses() {
     let there = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 53));
     let asked = host.see(query(client(4000), resolver(53), 7, "www.example.com"));
     let upstream = [
-        (query(resolver(5000), server(), 9, "com"), Match::Ancestor),
-        (query(six(5001), there, 9, "www.example.com"), Match::Question),
+        (query(resolver(5000), server(), 9, "com"), ParentMatch::Ancestor),
+        (query(six(5001), there, 9, "www.example.com"), ParentMatch::Question),
     ];
     for (query, by) in upstream {
         let sent = host.see(TestMessage { flags: 0, ..query });
@@ -236,7 +236,7 @@ fn passive_resolver_is_identified_by_addresses() {
     }
     let answer = query(resolver(53), client(4000), 7, "www.example.com");
     host.see(TestMessage { flags: TO_CLIENT, ..answer });
-    assert_eq!(host.cache(asked), Some(Cache::Miss));
+    assert_eq!(host.cache(asked), Some(AnswerSource::Miss));
     // Two clients with the same question are not parent and child.
     let first = host.see(query(client(4001), resolver(53), 7, "www.example.org"));
     let other = SocketAddr::from(([192, 0, 2, 11], 4001));
@@ -251,10 +251,10 @@ fn passive_resolver_is_identified_by_addresses() {
 
 #[test]
 fn off_links_only_tcp_after_truncation() {
-    let mut host = TestHost { joiner: Joiner::new(Joining::Off), ..TestHost::new() };
+    let mut host = TestHost { joiner: CorrelateStage::new(CorrelationMode::Off), ..TestHost::new() };
     host.warm_up();
-    assert!(host.ended.values().all(|(_, links)| *links == Links::default()));
-    assert_eq!(host.joiner.joined(), Joined::default());
+    assert!(host.ended.values().all(|(_, links)| *links == TransactionLinks::default()));
+    assert_eq!(host.joiner.counters(), Joined::default());
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn quiet_server_becomes_resolver_with_first_upstream_query() {
     for _ in 0..2000 {
         let (left, arrived) = host.ask(4000, "www.example.com", A);
         host.reply(4000, "www.example.com", A, |_| ());
-        assert_eq!(host.parent(arrived), Some((left, Match::Exchange)));
+        assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
     }
     host.warm_up();
     host.warm_up();
@@ -271,6 +271,6 @@ fn quiet_server_becomes_resolver_with_first_upstream_query() {
     let sent = host.send(5000, "www.example.com", A);
     host.receive(5000, "www.example.com", A, None);
     host.reply(4001, "www.example.com", A, |_| ());
-    assert_eq!(host.parent(arrived), Some((left, Match::Exchange)));
-    assert_eq!(host.parent(sent), Some((arrived, Match::Question)));
+    assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
+    assert_eq!(host.parent(sent), Some((arrived, ParentMatch::Question)));
 }

@@ -1,4 +1,4 @@
-use crate::capture::net::{craft, protocol};
+use crate::capture::net::{test_packets, protocol};
 use crate::capture::{Body, Transport};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Malformed, Unreachable};
@@ -16,25 +16,25 @@ fn unreachable(harness: &Harness) -> &Unreachable {
 fn emits_datagrams() {
     let mut harness = Harness::default();
     for (src, dst) in [(CLIENT, SERVER), ("[2001:db8::1]:1024", "[2001:db8::53]:53")] {
-        harness.receive(&craft::udp(src, dst, &craft::query(9, "www")));
+        harness.receive(&test_packets::udp(src, dst, &test_packets::query(9, "www")));
         let Some(OwnedEvent::Message(message)) = harness.events.pop() else { panic!() };
         assert_eq!(message.message().envelope.src, src.parse().unwrap());
         assert_eq!(message.message().envelope.dst, dst.parse().unwrap());
-        assert_eq!((message.message().dns.id, message.message().clipped()), (9, false));
+        assert_eq!((message.message().dns.id, message.message().is_clipped()), (9, false));
     }
     assert_eq!(harness.decoder.counters().queries, 2);
 }
 
 #[test]
 fn splits_merged_datagrams() {
-    let queries = [craft::query(1, "one"), craft::query(2, "two"), craft::query(3, "x")];
+    let queries = [test_packets::query(1, "one"), test_packets::query(2, "two"), test_packets::query(3, "x")];
     let datagram_bytes = u16::try_from(queries[0].len()).unwrap();
     let mut harness = Harness { datagram_bytes, ..Harness::default() };
-    harness.receive(&craft::udp(CLIENT, SERVER, &queries.concat()));
+    harness.receive(&test_packets::udp(CLIENT, SERVER, &queries.concat()));
     assert_eq!(harness.messages(), queries);
     assert_eq!(harness.places(), [(1, 0), (1, 1), (1, 2)]);
     // One that is not DNS, and a clipped rest.
-    let packet = craft::udp(
+    let packet = test_packets::udp(
         CLIENT,
         SERVER,
         &[&queries[0], b"not dns but of a length.".as_slice(), &queries[2]].concat(),
@@ -50,11 +50,11 @@ fn emits_dead_letters() {
     let mut harness = Harness::default();
     harness.receive(b"");
     harness.receive(&[0x45; 12]);
-    let mut datagram = craft::udp(CLIENT, SERVER, b"0123456789abcdef");
+    let mut datagram = test_packets::udp(CLIENT, SERVER, b"0123456789abcdef");
     datagram[25] = 7;
     harness.receive(&datagram);
-    harness.receive(&craft::udp(CLIENT, SERVER, b"0123456789a"));
-    harness.receive(&craft::ip(
+    harness.receive(&test_packets::udp(CLIENT, SERVER, b"0123456789a"));
+    harness.receive(&test_packets::ip(
         "192.0.2.1".parse().unwrap(),
         "192.0.2.2".parse().unwrap(),
         6,
@@ -79,8 +79,8 @@ fn emits_dead_letters() {
 #[test]
 fn ignores_other_ports() {
     let mut harness = Harness::default();
-    harness.receive(&craft::udp(CLIENT, "192.0.2.2:54", &craft::query(9, "www")));
-    harness.receive(&craft::tcp(CLIENT, "192.0.2.2:54", 1, craft::ACK, b"abc"));
+    harness.receive(&test_packets::udp(CLIENT, "192.0.2.2:54", &test_packets::query(9, "www")));
+    harness.receive(&test_packets::tcp(CLIENT, "192.0.2.2:54", 1, test_packets::ACK, b"abc"));
     assert!(harness.events.is_empty());
     assert_eq!(harness.decoder.counters().decoded_packets, 2);
 }
@@ -88,10 +88,10 @@ fn ignores_other_ports() {
 #[test]
 fn clipped_datagrams_keep_wire_length() {
     let mut harness = Harness::default();
-    let query = craft::query(9, "www");
-    harness.receive_clipped(&craft::udp(CLIENT, SERVER, &query), 28 + 20);
+    let query = test_packets::query(9, "www");
+    harness.receive_clipped(&test_packets::udp(CLIENT, SERVER, &query), 28 + 20);
     let Some(OwnedEvent::Message(message)) = harness.events.pop() else { panic!() };
-    assert!(message.message().clipped());
+    assert!(message.message().is_clipped());
     assert_eq!(
         (message.message().captured_bytes(), message.message().wire_bytes),
         (20, query.len().try_into().unwrap())
@@ -100,13 +100,13 @@ fn clipped_datagrams_keep_wire_length() {
 
 #[test]
 fn icmp_reports_query() {
-    let quoted = craft::udp(CLIENT, SERVER, &craft::query(0xabcd, "www"));
+    let quoted = test_packets::udp(CLIENT, SERVER, &test_packets::query(0xabcd, "www"));
     for (captured, id) in [(quoted.len(), Some(0xabcd)), (28, None)] {
         let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
         payload.extend(&quoted[..captured]);
         let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
         let mut harness = Harness::default();
-        harness.receive(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+        harness.receive(&test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
         let error = unreachable(&harness);
         assert_eq!(error.client, CLIENT.parse().unwrap());
         assert_eq!(error.server, SERVER.parse().unwrap());
@@ -118,20 +118,20 @@ fn icmp_reports_query() {
 #[test]
 fn icmp_packet_too_big_fails_no_query() {
     let mut payload = vec![3, 4, 0, 0, 0, 0, 2, 64];
-    payload.extend(craft::udp(CLIENT, SERVER, &craft::query(1, "www")));
+    payload.extend(test_packets::udp(CLIENT, SERVER, &test_packets::query(1, "www")));
     let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
     let mut harness = Harness::default();
-    harness.receive(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    harness.receive(&test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
     assert!(harness.events.is_empty());
 }
 
 #[test]
 fn icmp_about_response_fails_no_query() {
     let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    payload.extend(craft::udp(SERVER, CLIENT, &craft::query(1, "www")));
+    payload.extend(test_packets::udp(SERVER, CLIENT, &test_packets::query(1, "www")));
     let addresses = ("192.0.2.1".parse().unwrap(), "192.0.2.53".parse().unwrap());
     let mut harness = Harness::default();
-    harness.receive(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    harness.receive(&test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
     assert!(harness.events.is_empty());
     let counters = harness.decoder.counters();
     assert_eq!((counters.decoded_packets, counters.icmp_about_responses), (1, 1));
@@ -143,12 +143,12 @@ fn icmp_about_response_fails_no_query() {
 fn icmp_between_servers_uses_message() {
     let server = "192.0.2.1:53";
     for (flags, queries, responses) in [(1, 1, 0), (0x80, 0, 1)] {
-        let mut message = craft::query(1, "www");
+        let mut message = test_packets::query(1, "www");
         message[2] = flags;
         let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
-        payload.extend(craft::udp(server, SERVER, &message));
+        payload.extend(test_packets::udp(server, SERVER, &message));
         let mut harness = Harness::default();
-        harness.receive(&craft::ip(
+        harness.receive(&test_packets::ip(
             "192.0.2.53".parse().unwrap(),
             "192.0.2.1".parse().unwrap(),
             protocol::ICMP,
@@ -164,27 +164,27 @@ fn icmp_between_servers_uses_message() {
 /// RFC 4884: the quote is padded to 128 bytes, and extensions follow.
 #[test]
 fn reads_icmp_with_extensions() {
-    let quoted = craft::udp(CLIENT, SERVER, &craft::query(0xabcd, "www"));
+    let quoted = test_packets::udp(CLIENT, SERVER, &test_packets::query(0xabcd, "www"));
     let mut payload = vec![3, 3, 0, 0, 0, 32, 0, 0];
     payload.extend(&quoted);
     payload.resize(8 + 128, 0);
     payload.extend([0x20, 0, 0, 0, 0, 8, 1, 1, 0, 1, 1, 9]);
     let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
     let mut harness = Harness::default();
-    harness.receive(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+    harness.receive(&test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
     let error = unreachable(&harness);
     assert_eq!((error.client, error.query_id), (CLIENT.parse().unwrap(), Some(0xabcd)));
 }
 
 #[test]
 fn icmp_about_tcp_reports_connection() {
-    let quoted = craft::tcp(CLIENT, SERVER, 9, craft::SYN, b"");
+    let quoted = test_packets::tcp(CLIENT, SERVER, 9, test_packets::SYN, b"");
     for captured in [28, quoted.len()] {
         let mut payload = vec![3, 1, 0, 0, 0, 0, 0, 0];
         payload.extend(&quoted[..captured]);
         let addresses = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
         let mut harness = Harness::default();
-        harness.receive(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+        harness.receive(&test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
         let error = unreachable(&harness);
         assert_eq!((error.transport, error.query_id), (Transport::Tcp, None));
         assert_eq!(error.server, SERVER.parse().unwrap());
@@ -194,9 +194,9 @@ fn icmp_about_tcp_reports_connection() {
 /// Checksums are not verified: offloading leaves them blank or partial.
 #[test]
 fn ignores_checksums() {
-    let mut datagram = craft::udp(CLIENT, SERVER, &craft::query(1, "www"));
+    let mut datagram = test_packets::udp(CLIENT, SERVER, &test_packets::query(1, "www"));
     let mut segment =
-        craft::tcp(CLIENT, SERVER, 1, craft::ACK, &craft::framed(&craft::query(2, "www")));
+        test_packets::tcp(CLIENT, SERVER, 1, test_packets::ACK, &test_packets::framed(&test_packets::query(2, "www")));
     (datagram[10], datagram[26]) = (0xde, 0xad);
     (segment[10], segment[36]) = (0xbe, 0xef);
     let mut harness = Harness::default();
@@ -209,17 +209,17 @@ fn ignores_checksums() {
 #[test]
 fn reads_long_packets() {
     let long = |octets: usize| {
-        let mut message = craft::query(1, "www");
+        let mut message = test_packets::query(1, "www");
         message.resize(octets, 7);
         message
     };
     let mut harness = Harness::default();
-    harness.receive(&craft::udp(CLIENT, SERVER, &long(9_000 - 28)));
+    harness.receive(&test_packets::udp(CLIENT, SERVER, &long(9_000 - 28)));
     assert_eq!(harness.messages(), [long(9_000 - 28)]);
     let framed: Vec<u8> =
-        (0..3_000).flat_map(|id| craft::framed(&craft::query(id, "www"))).collect();
+        (0..3_000).flat_map(|id| test_packets::framed(&test_packets::query(id, "www"))).collect();
     assert!(framed.len() > 65_535);
-    let mut segment = craft::tcp(CLIENT, SERVER, 1, craft::ACK, b"");
+    let mut segment = test_packets::tcp(CLIENT, SERVER, 1, test_packets::ACK, b"");
     segment[2..4].fill(0);
     segment.extend(&framed);
     let mut harness = Harness::default();

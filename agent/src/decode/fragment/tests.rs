@@ -1,7 +1,7 @@
 use super::Fragments;
 use crate::capture::net;
-use crate::capture::net::craft::{self, query};
-use crate::capture::{Body, Origin, Packet, Sight};
+use crate::capture::net::test_packets::{self, query};
+use crate::capture::{Body, PacketId, Packet, Direction};
 use crate::decode::emitter::{Emitter, PacketContext, PacketCounters};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Decoded, DecoderOptions, Malformed};
@@ -15,7 +15,7 @@ fn long_query() -> Vec<u8> {
 }
 
 fn parts(size: usize) -> Vec<Vec<u8>> {
-    craft::fragments(&craft::udp(CLIENT, SERVER, &long_query()), 5, size)
+    test_packets::fragments(&test_packets::udp(CLIENT, SERVER, &long_query()), 5, size)
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn counts_all_fragments_of_datagram() {
     assert_eq!((counters.decoded_packets, counters.held), (6, 0));
     assert_eq!((harness.messages(), harness.places()), (vec![long_query()], vec![(6, 0)]));
     let mut harness = Harness::default();
-    for part in craft::fragments(&craft::udp(CLIENT, SERVER, b"short, no?"), 5, 8) {
+    for part in test_packets::fragments(&test_packets::udp(CLIENT, SERVER, b"short, no?"), 5, 8) {
         harness.receive(&part);
     }
     assert_eq!((harness.malformed(Malformed::DnsHeader), harness.held()), (3, 0));
@@ -68,7 +68,7 @@ fn rejects_overlaps() {
 
 #[test]
 fn rejects_impossible_fragments() {
-    let packet = craft::udp(CLIENT, SERVER, &long_query());
+    let packet = test_packets::udp(CLIENT, SERVER, &long_query());
     for word in [0x3fff, 0x1fff] {
         let mut fragment = packet.clone();
         fragment[6..8].copy_from_slice(&u16::to_be_bytes(word));
@@ -85,7 +85,7 @@ fn clipped_fragments_make_clipped_message() {
     harness.receive(&parts[0]);
     harness.receive_clipped(&parts[1], 30);
     let OwnedEvent::Message(message) = &harness.events[0] else { panic!() };
-    assert!(message.message().clipped());
+    assert!(message.message().is_clipped());
     assert_eq!(message.message().wire_bytes, u32::try_from(long_query().len()).unwrap());
     assert_eq!(message.message().captured_bytes(), 80 - 8 + 10);
 }
@@ -98,8 +98,8 @@ fn memory_is_bounded() {
         ..DecoderOptions::default()
     });
     for id in 0..1000 {
-        let packet = craft::udp(CLIENT, SERVER, &long_query());
-        harness.receive(&craft::fragments(&packet, id, 80)[0]);
+        let packet = test_packets::udp(CLIENT, SERVER, &long_query());
+        harness.receive(&test_packets::fragments(&packet, id, 80)[0]);
         assert!(harness.held() <= 50);
     }
 }
@@ -110,9 +110,9 @@ fn complete_datagrams_leave_no_state() {
     let (mut counters, mut scratch, mut scrap) =
         (PacketCounters::default(), Vec::new(), |_: Decoded<'_>| ());
     for id in 0..2000 {
-        let packet = craft::udp(CLIENT, SERVER, &long_query());
-        for part in craft::fragments(&packet, id, 80) {
-            let ip = net::ip(&part, u32::try_from(part.len()).unwrap()).unwrap();
+        let packet = test_packets::udp(CLIENT, SERVER, &long_query());
+        for part in test_packets::fragments(&packet, id, 80) {
+            let ip = net::parse_ip(&part, u32::try_from(part.len()).unwrap()).unwrap();
             let mut out =
                 Emitter { counters: &mut counters, scratch: &mut scratch, each: &mut scrap };
             let packet = packet_of(&part);
@@ -127,9 +127,9 @@ fn complete_datagrams_leave_no_state() {
 fn packet_of(bytes: &[u8]) -> Packet<'_> {
     Packet {
         ts: Timestamp::from_nanos(1),
-        origin: Origin { cpu: 0, seq: 1 },
+        id: PacketId { cpu: 0, seq: 1 },
         scope: 0,
-        sight: Sight::Passive,
+        direction: Direction::Passive,
         task: None,
         datagram_bytes: 0,
         cgroup_id: 0,
@@ -168,7 +168,7 @@ fn accepts_duplicate_with_other_clipping() {
     harness.receive(&parts[1]);
     assert_eq!(harness.malformed(Malformed::FragmentConflict), 0);
     let OwnedEvent::Message(message) = &harness.events[0] else { panic!() };
-    assert!(message.message().clipped(), "the octets that came first count");
+    assert!(message.message().is_clipped(), "the octets that came first count");
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-use crate::capture::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
+use crate::capture::net::test_packets::{self, ACK, FIN, RST, SYN, framed, query};
 use crate::capture::{Body, Task};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{DecoderOptions, Malformed};
@@ -132,7 +132,7 @@ fn skips_acknowledged_gap_at_once() {
     harness.segment(9, SYN, b"");
     harness.segment(at(first), ACK, &bytes[first..]);
     assert!(harness.messages().is_empty());
-    let mut answer = craft::tcp(SERVER, CLIENT, 500, ACK, &stream(&queries(1)));
+    let mut answer = test_packets::tcp(SERVER, CLIENT, 500, ACK, &stream(&queries(1)));
     answer[28..32].copy_from_slice(&at(bytes.len()).to_be_bytes());
     harness.receive(&answer);
     // The query comes before its response.
@@ -159,11 +159,11 @@ fn clipped_segments_make_clipped_messages() {
     let mut harness = Harness::default();
     harness.segment(9, SYN, b"");
     let message = query(5, "clipped");
-    let packet = craft::tcp(CLIENT, SERVER, 10, ACK, &framed(&message));
+    let packet = test_packets::tcp(CLIENT, SERVER, 10, ACK, &framed(&message));
     harness.receive_clipped(&packet, 40 + 2 + 14);
     harness.segment(10 + u32::try_from(message.len()).unwrap() + 2, ACK, &stream(&queries(1)));
     let OwnedEvent::Message(first) = &harness.events[0] else { panic!() };
-    assert!(first.message().clipped());
+    assert!(first.message().is_clipped());
     assert_eq!(
         (first.message().captured_bytes(), first.message().wire_bytes),
         (14, u32::try_from(message.len()).unwrap())
@@ -213,7 +213,7 @@ fn takes_task_from_earlier_segment() {
     let mut harness = Harness::default();
     harness.segment(9, SYN, b"");
     for (place, part, task) in [(0, &bytes[..4], Some(task)), (4, &bytes[4..], None)] {
-        let packet = craft::tcp(CLIENT, SERVER, 10 + place, ACK, part);
+        let packet = test_packets::tcp(CLIENT, SERVER, 10 + place, ACK, part);
         let wire_bytes = u32::try_from(packet.len()).unwrap();
         harness.receive_body(Body::Ip { bytes: &packet, wire_bytes }, task);
     }
@@ -226,8 +226,8 @@ fn evicts_oldest_stream() {
     let mut harness = Harness::new(DecoderOptions { tcp_streams: 2, ..DecoderOptions::default() });
     for port in 1..=3 {
         let client = format!("192.0.2.1:{port}");
-        harness.receive(&craft::tcp(&client, SERVER, 9, SYN, b""));
-        harness.receive(&craft::tcp(&client, SERVER, 10, ACK, b"\0\x20abc"));
+        harness.receive(&test_packets::tcp(&client, SERVER, 9, SYN, b""));
+        harness.receive(&test_packets::tcp(&client, SERVER, 10, ACK, b"\0\x20abc"));
     }
     assert_eq!((harness.malformed(Malformed::TcpIncomplete), harness.held()), (1, 2));
 }

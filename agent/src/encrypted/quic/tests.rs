@@ -1,6 +1,6 @@
 use super::keys::seal::{crypto, initial};
 use super::*;
-use crate::encrypted::craft::{client_hello, server_hello};
+use crate::encrypted::test_handshakes::{client_hello, server_hello};
 use crate::encrypted::hello::TLS13;
 use proptest::prelude::*;
 use std::time::Duration;

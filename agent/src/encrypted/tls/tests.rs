@@ -1,5 +1,5 @@
 use super::*;
-use crate::encrypted::craft::{client_hello, record, retry_request, server_hello};
+use crate::encrypted::test_handshakes::{client_hello, record, retry_request, server_hello};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! kubeconfig; also used by `dnscribe check`.
 
 use super::KubernetesConfig;
-use super::error::{ApiError, Reason, error_chain};
+use super::error::{ApiError, ApiErrorReason, error_chain};
 use super::pod::ApiPod;
 use kube::api::{ListParams, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -29,7 +29,7 @@ impl PodsApi {
             Some(path) => {
                 let wrong = |error: kube::config::KubeconfigError| {
                     let why = format!("kubeconfig {}: {}", path.display(), error_chain(&error));
-                    ApiError::new(Reason::Config, why)
+                    ApiError::new(ApiErrorReason::Config, why)
                 };
                 let file = Kubeconfig::read_from(path).map_err(wrong)?;
                 Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
@@ -38,7 +38,7 @@ impl PodsApi {
             }
             None => Config::incluster_env().map_err(|error| {
                 ApiError::new(
-                    Reason::Config,
+                    ApiErrorReason::Config,
                     format!("no service account: {}", error_chain(&error)),
                 )
             })?,

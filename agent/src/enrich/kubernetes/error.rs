@@ -4,7 +4,7 @@ use kube::Error;
 
 /// Reason of an error, as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum ApiErrorReason {
     /// The kubeconfig or service account cannot be read.
     Config,
     /// The API server does not answer, or not in time.
@@ -18,10 +18,10 @@ pub enum Reason {
     /// The API server is overloaded or broken (429, 5xx).
     Server,
     /// The answer is not from an API server.
-    Garbage,
+    InvalidAnswer,
 }
 
-impl Reason {
+impl ApiErrorReason {
     /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::Config,
@@ -30,7 +30,7 @@ impl Reason {
         Self::Unauthorized,
         Self::Forbidden,
         Self::Server,
-        Self::Garbage,
+        Self::InvalidAnswer,
     ];
 
     /// Returns the metric label.
@@ -73,7 +73,7 @@ impl Reason {
                  and ClusterRoleBinding do",
             ),
             Self::Server => ("server", "check the API server; requests are retried"),
-            Self::Garbage => (
+            Self::InvalidAnswer => (
                 "garbage",
                 "check that the address is that of an API server, without a proxy in front of it",
             ),
@@ -85,7 +85,7 @@ impl Reason {
             401 => Self::Unauthorized,
             403 => Self::Forbidden,
             429 | 500.. => Self::Server,
-            _ => Self::Garbage,
+            _ => Self::InvalidAnswer,
         }
     }
 }
@@ -94,7 +94,7 @@ impl Reason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct ApiError {
-    pub(super) reason: Reason,
+    pub(super) reason: ApiErrorReason,
     /// What happened.
     pub(super) message: String,
     /// Whether the requested version is too old (410). Then the pods are listed again; this is not a
@@ -103,12 +103,12 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: ApiErrorReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), gone: false }
     }
 
     pub(super) fn timeout(missing: &str) -> Self {
-        Self::new(Reason::Unreachable, format!("timeout: no {missing}"))
+        Self::new(ApiErrorReason::Unreachable, format!("timeout: no {missing}"))
     }
 }
 
@@ -116,7 +116,7 @@ impl From<&kube::core::Status> for ApiError {
     fn from(status: &kube::core::Status) -> Self {
         let message =
             format!("the API server answers {}: {}", status.code, one_line(&status.message));
-        Self { gone: status.code == 410, ..Self::new(Reason::of_http_status(status.code), message) }
+        Self { gone: status.code == 410, ..Self::new(ApiErrorReason::of_http_status(status.code), message) }
     }
 }
 
@@ -131,12 +131,12 @@ impl From<Error> for ApiError {
             Error::Api(status) => return (&**status).into(),
             Error::SerdeError(_) | Error::FromUtf8(_) | Error::LinesCodecMaxLineLengthExceeded => {
                 let message = format!("the answer is not a list of pods: {message}");
-                return Self::new(Reason::Garbage, message);
+                return Self::new(ApiErrorReason::InvalidAnswer, message);
             }
-            Error::InferConfig(_) | Error::Auth(_) | Error::BuildRequest(_) => Reason::Config,
-            Error::OpensslTls(_) => Reason::Tls,
-            _ if mentions_tls() => Reason::Tls,
-            _ => Reason::Unreachable,
+            Error::InferConfig(_) | Error::Auth(_) | Error::BuildRequest(_) => ApiErrorReason::Config,
+            Error::OpensslTls(_) => ApiErrorReason::Tls,
+            _ if mentions_tls() => ApiErrorReason::Tls,
+            _ => ApiErrorReason::Unreachable,
         };
         Self::new(reason, message)
     }
@@ -167,11 +167,11 @@ mod tests {
     #[test]
     fn maps_http_status_to_reason() {
         for (code, reason) in [
-            (401, Reason::Unauthorized),
-            (403, Reason::Forbidden),
-            (404, Reason::Garbage),
-            (429, Reason::Server),
-            (503, Reason::Server),
+            (401, ApiErrorReason::Unauthorized),
+            (403, ApiErrorReason::Forbidden),
+            (404, ApiErrorReason::InvalidAnswer),
+            (429, ApiErrorReason::Server),
+            (503, ApiErrorReason::Server),
         ] {
             let status =
                 kube::core::Status { code, message: "no\nway".into(), ..Default::default() };
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_name_and_a_remedy() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+        for (index, reason) in ApiErrorReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
             assert!(!reason.remedy().is_empty());
-            let same = Reason::ALL.iter().filter(|other| other.name() == reason.name()).count();
+            let same = ApiErrorReason::ALL.iter().filter(|other| other.name() == reason.name()).count();
             assert_eq!(same, 1);
         }
     }

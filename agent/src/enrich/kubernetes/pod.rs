@@ -94,7 +94,7 @@ pub struct Workload {
 
 /// The pod and container that a task runs in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct PodRef {
     /// The pod.
     pub pod: Arc<Pod>,
     /// Name of the container in the pod, if known.

@@ -1,7 +1,7 @@
 //! The pods of a node, by container id and pod uid. A pure state machine that takes time as an
 //! argument.
 
-use super::pod::{Place, Pod};
+use super::pod::{PodRef, Pod};
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,17 +34,17 @@ pub(super) struct SnapshotBuilder {
 impl Snapshot {
     /// Returns the pod of a container. A pod is known before its containers' ids are. Until then, and
     /// for a container inside a container, it is found by the pod uid in the cgroup path.
-    pub(super) fn find(&self, container: &str, pod_uid: Option<&str>) -> Option<Place> {
+    pub(super) fn find(&self, container: &str, pod_uid: Option<&str>) -> Option<PodRef> {
         if let Some((pod, index)) = self.containers.get(container) {
             let known = pod.containers.get(*index);
-            return Some(Place {
+            return Some(PodRef {
                 pod: Arc::clone(pod),
                 container: known.map(|known| Arc::clone(&known.name)),
                 runtime: known.and_then(|known| known.runtime),
             });
         }
         let pod = self.pods.get(pod_uid?)?;
-        Some(Place { pod: Arc::clone(pod), container: pod.single_container.clone(), runtime: None })
+        Some(PodRef { pod: Arc::clone(pod), container: pod.single_container.clone(), runtime: None })
     }
 
     /// Returns the number of pods.

@@ -1,10 +1,10 @@
 //! Thread that watches the Kubernetes API and publishes the [`Snapshot`].
 
 use super::client::{NO_PODS, PodsApi, WATCH_SECONDS};
-use super::error::{ApiError, Reason};
+use super::error::{ApiError, ApiErrorReason};
 use super::pod::{ApiPod, Pod};
 use super::snapshot::{Snapshot, SnapshotBuilder};
-use super::{KubernetesConfig, Status};
+use super::{KubernetesConfig, PodWatchStatus};
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, pin_mut};
 use kube::core::WatchEvent;
@@ -47,7 +47,7 @@ struct SharedWatch {
 /// Status shared by the thread, apart from the pods.
 #[derive(Debug, Default)]
 struct WatchState {
-    status: Status,
+    status: PodWatchStatus,
     listed: bool,
 }
 
@@ -89,7 +89,7 @@ impl WatchHandle {
         waited.unwrap_or_else(PoisonError::into_inner).0.listed
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> PodWatchStatus {
         self.shared.lock().status.clone()
     }
 }
@@ -173,7 +173,7 @@ impl Watcher {
         let version = list.metadata.resource_version.unwrap_or_default();
         if version.is_empty() {
             let message = format!("{}: the answer is not a list of pods", api.url);
-            return Err(ApiError::new(Reason::Garbage, message));
+            return Err(ApiError::new(ApiErrorReason::InvalidAnswer, message));
         }
         let labels = &self.config.labels;
         let pods: Vec<Pod> = list.items.iter().filter_map(|pod| Pod::of(pod, labels)).collect();
@@ -244,7 +244,7 @@ impl Watcher {
     }
 
     /// Counts a failure. Returns whether pods had been listed before.
-    fn count_failure(&self, reason: Reason) -> bool {
+    fn count_failure(&self, reason: ApiErrorReason) -> bool {
         let mut state = self.shared.lock();
         state.status.up = false;
         if let Some(count) = state.status.errors.get_mut(reason as usize) {

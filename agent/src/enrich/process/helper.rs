@@ -68,7 +68,7 @@ impl HelperClient {
 ///
 /// # Errors
 /// Returns an error if the socket fails.
-pub fn answer(socket: &OwnedFd) -> io::Result<()> {
+pub fn serve_process_requests(socket: &OwnedFd) -> io::Result<()> {
     let mut pid = [0; 4];
     loop {
         let (length, _) = recv(socket, &mut pid, RecvFlags::empty())?;
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn returns_what_it_would_read_itself() {
         let (ours, theirs) = pair();
-        let helper = std::thread::spawn(move || answer(&theirs));
+        let helper = std::thread::spawn(move || serve_process_requests(&theirs));
         let mut client = HelperClient::new(ours);
         let pid = std::process::id();
         let (received, own) = (client.request(pid).unwrap(), ProcFiles::read(pid));

@@ -81,7 +81,7 @@ pub fn page() -> String {
     page.push_str(GROUPS);
     page.push_str("| grouping | groups |\n|---|---|\n");
     for grouping in Grouping::ALL {
-        write_line(&mut page, format_args!("| {} | {} |", grouping.name(), grouping.seats()));
+        write_line(&mut page, format_args!("| {} | {} |", grouping.name(), grouping.max_groups()));
     }
     page.push_str(SLOTS);
     write_memory(&mut page);

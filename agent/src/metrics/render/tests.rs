@@ -1,7 +1,7 @@
 use super::super::dictionary;
-use super::super::transactions::Seen;
+use super::super::transactions::RecentlyAdded;
 use super::*;
-use crate::analysis::lookup::{Packets, Pods};
+use crate::analysis::lookup::{PacketCounts, PacketsByPod};
 use crate::capture::Transport;
 use crate::pair::{Status, Vantage};
 use dnscribe_record::ledger::Kernel;
@@ -11,9 +11,9 @@ fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 fn page() -> String {
-    let mut packets = Pods::default();
-    packets.add(Some("shop/web"), Packets { sent: 30, wasted: 11 });
-    packets.add(None, Packets { sent: 4, wasted: 0 });
+    let mut packets = PacketsByPod::default();
+    packets.add(Some("shop/web"), PacketCounts { sent: 30, wasted: 11 });
+    packets.add(None, PacketCounts { sent: 4, wasted: 0 });
     let mut counters = Counters::default();
     let kernel = Kernel {
         seen: 10,
@@ -43,7 +43,7 @@ fn page() -> String {
     let mut transactions = TransactionMetrics::default();
     transactions.message(false, Transport::Udp);
     let resolver = transactions.resolver("a \"resolver\"\\");
-    transactions.transaction(&Seen {
+    transactions.transaction(&RecentlyAdded {
         vantage: Vantage::Client,
         transport: Transport::Udp,
         resolver,
@@ -59,21 +59,21 @@ fn page() -> String {
         }
         (sink.to_owned(), own)
     });
-    render(&Snapshot {
+    render(&MetricsSnapshot {
         counters: &counters,
         transactions: &transactions,
-        joined: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
+        links: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
         ring_used_bytes: Some(64),
-        late: 0,
+        late_transactions: 0,
         windows_bytes: Some(4096),
-        looked_up: Some(&LookupCounters {
+        lookups: Some(&LookupCounters {
             outcomes: [7, 0, 2, 0, 0, 0, 0, 0, 1, 0],
             packets,
             evicted: 0,
             open: 3,
         }),
         alerts: Some(&AlertCounters::default()),
-        kubernetes: Some(&kubernetes::Status {
+        kubernetes: Some(&kubernetes::PodWatchStatus {
             up: true,
             pods: 12,
             errors: [0, 3, 0, 0, 0, 0, 0],
@@ -83,7 +83,7 @@ fn page() -> String {
         }),
         spool_bytes: 0,
         gauges: &gauges,
-        build: Build { version: "0.1.0", revision: "0123456789ab" },
+        build: BuildInfo { version: "0.1.0", revision: "0123456789ab" },
     })
 }
 

@@ -1,12 +1,12 @@
 use super::*;
-use crate::pair::Fate;
+use crate::pair::HandoverState;
 
 /// Hands the queries of a table over to a new one.
 fn handed_over(from: &Pairer, now: Timestamp, options: PairOptions) -> (Pairer, Vec<Status>) {
     let mut to = Pairer::new(options);
-    to.adopt(from.counters());
+    to.restore_counters(from.counters());
     let mut ended = Vec::new();
-    from.carry(now, &mut |carried| to.restore(carried, &mut |t| ended.push(t.status)));
+    from.for_each_handover_query(now, &mut |carried| to.restore_query(carried, &mut |t| ended.push(t.status)));
     (to, ended)
 }
 
@@ -55,9 +55,9 @@ fn emit_open_keeps_queries() {
     let mut pairer = Pairer::new(PairOptions::default());
     run(&mut pairer, [query(0, 1, "a.test")]);
     let mut outcomes = Vec::new();
-    pairer.leave_open(&mut |t| outcomes.push(t.status));
+    pairer.emit_open(&mut |t| outcomes.push(t.status));
     assert_eq!((outcomes, pairer.counters().open), (vec![Status::Open], 1));
     let mut states = Vec::new();
-    pairer.carry(at(1), &mut |carried| states.push(carried.fate));
-    assert_eq!(states, [Fate::Waiting]);
+    pairer.for_each_handover_query(at(1), &mut |carried| states.push(carried.state));
+    assert_eq!(states, [HandoverState::Waiting]);
 }

@@ -170,7 +170,7 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Draft, Unreachable>> {
                         transport: query.envelope.transport,
                         client: query.envelope.src,
                         server: query.envelope.dst,
-                        cause: Cause::of_code(false, 3),
+                        cause: UnreachableReason::from_code(false, 3),
                         query_id: quotes_id.then_some(query.dns.id),
                     })
                 })
@@ -182,7 +182,7 @@ fn packets(history: &[(u64, u64, Event)]) -> Vec<Result<Draft, Unreachable>> {
             match &mut packet {
                 Ok(message) => {
                     message.envelope.ts = ts;
-                    message.envelope.id.origin.seq = packets.len() as u64;
+                    message.envelope.id.packet.seq = packets.len() as u64;
                 }
                 Err(error) => error.ts = ts,
             }
@@ -205,14 +205,14 @@ fn real(
         let mut each = |transaction: &Transaction<'_>| out.push(Outcome::of(transaction));
         match packet {
             Ok(message) => {
-                queries += u64::from(!message.dns.flags.response());
-                responses += u64::from(message.dns.flags.response());
+                queries += u64::from(!message.dns.flags.is_response());
+                responses += u64::from(message.dns.flags.is_response());
                 last = message.envelope.ts;
                 observe(&mut pairer, message, &mut each);
             }
             Err(error) => {
                 last = error.ts;
-                pairer.unreachable(error, &mut each);
+                pairer.observe_icmp_error(error, &mut each);
             }
         }
         steps.push(out);
@@ -238,7 +238,7 @@ fn expected(packets: &[Result<Draft, Unreachable>], options: PairOptions) -> Vec
         match packet {
             Ok(message) => {
                 last = message.envelope.ts;
-                if message.dns.flags.response() {
+                if message.dns.flags.is_response() {
                     model.response(message.clone(), &mut out);
                 } else {
                     model.query(message.clone(), &mut out);

@@ -25,7 +25,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub(super) fn of(transaction: &Transaction<'_>) -> Self {
-        let seq = |message: Message<'_>| message.envelope.id.origin.seq;
+        let seq = |message: Message<'_>| message.envelope.id.packet.seq;
         Self {
             status: transaction.status,
             query: transaction.query.map(seq),
@@ -38,8 +38,8 @@ impl Outcome {
                 .transfer
                 .map(|t| (t.messages, t.bytes, t.records, t.duration, t.complete)),
             stray: transaction
-                .stray
-                .map(|stray| (stray.reason, stray.resembles.map(|id| id.origin.seq))),
+                .orphan
+                .map(|stray| (stray.reason, stray.resembles.map(|id| id.packet.seq))),
         }
     }
 }
@@ -87,7 +87,7 @@ fn answer_contents(response: &Draft) -> Option<AnswerContents> {
         .map(|a| (a.name.to_lowercase(), a.rtype, a.data.to_string()))
         .collect();
     records.sort();
-    (!response.dns.flags.truncated()).then(|| (response.dns.rcode(), records))
+    (!response.dns.flags.is_truncated()).then(|| (response.dns.rcode(), records))
 }
 
 fn question(message: &Draft) -> Option<(&str, u16, u16)> {
@@ -123,7 +123,7 @@ fn is_closed(query: &Draft, messages: &[Draft]) -> Option<bool> {
 
 impl ModelQuery {
     fn ends(&self) -> (Transport, SocketAddr, SocketAddr) {
-        let (client, server) = self.query.ends();
+        let (client, server) = self.query.client_and_server();
         (self.query.envelope.transport, client, server)
     }
 
@@ -148,8 +148,8 @@ impl ModelQuery {
         };
         Outcome {
             status,
-            query: Some(self.query.envelope.id.origin.seq),
-            response: response.map(|r| r.envelope.id.origin.seq),
+            query: Some(self.query.envelope.id.packet.seq),
+            response: response.map(|r| r.envelope.id.packet.seq),
             latency: response.map(|r| r.envelope.ts.since(since)),
             retries: self.retries,
             conflict,
@@ -274,12 +274,12 @@ impl Model {
             let resembles = place.map(|place| {
                 let known = &mut self.known[place];
                 known.rejected += u32::from(known.is_waiting());
-                known.query.envelope.id.origin.seq
+                known.query.envelope.id.packet.seq
             });
             out.push(Outcome {
                 status: Status::Orphan,
                 query: None,
-                response: Some(response.envelope.id.origin.seq),
+                response: Some(response.envelope.id.packet.seq),
                 latency: None,
                 retries: 0,
                 conflict: false,
@@ -435,6 +435,6 @@ impl Model {
 }
 
 fn ends(message: &Draft) -> (Transport, SocketAddr, SocketAddr) {
-    let (client, server) = message.ends();
+    let (client, server) = message.client_and_server();
     (message.envelope.transport, client, server)
 }

@@ -72,8 +72,8 @@ fn unicast_response_bit_is_ignored() {
     let mut pairer = Pairer::new(PairOptions::default());
     let mut query = mdns(0, "10.0.0.1:5353", MDNS, Some("a.local"), &[]);
     query.dns.question.as_mut().unwrap().qclass = 0x8001;
-    let kept = query.kept();
-    assert_eq!(kept.message().class_of(&kept.message().dns.question().unwrap()), 1);
+    let kept = query.to_message();
+    assert_eq!(kept.message().question_class(&kept.message().dns.question().unwrap()), 1);
     let other = mdns(1, "10.0.0.2:5353", MDNS, Some("a.local"), &[]);
     let reply = mdns(9, "10.0.0.9:5353", "10.0.0.1:5353", None, &["a.local"]);
     // A unicast response answers only the query of its receiver.
@@ -91,9 +91,9 @@ fn unsolicited_group_response_is_announcement() {
     let unasked = mdns(1, "10.0.0.9:5353", MDNS, None, &["b.local"]);
     let too_late = mdns(5900, "10.0.0.9:5353", MDNS, None, &["a.local"]);
     for message in [query, unasked, too_late] {
-        observe(&mut pairer, &message, &mut |t| seen.push((t.status, t.stray)));
+        observe(&mut pairer, &message, &mut |t| seen.push((t.status, t.orphan)));
     }
-    let announcement = Some(Stray { reason: OrphanReason::Announcement, resembles: None });
+    let announcement = Some(OrphanDetails { reason: OrphanReason::Announcement, resembles: None });
     let orphan = (Status::Orphan, announcement);
     assert_eq!(seen, [orphan, (Status::Timeout, None), orphan]);
 }

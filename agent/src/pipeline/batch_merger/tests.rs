@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::{Origin, Sight, Transport};
+use crate::capture::{PacketId, Direction, Transport};
 use crate::decode::{Envelope, MessageId};
 use crate::pipeline::event::{Event, RenderedEvent};
 use proptest::prelude::*;
@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// An event that carries its shard and its number in the shard.
 fn event(shard: usize, number: usize) -> Envelope {
     let end = SocketAddr::from((Ipv4Addr::LOCALHOST, 53));
-    let origin = Origin { cpu: u32::try_from(shard).unwrap(), seq: number as u64 };
+    let origin = PacketId { cpu: u32::try_from(shard).unwrap(), seq: number as u64 };
     Envelope {
-        id: MessageId { origin, index: 0 },
+        id: MessageId { packet: origin, index: 0 },
         ts: Timestamp::default(),
         scope: 0,
-        sight: Sight::Passive,
+        direction: Direction::Passive,
         task: None,
         cgroup_id: 0,
         transport: Transport::Udp,
@@ -48,7 +48,7 @@ type Merged = Vec<(u64, u32, u64)>;
 impl EventSink for Merged {
     fn event(&mut self, at: Timestamp, rendered: RenderedEvent<'_>) {
         let Event::Encrypted(envelope) = *rendered.event else { panic!("{rendered:?}") };
-        let Origin { cpu, seq } = envelope.id.origin;
+        let PacketId { cpu, seq } = envelope.id.packet;
         self.push((at.as_nanos(), cpu, seq));
     }
 }

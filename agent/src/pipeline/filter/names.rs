@@ -6,21 +6,21 @@ use std::str::FromStr;
 /// A domain name that stands for itself and all names below it, spelled as in records; the root
 /// stands for all names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Suffix(String);
+pub struct NameSuffix(String);
 
 /// Error for a string that is not a domain name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is not a domain name: give one such as example.com, which includes all names parent_suffixes it"
 )]
-pub struct BadSuffix(String);
+pub struct InvalidSuffix(String);
 
-impl FromStr for Suffix {
-    type Err = BadSuffix;
+impl FromStr for NameSuffix {
+    type Err = InvalidSuffix;
 
     /// Ignores a dot at either end and converts other scripts to A-labels (RFC 5890).
-    fn from_str(text: &str) -> Result<Self, BadSuffix> {
-        let bad = || BadSuffix(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidSuffix> {
+        let bad = || InvalidSuffix(text.to_owned());
         if text == "." {
             return Ok(Self(String::new()));
         }
@@ -44,19 +44,19 @@ impl FromStr for Suffix {
 
 /// A set of suffixes; a lookup takes one step per label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Suffixes(BTreeSet<String>);
+pub struct NameSuffixes(BTreeSet<String>);
 
-impl FromIterator<Suffix> for Suffixes {
-    fn from_iter<I: IntoIterator<Item = Suffix>>(suffixes: I) -> Self {
+impl FromIterator<NameSuffix> for NameSuffixes {
+    fn from_iter<I: IntoIterator<Item = NameSuffix>>(suffixes: I) -> Self {
         Self(suffixes.into_iter().map(|suffix| suffix.0).collect())
     }
 }
 
-impl Suffixes {
+impl NameSuffixes {
     /// Returns whether a name, spelled as in records (lower case, escaped, no trailing dot), is one of
     /// these or below one.
     #[must_use]
-    pub fn contain(&self, qname: &str) -> bool {
+    pub fn matches(&self, qname: &str) -> bool {
         let mut suffixes = std::iter::once(qname).chain(parent_suffixes(qname)).chain([""]);
         suffixes.any(|suffix| self.0.contains(suffix))
     }

@@ -1,16 +1,16 @@
 use super::*;
 
-fn suffixes(names: &[&str]) -> Suffixes {
-    names.iter().map(|name| name.parse::<Suffix>().unwrap()).collect()
+fn suffixes(names: &[&str]) -> NameSuffixes {
+    names.iter().map(|name| name.parse::<NameSuffix>().unwrap()).collect()
 }
 
 fn set(texts: &[&str]) -> BTreeSet<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn subject<'a>(qname: &'a str, client: &str) -> Subject<'a> {
-    Subject {
-        asked: Some(Asked { qname: Some(qname), qtypes: &[1, 28] }),
+fn subject<'a>(qname: &'a str, client: &str) -> FilterSubject<'a> {
+    FilterSubject {
+        question: Some(FilterQuestion { qname: Some(qname), qtypes: &[1, 28] }),
         client: Some(client.parse().unwrap()),
         comm: Some("curl"),
         exe: Some("/usr/bin/curl"),
@@ -25,19 +25,19 @@ fn matches_suffixes_by_label() {
     for within in
         ["corp.example", "a.corp.example", "xn--bcher-kva.example", "a.b.x.test", "\\\\.x.test"]
     {
-        assert!(set.contain(within), "{within}");
+        assert!(set.matches(within), "{within}");
     }
     for beside in ["acorp.example", "example", "corp.example.org", "a\\.x.test", ".", "test"] {
-        assert!(!set.contain(beside), "{beside}");
+        assert!(!set.matches(beside), "{beside}");
     }
     let all = suffixes(&["."]);
-    assert!(all.contain(".") && all.contain("a.b"));
+    assert!(all.matches(".") && all.matches("a.b"));
 }
 
 #[test]
 fn rejects_invalid_names() {
     for bad in ["", "..", "a..b", "*.example", "a b", "\u{ad}"] {
-        let why = bad.parse::<Suffix>().unwrap_err().to_string();
+        let why = bad.parse::<NameSuffix>().unwrap_err().to_string();
         assert!(why.contains("example.com"), "{why}");
     }
 }
@@ -85,7 +85,7 @@ fn each_criterion_is_independent() {
 
 #[test]
 fn unknown_property_matches_no_criterion() {
-    let unknown = Subject { asked: Some(Asked::default()), ..Subject::default() };
+    let unknown = FilterSubject { question: Some(FilterQuestion::default()), ..FilterSubject::default() };
     let criteria = [
         Criteria { qname: Some(suffixes(&["."])), ..Criteria::default() },
         Criteria { process: Some(set(&["curl"])), ..Criteria::default() },
@@ -98,7 +98,7 @@ fn unknown_property_matches_no_criterion() {
         let excluded = Filter { exclude: criteria, ..Filter::default() };
         assert!(!included.admits(&unknown) && excluded.admits(&unknown));
     }
-    let connection = Subject::default();
+    let connection = FilterSubject::default();
     let names = Criteria { qname: Some(suffixes(&["example"])), ..Criteria::default() };
     assert!(
         Filter { include: names, ..Filter::default() }.admits(&connection),
@@ -108,7 +108,7 @@ fn unknown_property_matches_no_criterion() {
 
 #[test]
 fn filter_without_criteria_is_not_stored() {
-    let filters = Filters::default().with(Stream::Transactions, Filter::default());
-    assert_eq!(filters, Filters::default());
-    assert!(filters.of(Stream::Transactions).is_none());
+    let filters = StreamFilters::default().with_filter(Stream::Transactions, Filter::default());
+    assert_eq!(filters, StreamFilters::default());
+    assert!(filters.get(Stream::Transactions).is_none());
 }

@@ -1,8 +1,8 @@
 //! Collects records for the sinks of one output format, until they fill a batch.
 
-use dnscribe_delivery::{Batch, Look, Sink, Stream, StreamSet};
-use dnscribe_record::privacy::Masked;
-use dnscribe_record::{EventId, alert_line_of, line_of};
+use dnscribe_delivery::{Batch, OutputFormat, Sink, Stream, StreamSet};
+use dnscribe_record::privacy::MaskedRecord;
+use dnscribe_record::{EventId, alert_line_from_json, transaction_line_from_json};
 
 /// A batch of this size is sent to the sinks; smaller ones are sent when the pipeline pauses.
 const BATCH_BYTES: usize = 64 << 10;
@@ -19,7 +19,7 @@ pub(super) type Render<'a> = &'a dyn Fn(&mut Vec<u8>);
 /// Records for the sinks of one output format.
 #[derive(Debug)]
 pub(super) struct FormatBuffer {
-    pub(super) format: Look,
+    pub(super) format: OutputFormat,
     /// The streams that any of the sinks wants.
     pub(super) streams: StreamSet,
     pub(super) batch: Batch,
@@ -28,7 +28,7 @@ pub(super) struct FormatBuffer {
 impl FormatBuffer {
     /// Returns whether records of the stream are to be rendered.
     pub(super) fn renders(&self, stream: Stream) -> bool {
-        self.format != Look::Blank && self.streams.contains(stream)
+        self.format != OutputFormat::None && self.streams.contains(stream)
     }
 
     /// Adds a record, if its stream is wanted. `json` renders it without a newline; `text` renders its text form, if
@@ -44,7 +44,7 @@ impl FormatBuffer {
         if !self.renders(stream) {
             return self.count(stream);
         }
-        let text = text.filter(|_| self.format == Look::Text);
+        let text = text.filter(|_| self.format == OutputFormat::Text);
         let render = |out: &mut Vec<u8>| match text {
             Some(text) => text(out),
             None => {
@@ -56,19 +56,19 @@ impl FormatBuffer {
     }
 
     /// Adds a masked record, if its stream is wanted.
-    pub(super) fn add_masked(&mut self, stream: Stream, id: EventId, masked: Masked<'_>) {
+    pub(super) fn add_masked(&mut self, stream: Stream, id: EventId, masked: MaskedRecord<'_>) {
         if !self.renders(stream) {
             return self.count(stream);
         }
         let as_text = match stream {
-            Stream::Transactions if self.format == Look::Text => Some(line_of as TextOf),
-            Stream::Alerts if self.format == Look::Text => Some(alert_line_of as TextOf),
+            Stream::Transactions if self.format == OutputFormat::Text => Some(transaction_line_from_json as TextOf),
+            Stream::Alerts if self.format == OutputFormat::Text => Some(alert_line_from_json as TextOf),
             _ => None,
         };
         let render = |out: &mut Vec<u8>| {
-            let shown = as_text.is_some_and(|shows| shows(out, masked.line).is_ok());
+            let shown = as_text.is_some_and(|shows| shows(out, masked.json).is_ok());
             if !shown {
-                out.extend_from_slice(masked.line);
+                out.extend_from_slice(masked.json);
                 out.push(b'\n');
             }
         };
@@ -78,7 +78,7 @@ impl FormatBuffer {
     /// Counts a record without rendering it, if its stream is wanted.
     pub(super) fn count(&mut self, stream: Stream) {
         if self.streams.contains(stream) {
-            self.batch.count(stream);
+            self.batch.add_counted(stream);
         }
     }
 
@@ -89,15 +89,15 @@ impl FormatBuffer {
     /// Returns an empty batch to follow this one. After a full batch it has the same capacity, since another full
     /// one is likely to follow.
     pub(super) fn next_batch(&self) -> Batch {
-        if self.is_full() { Batch::like(&self.batch) } else { Batch::default() }
+        if self.is_full() { Batch::with_capacity_of(&self.batch) } else { Batch::default() }
     }
 }
 
 /// Creates a buffer for each output format that a sink uses.
 pub(super) fn format_buffers(sinks: &[Box<dyn Sink>]) -> Vec<FormatBuffer> {
-    let formats = [Look::Json, Look::Text, Look::Blank];
+    let formats = [OutputFormat::Json, OutputFormat::Text, OutputFormat::None];
     let all = formats.map(|format| {
-        let sinks = || sinks.iter().filter(move |sink| sink.look() == format);
+        let sinks = || sinks.iter().filter(move |sink| sink.output_format() == format);
         let wanted = |stream: &Stream| sinks().any(|sink| sink.wants(*stream));
         let streams = Stream::ALL.into_iter().filter(wanted).collect();
         sinks().next().map(|_| FormatBuffer { format, streams, batch: Batch::default() })

@@ -1,6 +1,6 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
-use dnscribe_delivery::{Failure, Gauge, Plan, Sink, Successor};
+use dnscribe_delivery::{Failure, Gauge, SinkPlan, Sink, PendingSink};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub enum SinkReplacement {
         /// Name of the new sink.
         name: String,
         /// How it is opened.
-        plan: Plan,
+        plan: SinkPlan,
     },
 }
 
@@ -73,7 +73,7 @@ impl SinkSet {
                 SinkReplacement::Add(sink) => self.active.push(sink),
                 SinkReplacement::AddAfter { predecessor, name, plan } => {
                     let is_closed = Arc::clone(&old[predecessor].1);
-                    self.active.push(Box::new(Successor::new(name, plan, is_closed)));
+                    self.active.push(Box::new(PendingSink::new(name, plan, is_closed)));
                 }
             }
         }
@@ -99,7 +99,7 @@ impl SinkSet {
         });
         let mut has_opened = false;
         for sink in active {
-            if let Some(next) = sink.relieve() {
+            if let Some(next) = sink.take_replacement() {
                 add_counters(closed, &**sink);
                 *sink = next;
                 has_opened = true;

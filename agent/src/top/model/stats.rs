@@ -1,7 +1,7 @@
 //! Statistics of one row: outcomes and latencies, since the start and of the last minute.
 
-use crate::analysis::window::sketch::{Binned, Quantiles};
-use dnscribe_record::number::float;
+use crate::analysis::window::sketch::{Binned, QuantileSketch};
+use dnscribe_record::number::to_f64;
 
 /// Outcome of a transaction, as the view distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Counts(pub [u64; OutcomeKind::COUNT]);
 impl Counts {
     /// Number of transactions of one kind.
     #[must_use]
-    pub const fn of(&self, kind: OutcomeKind) -> u64 {
+    pub const fn get(&self, kind: OutcomeKind) -> u64 {
         self.0[kind as usize]
     }
 
@@ -71,7 +71,7 @@ impl Counts {
     /// Number of transactions that began with a query.
     #[must_use]
     pub fn queries(&self) -> u64 {
-        self.sum() - self.of(OutcomeKind::Stray)
+        self.sum() - self.get(OutcomeKind::Stray)
     }
 
     /// Adds other counts.
@@ -82,9 +82,9 @@ impl Counts {
     /// Share of some kinds in the queries with a known outcome; zero where there are none.
     #[must_use]
     pub fn share(&self, kinds: &[OutcomeKind]) -> f64 {
-        let known = self.queries() - self.of(OutcomeKind::Unsettled);
-        let count: u64 = kinds.iter().map(|kind| self.of(*kind)).sum();
-        if known == 0 { 0.0 } else { float(count) / float(known) }
+        let known = self.queries() - self.get(OutcomeKind::Unsettled);
+        let count: u64 = kinds.iter().map(|kind| self.get(*kind)).sum();
+        if known == 0 { 0.0 } else { to_f64(count) / to_f64(known) }
     }
 }
 
@@ -173,8 +173,8 @@ impl Whole {
 /// Latencies since the start, and of the current and the last half minute.
 #[derive(Clone, Debug, Default)]
 struct Latencies {
-    whole: Quantiles,
-    halves: [Quantiles; 2],
+    whole: QuantileSketch,
+    halves: [QuantileSketch; 2],
     /// Number of the current half minute since the epoch.
     half: u64,
 }
@@ -191,13 +191,13 @@ impl Latencies {
             }
             self.half = half;
         }
-        let value = Binned::of(milliseconds);
+        let value = Binned::new(milliseconds);
         self.whole.add(value);
         self.halves[0].add(value);
     }
 
-    fn recent(&self, now: u64) -> Quantiles {
-        let mut recent = Quantiles::default();
+    fn recent(&self, now: u64) -> QuantileSketch {
+        let mut recent = QuantileSketch::default();
         let age = (now / HALF).saturating_sub(self.half);
         if age <= 1 {
             recent.merge(&self.halves[0]);
@@ -276,7 +276,7 @@ pub struct Figures {
     /// Queries per second, over the last ten complete seconds or since the start.
     pub rate: f64,
     /// Latencies of the span.
-    pub latencies: Quantiles,
+    pub latencies: QuantileSketch,
     /// Retransmissions since the start.
     pub retries: u64,
     /// Queries in each of 60 cells, the newest last.
@@ -298,7 +298,7 @@ impl Figures {
         let mut figures = Self {
             counts: Counts::default(),
             rate: 0.0,
-            latencies: Quantiles::default(),
+            latencies: QuantileSketch::default(),
             retries: parts.clone().map(|stats| stats.retries).sum(),
             history: [0; RECENT],
             failures: [0; RECENT],
@@ -328,7 +328,7 @@ impl Figures {
         let before = usize::from(now > start);
         let cells = self.history.iter().rev().skip(before);
         let queries: u32 = cells.take(usize::try_from(seconds).unwrap_or(1)).sum();
-        self.rate = f64::from(queries) / float(seconds);
+        self.rate = f64::from(queries) / to_f64(seconds);
     }
 
     fn add_whole<'a>(&mut self, parts: impl Iterator<Item = &'a Stats>, moment: Moment) {
@@ -346,7 +346,7 @@ impl Figures {
         let width = (0..u64::BITS).find(|width| elapsed >> width < RECENT as u64).unwrap_or(0);
         let used = usize::try_from(elapsed >> width).map_or(RECENT, |last| last + 1);
         self.history.rotate_right(RECENT - used.min(RECENT));
-        self.rate = float(self.counts.queries()) / float(elapsed.max(1));
+        self.rate = to_f64(self.counts.queries()) / to_f64(elapsed.max(1));
     }
 }
 

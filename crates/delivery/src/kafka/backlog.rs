@@ -271,7 +271,7 @@ impl Backlog {
     /// Counts the frames that the spool removed.
     fn account_gone(&mut self) {
         let Some(spool) = &mut self.spool else { return };
-        for gone in spool.take_gone() {
+        for gone in spool.take_removed() {
             if gone.sent {
                 self.in_flight.clear_spooled(gone.id, gone.stream);
                 continue;

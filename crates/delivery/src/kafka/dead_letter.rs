@@ -56,7 +56,7 @@ impl DeadLetters {
         let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
         let head = RecordHead {
             schema: Stream::Dlq.schema(),
-            event_id: original.of_dead_letter(dead.stream),
+            event_id: original.dead_letter(dead.stream),
             ts: Timestamp::now(),
             node: &self.node,
             region: self.region.as_deref(),

@@ -29,7 +29,7 @@ const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Options for creating topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mode {
+pub struct CreateOptions {
     /// Change existing topics that differ.
     pub alter: bool,
     /// Only validate: the brokers change nothing.
@@ -39,7 +39,7 @@ pub struct Mode {
 /// What was done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum TopicOutcome {
     /// It was created.
     Created,
     /// It exists as wanted.
@@ -71,9 +71,9 @@ pub struct Difference {
 pub struct TopicReport {
     /// The wanted topic.
     #[serde(flatten)]
-    pub wish: TopicSpec,
+    pub spec: TopicSpec,
     /// What was done.
-    pub outcome: Outcome,
+    pub outcome: TopicOutcome,
     /// Differences found.
     pub differences: Vec<Difference>,
     /// Why it failed.
@@ -85,15 +85,15 @@ pub struct TopicReport {
 }
 
 impl TopicReport {
-    fn new(wish: TopicSpec, outcome: Outcome, differences: Vec<Difference>) -> Self {
-        Self { wish, outcome, differences, problem: None, remedy: None }
+    fn new(wish: TopicSpec, outcome: TopicOutcome, differences: Vec<Difference>) -> Self {
+        Self { spec: wish, outcome, differences, problem: None, remedy: None }
     }
 
     fn failed(wish: TopicSpec, differences: Vec<Difference>, why: Diagnosis) -> Self {
         let Diagnosis { problem, remedy } = why;
         Self {
-            wish,
-            outcome: Outcome::Failed,
+            spec: wish,
+            outcome: TopicOutcome::Failed,
             differences,
             problem: Some(problem),
             remedy: Some(remedy),
@@ -105,7 +105,7 @@ impl TopicReport {
 ///
 /// # Errors
 /// Returns an error if Kafka is unreachable. Failures of single topics are in their reports.
-pub fn create_topics(config: &KafkaConfig, mode: Mode) -> Result<Vec<TopicReport>, Diagnosis> {
+pub fn create_topics(config: &KafkaConfig, mode: CreateOptions) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
     let client = settings::producer(config, false)
         .create::<AdminClient<DefaultClientContext>>()
@@ -135,7 +135,7 @@ fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
 struct Admin {
     client: AdminClient<DefaultClientContext>,
     runtime: tokio::runtime::Runtime,
-    mode: Mode,
+    mode: CreateOptions,
     brokers: usize,
 }
 
@@ -159,7 +159,7 @@ impl Admin {
         match answer.map(only) {
             Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {
                 // Another client created it meanwhile.
-                TopicReport::new(wish, Outcome::Exists, Vec::new())
+                TopicReport::new(wish, TopicOutcome::Exists, Vec::new())
             }
             Ok(Some(Err((_, code)))) => {
                 let why = self.refused(&wish, "make", code);
@@ -169,7 +169,7 @@ impl Admin {
                 let why = failed(&wish, "make", &error);
                 TopicReport::failed(wish, Vec::new(), why)
             }
-            Ok(_) => TopicReport::new(wish, Outcome::Created, Vec::new()),
+            Ok(_) => TopicReport::new(wish, TopicOutcome::Created, Vec::new()),
         }
     }
 
@@ -180,13 +180,13 @@ impl Admin {
         };
         let differences = differences(&wish, topic, &configured);
         if differences.is_empty() {
-            return TopicReport::new(wish, Outcome::Exists, differences);
+            return TopicReport::new(wish, TopicOutcome::Exists, differences);
         }
         if !self.mode.alter || !differences.iter().any(|difference| difference.alterable) {
-            return TopicReport::new(wish, Outcome::Differs, differences);
+            return TopicReport::new(wish, TopicOutcome::Differs, differences);
         }
         match self.alter(&wish, &differences, &configured) {
-            Ok(()) => TopicReport::new(wish, Outcome::Altered, differences),
+            Ok(()) => TopicReport::new(wish, TopicOutcome::Altered, differences),
             Err(why) => TopicReport::failed(wish, differences, why),
         }
     }
@@ -277,12 +277,12 @@ impl Admin {
 
     /// Waits until every created topic is known, so that a producer finds them all.
     fn wait_for(&self, reports: &[TopicReport]) {
-        let made = || reports.iter().filter(|report| report.outcome == Outcome::Created);
+        let made = || reports.iter().filter(|report| report.outcome == TopicOutcome::Created);
         let start = Instant::now();
         while start.elapsed() < PROPAGATION_TIMEOUT && made().next().is_some() {
             let metadata = self.client.inner().fetch_metadata(None, PATIENCE);
             let known = |report: &TopicReport| {
-                metadata.as_ref().is_ok_and(|all| found(all, &report.wish.topic).is_some())
+                metadata.as_ref().is_ok_and(|all| found(all, &report.spec.topic).is_some())
             };
             if made().all(known) {
                 break;

@@ -148,7 +148,7 @@ fn returns_frames_most_important_first() {
     assert_eq!((unsent.id, unsent.own, &*unsent.node), (first, true, NODE));
     assert!(unsent.batch.iter().eq(transactions.iter()) && unsent.settled.is_empty());
     assert_eq!(drain(&mut spool), [4, 10]);
-    assert!(!spool.has_unsent() && spool.take_gone().is_empty());
+    assert!(!spool.has_unsent() && spool.take_removed().is_empty());
     assert_eq!(spool.records().iter().sum::<u64>(), 6);
 }
 
@@ -164,7 +164,7 @@ fn removes_files_of_settled_frames() {
     assert_eq!(segments(dir.path()).len(), 1);
     spool.settle(first);
     assert_eq!((spool.bytes(), spool.records()), (0, PerStream::default()));
-    assert!(segments(dir.path()).is_empty() && spool.take_gone().is_empty());
+    assert!(segments(dir.path()).is_empty() && spool.take_removed().is_empty());
     put(&mut spool, Stream::Alerts, 3, 10).unwrap();
     spool.settle(first);
     assert_eq!(drain(&mut spool), [3]);
@@ -289,19 +289,19 @@ fn removes_least_important_streams_first() {
     put(&mut spool, Stream::Messages, 2, 30_000).unwrap();
     put(&mut spool, Stream::Transactions, 3, 30_000).unwrap();
     put(&mut spool, Stream::Alerts, 4, 30_000).unwrap();
-    let gone = spool.take_gone();
+    let gone = spool.take_removed();
     assert_eq!(gone.len(), 1);
     assert_eq!((gone[0].stream, gone[0].reason), (Stream::Messages, RemovalReason::Full));
     assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
-    assert_eq!(spool.take_gone()[0].stream, Stream::Transactions);
+    assert_eq!(spool.take_removed()[0].stream, Stream::Transactions);
     // Nothing less important is stored.
     for stream in [Stream::Messages, Stream::Transactions, Stream::Metrics] {
         assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(AppendError::Full)), "{stream:?}");
     }
     // A frame that can never fit removes nothing.
     assert!(matches!(put(&mut spool, Stream::Ledger, 7, 100_000), Err(AppendError::Full)));
-    assert!(spool.take_gone().is_empty() && spool.bytes() <= 100_000);
+    assert!(spool.take_removed().is_empty() && spool.bytes() <= 100_000);
     assert_eq!(drain(&mut spool), [1, 5, 4]);
 }
 
@@ -313,10 +313,10 @@ fn applies_the_policy_within_a_stream() {
         let (mut spool, _) = open(&SpoolConfig { when_full, ..config(dir.path(), 150_000) });
         let refused =
             (0..5).filter(|id| put(&mut spool, Stream::Messages, *id, 40_000).is_err()).count();
-        assert_eq!(refused + spool.take_gone().len(), 2, "{when_full}");
+        assert_eq!(refused + spool.take_removed().len(), 2, "{when_full}");
         // The policy also applies to less important streams.
         put(&mut spool, Stream::Ledger, 9, 40_000).unwrap();
-        let gone = spool.take_gone();
+        let gone = spool.take_removed();
         assert_eq!(gone.len(), 1);
         assert_eq!(drain(&mut spool), left);
     }
@@ -330,13 +330,13 @@ fn removes_backup_copies_first() {
     append(&mut spool, &batch(Stream::Transactions, [2], 40_000), true, time(1)).unwrap();
     append(&mut spool, &batch(Stream::Ledger, [3], 40_000), true, time(1)).unwrap();
     put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
-    let gone = spool.take_gone();
+    let gone = spool.take_removed();
     assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Transactions, true));
     // A copy replaces only copies, and a message never a copy of the ledger.
     let copy = batch(Stream::Metrics, [5], 40_000);
     assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(AppendError::Full)));
     put(&mut spool, Stream::Messages, 6, 40_000).unwrap();
-    let gone = spool.take_gone();
+    let gone = spool.take_removed();
     assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Messages, false));
     assert_eq!(drain(&mut spool), [4, 6]);
 }
@@ -350,13 +350,13 @@ fn expires_frames_by_their_time() {
         append(&mut spool, &batch, id == 1, time(seconds)).unwrap();
     }
     spool.expire(time(3600 + 150));
-    let gone = spool.take_gone();
+    let gone = spool.take_removed();
     assert_eq!(gone.iter().map(|gone| gone.sent).collect::<Vec<_>>(), [true, false]);
     assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Expired));
     assert_eq!(spool.oldest(), Some(time(200)));
     assert_eq!(drain(&mut spool), [3]);
     spool.expire(time(10_000));
-    assert_eq!((spool.take_gone().len(), spool.bytes(), spool.oldest()), (1, 0, None));
+    assert_eq!((spool.take_removed().len(), spool.bytes(), spool.oldest()), (1, 0, None));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn piped(limits: QueueLimits) -> (ThreadedSink, io::PipeReader) {
     let shared = ThreadedSink::shared(Tally::new(two_streams(), REASONS));
     let target = Target::unnamed(file, "stdout".into());
     let work = move |receiver: &SinkReceiver| Writer::new(target, true).run(receiver);
-    (ThreadedSink::start("stdout".into(), Look::Json, limits, shared, work).unwrap(), reader)
+    (ThreadedSink::start("stdout".into(), OutputFormat::Json, limits, shared, work).unwrap(), reader)
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn does_not_block_on_a_stuck_reader() {
     let mut offered = 50;
     loop {
         let batch = batch(&[(0, 30_000)], &mut number);
-        if !sink.wait_for_room(&batch, Duration::from_millis(200)) {
+        if !sink.wait_for_capacity(&batch, Duration::from_millis(200)) {
             break;
         }
         sink.offer(&batch);
@@ -243,7 +243,7 @@ proptest! {
         for sizes in &batches {
             let batch = batch(sizes, &mut number);
             if wait {
-                prop_assert!(sink.wait_for_room(&batch, Duration::from_secs(5)));
+                prop_assert!(sink.wait_for_capacity(&batch, Duration::from_secs(5)));
             }
             sink.offer(&batch);
             offered += sizes.iter().filter(|(stream, _)| stream % 3 < 2).count() as u64;

@@ -10,7 +10,7 @@ use std::fmt::{self, Display};
 
 /// A type-length-value: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TypedOctets<'a> {
+pub struct Tlv<'a> {
     /// The type, as registered by IANA.
     pub code: u16,
     /// The length field: bytes of the data.
@@ -21,23 +21,23 @@ pub struct TypedOctets<'a> {
 
 /// Iterator over a list of TLVs. Up to three trailing bytes, too few for a header, are ignored.
 #[derive(Clone, Debug)]
-pub struct TypedOctetsList<'a>(Reader<'a>);
+pub struct Tlvs<'a>(Reader<'a>);
 
-impl<'a> TypedOctetsList<'a> {
+impl<'a> Tlvs<'a> {
     /// Reads TLVs from `bytes`.
     #[must_use]
-    pub const fn of(bytes: &'a [u8]) -> Self {
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self(Reader::new(bytes, 0))
     }
 }
 
-impl<'a> Iterator for TypedOctetsList<'a> {
-    type Item = TypedOctets<'a>;
+impl<'a> Iterator for Tlvs<'a> {
+    type Item = Tlv<'a>;
 
-    fn next(&mut self) -> Option<TypedOctets<'a>> {
+    fn next(&mut self) -> Option<Tlv<'a>> {
         let (code, length) = (self.0.u16()?, self.0.u16()?);
         let there = self.0.rest().len().min(length.into());
-        Some(TypedOctets { code, length, bytes: self.0.take(there)? })
+        Some(Tlv { code, length, bytes: self.0.take(there)? })
     }
 }
 
@@ -45,7 +45,7 @@ impl<'a> Iterator for TypedOctetsList<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionText<'a> {
     /// Shown in hexadecimal.
-    Octets(Hex<'a>),
+    Hex(Hex<'a>),
     /// Shown in the option's own form.
     Text(String),
 }
@@ -53,7 +53,7 @@ pub enum OptionText<'a> {
 impl Display for OptionText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Octets(bytes) => bytes.fmt(f),
+            Self::Hex(bytes) => bytes.fmt(f),
             Self::Text(text) => f.write_str(text),
         }
     }
@@ -65,10 +65,10 @@ impl serde::Serialize for OptionText<'_> {
     }
 }
 
-impl<'a> TypedOctets<'a> {
+impl<'a> Tlv<'a> {
     /// Returns whether no data is cut off.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.bytes.len() == usize::from(self.length)
     }
 
@@ -76,7 +76,7 @@ impl<'a> TypedOctets<'a> {
     /// hexadecimal; `\# 3 0a0b0c` if it is invalid. `None` for no data and for padding of zeros.
     #[must_use]
     pub fn option_text(&self) -> Option<OptionText<'a>> {
-        if !self.is_whole() {
+        if !self.is_complete() {
             return Some(OptionText::Text(unknown(self.bytes)));
         }
         let is_padding = self.code == PADDING && self.bytes.iter().all(|byte| *byte == 0);
@@ -84,7 +84,7 @@ impl<'a> TypedOctets<'a> {
             return None;
         }
         let Some(form) = FORMATS.iter().find(|(code, _)| *code == self.code) else {
-            return Some(OptionText::Octets(Hex(self.bytes)));
+            return Some(OptionText::Hex(Hex(self.bytes)));
         };
         let mut reader = Reader::new(self.bytes, 0);
         let text = form.1(&mut reader).filter(|_| reader.is_done());
@@ -210,7 +210,7 @@ mod tests {
 
     fn shown(code: u16, bytes: &[u8]) -> Option<String> {
         let length = u16::try_from(bytes.len()).unwrap();
-        TypedOctets { code, length, bytes }.option_text().map(|text| text.to_string())
+        Tlv { code, length, bytes }.option_text().map(|text| text.to_string())
     }
 
     #[test]
@@ -260,9 +260,9 @@ mod tests {
 
     #[test]
     fn returns_incomplete_last_option() {
-        let all: Vec<_> = TypedOctetsList::of(b"\0\x03\0\0\0\x0a\0\x08\x01\x02").collect();
+        let all: Vec<_> = Tlvs::new(b"\0\x03\0\0\0\x0a\0\x08\x01\x02").collect();
         assert_eq!(all.len(), 2);
-        assert!(all[0].is_whole() && !all[1].is_whole());
+        assert!(all[0].is_complete() && !all[1].is_complete());
         assert_eq!((all[1].code, all[1].length), (10, 8));
         let cut = all[1].option_text().map(|text| text.to_string());
         assert_eq!(cut.as_deref(), Some("\\# 2 0102"));

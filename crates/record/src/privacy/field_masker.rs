@@ -3,9 +3,9 @@
 
 use super::fields::{Field, Kind};
 use super::key::{Domain, Key};
-use super::{Mask, Method, alert};
+use super::{Mask, MaskingMethod, alert};
 use crate::JsonText;
-use dnscribe_dns::registrable;
+use dnscribe_dns::registrable_domain;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -132,9 +132,9 @@ impl FieldMasker<'_> {
     fn write_value(&self, out: &mut Vec<u8>, value: RawField<'_>) -> Result<bool, Error> {
         let RawField { field, raw, object } = value;
         match field.kind {
-            Kind::Whole(class) if self.mask.method(class) != Method::Keep => return Ok(false),
+            Kind::Whole(class) if self.mask.method(class) != MaskingMethod::Keep => return Ok(false),
             Kind::Public | Kind::Whole(_) => out.extend_from_slice(raw.as_bytes()),
-            Kind::ObjectOf(class, _) if self.mask.method(class) == Method::Drop => {
+            Kind::ObjectOf(class, _) if self.mask.method(class) == MaskingMethod::Drop => {
                 return Ok(value.write_empty(out));
             }
             Kind::Object(fields) | Kind::ObjectOf(_, fields) => {
@@ -197,7 +197,7 @@ impl FieldMasker<'_> {
             Kind::Name => self.name(qname, text),
             Kind::Target => self.name(qname.max(answers), text),
             Kind::ServerName => self.name(qname.max(server), text),
-            Kind::Spelling => (qname == Method::Keep).then(|| text.into()),
+            Kind::Spelling => (qname == MaskingMethod::Keep).then(|| text.into()),
             Kind::Address(class) => self.address(self.mask.method(class), text),
             Kind::Sender => self.address(if is_query() { client } else { server }, text),
             Kind::Receiver => self.address(if is_query() { server } else { client }, text),
@@ -207,14 +207,14 @@ impl FieldMasker<'_> {
             Kind::Found => self.address(answers, text),
             Kind::Data => self.data(object.text("type").as_deref(), text),
             Kind::Subnet => self.subnet(ecs, text),
-            Kind::Octets => (!self.mask.hides_octets()).then(|| text.into()),
+            Kind::Octets => (!self.mask.hides_message_bytes()).then(|| text.into()),
             Kind::Process => self.opaque(process, Domain::Process, text),
             Kind::ProcessWithId => self.process_with_id(text),
-            Kind::Container if container == Method::Hash => {
+            Kind::Container if container == MaskingMethod::Hash => {
                 Some(self.key.long_text(Domain::Container, text).into())
             }
             Kind::Container => self.opaque(container, Domain::Container, text),
-            Kind::Sketch(class) => (self.mask.method(class) == Method::Keep).then(|| text.into()),
+            Kind::Sketch(class) => (self.mask.method(class) == MaskingMethod::Keep).then(|| text.into()),
             Kind::AlertId => Some(self.constant.text(Domain::AlertId, text).into()),
             Kind::Entity => Some(alert::entity(self, object).into()),
             Kind::Summary => Some(alert::summary(object).into()),
@@ -222,17 +222,17 @@ impl FieldMasker<'_> {
         }
     }
 
-    fn name<'t>(&self, method: Method, text: &'t str) -> Option<Cow<'t, str>> {
+    fn name<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
         match method {
-            Method::Keep => Some(text.into()),
-            Method::Truncate => zone(text),
-            Method::Hash => Some(self.key.text(Domain::Name, &text.to_ascii_lowercase()).into()),
-            Method::Drop => None,
+            MaskingMethod::Keep => Some(text.into()),
+            MaskingMethod::Truncate => zone(text),
+            MaskingMethod::Hash => Some(self.key.text(Domain::Name, &text.to_ascii_lowercase()).into()),
+            MaskingMethod::Drop => None,
         }
     }
 
-    fn address<'t>(&self, method: Method, text: &'t str) -> Option<Cow<'t, str>> {
-        if method == Method::Keep {
+    fn address<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
+        if method == MaskingMethod::Keep {
             return Some(text.into());
         }
         let address: IpAddr = text.parse().ok()?;
@@ -240,12 +240,12 @@ impl FieldMasker<'_> {
         Some(masked.to_string().into())
     }
 
-    fn masked_address(&self, method: Method, address: IpAddr) -> Option<IpAddr> {
+    fn masked_address(&self, method: MaskingMethod, address: IpAddr) -> Option<IpAddr> {
         match method {
-            Method::Keep => Some(address),
-            Method::Truncate => Some(prefix(address, IPV4_BITS, IPV6_BITS)),
-            Method::Hash => Some(self.key.address(address)),
-            Method::Drop => None,
+            MaskingMethod::Keep => Some(address),
+            MaskingMethod::Truncate => Some(prefix(address, IPV4_BITS, IPV6_BITS)),
+            MaskingMethod::Hash => Some(self.key.address(address)),
+            MaskingMethod::Drop => None,
         }
     }
 
@@ -262,31 +262,31 @@ impl FieldMasker<'_> {
     }
 
     /// Masks a value without parts: truncating it leaves nothing.
-    fn opaque<'t>(&self, method: Method, domain: Domain, text: &'t str) -> Option<Cow<'t, str>> {
+    fn opaque<'t>(&self, method: MaskingMethod, domain: Domain, text: &'t str) -> Option<Cow<'t, str>> {
         match method {
-            Method::Keep => Some(text.into()),
-            Method::Hash => Some(self.key.text(domain, text).into()),
-            Method::Truncate | Method::Drop => None,
+            MaskingMethod::Keep => Some(text.into()),
+            MaskingMethod::Hash => Some(self.key.text(domain, text).into()),
+            MaskingMethod::Truncate | MaskingMethod::Drop => None,
         }
     }
 
     fn process_with_id<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
         let method = self.mask.process;
-        let split = text.rfind('[').filter(|_| text.ends_with(']') && method != Method::Keep);
+        let split = text.rfind('[').filter(|_| text.ends_with(']') && method != MaskingMethod::Keep);
         let (name, id) = text.split_at(split.unwrap_or(text.len()));
         let name = self.opaque(method, Domain::Process, name)?;
         Some(if id.is_empty() { name } else { format!("{name}{id}").into() })
     }
 
-    fn subnet<'t>(&self, method: Method, text: &'t str) -> Option<Cow<'t, str>> {
-        if method == Method::Keep {
+    fn subnet<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
+        if method == MaskingMethod::Keep {
             return Some(text.into());
         }
         let (address, bits) = text.split_once('/')?;
         let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
         let masked = self.masked_address(method, address)?;
         let prefix_bits = match method {
-            Method::Hash => 128,
+            MaskingMethod::Hash => 128,
             _ if address.is_ipv4() => bits.min(IPV4_BITS),
             _ => bits.min(IPV6_BITS),
         };
@@ -298,9 +298,9 @@ impl FieldMasker<'_> {
 /// hidden, since a host name without a domain looks the same.
 fn zone(name: &str) -> Option<Cow<'_, str>> {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return registrable(&name.to_ascii_lowercase()).map(|zone| zone.to_owned().into());
+        return registrable_domain(&name.to_ascii_lowercase()).map(|zone| zone.to_owned().into());
     }
-    registrable(name).map(Into::into)
+    registrable_domain(name).map(Into::into)
 }
 
 /// Returns the address with all bits after the prefix zero.

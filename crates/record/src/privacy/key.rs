@@ -22,7 +22,7 @@ pub struct KeyMaterial(Vec<u8>);
 
 /// Key material cannot be used or made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
+pub enum KeyError {
     /// The material is too short.
     #[error("has {0} bytes; a key needs {MIN_BYTES} or more: make one with `openssl rand -hex 32`")]
     Short(usize),
@@ -36,10 +36,10 @@ impl KeyMaterial {
     ///
     /// # Errors
     /// The text is too short.
-    pub fn new(text: &str) -> Result<Self, BadKey> {
+    pub fn new(text: &str) -> Result<Self, KeyError> {
         let bytes = text.trim().as_bytes();
         if bytes.len() < MIN_BYTES {
-            Err(BadKey::Short(bytes.len()))
+            Err(KeyError::Short(bytes.len()))
         } else {
             Ok(Self(bytes.into()))
         }
@@ -49,10 +49,10 @@ impl KeyMaterial {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub fn random() -> Result<Self, BadKey> {
+    pub fn random() -> Result<Self, KeyError> {
         let mut bytes = vec![0; RANDOM_BYTES];
         let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-        if filled == Ok(RANDOM_BYTES) { Ok(Self(bytes)) } else { Err(BadKey::NoRandomness) }
+        if filled == Ok(RANDOM_BYTES) { Ok(Self(bytes)) } else { Err(KeyError::NoRandomness) }
     }
 }
 

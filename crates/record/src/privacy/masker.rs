@@ -3,7 +3,7 @@
 use super::field_masker::{FieldMasker, RawObject, not_an_object, write};
 use super::fields;
 use super::key::{Domain, KeyMaterial, KeyRing};
-use super::{BadKey, Mask, Method, Privacy};
+use super::{KeyError, Mask, MaskingMethod, MaskingRules};
 use crate::Stream;
 use crate::time::Timestamp;
 use serde_json::Error;
@@ -11,7 +11,7 @@ use serde_json::Error;
 /// Masks records by the rules of their stream. By default nothing is masked. Buffers are reused.
 #[derive(Default)]
 pub struct Masker {
-    privacy: Privacy,
+    privacy: MaskingRules,
     /// Present once any stream has been masked.
     keys: Option<KeyRing>,
     clear: Vec<u8>,
@@ -21,9 +21,9 @@ pub struct Masker {
 
 /// A masked record and its partitioning key.
 #[derive(Clone, Copy, Debug)]
-pub struct Masked<'a> {
+pub struct MaskedRecord<'a> {
     /// The record as JSON, without a newline.
-    pub line: &'a [u8],
+    pub json: &'a [u8],
     /// The partitioning key.
     pub key: &'a [u8],
 }
@@ -33,9 +33,9 @@ impl Masker {
     ///
     /// # Errors
     /// The system has no random numbers for a key.
-    pub fn new(privacy: Privacy) -> Result<Self, BadKey> {
+    pub fn new(privacy: MaskingRules) -> Result<Self, KeyError> {
         let mut masker = Self::default();
-        masker.adopt(privacy)?;
+        masker.reconfigure(privacy)?;
         Ok(masker)
     }
 
@@ -43,7 +43,7 @@ impl Masker {
     ///
     /// # Errors
     /// The system has no random numbers for a key.
-    pub fn adopt(&mut self, privacy: Privacy) -> Result<(), BadKey> {
+    pub fn reconfigure(&mut self, privacy: MaskingRules) -> Result<(), KeyError> {
         let is_on = privacy.masks.iter().any(|mask| mask.is_on());
         if is_on && (self.keys.is_none() || privacy.keys != self.privacy.keys) {
             let material = match &privacy.keys.material {
@@ -59,23 +59,23 @@ impl Masker {
 
     /// Returns whether records of the stream are masked.
     #[must_use]
-    pub fn covers(&self, stream: Stream) -> bool {
+    pub fn masks(&self, stream: Stream) -> bool {
         self.mask(stream).is_on()
     }
 
     /// Returns whether `/metrics` must hide server addresses.
     #[must_use]
     pub fn hides_servers(&self) -> bool {
-        self.privacy.general.server != Method::Keep
+        self.privacy.general.server != MaskingMethod::Keep
     }
 
     /// Masks a record, which `render` writes as JSON without a newline, and its partitioning key.
-    pub fn masked(
+    pub fn mask(
         &mut self,
         stream: Stream,
         render: impl FnOnce(&mut Vec<u8>),
         key: &[u8],
-    ) -> Masked<'_> {
+    ) -> MaskedRecord<'_> {
         self.clear.clear();
         self.masked.clear();
         render(&mut self.clear);
@@ -89,7 +89,7 @@ impl Masker {
             self.masked.clear();
             self.masked.extend(b"{}");
         }
-        Masked { line: &self.masked, key: self.partition.as_bytes() }
+        MaskedRecord { json: &self.masked, key: self.partition.as_bytes() }
     }
 
     fn write(&mut self, stream: Stream, key: &[u8]) -> Result<(), Error> {

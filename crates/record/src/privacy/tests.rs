@@ -7,41 +7,41 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const HASHED: Mask = Mask {
-    qname: Method::Hash,
-    client: Method::Hash,
-    server: Method::Hash,
-    answers: Method::Hash,
-    ecs: Method::Hash,
-    process: Method::Hash,
-    container: Method::Hash,
+    qname: MaskingMethod::Hash,
+    client: MaskingMethod::Hash,
+    server: MaskingMethod::Hash,
+    answers: MaskingMethod::Hash,
+    ecs: MaskingMethod::Hash,
+    process: MaskingMethod::Hash,
+    container: MaskingMethod::Hash,
 };
 
 const TRUNCATED: Mask = Mask {
-    qname: Method::Truncate,
-    client: Method::Truncate,
-    server: Method::Truncate,
-    answers: Method::Truncate,
-    ecs: Method::Truncate,
-    process: Method::Keep,
-    container: Method::Keep,
+    qname: MaskingMethod::Truncate,
+    client: MaskingMethod::Truncate,
+    server: MaskingMethod::Truncate,
+    answers: MaskingMethod::Truncate,
+    ecs: MaskingMethod::Truncate,
+    process: MaskingMethod::Keep,
+    container: MaskingMethod::Keep,
 };
 
 const DROPPED: Mask = Mask {
-    qname: Method::Drop,
-    client: Method::Drop,
-    server: Method::Drop,
-    answers: Method::Drop,
-    ecs: Method::Drop,
-    process: Method::Drop,
-    container: Method::Drop,
+    qname: MaskingMethod::Drop,
+    client: MaskingMethod::Drop,
+    server: MaskingMethod::Drop,
+    answers: MaskingMethod::Drop,
+    ecs: MaskingMethod::Drop,
+    process: MaskingMethod::Drop,
+    container: MaskingMethod::Drop,
 };
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-fn privacy(mask: Mask) -> Privacy {
+fn privacy(mask: Mask) -> MaskingRules {
     let material = Some(KeyMaterial::new(KEY).unwrap());
     let keys = KeyOptions { material, period: Duration::from_secs(3600) };
-    Privacy { masks: [mask; Stream::ALL.len()], general: mask, keys }
+    MaskingRules { masks: [mask; Stream::ALL.len()], general: mask, keys }
 }
 
 fn masker(mask: Mask) -> Masker {
@@ -51,9 +51,9 @@ fn masker(mask: Mask) -> Masker {
 /// Returns the masked record and its partitioning key.
 fn mask_record(masker: &mut Masker, stream: Stream, record: &Value) -> (Value, String) {
     let render = |out: &mut Vec<u8>| out.extend(record.to_string().as_bytes());
-    let record = masker.masked(stream, render, b"resolver.or.client");
+    let record = masker.mask(stream, render, b"resolver.or.client");
     let key = String::from_utf8(record.key.to_vec()).unwrap();
-    (serde_json::from_slice(record.line).unwrap(), key)
+    (serde_json::from_slice(record.json).unwrap(), key)
 }
 
 fn transaction() -> Value {
@@ -186,25 +186,25 @@ fn key_depends_on_period() {
 
 #[test]
 fn pseudonyms_depend_on_key_material() {
-    let hashed = |privacy: Privacy| {
+    let hashed = |privacy: MaskingRules| {
         mask_record(&mut Masker::new(privacy).unwrap(), Stream::Transactions, &transaction()).0
     };
     assert_eq!(hashed(privacy(HASHED)), hashed(privacy(HASHED)));
     let random = || {
         let keys = KeyOptions { material: None, ..privacy(HASHED).keys };
-        hashed(Privacy { keys, ..privacy(HASHED) })
+        hashed(MaskingRules { keys, ..privacy(HASHED) })
     };
     assert_ne!(random()["qname"], random()["qname"]);
 }
 
 #[test]
 fn random_keys_survive_reload() {
-    let random = Privacy { keys: KeyOptions::default(), ..privacy(HASHED) };
+    let random = MaskingRules { keys: KeyOptions::default(), ..privacy(HASHED) };
     let mut masker = Masker::new(random.clone()).unwrap();
     let (before, _) = mask_record(&mut masker, Stream::Transactions, &transaction());
-    masker.adopt(Privacy { masks: [TRUNCATED; 8], ..random.clone() }).unwrap();
+    masker.reconfigure(MaskingRules { masks: [TRUNCATED; 8], ..random.clone() }).unwrap();
     let (meanwhile, _) = mask_record(&mut masker, Stream::Transactions, &transaction());
-    masker.adopt(random).unwrap();
+    masker.reconfigure(random).unwrap();
     let (after, _) = mask_record(&mut masker, Stream::Transactions, &transaction());
     assert_eq!(before, after);
     assert_eq!(meanwhile["qname"], "example.co.uk");
@@ -241,7 +241,7 @@ fn dropped_record_matches_schema() {
 
 #[test]
 fn keeps_public_fields_verbatim() {
-    let mask = Mask { client: Method::Hash, ..Mask::default() };
+    let mask = Mask { client: MaskingMethod::Hash, ..Mask::default() };
     let (mut record, _) = mask_record(&mut masker(mask), Stream::Transactions, &transaction());
     let mut before = transaction();
     for record in [&mut record, &mut before] {
@@ -255,7 +255,7 @@ fn keeps_public_fields_verbatim() {
 
 #[test]
 fn kept_answers_hide_hashed_names() {
-    let mask = Mask { qname: Method::Hash, ..Mask::default() };
+    let mask = Mask { qname: MaskingMethod::Hash, ..Mask::default() };
     let (record, _) = mask_record(&mut masker(mask), Stream::Transactions, &transaction());
     assert_eq!(record["answers"][1]["data"], "198.51.100.23");
     assert!(!record.to_string().contains("example"), "{record:#}");
@@ -263,7 +263,7 @@ fn kept_answers_hide_hashed_names() {
 
 #[test]
 fn finds_client_of_message_by_qr() {
-    let mask = Mask { client: Method::Hash, ..Mask::default() };
+    let mask = Mask { client: MaskingMethod::Hash, ..Mask::default() };
     for (qr, kept, hidden) in [("query", "dst_ip", "src_ip"), ("response", "src_ip", "dst_ip")] {
         let record = json!({"ts": "2026-11-20T12:30:00Z", "src_ip": "192.0.2.1", "dst_ip": "192.0.2.2", "qr": qr});
         let (masked, _) = mask_record(&mut masker(mask), Stream::Messages, &record);
@@ -300,7 +300,7 @@ fn rebuilds_alert_summary() {
 
 #[test]
 fn refuses_short_key_and_hides_keys() {
-    assert_eq!(KeyMaterial::new(" short \n"), Err(BadKey::Short(5)));
+    assert_eq!(KeyMaterial::new(" short \n"), Err(KeyError::Short(5)));
     let key = KeyMaterial::new(KEY).unwrap();
     assert!(!format!("{key:?}").contains("0123"));
     assert_ne!(KeyMaterial::random(), KeyMaterial::random());

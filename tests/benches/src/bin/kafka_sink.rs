@@ -4,7 +4,7 @@
 //! `kafka_sink BROKER TOPIC FILE`. Each line of the file is a key, a tab and a transaction record.
 
 use dnscribe_delivery::{
-    Batch, KafkaConfig, Look, OpenWith, Rotation, Sink, SinkSpec, Stream, StreamChoice, StreamSet,
+    Batch, KafkaConfig, OutputFormat, OpenWith, Rotation, Sink, SinkSpec, Stream, StreamSelection, StreamSet,
     open,
 };
 use dnscribe_record::EventId;
@@ -76,12 +76,12 @@ fn sink(broker: &str, topic: &str) -> Result<Box<dyn Sink>, Box<dyn Error>> {
         ..KafkaConfig::default()
     };
     let with = OpenWith {
-        streams: StreamChoice {
+        streams: StreamSelection {
             kafka: Some(StreamSet::from_iter([STREAM])),
-            ..StreamChoice::default()
+            ..StreamSelection::default()
         },
         rotation: Rotation::default(),
-        stdout: Look::Json,
+        stdout: OutputFormat::Json,
         node: NODE,
         region: None,
         kafka: &kafka,
@@ -108,7 +108,7 @@ fn event_id(record: &[u8]) -> Option<EventId> {
 
 fn offer(sink: &mut dyn Sink, batch: Batch) -> Result<(), Box<dyn Error>> {
     let batch = Arc::new(batch);
-    if !sink.wait_for_room(&batch, KAFKA_TIMEOUT) {
+    if !sink.wait_for_capacity(&batch, KAFKA_TIMEOUT) {
         return Err("the queue of the Kafka sink is full".into());
     }
     sink.offer(&batch);

@@ -8,7 +8,7 @@
 
 use dnscribe_benches::cpu;
 
-use dnscribe::capture::{Body, Origin, Packet, Sight};
+use dnscribe::capture::{Body, PacketId, Packet, Direction};
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, EventBatch, FlowOptions, FlowStage, InputCounters, Pipeline,
@@ -16,7 +16,7 @@ use dnscribe::pipeline::{
 };
 use dnscribe::record::Identity;
 use dnscribe_common::flow;
-use dnscribe_delivery::{self, Failure, Look, Sink, Stream};
+use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::Delivery;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -31,20 +31,20 @@ const PENDING: u64 = 64;
 const EPOCH: u64 = 1_700_000_000_000_000_000;
 
 /// A sink that lets records be rendered, or not, and drops them.
-struct Drop(Look);
+struct DroppingSink(OutputFormat);
 
-impl Sink for Drop {
+impl Sink for DroppingSink {
     fn name(&self) -> &'static str {
         "drop"
     }
     fn wants(&self, stream: Stream) -> bool {
         stream == Stream::Transactions
     }
-    fn look(&self) -> Look {
+    fn output_format(&self) -> OutputFormat {
         self.0
     }
     fn offer(&mut self, _: &Arc<dnscribe_delivery::Batch>) {}
-    fn wait_for_room(&self, _: &dnscribe_delivery::Batch, _: Duration) -> bool {
+    fn wait_for_capacity(&self, _: &dnscribe_delivery::Batch, _: Duration) -> bool {
         true
     }
     fn flush(&mut self, _: Duration) -> bool {
@@ -129,9 +129,9 @@ impl Ring {
         let bytes = &self.bytes[start..end];
         Packet {
             ts: Timestamp::from_nanos(EPOCH + number * GAP_NS),
-            origin: Origin { cpu: 0, seq: number + 1 },
+            id: PacketId { cpu: 0, seq: number + 1 },
             scope: 0,
-            sight: Sight::Passive,
+            direction: Direction::Passive,
             task: None,
             datagram_bytes: 0,
             cgroup_id: 0,
@@ -159,7 +159,7 @@ fn distribute(shards: usize, clients: u16, packets: u64) -> Vec<Ring> {
 }
 
 /// Runs all packets of a shard through its flow stage. Returns the CPU time in seconds.
-fn front(
+fn run_flow_stage(
     mut shard: FlowStage,
     ring: &Ring,
     tell: &SyncSender<EventBatch>,
@@ -191,13 +191,13 @@ fn main() {
     let argument = |place: usize| std::env::args().nth(place);
     let number = |place, usual| argument(place).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (shards, clients, millions) = (number(1, 2), number(2, 4_000), number(3, 1));
-    let look = if argument(4).as_deref() == Some("json") { Look::Json } else { Look::Blank };
+    let look = if argument(4).as_deref() == Some("json") { OutputFormat::Json } else { OutputFormat::None };
     let packets = u64::from(millions) * 1_000_000;
     let shards = usize::from(shards);
     let rings = distribute(shards, clients, packets);
     let epoch = Timestamp::from_nanos(EPOCH);
     let identity = Identity::new("bench".into(), None, epoch, HashMap::new());
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Drop(look))];
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(DroppingSink(look))];
     let pairing = PairOptions { query_timeout: Duration::from_secs(5), max_transactions: 262_144 };
     let flow = FlowOptions { pairing, ..FlowOptions::default() };
     let mut pipeline = Pipeline::new(PipelineOptions::new(identity), sinks);
@@ -218,7 +218,7 @@ fn main() {
             let tell = tell.clone();
             hands.push(scope.spawn(move || {
                 pin(place + 1);
-                front(shard, ring, &tell, &empty)
+                run_flow_stage(shard, ring, &tell, &empty)
             }));
         }
         drop(tell);
@@ -260,7 +260,7 @@ fn main() {
         "{}",
         serde_json::json!({
             "shards": shards,
-            "look": if look == Look::Json { "json" } else { "null" },
+            "look": if look == OutputFormat::Json { "json" } else { "null" },
             "messages": packets,
             "seconds": seconds,
             "messages_per_second": millions * 1e6 / seconds,

@@ -3,9 +3,9 @@
 use crate::frames::{PORT, QUERY};
 use crate::host::run_in_new_namespace;
 use crate::{assert_balance, counters_of, options};
-use dnscribe::capture::Sight;
+use dnscribe::capture::Direction;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
-use dnscribe::decode::{Decoded, Decoder, DecoderOptions, Kept};
+use dnscribe::decode::{Decoded, Decoder, DecoderOptions, OwnedMessage};
 use dnscribe_tests::environment::{privileged, skip};
 use std::net::UdpSocket;
 use std::process::Command;
@@ -48,16 +48,16 @@ fn in_a_namespace() {
     while messages.len() < 2 && Instant::now() < end {
         live.wait(Duration::from_millis(50), None).expect("waits");
         live.drain(100, &mut |packet| {
-            assert_eq!(packet.sight, Sight::Passive);
+            assert_eq!(packet.direction, Direction::Passive);
             decoder.observe(packet, &mut |decoded| match decoded {
-                Decoded::Message(message) => messages.push(Kept::from(message)),
+                Decoded::Message(message) => messages.push(OwnedMessage::from(message)),
                 other => panic!("{other:?}"),
             });
         });
     }
     let found: Vec<_> = messages
         .iter()
-        .map(Kept::message)
+        .map(OwnedMessage::message)
         .map(|message| (message.envelope.src, message.envelope.dst, message.wire_bytes))
         .collect();
     let server = (ENDS.1.parse::<std::net::IpAddr>().expect("an address"), PORT).into();

@@ -4,7 +4,7 @@ use super::super::case::Figures;
 use super::super::statistics::per_million;
 use super::super::usage;
 use anyhow::{Context as _, Result};
-use dnscribe_tests::agent::{Agent, Finished};
+use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::ledger;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ impl AgentRun<'_> {
 ///
 /// # Errors
 /// If it is not final or does not balance.
-fn final_ledger(records: &Path, end: &Finished) -> Result<Value> {
+fn final_ledger(records: &Path, end: &EndedAgent) -> Result<Value> {
     let mut file = File::open(records)?;
     let start = file.metadata()?.len().saturating_sub(TAIL_BYTES);
     file.seek(SeekFrom::Start(start))?;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 const ANY: u16 = 255;
 
 /// `count` large responses to small queries from a network, within half a minute.
-fn feed(detector: &mut Amplification, count: u32, vary: impl Fn(u32, &mut Observation<'_>)) {
+fn feed(detector: &mut Amplification, count: u32, vary: impl Fn(u32, &mut TransactionView<'_>)) {
     for number in 0..count {
         let now = f64::from(number) * 30.0 / f64::from(count);
         query(now, "example.com", |query| {
@@ -25,14 +25,14 @@ fn finds_large_answers_to_one_network() {
     assert_eq!(findings(&mut detector, 30.0), []);
     feed(&mut detector, 100, |_, _| ());
     let found = findings(&mut detector, 30.0);
-    assert_eq!((found.len(), found[0].level), (1, Level::Warning));
+    assert_eq!((found.len(), found[0].level), (1, Severity::Warning));
     assert_eq!(found[0].entity.client.as_deref(), Some("192.0.2.1"));
     feed(&mut detector, 2000, |number, query| {
         let [.., low] = number.to_be_bytes();
         query.client = SocketAddr::from((Ipv4Addr::new(192, 0, 2, low), 53));
     });
     let found = findings(&mut detector, 30.0);
-    assert_eq!((found.len(), found[0].level), (1, Level::Critical));
+    assert_eq!((found.len(), found[0].level), (1, Severity::Critical));
     assert_eq!(found[0].entity.client.as_deref(), Some("192.0.2.0/24"));
     assert_eq!(findings(&mut detector, 300.0), []);
 }
@@ -57,13 +57,13 @@ fn ignores_distinct_questions_small_answers_and_tcp() {
 #[test]
 fn finds_unsolicited_responses_at_victim() {
     let mut detector = Amplification::default();
-    let orphan = |_, query: &mut Observation<'_>| {
+    let orphan = |_, query: &mut TransactionView<'_>| {
         (query.vantage, query.status) = (Vantage::Client, Status::Orphan);
         query.query_bytes = None;
     };
     feed(&mut detector, 600, orphan);
     let found = findings(&mut detector, 30.0);
-    assert_eq!((found.len(), found[0].level), (1, Level::Critical));
+    assert_eq!((found.len(), found[0].level), (1, Severity::Critical));
     assert!(found[0].summary.starts_with("192.0.2.1 gets large responses"), "{}", found[0].summary);
 }
 

@@ -2,11 +2,11 @@
 
 use super::{EntityBaselines, Metric};
 use crate::analysis::detect::baseline::lower_bound;
-use crate::analysis::detect::finding::{Baseline, Entity, Evidence, Figure, Finding, Level, Rule};
+use crate::analysis::detect::finding::{Baseline, Entity, Evidence, Figure, Finding, Severity, Rule};
 use crate::analysis::detect::group_stats::{GroupKey, GroupStats};
-use crate::analysis::detect::options::{DetectOptions, UsualOptions};
+use crate::analysis::detect::options::{DetectOptions, AnomalyOptions};
 use crate::analysis::window::Grouping;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 
 /// Minimum slowdown in milliseconds: of the median, of the 95th percentile.
@@ -25,11 +25,11 @@ const CRITICAL_SHARE: f64 = 0.9;
 /// Thresholds of the rules.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Thresholds {
-    query_rate: UsualOptions,
-    latency: UsualOptions,
-    nxdomain: UsualOptions,
-    servfail: UsualOptions,
-    timeout: UsualOptions,
+    query_rate: AnomalyOptions,
+    latency: AnomalyOptions,
+    nxdomain: AnomalyOptions,
+    servfail: AnomalyOptions,
+    timeout: AnomalyOptions,
 }
 
 impl Thresholds {
@@ -93,7 +93,7 @@ impl Comparison<'_> {
         self.baselines.compare(metric, self.at, self.stats)
     }
 
-    fn finding(&self, rule: Rule, level: Level, what: &str, figures: Vec<Figure>) -> Finding {
+    fn finding(&self, rule: Rule, level: Severity, what: &str, figures: Vec<Figure>) -> Finding {
         Finding {
             rule,
             entity: Entity::from(self.key),
@@ -106,7 +106,7 @@ impl Comparison<'_> {
     fn rate(&self) -> Option<Finding> {
         let options = self.thresholds.query_rate;
         let (rate, usual) = self.compare(Metric::QueryRate).filter(|_| !self.partial)?;
-        let least = float(options.min_queries) / 60.0;
+        let least = to_f64(options.min_queries) / 60.0;
         let is_high = usual.z >= options.z_score
             && rate >= usual.mean * options.warning
             && rate - usual.mean >= least;
@@ -121,9 +121,9 @@ impl Comparison<'_> {
         }
         let is_critical = options.critical.is_some_and(|times| rate >= usual.mean * times);
         let level = match (is_high, lasts) {
-            (true, true) if is_critical => Level::Critical,
-            (true, true) => Level::Warning,
-            _ => Level::Info,
+            (true, true) if is_critical => Severity::Critical,
+            (true, true) => Severity::Warning,
+            _ => Severity::Info,
         };
         let what = format!("{rate:.1} queries per second, usually {:.1}", usual.mean);
         let threshold = usual.mean * if is_high { options.warning } else { LOW_RATE_SHARE };
@@ -154,7 +154,7 @@ impl Comparison<'_> {
             if learned.z >= options.z_score && exceeds(options.warning) && now - usual >= least {
                 let critical = options.critical.is_some_and(exceeds) && now >= MIN_CRITICAL_MS;
                 let is_critical = critical && metric == Metric::Median;
-                level = level.max(Some(Level::at_least_warning(is_critical)));
+                level = level.max(Some(Severity::at_least_warning(is_critical)));
             }
             let deviation = usual * (learned.deviation.exp() - 1.0);
             let baseline = Baseline { mean: usual, deviation, ..learned };
@@ -174,25 +174,25 @@ impl Comparison<'_> {
 
     fn share(
         &self,
-        (rule, metric, name, options): (Rule, Metric, &'static str, UsualOptions),
+        (rule, metric, name, options): (Rule, Metric, &'static str, AnomalyOptions),
         (part, whole): (u64, u64),
     ) -> Option<Finding> {
         if whole < options.min_queries || part == 0 {
             return None;
         }
         let lower = lower_bound(part, whole);
-        let share = float(part) / float(whole);
+        let share = to_f64(part) / to_f64(whole);
         let Some((_, usual)) = self.compare(metric) else {
             return self.share_without_baseline(rule, name, share, lower);
         };
         let exceeds = |more: f64| lower >= usual.mean + more && share >= usual.mean * 2.0;
         let is_significant = usual.z >= options.z_score;
         let level = if is_significant && options.critical.is_some_and(exceeds) {
-            Level::Critical
+            Severity::Critical
         } else if is_significant && exceeds(options.warning) {
-            Level::Warning
+            Severity::Warning
         } else if is_significant && exceeds(options.warning / 2.0) {
-            Level::Info
+            Severity::Info
         } else {
             return None;
         };
@@ -204,7 +204,7 @@ impl Comparison<'_> {
         );
         let threshold = Some(usual.mean + options.warning);
         let figure = Figure { name, value: share, threshold, baseline: Some(usual) };
-        let count = Figure::new("count", float(part), None);
+        let count = Figure::new("count", to_f64(part), None);
         Some(self.finding(rule, level, &what, vec![figure, count]))
     }
 
@@ -223,9 +223,9 @@ impl Comparison<'_> {
         }
         let what = format!("{:.1} % {}", share * 100.0, describe(rule));
         let (level, threshold) = if lower >= CRITICAL_SHARE {
-            (Level::Critical, Some(CRITICAL_SHARE))
+            (Severity::Critical, Some(CRITICAL_SHARE))
         } else {
-            (Level::Warning, Some(WARNING_SHARE))
+            (Severity::Warning, Some(WARNING_SHARE))
         };
         let figure = Figure::new(name, share, threshold);
         Some(self.finding(rule, level, &what, vec![figure]))

@@ -1,6 +1,6 @@
 use super::*;
-use crate::analysis::detect::{Level, Rule};
-use crate::analysis::view::Observation;
+use crate::analysis::detect::{Severity, Rule};
+use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use crate::analysis::window::Windows;
 use crate::pair::Status;
@@ -28,7 +28,7 @@ type Change = fn(&mut Traffic);
 /// Twenty queries per second, plus or minus three.
 fn plain(second: u64) -> Traffic {
     let queries = 17 + second * 7919 % 7;
-    let latency = 10.0 + float(second * 104_729 % 50) / 10.0;
+    let latency = 10.0 + to_f64(second * 104_729 % 50) / 10.0;
     let now_and_then = |every| u64::from(second.is_multiple_of(every));
     Traffic {
         queries,
@@ -41,7 +41,7 @@ fn plain(second: u64) -> Traffic {
 
 /// Plays `seconds` of traffic; returns the time and level of the first finding of each rule and
 /// entity.
-fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, String), (u64, Level)> {
+fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, String), (u64, Severity)> {
     let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut first = BTreeMap::new();
@@ -58,7 +58,7 @@ fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, Strin
                 _ => (Status::Answered, Some(0)),
             };
             let latency_ms = rcode.map(|_| now.latency);
-            let one = Observation { status, rcode, latency_ms, ..example(at(second)) };
+            let one = TransactionView { status, rcode, latency_ms, ..example(at(second)) };
             windows.observe(&one);
         }
         if second % 10 == 0 {
@@ -72,7 +72,7 @@ fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, Strin
 }
 
 /// Usual traffic, followed by changed traffic.
-fn then(change: impl Fn(&mut Traffic)) -> BTreeMap<(Rule, String), (u64, Level)> {
+fn then(change: impl Fn(&mut Traffic)) -> BTreeMap<(Rule, String), (u64, Severity)> {
     play(1300, |second| {
         let mut now = plain(second);
         if second >= 1080 {
@@ -130,13 +130,13 @@ fn evidence_contains_baseline() {
         windows.expire(at(second), &mut |span, groups| anomalies.window(span, groups));
         let slow = if second < 1200 { 10.0 } else { 800.0 };
         for _ in 0..10 {
-            let one = Observation { latency_ms: Some(slow), ..example(at(second)) };
+            let one = TransactionView { latency_ms: Some(slow), ..example(at(second)) };
             windows.observe(&one);
         }
         anomalies.evaluate(at(second), &mut |finding| last = Some(finding));
     }
     let last = last.unwrap();
-    assert_eq!((last.rule, last.level), (Rule::Latency, Level::Critical));
+    assert_eq!((last.rule, last.level), (Rule::Latency, Severity::Critical));
     let figure = &last.evidence.figures[0];
     let baseline = figure.baseline.unwrap();
     assert_eq!(figure.name, "latency_p50_ms");
@@ -153,7 +153,7 @@ fn without_baseline_finds_only_high_failure_shares() {
         play(200, |_| Traffic { queries: 10, latency: 5.0, nxdomain: 0, servfail: 8, timeout: 0 });
     assert!(found.keys().all(|(rule, _)| *rule == Rule::Servfail), "{found:?}");
     assert!(found.contains_key(&(Rule::Servfail, RESOLVER.to_owned())), "{found:?}");
-    assert!(found.values().all(|(_, level)| *level == Level::Warning));
+    assert!(found.values().all(|(_, level)| *level == Severity::Warning));
     let found =
         play(200, |_| Traffic { queries: 10, latency: 5.0, nxdomain: 9, servfail: 1, timeout: 0 });
     assert_eq!(found, BTreeMap::new());
@@ -167,7 +167,7 @@ fn baselines_are_bounded() {
         windows.expire(at(second), &mut |span, groups| anomalies.window(span, groups));
         for number in 0..20 {
             let zone = format!("z{second}-{number}.test");
-            let one = Observation { zone: Some(&zone), resolver: &zone, ..example(at(second)) };
+            let one = TransactionView { zone: Some(&zone), resolver: &zone, ..example(at(second)) };
             windows.observe(&one);
         }
         if second % 10 == 0 {

@@ -1,12 +1,12 @@
 //! Clients that query servers other than the expected resolvers.
 
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample};
-use crate::analysis::detect::finding::{Evidence, Figure, Finding, Level, Rule};
+use crate::analysis::detect::finding::{Evidence, Figure, Finding, Severity, Rule};
 use crate::analysis::detect::rolling::Rolling;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
 use crate::encrypted::{Connection, Protocol};
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// Records a query in plain DNS.
-    pub(super) fn record_query(&mut self, observation: &Observation<'_>) {
+    pub(super) fn record_query(&mut self, observation: &TransactionView<'_>) {
         self.roll(observation.ts);
         self.record(observation.server.ip(), observation.resolver, observation.rcode.is_some());
         self.evidence.record(observation);
@@ -155,11 +155,11 @@ impl Client {
             self.attribution,
             names.join(", ")
         );
-        let figures = vec![Figure::new("queries", float(times), Some(float(threshold)))];
+        let figures = vec![Figure::new("queries", to_f64(times), Some(to_f64(threshold)))];
         Some(Finding {
             rule: Rule::ResolverBypass,
             entity: self.attribution.entity(),
-            level: if works { Level::Warning } else { Level::Info },
+            level: if works { Severity::Warning } else { Severity::Info },
             summary,
             evidence: Evidence { resolvers: names, ..self.evidence.evidence(figures) },
         })
@@ -192,10 +192,10 @@ impl Client {
         Some(Finding {
             rule: Rule::EncryptedBypass,
             entity: self.attribution.entity(),
-            level: if works { Level::Warning } else { Level::Info },
+            level: if works { Severity::Warning } else { Severity::Info },
             summary,
             evidence: Evidence {
-                figures: vec![Figure::new("connections", float(times), None)],
+                figures: vec![Figure::new("connections", to_f64(times), None)],
                 samples: self.samples.clone(),
                 processes: shown,
                 resolvers: names,

@@ -1,27 +1,27 @@
 use super::*;
 use crate::analysis::detect::testing::at;
 use crate::analysis::detect::testing::{findings, query, random};
-use crate::analysis::detect::{Level, Rule};
+use crate::analysis::detect::{Severity, Rule};
 use crate::analysis::view::Process;
 use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
-use crate::capture::{Origin, Sight, Task, Transport};
-use crate::decode::{Content, Envelope, MessageId, Sealed};
-use crate::encrypted::{ConnectionOptions, Connections};
+use crate::capture::{PacketId, Direction, Task, Transport};
+use crate::decode::{EncryptedContent, Envelope, MessageId, EncryptedPacket};
+use crate::encrypted::{ConnectionOptions, ConnectionTable};
 use std::net::{Ipv4Addr, SocketAddr};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
 
 fn strict() -> Bypass {
-    Bypass::new(Meant { configured: [OURS.into()].into(), ..Meant::default() })
+    Bypass::new(ExpectedResolvers { configured: [OURS.into()].into(), ..ExpectedResolvers::default() })
 }
 
 fn query_server(bypass: &mut Bypass, seconds: f64, comm: &str, pid: u32, server: Ipv4Addr) {
     let shown = server.to_string();
     query(seconds, "www.example.com", |query| {
         let process = Some(Process { pid, uid: 0, comm, exe: None });
-        let mut observation = Observation { resolver: &shown, process, ..*query };
+        let mut observation = TransactionView { resolver: &shown, process, ..*query };
         observation.server = SocketAddr::from((server, 53));
         bypass.observe(&observation);
     });
@@ -36,7 +36,7 @@ fn finds_client_of_other_resolvers() {
     }
     let found = findings(&mut bypass, 10.0);
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].rule, found[0].level), (Rule::ResolverBypass, Level::Warning));
+    assert_eq!((found[0].rule, found[0].level), (Rule::ResolverBypass, Severity::Warning));
     assert_eq!(found[0].entity.process.as_deref(), Some("malware"));
     assert_eq!(found[0].evidence.resolvers, [OTHER.to_string().into()]);
     assert_eq!(findings(&mut bypass, 3000.0), []);
@@ -104,22 +104,22 @@ fn memory_is_bounded() {
 /// A DNS over QUIC connection to `server`, answered or not.
 fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], []);
-    let mut connections = Connections::new(encrypted, ConnectionOptions::default());
+    let mut connections = ConnectionTable::new(encrypted, ConnectionOptions::default());
     let mut comm = [0; 16];
     comm[..7].copy_from_slice(b"firefox");
     let ends = [SocketAddr::from(([192, 0, 2, 1], 40_000)), SocketAddr::from((server, 853))];
     let mut each = |report: &Report<'_>| bypass.connection(report, &server.to_string());
-    for (number, sight) in [(0, Sight::Egress), (1, Sight::Ingress)] {
+    for (number, sight) in [(0, Direction::Egress), (1, Direction::Ingress)] {
         if number == 1 && !answered {
             break;
         }
-        let origin = Origin { cpu: 0, seq: number };
+        let origin = PacketId { cpu: 0, seq: number };
         let turn = usize::try_from(number).unwrap();
         let envelope = Envelope {
-            id: MessageId { origin, index: 0 },
+            id: MessageId { packet: origin, index: 0 },
             ts: at(1.0),
             scope: 0,
-            sight,
+            direction: sight,
             task: Some(Task { pid: 99, comm, ..Task::default() }),
             cgroup_id: 0,
             transport: Transport::Udp,
@@ -127,8 +127,8 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
             dst: ends[1 - turn],
         };
         let payload: Box<[u8]> = [0xC0, 0, 0, 0, 1].into();
-        let content = Content::Datagram { payload, payload_wire: 1200, datagram_bytes: 0 };
-        connections.observe(&Sealed { envelope, content }, &mut each);
+        let content = EncryptedContent::Datagram { payload, payload_wire: 1200, datagram_bytes: 0 };
+        connections.observe(&EncryptedPacket { envelope, content }, &mut each);
     }
     connections.finish(at(90.0), &mut each);
 }
@@ -136,7 +136,7 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
 #[test]
 fn finds_encrypted_dns_of_other_resolvers() {
     for (server, answered, level) in
-        [(OTHER, true, Some(Level::Warning)), (OTHER, false, Some(Level::Info)), (OURS, true, None)]
+        [(OTHER, true, Some(Severity::Warning)), (OTHER, false, Some(Severity::Info)), (OURS, true, None)]
     {
         let mut bypass = strict();
         connect_encrypted(&mut bypass, server, answered);

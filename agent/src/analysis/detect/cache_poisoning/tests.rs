@@ -19,10 +19,10 @@ fn finds_many_wrong_ids() {
     wrong(&mut detector, 9, OrphanReason::WrongId, true);
     assert_eq!(findings(&mut detector, 10.0), []);
     wrong(&mut detector, 20, OrphanReason::WrongId, true);
-    assert_eq!(findings(&mut detector, 10.0)[0].level, Level::Warning);
+    assert_eq!(findings(&mut detector, 10.0)[0].level, Severity::Warning);
     wrong(&mut detector, 40, OrphanReason::WrongPort, true);
     let found = findings(&mut detector, 10.0);
-    assert_eq!((found.len(), found[0].level), (1, Level::Critical));
+    assert_eq!((found.len(), found[0].level), (1, Severity::Critical));
     assert_eq!(found[0].entity.client.as_deref(), Some("192.0.2.1"));
     assert!(found[0].summary.starts_with("69 responses to 192.0.2.1"), "{}", found[0].summary);
     assert_eq!(findings(&mut detector, 200.0), []);

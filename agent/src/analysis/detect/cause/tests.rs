@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use crate::pair::{Status, Vantage};
 use dnscribe_record::time::Timestamp;
@@ -17,7 +17,7 @@ fn ask(samples: &mut Samples, count: usize, resolver: &str, zone: &str, status: 
     let rcode = (status == Status::Answered).then_some(0);
     for _ in 0..count {
         let query = example(Timestamp::default());
-        samples.observe(&Observation { resolver, zone: Some(zone), status, rcode, ..query });
+        samples.observe(&TransactionView { resolver, zone: Some(zone), status, rcode, ..query });
     }
 }
 
@@ -86,7 +86,7 @@ fn resolved_alert_explains_only_old_failures() {
     for _ in 0..10 {
         let (zone, status) = (Some("a.test"), Status::Timeout);
         let later = example(Timestamp::from_nanos(2));
-        samples.observe(&Observation { resolver: "one", zone, status, rcode: None, ..later });
+        samples.observe(&TransactionView { resolver: "one", zone, status, rcode: None, ..later });
     }
     assert_eq!(explain(&suspects, &samples), [None, None]);
 }
@@ -98,7 +98,7 @@ fn distinguishes_kinds_of_failure() {
     for _ in 0..20 {
         let query = example(Timestamp::default());
         let zone = Some("b.test");
-        samples.observe(&Observation { resolver: "one", zone, rcode: Some(2), ..query });
+        samples.observe(&TransactionView { resolver: "one", zone, rcode: Some(2), ..query });
     }
     let (resolver, zone) = (entity(Some("one"), None), entity(None, Some("b.test")));
     let suspects = [live(Rule::Timeout, &resolver), live(Rule::Servfail, &zone)];
@@ -114,7 +114,7 @@ fn slow_resolver_explains_its_clients() {
             for _ in 0..10 {
                 let query = example(Timestamp::default());
                 let zone = Some(zone);
-                samples.observe(&Observation { resolver, zone, latency_ms, ..query });
+                samples.observe(&TransactionView { resolver, zone, latency_ms, ..query });
             }
         }
     }

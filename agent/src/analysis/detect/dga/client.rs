@@ -2,10 +2,10 @@
 
 use super::MIN_RANDOM_SHARE;
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample, share};
-use crate::analysis::detect::finding::{Figure, Finding, Level, Rule};
+use crate::analysis::detect::finding::{Figure, Finding, Severity, Rule};
 use crate::analysis::detect::rolling::{BloomFilter, Rolling};
-use crate::analysis::view::Observation;
-use dnscribe_record::number::float;
+use crate::analysis::view::TransactionView;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl Client {
     /// Records a domain that does not exist.
     pub(super) fn record_missing(
         &mut self,
-        observation: &Observation<'_>,
+        observation: &TransactionView<'_>,
         domain: u64,
         random: bool,
     ) {
@@ -103,7 +103,7 @@ impl Client {
         Some(self.finding(level, &totals, threshold, within))
     }
 
-    fn finding(&self, level: Level, totals: &Totals, threshold: u64, within: &str) -> Finding {
+    fn finding(&self, level: Severity, totals: &Totals, threshold: u64, within: &str) -> Finding {
         let Totals { missing, random, existing } = *totals;
         let summary = format!(
             "{} asked for {missing} domains that do not exist within {within}, {random} of them with names \
@@ -111,9 +111,9 @@ impl Client {
             self.attribution
         );
         let figures = vec![
-            Figure::new("random_domains", float(random), Some(float(threshold))),
-            Figure::new("missing_domains", float(missing), None),
-            Figure::new("existing_domains", float(existing), None),
+            Figure::new("random_domains", to_f64(random), Some(to_f64(threshold))),
+            Figure::new("missing_domains", to_f64(missing), None),
+            Figure::new("existing_domains", to_f64(existing), None),
             Figure::new("missing_share", share(missing, missing + existing), None),
         ];
         Finding {
@@ -133,13 +133,13 @@ struct Totals {
 }
 
 impl Totals {
-    fn level(&self, min_random: u64, min_any: u64) -> Option<Level> {
+    fn level(&self, min_random: u64, min_any: u64) -> Option<Severity> {
         if self.random >= min_random && share(self.random, self.missing) >= MIN_RANDOM_SHARE {
-            return Some(Level::at_least_warning(self.random >= min_random * CRITICAL_FACTOR));
+            return Some(Severity::at_least_warning(self.random >= min_random * CRITICAL_FACTOR));
         }
         let missing_share = share(self.missing, self.missing + self.existing);
         let is_burst = self.missing >= min_any && missing_share >= MIN_MISSING_SHARE;
-        is_burst.then_some(Level::Warning)
+        is_burst.then_some(Severity::Warning)
     }
 }
 

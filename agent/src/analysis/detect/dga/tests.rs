@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::Level;
+use crate::analysis::detect::Severity;
 use crate::analysis::detect::testing::{BASE32, HEX, LETTERS, at, findings, query, random};
 use crate::analysis::view::Process;
 use crate::analysis::view::testing::example;
@@ -24,7 +24,7 @@ fn finds_random_domains() {
         let found = findings(&mut dga, 60.0);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].entity.process.as_deref(), Some("curl"));
-        assert_eq!(found[0].level, Level::Warning);
+        assert_eq!(found[0].level, Severity::Warning);
         assert_eq!(findings(&mut dga, 60.0 + 3.0 * 7200.0), []);
     }
 }
@@ -40,7 +40,7 @@ fn finds_many_word_domains() {
         let name = format!("{}{}.net", words[number % 10], words[number / 9 % 10]);
         missing(&mut dga, 1.0, &name);
     }
-    assert_eq!(findings(&mut dga, 60.0)[0].level, Level::Warning);
+    assert_eq!(findings(&mut dga, 60.0)[0].level, Severity::Warning);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn finds_random_subdomain_attack() {
     let found = findings(&mut dga, 30.0);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].entity.zone.as_deref(), Some("example.com"));
-    assert_eq!((found[0].level, found[0].entity.process.as_deref()), (Level::Critical, None));
+    assert_eq!((found[0].level, found[0].entity.process.as_deref()), (Severity::Critical, None));
     assert!(found[0].summary.starts_with("random-subdomain attack on example.com"));
 }
 

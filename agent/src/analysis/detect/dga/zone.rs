@@ -2,11 +2,11 @@
 
 use super::{MIN_RANDOM_SHARE, NXDOMAIN};
 use crate::analysis::detect::attribution::{EvidenceSample, hash_address, share};
-use crate::analysis::detect::finding::{Entity, Figure, Finding, Level, Rule};
+use crate::analysis::detect::finding::{Entity, Figure, Finding, Severity, Rule};
 use crate::analysis::detect::lexical::encoded_bytes;
 use crate::analysis::detect::rolling::{BloomFilter, Rolling};
-use crate::analysis::view::Observation;
-use dnscribe_record::number::float;
+use crate::analysis::view::TransactionView;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl AttackedZone {
     }
 
     /// Records a failed query for a name below the zone.
-    pub(super) fn record_failure(&mut self, observation: &Observation<'_>, below: &str, name: u64) {
+    pub(super) fn record_failure(&mut self, observation: &TransactionView<'_>, below: &str, name: u64) {
         self.roll(observation.ts);
         let Rolling { current, previous, .. } = &mut self.counts;
         current.failed += 1;
@@ -109,7 +109,7 @@ impl AttackedZone {
         if !is_random && sum(|span| span.missing) < MIN_ANY {
             return None;
         }
-        let level = Level::at_least_warning(names >= CRITICAL);
+        let level = Severity::at_least_warning(names >= CRITICAL);
         let zone = &self.zone;
         let summary = format!(
             "random-subdomain attack on {zone}: {names} different names below it got no answer within a \
@@ -117,10 +117,10 @@ impl AttackedZone {
         );
         let threshold = if is_random { min_random } else { MIN_ANY };
         let figures = vec![
-            Figure::new("failed_names", float(names), Some(float(threshold))),
+            Figure::new("failed_names", to_f64(names), Some(to_f64(threshold))),
             Figure::new("random_share", share(random, names), None),
             Figure::new("failed_share", share(failed, failed + answered), Some(MIN_FAILED_SHARE)),
-            Figure::new("clients", float(clients), None),
+            Figure::new("clients", to_f64(clients), None),
         ];
         Some(Finding {
             rule: Rule::Dga,

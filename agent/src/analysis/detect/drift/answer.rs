@@ -2,7 +2,7 @@
 
 use super::AAAA;
 use crate::analysis::detect::attribution::{hash, hash_address};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use std::net::{IpAddr, Ipv6Addr};
 
 const NXDOMAIN: u16 = 3;
@@ -33,13 +33,13 @@ pub(super) enum AnswerContent {
 impl AnswerContent {
     /// Returns the content of a response, or `None` for errors, truncated responses, and IPv4
     /// addresses translated to IPv6 (RFC 6147).
-    pub(super) fn new(observation: &Observation<'_>, qtype: u16) -> Option<Self> {
+    pub(super) fn new(observation: &TransactionView<'_>, qtype: u16) -> Option<Self> {
         match observation.rcode? {
             NXDOMAIN => return Some(Self::Missing),
             0 => {}
             _ => return None,
         }
-        if observation.flags.truncated() {
+        if observation.flags.is_truncated() {
             return None;
         }
         let mut networks = [u64::MAX; 2];

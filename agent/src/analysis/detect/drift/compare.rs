@@ -3,9 +3,9 @@
 use super::answer::{AnswerContent, Difference};
 use super::{MAX_ANSWER_GAP, NameAnswers, Resolver, ResolverAnswer};
 use crate::analysis::detect::attribution::share;
-use crate::analysis::detect::finding::{Entity, Evidence, Figure, Finding, Level, Rule};
+use crate::analysis::detect::finding::{Entity, Evidence, Figure, Finding, Severity, Rule};
 use crate::decode::MessageId;
-use dnscribe_record::number::float;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
 
@@ -69,7 +69,7 @@ pub(super) fn find_drift<'a>(
     for name in names {
         compare(name, now, &mut cases);
     }
-    let mut found: Vec<(Level, usize)> =
+    let mut found: Vec<(Severity, usize)> =
         (0..cases.len()).filter_map(|index| Some((cases[index].level()?, index))).collect();
     found.sort();
     for (level, index) in &found {
@@ -148,20 +148,20 @@ fn compare(name: &NameAnswers, now: Timestamp, cases: &mut [Comparison]) {
 }
 
 impl Comparison {
-    fn level(&self) -> Option<Level> {
+    fn level(&self) -> Option<Severity> {
         let kind_share = share(self.kind, self.compared);
         if self.kind >= MIN_NAMES && kind_share >= MIN_SHARE {
             let is_critical = self.kind >= CRITICAL_NAMES && kind_share >= CRITICAL_SHARE;
             let has_zones = self.zones.len() >= MIN_ZONES;
-            let level = Level::at_least_warning(is_critical);
-            return Some(if has_zones { level } else { Level::Info });
+            let level = Severity::at_least_warning(is_critical);
+            return Some(if has_zones { level } else { Severity::Info });
         }
         // Fewer names suffice if the resolvers agree on hardly any.
         let always = self.kind > 0 && kind_share >= CRITICAL_SHARE;
         let addresses_share = share(self.addresses, self.with_addresses);
         if self.steady > 0 && (always || addresses_share >= MIN_ADDRESSES_SHARE) {
             let redirects = self.addresses >= CRITICAL_NAMES && self.has_few_answers();
-            return Some(if redirects { Level::Warning } else { Level::Info });
+            return Some(if redirects { Severity::Warning } else { Severity::Info });
         }
         None
     }
@@ -185,7 +185,7 @@ fn is_likelier(cases: &[Comparison], resolvers: &[Resolver], one: usize, other: 
     suspicion(one) > suspicion(other)
 }
 
-fn finding(resolvers: &[Resolver], case: &Comparison, index: usize, level: Level) -> Finding {
+fn finding(resolvers: &[Resolver], case: &Comparison, index: usize, level: Severity) -> Finding {
     let name = &resolvers[index].name;
     let others: Vec<Box<str>> =
         case.against.iter().map(|other| resolvers[*other].name.clone()).collect();
@@ -200,11 +200,11 @@ fn finding(resolvers: &[Resolver], case: &Comparison, index: usize, level: Level
         case.zones.len()
     );
     let figures = vec![
-        Figure::new("differing_names", float(case.kind), Some(float(MIN_NAMES))),
-        Figure::new("compared_names", float(case.compared), None),
+        Figure::new("differing_names", to_f64(case.kind), Some(to_f64(MIN_NAMES))),
+        Figure::new("compared_names", to_f64(case.compared), None),
         Figure::new("differing_share", share(case.kind, case.compared), Some(MIN_SHARE)),
-        Figure::new("differing_addresses", float(case.addresses), None),
-        Figure::new("compared_addresses", float(case.with_addresses), None),
+        Figure::new("differing_addresses", to_f64(case.addresses), None),
+        Figure::new("compared_addresses", to_f64(case.with_addresses), None),
     ];
     let resolvers = std::iter::once(name.clone()).chain(others).collect();
     Finding {

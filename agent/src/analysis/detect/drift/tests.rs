@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::detect::testing::{findings, query};
-use crate::analysis::detect::{Finding, Level};
+use crate::analysis::detect::{Finding, Severity};
 use dnscribe_dns::{Answer, Answers};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,10 +12,10 @@ fn answer(drift: &mut Drift, seconds: f64, resolver: u8, name: &str, address: Op
     let server = Ipv4Addr::new(192, 0, 2, resolver);
     let shown = server.to_string();
     query(seconds, name, |query| {
-        let mut observation = Observation { resolver: &shown, ..*query };
+        let mut observation = TransactionView { resolver: &shown, ..*query };
         observation.server = SocketAddr::from((server, 53));
         if address.is_some() {
-            drift.observe(&Observation { answers: &answers, ..observation });
+            drift.observe(&TransactionView { answers: &answers, ..observation });
         } else {
             observation.rcode = Some(3);
             drift.observe(&observation);
@@ -43,7 +43,7 @@ fn finds_resolver_that_redirects_missing_names() {
     let found = findings_at(&mut drift, 10.0);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].entity.resolver.as_deref(), Some("192.0.2.2"));
-    assert_eq!(found[0].level, Level::Critical);
+    assert_eq!(found[0].level, Severity::Critical);
     assert_eq!(findings_at(&mut drift, 2000.0), []);
 }
 
@@ -63,7 +63,7 @@ fn finds_minority_of_three() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(
         (found[0].entity.resolver.as_deref(), found[0].level),
-        (Some("192.0.2.3"), Level::Warning)
+        (Some("192.0.2.3"), Severity::Warning)
     );
 }
 
@@ -92,7 +92,7 @@ fn reports_single_name_as_info() {
         answer(&mut drift, now + 1.0, 2, "www.lab.test", Some("192.0.2.66"));
     }
     let found = findings_at(&mut drift, 40.0);
-    assert_eq!((found.len(), found[0].level), (1, Level::Info));
+    assert_eq!((found.len(), found[0].level), (1, Severity::Info));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn reports_split_horizon_as_info() {
             answer(&mut drift, 2.0, 2, &name, None);
         }
     }
-    assert_eq!(findings_at(&mut drift, 10.0)[0].level, Level::Info);
+    assert_eq!(findings_at(&mut drift, 10.0)[0].level, Severity::Info);
 }
 
 #[test]

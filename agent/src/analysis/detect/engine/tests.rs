@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::{Evidence, Maintenance, When};
+use crate::analysis::detect::{Evidence, Maintenance, MaintenancePeriod};
 use crate::analysis::view::testing::example;
 use crate::pair::Status;
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ impl Detector for Script {
     }
 }
 
-fn finding(rule: Rule, entity: Entity, level: Level) -> Finding {
+fn finding(rule: Rule, entity: Entity, level: Severity) -> Finding {
     let evidence = Evidence::default();
     Finding { rule, entity, level, summary: format!("{rule:?}"), evidence }
 }
@@ -64,7 +64,7 @@ impl Stage {
 
     fn fail(&mut self, count: u64, resolver: &str, zone: &str) {
         for number in 0..count {
-            self.detection.observe(&Observation {
+            self.detection.observe(&TransactionView {
                 resolver,
                 zone: Some(zone),
                 qname: Some(zone),
@@ -78,13 +78,13 @@ impl Stage {
     }
 }
 
-fn states(alerts: &[Alert]) -> Vec<(State, Level, Option<Level>)> {
+fn states(alerts: &[Alert]) -> Vec<(AlertState, Severity, Option<Severity>)> {
     alerts.iter().map(|alert| (alert.state, alert.level, alert.previous)).collect()
 }
 
 #[test]
 fn alert_fires_repeats_changes_and_resolves() {
-    use Level::{Critical, Warning};
+    use Severity::{Critical, Warning};
     let mut stage = Stage::new(DetectOptions::default());
     let found = |level| vec![finding(Rule::Tunnel, zone(1), level)];
     for _ in 0..31 {
@@ -95,10 +95,10 @@ fn alert_fires_repeats_changes_and_resolves() {
         stage.step(Vec::new());
     }
     let expected = [
-        (State::Firing, Warning, None),
-        (State::Firing, Warning, None),
-        (State::Firing, Critical, Some(Warning)),
-        (State::Resolved, Critical, None),
+        (AlertState::Firing, Warning, None),
+        (AlertState::Firing, Warning, None),
+        (AlertState::Firing, Critical, Some(Warning)),
+        (AlertState::Resolved, Critical, None),
     ];
     assert_eq!(states(&stage.alerts), expected);
     let seconds: Vec<u64> =
@@ -107,8 +107,8 @@ fn alert_fires_repeats_changes_and_resolves() {
     let last = stage.alerts.last().unwrap();
     assert_eq!((last.started, last.ended), (at(10), Some(at(320))));
     assert_eq!(stage.alerts.iter().map(|alert| alert.ordinal).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    let given: Vec<_> = stage.detection.counters().given().collect();
-    assert!(given.contains(&(Rule::Tunnel, Warning, State::Firing, 2)), "{given:?}");
+    let given: Vec<_> = stage.detection.counters().reported().collect();
+    assert!(given.contains(&(Rule::Tunnel, Warning, AlertState::Firing, 2)), "{given:?}");
     assert!(stage.detection.counters().active().all(|(.., count)| count == 0));
 }
 
@@ -117,28 +117,28 @@ fn disabled_rule_has_no_alert() {
     let mut options = DetectOptions::default();
     options.rules[Rule::Tunnel as usize].enabled = false;
     let mut stage = Stage::new(options);
-    assert_eq!(stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Critical)]), []);
-    assert_eq!(stage.step(vec![finding(Rule::Dga, zone(1), Level::Critical)]).len(), 1);
+    assert_eq!(stage.step(vec![finding(Rule::Tunnel, zone(1), Severity::Critical)]), []);
+    assert_eq!(stage.step(vec![finding(Rule::Dga, zone(1), Severity::Critical)]).len(), 1);
 }
 
 #[test]
 fn maintenance_delays_alert() {
     let maintenance = Maintenance {
-        when: When::Once(at(0), at(100)),
+        period: MaintenancePeriod::Once(at(0), at(100)),
         rules: Vec::new(),
         entity: vec![("zone", wildmatch::WildMatch::new("zone1.*"))],
     };
     let options = DetectOptions { maintenance: vec![maintenance], ..DetectOptions::default() };
     let mut stage = Stage::new(options);
-    let found = || vec![finding(Rule::Tunnel, zone(1), Level::Warning)];
+    let found = || vec![finding(Rule::Tunnel, zone(1), Severity::Warning)];
     for _ in 0..9 {
         assert_eq!(stage.step(found()), []);
     }
     assert_eq!(stage.detection.counters().muted[Rule::Tunnel as usize], 1);
     let alerts = stage.step(found());
-    assert_eq!(states(&alerts), [(State::Firing, Level::Warning, None)]);
+    assert_eq!(states(&alerts), [(AlertState::Firing, Severity::Warning, None)]);
     assert_eq!((alerts[0].started, alerts[0].ts), (at(10), at(100)));
-    let other = stage.step([found(), vec![finding(Rule::Tunnel, zone(2), Level::Info)]].concat());
+    let other = stage.step([found(), vec![finding(Rule::Tunnel, zone(2), Severity::Info)]].concat());
     assert_eq!(other.len(), 1);
 }
 
@@ -153,14 +153,14 @@ fn dead_resolver_is_one_alert() {
     let server = Entity { vantage: Some(Vantage::Server), ..resolver.clone() };
     let effects = || {
         let mut all = vec![
-            finding(Rule::Timeout, resolver.clone(), Level::Critical),
-            finding(Rule::SuccessRatio, resolver.clone(), Level::Critical),
-            finding(Rule::SuccessRatio, server.clone(), Level::Critical),
-            finding(Rule::Timeout, node.clone(), Level::Critical),
-            finding(Rule::QueryRate, node.clone(), Level::Warning),
-            finding(Rule::Latency, zone(3), Level::Warning),
+            finding(Rule::Timeout, resolver.clone(), Severity::Critical),
+            finding(Rule::SuccessRatio, resolver.clone(), Severity::Critical),
+            finding(Rule::SuccessRatio, server.clone(), Severity::Critical),
+            finding(Rule::Timeout, node.clone(), Severity::Critical),
+            finding(Rule::QueryRate, node.clone(), Severity::Warning),
+            finding(Rule::Latency, zone(3), Severity::Warning),
         ];
-        all.extend((0..50).map(|number| finding(Rule::Timeout, zone(number), Level::Warning)));
+        all.extend((0..50).map(|number| finding(Rule::Timeout, zone(number), Severity::Warning)));
         all
     };
     for _ in 0..12 {
@@ -171,11 +171,11 @@ fn dead_resolver_is_one_alert() {
     }
     assert_eq!(stage.alerts.len(), 1, "{:?}", states(&stage.alerts));
     let alert = &stage.alerts[0];
-    assert_eq!((alert.rule, alert.level), (Rule::ResolverDown, Level::Critical));
+    assert_eq!((alert.rule, alert.level), (Rule::ResolverDown, Severity::Critical));
     assert!(!alert.evidence.samples.is_empty() && alert.evidence.qnames.len() >= 3, "{alert:?}");
     assert_eq!(alert.evidence.processes, ["curl[4242]".into()]);
     // It answers again; the windows still contain its failures for a while.
-    stage.detection.observe(&Observation { resolver: down, ..example(at(stage.now + 1)) });
+    stage.detection.observe(&TransactionView { resolver: down, ..example(at(stage.now + 1)) });
     for _ in 0..9 {
         stage.step(effects());
     }
@@ -184,7 +184,7 @@ fn dead_resolver_is_one_alert() {
     }
     let states = states(&stage.alerts);
     assert_eq!(states.len(), 2, "{states:?}");
-    assert_eq!(states[1], (State::Resolved, Level::Critical, None));
+    assert_eq!(states[1], (AlertState::Resolved, Severity::Critical, None));
     assert_eq!(stage.alerts[1].suppressed, 56);
 }
 
@@ -194,11 +194,11 @@ fn unrelated_failure_is_reported_too() {
     for _ in 0..4 {
         stage.fail(100, "192.0.2.53", "zone1.test");
         let answered = example(at(stage.now + 9));
-        stage.detection.observe(&Observation { resolver: "192.0.2.54", ..answered });
+        stage.detection.observe(&TransactionView { resolver: "192.0.2.54", ..answered });
         stage.fail(100, "192.0.2.54", "zone2.test");
         stage.step(vec![
-            finding(Rule::Timeout, zone(1), Level::Warning),
-            finding(Rule::Timeout, zone(2), Level::Warning),
+            finding(Rule::Timeout, zone(1), Severity::Warning),
+            finding(Rule::Timeout, zone(2), Severity::Warning),
         ]);
     }
     let alerts: Vec<_> = stage.alerts.iter().map(|alert| (alert.rule, &alert.entity)).collect();
@@ -211,7 +211,7 @@ fn unrelated_failure_is_reported_too() {
 fn two_vantages_are_one_alert() {
     let mut stage = Stage::new(DetectOptions::default());
     let seen = |vantage| Entity { vantage: Some(vantage), ..zone(1) };
-    let all = Vantage::ALL.map(|vantage| finding(Rule::Spoofing, seen(vantage), Level::Warning));
+    let all = Vantage::ALL.map(|vantage| finding(Rule::Spoofing, seen(vantage), Severity::Warning));
     stage.step(all.to_vec());
     stage.step(all.to_vec());
     assert_eq!(stage.alerts.len(), 1);
@@ -225,13 +225,13 @@ fn alerts_are_bounded_and_overflow_is_counted() {
     let all = |range: std::ops::Range<usize>, level| {
         range.map(|number| finding(Rule::Tunnel, zone(number), level)).collect::<Vec<_>>()
     };
-    assert_eq!(stage.step(all(0..1000, Level::Info)).len(), MAX_PER_RULE);
+    assert_eq!(stage.step(all(0..1000, Severity::Info)).len(), MAX_PER_RULE);
     assert_eq!(stage.detection.counters().overflowed, 1000 - MAX_PER_RULE as u64);
     // Unreported alerts give way to more severe ones.
     let latency = |number, level| finding(Rule::Latency, zone(number), level);
-    stage.step((0..MAX_PER_RULE).map(|number| latency(number, Level::Info)).collect());
+    stage.step((0..MAX_PER_RULE).map(|number| latency(number, Severity::Info)).collect());
     assert_eq!(stage.detection.episodes.len(), MAX_PER_RULE * 2);
-    let worse: Vec<_> = (5000..5002).map(|number| latency(number, Level::Critical)).collect();
+    let worse: Vec<_> = (5000..5002).map(|number| latency(number, Severity::Critical)).collect();
     stage.step(worse.clone());
     let alerts = stage.step(worse);
     assert_eq!(alerts.iter().filter(|alert| alert.rule == Rule::Latency).count(), 2);
@@ -243,7 +243,7 @@ fn resolver_table_is_bounded() {
     for number in 0..300_000_u64 {
         let name = format!("{number}.test");
         let now = at(number / 3_000);
-        detection.observe(&Observation {
+        detection.observe(&TransactionView {
             resolver: &name,
             zone: Some(&name),
             qname: Some(&name),
@@ -261,15 +261,15 @@ fn resolver_table_is_bounded() {
 #[test]
 fn follows_clock_jumps() {
     let mut stage = Stage::new(DetectOptions::default());
-    stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]);
+    stage.step(vec![finding(Rule::Tunnel, zone(1), Severity::Warning)]);
     stage.script.0.borrow_mut().clear();
     // Ten years: a few evaluations, not thirty million.
     stage.now += 315_360_000;
     stage.step(Vec::new());
-    assert_eq!(stage.alerts.last().unwrap().state, State::Resolved);
+    assert_eq!(stage.alerts.last().unwrap().state, AlertState::Resolved);
     stage.now = 100;
-    assert_eq!(stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]), []);
-    let alerts = stage.step(vec![finding(Rule::Tunnel, zone(1), Level::Warning)]);
+    assert_eq!(stage.step(vec![finding(Rule::Tunnel, zone(1), Severity::Warning)]), []);
+    let alerts = stage.step(vec![finding(Rule::Tunnel, zone(1), Severity::Warning)]);
     assert_eq!(alerts[0].ts, at(120));
 }
 
@@ -282,7 +282,7 @@ fn scripts() -> impl Strategy<Value = Vec<Vec<(usize, u8)>>> {
 fn play(script: &[Vec<(usize, u8)>]) -> (Vec<Alert>, Detection) {
     let mut stage = Stage::new(DetectOptions::default());
     let rules = [Rule::Tunnel, Rule::Timeout, Rule::Spoofing];
-    let levels = [Level::Info, Level::Warning, Level::Critical];
+    let levels = [Severity::Info, Severity::Warning, Severity::Critical];
     for found in script {
         stage.fail(7, "192.0.2.53", "zone1.test");
         let one = |(number, level): &(usize, u8)| {
@@ -299,33 +299,33 @@ proptest! {
     #[test]
     fn every_episode_starts_and_ends_once(script in scripts()) {
         let (alerts, detection) = play(&script);
-        let mut open: BTreeMap<(Rule, Entity), (Timestamp, Level)> = BTreeMap::new();
+        let mut open: BTreeMap<(Rule, Entity), (Timestamp, Severity)> = BTreeMap::new();
         let mut begun = BTreeSet::new();
         for alert in &alerts {
             let key = (alert.rule, alert.entity.clone());
             match (alert.state, open.get(&key)) {
-                (State::Firing, None) => {
+                (AlertState::Firing, None) => {
                     prop_assert!(alert.previous.is_none());
                     prop_assert!(begun.insert((key.clone(), alert.started)), "begun twice");
                 }
-                (State::Firing, Some((started, level))) => {
+                (AlertState::Firing, Some((started, level))) => {
                     prop_assert_eq!(alert.started, *started);
                     prop_assert_eq!(alert.previous, Some(*level).filter(|was| *was != alert.level));
                 }
-                (State::Resolved, Some((started, level))) => {
+                (AlertState::Resolved, Some((started, level))) => {
                     prop_assert_eq!((alert.started, alert.level), (*started, *level));
                     prop_assert!(alert.ended.is_some_and(|end| end >= *started && end < alert.ts));
                 }
-                (State::Resolved, None) => prop_assert!(false, "over before it began"),
+                (AlertState::Resolved, None) => prop_assert!(false, "over before it began"),
             }
             match alert.state {
-                State::Firing => open.insert(key, (alert.started, alert.level)),
-                State::Resolved => open.remove(&key),
+                AlertState::Firing => open.insert(key, (alert.started, alert.level)),
+                AlertState::Resolved => open.remove(&key),
             };
         }
         let active: u64 = detection.counters().active().map(|(.., count)| count).sum();
         prop_assert_eq!(active, open.len() as u64);
-        let given: u64 = detection.counters().given().map(|(.., count)| count).sum();
+        let given: u64 = detection.counters().reported().map(|(.., count)| count).sum();
         prop_assert_eq!(given, alerts.len() as u64);
         // Only conditions that were found are reported.
         for alert in alerts.iter().filter(|alert| alert.rule != Rule::ResolverDown) {

@@ -15,14 +15,14 @@ fn resolvers() -> ResolverHealth {
 }
 
 fn ask(resolvers: &mut ResolverHealth, millis: u64, status: Status) {
-    ask_as(resolvers, millis, &Observation { status, ..example(at(millis)) });
+    ask_as(resolvers, millis, &TransactionView { status, ..example(at(millis)) });
 }
 
-fn ask_as(resolvers: &mut ResolverHealth, _: u64, observation: &Observation<'_>) {
+fn ask_as(resolvers: &mut ResolverHealth, _: u64, observation: &TransactionView<'_>) {
     let is_answered = observation.status == Status::Answered;
     let rcode = observation.rcode.filter(|_| is_answered);
     let response_ts = observation.response_ts.filter(|_| is_answered);
-    resolvers.observe(&Observation { response_ts, rcode, ..*observation });
+    resolvers.observe(&TransactionView { response_ts, rcode, ..*observation });
 }
 
 fn found(resolvers: &mut ResolverHealth, millis: u64) -> Vec<Finding> {
@@ -39,7 +39,7 @@ fn finds_silence_and_icmp_errors_until_answer() {
         (1..=6000).for_each(|number| ask(&mut resolvers, number, status));
         let found_now = found(&mut resolvers, 11_000);
         let [down] = found_now.as_slice() else { panic!("{found_now:?}") };
-        assert_eq!((down.rule, down.level), (Rule::ResolverDown, Level::Critical));
+        assert_eq!((down.rule, down.level), (Rule::ResolverDown, Severity::Critical));
         let icmp = down.evidence.figures.iter().find(|figure| figure.name == "icmp_error_ratio");
         assert!((icmp.unwrap().value - ratio).abs() < 1e-9);
         assert!(!down.evidence.samples.is_empty() && !down.evidence.qnames.is_empty());
@@ -88,19 +88,19 @@ fn ends_when_resolver_is_no_longer_queried() {
 #[test]
 fn needs_more_failures_without_recursion() {
     let iterative =
-        |millis| Observation { flags: Flags(0), status: Status::Timeout, ..example(at(millis)) };
+        |millis| TransactionView { flags: Flags(0), status: Status::Timeout, ..example(at(millis)) };
     let mut resolvers = resolvers();
     (0..99).for_each(|number| ask_as(&mut resolvers, 0, &iterative(number * 100)));
     assert_eq!(found(&mut resolvers, 15_000), []);
     assert!(!resolvers.is_recursive("192.0.2.53") && resolvers.is_recursive("192.0.2.54"));
     ask_as(&mut resolvers, 0, &iterative(10_000));
-    assert_eq!(found(&mut resolvers, 15_000)[0].level, Level::Warning);
+    assert_eq!(found(&mut resolvers, 15_000)[0].level, Severity::Warning);
 }
 
 #[test]
 fn ignores_server_that_never_answered() {
     let mut resolvers = resolvers();
-    let scan = |millis| Observation {
+    let scan = |millis| TransactionView {
         vantage: Vantage::Server,
         status: Status::Timeout,
         ..example(at(millis))
@@ -130,7 +130,7 @@ fn finds_many_resolvers_down_together() {
     for number in 0..20 {
         for resolver in &names {
             let query = example(at(number * 500));
-            ask_as(&mut resolvers, 0, &Observation { resolver, status: Status::Timeout, ..query });
+            ask_as(&mut resolvers, 0, &TransactionView { resolver, status: Status::Timeout, ..query });
         }
     }
     let found = found(&mut resolvers, 15_000);

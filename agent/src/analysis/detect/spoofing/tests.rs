@@ -13,7 +13,7 @@ fn finds_contradicting_response() {
     let mut spoofing = Spoofing::default();
     duplicate(&mut spoofing, 0.0, true, 0);
     let found = findings(&mut spoofing, 10.0);
-    assert_eq!(found[0].level, Level::Warning);
+    assert_eq!(found[0].level, Severity::Warning);
     assert_eq!(found[0].entity.resolver.as_deref(), Some("192.0.2.53"));
     assert!(
         found[0].summary.contains("the soonest 12.0 ms after the query"),
@@ -22,7 +22,7 @@ fn finds_contradicting_response() {
     );
     duplicate(&mut spoofing, 20.0, true, 0);
     duplicate(&mut spoofing, 30.0, true, 0);
-    assert_eq!(findings(&mut spoofing, 40.0)[0].level, Level::Critical);
+    assert_eq!(findings(&mut spoofing, 40.0)[0].level, Severity::Critical);
     assert_eq!(findings(&mut spoofing, 1000.0), []);
 }
 
@@ -39,7 +39,7 @@ fn ignores_duplicates_and_retries() {
     for number in 0..10 {
         duplicate(&mut spoofing, f64::from(number), true, 1);
     }
-    assert_eq!(findings(&mut spoofing, 10.0)[0].level, Level::Warning);
+    assert_eq!(findings(&mut spoofing, 10.0)[0].level, Severity::Warning);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn memory_is_bounded() {
         let name = format!("{number}.resolver");
         query(f64::from(number) / 100.0, &"a.".repeat(120), |query| {
             (query.status, query.conflict) = (Status::Duplicate, true);
-            spoofing.observe(&Observation { resolver: &name, ..*query });
+            spoofing.observe(&TransactionView { resolver: &name, ..*query });
         });
     }
     assert!(spoofing.bytes() <= SPOOFING_MEMORY_BYTES, "{}", spoofing.bytes());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::detect::DetectOptions;
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use crate::analysis::window::Windows;
 use crate::pair::Status;
@@ -22,7 +22,7 @@ fn play(seconds: u64, failing: impl Fn(u64) -> u64) -> Vec<(u64, Vec<Finding>)> 
             let fails = number < failing(second);
             let status = if fails { Status::Timeout } else { Status::Answered };
             let rcode = (!fails).then_some(0);
-            let one = Observation { status, rcode, ..example(at(second)) };
+            let one = TransactionView { status, rcode, ..example(at(second)) };
             windows.observe(&one);
         }
         if second % 10 == 0 {
@@ -34,7 +34,7 @@ fn play(seconds: u64, failing: impl Fn(u64) -> u64) -> Vec<(u64, Vec<Finding>)> 
     played
 }
 
-fn first(played: &[(u64, Vec<Finding>)]) -> Option<(u64, Level)> {
+fn first(played: &[(u64, Vec<Finding>)]) -> Option<(u64, Severity)> {
     played.iter().find_map(|(second, found)| Some((*second, found.first()?.level)))
 }
 
@@ -43,9 +43,9 @@ fn needs_five_minutes_and_ends_with_good_minute() {
     let played = play(600, |second| u64::from(second < 400));
     let (second, level) = first(&played).unwrap();
     assert!((300..=330).contains(&second), "{second}");
-    assert_eq!(level, Level::Warning);
+    assert_eq!(level, Severity::Warning);
     assert!(played.iter().filter(|(second, _)| *second > 480).all(|(_, found)| found.is_empty()));
-    assert!(matches!(first(&play(400, |_| 5)), Some((_, Level::Critical))));
+    assert!(matches!(first(&play(400, |_| 5)), Some((_, Severity::Critical))));
     assert_eq!(first(&play(600, |second| u64::from(second % 100 < 10))), None);
     assert_eq!(first(&play(400, |_| 0)), None);
 }
@@ -60,7 +60,7 @@ fn ignores_few_queries() {
         if second % 30 == 0 {
             let status = if second % 90 == 0 { Status::Timeout } else { Status::Answered };
             let rcode = (status == Status::Answered).then_some(0);
-            let one = Observation { status, rcode, ..example(at(second)) };
+            let one = TransactionView { status, rcode, ..example(at(second)) };
             windows.observe(&one);
         }
         if second % 10 == 0 {

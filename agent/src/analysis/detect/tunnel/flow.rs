@@ -3,7 +3,7 @@
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample};
 use crate::analysis::detect::lexical::encoded_bytes;
 use crate::analysis::detect::rolling::{BloomFilter, Rolling};
-use crate::analysis::view::Observation;
+use crate::analysis::view::TransactionView;
 use dnscribe_dns::{Answer, Answers};
 use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};
@@ -115,7 +115,7 @@ impl Flow {
     }
 
     /// Records a query.
-    pub(super) fn record(&mut self, observation: &Observation<'_>, name: &NameFeatures) {
+    pub(super) fn record(&mut self, observation: &TransactionView<'_>, name: &NameFeatures) {
         self.roll(observation.ts);
         let counts = counts_of(observation, name);
         add(&mut self.short, name.hash, counts);
@@ -143,7 +143,7 @@ fn add<const WORDS: usize>(
     is_new
 }
 
-fn counts_of(observation: &Observation<'_>, name: &NameFeatures) -> Counts {
+fn counts_of(observation: &TransactionView<'_>, name: &NameFeatures) -> Counts {
     let query_bytes = u64::from(observation.query_bytes.unwrap_or(0));
     let is_address = matches!(observation.qtype, Some(A | AAAA | HTTPS) | None);
     let is_carrier = !name.is_opaque && (!is_address || has_data_alias(observation));
@@ -166,7 +166,7 @@ fn counts_of(observation: &Observation<'_>, name: &NameFeatures) -> Counts {
 
 /// Returns whether the answer to an address query is an alias that looks like data, within the same
 /// zone.
-fn has_data_alias(observation: &Observation<'_>) -> bool {
+fn has_data_alias(observation: &TransactionView<'_>) -> bool {
     observation.answers.first().is_some_and(|answer| {
         answer.rtype == CNAME
             && observation

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::detect::testing::{BASE32, HEX, at, findings, query, random};
-use crate::analysis::detect::{Level, Rule};
+use crate::analysis::detect::{Severity, Rule};
 use crate::analysis::view::testing::example;
 use dnscribe_dns::{Answer, Answers};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +19,7 @@ fn feed(
     names: u64,
     every: f64,
     name: impl Fn(u64) -> String,
-    vary: impl Fn(&mut Observation<'_>),
+    vary: impl Fn(&mut TransactionView<'_>),
 ) -> f64 {
     let mut now = 0.0;
     for number in 0..names {
@@ -39,7 +39,7 @@ fn finds_null_queries_within_seconds() {
     let end = feed(&mut tunnel, 20, 0.1, name, |query| query.qtype = Some(NULL));
     let found = findings(&mut tunnel, end);
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].rule, found[0].level), (Rule::Tunnel, Level::Critical));
+    assert_eq!((found[0].rule, found[0].level), (Rule::Tunnel, Severity::Critical));
     assert_eq!(found[0].entity.zone.as_deref(), Some("example.com"));
     assert_eq!(found[0].entity.process.as_deref(), Some("curl"));
     assert_eq!(found[0].evidence.samples.len(), 10);
@@ -64,11 +64,11 @@ fn finds_volume_in_address_queries() {
     let mut now = 0.0;
     for number in 0..50 {
         query(now, &name(number), |query| {
-            tunnel.observe(&Observation { answers: &answers, ..*query });
+            tunnel.observe(&TransactionView { answers: &answers, ..*query });
         });
         now += 0.5;
     }
-    assert_eq!(findings(&mut tunnel, now)[0].level, Level::Warning);
+    assert_eq!(findings(&mut tunnel, now)[0].level, Severity::Warning);
     // The alert ends.
     assert_eq!(findings(&mut tunnel, now + 900.0), []);
 }
@@ -81,7 +81,7 @@ fn finds_beacon_with_little_data() {
     for number in 0..60_u32 {
         let name = format!("{}.evil.net", random(number.into(), HEX, 18));
         let now = f64::from(number) * 30.0 + if number % 2 == 0 { 3.0 } else { 0.0 };
-        query(now, &name, |query| tunnel.observe(&Observation { answers: &answers, ..*query }));
+        query(now, &name, |query| tunnel.observe(&TransactionView { answers: &answers, ..*query }));
         if found_at.is_none() && !findings(&mut tunnel, now).is_empty() {
             found_at = Some(now);
         }
@@ -92,7 +92,7 @@ fn finds_beacon_with_little_data() {
     let mut now = 0.0;
     for number in 0..60_u32 {
         let name = format!("{}.evil.net", random(number.into(), HEX, 18));
-        query(now, &name, |query| tunnel.observe(&Observation { answers: &answers, ..*query }));
+        query(now, &name, |query| tunnel.observe(&TransactionView { answers: &answers, ..*query }));
         now += -f64::from(number * 37 % 60 + 1).mul_add(1.0 / 61.0, -1.0).abs().ln() * 30.0;
     }
     assert_eq!(findings(&mut tunnel, now), []);
@@ -106,7 +106,7 @@ fn ignores_hash_lookups() {
         let name = format!("{}.hash.list.net", random(number.into(), HEX, 40));
         query(f64::from(number), &name, |query| {
             if number % 20 == 0 {
-                tunnel.observe(&Observation { answers: &listed, ..*query });
+                tunnel.observe(&TransactionView { answers: &listed, ..*query });
             } else {
                 query.rcode = Some(NXDOMAIN);
                 tunnel.observe(query);
@@ -120,7 +120,7 @@ fn ignores_hash_lookups() {
         format!("{}.{}.evil.net", random(number, BASE32, 60), random(number + 9, BASE32, 60))
     };
     let end = feed(&mut tunnel, 200, 0.5, name, |query| query.rcode = Some(NXDOMAIN));
-    assert_eq!(findings(&mut tunnel, end)[0].level, Level::Warning);
+    assert_eq!(findings(&mut tunnel, end)[0].level, Severity::Warning);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn ignores_echoes_and_multicast() {
     let name = |number| format!("{}.t.example.com", random(number, BASE32, 60));
     let parent = crate::correlate::Parent {
         id: crate::decode::MessageId::default(),
-        by: crate::correlate::Match::Exchange,
+        by: crate::correlate::ParentMatch::Exchange,
     };
     feed(&mut tunnel, 100, 0.1, name, |query| {
         (query.qtype, query.parent) = (Some(NULL), Some(parent));
@@ -170,7 +170,7 @@ fn memory_is_bounded() {
         // Each name recurs often enough to fill all spans.
         for again in 0..if number < 4000 { 12 } else { 1 } {
             let name = format!("{again}{name}");
-            tunnel.observe(&Observation { qname: Some(&name), ..observation });
+            tunnel.observe(&TransactionView { qname: Some(&name), ..observation });
         }
     }
     assert!(tunnel.flows.iter().count() > MAX_FLOWS * 9 / 10);

@@ -2,8 +2,8 @@
 
 use super::flow::{Counts, Flow};
 use crate::analysis::detect::attribution::share;
-use crate::analysis::detect::finding::{Entity, Figure, Finding, Level, Rule};
-use dnscribe_record::number::float;
+use crate::analysis::detect::finding::{Entity, Figure, Finding, Severity, Rule};
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ const MAX_MISSED_INTERVALS: f64 = 4.0;
 
 /// An indication of a tunnel in one look-back.
 struct Indication {
-    level: Level,
+    level: Severity,
     /// Name of the decisive figure.
     figure: &'static str,
     value: f64,
@@ -81,10 +81,10 @@ const LONG: Thresholds = Thresholds { opaque: 16, carriers: 60, bytes: 6 << 10 }
 impl Thresholds {
     fn indication(&self, counts: &Counts) -> Option<Indication> {
         let found = |level, figure, value, threshold| {
-            Some(Indication { level, figure, value: float(value), threshold: float(threshold) })
+            Some(Indication { level, figure, value: to_f64(value), threshold: to_f64(threshold) })
         };
         if counts.opaque >= self.opaque {
-            return found(Level::Critical, "opaque_names", counts.opaque, self.opaque);
+            return found(Severity::Critical, "opaque_names", counts.opaque, self.opaque);
         }
         if counts.carriers >= self.carriers {
             let level = level(counts.carriers, self.carriers);
@@ -99,13 +99,13 @@ impl Thresholds {
         if counts.bytes < threshold || share(counts.bytes, counts.names) < min_per_name {
             return None;
         }
-        let level = if is_lookup { Level::Warning } else { level(counts.bytes, threshold) };
+        let level = if is_lookup { Severity::Warning } else { level(counts.bytes, threshold) };
         found(level, "name_data_bytes", counts.bytes, threshold)
     }
 }
 
-fn level(value: u64, threshold: u64) -> Level {
-    Level::at_least_warning(value >= threshold * CRITICAL_FACTOR)
+fn level(value: u64, threshold: u64) -> Severity {
+    Severity::at_least_warning(value >= threshold * CRITICAL_FACTOR)
 }
 
 /// Returns whether nearly all answers are yes or no, as those of a lookup service.
@@ -127,8 +127,8 @@ fn beacon(flow: &Flow, long: &Counts) -> Option<Indication> {
     let is_beacon = intervals.count >= MIN_INTERVALS
         && variation <= MAX_VARIATION
         && intervals.duration() >= MIN_BEACON
-        && float(long.names) >= MIN_INTERVALS;
-    let (level, figure, threshold) = (Level::Warning, "beat_variation", MAX_VARIATION);
+        && to_f64(long.names) >= MIN_INTERVALS;
+    let (level, figure, threshold) = (Severity::Warning, "beat_variation", MAX_VARIATION);
     is_beacon.then_some(Indication { level, figure, value: variation, threshold })
 }
 
@@ -148,13 +148,13 @@ fn finding(flow: &Flow, found: &Indication, counts: &Counts, within: &str) -> Fi
     );
     let mut figures = vec![Figure::new(found.figure, found.value, Some(found.threshold))];
     let further: [(&str, f64); 9] = [
-        ("names", float(counts.names)),
-        ("name_data_bytes", float(counts.bytes)),
+        ("names", to_f64(counts.names)),
+        ("name_data_bytes", to_f64(counts.bytes)),
         ("data_bytes_per_name", per_name),
-        ("opaque_names", float(counts.opaque)),
-        ("carrier_names", float(counts.carriers)),
-        ("query_bytes", float(counts.query_bytes)),
-        ("answer_bytes", float(counts.answer_bytes)),
+        ("opaque_names", to_f64(counts.opaque)),
+        ("carrier_names", to_f64(counts.carriers)),
+        ("query_bytes", to_f64(counts.query_bytes)),
+        ("answer_bytes", to_f64(counts.answer_bytes)),
         ("beat_seconds", intervals.period_seconds()),
         ("beat_variation", intervals.variation()),
     ];

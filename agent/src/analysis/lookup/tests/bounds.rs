@@ -28,7 +28,7 @@ fn octets_are_bounded_too() {
     for n in 0..20_000_u64 {
         let name = format!("{n:060}.{n:060}.{n:060}.test");
         bench.ask(n / 100, Ask::new(&name, A));
-        assert!(bench.lookups.bytes() <= options.max_bytes);
+        assert!(bench.lookups.memory_bytes() <= options.max_bytes);
     }
     assert!(bench.lookups.counters().open > 500, "{:?}", bench.lookups.counters());
     assert_eq!(bench.finish(1000).len(), 20_000);

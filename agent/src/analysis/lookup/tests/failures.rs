@@ -66,10 +66,10 @@ fn a_late_response_is_what_the_stub_has_waited_for() {
     let mut bench = Bench::with(options);
     let query = bench.ask(0, Ask::new("web.test", A));
     bench.end(600, query, &Reply::Timeout);
-    let response = MessageId { origin: Origin { cpu: 0, seq: 99 }, index: 0 };
+    let response = MessageId { packet: PacketId { cpu: 0, seq: 99 }, index: 0 };
     bench.lookups.observe(
         at(2000),
-        &Observation {
+        &TransactionView {
             id: response,
             query: Some(query),
             response_ts: Some(at(2000)),

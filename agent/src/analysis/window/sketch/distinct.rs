@@ -22,7 +22,7 @@ impl Hashed {
 
 /// Sketch of the number of distinct values.
 #[derive(Clone, Debug)]
-pub struct Distinct(State);
+pub struct DistinctSketch(State);
 
 #[derive(Clone, Debug)]
 enum State {
@@ -34,7 +34,7 @@ enum State {
 
 /// An estimate with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
+pub struct DistinctEstimate {
     /// Most likely value.
     pub value: f64,
     /// Lower bound: two standard deviations below.
@@ -43,13 +43,13 @@ pub struct Estimate {
     pub upper: f64,
 }
 
-impl Default for Distinct {
+impl Default for DistinctSketch {
     fn default() -> Self {
         Self(State::Values(created(HllSketch::new(LG_K, HllType::Hll6))))
     }
 }
 
-impl Distinct {
+impl DistinctSketch {
     /// Maximum heap memory in bytes: one for each register after a merge, otherwise three quarters.
     pub const MAX_HEAP_BYTES: usize = 1 << LG_K;
 
@@ -89,7 +89,7 @@ impl Distinct {
 
     /// Estimates the number of distinct values.
     #[must_use]
-    pub fn estimate(&self) -> Estimate {
+    pub fn estimate(&self) -> DistinctEstimate {
         const TWO: NumStdDev = NumStdDev::Two;
         let (value, lower, upper) = match &self.0 {
             State::Values(sketch) => {
@@ -99,7 +99,7 @@ impl Distinct {
                 (union.estimate(), union.lower_bound(TWO), union.upper_bound(TWO))
             }
         };
-        Estimate { value, lower, upper }
+        DistinctEstimate { value, lower, upper }
     }
 
     /// Serializes the sketch as Apache DataSketches does: `HLL_6`, compact.
@@ -140,8 +140,8 @@ fn created<T>(sketch: Result<T, datasketches::error::Error>) -> T {
 mod tests {
     use super::*;
 
-    fn of(values: std::ops::Range<u32>) -> Distinct {
-        let mut sketch = Distinct::default();
+    fn of(values: std::ops::Range<u32>) -> DistinctSketch {
+        let mut sketch = DistinctSketch::default();
         values.for_each(|value| sketch.add(Hashed::of(value.to_string().as_bytes())));
         sketch
     }
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn merges_overlapping_parts() {
         for (middle, end) in [(3, 9), (300, 900), (4_000, 9_000)] {
-            let mut merged = Distinct::default();
+            let mut merged = DistinctSketch::default();
             // Merges a plain sketch and a merged one.
             merged.merge(&of(0..middle + end / 10));
             let mut rest = of(middle..end);
@@ -187,9 +187,9 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut merged = of(0..100_000);
-        assert!(merged.heap_bytes() <= Distinct::MAX_HEAP_BYTES);
+        assert!(merged.heap_bytes() <= DistinctSketch::MAX_HEAP_BYTES);
         merged.merge(&of(50_000..150_000));
-        assert!(merged.heap_bytes() <= Distinct::MAX_HEAP_BYTES);
+        assert!(merged.heap_bytes() <= DistinctSketch::MAX_HEAP_BYTES);
         assert!(of(0..3).heap_bytes() < 64, "{}", of(0..3).heap_bytes());
     }
 }

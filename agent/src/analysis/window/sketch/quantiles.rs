@@ -34,7 +34,7 @@ pub struct Binned {
 impl Binned {
     /// Creates one of a value in milliseconds. Negative, infinite and NaN values count as zero.
     #[must_use]
-    pub fn of(value: f64) -> Self {
+    pub fn new(value: f64) -> Self {
         if value < RANGE.0 || !value.is_finite() {
             return Self { value: 0.0, index: None };
         }
@@ -44,7 +44,7 @@ impl Binned {
 
 /// Counts of values by magnitude.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Quantiles {
+pub struct QuantileSketch {
     /// Counts of the bins from `first` on; a window has fewer than 2^32 answers.
     bins: Vec<u32>,
     /// Index of the first bin: a multiple of [`CHUNK`].
@@ -54,7 +54,7 @@ pub struct Quantiles {
     max: f64,
 }
 
-impl Quantiles {
+impl QuantileSketch {
     /// Maximum heap memory in bytes.
     pub const MAX_HEAP_BYTES: usize = MAX_BINS * size_of::<u32>();
 
@@ -225,10 +225,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(values: &[f64]) -> Quantiles {
-        let mut sketch = Quantiles::default();
+    fn of(values: &[f64]) -> QuantileSketch {
+        let mut sketch = QuantileSketch::default();
         for value in values {
-            sketch.add(Binned::of(*value));
+            sketch.add(Binned::new(*value));
         }
         sketch
     }
@@ -265,12 +265,12 @@ mod tests {
         assert_eq!(sketch.quantile(0.0), Some(0.0));
         assert_eq!(sketch.max(), Some(1e300));
         assert!(sketch.heap_bytes() <= 256);
-        assert_eq!(Quantiles::default().quantile(0.5), None);
+        assert_eq!(QuantileSketch::default().quantile(0.5), None);
     }
 
     #[test]
     fn the_bins_are_bounded() {
         let sketch = of(&[1e-300, 1e-3, 1e9, f64::MAX]);
-        assert_eq!(sketch.heap_bytes(), Quantiles::MAX_HEAP_BYTES);
+        assert_eq!(sketch.heap_bytes(), QuantileSketch::MAX_HEAP_BYTES);
     }
 }

@@ -69,7 +69,7 @@ pub fn hash_of(value: &[u8]) -> u64 {
 
 /// Sketch of the most frequent values.
 #[derive(Clone, Debug)]
-pub struct Top(FrequentItemsSketch<HashedText>);
+pub struct TopSketch(FrequentItemsSketch<HashedText>);
 
 /// A frequent value. Its true count is between `lower` and `upper`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Ranked {
     pub upper: u64,
 }
 
-impl Top {
+impl TopSketch {
     /// Creates an empty sketch with 2^`lg_slots` slots, from 2^3 to 2^30, of which three quarters
     /// hold values. A value with more than `3.5 / 2^lg_slots` of the total count is never missed.
     #[must_use]
@@ -189,12 +189,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn add(top: &mut Top, text: &str) {
+    fn add(top: &mut TopSketch, text: &str) {
         top.add(hash_of(text.as_bytes()), 1, || shared_text(text));
     }
 
-    fn of(values: &[u32]) -> Top {
-        let mut top = Top::new(7);
+    fn of(values: &[u32]) -> TopSketch {
+        let mut top = TopSketch::new(7);
         for value in values {
             add(&mut top, &value.to_string());
         }
@@ -203,7 +203,7 @@ mod tests {
 
     /// Checks that each count is within its bounds, and that no value with more than `share` is
     /// missing.
-    fn check(top: &Top, exact: &HashMap<String, u64>, share: f64) -> Result<(), TestCaseError> {
+    fn check(top: &TopSketch, exact: &HashMap<String, u64>, share: f64) -> Result<(), TestCaseError> {
         let ranked = top.ranked(usize::MAX);
         for row in &ranked {
             let count = exact[&*row.value];
@@ -234,7 +234,7 @@ mod tests {
             top.merge(&of(&other));
             // A-priori error of the sketch and of a merge.
             check(&top, &exact, 7.0 / 128.0)?;
-            let smaller = Top(FrequentItemsSketch::deserialize(&top.serialize(5)).unwrap());
+            let smaller = TopSketch(FrequentItemsSketch::deserialize(&top.serialize(5)).unwrap());
             check(&smaller, &exact, 7.0 / 128.0 + 3.5 / 32.0)?;
         }
     }
@@ -248,10 +248,10 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut top = Top::new(6);
+        let mut top = TopSketch::new(6);
         for number in 0..10_000 {
             add(&mut top, &format!("{number:0300}é"));
-            assert!(top.heap_bytes() <= Top::max_heap_bytes(6, MAX_VALUE_BYTES));
+            assert!(top.heap_bytes() <= TopSketch::max_heap_bytes(6, MAX_VALUE_BYTES));
         }
         assert!(top.heap_bytes() > 12 * MAX_VALUE_BYTES);
     }

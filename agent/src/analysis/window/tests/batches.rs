@@ -5,7 +5,7 @@ use super::*;
 /// Returns everything that a record contains of a window's groups, as text.
 fn contents(groups: &Groups) -> Vec<String> {
     let each = groups.sorted().into_iter().map(|(group, tally)| {
-        let distinct = [&tally.qnames, &tally.clients, &tally.resolvers].map(Distinct::serialize);
+        let distinct = [&tally.qnames, &tally.clients, &tally.resolvers].map(DistinctSketch::serialize);
         let tops = tally.tops.as_ref().map(|tops| {
             [&tops.qnames, &tops.zones, &tops.clients, &tops.processes].map(|top| top.serialize(10))
         });
@@ -31,7 +31,7 @@ proptest! {
         for (number, given) in all.iter().enumerate() {
             let resolver = format!("192.0.2.{}", number % 3);
             given.with(|event| {
-                let event = Observation {
+                let event = TransactionView {
                     resolver: &resolver,
                     qname: event.qname.filter(|_| given.client != 7),
                     qtype: Some(u16::from(given.client) % 5),
@@ -54,7 +54,7 @@ proptest! {
         }
         let totals = |groups: &Groups| -> Vec<[u64; 4]> {
             let tops = groups.sorted().into_iter().filter_map(|(_, tally)| tally.tops.as_deref());
-            tops.map(|tops| [&tops.qnames, &tops.zones, &tops.clients, &tops.processes].map(Top::total)).collect()
+            tops.map(|tops| [&tops.qnames, &tops.zones, &tops.clients, &tops.processes].map(TopSketch::total)).collect()
         };
         prop_assert_eq!(totals(&together), totals(&one_by_one));
     }
@@ -69,7 +69,7 @@ fn frequent_values_keep_bounds_during_flood() {
         let qname = if often { "often.test".into() } else { format!("x{number}.test") };
         let [.., a, b, c] = number.to_be_bytes();
         let client = if often { [10, 0, 0, 1] } else { [11, a, b, c] };
-        let event = Observation {
+        let event = TransactionView {
             client: SocketAddr::from((client, 40_000)),
             qname: Some(&qname),
             zone: Some(&qname),

@@ -36,7 +36,7 @@ fn flood(panes: u64, each_pane: u32) -> (Vec<ClosedWindow>, Windows) {
             };
             let (qname, other) = (format!("x{number}.{zone}"), format!("{number:015}"));
             let [.., a, b, c] = number.to_be_bytes();
-            let observation = Observation {
+            let observation = TransactionView {
                 client: SocketAddr::from(([10, a, b, c], 40_000)),
                 resolver: if steady { "192.0.2.53" } else { &other },
                 qname: Some(&qname),
@@ -128,7 +128,7 @@ fn memory_bound_holds() {
             let vantage = Vantage::ALL[group as usize % 3];
             let (name, zone) = (format!("{number:06}{long}"), format!("{group:03}{long}"));
             let [.., a, b, c] = number.to_be_bytes();
-            let observation = Observation {
+            let observation = TransactionView {
                 vantage,
                 client: SocketAddr::from(([10, a, b, c], 40_000)),
                 resolver: &zone,

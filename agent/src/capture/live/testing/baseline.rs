@@ -49,7 +49,7 @@ impl Baseline {
 
     /// Returns the names of the programs that measure one operation, and how often each repeats it.
     #[must_use]
-    pub fn prices(&self) -> (Vec<String>, u32) {
+    pub fn operation_programs(&self) -> (Vec<String>, u32) {
         const REPETITIONS: u32 = 16;
         let others = |name: &str| !name.ends_with("_cgroup") && !name.ends_with("_tap");
         let mut names: Vec<String> = self

@@ -1,7 +1,7 @@
 //! Fragments that wait for the first fragment of their datagram, which alone has the ports.
 
-use crate::capture::net::{Fragment, Ip};
-use crate::capture::{Body, Origin, Packet, Sight};
+use crate::capture::net::{Fragment, IpPacket};
+use crate::capture::{Body, PacketId, Packet, Direction};
 use dnscribe_record::time::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ pub(super) struct DatagramKey {
 }
 
 impl DatagramKey {
-    pub(super) fn new(ip: &Ip<'_>, fragment: Fragment) -> Self {
+    pub(super) fn new(ip: &IpPacket<'_>, fragment: Fragment) -> Self {
         let protocol = if ip.src.is_ipv4() { ip.protocol } else { 0 };
         Self { src: ip.src, dst: ip.dst, id: fragment.id, protocol }
     }
@@ -44,7 +44,7 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct PendingFragment {
     ts: Timestamp,
-    origin: Origin,
+    origin: PacketId,
     wire_bytes: u32,
     bytes: Box<[u8]>,
 }
@@ -53,9 +53,9 @@ impl PendingFragment {
     pub(super) fn packet(&self) -> Packet<'_> {
         Packet {
             ts: self.ts,
-            origin: self.origin,
+            id: self.origin,
             scope: 0,
-            sight: Sight::Passive,
+            direction: Direction::Passive,
             task: None,
             datagram_bytes: 0,
             cgroup_id: 0,
@@ -113,7 +113,7 @@ impl Fragments {
     ) {
         let fragment = PendingFragment {
             ts: packet.ts,
-            origin: packet.origin,
+            origin: packet.id,
             wire_bytes,
             bytes: bytes.into(),
         };

@@ -1,6 +1,6 @@
 use super::*;
-use crate::capture::net::craft::{self, ACK, FIN, RST, SYN, query};
-use crate::capture::{Origin, Sight};
+use crate::capture::net::test_packets::{self, ACK, FIN, RST, SYN, query};
+use crate::capture::{PacketId, Direction};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -24,16 +24,16 @@ impl Harness {
         self.seq += 1;
         let packet = Packet {
             ts: self.now,
-            origin: Origin { cpu: 0, seq: self.seq },
+            id: PacketId { cpu: 0, seq: self.seq },
             scope: 0,
-            sight: Sight::Passive,
+            direction: Direction::Passive,
             task: None,
             datagram_bytes: 0,
             cgroup_id: 0,
             body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap() },
         };
         let flow = self.filter.offer(&packet, &mut |packet, _| {
-            self.captured.push(packet.origin.seq);
+            self.captured.push(packet.id.seq);
             ControlFlow::Continue(())
         });
         assert!(flow.is_continue());
@@ -42,16 +42,16 @@ impl Harness {
     }
 
     fn fragments(id: u16, server: &str) -> Vec<Vec<u8>> {
-        craft::fragments(&craft::udp(CLIENT, server, &query(1, "fragments")), id, 16)
+        test_packets::fragments(&test_packets::udp(CLIENT, server, &query(1, "fragments")), id, 16)
     }
 }
 
 #[test]
 fn filters_by_ports() {
     let mut harness = Harness::new();
-    harness.offer(&craft::udp(CLIENT, SERVER, b"x"));
-    harness.offer(&craft::udp(SERVER, CLIENT, b"x"));
-    harness.offer(&craft::udp(CLIENT, "192.0.2.2:54", b"x"));
+    harness.offer(&test_packets::udp(CLIENT, SERVER, b"x"));
+    harness.offer(&test_packets::udp(SERVER, CLIENT, b"x"));
+    harness.offer(&test_packets::udp(CLIENT, "192.0.2.2:54", b"x"));
     harness.offer(b"not IP");
     assert_eq!((harness.captured.as_slice(), harness.filter.seen), ([1, 2].as_slice(), 2));
 }
@@ -60,9 +60,9 @@ fn filters_by_ports() {
 fn skips_segments_without_payload() {
     let mut harness = Harness::new();
     for flags in [SYN, ACK, FIN | ACK, RST] {
-        harness.offer(&craft::tcp(CLIENT, SERVER, 1, flags, b""));
+        harness.offer(&test_packets::tcp(CLIENT, SERVER, 1, flags, b""));
     }
-    harness.offer(&craft::tcp(CLIENT, SERVER, 1, ACK, b"x"));
+    harness.offer(&test_packets::tcp(CLIENT, SERVER, 1, ACK, b"x"));
     assert_eq!(harness.captured, [1, 3, 4, 5]);
     assert_eq!(harness.filter.counters().skipped[TCP_NO_PAYLOAD], 1);
 }
@@ -72,9 +72,9 @@ fn accepts_icmp_quotes_of_either_port() {
     let mut harness = Harness::new();
     for (src, dst) in [(CLIENT, SERVER), (SERVER, CLIENT), (CLIENT, "192.0.2.2:54")] {
         let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
-        payload.extend(craft::udp(src, dst, b"x"));
+        payload.extend(test_packets::udp(src, dst, b"x"));
         let addresses = ("192.0.2.9".parse().unwrap(), "192.0.2.1".parse().unwrap());
-        harness.offer(&craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
+        harness.offer(&test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload));
     }
     assert_eq!(harness.captured, [1, 2]);
 }
@@ -122,17 +122,17 @@ fn bounds_pending_fragments() {
 #[test]
 fn filters_by_innermost_ports() {
     let mut harness = Harness::new();
-    let (dns, other) = (craft::udp(CLIENT, SERVER, b"x"), craft::udp(CLIENT, "192.0.2.2:54", b"x"));
-    let tunnels = craft::tunnels(&dns);
+    let (dns, other) = (test_packets::udp(CLIENT, SERVER, b"x"), test_packets::udp(CLIENT, "192.0.2.2:54", b"x"));
+    let tunnels = test_packets::tunnels(&dns);
     for (_, packet) in &tunnels {
         harness.offer(packet);
     }
     assert_eq!(harness.captured.len(), tunnels.len());
-    for (name, packet) in craft::tunnels(&other) {
+    for (name, packet) in test_packets::tunnels(&other) {
         harness.offer(&packet);
         assert_eq!(harness.captured.len(), tunnels.len(), "{name}");
     }
-    for (name, packet) in craft::tunnels(&craft::tcp(CLIENT, SERVER, 1, ACK, b"")) {
+    for (name, packet) in test_packets::tunnels(&test_packets::tcp(CLIENT, SERVER, 1, ACK, b"")) {
         let before = harness.filter.tcp_no_payload;
         harness.offer(&packet);
         assert_eq!(harness.filter.tcp_no_payload, before + 1, "{name}");
@@ -142,12 +142,12 @@ fn filters_by_innermost_ports() {
 #[test]
 fn skips_too_many_tunnels() {
     let mut harness = Harness::new();
-    let mut packet = craft::udp(CLIENT, SERVER, b"x");
+    let mut packet = test_packets::udp(CLIENT, SERVER, b"x");
     for _ in 1..LEVELS {
-        packet = craft::vxlan(&packet);
+        packet = test_packets::vxlan(&packet);
     }
     harness.offer(&packet);
-    harness.offer(&craft::vxlan(&packet));
+    harness.offer(&test_packets::vxlan(&packet));
     assert_eq!((harness.captured.as_slice(), harness.filter.seen), ([1].as_slice(), 2));
     assert_eq!(harness.filter.counters().skipped[TUNNEL_DEPTH], 1);
 }
@@ -155,10 +155,10 @@ fn skips_too_many_tunnels() {
 /// A fragmented datagram in a fragmented tunnel, in both orders.
 #[test]
 fn nested_fragments_wait_for_each_other() {
-    let inner = craft::udp(CLIENT, SERVER, &query(1, "fragments"));
+    let inner = test_packets::udp(CLIENT, SERVER, &query(1, "fragments"));
     let outer: Vec<Vec<u8>> = (1..)
-        .zip(craft::fragments(&inner, 5, 24))
-        .flat_map(|(id, part)| craft::fragments(&craft::vxlan(&part), id, 64))
+        .zip(test_packets::fragments(&inner, 5, 24))
+        .flat_map(|(id, part)| test_packets::fragments(&test_packets::vxlan(&part), id, 64))
         .collect();
     for order in [false, true] {
         let mut harness = Harness::new();
@@ -185,15 +185,15 @@ proptest::proptest! {
         let mut harness = Harness::new();
         for (bytes, tunnel, cut) in packets {
             let inner = if bytes.len() % 2 == 0 || bytes.is_empty() {
-                craft::udp(CLIENT, SERVER, &bytes)
+                test_packets::udp(CLIENT, SERVER, &bytes)
             } else {
                 bytes
             };
-            let tunnels = craft::tunnels(&inner);
+            let tunnels = test_packets::tunnels(&inner);
             let packet = &tunnels[tunnel % tunnels.len()].1;
             harness.offer(&packet[..cut.min(packet.len())]);
             if packet[0] == 0x45 {
-                for part in craft::fragments(packet, 9, 32).iter().rev() {
+                for part in test_packets::fragments(packet, 9, 32).iter().rev() {
                     harness.offer(part);
                 }
             }
@@ -204,8 +204,8 @@ proptest::proptest! {
 #[test]
 fn captures_encrypted_dns_if_configured() {
     let tls = [
-        craft::tcp(CLIENT, "192.0.2.53:853", 1, ACK, b"x"),
-        craft::udp(CLIENT, "192.0.2.53:853", b"x"),
+        test_packets::tcp(CLIENT, "192.0.2.53:853", 1, ACK, b"x"),
+        test_packets::udp(CLIENT, "192.0.2.53:853", b"x"),
     ];
     let mut harness = Harness::new();
     for packet in &tls {
@@ -218,10 +218,10 @@ fn captures_encrypted_dns_if_configured() {
     for packet in &tls {
         harness.offer(packet);
     }
-    harness.offer(&craft::tcp(CLIENT, "192.0.2.53:443", 1, SYN, b""));
-    harness.offer(&craft::tcp("192.0.2.53:443", CLIENT, 1, ACK, b"x"));
+    harness.offer(&test_packets::tcp(CLIENT, "192.0.2.53:443", 1, SYN, b""));
+    harness.offer(&test_packets::tcp("192.0.2.53:443", CLIENT, 1, ACK, b"x"));
     assert_eq!(harness.captured, [3, 4, 5, 6]);
-    harness.offer(&craft::tcp(CLIENT, "192.0.2.54:443", 1, SYN, b""));
+    harness.offer(&test_packets::tcp(CLIENT, "192.0.2.54:443", 1, SYN, b""));
     assert_eq!(harness.filter.seen, 4);
     // Of a fragmented datagram only the first fragment is identified, and none is captured.
     for fragment in Harness::fragments(5, "192.0.2.53:853") {
@@ -230,8 +230,8 @@ fn captures_encrypted_dns_if_configured() {
     let counters = harness.filter.counters();
     assert_eq!((counters.seen, counters.skipped[ENCRYPTED_FRAGMENT]), (5, 1));
     // Fragments of a tunnel packet are not captured either.
-    for (_, tunnel) in craft::tunnels(&tls[0]).into_iter().take(1) {
-        for fragment in craft::fragments(&tunnel, 6, 16) {
+    for (_, tunnel) in test_packets::tunnels(&tls[0]).into_iter().take(1) {
+        for fragment in test_packets::fragments(&tunnel, 6, 16) {
             harness.offer(&fragment);
         }
     }

@@ -1,7 +1,7 @@
 //! DNS inside tunnels.
 
 use super::unreachable;
-use crate::capture::net::{craft, protocol};
+use crate::capture::net::{test_packets, protocol};
 use crate::decode::Malformed;
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use dnscribe_common::layers::LEVELS;
@@ -13,14 +13,14 @@ const SERVER_6: &str = "[2001:db8::53]:53";
 #[test]
 fn uses_innermost_addresses() {
     for (src, dst) in [(CLIENT, SERVER), (CLIENT_6, SERVER_6)] {
-        let message = craft::query(9, "www");
-        for (what, packet) in craft::tunnels(&craft::udp(src, dst, &message)) {
+        let message = test_packets::query(9, "www");
+        for (what, packet) in test_packets::tunnels(&test_packets::udp(src, dst, &message)) {
             let mut harness = Harness::default();
             harness.receive(&packet);
             let [OwnedEvent::Message(found)] = harness.events.as_slice() else { panic!("{what}") };
             let ends = (found.message().envelope.src, found.message().envelope.dst);
             assert_eq!(ends, (src.parse().unwrap(), dst.parse().unwrap()), "{what}");
-            assert_eq!(found.message().dns.octets(), message, "{what}");
+            assert_eq!(found.message().dns.bytes(), message, "{what}");
             assert_eq!(harness.decoder.counters().decoded_packets, 1, "{what}");
         }
     }
@@ -28,23 +28,23 @@ fn uses_innermost_addresses() {
 
 #[test]
 fn reads_streams_in_tunnels() {
-    let message = craft::framed(&craft::query(9, "www"));
+    let message = test_packets::framed(&test_packets::query(9, "www"));
     let (one, other) = message.split_at(7);
     let segments = [
-        craft::tcp(CLIENT, SERVER, 1, craft::ACK, one),
-        craft::tcp(CLIENT, SERVER, 8, craft::ACK, other),
+        test_packets::tcp(CLIENT, SERVER, 1, test_packets::ACK, one),
+        test_packets::tcp(CLIENT, SERVER, 8, test_packets::ACK, other),
     ];
     let mut harness = Harness::default();
     // A different tunnel per segment: the stream is the same.
-    harness.receive(&craft::vxlan(&segments[0]));
+    harness.receive(&test_packets::vxlan(&segments[0]));
     harness.receive(&segments[1]);
-    assert_eq!(harness.messages(), [craft::query(9, "www")]);
+    assert_eq!(harness.messages(), [test_packets::query(9, "www")]);
 }
 
 #[test]
 fn dns_port_takes_precedence_over_tunnel() {
     // A client that uses the port of VXLAN asks a resolver.
-    let packet = craft::udp("192.0.2.1:4789", SERVER, &craft::query(0x0800, "www"));
+    let packet = test_packets::udp("192.0.2.1:4789", SERVER, &test_packets::query(0x0800, "www"));
     let mut harness = Harness::default();
     harness.receive(&packet);
     assert_eq!(harness.messages().len(), 1);
@@ -53,10 +53,10 @@ fn dns_port_takes_precedence_over_tunnel() {
 #[test]
 fn reports_icmp_in_tunnel() {
     let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
-    payload.extend(craft::udp(CLIENT, SERVER, &craft::query(7, "www")));
+    payload.extend(test_packets::udp(CLIENT, SERVER, &test_packets::query(7, "www")));
     let addresses = ("192.0.2.53".parse().unwrap(), "192.0.2.1".parse().unwrap());
-    let error = craft::ip(addresses.0, addresses.1, protocol::ICMP, &payload);
-    for (what, packet) in craft::tunnels(&error) {
+    let error = test_packets::ip(addresses.0, addresses.1, protocol::ICMP, &payload);
+    for (what, packet) in test_packets::tunnels(&error) {
         let mut harness = Harness::default();
         harness.receive(&packet);
         assert_eq!(unreachable(&harness).query_id, Some(7), "{what}");
@@ -65,19 +65,19 @@ fn reports_icmp_in_tunnel() {
 
 #[test]
 fn reads_fragments_in_tunnels_and_reverse() {
-    let message = craft::query(9, "fragments");
-    let inner = craft::udp(CLIENT, SERVER, &message);
+    let message = test_packets::query(9, "fragments");
+    let inner = test_packets::udp(CLIENT, SERVER, &message);
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
         let mut harness = Harness::default();
-        let parts = craft::fragments(&inner, 5, 16);
+        let parts = test_packets::fragments(&inner, 5, 16);
         for place in order {
-            harness.receive(&craft::vxlan(&parts[place]));
+            harness.receive(&test_packets::vxlan(&parts[place]));
         }
         assert_eq!(harness.messages(), std::slice::from_ref(&message), "{order:?}");
         assert_eq!(harness.decoder.counters().decoded_packets, 3);
 
         let mut harness = Harness::default();
-        let parts = craft::fragments(&craft::vxlan(&inner), 5, 40);
+        let parts = test_packets::fragments(&test_packets::vxlan(&inner), 5, 40);
         assert_eq!(parts.len(), 3);
         for place in order {
             harness.receive(&parts[place]);
@@ -89,10 +89,10 @@ fn reads_fragments_in_tunnels_and_reverse() {
 
 #[test]
 fn counts_fragments_of_fragments() {
-    let message = craft::query(9, "fragments");
+    let message = test_packets::query(9, "fragments");
     let mut harness = Harness::default();
-    for part in craft::fragments(&craft::udp(CLIENT, SERVER, &message), 5, 24) {
-        for part in craft::fragments(&craft::vxlan(&part), part[5].into(), 40) {
+    for part in test_packets::fragments(&test_packets::udp(CLIENT, SERVER, &message), 5, 24) {
+        for part in test_packets::fragments(&test_packets::vxlan(&part), part[5].into(), 40) {
             harness.receive(&part);
         }
     }
@@ -103,13 +103,13 @@ fn counts_fragments_of_fragments() {
 
 #[test]
 fn reads_clipped_tunnel_packets() {
-    let message = craft::query(9, "www");
-    let inner = craft::udp(CLIENT, SERVER, &message);
-    for (what, packet) in craft::tunnels(&inner) {
+    let message = test_packets::query(9, "www");
+    let inner = test_packets::udp(CLIENT, SERVER, &message);
+    for (what, packet) in test_packets::tunnels(&inner) {
         let mut harness = Harness::default();
         harness.receive_clipped(&packet, packet.len() - 5);
         let [OwnedEvent::Message(found)] = harness.events.as_slice() else { panic!("{what}") };
-        assert!(found.message().clipped(), "{what}");
+        assert!(found.message().is_clipped(), "{what}");
         let (wire, captured) = (found.message().wire_bytes, found.message().captured_bytes());
         assert_eq!((wire as usize, captured as usize), (message.len(), message.len() - 5));
     }
@@ -117,9 +117,9 @@ fn reads_clipped_tunnel_packets() {
 
 #[test]
 fn ignores_too_deep_tunnels() {
-    let mut packet = craft::udp(CLIENT, SERVER, &craft::query(9, "www"));
+    let mut packet = test_packets::udp(CLIENT, SERVER, &test_packets::query(9, "www"));
     for level in 1..=LEVELS {
-        packet = craft::vxlan(&packet);
+        packet = test_packets::vxlan(&packet);
         let mut harness = Harness::default();
         harness.receive(&packet);
         assert_eq!(harness.messages().len(), usize::from(level < LEVELS), "{level}");
@@ -129,10 +129,10 @@ fn ignores_too_deep_tunnels() {
 
 #[test]
 fn reports_malformed_packets_in_tunnels() {
-    let mut inner = craft::udp(CLIENT, SERVER, &craft::query(9, "www"));
+    let mut inner = test_packets::udp(CLIENT, SERVER, &test_packets::query(9, "www"));
     inner[25] = 7;
     let mut harness = Harness::default();
-    harness.receive(&craft::vxlan(&inner));
+    harness.receive(&test_packets::vxlan(&inner));
     assert_eq!(harness.malformed(Malformed::UdpHeader), 1);
     let OwnedEvent::DeadLetter(letter) = &harness.events[0] else { panic!() };
     assert_eq!(letter.envelope.dst, SERVER.parse().unwrap());
@@ -141,16 +141,16 @@ fn reports_malformed_packets_in_tunnels() {
 fn any_tunnel() -> impl Strategy<Value = Vec<u8>> {
     let inner = prop_oneof![
         prop::collection::vec(any::<u8>(), 1..60),
-        any::<u16>().prop_map(|id| craft::udp(CLIENT, SERVER, &craft::query(id, "a"))),
-        any::<u16>().prop_map(|id| craft::udp(CLIENT_6, SERVER_6, &craft::query(id, "a"))),
+        any::<u16>().prop_map(|id| test_packets::udp(CLIENT, SERVER, &test_packets::query(id, "a"))),
+        any::<u16>().prop_map(|id| test_packets::udp(CLIENT_6, SERVER_6, &test_packets::query(id, "a"))),
         (0u32..50, any::<u8>()).prop_map(|(seq, flags)| {
-            craft::tcp(CLIENT, SERVER, seq, flags & 0x17, &craft::framed(&craft::query(1, "a")))
+            test_packets::tcp(CLIENT, SERVER, seq, flags & 0x17, &test_packets::framed(&test_packets::query(1, "a")))
         }),
     ];
     (inner, any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(
         |(inner, one, two)| {
             let pick = |packet: &[u8], index: prop::sample::Index| {
-                let tunnels = craft::tunnels(packet);
+                let tunnels = test_packets::tunnels(packet);
                 tunnels[index.index(tunnels.len())].1.clone()
             };
             pick(&pick(&inner, one), two)
@@ -176,7 +176,7 @@ proptest! {
             if whole || packet[0] != 0x45 {
                 harness.receive_clipped(&packet, captured);
             } else {
-                for part in craft::fragments(&packet, u16::try_from(captured).unwrap(), 48) {
+                for part in test_packets::fragments(&packet, u16::try_from(captured).unwrap(), 48) {
                     harness.receive_clipped(&part, captured);
                 }
             }

@@ -1,8 +1,8 @@
 //! Limits on memory under floods, and on work for junk data.
 
 use super::{queries, stream};
-use crate::capture::net::craft::{self, ACK, SYN};
-use crate::capture::{Body, Origin, Packet, Sight};
+use crate::capture::net::test_packets::{self, ACK, SYN};
+use crate::capture::{Body, PacketId, Packet, Direction};
 use crate::decode::tests::{Harness, SERVER};
 use crate::decode::{Decoder, DecoderOptions, Malformed, TCP_STREAM_BYTES};
 use dnscribe_record::time::Timestamp;
@@ -29,18 +29,18 @@ fn tracks_ten_thousand_connections() {
     // Each with half a message in both directions.
     for number in 0..10_000 {
         let client = client(number);
-        harness.receive(&craft::tcp(&client, SERVER, 9, SYN, b""));
-        harness.receive(&craft::tcp(SERVER, &client, 99, SYN | ACK, b""));
-        harness.receive(&craft::tcp(&client, SERVER, 10, ACK, &bytes[..50]));
-        harness.receive(&craft::tcp(SERVER, &client, 100, ACK, &bytes[..50]));
+        harness.receive(&test_packets::tcp(&client, SERVER, 9, SYN, b""));
+        harness.receive(&test_packets::tcp(SERVER, &client, 99, SYN | ACK, b""));
+        harness.receive(&test_packets::tcp(&client, SERVER, 10, ACK, &bytes[..50]));
+        harness.receive(&test_packets::tcp(SERVER, &client, 100, ACK, &bytes[..50]));
     }
     let limit = DecoderOptions::default().tcp_memory_bytes;
     assert!(harness.decoder.memory_bytes() <= limit);
     assert_eq!(harness.held(), 20_000, "none had to give way");
     for number in 0..10_000 {
         let client = client(number);
-        harness.receive(&craft::tcp(&client, SERVER, 60, ACK, &bytes[50..]));
-        harness.receive(&craft::tcp(SERVER, &client, 150, ACK, &bytes[50..]));
+        harness.receive(&test_packets::tcp(&client, SERVER, 60, ACK, &bytes[50..]));
+        harness.receive(&test_packets::tcp(SERVER, &client, 150, ACK, &bytes[50..]));
     }
     let counters = harness.decoder.counters();
     assert_eq!((counters.messages, counters.evicted_streams, counters.held), (40_000, 0, 0));
@@ -54,19 +54,19 @@ fn established_streams_survive_syn_flood() {
     let first = stream(&queries(1)).len();
     let next = 10 + u32::try_from(first).unwrap();
     for number in 0..400 {
-        harness.receive(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
-        harness.receive(&craft::tcp(&client(number), SERVER, 10, ACK, &bytes[..first]));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, 9, SYN, b""));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, 10, ACK, &bytes[..first]));
         // Half of the next message, its length cut in two.
-        harness.receive(&craft::tcp(&client(number), SERVER, next, ACK, &bytes[first..=first]));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, next, ACK, &bytes[first..=first]));
     }
     for number in 1000..60_000 {
-        harness.receive(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, 9, SYN, b""));
         if number % 3 == 0 {
-            harness.receive(&craft::tcp(&client(number), SERVER, 10, ACK, b"\xff\xffhalf"));
+            harness.receive(&test_packets::tcp(&client(number), SERVER, 10, ACK, b"\xff\xffhalf"));
         }
     }
     for number in 0..400 {
-        harness.receive(&craft::tcp(&client(number), SERVER, next + 1, ACK, &bytes[first + 1..]));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, next + 1, ACK, &bytes[first + 1..]));
     }
     let counters = harness.decoder.counters();
     assert_eq!(counters.messages, 800);
@@ -85,8 +85,8 @@ fn evicts_streams_without_message_first() {
     harness.segment(9, SYN, b"");
     harness.segment(10, ACK, &bytes[..first]);
     for number in 0..5000 {
-        harness.receive(&craft::tcp(&client(number), SERVER, 9, SYN, b""));
-        harness.receive(&craft::tcp(&client(number), SERVER, 10, ACK, &[0xff; 1000]));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, 9, SYN, b""));
+        harness.receive(&test_packets::tcp(&client(number), SERVER, 10, ACK, &[0xff; 1000]));
         assert!(harness.decoder.memory_bytes() <= 1 << 20);
     }
     assert!(harness.malformed(Malformed::TcpIncomplete) > 4000);
@@ -96,8 +96,8 @@ fn evicts_streams_without_message_first() {
 
 /// Sends a SYN from each of many clients and, if events, the beginning of a message.
 fn flood(decoder: &mut Decoder, strangers: u32, beginning: Option<&[u8]>) {
-    let syn = craft::tcp("10.0.0.0:1024", SERVER, 9, SYN, b"");
-    let data = beginning.map(|bytes| craft::tcp("10.0.0.0:1024", SERVER, 10, ACK, bytes));
+    let syn = test_packets::tcp("10.0.0.0:1024", SERVER, 9, SYN, b"");
+    let data = beginning.map(|bytes| test_packets::tcp("10.0.0.0:1024", SERVER, 10, ACK, bytes));
     let mut packets: Vec<Vec<u8>> = std::iter::once(syn).chain(data).collect();
     for number in 0..strangers {
         for bytes in &mut packets {
@@ -105,9 +105,9 @@ fn flood(decoder: &mut Decoder, strangers: u32, beginning: Option<&[u8]>) {
             let wire_bytes = u32::try_from(bytes.len()).unwrap();
             let packet = Packet {
                 ts: Timestamp::from_nanos(1 + u64::from(number) * 1000),
-                origin: Origin { cpu: 0, seq: number.into() },
+                id: PacketId { cpu: 0, seq: number.into() },
                 scope: 0,
-                sight: Sight::Passive,
+                direction: Direction::Passive,
                 task: None,
                 datagram_bytes: 0,
                 cgroup_id: 0,
@@ -161,7 +161,7 @@ fn junk_costs_linear_work() {
 
 #[test]
 fn small_segments_cost_linear_work() {
-    let mut large = craft::query(1, "large");
+    let mut large = test_packets::query(1, "large");
     large.resize(60_000, 0xee);
     let bytes = stream(&[large]);
     // In reverse order: every segment opens a gap, and none closes before the first byte arrives.

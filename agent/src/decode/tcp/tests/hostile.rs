@@ -1,7 +1,7 @@
 //! Misbehaving and hostile peers.
 
 use super::{queries, stream};
-use crate::capture::net::craft::{self, ACK, FIN, RST, SYN, framed, query};
+use crate::capture::net::test_packets::{self, ACK, FIN, RST, SYN, framed, query};
 use crate::decode::Malformed;
 use crate::decode::tests::{CLIENT, Harness, SERVER};
 use proptest::prelude::*;
@@ -75,11 +75,11 @@ fn ignores_keep_alives_and_window_probes() {
 #[test]
 fn reads_simultaneous_open() {
     let mut harness = opened();
-    harness.receive(&craft::tcp(SERVER, CLIENT, 499, SYN, b""));
+    harness.receive(&test_packets::tcp(SERVER, CLIENT, 499, SYN, b""));
     harness.segment(9, SYN | ACK, b"");
-    harness.receive(&craft::tcp(SERVER, CLIENT, 499, SYN | ACK, b""));
+    harness.receive(&test_packets::tcp(SERVER, CLIENT, 499, SYN | ACK, b""));
     harness.segment(10, ACK, &stream(&queries(1)));
-    harness.receive(&craft::tcp(SERVER, CLIENT, 500, ACK, &stream(&queries(2))));
+    harness.receive(&test_packets::tcp(SERVER, CLIENT, 500, ACK, &stream(&queries(2))));
     assert_eq!(harness.messages(), [queries(1), queries(2)].concat());
 }
 
@@ -100,8 +100,8 @@ fn accepts_only_exact_reset() {
 fn reset_ends_both_directions() {
     let mut harness = opened();
     harness.segment(at(0), ACK, &stream(&queries(1))[..9]);
-    harness.receive(&craft::tcp(SERVER, CLIENT, 499, SYN | ACK, b""));
-    harness.receive(&craft::tcp(SERVER, CLIENT, 500, ACK, b"\0\x20half"));
+    harness.receive(&test_packets::tcp(SERVER, CLIENT, 499, SYN | ACK, b""));
+    harness.receive(&test_packets::tcp(SERVER, CLIENT, 500, ACK, b"\0\x20half"));
     assert_eq!(harness.held(), 2);
     harness.segment(at(9), RST, b"");
     assert_eq!((harness.malformed(Malformed::TcpIncomplete), harness.held()), (2, 0));
@@ -226,7 +226,7 @@ fn rejects_tls() {
 #[test]
 fn survives_clipped_length() {
     let mut harness = opened();
-    let packet = craft::tcp(CLIENT, SERVER, 10, ACK, &framed(&query(1, "a")));
+    let packet = test_packets::tcp(CLIENT, SERVER, 10, ACK, &framed(&query(1, "a")));
     harness.receive_clipped(&packet, 41);
     let behind = 10 + u32::try_from(packet.len() - 40).unwrap();
     harness.segment(behind, ACK, &stream(&queries(1)));
@@ -246,7 +246,7 @@ fn reads_stateful_operations() {
     for joined in [false, true] {
         let mut harness = if joined { Harness::default() } else { opened() };
         harness.segment(10, ACK, &stream(&[asks.clone(), tells.clone()]));
-        harness.receive(&craft::tcp(SERVER, CLIENT, 500, ACK, &framed(&answers)));
+        harness.receive(&test_packets::tcp(SERVER, CLIENT, 500, ACK, &framed(&answers)));
         let events = [asks.clone(), tells.clone(), answers.clone()];
         assert_eq!((harness.messages(), harness.held()), (events.to_vec(), 0));
         let counters = harness.decoder.counters();

@@ -2,7 +2,7 @@ use super::super::super::Sink as _;
 use super::super::super::threaded::{QueueLimits, ThreadedSink};
 use super::super::REASONS;
 use super::*;
-use crate::{Batch, Look, StreamSet};
+use crate::{Batch, OutputFormat, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use proptest::prelude::*;
 
@@ -160,7 +160,7 @@ fn shares_counters_with_the_sink() {
     let in_flight = new_in_flight();
     let shared = Arc::clone(&in_flight.tallies.own);
     let sink =
-        ThreadedSink::start("kafka".into(), Look::Json, QueueLimits::default(), shared, |_| {});
+        ThreadedSink::start("kafka".into(), OutputFormat::Json, QueueLimits::default(), shared, |_| {});
     add(&in_flight, 4);
     assert_eq!(sink.unwrap().counters()["transactions"].in_flight, 2);
 }

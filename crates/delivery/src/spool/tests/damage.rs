@@ -78,7 +78,7 @@ fn loses_one_frame_to_a_corrupt_payload() {
     let (mut spool, recovered) = open(&config);
     assert_eq!(recovered.torn_records, only(Stream::Transactions, 3));
     assert_eq!(drain(&mut spool), [1, 2, 6, 7, 8, 9]);
-    assert!(spool.take_gone().is_empty());
+    assert!(spool.take_removed().is_empty());
     drop(spool);
     assert_eq!(open(&config).1.torn_records, PerStream::default());
 
@@ -91,7 +91,7 @@ fn loses_one_frame_to_a_corrupt_payload() {
     let (mut spool, recovered) = open(&config);
     assert_eq!(recovered.torn_records, PerStream::default());
     assert_eq!(drain(&mut spool), [1, 2, 6, 7, 8, 9, 10]);
-    let gone = spool.take_gone();
+    let gone = spool.take_removed();
     assert_eq!((gone.len(), gone[0].records, gone[0].sent), (1, 3, false));
     assert_eq!(gone[0].reason, RemovalReason::Corrupt);
 }
@@ -138,7 +138,7 @@ fn reports_frames_of_a_missing_segment() {
     let (mut spool, _) = open(&config);
     fs::remove_file(path).unwrap();
     assert!(spool.next().is_none());
-    let gone = spool.take_gone();
+    let gone = spool.take_removed();
     assert_eq!(gone.iter().map(|gone| gone.records).sum::<u64>(), 9);
     assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Corrupt));
     assert_eq!((spool.bytes(), spool.has_unsent()), (0, false));
@@ -197,10 +197,10 @@ proptest! {
         if *file == checkpoint {
             prop_assert!(left.iter().all(|id| back.contains(id)));
             prop_assert!(back.iter().all(|id| given.contains(id)));
-            prop_assert_eq!((recovered.torn_bytes, spool.take_gone().len()), (0, 0));
+            prop_assert_eq!((recovered.torn_bytes, spool.take_removed().len()), (0, 0));
         } else {
             prop_assert!(back.iter().all(|id| left.contains(id)));
-            let gone: u64 = spool.take_gone().iter().map(|gone| gone.records).sum();
+            let gone: u64 = spool.take_removed().iter().map(|gone| gone.records).sum();
             let counted = recovered.torn_records[Stream::Alerts as usize] + gone;
             let missing = (left.len() - back.len()) as u64;
             let seen = recovered.torn_bytes > 0 || cannot_be_seen;

@@ -61,7 +61,7 @@ fn makes_space_on_a_full_disk_by_policy() {
             if put(&mut spool, stream, id, 30_000).is_ok() {
                 order.push(id);
             }
-            gone.extend(spool.take_gone());
+            gone.extend(spool.take_removed());
             assert_eq!(spool.bytes(), bytes_on_disk(disk.path()));
             id += 1;
         }
@@ -142,7 +142,7 @@ fn reads_from_a_read_only_disk() {
     assert_eq!((spool.bytes(), bytes_on_disk(disk.path())), (0, 0));
     put(&mut spool, Stream::Ledger, 5, 1000).unwrap();
     assert_eq!(drain(&mut spool), [5]);
-    assert!(spool.take_gone().is_empty());
+    assert!(spool.take_removed().is_empty());
     drop(spool);
 
     // A missing directory that cannot be created is an error with a remedy.

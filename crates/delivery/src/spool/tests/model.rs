@@ -185,7 +185,7 @@ impl Model {
 
     /// Removes the frames that the spool reports as removed, all for this reason.
     fn gone(&mut self, reason: RemovalReason) -> Result<Vec<RemovedFrame>, TestCaseError> {
-        let gone = self.spool.take_gone();
+        let gone = self.spool.take_removed();
         for gone in &gone {
             let frame = self.frames.iter_mut().find(|frame| frame.id == gone.id && frame.is_left());
             let Some(frame) = frame else {

@@ -1,7 +1,7 @@
 use super::super::tests::{batch, dropped, totals, two_streams};
 use super::super::{ThreadedSink, Writer, start};
 use super::*;
-use crate::{Look, Sink};
+use crate::{OutputFormat, Sink};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,7 +19,7 @@ struct TestSink {
 
 fn sink(path: &Path, rotation: Rotation) -> ThreadedSink {
     let target = Target::at(path, rotation).unwrap().checking_always();
-    start("file".into(), two_streams(), Look::Json, Writer::new(target, false)).unwrap()
+    start("file".into(), two_streams(), OutputFormat::Json, Writer::new(target, false)).unwrap()
 }
 
 impl TestSink {

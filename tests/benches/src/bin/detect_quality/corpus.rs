@@ -1,14 +1,14 @@
 //! Replays real captures through the detectors.
 
 use crate::evaluate::{DetectedAlert, DetectorRun};
-use dnscribe::analysis::detect::{Meant, Rule};
-use dnscribe::analysis::view::{Facts, Observation};
+use dnscribe::analysis::detect::{ExpectedResolvers, Rule};
+use dnscribe::analysis::view::{Facts, TransactionView};
 use dnscribe::capture::encrypted::Encrypted;
 use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
-use dnscribe::correlate::Links;
+use dnscribe::correlate::TransactionLinks;
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
-use dnscribe::encrypted::{ConnectionOptions, Connections};
+use dnscribe::encrypted::{ConnectionOptions, ConnectionTable};
 use dnscribe::pair::Texts;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
 use dnscribe_record::RecordTail;
@@ -58,11 +58,11 @@ pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>>
 
 /// Replays a capture. Returns the alerts and the number of transactions; `None` if it has no packets on port 53
 /// or cannot be read.
-pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<DetectedAlert>, u64)> {
+pub fn replay(file: &Path, meant: &ExpectedResolvers) -> Option<(Vec<DetectedAlert>, u64)> {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
     let mut stages = Stages {
         pairer: Pairer::new(PairOptions::default()),
-        connections: Connections::new(encrypted.clone(), ConnectionOptions::default()),
+        connections: ConnectionTable::new(encrypted.clone(), ConnectionOptions::default()),
         watch: DetectorRun::new(meant),
         transactions: 0,
     };
@@ -88,7 +88,7 @@ pub fn replay(file: &Path, meant: &Meant) -> Option<(Vec<DetectedAlert>, u64)> {
 /// Stages between decoder and detectors.
 struct Stages {
     pairer: Pairer,
-    connections: Connections,
+    connections: ConnectionTable,
     watch: DetectorRun,
     transactions: u64,
 }
@@ -104,8 +104,8 @@ impl Stages {
             Decoded::Message(message) => {
                 pairer.observe(&message, &mut each);
             }
-            Decoded::Unreachable(error) => pairer.unreachable(&error, &mut each),
-            Decoded::Sealed(sealed) => {
+            Decoded::Unreachable(error) => pairer.observe_icmp_error(&error, &mut each),
+            Decoded::Encrypted(sealed) => {
                 connections.observe(&sealed, &mut |report| watch.connection(report));
             }
             Decoded::DeadLetter(_) => {}
@@ -126,13 +126,13 @@ impl Stages {
 /// Passes a transaction to the detectors. Captures have no processes and containers.
 fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
     let Some(first) = transaction.query.or(transaction.response) else { return };
-    let resolver = first.ends().1.ip().to_string();
+    let resolver = first.client_and_server().1.ip().to_string();
     let mut texts = Texts::default();
-    texts.read(transaction);
-    let (links, tail) = (Links::default(), RecordTail::default());
+    texts.read_transaction(transaction);
+    let (links, tail) = (TransactionLinks::default(), RecordTail::default());
     let facts =
         Facts { resolver: &resolver, links: &links, sample_ratio: 1.0, tail: &tail, pod: None };
-    if let Some(observation) = Observation::new(transaction, &texts, &facts) {
+    if let Some(observation) = TransactionView::new(transaction, &texts, &facts) {
         watch.observe(&observation);
     }
 }

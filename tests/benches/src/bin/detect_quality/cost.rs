@@ -9,7 +9,7 @@ use dnscribe::analysis::detect::{
     CACHE_POISONING_MEMORY_BYTES, CachePoisoning, DGA_MEMORY_BYTES, DRIFT_MEMORY_BYTES, Detector,
     Dga, Drift, SPOOFING_MEMORY_BYTES, Spoofing, TUNNEL_MEMORY_BYTES, Tunnel,
 };
-use dnscribe_dns::registrable;
+use dnscribe_dns::registrable_domain;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -108,7 +108,7 @@ struct OwnedTexts {
 
 impl OwnedTexts {
     fn new(event: &Event) -> Self {
-        let zone = registrable(&event.qname).map(|zone| event.qname.len() - zone.len());
+        let zone = registrable_domain(&event.qname).map(|zone| event.qname.len() - zone.len());
         Self { resolver: event.server.to_string(), zone }
     }
 

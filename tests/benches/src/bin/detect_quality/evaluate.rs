@@ -5,9 +5,9 @@ use crate::benign::{DAY, Node, Profile};
 use crate::event::{Event, Rng, seconds};
 use crate::incidents::Incident;
 use dnscribe::analysis::detect::{
-    self, Alert, DetectOptions, Detection, Entity, Level, Meant, Rule, State,
+    self, Alert, DetectOptions, Detection, Entity, Severity, ExpectedResolvers, Rule, AlertState,
 };
-use dnscribe::analysis::view::Observation;
+use dnscribe::analysis::view::TransactionView;
 use dnscribe::analysis::window::Windows;
 use dnscribe::encrypted::Report;
 use dnscribe_record::time::Timestamp;
@@ -28,7 +28,7 @@ const PIECE: f64 = 60.0;
 pub struct DetectedAlert {
     pub rule: Rule,
     pub entity: Entity,
-    pub level: Level,
+    pub level: Severity,
     pub first: Timestamp,
     pub summary: String,
 }
@@ -46,9 +46,9 @@ pub struct DetectorRun {
 
 impl DetectorRun {
     /// Creates the stages for a node with these resolvers.
-    pub fn new(meant: &Meant) -> Self {
+    pub fn new(meant: &ExpectedResolvers) -> Self {
         let options = DetectOptions::default();
-        let others = detect::all(&options, meant);
+        let others = detect::create_detectors(&options, meant);
         Self {
             windows: Windows::new(Timestamp::default(), LATENESS),
             detection: Detection::new(options, others),
@@ -67,7 +67,7 @@ impl DetectorRun {
         event.with_view(number, |observation| self.observe(observation));
     }
 
-    pub fn observe(&mut self, observation: &Observation<'_>) {
+    pub fn observe(&mut self, observation: &TransactionView<'_>) {
         self.transactions += 1;
         self.detection.observe(observation);
         self.windows.observe(observation);
@@ -105,7 +105,7 @@ fn record_alert(
     open: &mut BTreeMap<(Rule, Entity), usize>,
 ) {
     let key = (alert.rule, alert.entity.clone());
-    if alert.state == State::Resolved {
+    if alert.state == AlertState::Resolved {
         open.remove(&key);
         return;
     }
@@ -149,7 +149,7 @@ pub fn run_quiet_node(
     profile: Profile,
     seed: u64,
     days: f64,
-    meant: &Meant,
+    meant: &ExpectedResolvers,
 ) -> (Vec<DetectedAlert>, u64) {
     let mut traffic = Traffic { node: Node::new(profile, seed), waiting: Vec::new() };
     let mut watch = DetectorRun::new(meant);
@@ -164,14 +164,14 @@ pub fn run_quiet_node(
 /// Result of an incident in a node's traffic.
 pub struct IncidentResult {
     /// Seconds until the first alert, and the highest level; `None` if it was missed.
-    pub found: Option<(f64, Level)>,
+    pub found: Option<(f64, Severity)>,
     /// Alerts that the incident does not explain.
     pub false_alerts: Vec<DetectedAlert>,
     pub transactions: u64,
 }
 
 /// Runs an incident on a node.
-pub fn run_incident(incident: &Incident, seed: u64, meant: &Meant) -> IncidentResult {
+pub fn run_incident(incident: &Incident, seed: u64, meant: &ExpectedResolvers) -> IncidentResult {
     let mut rng = Rng::new(seed);
     let profile = incident.profile.unwrap_or_else(|| *rng.pick(&Profile::ALL));
     // At any hour of a week; incidents that alter other traffic, in working hours.

@@ -1,10 +1,10 @@
 //! Generated transactions, and a pseudo-random generator with fixed seeds.
 
-use dnscribe::analysis::view::{Observation, Process};
-use dnscribe::capture::{Origin, Transport};
+use dnscribe::analysis::view::{TransactionView, Process};
+use dnscribe::capture::{PacketId, Transport};
 use dnscribe::decode::MessageId;
 use dnscribe::pair::{OrphanReason, Status, Vantage};
-use dnscribe_dns::registrable;
+use dnscribe_dns::registrable_domain;
 use dnscribe_dns::{Answer, Answers, Flags};
 use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -197,8 +197,8 @@ impl Event {
     }
 
     /// Calls `observe` with the view of the transaction.
-    pub fn with_view<R>(&self, number: u64, observe: impl FnOnce(&Observation<'_>) -> R) -> R {
-        observe(&self.observation(number, &self.server.to_string(), registrable(&self.qname)))
+    pub fn with_view<R>(&self, number: u64, observe: impl FnOnce(&TransactionView<'_>) -> R) -> R {
+        observe(&self.observation(number, &self.server.to_string(), registrable_domain(&self.qname)))
     }
 
     /// Returns the view of the transaction with the resolver's name and the registrable domain.
@@ -207,12 +207,12 @@ impl Event {
         number: u64,
         resolver: &'a str,
         zone: Option<&'a str>,
-    ) -> Observation<'a> {
+    ) -> TransactionView<'a> {
         let flags = RESPONSE | if self.recursion { RECURSION_DESIRED } else { 0 };
         let is_orphan = self.status == Status::Orphan;
         let query_bytes = u32::try_from(self.qname.len() + QUESTION_BYTES).ok();
-        let id = MessageId { origin: Origin { cpu: 0, seq: number }, index: 0 };
-        Observation {
+        let id = MessageId { packet: PacketId { cpu: 0, seq: number }, index: 0 };
+        TransactionView {
             id,
             query: (!is_orphan).then_some(id),
             ts: self.at,

@@ -16,7 +16,7 @@ mod names;
 mod report;
 
 use benign::Profile;
-use dnscribe::analysis::detect::Meant;
+use dnscribe::analysis::detect::ExpectedResolvers;
 use evaluate::{DetectedAlert, IncidentResult, run_incident, run_quiet_node};
 use event::Rng;
 use report::Report;
@@ -34,9 +34,9 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Returns the expected resolvers: those that the operator configured, or else those of the host.
-fn meant(configured: &[IpAddr]) -> Meant {
+fn meant(configured: &[IpAddr]) -> ExpectedResolvers {
     let system = [benign::RESOLVER.into(), benign::SECOND.into()].into();
-    Meant { configured: configured.iter().copied().collect(), system }
+    ExpectedResolvers { configured: configured.iter().copied().collect(), system }
 }
 
 /// A piece of work.

@@ -3,7 +3,7 @@
 use crate::benign::Profile;
 use crate::evaluate::{DetectedAlert, IncidentResult};
 use crate::incidents::Incident;
-use dnscribe::analysis::detect::{Level, Rule};
+use dnscribe::analysis::detect::{Severity, Rule};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ impl Score {
         let wrong: u64 = [&self.false_amid, &self.false_quiet]
             .iter()
             .flat_map(|levels| levels.iter())
-            .filter(|(level, _)| **level != Level::Info.name())
+            .filter(|(level, _)| **level != Severity::Info.name())
             .map(|(_, count)| count)
             .sum();
         ratio(self.warned, self.warned + wrong)
@@ -67,7 +67,7 @@ impl Report {
         match result.found {
             Some((seconds, level)) => {
                 score.found += 1;
-                score.warned += u64::from(level > Level::Info);
+                score.warned += u64::from(level > Severity::Info);
                 score.seconds.push(seconds);
             }
             None => score.missed.push(incident.variant.clone()),
@@ -116,7 +116,7 @@ impl Report {
             match found.iter().find(|found| found.rule == rule) {
                 Some(found) => {
                     score.found += 1;
-                    score.warned += u64::from(found.level > Level::Info);
+                    score.warned += u64::from(found.level > Severity::Info);
                 }
                 None => score.missed.push(name.to_owned()),
             }
@@ -138,7 +138,7 @@ impl Report {
             let mut seconds = score.seconds.clone();
             seconds.sort_by(f64::total_cmp);
             let per_day = |count: u64| ratio_of(count, self.days);
-            let of_level = |level: Level| score.false_quiet.get(level.name()).copied().unwrap_or(0);
+            let of_level = |level: Severity| score.false_quiet.get(level.name()).copied().unwrap_or(0);
             let line = json!({
                 "bench": "detect", "set": set, "rule": rule.name(),
                 "incidents": score.incidents, "found": score.found,
@@ -146,9 +146,9 @@ impl Report {
                 "precision_at_warning": score.precision(),
                 "seconds_to_detect_p50": quantile(&seconds, 0.5),
                 "seconds_to_detect_p95": quantile(&seconds, 0.95),
-                "false_info_per_node_day": per_day(of_level(Level::Info)),
-                "false_warnings_per_node_day": per_day(of_level(Level::Warning)),
-                "false_criticals_per_node_week": per_day(of_level(Level::Critical)) * 7.0,
+                "false_info_per_node_day": per_day(of_level(Severity::Info)),
+                "false_warnings_per_node_day": per_day(of_level(Severity::Warning)),
+                "false_criticals_per_node_week": per_day(of_level(Severity::Critical)) * 7.0,
                 "false_amid_other_incidents": score.false_amid,
                 "missed": score.missed, "false": score.false_summaries,
             });

@@ -1,7 +1,7 @@
 //! Detects regressions of quality with a small part of the benchmark, which runs in seconds in a debug build.
 
 use super::*;
-use dnscribe::analysis::detect::{Level, Rule};
+use dnscribe::analysis::detect::{Severity, Rule};
 
 /// Largest incident that the tests run; larger and longer ones are left to the benchmark.
 const MOST_EVENTS: usize = 2500;
@@ -34,7 +34,7 @@ fn raises_no_critical_alert_without_incident() {
     for profile in Profile::ALL {
         let (found, taken) = run_quiet_node(profile, 7, 0.05, &meant(&[]));
         assert!(taken > 100, "{}: {taken}", profile.name());
-        let is_critical = |found: &&DetectedAlert| found.level == Level::Critical;
+        let is_critical = |found: &&DetectedAlert| found.level == Severity::Critical;
         let critical: Vec<_> = found.iter().filter(is_critical).collect();
         assert!(critical.is_empty(), "{}: {critical:?}", profile.name());
     }

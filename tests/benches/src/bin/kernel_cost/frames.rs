@@ -18,7 +18,7 @@ const PUSH: u8 = 8;
 /// A packet with a name.
 pub struct Frame {
     pub name: &'static str,
-    pub octets: Vec<u8>,
+    pub bytes: Vec<u8>,
     pub kind: Kind,
 }
 
@@ -37,7 +37,7 @@ pub enum Kind {
 
 /// Returns all packets.
 pub fn all() -> Vec<Frame> {
-    let frame = |name, kind, ip: &[u8]| Frame { name, kind, octets: ethernet(ip) };
+    let frame = |name, kind, ip: &[u8]| Frame { name, kind, bytes: ethernet(ip) };
     let message = [&[0, 44][..], &[7; 44]].concat();
     vec![
         frame("other_tcp", Kind::Other, &v4(TCP, &tcp(OTHER, ACK, &[7; 1200]))),

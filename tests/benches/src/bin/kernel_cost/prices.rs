@@ -9,8 +9,8 @@ const BATCHES: usize = 9;
 /// Runs programs that repeat one operation, and returns the time per operation.
 pub fn measure() -> Result<Figures, Failure> {
     let mut baseline = Baseline::load(RING_BYTES)?;
-    let frame = frames::all().swap_remove(0).octets;
-    let (names, times) = baseline.prices();
+    let frame = frames::all().swap_remove(0).bytes;
+    let (names, times) = baseline.operation_programs();
     let mut figures = Figures::new();
     for name in names {
         let (mut all, mut empties) = (Vec::new(), Vec::new());

@@ -32,16 +32,16 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
         // Forward and backward, so that a drift of the machine affects all alike.
         let (mut ours, mut empties, mut floors) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            empties.push(f64::from(baseline.time(&empty, &frame.octets, BATCH)?));
+            empties.push(f64::from(baseline.time(&empty, &frame.bytes, BATCH)?));
             if let Some(floor) = &floor {
-                floors.push(f64::from(baseline.time(floor, &frame.octets, BATCH)?));
+                floors.push(f64::from(baseline.time(floor, &frame.bytes, BATCH)?));
             }
             ours.push(batch(&mut bench, program, &frame)?);
             ours.push(batch(&mut bench, program, &frame)?);
             if let Some(floor) = &floor {
-                floors.push(f64::from(baseline.time(floor, &frame.octets, BATCH)?));
+                floors.push(f64::from(baseline.time(floor, &frame.bytes, BATCH)?));
             }
-            empties.push(f64::from(baseline.time(&empty, &frame.octets, BATCH)?));
+            empties.push(f64::from(baseline.time(&empty, &frame.bytes, BATCH)?));
         }
         let (ours, empty) = (middle(ours), middle(empties));
         let mut add = |figure: &str, value: f64| {
@@ -81,7 +81,7 @@ impl Kind {
 /// If the ring was full, because full rings are faster.
 fn batch(bench: &mut Bench, program: &str, frame: &Frame) -> Result<f64, Failure> {
     let before = lost(bench);
-    let (_, nanoseconds) = bench.time(program, &frame.octets, BATCH)?;
+    let (_, nanoseconds) = bench.time(program, &frame.bytes, BATCH)?;
     while bench.live.drain(BATCH as usize, &mut |_| ()) > 0 {}
     if lost(bench) != before {
         return Err("the ring was full: the measurement is invalid".into());

@@ -1,6 +1,6 @@
 //! A sink that counts records and their bytes in the thread that makes them.
 
-use dnscribe_delivery::{Batch, Failure, Look, Sink, Stream, StreamSet};
+use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -37,8 +37,8 @@ impl Sink for CountingSink {
         self.streams.contains(stream)
     }
 
-    fn look(&self) -> Look {
-        Look::Json
+    fn output_format(&self) -> OutputFormat {
+        OutputFormat::Json
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
@@ -49,7 +49,7 @@ impl Sink for CountingSink {
         self.counts.bytes.fetch_add(count(bytes), Ordering::Relaxed);
     }
 
-    fn wait_for_room(&self, _batch: &Batch, _limit: Duration) -> bool {
+    fn wait_for_capacity(&self, _batch: &Batch, _limit: Duration) -> bool {
         true
     }
 

@@ -2,7 +2,7 @@
 
 use crate::cpu::cpu_time;
 use crate::load::Packets;
-use crate::{Failure, Took, real};
+use crate::{Failure, Measurement, real};
 use dnscribe::capture::{Body, Packet};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ type Waiting = HashMap<[u8; 14], [u8; KEPT_BYTES], RandomState>;
 
 /// Runs the packets through the map. They must be those of `cargo xtask bench scale`: UDP over IPv4 without
 /// options.
-pub fn run(packets: &Packets, seconds: Range<f64>) -> Result<Took, Failure> {
+pub fn run(packets: &Packets, seconds: Range<f64>) -> Result<Measurement, Failure> {
     let Range { start, end } = packets.times(seconds)?;
     let mut waiting = Waiting::default();
     let mut packets = packets.iter().peekable();
@@ -30,7 +30,7 @@ pub fn run(packets: &Packets, seconds: Range<f64>) -> Result<Took, Failure> {
         paired += u64::from(observe(&mut waiting, &packet));
     }
     let cpu = cpu_time().saturating_sub(begin);
-    Ok(Took { messages, cpu, more: vec![("paired", real(paired))] })
+    Ok(Measurement { messages, cpu, more: vec![("paired", real(paired))] })
 }
 
 /// Inserts a query, or removes the query of a response. Returns whether it removed one.

@@ -3,7 +3,7 @@
 use crate::Failure;
 use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
-use dnscribe::capture::{Body, Origin, Packet, Task};
+use dnscribe::capture::{Body, PacketId, Packet, Task};
 use dnscribe_record::time::Timestamp;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -42,7 +42,7 @@ impl Packets {
         let task = tasks.and_then(|tasks| Some(task(client_port(bytes)? % tasks.max(1))));
         self.headers.push(PacketHeader {
             ts: packet.ts,
-            seq: packet.origin.seq,
+            seq: packet.id.seq,
             bytes: start..self.bytes.len(),
             wire_bytes,
             task,
@@ -65,9 +65,9 @@ impl Packets {
     pub fn iter(&self) -> impl Iterator<Item = Packet<'_>> {
         self.headers.iter().map(|header| Packet {
             ts: header.ts,
-            origin: Origin { cpu: 0, seq: header.seq },
+            id: PacketId { cpu: 0, seq: header.seq },
             scope: 0,
-            sight: dnscribe::capture::Sight::Passive,
+            direction: dnscribe::capture::Direction::Passive,
             task: header.task,
             datagram_bytes: 0,
             cgroup_id: 0,

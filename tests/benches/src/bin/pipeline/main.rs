@@ -59,7 +59,7 @@ enum Reader {
 }
 
 /// Result of a measurement.
-struct Took {
+struct Measurement {
     messages: u64,
     cpu: Duration,
     /// Further figures, by name.

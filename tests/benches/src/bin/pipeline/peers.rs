@@ -2,18 +2,18 @@
 
 use crate::cpu::cpu_time;
 use crate::load::Packets;
-use crate::{Took, allocations, real};
+use crate::{Measurement, allocations, real};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use hickory_proto::op::Message;
 use std::hint::black_box;
 
 /// Measures hickory's full parse of each message.
-pub fn hickory(packets: &Packets) -> Took {
+pub fn hickory(packets: &Packets) -> Measurement {
     measure(packets, |wire| black_box(Message::from_vec(black_box(wire))).is_ok())
 }
 
 /// Measures a walk over each message and its records with `domain`, without parsing record data.
-pub fn domain(packets: &Packets) -> Took {
+pub fn domain(packets: &Packets) -> Measurement {
     measure(packets, |wire| black_box(walk(black_box(wire))).is_ok())
 }
 
@@ -31,7 +31,7 @@ fn walk(wire: &[u8]) -> Result<u64, domain::base::wire::ParseError> {
     Ok(sum)
 }
 
-fn measure(packets: &Packets, mut read: impl FnMut(&[u8]) -> bool) -> Took {
+fn measure(packets: &Packets, mut read: impl FnMut(&[u8]) -> bool) -> Measurement {
     let messages = messages(packets);
     allocations::reset();
     let begin = cpu_time();
@@ -40,7 +40,7 @@ fn measure(packets: &Packets, mut read: impl FnMut(&[u8]) -> bool) -> Took {
     allocations::stop();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let more = vec![("refused", real(count(refused)))];
-    Took { messages: count(messages.len()), cpu, more }
+    Measurement { messages: count(messages.len()), cpu, more }
 }
 
 /// Returns the messages that the agent's decoder finds in datagrams and connections.
@@ -50,7 +50,7 @@ fn messages(packets: &Packets) -> Vec<Box<[u8]>> {
     for packet in packets.iter() {
         decoder.observe(&packet, &mut |decoded| {
             if let Decoded::Message(message) = decoded {
-                messages.push(message.dns.octets().into());
+                messages.push(message.dns.bytes().into());
             }
         });
     }

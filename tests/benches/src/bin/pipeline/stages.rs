@@ -3,8 +3,8 @@
 use crate::counting_sink::{CountingSink, Counts};
 use crate::cpu::cpu_time;
 use crate::load::Packets;
-use crate::{Failure, Took, allocations, real};
-use dnscribe::analysis::detect::{self, Detection, Meant};
+use crate::{Failure, Measurement, allocations, real};
+use dnscribe::analysis::detect::{self, Detection, ExpectedResolvers};
 use dnscribe::cli::ReplayArgs;
 use dnscribe::config::Config;
 use dnscribe::decode::DecoderOptions;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Runs the packets through the stages; only these seconds of the capture are measured.
-pub fn run(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Took, Failure> {
+pub fn run(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Measurement, Failure> {
     let config = Config::load(&replay.sources())?;
     let Range { start, end } = packets.times(seconds)?;
     let first = packets.first()?;
@@ -49,7 +49,7 @@ pub fn run(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Resul
         let bytes = real(counts.bytes.load(Ordering::Relaxed));
         more.extend([("records", real(records)), ("bytes_per_record", bytes / real(records))]);
     }
-    Ok(Took { messages: messages(&pipeline, &flow) - before, cpu, more })
+    Ok(Measurement { messages: messages(&pipeline, &flow) - before, cpu, more })
 }
 
 fn messages(pipeline: &Pipeline, flow: &FlowStage) -> u64 {
@@ -61,7 +61,7 @@ fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Fa
     if config.sinks == [SinkSpec::Null] {
         return Ok(dnscribe_delivery::open(&config.sinks, &config.open_with())?);
     }
-    let streams = config.streams.of(config.sinks.first().ok_or("no sink")?);
+    let streams = config.streams.for_sink(config.sinks.first().ok_or("no sink")?);
     Ok(vec![Box::new(CountingSink::new(streams, Arc::clone(counts)))])
 }
 
@@ -70,7 +70,7 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
     let identity = Identity::new(config.node.clone(), config.region.clone(), epoch, resolvers);
     let detection = config.detect.clone().map(|options| {
         let configured = config.resolvers.keys().copied().collect();
-        let others = detect::all(&options, &Meant { configured, system: BTreeSet::new() });
+        let others = detect::create_detectors(&options, &ExpectedResolvers { configured, system: BTreeSet::new() });
         Detection::new(options, others)
     });
     let correlation = config.joining;

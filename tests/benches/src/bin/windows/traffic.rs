@@ -1,6 +1,6 @@
 //! Generated transactions, the same in every run: ordinary ones, and a flood of new keys.
 
-use dnscribe::analysis::view::{Observation, Process};
+use dnscribe::analysis::view::{TransactionView, Process};
 use dnscribe::capture::Transport;
 use dnscribe::decode::MessageId;
 use dnscribe::pair::{Status, Vantage};
@@ -46,9 +46,9 @@ impl Transaction {
     }
 
     /// Returns the view that the windows get.
-    pub fn observation(&self) -> Observation<'_> {
+    pub fn observation(&self) -> TransactionView<'_> {
         let answered = self.status == Status::Answered;
-        Observation {
+        TransactionView {
             id: MessageId::default(),
             ts: self.ts,
             response_ts: None,

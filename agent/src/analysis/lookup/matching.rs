@@ -1,7 +1,7 @@
 //! Decides whether a query belongs to a lookup, by the behaviour of common stub resolvers.
 
 use super::labels::{Kinship, common, is_searchable, kinship, stems, suffix_after};
-use super::open::{OpenLookup, SentQuery};
+use super::state::{OpenLookup, SentQuery};
 use super::query::{Query, is_companion};
 use super::suffixes::Suffixes;
 use super::{

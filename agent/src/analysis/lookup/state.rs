@@ -3,8 +3,8 @@
 use super::index::hash_client_text;
 use super::outcome::outcome;
 use super::query::{Client, Network, Query};
-use super::{Asker, Home, MAX_PAUSE, MAX_STUB_TIMEOUT, Outcome};
-use crate::analysis::view::Observation;
+use super::{Process, ContainerRef, MAX_PAUSE, MAX_STUB_TIMEOUT, Outcome};
+use crate::analysis::view::TransactionView;
 use crate::capture::Transport;
 use crate::decode::MessageId;
 use crate::pair::{Status, Vantage};
@@ -114,8 +114,8 @@ pub(super) struct OpenLookup {
     pub(super) targets: Vec<Target>,
     pub(super) pieces: Vec<Text>,
     texts: String,
-    pub(super) process: Option<Asker>,
-    pub(super) container: Option<Home>,
+    pub(super) process: Option<Process>,
+    pub(super) container: Option<ContainerRef>,
     pub(super) pod: Option<Box<str>>,
 }
 
@@ -268,7 +268,7 @@ impl OpenLookup {
     pub(super) fn end(
         &mut self,
         place: usize,
-        observation: &Observation<'_>,
+        observation: &TransactionView<'_>,
         ended: Timestamp,
     ) -> Option<u64> {
         self.identify(observation);
@@ -312,22 +312,22 @@ impl OpenLookup {
     }
 
     /// Notes process, container and pod, once known.
-    fn identify(&mut self, observation: &Observation<'_>) {
+    fn identify(&mut self, observation: &TransactionView<'_>) {
         let Some(process) = observation.process.filter(|_| self.process.is_none()) else {
             self.pod = self.pod.take().or_else(|| observation.pod.map(Into::into));
             return;
         };
-        self.process = Some(Asker {
+        self.process = Some(Process {
             pid: process.pid,
             uid: process.uid,
             comm: process.comm.into(),
             exe: process.exe.map(Into::into),
         });
-        self.container = observation.container.map(|container| Home {
+        self.container = observation.container.map(|container| ContainerRef {
             id: container.id.into(),
             runtime: container.runtime,
             pod_uid: container.pod_uid.map(Into::into),
-            place: container.place.cloned(),
+            pod: container.pod.cloned(),
         });
         self.pod = observation.pod.map(Into::into);
         let exe = process.exe.map_or(0, str::len);

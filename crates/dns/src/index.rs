@@ -8,7 +8,7 @@ use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, dso};
 /// Offsets and counts of a message's parts. Names and data are read from the bytes through
 /// [`Dns`](super::Dns).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outline {
+pub struct MessageIndex {
     /// The header's id.
     pub id: u16,
     /// The header's second 16 bits.
@@ -55,21 +55,21 @@ pub(super) struct OptRef {
     pub(super) records: u16,
 }
 
-impl Outline {
+impl MessageIndex {
     /// Checks and indexes a message. `clipped`: the capture cut bytes off its end. Then only an
     /// incomplete header is an error, and the index covers the readable parts. A response with TC
     /// may end inside a record; the records before it count.
     ///
     /// # Errors
     /// The first part of the message that cannot be read.
-    pub fn read(bytes: &[u8], clipped: bool) -> Result<Self, ParseError> {
+    pub fn parse(bytes: &[u8], clipped: bool) -> Result<Self, ParseError> {
         let mut outline = Self::header(bytes)?;
         let mut reader = Reader::new(bytes, HEADER_BYTES);
         let body =
             outline.questions(&mut reader).and_then(|()| outline.records(&mut reader, bytes));
         match body {
             // Some servers truncate inside a record, as TC announces.
-            Err(ParseError::Record) if outline.flags.response() && outline.flags.truncated() => {}
+            Err(ParseError::Record) if outline.flags.is_response() && outline.flags.is_truncated() => {}
             Err(reason) if !clipped => return Err(reason),
             Err(_) => {}
             Ok(()) if outline.flags.opcode() == dso::OPCODE => {
@@ -86,7 +86,7 @@ impl Outline {
     /// 5.4.1).
     #[must_use]
     pub const fn is_one_way(&self) -> bool {
-        self.id == 0 && !self.flags.response() && self.flags.opcode() == dso::OPCODE
+        self.id == 0 && !self.flags.is_response() && self.flags.opcode() == dso::OPCODE
     }
 
     /// Returns the rcode with the upper eight bits from EDNS (RFC 6891, 6.1.3).
@@ -101,7 +101,7 @@ impl Outline {
 
     /// Returns type and class of the first question.
     #[must_use]
-    pub const fn asked(&self) -> Option<(u16, u16)> {
+    pub const fn question_type_and_class(&self) -> Option<(u16, u16)> {
         match &self.asked {
             Some(asked) => Some((asked.qtype, asked.qclass)),
             None => None,

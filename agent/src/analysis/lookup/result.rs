@@ -1,6 +1,6 @@
 //! Derives the result of a lookup from its queries.
 
-use super::open::{OpenLookup, SentQuery};
+use super::state::{OpenLookup, SentQuery};
 use super::query::{A, AAAA};
 use super::suffixes::Suffixes;
 use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome, Texts};
