@@ -64,6 +64,10 @@ pub enum Setting {
     /// Whether programs with direct access copy packets by words.
     Direct = 25,
     /// Whether the first program of the tap reads packets through the kernel's `sk_buff`.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// Linux 6.2.
     SkbTyped = 26,
     /// Offset of `sk_buff.len`.
     SkbLen = 27,
@@ -105,6 +109,10 @@ pub const CALL_TYPED: u32 = 0x646e_7302;
 /// The current task is not available.
 pub const TASK_NONE: u32 = 0;
 /// `bpf_get_current_pid_tgid`, `_uid_gid` and `_comm`.
+///
+/// # Minimum kernel version
+///
+/// Linux 6.16 in `cgroup_skb` programs.
 pub const TASK_HELPERS: u32 = 1;
 /// `bpf_get_current_task`, read with the offsets from the kernel's BTF.
 pub const TASK_BTF: u32 = 2;
@@ -113,12 +121,16 @@ pub const TASK_BTF: u32 = 2;
 ///
 /// # Minimum kernel version
 ///
-/// Linux 5.11.
+/// Linux 5.15, outside of tracing programs.
 pub const TASK_TYPED: u32 = 3;
 
 /// The network namespace is not available.
 pub const NETNS_NONE: u32 = 0;
 /// `bpf_get_netns_cookie`.
+///
+/// # Minimum kernel version
+///
+/// Linux 6.15 in `cgroup_skb` programs.
 pub const NETNS_HELPER: u32 = 1;
 /// Read from the socket with the offsets from the kernel's BTF.
 pub const NETNS_BTF: u32 = 2;

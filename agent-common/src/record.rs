@@ -172,14 +172,14 @@ pub enum Body<'a> {
 
 /// Errors of reading a record. They cannot occur if programs and agent are from the same build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadRecord {
-    /// Shorter than its header, or than what the header says follows.
+pub enum RecordError {
+    /// Shorter than its header, or than the length in the header.
     Short,
     /// A kind that this agent does not know.
     Kind(u8),
 }
 
-impl core::fmt::Display for BadRecord {
+impl core::fmt::Display for RecordError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Short => f.write_str("ring record shorter than it says"),
@@ -188,24 +188,24 @@ impl core::fmt::Display for BadRecord {
     }
 }
 
-impl core::error::Error for BadRecord {}
+impl core::error::Error for RecordError {}
 
 impl<'a> TryFrom<&'a [u8]> for Record<'a> {
-    type Error = BadRecord;
+    type Error = RecordError;
 
-    fn try_from(bytes: &'a [u8]) -> Result<Self, BadRecord> {
-        let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| BadRecord::Short)?;
+    fn try_from(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| RecordError::Short)?;
         let body = match header.kind {
             KIND_PACKET => {
                 let captured = usize::try_from(header.captured_bytes).unwrap_or(usize::MAX);
-                Body::Packet(rest.get(..captured).ok_or(BadRecord::Short)?)
+                Body::Packet(rest.get(..captured).ok_or(RecordError::Short)?)
             }
             KIND_SOCKET_ERROR => {
                 let (error, _) =
-                    SocketError::read_from_prefix(rest).map_err(|_| BadRecord::Short)?;
+                    SocketError::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
                 Body::SocketError(error)
             }
-            kind => return Err(BadRecord::Kind(kind)),
+            kind => return Err(RecordError::Kind(kind)),
         };
         Ok(Self { header, body })
     }
@@ -268,12 +268,12 @@ mod tests {
         let bytes = packet(160);
         assert!(Record::try_from(&bytes[..]).is_ok());
         for length in 0..bytes.len() {
-            assert_eq!(Record::try_from(&bytes[..length]), Err(BadRecord::Short), "{length}");
+            assert_eq!(Record::try_from(&bytes[..length]), Err(RecordError::Short), "{length}");
         }
-        assert_eq!(Record::try_from(&packet(161)[..]), Err(BadRecord::Short));
-        assert_eq!(Record::try_from(&packet(u32::MAX)[..]), Err(BadRecord::Short));
+        assert_eq!(Record::try_from(&packet(161)[..]), Err(RecordError::Short));
+        assert_eq!(Record::try_from(&packet(u32::MAX)[..]), Err(RecordError::Short));
         let mut bytes = packet(0);
         bytes[80] = 9;
-        assert_eq!(Record::try_from(&bytes[..]), Err(BadRecord::Kind(9)));
+        assert_eq!(Record::try_from(&bytes[..]), Err(RecordError::Kind(9)));
     }
 }

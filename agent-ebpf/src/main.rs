@@ -77,6 +77,11 @@ fn sendmsg6(ctx: SockAddrContext) -> i32 {
     PASS
 }
 
+/// The program for ICMP errors that the kernel reports to sockets.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.14.
 #[raw_tracepoint(tracepoint = "inet_sk_error_report")]
 fn socket_error(ctx: RawTracePointContext) -> i32 {
     hook::socket_error::observe(ctx.arg(0));
@@ -84,7 +89,7 @@ fn socket_error(ctx: RawTracePointContext) -> i32 {
 }
 
 /// The program attached to packet sockets. Small, since its size counts against `net.core.optmem_max`. Returns 0:
-/// the packet socket keeps nothing, and all goes through the ring.
+/// the packet socket queues nothing, since all records are written to the ring.
 #[socket_filter]
 #[inline(always)]
 fn tap(ctx: SkBuffContext) -> i64 {

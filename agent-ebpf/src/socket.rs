@@ -35,7 +35,7 @@ pub struct SocketState {
 ///
 /// # Minimum kernel version
 ///
-/// `BPF_F_CLONE` needs Linux 5.4.
+/// Linux 5.4, for `BPF_F_CLONE`.
 #[repr(C)]
 struct SocketStorage {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],

@@ -63,7 +63,7 @@ impl Identity {
     /// Includes `qname_unicode` if `unicode` is true.
     #[must_use]
     pub fn with_unicode(self, unicode: bool) -> Self {
-        Self { to_unicode, ..self }
+        Self { unicode, ..self }
     }
 
     /// Includes the message itself in its record if `wire` is true.

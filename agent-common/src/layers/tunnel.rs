@@ -114,10 +114,10 @@ fn gtp<O: ByteSource + ?Sized>(bytes: &O, at: u32) -> Option<Layer> {
     if flags & 0xf0 != 0x30 || kind != USER_PACKET {
         return None;
     }
-    let mut place = at + 8;
+    let mut position = at + 8;
     if flags & 0x07 != 0 {
         let [mut next] = bytes.load(at + 11)?;
-        place = at + 12;
+        position = at + 12;
         if flags & 0x04 == 0 {
             next = 0;
         }
@@ -125,18 +125,18 @@ fn gtp<O: ByteSource + ?Sized>(bytes: &O, at: u32) -> Option<Layer> {
             if next == 0 {
                 break;
             }
-            let [words] = bytes.load(place)?;
+            let [words] = bytes.load(position)?;
             if words == 0 {
                 return None;
             }
-            place += u32::from(words) * 4;
-            [next] = bytes.load(place - 1)?;
+            position += u32::from(words) * 4;
+            [next] = bytes.load(position - 1)?;
         }
         if next != 0 {
             return None;
         }
     }
-    Some(Layer::new(IP, place))
+    Some(Layer::new(IP, position))
 }
 
 /// Parses GRE (RFC 2784, 2890) and its version 1 with PPP (RFC 2637).
@@ -155,8 +155,8 @@ fn gre<O: ByteSource + ?Sized>(bytes: &O, at: u32) -> Option<Layer> {
     match more & VERSION {
         // Source routes (RFC 1701) are obsolete and not parsed.
         0 if flags & ROUTING == 0 => {
-            let place = at + 4 + word(flags & CHECKSUM != 0) + word(flags & KEY != 0) + sequence;
-            gre_payload(bytes, kind, place, sequence != 0)
+            let position = at + 4 + word(flags & CHECKSUM != 0) + word(flags & KEY != 0) + sequence;
+            gre_payload(bytes, kind, position, sequence != 0)
         }
         // Packets without a sequence number are acknowledgements without payload.
         1 if kind == PPP && sequence != 0 => {

@@ -1,4 +1,4 @@
-//! Rules that tell encrypted DNS by port and address: ports of its own, and HTTPS to known resolvers.
+//! Rules that identify encrypted DNS by port and address: dedicated ports, and HTTPS to known resolvers.
 
 #![forbid(unsafe_code)]
 

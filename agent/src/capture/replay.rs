@@ -45,7 +45,7 @@ pub struct Replay {
 }
 
 /// Callback for packets. It breaks to stop the replay.
-pub type Each<'a> = dyn FnMut(&Packet<'_>, &ReplayProgress<'_>) -> ControlFlow<()> + 'a;
+pub type PacketHandler<'a> = dyn FnMut(&Packet<'_>, &ReplayProgress<'_>) -> ControlFlow<()> + 'a;
 
 /// State of the reader when it passes a packet on, including that packet.
 #[derive(Debug)]
@@ -88,7 +88,11 @@ impl Replay {
     /// # Errors
     /// Returns an error if the file cannot be read, is not a capture file, is damaged, or has packets of an unknown
     /// link type. The packets before the error were passed on.
-    pub fn file(&mut self, input: &Path, each: &mut Each<'_>) -> Result<FileSummary, InputError> {
+    pub fn file(
+        &mut self,
+        input: &Path,
+        each: &mut PacketHandler<'_>,
+    ) -> Result<FileSummary, InputError> {
         let name = source::name(input);
         let summary = Source::open(input).and_then(|source| self.packets(source, each));
         self.files += 1;
@@ -103,14 +107,18 @@ impl Replay {
         &mut self,
         name: &str,
         input: Box<dyn std::io::Read>,
-        each: &mut Each<'_>,
+        each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, InputError> {
         let summary = Source::new(input).and_then(|source| self.packets(source, each));
         self.files += 1;
         summary.map_err(|problem| InputError { name: name.into(), problem })
     }
 
-    fn packets(&mut self, source: Source, each: &mut Each<'_>) -> Result<FileSummary, Problem> {
+    fn packets(
+        &mut self,
+        source: Source,
+        each: &mut PacketHandler<'_>,
+    ) -> Result<FileSummary, Problem> {
         let mut reader = Reader::new(source)?;
         if let Some(link) = reader.link() {
             Link::try_from(link).map_err(Problem::UnknownLink)?;

@@ -25,7 +25,7 @@ pub fn owners() -> Vec<(u64, Owner)> {
     // A separate thread, because it enters other namespaces.
     let dumped = std::thread::Builder::new()
         .name("backfill".into())
-        .spawn(move || every_namespace(&namespaces))
+        .spawn(move || sockets_of_all(&namespaces))
         .map(|thread| thread.join().unwrap_or_default())
         .unwrap_or_default();
     dumped
@@ -38,19 +38,19 @@ pub fn owners() -> Vec<(u64, Owner)> {
         .collect()
 }
 
-fn every_namespace(namespaces: &[File]) -> Vec<Socket> {
-    let mut found = every_kind();
+fn sockets_of_all(namespaces: &[File]) -> Vec<Socket> {
+    let mut found = sockets_of_namespace();
     for namespace in namespaces {
         let entered =
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
         if entered.is_ok() {
-            found.extend(every_kind());
+            found.extend(sockets_of_namespace());
         }
     }
     found
 }
 
-fn every_kind() -> Vec<Socket> {
+fn sockets_of_namespace() -> Vec<Socket> {
     PROTOCOLS
         .iter()
         .flat_map(|&protocol| FAMILIES.iter().map(move |&family| (family, protocol)))

@@ -30,7 +30,7 @@ pub struct Btf {
     types: Range<usize>,
     strings: Range<usize>,
     /// Offset of each type in the type section; the first has id 1.
-    places: Vec<u32>,
+    type_offsets: Vec<u32>,
     /// Offsets of structs with members, which are searched by name.
     structs: Vec<u32>,
 }
@@ -62,20 +62,20 @@ impl Btf {
         }
         let header = number(&bytes, 4)?;
         let part = |start: usize, length: usize| {
-            let from = place(header)?.checked_add(place(number(&bytes, start)?)?)?;
-            let part = from..from.checked_add(place(number(&bytes, length)?)?)?;
+            let from = to_usize(header)?.checked_add(to_usize(number(&bytes, start)?)?)?;
+            let part = from..from.checked_add(to_usize(number(&bytes, length)?)?)?;
             bytes.get(part.clone()).map(|_| part)
         };
         let (types, strings) = (part(8, 12)?, part(16, 20)?);
-        let mut btf = Self { bytes, types, strings, places: Vec::new(), structs: Vec::new() };
+        let mut btf = Self { bytes, types, strings, type_offsets: Vec::new(), structs: Vec::new() };
         let mut at = 0;
-        while place(at)? < btf.types.len() {
-            let of = btf.type_at(at)?;
-            btf.places.push(at);
-            if of.kind == KIND_STRUCT && of.members > 0 {
+        while to_usize(at)? < btf.types.len() {
+            let ty = btf.type_at(at)?;
+            btf.type_offsets.push(at);
+            if ty.kind == KIND_STRUCT && ty.members > 0 {
                 btf.structs.push(at);
             }
-            at = u32::try_from(of.end()?).ok()?;
+            at = u32::try_from(ty.end()?).ok()?;
         }
         Some(btf)
     }
@@ -85,8 +85,8 @@ impl Btf {
     #[must_use]
     pub fn offset(&self, name: &str, path: &[&str]) -> Option<u32> {
         let mut current = self.structs.iter().find_map(|&at| {
-            let of = self.type_at(at)?;
-            self.is_named(of.name, name).then_some(of)
+            let ty = self.type_at(at)?;
+            self.is_named(ty.name, name).then_some(ty)
         })?;
         let mut bits = 0;
         for (step, member) in path.iter().enumerate() {
@@ -112,23 +112,23 @@ impl Btf {
     }
 
     fn id(&self, kind: u32, name: &str) -> Option<u32> {
-        let is_it = |at: &u32| {
-            self.type_at(*at).is_some_and(|of| of.kind == kind && self.is_named(of.name, name))
+        let matches = |at: &u32| {
+            self.type_at(*at).is_some_and(|ty| ty.kind == kind && self.is_named(ty.name, name))
         };
-        let before = self.places.iter().position(is_it)?;
+        let before = self.type_offsets.iter().position(matches)?;
         u32::try_from(before).ok()?.checked_add(1)
     }
 
     /// Returns the offset in bits, and the type id, of a member.
-    fn member(&self, of: &Type, name: &str, depth: u32) -> Option<(u32, u32)> {
-        if depth > DEPTH || !matches!(of.kind, KIND_STRUCT | KIND_UNION) {
+    fn member(&self, ty: &Type, name: &str, depth: u32) -> Option<(u32, u32)> {
+        if depth > DEPTH || !matches!(ty.kind, KIND_STRUCT | KIND_UNION) {
             return None;
         }
-        (0..of.members).find_map(|index| {
-            let at = of.tail + index * 12;
+        (0..ty.members).find_map(|index| {
+            let at = ty.tail + index * 12;
             let (label, id) = (number(self.types(), at)?, number(self.types(), at + 4)?);
             let raw = number(self.types(), at + 8)?;
-            let bits = if of.bitfields { raw & 0x00ff_ffff } else { raw };
+            let bits = if ty.bitfields { raw & 0x00ff_ffff } else { raw };
             if label == 0 {
                 let (inner, id) = self.member(&self.resolve(id)?, name, depth + 1)?;
                 return Some((bits + inner, id));
@@ -140,10 +140,10 @@ impl Btf {
     /// Returns the type behind typedefs and qualifiers.
     fn resolve(&self, mut id: u32) -> Option<Type> {
         for _ in 0..DEPTH {
-            let of = self.type_at(*self.places.get(place(id)?.checked_sub(1)?)?)?;
-            match of.kind {
-                KIND_TYPEDEF..=KIND_CONST => id = of.refers,
-                _ => return Some(of),
+            let ty = self.type_at(*self.type_offsets.get(to_usize(id)?.checked_sub(1)?)?)?;
+            match ty.kind {
+                KIND_TYPEDEF..=KIND_CONST => id = ty.refers,
+                _ => return Some(ty),
             }
         }
         None
@@ -154,20 +154,20 @@ impl Btf {
     }
 
     fn type_at(&self, at: u32) -> Option<Type> {
-        let at = place(at)?;
+        let at = to_usize(at)?;
         let info = number(self.types(), at + 4)?;
         Some(Type {
             name: number(self.types(), at)?,
             kind: info >> 24 & 31,
             bitfields: info >> 31 == 1,
-            members: place(info & 0xffff)?,
+            members: to_usize(info & 0xffff)?,
             refers: number(self.types(), at + 8)?,
             tail: at + 12,
         })
     }
 
     fn is_named(&self, at: u32, name: &str) -> bool {
-        place(at)
+        to_usize(at)
             .and_then(|at| self.bytes[self.strings.clone()].get(at..))
             .and_then(|rest| rest.strip_prefix(name.as_bytes()))
             .is_some_and(|rest| rest.first() == Some(&0))
@@ -198,7 +198,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-fn place(number: u32) -> Option<usize> {
+fn to_usize(number: u32) -> Option<usize> {
     usize::try_from(number).ok()
 }
 
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_members_through_anonymous_ones_and_typedefs() {
+    fn finds_members_in_anonymous_types_and_typedefs() {
         let btf = Btf::parse(sample()).unwrap();
         assert_eq!(btf.offset("sock", &["a"]), Some(0));
         assert_eq!(btf.offset("sock", &["b"]), Some(4));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_what_is_cut_off() {
+    fn truncated_input_does_not_panic() {
         let whole = sample();
         for length in 0..whole.len() {
             let _ = Btf::parse(whole[..length].to_vec());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_running_kernel() {
+    fn parses_btf_of_the_running_kernel() {
         if !Path::new(KERNEL_BTF).exists() {
             return environment::skip("this kernel has no BTF");
         }

@@ -55,8 +55,8 @@ fn measure() -> u64 {
             let before = now(ClockId::Monotonic);
             let wall = now(ClockId::Realtime);
             let after = now(ClockId::Monotonic);
-            let took = after.saturating_sub(before);
-            (took, wall.saturating_sub(before + took / 2))
+            let duration = after.saturating_sub(before);
+            (duration, wall.saturating_sub(before + duration / 2))
         })
         .min()
         .map_or(0, |(_, offset)| offset)
@@ -79,7 +79,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn agrees_with_the_time_of_day() {
+    fn agrees_with_the_system_clock() {
         let clock = Clock::new();
         let wall = clock.wall(now(ClockId::Monotonic));
         assert!(Timestamp::now().since(wall) < Duration::from_millis(100));

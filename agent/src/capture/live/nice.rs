@@ -21,7 +21,7 @@ pub struct NicePolicy {
     /// Niceness while the ring has space; none where it never changes.
     nice: Option<i32>,
     /// Niceness of the thread at its start.
-    usual: i32,
+    normal: i32,
     is_nice: bool,
     last_scarce: Option<Instant>,
 }
@@ -29,10 +29,10 @@ pub struct NicePolicy {
 impl NicePolicy {
     /// Creates the policy for niceness `nice` while the ring has space; 0 never changes it.
     pub fn new(nice: u8) -> Self {
-        let usual = getpriority_process(None).unwrap_or(0);
-        let nice = Some(i32::from(nice)).filter(|nice| *nice > usual);
-        let nice = nice.filter(|nice| may_return(usual, *nice));
-        Self { nice, usual, is_nice: false, last_scarce: None }
+        let normal = getpriority_process(None).unwrap_or(0);
+        let nice = Some(i32::from(nice)).filter(|nice| *nice > normal);
+        let nice = nice.filter(|nice| can_restore(normal, *nice));
+        Self { nice, normal, is_nice: false, last_scarce: None }
     }
 
     /// Adjusts the niceness to the bytes `used` of `size`. Must be called by the thread that reads the ring.
@@ -41,10 +41,10 @@ impl NicePolicy {
         if used * SCARCE > u64::from(size) {
             self.last_scarce = Some(Instant::now());
             if self.is_nice {
-                self.become_as(self.usual, false);
+                self.set_priority(self.normal, false);
             }
         } else if !self.is_nice && self.last_scarce.is_none_or(|since| since.elapsed() >= CALM) {
-            self.become_as(nice, true);
+            self.set_priority(nice, true);
         }
     }
 
@@ -55,7 +55,7 @@ impl NicePolicy {
         }
     }
 
-    fn become_as(&mut self, priority: i32, is_nice: bool) {
+    fn set_priority(&mut self, priority: i32, is_nice: bool) {
         match setpriority_process(None, priority) {
             Ok(()) => self.is_nice = is_nice,
             Err(error) => {
@@ -70,13 +70,13 @@ impl NicePolicy {
     }
 }
 
-/// Returns whether a thread may return from niceness `nice` to `usual`. A short-lived thread tries it.
-fn may_return(usual: i32, nice: i32) -> bool {
-    let there_and_back = move || -> io::Result<()> {
+/// Returns whether a thread may return from niceness `nice` to `normal`. A short-lived thread tries it.
+fn can_restore(normal: i32, nice: i32) -> bool {
+    let try_both = move || -> io::Result<()> {
         setpriority_process(None, nice)?;
-        Ok(setpriority_process(None, usual)?)
+        Ok(setpriority_process(None, normal)?)
     };
-    let thread = thread::Builder::new().name("nice".to_owned()).spawn(there_and_back);
+    let thread = thread::Builder::new().name("nice".to_owned()).spawn(try_both);
     thread.is_ok_and(|thread| matches!(thread.join(), Ok(Ok(()))))
 }
 
@@ -87,28 +87,28 @@ mod tests {
     const SIZE: u32 = 1 << 20;
 
     #[test]
-    fn a_thread_is_nice_while_its_ring_has_room() {
+    fn thread_is_nice_while_ring_has_space() {
         // Of this test's own thread, which ends.
-        let usual = getpriority_process(None).unwrap();
+        let normal = getpriority_process(None).unwrap();
         let mut nice_policy = NicePolicy::new(19);
         if nice_policy.nice.is_none() {
-            return assert!(!may_return(usual, 19), "it could be nice and is not");
+            return assert!(!can_restore(normal, 19), "it could be nice and is not");
         }
         nice_policy.adjust(0, SIZE);
         assert_eq!(getpriority_process(None).unwrap(), 19);
         nice_policy.adjust(u64::from(SIZE / 4), SIZE);
-        assert_eq!(getpriority_process(None).unwrap(), usual);
+        assert_eq!(getpriority_process(None).unwrap(), normal);
         nice_policy.adjust(0, SIZE);
-        assert_eq!(getpriority_process(None).unwrap(), usual, "not calm for long enough");
+        assert_eq!(getpriority_process(None).unwrap(), normal, "not calm for long enough");
         nice_policy.last_scarce = Instant::now().checked_sub(CALM);
         nice_policy.adjust(0, SIZE);
         assert_eq!(getpriority_process(None).unwrap(), 19);
     }
 
     #[test]
-    fn who_shall_not_be_nice_stays_as_it_is() {
-        let usual = getpriority_process(None).unwrap();
+    fn keeps_priority_without_niceness() {
+        let normal = getpriority_process(None).unwrap();
         NicePolicy::new(0).adjust(0, SIZE);
-        assert_eq!(getpriority_process(None).unwrap(), usual);
+        assert_eq!(getpriority_process(None).unwrap(), normal);
     }
 }

@@ -17,13 +17,13 @@ pub(super) fn packet<'a>(
     let body = match record.body {
         record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
         record::Body::SocketError(error) => {
-            let saw = |coverage: &icmp::IcmpCoverage| {
+            let was_captured = |coverage: &icmp::IcmpCoverage| {
                 coverage.was_captured(header.netns_cookie, header.ktime_ns)
             };
-            socket_error(&error, coverage.is_some_and(saw))
+            socket_error(&error, coverage.is_some_and(was_captured))
         }
     };
-    let sight = sight(header, &body, locals);
+    let sight = direction(header, &body, locals);
     Packet {
         ts: clock.wall(header.ktime_ns),
         id: PacketId { cpu: header.cpu, seq: header.seq },
@@ -45,7 +45,7 @@ pub(super) fn packet<'a>(
     }
 }
 
-fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddresses>) -> Direction {
+fn direction(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddresses>) -> Direction {
     match (header.direction, body, locals) {
         (record::DIRECTION_EGRESS, ..) => Direction::Egress,
         // A packet in a tunnel belongs to another host, or was already seen on the tunnel's interface
@@ -60,10 +60,10 @@ fn sight(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddress
 }
 
 fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
-    let address = |octets: [u8; 16]| match (error.version, octets) {
+    let address = |bytes: [u8; 16]| match (error.version, bytes) {
         (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
         // A dual-stack socket has IPv4-mapped addresses of IPv4 peers (RFC 4291, 2.5.5.2).
-        _ => Ipv6Addr::from(octets).to_canonical(),
+        _ => Ipv6Addr::from(bytes).to_canonical(),
     };
     Body::SocketError {
         transport: if error.protocol == 6 { Transport::Tcp } else { Transport::Udp },
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mapped_address_is_an_ipv4_one() {
+    fn converts_mapped_addresses_to_ipv4() {
         let error = SocketError {
             local: Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets(),
             remote: Ipv6Addr::LOCALHOST.octets(),

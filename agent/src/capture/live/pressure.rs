@@ -9,11 +9,12 @@ use dnscribe_common::sample::{Cut, Cuts, PARTS};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Fill from which on less is exported.
+/// Fill of a ring from which on less is exported: 0 to 1.
 const PRESSED: f64 = 0.35;
-/// Fill from which on less is exported if the ring would be full within [`HORIZON`].
+/// Fill from which on less is exported if the ring would be full within [`LOOK_AHEAD`].
 const EARLY: f64 = 0.15;
-const HORIZON: Duration = Duration::from_millis(200);
+/// Look-ahead for [`EARLY`].
+const LOOK_AHEAD: Duration = Duration::from_millis(200);
 /// Fill from which on the share is quartered in one step.
 const URGENT: f64 = 0.7;
 /// Time for a step to take effect.
@@ -22,17 +23,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 const BETTER: f64 = 0.97;
 /// Fill below which more may be exported.
 const CALM: f64 = 0.15;
-/// How long the fill must stay low before more is exported, and the longest time after steps that were too
-/// large.
+/// Time for which the fill must stay low before more is exported.
 const PATIENCE: Duration = Duration::from_secs(1);
-const MOST_PATIENCE: Duration = Duration::from_secs(8);
+/// Largest value of that time, after raises that were too large.
+const MAX_PATIENCE: Duration = Duration::from_secs(8);
 /// A reduction within this time after a raise shows that the raise was too large.
-const TOO_MUCH: Duration = Duration::from_secs(20);
+const OVERSHOOT_WINDOW: Duration = Duration::from_secs(20);
 /// Target load of the reader: 0 to 1.
-const BUSY: f64 = 0.8;
-/// Smallest and largest factor of one raise.
-const LEAST_RISE: f64 = 1.05;
-const MOST_RISE: f64 = 2.0;
+const TARGET_LOAD: f64 = 0.8;
+/// Smallest factor of one raise.
+const MIN_RAISE: f64 = 1.05;
+/// Largest factor of one raise.
+const MAX_RAISE: f64 = 2.0;
 
 /// Measurements of the load at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,22 +48,23 @@ pub struct Load<'a> {
 /// The controller.
 #[derive(Debug)]
 pub struct Pressure {
-    /// Exported share in parts of [`PARTS`]: the smallest allowed, and the current one.
+    /// Smallest allowed exported share, in parts of [`PARTS`].
     floor: u32,
-    told: u32,
+    /// Current exported share, in parts of [`PARTS`].
+    exported: u32,
     /// Time and fill at the last measurement of the trend.
-    looked: Option<(Instant, f64)>,
+    measured: Option<(Instant, f64)>,
     /// Time since which the fill is low.
-    calm: Option<Instant>,
+    calm_since: Option<Instant>,
     /// Waiting times of the threads at that time.
     waited: Vec<Duration>,
     patience: Duration,
     /// Time of the last raise.
-    rose: Option<Instant>,
+    raised: Option<Instant>,
 }
 
 impl Pressure {
-    /// Creates a controller that exports all, and at least the share `floor`.
+    /// Creates a controller that starts with everything exported, and never exports less than the share `floor`.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
@@ -72,71 +75,71 @@ impl Pressure {
         let floor = (f64::from(PARTS) * floor).ceil().clamp(1.0, f64::from(PARTS)) as u32;
         Self {
             floor,
-            told: PARTS,
-            looked: None,
-            calm: None,
+            exported: PARTS,
+            measured: None,
+            calm_since: None,
             waited: Vec::new(),
             patience: PATIENCE,
-            rose: None,
+            raised: None,
         }
     }
 
     /// Continues with `cut` left out.
     pub fn leave_out(&mut self, cut: Cut) {
-        self.told = (PARTS - u32::from(cut)).max(self.floor);
+        self.exported = (PARTS - u32::from(cut)).max(self.floor);
     }
 
     /// Returns the share that is left out.
     #[must_use]
     pub fn cut(&self) -> Cut {
-        Cut::try_from(PARTS - self.told).unwrap_or(Cut::MAX)
+        Cut::try_from(PARTS - self.exported).unwrap_or(Cut::MAX)
     }
 
     /// Processes a measurement. Returns the new share that is left out, if it changes.
     pub fn observe(&mut self, now: Instant, load: Load<'_>) -> Option<Cut> {
-        let told = match self.looked {
+        let exported = match self.measured {
             None => {
-                self.looked = Some((now, load.fill));
-                self.told
+                self.measured = Some((now, load.fill));
+                self.exported
             }
             Some((since, before)) => {
                 let passed = now.saturating_duration_since(since);
                 let pressed = is_pressed(load.fill, before, passed);
                 if load.fill >= CALM {
-                    self.calm = None;
+                    self.calm_since = None;
                 }
                 if pressed && passed >= PAUSE {
-                    self.looked = Some((now, load.fill));
-                    self.less(now, load.fill, before)
+                    self.measured = Some((now, load.fill));
+                    self.reduce(now, load.fill, before)
                 } else if passed >= PAUSE {
-                    self.looked = Some((now, load.fill));
-                    self.more(now, load)
-                } else if pressed && self.told == PARTS {
+                    self.measured = Some((now, load.fill));
+                    self.raise(now, load)
+                } else if pressed && self.exported == PARTS {
                     // The first step is immediate.
-                    self.looked = Some((now, load.fill));
-                    self.less(now, load.fill, before)
+                    self.measured = Some((now, load.fill));
+                    self.reduce(now, load.fill, before)
                 } else {
-                    self.told
+                    self.exported
                 }
             }
         };
-        let changed = told != self.told;
-        self.told = told;
+        let changed = exported != self.exported;
+        self.exported = exported;
         changed.then(|| self.cut())
     }
 
     /// Halves the share, unless the ring empties by itself.
-    fn less(&mut self, now: Instant, fill: f64, before: f64) -> u32 {
+    fn reduce(&mut self, now: Instant, fill: f64, before: f64) -> u32 {
         let divisor = if fill >= URGENT { 4 } else { 2 };
-        if self.told < PARTS && fill < before * BETTER {
-            return self.told;
+        if self.exported < PARTS && fill < before * BETTER {
+            return self.exported;
         }
-        if let Some(rose) = self.rose.take() {
-            let was_too_much = now.saturating_duration_since(rose) < TOO_MUCH;
+        if let Some(raised) = self.raised.take() {
+            let was_too_large = now.saturating_duration_since(raised) < OVERSHOOT_WINDOW;
             self.patience =
-                if was_too_much { (self.patience * 2).min(MOST_PATIENCE) } else { PATIENCE };
+                if was_too_large { (self.patience * 2).min(MAX_PATIENCE) } else { PATIENCE };
         }
-        (self.told / divisor).max(self.floor)
+        (self.exported / divisor).max(self.floor)
     }
 
     /// Raises the share by what the idle time allows.
@@ -145,38 +148,38 @@ impl Pressure {
         clippy::cast_sign_loss,
         reason = "between 1 and the number of parts"
     )]
-    fn more(&mut self, now: Instant, load: Load<'_>) -> u32 {
-        if self.told == PARTS || load.fill >= CALM {
-            return self.told;
+    fn raise(&mut self, now: Instant, load: Load<'_>) -> u32 {
+        if self.exported == PARTS || load.fill >= CALM {
+            return self.exported;
         }
-        let Some(since) = self.calm else {
-            self.be_calm(now, load);
-            return self.told;
+        let Some(since) = self.calm_since else {
+            self.restart_idle_measurement(now, load);
+            return self.exported;
         };
         let passed = now.saturating_duration_since(since);
         if passed < self.patience {
-            return self.told;
+            return self.exported;
         }
         // Under a CPU quota a reader seems more idle than it is; therefore the long waiting time.
         let waited =
             load.waited.iter().zip(&self.waited).map(|(now, then)| now.saturating_sub(*then));
         let idle = waited.min().unwrap_or_default().as_secs_f64() / passed.as_secs_f64();
-        self.be_calm(now, load);
-        let rise = BUSY / (1.0 - idle).max(BUSY / MOST_RISE);
-        if rise < LEAST_RISE {
-            return self.told;
+        self.restart_idle_measurement(now, load);
+        let factor = TARGET_LOAD / (1.0 - idle).max(TARGET_LOAD / MAX_RAISE);
+        if factor < MIN_RAISE {
+            return self.exported;
         }
-        if self.rose.replace(now).is_some() {
+        if self.raised.replace(now).is_some() {
             self.patience = (self.patience / 2).max(PATIENCE);
         }
-        let told = (f64::from(self.told) * rise).ceil().min(f64::from(PARTS)) as u32;
-        // The last percent is not worth another second.
-        if told > PARTS / 100 * 99 { PARTS } else { told }
+        let exported = (f64::from(self.exported) * factor).ceil().min(f64::from(PARTS)) as u32;
+        // Rounds up the last percent, which would take another second.
+        if exported > PARTS / 100 * 99 { PARTS } else { exported }
     }
 
     /// Starts a new measurement of idle times.
-    fn be_calm(&mut self, now: Instant, load: Load<'_>) {
-        self.calm = Some(now);
+    fn restart_idle_measurement(&mut self, now: Instant, load: Load<'_>) {
+        self.calm_since = Some(now);
         self.waited.clear();
         self.waited.extend_from_slice(load.waited);
     }
@@ -184,14 +187,14 @@ impl Pressure {
 
 fn is_pressed(fill: f64, before: f64, passed: Duration) -> bool {
     let growth = (fill - before) / passed.as_secs_f64().max(1e-3);
-    fill >= PRESSED || (fill >= EARLY && fill + growth * HORIZON.as_secs_f64() >= 1.0)
+    fill >= PRESSED || (fill >= EARLY && fill + growth * LOOK_AHEAD.as_secs_f64() >= 1.0)
 }
 
 /// Shares that were left out recently, for responses that follow queries.
 #[derive(Debug)]
 pub struct Recent {
     memory: Duration,
-    now: Cut,
+    current: Cut,
     /// Earlier cuts, each with its end time.
     past: VecDeque<(Instant, Cut)>,
 }
@@ -200,13 +203,13 @@ impl Recent {
     /// Creates an empty history. A response follows its query within `memory`.
     #[must_use]
     pub const fn new(memory: Duration) -> Self {
-        Self { memory, now: 0, past: VecDeque::new() }
+        Self { memory, current: 0, past: VecDeque::new() }
     }
 
     /// Records a change of the share.
     pub fn change(&mut self, now: Instant, cut: Cut) {
-        self.past.push_back((now, self.now));
-        self.now = cut;
+        self.past.push_back((now, self.current));
+        self.current = cut;
     }
 
     /// Returns the cuts for the programs.
@@ -214,13 +217,13 @@ impl Recent {
         while self.past.front().is_some_and(|(until, _)| *until + self.memory < now) {
             self.past.pop_front();
         }
-        let all = || self.past.iter().map(|(_, cut)| *cut).chain([self.now]);
+        let all = || self.past.iter().map(|(_, cut)| *cut).chain([self.current]);
         let (min, max) = (all().min().unwrap_or(0), all().max().unwrap_or(0));
         if max == 0 {
             return Cuts::default();
         }
         let nanoseconds = u64::try_from(self.memory.as_nanos()).unwrap_or(u64::MAX);
-        Cuts { current: self.now, min, max, memory_ticks: Cuts::memory(nanoseconds) }
+        Cuts { current: self.current, min, max, memory_ticks: Cuts::memory(nanoseconds) }
     }
 }
 

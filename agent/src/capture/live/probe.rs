@@ -65,12 +65,12 @@ pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
     if may_socket {
         hooks.push(load("socket", options, &programs::SOCKET));
     }
-    let works = |hook: &[Probe]| hook.iter().all(|probe| run_probes.ok || !run_probes.required);
+    let works = |hook: &[Probe]| hook.iter().all(|probe| probe.ok || !probe.required);
     let some_works = hooks.iter().any(|hook| works(hook));
     for hook in &mut hooks {
         if some_works && !works(hook) {
             for probe in hook.iter_mut() {
-                run_probes.required = false;
+                probe.required = false;
             }
         }
         probes.append(hook);

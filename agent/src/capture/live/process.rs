@@ -14,8 +14,8 @@ pub fn start_ns(pid: u32) -> Option<u64> {
 
 /// Returns whether two start times are in the same tick, and so of the same process.
 #[must_use]
-pub fn is_same_start(one_ns: u64, other_ns: u64) -> bool {
-    one_ns / TICK_NS == other_ns / TICK_NS
+pub fn is_same_start(a_ns: u64, b_ns: u64) -> bool {
+    a_ns / TICK_NS == b_ns / TICK_NS
 }
 
 fn start_in(stat: &str) -> Option<u64> {
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_start_behind_any_name() {
+    fn parses_start_time_after_any_name() {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
         assert_eq!(start_in(stat), Some(47_110_000_000));
         assert_eq!(start_in("7 (a) S 1"), None);

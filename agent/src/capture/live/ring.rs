@@ -19,17 +19,17 @@ const BUSY_RATE: u128 = 100;
 /// Interval between two measurements of the rate.
 const RATE_WINDOW: Duration = Duration::from_millis(100);
 /// Shortest sleep of a polling reader.
-const SHORTEST_NAP: Duration = Duration::from_millis(2);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Longest sleep of a polling reader. Longer sleeps make larger batches, which cost less per record: at
 /// 80 thousand records per second a fifth less than with the shortest.
-const LONGEST_NAP: Duration = Duration::from_millis(20);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// More bytes than the programs of a host can submit in a millisecond. The ring must hold what comes
 /// during one sleep.
 const FLOOD_BYTES_PER_MS: u64 = 800 << 10;
 /// Records after which other threads may run first: some dozens of microseconds of work.
-const TURN: usize = 64;
+const BATCH_RECORDS: usize = 64;
 /// How long the reader still polls after it asked for wakeups: a program may have read the old setting.
-const COOLING: Duration = Duration::from_millis(100);
+const GRACE_PERIOD: Duration = Duration::from_millis(100);
 
 /// Settings that programs read while they run.
 pub type Config = Array<MapData, u64>;
@@ -45,7 +45,7 @@ pub struct Ring {
     nice: u8,
     /// Created by the thread that waits here.
     nice_policy: Option<NicePolicy>,
-    nap: Duration,
+    poll_interval: Duration,
     quiet: bool,
     more: bool,
     poll_until: Instant,
@@ -71,7 +71,7 @@ impl Ring {
             gauge,
             nice,
             nice_policy: None,
-            nap: nap(ring_bytes),
+            poll_interval: poll_interval(ring_bytes),
             quiet: false,
             more: false,
             poll_until: now,
@@ -82,7 +82,7 @@ impl Ring {
 
     /// Polls for a while: a program may have read the setting of an earlier reader.
     pub fn poll_for_a_while(&mut self) {
-        self.poll_until = Instant::now() + COOLING;
+        self.poll_until = Instant::now() + GRACE_PERIOD;
     }
 
     /// Calls `each` with up to `max` records, oldest first. Returns their number.
@@ -95,7 +95,7 @@ impl Ring {
         {
             each(&record);
             taken += 1;
-            if taken.is_multiple_of(TURN)
+            if taken.is_multiple_of(BATCH_RECORDS)
                 && let Some(nice_policy) = nice_policy
             {
                 nice_policy.yield_if_nice();
@@ -127,9 +127,9 @@ impl Ring {
         }
         if self.quiet || Instant::now() < self.poll_until {
             // A thread that gets too little CPU time wakes late; that time does not count as idle.
-            let nap = self.nap.min(limit);
-            self.gauge.note_wait(nap);
-            std::thread::sleep(nap);
+            let interval = self.poll_interval.min(limit);
+            self.gauge.note_wait(interval);
+            std::thread::sleep(interval);
             return Ok(false);
         }
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
@@ -162,15 +162,15 @@ impl Ring {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if config.set(self.quiet_word, u64::from(busy), 0).is_ok() {
             self.quiet = busy;
-            self.poll_until = now + COOLING;
+            self.poll_until = now + GRACE_PERIOD;
         }
     }
 }
 
 /// Returns how long a polling reader of a ring of this size sleeps.
-fn nap(ring_bytes: u32) -> Duration {
+fn poll_interval(ring_bytes: u32) -> Duration {
     Duration::from_millis(u64::from(ring_bytes) / FLOOD_BYTES_PER_MS)
-        .clamp(SHORTEST_NAP, LONGEST_NAP)
+        .clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)
 }
 
 fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
@@ -188,14 +188,14 @@ pub struct Gauge {
     positions: Positions,
     size: u32,
     /// Largest number of bytes that the reader found since the last call of [`Self::take_fill`].
-    most: AtomicU64,
+    max_used: AtomicU64,
     waited_ns: AtomicU64,
 }
 
 impl Gauge {
     fn new(ring: &RingBuf<MapData>, size: u32) -> io::Result<Self> {
-        let (most, waited_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { positions: Positions::map(ring)?, size, most, waited_ns })
+        let (max_used, waited_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { positions: Positions::map(ring)?, size, max_used, waited_ns })
     }
 
     /// Returns the bytes in the ring, headers and padding included.
@@ -206,8 +206,8 @@ impl Gauge {
     /// Returns the largest fill of the ring that its reader saw since the last call: 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a ring is far below 2^53 bytes")]
     pub fn take_fill(&self) -> f64 {
-        let most = self.most.swap(0, Ordering::Relaxed).max(self.used());
-        most as f64 / f64::from(self.size)
+        let max_used = self.max_used.swap(0, Ordering::Relaxed).max(self.used());
+        max_used as f64 / f64::from(self.size)
     }
 
     /// Returns how long the reader has waited for records since it started.
@@ -216,7 +216,7 @@ impl Gauge {
     }
 
     fn note_fill(&self) {
-        self.most.fetch_max(self.used(), Ordering::Relaxed);
+        self.max_used.fetch_max(self.used(), Ordering::Relaxed);
     }
 
     fn note_wait(&self, waited: Duration) {
@@ -283,9 +283,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sleeps_as_long_as_the_ring_has_room() {
-        assert_eq!(nap(32 << 20), LONGEST_NAP);
-        assert_eq!(nap(8 << 20), Duration::from_millis(10));
-        assert_eq!(nap(4096), SHORTEST_NAP, "a small ring is looked after often");
+    fn sleeps_in_proportion_to_the_ring() {
+        assert_eq!(poll_interval(32 << 20), MAX_POLL_INTERVAL);
+        assert_eq!(poll_interval(8 << 20), Duration::from_millis(10));
+        assert_eq!(poll_interval(4096), MIN_POLL_INTERVAL, "a small ring is polled often");
     }
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Reads of one CPU's counters without a pause; later ones have a pause.
-const EAGER: u32 = 1_000;
+const SPIN_READS: u32 = 1_000;
 /// Reads before a packet without an outcome is left for the next time: a preempted program may take long.
-const PATIENT: u32 = 1_200;
+const MAX_READS: u32 = 1_200;
 
 /// Returns what the readers of several rings received, by CPU.
 pub fn sum<'a>(readers: impl Iterator<Item = &'a [Received]>) -> Vec<Received> {
@@ -29,7 +29,7 @@ pub fn sum<'a>(readers: impl Iterator<Item = &'a [Received]>) -> Vec<Received> {
 pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Vec<PerCpu>, E> {
     let mut settled: Vec<Option<PerCpu>> = Vec::new();
     let mut latest = Vec::new();
-    for attempt in 0..PATIENT {
+    for attempt in 0..MAX_READS {
         latest = read()?;
         settled.resize(latest.len(), None);
         for (kept, now) in settled.iter_mut().zip(&latest) {
@@ -40,7 +40,7 @@ pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Ve
         if settled.iter().all(Option::is_some) {
             break;
         }
-        if attempt > EAGER {
+        if attempt > SPIN_READS {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
@@ -53,16 +53,16 @@ pub fn settled<E>(mut read: impl FnMut() -> Result<Vec<PerCpu>, E>) -> Result<Ve
 
 /// Counts a packet without an outcome as not seen yet.
 fn close(mut cpu: PerCpu) -> PerCpu {
-    let mut tried = 0;
+    let mut attempts = 0;
     for hook in Hook::ALL {
         let outcomes = cpu.outcomes(hook);
-        tried += cpu.get(hook, Counter::Submitted) + cpu.get(hook, Counter::LostRingFull);
+        attempts += cpu.get(hook, Counter::Submitted) + cpu.get(hook, Counter::LostRingFull);
         if let Some(seen) = cpu.0.get_mut(Counter::Seen.index(hook)) {
             *seen = outcomes;
         }
     }
     if let Some(sequence) = cpu.0.get_mut(dnscribe_common::counter::SEQUENCE) {
-        *sequence = tried;
+        *sequence = attempts;
     }
     cpu
 }
@@ -97,14 +97,14 @@ pub fn of_ring(cpus: &[PerCpu], received: &[Received]) -> ledger::Ring {
     let mut ring = ledger::Ring::default();
     let mut gaps: i128 = 0;
     for (index, cpu) in cpus.iter().enumerate() {
-        let got = received.get(index).copied().unwrap_or_default();
+        let received_here = received.get(index).copied().unwrap_or_default();
         let submitted = cpu.submitted();
-        let waiting = i128::from(submitted) - i128::from(got.records);
-        let before = i128::from(got.highest) - i128::from(got.records);
-        let since = i128::from(cpu.sequence()) - i128::from(got.highest) - waiting;
+        let waiting = i128::from(submitted) - i128::from(received_here.records);
+        let before = i128::from(received_here.highest) - i128::from(received_here.records);
+        let since = i128::from(cpu.sequence()) - i128::from(received_here.highest) - waiting;
         gaps += before + since;
         ring.submitted += submitted;
-        ring.received += got.records;
+        ring.received += received_here.records;
     }
     ring.in_ring = ring.submitted.saturating_sub(ring.received);
     ring.sequence_gaps = u64::try_from(gaps).unwrap_or(0);
@@ -126,43 +126,43 @@ mod tests {
     }
 
     #[test]
-    fn reads_until_it_adds_up() {
+    fn reads_until_consistent() {
         let mut reads = [cpu(5, 4, 0, 4), cpu(6, 6, 0, 6)].into_iter();
-        let got = settled(|| Ok::<_, ()>(vec![reads.next().unwrap()])).unwrap();
-        assert_eq!(got, [cpu(6, 6, 0, 6)]);
+        let result = settled(|| Ok::<_, ()>(vec![reads.next().unwrap()])).unwrap();
+        assert_eq!(result, [cpu(6, 6, 0, 6)]);
     }
 
     #[test]
-    fn leaves_a_packet_that_hangs_for_later() {
-        let got = settled(|| Ok::<_, ()>(vec![cpu(9, 4, 2, 7)])).unwrap();
-        assert_eq!(got, [cpu(6, 4, 2, 6)]);
-        assert!(got[0].is_settled());
+    fn leaves_a_pending_packet_for_later() {
+        let result = settled(|| Ok::<_, ()>(vec![cpu(9, 4, 2, 7)])).unwrap();
+        assert_eq!(result, [cpu(6, 4, 2, 6)]);
+        assert!(result[0].is_settled());
     }
 
     #[test]
-    fn adds_up_the_readers_of_several_rings() {
+    fn sums_readers_of_several_rings() {
         let one = |records, highest| Received { records, highest };
         let readers = [vec![one(2, 5)], vec![one(1, 9), one(4, 4)], vec![]];
         let all = sum(readers.iter().map(Vec::as_slice));
         assert_eq!(all, [one(3, 9), one(4, 4)]);
         let ring = of_ring(&[cpu(10, 7, 3, 10), cpu(4, 4, 0, 4)], &all);
-        let told = ledger::Ring { submitted: 11, received: 7, in_ring: 4, sequence_gaps: 3 };
-        assert_eq!(ring, told);
+        let expected = ledger::Ring { submitted: 11, received: 7, in_ring: 4, sequence_gaps: 3 };
+        assert_eq!(ring, expected);
     }
 
     #[test]
-    fn finds_the_losses_wherever_they_are() {
+    fn counts_all_gaps() {
         // Numbers 1 to 10; 3, 4 and 9 were lost; 1, 2 and 5 were taken, 6, 7, 8 and 10 wait.
-        let mut got = Received::default();
+        let mut result = Received::default();
         for seq in [1, 5, 2] {
-            got.note(seq);
+            result.note(seq);
         }
-        let ring = of_ring(&[cpu(10, 7, 3, 10)], &[got]);
+        let ring = of_ring(&[cpu(10, 7, 3, 10)], &[result]);
         assert_eq!(ring, ledger::Ring { submitted: 7, received: 3, in_ring: 4, sequence_gaps: 3 });
         for seq in [6, 7, 8, 10] {
-            got.note(seq);
+            result.note(seq);
         }
-        let ring = of_ring(&[cpu(10, 7, 3, 10)], &[got]);
+        let ring = of_ring(&[cpu(10, 7, 3, 10)], &[result]);
         assert_eq!(ring, ledger::Ring { submitted: 7, received: 7, in_ring: 0, sequence_gaps: 3 });
     }
 }

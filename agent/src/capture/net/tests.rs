@@ -20,7 +20,7 @@ fn reads_udp_over_both_families() {
         let ip = read(&packet).unwrap();
         assert_eq!((ip.protocol, ip.payload_wire, ip.fragment), (protocol::UDP, 11, None));
         assert_eq!(ports(&ip), Some((1024, 53)));
-        let datagram = parse_udp(&parse_ip).unwrap();
+        let datagram = parse_udp(&ip).unwrap();
         assert_eq!((datagram.payload, datagram.payload_wire), (b"abc".as_slice(), 3));
     }
 }
@@ -52,7 +52,7 @@ fn limits_lengths_to_packet() {
     assert_eq!(read(&packet).unwrap().payload_wire, 11);
     let clipped = test_packets::udp(V4.0, V4.1, b"abcdef");
     let ip = parse_ip(&clipped[..30], wire(&clipped)).unwrap();
-    let datagram = parse_udp(&parse_ip).unwrap();
+    let datagram = parse_udp(&ip).unwrap();
     assert_eq!((datagram.payload, datagram.payload_wire), (b"ab".as_slice(), 6));
 }
 
@@ -104,7 +104,7 @@ fn walks_extension_headers() {
     let ip = read(&packet).unwrap();
     assert_eq!((ip.protocol, ip.payload), (protocol::UDP, datagram.as_slice()));
     for length in 40..packet.len() - datagram.len() {
-        assert_eq!(super::parse_ip(&packet[..length], wire(&packet)), Err(BadHeader::Ip), "{length}");
+        assert_eq!(parse_ip(&packet[..length], wire(&packet)), Err(BadHeader::Ip), "{length}");
     }
 }
 

@@ -131,8 +131,8 @@ macro_rules! usual_rule {
         }
 
         impl $name {
-            fn thresholds(&self, default: UsualOptions) -> UsualOptions {
-                UsualOptions {
+            fn thresholds(&self, default: AnomalyOptions) -> AnomalyOptions {
+                AnomalyOptions {
                     z_score: self.z_score.map_or(default.z_score, |score| score.0),
                     warning: self.warning.map_or(default.warning, |threshold| threshold.0),
                     critical: self.critical.map(|threshold| threshold.0).or(default.critical),

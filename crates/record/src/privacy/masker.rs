@@ -60,7 +60,7 @@ impl Masker {
     /// Returns whether records of the stream are masked.
     #[must_use]
     pub fn masks(&self, stream: Stream) -> bool {
-        self.mask(stream).is_on()
+        self.rules(stream).is_on()
     }
 
     /// Returns whether `/metrics` must hide server addresses.
@@ -94,7 +94,7 @@ impl Masker {
 
     fn write(&mut self, stream: Stream, key: &[u8]) -> Result<(), Error> {
         self.partition.clear();
-        let mask = self.mask(stream);
+        let mask = self.rules(stream);
         let clear = std::str::from_utf8(&self.clear).map_err(|_| not_an_object())?;
         let record: RawObject<'_> = serde_json::from_str(clear)?;
         let ts = record.text("ts").and_then(|ts| ts.parse().ok());
@@ -116,7 +116,7 @@ impl Masker {
         Ok(())
     }
 
-    fn mask(&self, stream: Stream) -> Mask {
+    fn rules(&self, stream: Stream) -> Mask {
         self.privacy.mask(stream)
     }
 }
