@@ -38,7 +38,8 @@ use crate::pipeline::filter::StreamFilters;
 use agent::{capture, detect, filters, kubernetes, privileges};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, SinkPlan, Rotation, SinkSpec, Stream, StreamSelection,
+    AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkPlan, SinkSpec, Stream,
+    StreamSelection,
 };
 use dnscribe_record::privacy::MaskingRules;
 use layer::Layer;

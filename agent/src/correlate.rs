@@ -122,7 +122,7 @@ pub struct TransactionLinks {
 
 /// Counters of the correlation stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Joined {
+pub struct CorrelationCounters {
     /// Transactions with a parent, in the order of [`Match::ALL`].
     pub linked: [u64; ParentMatch::ALL.len()],
     /// Upstream queries of resolvers without a known parent.
@@ -196,7 +196,7 @@ impl CorrelateStage {
 
     /// Returns the counters.
     #[must_use]
-    pub fn counters(&self) -> Joined {
+    pub fn counters(&self) -> CorrelationCounters {
         self.correlator.as_ref().map(|correlator| correlator.joined()).unwrap_or_default()
     }
 

@@ -23,7 +23,7 @@ pub use table::ConnectionTable;
 
 use crate::capture::encrypted::Service;
 use crate::capture::{Direction, Task, Transport};
-use crate::decode::{EncryptedContent, Envelope, MessageId, EncryptedPacket};
+use crate::decode::{EncryptedContent, EncryptedPacket, Envelope, MessageId};
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use quic::QuicReader;
@@ -69,7 +69,7 @@ impl Protocol {
 
 /// State of a connection, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
+pub enum ConnectionStatus {
     /// Ended by FIN from both sides, or from one side without an answer.
     Closed,
     /// Ended by RST after it was established.
@@ -88,7 +88,7 @@ pub enum Status {
     Open,
 }
 
-impl Status {
+impl ConnectionStatus {
     /// Returns the name in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -191,11 +191,16 @@ enum TransportState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Continue,
-    Ended(Status),
+    Ended(ConnectionStatus),
 }
 
 impl Connection {
-    fn new(packet: &EncryptedPacket, endpoints: Endpoints, vantage: Vantage, protocol: Protocol) -> Self {
+    fn new(
+        packet: &EncryptedPacket,
+        endpoints: Endpoints,
+        vantage: Vantage,
+        protocol: Protocol,
+    ) -> Self {
         let envelope = &packet.envelope;
         let transport_state = match envelope.transport {
             Transport::Tcp => TransportState::Tcp {
@@ -256,7 +261,7 @@ impl Connection {
         self.answered |= side == Side::Server;
         if self.handshake.refused && self.transport == Transport::Udp {
             // Nothing readable follows. TCP connections have an end of their direction.
-            return Outcome::Ended(Status::HandshakeFailed);
+            return Outcome::Ended(ConnectionStatus::HandshakeFailed);
         }
         outcome
     }
@@ -275,7 +280,8 @@ impl Connection {
     }
 
     fn observe_segment(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
-        let EncryptedContent::Segment { seq, flags, payload, payload_wire, .. } = &packet.content else {
+        let EncryptedContent::Segment { seq, flags, payload, payload_wire, .. } = &packet.content
+        else {
             return Outcome::Continue;
         };
         let now = packet.envelope.ts;
@@ -295,21 +301,22 @@ impl Connection {
         }
         if flags.rst {
             return Outcome::Ended(if client.has_ended() || server.has_ended() {
-                self.final_status(Status::Closed)
+                self.final_status(ConnectionStatus::Closed)
             } else if side == Side::Server && !was_answered && client.began().is_some() {
-                Status::Refused
+                ConnectionStatus::Refused
             } else {
-                self.final_status(Status::Reset)
+                self.final_status(ConnectionStatus::Reset)
             });
         }
         if client.has_ended() && server.has_ended() {
-            return Outcome::Ended(self.final_status(Status::Closed));
+            return Outcome::Ended(self.final_status(ConnectionStatus::Closed));
         }
         Outcome::Continue
     }
 
     fn observe_datagram(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
-        let EncryptedContent::Datagram { payload, payload_wire, datagram_bytes } = &packet.content else {
+        let EncryptedContent::Datagram { payload, payload_wire, datagram_bytes } = &packet.content
+        else {
             return Outcome::Continue;
         };
         self.octets[usize::from(side == Side::Server)] += u64::from(*payload_wire);
@@ -331,47 +338,49 @@ impl Connection {
     }
 
     /// Returns the status of an end, which is a failure before the handshake is complete.
-    fn final_status(&self, status: Status) -> Status {
-        if self.handshake.is_pending() { Status::HandshakeFailed } else { status }
+    fn final_status(&self, status: ConnectionStatus) -> ConnectionStatus {
+        if self.handshake.is_pending() { ConnectionStatus::HandshakeFailed } else { status }
     }
 
     /// Returns the effect of an ICMP unreachable. None once the server has answered: ICMP may be
     /// forged.
-    fn unreachable(&self) -> Option<Status> {
-        (!self.answered).then_some(Status::Refused)
+    fn unreachable(&self) -> Option<ConnectionStatus> {
+        (!self.answered).then_some(ConnectionStatus::Refused)
     }
 
     /// Returns when and how the connection ends if no further packets come.
-    fn deadline(&self, options: &ConnectionOptions) -> (Timestamp, Status) {
+    fn deadline(&self, options: &ConnectionOptions) -> (Timestamp, ConnectionStatus) {
         let (limit, status) = match &self.transport_state {
             TransportState::Tcp { client, .. } if !self.answered && client.began().is_some() => {
-                (options.answer_timeout, Status::Timeout)
+                (options.answer_timeout, ConnectionStatus::Timeout)
             }
             TransportState::Udp { .. } if !self.answered => {
-                (options.answer_timeout, Status::Timeout)
+                (options.answer_timeout, ConnectionStatus::Timeout)
             }
             TransportState::Tcp { client, server, .. }
                 if client.has_ended() || server.has_ended() || self.handshake.refused =>
             {
-                (HALF_CLOSED_TIMEOUT, self.final_status(Status::Closed))
+                (HALF_CLOSED_TIMEOUT, self.final_status(ConnectionStatus::Closed))
             }
-            TransportState::Tcp { .. } => (options.idle_timeout, self.final_status(Status::Idle)),
+            TransportState::Tcp { .. } => {
+                (options.idle_timeout, self.final_status(ConnectionStatus::Idle))
+            }
             TransportState::Udp { .. } => {
-                (options.quic_idle_timeout, self.final_status(Status::Idle))
+                (options.quic_idle_timeout, self.final_status(ConnectionStatus::Idle))
             }
         };
         (self.last.plus(limit), status)
     }
 
     /// Returns the status at the end of the capture.
-    fn status_at_end(&self) -> Status {
+    fn status_at_end(&self) -> ConnectionStatus {
         match &self.transport_state {
             TransportState::Tcp { client, server, .. }
                 if client.has_ended() || server.has_ended() =>
             {
-                self.final_status(Status::Closed)
+                self.final_status(ConnectionStatus::Closed)
             }
-            _ => Status::Open,
+            _ => ConnectionStatus::Open,
         }
     }
 
@@ -409,16 +418,16 @@ struct Endpoints {
 
 /// A connection and its status.
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'a> {
+pub struct ConnectionReport<'a> {
     /// The connection. Its counters are totals since its beginning.
     pub connection: &'a Connection,
     /// State of the connection, or how it ended.
-    pub status: Status,
+    pub status: ConnectionStatus,
     /// Whether this is the last report of the connection.
     pub is_final: bool,
 }
 
-impl Report<'_> {
+impl ConnectionReport<'_> {
     /// Returns the report's id: the first packet of the connection and the number of earlier
     /// reports.
     #[must_use]

@@ -147,7 +147,7 @@ pub struct Offer {
 
 /// State of the running agent after it has stopped reading.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
+pub struct HandoverState {
     /// State of the capture outside of its maps.
     pub progress: ReaderState,
     /// State of the flow stages, one per ring.

@@ -83,7 +83,13 @@ impl LossCounter {
     }
 
     /// Returns the result of a check of `what`, which is `bad` for `window` after an increase.
-    fn check(&self, now: Instant, window: Duration, bad: CheckState, what: &str) -> (CheckState, String) {
+    fn check(
+        &self,
+        now: Instant,
+        window: Duration,
+        bad: CheckState,
+        what: &str,
+    ) -> (CheckState, String) {
         let Some(last) = self.last else { return (CheckState::Ok, format!("no {what}")) };
         let ago = now.saturating_duration_since(last);
         let state = if ago < window { bad } else { CheckState::Ok };
@@ -206,7 +212,9 @@ impl Health {
     }
 
     fn spool(&self, now: Instant) -> (CheckState, String) {
-        let Some(max) = self.spool_max else { return (CheckState::Ok, "not configured".to_owned()) };
+        let Some(max) = self.spool_max else {
+            return (CheckState::Ok, "not configured".to_owned());
+        };
         let (state, dropped) =
             self.spool.check(now, self.window, CheckState::Fail, "records dropped by the spool");
         let bytes = self.vitals.spool_bytes;

@@ -13,7 +13,7 @@ pub mod transactions;
 
 pub use render::{BuildInfo, MetricsSnapshot, render};
 pub use server::{BindError, Phase, Reply, Request, Requests, Server};
-pub use transactions::{ResolverLabel, RecentlyAdded, TransactionMetrics};
+pub use transactions::{RecentlyAdded, ResolverLabel, TransactionMetrics};
 
 #[cfg(test)]
 mod tests {

@@ -22,8 +22,8 @@ mod transfer;
 
 pub use handover::{HandoverQuery, HandoverState};
 pub use pairer::Pairer;
-pub use texts::Texts;
-pub use transaction::{OrphanReason, OrphanDetails, Transaction};
+pub use texts::MessageTexts;
+pub use transaction::{OrphanDetails, OrphanReason, Transaction};
 pub use transfer::ZoneTransfer;
 
 use crate::capture::Direction;
@@ -49,7 +49,9 @@ impl Vantage {
     #[must_use]
     pub const fn from_direction(sight: Direction, response: bool) -> Self {
         match (sight, response) {
-            (Direction::Egress, false) | (Direction::Ingress, true) | (Direction::Loopback, _) => Self::Client,
+            (Direction::Egress, false) | (Direction::Ingress, true) | (Direction::Loopback, _) => {
+                Self::Client
+            }
             (Direction::Egress, true) | (Direction::Ingress, false) => Self::Server,
             (Direction::Passive, _) => Self::Passive,
         }

@@ -35,15 +35,15 @@ pub use router::{SinkReplacement, SinkRouter, SinkSet};
 
 use crate::analysis::detect::Detection;
 use crate::analysis::window::WindowOptions;
-use crate::capture::sampling::{Change, Timeline, PacketClass, NotExported, told};
+use crate::capture::sampling::{Change, NotExported, PacketClass, Timeline, told};
 use crate::correlate::{CorrelateStage, CorrelationMode};
 use crate::enrich::Enricher;
 use crate::health::Vitals;
 use crate::metrics::{self, BuildInfo, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
-use crate::record::Identity;
 use analysis::Analysis;
 use dnscribe_delivery::{OutputFormat, Sink, Stream};
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::Timestamp;
@@ -96,7 +96,7 @@ pub enum DetectionChange {
 /// Options of a pipeline, beside its sinks.
 pub struct PipelineOptions {
     /// Node, region and epoch that records carry.
-    pub identity: Identity,
+    pub identity: RecordBuilder,
     /// Whether transactions of a resolver are linked to those of its clients.
     pub correlation: CorrelationMode,
     /// Looks up executables and containers; none in replay.
@@ -117,7 +117,7 @@ pub struct PipelineOptions {
 impl PipelineOptions {
     /// Options without enrichment, detection, filters and masking, with all windows.
     #[must_use]
-    pub fn new(identity: Identity) -> Self {
+    pub fn new(identity: RecordBuilder) -> Self {
         Self {
             identity,
             correlation: CorrelationMode::default(),
@@ -134,7 +134,7 @@ impl PipelineOptions {
 /// The part of a pipeline where the events of all flows become records: correlation, attribution, analysis, ledger,
 /// and sinks.
 pub struct Pipeline {
-    identity: Identity,
+    identity: RecordBuilder,
     correlator: CorrelateStage,
     enricher: Option<Enricher>,
     router: SinkRouter,

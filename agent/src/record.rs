@@ -10,7 +10,7 @@ use crate::capture::net::UnreachableReason;
 use crate::correlate::{AnswerSource, TransactionLinks};
 use crate::decode::{DeadLetter, Message};
 use crate::enrich::{Container, PodRef, Runtime};
-use crate::pair::{Texts, Transaction, Vantage};
+use crate::pair::{MessageTexts, Transaction, Vantage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_dns::to_unicode;
@@ -31,7 +31,7 @@ use std::net::IpAddr;
 
 /// Builds the records of one capture on one node.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct RecordBuilder {
     /// Name of the node.
     pub node: String,
     /// Region of the node, if configured.
@@ -47,7 +47,7 @@ pub struct Identity {
     wire: bool,
 }
 
-impl Identity {
+impl RecordBuilder {
     /// Creates a builder for one capture.
     #[must_use]
     pub fn new(
@@ -96,7 +96,11 @@ impl Identity {
 
     /// Builds the first part of `dns.message/1`. `texts` are the message's.
     #[must_use]
-    pub fn message<'a>(&'a self, message: &Message<'a>, texts: &'a Texts) -> MessageBody<'a> {
+    pub fn message<'a>(
+        &'a self,
+        message: &Message<'a>,
+        texts: &'a MessageTexts,
+    ) -> MessageBody<'a> {
         let envelope = message.envelope;
         let dns = &message.dns;
         let asked = dns.question();
@@ -144,7 +148,7 @@ impl Identity {
     pub fn transaction<'a>(
         &'a self,
         transaction: &Transaction<'a>,
-        texts: &'a Texts,
+        texts: &'a MessageTexts,
     ) -> Option<TransactionBody<'a>> {
         let subject = transaction.identifying_message()?;
         let (query, response) = (transaction.query, transaction.response);

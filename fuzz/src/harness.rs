@@ -1,12 +1,12 @@
 //! Runs the pipeline on hostile input and checks its invariants.
 
 use dnscribe::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
-use dnscribe::capture::{Body, PacketId, Packet, Direction};
+use dnscribe::capture::{Body, Direction, Packet, PacketId};
 use dnscribe::decode::DecoderOptions;
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
-use dnscribe::record::Identity;
 use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream};
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -80,7 +80,7 @@ impl Harness {
     #[must_use]
     pub fn new(limits: Limits, reading: bool) -> Self {
         let epoch = Timestamp::from_nanos(1_700_000_000_000_000_000);
-        let identity = Identity::new("fuzz".into(), None, epoch, HashMap::default());
+        let identity = RecordBuilder::new("fuzz".into(), None, epoch, HashMap::default());
         let rules = DetectOptions::default();
         let others = detect::create_detectors(&rules, &ExpectedResolvers::default());
         let detection = Detection::new(rules, others);

@@ -68,8 +68,9 @@ impl Agent {
         let spool = own_spool(command)?;
         command.args(["--output", "json", "--metrics-listen", &admin.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take().context("no standard output")?;
         let stderr = child.stderr.take().context("no standard error")?;

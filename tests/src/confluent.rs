@@ -17,8 +17,9 @@ pub fn avro(words: &[&str], lines: &[Value]) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
     command.arg(consumers().join("avro.py")).args(words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     let mut input = child.stdin.take().context("no standard input")?;
     for line in lines {
         writeln!(input, "{line}")?;

@@ -18,7 +18,7 @@ pub use pauses::ServerPauses;
 pub use special_addresses::{SpecialAddress, inside};
 pub use stub::StubConfig;
 
-use crate::dnsperf::{Load, DnsperfReport};
+use crate::dnsperf::{DnsperfReport, Load};
 use crate::shell;
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;

@@ -185,8 +185,9 @@ pub(crate) fn below(program: Program) -> Result<Command> {
 pub(crate) fn start(command: &mut Command, log: &Path, ready: impl Fn() -> bool) -> Result<Child> {
     let file = fs::File::create(log)?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-    let mut child =
-        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::command_line(command)))?;
     let started = shell::wait_for(&format!("`{}`", shell::command_line(command)), START, || {
         if let Some(status) = child.try_wait()? {
             bail!("it ended during start ({status})");

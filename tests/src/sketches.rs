@@ -18,8 +18,9 @@ pub fn merge(lists: &[Vec<Value>]) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
     command.arg(readers().join("merge.py"));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child =
-        command.spawn().with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start `{}`", shell::command_line(&command)))?;
     let mut input = child.stdin.take().context("no standard input")?;
     let mut lines = String::new();
     for list in lists {

@@ -4,8 +4,8 @@
 
 use anyhow::Context as _;
 use dnscribe_delivery::{
-    AlertmanagerConfig, Batch, KafkaConfig, OutputFormat, OpenWith, Rotation, Sink, SinkSpec, Stream,
-    StreamSelection, open,
+    AlertmanagerConfig, Batch, KafkaConfig, OpenWith, OutputFormat, Rotation, Sink, SinkSpec,
+    Stream, StreamSelection, open,
 };
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::alertmanager::Alertmanager;

@@ -64,10 +64,10 @@ pub use detectors::{ExpectedResolvers, create_detectors};
 pub use dga::{DGA_MEMORY_BYTES, Dga};
 pub use drift::{DRIFT_MEMORY_BYTES, Drift};
 pub use engine::Detection;
-pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Severity, Rule};
+pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 pub use maintenance::{Maintenance, MaintenancePeriod};
 pub use options::{
-    DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions, AnomalyOptions,
+    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions,
 };
 pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing};
 pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel};

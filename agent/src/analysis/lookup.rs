@@ -28,7 +28,7 @@ mod result;
 pub use pods::{PacketCounts, PacketsByPod};
 pub use query::Query;
 pub use table::LookupTable;
-pub use texts::Texts;
+pub use texts::TextList;
 
 use crate::capture::PacketId;
 use crate::decode::MessageId;
@@ -168,7 +168,7 @@ pub struct Lookup {
     /// Address of the client.
     pub client: IpAddr,
     /// Names of the servers, in the order of their first queries.
-    pub resolvers: Texts,
+    pub resolvers: TextList,
     /// The name that the application asked for, as far as it can be derived.
     pub qname: String,
     /// The class of the queries.
@@ -176,7 +176,7 @@ pub struct Lookup {
     /// The types of the queries, in the order of their first queries.
     pub qtypes: Vec<u16>,
     /// The names of the queries in order, without those of CNAME targets.
-    pub names: Texts,
+    pub names: TextList,
     /// The name with records.
     pub answered_name: Option<String>,
     /// How it ended.
@@ -186,9 +186,9 @@ pub struct Lookup {
     /// Extended rcode of the deciding response.
     pub rcode: Option<u16>,
     /// The targets of the CNAMEs.
-    pub cname_chain: Texts,
+    pub cname_chain: TextList,
     /// The first [`MAX_ADDRESSES`] addresses found.
-    pub addresses: Texts,
+    pub addresses: TextList,
     /// Number of address records found.
     pub address_count: u32,
     /// From the first query to the last response that the caller needed.
@@ -227,17 +227,17 @@ impl Lookup {
             ts: Timestamp::from_nanos(0),
             vantage: Vantage::Passive,
             client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            resolvers: Texts::EMPTY,
+            resolvers: TextList::EMPTY,
             qname: String::new(),
             qclass: 0,
             qtypes: Vec::new(),
-            names: Texts::EMPTY,
+            names: TextList::EMPTY,
             answered_name: None,
             outcome: Outcome::Open,
             partial: false,
             rcode: None,
-            cname_chain: Texts::EMPTY,
-            addresses: Texts::EMPTY,
+            cname_chain: TextList::EMPTY,
+            addresses: TextList::EMPTY,
             address_count: 0,
             duration: Duration::ZERO,
             transactions: 0,

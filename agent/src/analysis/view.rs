@@ -4,10 +4,10 @@
 #![forbid(unsafe_code)]
 
 use crate::capture::Transport;
-use crate::correlate::{AnswerSource, TransactionLinks, Parent};
+use crate::correlate::{AnswerSource, Parent, TransactionLinks};
 use crate::decode::MessageId;
 use crate::enrich::PodRef;
-use crate::pair::Texts;
+use crate::pair::MessageTexts;
 use crate::pair::{OrphanReason, Status, Transaction, Vantage};
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_record::RecordTail;
@@ -89,16 +89,16 @@ pub struct TransactionView<'a> {
     /// Whether the resolver answered from its cache.
     pub cache: Option<AnswerSource>,
     /// Process that sent the query; at the server, the response.
-    pub process: Option<Process<'a>>,
+    pub process: Option<ProcessView<'a>>,
     /// Container of that process.
-    pub container: Option<Container<'a>>,
+    pub container: Option<ContainerView<'a>>,
     /// `namespace/pod`, else the id of the container.
     pub pod: Option<&'a str>,
 }
 
 /// A container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Container<'a> {
+pub struct ContainerView<'a> {
     /// 64 hex digits.
     pub id: &'a str,
     /// Container runtime.
@@ -111,7 +111,7 @@ pub struct Container<'a> {
 
 /// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Process<'a> {
+pub struct ProcessView<'a> {
     /// Process id in the initial pid namespace.
     pub pid: u32,
     /// User id.
@@ -140,7 +140,11 @@ pub struct Facts<'a> {
 impl<'a> TransactionView<'a> {
     /// Creates the view of a transaction; none if it has no message.
     #[must_use]
-    pub fn new(transaction: &Transaction<'a>, texts: &'a Texts, facts: &Facts<'a>) -> Option<Self> {
+    pub fn new(
+        transaction: &Transaction<'a>,
+        texts: &'a MessageTexts,
+        facts: &Facts<'a>,
+    ) -> Option<Self> {
         let Facts { resolver, links, sample_ratio, tail, pod } = *facts;
         let (query, response) = (transaction.query, transaction.response);
         let subject = transaction.identifying_message()?;
@@ -188,13 +192,13 @@ impl<'a> TransactionView<'a> {
             tcp_fallback_of: links.tcp_fallback_of,
             parent: links.parent,
             cache: links.cache,
-            process: tail.process.as_ref().map(|process| Process {
+            process: tail.process.as_ref().map(|process| ProcessView {
                 pid: process.pid,
                 uid: process.uid,
                 comm: &process.comm,
                 exe: process.exe,
             }),
-            container: container.map(|container| Container {
+            container: container.map(|container| ContainerView {
                 id: container.id,
                 runtime: container.runtime,
                 pod_uid: container.pod_uid,
@@ -262,7 +266,7 @@ pub(crate) mod testing {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: Some(Process {
+            process: Some(ProcessView {
                 pid: 4242,
                 uid: 1000,
                 comm: "curl",

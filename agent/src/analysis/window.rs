@@ -25,8 +25,10 @@ pub use counts::BoundedCounts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
 pub use measured::{Measured, Measurer, entropy};
-pub use not_exported::{SampledEstimate, RCODES, SampledCount, NotExported};
-pub use options::{ChoiceError, Choice, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions};
+pub use not_exported::{NotExported, RCODES, SampledCount, SampledEstimate};
+pub use options::{
+    Choice, ChoiceError, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions,
+};
 pub use tally::{Tally, TopSlots, Tops};
 
 use crate::analysis::view::TransactionView;
@@ -272,7 +274,13 @@ impl Windows {
     }
 
     /// Passes the window whose last pane is `last` to `each`, unless it is empty.
-    fn emit(&self, kind: WindowKind, last: u64, groups: &Groups, each: &mut dyn FnMut(&Span, &Groups)) {
+    fn emit(
+        &self,
+        kind: WindowKind,
+        last: u64,
+        groups: &Groups,
+        each: &mut dyn FnMut(&Span, &Groups),
+    ) {
         if groups.is_empty() {
             return;
         }

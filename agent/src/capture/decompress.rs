@@ -47,7 +47,7 @@ impl Compression {
 ///
 /// # Errors
 /// `input` cannot be read.
-pub fn unpacked(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
+pub fn decompressed(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
     for _ in 0..MAX_LAYERS {
         let mut start = Vec::with_capacity(Compression::MAGIC_BYTES);
         input.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut start)?;
@@ -68,7 +68,7 @@ mod tests {
 
     fn read(input: Vec<u8>) -> Vec<u8> {
         let mut found = Vec::new();
-        unpacked(Box::new(Cursor::new(input))).unwrap().read_to_end(&mut found).unwrap();
+        decompressed(Box::new(Cursor::new(input))).unwrap().read_to_end(&mut found).unwrap();
         found
     }
 
@@ -93,7 +93,7 @@ mod tests {
     fn fails_on_truncated_input() {
         let packed = gzip(&[7; 100]);
         let cut = Cursor::new(packed[..packed.len() - 1].to_vec());
-        let error = unpacked(Box::new(cut)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+        let error = decompressed(Box::new(cut)).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -62,7 +62,7 @@ use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 pub use icmp::serve as serve_icmp;
 use kernel_log::KernelLog;
-pub use parts::{CaptureInfo, HandleName, CaptureHandles, ReaderState};
+pub use parts::{CaptureHandles, CaptureInfo, HandleName, ReaderState};
 use programs::Loaded;
 pub use programs::digest as object_digest;
 pub use reader::Reader;

@@ -13,7 +13,7 @@ mod tunnel;
 
 pub use cause::UnreachableReason;
 pub use icmp::{IcmpQuote, parse_icmp_quote};
-pub use transport::{TcpFlags, TcpSegment, UdpDatagram, ports, parse_tcp, parse_udp};
+pub use transport::{TcpFlags, TcpSegment, UdpDatagram, parse_tcp, parse_udp, ports};
 pub use tunnel::{TunnelContent, tunnel_content};
 
 use dnscribe_common::layers::EXTENSIONS;

@@ -16,7 +16,7 @@ pub use source::InputError;
 
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
-use super::{Body, PacketId, Packet, Direction};
+use super::{Body, Direction, Packet, PacketId};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use filter::Filter;

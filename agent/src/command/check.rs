@@ -161,8 +161,8 @@ fn spool(config: &SpoolConfig) -> Probe {
 
 /// Creates the missing topics. Returns how many, or the problem and its remedy.
 fn topics(config: &Config) -> Result<String, (String, String)> {
-    let topics =
-        create_topics(&config.kafka, CreateOptions::default()).map_err(|why| (why.problem, why.remedy))?;
+    let topics = create_topics(&config.kafka, CreateOptions::default())
+        .map_err(|why| (why.problem, why.remedy))?;
     for topic in &topics {
         if let (Some(problem), Some(remedy)) = (&topic.problem, &topic.remedy) {
             return Err((problem.clone(), remedy.clone()));

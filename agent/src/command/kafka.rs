@@ -71,7 +71,9 @@ fn detail(topic: &TopicReport) -> String {
             TopicOutcome::Altered if one.alterable => {
                 format!("{} {} → {}", one.setting, one.found, one.wanted)
             }
-            TopicOutcome::Altered => format!("{} stays {}, not {}", one.setting, one.found, one.wanted),
+            TopicOutcome::Altered => {
+                format!("{} stays {}, not {}", one.setting, one.found, one.wanted)
+            }
             _ => format!("{} is {}, not {}", one.setting, one.found, one.wanted),
         });
     }

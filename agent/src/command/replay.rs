@@ -4,7 +4,7 @@ use super::pace::Pace;
 use super::session::{Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, close};
 use super::signals::Signals;
 use crate::capture::Packet;
-use crate::capture::replay::{InputError, ReplayProgress, Replay};
+use crate::capture::replay::{InputError, Replay, ReplayProgress};
 use crate::cli::ReplayArgs;
 use crate::cli::exit::Exit;
 use crate::config::Config;

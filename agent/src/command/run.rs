@@ -6,7 +6,7 @@ mod runner;
 use super::ports::PortChange;
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Prepared, Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, attach, close, live_options,
+    Endpoint, PipelineBuilder, Prepared, SinkWatch, Start, Verdict, attach, close, live_options,
 };
 use super::signals::Signals;
 use super::supervisor::{self, State};
@@ -268,7 +268,7 @@ impl Run {
             paused.into_iter().map(|shard| (shard.state, shard.pages)).unzip();
         not_exported.poll(live, pipeline, stopped);
         let InputCounters { capture, .. } = runner.counters(live);
-        let state = handover::State {
+        let state = handover::HandoverState {
             progress: live.progress(),
             shards,
             pipeline: pipeline.state(),

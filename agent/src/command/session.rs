@@ -16,8 +16,8 @@ use crate::health::Health;
 use crate::metrics::{Phase, Request, Requests, Server};
 use crate::pipeline::{FlowOptions, InputCounters, Pipeline, PipelineOptions, SinkRouter};
 use crate::privilege::helper::PrivilegedHelper;
-use crate::record::Identity;
 use dnscribe_delivery::{self, Failure, Sink, SinkSpec};
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
@@ -122,7 +122,7 @@ impl PipelineBuilder<'_> {
         let live = self.enricher.is_some();
         let (node, region) = (config.node.clone(), config.region.clone());
         let options = PipelineOptions {
-            identity: Identity::new(node, region, self.epoch, resolvers)
+            identity: RecordBuilder::new(node, region, self.epoch, resolvers)
                 .with_unicode(config.records_idn)
                 .with_wire(config.messages_wire),
             correlation: config.joining,

@@ -1,7 +1,7 @@
 //! `dnscribe ledger verify`: checks whether the balance closes.
 
 use super::summary::print;
-use crate::capture::decompress::unpacked;
+use crate::capture::decompress::decompressed;
 use crate::cli::VerifyArgs;
 use crate::cli::exit::Exit;
 use crate::config::log;
@@ -28,7 +28,8 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
         let problem = format!("{} is no folder for temporary files", temp.display());
         return Err(Exit::usage(problem).with_remedy("give one that is there: --temp DIR"));
     }
-    let mut verifier = Verifier::new(SortOptions { temp_folder: temp, memory_bytes: DEFAULT_MEMORY_BYTES });
+    let mut verifier =
+        Verifier::new(SortOptions { temp_folder: temp, memory_bytes: DEFAULT_MEMORY_BYTES });
     let mut progress = Progress::start();
     let sink = if args.files.is_empty() {
         read_topics(&mut verifier, &mut progress, args)?;
@@ -81,7 +82,7 @@ fn read_file(verifier: &mut Verifier, progress: &mut Progress, path: &Path) -> R
             .map_err(|error| Exit::usage(format!("cannot open {name}: {error}")))?;
         Box::new(file)
     };
-    unpacked(input)
+    decompressed(input)
         .and_then(|input| {
             let mut input = BufReader::with_capacity(1 << 20, input);
             read_ndjson(verifier, &name, &mut input, |line| {

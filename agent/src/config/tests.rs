@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::{Rule, MaintenancePeriod};
+use crate::analysis::detect::{MaintenancePeriod, Rule};
 use crate::capture::live::HookChoice;
 use dnscribe_delivery::{Format, Login, Password, Rotation, Stream};
 use std::fs;
@@ -165,7 +165,8 @@ fn reads_every_key() {
     assert_eq!(detect.rule(Rule::ResolverDown).clear_for, Duration::from_secs(60));
     assert!(!detect.rule(Rule::Tunnel).enabled && detect.rule(Rule::Dga).enabled);
     assert!((detect.success.critical - 0.8).abs() < 1e-9 && detect.latency.critical == Some(5.0));
-    let whens: Vec<MaintenancePeriod> = detect.maintenance.iter().map(|maintenance| maintenance.period).collect();
+    let whens: Vec<MaintenancePeriod> =
+        detect.maintenance.iter().map(|maintenance| maintenance.period).collect();
     let once = ["2026-11-21T22:00:00Z", "2026-11-22T02:00:00Z"].map(|at| at.parse().unwrap());
     let weekly = MaintenancePeriod::Weekly { days: 0b110_0000, from: 81_000, to: 14_400 };
     assert_eq!(whens, [MaintenancePeriod::Once(once[0], once[1]), weekly]);

@@ -9,7 +9,7 @@ use super::name_hash::NameHash;
 use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::{Query, Question, Resolver, Roles};
 use super::upstream::UpstreamQueries;
-use super::{AnswerSource, Joined, TransactionLinks, ParentMatch, Parent};
+use super::{AnswerSource, CorrelationCounters, Parent, ParentMatch, TransactionLinks};
 use crate::capture::Direction;
 use crate::decode::{Message, MessageId};
 use crate::pair::{Status, Transaction};
@@ -69,7 +69,7 @@ pub(super) struct Correlator {
     upstream: UpstreamQueries,
     /// By the client's query.
     verdicts: DirectMappedCache<MessageId, AnswerSource>,
-    joined: Joined,
+    joined: CorrelationCounters,
     /// Buffer for the name of the current query.
     text: String,
 }
@@ -86,14 +86,14 @@ impl Default for Correlator {
             pending: PendingQueries::default(),
             upstream: UpstreamQueries::default(),
             verdicts: DirectMappedCache::new(ANSWER_SLOTS),
-            joined: Joined::default(),
+            joined: CorrelationCounters::default(),
             text: String::new(),
         }
     }
 }
 
 impl Correlator {
-    pub(super) const fn joined(&self) -> Joined {
+    pub(super) const fn joined(&self) -> CorrelationCounters {
         self.joined
     }
 
@@ -233,7 +233,11 @@ impl Correlator {
         links
     }
 
-    fn verdict(&mut self, query: &PendingQuery, transaction: &Transaction<'_>) -> Option<AnswerSource> {
+    fn verdict(
+        &mut self,
+        query: &PendingQuery,
+        transaction: &Transaction<'_>,
+    ) -> Option<AnswerSource> {
         let verdict = cache::verdict(query, transaction, &self.upstream, &self.pending)?;
         self.joined.cache[verdict as usize] += 1;
         if verdict == AnswerSource::Miss

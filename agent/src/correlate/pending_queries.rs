@@ -220,7 +220,12 @@ impl PendingQueries {
     }
 
     /// Records that an upstream query for `id` was answered, possibly with a CNAME to `target`.
-    pub(super) fn mark_answered(&mut self, id: MessageId, by: ParentMatch, target: Option<NameHash>) {
+    pub(super) fn mark_answered(
+        &mut self,
+        id: MessageId,
+        by: ParentMatch,
+        target: Option<NameHash>,
+    ) {
         let Some(query) = self.waiting.get_mut(&id) else { return };
         query.answered_by = Some(query.answered_by.map_or(by, |best| best.min(by)));
         // An unreliable match must not redirect the lookup.

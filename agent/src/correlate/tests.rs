@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::{PacketId, Direction, Task, Transport};
+use crate::capture::{Direction, PacketId, Task, Transport};
 use crate::decode::Envelope;
 use crate::decode::testing::{Draft, DraftDns, DraftQuestion};
 use crate::pair::{PairOptions, Pairer, Status};
@@ -106,7 +106,13 @@ impl TestHost {
     /// Sends an upstream query from a port.
     fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
         let query = query(resolver(port), server(), 9, qname);
-        self.see(TestMessage { sight: Direction::Egress, pid: Some(UNBOUND), flags: 0, qtype, ..query })
+        self.see(TestMessage {
+            sight: Direction::Egress,
+            pid: Some(UNBOUND),
+            flags: 0,
+            qtype,
+            ..query
+        })
     }
 
     fn receive(&mut self, port: u16, qname: &str, qtype: u16, cname: Option<&str>) {

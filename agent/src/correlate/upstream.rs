@@ -4,7 +4,7 @@ use super::direct_mapped::DirectMappedCache;
 use super::name_hash::NameHash;
 use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::{Query, Question, Resolver};
-use super::{ParentMatch, Parent};
+use super::{Parent, ParentMatch};
 use crate::decode::{Message, MessageId};
 use dnscribe_dns::{Record, Records};
 use dnscribe_record::time::Timestamp;
@@ -86,8 +86,9 @@ impl UpstreamQueries {
         let elsewhere = |pending: &PendingQueries, parent: &Parent| {
             pending.get(parent.id).is_none_or(|waiting| waiting.server != query.server)
         };
-        let exact =
-            pending.find_by_question(question).map(|query| Parent::new(query.id, ParentMatch::Question));
+        let exact = pending
+            .find_by_question(question)
+            .map(|query| Parent::new(query.id, ParentMatch::Question));
         let found = exact
             .or_else(|| {
                 self.parents.get(question).copied().filter(|old| pending.get(old.id).is_some())

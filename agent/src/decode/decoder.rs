@@ -9,7 +9,7 @@ use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
 use super::{Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
 use crate::capture::encrypted::Encrypted;
-use crate::capture::net::{self, BadHeader, UnreachableReason, IpPacket, TunnelContent, protocol};
+use crate::capture::net::{self, BadHeader, IpPacket, TunnelContent, UnreachableReason, protocol};
 use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet, Transport};
 use dnscribe_common::layers::LEVELS;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
-use crate::capture::{PacketId, Packet, Direction, Task, Transport};
+use crate::capture::{Direction, Packet, PacketId, Task, Transport};
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
@@ -27,7 +27,16 @@ pub(super) struct PacketContext {
 
 impl PacketContext {
     pub(super) fn new(packet: &Packet<'_>, steady_ts: Timestamp) -> Self {
-        let Packet { ts, id: origin, scope, direction: sight, task, datagram_bytes, cgroup_id, body: _ } = *packet;
+        let Packet {
+            ts,
+            id: origin,
+            scope,
+            direction: sight,
+            task,
+            datagram_bytes,
+            cgroup_id,
+            body: _,
+        } = *packet;
         Self { ts, steady_ts, origin, scope, sight, task, datagram_bytes, cgroup_id }
     }
 }

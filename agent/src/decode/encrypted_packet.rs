@@ -72,7 +72,11 @@ pub(super) fn emit(
 }
 
 /// Converts a segment.
-fn segment(ip: &IpPacket<'_>, segment: &TcpSegment<'_>, context: &PacketContext) -> EncryptedPacket {
+fn segment(
+    ip: &IpPacket<'_>,
+    segment: &TcpSegment<'_>,
+    context: &PacketContext,
+) -> EncryptedPacket {
     let payload = segment.payload;
     let most =
         if payload.starts_with(&APPLICATION_DATA) { TLS_HEADER } else { HANDSHAKE_BYTES as usize };
@@ -155,7 +159,9 @@ mod tests {
             .into_iter()
             .map(|content| match content {
                 EncryptedContent::Segment { payload, payload_wire, .. }
-                | EncryptedContent::Datagram { payload, payload_wire, .. } => (payload.len(), *payload_wire),
+                | EncryptedContent::Datagram { payload, payload_wire, .. } => {
+                    (payload.len(), *payload_wire)
+                }
             })
             .collect();
         let secret = u32::try_from(SECRET.len()).unwrap();

@@ -1,6 +1,6 @@
 //! Messages for tests: editable fields that are written in wire format on request.
 
-use super::{Dns, Envelope, OwnedMessage, Message};
+use super::{Dns, Envelope, Message, OwnedMessage};
 use dnscribe_dns::{Answer, Answers, Counts, Flags, MessageIndex};
 
 /// An editable message.

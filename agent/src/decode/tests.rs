@@ -1,8 +1,11 @@
 //! Test harness of the decoder, and properties over all of it.
 
-use super::{Decoded, Decoder, DecoderOptions, Envelope, OwnedMessage, Malformed, EncryptedPacket, Unreachable};
+use super::{
+    Decoded, Decoder, DecoderOptions, EncryptedPacket, Envelope, Malformed, OwnedMessage,
+    Unreachable,
+};
 use crate::capture::net::test_packets;
-use crate::capture::{Body, PacketId, Packet, Direction, Task};
+use crate::capture::{Body, Direction, Packet, PacketId, Task};
 use dnscribe_record::time::Timestamp;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -166,10 +169,17 @@ impl Harness {
 /// Bytes that are sometimes nearly a packet.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..60);
-    let tcp = (0u32..200, any::<u8>(), bytes())
-        .prop_map(|(seq, flags, bytes)| test_packets::tcp(CLIENT, SERVER, seq, flags & 0x17, &bytes));
+    let tcp = (0u32..200, any::<u8>(), bytes()).prop_map(|(seq, flags, bytes)| {
+        test_packets::tcp(CLIENT, SERVER, seq, flags & 0x17, &bytes)
+    });
     let dns_over_tcp = (0u32..200, 0u16..4).prop_map(|(seq, id)| {
-        test_packets::tcp(CLIENT, SERVER, seq, test_packets::ACK, &test_packets::framed(&test_packets::query(id, "a")))
+        test_packets::tcp(
+            CLIENT,
+            SERVER,
+            seq,
+            test_packets::ACK,
+            &test_packets::framed(&test_packets::query(id, "a")),
+        )
     });
     let fragment = (0u16..3, 0u16..6, any::<bool>(), bytes()).prop_map(|(id, at, more, bytes)| {
         let mut packet = test_packets::udp(CLIENT, SERVER, &bytes);

@@ -180,7 +180,8 @@ mod tests {
         };
         let new = read(&test_handshakes::server_hello(TLS13, false));
         assert_eq!((new.version, new.has_psk, new.is_retry), (TLS13, false, false));
-        let hello = parse_client_hello(&test_handshakes::client_hello("a", &[], 0, false)[4..]).unwrap();
+        let hello =
+            parse_client_hello(&test_handshakes::client_hello("a", &[], 0, false)[4..]).unwrap();
         assert!(!new.resumes(&hello));
         assert!(read(&test_handshakes::server_hello(TLS13, true)).resumes(&hello));
         let old = read(&test_handshakes::server_hello(0x0303, false));

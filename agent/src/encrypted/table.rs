@@ -1,7 +1,9 @@
 //! The bounded table of connections and their timers.
 
 use super::tls::Side;
-use super::{Connection, ConnectionOptions, Endpoints, Outcome, Protocol, Report, Status};
+use super::{
+    Connection, ConnectionOptions, ConnectionReport, ConnectionStatus, Endpoints, Outcome, Protocol,
+};
 use crate::capture::Transport;
 use crate::capture::encrypted::Encrypted;
 use crate::decode::{EncryptedContent, EncryptedPacket, Unreachable};
@@ -34,7 +36,7 @@ struct Key {
 enum State {
     Live(Box<Connection>),
     /// Ended, with its status and the sequence number of the client's SYN.
-    Ended(Status, Option<u32>),
+    Ended(ConnectionStatus, Option<u32>),
 }
 
 /// Number of a connection in order of creation; distinguishes connections with one key.
@@ -97,7 +99,11 @@ impl ConnectionTable {
     }
 
     /// Processes a packet; reports the connections that end.
-    pub fn observe(&mut self, packet: &EncryptedPacket, each: &mut dyn FnMut(&Report<'_>)) {
+    pub fn observe(
+        &mut self,
+        packet: &EncryptedPacket,
+        each: &mut dyn FnMut(&ConnectionReport<'_>),
+    ) {
         self.expire(packet.envelope.ts, each);
         self.counters.packets += 1;
         let Some((key, side, protocol)) = self.find_connection(packet) else {
@@ -123,7 +129,11 @@ impl ConnectionTable {
     }
 
     /// Processes an ICMP error; reports the attempt that fails.
-    pub fn unreachable(&mut self, error: &Unreachable, each: &mut dyn FnMut(&Report<'_>)) {
+    pub fn unreachable(
+        &mut self,
+        error: &Unreachable,
+        each: &mut dyn FnMut(&ConnectionReport<'_>),
+    ) {
         self.expire(error.ts, each);
         for vantage in Vantage::ALL {
             let Unreachable { scope, transport, client, server, .. } = *error;
@@ -139,7 +149,7 @@ impl ConnectionTable {
 
     /// Endpoints connections whose timeout has passed at `now`, and reports those that are open for
     /// long.
-    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&Report<'_>)) {
+    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&ConnectionReport<'_>)) {
         let options = self.options;
         while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 < now) {
             let ((_, number), key) = timer.remove_entry();
@@ -152,7 +162,11 @@ impl ConnectionTable {
             let mut next = connection.last_reported.plus(options.report_every);
             if next <= now {
                 if connection.last >= connection.last_reported {
-                    each(&Report { connection, status: Status::Open, is_final: false });
+                    each(&ConnectionReport {
+                        connection,
+                        status: ConnectionStatus::Open,
+                        is_final: false,
+                    });
                     connection.reports += 1;
                     self.counters.interim += 1;
                 }
@@ -171,9 +185,9 @@ impl ConnectionTable {
 
     /// Endpoints the capture at `now`. Connections that have not ended are reported as `open` and stay
     /// so in the counters.
-    pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Report<'_>)) {
+    pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&ConnectionReport<'_>)) {
         self.expire(now, each);
-        let mut left: Vec<(Key, Status)> = self
+        let mut left: Vec<(Key, ConnectionStatus)> = self
             .entries
             .iter()
             .filter_map(|(key, (_, state))| match state {
@@ -188,10 +202,14 @@ impl ConnectionTable {
             .collect();
         left.sort_by_key(|(key, _)| self.entries.get(key).map(|(number, _)| *number));
         for (key, status) in left {
-            if status != Status::Open {
+            if status != ConnectionStatus::Open {
                 self.end(key, status, now, each);
             } else if let Some((_, State::Live(connection))) = self.entries.get(&key) {
-                each(&Report { connection, status: Status::Open, is_final: true });
+                each(&ConnectionReport {
+                    connection,
+                    status: ConnectionStatus::Open,
+                    is_final: true,
+                });
             }
         }
     }
@@ -233,7 +251,7 @@ impl ConnectionTable {
         side: Side,
         packet: &EncryptedPacket,
         protocol: Protocol,
-        each: &mut dyn FnMut(&Report<'_>),
+        each: &mut dyn FnMut(&ConnectionReport<'_>),
     ) -> bool {
         match self.entries.get(&key) {
             Some((_, State::Live(connection))) => {
@@ -241,7 +259,7 @@ impl ConnectionTable {
                     return true;
                 }
                 // The port is reused, and the end of the previous connection was not seen.
-                let status = connection.final_status(Status::Idle);
+                let status = connection.final_status(ConnectionStatus::Idle);
                 self.end(key, status, packet.envelope.ts, each);
             }
             Some((_, State::Ended(status, attempt))) => {
@@ -273,18 +291,24 @@ impl ConnectionTable {
         true
     }
 
-    fn evict_if_full(&mut self, now: Timestamp, each: &mut dyn FnMut(&Report<'_>)) {
+    fn evict_if_full(&mut self, now: Timestamp, each: &mut dyn FnMut(&ConnectionReport<'_>)) {
         while self.live >= self.options.max_connections.max(1) {
             let Some((_, key)) = self.timers.first_key_value() else { return };
-            self.end(*key, Status::Evicted, now, each);
+            self.end(*key, ConnectionStatus::Evicted, now, each);
         }
     }
 
-    fn end(&mut self, key: Key, status: Status, now: Timestamp, each: &mut dyn FnMut(&Report<'_>)) {
+    fn end(
+        &mut self,
+        key: Key,
+        status: ConnectionStatus,
+        now: Timestamp,
+        each: &mut dyn FnMut(&ConnectionReport<'_>),
+    ) {
         let Some((number, state)) = self.entries.get_mut(&key) else { return };
         let State::Live(connection) = state else { return };
         self.timers.remove(&(connection.timer, *number));
-        each(&Report { connection, status, is_final: true });
+        each(&ConnectionReport { connection, status, is_final: true });
         self.live -= 1;
         self.handshake_bytes -= connection.memory_bytes();
         *counter_mut(&mut self.counters, status) += 1;
@@ -303,16 +327,16 @@ impl ConnectionTable {
 }
 
 /// Returns the counter of connections that ended with `status`.
-const fn counter_mut(counters: &mut ledger::Connections, status: Status) -> &mut u64 {
+const fn counter_mut(counters: &mut ledger::Connections, status: ConnectionStatus) -> &mut u64 {
     match status {
-        Status::Closed => &mut counters.closed,
-        Status::Reset => &mut counters.reset,
-        Status::Refused => &mut counters.refused,
-        Status::Timeout => &mut counters.timeout,
-        Status::HandshakeFailed => &mut counters.handshake_failed,
-        Status::Idle => &mut counters.idle,
-        Status::Evicted => &mut counters.evicted,
-        Status::Open => &mut counters.open,
+        ConnectionStatus::Closed => &mut counters.closed,
+        ConnectionStatus::Reset => &mut counters.reset,
+        ConnectionStatus::Refused => &mut counters.refused,
+        ConnectionStatus::Timeout => &mut counters.timeout,
+        ConnectionStatus::HandshakeFailed => &mut counters.handshake_failed,
+        ConnectionStatus::Idle => &mut counters.idle,
+        ConnectionStatus::Evicted => &mut counters.evicted,
+        ConnectionStatus::Open => &mut counters.open,
     }
 }
 
@@ -330,19 +354,24 @@ fn is_new_attempt(packet: &EncryptedPacket, side: Side, attempt: Option<u32>) ->
 fn begins_new_connection(
     packet: &EncryptedPacket,
     side: Side,
-    status: Status,
+    status: ConnectionStatus,
     attempt: Option<u32>,
 ) -> bool {
     match &packet.content {
         // A late answer.
-        EncryptedContent::Segment { ack: true, flags, .. } if flags.syn => status == Status::Timeout,
-        EncryptedContent::Segment { payload_wire, flags, .. } if status == Status::Idle => {
+        EncryptedContent::Segment { ack: true, flags, .. } if flags.syn => {
+            status == ConnectionStatus::Timeout
+        }
+        EncryptedContent::Segment { payload_wire, flags, .. }
+            if status == ConnectionStatus::Idle =>
+        {
             *payload_wire > 0 || flags.syn
         }
         EncryptedContent::Segment { .. } => is_new_attempt(packet, side, attempt),
         // A server's late packet belongs to the ended connection, unless that only timed out.
         EncryptedContent::Datagram { .. } => {
-            side == Side::Client || matches!(status, Status::Idle | Status::Timeout)
+            side == Side::Client
+                || matches!(status, ConnectionStatus::Idle | ConnectionStatus::Timeout)
         }
     }
 }

@@ -17,7 +17,7 @@ const RST: TcpFlags = TcpFlags { rst: true, ..NONE };
 #[derive(Clone, Debug, PartialEq)]
 struct ReportCopy {
     id: MessageId,
-    status: Status,
+    status: ConnectionStatus,
     is_final: bool,
     octets: [u64; 2],
     connect_ms: Option<u128>,
@@ -110,7 +110,7 @@ impl Harness {
         assert_eq!(counters.imbalances(), []);
     }
 
-    fn statuses(&self) -> Vec<Status> {
+    fn statuses(&self) -> Vec<ConnectionStatus> {
         self.reports.iter().map(|report| report.status).collect()
     }
 
@@ -129,7 +129,7 @@ impl Harness {
     }
 }
 
-fn copy_report(report: &Report<'_>) -> ReportCopy {
+fn copy_report(report: &ConnectionReport<'_>) -> ReportCopy {
     let connection = report.connection;
     let client = connection.handshake.client.as_ref();
     ReportCopy {
@@ -151,7 +151,7 @@ fn reports_complete_connection() {
     harness.tcp(CLIENT, SERVER, client, FIN, b"abc");
     harness.tcp(SERVER, CLIENT, server, FIN, b"");
     let [reports] = &harness.reports[..] else { panic!("{:?}", harness.reports) };
-    assert_eq!((reports.status, reports.is_final), (Status::Closed, true));
+    assert_eq!((reports.status, reports.is_final), (ConnectionStatus::Closed, true));
     assert_eq!(reports.octets, [u64::from(client - 100) + 3, u64::from(server - 1000)]);
     assert_eq!((reports.connect_ms, reports.handshake_ms), (Some(1), Some(2)));
     assert_eq!(reports.sni.as_deref(), Some("dns.example"));
@@ -169,7 +169,7 @@ fn reports_failed_attempts() {
     let mut harness = Harness::new(ConnectionOptions::default());
     harness.tcp(CLIENT, SERVER, 1, SYN, b"");
     harness.tcp(SERVER, CLIENT, 0, RST, b"");
-    assert_eq!(harness.statuses(), [Status::Refused]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::Refused]);
     // Another attempt from the same port, sent twice, then silence.
     harness.tcp(CLIENT, SERVER, 2, SYN, b"");
     harness.now_ms += 1000;
@@ -177,7 +177,7 @@ fn reports_failed_attempts() {
     harness.expire(harness.now_ms + 4900);
     assert_eq!(harness.reports.len(), 1);
     harness.expire(harness.now_ms + 200);
-    assert_eq!(harness.statuses()[1..], [Status::Timeout]);
+    assert_eq!(harness.statuses()[1..], [ConnectionStatus::Timeout]);
     // A late retransmission belongs to the same attempt.
     harness.tcp(CLIENT, SERVER, 2, SYN, b"");
     assert_eq!(harness.connections.counters().stray, 1);
@@ -190,7 +190,7 @@ fn reports_failed_attempts() {
     assert!(harness.connections.is_for_encrypted_dns(&error));
     let reports = &mut harness.reports;
     harness.connections.unreachable(&error, &mut |report| reports.push(copy_report(report)));
-    assert_eq!(harness.statuses()[2..], [Status::Refused]);
+    assert_eq!(harness.statuses()[2..], [ConnectionStatus::Refused]);
     harness.check();
 }
 
@@ -214,7 +214,7 @@ fn answer_after_timeout_starts_new_connection() {
     harness.expire(6_000);
     harness.tcp(SERVER, CLIENT, 7, SYN, b"");
     harness.tcp(CLIENT, SERVER, 2, RST, b"");
-    assert_eq!(harness.statuses(), [Status::Timeout, Status::Reset]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::Timeout, ConnectionStatus::Reset]);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn incomplete_handshake_is_a_failure() {
         harness.tcp(SERVER, CLIENT, base + 1, FIN, &record(21, &[2, 40]));
         harness.tcp(CLIENT, SERVER, base + 1 + u32::try_from(hello.len()).unwrap(), last, b"");
     }
-    assert_eq!(harness.statuses(), [Status::HandshakeFailed; 2]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::HandshakeFailed; 2]);
     assert_eq!(harness.reports[0].octets, [hello.len() as u64, 7]);
 }
 
@@ -243,7 +243,7 @@ fn reports_open_connections_at_intervals() {
         client += 10;
     }
     harness.finish();
-    assert_eq!(harness.statuses(), [Status::Open; 4]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::Open; 4]);
     let octets: Vec<u64> = harness.reports.iter().map(|report| report.octets[0]).collect();
     assert_eq!([octets[1] - octets[0], octets[2] - octets[1], octets[3] - octets[2]], [10; 3]);
     let finals: Vec<bool> = harness.reports.iter().map(|report| report.is_final).collect();
@@ -258,10 +258,10 @@ fn idle_connection_ends_and_port_is_reused() {
     let mut harness = Harness::new(ConnectionOptions::default());
     harness.establish();
     harness.expire(301_000);
-    assert_eq!(harness.statuses(), [Status::Idle]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::Idle]);
     harness.establish();
     harness.tcp(CLIENT, SERVER, 77, SYN, b"");
-    assert_eq!(harness.statuses()[1..], [Status::Idle], "its end was not seen");
+    assert_eq!(harness.statuses()[1..], [ConnectionStatus::Idle], "its end was not seen");
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn tracks_connections_begun_before_capture() {
     assert_eq!(harness.reports.len(), 0, "nothing is known to be unanswered");
     harness.tcp(CLIENT, SERVER, 85, RST, b"");
     let reports = &harness.reports[0];
-    assert_eq!((reports.status, reports.octets), (Status::Reset, [35, 25]));
+    assert_eq!((reports.status, reports.octets), (ConnectionStatus::Reset, [35, 25]));
     assert_eq!((reports.connect_ms, reports.handshake_ms), (None, None));
 }
 
@@ -287,9 +287,9 @@ fn full_table_evicts_earliest_deadline() {
     for port in 1000..1010 {
         harness.tcp(&format!("192.0.2.1:{port}"), SERVER, 1, SYN, b"");
     }
-    assert_eq!(harness.statuses(), [Status::Evicted; 7]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::Evicted; 7]);
     harness.finish();
-    assert_eq!(harness.statuses()[7..], [Status::Open; 3]);
+    assert_eq!(harness.statuses()[7..], [ConnectionStatus::Open; 3]);
     let seqs: Vec<u64> = harness.reports.iter().map(|report| report.id.packet.seq).collect();
     assert!(seqs.is_sorted(), "{seqs:?}");
 }
@@ -303,11 +303,11 @@ fn ended_connections_leave_no_timers() {
         harness.tcp(&client, SERVER, 1, SYN, b"");
         harness.tcp(SERVER, &client, 1, RST, b"");
     }
-    assert_eq!(harness.statuses(), vec![Status::Refused; 40_000]);
+    assert_eq!(harness.statuses(), vec![ConnectionStatus::Refused; 40_000]);
     assert!(harness.connections.timers() < 20_000, "{}", harness.connections.timers());
     harness.tcp("192.0.2.1:50000", SERVER, 1, SYN, b"");
     harness.expire(60_000);
-    assert_eq!(harness.statuses().last(), Some(&Status::Timeout));
+    assert_eq!(harness.statuses().last(), Some(&ConnectionStatus::Timeout));
     assert_eq!(harness.connections.timers(), 0);
 }
 
@@ -328,8 +328,11 @@ fn task_is_the_sender() {
 #[test]
 fn counts_datagrams_until_idle() {
     let mut harness = Harness::new(ConnectionOptions::default());
-    let datagram =
-        |wire| EncryptedContent::Datagram { payload: [0x40].into(), payload_wire: wire, datagram_bytes: 0 };
+    let datagram = |wire| EncryptedContent::Datagram {
+        payload: [0x40].into(),
+        payload_wire: wire,
+        datagram_bytes: 0,
+    };
     for (wire, answer) in [(1200, 1200), (40, 80)] {
         harness.send(Transport::Udp, CLIENT, SERVER, datagram(wire));
         harness.send(Transport::Udp, SERVER, CLIENT, datagram(answer));
@@ -337,7 +340,7 @@ fn counts_datagrams_until_idle() {
     harness.send(Transport::Udp, "192.0.2.1:5", SERVER, datagram(9));
     harness.expire(6_000);
     harness.expire(61_000);
-    assert_eq!(harness.statuses(), [Status::Timeout, Status::Idle]);
+    assert_eq!(harness.statuses(), [ConnectionStatus::Timeout, ConnectionStatus::Idle]);
     assert_eq!(harness.reports[1].octets, [1240, 1280]);
 }
 

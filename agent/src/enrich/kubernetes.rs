@@ -12,7 +12,7 @@ mod watcher;
 
 pub use client::probe;
 pub use error::ApiErrorReason;
-pub use pod::{PodRef, Pod, Workload};
+pub use pod::{Pod, PodRef, Workload};
 
 use super::container::Container;
 use arc_swap::{ArcSwap, Cache};

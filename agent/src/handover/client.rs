@@ -2,10 +2,10 @@
 
 use super::server::HandoverServer;
 use super::{
-    FIRST_TIMEOUT, HandoverError, Hello, FrameKind, LAST_TIMEOUT, FrameSocket, Offer, State, is_trusted,
-    own_user, page,
+    FIRST_TIMEOUT, FrameKind, FrameSocket, HandoverError, HandoverState, Hello, LAST_TIMEOUT,
+    Offer, is_trusted, own_user, page,
 };
-use crate::capture::live::{Live, LiveOptions, CaptureHandles};
+use crate::capture::live::{CaptureHandles, Live, LiveOptions};
 use crate::pair::{HandoverQuery, HandoverState};
 use crate::pipeline::{FlowStage, Pipeline};
 use dnscribe_record::time::Timestamp;
@@ -96,8 +96,8 @@ impl RunningAgent {
     ) -> Result<(), HandoverError> {
         self.frames.set_limit(LAST_TIMEOUT)?;
         self.frames.send(FrameKind::Go, &[])?;
-        let state: State = self.frames.expect_json(FrameKind::State)?;
-        let State { progress, shards, pipeline: merge, stopped } = state;
+        let state: HandoverState = self.frames.expect_json(FrameKind::State)?;
+        let HandoverState { progress, shards, pipeline: merge, stopped } = state;
         if shards.len() != flows.len() {
             return Err("it has another number of threads".into());
         }
@@ -125,12 +125,14 @@ impl RunningAgent {
         let mut waiting = 0;
         loop {
             match self.frames.read()? {
-                (FrameKind::Page, page) => page::read(&page, &mut |shard, carried: &HandoverQuery<'_>| {
-                    waiting += u64::from(carried.state == HandoverState::Waiting);
-                    if let Some(flow) = flows.get_mut(shard) {
-                        flow.import_query(carried, pipeline);
-                    }
-                })?,
+                (FrameKind::Page, page) => {
+                    page::read(&page, &mut |shard, carried: &HandoverQuery<'_>| {
+                        waiting += u64::from(carried.state == HandoverState::Waiting);
+                        if let Some(flow) = flows.get_mut(shard) {
+                            flow.import_query(carried, pipeline);
+                        }
+                    })?
+                }
                 (FrameKind::End, _) => return Ok(waiting),
                 (kind, _) => return Err(format!("it sends {kind:?}").into()),
             }

@@ -1,7 +1,7 @@
 //! Pages of queries from the pairing table of one agent for that of another, in Protobuf.
 
-use crate::capture::{PacketId, Direction, Task, Transport};
-use crate::decode::{Envelope, OwnedMessage, MessageId};
+use crate::capture::{Direction, PacketId, Task, Transport};
+use crate::decode::{Envelope, MessageId, OwnedMessage};
 use crate::pair::{HandoverQuery, HandoverState};
 use dnscribe_record::time::Timestamp;
 use prost::Message as _;
@@ -157,7 +157,8 @@ pub fn read(bytes: &[u8], each: &mut dyn FnMut(usize, &HandoverQuery<'_>)) -> Re
 
 fn entry(carried: &HandoverQuery<'_>) -> QueryEntry {
     let HandoverQuery { query, deadline, retries, rejected, state: fate } = carried;
-    let Envelope { id, ts, scope, direction: sight, task, cgroup_id, transport, src, dst } = query.envelope;
+    let Envelope { id, ts, scope, direction: sight, task, cgroup_id, transport, src, dst } =
+        query.envelope;
     let (fate, since) = match fate {
         HandoverState::Waiting => (0, Timestamp::default()),
         HandoverState::Answered(since) => (1, *since),
@@ -279,7 +280,9 @@ mod tests {
     #[test]
     fn query_survives_a_page() {
         let since = Timestamp::from_nanos(5);
-        for fate in [HandoverState::Waiting, HandoverState::Answered(since), HandoverState::Failed(since)] {
+        for fate in
+            [HandoverState::Waiting, HandoverState::Answered(since), HandoverState::Failed(since)]
+        {
             let kept = query(9).to_message();
             let sent = carried(&kept, fate);
             let mut writer = PageWriter::new(2);

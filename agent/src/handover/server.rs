@@ -1,8 +1,8 @@
 //! The running agent's side: answers an agent that asks to take over. Never waits for one.
 
 use super::{
-    FIRST_TIMEOUT, FRAME_TIMEOUT, HandoverError, Hello, FrameKind, FrameSocket, MAX_PARTS, Offer,
-    START_TIMEOUT, State, is_trusted, own_user,
+    FIRST_TIMEOUT, FRAME_TIMEOUT, FrameKind, FrameSocket, HandoverError, HandoverState, Hello,
+    MAX_PARTS, Offer, START_TIMEOUT, is_trusted, own_user,
 };
 use crate::capture::live::Live;
 use dnscribe_record::time::Timestamp;
@@ -117,7 +117,7 @@ impl HandoverServer {
     ///
     /// # Errors
     /// The peer has not confirmed. Then it does not read from the rings and never will.
-    pub fn hand_over(&mut self, state: &State, pages: &[Vec<u8>]) -> io::Result<()> {
+    pub fn hand_over(&mut self, state: &HandoverState, pages: &[Vec<u8>]) -> io::Result<()> {
         let disconnected = || io::Error::from(io::ErrorKind::NotConnected);
         let Peer { mut frames, .. } = self.peer.take().ok_or_else(disconnected)?;
         frames.send_json(FrameKind::State, state)?;

@@ -6,7 +6,7 @@ use super::transactions::TransactionMetrics;
 use super::{dictionary, process};
 use crate::analysis::detect::{AlertCounters, Rule};
 use crate::analysis::lookup::{LookupCounters, Outcome};
-use crate::correlate::{AnswerSource, Joined, ParentMatch};
+use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::ledger::{Counters, Delivery, Sampling};
@@ -28,7 +28,7 @@ pub struct MetricsSnapshot<'a> {
     /// Metrics of transactions, messages and connections.
     pub transactions: &'a TransactionMetrics,
     /// Counters of links between transactions.
-    pub links: &'a Joined,
+    pub links: &'a CorrelationCounters,
     /// Bytes waiting in the ring; absent without a ring.
     pub ring_used_bytes: Option<u64>,
     /// Bytes on disk that wait for Kafka.
@@ -132,7 +132,7 @@ fn lookups(page: &mut Page, counters: &LookupCounters) {
     page.count("dnscribe_lookups_open", counters.open);
 }
 
-fn joined(page: &mut Page, joined: &Joined) {
+fn joined(page: &mut Page, joined: &CorrelationCounters) {
     let sources = AnswerSource::ALL.map(AnswerSource::name).into_iter().zip(joined.cache);
     page.by_label("dns_cache_answers_total", "cache", sources);
     let matches = ParentMatch::ALL.map(ParentMatch::name).into_iter().zip(joined.linked);
@@ -211,7 +211,7 @@ fn write_records(
     }
 }
 
-fn dropped(page: &mut Page, counters: &Counters, joined: &Joined) {
+fn dropped(page: &mut Page, counters: &Counters, joined: &CorrelationCounters) {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut add = |stage, reason, count| *sums.entry((stage, reason)).or_default() += count;
     for kernel in counters.kernel.values() {

@@ -4,7 +4,7 @@
 //! with [`Requests::try_next`] and answers. A pipeline that does not answer in time is unhealthy.
 
 use super::text;
-use crate::health::{HealthReport, CheckState as CheckState};
+use crate::health::{CheckState, HealthReport};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};

@@ -2,7 +2,7 @@
 
 use super::text::{Histogram, Labels, Page};
 use crate::capture::Transport;
-use crate::encrypted::Report;
+use crate::encrypted::ConnectionReport;
 use crate::pair::{Status, Vantage};
 use dnscribe_dns::{rcode_name, type_name};
 use foldhash::fast::RandomState;
@@ -172,7 +172,7 @@ impl TransactionMetrics {
     }
 
     /// Counts a connection that ended, or that was open at the end of the capture.
-    pub fn connection(&mut self, report: &Report<'_>, resolver: ResolverLabel) {
+    pub fn connection(&mut self, report: &ConnectionReport<'_>, resolver: ResolverLabel) {
         let connection = report.connection;
         let (vantage, protocol) = (connection.vantage.name(), connection.protocol.name());
         *self.connections.get_or_insert(

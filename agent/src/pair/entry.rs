@@ -2,7 +2,7 @@
 
 use super::transfer::RunningTransfer;
 use super::{Status, Transaction, Vantage};
-use crate::decode::{OwnedMessage, Message};
+use crate::decode::{Message, OwnedMessage};
 use dnscribe_record::time::Timestamp;
 
 /// State of a query.

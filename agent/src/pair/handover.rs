@@ -52,7 +52,11 @@ impl Pairer {
 
     /// Calls `each` with the waiting queries and those of the remembered ones that may get a further
     /// response. They stay in the table.
-    pub fn for_each_handover_query(&self, now: Timestamp, each: &mut dyn FnMut(&HandoverQuery<'_>)) {
+    pub fn for_each_handover_query(
+        &self,
+        now: Timestamp,
+        each: &mut dyn FnMut(&HandoverQuery<'_>),
+    ) {
         let mut show = |entry_ref, fate| {
             if let Some(entry) = self.table.get(entry_ref) {
                 each(&HandoverQuery {

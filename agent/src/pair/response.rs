@@ -6,7 +6,7 @@ use super::multicast::{self, MulticastGroup};
 use super::pairer::{Pairer, TransactionSink, remember};
 use super::table::{EntryRef, WaitQueue};
 use super::transfer::{self, RunningTransfer};
-use super::{MAX_TRANSFERS, OrphanReason, Status, OrphanDetails, Transaction, Vantage, orphan};
+use super::{MAX_TRANSFERS, OrphanDetails, OrphanReason, Status, Transaction, Vantage, orphan};
 use crate::capture::Transport;
 use crate::decode::Message;
 use dnscribe_record::time::Timestamp;

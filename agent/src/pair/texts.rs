@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// Text forms of one transaction or message at a time.
 #[derive(Debug, Default)]
-pub struct Texts {
+pub struct MessageTexts {
     has_question: bool,
     qname: String,
     /// Range of the registrable domain in `qname`.
@@ -21,7 +21,7 @@ pub struct Texts {
     zones: Option<Box<RegistrableDomainCache>>,
 }
 
-impl Texts {
+impl MessageTexts {
     /// Text forms of no message.
     pub const EMPTY: &'static Self = &Self {
         has_question: false,

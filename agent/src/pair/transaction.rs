@@ -1,6 +1,6 @@
 //! Output of the pairing stage.
 
-use super::{Status, ZoneTransfer, Vantage};
+use super::{Status, Vantage, ZoneTransfer};
 use crate::capture::net::UnreachableReason;
 use crate::decode::{Message, MessageId};
 use dnscribe_dns::Question;
@@ -82,7 +82,15 @@ impl<'a> Transaction<'a> {
     #[must_use]
     pub const fn without_messages(&self) -> Transaction<'static> {
         let Transaction {
-            status, vantage, retries, conflict, icmp, rejected, transfer, orphan: stray, ..
+            status,
+            vantage,
+            retries,
+            conflict,
+            icmp,
+            rejected,
+            transfer,
+            orphan: stray,
+            ..
         } = *self;
         let (query, response) = (None, None);
         Transaction {

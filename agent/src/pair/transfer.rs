@@ -2,7 +2,7 @@
 
 use super::Status;
 use crate::capture::Transport;
-use crate::decode::{OwnedMessage, Message};
+use crate::decode::{Message, OwnedMessage};
 use dnscribe_dns::{Dns, Record};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
@@ -65,12 +65,18 @@ pub(super) fn start(
         return None;
     }
     let incremental = matches!(query.dns.question_type_and_class(), Some((IXFR, _)));
-    let so_far =
-        ZoneTransfer { messages: 0, bytes: 0, records: 0, duration: Duration::ZERO, complete: false };
+    let so_far = ZoneTransfer {
+        messages: 0,
+        bytes: 0,
+        records: 0,
+        duration: Duration::ZERO,
+        complete: false,
+    };
     let mut progress = SoaProgress::new(incremental);
     let step = progress.add(&first.dns);
     let last = first.envelope.ts;
-    let mut running = RunningTransfer { status, last, so_far, progress, first: OwnedMessage::from(*first) };
+    let mut running =
+        RunningTransfer { status, last, so_far, progress, first: OwnedMessage::from(*first) };
     running.count(query.envelope.ts, first, step);
     let continues = step == TransferStep::Continue;
     if continues {

@@ -8,12 +8,12 @@ use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
 use crate::analysis::lookup::{Lookup, LookupCounters, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
-use crate::capture::sampling::{PacketClass, NotExported};
+use crate::capture::sampling::{NotExported, PacketClass};
 use crate::decode::Message;
-use crate::encrypted::Report;
+use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
 use crate::pipeline::filter::{FilterQuestion, FilterSubject};
-use crate::record::Identity;
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Analysis {
     pub(super) fn new(
         window_options: WindowOptions,
         detection: Option<Detection>,
-        identity: &Identity,
+        identity: &RecordBuilder,
         router: &SinkRouter,
     ) -> Self {
         let lookup_options = LookupOptions::DEFAULT;
@@ -81,7 +81,7 @@ impl Analysis {
     pub(super) fn begin(&mut self, query: &Message<'_>, export: &mut Export<'_>) {
         let mut qname = std::mem::take(&mut self.qname);
         self.with_lookups(export, |lookups, each| {
-            if let Some(query) = Query::of(query, &mut qname) {
+            if let Some(query) = Query::from_message(query, &mut qname) {
                 lookups.begin(&query, each);
             }
         });
@@ -117,7 +117,7 @@ impl Analysis {
     }
 
     /// Processes a report of a connection of encrypted DNS.
-    pub(super) fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+    pub(super) fn connection(&mut self, report: &ConnectionReport<'_>, resolver: &str) {
         if let Some(detection) = &mut self.detection {
             detection.connection(report, resolver);
         }

@@ -4,7 +4,7 @@ use crate::capture::Task;
 use crate::decode::Message;
 use crate::enrich::{Enricher, Known, PodRef};
 use crate::pair::{Transaction, Vantage};
-use crate::pipeline::filter::{FilterQuestion, Filter, FilterSubject};
+use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
 use crate::record::container_fields;
 use dnscribe_dns::Question;
 use dnscribe_record::{ProcessFields, RecordTail};

@@ -5,7 +5,7 @@ use super::event::{Event, EventSink, RenderedEvent};
 use super::flow_stage::FlowCounters;
 use crate::decode::{DeadLetter, Envelope, Malformed, Message};
 use crate::encrypted::{self, Connection};
-use crate::pair::Texts;
+use crate::pair::MessageTexts;
 use crate::pair::Transaction;
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
@@ -43,7 +43,7 @@ pub struct EventBatch {
     /// Bytes of messages, dead letters and rendered records.
     bytes: Vec<u8>,
     /// Texts of transactions; those from `texts_used` on are spare buffers.
-    texts: Vec<Texts>,
+    texts: Vec<MessageTexts>,
     texts_used: usize,
     /// Index of the event to replay next.
     next: usize,
@@ -83,7 +83,7 @@ enum StoredKind {
     Encrypted(Envelope),
     Connection {
         connection: Box<Connection>,
-        status: encrypted::Status,
+        status: encrypted::ConnectionStatus,
         is_final: bool,
     },
     DeadLetter {
@@ -136,10 +136,10 @@ impl EventBatch {
     }
 
     /// Copies texts and returns their index.
-    fn store_texts(&mut self, texts: &Texts) -> usize {
+    fn store_texts(&mut self, texts: &MessageTexts) -> usize {
         let index = self.texts_used;
         if index == self.texts.len() {
-            self.texts.push(Texts::default());
+            self.texts.push(MessageTexts::default());
         }
         self.texts[index].copy_from(texts);
         self.texts_used += 1;
@@ -225,7 +225,11 @@ impl EventBatch {
             StoredKind::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
             StoredKind::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
-                pass(&Event::Connection(&encrypted::Report { connection, status, is_final }));
+                pass(&Event::Connection(&encrypted::ConnectionReport {
+                    connection,
+                    status,
+                    is_final,
+                }));
             }
             StoredKind::DeadLetter { envelope, reason, bytes } => {
                 let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));

@@ -1,8 +1,8 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
 use crate::decode::{DeadLetter, Envelope, Message};
-use crate::encrypted::Report;
-use crate::pair::Texts;
+use crate::encrypted::ConnectionReport;
+use crate::pair::MessageTexts;
 use crate::pair::Transaction;
 use dnscribe_record::time::Timestamp;
 
@@ -21,7 +21,7 @@ pub enum Event<'a> {
     /// A packet of encrypted DNS was seen.
     Encrypted(&'a Envelope),
     /// A connection of encrypted DNS has ended, or is reported while it is open because it is long.
-    Connection(&'a Report<'a>),
+    Connection(&'a ConnectionReport<'a>),
     /// A packet cannot be decoded.
     DeadLetter(&'a DeadLetter<'a>),
 }
@@ -32,7 +32,7 @@ pub struct RenderedEvent<'a> {
     /// The event.
     pub(super) event: &'a Event<'a>,
     /// Names and answers of a transaction as text, if a stage needs them.
-    pub(super) texts: Option<&'a Texts>,
+    pub(super) texts: Option<&'a MessageTexts>,
     /// The first part of the JSON record of a message or transaction, to which the merge stage adds fields.
     /// Empty if no sink needs it.
     pub(super) json: &'a [u8],

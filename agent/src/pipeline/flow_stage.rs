@@ -213,7 +213,9 @@ impl FlowStage {
         self.run(now, sink, |_, trackers, emit| {
             let is_watched = |port| ports.contains(port);
             let pairer = &mut trackers.pairer;
-            pairer.drop_unwatched_ports(is_watched, now, &mut |ended| emit(&Event::Transaction(ended)));
+            pairer.drop_unwatched_ports(is_watched, now, &mut |ended| {
+                emit(&Event::Transaction(ended))
+            });
         });
     }
 
@@ -316,7 +318,8 @@ impl Trackers {
                 {
                     connections.unreachable(&error, &mut |report| emit(&Event::Connection(report)));
                 } else {
-                    pairer.observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)));
+                    pairer
+                        .observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)));
                 }
             }
             Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),

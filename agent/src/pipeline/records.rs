@@ -9,9 +9,9 @@ use crate::analysis::view::{Facts, TransactionView};
 use crate::capture::Transport;
 use crate::capture::sampling::Timeline;
 use crate::decode::{DeadLetter, Envelope, Message};
-use crate::encrypted::Report;
-use crate::metrics::{ResolverLabel, RecentlyAdded};
-use crate::pair::Texts;
+use crate::encrypted::ConnectionReport;
+use crate::metrics::{RecentlyAdded, ResolverLabel};
+use crate::pair::MessageTexts;
 use crate::pair::{OrphanReason, Transaction};
 use dnscribe_record::LedgerRecord;
 use dnscribe_record::Stream;
@@ -73,7 +73,11 @@ impl Pipeline {
         let sender = Attribution::of_sender(&mut self.enricher, message);
         if rendered {
             if let Some(filter) = filter
-                && !sender.passes(filter, message.dns.question(), message.client_and_server().0.ip())
+                && !sender.passes(
+                    filter,
+                    message.dns.question(),
+                    message.client_and_server().0.ip(),
+                )
             {
                 self.router.filter(Stream::Messages);
                 return;
@@ -106,7 +110,7 @@ impl Pipeline {
         attribution.count(enricher);
         let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
         let tail = attribution.tail();
-        let texts = rendered.texts.unwrap_or(Texts::EMPTY);
+        let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
         if analysis.is_active()
             && let Some(view) = TransactionView::new(
                 transaction,
@@ -145,7 +149,7 @@ impl Pipeline {
     }
 
     /// Counts a connection, passes it to the analyses, and exports its record.
-    fn connection(&mut self, report: &Report<'_>) {
+    fn connection(&mut self, report: &ConnectionReport<'_>) {
         let connection = report.connection;
         let server = connection.server.ip();
         let resolver = self.resolvers.get(server, &self.identity, &mut self.metrics);
@@ -214,13 +218,19 @@ fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
     let first = transaction.query.or(transaction.response).map(|message| message.envelope);
     let is_stray = transaction.orphan.is_some_and(|stray| stray.reason == OrphanReason::Sampled);
     match first {
-        Some(first) if first.transport == Transport::Udp && !is_stray => sampling.exported_share(first.ts),
+        Some(first) if first.transport == Transport::Udp && !is_stray => {
+            sampling.exported_share(first.ts)
+        }
         _ => 1.0,
     }
 }
 
 /// Labels and value of a transaction in the metrics.
-fn labels(transaction: &Transaction<'_>, subject: Message<'_>, resolver: ResolverLabel) -> RecentlyAdded {
+fn labels(
+    transaction: &Transaction<'_>,
+    subject: Message<'_>,
+    resolver: ResolverLabel,
+) -> RecentlyAdded {
     let asked = |message: Message<'_>| message.dns.question_type_and_class();
     let question = transaction.query.and_then(asked).or(transaction.response.and_then(asked));
     RecentlyAdded {

@@ -2,9 +2,9 @@
 //! threads of the flow stages. The merge stage adds what depends on other flows or on the host.
 
 use super::event::{Event, RenderedEvent};
-use crate::pair::Texts;
-use crate::record::Identity;
+use crate::pair::MessageTexts;
 use dnscribe_delivery::append_json;
+use dnscribe_record::RecordBuilder;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,17 +33,17 @@ impl RenderOptions {
 
 /// Renders the first part of records.
 pub(super) struct Renderer {
-    identity: Identity,
+    identity: RecordBuilder,
     pub(super) options: RenderOptions,
     /// Reused buffers.
-    texts: Texts,
+    texts: MessageTexts,
     json: Vec<u8>,
 }
 
 impl Renderer {
     /// Creates a renderer of records of this writer.
-    pub(super) fn new(identity: Identity, options: RenderOptions) -> Self {
-        Self { identity, options, texts: Texts::default(), json: Vec::new() }
+    pub(super) fn new(identity: RecordBuilder, options: RenderOptions) -> Self {
+        Self { identity, options, texts: MessageTexts::default(), json: Vec::new() }
     }
 
     /// Renders the parts of an event that the options ask for.

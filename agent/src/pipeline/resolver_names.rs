@@ -1,7 +1,7 @@
 //! Cache of the names of resolvers by address.
 
 use crate::metrics::{ResolverLabel, TransactionMetrics};
-use crate::record::Identity;
+use dnscribe_record::RecordBuilder;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ impl ResolverNames {
     pub(super) fn get(
         &mut self,
         server: IpAddr,
-        identity: &Identity,
+        identity: &RecordBuilder,
         metrics: &mut TransactionMetrics,
     ) -> &ResolverName {
         let bits = match server {

@@ -7,9 +7,9 @@ mod sink_set;
 pub use sink_set::{SinkReplacement, SinkSet};
 
 use crate::pipeline::filter::StreamFilters;
-use crate::record::Identity;
-use dnscribe_delivery::{OutputFormat, Sink, Stream, append_partial_json, append_json};
+use dnscribe_delivery::{OutputFormat, Sink, Stream, append_json, append_partial_json};
 use dnscribe_dns::hex_digits;
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
     AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, transaction_line,
@@ -26,7 +26,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where a stage exports records: their writer, the sinks, and the filters.
 pub(super) struct Export<'a> {
-    pub(super) identity: &'a Identity,
+    pub(super) identity: &'a RecordBuilder,
     pub(super) router: &'a mut SinkRouter,
     pub(super) filters: &'a StreamFilters,
 }

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::capture::Received;
-use crate::capture::net::{test_packets, protocol};
-use crate::capture::{Body, PacketId, Packet, Direction};
+use crate::capture::net::{protocol, test_packets};
+use crate::capture::{Body, Direction, Packet, PacketId};
 use crate::decode::DecoderOptions;
 use crate::pair::PairOptions;
-use crate::record::Identity;
 use dnscribe_delivery::null::NullSink;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream, StreamSet};
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::ledger::Delivery;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -84,7 +84,8 @@ fn transfer(mut query: Vec<u8>) -> Vec<u8> {
 
 /// A TCP conversation, in segments of `size` bytes.
 fn stream(src: &str, dst: &str, messages: &[Vec<u8>], size: usize) -> Vec<Vec<u8>> {
-    let bytes: Vec<u8> = messages.iter().flat_map(|message| test_packets::framed(message)).collect();
+    let bytes: Vec<u8> =
+        messages.iter().flat_map(|message| test_packets::framed(message)).collect();
     let mut packets = vec![test_packets::tcp(src, dst, 99, test_packets::SYN, &[])];
     let mut seq = 100;
     for part in bytes.chunks(size) {
@@ -110,7 +111,11 @@ fn pool() -> Vec<Vec<u8>> {
         packets.push(test_packets::udp(client, SERVER, &a[..9]));
         packets.push(test_packets::udp(SERVER, client, &[0, 1, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]));
     }
-    packets.extend(test_packets::fragments(&test_packets::udp(SERVER, CLIENT, &response(&a, 2)), 7, 24));
+    packets.extend(test_packets::fragments(
+        &test_packets::udp(SERVER, CLIENT, &response(&a, 2)),
+        7,
+        24,
+    ));
     packets.extend(stream(CLIENT, SERVER, &[axfr.clone(), b.clone()], 20));
     let answers = [response(&axfr, 1), response(&axfr, 0), response(&axfr, 1), response(&b, 0)];
     packets.extend(stream(SERVER, CLIENT, &answers, 64));
@@ -164,7 +169,7 @@ fn output() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq).with(Stream::Lookups);
     let keeper = Keeper { inner: NullSink::new("keeper".into(), streams), kept: Arc::clone(&kept) };
-    let identity = Identity::new("node".into(), None, EPOCH, HashMap::new());
+    let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
     (Pipeline::new(PipelineOptions::new(identity), vec![Box::new(keeper)]), kept)
 }
 

@@ -1,12 +1,12 @@
 //! Builds `dns.alert/1` from a change of an alert.
 
-use super::Identity;
+use super::RecordBuilder;
 use crate::analysis::detect::{Alert, Figure, Rule};
 use dnscribe_record::EventId;
 use dnscribe_record::Stream;
 use dnscribe_record::{AlertRecord, FigureFields};
 
-impl Identity {
+impl RecordBuilder {
     /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
     #[must_use]
     pub fn alert<'a>(&'a self, alert: &'a Alert, runbooks: &str) -> AlertRecord<'a> {
@@ -74,7 +74,7 @@ fn figure(figure: &Figure) -> FigureFields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::detect::{Baseline, Entity, Evidence, Severity, AlertState};
+    use crate::analysis::detect::{AlertState, Baseline, Entity, Evidence, Severity};
     use crate::decode::MessageId;
     use crate::pair::Vantage;
     use dnscribe_record::json_schema;
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn builds_valid_alert() {
-        let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
+        let identity = RecordBuilder::new("n".into(), None, Timestamp::default(), HashMap::new());
         let (first, second) = (alert(), Alert { ordinal: 2, ..alert() });
         let record = serde_json::to_value(identity.alert(&first, "docs/runbooks")).unwrap();
         let schema = json_schema("dns.alert/1").unwrap();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn alert_id_depends_on_start() {
-        let identity = Identity::new("n".into(), None, Timestamp::default(), HashMap::new());
+        let identity = RecordBuilder::new("n".into(), None, Timestamp::default(), HashMap::new());
         let later = Alert { started: Timestamp::from_nanos(21_000_000_000), ..alert() };
         assert_ne!(identity.alert_id(&alert()), identity.alert_id(&later));
     }

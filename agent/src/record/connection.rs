@@ -1,18 +1,18 @@
 //! Builds `dns.connection/1` from a connection report.
 
-use super::Identity;
-use crate::encrypted::{Handshake, Report};
+use super::RecordBuilder;
+use crate::encrypted::{ConnectionReport, Handshake};
 use dnscribe_record::Stream;
 use dnscribe_record::number::milliseconds;
 use dnscribe_record::{ConnectionRecord, RecordTail};
 use std::borrow::Cow;
 
-impl Identity {
+impl RecordBuilder {
     /// Builds `dns.connection/1`. `resolver` is the server's [`Self::resolver`].
     #[must_use]
     pub fn connection<'a>(
         &'a self,
-        report: &Report<'a>,
+        report: &ConnectionReport<'a>,
         resolver: &'a str,
         tail: RecordTail<'a>,
     ) -> ConnectionRecord<'a> {

@@ -1,7 +1,7 @@
 //! Builds `dns.lookup/1` from a finished lookup.
 
-use super::Identity;
-use crate::analysis::lookup::{Lookup, Texts};
+use super::RecordBuilder;
+use crate::analysis::lookup::{Lookup, TextList};
 use dnscribe_dns::{class_name, rcode_name, type_name};
 use dnscribe_record::Stream;
 use dnscribe_record::number::milliseconds;
@@ -13,7 +13,7 @@ const NAMES: usize = 32;
 /// Ids in `transaction_ids` at most.
 const TRANSACTIONS: usize = 64;
 
-impl Identity {
+impl RecordBuilder {
     /// Builds `dns.lookup/1`.
     #[must_use]
     pub fn lookup<'a>(&'a self, lookup: &'a Lookup) -> LookupRecord<'a> {
@@ -64,6 +64,6 @@ impl Identity {
     }
 }
 
-fn texts(texts: &Texts) -> Vec<&str> {
+fn texts(texts: &TextList) -> Vec<&str> {
     texts.iter().collect()
 }

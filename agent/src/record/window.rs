@@ -1,8 +1,8 @@
 //! Builds `dns.window/1` from the tally of one group in one window.
 
-use super::Identity;
+use super::RecordBuilder;
 use crate::analysis::window::sketch::{DistinctSketch, QuantileSketch, TopSketch};
-use crate::analysis::window::{SampledEstimate, Group, Grouping, Span, Tally, Tops, bounds};
+use crate::analysis::window::{Group, Grouping, SampledEstimate, Span, Tally, Tops, bounds};
 use crate::pair::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,7 +24,7 @@ const SKETCH_ENCODING: u32 = 1;
 const SERVFAIL: u16 = 2;
 const NXDOMAIN: u16 = 3;
 
-impl Identity {
+impl RecordBuilder {
     /// Builds `dns.window/1`, the `ordinal`th of its capture, from 1.
     #[must_use]
     pub fn window<'a>(

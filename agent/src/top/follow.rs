@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::record::stream_of;
 use super::shared::Shared;
-use crate::capture::decompress::{Compression, unpacked};
+use crate::capture::decompress::{Compression, decompressed};
 use dnscribe_record::time::Timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -61,7 +61,7 @@ pub fn follow(
     let mut lines = Lines::default();
     if is_stdin {
         shared.use_wall_clock_if_live();
-        let mut input = unpacked(Box::new(io::stdin())).map_err(broken)?;
+        let mut input = decompressed(Box::new(io::stdin())).map_err(broken)?;
         lines.read(&mut input, shared, stop, true).map_err(broken)?;
     } else {
         let mut file = File::open(path).map_err(broken)?;
@@ -69,7 +69,7 @@ pub fn follow(
         let length = file.read(&mut start).map_err(broken)?;
         file.seek(SeekFrom::Start(0)).map_err(broken)?;
         if Compression::detect(&start[..length]).is_some() {
-            let mut input = unpacked(Box::new(file)).map_err(broken)?;
+            let mut input = decompressed(Box::new(file)).map_err(broken)?;
             lines.read(&mut input, shared, stop, false).map_err(broken)?;
         } else {
             let mut tail = Tail { path: path.to_path_buf(), file };

@@ -126,9 +126,10 @@ fn assemble(
     let sender = Sender::new(parts, backlog)?;
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);
-    let sink =
-        ThreadedSink::start(name, OutputFormat::Json, limits, shared, move |receiver| sender.run(receiver))
-            .map_err(|error| SinkError::Thread { name: thread, error })?;
+    let sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, move |receiver| {
+        sender.run(receiver)
+    })
+    .map_err(|error| SinkError::Thread { name: thread, error })?;
     let sink =
         if spool.is_some() { sink.with_spool(SpoolReport { recovered, bytes }) } else { sink };
     let seen = Arc::clone(&health);

@@ -66,7 +66,7 @@ pub use tally::drop_reasons;
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
-pub use open::{OpenWith, SinkError, open, probe_file, is_same_file};
+pub use open::{OpenWith, SinkError, is_same_file, open, probe_file};
 pub use plan::{SinkNames, SinkPlan};
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
 pub use successor::PendingSink;
@@ -381,7 +381,7 @@ impl Gauge {
 
 /// All metrics of all sinks.
 #[must_use]
-pub fn every_gauge() -> Vec<Gauge> {
+pub fn all_gauges() -> Vec<Gauge> {
     [kafka::every_gauge(), alertmanager::every_gauge()].concat()
 }
 

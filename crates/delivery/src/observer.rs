@@ -34,8 +34,13 @@ pub fn observer(
             }
         }
     };
-    let started =
-        ThreadedSink::start(name.to_owned(), OutputFormat::Json, QueueLimits::default(), shared, work);
+    let started = ThreadedSink::start(
+        name.to_owned(),
+        OutputFormat::Json,
+        QueueLimits::default(),
+        shared,
+        work,
+    );
     let sink = started.map_err(|error| SinkError::Thread { name: name.to_owned(), error })?;
     Ok(Box::new(sink))
 }

@@ -3,7 +3,8 @@
 use super::plan::{SinkNames, SinkPlan};
 use super::spool::SpoolConfig;
 use super::{
-    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSelection, writer,
+    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSelection,
+    writer,
 };
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::ffi::OsString;

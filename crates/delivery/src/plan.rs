@@ -4,8 +4,8 @@ use super::null::NullSink;
 use super::open::{OpenWith, SinkError, is_same_file};
 use super::spool::SpoolConfig;
 use super::{
-    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSet, alertmanager,
-    kafka, writer,
+    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSet,
+    alertmanager, kafka, writer,
 };
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn compares_plans_by_behaviour() {
         let kafka = KafkaConfig::default();
-        let file = |path: &str, with: &OpenWith<'_>| SinkPlan::new(&SinkSpec::File(path.into()), with);
+        let file =
+            |path: &str, with: &OpenWith<'_>| SinkPlan::new(&SinkSpec::File(path.into()), with);
         let usual = OpenWith::new("n", &kafka);
         assert_eq!(file("/tmp/a", &usual), file("/tmp/a", &usual));
         assert!(!file("/tmp/a", &usual).collides_with(&file("/tmp/b", &usual)));
@@ -189,7 +190,10 @@ mod tests {
     fn allocates_each_name_once() {
         let mut names = SinkNames::with_used(["file", "file_3", "kafka"].into_iter());
         assert_eq!(names.reserve_next("file"), "file_2");
-        assert_eq!([names.reserve("file_3"), names.reserve("stdout")], [None, Some("stdout".to_owned())]);
+        assert_eq!(
+            [names.reserve("file_3"), names.reserve("stdout")],
+            [None, Some("stdout".to_owned())]
+        );
         assert_eq!([names.reserve_next("file"), names.reserve_next("null")], ["file_4", "null"]);
     }
 }

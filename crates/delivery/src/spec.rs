@@ -264,7 +264,11 @@ mod tests {
         choice.file = only(Stream::Messages);
         assert_eq!(Some(choice.for_sink(&kafka)), only(Stream::Dlq));
         assert_eq!(Some(choice.for_sink(&SinkSpec::Stdout)), only(Stream::Dlq));
-        assert_eq!(choice.for_sink(&SinkSpec::Alertmanager), StreamSet::ALERTS, "it takes nothing else");
+        assert_eq!(
+            choice.for_sink(&SinkSpec::Alertmanager),
+            StreamSet::ALERTS,
+            "it takes nothing else"
+        );
         assert_eq!(Some(choice.for_sink(&file)), only(Stream::Messages));
     }
 

@@ -59,7 +59,8 @@ impl Answers {
         self.clear();
         let mut owner = None;
         for record in records {
-            let same = owner.replace(record.name().first_label_offset()) == Some(record.name().first_label_offset());
+            let same = owner.replace(record.name().first_label_offset())
+                == Some(record.name().first_label_offset());
             let name = (!same).then_some(|text: &mut String| record.name().push(text));
             let numbers = (record.rtype, record.class, record.ttl_seconds);
             self.write(name, numbers, |text| record.push_data(text));

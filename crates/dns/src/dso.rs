@@ -51,9 +51,8 @@ mod tests {
 
     #[test]
     fn names_and_writes_tlvs() {
-        let tlvs = Tlvs::new(
-            b"\0\x01\0\x08\0\0\x3a\x98\0\0\x75\x30\0\x03\0\x02\0\0\0\x40\0\x01\xff",
-        );
+        let tlvs =
+            Tlvs::new(b"\0\x01\0\x08\0\0\x3a\x98\0\0\x75\x30\0\x03\0\x02\0\0\0\x40\0\x01\xff");
         let shown: Vec<_> = tlvs.map(|tlv| (dso_name(tlv.code), dso_text(&tlv))).collect();
         assert_eq!(
             shown,

@@ -69,7 +69,8 @@ impl MessageIndex {
             outline.questions(&mut reader).and_then(|()| outline.records(&mut reader, bytes));
         match body {
             // Some servers truncate inside a record, as TC announces.
-            Err(ParseError::Record) if outline.flags.is_response() && outline.flags.is_truncated() => {}
+            Err(ParseError::Record)
+                if outline.flags.is_response() && outline.flags.is_truncated() => {}
             Err(reason) if !clipped => return Err(reason),
             Err(_) => {}
             Ok(()) if outline.flags.opcode() == dso::OPCODE => {

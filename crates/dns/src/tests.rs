@@ -288,7 +288,8 @@ fn show_all(dns: &Dns<'_>) {
     answers.read(dns.answers());
     assert_eq!(dns.answers().count(), answers.len());
     assert_eq!(dns.question().is_some(), dns.question_type_and_class().is_some());
-    let questions = usize::from(dns.question_type_and_class().is_some()) + dns.further_questions().count();
+    let questions =
+        usize::from(dns.question_type_and_class().is_some()) + dns.further_questions().count();
     assert!(questions <= usize::from(dns.counts.question));
     if let Some(edns) = dns.edns() {
         edns.options().for_each(|option| drop(option.option_text()));

@@ -3,8 +3,7 @@
 use super::{EventId, MaskingFields};
 use crate::time::Timestamp;
 use dnscribe_dns::{
-    Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name,
-    option_name, type_name,
+    Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name, option_name, type_name,
 };
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};

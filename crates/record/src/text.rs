@@ -95,7 +95,11 @@ struct AlertLine<'a> {
 /// endpoints, question, answers, process.
 ///
 /// The line ends with a newline and contains no control characters, since names are escaped.
-pub fn transaction_line(out: &mut Vec<u8>, record: &TransactionBody<'_>, context: &TransactionContext<'_>) {
+pub fn transaction_line(
+    out: &mut Vec<u8>,
+    record: &TransactionBody<'_>,
+    context: &TransactionContext<'_>,
+) {
     TransactionLine::from_record(record, context).write_to(out);
 }
 

@@ -10,8 +10,10 @@ const MEMORY_BYTES: usize = 1 << 20;
 
 /// See [`super::Target::run`].
 pub fn run(data: &[u8]) {
-    let mut verifier =
-        Verifier::new(SortOptions { temp_folder: std::env::temp_dir(), memory_bytes: MEMORY_BYTES });
+    let mut verifier = Verifier::new(SortOptions {
+        temp_folder: std::env::temp_dir(),
+        memory_bytes: MEMORY_BYTES,
+    });
     for (number, line) in data.split(|byte| *byte == b'\n').enumerate() {
         if verifier.add_record(line, None, &format_args!("line {number}")).is_break() {
             break;

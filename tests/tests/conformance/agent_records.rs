@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe::capture::Packet;
 use dnscribe::capture::ports::PortSet;
-use dnscribe::capture::replay::{ReplayProgress, Replay};
+use dnscribe::capture::replay::{Replay, ReplayProgress};
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe_tests::{environment, ledger, shell};
 use serde_json::Value;

@@ -71,7 +71,8 @@ fn check_clients(
     expected: &Expected,
 ) -> (BTreeMap<String, RoleResult>, BTreeSet<String>) {
     let (mut results, mut asked) = (BTreeMap::<String, RoleResult>::new(), BTreeSet::new());
-    for record in end.records_of("dns.transaction/1").filter(|record| record["vantage"] == "client") {
+    for record in end.records_of("dns.transaction/1").filter(|record| record["vantage"] == "client")
+    {
         let qname = record["qname"].as_str().unwrap_or_default();
         let Some(words) = qname.strip_suffix(&format!(".{}", expected.suffix)) else { continue };
         let words: Vec<&str> = words.split('.').collect();

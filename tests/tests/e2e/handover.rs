@@ -1,7 +1,7 @@
 //! Handover: a new agent takes over from a running one under load, while answers are pending.
 
 use crate::support::{RECORD_LIMIT, lab};
-use dnscribe::handover::{Hello, FrameKind, FrameSocket, Offer, PROTOCOL, State};
+use dnscribe::handover::{FrameKind, FrameSocket, HandoverState, Hello, Offer, PROTOCOL};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
 use dnscribe_tests::wire::{self, Reply};
@@ -349,7 +349,7 @@ fn aborted_handover_keeps_agent_running() {
         thread::sleep(Duration::from_millis(300));
         let (mut line, _) = send_hello(&place.socket());
         line.send(FrameKind::Go, &[]).unwrap();
-        let state: State = line.expect_json(FrameKind::State).unwrap();
+        let state: HandoverState = line.expect_json(FrameKind::State).unwrap();
         assert_eq!(state.shards.len(), threads as usize);
         drop(line);
         thread::sleep(Duration::from_millis(300));

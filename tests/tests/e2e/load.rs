@@ -2,7 +2,7 @@
 
 use crate::support::{agent, lab};
 use dnscribe_tests::agent::EndedAgent;
-use dnscribe_tests::dnsperf::{Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{DnsperfReport, Load};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger;
 use serde_json::Value;

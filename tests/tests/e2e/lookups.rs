@@ -67,8 +67,9 @@ fn check_membership(end: &EndedAgent, lab: &Lab) {
         }
     }
     assert_eq!(reported, own);
-    let parented =
-        end.records_of("dns.transaction/1").filter(|record| record.get("parent_event_id").is_some());
+    let parented = end
+        .records_of("dns.transaction/1")
+        .filter(|record| record.get("parent_event_id").is_some());
     let parented: BTreeSet<String> = parented.map(ids).collect();
     for lookup in end.records_of("dns.lookup/1") {
         let members = lookup["transaction_ids"].as_array().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::lab;
 use dnscribe_tests::agent::{Agent, EndedAgent};
-use dnscribe_tests::dnsperf::{Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{DnsperfReport, Load};
 use dnscribe_tests::environment;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
@@ -110,7 +110,8 @@ fn check_exact_totals(end: &EndedAgent, lab: &Lab, perf: &DnsperfReport) {
         }
     }
     assert!(is_estimated, "no window mentions sampling");
-    let late = end.records_of("dns.window/1").filter_map(|record| record["late_total"].as_u64()).max();
+    let late =
+        end.records_of("dns.window/1").filter_map(|record| record["late_total"].as_u64()).max();
     assert_eq!((queries, late), (perf.sent, Some(0)), "{perf:?}");
     assert!((perf.completed..=perf.sent).contains(&responses), "{responses}: {perf:?}");
     assert_eq!(codes, responses);

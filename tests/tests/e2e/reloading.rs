@@ -3,7 +3,7 @@
 use crate::support::{RECORD_LIMIT, lab, lab_with, records};
 use anyhow::Context as _;
 use dnscribe_tests::agent::{Agent, EndedAgent};
-use dnscribe_tests::dnsperf::{Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{DnsperfReport, Load};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{ledger, shell};
 use rustix::process::Signal;
@@ -223,7 +223,8 @@ fn swap_ports(threads: u32) {
         count_of("cut", "timeout"),
         cut.lost
     );
-    let open = end.records_of("dns.transaction/1").filter(|record| record["status"] == "open").count();
+    let open =
+        end.records_of("dns.transaction/1").filter(|record| record["status"] == "open").count();
     assert_eq!(ledger::counter(last, &["pairing", "open"]).unwrap(), open as u64);
 }
 

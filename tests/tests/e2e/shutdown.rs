@@ -1,7 +1,7 @@
 //! The end of the agent, by each way: traffic continues, and no program stays attached.
 
 use crate::support::{RECORD_LIMIT, agent, attached, lab};
-use dnscribe_tests::dnsperf::{Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{DnsperfReport, Load};
 use dnscribe_tests::lab::Host;
 use dnscribe_tests::{environment, shell};
 use std::process::{Command, Stdio};

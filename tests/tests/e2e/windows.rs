@@ -22,7 +22,8 @@ fn windows_of_load_match_its_transactions() {
     // All names of `Load::mixed` fit into the windows; those of others on this host may not.
     let verified = verify(&end.records, Options { edns: false, all_named: false }).unwrap();
     assert!(verified.transactions as u64 >= perf.completed, "{verified:?} {perf:?}");
-    let late: Vec<&Value> = end.records_of("dns.window/1").map(|record| &record["late_total"]).collect();
+    let late: Vec<&Value> =
+        end.records_of("dns.window/1").map(|record| &record["late_total"]).collect();
     assert!(late.iter().all(|late| **late == 0), "{late:?}");
     let total = format!("dnscribe_windows_late_total {}", late.last().unwrap());
     assert!(page.lines().any(|line| line == total), "{page}");

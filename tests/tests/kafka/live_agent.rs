@@ -5,7 +5,7 @@ use crate::consume::consume_as;
 use crate::replay::{column, verify_command};
 use crate::{LEDGER, TRANSACTIONS, consume};
 use dnscribe_tests::agent::Agent;
-use dnscribe_tests::dnsperf::{Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{DnsperfReport, Load};
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{environment, ledger, shell};

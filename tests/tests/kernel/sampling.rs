@@ -5,7 +5,7 @@ use crate::frames::{PORT, ethernet, tcp, v4, v6, vxlan};
 use crate::{ACK, PROGRAMS, TCP, UDP, assert_balance, counters, options};
 use dnscribe::capture::live::LiveOptions;
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::sampling::{PacketClass, NotExported, part};
+use dnscribe::capture::sampling::{NotExported, PacketClass, part};
 use dnscribe_tests::environment::privileged;
 use std::net::{IpAddr, SocketAddr};
 use std::thread;

@@ -14,7 +14,7 @@ use super::report::{Report, Row};
 use crate::cgroup::Cgroup;
 use agent_run::{AgentRun, Sink};
 use anyhow::{Context as _, Result};
-use dnscribe_tests::dnsperf::{self, Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{self, DnsperfReport, Load};
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::latency::quantile;

@@ -7,7 +7,7 @@ use super::report::{Report, Row};
 use super::usage;
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::agent::{Agent, EndedAgent};
-use dnscribe_tests::dnsperf::{Load, DnsperfReport};
+use dnscribe_tests::dnsperf::{DnsperfReport, Load};
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::ledger::{self, counter};
 use serde_json::Value;
@@ -104,12 +104,18 @@ impl PressureBench<'_> {
         self.figures(&end, &perf, recovered)
     }
 
-    fn figures(&self, end: &EndedAgent, perf: &DnsperfReport, recovered: Duration) -> Result<Figures> {
+    fn figures(
+        &self,
+        end: &EndedAgent,
+        perf: &DnsperfReport,
+        recovered: Duration,
+    ) -> Result<Figures> {
         let record = end.final_ledger()?;
         ledger::verify(record)?;
         let kernel = |name: &str| counter(record, &["kernel", "cgroup", name]);
         let client = self.lab.client_addr().to_string();
-        let own = || end.records_of("dns.transaction/1").filter(|record| record["client_ip"] == client);
+        let own =
+            || end.records_of("dns.transaction/1").filter(|record| record["client_ip"] == client);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let float = |number: u64| number as f64;
         let of = |status: &str| {

@@ -1,6 +1,6 @@
 //! Alerts as they leave detection, and their counters.
 
-use super::finding::{Entity, Evidence, Severity, Rule};
+use super::finding::{Entity, Evidence, Rule, Severity};
 use dnscribe_record::time::Timestamp;
 
 /// State of an alert.

@@ -8,7 +8,7 @@
 use super::attribution::{
     EvidenceSample, combine_hashes, hash, hash_address, is_multicast, is_other_end, share,
 };
-use super::finding::{Detector, Entity, Figure, Finding, Severity, Rule};
+use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
@@ -127,7 +127,13 @@ impl Detector for Amplification {
 }
 
 impl Victim {
-    fn record(&mut self, observation: &TransactionView<'_>, ts: Timestamp, query: u64, response: u64) {
+    fn record(
+        &mut self,
+        observation: &TransactionView<'_>,
+        ts: Timestamp,
+        query: u64,
+        response: u64,
+    ) {
         self.counts.roll(ts, SPAN);
         if observation.client.ip() != self.address && !self.entity.contains('/') {
             self.entity = format_network(network(self.address)).into();

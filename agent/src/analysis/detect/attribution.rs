@@ -215,7 +215,7 @@ pub(super) const fn share(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::view::Process;
+    use crate::analysis::view::ProcessView;
     use crate::analysis::view::testing::example;
     use dnscribe_record::time::Timestamp;
 
@@ -246,7 +246,7 @@ mod tests {
             let name = format!("{number}.example.com");
             let mut observation = example(Timestamp::default());
             observation.qname = Some(&name);
-            observation.process = Some(Process { pid: number, uid: 0, comm: "sh", exe: None });
+            observation.process = Some(ProcessView { pid: number, uid: 0, comm: "sh", exe: None });
             sample.record(&observation);
         }
         let evidence = sample.evidence(Vec::new());

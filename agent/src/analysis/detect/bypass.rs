@@ -14,7 +14,7 @@ use super::detectors::ExpectedResolvers;
 use super::finding::{Detector, Finding};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
-use crate::encrypted::{Report, Status};
+use crate::encrypted::{ConnectionReport, ConnectionStatus};
 use crate::pair::Vantage;
 use client::Client;
 use dnscribe_record::time::Timestamp;
@@ -132,7 +132,7 @@ impl Detector for Bypass {
         client.record_query(observation);
     }
 
-    fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+    fn connection(&mut self, report: &ConnectionReport<'_>, resolver: &str) {
         let connection = report.connection;
         let server = connection.server.ip();
         let is_named = resolver.parse::<IpAddr>().is_err();
@@ -154,7 +154,7 @@ impl Detector for Bypass {
         let protocol = Some(connection.protocol);
         let pid = task.map(|task| task.pid);
         let client = self.encrypted.entry(key, ts, || Client::new(attribution, pid, protocol));
-        let works = !matches!(report.status, Status::Refused | Status::Timeout);
+        let works = !matches!(report.status, ConnectionStatus::Refused | ConnectionStatus::Timeout);
         client.record_connection(connection, resolver, report.id(), works);
     }
 

@@ -5,7 +5,7 @@
 //! pending query do not count; see [`super::Amplification`].
 
 use super::attribution::{EvidenceSample, hash, hash_address, is_multicast};
-use super::finding::{Detector, Entity, Figure, Finding, Severity, Rule};
+use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;

@@ -25,7 +25,10 @@ type NewDetector<'a> = (&'static [Rule], &'a dyn Fn() -> Box<dyn Detector>);
 
 /// Creates every detector that has an enabled rule.
 #[must_use]
-pub fn create_detectors(options: &DetectOptions, meant: &ExpectedResolvers) -> Vec<Box<dyn Detector>> {
+pub fn create_detectors(
+    options: &DetectOptions,
+    meant: &ExpectedResolvers,
+) -> Vec<Box<dyn Detector>> {
     let constructors: [NewDetector<'_>; 7] = [
         (&[Rule::Tunnel], &|| Box::new(Tunnel::default())),
         (&[Rule::Dga], &|| Box::new(Dga::default())),

@@ -4,14 +4,14 @@ use super::alert::{Alert, AlertCounters, AlertState};
 use super::anomaly::AnomalyDetector;
 use super::cause::{self, Candidate};
 use super::episode::Episode;
-use super::finding::{Detector, Entity, Finding, Severity, Rule};
+use super::finding::{Detector, Entity, Finding, Rule, Severity};
 use super::options::DetectOptions;
 use super::resolver_down::ResolverHealth;
 use super::samples::Samples;
 use super::success_ratio::SuccessRatio;
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
-use crate::encrypted::Report;
+use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Detection {
 
     /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
     /// the server, otherwise its address.
-    pub fn connection(&mut self, report: &Report<'_>, resolver: &str) {
+    pub fn connection(&mut self, report: &ConnectionReport<'_>, resolver: &str) {
         self.detectors.iter_mut().for_each(|detector| detector.connection(report, resolver));
     }
 

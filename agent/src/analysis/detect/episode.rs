@@ -7,7 +7,7 @@
 //!     └─ absent for clear_for ─▶ over ◀─┘
 //! ```
 
-use super::finding::{Evidence, Finding, Severity, Rule};
+use super::finding::{Evidence, Finding, Rule, Severity};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
 use crate::decode::MessageId;
-use crate::encrypted::Report;
+use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use std::fmt;
@@ -254,7 +254,7 @@ pub trait Detector {
 
     /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
     /// the server, otherwise its address.
-    fn connection(&mut self, _report: &Report<'_>, _resolver: &str) {}
+    fn connection(&mut self, _report: &ConnectionReport<'_>, _resolver: &str) {}
 
     /// Processes a closed window of any length; a detector ignores those it does not use.
     fn window(&mut self, _span: &Span, _groups: &Groups) {}

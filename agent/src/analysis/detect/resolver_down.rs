@@ -5,7 +5,7 @@
 //! timeout, when later queries may have been answered. So a resolver that loses every other packet
 //! is never down, and one that falls silent is, as soon as enough queries were sent to it.
 
-use super::finding::{Detector, Entity, Evidence, Figure, Finding, Severity, Rule};
+use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::options::{DownOptions, FlappingOptions};
 use super::samples::{Outcome, Sample};
 use crate::analysis::view::TransactionView;
@@ -287,7 +287,11 @@ fn down_together(vantage: Vantage, resolvers: &[(&str, u64)], queried: usize) ->
         summary: format!("{down} of {queried} resolvers are down together."),
         evidence: Evidence {
             figures: vec![
-                Figure::new("resolvers_down", to_f64(down as u64), Some(to_f64(MIN_TOGETHER as u64))),
+                Figure::new(
+                    "resolvers_down",
+                    to_f64(down as u64),
+                    Some(to_f64(MIN_TOGETHER as u64)),
+                ),
                 Figure::new("unanswered_queries", to_f64(failures), None),
             ],
             resolvers: resolvers

@@ -7,7 +7,7 @@
 //! such contradictions count only in numbers.
 
 use super::attribution::{EvidenceSample, hash, is_multicast, is_other_end};
-use super::finding::{Detector, Entity, Figure, Finding, Severity, Rule};
+use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::rolling::Rolling;
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;

@@ -2,7 +2,7 @@
 
 use super::attribution::share;
 use super::baseline::lower_bound;
-use super::finding::{Detector, Entity, Evidence, Figure, Finding, Severity, Rule};
+use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::SuccessOptions;
 use crate::analysis::window::{Grouping, Groups, Span};

@@ -1,8 +1,8 @@
 //! Decides whether a query belongs to a lookup, by the behaviour of common stub resolvers.
 
 use super::labels::{Kinship, common, is_searchable, kinship, stems, suffix_after};
-use super::state::{OpenLookup, SentQuery};
 use super::query::{Query, is_companion};
+use super::state::{OpenLookup, SentQuery};
 use super::suffixes::Suffixes;
 use super::{
     DEFAULT_ATTEMPTS, MAX_PAUSE_BY_TIME, MAX_TRANSACTIONS, MIN_REPEAT_TIMEOUT, MIN_RETRY_TIMEOUT,

@@ -1,7 +1,7 @@
 //! Outcomes of transactions.
 
-use super::state::{AnswerData, OpenLookup, Text};
 use super::query::{A, AAAA, ANY, CNAME};
+use super::state::{AnswerData, OpenLookup, Text};
 use super::{MAX_ADDRESSES, MAX_CHAIN, Outcome};
 use crate::analysis::view::TransactionView;
 use crate::capture::Transport;

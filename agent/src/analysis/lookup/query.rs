@@ -46,9 +46,12 @@ impl<'a> Query<'a> {
     /// host. `None` for other messages, and for queries that arrived at a server. The name is
     /// written into `buffer`.
     #[must_use]
-    pub fn of(message: &Message<'_>, buffer: &'a mut String) -> Option<Self> {
+    pub fn from_message(message: &Message<'_>, buffer: &'a mut String) -> Option<Self> {
         let (envelope, flags) = (message.envelope, message.dns.flags);
-        if flags.is_response() || flags.opcode() != QUERY || envelope.direction == Direction::Ingress {
+        if flags.is_response()
+            || flags.opcode() != QUERY
+            || envelope.direction == Direction::Ingress
+        {
             return None;
         }
         let question = message.dns.question()?;

@@ -1,9 +1,9 @@
 //! Derives the result of a lookup from its queries.
 
-use super::state::{OpenLookup, SentQuery};
 use super::query::{A, AAAA};
+use super::state::{OpenLookup, SentQuery};
 use super::suffixes::Suffixes;
-use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome, Texts};
+use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome, TextList};
 use crate::capture::Transport;
 use dnscribe_record::time::Timestamp;
 use smallvec::SmallVec;
@@ -213,7 +213,7 @@ impl OpenLookup {
         names.map(|(_, name)| self.text(name.text))
     }
 
-    fn write_resolvers(&self, resolvers: &mut Texts) {
+    fn write_resolvers(&self, resolvers: &mut TextList) {
         resolvers.clear();
         for server in self.queries().filter_map(|sent| self.servers.get(sent.server)) {
             let name = server.name.map_or_else(
@@ -227,7 +227,7 @@ impl OpenLookup {
     }
 
     /// Writes the addresses; returns their number.
-    fn write_addresses(&self, decision: &Decision, addresses: &mut Texts) -> u32 {
+    fn write_addresses(&self, decision: &Decision, addresses: &mut TextList) -> u32 {
         addresses.clear();
         let found =
             || decision.best.iter().filter_map(|place| Some(&self.queries.get(*place)?.found));
@@ -237,7 +237,7 @@ impl OpenLookup {
     }
 
     /// Writes the CNAMEs of the first answer that has some, and of its target's answer.
-    fn write_chain(&self, decision: &Decision, chain: &mut Texts) {
+    fn write_chain(&self, decision: &Decision, chain: &mut TextList) {
         chain.clear();
         let told = |place: usize| {
             let found = self.queries.get(place).map(|sent| &sent.found);

@@ -1,7 +1,7 @@
 //! Slab of the open lookups.
 
-use super::state::OpenLookup;
 use super::query::Query;
+use super::state::OpenLookup;
 use std::collections::VecDeque;
 
 /// Identifies a lookup: its number in order of creation, and its slot.

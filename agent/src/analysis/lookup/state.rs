@@ -3,7 +3,7 @@
 use super::index::hash_client_text;
 use super::outcome::outcome;
 use super::query::{Client, Network, Query};
-use super::{Process, ContainerRef, MAX_PAUSE, MAX_STUB_TIMEOUT, Outcome};
+use super::{ContainerRef, MAX_PAUSE, MAX_STUB_TIMEOUT, Outcome, Process};
 use crate::analysis::view::TransactionView;
 use crate::capture::Transport;
 use crate::decode::MessageId;

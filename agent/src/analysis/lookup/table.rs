@@ -1,10 +1,10 @@
 //! The table of open lookups and its indices.
 
-use super::matching::Fit;
 use super::index::{Index, IndexEntry, Newest, hash_client, hash_client_label, hash_client_text};
-use super::state::OpenLookup;
+use super::matching::Fit;
 use super::query::Query;
 use super::slots::{LookupId, Slots};
+use super::state::OpenLookup;
 use super::suffixes::Suffixes;
 use super::{Lookup, LookupCounters, LookupOptions, Outcome, PacketCounts};
 use crate::analysis::view::TransactionView;
@@ -190,7 +190,13 @@ impl LookupTable {
         kin.max().map(|(_, id)| id)
     }
 
-    fn end(&mut self, id: LookupId, place: usize, observation: &TransactionView<'_>, ended: Timestamp) {
+    fn end(
+        &mut self,
+        id: LookupId,
+        place: usize,
+        observation: &TransactionView<'_>,
+        ended: Timestamp,
+    ) {
         let Some(open) = self.open.get_mut(id) else { return };
         let before = open.bytes;
         let target = open.end(place, observation, ended);

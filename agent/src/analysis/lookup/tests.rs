@@ -8,9 +8,9 @@ mod stubs;
 use super::query::{A, AAAA, CNAME, Client, Network};
 use super::*;
 use crate::analysis::view::testing::example;
-use crate::analysis::view::{TransactionView, Process};
+use crate::analysis::view::{ProcessView, TransactionView};
 use crate::capture::{PacketId, Transport};
-use crate::correlate::{ParentMatch, Parent};
+use crate::correlate::{Parent, ParentMatch};
 use crate::pair::Status;
 use dnscribe_dns::{Answer, Answers, Flags};
 use std::collections::HashMap;
@@ -139,7 +139,8 @@ impl Bench {
         let answered = rcode.is_some();
         let tc = if matches!(reply, Reply::Truncated) { 0x200 } else { 0 };
         let resolver = query.server.ip().to_string();
-        let parent = matches!(reply, Reply::Parented).then(|| Parent { id, by: ParentMatch::Question });
+        let parent =
+            matches!(reply, Reply::Parented).then(|| Parent { id, by: ParentMatch::Question });
         let pid = match query.client {
             Client::Process(pid) => Some(pid),
             Client::Address(..) => None,
@@ -162,7 +163,7 @@ impl Bench {
             answer_count: Some(u16::try_from(answers.len()).unwrap()),
             answers: &answers,
             parent,
-            process: pid.map(|pid| Process { pid, uid: 0, comm: "curl", exe: None }),
+            process: pid.map(|pid| ProcessView { pid, uid: 0, comm: "curl", exe: None }),
             ..example(query.ts)
         };
         self.lookups.observe(at(ms), &observation);
@@ -238,6 +239,6 @@ fn figures(lookup: &Lookup) -> [u32; 5] {
     [*transactions, *packets, *packets_wasted, *search_expansions, *retries]
 }
 
-fn texts(texts: &Texts) -> Vec<&str> {
+fn texts(texts: &TextList) -> Vec<&str> {
     texts.iter().collect()
 }

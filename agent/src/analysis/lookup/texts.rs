@@ -4,13 +4,13 @@ use std::fmt;
 
 /// A list of texts.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Texts {
+pub struct TextList {
     text: String,
     /// End of each text.
     ends: Vec<usize>,
 }
 
-impl Texts {
+impl TextList {
     /// An empty list.
     pub const EMPTY: Self = Self { text: String::new(), ends: Vec::new() };
 
@@ -51,7 +51,7 @@ impl Texts {
     }
 }
 
-impl fmt::Debug for Texts {
+impl fmt::Debug for TextList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn gives_what_was_put_in() {
-        let mut texts = Texts::default();
+        let mut texts = TextList::default();
         for round in 0..2 {
             assert!(texts.is_empty(), "{round}");
             for text in ["a.test", "", "ü"] {

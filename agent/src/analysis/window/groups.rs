@@ -8,7 +8,7 @@
 //! groups keep a slot in the sum; those that may have lacked a slot in one of the panes are marked
 //! as undercounted.
 
-use super::batch::{MeasuredBatch, GroupIndices};
+use super::batch::{GroupIndices, MeasuredBatch};
 use super::direct_mapped_cache::DirectMappedCache;
 use super::group::{Group, GroupClass, GroupRef, Grouping};
 use super::measured::Measured;

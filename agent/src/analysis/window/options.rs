@@ -59,8 +59,11 @@ pub struct WindowOptions {
 
 impl WindowOptions {
     /// All windows, for a query timeout of five seconds.
-    pub const DEFAULT: Self =
-        Self { lateness: Duration::from_secs(6), spans: WindowKindSet::ALL, groupings: GroupingSet::ALL };
+    pub const DEFAULT: Self = Self {
+        lateness: Duration::from_secs(6),
+        spans: WindowKindSet::ALL,
+        groupings: GroupingSet::ALL,
+    };
 }
 
 /// A value from a fixed list, as in the configuration.

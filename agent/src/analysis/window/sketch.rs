@@ -7,7 +7,7 @@ mod distinct;
 mod quantiles;
 mod top;
 
-pub use distinct::{DistinctSketch, DistinctEstimate, Hashed};
+pub use distinct::{DistinctEstimate, DistinctSketch, Hashed};
 pub use quantiles::{Binned, QuantileSketch};
 pub use top::{MAX_VALUE_BYTES, Ranked, TopSketch, hash_of};
 pub(super) use top::{shared_text, truncated};

@@ -3,7 +3,7 @@
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
 use super::counts::BoundedCounts;
 use super::measured::Measured;
-use super::not_exported::{SampledCount, NotExported};
+use super::not_exported::{NotExported, SampledCount};
 use super::sketch::{DistinctSketch, Hashed, MAX_VALUE_BYTES, QuantileSketch, TopSketch};
 use crate::correlate::AnswerSource;
 use crate::pair::Status;

@@ -4,8 +4,8 @@ use super::clock::Clock;
 use super::kernel_log::KernelLog;
 use super::programs::{self, Loaded};
 use super::{
-    Attached, CannotCapture, Live, LiveOptions, CaptureHandles, Reader, backfill, cgroup, icmp, internal,
-    internal_error, ports, ring, sampler, tap,
+    Attached, CannotCapture, CaptureHandles, Live, LiveOptions, Reader, backfill, cgroup, icmp,
+    internal, internal_error, ports, ring, sampler, tap,
 };
 use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::Program;

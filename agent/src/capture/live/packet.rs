@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::{icmp, tap};
-use crate::capture::{Body, PacketId, Packet, Direction, Task, Transport};
+use crate::capture::{Body, Direction, Packet, PacketId, Task, Transport};
 use dnscribe_common::record::{self, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -45,7 +45,11 @@ pub(super) fn packet<'a>(
     }
 }
 
-fn direction(header: &Header, body: &Body<'_>, locals: Option<&mut tap::LocalAddresses>) -> Direction {
+fn direction(
+    header: &Header,
+    body: &Body<'_>,
+    locals: Option<&mut tap::LocalAddresses>,
+) -> Direction {
     match (header.direction, body, locals) {
         (record::DIRECTION_EGRESS, ..) => Direction::Egress,
         // A packet in a tunnel belongs to another host, or was already seen on the tunnel's interface

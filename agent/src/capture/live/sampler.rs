@@ -5,7 +5,7 @@ use super::LiveOptions;
 use super::pressure::{Load, Pressure, Recent};
 use super::tap::LocalAddresses;
 use crate::capture::Direction;
-use crate::capture::sampling::{Change, PacketClass, NotExported};
+use crate::capture::sampling::{Change, NotExported, PacketClass};
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
 use dnscribe_common::CONFIG_SAMPLING;
@@ -147,7 +147,10 @@ struct Totals {
 impl Totals {
     /// Reads the growth of the totals. The kernel's map never shrinks, so an iteration returns every key that existed
     /// at its start; later keys are read next time.
-    fn read(&mut self, mut locals: Option<&mut LocalAddresses>) -> Result<Vec<NotExported>, MapError> {
+    fn read(
+        &mut self,
+        mut locals: Option<&mut LocalAddresses>,
+    ) -> Result<Vec<NotExported>, MapError> {
         let mut found = Vec::new();
         for key in self.by_server.keys() {
             let key = key?;
@@ -207,11 +210,19 @@ fn not_exported(
         PacketPath::Transit => Direction::Passive,
         // The client's address is unknown: packets of remote servers count as this host's own.
         PacketPath::Sent if from_server && !server.is_some_and(&mut is_here) => Direction::Passive,
-        PacketPath::Received if !from_server && !server.is_some_and(&mut is_here) => Direction::Passive,
+        PacketPath::Received if !from_server && !server.is_some_and(&mut is_here) => {
+            Direction::Passive
+        }
         PacketPath::Egress | PacketPath::Sent => Direction::Egress,
         PacketPath::Ingress | PacketPath::Broadcast | PacketPath::Received => Direction::Ingress,
     };
-    NotExported { class: packet_class, direction: sight, server, sampled: more[SAMPLED], lost: more[LOST] }
+    NotExported {
+        class: packet_class,
+        direction: sight,
+        server,
+        sampled: more[SAMPLED],
+        lost: more[LOST],
+    }
 }
 
 fn address(words: Address) -> IpAddr {

@@ -98,7 +98,10 @@ mod tests {
     #[test]
     fn names_icmp_codes() {
         assert_eq!(UnreachableReason::from_code(false, 3).name, "port_unreachable");
-        assert_eq!(UnreachableReason::from_code(true, 4), UnreachableReason { code: Some((1, 4)), name: "port_unreachable" });
+        assert_eq!(
+            UnreachableReason::from_code(true, 4),
+            UnreachableReason { code: Some((1, 4)), name: "port_unreachable" }
+        );
         assert_eq!(UnreachableReason::from_code(false, 13).name, "admin_prohibited");
         assert_eq!(UnreachableReason::from_code(true, 1).name, "admin_prohibited");
         assert_eq!(UnreachableReason::from_code(false, 200).name, "unreachable");
@@ -108,8 +111,14 @@ mod tests {
 
     #[test]
     fn errno_gives_code_if_unique() {
-        assert_eq!(UnreachableReason::from_errno(false, libc::ECONNREFUSED), UnreachableReason::from_code(false, 3));
-        assert_eq!(UnreachableReason::from_errno(true, libc::ECONNREFUSED), UnreachableReason::from_code(true, 4));
+        assert_eq!(
+            UnreachableReason::from_errno(false, libc::ECONNREFUSED),
+            UnreachableReason::from_code(false, 3)
+        );
+        assert_eq!(
+            UnreachableReason::from_errno(true, libc::ECONNREFUSED),
+            UnreachableReason::from_code(true, 4)
+        );
         assert_eq!(UnreachableReason::from_errno(false, libc::EHOSTUNREACH).code, None);
         assert_eq!(UnreachableReason::from_errno(false, -1).name, "unreachable");
     }

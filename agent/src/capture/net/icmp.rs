@@ -1,7 +1,7 @@
 //! ICMP "destination unreachable" messages and the packets that they quote (RFC 792; RFC 4443,
 //! 3.1).
 
-use super::cause::{UnreachableReason, ICMPV4_TYPE, ICMPV6_TYPE};
+use super::cause::{ICMPV4_TYPE, ICMPV6_TYPE, UnreachableReason};
 use super::{IpPacket, parse_ip, protocol, read_u16};
 use std::net::SocketAddr;
 

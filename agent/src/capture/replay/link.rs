@@ -3,7 +3,7 @@
 
 mod wireless;
 
-use dnscribe_common::layers::{self, ETHERNET, IpSearch, IP, LLC, Layer, MPLS, PPP, PPPOE};
+use dnscribe_common::layers::{self, ETHERNET, IP, IpSearch, LLC, Layer, MPLS, PPP, PPPOE};
 use std::ops::Range;
 
 /// Supported link types, for error messages.

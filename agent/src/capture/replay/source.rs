@@ -1,6 +1,6 @@
 //! Reads and decompresses the bytes of a capture file, for the parsers in [`super::format`].
 
-use crate::capture::decompress::{MAX_LAYERS, Compression};
+use crate::capture::decompress::{Compression, MAX_LAYERS};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};

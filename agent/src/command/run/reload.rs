@@ -5,7 +5,7 @@ use super::{PortChange, Run, SinkWatch};
 use crate::capture::live::LiveOptions;
 use crate::config::{Config, Drop};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange, SinkReplacement};
-use dnscribe_delivery::{SinkNames, SinkPlan, SinkError};
+use dnscribe_delivery::{SinkError, SinkNames, SinkPlan};
 use std::sync::Arc;
 
 impl Run {

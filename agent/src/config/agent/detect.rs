@@ -3,8 +3,8 @@
 mod value;
 
 use crate::analysis::detect::{
-    DetectOptions, DownOptions, FlappingOptions, Maintenance, Rule, RuleOptions, SuccessOptions,
-    AnomalyOptions, MaintenancePeriod,
+    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, MaintenancePeriod,
+    Rule, RuleOptions, SuccessOptions,
 };
 use crate::config::ConfigError;
 use crate::config::macros::section;

@@ -5,7 +5,7 @@ use crate::config::ConfigError;
 use crate::config::macros::{section, value};
 use crate::config::reader::{Field as _, PerStream};
 use crate::config::value::Name;
-use crate::pipeline::filter::{Criteria, Filter, StreamFilters, FILTERED_STREAMS, NameSuffix};
+use crate::pipeline::filter::{Criteria, FILTERED_STREAMS, Filter, NameSuffix, StreamFilters};
 use dnscribe_dns::type_number;
 
 section! {

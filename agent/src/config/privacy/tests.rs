@@ -37,7 +37,11 @@ fn a_stream_of_its_own_rules_follows_the_general_ones_elsewhere() {
     let (general, lookups) = (privacy.mask(Stream::Transactions), privacy.mask(Stream::Lookups));
     assert_eq!(general, privacy.general);
     assert_eq!((general.qname, general.client), (MaskingMethod::Hash, MaskingMethod::Truncate));
-    assert_eq!((general.answers, general.ecs), (MaskingMethod::Hash, MaskingMethod::Truncate), "they follow");
+    assert_eq!(
+        (general.answers, general.ecs),
+        (MaskingMethod::Hash, MaskingMethod::Truncate),
+        "they follow"
+    );
     assert_eq!((lookups.qname, lookups.client), (MaskingMethod::Hash, MaskingMethod::Keep));
     assert_eq!((lookups.answers, lookups.ecs), (MaskingMethod::Drop, MaskingMethod::Keep));
     assert_eq!((lookups.process, general.process), (MaskingMethod::Hash, MaskingMethod::Keep));

@@ -10,7 +10,8 @@ const NAMES: [&str; 6] =
 /// Processes: two resolvers, a client, and none known.
 const PIDS: [Option<u32>; 4] = [Some(UNBOUND), Some(54), Some(DIG), None];
 
-const DIRECTIONS: [Direction; 4] = [Direction::Egress, Direction::Ingress, Direction::Loopback, Direction::Passive];
+const DIRECTIONS: [Direction; 4] =
+    [Direction::Egress, Direction::Ingress, Direction::Loopback, Direction::Passive];
 
 fn hosts() -> [SocketAddr; 4] {
     [client(4000), resolver(53), resolver(5000), server()]

@@ -251,10 +251,11 @@ fn passive_resolver_is_identified_by_addresses() {
 
 #[test]
 fn off_links_only_tcp_after_truncation() {
-    let mut host = TestHost { joiner: CorrelateStage::new(CorrelationMode::Off), ..TestHost::new() };
+    let mut host =
+        TestHost { joiner: CorrelateStage::new(CorrelationMode::Off), ..TestHost::new() };
     host.warm_up();
     assert!(host.ended.values().all(|(_, links)| *links == TransactionLinks::default()));
-    assert_eq!(host.joiner.counters(), Joined::default());
+    assert_eq!(host.joiner.counters(), CorrelationCounters::default());
 }
 
 #[test]

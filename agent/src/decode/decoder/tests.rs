@@ -1,4 +1,4 @@
-use crate::capture::net::{test_packets, protocol};
+use crate::capture::net::{protocol, test_packets};
 use crate::capture::{Body, Transport};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Malformed, Unreachable};
@@ -27,7 +27,8 @@ fn emits_datagrams() {
 
 #[test]
 fn splits_merged_datagrams() {
-    let queries = [test_packets::query(1, "one"), test_packets::query(2, "two"), test_packets::query(3, "x")];
+    let queries =
+        [test_packets::query(1, "one"), test_packets::query(2, "two"), test_packets::query(3, "x")];
     let datagram_bytes = u16::try_from(queries[0].len()).unwrap();
     let mut harness = Harness { datagram_bytes, ..Harness::default() };
     harness.receive(&test_packets::udp(CLIENT, SERVER, &queries.concat()));
@@ -195,8 +196,13 @@ fn icmp_about_tcp_reports_connection() {
 #[test]
 fn ignores_checksums() {
     let mut datagram = test_packets::udp(CLIENT, SERVER, &test_packets::query(1, "www"));
-    let mut segment =
-        test_packets::tcp(CLIENT, SERVER, 1, test_packets::ACK, &test_packets::framed(&test_packets::query(2, "www")));
+    let mut segment = test_packets::tcp(
+        CLIENT,
+        SERVER,
+        1,
+        test_packets::ACK,
+        &test_packets::framed(&test_packets::query(2, "www")),
+    );
     (datagram[10], datagram[26]) = (0xde, 0xad);
     (segment[10], segment[36]) = (0xbe, 0xef);
     let mut harness = Harness::default();

@@ -1,7 +1,7 @@
 use super::Fragments;
 use crate::capture::net;
 use crate::capture::net::test_packets::{self, query};
-use crate::capture::{Body, PacketId, Packet, Direction};
+use crate::capture::{Body, Direction, Packet, PacketId};
 use crate::decode::emitter::{Emitter, PacketContext, PacketCounters};
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Decoded, DecoderOptions, Malformed};

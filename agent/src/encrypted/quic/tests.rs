@@ -1,7 +1,7 @@
 use super::keys::seal::{crypto, initial};
 use super::*;
-use crate::encrypted::test_handshakes::{client_hello, server_hello};
 use crate::encrypted::hello::TLS13;
+use crate::encrypted::test_handshakes::{client_hello, server_hello};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -116,7 +116,10 @@ impl From<&kube::core::Status> for ApiError {
     fn from(status: &kube::core::Status) -> Self {
         let message =
             format!("the API server answers {}: {}", status.code, one_line(&status.message));
-        Self { gone: status.code == 410, ..Self::new(ApiErrorReason::of_http_status(status.code), message) }
+        Self {
+            gone: status.code == 410,
+            ..Self::new(ApiErrorReason::of_http_status(status.code), message)
+        }
     }
 }
 
@@ -133,7 +136,9 @@ impl From<Error> for ApiError {
                 let message = format!("the answer is not a list of pods: {message}");
                 return Self::new(ApiErrorReason::InvalidAnswer, message);
             }
-            Error::InferConfig(_) | Error::Auth(_) | Error::BuildRequest(_) => ApiErrorReason::Config,
+            Error::InferConfig(_) | Error::Auth(_) | Error::BuildRequest(_) => {
+                ApiErrorReason::Config
+            }
             Error::OpensslTls(_) => ApiErrorReason::Tls,
             _ if mentions_tls() => ApiErrorReason::Tls,
             _ => ApiErrorReason::Unreachable,
@@ -186,7 +191,8 @@ mod tests {
         for (index, reason) in ApiErrorReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
             assert!(!reason.remedy().is_empty());
-            let same = ApiErrorReason::ALL.iter().filter(|other| other.name() == reason.name()).count();
+            let same =
+                ApiErrorReason::ALL.iter().filter(|other| other.name() == reason.name()).count();
             assert_eq!(same, 1);
         }
     }

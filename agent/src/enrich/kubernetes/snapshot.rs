@@ -1,7 +1,7 @@
 //! The pods of a node, by container id and pod uid. A pure state machine that takes time as an
 //! argument.
 
-use super::pod::{PodRef, Pod};
+use super::pod::{Pod, PodRef};
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -44,7 +44,11 @@ impl Snapshot {
             });
         }
         let pod = self.pods.get(pod_uid?)?;
-        Some(PodRef { pod: Arc::clone(pod), container: pod.single_container.clone(), runtime: None })
+        Some(PodRef {
+            pod: Arc::clone(pod),
+            container: pod.single_container.clone(),
+            runtime: None,
+        })
     }
 
     /// Returns the number of pods.

@@ -53,7 +53,7 @@ fn page() -> String {
         latency_seconds: Some(0.003),
     });
     let gauges = ["kafka", "kafka_2"].map(|sink| {
-        let mut own = dnscribe_delivery::every_gauge();
+        let mut own = dnscribe_delivery::all_gauges();
         for gauge in &mut own {
             gauge.value = 9.0;
         }
@@ -62,7 +62,12 @@ fn page() -> String {
     render(&MetricsSnapshot {
         counters: &counters,
         transactions: &transactions,
-        links: &Joined { cache: [6, 5, 0, 0], unlinked: 2, overflowed: 1, ..Joined::default() },
+        links: &CorrelationCounters {
+            cache: [6, 5, 0, 0],
+            unlinked: 2,
+            overflowed: 1,
+            ..CorrelationCounters::default()
+        },
         ring_used_bytes: Some(64),
         late_transactions: 0,
         windows_bytes: Some(4096),

@@ -6,7 +6,9 @@ fn handed_over(from: &Pairer, now: Timestamp, options: PairOptions) -> (Pairer, 
     let mut to = Pairer::new(options);
     to.restore_counters(from.counters());
     let mut ended = Vec::new();
-    from.for_each_handover_query(now, &mut |carried| to.restore_query(carried, &mut |t| ended.push(t.status)));
+    from.for_each_handover_query(now, &mut |carried| {
+        to.restore_query(carried, &mut |t| ended.push(t.status))
+    });
     (to, ended)
 }
 

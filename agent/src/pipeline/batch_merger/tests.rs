@@ -1,5 +1,5 @@
 use super::*;
-use crate::capture::{PacketId, Direction, Transport};
+use crate::capture::{Direction, PacketId, Transport};
 use crate::decode::{Envelope, MessageId};
 use crate::pipeline::event::{Event, RenderedEvent};
 use proptest::prelude::*;

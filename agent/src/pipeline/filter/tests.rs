@@ -85,7 +85,8 @@ fn each_criterion_is_independent() {
 
 #[test]
 fn unknown_property_matches_no_criterion() {
-    let unknown = FilterSubject { question: Some(FilterQuestion::default()), ..FilterSubject::default() };
+    let unknown =
+        FilterSubject { question: Some(FilterQuestion::default()), ..FilterSubject::default() };
     let criteria = [
         Criteria { qname: Some(suffixes(&["."])), ..Criteria::default() },
         Criteria { process: Some(set(&["curl"])), ..Criteria::default() },

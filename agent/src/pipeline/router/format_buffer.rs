@@ -61,8 +61,12 @@ impl FormatBuffer {
             return self.count(stream);
         }
         let as_text = match stream {
-            Stream::Transactions if self.format == OutputFormat::Text => Some(transaction_line_from_json as TextOf),
-            Stream::Alerts if self.format == OutputFormat::Text => Some(alert_line_from_json as TextOf),
+            Stream::Transactions if self.format == OutputFormat::Text => {
+                Some(transaction_line_from_json as TextOf)
+            }
+            Stream::Alerts if self.format == OutputFormat::Text => {
+                Some(alert_line_from_json as TextOf)
+            }
             _ => None,
         };
         let render = |out: &mut Vec<u8>| {

@@ -1,6 +1,6 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
-use dnscribe_delivery::{Failure, Gauge, SinkPlan, Sink, PendingSink};
+use dnscribe_delivery::{Failure, Gauge, PendingSink, Sink, SinkPlan};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;

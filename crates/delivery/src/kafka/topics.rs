@@ -105,7 +105,10 @@ impl TopicReport {
 ///
 /// # Errors
 /// Returns an error if Kafka is unreachable. Failures of single topics are in their reports.
-pub fn create_topics(config: &KafkaConfig, mode: CreateOptions) -> Result<Vec<TopicReport>, Diagnosis> {
+pub fn create_topics(
+    config: &KafkaConfig,
+    mode: CreateOptions,
+) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
     let client = settings::producer(config, false)
         .create::<AdminClient<DefaultClientContext>>()

@@ -56,7 +56,10 @@ fn piped(limits: QueueLimits) -> (ThreadedSink, io::PipeReader) {
     let shared = ThreadedSink::shared(Tally::new(two_streams(), REASONS));
     let target = Target::unnamed(file, "stdout".into());
     let work = move |receiver: &SinkReceiver| Writer::new(target, true).run(receiver);
-    (ThreadedSink::start("stdout".into(), OutputFormat::Json, limits, shared, work).unwrap(), reader)
+    (
+        ThreadedSink::start("stdout".into(), OutputFormat::Json, limits, shared, work).unwrap(),
+        reader,
+    )
 }
 
 #[test]

@@ -132,7 +132,9 @@ impl FieldMasker<'_> {
     fn write_value(&self, out: &mut Vec<u8>, value: RawField<'_>) -> Result<bool, Error> {
         let RawField { field, raw, object } = value;
         match field.kind {
-            Kind::Whole(class) if self.mask.method(class) != MaskingMethod::Keep => return Ok(false),
+            Kind::Whole(class) if self.mask.method(class) != MaskingMethod::Keep => {
+                return Ok(false);
+            }
             Kind::Public | Kind::Whole(_) => out.extend_from_slice(raw.as_bytes()),
             Kind::ObjectOf(class, _) if self.mask.method(class) == MaskingMethod::Drop => {
                 return Ok(value.write_empty(out));
@@ -214,7 +216,9 @@ impl FieldMasker<'_> {
                 Some(self.key.long_text(Domain::Container, text).into())
             }
             Kind::Container => self.opaque(container, Domain::Container, text),
-            Kind::Sketch(class) => (self.mask.method(class) == MaskingMethod::Keep).then(|| text.into()),
+            Kind::Sketch(class) => {
+                (self.mask.method(class) == MaskingMethod::Keep).then(|| text.into())
+            }
             Kind::AlertId => Some(self.constant.text(Domain::AlertId, text).into()),
             Kind::Entity => Some(alert::entity(self, object).into()),
             Kind::Summary => Some(alert::summary(object).into()),
@@ -226,7 +230,9 @@ impl FieldMasker<'_> {
         match method {
             MaskingMethod::Keep => Some(text.into()),
             MaskingMethod::Truncate => zone(text),
-            MaskingMethod::Hash => Some(self.key.text(Domain::Name, &text.to_ascii_lowercase()).into()),
+            MaskingMethod::Hash => {
+                Some(self.key.text(Domain::Name, &text.to_ascii_lowercase()).into())
+            }
             MaskingMethod::Drop => None,
         }
     }
@@ -262,7 +268,12 @@ impl FieldMasker<'_> {
     }
 
     /// Masks a value without parts: truncating it leaves nothing.
-    fn opaque<'t>(&self, method: MaskingMethod, domain: Domain, text: &'t str) -> Option<Cow<'t, str>> {
+    fn opaque<'t>(
+        &self,
+        method: MaskingMethod,
+        domain: Domain,
+        text: &'t str,
+    ) -> Option<Cow<'t, str>> {
         match method {
             MaskingMethod::Keep => Some(text.into()),
             MaskingMethod::Hash => Some(self.key.text(domain, text).into()),
@@ -272,7 +283,8 @@ impl FieldMasker<'_> {
 
     fn process_with_id<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
         let method = self.mask.process;
-        let split = text.rfind('[').filter(|_| text.ends_with(']') && method != MaskingMethod::Keep);
+        let split =
+            text.rfind('[').filter(|_| text.ends_with(']') && method != MaskingMethod::Keep);
         let (name, id) = text.split_at(split.unwrap_or(text.len()));
         let name = self.opaque(method, Domain::Process, name)?;
         Some(if id.is_empty() { name } else { format!("{name}{id}").into() })

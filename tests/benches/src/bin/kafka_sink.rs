@@ -4,8 +4,8 @@
 //! `kafka_sink BROKER TOPIC FILE`. Each line of the file is a key, a tab and a transaction record.
 
 use dnscribe_delivery::{
-    Batch, KafkaConfig, OutputFormat, OpenWith, Rotation, Sink, SinkSpec, Stream, StreamSelection, StreamSet,
-    open,
+    Batch, KafkaConfig, OpenWith, OutputFormat, Rotation, Sink, SinkSpec, Stream, StreamSelection,
+    StreamSet, open,
 };
 use dnscribe_record::EventId;
 use std::collections::BTreeMap;

@@ -8,15 +8,15 @@
 
 use dnscribe_benches::cpu;
 
-use dnscribe::capture::{Body, PacketId, Packet, Direction};
+use dnscribe::capture::{Body, Direction, Packet, PacketId};
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, EventBatch, FlowOptions, FlowStage, InputCounters, Pipeline,
     PipelineOptions,
 };
-use dnscribe::record::Identity;
 use dnscribe_common::flow;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream};
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::ledger::Delivery;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -191,12 +191,16 @@ fn main() {
     let argument = |place: usize| std::env::args().nth(place);
     let number = |place, usual| argument(place).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (shards, clients, millions) = (number(1, 2), number(2, 4_000), number(3, 1));
-    let look = if argument(4).as_deref() == Some("json") { OutputFormat::Json } else { OutputFormat::None };
+    let look = if argument(4).as_deref() == Some("json") {
+        OutputFormat::Json
+    } else {
+        OutputFormat::None
+    };
     let packets = u64::from(millions) * 1_000_000;
     let shards = usize::from(shards);
     let rings = distribute(shards, clients, packets);
     let epoch = Timestamp::from_nanos(EPOCH);
-    let identity = Identity::new("bench".into(), None, epoch, HashMap::new());
+    let identity = RecordBuilder::new("bench".into(), None, epoch, HashMap::new());
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(DroppingSink(look))];
     let pairing = PairOptions { query_timeout: Duration::from_secs(5), max_transactions: 262_144 };
     let flow = FlowOptions { pairing, ..FlowOptions::default() };

@@ -2,9 +2,11 @@
 
 use super::{EntityBaselines, Metric};
 use crate::analysis::detect::baseline::lower_bound;
-use crate::analysis::detect::finding::{Baseline, Entity, Evidence, Figure, Finding, Severity, Rule};
+use crate::analysis::detect::finding::{
+    Baseline, Entity, Evidence, Figure, Finding, Rule, Severity,
+};
 use crate::analysis::detect::group_stats::{GroupKey, GroupStats};
-use crate::analysis::detect::options::{DetectOptions, AnomalyOptions};
+use crate::analysis::detect::options::{AnomalyOptions, DetectOptions};
 use crate::analysis::window::Grouping;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;

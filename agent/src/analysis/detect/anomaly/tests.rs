@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::{Severity, Rule};
+use crate::analysis::detect::{Rule, Severity};
 use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use crate::analysis::window::Windows;
@@ -41,7 +41,10 @@ fn plain(second: u64) -> Traffic {
 
 /// Plays `seconds` of traffic; returns the time and level of the first finding of each rule and
 /// entity.
-fn play(seconds: u64, traffic: impl Fn(u64) -> Traffic) -> BTreeMap<(Rule, String), (u64, Severity)> {
+fn play(
+    seconds: u64,
+    traffic: impl Fn(u64) -> Traffic,
+) -> BTreeMap<(Rule, String), (u64, Severity)> {
     let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut first = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! Clients that query servers other than the expected resolvers.
 
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample};
-use crate::analysis::detect::finding::{Evidence, Figure, Finding, Severity, Rule};
+use crate::analysis::detect::finding::{Evidence, Figure, Finding, Rule, Severity};
 use crate::analysis::detect::rolling::Rolling;
 use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;

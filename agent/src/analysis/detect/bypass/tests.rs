@@ -1,12 +1,12 @@
 use super::*;
 use crate::analysis::detect::testing::at;
 use crate::analysis::detect::testing::{findings, query, random};
-use crate::analysis::detect::{Severity, Rule};
-use crate::analysis::view::Process;
+use crate::analysis::detect::{Rule, Severity};
+use crate::analysis::view::ProcessView;
 use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
-use crate::capture::{PacketId, Direction, Task, Transport};
-use crate::decode::{EncryptedContent, Envelope, MessageId, EncryptedPacket};
+use crate::capture::{Direction, PacketId, Task, Transport};
+use crate::decode::{EncryptedContent, EncryptedPacket, Envelope, MessageId};
 use crate::encrypted::{ConnectionOptions, ConnectionTable};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -14,13 +14,16 @@ const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
 
 fn strict() -> Bypass {
-    Bypass::new(ExpectedResolvers { configured: [OURS.into()].into(), ..ExpectedResolvers::default() })
+    Bypass::new(ExpectedResolvers {
+        configured: [OURS.into()].into(),
+        ..ExpectedResolvers::default()
+    })
 }
 
 fn query_server(bypass: &mut Bypass, seconds: f64, comm: &str, pid: u32, server: Ipv4Addr) {
     let shown = server.to_string();
     query(seconds, "www.example.com", |query| {
-        let process = Some(Process { pid, uid: 0, comm, exe: None });
+        let process = Some(ProcessView { pid, uid: 0, comm, exe: None });
         let mut observation = TransactionView { resolver: &shown, process, ..*query };
         observation.server = SocketAddr::from((server, 53));
         bypass.observe(&observation);
@@ -50,7 +53,7 @@ fn ignores_resolvers() {
         // It answers queries,
         query(now, "a.example.com", |query| {
             query.vantage = Vantage::Server;
-            query.process = Some(Process { pid: 9, uid: 0, comm: "dnsmasq", exe: None });
+            query.process = Some(ProcessView { pid: 9, uid: 0, comm: "dnsmasq", exe: None });
             bypass.observe(query);
         });
         query_server(&mut bypass, now, "dnsmasq", 9, OTHER);
@@ -108,7 +111,7 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
     let mut comm = [0; 16];
     comm[..7].copy_from_slice(b"firefox");
     let ends = [SocketAddr::from(([192, 0, 2, 1], 40_000)), SocketAddr::from((server, 853))];
-    let mut each = |report: &Report<'_>| bypass.connection(report, &server.to_string());
+    let mut each = |report: &ConnectionReport<'_>| bypass.connection(report, &server.to_string());
     for (number, sight) in [(0, Direction::Egress), (1, Direction::Ingress)] {
         if number == 1 && !answered {
             break;
@@ -135,9 +138,11 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
 
 #[test]
 fn finds_encrypted_dns_of_other_resolvers() {
-    for (server, answered, level) in
-        [(OTHER, true, Some(Severity::Warning)), (OTHER, false, Some(Severity::Info)), (OURS, true, None)]
-    {
+    for (server, answered, level) in [
+        (OTHER, true, Some(Severity::Warning)),
+        (OTHER, false, Some(Severity::Info)),
+        (OURS, true, None),
+    ] {
         let mut bypass = strict();
         connect_encrypted(&mut bypass, server, answered);
         let found = findings(&mut bypass, 100.0);

@@ -2,7 +2,7 @@
 
 use super::MIN_RANDOM_SHARE;
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample, share};
-use crate::analysis::detect::finding::{Figure, Finding, Severity, Rule};
+use crate::analysis::detect::finding::{Figure, Finding, Rule, Severity};
 use crate::analysis::detect::rolling::{BloomFilter, Rolling};
 use crate::analysis::view::TransactionView;
 use dnscribe_record::number::to_f64;

@@ -2,7 +2,7 @@
 
 use super::{MIN_RANDOM_SHARE, NXDOMAIN};
 use crate::analysis::detect::attribution::{EvidenceSample, hash_address, share};
-use crate::analysis::detect::finding::{Entity, Figure, Finding, Severity, Rule};
+use crate::analysis::detect::finding::{Entity, Figure, Finding, Rule, Severity};
 use crate::analysis::detect::lexical::encoded_bytes;
 use crate::analysis::detect::rolling::{BloomFilter, Rolling};
 use crate::analysis::view::TransactionView;
@@ -65,7 +65,12 @@ impl AttackedZone {
     }
 
     /// Records a failed query for a name below the zone.
-    pub(super) fn record_failure(&mut self, observation: &TransactionView<'_>, below: &str, name: u64) {
+    pub(super) fn record_failure(
+        &mut self,
+        observation: &TransactionView<'_>,
+        below: &str,
+        name: u64,
+    ) {
         self.roll(observation.ts);
         let Rolling { current, previous, .. } = &mut self.counts;
         current.failed += 1;

@@ -3,7 +3,7 @@
 use super::answer::{AnswerContent, Difference};
 use super::{MAX_ANSWER_GAP, NameAnswers, Resolver, ResolverAnswer};
 use crate::analysis::detect::attribution::share;
-use crate::analysis::detect::finding::{Entity, Evidence, Figure, Finding, Severity, Rule};
+use crate::analysis::detect::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
 use crate::decode::MessageId;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;

@@ -138,7 +138,8 @@ fn maintenance_delays_alert() {
     let alerts = stage.step(found());
     assert_eq!(states(&alerts), [(AlertState::Firing, Severity::Warning, None)]);
     assert_eq!((alerts[0].started, alerts[0].ts), (at(10), at(100)));
-    let other = stage.step([found(), vec![finding(Rule::Tunnel, zone(2), Severity::Info)]].concat());
+    let other =
+        stage.step([found(), vec![finding(Rule::Tunnel, zone(2), Severity::Info)]].concat());
     assert_eq!(other.len(), 1);
 }
 

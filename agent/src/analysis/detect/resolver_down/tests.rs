@@ -87,8 +87,11 @@ fn ends_when_resolver_is_no_longer_queried() {
 
 #[test]
 fn needs_more_failures_without_recursion() {
-    let iterative =
-        |millis| TransactionView { flags: Flags(0), status: Status::Timeout, ..example(at(millis)) };
+    let iterative = |millis| TransactionView {
+        flags: Flags(0),
+        status: Status::Timeout,
+        ..example(at(millis))
+    };
     let mut resolvers = resolvers();
     (0..99).for_each(|number| ask_as(&mut resolvers, 0, &iterative(number * 100)));
     assert_eq!(found(&mut resolvers, 15_000), []);
@@ -130,7 +133,11 @@ fn finds_many_resolvers_down_together() {
     for number in 0..20 {
         for resolver in &names {
             let query = example(at(number * 500));
-            ask_as(&mut resolvers, 0, &TransactionView { resolver, status: Status::Timeout, ..query });
+            ask_as(
+                &mut resolvers,
+                0,
+                &TransactionView { resolver, status: Status::Timeout, ..query },
+            );
         }
     }
     let found = found(&mut resolvers, 15_000);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::detect::testing::{BASE32, HEX, at, findings, query, random};
-use crate::analysis::detect::{Severity, Rule};
+use crate::analysis::detect::{Rule, Severity};
 use crate::analysis::view::testing::example;
 use dnscribe_dns::{Answer, Answers};
 use std::net::{Ipv4Addr, SocketAddr};

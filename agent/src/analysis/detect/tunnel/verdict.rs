@@ -2,7 +2,7 @@
 
 use super::flow::{Counts, Flow};
 use crate::analysis::detect::attribution::share;
-use crate::analysis::detect::finding::{Entity, Figure, Finding, Severity, Rule};
+use crate::analysis::detect::finding::{Entity, Figure, Finding, Rule, Severity};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;

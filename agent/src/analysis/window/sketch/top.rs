@@ -203,7 +203,11 @@ mod tests {
 
     /// Checks that each count is within its bounds, and that no value with more than `share` is
     /// missing.
-    fn check(top: &TopSketch, exact: &HashMap<String, u64>, share: f64) -> Result<(), TestCaseError> {
+    fn check(
+        top: &TopSketch,
+        exact: &HashMap<String, u64>,
+        share: f64,
+    ) -> Result<(), TestCaseError> {
         let ranked = top.ranked(usize::MAX);
         for row in &ranked {
             let count = exact[&*row.value];

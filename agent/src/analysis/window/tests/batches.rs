@@ -5,7 +5,8 @@ use super::*;
 /// Returns everything that a record contains of a window's groups, as text.
 fn contents(groups: &Groups) -> Vec<String> {
     let each = groups.sorted().into_iter().map(|(group, tally)| {
-        let distinct = [&tally.qnames, &tally.clients, &tally.resolvers].map(DistinctSketch::serialize);
+        let distinct =
+            [&tally.qnames, &tally.clients, &tally.resolvers].map(DistinctSketch::serialize);
         let tops = tally.tops.as_ref().map(|tops| {
             [&tops.qnames, &tops.zones, &tops.clients, &tops.processes].map(|top| top.serialize(10))
         });

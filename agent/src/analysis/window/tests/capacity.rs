@@ -1,7 +1,7 @@
 //! Slots and memory during a flood.
 
 use super::*;
-use crate::analysis::view::Process;
+use crate::analysis::view::ProcessView;
 
 /// Number of zones that are queried all the time.
 const STEADY: u32 = 40;
@@ -42,7 +42,7 @@ fn flood(panes: u64, each_pane: u32) -> (Vec<ClosedWindow>, Windows) {
                 qname: Some(&qname),
                 zone: Some(&zone),
                 latency_ms: Some(f64::from(number % 100_000) / 100.0 + 0.001),
-                process: Some(Process {
+                process: Some(ProcessView {
                     pid: 1,
                     uid: 1,
                     comm: if steady { "curl" } else { &other },
@@ -137,7 +137,7 @@ fn memory_bound_holds() {
                 qtype: Some(u16::try_from(number % 60_000).unwrap()),
                 rcode: Some(u16::try_from(round % 4096).unwrap()),
                 latency_ms: Some(1e-3 * 1.02_f64.powi(i32::try_from(round).unwrap())),
-                process: Some(Process { pid: 1, uid: 1, comm: &zone, exe: None }),
+                process: Some(ProcessView { pid: 1, uid: 1, comm: &zone, exe: None }),
                 pod: Some(&zone),
                 ..example(at(1))
             };

@@ -1,7 +1,7 @@
 //! Fragments that wait for the first fragment of their datagram, which alone has the ports.
 
 use crate::capture::net::{Fragment, IpPacket};
-use crate::capture::{Body, PacketId, Packet, Direction};
+use crate::capture::{Body, Direction, Packet, PacketId};
 use dnscribe_record::time::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -111,12 +111,8 @@ impl Fragments {
         bytes: &[u8],
         wire_bytes: u32,
     ) {
-        let fragment = PendingFragment {
-            ts: packet.ts,
-            origin: packet.id,
-            wire_bytes,
-            bytes: bytes.into(),
-        };
+        let fragment =
+            PendingFragment { ts: packet.ts, origin: packet.id, wire_bytes, bytes: bytes.into() };
         self.datagram(datagram, packet.ts).pending.push(fragment);
         self.pending += 1;
         self.pending_bytes += bytes.len();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::capture::net::test_packets::{self, ACK, FIN, RST, SYN, query};
-use crate::capture::{PacketId, Direction};
+use crate::capture::{Direction, PacketId};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -122,7 +122,8 @@ fn bounds_pending_fragments() {
 #[test]
 fn filters_by_innermost_ports() {
     let mut harness = Harness::new();
-    let (dns, other) = (test_packets::udp(CLIENT, SERVER, b"x"), test_packets::udp(CLIENT, "192.0.2.2:54", b"x"));
+    let (dns, other) =
+        (test_packets::udp(CLIENT, SERVER, b"x"), test_packets::udp(CLIENT, "192.0.2.2:54", b"x"));
     let tunnels = test_packets::tunnels(&dns);
     for (_, packet) in &tunnels {
         harness.offer(packet);

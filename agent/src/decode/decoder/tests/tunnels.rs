@@ -1,7 +1,7 @@
 //! DNS inside tunnels.
 
 use super::unreachable;
-use crate::capture::net::{test_packets, protocol};
+use crate::capture::net::{protocol, test_packets};
 use crate::decode::Malformed;
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use dnscribe_common::layers::LEVELS;
@@ -141,10 +141,24 @@ fn reports_malformed_packets_in_tunnels() {
 fn any_tunnel() -> impl Strategy<Value = Vec<u8>> {
     let inner = prop_oneof![
         prop::collection::vec(any::<u8>(), 1..60),
-        any::<u16>().prop_map(|id| test_packets::udp(CLIENT, SERVER, &test_packets::query(id, "a"))),
-        any::<u16>().prop_map(|id| test_packets::udp(CLIENT_6, SERVER_6, &test_packets::query(id, "a"))),
+        any::<u16>().prop_map(|id| test_packets::udp(
+            CLIENT,
+            SERVER,
+            &test_packets::query(id, "a")
+        )),
+        any::<u16>().prop_map(|id| test_packets::udp(
+            CLIENT_6,
+            SERVER_6,
+            &test_packets::query(id, "a")
+        )),
         (0u32..50, any::<u8>()).prop_map(|(seq, flags)| {
-            test_packets::tcp(CLIENT, SERVER, seq, flags & 0x17, &test_packets::framed(&test_packets::query(1, "a")))
+            test_packets::tcp(
+                CLIENT,
+                SERVER,
+                seq,
+                flags & 0x17,
+                &test_packets::framed(&test_packets::query(1, "a")),
+            )
         }),
     ];
     (inner, any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(

@@ -2,7 +2,7 @@
 
 use super::{queries, stream};
 use crate::capture::net::test_packets::{self, ACK, SYN};
-use crate::capture::{Body, PacketId, Packet, Direction};
+use crate::capture::{Body, Direction, Packet, PacketId};
 use crate::decode::tests::{Harness, SERVER};
 use crate::decode::{Decoder, DecoderOptions, Malformed, TCP_STREAM_BYTES};
 use dnscribe_record::time::Timestamp;
@@ -57,7 +57,13 @@ fn established_streams_survive_syn_flood() {
         harness.receive(&test_packets::tcp(&client(number), SERVER, 9, SYN, b""));
         harness.receive(&test_packets::tcp(&client(number), SERVER, 10, ACK, &bytes[..first]));
         // Half of the next message, its length cut in two.
-        harness.receive(&test_packets::tcp(&client(number), SERVER, next, ACK, &bytes[first..=first]));
+        harness.receive(&test_packets::tcp(
+            &client(number),
+            SERVER,
+            next,
+            ACK,
+            &bytes[first..=first],
+        ));
     }
     for number in 1000..60_000 {
         harness.receive(&test_packets::tcp(&client(number), SERVER, 9, SYN, b""));
@@ -66,7 +72,13 @@ fn established_streams_survive_syn_flood() {
         }
     }
     for number in 0..400 {
-        harness.receive(&test_packets::tcp(&client(number), SERVER, next + 1, ACK, &bytes[first + 1..]));
+        harness.receive(&test_packets::tcp(
+            &client(number),
+            SERVER,
+            next + 1,
+            ACK,
+            &bytes[first + 1..],
+        ));
     }
     let counters = harness.decoder.counters();
     assert_eq!(counters.messages, 800);

@@ -159,8 +159,13 @@ fn shares_counters_with_the_sink() {
     // The counters that delivery reports change are those that the sink returns.
     let in_flight = new_in_flight();
     let shared = Arc::clone(&in_flight.tallies.own);
-    let sink =
-        ThreadedSink::start("kafka".into(), OutputFormat::Json, QueueLimits::default(), shared, |_| {});
+    let sink = ThreadedSink::start(
+        "kafka".into(),
+        OutputFormat::Json,
+        QueueLimits::default(),
+        shared,
+        |_| {},
+    );
     add(&in_flight, 4);
     assert_eq!(sink.unwrap().counters()["transactions"].in_flight, 2);
 }

@@ -9,7 +9,7 @@ use dnscribe::capture::replay::Replay;
 use dnscribe::correlate::TransactionLinks;
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe::encrypted::{ConnectionOptions, ConnectionTable};
-use dnscribe::pair::Texts;
+use dnscribe::pair::MessageTexts;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
 use dnscribe_record::RecordTail;
 use dnscribe_record::time::Timestamp;
@@ -127,7 +127,7 @@ impl Stages {
 fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
     let Some(first) = transaction.query.or(transaction.response) else { return };
     let resolver = first.client_and_server().1.ip().to_string();
-    let mut texts = Texts::default();
+    let mut texts = MessageTexts::default();
     texts.read_transaction(transaction);
     let (links, tail) = (TransactionLinks::default(), RecordTail::default());
     let facts =

@@ -5,11 +5,11 @@ use crate::benign::{DAY, Node, Profile};
 use crate::event::{Event, Rng, seconds};
 use crate::incidents::Incident;
 use dnscribe::analysis::detect::{
-    self, Alert, DetectOptions, Detection, Entity, Severity, ExpectedResolvers, Rule, AlertState,
+    self, Alert, AlertState, DetectOptions, Detection, Entity, ExpectedResolvers, Rule, Severity,
 };
 use dnscribe::analysis::view::TransactionView;
 use dnscribe::analysis::window::Windows;
-use dnscribe::encrypted::Report;
+use dnscribe::encrypted::ConnectionReport;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl DetectorRun {
         self.windows.observe(observation);
     }
 
-    pub fn connection(&mut self, report: &Report<'_>) {
+    pub fn connection(&mut self, report: &ConnectionReport<'_>) {
         let resolver = report.connection.server.ip().to_string();
         self.detection.connection(report, &resolver);
     }

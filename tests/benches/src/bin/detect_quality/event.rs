@@ -1,6 +1,6 @@
 //! Generated transactions, and a pseudo-random generator with fixed seeds.
 
-use dnscribe::analysis::view::{TransactionView, Process};
+use dnscribe::analysis::view::{ProcessView, TransactionView};
 use dnscribe::capture::{PacketId, Transport};
 use dnscribe::decode::MessageId;
 use dnscribe::pair::{OrphanReason, Status, Vantage};
@@ -198,7 +198,11 @@ impl Event {
 
     /// Calls `observe` with the view of the transaction.
     pub fn with_view<R>(&self, number: u64, observe: impl FnOnce(&TransactionView<'_>) -> R) -> R {
-        observe(&self.observation(number, &self.server.to_string(), registrable_domain(&self.qname)))
+        observe(&self.observation(
+            number,
+            &self.server.to_string(),
+            registrable_domain(&self.qname),
+        ))
     }
 
     /// Returns the view of the transaction with the resolver's name and the registrable domain.
@@ -248,7 +252,7 @@ impl Event {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: self.client.process.map(|(comm, pid)| Process {
+            process: self.client.process.map(|(comm, pid)| ProcessView {
                 pid,
                 uid: 1000,
                 comm,

@@ -3,7 +3,7 @@
 use crate::benign::Profile;
 use crate::evaluate::{DetectedAlert, IncidentResult};
 use crate::incidents::Incident;
-use dnscribe::analysis::detect::{Severity, Rule};
+use dnscribe::analysis::detect::{Rule, Severity};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -138,7 +138,8 @@ impl Report {
             let mut seconds = score.seconds.clone();
             seconds.sort_by(f64::total_cmp);
             let per_day = |count: u64| ratio_of(count, self.days);
-            let of_level = |level: Severity| score.false_quiet.get(level.name()).copied().unwrap_or(0);
+            let of_level =
+                |level: Severity| score.false_quiet.get(level.name()).copied().unwrap_or(0);
             let line = json!({
                 "bench": "detect", "set": set, "rule": rule.name(),
                 "incidents": score.incidents, "found": score.found,

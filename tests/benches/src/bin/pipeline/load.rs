@@ -3,7 +3,7 @@
 use crate::Failure;
 use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
-use dnscribe::capture::{Body, PacketId, Packet, Task};
+use dnscribe::capture::{Body, Packet, PacketId, Task};
 use dnscribe_record::time::Timestamp;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;

@@ -9,8 +9,8 @@ use dnscribe::cli::ReplayArgs;
 use dnscribe::config::Config;
 use dnscribe::decode::DecoderOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
-use dnscribe::record::Identity;
 use dnscribe_delivery::{self, Sink, SinkSpec};
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,7 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Runs the packets through the stages; only these seconds of the capture are measured.
-pub fn run(packets: &Packets, replay: &ReplayArgs, seconds: Range<f64>) -> Result<Measurement, Failure> {
+pub fn run(
+    packets: &Packets,
+    replay: &ReplayArgs,
+    seconds: Range<f64>,
+) -> Result<Measurement, Failure> {
     let config = Config::load(&replay.sources())?;
     let Range { start, end } = packets.times(seconds)?;
     let first = packets.first()?;
@@ -67,10 +71,13 @@ fn sinks(config: &Config, counts: &Arc<Counts>) -> Result<Vec<Box<dyn Sink>>, Fa
 
 fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pipeline, FlowStage) {
     let resolvers = config.resolvers.clone().into_iter().collect();
-    let identity = Identity::new(config.node.clone(), config.region.clone(), epoch, resolvers);
+    let identity = RecordBuilder::new(config.node.clone(), config.region.clone(), epoch, resolvers);
     let detection = config.detect.clone().map(|options| {
         let configured = config.resolvers.keys().copied().collect();
-        let others = detect::create_detectors(&options, &ExpectedResolvers { configured, system: BTreeSet::new() });
+        let others = detect::create_detectors(
+            &options,
+            &ExpectedResolvers { configured, system: BTreeSet::new() },
+        );
         Detection::new(options, others)
     });
     let correlation = config.joining;

@@ -8,7 +8,7 @@ mod traffic;
 
 use cpu::cpu_time;
 use dnscribe::analysis::window::{Groups, Span, Windows};
-use dnscribe::record::Identity;
+use dnscribe_record::RecordBuilder;
 use dnscribe_record::time::Timestamp;
 use std::collections::HashMap;
 use std::error::Error;
@@ -61,7 +61,7 @@ fn measure(all: &[Transaction], resident_before: usize) -> Result<String, Failur
     }
     let (mut records, mut record_bytes, mut failed) = (0, 0, None);
     let epoch = Timestamp::from_nanos(EPOCH_SECONDS * 1_000_000_000);
-    let identity = Identity::new("bench".into(), None, epoch, HashMap::new());
+    let identity = RecordBuilder::new("bench".into(), None, epoch, HashMap::new());
     let whole = run_pass(all, true, &mut |span, groups| {
         for (group, tally) in groups.sorted() {
             records += 1;

@@ -1,6 +1,6 @@
 //! Generated transactions, the same in every run: ordinary ones, and a flood of new keys.
 
-use dnscribe::analysis::view::{TransactionView, Process};
+use dnscribe::analysis::view::{ProcessView, TransactionView};
 use dnscribe::capture::Transport;
 use dnscribe::decode::MessageId;
 use dnscribe::pair::{Status, Vantage};
@@ -84,7 +84,7 @@ impl Transaction {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: Some(Process { pid: 1, uid: 1, comm: &self.process, exe: None }),
+            process: Some(ProcessView { pid: 1, uid: 1, comm: &self.process, exe: None }),
             container: None,
             pod: Some(&self.pod),
         }
