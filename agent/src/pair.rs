@@ -20,7 +20,7 @@ mod texts;
 mod transaction;
 mod transfer;
 
-pub use handover::{HandoverQuery, HandoverState};
+pub use handover::{HandoverQuery, HandoverQueryState};
 pub use pairer::Pairer;
 pub use texts::MessageTexts;
 pub use transaction::{OrphanDetails, OrphanReason, Transaction};

@@ -43,7 +43,7 @@ use crate::metrics::{self, BuildInfo, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
 use analysis::Analysis;
 use dnscribe_delivery::{OutputFormat, Sink, Stream};
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::Timestamp;

@@ -6,7 +6,7 @@ use dnscribe::decode::DecoderOptions;
 use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream};
-use dnscribe_record::RecordBuilder;
+use dnscribe::record::RecordBuilder;
 use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};

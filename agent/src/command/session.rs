@@ -17,7 +17,7 @@ use crate::metrics::{Phase, Request, Requests, Server};
 use crate::pipeline::{FlowOptions, InputCounters, Pipeline, PipelineOptions, SinkRouter};
 use crate::privilege::helper::PrivilegedHelper;
 use dnscribe_delivery::{self, Failure, Sink, SinkSpec};
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;

@@ -6,7 +6,7 @@ use super::{
     Offer, is_trusted, own_user, page,
 };
 use crate::capture::live::{CaptureHandles, Live, LiveOptions};
-use crate::pair::{HandoverQuery, HandoverState};
+use crate::pair::{HandoverQuery, HandoverQueryState};
 use crate::pipeline::{FlowStage, Pipeline};
 use dnscribe_record::time::Timestamp;
 use std::io;
@@ -127,7 +127,7 @@ impl RunningAgent {
             match self.frames.read()? {
                 (FrameKind::Page, page) => {
                     page::read(&page, &mut |shard, carried: &HandoverQuery<'_>| {
-                        waiting += u64::from(carried.state == HandoverState::Waiting);
+                        waiting += u64::from(carried.state == HandoverQueryState::Waiting);
                         if let Some(flow) = flows.get_mut(shard) {
                             flow.import_query(carried, pipeline);
                         }

@@ -2,7 +2,7 @@
 
 use crate::capture::{Direction, PacketId, Task, Transport};
 use crate::decode::{Envelope, MessageId, OwnedMessage};
-use crate::pair::{HandoverQuery, HandoverState};
+use crate::pair::{HandoverQuery, HandoverQueryState};
 use dnscribe_record::time::Timestamp;
 use prost::Message as _;
 use std::net::{IpAddr, SocketAddr};
@@ -138,9 +138,9 @@ pub fn read(bytes: &[u8], each: &mut dyn FnMut(usize, &HandoverQuery<'_>)) -> Re
         let kept = kept(entry)?;
         let since = Timestamp::from_nanos(entry.since);
         let fate = match entry.fate {
-            0 => HandoverState::Waiting,
-            1 => HandoverState::Answered(since),
-            2 => HandoverState::Failed(since),
+            0 => HandoverQueryState::Waiting,
+            1 => HandoverQueryState::Answered(since),
+            2 => HandoverQueryState::Failed(since),
             _ => return Err(BadPage::Query("an unknown fate")),
         };
         let carried = HandoverQuery {
@@ -160,9 +160,9 @@ fn entry(carried: &HandoverQuery<'_>) -> QueryEntry {
     let Envelope { id, ts, scope, direction: sight, task, cgroup_id, transport, src, dst } =
         query.envelope;
     let (fate, since) = match fate {
-        HandoverState::Waiting => (0, Timestamp::default()),
-        HandoverState::Answered(since) => (1, *since),
-        HandoverState::Failed(since) => (2, *since),
+        HandoverQueryState::Waiting => (0, Timestamp::default()),
+        HandoverQueryState::Answered(since) => (1, *since),
+        HandoverQueryState::Failed(since) => (2, *since),
     };
     QueryEntry {
         cpu: id.packet.cpu,
@@ -272,7 +272,7 @@ mod tests {
         }
     }
 
-    fn carried(kept: &OwnedMessage, fate: HandoverState) -> HandoverQuery<'_> {
+    fn carried(kept: &OwnedMessage, fate: HandoverQueryState) -> HandoverQuery<'_> {
         let deadline = Timestamp::from_nanos(1_005_000_000_000);
         HandoverQuery { query: kept.message(), deadline, retries: 2, rejected: 1, state: fate }
     }
@@ -281,7 +281,7 @@ mod tests {
     fn query_survives_a_page() {
         let since = Timestamp::from_nanos(5);
         for fate in
-            [HandoverState::Waiting, HandoverState::Answered(since), HandoverState::Failed(since)]
+            [HandoverQueryState::Waiting, HandoverQueryState::Answered(since), HandoverQueryState::Failed(since)]
         {
             let kept = query(9).to_message();
             let sent = carried(&kept, fate);
@@ -303,7 +303,7 @@ mod tests {
     fn writes_many_queries_to_several_pages() {
         let mut writer = PageWriter::new(0);
         let kept = query(1).to_message();
-        (0..20_000).for_each(|_| writer.push(&carried(&kept, HandoverState::Waiting)));
+        (0..20_000).for_each(|_| writer.push(&carried(&kept, HandoverQueryState::Waiting)));
         let pages = writer.finish();
         assert!(pages.len() > 1 && pages.iter().all(|page| page.len() < 2 * FULL_BYTES));
         let mut shown = 0;
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_query() {
-        let entry = || entry(&carried(&query(1).to_message(), HandoverState::Waiting));
+        let entry = || entry(&carried(&query(1).to_message(), HandoverQueryState::Waiting));
         let with = |change: fn(&mut QueryEntry)| {
             let mut entry = entry();
             change(&mut entry);

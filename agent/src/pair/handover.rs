@@ -16,7 +16,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_millis(250);
 
 /// State of a handed over query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandoverState {
+pub enum HandoverQueryState {
     /// Waits for its response.
     Waiting,
     /// Was answered; remembered since this time.
@@ -37,7 +37,7 @@ pub struct HandoverQuery<'a> {
     /// Number of orphan responses that resembled the expected one.
     pub rejected: u32,
     /// State of the query.
-    pub state: HandoverState,
+    pub state: HandoverQueryState,
 }
 
 impl Pairer {
@@ -70,18 +70,18 @@ impl Pairer {
         };
         for (since, entry_ref) in &self.failed {
             if self.table.ended(*entry_ref) == Some(*since) {
-                show(*entry_ref, HandoverState::Failed(*since));
+                show(*entry_ref, HandoverQueryState::Failed(*since));
             }
         }
         for (since, entry_ref) in &self.answered {
             if self.table.ended(*entry_ref) == Some(*since) && now.since(*since) <= DUPLICATE_WINDOW
             {
-                show(*entry_ref, HandoverState::Answered(*since));
+                show(*entry_ref, HandoverQueryState::Answered(*since));
             }
         }
         for entry_ref in self.table.unended_in_order() {
             if self.table.get(entry_ref).is_some_and(QueryEntry::is_waiting) {
-                show(entry_ref, HandoverState::Waiting);
+                show(entry_ref, HandoverQueryState::Waiting);
             }
         }
     }
@@ -108,10 +108,10 @@ impl Pairer {
         let hash = self.table.hash(&key);
         if let Some(entry_ref) = self.table.find(hash, &key) {
             // Each key is unique in the other table; a duplicate would still be counted.
-            if *fate != HandoverState::Waiting
+            if *fate != HandoverQueryState::Waiting
                 || self.table.get(entry_ref).is_some_and(QueryEntry::is_waiting)
             {
-                self.counters.evicted += u64::from(*fate == HandoverState::Waiting);
+                self.counters.evicted += u64::from(*fate == HandoverQueryState::Waiting);
                 return;
             }
             self.table.forget(entry_ref);
@@ -122,12 +122,12 @@ impl Pairer {
             (entry.retries, entry.rejected) = (*retries, *rejected);
         }
         match *fate {
-            HandoverState::Waiting => {}
-            HandoverState::Answered(since) => {
+            HandoverQueryState::Waiting => {}
+            HandoverQueryState::Answered(since) => {
                 self.table.end(entry_ref, QueryState::Answered(None), Some(since));
                 remember(&mut self.answered, &mut self.table, since, entry_ref);
             }
-            HandoverState::Failed(since) => {
+            HandoverQueryState::Failed(since) => {
                 self.table.end(entry_ref, QueryState::Failed, Some(since));
                 remember(&mut self.failed, &mut self.table, since, entry_ref);
             }

@@ -13,7 +13,7 @@ use crate::decode::Message;
 use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
 use crate::pipeline::filter::{FilterQuestion, FilterSubject};
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;

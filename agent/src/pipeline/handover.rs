@@ -9,7 +9,7 @@ use super::event::{Event, EventSink};
 use super::flow_stage::{FlowCounters, FlowStage};
 use crate::capture::Received;
 use crate::capture::sampling::Change;
-use crate::pair::{HandoverQuery, HandoverState};
+use crate::pair::{HandoverQuery, HandoverQueryState};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ impl FlowStage {
     pub fn import_query(&mut self, carried: &HandoverQuery<'_>, sink: &mut dyn EventSink) {
         self.run(carried.query.envelope.ts, sink, |_, trackers, emit| {
             trackers.pairer.restore_query(carried, &mut |ended| emit(&Event::Transaction(ended)));
-            if carried.state == HandoverState::Waiting {
+            if carried.state == HandoverQueryState::Waiting {
                 emit(&Event::Began(carried.query));
             }
         });

@@ -4,7 +4,7 @@
 use super::event::{Event, RenderedEvent};
 use crate::pair::MessageTexts;
 use dnscribe_delivery::append_json;
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Cache of the names of resolvers by address.
 
 use crate::metrics::{ResolverLabel, TransactionMetrics};
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -9,7 +9,7 @@ pub use sink_set::{SinkReplacement, SinkSet};
 use crate::pipeline::filter::StreamFilters;
 use dnscribe_delivery::{OutputFormat, Sink, Stream, append_json, append_partial_json};
 use dnscribe_dns::hex_digits;
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
     AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, transaction_line,

@@ -8,7 +8,7 @@ use crate::decode::DecoderOptions;
 use crate::pair::PairOptions;
 use dnscribe_delivery::null::NullSink;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream, StreamSet};
-use dnscribe_record::RecordBuilder;
+use crate::record::RecordBuilder;
 use dnscribe_record::ledger::Delivery;
 use proptest::prelude::*;
 use serde_json::Value;

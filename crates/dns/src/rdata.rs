@@ -1,6 +1,6 @@
 //! Record data as text in the form of master files (RFC 1035, 5); unknown types by RFC 3597.
 //!
-//! NameLayout have no last dot, hexadecimal digits and base32 are lower case, algorithms are numbers.
+//! Names have no last dot, hexadecimal digits and base32 are lower case, algorithms are numbers.
 
 mod field;
 mod grammar;
@@ -22,7 +22,7 @@ pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8
     }
 }
 
-/// NameLayout inside record data: `count` names in a row after `before` bytes.
+/// Names inside record data: `count` names in a row after `before` bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NameLayout {
     pub(super) before: usize,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::pair::HandoverState;
+use crate::pair::HandoverQueryState;
 
 /// Hands the queries of a table over to a new one.
 fn handed_over(from: &Pairer, now: Timestamp, options: PairOptions) -> (Pairer, Vec<Status>) {
@@ -61,5 +61,5 @@ fn emit_open_keeps_queries() {
     assert_eq!((outcomes, pairer.counters().open), (vec![Status::Open], 1));
     let mut states = Vec::new();
     pairer.for_each_handover_query(at(1), &mut |carried| states.push(carried.state));
-    assert_eq!(states, [HandoverState::Waiting]);
+    assert_eq!(states, [HandoverQueryState::Waiting]);
 }

@@ -16,7 +16,7 @@ use dnscribe::pipeline::{
 };
 use dnscribe_common::flow;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream};
-use dnscribe_record::RecordBuilder;
+use dnscribe::record::RecordBuilder;
 use dnscribe_record::ledger::Delivery;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};

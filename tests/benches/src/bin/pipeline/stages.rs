@@ -10,7 +10,7 @@ use dnscribe::config::Config;
 use dnscribe::decode::DecoderOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe_delivery::{self, Sink, SinkSpec};
-use dnscribe_record::RecordBuilder;
+use dnscribe::record::RecordBuilder;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
 use std::ops::Range;
