@@ -10,7 +10,7 @@ pub const TOTALS: u32 = 4_096;
 /// Number of packed values of a [`TrafficClass`].
 pub const CLASSES: u32 = 1 << 11;
 
-/// TotalsKey of the map `TOTALS`.
+/// Key of the map `TOTALS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct TotalsKey {
@@ -60,7 +60,7 @@ impl PacketPath {
     ];
 }
 
-/// PacketKind of a packet.
+/// Kind of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum PacketKind {
@@ -87,7 +87,7 @@ impl PacketKind {
 pub struct TrafficClass {
     /// Path of the packet.
     pub path: PacketPath,
-    /// PacketKind of the packet.
+    /// Kind of the packet.
     pub kind: PacketKind,
     /// The four bits of the DNS header; 0 unless it is a response.
     pub rcode: u8,

@@ -41,9 +41,9 @@ use crate::enrich::Enricher;
 use crate::health::Vitals;
 use crate::metrics::{self, BuildInfo, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
+use crate::record::RecordBuilder;
 use analysis::Analysis;
 use dnscribe_delivery::{OutputFormat, Sink, Stream};
-use crate::record::RecordBuilder;
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::Timestamp;
@@ -246,7 +246,7 @@ impl Pipeline {
     fn reconfigure(&mut self, settings: &Settings) -> Result<(), KeyError> {
         self.analysis.set_query_timeout(settings.pairing.query_timeout);
         self.analysis.reconfigure(settings.windows, settings.detect.clone());
-        self.identity.resolvers = settings.resolvers.clone();
+        self.identity.resolvers.clone_from(&settings.resolvers);
         self.resolvers.clear();
         self.filters = settings.filters.clone();
         self.router.set_privacy(settings.privacy.clone())?;

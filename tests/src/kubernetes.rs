@@ -291,13 +291,13 @@ fn watch(mut stream: &TcpStream, shared: &Shared, target: &str) -> Result<()> {
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )?;
-    let mut send = |event: &Value| -> Result<()> {
+    let mut push = |event: &Value| -> Result<()> {
         let line = format!("{event}\n");
         write!(stream, "{:x}\r\n{line}\r\n", line.len())?;
         Ok(())
     };
     if sent < shared.state().oldest {
-        send(&json!({ "type": "ERROR", "object": status(410) }))?;
+        push(&json!({ "type": "ERROR", "object": status(410) }))?;
         write!(stream, "0\r\n\r\n")?;
         return Ok(());
     }
@@ -307,7 +307,7 @@ fn watch(mut stream: &TcpStream, shared: &Shared, target: &str) -> Result<()> {
         for (version, event) in new {
             sent = version;
             if !on_node(std::iter::once(event["object"].clone()), target).is_empty() {
-                send(&event)?;
+                push(&event)?;
             }
         }
         thread::sleep(POLL_INTERVAL);

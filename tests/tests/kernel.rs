@@ -302,7 +302,7 @@ fn counts_exact_loss_of_full_ring() {
     }
 }
 
-/// A TLS application data record, and the beginning of a ClientHello.
+/// A TLS application data record, and the beginning of a `ClientHello`.
 const SEALED: [u8; 400] = {
     let mut octets = [9; 400];
     [octets[0], octets[1], octets[2]] = [23, 3, 3];

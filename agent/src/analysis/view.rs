@@ -185,7 +185,7 @@ impl<'a> TransactionView<'a> {
             query_bytes: query.map(|query| query.wire_bytes),
             response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),
             conflict: transaction.conflict,
-            sample_ratio: sample_ratio,
+            sample_ratio,
             rejected: transaction.rejected,
             orphan_reason: transaction.orphan.map(|stray| stray.reason),
             resembles: transaction.orphan.and_then(|stray| stray.resembles),

@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn reads_server_hello() {
         let read = |message: &[u8]| {
-            parse_server_hello(message_body(&message, SERVER_HELLO).unwrap()).unwrap()
+            parse_server_hello(message_body(message, SERVER_HELLO).unwrap()).unwrap()
         };
         let new = read(&test_handshakes::server_hello(TLS13, false));
         assert_eq!((new.version, new.has_psk, new.is_retry), (TLS13, false, false));

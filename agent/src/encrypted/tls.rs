@@ -127,7 +127,7 @@ impl Direction {
             }
             // In TLS 1.3 it has no function and may come before a second hello.
             (CHANGE_CIPHER_SPEC, _) if handshake.server.is_some() && !is_13 => {
-                self.encrypted = true
+                self.encrypted = true;
             }
             (ALERT, Some([FATAL, _])) if !self.encrypted => handshake.refused = true,
             // Application data before the server's hello is early data.

@@ -131,7 +131,7 @@ impl RunningAgent {
                         if let Some(flow) = flows.get_mut(shard) {
                             flow.import_query(carried, pipeline);
                         }
-                    })?
+                    })?;
                 }
                 (FrameKind::End, _) => return Ok(waiting),
                 (kind, _) => return Err(format!("it sends {kind:?}").into()),

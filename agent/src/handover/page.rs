@@ -280,9 +280,11 @@ mod tests {
     #[test]
     fn query_survives_a_page() {
         let since = Timestamp::from_nanos(5);
-        for fate in
-            [HandoverQueryState::Waiting, HandoverQueryState::Answered(since), HandoverQueryState::Failed(since)]
-        {
+        for fate in [
+            HandoverQueryState::Waiting,
+            HandoverQueryState::Answered(since),
+            HandoverQueryState::Failed(since),
+        ] {
             let kept = query(9).to_message();
             let sent = carried(&kept, fate);
             let mut writer = PageWriter::new(2);

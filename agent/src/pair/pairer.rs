@@ -184,7 +184,7 @@ impl Pairer {
                     return false;
                 }
                 Some(entry) if entry.is_waiting() => {
-                    self.fail(entry_ref, Status::Timeout, ts, each)
+                    self.fail(entry_ref, Status::Timeout, ts, each);
                 }
                 Some(QueryEntry { state: QueryState::Transferring(_), .. }) => {
                     self.close_transfer(entry_ref, ts, each);

@@ -112,7 +112,7 @@ impl Pairer {
                     && !multicast::is_own_probe(&query, message);
                 match entry.state {
                     QueryState::Waiting if matches && !waiting.contains(&entry_ref) => {
-                        waiting.push(entry_ref)
+                        waiting.push(entry_ref);
                     }
                     QueryState::Answered(_) if matches => answered = Some(entry_ref),
                     _ => {}

@@ -152,7 +152,7 @@ impl Table {
                 QueryState::Transferring(_) => transfer = Some(index),
                 QueryState::Waiting => waiting = Some(index),
                 QueryState::Answered(_) | QueryState::Failed => {
-                    remembered = remembered.or(Some(index))
+                    remembered = remembered.or(Some(index));
                 }
             }
         }
@@ -426,7 +426,7 @@ impl Table {
 
     pub(super) fn entry_ref(&self, index: u32) -> EntryRef {
         let generation = self.headers.get(index as usize).map_or(0, |header| header.generation);
-        EntryRef { index: index, generation }
+        EntryRef { index, generation }
     }
 
     fn entry_at(&self, index: u32) -> Option<&QueryEntry> {

@@ -198,7 +198,7 @@ fn full_table_evicts_oldest() {
     let mut outcomes = Vec::new();
     for message in messages {
         observe(&mut pairer, &message, &mut |t| {
-            outcomes.push((t.status, t.query.map(|q| q.dns.id)))
+            outcomes.push((t.status, t.query.map(|q| q.dns.id)));
         });
     }
     assert_eq!(outcomes, [(Status::Evicted, Some(1)), (Status::Late, Some(1))]);

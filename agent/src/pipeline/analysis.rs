@@ -233,7 +233,7 @@ impl Analysis {
         let Some(detection) = &mut self.detection else { return };
         let runbooks = detection.runbooks().to_owned();
         act(detection, &mut |alert| {
-            export.router.push_alert(&export.identity.alert(alert, &runbooks))
+            export.router.push_alert(&export.identity.alert(alert, &runbooks));
         });
     }
 

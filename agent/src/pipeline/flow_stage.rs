@@ -214,7 +214,7 @@ impl FlowStage {
             let is_watched = |port| ports.contains(port);
             let pairer = &mut trackers.pairer;
             pairer.drop_unwatched_ports(is_watched, now, &mut |ended| {
-                emit(&Event::Transaction(ended))
+                emit(&Event::Transaction(ended));
             });
         });
     }

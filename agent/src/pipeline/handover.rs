@@ -159,7 +159,9 @@ impl Pipeline {
         for (at, cut) in &state.sampling_changes {
             let change = Change { at: Timestamp::from_nanos(*at), cut: *cut };
             self.sample(change);
-            flows.iter_mut().for_each(|flow| flow.apply(&Control::Sample(change)));
+            for flow in flows.iter_mut() {
+                flow.apply(&Control::Sample(change));
+            }
         }
         self.sampling.clone_from(&state.sampling);
         let ordinals = state.ordinals.next();

@@ -3,8 +3,8 @@
 
 use super::event::{Event, RenderedEvent};
 use crate::pair::MessageTexts;
-use dnscribe_delivery::append_json;
 use crate::record::RecordBuilder;
+use dnscribe_delivery::append_json;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

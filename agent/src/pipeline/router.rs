@@ -7,9 +7,9 @@ mod sink_set;
 pub use sink_set::{SinkReplacement, SinkSet};
 
 use crate::pipeline::filter::StreamFilters;
+use crate::record::RecordBuilder;
 use dnscribe_delivery::{OutputFormat, Sink, Stream, append_json, append_partial_json};
 use dnscribe_dns::hex_digits;
-use crate::record::RecordBuilder;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
     AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, transaction_line,
@@ -205,9 +205,13 @@ impl SinkRouter {
         let is_rendered = buffers.iter().any(|buffer| buffer.renders(stream));
         if is_rendered && masker.masks(stream) {
             let masked = masker.mask(stream, json, key);
-            buffers.iter_mut().for_each(|buffer| buffer.add_masked(stream, id, masked));
+            for buffer in buffers {
+                buffer.add_masked(stream, id, masked);
+            }
         } else {
-            buffers.iter_mut().for_each(|buffer| buffer.add(stream, id, key, json, text));
+            for buffer in buffers {
+                buffer.add(stream, id, key, json, text);
+            }
         }
         self.offer_full();
     }

@@ -127,7 +127,7 @@ fn assemble(
     let thread = name.clone();
     let bytes = Arc::clone(&gauges.bytes);
     let sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, move |receiver| {
-        sender.run(receiver)
+        sender.run(receiver);
     })
     .map_err(|error| SinkError::Thread { name: thread, error })?;
     let sink =

@@ -53,7 +53,7 @@ fn push_known(
     rtype: u16,
 ) -> Option<()> {
     let fields = grammar::fields(rtype)?;
-    // NameLayout may point back into the message, but no field may run on into the next record.
+    // Names may point back into the message, but no field may run on into the next record.
     let mut reader = Reader::new(message, data_at).part(length)?;
     let start = text.len();
     for field in fields {

@@ -44,6 +44,7 @@ pub struct RecordTail<'a> {
 }
 
 /// Serializes an optional value as the text that it displays.
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 pub(super) fn optional_text<T: Display, S: Serializer>(
     value: &Option<T>,
     serializer: S,

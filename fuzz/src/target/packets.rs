@@ -63,7 +63,7 @@ impl<'a> ScriptStep<'a> {
             3 => self.segment(harness, self.payload.first().copied().unwrap_or(flag::SYN)),
             4 => harness.wait(Duration::from_millis(self.number.into()), false),
             5 => {
-                harness.wait(Duration::from_secs(u64::from(self.number) / 64), self.flags & 1 != 0)
+                harness.wait(Duration::from_secs(u64::from(self.number) / 64), self.flags & 1 != 0);
             }
             6 => self.fragment(harness),
             _ => self.error(harness),

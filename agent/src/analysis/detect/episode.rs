@@ -139,7 +139,7 @@ mod tests {
         for (tick, level) in (1..).zip(found) {
             match (&mut episode, level) {
                 (Some(episode), Some(level)) => {
-                    episode.add_finding(finding(rule, *level), at(tick))
+                    episode.add_finding(finding(rule, *level), at(tick));
                 }
                 (none, Some(level)) => *none = Some(Episode::new(finding(rule, *level), at(tick))),
                 (_, None) => {}

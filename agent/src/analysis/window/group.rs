@@ -109,7 +109,7 @@ pub(super) struct GroupRef<'a> {
     pub hash: u64,
 }
 
-/// GroupValue that identifies a group within its class.
+/// Value that identifies a group within its class.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GroupValue<'a> {
     Text(&'a str),

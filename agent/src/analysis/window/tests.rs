@@ -69,7 +69,7 @@ fn run(all: &[TestTransaction]) -> (Vec<ClosedWindow>, Windows) {
     let mut windows = Windows::new(at(0), LATENESS);
     let mut closed = Vec::new();
     let mut keep = |span: &Span, groups: &Groups| {
-        closed.push(ClosedWindow { span: *span, groups: groups.clone() })
+        closed.push(ClosedWindow { span: *span, groups: groups.clone() });
     };
     for given in all {
         windows.expire(given.ts(), &mut keep);

@@ -11,6 +11,7 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Sets the log level of the programs to the agent's. The level is fixed when programs are loaded.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the loader keeps the reference")]
 pub fn configure<'a>(loader: &mut EbpfLoader<'a>, level: &'a u8, page_bytes: u32) {
     loader.override_global(aya_log::LEVEL, level, true);
     if *level == 0 {

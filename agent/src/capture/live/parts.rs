@@ -237,7 +237,7 @@ impl Live {
             // Without them, the received description may promise too much.
             live.listeners = listeners(&mount, directory, options.scout.as_ref())
                 .inspect_err(|why| {
-                    tracing::warn!("capturing ICMP errors of connected sockets only: {why}")
+                    tracing::warn!("capturing ICMP errors of connected sockets only: {why}");
                 })
                 .ok();
         }

@@ -7,7 +7,7 @@ fn handed_over(from: &Pairer, now: Timestamp, options: PairOptions) -> (Pairer, 
     to.restore_counters(from.counters());
     let mut ended = Vec::new();
     from.for_each_handover_query(now, &mut |carried| {
-        to.restore_query(carried, &mut |t| ended.push(t.status))
+        to.restore_query(carried, &mut |t| ended.push(t.status));
     });
     (to, ended)
 }

@@ -425,7 +425,7 @@ impl Model {
                     self.fail(place, Status::Timeout, now, out);
                 }
                 ModelState::Waiting => {
-                    out.push(self.known[place].outcome(Status::Open, None, false))
+                    out.push(self.known[place].outcome(Status::Open, None, false));
                 }
                 ModelState::Transferring { .. } => self.close(place, now, out),
                 _ => {}

@@ -45,9 +45,10 @@ impl FormatBuffer {
             return self.count(stream);
         }
         let text = text.filter(|_| self.format == OutputFormat::Text);
-        let render = |out: &mut Vec<u8>| match text {
-            Some(text) => text(out),
-            None => {
+        let render = |out: &mut Vec<u8>| {
+            if let Some(text) = text {
+                text(out)
+            } else {
                 json(out);
                 out.push(b'\n');
             }

@@ -54,7 +54,7 @@ struct State {
     dead: Vec<RejectedRecord>,
 }
 
-/// The records in flight. SharedState by the sender and librdkafka's delivery reports.
+/// The records in flight. Shared by the sender and librdkafka's delivery reports.
 pub(super) struct InFlight {
     state: Mutex<State>,
     tallies: Tallies,

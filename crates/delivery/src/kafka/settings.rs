@@ -32,7 +32,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// Level of zstd compression. Compression takes a fifth of librdkafka's CPU time per record at
 /// zstd's default level 3; level 1 halves that and adds a few per cent of bytes.
 const LEVEL: (&str, &str) = ("compression.level", "1");
-/// KafkaOptions one of these options the user chooses the compression.
+/// Options with which the user chooses the compression.
 const COMPRESSION: [&str; 2] = ["compression.type", "compression.codec"];
 
 /// Settings of a producer. `for_ever`: records wait for a broker without limit, because there is a

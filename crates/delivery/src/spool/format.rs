@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 /// Bytes of a frame's header.
 pub(super) const FRAME_HEADER: usize = 40;
 
-/// Largest payload in bytes, compressed or raw. QueueLimits what a reader allocates.
+/// Largest payload in bytes, compressed or raw. Limits what a reader allocates.
 pub(super) const MAX_PAYLOAD: usize = 64 << 20;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"dnsspool";

@@ -13,7 +13,7 @@ pub(super) enum FrameState {
     Waiting,
     /// In the producer's memory.
     Sent,
-    /// FinishedFrame: nothing is left to send.
+    /// Finished: nothing is left to send.
     Done,
 }
 

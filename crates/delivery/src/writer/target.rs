@@ -197,7 +197,7 @@ impl Target {
                 self.reopen_because("it was moved or removed");
             }
             Err(error) => {
-                tracing::debug!(file = self.label, %error, "cannot check the path of the file")
+                tracing::debug!(file = self.label, %error, "cannot check the path of the file");
             }
         }
     }

@@ -71,7 +71,7 @@ impl Field {
             Self::U16 => push_display(text, reader.u16()?),
             Self::U32 => push_display(text, reader.u32()?),
             Self::U48 => {
-                push_display(text, u64::from(reader.u16()?) << 32 | u64::from(reader.u32()?))
+                push_display(text, u64::from(reader.u16()?) << 32 | u64::from(reader.u32()?));
             }
             Self::U64 => push_display(text, u64::from_be_bytes(reader.array()?)),
             Self::Ipv4 => push_ipv4(text, reader.array::<4>()?),

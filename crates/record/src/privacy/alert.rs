@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::fmt::Write as _;
 
 /// Returns the entity of an alert, made of its masked parts in the order of the original.
-pub(super) fn entity(masker: &FieldMasker<'_>, alert: &RawObject<'_>) -> String {
+pub(super) fn entity(fields: &FieldMasker<'_>, alert: &RawObject<'_>) -> String {
     const PARTS: [(&str, Kind); 7] = [
         ("resolver", Kind::Resolver),
         ("zone", Kind::Name),
@@ -20,7 +20,7 @@ pub(super) fn entity(masker: &FieldMasker<'_>, alert: &RawObject<'_>) -> String 
     let mut entity = String::new();
     for (part, kind) in PARTS {
         let Some(value) = alert.text(part) else { continue };
-        let Some(masked) = masker.masked_text(kind, &value, alert) else { continue };
+        let Some(masked) = fields.masked_text(kind, &value, alert) else { continue };
         let comma = if entity.is_empty() { "" } else { "," };
         // Writing to a String cannot fail.
         let _ = write!(entity, "{comma}{part}={masked}");

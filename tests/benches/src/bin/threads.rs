@@ -14,9 +14,9 @@ use dnscribe::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, EventBatch, FlowOptions, FlowStage, InputCounters, Pipeline,
     PipelineOptions,
 };
+use dnscribe::record::RecordBuilder;
 use dnscribe_common::flow;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream};
-use dnscribe::record::RecordBuilder;
 use dnscribe_record::ledger::Delivery;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};

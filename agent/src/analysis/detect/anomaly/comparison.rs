@@ -85,7 +85,9 @@ impl Comparison<'_> {
         ];
         let mut anomalous = [false; Metric::ALL.len()];
         for (metrics, finding) in found {
-            metrics.iter().for_each(|metric| anomalous[*metric as usize] = finding.is_some());
+            for metric in metrics {
+                anomalous[*metric as usize] = finding.is_some();
+            }
             finding.into_iter().for_each(&mut *each);
         }
         anomalous

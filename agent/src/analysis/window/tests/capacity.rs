@@ -17,7 +17,7 @@ fn flood(panes: u64, each_pane: u32) -> (Vec<ClosedWindow>, Windows) {
     let mut windows = Windows::new(at(0), LATENESS);
     let mut closed = Vec::new();
     let mut keep = |span: &Span, groups: &Groups| {
-        closed.push(ClosedWindow { span: *span, groups: groups.clone() })
+        closed.push(ClosedWindow { span: *span, groups: groups.clone() });
     };
     let mut number = 0_u32;
     for pane in 0..panes {

@@ -17,7 +17,7 @@ fn play(events: &[Event], end: u64) -> (Vec<ClosedWindow>, Windows) {
     let mut windows = Windows::new(at(0), LATENESS);
     let mut closed = Vec::new();
     let mut keep = |span: &Span, groups: &Groups| {
-        closed.push(ClosedWindow { span: *span, groups: groups.clone() })
+        closed.push(ClosedWindow { span: *span, groups: groups.clone() });
     };
     for event in events {
         match event {

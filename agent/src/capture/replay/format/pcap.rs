@@ -13,7 +13,7 @@ pub(super) const HEADER_BYTES: usize = 24;
 pub(super) struct Header {
     endian: Endian,
     nanos_per_tick: u64,
-    record_header: usize,
+    per_packet_bytes: usize,
     pub(super) link: u32,
 }
 
@@ -35,7 +35,7 @@ fn variant(magic: [u8; 4]) -> Option<(Endian, u64, usize)> {
 impl Header {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
         let variant = bytes.first_chunk::<4>().copied().and_then(variant);
-        let (Some((endian, nanos_per_tick, record_header)), true) =
+        let (Some((endian, nanos_per_tick, per_packet_bytes)), true) =
             (variant, bytes.len() >= HEADER_BYTES)
         else {
             return Err(Problem::Damaged { offset: 0, what: "its header is truncated" });
@@ -46,11 +46,11 @@ impl Header {
         }
         // The upper bits announce a frame check sequence, which is ignored after an IP packet.
         let link = endian.u32(bytes, 20) & 0x0fff_ffff;
-        Ok(Self { endian, nanos_per_tick, record_header, link: link & 0xffff })
+        Ok(Self { endian, nanos_per_tick, per_packet_bytes, link: link & 0xffff })
     }
 
     pub(super) fn find(&mut self, source: &mut Source) -> Result<Option<FramePosition>, Problem> {
-        if !source.fill(self.record_header)? {
+        if !source.fill(self.per_packet_bytes)? {
             return Ok(None);
         }
         let header = source.available();
@@ -60,7 +60,7 @@ impl Header {
             let offset = source.position();
             return Err(Problem::Damaged { offset, what: "a packet's length is impossible" });
         }
-        let record = self.record_header + size(captured);
+        let record = self.per_packet_bytes + size(captured);
         if !source.fill(record)? {
             return Ok(None);
         }
@@ -71,7 +71,7 @@ impl Header {
             link: self.link,
             wire_bytes,
             record,
-            data: self.record_header..record,
+            data: self.per_packet_bytes..record,
         }))
     }
 }

@@ -176,7 +176,7 @@ impl Stream {
                 self.framing = Framing::Searching(Malformed::TcpMidstream);
             }
             Framing::Searching(reason) | Framing::Rejected(reason) => {
-                self.discard(end, reason, out)
+                self.discard(end, reason, out);
             }
         }
     }

@@ -36,7 +36,7 @@ impl Stream {
         near.then(|| offset.abs_diff(self.contiguous_end))
     }
 
-    /// Returns whether a SYN whose first byte is `seq` opened this connection. A stream joined_midstream
+    /// Returns whether a SYN whose first byte is `seq` opened this connection. A stream joined midstream
     /// before its SYN arrived adopts it.
     pub(in crate::decode::tcp) fn is_opened_by(&mut self, seq: u32) -> bool {
         let offset = self.offset_of(seq);
