@@ -136,7 +136,7 @@ pub struct CorrelationCounters {
 /// Which transactions are linked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CorrelationMode {
-    /// Those of each process or host that acts as a resolver.
+    /// Transactions of each process or host that acts as a resolver.
     #[default]
     Auto,
     /// None, except for TCP after truncation.

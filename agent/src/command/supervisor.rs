@@ -1,4 +1,4 @@
-//! What a service manager is told, where one asks: systemd's `sd_notify(3)`.
+//! Notifies the service manager, if there is one: systemd's `sd_notify(3)`.
 
 pub(super) use sd_notify::NotifyState as State;
 

@@ -29,7 +29,7 @@ pub(super) struct PendingQuery {
     pub(super) name: NameHash,
     /// Target of the last CNAME found for its name.
     pub(super) target: Option<Box<NameHash>>,
-    /// The same query, captured at its client's socket.
+    /// This query as captured at its client's socket.
     pub(super) client: Option<MessageId>,
     /// Whether the resolver waits for no response on its behalf: no upstream query has been sent yet,
     /// or the last one was answered.

@@ -75,7 +75,7 @@ fn response(query: &[u8], soa_records: u8) -> Vec<u8> {
     message
 }
 
-/// The same question, asked for a zone transfer.
+/// A query with the question of the others, asked for a zone transfer.
 fn transfer(mut query: Vec<u8>) -> Vec<u8> {
     let qtype = query.len() - 3;
     query[qtype] = 252;

@@ -87,7 +87,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<RecordPosition>,
     counted: [u64; Stream::ALL.len()],
     filtered: [u64; Stream::ALL.len()],
     /// Records of all kinds: rendered, counted and filtered.
@@ -96,7 +96,7 @@ pub struct Batch {
 
 /// Position of a record in its batch.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct RecordPosition {
     stream: Stream,
     event_id: u128,
     line_end: usize,
@@ -164,7 +164,7 @@ impl Batch {
         render(&mut self.bytes);
         let line_end = self.bytes.len();
         key(&mut self.bytes);
-        self.entries.push(Entry { stream, event_id, line_end, key_end: self.bytes.len() });
+        self.entries.push(RecordPosition { stream, event_id, line_end, key_end: self.bytes.len() });
         self.records += 1;
     }
 
@@ -203,7 +203,7 @@ impl Batch {
     pub fn extend(&mut self, other: &Self) {
         let shift = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
-        self.entries.extend(other.entries.iter().map(|entry| Entry {
+        self.entries.extend(other.entries.iter().map(|entry| RecordPosition {
             line_end: entry.line_end + shift,
             key_end: entry.key_end + shift,
             ..*entry
@@ -235,7 +235,7 @@ impl Batch {
         Some(self.rendered(start, entry))
     }
 
-    fn rendered(&self, start: usize, entry: &Entry) -> Rendered<'_> {
+    fn rendered(&self, start: usize, entry: &RecordPosition) -> Rendered<'_> {
         let line = &self.bytes[start..entry.line_end];
         let key = &self.bytes[entry.line_end..entry.key_end];
         Rendered { stream: entry.stream, event_id: entry.event_id, line, key }

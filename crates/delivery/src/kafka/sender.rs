@@ -29,7 +29,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// Kafka counts as unavailable when no record in flight was acknowledged for this long.
 const STALL: Duration = Duration::from_secs(1);
 
-/// The same before the first acknowledgement, which includes connecting and authentication.
+/// Timeout before the first acknowledgement, which includes connecting and authentication.
 const FIRST_STALL: Duration = Duration::from_secs(3);
 
 /// While Kafka is unavailable, this many records are read from disk for the producer, to notice

@@ -100,7 +100,7 @@ pub(super) enum SegmentHeader {
         node: Arc<str>,
         bytes: u64,
     },
-    /// Of an unknown version.
+    /// The version is unknown.
     Foreign,
     Torn,
 }
