@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Checks every source file of the agent.
 pub fn check() -> Result<()> {
@@ -37,11 +37,13 @@ fn modules(list: &str) -> Vec<String> {
     list.lines().filter_map(declared).collect()
 }
 
-/// Top-level module of a file; `None` for `lib.rs` and `main.rs`.
+/// Top-level module of a file; `None` for `lib.rs`, `main.rs` and tests.
 fn module_of(sources: &Path, file: &Path) -> Option<String> {
-    let first: PathBuf = file.strip_prefix(sources).ok()?.components().take(1).collect();
+    let inner = file.strip_prefix(sources).ok()?;
+    let is_test = |part: &Path| part.ends_with("tests") || part.ends_with("tests.rs");
+    let first = Path::new(inner.components().next()?.as_os_str());
     let name = first.file_stem()?.to_str()?;
-    (name != "lib" && name != "main").then(|| name.to_owned())
+    (name != "lib" && name != "main" && !inner.ancestors().any(is_test)).then(|| name.to_owned())
 }
 
 /// Returns line number and target of each import of a later module. Tests at the end of a file may use all
