@@ -109,15 +109,18 @@ impl SocketState {
     #[inline(always)]
     pub fn set_owner(&mut self, owner: &Owner) {
         // The owner rarely changes, and other CPUs may have it in their caches.
-        if !is_same(&self.owner, owner) {
-            copy(owner, &mut self.owner);
-        } else if self.parent_pid == 0 {
+        let is_same = is_same(&self.owner, owner);
+        if is_same && self.parent_pid == 0 {
             return;
         }
         // Read again while a parent is set: the task may have called `exec` with the socket open.
         let parent_pid = task::parent_of_same_exe(owner);
         if self.parent_pid != parent_pid {
             self.parent_pid = parent_pid;
+        }
+        // Last, since another process may share the socket and send on another CPU: the caller reads the owner next.
+        if !is_same {
+            copy(owner, &mut self.owner);
         }
     }
 

@@ -87,7 +87,7 @@ fn unhealthy_while_spool_is_full() {
     })
     .unwrap();
     assert!(body.contains("\nfail  spool  "), "{body}");
-    assert!(body.contains("of 1048576 octets") && body.contains("spool.max_bytes"), "{body}");
+    assert!(body.contains("of 1048576 bytes") && body.contains("spool.max_bytes"), "{body}");
 }
 
 #[test]

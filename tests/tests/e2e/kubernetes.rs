@@ -3,7 +3,7 @@
 
 mod daemonset;
 
-use crate::support::{RECORD_LIMIT, lab};
+use crate::support::{RECORD_LIMIT, alone, lab};
 use dnscribe::capture::live::cgroup2_mount;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::container::Bundle;
@@ -197,6 +197,7 @@ fn check_reports_why_pods_are_not_named() {
     if !environment::privileged() {
         return;
     }
+    let _alone = alone();
     let api = Api::start().unwrap();
     let (folder, file) = write_config(&api);
     for (mode, found, remedy) in [
@@ -230,6 +231,8 @@ fn check_api(file: &Path) -> (String, String) {
     let mut check = Command::new(environment::binary().unwrap());
     check.args(["check", "-o", "json", "--metrics-listen", "off", "--config"]).arg(file);
     let output = check.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.stdout.is_empty(), "{}: {log}", output.status);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let probes = report["probes"].as_array().unwrap();
     let probe = probes.iter().find(|probe| probe["name"] == "kubernetes").unwrap();

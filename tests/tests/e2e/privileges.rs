@@ -201,7 +201,7 @@ fn creates_the_spool_for_the_user_without_capabilities() {
     }
     assert_eq!(spool.metadata().unwrap().uid(), 65534);
     let end = agent.kill().unwrap();
-    assert!(!end.stderr.contains("spool"), "{}", end.stderr);
+    assert!(!end.stderr.contains("ERROR"), "{}", end.stderr);
 }
 
 /// If root owns the files, the agent keeps the capabilities that it needs for them and logs this;

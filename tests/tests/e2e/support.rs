@@ -29,8 +29,13 @@ pub fn lab_with(options: &[&str]) -> Option<(Lab, MutexGuard<'static, ()>)> {
     if !environment::privileged() {
         return None;
     }
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = alone();
     Some((Lab::up_with(options).unwrap(), alone))
+}
+
+/// Prevents other tests of this program that need the host to themselves from running.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts the agent with transactions and ledger on its standard output.
