@@ -47,7 +47,7 @@ impl FormatBuffer {
         let text = text.filter(|_| self.format == OutputFormat::Text);
         let render = |out: &mut Vec<u8>| {
             if let Some(text) = text {
-                text(out)
+                text(out);
             } else {
                 json(out);
                 out.push(b'\n');
