@@ -20,18 +20,6 @@ use process::ProcessCache;
 pub use process::serve_process_requests as answer_about_processes;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
-
-/// An [`Attribution`] without the task.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// Path of the executable.
-    pub exe: Option<Arc<str>>,
-    /// Container of the process.
-    pub container: Option<Arc<Container>>,
-    /// Pod of the container.
-    pub place: Option<PodRef>,
-}
 
 /// Attributes tasks to executables, containers and pods.
 #[derive(Debug, Default)]
@@ -63,9 +51,9 @@ impl Enricher {
     }
 
     /// Counts a transaction with this attribution.
-    pub fn count(&mut self, known: &Known) {
-        if let (Some(pods), Some(container)) = (&mut self.pods, &known.container) {
-            pods.count(container, known.place.as_ref());
+    pub fn count(&mut self, attribution: &Attribution) {
+        if let (Some(pods), Some(container)) = (&mut self.pods, &attribution.container) {
+            pods.count(container, attribution.pod.as_ref());
         }
     }
 
@@ -79,11 +67,5 @@ impl Enricher {
         let pods = self.pods.as_mut().zip(container.as_ref());
         let pod = pods.and_then(|(pods, container)| pods.find(container));
         Attribution { process: task.map(|task| Process::new(task, exe)), container, pod }
-    }
-
-    /// Returns the attribution without the task. To be replaced by [`Self::attribute`].
-    pub fn known(&mut self, task: Option<&Task>, cgroup_id: u64) -> Known {
-        let Attribution { process, container, pod } = self.attribute(task, cgroup_id);
-        Known { exe: process.and_then(|process| process.exe), container, place: pod }
     }
 }

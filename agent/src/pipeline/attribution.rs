@@ -2,7 +2,7 @@
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::enrich::{Enricher, Known, PodRef};
+use crate::enrich::{self, Enricher, PodRef, Process};
 use crate::pair::{Transaction, Vantage};
 use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
 use crate::record::container_fields;
@@ -12,24 +12,25 @@ use std::net::IpAddr;
 
 /// The task that sent or received something, with its executable, container and pod as far as known.
 #[derive(Debug, Default)]
-pub(super) struct Attribution<'a> {
-    task: Option<&'a Task>,
-    known: Known,
-}
+pub(super) struct Attribution(enrich::Attribution);
 
-impl<'a> Attribution<'a> {
+impl Attribution {
     /// Looks up a task. The first lookup must come while the task is alive.
     pub(super) fn new(
         enricher: &mut Option<Enricher>,
-        task: Option<&'a Task>,
+        task: Option<&Task>,
         cgroup_id: u64,
     ) -> Self {
-        let known = enricher.as_mut().map(|enricher| enricher.known(task, cgroup_id));
-        Self { task, known: known.unwrap_or_default() }
+        let without_enricher = || enrich::Attribution {
+            process: task.map(|task| Process::new(task, None)),
+            ..enrich::Attribution::default()
+        };
+        let found = enricher.as_mut().map(|enricher| enricher.attribute(task, cgroup_id));
+        Self(found.unwrap_or_else(without_enricher))
     }
 
     /// Looks up the sender of a message.
-    pub(super) fn of_sender(enricher: &mut Option<Enricher>, message: &Message<'a>) -> Self {
+    pub(super) fn of_sender(enricher: &mut Option<Enricher>, message: &Message<'_>) -> Self {
         let envelope = message.envelope;
         Self::new(enricher, envelope.task.as_ref(), envelope.cgroup_id)
     }
@@ -38,7 +39,7 @@ impl<'a> Attribution<'a> {
     /// the query. If its task is unknown, the other one.
     pub(super) fn of_transaction(
         enricher: &mut Option<Enricher>,
-        transaction: &Transaction<'a>,
+        transaction: &Transaction<'_>,
     ) -> Self {
         let (first, second) = match transaction.vantage {
             Vantage::Server => (transaction.response, transaction.query),
@@ -52,13 +53,14 @@ impl<'a> Attribution<'a> {
 
     /// What filters match, without a question.
     pub(super) fn subject(&self, client: IpAddr) -> FilterSubject<'_> {
+        let process = self.0.process.as_ref();
         FilterSubject {
             question: None,
             client: Some(client),
             // A name that is not UTF-8 matches no criterion: criteria are UTF-8.
-            comm: self.task.and_then(|task| std::str::from_utf8(comm(task)).ok()),
-            exe: self.known.exe.as_deref(),
-            container: self.known.container.as_ref().map(|container| &*container.id),
+            comm: process.and_then(Process::utf8_name),
+            exe: process.and_then(|process| process.exe.as_deref()),
+            container: self.0.container.as_ref().map(|container| &*container.id),
             pod: self.pod().map(|place| (&*place.pod.namespace, &*place.pod.name)),
         }
     }
@@ -79,13 +81,13 @@ impl<'a> Attribution<'a> {
     /// Process, container and pod as records have them.
     pub(super) fn tail(&self) -> RecordTail<'_> {
         let pod = self.pod();
-        let container = self.known.container.as_deref();
+        let container = self.0.container.as_deref();
         RecordTail {
-            process: self.task.map(|task| ProcessFields {
-                pid: task.pid,
-                uid: task.uid,
-                comm: String::from_utf8_lossy(comm(task)),
-                exe: self.known.exe.as_deref(),
+            process: self.0.process.as_ref().map(|process| ProcessFields {
+                pid: process.pid,
+                uid: process.uid,
+                comm: process.name(),
+                exe: process.exe.as_deref(),
             }),
             container: container.map(|container| container_fields(container, pod)),
             k8s: pod.map(Into::into),
@@ -95,18 +97,13 @@ impl<'a> Attribution<'a> {
 
     /// The pod.
     pub(super) const fn pod(&self) -> Option<&PodRef> {
-        self.known.place.as_ref()
+        self.0.pod.as_ref()
     }
 
     /// Counts a transaction of this process.
     pub(super) fn count(&self, enricher: &mut Option<Enricher>) {
         if let Some(enricher) = enricher {
-            enricher.count(&self.known);
+            enricher.count(&self.0);
         }
     }
-}
-
-/// Name of the task, without the padding.
-fn comm(task: &Task) -> &[u8] {
-    task.comm.split(|byte| *byte == 0).next().unwrap_or_default()
 }

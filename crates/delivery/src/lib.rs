@@ -183,22 +183,6 @@ impl Batch {
         self.push(stream, event_id, render, |out| out.extend(key));
     }
 
-    /// Appends a record whose first part `begun` is already JSON; adds the fields of `rest`.
-    pub fn push_partial_json(
-        &mut self,
-        stream: Stream,
-        event_id: u128,
-        begun: &[u8],
-        rest: &impl Serialize,
-        key: &[u8],
-    ) {
-        let render = |out: &mut Vec<u8>| {
-            append_partial_json(out, begun, rest);
-            out.push(b'\n');
-        };
-        self.push(stream, event_id, render, |out| out.extend(key));
-    }
-
     /// Appends the records of another batch.
     pub fn extend(&mut self, other: &Self) {
         let shift = self.bytes.len();
