@@ -21,6 +21,7 @@ mod secret;
 mod sinks;
 mod source;
 pub mod value;
+mod yaml;
 
 pub use agent::capture::Threads;
 pub use agent::privileges::{Drop, Privileges};

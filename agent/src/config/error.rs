@@ -19,9 +19,9 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Line, from 1.
-        line: u64,
+        line: usize,
         /// Column, from 1.
-        column: u64,
+        column: usize,
         /// The full name of the key, and what is wrong.
         message: String,
     },

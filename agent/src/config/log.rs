@@ -8,23 +8,27 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Number of lines that a [`Ring`] keeps.
 const RING_LINES: usize = 100;
 
-/// Starts logging to stderr. `DNSCRIBE_LOG` wins over the configured level; it contains filters by module,
-/// such as `info,dnscribe::sink=debug`. A second call does nothing.
+/// Starts logging to stderr. `DNSCRIBE_LOG` wins over the configured level; it contains levels by module,
+/// such as `info,dnscribe::pair=debug`. A second call does nothing.
 pub fn start(config: LogConfig) {
+    let filter = filter(config.level);
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter(config.level))
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // An error means that logging was started before.
     let _ = match config.format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Text => lines.with_target(false).finish().with(filter).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().with(filter).try_init(),
     };
 }
 
@@ -33,28 +37,25 @@ pub fn start(config: LogConfig) {
 pub fn start_in_memory(config: LogConfig) -> Ring {
     let ring = Ring::default();
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter(config.level))
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(ring.clone())
         .with_ansi(false)
         .with_target(false)
         .without_time();
     // An error means that logging was started before.
-    let _ = lines.try_init();
+    let _ = lines.finish().with(filter(config.level)).try_init();
     ring
 }
 
-fn filter(level: LogLevel) -> EnvFilter {
-    std::env::var("DNSCRIBE_LOG")
-        .ok()
-        .filter(|text| !text.is_empty())
-        .and_then(|text| match EnvFilter::try_new(&text) {
-            Ok(filter) => Some(filter),
-            Err(error) => {
-                eprintln!("warning: DNSCRIBE_LOG is ignored, it is not valid: {error}");
-                None
-            }
-        })
-        .unwrap_or_else(|| EnvFilter::new(directives(level)))
+fn filter(level: LogLevel) -> Targets {
+    let text = std::env::var("DNSCRIBE_LOG").unwrap_or_default();
+    if text.is_empty() {
+        return default_filter(level);
+    }
+    text.parse().unwrap_or_else(|error| {
+        eprintln!("warning: DNSCRIBE_LOG is ignored, it is not valid: {error}");
+        default_filter(level)
+    })
 }
 
 /// The last log lines.
@@ -105,13 +106,15 @@ impl<'a> MakeWriter<'a> for Ring {
 
 /// Returns the filter for the log lines of dnscribe at `level`, and for those of libraries at a less verbose
 /// one.
-fn directives(level: LogLevel) -> String {
-    let others = match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn | LogLevel::Info | LogLevel::Debug => "warn",
-        LogLevel::Trace => "debug",
+fn default_filter(level: LogLevel) -> Targets {
+    let (own, others) = match level {
+        LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
+        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
+        LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
+        LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
+        LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    format!("{others},dnscribe={level}")
+    Targets::new().with_default(others).with_target("dnscribe", own)
 }
 
 #[cfg(test)]
@@ -132,10 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_valid() {
-        for level in ["error", "warn", "info", "debug", "trace"] {
-            let level: LogLevel = level.parse().unwrap();
-            assert!(EnvFilter::try_new(directives(level)).is_ok());
-        }
+    fn libraries_log_less() {
+        let filter = default_filter(LogLevel::Debug);
+        assert!(filter.would_enable("dnscribe_delivery::kafka", &tracing::Level::DEBUG));
+        assert!(!filter.would_enable("kube_client", &tracing::Level::INFO));
     }
 }

@@ -40,18 +40,16 @@ macro_rules! section {
         $($crate::config::macros::getter! { $name $field $type; $($kind($($value)*))? })+
 
         impl $crate::config::reader::Section for $name {
-            const KEYS: &'static [&'static str] =
-                &[$($crate::config::reader::key_name(stringify!($field))),+];
-
-            fn read_key<'de, A: serde::de::MapAccess<'de>>(
+            fn read_key(
                 &mut self,
                 key: &str,
-                map: &mut A,
-            ) -> Result<(), A::Error> {
+                value: &$crate::config::yaml::Node,
+            ) -> Result<bool, $crate::config::yaml::YamlError> {
                 $(if key == $crate::config::reader::key_name(stringify!($field)) {
-                    self.$field = $crate::config::reader::$reader(map)?;
+                    self.$field = $crate::config::reader::$reader(value)?;
+                    return Ok(true);
                 })+
-                Ok(())
+                Ok(false)
             }
         }
 

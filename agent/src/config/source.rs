@@ -1,7 +1,8 @@
 //! Sources of layers: a YAML file, the environment.
 
 use super::ConfigError;
-use super::reader::{Field, Section, Whole};
+use super::reader::{Field, Section, section};
+use super::yaml::{Node, Place};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -20,84 +21,25 @@ const NOT_SETTINGS: [&str; 7] = [
 /// given as text.
 const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
 
-/// An error of the parser.
-struct ParseError {
-    message: String,
-    /// Line and column, from 1.
-    place: Option<(u64, u64)>,
-}
-
-fn parse<T: Section>(yaml: &str) -> Result<T, ParseError> {
-    // Snippets would show neighbouring lines, which may contain passwords.
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let layer: Option<Whole<T>> =
-        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
-            let place = error.location().map(|place| (place.line(), place.column()));
-            let message = error.without_snippet().to_string();
-            let message = match place {
-                Some((line, column)) => {
-                    message.trim_end_matches(&format!(" at line {line}, column {column}"))
-                }
-                None => &message,
-            };
-            ParseError { message: plain(message), place }
-        })?;
-    Ok(layer.map(|Whole(layer)| layer).unwrap_or_default())
-}
-
-/// Translates a message of the parser to the words of the documentation.
-fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 4] = [
-        ("unknown field", "unknown key"),
-        ("expected string scalar", "expected a single value"),
-        ("expected mapping start", "expected a section of keys"),
-        (", set DuplicateKeyPolicy in Options if acceptable", ""),
-    ];
-    WORDS.iter().fold(message.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
-}
-
 /// Reads a file.
 pub(super) fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, ConfigError> {
     let yaml = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_path_buf(),
         error: error.into(),
     })?;
-    let wrong = |(line, column), message: String| ConfigError::File {
+    let wrong = |place: Place, message: String| ConfigError::File {
         path: path.to_path_buf(),
-        line,
-        column,
+        line: place.line,
+        column: place.column,
         message,
     };
-    let layer = parse(&yaml).map_err(|error| {
-        let place = error.place.unwrap_or((1, 1));
-        let key = key_at(&yaml, usize::try_from(place.0).unwrap_or(1));
-        let key = if key.is_empty() { key } else { format!("{key}: ") };
-        wrong(place, format!("{key}{}", error.message))
-    })?;
+    let layer = Node::parse(&yaml).and_then(|document| section(&document));
+    let layer = layer.map_err(|error| wrong(error.place, error.to_string()))?;
     if !has_version(&layer) {
-        return Err(wrong((1, 1), "version is missing: write \"version: 1\"".to_owned()));
+        let missing = "version is missing: write \"version: 1\"";
+        return Err(wrong(Place::default(), missing.to_owned()));
     }
     Ok(layer)
-}
-
-/// Returns the full name of the key at a line of block style YAML, such as `kafka.brokers`.
-fn key_at(yaml: &str, line: usize) -> String {
-    let mut keys = Vec::new();
-    let mut indent = usize::MAX;
-    for text in yaml.lines().take(line).collect::<Vec<_>>().into_iter().rev() {
-        let trimmed = text.trim_start_matches([' ', '-']);
-        let own = text.len() - trimmed.len();
-        let split = trimmed.split_once(": ").map(|(key, _)| key);
-        let Some(key) = split.or_else(|| trimmed.trim_end().strip_suffix(':')) else { continue };
-        let is_key = !key.is_empty() && !key.contains(['#', '[', '{', ' ', '"', '\'']);
-        if is_key && own < indent {
-            // The dash of an item may have the indentation of its list.
-            indent = own;
-            keys.push(key);
-        }
-    }
-    keys.reverse();
-    keys.join(".")
 }
 
 /// Reads the environment: `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Empty variables are ignored.
@@ -112,8 +54,7 @@ pub(super) fn environment<T: Section + Field>(
         if value.is_empty() {
             continue;
         }
-        let yaml = nest(&name, &value);
-        let layer: T = parse(&yaml).map_err(|error| fail(error.message))?;
+        let layer: T = section(&nest(&name, &value)).map_err(|error| fail(error.message))?;
         all = layer.over(all);
     }
     Ok(all)
@@ -125,48 +66,45 @@ fn setting_name(name: &OsStr) -> Option<String> {
     is_setting.then(|| name.into_owned())
 }
 
-/// Returns the variable as YAML in flow style. In the names of librdkafka's settings, `_` stands for a dot.
-fn nest(name: &str, value: &str) -> String {
+/// Returns the variable as a document. In the names of librdkafka's settings, `_` stands for a dot.
+fn nest(name: &str, value: &str) -> Node {
     let path: Vec<String> =
         name.trim_start_matches("DNSCRIBE_").split("__").map(str::to_ascii_lowercase).collect();
-    let quote = |text: &str| serde_json::Value::from(text).to_string();
     let is_option = path.first().is_some_and(|key| key == "kafka")
         && path.get(1).is_some_and(|key| key == "options" || key == "option_files");
-    path.iter().enumerate().rev().fold(quote(value), |inner, (depth, key)| {
+    path.into_iter().enumerate().rev().fold(Node::text(value), |inner, (depth, key)| {
         let is_name = is_option && depth == 2 && !WITH_UNDERSCORE.contains(&key.as_str());
-        let key = if is_name { key.replace('_', ".") } else { key.clone() };
-        format!("{{{}: {inner}}}", quote(&key))
+        inner.behind(if is_name { key.replace('_', ".") } else { key })
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_the_key_of_a_line() {
-        let yaml = "version: 1\nkafka:\n  # no: key\n  brokers:\n    - a:9092\n  options:\n    x: 1\nnode: y\n";
-        assert_eq!(key_at(yaml, 1), "version");
-        assert_eq!(key_at(yaml, 6), "kafka.options");
-        assert_eq!(key_at(yaml, 7), "kafka.options.x");
-        assert_eq!(key_at(yaml, 8), "node");
-        assert_eq!(key_at("", 1), "");
-    }
+    use crate::config::yaml::{Content, Entry};
 
     #[test]
     fn nests_variables() {
-        assert_eq!(nest("DNSCRIBE_NODE", "a\"b"), r#"{"node": "a\"b"}"#);
+        let keys = |name| {
+            let mut node = nest(name, "a\"b");
+            let mut keys = Vec::new();
+            while let Content::Map(mut entries) = node.content {
+                let Entry { key, value, .. } = entries.remove(0);
+                keys.push(key);
+                node = value;
+            }
+            assert!(matches!(&node.content, Content::Text(text) if text == "a\"b"));
+            keys.join(" / ")
+        };
+        assert_eq!(keys("DNSCRIBE_NODE"), "node");
         assert_eq!(
-            nest("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD", "x"),
-            r#"{"kafka": {"options": {"sasl.password": "x"}}}"#
+            keys("DNSCRIBE_KAFKA__OPTIONS__SASL_PASSWORD"),
+            "kafka / options / sasl.password"
         );
         assert_eq!(
-            nest("DNSCRIBE_KAFKA__OPTION_FILES__ENABLE_SSL_CERTIFICATE_VERIFICATION", "/x"),
-            r#"{"kafka": {"option_files": {"enable.ssl.certificate.verification": "/x"}}}"#
+            keys("DNSCRIBE_KAFKA__OPTION_FILES__ENABLE_SSL_CERTIFICATE_VERIFICATION"),
+            "kafka / option_files / enable.ssl.certificate.verification"
         );
-        assert_eq!(
-            nest("DNSCRIBE_KAFKA__OPTIONS__LOG_LEVEL", "7"),
-            r#"{"kafka": {"options": {"log_level": "7"}}}"#
-        );
+        assert_eq!(keys("DNSCRIBE_KAFKA__OPTIONS__LOG_LEVEL"), "kafka / options / log_level");
     }
 }

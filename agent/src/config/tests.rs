@@ -191,7 +191,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nwindows: {spans: [10s, 2m]}\n",
-            "line 2, column 18: windows: \"2m\" is not a window: choose from 10s, 1m, 5m, 1m/10s",
+            "line 2, column 18: windows.spans: \"2m\" is not a window: choose from 10s, 1m, 5m, 1m/10s",
         ),
         (
             "version: 1\ndetect:\n  rules:\n    resolver_down: {z_score: 3}\n",
@@ -211,7 +211,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\ndetect:\n  maintenance:\n    - {from: 24:00, to: 1:00}\n",
-            "line 4, column 14: detect.maintenance: \"24:00\" is not a time of day: give hours and minutes, such as 22:30",
+            "line 4, column 14: detect.maintenance.from: \"24:00\" is not a time of day: give hours and minutes, such as 22:30",
         ),
         (
             "version: 1\nsinks:\n  - stdout\n  - kafak\n",
@@ -471,7 +471,7 @@ fn formats_and_their_registry_fit_together() {
     let cases = [
         (
             "kafka: {format: xml}",
-            "line 2, column 17: kafka: \"xml\" is not a format: choose from json, avro",
+            "line 2, column 17: kafka.format: \"xml\" is not a format: choose from json, avro",
         ),
         (
             "kafka: {format: avro}",
