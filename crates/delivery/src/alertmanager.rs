@@ -9,7 +9,7 @@ mod client;
 mod state;
 
 use super::format::{Login, Password};
-use super::tally::{DropReason, PerStream, Tally};
+use super::tally::{DropReason, PerStream};
 use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, Gauge, OutputFormat, SinkError, Stream, StreamSet};
 use client::{Client, RequestError};
@@ -87,12 +87,12 @@ pub(super) fn open(
         outage: None,
         partial: false,
     };
-    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
-    let thread = name.clone();
+    let shared = SharedState::new(streams, REASONS);
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
-    let sink = ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
-        .map_err(|error| SinkError::Thread { name: thread, error })?;
-    Ok(sink.with_gauges(move || metrics.gauges()))
+    let mut sink =
+        ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)?;
+    sink.gauges = Box::new(move || metrics.gauges());
+    Ok(sink)
 }
 
 /// Asks every Alertmanager for its version.
@@ -179,7 +179,8 @@ impl AlertSender {
     /// When to try again after a failure.
     fn retry_at(&self, shared: &SharedState) -> Option<Instant> {
         let outage = self.outage.as_ref()?;
-        let pause = if shared.flushing() { outage.pause.min(SHORT_PAUSE) } else { outage.pause };
+        let pause =
+            if shared.flushing.get() { outage.pause.min(SHORT_PAUSE) } else { outage.pause };
         Some(outage.last + pause)
     }
 
@@ -212,7 +213,7 @@ impl AlertSender {
 
     /// Posts all alerts that are due, until a post fails.
     fn post_due(&mut self, shared: &SharedState) {
-        while !shared.stopping() {
+        while !shared.stop.get() {
             let due = self.state.due(Instant::now(), MAX_ALERTS_PER_POST);
             if due.is_empty() || !self.post(&due, shared) {
                 return;

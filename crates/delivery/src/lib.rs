@@ -51,7 +51,6 @@ pub mod kafka;
 pub mod null;
 mod observer;
 mod open;
-mod plan;
 pub mod spec;
 pub mod spool;
 mod successor;
@@ -66,8 +65,7 @@ pub use tally::drop_reasons;
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
-pub use open::{OpenWith, SinkError, is_same_file, open, probe_file};
-pub use plan::{SinkNames, SinkPlan};
+pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
 pub use successor::PendingSink;
 

@@ -1,8 +1,7 @@
 //! A placeholder for a sink that cannot be opened until another sink with the same file or spool is
 //! closed. Batches offered meanwhile are kept in memory and counted as in flight.
 
-use super::open::SinkError;
-use super::plan::SinkPlan;
+use super::open::{SinkError, SinkPlan};
 use super::tally::{DropReason, PerStream, Tally};
 use super::threaded::QueueLimits;
 use super::{Batch, Failure, OutputFormat, Sink, Stream};

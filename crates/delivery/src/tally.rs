@@ -78,9 +78,10 @@ impl StreamCounters {
         self.records - settled - self.dropped.iter().sum::<u64>()
     }
 
-    fn leave(&mut self, location: Location, count: u64) {
-        if location == Location::Disk {
-            self.spooled -= count;
+    fn settle(&mut self, count: u64, outcome: Result<(), DropReason>) {
+        match outcome {
+            Ok(()) => self.delivered += count,
+            Err(reason) => self.dropped[reason as usize] += count,
         }
     }
 }
@@ -94,6 +95,7 @@ struct TallyState {
 
 /// The counters of one sink. A lock, not atomics, so that readers see all counters of the same
 /// moment; it is held only for a few additions.
+#[derive(Default)]
 pub(super) struct Tally {
     streams: StreamSet,
     reasons: &'static [DropReason],
@@ -153,12 +155,12 @@ impl Tally {
 
     /// Moves records from in flight to delivered.
     pub(super) fn delivered(&self, share: &PerStream) {
-        self.settle(share, |cell| &mut cell.delivered);
+        self.settle(share, Ok(()));
     }
 
     /// Moves records from in flight to dropped.
     pub(super) fn dropped(&self, share: &PerStream, reason: DropReason) {
-        self.settle(share, |cell| &mut cell.dropped[reason as usize]);
+        self.settle(share, Err(reason));
     }
 
     /// Removes records in flight, because a replacement sink counts them from now on.
@@ -183,11 +185,10 @@ impl Tally {
             return;
         }
         let cell = &mut state.cells[stream as usize];
-        cell.leave(location, count);
-        match outcome {
-            Ok(()) => cell.delivered += count,
-            Err(reason) => cell.dropped[reason as usize] += count,
+        if location == Location::Disk {
+            cell.spooled -= count;
         }
+        cell.settle(count, outcome);
     }
 
     /// Moves records from in flight to spooled.
@@ -212,13 +213,11 @@ impl Tally {
         }
     }
 
-    fn settle(&self, share: &PerStream, counter: impl Fn(&mut StreamCounters) -> &mut u64) {
+    fn settle(&self, share: &PerStream, outcome: Result<(), DropReason>) {
         let mut state = self.state();
-        if state.closed {
-            return;
-        }
-        for (cell, count) in state.cells.iter_mut().zip(share) {
-            *counter(cell) += count;
+        if !state.closed {
+            let cells = state.cells.iter_mut().zip(share);
+            cells.for_each(|(cell, count)| cell.settle(*count, outcome));
         }
     }
 

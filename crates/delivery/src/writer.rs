@@ -8,7 +8,7 @@ mod rotation;
 mod series;
 mod target;
 
-use super::tally::{DropReason, PerStream, Tally};
+use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, OutputFormat, Rotation, SinkError, StreamSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,11 +57,9 @@ fn start(
     look: OutputFormat,
     mut writer: Writer,
 ) -> Result<ThreadedSink, SinkError> {
-    let thread = name.clone();
-    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let shared = SharedState::new(streams, REASONS);
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
     ThreadedSink::start(name, look, QueueLimits::default(), shared, work)
-        .map_err(|error| SinkError::Thread { name: thread, error })
 }
 
 /// The lines of one batch that belong to the sink, contiguous.
@@ -122,7 +120,7 @@ impl Writer {
     fn run(&mut self, receiver: &SinkReceiver) {
         loop {
             let next = receiver.next(self.target.time_to_rotation());
-            if receiver.shared.take_reopen_request() {
+            if receiver.shared.reopen.replace(false) {
                 self.target.reopen();
             }
             match next {
@@ -183,7 +181,7 @@ impl Writer {
             let mut portion = &self.lines.bytes[written..run.end];
             if !self.target.regular() {
                 if !wait_writable(self.target.file()) {
-                    if shared.stopping() {
+                    if shared.stop.get() {
                         break;
                     }
                     continue;

@@ -2,11 +2,13 @@
 
 use super::super::spool::{AppendError, RemovalReason, Spool, SpoolConfig, UnsentFrame, Unsynced};
 use super::super::tally::{DropReason, Location};
+use super::super::threaded::Flag;
 use super::super::{Batch, Gauge, Stream, StreamSet};
+use super::KafkaPlan;
 use super::in_flight::{InFlight, InFlightBatch, Origin};
 use crossbeam_channel::Sender;
 use fixedbitset::FixedBitSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,14 +41,14 @@ pub(super) struct Backlog {
 struct Settings {
     config: SpoolConfig,
     destination: String,
-    node: String,
+    node: Arc<str>,
 }
 
 /// Metrics of the spool.
 #[derive(Default)]
 pub(super) struct BacklogGauges {
     pub(super) bytes: Arc<AtomicU64>,
-    away: AtomicBool,
+    away: Flag,
     torn_bytes: AtomicU64,
     oldest: Mutex<Option<SystemTime>>,
 }
@@ -54,18 +56,16 @@ pub(super) struct BacklogGauges {
 impl Backlog {
     /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
     pub(super) fn new(
-        config: Option<&SpoolConfig>,
-        brokers: &[String],
-        node: &str,
+        plan: &KafkaPlan,
         in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
-        let mut brokers = brokers.to_vec();
+        let mut brokers = plan.config.brokers.clone();
         brokers.sort_unstable();
-        let settings = config.map(|config| Settings {
-            config: config.clone(),
+        let settings = plan.spool.clone().map(|config| Settings {
+            config,
             destination: brokers.join(","),
-            node: node.to_owned(),
+            node: Arc::clone(&plan.node),
         });
         let now = Instant::now();
         let mut backlog = Self {
@@ -122,7 +122,7 @@ impl Backlog {
 
     /// Sets the metric that Kafka is unavailable.
     pub(super) fn note_away(&self, away: bool) {
-        self.gauges.away.store(away, Ordering::Relaxed);
+        self.gauges.away.set(away);
     }
 
     /// Returns whether the spool is open.
@@ -183,14 +183,14 @@ impl Backlog {
         }
         let Some(spool) = &mut self.spool else { return };
         let all = self.in_flight.exposed(age, now);
-        for exposed in &all {
+        for (number, exposed) in &all {
             for stream in Stream::ALL {
-                let mut records = exposed.of(stream).peekable();
+                let mut records = exposed.exposed(stream).peekable();
                 if records.peek().is_none() {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
-                    Ok(frame) if self.in_flight.set_spooled(exposed, stream, frame) => {}
+                    Ok(frame) if self.in_flight.set_spooled(*number, exposed, stream, frame) => {}
                     Ok(frame) => spool.settle(frame),
                     Err(_) => {
                         self.next_backup = now + SYNC_EVERY;
@@ -199,7 +199,9 @@ impl Backlog {
                 }
             }
         }
-        self.in_flight.set_backed_up(&all);
+        if let Some((last, _)) = all.last() {
+            self.in_flight.set_backed_up(*last);
+        }
         self.account_gone();
     }
 
@@ -338,16 +340,11 @@ impl BacklogGauges {
     pub(super) fn gauges(&self) -> Vec<Gauge> {
         let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
+        let torn_bytes = self.torn_bytes.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::new(
-                "dnscribe_kafka_away",
-                f64::from(u8::from(self.away.load(Ordering::Relaxed))),
-            ),
+            Gauge::new("dnscribe_kafka_away", f64::from(u8::from(self.away.get()))),
             Gauge::new("dnscribe_spool_oldest_seconds", age.as_secs_f64()),
-            Gauge::new(
-                "dnscribe_spool_torn_bytes_total",
-                self.torn_bytes.load(Ordering::Relaxed) as f64,
-            ),
+            Gauge::new("dnscribe_spool_torn_bytes_total", torn_bytes),
         ]
     }
 }

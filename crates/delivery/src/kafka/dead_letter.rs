@@ -53,7 +53,7 @@ impl DeadLetters {
 
     fn record(&self, dead: &RejectedRecord) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
-        let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
+        let bytes: &[u8] = if self.shared.hides_dead_letters.get() { &[] } else { &dead.bytes };
         let head = RecordHead {
             schema: Stream::Dlq.schema(),
             event_id: original.dead_letter(dead.stream),

@@ -6,9 +6,7 @@
 
 mod batch;
 
-pub(super) use batch::{
-    BatchToSend, Cursor, ExposedBatch, InFlightBatch, Origin, Outcome, RejectedRecord,
-};
+pub(super) use batch::{Cursor, InFlightBatch, Origin, Outcome, RejectedRecord};
 
 use super::super::Stream;
 use super::super::tally::{DropReason, PerStream, Tally};
@@ -87,12 +85,8 @@ impl InFlight {
     /// Appends a batch.
     pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
         let mut left = PerStream::default();
-        for (index, record) in batch_in_flight.batch.iter().enumerate() {
-            if batch_in_flight.streams.contains(record.stream)
-                && !batch_in_flight.settled.contains(index)
-            {
-                left[record.stream as usize] += 1;
-            }
+        for (_, record) in batch_in_flight.unsettled() {
+            left[record.stream as usize] += 1;
         }
         let mut state = self.state();
         if state.pending.is_empty() {
@@ -112,18 +106,12 @@ impl InFlight {
     }
 
     /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
-    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<BatchToSend> {
+    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<InFlightBatch> {
         let state = self.state();
         if cursor.batch < state.first {
             *cursor = Cursor { batch: state.first, index: 0 };
         }
-        let pending = state.pending.get(state.offset(cursor.batch)?)?;
-        Some(BatchToSend {
-            batch: Arc::clone(&pending.inner.batch),
-            node: Arc::clone(&pending.inner.node),
-            streams: pending.inner.streams,
-            settled: pending.inner.settled.clone(),
-        })
+        Some(state.pending.get(state.offset(cursor.batch)?)?.inner.clone())
     }
 
     /// Returns whether the cursor is behind the last batch.
@@ -233,9 +221,9 @@ impl InFlight {
         self.state().reached
     }
 
-    /// Batches of at least this age with records that are in memory only, except those passed to
-    /// [`Self::set_backed_up`].
-    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<ExposedBatch> {
+    /// Batches of at least this age with records that are in memory only, and their numbers. Leaves
+    /// out those before [`Self::set_backed_up`].
+    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<(usize, InFlightBatch)> {
         let state = self.state();
         let before = state.backed_up.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
@@ -243,34 +231,27 @@ impl InFlight {
             .skip(before)
             .take_while(|(_, pending)| now.saturating_duration_since(pending.since) >= age)
             .filter(|(_, pending)| pending.has_unspooled())
-            .map(|(number, pending)| ExposedBatch {
-                number,
-                batch: Arc::clone(&pending.inner.batch),
-                streams: pending.inner.streams,
-                settled: pending.inner.settled.clone(),
-                spool_frames: pending.inner.spool_frames,
-            })
+            .map(|(number, pending)| (number, pending.inner.clone()))
             .collect()
     }
 
-    /// Marks batches as written to disk. Frames of theirs that are removed later to make space are
-    /// not written again.
-    pub(super) fn set_backed_up(&self, upto: &[ExposedBatch]) {
-        if let Some(last) = upto.last() {
-            self.state().backed_up = last.number + 1;
-        }
+    /// Marks the batches up to `number` as written to disk. Frames of theirs that are removed later
+    /// to make space are not written again.
+    pub(super) fn set_backed_up(&self, number: usize) {
+        self.state().backed_up = number + 1;
     }
 
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
     /// settled meanwhile, so that the frame is not needed.
     pub(super) fn set_spooled(
         &self,
-        exposed: &ExposedBatch,
+        number: usize,
+        exposed: &InFlightBatch,
         stream: Stream,
         frame: FrameId,
     ) -> bool {
         let mut state = self.state();
-        let offset = state.offset(exposed.number);
+        let offset = state.offset(number);
         let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
             return false;
         };

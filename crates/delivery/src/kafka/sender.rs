@@ -6,12 +6,13 @@
 
 use super::super::tally::{DropReason, Location};
 use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver};
-use super::super::{Batch, Failure, KafkaConfig, SinkError, Stream, StreamSet};
+use super::super::{Batch, Failure, SinkError, Stream, StreamSet};
+use super::KafkaPlan;
 use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
 use super::diagnose::diagnose;
 use super::encode::{EncodeError, Encoder};
-use super::in_flight::{BatchToSend, Cursor, InFlight, InFlightBatch, Origin, Outcome};
+use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin, Outcome};
 use super::producer::{KafkaProducer, SendResult};
 use super::reports::{BrokerHealth, ProducerCallbacks};
 use super::settings::redact;
@@ -75,14 +76,10 @@ const GATHER_RECORDS: usize = 4096;
 
 /// Parts of the sender.
 pub(super) struct SenderParts {
-    pub(super) config: KafkaConfig,
-    pub(super) node: Arc<str>,
+    pub(super) plan: KafkaPlan,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) health: Arc<BrokerHealth>,
     pub(super) dead_letters: DeadLetters,
-    /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
-    /// limit.
-    pub(super) patience: Option<Duration>,
 }
 
 /// State of the sink's thread.
@@ -107,7 +104,7 @@ impl Sender {
         let producer = producer(&parts, for_ever).map_err(SinkError::Kafka)?;
         let cursor = Cursor::default();
         let streams = parts.in_flight.tallies().own.tally.streams();
-        let encoder = Encoder::new(&parts.config, streams).map_err(SinkError::Kafka)?;
+        let encoder = Encoder::new(&parts.plan.config, streams).map_err(SinkError::Kafka)?;
         let now = Instant::now();
         Ok(Self {
             parts,
@@ -135,7 +132,7 @@ impl Sender {
             self.do_periodic_work(now, receiver);
             let fed = self.feed();
             if !self.accepts_more() {
-                if receiver.shared.stopping() {
+                if receiver.shared.stop.get() {
                     break;
                 }
                 thread::sleep(FULL_PAUSE);
@@ -152,7 +149,9 @@ impl Sender {
                     let linger = if self.away { LINGER } else { Duration::ZERO };
                     self.take(&gather(&taken, receiver, linger));
                 }
-                NextStep::Idle if receiver.shared.flushing() && self.caught_up() && !self.away => {
+                NextStep::Idle
+                    if receiver.shared.flushing.get() && self.caught_up() && !self.away =>
+                {
                     self.producer.flush(IDLE_PAUSE);
                 }
                 NextStep::Idle => {}
@@ -176,7 +175,7 @@ impl Sender {
         let exposure = if away { Duration::ZERO } else { MAX_EXPOSURE };
         self.backlog.spool_unacked(exposure, now);
         self.backlog.maintain(now);
-        receiver.shared.set_draining(!self.backlog.is_empty());
+        receiver.shared.draining.set(!self.backlog.is_empty());
         self.send_dead_letters();
     }
 
@@ -195,6 +194,7 @@ impl Sender {
     fn is_never_reached(&self, now: Instant) -> bool {
         let in_flight = &self.parts.in_flight;
         self.parts
+            .plan
             .patience
             .is_some_and(|limit| in_flight.silence(now) > limit && !in_flight.has_delivered())
     }
@@ -204,7 +204,7 @@ impl Sender {
         let reason = DropReason::BrokerError;
         let missing = self.encoder.missing().map(str::to_owned);
         let why = missing.unwrap_or_else(|| {
-            let why = diagnose(&self.parts.config, None, DIAGNOSIS_TIMEOUT);
+            let why = diagnose(&self.parts.plan.config, None, DIAGNOSIS_TIMEOUT);
             let why =
                 why.map_or_else(|| "no record was accepted".to_owned(), |why| why.to_string());
             format!("Kafka cannot be reached: {why}")
@@ -241,7 +241,7 @@ impl Sender {
         // The next one may fail in the same way until the cause is fixed.
         if now >= self.next_fatal_log {
             self.next_fatal_log = now + LOG_FATAL_EVERY;
-            let reason = redact(&self.parts.config, &reason);
+            let reason = redact(&self.parts.plan.config, &reason);
             warn!(reason, "the Kafka producer has failed; another one takes over");
         }
         self.producer.purge();
@@ -278,11 +278,9 @@ impl Sender {
 
     /// Hands over the batch from the cursor on. Returns false if librdkafka is full, or a schema is
     /// not registered yet.
-    fn hand_over(&mut self, BatchToSend { batch, node, streams, settled }: &BatchToSend) -> bool {
-        for (index, record) in batch.iter().enumerate().skip(self.cursor.index) {
-            if !streams.contains(record.stream) || settled.contains(index) {
-                continue;
-            }
+    fn hand_over(&mut self, batch: &InFlightBatch) -> bool {
+        let start = self.cursor.index;
+        for (index, record) in batch.unsettled().skip_while(|(index, _)| *index < start) {
             self.cursor.index = index;
             let number = self.cursor.number();
             let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
@@ -297,7 +295,7 @@ impl Sender {
                     continue;
                 }
             };
-            match self.producer.send(&record, payload, node, number) {
+            match self.producer.send(&record, payload, &batch.node, number) {
                 SendResult::Accepted => {}
                 SendResult::QueueFull => return false,
                 SendResult::Rejected(reason) => {
@@ -333,7 +331,7 @@ impl Sender {
     fn send_directly(&mut self, batch: &Arc<Batch>, streams: StreamSet) {
         let batch_in_flight = InFlightBatch {
             batch: Arc::clone(batch),
-            node: Arc::clone(&self.parts.node),
+            node: Arc::clone(&self.parts.plan.node),
             origin: Origin::Own,
             streams,
             spool_frames: [None; Stream::ALL.len()],
@@ -388,7 +386,7 @@ impl Sender {
 
 fn producer(parts: &SenderParts, for_ever: bool) -> Result<KafkaProducer, String> {
     let (in_flight, health) = (Arc::clone(&parts.in_flight), Arc::clone(&parts.health));
-    KafkaProducer::new(&parts.config, for_ever, ProducerCallbacks { in_flight, health })
+    KafkaProducer::new(&parts.plan.config, for_ever, ProducerCallbacks { in_flight, health })
 }
 
 /// Merges the small batches waiting in the queue into one. If it is still small, waits for `linger`

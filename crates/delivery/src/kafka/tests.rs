@@ -27,8 +27,12 @@ fn open(config: &KafkaConfig) -> Result<ThreadedSink, SinkError> {
 }
 
 fn open_bounded(config: &KafkaConfig, limits: QueueLimits) -> Result<ThreadedSink, SinkError> {
-    let with = KafkaOptions { node: "node-1", region: None, config, patience: None, spool: None };
-    assemble("kafka".into(), streams(), with, limits).map(|(sink, _)| sink)
+    assemble("kafka".into(), streams(), &plan("node-1", config, None), limits).map(|(sink, _)| sink)
+}
+
+fn plan(node: &str, config: &KafkaConfig, spool: Option<&SpoolConfig>) -> KafkaPlan {
+    let (config, spool) = (config.clone(), spool.cloned());
+    KafkaPlan { node: node.into(), region: None, config, patience: None, spool }
 }
 
 fn batch(count: u32) -> Arc<Batch> {
@@ -254,7 +258,7 @@ fn logged(work: impl FnOnce()) -> String {
 }
 
 fn reports() -> ProducerCallbacks {
-    let own = ThreadedSink::shared(Tally::new(streams(), REASONS));
+    let own = SharedState::new(streams(), REASONS);
     let recovered = Arc::new(Tally::new(streams(), REASONS));
     let in_flight = Arc::new(InFlight::new(Tallies { own, recovered }));
     ProducerCallbacks {

@@ -39,6 +39,7 @@ pub(in crate::kafka) struct RejectedRecord {
 }
 
 /// A batch in flight.
+#[derive(Clone)]
 pub(in crate::kafka) struct InFlightBatch {
     pub(in crate::kafka) batch: Arc<Batch>,
     pub(in crate::kafka) node: Arc<str>,
@@ -49,6 +50,22 @@ pub(in crate::kafka) struct InFlightBatch {
     pub(in crate::kafka) spool_frames: [Option<FrameId>; Stream::ALL.len()],
     /// Records that are settled or need not be sent.
     pub(in crate::kafka) settled: FixedBitSet,
+}
+
+impl InFlightBatch {
+    /// Records to send that are not settled, with their indexes.
+    pub(in crate::kafka) fn unsettled(&self) -> impl Iterator<Item = (usize, Rendered<'_>)> {
+        self.batch.iter().enumerate().filter(|(index, record)| {
+            self.streams.contains(record.stream) && !self.settled.contains(*index)
+        })
+    }
+
+    /// Unsettled records of a stream that a crash would lose.
+    pub(in crate::kafka) fn exposed(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
+        let wanted = self.spool_frames[stream as usize].is_none();
+        let records = self.unsettled().map(|(_, record)| record);
+        records.filter(move |record| wanted && record.stream == stream)
+    }
 }
 
 /// Bits of a record's index in its batch. No batch has more records.
@@ -77,35 +94,6 @@ impl Cursor {
     /// The start of the next batch.
     pub(in crate::kafka) fn next_batch(self) -> Self {
         Self { batch: self.batch + 1, index: 0 }
-    }
-}
-
-/// A batch to hand over.
-pub(in crate::kafka) struct BatchToSend {
-    pub(in crate::kafka) batch: Arc<Batch>,
-    pub(in crate::kafka) node: Arc<str>,
-    pub(in crate::kafka) streams: StreamSet,
-    pub(in crate::kafka) settled: FixedBitSet,
-}
-
-/// A batch with records that a crash would lose.
-pub(in crate::kafka) struct ExposedBatch {
-    pub(in crate::kafka) batch: Arc<Batch>,
-    pub(super) number: usize,
-    pub(super) streams: StreamSet,
-    pub(super) settled: FixedBitSet,
-    pub(super) spool_frames: [Option<FrameId>; Stream::ALL.len()],
-}
-
-impl ExposedBatch {
-    /// Records of a stream that are neither settled nor on disk.
-    pub(in crate::kafka) fn of(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
-        let wanted = self.streams.contains(stream) && self.spool_frames[stream as usize].is_none();
-        let all = self.batch.iter().enumerate();
-        all.filter(move |(index, record)| {
-            wanted && record.stream == stream && !self.settled.contains(*index)
-        })
-        .map(|(_, record)| record)
     }
 }
 

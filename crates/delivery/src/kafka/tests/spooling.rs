@@ -18,8 +18,8 @@ fn spool(directory: &Path) -> SpoolConfig {
 
 /// A sink with a spool, and its view of Kafka's state.
 fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (ThreadedSink, Arc<BrokerHealth>) {
-    let with = KafkaOptions { node: "n", region: None, config, patience: None, spool: Some(spool) };
-    assemble("kafka".into(), streams(), with, QueueLimits::default()).unwrap()
+    let plan = plan("n", config, Some(spool));
+    assemble("kafka".into(), streams(), &plan, QueueLimits::default()).unwrap()
 }
 
 /// Settings with which a client notices changes of the mock cluster quickly.
