@@ -15,24 +15,18 @@
 mod append;
 mod checkpoint;
 mod config;
-mod durable;
-mod evict;
 mod folder;
 mod format;
 mod payload;
-mod probe;
 mod queue;
 mod recover;
 
-mod scan;
-
+pub use checkpoint::Unsynced;
 pub use config::{ParsePolicyError, SpoolConfig, WhenFull};
-pub use durable::Unsynced;
 
 use super::tally::PerStream;
 use super::{Batch, Stream};
-use append::Active;
-use evict::IMPORTANCE;
+use append::{Active, IMPORTANCE};
 use folder::Slot;
 use format::FRAME_HEADER;
 use payload::Packer;
@@ -73,7 +67,7 @@ pub struct Spool {
 /// Identifies a frame: records of one stream that were appended together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId {
-    stream: Stream,
+    pub(super) stream: Stream,
     segment: u64,
     frame: usize,
 }
@@ -83,8 +77,6 @@ pub struct FrameId {
 pub struct UnsentFrame {
     /// Its id, for [`Spool::settle`].
     pub id: FrameId,
-    /// The stream of its records.
-    pub stream: Stream,
     /// Appended by this process, not recovered.
     pub own: bool,
     /// The node that wrote it.
@@ -101,8 +93,6 @@ pub struct UnsentFrame {
 pub struct RemovedFrame {
     /// Its id; it need not be settled.
     pub id: FrameId,
-    /// The stream of its records.
-    pub stream: Stream,
     /// Appended by this process, not recovered.
     pub own: bool,
     /// Number of its records, without those that an earlier process saw delivered.
@@ -239,7 +229,7 @@ impl Spool {
     /// Returns whether [`Spool::next`] has a frame to return.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
-        self.queues.iter().any(Queue::has_waiting)
+        self.queues.iter().any(|queue| queue.waiting > 0)
     }
 
     /// Forgets a frame whose records are all delivered or dropped. Removes its segment if nothing
@@ -282,7 +272,7 @@ impl Spool {
     /// those that an earlier process recorded as settled.
     #[must_use]
     pub fn records(&self) -> PerStream {
-        self.queues.each_ref().map(Queue::records)
+        self.queues.each_ref().map(|queue| queue.records)
     }
 
     /// When the oldest of these records was appended.
@@ -313,7 +303,6 @@ impl Spool {
         let batch = self.packer.unpack(&frame.header, id.stream).ok_or(ReadError::Corrupt)?;
         Ok(UnsentFrame {
             id,
-            stream: id.stream,
             own: segment.own,
             node: Arc::clone(&segment.node),
             batch,
@@ -327,7 +316,6 @@ impl Spool {
         let Some(finished) = finished else { return };
         self.gone.push(RemovedFrame {
             id,
-            stream: id.stream,
             own: finished.own,
             records: finished.records,
             sent: finished.sent,
@@ -359,7 +347,6 @@ impl Spool {
         let left = left.filter(|(_, frame)| frame.state != FrameState::Done);
         self.gone.extend(left.map(|(place, frame)| RemovedFrame {
             id: FrameId { stream, segment: name, frame: place },
-            stream,
             own: segment.own,
             records: frame.unsettled(),
             sent: frame.state == FrameState::Sent,

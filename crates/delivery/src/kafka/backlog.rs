@@ -1,6 +1,6 @@
 //! Connects the sender to the spool, and counts every record in it.
 
-use super::super::spool::{AppendError, RemovalReason, Spool, SpoolConfig, UnsentFrame, Unsynced};
+use super::super::spool::{AppendError, RemovalReason, Spool, UnsentFrame, Unsynced};
 use super::super::tally::{DropReason, Location};
 use super::super::threaded::Flag;
 use super::super::{Batch, Gauge, Stream, StreamSet};
@@ -25,7 +25,7 @@ const REOPEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The spool of a sink, if it has one.
 pub(super) struct Backlog {
-    settings: Option<Settings>,
+    plan: KafkaPlan,
     spool: Option<Spool>,
     in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
@@ -36,12 +36,6 @@ pub(super) struct Backlog {
     next_backup: Instant,
     /// Whether the last write failed: each failure is logged once.
     failing: bool,
-}
-
-struct Settings {
-    config: SpoolConfig,
-    destination: String,
-    node: Arc<str>,
 }
 
 /// Metrics of the spool.
@@ -60,16 +54,9 @@ impl Backlog {
         in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
-        let mut brokers = plan.config.brokers.clone();
-        brokers.sort_unstable();
-        let settings = plan.spool.clone().map(|config| Settings {
-            config,
-            destination: brokers.join(","),
-            node: Arc::clone(&plan.node),
-        });
         let now = Instant::now();
         let mut backlog = Self {
-            settings,
+            plan: plan.clone(),
             spool: None,
             in_flight,
             gauges,
@@ -85,9 +72,11 @@ impl Backlog {
     }
 
     fn open(&mut self, now: Instant) {
-        let Some(Settings { config, destination, node }) = &self.settings else { return };
+        let Some(config) = &self.plan.spool else { return };
         self.next_open = now + REOPEN_EVERY;
-        match Spool::open(config, destination, node, SystemTime::now()) {
+        let mut brokers = self.plan.config.brokers.clone();
+        brokers.sort_unstable();
+        match Spool::open(config, &brokers.join(","), &self.plan.node, SystemTime::now()) {
             Ok((spool, recovered)) => {
                 let tally = &self.in_flight.tallies().recovered;
                 tally.add_recovered(&recovered.records);
@@ -132,7 +121,7 @@ impl Backlog {
 
     /// Returns whether a spool is configured.
     pub(super) fn is_configured(&self) -> bool {
-        self.settings.is_some()
+        self.plan.spool.is_some()
     }
 
     /// Returns whether there are records on disk that the producer does not have.
@@ -190,7 +179,7 @@ impl Backlog {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
-                    Ok(frame) if self.in_flight.set_spooled(*number, exposed, stream, frame) => {}
+                    Ok(frame) if self.in_flight.set_spooled(*number, exposed, frame) => {}
                     Ok(frame) => spool.settle(frame),
                     Err(_) => {
                         self.next_backup = now + SYNC_EVERY;
@@ -209,18 +198,16 @@ impl Backlog {
     pub(super) fn next(&mut self) -> Option<InFlightBatch> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
-        let UnsentFrame { id, stream, own, node, batch, settled: before } = next?;
+        let UnsentFrame { id, own, node, batch, settled: before } = next?;
         let mut settled = FixedBitSet::with_capacity(batch.len());
-        for (index, _) in before.iter().enumerate().filter(|(_, settled)| **settled) {
-            settled.insert(index);
-        }
+        settled.extend((0..).zip(before).filter_map(|(index, settled)| settled.then_some(index)));
         let mut spool_frames = [None; Stream::ALL.len()];
-        spool_frames[stream as usize] = Some(id);
+        spool_frames[id.stream as usize] = Some(id);
         Some(InFlightBatch {
             batch: Arc::new(batch),
             node,
             origin: if own { Origin::Own } else { Origin::Recovered },
-            streams: StreamSet::from_iter([stream]),
+            streams: StreamSet::from_iter([id.stream]),
             spool_frames,
             settled,
         })
@@ -275,7 +262,7 @@ impl Backlog {
         let Some(spool) = &mut self.spool else { return };
         for gone in spool.take_removed() {
             if gone.sent {
-                self.in_flight.clear_spooled(gone.id, gone.stream);
+                self.in_flight.clear_spooled(gone.id);
                 continue;
             }
             let reason = match gone.reason {
@@ -285,7 +272,7 @@ impl Backlog {
             };
             let origin = if gone.own { Origin::Own } else { Origin::Recovered };
             let tally = self.in_flight.tallies().of(origin);
-            tally.settle_at(Location::Disk, gone.stream, gone.records, Err(reason));
+            tally.settle_at(Location::Disk, gone.id.stream, gone.records, Err(reason));
         }
     }
 

@@ -247,9 +247,9 @@ impl InFlight {
         &self,
         number: usize,
         exposed: &InFlightBatch,
-        stream: Stream,
         frame: FrameId,
     ) -> bool {
+        let stream = frame.stream;
         let mut state = self.state();
         let offset = state.offset(number);
         let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
@@ -270,7 +270,8 @@ impl InFlight {
     }
 
     /// Notes that a frame is no longer on disk: its records are in memory only.
-    pub(super) fn clear_spooled(&self, frame: FrameId, stream: Stream) {
+    pub(super) fn clear_spooled(&self, frame: FrameId) {
+        let stream = frame.stream;
         let mut state = self.state();
         let has_frame = |pending: &&mut PendingBatch| {
             pending.inner.spool_frames[stream as usize] == Some(frame)

@@ -1,4 +1,4 @@
-//! The format of a segment on disk.
+//! The format of a segment on disk, and the frames of one that an earlier process wrote.
 //!
 //! A segment is a header that names its writer, followed by frames. All numbers are little-endian.
 //!
@@ -13,6 +13,8 @@
 //! damaged header, after which no frame can be found. The seed rejects an intact header at a wrong
 //! offset.
 
+use super::checkpoint::SegmentMark;
+use super::queue::{Frame, FrameState};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -94,43 +96,39 @@ pub(super) fn write_segment_header(node: &str, to: &mut Vec<u8>) {
     to.extend_from_slice(&hash.to_le_bytes());
 }
 
-/// The start of a segment.
-pub(super) enum SegmentHeader {
-    Intact {
-        node: Arc<str>,
-        bytes: u64,
-    },
-    /// The version is unknown.
-    Foreign,
-    Torn,
-}
-
-pub(super) fn read_segment_header(file: &File) -> io::Result<SegmentHeader> {
+/// Reads a segment's header: its node and size.
+fn read_segment_header(file: &File) -> io::Result<Result<(Arc<str>, u64), Unreadable>> {
     let mut fixed = [0; SEGMENT_FIXED];
     if !read_fully(file, &mut fixed, 0)? || fixed[..8] != *SEGMENT_MAGIC {
-        return Ok(SegmentHeader::Torn);
+        return Ok(Err(Unreadable::Torn));
     }
     let version = u16::from_le_bytes([fixed[8], fixed[9]]);
     let node_bytes = usize::from(u16::from_le_bytes([fixed[10], fixed[11]]));
     let mut bytes = vec![0; SEGMENT_FIXED + node_bytes + HASH];
     if !read_fully(file, &mut bytes, 0)? {
-        return Ok(SegmentHeader::Torn);
+        return Ok(Err(Unreadable::Torn));
     }
     let (body, mut hash) = bytes.split_at(SEGMENT_FIXED + node_bytes);
     if take_u64(&mut hash) != Some(xxh3_64(body)) {
-        return Ok(SegmentHeader::Torn);
+        return Ok(Err(Unreadable::Torn));
     }
     if version != VERSION {
-        return Ok(SegmentHeader::Foreign);
+        return Ok(Err(Unreadable::Foreign));
     }
-    Ok(match std::str::from_utf8(&body[SEGMENT_FIXED..]) {
-        Ok(node) => SegmentHeader::Intact { node: node.into(), bytes: bytes.len() as u64 },
-        Err(_) => SegmentHeader::Torn,
-    })
+    let node = std::str::from_utf8(&body[SEGMENT_FIXED..]).map_err(|_| Unreadable::Torn);
+    Ok(node.map(|node| (node.into(), bytes.len() as u64)))
+}
+
+/// Why a segment's header cannot be read.
+pub(super) enum Unreadable {
+    /// It is damaged.
+    Torn,
+    /// A newer version wrote it.
+    Foreign,
 }
 
 /// Fills `to` from `offset`. Returns false if the file is too short.
-pub(super) fn read_fully(file: &File, to: &mut [u8], offset: u64) -> io::Result<bool> {
+fn read_fully(file: &File, to: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(to, offset) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
@@ -138,18 +136,21 @@ pub(super) fn read_fully(file: &File, to: &mut [u8], offset: u64) -> io::Result<
     }
 }
 
-/// Takes a number from the front.
-pub(super) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+/// Takes an array from the front.
+pub(super) fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (bytes, tail) = rest.split_first_chunk()?;
     *rest = tail;
-    Some(u32::from_le_bytes(*bytes))
+    Some(*bytes)
+}
+
+/// Takes a number from the front.
+pub(super) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    take_array(rest).map(u32::from_le_bytes)
 }
 
 /// Takes a number from the front.
 pub(super) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
-    let (bytes, tail) = rest.split_first_chunk()?;
-    *rest = tail;
-    Some(u64::from_le_bytes(*bytes))
+    take_array(rest).map(u64::from_le_bytes)
 }
 
 /// Takes `count` bytes from the front.
@@ -157,4 +158,74 @@ pub(super) fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (bytes, tail) = rest.split_at_checked(count)?;
     *rest = tail;
     Some(bytes)
+}
+
+/// The frames of a segment.
+pub(super) struct ScannedSegment {
+    pub node: Arc<str>,
+    pub frames: Vec<Frame>,
+    /// Bytes of the segment to keep.
+    pub end: u64,
+    pub torn_bytes: u64,
+    /// Unsettled records of frames with an intact header and a damaged payload.
+    pub torn_records: u64,
+}
+
+/// Reads the frames' headers and, if `whole`, verifies the payloads.
+pub(super) fn scan(
+    file: &File,
+    length: u64,
+    whole: bool,
+    mark: Option<&SegmentMark>,
+) -> io::Result<Result<ScannedSegment, Unreadable>> {
+    let (node, mut offset) = match read_segment_header(file)? {
+        Ok(header) => header,
+        Err(unreadable) => return Ok(Err(unreadable)),
+    };
+    let mut found =
+        ScannedSegment { node, frames: Vec::new(), end: 0, torn_bytes: 0, torn_records: 0 };
+    let mut corrupt = Vec::new();
+    let mut bytes = [0; FRAME_HEADER];
+    let mut payload = Vec::new();
+    while read_fully(file, &mut bytes, offset)? {
+        let Some(header) = FrameHeader::read(&bytes, offset) else { break };
+        let mut frame = apply_mark(offset, header, found.frames.len(), mark);
+        let left = if frame.state == FrameState::Done { 0 } else { frame.unsettled() };
+        if offset + header.frame_bytes() > length {
+            found.torn_records += left;
+            break;
+        }
+        if whole && !is_intact(file, &frame, &mut payload)? {
+            found.torn_records += left;
+            found.torn_bytes += header.frame_bytes();
+            frame.state = FrameState::Done;
+            corrupt.push(found.frames.len());
+        }
+        offset += header.frame_bytes();
+        found.frames.push(frame);
+    }
+    found.torn_bytes += length - offset;
+    // Damaged frames at the end are cut off, so that they are not counted again even if the
+    // checkpoint is lost.
+    while corrupt.pop_if(|last| *last + 1 == found.frames.len()).is_some() {
+        offset = found.frames.pop().map_or(offset, |frame| frame.offset);
+    }
+    found.end = offset;
+    Ok(Ok(found))
+}
+
+/// A frame, with what the checkpoint knows about it.
+fn apply_mark(offset: u64, header: FrameHeader, place: usize, mark: Option<&SegmentMark>) -> Frame {
+    let settled = mark.and_then(|mark| mark.settled(place, header.records));
+    let mut frame = Frame { offset, header, state: FrameState::Waiting, settled };
+    if mark.is_some_and(|mark| mark.is_done(place)) || frame.unsettled() == 0 {
+        frame.state = FrameState::Done;
+    }
+    frame
+}
+
+fn is_intact(file: &File, frame: &Frame, payload: &mut Vec<u8>) -> io::Result<bool> {
+    payload.resize(frame.header.payload_bytes as usize, 0);
+    let there = read_fully(file, payload, frame.offset + FRAME_HEADER as u64)?;
+    Ok(there && xxh3_64(payload) == frame.header.payload_hash)
 }

@@ -3,7 +3,8 @@
 //! A raw record is its event id (u128), the lengths of its key and its line (u32 each), the key and
 //! the line. All records of a frame are compressed together.
 
-use super::format::{FrameHeader, MAX_PAYLOAD, take, take_u32};
+use super::AppendError;
+use super::format::{FrameHeader, MAX_PAYLOAD, take, take_array, take_u32};
 use crate::{Batch, Rendered, Stream};
 use std::io;
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,13 +26,6 @@ pub(super) struct Packer {
     packed: Vec<u8>,
 }
 
-/// Why records cannot be packed.
-pub(super) enum PackError {
-    Empty,
-    TooLarge,
-    Io(io::Error),
-}
-
 impl Packer {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
@@ -47,13 +41,13 @@ impl Packer {
         &mut self,
         records: &mut dyn Iterator<Item = Rendered<'_>>,
         time_ns: u64,
-    ) -> Result<FrameHeader, PackError> {
+    ) -> Result<FrameHeader, AppendError> {
         self.shrink();
         let mut count = 0;
         for record in records {
             let bytes = 24 + record.key.len() + record.line.len();
             if self.raw.len() + bytes > MAX_PAYLOAD {
-                return Err(PackError::TooLarge);
+                return Err(AppendError::TooLarge);
             }
             self.raw.extend_from_slice(&record.event_id.to_le_bytes());
             self.raw.extend_from_slice(&length(record.key).to_le_bytes());
@@ -63,12 +57,12 @@ impl Packer {
             count += 1;
         }
         if count == 0 {
-            return Err(PackError::Empty);
+            return Err(AppendError::Empty);
         }
         self.packed.reserve(compress_bound(self.raw.len()));
-        self.compressor.compress_to_buffer(&self.raw, &mut self.packed).map_err(PackError::Io)?;
+        self.compressor.compress_to_buffer(&self.raw, &mut self.packed).map_err(AppendError::Io)?;
         if self.packed.len() > MAX_PAYLOAD {
-            return Err(PackError::TooLarge);
+            return Err(AppendError::TooLarge);
         }
         Ok(FrameHeader {
             payload_bytes: length(&self.packed),
@@ -104,15 +98,14 @@ impl Packer {
         let mut rest = self.raw.as_slice();
         let mut batch = Batch::default();
         while !rest.is_empty() {
-            let (id, tail) = rest.split_first_chunk()?;
-            rest = tail;
+            let id = take_array(&mut rest)?;
             let key_bytes = take_u32(&mut rest)? as usize;
             let line_bytes = take_u32(&mut rest)? as usize;
             let key = take(&mut rest, key_bytes)?;
             let line = take(&mut rest, line_bytes)?;
             batch.push(
                 stream,
-                u128::from_le_bytes(*id),
+                u128::from_le_bytes(id),
                 |to| to.extend_from_slice(line),
                 |to| to.extend_from_slice(key),
             );

@@ -44,11 +44,12 @@ pub(super) struct Segment {
     pub frames: Vec<Frame>,
     /// Frames that are not finished.
     left: usize,
-    waiting: usize,
+    /// Frames that wait: their records are stored only on disk.
+    pub waiting: usize,
     /// All frames before this one are finished.
     head: usize,
     /// Whether a settled frame or record must be in the checkpoint.
-    marked: bool,
+    pub marked: bool,
 }
 
 impl Segment {
@@ -74,15 +75,6 @@ impl Segment {
         self.left == 0
     }
 
-    /// Returns whether it has records that are stored only on disk.
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting > 0
-    }
-
-    pub(super) fn is_marked(&self) -> bool {
-        self.marked
-    }
-
     fn advance(&mut self) {
         while self.frames.get(self.head).is_some_and(|frame| frame.state == FrameState::Done) {
             self.head += 1;
@@ -104,8 +96,10 @@ pub(super) struct FinishedFrame {
 #[derive(Default)]
 pub(super) struct Queue {
     segments: BTreeMap<u64, Segment>,
-    records: u64,
-    waiting: usize,
+    /// Unsettled records.
+    pub records: u64,
+    /// Frames that wait.
+    pub waiting: usize,
     /// No frame waits before this segment and frame.
     cursor: (u64, usize),
     /// The highest name used.
@@ -123,15 +117,6 @@ impl Queue {
 
     pub(super) fn frame(&self, name: u64, frame: usize) -> Option<&Frame> {
         self.segments.get(&name)?.frames.get(frame)
-    }
-
-    /// Unsettled records.
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting > 0
     }
 
     /// When the oldest unfinished frame was appended.

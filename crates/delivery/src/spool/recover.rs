@@ -3,10 +3,9 @@
 use super::append::Active;
 use super::checkpoint::Checkpoint;
 use super::folder::Slot;
-use super::format::segment_header_bytes;
+use super::format::{ScannedSegment, Unreadable, scan, segment_header_bytes};
 use super::payload::Packer;
 use super::queue::{Queue, Segment};
-use super::scan::{Scan, ScannedSegment, scan};
 use super::{PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
 use crate::Stream;
 use std::collections::BTreeSet;
@@ -107,13 +106,13 @@ impl Spool {
         };
         let (length, found) = look().map_err(SpoolError::at(&path))?;
         let segment = match found {
-            Scan::Foreign => return Err(SpoolError::Newer { path }),
-            Scan::Torn => {
+            Err(Unreadable::Foreign) => return Err(SpoolError::Newer { path }),
+            Err(Unreadable::Torn) => {
                 // An empty file has lost at least its header, so it counts.
                 recovered.torn_bytes += length.max(1);
                 Segment::new("".into(), false, length, Vec::new())
             }
-            Scan::Intact(found) => {
+            Ok(found) => {
                 recovered.torn_bytes += found.torn_bytes;
                 recovered.torn_records[stream as usize] += found.torn_records;
                 let bytes = cut(&path, length, &found);

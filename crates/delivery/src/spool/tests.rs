@@ -143,7 +143,7 @@ fn returns_frames_most_important_first() {
     assert_eq!(spool.oldest(), Some(time(1)));
     assert_eq!(spool.bytes(), bytes_on_disk(dir.path()));
 
-    assert_eq!(spool.next().unwrap().stream, Stream::Ledger);
+    assert_eq!(spool.next().unwrap().id.stream, Stream::Ledger);
     let unsent = spool.next().unwrap();
     assert_eq!((unsent.id, unsent.own, &*unsent.node), (first, true, NODE));
     assert!(unsent.batch.iter().eq(transactions.iter()) && unsent.settled.is_empty());
@@ -291,10 +291,10 @@ fn removes_least_important_streams_first() {
     put(&mut spool, Stream::Alerts, 4, 30_000).unwrap();
     let gone = spool.take_removed();
     assert_eq!(gone.len(), 1);
-    assert_eq!((gone[0].stream, gone[0].reason), (Stream::Messages, RemovalReason::Full));
+    assert_eq!((gone[0].id.stream, gone[0].reason), (Stream::Messages, RemovalReason::Full));
     assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
-    assert_eq!(spool.take_removed()[0].stream, Stream::Transactions);
+    assert_eq!(spool.take_removed()[0].id.stream, Stream::Transactions);
     // Nothing less important is stored.
     for stream in [Stream::Messages, Stream::Transactions, Stream::Metrics] {
         assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(AppendError::Full)), "{stream:?}");
@@ -331,13 +331,13 @@ fn removes_backup_copies_first() {
     append(&mut spool, &batch(Stream::Ledger, [3], 40_000), true, time(1)).unwrap();
     put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
     let gone = spool.take_removed();
-    assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Transactions, true));
+    assert_eq!((gone.len(), gone[0].id.stream, gone[0].sent), (1, Stream::Transactions, true));
     // A copy replaces only copies, and a message never a copy of the ledger.
     let copy = batch(Stream::Metrics, [5], 40_000);
     assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(AppendError::Full)));
     put(&mut spool, Stream::Messages, 6, 40_000).unwrap();
     let gone = spool.take_removed();
-    assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Messages, false));
+    assert_eq!((gone.len(), gone[0].id.stream, gone[0].sent), (1, Stream::Messages, false));
     assert_eq!(drain(&mut spool), [4, 6]);
 }
 

@@ -1,7 +1,7 @@
 //! A TLS handshake with a broker, and what is wrong with either side's certificate.
 
-use super::listener::Listener;
 use super::Diagnosis;
+use super::listener::Listener;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -30,8 +30,9 @@ impl Listener {
         match (flaw.get().cloned(), result) {
             (Some(flaw), _) => Err(flaw),
             (None, Ok(())) => Ok(Some(stream)),
-            (None, Err(error)) => Err(alert(&error)
-                .map_or_else(|| self.without_tls(), |alert| self.refusal(&alert))),
+            (None, Err(error)) => {
+                Err(alert(&error).map_or_else(|| self.without_tls(), |alert| self.refusal(&alert)))
+            }
         }
     }
 

@@ -36,10 +36,7 @@ fn flip(path: &Path, place: usize) {
 fn ends_whole(path: &Path) -> bool {
     let file = File::open(path).unwrap();
     let length = file.metadata().unwrap().len();
-    match scan::scan(&file, length, true, None).unwrap() {
-        scan::Scan::Intact(found) => found.end == length,
-        _ => false,
-    }
+    format::scan(&file, length, true, None).unwrap().is_ok_and(|found| found.end == length)
 }
 
 fn cut(path: &Path, length: usize) {

@@ -165,8 +165,8 @@ impl Model {
         }
         let unsent = gone.iter().filter(|gone| !gone.sent);
         for victim in unsent {
-            prop_assert!(!sent && rank(victim.stream) >= rank(stream));
-            if victim.stream == stream {
+            prop_assert!(!sent && rank(victim.id.stream) >= rank(stream));
+            if victim.id.stream == stream {
                 prop_assert_eq!(self.config.when_full, WhenFull::DropOldest);
             }
             // Everything less important has been removed.
@@ -174,11 +174,11 @@ impl Model {
             prop_assert!(
                 spared
                     .map(|frame| rank(frame.stream()))
-                    .all(|spared| spared <= rank(victim.stream))
+                    .all(|spared| spared <= rank(victim.id.stream))
             );
         }
         for victim in gone.iter().filter(|gone| gone.sent) {
-            prop_assert!(rank(victim.stream) >= rank(stream));
+            prop_assert!(rank(victim.id.stream) >= rank(stream));
         }
         Ok(())
     }
@@ -193,7 +193,6 @@ impl Model {
             };
             let expected = RemovedFrame {
                 id: frame.id,
-                stream: frame.stream(),
                 own: frame.own,
                 records: frame.left(),
                 sent: frame.state == FrameState::Sent,
@@ -226,7 +225,7 @@ impl Model {
         let (Some(unsent), Some(expected)) = (unsent, expected) else { return Ok(()) };
         let frame = &mut self.frames[expected];
         frame.state = FrameState::Sent;
-        let given = batch(unsent.stream, frame.ids.iter().copied(), frame.bytes);
+        let given = batch(unsent.id.stream, frame.ids.iter().copied(), frame.bytes);
         prop_assert!(unsent.batch.iter().eq(given.iter()));
         prop_assert_eq!((unsent.id, unsent.own), (frame.id, frame.own));
         prop_assert_eq!(unsent.settled.contains(&true), frame.settled.contains(&true));
