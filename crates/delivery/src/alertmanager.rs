@@ -18,8 +18,7 @@ use serde_json::Value;
 use state::{AlertState, Key};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Alertmanager considers an alert over if it is not repeated for this many resend intervals.
@@ -77,7 +76,7 @@ pub(super) fn open(
     patience: Option<Duration>,
 ) -> Result<ThreadedSink, SinkError> {
     let client = Client::new(config).map_err(SinkError::Alertmanager)?;
-    let metrics = Arc::new(SenderMetrics::default());
+    let metrics = Arc::<Mutex<SenderMetrics>>::default();
     let sender = AlertSender {
         state: AlertState::new(config.resend),
         config: config.clone(),
@@ -91,7 +90,7 @@ pub(super) fn open(
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
     let mut sink =
         ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)?;
-    sink.gauges = Box::new(move || metrics.gauges());
+    sink.gauges = Box::new(move || lock(&metrics).gauges());
     Ok(sink)
 }
 
@@ -107,28 +106,28 @@ pub fn probe(config: &AlertmanagerConfig) -> Result<String, String> {
 /// Metrics of the sink.
 #[derive(Default)]
 struct SenderMetrics {
-    sent: AtomicU64,
-    failed: AtomicU64,
-    firing: AtomicU64,
-    waiting: AtomicU64,
-    away: AtomicBool,
+    sent: usize,
+    failed: usize,
+    firing: usize,
+    waiting: usize,
+    away: bool,
 }
 
 impl SenderMetrics {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus metrics are floats")]
     fn gauges(&self) -> Vec<Gauge> {
-        let of = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::new("dnscribe_alertmanager_sent_total", of(&self.sent)),
-            Gauge::new("dnscribe_alertmanager_failed_total", of(&self.failed)),
-            Gauge::new("dnscribe_alertmanager_firing", of(&self.firing)),
-            Gauge::new("dnscribe_alertmanager_waiting", of(&self.waiting)),
-            Gauge::new(
-                "dnscribe_alertmanager_away",
-                f64::from(u8::from(self.away.load(Ordering::Relaxed))),
-            ),
+            Gauge::new("dnscribe_alertmanager_sent_total", self.sent as f64),
+            Gauge::new("dnscribe_alertmanager_failed_total", self.failed as f64),
+            Gauge::new("dnscribe_alertmanager_firing", self.firing as f64),
+            Gauge::new("dnscribe_alertmanager_waiting", self.waiting as f64),
+            Gauge::new("dnscribe_alertmanager_away", f64::from(u8::from(self.away))),
         ]
     }
+}
+
+fn lock(metrics: &Mutex<SenderMetrics>) -> MutexGuard<'_, SenderMetrics> {
+    metrics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// State of repeated failures.
@@ -144,7 +143,7 @@ struct AlertSender {
     client: Client,
     state: AlertState,
     patience: Option<Duration>,
-    metrics: Arc<SenderMetrics>,
+    metrics: Arc<Mutex<SenderMetrics>>,
     outage: Option<Outage>,
     /// Whether only some of the Alertmanagers accept alerts.
     partial: bool,
@@ -227,13 +226,13 @@ impl AlertSender {
             Ok(others) => {
                 self.recovered();
                 self.note_partial(others);
-                self.metrics.sent.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                lock(&self.metrics).sent += keys.len();
                 let arrived = self.state.mark_sent(keys, Instant::now());
                 shared.tally.delivered(&alerts(arrived));
                 true
             }
             Err(error) => {
-                self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+                lock(&self.metrics).failed += 1;
                 self.refused(keys, &error, shared)
             }
         }
@@ -301,10 +300,10 @@ impl AlertSender {
     }
 
     fn update_metrics(&self) {
-        let set = |number: &AtomicU64, value: usize| number.store(value as u64, Ordering::Relaxed);
-        set(&self.metrics.firing, self.state.firing());
-        set(&self.metrics.waiting, self.state.waiting());
-        self.metrics.away.store(self.outage.is_some(), Ordering::Relaxed);
+        let (firing, waiting) = (self.state.firing(), self.state.waiting());
+        let mut metrics = lock(&self.metrics);
+        (metrics.firing, metrics.waiting) = (firing, waiting);
+        metrics.away = self.outage.is_some();
     }
 }
 

@@ -48,12 +48,10 @@ use super::tally::{DropReason, Tally};
 use super::threaded::{QueueLimits, SharedState, SinkReceiver, SpoolReport, ThreadedSink};
 use super::{KafkaConfig, OutputFormat, SinkError, Stream, StreamSet};
 use backlog::{Backlog, BacklogGauges};
-use dead_letter::DeadLetters;
 use in_flight::{InFlight, Tallies};
 use rdkafka::statistics::Statistics;
 use reports::BrokerHealth;
-use sender::{Sender, SenderParts};
-use std::collections::BTreeSet;
+use sender::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,17 +105,9 @@ fn assemble(
     let in_flight = Arc::new(InFlight::new(tallies));
     let health = Arc::new(BrokerHealth::new(&plan.config));
     let gauges = Arc::new(BacklogGauges::default());
-    let backlog = Backlog::new(plan, Arc::clone(&in_flight), Arc::clone(&gauges));
-    let dead_letters = DeadLetters {
-        node: Arc::clone(&plan.node),
-        region: plan.region.clone(),
-        wanted: streams.contains(Stream::Dlq),
-        shared: Arc::clone(&shared),
-        logged: BTreeSet::new(),
-    };
-    let parts =
-        SenderParts { plan: plan.clone(), in_flight, health: Arc::clone(&health), dead_letters };
-    let sender = Sender::new(parts, backlog)?;
+    let plan = Arc::new(plan.clone());
+    let backlog = Backlog::new(&plan, Arc::clone(&in_flight), Arc::clone(&gauges));
+    let sender = Sender::new(&plan, in_flight, Arc::clone(&health), backlog)?;
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
     let mut sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, work)?;
     let bytes = Arc::clone(&gauges.bytes);

@@ -25,7 +25,7 @@ const REOPEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The spool of a sink, if it has one.
 pub(super) struct Backlog {
-    plan: KafkaPlan,
+    plan: Arc<KafkaPlan>,
     spool: Option<Spool>,
     in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
@@ -50,13 +50,13 @@ pub(super) struct BacklogGauges {
 impl Backlog {
     /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
     pub(super) fn new(
-        plan: &KafkaPlan,
+        plan: &Arc<KafkaPlan>,
         in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
         let now = Instant::now();
         let mut backlog = Self {
-            plan: plan.clone(),
+            plan: Arc::clone(plan),
             spool: None,
             in_flight,
             gauges,
@@ -119,11 +119,6 @@ impl Backlog {
         self.spool.is_some()
     }
 
-    /// Returns whether a spool is configured.
-    pub(super) fn is_configured(&self) -> bool {
-        self.plan.spool.is_some()
-    }
-
     /// Returns whether there are records on disk that the producer does not have.
     pub(super) fn has_unsent(&self) -> bool {
         self.spool.as_ref().is_some_and(Spool::has_unsent)
@@ -150,7 +145,7 @@ impl Backlog {
                 continue;
             };
             match spool.append(stream, records, false, now) {
-                Ok(_) => self.in_flight.tallies().own.tally.spooled(stream, count),
+                Ok(_) => self.in_flight.own().spooled(stream, count),
                 Err(error) => {
                     refused.push((stream, drop_reason(&error)));
                     self.complain(&error.to_string());

@@ -82,6 +82,11 @@ impl InFlight {
         &self.tallies
     }
 
+    /// Counters of this capture's records.
+    pub(super) fn own(&self) -> &Tally {
+        &self.tallies.own.tally
+    }
+
     /// Appends a batch.
     pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
         let mut left = PerStream::default();
@@ -171,7 +176,7 @@ impl InFlight {
 
     /// Counts a dead letter as in flight, if this sink receives them.
     fn offer_dead_letter(&self) {
-        let tally = &self.tallies.own.tally;
+        let tally = self.own();
         if tally.streams().contains(Stream::Dlq) {
             let mut one = PerStream::default();
             one[Stream::Dlq as usize] = 1;

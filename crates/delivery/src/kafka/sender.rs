@@ -74,18 +74,12 @@ const GATHER_BYTES: usize = 64 << 10;
 /// Small batches are merged up to this many records.
 const GATHER_RECORDS: usize = 4096;
 
-/// Parts of the sender.
-pub(super) struct SenderParts {
-    pub(super) plan: KafkaPlan,
-    pub(super) in_flight: Arc<InFlight>,
-    pub(super) health: Arc<BrokerHealth>,
-    pub(super) dead_letters: DeadLetters,
-}
-
 /// State of the sink's thread.
 pub(super) struct Sender {
-    parts: SenderParts,
-    for_ever: bool,
+    plan: Arc<KafkaPlan>,
+    in_flight: Arc<InFlight>,
+    health: Arc<BrokerHealth>,
+    dead_letters: DeadLetters,
     producer: KafkaProducer,
     backlog: Backlog,
     cursor: Cursor,
@@ -99,19 +93,24 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Creates the first producer without waiting for a broker.
-    pub(super) fn new(parts: SenderParts, backlog: Backlog) -> Result<Self, SinkError> {
-        let for_ever = backlog.is_configured();
-        let producer = producer(&parts, for_ever).map_err(SinkError::Kafka)?;
-        let cursor = Cursor::default();
-        let streams = parts.in_flight.tallies().own.tally.streams();
-        let encoder = Encoder::new(&parts.plan.config, streams).map_err(SinkError::Kafka)?;
+    pub(super) fn new(
+        plan: &Arc<KafkaPlan>,
+        in_flight: Arc<InFlight>,
+        health: Arc<BrokerHealth>,
+        backlog: Backlog,
+    ) -> Result<Self, SinkError> {
+        let producer = producer(plan, &in_flight, &health).map_err(SinkError::Kafka)?;
+        let streams = in_flight.own().streams();
+        let encoder = Encoder::new(&plan.config, streams).map_err(SinkError::Kafka)?;
         let now = Instant::now();
         Ok(Self {
-            parts,
-            for_ever,
+            plan: Arc::clone(plan),
+            dead_letters: DeadLetters::new(plan, &in_flight.tallies().own),
+            in_flight,
+            health,
             producer,
             backlog,
-            cursor,
+            cursor: Cursor::default(),
             next_producer: now,
             encoder,
             away: false,
@@ -164,8 +163,8 @@ impl Sender {
     /// Does the periodic work.
     fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
         let away = !self.encoder.register(now)
-            || self.parts.health.is_down()
-            || self.parts.in_flight.silence(now) > self.patience();
+            || self.health.is_down()
+            || self.in_flight.silence(now) > self.patience();
         if away != self.away && self.backlog.is_open() {
             self.log_availability(away, now);
         }
@@ -181,20 +180,19 @@ impl Sender {
 
     /// Sends dead letters for records that Kafka rejects.
     fn send_dead_letters(&mut self) {
-        for letters in self.parts.dead_letters.batches(&self.parts.in_flight.take_dead()) {
+        for letters in self.dead_letters.batches(&self.in_flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
     }
 
     /// How long Kafka may be silent before it counts as unavailable.
     fn patience(&self) -> Duration {
-        if self.parts.in_flight.has_delivered() { STALL } else { FIRST_STALL }
+        if self.in_flight.has_delivered() { STALL } else { FIRST_STALL }
     }
 
     fn is_never_reached(&self, now: Instant) -> bool {
-        let in_flight = &self.parts.in_flight;
-        self.parts
-            .plan
+        let in_flight = &self.in_flight;
+        self.plan
             .patience
             .is_some_and(|limit| in_flight.silence(now) > limit && !in_flight.has_delivered())
     }
@@ -204,14 +202,14 @@ impl Sender {
         let reason = DropReason::BrokerError;
         let missing = self.encoder.missing().map(str::to_owned);
         let why = missing.unwrap_or_else(|| {
-            let why = diagnose(&self.parts.plan.config, None, DIAGNOSIS_TIMEOUT);
+            let why = diagnose(&self.plan.config, None, DIAGNOSIS_TIMEOUT);
             let why =
                 why.map_or_else(|| "no record was accepted".to_owned(), |why| why.to_string());
             format!("Kafka cannot be reached: {why}")
         });
         receiver.shared.fail(Failure::Broken(why), reason);
         self.producer.purge();
-        self.parts.in_flight.abandon(reason);
+        self.in_flight.abandon(reason);
         receiver.drop_all(reason);
     }
 
@@ -223,7 +221,7 @@ impl Sender {
             warn!("Kafka does not accept records; they go to the spool");
             // librdkafka may have reported nothing, so ask for a diagnosis.
             if self.encoder.missing().is_none() {
-                self.parts.health.warn_once(None);
+                self.health.warn_once(None);
             }
         } else if !away && std::mem::take(&mut self.logged_away) {
             info!("Kafka accepts records; the spool is being emptied");
@@ -235,22 +233,22 @@ impl Sender {
         if now < self.next_producer {
             return;
         }
-        let reported = self.parts.health.take_fatal();
+        let reported = self.health.take_fatal();
         let Some(reason) = self.producer.fatal().or(reported) else { return };
         self.next_producer = now + REPLACE_EVERY;
         // The next one may fail in the same way until the cause is fixed.
         if now >= self.next_fatal_log {
             self.next_fatal_log = now + LOG_FATAL_EVERY;
-            let reason = redact(&self.parts.plan.config, &reason);
+            let reason = redact(&self.plan.config, &reason);
             warn!(reason, "the Kafka producer has failed; another one takes over");
         }
         self.producer.purge();
-        match producer(&self.parts, self.for_ever) {
+        match producer(&self.plan, &self.in_flight, &self.health) {
             Ok(producer) => {
                 self.producer = producer;
-                self.cursor = self.parts.in_flight.start();
+                self.cursor = self.in_flight.start();
             }
-            Err(error) => self.parts.health.set_fatal(error),
+            Err(error) => self.health.set_fatal(error),
         }
     }
 
@@ -258,17 +256,17 @@ impl Sender {
     /// record.
     fn feed(&mut self) -> bool {
         for _ in 0..FRAMES_PER_TURN {
-            if let Some(batch) = self.parts.in_flight.at(&mut self.cursor) {
+            if let Some(batch) = self.in_flight.at(&mut self.cursor) {
                 if !self.hand_over(&batch) {
                     return false;
                 }
                 continue;
             }
-            if !self.has_capacity() || self.away && self.parts.in_flight.load().0 >= AWAY_RECORDS {
+            if !self.has_capacity() || self.away && self.in_flight.load().0 >= AWAY_RECORDS {
                 return false;
             }
             match self.backlog.next() {
-                Some(batch_in_flight) => self.parts.in_flight.add(batch_in_flight, Instant::now()),
+                Some(batch_in_flight) => self.in_flight.add(batch_in_flight, Instant::now()),
                 // The disk may be unreadable for the moment; do not spin.
                 None => return !self.backlog.has_unsent(),
             }
@@ -289,9 +287,7 @@ impl Sender {
                 Err(EncodeError::SchemaPending) => return false,
                 Err(EncodeError::Invalid(why)) => {
                     debug!("a record cannot be encoded: {why}");
-                    self.parts
-                        .in_flight
-                        .settle(number, Outcome::Rejected(DropReason::NotEncodable));
+                    self.in_flight.settle(number, Outcome::Rejected(DropReason::NotEncodable));
                     continue;
                 }
             };
@@ -299,7 +295,7 @@ impl Sender {
                 SendResult::Accepted => {}
                 SendResult::QueueFull => return false,
                 SendResult::Rejected(reason) => {
-                    self.parts.in_flight.settle(number, Outcome::Rejected(reason));
+                    self.in_flight.settle(number, Outcome::Rejected(reason));
                 }
             }
         }
@@ -309,7 +305,7 @@ impl Sender {
 
     /// Sends a batch directly or by the spool.
     fn take(&mut self, batch: &Arc<Batch>) {
-        let streams = self.parts.in_flight.tallies().own.tally.streams();
+        let streams = self.in_flight.own().streams();
         let direct = self.caught_up() && self.has_capacity() && !self.away;
         if direct || !self.backlog.is_open() {
             return self.send_directly(batch, streams);
@@ -331,33 +327,33 @@ impl Sender {
     fn send_directly(&mut self, batch: &Arc<Batch>, streams: StreamSet) {
         let batch_in_flight = InFlightBatch {
             batch: Arc::clone(batch),
-            node: Arc::clone(&self.parts.plan.node),
+            node: Arc::clone(&self.plan.node),
             origin: Origin::Own,
             streams,
             spool_frames: [None; Stream::ALL.len()],
             settled: FixedBitSet::with_capacity(batch.len()),
         };
-        self.parts.in_flight.add(batch_in_flight, Instant::now());
+        self.in_flight.add(batch_in_flight, Instant::now());
     }
 
     fn drop_all(&self, batch: &Batch, stream: Stream, reason: DropReason) {
         let count = batch.iter().filter(|record| record.stream == stream).count() as u64;
-        let tally = &self.parts.in_flight.tallies().own.tally;
+        let tally = self.in_flight.own();
         tally.settle_at(Location::Memory, stream, count, Err(reason));
     }
 
     /// Returns whether librdkafka has all records.
     fn caught_up(&self) -> bool {
-        !self.backlog.has_unsent() && self.parts.in_flight.is_at_end(self.cursor)
+        !self.backlog.has_unsent() && self.in_flight.is_at_end(self.cursor)
     }
 
     /// Returns whether no record is in flight or waiting.
     fn is_at_rest(&self) -> bool {
-        !self.away && self.parts.in_flight.load().0 == 0 && self.backlog.is_empty()
+        !self.away && self.in_flight.load().0 == 0 && self.backlog.is_empty()
     }
 
     fn has_capacity(&self) -> bool {
-        let (records, bytes) = self.parts.in_flight.load();
+        let (records, bytes) = self.in_flight.load();
         records < MAX_RECORDS && bytes < MAX_BYTES
     }
 
@@ -371,7 +367,7 @@ impl Sender {
     fn end(mut self, receiver: &SinkReceiver) {
         self.send_dead_letters();
         if self.backlog.is_open() {
-            let streams = self.parts.in_flight.tallies().own.tally.streams();
+            let streams = self.in_flight.own().streams();
             while let Some(first) = receiver.queued().next() {
                 // Records that the spool refuses are still in flight, and are counted as dropped in
                 // the shutdown.
@@ -384,9 +380,14 @@ impl Sender {
     }
 }
 
-fn producer(parts: &SenderParts, for_ever: bool) -> Result<KafkaProducer, String> {
-    let (in_flight, health) = (Arc::clone(&parts.in_flight), Arc::clone(&parts.health));
-    KafkaProducer::new(&parts.plan.config, for_ever, ProducerCallbacks { in_flight, health })
+fn producer(
+    plan: &KafkaPlan,
+    in_flight: &Arc<InFlight>,
+    health: &Arc<BrokerHealth>,
+) -> Result<KafkaProducer, String> {
+    let (in_flight, health) = (Arc::clone(in_flight), Arc::clone(health));
+    let callbacks = ProducerCallbacks { in_flight, health };
+    KafkaProducer::new(&plan.config, plan.spool.is_some(), callbacks)
 }
 
 /// Merges the small batches waiting in the queue into one. If it is still small, waits for `linger`
