@@ -10,7 +10,9 @@ mod state;
 
 use super::format::{Login, Password};
 use super::tally::{DropReason, PerStream};
-use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
+use super::threaded::{
+    LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink, lock,
+};
 use super::{Batch, Failure, Gauge, OutputFormat, SinkError, Stream, StreamSet};
 use client::{Client, RequestError};
 use dnscribe_record::time::Timestamp;
@@ -18,12 +20,11 @@ use serde_json::Value;
 use state::{AlertState, Key};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Alertmanager considers an alert over if it is not repeated for this many resend intervals.
 const EXPIRY_RESENDS: u32 = 4;
-/// Most alerts in one request.
 const MAX_ALERTS_PER_POST: usize = 256;
 /// Pause after the first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -103,7 +104,6 @@ pub fn probe(config: &AlertmanagerConfig) -> Result<String, String> {
     versions.map(|versions| versions.join(", ")).map_err(|error| error.why)
 }
 
-/// Metrics of the sink.
 #[derive(Default)]
 struct SenderMetrics {
     sent: usize,
@@ -124,10 +124,6 @@ impl SenderMetrics {
             Gauge::new("dnscribe_alertmanager_away", f64::from(u8::from(self.away))),
         ]
     }
-}
-
-fn lock(metrics: &Mutex<SenderMetrics>) -> MutexGuard<'_, SenderMetrics> {
-    metrics.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// State of repeated failures.
@@ -210,7 +206,6 @@ impl AlertSender {
         }
     }
 
-    /// Posts all alerts that are due, until a post fails.
     fn post_due(&mut self, shared: &SharedState) {
         while !shared.stop.get() {
             let due = self.state.due(Instant::now(), MAX_ALERTS_PER_POST);

@@ -22,7 +22,6 @@ pub(super) struct Client {
     limit: u64,
 }
 
-/// A response.
 pub(super) struct Response {
     pub(super) status: StatusCode,
     /// Where a redirect leads to.
@@ -88,7 +87,6 @@ impl Client {
     }
 }
 
-/// The header with the credentials.
 fn header(authorization: &Authorization, section: &str) -> Result<HeaderValue, String> {
     let (text, setting) = match authorization {
         Authorization::Basic(login) => {

@@ -24,13 +24,13 @@ mod recover;
 pub use checkpoint::Unsynced;
 pub use config::{ParsePolicyError, SpoolConfig, WhenFull};
 
-use super::tally::PerStream;
+use super::tally::{DropReason, PerStream};
 use super::{Batch, Stream};
 use append::{Active, IMPORTANCE};
 use folder::Slot;
 use format::FRAME_HEADER;
 use payload::Packer;
-use queue::{FrameState, Queue};
+use queue::{FinishedFrame, FrameState, Queue};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -77,8 +77,8 @@ pub struct FrameId {
 pub struct UnsentFrame {
     /// Its id, for [`Spool::settle`].
     pub id: FrameId,
-    /// Appended by this process, not recovered.
-    pub own: bool,
+    /// Whose records they are.
+    pub origin: Origin,
     /// The node that wrote it.
     pub node: Arc<str>,
     /// Its records.
@@ -93,26 +93,24 @@ pub struct UnsentFrame {
 pub struct RemovedFrame {
     /// Its id; it need not be settled.
     pub id: FrameId,
-    /// Appended by this process, not recovered.
-    pub own: bool,
+    /// Whose records they are.
+    pub origin: Origin,
     /// Number of its records, without those that an earlier process saw delivered.
     pub records: u64,
     /// Handed out or appended as sent, and not settled: its records are still in the producer's
     /// memory, so they are not lost.
     pub sent: bool,
     /// Why it was removed.
-    pub reason: RemovalReason,
+    pub(super) reason: DropReason,
 }
 
-/// Why a frame was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RemovalReason {
-    /// Removed to make space for others.
-    Full,
-    /// It was older than [`SpoolConfig::max_age`].
-    Expired,
-    /// It is not readable any more.
-    Corrupt,
+/// The capture that counts a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This capture.
+    Own,
+    /// An earlier capture, which left it in the spool.
+    Recovered,
 }
 
 /// What was recovered when the spool was opened.
@@ -214,7 +212,7 @@ impl Spool {
                         self.queues[stream as usize].send(segment, frame);
                         return Some(unsent);
                     }
-                    Err(ReadError::Corrupt) => self.remove_frame(id, RemovalReason::Corrupt),
+                    Err(ReadError::Corrupt) => self.remove_frame(id, DropReason::SpoolCorrupt),
                     Err(ReadError::Temporary(error)) => {
                         let path = self.slot.segment_path(stream, segment);
                         tracing::warn!(path = %path.display(), %error, "cannot read from the spool at the moment");
@@ -235,10 +233,16 @@ impl Spool {
     /// Forgets a frame whose records are all delivered or dropped. Removes its segment if nothing
     /// else is left in it. Ignores a frame that is unknown or removed.
     pub fn settle(&mut self, id: FrameId) {
-        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
-        if finished.is_some_and(|finished| finished.spent) {
+        self.finish(id);
+    }
+
+    /// Finishes a frame, and removes its segment if nothing else is left in it.
+    fn finish(&mut self, id: FrameId) -> Option<FinishedFrame> {
+        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame)?;
+        if finished.spent {
             self.discard(id.stream, id.segment);
         }
+        Some(finished)
     }
 
     /// Drops frames older than [`SpoolConfig::max_age`].
@@ -251,7 +255,7 @@ impl Spool {
                     .frame(segment, frame)
                     .is_some_and(|frame| frame.header.time_ns < limit)
             {
-                self.remove_frame(FrameId { stream, segment, frame }, RemovalReason::Expired);
+                self.remove_frame(FrameId { stream, segment, frame }, DropReason::SpoolExpired);
             }
         }
     }
@@ -303,7 +307,7 @@ impl Spool {
         let batch = self.packer.unpack(&frame.header, id.stream).ok_or(ReadError::Corrupt)?;
         Ok(UnsentFrame {
             id,
-            own: segment.own,
+            origin: segment.origin,
             node: Arc::clone(&segment.node),
             batch,
             settled: frame.settled.as_deref().unwrap_or_default().to_vec(),
@@ -311,18 +315,9 @@ impl Spool {
     }
 
     /// Removes a frame and reports it.
-    fn remove_frame(&mut self, id: FrameId, reason: RemovalReason) {
-        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
-        let Some(finished) = finished else { return };
-        self.gone.push(RemovedFrame {
-            id,
-            own: finished.own,
-            records: finished.records,
-            sent: finished.sent,
-            reason,
-        });
-        if finished.spent {
-            self.discard(id.stream, id.segment);
+    fn remove_frame(&mut self, id: FrameId, reason: DropReason) {
+        if let Some(FinishedFrame { origin, records, sent, .. }) = self.finish(id) {
+            self.gone.push(RemovedFrame { id, origin, records, sent, reason });
         }
     }
 
@@ -347,10 +342,10 @@ impl Spool {
         let left = left.filter(|(_, frame)| frame.state != FrameState::Done);
         self.gone.extend(left.map(|(place, frame)| RemovedFrame {
             id: FrameId { stream, segment: name, frame: place },
-            own: segment.own,
+            origin: segment.origin,
             records: frame.unsettled(),
             sent: frame.state == FrameState::Sent,
-            reason: RemovalReason::Full,
+            reason: DropReason::SpoolFull,
         }));
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Counters of one sink by stream. Identity 5 of the ledger holds at every moment.
 
+use super::threaded::lock;
 use super::{Batch, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// Defines [`DropReason`] and the names of its variants in the ledger.
 macro_rules! define_drop_reasons {
@@ -108,10 +109,6 @@ impl Tally {
         Self { streams, reasons, state: Mutex::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, TallyState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn streams(&self) -> StreamSet {
         self.streams
     }
@@ -133,7 +130,7 @@ impl Tally {
         if *batch.filtered() == PerStream::default() {
             return;
         }
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for stream in self.streams.iter() {
             let count = batch.filtered()[stream as usize];
             let cell = &mut state.cells[stream as usize];
@@ -144,7 +141,7 @@ impl Tally {
 
     /// Counts records as received and in flight.
     pub(super) fn add_in_flight(&self, share: &PerStream) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for (cell, count) in state.cells.iter_mut().zip(share) {
             cell.records += count;
         }
@@ -165,7 +162,7 @@ impl Tally {
 
     /// Removes records in flight, because a replacement sink counts them from now on.
     pub(super) fn withdrawn(&self, share: &PerStream) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for (cell, count) in state.cells.iter_mut().zip(share) {
             cell.records -= count;
         }
@@ -179,7 +176,7 @@ impl Tally {
         count: u64,
         outcome: Result<(), DropReason>,
     ) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         // Records in memory were counted as dropped when the sink was closed.
         if state.closed && location == Location::Memory {
             return;
@@ -193,7 +190,7 @@ impl Tally {
 
     /// Moves records from in flight to spooled.
     pub(super) fn spooled(&self, stream: Stream, count: u64) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.closed {
             state.cells[stream as usize].spooled += count;
         }
@@ -201,12 +198,11 @@ impl Tally {
 
     /// Moves records from spooled to in flight.
     pub(super) fn unspooled(&self, stream: Stream, count: u64) {
-        self.state().cells[stream as usize].spooled -= count;
+        lock(&self.state).cells[stream as usize].spooled -= count;
     }
 
-    /// Counts records recovered from disk.
     pub(super) fn add_recovered(&self, found: &PerStream) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for (cell, count) in state.cells.iter_mut().zip(found) {
             cell.records += count;
             cell.spooled += count;
@@ -214,7 +210,7 @@ impl Tally {
     }
 
     fn settle(&self, share: &PerStream, outcome: Result<(), DropReason>) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.closed {
             let cells = state.cells.iter_mut().zip(share);
             cells.for_each(|(cell, count)| cell.settle(*count, outcome));
@@ -223,19 +219,19 @@ impl Tally {
 
     /// Counts all records in flight as dropped (`shutdown`) and ignores later reports.
     pub(super) fn close(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.closed = true;
         drop_all_in_flight(&mut state);
     }
 
     /// Records in flight of all streams.
     pub(super) fn in_flight(&self) -> u64 {
-        self.state().cells.iter().map(StreamCounters::in_flight).sum()
+        lock(&self.state).cells.iter().map(StreamCounters::in_flight).sum()
     }
 
     /// The current counters by stream name.
     pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
-        let cells = self.state().cells;
+        let cells = lock(&self.state).cells;
         let named = self.streams.iter().map(|stream| {
             let cell = cells[stream as usize];
             let dropped = self

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,11 @@ impl Flag {
     }
 }
 
+/// Locks a mutex, also after a panic of another thread.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// State shared by the sink and its thread.
 #[derive(Default)]
 pub(super) struct SharedState {
@@ -99,7 +104,6 @@ impl SharedState {
     }
 }
 
-/// The thread's end of the queue.
 pub(super) struct SinkReceiver {
     /// `None` only wakes the thread, because its state has changed.
     receiver: Receiver<Option<Arc<Batch>>>,
@@ -167,7 +171,6 @@ impl SinkReceiver {
     }
 }
 
-/// A sink with its own thread.
 pub(super) struct ThreadedSink {
     name: String,
     look: OutputFormat,
@@ -184,12 +187,10 @@ pub(super) struct ThreadedSink {
 pub(super) struct SpoolReport {
     /// Counters of records that earlier captures left in the spool.
     pub(super) recovered: Arc<Tally>,
-    /// Bytes on disk.
     pub(super) bytes: Arc<AtomicU64>,
 }
 
 impl ThreadedSink {
-    /// Starts the thread with `work`.
     pub(super) fn start(
         name: String,
         look: OutputFormat,
@@ -226,7 +227,6 @@ impl ThreadedSink {
         sent
     }
 
-    /// Wakes the thread.
     fn wake_thread(&self) {
         if let Some(sender) = &self.sender {
             // If the queue is full, the thread is awake.
@@ -254,7 +254,7 @@ impl ThreadedSink {
 }
 
 /// Polls `yes` until it is true, at most for `limit`. Returns its last value.
-fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
+pub(super) fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     let mut pause = Duration::from_micros(50);
     while !yes() {

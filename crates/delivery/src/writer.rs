@@ -30,7 +30,6 @@ const PORTION: usize = 4096;
 /// How long to wait for a slow reader before checking whether the sink is being closed.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Opens stdout as a sink.
 pub(super) fn stdout(
     name: String,
     streams: StreamSet,
@@ -105,7 +104,6 @@ impl Lines {
     }
 }
 
-/// State of the sink's thread.
 struct Writer {
     target: Target,
     pipe_may_close: bool,
@@ -174,7 +172,6 @@ impl Writer {
         (start, Ok(()))
     }
 
-    /// Writes lines into the open file.
     fn write_run(&mut self, run: Range<usize>, shared: &SharedState) -> (usize, io::Result<()>) {
         let mut written = run.start;
         while written < run.end {

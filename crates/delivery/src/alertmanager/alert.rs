@@ -57,17 +57,14 @@ struct Figure {
 }
 
 impl AlertRecord {
-    /// Returns whether the alert is firing.
     pub(super) fn is_firing(&self) -> bool {
         self.state == "firing"
     }
 
-    /// When the record was made.
     pub(super) fn recorded_at(&self) -> &str {
         &self.ts
     }
 
-    /// When the alert ended.
     pub(super) fn ended(&self) -> &str {
         self.ended.as_deref().unwrap_or(&self.ts)
     }
@@ -172,7 +169,6 @@ impl Figure {
     }
 }
 
-/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

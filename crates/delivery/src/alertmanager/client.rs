@@ -21,7 +21,6 @@ pub(super) struct RequestError {
     pub(super) permanent: bool,
 }
 
-/// A client of all configured Alertmanagers.
 pub(super) struct Client {
     http: http::Client,
     urls: Vec<String>,

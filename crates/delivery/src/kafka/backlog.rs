@@ -1,15 +1,15 @@
 //! Connects the sender to the spool, and counts every record in it.
 
-use super::super::spool::{AppendError, RemovalReason, Spool, UnsentFrame, Unsynced};
+use super::super::spool::{AppendError, Spool, UnsentFrame, Unsynced};
 use super::super::tally::{DropReason, Location};
-use super::super::threaded::Flag;
+use super::super::threaded::{Flag, lock};
 use super::super::{Batch, Gauge, Stream, StreamSet};
 use super::KafkaPlan;
-use super::in_flight::{InFlight, InFlightBatch, Origin};
+use super::in_flight::{InFlight, InFlightBatch};
 use crossbeam_channel::Sender;
 use fixedbitset::FixedBitSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
@@ -38,7 +38,6 @@ pub(super) struct Backlog {
     failing: bool,
 }
 
-/// Metrics of the spool.
 #[derive(Default)]
 pub(super) struct BacklogGauges {
     pub(super) bytes: Arc<AtomicU64>,
@@ -109,12 +108,10 @@ impl Backlog {
         }
     }
 
-    /// Sets the metric that Kafka is unavailable.
     pub(super) fn note_away(&self, away: bool) {
         self.gauges.away.set(away);
     }
 
-    /// Returns whether the spool is open.
     pub(super) fn is_open(&self) -> bool {
         self.spool.is_some()
     }
@@ -124,7 +121,6 @@ impl Backlog {
         self.spool.as_ref().is_some_and(Spool::has_unsent)
     }
 
-    /// Returns whether no record is on disk.
     pub(super) fn is_empty(&self) -> bool {
         self.spool.as_ref().is_none_or(|spool| spool.records() == [0; Stream::ALL.len()])
     }
@@ -147,7 +143,9 @@ impl Backlog {
             match spool.append(stream, records, false, now) {
                 Ok(_) => self.in_flight.own().spooled(stream, count),
                 Err(error) => {
-                    refused.push((stream, drop_reason(&error)));
+                    let full = matches!(error, AppendError::Full);
+                    let reason = if full { DropReason::SpoolFull } else { DropReason::SpoolError };
+                    refused.push((stream, reason));
                     self.complain(&error.to_string());
                 }
             }
@@ -189,11 +187,10 @@ impl Backlog {
         self.account_gone();
     }
 
-    /// Reads the next records from disk.
     pub(super) fn next(&mut self) -> Option<InFlightBatch> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
-        let UnsentFrame { id, own, node, batch, settled: before } = next?;
+        let UnsentFrame { id, origin, node, batch, settled: before } = next?;
         let mut settled = FixedBitSet::with_capacity(batch.len());
         settled.extend((0..).zip(before).filter_map(|(index, settled)| settled.then_some(index)));
         let mut spool_frames = [None; Stream::ALL.len()];
@@ -201,7 +198,7 @@ impl Backlog {
         Some(InFlightBatch {
             batch: Arc::new(batch),
             node,
-            origin: if own { Origin::Own } else { Origin::Recovered },
+            origin,
             streams: StreamSet::from_iter([id.stream]),
             spool_frames,
             settled,
@@ -222,7 +219,7 @@ impl Backlog {
             self.next_sync = now + SYNC_EVERY;
             self.syncer.sync(spool);
             self.gauges.bytes.store(spool.bytes(), Ordering::Relaxed);
-            *self.gauges.oldest.lock().unwrap_or_else(PoisonError::into_inner) = spool.oldest();
+            *lock(&self.gauges.oldest) = spool.oldest();
         }
         if now >= self.next_checkpoint {
             self.next_checkpoint = now + CHECKPOINT_EVERY;
@@ -260,14 +257,8 @@ impl Backlog {
                 self.in_flight.clear_spooled(gone.id);
                 continue;
             }
-            let reason = match gone.reason {
-                RemovalReason::Full => DropReason::SpoolFull,
-                RemovalReason::Expired => DropReason::SpoolExpired,
-                RemovalReason::Corrupt => DropReason::SpoolCorrupt,
-            };
-            let origin = if gone.own { Origin::Own } else { Origin::Recovered };
-            let tally = self.in_flight.tallies().of(origin);
-            tally.settle_at(Location::Disk, gone.id.stream, gone.records, Err(reason));
+            let tally = self.in_flight.tallies().of(gone.origin);
+            tally.settle_at(Location::Disk, gone.id.stream, gone.records, Err(gone.reason));
         }
     }
 
@@ -320,7 +311,7 @@ fn start_syncer() -> Sender<Unsynced> {
 impl BacklogGauges {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
     pub(super) fn gauges(&self) -> Vec<Gauge> {
-        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = *lock(&self.oldest);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
         let torn_bytes = self.torn_bytes.load(Ordering::Relaxed) as f64;
         vec![
@@ -328,12 +319,5 @@ impl BacklogGauges {
             Gauge::new("dnscribe_spool_oldest_seconds", age.as_secs_f64()),
             Gauge::new("dnscribe_spool_torn_bytes_total", torn_bytes),
         ]
-    }
-}
-
-fn drop_reason(refused: &AppendError) -> DropReason {
-    match refused {
-        AppendError::Full => DropReason::SpoolFull,
-        _ => DropReason::SpoolError,
     }
 }

@@ -17,7 +17,6 @@ use tracing::warn;
 /// Most dead letters in a batch: about 10 MB of the largest records.
 const BATCH: usize = 128;
 
-/// Makes dead letters.
 pub(super) struct DeadLetters {
     plan: Arc<KafkaPlan>,
     /// Whether the sink receives the stream `dlq`.
@@ -45,21 +44,16 @@ impl DeadLetters {
         }
         let letters: Vec<&RejectedRecord> =
             dead.iter().filter(|dead| dead.stream != Stream::Dlq).collect();
-        letters.chunks(BATCH).map(|dead| self.batch(dead)).collect()
-    }
-
-    fn batch(&self, dead: &[&RejectedRecord]) -> Batch {
-        let mut batch = Batch::default();
-        for dead in dead {
-            let record = self.record(dead);
-            batch.push_json(
-                Stream::Dlq,
-                record.head.event_id.0,
-                &record,
-                self.plan.node.as_bytes(),
-            );
-        }
-        batch
+        let batch = |letters: &[&RejectedRecord]| {
+            let mut batch = Batch::default();
+            for dead in letters {
+                let record = self.record(dead);
+                let (id, key) = (record.head.event_id.0, self.plan.node.as_bytes());
+                batch.push_json(Stream::Dlq, id, &record, key);
+            }
+            batch
+        };
+        letters.chunks(BATCH).map(batch).collect()
     }
 
     fn record(&self, dead: &RejectedRecord) -> DlqRecord<'_> {

@@ -23,7 +23,6 @@ const MAGIC: u8 = 0;
 /// Bytes before the record: the magic byte and the schema id.
 const FRAME: usize = 5;
 
-/// Encodes the records of one sink.
 pub(super) struct Encoder {
     formats: [Format; Stream::ALL.len()],
     registry: Option<Registry>,
@@ -183,12 +182,10 @@ const NO_REGISTRY: &str = "no schema registry is configured: give kafka.registry
 /// no registry is needed; else a description, or why not.
 #[must_use]
 pub fn probe_registry(config: &KafkaConfig, streams: StreamSet) -> Option<Result<String, String>> {
-    let subjects = match Subject::all(config, streams) {
-        Ok(subjects) if subjects.is_empty() => return None,
-        Ok(subjects) => subjects,
-        Err(why) => return Some(Err(why)),
-    };
-    Some(probe(config, &subjects))
+    match Subject::all(config, streams) {
+        Ok(subjects) if subjects.is_empty() => None,
+        subjects => Some(subjects.and_then(|subjects| probe(config, &subjects))),
+    }
 }
 
 fn probe(config: &KafkaConfig, subjects: &[Subject]) -> Result<String, String> {

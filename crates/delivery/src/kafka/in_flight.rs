@@ -6,16 +6,17 @@
 
 mod batch;
 
-pub(super) use batch::{Cursor, InFlightBatch, Origin, Outcome, RejectedRecord};
+pub(super) use crate::spool::Origin;
+pub(super) use batch::{Cursor, InFlightBatch, Outcome, RejectedRecord};
 
 use super::super::Stream;
 use super::super::tally::{DropReason, PerStream, Tally};
-use super::super::threaded::SharedState;
+use super::super::threaded::{SharedState, lock};
 use crate::spool::FrameId;
 use batch::PendingBatch;
 use fixedbitset::FixedBitSet;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Most bytes of a rejected record in its dead letter.
@@ -38,13 +39,11 @@ impl Tallies {
 }
 
 struct State {
-    /// Number of the first batch.
     first: usize,
     pending: VecDeque<PendingBatch>,
     records: u64,
     bytes: usize,
     last_delivery: Instant,
-    /// Whether any record was delivered.
     reached: bool,
     /// The batches before this one are on disk too, as far as needed.
     backed_up: usize,
@@ -74,10 +73,6 @@ impl InFlight {
         Self { state: Mutex::new(state), tallies }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) const fn tallies(&self) -> &Tallies {
         &self.tallies
     }
@@ -87,13 +82,12 @@ impl InFlight {
         &self.tallies.own.tally
     }
 
-    /// Appends a batch.
     pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
         let mut left = PerStream::default();
         for (_, record) in batch_in_flight.unsettled() {
             left[record.stream as usize] += 1;
         }
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.pending.is_empty() {
             // Waiting for a delivery starts now.
             state.last_delivery = now;
@@ -112,7 +106,7 @@ impl InFlight {
 
     /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
     pub(super) fn at(&self, cursor: &mut Cursor) -> Option<InFlightBatch> {
-        let state = self.state();
+        let state = lock(&self.state);
         if cursor.batch < state.first {
             *cursor = Cursor { batch: state.first, index: 0 };
         }
@@ -121,19 +115,19 @@ impl InFlight {
 
     /// Returns whether the cursor is behind the last batch.
     pub(super) fn is_at_end(&self, cursor: Cursor) -> bool {
-        let state = self.state();
+        let state = lock(&self.state);
         cursor.batch >= state.first + state.pending.len()
     }
 
     /// A cursor at the first batch with unsettled records.
     pub(super) fn start(&self) -> Cursor {
-        Cursor { batch: self.state().first, index: 0 }
+        Cursor { batch: lock(&self.state).first, index: 0 }
     }
 
     /// Applies a delivery report. A second report on a record has no effect.
     pub(super) fn settle(&self, number: usize, outcome: Outcome) {
         let Cursor { batch, index } = Cursor::of(number);
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if outcome == Outcome::Returned {
             return;
         }
@@ -184,9 +178,8 @@ impl InFlight {
         }
     }
 
-    /// Drops all records in flight.
     pub(super) fn abandon(&self, reason: DropReason) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for pending in std::mem::take(&mut state.pending) {
             for stream in Stream::ALL {
                 let left = pending.left[stream as usize];
@@ -200,36 +193,35 @@ impl InFlight {
 
     /// Takes the frames whose records were all settled since the last call.
     pub(super) fn take_done(&self) -> Vec<FrameId> {
-        std::mem::take(&mut self.state().done)
+        std::mem::take(&mut lock(&self.state).done)
     }
 
     /// Takes the records rejected since the last call. Their dead letters count as in flight.
     pub(super) fn take_dead(&self) -> Vec<RejectedRecord> {
-        std::mem::take(&mut self.state().dead)
+        std::mem::take(&mut lock(&self.state).dead)
     }
 
-    /// Records and bytes in flight.
     pub(super) fn load(&self) -> (u64, usize) {
-        let state = self.state();
+        let state = lock(&self.state);
         (state.records, state.bytes)
     }
 
     /// How long records have been in flight without any delivery report.
     pub(super) fn silence(&self, now: Instant) -> Duration {
-        let state = self.state();
+        let state = lock(&self.state);
         let Some(oldest) = state.pending.front() else { return Duration::ZERO };
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
     /// Returns whether a broker has ever acknowledged a record.
     pub(super) fn has_delivered(&self) -> bool {
-        self.state().reached
+        lock(&self.state).reached
     }
 
     /// Batches of at least this age with records that are in memory only, and their numbers. Leaves
     /// out those before [`Self::set_backed_up`].
     pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<(usize, InFlightBatch)> {
-        let state = self.state();
+        let state = lock(&self.state);
         let before = state.backed_up.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
@@ -243,7 +235,7 @@ impl InFlight {
     /// Marks the batches up to `number` as written to disk. Frames of theirs that are removed later
     /// to make space are not written again.
     pub(super) fn set_backed_up(&self, number: usize) {
-        self.state().backed_up = number + 1;
+        lock(&self.state).backed_up = number + 1;
     }
 
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
@@ -255,7 +247,7 @@ impl InFlight {
         frame: FrameId,
     ) -> bool {
         let stream = frame.stream;
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let offset = state.offset(number);
         let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
             return false;
@@ -277,7 +269,7 @@ impl InFlight {
     /// Notes that a frame is no longer on disk: its records are in memory only.
     pub(super) fn clear_spooled(&self, frame: FrameId) {
         let stream = frame.stream;
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let has_frame = |pending: &&mut PendingBatch| {
             pending.inner.spool_frames[stream as usize] == Some(frame)
         };
@@ -290,7 +282,7 @@ impl InFlight {
 
     /// The frames on disk with unsettled records, and which of their records are settled.
     pub(super) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
-        let state = self.state();
+        let state = lock(&self.state);
         let mut partial = Vec::new();
         for pending in &state.pending {
             for stream in Stream::ALL {

@@ -1,5 +1,6 @@
 //! Checks whether Kafka is reachable, for `dnscribe check`.
 
+use super::super::threaded::lock;
 use super::super::{KafkaConfig, StreamSet};
 use super::diagnose::{Diagnosis, diagnose, diagnose_permanent};
 use super::settings::{self, redact, shorten};
@@ -12,7 +13,7 @@ use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ impl ClientContext for ProbeContext {
     fn error(&self, error: KafkaError, reason: &str) {
         let reason = shorten(&self.config, reason);
         tracing::debug!("librdkafka: {error}: {reason}");
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         match error.rdkafka_error_code() {
             // Fails if nobody waits for events.
             Some(RDKafkaErrorCode::AllBrokersDown) => {
@@ -149,7 +150,7 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
         let why = match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(ProbeEvent::Metadata(answer)) => match *answer {
                 Ok(metadata) => return Ok(metadata),
-                Err(_) => last.lock().unwrap_or_else(PoisonError::into_inner).take(),
+                Err(_) => lock(&last).take(),
             },
             // librdkafka retries until the time limit, which is useless if the cause is permanent.
             Ok(ProbeEvent::AllBrokersDown(why)) => {

@@ -3,7 +3,7 @@
 use super::super::Gauge;
 use super::super::KafkaConfig;
 use super::super::tally::DropReason;
-use super::super::threaded::Flag;
+use super::super::threaded::{Flag, lock};
 use super::diagnose::{Diagnosis, diagnose};
 use super::in_flight::{InFlight, Outcome};
 use super::settings::{redact, shorten};
@@ -12,7 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::{Broker, Statistics};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tracing::{Dispatch, debug, dispatcher, error, info, warn};
@@ -26,7 +26,6 @@ pub(super) struct BrokerHealth {
     unreachable: Arc<Flag>,
     /// The last error of one broker; more specific than that all brokers are down.
     trouble: Mutex<Option<String>>,
-    /// The producer's fatal error.
     fatal: Mutex<Option<String>>,
     /// Metrics from the last statistics.
     gauges: Mutex<Option<Vec<Gauge>>>,
@@ -48,12 +47,10 @@ impl BrokerHealth {
         self.unreachable.get()
     }
 
-    /// Takes the producer's fatal error.
     pub(super) fn take_fatal(&self) -> Option<String> {
         lock(&self.fatal).take()
     }
 
-    /// Sets the producer's fatal error.
     pub(super) fn set_fatal(&self, reason: String) {
         *lock(&self.fatal) = Some(reason);
     }
@@ -94,10 +91,6 @@ impl BrokerHealth {
     pub(super) fn gauges(&self) -> Vec<Gauge> {
         lock(&self.gauges).clone().unwrap_or_else(|| gauges(&Statistics::default()))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The context of a producer. A record's opaque value is its number in [`InFlight`].

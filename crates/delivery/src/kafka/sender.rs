@@ -74,7 +74,6 @@ const GATHER_BYTES: usize = 64 << 10;
 /// Small batches are merged up to this many records.
 const GATHER_RECORDS: usize = 4096;
 
-/// State of the sink's thread.
 pub(super) struct Sender {
     plan: Arc<KafkaPlan>,
     in_flight: Arc<InFlight>,
@@ -120,7 +119,6 @@ impl Sender {
         })
     }
 
-    /// Runs until the sink is closed.
     pub(super) fn run(mut self, receiver: &SinkReceiver) {
         loop {
             let now = Instant::now();
@@ -160,7 +158,6 @@ impl Sender {
         self.end(receiver);
     }
 
-    /// Does the periodic work.
     fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
         let away = !self.encoder.register(now)
             || self.health.is_down()
@@ -178,7 +175,6 @@ impl Sender {
         self.send_dead_letters();
     }
 
-    /// Sends dead letters for records that Kafka rejects.
     fn send_dead_letters(&mut self) {
         for letters in self.dead_letters.batches(&self.in_flight.take_dead()) {
             self.take(&Arc::new(letters));

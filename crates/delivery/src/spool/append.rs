@@ -8,7 +8,7 @@
 use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
 use super::payload::reset_buffer;
 use super::queue::{Frame, FrameState, Queue, Segment};
-use super::{AppendError, FrameId, Spool, WhenFull, nanos};
+use super::{AppendError, FrameId, Origin, Spool, WhenFull, nanos};
 use crate::{Rendered, Stream};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -107,7 +107,10 @@ impl Spool {
         }
         let queue = &mut self.queues[index];
         if end.is_none() {
-            queue.insert(name, Segment::new(Arc::clone(&self.node), true, offset, Vec::new()));
+            queue.insert(
+                name,
+                Segment::new(Arc::clone(&self.node), Origin::Own, offset, Vec::new()),
+            );
             self.bytes += offset;
         }
         let frame = Frame { offset, header, state, settled: None };

@@ -10,6 +10,7 @@
 
 use super::SpoolError;
 use crate::Stream;
+use crate::open::remove_if_exists;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -136,7 +137,7 @@ impl Slot {
 
     /// Removes a segment. A missing segment counts as removed.
     pub(super) fn remove(&self, stream: Stream, name: u64) -> io::Result<()> {
-        ignore_missing(fs::remove_file(self.segment_path(stream, name)))
+        remove_if_exists(&self.segment_path(stream, name))
     }
 
     /// Moves a segment of another slot here, under a free name.
@@ -172,7 +173,7 @@ impl Slot {
     }
 
     pub(super) fn remove_checkpoint(&self) -> io::Result<()> {
-        ignore_missing(fs::remove_file(self.checkpoint_path()))
+        remove_if_exists(&self.checkpoint_path())
     }
 
     fn checkpoint_path(&self) -> PathBuf {
@@ -208,11 +209,4 @@ fn create_options() -> OpenOptions {
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     create_options().create(true).truncate(true).open(path)?.write_all(bytes)
-}
-
-fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

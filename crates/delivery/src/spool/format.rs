@@ -34,7 +34,6 @@ const SEGMENT_FIXED: usize = 12;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"frm1");
 const HASH: usize = 8;
 
-/// A frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     pub payload_bytes: u32,
@@ -160,7 +159,6 @@ pub(super) fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-/// The frames of a segment.
 pub(super) struct ScannedSegment {
     pub node: Arc<str>,
     pub frames: Vec<Frame>,

@@ -2,11 +2,11 @@
 //!
 //! Every operation takes amortized constant time per frame: cursors only move forward.
 
+use super::Origin;
 use super::format::FrameHeader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// State of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameState {
     /// To be sent.
@@ -17,7 +17,6 @@ pub(super) enum FrameState {
     Done,
 }
 
-/// A frame on disk.
 pub(super) struct Frame {
     pub offset: u64,
     pub header: FrameHeader,
@@ -34,12 +33,9 @@ impl Frame {
     }
 }
 
-/// A segment on disk.
 pub(super) struct Segment {
     pub node: Arc<str>,
-    /// Written by this process.
-    pub own: bool,
-    /// Bytes of the file.
+    pub origin: Origin,
     pub bytes: u64,
     pub frames: Vec<Frame>,
     /// Frames that are not finished.
@@ -53,12 +49,12 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) fn new(node: Arc<str>, own: bool, bytes: u64, frames: Vec<Frame>) -> Self {
+    pub(super) fn new(node: Arc<str>, origin: Origin, bytes: u64, frames: Vec<Frame>) -> Self {
         let count = |state| frames.iter().filter(|frame| frame.state == state).count();
         let done = count(FrameState::Done);
         let mut segment = Self {
             node,
-            own,
+            origin,
             bytes,
             left: frames.len() - done,
             waiting: count(FrameState::Waiting),
@@ -82,12 +78,11 @@ impl Segment {
     }
 }
 
-/// A frame that was finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FinishedFrame {
     pub records: u64,
     pub sent: bool,
-    pub own: bool,
+    pub origin: Origin,
     /// Whether all frames of its segment are finished.
     pub spent: bool,
 }
@@ -96,7 +91,6 @@ pub(super) struct FinishedFrame {
 #[derive(Default)]
 pub(super) struct Queue {
     segments: BTreeMap<u64, Segment>,
-    /// Unsettled records.
     pub records: u64,
     /// Frames that wait.
     pub waiting: usize,
@@ -138,7 +132,6 @@ impl Queue {
         self.newest
     }
 
-    /// Marks names up to this one as used.
     pub(super) fn used(&mut self, name: u64) {
         self.newest = self.newest.max(name);
     }
@@ -213,10 +206,9 @@ impl Queue {
         segment.left -= 1;
         segment.marked = true;
         segment.advance();
-        Some(FinishedFrame { records, sent, own: segment.own, spent: segment.is_spent() })
+        Some(FinishedFrame { records, sent, origin: segment.origin, spent: segment.is_spent() })
     }
 
-    /// Removes a segment with its frames.
     pub(super) fn remove(&mut self, name: u64) -> Option<Segment> {
         let segment = self.segments.remove(&name)?;
         let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);

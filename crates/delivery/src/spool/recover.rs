@@ -6,7 +6,7 @@ use super::folder::Slot;
 use super::format::{ScannedSegment, Unreadable, scan, segment_header_bytes};
 use super::payload::Packer;
 use super::queue::{Queue, Segment};
-use super::{PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
+use super::{Origin, PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
 use crate::Stream;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -89,7 +89,6 @@ impl Spool {
         Ok(recovered)
     }
 
-    /// Loads one segment.
     fn load(
         &mut self,
         stream: Stream,
@@ -110,13 +109,13 @@ impl Spool {
             Err(Unreadable::Torn) => {
                 // An empty file has lost at least its header, so it counts.
                 recovered.torn_bytes += length.max(1);
-                Segment::new("".into(), false, length, Vec::new())
+                Segment::new("".into(), Origin::Recovered, length, Vec::new())
             }
             Ok(found) => {
                 recovered.torn_bytes += found.torn_bytes;
                 recovered.torn_records[stream as usize] += found.torn_records;
                 let bytes = cut(&path, length, &found);
-                Segment::new(found.node, false, bytes, found.frames)
+                Segment::new(found.node, Origin::Recovered, bytes, found.frames)
             }
         };
         let spent = segment.is_spent();

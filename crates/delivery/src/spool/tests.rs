@@ -145,7 +145,7 @@ fn returns_frames_most_important_first() {
 
     assert_eq!(spool.next().unwrap().id.stream, Stream::Ledger);
     let unsent = spool.next().unwrap();
-    assert_eq!((unsent.id, unsent.own, &*unsent.node), (first, true, NODE));
+    assert_eq!((unsent.id, unsent.origin, &*unsent.node), (first, Origin::Own, NODE));
     assert!(unsent.batch.iter().eq(transactions.iter()) && unsent.settled.is_empty());
     assert_eq!(drain(&mut spool), [4, 10]);
     assert!(!spool.has_unsent() && spool.take_removed().is_empty());
@@ -185,7 +185,7 @@ fn returns_backup_copies_only_to_the_next_process() {
         RecoveryReport { records: only(Stream::Metrics, 3), ..RecoveryReport::default() }
     );
     let unsent = spool.next().unwrap();
-    assert!(!unsent.own && unsent.batch.len() == 2);
+    assert!(unsent.origin == Origin::Recovered && unsent.batch.len() == 2);
     assert_eq!(drain(&mut spool), [3]);
 }
 
@@ -291,8 +291,8 @@ fn removes_least_important_streams_first() {
     put(&mut spool, Stream::Alerts, 4, 30_000).unwrap();
     let gone = spool.take_removed();
     assert_eq!(gone.len(), 1);
-    assert_eq!((gone[0].id.stream, gone[0].reason), (Stream::Messages, RemovalReason::Full));
-    assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
+    assert_eq!((gone[0].id.stream, gone[0].reason), (Stream::Messages, DropReason::SpoolFull));
+    assert_eq!((gone[0].records, gone[0].sent, gone[0].origin), (1, false, Origin::Own));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
     assert_eq!(spool.take_removed()[0].id.stream, Stream::Transactions);
     // Nothing less important is stored.
@@ -352,7 +352,7 @@ fn expires_frames_by_their_time() {
     spool.expire(time(3600 + 150));
     let gone = spool.take_removed();
     assert_eq!(gone.iter().map(|gone| gone.sent).collect::<Vec<_>>(), [true, false]);
-    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Expired));
+    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolExpired));
     assert_eq!(spool.oldest(), Some(time(200)));
     assert_eq!(drain(&mut spool), [3]);
     spool.expire(time(10_000));

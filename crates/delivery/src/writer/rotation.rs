@@ -5,6 +5,8 @@
 use super::series::Series;
 use super::target::copy_owner_and_mode;
 use crate::Rotation;
+use crate::open::remove_if_exists as remove;
+use crate::threaded::wait_until;
 use crossbeam_channel::{Receiver, Sender};
 use dnscribe_record::time::Timestamp;
 use rustix::process::setpriority_process;
@@ -15,13 +17,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zstd::stream::write::Encoder;
 
 /// How long to continue after the sink is closed. The next start completes the rest.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// zstd's default level.
 const LEVEL: i32 = 3;
 
 /// Nice value: compression uses only idle CPU time.
@@ -30,7 +31,6 @@ const NICE: i32 = 10;
 /// Bytes compressed between two checks whether to stop.
 const PORTION: usize = 256 << 10;
 
-/// The sink's handle of the thread.
 pub(super) struct RotationWorker {
     sender: Option<Sender<Series>>,
     stop: Arc<AtomicBool>,
@@ -60,10 +60,7 @@ impl Drop for RotationWorker {
     fn drop(&mut self) {
         self.sender = None;
         let Some(thread) = self.thread.take() else { return };
-        let end = Instant::now() + STOP_TIMEOUT;
-        while !thread.is_finished() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(STOP_TIMEOUT, || thread.is_finished());
         self.stop.store(true, Ordering::Relaxed);
         if thread.join().is_err() {
             tracing::warn!("the thread for rotated files failed");
@@ -71,7 +68,6 @@ impl Drop for RotationWorker {
     }
 }
 
-/// State of the thread.
 struct RotationTask {
     rotation: Rotation,
     stop: Arc<AtomicBool>,
@@ -164,13 +160,5 @@ impl RotationTask {
         packed.set_modified(like.modified()?)?;
         packed.sync_all()?;
         Ok(true)
-    }
-}
-
-/// Removes a file if it exists.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
     }
 }

@@ -43,7 +43,6 @@ impl Series {
         Ok(series)
     }
 
-    /// The path of the file itself.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

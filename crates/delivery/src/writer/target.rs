@@ -19,7 +19,6 @@ const CHECK_PATH_EVERY: Duration = Duration::from_secs(1);
 /// Shortest sleep before rotating an old file.
 const MIN_SLEEP: Duration = Duration::from_millis(100);
 
-/// Pause after a failed rotation.
 const ROTATION_RETRY: Duration = Duration::from_secs(10);
 
 /// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
@@ -36,7 +35,6 @@ fn appending() -> OpenOptions {
     options
 }
 
-/// The open file or pipe.
 pub(super) struct Target {
     file: File,
     label: String,
@@ -44,12 +42,10 @@ pub(super) struct Target {
     named: Option<NamedFile>,
 }
 
-/// State of a regular file with a path.
 struct NamedFile {
     path: PathBuf,
     /// Size as far as known: other processes may append or truncate.
     size: u64,
-    /// Start of the file's age.
     since: SystemTime,
     checked_at: Instant,
     check_every: Duration,
@@ -58,7 +54,6 @@ struct NamedFile {
     rotating: Option<RotationState>,
 }
 
-/// State of a file with rotation.
 struct RotationState {
     rotation: Rotation,
     series: Series,
@@ -107,7 +102,6 @@ impl Target {
         Self { file, label, regular, named: None }
     }
 
-    /// Opens the file at `path`.
     pub(super) fn at(path: &Path, rotation: Rotation) -> Result<Self, SinkError> {
         let unusable = |error| SinkError::File { path: path.to_path_buf(), error };
         let mut target = Self::unnamed(open(path).map_err(unusable)?, path.display().to_string());
@@ -202,7 +196,6 @@ impl Target {
         }
     }
 
-    /// Rotates the file if it is old enough.
     pub(super) fn rotate_if_old(&mut self) {
         let Some(named) = &self.named else { return };
         let every = named.rotating.as_ref().and_then(|rotating| rotating.rotation.every);

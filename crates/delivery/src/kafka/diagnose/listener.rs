@@ -13,7 +13,6 @@ const STEP: Duration = Duration::from_millis(1500);
 /// Largest response in bytes.
 const MAX_RESPONSE: usize = 1 << 16;
 
-/// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     host: String,

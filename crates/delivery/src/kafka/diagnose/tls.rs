@@ -84,7 +84,6 @@ impl Listener {
         Ok(ssl)
     }
 
-    /// The PEM in a file or directly in a setting.
     fn pem(&self, location: &str, text: &str) -> Option<Vec<u8>> {
         let file = self.config.option(location).and_then(|path| fs::read(path).ok());
         file.or_else(|| self.config.option(text).map(|text| text.as_bytes().to_vec()))

@@ -1,20 +1,11 @@
 //! Batches and records in flight, and the sender's cursor.
 
-use crate::spool::FrameId;
+use crate::spool::{FrameId, Origin};
 use crate::tally::{DropReason, Location, PerStream};
 use crate::{Batch, Rendered, Stream, StreamSet};
 use fixedbitset::FixedBitSet;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The capture that counts a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kafka) enum Origin {
-    /// This capture.
-    Own,
-    /// An earlier capture, which left it in the spool.
-    Recovered,
-}
 
 /// A delivery report of librdkafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +18,6 @@ pub(in crate::kafka) enum Outcome {
     Rejected(DropReason),
 }
 
-/// A rejected record.
 #[derive(Clone, Debug)]
 pub(in crate::kafka) struct RejectedRecord {
     pub(in crate::kafka) stream: Stream,
@@ -38,7 +28,6 @@ pub(in crate::kafka) struct RejectedRecord {
     pub(in crate::kafka) whole_bytes: usize,
 }
 
-/// A batch in flight.
 #[derive(Clone)]
 pub(in crate::kafka) struct InFlightBatch {
     pub(in crate::kafka) batch: Arc<Batch>,
@@ -91,7 +80,6 @@ impl Cursor {
         Self { batch: number >> INDEX_BITS, index: number & ((1 << INDEX_BITS) - 1) }
     }
 
-    /// The start of the next batch.
     pub(in crate::kafka) fn next_batch(self) -> Self {
         Self { batch: self.batch + 1, index: 0 }
     }

@@ -90,7 +90,7 @@ fn loses_one_frame_to_a_corrupt_payload() {
     assert_eq!(drain(&mut spool), [1, 2, 6, 7, 8, 9, 10]);
     let gone = spool.take_removed();
     assert_eq!((gone.len(), gone[0].records, gone[0].sent), (1, 3, false));
-    assert_eq!(gone[0].reason, RemovalReason::Corrupt);
+    assert_eq!(gone[0].reason, DropReason::SpoolCorrupt);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn reports_frames_of_a_missing_segment() {
     assert!(spool.next().is_none());
     let gone = spool.take_removed();
     assert_eq!(gone.iter().map(|gone| gone.records).sum::<u64>(), 9);
-    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Corrupt));
+    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolCorrupt));
     assert_eq!((spool.bytes(), spool.has_unsent()), (0, false));
 }
 
