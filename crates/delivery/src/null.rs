@@ -27,7 +27,7 @@ impl Sink for NullSink {
     }
 
     fn wants(&self, stream: Stream) -> bool {
-        self.tally.streams().contains(stream)
+        self.tally.streams.contains(stream)
     }
 
     fn output_format(&self) -> OutputFormat {

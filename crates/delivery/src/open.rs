@@ -103,7 +103,7 @@ pub enum SinkError {
 /// A sink that is not open yet. Sinks opened from equal plans behave the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkPlan {
-    streams: StreamSet,
+    pub(super) streams: StreamSet,
     destination: Destination,
 }
 
@@ -150,11 +150,6 @@ impl SinkPlan {
             Destination::Alertmanager(..) => "alertmanager",
             Destination::Null => "null",
         }
-    }
-
-    /// The streams that the sink receives.
-    pub(super) const fn streams(&self) -> StreamSet {
-        self.streams
     }
 
     /// The output format of the sink.

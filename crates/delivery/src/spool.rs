@@ -17,7 +17,6 @@ mod checkpoint;
 mod config;
 mod folder;
 mod format;
-mod payload;
 mod queue;
 mod recover;
 
@@ -28,8 +27,7 @@ use super::tally::{DropReason, PerStream};
 use super::{Batch, Stream};
 use append::{Active, IMPORTANCE};
 use folder::Slot;
-use format::FRAME_HEADER;
-use payload::Packer;
+use format::{FRAME_HEADER, Packer};
 use queue::{FinishedFrame, FrameState, Queue};
 use std::collections::BTreeSet;
 use std::fs::File;

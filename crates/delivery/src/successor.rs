@@ -37,7 +37,7 @@ impl PendingSink {
     #[must_use]
     pub fn new(name: String, plan: SinkPlan, predecessor_closed: Arc<AtomicBool>) -> Self {
         Self {
-            tally: Tally::new(plan.streams(), REASONS),
+            tally: Tally::new(plan.streams, REASONS),
             name,
             plan,
             predecessor_closed,
@@ -55,7 +55,7 @@ impl Sink for PendingSink {
     }
 
     fn wants(&self, stream: Stream) -> bool {
-        self.plan.streams().contains(stream)
+        self.plan.streams.contains(stream)
     }
 
     fn output_format(&self) -> OutputFormat {

@@ -98,7 +98,7 @@ struct TallyState {
 /// moment; it is held only for a few additions.
 #[derive(Default)]
 pub(super) struct Tally {
-    streams: StreamSet,
+    pub(super) streams: StreamSet,
     reasons: &'static [DropReason],
     state: Mutex<TallyState>,
 }
@@ -107,10 +107,6 @@ impl Tally {
     /// Creates counters for a sink that receives `streams` and may drop records for `reasons`.
     pub(super) fn new(streams: StreamSet, reasons: &'static [DropReason]) -> Self {
         Self { streams, reasons, state: Mutex::default() }
-    }
-
-    pub(super) fn streams(&self) -> StreamSet {
-        self.streams
     }
 
     /// Number of the batch's records that belong to the sink, by stream.

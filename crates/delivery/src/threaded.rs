@@ -271,7 +271,7 @@ impl Sink for ThreadedSink {
     }
 
     fn wants(&self, stream: Stream) -> bool {
-        self.shared.tally.streams().contains(stream)
+        self.shared.tally.streams.contains(stream)
     }
 
     fn output_format(&self) -> OutputFormat {

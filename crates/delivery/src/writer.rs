@@ -5,7 +5,6 @@
 //! written in portions that cannot block, so that the sink can be closed while the reader is stuck.
 
 mod rotation;
-mod series;
 mod target;
 
 use super::tally::{DropReason, PerStream};
@@ -137,7 +136,7 @@ impl Writer {
     /// Writes and counts the batch's lines. After an error the sink has failed.
     fn deliver(&mut self, batch: &Arc<Batch>, shared: &SharedState) -> Result<(), DropReason> {
         let tally = &shared.tally;
-        self.lines.gather(batch, tally.streams());
+        self.lines.gather(batch, tally.streams);
         self.target.follow_its_name();
         self.target.rotate_if_old();
         let (written, outcome) = self.write(shared);
@@ -176,8 +175,8 @@ impl Writer {
         let mut written = run.start;
         while written < run.end {
             let mut portion = &self.lines.bytes[written..run.end];
-            if !self.target.regular() {
-                if !wait_writable(self.target.file()) {
+            if !self.target.regular {
+                if !wait_writable(&self.target.file) {
                     if shared.stop.get() {
                         break;
                     }
@@ -200,7 +199,7 @@ impl Writer {
             return (Failure::PipeClosed, DropReason::PipeClosed);
         }
         (
-            Failure::Broken(format!("cannot write to {}: {error}", self.target.label())),
+            Failure::Broken(format!("cannot write to {}: {error}", self.target.label)),
             DropReason::WriteError,
         )
     }

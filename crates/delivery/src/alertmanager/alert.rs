@@ -15,7 +15,7 @@ pub(super) struct AlertRecord {
     pub(super) alert_id: String,
     pub(super) severity: String,
     state: String,
-    ts: String,
+    pub(super) ts: String,
     started: String,
     ended: Option<String>,
     rule: String,
@@ -59,10 +59,6 @@ struct Figure {
 impl AlertRecord {
     pub(super) fn is_firing(&self) -> bool {
         self.state == "firing"
-    }
-
-    pub(super) fn recorded_at(&self) -> &str {
-        &self.ts
     }
 
     pub(super) fn ended(&self) -> &str {

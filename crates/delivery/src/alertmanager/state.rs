@@ -46,7 +46,7 @@ impl AlertState {
     pub(super) fn add(&mut self, alert: AlertRecord, now: Instant) {
         let key = key(&alert);
         let ended = (!alert.is_firing()).then(|| alert.ended().to_owned());
-        let over = ended.clone().unwrap_or_else(|| alert.recorded_at().to_owned());
+        let over = ended.clone().unwrap_or_else(|| alert.ts.clone());
         let others = (alert.alert_id.clone(), String::new())..;
         for ((id, severity), held) in self.alerts.range_mut(others) {
             if *id != alert.alert_id {

@@ -77,7 +77,7 @@ impl Backlog {
         brokers.sort_unstable();
         match Spool::open(config, &brokers.join(","), &self.plan.node, SystemTime::now()) {
             Ok((spool, recovered)) => {
-                let tally = &self.in_flight.tallies().recovered;
+                let tally = &self.in_flight.tallies.recovered;
                 tally.add_recovered(&recovered.records);
                 tally.add_recovered(&recovered.torn_records);
                 for stream in Stream::ALL {
@@ -257,7 +257,7 @@ impl Backlog {
                 self.in_flight.clear_spooled(gone.id);
                 continue;
             }
-            let tally = self.in_flight.tallies().of(gone.origin);
+            let tally = self.in_flight.tallies.of(gone.origin);
             tally.settle_at(Location::Disk, gone.id.stream, gone.records, Err(gone.reason));
         }
     }

@@ -29,7 +29,7 @@ pub(super) struct DeadLetters {
 
 impl DeadLetters {
     pub(super) fn new(plan: &Arc<KafkaPlan>, shared: &Arc<SharedState>) -> Self {
-        let wanted = shared.tally.streams().contains(Stream::Dlq);
+        let wanted = shared.tally.streams.contains(Stream::Dlq);
         let (plan, shared) = (Arc::clone(plan), Arc::clone(shared));
         Self { plan, wanted, shared, logged: BTreeSet::new() }
     }

@@ -32,7 +32,7 @@ pub(super) struct Encoder {
     wanted: StreamSet,
     next_request: Instant,
     /// Why schemas are missing, after a failed registration.
-    missing: Option<String>,
+    pub(super) missing: Option<String>,
     buffer: Vec<u8>,
 }
 
@@ -118,11 +118,6 @@ impl Encoder {
         self.ready()
     }
 
-    /// Why schemas are missing, if they are.
-    pub(super) fn missing(&self) -> Option<&str> {
-        self.missing.as_deref()
-    }
-
     /// Registers missing schemas, within `kafka.registry.timeout` for all of them.
     ///
     /// # Errors
@@ -195,13 +190,12 @@ fn probe(config: &KafkaConfig, subjects: &[Subject]) -> Result<String, String> {
         if !registry.compatible(&subject.name, &subject.schema, deadline)? {
             return Err(format!(
                 "{} holds another schema under subject {}, with which ours is not compatible",
-                registry.url(),
-                subject.name
+                registry.url, subject.name
             ));
         }
     }
     let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
-    Ok(format!("{} takes the schemas of {}", registry.url(), names.join(", ")))
+    Ok(format!("{} takes the schemas of {}", registry.url, names.join(", ")))
 }
 
 #[cfg(test)]

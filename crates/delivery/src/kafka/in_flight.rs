@@ -54,7 +54,7 @@ struct State {
 /// The records in flight. Shared by the sender and librdkafka's delivery reports.
 pub(super) struct InFlight {
     state: Mutex<State>,
-    tallies: Tallies,
+    pub(super) tallies: Tallies,
 }
 
 impl InFlight {
@@ -71,10 +71,6 @@ impl InFlight {
             dead: Vec::new(),
         };
         Self { state: Mutex::new(state), tallies }
-    }
-
-    pub(super) const fn tallies(&self) -> &Tallies {
-        &self.tallies
     }
 
     /// Counters of this capture's records.
@@ -110,7 +106,7 @@ impl InFlight {
         if cursor.batch < state.first {
             *cursor = Cursor { batch: state.first, index: 0 };
         }
-        Some(state.pending.get(state.offset(cursor.batch)?)?.inner.clone())
+        Some(state.pending.get(cursor.batch - state.first)?.inner.clone())
     }
 
     /// Returns whether the cursor is behind the last batch.
@@ -133,8 +129,7 @@ impl InFlight {
         }
         state.last_delivery = Instant::now();
         state.reached |= outcome == Outcome::Delivered;
-        let Some(offset) = state.offset(batch) else { return };
-        let Some(pending) = state.pending.get_mut(offset) else { return };
+        let Some(pending) = state.pending(batch) else { return };
         let Some(record) = pending.inner.batch.get(index) else { return };
         if pending.inner.settled.put(index) {
             return;
@@ -171,7 +166,7 @@ impl InFlight {
     /// Counts a dead letter as in flight, if this sink receives them.
     fn offer_dead_letter(&self) {
         let tally = self.own();
-        if tally.streams().contains(Stream::Dlq) {
+        if tally.streams.contains(Stream::Dlq) {
             let mut one = PerStream::default();
             one[Stream::Dlq as usize] = 1;
             tally.add_in_flight(&one);
@@ -248,10 +243,7 @@ impl InFlight {
     ) -> bool {
         let stream = frame.stream;
         let mut state = lock(&self.state);
-        let offset = state.offset(number);
-        let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
-            return false;
-        };
+        let Some(pending) = state.pending(number) else { return false };
         let left = pending.left[stream as usize];
         if left == 0 {
             return false;
@@ -297,8 +289,8 @@ impl InFlight {
 }
 
 impl State {
-    fn offset(&self, batch: usize) -> Option<usize> {
-        batch.checked_sub(self.first)
+    fn pending(&mut self, number: usize) -> Option<&mut PendingBatch> {
+        self.pending.get_mut(number.checked_sub(self.first)?)
     }
 
     fn remove_done(&mut self) {

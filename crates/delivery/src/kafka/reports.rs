@@ -26,7 +26,8 @@ pub(super) struct BrokerHealth {
     unreachable: Arc<Flag>,
     /// The last error of one broker; more specific than that all brokers are down.
     trouble: Mutex<Option<String>>,
-    fatal: Mutex<Option<String>>,
+    /// The fatal error of the producer, until it is replaced.
+    pub(super) fatal: Mutex<Option<String>>,
     /// Metrics from the last statistics.
     gauges: Mutex<Option<Vec<Gauge>>>,
 }
@@ -45,14 +46,6 @@ impl BrokerHealth {
     /// Returns whether no broker is reachable, as far as known.
     pub(super) fn is_down(&self) -> bool {
         self.unreachable.get()
-    }
-
-    pub(super) fn take_fatal(&self) -> Option<String> {
-        lock(&self.fatal).take()
-    }
-
-    pub(super) fn set_fatal(&self, reason: String) {
-        *lock(&self.fatal) = Some(reason);
     }
 
     /// Logs once, until records are delivered again, why Kafka is unreachable and what helps.
@@ -152,7 +145,7 @@ impl ClientContext for ProducerCallbacks {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
-                self.health.set_fatal(shorten(&self.health.config, reason));
+                *lock(&self.health.fatal) = Some(shorten(&self.health.config, reason));
             }
             Some(Code::Authentication | Code::SSL) => self.health.warn_once(Some(reason)),
             // The error before it is more specific.

@@ -5,7 +5,7 @@
 //! before an older one of its stream.
 
 use super::super::tally::{DropReason, Location};
-use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver};
+use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver, lock};
 use super::super::{Batch, Failure, SinkError, Stream, StreamSet};
 use super::KafkaPlan;
 use super::backlog::Backlog;
@@ -99,12 +99,12 @@ impl Sender {
         backlog: Backlog,
     ) -> Result<Self, SinkError> {
         let producer = producer(plan, &in_flight, &health).map_err(SinkError::Kafka)?;
-        let streams = in_flight.own().streams();
+        let streams = in_flight.own().streams;
         let encoder = Encoder::new(&plan.config, streams).map_err(SinkError::Kafka)?;
         let now = Instant::now();
         Ok(Self {
             plan: Arc::clone(plan),
-            dead_letters: DeadLetters::new(plan, &in_flight.tallies().own),
+            dead_letters: DeadLetters::new(plan, &in_flight.tallies.own),
             in_flight,
             health,
             producer,
@@ -196,7 +196,7 @@ impl Sender {
     /// Fails the sink because Kafka was never reachable.
     fn give_up(&self, receiver: &SinkReceiver) {
         let reason = DropReason::BrokerError;
-        let missing = self.encoder.missing().map(str::to_owned);
+        let missing = self.encoder.missing.clone();
         let why = missing.unwrap_or_else(|| {
             let why = diagnose(&self.plan.config, None, DIAGNOSIS_TIMEOUT);
             let why =
@@ -216,7 +216,7 @@ impl Sender {
             self.logged_away = true;
             warn!("Kafka does not accept records; they go to the spool");
             // librdkafka may have reported nothing, so ask for a diagnosis.
-            if self.encoder.missing().is_none() {
+            if self.encoder.missing.is_none() {
                 self.health.warn_once(None);
             }
         } else if !away && std::mem::take(&mut self.logged_away) {
@@ -229,7 +229,7 @@ impl Sender {
         if now < self.next_producer {
             return;
         }
-        let reported = self.health.take_fatal();
+        let reported = lock(&self.health.fatal).take();
         let Some(reason) = self.producer.fatal().or(reported) else { return };
         self.next_producer = now + REPLACE_EVERY;
         // The next one may fail in the same way until the cause is fixed.
@@ -244,7 +244,7 @@ impl Sender {
                 self.producer = producer;
                 self.cursor = self.in_flight.start();
             }
-            Err(error) => self.health.set_fatal(error),
+            Err(error) => *lock(&self.health.fatal) = Some(error),
         }
     }
 
@@ -301,7 +301,7 @@ impl Sender {
 
     /// Sends a batch directly or by the spool.
     fn take(&mut self, batch: &Arc<Batch>) {
-        let streams = self.in_flight.own().streams();
+        let streams = self.in_flight.own().streams;
         let direct = self.caught_up() && self.has_capacity() && !self.away;
         if direct || !self.backlog.is_open() {
             return self.send_directly(batch, streams);
@@ -363,7 +363,7 @@ impl Sender {
     fn end(mut self, receiver: &SinkReceiver) {
         self.send_dead_letters();
         if self.backlog.is_open() {
-            let streams = self.in_flight.own().streams();
+            let streams = self.in_flight.own().streams;
             while let Some(first) = receiver.queued().next() {
                 // Records that the spool refuses are still in flight, and are counted as dropped in
                 // the shutdown.

@@ -1,3 +1,4 @@
+use super::super::threaded::lock;
 use super::super::{Batch, Sink};
 use super::reports::ProducerCallbacks;
 use super::*;
@@ -286,7 +287,7 @@ fn logs_an_outage_once() {
     assert!(reports.health.is_down());
     assert!(message.contains("remedy="), "{message}");
     error(RDKafkaErrorCode::Fatal, "out of order sequence number");
-    let fatal = reports.health.take_fatal();
+    let fatal = lock(&reports.health.fatal).take();
     assert_eq!(fatal.as_deref(), Some("out of order sequence number"));
-    assert_eq!(reports.health.take_fatal(), None);
+    assert_eq!(lock(&reports.health.fatal).take(), None);
 }

@@ -5,8 +5,9 @@
 //! the least important stream first. A record never replaces a more important one, and a backup copy
 //! never replaces a record that is stored only here.
 
-use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
-use super::payload::reset_buffer;
+use super::format::{
+    FRAME_HEADER, FrameHeader, reset_buffer, segment_header_bytes, write_segment_header,
+};
 use super::queue::{Frame, FrameState, Queue, Segment};
 use super::{AppendError, FrameId, Origin, Spool, WhenFull, nanos};
 use crate::{Rendered, Stream};

@@ -180,7 +180,7 @@ impl Spool {
         if self.unsynced.is_empty() {
             return None;
         }
-        let mut folders = BTreeSet::from([self.slot.path().to_owned()]);
+        let mut folders = BTreeSet::from([self.slot.path.clone()]);
         let files = std::mem::take(&mut self.unsynced).into_iter().map(|(stream, name)| {
             folders.insert(self.slot.stream_path(stream));
             self.slot.segment_path(stream, name)

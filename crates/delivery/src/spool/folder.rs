@@ -33,7 +33,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A slot, locked until dropped.
 pub(super) struct Slot {
-    path: PathBuf,
+    pub path: PathBuf,
     _lock: File,
 }
 
@@ -96,10 +96,6 @@ impl Slot {
         Ok(None)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn stream_path(&self, stream: Stream) -> PathBuf {
         self.path.join(stream.name())
     }
@@ -152,19 +148,6 @@ impl Slot {
         fs::rename(from.segment_path(stream, name), self.segment_path(stream, to))
     }
 
-    /// Reads the checkpoint, if there is one.
-    pub(super) fn read_checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.checkpoint_path()) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn has_checkpoint(&self) -> bool {
-        self.checkpoint_path().exists()
-    }
-
     /// Replaces the checkpoint atomically.
     pub(super) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.join("checkpoint.new");
@@ -176,7 +159,7 @@ impl Slot {
         remove_if_exists(&self.checkpoint_path())
     }
 
-    fn checkpoint_path(&self) -> PathBuf {
+    pub(super) fn checkpoint_path(&self) -> PathBuf {
         self.path.join("checkpoint")
     }
 }

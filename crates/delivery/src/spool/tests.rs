@@ -49,7 +49,7 @@ fn released(dir: &Path) {
 /// Path of the checkpoint of the first slot.
 fn checkpoint_path(dir: &Path) -> PathBuf {
     released(dir);
-    Slot::take(dir, BROKERS).unwrap().path().join("checkpoint")
+    Slot::take(dir, BROKERS).unwrap().path.join("checkpoint")
 }
 
 /// Records whose content depends on their ids and is hardly compressible.
@@ -230,7 +230,7 @@ fn adopts_slots_of_terminated_agents() {
     put(&mut first, Stream::Messages, 4, 10).unwrap();
     second.settle(settled);
     second.checkpoint(&[(part, &[true])]).unwrap();
-    assert_ne!(first.slot.path(), second.slot.path());
+    assert_ne!(first.slot.path, second.slot.path);
     // Both have a segment of the same name.
     assert_eq!(drain(&mut first), [4]);
     drop(second);
@@ -260,7 +260,7 @@ fn restricts_file_permissions() {
     spool.checkpoint(&[]).unwrap();
     spool.sync().unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-    let slot = spool.slot.path();
+    let slot = &spool.slot.path;
     let destination_directory = slot.parent().unwrap();
     for folder in [
         destination_directory.parent().unwrap(),

@@ -1,8 +1,7 @@
 //! The file that lines are written to. A regular file is replaced by a new one between two lines
 //! when it is large or old, on request, or when it was moved away.
 
-use super::rotation::RotationWorker;
-use super::series::Series;
+use super::rotation::{RotationWorker, Series};
 use crate::threaded::LONG_WAIT;
 use crate::{Rotation, SinkError};
 use dnscribe_record::time::Timestamp;
@@ -36,9 +35,10 @@ fn appending() -> OpenOptions {
 }
 
 pub(super) struct Target {
-    file: File,
-    label: String,
-    regular: bool,
+    pub(super) file: File,
+    pub(super) label: String,
+    /// Whether it is a regular file, whose writes do not wait for a reader.
+    pub(super) regular: bool,
     named: Option<NamedFile>,
 }
 
@@ -77,7 +77,7 @@ impl RotationState {
     /// neither.
     fn rotate_file(&mut self, path: &Path, file: &File) -> io::Result<(File, PathBuf)> {
         let real = path.canonicalize()?;
-        if real != self.series.path() {
+        if real != self.series.path {
             self.series = Series::of(path)?;
         }
         let rotated = self.series.next(Timestamp::now());
@@ -121,19 +121,6 @@ impl Target {
             rotating,
         });
         Ok(target)
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub(super) fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// Returns whether it is a regular file, whose writes do not wait for a reader.
-    pub(super) fn regular(&self) -> bool {
-        self.regular
     }
 
     /// Writes some of the bytes. Returns their number.
@@ -313,15 +300,6 @@ impl Target {
         let metadata = self.file.metadata();
         named.size = metadata.as_ref().map_or(0, Metadata::len);
         named.since = metadata.as_ref().map_or_else(|_| SystemTime::now(), since);
-    }
-
-    /// Checks the path at every write, for tests.
-    #[cfg(test)]
-    pub(super) fn checking_always(mut self) -> Self {
-        if let Some(named) = &mut self.named {
-            named.check_every = Duration::ZERO;
-        }
-        self
     }
 }
 

@@ -19,7 +19,7 @@ const SECTION: &str = "kafka.registry";
 /// A client of a registry.
 pub(super) struct Registry {
     http: http::Client,
-    url: String,
+    pub(super) url: String,
     timeout: Duration,
 }
 
@@ -31,10 +31,6 @@ impl Registry {
         let (ca_file, login) = (ca_file.as_deref(), login.as_ref());
         let http = http::Client::new(SECTION, ca_file, login, MEDIA_TYPE, BODY_LIMIT)?;
         Ok(Self { http, url: url.clone(), timeout: *timeout })
-    }
-
-    pub(super) fn url(&self) -> &str {
-        &self.url
     }
 
     /// The time limit of requests that begin now.
