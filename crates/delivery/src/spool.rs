@@ -185,7 +185,6 @@ pub enum AppendError {
     Io(#[source] io::Error),
 }
 
-/// Why a frame cannot be read.
 enum ReadError {
     /// Permanently.
     Corrupt,
@@ -312,7 +311,6 @@ impl Spool {
         })
     }
 
-    /// Removes a frame and reports it.
     fn remove_frame(&mut self, id: FrameId, reason: DropReason) {
         if let Some(FinishedFrame { origin, records, sent, .. }) = self.finish(id) {
             self.gone.push(RemovedFrame { id, origin, records, sent, reason });

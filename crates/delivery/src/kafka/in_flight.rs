@@ -208,7 +208,6 @@ impl InFlight {
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
-    /// Returns whether a broker has ever acknowledged a record.
     pub(super) fn has_delivered(&self) -> bool {
         lock(&self.state).reached
     }

@@ -99,7 +99,6 @@ struct Partition {
     end: i64,
     /// Records passed on.
     records: i64,
-    /// Whether the end was reached.
     done: bool,
 }
 

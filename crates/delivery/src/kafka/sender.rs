@@ -299,7 +299,6 @@ impl Sender {
         true
     }
 
-    /// Sends a batch directly or by the spool.
     fn take(&mut self, batch: &Arc<Batch>) {
         let streams = self.in_flight.own().streams;
         let direct = self.caught_up() && self.has_capacity() && !self.away;

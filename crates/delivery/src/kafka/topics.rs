@@ -127,7 +127,6 @@ pub fn create_topics(
     Ok(reports)
 }
 
-/// The topic, if it exists.
 fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
     metadata.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty())
 }

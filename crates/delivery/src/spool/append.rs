@@ -17,7 +17,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The segment being written.
 pub(super) struct Active {
     pub name: u64,
     pub file: File,

@@ -102,7 +102,6 @@ pub(super) fn write_segment_header(node: &str, to: &mut Vec<u8>) {
     to.extend_from_slice(&hash.to_le_bytes());
 }
 
-/// Reads a segment's header: its node and size.
 fn read_segment_header(file: &File) -> io::Result<Result<(Arc<str>, u64), Unreadable>> {
     let mut fixed = [0; SEGMENT_FIXED];
     if !read_fully(file, &mut fixed, 0)? || fixed[..8] != *SEGMENT_MAGIC {
@@ -125,7 +124,6 @@ fn read_segment_header(file: &File) -> io::Result<Result<(Arc<str>, u64), Unread
     Ok(node.map(|node| (node.into(), bytes.len() as u64)))
 }
 
-/// Why a segment's header cannot be read.
 pub(super) enum Unreadable {
     /// It is damaged.
     Torn,
@@ -149,12 +147,10 @@ fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*bytes)
 }
 
-/// Takes a number from the front.
 pub(super) fn take_u32(rest: &mut &[u8]) -> Option<u32> {
     take_array(rest).map(u32::from_le_bytes)
 }
 
-/// Takes a number from the front.
 pub(super) fn take_u64(rest: &mut &[u8]) -> Option<u64> {
     take_array(rest).map(u64::from_le_bytes)
 }

@@ -38,7 +38,6 @@ pub(super) struct Segment {
     pub origin: Origin,
     pub bytes: u64,
     pub frames: Vec<Frame>,
-    /// Frames that are not finished.
     left: usize,
     /// Frames that wait: their records are stored only on disk.
     pub waiting: usize,
@@ -159,7 +158,6 @@ impl Queue {
         Some(segment.frames.len() - 1)
     }
 
-    /// The oldest frame that waits.
     pub(super) fn next_waiting(&mut self) -> Option<(u64, usize)> {
         if self.waiting == 0 {
             return None;

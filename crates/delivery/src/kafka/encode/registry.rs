@@ -13,10 +13,8 @@ const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const REDIRECTS: usize = 5;
 /// Largest response body in bytes.
 const BODY_LIMIT: u64 = 4 << 20;
-/// The section of the configuration.
 const SECTION: &str = "kafka.registry";
 
-/// A client of a registry.
 pub(super) struct Registry {
     http: http::Client,
     pub(super) url: String,
@@ -156,7 +154,6 @@ impl Registry {
     }
 }
 
-/// An error of the registry.
 #[derive(Deserialize)]
 struct RegistryError {
     error_code: u32,

@@ -22,7 +22,6 @@ pub(super) enum Shape {
     Record(Arc<[Field]>),
 }
 
-/// A field of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Field {
     pub name: String,

@@ -15,7 +15,6 @@ pub(super) fn write(shape: &Shape, line: &[u8], out: &mut Vec<u8>) -> Result<(),
         .map_err(|error| format!("not a record of its schema: {error}"))
 }
 
-/// Writes one value.
 struct Writer<'a> {
     shape: &'a Shape,
     out: &'a mut Vec<u8>,
