@@ -9,8 +9,10 @@ mod client;
 mod state;
 
 use super::format::{Login, Password};
-use super::tally::{DropReason, PerStream, Tally};
-use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
+use super::tally::{DropReason, PerStream};
+use super::threaded::{
+    LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink, lock,
+};
 use super::{Batch, Failure, Gauge, OutputFormat, SinkError, Stream, StreamSet};
 use client::{Client, RequestError};
 use dnscribe_record::time::Timestamp;
@@ -18,13 +20,11 @@ use serde_json::Value;
 use state::{AlertState, Key};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Alertmanager considers an alert over if it is not repeated for this many resend intervals.
 const EXPIRY_RESENDS: u32 = 4;
-/// Most alerts in one request.
 const MAX_ALERTS_PER_POST: usize = 256;
 /// Pause after the first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ pub(super) fn open(
     patience: Option<Duration>,
 ) -> Result<ThreadedSink, SinkError> {
     let client = Client::new(config).map_err(SinkError::Alertmanager)?;
-    let metrics = Arc::new(SenderMetrics::default());
+    let metrics = Arc::<Mutex<SenderMetrics>>::default();
     let sender = AlertSender {
         state: AlertState::new(config.resend),
         config: config.clone(),
@@ -87,12 +87,12 @@ pub(super) fn open(
         outage: None,
         partial: false,
     };
-    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
-    let thread = name.clone();
+    let shared = SharedState::new(streams, REASONS);
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
-    let sink = ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
-        .map_err(|error| SinkError::Thread { name: thread, error })?;
-    Ok(sink.with_gauges(move || metrics.gauges()))
+    let mut sink =
+        ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)?;
+    sink.gauges = Box::new(move || lock(&metrics).gauges());
+    Ok(sink)
 }
 
 /// Asks every Alertmanager for its version.
@@ -104,29 +104,24 @@ pub fn probe(config: &AlertmanagerConfig) -> Result<String, String> {
     versions.map(|versions| versions.join(", ")).map_err(|error| error.why)
 }
 
-/// Metrics of the sink.
 #[derive(Default)]
 struct SenderMetrics {
-    sent: AtomicU64,
-    failed: AtomicU64,
-    firing: AtomicU64,
-    waiting: AtomicU64,
-    away: AtomicBool,
+    sent: usize,
+    failed: usize,
+    firing: usize,
+    waiting: usize,
+    away: bool,
 }
 
 impl SenderMetrics {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus metrics are floats")]
     fn gauges(&self) -> Vec<Gauge> {
-        let of = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::new("dnscribe_alertmanager_sent_total", of(&self.sent)),
-            Gauge::new("dnscribe_alertmanager_failed_total", of(&self.failed)),
-            Gauge::new("dnscribe_alertmanager_firing", of(&self.firing)),
-            Gauge::new("dnscribe_alertmanager_waiting", of(&self.waiting)),
-            Gauge::new(
-                "dnscribe_alertmanager_away",
-                f64::from(u8::from(self.away.load(Ordering::Relaxed))),
-            ),
+            Gauge::new("dnscribe_alertmanager_sent_total", self.sent as f64),
+            Gauge::new("dnscribe_alertmanager_failed_total", self.failed as f64),
+            Gauge::new("dnscribe_alertmanager_firing", self.firing as f64),
+            Gauge::new("dnscribe_alertmanager_waiting", self.waiting as f64),
+            Gauge::new("dnscribe_alertmanager_away", f64::from(u8::from(self.away))),
         ]
     }
 }
@@ -144,7 +139,7 @@ struct AlertSender {
     client: Client,
     state: AlertState,
     patience: Option<Duration>,
-    metrics: Arc<SenderMetrics>,
+    metrics: Arc<Mutex<SenderMetrics>>,
     outage: Option<Outage>,
     /// Whether only some of the Alertmanagers accept alerts.
     partial: bool,
@@ -179,7 +174,8 @@ impl AlertSender {
     /// When to try again after a failure.
     fn retry_at(&self, shared: &SharedState) -> Option<Instant> {
         let outage = self.outage.as_ref()?;
-        let pause = if shared.flushing() { outage.pause.min(SHORT_PAUSE) } else { outage.pause };
+        let pause =
+            if shared.flushing.get() { outage.pause.min(SHORT_PAUSE) } else { outage.pause };
         Some(outage.last + pause)
     }
 
@@ -210,9 +206,8 @@ impl AlertSender {
         }
     }
 
-    /// Posts all alerts that are due, until a post fails.
     fn post_due(&mut self, shared: &SharedState) {
-        while !shared.stopping() {
+        while !shared.stop.get() {
             let due = self.state.due(Instant::now(), MAX_ALERTS_PER_POST);
             if due.is_empty() || !self.post(&due, shared) {
                 return;
@@ -226,13 +221,13 @@ impl AlertSender {
             Ok(others) => {
                 self.recovered();
                 self.note_partial(others);
-                self.metrics.sent.fetch_add(keys.len() as u64, Ordering::Relaxed);
+                lock(&self.metrics).sent += keys.len();
                 let arrived = self.state.mark_sent(keys, Instant::now());
                 shared.tally.delivered(&alerts(arrived));
                 true
             }
             Err(error) => {
-                self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+                lock(&self.metrics).failed += 1;
                 self.refused(keys, &error, shared)
             }
         }
@@ -300,10 +295,10 @@ impl AlertSender {
     }
 
     fn update_metrics(&self) {
-        let set = |number: &AtomicU64, value: usize| number.store(value as u64, Ordering::Relaxed);
-        set(&self.metrics.firing, self.state.firing());
-        set(&self.metrics.waiting, self.state.waiting());
-        self.metrics.away.store(self.outage.is_some(), Ordering::Relaxed);
+        let (firing, waiting) = (self.state.firing(), self.state.waiting());
+        let mut metrics = lock(&self.metrics);
+        (metrics.firing, metrics.waiting) = (firing, waiting);
+        metrics.away = self.outage.is_some();
     }
 }
 

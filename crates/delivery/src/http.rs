@@ -1,53 +1,105 @@
 //! The HTTP client of the schema registry and Alertmanager: TLS by the OpenSSL that librdkafka
 //! uses, without proxy or redirects.
 
-use super::format::{Login, Password};
+use super::Authorization;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
-use ureq::http::header::HeaderValue;
+use std::time::Duration;
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
+use ureq::http::{Method, Request, StatusCode};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// Longest error message of a server that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 300;
 
-/// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name the
-/// configuration section `section`.
-pub(super) fn client(ca_file: Option<&Path>, section: &str) -> Result<ureq::Agent, String> {
-    let roots = match ca_file {
-        Some(path) => RootCerts::new_with_certs(&certificates(path, section)?),
-        None => RootCerts::PlatformVerifier,
+/// A client of servers of one kind.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    authorization: Option<HeaderValue>,
+    media_type: &'static str,
+    /// Largest response body in bytes.
+    limit: u64,
+}
+
+pub(super) struct Response {
+    pub(super) status: StatusCode,
+    /// Where a redirect leads to.
+    pub(super) location: Option<HeaderValue>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Client {
+    /// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name
+    /// the configuration section `section`.
+    pub(super) fn new(
+        section: &str,
+        ca_file: Option<&Path>,
+        authorization: Option<&Authorization>,
+        media_type: &'static str,
+        limit: u64,
+    ) -> Result<Self, String> {
+        let roots = match ca_file {
+            Some(path) => RootCerts::new_with_certs(&certificates(path, section)?),
+            None => RootCerts::PlatformVerifier,
+        };
+        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // Callers follow redirects themselves: not every request may be repeated as a GET.
+            .max_redirects(0)
+            // librdkafka uses no proxy either.
+            .proxy(None)
+            .tls_config(tls)
+            .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        let authorization = authorization.map(|given| header(given, section)).transpose()?;
+        Ok(Self { agent, authorization, media_type, limit })
+    }
+
+    /// Sends a request with the credentials if it is `trusted`. Errors of the server are responses.
+    pub(super) fn send(
+        &self,
+        method: &Method,
+        uri: &str,
+        body: &str,
+        timeout: Duration,
+        trusted: bool,
+    ) -> Result<Response, String> {
+        let mut request =
+            Request::builder().method(method).uri(uri).header(ACCEPT, self.media_type);
+        if let Some(authorization) = self.authorization.as_ref().filter(|_| trusted) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, self.media_type);
+        }
+        let request = request.body(body.as_bytes().to_vec()).map_err(|error| error.to_string())?;
+        let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
+        let mut response = self.agent.run(request).map_err(|error| error.to_string())?;
+        let body = response.body_mut().with_config().limit(self.limit).read_to_vec();
+        Ok(Response {
+            status: response.status(),
+            location: response.headers().get(LOCATION).cloned(),
+            body: body.map_err(|error| error.to_string())?,
+        })
+    }
+}
+
+fn header(authorization: &Authorization, section: &str) -> Result<HeaderValue, String> {
+    let (text, setting) = match authorization {
+        Authorization::Basic(login) => {
+            let basic = STANDARD.encode(format!("{}:{}", login.username, login.password.0));
+            (format!("Basic {basic}"), "username cannot be sent")
+        }
+        Authorization::Bearer(token) => {
+            (format!("Bearer {}", token.0), "bearer_token_file holds what cannot be sent")
+        }
     };
-    let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
-    let agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        // Callers follow redirects themselves: not every request may be repeated as a GET.
-        .max_redirects(0)
-        // librdkafka uses no proxy either.
-        .proxy(None)
-        .tls_config(tls)
-        .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(agent.into())
-}
-
-/// Header for basic authentication (RFC 7617).
-pub(super) fn basic(login: &Login, section: &str) -> Result<HeaderValue, String> {
-    let basic = format!("{}:{}", login.username, login.password.0);
-    let basic = format!("Basic {}", STANDARD.encode(basic));
-    secret(&basic).ok_or_else(|| format!("{section}.username cannot be sent"))
-}
-
-/// Header for a bearer token (RFC 6750).
-pub(super) fn bearer(token: &Password, section: &str) -> Result<HeaderValue, String> {
-    secret(&format!("Bearer {}", token.0))
-        .ok_or_else(|| format!("{section}.bearer_token_file holds what cannot be sent"))
-}
-
-fn secret(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
+    let mut value = HeaderValue::from_str(&text).map_err(|_| format!("{section}.{setting}"))?;
     value.set_sensitive(true);
-    Some(value)
+    Ok(value)
 }
 
 /// A server's error message in one line of limited length.

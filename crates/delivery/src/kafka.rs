@@ -45,14 +45,13 @@ pub use settings::validate;
 
 use super::spool::SpoolConfig;
 use super::tally::{DropReason, Tally};
-use super::threaded::{QueueLimits, SpoolReport, ThreadedSink};
+use super::threaded::{QueueLimits, SharedState, SinkReceiver, SpoolReport, ThreadedSink};
 use super::{KafkaConfig, OutputFormat, SinkError, Stream, StreamSet};
 use backlog::{Backlog, BacklogGauges};
-use dead_letter::DeadLetters;
 use in_flight::{InFlight, Tallies};
+use rdkafka::statistics::Statistics;
 use reports::BrokerHealth;
-use sender::{Sender, SenderParts};
-use std::collections::BTreeSet;
+use sender::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,68 +71,50 @@ const REASONS: &[DropReason] = &[
     DropReason::Shutdown,
 ];
 
-/// Options of a Kafka sink.
-#[derive(Clone, Copy)]
-pub(super) struct KafkaOptions<'a> {
-    pub(super) node: &'a str,
-    pub(super) region: Option<&'a str>,
-    pub(super) config: &'a KafkaConfig,
+/// Everything that defines a Kafka sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KafkaPlan {
+    pub(super) node: Arc<str>,
+    pub(super) region: Option<String>,
+    pub(super) config: KafkaConfig,
+    /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
+    /// limit.
     pub(super) patience: Option<Duration>,
-    pub(super) spool: Option<&'a SpoolConfig>,
+    pub(super) spool: Option<SpoolConfig>,
 }
 
 /// Starts a sink without waiting for a broker.
 pub(super) fn open(
     name: String,
     streams: StreamSet,
-    with: KafkaOptions<'_>,
+    plan: &KafkaPlan,
 ) -> Result<ThreadedSink, SinkError> {
-    assemble(name, streams, with, QueueLimits::default()).map(|(sink, _)| sink)
+    assemble(name, streams, plan, QueueLimits::default()).map(|(sink, _)| sink)
 }
 
 /// Starts a sink; also returns the state of its connection.
 fn assemble(
     name: String,
     streams: StreamSet,
-    with: KafkaOptions<'_>,
+    plan: &KafkaPlan,
     limits: QueueLimits,
 ) -> Result<(ThreadedSink, Arc<BrokerHealth>), SinkError> {
-    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let shared = SharedState::new(streams, REASONS);
     let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
     let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
     let in_flight = Arc::new(InFlight::new(tallies));
-    let health = Arc::new(BrokerHealth::new(with.config));
+    let health = Arc::new(BrokerHealth::new(&plan.config));
     let gauges = Arc::new(BacklogGauges::default());
-    let KafkaOptions { node, region, config, patience, spool } = with;
-    let backlog =
-        Backlog::new(spool, &config.brokers, node, Arc::clone(&in_flight), Arc::clone(&gauges));
-    let node: Arc<str> = node.into();
-    let dead_letters = DeadLetters {
-        node: Arc::clone(&node),
-        region: region.map(str::to_owned),
-        wanted: streams.contains(Stream::Dlq),
-        shared: Arc::clone(&shared),
-        logged: BTreeSet::new(),
-    };
-    let parts = SenderParts {
-        config: config.clone(),
-        node,
-        in_flight,
-        health: Arc::clone(&health),
-        dead_letters,
-        patience,
-    };
-    let sender = Sender::new(parts, backlog)?;
-    let thread = name.clone();
+    let plan = Arc::new(plan.clone());
+    let backlog = Backlog::new(&plan, Arc::clone(&in_flight), Arc::clone(&gauges));
+    let sender = Sender::new(&plan, in_flight, Arc::clone(&health), backlog)?;
+    let work = move |receiver: &SinkReceiver| sender.run(receiver);
+    let mut sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, work)?;
     let bytes = Arc::clone(&gauges.bytes);
-    let sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, move |receiver| {
-        sender.run(receiver);
-    })
-    .map_err(|error| SinkError::Thread { name: thread, error })?;
-    let sink =
-        if spool.is_some() { sink.with_spool(SpoolReport { recovered, bytes }) } else { sink };
+    sink.spool = plan.spool.is_some().then_some(SpoolReport { recovered, bytes });
     let seen = Arc::clone(&health);
-    Ok((sink.with_gauges(move || [seen.stats.gauges(), gauges.gauges()].concat()), health))
+    sink.gauges = Box::new(move || [seen.gauges(), gauges.gauges()].concat());
+    Ok((sink, health))
 }
 
 #[cfg(test)]
@@ -141,5 +122,5 @@ mod tests;
 
 /// All metrics of this kind of sink.
 pub(super) fn every_gauge() -> Vec<super::Gauge> {
-    [reports::Stats::default().gauges(), BacklogGauges::default().gauges()].concat()
+    [reports::gauges(&Statistics::default()), BacklogGauges::default().gauges()].concat()
 }

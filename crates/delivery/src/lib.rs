@@ -51,7 +51,6 @@ pub mod kafka;
 pub mod null;
 mod observer;
 mod open;
-mod plan;
 pub mod spec;
 pub mod spool;
 mod successor;
@@ -66,8 +65,7 @@ pub use tally::drop_reasons;
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
-pub use open::{OpenWith, SinkError, is_same_file, open, probe_file};
-pub use plan::{SinkNames, SinkPlan};
+pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
 pub use successor::PendingSink;
 
@@ -258,20 +256,25 @@ impl Batch {
 
 /// Appends the JSON of a record whose first part `begun` is rendered, without a newline.
 pub fn append_partial_json(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize) {
-    let start = out.len();
-    out.extend_from_slice(begun);
-    if let Err(error) = add_json(out, rest) {
-        tracing::error!(%error, "cannot render a record");
-        out.truncate(start);
-        out.extend(b"{}");
-    }
+    append_or_empty(out, |out| {
+        out.extend_from_slice(begun);
+        add_json(out, rest)
+    });
 }
 
 /// Appends a record as JSON without a newline.
 pub fn append_json(out: &mut Vec<u8>, record: &impl Serialize) {
+    append_or_empty(out, |out| serde_json::to_writer(out, record));
+}
+
+/// Appends what `render` writes; an empty object if it fails.
+fn append_or_empty(
+    out: &mut Vec<u8>,
+    render: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
+) {
     let start = out.len();
     // Records have string keys and serialize without errors, and writing to memory does not fail.
-    if let Err(error) = serde_json::to_writer(&mut *out, record) {
+    if let Err(error) = render(out) {
         tracing::error!(%error, "cannot render a record");
         out.truncate(start);
         out.extend(b"{}");
@@ -298,7 +301,9 @@ pub trait Sink: Send {
     /// Waits, at most for `limit`, until `batch` would fit into the queue, and returns whether it
     /// would. For replay; live capture never waits for a sink. A failed sink always has space: it
     /// drops at once.
-    fn wait_for_capacity(&self, batch: &Batch, limit: Duration) -> bool;
+    fn wait_for_capacity(&self, _batch: &Batch, _limit: Duration) -> bool {
+        true
+    }
 
     /// Reopens files by name, between two records, for example after logrotate. Ignored by other
     /// sinks.
@@ -310,7 +315,9 @@ pub trait Sink: Send {
 
     /// Waits until all offered records are delivered or dropped, at most for `limit`, and returns
     /// whether they are. The others stay in flight.
-    fn flush(&mut self, limit: Duration) -> bool;
+    fn flush(&mut self, _limit: Duration) -> bool {
+        true
+    }
 
     /// Returns the sink that replaces this one, if it is ready. It has received the waiting
     /// batches, which this sink no longer counts.
@@ -332,7 +339,9 @@ pub trait Sink: Send {
     }
 
     /// Why the sink has failed permanently, if it has.
-    fn failure(&self) -> Option<Failure>;
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
 
     /// Bytes of records waiting on disk.
     fn spool_bytes(&self) -> u64 {

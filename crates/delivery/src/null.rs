@@ -1,11 +1,10 @@
 //! `--sink null`: counts records and discards them, for measurements and for metrics alone.
 
 use super::tally::{DropReason, Tally};
-use super::{Batch, Failure, OutputFormat, Sink, Stream, StreamSet};
+use super::{Batch, OutputFormat, Sink, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A sink that only counts.
 pub struct NullSink {
@@ -28,7 +27,7 @@ impl Sink for NullSink {
     }
 
     fn wants(&self, stream: Stream) -> bool {
-        self.tally.streams().contains(stream)
+        self.tally.streams.contains(stream)
     }
 
     fn output_format(&self) -> OutputFormat {
@@ -42,23 +41,11 @@ impl Sink for NullSink {
         self.tally.delivered(&share);
     }
 
-    fn wait_for_capacity(&self, _batch: &Batch, _limit: Duration) -> bool {
-        true
-    }
-
-    fn flush(&mut self, _limit: Duration) -> bool {
-        true
-    }
-
     fn close(&mut self) {
         self.tally.close();
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
         self.tally.counters()
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        None
     }
 }

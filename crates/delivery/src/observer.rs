@@ -1,12 +1,8 @@
 //! Passes batches to a function of this program, on a thread of its own.
 
-use super::tally::{DropReason, Tally};
-use super::threaded::{NextStep, QueueLimits, ThreadedSink};
+use super::tally::DropReason;
+use super::threaded::{QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, OutputFormat, Sink, SinkError, StreamSet};
-use std::time::Duration;
-
-/// Wait for a batch before checking whether the sink is closed.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Creates a sink that passes its batches, rendered as JSON, to `take`. If `take` is too slow,
 /// batches are dropped and counted, as in any sink.
@@ -20,29 +16,15 @@ pub fn observer(
 ) -> Result<Box<dyn Sink>, SinkError> {
     const REASONS: &[DropReason] =
         &[DropReason::QueueFull, DropReason::WriteError, DropReason::Shutdown];
-    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
-    let tally = std::sync::Arc::clone(&shared);
-    let work = move |receiver: &super::threaded::SinkReceiver| {
-        loop {
-            match receiver.next(PAUSE) {
-                NextStep::Batch(taken) => {
-                    take(&taken.batch);
-                    tally.tally.delivered(&tally.tally.count_batch(&taken.batch));
-                }
-                NextStep::Idle => {}
-                NextStep::Stop => return,
-            }
-        }
+    let shared = SharedState::new(streams, REASONS);
+    let work = move |receiver: &SinkReceiver| {
+        receiver.for_each(|batch, tally| {
+            take(batch);
+            tally.delivered(&tally.count_batch(batch));
+        });
     };
-    let started = ThreadedSink::start(
-        name.to_owned(),
-        OutputFormat::Json,
-        QueueLimits::default(),
-        shared,
-        work,
-    );
-    let sink = started.map_err(|error| SinkError::Thread { name: name.to_owned(), error })?;
-    Ok(Box::new(sink))
+    let limits = QueueLimits::default();
+    Ok(Box::new(ThreadedSink::start(name.to_owned(), OutputFormat::Json, limits, shared, work)?))
 }
 
 #[cfg(test)]
@@ -51,6 +33,7 @@ mod tests {
     use crate::Stream;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, mpsc};
+    use std::time::Duration;
 
     fn batch(count: u128) -> Arc<Batch> {
         let mut batch = Batch::default();

@@ -15,28 +15,20 @@
 mod append;
 mod checkpoint;
 mod config;
-mod durable;
-mod evict;
 mod folder;
 mod format;
-mod payload;
-mod probe;
 mod queue;
 mod recover;
 
-mod scan;
-
+pub use checkpoint::Unsynced;
 pub use config::{ParsePolicyError, SpoolConfig, WhenFull};
-pub use durable::Unsynced;
 
-use super::tally::PerStream;
+use super::tally::{DropReason, PerStream};
 use super::{Batch, Stream};
-use append::Active;
-use evict::IMPORTANCE;
+use append::{Active, IMPORTANCE};
 use folder::Slot;
-use format::FRAME_HEADER;
-use payload::Packer;
-use queue::{FrameState, Queue};
+use format::{FRAME_HEADER, Packer};
+use queue::{FinishedFrame, FrameState, Queue};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -73,7 +65,7 @@ pub struct Spool {
 /// Identifies a frame: records of one stream that were appended together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FrameId {
-    stream: Stream,
+    pub(super) stream: Stream,
     segment: u64,
     frame: usize,
 }
@@ -83,10 +75,8 @@ pub struct FrameId {
 pub struct UnsentFrame {
     /// Its id, for [`Spool::settle`].
     pub id: FrameId,
-    /// The stream of its records.
-    pub stream: Stream,
-    /// Appended by this process, not recovered.
-    pub own: bool,
+    /// Whose records they are.
+    pub origin: Origin,
     /// The node that wrote it.
     pub node: Arc<str>,
     /// Its records.
@@ -101,28 +91,24 @@ pub struct UnsentFrame {
 pub struct RemovedFrame {
     /// Its id; it need not be settled.
     pub id: FrameId,
-    /// The stream of its records.
-    pub stream: Stream,
-    /// Appended by this process, not recovered.
-    pub own: bool,
+    /// Whose records they are.
+    pub origin: Origin,
     /// Number of its records, without those that an earlier process saw delivered.
     pub records: u64,
     /// Handed out or appended as sent, and not settled: its records are still in the producer's
     /// memory, so they are not lost.
     pub sent: bool,
     /// Why it was removed.
-    pub reason: RemovalReason,
+    pub(super) reason: DropReason,
 }
 
-/// Why a frame was removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RemovalReason {
-    /// Removed to make space for others.
-    Full,
-    /// It was older than [`SpoolConfig::max_age`].
-    Expired,
-    /// It is not readable any more.
-    Corrupt,
+/// The capture that counts a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This capture.
+    Own,
+    /// An earlier capture, which left it in the spool.
+    Recovered,
 }
 
 /// What was recovered when the spool was opened.
@@ -199,7 +185,6 @@ pub enum AppendError {
     Io(#[source] io::Error),
 }
 
-/// Why a frame cannot be read.
 enum ReadError {
     /// Permanently.
     Corrupt,
@@ -224,7 +209,7 @@ impl Spool {
                         self.queues[stream as usize].send(segment, frame);
                         return Some(unsent);
                     }
-                    Err(ReadError::Corrupt) => self.remove_frame(id, RemovalReason::Corrupt),
+                    Err(ReadError::Corrupt) => self.remove_frame(id, DropReason::SpoolCorrupt),
                     Err(ReadError::Temporary(error)) => {
                         let path = self.slot.segment_path(stream, segment);
                         tracing::warn!(path = %path.display(), %error, "cannot read from the spool at the moment");
@@ -239,16 +224,22 @@ impl Spool {
     /// Returns whether [`Spool::next`] has a frame to return.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
-        self.queues.iter().any(Queue::has_waiting)
+        self.queues.iter().any(|queue| queue.waiting > 0)
     }
 
     /// Forgets a frame whose records are all delivered or dropped. Removes its segment if nothing
     /// else is left in it. Ignores a frame that is unknown or removed.
     pub fn settle(&mut self, id: FrameId) {
-        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
-        if finished.is_some_and(|finished| finished.spent) {
+        self.finish(id);
+    }
+
+    /// Finishes a frame, and removes its segment if nothing else is left in it.
+    fn finish(&mut self, id: FrameId) -> Option<FinishedFrame> {
+        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame)?;
+        if finished.spent {
             self.discard(id.stream, id.segment);
         }
+        Some(finished)
     }
 
     /// Drops frames older than [`SpoolConfig::max_age`].
@@ -261,7 +252,7 @@ impl Spool {
                     .frame(segment, frame)
                     .is_some_and(|frame| frame.header.time_ns < limit)
             {
-                self.remove_frame(FrameId { stream, segment, frame }, RemovalReason::Expired);
+                self.remove_frame(FrameId { stream, segment, frame }, DropReason::SpoolExpired);
             }
         }
     }
@@ -282,7 +273,7 @@ impl Spool {
     /// those that an earlier process recorded as settled.
     #[must_use]
     pub fn records(&self) -> PerStream {
-        self.queues.each_ref().map(Queue::records)
+        self.queues.each_ref().map(|queue| queue.records)
     }
 
     /// When the oldest of these records was appended.
@@ -313,28 +304,16 @@ impl Spool {
         let batch = self.packer.unpack(&frame.header, id.stream).ok_or(ReadError::Corrupt)?;
         Ok(UnsentFrame {
             id,
-            stream: id.stream,
-            own: segment.own,
+            origin: segment.origin,
             node: Arc::clone(&segment.node),
             batch,
             settled: frame.settled.as_deref().unwrap_or_default().to_vec(),
         })
     }
 
-    /// Removes a frame and reports it.
-    fn remove_frame(&mut self, id: FrameId, reason: RemovalReason) {
-        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
-        let Some(finished) = finished else { return };
-        self.gone.push(RemovedFrame {
-            id,
-            stream: id.stream,
-            own: finished.own,
-            records: finished.records,
-            sent: finished.sent,
-            reason,
-        });
-        if finished.spent {
-            self.discard(id.stream, id.segment);
+    fn remove_frame(&mut self, id: FrameId, reason: DropReason) {
+        if let Some(FinishedFrame { origin, records, sent, .. }) = self.finish(id) {
+            self.gone.push(RemovedFrame { id, origin, records, sent, reason });
         }
     }
 
@@ -359,11 +338,10 @@ impl Spool {
         let left = left.filter(|(_, frame)| frame.state != FrameState::Done);
         self.gone.extend(left.map(|(place, frame)| RemovedFrame {
             id: FrameId { stream, segment: name, frame: place },
-            stream,
-            own: segment.own,
+            origin: segment.origin,
             records: frame.unsettled(),
             sent: frame.state == FrameState::Sent,
-            reason: RemovalReason::Full,
+            reason: DropReason::SpoolFull,
         }));
         Ok(())
     }

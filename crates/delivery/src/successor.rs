@@ -1,8 +1,7 @@
 //! A placeholder for a sink that cannot be opened until another sink with the same file or spool is
 //! closed. Batches offered meanwhile are kept in memory and counted as in flight.
 
-use super::open::SinkError;
-use super::plan::SinkPlan;
+use super::open::{SinkError, SinkPlan};
 use super::tally::{DropReason, PerStream, Tally};
 use super::threaded::QueueLimits;
 use super::{Batch, Failure, OutputFormat, Sink, Stream};
@@ -37,16 +36,14 @@ impl PendingSink {
     /// Creates a placeholder. The sink of `plan` is opened once `predecessor_closed` is set.
     #[must_use]
     pub fn new(name: String, plan: SinkPlan, predecessor_closed: Arc<AtomicBool>) -> Self {
-        let tally = Tally::new(plan.streams(), REASONS);
-        let (waiting, limits) = (VecDeque::new(), QueueLimits::default());
         Self {
+            tally: Tally::new(plan.streams, REASONS),
             name,
             plan,
             predecessor_closed,
-            limits,
-            waiting,
+            limits: QueueLimits::default(),
+            waiting: VecDeque::new(),
             waiting_bytes: 0,
-            tally,
             failure: None,
         }
     }
@@ -58,7 +55,7 @@ impl Sink for PendingSink {
     }
 
     fn wants(&self, stream: Stream) -> bool {
-        self.plan.streams().contains(stream)
+        self.plan.streams.contains(stream)
     }
 
     fn output_format(&self) -> OutputFormat {
@@ -84,10 +81,6 @@ impl Sink for PendingSink {
         };
         self.tally.add_filtered(batch);
         self.tally.dropped(&share, reason);
-    }
-
-    fn wait_for_capacity(&self, _batch: &Batch, _limit: Duration) -> bool {
-        true
     }
 
     fn flush(&mut self, limit: Duration) -> bool {

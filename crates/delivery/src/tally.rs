@@ -1,9 +1,10 @@
 //! Counters of one sink by stream. Identity 5 of the ledger holds at every moment.
 
+use super::threaded::lock;
 use super::{Batch, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// Defines [`DropReason`] and the names of its variants in the ledger.
 macro_rules! define_drop_reasons {
@@ -78,9 +79,10 @@ impl StreamCounters {
         self.records - settled - self.dropped.iter().sum::<u64>()
     }
 
-    fn leave(&mut self, location: Location, count: u64) {
-        if location == Location::Disk {
-            self.spooled -= count;
+    fn settle(&mut self, count: u64, outcome: Result<(), DropReason>) {
+        match outcome {
+            Ok(()) => self.delivered += count,
+            Err(reason) => self.dropped[reason as usize] += count,
         }
     }
 }
@@ -94,8 +96,9 @@ struct TallyState {
 
 /// The counters of one sink. A lock, not atomics, so that readers see all counters of the same
 /// moment; it is held only for a few additions.
+#[derive(Default)]
 pub(super) struct Tally {
-    streams: StreamSet,
+    pub(super) streams: StreamSet,
     reasons: &'static [DropReason],
     state: Mutex<TallyState>,
 }
@@ -104,14 +107,6 @@ impl Tally {
     /// Creates counters for a sink that receives `streams` and may drop records for `reasons`.
     pub(super) fn new(streams: StreamSet, reasons: &'static [DropReason]) -> Self {
         Self { streams, reasons, state: Mutex::default() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, TallyState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn streams(&self) -> StreamSet {
-        self.streams
     }
 
     /// Number of the batch's records that belong to the sink, by stream.
@@ -131,7 +126,7 @@ impl Tally {
         if *batch.filtered() == PerStream::default() {
             return;
         }
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for stream in self.streams.iter() {
             let count = batch.filtered()[stream as usize];
             let cell = &mut state.cells[stream as usize];
@@ -142,7 +137,7 @@ impl Tally {
 
     /// Counts records as received and in flight.
     pub(super) fn add_in_flight(&self, share: &PerStream) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for (cell, count) in state.cells.iter_mut().zip(share) {
             cell.records += count;
         }
@@ -153,17 +148,17 @@ impl Tally {
 
     /// Moves records from in flight to delivered.
     pub(super) fn delivered(&self, share: &PerStream) {
-        self.settle(share, |cell| &mut cell.delivered);
+        self.settle(share, Ok(()));
     }
 
     /// Moves records from in flight to dropped.
     pub(super) fn dropped(&self, share: &PerStream, reason: DropReason) {
-        self.settle(share, |cell| &mut cell.dropped[reason as usize]);
+        self.settle(share, Err(reason));
     }
 
     /// Removes records in flight, because a replacement sink counts them from now on.
     pub(super) fn withdrawn(&self, share: &PerStream) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for (cell, count) in state.cells.iter_mut().zip(share) {
             cell.records -= count;
         }
@@ -177,22 +172,21 @@ impl Tally {
         count: u64,
         outcome: Result<(), DropReason>,
     ) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         // Records in memory were counted as dropped when the sink was closed.
         if state.closed && location == Location::Memory {
             return;
         }
         let cell = &mut state.cells[stream as usize];
-        cell.leave(location, count);
-        match outcome {
-            Ok(()) => cell.delivered += count,
-            Err(reason) => cell.dropped[reason as usize] += count,
+        if location == Location::Disk {
+            cell.spooled -= count;
         }
+        cell.settle(count, outcome);
     }
 
     /// Moves records from in flight to spooled.
     pub(super) fn spooled(&self, stream: Stream, count: u64) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if !state.closed {
             state.cells[stream as usize].spooled += count;
         }
@@ -200,43 +194,40 @@ impl Tally {
 
     /// Moves records from spooled to in flight.
     pub(super) fn unspooled(&self, stream: Stream, count: u64) {
-        self.state().cells[stream as usize].spooled -= count;
+        lock(&self.state).cells[stream as usize].spooled -= count;
     }
 
-    /// Counts records recovered from disk.
     pub(super) fn add_recovered(&self, found: &PerStream) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for (cell, count) in state.cells.iter_mut().zip(found) {
             cell.records += count;
             cell.spooled += count;
         }
     }
 
-    fn settle(&self, share: &PerStream, counter: impl Fn(&mut StreamCounters) -> &mut u64) {
-        let mut state = self.state();
-        if state.closed {
-            return;
-        }
-        for (cell, count) in state.cells.iter_mut().zip(share) {
-            *counter(cell) += count;
+    fn settle(&self, share: &PerStream, outcome: Result<(), DropReason>) {
+        let mut state = lock(&self.state);
+        if !state.closed {
+            let cells = state.cells.iter_mut().zip(share);
+            cells.for_each(|(cell, count)| cell.settle(*count, outcome));
         }
     }
 
     /// Counts all records in flight as dropped (`shutdown`) and ignores later reports.
     pub(super) fn close(&self) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         state.closed = true;
         drop_all_in_flight(&mut state);
     }
 
     /// Records in flight of all streams.
     pub(super) fn in_flight(&self) -> u64 {
-        self.state().cells.iter().map(StreamCounters::in_flight).sum()
+        lock(&self.state).cells.iter().map(StreamCounters::in_flight).sum()
     }
 
     /// The current counters by stream name.
     pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
-        let cells = self.state().cells;
+        let cells = lock(&self.state).cells;
         let named = self.streams.iter().map(|stream| {
             let cell = cells[stream as usize];
             let dropped = self

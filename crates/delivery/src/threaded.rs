@@ -1,13 +1,12 @@
 //! Base of sinks with a thread: the bounded queue to the thread, counters, flush and close.
 
 use super::tally::{DropReason, PerStream, Tally};
-use super::{Batch, Failure, Gauge, OutputFormat, Sink, Stream};
+use super::{Batch, Failure, Gauge, OutputFormat, Sink, SinkError, Stream, StreamSet};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -50,47 +49,52 @@ impl Default for QueueLimits {
     }
 }
 
+/// A boolean shared by threads, without order to other memory.
+#[derive(Default)]
+pub(super) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the flag. Returns its value before.
+    pub(super) fn replace(&self, value: bool) -> bool {
+        self.0.swap(value, Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, value: bool) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Locks a mutex, also after a panic of another thread.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// State shared by the sink and its thread.
+#[derive(Default)]
 pub(super) struct SharedState {
     pub(super) tally: Tally,
     queued_bytes: AtomicUsize,
-    stop: AtomicBool,
-    flushing: AtomicBool,
-    draining: AtomicBool,
-    reopen: AtomicBool,
-    hides_dead_letters: AtomicBool,
+    /// The thread must end now.
+    pub(super) stop: Flag,
+    /// A flush is waiting.
+    pub(super) flushing: Flag,
+    /// Records wait on disk.
+    pub(super) draining: Flag,
+    /// Files are to be reopened.
+    pub(super) reopen: Flag,
+    /// Dead letters must not contain bytes of the record, because their stream is masked.
+    pub(super) hides_dead_letters: Flag,
     failure: OnceLock<(Failure, DropReason)>,
 }
 
 impl SharedState {
-    /// Returns whether the thread must end now.
-    pub(super) fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether a flush is waiting.
-    pub(super) fn flushing(&self) -> bool {
-        self.flushing.load(Ordering::Relaxed)
-    }
-
-    /// Sets whether records wait on disk.
-    pub(super) fn set_draining(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
-    }
-
-    fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether a reopen was requested since the last call.
-    pub(super) fn take_reopen_request(&self) -> bool {
-        self.reopen.swap(false, Ordering::Relaxed)
-    }
-
-    /// Returns whether dead letters must not contain bytes of the record, because their stream is
-    /// masked.
-    pub(super) fn hides_dead_letters(&self) -> bool {
-        self.hides_dead_letters.load(Ordering::Relaxed)
+    /// Creates the state of a sink that receives `streams` and may drop records for `reasons`.
+    pub(super) fn new(streams: StreamSet, reasons: &'static [DropReason]) -> Arc<Self> {
+        Arc::new(Self { tally: Tally::new(streams, reasons), ..Self::default() })
     }
 
     /// Marks the sink as failed: everything offered from now on is dropped for `reason`.
@@ -98,23 +102,11 @@ impl SharedState {
         // Only the first failure is kept: later ones are its consequences.
         let _ = self.failure.set((failure, reason));
     }
-
-    /// The drop reason of a failed sink.
-    pub(super) fn failed(&self) -> Option<DropReason> {
-        self.failure.get().map(|(_, reason)| *reason)
-    }
 }
 
-/// An item of the queue.
-enum QueueItem {
-    Batch(Arc<Batch>),
-    /// Wakes the thread, because its state has changed.
-    Wake,
-}
-
-/// The thread's end of the queue.
 pub(super) struct SinkReceiver {
-    receiver: Receiver<QueueItem>,
+    /// `None` only wakes the thread, because its state has changed.
+    receiver: Receiver<Option<Arc<Batch>>>,
     pub(super) shared: Arc<SharedState>,
 }
 
@@ -145,117 +137,87 @@ impl SinkReceiver {
     pub(super) fn next(&self, limit: Duration) -> NextStep {
         let received = self.receiver.recv_timeout(limit);
         match received {
-            _ if self.shared.stopping() => NextStep::Stop,
-            Ok(QueueItem::Batch(batch)) => NextStep::Batch(self.taken(batch)),
-            Ok(QueueItem::Wake) | Err(RecvTimeoutError::Timeout) => NextStep::Idle,
+            _ if self.shared.stop.get() => NextStep::Stop,
+            Ok(Some(batch)) => NextStep::Batch(self.taken(batch)),
+            Ok(None) | Err(RecvTimeoutError::Timeout) => NextStep::Idle,
             Err(RecvTimeoutError::Disconnected) => NextStep::Stop,
         }
     }
 
     /// Takes the batches that are already queued, without waiting.
     pub(super) fn queued(&self) -> impl Iterator<Item = QueuedBatch> {
-        self.receiver.try_iter().filter_map(|item| match item {
-            QueueItem::Batch(batch) => Some(self.taken(batch)),
-            // The caller checks the state again before it sleeps.
-            QueueItem::Wake => None,
-        })
+        // The caller checks the state again before it sleeps.
+        self.receiver.try_iter().flatten().map(|batch| self.taken(batch))
     }
 
     fn taken(&self, batch: Arc<Batch>) -> QueuedBatch {
         QueuedBatch { batch, shared: Arc::clone(&self.shared) }
     }
 
-    /// Drops all batches until the sink is closed. Called after a failure.
-    pub(super) fn drop_all(&self, reason: DropReason) {
+    /// Passes batches to `each` until the sink is closed.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&Batch, &Tally)) {
         loop {
             match self.next(LONG_WAIT) {
-                NextStep::Batch(taken) => {
-                    let tally = &self.shared.tally;
-                    tally.dropped(&tally.count_batch(&taken.batch), reason);
-                }
+                NextStep::Batch(taken) => each(&taken.batch, &self.shared.tally),
                 NextStep::Idle => {}
                 NextStep::Stop => return,
             }
         }
     }
+
+    /// Drops all batches until the sink is closed. Called after a failure.
+    pub(super) fn drop_all(&self, reason: DropReason) {
+        self.for_each(|batch, tally| tally.dropped(&tally.count_batch(batch), reason));
+    }
 }
 
-/// A sink with its own thread.
 pub(super) struct ThreadedSink {
     name: String,
     look: OutputFormat,
     limits: QueueLimits,
     shared: Arc<SharedState>,
-    sender: Option<Sender<QueueItem>>,
+    sender: Option<Sender<Option<Arc<Batch>>>>,
     thread: Option<JoinHandle<()>>,
-    gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
-    spool: Option<SpoolReport>,
+    /// Further metrics of the sink.
+    pub(super) gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
+    pub(super) spool: Option<SpoolReport>,
 }
 
 /// What a sink reports about its spool.
 pub(super) struct SpoolReport {
     /// Counters of records that earlier captures left in the spool.
     pub(super) recovered: Arc<Tally>,
-    /// Bytes on disk.
     pub(super) bytes: Arc<AtomicU64>,
 }
 
 impl ThreadedSink {
-    /// Creates the shared state. It is created before the sink so that callbacks can refer to it.
-    pub(super) fn shared(tally: Tally) -> Arc<SharedState> {
-        Arc::new(SharedState {
-            tally,
-            queued_bytes: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            flushing: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            reopen: AtomicBool::new(false),
-            hides_dead_letters: AtomicBool::new(false),
-            failure: OnceLock::new(),
-        })
-    }
-
-    /// Starts the thread with `work`.
     pub(super) fn start(
         name: String,
         look: OutputFormat,
         limits: QueueLimits,
         shared: Arc<SharedState>,
         work: impl FnOnce(&SinkReceiver) + Send + 'static,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, SinkError> {
         let (sender, receiver) = crossbeam_channel::bounded(limits.batches);
         let receiver = SinkReceiver { receiver, shared: Arc::clone(&shared) };
         let thread =
-            thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&receiver))?;
+            thread::Builder::new().name(format!("sink-{name}")).spawn(move || work(&receiver));
+        let thread = thread.map_err(|error| SinkError::Thread { name: name.clone(), error })?;
         let (sender, thread) = (Some(sender), Some(thread));
         let gauges = Box::new(Vec::new);
         Ok(Self { name, look, limits, shared, sender, thread, gauges, spool: None })
     }
 
-    /// Adds metrics of the sink.
-    pub(super) fn with_gauges(mut self, gauges: impl Fn() -> Vec<Gauge> + Send + 'static) -> Self {
-        self.gauges = Box::new(gauges);
-        self
-    }
-
-    /// Adds what the sink reports about its spool.
-    pub(super) fn with_spool(mut self, spool: SpoolReport) -> Self {
-        self.spool = Some(spool);
-        self
-    }
-
     /// Queues a batch. The error is the reason for dropping it.
     fn enqueue(&self, batch: &Arc<Batch>) -> Result<(), DropReason> {
-        if let Some(reason) = self.shared.failed() {
-            return Err(reason);
+        if let Some((_, reason)) = self.shared.failure.get() {
+            return Err(*reason);
         }
         let sender = self.sender.as_ref().ok_or(DropReason::Shutdown)?;
         let size = batch.size_bytes();
         let before = self.shared.queued_bytes.fetch_add(size, Ordering::Relaxed);
         let sent = if self.limits.for_batch(batch).fits(sender.len(), before, size) {
-            sender
-                .try_send(QueueItem::Batch(Arc::clone(batch)))
-                .map_err(|error| self.send_error(&error))
+            sender.try_send(Some(Arc::clone(batch))).map_err(|error| self.send_error(&error))
         } else {
             Err(DropReason::QueueFull)
         };
@@ -265,11 +227,10 @@ impl ThreadedSink {
         sent
     }
 
-    /// Wakes the thread.
     fn wake_thread(&self) {
         if let Some(sender) = &self.sender {
             // If the queue is full, the thread is awake.
-            let _ = sender.try_send(QueueItem::Wake);
+            let _ = sender.try_send(None);
         }
     }
 
@@ -287,13 +248,13 @@ impl ThreadedSink {
     fn has_capacity(&self, batch: &Batch) -> bool {
         let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
         let waiting = self.sender.as_ref().map_or(0, Sender::len);
-        self.shared.failed().is_some()
+        self.shared.failure.get().is_some()
             || self.limits.for_batch(batch).fits(waiting, queued, batch.size_bytes())
     }
 }
 
 /// Polls `yes` until it is true, at most for `limit`. Returns its last value.
-fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
+pub(super) fn wait_until(limit: Duration, yes: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     let mut pause = Duration::from_micros(50);
     while !yes() {
@@ -310,7 +271,7 @@ impl Sink for ThreadedSink {
     }
 
     fn wants(&self, stream: Stream) -> bool {
-        self.shared.tally.streams().contains(stream)
+        self.shared.tally.streams.contains(stream)
     }
 
     fn output_format(&self) -> OutputFormat {
@@ -334,25 +295,25 @@ impl Sink for ThreadedSink {
     }
 
     fn reopen(&mut self) {
-        self.shared.reopen.store(true, Ordering::Relaxed);
+        self.shared.reopen.set(true);
         self.wake_thread();
     }
 
     fn hide_dead_letters(&mut self, hidden: bool) {
-        self.shared.hides_dead_letters.store(hidden, Ordering::Relaxed);
+        self.shared.hides_dead_letters.set(hidden);
     }
 
     fn flush(&mut self, limit: Duration) -> bool {
-        self.shared.flushing.store(true, Ordering::Relaxed);
+        self.shared.flushing.set(true);
         self.wake_thread();
         let shared = &self.shared;
-        let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining());
-        self.shared.flushing.store(false, Ordering::Relaxed);
+        let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining.get());
+        self.shared.flushing.set(false);
         settled
     }
 
     fn close(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.set(true);
         self.sender = None;
         if let Some(thread) = self.thread.take()
             && wait_until(END_TIMEOUT, || thread.is_finished())
@@ -409,14 +370,11 @@ mod tests {
     /// A sink whose thread delivers nothing until the returned sender sends or is dropped.
     fn blocked_sink(limits: QueueLimits) -> (ThreadedSink, mpsc::Sender<()>) {
         let (go, held) = mpsc::channel();
-        let shared = ThreadedSink::shared(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
-        let tally = Arc::clone(&shared);
+        let shared = SharedState::new(Stream::ALL.into_iter().collect(), REASONS);
         let work = move |receiver: &SinkReceiver| {
             // Fails once the test is over.
             let _ = held.recv();
-            while let NextStep::Batch(taken) = receiver.next(LONG_WAIT) {
-                tally.tally.delivered(&tally.tally.count_batch(&taken.batch));
-            }
+            receiver.for_each(|batch, tally| tally.delivered(&tally.count_batch(batch)));
         };
         let sink = ThreadedSink::start("slow".to_owned(), OutputFormat::Json, limits, shared, work);
         (sink.unwrap(), go)

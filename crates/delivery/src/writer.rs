@@ -5,10 +5,9 @@
 //! written in portions that cannot block, so that the sink can be closed while the reader is stuck.
 
 mod rotation;
-mod series;
 mod target;
 
-use super::tally::{DropReason, PerStream, Tally};
+use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, OutputFormat, Rotation, SinkError, StreamSet};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,7 +29,6 @@ const PORTION: usize = 4096;
 /// How long to wait for a slow reader before checking whether the sink is being closed.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Opens stdout as a sink.
 pub(super) fn stdout(
     name: String,
     streams: StreamSet,
@@ -57,11 +55,9 @@ fn start(
     look: OutputFormat,
     mut writer: Writer,
 ) -> Result<ThreadedSink, SinkError> {
-    let thread = name.clone();
-    let shared = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let shared = SharedState::new(streams, REASONS);
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
     ThreadedSink::start(name, look, QueueLimits::default(), shared, work)
-        .map_err(|error| SinkError::Thread { name: thread, error })
 }
 
 /// The lines of one batch that belong to the sink, contiguous.
@@ -107,7 +103,6 @@ impl Lines {
     }
 }
 
-/// State of the sink's thread.
 struct Writer {
     target: Target,
     pipe_may_close: bool,
@@ -122,7 +117,7 @@ impl Writer {
     fn run(&mut self, receiver: &SinkReceiver) {
         loop {
             let next = receiver.next(self.target.time_to_rotation());
-            if receiver.shared.take_reopen_request() {
+            if receiver.shared.reopen.replace(false) {
                 self.target.reopen();
             }
             match next {
@@ -141,7 +136,7 @@ impl Writer {
     /// Writes and counts the batch's lines. After an error the sink has failed.
     fn deliver(&mut self, batch: &Arc<Batch>, shared: &SharedState) -> Result<(), DropReason> {
         let tally = &shared.tally;
-        self.lines.gather(batch, tally.streams());
+        self.lines.gather(batch, tally.streams);
         self.target.follow_its_name();
         self.target.rotate_if_old();
         let (written, outcome) = self.write(shared);
@@ -176,14 +171,13 @@ impl Writer {
         (start, Ok(()))
     }
 
-    /// Writes lines into the open file.
     fn write_run(&mut self, run: Range<usize>, shared: &SharedState) -> (usize, io::Result<()>) {
         let mut written = run.start;
         while written < run.end {
             let mut portion = &self.lines.bytes[written..run.end];
-            if !self.target.regular() {
-                if !wait_writable(self.target.file()) {
-                    if shared.stopping() {
+            if !self.target.regular {
+                if !wait_writable(&self.target.file) {
+                    if shared.stop.get() {
                         break;
                     }
                     continue;
@@ -205,7 +199,7 @@ impl Writer {
             return (Failure::PipeClosed, DropReason::PipeClosed);
         }
         (
-            Failure::Broken(format!("cannot write to {}: {error}", self.target.label())),
+            Failure::Broken(format!("cannot write to {}: {error}", self.target.label)),
             DropReason::WriteError,
         )
     }

@@ -15,7 +15,7 @@ pub(super) struct AlertRecord {
     pub(super) alert_id: String,
     pub(super) severity: String,
     state: String,
-    ts: String,
+    pub(super) ts: String,
     started: String,
     ended: Option<String>,
     rule: String,
@@ -57,17 +57,10 @@ struct Figure {
 }
 
 impl AlertRecord {
-    /// Returns whether the alert is firing.
     pub(super) fn is_firing(&self) -> bool {
         self.state == "firing"
     }
 
-    /// When the record was made.
-    pub(super) fn recorded_at(&self) -> &str {
-        &self.ts
-    }
-
-    /// When the alert ended.
     pub(super) fn ended(&self) -> &str {
         self.ended.as_deref().unwrap_or(&self.ts)
     }
@@ -91,12 +84,8 @@ impl AlertRecord {
     /// The labels that identify the alert: they stay the same as long as its severity and its
     /// entity do.
     fn labels(&self, config: &AlertmanagerConfig) -> Map<String, Value> {
-        let mut labels: Map<String, Value> = config
-            .labels
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_str().into()))
-            .collect();
-        let own = [
+        let configured = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let entity = [
             ("region", &self.region),
             ("resolver", &self.resolver),
             ("zone", &self.zone),
@@ -106,29 +95,30 @@ impl AlertRecord {
             ("client_ip", &self.client_ip),
             ("vantage", &self.vantage),
         ];
-        let own = own.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-        for (name, value) in own {
-            labels.insert(name.to_owned(), value.as_str().into());
-        }
-        for (name, value) in
-            [("rule", &self.rule), ("severity", &self.severity), ("node", &self.node)]
-        {
-            labels.insert(name.to_owned(), value.as_str().into());
-        }
-        labels.insert("alertname".to_owned(), alertname(&self.rule).into());
-        labels
+        let entity = entity.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let alertname = alertname(&self.rule);
+        let always = [
+            ("rule", &self.rule),
+            ("severity", &self.severity),
+            ("node", &self.node),
+            ("alertname", &alertname),
+        ];
+        let always = always.map(|(name, value)| (name, value.as_str()));
+        let labels = configured.chain(entity).chain(always);
+        labels.map(|(name, value)| (name.to_owned(), value.into())).collect()
     }
 
-    fn annotations(&self) -> Map<String, Value> {
-        let mut all = Map::new();
-        all.insert("summary".to_owned(), self.summary.as_str().into());
-        all.insert("description".to_owned(), self.description().into());
-        all.insert("alert_id".to_owned(), self.alert_id.as_str().into());
+    fn annotations(&self) -> Value {
+        let mut all = json!({
+            "summary": self.summary,
+            "description": self.description(),
+            "alert_id": self.alert_id,
+        });
         if !self.samples.is_empty() {
-            all.insert("event_ids".to_owned(), summarized(&self.samples).into());
+            all["event_ids"] = summarized(&self.samples).into();
         }
         if let Some(runbook) = &self.runbook {
-            all.insert("runbook_url".to_owned(), runbook.as_str().into());
+            all["runbook_url"] = runbook.as_str().into();
         }
         all
     }
@@ -159,18 +149,15 @@ impl AlertRecord {
 impl Figure {
     /// `timeout_ratio 1 (threshold 0.5, usually 0.01 ± 0.005, z-score 198)`.
     fn write(&self, text: &mut String) {
-        let mut compared = Vec::new();
-        if let Some(threshold) = self.threshold {
-            compared.push(format!("threshold {}", rounded(threshold)));
-        }
-        if let Some(mean) = self.baseline_mean {
-            let deviation =
-                self.baseline_deviation.map(|deviation| format!(" ± {}", rounded(deviation)));
-            compared.push(format!("usually {}{}", rounded(mean), deviation.unwrap_or_default()));
-        }
-        if let Some(z) = self.z_score {
-            compared.push(format!("z-score {}", rounded(z)));
-        }
+        let deviation =
+            self.baseline_deviation.map(|deviation| format!(" ± {}", rounded(deviation)));
+        let deviation = deviation.unwrap_or_default();
+        let compared = [
+            self.threshold.map(|threshold| format!("threshold {}", rounded(threshold))),
+            self.baseline_mean.map(|mean| format!("usually {}{deviation}", rounded(mean))),
+            self.z_score.map(|z| format!("z-score {}", rounded(z))),
+        ];
+        let compared: Vec<String> = compared.into_iter().flatten().collect();
         let compared =
             if compared.is_empty() { String::new() } else { format!(" ({})", compared.join(", ")) };
         // Writing to a string does not fail.
@@ -178,7 +165,6 @@ impl Figure {
     }
 }
 
-/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

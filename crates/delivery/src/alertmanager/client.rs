@@ -1,12 +1,11 @@
 //! Alertmanager's API v2 over HTTP.
 
-use super::{AlertmanagerConfig, Authorization};
+use super::AlertmanagerConfig;
 use crate::http;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::time::Duration;
-use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use ureq::http::{Method, Request, StatusCode};
+use ureq::http::{Method, StatusCode};
 
 const SECTION: &str = "alertmanager";
 const JSON: &str = "application/json";
@@ -22,11 +21,9 @@ pub(super) struct RequestError {
     pub(super) permanent: bool,
 }
 
-/// A client of all configured Alertmanagers.
 pub(super) struct Client {
-    agent: ureq::Agent,
+    http: http::Client,
     urls: Vec<String>,
-    authorization: Option<HeaderValue>,
     timeout: Duration,
 }
 
@@ -45,16 +42,10 @@ struct VersionInfo {
 impl Client {
     /// Creates a client. Reads the trusted certificates; sends no request.
     pub(super) fn new(config: &AlertmanagerConfig) -> Result<Self, String> {
-        let authorization = config.authorization.as_ref().map(|given| match given {
-            Authorization::Basic(login) => http::basic(login, SECTION),
-            Authorization::Bearer(token) => http::bearer(token, SECTION),
-        });
-        Ok(Self {
-            agent: http::client(config.ca_file.as_deref(), SECTION)?,
-            urls: config.urls.clone(),
-            authorization: authorization.transpose()?,
-            timeout: config.timeout,
-        })
+        let AlertmanagerConfig { urls, authorization, ca_file, timeout, .. } = config;
+        let (ca_file, authorization) = (ca_file.as_deref(), authorization.as_ref());
+        let http = http::Client::new(SECTION, ca_file, authorization, JSON, BODY_LIMIT)?;
+        Ok(Self { http, urls: urls.clone(), timeout: *timeout })
     }
 
     /// Posts alerts to every Alertmanager: in a cluster they exchange notifications, but not
@@ -63,7 +54,7 @@ impl Client {
         let answers = self
             .urls
             .iter()
-            .map(|url| self.ask(&Method::POST, url, "/api/v2/alerts", alerts.as_bytes()).map(drop));
+            .map(|url| self.ask(&Method::POST, url, "/api/v2/alerts", alerts).map(drop));
         let errors: Vec<RequestError> = answers.filter_map(Result::err).collect();
         let why: Vec<&str> = errors.iter().map(|error| error.why.as_str()).collect();
         let why = (!why.is_empty()).then(|| why.join("; "));
@@ -81,7 +72,7 @@ impl Client {
     /// Returns the error of the first that does not answer, or not as an Alertmanager.
     pub(super) fn versions(&self) -> Result<Vec<String>, RequestError> {
         let version = |url: &String| {
-            let body = self.ask(&Method::GET, url, "/api/v2/status", &[])?;
+            let body = self.ask(&Method::GET, url, "/api/v2/status", "")?;
             let status: Status = serde_json::from_slice(&body).map_err(|error| RequestError {
                 why: format!("{url} does not answer as an Alertmanager does ({error}){URLS}"),
                 permanent: false,
@@ -96,28 +87,17 @@ impl Client {
         method: &Method,
         url: &str,
         path: &str,
-        body: &[u8],
+        body: &str,
     ) -> Result<Vec<u8>, RequestError> {
-        let unanswered = |why: &dyn std::fmt::Display| RequestError {
-            why: format!("no answer from Alertmanager {url}: {why}"),
+        let answer = self.http.send(method, &format!("{url}{path}"), body, self.timeout, true);
+        let answer = answer.map_err(|error| RequestError {
+            why: format!("no answer from Alertmanager {url}: {error}"),
             permanent: false,
-        };
-        let mut request = Request::builder().method(method).uri(format!("{url}{path}"));
-        request = request.header(ACCEPT, JSON);
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
+        })?;
+        if answer.status.is_success() {
+            return Ok(answer.body);
         }
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, JSON);
-        }
-        let request = request.body(body.to_vec()).map_err(|error| unanswered(&error))?;
-        let request =
-            self.agent.configure_request(request).timeout_global(Some(self.timeout)).build();
-        let mut response = self.agent.run(request).map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let answer = response.body_mut().with_config().limit(BODY_LIMIT).read_to_vec();
-        let answer = answer.map_err(|error| unanswered(&error))?;
-        if status.is_success() { Ok(answer) } else { Err(response_error(url, status, &answer)) }
+        Err(response_error(url, answer.status, &answer.body))
     }
 }
 

@@ -8,7 +8,6 @@ use super::alert::AlertRecord;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Most alerts in the state.
 pub(super) const MAX_ALERTS: usize = 10_000;
 
 /// The end of an alert is sent this many times before the alert is forgotten, because an
@@ -20,11 +19,8 @@ pub(super) type Key = (String, String);
 
 struct HeldAlert {
     alert: AlertRecord,
-    /// When the alert ended, if it did.
     ended: Option<String>,
-    /// When to send it next.
     due: Instant,
-    /// How often its end was sent.
     end_repeats: u32,
     /// Records of the alert that Alertmanager has not accepted yet.
     unsettled: u64,
@@ -42,7 +38,6 @@ impl AlertState {
         Self { alerts: BTreeMap::new(), resend }
     }
 
-    /// Returns whether the record can be added.
     pub(super) fn has_capacity_for(&self, alert: &AlertRecord) -> bool {
         self.alerts.len() < MAX_ALERTS || self.alerts.contains_key(&key(alert))
     }
@@ -51,7 +46,7 @@ impl AlertState {
     pub(super) fn add(&mut self, alert: AlertRecord, now: Instant) {
         let key = key(&alert);
         let ended = (!alert.is_firing()).then(|| alert.ended().to_owned());
-        let over = ended.clone().unwrap_or_else(|| alert.recorded_at().to_owned());
+        let over = ended.clone().unwrap_or_else(|| alert.ts.clone());
         let others = (alert.alert_id.clone(), String::new())..;
         for ((id, severity), held) in self.alerts.range_mut(others) {
             if *id != alert.alert_id {
@@ -73,7 +68,6 @@ impl AlertState {
         due.into_iter().take(most).map(|(key, _)| key.clone()).collect()
     }
 
-    /// When the next alert is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.alerts.values().map(|held| held.due).min()
     }
@@ -113,7 +107,6 @@ impl AlertState {
         std::mem::take(&mut self.alerts).values().map(|held| held.unsettled).sum()
     }
 
-    /// Number of firing alerts.
     pub(super) fn firing(&self) -> usize {
         self.alerts.values().filter(|held| held.ended.is_none()).count()
     }

@@ -1,13 +1,15 @@
 //! Connects the sender to the spool, and counts every record in it.
 
-use super::super::spool::{AppendError, RemovalReason, Spool, SpoolConfig, UnsentFrame, Unsynced};
+use super::super::spool::{AppendError, Spool, UnsentFrame, Unsynced};
 use super::super::tally::{DropReason, Location};
+use super::super::threaded::{Flag, lock};
 use super::super::{Batch, Gauge, Stream, StreamSet};
-use super::in_flight::{InFlight, InFlightBatch, Origin};
+use super::KafkaPlan;
+use super::in_flight::{InFlight, InFlightBatch};
 use crossbeam_channel::Sender;
 use fixedbitset::FixedBitSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
@@ -23,7 +25,7 @@ const REOPEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The spool of a sink, if it has one.
 pub(super) struct Backlog {
-    settings: Option<Settings>,
+    plan: Arc<KafkaPlan>,
     spool: Option<Spool>,
     in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
@@ -36,17 +38,10 @@ pub(super) struct Backlog {
     failing: bool,
 }
 
-struct Settings {
-    config: SpoolConfig,
-    destination: String,
-    node: String,
-}
-
-/// Metrics of the spool.
 #[derive(Default)]
 pub(super) struct BacklogGauges {
     pub(super) bytes: Arc<AtomicU64>,
-    away: AtomicBool,
+    away: Flag,
     torn_bytes: AtomicU64,
     oldest: Mutex<Option<SystemTime>>,
 }
@@ -54,22 +49,13 @@ pub(super) struct BacklogGauges {
 impl Backlog {
     /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
     pub(super) fn new(
-        config: Option<&SpoolConfig>,
-        brokers: &[String],
-        node: &str,
+        plan: &Arc<KafkaPlan>,
         in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
-        let mut brokers = brokers.to_vec();
-        brokers.sort_unstable();
-        let settings = config.map(|config| Settings {
-            config: config.clone(),
-            destination: brokers.join(","),
-            node: node.to_owned(),
-        });
         let now = Instant::now();
         let mut backlog = Self {
-            settings,
+            plan: Arc::clone(plan),
             spool: None,
             in_flight,
             gauges,
@@ -85,11 +71,13 @@ impl Backlog {
     }
 
     fn open(&mut self, now: Instant) {
-        let Some(Settings { config, destination, node }) = &self.settings else { return };
+        let Some(config) = &self.plan.spool else { return };
         self.next_open = now + REOPEN_EVERY;
-        match Spool::open(config, destination, node, SystemTime::now()) {
+        let mut brokers = self.plan.config.brokers.clone();
+        brokers.sort_unstable();
+        match Spool::open(config, &brokers.join(","), &self.plan.node, SystemTime::now()) {
             Ok((spool, recovered)) => {
-                let tally = &self.in_flight.tallies().recovered;
+                let tally = &self.in_flight.tallies.recovered;
                 tally.add_recovered(&recovered.records);
                 tally.add_recovered(&recovered.torn_records);
                 for stream in Stream::ALL {
@@ -120,19 +108,12 @@ impl Backlog {
         }
     }
 
-    /// Sets the metric that Kafka is unavailable.
     pub(super) fn note_away(&self, away: bool) {
-        self.gauges.away.store(away, Ordering::Relaxed);
+        self.gauges.away.set(away);
     }
 
-    /// Returns whether the spool is open.
     pub(super) fn is_open(&self) -> bool {
         self.spool.is_some()
-    }
-
-    /// Returns whether a spool is configured.
-    pub(super) fn is_configured(&self) -> bool {
-        self.settings.is_some()
     }
 
     /// Returns whether there are records on disk that the producer does not have.
@@ -140,7 +121,6 @@ impl Backlog {
         self.spool.as_ref().is_some_and(Spool::has_unsent)
     }
 
-    /// Returns whether no record is on disk.
     pub(super) fn is_empty(&self) -> bool {
         self.spool.as_ref().is_none_or(|spool| spool.records() == [0; Stream::ALL.len()])
     }
@@ -161,9 +141,11 @@ impl Backlog {
                 continue;
             };
             match spool.append(stream, records, false, now) {
-                Ok(_) => self.in_flight.tallies().own.tally.spooled(stream, count),
+                Ok(_) => self.in_flight.own().spooled(stream, count),
                 Err(error) => {
-                    refused.push((stream, drop_reason(&error)));
+                    let full = matches!(error, AppendError::Full);
+                    let reason = if full { DropReason::SpoolFull } else { DropReason::SpoolError };
+                    refused.push((stream, reason));
                     self.complain(&error.to_string());
                 }
             }
@@ -183,14 +165,14 @@ impl Backlog {
         }
         let Some(spool) = &mut self.spool else { return };
         let all = self.in_flight.exposed(age, now);
-        for exposed in &all {
+        for (number, exposed) in &all {
             for stream in Stream::ALL {
-                let mut records = exposed.of(stream).peekable();
+                let mut records = exposed.exposed(stream).peekable();
                 if records.peek().is_none() {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
-                    Ok(frame) if self.in_flight.set_spooled(exposed, stream, frame) => {}
+                    Ok(frame) if self.in_flight.set_spooled(*number, exposed, frame) => {}
                     Ok(frame) => spool.settle(frame),
                     Err(_) => {
                         self.next_backup = now + SYNC_EVERY;
@@ -199,26 +181,25 @@ impl Backlog {
                 }
             }
         }
-        self.in_flight.set_backed_up(&all);
+        if let Some((last, _)) = all.last() {
+            self.in_flight.set_backed_up(*last);
+        }
         self.account_gone();
     }
 
-    /// Reads the next records from disk.
     pub(super) fn next(&mut self) -> Option<InFlightBatch> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
-        let UnsentFrame { id, stream, own, node, batch, settled: before } = next?;
+        let UnsentFrame { id, origin, node, batch, settled: before } = next?;
         let mut settled = FixedBitSet::with_capacity(batch.len());
-        for (index, _) in before.iter().enumerate().filter(|(_, settled)| **settled) {
-            settled.insert(index);
-        }
+        settled.extend((0..).zip(before).filter_map(|(index, settled)| settled.then_some(index)));
         let mut spool_frames = [None; Stream::ALL.len()];
-        spool_frames[stream as usize] = Some(id);
+        spool_frames[id.stream as usize] = Some(id);
         Some(InFlightBatch {
             batch: Arc::new(batch),
             node,
-            origin: if own { Origin::Own } else { Origin::Recovered },
-            streams: StreamSet::from_iter([stream]),
+            origin,
+            streams: StreamSet::from_iter([id.stream]),
             spool_frames,
             settled,
         })
@@ -238,7 +219,7 @@ impl Backlog {
             self.next_sync = now + SYNC_EVERY;
             self.syncer.sync(spool);
             self.gauges.bytes.store(spool.bytes(), Ordering::Relaxed);
-            *self.gauges.oldest.lock().unwrap_or_else(PoisonError::into_inner) = spool.oldest();
+            *lock(&self.gauges.oldest) = spool.oldest();
         }
         if now >= self.next_checkpoint {
             self.next_checkpoint = now + CHECKPOINT_EVERY;
@@ -273,17 +254,11 @@ impl Backlog {
         let Some(spool) = &mut self.spool else { return };
         for gone in spool.take_removed() {
             if gone.sent {
-                self.in_flight.clear_spooled(gone.id, gone.stream);
+                self.in_flight.clear_spooled(gone.id);
                 continue;
             }
-            let reason = match gone.reason {
-                RemovalReason::Full => DropReason::SpoolFull,
-                RemovalReason::Expired => DropReason::SpoolExpired,
-                RemovalReason::Corrupt => DropReason::SpoolCorrupt,
-            };
-            let origin = if gone.own { Origin::Own } else { Origin::Recovered };
-            let tally = self.in_flight.tallies().of(origin);
-            tally.settle_at(Location::Disk, gone.stream, gone.records, Err(reason));
+            let tally = self.in_flight.tallies.of(gone.origin);
+            tally.settle_at(Location::Disk, gone.id.stream, gone.records, Err(gone.reason));
         }
     }
 
@@ -336,25 +311,13 @@ fn start_syncer() -> Sender<Unsynced> {
 impl BacklogGauges {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
     pub(super) fn gauges(&self) -> Vec<Gauge> {
-        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = *lock(&self.oldest);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
+        let torn_bytes = self.torn_bytes.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::new(
-                "dnscribe_kafka_away",
-                f64::from(u8::from(self.away.load(Ordering::Relaxed))),
-            ),
+            Gauge::new("dnscribe_kafka_away", f64::from(u8::from(self.away.get()))),
             Gauge::new("dnscribe_spool_oldest_seconds", age.as_secs_f64()),
-            Gauge::new(
-                "dnscribe_spool_torn_bytes_total",
-                self.torn_bytes.load(Ordering::Relaxed) as f64,
-            ),
+            Gauge::new("dnscribe_spool_torn_bytes_total", torn_bytes),
         ]
-    }
-}
-
-fn drop_reason(refused: &AppendError) -> DropReason {
-    match refused {
-        AppendError::Full => DropReason::SpoolFull,
-        _ => DropReason::SpoolError,
     }
 }

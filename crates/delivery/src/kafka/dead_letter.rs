@@ -2,6 +2,7 @@
 //! themselves.
 
 use super::super::{Batch, Stream};
+use super::KafkaPlan;
 use super::in_flight::RejectedRecord;
 use crate::tally::DropReason;
 use crate::threaded::SharedState;
@@ -16,19 +17,23 @@ use tracing::warn;
 /// Most dead letters in a batch: about 10 MB of the largest records.
 const BATCH: usize = 128;
 
-/// Makes dead letters.
 pub(super) struct DeadLetters {
-    pub(super) node: Arc<str>,
-    pub(super) region: Option<String>,
+    plan: Arc<KafkaPlan>,
     /// Whether the sink receives the stream `dlq`.
-    pub(super) wanted: bool,
+    wanted: bool,
     /// Knows whether dead letters may contain bytes of the record.
-    pub(super) shared: Arc<SharedState>,
+    shared: Arc<SharedState>,
     /// Streams and reasons that have been logged.
-    pub(super) logged: BTreeSet<(Stream, &'static str)>,
+    logged: BTreeSet<(Stream, &'static str)>,
 }
 
 impl DeadLetters {
+    pub(super) fn new(plan: &Arc<KafkaPlan>, shared: &Arc<SharedState>) -> Self {
+        let wanted = shared.tally.streams.contains(Stream::Dlq);
+        let (plan, shared) = (Arc::clone(plan), Arc::clone(shared));
+        Self { plan, wanted, shared, logged: BTreeSet::new() }
+    }
+
     /// Makes dead letters of rejected records. A rejected dead letter is only counted.
     pub(super) fn batches(&mut self, dead: &[RejectedRecord]) -> Vec<Batch> {
         for dead in dead {
@@ -39,27 +44,27 @@ impl DeadLetters {
         }
         let letters: Vec<&RejectedRecord> =
             dead.iter().filter(|dead| dead.stream != Stream::Dlq).collect();
-        letters.chunks(BATCH).map(|dead| self.batch(dead)).collect()
-    }
-
-    fn batch(&self, dead: &[&RejectedRecord]) -> Batch {
-        let mut batch = Batch::default();
-        for dead in dead {
-            let record = self.record(dead);
-            batch.push_json(Stream::Dlq, record.head.event_id.0, &record, self.node.as_bytes());
-        }
-        batch
+        let batch = |letters: &[&RejectedRecord]| {
+            let mut batch = Batch::default();
+            for dead in letters {
+                let record = self.record(dead);
+                let (id, key) = (record.head.event_id.0, self.plan.node.as_bytes());
+                batch.push_json(Stream::Dlq, id, &record, key);
+            }
+            batch
+        };
+        letters.chunks(BATCH).map(batch).collect()
     }
 
     fn record(&self, dead: &RejectedRecord) -> DlqRecord<'_> {
         let original = EventId(dead.event_id);
-        let bytes: &[u8] = if self.shared.hides_dead_letters() { &[] } else { &dead.bytes };
+        let bytes: &[u8] = if self.shared.hides_dead_letters.get() { &[] } else { &dead.bytes };
         let head = RecordHead {
             schema: Stream::Dlq.schema(),
             event_id: original.dead_letter(dead.stream),
             ts: Timestamp::now(),
-            node: &self.node,
-            region: self.region.as_deref(),
+            node: &self.plan.node,
+            region: self.plan.region.as_deref(),
         };
         DlqRecord {
             head,

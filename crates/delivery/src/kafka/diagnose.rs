@@ -7,7 +7,7 @@ mod listener;
 mod tls;
 
 use super::super::KafkaConfig;
-use listener::{Address, Fault};
+use listener::{Address, Listener};
 use std::fmt;
 use std::sync::mpsc;
 use std::thread;
@@ -20,11 +20,18 @@ pub struct Diagnosis {
     pub problem: String,
     /// How to fix it.
     pub remedy: String,
+    /// Whether it stays until someone changes a setting or a certificate.
+    permanent: bool,
 }
 
 impl Diagnosis {
     pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { problem: problem.into(), remedy: remedy.into() }
+        Self { problem: problem.into(), remedy: remedy.into(), permanent: true }
+    }
+
+    /// A problem that may resolve by waiting.
+    fn temporary(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { permanent: false, ..Self::new(problem, remedy) }
     }
 
     /// A problem with a general remedy.
@@ -48,8 +55,7 @@ pub(super) fn diagnose(
     error: Option<&str>,
     limit: Duration,
 ) -> Option<Diagnosis> {
-    let found = find(config, error, limit).map(|finding| finding.diagnosis);
-    found.or_else(|| error.map(Diagnosis::general))
+    find(config, error, limit).or_else(|| error.map(Diagnosis::general))
 }
 
 /// Like [`diagnose`], but only returns problems that do not resolve by waiting.
@@ -58,22 +64,16 @@ pub(super) fn diagnose_permanent(
     error: Option<&str>,
     limit: Duration,
 ) -> Option<Diagnosis> {
-    find(config, error, limit).filter(|finding| finding.permanent).map(|finding| finding.diagnosis)
+    find(config, error, limit).filter(|found| found.permanent)
 }
 
-struct Finding {
-    diagnosis: Diagnosis,
-    /// Whether it stays until someone changes a setting or a certificate.
-    permanent: bool,
-}
-
-fn find(config: &KafkaConfig, error: Option<&str>, limit: Duration) -> Option<Finding> {
+fn find(config: &KafkaConfig, error: Option<&str>, limit: Duration) -> Option<Diagnosis> {
     let (sender, receiver) = mpsc::channel();
     let (config, error) = (config.clone(), error.map(str::to_owned));
     // On its own thread, because resolving a name may take longer than `limit`.
     let started = thread::Builder::new().name("kafka-diagnose".into()).spawn(move || {
         // Fails if the time limit has passed.
-        let _ = sender.send(examine(&config, error.as_deref()));
+        let _ = sender.send(examine(config, error.as_deref()));
     });
     started.ok().and_then(|_| receiver.recv_timeout(limit).ok()).flatten()
 }
@@ -88,22 +88,20 @@ pub(super) fn settings(config: &KafkaConfig) -> Option<Diagnosis> {
     })
 }
 
-fn examine(config: &KafkaConfig, error: Option<&str>) -> Option<Finding> {
+fn examine(config: KafkaConfig, error: Option<&str>) -> Option<Diagnosis> {
     let named = error.and_then(Address::in_message);
     let address =
         named.or_else(|| config.brokers.first().and_then(|broker| broker.parse().ok()))?;
-    if let Some(diagnosis) = error.and_then(|error| refused_user(config, &address, error)) {
-        return Some(Finding { diagnosis, permanent: true });
+    if let Some(refused) = error.and_then(|error| refused_user(&config, &address, error)) {
+        return Some(refused);
     }
-    if config.has_tls() && !tls::can_connect(config) {
+    // A handshake without librdkafka needs the client's keys in PEM files or settings.
+    let elsewhere =
+        ["ssl.engine.location", "ssl.engine.id", "ssl.providers", "ssl.keystore.location"];
+    if config.has_tls() && elsewhere.iter().any(|name| config.option(name).is_some()) {
         return None;
     }
-    let fault = listener::probe(config, &address).err()?;
-    let temporary = matches!(
-        fault,
-        Fault::Unresolved(_) | Fault::Unconnected(_) | Fault::Silent | Fault::Closed
-    );
-    Some(Finding { diagnosis: explain(config, &address, fault), permanent: !temporary })
+    Listener { config, address }.probe().err()
 }
 
 /// The broker's refusal of user and password. It does not say which of them is wrong, to not reveal
@@ -122,65 +120,6 @@ fn refused_user(config: &KafkaConfig, address: &Address, error: &str) -> Option<
         "correct sasl.username and sasl.password in kafka.options or kafka.option_files, or create \
          the user for this mechanism",
     ))
-}
-
-fn explain(config: &KafkaConfig, address: &Address, fault: Fault) -> Diagnosis {
-    let protocol = config.protocol();
-    let advertised = if config.brokers.iter().any(|broker| broker.parse() == Ok(address.clone())) {
-        "correct --brokers or kafka.brokers"
-    } else {
-        // The brokers of kafka.brokers answered with this address.
-        "correct the brokers' advertised.listeners: they gave this address"
-    };
-    let (problem, remedy) = match fault {
-        Fault::Certificate(diagnosis) => return diagnosis,
-        Fault::Unresolved(error) => (
-            format!("the name of broker {address} cannot be resolved: {error}"),
-            format!("{advertised}, or this host's resolver"),
-        ),
-        Fault::Unconnected(error) => (
-            format!("cannot connect to {address}: {error}"),
-            format!("check that the broker runs and no firewall is in between; else {advertised}"),
-        ),
-        Fault::Silent => (
-            format!("{address} accepts connections and does not answer"),
-            "check whether the broker is stuck, and whether this is a Kafka broker's port".into(),
-        ),
-        Fault::Closed => (
-            format!("{address} accepts connections and closes them"),
-            "see the broker's log, and check whether this is a Kafka broker's port".into(),
-        ),
-        Fault::SpeaksTls => (
-            format!("{address} speaks TLS, and security.protocol is {protocol}"),
-            "set security.protocol to ssl, or to sasl_ssl if a user is required".into(),
-        ),
-        Fault::SpeaksPlain => (
-            format!("{address} does not speak TLS, and security.protocol is {protocol}"),
-            "use the port of the broker's TLS listener; without one, set security.protocol to \
-             plaintext or sasl_plaintext on a trusted network"
-                .into(),
-        ),
-        Fault::WantsSasl(mechanisms) => (
-            format!("{address} asks for a user, and security.protocol is {protocol}"),
-            format!(
-                "set security.protocol to sasl_{protocol}, sasl.mechanism to one of {}, \
-                 sasl.username and sasl.password",
-                mechanisms.join(", "),
-            ),
-        ),
-        Fault::WantsNoSasl => (
-            format!("{address} knows no users, and security.protocol is {protocol}"),
-            format!(
-                "use the port of the broker's SASL listener, or set security.protocol to {}",
-                protocol.trim_start_matches("sasl_"),
-            ),
-        ),
-        Fault::OtherMechanisms(mechanisms) => (
-            format!("{address} does not take SASL mechanism {}", config.mechanism().unwrap_or("")),
-            format!("set sasl.mechanism to one of {}", mechanisms.join(", ")),
-        ),
-    };
-    Diagnosis::new(problem, remedy)
 }
 
 impl KafkaConfig {

@@ -23,7 +23,6 @@ const MAGIC: u8 = 0;
 /// Bytes before the record: the magic byte and the schema id.
 const FRAME: usize = 5;
 
-/// Encodes the records of one sink.
 pub(super) struct Encoder {
     formats: [Format; Stream::ALL.len()],
     registry: Option<Registry>,
@@ -33,7 +32,7 @@ pub(super) struct Encoder {
     wanted: StreamSet,
     next_request: Instant,
     /// Why schemas are missing, after a failed registration.
-    missing: Option<String>,
+    pub(super) missing: Option<String>,
     buffer: Vec<u8>,
 }
 
@@ -119,11 +118,6 @@ impl Encoder {
         self.ready()
     }
 
-    /// Why schemas are missing, if they are.
-    pub(super) fn missing(&self) -> Option<&str> {
-        self.missing.as_deref()
-    }
-
     /// Registers missing schemas, within `kafka.registry.timeout` for all of them.
     ///
     /// # Errors
@@ -183,12 +177,10 @@ const NO_REGISTRY: &str = "no schema registry is configured: give kafka.registry
 /// no registry is needed; else a description, or why not.
 #[must_use]
 pub fn probe_registry(config: &KafkaConfig, streams: StreamSet) -> Option<Result<String, String>> {
-    let subjects = match Subject::all(config, streams) {
-        Ok(subjects) if subjects.is_empty() => return None,
-        Ok(subjects) => subjects,
-        Err(why) => return Some(Err(why)),
-    };
-    Some(probe(config, &subjects))
+    match Subject::all(config, streams) {
+        Ok(subjects) if subjects.is_empty() => None,
+        subjects => Some(subjects.and_then(|subjects| probe(config, &subjects))),
+    }
 }
 
 fn probe(config: &KafkaConfig, subjects: &[Subject]) -> Result<String, String> {
@@ -198,13 +190,12 @@ fn probe(config: &KafkaConfig, subjects: &[Subject]) -> Result<String, String> {
         if !registry.compatible(&subject.name, &subject.schema, deadline)? {
             return Err(format!(
                 "{} holds another schema under subject {}, with which ours is not compatible",
-                registry.url(),
-                subject.name
+                registry.url, subject.name
             ));
         }
     }
     let names: Vec<&str> = subjects.iter().map(|subject| subject.name.as_str()).collect();
-    Ok(format!("{} takes the schemas of {}", registry.url(), names.join(", ")))
+    Ok(format!("{} takes the schemas of {}", registry.url, names.join(", ")))
 }
 
 #[cfg(test)]

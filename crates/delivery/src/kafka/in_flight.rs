@@ -6,18 +6,17 @@
 
 mod batch;
 
-pub(super) use batch::{
-    BatchToSend, Cursor, ExposedBatch, InFlightBatch, Origin, Outcome, RejectedRecord,
-};
+pub(super) use crate::spool::Origin;
+pub(super) use batch::{Cursor, InFlightBatch, Outcome, RejectedRecord};
 
 use super::super::Stream;
 use super::super::tally::{DropReason, PerStream, Tally};
-use super::super::threaded::SharedState;
+use super::super::threaded::{SharedState, lock};
 use crate::spool::FrameId;
 use batch::PendingBatch;
 use fixedbitset::FixedBitSet;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Most bytes of a rejected record in its dead letter.
@@ -40,13 +39,11 @@ impl Tallies {
 }
 
 struct State {
-    /// Number of the first batch.
     first: usize,
     pending: VecDeque<PendingBatch>,
     records: u64,
     bytes: usize,
     last_delivery: Instant,
-    /// Whether any record was delivered.
     reached: bool,
     /// The batches before this one are on disk too, as far as needed.
     backed_up: usize,
@@ -57,7 +54,7 @@ struct State {
 /// The records in flight. Shared by the sender and librdkafka's delivery reports.
 pub(super) struct InFlight {
     state: Mutex<State>,
-    tallies: Tallies,
+    pub(super) tallies: Tallies,
 }
 
 impl InFlight {
@@ -76,25 +73,17 @@ impl InFlight {
         Self { state: Mutex::new(state), tallies }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counters of this capture's records.
+    pub(super) fn own(&self) -> &Tally {
+        &self.tallies.own.tally
     }
 
-    pub(super) const fn tallies(&self) -> &Tallies {
-        &self.tallies
-    }
-
-    /// Appends a batch.
     pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
         let mut left = PerStream::default();
-        for (index, record) in batch_in_flight.batch.iter().enumerate() {
-            if batch_in_flight.streams.contains(record.stream)
-                && !batch_in_flight.settled.contains(index)
-            {
-                left[record.stream as usize] += 1;
-            }
+        for (_, record) in batch_in_flight.unsettled() {
+            left[record.stream as usize] += 1;
         }
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.pending.is_empty() {
             // Waiting for a delivery starts now.
             state.last_delivery = now;
@@ -112,42 +101,35 @@ impl InFlight {
     }
 
     /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
-    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<BatchToSend> {
-        let state = self.state();
+    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<InFlightBatch> {
+        let state = lock(&self.state);
         if cursor.batch < state.first {
             *cursor = Cursor { batch: state.first, index: 0 };
         }
-        let pending = state.pending.get(state.offset(cursor.batch)?)?;
-        Some(BatchToSend {
-            batch: Arc::clone(&pending.inner.batch),
-            node: Arc::clone(&pending.inner.node),
-            streams: pending.inner.streams,
-            settled: pending.inner.settled.clone(),
-        })
+        Some(state.pending.get(cursor.batch - state.first)?.inner.clone())
     }
 
     /// Returns whether the cursor is behind the last batch.
     pub(super) fn is_at_end(&self, cursor: Cursor) -> bool {
-        let state = self.state();
+        let state = lock(&self.state);
         cursor.batch >= state.first + state.pending.len()
     }
 
     /// A cursor at the first batch with unsettled records.
     pub(super) fn start(&self) -> Cursor {
-        Cursor { batch: self.state().first, index: 0 }
+        Cursor { batch: lock(&self.state).first, index: 0 }
     }
 
     /// Applies a delivery report. A second report on a record has no effect.
     pub(super) fn settle(&self, number: usize, outcome: Outcome) {
         let Cursor { batch, index } = Cursor::of(number);
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if outcome == Outcome::Returned {
             return;
         }
         state.last_delivery = Instant::now();
         state.reached |= outcome == Outcome::Delivered;
-        let Some(offset) = state.offset(batch) else { return };
-        let Some(pending) = state.pending.get_mut(offset) else { return };
+        let Some(pending) = state.pending(batch) else { return };
         let Some(record) = pending.inner.batch.get(index) else { return };
         if pending.inner.settled.put(index) {
             return;
@@ -183,17 +165,16 @@ impl InFlight {
 
     /// Counts a dead letter as in flight, if this sink receives them.
     fn offer_dead_letter(&self) {
-        let tally = &self.tallies.own.tally;
-        if tally.streams().contains(Stream::Dlq) {
+        let tally = self.own();
+        if tally.streams.contains(Stream::Dlq) {
             let mut one = PerStream::default();
             one[Stream::Dlq as usize] = 1;
             tally.add_in_flight(&one);
         }
     }
 
-    /// Drops all records in flight.
     pub(super) fn abandon(&self, reason: DropReason) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         for pending in std::mem::take(&mut state.pending) {
             for stream in Stream::ALL {
                 let left = pending.left[stream as usize];
@@ -207,73 +188,61 @@ impl InFlight {
 
     /// Takes the frames whose records were all settled since the last call.
     pub(super) fn take_done(&self) -> Vec<FrameId> {
-        std::mem::take(&mut self.state().done)
+        std::mem::take(&mut lock(&self.state).done)
     }
 
     /// Takes the records rejected since the last call. Their dead letters count as in flight.
     pub(super) fn take_dead(&self) -> Vec<RejectedRecord> {
-        std::mem::take(&mut self.state().dead)
+        std::mem::take(&mut lock(&self.state).dead)
     }
 
-    /// Records and bytes in flight.
     pub(super) fn load(&self) -> (u64, usize) {
-        let state = self.state();
+        let state = lock(&self.state);
         (state.records, state.bytes)
     }
 
     /// How long records have been in flight without any delivery report.
     pub(super) fn silence(&self, now: Instant) -> Duration {
-        let state = self.state();
+        let state = lock(&self.state);
         let Some(oldest) = state.pending.front() else { return Duration::ZERO };
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
-    /// Returns whether a broker has ever acknowledged a record.
     pub(super) fn has_delivered(&self) -> bool {
-        self.state().reached
+        lock(&self.state).reached
     }
 
-    /// Batches of at least this age with records that are in memory only, except those passed to
-    /// [`Self::set_backed_up`].
-    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<ExposedBatch> {
-        let state = self.state();
+    /// Batches of at least this age with records that are in memory only, and their numbers. Leaves
+    /// out those before [`Self::set_backed_up`].
+    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<(usize, InFlightBatch)> {
+        let state = lock(&self.state);
         let before = state.backed_up.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
         numbered
             .skip(before)
             .take_while(|(_, pending)| now.saturating_duration_since(pending.since) >= age)
             .filter(|(_, pending)| pending.has_unspooled())
-            .map(|(number, pending)| ExposedBatch {
-                number,
-                batch: Arc::clone(&pending.inner.batch),
-                streams: pending.inner.streams,
-                settled: pending.inner.settled.clone(),
-                spool_frames: pending.inner.spool_frames,
-            })
+            .map(|(number, pending)| (number, pending.inner.clone()))
             .collect()
     }
 
-    /// Marks batches as written to disk. Frames of theirs that are removed later to make space are
-    /// not written again.
-    pub(super) fn set_backed_up(&self, upto: &[ExposedBatch]) {
-        if let Some(last) = upto.last() {
-            self.state().backed_up = last.number + 1;
-        }
+    /// Marks the batches up to `number` as written to disk. Frames of theirs that are removed later
+    /// to make space are not written again.
+    pub(super) fn set_backed_up(&self, number: usize) {
+        lock(&self.state).backed_up = number + 1;
     }
 
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
     /// settled meanwhile, so that the frame is not needed.
     pub(super) fn set_spooled(
         &self,
-        exposed: &ExposedBatch,
-        stream: Stream,
+        number: usize,
+        exposed: &InFlightBatch,
         frame: FrameId,
     ) -> bool {
-        let mut state = self.state();
-        let offset = state.offset(exposed.number);
-        let Some(pending) = offset.and_then(|offset| state.pending.get_mut(offset)) else {
-            return false;
-        };
+        let stream = frame.stream;
+        let mut state = lock(&self.state);
+        let Some(pending) = state.pending(number) else { return false };
         let left = pending.left[stream as usize];
         if left == 0 {
             return false;
@@ -289,8 +258,9 @@ impl InFlight {
     }
 
     /// Notes that a frame is no longer on disk: its records are in memory only.
-    pub(super) fn clear_spooled(&self, frame: FrameId, stream: Stream) {
-        let mut state = self.state();
+    pub(super) fn clear_spooled(&self, frame: FrameId) {
+        let stream = frame.stream;
+        let mut state = lock(&self.state);
         let has_frame = |pending: &&mut PendingBatch| {
             pending.inner.spool_frames[stream as usize] == Some(frame)
         };
@@ -303,7 +273,7 @@ impl InFlight {
 
     /// The frames on disk with unsettled records, and which of their records are settled.
     pub(super) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
-        let state = self.state();
+        let state = lock(&self.state);
         let mut partial = Vec::new();
         for pending in &state.pending {
             for stream in Stream::ALL {
@@ -318,8 +288,8 @@ impl InFlight {
 }
 
 impl State {
-    fn offset(&self, batch: usize) -> Option<usize> {
-        batch.checked_sub(self.first)
+    fn pending(&mut self, number: usize) -> Option<&mut PendingBatch> {
+        self.pending.get_mut(number.checked_sub(self.first)?)
     }
 
     fn remove_done(&mut self) {

@@ -1,5 +1,6 @@
 //! Checks whether Kafka is reachable, for `dnscribe check`.
 
+use super::super::threaded::lock;
 use super::super::{KafkaConfig, StreamSet};
 use super::diagnose::{Diagnosis, diagnose, diagnose_permanent};
 use super::settings::{self, redact, shorten};
@@ -11,8 +12,8 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::BTreeSet;
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,18 +21,25 @@ use std::time::{Duration, Instant};
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Events while waiting for metadata.
-enum ProbeEvent {
+pub(super) enum ProbeEvent {
     Metadata(Box<Result<Metadata, KafkaError>>),
     /// All brokers are down; with the last error of a broker, if there was one.
     AllBrokersDown(Option<String>),
 }
 
-/// Stores the last error, and reports that all brokers are down.
-#[derive(Clone)]
-struct ProbeContext {
-    config: KafkaConfig,
+/// The context of short-lived clients: keeps the last error and reports that all brokers are down.
+/// Only logs at debug level, because relevant errors are returned by calls.
+pub(super) struct ProbeContext {
+    pub(super) config: KafkaConfig,
     last: Arc<Mutex<Option<String>>>,
     events: Sender<ProbeEvent>,
+}
+
+impl ProbeContext {
+    pub(super) fn new(config: &KafkaConfig) -> (Self, Receiver<ProbeEvent>) {
+        let (events, receiver) = mpsc::channel();
+        (Self { config: config.clone(), last: Arc::default(), events }, receiver)
+    }
 }
 
 impl ClientContext for ProbeContext {
@@ -41,13 +49,15 @@ impl ClientContext for ProbeContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = shorten(&self.config, reason);
+        tracing::debug!("librdkafka: {error}: {reason}");
+        let mut last = lock(&self.last);
         match error.rdkafka_error_code() {
-            // Fails if the answer has arrived.
+            // Fails if nobody waits for events.
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 let _ = self.events.send(ProbeEvent::AllBrokersDown(last.clone()));
             }
-            _ => *last = Some(shorten(&self.config, reason)),
+            _ => *last = Some(reason),
         }
     }
 }
@@ -105,10 +115,8 @@ fn forbidden<'a>(
     if topics.is_empty() {
         return Ok(Vec::new());
     }
-    let (events, _) = mpsc::channel();
-    let context = ProbeContext { config: config.clone(), last: Arc::default(), events };
     let consumer: BaseConsumer<ProbeContext> = settings::consumer(config)
-        .create_with_context(context)
+        .create_with_context(ProbeContext::new(config).0)
         .map_err(|error| settings::cannot_start(config, &error))?;
     let refused = Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     let forbidden = topics.iter().copied().filter(|topic| {
@@ -125,10 +133,8 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
         let remedy = "give --brokers HOST:PORT or kafka.brokers";
         return Err(Diagnosis::new("no broker is configured", remedy));
     }
-    let (sender, receiver) = mpsc::channel();
-    let context =
-        ProbeContext { config: config.clone(), last: Arc::default(), events: sender.clone() };
-    let last = Arc::clone(&context.last);
+    let (context, receiver) = ProbeContext::new(config);
+    let (last, sender) = (Arc::clone(&context.last), context.events.clone());
     let producer: ThreadedProducer<ProbeContext> = settings::producer(config, false)
         .create_with_context(context)
         .map_err(|error| settings::cannot_start(config, &error))?;
@@ -144,7 +150,7 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
         let why = match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(ProbeEvent::Metadata(answer)) => match *answer {
                 Ok(metadata) => return Ok(metadata),
-                Err(_) => last.lock().unwrap_or_else(PoisonError::into_inner).take(),
+                Err(_) => lock(&last).take(),
             },
             // librdkafka retries until the time limit, which is useless if the cause is permanent.
             Ok(ProbeEvent::AllBrokersDown(why)) => {

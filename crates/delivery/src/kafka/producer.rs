@@ -4,7 +4,7 @@ use super::super::{KafkaConfig, Rendered, Stream};
 use super::reports::{self, ProducerCallbacks};
 use super::settings;
 use crate::tally::DropReason;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use std::time::Duration;
 /// Time limit for a closing producer to return its records.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One producer.
 pub(super) struct KafkaProducer {
     producer: ThreadedProducer<ProducerCallbacks>,
     topics: [String; Stream::ALL.len()],
@@ -66,7 +65,7 @@ impl KafkaProducer {
         }
         match self.producer.send(message) {
             Ok(()) => SendResult::Accepted,
-            Err((error, _)) => match code(&error) {
+            Err((error, _)) => match error.rdkafka_error_code() {
                 // After a fatal error the sender replaces the producer.
                 Some(RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) => {
                     SendResult::QueueFull
@@ -99,10 +98,6 @@ impl KafkaProducer {
         self.producer.purge(PurgeConfig::default().queue().inflight());
         let _ = self.producer.flush(END_TIMEOUT);
     }
-}
-
-fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
-    error.rdkafka_error_code()
 }
 
 /// Formats an event id as 32 lower-case hex digits.

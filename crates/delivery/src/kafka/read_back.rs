@@ -2,10 +2,9 @@
 
 use super::super::{KafkaConfig, Stream};
 use super::encode::{DecodeError, Decoder};
-use super::{probe, settings};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use super::probe::{self, ProbeContext};
+use super::settings;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::Metadata;
@@ -29,23 +28,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// offset). `Break` stops reading.
 pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
 
-/// Logs librdkafka's messages at debug level: relevant errors are returned by calls.
-struct QuietContext(KafkaConfig);
-
-impl ClientContext for QuietContext {
-    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        let message = settings::redact(&self.0, message);
-        tracing::debug!(?level, "librdkafka: {message}");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!("librdkafka: {error}: {}", settings::shorten(&self.0, reason));
-    }
-}
-
-impl ConsumerContext for QuietContext {}
-
-type Reader = BaseConsumer<QuietContext>;
+type Reader = BaseConsumer<ProbeContext>;
 
 /// Records of a stream that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +50,7 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
         |error| format!("cannot read from {brokers}: {}", settings::describe_error(config, &error));
     let metadata = probe::metadata(config, REQUEST_TIMEOUT)
         .map_err(|why| format!("cannot read from {brokers}: {why}"))?;
-    let context = QuietContext(config.clone());
+    let context = ProbeContext::new(config).0;
     let consumer: Reader =
         settings::consumer(config).create_with_context(context).map_err(failed)?;
     let mut decoder = Decoder::new(config);
@@ -116,7 +99,6 @@ struct Partition {
     end: i64,
     /// Records passed on.
     records: i64,
-    /// Whether the end was reached.
     done: bool,
 }
 
@@ -152,7 +134,7 @@ impl Topic {
         decoder: &mut Decoder,
         each: &mut Each<'_>,
     ) -> Result<ControlFlow<()>, String> {
-        let failed = |error| settings::describe_error(&consumer.context().0, &error);
+        let failed = |error| settings::describe_error(&consumer.context().config, &error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
         let mut last = Instant::now();
         let mut trouble = None;

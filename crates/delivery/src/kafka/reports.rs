@@ -3,6 +3,7 @@
 use super::super::Gauge;
 use super::super::KafkaConfig;
 use super::super::tally::DropReason;
+use super::super::threaded::{Flag, lock};
 use super::diagnose::{Diagnosis, diagnose};
 use super::in_flight::{InFlight, Outcome};
 use super::settings::{redact, shorten};
@@ -10,9 +11,8 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
-use rdkafka::statistics::Statistics;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use rdkafka::statistics::{Broker, Statistics};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use tracing::{Dispatch, debug, dispatcher, error, info, warn};
@@ -23,12 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The state of the connection as reported by librdkafka; outlives each producer.
 pub(super) struct BrokerHealth {
     config: KafkaConfig,
-    unreachable: Arc<AtomicBool>,
+    unreachable: Arc<Flag>,
     /// The last error of one broker; more specific than that all brokers are down.
     trouble: Mutex<Option<String>>,
-    /// The producer's fatal error.
-    fatal: Mutex<Option<String>>,
-    pub(super) stats: Stats,
+    /// The fatal error of the producer, until it is replaced.
+    pub(super) fatal: Mutex<Option<String>>,
+    /// Metrics from the last statistics.
+    gauges: Mutex<Option<Vec<Gauge>>>,
 }
 
 impl BrokerHealth {
@@ -38,30 +39,20 @@ impl BrokerHealth {
             unreachable: Arc::default(),
             trouble: Mutex::default(),
             fatal: Mutex::default(),
-            stats: Stats::default(),
+            gauges: Mutex::default(),
         }
     }
 
     /// Returns whether no broker is reachable, as far as known.
     pub(super) fn is_down(&self) -> bool {
-        self.unreachable.load(Ordering::Relaxed)
-    }
-
-    /// Takes the producer's fatal error.
-    pub(super) fn take_fatal(&self) -> Option<String> {
-        lock(&self.fatal).take()
-    }
-
-    /// Sets the producer's fatal error.
-    pub(super) fn set_fatal(&self, reason: String) {
-        *lock(&self.fatal) = Some(reason);
+        self.unreachable.get()
     }
 
     /// Logs once, until records are delivered again, why Kafka is unreachable and what helps.
     /// `said` is librdkafka's error, if it is specific.
     pub(super) fn warn_once(&self, said: Option<&str>) {
         let trouble = lock(&self.trouble).take();
-        if self.unreachable.swap(true, Ordering::Relaxed) {
+        if self.unreachable.replace(true) {
             return;
         }
         let said = said.map(|words| shorten(&self.config, words)).or(trouble);
@@ -70,13 +61,13 @@ impl BrokerHealth {
         let dispatch = dispatcher::get_default(Dispatch::clone);
         // On its own thread, because librdkafka waits for its callbacks.
         let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
-            Some(Diagnosis { problem: reason, remedy }) => {
+            Some(Diagnosis { problem: reason, remedy, .. }) => {
                 dispatcher::with_default(&dispatch, || {
                     warn!(reason, remedy, "Kafka is unreachable; records wait");
                 });
             }
             // The last broker closed a connection and accepts new ones: no problem.
-            None => unreachable.store(false, Ordering::Relaxed),
+            None => unreachable.set(false),
         };
         if let Err(error) = thread::Builder::new().name("kafka-trouble".into()).spawn(tell) {
             warn!(reason = %error, "Kafka is unreachable; records wait");
@@ -84,15 +75,15 @@ impl BrokerHealth {
     }
 
     fn arrived(&self) {
-        if self.unreachable.load(Ordering::Relaxed) {
-            self.unreachable.store(false, Ordering::Relaxed);
+        // Read first: a record arrives more often than Kafka becomes reachable.
+        if self.unreachable.get() && self.unreachable.replace(false) {
             info!("Kafka is reachable again");
         }
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn gauges(&self) -> Vec<Gauge> {
+        lock(&self.gauges).clone().unwrap_or_else(|| gauges(&Statistics::default()))
+    }
 }
 
 /// The context of a producer. A record's opaque value is its number in [`InFlight`].
@@ -147,14 +138,14 @@ impl ClientContext for ProducerCallbacks {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.health.stats.take(&statistics);
+        *lock(&self.health.gauges) = Some(gauges(&statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
         match error.rdkafka_error_code() {
             Some(Code::Fatal) => {
-                self.health.set_fatal(shorten(&self.health.config, reason));
+                *lock(&self.health.fatal) = Some(shorten(&self.health.config, reason));
             }
             Some(Code::Authentication | Code::SSL) => self.health.warn_once(Some(reason)),
             // The error before it is more specific.
@@ -198,50 +189,22 @@ pub(super) fn drop_reason(code: Option<RDKafkaErrorCode>) -> DropReason {
     }
 }
 
-/// librdkafka's last statistics, every 5 s.
-#[derive(Default)]
-pub(super) struct Stats {
-    queue_records: AtomicU64,
-    queue_bytes: AtomicU64,
-    sent_bytes: AtomicU64,
-    requests: AtomicU64,
-    request_errors: AtomicU64,
-    request_retries: AtomicU64,
-    request_timeouts: AtomicU64,
-    brokers_up: AtomicU64,
-    rtt_p99_us: AtomicU64,
-}
-
-impl Stats {
-    fn take(&self, statistics: &Statistics) {
-        let set = |cell: &AtomicU64, value: u64| cell.store(value, Ordering::Relaxed);
-        let brokers = statistics.brokers.values();
-        let up = brokers.clone().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
-        let rtt = brokers.clone().filter_map(|broker| broker.rtt.as_ref()).map(|rtt| rtt.p99);
-        set(&self.queue_records, statistics.msg_cnt);
-        set(&self.queue_bytes, statistics.msg_size);
-        set(&self.sent_bytes, u64::try_from(statistics.tx_bytes).unwrap_or(0));
-        set(&self.requests, u64::try_from(statistics.tx).unwrap_or(0));
-        set(&self.request_errors, brokers.clone().map(|broker| broker.txerrs).sum());
-        set(&self.request_retries, brokers.clone().map(|broker| broker.txretries).sum());
-        set(&self.request_timeouts, brokers.clone().map(|broker| broker.req_timeouts).sum());
-        set(&self.brokers_up, up.count() as u64);
-        set(&self.rtt_p99_us, rtt.max().and_then(|p99| u64::try_from(p99).ok()).unwrap_or(0));
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
-    pub(super) fn gauges(&self) -> Vec<Gauge> {
-        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
-        vec![
-            Gauge::new("dnscribe_kafka_queue_records", read(&self.queue_records)),
-            Gauge::new("dnscribe_kafka_queue_bytes", read(&self.queue_bytes)),
-            Gauge::new("dnscribe_kafka_brokers_up", read(&self.brokers_up)),
-            Gauge::new("dnscribe_kafka_rtt_p99_seconds", read(&self.rtt_p99_us) / 1e6),
-            Gauge::new("dnscribe_kafka_sent_bytes_total", read(&self.sent_bytes)),
-            Gauge::new("dnscribe_kafka_requests_total", read(&self.requests)),
-            Gauge::new("dnscribe_kafka_request_errors_total", read(&self.request_errors)),
-            Gauge::new("dnscribe_kafka_request_retries_total", read(&self.request_retries)),
-            Gauge::new("dnscribe_kafka_request_timeouts_total", read(&self.request_timeouts)),
-        ]
-    }
+/// Metrics from librdkafka's statistics, which it gives every 5 s.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
+pub(super) fn gauges(statistics: &Statistics) -> Vec<Gauge> {
+    let brokers = || statistics.brokers.values();
+    let up = brokers().filter(|broker| broker.nodeid >= 0 && broker.state == "UP").count();
+    let rtt_us = brokers().filter_map(|broker| broker.rtt.as_ref()).map(|rtt| rtt.p99).max();
+    let sum = |count: fn(&Broker) -> u64| brokers().map(count).sum::<u64>() as f64;
+    vec![
+        Gauge::new("dnscribe_kafka_queue_records", statistics.msg_cnt as f64),
+        Gauge::new("dnscribe_kafka_queue_bytes", statistics.msg_size as f64),
+        Gauge::new("dnscribe_kafka_brokers_up", up as f64),
+        Gauge::new("dnscribe_kafka_rtt_p99_seconds", rtt_us.unwrap_or(0).max(0) as f64 / 1e6),
+        Gauge::new("dnscribe_kafka_sent_bytes_total", statistics.tx_bytes.max(0) as f64),
+        Gauge::new("dnscribe_kafka_requests_total", statistics.tx.max(0) as f64),
+        Gauge::new("dnscribe_kafka_request_errors_total", sum(|broker| broker.txerrs)),
+        Gauge::new("dnscribe_kafka_request_retries_total", sum(|broker| broker.txretries)),
+        Gauge::new("dnscribe_kafka_request_timeouts_total", sum(|broker| broker.req_timeouts)),
+    ]
 }

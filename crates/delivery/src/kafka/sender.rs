@@ -5,13 +5,14 @@
 //! before an older one of its stream.
 
 use super::super::tally::{DropReason, Location};
-use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver};
-use super::super::{Batch, Failure, KafkaConfig, SinkError, Stream, StreamSet};
+use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver, lock};
+use super::super::{Batch, Failure, SinkError, Stream, StreamSet};
+use super::KafkaPlan;
 use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
 use super::diagnose::diagnose;
 use super::encode::{EncodeError, Encoder};
-use super::in_flight::{BatchToSend, Cursor, InFlight, InFlightBatch, Origin, Outcome};
+use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin, Outcome};
 use super::producer::{KafkaProducer, SendResult};
 use super::reports::{BrokerHealth, ProducerCallbacks};
 use super::settings::redact;
@@ -73,22 +74,11 @@ const GATHER_BYTES: usize = 64 << 10;
 /// Small batches are merged up to this many records.
 const GATHER_RECORDS: usize = 4096;
 
-/// Parts of the sender.
-pub(super) struct SenderParts {
-    pub(super) config: KafkaConfig,
-    pub(super) node: Arc<str>,
-    pub(super) in_flight: Arc<InFlight>,
-    pub(super) health: Arc<BrokerHealth>,
-    pub(super) dead_letters: DeadLetters,
-    /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
-    /// limit.
-    pub(super) patience: Option<Duration>,
-}
-
-/// State of the sink's thread.
 pub(super) struct Sender {
-    parts: SenderParts,
-    for_ever: bool,
+    plan: Arc<KafkaPlan>,
+    in_flight: Arc<InFlight>,
+    health: Arc<BrokerHealth>,
+    dead_letters: DeadLetters,
     producer: KafkaProducer,
     backlog: Backlog,
     cursor: Cursor,
@@ -102,19 +92,24 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Creates the first producer without waiting for a broker.
-    pub(super) fn new(parts: SenderParts, backlog: Backlog) -> Result<Self, SinkError> {
-        let for_ever = backlog.is_configured();
-        let producer = producer(&parts, for_ever).map_err(SinkError::Kafka)?;
-        let cursor = Cursor::default();
-        let streams = parts.in_flight.tallies().own.tally.streams();
-        let encoder = Encoder::new(&parts.config, streams).map_err(SinkError::Kafka)?;
+    pub(super) fn new(
+        plan: &Arc<KafkaPlan>,
+        in_flight: Arc<InFlight>,
+        health: Arc<BrokerHealth>,
+        backlog: Backlog,
+    ) -> Result<Self, SinkError> {
+        let producer = producer(plan, &in_flight, &health).map_err(SinkError::Kafka)?;
+        let streams = in_flight.own().streams;
+        let encoder = Encoder::new(&plan.config, streams).map_err(SinkError::Kafka)?;
         let now = Instant::now();
         Ok(Self {
-            parts,
-            for_ever,
+            plan: Arc::clone(plan),
+            dead_letters: DeadLetters::new(plan, &in_flight.tallies.own),
+            in_flight,
+            health,
             producer,
             backlog,
-            cursor,
+            cursor: Cursor::default(),
             next_producer: now,
             encoder,
             away: false,
@@ -124,7 +119,6 @@ impl Sender {
         })
     }
 
-    /// Runs until the sink is closed.
     pub(super) fn run(mut self, receiver: &SinkReceiver) {
         loop {
             let now = Instant::now();
@@ -135,7 +129,7 @@ impl Sender {
             self.do_periodic_work(now, receiver);
             let fed = self.feed();
             if !self.accepts_more() {
-                if receiver.shared.stopping() {
+                if receiver.shared.stop.get() {
                     break;
                 }
                 thread::sleep(FULL_PAUSE);
@@ -152,7 +146,9 @@ impl Sender {
                     let linger = if self.away { LINGER } else { Duration::ZERO };
                     self.take(&gather(&taken, receiver, linger));
                 }
-                NextStep::Idle if receiver.shared.flushing() && self.caught_up() && !self.away => {
+                NextStep::Idle
+                    if receiver.shared.flushing.get() && self.caught_up() && !self.away =>
+                {
                     self.producer.flush(IDLE_PAUSE);
                 }
                 NextStep::Idle => {}
@@ -162,11 +158,10 @@ impl Sender {
         self.end(receiver);
     }
 
-    /// Does the periodic work.
     fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
         let away = !self.encoder.register(now)
-            || self.parts.health.is_down()
-            || self.parts.in_flight.silence(now) > self.patience();
+            || self.health.is_down()
+            || self.in_flight.silence(now) > self.patience();
         if away != self.away && self.backlog.is_open() {
             self.log_availability(away, now);
         }
@@ -176,25 +171,24 @@ impl Sender {
         let exposure = if away { Duration::ZERO } else { MAX_EXPOSURE };
         self.backlog.spool_unacked(exposure, now);
         self.backlog.maintain(now);
-        receiver.shared.set_draining(!self.backlog.is_empty());
+        receiver.shared.draining.set(!self.backlog.is_empty());
         self.send_dead_letters();
     }
 
-    /// Sends dead letters for records that Kafka rejects.
     fn send_dead_letters(&mut self) {
-        for letters in self.parts.dead_letters.batches(&self.parts.in_flight.take_dead()) {
+        for letters in self.dead_letters.batches(&self.in_flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
     }
 
     /// How long Kafka may be silent before it counts as unavailable.
     fn patience(&self) -> Duration {
-        if self.parts.in_flight.has_delivered() { STALL } else { FIRST_STALL }
+        if self.in_flight.has_delivered() { STALL } else { FIRST_STALL }
     }
 
     fn is_never_reached(&self, now: Instant) -> bool {
-        let in_flight = &self.parts.in_flight;
-        self.parts
+        let in_flight = &self.in_flight;
+        self.plan
             .patience
             .is_some_and(|limit| in_flight.silence(now) > limit && !in_flight.has_delivered())
     }
@@ -202,16 +196,16 @@ impl Sender {
     /// Fails the sink because Kafka was never reachable.
     fn give_up(&self, receiver: &SinkReceiver) {
         let reason = DropReason::BrokerError;
-        let missing = self.encoder.missing().map(str::to_owned);
+        let missing = self.encoder.missing.clone();
         let why = missing.unwrap_or_else(|| {
-            let why = diagnose(&self.parts.config, None, DIAGNOSIS_TIMEOUT);
+            let why = diagnose(&self.plan.config, None, DIAGNOSIS_TIMEOUT);
             let why =
                 why.map_or_else(|| "no record was accepted".to_owned(), |why| why.to_string());
             format!("Kafka cannot be reached: {why}")
         });
         receiver.shared.fail(Failure::Broken(why), reason);
         self.producer.purge();
-        self.parts.in_flight.abandon(reason);
+        self.in_flight.abandon(reason);
         receiver.drop_all(reason);
     }
 
@@ -222,8 +216,8 @@ impl Sender {
             self.logged_away = true;
             warn!("Kafka does not accept records; they go to the spool");
             // librdkafka may have reported nothing, so ask for a diagnosis.
-            if self.encoder.missing().is_none() {
-                self.parts.health.warn_once(None);
+            if self.encoder.missing.is_none() {
+                self.health.warn_once(None);
             }
         } else if !away && std::mem::take(&mut self.logged_away) {
             info!("Kafka accepts records; the spool is being emptied");
@@ -235,22 +229,22 @@ impl Sender {
         if now < self.next_producer {
             return;
         }
-        let reported = self.parts.health.take_fatal();
+        let reported = lock(&self.health.fatal).take();
         let Some(reason) = self.producer.fatal().or(reported) else { return };
         self.next_producer = now + REPLACE_EVERY;
         // The next one may fail in the same way until the cause is fixed.
         if now >= self.next_fatal_log {
             self.next_fatal_log = now + LOG_FATAL_EVERY;
-            let reason = redact(&self.parts.config, &reason);
+            let reason = redact(&self.plan.config, &reason);
             warn!(reason, "the Kafka producer has failed; another one takes over");
         }
         self.producer.purge();
-        match producer(&self.parts, self.for_ever) {
+        match producer(&self.plan, &self.in_flight, &self.health) {
             Ok(producer) => {
                 self.producer = producer;
-                self.cursor = self.parts.in_flight.start();
+                self.cursor = self.in_flight.start();
             }
-            Err(error) => self.parts.health.set_fatal(error),
+            Err(error) => *lock(&self.health.fatal) = Some(error),
         }
     }
 
@@ -258,17 +252,17 @@ impl Sender {
     /// record.
     fn feed(&mut self) -> bool {
         for _ in 0..FRAMES_PER_TURN {
-            if let Some(batch) = self.parts.in_flight.at(&mut self.cursor) {
+            if let Some(batch) = self.in_flight.at(&mut self.cursor) {
                 if !self.hand_over(&batch) {
                     return false;
                 }
                 continue;
             }
-            if !self.has_capacity() || self.away && self.parts.in_flight.load().0 >= AWAY_RECORDS {
+            if !self.has_capacity() || self.away && self.in_flight.load().0 >= AWAY_RECORDS {
                 return false;
             }
             match self.backlog.next() {
-                Some(batch_in_flight) => self.parts.in_flight.add(batch_in_flight, Instant::now()),
+                Some(batch_in_flight) => self.in_flight.add(batch_in_flight, Instant::now()),
                 // The disk may be unreadable for the moment; do not spin.
                 None => return !self.backlog.has_unsent(),
             }
@@ -278,11 +272,9 @@ impl Sender {
 
     /// Hands over the batch from the cursor on. Returns false if librdkafka is full, or a schema is
     /// not registered yet.
-    fn hand_over(&mut self, BatchToSend { batch, node, streams, settled }: &BatchToSend) -> bool {
-        for (index, record) in batch.iter().enumerate().skip(self.cursor.index) {
-            if !streams.contains(record.stream) || settled.contains(index) {
-                continue;
-            }
+    fn hand_over(&mut self, batch: &InFlightBatch) -> bool {
+        let start = self.cursor.index;
+        for (index, record) in batch.unsettled().skip_while(|(index, _)| *index < start) {
             self.cursor.index = index;
             let number = self.cursor.number();
             let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
@@ -291,17 +283,15 @@ impl Sender {
                 Err(EncodeError::SchemaPending) => return false,
                 Err(EncodeError::Invalid(why)) => {
                     debug!("a record cannot be encoded: {why}");
-                    self.parts
-                        .in_flight
-                        .settle(number, Outcome::Rejected(DropReason::NotEncodable));
+                    self.in_flight.settle(number, Outcome::Rejected(DropReason::NotEncodable));
                     continue;
                 }
             };
-            match self.producer.send(&record, payload, node, number) {
+            match self.producer.send(&record, payload, &batch.node, number) {
                 SendResult::Accepted => {}
                 SendResult::QueueFull => return false,
                 SendResult::Rejected(reason) => {
-                    self.parts.in_flight.settle(number, Outcome::Rejected(reason));
+                    self.in_flight.settle(number, Outcome::Rejected(reason));
                 }
             }
         }
@@ -309,9 +299,8 @@ impl Sender {
         true
     }
 
-    /// Sends a batch directly or by the spool.
     fn take(&mut self, batch: &Arc<Batch>) {
-        let streams = self.parts.in_flight.tallies().own.tally.streams();
+        let streams = self.in_flight.own().streams;
         let direct = self.caught_up() && self.has_capacity() && !self.away;
         if direct || !self.backlog.is_open() {
             return self.send_directly(batch, streams);
@@ -333,33 +322,33 @@ impl Sender {
     fn send_directly(&mut self, batch: &Arc<Batch>, streams: StreamSet) {
         let batch_in_flight = InFlightBatch {
             batch: Arc::clone(batch),
-            node: Arc::clone(&self.parts.node),
+            node: Arc::clone(&self.plan.node),
             origin: Origin::Own,
             streams,
             spool_frames: [None; Stream::ALL.len()],
             settled: FixedBitSet::with_capacity(batch.len()),
         };
-        self.parts.in_flight.add(batch_in_flight, Instant::now());
+        self.in_flight.add(batch_in_flight, Instant::now());
     }
 
     fn drop_all(&self, batch: &Batch, stream: Stream, reason: DropReason) {
         let count = batch.iter().filter(|record| record.stream == stream).count() as u64;
-        let tally = &self.parts.in_flight.tallies().own.tally;
+        let tally = self.in_flight.own();
         tally.settle_at(Location::Memory, stream, count, Err(reason));
     }
 
     /// Returns whether librdkafka has all records.
     fn caught_up(&self) -> bool {
-        !self.backlog.has_unsent() && self.parts.in_flight.is_at_end(self.cursor)
+        !self.backlog.has_unsent() && self.in_flight.is_at_end(self.cursor)
     }
 
     /// Returns whether no record is in flight or waiting.
     fn is_at_rest(&self) -> bool {
-        !self.away && self.parts.in_flight.load().0 == 0 && self.backlog.is_empty()
+        !self.away && self.in_flight.load().0 == 0 && self.backlog.is_empty()
     }
 
     fn has_capacity(&self) -> bool {
-        let (records, bytes) = self.parts.in_flight.load();
+        let (records, bytes) = self.in_flight.load();
         records < MAX_RECORDS && bytes < MAX_BYTES
     }
 
@@ -373,7 +362,7 @@ impl Sender {
     fn end(mut self, receiver: &SinkReceiver) {
         self.send_dead_letters();
         if self.backlog.is_open() {
-            let streams = self.parts.in_flight.tallies().own.tally.streams();
+            let streams = self.in_flight.own().streams;
             while let Some(first) = receiver.queued().next() {
                 // Records that the spool refuses are still in flight, and are counted as dropped in
                 // the shutdown.
@@ -386,9 +375,14 @@ impl Sender {
     }
 }
 
-fn producer(parts: &SenderParts, for_ever: bool) -> Result<KafkaProducer, String> {
-    let (in_flight, health) = (Arc::clone(&parts.in_flight), Arc::clone(&parts.health));
-    KafkaProducer::new(&parts.config, for_ever, ProducerCallbacks { in_flight, health })
+fn producer(
+    plan: &KafkaPlan,
+    in_flight: &Arc<InFlight>,
+    health: &Arc<BrokerHealth>,
+) -> Result<KafkaProducer, String> {
+    let (in_flight, health) = (Arc::clone(in_flight), Arc::clone(health));
+    let callbacks = ProducerCallbacks { in_flight, health };
+    KafkaProducer::new(&plan.config, plan.spool.is_some(), callbacks)
 }
 
 /// Merges the small batches waiting in the queue into one. If it is still small, waits for `linger`

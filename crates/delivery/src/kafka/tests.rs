@@ -1,3 +1,4 @@
+use super::super::threaded::lock;
 use super::super::{Batch, Sink};
 use super::reports::ProducerCallbacks;
 use super::*;
@@ -7,6 +8,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 mod spooling;
@@ -27,8 +29,12 @@ fn open(config: &KafkaConfig) -> Result<ThreadedSink, SinkError> {
 }
 
 fn open_bounded(config: &KafkaConfig, limits: QueueLimits) -> Result<ThreadedSink, SinkError> {
-    let with = KafkaOptions { node: "node-1", region: None, config, patience: None, spool: None };
-    assemble("kafka".into(), streams(), with, limits).map(|(sink, _)| sink)
+    assemble("kafka".into(), streams(), &plan("node-1", config, None), limits).map(|(sink, _)| sink)
+}
+
+fn plan(node: &str, config: &KafkaConfig, spool: Option<&SpoolConfig>) -> KafkaPlan {
+    let (config, spool) = (config.clone(), spool.cloned());
+    KafkaPlan { node: node.into(), region: None, config, patience: None, spool }
 }
 
 fn batch(count: u32) -> Arc<Batch> {
@@ -254,7 +260,7 @@ fn logged(work: impl FnOnce()) -> String {
 }
 
 fn reports() -> ProducerCallbacks {
-    let own = ThreadedSink::shared(Tally::new(streams(), REASONS));
+    let own = SharedState::new(streams(), REASONS);
     let recovered = Arc::new(Tally::new(streams(), REASONS));
     let in_flight = Arc::new(InFlight::new(Tallies { own, recovered }));
     ProducerCallbacks {
@@ -281,7 +287,7 @@ fn logs_an_outage_once() {
     assert!(reports.health.is_down());
     assert!(message.contains("remedy="), "{message}");
     error(RDKafkaErrorCode::Fatal, "out of order sequence number");
-    let fatal = reports.health.take_fatal();
+    let fatal = lock(&reports.health.fatal).take();
     assert_eq!(fatal.as_deref(), Some("out of order sequence number"));
-    assert_eq!(reports.health.take_fatal(), None);
+    assert_eq!(lock(&reports.health.fatal).take(), None);
 }

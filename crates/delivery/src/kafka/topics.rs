@@ -14,7 +14,7 @@ use rdkafka::admin::{
     ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
@@ -85,19 +85,16 @@ pub struct TopicReport {
 }
 
 impl TopicReport {
-    fn new(wish: TopicSpec, outcome: TopicOutcome, differences: Vec<Difference>) -> Self {
-        Self { spec: wish, outcome, differences, problem: None, remedy: None }
-    }
-
-    fn failed(wish: TopicSpec, differences: Vec<Difference>, why: Diagnosis) -> Self {
-        let Diagnosis { problem, remedy } = why;
-        Self {
-            spec: wish,
-            outcome: TopicOutcome::Failed,
-            differences,
-            problem: Some(problem),
-            remedy: Some(remedy),
-        }
+    fn new(
+        spec: TopicSpec,
+        differences: Vec<Difference>,
+        result: Result<TopicOutcome, Diagnosis>,
+    ) -> Self {
+        let (outcome, (problem, remedy)) = match result {
+            Ok(outcome) => (outcome, (None, None)),
+            Err(why) => (TopicOutcome::Failed, (Some(why.problem), Some(why.remedy))),
+        };
+        Self { spec, outcome, differences, problem, remedy }
     }
 }
 
@@ -130,7 +127,6 @@ pub fn create_topics(
     Ok(reports)
 }
 
-/// The topic, if it exists.
 fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
     metadata.topics().iter().find(|topic| topic.name() == name && !topic.partitions().is_empty())
 }
@@ -159,51 +155,37 @@ impl Admin {
             topic = topic.set(key, value);
         }
         let answer = self.runtime.block_on(self.client.create_topics([&topic], &self.options()));
-        match answer.map(only) {
-            Ok(Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists)))) => {
-                // Another client created it meanwhile.
-                TopicReport::new(wish, TopicOutcome::Exists, Vec::new())
-            }
-            Ok(Some(Err((_, code)))) => {
-                let why = self.refused(&wish, "make", code);
-                TopicReport::failed(wish, Vec::new(), why)
-            }
-            Err(error) => {
-                let why = failed(&wish, "make", &error);
-                TopicReport::failed(wish, Vec::new(), why)
-            }
-            Ok(_) => TopicReport::new(wish, TopicOutcome::Created, Vec::new()),
-        }
+        let result = match answer.map(only) {
+            // Another client created it meanwhile.
+            Ok(Some(Err(RDKafkaErrorCode::TopicAlreadyExists))) => Ok(TopicOutcome::Exists),
+            answer => self.check(&wish, "make", answer).map(|_| TopicOutcome::Created),
+        };
+        TopicReport::new(wish, Vec::new(), result)
     }
 
     fn compare(&self, wish: TopicSpec, topic: &MetadataTopic) -> TopicReport {
         let configured = match self.describe(&wish) {
             Ok(configured) => configured,
-            Err(why) => return TopicReport::failed(wish, Vec::new(), why),
+            Err(why) => return TopicReport::new(wish, Vec::new(), Err(why)),
         };
         let differences = differences(&wish, topic, &configured);
-        if differences.is_empty() {
-            return TopicReport::new(wish, TopicOutcome::Exists, differences);
-        }
-        if !self.mode.alter || !differences.iter().any(|difference| difference.alterable) {
-            return TopicReport::new(wish, TopicOutcome::Differs, differences);
-        }
-        match self.alter(&wish, &differences, &configured) {
-            Ok(()) => TopicReport::new(wish, TopicOutcome::Altered, differences),
-            Err(why) => TopicReport::failed(wish, differences, why),
-        }
+        let result = if differences.is_empty() {
+            Ok(TopicOutcome::Exists)
+        } else if !self.mode.alter || !differences.iter().any(|difference| difference.alterable) {
+            Ok(TopicOutcome::Differs)
+        } else {
+            self.alter(&wish, &differences, &configured).map(|()| TopicOutcome::Altered)
+        };
+        TopicReport::new(wish, differences, result)
     }
 
     fn describe(&self, wish: &TopicSpec) -> Result<ConfigResource, Diagnosis> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let place = ResourceSpecifier::Topic(&wish.topic);
         let answer = self.runtime.block_on(self.client.describe_configs([&place], &options));
-        match answer.map(only) {
-            Ok(Some(Ok(configured))) => Ok(configured),
-            Ok(Some(Err(code))) => Err(self.refused(wish, "look at", code)),
-            Ok(None) => Err(Diagnosis::general(format!("no answer on topic {}", wish.topic))),
-            Err(error) => Err(failed(wish, "look at", &error)),
-        }
+        let answer = answer.map(|answers| answers.into_iter().next());
+        self.check(wish, "look at", answer)?
+            .ok_or_else(|| Diagnosis::general(format!("no answer on topic {}", wish.topic)))
     }
 
     fn alter(
@@ -230,23 +212,30 @@ impl Admin {
             change = change.set(RETENTION, &retention).set(CLEANUP, wish.cleanup_policy);
             let answer =
                 self.runtime.block_on(self.client.alter_configs([&change], &self.options()));
-            match answer.map(only) {
-                Ok(Some(Err((_, code)))) => return Err(self.refused(wish, "alter", code)),
-                Err(error) => return Err(failed(wish, "alter", &error)),
-                Ok(_) => {}
-            }
+            self.check(wish, "alter", answer.map(only))?;
         }
         if differs("partitions") {
             let change = NewPartitions::new(&wish.topic, usize::from(wish.partitions));
             let answer =
                 self.runtime.block_on(self.client.create_partitions([&change], &self.options()));
-            match answer.map(only) {
-                Ok(Some(Err((_, code)))) => return Err(self.refused(wish, "alter", code)),
-                Err(error) => return Err(failed(wish, "alter", &error)),
-                Ok(_) => {}
-            }
+            self.check(wish, "alter", answer.map(only))?;
         }
         Ok(())
+    }
+
+    /// The brokers' answer to a request to `what` a topic, or why there is none.
+    fn check<T>(
+        &self,
+        wish: &TopicSpec,
+        what: &str,
+        answer: KafkaResult<Option<Result<T, RDKafkaErrorCode>>>,
+    ) -> Result<Option<T>, Diagnosis> {
+        match answer {
+            Ok(answer) => answer.transpose().map_err(|code| self.refused(wish, what, code)),
+            Err(error) => {
+                Err(Diagnosis::general(format!("cannot {what} topic {}: {error}", wish.topic)))
+            }
+        }
     }
 
     /// Explains a rejection by the brokers.
@@ -295,13 +284,11 @@ impl Admin {
     }
 }
 
-/// The only answer.
-fn only<T>(answers: Vec<T>) -> Option<T> {
-    answers.into_iter().next()
-}
-
-fn failed(wish: &TopicSpec, what: &str, error: &KafkaError) -> Diagnosis {
-    Diagnosis::general(format!("cannot {what} topic {}: {error}", wish.topic))
+/// The only answer, without the name that an error repeats.
+fn only<T, N>(
+    answers: Vec<Result<T, (N, RDKafkaErrorCode)>>,
+) -> Option<Result<T, RDKafkaErrorCode>> {
+    answers.into_iter().next().map(|answer| answer.map_err(|(_, code)| code))
 }
 
 fn differences(

@@ -1,10 +1,15 @@
 //! Appends frames and makes space for them.
+//!
+//! When the spool is full, segments whose records are all in the producer's memory go first: removing
+//! them loses nothing, while a record that does not fit is lost. Then segments with unsent records,
+//! the least important stream first. A record never replaces a more important one, and a backup copy
+//! never replaces a record that is stored only here.
 
-use super::evict::{Incoming, victims};
-use super::format::{FRAME_HEADER, FrameHeader, segment_header_bytes, write_segment_header};
-use super::payload::{PackError, reset_buffer};
-use super::queue::{Frame, FrameState, Segment};
-use super::{AppendError, FrameId, Spool, nanos};
+use super::format::{
+    FRAME_HEADER, FrameHeader, reset_buffer, segment_header_bytes, write_segment_header,
+};
+use super::queue::{Frame, FrameState, Queue, Segment};
+use super::{AppendError, FrameId, Origin, Spool, WhenFull, nanos};
 use crate::{Rendered, Stream};
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -12,7 +17,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The segment being written.
 pub(super) struct Active {
     pub name: u64,
     pub file: File,
@@ -38,84 +42,78 @@ impl Spool {
     ) -> Result<FrameId, AppendError> {
         let incoming = Incoming { stream, sent };
         // Avoids compressing records that cannot be stored anyway.
-        self.make_room(incoming, FRAME_HEADER as u64, false)?;
-        let time_ns = nanos(now);
-        let header = self.packer.pack(records, time_ns).map_err(|error| match error {
-            PackError::Empty => AppendError::Empty,
-            PackError::TooLarge => AppendError::TooLarge,
-            PackError::Io(error) => AppendError::Io(error),
-        })?;
+        self.free(incoming, self.excess(FRAME_HEADER as u64), false)?;
+        let header = self.packer.pack(records, nanos(now))?;
         let bytes = header.frame_bytes() + segment_header_bytes(&self.node) as u64;
-        self.make_room(incoming, bytes, true)?;
+        self.free(incoming, self.excess(bytes), true)?;
         let state = if sent { FrameState::Sent } else { FrameState::Waiting };
         match self.write(stream, header, state) {
             // The disk is full before the limit is reached.
-            Err(error) if is_full(&error) && self.free(incoming, bytes)? => {
-                self.write(stream, header, state)
-            }
+            Err(error) if is_full(&error) => match self.free(incoming, bytes, true) {
+                Ok(()) => self.write(stream, header, state),
+                Err(AppendError::Full) => Err(error),
+                Err(failed) => return Err(failed),
+            },
             written => written,
         }
         .map_err(AppendError::Io)
     }
 
-    /// Makes space for `bytes` within the limit. Only checks whether that is possible unless
-    /// `evict`.
-    fn make_room(
-        &mut self,
-        incoming: Incoming,
-        bytes: u64,
-        evict: bool,
-    ) -> Result<(), AppendError> {
-        let excess = (self.bytes + bytes).saturating_sub(self.max_bytes);
-        if excess == 0 {
+    /// Bytes that `bytes` more would be above the limit.
+    fn excess(&self, bytes: u64) -> u64 {
+        (self.bytes + bytes).saturating_sub(self.max_bytes)
+    }
+
+    /// Frees `goal` bytes by policy. Only checks whether that is possible unless `evict`.
+    fn free(&mut self, incoming: Incoming, goal: u64, evict: bool) -> Result<(), AppendError> {
+        if goal == 0 {
             return Ok(());
         }
-        let victims = victims(&self.queues, incoming, self.when_full, excess);
+        let victims = victims(&self.queues, incoming, self.when_full, goal);
         let victims = victims.ok_or(AppendError::Full)?;
-        if evict { self.evict_all(victims).map_err(AppendError::Io) } else { Ok(()) }
+        for (stream, name) in victims.into_iter().filter(|_| evict) {
+            self.remove(stream, name).map_err(AppendError::Io)?;
+        }
+        Ok(())
     }
 
-    /// Frees `bytes` on a full disk by policy. Returns whether it did.
-    fn free(&mut self, incoming: Incoming, bytes: u64) -> Result<bool, AppendError> {
-        let Some(victims) = victims(&self.queues, incoming, self.when_full, bytes) else {
-            return Ok(false);
-        };
-        self.evict_all(victims).map_err(AppendError::Io)?;
-        Ok(true)
-    }
-
-    fn evict_all(&mut self, victims: Vec<(Stream, u64)>) -> io::Result<()> {
-        victims.into_iter().try_for_each(|(stream, name)| self.remove(stream, name))
-    }
-
-    /// Writes the packer's payload as a frame of the stream's active segment.
+    /// Writes the packer's payload as a frame of the stream's active segment. A new segment and its
+    /// first frame are one write.
     fn write(
         &mut self,
         stream: Stream,
         header: FrameHeader,
         state: FrameState,
     ) -> io::Result<FrameId> {
-        let bytes = self.active_bytes(stream);
-        if bytes.is_some_and(|bytes| bytes + header.frame_bytes() > self.segment_bytes) {
-            self.active[stream as usize] = None;
+        let index = stream as usize;
+        let end = self.active_bytes(stream);
+        let end = end.filter(|end| end + header.frame_bytes() <= self.segment_bytes);
+        reset_buffer(&mut self.out);
+        if end.is_none() {
+            self.active[index] = None;
+            let name = self.queues[index].new_name(header.time_ns);
+            write_segment_header(&self.node, &mut self.out);
+            self.active[index] = Some(Active { name, file: self.slot.create(stream, name)? });
         }
-        let (name, offset) = match (&self.active[stream as usize], bytes) {
-            (Some(active), Some(bytes)) => {
-                reset_buffer(&mut self.out);
-                header.write(bytes, &mut self.out);
-                self.out.extend_from_slice(self.packer.payload());
-                let written = active.file.write_all_at(&self.out, bytes);
-                let name = active.name;
-                if let Err(error) = written {
-                    self.cut_back(stream, bytes);
-                    return Err(error);
-                }
-                (name, bytes)
-            }
-            _ => self.begin(stream, header)?,
-        };
+        let start = end.unwrap_or(0);
+        let offset = start + self.out.len() as u64;
+        header.write(offset, &mut self.out);
+        self.out.extend_from_slice(self.packer.payload());
+        let active = self.active[index].as_ref().ok_or(ErrorKind::NotFound)?;
+        let name = active.name;
+        if let Err(error) = active.file.write_all_at(&self.out, start) {
+            self.undo_write(stream, name, end);
+            return Err(error);
+        }
+        let queue = &mut self.queues[index];
+        if end.is_none() {
+            queue.insert(
+                name,
+                Segment::new(Arc::clone(&self.node), Origin::Own, offset, Vec::new()),
+            );
+            self.bytes += offset;
+        }
         let frame = Frame { offset, header, state, settled: None };
-        let queue = &mut self.queues[stream as usize];
         let place = queue.push(name, frame).ok_or(ErrorKind::NotFound)?;
         self.bytes += header.frame_bytes();
         self.unsynced.insert((stream, name));
@@ -128,44 +126,102 @@ impl Spool {
         Some(self.queues[stream as usize].segment(active.name)?.bytes)
     }
 
-    /// Begins a segment and its first frame in one write. Returns the segment's name and the
-    /// frame's offset.
-    fn begin(&mut self, stream: Stream, header: FrameHeader) -> io::Result<(u64, u64)> {
-        let queue = &mut self.queues[stream as usize];
-        let name = queue.new_name(header.time_ns);
-        reset_buffer(&mut self.out);
-        write_segment_header(&self.node, &mut self.out);
-        let offset = self.out.len() as u64;
-        header.write(offset, &mut self.out);
-        self.out.extend_from_slice(self.packer.payload());
-        let file = self.slot.create(stream, name)?;
-        if let Err(error) = file.write_all_at(&self.out, 0) {
-            if let Err(error) = self.slot.remove(stream, name) {
-                let path = self.slot.segment_path(stream, name);
-                tracing::warn!(path = %path.display(), %error, "cannot remove a segment that could not be written");
+    /// Removes what a failed write left: a new segment, or what is behind the `end` of the active
+    /// one. If that fails too, the segment is not written any more.
+    fn undo_write(&mut self, stream: Stream, name: u64, end: Option<u64>) {
+        let path = self.slot.segment_path(stream, name);
+        let active = &mut self.active[stream as usize];
+        if let (Some(end), Some(Active { file, .. })) = (end, &active) {
+            let clean = file.metadata().is_ok_and(|file| file.len() == end);
+            if clean {
+                return;
             }
-            return Err(error);
-        }
-        queue.insert(name, Segment::new(Arc::clone(&self.node), true, offset, Vec::new()));
-        self.bytes += offset;
-        self.active[stream as usize] = Some(Active { name, file });
-        Ok((name, offset))
-    }
-
-    /// Cuts off what a failed write left behind `bytes`. If that fails too, the segment is not
-    /// written any more.
-    fn cut_back(&mut self, stream: Stream, bytes: u64) {
-        let Some(active) = &self.active[stream as usize] else { return };
-        let clean = active.file.metadata().is_ok_and(|file| file.len() == bytes);
-        if !clean && let Err(error) = active.file.set_len(bytes) {
-            let path = self.slot.segment_path(stream, active.name);
+            let Err(error) = file.set_len(end) else { return };
             tracing::warn!(path = %path.display(), %error, "cannot truncate a segment; a new one begins");
-            self.active[stream as usize] = None;
+        } else if let Err(error) = self.slot.remove(stream, name) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove a segment that could not be written");
         }
+        *active = None;
     }
 }
 
 /// Returns whether the disk or a quota is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// The streams, most important first.
+pub(super) const IMPORTANCE: [Stream; Stream::ALL.len()] = [
+    Stream::Ledger,
+    Stream::Alerts,
+    Stream::Metrics,
+    Stream::Lookups,
+    Stream::Transactions,
+    Stream::Connections,
+    Stream::Dlq,
+    Stream::Messages,
+];
+
+/// The frame that needs space.
+#[derive(Clone, Copy)]
+struct Incoming {
+    stream: Stream,
+    /// A backup copy: the producer has the records.
+    sent: bool,
+}
+
+/// The segments to remove, in order, to free at least `goal` bytes; `None` if that is not possible.
+fn victims(
+    queues: &[Queue; Stream::ALL.len()],
+    incoming: Incoming,
+    policy: WhenFull,
+    goal: u64,
+) -> Option<Vec<(Stream, u64)>> {
+    let mut freed = 0;
+    let mut victims = Vec::new();
+    for (stream, name, segment) in candidates(queues, incoming, policy) {
+        if freed >= goal {
+            break;
+        }
+        freed += segment.bytes;
+        victims.push((stream, name));
+    }
+    (freed >= goal).then_some(victims)
+}
+
+/// All segments that may be removed, in order.
+fn candidates(
+    queues: &[Queue; Stream::ALL.len()],
+    incoming: Incoming,
+    policy: WhenFull,
+) -> impl Iterator<Item = (Stream, u64, &Segment)> {
+    let least_first = move || {
+        let less =
+            IMPORTANCE.into_iter().rev().take_while(move |stream| *stream != incoming.stream);
+        less.map(move |stream| (stream, policy == WhenFull::DropOldest))
+    };
+    let own = (incoming.stream, true);
+    // Copies of the same stream may be removed for a record stored nowhere else, with any policy.
+    let copies_too = policy == WhenFull::DropOldest || !incoming.sent;
+    let in_memory = least_first()
+        .map(|(stream, _)| (stream, true))
+        .chain(copies_too.then_some(own))
+        .flat_map(|(stream, oldest)| segments(queues, stream, oldest))
+        .filter(|(_, _, segment)| segment.waiting == 0);
+    let only_here = least_first()
+        .chain((policy == WhenFull::DropOldest).then_some(own))
+        .filter(move |_| !incoming.sent)
+        .flat_map(|(stream, oldest)| segments(queues, stream, oldest))
+        .filter(|(_, _, segment)| segment.waiting > 0);
+    in_memory.chain(only_here)
+}
+
+fn segments(
+    queues: &[Queue; Stream::ALL.len()],
+    stream: Stream,
+    oldest_first: bool,
+) -> impl Iterator<Item = (Stream, u64, &Segment)> {
+    let mut left = queues[stream as usize].segments();
+    std::iter::from_fn(move || if oldest_first { left.next() } else { left.next_back() })
+        .map(move |(name, segment)| (stream, name, segment))
 }

@@ -10,6 +10,7 @@
 
 use super::SpoolError;
 use crate::Stream;
+use crate::open::remove_if_exists;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -32,7 +33,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// A slot, locked until dropped.
 pub(super) struct Slot {
-    path: PathBuf,
+    pub path: PathBuf,
     _lock: File,
 }
 
@@ -95,10 +96,6 @@ impl Slot {
         Ok(None)
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn stream_path(&self, stream: Stream) -> PathBuf {
         self.path.join(stream.name())
     }
@@ -136,7 +133,7 @@ impl Slot {
 
     /// Removes a segment. A missing segment counts as removed.
     pub(super) fn remove(&self, stream: Stream, name: u64) -> io::Result<()> {
-        ignore_missing(fs::remove_file(self.segment_path(stream, name)))
+        remove_if_exists(&self.segment_path(stream, name))
     }
 
     /// Moves a segment of another slot here, under a free name.
@@ -151,19 +148,6 @@ impl Slot {
         fs::rename(from.segment_path(stream, name), self.segment_path(stream, to))
     }
 
-    /// Reads the checkpoint, if there is one.
-    pub(super) fn read_checkpoint(&self) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.checkpoint_path()) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn has_checkpoint(&self) -> bool {
-        self.checkpoint_path().exists()
-    }
-
     /// Replaces the checkpoint atomically.
     pub(super) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.path.join("checkpoint.new");
@@ -172,10 +156,10 @@ impl Slot {
     }
 
     pub(super) fn remove_checkpoint(&self) -> io::Result<()> {
-        ignore_missing(fs::remove_file(self.checkpoint_path()))
+        remove_if_exists(&self.checkpoint_path())
     }
 
-    fn checkpoint_path(&self) -> PathBuf {
+    pub(super) fn checkpoint_path(&self) -> PathBuf {
         self.path.join("checkpoint")
     }
 }
@@ -208,11 +192,4 @@ fn create_options() -> OpenOptions {
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     create_options().create(true).truncate(true).open(path)?.write_all(bytes)
-}
-
-fn ignore_missing(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

@@ -2,11 +2,11 @@
 //!
 //! Every operation takes amortized constant time per frame: cursors only move forward.
 
+use super::Origin;
 use super::format::FrameHeader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// State of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameState {
     /// To be sent.
@@ -17,7 +17,6 @@ pub(super) enum FrameState {
     Done,
 }
 
-/// A frame on disk.
 pub(super) struct Frame {
     pub offset: u64,
     pub header: FrameHeader,
@@ -34,30 +33,27 @@ impl Frame {
     }
 }
 
-/// A segment on disk.
 pub(super) struct Segment {
     pub node: Arc<str>,
-    /// Written by this process.
-    pub own: bool,
-    /// Bytes of the file.
+    pub origin: Origin,
     pub bytes: u64,
     pub frames: Vec<Frame>,
-    /// Frames that are not finished.
     left: usize,
-    waiting: usize,
+    /// Frames that wait: their records are stored only on disk.
+    pub waiting: usize,
     /// All frames before this one are finished.
     head: usize,
     /// Whether a settled frame or record must be in the checkpoint.
-    marked: bool,
+    pub marked: bool,
 }
 
 impl Segment {
-    pub(super) fn new(node: Arc<str>, own: bool, bytes: u64, frames: Vec<Frame>) -> Self {
+    pub(super) fn new(node: Arc<str>, origin: Origin, bytes: u64, frames: Vec<Frame>) -> Self {
         let count = |state| frames.iter().filter(|frame| frame.state == state).count();
         let done = count(FrameState::Done);
         let mut segment = Self {
             node,
-            own,
+            origin,
             bytes,
             left: frames.len() - done,
             waiting: count(FrameState::Waiting),
@@ -74,15 +70,6 @@ impl Segment {
         self.left == 0
     }
 
-    /// Returns whether it has records that are stored only on disk.
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting > 0
-    }
-
-    pub(super) fn is_marked(&self) -> bool {
-        self.marked
-    }
-
     fn advance(&mut self) {
         while self.frames.get(self.head).is_some_and(|frame| frame.state == FrameState::Done) {
             self.head += 1;
@@ -90,12 +77,11 @@ impl Segment {
     }
 }
 
-/// A frame that was finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FinishedFrame {
     pub records: u64,
     pub sent: bool,
-    pub own: bool,
+    pub origin: Origin,
     /// Whether all frames of its segment are finished.
     pub spent: bool,
 }
@@ -104,8 +90,9 @@ pub(super) struct FinishedFrame {
 #[derive(Default)]
 pub(super) struct Queue {
     segments: BTreeMap<u64, Segment>,
-    records: u64,
-    waiting: usize,
+    pub records: u64,
+    /// Frames that wait.
+    pub waiting: usize,
     /// No frame waits before this segment and frame.
     cursor: (u64, usize),
     /// The highest name used.
@@ -123,15 +110,6 @@ impl Queue {
 
     pub(super) fn frame(&self, name: u64, frame: usize) -> Option<&Frame> {
         self.segments.get(&name)?.frames.get(frame)
-    }
-
-    /// Unsettled records.
-    pub(super) fn records(&self) -> u64 {
-        self.records
-    }
-
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting > 0
     }
 
     /// When the oldest unfinished frame was appended.
@@ -153,7 +131,6 @@ impl Queue {
         self.newest
     }
 
-    /// Marks names up to this one as used.
     pub(super) fn used(&mut self, name: u64) {
         self.newest = self.newest.max(name);
     }
@@ -181,7 +158,6 @@ impl Queue {
         Some(segment.frames.len() - 1)
     }
 
-    /// The oldest frame that waits.
     pub(super) fn next_waiting(&mut self) -> Option<(u64, usize)> {
         if self.waiting == 0 {
             return None;
@@ -228,10 +204,9 @@ impl Queue {
         segment.left -= 1;
         segment.marked = true;
         segment.advance();
-        Some(FinishedFrame { records, sent, own: segment.own, spent: segment.is_spent() })
+        Some(FinishedFrame { records, sent, origin: segment.origin, spent: segment.is_spent() })
     }
 
-    /// Removes a segment with its frames.
     pub(super) fn remove(&mut self, name: u64) -> Option<Segment> {
         let segment = self.segments.remove(&name)?;
         let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);

@@ -3,15 +3,13 @@
 use super::append::Active;
 use super::checkpoint::Checkpoint;
 use super::folder::Slot;
-use super::format::segment_header_bytes;
-use super::payload::Packer;
+use super::format::{Packer, ScannedSegment, Unreadable, scan, segment_header_bytes};
 use super::queue::{Queue, Segment};
-use super::scan::{Scan, ScannedSegment, scan};
-use super::{PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
+use super::{Origin, PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
 use crate::Stream;
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -36,14 +34,14 @@ impl Spool {
         }
         let slot = Slot::take(&config.directory, destination)?;
         let mut marks = read_checkpoint_of(&slot);
-        adopt_abandoned(&slot, &mut marks).map_err(SpoolError::at(slot.path()))?;
+        adopt_abandoned(&slot, &mut marks).map_err(SpoolError::at(&slot.path))?;
         let mut spool = Self {
             max_bytes: config.max_bytes,
             max_age: config.max_age,
             when_full: config.when_full,
             segment_bytes: (config.max_bytes / 32).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
             node: node.into(),
-            checkpointed: slot.has_checkpoint().then_some(0),
+            checkpointed: slot.checkpoint_path().exists().then_some(0),
             slot,
             queues: <[Queue; Stream::ALL.len()]>::default(),
             active: <[Option<Active>; Stream::ALL.len()]>::default(),
@@ -84,13 +82,12 @@ impl Spool {
         if recovered.torn_records != PerStream::default()
             && let Err(error) = self.checkpoint(&[])
         {
-            tracing::warn!(path = %self.slot.path().display(), %error, "cannot write the spool's checkpoint");
+            tracing::warn!(path = %self.slot.path.display(), %error, "cannot write the spool's checkpoint");
         }
         self.expire(now);
         Ok(recovered)
     }
 
-    /// Loads one segment.
     fn load(
         &mut self,
         stream: Stream,
@@ -107,17 +104,17 @@ impl Spool {
         };
         let (length, found) = look().map_err(SpoolError::at(&path))?;
         let segment = match found {
-            Scan::Foreign => return Err(SpoolError::Newer { path }),
-            Scan::Torn => {
+            Err(Unreadable::Foreign) => return Err(SpoolError::Newer { path }),
+            Err(Unreadable::Torn) => {
                 // An empty file has lost at least its header, so it counts.
                 recovered.torn_bytes += length.max(1);
-                Segment::new("".into(), false, length, Vec::new())
+                Segment::new("".into(), Origin::Recovered, length, Vec::new())
             }
-            Scan::Intact(found) => {
+            Ok(found) => {
                 recovered.torn_bytes += found.torn_bytes;
                 recovered.torn_records[stream as usize] += found.torn_records;
                 let bytes = cut(&path, length, &found);
-                Segment::new(found.node, false, bytes, found.frames)
+                Segment::new(found.node, Origin::Recovered, bytes, found.frames)
             }
         };
         let spent = segment.is_spent();
@@ -146,10 +143,11 @@ fn cut(path: &Path, length: u64, found: &ScannedSegment) -> u64 {
 
 /// Reads a slot's checkpoint. Without it more is sent again, but nothing is lost.
 fn read_checkpoint_of(slot: &Slot) -> Checkpoint {
-    match slot.read_checkpoint() {
-        Ok(bytes) => bytes.as_deref().and_then(Checkpoint::decode).unwrap_or_default(),
+    match fs::read(slot.checkpoint_path()) {
+        Ok(bytes) => Checkpoint::decode(&bytes).unwrap_or_default(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Checkpoint::default(),
         Err(error) => {
-            let path = slot.path().display();
+            let path = slot.path.display();
             tracing::warn!(%path, %error, "cannot read the spool's checkpoint: delivered records may be sent again");
             Checkpoint::default()
         }
@@ -166,7 +164,7 @@ fn adopt_abandoned(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
         // Entries of removed segments must not apply to new segments with their names.
         taken.extend(marks.segments.keys());
         if let Err(error) = adopt_slot(slot, &dead, &mut taken, marks) {
-            let path = dead.path().display();
+            let path = dead.path.display();
             tracing::warn!(%path, %error, "cannot adopt the records that a terminated agent left in the spool; they stay there");
         }
     }
@@ -198,7 +196,7 @@ fn adopt_slot(
     // little.
     marks.segments.append(&mut moved.segments);
     if let Err(error) = slot.write_checkpoint(&marks.encode()) {
-        tracing::warn!(path = %slot.path().display(), %error, "cannot write the spool's checkpoint");
+        tracing::warn!(path = %slot.path.display(), %error, "cannot write the spool's checkpoint");
     }
     for (stream, name, to) in renames {
         slot.receive(dead, stream, name, to)?;

@@ -49,7 +49,7 @@ fn released(dir: &Path) {
 /// Path of the checkpoint of the first slot.
 fn checkpoint_path(dir: &Path) -> PathBuf {
     released(dir);
-    Slot::take(dir, BROKERS).unwrap().path().join("checkpoint")
+    Slot::take(dir, BROKERS).unwrap().path.join("checkpoint")
 }
 
 /// Records whose content depends on their ids and is hardly compressible.
@@ -143,9 +143,9 @@ fn returns_frames_most_important_first() {
     assert_eq!(spool.oldest(), Some(time(1)));
     assert_eq!(spool.bytes(), bytes_on_disk(dir.path()));
 
-    assert_eq!(spool.next().unwrap().stream, Stream::Ledger);
+    assert_eq!(spool.next().unwrap().id.stream, Stream::Ledger);
     let unsent = spool.next().unwrap();
-    assert_eq!((unsent.id, unsent.own, &*unsent.node), (first, true, NODE));
+    assert_eq!((unsent.id, unsent.origin, &*unsent.node), (first, Origin::Own, NODE));
     assert!(unsent.batch.iter().eq(transactions.iter()) && unsent.settled.is_empty());
     assert_eq!(drain(&mut spool), [4, 10]);
     assert!(!spool.has_unsent() && spool.take_removed().is_empty());
@@ -185,7 +185,7 @@ fn returns_backup_copies_only_to_the_next_process() {
         RecoveryReport { records: only(Stream::Metrics, 3), ..RecoveryReport::default() }
     );
     let unsent = spool.next().unwrap();
-    assert!(!unsent.own && unsent.batch.len() == 2);
+    assert!(unsent.origin == Origin::Recovered && unsent.batch.len() == 2);
     assert_eq!(drain(&mut spool), [3]);
 }
 
@@ -230,7 +230,7 @@ fn adopts_slots_of_terminated_agents() {
     put(&mut first, Stream::Messages, 4, 10).unwrap();
     second.settle(settled);
     second.checkpoint(&[(part, &[true])]).unwrap();
-    assert_ne!(first.slot.path(), second.slot.path());
+    assert_ne!(first.slot.path, second.slot.path);
     // Both have a segment of the same name.
     assert_eq!(drain(&mut first), [4]);
     drop(second);
@@ -260,7 +260,7 @@ fn restricts_file_permissions() {
     spool.checkpoint(&[]).unwrap();
     spool.sync().unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-    let slot = spool.slot.path();
+    let slot = &spool.slot.path;
     let destination_directory = slot.parent().unwrap();
     for folder in [
         destination_directory.parent().unwrap(),
@@ -291,10 +291,10 @@ fn removes_least_important_streams_first() {
     put(&mut spool, Stream::Alerts, 4, 30_000).unwrap();
     let gone = spool.take_removed();
     assert_eq!(gone.len(), 1);
-    assert_eq!((gone[0].stream, gone[0].reason), (Stream::Messages, RemovalReason::Full));
-    assert_eq!((gone[0].records, gone[0].sent, gone[0].own), (1, false, true));
+    assert_eq!((gone[0].id.stream, gone[0].reason), (Stream::Messages, DropReason::SpoolFull));
+    assert_eq!((gone[0].records, gone[0].sent, gone[0].origin), (1, false, Origin::Own));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
-    assert_eq!(spool.take_removed()[0].stream, Stream::Transactions);
+    assert_eq!(spool.take_removed()[0].id.stream, Stream::Transactions);
     // Nothing less important is stored.
     for stream in [Stream::Messages, Stream::Transactions, Stream::Metrics] {
         assert!(matches!(put(&mut spool, stream, 6, 30_000), Err(AppendError::Full)), "{stream:?}");
@@ -331,13 +331,13 @@ fn removes_backup_copies_first() {
     append(&mut spool, &batch(Stream::Ledger, [3], 40_000), true, time(1)).unwrap();
     put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
     let gone = spool.take_removed();
-    assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Transactions, true));
+    assert_eq!((gone.len(), gone[0].id.stream, gone[0].sent), (1, Stream::Transactions, true));
     // A copy replaces only copies, and a message never a copy of the ledger.
     let copy = batch(Stream::Metrics, [5], 40_000);
     assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(AppendError::Full)));
     put(&mut spool, Stream::Messages, 6, 40_000).unwrap();
     let gone = spool.take_removed();
-    assert_eq!((gone.len(), gone[0].stream, gone[0].sent), (1, Stream::Messages, false));
+    assert_eq!((gone.len(), gone[0].id.stream, gone[0].sent), (1, Stream::Messages, false));
     assert_eq!(drain(&mut spool), [4, 6]);
 }
 
@@ -352,7 +352,7 @@ fn expires_frames_by_their_time() {
     spool.expire(time(3600 + 150));
     let gone = spool.take_removed();
     assert_eq!(gone.iter().map(|gone| gone.sent).collect::<Vec<_>>(), [true, false]);
-    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Expired));
+    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolExpired));
     assert_eq!(spool.oldest(), Some(time(200)));
     assert_eq!(drain(&mut spool), [3]);
     spool.expire(time(10_000));

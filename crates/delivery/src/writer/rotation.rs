@@ -1,27 +1,32 @@
 //! Removes and compresses rotated files on a thread of its own, so that no record waits for it.
 //!
-//! It works from what it finds in the directory, so it also completes what an earlier run began.
+//! It works from what it finds in the directory, so it also completes what an earlier run began. Rotated
+//! files are named `PATH.20261120T073000.000000001Z`: the names sort by time.
 
-use super::series::Series;
 use super::target::copy_owner_and_mode;
 use crate::Rotation;
+use crate::open::remove_if_exists as remove;
+use crate::threaded::wait_until;
 use crossbeam_channel::{Receiver, Sender};
 use dnscribe_record::time::Timestamp;
+use jiff::tz::TimeZone;
 use rustix::process::setpriority_process;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use zstd::stream::write::Encoder;
 
 /// How long to continue after the sink is closed. The next start completes the rest.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// zstd's default level.
 const LEVEL: i32 = 3;
 
 /// Nice value: compression uses only idle CPU time.
@@ -30,7 +35,6 @@ const NICE: i32 = 10;
 /// Bytes compressed between two checks whether to stop.
 const PORTION: usize = 256 << 10;
 
-/// The sink's handle of the thread.
 pub(super) struct RotationWorker {
     sender: Option<Sender<Series>>,
     stop: Arc<AtomicBool>,
@@ -60,10 +64,7 @@ impl Drop for RotationWorker {
     fn drop(&mut self) {
         self.sender = None;
         let Some(thread) = self.thread.take() else { return };
-        let end = Instant::now() + STOP_TIMEOUT;
-        while !thread.is_finished() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(STOP_TIMEOUT, || thread.is_finished());
         self.stop.store(true, Ordering::Relaxed);
         if thread.join().is_err() {
             tracing::warn!("the thread for rotated files failed");
@@ -71,7 +72,6 @@ impl Drop for RotationWorker {
     }
 }
 
-/// State of the thread.
 struct RotationTask {
     rotation: Rotation,
     stop: Arc<AtomicBool>,
@@ -89,7 +89,7 @@ impl RotationTask {
             let series = receiver.try_iter().last().unwrap_or(series);
             let done = self.clean_up(&series);
             if let (Err(error), false) = (&done, self.warned) {
-                let file = series.path().display();
+                let file = series.path.display();
                 tracing::warn!(%file, %error, "cannot compress or remove rotated files");
             }
             self.warned = done.is_err();
@@ -167,10 +167,174 @@ impl RotationTask {
     }
 }
 
-/// Removes a file if it exists.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed,
+/// Date, time and nanoseconds, without colons, which other systems do not allow in names.
+const STAMP: &str = "%Y%m%dT%H%M%S.%9fZ";
+
+/// Suffix of a compressed file.
+const PACKED: &str = ".zst";
+
+/// Suffix of a file that is being compressed.
+const UNFINISHED: &str = ".zst.tmp";
+
+/// A file and the files rotated from it.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    /// The file itself.
+    pub(super) path: PathBuf,
+    /// The newest rotated file. Files with later names belong to others.
+    last: Option<Timestamp>,
+}
+
+/// The forms in which a rotated file exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct FileForms {
+    plain: bool,
+    packed: bool,
+    unfinished: bool,
+}
+
+impl Series {
+    /// Lists the series of an existing file. If its path is a link, rotated files are beside its
+    /// target.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let mut series = Self { path: path.canonicalize()?, last: None };
+        series.last = series.scan()?.last_key_value().map(|(stamp, _)| *stamp);
+        Ok(series)
+    }
+
+    /// The next name for rotation: later than all before it, even if the clock was set back.
+    pub(super) fn next(&mut self, now: Timestamp) -> PathBuf {
+        let after = self.last.map(|last| Timestamp::from_nanos(last.as_nanos() + 1));
+        let stamp = after.map_or(now, |after| after.max(now));
+        self.last = Some(stamp);
+        self.plain(stamp)
+    }
+
+    fn plain(&self, stamp: Timestamp) -> PathBuf {
+        self.named(stamp, "")
+    }
+
+    fn packed(&self, stamp: Timestamp) -> PathBuf {
+        self.named(stamp, PACKED)
+    }
+
+    fn unfinished(&self, stamp: Timestamp) -> PathBuf {
+        self.named(stamp, UNFINISHED)
+    }
+
+    fn named(&self, stamp: Timestamp, form: &str) -> PathBuf {
+        let mut name = OsString::from(&self.path);
+        name.push(format!(".{}{form}", format_stamp(stamp)));
+        name.into()
+    }
+
+    /// The existing rotated files, oldest first.
+    fn files(&self) -> io::Result<BTreeMap<Timestamp, FileForms>> {
+        let mut files = self.scan()?;
+        files.retain(|stamp, _| Some(*stamp) <= self.last);
+        Ok(files)
+    }
+
+    fn scan(&self) -> io::Result<BTreeMap<Timestamp, FileForms>> {
+        let mut files: BTreeMap<Timestamp, FileForms> = BTreeMap::new();
+        let (Some(directory), Some(own)) = (self.path.parent(), self.path.file_name()) else {
+            return Ok(files);
+        };
+        for entry in fs::read_dir(directory)? {
+            let Some((stamp, form)) = parse_name(own, &entry?.file_name()) else { continue };
+            let forms = files.entry(stamp).or_default();
+            match form {
+                "" => forms.plain = true,
+                PACKED => forms.packed = true,
+                _ => forms.unfinished = true,
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn format_stamp(stamp: Timestamp) -> String {
+    // Every `u64` of nanoseconds is a valid time.
+    let time = jiff::Timestamp::from_nanosecond(i128::from(stamp.as_nanos())).unwrap_or_default();
+    time.strftime(STAMP).to_string()
+}
+
+/// The timestamp and suffix in the name of a file rotated from `own`; `None` for other names.
+fn parse_name(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
+    let rest = name.as_bytes().strip_prefix(own.as_bytes())?.strip_prefix(b".")?;
+    let rest = str::from_utf8(rest).ok()?;
+    let (text, form) = [UNFINISHED, PACKED]
+        .into_iter()
+        .find_map(|form| Some((rest.strip_suffix(form)?, form)))
+        .unwrap_or((rest, ""));
+    let time = jiff::civil::DateTime::strptime(STAMP, text).ok()?.to_zoned(TimeZone::UTC).ok()?;
+    let nanos = u64::try_from(time.timestamp().as_nanosecond()).ok()?;
+    let stamp = Timestamp::from_nanos(nanos);
+    // Only our own spelling of the time is accepted.
+    (format_stamp(stamp) == text).then_some((stamp, form))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(name: &str) -> Option<(u64, &'static str)> {
+        parse_name(OsStr::new("a.b"), OsStr::new(name))
+            .map(|(stamp, form)| (stamp.as_nanos(), form))
+    }
+
+    #[test]
+    fn parses_only_its_own_names() {
+        let nanos = 1_795_159_800_000_000_001;
+        assert_eq!(format_stamp(Timestamp::from_nanos(nanos)), "20261120T073000.000000001Z");
+        assert_eq!(parsed("a.b.20261120T073000.000000001Z"), Some((nanos, "")));
+        assert_eq!(parsed("a.b.20261120T073000.000000001Z.zst"), Some((nanos, PACKED)));
+        assert_eq!(parsed("a.b.20261120T073000.000000001Z.zst.tmp"), Some((nanos, UNFINISHED)));
+        for other in [
+            "a.b",
+            "a.b.1",
+            "a.b.gz",
+            "a.b.20261120T073000Z",
+            "a.b.20261120T073000.1Z",
+            "a.b.20261120T073000.000000001",
+            "a.b.20261120T073000.000000001Z.gz",
+            "a.b.20261320T073000.000000001Z",
+            "a.b.20261120T073000.000000001Z.zst.tmp.tmp",
+            "a.bc.20261120T073000.000000001Z",
+            "b.20261120T073000.000000001Z",
+        ] {
+            assert_eq!(parsed(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn sorts_names_even_when_the_clock_is_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        fs::write(&path, "").unwrap();
+        let mut series = Series::of(&path).unwrap();
+        let names: Vec<PathBuf> = [9_000_000_000, 9_000_000_000, 5, 9_000_000_002, 1 << 60]
+            .map(|nanos| series.next(Timestamp::from_nanos(nanos)))
+            .into();
+        assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+        fs::write(names.last().unwrap(), "").unwrap();
+        let mut again = Series::of(&path).unwrap();
+        assert!(again.next(Timestamp::from_nanos(7)) > *names.last().unwrap());
+    }
+
+    #[test]
+    fn omits_later_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        fs::write(&path, "").unwrap();
+        let mut series = Series::of(&path).unwrap();
+        fs::write(series.next(Timestamp::from_nanos(5)), "").unwrap();
+        let earlier = series.clone();
+        fs::write(series.next(Timestamp::from_nanos(6)), "").unwrap();
+        assert_eq!(
+            earlier.files().unwrap().into_keys().map(Timestamp::as_nanos).collect::<Vec<_>>(),
+            [5]
+        );
+        assert_eq!(series.files().unwrap().len(), 2);
     }
 }

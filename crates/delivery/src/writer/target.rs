@@ -1,8 +1,7 @@
 //! The file that lines are written to. A regular file is replaced by a new one between two lines
 //! when it is large or old, on request, or when it was moved away.
 
-use super::rotation::RotationWorker;
-use super::series::Series;
+use super::rotation::{RotationWorker, Series};
 use crate::threaded::LONG_WAIT;
 use crate::{Rotation, SinkError};
 use dnscribe_record::time::Timestamp;
@@ -19,7 +18,6 @@ const CHECK_PATH_EVERY: Duration = Duration::from_secs(1);
 /// Shortest sleep before rotating an old file.
 const MIN_SLEEP: Duration = Duration::from_millis(100);
 
-/// Pause after a failed rotation.
 const ROTATION_RETRY: Duration = Duration::from_secs(10);
 
 /// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
@@ -36,20 +34,18 @@ fn appending() -> OpenOptions {
     options
 }
 
-/// The open file or pipe.
 pub(super) struct Target {
-    file: File,
-    label: String,
-    regular: bool,
+    pub(super) file: File,
+    pub(super) label: String,
+    /// Whether it is a regular file, whose writes do not wait for a reader.
+    pub(super) regular: bool,
     named: Option<NamedFile>,
 }
 
-/// State of a regular file with a path.
 struct NamedFile {
     path: PathBuf,
     /// Size as far as known: other processes may append or truncate.
     size: u64,
-    /// Start of the file's age.
     since: SystemTime,
     checked_at: Instant,
     check_every: Duration,
@@ -58,7 +54,6 @@ struct NamedFile {
     rotating: Option<RotationState>,
 }
 
-/// State of a file with rotation.
 struct RotationState {
     rotation: Rotation,
     series: Series,
@@ -82,7 +77,7 @@ impl RotationState {
     /// neither.
     fn rotate_file(&mut self, path: &Path, file: &File) -> io::Result<(File, PathBuf)> {
         let real = path.canonicalize()?;
-        if real != self.series.path() {
+        if real != self.series.path {
             self.series = Series::of(path)?;
         }
         let rotated = self.series.next(Timestamp::now());
@@ -107,7 +102,6 @@ impl Target {
         Self { file, label, regular, named: None }
     }
 
-    /// Opens the file at `path`.
     pub(super) fn at(path: &Path, rotation: Rotation) -> Result<Self, SinkError> {
         let unusable = |error| SinkError::File { path: path.to_path_buf(), error };
         let mut target = Self::unnamed(open(path).map_err(unusable)?, path.display().to_string());
@@ -127,19 +121,6 @@ impl Target {
             rotating,
         });
         Ok(target)
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub(super) fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// Returns whether it is a regular file, whose writes do not wait for a reader.
-    pub(super) fn regular(&self) -> bool {
-        self.regular
     }
 
     /// Writes some of the bytes. Returns their number.
@@ -202,7 +183,6 @@ impl Target {
         }
     }
 
-    /// Rotates the file if it is old enough.
     pub(super) fn rotate_if_old(&mut self) {
         let Some(named) = &self.named else { return };
         let every = named.rotating.as_ref().and_then(|rotating| rotating.rotation.every);
@@ -320,15 +300,6 @@ impl Target {
         let metadata = self.file.metadata();
         named.size = metadata.as_ref().map_or(0, Metadata::len);
         named.since = metadata.as_ref().map_or_else(|_| SystemTime::now(), since);
-    }
-
-    /// Checks the path at every write, for tests.
-    #[cfg(test)]
-    pub(super) fn checking_always(mut self) -> Self {
-        if let Some(named) = &mut self.named {
-            named.check_every = Duration::ZERO;
-        }
-        self
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn dropped(sink: &dyn Sink, reason: &str) -> u64 {
 fn piped(limits: QueueLimits) -> (ThreadedSink, io::PipeReader) {
     let (reader, writer) = io::pipe().unwrap();
     let file = File::from(std::os::fd::OwnedFd::from(writer));
-    let shared = ThreadedSink::shared(Tally::new(two_streams(), REASONS));
+    let shared = SharedState::new(two_streams(), REASONS);
     let target = Target::unnamed(file, "stdout".into());
     let work = move |receiver: &SinkReceiver| Writer::new(target, true).run(receiver);
     (

@@ -1,11 +1,10 @@
 //! Probes one broker's listener: whether it answers, uses TLS, and requires a user.
 
 use super::super::super::KafkaConfig;
-use super::Diagnosis;
-use super::tls::{self, Handshake};
+use super::{Diagnosis, tls};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ const STEP: Duration = Duration::from_millis(1500);
 /// Largest response in bytes.
 const MAX_RESPONSE: usize = 1 << 16;
 
-/// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     host: String,
@@ -33,23 +31,6 @@ impl Address {
     /// The name or address as given; IPv6 addresses without brackets.
     pub(super) fn host(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
-    }
-
-    fn connect(&self) -> Result<TcpStream, Fault> {
-        let addresses = (self.host(), self.port).to_socket_addrs().map_err(Fault::Unresolved)?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, STEP) {
-                Ok(stream) => {
-                    let bounded = stream
-                        .set_read_timeout(Some(STEP))
-                        .and_then(|()| stream.set_write_timeout(Some(STEP)));
-                    return bounded.map(|()| stream).map_err(Fault::Unconnected);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(Fault::Unconnected(last))
     }
 }
 
@@ -73,70 +54,127 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why this client cannot use a listener.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// The name has no address.
-    Unresolved(io::Error),
-    /// No connection.
-    Unconnected(io::Error),
-    /// Connected, but no response in time.
-    Silent,
-    /// Connected, but closed before a response.
-    Closed,
-    /// The listener uses TLS, this client does not.
-    SpeaksTls,
-    /// This client uses TLS, the listener does not.
-    SpeaksPlain,
-    /// The listener requires a user with one of these mechanisms, this client has none.
-    WantsSasl(Vec<String>),
-    /// This client has a user, the listener accepts none.
-    WantsNoSasl,
-    /// The listener accepts these mechanisms, but not this client's.
-    OtherMechanisms(Vec<String>),
-    /// A certificate is rejected by this client or by the broker.
-    Certificate(Diagnosis),
+/// A broker's listener and how this client would use it.
+#[derive(Clone)]
+pub(super) struct Listener {
+    pub(super) config: KafkaConfig,
+    pub(super) address: Address,
 }
 
-/// Connects as a client with this configuration would.
-pub(super) fn probe(config: &KafkaConfig, address: &Address) -> Result<(), Fault> {
-    let mut stream = address.connect()?;
-    let answer = if config.has_tls() {
-        match tls::handshake(config, address, stream) {
-            Handshake::Done(mut stream) => ask(&mut stream).map_err(|error| {
-                let refusal = tls::refusal_in(config, address, &error);
-                refusal.map_or_else(|| unanswered(&error), Fault::Certificate)
-            }),
-            Handshake::Refused(diagnosis) => Err(Fault::Certificate(diagnosis)),
-            Handshake::Failed => Err(speaks_plain(address)),
-            Handshake::Unconfigured => return Ok(()),
+impl Listener {
+    /// Connects as a client with this configuration would. The error is what is wrong.
+    pub(super) fn probe(&self) -> Result<(), Diagnosis> {
+        let (address, protocol) = (&self.address, self.config.protocol());
+        let stream = self.connect()?;
+        let answer = if self.config.has_tls() {
+            let Some(mut stream) = self.handshake(stream)? else { return Ok(()) };
+            ask(&mut stream).map_err(|error| {
+                self.refusal_in(&error).unwrap_or_else(|| self.unanswered(&error))
+            })?
+        } else {
+            match ask(&mut { stream }) {
+                Ok(answer) => answer,
+                Err(_) if self.connect().is_ok_and(tls::speaks) => {
+                    return Err(Diagnosis::new(
+                        format!("{address} speaks TLS, and security.protocol is {protocol}"),
+                        "set security.protocol to ssl, or to sasl_ssl if a user is required",
+                    ));
+                }
+                Err(error) => return Err(self.unanswered(&error)),
+            }
+        };
+        let (problem, remedy) = match (answer, self.config.mechanism()) {
+            (Answer::Open, None) => return Ok(()),
+            (Answer::Open, Some(_)) => (
+                format!("{address} knows no users, and security.protocol is {protocol}"),
+                format!(
+                    "use the port of the broker's SASL listener, or set security.protocol to {}",
+                    protocol.trim_start_matches("sasl_"),
+                ),
+            ),
+            (Answer::Sasl(mechanisms), None) => (
+                format!("{address} asks for a user, and security.protocol is {protocol}"),
+                format!(
+                    "set security.protocol to sasl_{protocol}, sasl.mechanism to one of {}, \
+                     sasl.username and sasl.password",
+                    mechanisms.join(", "),
+                ),
+            ),
+            (Answer::Sasl(mechanisms), Some(own)) => {
+                if mechanisms.iter().any(|one| one == own) {
+                    return Ok(());
+                }
+                (
+                    format!("{address} does not take SASL mechanism {own}"),
+                    format!("set sasl.mechanism to one of {}", mechanisms.join(", ")),
+                )
+            }
+        };
+        Err(Diagnosis::new(problem, remedy))
+    }
+
+    fn connect(&self) -> Result<TcpStream, Diagnosis> {
+        let address = &self.address;
+        let brokers = &self.config.brokers;
+        let advertised = if brokers.iter().any(|broker| broker.parse().as_ref() == Ok(address)) {
+            "correct --brokers or kafka.brokers"
+        } else {
+            // The brokers of kafka.brokers answered with this address.
+            "correct the brokers' advertised.listeners: they gave this address"
+        };
+        let resolved = (address.host(), address.port).to_socket_addrs().map_err(|error| {
+            Diagnosis::temporary(
+                format!("the name of broker {address} cannot be resolved: {error}"),
+                format!("{advertised}, or this host's resolver"),
+            )
+        })?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for resolved in resolved {
+            match connect_to(&resolved) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
         }
-    } else {
-        let answer = ask(&mut stream).map_err(|error| unanswered(&error));
-        answer.map_err(|fault| if speaks_tls(address) { Fault::SpeaksTls } else { fault })
-    }?;
-    match (answer, config.mechanism()) {
-        (Answer::Open, None) => Ok(()),
-        (Answer::Open, Some(_)) => Err(Fault::WantsNoSasl),
-        (Answer::Sasl(mechanisms), None) => Err(Fault::WantsSasl(mechanisms)),
-        (Answer::Sasl(mechanisms), Some(own)) if mechanisms.iter().any(|one| one == own) => Ok(()),
-        (Answer::Sasl(mechanisms), Some(_)) => Err(Fault::OtherMechanisms(mechanisms)),
+        Err(Diagnosis::temporary(
+            format!("cannot connect to {address}: {last}"),
+            format!("check that the broker runs and no firewall is in between; else {advertised}"),
+        ))
+    }
+
+    /// Why a handshake failed: no TLS, or no response at all.
+    pub(super) fn without_tls(&self) -> Diagnosis {
+        let (address, protocol) = (&self.address, self.config.protocol());
+        match self.connect().map(|mut stream| ask(&mut stream)) {
+            Ok(Ok(_)) => Diagnosis::new(
+                format!("{address} does not speak TLS, and security.protocol is {protocol}"),
+                "use the port of the broker's TLS listener; without one, set security.protocol to \
+                 plaintext or sasl_plaintext on a trusted network",
+            ),
+            Ok(Err(error)) => self.unanswered(&error),
+            Err(unconnected) => unconnected,
+        }
+    }
+
+    fn unanswered(&self, error: &io::Error) -> Diagnosis {
+        let address = &self.address;
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Diagnosis::temporary(
+                format!("{address} accepts connections and does not answer"),
+                "check whether the broker is stuck, and whether this is a Kafka broker's port",
+            ),
+            _ => Diagnosis::temporary(
+                format!("{address} accepts connections and closes them"),
+                "see the broker's log, and check whether this is a Kafka broker's port",
+            ),
+        }
     }
 }
 
-fn speaks_tls(address: &Address) -> bool {
-    address.connect().is_ok_and(tls::speaks)
-}
-
-/// Why a handshake failed: no TLS, or no response at all.
-fn speaks_plain(address: &Address) -> Fault {
-    let asked = address
-        .connect()
-        .and_then(|mut stream| ask(&mut stream).map_err(|error| unanswered(&error)));
-    match asked {
-        Ok(_) => Fault::SpeaksPlain,
-        Err(fault) => fault,
-    }
+fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(address, STEP)?;
+    stream.set_read_timeout(Some(STEP))?;
+    stream.set_write_timeout(Some(STEP))?;
+    Ok(stream)
 }
 
 /// A listener's response to `SaslHandshake`.
@@ -190,13 +228,6 @@ fn parse(response: &[u8]) -> Option<Answer> {
         rest = after;
     }
     Some(Answer::Sasl(mechanisms))
-}
-
-fn unanswered(error: &io::Error) -> Fault {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Fault::Silent,
-        _ => Fault::Closed,
-    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn fetch(
         Some(schema) => {
             Schema::parse(&schema).map_err(|why| format!("schema {id} is not valid: {why}"))
         }
-        None => Err(format!("the schema registry {} has no schema {id}", registry.url())),
+        None => Err(format!("the schema registry {} has no schema {id}", registry.url)),
     })
 }
 

@@ -1,49 +1,34 @@
 //! Client of a schema registry with Confluent's API.
 
-use crate::format::RegistryConfig;
-use crate::http;
+use crate::http::{self, Response};
+use crate::{Authorization, RegistryConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
-use ureq::http::{Method, Request, StatusCode, Uri};
+use ureq::http::header::HeaderValue;
+use ureq::http::{Method, StatusCode, Uri};
 
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// Most redirects of a request.
 const REDIRECTS: usize = 5;
 /// Largest response body in bytes.
 const BODY_LIMIT: u64 = 4 << 20;
-/// The section of the configuration.
 const SECTION: &str = "kafka.registry";
 
-/// A client of a registry.
 pub(super) struct Registry {
-    agent: ureq::Agent,
-    url: String,
-    authorization: Option<HeaderValue>,
+    http: http::Client,
+    pub(super) url: String,
     timeout: Duration,
-}
-
-/// A response of the registry.
-struct Response {
-    status: StatusCode,
-    body: Vec<u8>,
 }
 
 impl Registry {
     /// Creates a client. Reads the trusted certificates; sends no request.
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, String> {
-        let login = config.login.as_ref();
-        Ok(Self {
-            agent: http::client(config.ca_file.as_deref(), SECTION)?,
-            url: config.url.clone(),
-            authorization: login.map(|login| http::basic(login, SECTION)).transpose()?,
-            timeout: config.timeout,
-        })
-    }
-
-    pub(super) fn url(&self) -> &str {
-        &self.url
+        let RegistryConfig { url, login, ca_file, timeout } = config;
+        let login = login.clone().map(Authorization::Basic);
+        let (ca_file, login) = (ca_file.as_deref(), login.as_ref());
+        let http = http::Client::new(SECTION, ca_file, login, MEDIA_TYPE, BODY_LIMIT)?;
+        Ok(Self { http, url: url.clone(), timeout: *timeout })
     }
 
     /// The time limit of requests that begin now.
@@ -70,7 +55,7 @@ impl Registry {
                 "the schema registry {} does not accept the schema as a version of subject \
                  {subject}: {}",
                 self.url,
-                answer.error_message()
+                error_message(&answer)
             ));
         }
         let registered: Registered = self.parse(&answer)?;
@@ -85,7 +70,7 @@ impl Registry {
         }
         let answer =
             self.send(&Method::GET, &format!("/schemas/ids/{id}"), None, self.deadline())?;
-        if answer.is_not_found() {
+        if is_not_found(&answer) {
             return Ok(None);
         }
         let stored: Stored = self.parse(&answer)?;
@@ -108,7 +93,7 @@ impl Registry {
         let path = format!("/compatibility/subjects/{subject}/versions/latest");
         let answer =
             self.send(&Method::POST, &path, Some(&json!({ "schema": schema })), deadline)?;
-        if answer.is_not_found() {
+        if is_not_found(&answer) {
             // Without an earlier version every schema is compatible.
             return Ok(true);
         }
@@ -125,7 +110,7 @@ impl Registry {
                 StatusCode::NOT_FOUND => "; see kafka.registry.url",
                 _ => "",
             };
-            let (status, error_message) = (answer.status.as_u16(), answer.error_message());
+            let (status, error_message) = (answer.status.as_u16(), error_message(answer));
             return Err(format!(
                 "the schema registry {} answers {status}: {error_message}{remedy}",
                 self.url
@@ -151,68 +136,45 @@ impl Registry {
         let first: Uri = format!("{}{path}", self.url).parse().map_err(|why| failed(&why))?;
         let mut uri = first.clone();
         for _ in 0..=REDIRECTS {
-            let ours = same_origin(&first, &uri);
-            let request = self.request(method, &uri, &body, ours).map_err(|e| failed(&e))?;
             let left = deadline.saturating_duration_since(Instant::now());
             // ureq treats zero as no limit.
             let left = left.max(Duration::from_millis(1));
-            let request = self.agent.configure_request(request).timeout_global(Some(left)).build();
-            let mut response = self.agent.run(request).map_err(|error| failed(&error))?;
-            let status = response.status();
-            if let (true, Some(next)) = (status.is_redirection(), response.headers().get(LOCATION))
-            {
-                uri = resolve_redirect(&uri, next)
-                    .ok_or_else(|| failed(&"it redirects to an invalid URL"))?;
-                continue;
+            let ours = same_origin(&first, &uri);
+            let answer = self.http.send(method, &uri.to_string(), &body, left, ours);
+            let answer = answer.map_err(|error| failed(&error))?;
+            match &answer.location {
+                Some(next) if answer.status.is_redirection() => {
+                    uri = resolve_redirect(&uri, next)
+                        .ok_or_else(|| failed(&"it redirects to an invalid URL"))?;
+                }
+                _ => return Ok(answer),
             }
-            let body = response.body_mut().with_config().limit(BODY_LIMIT).read_to_vec();
-            return Ok(Response { status, body: body.map_err(|error| failed(&error))? });
         }
         Err(failed(&"it redirects without end"))
     }
-
-    fn request(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        body: &str,
-        ours: bool,
-    ) -> Result<Request<Vec<u8>>, ureq::http::Error> {
-        let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, MEDIA_TYPE);
-        if let Some(authorization) = self.authorization.as_ref().filter(|_| ours) {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, MEDIA_TYPE);
-        }
-        request.body(body.as_bytes().to_vec())
-    }
 }
 
-/// An error of the registry.
 #[derive(Deserialize)]
 struct RegistryError {
     error_code: u32,
     message: String,
 }
 
-impl Response {
-    /// Returns whether the registry answers that the object does not exist. Another server's 404
-    /// lacks the registry's error codes.
-    fn is_not_found(&self) -> bool {
-        self.status == StatusCode::NOT_FOUND
-            && serde_json::from_slice(&self.body)
-                .is_ok_and(|error: RegistryError| (40_400..40_500).contains(&error.error_code))
-    }
+/// Returns whether the registry answers that the object does not exist. Another server's 404 lacks
+/// the registry's error codes.
+fn is_not_found(answer: &Response) -> bool {
+    answer.status == StatusCode::NOT_FOUND
+        && serde_json::from_slice(&answer.body)
+            .is_ok_and(|error: RegistryError| (40_400..40_500).contains(&error.error_code))
+}
 
-    /// The registry's error in one line.
-    fn error_message(&self) -> String {
-        let said = match serde_json::from_slice(&self.body) {
-            Ok(RegistryError { message, .. }) => message,
-            Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
-        };
-        http::error_message(&said)
-    }
+/// The registry's error in one line.
+fn error_message(answer: &Response) -> String {
+    let said = match serde_json::from_slice(&answer.body) {
+        Ok(RegistryError { message, .. }) => message,
+        Err(_) => String::from_utf8_lossy(&answer.body).into_owned(),
+    };
+    http::error_message(&said)
 }
 
 /// Returns whether credentials for `first` may be sent to `other`: the same host, and at least as

@@ -1,6 +1,6 @@
 //! Encoded records compared with what `apache-avro` reads, and decoded again.
 
-use super::super::{KafkaOptions, open};
+use super::super::{KafkaPlan, open};
 use super::registry::tests::{Listener, config};
 use super::write::write;
 use super::*;
@@ -206,10 +206,9 @@ fn makes_a_dead_letter_of_an_invalid_record() {
     let listener = Listener::start(vec![(200, json!({ "id": 1 }).to_string())]);
     let brokers = vec![cluster.bootstrap_servers()];
     let config = KafkaConfig { brokers, ..avro(&listener.url) };
-    let with =
-        KafkaOptions { node: "n", region: None, config: &config, patience: None, spool: None };
+    let plan = KafkaPlan { node: "n".into(), region: None, config, patience: None, spool: None };
     let streams = [Stream::Ledger, Stream::Dlq].into_iter().collect();
-    let mut sink = open("kafka".into(), streams, with).unwrap();
+    let mut sink = open("kafka".into(), streams, &plan).unwrap();
     let mut batch = Batch::default();
     batch.push(Stream::Ledger, 1, |out| out.extend_from_slice(b"{\"n\":1}\n"), |_| ());
     sink.offer(&Arc::new(batch));

@@ -15,7 +15,6 @@ pub(super) fn write(shape: &Shape, line: &[u8], out: &mut Vec<u8>) -> Result<(),
         .map_err(|error| format!("not a record of its schema: {error}"))
 }
 
-/// Writes one value.
 struct Writer<'a> {
     shape: &'a Shape,
     out: &'a mut Vec<u8>,
@@ -34,7 +33,22 @@ impl Writer<'_> {
     }
 
     fn mismatch<E: de::Error>(&self, found: &str) -> E {
-        E::custom(format_args!("{found} where the schema has {:?}", ShapeName(self.shape)))
+        E::custom(format_args!("{found} where the schema has {}", self.shape.name()))
+    }
+
+    /// Writes a value without parts with `write` if the schema has `shape` here.
+    fn scalar<E: de::Error>(
+        self,
+        shape: &Shape,
+        found: &str,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), E> {
+        let writer = self.present();
+        if writer.shape != shape {
+            return Err(writer.mismatch(found));
+        }
+        write(writer.out);
+        Ok(())
     }
 
     /// Writes items and then, before them, their number, which JSON tells only at the end.
@@ -67,7 +81,7 @@ impl<'de> Visitor<'de> for Writer<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", ShapeName(self.shape))
+        f.write_str(self.shape.name())
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
@@ -81,25 +95,11 @@ impl<'de> Visitor<'de> for Writer<'_> {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
-        let writer = self.present();
-        match writer.shape {
-            Shape::Boolean => {
-                writer.out.push(u8::from(value));
-                Ok(())
-            }
-            _ => Err(writer.mismatch("a boolean")),
-        }
+        self.scalar(&Shape::Boolean, "a boolean", |out| out.push(u8::from(value)))
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
-        let writer = self.present();
-        match writer.shape {
-            Shape::Long => {
-                long(value, writer.out);
-                Ok(())
-            }
-            _ => Err(writer.mismatch("an integer")),
-        }
+        self.scalar(&Shape::Long, "an integer", |out| long(value, out))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
@@ -110,25 +110,17 @@ impl<'de> Visitor<'de> for Writer<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
-        let writer = self.present();
-        match writer.shape {
-            Shape::Double => {
-                writer.out.extend_from_slice(&value.to_le_bytes());
-                Ok(())
-            }
-            _ => Err(writer.mismatch("a number with a fraction")),
-        }
+        self.scalar(&Shape::Double, "a number with a fraction", |out| {
+            out.extend_from_slice(&value.to_le_bytes());
+        })
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
-        let writer = self.present();
-        match writer.shape {
-            Shape::Text => {
-                text(value, writer.out);
-                Ok(())
-            }
-            _ => Err(writer.mismatch("a string")),
-        }
+        self.scalar(&Shape::Text, "a string", |out| {
+            // No slice is longer than `isize::MAX`.
+            long(value.len().cast_signed() as i64, out);
+            out.extend_from_slice(value.as_bytes());
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
@@ -211,24 +203,6 @@ impl Visitor<'_> for FieldIndex<'_> {
     }
 }
 
-/// A shape's name in error messages.
-struct ShapeName<'a>(&'a Shape);
-
-impl fmt::Debug for ShapeName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Shape::Boolean => "boolean",
-            Shape::Long => "long",
-            Shape::Double => "double",
-            Shape::Text => "string",
-            Shape::Optional(shape) => return ShapeName(shape).fmt(f),
-            Shape::Array(_) => "array",
-            Shape::Map(_) => "map",
-            Shape::Record(_) => "record",
-        })
-    }
-}
-
 /// Writes an integer in zigzag encoding, seven bits a byte, lowest first.
 fn long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
@@ -239,10 +213,4 @@ fn long(value: i64, out: &mut Vec<u8>) {
     }
     #[expect(clippy::cast_possible_truncation, reason = "less than 0x80")]
     out.push(rest as u8);
-}
-
-fn text(value: &str, out: &mut Vec<u8>) {
-    // No slice is longer than `isize::MAX`.
-    long(value.len().cast_signed() as i64, out);
-    out.extend_from_slice(value.as_bytes());
 }

@@ -1,20 +1,11 @@
 //! Batches and records in flight, and the sender's cursor.
 
-use crate::spool::FrameId;
+use crate::spool::{FrameId, Origin};
 use crate::tally::{DropReason, Location, PerStream};
 use crate::{Batch, Rendered, Stream, StreamSet};
 use fixedbitset::FixedBitSet;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The capture that counts a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kafka) enum Origin {
-    /// This capture.
-    Own,
-    /// An earlier capture, which left it in the spool.
-    Recovered,
-}
 
 /// A delivery report of librdkafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +18,6 @@ pub(in crate::kafka) enum Outcome {
     Rejected(DropReason),
 }
 
-/// A rejected record.
 #[derive(Clone, Debug)]
 pub(in crate::kafka) struct RejectedRecord {
     pub(in crate::kafka) stream: Stream,
@@ -38,7 +28,7 @@ pub(in crate::kafka) struct RejectedRecord {
     pub(in crate::kafka) whole_bytes: usize,
 }
 
-/// A batch in flight.
+#[derive(Clone)]
 pub(in crate::kafka) struct InFlightBatch {
     pub(in crate::kafka) batch: Arc<Batch>,
     pub(in crate::kafka) node: Arc<str>,
@@ -49,6 +39,22 @@ pub(in crate::kafka) struct InFlightBatch {
     pub(in crate::kafka) spool_frames: [Option<FrameId>; Stream::ALL.len()],
     /// Records that are settled or need not be sent.
     pub(in crate::kafka) settled: FixedBitSet,
+}
+
+impl InFlightBatch {
+    /// Records to send that are not settled, with their indexes.
+    pub(in crate::kafka) fn unsettled(&self) -> impl Iterator<Item = (usize, Rendered<'_>)> {
+        self.batch.iter().enumerate().filter(|(index, record)| {
+            self.streams.contains(record.stream) && !self.settled.contains(*index)
+        })
+    }
+
+    /// Unsettled records of a stream that a crash would lose.
+    pub(in crate::kafka) fn exposed(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
+        let wanted = self.spool_frames[stream as usize].is_none();
+        let records = self.unsettled().map(|(_, record)| record);
+        records.filter(move |record| wanted && record.stream == stream)
+    }
 }
 
 /// Bits of a record's index in its batch. No batch has more records.
@@ -74,38 +80,8 @@ impl Cursor {
         Self { batch: number >> INDEX_BITS, index: number & ((1 << INDEX_BITS) - 1) }
     }
 
-    /// The start of the next batch.
     pub(in crate::kafka) fn next_batch(self) -> Self {
         Self { batch: self.batch + 1, index: 0 }
-    }
-}
-
-/// A batch to hand over.
-pub(in crate::kafka) struct BatchToSend {
-    pub(in crate::kafka) batch: Arc<Batch>,
-    pub(in crate::kafka) node: Arc<str>,
-    pub(in crate::kafka) streams: StreamSet,
-    pub(in crate::kafka) settled: FixedBitSet,
-}
-
-/// A batch with records that a crash would lose.
-pub(in crate::kafka) struct ExposedBatch {
-    pub(in crate::kafka) batch: Arc<Batch>,
-    pub(super) number: usize,
-    pub(super) streams: StreamSet,
-    pub(super) settled: FixedBitSet,
-    pub(super) spool_frames: [Option<FrameId>; Stream::ALL.len()],
-}
-
-impl ExposedBatch {
-    /// Records of a stream that are neither settled nor on disk.
-    pub(in crate::kafka) fn of(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
-        let wanted = self.streams.contains(stream) && self.spool_frames[stream as usize].is_none();
-        let all = self.batch.iter().enumerate();
-        all.filter(move |(index, record)| {
-            wanted && record.stream == stream && !self.settled.contains(*index)
-        })
-        .map(|(_, record)| record)
     }
 }
 

@@ -13,7 +13,7 @@ fn streams() -> StreamSet {
 }
 
 fn new_in_flight() -> InFlight {
-    let own = ThreadedSink::shared(Tally::new(streams(), REASONS));
+    let own = SharedState::new(streams(), REASONS);
     let recovered = Arc::new(Tally::new(streams(), REASONS));
     InFlight::new(Tallies { own, recovered })
 }
@@ -58,12 +58,8 @@ fn total(in_flight: &InFlight, field: fn(&Delivery) -> u64) -> u64 {
 fn numbers(in_flight: &InFlight) -> Vec<usize> {
     let mut cursor = in_flight.start();
     let mut numbers = Vec::new();
-    while let Some(BatchToSend { batch, streams, settled, .. }) = in_flight.at(&mut cursor) {
-        for (index, record) in batch.iter().enumerate() {
-            if streams.contains(record.stream) && !settled.contains(index) {
-                numbers.push(Cursor { index, ..cursor }.number());
-            }
-        }
+    while let Some(batch) = in_flight.at(&mut cursor) {
+        numbers.extend(batch.unsettled().map(|(index, _)| Cursor { index, ..cursor }.number()));
         cursor = cursor.next_batch();
     }
     assert!(in_flight.is_at_end(cursor));
@@ -90,7 +86,7 @@ fn makes_one_dead_letter_of_a_rejected_record() {
 #[test]
 fn counts_a_dead_letter_before_its_record_is_settled() {
     let streams = [STREAM, Stream::Dlq].into_iter().collect();
-    let own = ThreadedSink::shared(Tally::new(streams, REASONS));
+    let own = SharedState::new(streams, REASONS);
     let recovered = Arc::new(Tally::new(streams, REASONS));
     let in_flight = InFlight::new(Tallies { own, recovered });
     add(&in_flight, 1);

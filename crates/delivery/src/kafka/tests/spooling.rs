@@ -18,8 +18,8 @@ fn spool(directory: &Path) -> SpoolConfig {
 
 /// A sink with a spool, and its view of Kafka's state.
 fn open(config: &KafkaConfig, spool: &SpoolConfig) -> (ThreadedSink, Arc<BrokerHealth>) {
-    let with = KafkaOptions { node: "n", region: None, config, patience: None, spool: Some(spool) };
-    assemble("kafka".into(), streams(), with, QueueLimits::default()).unwrap()
+    let plan = plan("n", config, Some(spool));
+    assemble("kafka".into(), streams(), &plan, QueueLimits::default()).unwrap()
 }
 
 /// Settings with which a client notices changes of the mock cluster quickly.
@@ -143,8 +143,8 @@ fn replaces_a_failed_producer() {
     cluster.broker_down(1).unwrap();
     sink.offer(&numbered(300, 300));
     wait("the second wait", || own(&sink, |d| d.spooled) == 300);
-    health.set_fatal("out of order sequence number".into());
-    wait("somebody cares", || health.take_fatal().is_none());
+    *lock(&health.fatal) = Some("out of order sequence number".into());
+    wait("somebody cares", || lock(&health.fatal).is_none());
     cluster.broker_up(1).unwrap();
     sink.offer(&numbered(600, 300));
     assert!(sink.flush(Duration::from_secs(30)));

@@ -36,10 +36,7 @@ fn flip(path: &Path, place: usize) {
 fn ends_whole(path: &Path) -> bool {
     let file = File::open(path).unwrap();
     let length = file.metadata().unwrap().len();
-    match scan::scan(&file, length, true, None).unwrap() {
-        scan::Scan::Intact(found) => found.end == length,
-        _ => false,
-    }
+    format::scan(&file, length, true, None).unwrap().is_ok_and(|found| found.end == length)
 }
 
 fn cut(path: &Path, length: usize) {
@@ -93,7 +90,7 @@ fn loses_one_frame_to_a_corrupt_payload() {
     assert_eq!(drain(&mut spool), [1, 2, 6, 7, 8, 9, 10]);
     let gone = spool.take_removed();
     assert_eq!((gone.len(), gone[0].records, gone[0].sent), (1, 3, false));
-    assert_eq!(gone[0].reason, RemovalReason::Corrupt);
+    assert_eq!(gone[0].reason, DropReason::SpoolCorrupt);
 }
 
 #[test]
@@ -140,7 +137,7 @@ fn reports_frames_of_a_missing_segment() {
     assert!(spool.next().is_none());
     let gone = spool.take_removed();
     assert_eq!(gone.iter().map(|gone| gone.records).sum::<u64>(), 9);
-    assert!(gone.iter().all(|gone| gone.reason == RemovalReason::Corrupt));
+    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolCorrupt));
     assert_eq!((spool.bytes(), spool.has_unsent()), (0, false));
 }
 

@@ -49,7 +49,7 @@ struct ModelFrame {
     bytes: usize,
     seconds: u64,
     state: FrameState,
-    own: bool,
+    origin: Origin,
     /// By record: settled by an earlier process; delivered by this one; in the checkpoint.
     settled: Vec<bool>,
     delivered: Vec<bool>,
@@ -140,7 +140,7 @@ impl Model {
         let batch = batch(stream, ids.iter().copied(), bytes);
         let now = self.now();
         let id = append(&mut self.spool, &batch, sent, now);
-        let gone = self.gone(RemovalReason::Full)?;
+        let gone = self.gone(DropReason::SpoolFull)?;
         let rank = |stream| IMPORTANCE.iter().position(|other| *other == stream).unwrap();
         match id {
             Err(error) => {
@@ -155,7 +155,7 @@ impl Model {
                     bytes,
                     seconds: self.seconds,
                     state: if sent { FrameState::Sent } else { FrameState::Waiting },
-                    own: true,
+                    origin: Origin::Own,
                     settled: none.clone(),
                     delivered: none.clone(),
                     written: none,
@@ -165,8 +165,8 @@ impl Model {
         }
         let unsent = gone.iter().filter(|gone| !gone.sent);
         for victim in unsent {
-            prop_assert!(!sent && rank(victim.stream) >= rank(stream));
-            if victim.stream == stream {
+            prop_assert!(!sent && rank(victim.id.stream) >= rank(stream));
+            if victim.id.stream == stream {
                 prop_assert_eq!(self.config.when_full, WhenFull::DropOldest);
             }
             // Everything less important has been removed.
@@ -174,17 +174,17 @@ impl Model {
             prop_assert!(
                 spared
                     .map(|frame| rank(frame.stream()))
-                    .all(|spared| spared <= rank(victim.stream))
+                    .all(|spared| spared <= rank(victim.id.stream))
             );
         }
         for victim in gone.iter().filter(|gone| gone.sent) {
-            prop_assert!(rank(victim.stream) >= rank(stream));
+            prop_assert!(rank(victim.id.stream) >= rank(stream));
         }
         Ok(())
     }
 
     /// Removes the frames that the spool reports as removed, all for this reason.
-    fn gone(&mut self, reason: RemovalReason) -> Result<Vec<RemovedFrame>, TestCaseError> {
+    fn gone(&mut self, reason: DropReason) -> Result<Vec<RemovedFrame>, TestCaseError> {
         let gone = self.spool.take_removed();
         for gone in &gone {
             let frame = self.frames.iter_mut().find(|frame| frame.id == gone.id && frame.is_left());
@@ -193,8 +193,7 @@ impl Model {
             };
             let expected = RemovedFrame {
                 id: frame.id,
-                stream: frame.stream(),
-                own: frame.own,
+                origin: frame.origin,
                 records: frame.left(),
                 sent: frame.state == FrameState::Sent,
                 reason,
@@ -226,9 +225,9 @@ impl Model {
         let (Some(unsent), Some(expected)) = (unsent, expected) else { return Ok(()) };
         let frame = &mut self.frames[expected];
         frame.state = FrameState::Sent;
-        let given = batch(unsent.stream, frame.ids.iter().copied(), frame.bytes);
+        let given = batch(unsent.id.stream, frame.ids.iter().copied(), frame.bytes);
         prop_assert!(unsent.batch.iter().eq(given.iter()));
-        prop_assert_eq!((unsent.id, unsent.own), (frame.id, frame.own));
+        prop_assert_eq!((unsent.id, unsent.origin), (frame.id, frame.origin));
         prop_assert_eq!(unsent.settled.contains(&true), frame.settled.contains(&true));
         prop_assert!(unsent.settled.is_empty() || unsent.settled == frame.settled);
         Ok(())
@@ -256,7 +255,7 @@ impl Model {
         let limit = self.seconds.saturating_sub(self.config.max_age.as_secs());
         let old = |frame: &&ModelFrame| frame.is_left() && frame.seconds < limit;
         let old = self.frames.iter().filter(old).count();
-        prop_assert_eq!(self.gone(RemovalReason::Expired)?.len(), old);
+        prop_assert_eq!(self.gone(DropReason::SpoolExpired)?.len(), old);
         Ok(())
     }
 
@@ -266,7 +265,7 @@ impl Model {
         for frame in &mut self.frames {
             frame.settled.clone_from(&frame.written);
             frame.delivered.fill(false);
-            frame.own = false;
+            frame.origin = Origin::Recovered;
             let done = frame.done_written || frame.left() == 0;
             frame.state = if done { FrameState::Done } else { FrameState::Waiting };
         }
