@@ -28,6 +28,8 @@ const SHORT: [(&str, u32); 6] = [
 const TIMEOUT_SECONDS: u32 = 60;
 /// Memory limit in MiB; an input that needs more is reported as a finding.
 const MEMORY_MIB: u32 = 2048;
+/// Object of the eBPF programs in the output folder of the agent's build script.
+const EBPF_OBJECT: &str = "out/target/bpfel-unknown-none/release/dnscribe-ebpf";
 /// Instructions for a finding.
 const RECIPE: &str = "minimise it with `cargo xtask fuzz TARGET --minimise FILE`, fix the code, and \
                       keep the input in tests/fuzz-regressions/TARGET";
@@ -130,7 +132,7 @@ fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
 /// Builds the fuzz program and returns its path.
 fn build() -> Result<PathBuf> {
     build_by(cargo())?;
-    Ok(environment::target().join("debug/dnscribe-fuzz"))
+    Ok(environment::target().join("debug/examples/dnscribe-fuzz"))
 }
 
 /// Builds the fuzz program at a low priority, beside tests that run.
@@ -149,12 +151,24 @@ pub fn build_beside() -> Result<()> {
 
 /// Builds the fuzz program by this command of cargo.
 fn build_by(mut build: Command) -> Result<()> {
-    // With the whole workspace and a test, cargo chooses the same features as for the tests, and shares with them the
-    // dependencies that it has compiled.
+    // Of the whole workspace, so that cargo chooses the same features as for the tests: both share the dependencies.
     build.args(["build", "--workspace", "--features", "dnscribe-fuzz/libfuzzer"]);
-    build.args(["--bin", "dnscribe-fuzz", "--test", "lab"]);
+    build.args(["--example", "dnscribe-fuzz"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", environment::workspace().join("fuzz/rustc"));
+    if let Some(object) = ebpf_object() {
+        build.env("DNSCRIBE_EBPF_PREBUILT", object);
+    }
     shell::pass_through(&mut build)
+}
+
+/// Returns the newest eBPF object that a debug build has made. No target runs it, and compiling it takes a minute.
+fn ebpf_object() -> Option<PathBuf> {
+    let folders = fs::read_dir(environment::target().join("debug/build")).ok()?;
+    let objects = folders.flatten().map(|folder| folder.path().join(EBPF_OBJECT));
+    objects
+        .filter_map(|object| Some((object.metadata().ok()?.modified().ok()?, object)))
+        .max()
+        .map(|(_, object)| object)
 }
 
 /// Returns the command for a target. Creates the folders for its corpus and its findings.
