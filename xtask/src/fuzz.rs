@@ -12,7 +12,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
 
 /// Number of inputs of each target in a short run: its seeds and mutations of them.
@@ -91,7 +91,7 @@ pub fn short(target: Option<&str>) -> Result<()> {
     };
     let results = thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join());
+        let joined = workers.into_iter().map(ScopedJoinHandle::join);
         joined.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect::<Vec<_>>()
     });
     results.into_iter().collect()

@@ -100,11 +100,14 @@ pub fn run(programs: &[&Program], binary: &Path) -> Result<Vec<String>> {
         binary,
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
+    let count = together.len() + alone.len();
     pool.run(together, cores * TESTS_PER_CORE)?;
     pool.run(alone, 1)?;
     let seconds = pool.seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
     fs::write(&times, serde_json::to_vec_pretty(&seconds)?).context("cannot store the times")?;
-    Ok(pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    console::progress(&format!("{count} tests, {} failed", failed.len()));
+    Ok(failed)
 }
 
 /// Returns the tests of a program.
@@ -113,13 +116,13 @@ fn list(program: &Program) -> Result<Vec<Test<'_>>> {
     list.args(["--list", "--format", "terse"]).current_dir(&program.folder);
     let text = String::from_utf8(shell::output(&mut list)?.stdout)?;
     let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
-    let tests = names.map(|name| Test { program, name: name.to_owned() }).collect();
+    let tests: Vec<_> = names.map(|name| Test { program, name: name.to_owned() }).collect();
     check_alone(program, &tests)?;
     Ok(tests)
 }
 
 /// Checks that [`ALONE`] names no test that this program does not have.
-fn check_alone(program: &Program, tests: &Vec<Test>) -> Result<()> {
+fn check_alone(program: &Program, tests: &[Test]) -> Result<()> {
     let prefix = format!("{} ", program.name);
     for name in ALONE.iter().filter(|name| name.starts_with(&prefix)) {
         if !tests.iter().any(|test| test.id() == *name) {
