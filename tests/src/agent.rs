@@ -103,16 +103,20 @@ impl Agent {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until the records written so far satisfy a condition, then returns them.
+    /// Waits until the records written so far satisfy a condition, then returns them. The condition may depend on
+    /// nothing else: it is checked when there are new records.
     pub fn wait_for(
         &self,
         what: &str,
         limit: Duration,
         enough: impl Fn(&[Value]) -> bool,
     ) -> Result<Vec<Value>> {
+        let mut checked = None;
         shell::wait_for(what, limit, || {
-            let records = self.records();
-            Ok(enough(&records).then_some(records))
+            let records = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = checked.replace(records.len()) != Some(records.len());
+            // Copied once only: there can be very many records.
+            Ok((is_new && enough(&records)).then(|| records.clone()))
         })
     }
 

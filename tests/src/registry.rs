@@ -54,6 +54,8 @@ impl Registry {
         // The registry is killed when the thread that starts it ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "java", "-Xmx256m", "-XX:+UseSerialGC"]);
+        // Java fails to read limits of a cgroup whose namespace is not the host's.
+        command.arg("-XX:-UseContainerSupport");
         command.args(["-XX:TieredStopAtLevel=1", "-Dquarkus.http.host=127.0.0.1"]);
         command.arg(format!("-Dquarkus.http.port={}", self.address.port()));
         command.arg("-jar").arg(program()?).current_dir(&self.folder);

@@ -15,13 +15,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// Creates the cgroup `dnscribe-PURPOSE-PID` and enters it.
     pub fn enter(purpose: &str) -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let mount = mounts.lines().find_map(|line| {
-            let mut words = line.split(' ').skip(1);
-            let (at, kind) = (words.next()?, words.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(at))
-        });
-        let mount = mount.context("no cgroup2 file system is mounted")?;
+        let mount = mount()?;
         let current = fs::read_to_string("/proc/self/cgroup")?;
         let current = current.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or("");
         let path = mount.join(format!("dnscribe-{purpose}-{}", std::process::id()));
@@ -48,6 +42,17 @@ impl Drop for Cgroup {
         let _ = move_into(&self.previous);
         let _ = fs::remove_dir(&self.path);
     }
+}
+
+/// Where the cgroup2 file system is mounted.
+pub fn mount() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mount = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (at, kind) = (words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(at))
+    });
+    mount.context("no cgroup2 file system is mounted")
 }
 
 /// Moves this process into a cgroup.

@@ -8,8 +8,12 @@ use crate::{console, setup};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
 
 /// Number of inputs of each target in a short run: its seeds and mutations of them.
 const SHORT: [(&str, u32); 6] = [
@@ -24,6 +28,8 @@ const SHORT: [(&str, u32); 6] = [
 const TIMEOUT_SECONDS: u32 = 60;
 /// Memory limit in MiB; an input that needs more is reported as a finding.
 const MEMORY_MIB: u32 = 2048;
+/// Object of the eBPF programs in the output folder of the agent's build script.
+const EBPF_OBJECT: &str = "out/target/bpfel-unknown-none/release/dnscribe-ebpf";
 /// Instructions for a finding.
 const RECIPE: &str = "minimise it with `cargo xtask fuzz TARGET --minimise FILE`, fix the code, and \
                       keep the input in tests/fuzz-regressions/TARGET";
@@ -69,25 +75,44 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Runs a fixed number of inputs from an empty corpus and the seeds, the same ones every time. Prints the fuzzer's
-/// output only if it finds something.
+/// Runs a fixed number of inputs from an empty corpus and the seeds, the same ones every time, with a target on each
+/// core. Prints the fuzzer's output only if it finds something.
 pub fn short(target: Option<&str>) -> Result<()> {
     let program = build()?;
-    for target in targets(target)? {
-        // Findings must outlive the temporary corpus.
-        let folder = environment::target().join("fuzz").join(target);
-        let corpus = tempfile::tempdir().context("cannot make a folder for the corpus")?;
-        let runs = SHORT.iter().find(|(name, _)| *name == target).map_or(1000, |(_, runs)| *runs);
-        console::progress(&format!("fuzz: {target}, {runs} inputs"));
-        let mut fuzz = fuzzer(&program, target, &folder)?;
-        fuzz.env("FUZZ_SEEDS", corpus.path()).args(["-seed=1", &format!("-runs={runs}")]);
-        let output = fuzz.arg(corpus.path()).output().context("cannot start the fuzzer")?;
-        if !output.status.success() {
-            console::progress(&String::from_utf8_lossy(&output.stderr));
+    let targets = targets(target)?;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    // Takes one target after the other, until none is left. A worker ends with its first finding.
+    let work = || -> Result<()> {
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run_short(&program, target)?;
         }
-        check_status(output.status, target, &folder)?;
+        Ok(())
+    };
+    let results = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(ScopedJoinHandle::join);
+        joined.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect::<Vec<_>>()
+    });
+    results.into_iter().collect()
+}
+
+/// Runs a fixed number of inputs of one target.
+fn run_short(program: &Path, target: &str) -> Result<()> {
+    // Findings must outlive the temporary corpus.
+    let folder = environment::target().join("fuzz").join(target);
+    let corpus = tempfile::tempdir().context("cannot make a folder for the corpus")?;
+    let runs = SHORT.iter().find(|(name, _)| *name == target).map_or(1000, |(_, runs)| *runs);
+    let start = Instant::now();
+    let mut fuzz = fuzzer(program, target, &folder)?;
+    fuzz.env("FUZZ_SEEDS", corpus.path()).args(["-seed=1", &format!("-runs={runs}")]);
+    let output = fuzz.arg(corpus.path()).output().context("cannot start the fuzzer")?;
+    if !output.status.success() {
+        console::progress(&String::from_utf8_lossy(&output.stderr));
     }
-    Ok(())
+    let seconds = start.elapsed().as_secs();
+    console::progress(&format!("fuzz: {target}, {runs} inputs, {seconds} s"));
+    check_status(output.status, target, &folder)
 }
 
 fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
@@ -106,12 +131,44 @@ fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
 
 /// Builds the fuzz program and returns its path.
 fn build() -> Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["build", "--package", "dnscribe-fuzz", "--features", "libfuzzer"]);
-    build.args(["--bin", "dnscribe-fuzz"]);
+    build_by(cargo())?;
+    Ok(environment::target().join("debug/examples/dnscribe-fuzz"))
+}
+
+/// Builds the fuzz program at a low priority, beside tests that run.
+pub fn build_beside() -> Result<()> {
+    let cargo = cargo();
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "10"]).arg(cargo.get_program()).current_dir(environment::workspace());
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    build_by(nice)
+}
+
+/// Builds the fuzz program by this command of cargo.
+fn build_by(mut build: Command) -> Result<()> {
+    // Of the whole workspace, so that cargo chooses the same features as for the tests: both share the dependencies.
+    build.args(["build", "--workspace", "--features", "dnscribe-fuzz/libfuzzer"]);
+    build.args(["--example", "dnscribe-fuzz"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", environment::workspace().join("fuzz/rustc"));
-    shell::pass_through(&mut build)?;
-    Ok(environment::target().join("debug/dnscribe-fuzz"))
+    if let Some(object) = ebpf_object() {
+        build.env("DNSCRIBE_EBPF_PREBUILT", object);
+    }
+    shell::pass_through(&mut build)
+}
+
+/// Returns the newest eBPF object that a debug build has made. No target runs it, and compiling it takes a minute.
+fn ebpf_object() -> Option<PathBuf> {
+    let folders = fs::read_dir(environment::target().join("debug/build")).ok()?;
+    let objects = folders.flatten().map(|folder| folder.path().join(EBPF_OBJECT));
+    objects
+        .filter_map(|object| Some((object.metadata().ok()?.modified().ok()?, object)))
+        .max()
+        .map(|(_, object)| object)
 }
 
 /// Returns the command for a target. Creates the folders for its corpus and its findings.

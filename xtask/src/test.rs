@@ -1,13 +1,17 @@
 //! `test`: runs every test, the privileged and end-to-end ones included, or the tests of some tiers.
 
+mod isolated;
+
 use crate::process::{as_root, cargo, is_root};
 use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{kafka, shell};
 use serde_json::Value;
 use std::ffi::OsString;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Arguments of `test`.
@@ -60,6 +64,16 @@ impl Tier {
             _ => Self::Conformance,
         }
     }
+
+    /// Whether each test runs in a process and a cgroup of its own.
+    const fn is_isolated(self) -> bool {
+        matches!(self, Self::Conformance | Self::E2e | Self::Kafka)
+    }
+
+    /// Whether most tests wait most of the time, so that a build can run beside them.
+    const fn is_waiting(self) -> bool {
+        matches!(self, Self::E2e | Self::Kafka)
+    }
 }
 
 /// Runs the command.
@@ -72,30 +86,32 @@ pub fn main(args: &Args) -> Result<()> {
         // Once and as this user: the tests run as root and only use the files.
         kafka::prepare()?;
     }
-    let binary = build::release()?;
-    let programs = if tiers == [Tier::Fuzz] { Vec::new() } else { programs()? };
+    let (binary, programs) = build_all(tiers == [Tier::Fuzz])?;
     if !is_root() {
         console::progress("the tests need root: building as this user, running with sudo");
     }
     let mut failed = Vec::new();
     let mut times = Vec::new();
-    for tier in tiers {
+    let mut fuzz_build = None;
+    for tier in tiers.iter().copied() {
         let start = Instant::now();
-        for program in programs.iter().filter(|program| program.tier == tier) {
-            console::progress(&format!(
-                "     Running {} ({})",
-                program.name,
-                program.file.display()
-            ));
-            if !program.passes(args, &binary)? {
-                failed.push(program.name.clone());
-            }
+        if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
+            fuzz_build.get_or_insert_with(|| thread::spawn(fuzz::build_beside));
+        }
+        let programs: Vec<_> = programs.iter().filter(|program| program.tier == tier).collect();
+        // Arguments select tests, whose output is then wanted as it comes.
+        if tier.is_isolated() && args.arguments.is_empty() {
+            failed.extend(isolated::run(&programs, &binary)?);
+        } else {
+            failed.extend(run_whole(&programs, args, &binary)?);
         }
         if tier == Tier::Unit && !passes(documentation(args))? {
             failed.push("documentation".to_owned());
         }
         // Arguments select tests by name, and mutated inputs have no names.
         if tier == Tier::Fuzz && args.arguments.is_empty() {
+            // If it failed, the next build says so again.
+            let _ = fuzz_build.take().map(JoinHandle::join);
             fuzz::short(None)?;
         }
         times.push((tier, start.elapsed()));
@@ -105,6 +121,30 @@ pub fn main(args: &Args) -> Result<()> {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Builds the agent and all test programs, both at the same time: each of the two builds has long steps that use one
+/// core. Returns the agent's path.
+fn build_all(without_programs: bool) -> Result<(PathBuf, Vec<Program>)> {
+    thread::scope(|scope| {
+        let agent = scope.spawn(build::release);
+        let programs = if without_programs { Ok(Vec::new()) } else { programs() };
+        let agent = agent.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((agent?, programs?))
+    })
+}
+
+/// Runs programs one after the other, each with all its tests in one process. Returns the names of those that failed.
+fn run_whole(programs: &[&Program], args: &Args, binary: &Path) -> Result<Vec<String>> {
+    let mut failed = Vec::new();
+    for program in programs {
+        let Program { name, file, .. } = program;
+        console::progress(&format!("     Running {name} ({})", file.display()));
+        if !program.passes(args, binary)? {
+            failed.push(name.clone());
+        }
+    }
+    Ok(failed)
 }
 
 /// Writes the duration of each tier to standard error.

@@ -162,6 +162,8 @@ fn java(libraries: &Path, heap: &str) -> Command {
     command.arg(format!("-Xmx{heap}"));
     // Options for a fast start of a small, short-lived broker.
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    // Java fails to read limits of a cgroup whose namespace is not the host's; the heap has its own limit.
+    command.arg("-XX:-UseContainerSupport");
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info");
     command.arg("-cp").arg(libraries.join("*"));
     command

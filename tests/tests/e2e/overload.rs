@@ -3,9 +3,9 @@
 use crate::support::lab;
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::dnsperf::{DnsperfReport, Load};
-use dnscribe_tests::environment;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
+use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::process::Command;
@@ -29,6 +29,10 @@ fn samples_equally_with_several_threads() {
     check_sampling("3");
 }
 
+fn await_that(what: &str, limit: Duration, condition: impl Fn() -> bool) {
+    shell::wait_for(what, limit, || Ok(condition().then_some(()))).unwrap();
+}
+
 fn check_sampling(threads: &str) {
     let Some((lab, _alone)) = lab() else { return };
     let mut command = Command::new(environment::binary().unwrap());
@@ -40,8 +44,8 @@ fn check_sampling(threads: &str) {
         let (_, page) = agent.get("/metrics").unwrap();
         page.lines().any(|line| line == "dnscribe_sampling_ratio 1")
     };
-    agent.wait_for("the end of sampling", 3 * RECORD_LIMIT, |_| is_over()).unwrap();
-    agent.wait_for("the log line", RECORD_LIMIT, |_| agent.log().contains(SAMPLING_ENDED)).unwrap();
+    await_that("the end of sampling", 3 * RECORD_LIMIT, is_over);
+    await_that("the log line", RECORD_LIMIT, || agent.log().contains(SAMPLING_ENDED));
     let (_, health) = agent.get("/healthz").unwrap();
     assert!(health.contains("warn  sampling"), "{health}");
     let end = agent.terminate().unwrap();
@@ -69,7 +73,7 @@ fn flood(agent: &Agent, lab: &Lab) -> DnsperfReport {
     agent.signal(Signal::STOP).unwrap();
     thread::sleep(HELD_UP);
     agent.signal(Signal::CONT).unwrap();
-    agent.wait_for("sampling", RECORD_LIMIT, |_| agent.log().contains(SAMPLING_STARTED)).unwrap();
+    await_that("sampling", RECORD_LIMIT, || agent.log().contains(SAMPLING_STARTED));
     let output = child.wait_with_output().unwrap();
     DnsperfReport::parse(&String::from_utf8_lossy(&output.stdout)).unwrap()
 }

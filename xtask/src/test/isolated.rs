@@ -1,0 +1,202 @@
+//! Runs each test in a process of its own, several at once.
+//!
+//! Each process has a cgroup of its own, which it sees as the root of the cgroup2 hierarchy. So an agent that captures
+//! the whole host captures this test alone, and tests that mostly wait can run side by side.
+
+use super::Program;
+use crate::process::as_root;
+use crate::{cgroup, console};
+use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::{environment, shell};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::{Read as _, Seek as _};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Tests run at the same time on each core: most of them wait most of the time.
+const TESTS_PER_CORE: usize = 2;
+/// Tests that measure times or load, and need the machine to themselves. They run one at a time, after the others.
+const ALONE: &[&str] = &[
+    "e2e latency::latencies_match_tshark",
+    "e2e load::counts_queries_with_two_threads",
+    "e2e load::counts_ten_thousand_tcp_queries",
+    "e2e load::counts_ten_thousand_udp_queries",
+    "e2e overload::samples_equally_with_several_threads",
+    "e2e overload::samples_whole_transactions_with_exact_totals",
+    "e2e reloading::reload_of_ports_times_out_no_query",
+    "e2e reloading::reload_of_ports_times_out_no_query_with_threads",
+];
+/// Runs `$3…` in the new cgroup `$2`, with this cgroup in place of the root at the mount `$1` of cgroup2. The process is
+/// in a child of that cgroup, because a cgroup with controllers cannot have processes and children. Afterwards it ends
+/// what the test has left running.
+const ISOLATE: &str = r#"
+mount=$1 group=$2; shift 2
+mkdir "$group" || exit
+(
+    echo 0 > "$group/cgroup.procs" || exit
+    exec unshare --cgroup --mount --propagation unchanged -- sh -ec '
+        mount --make-private "$0"
+        mount --bind "$1" "$0"
+        shift
+        mkdir "$0/test"
+        echo 0 > "$0/test/cgroup.procs"
+        exec "$@"
+    ' "$mount" "$group" "$@"
+)
+status=$?
+echo 1 > "$group/cgroup.kill"
+for try in 1 2 3 4 5 6 7 8 9 10; do
+    find "$group" -depth -type d -exec rmdir {} + 2> /dev/null && break
+    sleep 0.1
+done
+exit $status
+"#;
+
+/// A test of a program.
+struct Test<'a> {
+    program: &'a Program,
+    /// Path of the test function in its program.
+    name: String,
+}
+
+/// Tests that wait for a process, and those that have failed.
+struct Pool<'a> {
+    waiting: Mutex<VecDeque<Test<'a>>>,
+    failed: Mutex<Vec<String>>,
+    /// Seconds that each test took, here or in an earlier run.
+    seconds: Mutex<BTreeMap<String, f64>>,
+    mount: PathBuf,
+    binary: &'a Path,
+}
+
+/// Runs all tests of these programs and returns the names of those that failed. `binary` is the agent.
+pub fn run(programs: &[&Program], binary: &Path) -> Result<Vec<String>> {
+    let mut tests = Vec::new();
+    for program in programs {
+        tests.extend(list(program)?);
+    }
+    let times = environment::target().join("test-times.json");
+    let seconds: BTreeMap<String, f64> = fs::read(&times)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
+    // The longest first, so that none is left for the end. A test without a known time may be long.
+    let known = |test: &Test| seconds.get(&test.id()).copied().unwrap_or(f64::MAX);
+    tests.sort_by(|one, other| known(other).total_cmp(&known(one)));
+    let (alone, together): (Vec<_>, Vec<_>) =
+        tests.into_iter().partition(|test| ALONE.contains(&test.id().as_str()));
+    // Asks for a password once, before the processes start.
+    shell::pass_through(&mut as_root("true")?)?;
+    let mut pool = Pool {
+        waiting: Mutex::default(),
+        failed: Mutex::default(),
+        seconds: Mutex::new(seconds),
+        mount: cgroup::mount()?,
+        binary,
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let count = together.len() + alone.len();
+    pool.run(together, cores * TESTS_PER_CORE)?;
+    pool.run(alone, 1)?;
+    let seconds = pool.seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    fs::write(&times, serde_json::to_vec_pretty(&seconds)?).context("cannot store the times")?;
+    let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    console::progress(&format!("{count} tests, {} failed", failed.len()));
+    Ok(failed)
+}
+
+/// Returns the tests of a program.
+fn list(program: &Program) -> Result<Vec<Test<'_>>> {
+    let mut list = Command::new(&program.file);
+    list.args(["--list", "--format", "terse"]).current_dir(&program.folder);
+    let text = String::from_utf8(shell::output(&mut list)?.stdout)?;
+    let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
+    let tests: Vec<_> = names.map(|name| Test { program, name: name.to_owned() }).collect();
+    check_alone(program, &tests)?;
+    Ok(tests)
+}
+
+/// Checks that [`ALONE`] names no test that this program does not have.
+fn check_alone(program: &Program, tests: &[Test]) -> Result<()> {
+    let prefix = format!("{} ", program.name);
+    for name in ALONE.iter().filter(|name| name.starts_with(&prefix)) {
+        if !tests.iter().any(|test| test.id() == *name) {
+            bail!("xtask/src/test/isolated.rs names a test that does not exist: {name}");
+        }
+    }
+    Ok(())
+}
+
+impl Test<'_> {
+    /// Program and name, for messages.
+    fn id(&self) -> String {
+        format!("{} {}", self.program.name, self.name)
+    }
+}
+
+impl<'a> Pool<'a> {
+    /// Runs tests in this number of processes at a time.
+    fn run(&mut self, tests: Vec<Test<'a>>, processes: usize) -> Result<()> {
+        self.waiting = Mutex::new(tests.into());
+        let pool = &*self;
+        thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..processes).map(|number| scope.spawn(move || pool.work(number))).collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => resume_unwind(panic),
+            })
+        })
+    }
+
+    /// Runs waiting tests one after the other until there are none.
+    fn work(&self, number: usize) -> Result<()> {
+        loop {
+            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(test) = next else { return Ok(()) };
+            self.run_one(&test, number).with_context(|| test.id())?;
+        }
+    }
+
+    /// Runs a test and prints its result; its output only if it failed.
+    fn run_one(&self, test: &Test, number: usize) -> Result<()> {
+        let group = self.mount.join(format!("dnscribe-test-{}-{number}", std::process::id()));
+        let mut output = tempfile::tempfile()?;
+        let mut command = as_root("sh")?;
+        command.args(["-c", ISOLATE, "sh"]).args([&self.mount, &group, &test.program.file]);
+        command.args(["--exact", &test.name, "--nocapture"]);
+        command.current_dir(&test.program.folder).env("DNSCRIBE_BIN", self.binary);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        let start = Instant::now();
+        let status = command.status().context("cannot start `sh`")?;
+        let time = start.elapsed();
+        output.rewind()?;
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        // A name that selects no test would pass too.
+        if status.success() && text.contains("test result: ok. 1 passed") {
+            self.passed(test, &text, time);
+        } else {
+            console::progress(&format!("{text}\ntest {} ... FAILED ({status})", test.id()));
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(test.id());
+        }
+        Ok(())
+    }
+
+    /// Prints that a test passed, with the reason if it was skipped, and stores its time.
+    fn passed(&self, test: &Test, text: &str, time: Duration) {
+        for skipped in text.lines().filter(|line| line.starts_with("skipped, because")) {
+            console::progress(skipped);
+        }
+        let seconds = time.as_secs_f64();
+        console::progress(&format!("test {} ... ok ({seconds:.1} s)", test.id()));
+        let mut known = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(test.id(), seconds);
+    }
+}
