@@ -9,7 +9,8 @@ use crate::analysis::detect::{
 use dnscribe_config::ConfigError;
 use dnscribe_config::section;
 use dnscribe_config::value::{Count, PositiveSpan, Span, Switch, show_duration};
-use value::{BaseUrl, Days, Moment, Pattern, Share, TimeOfDay, Times};
+use dnscribe_record::time::Timestamp;
+use value::{BaseUrl, Days, Pattern, Share, TimeOfDay, Times};
 
 section! {
     /// Section `detect`.
@@ -207,9 +208,9 @@ section! {
     /// An item of `detect.maintenance`.
     MaintenanceLayer {
         /// Begin of a single time.
-        text start: Option<Moment> = example("2026-11-21T22:00:00Z"),
+        text start: Option<Timestamp> = example("2026-11-21T22:00:00Z"),
         /// End of a single time.
-        text end: Option<Moment> = example("2026-11-22T02:00:00Z"),
+        text end: Option<Timestamp> = example("2026-11-22T02:00:00Z"),
         /// Days of the week on which a weekly time begins. Default: every day.
         joined days: Option<Days> = example("[sat, sun]"),
         /// Time of day at which a weekly time begins, UTC.
@@ -306,8 +307,8 @@ impl MaintenanceLayer {
     fn resolve(self, number: usize) -> Result<Maintenance, ConfigError> {
         let weekly = self.days.is_some() || self.from.is_some() || self.to.is_some();
         let when = match (self.start, self.end, self.from, self.to) {
-            (Some(start), Some(end), ..) if !weekly && start.0 < end.0 => {
-                MaintenancePeriod::Once(start.0, end.0)
+            (Some(start), Some(end), ..) if !weekly && start < end => {
+                MaintenancePeriod::Once(start, end)
             }
             (None, None, Some(from), Some(to)) if from != to => {
                 let days = self.days.unwrap_or(Days::ALL);

@@ -2,7 +2,7 @@
 
 use crate::ConfigError;
 use crate::secret::{self, Secret, Url};
-use crate::value::{Name, PositiveSpan};
+use crate::value::{BadValue, Name, PositiveSpan};
 use dnscribe_delivery::{AlertmanagerConfig, Authorization, SinkSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,20 +39,17 @@ section! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link(String);
 
-/// The text is not a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a link: give one such as https://dashboards.example/dns?team=dns")]
-pub struct BadLink;
-
 impl FromStr for Link {
-    type Err = BadLink;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, BadLink> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
         let legal = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
         match rest {
             Some(rest) if !rest.is_empty() && rest.bytes().all(legal) => Ok(Self(text.to_owned())),
-            _ => Err(BadLink),
+            _ => Err(BadValue::unquoted(
+                "not a link: give one such as https://dashboards.example/dns?team=dns",
+            )),
         }
     }
 }
@@ -61,32 +58,19 @@ impl FromStr for Link {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelName(String);
 
-/// Reason why a label cannot be set.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadLabel {
-    /// Not a name that Alertmanager accepts.
-    #[error(
-        "\"{0}\" is not the name of a label: give letters, digits and underscores, no digit first"
-    )]
-    Unknown(String),
-    /// Name of a label that dnscribe sets itself.
-    #[error("label \"{0}\" is dnscribe's own: give another name")]
-    Own(String),
-}
-
 impl FromStr for LabelName {
-    type Err = BadLabel;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, BadLabel> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         let legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-        if text.is_empty()
-            || text.starts_with(|c: char| c.is_ascii_digit())
-            || !text.chars().all(legal)
-        {
-            return Err(BadLabel::Unknown(text.to_owned()));
+        let begins_with_digit = text.starts_with(|letter: char| letter.is_ascii_digit());
+        if text.is_empty() || begins_with_digit || !text.chars().all(legal) {
+            let remedy = "letters, digits and underscores, no digit first";
+            return Err(BadValue::new(text, "the name of a label", remedy));
         }
         if ["alertname", "rule", "severity", "node"].contains(&text) {
-            return Err(BadLabel::Own(text.to_owned()));
+            let problem = format!("label \"{text}\" is dnscribe's own: give another name");
+            return Err(BadValue::unquoted(&problem));
         }
         Ok(Self(text.to_owned()))
     }

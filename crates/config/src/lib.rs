@@ -65,4 +65,4 @@ pub mod source;
 pub mod value;
 
 pub use error::ConfigError;
-pub use secret::{BadUrl, Secret, Url};
+pub use secret::{Secret, Url};

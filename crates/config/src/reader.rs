@@ -51,6 +51,11 @@ impl<K: Ord, V> Field for BTreeMap<K, V> {
     }
 }
 
+/// A value that is read from its text.
+pub trait Leaf: FromStr<Err: Display> {}
+
+impl<T: FromStr<Err: Display>> Leaf for T {}
+
 /// Names the type inside an `Option`.
 pub trait Given {
     /// The type of the value.
@@ -148,11 +153,11 @@ impl<'de, T: Section> Deserialize<'de> for Whole<T> {
 /// A value read from its text.
 struct Text<T>(T);
 
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
+impl<'de, T: Leaf> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FromText<T>(PhantomData<T>);
 
-        impl<T: FromStr<Err: Display>> Visitor<'_> for FromText<T> {
+        impl<T: Leaf> Visitor<'_> for FromText<T> {
             type Value = Text<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,7 +176,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
 /// A leaf that is written as a list and understood as a whole, so that an error has the list's place.
 struct Joined<T>(T);
 
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Joined<T> {
+impl<'de, T: Leaf> Deserialize<'de> for Joined<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let items: Vec<String> = deserializer.deserialize_any(List(PhantomData))?;
         items.join(",").parse().map(Self).map_err(de::Error::custom)
@@ -181,7 +186,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Joined<T> {
 /// Reads a sequence, or one text with commas.
 struct List<T>(PhantomData<T>);
 
-impl<'de, T: FromStr<Err: Display>> Visitor<'de> for List<T> {
+impl<'de, T: Leaf> Visitor<'de> for List<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +221,7 @@ impl<'de, T: FromStr<Err: Display>> Visitor<'de> for List<T> {
 /// A list of leaves, each with its own place.
 struct Items<T>(Vec<T>);
 
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Items<T> {
+impl<'de, T: Leaf> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(List(PhantomData)).map(Items)
     }
@@ -225,11 +230,11 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Items<T> {
 /// A map with keys of the user's choice. `V` is the form in which values are read.
 struct Entries<K, V>(BTreeMap<K, V>);
 
-impl<'de, K: FromStr<Err: Display> + Ord, V: Deserialize<'de>> Deserialize<'de> for Entries<K, V> {
+impl<'de, K: Leaf + Ord, V: Deserialize<'de>> Deserialize<'de> for Entries<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read<K, V>(PhantomData<(K, V)>);
 
-        impl<'de, K: FromStr<Err: Display> + Ord, V: Deserialize<'de>> Visitor<'de> for Read<K, V> {
+        impl<'de, K: Leaf + Ord, V: Deserialize<'de>> Visitor<'de> for Read<K, V> {
             type Value = Entries<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -253,7 +258,7 @@ impl<'de, K: FromStr<Err: Display> + Ord, V: Deserialize<'de>> Deserialize<'de> 
 fn entries<'de, A, K, V, T>(map: &mut A, value: fn(V) -> T) -> Result<BTreeMap<K, T>, A::Error>
 where
     A: MapAccess<'de>,
-    K: FromStr<Err: Display> + Ord,
+    K: Leaf + Ord,
     V: Deserialize<'de>,
 {
     let read: Option<Entries<K, V>> = map.next_value()?;
@@ -262,29 +267,17 @@ where
 }
 
 /// Reads a leaf.
-pub fn text<'de, A, T>(map: &mut A) -> Result<Option<T>, A::Error>
-where
-    A: MapAccess<'de>,
-    T: FromStr<Err: Display>,
-{
+pub fn text<'de, A: MapAccess<'de>, T: Leaf>(map: &mut A) -> Result<Option<T>, A::Error> {
     Ok(map.next_value::<Option<Text<T>>>()?.map(|Text(value)| value))
 }
 
 /// Reads a leaf that is written as a list and understood as a whole.
-pub fn joined<'de, A, T>(map: &mut A) -> Result<Option<T>, A::Error>
-where
-    A: MapAccess<'de>,
-    T: FromStr<Err: Display>,
-{
+pub fn joined<'de, A: MapAccess<'de>, T: Leaf>(map: &mut A) -> Result<Option<T>, A::Error> {
     Ok(map.next_value::<Option<Joined<T>>>()?.map(|Joined(value)| value))
 }
 
 /// Reads a list of leaves.
-pub fn items<'de, A, T>(map: &mut A) -> Result<Option<Vec<T>>, A::Error>
-where
-    A: MapAccess<'de>,
-    T: FromStr<Err: Display>,
-{
+pub fn items<'de, A: MapAccess<'de>, T: Leaf>(map: &mut A) -> Result<Option<Vec<T>>, A::Error> {
     Ok(map.next_value::<Option<Items<T>>>()?.map(|Items(items)| items))
 }
 
@@ -294,9 +287,8 @@ pub fn section<'de, A: MapAccess<'de>, T: Section>(map: &mut A) -> Result<T, A::
 }
 
 /// Reads a list of sections.
-pub fn sections<'de, A, T>(map: &mut A) -> Result<Option<Vec<T>>, A::Error>
+pub fn sections<'de, A: MapAccess<'de>, T>(map: &mut A) -> Result<Option<Vec<T>>, A::Error>
 where
-    A: MapAccess<'de>,
     T: Section,
 {
     let read: Option<Vec<Whole<T>>> = map.next_value()?;
@@ -304,29 +296,26 @@ where
 }
 
 /// Reads a map of leaves.
-pub fn map<'de, A, K, V>(map: &mut A) -> Result<BTreeMap<K, V>, A::Error>
+pub fn map<'de, A: MapAccess<'de>, K, V>(map: &mut A) -> Result<BTreeMap<K, V>, A::Error>
 where
-    A: MapAccess<'de>,
-    K: FromStr<Err: Display> + Ord,
-    V: FromStr<Err: Display>,
+    K: Leaf + Ord,
+    V: Leaf,
 {
     entries(map, |Text(value)| value)
 }
 
 /// Reads a map of lists of leaves.
-pub fn lists<'de, A, K, V>(map: &mut A) -> Result<BTreeMap<K, Vec<V>>, A::Error>
+pub fn lists<'de, A: MapAccess<'de>, K, V>(map: &mut A) -> Result<BTreeMap<K, Vec<V>>, A::Error>
 where
-    A: MapAccess<'de>,
-    K: FromStr<Err: Display> + Ord,
-    V: FromStr<Err: Display>,
+    K: Leaf + Ord,
+    V: Leaf,
 {
     entries(map, |Items(items)| items)
 }
 
 /// Reads sections by stream.
-pub fn per_stream<'de, A, T>(map: &mut A) -> Result<PerStream<T>, A::Error>
+pub fn per_stream<'de, A: MapAccess<'de>, T>(map: &mut A) -> Result<PerStream<T>, A::Error>
 where
-    A: MapAccess<'de>,
     T: Section,
 {
     let section = |read: Option<Whole<T>>| read.map(|Whole(one)| one).unwrap_or_default();

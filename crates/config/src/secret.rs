@@ -2,7 +2,7 @@
 //! systemd and Docker provide it.
 
 use super::ConfigError;
-use super::value::Name;
+use super::value::{BadValue, Name};
 use dnscribe_delivery::{Login, Password};
 use std::convert::Infallible;
 use std::fs::File;
@@ -29,29 +29,20 @@ impl FromStr for Secret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(pub String);
 
-/// Reason why a text is not a [`Url`]. Does not repeat the text, which may contain a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
-    /// Not a URL, or one with a query or a fragment.
-    #[error("not the URL of a server: give one such as http://registry:8081")]
-    Malformed,
-    /// A user name, perhaps with its password, before the host.
-    #[error("a URL with a name in it: give username and password_file instead")]
-    Login,
-}
-
 impl FromStr for Url {
-    type Err = BadUrl;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, BadUrl> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-        let rest = rest.ok_or(BadUrl::Malformed)?;
+        let rest = rest.unwrap_or_default();
         if rest.contains('@') {
-            return Err(BadUrl::Login);
+            let problem = "a URL with a name in it: give username and password_file instead";
+            return Err(BadValue::unquoted(problem));
         }
         let legal = |byte: u8| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte);
         if rest.is_empty() || rest.starts_with([':', '/']) || !rest.bytes().all(legal) {
-            return Err(BadUrl::Malformed);
+            let problem = "not the URL of a server: give one such as http://registry:8081";
+            return Err(BadValue::unquoted(problem));
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
@@ -148,8 +139,10 @@ mod tests {
         assert_eq!(url("http://a/").as_deref(), Ok("http://a"));
         for bad in ["registry:8081", "http://", "ftp://a", "http://:80", "http://a b", "http://a?b"]
         {
-            assert_eq!(url(bad), Err(BadUrl::Malformed), "{bad}");
+            let why = url(bad).unwrap_err().to_string();
+            assert!(why.starts_with("not the URL of a server"), "{bad}: {why}");
         }
-        assert_eq!(url("http://me:hunter2@a"), Err(BadUrl::Login));
+        let why = url("http://me:hunter2@a").unwrap_err().to_string();
+        assert!(why.starts_with("a URL with a name in it") && !why.contains("hunter2"), "{why}");
     }
 }

@@ -22,6 +22,11 @@ impl BadValue {
     pub fn new(given: &str, not: &str, remedy: &str) -> Self {
         Self(format!("\"{given}\" is not {not}: give {remedy}"))
     }
+
+    /// Creates an error that does not repeat what was given, which may contain a password.
+    pub(crate) fn unquoted(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
 }
 
 /// Reads a duration such as `5s`, `100ms` or `1m30s`.

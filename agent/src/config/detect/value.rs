@@ -2,7 +2,6 @@
 
 use dnscribe_config::value;
 use dnscribe_config::value::BadValue;
-use dnscribe_record::time::Timestamp;
 use std::str::FromStr;
 use wildmatch::WildMatch;
 
@@ -38,18 +37,6 @@ value! {
     #[derive(Clone, Debug, PartialEq)]
     Pattern(WildMatch): "a pattern", "one such as 192.0.2.* or *.example.com";
     |text| (!text.is_empty()).then(|| WildMatch::new(text))
-}
-
-/// A point in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(pub Timestamp);
-
-impl FromStr for Moment {
-    type Err = dnscribe_record::time::BadTimestamp;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
 }
 
 /// Days of the week: bit 0 is Monday.
