@@ -52,7 +52,7 @@ impl Health {
     #[must_use]
     pub fn new(window: Duration, spool_max: Option<u64>) -> Self {
         let (lost, sampled) = Default::default();
-        Self { window, lost, sampled, delivery: DeliveryHealth::new(window, spool_max) }
+        Self { window, lost, sampled, delivery: DeliveryHealth::new("agent", window, spool_max) }
     }
 
     /// Adds the numbers of a moment.

@@ -151,7 +151,7 @@ impl Default for TransactionMetrics {
 }
 
 impl TransactionMetrics {
-    /// Returns the number of a resolver name, for [`Seen`].
+    /// Returns the number of a resolver name, for [`RecentlyAdded`].
     pub fn resolver(&mut self, name: &str) -> ResolverLabel {
         self.names.number(name)
     }

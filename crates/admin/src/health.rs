@@ -149,6 +149,7 @@ impl DeliveryVitals {
 /// State of the checks of sinks and spools: remembers losses and their times.
 #[derive(Debug)]
 pub struct DeliveryHealth {
+    program: &'static str,
     window: Duration,
     spool_max: Option<u64>,
     spool: LossCounter,
@@ -157,12 +158,12 @@ pub struct DeliveryHealth {
 }
 
 impl DeliveryHealth {
-    /// Creates a state without losses. A loss counts for `window`; `spool_max` is the capacity of a
-    /// spool in bytes, if there is one.
+    /// Creates a state without losses. `program` is what an operator would restart, such as `agent`. A loss
+    /// counts for `window`; `spool_max` is the capacity of a spool in bytes, if there is one.
     #[must_use]
-    pub fn new(window: Duration, spool_max: Option<u64>) -> Self {
+    pub fn new(program: &'static str, window: Duration, spool_max: Option<u64>) -> Self {
         let (spool, delivery, vitals) = Default::default();
-        Self { window, spool_max, spool, delivery, vitals }
+        Self { program, window, spool_max, spool, delivery, vitals }
     }
 
     /// Adds the numbers of a moment.
@@ -177,6 +178,7 @@ impl DeliveryHealth {
     pub fn checks(&self, now: Instant) -> [Check; 3] {
         let dropped =
             self.delivery.check(now, self.window, CheckState::Warn, "records dropped by the sinks");
+        let restart = format!("see the log, then restart the {}", self.program);
         let reason = "see dnscribe_dropped_total{stage=\"delivery\"} for the reason";
         [
             Check::new(
@@ -184,7 +186,7 @@ impl DeliveryHealth {
                 self.spool(now),
                 "make Kafka reachable, or increase spool.max_bytes",
             ),
-            Check::new("sinks", self.sinks(), "see the log, then restart the agent"),
+            Check::new("sinks", self.sinks(), &restart),
             Check::new("delivery", dropped, reason),
         ]
     }
@@ -226,7 +228,7 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(60);
 
     fn health() -> (DeliveryHealth, Instant) {
-        (DeliveryHealth::new(WINDOW, Some(SPOOL_MAX)), Instant::now())
+        (DeliveryHealth::new("agent", WINDOW, Some(SPOOL_MAX)), Instant::now())
     }
 
     fn report(health: &DeliveryHealth, now: Instant) -> HealthReport {

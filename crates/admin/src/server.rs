@@ -37,7 +37,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Remedy for the operator.
+    /// Remedy for the operator of a program that has this flag.
     pub const REMEDY: &str = "give a free address with --metrics-listen ADDR:PORT, or off";
 }
 
