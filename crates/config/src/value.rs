@@ -35,6 +35,7 @@ fn read_duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration as the configuration spells it.
+#[must_use]
 pub fn show_duration(duration: &Duration) -> String {
     jiff::SignedDuration::try_from(*duration)
         .map_or_else(|_| String::new(), |span| format!("{span:#}"))
@@ -105,6 +106,7 @@ impl Listen {
 }
 
 /// Reads a number of bytes: `65536`, `64KiB`, `16MiB`.
+#[must_use]
 pub fn read_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit: u64 = match text.get(digits.len()..)? {
@@ -118,6 +120,7 @@ pub fn read_bytes(text: &str) -> Option<u64> {
 }
 
 /// Writes a number of bytes with the largest unit that divides it.
+#[must_use]
 pub fn show_bytes(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
