@@ -1,5 +1,7 @@
 //! The description of one metric: its HELP and TYPE lines and its entry in the documentation.
 
+use std::fmt::Write as _;
+
 /// Kind of numbers that a metric holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
@@ -104,12 +106,13 @@ impl Metric {
         if !labels.is_empty() {
             let labels: Vec<String> =
                 labels.iter().map(|(label, values)| format!("`{label}` ({values})")).collect();
-            text += &format!("- Labels: {}.\n", labels.join(", "));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "- Labels: {}.", labels.join(", "));
         }
         let parts = [("Formula", formula), ("Source", source), ("Caveat", caveat)];
         for (title, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
             let dot = if part.ends_with('.') { "" } else { "." };
-            text += &format!("- {title}: {part}{dot}\n");
+            let _ = writeln!(text, "- {title}: {part}{dot}");
         }
         text
     }
