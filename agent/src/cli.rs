@@ -15,10 +15,14 @@ pub use top::{Speed, TopArgs};
 
 use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
-use crate::config::layer::{CaptureLayer, KafkaLayer, Layer, LogLayer, MetricsLayer, PairingLayer};
-use crate::config::value::{Broker, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
+use crate::config::capture::{CaptureLayer, PairingLayer};
+use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources, Threads};
 use clap::{Args, Parser, Subcommand};
+use dnscribe_config::kafka::KafkaLayer;
+use dnscribe_config::log::LogLayer;
+use dnscribe_config::sinks::MetricsLayer;
+use dnscribe_config::value::{Broker, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::path::{Path, PathBuf};
 

@@ -7,26 +7,16 @@
 
 #![forbid(unsafe_code)]
 
-mod agent;
-mod alertmanager;
-mod error;
-mod kafka;
+pub mod capture;
+mod detect;
+mod filters;
+mod kubernetes;
 pub mod layer;
-pub mod log;
-mod macros;
-mod privacy;
-pub mod reader;
+mod privileges;
 pub mod reference;
-mod secret;
-mod sinks;
-mod source;
-pub mod value;
-mod yaml;
 
-pub use agent::capture::Threads;
-pub use agent::privileges::{Drop, Privileges};
-pub use error::ConfigError;
-pub use sinks::LogConfig;
+pub use capture::Threads;
+pub use privileges::{Drop, Privileges};
 
 use crate::analysis::detect::DetectOptions;
 use crate::analysis::window::WindowOptions;
@@ -36,7 +26,10 @@ use crate::encrypted::ConnectionOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
 use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
-use agent::{capture, detect, filters, kubernetes, privileges};
+use dnscribe_config::log::{self, LogConfig};
+use dnscribe_config::reader::Field as _;
+use dnscribe_config::value::{Address, Listen, Name, Output};
+use dnscribe_config::{ConfigError, alertmanager, kafka, privacy, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkPlan, SinkSpec, Stream,
@@ -44,15 +37,23 @@ use dnscribe_delivery::{
 };
 use dnscribe_record::privacy::MaskingRules;
 use layer::Layer;
-use reader::Field as _;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use value::{Address, Listen, Name, Output};
+
+/// Variables with the prefix of settings that are not settings.
+const NOT_SETTINGS: [&str; 7] = [
+    "DNSCRIBE_BIN",
+    "DNSCRIBE_BLESS",
+    "DNSCRIBE_CONFIG",
+    "DNSCRIBE_CONFORMANCE",
+    "DNSCRIBE_CORPUS",
+    "DNSCRIBE_EBPF_PREBUILT",
+    log::VARIABLE,
+];
 
 /// Time after which a replay gives up a server that cannot be reached. Somebody watches it and need not
 /// wait longer for a wrong address.
@@ -171,7 +172,8 @@ impl Config {
             // The file is for `run`, which may serve metrics at this address now.
             file.metrics.listen = Some(Listen(None));
         }
-        let environment: Layer = source::environment(sources.environment.iter().cloned())?;
+        let variables = sources.environment.iter().cloned();
+        let environment: Layer = source::environment("DNSCRIBE_", &NOT_SETTINGS, variables)?;
         let mut below = environment.over(file);
         if sources.flags.streams.is_some() {
             // `--stream` is for every sink of this run.
@@ -184,15 +186,9 @@ impl Config {
     /// Returns the options of [`dnscribe_delivery::open`]. Whether stdout is a terminal decides its format.
     #[must_use]
     pub fn open_with(&self) -> OpenWith<'_> {
-        use dnscribe_delivery::OutputFormat;
-        let stdout = match self.output {
-            Output::Text => OutputFormat::Text,
-            Output::Auto if std::io::stdout().is_terminal() => OutputFormat::Text,
-            Output::Json | Output::Auto => OutputFormat::Json,
-        };
         OpenWith {
             streams: self.streams,
-            stdout,
+            stdout: self.output.stdout_format(),
             node: &self.node,
             region: self.region.as_deref(),
             rotation: self.rotation,
@@ -233,6 +229,7 @@ impl Config {
 /// Checks the merged layer and fills in the defaults.
 fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let (purpose, environment) = (sources.purpose, &sources.environment);
+    let is_live = purpose == Purpose::Live;
     let streams = StreamSelection {
         general: layer.streams,
         kafka: layer.kafka.streams,
@@ -242,7 +239,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let kafka = kafka::resolve(layer.kafka.clone())?;
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut sinks = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
-    alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), purpose == Purpose::Live)?;
+    alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), is_live)?;
     let has = |stream| sinks.iter().any(|sink| streams.for_sink(sink).contains(stream));
     let detect = detect::resolve(layer.detect.clone(), has(Stream::Alerts))?;
     let has_encrypted =
@@ -250,6 +247,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let capture = capture::live_options(&layer, has_encrypted)?;
     let pairing = capture::pairing(&layer.pairing);
     let messages_wire = layer.messages.wire().0;
+    let rotation = sinks::rotation(&layer.file)?;
     Ok(Config {
         output: layer.output(),
         joining: layer.join(),
@@ -266,9 +264,11 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         sinks,
         kafka,
         alertmanager,
-        kafka_patience: (purpose == Purpose::Replay).then_some(REPLAY_PATIENCE),
-        spool: sinks::spool(&layer.spool, environment, purpose),
-        rotation: sinks::rotation(&layer.file, purpose)?,
+        kafka_patience: (!is_live).then_some(REPLAY_PATIENCE),
+        // A replay can wait for Kafka, and be repeated.
+        spool: sinks::spool(&layer.spool, environment, sinks::STATE_DIRECTORY).filter(|_| is_live),
+        // In a replay, files do not age.
+        rotation: Rotation { every: rotation.every.filter(|_| is_live), ..rotation },
         resolvers: resolvers(layer.resolvers)?,
         kubernetes: kubernetes::resolve(layer.kubernetes, environment, purpose)?,
         metrics_listen: layer.metrics.listen().0,
@@ -276,11 +276,11 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         messages_wire,
         records_idn: layer.records.idn().0,
         privileges: privileges::resolve(layer.privileges),
-        takeover_socket: layer.takeover.socket.filter(|_| purpose == Purpose::Live),
+        takeover_socket: layer.takeover.socket.filter(|_| is_live),
         secret_files,
         filters: filters::resolve(layer.filters)?,
         privacy: privacy::resolve(layer.privacy, messages_wire)?,
-        log: LogConfig { format: layer.log.format(), level: layer.log.level() },
+        log: log::resolve(&layer.log),
         duration: layer.duration.map(|span| span.0),
     })
 }

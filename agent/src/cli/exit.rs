@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use crate::capture::replay::InputError;
-use crate::config::ConfigError;
-use crate::metrics::BindError;
+use dnscribe_admin::BindError;
+use dnscribe_config::ConfigError;
 use dnscribe_delivery::SinkError;
 use std::fmt;
 use std::process::ExitCode;
@@ -101,6 +101,15 @@ impl From<BindError> for Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dnscribe_admin::Server;
+
+    #[test]
+    fn busy_port_exits_with_1_and_remedy() {
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let exit = Exit::from(Server::start(server.address(), || {}).unwrap_err());
+        assert_eq!(exit.code(), 1);
+        assert!(exit.to_string().contains("--metrics-listen"), "{exit}");
+    }
 
     #[test]
     fn prints_the_remedy() {

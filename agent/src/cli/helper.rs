@@ -1,8 +1,8 @@
 //! Arguments of the privileged helper, which `run` starts.
 
-use crate::config::LogConfig;
-use crate::config::value::{LogFormat, LogLevel};
 use clap::Args;
+use dnscribe_config::log::LogConfig;
+use dnscribe_config::value::{LogFormat, LogLevel};
 
 /// Arguments of the hidden command `dnscribe scout`.
 #[derive(Clone, Debug, Args)]

@@ -1,10 +1,10 @@
 //! `dnscribe kafka`.
 
 use super::CommonArgs;
-use crate::config::layer::KafkaLayer;
-use crate::config::value::{Broker, Output, Partitions, Replicas};
 use crate::config::{Purpose, Sources};
 use clap::{Args, Subcommand};
+use dnscribe_config::kafka::KafkaLayer;
+use dnscribe_config::value::{Broker, Output, Partitions, Replicas};
 use dnscribe_delivery::kafka::topics::CreateOptions;
 use dnscribe_record::Stream;
 use std::path::PathBuf;

@@ -3,10 +3,10 @@
 use super::{CaptureArgs, CommonArgs};
 use crate::capture::ports::PortSet;
 use crate::config::layer::Layer;
-use crate::config::value::{Listen, PositiveSpan};
 use crate::config::{Purpose, Sources};
 use crate::top::Vantage;
 use clap::Args;
+use dnscribe_config::value::{Listen, PositiveSpan};
 use dnscribe_delivery::{SinkSpec, Stream};
 use std::path::PathBuf;
 use std::str::FromStr;

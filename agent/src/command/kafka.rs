@@ -4,8 +4,8 @@ use super::summary::print;
 use crate::cli::InitArgs;
 use crate::cli::exit::Exit;
 use crate::config::Config;
-use crate::config::log;
-use crate::config::value::Output;
+use dnscribe_config::log;
+use dnscribe_config::value::Output;
 use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, TopicReport, create_topics};
 use std::fmt::Write;
 

@@ -1,20 +1,20 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
-pub use super::agent::capture::{
+use super::capture::{
     CaptureLayer, EncryptedLayer, PairingLayer, SamplingLayer, TakeoverLayer, WindowsLayer,
 };
-pub use super::agent::detect::DetectLayer;
-pub use super::agent::filters::FiltersLayer;
-pub use super::agent::kubernetes::KubernetesLayer;
-pub use super::agent::privileges::PrivilegesLayer;
-pub use super::alertmanager::AlertmanagerLayer;
-pub use super::kafka::{KafkaLayer, RegistryLayer};
-pub use super::privacy::PrivacyLayer;
-pub use super::sinks::{FileLayer, LogLayer, MetricsLayer, SpoolLayer};
-
-use super::macros::section;
-use super::value::{Address, Name, Output, PositiveSpan, Span, Switch, Version};
+use super::detect::DetectLayer;
+use super::filters::FiltersLayer;
+use super::kubernetes::KubernetesLayer;
+use super::privileges::PrivilegesLayer;
 use crate::correlate::CorrelationMode;
+use dnscribe_config::alertmanager::AlertmanagerLayer;
+use dnscribe_config::kafka::KafkaLayer;
+use dnscribe_config::log::LogLayer;
+use dnscribe_config::privacy::PrivacyLayer;
+use dnscribe_config::section;
+use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
+use dnscribe_config::value::{Address, Name, Output, PositiveSpan, Span, Switch, Version};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -90,14 +90,6 @@ section! {
         text drain_timeout: Option<Span> = default(Duration::from_secs(10)),
         /// Time after which capture ends. Default: no limit.
         text duration: Option<PositiveSpan> = example("1h"),
-    }
-}
-
-section! {
-    /// Section `health`.
-    HealthLayer {
-        /// Time for which /healthz reports a loss after it happened.
-        text window: Option<PositiveSpan> = default(crate::health::DEFAULT_WINDOW),
     }
 }
 

@@ -1,9 +1,12 @@
 use super::*;
 use crate::analysis::detect::{MaintenancePeriod, Rule};
 use crate::capture::live::HookChoice;
+use dnscribe_config::value::{LogFormat, LogLevel};
 use dnscribe_delivery::{Format, Login, Password, Rotation, Stream};
 use std::fs;
-use value::{LogFormat, LogLevel};
+
+mod alertmanager;
+mod masking;
 
 /// A configuration from a file's text, variables and flags.
 fn load(
@@ -320,7 +323,7 @@ fn higher_layers_win() {
         ("HOME", "/"),
     ];
     let flags = Layer {
-        pairing: layer::PairingLayer {
+        pairing: capture::PairingLayer {
             query_timeout: Some("3s".parse().unwrap()),
             ..Default::default()
         },

@@ -4,12 +4,11 @@
 mod agent;
 mod dns;
 mod page;
-mod sinks;
 
 pub use page::page;
 
-use super::metric::Metric;
-use super::process;
+use dnscribe_admin::metric::Metric;
+use dnscribe_admin::{process, sinks};
 
 /// All metrics by subject.
 const ALL: [&[Metric]; 4] = [dns::METRICS, agent::METRICS, sinks::METRICS, process::METRICS];

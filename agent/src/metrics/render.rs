@@ -1,13 +1,14 @@
 //! Renders the `/metrics` page: the ledger's counters and further metrics, under the contract's
 //! names.
 
-use super::text::{Family, Page};
+use super::dictionary;
 use super::transactions::TransactionMetrics;
-use super::{dictionary, process};
 use crate::analysis::detect::{AlertCounters, Rule};
 use crate::analysis::lookup::{LookupCounters, Outcome};
 use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
+use dnscribe_admin::text::{Family, Page};
+use dnscribe_admin::{process, sinks};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::ledger::{Counters, Delivery, Sampling};
 use std::collections::BTreeMap;
@@ -82,7 +83,7 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     if let Some(status) = snapshot.kubernetes {
         pods(&mut page, status);
     }
-    sinks(&mut page, snapshot.gauges);
+    sinks::write(&mut page, snapshot.gauges);
     let mut family = page.family("dnscribe_build_info");
     let labels = &[("version", snapshot.build.version), ("revision", snapshot.build.revision)];
     family.count(labels, 1);
@@ -234,22 +235,6 @@ fn dropped(page: &mut Page, counters: &Counters, joined: &CorrelationCounters) {
     let mut family = page.family("dnscribe_dropped_total");
     for ((stage, reason), count) in sums {
         family.count(&[("stage", stage), ("reason", reason)], count);
-    }
-}
-
-/// Writes the metrics of the sinks by family.
-fn sinks(page: &mut Page, gauges: &[(String, Vec<Gauge>)]) {
-    let mut families: BTreeMap<&'static str, Vec<(&str, &Gauge)>> = BTreeMap::new();
-    for (sink, own) in gauges {
-        for gauge in own {
-            families.entry(gauge.name).or_default().push((sink, gauge));
-        }
-    }
-    for (name, samples) in families {
-        let mut family = page.family(name);
-        for (sink, gauge) in &samples {
-            family.value(&[("sink", sink)], gauge.value);
-        }
     }
 }
 

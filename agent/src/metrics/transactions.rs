@@ -1,9 +1,9 @@
 //! Counts and latencies of transactions and connections by label, in bounded memory.
 
-use super::text::{Histogram, Labels, Page};
 use crate::capture::Transport;
 use crate::encrypted::ConnectionReport;
 use crate::pair::{Status, Vantage};
+use dnscribe_admin::text::{Histogram, Labels, Page};
 use dnscribe_dns::{rcode_name, type_name};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -151,7 +151,7 @@ impl Default for TransactionMetrics {
 }
 
 impl TransactionMetrics {
-    /// Returns the number of a resolver name, for [`Seen`].
+    /// Returns the number of a resolver name, for [`RecentlyAdded`].
     pub fn resolver(&mut self, name: &str) -> ResolverLabel {
         self.names.number(name)
     }

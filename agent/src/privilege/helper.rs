@@ -10,10 +10,10 @@ use super::{Account, Need, become_user, calls, keep_only, no_new_privileges, per
 use crate::capture::live::serve_icmp;
 use crate::cli::HelperArgs;
 use crate::cli::exit::Exit;
-use crate::config::log;
 use crate::config::{Config, Drop as DropPrivileges};
 use crate::enrich::answer_about_processes;
 use caps::Capability;
+use dnscribe_config::log;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;

@@ -4,7 +4,7 @@ use super::draw::{Scene, Status, Theme, draw, measure};
 use super::model::{Model, Span, Vantage};
 use super::shared::Shared;
 use super::view::{Action, View};
-use crate::config::log::Ring;
+use dnscribe_config::log::Ring;
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::crossterm::cursor::{Hide, Show};

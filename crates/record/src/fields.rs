@@ -114,14 +114,6 @@ impl<'a> AnswerFields<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct FlagNames(pub Flags);
 
-impl FlagNames {
-    /// Returns true if the message was truncated: flag TC (RFC 2181, 9).
-    #[must_use]
-    pub const fn truncated(self) -> bool {
-        self.0.is_truncated()
-    }
-}
-
 impl Serialize for FlagNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.names())

@@ -39,55 +39,42 @@ impl Stream {
         Self::Connections,
     ];
 
+    /// Name, default topic and schema.
+    const fn texts(self) -> [&'static str; 3] {
+        match self {
+            Self::Messages => ["messages", "dns.raw", "dns.message/1"],
+            Self::Transactions => ["transactions", "dns.normalized", "dns.transaction/1"],
+            Self::Lookups => ["lookups", "dns.lookups", "dns.lookup/1"],
+            Self::Metrics => ["metrics", "dns.metrics", "dns.window/1"],
+            Self::Alerts => ["alerts", "dns.alerts", "dns.alert/1"],
+            Self::Dlq => ["dlq", "dns.dlq", "dns.dlq/1"],
+            Self::Ledger => ["ledger", "dns.ledger", "dns.ledger/1"],
+            Self::Connections => ["connections", "dns.connections", "dns.connection/1"],
+        }
+    }
+
     /// The stream's name in `--stream` and in the ledger.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Transactions => "transactions",
-            Self::Lookups => "lookups",
-            Self::Metrics => "metrics",
-            Self::Alerts => "alerts",
-            Self::Dlq => "dlq",
-            Self::Ledger => "ledger",
-            Self::Connections => "connections",
-        }
+        self.texts()[0]
     }
 
     /// The stream's default Kafka topic.
     #[must_use]
     pub const fn default_topic(self) -> &'static str {
-        match self {
-            Self::Messages => "dns.raw",
-            Self::Transactions => "dns.normalized",
-            Self::Lookups => "dns.lookups",
-            Self::Metrics => "dns.metrics",
-            Self::Alerts => "dns.alerts",
-            Self::Dlq => "dns.dlq",
-            Self::Ledger => "dns.ledger",
-            Self::Connections => "dns.connections",
-        }
+        self.texts()[1]
+    }
+
+    /// The schema of the stream's records.
+    #[must_use]
+    pub const fn schema(self) -> &'static str {
+        self.texts()[2]
     }
 
     /// Returns whether a record of the stream summarizes many messages, so that its loss matters more.
     #[must_use]
     pub const fn is_summary(self) -> bool {
         matches!(self, Self::Metrics | Self::Alerts | Self::Ledger)
-    }
-
-    /// The schema of the stream's records.
-    #[must_use]
-    pub const fn schema(self) -> &'static str {
-        match self {
-            Self::Messages => "dns.message/1",
-            Self::Transactions => "dns.transaction/1",
-            Self::Lookups => "dns.lookup/1",
-            Self::Metrics => "dns.window/1",
-            Self::Alerts => "dns.alert/1",
-            Self::Dlq => "dns.dlq/1",
-            Self::Ledger => "dns.ledger/1",
-            Self::Connections => "dns.connection/1",
-        }
     }
 }
 

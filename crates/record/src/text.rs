@@ -115,15 +115,8 @@ pub fn transaction_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), 
 /// Appends one line for an alert: time, severity, state, rule, entity, summary. The line ends with
 /// a newline and contains no control characters.
 pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
-    let line = AlertLine {
-        ts: record.head.ts.to_string().into(),
-        severity: record.severity,
-        state: record.state,
-        rule: record.rule,
-        entity: record.entity.as_str().into(),
-        summary: record.summary.into(),
-    };
-    line.write_to(out);
+    // Alerts are rare, so a way through JSON costs nothing, and it cannot fail for a whole record.
+    let _ = serde_json::to_vec(record).and_then(|json| alert_line_from_json(out, &json));
 }
 
 /// Appends the line of a record that is given as JSON.

@@ -1,5 +1,7 @@
 use super::*;
-use crate::config::{Config, Purpose, Sources, source};
+use crate::config::{Config, Purpose, Sources};
+use dnscribe_config::reference::{Key, Value};
+use dnscribe_config::source;
 use std::path::Path;
 
 /// Returns every key with its full name, such as `kafka.registry.url`.
@@ -12,7 +14,7 @@ fn values() -> Vec<(String, Key)> {
         found.push((name, key));
     }
     let mut found = Vec::new();
-    for key in keys() {
+    for key in Layer::keys() {
         gather(&mut found, key, "");
     }
     found

@@ -1,6 +1,6 @@
 //! Metrics of the agent itself.
 
-use crate::metrics::metric::Metric;
+use dnscribe_admin::metric::Metric;
 
 const HOOK: (&str, &str) = ("hook", "cgroup, socket, replay");
 const STREAM: (&str, &str) = ("stream", "names of the streams");

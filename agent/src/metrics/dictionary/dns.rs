@@ -1,6 +1,6 @@
 //! Metrics of the DNS traffic.
 
-use crate::metrics::metric::Metric;
+use dnscribe_admin::metric::Metric;
 
 const VANTAGE: (&str, &str) = ("vantage", "client, server, passive");
 const TRANSPORT: (&str, &str) = ("transport", "udp, tcp");

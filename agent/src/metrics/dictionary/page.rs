@@ -2,7 +2,6 @@
 
 use super::ALL;
 use crate::analysis::window::{Grouping, Groups, WindowOptions, Windows};
-use crate::metrics::metric::Metric;
 use dnscribe_record::json_schema;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -73,7 +72,7 @@ pub fn page() -> String {
     for (title, metrics) in titles.into_iter().zip(ALL) {
         write_line(&mut page, format_args!("\n### {title}"));
         for metric in metrics {
-            write_metric(&mut page, metric);
+            page.push_str(&metric.markdown());
         }
     }
     page.push_str(WINDOWS);
@@ -86,21 +85,6 @@ pub fn page() -> String {
     page.push_str(SLOTS);
     write_memory(&mut page);
     page
-}
-
-fn write_metric(page: &mut String, metric: &Metric) {
-    let Metric { name, kind, unit, help, labels, formula, source, caveat } = metric;
-    write_line(page, format_args!("\n**`{name}`** · {} · {unit}\n\n{help}\n", kind.name()));
-    if !labels.is_empty() {
-        let labels: Vec<String> =
-            labels.iter().map(|(label, values)| format!("`{label}` ({values})")).collect();
-        write_line(page, format_args!("- Labels: {}.", labels.join(", ")));
-    }
-    let parts = [("Formula", formula), ("Source", source), ("Caveat", caveat)];
-    for (title, text) in parts.into_iter().filter(|(_, text)| !text.is_empty()) {
-        let dot = if text.ends_with('.') { "" } else { "." };
-        write_line(page, format_args!("- {title}: {text}{dot}"));
-    }
 }
 
 /// Writes the fields of a window record, from its schema.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::metrics::metric::MetricKind;
+use dnscribe_admin::metric::MetricKind;
 use std::collections::BTreeSet;
 use std::path::Path;
 

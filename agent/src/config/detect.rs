@@ -1,0 +1,338 @@
+//! Section `detect`.
+
+mod value;
+
+use crate::analysis::detect::{
+    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, MaintenancePeriod,
+    Rule, RuleOptions, SuccessOptions,
+};
+use dnscribe_config::ConfigError;
+use dnscribe_config::section;
+use dnscribe_config::value::{Count, PositiveSpan, Span, Switch, show_duration};
+use dnscribe_record::time::Timestamp;
+use value::{BaseUrl, Days, Pattern, Share, TimeOfDay, Times};
+
+section! {
+    /// Section `detect`.
+    DetectLayer {
+        /// Whether detection runs. Default: true if a sink gets the stream alerts.
+        text enabled: Option<Switch> = example("true"),
+        /// Interval at which an active alert is reported again.
+        text repeat: Option<PositiveSpan> = default(DetectOptions::default().repeat),
+        /// Base URL of the runbooks, which alerts link to.
+        text runbook_url: Option<BaseUrl> = default(DetectOptions::default().runbook_url),
+        /// Detection rules and their thresholds; docs/detection.md describes each rule.
+        section rules: RulesLayer,
+        /// Times at which alerts are suppressed: once (start, end) or weekly (days, from, to), for
+        /// entities that match all patterns. Only in a file.
+        sections maintenance: Option<Vec<MaintenanceLayer>> = each(
+            MaintenanceLayer,
+            "[{ start: 2026-11-21T22:00:00Z, end: 2026-11-22T02:00:00Z, resolver: 192.0.2.* }]"
+        ),
+    }
+}
+
+section! {
+    /// Section `detect.rules`.
+    RulesLayer {
+        /// Far more queries than usual. Thresholds are multiples of the usual rate.
+        section query_rate: TimesLayer = defaults(usual_defaults(|options| options.query_rate)),
+        /// Far slower answers than usual. Thresholds are multiples of the usual latency.
+        section latency: TimesLayer = defaults(usual_defaults(|options| options.latency)),
+        /// Far more NXDOMAIN than usual. Thresholds are added to the usual share.
+        section nxdomain: ShareLayer = defaults(usual_defaults(|options| options.nxdomain)),
+        /// Far more SERVFAIL than usual. Thresholds are added to the usual share.
+        section servfail: ShareLayer = defaults(usual_defaults(|options| options.servfail)),
+        /// Far more unanswered queries than usual. Thresholds are added to the usual share.
+        section timeout: ShareLayer = defaults(usual_defaults(|options| options.timeout)),
+        /// Too few queries that succeed.
+        section success_ratio: SuccessLayer,
+        /// A resolver that does not answer.
+        section resolver_down: DownLayer = defaults([("clear_for", show_duration(&common_default(Rule::ResolverDown).clear_for))]),
+        /// A resolver that repeatedly goes down and comes back.
+        section resolver_flapping: FlappingLayer,
+        /// Tunnels, and data that is carried in names.
+        section tunnel: RuleLayer,
+        /// Names made by an algorithm, and attacks with random subdomains.
+        section dga: RuleLayer,
+        /// Contradicting and guessed responses.
+        section spoofing: RuleLayer,
+        /// Answers that could poison a cache.
+        section cache_poisoning: RuleLayer,
+        /// Large answers to addresses that did not ask.
+        section amplification: RuleLayer,
+        /// Resolvers that give different answers.
+        section resolver_drift: RuleLayer,
+        /// Processes that query other resolvers than the usual ones.
+        section resolver_bypass: RuleLayer,
+        /// Processes that use encrypted DNS at other resolvers than the usual ones.
+        section encrypted_bypass: RuleLayer,
+    }
+}
+
+/// Defaults of a rule that compares with what is usual, by key.
+fn usual_defaults(of: fn(DetectOptions) -> AnomalyOptions) -> Vec<(&'static str, String)> {
+    let AnomalyOptions { z_score, warning, critical, min_queries } = of(DetectOptions::default());
+    let all = [
+        ("z_score", Some(z_score.to_string())),
+        ("warning", Some(warning.to_string())),
+        ("critical", critical.map(|threshold| threshold.to_string())),
+        ("min_queries", Some(min_queries.to_string())),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// Defaults of the keys that every rule has.
+fn common_default(rule: Rule) -> RuleOptions {
+    DetectOptions::default().rule(rule)
+}
+
+/// Declares the section of a rule: the keys that every rule has, and its own.
+macro_rules! rule {
+    ($(#[doc = $about:literal])* $name:ident { $(
+        $(#[doc = $doc:literal])+ $field:ident: $type:ty $(= $kind:ident($($value:tt)*))?
+    ),* $(,)? }) => {
+        section! {
+            $(#[doc = $about])*
+            $name {
+                /// Whether the rule is active.
+                text enabled: Option<Switch> = default(common_default(Rule::Tunnel).enabled),
+                /// Time without the condition after which the alert ends or becomes less severe.
+                text clear_for: Option<Span> = default(common_default(Rule::Tunnel).clear_for),
+                $($(#[doc = $doc])+ text $field: $type $(= $kind($($value)*))?),*
+            }
+        }
+
+        impl $name {
+            fn common(&self, default: RuleOptions) -> RuleOptions {
+                RuleOptions {
+                    enabled: self.enabled.map_or(default.enabled, |enabled| enabled.0),
+                    clear_for: self.clear_for.map_or(default.clear_for, |span| span.0),
+                }
+            }
+        }
+    };
+}
+
+/// Declares the section of a rule that compares with what is usual.
+macro_rules! usual_rule {
+    ($(#[doc = $about:literal])* $name:ident: $threshold:ty, $warning:literal, $critical:literal, $example:literal) => {
+        rule! {
+            $(#[doc = $about])*
+            $name {
+                /// Least distance from the mean, in standard deviations: above 1.
+                z_score: Option<Times> = example("5"),
+                #[doc = $warning]
+                warning: Option<$threshold> = example($example),
+                #[doc = $critical]
+                critical: Option<$threshold> = example($example),
+                /// Least number of queries in a minute.
+                min_queries: Option<Count> = example("20"),
+            }
+        }
+
+        impl $name {
+            fn thresholds(&self, default: AnomalyOptions) -> AnomalyOptions {
+                AnomalyOptions {
+                    z_score: self.z_score.map_or(default.z_score, |score| score.0),
+                    warning: self.warning.map_or(default.warning, |threshold| threshold.0),
+                    critical: self.critical.map(|threshold| threshold.0).or(default.critical),
+                    min_queries: self.min_queries.map_or(default.min_queries, |count| count.0 as u64),
+                }
+            }
+        }
+    };
+}
+
+rule! {
+    /// A rule without thresholds of its own.
+    RuleLayer {}
+}
+
+usual_rule! {
+    /// A rule whose thresholds are multiples of what is usual.
+    TimesLayer: Times,
+    "Multiple of the usual value for a warning: above 1.",
+    "Multiple of the usual value that is critical: above 1. Default: none.",
+    "10"
+}
+
+usual_rule! {
+    /// A rule whose thresholds are added to the usual share.
+    ShareLayer: Share,
+    "Increase over the usual share for a warning: between 0 and 1.",
+    "Increase over the usual share that is critical: between 0 and 1. Default: none.",
+    "0.5"
+}
+
+rule! {
+    /// Section `detect.rules.success_ratio`.
+    SuccessLayer {
+        /// Share of successful queries below which a warning is reported: between 0 and 1.
+        warning: Option<Share> = default(DetectOptions::default().success.warning),
+        /// Share of successful queries below which the alert is critical: between 0 and 1.
+        critical: Option<Share> = default(DetectOptions::default().success.critical),
+        /// Time for which the share must be too small.
+        r#for: Option<PositiveSpan> = default(DetectOptions::default().success.span),
+        /// Least number of queries in this time.
+        min_queries: Option<Count> = default(to_count(DetectOptions::default().success.min_queries)),
+    }
+}
+
+rule! {
+    /// Section `detect.rules.resolver_down`.
+    DownLayer {
+        /// Number of successive queries without an answer.
+        min_queries: Option<Count> = default(to_count(DetectOptions::default().down.min_queries)),
+        /// Least time between the first and the last of these queries.
+        r#for: Option<Span> = default(DetectOptions::default().down.span),
+    }
+}
+
+rule! {
+    /// Section `detect.rules.resolver_flapping`.
+    FlappingLayer {
+        /// Number of times that the resolver came back.
+        times: Option<Count> = default(to_count(DetectOptions::default().flapping.times)),
+        /// Time in which it came back so often.
+        within: Option<PositiveSpan> = default(DetectOptions::default().flapping.span),
+    }
+}
+
+/// Converts a number of options to a value of the configuration.
+fn to_count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+section! {
+    /// An item of `detect.maintenance`.
+    MaintenanceLayer {
+        /// Begin of a single time.
+        text start: Option<Timestamp> = example("2026-11-21T22:00:00Z"),
+        /// End of a single time.
+        text end: Option<Timestamp> = example("2026-11-22T02:00:00Z"),
+        /// Days of the week on which a weekly time begins. Default: every day.
+        joined days: Option<Days> = example("[sat, sun]"),
+        /// Time of day at which a weekly time begins, UTC.
+        text from: Option<TimeOfDay> = example("22:30"),
+        /// Time of day at which a weekly time ends, UTC.
+        text to: Option<TimeOfDay> = example("04:00"),
+        /// Patterns of rules.
+        items rules: Option<Vec<Pattern>> = example("[resolver_*]"),
+        /// Pattern of the entity's resolver.
+        text resolver: Option<Pattern> = example("192.0.2.*"),
+        /// Pattern of the entity's zone.
+        text zone: Option<Pattern> = example("\"*.example.com\""),
+        /// Pattern of the entity's name.
+        text qname: Option<Pattern> = example("www.*"),
+        /// Pattern of the entity's process.
+        text process_name: Option<Pattern> = example("curl"),
+        /// Pattern of the entity's pod.
+        text pod: Option<Pattern> = example("web-*"),
+        /// Pattern of the entity's client.
+        text client_ip: Option<Pattern> = example("192.0.2.*"),
+        /// Pattern of the entity's vantage.
+        text vantage: Option<Pattern> = example("client"),
+    }
+}
+
+/// Checks the section; returns nothing where detection does not run. `has_alerts`: a sink gets alerts.
+pub(super) fn resolve(
+    layer: DetectLayer,
+    has_alerts: bool,
+) -> Result<Option<DetectOptions>, ConfigError> {
+    let (repeat, runbook_url) = (layer.repeat().0, layer.runbook_url().0);
+    let default = DetectOptions::default();
+    let rules = &layer.rules;
+    let maintenance = layer.maintenance.unwrap_or_default().into_iter().zip(1..);
+    let maintenance = maintenance.map(|(one, number)| one.resolve(number));
+    let (success, down, flapping) =
+        (&rules.success_ratio, &rules.resolver_down, &rules.resolver_flapping);
+    let options = DetectOptions {
+        repeat,
+        runbook_url,
+        maintenance: maintenance.collect::<Result<_, _>>()?,
+        rules: Rule::ALL.map(|rule| rules.common(rule, default.rule(rule))),
+        query_rate: rules.query_rate.thresholds(default.query_rate),
+        latency: rules.latency.thresholds(default.latency),
+        nxdomain: rules.nxdomain.thresholds(default.nxdomain),
+        servfail: rules.servfail.thresholds(default.servfail),
+        timeout: rules.timeout.thresholds(default.timeout),
+        success: SuccessOptions {
+            warning: success.warning().0,
+            critical: success.critical().0,
+            span: success.r#for().0,
+            min_queries: success.min_queries().0 as u64,
+        },
+        down: DownOptions { min_queries: down.min_queries().0 as u64, span: down.r#for().0 },
+        flapping: FlappingOptions { times: flapping.times().0 as u64, span: flapping.within().0 },
+    };
+    let SuccessOptions { warning, critical, .. } = options.success;
+    if critical > warning {
+        return ConfigError::in_section(
+            "detect.rules.success_ratio",
+            format!(
+                "critical {critical} is above warning {warning}: what is critical must be worse"
+            ),
+        );
+    }
+    Ok(layer.enabled.map_or(has_alerts, |enabled| enabled.0).then_some(options))
+}
+
+impl RulesLayer {
+    fn common(&self, rule: Rule, default: RuleOptions) -> RuleOptions {
+        match rule {
+            Rule::QueryRate => self.query_rate.common(default),
+            Rule::Latency => self.latency.common(default),
+            Rule::Nxdomain => self.nxdomain.common(default),
+            Rule::Servfail => self.servfail.common(default),
+            Rule::Timeout => self.timeout.common(default),
+            Rule::SuccessRatio => self.success_ratio.common(default),
+            Rule::ResolverDown => self.resolver_down.common(default),
+            Rule::ResolverFlapping => self.resolver_flapping.common(default),
+            Rule::Tunnel => self.tunnel.common(default),
+            Rule::Dga => self.dga.common(default),
+            Rule::Spoofing => self.spoofing.common(default),
+            Rule::CachePoisoning => self.cache_poisoning.common(default),
+            Rule::Amplification => self.amplification.common(default),
+            Rule::ResolverDrift => self.resolver_drift.common(default),
+            Rule::ResolverBypass => self.resolver_bypass.common(default),
+            Rule::EncryptedBypass => self.encrypted_bypass.common(default),
+        }
+    }
+}
+
+impl MaintenanceLayer {
+    /// Checks an item of the list. `number`: its place, from 1.
+    fn resolve(self, number: usize) -> Result<Maintenance, ConfigError> {
+        let weekly = self.days.is_some() || self.from.is_some() || self.to.is_some();
+        let when = match (self.start, self.end, self.from, self.to) {
+            (Some(start), Some(end), ..) if !weekly && start < end => {
+                MaintenancePeriod::Once(start, end)
+            }
+            (None, None, Some(from), Some(to)) if from != to => {
+                let days = self.days.unwrap_or(Days::ALL);
+                MaintenancePeriod::Weekly { days: days.0, from: from.0, to: to.0 }
+            }
+            _ => {
+                let problem = format!(
+                    "number {number} has no time: give start and a later end, or from and another to, with \
+                     days if not every day"
+                );
+                return ConfigError::in_section("detect.maintenance", problem);
+            }
+        };
+        let entity = [
+            ("resolver", self.resolver),
+            ("zone", self.zone),
+            ("qname", self.qname),
+            ("process_name", self.process_name),
+            ("pod", self.pod),
+            ("client_ip", self.client_ip),
+            ("vantage", self.vantage),
+        ];
+        let rules = self.rules.unwrap_or_default().into_iter().map(|pattern| pattern.0);
+        let patterns = entity.into_iter().filter_map(|(name, pattern)| Some((name, pattern?.0)));
+        Ok(Maintenance { period: when, rules: rules.collect(), entity: patterns.collect() })
+    }
+}

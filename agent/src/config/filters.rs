@@ -1,0 +1,106 @@
+//! Section `filters`.
+
+use crate::capture::encrypted::Prefix;
+use crate::pipeline::filter::{Criteria, FILTERED_STREAMS, Filter, NameSuffix, StreamFilters};
+use dnscribe_config::ConfigError;
+use dnscribe_config::reader::{Field as _, PerStream};
+use dnscribe_config::value::Name;
+use dnscribe_config::{section, value};
+use dnscribe_dns::type_number;
+
+section! {
+    /// Section `filters`.
+    FiltersLayer {
+        /// Criteria that a record must meet to be exported.
+        section include: CriteriaLayer,
+        /// Criteria that a record must not meet to be exported.
+        section exclude: CriteriaLayer,
+        /// Other criteria for the records of one stream; keys that are not given here are as above.
+        per_stream streams: PerStream<FilterLayer> = example("{ lookups: { exclude: { process: [healthd] } } }"),
+    }
+}
+
+section! {
+    /// Section `filters.streams.STREAM`.
+    FilterLayer {
+        /// As in section `filters`.
+        section include: CriteriaLayer,
+        /// As in section `filters`.
+        section exclude: CriteriaLayer,
+    }
+}
+
+section! {
+    /// Sections `filters.include` and `filters.exclude`.
+    CriteriaLayer {
+        /// Names that are asked for, each with all names below it.
+        items qname: Option<Vec<NameSuffix>> = example("[corp.example, in-addr.arpa]"),
+        /// Addresses and prefixes of clients.
+        items client: Option<Vec<Prefix>> = example("[10.0.0.0/8, \"2001:db8::/32\"]"),
+        /// Record types that are asked for.
+        items qtype: Option<Vec<Qtype>> = example("[A, AAAA, TYPE65]"),
+        /// Names of processes, or paths of executables, which contain a slash.
+        items process: Option<Vec<Name>> = example("[curl, /usr/bin/dig]"),
+        /// Ids of containers, or their first digits.
+        items container: Option<Vec<ContainerId>> = example("[4b6ee1d1c3c2]"),
+        /// Kubernetes namespaces.
+        items namespace: Option<Vec<Name>> = example("[shop, kube-system]"),
+        /// Names of pods.
+        items pod: Option<Vec<Name>> = example("[checkout-5d8f7c9b4-x2x7k]"),
+    }
+}
+
+value! {
+    /// A record type: a mnemonic, or `TYPE65280` (RFC 3597, section 5).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Qtype(u16): "a record type", "one such as AAAA or TYPE65280"; type_number
+}
+
+value! {
+    /// First hex digits of a container's id.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    ContainerId(String): "the beginning of a container's id", "1 to 64 hex digits of it, such as 4b6ee1d1c3c2";
+    |text| {
+        let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| text.to_ascii_lowercase())
+    }
+}
+
+impl FilterLayer {
+    fn filter(self) -> Filter {
+        Filter { include: self.include.criteria(), exclude: self.exclude.criteria() }
+    }
+}
+
+impl CriteriaLayer {
+    fn criteria(self) -> Criteria {
+        let Self { qname, client, qtype, process, container, namespace, pod } = self;
+        let names = |names: Vec<Name>| names.into_iter().map(|name| name.0).collect();
+        Criteria {
+            qname: qname.map(|names| names.into_iter().collect()),
+            client: client.map(|prefixes| prefixes.into_iter().collect()),
+            qtype: qtype.map(|types| types.into_iter().map(|qtype| qtype.0).collect()),
+            process: process.map(names),
+            namespace: namespace.map(names),
+            pod: pod.map(names),
+            container: container.map(|ids| ids.into_iter().map(|id| id.0).collect()),
+        }
+    }
+}
+
+/// Checks the section.
+pub(super) fn resolve(layer: FiltersLayer) -> Result<StreamFilters, ConfigError> {
+    let FiltersLayer { include, exclude, streams } = layer;
+    let mut own = streams.0;
+    if let Some(stream) = own.keys().find(|stream| !FILTERED_STREAMS.contains(stream)) {
+        return ConfigError::in_section(
+            &format!("filters.streams.{}", stream.name()),
+            "all records of this stream are exported: filter messages, transactions, lookups or connections",
+        );
+    }
+    let general = FilterLayer { include, exclude };
+    Ok(FILTERED_STREAMS.into_iter().fold(StreamFilters::default(), |filters, stream| {
+        let layer = own.remove(&stream).unwrap_or_default().over(general.clone());
+        filters.with_filter(stream, layer.filter())
+    }))
+}

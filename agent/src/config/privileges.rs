@@ -1,0 +1,58 @@
+//! Section `privileges`.
+
+use super::layer::Layer;
+use dnscribe_config::value::Name;
+use dnscribe_config::{section, words};
+use std::path::PathBuf;
+
+section! {
+    /// Section `privileges`.
+    PrivilegesLayer {
+        /// Privileges that `run` drops once it has attached its programs: `auto`, all that can be
+        /// dropped, with a warning for the rest; `strict`, all, or `run` fails; `off`, none.
+        text drop: Option<Drop> = default(Drop::Auto),
+        /// User, by name or number, that `run` becomes when it was started as root. Default:
+        /// `dnscribe` if this user exists, else `nobody`.
+        text user: Option<Name> = example("dnscribe"),
+    }
+}
+
+words! {
+    /// Privileges that are dropped once capture has begun.
+    Drop: "a way to drop privileges" {
+        /// All that can be dropped; the rest is logged.
+        Auto = "auto",
+        /// All; a privilege that cannot be dropped ends the run.
+        Strict = "strict",
+        /// None.
+        Off = "off",
+    }
+}
+
+/// Settings of the privilege drop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    /// Whether privileges are dropped, and what a failure means.
+    pub drop: Drop,
+    /// User, by name or number, that the agent becomes where it is root. Where absent, `dnscribe` if
+    /// this user exists, else `nobody`.
+    pub user: Option<String>,
+}
+
+/// Fills in the defaults.
+pub(super) fn resolve(layer: PrivilegesLayer) -> Privileges {
+    Privileges { drop: layer.drop(), user: layer.user.map(|user| user.0) }
+}
+
+/// Returns the files besides the configuration itself that are read with it, and at each reload.
+pub(super) fn secret_files(layer: &Layer) -> Vec<PathBuf> {
+    let alertmanager = &layer.alertmanager;
+    let others = [
+        &layer.kafka.registry.password_file,
+        &alertmanager.password_file,
+        &alertmanager.bearer_token_file,
+        &layer.privacy.key_file,
+    ];
+    let others = others.into_iter().flatten();
+    layer.kafka.option_files.values().chain(others).cloned().collect()
+}

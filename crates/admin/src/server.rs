@@ -1,0 +1,393 @@
+//! HTTP server for `/metrics`, `/healthz`, `/livez` and `/readyz`, in a thread of its own.
+//!
+//! Where a pipeline's thread owns the numbers ([`Server::start`]), a scrape becomes a [`Request`] that the
+//! pipeline takes with [`Requests::try_next`] and answers. A pipeline that does not answer in time is
+//! unhealthy. Where the numbers can be read from any thread, two closures answer
+//! ([`Server::start_with`]).
+
+use crate::health::{CheckState, HealthReport};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use crossbeam_channel::Receiver;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Time that a request waits for the pipeline.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Maximum number of waiting requests.
+const MAX_WAITING: usize = 8;
+
+/// The server cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot serve metrics on {address}: {error}")]
+pub struct BindError {
+    /// Requested address.
+    pub address: SocketAddr,
+    /// Error of the system.
+    pub error: io::Error,
+}
+
+impl BindError {
+    /// Remedy for the operator of a program that has this flag.
+    pub const REMEDY: &str = "give a free address with --metrics-listen ADDR:PORT, or off";
+}
+
+/// A request that waits for the pipeline's answer.
+#[derive(Debug)]
+pub enum Request {
+    /// Asks for the metrics in Prometheus' text format.
+    Page(Reply<String>),
+    /// Asks for the health report.
+    Health(Reply<HealthReport>),
+}
+
+/// Sends the answer of a request.
+#[derive(Debug)]
+pub struct Reply<T>(oneshot::Sender<T>);
+
+impl<T> Reply<T> {
+    /// Sends the answer. Does nothing if the client no longer waits.
+    pub fn send(self, answer: T) {
+        // The request may have timed out.
+        let _ = self.0.send(answer);
+    }
+}
+
+/// Receives requests in the pipeline's thread.
+#[derive(Debug)]
+pub struct Requests(Receiver<Request>);
+
+impl Requests {
+    /// Returns the next waiting request, if any, without blocking.
+    #[must_use]
+    pub fn try_next(&self) -> Option<Request> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// The running server; stops when dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Phase of a program's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Hooks are being attached and files opened.
+    Starting,
+    /// Every hook is attached; the text says where.
+    Ready(String),
+    /// A file is replayed: nothing is attached, and the pipeline may wait for its input and its
+    /// sinks.
+    Replaying,
+    /// Hooks are detached; remaining records are being delivered.
+    Stopping,
+}
+
+struct Shared {
+    /// Takes a request to answer it, or returns `false`.
+    answer: Box<dyn Fn(Request) -> bool + Send + Sync>,
+    phase: Mutex<Phase>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn phase(&self) -> Phase {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the pipeline's answer, or why there is none.
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, &'static str> {
+        let (reply, answer) = oneshot::channel();
+        if !(self.answer)(request(Reply(reply))) {
+            return Err("too many requests at once");
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            _ => Err("the pipeline does not answer"),
+        }
+    }
+}
+
+impl Server {
+    /// Binds the address and serves it; not ready until [`Self::set_phase`] says so. `wake` is
+    /// called for each waiting request, so that the pipeline need not poll.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the thread cannot start.
+    pub fn start(
+        listen: SocketAddr,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(Self, Requests), BindError> {
+        let (requests, waiting) = crossbeam_channel::bounded(MAX_WAITING);
+        let answer = move |request| {
+            let is_taken = requests.try_send(request).is_ok();
+            if is_taken {
+                wake();
+            }
+            is_taken
+        };
+        Ok((Self::bind(listen, Box::new(answer))?, Requests(waiting)))
+    }
+
+    /// Binds the address and serves it as [`Self::start`] does. `page` returns the metrics in Prometheus'
+    /// text format, and `health` the report; both run in the server's thread and must not block.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the thread cannot start.
+    pub fn start_with(
+        listen: SocketAddr,
+        page: impl Fn() -> String + Send + Sync + 'static,
+        health: impl Fn() -> HealthReport + Send + Sync + 'static,
+    ) -> Result<Self, BindError> {
+        let answer = move |request| {
+            match request {
+                Request::Page(reply) => reply.send(page()),
+                Request::Health(reply) => reply.send(health()),
+            }
+            true
+        };
+        Self::bind(listen, Box::new(answer))
+    }
+
+    fn bind(
+        listen: SocketAddr,
+        answer: Box<dyn Fn(Request) -> bool + Send + Sync>,
+    ) -> Result<Self, BindError> {
+        let fail = |error| BindError { address: listen, error };
+        let listener = TcpListener::bind(listen).map_err(fail)?;
+        listener.set_nonblocking(true).map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+        let shared = Arc::new(Shared { answer, phase: Mutex::new(Phase::Starting) });
+        let (stop, stopped) = oneshot::channel();
+        let router = router(Arc::clone(&shared));
+        let work = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    served = serve(listener, router) => if let Err(error) = served {
+                        tracing::error!(%error, "the HTTP server for metrics has stopped");
+                    },
+                    _ = stopped => {}
+                }
+            });
+        };
+        let thread = thread::Builder::new().name("metrics".into()).spawn(work).map_err(fail)?;
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Returns the bound address, with the port that the system chose for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sets the phase, which `/readyz` reports and `/healthz` depends on.
+    pub fn set_phase(&self, phase: Phase) {
+        *self.shared.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // The panic hook has reported a panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    axum::serve(listener, router).await
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(|| async { "dnscribe: /metrics /healthz /livez /readyz\n" }))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .with_state(shared)
+}
+
+/// Returns a response with status 503.
+fn unavailable(text: String) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.ask(Request::Page).await {
+        Ok(text) => ([(header::CONTENT_TYPE, crate::text::CONTENT_TYPE)], text).into_response(),
+        Err(why) => unavailable(format!("{why}\n")),
+    }
+}
+
+async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
+    let report = match shared.phase() {
+        // A program that starts or stops must not be restarted for it.
+        Phase::Starting => HealthReport::of_pipeline(CheckState::Ok, "starting"),
+        Phase::Stopping => HealthReport::of_pipeline(CheckState::Ok, "stopping"),
+        phase => match (shared.ask(Request::Health).await, phase) {
+            (Ok(report), _) => report,
+            (Err(why), Phase::Replaying) => {
+                let why = format!("{why}: it may wait for its input, or a sink");
+                HealthReport::of_pipeline(CheckState::Warn, &why)
+            }
+            (Err(why), _) => HealthReport::of_pipeline(CheckState::Fail, why),
+        },
+    };
+    if report.is_healthy() {
+        report.to_string().into_response()
+    } else {
+        unavailable(report.to_string())
+    }
+}
+
+/// Reports whether the pipeline answers, however much is lost: restarting it would only lose more.
+async fn livez(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.phase() {
+        Phase::Ready(_) => match shared.ask(Request::Health).await {
+            Ok(_) => "alive\n".into_response(),
+            Err(why) => unavailable(format!("not alive: {why}\n")),
+        },
+        Phase::Starting | Phase::Replaying | Phase::Stopping => "alive\n".into_response(),
+    }
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.phase() {
+        Phase::Ready(what) => format!("ready\n{what}\n").into_response(),
+        Phase::Replaying => "ready\nreplay attaches nothing\n".into_response(),
+        Phase::Starting => unavailable("not ready: starting\n".to_owned()),
+        Phase::Stopping => unavailable("not ready: stopping\n".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    /// Returns the status code and the body.
+    fn fetch(address: SocketAddr, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(path != "/metrics" || !head.contains(" 200 ") || head.contains("version=0.0.4"));
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    /// Waits for the next request.
+    fn next(requests: &Requests) -> Request {
+        loop {
+            if let Some(request) = requests.try_next() {
+                return request;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn serves_metrics_of_pipeline() {
+        let (wakes, woken) = crossbeam_channel::unbounded();
+        let wake = move || wakes.send(()).unwrap();
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), wake).unwrap();
+        let address = server.address();
+        assert_eq!(fetch(address, "/nothing").0, 404);
+        let scrape = thread::spawn(move || fetch(address, "/metrics"));
+        woken.recv().unwrap();
+        let Some(Request::Page(reply)) = requests.try_next() else {
+            panic!("asked for the metrics")
+        };
+        reply.send("a 1\n".into());
+        assert_eq!(scrape.join().unwrap(), (200, "a 1\n".into()));
+        assert_eq!(fetch(address, "/metrics").0, 503, "nobody answers");
+        drop(server);
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn ready_only_while_attached() {
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let address = server.address();
+        let starting = (200, "ok\nok    pipeline  starting\n".to_owned());
+        assert_eq!(fetch(address, "/healthz"), starting);
+        assert_eq!(fetch(address, "/readyz"), (503, "not ready: starting\n".into()));
+        server.set_phase(Phase::Ready("hook cgroup, attached at /".into()));
+        let ready = (200, "ready\nhook cgroup, attached at /\n".into());
+        assert_eq!(fetch(address, "/readyz"), ready);
+        server.set_phase(Phase::Stopping);
+        assert_eq!(fetch(address, "/readyz"), (503, "not ready: stopping\n".into()));
+        assert_eq!(fetch(address, "/healthz").0, 200);
+    }
+
+    #[test]
+    fn health_follows_pipeline() {
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let address = server.address();
+        server.set_phase(Phase::Ready(String::new()));
+        for (found, code, first) in
+            [(CheckState::Warn, 200, "ok\n"), (CheckState::Fail, 503, "unhealthy\n")]
+        {
+            let probe = thread::spawn(move || fetch(address, "/healthz"));
+            let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
+            reply.send(HealthReport::of_pipeline(found, "why"));
+            let (status, text) = probe.join().unwrap();
+            assert_eq!(status, code);
+            assert!(text.starts_with(first) && text.contains("why"), "{text}");
+        }
+        let (status, text) = fetch(address, "/healthz");
+        assert_eq!(status, 503, "nobody answers");
+        assert!(text.contains("fail  pipeline  the pipeline does not answer"), "{text}");
+        server.set_phase(Phase::Replaying);
+        let (status, text) = fetch(address, "/healthz");
+        assert_eq!(status, 200, "nobody answers, for there may be nothing to read");
+        assert!(text.contains("warn  pipeline  the pipeline does not answer: it may"), "{text}");
+    }
+
+    #[test]
+    fn alive_while_pipeline_answers() {
+        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let address = server.address();
+        assert_eq!(fetch(address, "/livez"), (200, "alive\n".into()));
+        server.set_phase(Phase::Ready(String::new()));
+        let probe = thread::spawn(move || fetch(address, "/livez"));
+        let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
+        reply.send(HealthReport::of_pipeline(CheckState::Fail, "packets lost"));
+        assert_eq!(probe.join().unwrap().0, 200, "a restart would not help");
+        let dead = "not alive: the pipeline does not answer\n".to_owned();
+        assert_eq!(fetch(address, "/livez"), (503, dead));
+    }
+
+    #[test]
+    fn busy_port_is_an_error() {
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let error = Server::start(server.address(), || {}).unwrap_err();
+        assert!(error.to_string().contains(&server.address().to_string()), "{error}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Metrics of the sinks beyond the ledger.
+
+use crate::metric::Metric;
+use crate::text::Page;
+use dnscribe_delivery::Gauge;
+use std::collections::BTreeMap;
+
+/// Names of sinks; the name of a second sink of a kind ends in `_2`.
+const SINK: &[(&str, &str)] = &[("sink", "names of the sinks")];
+const STATISTICS: &str = "librdkafka's statistics, every 5 s";
+
+const fn kafka(metric: Metric) -> Metric {
+    metric.labels(SINK).source(STATISTICS)
+}
+
+const fn alertmanager(metric: Metric) -> Metric {
+    metric.labels(SINK).source("the sink for Alertmanager")
+}
+
+/// Descriptions of the metrics of all sinks.
+pub const METRICS: &[Metric] = &[
+    kafka(Metric::gauge(
+        "dnscribe_kafka_queue_records",
+        "records",
+        "Records in librdkafka's queue.",
+    )),
+    kafka(Metric::gauge("dnscribe_kafka_queue_bytes", "bytes", "Bytes in librdkafka's queue.")),
+    kafka(Metric::gauge(
+        "dnscribe_kafka_brokers_up",
+        "brokers",
+        "Brokers with a working connection.",
+    )),
+    kafka(Metric::gauge(
+        "dnscribe_kafka_rtt_p99_seconds",
+        "seconds",
+        "Round-trip time to the slowest broker, 99th percentile of the last 5 s.",
+    )),
+    kafka(Metric::counter("dnscribe_kafka_sent_bytes_total", "bytes", "Bytes sent.")),
+    kafka(Metric::counter("dnscribe_kafka_requests_total", "requests", "Requests sent.")),
+    kafka(Metric::counter(
+        "dnscribe_kafka_request_errors_total",
+        "requests",
+        "Requests that could not be sent.",
+    )),
+    kafka(Metric::counter(
+        "dnscribe_kafka_request_retries_total",
+        "requests",
+        "Requests sent again.",
+    )),
+    kafka(Metric::counter(
+        "dnscribe_kafka_request_timeouts_total",
+        "requests",
+        "Requests without an answer in time.",
+    )),
+    Metric::gauge("dnscribe_kafka_away", "0 or 1", "1 while Kafka accepts no records, else 0.")
+        .labels(SINK)
+        .source("the sink"),
+    Metric::gauge(
+        "dnscribe_spool_oldest_seconds",
+        "seconds",
+        "Age of the oldest records in the spool.",
+    )
+    .labels(SINK)
+    .source("the spool"),
+    Metric::counter(
+        "dnscribe_spool_torn_bytes_total",
+        "bytes",
+        "Bytes that were incomplete or corrupt when the spool was opened.",
+    )
+    .labels(SINK)
+    .source("the spool"),
+    alertmanager(Metric::counter(
+        "dnscribe_alertmanager_sent_total",
+        "alerts",
+        "Alerts that an Alertmanager accepted, reminders included.",
+    )),
+    alertmanager(Metric::counter(
+        "dnscribe_alertmanager_failed_total",
+        "posts",
+        "Requests that no Alertmanager accepted.",
+    )),
+    alertmanager(Metric::gauge(
+        "dnscribe_alertmanager_firing",
+        "alerts",
+        "Firing alerts that are sent repeatedly.",
+    )),
+    alertmanager(Metric::gauge(
+        "dnscribe_alertmanager_waiting",
+        "alerts",
+        "Alerts whose latest state no Alertmanager has received.",
+    )),
+    alertmanager(Metric::gauge(
+        "dnscribe_alertmanager_away",
+        "0 or 1",
+        "1 while no Alertmanager accepts alerts.",
+    )),
+];
+
+/// Writes the metrics of the sinks by family. `gauges` holds those of each sink, with its name.
+pub fn write(page: &mut Page, gauges: &[(String, Vec<Gauge>)]) {
+    let mut families: BTreeMap<&'static str, Vec<(&str, &Gauge)>> = BTreeMap::new();
+    for (sink, own) in gauges {
+        for gauge in own {
+            families.entry(gauge.name).or_default().push((sink, gauge));
+        }
+    }
+    for (name, samples) in families {
+        let mut family = page.family(name);
+        for (sink, gauge) in &samples {
+            family.value(&[("sink", sink)], gauge.value);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Section `log`, and the log itself: on stderr or in memory.
+
+use crate::value::{LogFormat, LogLevel};
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Environment variable of levels by module, for every dnscribe program.
+pub const VARIABLE: &str = "DNSCRIBE_LOG";
+
+section! {
+    /// Section `log`.
+    LogLayer {
+        /// Format of log lines: text or json.
+        text format: Option<LogFormat> = default(LogFormat::Text),
+        /// Least severe log lines that are written: error, warn, info, debug or trace.
+        text level: Option<LogLevel> = default(LogLevel::Info),
+    }
+}
+
+/// Settings of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Format of log lines.
+    pub format: LogFormat,
+    /// The least severe lines that are written.
+    pub level: LogLevel,
+}
+
+/// Fills in the defaults.
+#[must_use]
+pub fn resolve(layer: &LogLayer) -> LogConfig {
+    LogConfig { format: layer.format(), level: layer.level() }
+}
+
+/// Number of lines that a [`Ring`] keeps.
+const RING_LINES: usize = 100;
+
+/// Starts logging to stderr. [`VARIABLE`] wins over the configured level; it contains levels by module,
+/// such as `info,dnscribe::pair=debug`. A second call does nothing.
+pub fn start(config: LogConfig) {
+    let filter = filter(config.level);
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    // An error means that logging was started before.
+    let _ = match config.format {
+        LogFormat::Text => lines.with_target(false).finish().with(filter).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().with(filter).try_init(),
+    };
+}
+
+/// Starts logging to memory, for a program that draws on the terminal.
+#[must_use]
+pub fn start_in_memory(config: LogConfig) -> Ring {
+    let ring = Ring::default();
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(ring.clone())
+        .with_ansi(false)
+        .with_target(false)
+        .without_time();
+    // An error means that logging was started before.
+    let _ = lines.finish().with(filter(config.level)).try_init();
+    ring
+}
+
+fn filter(level: LogLevel) -> Targets {
+    let text = std::env::var(VARIABLE).unwrap_or_default();
+    if text.is_empty() {
+        return default_filter(level);
+    }
+    text.parse().unwrap_or_else(|error| {
+        eprintln!("warning: {VARIABLE} is ignored, it is not valid: {error}");
+        default_filter(level)
+    })
+}
+
+/// The last log lines.
+#[derive(Clone, Debug, Default)]
+pub struct Ring(Arc<Mutex<VecDeque<(Instant, String)>>>);
+
+impl Ring {
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the lines, newest last, and whether the newest is younger than `new`.
+    #[must_use]
+    pub fn lines(&self, new: Duration) -> (Vec<String>, bool) {
+        let kept = self.kept();
+        let is_new = kept.back().is_some_and(|(came, _)| came.elapsed() < new);
+        (kept.iter().map(|(_, line)| line.clone()).collect(), is_new)
+    }
+}
+
+/// Receives whole events, as the subscriber writes them.
+impl io::Write for Ring {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut kept = self.kept();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if kept.len() == RING_LINES {
+                kept.pop_front();
+            }
+            let line = line.trim().chars().map(|one| if one.is_control() { ' ' } else { one });
+            kept.push_back((Instant::now(), line.collect()));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Ring {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Returns the filter for the log lines of dnscribe at `level`, and for those of libraries at a less verbose
+/// one.
+fn default_filter(level: LogLevel) -> Targets {
+    let (own, others) = match level {
+        LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
+        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::WARN),
+        LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
+        LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
+        LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
+    };
+    Targets::new().with_default(others).with_target("dnscribe", own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn ring_keeps_the_last_lines() {
+        let mut ring = Ring::default();
+        for number in 0..RING_LINES + 5 {
+            // In one call, as the subscriber writes.
+            ring.write_all(format!(" INFO line {number}\u{1b}\n").as_bytes()).unwrap();
+        }
+        let (lines, is_new) = ring.lines(Duration::from_secs(3600));
+        assert!(is_new && lines.len() == RING_LINES);
+        assert_eq!(lines[0], "INFO line 5 ");
+    }
+
+    #[test]
+    fn libraries_log_less() {
+        let filter = default_filter(LogLevel::Debug);
+        assert!(filter.would_enable("dnscribe_delivery::kafka", &tracing::Level::DEBUG));
+        assert!(!filter.would_enable("kube_client", &tracing::Level::INFO));
+    }
+}

@@ -1,0 +1,129 @@
+//! Section `privacy`.
+
+use crate::ConfigError;
+use crate::reader::{Field as _, PerStream};
+use crate::secret::{self, Secret};
+use crate::value::PositiveSpan;
+use dnscribe_record::Stream;
+use dnscribe_record::privacy::{KeyMaterial, KeyOptions, Mask, MaskingMethod, MaskingRules};
+use std::path::PathBuf;
+
+section! {
+    /// Section `privacy`.
+    PrivacyLayer {
+        /// Names, their zones, owners of answers, SNI: keep, truncate, hash or drop.
+        text qname: Option<MaskingMethod> = default(MaskingMethod::Keep),
+        /// Addresses of clients: keep, truncate, hash or drop.
+        text client: Option<MaskingMethod> = default(MaskingMethod::Keep),
+        /// Addresses of servers: keep, truncate, hash or drop.
+        text server: Option<MaskingMethod> = default(MaskingMethod::Keep),
+        /// Data of answer records: keep, truncate, hash or drop. Default: as qname.
+        text answers: Option<MaskingMethod> = example("hash"),
+        /// Client subnets (EDNS): keep, truncate, hash or drop. Default: as client.
+        text ecs: Option<MaskingMethod> = example("truncate"),
+        /// Names of processes and paths of executables: keep, hash or drop.
+        text process: Option<Hiding> = default(MaskingMethod::Keep),
+        /// Ids of containers, and pods: keep, hash or drop.
+        text container: Option<Hiding> = default(MaskingMethod::Keep),
+        /// Key material of the pseudonyms, at least 16 bytes. Default: random at each start. Best given
+        /// as DNSCRIBE_PRIVACY__KEY, or in a file.
+        text key: Option<Secret> = example("0123456789abcdef0123456789abcdef"),
+        /// File that contains the key material.
+        text key_file: Option<PathBuf> = example("/etc/dnscribe/privacy.key"),
+        /// Time after which the next key is derived and used.
+        text rotate: Option<PositiveSpan> = default(KeyOptions::default().period),
+        /// Other rules for the records of one stream; keys that are not given here are as above.
+        per_stream streams: PerStream<MaskLayer> = example("{ alerts: { qname: keep } }"),
+    }
+}
+
+section! {
+    /// Section `privacy.streams.STREAM`.
+    MaskLayer {
+        /// As in section `privacy`.
+        text qname: Option<MaskingMethod>,
+        /// As in section `privacy`.
+        text client: Option<MaskingMethod>,
+        /// As in section `privacy`.
+        text server: Option<MaskingMethod>,
+        /// As in section `privacy`.
+        text answers: Option<MaskingMethod>,
+        /// As in section `privacy`.
+        text ecs: Option<MaskingMethod>,
+        /// As in section `privacy`.
+        text process: Option<Hiding>,
+        /// As in section `privacy`.
+        text container: Option<Hiding>,
+    }
+}
+
+value! {
+    /// Way to mask a value that has no parts.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Hiding(MaskingMethod): "a way to mask what has no parts", "one of keep hash drop";
+    |text| text.parse().ok().filter(|method: &MaskingMethod| *method != MaskingMethod::Truncate);
+    ToString::to_string
+}
+
+impl MaskLayer {
+    fn mask(&self) -> Mask {
+        let hiding = |given: Option<Hiding>| given.map_or(MaskingMethod::Keep, |hiding| hiding.0);
+        let (qname, client) = (self.qname.unwrap_or_default(), self.client.unwrap_or_default());
+        Mask {
+            qname,
+            client,
+            server: self.server.unwrap_or_default(),
+            answers: self.answers.unwrap_or(qname),
+            ecs: self.ecs.unwrap_or(client),
+            process: hiding(self.process),
+            container: hiding(self.container),
+        }
+    }
+}
+
+/// Checks the section and reads the key. `wire`: message records contain the message's bytes.
+///
+/// # Errors
+/// Settings do not fit together, or a file cannot be read.
+pub fn resolve(layer: PrivacyLayer, wire: bool) -> Result<MaskingRules, ConfigError> {
+    let material = material(&layer)?;
+    let period = layer.rotate().0;
+    let PrivacyLayer { qname, client, server, answers, ecs, process, container, .. } = layer;
+    let general = MaskLayer { qname, client, server, answers, ecs, process, container };
+    let mut privacy = MaskingRules { general: general.mask(), ..MaskingRules::default() };
+    let mut own = layer.streams.0;
+    if own.contains_key(&Stream::Ledger) {
+        return ConfigError::in_section(
+            "privacy",
+            "streams.ledger: its records contain only counters: leave it out",
+        );
+    }
+    for stream in Stream::ALL.into_iter().filter(|stream| *stream != Stream::Ledger) {
+        let mask = own.remove(&stream).unwrap_or_default().over(general.clone());
+        privacy.masks[stream as usize] = mask.mask();
+    }
+    if wire && privacy.mask(Stream::Messages).hides_message_bytes() {
+        return ConfigError::in_section(
+            "privacy",
+            "messages.wire: true would export what is masked in the stream messages: leave one of them out",
+        );
+    }
+    privacy.keys = KeyOptions { material, period };
+    Ok(privacy)
+}
+
+/// Returns the key of the pseudonyms, if one is given.
+fn material(layer: &PrivacyLayer) -> Result<Option<KeyMaterial>, ConfigError> {
+    let wrong = |problem: String| ConfigError::Invalid(format!("privacy: {problem}"));
+    let (name, key) = match (&layer.key, &layer.key_file) {
+        (Some(_), Some(_)) => return Err(wrong("both key and key_file: keep one of them".into())),
+        (Some(Secret(key)), None) => ("key".to_owned(), key.clone()),
+        (None, Some(path)) => {
+            let name = format!("key_file {}", path.display());
+            let key = secret::read(path).map_err(|why| wrong(format!("{name}: {why}")))?;
+            (name, key)
+        }
+        (None, None) => return Ok(None),
+    };
+    KeyMaterial::new(&key).map(Some).map_err(|why| wrong(format!("{name} {why}")))
+}

@@ -1,0 +1,103 @@
+//! Sources of layers: a YAML file, the environment.
+
+use super::ConfigError;
+use super::reader::{Field, Section, section};
+use super::yaml::{Node, Place};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// Settings of librdkafka that are spelled with `_` instead of dots. There are others, which cannot be
+/// given as text.
+const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
+
+/// Reads a YAML file. `has_version` returns whether the version of the file's format is given.
+///
+/// # Errors
+/// The file cannot be read, or a key or value in it is wrong.
+pub fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, ConfigError> {
+    let yaml = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_path_buf(),
+        error: error.into(),
+    })?;
+    let wrong = |place: Place, message: String| ConfigError::File {
+        path: path.to_path_buf(),
+        line: place.line,
+        column: place.column,
+        message,
+    };
+    let layer = Node::parse(&yaml).and_then(|document| section(&document));
+    let layer = layer.map_err(|error| wrong(error.place, error.to_string()))?;
+    if !has_version(&layer) {
+        let missing = "version is missing: write \"version: 1\"";
+        return Err(wrong(Place::default(), missing.to_owned()));
+    }
+    Ok(layer)
+}
+
+/// Reads the variables that begin with `prefix`, but for `not_settings`: with the prefix `DNSCRIBE_`, the
+/// variable `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Empty variables are ignored.
+///
+/// # Errors
+/// A variable is not a key, or its value is wrong.
+pub fn environment<T: Section + Field>(
+    prefix: &str,
+    not_settings: &[&str],
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<T, ConfigError> {
+    let mut all = T::default();
+    for (name, value) in variables {
+        let name = name.to_string_lossy().into_owned();
+        let Some(path) = name.strip_prefix(prefix) else { continue };
+        if not_settings.contains(&name.as_str()) {
+            continue;
+        }
+        let fail = |message: String| ConfigError::Environment { name: name.clone(), message };
+        let value = value.into_string().map_err(|_| fail("its value is not UTF-8".into()))?;
+        if value.is_empty() {
+            continue;
+        }
+        let layer: T = section(&nest(path, &value)).map_err(|error| fail(error.message))?;
+        all = layer.over(all);
+    }
+    Ok(all)
+}
+
+/// Returns the variable, without its prefix, as a document. In the names of librdkafka's settings, `_`
+/// stands for a dot.
+fn nest(name: &str, value: &str) -> Node {
+    let path: Vec<String> = name.split("__").map(str::to_ascii_lowercase).collect();
+    let is_option = path.first().is_some_and(|key| key == "kafka")
+        && path.get(1).is_some_and(|key| key == "options" || key == "option_files");
+    path.into_iter().enumerate().rev().fold(Node::text(value), |inner, (depth, key)| {
+        let is_name = is_option && depth == 2 && !WITH_UNDERSCORE.contains(&key.as_str());
+        inner.behind(if is_name { key.replace('_', ".") } else { key })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::{Content, MapEntry};
+
+    #[test]
+    fn nests_variables() {
+        let keys = |name| {
+            let mut node = nest(name, "a\"b");
+            let mut keys = Vec::new();
+            while let Content::Map(mut entries) = node.content {
+                let MapEntry { key, value, .. } = entries.remove(0);
+                keys.push(key);
+                node = value;
+            }
+            assert!(matches!(&node.content, Content::Text(text) if text == "a\"b"));
+            keys.join(" / ")
+        };
+        assert_eq!(keys("NODE"), "node");
+        assert_eq!(keys("KAFKA__OPTIONS__SASL_PASSWORD"), "kafka / options / sasl.password");
+        assert_eq!(
+            keys("KAFKA__OPTION_FILES__ENABLE_SSL_CERTIFICATE_VERIFICATION"),
+            "kafka / option_files / enable.ssl.certificate.verification"
+        );
+        assert_eq!(keys("KAFKA__OPTIONS__LOG_LEVEL"), "kafka / options / log_level");
+    }
+}

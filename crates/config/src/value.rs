@@ -1,0 +1,291 @@
+//! Values of the configuration: each is read from the same text in files, environment variables and
+//! flags.
+
+mod kafka;
+
+pub use kafka::{Broker, Partitions, Replicas, Retention, Topic};
+
+use dnscribe_delivery::OutputFormat;
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A text that is not a value of its kind: what it is not, and what to give instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(String);
+
+impl BadValue {
+    /// Creates the error of `given`, which is `not` what was expected.
+    #[must_use]
+    pub fn new(given: &str, not: &str, remedy: &str) -> Self {
+        Self(format!("\"{given}\" is not {not}: give {remedy}"))
+    }
+
+    /// Creates an error that does not repeat what was given, which may contain a password.
+    pub(crate) fn unquoted(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
+}
+
+/// Reads a duration such as `5s`, `100ms` or `1m30s`.
+fn read_duration(text: &str) -> Option<Duration> {
+    text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()
+}
+
+/// Writes a duration as the configuration spells it.
+#[must_use]
+pub fn show_duration(duration: &Duration) -> String {
+    jiff::SignedDuration::try_from(*duration)
+        .map_or_else(|_| String::new(), |span| format!("{span:#}"))
+}
+
+value! {
+    /// A duration: `5s`, `100ms`, `1m30s`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    Span(Duration): "a duration", "a number with its unit, such as 5s or 1m30s"; read_duration; show_duration
+}
+
+/// A duration above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PositiveSpan(pub Duration);
+
+impl FromStr for PositiveSpan {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text.parse()? {
+            Span(Duration::ZERO) => Err(BadValue::new(text, "a positive duration", "at least 1ms")),
+            Span(duration) => Ok(Self(duration)),
+        }
+    }
+}
+
+impl From<Duration> for PositiveSpan {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
+impl std::fmt::Display for PositiveSpan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Span(self.0).fmt(f)
+    }
+}
+
+value! {
+    /// A name: not empty, no control characters.
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    Name(String): "a name", "at least one visible character";
+    |text| (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+value! {
+    /// The address of a resolver. An IPv4-mapped IPv6 address becomes IPv4.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Address(IpAddr): "an IP address", "one such as 192.0.2.53 or 2001:db8::53";
+    |text| text.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
+value! {
+    /// The address at which `/metrics` is served: `ADDR:PORT`, or `off`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Listen(Option<SocketAddr>): "an address to listen on", "ADDR:PORT, such as 127.0.0.1:9353, or off";
+    |text| match (text, text.strip_prefix("localhost:")) {
+        ("off", _) => Some(None),
+        (_, Some(port)) => format!("127.0.0.1:{port}").parse().ok().map(Some),
+        (_, None) => text.parse().ok().map(Some),
+    };
+    |address| address.map_or_else(|| "off".to_owned(), |address| address.to_string())
+}
+
+impl Listen {
+    /// 127.0.0.1:9353.
+    pub const DEFAULT: Self = Self(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9353)));
+}
+
+/// Reads a number of bytes: `65536`, `64KiB`, `16MiB`.
+#[must_use]
+pub fn read_bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: u64 = match text.get(digits.len()..)? {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Writes a number of bytes with the largest unit that divides it.
+#[must_use]
+pub fn show_bytes(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+value! {
+    /// A size on disk in bytes: at least 1 MiB.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    DiskBytes(u64): "a size on disk", "1MiB or more, such as 10GiB";
+    |text| read_bytes(text).filter(|size| *size >= 1 << 20);
+    |size| show_bytes(*size)
+}
+
+value! {
+    /// Size at which a file is rotated, in bytes: at least 64 KiB.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    RotateBytes(u64): "a file size", "at least 64KiB, such as 100MiB";
+    |text| read_bytes(text).filter(|size| *size >= 64 << 10)
+}
+
+value! {
+    /// Age at which a file is rotated: at least a second.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    RotateEvery(Duration): "a file's age", "at least 1s, such as 24h";
+    |text| read_duration(text).filter(|age| *age >= Duration::from_secs(1))
+}
+
+value! {
+    /// A number of entries: at least one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Count(usize): "a number of entries", "1 or more, such as 100000";
+    |text| text.replace('_', "").parse().ok().filter(|count| *count > 0);
+    ToString::to_string
+}
+
+value! {
+    /// Yes or no.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Switch(bool): "true or false", "one of them"; |text| text.parse().ok(); ToString::to_string
+}
+
+value! {
+    /// The version of the configuration's format.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Version(u8): "a version that this dnscribe reads", "1";
+    |text| (text == "1").then_some(1); ToString::to_string
+}
+
+words! {
+    /// The format of records on stdout.
+    Output: "an output format" {
+        /// Text on a terminal, else JSON.
+        Auto = "auto",
+        /// One aligned readable line per record.
+        Text = "text",
+        /// One JSON object per record.
+        Json = "json",
+    }
+}
+
+impl Output {
+    /// Returns the format of records on the stdout of this process.
+    #[must_use]
+    pub fn stdout_format(self) -> OutputFormat {
+        match self {
+            Self::Text => OutputFormat::Text,
+            Self::Auto if std::io::stdout().is_terminal() => OutputFormat::Text,
+            Self::Json | Self::Auto => OutputFormat::Json,
+        }
+    }
+}
+
+words! {
+    /// The format of log lines.
+    LogFormat: "a log format" {
+        /// For people.
+        Text = "text",
+        /// For machines.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The least severe log lines that are written.
+    LogLevel: "a log level" {
+        /// Failures.
+        Error = "error",
+        /// Problems that an operator should solve.
+        Warn = "warn",
+        /// Events of normal operation.
+        Info = "info",
+        /// Details.
+        Debug = "debug",
+        /// Every step.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// Compression of rotated files.
+    Compress: "a compression" {
+        /// None.
+        None = "none",
+        /// zstd (RFC 8878).
+        Zstd = "zstd",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, millis) in
+            [("5s", 5000), ("100ms", 100), ("1m30s", 90_000), ("0s", 0), ("2h", 7_200_000)]
+        {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
+        }
+        for bad in ["5", "", "-5s", "5 parsecs", "s"] {
+            let why = bad.parse::<Span>().unwrap_err().to_string();
+            assert!(why.contains("5s"), "{why}");
+        }
+        assert!("0s".parse::<PositiveSpan>().is_err());
+    }
+
+    #[test]
+    fn reads_sizes() {
+        assert_eq!("16MiB".parse(), Ok(DiskBytes(16 << 20)));
+        assert_eq!("1048576".parse(), Ok(DiskBytes(1 << 20)));
+        assert!("100000".parse::<DiskBytes>().is_err() && "x".parse::<DiskBytes>().is_err());
+        assert!("99999999999GiB".parse::<DiskBytes>().is_err());
+        for (size, shown) in [(16 << 20, "16MiB"), (3 << 10, "3KiB"), (1000, "1000"), (0, "0")] {
+            assert_eq!(show_bytes(size), shown);
+        }
+    }
+
+    #[test]
+    fn reads_addresses() {
+        assert_eq!("off".parse(), Ok(Listen(None)));
+        assert_eq!("localhost:9353".parse(), Ok(Listen::DEFAULT));
+        assert!("[::]:1".parse::<Listen>().is_ok() && "9353".parse::<Listen>().is_err());
+    }
+
+    #[test]
+    fn reads_words() {
+        assert_eq!("json".parse(), Ok(Output::Json));
+        let why = "xml".parse::<Output>().unwrap_err().to_string();
+        assert_eq!(why, "\"xml\" is not an output format: give one of auto text json");
+    }
+
+    #[test]
+    fn reads_rotation() {
+        assert_eq!("100MiB".parse(), Ok(RotateBytes(100 << 20)));
+        assert_eq!("24h".parse(), Ok(RotateEvery(Duration::from_secs(86_400))));
+        assert_eq!("zstd".parse(), Ok(Compress::Zstd));
+        for bad in ["100", "", "100 MB", "-1"] {
+            assert!(bad.parse::<RotateBytes>().unwrap_err().to_string().contains("100MiB"));
+        }
+        for bad in ["100ms", "0s", "1", "daily"] {
+            assert!(bad.parse::<RotateEvery>().unwrap_err().to_string().contains("24h"));
+        }
+        assert!("gzip".parse::<Compress>().unwrap_err().to_string().contains("none zstd"));
+    }
+}

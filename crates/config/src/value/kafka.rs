@@ -1,0 +1,94 @@
+//! Values of section `kafka`.
+
+use super::{BadValue, read_duration};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker(pub String);
+
+impl FromStr for Broker {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue::new(text, "a broker", "HOST:PORT, such as kafka-1:9092");
+        let address = text.split_once("://").map_or(text, |(_, address)| address);
+        let (host, port) = match address.rsplit_once(':') {
+            // IPv6 address without a port.
+            Some(_) if address.ends_with(']') => (address, None),
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        };
+        let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+        let host_is_good = !host.is_empty() && !host.contains([' ', '/', ',']);
+        if port_is_good && host_is_good { Ok(Self(text.to_owned())) } else { Err(bad()) }
+    }
+}
+
+value! {
+    /// The name of a topic, as Kafka accepts it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    Topic(String): "a topic name", "1 to 249 of the characters a-z A-Z 0-9 . _ -";
+    |text| {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_legal = (1..=249).contains(&text.len()) && text.bytes().all(legal);
+        (is_legal && !matches!(text, "." | "..")).then(|| text.to_owned())
+    }
+}
+
+value! {
+    /// Number of partitions of a topic.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Partitions(u16): "a number of partitions", "1 to 10000, such as 12";
+    |text| text.parse().ok().filter(|count| (1..=10_000).contains(count))
+}
+
+value! {
+    /// Number of brokers that keep a copy of each partition.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Replicas(u16): "a replication factor", "1 to 1000, such as 3";
+    |text| text.parse().ok().filter(|count| (1..=1000).contains(count))
+}
+
+value! {
+    /// Time for which a topic keeps its records: `7d`, `36h`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Retention(Duration): "a retention", "1s to 36500d, such as 36h or 7d";
+    |text| {
+        const DAY: u64 = 24 * 60 * 60;
+        let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+        let length = match days {
+            Some(days) => Duration::from_secs(days.checked_mul(DAY)?),
+            None => read_duration(text)?,
+        };
+        (Duration::from_secs(1)..=Duration::from_secs(36_500 * DAY)).contains(&length).then_some(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_brokers() {
+        for good in ["kafka:9092", "kafka", "[::1]:9092", "[::1]", "SASL_SSL://k:9093"] {
+            assert!(good.parse::<Broker>().is_ok(), "{good}");
+        }
+        for bad in ["", ":9092", "kafka:", "kafka:0", "kafka:x", "a b:1"] {
+            assert!(bad.parse::<Broker>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_what_topics_have() {
+        let read = |text: &str| text.parse().map(|Retention(length)| length.as_secs());
+        assert_eq!((read("7d"), read("36h")), (Ok(604_800), Ok(129_600)));
+        for bad in ["", "d", "0d", "7", "-1d", "36501d", "999999999999999999d", "10ms"] {
+            assert!(read(bad).unwrap_err().to_string().contains("36h or 7d"), "{bad}");
+        }
+        assert!("dns/raw".parse::<Topic>().is_err() && "dns.raw".parse::<Topic>().is_ok());
+        assert_eq!("24".parse(), Ok(Partitions(24)));
+        assert!("0".parse::<Partitions>().is_err() && "0".parse::<Replicas>().is_err());
+    }
+}
