@@ -137,7 +137,7 @@ impl UpstreamQueries {
         for alias in response.dns.answers().filter(|answer| answer.rtype == CNAME) {
             let name = target_of(&alias);
             self.aliases
-                .insert((question.resolver, name.whole), NameHash::of(&alias.name().text()).whole);
+                .insert((question.resolver, name.whole), NameHash::of(&alias.name.text()).whole);
             target = Some(name);
         }
         target
