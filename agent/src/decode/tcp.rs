@@ -105,7 +105,9 @@ impl ExpiryQueue {
 
     /// Removes the entries for which `keep` returns false.
     fn retain(&mut self, mut keep: impl FnMut(&QueuedCheck) -> bool) {
-        self.0.iter_mut().for_each(|queue| queue.retain(&mut keep));
+        for queue in &mut self.0 {
+            queue.retain(&mut keep);
+        }
     }
 
     fn iter(&self) -> impl Iterator<Item = &QueuedCheck> {

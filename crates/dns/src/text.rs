@@ -60,7 +60,9 @@ pub(super) fn push_base32hex(text: &mut String, bytes: &[u8]) {
 /// Appends a quoted string: with escapes, and bytes outside 0x20 to 0x7E as `\DDD`.
 pub(super) fn push_quoted(text: &mut String, bytes: &[u8]) {
     text.push('"');
-    bytes.iter().for_each(|byte| push_escaped(text, *byte, b"\"\\", b' '));
+    for byte in bytes {
+        push_escaped(text, *byte, b"\"\\", b' ');
+    }
     text.push('"');
 }
 

@@ -184,11 +184,12 @@ impl Watcher {
 
     /// Handles a failure: counts it, logs the first in a row, and pauses.
     async fn handle_failure(&mut self, error: &ApiError) {
-        let mut status = self.shared.lock();
-        status.up = false;
-        status.errors[error.reason as usize] += 1;
-        let listed = status.listed;
-        drop(status);
+        let listed = {
+            let mut status = self.shared.lock();
+            status.up = false;
+            status.errors[error.reason as usize] += 1;
+            status.listed
+        };
         if !std::mem::replace(&mut self.is_failure_logged, true) {
             let meanwhile = if listed {
                 "pod names are not updated"
