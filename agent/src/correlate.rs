@@ -26,71 +26,41 @@ use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, MessageId};
 use crate::pair::Transaction;
 use correlator::Correlator;
+use dnscribe_record::named_enum;
 use tcp_fallback::TcpFallback;
 
-/// How a transaction was matched with its parent, most reliable first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ParentMatch {
-    /// Same query, captured at its other end.
-    Exchange,
-    /// The resolver asks the question that it was asked.
-    Question,
-    /// The resolver asks for the target of a CNAME of the name that it was asked for.
-    Cname,
-    /// The resolver repeats a question that it has just answered, to renew its cache.
-    Prefetch,
-    /// The resolver asks about the zone of the name or one above it: name minimization, delegations,
-    /// keys.
-    Ancestor,
-    /// The only query waiting at the process, which had caused an upstream query before.
-    Only,
-}
-
-impl ParentMatch {
-    /// All kinds of match.
-    pub const ALL: [Self; 6] =
-        [Self::Exchange, Self::Question, Self::Cname, Self::Prefetch, Self::Ancestor, Self::Only];
-
-    /// Returns the name used in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exchange => "exchange",
-            Self::Question => "question",
-            Self::Cname => "cname",
-            Self::Prefetch => "prefetch",
-            Self::Ancestor => "ancestor",
-            Self::Only => "only",
-        }
+named_enum! {
+    /// How a transaction was matched with its parent, most reliable first.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ParentMatch {
+        /// Same query, captured at its other end.
+        Exchange = "exchange",
+        /// The resolver asks the question that it was asked.
+        Question = "question",
+        /// The resolver asks for the target of a CNAME of the name that it was asked for.
+        Cname = "cname",
+        /// The resolver repeats a question that it has just answered, to renew its cache.
+        Prefetch = "prefetch",
+        /// The resolver asks about the zone of the name or one above it: name minimization, delegations,
+        /// keys.
+        Ancestor = "ancestor",
+        /// The only query waiting at the process, which had caused an upstream query before.
+        Only = "only",
     }
 }
 
-/// Source of a resolver's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AnswerSource {
-    /// The cache.
-    Hit,
-    /// Other servers, queried first.
-    Miss,
-    /// Expired cache data, as the resolver reports (RFC 8767, RFC 8914).
-    Stale,
-    /// The resolver's own data: it sets AA and queried no other server.
-    Local,
-}
-
-impl AnswerSource {
-    /// All sources.
-    pub const ALL: [Self; 4] = [Self::Hit, Self::Miss, Self::Stale, Self::Local];
-
-    /// Returns the name used in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Stale => "stale",
-            Self::Local => "local",
-        }
+named_enum! {
+    /// Source of a resolver's answer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum AnswerSource {
+        /// The cache.
+        Hit = "hit",
+        /// Other servers, queried first.
+        Miss = "miss",
+        /// Expired cache data, as the resolver reports (RFC 8767, RFC 8914).
+        Stale = "stale",
+        /// The resolver's own data: it sets AA and queried no other server.
+        Local = "local",
     }
 }
 
@@ -123,11 +93,11 @@ pub struct TransactionLinks {
 /// Counters of the correlation stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CorrelationCounters {
-    /// Transactions with a parent, in the order of [`Match::ALL`].
+    /// Transactions with a parent, in the order of [`ParentMatch::ALL`].
     pub linked: [u64; ParentMatch::ALL.len()],
     /// Upstream queries of resolvers without a known parent.
     pub unlinked: u64,
-    /// Answers of resolvers by source, in the order of [`Cache::ALL`].
+    /// Answers of resolvers by source, in the order of [`AnswerSource::ALL`].
     pub cache: [u64; AnswerSource::ALL.len()],
     /// Queries and resolvers that exceeded the capacity and are not linked.
     pub overflowed: u64,
@@ -197,7 +167,7 @@ impl CorrelateStage {
     /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> CorrelationCounters {
-        self.correlator.as_ref().map(|correlator| correlator.joined()).unwrap_or_default()
+        self.correlator.as_ref().map(|correlator| correlator.counters).unwrap_or_default()
     }
 
     /// Returns the number of waiting queries or of upstream queries, whichever is greater.

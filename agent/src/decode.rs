@@ -18,6 +18,7 @@ pub use owned_message::OwnedMessage;
 use crate::capture::net::UnreachableReason;
 use crate::capture::{Direction, Task, Transport};
 pub use dnscribe_record::MessageId;
+use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 
 use dnscribe_dns::{Dns, ParseError, Question};
@@ -46,68 +47,35 @@ pub struct Envelope {
     pub dst: SocketAddr,
 }
 
-/// Why a packet contains no readable DNS message. The names are used in the ledger and in dead
-/// letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Malformed {
-    /// An IPv4 or IPv6 header, or an extension header, is cut off or inconsistent.
-    IpHeader,
-    /// A UDP header is cut off, or its length is below 8 or beyond the packet.
-    UdpHeader,
-    /// A TCP header is cut off, or its data offset is impossible.
-    TcpHeader,
-    /// IP fragments overlap or cannot belong to one datagram.
-    FragmentConflict,
-    /// IP fragments were incomplete at their timeout, or evicted.
-    FragmentIncomplete,
-    /// Bytes of a TCP stream that belong to no known message: capture began inside the stream, or
-    /// they are behind the stream's end.
-    TcpMidstream,
-    /// Bytes of a TCP stream next to others that were never captured.
-    TcpGap,
-    /// The beginning of a message whose TCP stream ended, was reset, or was evicted.
-    TcpIncomplete,
-    /// Fewer bytes than the twelve of a DNS header.
-    DnsHeader,
-    /// The question section cannot be read: a label, pointer or count is out of bounds.
-    DnsQuestion,
-    /// An answer, authority or additional record runs out of the message, or its owner name cannot
-    /// be read.
-    DnsRecord,
-}
-
-impl Malformed {
-    /// Every reason.
-    pub const ALL: [Self; 11] = [
-        Self::IpHeader,
-        Self::UdpHeader,
-        Self::TcpHeader,
-        Self::FragmentConflict,
-        Self::FragmentIncomplete,
-        Self::TcpMidstream,
-        Self::TcpGap,
-        Self::TcpIncomplete,
-        Self::DnsHeader,
-        Self::DnsQuestion,
-        Self::DnsRecord,
-    ];
-
-    /// Returns the reason's name in the ledger and in dead letters.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::IpHeader => "ip_header",
-            Self::UdpHeader => "udp_header",
-            Self::TcpHeader => "tcp_header",
-            Self::FragmentConflict => "fragment_conflict",
-            Self::FragmentIncomplete => "fragment_incomplete",
-            Self::TcpMidstream => "tcp_midstream",
-            Self::TcpGap => "tcp_gap",
-            Self::TcpIncomplete => "tcp_incomplete",
-            Self::DnsHeader => "dns_header",
-            Self::DnsQuestion => "dns_question",
-            Self::DnsRecord => "dns_record",
-        }
+named_enum! {
+    /// Why a packet contains no readable DNS message. The names are used in the ledger and in dead
+    /// letters.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Malformed {
+        /// An IPv4 or IPv6 header, or an extension header, is cut off or inconsistent.
+        IpHeader = "ip_header",
+        /// A UDP header is cut off, or its length is below 8 or beyond the packet.
+        UdpHeader = "udp_header",
+        /// A TCP header is cut off, or its data offset is impossible.
+        TcpHeader = "tcp_header",
+        /// IP fragments overlap or cannot belong to one datagram.
+        FragmentConflict = "fragment_conflict",
+        /// IP fragments were incomplete at their timeout, or evicted.
+        FragmentIncomplete = "fragment_incomplete",
+        /// Bytes of a TCP stream that belong to no known message: capture began inside the stream, or
+        /// they are behind the stream's end.
+        TcpMidstream = "tcp_midstream",
+        /// Bytes of a TCP stream next to others that were never captured.
+        TcpGap = "tcp_gap",
+        /// The beginning of a message whose TCP stream ended, was reset, or was evicted.
+        TcpIncomplete = "tcp_incomplete",
+        /// Fewer bytes than the twelve of a DNS header.
+        DnsHeader = "dns_header",
+        /// The question section cannot be read: a label, pointer or count is out of bounds.
+        DnsQuestion = "dns_question",
+        /// An answer, authority or additional record runs out of the message, or its owner name cannot
+        /// be read.
+        DnsRecord = "dns_record",
     }
 }
 

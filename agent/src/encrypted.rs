@@ -1,6 +1,6 @@
 //! Follows connections of encrypted DNS: DoT, DoQ, DoH and DoH over HTTP/3.
 //!
-//! Input: packets of encrypted DNS from the decoder. Output: a [`ConnectionReport`] for size
+//! Input: packets of encrypted DNS from the decoder. Output: a [`ConnectionReport`] for each
 //! connection: endpoints, process, duration, bytes, and the unencrypted part of the handshake. The
 //! messages inside stay encrypted.
 //!
@@ -10,39 +10,43 @@
 #![forbid(unsafe_code)]
 
 mod cursor;
-mod handshake;
 mod hello;
 mod quic;
 mod table;
 mod tcp;
 mod tls;
 
-pub use handshake::Handshake;
-pub use hello::{ClientHello, ServerHello};
+pub use hello::{ClientHello, Handshake, ServerHello};
 pub use table::ConnectionTable;
 
 use crate::capture::encrypted::Service;
 use crate::capture::{Direction, Task, Transport};
 use crate::decode::{EncryptedContent, EncryptedPacket, Envelope, MessageId};
 use crate::pair::Vantage;
+use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
+use hello::Side;
 use quic::QuicReader;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::Duration;
+use table::ConnectionKey;
 use tcp::TcpDirection;
-use tls::{Side, TlsReader};
+use tls::TlsReader;
 
-/// The protocol that carries DNS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// DNS over TLS (RFC 7858).
-    Dot,
-    /// DNS over QUIC (RFC 9250).
-    Doq,
-    /// DNS over HTTPS, by TCP (RFC 8484).
-    Doh,
-    /// DNS over HTTP/3.
-    Doh3,
+named_enum! {
+    /// The protocol that carries DNS.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Protocol {
+        /// DNS over TLS (RFC 7858).
+        Dot = "dot",
+        /// DNS over QUIC (RFC 9250).
+        Doq = "doq",
+        /// DNS over HTTPS, by TCP (RFC 8484).
+        Doh = "doh",
+        /// DNS over HTTP/3.
+        Doh3 = "doh3",
+    }
 }
 
 impl Protocol {
@@ -54,54 +58,28 @@ impl Protocol {
             (Service::Https, Transport::Udp) => Self::Doh3,
         }
     }
-
-    /// Returns the name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dot => "dot",
-            Self::Doq => "doq",
-            Self::Doh => "doh",
-            Self::Doh3 => "doh3",
-        }
-    }
 }
 
-/// State of a connection, or how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ConnectionStatus {
-    /// Ended by FIN from both sides, or from one side without an answer.
-    Closed,
-    /// Ended by RST after it was established.
-    Reset,
-    /// The attempt was rejected by RST or by ICMP unreachable.
-    Refused,
-    /// The server did not answer.
-    Timeout,
-    /// Ended before the handshake was complete, or by a fatal alert.
-    HandshakeFailed,
-    /// Silent for longer than the idle timeout. The usual end of QUIC, whose close is encrypted.
-    Idle,
-    /// Evicted from the full table.
-    Evicted,
-    /// Not ended.
-    Open,
-}
-
-impl ConnectionStatus {
-    /// Returns the name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Reset => "reset",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::HandshakeFailed => "handshake_failed",
-            Self::Idle => "idle",
-            Self::Evicted => "evicted",
-            Self::Open => "open",
-        }
+named_enum! {
+    /// State of a connection, or how it ended.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ConnectionStatus {
+        /// Ended by FIN from both sides, or from one side without an answer.
+        Closed = "closed",
+        /// Ended by RST after it was established.
+        Reset = "reset",
+        /// The attempt was rejected by RST or by ICMP unreachable.
+        Refused = "refused",
+        /// The server did not answer.
+        Timeout = "timeout",
+        /// Ended before the handshake was complete, or by a fatal alert.
+        HandshakeFailed = "handshake_failed",
+        /// Silent for longer than the idle timeout. The usual end of QUIC, whose close is encrypted.
+        Idle = "idle",
+        /// Evicted from the full table.
+        Evicted = "evicted",
+        /// Not ended.
+        Open = "open",
     }
 }
 
@@ -169,7 +147,10 @@ pub struct Connection {
     /// Payload bytes from the client and from the server. For TCP by sequence numbers, so that
     /// retransmissions count once.
     pub octets: [u64; 2],
-    transport_state: TransportState,
+    /// Both directions of a TCP connection: from the client and from the server.
+    tcp: [TcpDirection; 2],
+    /// Reads the handshake until its end.
+    reader: Option<HandshakeReader>,
     /// Whether `task` is from a packet that it sent.
     task_is_sender: bool,
     /// Whether the server sent anything.
@@ -180,50 +161,34 @@ pub struct Connection {
     timer: Timestamp,
 }
 
-/// State of the transport protocol.
+/// Reader of a handshake.
 #[derive(Clone, Debug)]
-enum TransportState {
-    Tcp { client: TcpDirection, server: TcpDirection, tls: Option<Box<TlsReader>> },
-    Udp { quic: Option<Box<QuicReader>> },
-}
-
-/// Effect of a packet on its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Continue,
-    Ended(ConnectionStatus),
+enum HandshakeReader {
+    Tls(Box<TlsReader>),
+    Quic(Box<QuicReader>),
 }
 
 impl Connection {
-    fn new(
-        packet: &EncryptedPacket,
-        endpoints: Endpoints,
-        vantage: Vantage,
-        protocol: Protocol,
-    ) -> Self {
-        let envelope = &packet.envelope;
-        let transport_state = match envelope.transport {
-            Transport::Tcp => TransportState::Tcp {
-                client: TcpDirection::default(),
-                server: TcpDirection::default(),
-                tls: Some(Box::default()),
-            },
-            Transport::Udp => TransportState::Udp { quic: Some(Box::default()) },
+    fn new(envelope: &Envelope, key: &ConnectionKey, protocol: Protocol) -> Self {
+        let reader = match envelope.transport {
+            Transport::Tcp => HandshakeReader::Tls(Box::default()),
+            Transport::Udp => HandshakeReader::Quic(Box::default()),
         };
         Self {
             id: envelope.id,
             first: envelope.ts,
             last: envelope.ts,
-            vantage,
+            vantage: key.vantage,
             protocol,
             transport: envelope.transport,
-            client: endpoints.client,
-            server: endpoints.server,
+            client: key.client,
+            server: key.server,
             task: None,
             cgroup_id: 0,
             handshake: Handshake::default(),
             octets: [0; 2],
-            transport_state,
+            tcp: Default::default(),
+            reader: Some(reader),
             task_is_sender: false,
             answered: false,
             reports: 0,
@@ -235,12 +200,8 @@ impl Connection {
     /// Returns the time from the client's first SYN to the server's.
     #[must_use]
     pub fn connect_time(&self) -> Option<Duration> {
-        match &self.transport_state {
-            TransportState::Tcp { client, server, .. } => {
-                Some(server.began()?.since(client.began()?))
-            }
-            TransportState::Udp { .. } => None,
-        }
+        let [client, server] = &self.tcp;
+        Some(server.began()?.since(client.began()?))
     }
 
     /// Returns the time from the first to the last packet.
@@ -249,19 +210,22 @@ impl Connection {
         self.last.since(self.first)
     }
 
-    /// Processes a packet of one side.
-    fn observe(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
+    /// Processes a packet of one side. Returns how it ends the connection, if it does.
+    fn observe(&mut self, side: Side, packet: &EncryptedPacket) -> Option<ConnectionStatus> {
         let envelope = &packet.envelope;
         self.last = self.last.max(envelope.ts);
         self.note_task(envelope);
         let outcome = match &packet.content {
             EncryptedContent::Segment { .. } => self.observe_segment(side, packet),
-            EncryptedContent::Datagram { .. } => self.observe_datagram(side, packet),
+            EncryptedContent::Datagram { .. } => {
+                self.observe_datagram(side, packet);
+                None
+            }
         };
         self.answered |= side == Side::Server;
         if self.handshake.refused && self.transport == Transport::Udp {
             // Nothing readable follows. TCP connections have an end of their direction.
-            return Outcome::Ended(ConnectionStatus::HandshakeFailed);
+            return Some(ConnectionStatus::HandshakeFailed);
         }
         outcome
     }
@@ -279,62 +243,53 @@ impl Connection {
         }
     }
 
-    fn observe_segment(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
+    fn observe_segment(
+        &mut self,
+        side: Side,
+        packet: &EncryptedPacket,
+    ) -> Option<ConnectionStatus> {
         let EncryptedContent::Segment { seq, flags, payload, payload_wire, .. } = &packet.content
         else {
-            return Outcome::Continue;
+            return None;
         };
         let now = packet.envelope.ts;
-        let TransportState::Tcp { client, server, tls } = &mut self.transport_state else {
-            return Outcome::Continue;
-        };
-        let was_answered = self.answered;
-        let direction = if side == Side::Client { &mut *client } else { &mut *server };
-        let offset = direction.observe(*seq, *flags, *payload_wire, now);
-        self.octets = [client.payload_bytes(), server.payload_bytes()];
-        if let Some(reader) = tls
+        let offset = self.tcp[side.index()].observe(*seq, *flags, *payload_wire, now);
+        let [client, server] = self.tcp;
+        self.octets = [client.bytes, server.bytes];
+        if let Some(HandshakeReader::Tls(reader)) = &mut self.reader
             && let Some(offset) = offset
             && !payload.is_empty()
             && !reader.read(side, offset, payload, now, &mut self.handshake)
         {
-            *tls = None;
+            self.reader = None;
         }
         if flags.rst {
-            return Outcome::Ended(if client.has_ended() || server.has_ended() {
+            return Some(if client.ended || server.ended {
                 self.final_status(ConnectionStatus::Closed)
-            } else if side == Side::Server && !was_answered && client.began().is_some() {
+            } else if side == Side::Server && !self.answered && client.began().is_some() {
                 ConnectionStatus::Refused
             } else {
                 self.final_status(ConnectionStatus::Reset)
             });
         }
-        if client.has_ended() && server.has_ended() {
-            return Outcome::Ended(self.final_status(ConnectionStatus::Closed));
-        }
-        Outcome::Continue
+        (client.ended && server.ended).then(|| self.final_status(ConnectionStatus::Closed))
     }
 
-    fn observe_datagram(&mut self, side: Side, packet: &EncryptedPacket) -> Outcome {
+    fn observe_datagram(&mut self, side: Side, packet: &EncryptedPacket) {
         let EncryptedContent::Datagram { payload, payload_wire, datagram_bytes } = &packet.content
         else {
-            return Outcome::Continue;
+            return;
         };
-        self.octets[usize::from(side == Side::Server)] += u64::from(*payload_wire);
-        let TransportState::Udp { quic } = &mut self.transport_state else {
-            return Outcome::Continue;
-        };
-        let size = match usize::from(*datagram_bytes) {
-            0 => usize::MAX,
-            bytes => bytes,
-        };
+        self.octets[side.index()] += u64::from(*payload_wire);
+        // 0 is a single datagram.
+        let size = NonZeroU16::new(*datagram_bytes).map_or(usize::MAX, |size| size.get().into());
         for datagram in payload.chunks(size) {
-            if let Some(reader) = quic
+            if let Some(HandshakeReader::Quic(reader)) = &mut self.reader
                 && !reader.read(side, datagram, packet.envelope.ts, &mut self.handshake)
             {
-                *quic = None;
+                self.reader = None;
             }
         }
-        Outcome::Continue
     }
 
     /// Returns the status of an end, which is a failure before the handshake is complete.
@@ -342,78 +297,40 @@ impl Connection {
         if self.handshake.is_pending() { ConnectionStatus::HandshakeFailed } else { status }
     }
 
-    /// Returns the effect of an ICMP unreachable. None once the server has answered: ICMP may be
-    /// forged.
-    fn unreachable(&self) -> Option<ConnectionStatus> {
-        (!self.answered).then_some(ConnectionStatus::Refused)
-    }
-
     /// Returns when and how the connection ends if no further packets come.
     fn deadline(&self, options: &ConnectionOptions) -> (Timestamp, ConnectionStatus) {
-        let (limit, status) = match &self.transport_state {
-            TransportState::Tcp { client, .. } if !self.answered && client.began().is_some() => {
-                (options.answer_timeout, ConnectionStatus::Timeout)
-            }
-            TransportState::Udp { .. } if !self.answered => {
-                (options.answer_timeout, ConnectionStatus::Timeout)
-            }
-            TransportState::Tcp { client, server, .. }
-                if client.has_ended() || server.has_ended() || self.handshake.refused =>
-            {
-                (HALF_CLOSED_TIMEOUT, self.final_status(ConnectionStatus::Closed))
-            }
-            TransportState::Tcp { .. } => {
-                (options.idle_timeout, self.final_status(ConnectionStatus::Idle))
-            }
-            TransportState::Udp { .. } => {
-                (options.quic_idle_timeout, self.final_status(ConnectionStatus::Idle))
-            }
+        let is_tcp = self.transport == Transport::Tcp;
+        let [client, server] = &self.tcp;
+        let idle_timeout = if is_tcp { options.idle_timeout } else { options.quic_idle_timeout };
+        let (limit, status) = if !self.answered && (!is_tcp || client.began().is_some()) {
+            (options.answer_timeout, ConnectionStatus::Timeout)
+        } else if is_tcp && (client.ended || server.ended || self.handshake.refused) {
+            (HALF_CLOSED_TIMEOUT, self.final_status(ConnectionStatus::Closed))
+        } else {
+            (idle_timeout, self.final_status(ConnectionStatus::Idle))
         };
         (self.last.plus(limit), status)
     }
 
     /// Returns the status at the end of the capture.
     fn status_at_end(&self) -> ConnectionStatus {
-        match &self.transport_state {
-            TransportState::Tcp { client, server, .. }
-                if client.has_ended() || server.has_ended() =>
-            {
-                self.final_status(ConnectionStatus::Closed)
-            }
-            _ => ConnectionStatus::Open,
-        }
+        let has_ended = self.tcp.iter().any(|direction| direction.ended);
+        if has_ended { self.final_status(ConnectionStatus::Closed) } else { ConnectionStatus::Open }
     }
 
     /// Returns the memory of the incomplete handshake in bytes.
     fn memory_bytes(&self) -> usize {
-        match &self.transport_state {
-            TransportState::Tcp { tls, .. } => tls.as_ref().map_or(0, |tls| tls.memory_bytes()),
-            TransportState::Udp { quic } => quic.as_ref().map_or(0, |quic| quic.memory_bytes()),
-        }
-    }
-
-    /// Stops reading the handshake and frees its memory.
-    fn stop_reading(&mut self) {
-        match &mut self.transport_state {
-            TransportState::Tcp { tls, .. } => *tls = None,
-            TransportState::Udp { quic } => *quic = None,
+        match &self.reader {
+            Some(HandshakeReader::Tls(reader)) => reader.memory_bytes(),
+            Some(HandshakeReader::Quic(reader)) => reader.memory_bytes(),
+            None => 0,
         }
     }
 
     /// Returns the sequence number of the client's SYN, if it was seen.
     fn attempt(&self) -> Option<u32> {
-        match &self.transport_state {
-            TransportState::Tcp { client, .. } => client.first_seq(),
-            TransportState::Udp { .. } => None,
-        }
+        self.tcp[0].syn.map(|(_, seq)| seq)
     }
-}
-
-/// The endpoints of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Endpoints {
-    client: SocketAddr,
-    server: SocketAddr,
 }
 
 /// A connection and its status.

@@ -4,12 +4,10 @@
 //! once per process and cgroup, while the process lives, into bounded tables. Pods come from the
 //! Kubernetes API.
 
-mod attribution;
 mod container;
 pub mod kubernetes;
 mod process;
 
-pub use attribution::{Attribution, Process};
 pub use container::{Container, Runtime};
 pub use kubernetes::PodRef;
 
@@ -17,9 +15,11 @@ use crate::capture::Task;
 use container::ContainerCache;
 use kubernetes::Pods;
 use process::ProcessCache;
-pub use process::serve_process_requests as answer_about_processes;
+pub use process::serve_process_requests;
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Attributes tasks to executables, containers and pods.
 #[derive(Debug, Default)]
@@ -31,17 +31,11 @@ pub struct Enricher {
 
 impl Enricher {
     /// Creates an enricher for a live capture. `cgroup_mount` is the mount point of cgroup2, if there
-    /// is one. `scout` is a socket to a process that runs [`answer_about_processes`], if there is one.
+    /// is one. `helper` is a socket to a process that runs [`serve_process_requests`], if there is one.
     #[must_use]
-    pub fn new(cgroup_mount: Option<&Path>, scout: Option<OwnedFd>) -> Self {
+    pub fn new(cgroup_mount: Option<&Path>, helper: Option<OwnedFd>, pods: Option<Pods>) -> Self {
         let containers = ContainerCache::new(cgroup_mount);
-        Self { processes: ProcessCache::new(scout), containers, pods: None }
-    }
-
-    /// Adds the names of pods.
-    #[must_use]
-    pub fn with_pods(self, pods: Option<Pods>) -> Self {
-        Self { pods, ..self }
+        Self { processes: ProcessCache::new(helper), containers, pods }
     }
 
     /// Returns the status of the pod watch, if there is one.
@@ -67,5 +61,78 @@ impl Enricher {
         let pods = self.pods.as_mut().zip(container.as_ref());
         let pod = pods.and_then(|(pods, container)| pods.find(container));
         Attribution { process: task.map(|task| Process::new(task, exe)), container, pod }
+    }
+}
+
+/// The process that sent or received a message, with its container and pod as far as they are known.
+/// Clones are cheap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Attribution {
+    /// The process.
+    pub process: Option<Process>,
+    /// The container that it runs in.
+    pub container: Option<Arc<Container>>,
+    /// The pod that the container belongs to.
+    pub pod: Option<PodRef>,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Name as in /proc/PID/comm, padded with zero bytes.
+    pub comm: [u8; 16],
+    /// Path of the executable, if it was read before the process ended.
+    pub exe: Option<Arc<str>>,
+}
+
+impl Attribution {
+    /// Returns the container's runtime, from the cgroup path or else from the Kubernetes API.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        let by_path = self.container.as_ref().and_then(|container| container.runtime);
+        by_path.or_else(|| self.pod.as_ref()?.runtime)
+    }
+}
+
+impl Process {
+    /// Creates the process of a task.
+    #[must_use]
+    pub const fn new(task: &Task, exe: Option<Arc<str>>) -> Self {
+        Self { pid: task.pid, uid: task.uid, comm: task.comm, exe }
+    }
+
+    /// Returns the name; invalid UTF-8 is replaced.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.name_bytes())
+    }
+
+    /// Returns the name if it is valid UTF-8, as filters compare it.
+    #[must_use]
+    pub fn utf8_name(&self) -> Option<&str> {
+        std::str::from_utf8(self.name_bytes()).ok()
+    }
+
+    fn name_bytes(&self) -> &[u8] {
+        self.comm.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_ends_at_first_zero_byte() {
+        let mut task = Task { pid: 1, uid: 0, start_ns: 0, comm: [0; 16], parent_pid: 0 };
+        task.comm[..4].copy_from_slice(b"curl");
+        let process = Process::new(&task, None);
+        assert_eq!((process.utf8_name(), &*process.name()), (Some("curl"), "curl"));
+        task.comm = [0xff; 16];
+        assert_eq!(Process::new(&task, None).utf8_name(), None);
     }
 }

@@ -27,23 +27,23 @@ pub use transaction::{OrphanDetails, OrphanReason, Transaction};
 pub use transfer::ZoneTransfer;
 
 use crate::capture::Direction;
+use dnscribe_record::named_enum;
 use std::time::Duration;
 
-/// Side of the exchange from which the packets were captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Vantage {
-    /// At the client's socket.
-    Client,
-    /// At the server's socket.
-    Server,
-    /// Between the two.
-    Passive,
+named_enum! {
+    /// Side of the exchange from which the packets were captured.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Vantage {
+        /// At the client's socket.
+        Client = "client",
+        /// At the server's socket.
+        Server = "server",
+        /// Between the two.
+        Passive = "passive",
+    }
 }
 
 impl Vantage {
-    /// All vantages, in the order of the contract.
-    pub const ALL: [Self; 3] = [Self::Client, Self::Server, Self::Passive];
-
     /// Returns the vantage of a message captured in direction `sight`. A query leaves its client and
     /// arrives at its server; a response goes the other way.
     #[must_use]
@@ -56,65 +56,28 @@ impl Vantage {
             (Direction::Passive, _) => Self::Passive,
         }
     }
-
-    /// Returns the name used in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-            Self::Passive => "passive",
-        }
-    }
 }
 
-/// Outcome of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Status {
-    /// The response came within the query timeout.
-    Answered,
-    /// No response came within the query timeout.
-    Timeout,
-    /// The response came after the timeout was reported.
-    Late,
-    /// An ICMP error reported the server as unreachable.
-    IcmpError,
-    /// A further response to an answered query.
-    Duplicate,
-    /// A response without a matching query.
-    Orphan,
-    /// The query was removed because the table was full.
-    Evicted,
-    /// The query was still waiting when the capture ended.
-    Open,
-}
-
-impl Status {
-    /// All outcomes, in the order of the contract.
-    pub const ALL: [Self; 8] = [
-        Self::Answered,
-        Self::Timeout,
-        Self::Late,
-        Self::IcmpError,
-        Self::Duplicate,
-        Self::Orphan,
-        Self::Evicted,
-        Self::Open,
-    ];
-
-    /// Returns the name used in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Timeout => "timeout",
-            Self::Late => "late",
-            Self::IcmpError => "icmp_error",
-            Self::Duplicate => "duplicate",
-            Self::Orphan => "orphan",
-            Self::Evicted => "evicted",
-            Self::Open => "open",
-        }
+named_enum! {
+    /// Outcome of a transaction.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Status {
+        /// The response came within the query timeout.
+        Answered = "answered",
+        /// No response came within the query timeout.
+        Timeout = "timeout",
+        /// The response came after the timeout was reported.
+        Late = "late",
+        /// An ICMP error reported the server as unreachable.
+        IcmpError = "icmp_error",
+        /// A further response to an answered query.
+        Duplicate = "duplicate",
+        /// A response without a matching query.
+        Orphan = "orphan",
+        /// The query was removed because the table was full.
+        Evicted = "evicted",
+        /// The query was still waiting when the capture ended.
+        Open = "open",
     }
 }
 

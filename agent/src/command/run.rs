@@ -137,7 +137,7 @@ impl Run {
             scout.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
                 Exit::failed(format!("cannot reach the privileged helper: {error}"))
             })?;
-        let enricher = Enricher::new(cgroup2_mount().as_deref(), processes).with_pods(pods);
+        let enricher = Enricher::new(cgroup2_mount().as_deref(), processes, pods);
         let builder = PipelineBuilder {
             config: &config,
             epoch,

@@ -7,7 +7,7 @@ use super::direct_mapped::DirectMappedCache;
 use super::dual_stack::DualStackResolvers;
 use super::name_hash::NameHash;
 use super::pending_queries::{PendingQueries, PendingQuery};
-use super::query::{Query, Question, Resolver, Roles};
+use super::query::{Query, Question, Resolver};
 use super::upstream::UpstreamQueries;
 use super::{AnswerSource, CorrelationCounters, Parent, ParentMatch, TransactionLinks};
 use crate::capture::Direction;
@@ -55,48 +55,26 @@ impl PromotionLimit {
 }
 
 /// State of client queries, queries at resolvers, and upstream queries.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Correlator {
     clients: ClientQueries,
     /// Number of queries by server.
-    servers: DirectMappedCache<Resolver, u32>,
+    servers: DirectMappedCache<Resolver, u32, SERVER_SLOTS>,
     dual_stack: DualStackResolvers,
-    early: DirectMappedCache<MessageId, PendingQuery>,
+    early: DirectMappedCache<MessageId, PendingQuery, EARLY_SLOTS>,
     /// Client queries by the query that arrived, at servers not known to be resolvers.
-    arrived: DirectMappedCache<MessageId, MessageId>,
+    arrived: DirectMappedCache<MessageId, MessageId, ANSWER_SLOTS>,
     promotions: PromotionLimit,
     pending: PendingQueries,
     upstream: UpstreamQueries,
     /// By the client's query.
-    verdicts: DirectMappedCache<MessageId, AnswerSource>,
-    joined: CorrelationCounters,
+    verdicts: DirectMappedCache<MessageId, AnswerSource, ANSWER_SLOTS>,
+    pub(super) counters: CorrelationCounters,
     /// Buffer for the name of the current query.
     text: String,
 }
 
-impl Default for Correlator {
-    fn default() -> Self {
-        Self {
-            clients: ClientQueries::default(),
-            servers: DirectMappedCache::new(SERVER_SLOTS),
-            dual_stack: DualStackResolvers::default(),
-            early: DirectMappedCache::new(EARLY_SLOTS),
-            arrived: DirectMappedCache::new(ANSWER_SLOTS),
-            promotions: PromotionLimit::default(),
-            pending: PendingQueries::default(),
-            upstream: UpstreamQueries::default(),
-            verdicts: DirectMappedCache::new(ANSWER_SLOTS),
-            joined: CorrelationCounters::default(),
-            text: String::new(),
-        }
-    }
-}
-
 impl Correlator {
-    pub(super) const fn joined(&self) -> CorrelationCounters {
-        self.joined
-    }
-
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.pending.len().max(self.upstream.len())
@@ -111,15 +89,13 @@ impl Correlator {
         let may_resolve = sender.is_some_and(|resolver| self.may_resolve(resolver, message));
         let quiet = receiver.is_some_and(|resolver| self.is_quiet(resolver));
         let sight = message.envelope.direction;
-        let roles = Roles {
-            // A query that leaves a client of this host may arrive at a server of this host.
-            sender: sender.filter(|_| may_resolve || sight == Direction::Egress),
-            receiver: receiver
-                .filter(|_| !quiet || sight == Direction::Ingress && !self.clients.is_empty()),
-            involves_resolver: may_resolve || receiver.is_some() && !quiet,
-        };
-        roles.sender.or(roles.receiver)?;
-        Query::of(message, &roles, &mut self.text)
+        let involves_resolver = may_resolve || receiver.is_some() && !quiet;
+        // A query that leaves a client of this host may arrive at a server of this host.
+        let sender = sender.filter(|_| may_resolve || sight == Direction::Egress);
+        let receiver =
+            receiver.filter(|_| !quiet || sight == Direction::Ingress && !self.clients.is_empty());
+        sender.or(receiver)?;
+        Query::of(message, (sender, receiver), involves_resolver, &mut self.text)
     }
 
     fn may_resolve(&self, resolver: Resolver, message: &Message<'_>) -> bool {
@@ -143,7 +119,7 @@ impl Correlator {
     }
 
     fn leaves(&mut self, query: &Query, resolver: Resolver) {
-        if query.sight == Direction::Egress {
+        if query.direction == Direction::Egress {
             self.clients.sent(query);
         }
         if !self.pending.contains(resolver) && self.servers.get(&resolver).is_none() {
@@ -159,13 +135,13 @@ impl Correlator {
         let (parent, has_capacity) = self.upstream.sent(query, resolver, &mut self.pending);
         match parent {
             Some(parent) => self.count(parent.by),
-            None => self.joined.unlinked += 1,
+            None => self.counters.unlinked += 1,
         }
-        self.joined.overflowed += u64::from(!has_capacity);
+        self.counters.overflowed += u64::from(!has_capacity);
     }
 
     fn arrives(&mut self, query: &Query, resolver: Resolver) {
-        let arrives = query.sight == Direction::Ingress;
+        let arrives = query.direction == Direction::Ingress;
         let client = arrives.then(|| self.clients.arrived(query)).flatten();
         if client.is_some() {
             self.count(ParentMatch::Exchange);
@@ -187,7 +163,7 @@ impl Correlator {
     /// Makes a server a resolver, since it has sent an upstream query, and adds its recent queries.
     fn promote(&mut self, resolver: Resolver, now: Timestamp) {
         if !self.promotions.allow(now) || !self.pending.promote(resolver, now) {
-            self.joined.overflowed += 1;
+            self.counters.overflowed += 1;
             return;
         }
         let mut early = self.early.take_if(|query| query.question.resolver == resolver);
@@ -199,11 +175,11 @@ impl Correlator {
     }
 
     fn insert(&mut self, query: PendingQuery) {
-        self.joined.overflowed += u64::from(!self.pending.insert(query));
+        self.counters.overflowed += u64::from(!self.pending.insert(query));
     }
 
     fn count(&mut self, by: ParentMatch) {
-        self.joined.linked[by as usize] += 1;
+        self.counters.linked[by as usize] += 1;
     }
 
     /// Handles an ended transaction. `whole`: no query was excluded by sampling meanwhile.
@@ -239,7 +215,7 @@ impl Correlator {
         transaction: &Transaction<'_>,
     ) -> Option<AnswerSource> {
         let verdict = cache::verdict(query, transaction, &self.upstream, &self.pending)?;
-        self.joined.cache[verdict as usize] += 1;
+        self.counters.cache[verdict as usize] += 1;
         if verdict == AnswerSource::Miss
             && cache::is_proof(query)
             && let Some(response) = transaction.response

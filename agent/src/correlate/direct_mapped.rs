@@ -8,21 +8,20 @@ use std::hash::{BuildHasher, Hash};
 ///
 /// The hash seed is fixed, so that replays are reproducible.
 #[derive(Debug)]
-pub(super) struct DirectMappedCache<K, V> {
+pub(super) struct DirectMappedCache<K, V, const SLOTS: usize> {
     /// Empty until the first entry.
     places: Vec<Option<(K, V)>>,
-    size: usize,
     /// Number of used slots; if it is 0, lookups need no hash.
     taken: usize,
 }
 
-impl<K: Hash + Eq, V: Clone> DirectMappedCache<K, V> {
-    /// Creates a cache of `size` slots, a power of two.
-    pub(super) const fn new(size: usize) -> Self {
-        assert!(size.is_power_of_two());
-        Self { places: Vec::new(), size, taken: 0 }
+impl<K, V, const SLOTS: usize> Default for DirectMappedCache<K, V, SLOTS> {
+    fn default() -> Self {
+        Self { places: Vec::new(), taken: 0 }
     }
+}
 
+impl<K: Hash + Eq, V, const SLOTS: usize> DirectMappedCache<K, V, SLOTS> {
     /// Returns whether there was never an entry.
     pub(super) const fn is_unused(&self) -> bool {
         self.places.is_empty()
@@ -30,9 +29,9 @@ impl<K: Hash + Eq, V: Clone> DirectMappedCache<K, V> {
 
     pub(super) fn insert(&mut self, key: K, value: V) {
         if self.places.is_empty() {
-            self.places.resize_with(self.size, || None);
+            self.places.resize_with(SLOTS, || None);
         }
-        let at = self.place(&key);
+        let at = Self::place(&key);
         if let Some(place) = self.places.get_mut(at) {
             self.taken += usize::from(place.is_none());
             *place = Some((key, value));
@@ -43,13 +42,13 @@ impl<K: Hash + Eq, V: Clone> DirectMappedCache<K, V> {
         if self.taken == 0 {
             return None;
         }
-        let (held, value) = self.places.get(self.place(key))?.as_ref()?;
+        let (held, value) = self.places.get(Self::place(key))?.as_ref()?;
         (held == key).then_some(value)
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         self.get(key)?;
-        let at = self.place(key);
+        let at = Self::place(key);
         let (_, value) = self.places.get_mut(at)?.take()?;
         self.taken -= 1;
         Some(value)
@@ -67,8 +66,8 @@ impl<K: Hash + Eq, V: Clone> DirectMappedCache<K, V> {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
-    fn place(&self, key: &K) -> usize {
-        FixedState::default().hash_one(key) as usize & (self.size - 1)
+    fn place(key: &K) -> usize {
+        FixedState::default().hash_one(key) as usize % SLOTS
     }
 }
 
@@ -78,7 +77,7 @@ mod tests {
 
     #[test]
     fn holds_newest_within_size() {
-        let mut recent = DirectMappedCache::new(16);
+        let mut recent = DirectMappedCache::<_, _, 16>::default();
         assert_eq!(recent.get(&1), None);
         for key in 0..1000 {
             recent.insert(key, key);

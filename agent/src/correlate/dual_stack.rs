@@ -14,21 +14,12 @@ const CACHE_SLOTS: usize = 1 << 10;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Resolvers with an IPv4 and an IPv6 address: one receives a question, the other sends it on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DualStackResolvers {
     /// The receiver and time of the last client query for a question; the question has no owner.
-    receivers: DirectMappedCache<Question, (Resolver, Timestamp)>,
+    receivers: DirectMappedCache<Question, (Resolver, Timestamp), CACHE_SLOTS>,
     /// The receiving address by the sending address.
-    addresses: DirectMappedCache<Resolver, Resolver>,
-}
-
-impl Default for DualStackResolvers {
-    fn default() -> Self {
-        Self {
-            receivers: DirectMappedCache::new(CACHE_SLOTS),
-            addresses: DirectMappedCache::new(CACHE_SLOTS),
-        }
-    }
+    addresses: DirectMappedCache<Resolver, Resolver, CACHE_SLOTS>,
 }
 
 impl DualStackResolvers {

@@ -87,62 +87,51 @@ pub(super) struct Exchange {
     pub(super) qclass: u16,
 }
 
-/// Roles of the sender and receiver of a query.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Roles {
-    /// The sender, if the query was captured leaving.
-    pub(super) sender: Option<Resolver>,
-    /// The receiver, if the query was captured arriving.
-    pub(super) receiver: Option<Resolver>,
-    /// Whether one of them is or may be a resolver.
-    pub(super) involves_resolver: bool,
-}
-
 /// A query, reduced to what correlation uses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query {
     pub(super) id: MessageId,
     pub(super) ts: Timestamp,
     pub(super) scope: u64,
-    pub(super) sight: Direction,
+    pub(super) direction: Direction,
     pub(super) exchange: Exchange,
     pub(super) server: SocketAddr,
     /// Only set if a resolver is involved.
     pub(super) name: Option<NameHash>,
     /// RD flag, as clients set it.
     pub(super) recursion_desired: bool,
-    /// See [`Roles`].
+    /// The sender, if the query was captured leaving.
     pub(super) sender: Option<Resolver>,
-    /// See [`Roles`].
+    /// The receiver, if the query was captured arriving.
     pub(super) receiver: Option<Resolver>,
 }
 
 impl Query {
-    /// Reads a query; `None` if it has no question. `text` is a buffer for its name.
-    pub(super) fn of(message: &Message<'_>, roles: &Roles, text: &mut String) -> Option<Self> {
-        let question = message.dns.question()?;
-        let envelope = message.envelope;
+    /// Reads a query; `None` if it has no question. `involves_resolver`: whether sender or receiver
+    /// is or may be a resolver. `text` is a buffer for its name.
+    pub(super) fn of(
+        message: &Message<'_>,
+        (sender, receiver): (Option<Resolver>, Option<Resolver>),
+        involves_resolver: bool,
+        text: &mut String,
+    ) -> Option<Self> {
+        let dnscribe_dns::Question { name, qtype, qclass } = message.dns.question()?;
+        let Envelope { id, ts, scope, direction, transport, src: client, dst: server, .. } =
+            *message.envelope;
         text.clear();
-        question.name.push_lower_case(text);
-        let name = roles.involves_resolver.then(|| NameHash::of(text));
+        name.push_lower_case(text);
+        let name = NameHash::hash_whole(text);
         Some(Self {
-            id: envelope.id,
-            ts: envelope.ts,
-            scope: envelope.scope,
-            sight: envelope.direction,
-            exchange: Exchange {
-                transport: envelope.transport,
-                client: envelope.src,
-                id: message.dns.id,
-                name: NameHash::hash_whole(text),
-                qtype: question.qtype,
-                qclass: question.qclass,
-            },
-            server: envelope.dst,
-            name,
+            id,
+            ts,
+            scope,
+            direction,
+            exchange: Exchange { transport, client, id: message.dns.id, name, qtype, qclass },
+            server,
+            name: involves_resolver.then(|| NameHash::of(text)),
             recursion_desired: message.dns.flags.0 & RECURSION_DESIRED != 0,
-            sender: roles.sender,
-            receiver: roles.receiver,
+            sender,
+            receiver,
         })
     }
 

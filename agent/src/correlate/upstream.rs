@@ -31,34 +31,21 @@ const MAX_CHAIN: usize = 12;
 const CNAME: u16 = 5;
 
 /// Upstream queries, bounded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct UpstreamQueries {
     in_flight: HashMap<MessageId, Parent, RandomState>,
     /// The parent of the last upstream query for a question.
-    parents: DirectMappedCache<Question, Parent>,
+    parents: DirectMappedCache<Question, Parent, CACHE_SLOTS>,
     /// Time of the last upstream answer to a question.
-    answer_times: DirectMappedCache<Question, Timestamp>,
+    answer_times: DirectMappedCache<Question, Timestamp, CACHE_SLOTS>,
     /// The last client query for a question that the resolver answered, and when.
-    resolved: DirectMappedCache<Question, (MessageId, Timestamp)>,
+    resolved: DirectMappedCache<Question, (MessageId, Timestamp), CACHE_SLOTS>,
     /// Alias names by the names that their CNAMEs point to.
-    aliases: DirectMappedCache<(Resolver, u64), u64>,
-}
-
-impl Default for UpstreamQueries {
-    fn default() -> Self {
-        Self {
-            in_flight: HashMap::default(),
-            parents: DirectMappedCache::new(CACHE_SLOTS),
-            answer_times: DirectMappedCache::new(CACHE_SLOTS),
-            resolved: DirectMappedCache::new(CACHE_SLOTS),
-            aliases: DirectMappedCache::new(ALIAS_SLOTS),
-        }
-    }
+    aliases: DirectMappedCache<(Resolver, u64), u64, ALIAS_SLOTS>,
 }
 
 impl UpstreamQueries {
-    /// Handles a query that a resolver sends. Returns its parent if known, and false if there was no
-    /// capacity to remember it.
+    /// Handles a resolver's query. Returns its parent if known, and false without capacity for it.
     pub(super) fn sent(
         &mut self,
         query: &Query,
@@ -150,7 +137,7 @@ impl UpstreamQueries {
         for alias in response.dns.answers().filter(|answer| answer.rtype == CNAME) {
             let name = target_of(&alias);
             self.aliases
-                .insert((question.resolver, name.whole), NameHash::of(&alias.name().text()).whole);
+                .insert((question.resolver, name.whole), NameHash::of(&alias.name.text()).whole);
             target = Some(name);
         }
         target

@@ -97,27 +97,22 @@ impl Decoder {
 
     /// Decodes a packet and passes the events that it completes to `each`.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded<'_>)) {
-        self.counters.received += 1;
+        self.counters.totals.received += 1;
         let context = PacketContext::new(packet, self.clock.read(packet.ts));
-        let mut out = emitter!(self, each);
-        let (bytes, wire_bytes) = match packet.body {
-            Body::Ip { bytes, wire_bytes } => (bytes, wire_bytes),
+        let Self { ports, encrypted, fragments, streams, counters, scratch, .. } = self;
+        let (encrypted, out) = (encrypted.as_ref(), Emitter { counters, scratch, each });
+        let mut decoder = PacketDecoder { ports, encrypted, fragments, streams, context, out };
+        match packet.body {
+            Body::Ip { bytes, wire_bytes } => decoder.decode_ip(bytes, wire_bytes, 0),
             Body::SocketError { transport, local, remote, errno, seen } => {
-                let is_ours = self.ports.contains(remote.port())
-                    || offers_encrypted_dns(self.encrypted.as_ref(), remote);
-                if !seen && is_ours {
+                if !seen && (ports.contains(remote.port()) || decoder.offers_encrypted(remote)) {
                     let flow = Flow { transport, src: local, dst: remote };
                     let cause = UnreachableReason::from_errno(remote.is_ipv6(), errno);
-                    emit_unreachable(&context, flow, None, cause, &mut out);
+                    decoder.emit_unreachable(flow, None, cause);
                 }
-                out.counters.account(1, None);
-                return;
+                decoder.account(None);
             }
-        };
-        let Self { ports, encrypted, fragments, streams, .. } = self;
-        let mut decoder =
-            PacketDecoder { ports, encrypted: encrypted.as_ref(), fragments, streams };
-        decoder.decode_ip(bytes, wire_bytes, &context, 1, 0, &mut out);
+        }
     }
 
     /// Discards fragments and segments whose timeout has passed at `now`, a time of the capture
@@ -141,8 +136,8 @@ impl Decoder {
     pub fn counters_with_held_discarded(&self) -> ledger::Decode {
         let mut counters = ledger::Decode { held: 0, ..self.counters() };
         for (reason, held) in [
-            (Malformed::FragmentIncomplete, self.fragments.held()),
-            (Malformed::TcpIncomplete, self.streams.held()),
+            (Malformed::FragmentIncomplete, self.fragments.held),
+            (Malformed::TcpIncomplete, self.streams.held),
         ] {
             *counters.malformed.entry(reason.name().to_owned()).or_default() += held;
         }
@@ -152,25 +147,21 @@ impl Decoder {
     /// Returns the approximate memory of pending data in bytes; within the limits of the options.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.fragments.memory_bytes() + self.streams.memory_bytes()
+        self.fragments.memory_bytes + self.streams.memory_bytes
     }
 
     /// Returns the counters. Identity 3 of the ledger holds: `received = decoded_packets + Σ
     /// malformed + held`.
     #[must_use]
     pub fn counters(&self) -> ledger::Decode {
-        let counts = Malformed::ALL.iter().zip(self.counters.malformed);
+        let PacketCounters { totals, malformed } = &self.counters;
+        let counts = Malformed::ALL.iter().zip(malformed);
         ledger::Decode {
-            received: self.counters.received,
-            decoded_packets: self.counters.decoded,
-            malformed: counts.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
-            held: self.fragments.held() + self.streams.held(),
-            messages: self.counters.queries + self.counters.responses,
-            queries: self.counters.queries,
-            responses: self.counters.responses,
-            evicted_streams: self.streams.evicted(),
-            icmp_about_queries: self.counters.icmp_about_queries,
-            icmp_about_responses: self.counters.icmp_about_responses,
+            malformed: counts.map(|(reason, count)| (reason.name().to_owned(), *count)).collect(),
+            held: self.fragments.held + self.streams.held,
+            messages: totals.queries + totals.responses,
+            evicted_streams: self.streams.evicted,
+            ..totals.clone()
         }
     }
 }
@@ -185,126 +176,101 @@ impl From<BadHeader> for Malformed {
     }
 }
 
-/// The decoder's state, without its counters.
+/// Decodes one packet.
 struct PacketDecoder<'a> {
     ports: &'a PortSet,
     encrypted: Option<&'a Encrypted>,
     fragments: &'a mut Fragments,
     streams: &'a mut Streams,
+    context: PacketContext,
+    out: Emitter<'a>,
 }
 
 impl PacketDecoder<'_> {
-    /// Decodes an IP packet, which came in `packets` captured packets and is inside `depth`
-    /// tunnels.
-    fn decode_ip(
-        &mut self,
-        bytes: &[u8],
-        wire_bytes: u32,
-        context: &PacketContext,
-        packets: u64,
-        depth: usize,
-        out: &mut Emitter<'_>,
-    ) {
+    /// Decodes an IP packet, which is inside `depth` tunnels.
+    fn decode_ip(&mut self, bytes: &[u8], wire_bytes: u32, depth: usize) {
         let ip = match net::parse_ip(bytes, wire_bytes) {
             Ok(ip) => ip,
             Err(bad) => {
                 let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-                reject(context, (unspecified, unspecified), bad.into(), bytes, packets, out);
-                return;
+                return self.reject((unspecified, unspecified), bad.into(), bytes);
             }
         };
-        let Some(fragment) = ip.fragment else {
-            return self.decode_packet(&ip, context, packets, depth, out);
-        };
-        let datagram = self.fragments.add(&ip, fragment, *context, packets, out);
+        let Some(fragment) = ip.fragment else { return self.decode_packet(&ip, depth) };
+        let datagram = self.fragments.add(&ip, fragment, self.context, &mut self.out);
         let Some(datagram) = datagram else { return };
+        self.context.packets = datagram.packets;
         let payload = datagram.payload.as_slice();
         match reassembled_packet(&ip, datagram.protocol, payload, datagram.payload_wire) {
-            Ok(ip) => self.decode_packet(&ip, context, datagram.packets, depth, out),
-            Err(bad) => {
-                let addresses = (ip.src, ip.dst);
-                reject(context, addresses, bad.into(), payload, datagram.packets, out);
-            }
+            Ok(ip) => self.decode_packet(&ip, depth),
+            Err(bad) => self.reject((ip.src, ip.dst), bad.into(), payload),
         }
     }
 
     /// Decodes a complete IP packet.
-    fn decode_packet(
-        &mut self,
-        ip: &IpPacket<'_>,
-        context: &PacketContext,
-        packets: u64,
-        depth: usize,
-        out: &mut Emitter<'_>,
-    ) {
-        let ours = net::ports(ip).is_some_and(|(src, dst)| self.is_dns(src, dst));
-        let is_encrypted = !ours && self.is_encrypted(ip);
-        let bad = match ip.protocol {
-            protocol::UDP if ours => decode_datagram(ip, context, packets, out).err(),
-            protocol::TCP if ours => self.decode_segment(ip, context, packets, out).err(),
+    fn decode_packet(&mut self, ip: &IpPacket<'_>, depth: usize) {
+        let ports = net::ports(ip);
+        let ours = ports.is_some_and(|(src, dst)| self.is_dns(src, dst));
+        let is_encrypted = !ours && self.is_encrypted(ip, ports);
+        let result = match ip.protocol {
+            protocol::UDP if ours => self.decode_datagram(ip),
+            protocol::TCP if ours => net::parse_tcp(ip.payload, ip.payload_wire).map(|segment| {
+                let addresses = (ip.src, ip.dst);
+                self.streams.segment(addresses, &segment, self.context, &mut self.out);
+            }),
             protocol::UDP | protocol::TCP if is_encrypted => {
-                encrypted_packet::emit(ip, context, packets, out).err()
+                encrypted_packet::emit(ip, &self.context, &mut self.out)
             }
-            protocol::UDP | protocol::TCP if net::ports(ip).is_none() => {
-                Some(if ip.protocol == protocol::UDP { BadHeader::Udp } else { BadHeader::Tcp })
-            }
+            protocol::UDP if ports.is_none() => Err(BadHeader::Udp),
+            protocol::TCP if ports.is_none() => Err(BadHeader::Tcp),
             protocol::ICMP | protocol::ICMPV6 => {
-                self.decode_icmp(ip, context, out);
-                out.counters.account(packets, None);
-                None
+                self.decode_icmp(ip);
+                self.account(None);
+                Ok(())
             }
             _ => {
                 match net::tunnel_content(ip) {
                     TunnelContent::Packet { bytes, wire_bytes } if depth + 1 < LEVELS => {
-                        self.decode_ip(bytes, wire_bytes, context, packets, depth + 1, out);
+                        self.decode_ip(bytes, wire_bytes, depth + 1);
                     }
                     // Not DNS.
-                    _ => out.counters.account(packets, None),
+                    _ => self.account(None),
                 }
-                None
+                Ok(())
             }
         };
-        if let Some(bad) = bad {
-            let bytes = if is_encrypted { transport_header(ip.payload) } else { ip.payload };
-            reject(context, (ip.src, ip.dst), bad.into(), bytes, packets, out);
+        if let Err(bad) = result {
+            // The first eight bytes of a transport header are never encrypted data.
+            let most = if is_encrypted { 8 } else { usize::MAX };
+            let bytes = ip.payload.get(..most).unwrap_or(ip.payload);
+            self.reject((ip.src, ip.dst), bad.into(), bytes);
         }
     }
 
     /// Reports a query that was not delivered. An undelivered response fails no query.
-    fn decode_icmp(&self, ip: &IpPacket<'_>, context: &PacketContext, out: &mut Emitter<'_>) {
+    fn decode_icmp(&mut self, ip: &IpPacket<'_>) {
         let Some(quote) = net::parse_icmp_quote(ip) else { return };
         let transport = if quote.tcp { Transport::Tcp } else { Transport::Udp };
         let flow = Flow { transport, src: quote.src, dst: quote.dst };
         if !self.is_dns(quote.src.port(), quote.dst.port()) {
-            if offers_encrypted_dns(self.encrypted, quote.dst) && quote.cause.is_final() {
-                emit_unreachable(context, flow, None, quote.cause, out);
+            if self.offers_encrypted(quote.dst) && quote.cause.is_final() {
+                self.emit_unreachable(flow, None, quote.cause);
             }
             return;
         }
-        let (to_server, from_server) =
-            (self.ports.contains(quote.dst.port()), self.ports.contains(quote.src.port()));
+        let [to_server, from_server] =
+            [quote.dst, quote.src].map(|end| self.ports.contains(end.port()));
+        let totals = &mut self.out.counters.totals;
         // Between two servers only the message tells queries from responses.
         if !to_server || (from_server && quote.is_response == Some(true)) {
-            out.counters.icmp_about_responses += 1;
+            totals.icmp_about_responses += 1;
             return;
         }
-        out.counters.icmp_about_queries += 1;
+        totals.icmp_about_queries += 1;
         // Some errors, such as "packet too big", only make the sender try differently.
         if quote.cause.is_final() {
-            emit_unreachable(context, flow, quote.first_two, quote.cause, out);
+            self.emit_unreachable(flow, quote.first_two, quote.cause);
         }
-    }
-
-    fn decode_segment(
-        &mut self,
-        ip: &IpPacket<'_>,
-        context: &PacketContext,
-        packets: u64,
-        out: &mut Emitter<'_>,
-    ) -> Result<(), BadHeader> {
-        let segment = net::parse_tcp(ip.payload, ip.payload_wire)?;
-        self.streams.segment((ip.src, ip.dst), &segment, *context, packets, out);
-        Ok(())
     }
 
     fn is_dns(&self, src: u16, dst: u16) -> bool {
@@ -312,64 +278,74 @@ impl PacketDecoder<'_> {
     }
 
     /// Returns whether a packet, which is not plain DNS, is encrypted DNS.
-    fn is_encrypted(&self, ip: &IpPacket<'_>) -> bool {
-        let (Some(encrypted), Some((src, dst))) = (self.encrypted, net::ports(ip)) else {
-            return false;
-        };
+    fn is_encrypted(&self, ip: &IpPacket<'_>, ports: Option<(u16, u16)>) -> bool {
+        let (Some(encrypted), Some((src, dst))) = (self.encrypted, ports) else { return false };
         encrypted.matches(SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst))
     }
-}
 
-/// Returns whether the server offers encrypted DNS.
-fn offers_encrypted_dns(encrypted: Option<&Encrypted>, server: SocketAddr) -> bool {
-    encrypted.is_some_and(|encrypted| encrypted.rule_of(server).is_some())
-}
+    /// Returns whether a server offers encrypted DNS.
+    fn offers_encrypted(&self, server: SocketAddr) -> bool {
+        self.encrypted.is_some_and(|encrypted| encrypted.rule_of(server).is_some())
+    }
 
-/// Returns the first eight bytes of a transport header: never encrypted data.
-fn transport_header(payload: &[u8]) -> &[u8] {
-    payload.get(..8).unwrap_or(payload)
-}
-
-/// Decodes the payload of a UDP packet on a DNS port.
-fn decode_datagram(
-    ip: &IpPacket<'_>,
-    context: &PacketContext,
-    packets: u64,
-    out: &mut Emitter<'_>,
-) -> Result<(), BadHeader> {
-    let udp = net::parse_udp(ip)?;
-    let flow = Flow {
-        transport: Transport::Udp,
-        src: SocketAddr::new(ip.src, udp.src_port),
-        dst: SocketAddr::new(ip.dst, udp.dst_port),
-    };
-    let error = for_each_datagram(&udp, u32::from(context.datagram_bytes), |bytes, index| {
-        out.emit_message(context, &flow, bytes, index).err()
-    });
-    out.counters.account(packets, error);
-    Ok(())
-}
-
-/// Passes each datagram of a packet to `decode` with the index of its message. The kernel may have
-/// merged datagrams of `size` bytes, the last one shorter (GRO). Returns the first error.
-fn for_each_datagram<'a>(
-    udp: &net::UdpDatagram<'a>,
-    size: u32,
-    mut decode: impl FnMut(MessageBytes<'a>, &mut u32) -> Option<Malformed>,
-) -> Option<Malformed> {
-    let size = if size == 0 { udp.payload_wire } else { size };
-    let (mut rest, mut wire, mut index) = (udp.payload, udp.payload_wire, 0);
-    let mut error = None;
-    loop {
-        let wire_bytes = wire.min(size);
-        let here = usize::try_from(wire_bytes).unwrap_or(usize::MAX).min(rest.len());
-        let (captured, behind) = rest.split_at(here);
-        let bad = decode(MessageBytes { captured, wire_bytes }, &mut index);
-        error = error.or(bad);
-        (rest, wire) = (behind, wire - wire_bytes);
-        if wire == 0 {
-            return error;
+    /// Decodes the payload of a UDP packet on a DNS port. The kernel may have merged several
+    /// datagrams of one size, the last one shorter (GRO).
+    fn decode_datagram(&mut self, ip: &IpPacket<'_>) -> Result<(), BadHeader> {
+        let udp = net::parse_udp(ip)?;
+        let flow = Flow {
+            transport: Transport::Udp,
+            src: SocketAddr::new(ip.src, udp.src_port),
+            dst: SocketAddr::new(ip.dst, udp.dst_port),
+        };
+        let size = match self.context.datagram_bytes {
+            0 => udp.payload_wire,
+            size => u32::from(size),
+        };
+        let (mut rest, mut wire, mut index) = (udp.payload, udp.payload_wire, 0);
+        let mut error = None;
+        loop {
+            let wire_bytes = wire.min(size);
+            let here = usize::try_from(wire_bytes).unwrap_or(usize::MAX).min(rest.len());
+            let (captured, behind) = rest.split_at(here);
+            let bytes = MessageBytes { captured, wire_bytes };
+            let result = self.out.emit_message(&self.context, &flow, bytes, &mut index);
+            error = error.or(result.err());
+            (rest, wire) = (behind, wire - wire_bytes);
+            if wire == 0 {
+                self.account(error);
+                return Ok(());
+            }
         }
+    }
+
+    fn account(&mut self, error: Option<Malformed>) {
+        self.out.counters.account(self.context.packets, error);
+    }
+
+    /// Counts packets whose headers cannot be read, and emits a dead letter. `bytes` begins with
+    /// the transport header if that is malformed.
+    fn reject(&mut self, (src, dst): (IpAddr, IpAddr), reason: Malformed, bytes: &[u8]) {
+        let is_tcp = reason == Malformed::TcpHeader;
+        let transport = if is_tcp { Transport::Tcp } else { Transport::Udp };
+        let ports = match (reason, bytes) {
+            (Malformed::UdpHeader | Malformed::TcpHeader, [a, b, c, d, ..]) => {
+                (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
+            }
+            _ => (0, 0),
+        };
+        let (src, dst) = (SocketAddr::new(src, ports.0), SocketAddr::new(dst, ports.1));
+        self.account(Some(reason));
+        let flow = Flow { transport, src, dst };
+        self.out.emit_dead_letter(&self.context, &flow, reason, bytes, &mut 0);
+    }
+
+    /// Emits an undelivered query or connection attempt of `flow`.
+    fn emit_unreachable(&mut self, flow: Flow, query_id: Option<u16>, cause: UnreachableReason) {
+        let PacketContext { id: packet, ts, scope, .. } = self.context;
+        let Flow { transport, src: client, dst: server } = flow;
+        let id = MessageId { packet, index: 0 };
+        let error = Unreachable { id, ts, scope, transport, client, server, query_id, cause };
+        (self.out.each)(Decoded::Unreachable(error));
     }
 }
 
@@ -392,48 +368,6 @@ fn reassembled_packet<'a>(
     }
     let net::UpperLayer { protocol, payload, payload_wire, fragment: _ } = inner;
     Ok(IpPacket { protocol, payload, payload_wire, ..datagram })
-}
-
-/// Counts packets whose headers cannot be read, and emits a dead letter. `bytes` begins with the
-/// transport header if that is malformed.
-fn reject(
-    context: &PacketContext,
-    (src, dst): (IpAddr, IpAddr),
-    reason: Malformed,
-    bytes: &[u8],
-    packets: u64,
-    out: &mut Emitter<'_>,
-) {
-    let transport = if reason == Malformed::TcpHeader { Transport::Tcp } else { Transport::Udp };
-    let ports = match (reason, bytes) {
-        (Malformed::UdpHeader | Malformed::TcpHeader, [a, b, c, d, ..]) => {
-            (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]))
-        }
-        _ => (0, 0),
-    };
-    let (src, dst) = (SocketAddr::new(src, ports.0), SocketAddr::new(dst, ports.1));
-    out.counters.account(packets, Some(reason));
-    out.emit_dead_letter(context, &Flow { transport, src, dst }, reason, bytes, &mut 0);
-}
-
-/// Emits an undelivered query or connection attempt of `flow`.
-fn emit_unreachable(
-    context: &PacketContext,
-    flow: Flow,
-    query_id: Option<u16>,
-    cause: UnreachableReason,
-    out: &mut Emitter<'_>,
-) {
-    (out.each)(Decoded::Unreachable(Unreachable {
-        id: MessageId { packet: context.origin, index: 0 },
-        ts: context.ts,
-        scope: context.scope,
-        transport: flow.transport,
-        client: flow.src,
-        server: flow.dst,
-        query_id,
-        cause,
-    }));
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
 use crate::capture::{Direction, Packet, PacketId, Task, Transport};
 use dnscribe_dns::{Dns, MessageIndex};
+use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -17,27 +18,21 @@ pub(super) struct PacketContext {
     pub ts: Timestamp,
     /// `ts` by the decoder's clock, which never steps back. Timeouts use it.
     pub steady_ts: Timestamp,
-    pub origin: PacketId,
+    pub id: PacketId,
     pub scope: u64,
-    pub sight: Direction,
+    pub direction: Direction,
     pub task: Option<Task>,
     pub datagram_bytes: u16,
     pub cgroup_id: u64,
+    /// Number of captured packets: an IP packet may come in fragments.
+    pub packets: u64,
 }
 
 impl PacketContext {
     pub(super) fn new(packet: &Packet<'_>, steady_ts: Timestamp) -> Self {
-        let Packet {
-            ts,
-            id: origin,
-            scope,
-            direction: sight,
-            task,
-            datagram_bytes,
-            cgroup_id,
-            body: _,
-        } = *packet;
-        Self { ts, steady_ts, origin, scope, sight, task, datagram_bytes, cgroup_id }
+        let Packet { ts, id, scope, direction, task, datagram_bytes, cgroup_id, body: _ } = *packet;
+        let packets = 1;
+        Self { ts, steady_ts, id, scope, direction, task, datagram_bytes, cgroup_id, packets }
     }
 }
 
@@ -60,24 +55,18 @@ pub(super) struct MessageBytes<'a> {
 /// Counters of packets and messages.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PacketCounters {
-    pub received: u64,
-    pub decoded: u64,
+    /// Without malformed packets.
+    pub totals: ledger::Decode,
+    /// Malformed packets by reason.
     pub malformed: [u64; Malformed::ALL.len()],
-    pub queries: u64,
-    pub responses: u64,
-    /// ICMP errors about queries, which are reported.
-    pub icmp_about_queries: u64,
-    /// ICMP errors about responses.
-    pub icmp_about_responses: u64,
 }
 
 impl PacketCounters {
     /// Counts packets as decoded, or as malformed if there is an error.
     pub(super) fn account(&mut self, packets: u64, verdict: Option<Malformed>) {
-        let place = verdict.and_then(|reason| Malformed::ALL.iter().position(|one| *one == reason));
-        match place.and_then(|place| self.malformed.get_mut(place)) {
-            Some(count) => *count += packets,
-            None => self.decoded += packets,
+        match verdict {
+            Some(reason) => self.malformed[reason as usize] += packets,
+            None => self.totals.decoded_packets += packets,
         }
     }
 }
@@ -105,9 +94,9 @@ impl Emitter<'_> {
         match MessageIndex::parse(captured, clipped) {
             Ok(outline) => {
                 if outline.flags.is_response() {
-                    self.counters.responses += 1;
+                    self.counters.totals.responses += 1;
                 } else {
-                    self.counters.queries += 1;
+                    self.counters.totals.queries += 1;
                 }
                 let envelope = &envelope(context, flow, index);
                 let dns = Dns::new(captured, &outline);
@@ -138,17 +127,9 @@ impl Emitter<'_> {
 }
 
 pub(super) fn envelope(context: &PacketContext, flow: &Flow, index: &mut u32) -> Envelope {
-    let id = MessageId { packet: context.origin, index: *index };
+    let PacketContext { id: packet, ts, scope, direction, task, cgroup_id, .. } = *context;
+    let Flow { transport, src, dst } = *flow;
+    let id = MessageId { packet, index: *index };
     *index += 1;
-    Envelope {
-        id,
-        ts: context.ts,
-        scope: context.scope,
-        direction: context.sight,
-        task: context.task,
-        cgroup_id: context.cgroup_id,
-        transport: flow.transport,
-        src: flow.src,
-        dst: flow.dst,
-    }
+    Envelope { id, ts, scope, direction, task, cgroup_id, transport, src, dst }
 }

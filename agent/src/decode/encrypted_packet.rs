@@ -58,61 +58,30 @@ pub enum EncryptedContent {
 pub(super) fn emit(
     ip: &IpPacket<'_>,
     context: &PacketContext,
-    packets: u64,
     out: &mut Emitter<'_>,
 ) -> Result<(), BadHeader> {
-    let sealed = if ip.protocol == protocol::UDP {
-        datagram(ip, &net::parse_udp(ip)?, context)
+    let (transport, (src, dst), content) = if ip.protocol == protocol::UDP {
+        let UdpDatagram { src_port, dst_port, payload, payload_wire } = net::parse_udp(ip)?;
+        let is_long = payload.first().is_some_and(|first| first & LONG_HEADER != 0);
+        let most = if is_long { HANDSHAKE_BYTES as usize } else { 1 };
+        let payload = payload.get(..most).unwrap_or(payload).into();
+        let datagram_bytes = context.datagram_bytes;
+        let content = EncryptedContent::Datagram { payload, payload_wire, datagram_bytes };
+        (Transport::Udp, (src_port, dst_port), content)
     } else {
-        segment(ip, &net::parse_tcp(ip.payload, ip.payload_wire)?, context)
+        let TcpSegment { src_port, dst_port, seq, ack, flags, payload, payload_wire } =
+            net::parse_tcp(ip.payload, ip.payload_wire)?;
+        let is_data = payload.starts_with(&APPLICATION_DATA);
+        let most = if is_data { TLS_HEADER } else { HANDSHAKE_BYTES as usize };
+        let (ack, payload) = (ack.is_some(), payload.get(..most).unwrap_or(payload).into());
+        let content = EncryptedContent::Segment { seq, ack, flags, payload, payload_wire };
+        (Transport::Tcp, (src_port, dst_port), content)
     };
-    out.counters.account(packets, None);
-    (out.each)(Decoded::Encrypted(Box::new(sealed)));
+    let (src, dst) = (SocketAddr::new(ip.src, src), SocketAddr::new(ip.dst, dst));
+    let envelope = envelope(context, &Flow { transport, src, dst }, &mut 0);
+    out.counters.account(context.packets, None);
+    (out.each)(Decoded::Encrypted(Box::new(EncryptedPacket { envelope, content })));
     Ok(())
-}
-
-/// Converts a segment.
-fn segment(
-    ip: &IpPacket<'_>,
-    segment: &TcpSegment<'_>,
-    context: &PacketContext,
-) -> EncryptedPacket {
-    let payload = segment.payload;
-    let most =
-        if payload.starts_with(&APPLICATION_DATA) { TLS_HEADER } else { HANDSHAKE_BYTES as usize };
-    let content = EncryptedContent::Segment {
-        seq: segment.seq,
-        ack: segment.ack.is_some(),
-        flags: segment.flags,
-        payload: payload.get(..most).unwrap_or(payload).into(),
-        payload_wire: segment.payload_wire,
-    };
-    seal(ip, Transport::Tcp, (segment.src_port, segment.dst_port), context, content)
-}
-
-/// Converts a datagram.
-fn datagram(ip: &IpPacket<'_>, udp: &UdpDatagram<'_>, context: &PacketContext) -> EncryptedPacket {
-    let payload = udp.payload;
-    let is_long = payload.first().is_some_and(|first| first & LONG_HEADER != 0);
-    let most = if is_long { HANDSHAKE_BYTES as usize } else { 1 };
-    let content = EncryptedContent::Datagram {
-        payload: payload.get(..most).unwrap_or(payload).into(),
-        payload_wire: udp.payload_wire,
-        datagram_bytes: context.datagram_bytes,
-    };
-    seal(ip, Transport::Udp, (udp.src_port, udp.dst_port), context, content)
-}
-
-fn seal(
-    ip: &IpPacket<'_>,
-    transport: Transport,
-    (src, dst): (u16, u16),
-    context: &PacketContext,
-    content: EncryptedContent,
-) -> EncryptedPacket {
-    let flow =
-        Flow { transport, src: SocketAddr::new(ip.src, src), dst: SocketAddr::new(ip.dst, dst) };
-    EncryptedPacket { envelope: envelope(context, &flow, &mut 0), content }
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Time for the fragments of a datagram to arrive, by capture time; Linux's default for
-/// `net.ipv4.ipfrag_time`.
+/// Reassembly timeout by capture time: Linux's default for `net.ipv4.ipfrag_time`.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest payload of a fragmented IP packet, in bytes.
 const MAX_PAYLOAD_BYTES: u32 = 65_535;
@@ -23,7 +22,7 @@ const FRAGMENT_OVERHEAD_BYTES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: u64,
-    sight: Direction,
+    direction: Direction,
     src: IpAddr,
     dst: IpAddr,
     id: u32,
@@ -140,54 +139,36 @@ impl PartialDatagram {
 }
 
 /// The table of incomplete datagrams, bounded in number and memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fragments {
     entries: HashMap<Key, PartialDatagram, foldhash::fast::RandomState>,
     /// Every datagram once, in order of arrival.
     order: VecDeque<(Timestamp, Key, u64)>,
     max_datagrams: usize,
     max_memory_bytes: usize,
-    memory_bytes: usize,
-    held: u64,
+    /// Approximate memory.
+    pub memory_bytes: usize,
+    /// Number of packets held.
+    pub held: u64,
     created: u64,
 }
 
 impl Fragments {
     pub(super) fn new(max_datagrams: usize, max_memory_bytes: usize) -> Self {
-        Self {
-            entries: HashMap::default(),
-            order: VecDeque::new(),
-            max_datagrams: max_datagrams.max(1),
-            max_memory_bytes,
-            memory_bytes: 0,
-            held: 0,
-            created: 0,
-        }
+        Self { max_datagrams: max_datagrams.max(1), max_memory_bytes, ..Self::default() }
     }
 
-    /// Returns the number of packets held.
-    pub(super) fn held(&self) -> u64 {
-        self.held
-    }
-
-    /// Returns the approximate memory in bytes.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
-    }
-
-    /// Adds a fragment that came in `packets` packets (several if it was itself fragmented).
-    /// Returns the datagram that it completes.
+    /// Adds a fragment, which may have been fragmented itself. Returns the datagram that it completes.
     pub(super) fn add(
         &mut self,
         ip: &IpPacket<'_>,
         fragment: Fragment,
         context: PacketContext,
-        packets: u64,
         out: &mut Emitter<'_>,
     ) -> Option<Reassembled> {
         let key = Key {
             scope: context.scope,
-            sight: context.sight,
+            direction: context.direction,
             src: ip.src,
             dst: ip.dst,
             id: fragment.id,
@@ -196,8 +177,8 @@ impl Fragments {
         self.expire(context.steady_ts, out);
         self.create(key, context, out);
         let entry = self.entries.get_mut(&key)?;
-        entry.packets += packets;
-        self.held += packets;
+        entry.packets += context.packets;
+        self.held += context.packets;
         let before = entry.memory_bytes;
         let added = !entry.rejected
             && entry.add(fragment, ip.protocol, ip.payload, ip.payload_wire).is_ok();
@@ -209,9 +190,8 @@ impl Fragments {
             entry.memory_bytes = 0;
             entry.parts.clear();
             self.held -= entry.packets;
-            out.counters
-                .account(std::mem::take(&mut entry.packets), Some(Malformed::FragmentConflict));
             let reason = Malformed::FragmentConflict;
+            out.counters.account(std::mem::take(&mut entry.packets), Some(reason));
             out.emit_dead_letter(&context, &flow, reason, ip.payload, &mut 0);
             return None;
         }

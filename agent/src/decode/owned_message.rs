@@ -58,8 +58,7 @@ impl OwnedMessage {
         self.octets = Octets::new();
     }
 
-    /// Returns the memory that an owned copy of `message` takes, in bytes. See
-    /// [`Self::memory_bytes`].
+    /// Returns [`Self::memory_bytes`] of an owned copy of `message`.
     pub(crate) fn memory_bytes_for(message: &Message<'_>) -> usize {
         let octets = message.dns.bytes().len();
         size_of::<Self>() + if octets > USUAL_BYTES { octets } else { 0 }

@@ -9,7 +9,6 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
-mod expiry_queue;
 mod framing;
 mod stream;
 
@@ -18,8 +17,7 @@ use super::emitter::{Emitter, Flow, PacketContext};
 use crate::capture::net::TcpSegment;
 use crate::capture::{Direction, Transport};
 use dnscribe_record::time::Timestamp;
-use expiry_queue::{ExpiryQueue, QueuedCheck};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use stream::Stream;
@@ -36,7 +34,7 @@ const MAX_EVICTION_SCANS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: u64,
-    sight: Direction,
+    direction: Direction,
     src: SocketAddr,
     dst: SocketAddr,
     /// Whether this is the second stream of the direction. See [`Streams::find`].
@@ -51,12 +49,12 @@ impl Key {
 
     /// Returns the key of the other direction at the same point of capture.
     fn reverse(&self) -> Self {
-        let sight = match self.sight {
+        let direction = match self.direction {
             Direction::Egress => Direction::Ingress,
             Direction::Ingress => Direction::Egress,
-            sight @ (Direction::Loopback | Direction::Passive) => sight,
+            same @ (Direction::Loopback | Direction::Passive) => same,
         };
-        Self { scope: self.scope, sight, src: self.dst, dst: self.src, second: false }
+        Self { scope: self.scope, direction, src: self.dst, dst: self.src, second: false }
     }
 }
 
@@ -69,6 +67,54 @@ struct StreamSlot {
     queued: bool,
 }
 
+/// A queued check of a stream.
+#[derive(Clone, Copy, Debug)]
+struct QueuedCheck {
+    due: Timestamp,
+    key: Key,
+    number: u64,
+}
+
+/// Queued checks, approximately in order of time: those of streams without a message, and of those
+/// with one, so that a flood of connections without data evicts only its own kind.
+#[derive(Debug, Default)]
+struct ExpiryQueue([VecDeque<QueuedCheck>; 2]);
+
+impl ExpiryQueue {
+    fn push(&mut self, check: QueuedCheck, has_message: bool) {
+        self.0[usize::from(has_message)].push_back(check);
+    }
+
+    /// Removes and returns an entry that is due.
+    fn pop_due(&mut self, now: Timestamp) -> Option<QueuedCheck> {
+        self.0.iter_mut().find_map(|queue| {
+            queue.front().filter(|check| check.due <= now)?;
+            queue.pop_front()
+        })
+    }
+
+    /// Removes and returns the next entry to evict, and whether its stream had a message.
+    fn pop_first(&mut self) -> Option<(QueuedCheck, bool)> {
+        let mut queues = self.0.iter_mut().zip([false, true]);
+        queues.find_map(|(queue, has_message)| Some((queue.pop_front()?, has_message)))
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(VecDeque::len).sum()
+    }
+
+    /// Removes the entries for which `keep` returns false.
+    fn retain(&mut self, mut keep: impl FnMut(&QueuedCheck) -> bool) {
+        for queue in &mut self.0 {
+            queue.retain(&mut keep);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &QueuedCheck> {
+        self.0.iter().flatten()
+    }
+}
+
 /// Memory of a stream without pending data, in bytes: its state, its slot in a table that is at
 /// least 7/16 full at capacity, and its queue entries.
 pub(super) const STREAM_BYTES: usize = size_of::<Stream>()
@@ -76,18 +122,20 @@ pub(super) const STREAM_BYTES: usize = size_of::<Stream>()
     + 4 * size_of::<QueuedCheck>();
 
 /// The table of streams.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Streams {
     entries: HashMap<Key, StreamSlot, foldhash::fast::RandomState>,
     capacity: usize,
     max_memory_bytes: usize,
-    memory_bytes: usize,
-    held: u64,
+    /// Approximate memory of pending data.
+    pub memory_bytes: usize,
+    /// Number of packets held.
+    pub held: u64,
     created: u64,
     /// Number of second streams; small.
     seconds: usize,
     /// Number of streams evicted.
-    evicted: u64,
+    pub evicted: u64,
     /// Each stream once, approximately in order of last activity.
     idle: ExpiryQueue,
     /// Each stream with pending data once, in the order in which it became pending.
@@ -96,47 +144,20 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(capacity: usize, max_memory_bytes: usize) -> Self {
-        Self {
-            entries: HashMap::default(),
-            capacity: capacity.max(1),
-            max_memory_bytes,
-            memory_bytes: 0,
-            held: 0,
-            created: 0,
-            seconds: 0,
-            evicted: 0,
-            idle: ExpiryQueue::default(),
-            pending: ExpiryQueue::default(),
-        }
+        Self { capacity: capacity.max(1), max_memory_bytes, ..Self::default() }
     }
 
-    /// Returns the number of packets held.
-    pub(super) fn held(&self) -> u64 {
-        self.held
-    }
-
-    /// Returns the approximate memory of pending data, in bytes.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
-    }
-
-    /// Returns the number of streams evicted.
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
-    }
-
-    /// Adds a segment that came in `packets` packets.
+    /// Adds a segment.
     pub(super) fn segment(
         &mut self,
         (src, dst): (IpAddr, IpAddr),
         segment: &TcpSegment<'_>,
         context: PacketContext,
-        packets: u64,
         out: &mut Emitter<'_>,
     ) {
         let key = Key {
             scope: context.scope,
-            sight: context.sight,
+            direction: context.direction,
             src: SocketAddr::new(src, segment.src_port),
             dst: SocketAddr::new(dst, segment.dst_port),
             second: false,
@@ -147,7 +168,7 @@ impl Streams {
         let found = self.find(key, seq, syn);
         if found.is_none() && (segment.flags.rst || (!syn && segment.payload_wire == 0)) {
             // No data, and no stream to end.
-            out.counters.account(packets, None);
+            out.counters.account(context.packets, None);
             return;
         }
         let key = found.unwrap_or_else(|| self.create(key, seq, syn, context.steady_ts, out));
@@ -157,8 +178,8 @@ impl Streams {
                 self.update(&answered, out, |stream, out| stream.acknowledged(ack, out));
             }
         }
-        let reset = self
-            .update(&key, out, |stream, out| stream.segment(segment, seq, context, packets, out));
+        let reset =
+            self.update(&key, out, |stream, out| stream.segment(segment, seq, context, out));
         if reset == Some(true) {
             self.reset_reverse(key.reverse(), segment.ack, out);
         }
@@ -172,8 +193,7 @@ impl Streams {
         std::iter::once(key).chain(second)
     }
 
-    /// Returns the stream of a segment: of the direction's streams the one whose expected sequence
-    /// number is closest.
+    /// Returns the direction's stream whose expected sequence number is closest to a segment.
     fn find(&mut self, key: Key, seq: u32, syn: bool) -> Option<Key> {
         let mut best = None;
         for key in self.keys_of(key) {
@@ -196,7 +216,7 @@ impl Streams {
     fn key_for_new_stream(&self, key: Key) -> Key {
         let used = |key: &Key| {
             let entry = self.entries.get(key).filter(|entry| !entry.stream.is_over());
-            entry.map(|entry| (entry.stream.has_message(), entry.stream.last_seen()))
+            entry.map(|entry| (entry.stream.has_message, entry.stream.last_seen))
         };
         let Some(first) = used(&key) else { return key };
         let second = used(&key.second());
@@ -217,14 +237,14 @@ impl Streams {
     /// Discards pending data whose timeout has passed, and removes idle streams.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Emitter<'_>) {
         while let Some(check) = self.pending.pop_due(now) {
-            if self.is_current(&check) {
+            if self.current(&check).is_some() {
                 self.update(&check.key, out, |stream, out| stream.expire(now, out));
                 self.requeue(&check.key, now);
             }
         }
         while let Some(check) = self.idle.pop_due(now) {
             let Some(stream) = self.current(&check) else { continue };
-            let (due, has_message) = (stream.last_seen().plus(IDLE_TIMEOUT), stream.has_message());
+            let (due, has_message) = (stream.last_seen.plus(IDLE_TIMEOUT), stream.has_message);
             if due > now {
                 self.idle.push(QueuedCheck { due, ..check }, has_message);
             } else {
@@ -238,7 +258,7 @@ impl Streams {
         let mut queue: Vec<QueuedCheck> = self.pending.iter().copied().collect();
         queue.sort_unstable_by_key(|check| check.number);
         for check in queue {
-            if self.is_current(&check) {
+            if self.current(&check).is_some() {
                 self.update(&check.key, out, Stream::finish);
             }
         }
@@ -249,10 +269,6 @@ impl Streams {
         (entry.number == check.number).then_some(entry.stream.as_ref())
     }
 
-    fn is_current(&self, check: &QueuedCheck) -> bool {
-        self.current(check).is_some()
-    }
-
     /// Runs `act` on a stream, if it exists, and updates the sums over all streams.
     fn update<T>(
         &mut self,
@@ -261,11 +277,11 @@ impl Streams {
         act: impl FnOnce(&mut Stream, &mut Emitter<'_>) -> T,
     ) -> Option<T> {
         let stream = &mut self.entries.get_mut(key)?.stream;
-        self.memory_bytes -= stream.memory_bytes();
-        self.held -= stream.held();
+        self.memory_bytes -= stream.buffer.memory_bytes();
+        self.held -= stream.packets;
         let done = act(stream, out);
-        self.memory_bytes += stream.memory_bytes();
-        self.held += stream.held();
+        self.memory_bytes += stream.buffer.memory_bytes();
+        self.held += stream.packets;
         Some(done)
     }
 
@@ -298,7 +314,7 @@ impl Streams {
         let mut scanned = 0;
         while let Some((check, had_message)) = self.idle.pop_first() {
             let Some(stream) = self.current(&check) else { continue };
-            let (due, has_message) = (stream.last_seen().plus(IDLE_TIMEOUT), stream.has_message());
+            let (due, has_message) = (stream.last_seen.plus(IDLE_TIMEOUT), stream.has_message);
             if has_message && !had_message {
                 // At most once per stream.
                 self.idle.push(QueuedCheck { due, ..check }, true);
@@ -322,12 +338,12 @@ impl Streams {
     fn enqueue(&mut self, key: &Key, now: Timestamp) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.queued
-            && entry.stream.holds()
+            && entry.stream.packets > 0
         {
             entry.queued = true;
             let check =
                 QueuedCheck { due: now.plus(CHECK_INTERVAL), key: *key, number: entry.number };
-            self.pending.push(check, entry.stream.has_message());
+            self.pending.push(check, entry.stream.has_message);
         }
     }
 
@@ -343,7 +359,9 @@ impl Streams {
     fn enforce_limits(&mut self, out: &mut Emitter<'_>) {
         while self.memory_bytes > self.max_memory_bytes {
             let Some((check, had_message)) = self.pending.pop_first() else { return };
-            let Some(has_message) = self.current(&check).map(Stream::has_message) else { continue };
+            let Some(has_message) = self.current(&check).map(|stream| stream.has_message) else {
+                continue;
+            };
             if has_message && !had_message {
                 self.pending.push(check, true);
                 continue;

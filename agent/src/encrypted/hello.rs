@@ -1,14 +1,27 @@
-//! Reads `ClientHello` and `ServerHello` (RFC 8446, 4.1; RFC 5246, 7.4.1).
+//! The TLS handshake of a connection, over TCP or QUIC: reads `ClientHello` and `ServerHello` (RFC
+//! 8446, 4.1; RFC 5246, 7.4.1).
 
+use dnscribe_record::time::Timestamp;
 use std::fmt::Write as _;
+use std::time::Duration;
 use tls_parser::{
     TlsExtension, parse_tls_client_hello_extension, parse_tls_handshake_client_hello,
     parse_tls_handshake_server_hello, parse_tls_server_hello_extension,
 };
 
-/// Handshake message types.
-pub(super) const CLIENT_HELLO: u8 = 1;
-pub(super) const SERVER_HELLO: u8 = 2;
+/// A side of a connection, with the type of its first handshake message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client = 1,
+    Server = 2,
+}
+
+impl Side {
+    /// Returns the side's place in arrays of both.
+    pub(super) const fn index(self) -> usize {
+        self as usize - 1
+    }
+}
 
 /// Bytes of a handshake message's header: type and length.
 pub(super) const MESSAGE_HEADER: usize = 4;
@@ -29,6 +42,63 @@ pub(super) const RETRY: [u8; 32] = [
 const MAX_NAME: usize = 255;
 /// Most offered protocols that are kept.
 const MAX_PROTOCOLS: usize = 16;
+
+/// The readable part of a TLS handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Handshake {
+    /// The client's hello, if seen.
+    pub client: Option<ClientHello>,
+    /// The server's hello, if seen.
+    pub server: Option<ServerHello>,
+    /// Time of the client's first data.
+    pub(super) began: Option<Timestamp>,
+    /// Time from which both sides send encrypted data.
+    pub(super) completed: Option<Timestamp>,
+    /// Whether a side rejected the handshake.
+    pub(super) refused: bool,
+}
+
+impl Handshake {
+    /// Returns the time from the client's first data to the end of the handshake, as far as
+    /// visible: over TCP until both sides sent encrypted records (TLS 1.3: application data after
+    /// the `ServerHello`; earlier versions: `ChangeCipherSpec`), over QUIC until the client's first
+    /// packet with a short header.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        Some(self.completed?.since(self.began?))
+    }
+
+    /// Returns whether an earlier session is resumed; `None` without a `ServerHello`.
+    #[must_use]
+    pub fn resumed(&self) -> Option<bool> {
+        Some(self.server.as_ref()?.resumes(self.client.as_ref()?))
+    }
+
+    /// Returns whether the handshake has begun and is not complete.
+    pub(super) fn is_pending(&self) -> bool {
+        self.client.is_some() && self.completed.is_none()
+    }
+
+    /// Notes that data of a side was seen.
+    pub(super) fn note_data(&mut self, side: Side, now: Timestamp) {
+        if side == Side::Client {
+            self.began.get_or_insert(now);
+        }
+    }
+
+    /// Reads the hello of a side. Returns false for a `HelloRetryRequest`, which another one follows.
+    pub(super) fn read_hello(&mut self, side: Side, body: &[u8]) -> bool {
+        match side {
+            Side::Client => self.client = parse_client_hello(body),
+            Side::Server => match parse_server_hello(body) {
+                Some(hello) if hello.is_retry => return false,
+                Some(hello) => self.server = Some(hello),
+                None => {}
+            },
+        }
+        true
+    }
+}
 
 /// Contents of a `ClientHello`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,16 +141,16 @@ impl ServerHello {
     }
 }
 
-/// Returns the body of a handshake message of type `kind`, if `bytes` contains all of it.
-pub(super) fn message_body(bytes: &[u8], kind: u8) -> Option<&[u8]> {
+/// Returns the body of the hello of `side`, if `bytes` contains all of it.
+pub(super) fn message_body(bytes: &[u8], side: Side) -> Option<&[u8]> {
     let [found, high, middle, low] = *bytes.first_chunk::<MESSAGE_HEADER>()?;
     let length = u32::from_be_bytes([0, high, middle, low]);
     let end = MESSAGE_HEADER.checked_add(usize::try_from(length).ok()?)?;
-    bytes.get(MESSAGE_HEADER..end).filter(|_| found == kind)
+    bytes.get(MESSAGE_HEADER..end).filter(|_| found == side as u8)
 }
 
 /// Reads the body of a `ClientHello`; `None` if it is invalid.
-pub(super) fn parse_client_hello(body: &[u8]) -> Option<ClientHello> {
+fn parse_client_hello(body: &[u8]) -> Option<ClientHello> {
     let (_, contents) = parse_tls_handshake_client_hello(body).ok()?;
     let mut hello = ClientHello {
         session_id: contents.session_id.unwrap_or_default().into(),
@@ -165,18 +235,18 @@ mod tests {
     #[test]
     fn reads_client_hello() {
         let message = test_handshakes::client_hello("DNS.example", &["dot", "h2"], 2000, true);
-        let hello = parse_client_hello(message_body(&message, CLIENT_HELLO).unwrap()).unwrap();
+        let hello = parse_client_hello(message_body(&message, Side::Client).unwrap()).unwrap();
         assert_eq!(hello.sni.as_deref(), Some("dns.example"));
         assert_eq!(hello.alpn, ["dot".into(), "h2".into()]);
         assert!(hello.ech && hello.session_id.len() == 32);
-        assert_eq!(message_body(&message, SERVER_HELLO), None);
-        assert_eq!(message_body(&message[..message.len() - 1], CLIENT_HELLO), None);
+        assert_eq!(message_body(&message, Side::Server), None);
+        assert_eq!(message_body(&message[..message.len() - 1], Side::Client), None);
     }
 
     #[test]
     fn reads_server_hello() {
         let read = |message: &[u8]| {
-            parse_server_hello(message_body(message, SERVER_HELLO).unwrap()).unwrap()
+            parse_server_hello(message_body(message, Side::Server).unwrap()).unwrap()
         };
         let new = read(&test_handshakes::server_hello(TLS13, false));
         assert_eq!((new.version, new.has_psk, new.is_retry), (TLS13, false, false));

@@ -3,9 +3,7 @@
 mod keys;
 
 use super::cursor::Reassembler;
-use super::handshake::Handshake;
-use super::hello::{self, CLIENT_HELLO, SERVER_HELLO};
-use super::tls::Side;
+use super::hello::{self, Handshake, Side};
 use dnscribe_record::time::Timestamp;
 use keys::{InitialKeys, Version};
 
@@ -28,8 +26,8 @@ const CONNECTION_CLOSE: u64 = 0x1c;
 pub(super) struct QuicReader {
     keys: Option<InitialKeys>,
     failures: u8,
-    client: Reassembler,
-    server: Reassembler,
+    /// The handshake's bytes from the client and from the server.
+    streams: [Reassembler; 2],
 }
 
 /// Type of a packet with a long header.
@@ -61,9 +59,7 @@ impl QuicReader {
         now: Timestamp,
         handshake: &mut Handshake,
     ) -> bool {
-        if side == Side::Client && handshake.began.is_none() {
-            handshake.began = Some(now);
-        }
+        handshake.note_data(side, now);
         let mut rest = datagram;
         // A datagram may contain several packets (RFC 9000, 12.2).
         while let Some(first) = rest.first() {
@@ -89,7 +85,7 @@ impl QuicReader {
 
     /// Returns the memory in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.client.memory_bytes() + self.server.memory_bytes()
+        self.streams.iter().map(Reassembler::memory_bytes).sum()
     }
 
     fn read_initial(
@@ -123,19 +119,14 @@ impl QuicReader {
             self.failures += 1;
             return;
         };
-        let stream = if from_client { &mut self.client } else { &mut self.server };
+        let stream = &mut self.streams[side.index()];
         // The frames before an unknown one count.
         let _ = read_frames(&frames, stream, handshake);
-        if from_client {
-            if let Some(body) = hello::message_body(stream.contiguous(), CLIENT_HELLO) {
-                handshake.client = hello::parse_client_hello(body);
-            }
-        } else if let Some(body) = hello::message_body(stream.contiguous(), SERVER_HELLO) {
-            let hello = hello::parse_server_hello(body);
+        if let Some(body) = hello::message_body(stream.contiguous(), side) {
             let length = hello::MESSAGE_HEADER + body.len();
-            stream.skip(length);
-            if hello.as_ref().is_some_and(|hello| !hello.is_retry) {
-                handshake.server = hello;
+            handshake.read_hello(side, body);
+            if side == Side::Server {
+                stream.skip(length);
             }
         }
     }
@@ -156,13 +147,8 @@ fn parse_long_header(packet: &[u8]) -> Option<LongHeader<'_>> {
     };
     if packet_type == PacketType::Retry {
         // A retry has no length field, and no packet follows it.
-        return Some(LongHeader {
-            version,
-            packet_type,
-            destination,
-            number_at: 0,
-            end: packet.len(),
-        });
+        let (number_at, end) = (0, packet.len());
+        return Some(LongHeader { version, packet_type, destination, number_at, end });
     }
     if packet_type == PacketType::Initial {
         let token = rest.varint()?;
@@ -181,24 +167,17 @@ fn read_frames(frames: &[u8], stream: &mut Reassembler, handshake: &mut Handshak
         match rest.varint()? {
             PADDING | PING => {}
             kind @ (ACK | ACK_ECN) => {
-                rest.varint()?;
-                rest.varint()?;
-                let ranges = rest.varint()?;
-                rest.varint()?;
+                let [_largest, _delay, ranges, _first_range] = rest.varints()?;
                 for _ in 0..ranges {
-                    rest.varint()?;
-                    rest.varint()?;
+                    let [_gap, _length] = rest.varints()?;
                 }
                 if kind == ACK_ECN {
-                    for _ in 0..3 {
-                        rest.varint()?;
-                    }
+                    let [_ect0, _ect1, _ce] = rest.varints()?;
                 }
             }
             CRYPTO => {
-                let offset = rest.varint()?;
-                let length = usize::try_from(rest.varint()?).ok()?;
-                stream.insert(offset, rest.take(length)?);
+                let [offset, length] = rest.varints()?;
+                stream.insert(offset, rest.take(usize::try_from(length).ok()?)?);
             }
             CONNECTION_CLOSE => {
                 handshake.refused = true;
@@ -223,6 +202,14 @@ impl<'a> SliceReader<'a> {
     fn connection_id(&mut self) -> Option<&'a [u8]> {
         let length = usize::from(*self.take(1)?.first()?);
         if length > MAX_ID { None } else { self.take(length) }
+    }
+
+    fn varints<const N: usize>(&mut self) -> Option<[u64; N]> {
+        let mut numbers = [0; N];
+        for number in &mut numbers {
+            *number = self.varint()?;
+        }
+        Some(numbers)
     }
 
     /// Reads a variable-length integer (RFC 9000, 16).

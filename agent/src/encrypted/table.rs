@@ -1,9 +1,7 @@
 //! The bounded table of connections and their timers.
 
-use super::tls::Side;
-use super::{
-    Connection, ConnectionOptions, ConnectionReport, ConnectionStatus, Endpoints, Outcome, Protocol,
-};
+use super::hello::Side;
+use super::{Connection, ConnectionOptions, ConnectionReport, ConnectionStatus, Protocol};
 use crate::capture::Transport;
 use crate::capture::encrypted::Encrypted;
 use crate::decode::{EncryptedContent, EncryptedPacket, Unreachable};
@@ -18,17 +16,20 @@ use std::time::Duration;
 /// SYN is retransmitted after up to 64 s.
 const REMEMBER_ENDED: Duration = Duration::from_secs(70);
 
+/// Receives the reports.
+type ReportSink<'a> = &'a mut dyn FnMut(&ConnectionReport<'_>);
+
 /// Most ended connections remembered.
 const MAX_REMEMBERED: usize = 1 << 16;
 
 /// Identifies a connection at one point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct ConnectionKey {
     scope: u64,
-    vantage: Vantage,
+    pub(super) vantage: Vantage,
     transport: Transport,
-    client: SocketAddr,
-    server: SocketAddr,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
 }
 
 /// State of a table entry.
@@ -47,11 +48,11 @@ type Number = u64;
 pub struct ConnectionTable {
     encrypted: Encrypted,
     options: ConnectionOptions,
-    entries: HashMap<Key, (Number, State), foldhash::fast::RandomState>,
+    entries: HashMap<ConnectionKey, (Number, State), foldhash::fast::RandomState>,
     /// One timer for each connection that has not ended: time and number, with the key.
-    timers: BTreeMap<(Timestamp, Number), Key>,
+    timers: BTreeMap<(Timestamp, Number), ConnectionKey>,
     /// Ended connections in order of their end.
-    ended: VecDeque<(Timestamp, Key, Number)>,
+    ended: VecDeque<(Timestamp, ConnectionKey, Number)>,
     created: Number,
     live: usize,
     handshake_bytes: usize,
@@ -99,11 +100,7 @@ impl ConnectionTable {
     }
 
     /// Processes a packet; reports the connections that end.
-    pub fn observe(
-        &mut self,
-        packet: &EncryptedPacket,
-        each: &mut dyn FnMut(&ConnectionReport<'_>),
-    ) {
+    pub fn observe(&mut self, packet: &EncryptedPacket, each: ReportSink<'_>) {
         self.expire(packet.envelope.ts, each);
         self.counters.packets += 1;
         let Some((key, side, protocol)) = self.find_connection(packet) else {
@@ -116,40 +113,37 @@ impl ConnectionTable {
         }
         let Some((_, State::Live(connection))) = self.entries.get_mut(&key) else { return };
         let before = connection.memory_bytes();
-        let outcome = connection.observe(side, packet);
+        let ended = connection.observe(side, packet);
         let after = connection.memory_bytes();
         self.handshake_bytes = self.handshake_bytes + after - before;
         if self.handshake_bytes > self.options.handshake_memory_bytes {
-            connection.stop_reading();
+            connection.reader = None;
             self.handshake_bytes -= after;
         }
-        if let Outcome::Ended(status) = outcome {
+        if let Some(status) = ended {
             self.end(key, status, packet.envelope.ts, each);
         }
     }
 
     /// Processes an ICMP error; reports the attempt that fails.
-    pub fn unreachable(
-        &mut self,
-        error: &Unreachable,
-        each: &mut dyn FnMut(&ConnectionReport<'_>),
-    ) {
+    pub fn unreachable(&mut self, error: &Unreachable, each: ReportSink<'_>) {
         self.expire(error.ts, each);
         for vantage in Vantage::ALL {
             let Unreachable { scope, transport, client, server, .. } = *error;
-            let key = Key { scope, vantage, transport, client, server };
+            let key = ConnectionKey { scope, vantage, transport, client, server };
             let Some((_, State::Live(connection))) = self.entries.get_mut(&key) else { continue };
-            if let Some(status) = connection.unreachable() {
+            // Not once the server has answered: ICMP may be forged.
+            if !connection.answered {
                 connection.last = connection.last.max(error.ts);
-                self.end(key, status, error.ts, each);
+                self.end(key, ConnectionStatus::Refused, error.ts, each);
                 return;
             }
         }
     }
 
-    /// Endpoints connections whose timeout has passed at `now`, and reports those that are open for
+    /// Ends connections whose timeout has passed at `now`, and reports those that are open for
     /// long.
-    pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&ConnectionReport<'_>)) {
+    pub fn expire(&mut self, now: Timestamp, each: ReportSink<'_>) {
         let options = self.options;
         while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 < now) {
             let ((_, number), key) = timer.remove_entry();
@@ -162,11 +156,8 @@ impl ConnectionTable {
             let mut next = connection.last_reported.plus(options.report_every);
             if next <= now {
                 if connection.last >= connection.last_reported {
-                    each(&ConnectionReport {
-                        connection,
-                        status: ConnectionStatus::Open,
-                        is_final: false,
-                    });
+                    let status = ConnectionStatus::Open;
+                    each(&ConnectionReport { connection, status, is_final: false });
                     connection.reports += 1;
                     self.counters.interim += 1;
                 }
@@ -183,39 +174,33 @@ impl ConnectionTable {
         }
     }
 
-    /// Endpoints the capture at `now`. Connections that have not ended are reported as `open` and stay
+    /// Ends the capture at `now`. Connections that have not ended are reported as `open` and stay
     /// so in the counters.
-    pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&ConnectionReport<'_>)) {
+    pub fn finish(&mut self, now: Timestamp, each: ReportSink<'_>) {
         self.expire(now, each);
-        let mut left: Vec<(Key, ConnectionStatus)> = self
+        let mut left: Vec<_> = self
             .entries
             .iter()
-            .filter_map(|(key, (_, state))| match state {
-                State::Live(connection) => {
-                    let (deadline, status) = connection.deadline(&self.options);
-                    // A deadline may have moved before its timer.
-                    let is_due = deadline < now;
-                    Some((*key, if is_due { status } else { connection.status_at_end() }))
-                }
-                State::Ended(..) => None,
+            .filter_map(|(key, (number, state))| {
+                let State::Live(connection) = state else { return None };
+                // A deadline may have moved before its timer.
+                let (deadline, status) = connection.deadline(&self.options);
+                let status = if deadline < now { status } else { connection.status_at_end() };
+                Some((*number, *key, status))
             })
             .collect();
-        left.sort_by_key(|(key, _)| self.entries.get(key).map(|(number, _)| *number));
-        for (key, status) in left {
+        left.sort_unstable_by_key(|(number, ..)| *number);
+        for (_, key, status) in left {
             if status != ConnectionStatus::Open {
                 self.end(key, status, now, each);
             } else if let Some((_, State::Live(connection))) = self.entries.get(&key) {
-                each(&ConnectionReport {
-                    connection,
-                    status: ConnectionStatus::Open,
-                    is_final: true,
-                });
+                each(&ConnectionReport { connection, status, is_final: true });
             }
         }
     }
 
     /// Returns the packet's connection, its sender's side and the protocol.
-    fn find_connection(&self, packet: &EncryptedPacket) -> Option<(Key, Side, Protocol)> {
+    fn find_connection(&self, packet: &EncryptedPacket) -> Option<(ConnectionKey, Side, Protocol)> {
         let envelope = &packet.envelope;
         let (scope, transport) = (envelope.scope, envelope.transport);
         let key = |side: Side| {
@@ -225,14 +210,15 @@ impl ConnectionTable {
             };
             let vantage = Vantage::from_direction(envelope.direction, side == Side::Server);
             let service = self.encrypted.rule_of(server)?;
-            let key = Key { scope, vantage, transport, client, server };
+            let key = ConnectionKey { scope, vantage, transport, client, server };
             Some((key, side, Protocol::of(service, transport)))
         };
         let (to, from) = (key(Side::Client), key(Side::Server));
         if to.is_some() && from.is_some() {
             // Both endpoints are servers of encrypted DNS: a known connection decides, else the
             // sender of the SYN is the client.
-            let known = |found: &(Key, Side, Protocol)| self.entries.contains_key(&found.0);
+            let known =
+                |found: &(ConnectionKey, Side, Protocol)| self.entries.contains_key(&found.0);
             let answers = matches!(
                 packet.content,
                 EncryptedContent::Segment { ack: true, flags, .. } if flags.syn
@@ -247,11 +233,11 @@ impl ConnectionTable {
     /// to none: it is late, or ends a connection that was not seen.
     fn ensure_tracked(
         &mut self,
-        key: Key,
+        key: ConnectionKey,
         side: Side,
         packet: &EncryptedPacket,
         protocol: Protocol,
-        each: &mut dyn FnMut(&ConnectionReport<'_>),
+        each: ReportSink<'_>,
     ) -> bool {
         match self.entries.get(&key) {
             Some((_, State::Live(connection))) => {
@@ -278,8 +264,7 @@ impl ConnectionTable {
             }
         }
         self.evict_if_full(packet.envelope.ts, each);
-        let endpoints = Endpoints { client: key.client, server: key.server };
-        let mut connection = Connection::new(packet, endpoints, key.vantage, protocol);
+        let mut connection = Connection::new(&packet.envelope, &key, protocol);
         let (deadline, _) = connection.deadline(&self.options);
         // The first packet, not processed yet, decides about the timeout.
         connection.timer = deadline.min(packet.envelope.ts.plus(self.options.answer_timeout));
@@ -291,7 +276,7 @@ impl ConnectionTable {
         true
     }
 
-    fn evict_if_full(&mut self, now: Timestamp, each: &mut dyn FnMut(&ConnectionReport<'_>)) {
+    fn evict_if_full(&mut self, now: Timestamp, each: ReportSink<'_>) {
         while self.live >= self.options.max_connections.max(1) {
             let Some((_, key)) = self.timers.first_key_value() else { return };
             self.end(*key, ConnectionStatus::Evicted, now, each);
@@ -300,10 +285,10 @@ impl ConnectionTable {
 
     fn end(
         &mut self,
-        key: Key,
+        key: ConnectionKey,
         status: ConnectionStatus,
         now: Timestamp,
-        each: &mut dyn FnMut(&ConnectionReport<'_>),
+        each: ReportSink<'_>,
     ) {
         let Some((number, state)) = self.entries.get_mut(&key) else { return };
         let State::Live(connection) = state else { return };

@@ -11,16 +11,17 @@ const MAX_STEP: u32 = 1 << 30;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TcpDirection {
     /// Time and sequence number of its first SYN.
-    syn: Option<(Timestamp, u32)>,
+    pub(super) syn: Option<(Timestamp, u32)>,
     /// Next sequence number, once a segment was seen.
     next: Option<u32>,
-    bytes: u64,
-    ended: bool,
+    /// Number of payload bytes.
+    pub(super) bytes: u64,
+    /// Whether a FIN was seen.
+    pub(super) ended: bool,
 }
 
 impl TcpDirection {
-    /// Processes a segment. Returns the direction offset of its payload; `None` if that is before the
-    /// first byte seen.
+    /// Processes a segment. Returns its payload's offset; `None` before the first byte seen.
     pub(super) fn observe(
         &mut self,
         seq: u32,
@@ -64,24 +65,9 @@ impl TcpDirection {
         }
     }
 
-    /// Returns the number of payload bytes.
-    pub(super) const fn payload_bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Returns the time of its first SYN.
     pub(super) fn began(&self) -> Option<Timestamp> {
         self.syn.map(|(since, _)| since)
-    }
-
-    /// Returns the sequence number of its first SYN.
-    pub(super) fn first_seq(&self) -> Option<u32> {
-        self.syn.map(|(_, number)| number)
-    }
-
-    /// Returns whether a FIN was seen.
-    pub(super) const fn has_ended(&self) -> bool {
-        self.ended
     }
 }
 
@@ -107,9 +93,9 @@ mod tests {
         assert_eq!(take(&mut direction, 100, NONE, 10), Some(0));
         // A keep-alive (RFC 9293, 3.8.4) repeats the last byte.
         assert_eq!(take(&mut direction, 129, NONE, 1), Some(29));
-        assert_eq!((direction.payload_bytes(), direction.has_ended()), (30, false));
+        assert_eq!((direction.bytes, direction.ended), (30, false));
         take(&mut direction, 130, TcpFlags { fin: true, ..NONE }, 5);
-        assert_eq!((direction.payload_bytes(), direction.has_ended()), (35, true));
+        assert_eq!((direction.bytes, direction.ended), (35, true));
     }
 
     #[test]
@@ -117,7 +103,7 @@ mod tests {
         let mut direction = TcpDirection::default();
         take(&mut direction, 100, NONE, 10);
         assert_eq!(take(&mut direction, 5000, TcpFlags { rst: true, ..NONE }, 7), None);
-        assert_eq!(direction.payload_bytes(), 10);
+        assert_eq!(direction.bytes, 10);
     }
 
     #[test]
@@ -125,7 +111,7 @@ mod tests {
         let mut direction = TcpDirection::default();
         take(&mut direction, 100, NONE, 10);
         assert_eq!(take(&mut direction, 0x8000_0000, NONE, 7), None);
-        assert_eq!(direction.payload_bytes(), 17);
+        assert_eq!(direction.bytes, 17);
     }
 
     proptest! {
@@ -150,7 +136,7 @@ mod tests {
             for (offset, length) in pieces {
                 take(&mut direction, isn.wrapping_add(1).wrapping_add(offset), NONE, length);
             }
-            prop_assert_eq!(direction.payload_bytes(), u64::from(at));
+            prop_assert_eq!(direction.bytes, u64::from(at));
         }
     }
 }

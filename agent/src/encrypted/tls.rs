@@ -2,8 +2,7 @@
 //! 5246, 6.2).
 
 use super::cursor::Reassembler;
-use super::handshake::Handshake;
-use super::hello::{self, CLIENT_HELLO, SERVER_HELLO, TLS13};
+use super::hello::{self, Handshake, Side, TLS13};
 use dnscribe_record::time::Timestamp;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
@@ -21,18 +20,10 @@ const FATAL: u8 = 2;
 /// `Finished` is longer.
 const ENCRYPTED_ALERT: usize = 19;
 
-/// A side of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client,
-    Server,
-}
-
 /// Reads both directions of a connection until the end of the handshake.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TlsReader {
-    client: Direction,
-    server: Direction,
+    directions: [Direction; 2],
 }
 
 /// State of one direction.
@@ -57,13 +48,8 @@ impl TlsReader {
         now: Timestamp,
         handshake: &mut Handshake,
     ) -> bool {
-        if side == Side::Client && handshake.began.is_none() {
-            handshake.began = Some(now);
-        }
-        let direction = match side {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
-        };
+        handshake.note_data(side, now);
+        let direction = &mut self.directions[side.index()];
         direction.records.insert(offset, bytes);
         while let Some(record) = direction.next() {
             match record {
@@ -74,7 +60,7 @@ impl TlsReader {
         if handshake.refused {
             return false;
         }
-        if self.client.encrypted && self.server.encrypted {
+        if self.directions.iter().all(|direction| direction.encrypted) {
             // Without the client's hello the duration is unknown.
             handshake.completed = handshake.client.is_some().then_some(now);
             return false;
@@ -84,9 +70,8 @@ impl TlsReader {
 
     /// Returns the memory in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        let of =
-            |direction: &Direction| direction.records.memory_bytes() + direction.messages.len();
-        of(&self.client) + of(&self.server)
+        let directions = self.directions.iter();
+        directions.map(|one| one.records.memory_bytes() + one.messages.len()).sum()
     }
 }
 
@@ -144,34 +129,15 @@ impl Direction {
 
     /// Reads the complete messages.
     fn read_hello(&mut self, side: Side, handshake: &mut Handshake) {
-        loop {
-            match side {
-                Side::Client => {
-                    let Some(body) = hello::message_body(&self.messages, CLIENT_HELLO) else {
-                        break;
-                    };
-                    handshake.client = hello::parse_client_hello(body);
-                    self.hello_read = true;
-                }
-                Side::Server => {
-                    let Some(body) = hello::message_body(&self.messages, SERVER_HELLO) else {
-                        break;
-                    };
-                    let hello = hello::parse_server_hello(body);
-                    let end = hello::MESSAGE_HEADER + body.len();
-                    self.messages.drain(..end);
-                    match hello {
-                        Some(hello) if hello.is_retry => continue,
-                        hello => handshake.server = hello,
-                    }
-                    self.hello_read = true;
-                }
-            }
-            break;
+        while !self.hello_read
+            && let Some(body) = hello::message_body(&self.messages, side)
+        {
+            let end = hello::MESSAGE_HEADER + body.len();
+            self.hello_read = handshake.read_hello(side, body);
+            self.messages.drain(..end);
         }
         // If another message comes first, the hello is not awaited.
-        let expected = if side == Side::Client { CLIENT_HELLO } else { SERVER_HELLO };
-        self.hello_read |= self.messages.first().is_some_and(|kind| *kind != expected);
+        self.hello_read |= self.messages.first().is_some_and(|kind| *kind != side as u8);
         if self.hello_read {
             self.messages = Vec::new();
         }

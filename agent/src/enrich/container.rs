@@ -1,6 +1,7 @@
 //! Containers, recognized by the names of their cgroups.
 
 use crate::capture::live::cgroup_of_id;
+use dnscribe_record::named_enum;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -17,29 +18,18 @@ const MAX_CGROUPS: usize = 1 << 14;
 /// Minimum time between two scans of the cgroup tree.
 const SCAN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Container runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Runtime {
-    /// Docker.
-    Docker,
-    /// containerd.
-    Containerd,
-    /// CRI-O.
-    CriO,
-    /// Podman.
-    Podman,
-}
-
-impl Runtime {
-    /// Returns the name used in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Containerd => "containerd",
-            Self::CriO => "cri-o",
-            Self::Podman => "podman",
-        }
+named_enum! {
+    /// Container runtime.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Runtime {
+        /// Docker.
+        Docker = "docker",
+        /// containerd.
+        Containerd = "containerd",
+        /// CRI-O.
+        CriO = "cri-o",
+        /// Podman.
+        Podman = "podman",
     }
 }
 

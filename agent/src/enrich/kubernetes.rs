@@ -18,9 +18,11 @@ use super::container::Container;
 use arc_swap::{ArcSwap, Cache};
 use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use watcher::WatchHandle;
+use tokio::sync::oneshot;
+use watcher::{SharedWatch, Watcher};
 
 /// Configuration of the pod watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +50,15 @@ impl KubernetesConfig {
 /// Status of the pod watch, for `/metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodWatchStatus {
+    /// Whether the pods were listed once.
+    pub listed: bool,
     /// Whether the watch runs, that is, the pods are up to date.
     pub up: bool,
     /// Number of known pods, including recently ended ones.
     pub pods: usize,
     /// Number of pods not stored because the table was full.
     pub refused: u64,
-    /// Number of errors by reason, in the order of [`Reason::ALL`].
+    /// Number of errors by reason, in the order of [`ApiErrorReason::ALL`].
     pub errors: [u64; ApiErrorReason::ALL.len()],
     /// Transactions of pods with known names.
     pub named: u64,
@@ -66,7 +70,9 @@ pub struct PodWatchStatus {
 #[derive(Debug)]
 pub struct Pods {
     snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
-    watch: WatchHandle,
+    watch: Arc<SharedWatch>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
     named: u64,
     unnamed: u64,
 }
@@ -77,14 +83,31 @@ impl Pods {
     /// # Errors
     /// Returns an error if the thread or its runtime cannot be started.
     pub fn watch(config: KubernetesConfig) -> std::io::Result<Self> {
-        let watch = WatchHandle::start(config)?;
-        Ok(Self { snapshot: Cache::new(watch.snapshot()), watch, named: 0, unnamed: 0 })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let watch = Arc::<SharedWatch>::default();
+        let (stop, stopped) = oneshot::channel();
+        let watcher = Watcher::new(config, Arc::clone(&watch));
+        let work = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = watcher.run() => {}
+                    _ = stopped => {}
+                }
+            });
+            // A pending name resolution must not delay the exit.
+            runtime.shutdown_background();
+        };
+        let thread = Some(thread::Builder::new().name("kubernetes".into()).spawn(work)?);
+        let snapshot = Cache::new(Arc::clone(&watch.snapshot));
+        Ok(Self { snapshot, watch, stop: Some(stop), thread, named: 0, unnamed: 0 })
     }
 
     /// Waits until the pods are listed, at most `limit`. Returns whether they are.
     #[must_use]
     pub fn wait_until_listed(&self, limit: Duration) -> bool {
-        self.watch.await_first(limit)
+        let status = self.watch.lock();
+        let waited = self.watch.first.wait_timeout_while(status, limit, |status| !status.listed);
+        waited.unwrap_or_else(PoisonError::into_inner).0.listed
     }
 
     /// Returns the pod of a container: by container id, else by pod uid.
@@ -104,6 +127,16 @@ impl Pods {
     /// Returns the status of the watch.
     #[must_use]
     pub fn status(&self) -> PodWatchStatus {
-        PodWatchStatus { named: self.named, unnamed: self.unnamed, ..self.watch.status() }
+        PodWatchStatus { named: self.named, unnamed: self.unnamed, ..self.watch.lock().clone() }
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // The panic hook has reported a panic.
+            let _ = thread.join();
+        }
     }
 }

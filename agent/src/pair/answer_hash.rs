@@ -25,14 +25,14 @@ impl AnswerHasher {
         let (mut records, mut owner) = (0_u64, None);
         let asked = response.dns.question().map(|question| question.name);
         for record in response.dns.answers() {
-            let place = record.name().first_label_offset();
+            let place = record.name.first_label_offset();
             // Consecutive records mostly have the same owner name, by the same pointer.
             let name = match owner {
                 Some((before, name)) if before == place => name,
                 // The owner is mostly the name in the question, which is stored contiguously.
                 _ => {
                     let asked = asked.filter(|asked| asked.first_label_offset() == place);
-                    self.hasher.hash_one(asked.unwrap_or(record.name()))
+                    self.hasher.hash_one(asked.unwrap_or(record.name))
                 }
             };
             owner = Some((place, name));
@@ -45,7 +45,7 @@ impl AnswerHasher {
         let mut hasher = self.hasher.build_hasher();
         hasher.write_u64(name);
         hasher.write_u16(record.rtype);
-        match (record.rtype, record.data()) {
+        match (record.rtype, record.data) {
             (A, &[a, b, c, d]) => hasher.write_u32(u32::from_be_bytes([a, b, c, d])),
             (AAAA, address) if address.len() == 16 => hasher.write(address),
             _ => record.hash_data(&mut hasher),

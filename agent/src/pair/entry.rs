@@ -50,17 +50,12 @@ impl QueryEntry {
 
     pub(super) fn transaction(&self, status: Status) -> Transaction<'_> {
         let query = self.query.message();
+        let vantage = Vantage::from_direction(query.envelope.direction, false);
         Transaction {
-            status,
-            vantage: Vantage::from_direction(query.envelope.direction, false),
             query: Some(query),
-            response: None,
             retries: self.retries,
-            conflict: false,
             rejected: self.rejected,
-            transfer: None,
-            orphan: None,
-            icmp: None,
+            ..Transaction::new(status, vantage)
         }
     }
 

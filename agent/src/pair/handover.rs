@@ -68,15 +68,12 @@ impl Pairer {
                 });
             }
         };
-        for (since, entry_ref) in &self.failed {
+        let failed = self.failed.iter().map(|ended| (ended, HandoverQueryState::Failed(ended.0)));
+        let recent = self.answered.iter().filter(|ended| now.since(ended.0) <= DUPLICATE_WINDOW);
+        let answered = recent.map(|ended| (ended, HandoverQueryState::Answered(ended.0)));
+        for ((since, entry_ref), state) in failed.chain(answered) {
             if self.table.ended(*entry_ref) == Some(*since) {
-                show(*entry_ref, HandoverQueryState::Failed(*since));
-            }
-        }
-        for (since, entry_ref) in &self.answered {
-            if self.table.ended(*entry_ref) == Some(*since) && now.since(*since) <= DUPLICATE_WINDOW
-            {
-                show(*entry_ref, HandoverQueryState::Answered(*since));
+                show(*entry_ref, state);
             }
         }
         for entry_ref in self.table.unended_in_order() {
@@ -121,16 +118,14 @@ impl Pairer {
         if let Some(entry) = self.table.get_mut(entry_ref) {
             (entry.retries, entry.rejected) = (*retries, *rejected);
         }
-        match *fate {
-            HandoverQueryState::Waiting => {}
+        let (since, state, ended) = match *fate {
+            HandoverQueryState::Waiting => return,
             HandoverQueryState::Answered(since) => {
-                self.table.end(entry_ref, QueryState::Answered(None), Some(since));
-                remember(&mut self.answered, &mut self.table, since, entry_ref);
+                (since, QueryState::Answered(None), &mut self.answered)
             }
-            HandoverQueryState::Failed(since) => {
-                self.table.end(entry_ref, QueryState::Failed, Some(since));
-                remember(&mut self.failed, &mut self.table, since, entry_ref);
-            }
-        }
+            HandoverQueryState::Failed(since) => (since, QueryState::Failed, &mut self.failed),
+        };
+        self.table.end(entry_ref, state, Some(since));
+        remember(ended, &mut self.table, since, entry_ref);
     }
 }

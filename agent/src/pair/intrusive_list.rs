@@ -12,29 +12,11 @@ struct Link {
     next: u32,
 }
 
-const UNLINKED: Link = Link { prev: NONE, next: NONE };
-
 /// First and last index of a list; its links are in [`ListLinks`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct IntrusiveList {
-    first: u32,
-    last: u32,
-}
-
-impl Default for IntrusiveList {
-    fn default() -> Self {
-        Self { first: NONE, last: NONE }
-    }
-}
-
-impl IntrusiveList {
-    pub(super) fn first(self) -> Option<u32> {
-        (self.first != NONE).then_some(self.first)
-    }
-
-    pub(super) fn last(self) -> Option<u32> {
-        (self.last != NONE).then_some(self.last)
-    }
+    pub(super) first: Option<u32>,
+    last: Option<u32>,
 }
 
 /// Links of disjoint lists: an index is in at most one of them.
@@ -46,26 +28,26 @@ impl ListLinks {
     pub(super) fn push(&mut self, list: &mut IntrusiveList, index: u32) {
         let needed = index as usize + 1;
         if self.0.len() < needed {
-            self.0.resize(needed, UNLINKED);
+            self.0.resize(needed, Link { prev: NONE, next: NONE });
         }
-        self.0[index as usize] = Link { prev: list.last, next: NONE };
-        match list.last() {
-            Some(tail) => self.0[tail as usize].next = index,
-            None => list.first = index,
+        let last = list.last.replace(index);
+        self.0[index as usize] = Link { prev: last.unwrap_or(NONE), next: NONE };
+        match last {
+            Some(last) => self.0[last as usize].next = index,
+            None => list.first = Some(index),
         }
-        list.last = index;
     }
 
     /// Removes an index from the list that it is in.
     pub(super) fn remove(&mut self, list: &mut IntrusiveList, index: u32) {
-        let Link { prev, next } = std::mem::replace(&mut self.0[index as usize], UNLINKED);
+        let Link { prev, next } = self.0[index as usize];
         if prev == NONE {
-            list.first = next;
+            list.first = (next != NONE).then_some(next);
         } else {
             self.0[prev as usize].next = next;
         }
         if next == NONE {
-            list.last = prev;
+            list.last = (prev != NONE).then_some(prev);
         } else {
             self.0[next as usize].prev = prev;
         }
@@ -93,24 +75,13 @@ struct Node {
     next: u32,
 }
 
-const UNLINKED_NODE: Node = Node { hash: 0, prev: NONE, next: NONE };
-
 impl HashChains {
-    /// Returns the chain of a hash.
-    pub(super) fn find(&self, hash: u64) -> IntrusiveList {
-        let first = find(&self.firsts, &self.nodes, hash);
-        first.map_or_else(IntrusiveList::default, |first| IntrusiveList {
-            first,
-            last: self.node(first).prev,
-        })
-    }
-
     /// Appends an index to the chain of its hash.
     pub(super) fn push(&mut self, hash: u64, index: u32) {
         let Self { firsts, nodes } = self;
         let needed = index as usize + 1;
         if nodes.len() < needed {
-            nodes.resize(needed, UNLINKED_NODE);
+            nodes.resize(needed, Node { hash, prev: NONE, next: NONE });
         }
         let hash_of = |first: &u32| nodes[*first as usize].hash;
         let prev = match firsts.entry(hash, |first| hash_of(first) == hash, hash_of) {
@@ -149,20 +120,20 @@ impl HashChains {
         }
     }
 
-    /// Iterates over a chain, oldest first.
-    pub(super) fn oldest_first(&self, chain: IntrusiveList) -> impl Iterator<Item = u32> {
-        let next = |index: &u32| Some(self.node(*index).next).filter(|index| *index != NONE);
-        std::iter::successors(chain.first(), next)
+    /// Iterates over the chain of a hash, oldest first.
+    pub(super) fn oldest_first(&self, hash: u64) -> impl Iterator<Item = u32> {
+        let next =
+            |index: &u32| Some(self.nodes[*index as usize].next).filter(|next| *next != NONE);
+        std::iter::successors(find(&self.firsts, &self.nodes, hash), next)
     }
 
-    /// Iterates over a chain, newest first.
-    pub(super) fn newest_first(&self, chain: IntrusiveList) -> impl Iterator<Item = u32> {
-        let prev = move |index: &u32| (*index != chain.first).then(|| self.node(*index).prev);
-        std::iter::successors(chain.last(), prev)
-    }
-
-    fn node(&self, index: u32) -> Node {
-        self.nodes[index as usize]
+    /// Iterates over the chain of a hash, newest first.
+    pub(super) fn newest_first(&self, hash: u64) -> impl Iterator<Item = u32> {
+        let first = find(&self.firsts, &self.nodes, hash);
+        let prev = |index: u32| self.nodes[index as usize].prev;
+        std::iter::successors(first.map(prev), move |index| {
+            (Some(*index) != first).then(|| prev(*index))
+        })
     }
 }
 
@@ -195,11 +166,10 @@ mod tests {
                     chains.remove(index);
                 }
                 for key in 0..3 {
-                    let chain = chains.find(key.into());
                     let mut expected: Vec<u32> = model.iter().copied().filter(|index| index % 3 == key).collect();
-                    prop_assert_eq!(chains.oldest_first(chain).collect::<Vec<_>>(), expected.clone());
+                    prop_assert_eq!(chains.oldest_first(key.into()).collect::<Vec<_>>(), expected.clone());
                     expected.reverse();
-                    prop_assert_eq!(chains.newest_first(chain).collect::<Vec<_>>(), expected);
+                    prop_assert_eq!(chains.newest_first(key.into()).collect::<Vec<_>>(), expected);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::Vantage;
 use super::multicast::{self, MulticastGroup};
 use crate::capture::Transport;
-use crate::decode::{Message, Unreachable};
+use crate::decode::{Envelope, Message, Unreachable};
 use dnscribe_dns::Question;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -55,25 +55,15 @@ fn hash_address(state: &mut impl Hasher, address: IpAddr) {
 
 impl Endpoints {
     pub(super) fn of(message: &Message<'_>) -> Self {
-        let envelope = message.envelope;
+        let Envelope { scope, direction, transport, .. } = *message.envelope;
+        let vantage = Vantage::from_direction(direction, message.dns.flags.is_response());
         let (client, server) = message.client_and_server();
-        Self {
-            scope: envelope.scope,
-            vantage: Vantage::from_direction(envelope.direction, message.dns.flags.is_response()),
-            transport: envelope.transport,
-            client,
-            server,
-        }
+        Self { scope, vantage, transport, client, server }
     }
 
     pub(super) fn of_unreachable(error: &Unreachable, vantage: Vantage) -> Self {
-        Self {
-            scope: error.scope,
-            vantage,
-            transport: error.transport,
-            client: error.client,
-            server: error.server,
-        }
+        let Unreachable { scope, transport, client, server, .. } = *error;
+        Self { scope, vantage, transport, client, server }
     }
 }
 
@@ -87,11 +77,8 @@ pub(super) struct PairKey<'a> {
 
 impl<'a> PairKey<'a> {
     pub(super) fn of(message: &Message<'a>) -> Self {
-        Self {
-            endpoints: Endpoints::of(message),
-            id: message.dns.id,
-            question: normalized_question(message),
-        }
+        let (endpoints, question) = (Endpoints::of(message), normalized_question(message));
+        Self { endpoints, id: message.dns.id, question }
     }
 
     /// Returns the key of the query to a multicast group that a unicast response answers.
@@ -117,15 +104,11 @@ pub(super) enum FlowKey<'a> {
 impl<'a> FlowKey<'a> {
     pub(super) fn of(query: &Message<'a>) -> Self {
         let endpoints = Endpoints::of(query);
-        match multicast::queried_group(query) {
-            Some(group) => Self::MulticastQuestion {
-                scope: endpoints.scope,
-                vantage: endpoints.vantage,
-                group,
-                question: normalized_question(query),
-            },
-            None => Self::Endpoints(endpoints),
-        }
+        let Some(group) = multicast::queried_group(query) else {
+            return Self::Endpoints(endpoints);
+        };
+        let Endpoints { scope, vantage, .. } = endpoints;
+        Self::MulticastQuestion { scope, vantage, group, question: normalized_question(query) }
     }
 
     /// Returns the key of queries to `group` that ask for `question`.

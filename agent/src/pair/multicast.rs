@@ -99,7 +99,7 @@ pub(super) fn for_each_answered_question(
     const IN: u16 = 1;
     for record in response.dns.answers().take(MAX_RECORDS) {
         for qtype in [record.rtype, ANY] {
-            each(Question { name: record.name(), qtype, qclass: IN });
+            each(Question { name: record.name, qtype, qclass: IN });
         }
     }
 }

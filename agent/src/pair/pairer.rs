@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 pub(super) type TransactionSink<'a> = &'a mut dyn FnMut(&Transaction<'_>);
 
 /// Pairs responses with queries.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Pairer {
     pub(super) options: PairOptions,
     pub(super) table: Table,
@@ -36,16 +36,7 @@ impl Pairer {
     /// Creates a pairer with an empty table.
     #[must_use]
     pub fn new(options: PairOptions) -> Self {
-        Self {
-            options,
-            table: Table::default(),
-            established_pairs: EstablishedPairs::default(),
-            answered: VecDeque::new(),
-            failed: VecDeque::new(),
-            counters: ledger::Pairing::default(),
-            answer_hasher: AnswerHasher::default(),
-            sampling: Timeline::default(),
-        }
+        Self { options, ..Self::default() }
     }
 
     /// Applies new limits. Waiting queries keep their deadlines.
@@ -62,7 +53,7 @@ impl Pairer {
     /// (see [`Self::drop_unwatched_ports`]).
     #[must_use]
     pub fn counters(&self) -> ledger::Pairing {
-        let waiting = self.table.waiting() as u64;
+        let waiting = self.table.waiting as u64;
         ledger::Pairing { open: self.counters.open + waiting, ..self.counters }
     }
 
@@ -70,7 +61,7 @@ impl Pairer {
     /// [`PairOptions::memory_limit_bytes`], except for the first messages of running zone transfers.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.table.bytes() + EstablishedPairs::BYTES
+        self.table.bytes + EstablishedPairs::BYTES
     }
 
     /// Handles a message and emits the transactions that it ends. Returns whether the message is a
@@ -199,27 +190,19 @@ impl Pairer {
         true
     }
 
-    /// Makes space for one more query of `bytes` bytes, within the maximum number of waiting queries
-    /// and the memory limit.
+    /// Makes space for a query of `bytes` bytes, within the limits of queries and memory.
     pub(super) fn free_capacity(
         &mut self,
         bytes: usize,
         now: Timestamp,
         each: TransactionSink<'_>,
     ) {
-        while self.table.waiting() >= self.options.max_transactions {
-            if !self.evict(now, each) {
-                break;
-            }
-        }
-        while self.memory_bytes() + bytes > self.options.memory_limit_bytes() {
-            let has_freed = forget_oldest(&mut self.failed, &mut self.table, 1)
+        while self.table.waiting >= self.options.max_transactions && self.evict(now, each) {}
+        while self.memory_bytes() + bytes > self.options.memory_limit_bytes()
+            && (forget_oldest(&mut self.failed, &mut self.table, 1)
                 || forget_oldest(&mut self.answered, &mut self.table, 1)
-                || self.evict(now, each);
-            if !has_freed {
-                break;
-            }
-        }
+                || self.evict(now, each))
+        {}
     }
 
     /// Evicts the oldest query between hosts without an answered query, else the oldest one. The

@@ -8,7 +8,7 @@ use super::table::{EntryRef, WaitQueue};
 use super::transfer::{self, RunningTransfer};
 use super::{MAX_TRANSFERS, OrphanDetails, OrphanReason, Status, Transaction, Vantage, orphan};
 use crate::capture::Transport;
-use crate::decode::Message;
+use crate::decode::{Envelope, Message};
 use dnscribe_record::time::Timestamp;
 
 impl Pairer {
@@ -73,13 +73,12 @@ impl Pairer {
             QueryState::Failed => Status::Late,
         };
         self.counters.responses += 1;
-        match status {
-            Status::Answered => self.counters.answered += 1,
-            _ => self.counters.late += 1,
-        }
         if status == Status::Answered {
+            self.counters.answered += 1;
             let (client, server) = entry.query.message().client_and_server();
             self.established_pairs.insert(client, server);
+        } else {
+            self.counters.late += 1;
         }
         if transfer::is_transfer_query(&entry.query.message()) {
             self.begin_transfer(entry_ref, status, message, each);
@@ -156,31 +155,21 @@ impl Pairer {
             entry.rejected += u32::from(entry.is_waiting());
             entry.query.message().envelope.id
         });
+        let vantage = Vantage::from_direction(message.envelope.direction, true);
         each(&Transaction {
-            status: Status::Orphan,
-            vantage: Vantage::from_direction(message.envelope.direction, true),
-            query: None,
             response: Some(*message),
-            retries: 0,
-            conflict: false,
-            icmp: None,
-            rejected: 0,
-            transfer: None,
             orphan: Some(OrphanDetails { reason, resembles }),
+            ..Transaction::new(Status::Orphan, vantage)
         });
     }
 
     /// Returns whether sampling may have excluded the query of a response. The eBPF programs also drop
     /// the response while they remember the query, but never drop fragments.
     fn may_be_sampled(&self, response: &Message<'_>) -> bool {
-        let envelope = &response.envelope;
-        let within = (envelope.ts.minus(self.options.query_timeout * 2), envelope.ts);
-        envelope.transport == Transport::Udp
-            && self.sampling.may_have_left_out(
-                (envelope.src, envelope.dst),
-                response.dns.id,
-                within,
-            )
+        let Envelope { ts, src, dst, transport, .. } = *response.envelope;
+        let within = (ts.minus(self.options.query_timeout * 2), ts);
+        transport == Transport::Udp
+            && self.sampling.may_have_left_out((src, dst), response.dns.id, within)
     }
 
     fn begin_transfer(
@@ -194,7 +183,7 @@ impl Pairer {
         let Some(entry) = self.table.get(entry_ref) else { return };
         match transfer::start(&entry.query.message(), message, status) {
             Some((running, true)) => {
-                if self.table.transfers() >= MAX_TRANSFERS
+                if self.table.transfers >= MAX_TRANSFERS
                     && let Some(oldest) = self.table.oldest(WaitQueue::Transfers)
                 {
                     self.close_transfer(oldest, ts, each);

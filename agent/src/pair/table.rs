@@ -16,10 +16,11 @@ use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
-/// Number of ended entries that are forgotten together, when there are too many.
+/// Number of ended entries forgotten together.
 pub(super) const FORGET_BATCH: usize = 32;
 /// Resolution of deadlines, as a power of two in nanoseconds: about 17 ms.
 const TICK_BITS: u32 = 24;
+
 /// Refers to an entry. Slots are reused, references to a forgotten entry stay invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryRef {
@@ -27,12 +28,15 @@ pub(super) struct EntryRef {
     generation: u32,
 }
 
+/// Index of a slot, and its entry.
+type Slot<'a> = (u32, &'a QueryEntry);
+
 /// Bytes of a slot with its share of the indices and links.
 const SLOT_BYTES: usize = size_of::<SlotHeader>() + size_of::<QueryEntry>() + 112;
 
 /// Index data of a slot, apart from its entry. Entries span several cache lines, and most are
 /// never read again once they have ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct SlotHeader {
     /// Incremented when the entry is forgotten.
     generation: u32,
@@ -80,36 +84,23 @@ pub(super) struct Table {
     timers: BTreeSet<(Timestamp, u32)>,
     queues: [IntrusiveList; 3],
     queue_links: ListLinks,
-    waiting: usize,
-    transfers: usize,
-    bytes: usize,
+    /// Number of waiting queries.
+    pub(super) waiting: usize,
+    /// Number of running zone transfers.
+    pub(super) transfers: usize,
+    /// Approximate memory.
+    pub(super) bytes: usize,
     hasher: RandomState,
 }
 
 impl Table {
-    /// Returns the number of waiting queries.
-    pub(super) const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// Returns the number of running zone transfers.
-    pub(super) const fn transfers(&self) -> usize {
-        self.transfers
-    }
-
-    /// Returns the approximate memory in bytes.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Returns the approximate memory of an entry for `query` in bytes.
     pub(super) fn cost_of(query: &Message<'_>) -> usize {
         SLOT_BYTES + QueryEntry::heap_bytes_for(query)
     }
 
     pub(super) fn get(&self, entry_ref: EntryRef) -> Option<&QueryEntry> {
-        self.header(entry_ref)?;
-        self.entry_at(entry_ref.index)
+        self.header(entry_ref).and_then(|_| self.entry_at(entry_ref.index))
     }
 
     pub(super) fn get_mut(&mut self, entry_ref: EntryRef) -> Option<&mut QueryEntry> {
@@ -132,11 +123,9 @@ impl Table {
     }
 
     pub(super) fn find(&self, hash: u64, key: &PairKey<'_>) -> Option<EntryRef> {
+        let key_at = |index: u32| Some(PairKey::of(&self.entry_at(index)?.query.message()));
         let same = |index: &u32| {
-            self.headers[*index as usize].key_hash == hash
-                && self
-                    .entry_at(*index)
-                    .is_some_and(|entry| PairKey::of(&entry.query.message()) == *key)
+            self.headers[*index as usize].key_hash == hash && key_at(*index) == Some(*key)
         };
         self.by_pair_key.find(hash, same).map(|index| self.entry_ref(*index))
     }
@@ -165,18 +154,17 @@ impl Table {
         endpoints: &Endpoints,
         id: Option<u16>,
     ) -> Option<EntryRef> {
-        let index = match id {
-            None => self
-                .find_by_flow(&FlowKey::Endpoints(*endpoints))
-                .find(|(_, entry)| entry.is_waiting()),
-            Some(id) => self
-                .find_by_client(&ClientKey::between(endpoints, id))
-                .filter(|(_, entry)| {
-                    entry.is_waiting() && Endpoints::of(&entry.query.message()) == *endpoints
-                })
-                .last(),
+        let flow = FlowKey::Endpoints(*endpoints);
+        let waits = |(_, entry): &Slot<'_>| {
+            entry.is_waiting() && Endpoints::of(&entry.query.message()) == *endpoints
         };
-        index.map(|(index, _)| self.entry_ref(index))
+        let oldest = match id {
+            None => self.find_by_flow(&flow).find(waits),
+            Some(id) => {
+                self.find_by_client(&ClientKey::between(endpoints, id)).filter(waits).last()
+            }
+        };
+        oldest.map(|(index, _)| self.entry_ref(index))
     }
 
     /// Returns the mDNS queries with a question, oldest first, waiting and remembered.
@@ -187,8 +175,7 @@ impl Table {
         question: Question<'_>,
     ) -> impl Iterator<Item = (EntryRef, &QueryEntry)> {
         let flow = FlowKey::of_record(response, group, question);
-        let hash = self.hasher.hash_one(flow);
-        let scan = self.by_flow.newest_first(self.by_flow.find(hash)).take(MAX_SCAN);
+        let scan = self.by_flow.newest_first(self.hasher.hash_one(flow)).take(MAX_SCAN);
         let mut newest: Vec<_> = scan
             .filter_map(|index| Some((self.entry_ref(index), self.entry_at(index)?)))
             .filter(|(_, entry)| FlowKey::of(&entry.query.message()) == flow)
@@ -198,30 +185,22 @@ impl Table {
     }
 
     /// Returns the transactions with a client and id, newest first; at most [`MAX_SCAN`].
-    pub(super) fn find_by_client(
-        &self,
-        by_client: &ClientKey,
-    ) -> impl Iterator<Item = (u32, &QueryEntry)> {
-        let chain = self.by_client.find(self.hasher.hash_one(by_client));
-        let scan = self.by_client.newest_first(chain).take(MAX_SCAN);
+    pub(super) fn find_by_client(&self, by_client: &ClientKey) -> impl Iterator<Item = Slot<'_>> {
+        let scan = self.by_client.newest_first(self.hasher.hash_one(by_client)).take(MAX_SCAN);
         scan.filter_map(|index| Some((index, self.entry_at(index)?)))
             .filter(|(_, entry)| ClientKey::of(&entry.query.message()) == *by_client)
     }
 
     /// Returns the queries with a flow key, oldest first; visits at most [`MAX_SCAN`].
-    pub(super) fn find_by_flow(
-        &self,
-        flow: &FlowKey<'_>,
-    ) -> impl Iterator<Item = (u32, &QueryEntry)> {
-        let hash = self.hasher.hash_one(flow);
-        let scan = self.by_flow.oldest_first(self.by_flow.find(hash)).take(MAX_SCAN);
+    pub(super) fn find_by_flow(&self, flow: &FlowKey<'_>) -> impl Iterator<Item = Slot<'_>> {
+        let scan = self.by_flow.oldest_first(self.hasher.hash_one(flow)).take(MAX_SCAN);
         scan.filter_map(|index| Some((index, self.entry_at(index)?)))
             .filter(|(_, entry)| FlowKey::of(&entry.query.message()) == *flow)
     }
 
     /// Returns the oldest entry of a queue.
     pub(super) fn oldest(&self, queue: WaitQueue) -> Option<EntryRef> {
-        self.queues[queue as usize].first().map(|index| self.entry_ref(index))
+        self.queues[queue as usize].first.map(|index| self.entry_ref(index))
     }
 
     /// Returns the entry with the earliest deadline if it is before the tick of `now`. A zone transfer
@@ -229,29 +208,24 @@ impl Table {
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<EntryRef> {
         let out_of_order = self.timers.first().copied();
         let in_order = [WaitQueue::Spared, WaitQueue::Fresh].into_iter().filter_map(|queue| {
-            let index = self.queues[queue as usize].first()?;
+            let index = self.queues[queue as usize].first?;
             Some((self.entry_at(index)?.deadline, index))
         });
         let (deadline, index) =
             in_order.chain(out_of_order).min_by_key(|(deadline, _)| *deadline)?;
+        let tick = |time: Timestamp| time.as_nanos() >> TICK_BITS;
         if tick(deadline) >= tick(now) {
             return None;
         }
-        self.unset_timer(index);
+        self.replace_timer(index, None);
         Some(self.entry_ref(index))
     }
 
     /// Sets the deadline of a zone transfer.
     pub(super) fn set_timer(&mut self, entry_ref: EntryRef, deadline: Timestamp) {
         if self.header(entry_ref).is_some() {
-            self.unset_timer(entry_ref.index);
-            self.insert_timer(entry_ref.index, deadline);
+            self.replace_timer(entry_ref.index, Some(deadline));
         }
-    }
-
-    fn insert_timer(&mut self, index: u32, deadline: Timestamp) {
-        self.headers[index as usize].timer = Some(deadline);
-        self.timers.insert((deadline, index));
     }
 
     /// Adds a waiting query whose key is not in the table.
@@ -271,7 +245,7 @@ impl Table {
         if self.waiting == 0 || deadline >= self.latest_deadline {
             self.latest_deadline = deadline;
         } else {
-            self.insert_timer(index, deadline);
+            self.replace_timer(index, Some(deadline));
         }
         self.waiting += 1;
         self.bytes += cost;
@@ -290,20 +264,11 @@ impl Table {
             return index;
         }
         self.entries.push(QueryEntry::waiting(query, deadline));
-        self.headers.push(SlotHeader {
-            generation: 0,
-            in_flow_chain: false,
-            timer: None,
-            queue: None,
-            key_hash: 0,
-            cost: 0,
-            ended: None,
-        });
+        self.headers.push(SlotHeader::default());
         u32::try_from(self.headers.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// Records that a zone transfer has started. The query no longer waits, and is not forgotten
-    /// before the transfer ends.
+    /// Starts a zone transfer: the query no longer waits, and is kept until the transfer ends.
     pub(super) fn begin_transfer(&mut self, entry_ref: EntryRef, running: Box<RunningTransfer>) {
         self.end(entry_ref, QueryState::Transferring(running), None);
         if self.header(entry_ref).is_some() {
@@ -378,9 +343,7 @@ impl Table {
 
     /// Moves a query to the end of the queue of those passed over by eviction.
     pub(super) fn spare(&mut self, entry_ref: EntryRef) {
-        if self.header(entry_ref).is_some() {
-            self.enqueue(entry_ref.index, WaitQueue::Spared);
-        }
+        self.enqueue(entry_ref.index, WaitQueue::Spared);
     }
 
     /// Returns the waiting queries and running zone transfers, ordered by the time of their packets.
@@ -408,7 +371,7 @@ impl Table {
                 WaitQueue::Transfers => self.transfers -= 1,
             }
         }
-        self.unset_timer(index);
+        self.replace_timer(index, None);
     }
 
     fn enqueue(&mut self, index: u32, queue: WaitQueue) {
@@ -418,10 +381,12 @@ impl Table {
         self.queue_links.push(&mut self.queues[queue as usize], index);
     }
 
-    fn unset_timer(&mut self, index: u32) {
-        if let Some(deadline) = self.headers[index as usize].timer.take() {
-            self.timers.remove(&(deadline, index));
+    fn replace_timer(&mut self, index: u32, deadline: Option<Timestamp>) {
+        let timer = &mut self.headers[index as usize].timer;
+        if let Some(old) = std::mem::replace(timer, deadline) {
+            self.timers.remove(&(old, index));
         }
+        self.timers.extend(deadline.map(|deadline| (deadline, index)));
     }
 
     pub(super) fn entry_ref(&self, index: u32) -> EntryRef {
@@ -432,8 +397,4 @@ impl Table {
     fn entry_at(&self, index: u32) -> Option<&QueryEntry> {
         self.entries.get(index as usize)
     }
-}
-
-const fn tick(time: Timestamp) -> u64 {
-    time.as_nanos() >> TICK_BITS
 }

@@ -4,6 +4,7 @@ use super::{Status, Vantage, ZoneTransfer};
 use crate::capture::net::UnreachableReason;
 use crate::decode::{Message, MessageId};
 use dnscribe_dns::Question;
+use dnscribe_record::named_enum;
 use std::time::Duration;
 
 /// A query with its outcome, or a response without a query.
@@ -41,70 +42,53 @@ pub struct OrphanDetails {
     pub resembles: Option<MessageId>,
 }
 
-/// Reason why a response matches no query: how it differs from the response that a query expects.
-/// The first reason that applies, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum OrphanReason {
-    /// It comes from an address that was not queried.
-    WrongSource,
-    /// Its source or destination port differs.
-    WrongPort,
-    /// It answers another question.
-    WrongQuestion,
-    /// Its id differs.
-    WrongId,
-    /// An mDNS response to the group without a captured query.
-    Announcement,
-    /// It resembles no query.
-    NoQuery,
-    /// Sampling may have excluded its query.
-    Sampled,
-}
-
-impl OrphanReason {
-    /// Returns the name used in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WrongSource => "wrong_source",
-            Self::WrongPort => "wrong_port",
-            Self::WrongQuestion => "wrong_question",
-            Self::WrongId => "wrong_id",
-            Self::Announcement => "announcement",
-            Self::NoQuery => "no_query",
-            Self::Sampled => "sampled",
-        }
+named_enum! {
+    /// Reason why a response matches no query: how it differs from the response that a query expects.
+    /// The first reason that applies, in this order.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum OrphanReason {
+        /// It comes from an address that was not queried.
+        WrongSource = "wrong_source",
+        /// Its source or destination port differs.
+        WrongPort = "wrong_port",
+        /// It answers another question.
+        WrongQuestion = "wrong_question",
+        /// Its id differs.
+        WrongId = "wrong_id",
+        /// An mDNS response to the group without a captured query.
+        Announcement = "announcement",
+        /// It resembles no query.
+        NoQuery = "no_query",
+        /// Sampling may have excluded its query.
+        Sampled = "sampled",
     }
 }
 
 impl<'a> Transaction<'a> {
+    /// Creates a transaction without messages and details.
+    #[must_use]
+    pub const fn new(status: Status, vantage: Vantage) -> Self {
+        Self {
+            status,
+            vantage,
+            query: None,
+            response: None,
+            retries: 0,
+            conflict: false,
+            icmp: None,
+            rejected: 0,
+            transfer: None,
+            orphan: None,
+        }
+    }
+
     /// Returns the transaction without its messages, so that it can outlive them.
     #[must_use]
     pub const fn without_messages(&self) -> Transaction<'static> {
-        let Transaction {
-            status,
-            vantage,
-            retries,
-            conflict,
-            icmp,
-            rejected,
-            transfer,
-            orphan: stray,
-            ..
-        } = *self;
-        let (query, response) = (None, None);
-        Transaction {
-            status,
-            vantage,
-            query,
-            response,
-            retries,
-            conflict,
-            icmp,
-            rejected,
-            transfer,
-            orphan: stray,
-        }
+        let Self { status, vantage, retries, conflict, icmp, rejected, transfer, orphan, .. } =
+            *self;
+        let transaction = Transaction::new(status, vantage);
+        Transaction { retries, conflict, icmp, rejected, transfer, orphan, ..transaction }
     }
 
     /// Returns the message that identifies the transaction: the response for `late`, `duplicate` and

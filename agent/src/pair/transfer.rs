@@ -18,7 +18,7 @@ const IXFR: u16 = 251;
 const AXFR: u16 = 252;
 
 /// Summary of a zone transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneTransfer {
     /// Messages of the response.
     pub messages: u64,
@@ -65,13 +65,7 @@ pub(super) fn start(
         return None;
     }
     let incremental = matches!(query.dns.question_type_and_class(), Some((IXFR, _)));
-    let so_far = ZoneTransfer {
-        messages: 0,
-        bytes: 0,
-        records: 0,
-        duration: Duration::ZERO,
-        complete: false,
-    };
+    let so_far = ZoneTransfer::default();
     let mut progress = SoaProgress::new(incremental);
     let step = progress.add(&first.dns);
     let last = first.envelope.ts;

@@ -11,7 +11,7 @@ use crate::capture::live::serve_icmp;
 use crate::cli::HelperArgs;
 use crate::cli::exit::Exit;
 use crate::config::{Config, Drop as DropPrivileges};
-use crate::enrich::answer_about_processes;
+use crate::enrich::serve_process_requests;
 use caps::Capability;
 use dnscribe_config::log;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
@@ -136,7 +136,7 @@ fn answer() -> io::Result<()> {
     let processes = io::stdin().as_fd().try_clone_to_owned()?;
     let icmp = io::stdout().as_fd().try_clone_to_owned()?;
     thread::Builder::new().name("icmp".into()).spawn(move || serve_icmp(&icmp))?;
-    answer_about_processes(&processes)
+    serve_process_requests(&processes)
 }
 
 /// Drops what the helper does not need, for this thread and those that it will start. Returns what failed.

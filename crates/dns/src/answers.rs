@@ -2,7 +2,6 @@
 
 use super::record::Records;
 use std::fmt;
-use std::ops::Range;
 
 /// One record of the answer section (RFC 1035, 4.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +58,9 @@ impl Answers {
         self.clear();
         let mut owner = None;
         for record in records {
-            let same = owner.replace(record.name().first_label_offset())
-                == Some(record.name().first_label_offset());
-            let name = (!same).then_some(|text: &mut String| record.name().push(text));
+            let place = record.name.first_label_offset();
+            let same = owner.replace(place) == Some(place);
+            let name = (!same).then_some(|text: &mut String| record.name.push(text));
             let numbers = (record.rtype, record.class, record.ttl_seconds);
             self.write(name, numbers, |text| record.push_data(text));
         }
@@ -99,8 +98,14 @@ impl Answers {
 
     /// Returns the records in order.
     #[must_use]
-    pub fn iter(&self) -> Iter<'_> {
-        Iter { text: &self.text, records: self.records.iter() }
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Answer<'_>> {
+        self.records.iter().map(|record| {
+            let StoredRecord { name, data, rtype, class, ttl_seconds } = *record;
+            let part = |(start, end): (u32, u32)| {
+                self.text.get(start as usize..end as usize).unwrap_or_default()
+            };
+            Answer { name: part(name), rtype, class, ttl_seconds, data: part(data) }
+        })
     }
 
     /// Returns the first record.
@@ -131,7 +136,7 @@ impl Answers {
 
 impl fmt::Debug for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self).finish()
+        f.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -142,41 +147,6 @@ impl<'a> FromIterator<Answer<'a>> for Answers {
         all
     }
 }
-
-impl<'a> IntoIterator for &'a Answers {
-    type Item = Answer<'a>;
-    type IntoIter = Iter<'a>;
-
-    fn into_iter(self) -> Iter<'a> {
-        self.iter()
-    }
-}
-
-/// Iterator over [`Answers`].
-#[derive(Clone, Debug)]
-pub struct Iter<'a> {
-    text: &'a str,
-    records: std::slice::Iter<'a, StoredRecord>,
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = Answer<'a>;
-
-    fn next(&mut self) -> Option<Answer<'a>> {
-        let StoredRecord { name, data, rtype, class, ttl_seconds } = *self.records.next()?;
-        let part = |(start, end): (u32, u32)| {
-            let range: Range<usize> = start as usize..end as usize;
-            self.text.get(range).unwrap_or_default()
-        };
-        Some(Answer { name: part(name), rtype, class, ttl_seconds, data: part(data) })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.records.size_hint()
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
 
 #[cfg(test)]
 mod tests {

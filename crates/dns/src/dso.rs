@@ -2,7 +2,7 @@
 
 use super::Tlv;
 use super::rdata::unknown;
-use super::text::hex;
+use super::text::Hex;
 use std::borrow::Cow;
 
 /// The opcode of DSO.
@@ -40,7 +40,7 @@ pub fn dso_text(tlv: &Tlv<'_>) -> Option<String> {
         (1, 8) => Some(format!("{} {}", word(0)?, word(4)?)),
         (2, 4) => Some(word(0)?.to_string()),
         (3, _) if tlv.bytes.iter().all(|byte| *byte == 0) => None,
-        _ => Some(hex(tlv.bytes)),
+        _ => Some(Hex(tlv.bytes).to_string()),
     }
 }
 

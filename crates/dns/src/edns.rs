@@ -3,13 +3,11 @@
 mod option;
 
 use super::name::Name;
-use super::rdata::padded;
+use super::rdata::push_prefix;
 use super::reader::Reader;
 use super::record::Record;
 use super::text::Hex;
 pub use option::{OptionText, Tlv, Tlvs, option_name};
-use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The contents of an OPT record.
 #[derive(Clone, Copy, Debug)]
@@ -114,20 +112,14 @@ impl<'a> Edns<'a> {
     }
 }
 
-/// Reads a client subnet (RFC 7871, 6): family, source prefix, scope prefix, and the bytes of the
-/// address that the source prefix covers.
+/// Reads a client subnet (RFC 7871, 6): family, source and scope prefix, covered bytes.
 fn subnet(data: &[u8]) -> Option<String> {
     let mut reader = Reader::new(data, 0);
     let family = reader.u16()?;
     let [prefix, _scope] = reader.array()?;
     let address = reader.take_rest();
     let mut text = String::new();
-    match family {
-        1 => write!(text, "{}/{prefix}", Ipv4Addr::from(padded::<4>(address, prefix)?)),
-        2 => write!(text, "{}/{prefix}", Ipv6Addr::from(padded::<16>(address, prefix)?)),
-        _ => return None,
-    }
-    .ok()?;
+    push_prefix(&mut text, family, address, prefix)?;
     Some(text)
 }
 

@@ -3,7 +3,7 @@
 use super::name::Name;
 use super::reader::Reader;
 use super::record::Record;
-use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, dso};
+use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, Question, dso};
 
 /// Offsets and counts of a message's parts. Names and data are read from the bytes through
 /// [`Dns`](super::Dns).
@@ -74,7 +74,7 @@ impl MessageIndex {
             Err(reason) if !clipped => return Err(reason),
             Err(_) => {}
             Ok(()) if outline.flags.opcode() == dso::OPCODE => {
-                outline.dso_at = Some(offset(reader.at()));
+                outline.dso_at = Some(offset(reader.at));
             }
             // The clipped bytes may have been more trailing bytes.
             Ok(()) if clipped => {}
@@ -118,7 +118,7 @@ impl MessageIndex {
         let whole = Dns::new(bytes, self);
         let opt = whole.opt_record();
         let last = whole.answers().nth(usize::from(max_answers).saturating_sub(1));
-        let movable = opt.is_none_or(|opt| opt.name().is_root());
+        let movable = opt.is_none_or(|opt| opt.name.is_root());
         let end = last.map(|last| last.end()).filter(|_| self.answers > max_answers && movable)?;
         let opt_end = opt.map_or(0, |opt| opt.end());
         let mut behind = end;
@@ -154,14 +154,14 @@ impl MessageIndex {
 
     fn questions(&mut self, reader: &mut Reader<'_>) -> Result<(), ParseError> {
         for _ in 0..self.counts.question {
-            let mut read = || Some((reader.name()?, reader.u16()?, reader.u16()?));
-            let (name, qtype, qclass) = read().ok_or(ParseError::Question)?;
+            let question = Question::read(reader).ok_or(ParseError::Question)?;
+            let Question { name, qtype, qclass } = question;
             if self.questions == 0 {
-                let (bytes, uncompressed) = (name.wire_bytes(), name.is_uncompressed());
+                let (bytes, uncompressed) = (name.bytes, name.uncompressed);
                 self.asked = Some(QuestionRef { bytes, uncompressed, qtype, qclass });
             }
             self.questions += 1;
-            self.records_at = offset(reader.at());
+            self.records_at = offset(reader.at);
         }
         Ok(())
     }
@@ -170,9 +170,9 @@ impl MessageIndex {
         let Counts { answer, authority, additional, .. } = self.counts;
         let all = u32::from(answer) + u32::from(authority) + u32::from(additional);
         // Most owner names equal the question's name.
-        let asked = self.asked.and_then(|asked| asked.name(bytes)).filter(Name::is_uncompressed);
+        let asked = self.asked.and_then(|asked| asked.name(bytes)).filter(|name| name.uncompressed);
         for number in 0..all {
-            let at = reader.at();
+            let at = reader.at;
             let record = Record::read(reader, asked.as_ref()).ok_or(ParseError::Record)?;
             if record.rtype == OPT {
                 self.note_opt(at, record.ttl_seconds);

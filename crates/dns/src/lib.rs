@@ -38,8 +38,9 @@ pub use dso::{dso_name, dso_text};
 pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, option_name};
 pub use idn::to_unicode;
 pub use index::MessageIndex;
-pub use mnemonic::{class_name, opcode_name, rcode_name, type_name, type_number};
+pub use mnemonic::{class_name, opcode_name, rcode_name};
 pub use name::Name;
+pub use rdata::{type_name, type_number};
 pub use record::{Record, Records};
 pub use text::{Hex, hex_digits};
 pub use zone::{RegistrableDomainCache, registrable_domain};
@@ -209,7 +210,7 @@ impl<'a> Dns<'a> {
     pub fn answers(&self) -> Records<'a> {
         Records {
             reader: self.reader(self.index.records_at),
-            asked: self.question().map(|question| question.name).filter(Name::is_uncompressed),
+            asked: self.question().map(|question| question.name).filter(|name| name.uncompressed),
             left: self.index.answers,
         }
     }

@@ -13,11 +13,12 @@ const MAX_POINTERS: usize = 127;
 #[derive(Clone, Copy, Debug)]
 pub struct Name<'a> {
     message: &'a [u8],
-    at: usize,
+    /// Offset in the message.
+    pub(super) at: usize,
     /// Bytes without compression, the root included: 1 to 255.
-    bytes: u8,
+    pub(super) bytes: u8,
     /// Whether the name contains no pointers.
-    uncompressed: bool,
+    pub(super) uncompressed: bool,
 }
 
 /// A part of a name.
@@ -67,8 +68,7 @@ impl<'a> Name<'a> {
         Some((Self { message, at, bytes, uncompressed: false }, behind.unwrap_or(walk.at)))
     }
 
-    /// Restores a name of the same message from its offset, length and compression; `None` if the
-    /// message is too short for it.
+    /// Restores a name of the same message; `None` if the message is too short for it.
     pub(super) fn restore(
         message: &'a [u8],
         at: usize,
@@ -82,21 +82,6 @@ impl<'a> Name<'a> {
     /// Returns the name that a pointer at `at` to this uncompressed name stands for.
     pub(super) const fn pointer_at(&self, at: usize) -> Self {
         Self { at, uncompressed: false, ..*self }
-    }
-
-    /// Returns the name's offset in the message.
-    pub(super) const fn at(&self) -> usize {
-        self.at
-    }
-
-    /// Returns the name's bytes without compression.
-    pub(super) const fn wire_bytes(&self) -> u8 {
-        self.bytes
-    }
-
-    /// Returns whether the name contains no pointers.
-    pub(super) const fn is_uncompressed(&self) -> bool {
-        self.uncompressed
     }
 
     /// Returns the offset of the first label. Names of one message with equal offsets are equal.
@@ -146,7 +131,7 @@ impl<'a> Name<'a> {
             }
             match std::str::from_utf8(label) {
                 Ok(plain) if label.iter().all(|byte| is_plain(*byte)) => text.push_str(plain),
-                _ => label.iter().for_each(|byte| push_byte(text, *byte)),
+                _ => label.iter().for_each(|byte| push_escaped(text, *byte, b".\\", b'!')),
             }
         }
     }
@@ -172,25 +157,17 @@ impl<'a> Name<'a> {
     /// Writes the name to `buffer` without compression and in lower case; returns the bytes used.
     fn lower_case<'b>(&self, buffer: &'b mut [u8; MAX_NAME_BYTES]) -> &'b [u8] {
         let mut end = 0;
-        if let (Some(bytes), Some(there)) =
-            (self.uncompressed_bytes(), buffer.get_mut(..self.bytes.into()))
-        {
-            there.copy_from_slice(bytes);
-            end = bytes.len();
-        } else {
-            for label in self.labels() {
-                let behind = end + 1 + label.len();
-                let Some([length, there @ ..]) = buffer.get_mut(end..behind) else { break };
-                // A label has at most 63 bytes.
-                *length = u8::try_from(label.len()).unwrap_or(u8::MAX);
-                there.copy_from_slice(label);
-                end = behind;
-            }
-            // The root.
-            buffer[end] = 0;
-            end += 1;
+        for label in self.labels() {
+            let behind = end + 1 + label.len();
+            let Some([length, there @ ..]) = buffer.get_mut(end..behind) else { break };
+            // A label has at most 63 bytes.
+            *length = u8::try_from(label.len()).unwrap_or(u8::MAX);
+            there.copy_from_slice(label);
+            end = behind;
         }
-        let bytes = &mut buffer[..end];
+        // The root.
+        buffer[end] = 0;
+        let bytes = &mut buffer[..=end];
         bytes.make_ascii_lowercase();
         bytes
     }
@@ -200,8 +177,18 @@ impl<'a> Name<'a> {
         self.message.get(self.at..)?.get(..self.bytes.into()).filter(|_| self.uncompressed)
     }
 
-    fn labels(&self) -> Labels<'a> {
-        Labels(NameWalk::new(self.message, self.at))
+    /// Returns the labels without the root.
+    fn labels(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut walk = NameWalk::new(self.message, self.at);
+        std::iter::from_fn(move || {
+            loop {
+                match walk.next_part()? {
+                    NamePart::Root => return None,
+                    NamePart::Label(label) => return Some(label),
+                    NamePart::Pointer(_) => {}
+                }
+            }
+        })
     }
 }
 
@@ -252,23 +239,6 @@ const fn lower_case_word(word: u64) -> u64 {
     word | upper >> 2
 }
 
-/// Iterator over the labels of a name without the root.
-struct Labels<'a>(NameWalk<'a>);
-
-impl<'a> Iterator for Labels<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        loop {
-            match self.0.next_part()? {
-                NamePart::Root => return None,
-                NamePart::Label(label) => return Some(label),
-                NamePart::Pointer(_) => {}
-            }
-        }
-    }
-}
-
 /// Walks over the parts of a name.
 struct NameWalk<'a> {
     message: &'a [u8],
@@ -317,14 +287,16 @@ const fn is_plain(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E) && !matches!(byte, b'.' | b'\\')
 }
 
-fn push_byte(text: &mut String, byte: u8) {
-    match byte {
-        b'.' | b'\\' => {
-            text.push('\\');
-            text.push(char::from(byte));
-        }
-        0x21..=0x7E => text.push(char::from(byte)),
-        _ => push_decimal(text, byte),
+/// Appends a byte: with a backslash if it is one of `special`, as `\DDD` if it is not ASCII from
+/// `first` to 0x7E.
+pub(super) fn push_escaped(text: &mut String, byte: u8, special: &[u8], first: u8) {
+    if special.contains(&byte) {
+        text.push('\\');
+    }
+    if (first..=0x7E).contains(&byte) {
+        text.push(char::from(byte));
+    } else {
+        push_decimal(text, byte);
     }
 }
 

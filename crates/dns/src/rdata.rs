@@ -8,8 +8,9 @@ mod service;
 mod special;
 
 use super::reader::Reader;
-use super::text::push_hex;
-pub(super) use special::padded;
+use super::text::Hex;
+pub use grammar::{type_name, type_number};
+pub(super) use special::push_prefix;
 use std::fmt::Write;
 
 /// Appends the data of one record as text. `data` begins at offset `data_at` of `message`. Data
@@ -22,16 +23,10 @@ pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8
     }
 }
 
-/// Names inside record data: `count` names in a row after `before` bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NameLayout {
-    pub(super) before: usize,
-    pub(super) count: usize,
-}
-
-/// Returns where the names are in the data of the most common types; `None` for other types.
-pub(super) const fn name_layout(rtype: u16) -> Option<NameLayout> {
-    let (before, count) = match rtype {
+/// Returns where the names are in the data of the most common types: the number of bytes before
+/// them, and their number; `None` for other types.
+pub(super) const fn name_layout(rtype: u16) -> Option<(usize, usize)> {
+    Some(match rtype {
         // NS, CNAME, PTR, DNAME; SOA; MX, SVCB, HTTPS; SRV; RRSIG.
         2 | 5 | 12 | 39 => (0, 1),
         6 => (0, 2),
@@ -41,8 +36,7 @@ pub(super) const fn name_layout(rtype: u16) -> Option<NameLayout> {
         // TXT, DS, DNSKEY.
         16 | 43 | 48 => (0, 0),
         _ => return None,
-    };
-    Some(NameLayout { before, count })
+    })
 }
 
 fn push_known(
@@ -79,12 +73,9 @@ pub(super) fn unknown(data: &[u8]) -> String {
 }
 
 fn push_unknown(text: &mut String, data: &[u8]) {
+    let blank = if data.is_empty() { "" } else { " " };
     // Writing to a String cannot fail.
-    let _ = write!(text, "\\# {}", data.len());
-    if !data.is_empty() {
-        text.push(' ');
-        push_hex(text, data);
-    }
+    let _ = write!(text, "\\# {}{blank}{}", data.len(), Hex(data));
 }
 
 #[cfg(test)]

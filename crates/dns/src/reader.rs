@@ -6,19 +6,15 @@ use super::name::Name;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
     /// The header up to the end of the readable part. Names may point back to any of it.
-    message: &'a [u8],
-    at: usize,
+    pub(super) message: &'a [u8],
+    /// Offset of the next byte.
+    pub(super) at: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Creates a reader at offset `at`; behind the end it reads nothing.
     pub(super) const fn new(message: &'a [u8], at: usize) -> Self {
         Self { message, at }
-    }
-
-    /// Returns the offset of the next byte.
-    pub(super) const fn at(&self) -> usize {
-        self.at
     }
 
     /// Returns the unread bytes.
@@ -70,12 +66,6 @@ impl<'a> Reader<'a> {
         self.take(length.into())
     }
 
-    /// Takes bytes after a 16-bit length.
-    pub(super) fn prefixed_bytes(&mut self) -> Option<&'a [u8]> {
-        let length = self.u16()?;
-        self.take(length.into())
-    }
-
     /// Takes a domain name, compressed or not.
     pub(super) fn name(&mut self) -> Option<Name<'a>> {
         let (name, behind) = Name::read(self.message, self.at)?;
@@ -87,8 +77,8 @@ impl<'a> Reader<'a> {
     pub(super) fn name_like(&mut self, known: Option<&Name<'a>>) -> Option<Name<'a>> {
         if let Some(known) = known
             && let Some([high, low]) = self.rest().first_chunk()
-            && u16::from_be_bytes([*high, *low]) ^ 0xC000 == u16::try_from(known.at()).ok()?
-            && known.at() < self.at
+            && u16::from_be_bytes([*high, *low]) ^ 0xC000 == u16::try_from(known.at).ok()?
+            && known.at < self.at
         {
             let name = known.pointer_at(self.at);
             self.at += 2;
@@ -97,13 +87,7 @@ impl<'a> Reader<'a> {
         self.name()
     }
 
-    /// Returns the readable part of the message from its beginning.
-    pub(super) const fn message(&self) -> &'a [u8] {
-        self.message
-    }
-
-    /// Takes the next `length` bytes as a reader of their own; names in them may point back into
-    /// the message.
+    /// Takes `length` bytes as a reader; names in them may point back into the message.
     pub(super) fn part(&mut self, length: usize) -> Option<Self> {
         let at = self.at;
         self.take(length)?;

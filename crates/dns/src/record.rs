@@ -9,7 +9,8 @@ use std::hash::Hasher;
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     message: &'a [u8],
-    pub(super) name: Name<'a>,
+    /// Owner name.
+    pub name: Name<'a>,
     /// TYPE.
     pub rtype: u16,
     /// CLASS; for OPT the sender's UDP payload size in bytes.
@@ -18,7 +19,8 @@ pub struct Record<'a> {
     pub ttl_seconds: u32,
     /// Offset of the data in the message. Names in the data may point back.
     data_at: usize,
-    pub(super) data: &'a [u8],
+    /// The data as in the message. Names in it may be compressed.
+    pub data: &'a [u8],
 }
 
 impl<'a> Record<'a> {
@@ -27,10 +29,10 @@ impl<'a> Record<'a> {
     pub(super) fn read(reader: &mut Reader<'a>, asked: Option<&Name<'a>>) -> Option<Self> {
         let name = reader.name_like(asked)?;
         let [t0, t1, c0, c1, s0, s1, s2, s3, l0, l1] = reader.array()?;
-        let data_at = reader.at();
+        let data_at = reader.at;
         let data = reader.take(u16::from_be_bytes([l0, l1]).into())?;
         Some(Self {
-            message: reader.message(),
+            message: reader.message,
             name,
             rtype: u16::from_be_bytes([t0, t1]),
             class: u16::from_be_bytes([c0, c1]),
@@ -43,18 +45,6 @@ impl<'a> Record<'a> {
     /// Returns the offset after the record.
     pub(super) const fn end(&self) -> usize {
         self.data_at + self.data.len()
-    }
-
-    /// Returns the owner name.
-    #[must_use]
-    pub const fn name(&self) -> Name<'a> {
-        self.name
-    }
-
-    /// Returns the data as in the message. Names in it may be compressed.
-    #[must_use]
-    pub const fn data(&self) -> &'a [u8] {
-        self.data
     }
 
     /// Returns whether this is a record of UPDATE without data (RFC 2136, 2.4 and 2.5).
@@ -77,19 +67,19 @@ impl<'a> Record<'a> {
             self.push_data(&mut text);
             return hasher.write(text.as_bytes());
         };
-        if self.hash_uncompressed(names, hasher).is_none() {
+        if names == (0, 0) || self.hash_uncompressed(names, hasher).is_none() {
             hasher.write(self.data);
         }
     }
 
-    fn hash_uncompressed(&self, names: rdata::NameLayout, hasher: &mut impl Hasher) -> Option<()> {
-        if names.count == 0 {
-            hasher.write(self.data);
-            return Some(());
-        }
+    fn hash_uncompressed(
+        &self,
+        (before, names): (usize, usize),
+        hasher: &mut impl Hasher,
+    ) -> Option<()> {
         let mut reader = Reader::new(self.message, self.data_at).part(self.data.len())?;
-        hasher.write(reader.take(names.before)?);
-        for _ in 0..names.count {
+        hasher.write(reader.take(before)?);
+        for _ in 0..names {
             reader.name()?.hash_with_case(hasher);
         }
         hasher.write(reader.take_rest());

@@ -1,16 +1,13 @@
 //! Bytes as text: hexadecimal, base32, quoted character strings.
 
-use super::name::push_decimal;
+use super::name::push_escaped;
 use std::fmt::{self, Write};
 
 /// Appends lower case hexadecimal digits.
 pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     text.reserve(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{}", Hex(bytes));
 }
 
 /// Bytes displayed as lower case hexadecimal digits.
@@ -47,15 +44,7 @@ pub fn hex_digits<'b>(buffer: &'b mut [u8], bytes: &[u8]) -> &'b str {
     std::str::from_utf8(buffer).unwrap_or_default()
 }
 
-/// Returns lower case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    push_hex(&mut text, bytes);
-    text
-}
-
-/// Appends base32 with the extended hexadecimal alphabet, lower case, without padding (RFC 4648,
-/// 7).
+/// Appends lower case base32 with the extended hexadecimal alphabet, unpadded (RFC 4648, 7).
 pub(super) fn push_base32hex(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.chunks(5) {
         let word = (0..5).fold(0_u64, |word, at| {
@@ -68,19 +57,11 @@ pub(super) fn push_base32hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Appends a string in quotes. Quotes and backslashes are escaped, bytes outside 0x20 to 0x7E
-/// become `\DDD`.
+/// Appends a quoted string: with escapes, and bytes outside 0x20 to 0x7E as `\DDD`.
 pub(super) fn push_quoted(text: &mut String, bytes: &[u8]) {
     text.push('"');
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' => {
-                text.push('\\');
-                text.push(char::from(byte));
-            }
-            0x20..=0x7E => text.push(char::from(byte)),
-            _ => push_decimal(text, byte),
-        }
+    for byte in bytes {
+        push_escaped(text, *byte, b"\"\\", b' ');
     }
     text.push('"');
 }

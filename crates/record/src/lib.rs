@@ -30,6 +30,7 @@ mod ledger_record;
 mod lookup;
 mod masking;
 mod message;
+mod named_enum;
 pub mod number;
 pub mod privacy;
 mod schema;

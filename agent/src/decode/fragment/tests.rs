@@ -117,11 +117,11 @@ fn complete_datagrams_leave_no_state() {
                 Emitter { counters: &mut counters, scratch: &mut scratch, each: &mut scrap };
             let packet = packet_of(&part);
             let context = PacketContext::new(&packet, packet.ts);
-            fragments.add(&ip, ip.fragment.unwrap(), context, 1, &mut out);
+            fragments.add(&ip, ip.fragment.unwrap(), context, &mut out);
         }
         assert!(fragments.order.len() <= 101, "{}", fragments.order.len());
     }
-    assert_eq!((fragments.memory_bytes(), fragments.held()), (0, 0));
+    assert_eq!((fragments.memory_bytes, fragments.held), (0, 0));
 }
 
 fn packet_of(bytes: &[u8]) -> Packet<'_> {

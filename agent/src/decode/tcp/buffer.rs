@@ -75,8 +75,7 @@ impl Buffer {
         at
     }
 
-    /// Adds the new ones among `length` bytes at `at`, of which `data` were captured. Returns the
-    /// number of new bytes.
+    /// Adds the new ones of `length` bytes at `at`, captured in `data`. Returns their number.
     pub(super) fn insert(&mut self, at: u64, length: u64, data: &[u8], packet: u64) -> u64 {
         let end = at + length;
         let mut from = at;
@@ -119,8 +118,7 @@ impl Buffer {
         }
     }
 
-    /// Copies up to `most` bytes from `from`, which may be inside a chunk, up to the first missing
-    /// one.
+    /// Copies up to `most` bytes from `from`, inside a chunk or not, up to the first missing one.
     pub(super) fn copy_within(&self, from: u64, most: u64, into: &mut Vec<u8>) {
         let before = self.chunks.range(..=from).next_back().map(|(at, _)| *at);
         let at = before.unwrap_or(from);

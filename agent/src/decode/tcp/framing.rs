@@ -52,17 +52,14 @@ pub(super) fn check_frame(bytes: &[u8], cut: bool, budget: &mut StepBudget) -> F
         return FrameCheck::NotMessage;
     }
     if let Some(whole) = message.get(..length) {
-        return if sections_end(whole, budget) == WalkEnd::End(length) {
-            FrameCheck::Message
-        } else {
-            FrameCheck::NotMessage
-        };
+        let is_message = sections_end(whole, budget) == Some(length);
+        return if is_message { FrameCheck::Message } else { FrameCheck::NotMessage };
     }
     match (questions_end(message, budget), cut) {
-        (WalkEnd::Bad, _) => FrameCheck::NotMessage,
-        (WalkEnd::End(end), _) if end > length => FrameCheck::NotMessage,
-        (WalkEnd::End(_), _) | (WalkEnd::Short, true) => FrameCheck::Message,
-        (WalkEnd::Short, false) => FrameCheck::NeedMore,
+        (Err(WalkError::Bad), _) => FrameCheck::NotMessage,
+        (Ok(end), _) if end > length => FrameCheck::NotMessage,
+        (Ok(_), _) | (Err(WalkError::Short), true) => FrameCheck::Message,
+        (Err(WalkError::Short), false) => FrameCheck::NeedMore,
     }
 }
 
@@ -70,7 +67,7 @@ pub(super) fn check_frame(bytes: &[u8], cut: bool, budget: &mut StepBudget) -> F
 pub(super) fn is_unframed_message(bytes: &[u8]) -> bool {
     let mut budget = StepBudget::for_bytes(bytes.len());
     bytes.first_chunk().is_some_and(|header| is_plausible_header(header, bytes.len()))
-        && sections_end(bytes, &mut budget) == WalkEnd::End(bytes.len())
+        && sections_end(bytes, &mut budget) == Some(bytes.len())
 }
 
 /// Returns whether `bytes` begins with a length and a complete message.
@@ -102,68 +99,63 @@ fn is_plausible_header(header: &[u8; HEADER], length: usize) -> bool {
         && HEADER + questions * 5 + records * 11 <= length
 }
 
-/// Result of a walk over a message's sections.
+/// Why a walk over a message's sections ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WalkEnd {
-    /// The sections end at this offset.
-    End(usize),
+enum WalkError {
     /// The sections are invalid.
     Bad,
     /// The bytes end inside the sections.
     Short,
 }
 
-fn questions_end(message: &[u8], budget: &mut StepBudget) -> WalkEnd {
-    let Some(questions) = read_u16(message, 4) else { return WalkEnd::Short };
+/// Returns the end of the question section.
+fn questions_end(message: &[u8], budget: &mut StepBudget) -> Result<usize, WalkError> {
+    let questions = read_u16(message, 4).ok_or(WalkError::Short)?;
     let mut at = HEADER;
     for _ in 0..questions {
-        match name_end(message, at, budget) {
-            WalkEnd::End(end) => at = end + 4,
-            other => return other,
-        }
+        at = name_end(message, at, budget)? + 4;
     }
-    if at <= message.len() { WalkEnd::End(at) } else { WalkEnd::Short }
+    if at <= message.len() { Ok(at) } else { Err(WalkError::Short) }
 }
 
-fn sections_end(message: &[u8], budget: &mut StepBudget) -> WalkEnd {
-    let WalkEnd::End(mut at) = questions_end(message, budget) else { return WalkEnd::Bad };
+/// Returns the end of the last section of a whole message; `None` if a section is invalid.
+fn sections_end(message: &[u8], budget: &mut StepBudget) -> Option<usize> {
+    let mut at = questions_end(message, budget).ok()?;
     if message.get(2).is_some_and(|flags| flags >> 3 & 0x0f == DSO) {
         return tlvs_end(message, at, budget);
     }
     let records: usize = [6, 8, 10].iter().filter_map(|at| read_u16(message, *at)).sum();
     for _ in 0..records {
-        let WalkEnd::End(end) = name_end(message, at, budget) else { return WalkEnd::Bad };
-        let Some(data) = read_u16(message, end + 8) else { return WalkEnd::Bad };
-        at = end + 10 + data;
+        let end = name_end(message, at, budget).ok()?;
+        at = end + 10 + read_u16(message, end + 8)?;
     }
-    if at <= message.len() { WalkEnd::End(at) } else { WalkEnd::Bad }
+    (at <= message.len()).then_some(at)
 }
 
 /// Returns the end of the name at `at`; pointers are not followed.
-fn name_end(message: &[u8], mut at: usize, budget: &mut StepBudget) -> WalkEnd {
+fn name_end(message: &[u8], mut at: usize, budget: &mut StepBudget) -> Result<usize, WalkError> {
     let start = at;
     while budget.take() {
         match message.get(at) {
-            None => return WalkEnd::Short,
-            Some(0) => return WalkEnd::End(at + 1),
+            None => return Err(WalkError::Short),
+            Some(0) => return Ok(at + 1),
             Some(length @ 1..=63) => at += 1 + usize::from(*length),
-            Some(0xc0..) => return WalkEnd::End(at + 2),
-            Some(_) => return WalkEnd::Bad,
+            Some(0xc0..) => return Ok(at + 2),
+            Some(_) => break,
         }
         if at - start > 255 {
-            return WalkEnd::Bad;
+            break;
         }
     }
-    WalkEnd::Bad
+    Err(WalkError::Bad)
 }
 
 /// Returns the end of a DSO message's TLVs (RFC 8490, 5.4.4).
-fn tlvs_end(message: &[u8], mut at: usize, budget: &mut StepBudget) -> WalkEnd {
+fn tlvs_end(message: &[u8], mut at: usize, budget: &mut StepBudget) -> Option<usize> {
     while at < message.len() && budget.take() {
-        let Some(length) = read_u16(message, at + 2) else { return WalkEnd::Bad };
-        at += 4 + length;
+        at += 4 + read_u16(message, at + 2)?;
     }
-    if at == message.len() { WalkEnd::End(at) } else { WalkEnd::Bad }
+    (at == message.len()).then_some(at)
 }
 
 fn read_u16(message: &[u8], at: usize) -> Option<usize> {
@@ -246,7 +238,7 @@ mod tests {
         message[2..8].copy_from_slice(&[0x80, 0, 0, 0, 0x15, 0]);
         let end = message.len();
         let mut budget = StepBudget::for_bytes(end);
-        assert_eq!(sections_end(&message, &mut budget), WalkEnd::End(12 + 0x1500 * 11));
-        assert_eq!(sections_end(&message, &mut StepBudget(100)), WalkEnd::Bad);
+        assert_eq!(sections_end(&message, &mut budget), Some(12 + 0x1500 * 11));
+        assert_eq!(sections_end(&message, &mut StepBudget(100)), None);
     }
 }

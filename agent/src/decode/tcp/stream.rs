@@ -45,8 +45,6 @@ enum Ending {
 #[derive(Clone, Copy, Debug)]
 struct HeldPacket {
     context: PacketContext,
-    /// Number of packets: a segment may come in IP fragments.
-    packets: u64,
     /// Pending bytes of the packet.
     bytes: u64,
     error: Option<Malformed>,
@@ -78,26 +76,28 @@ pub(super) struct Stream {
     /// The last gap that was skipped, as offsets.
     skipped_gap: (u64, u64),
     consecutive_errors: u32,
-    /// Whether a message was read.
-    has_message: bool,
-    buffer: Buffer,
+    /// Whether a message was read. Otherwise it may be only a connection attempt.
+    pub(super) has_message: bool,
+    pub(super) buffer: Buffer,
     held: BTreeMap<u64, HeldPacket>,
     /// Number of packets held.
-    packets: u64,
+    pub(super) packets: u64,
     /// The packet being processed. It is counted at the end of processing.
     current: Option<u64>,
     serial: u64,
-    last_seen: Timestamp,
+    /// Time of the last activity, by the decoder's clock.
+    pub(super) last_seen: Timestamp,
 }
 
 /// Offset of a stream's first byte.
 const FIRST_OFFSET: u64 = 1 << 40;
 
 impl Stream {
-    /// Creates a stream whose first byte has sequence number `seq`. `from_syn`: a SYN was before
-    /// it.
+    /// Creates a stream whose first byte has number `seq`. `from_syn`: a SYN was before it.
     pub(super) fn new(flow: Flow, seq: u32, from_syn: bool) -> Self {
         let low = u32::try_from(FIRST_OFFSET & 0xffff_ffff).unwrap_or(0);
+        let midstream = Framing::Searching(Malformed::TcpMidstream);
+        let framing = if from_syn { Framing::Framed } else { midstream };
         Self {
             flow,
             base_seq: seq.wrapping_sub(low),
@@ -106,11 +106,7 @@ impl Stream {
             contiguous_end: FIRST_OFFSET,
             message_end: None,
             ending: Ending::Unknown,
-            framing: if from_syn {
-                Framing::Framed
-            } else {
-                Framing::Searching(Malformed::TcpMidstream)
-            },
+            framing,
             start_known: from_syn,
             joined_midstream: !from_syn,
             skipped_gap: (0, 0),
@@ -125,19 +121,9 @@ impl Stream {
         }
     }
 
-    /// Returns the last activity, by the decoder's clock.
-    pub(super) fn last_seen(&self) -> Timestamp {
-        self.last_seen
-    }
-
-    /// Returns whether a message was read. Otherwise it may be only a connection attempt.
-    pub(super) fn has_message(&self) -> bool {
-        self.has_message
-    }
-
     /// Returns whether the stream has ended and no data is pending.
     pub(super) fn is_over(&self) -> bool {
-        (self.ending == Ending::Reset || self.is_complete()) && !self.holds()
+        (self.ending == Ending::Reset || self.is_complete()) && self.packets == 0
     }
 
     /// Returns whether all bytes up to the FIN have arrived.
@@ -147,24 +133,7 @@ impl Stream {
 
     /// Returns the end of the stream, if a FIN was seen.
     fn fin(&self) -> Option<u64> {
-        match self.ending {
-            Ending::Fin(at) => Some(at),
-            Ending::Unknown | Ending::Reset => None,
-        }
-    }
-
-    /// Returns the number of packets held.
-    pub(super) fn held(&self) -> u64 {
-        self.packets
-    }
-
-    pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Returns the approximate memory of pending data in bytes.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.buffer.memory_bytes()
+        if let Ending::Fin(at) = self.ending { Some(at) } else { None }
     }
 
     /// Processes a segment whose first payload byte has sequence number `seq`. Returns whether it
@@ -174,14 +143,13 @@ impl Stream {
         segment: &TcpSegment<'_>,
         seq: u32,
         context: PacketContext,
-        packets: u64,
         out: &mut Emitter<'_>,
     ) -> bool {
         self.last_seen = self.last_seen.max(context.steady_ts);
         let at = self.offset_of(seq);
         if segment.flags.rst {
             // The payload of a reset is text for humans (RFC 9293, 3.5.3).
-            out.counters.account(packets, None);
+            out.counters.account(context.packets, None);
             return self.take_reset(at, out);
         }
         let length = u64::from(segment.payload_wire);
@@ -189,12 +157,12 @@ impl Stream {
             self.take_fin(at + length);
         }
         if length == 0 {
-            out.counters.account(packets, None);
+            out.counters.account(context.packets, None);
         } else {
             if self.ending == Ending::Reset {
                 self.ending = Ending::Unknown;
             }
-            let held = HeldPacket { context, packets, bytes: 0, error: None, emitted: 0 };
+            let held = HeldPacket { context, bytes: 0, error: None, emitted: 0 };
             if self.is_in_order(at, segment) {
                 self.read_in_place(segment.payload, held, out);
             } else {
@@ -209,8 +177,7 @@ impl Stream {
         false
     }
 
-    /// Returns whether a segment can be read without a copy: it begins a message, and no data is
-    /// pending.
+    /// Returns whether a segment needs no copy: it begins a message, and no data is pending.
     fn is_in_order(&self, at: u64, segment: &TcpSegment<'_>) -> bool {
         self.framing == Framing::Framed
             && at == self.next
@@ -241,7 +208,7 @@ impl Stream {
         self.contiguous_end = self.next;
         self.message_end = None;
         if rest.is_empty() {
-            out.counters.account(held.packets, held.error);
+            out.counters.account(held.context.packets, held.error);
         } else {
             self.buffer_segment(self.next, len(rest), rest, held, out);
         }
@@ -274,7 +241,7 @@ impl Stream {
         if self.is_behind_end(at, end) {
             let reason = Malformed::TcpMidstream;
             out.emit_dead_letter(&held.context, &self.flow, reason, data, &mut held.emitted);
-            out.counters.account(held.packets, Some(reason));
+            out.counters.account(held.context.packets, Some(reason));
             return;
         }
         let from = at.max(self.next);
@@ -297,10 +264,10 @@ impl Stream {
             {
                 out.emit_dead_letter(&held.context, &self.flow, reason, data, &mut held.emitted);
             }
-            out.counters.account(held.packets, held.error);
+            out.counters.account(held.context.packets, held.error);
             return;
         }
-        self.packets += held.packets;
+        self.packets += held.context.packets;
         self.held.insert(serial, held);
         self.contiguous_end = self.buffer.contiguous_end(self.contiguous_end);
         self.current = Some(serial);

@@ -4,9 +4,10 @@
 use super::KubernetesConfig;
 use super::error::{ApiError, ApiErrorReason, error_chain};
 use super::pod::ApiPod;
+use futures_util::Stream;
 use kube::api::{ListParams, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, ObjectList};
+use kube::core::{ApiResource, GroupVersionKind, ObjectList, WatchEvent};
 use kube::{Api, Client, Config};
 use std::time::Duration;
 
@@ -37,10 +38,8 @@ impl PodsApi {
                     .map_err(wrong)?
             }
             None => Config::incluster_env().map_err(|error| {
-                ApiError::new(
-                    ApiErrorReason::Config,
-                    format!("no service account: {}", error_chain(&error)),
-                )
+                let why = format!("no service account: {}", error_chain(&error));
+                ApiError::new(ApiErrorReason::Config, why)
             })?,
         };
         api_config.connect_timeout = Some(config.timeout);
@@ -49,10 +48,8 @@ impl PodsApi {
         api_config.default_retry = false;
         let url = api_config.cluster_url.to_string();
         let client = Client::try_from(api_config)?;
-        let kind = ApiResource::from_gvk_with_plural(
-            &kube::core::GroupVersionKind::gvk("", "v1", "Pod"),
-            "pods",
-        );
+        let kind = GroupVersionKind::gvk("", "v1", "Pod");
+        let kind = ApiResource::from_gvk_with_plural(&kind, "pods");
         let selector = format!("spec.nodeName={}", config.node_name);
         Ok(Self { api: Api::all_with(client, &kind), selector, timeout: config.timeout, url })
     }
@@ -68,10 +65,7 @@ impl PodsApi {
     pub(super) async fn watch(
         &self,
         version: &str,
-    ) -> Result<
-        impl futures_util::Stream<Item = kube::Result<kube::core::WatchEvent<ApiPod>>>,
-        ApiError,
-    > {
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<ApiPod>>>, ApiError> {
         let wanted = WatchParams::default().fields(&self.selector).timeout(WATCH_SECONDS);
         let answer = tokio::time::timeout(self.timeout, self.api.watch(&wanted, version)).await;
         Ok(answer.map_err(|_| ApiError::timeout("answer to a watch"))??)
@@ -83,9 +77,8 @@ impl PodsApi {
 /// # Errors
 /// Returns what is wrong, and the remedy.
 pub fn probe(config: &KubernetesConfig) -> Result<String, (String, String)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
         .map_err(|error| (error.to_string(), "check this user's limit of threads".to_owned()))?;
     runtime.block_on(async {
         let with_remedy = |error: ApiError| (error.message, error.reason.remedy().to_owned());
@@ -93,12 +86,10 @@ pub fn probe(config: &KubernetesConfig) -> Result<String, (String, String)> {
         let list = pods.list().await.map_err(|error| {
             (format!("{}: {}", pods.url, error.message), error.reason.remedy().to_owned())
         })?;
+        let (url, node) = (&pods.url, &config.node_name);
         match list.items.len() {
-            0 => Err((
-                format!("{}: no pods on node {}", pods.url, config.node_name),
-                NO_PODS.to_owned(),
-            )),
-            count => Ok(format!("{}: {count} pods on node {}", pods.url, config.node_name)),
+            0 => Err((format!("{url}: no pods on node {node}"), NO_PODS.to_owned())),
+            count => Ok(format!("{url}: {count} pods on node {node}")),
         }
     })
 }

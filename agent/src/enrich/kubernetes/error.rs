@@ -1,82 +1,58 @@
 //! Errors of the Kubernetes API, with their reasons for metrics and remedies for the operator.
 
+use dnscribe_record::named_enum;
 use kube::Error;
 
-/// Reason of an error, as a metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApiErrorReason {
-    /// The kubeconfig or service account cannot be read.
-    Config,
-    /// The API server does not answer, or not in time.
-    Unreachable,
-    /// TLS failed.
-    Tls,
-    /// The API server does not accept the credentials (401).
-    Unauthorized,
-    /// The API server denies access (403).
-    Forbidden,
-    /// The API server is overloaded or broken (429, 5xx).
-    Server,
-    /// The answer is not from an API server.
-    InvalidAnswer,
+named_enum! {
+    /// Reason of an error, as a metric label.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum ApiErrorReason {
+        /// The kubeconfig or service account cannot be read.
+        Config = "config",
+        /// The API server does not answer, or not in time.
+        Unreachable = "unreachable",
+        /// TLS failed.
+        Tls = "tls",
+        /// The API server does not accept the credentials (401).
+        Unauthorized = "unauthorized",
+        /// The API server denies access (403).
+        Forbidden = "forbidden",
+        /// The API server is overloaded or broken (429, 5xx).
+        Server = "server",
+        /// The answer is not from an API server.
+        InvalidAnswer = "garbage",
+    }
 }
 
 impl ApiErrorReason {
-    /// All reasons.
-    pub const ALL: [Self; 7] = [
-        Self::Config,
-        Self::Unreachable,
-        Self::Tls,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::Server,
-        Self::InvalidAnswer,
-    ];
-
-    /// Returns the metric label.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.name_and_remedy().0
-    }
-
     /// Returns what the operator can do.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
-        self.name_and_remedy().1
-    }
-
-    const fn name_and_remedy(self) -> (&'static str, &'static str) {
         match self {
-            Self::Config => (
-                "config",
+            Self::Config => {
                 "set kubernetes.kubeconfig to a file that this user can read, or mount the service \
-                 account's token; or set kubernetes.enabled: false to run without pod names",
-            ),
-            Self::Unreachable => (
-                "unreachable",
+                 account's token; or set kubernetes.enabled: false to run without pod names"
+            }
+            Self::Unreachable => {
                 "check that the API server runs and that network policies and firewalls let this \
-                 host reach it",
-            ),
-            Self::Tls => (
-                "tls",
+                 host reach it"
+            }
+            Self::Tls => {
                 "check that the CA in the service account or kubeconfig signed the API server's \
                  certificate, that the certificate has the name or address in use, and that the \
-                 clock is right",
-            ),
-            Self::Unauthorized => (
-                "unauthorized",
-                "check that the token belongs to an existing service account and has not expired",
-            ),
-            Self::Forbidden => (
-                "forbidden",
+                 clock is right"
+            }
+            Self::Unauthorized => {
+                "check that the token belongs to an existing service account and has not expired"
+            }
+            Self::Forbidden => {
                 "allow the service account to get, list and watch pods, as the chart's ClusterRole \
-                 and ClusterRoleBinding do",
-            ),
-            Self::Server => ("server", "check the API server; requests are retried"),
-            Self::InvalidAnswer => (
-                "garbage",
-                "check that the address is that of an API server, without a proxy in front of it",
-            ),
+                 and ClusterRoleBinding do"
+            }
+            Self::Server => "check the API server; requests are retried",
+            Self::InvalidAnswer => {
+                "check that the address is that of an API server, without a proxy in front of it"
+            }
         }
     }
 

@@ -118,6 +118,11 @@ impl Pod {
         let wanted = labels.iter().filter_map(|label| {
             given.and_then(|given| given.get(label)).map(|value| (label.clone(), value.clone()))
         });
+        let Spec { containers, init_containers, ephemeral_containers } = &api.spec;
+        let single_container = match (&**containers, &**init_containers, &**ephemeral_containers) {
+            ([only], [], []) => Some(only.name.as_str().into()),
+            _ => None,
+        };
         Some(Self {
             uid: annotated.or(meta.uid.as_ref())?.as_str().into(),
             namespace: namespace.into(),
@@ -126,7 +131,7 @@ impl Pod {
             workload: Workload::of(api),
             labels: wanted.collect(),
             containers: statuses.filter_map(PodContainer::of).take(MAX_CONTAINERS).collect(),
-            single_container: api.spec.single_container(),
+            single_container,
         })
     }
 
@@ -143,25 +148,10 @@ impl Pod {
     }
 }
 
-impl Spec {
-    /// Returns the name of the container if there is only one.
-    fn single_container(&self) -> Option<Arc<str>> {
-        match (&*self.containers, &*self.init_containers, &*self.ephemeral_containers) {
-            ([only], [], []) => Some(only.name.as_str().into()),
-            _ => None,
-        }
-    }
-}
-
 impl PodContainer {
     fn of(status: &ContainerStatus) -> Option<Self> {
         let (scheme, id) = status.container_id.as_deref()?.split_once("://")?;
-        let runtime = match scheme {
-            "docker" => Some(Runtime::Docker),
-            "containerd" => Some(Runtime::Containerd),
-            "cri-o" => Some(Runtime::CriO),
-            _ => None,
-        };
+        let runtime = Runtime::ALL.into_iter().find(|runtime| runtime.name() == scheme);
         Some(Self { id: id.into(), name: status.name.as_str().into(), runtime })
     }
 }

@@ -17,7 +17,7 @@ const MAX_PODS: usize = 4096;
 /// Snapshot of the pods.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
-    pods: HashMap<Box<str>, Arc<Pod>, RandomState>,
+    pub(super) pods: HashMap<Box<str>, Arc<Pod>, RandomState>,
     /// Pod of each container, and the container's index in it.
     containers: HashMap<Box<str>, (Arc<Pod>, usize), RandomState>,
 }
@@ -25,10 +25,12 @@ pub(super) struct Snapshot {
 /// Builds snapshots.
 #[derive(Debug, Default)]
 pub(super) struct SnapshotBuilder {
-    snapshot: Snapshot,
+    /// The current pods.
+    pub(super) snapshot: Snapshot,
     /// Ended pods, in the order of their ends.
     ended: VecDeque<(Instant, Box<str>)>,
-    refused: u64,
+    /// Number of pods not stored because the table was full.
+    pub(super) refused: u64,
 }
 
 impl Snapshot {
@@ -44,16 +46,8 @@ impl Snapshot {
             });
         }
         let pod = self.pods.get(pod_uid?)?;
-        Some(PodRef {
-            pod: Arc::clone(pod),
-            container: pod.single_container.clone(),
-            runtime: None,
-        })
-    }
-
-    /// Returns the number of pods.
-    pub(super) fn len(&self) -> usize {
-        self.pods.len()
+        let (pod, container) = (Arc::clone(pod), pod.single_container.clone());
+        Some(PodRef { pod, container, runtime: None })
     }
 
     fn insert(&mut self, pod: Arc<Pod>) {
@@ -73,22 +67,12 @@ impl Snapshot {
 }
 
 impl SnapshotBuilder {
-    /// Returns the current pods.
-    pub(super) const fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    /// Returns the number of pods not stored because the table was full.
-    pub(super) const fn refused(&self) -> u64 {
-        self.refused
-    }
-
     /// Adds or updates a pod.
     pub(super) fn apply(&mut self, mut pod: Pod) {
         self.ended.retain(|(_, uid)| *uid != pod.uid);
         if let Some(before) = self.snapshot.pods.get(&pod.uid) {
             pod.remember(before);
-        } else if self.snapshot.len() >= MAX_PODS {
+        } else if self.snapshot.pods.len() >= MAX_PODS {
             let Some((_, oldest)) = self.ended.pop_front() else {
                 self.refused += 1;
                 return;
@@ -161,7 +145,7 @@ mod tests {
         container: &str,
         uid: Option<&str>,
     ) -> Option<(String, String)> {
-        let place = builder.snapshot().find(container, uid)?;
+        let place = builder.snapshot.find(container, uid)?;
         let name = place.container.as_deref().unwrap_or_default().to_owned();
         Some((place.pod.name.to_string(), name))
     }
@@ -201,7 +185,7 @@ mod tests {
         assert!(found(&builder, "1", None).is_some());
         assert!(builder.expire(start + ENDED_RETENTION));
         assert_eq!(found(&builder, "1", Some("a")), None);
-        assert_eq!((builder.snapshot.len(), builder.snapshot.containers.len()), (0, 0));
+        assert_eq!((builder.snapshot.pods.len(), builder.snapshot.containers.len()), (0, 0));
     }
 
     #[test]
@@ -223,10 +207,10 @@ mod tests {
             builder.apply(pod(&format!("p{number}"), &[]));
         }
         builder.apply(pod("more", &["1"]));
-        assert_eq!((found(&builder, "1", None), builder.refused()), (None, 1));
+        assert_eq!((found(&builder, "1", None), builder.refused), (None, 1));
         builder.end(now, "p7");
         builder.apply(pod("more", &["1"]));
         assert_eq!(found(&builder, "1", None), Some(named("more", "name-1")));
-        assert_eq!(builder.snapshot.len(), MAX_PODS);
+        assert_eq!(builder.snapshot.pods.len(), MAX_PODS);
     }
 }

@@ -9,11 +9,8 @@ use arc_swap::ArcSwap;
 use futures_util::{StreamExt, pin_mut};
 use kube::core::WatchEvent;
 use std::hash::BuildHasher;
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 /// First pause after a failure; it doubles with each further one up to the longest.
@@ -29,83 +26,23 @@ const WATCH_GRACE: Duration = Duration::from_secs(15);
 /// Number of consecutive failures after which the credentials are read again.
 const RELOAD_AFTER: u32 = 3;
 
-/// Handle of the watch thread, which ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct WatchHandle {
-    shared: Arc<SharedWatch>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct SharedWatch {
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    state: Mutex<WatchState>,
-    first: Condvar,
-}
-
-/// Status shared by the thread, apart from the pods.
+/// What the thread shares with the pipeline.
 #[derive(Debug, Default)]
-struct WatchState {
-    status: PodWatchStatus,
-    listed: bool,
+pub(super) struct SharedWatch {
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    status: Mutex<PodWatchStatus>,
+    /// Notified once the pods are listed.
+    pub(super) first: Condvar,
 }
 
 impl SharedWatch {
-    fn lock(&self) -> MutexGuard<'_, WatchState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl WatchHandle {
-    pub(super) fn start(config: KubernetesConfig) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (snapshot, state, first) = Default::default();
-        let shared = Arc::new(SharedWatch { snapshot, state, first });
-        let (stop, stopped) = oneshot::channel();
-        let watcher = Watcher::new(config, Arc::clone(&shared));
-        let work = move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = watcher.run() => {}
-                    _ = stopped => {}
-                }
-            });
-            // A pending name resolution must not delay the exit.
-            runtime.shutdown_background();
-        };
-        let thread = thread::Builder::new().name("kubernetes".into()).spawn(work)?;
-        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Returns the current and future snapshots.
-    pub(super) fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
-        Arc::clone(&self.shared.snapshot)
-    }
-
-    pub(super) fn await_first(&self, limit: Duration) -> bool {
-        let state = self.shared.lock();
-        let waited = self.shared.first.wait_timeout_while(state, limit, |state| !state.listed);
-        waited.unwrap_or_else(PoisonError::into_inner).0.listed
-    }
-
-    pub(super) fn status(&self) -> PodWatchStatus {
-        self.shared.lock().status.clone()
-    }
-}
-
-impl Drop for WatchHandle {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The panic hook has reported a panic.
-            let _ = thread.join();
-        }
+    pub(super) fn lock(&self) -> MutexGuard<'_, PodWatchStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// State of the watch thread.
-struct Watcher {
+pub(super) struct Watcher {
     config: KubernetesConfig,
     shared: Arc<SharedWatch>,
     builder: SnapshotBuilder,
@@ -118,16 +55,15 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(config: KubernetesConfig, shared: Arc<SharedWatch>) -> Self {
+    pub(super) fn new(config: KubernetesConfig, shared: Arc<SharedWatch>) -> Self {
         let builder = SnapshotBuilder::default();
         Self { config, shared, builder, version: None, failures: 0, is_failure_logged: false }
     }
 
     /// Watches forever.
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
-            let opened = PodsApi::open(&self.config).await;
-            let api = match opened {
+            let api = match PodsApi::open(&self.config).await {
                 Ok(api) => api,
                 Err(error) => {
                     self.handle_failure(&error).await;
@@ -195,14 +131,12 @@ impl Watcher {
         let now = Instant::now();
         match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                self.version.clone_from(&pod.metadata.resource_version);
-                if let Some(pod) = Pod::of(&pod, &self.config.labels) {
+                if let Some(pod) = self.read_pod(&pod) {
                     self.builder.apply(pod);
                 }
             }
             WatchEvent::Deleted(pod) => {
-                self.version.clone_from(&pod.metadata.resource_version);
-                if let Some(pod) = Pod::of(&pod, &self.config.labels) {
+                if let Some(pod) = self.read_pod(&pod) {
                     self.builder.end(now, &pod.uid);
                 }
             }
@@ -222,19 +156,24 @@ impl Watcher {
         Ok(())
     }
 
+    /// Reads a pod and notes its version, from which the watch continues.
+    fn read_pod(&mut self, pod: &ApiPod) -> Option<Pod> {
+        self.version.clone_from(&pod.metadata.resource_version);
+        Pod::of(pod, &self.config.labels)
+    }
+
     fn publish(&self) {
-        let snapshot = self.builder.snapshot().clone();
-        let mut state = self.shared.lock();
-        state.status.pods = snapshot.len();
-        state.status.refused = self.builder.refused();
-        drop(state);
+        let snapshot = self.builder.snapshot.clone();
+        let mut status = self.shared.lock();
+        (status.pods, status.refused) = (snapshot.pods.len(), self.builder.refused);
+        drop(status);
         self.shared.snapshot.store(Arc::new(snapshot));
     }
 
     /// Records that the API answers.
     fn note_success(&mut self) {
         self.failures = 0;
-        self.shared.lock().status.up = true;
+        self.shared.lock().up = true;
         if self.builder.expire(Instant::now()) {
             self.publish();
         }
@@ -243,19 +182,14 @@ impl Watcher {
         }
     }
 
-    /// Counts a failure. Returns whether pods had been listed before.
-    fn count_failure(&self, reason: ApiErrorReason) -> bool {
-        let mut state = self.shared.lock();
-        state.status.up = false;
-        if let Some(count) = state.status.errors.get_mut(reason as usize) {
-            *count += 1;
-        }
-        state.listed
-    }
-
     /// Handles a failure: counts it, logs the first in a row, and pauses.
     async fn handle_failure(&mut self, error: &ApiError) {
-        let listed = self.count_failure(error.reason);
+        let listed = {
+            let mut status = self.shared.lock();
+            status.up = false;
+            status.errors[error.reason as usize] += 1;
+            status.listed
+        };
         if !std::mem::replace(&mut self.is_failure_logged, true) {
             let meanwhile = if listed {
                 "pod names are not updated"

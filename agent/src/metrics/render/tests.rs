@@ -79,6 +79,7 @@ fn page() -> String {
         }),
         alerts: Some(&AlertCounters::default()),
         kubernetes: Some(&kubernetes::PodWatchStatus {
+            listed: true,
             up: true,
             pods: 12,
             errors: [0, 3, 0, 0, 0, 0, 0],

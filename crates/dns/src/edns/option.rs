@@ -1,9 +1,8 @@
 //! The options of EDNS (RFC 6891, 6.1.2): names, and data as text.
 
-use super::super::mnemonic::type_name;
-use super::super::rdata::unknown;
+use super::super::rdata::{type_name, unknown};
 use super::super::reader::Reader;
-use super::super::text::{Hex, hex, push_list, push_quoted};
+use super::super::text::{Hex, push_list, push_quoted};
 use super::{ede_name, extended_error, subnet};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -42,7 +41,8 @@ impl<'a> Iterator for Tlvs<'a> {
 }
 
 /// The data of an option as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
 pub enum OptionText<'a> {
     /// Shown in hexadecimal.
     Hex(Hex<'a>),
@@ -56,12 +56,6 @@ impl Display for OptionText<'_> {
             Self::Hex(bytes) => bytes.fmt(f),
             Self::Text(text) => f.write_str(text),
         }
-    }
-}
-
-impl serde::Serialize for OptionText<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -83,77 +77,114 @@ impl<'a> Tlv<'a> {
         if self.bytes.is_empty() || is_padding {
             return None;
         }
-        let Some(form) = FORMATS.iter().find(|(code, _)| *code == self.code) else {
+        let Some(&(.., Some(format))) = find(self.code) else {
             return Some(OptionText::Hex(Hex(self.bytes)));
         };
         let mut reader = Reader::new(self.bytes, 0);
-        let text = form.1(&mut reader).filter(|_| reader.is_done());
+        let text = format(&mut reader).filter(|_| reader.is_done());
         Some(OptionText::Text(text.unwrap_or_else(|| unknown(self.bytes))))
     }
 }
 
 const PADDING: u16 = 12;
 
+/// Writes the data of an option; `None` if it is invalid.
 type FormatOption = fn(&mut Reader<'_>) -> Option<String>;
 
-/// The options with a text form of their own, by code.
-const FORMATS: &[(u16, FormatOption)] = &[
+/// The options: code, name, and the text form of those that have one. Sorted by code, from the
+/// IANA registry. OWNER is from draft-cheshire-edns0-owner-option; IANA reserves 4 for it.
+const OPTIONS: [(u16, &str, Option<FormatOption>); 23] = [
     // LLQ (RFC 8764, 3.2): version, opcode, error, id, lease in seconds.
-    (1, |reader| {
-        let [version, opcode, error] = [reader.u16()?, reader.u16()?, reader.u16()?];
-        let id = u64::from_be_bytes(reader.array()?);
-        Some(format!("{version} {opcode} {error} {id} {}", reader.u32()?))
-    }),
+    (
+        1,
+        "LLQ",
+        Some(|reader| {
+            let [version, opcode, error] = [reader.u16()?, reader.u16()?, reader.u16()?];
+            let id = u64::from_be_bytes(reader.array()?);
+            Some(format!("{version} {opcode} {error} {id} {}", reader.u32()?))
+        }),
+    ),
     // UPDATE-LEASE (RFC 9664, 4): lease and key lease in seconds.
-    (2, |reader| {
-        let lease = reader.u32()?;
-        let keys = (!reader.is_done()).then(|| reader.u32()).flatten();
-        Some(keys.map_or_else(|| lease.to_string(), |keys| format!("{lease} {keys}")))
-    }),
+    (
+        2,
+        "UPDATE-LEASE",
+        Some(|reader| {
+            let lease = reader.u32()?;
+            let keys = (!reader.is_done()).then(|| reader.u32()).flatten();
+            Some(keys.map_or_else(|| lease.to_string(), |keys| format!("{lease} {keys}")))
+        }),
+    ),
+    (3, "NSID", None),
+    (4, "OWNER", None),
     // DAU, DHU, N3U (RFC 6975): algorithm numbers.
-    (5, |reader| Some(joined(reader.take_rest()))),
-    (6, |reader| Some(joined(reader.take_rest()))),
-    (7, |reader| Some(joined(reader.take_rest()))),
+    (5, "DAU", Some(|reader| Some(joined(reader.take_rest())))),
+    (6, "DHU", Some(|reader| Some(joined(reader.take_rest())))),
+    (7, "N3U", Some(|reader| Some(joined(reader.take_rest())))),
     // ECS (RFC 7871): address, source and scope prefix.
-    (8, |reader| {
-        let scope = *reader.rest().get(3)?;
-        Some(format!("{}/{scope}", subnet(reader.take_rest())?))
-    }),
+    (
+        8,
+        "ECS",
+        Some(|reader| {
+            let scope = *reader.rest().get(3)?;
+            Some(format!("{}/{scope}", subnet(reader.take_rest())?))
+        }),
+    ),
     // EXPIRE (RFC 7314): seconds.
-    (9, |reader| Some(reader.u32()?.to_string())),
+    (9, "EXPIRE", Some(|reader| Some(reader.u32()?.to_string()))),
+    (10, "COOKIE", None),
     // KEEPALIVE (RFC 7828): units of 100 ms.
-    (11, |reader| reader.u16().map(|timeout| format!("{}.{}s", timeout / 10, timeout % 10))),
+    (
+        11,
+        "KEEPALIVE",
+        Some(|reader| reader.u16().map(|timeout| format!("{}.{}s", timeout / 10, timeout % 10))),
+    ),
+    (12, "PADDING", None),
     // CHAIN (RFC 7901): a name.
-    (13, |reader| Some(reader.name()?.text())),
+    (13, "CHAIN", Some(|reader| Some(reader.name()?.text()))),
     // KEY-TAG (RFC 8145).
-    (14, |reader| Some(joined(read_u16s(reader)?))),
+    (14, "KEY-TAG", Some(|reader| Some(joined(read_u16s(reader)?)))),
     // EDE (RFC 8914): code, its meaning, text.
-    (15, |reader| {
-        let error = extended_error(reader.take_rest())?;
-        let mut text = error.code.to_string();
-        if let Some(name) = ede_name(error.code) {
-            text.extend([" (", name, ")"]);
-        }
-        if !error.text.is_empty() {
-            text.push(' ');
-            push_quoted(&mut text, error.text.as_bytes());
-        }
-        Some(text)
-    }),
+    (
+        15,
+        "EDE",
+        Some(|reader| {
+            let error = extended_error(reader.take_rest())?;
+            let mut text = error.code.to_string();
+            if let Some(name) = ede_name(error.code) {
+                text.extend([" (", name, ")"]);
+            }
+            if !error.text.is_empty() {
+                text.push(' ');
+                push_quoted(&mut text, error.text.as_bytes());
+            }
+            Some(text)
+        }),
+    ),
     // CLIENT-TAG, SERVER-TAG.
-    (16, |reader| Some(reader.u16()?.to_string())),
-    (17, |reader| Some(reader.u16()?.to_string())),
+    (16, "CLIENT-TAG", Some(|reader| Some(reader.u16()?.to_string()))),
+    (17, "SERVER-TAG", Some(|reader| Some(reader.u16()?.to_string()))),
     // REPORT-CHANNEL (RFC 9567): the reporting agent's domain.
-    (18, |reader| Some(reader.name()?.text())),
+    (18, "REPORT-CHANNEL", Some(|reader| Some(reader.name()?.text()))),
     // ZONEVERSION (RFC 9660): labels, type, version; version of type 0 is the SOA serial.
-    (19, |reader| match reader.array()? {
-        [labels, 0] => Some(format!("{labels} 0 {}", reader.u32()?)),
-        [labels, kind] => Some(format!("{labels} {kind} {}", hex(reader.take_rest()))),
-    }),
+    (
+        19,
+        "ZONEVERSION",
+        Some(|reader| match reader.array()? {
+            [labels, 0] => Some(format!("{labels} 0 {}", reader.u32()?)),
+            [labels, kind] => Some(format!("{labels} {kind} {}", Hex(reader.take_rest()))),
+        }),
+    ),
     // MQTYPE-QUERY, MQTYPE-RESPONSE (RFC 10029): record types.
-    (20, |reader| Some(joined(read_u16s(reader)?.map(type_name)))),
-    (21, |reader| Some(joined(read_u16s(reader)?.map(type_name)))),
+    (20, "MQTYPE-QUERY", Some(|reader| Some(joined(read_u16s(reader)?.map(type_name))))),
+    (21, "MQTYPE-RESPONSE", Some(|reader| Some(joined(read_u16s(reader)?.map(type_name))))),
+    (20292, "UMBRELLA-IDENT", None),
+    (26946, "DEVICEID", None),
 ];
+
+/// Returns the option with this code.
+fn find(code: u16) -> Option<&'static (u16, &'static str, Option<FormatOption>)> {
+    OPTIONS.iter().find(|(number, ..)| *number == code)
+}
 
 fn joined<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let mut text = String::new();
@@ -170,39 +201,8 @@ fn read_u16s<'a>(reader: &mut Reader<'a>) -> Option<impl Iterator<Item = u16> + 
 /// Returns the name of an EDNS option; `OPT65001` for an unknown one.
 #[must_use]
 pub fn option_name(code: u16) -> Cow<'static, str> {
-    match NAMES.binary_search_by_key(&code, |(number, _)| *number) {
-        Ok(place) => NAMES[place].1.into(),
-        Err(_) => format!("OPT{code}").into(),
-    }
+    find(code).map_or_else(|| format!("OPT{code}").into(), |(_, name, _)| Cow::Borrowed(*name))
 }
-
-/// Sorted by code, from the IANA registry. OWNER is from draft-cheshire-edns0-owner-option; IANA
-/// reserves 4 for it.
-const NAMES: [(u16, &str); 23] = [
-    (1, "LLQ"),
-    (2, "UPDATE-LEASE"),
-    (3, "NSID"),
-    (4, "OWNER"),
-    (5, "DAU"),
-    (6, "DHU"),
-    (7, "N3U"),
-    (8, "ECS"),
-    (9, "EXPIRE"),
-    (10, "COOKIE"),
-    (11, "KEEPALIVE"),
-    (12, "PADDING"),
-    (13, "CHAIN"),
-    (14, "KEY-TAG"),
-    (15, "EDE"),
-    (16, "CLIENT-TAG"),
-    (17, "SERVER-TAG"),
-    (18, "REPORT-CHANNEL"),
-    (19, "ZONEVERSION"),
-    (20, "MQTYPE-QUERY"),
-    (21, "MQTYPE-RESPONSE"),
-    (20292, "UMBRELLA-IDENT"),
-    (26946, "DEVICEID"),
-];
 
 #[cfg(test)]
 mod tests {
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn names_options() {
-        assert!(NAMES.is_sorted());
+        assert!(OPTIONS.is_sorted_by_key(|(code, ..)| *code));
         assert_eq!(option_name(15), "EDE");
         assert_eq!(option_name(65001), "OPT65001");
     }

@@ -1,9 +1,9 @@
 //! The field types of record data, each written as text.
 
-use super::super::mnemonic::{tsig_error_name, type_name};
+use super::super::mnemonic::tsig_error_name;
 use super::super::reader::Reader;
-use super::super::text::{push_base32hex, push_hex, push_list, push_quoted};
-use super::{service, special};
+use super::super::text::{Hex, push_base32hex, push_hex, push_list, push_quoted};
+use super::{service, special, type_name};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::{Display, Write};
@@ -86,12 +86,12 @@ impl Field {
             Self::Quoted => push_quoted(text, reader.take_rest()),
             Self::Hex => push_hex(text, reader.take_rest()),
             Self::Base64 => BASE64.encode_string(reader.take_rest(), text),
-            Self::Counted => push_counted(text, reader.prefixed_bytes()?),
+            Self::Counted => return push_counted(text, reader),
             Self::Salt => push_salt(text, reader.char_string()?),
             Self::NextHash => push_base32hex(text, reader.char_string()?),
             Self::Types => return push_types(text, reader),
-            Self::Locator => push_list(text, ':', reader.array::<8>()?.chunks(2).map(HexGroup)),
-            Self::Eui(bytes) => push_list(text, '-', reader.take(bytes)?.chunks(1).map(HexGroup)),
+            Self::Locator => push_list(text, ':', reader.array::<8>()?.chunks(2).map(Hex)),
+            Self::Eui(bytes) => push_list(text, '-', reader.take(bytes)?.chunks(1).map(Hex)),
             Self::Nsap => {
                 text.push_str("0x");
                 push_hex(text, reader.take_rest());
@@ -105,15 +105,6 @@ impl Field {
             Self::Parameters => return service::parameters(text, reader),
         }
         Some(())
-    }
-}
-
-/// Bytes in hexadecimal without separators.
-struct HexGroup<'a>(&'a [u8]);
-
-impl Display for HexGroup<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
@@ -158,12 +149,15 @@ fn push_tag(text: &mut String, tag: &[u8]) -> Option<()> {
     is_tag.then_some(())
 }
 
-fn push_counted(text: &mut String, bytes: &[u8]) {
-    push_display(text, bytes.len());
+fn push_counted(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+    let length = reader.u16()?;
+    let bytes = reader.take(length.into())?;
+    push_display(text, length);
     if !bytes.is_empty() {
         text.push(' ');
         BASE64.encode_string(bytes, text);
     }
+    Some(())
 }
 
 fn push_salt(text: &mut String, salt: &[u8]) {

@@ -1,6 +1,6 @@
 //! The parameters of SVCB and HTTPS (RFC 9460, 2.1 and appendix A).
 
-use super::super::name::push_decimal;
+use super::super::name::push_escaped;
 use super::super::reader::Reader;
 use super::super::text::{push_list, push_quoted};
 use base64::Engine;
@@ -102,9 +102,7 @@ fn push_identifiers(text: &mut String, value: &mut Reader<'_>) -> Option<()> {
             match byte {
                 b',' => text.push_str("\\\\,"),
                 b'\\' => text.push_str("\\\\\\\\"),
-                b'"' => text.push_str("\\\""),
-                0x20..=0x7E => text.push(char::from(byte)),
-                _ => push_decimal(text, byte),
+                _ => push_escaped(text, byte, b"\"", b' '),
             }
         }
     }

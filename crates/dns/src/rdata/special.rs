@@ -5,7 +5,7 @@ use super::super::text::push_hex;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// LOC (RFC 1876, 2 and 3): `52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000.00m 10.00m`.
 pub(super) fn location(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
@@ -54,18 +54,29 @@ pub(super) fn prefixes(text: &mut String, reader: &mut Reader<'_>) -> Option<()>
         if length & 0x80 != 0 {
             text.push('!');
         }
-        let _ = match family {
-            1 => write!(text, "1:{}/{prefix}", Ipv4Addr::from(padded::<4>(bytes, prefix)?)),
-            2 => write!(text, "2:{}/{prefix}", Ipv6Addr::from(padded::<16>(bytes, prefix)?)),
-            _ => return None,
-        };
+        let _ = write!(text, "{family}:");
+        push_prefix(text, family, bytes, prefix)?;
     }
     Some(())
 }
 
-/// Extends an address whose last bytes were omitted; `None` if there are too many bytes, or the
-/// prefix is longer than the address.
-pub(in super::super) fn padded<const N: usize>(bytes: &[u8], prefix: u8) -> Option<[u8; N]> {
+/// Appends an address of an address family, whose last bytes may be omitted, and a prefix length.
+pub(in super::super) fn push_prefix(
+    text: &mut String,
+    family: u16,
+    bytes: &[u8],
+    prefix: u8,
+) -> Option<()> {
+    let address: IpAddr = match family {
+        1 => padded::<4>(bytes, prefix)?.into(),
+        2 => padded::<16>(bytes, prefix)?.into(),
+        _ => return None,
+    };
+    write!(text, "{address}/{prefix}").ok()
+}
+
+/// Extends an address whose last bytes were omitted; `None` if bytes or prefix are too long.
+fn padded<const N: usize>(bytes: &[u8], prefix: u8) -> Option<[u8; N]> {
     if usize::from(prefix) > 8 * N {
         return None;
     }

@@ -196,7 +196,7 @@ fn response_kind(rcode: u16, answers: &Answers) -> ResponseKind {
         _ => None,
     };
     let mut listed = false;
-    for answer in answers {
+    for answer in answers.iter() {
         match address(answer) {
             Some(IpAddr::V4(v4)) if v4.is_loopback() => listed |= v4 != Ipv4Addr::LOCALHOST,
             Some(IpAddr::V4(v4)) if v4.is_private() || v4.is_unspecified() => {}

@@ -64,8 +64,8 @@ impl Stream {
         if self.held.get(&serial).is_some_and(|held| held.bytes == 0)
             && let Some(held) = self.held.remove(&serial)
         {
-            self.packets -= held.packets;
-            out.counters.account(held.packets, held.error);
+            self.packets -= held.context.packets;
+            out.counters.account(held.context.packets, held.error);
             if self.held.is_empty() {
                 // An empty map keeps a node.
                 self.held = BTreeMap::new();

@@ -16,8 +16,7 @@ pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 const SEARCH_BYTES: u64 = 128 * 1024;
 
 impl Stream {
-    /// Searches the contiguous data for the beginning of a message. Returns whether the state
-    /// changed.
+    /// Searches the contiguous data for a message. Returns whether the state changed.
     pub(super) fn search(&mut self, reason: Malformed, out: &mut Emitter<'_>) -> bool {
         if self.contiguous_end == self.next {
             return false;
@@ -77,8 +76,7 @@ impl Stream {
         true
     }
 
-    /// Discards the pending data of a stream that is not DNS, unless it begins with a complete
-    /// message.
+    /// Discards the data of a stream that is not DNS, unless it begins with a whole message.
     pub(super) fn reject(&mut self, reason: Malformed, out: &mut Emitter<'_>) -> bool {
         let Some(end) = self.buffer.end() else { return false };
         let to = self.contiguous_end.min(self.next + SEARCH_BYTES);
