@@ -46,14 +46,12 @@ mod maintenance;
 mod options;
 mod resolver_down;
 mod rolling;
-#[cfg(test)]
-mod runbooks;
 mod samples;
 mod spoofing;
 mod success_ratio;
 mod table;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tunnel;
 
 pub use alert::{Alert, AlertCounters, AlertState};

@@ -80,8 +80,8 @@ impl<const WORDS: usize> BloomFilter<WORDS> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{key, seconds as at};
     use super::*;
+    use crate::analysis::detect::tests::helpers::{key, seconds as at};
 
     #[test]
     fn filter_contains_inserted_hash() {

@@ -139,8 +139,8 @@ impl<T, const SLOTS: usize> AssociativeTable<T, SLOTS> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{key, seconds as at};
     use super::*;
+    use crate::analysis::detect::tests::helpers::{key, seconds as at};
 
     #[test]
     fn keeps_recurring_key_during_flood() {

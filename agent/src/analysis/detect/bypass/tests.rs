@@ -1,6 +1,6 @@
 use super::*;
-use crate::analysis::detect::testing::at;
-use crate::analysis::detect::testing::{findings, query, random};
+use crate::analysis::detect::tests::helpers::at;
+use crate::analysis::detect::tests::helpers::{findings, query, random};
 use crate::analysis::detect::{Rule, Severity};
 use crate::analysis::view::ProcessView;
 use crate::capture::encrypted::Encrypted;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::detect::Severity;
-use crate::analysis::detect::testing::{BASE32, HEX, LETTERS, at, findings, query, random};
+use crate::analysis::detect::tests::helpers::{BASE32, HEX, LETTERS, at, findings, query, random};
 use crate::analysis::view::ProcessView;
 use crate::analysis::view::testing::example;
 use std::net::{Ipv4Addr, SocketAddr};
