@@ -6,34 +6,21 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Kind of window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WindowKind {
-    /// Ten seconds.
-    TenSeconds,
-    /// One minute.
-    Minute,
-    /// Five minutes.
-    FiveMinutes,
-    /// One minute, every ten seconds.
-    Sliding,
+named_enum! {
+    /// Kind of window.
+    pub enum WindowKind {
+        /// Ten seconds.
+        TenSeconds = "10s",
+        /// One minute.
+        Minute = "1m",
+        /// Five minutes.
+        FiveMinutes = "5m",
+        /// One minute, every ten seconds.
+        Sliding = "1m/10s",
+    }
 }
 
 impl WindowKind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::TenSeconds, Self::Minute, Self::FiveMinutes, Self::Sliding];
-
-    /// Returns the kind's name in the configuration: the length and, for sliding windows, the step.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TenSeconds => "10s",
-            Self::Minute => "1m",
-            Self::FiveMinutes => "5m",
-            Self::Sliding => "1m/10s",
-        }
-    }
-
     /// Returns length and step in panes of ten seconds.
     pub(super) const fn panes(self) -> (u64, u64) {
         match self {
