@@ -2,6 +2,7 @@
 //! the records of what the analyses find.
 
 use super::DetectionChange;
+use super::attribution::filter_subject;
 use super::handover::Ordinals;
 use super::router::{Export, SinkRouter};
 use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
@@ -200,7 +201,7 @@ impl Analysis {
     fn with_lookups(
         &mut self,
         export: &mut Export<'_>,
-        act: impl FnOnce(&mut LookupTable, &mut dyn FnMut(&Lookup)),
+        act: impl FnOnce(&mut LookupTable, &mut dyn FnMut(&Lookup<'_>)),
     ) {
         let Some(lookups) = &mut self.lookups else { return };
         let Export { identity, router, filters } = export;
@@ -258,18 +259,9 @@ impl Analysis {
 }
 
 /// What filters match in a lookup.
-fn subject(lookup: &Lookup) -> FilterSubject<'_> {
-    let process = lookup.process.as_ref();
-    let container = lookup.container.as_ref();
-    let place = container.and_then(|container| container.pod.as_ref());
-    FilterSubject {
-        question: Some(FilterQuestion { qname: Some(&lookup.qname), qtypes: &lookup.qtypes }),
-        client: Some(lookup.client),
-        comm: process.map(|process| &*process.comm),
-        exe: process.and_then(|process| process.exe.as_deref()),
-        container: container.map(|container| &*container.id),
-        pod: place.map(|place| (&*place.pod.namespace, &*place.pod.name)),
-    }
+fn subject<'a>(lookup: &'a Lookup<'_>) -> FilterSubject<'a> {
+    let question = FilterQuestion { qname: Some(lookup.qname), qtypes: &lookup.qtypes };
+    FilterSubject { question: Some(question), ..filter_subject(lookup.attribution, lookup.client) }
 }
 
 /// Counts for windows; none for packets that cannot be a message on their own.

@@ -246,7 +246,7 @@ mod tests {
             let name = format!("{number}.example.com");
             let mut observation = example(Timestamp::default());
             observation.qname = Some(&name);
-            observation.process = Some(ProcessView { pid: number, uid: 0, comm: "sh", exe: None });
+            observation.process = Some(ProcessView { pid: number, comm: "sh" });
             sample.record(&observation);
         }
         let evidence = sample.evidence(Vec::new());

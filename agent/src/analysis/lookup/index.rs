@@ -1,15 +1,82 @@
-//! Finds the lookups that a query may belong to.
+//! The open lookups, and how those are found that a query may belong to.
 
 use super::labels;
-use super::query::Client;
-use super::slots::LookupId;
+use super::query::{Client, Query};
+use super::state::OpenLookup;
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
+use slab::Slab;
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Newest lookups of one client and name that a query is compared with.
 pub(super) const CANDIDATES: usize = 8;
+
+/// Identifies a lookup: its number in order of creation, and its slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LookupId {
+    number: u64,
+    slot: usize,
+}
+
+/// The open lookups.
+#[derive(Debug, Default)]
+pub(super) struct OpenLookups {
+    /// Lookups with their numbers.
+    slots: Slab<(u64, Box<OpenLookup>)>,
+    /// Lookups in order of creation, some of them removed.
+    ages: VecDeque<LookupId>,
+    /// The last number assigned.
+    last: u64,
+}
+
+impl OpenLookups {
+    /// Returns the number of open lookups.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Creates a lookup.
+    pub(super) fn begin(&mut self, query: &Query<'_>, asker: u64, label: u64) -> LookupId {
+        self.last += 1;
+        let slot = self.slots.insert((self.last, Box::new(OpenLookup::new(query, asker, label))));
+        let id = LookupId { number: self.last, slot };
+        self.ages.push_back(id);
+        // Removed lookups leave the queue once they outnumber the open ones: amortized O(1).
+        if self.ages.len() > 2 * self.len() + 64 {
+            let Self { ages, slots, .. } = self;
+            ages.retain(|id| slots.get(id.slot).is_some_and(|(number, _)| *number == id.number));
+        }
+        id
+    }
+
+    pub(super) fn get(&self, id: LookupId) -> Option<&OpenLookup> {
+        let (number, open) = self.slots.get(id.slot)?;
+        (*number == id.number).then_some(open)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LookupId) -> Option<&mut OpenLookup> {
+        let (number, open) = self.slots.get_mut(id.slot)?;
+        (*number == id.number).then_some(open)
+    }
+
+    /// Returns the oldest lookup.
+    pub(super) fn oldest(&mut self) -> Option<LookupId> {
+        while let Some(id) = self.ages.front().copied() {
+            if self.get(id).is_some() {
+                return Some(id);
+            }
+            self.ages.pop_front();
+        }
+        None
+    }
+
+    pub(super) fn remove(&mut self, id: LookupId) -> Option<Box<OpenLookup>> {
+        self.get(id)?;
+        self.slots.try_remove(id.slot).map(|(_, open)| open)
+    }
+}
 
 /// Lookups by the hash of a client and a name, or a name's first label. The caller must check for
 /// collisions.

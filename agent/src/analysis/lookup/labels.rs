@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_search_lists_make() {
+    fn finds_kinship_of_search_list_names() {
         let some = |stem: &str, kinship| Some((stem.to_owned(), kinship));
         assert_eq!(kin("web.a.test", "web"), some("web", Kinship::Extension));
         assert_eq!(kin("www.x.test", "www.x.test.a.b"), some("www.x.test", Kinship::Extension));
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_inside_a_label_ends_no_label() {
+    fn escaped_dot_does_not_end_label() {
         assert_eq!(first(r"a\.b.c"), r"a\.b");
         assert_eq!(first(r"a\\.b.c"), r"a\\");
         assert_eq!(kin(r"a\.b.c", r"a\.x.c"), None);
     }
 
     #[test]
-    fn addresses_and_services_are_not_searched_for() {
+    fn addresses_and_services_are_not_searchable() {
         for stem in ["_dmarc", "4.3.2.1", "_sip._udp"] {
             assert!(!is_searchable(stem), "{stem}");
         }
@@ -118,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_lists_of_labels(a in "([ab]\\.){0,4}[ab]", b in "([ab]\\.){0,4}[ab]") {
+        fn common_stem_agrees_with_label_lists(a in "([ab]\\.){0,4}[ab]", b in "([ab]\\.){0,4}[ab]") {
             let labels = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<_>>();
             let (x, y) = (labels(&a), labels(&b));
             let same = x.iter().zip(&y).take_while(|(p, q)| p == q).count();

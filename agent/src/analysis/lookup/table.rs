@@ -1,9 +1,11 @@
 //! The table of open lookups and its indices.
 
-use super::index::{Index, IndexEntry, Newest, hash_client, hash_client_label, hash_client_text};
+use super::index::{
+    Index, IndexEntry, LookupId, Newest, OpenLookups, hash_client, hash_client_label,
+    hash_client_text,
+};
 use super::matching::Fit;
 use super::query::Query;
-use super::slots::{LookupId, Slots};
 use super::state::OpenLookup;
 use super::suffixes::Suffixes;
 use super::{Lookup, LookupCounters, LookupOptions, Outcome, PacketCounts};
@@ -17,13 +19,13 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 /// Receiver of ended lookups.
-type Each<'a> = &'a mut dyn FnMut(&Lookup);
+type Each<'a> = &'a mut dyn FnMut(&Lookup<'_>);
 
 /// Groups queries into lookups.
 #[derive(Debug)]
 pub struct LookupTable {
     options: LookupOptions,
-    open: Slots,
+    open: OpenLookups,
     /// Lookup and position of each query.
     asked: HashMap<MessageId, (LookupId, usize), RandomState>,
     /// By names and CNAME targets.
@@ -32,8 +34,6 @@ pub struct LookupTable {
     /// When a lookup may end at the earliest.
     due: BinaryHeap<Reverse<(Timestamp, LookupId)>>,
     suffixes: Suffixes,
-    /// Buffer for emitted lookups.
-    emitted: Lookup,
     bytes: usize,
     counters: LookupCounters,
 }
@@ -44,13 +44,12 @@ impl LookupTable {
     pub fn new(options: LookupOptions) -> Self {
         Self {
             options,
-            open: Slots::default(),
+            open: OpenLookups::default(),
             asked: HashMap::default(),
             by_name: Index::default(),
             by_label: Index::default(),
             due: BinaryHeap::new(),
             suffixes: Suffixes::default(),
-            emitted: Lookup::empty(),
             bytes: 0,
             counters: LookupCounters::default(),
         }
@@ -223,15 +222,12 @@ impl LookupTable {
     }
 
     fn emit(&mut self, id: LookupId, evicted: bool, now: Timestamp, each: Each<'_>) {
-        let Some(mut open) = self.remove(id) else { return };
-        let lookup = &mut self.emitted;
-        if open.close(evicted, now, &self.suffixes, lookup) {
-            self.counters.outcomes[lookup.outcome as usize] += 1;
-            let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
-            self.counters.packets.add(lookup.pod.as_deref(), PacketCounts { sent, wasted });
-            each(lookup);
-        }
-        self.open.keep(open, self.options.max_bytes.saturating_sub(self.bytes));
+        let Some(open) = self.remove(id) else { return };
+        let Some(lookup) = open.result(evicted, now, &self.suffixes) else { return };
+        self.counters.outcomes[lookup.outcome as usize] += 1;
+        let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
+        self.counters.packets.add(lookup.pod, PacketCounts { sent, wasted });
+        each(&lookup);
     }
 
     fn remove(&mut self, id: LookupId) -> Option<Box<OpenLookup>> {
