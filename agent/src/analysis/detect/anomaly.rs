@@ -36,27 +36,20 @@ const GROUPINGS: [Grouping; 5] =
 /// Smallest deviation assumed of a share, and of the logarithm of a latency (15 %).
 const SHARE_FLOOR: f64 = 0.005;
 const LATENCY_FLOOR: f64 = 0.15;
-/// Values that are learned of each entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Metric {
-    QueryRate,
-    Median,
-    Percentile95,
-    Nxdomain,
-    Servfail,
-    Unanswered,
+
+named_enum! {
+    /// Values that are learned of each entity, with their names in evidence.
+    enum Metric {
+        QueryRate = "query_rate",
+        Median = "latency_p50_ms",
+        Percentile95 = "latency_p95_ms",
+        Nxdomain = "nxdomain_ratio",
+        Servfail = "servfail_ratio",
+        Unanswered = "unanswered_ratio",
+    }
 }
 
 impl Metric {
-    const ALL: [Self; 6] = [
-        Self::QueryRate,
-        Self::Median,
-        Self::Percentile95,
-        Self::Nxdomain,
-        Self::Servfail,
-        Self::Unanswered,
-    ];
-
     /// Returns the value of a minute, and the smallest deviation to assume for it; latencies as
     /// logarithms. `None` if the minute has no such value.
     fn value(self, stats: &GroupStats, mean: f64) -> Option<(f64, f64)> {

@@ -118,11 +118,7 @@ impl std::fmt::Display for Attribution {
 #[derive(Clone, Debug, Default)]
 pub(super) struct EvidenceSample {
     recorded: u64,
-    samples: Vec<MessageId>,
-    qnames: Vec<Box<str>>,
-    processes: Vec<Box<str>>,
-    clients: Vec<IpAddr>,
-    resolvers: Vec<Box<str>>,
+    evidence: Evidence,
 }
 
 impl EvidenceSample {
@@ -135,48 +131,32 @@ impl EvidenceSample {
         }
         // The first ten are appended; later ones replace the item at this index.
         let index = self.recorded.ilog2() as usize % MAX_ITEMS;
-        put(&mut self.samples, index, observation.id);
+        let Evidence { samples, qnames, processes, clients, resolvers, .. } = &mut self.evidence;
+        put(samples, index, observation.id);
         if let Some(qname) = observation.qname {
-            let shown = truncate(qname);
-            put_if_new(&mut self.qnames, index, |name| **name == *shown, || shown.as_ref().into());
+            put_if_new(qnames, index, &truncate(qname));
         }
         if let Some(process) = observation.process {
-            let shown = format!("{}[{}]", process.comm, process.pid);
-            put_if_new(
-                &mut self.processes,
-                index,
-                |name| **name == shown,
-                || shown.as_str().into(),
-            );
+            put_if_new(processes, index, &format!("{}[{}]", process.comm, process.pid));
         }
-        let client = observation.client.ip();
-        put_if_new(&mut self.clients, index, |address| *address == client, || client);
-        let resolver = observation.resolver;
-        put_if_new(&mut self.resolvers, index, |name| &**name == resolver, || resolver.into());
+        put_if_new(clients, index, &observation.client.ip().to_string());
+        put_if_new(resolvers, index, observation.resolver);
     }
 
     /// Returns the collected items together with `figures`.
     pub(super) fn evidence(&self, figures: Vec<Figure>) -> Evidence {
-        Evidence {
-            figures,
-            samples: self.samples.clone(),
-            qnames: self.qnames.clone(),
-            processes: self.processes.clone(),
-            clients: self.clients.iter().map(|client| client.to_string().into()).collect(),
-            resolvers: self.resolvers.clone(),
-        }
+        Evidence { figures, ..self.evidence.clone() }
     }
 
     /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        let texts = [&self.qnames, &self.processes, &self.resolvers];
-        let text = |texts: &&Vec<Box<str>>| {
+        let Evidence { samples, qnames, processes, clients, resolvers, .. } = &self.evidence;
+        let text = |texts: &Vec<Box<str>>| {
             texts.capacity() * size_of::<Box<str>>()
                 + texts.iter().map(|text| text.len()).sum::<usize>()
         };
-        self.samples.capacity() * size_of::<MessageId>()
-            + self.clients.capacity() * size_of::<IpAddr>()
-            + texts.iter().map(text).sum::<usize>()
+        samples.capacity() * size_of::<MessageId>()
+            + [qnames, processes, clients, resolvers].into_iter().map(text).sum::<usize>()
     }
 }
 
@@ -196,14 +176,9 @@ fn put<T>(items: &mut Vec<T>, index: usize, item: T) {
     }
 }
 
-fn put_if_new<T>(
-    items: &mut Vec<T>,
-    index: usize,
-    is_same: impl Fn(&T) -> bool,
-    item: impl FnOnce() -> T,
-) {
-    if !items.iter().any(is_same) {
-        put(items, index, item());
+fn put_if_new(items: &mut Vec<Box<str>>, index: usize, item: &str) {
+    if !items.iter().any(|known| **known == *item) {
+        put(items, index, item.into());
     }
 }
 

@@ -17,8 +17,6 @@ use std::net::IpAddr;
 const MAX_PER_SPAN: usize = 128;
 /// Number of past spans kept: one minute.
 const MAX_SPANS: usize = 6;
-/// Maximum number of samples in a pool.
-pub(super) const MAX_SAMPLES: usize = MAX_PER_SPAN * (MAX_SPANS + 1);
 /// Maximum number of items of each kind in evidence.
 const MAX_SHOWN: usize = 5;
 

@@ -84,16 +84,13 @@ impl Detector for Spoofing {
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let find = |resolver: &mut Resolver| {
-            resolver.counts.roll(now, SPAN);
-            resolver.finding()
-        };
-        self.resolvers.evaluate(now, SPAN * 3, find, each);
+        self.resolvers.evaluate(now, SPAN * 3, |resolver| resolver.evaluate(now), each);
     }
 }
 
 impl Resolver {
-    fn finding(&self) -> Option<Finding> {
+    fn evaluate(&mut self, now: Timestamp) -> Option<Finding> {
+        self.counts.roll(now, SPAN);
         let races = self.counts.sum(|counts| counts.races);
         let after_retries = self.counts.sum(|counts| counts.after_retries);
         let (level, value, threshold, how) = if races >= RACES.0 {

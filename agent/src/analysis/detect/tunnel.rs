@@ -63,11 +63,7 @@ impl Detector for Tunnel {
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let find = |flow: &mut Flow| {
-            flow.roll(now);
-            verdict::evaluate(flow, now)
-        };
-        self.flows.evaluate(now, IDLE, find, each);
+        self.flows.evaluate(now, IDLE, |flow| verdict::evaluate(flow, now), each);
     }
 }
 

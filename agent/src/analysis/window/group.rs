@@ -53,8 +53,8 @@ impl Grouping {
     /// Returns the sizes of the tables of most frequent values, if its groups have them.
     pub(super) const fn top_slots(self) -> Option<TopSlots> {
         match self {
-            Self::Node => Some(TopSlots { qnames: 10, zones: 8, clients: 9, processes: 7 }),
-            Self::Resolver => Some(TopSlots { qnames: 6, zones: 5, clients: 6, processes: 4 }),
+            Self::Node => Some([10, 8, 9, 7]),
+            Self::Resolver => Some([6, 5, 6, 4]),
             Self::Zone | Self::Qtype | Self::Process | Self::Pod => None,
         }
     }

@@ -16,6 +16,7 @@ use super::not_exported::NotExported;
 use super::sketch::Hashed;
 use super::tally::Tally;
 use super::top_buffer::TopBuffer;
+use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};

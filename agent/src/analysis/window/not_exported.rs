@@ -4,44 +4,36 @@
 /// Number of response codes in a header (four bits).
 pub const RCODES: usize = 16;
 
-/// Messages that were not exported, as counted by the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NotExported {
-    /// Queries over UDP.
-    pub queries: u64,
-    /// Responses over UDP.
-    pub responses: u64,
-    /// Responses by the response code of the header.
-    pub rcodes: [u64; RCODES],
-    /// Responses with the TC bit.
-    pub truncated: u64,
-    /// TCP segments, each with any number of messages.
-    pub segments: u64,
-    /// Number of all these messages that were lost because the ring was full. The others were
-    /// sampled out.
-    pub lost: u64,
-}
-
-impl NotExported {
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.queries += other.queries;
-        self.responses += other.responses;
-        self.rcodes.iter_mut().zip(&other.rcodes).for_each(|(sum, more)| *sum += more);
-        self.truncated += other.truncated;
-        self.segments += other.segments;
-        self.lost += other.lost;
+merged_struct! {
+    /// Messages that were not exported, as counted by the kernel.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct NotExported {
+        /// Queries over UDP.
+        pub queries: u64,
+        /// Responses over UDP.
+        pub responses: u64,
+        /// Responses by the response code of the header.
+        pub rcodes: [u64; RCODES],
+        /// Responses with the TC bit.
+        pub truncated: u64,
+        /// TCP segments, each with any number of messages.
+        pub segments: u64,
+        /// Number of all these messages that were lost because the ring was full. The others were
+        /// sampled out.
+        pub lost: u64,
     }
 }
 
-/// Estimates the number of transactions from a sample: each exported one represents the reciprocal
-/// of the sampling ratio at its time (Horvitz and Thompson, 1952).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SampledCount {
-    /// Estimated number of transactions that were not exported.
-    missing: f64,
-    /// Variance of this number.
-    variance: f64,
+merged_struct! {
+    /// Estimates the number of transactions from a sample: each exported one represents the reciprocal
+    /// of the sampling ratio at its time (Horvitz and Thompson, 1952).
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    pub struct SampledCount {
+        /// Estimated number of transactions that were not exported.
+        missing: f64,
+        /// Variance of this number.
+        variance: f64,
+    }
 }
 
 /// An estimate with a 95 % confidence interval.
@@ -65,12 +57,6 @@ impl SampledCount {
             self.missing += 1.0 / ratio - 1.0;
             self.variance += (1.0 - ratio) / (ratio * ratio);
         }
-    }
-
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.missing += other.missing;
-        self.variance += other.variance;
     }
 
     /// Returns whether any transaction was sampled.

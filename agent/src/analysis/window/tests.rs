@@ -4,6 +4,7 @@ mod clock;
 
 use super::sketch::{DistinctSketch, TopSketch};
 use super::*;
+use crate::analysis::Merge;
 use crate::analysis::view::testing::example;
 use proptest::prelude::*;
 use std::net::SocketAddr;

@@ -1,8 +1,9 @@
 //! Queries of one client for names of one zone.
 
+use crate::analysis::Merge;
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample};
 use crate::analysis::detect::lexical::encoded_bytes;
-use crate::analysis::detect::rolling::{BloomFilter, Rolling};
+use crate::analysis::detect::rolling::{Rolling, SpanCounts};
 use crate::analysis::view::TransactionView;
 use dnscribe_dns::{Answer, Answers};
 use dnscribe_record::time::Timestamp;
@@ -42,57 +43,36 @@ pub(super) struct NameFeatures {
 pub(super) struct Flow {
     pub(super) zone: Box<str>,
     pub(super) attribution: Attribution,
-    pub(super) short: Rolling<SpanCounts<32>>,
-    pub(super) long: Rolling<SpanCounts<128>>,
+    pub(super) short: Rolling<SpanCounts<Counts, 32>>,
+    pub(super) long: Rolling<SpanCounts<Counts, 128>>,
     pub(super) intervals: Intervals,
     pub(super) evidence: EvidenceSample,
 }
 
-/// Counts of a span of time; each name counts once.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SpanCounts<const WORDS: usize> {
-    pub(super) counts: Counts,
-    seen: BloomFilter<WORDS>,
-}
-
-/// Counts of distinct names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Distinct names that look like data.
-    pub(super) names: u64,
-    /// Bytes of these names that look like data.
-    pub(super) bytes: u64,
-    /// Names queried by an opaque type.
-    pub(super) opaque: u64,
-    /// Names queried by a type that carries text or names, or answered with an alias that looks
-    /// like data.
-    pub(super) carriers: u64,
-    /// Bytes of the queries.
-    pub(super) query_bytes: u64,
-    /// Bytes of the responses beyond the repeated question.
-    pub(super) answer_bytes: u64,
-    /// Responses.
-    pub(super) responses: u64,
-    /// Responses that say only yes or no: no such name, no data, or an address that is not on the
-    /// Internet.
-    pub(super) verdicts: u64,
-    /// Responses with an address from 127.0.0.2 on: listed (RFC 5782, section 2.1).
-    pub(super) listed: u64,
-}
-
-impl Counts {
-    pub(super) const fn plus(self, other: Self) -> Self {
-        Self {
-            names: self.names + other.names,
-            bytes: self.bytes + other.bytes,
-            opaque: self.opaque + other.opaque,
-            carriers: self.carriers + other.carriers,
-            query_bytes: self.query_bytes + other.query_bytes,
-            answer_bytes: self.answer_bytes + other.answer_bytes,
-            responses: self.responses + other.responses,
-            verdicts: self.verdicts + other.verdicts,
-            listed: self.listed + other.listed,
-        }
+merged_struct! {
+    /// Counts of distinct names.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Counts {
+        /// Distinct names that look like data.
+        pub(super) names: u64,
+        /// Bytes of these names that look like data.
+        pub(super) bytes: u64,
+        /// Names queried by an opaque type.
+        pub(super) opaque: u64,
+        /// Names queried by a type that carries text or names, or answered with an alias that looks
+        /// like data.
+        pub(super) carriers: u64,
+        /// Bytes of the queries.
+        pub(super) query_bytes: u64,
+        /// Bytes of the responses beyond the repeated question.
+        pub(super) answer_bytes: u64,
+        /// Responses.
+        pub(super) responses: u64,
+        /// Responses that say only yes or no: no such name, no data, or an address that is not on the
+        /// Internet.
+        pub(super) verdicts: u64,
+        /// Responses with an address from 127.0.0.2 on: listed (RFC 5782, section 2.1).
+        pub(super) listed: u64,
     }
 }
 
@@ -117,7 +97,7 @@ impl Flow {
     /// Records a query.
     pub(super) fn record(&mut self, observation: &TransactionView<'_>, name: &NameFeatures) {
         self.roll(observation.ts);
-        let counts = counts_of(observation, name);
+        let counts = &counts_of(observation, name);
         add(&mut self.short, name.hash, counts);
         if add(&mut self.long, name.hash, counts) {
             self.intervals.record(observation.ts);
@@ -132,13 +112,13 @@ impl Flow {
 
 /// Adds the counts of a name unless it is known. Returns whether it was new.
 fn add<const WORDS: usize>(
-    Rolling { current, previous, .. }: &mut Rolling<SpanCounts<WORDS>>,
+    spans: &mut Rolling<SpanCounts<Counts, WORDS>>,
     name: u64,
-    counts: Counts,
+    counts: &Counts,
 ) -> bool {
-    let is_new = current.seen.insert_new(&previous.seen, name);
+    let is_new = spans.is_new(name);
     if is_new {
-        current.counts = current.counts.plus(counts);
+        spans.current.counts.merge(counts);
     }
     is_new
 }

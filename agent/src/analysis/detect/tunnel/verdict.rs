@@ -42,16 +42,17 @@ struct Indication {
     threshold: f64,
 }
 
-/// Returns the finding of `flow`, if any.
-pub(super) fn evaluate(flow: &Flow, now: Timestamp) -> Option<Finding> {
+/// Moves on to `now` and returns the finding of `flow`, if any.
+pub(super) fn evaluate(flow: &mut Flow, now: Timestamp) -> Option<Finding> {
+    flow.roll(now);
     let silent = now.since(flow.intervals.last());
     if silent > MAX_SILENCE
         && silent.as_secs_f64() > MAX_MISSED_INTERVALS * flow.intervals.period_seconds()
     {
         return None;
     }
-    let short = flow.short.current.counts.plus(flow.short.previous.counts);
-    let long = flow.long.current.counts.plus(flow.long.previous.counts);
+    let short = flow.short.total();
+    let long = flow.long.total();
     let indications = [
         beacon(flow, &long).map(|found| (found, &long, "hours")),
         LONG.indication(&long).map(|found| (found, &long, "hours")),
