@@ -24,8 +24,7 @@ mod top_buffer;
 pub use counts::BoundedCounts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
-pub use measured::{Measured, Measurer, entropy};
-pub use not_exported::{NotExported, RCODES, SampledCount, SampledEstimate};
+pub use not_exported::{NotExported, RCODES, SampledCount};
 pub use options::{
     Choice, ChoiceError, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions,
 };
@@ -34,6 +33,7 @@ pub use tally::{Tally, TopSlots, Tops};
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
+use measured::Measurer;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

@@ -182,13 +182,8 @@ impl Victim {
             figures.push(Figure::new("amplification_factor", factor, Some(MIN_FACTOR)));
             figures.push(Figure::new("repeats_per_question", repeats, Some(MIN_REPEATS)));
         }
-        Some(Finding {
-            rule: Rule::Amplification,
-            entity: Entity { client: Some(self.entity.clone()), ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { client: Some(self.entity.clone()), ..Entity::default() };
+        Some(self.evidence.finding(Rule::Amplification, entity, level, (summary, figures)))
     }
 }
 

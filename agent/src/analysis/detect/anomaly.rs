@@ -12,7 +12,7 @@ use super::finding::{Baseline, Detector, Finding};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
-use comparison::{Comparison, Thresholds};
+use comparison::Comparison;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ impl Metric {
 /// Compares the values of all entities with their baselines.
 #[derive(Debug)]
 pub(super) struct AnomalyDetector {
-    thresholds: Thresholds,
+    options: DetectOptions,
     entities: BTreeMap<GroupKey, EntityBaselines>,
     /// Last sliding minute, its end, and whether the capture began within it.
     last_minute: BTreeMap<GroupKey, GroupStats>,
@@ -123,7 +123,7 @@ impl EntityBaselines {
 impl AnomalyDetector {
     pub(super) fn new(options: &DetectOptions) -> Self {
         Self {
-            thresholds: Thresholds::new(options),
+            options: options.clone(),
             entities: BTreeMap::new(),
             last_minute: BTreeMap::new(),
             end: Timestamp::default(),
@@ -132,8 +132,8 @@ impl AnomalyDetector {
         }
     }
 
-    pub(super) const fn reconfigure(&mut self, options: &DetectOptions) {
-        self.thresholds = Thresholds::new(options);
+    pub(super) fn reconfigure(&mut self, options: &DetectOptions) {
+        self.options = options.clone();
     }
 
     /// Learns a minute. An absent entity sent no queries.
@@ -188,9 +188,9 @@ impl Detector for AnomalyDetector {
             self.last_minute.clear();
             self.partial = false;
         }
-        let Self { thresholds, entities, last_minute: groups, partial, .. } = self;
+        let Self { options, entities, last_minute: groups, partial, .. } = self;
         let mut find = |key: &GroupKey, stats: &GroupStats, baselines: &EntityBaselines| {
-            Comparison { thresholds, at: now, partial: *partial, key, stats, baselines }.find(each)
+            Comparison { options, at: now, partial: *partial, key, stats, baselines }.find(each)
         };
         for (key, stats) in groups.iter().filter(|(key, _)| !entities.contains_key(*key)) {
             find(key, stats, &EntityBaselines::default());

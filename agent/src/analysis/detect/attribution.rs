@@ -1,7 +1,7 @@
 //! Attribution of a transaction to a process or client, and the evidence that detectors collect
 //! about it. Also the filters and hashes that detectors share.
 
-use super::finding::{Entity, Evidence, Figure};
+use super::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
 use crate::analysis::view::TransactionView;
 use crate::correlate::ParentMatch;
 use crate::decode::MessageId;
@@ -141,6 +141,17 @@ impl EvidenceSample {
         }
         put_if_new(clients, index, &observation.client.ip().to_string());
         put_if_new(resolvers, index, observation.resolver);
+    }
+
+    /// Returns a finding with the collected items as evidence.
+    pub(super) fn finding(
+        &self,
+        rule: Rule,
+        entity: Entity,
+        level: Severity,
+        (summary, figures): (String, Vec<Figure>),
+    ) -> Finding {
+        Finding { rule, entity, level, summary, evidence: self.evidence(figures) }
     }
 
     /// Returns the collected items together with `figures`.

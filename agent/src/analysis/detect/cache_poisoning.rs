@@ -127,13 +127,8 @@ impl Client {
             Figure::new("answered_among_them", to_f64(answered), None),
         ];
         let client = Some(self.address.to_string().into());
-        Some(Finding {
-            rule: Rule::CachePoisoning,
-            entity: Entity { client, ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { client, ..Entity::default() };
+        Some(self.evidence.finding(Rule::CachePoisoning, entity, level, (summary, figures)))
     }
 }
 

@@ -100,8 +100,8 @@ impl fmt::Display for Entity {
 }
 
 impl Entity {
-    /// Returns the parts that are present, with their names in records.
-    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// Returns all parts but the vantage, with their names in records.
+    pub(super) fn texts(&self) -> [(&'static str, Option<&str>); 6] {
         [
             ("resolver", self.resolver.as_deref()),
             ("zone", self.zone.as_deref()),
@@ -109,10 +109,14 @@ impl Entity {
             ("process_name", self.process.as_deref()),
             ("pod", self.pod.as_deref()),
             ("client_ip", self.client.as_deref()),
-            ("vantage", self.vantage.map(Vantage::name)),
         ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// Returns the parts that are present, with their names in records.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let vantage = ("vantage", self.vantage.map(Vantage::name));
+        let parts = self.texts().into_iter().chain([vantage]);
+        parts.filter_map(|(name, value)| Some((name, value?)))
     }
 }
 

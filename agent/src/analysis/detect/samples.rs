@@ -8,10 +8,9 @@
 use super::finding::{Entity, Evidence, Rule};
 use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
-use crate::pair::{Status, Vantage};
+use crate::pair::Status;
 use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 /// Number of samples per pool and span.
 const MAX_PER_SPAN: usize = 128;
@@ -62,13 +61,9 @@ pub(super) struct Sample {
     pub(super) ts: Timestamp,
     outcome: Outcome,
     latency_ms: f64,
-    vantage: Vantage,
-    resolver: Box<str>,
-    zone: Option<Box<str>>,
-    qname: Option<Box<str>>,
-    process: Option<(Box<str>, u32)>,
-    pod: Option<Box<str>>,
-    client: IpAddr,
+    /// Everything that the transaction belongs to.
+    entity: Entity,
+    pid: Option<u32>,
 }
 
 impl Sample {
@@ -78,30 +73,28 @@ impl Sample {
             ts: observation.ts,
             outcome,
             latency_ms: observation.latency_ms.unwrap_or(0.0),
-            vantage: observation.vantage,
-            resolver: observation.resolver.into(),
-            zone: observation.zone.map(Into::into),
-            qname: observation.qname.map(Into::into),
-            process: observation.process.map(|process| (process.comm.into(), process.pid)),
-            pod: observation.pod.map(Into::into),
-            client: observation.client.ip(),
+            entity: Entity {
+                vantage: Some(observation.vantage),
+                resolver: Some(observation.resolver.into()),
+                zone: observation.zone.map(Into::into),
+                qname: observation.qname.map(Into::into),
+                process: observation.process.map(|process| process.comm.into()),
+                pod: observation.pod.map(Into::into),
+                client: Some(observation.client.ip().to_string().into()),
+            },
+            pid: observation.process.map(|process| process.pid),
         }
     }
 
     /// Returns whether it belongs to `entity`, from any vantage.
     pub(super) fn concerns(&self, entity: &Entity) -> bool {
-        let is = |part: Option<&str>, own: Option<&str>| part.is_none() || part == own;
-        is(entity.resolver.as_deref(), Some(&self.resolver))
-            && is(entity.zone.as_deref(), self.zone.as_deref())
-            && is(entity.qname.as_deref(), self.qname.as_deref())
-            && is(entity.process.as_deref(), self.process.as_ref().map(|(comm, _)| &**comm))
-            && is(entity.pod.as_deref(), self.pod.as_deref())
-            && entity.client.as_deref().is_none_or(|client| client.parse() == Ok(self.client))
+        let parts = entity.texts().into_iter().zip(self.entity.texts());
+        parts.into_iter().all(|((_, part), (_, own))| part.is_none() || part == own)
     }
 
     /// Returns whether it was captured from the entity's vantage.
     pub(super) fn has_vantage_of(&self, entity: &Entity) -> bool {
-        entity.vantage.is_none_or(|vantage| vantage == self.vantage)
+        entity.vantage.is_none() || entity.vantage == self.entity.vantage
     }
 
     /// Returns whether it is of the kind that `rule` counts. `limit` is the threshold of the rule's
@@ -124,11 +117,12 @@ impl Sample {
         if evidence.samples.len() < MAX_SHOWN && !evidence.samples.contains(&self.id) {
             evidence.samples.push(self.id);
         }
-        let process = self.process.as_ref().map(|(comm, pid)| format!("{comm}[{pid}]").into());
-        add(&mut evidence.qnames, self.qname.clone());
-        add(&mut evidence.processes, process);
-        add(&mut evidence.clients, Some(self.client.to_string().into()));
-        add(&mut evidence.resolvers, Some(self.resolver.clone()));
+        let Entity { qname, process, client, resolver, .. } = &self.entity;
+        let process = process.as_ref().zip(self.pid);
+        add(&mut evidence.qnames, qname.clone());
+        add(&mut evidence.processes, process.map(|(comm, pid)| format!("{comm}[{pid}]").into()));
+        add(&mut evidence.clients, client.clone());
+        add(&mut evidence.resolvers, resolver.clone());
     }
 }
 
@@ -277,14 +271,17 @@ mod tests {
         }
         let drawn: Vec<_> = samples.pool(Pool::Failed).collect();
         assert_eq!(drawn.len(), MAX_PER_SPAN);
-        let share = drawn.iter().filter(|sample| &*sample.resolver == "a").count();
+        let share =
+            drawn.iter().filter(|sample| sample.entity.resolver.as_deref() == Some("a")).count();
         assert!((16..48).contains(&share), "{share} of {MAX_PER_SPAN}, not about a quarter");
         for _ in 0..20 {
             samples.next_span();
             (0..1000).for_each(|_| samples.observe(&failing("c")));
         }
         assert_eq!(samples.pool(Pool::Failed).count(), MAX_PER_SPAN * (MAX_SPANS + 1));
-        assert!(samples.pool(Pool::Failed).all(|sample| &*sample.resolver == "c"));
+        assert!(
+            samples.pool(Pool::Failed).all(|sample| sample.entity.resolver.as_deref() == Some("c"))
+        );
         assert_eq!(samples.pool(Pool::Nxdomain).count(), 0);
     }
 

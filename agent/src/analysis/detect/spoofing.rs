@@ -114,13 +114,8 @@ impl Resolver {
             Figure::new("contradictions_after_retries", to_f64(after_retries), None),
         ];
         figures.extend(soonest.map(|ms| Figure::new("soonest_ms", ms, None)));
-        Some(Finding {
-            rule: Rule::Spoofing,
-            entity: Entity { resolver: Some(self.name.clone()), ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { resolver: Some(self.name.clone()), ..Entity::default() };
+        Some(self.evidence.finding(Rule::Spoofing, entity, level, (summary, figures)))
     }
 }
 

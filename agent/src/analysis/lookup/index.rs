@@ -6,6 +6,7 @@ use super::state::OpenLookup;
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 use slab::Slab;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use xxhash_rust::xxh3::xxh3_64;
@@ -99,29 +100,23 @@ pub(super) struct IndexEntry {
 }
 
 /// The newest lookups of a key, the oldest of them first.
-pub(super) type Newest = ([IndexEntry; CANDIDATES], usize);
+pub(super) type Newest = SmallVec<[IndexEntry; CANDIDATES]>;
 
 impl Index {
-    /// Returns the newest lookups of a key.
+    /// Returns the newest lookups of a key. Insertion keeps them within the inline capacity.
     pub(super) fn newest(&self, key: u64) -> Newest {
-        let (mut newest, mut count) = ([IndexEntry::default(); CANDIDATES], 0);
         let same = self.lookups.iter_hash(self.hasher.hash_one(key));
-        // Insertion keeps the entries of a key within the array.
-        for (place, entry) in newest.iter_mut().zip(same.filter(|entry| entry.key == key)) {
-            *place = *entry;
-            count += 1;
-        }
-        newest[..count].sort_unstable();
-        (newest, count)
+        let mut newest: Newest = same.filter(|entry| entry.key == key).copied().collect();
+        newest.sort_unstable();
+        newest
     }
 
     /// Adds a lookup; the newest lookups of the key come from [`Self::newest`].
-    pub(super) fn insert(&mut self, key: u64, id: LookupId, (newest, count): &Newest) {
-        let newest = &newest[..*count];
+    pub(super) fn insert(&mut self, key: u64, id: LookupId, newest: &Newest) {
         if newest.iter().any(|entry| entry.id == id) {
             return;
         }
-        if let [oldest, ..] = newest
+        if let [oldest, ..] = newest.as_slice()
             && newest.len() == CANDIDATES
         {
             self.remove(key, oldest.id);

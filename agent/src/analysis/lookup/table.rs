@@ -170,10 +170,8 @@ impl LookupTable {
             let open = self.open.get(entry.id)?;
             (open.client == query.client).then_some((entry.id, open))
         };
-        let (candidates, count) = of_name;
-        let candidates = &candidates[..*count];
-        let named = candidates.iter().enumerate().filter_map(|(place, entry)| {
-            let newest = place + 1 == candidates.len();
+        let named = of_name.iter().enumerate().filter_map(|(place, entry)| {
+            let newest = place + 1 == of_name.len();
             let (id, open) = of_client(entry)?;
             Some((open.fit_same_name(query, newest)?, Reverse(id)))
         });
@@ -181,8 +179,7 @@ impl LookupTable {
         if let Some((_, Reverse(id))) = named {
             return Some(id);
         }
-        let (kin, count) = of_label;
-        let kin = kin[..*count].iter().filter(|entry| !entry.is_closed).filter_map(|entry| {
+        let kin = of_label.iter().filter(|entry| !entry.is_closed).filter_map(|entry| {
             let (id, open) = of_client(entry)?;
             Some((open.fit_expansion(query, &self.suffixes)?, id))
         });

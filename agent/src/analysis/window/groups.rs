@@ -107,7 +107,7 @@ impl Groups {
     }
 
     /// Adds a transaction to each of its groups. Counts are complete after [`Self::finish`].
-    pub fn add(&mut self, observation: &TransactionView<'_>, measured: &Measured) {
+    pub(super) fn add(&mut self, observation: &TransactionView<'_>, measured: &Measured) {
         let mut indices = GroupIndices::default();
         GroupRef::each(observation, measured, |key| {
             let index = self.index_or_other(&key);

@@ -24,27 +24,10 @@ const WARNING_SHARE: f64 = 0.5;
 /// and share that is critical.
 const CRITICAL_SHARE: f64 = 0.9;
 
-/// Thresholds of the rules.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Thresholds {
-    query_rate: AnomalyOptions,
-    latency: AnomalyOptions,
-    nxdomain: AnomalyOptions,
-    servfail: AnomalyOptions,
-    timeout: AnomalyOptions,
-}
-
-impl Thresholds {
-    pub(super) const fn new(options: &DetectOptions) -> Self {
-        let DetectOptions { query_rate, latency, nxdomain, servfail, timeout, .. } = *options;
-        Self { query_rate, latency, nxdomain, servfail, timeout }
-    }
-}
-
 /// The last minute of one entity and its baselines.
 #[derive(Clone, Copy)]
 pub(super) struct Comparison<'a> {
-    pub(super) thresholds: &'a Thresholds,
+    pub(super) options: &'a DetectOptions,
     pub(super) at: Timestamp,
     /// Whether the capture began within the minute, so that its rate is unknown.
     pub(super) partial: bool,
@@ -56,7 +39,7 @@ pub(super) struct Comparison<'a> {
 impl Comparison<'_> {
     /// Passes all findings to `each`, and returns which values are anomalous.
     pub(super) fn find(self, each: &mut dyn FnMut(Finding)) -> [bool; Metric::ALL.len()] {
-        let Thresholds { nxdomain, servfail, timeout, .. } = *self.thresholds;
+        let DetectOptions { nxdomain, servfail, timeout, .. } = *self.options;
         let GroupStats { queries, responses, unanswered, .. } = *self.stats;
         let denied = (self.stats.nxdomain, responses);
         let failed = (self.stats.servfail, responses);
@@ -95,7 +78,7 @@ impl Comparison<'_> {
     }
 
     fn rate(&self) -> Option<Finding> {
-        let options = self.thresholds.query_rate;
+        let options = self.options.query_rate;
         let (rate, usual) = self.compare(Metric::QueryRate).filter(|_| !self.partial)?;
         let least = to_f64(options.min_queries) / 60.0;
         let is_high = usual.z >= options.z_score
@@ -128,7 +111,7 @@ impl Comparison<'_> {
     }
 
     fn latency(&self) -> Option<Finding> {
-        let options = self.thresholds.latency;
+        let options = self.options.latency;
         if self.stats.measured < options.min_queries {
             return None;
         }

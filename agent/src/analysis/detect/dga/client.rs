@@ -1,6 +1,7 @@
 //! Clients that query domains that do not exist.
 
 use super::MIN_RANDOM_SHARE;
+use crate::analysis::Merge;
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample, share};
 use crate::analysis::detect::finding::{Figure, Finding, Rule, Severity};
 use crate::analysis::detect::rolling::{BloomFilter, Rolling};
@@ -27,12 +28,20 @@ const MIN_MISSING_SHARE: f64 = 0.8;
 /// The rule is critical from this many times the threshold for random domains.
 const CRITICAL_FACTOR: u64 = 5;
 
-/// Counts of a span of time; each domain counts once.
+merged_struct! {
+    /// Counts of domains; each counts once.
+    #[derive(Clone, Copy, Debug, Default)]
+    struct Totals {
+        missing: u64,
+        random: u64,
+        existing: u64,
+    }
+}
+
+/// Domains of a span of time.
 #[derive(Clone, Debug, Default)]
 struct SpanCounts {
-    missing: u64,
-    random: u64,
-    existing: u64,
+    totals: Totals,
     seen: BloomFilter<32>,
     seen_existing: BloomFilter<16>,
 }
@@ -76,7 +85,7 @@ impl Client {
         self.roll(ts);
         for Rolling { current, previous, .. } in [&mut self.short, &mut self.long] {
             let is_new = current.seen_existing.insert_new(&previous.seen_existing, domain);
-            current.existing += u64::from(is_new);
+            current.totals.existing += u64::from(is_new);
         }
     }
 
@@ -92,11 +101,8 @@ impl Client {
             (&self.long, MIN_RANDOM_LONG, MIN_ANY_LONG, "2 h"),
         ];
         let found = look_backs.into_iter().filter_map(|(spans, min_random, min_any, within)| {
-            let totals = Totals {
-                missing: spans.sum(|span| span.missing),
-                random: spans.sum(|span| span.random),
-                existing: spans.sum(|span| span.existing),
-            };
+            let mut totals = spans.current.totals;
+            totals.merge(&spans.previous.totals);
             Some((totals.level(min_random, min_any)?, totals, min_random, within))
         });
         let (level, totals, threshold, within) = found.max_by_key(|(level, ..)| *level)?;
@@ -116,20 +122,9 @@ impl Client {
             Figure::new("existing_domains", to_f64(existing), None),
             Figure::new("missing_share", share(missing, missing + existing), None),
         ];
-        Finding {
-            rule: Rule::Dga,
-            entity: self.attribution.entity(),
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        }
+        let entity = self.attribution.entity();
+        self.evidence.finding(Rule::Dga, entity, level, (summary, figures))
     }
-}
-
-struct Totals {
-    missing: u64,
-    random: u64,
-    existing: u64,
 }
 
 impl Totals {
@@ -147,7 +142,7 @@ impl Totals {
 fn add_missing(spans: &mut Rolling<SpanCounts>, domain: u64, random: bool) -> bool {
     let Rolling { current, previous, .. } = spans;
     let is_new = current.seen.insert_new(&previous.seen, domain);
-    current.missing += u64::from(is_new);
-    current.random += u64::from(is_new && random);
+    current.totals.missing += u64::from(is_new);
+    current.totals.random += u64::from(is_new && random);
     is_new
 }

@@ -127,12 +127,7 @@ impl AttackedZone {
             Figure::new("failed_share", share(failed, failed + answered), Some(MIN_FAILED_SHARE)),
             Figure::new("clients", to_f64(clients), None),
         ];
-        Some(Finding {
-            rule: Rule::Dga,
-            entity: Entity { zone: Some(zone.clone()), ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { zone: Some(zone.clone()), ..Entity::default() };
+        Some(self.evidence.finding(Rule::Dga, entity, level, (summary, figures)))
     }
 }

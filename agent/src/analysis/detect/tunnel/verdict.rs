@@ -164,11 +164,6 @@ fn finding(flow: &Flow, found: &Indication, counts: &Counts, within: &str) -> Fi
         |name: &str| name != found.figure && (has_intervals || !name.starts_with("beat"));
     let further = further.into_iter().filter(|(name, _)| is_meaningful(name));
     figures.extend(further.map(|(name, value)| Figure::new(name, value, None)));
-    Finding {
-        rule: Rule::Tunnel,
-        entity: Entity { zone: Some(zone.clone()), ..attribution.entity() },
-        level: found.level,
-        summary,
-        evidence: flow.evidence.evidence(figures),
-    }
+    let entity = Entity { zone: Some(zone.clone()), ..attribution.entity() };
+    flow.evidence.finding(Rule::Tunnel, entity, found.level, (summary, figures))
 }
