@@ -61,10 +61,8 @@ const DEFAULT_ATTEMPTS: usize = 2;
 /// two attempts make 84.
 const MAX_TRANSACTIONS: usize = 256;
 
-/// Most addresses in a lookup.
 const MAX_ADDRESSES: usize = 32;
 
-/// Most CNAMEs in a lookup.
 const MAX_CHAIN: usize = 16;
 
 const NOERROR: u16 = 0;

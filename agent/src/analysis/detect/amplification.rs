@@ -22,7 +22,6 @@ use std::time::Duration;
 /// Maximum memory of [`Amplification`] in bytes.
 pub const AMPLIFICATION_MEMORY_BYTES: usize = 8 << 20;
 
-/// Maximum number of networks tracked.
 const MAX_NETWORKS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(30);

@@ -89,7 +89,6 @@ pub(super) struct AnomalyDetector {
     learned: Option<Timestamp>,
 }
 
-/// Baselines of an entity.
 #[derive(Debug, Default)]
 struct EntityBaselines {
     baselines: [LearnedBaseline; Metric::ALL.len()],

@@ -21,12 +21,10 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }
 
-/// Combines two hashes.
 pub(super) const fn combine_hashes(first: u64, second: u64) -> u64 {
     (first.rotate_left(29) ^ second).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Returns the hash of `address`.
 pub(super) fn hash_address(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => hash(&address.octets()),
@@ -62,7 +60,6 @@ pub(super) enum Attribution {
 }
 
 impl Attribution {
-    /// Attributes a transaction.
     pub(super) fn new(observation: &TransactionView<'_>) -> Self {
         match (observation.vantage, observation.process) {
             (Vantage::Client, Some(process)) => {
@@ -95,7 +92,6 @@ impl Attribution {
         }
     }
 
-    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Process(process, pod) => process.len() + pod.as_ref().map_or(0, |pod| pod.len()),
@@ -159,7 +155,6 @@ impl EvidenceSample {
         Evidence { figures, ..self.evidence.clone() }
     }
 
-    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         let Evidence { samples, qnames, processes, clients, resolvers, .. } = &self.evidence;
         let text = |texts: &Vec<Box<str>>| {

@@ -18,7 +18,6 @@ use std::time::Duration;
 /// Maximum memory of [`CachePoisoning`] in bytes.
 pub const CACHE_POISONING_MEMORY_BYTES: usize = 6 << 20;
 
-/// Maximum number of clients tracked.
 const MAX_CLIENTS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(60);

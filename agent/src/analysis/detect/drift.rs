@@ -24,11 +24,9 @@ use std::time::Duration;
 /// Maximum memory of [`Drift`] in bytes.
 pub const DRIFT_MEMORY_BYTES: usize = 6 << 20;
 
-/// Maximum number of names tracked.
 const MAX_NAMES: usize = 8192;
 /// Maximum number of answers kept per name, one per resolver.
 const MAX_ANSWERS: usize = 4;
-/// Maximum number of resolvers compared.
 const MAX_RESOLVERS: usize = 64;
 /// Names are kept for evidence up to this many bytes.
 const MAX_NAME_BYTES: usize = 96;
@@ -39,7 +37,6 @@ const IDLE: Duration = Duration::from_secs(900);
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
-const RECURSION_DESIRED: u16 = 0x100;
 
 /// Finds resolvers that disagree with others.
 #[derive(Debug, Default)]
@@ -113,9 +110,11 @@ impl Detector for Drift {
         let (Some(qname), Some(qtype @ (A | AAAA))) = (observation.qname, observation.qtype) else {
             return;
         };
-        let recursive = observation.flags.0 & RECURSION_DESIRED != 0;
         let is_answer = observation.status == Status::Answered && observation.opcode == 0;
-        if !recursive || !is_answer || observation.vantage == Vantage::Server {
+        if !observation.flags.recursion_desired()
+            || !is_answer
+            || observation.vantage == Vantage::Server
+        {
             return;
         }
         if is_echo(observation) || is_multicast(observation) {

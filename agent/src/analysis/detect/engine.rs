@@ -22,13 +22,11 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of evaluations caught up after a gap, in which the clock of a replay jumps. After
 /// that many, every alert has been resolved.
 const MAX_CATCH_UP: u64 = 60;
-/// Maximum number of alerts per rule.
 const MAX_PER_RULE: usize = 64;
 /// Time for which a resolved alert explains others: its failures remain in windows of five minutes.
 const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
 /// Time after which an alert whose explanation is gone is reported.
 const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
-/// Maximum number of resolved alerts that may explain others.
 const MAX_RESOLVED: usize = 64;
 
 /// The detection stage.

@@ -18,13 +18,11 @@ use hashbrown::hash_map::EntryRef;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Maximum number of resolvers tracked.
 const MAX_RESOLVERS: usize = 4096;
 /// Time after which a resolver that is not queried is no longer reported.
 const STALE: Duration = Duration::from_secs(300);
 /// Number of failures sampled.
 const MAX_SAMPLES: usize = 3;
-/// Maximum number of recoveries remembered.
 const MAX_RECOVERIES: usize = 32;
 /// Factor for the number of failures of a server that is queried without recursion desired: a
 /// resolver meets broken resolvers every day.
@@ -33,14 +31,11 @@ const NON_RECURSIVE_FACTOR: u64 = 10;
 /// in the last minute.
 const MIN_TOGETHER: usize = 5;
 
-/// State of a resolver.
 #[derive(Debug, Default)]
 struct ResolverState {
-    /// Time of its last answer.
     last_answer: Option<Timestamp>,
     /// Whether it is queried with recursion desired.
     recursive: bool,
-    /// Time of the last query.
     last_query: Timestamp,
     /// Failed queries sent since its last answer.
     failures: u64,

@@ -26,11 +26,8 @@ const NXDOMAIN: u16 = 3;
 pub(super) enum Outcome {
     /// Answered, or the outcome is unknown.
     Fine,
-    /// Answered with NXDOMAIN.
     Nxdomain,
-    /// Answered with an error code.
     Error,
-    /// Not answered.
     Unanswered,
 }
 
@@ -138,11 +135,8 @@ fn add(list: &mut Vec<Box<str>>, value: Option<Box<str>>) {
 /// Population of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
-    /// All queries.
     All,
-    /// Failed queries.
     Failed,
-    /// Queries answered with NXDOMAIN.
     Nxdomain,
 }
 
@@ -198,7 +192,6 @@ impl Samples {
         }
     }
 
-    /// Starts the next span.
     pub(super) fn next_span(&mut self) {
         for pool in &mut self.pools {
             if pool.previous.len() == MAX_SPANS {

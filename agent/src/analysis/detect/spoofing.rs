@@ -19,7 +19,6 @@ use std::time::Duration;
 /// Maximum memory of [`Spoofing`] in bytes.
 pub const SPOOFING_MEMORY_BYTES: usize = 3 << 20;
 
-/// Maximum number of resolvers tracked.
 const MAX_RESOLVERS: usize = 512;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(300);

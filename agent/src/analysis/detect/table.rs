@@ -103,7 +103,6 @@ impl<T, const SLOTS: usize> AssociativeTable<T, SLOTS> {
         self.age(now, idle);
     }
 
-    /// Returns all values.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.values.iter().flatten().map(|value| &**value)
     }

@@ -33,12 +33,10 @@ pub(super) struct OpenLookups {
 }
 
 impl OpenLookups {
-    /// Returns the number of open lookups.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Creates a lookup.
     pub(super) fn begin(&mut self, query: &Query<'_>, asker: u64, label: u64) -> LookupId {
         self.last += 1;
         let slot = self.slots.insert((self.last, Box::new(OpenLookup::new(query, asker, label))));
@@ -62,7 +60,6 @@ impl OpenLookups {
         (*number == id.number).then_some(open)
     }
 
-    /// Returns the oldest lookup.
     pub(super) fn oldest(&mut self) -> Option<LookupId> {
         while let Some(id) = self.ages.front().copied() {
             if self.get(id).is_some() {
@@ -89,7 +86,6 @@ pub(super) struct Index {
     hasher: RandomState,
 }
 
-/// An index entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct IndexEntry {
     turn: u64,
@@ -144,12 +140,10 @@ impl Index {
     }
 }
 
-/// Returns the hash of a client.
 pub(super) fn hash_client(client: Client) -> u64 {
     FixedState::default().hash_one(client)
 }
 
-/// Returns the hash of a client and a text.
 pub(super) fn hash_client_text(client: u64, text: &str) -> u64 {
     client.rotate_left(29) ^ xxh3_64(text.as_bytes())
 }

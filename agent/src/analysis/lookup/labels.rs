@@ -44,14 +44,8 @@ pub(super) fn suffix_after(name: &str, stem: usize) -> Option<&str> {
     name.get(stem + 1..)
 }
 
-/// Returns the first label.
 pub(super) fn first(name: &str) -> &str {
     name.get(..dots(name).next().unwrap_or(name.len())).unwrap_or(name)
-}
-
-/// Returns the lengths of all possible stems: the proper beginnings of whole labels.
-pub(super) fn stems(name: &str) -> impl Iterator<Item = usize> {
-    dots(name)
 }
 
 /// Returns whether a stem is used with search lists. Reversed addresses and service names are
@@ -62,8 +56,8 @@ pub(super) fn is_searchable(stem: &str) -> bool {
     !stem.starts_with('_') && !stem.split('.').all(is_number)
 }
 
-/// Returns the offsets of the dots that end labels.
-fn dots(name: &str) -> impl Iterator<Item = usize> {
+/// Returns the offsets of the dots that end labels: the lengths of all possible stems.
+pub(super) fn dots(name: &str) -> impl Iterator<Item = usize> {
     let mut escaped = false;
     name.bytes().enumerate().filter_map(move |(at, octet)| {
         let literal = std::mem::take(&mut escaped);

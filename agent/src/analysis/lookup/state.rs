@@ -24,7 +24,6 @@ pub(super) struct Text {
     end: u32,
 }
 
-/// The name of a query.
 #[derive(Debug)]
 pub(super) struct Name {
     pub(super) text: Text,
@@ -79,7 +78,6 @@ pub(super) struct AnswerData {
     pub(super) address_count: u32,
 }
 
-/// A server that was asked.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -129,7 +127,6 @@ const QUERIES: usize = 2;
 const TYPICAL_TEXT_BYTES: usize = 96;
 
 impl OpenLookup {
-    /// Creates a lookup without queries.
     pub(super) fn new(query: &Query<'_>, asker: u64, label: u64) -> Self {
         Self {
             vantage: query.vantage,
@@ -154,12 +151,10 @@ impl OpenLookup {
         }
     }
 
-    /// Returns a text.
     pub(super) fn text(&self, text: Text) -> &str {
         self.texts.get(text.start as usize..text.end as usize).unwrap_or_default()
     }
 
-    /// Stores a text.
     pub(super) fn write(&mut self, text: &str) -> Text {
         self.bytes += text.len();
         // The texts of messages are far below 4 GiB.

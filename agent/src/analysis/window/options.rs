@@ -1,7 +1,6 @@
 //! Settings of the windows, from the section `windows` of the configuration.
 
 use super::group::Grouping;
-use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
@@ -101,7 +100,7 @@ pub enum ChoiceError {
 }
 
 /// A set of choices, parsed from a comma-separated list.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChoiceSet<T> {
     /// Bit `n` is the `n`th of [`Choice::ALL`].
     bits: u8,
@@ -120,12 +119,8 @@ impl<T: Choice> ChoiceSet<T> {
     /// Returns whether the set contains `choice`.
     #[must_use]
     pub fn contains(&self, choice: T) -> bool {
-        self.iter().any(|known| known == choice)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = T> {
-        let all = T::ALL.iter().enumerate();
-        all.filter(|(index, _)| self.bits >> index & 1 == 1).map(|(_, choice)| *choice)
+        let index = T::ALL.iter().position(|known| *known == choice);
+        index.is_some_and(|index| self.bits >> index & 1 == 1)
     }
 }
 
@@ -145,12 +140,6 @@ impl<T: Choice> FromStr for ChoiceSet<T> {
             return Err(ChoiceError::Empty(T::WHAT));
         }
         Ok(Self { bits, choice: PhantomData })
-    }
-}
-
-impl<T: Choice> fmt::Debug for ChoiceSet<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(Choice::name)).finish()
     }
 }
 

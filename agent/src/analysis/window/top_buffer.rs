@@ -149,7 +149,6 @@ impl TopBuffer {
         texts.clear();
     }
 
-    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.names.heap_bytes()
             + self.clients.heap_bytes()

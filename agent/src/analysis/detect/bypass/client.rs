@@ -13,7 +13,6 @@ use std::time::Duration;
 
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(600);
-/// Maximum number of servers of a client.
 const MAX_SERVERS: usize = 8;
 /// Minimum queries to other servers within ten to twenty minutes, if resolvers are configured.
 const MIN_QUERIES: u64 = 3;
@@ -69,14 +68,12 @@ impl Client {
         self.servers.roll(now, SPAN);
     }
 
-    /// Records a query in plain DNS.
     pub(super) fn record_query(&mut self, observation: &TransactionView<'_>) {
         self.roll(observation.ts);
         self.record(observation.server.ip(), observation.resolver, observation.rcode.is_some());
         self.evidence.record(observation);
     }
 
-    /// Records a connection of encrypted DNS.
     pub(super) fn record_connection(
         &mut self,
         connection: &Connection,

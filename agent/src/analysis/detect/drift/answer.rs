@@ -95,7 +95,6 @@ impl AnswerContent {
 /// Difference between two answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// No difference.
     None,
     /// Addresses without a common network.
     Addresses,

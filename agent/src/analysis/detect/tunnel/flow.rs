@@ -30,7 +30,6 @@ pub(super) const fn is_opaque(qtype: u16) -> bool {
 
 /// Features of a name, computed before its flow is known.
 pub(super) struct NameFeatures {
-    /// Hash of the name.
     pub(super) hash: u64,
     /// Bytes of the name that look like data.
     pub(super) encoded: u32,
@@ -94,7 +93,6 @@ impl Flow {
         self.long.roll(now, LONG_SPAN);
     }
 
-    /// Records a query.
     pub(super) fn record(&mut self, observation: &TransactionView<'_>, name: &NameFeatures) {
         self.roll(observation.ts);
         let counts = &counts_of(observation, name);
@@ -229,7 +227,6 @@ impl Intervals {
         self.variance = (1.0 - weight) * (self.variance + weight * deviation * deviation);
     }
 
-    /// Mean interval in seconds.
     pub(super) const fn period_seconds(&self) -> f64 {
         self.mean
     }
@@ -245,7 +242,6 @@ impl Intervals {
         self.last.since(self.first)
     }
 
-    /// Time of the last event.
     pub(super) const fn last(&self) -> Timestamp {
         self.last
     }
