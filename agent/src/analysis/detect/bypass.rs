@@ -9,8 +9,8 @@
 mod client;
 mod server_usage;
 
+use super::ExpectedResolvers;
 use super::attribution::{Attribution, hash, hash_address, is_echo, is_multicast};
-use super::detectors::ExpectedResolvers;
 use super::finding::{Detector, Finding};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;

@@ -9,8 +9,7 @@ use super::attribution::{
     Attribution, EvidenceSample, hash, hash_address, is_echo, is_multicast, share,
 };
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
-use super::lexical::{encoded_bytes, is_random};
-use super::lookup_services::is_lookup_service;
+use super::lexical::{encoded_bytes, is_lookup_service, is_random};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
 use crate::analysis::Merge;

@@ -85,8 +85,8 @@ impl Sample {
 
     /// Returns whether it belongs to `entity`, from any vantage.
     pub(super) fn concerns(&self, entity: &Entity) -> bool {
-        let parts = entity.texts().into_iter().zip(self.entity.texts());
-        parts.into_iter().all(|((_, part), (_, own))| part.is_none() || part == own)
+        let mut parts = entity.texts().into_iter().zip(self.entity.texts());
+        parts.all(|((_, part), (_, own))| part.is_none() || part == own)
     }
 
     /// Returns whether it was captured from the entity's vantage.

@@ -9,8 +9,7 @@ mod flow;
 
 use super::attribution::{Attribution, combine_hashes, hash, is_echo, is_multicast, share};
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
-use super::lexical::{MIN_PIECE_BYTES, encoded_bytes};
-use super::lookup_services::is_lookup_service;
+use super::lexical::{MIN_PIECE_BYTES, encoded_bytes, is_lookup_service};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
 use dnscribe_record::number::to_f64;
@@ -124,9 +123,9 @@ struct Indication {
 /// Moves on to `now` and returns the finding of `flow`, if any.
 fn evaluate(flow: &mut Flow, now: Timestamp) -> Option<Finding> {
     flow.roll(now);
-    let silent = now.since(flow.intervals.last());
+    let silent = now.since(flow.intervals.last);
     if silent > MAX_SILENCE
-        && silent.as_secs_f64() > MAX_MISSED_INTERVALS * flow.intervals.period_seconds()
+        && silent.as_secs_f64() > MAX_MISSED_INTERVALS * flow.intervals.mean_seconds
     {
         return None;
     }
@@ -218,7 +217,7 @@ fn finding(flow: &Flow, found: &Indication, counts: &Counts, within: &str) -> Fi
     let what = match found.figure {
         "opaque_names" => format!("{} names by NULL or private types", counts.opaque),
         "carrier_names" => format!("{} names by TXT, CNAME, MX and the like", counts.carriers),
-        "beat_variation" => format!("a new name every {:.1} s", intervals.period_seconds()),
+        "beat_variation" => format!("a new name every {:.1} s", intervals.mean_seconds),
         _ => format!("{} octets of data in {} names", counts.bytes, counts.names),
     };
     let summary = format!(
@@ -235,7 +234,7 @@ fn finding(flow: &Flow, found: &Indication, counts: &Counts, within: &str) -> Fi
         ("carrier_names", to_f64(counts.carriers)),
         ("query_bytes", to_f64(counts.query_bytes)),
         ("answer_bytes", to_f64(counts.answer_bytes)),
-        ("beat_seconds", intervals.period_seconds()),
+        ("beat_seconds", intervals.mean_seconds),
         ("beat_variation", intervals.variation()),
     ];
     let has_intervals = intervals.count >= 1.0;

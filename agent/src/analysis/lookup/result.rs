@@ -166,11 +166,11 @@ impl OpenLookup {
             let found = self.queries.get(place).map(|sent| &sent.found);
             found.into_iter().flat_map(|found| self.pieces(&found.chain))
         };
-        let chains = decision.best.iter().map(|place| {
+        let mut chains = decision.best.iter().map(|place| {
             let before = self.cname_source(*place).into_iter().flat_map(told);
             before.chain(told(*place)).take(MAX_CHAIN).collect::<Few<&str>>()
         });
-        chains.into_iter().find(|chain| !chain.is_empty()).unwrap_or_default()
+        chains.find(|chain| !chain.is_empty()).unwrap_or_default()
     }
 
     fn pieces(&self, places: &Range<usize>) -> impl Iterator<Item = &str> {

@@ -16,7 +16,6 @@ use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::time::Duration;
 
 /// Receiver of ended lookups.
 type Each<'a> = &'a mut dyn FnMut(&Lookup<'_>);
@@ -24,7 +23,8 @@ type Each<'a> = &'a mut dyn FnMut(&Lookup<'_>);
 /// Groups queries into lookups.
 #[derive(Debug)]
 pub struct LookupTable {
-    options: LookupOptions,
+    /// Limits; the query timeout may change.
+    pub options: LookupOptions,
     open: OpenLookups,
     /// Lookup and position of each query.
     asked: HashMap<MessageId, (LookupId, usize), RandomState>,
@@ -34,8 +34,10 @@ pub struct LookupTable {
     /// When a lookup may end at the earliest.
     due: BinaryHeap<Reverse<(Timestamp, LookupId)>>,
     suffixes: Suffixes,
-    bytes: usize,
-    counters: LookupCounters,
+    /// Approximate memory of open lookups in bytes.
+    pub(super) bytes: usize,
+    /// Counters of all lookups.
+    pub counters: LookupCounters,
 }
 
 impl LookupTable {
@@ -53,23 +55,6 @@ impl LookupTable {
             bytes: 0,
             counters: LookupCounters::default(),
         }
-    }
-
-    /// Replaces the timeout of queries.
-    pub const fn set_query_timeout(&mut self, query_timeout: Duration) {
-        self.options.query_timeout = query_timeout;
-    }
-
-    /// Returns the counters.
-    #[must_use]
-    pub const fn counters(&self) -> &LookupCounters {
-        &self.counters
-    }
-
-    /// Returns the approximate memory of open lookups in bytes.
-    #[must_use]
-    pub const fn memory_bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Adds a query that began a transaction. Emits the lookups that are evicted.

@@ -195,7 +195,7 @@ impl Bench {
     fn finish(mut self, ms: u64) -> Vec<Lookup<'static>> {
         let given = &mut self.given;
         self.lookups.finish(at(ms), &mut |lookup| given.push(owned(lookup)));
-        assert_eq!((self.lookups.memory_bytes(), self.lookups.counters().open), (0, 0));
+        assert_eq!((self.lookups.bytes, self.lookups.counters.open), (0, 0));
         self.given
     }
 

@@ -128,10 +128,14 @@ impl Client {
         let mut names: Vec<Box<str>> = others.iter().map(|used| used.name.clone()).collect();
         names.sort_unstable();
         names.dedup();
-        match self.protocol {
-            None => self.plain(times, works, names, strict),
-            Some(protocol) => self.encrypted(times, works, names, protocol),
-        }
+        let (rule, (summary, evidence)) = match self.protocol {
+            None => (Rule::ResolverBypass, self.plain(times, works, names, strict)?),
+            Some(protocol) => {
+                (Rule::EncryptedBypass, self.encrypted(times, works, names, protocol)?)
+            }
+        };
+        let level = if works { Severity::Warning } else { Severity::Info };
+        Some(Finding { rule, entity: self.attribution.entity(), level, summary, evidence })
     }
 
     fn plain(
@@ -140,7 +144,7 @@ impl Client {
         works: bool,
         names: Vec<Box<str>>,
         strict: bool,
-    ) -> Option<Finding> {
+    ) -> Option<(String, Evidence)> {
         let threshold = if strict { MIN_QUERIES } else { MIN_QUERIES_UNCONFIGURED };
         if times < threshold {
             return None;
@@ -153,13 +157,7 @@ impl Client {
             names.join(", ")
         );
         let figures = vec![Figure::new("queries", to_f64(times), Some(to_f64(threshold)))];
-        Some(Finding {
-            rule: Rule::ResolverBypass,
-            entity: self.attribution.entity(),
-            level: if works { Severity::Warning } else { Severity::Info },
-            summary,
-            evidence: Evidence { resolvers: names, ..self.evidence.evidence(figures) },
-        })
+        Some((summary, Evidence { resolvers: names, ..self.evidence.evidence(figures) }))
     }
 
     fn encrypted(
@@ -168,7 +166,7 @@ impl Client {
         works: bool,
         names: Vec<Box<str>>,
         protocol: Protocol,
-    ) -> Option<Finding> {
+    ) -> Option<(String, Evidence)> {
         if times == 0 {
             return None;
         }
@@ -186,18 +184,13 @@ impl Client {
             }
             _ => Vec::new(),
         };
-        Some(Finding {
-            rule: Rule::EncryptedBypass,
-            entity: self.attribution.entity(),
-            level: if works { Severity::Warning } else { Severity::Info },
-            summary,
-            evidence: Evidence {
-                figures: vec![Figure::new("connections", to_f64(times), None)],
-                samples: self.samples.clone(),
-                processes: shown,
-                resolvers: names,
-                ..Evidence::default()
-            },
-        })
+        let evidence = Evidence {
+            figures: vec![Figure::new("connections", to_f64(times), None)],
+            samples: self.samples.clone(),
+            processes: shown,
+            resolvers: names,
+            ..Evidence::default()
+        };
+        Some((summary, evidence))
     }
 }

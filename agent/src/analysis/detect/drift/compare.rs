@@ -1,7 +1,6 @@
 //! Compares the answers of resolvers and finds those that differ.
 
-use super::answer::{AnswerContent, Difference};
-use super::{MAX_ANSWER_GAP, NameAnswers, Resolver, ResolverAnswer};
+use super::{AnswerContent, Difference, MAX_ANSWER_GAP, NameAnswers, Resolver, ResolverAnswer};
 use crate::analysis::detect::attribution::share;
 use crate::analysis::detect::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
 use dnscribe_record::number::to_f64;

@@ -190,10 +190,10 @@ fn response_kind(rcode: u16, answers: &Answers) -> ResponseKind {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Intervals {
     first: Timestamp,
-    last: Timestamp,
+    pub(super) last: Timestamp,
     /// Number of intervals, up to [`Self::MEMORY`].
     pub(super) count: f64,
-    mean: f64,
+    pub(super) mean_seconds: f64,
     variance: f64,
 }
 
@@ -217,32 +217,28 @@ impl Intervals {
             return;
         }
         let seconds = interval.as_secs_f64();
-        if self.count >= 8.0 && seconds > Self::MAX_INTERVAL_FACTOR * self.mean {
+        if self.count >= 8.0 && seconds > Self::MAX_INTERVAL_FACTOR * self.mean_seconds {
             return;
         }
         self.count = (self.count + 1.0).min(Self::MEMORY);
         let weight = 1.0 / self.count;
-        let deviation = seconds - self.mean;
-        self.mean += weight * deviation;
+        let deviation = seconds - self.mean_seconds;
+        self.mean_seconds += weight * deviation;
         self.variance = (1.0 - weight) * (self.variance + weight * deviation * deviation);
-    }
-
-    pub(super) const fn period_seconds(&self) -> f64 {
-        self.mean
     }
 
     /// Standard deviation of the intervals divided by their mean: 0 for a clock, 1 for a Poisson
     /// process.
     pub(super) fn variation(&self) -> f64 {
-        if self.mean > 0.0 { self.variance.sqrt() / self.mean } else { f64::INFINITY }
+        if self.mean_seconds > 0.0 {
+            self.variance.sqrt() / self.mean_seconds
+        } else {
+            f64::INFINITY
+        }
     }
 
     /// Time from the first event to the last.
     pub(super) fn duration(&self) -> Duration {
         self.last.since(self.first)
-    }
-
-    pub(super) const fn last(&self) -> Timestamp {
-        self.last
     }
 }

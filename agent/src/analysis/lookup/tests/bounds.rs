@@ -15,7 +15,7 @@ fn evicts_oldest_lookup_when_table_is_full() {
     for id in asked {
         bench.end(5, id, &Reply::Nodata);
     }
-    assert_eq!(bench.lookups.counters().evicted, 1);
+    assert_eq!(bench.lookups.counters.evicted, 1);
     let lookups = bench.finish(1000);
     assert_eq!(lookups.iter().map(|lookup| lookup.transactions).sum::<u32>(), 3);
     assert!(lookups[1..].iter().all(|lookup| lookup.outcome == Outcome::Nodata && !lookup.evicted));
@@ -28,9 +28,9 @@ fn memory_is_bounded() {
     for n in 0..20_000_u64 {
         let name = format!("{n:060}.{n:060}.{n:060}.test");
         bench.ask(n / 100, Ask::new(&name, A));
-        assert!(bench.lookups.memory_bytes() <= options.max_bytes);
+        assert!(bench.lookups.bytes <= options.max_bytes);
     }
-    assert!(bench.lookups.counters().open > 500, "{:?}", bench.lookups.counters());
+    assert!(bench.lookups.counters.open > 500, "{:?}", bench.lookups.counters);
     assert_eq!(bench.finish(1000).len(), 20_000);
 }
 

@@ -64,7 +64,7 @@ fn run(
         now += step.pause;
         bench.expire(now);
         waiting.push(bench.ask(now, step.ask));
-        assert!(bench.lookups.counters().open <= options.max_lookups as u64);
+        assert!(bench.lookups.counters.open <= options.max_lookups as u64);
         if step.end < waiting.len() {
             let id = waiting.remove(step.end);
             let reply = reply(step.reply);
