@@ -119,7 +119,9 @@ impl TopBuffer {
         let Self { names, clients, processes, texts } = self;
         let text = |at: TextRange| shared_text(&texts[at.start as usize..at.end as usize]);
         let mut add = |groups: TopGroups, take: &mut dyn FnMut(&mut Tops)| {
-            groups.into_iter().for_each(|group| with(group, take));
+            for group in groups {
+                with(group, take);
+            }
         };
         names.drain(|groups, hash, times, name| {
             let qname_hash = hash ^ name.zone_hash.rotate_left(32);
