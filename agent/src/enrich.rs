@@ -96,6 +96,13 @@ impl Attribution {
         let by_path = self.container.as_ref().and_then(|container| container.runtime);
         by_path.or_else(|| self.pod.as_ref()?.runtime)
     }
+
+    /// Returns `namespace/name` of the pod, or the container id if the pod is not known.
+    #[must_use]
+    pub fn pod_path(&self) -> Option<&str> {
+        let pod = self.pod.as_ref().map(|pod| &*pod.pod.path);
+        pod.or_else(|| self.container.as_ref().map(|container| &*container.id))
+    }
 }
 
 impl Process {

@@ -9,7 +9,7 @@ use crate::capture::Direction;
 use crate::capture::net::UnreachableReason;
 use crate::correlate::{AnswerSource, TransactionLinks};
 use crate::decode::{DeadLetter, Message};
-use crate::enrich::{Container, PodRef, Runtime};
+use crate::enrich::{Attribution, PodRef, Runtime};
 use crate::pair::{MessageTexts, Transaction, Vantage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,8 +22,8 @@ use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
-    K8sFields, MessageBody, Namespace, QuestionFields, RecordHead, RecordTail, TransactionBody,
-    TransactionContext,
+    K8sFields, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead, RecordTail,
+    TransactionBody, TransactionContext,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -303,17 +303,23 @@ fn differing<'a, T: PartialEq>(
     field(&query).filter(|value| field(&response).as_ref() != Some(value))
 }
 
-/// Returns the record fields of a container; the pod tells the runtime if the cgroup does not.
+/// Returns process, container and pod as records have them.
 #[must_use]
-pub fn container_fields<'a>(
-    container: &'a Container,
-    place: Option<&PodRef>,
-) -> ContainerFields<'a> {
-    let runtime = container.runtime.or_else(|| place?.runtime);
-    ContainerFields {
-        id: &container.id,
-        runtime: runtime.map(Runtime::name),
-        pod_uid: container.pod_uid.as_deref(),
+pub fn record_tail(attribution: &Attribution) -> RecordTail<'_> {
+    RecordTail {
+        process: attribution.process.as_ref().map(|process| ProcessFields {
+            pid: process.pid,
+            uid: process.uid,
+            comm: process.name(),
+            exe: process.exe.as_deref(),
+        }),
+        container: attribution.container.as_deref().map(|container| ContainerFields {
+            id: &container.id,
+            runtime: attribution.runtime().map(Runtime::name),
+            pod_uid: container.pod_uid.as_deref(),
+        }),
+        k8s: attribution.pod.as_ref().map(Into::into),
+        masking: None,
     }
 }
 

@@ -19,7 +19,7 @@
 //!
 //! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
 //! entity), `rolling.rs` (look-back spans), `group_stats.rs` (window values), `baseline.rs` (learned
-//! values), `lexical.rs` and `lookup_services.rs` (name classification). From findings to alerts:
+//! values), `lexical.rs` (name classification). From findings to alerts:
 //! `engine.rs`, `episode.rs` (one alert's life), `cause.rs` and `samples.rs` (suppression),
 //! `maintenance.rs`.
 
@@ -33,7 +33,6 @@ mod baseline;
 mod bypass;
 mod cache_poisoning;
 mod cause;
-mod detectors;
 mod dga;
 mod drift;
 mod engine;
@@ -41,26 +40,22 @@ mod episode;
 mod finding;
 mod group_stats;
 mod lexical;
-mod lookup_services;
 mod maintenance;
 mod options;
 mod resolver_down;
 mod rolling;
-#[cfg(test)]
-mod runbooks;
 mod samples;
 mod spoofing;
 mod success_ratio;
 mod table;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tunnel;
 
 pub use alert::{Alert, AlertCounters, AlertState};
 pub use amplification::{AMPLIFICATION_MEMORY_BYTES, Amplification};
 pub use bypass::{BYPASS_MEMORY_BYTES, Bypass};
 pub use cache_poisoning::{CACHE_POISONING_MEMORY_BYTES, CachePoisoning};
-pub use detectors::{ExpectedResolvers, create_detectors};
 pub use dga::{DGA_MEMORY_BYTES, Dga};
 pub use drift::{DRIFT_MEMORY_BYTES, Drift};
 pub use engine::Detection;
@@ -71,3 +66,36 @@ pub use options::{
 };
 pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing};
 pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel};
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// Resolvers that clients are expected to use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedResolvers {
+    /// Resolvers named in the agent's configuration.
+    pub configured: BTreeSet<IpAddr>,
+    /// Resolvers of this host's own configuration (`/etc/resolv.conf`).
+    pub system: BTreeSet<IpAddr>,
+}
+
+type NewDetector<'a> = (&'static [Rule], &'a dyn Fn() -> Box<dyn Detector>);
+
+/// Creates every detector that has an enabled rule.
+#[must_use]
+pub fn create_detectors(
+    options: &DetectOptions,
+    meant: &ExpectedResolvers,
+) -> Vec<Box<dyn Detector>> {
+    let constructors: [NewDetector<'_>; 7] = [
+        (&[Rule::Tunnel], &|| Box::new(Tunnel::default())),
+        (&[Rule::Dga], &|| Box::new(Dga::default())),
+        (&[Rule::Spoofing], &|| Box::new(Spoofing::default())),
+        (&[Rule::CachePoisoning], &|| Box::new(CachePoisoning::default())),
+        (&[Rule::Amplification], &|| Box::new(Amplification::default())),
+        (&[Rule::ResolverDrift], &|| Box::new(Drift::default())),
+        (&[Rule::ResolverBypass, Rule::EncryptedBypass], &|| Box::new(Bypass::new(meant.clone()))),
+    ];
+    let is_enabled = |rules: &[Rule]| rules.iter().any(|rule| options.rule(*rule).enabled);
+    constructors.iter().filter(|(rules, _)| is_enabled(rules)).map(|(_, new)| new()).collect()
+}

@@ -16,26 +16,27 @@ mod matching;
 mod index;
 mod labels;
 mod state;
-mod outcome;
 mod pods;
 mod query;
-mod slots;
 mod suffixes;
 mod table;
-mod texts;
 mod result;
 
 pub use pods::{PacketCounts, PacketsByPod};
 pub use query::Query;
 pub use table::LookupTable;
-pub use texts::TextList;
 
-use crate::capture::PacketId;
+use crate::analysis::view::TransactionView;
+use crate::capture::Transport;
 use crate::decode::MessageId;
-use crate::enrich::PodRef;
-use crate::pair::Vantage;
+use crate::enrich::Attribution;
+use crate::pair::{Status, Vantage};
+use dnscribe_dns::Answer;
 use dnscribe_record::time::Timestamp;
-use std::net::{IpAddr, Ipv6Addr};
+use query::ANY;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest pause of a stub after an answer; then the lookup has ended.
@@ -60,105 +61,86 @@ const DEFAULT_ATTEMPTS: usize = 2;
 /// two attempts make 84.
 const MAX_TRANSACTIONS: usize = 256;
 
-/// Most addresses in a lookup.
 const MAX_ADDRESSES: usize = 32;
 
-/// Most CNAMEs in a lookup.
 const MAX_CHAIN: usize = 16;
 
-/// How a lookup ended. With several types it is the best outcome of any, in the order of this list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
-    /// Records of a requested type.
-    Answered,
-    /// The name exists but has no records of the type (NOERROR; RFC 2308, 2.2).
-    Nodata,
-    /// The name does not exist (NXDOMAIN).
-    Nxdomain,
-    /// The answer did not fit into a datagram, and no query over TCP followed.
-    Truncated,
-    /// The server failed (SERVFAIL).
-    Servfail,
-    /// The server refused (REFUSED).
-    Refused,
-    /// Another code: FORMERR, NOTIMP and so on.
-    Error,
-    /// The server could not be reached, as reported by ICMP.
-    Unreachable,
-    /// No answer within the query timeout.
-    Timeout,
-    /// Unknown: the capture ended, or a table was full, before the outcome.
-    Open,
+const NOERROR: u16 = 0;
+const SERVFAIL: u16 = 2;
+const NXDOMAIN: u16 = 3;
+const REFUSED: u16 = 5;
+
+dnscribe_record::named_enum! {
+    /// How a lookup ended. With several types it is the best outcome of any, in the order of this list.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Outcome {
+        /// Records of a requested type.
+        Answered = "answered",
+        /// The name exists but has no records of the type (NOERROR; RFC 2308, 2.2).
+        Nodata = "nodata",
+        /// The name does not exist (NXDOMAIN).
+        Nxdomain = "nxdomain",
+        /// The answer did not fit into a datagram, and no query over TCP followed.
+        Truncated = "truncated",
+        /// The server failed (SERVFAIL).
+        Servfail = "servfail",
+        /// The server refused (REFUSED).
+        Refused = "refused",
+        /// Another code: FORMERR, NOTIMP and so on.
+        Error = "error",
+        /// The server could not be reached, as reported by ICMP.
+        Unreachable = "unreachable",
+        /// No answer within the query timeout.
+        Timeout = "timeout",
+        /// Unknown: the capture ended, or a table was full, before the outcome.
+        Open = "open",
+    }
 }
 
 impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 10] = [
-        Self::Answered,
-        Self::Nodata,
-        Self::Nxdomain,
-        Self::Truncated,
-        Self::Servfail,
-        Self::Refused,
-        Self::Error,
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Open,
-    ];
-
-    /// Returns the name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Nodata => "nodata",
-            Self::Nxdomain => "nxdomain",
-            Self::Truncated => "truncated",
-            Self::Servfail => "servfail",
-            Self::Refused => "refused",
-            Self::Error => "error",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Open => "open",
-        }
-    }
-
     /// Returns whether a server stated if the records exist.
     #[must_use]
     pub const fn is_definitive(self) -> bool {
         matches!(self, Self::Answered | Self::Nodata | Self::Nxdomain)
     }
+
+    /// Returns the outcome of a transaction for its question.
+    fn of_transaction(observation: &TransactionView<'_>) -> Self {
+        match observation.status {
+            Status::Timeout => Self::Timeout,
+            Status::IcmpError => Self::Unreachable,
+            Status::Evicted | Status::Open => Self::Open,
+            Status::Answered | Status::Late | Status::Duplicate | Status::Orphan => {
+                let over_udp = observation.transport == Transport::Udp;
+                match observation.rcode {
+                    _ if over_udp && observation.truncated() => Self::Truncated,
+                    Some(NOERROR) if has_records(observation) => Self::Answered,
+                    Some(NOERROR) => Self::Nodata,
+                    Some(NXDOMAIN) => Self::Nxdomain,
+                    Some(SERVFAIL) => Self::Servfail,
+                    Some(REFUSED) => Self::Refused,
+                    _ => Self::Error,
+                }
+            }
+        }
+    }
 }
 
-/// The process of a lookup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Process id in the initial pid namespace.
-    pub pid: u32,
-    /// User id.
-    pub uid: u32,
-    /// Process name.
-    pub comm: Box<str>,
-    /// The executable's path.
-    pub exe: Option<Box<str>>,
+/// Returns whether the answer has records of the type. For clipped answers the header's count
+/// decides.
+fn has_records(observation: &TransactionView<'_>) -> bool {
+    let TransactionView { answers, qtype, .. } = observation;
+    let kept = u16::try_from(answers.len()).unwrap_or(u16::MAX);
+    let is_wanted = |answer: Answer<'_>| *qtype == Some(ANY) || *qtype == Some(answer.rtype);
+    answers.iter().any(is_wanted) || observation.answer_count.is_some_and(|count| count > kept)
 }
 
-/// The container of a lookup's process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerRef {
-    /// Container id, 64 hexadecimal digits.
-    pub id: Box<str>,
-    /// Container runtime.
-    pub runtime: Option<&'static str>,
-    /// The pod's uid.
-    pub pod_uid: Option<Box<str>>,
-    /// The pod.
-    pub pod: Option<PodRef>,
-}
+/// A list with inline capacity for what most lookups have.
+pub type Few<T> = SmallVec<[T; 4]>;
 
 /// A lookup of an application. The fields are defined in `dns.lookup/1`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Lookup {
+pub struct Lookup<'a> {
     /// Id of its first query.
     pub id: MessageId,
     /// Time of its first query.
@@ -168,17 +150,17 @@ pub struct Lookup {
     /// Address of the client.
     pub client: IpAddr,
     /// Names of the servers, in the order of their first queries.
-    pub resolvers: TextList,
+    pub resolvers: Few<Cow<'a, str>>,
     /// The name that the application asked for, as far as it can be derived.
-    pub qname: String,
+    pub qname: &'a str,
     /// The class of the queries.
     pub qclass: u16,
     /// The types of the queries, in the order of their first queries.
-    pub qtypes: Vec<u16>,
+    pub qtypes: Few<u16>,
     /// The names of the queries in order, without those of CNAME targets.
-    pub names: TextList,
+    pub names: Few<&'a str>,
     /// The name with records.
-    pub answered_name: Option<String>,
+    pub answered_name: Option<&'a str>,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether it was answered, but without a definitive answer for one of A and AAAA.
@@ -186,9 +168,9 @@ pub struct Lookup {
     /// Extended rcode of the deciding response.
     pub rcode: Option<u16>,
     /// The targets of the CNAMEs.
-    pub cname_chain: TextList,
+    pub cname_chain: Few<&'a str>,
     /// The first [`MAX_ADDRESSES`] addresses found.
-    pub addresses: TextList,
+    pub addresses: Few<&'a str>,
     /// Number of address records found.
     pub address_count: u32,
     /// From the first query to the last response that the caller needed.
@@ -208,52 +190,13 @@ pub struct Lookup {
     /// Whether a query over TCP followed a truncated answer.
     pub tcp_fallback: bool,
     /// Ids of its transactions in the order of their queries.
-    pub members: Vec<MessageId>,
+    pub members: Few<MessageId>,
     /// Whether the lookup, or one of its transactions, was evicted before its end.
     pub evicted: bool,
-    /// The process, if known.
-    pub process: Option<Process>,
-    /// Its container, if known.
-    pub container: Option<ContainerRef>,
+    /// The process with its container and pod; empty if the process is unknown.
+    pub attribution: &'a Attribution,
     /// `namespace/pod`, or the container's id.
-    pub pod: Option<Box<str>>,
-}
-
-impl Lookup {
-    /// Returns an empty lookup, to be filled.
-    const fn empty() -> Self {
-        Self {
-            id: MessageId { packet: PacketId { cpu: 0, seq: 0 }, index: 0 },
-            ts: Timestamp::from_nanos(0),
-            vantage: Vantage::Passive,
-            client: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            resolvers: TextList::EMPTY,
-            qname: String::new(),
-            qclass: 0,
-            qtypes: Vec::new(),
-            names: TextList::EMPTY,
-            answered_name: None,
-            outcome: Outcome::Open,
-            partial: false,
-            rcode: None,
-            cname_chain: TextList::EMPTY,
-            addresses: TextList::EMPTY,
-            address_count: 0,
-            duration: Duration::ZERO,
-            transactions: 0,
-            packets: 0,
-            packets_wasted: 0,
-            search_expansions: 0,
-            retries: 0,
-            servers_tried: 0,
-            tcp_fallback: false,
-            members: Vec::new(),
-            evicted: false,
-            process: None,
-            container: None,
-            pod: None,
-        }
-    }
+    pub pod: Option<&'a str>,
 }
 
 /// Limits of the open lookups.

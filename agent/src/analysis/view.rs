@@ -6,7 +6,7 @@
 use crate::capture::Transport;
 use crate::correlate::{AnswerSource, Parent, TransactionLinks};
 use crate::decode::MessageId;
-use crate::enrich::PodRef;
+use crate::enrich::Attribution;
 use crate::pair::MessageTexts;
 use crate::pair::{OrphanReason, Status, Transaction, Vantage};
 use dnscribe_dns::{Answers, Flags};
@@ -44,14 +44,10 @@ pub struct TransactionView<'a> {
     pub zone: Option<&'a str>,
     /// Query type.
     pub qtype: Option<u16>,
-    /// Query class.
-    pub qclass: Option<u16>,
     /// How it ended.
     pub status: Status,
     /// RCODE of the response, with the extended bits (RFC 6891).
     pub rcode: Option<u16>,
-    /// First extended DNS error of the response (RFC 8914).
-    pub ede: Option<u16>,
     /// The flags of the response, else of the query.
     pub flags: Flags,
     /// Time from query to response, in milliseconds.
@@ -90,23 +86,10 @@ pub struct TransactionView<'a> {
     pub cache: Option<AnswerSource>,
     /// Process that sent the query; at the server, the response.
     pub process: Option<ProcessView<'a>>,
-    /// Container of that process.
-    pub container: Option<ContainerView<'a>>,
     /// `namespace/pod`, else the id of the container.
     pub pod: Option<&'a str>,
-}
-
-/// A container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ContainerView<'a> {
-    /// 64 hex digits.
-    pub id: &'a str,
-    /// Container runtime.
-    pub runtime: Option<&'static str>,
-    /// UID of its pod.
-    pub pod_uid: Option<&'a str>,
-    /// Its pod.
-    pub pod: Option<&'a PodRef>,
+    /// All that is known of the process, its container and its pod.
+    pub attribution: Option<&'a Attribution>,
 }
 
 /// A process.
@@ -114,12 +97,8 @@ pub struct ContainerView<'a> {
 pub struct ProcessView<'a> {
     /// Process id in the initial pid namespace.
     pub pid: u32,
-    /// User id.
-    pub uid: u32,
     /// Name of the task.
     pub comm: &'a str,
-    /// Path of the executable.
-    pub exe: Option<&'a str>,
 }
 
 /// What other stages know of a transaction.
@@ -131,10 +110,10 @@ pub struct Facts<'a> {
     pub links: &'a TransactionLinks,
     /// Share of transactions like this one that were exported: 1 without sampling.
     pub sample_ratio: f64,
+    /// Process, container and pod.
+    pub attribution: &'a Attribution,
     /// Process, container and pod as records have them.
     pub tail: &'a RecordTail<'a>,
-    /// The pod.
-    pub pod: Option<&'a PodRef>,
 }
 
 impl<'a> TransactionView<'a> {
@@ -145,7 +124,7 @@ impl<'a> TransactionView<'a> {
         texts: &'a MessageTexts,
         facts: &Facts<'a>,
     ) -> Option<Self> {
-        let Facts { resolver, links, sample_ratio, tail, pod } = *facts;
+        let Facts { resolver, links, sample_ratio, attribution, tail } = *facts;
         let (query, response) = (transaction.query, transaction.response);
         let subject = transaction.identifying_message()?;
         let first = query.or(response)?;
@@ -155,7 +134,6 @@ impl<'a> TransactionView<'a> {
         let query_edns = query.and_then(|query| query.dns.edns());
         let transfer = transaction.transfer.as_ref();
         let whole_response = response.map(|response| response.wire_bytes.into());
-        let container = tail.container.as_ref();
         Some(Self {
             id: subject.envelope.id,
             query: query.map(|query| query.envelope.id),
@@ -170,10 +148,8 @@ impl<'a> TransactionView<'a> {
             qname: texts.qname(),
             zone: texts.zone(),
             qtype: question.map(|question| question.qtype),
-            qclass: question.map(|question| first.question_class(&question)),
             status: transaction.status,
             rcode: answered.map(|dns| dns.rcode()),
-            ede: answered.and_then(|dns| dns.edns()).and_then(|edns| edns.ede_code()),
             flags: answered.unwrap_or(first.dns).flags,
             latency_ms: transaction.latency().map(milliseconds),
             retries: transaction.retries,
@@ -192,22 +168,12 @@ impl<'a> TransactionView<'a> {
             tcp_fallback_of: links.tcp_fallback_of,
             parent: links.parent,
             cache: links.cache,
-            process: tail.process.as_ref().map(|process| ProcessView {
-                pid: process.pid,
-                uid: process.uid,
-                comm: &process.comm,
-                exe: process.exe,
-            }),
-            container: container.map(|container| ContainerView {
-                id: container.id,
-                runtime: container.runtime,
-                pod_uid: container.pod_uid,
-                pod,
-            }),
-            pod: match pod {
-                Some(pod) => Some(&pod.pod.path),
-                None => container.map(|container| container.id),
-            },
+            process: tail
+                .process
+                .as_ref()
+                .map(|process| ProcessView { pid: process.pid, comm: &process.comm }),
+            pod: attribution.pod_path(),
+            attribution: Some(attribution),
         })
     }
 
@@ -244,10 +210,8 @@ pub(crate) mod testing {
             qname: Some("www.example.com"),
             zone: Some("example.com"),
             qtype: Some(1),
-            qclass: Some(1),
             status: Status::Answered,
             rcode: Some(0),
-            ede: None,
             flags: Flags(0x8180),
             latency_ms: Some(12.0),
             retries: 0,
@@ -266,14 +230,9 @@ pub(crate) mod testing {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: Some(ProcessView {
-                pid: 4242,
-                uid: 1000,
-                comm: "curl",
-                exe: Some("/usr/bin/curl"),
-            }),
-            container: None,
+            process: Some(ProcessView { pid: 4242, comm: "curl" }),
             pod: None,
+            attribution: None,
         }
     }
 }

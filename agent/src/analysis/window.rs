@@ -24,8 +24,7 @@ mod top_buffer;
 pub use counts::BoundedCounts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
-pub use measured::{Measured, Measurer, entropy};
-pub use not_exported::{NotExported, RCODES, SampledCount, SampledEstimate};
+pub use not_exported::{NotExported, RCODES, SampledCount};
 pub use options::{
     Choice, ChoiceError, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions,
 };
@@ -34,6 +33,7 @@ pub use tally::{Tally, TopSlots, Tops};
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
+use measured::Measurer;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -66,14 +66,15 @@ pub struct Span {
 /// The windows of a capture.
 #[derive(Debug)]
 pub struct Windows {
-    lateness: Duration,
+    /// Time after the end of a window during which its transactions may arrive.
+    pub lateness: Duration,
     /// Start of the capture, or of the clock after a step back.
     epoch: Timestamp,
     /// Latest time seen by [`Self::expire`].
     clock: Timestamp,
     /// Time at which the next transactions were reported. Ahead of `clock` while a batch is
     /// processed.
-    now: Timestamp,
+    pub now: Timestamp,
     /// Number of the first open pane: seconds since 1970 divided by [`PANE`]. `None` before the
     /// first transaction.
     next: Option<u64>,
@@ -81,7 +82,8 @@ pub struct Windows {
     /// Last closed panes, oldest first; at most [`MINUTE`].
     closed: VecDeque<Groups>,
     five_minutes: Groups,
-    late: u64,
+    /// Transactions that were too late to be counted.
+    pub late: u64,
     measurer: Measurer,
 }
 
@@ -104,17 +106,7 @@ impl Windows {
         }
     }
 
-    /// Replaces the allowed lateness.
-    pub const fn reconfigure(&mut self, lateness: Duration) {
-        self.lateness = lateness;
-    }
-
-    /// Sets the time at which the next transactions were reported, without closing a window.
-    pub const fn set_now(&mut self, now: Timestamp) {
-        self.now = now;
-    }
-
-    /// Counts a transaction. Its time must have been announced with [`Self::set_now`] or
+    /// Counts a transaction. Its time must have been announced with [`Self::now`] or
     /// [`Self::expire`].
     pub fn observe(&mut self, observation: &TransactionView<'_>) {
         let pane = pane_of(observation.ts);
@@ -182,12 +174,6 @@ impl Windows {
     pub fn finish(&mut self, now: Timestamp, each: &mut dyn FnMut(&Span, &Groups)) {
         self.expire(now, each);
         self.close_all(each);
-    }
-
-    /// Returns the number of transactions that were too late to be counted.
-    #[must_use]
-    pub const fn late(&self) -> u64 {
-        self.late
     }
 
     /// Memory in use, in bytes.

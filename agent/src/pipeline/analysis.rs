@@ -2,6 +2,7 @@
 //! the records of what the analyses find.
 
 use super::DetectionChange;
+use super::attribution::filter_subject;
 use super::handover::Ordinals;
 use super::router::{Export, SinkRouter};
 use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
@@ -58,14 +59,14 @@ impl Analysis {
 
     /// Numbers of window and alert records so far, which their event ids are made of.
     pub(super) fn ordinals(&self) -> (u64, u64) {
-        (self.window_ordinal, self.detection.as_ref().map_or(0, Detection::ordinal))
+        (self.window_ordinal, self.detection.as_ref().map_or(0, |detection| detection.ordinal))
     }
 
     /// Continues the capture of another agent at `now`: the first windows are incomplete.
     pub(super) fn continue_from(&mut self, now: Timestamp, ordinals: &Ordinals) {
         self.window_ordinal = ordinals.windows;
         if let Some(detection) = &mut self.detection {
-            detection.set_ordinal(ordinals.alerts);
+            detection.ordinal = ordinals.alerts;
         }
         if let Some(windows) = &mut self.windows {
             *windows = Windows::new(now, self.window_options.lateness);
@@ -97,7 +98,7 @@ impl Analysis {
             detection.observe(view);
         }
         if let Some(windows) = &mut self.windows {
-            windows.set_now(now);
+            windows.now = now;
             windows.observe(view);
         }
     }
@@ -168,7 +169,7 @@ impl Analysis {
             detection.reconfigure(detect);
         }
         if let Some(windows) = &mut self.windows {
-            windows.reconfigure(options.lateness);
+            windows.lateness = options.lateness;
         }
         self.window_options = options;
     }
@@ -177,13 +178,13 @@ impl Analysis {
     pub(super) fn set_query_timeout(&mut self, query_timeout: Duration) {
         self.lookup_options.query_timeout = query_timeout;
         if let Some(lookups) = &mut self.lookups {
-            lookups.set_query_timeout(query_timeout);
+            lookups.options.query_timeout = query_timeout;
         }
     }
 
     /// Number of transactions that came too late for their windows.
     pub(super) fn late_count(&self) -> u64 {
-        self.windows.as_ref().map_or(0, Windows::late)
+        self.windows.as_ref().map_or(0, |windows| windows.late)
     }
 
     /// Bytes used by the windows, if there are any.
@@ -193,14 +194,14 @@ impl Analysis {
 
     /// Counters of lookups, if they are made.
     pub(super) fn lookup_counters(&self) -> Option<&LookupCounters> {
-        self.lookups.as_ref().map(LookupTable::counters)
+        self.lookups.as_ref().map(|lookups| &lookups.counters)
     }
 
     /// Calls `act` on the lookups and exports those that it ends.
     fn with_lookups(
         &mut self,
         export: &mut Export<'_>,
-        act: impl FnOnce(&mut LookupTable, &mut dyn FnMut(&Lookup)),
+        act: impl FnOnce(&mut LookupTable, &mut dyn FnMut(&Lookup<'_>)),
     ) {
         let Some(lookups) = &mut self.lookups else { return };
         let Export { identity, router, filters } = export;
@@ -221,7 +222,7 @@ impl Analysis {
 
     /// Counters of alerts, if detection is on.
     pub(super) fn alert_counters(&self) -> Option<&AlertCounters> {
-        self.detection.as_ref().map(Detection::counters)
+        self.detection.as_ref().map(|detection| &detection.counters)
     }
 
     /// Calls `act` on detection and exports the alerts that change.
@@ -258,18 +259,9 @@ impl Analysis {
 }
 
 /// What filters match in a lookup.
-fn subject(lookup: &Lookup) -> FilterSubject<'_> {
-    let process = lookup.process.as_ref();
-    let container = lookup.container.as_ref();
-    let place = container.and_then(|container| container.pod.as_ref());
-    FilterSubject {
-        question: Some(FilterQuestion { qname: Some(&lookup.qname), qtypes: &lookup.qtypes }),
-        client: Some(lookup.client),
-        comm: process.map(|process| &*process.comm),
-        exe: process.and_then(|process| process.exe.as_deref()),
-        container: container.map(|container| &*container.id),
-        pod: place.map(|place| (&*place.pod.namespace, &*place.pod.name)),
-    }
+fn subject<'a>(lookup: &'a Lookup<'_>) -> FilterSubject<'a> {
+    let question = FilterQuestion { qname: Some(lookup.qname), qtypes: &lookup.qtypes };
+    FilterSubject { question: Some(question), ..filter_subject(lookup.attribution, lookup.client) }
 }
 
 /// Counts for windows; none for packets that cannot be a message on their own.

@@ -2,17 +2,17 @@
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::enrich::{self, Enricher, PodRef, Process};
+use crate::enrich::{self, Enricher, Process};
 use crate::pair::{Transaction, Vantage};
 use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
-use crate::record::container_fields;
+use crate::record::record_tail;
 use dnscribe_dns::Question;
-use dnscribe_record::{ProcessFields, RecordTail};
+use dnscribe_record::RecordTail;
 use std::net::IpAddr;
 
 /// The task that sent or received something, with its executable, container and pod as far as known.
 #[derive(Debug, Default)]
-pub(super) struct Attribution(enrich::Attribution);
+pub(super) struct Attribution(pub(super) enrich::Attribution);
 
 impl Attribution {
     /// Looks up a task. The first lookup must come while the task is alive.
@@ -53,16 +53,7 @@ impl Attribution {
 
     /// What filters match, without a question.
     pub(super) fn subject(&self, client: IpAddr) -> FilterSubject<'_> {
-        let process = self.0.process.as_ref();
-        FilterSubject {
-            question: None,
-            client: Some(client),
-            // A name that is not UTF-8 matches no criterion: criteria are UTF-8.
-            comm: process.and_then(Process::utf8_name),
-            exe: process.and_then(|process| process.exe.as_deref()),
-            container: self.0.container.as_ref().map(|container| &*container.id),
-            pod: self.pod().map(|place| (&*place.pod.namespace, &*place.pod.name)),
-        }
+        filter_subject(&self.0, client)
     }
 
     /// Returns whether a filter admits a message or transaction.
@@ -80,24 +71,7 @@ impl Attribution {
 
     /// Process, container and pod as records have them.
     pub(super) fn tail(&self) -> RecordTail<'_> {
-        let pod = self.pod();
-        let container = self.0.container.as_deref();
-        RecordTail {
-            process: self.0.process.as_ref().map(|process| ProcessFields {
-                pid: process.pid,
-                uid: process.uid,
-                comm: process.name(),
-                exe: process.exe.as_deref(),
-            }),
-            container: container.map(|container| container_fields(container, pod)),
-            k8s: pod.map(Into::into),
-            masking: None,
-        }
-    }
-
-    /// The pod.
-    pub(super) const fn pod(&self) -> Option<&PodRef> {
-        self.0.pod.as_ref()
+        record_tail(&self.0)
     }
 
     /// Counts a transaction of this process.
@@ -105,5 +79,22 @@ impl Attribution {
         if let Some(enricher) = enricher {
             enricher.count(&self.0);
         }
+    }
+}
+
+/// What filters match of a client and its process, without a question.
+pub(super) fn filter_subject(
+    attribution: &enrich::Attribution,
+    client: IpAddr,
+) -> FilterSubject<'_> {
+    let process = attribution.process.as_ref();
+    FilterSubject {
+        question: None,
+        client: Some(client),
+        // A name that is not UTF-8 matches no criterion: criteria are UTF-8.
+        comm: process.and_then(Process::utf8_name),
+        exe: process.and_then(|process| process.exe.as_deref()),
+        container: attribution.container.as_ref().map(|container| &*container.id),
+        pod: attribution.pod.as_ref().map(|place| (&*place.pod.namespace, &*place.pod.name)),
     }
 }

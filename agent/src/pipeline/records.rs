@@ -119,8 +119,8 @@ impl Pipeline {
                     resolver,
                     links: &links,
                     sample_ratio,
+                    attribution: &attribution.0,
                     tail: &tail,
-                    pod: attribution.pod(),
                 },
             )
         {

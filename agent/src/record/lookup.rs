@@ -1,11 +1,12 @@
 //! Builds `dns.lookup/1` from a finished lookup.
 
 use super::RecordBuilder;
-use crate::analysis::lookup::{Lookup, TextList};
+use super::record_tail;
+use crate::analysis::lookup::Lookup;
 use dnscribe_dns::{class_name, rcode_name, type_name};
+use dnscribe_record::LookupRecord;
 use dnscribe_record::Stream;
 use dnscribe_record::number::milliseconds;
-use dnscribe_record::{ContainerFields, LookupRecord, ProcessFields, RecordTail};
 
 /// Names in `names_tried` at most.
 const NAMES: usize = 32;
@@ -16,23 +17,23 @@ const TRANSACTIONS: usize = 64;
 impl RecordBuilder {
     /// Builds `dns.lookup/1`.
     #[must_use]
-    pub fn lookup<'a>(&'a self, lookup: &'a Lookup) -> LookupRecord<'a> {
-        let names = lookup.names.iter().filter(|_| lookup.search_expansions > 0);
+    pub fn lookup<'a>(&'a self, lookup: &'a Lookup<'_>) -> LookupRecord<'a> {
+        let names = lookup.names.iter().copied().filter(|_| lookup.search_expansions > 0);
         let members = lookup.members.iter().take(TRANSACTIONS);
         LookupRecord {
             head: self.head(Stream::Lookups, self.namespace.lookup(lookup.id), lookup.ts),
             vantage: lookup.vantage.name(),
             client_ip: lookup.client,
-            resolvers: texts(&lookup.resolvers),
-            qname: &lookup.qname,
+            resolvers: lookup.resolvers.iter().map(|name| &**name).collect(),
+            qname: lookup.qname,
             qtypes: lookup.qtypes.iter().map(|qtype| type_name(*qtype)).collect(),
             qclass: class_name(lookup.qclass),
             outcome: lookup.outcome.name(),
             partial: lookup.partial,
             rcode: lookup.rcode.map(rcode_name),
-            answered_name: lookup.answered_name.as_deref(),
-            cname_chain: texts(&lookup.cname_chain),
-            addresses: texts(&lookup.addresses),
+            answered_name: lookup.answered_name,
+            cname_chain: lookup.cname_chain.to_vec(),
+            addresses: lookup.addresses.to_vec(),
             address_count: lookup.address_count,
             duration_ms: milliseconds(lookup.duration),
             transactions: lookup.transactions,
@@ -45,25 +46,7 @@ impl RecordBuilder {
             tcp_fallback: lookup.tcp_fallback,
             transaction_ids: members.map(|id| self.namespace.message(*id)).collect(),
             evicted: lookup.evicted,
-            tail: RecordTail {
-                process: lookup.process.as_ref().map(|process| ProcessFields {
-                    pid: process.pid,
-                    uid: process.uid,
-                    comm: (&*process.comm).into(),
-                    exe: process.exe.as_deref(),
-                }),
-                container: lookup.container.as_ref().map(|home| ContainerFields {
-                    id: &home.id,
-                    runtime: home.runtime,
-                    pod_uid: home.pod_uid.as_deref(),
-                }),
-                k8s: lookup.container.as_ref().and_then(|home| home.pod.as_ref()).map(Into::into),
-                masking: None,
-            },
+            tail: record_tail(lookup.attribution),
         }
     }
-}
-
-fn texts(texts: &TextList) -> Vec<&str> {
-    texts.iter().collect()
 }

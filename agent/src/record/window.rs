@@ -2,7 +2,7 @@
 
 use super::RecordBuilder;
 use crate::analysis::window::sketch::{DistinctSketch, QuantileSketch, TopSketch};
-use crate::analysis::window::{Group, Grouping, SampledEstimate, Span, Tally, Tops, bounds};
+use crate::analysis::window::{Group, Grouping, Span, Tally, Tops, bounds};
 use crate::pair::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +11,7 @@ use dnscribe_record::Stream;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
-    RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord,
+    RcodeCount, StatusCounts, TopSketches, WindowRecord,
 };
 use std::borrow::Cow;
 
@@ -94,10 +94,10 @@ impl RecordBuilder {
             unique_qnames: distinct(&tally.qnames),
             unique_clients: distinct(&tally.clients),
             unique_resolvers: distinct(&tally.resolvers),
-            top_qnames: tops.map_or_else(Vec::new, |tops| ranked(&tops.qnames)),
-            top_zones: tops.map_or_else(Vec::new, |tops| ranked(&tops.zones)),
-            top_clients: tops.map_or_else(Vec::new, |tops| ranked(&tops.clients)),
-            top_processes: tops.map_or_else(Vec::new, |tops| ranked(&tops.processes)),
+            top_qnames: tops.map_or_else(Vec::new, |tops| tops.qnames.ranked(RANKS)),
+            top_zones: tops.map_or_else(Vec::new, |tops| tops.zones.ranked(RANKS)),
+            top_clients: tops.map_or_else(Vec::new, |tops| tops.clients.ranked(RANKS)),
+            top_processes: tops.map_or_else(Vec::new, |tops| tops.processes.ranked(RANKS)),
             top_sketches: tops.filter(|_| group.grouping == Grouping::Node).map(sketches),
             qname_entropy: buckets(bounds::ENTROPY, &tally.entropy),
             label_lengths: buckets(bounds::LABEL_LENGTHS, &tally.label_lengths),
@@ -114,10 +114,7 @@ fn sample_ratio(tally: &Tally) -> Option<f64> {
 }
 
 fn estimated(tally: &Tally) -> Option<EstimateFields> {
-    tally.sampled.is_sampled().then(|| {
-        let SampledEstimate { value, low, high } = tally.sampled.estimate(tally.transactions);
-        EstimateFields { value, low, high }
-    })
+    tally.sampled.is_sampled().then(|| tally.sampled.estimate(tally.transactions))
 }
 
 /// Returns exact counts of all messages, exported or not, if some were not exported.
@@ -196,17 +193,6 @@ fn distinct(sketch: &DistinctSketch) -> DistinctFields {
         upper: estimate.upper,
         sketch: BASE64.encode(sketch.serialize()),
     }
-}
-
-fn ranked(top: &TopSketch) -> Vec<RankedFields> {
-    let ranked = top.ranked(RANKS).into_iter();
-    ranked
-        .map(|row| RankedFields {
-            value: row.value.as_ref().into(),
-            lower: row.lower,
-            upper: row.upper,
-        })
-        .collect()
 }
 
 /// Records are written often, so their sketches are smaller than those in memory.

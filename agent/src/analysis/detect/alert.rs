@@ -3,26 +3,14 @@
 use super::finding::{Entity, Evidence, Rule, Severity};
 use dnscribe_record::time::Timestamp;
 
-/// State of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlertState {
-    /// The condition holds.
-    Firing,
-    /// The condition is over.
-    Resolved,
-}
-
-impl AlertState {
-    /// Every state.
-    pub const ALL: [Self; 2] = [Self::Firing, Self::Resolved];
-
-    /// Returns the state's name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Firing => "firing",
-            Self::Resolved => "resolved",
-        }
+dnscribe_record::named_enum! {
+    /// State of an alert.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum AlertState {
+        /// The condition holds.
+        Firing = "firing",
+        /// The condition is over.
+        Resolved = "resolved",
     }
 }
 

@@ -9,8 +9,9 @@ use super::attribution::{
     EvidenceSample, combine_hashes, hash, hash_address, is_multicast, is_other_end, share,
 };
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
-use super::rolling::{BloomFilter, Rolling};
+use super::rolling::{Rolling, SpanCounts};
 use super::table::AssociativeTable;
+use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::{OrphanReason, Status, Vantage};
 use dnscribe_record::number::to_f64;
@@ -21,7 +22,6 @@ use std::time::Duration;
 /// Maximum memory of [`Amplification`] in bytes.
 pub const AMPLIFICATION_MEMORY_BYTES: usize = 8 << 20;
 
-/// Maximum number of networks tracked.
 const MAX_NETWORKS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(30);
@@ -53,17 +53,18 @@ struct Victim {
     address: IpAddr,
     /// Whether responses to queries are counted, or unsolicited ones.
     solicited: bool,
-    counts: Rolling<Counts>,
+    counts: Rolling<SpanCounts<Counts, 8>>,
     evidence: EvidenceSample,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    responses: u64,
-    query_bytes: u64,
-    response_bytes: u64,
-    questions: u64,
-    seen: BloomFilter<8>,
+merged_struct! {
+    #[derive(Clone, Debug, Default)]
+    struct Counts {
+        responses: u64,
+        query_bytes: u64,
+        response_bytes: u64,
+        questions: u64,
+    }
 }
 
 impl Amplification {
@@ -118,11 +119,7 @@ impl Detector for Amplification {
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let find = |victim: &mut Victim| {
-            victim.counts.roll(now, SPAN);
-            victim.finding()
-        };
-        self.victims.evaluate(now, SPAN * 20, find, each);
+        self.victims.evaluate(now, SPAN * 20, |victim| victim.evaluate(now), each);
     }
 }
 
@@ -138,24 +135,24 @@ impl Victim {
         if observation.client.ip() != self.address && !self.entity.contains('/') {
             self.entity = format_network(network(self.address)).into();
         }
-        let Rolling { current, previous, .. } = &mut self.counts;
-        current.responses += 1;
-        current.query_bytes += query;
-        current.response_bytes += response;
         let qtype = u64::from(observation.qtype.unwrap_or(0));
         let question =
             combine_hashes(hash(observation.qname.unwrap_or_default().as_bytes()), qtype);
-        current.questions += u64::from(current.seen.insert_new(&previous.seen, question));
+        let questions = u64::from(self.counts.is_new(question));
+        self.counts.current.counts.merge(&Counts {
+            responses: 1,
+            query_bytes: query,
+            response_bytes: response,
+            questions,
+        });
         self.evidence.record(observation);
     }
 
-    fn finding(&self) -> Option<Finding> {
-        let sum = |count: fn(&Counts) -> u64| self.counts.sum(count);
-        let responses = sum(|counts| counts.responses);
-        let (query_bytes, response_bytes) =
-            (sum(|counts| counts.query_bytes), sum(|counts| counts.response_bytes));
+    fn evaluate(&mut self, now: Timestamp) -> Option<Finding> {
+        self.counts.roll(now, SPAN);
+        let Counts { responses, query_bytes, response_bytes, questions } = self.counts.total();
         let factor = share(response_bytes, query_bytes);
-        let repeats = share(responses, sum(|counts| counts.questions));
+        let repeats = share(responses, questions);
         let (threshold, critical) = if self.solicited { SOLICITED } else { UNSOLICITED };
         let is_ordinary = self.solicited && (factor < MIN_FACTOR || repeats < MIN_REPEATS);
         if is_ordinary || responses < threshold {
@@ -184,13 +181,8 @@ impl Victim {
             figures.push(Figure::new("amplification_factor", factor, Some(MIN_FACTOR)));
             figures.push(Figure::new("repeats_per_question", repeats, Some(MIN_REPEATS)));
         }
-        Some(Finding {
-            rule: Rule::Amplification,
-            entity: Entity { client: Some(self.entity.clone()), ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { client: Some(self.entity.clone()), ..Entity::default() };
+        Some(self.evidence.finding(Rule::Amplification, entity, level, (summary, figures)))
     }
 }
 

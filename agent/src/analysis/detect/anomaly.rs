@@ -12,7 +12,7 @@ use super::finding::{Baseline, Detector, Finding};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
-use comparison::{Comparison, Thresholds};
+use comparison::Comparison;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;
@@ -36,27 +36,21 @@ const GROUPINGS: [Grouping; 5] =
 /// Smallest deviation assumed of a share, and of the logarithm of a latency (15 %).
 const SHARE_FLOOR: f64 = 0.005;
 const LATENCY_FLOOR: f64 = 0.15;
-/// Values that are learned of each entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Metric {
-    QueryRate,
-    Median,
-    Percentile95,
-    Nxdomain,
-    Servfail,
-    Unanswered,
+
+dnscribe_record::named_enum! {
+    /// Values that are learned of each entity, with their names in evidence.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    enum Metric {
+        QueryRate = "query_rate",
+        Median = "latency_p50_ms",
+        Percentile95 = "latency_p95_ms",
+        Nxdomain = "nxdomain_ratio",
+        Servfail = "servfail_ratio",
+        Unanswered = "unanswered_ratio",
+    }
 }
 
 impl Metric {
-    const ALL: [Self; 6] = [
-        Self::QueryRate,
-        Self::Median,
-        Self::Percentile95,
-        Self::Nxdomain,
-        Self::Servfail,
-        Self::Unanswered,
-    ];
-
     /// Returns the value of a minute, and the smallest deviation to assume for it; latencies as
     /// logarithms. `None` if the minute has no such value.
     fn value(self, stats: &GroupStats, mean: f64) -> Option<(f64, f64)> {
@@ -86,7 +80,7 @@ impl Metric {
 /// Compares the values of all entities with their baselines.
 #[derive(Debug)]
 pub(super) struct AnomalyDetector {
-    thresholds: Thresholds,
+    options: DetectOptions,
     entities: BTreeMap<GroupKey, EntityBaselines>,
     /// Last sliding minute, its end, and whether the capture began within it.
     last_minute: BTreeMap<GroupKey, GroupStats>,
@@ -96,7 +90,6 @@ pub(super) struct AnomalyDetector {
     learned: Option<Timestamp>,
 }
 
-/// Baselines of an entity.
 #[derive(Debug, Default)]
 struct EntityBaselines {
     baselines: [LearnedBaseline; Metric::ALL.len()],
@@ -130,7 +123,7 @@ impl EntityBaselines {
 impl AnomalyDetector {
     pub(super) fn new(options: &DetectOptions) -> Self {
         Self {
-            thresholds: Thresholds::new(options),
+            options: options.clone(),
             entities: BTreeMap::new(),
             last_minute: BTreeMap::new(),
             end: Timestamp::default(),
@@ -139,8 +132,8 @@ impl AnomalyDetector {
         }
     }
 
-    pub(super) const fn reconfigure(&mut self, options: &DetectOptions) {
-        self.thresholds = Thresholds::new(options);
+    pub(super) fn reconfigure(&mut self, options: &DetectOptions) {
+        self.options = options.clone();
     }
 
     /// Learns a minute. An absent entity sent no queries.
@@ -195,9 +188,9 @@ impl Detector for AnomalyDetector {
             self.last_minute.clear();
             self.partial = false;
         }
-        let Self { thresholds, entities, last_minute: groups, partial, .. } = self;
+        let Self { options, entities, last_minute: groups, partial, .. } = self;
         let mut find = |key: &GroupKey, stats: &GroupStats, baselines: &EntityBaselines| {
-            Comparison { thresholds, at: now, partial: *partial, key, stats, baselines }.find(each)
+            Comparison { options, at: now, partial: *partial, key, stats, baselines }.find(each)
         };
         for (key, stats) in groups.iter().filter(|(key, _)| !entities.contains_key(*key)) {
             find(key, stats, &EntityBaselines::default());

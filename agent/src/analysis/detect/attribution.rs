@@ -1,7 +1,7 @@
 //! Attribution of a transaction to a process or client, and the evidence that detectors collect
 //! about it. Also the filters and hashes that detectors share.
 
-use super::finding::{Entity, Evidence, Figure};
+use super::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
 use crate::analysis::view::TransactionView;
 use crate::correlate::ParentMatch;
 use crate::decode::MessageId;
@@ -21,12 +21,10 @@ pub(super) fn hash(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }
 
-/// Combines two hashes.
 pub(super) const fn combine_hashes(first: u64, second: u64) -> u64 {
     (first.rotate_left(29) ^ second).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// Returns the hash of `address`.
 pub(super) fn hash_address(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => hash(&address.octets()),
@@ -62,7 +60,6 @@ pub(super) enum Attribution {
 }
 
 impl Attribution {
-    /// Attributes a transaction.
     pub(super) fn new(observation: &TransactionView<'_>) -> Self {
         match (observation.vantage, observation.process) {
             (Vantage::Client, Some(process)) => {
@@ -95,7 +92,6 @@ impl Attribution {
         }
     }
 
-    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Process(process, pod) => process.len() + pod.as_ref().map_or(0, |pod| pod.len()),
@@ -118,11 +114,7 @@ impl std::fmt::Display for Attribution {
 #[derive(Clone, Debug, Default)]
 pub(super) struct EvidenceSample {
     recorded: u64,
-    samples: Vec<MessageId>,
-    qnames: Vec<Box<str>>,
-    processes: Vec<Box<str>>,
-    clients: Vec<IpAddr>,
-    resolvers: Vec<Box<str>>,
+    evidence: Evidence,
 }
 
 impl EvidenceSample {
@@ -135,48 +127,42 @@ impl EvidenceSample {
         }
         // The first ten are appended; later ones replace the item at this index.
         let index = self.recorded.ilog2() as usize % MAX_ITEMS;
-        put(&mut self.samples, index, observation.id);
+        let Evidence { samples, qnames, processes, clients, resolvers, .. } = &mut self.evidence;
+        put(samples, index, observation.id);
         if let Some(qname) = observation.qname {
-            let shown = truncate(qname);
-            put_if_new(&mut self.qnames, index, |name| **name == *shown, || shown.as_ref().into());
+            put_if_new(qnames, index, &truncate(qname));
         }
         if let Some(process) = observation.process {
-            let shown = format!("{}[{}]", process.comm, process.pid);
-            put_if_new(
-                &mut self.processes,
-                index,
-                |name| **name == shown,
-                || shown.as_str().into(),
-            );
+            put_if_new(processes, index, &format!("{}[{}]", process.comm, process.pid));
         }
-        let client = observation.client.ip();
-        put_if_new(&mut self.clients, index, |address| *address == client, || client);
-        let resolver = observation.resolver;
-        put_if_new(&mut self.resolvers, index, |name| &**name == resolver, || resolver.into());
+        put_if_new(clients, index, &observation.client.ip().to_string());
+        put_if_new(resolvers, index, observation.resolver);
+    }
+
+    /// Returns a finding with the collected items as evidence.
+    pub(super) fn finding(
+        &self,
+        rule: Rule,
+        entity: Entity,
+        level: Severity,
+        (summary, figures): (String, Vec<Figure>),
+    ) -> Finding {
+        Finding { rule, entity, level, summary, evidence: self.evidence(figures) }
     }
 
     /// Returns the collected items together with `figures`.
     pub(super) fn evidence(&self, figures: Vec<Figure>) -> Evidence {
-        Evidence {
-            figures,
-            samples: self.samples.clone(),
-            qnames: self.qnames.clone(),
-            processes: self.processes.clone(),
-            clients: self.clients.iter().map(|client| client.to_string().into()).collect(),
-            resolvers: self.resolvers.clone(),
-        }
+        Evidence { figures, ..self.evidence.clone() }
     }
 
-    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
-        let texts = [&self.qnames, &self.processes, &self.resolvers];
-        let text = |texts: &&Vec<Box<str>>| {
+        let Evidence { samples, qnames, processes, clients, resolvers, .. } = &self.evidence;
+        let text = |texts: &Vec<Box<str>>| {
             texts.capacity() * size_of::<Box<str>>()
                 + texts.iter().map(|text| text.len()).sum::<usize>()
         };
-        self.samples.capacity() * size_of::<MessageId>()
-            + self.clients.capacity() * size_of::<IpAddr>()
-            + texts.iter().map(text).sum::<usize>()
+        samples.capacity() * size_of::<MessageId>()
+            + [qnames, processes, clients, resolvers].into_iter().map(text).sum::<usize>()
     }
 }
 
@@ -196,14 +182,9 @@ fn put<T>(items: &mut Vec<T>, index: usize, item: T) {
     }
 }
 
-fn put_if_new<T>(
-    items: &mut Vec<T>,
-    index: usize,
-    is_same: impl Fn(&T) -> bool,
-    item: impl FnOnce() -> T,
-) {
-    if !items.iter().any(is_same) {
-        put(items, index, item());
+fn put_if_new(items: &mut Vec<Box<str>>, index: usize, item: &str) {
+    if !items.iter().any(|known| **known == *item) {
+        put(items, index, item.into());
     }
 }
 
@@ -246,7 +227,7 @@ mod tests {
             let name = format!("{number}.example.com");
             let mut observation = example(Timestamp::default());
             observation.qname = Some(&name);
-            observation.process = Some(ProcessView { pid: number, uid: 0, comm: "sh", exe: None });
+            observation.process = Some(ProcessView { pid: number, comm: "sh" });
             sample.record(&observation);
         }
         let evidence = sample.evidence(Vec::new());

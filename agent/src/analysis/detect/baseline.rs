@@ -22,7 +22,6 @@ const CLAMP: f64 = 3.0;
 const MIN_CLAMPED: u32 = 5;
 /// Standard deviation divided by mean absolute deviation, for a normal distribution: √(π/2).
 const SIGMA: f64 = 1.253_314_137_315_500_1;
-/// Hours per week.
 const HOURS: usize = 168;
 /// Number of weeks in which an hour of the week must have been seen before it is used.
 const MIN_WEEKS: u8 = 3;
@@ -68,7 +67,6 @@ struct Hour {
     last: u16,
 }
 
-/// Baseline of one value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LearnedBaseline {
     recent: Estimate,

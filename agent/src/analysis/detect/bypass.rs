@@ -9,8 +9,8 @@
 mod client;
 mod server_usage;
 
+use super::ExpectedResolvers;
 use super::attribution::{Attribution, hash, hash_address, is_echo, is_multicast};
-use super::detectors::ExpectedResolvers;
 use super::finding::{Detector, Finding};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
@@ -27,13 +27,11 @@ pub const BYPASS_MEMORY_BYTES: usize = 12 << 20;
 
 /// Maximum number of clients tracked, each for plain and encrypted DNS.
 const MAX_CLIENTS: usize = 1024;
-/// Maximum number of resolver processes tracked.
 const MAX_RESOLVER_PROCESSES: usize = 1024;
 /// Time after which an idle client is forgotten. Resolver processes are remembered 24 times as
 /// long.
 const IDLE: Duration = Duration::from_secs(3600);
 
-const RECURSION_DESIRED: u16 = 0x100;
 /// SOA, IXFR, AXFR: secondaries and updaters send these to servers of their choice.
 const TRANSFERS: [u16; 3] = [6, 251, 252];
 
@@ -112,11 +110,11 @@ impl Detector for Bypass {
             return;
         }
         let is_question = observation.opcode == 0 && observation.is_query();
-        if !is_question || is_multicast(observation) || !self.is_judged(observation.vantage, client)
+        let is_recursive = is_question && observation.flags.recursion_desired();
+        if !is_recursive
+            || is_multicast(observation)
+            || !self.is_judged(observation.vantage, client)
         {
-            return;
-        }
-        if observation.flags.0 & RECURSION_DESIRED == 0 {
             return;
         }
         let attribution = Attribution::hash(observation);

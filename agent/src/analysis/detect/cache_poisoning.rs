@@ -6,7 +6,7 @@
 
 use super::attribution::{EvidenceSample, hash, hash_address, is_multicast};
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
-use super::rolling::{BloomFilter, Rolling};
+use super::rolling::{Rolling, SpanCounts};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
 use crate::pair::{OrphanReason, Status};
@@ -18,7 +18,6 @@ use std::time::Duration;
 /// Maximum memory of [`CachePoisoning`] in bytes.
 pub const CACHE_POISONING_MEMORY_BYTES: usize = 6 << 20;
 
-/// Maximum number of clients tracked.
 const MAX_CLIENTS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(60);
@@ -35,25 +34,20 @@ pub struct CachePoisoning {
 #[derive(Debug)]
 struct Client {
     address: IpAddr,
-    counts: Rolling<Counts>,
+    counts: Rolling<SpanCounts<Counts, 8>>,
     evidence: EvidenceSample,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    wrong_id: u64,
-    wrong_port: u64,
-    wrong_source: u64,
-    wrong_question: u64,
-    /// Queries that were answered despite such responses.
-    answered: u64,
-    names: u64,
-    seen: BloomFilter<8>,
-}
-
-impl Counts {
-    const fn wrong(&self) -> u64 {
-        self.wrong_id + self.wrong_port + self.wrong_source + self.wrong_question
+merged_struct! {
+    #[derive(Clone, Debug, Default)]
+    struct Counts {
+        wrong_id: u64,
+        wrong_port: u64,
+        wrong_source: u64,
+        wrong_question: u64,
+        /// Queries that were answered despite such responses.
+        answered: u64,
+        names: u64,
     }
 }
 
@@ -82,67 +76,58 @@ impl Detector for CachePoisoning {
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let find = |client: &mut Client| {
-            client.counts.roll(now, SPAN);
-            client.finding()
-        };
-        self.clients.evaluate(now, SPAN * 10, find, each);
+        self.clients.evaluate(now, SPAN * 10, |client| client.evaluate(now), each);
     }
 }
 
 impl Client {
     fn record(&mut self, observation: &TransactionView<'_>, is_wrong: bool) {
-        let Rolling { current, previous, .. } = &mut self.counts;
+        let counts = &mut self.counts.current.counts;
         if !is_wrong {
-            current.answered += u64::from(observation.status == Status::Answered);
+            counts.answered += u64::from(observation.status == Status::Answered);
             return;
         }
         match observation.orphan_reason {
-            Some(OrphanReason::WrongId) => current.wrong_id += 1,
-            Some(OrphanReason::WrongPort) => current.wrong_port += 1,
-            Some(OrphanReason::WrongSource) => current.wrong_source += 1,
-            Some(OrphanReason::WrongQuestion) => current.wrong_question += 1,
+            Some(OrphanReason::WrongId) => counts.wrong_id += 1,
+            Some(OrphanReason::WrongPort) => counts.wrong_port += 1,
+            Some(OrphanReason::WrongSource) => counts.wrong_source += 1,
+            Some(OrphanReason::WrongQuestion) => counts.wrong_question += 1,
             _ => return,
         }
         let name = hash(observation.qname.unwrap_or_default().as_bytes());
-        current.names += u64::from(current.seen.insert_new(&previous.seen, name));
+        let is_new = self.counts.is_new(name);
+        self.counts.current.counts.names += u64::from(is_new);
         self.evidence.record(observation);
     }
 
-    fn finding(&self) -> Option<Finding> {
-        let sum = |count: fn(&Counts) -> u64| self.counts.sum(count);
-        let wrong = sum(Counts::wrong);
+    fn evaluate(&mut self, now: Timestamp) -> Option<Finding> {
+        self.counts.roll(now, SPAN);
+        let total = self.counts.total();
+        let Counts { wrong_id, wrong_port, wrong_source, wrong_question, answered, names } = total;
+        let wrong = wrong_id + wrong_port + wrong_source + wrong_question;
         let (threshold, critical) = WRONG_RESPONSES;
         if wrong < threshold {
             return None;
         }
         let level = Severity::at_least_warning(wrong >= critical);
-        let (ids, ports) = (sum(|counts| counts.wrong_id), sum(|counts| counts.wrong_port));
-        let sources = sum(|counts| counts.wrong_source);
-        let (names, answered) = (sum(|counts| counts.names), sum(|counts| counts.answered));
         let summary = format!(
-            "{wrong} responses to {} within 2 min resemble ones that it waits for and are not: {ids} with a \
-             wrong id, {ports} with a wrong port, {sources} from a wrong source, for {names} names; {answered} \
+            "{wrong} responses to {} within 2 min resemble ones that it waits for and are not: {wrong_id} \
+             with a wrong id, {wrong_port} with a wrong port, {wrong_source} from a wrong source, for {names} names; {answered} \
              of the queries were answered among them",
             self.address
         );
         let figures = vec![
             Figure::new("wrong_responses", to_f64(wrong), Some(to_f64(threshold))),
-            Figure::new("wrong_ids", to_f64(ids), None),
-            Figure::new("wrong_ports", to_f64(ports), None),
-            Figure::new("wrong_sources", to_f64(sources), None),
-            Figure::new("wrong_questions", to_f64(sum(|counts| counts.wrong_question)), None),
+            Figure::new("wrong_ids", to_f64(wrong_id), None),
+            Figure::new("wrong_ports", to_f64(wrong_port), None),
+            Figure::new("wrong_sources", to_f64(wrong_source), None),
+            Figure::new("wrong_questions", to_f64(wrong_question), None),
             Figure::new("names", to_f64(names), None),
             Figure::new("answered_among_them", to_f64(answered), None),
         ];
         let client = Some(self.address.to_string().into());
-        Some(Finding {
-            rule: Rule::CachePoisoning,
-            entity: Entity { client, ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { client, ..Entity::default() };
+        Some(self.evidence.finding(Rule::CachePoisoning, entity, level, (summary, figures)))
     }
 }
 

@@ -6,8 +6,9 @@
 
 use super::attribution::share;
 use super::finding::{Entity, Rule};
-use super::samples::{MAX_SAMPLES, Pool, Sample, Samples};
+use super::samples::{Pool, Sample, Samples};
 use dnscribe_record::time::Timestamp;
+use fixedbitset::FixedBitSet;
 use std::cmp::Ordering;
 
 /// Minimum share of an alert's samples that its cause must contain.
@@ -55,46 +56,23 @@ fn root(index: usize, nearest: &[Option<usize>]) -> Option<usize> {
     None
 }
 
-/// Subset of the samples of a pool: one bit for each.
-#[derive(Debug)]
-struct SampleSet([u64; MAX_SAMPLES.div_ceil(64)]);
-
-impl SampleSet {
-    fn new(is_in: impl Iterator<Item = bool>) -> Self {
-        let mut words = [0; MAX_SAMPLES.div_ceil(64)];
-        for (index, is_in) in is_in.take(MAX_SAMPLES).enumerate() {
-            words[index / 64] |= u64::from(is_in) << (index % 64);
-        }
-        Self(words)
-    }
-
-    fn count(&self) -> u64 {
-        self.common(self)
-    }
-
-    /// Returns the size of the intersection.
-    fn common(&self, other: &Self) -> u64 {
-        self.0.iter().zip(&other.0).map(|(one, two)| u64::from((one & two).count_ones())).sum()
-    }
-
-    /// Returns the share of this set that is also in `other`, or 0 if this set is empty.
-    fn share_in(&self, other: &Self) -> f64 {
-        share(self.common(other), self.count())
-    }
+/// Returns the share of the samples in `set` that are also in `other`, or 0 if `set` is empty.
+fn share_in(set: &FixedBitSet, other: &FixedBitSet) -> f64 {
+    share(set.intersection_count(other) as u64, set.count_ones(..) as u64)
 }
 
 /// A candidate with its samples, as bit sets over the samples of a pool.
 struct SampledCandidate<'a> {
     candidate: Candidate<'a>,
     /// Samples that it is based on: of the rule's kind, from the entity's vantage.
-    own: SampleSet,
+    own: FixedBitSet,
     /// By pool, samples that it may explain: from any vantage, and of the rule's kind in the rule's
     /// own pool.
-    any_vantage: [SampleSet; Pool::ALL.len()],
+    any_vantage: [FixedBitSet; Pool::ALL.len()],
     /// All samples of the rule's kind.
-    kind: SampleSet,
+    kind: FixedBitSet,
     /// All queries of the entity.
-    queries: SampleSet,
+    queries: FixedBitSet,
     /// Whether any query of the last minute failed.
     has_failures: bool,
 }
@@ -105,8 +83,10 @@ impl<'a> SampledCandidate<'a> {
         // An entity that is only a vantage owns the samples of that vantage; a named entity is the
         // same from every vantage.
         let is_named = entity.parts().any(|(name, _)| name != "vantage");
-        let select =
-            |pool, is_in: &dyn Fn(&Sample) -> bool| SampleSet::new(samples.pool(pool).map(is_in));
+        let select = |pool, is_in: &dyn Fn(&Sample) -> bool| -> FixedBitSet {
+            let selected = samples.pool(pool).enumerate().filter(|(_, sample)| is_in(sample));
+            selected.map(|(index, _)| index).collect()
+        };
         let is_kind = |sample: &Sample| sample.matches_rule(rule, limit);
         let has_vantage = |sample: &Sample| sample.has_vantage_of(entity);
         let is_own = |sample: &Sample| sample.concerns(entity) && (is_named || has_vantage(sample));
@@ -157,7 +137,7 @@ impl<'a> SampledCandidate<'a> {
     /// Returns whether queries of this entity failed because of `other`.
     fn has_failures_of(&self, other: &Self) -> bool {
         let failed = Pool::Failed as usize;
-        self.any_vantage[failed].common(&other.any_vantage[failed]) > 0
+        !self.any_vantage[failed].is_disjoint(&other.any_vantage[failed])
             || other.candidate.over.is_some() && !self.has_failures
     }
 
@@ -165,16 +145,16 @@ impl<'a> SampledCandidate<'a> {
     fn covers(&self, other: &Self) -> bool {
         let pool = Pool::for_rule(other.candidate.rule) as usize;
         let mine = &self.any_vantage[pool];
-        if other.kind.count() == 0 {
+        if other.kind.is_clear() {
             // Nothing of the kind happened within a minute: the values are old.
             return self.candidate.reported;
         }
-        if other.own.count() == 0 {
+        if other.own.is_clear() {
             // Too few were sampled: the samples of all entities decide.
-            return other.kind.share_in(mine) >= NEARLY_ALL;
+            return share_in(&other.kind, mine) >= NEARLY_ALL;
         }
-        let mutual = mine.share_in(&other.any_vantage[pool]) >= NEARLY_ALL;
-        other.own.share_in(mine) >= NEARLY_ALL && (!mutual || self.is_nearer_than(other))
+        let mutual = share_in(mine, &other.any_vantage[pool]) >= NEARLY_ALL;
+        share_in(&other.own, mine) >= NEARLY_ALL && (!mutual || self.is_nearer_than(other))
     }
 
     /// Returns which of two alerts about the same transactions is nearer to the cause.
@@ -184,7 +164,7 @@ impl<'a> SampledCandidate<'a> {
             return true;
         }
         let is_part_of = |part: &Self, whole: &Self| {
-            whole.queries.count() > 0 && whole.queries.share_in(&part.queries) < MAX_QUERY_SHARE
+            !whole.queries.is_clear() && share_in(&whole.queries, &part.queries) < MAX_QUERY_SHARE
         };
         let rule = other.candidate.rule;
         let fails = Pool::for_rule(rule) == Pool::Failed || rule == Rule::Latency;

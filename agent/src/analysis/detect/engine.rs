@@ -22,13 +22,11 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum number of evaluations caught up after a gap, in which the clock of a replay jumps. After
 /// that many, every alert has been resolved.
 const MAX_CATCH_UP: u64 = 60;
-/// Maximum number of alerts per rule.
 const MAX_PER_RULE: usize = 64;
 /// Time for which a resolved alert explains others: its failures remain in windows of five minutes.
 const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
 /// Time after which an alert whose explanation is gone is reported.
 const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
-/// Maximum number of resolved alerts that may explain others.
 const MAX_RESOLVED: usize = 64;
 
 /// The detection stage.
@@ -42,11 +40,12 @@ pub struct Detection {
     episodes: BTreeMap<(Rule, Entity), Episode>,
     /// Resolved alerts with the time of their resolution, oldest first.
     resolved: Vec<(Rule, Entity, Timestamp)>,
-    counters: AlertCounters,
+    /// Counters of alerts.
+    pub counters: AlertCounters,
     /// Time of the next evaluation; unknown before the first event.
     next: Option<Timestamp>,
-    /// Number of alerts reported so far.
-    ordinal: u64,
+    /// Number of alerts reported so far; the next one has the number after it.
+    pub ordinal: u64,
 }
 
 impl Detection {
@@ -66,17 +65,6 @@ impl Detection {
             next: None,
             ordinal: 0,
         }
-    }
-
-    /// Returns the number of alerts reported so far.
-    #[must_use]
-    pub const fn ordinal(&self) -> u64 {
-        self.ordinal
-    }
-
-    /// Continues to count alerts from `ordinal`.
-    pub const fn set_ordinal(&mut self, ordinal: u64) {
-        self.ordinal = ordinal;
     }
 
     /// Processes a transaction.
@@ -130,12 +118,6 @@ impl Detection {
         self.success.reconfigure(options.success);
         self.anomalies.reconfigure(&options);
         self.options = options;
-    }
-
-    /// Returns the counters of alerts.
-    #[must_use]
-    pub const fn counters(&self) -> &AlertCounters {
-        &self.counters
     }
 
     /// Returns the base URL or path of the runbooks.

@@ -25,13 +25,11 @@ const fn required_streak(rule: Rule) -> u32 {
 pub(super) struct Episode {
     /// Time of the first finding.
     pub(super) started: Timestamp,
-    /// Time of the last finding.
     pub(super) last_found: Timestamp,
     /// Severity, once it was found often enough.
     pub(super) level: Option<Severity>,
     /// Severity and time of the last report.
     pub(super) reported: Option<(Severity, Timestamp)>,
-    /// Summary of the last finding.
     pub(super) summary: String,
     pub(super) evidence: Evidence,
     /// Number of other alerts that it explains.

@@ -9,116 +9,62 @@ use crate::pair::Vantage;
 use dnscribe_record::time::Timestamp;
 use std::fmt;
 
-/// Detection rules. Each has a page `docs/runbooks/NAME.md`, with hyphens for underscores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
-    /// Far more or far fewer queries than usual.
-    QueryRate,
-    /// Answers are far slower than usual.
-    Latency,
-    /// Far more NXDOMAIN than usual.
-    Nxdomain,
-    /// Far more SERVFAIL than usual.
-    Servfail,
-    /// Far more timeouts than usual.
-    Timeout,
-    /// Too few queries succeed, independent of the baseline.
-    SuccessRatio,
-    /// A resolver has stopped answering.
-    ResolverDown,
-    /// A resolver goes down and recovers repeatedly.
-    ResolverFlapping,
-    /// Data is carried in names.
-    Tunnel,
-    /// Many generated names that do not exist.
-    Dga,
-    /// Responses to one query contradict each other.
-    Spoofing,
-    /// Responses with guessed ids and ports.
-    CachePoisoning,
-    /// Small queries that draw large responses.
-    Amplification,
-    /// Resolvers answer the same name differently.
-    ResolverDrift,
-    /// A client queries resolvers other than the expected ones.
-    ResolverBypass,
-    /// A client uses encrypted DNS of other resolvers than the expected ones.
-    EncryptedBypass,
-}
-
-impl Rule {
-    /// Every rule.
-    pub const ALL: [Self; 16] = [
-        Self::QueryRate,
-        Self::Latency,
-        Self::Nxdomain,
-        Self::Servfail,
-        Self::Timeout,
-        Self::SuccessRatio,
-        Self::ResolverDown,
-        Self::ResolverFlapping,
-        Self::Tunnel,
-        Self::Dga,
-        Self::Spoofing,
-        Self::CachePoisoning,
-        Self::Amplification,
-        Self::ResolverDrift,
-        Self::ResolverBypass,
-        Self::EncryptedBypass,
-    ];
-
-    /// Returns the rule's name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::QueryRate => "query_rate",
-            Self::Latency => "latency",
-            Self::Nxdomain => "nxdomain",
-            Self::Servfail => "servfail",
-            Self::Timeout => "timeout",
-            Self::SuccessRatio => "success_ratio",
-            Self::ResolverDown => "resolver_down",
-            Self::ResolverFlapping => "resolver_flapping",
-            Self::Tunnel => "tunnel",
-            Self::Dga => "dga",
-            Self::Spoofing => "spoofing",
-            Self::CachePoisoning => "cache_poisoning",
-            Self::Amplification => "amplification",
-            Self::ResolverDrift => "resolver_drift",
-            Self::ResolverBypass => "resolver_bypass",
-            Self::EncryptedBypass => "encrypted_bypass",
-        }
+dnscribe_record::named_enum! {
+    /// Detection rules. Each has a page `docs/runbooks/NAME.md`, with hyphens for underscores.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Rule {
+        /// Far more or far fewer queries than usual.
+        QueryRate = "query_rate",
+        /// Answers are far slower than usual.
+        Latency = "latency",
+        /// Far more NXDOMAIN than usual.
+        Nxdomain = "nxdomain",
+        /// Far more SERVFAIL than usual.
+        Servfail = "servfail",
+        /// Far more timeouts than usual.
+        Timeout = "timeout",
+        /// Too few queries succeed, independent of the baseline.
+        SuccessRatio = "success_ratio",
+        /// A resolver has stopped answering.
+        ResolverDown = "resolver_down",
+        /// A resolver goes down and recovers repeatedly.
+        ResolverFlapping = "resolver_flapping",
+        /// Data is carried in names.
+        Tunnel = "tunnel",
+        /// Many generated names that do not exist.
+        Dga = "dga",
+        /// Responses to one query contradict each other.
+        Spoofing = "spoofing",
+        /// Responses with guessed ids and ports.
+        CachePoisoning = "cache_poisoning",
+        /// Small queries that draw large responses.
+        Amplification = "amplification",
+        /// Resolvers answer the same name differently.
+        ResolverDrift = "resolver_drift",
+        /// A client queries resolvers other than the expected ones.
+        ResolverBypass = "resolver_bypass",
+        /// A client uses encrypted DNS of other resolvers than the expected ones.
+        EncryptedBypass = "encrypted_bypass",
     }
 }
 
-/// Severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// Informational.
-    Info,
-    /// Needs attention.
-    Warning,
-    /// Needs attention now.
-    Critical,
+dnscribe_record::named_enum! {
+    /// Severity of a finding.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Severity {
+        /// Informational.
+        Info = "info",
+        /// Needs attention.
+        Warning = "warning",
+        /// Needs attention now.
+        Critical = "critical",
+    }
 }
 
 impl Severity {
-    /// Every severity, lowest first.
-    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Critical];
-
     /// Returns the severity of a finding that is at least a warning.
     pub(super) const fn at_least_warning(is_critical: bool) -> Self {
         if is_critical { Self::Critical } else { Self::Warning }
-    }
-
-    /// Returns the severity's name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
     }
 }
 
@@ -156,8 +102,8 @@ impl fmt::Display for Entity {
 }
 
 impl Entity {
-    /// Returns the parts that are present, with their names in records.
-    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// Returns all parts but the vantage, with their names in records.
+    pub(super) fn texts(&self) -> [(&'static str, Option<&str>); 6] {
         [
             ("resolver", self.resolver.as_deref()),
             ("zone", self.zone.as_deref()),
@@ -165,10 +111,14 @@ impl Entity {
             ("process_name", self.process.as_deref()),
             ("pod", self.pod.as_deref()),
             ("client_ip", self.client.as_deref()),
-            ("vantage", self.vantage.map(Vantage::name)),
         ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// Returns the parts that are present, with their names in records.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let vantage = ("vantage", self.vantage.map(Vantage::name));
+        let parts = self.texts().into_iter().chain([vantage]);
+        parts.filter_map(|(name, value)| Some((name, value?)))
     }
 }
 

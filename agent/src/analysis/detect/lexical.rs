@@ -1,4 +1,4 @@
-//! Classifies names: chosen by people, or encoded data.
+//! Classifies names: chosen by people, encoded data, or keys of a lookup service.
 
 use std::ops::Range;
 
@@ -138,9 +138,52 @@ fn encoded_piece(bytes: &[u8], piece: Range<usize>, escapes: usize) -> usize {
     if piece.len() >= MIN_PIECE_BYTES && is_random(piece) { piece.len() } else { 0 }
 }
 
+/// Zones of services that are queried with the hash of a file, address, site or peer in the name.
+/// Only the operator of the zone can receive this data. Sorted.
+const LOOKUP_SERVICES: &[&str] = &[
+    "akstat.io",
+    "avast.com",
+    "barracudacentral.org",
+    "bitdefender.net",
+    "cymru.com",
+    "dnswl.org",
+    "e5.sk",
+    "eset.com",
+    "ethdisco.net",
+    "f-secure.com",
+    "footprintdns.com",
+    "invaluement.com",
+    "kaspersky-labs.com",
+    "mailspike.net",
+    "mcafee.com",
+    "msbl.org",
+    "senderbase.org",
+    "sophosxl.com",
+    "sophosxl.net",
+    "sorbs.net",
+    "spamcop.net",
+    "spamhaus.net",
+    "spamhaus.org",
+    "surbl.org",
+    "trendmicro.com",
+    "uribl.com",
+    "webroot.com",
+];
+
+/// Returns whether a registrable domain belongs to such a service.
+pub(super) fn is_lookup_service(zone: &str) -> bool {
+    LOOKUP_SERVICES.binary_search(&zone).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn list_of_services_is_sorted() {
+        assert!(LOOKUP_SERVICES.is_sorted());
+        assert!(is_lookup_service("sophosxl.net") && !is_lookup_service("example.com"));
+    }
 
     #[test]
     fn ordinary_names_are_not_data() {

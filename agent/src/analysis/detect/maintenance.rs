@@ -4,7 +4,6 @@ use super::finding::{Entity, Rule};
 use dnscribe_record::time::Timestamp;
 use wildmatch::WildMatch;
 
-/// Seconds per day.
 const DAY: u64 = 86_400;
 
 /// A period during which matching alerts are muted. An alert that still holds at its end is

@@ -13,18 +13,16 @@ use crate::pair::{Status, Vantage};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
-use hashbrown::{Equivalent, HashMap};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Maximum number of resolvers tracked.
 const MAX_RESOLVERS: usize = 4096;
 /// Time after which a resolver that is not queried is no longer reported.
 const STALE: Duration = Duration::from_secs(300);
 /// Number of failures sampled.
 const MAX_SAMPLES: usize = 3;
-/// Maximum number of recoveries remembered.
 const MAX_RECOVERIES: usize = 32;
 /// Factor for the number of failures of a server that is queried without recursion desired: a
 /// resolver meets broken resolvers every day.
@@ -33,32 +31,11 @@ const NON_RECURSIVE_FACTOR: u64 = 10;
 /// in the last minute.
 const MIN_TOGETHER: usize = 5;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct ResolverKey {
-    vantage: Vantage,
-    resolver: Box<str>,
-}
-
-#[derive(Clone, Copy, Hash)]
-struct ResolverRef<'a> {
-    vantage: Vantage,
-    resolver: &'a str,
-}
-
-impl Equivalent<ResolverKey> for ResolverRef<'_> {
-    fn equivalent(&self, key: &ResolverKey) -> bool {
-        self.vantage == key.vantage && *self.resolver == *key.resolver
-    }
-}
-
-/// State of a resolver.
 #[derive(Debug, Default)]
 struct ResolverState {
-    /// Time of its last answer.
     last_answer: Option<Timestamp>,
     /// Whether it is queried with recursion desired.
     recursive: bool,
-    /// Time of the last query.
     last_query: Timestamp,
     /// Failed queries sent since its last answer.
     failures: u64,
@@ -76,12 +53,13 @@ struct ResolverState {
 pub(super) struct ResolverHealth {
     down: DownOptions,
     flapping: FlappingOptions,
-    resolvers: HashMap<ResolverKey, ResolverState, RandomState>,
+    /// Resolvers by name, for each vantage.
+    resolvers: [HashMap<Box<str>, ResolverState, RandomState>; Vantage::ALL.len()],
 }
 
 impl ResolverHealth {
     pub(super) fn new(down: DownOptions, flapping: FlappingOptions) -> Self {
-        Self { down, flapping, resolvers: HashMap::default() }
+        Self { down, flapping, resolvers: Default::default() }
     }
 
     pub(super) const fn reconfigure(&mut self, down: DownOptions, flapping: FlappingOptions) {
@@ -91,26 +69,22 @@ impl ResolverHealth {
 
     /// Returns whether this host queries a server with recursion desired; true if nothing is known.
     pub(super) fn is_recursive(&self, resolver: &str) -> bool {
-        let key = ResolverRef { vantage: Vantage::Client, resolver };
-        self.resolvers.get(&key).is_none_or(|state| state.recursive)
+        let resolvers = &self.resolvers[Vantage::Client as usize];
+        resolvers.get(resolver).is_none_or(|state| state.recursive)
     }
 
     /// Returns the number of resolvers tracked.
-    #[cfg(test)]
     pub(super) fn known(&self) -> usize {
-        self.resolvers.len()
+        self.resolvers.iter().map(HashMap::len).sum()
     }
 
     fn resolver_mut(&mut self, observation: &TransactionView<'_>) -> Option<&mut ResolverState> {
-        let key = ResolverRef { vantage: observation.vantage, resolver: observation.resolver };
-        let is_full = self.resolvers.len() >= MAX_RESOLVERS;
-        match self.resolvers.entry_ref(&key) {
+        let is_full = self.known() >= MAX_RESOLVERS;
+        match self.resolvers[observation.vantage as usize].entry_ref(observation.resolver) {
             EntryRef::Occupied(known) => Some(known.into_mut()),
             EntryRef::Vacant(_) if is_full => None,
             EntryRef::Vacant(new) => {
-                let resolver = key.resolver.into();
-                let key = ResolverKey { vantage: key.vantage, resolver };
-                Some(new.insert_with_key(key, ResolverState::default()))
+                Some(new.insert_with_key(observation.resolver.into(), ResolverState::default()))
             }
         }
     }
@@ -161,7 +135,12 @@ impl ResolverState {
         vantage != Vantage::Server || self.last_answer.is_some()
     }
 
-    fn finding(&self, key: &ResolverKey, now: Timestamp, options: DownOptions) -> Finding {
+    fn finding(
+        &self,
+        (vantage, resolver): (Vantage, &str),
+        now: Timestamp,
+        options: DownOptions,
+    ) -> Finding {
         let (first, last) = self.failing;
         let (failures, seconds) = (to_f64(self.failures), last.since(first).as_secs_f64());
         let mut evidence = Evidence {
@@ -186,41 +165,33 @@ impl ResolverState {
         };
         Finding {
             rule: Rule::ResolverDown,
-            entity: key.entity(),
+            entity: entity(vantage, Some(resolver)),
             level: if self.recursive { Severity::Critical } else { Severity::Warning },
             summary: format!(
-                "{} is down: {} queries in {seconds:.0} s and no answer, {how}; {answer}.",
-                key.resolver, self.failures,
+                "{resolver} is down: {} queries in {seconds:.0} s and no answer, {how}; {answer}.",
+                self.failures,
             ),
             evidence,
         }
     }
 
-    fn flapping(&self, key: &ResolverKey, options: FlappingOptions) -> Finding {
+    fn flapping(&self, vantage: Vantage, resolver: &str, options: FlappingOptions) -> Finding {
         let times = to_f64(self.recoveries.len() as u64);
         Finding {
             rule: Rule::ResolverFlapping,
-            entity: key.entity(),
+            entity: entity(vantage, Some(resolver)),
             level: Severity::Warning,
             summary: format!(
-                "{} was down and came back {} times in {} minutes.",
-                key.resolver,
+                "{resolver} was down and came back {} times in {} minutes.",
                 self.recoveries.len(),
                 options.span.as_secs() / 60,
             ),
             evidence: Evidence {
                 figures: vec![Figure::new("returns", times, Some(to_f64(options.times)))],
-                resolvers: vec![key.resolver.clone()],
+                resolvers: vec![resolver.into()],
                 ..Evidence::default()
             },
         }
-    }
-}
-
-impl ResolverKey {
-    fn entity(&self) -> Entity {
-        let (vantage, resolver) = (Some(self.vantage), Some(self.resolver.clone()));
-        Entity { vantage, resolver, ..Entity::default() }
     }
 }
 
@@ -246,23 +217,24 @@ impl Detector for ResolverHealth {
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
         let Self { down, flapping, resolvers } = self;
-        let mut known: Vec<(&ResolverKey, &mut ResolverState)> = resolvers.iter_mut().collect();
-        known.sort_unstable_by_key(|(key, _)| *key);
-        for vantage in Vantage::ALL {
+        for (vantage, resolvers) in Vantage::ALL.into_iter().zip(resolvers.iter_mut()) {
+            let mut known: Vec<(&str, &mut ResolverState)> =
+                resolvers.iter_mut().map(|(resolver, state)| (&**resolver, state)).collect();
+            known.sort_unstable_by_key(|(resolver, _)| *resolver);
             let mut queried = 0;
             let mut down_resolvers = Vec::new();
-            for (key, state) in known.iter_mut().filter(|(key, _)| key.vantage == vantage) {
+            for (resolver, state) in known {
                 queried += usize::from(now.since(state.last_query) < Duration::from_secs(60));
                 state.recoveries.retain(|then| now.since(*then) < flapping.span);
                 if state.recoveries.len() as u64 >= flapping.times {
-                    each(state.flapping(key, *flapping));
+                    each(state.flapping(vantage, resolver, *flapping));
                 }
                 if state.is_down(*down)
                     && state.may_be_down(vantage)
                     && now.since(state.last_query) < STALE
                 {
-                    down_resolvers.push((&*key.resolver, state.failures));
-                    each(state.finding(key, now, *down));
+                    down_resolvers.push((resolver, state.failures));
+                    each(state.finding((vantage, resolver), now, *down));
                 }
             }
             if down_resolvers.len() >= MIN_TOGETHER && down_resolvers.len() * 2 >= queried {
@@ -271,10 +243,17 @@ impl Detector for ResolverHealth {
         }
         // If the table is full, resolvers are kept for less long: one that matters is added again
         // by its next query.
-        let keeps =
-            if resolvers.len() < MAX_RESOLVERS { STALE * 2 } else { Duration::from_secs(30) };
-        resolvers.retain(|_, state| now.since(state.last_query) < keeps);
+        let known: usize = resolvers.iter().map(HashMap::len).sum();
+        let keeps = if known < MAX_RESOLVERS { STALE * 2 } else { Duration::from_secs(30) };
+        for resolvers in resolvers {
+            resolvers.retain(|_, state| now.since(state.last_query) < keeps);
+        }
     }
+}
+
+fn entity(vantage: Vantage, resolver: Option<&str>) -> Entity {
+    let resolver = resolver.map(Into::into);
+    Entity { vantage: Some(vantage), resolver, ..Entity::default() }
 }
 
 /// Returns the finding for many resolvers that are down together.
@@ -282,7 +261,7 @@ fn down_together(vantage: Vantage, resolvers: &[(&str, u64)], queried: usize) ->
     let (down, failures) = (resolvers.len(), resolvers.iter().map(|(_, failures)| failures).sum());
     Finding {
         rule: Rule::ResolverDown,
-        entity: Entity { vantage: Some(vantage), ..Entity::default() },
+        entity: entity(vantage, None),
         level: Severity::Critical,
         summary: format!("{down} of {queried} resolvers are down together."),
         evidence: Evidence {

@@ -1,5 +1,6 @@
 //! Counts over a look-back of one to two spans of time, and sets of hashes to count each value once.
 
+use crate::analysis::Merge;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -38,6 +39,27 @@ impl<T> Rolling<T> {
     /// Returns the sum of a count over both spans.
     pub(super) fn sum(&self, count: impl Fn(&T) -> u64) -> u64 {
         count(&self.current) + count(&self.previous)
+    }
+}
+
+/// Counts of a span, and the values that were counted in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SpanCounts<C, const WORDS: usize> {
+    pub(super) counts: C,
+    seen: BloomFilter<WORDS>,
+}
+
+impl<C: Merge + Clone, const WORDS: usize> Rolling<SpanCounts<C, WORDS>> {
+    /// Returns whether a value is new in both spans. It is known from then on.
+    pub(super) fn is_new(&mut self, hash: u64) -> bool {
+        self.current.seen.insert_new(&self.previous.seen, hash)
+    }
+
+    /// Returns the counts of both spans.
+    pub(super) fn total(&self) -> C {
+        let mut total = self.current.counts.clone();
+        total.merge(&self.previous.counts);
+        total
     }
 }
 
@@ -80,8 +102,8 @@ impl<const WORDS: usize> BloomFilter<WORDS> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{key, seconds as at};
     use super::*;
+    use crate::analysis::detect::tests::helpers::{key, seconds as at};
 
     #[test]
     fn filter_contains_inserted_hash() {

@@ -8,17 +8,14 @@
 use super::finding::{Entity, Evidence, Rule};
 use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
-use crate::pair::{Status, Vantage};
+use crate::pair::Status;
 use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 /// Number of samples per pool and span.
 const MAX_PER_SPAN: usize = 128;
 /// Number of past spans kept: one minute.
 const MAX_SPANS: usize = 6;
-/// Maximum number of samples in a pool.
-pub(super) const MAX_SAMPLES: usize = MAX_PER_SPAN * (MAX_SPANS + 1);
 /// Maximum number of items of each kind in evidence.
 const MAX_SHOWN: usize = 5;
 
@@ -29,11 +26,8 @@ const NXDOMAIN: u16 = 3;
 pub(super) enum Outcome {
     /// Answered, or the outcome is unknown.
     Fine,
-    /// Answered with NXDOMAIN.
     Nxdomain,
-    /// Answered with an error code.
     Error,
-    /// Not answered.
     Unanswered,
 }
 
@@ -64,13 +58,9 @@ pub(super) struct Sample {
     pub(super) ts: Timestamp,
     outcome: Outcome,
     latency_ms: f64,
-    vantage: Vantage,
-    resolver: Box<str>,
-    zone: Option<Box<str>>,
-    qname: Option<Box<str>>,
-    process: Option<(Box<str>, u32)>,
-    pod: Option<Box<str>>,
-    client: IpAddr,
+    /// Everything that the transaction belongs to.
+    entity: Entity,
+    pid: Option<u32>,
 }
 
 impl Sample {
@@ -80,30 +70,28 @@ impl Sample {
             ts: observation.ts,
             outcome,
             latency_ms: observation.latency_ms.unwrap_or(0.0),
-            vantage: observation.vantage,
-            resolver: observation.resolver.into(),
-            zone: observation.zone.map(Into::into),
-            qname: observation.qname.map(Into::into),
-            process: observation.process.map(|process| (process.comm.into(), process.pid)),
-            pod: observation.pod.map(Into::into),
-            client: observation.client.ip(),
+            entity: Entity {
+                vantage: Some(observation.vantage),
+                resolver: Some(observation.resolver.into()),
+                zone: observation.zone.map(Into::into),
+                qname: observation.qname.map(Into::into),
+                process: observation.process.map(|process| process.comm.into()),
+                pod: observation.pod.map(Into::into),
+                client: Some(observation.client.ip().to_string().into()),
+            },
+            pid: observation.process.map(|process| process.pid),
         }
     }
 
     /// Returns whether it belongs to `entity`, from any vantage.
     pub(super) fn concerns(&self, entity: &Entity) -> bool {
-        let is = |part: Option<&str>, own: Option<&str>| part.is_none() || part == own;
-        is(entity.resolver.as_deref(), Some(&self.resolver))
-            && is(entity.zone.as_deref(), self.zone.as_deref())
-            && is(entity.qname.as_deref(), self.qname.as_deref())
-            && is(entity.process.as_deref(), self.process.as_ref().map(|(comm, _)| &**comm))
-            && is(entity.pod.as_deref(), self.pod.as_deref())
-            && entity.client.as_deref().is_none_or(|client| client.parse() == Ok(self.client))
+        let mut parts = entity.texts().into_iter().zip(self.entity.texts());
+        parts.all(|((_, part), (_, own))| part.is_none() || part == own)
     }
 
     /// Returns whether it was captured from the entity's vantage.
     pub(super) fn has_vantage_of(&self, entity: &Entity) -> bool {
-        entity.vantage.is_none_or(|vantage| vantage == self.vantage)
+        entity.vantage.is_none() || entity.vantage == self.entity.vantage
     }
 
     /// Returns whether it is of the kind that `rule` counts. `limit` is the threshold of the rule's
@@ -126,11 +114,12 @@ impl Sample {
         if evidence.samples.len() < MAX_SHOWN && !evidence.samples.contains(&self.id) {
             evidence.samples.push(self.id);
         }
-        let process = self.process.as_ref().map(|(comm, pid)| format!("{comm}[{pid}]").into());
-        add(&mut evidence.qnames, self.qname.clone());
-        add(&mut evidence.processes, process);
-        add(&mut evidence.clients, Some(self.client.to_string().into()));
-        add(&mut evidence.resolvers, Some(self.resolver.clone()));
+        let Entity { qname, process, client, resolver, .. } = &self.entity;
+        let process = process.as_ref().zip(self.pid);
+        add(&mut evidence.qnames, qname.clone());
+        add(&mut evidence.processes, process.map(|(comm, pid)| format!("{comm}[{pid}]").into()));
+        add(&mut evidence.clients, client.clone());
+        add(&mut evidence.resolvers, resolver.clone());
     }
 }
 
@@ -146,11 +135,8 @@ fn add(list: &mut Vec<Box<str>>, value: Option<Box<str>>) {
 /// Population of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pool {
-    /// All queries.
     All,
-    /// Failed queries.
     Failed,
-    /// Queries answered with NXDOMAIN.
     Nxdomain,
 }
 
@@ -206,7 +192,6 @@ impl Samples {
         }
     }
 
-    /// Starts the next span.
     pub(super) fn next_span(&mut self) {
         for pool in &mut self.pools {
             if pool.previous.len() == MAX_SPANS {
@@ -279,14 +264,17 @@ mod tests {
         }
         let drawn: Vec<_> = samples.pool(Pool::Failed).collect();
         assert_eq!(drawn.len(), MAX_PER_SPAN);
-        let share = drawn.iter().filter(|sample| &*sample.resolver == "a").count();
+        let share =
+            drawn.iter().filter(|sample| sample.entity.resolver.as_deref() == Some("a")).count();
         assert!((16..48).contains(&share), "{share} of {MAX_PER_SPAN}, not about a quarter");
         for _ in 0..20 {
             samples.next_span();
             (0..1000).for_each(|_| samples.observe(&failing("c")));
         }
         assert_eq!(samples.pool(Pool::Failed).count(), MAX_PER_SPAN * (MAX_SPANS + 1));
-        assert!(samples.pool(Pool::Failed).all(|sample| &*sample.resolver == "c"));
+        assert!(
+            samples.pool(Pool::Failed).all(|sample| sample.entity.resolver.as_deref() == Some("c"))
+        );
         assert_eq!(samples.pool(Pool::Nxdomain).count(), 0);
     }
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 /// Maximum memory of [`Spoofing`] in bytes.
 pub const SPOOFING_MEMORY_BYTES: usize = 3 << 20;
 
-/// Maximum number of resolvers tracked.
 const MAX_RESOLVERS: usize = 512;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(300);
@@ -84,16 +83,13 @@ impl Detector for Spoofing {
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let find = |resolver: &mut Resolver| {
-            resolver.counts.roll(now, SPAN);
-            resolver.finding()
-        };
-        self.resolvers.evaluate(now, SPAN * 3, find, each);
+        self.resolvers.evaluate(now, SPAN * 3, |resolver| resolver.evaluate(now), each);
     }
 }
 
 impl Resolver {
-    fn finding(&self) -> Option<Finding> {
+    fn evaluate(&mut self, now: Timestamp) -> Option<Finding> {
+        self.counts.roll(now, SPAN);
         let races = self.counts.sum(|counts| counts.races);
         let after_retries = self.counts.sum(|counts| counts.after_retries);
         let (level, value, threshold, how) = if races >= RACES.0 {
@@ -117,13 +113,8 @@ impl Resolver {
             Figure::new("contradictions_after_retries", to_f64(after_retries), None),
         ];
         figures.extend(soonest.map(|ms| Figure::new("soonest_ms", ms, None)));
-        Some(Finding {
-            rule: Rule::Spoofing,
-            entity: Entity { resolver: Some(self.name.clone()), ..Entity::default() },
-            level,
-            summary,
-            evidence: self.evidence.evidence(figures),
-        })
+        let entity = Entity { resolver: Some(self.name.clone()), ..Entity::default() };
+        Some(self.evidence.finding(Rule::Spoofing, entity, level, (summary, figures)))
     }
 }
 

@@ -11,7 +11,6 @@ use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Maximum number of entities tracked.
 const MAX_ENTITIES: usize = 512;
 /// Length of a pane.
 const PANE: Duration = Duration::from_secs(10);
@@ -31,7 +30,6 @@ pub(super) struct SuccessRatio {
     end: Timestamp,
 }
 
-/// Results of an entity.
 #[derive(Debug, Default)]
 struct EntityHistory {
     /// Successful and all queries per pane, newest last.

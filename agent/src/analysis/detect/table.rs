@@ -103,7 +103,6 @@ impl<T, const SLOTS: usize> AssociativeTable<T, SLOTS> {
         self.age(now, idle);
     }
 
-    /// Returns all values.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.values.iter().flatten().map(|value| &**value)
     }
@@ -139,8 +138,8 @@ impl<T, const SLOTS: usize> AssociativeTable<T, SLOTS> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{key, seconds as at};
     use super::*;
+    use crate::analysis::detect::tests::helpers::{key, seconds as at};
 
     #[test]
     fn keeps_recurring_key_during_flood() {

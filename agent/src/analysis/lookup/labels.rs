@@ -44,14 +44,8 @@ pub(super) fn suffix_after(name: &str, stem: usize) -> Option<&str> {
     name.get(stem + 1..)
 }
 
-/// Returns the first label.
 pub(super) fn first(name: &str) -> &str {
     name.get(..dots(name).next().unwrap_or(name.len())).unwrap_or(name)
-}
-
-/// Returns the lengths of all possible stems: the proper beginnings of whole labels.
-pub(super) fn stems(name: &str) -> impl Iterator<Item = usize> {
-    dots(name)
 }
 
 /// Returns whether a stem is used with search lists. Reversed addresses and service names are
@@ -62,8 +56,8 @@ pub(super) fn is_searchable(stem: &str) -> bool {
     !stem.starts_with('_') && !stem.split('.').all(is_number)
 }
 
-/// Returns the offsets of the dots that end labels.
-fn dots(name: &str) -> impl Iterator<Item = usize> {
+/// Returns the offsets of the dots that end labels: the lengths of all possible stems.
+pub(super) fn dots(name: &str) -> impl Iterator<Item = usize> {
     let mut escaped = false;
     name.bytes().enumerate().filter_map(move |(at, octet)| {
         let literal = std::mem::take(&mut escaped);
@@ -86,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_search_lists_make() {
+    fn finds_kinship_of_search_list_names() {
         let some = |stem: &str, kinship| Some((stem.to_owned(), kinship));
         assert_eq!(kin("web.a.test", "web"), some("web", Kinship::Extension));
         assert_eq!(kin("www.x.test", "www.x.test.a.b"), some("www.x.test", Kinship::Extension));
@@ -102,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_inside_a_label_ends_no_label() {
+    fn escaped_dot_does_not_end_label() {
         assert_eq!(first(r"a\.b.c"), r"a\.b");
         assert_eq!(first(r"a\\.b.c"), r"a\\");
         assert_eq!(kin(r"a\.b.c", r"a\.x.c"), None);
     }
 
     #[test]
-    fn addresses_and_services_are_not_searched_for() {
+    fn addresses_and_services_are_not_searchable() {
         for stem in ["_dmarc", "4.3.2.1", "_sip._udp"] {
             assert!(!is_searchable(stem), "{stem}");
         }
@@ -118,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_lists_of_labels(a in "([ab]\\.){0,4}[ab]", b in "([ab]\\.){0,4}[ab]") {
+        fn common_stem_agrees_with_label_lists(a in "([ab]\\.){0,4}[ab]", b in "([ab]\\.){0,4}[ab]") {
             let labels = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<_>>();
             let (x, y) = (labels(&a), labels(&b));
             let same = x.iter().zip(&y).take_while(|(p, q)| p == q).count();

@@ -1,6 +1,6 @@
 //! Decides whether a query belongs to a lookup, by the behaviour of common stub resolvers.
 
-use super::labels::{Kinship, common, is_searchable, kinship, stems, suffix_after};
+use super::labels::{Kinship, common, dots, is_searchable, kinship, suffix_after};
 use super::query::{Query, is_companion};
 use super::state::{OpenLookup, SentQuery};
 use super::suffixes::Suffixes;
@@ -143,7 +143,7 @@ impl OpenLookup {
                         .is_some_and(|suffix| suffixes.knows(self.network, suffix))
                 })
             };
-            let longest = stems(first).filter(|end| *end <= stem && known(*end)).last();
+            let longest = dots(first).filter(|end| *end <= stem && known(*end)).last();
             return first.get(..longest.unwrap_or(stem)).unwrap_or_default();
         }
         text
@@ -164,7 +164,7 @@ fn known_stem(open: &OpenLookup, one: &str, other: &str, suffixes: &Suffixes) ->
         suffix_after(name, stem).is_some_and(|suffix| suffixes.knows(open.network, suffix))
     };
     let shared = common(one, other)?;
-    let stems = stems(one).filter(|stem| *stem <= shared);
+    let stems = dots(one).filter(|stem| *stem <= shared);
     stems.filter(|stem| known(one, *stem) && known(other, *stem)).last()
 }
 

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_room_is_other() {
+    fn pods_beyond_limit_are_counted_as_other() {
         let mut pods = PacketsByPod::default();
         let packets = PacketCounts { sent: 8, wasted: 6 };
         for round in 0..2 {

@@ -3,15 +3,11 @@
 use super::query::{A, AAAA};
 use super::state::{OpenLookup, SentQuery};
 use super::suffixes::Suffixes;
-use super::{Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_TRANSACTIONS, Outcome, TextList};
+use super::{Few, Lookup, MAX_ADDRESSES, MAX_CHAIN, Outcome};
 use crate::capture::Transport;
 use dnscribe_record::time::Timestamp;
-use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
-
-/// Inline capacity for the types of most lookups.
-type Few<T> = SmallVec<[T; 4]>;
 
 /// The deciding queries of a lookup.
 struct Decision {
@@ -19,61 +15,19 @@ struct Decision {
     root: usize,
     /// For each type the index of the query whose outcome counts.
     best: Few<usize>,
-    /// These queries and those that led to them.
-    needed: IndexSet,
-}
-
-/// A set of query indices below [`MAX_TRANSACTIONS`].
-#[derive(Clone, Copy, Debug, Default)]
-struct IndexSet([u64; MAX_TRANSACTIONS / 64]);
-
-impl IndexSet {
-    fn len(self) -> usize {
-        self.0.iter().map(|bits| bits.count_ones() as usize).sum()
-    }
-}
-
-impl Extend<usize> for IndexSet {
-    fn extend<I: IntoIterator<Item = usize>>(&mut self, places: I) {
-        for place in places {
-            if let Some(bits) = self.0.get_mut(place / 64) {
-                *bits |= 1 << (place % 64);
-            }
-        }
-    }
-}
-
-impl FromIterator<usize> for IndexSet {
-    fn from_iter<I: IntoIterator<Item = usize>>(places: I) -> Self {
-        let mut set = Self::default();
-        set.extend(places);
-        set
-    }
+    /// Indices of these queries and of those that led to them.
+    needed: Few<usize>,
 }
 
 impl OpenLookup {
-    /// Ends the lookup and writes the result to `lookup`; returns false if there is none.
-    /// `evicted`: ended early. Pending queries have waited until `now`.
-    pub(super) fn close(
-        &mut self,
-        evicted: bool,
-        now: Timestamp,
-        suffixes: &Suffixes,
-        lookup: &mut Lookup,
-    ) -> bool {
-        lookup.process = self.process.take();
-        lookup.container = self.container.take();
-        lookup.pod = self.pod.take();
-        self.write_result(evicted, now, suffixes, lookup).is_some()
-    }
-
-    fn write_result(
+    /// Returns the lookup as ended; `None` without queries. `evicted`: ended early. Pending queries
+    /// have waited until `now`.
+    pub(super) fn result(
         &self,
         evicted: bool,
         now: Timestamp,
         suffixes: &Suffixes,
-        lookup: &mut Lookup,
-    ) -> Option<()> {
+    ) -> Option<Lookup<'_>> {
         let first = self.queries().next()?;
         let qname = self.stem(suffixes);
         let decision = self.decide(qname);
@@ -83,39 +37,38 @@ impl OpenLookup {
         let end = best().map(|sent| sent.ended.unwrap_or(now)).max()?;
         let packets = self.queries().map(|sent| 1 + sent.retries).sum::<u32>();
         let fallbacks = self.fallbacks();
-        let servers: IndexSet = self.queries().map(|sent| sent.server).collect();
-        lookup.id = first.id;
-        lookup.ts = first.ts;
-        lookup.vantage = self.vantage;
-        lookup.client = self.network.1;
-        lookup.qname.clear();
-        lookup.qname.push_str(qname);
-        lookup.qclass = self.qclass;
-        lookup.qtypes.clear();
-        lookup.qtypes.extend(self.qtypes());
-        lookup.names.clear();
-        self.asked_roots().for_each(|name| lookup.names.push(name));
+        let names = self.asked_roots();
         let answered = self.names.get(decision.root).filter(|_| outcome == Outcome::Answered);
-        lookup.answered_name = answered.map(|name| self.text(name.text).to_owned());
-        lookup.outcome = outcome;
-        lookup.partial = outcome == Outcome::Answered && best().any(is_missing);
-        lookup.rcode = decisive.rcode;
-        lookup.duration = end.since(first.ts);
-        lookup.transactions = number(self.queries().count());
-        lookup.packets = packets;
-        lookup.packets_wasted = packets.saturating_sub(number(decision.needed.len()));
-        lookup.search_expansions =
-            number(lookup.names.iter().filter(|name| *name != qname).count());
-        lookup.retries = packets.saturating_sub(number(self.questions() + fallbacks));
-        lookup.servers_tried = number(servers.len());
-        lookup.tcp_fallback = fallbacks > 0;
-        lookup.members.clear();
-        lookup.members.extend(self.queries().map(|sent| sent.id));
-        lookup.evicted = evicted || self.evicted;
-        self.write_resolvers(&mut lookup.resolvers);
-        self.write_chain(&decision, &mut lookup.cname_chain);
-        lookup.address_count = self.write_addresses(&decision, &mut lookup.addresses);
-        Some(())
+        Some(Lookup {
+            id: first.id,
+            ts: first.ts,
+            vantage: self.vantage,
+            client: self.network.1,
+            resolvers: self.resolvers(),
+            qname,
+            qclass: self.qclass,
+            qtypes: distinct(self.queries().map(|sent| sent.qtype)),
+            answered_name: answered.map(|name| self.text(name.text)),
+            outcome,
+            partial: outcome == Outcome::Answered && best().any(is_missing),
+            rcode: decisive.rcode,
+            cname_chain: self.cname_chain(&decision),
+            addresses: self.addresses(&decision),
+            address_count: best().map(|sent| sent.found.address_count).sum(),
+            duration: end.since(first.ts),
+            transactions: number(self.queries().count()),
+            packets,
+            packets_wasted: packets.saturating_sub(number(decision.needed.len())),
+            search_expansions: number(names.iter().filter(|name| **name != qname).count()),
+            names,
+            retries: packets.saturating_sub(number(self.questions() + fallbacks)),
+            servers_tried: number(distinct(self.queries().map(|sent| sent.server)).len()),
+            tcp_fallback: fallbacks > 0,
+            members: self.queries().map(|sent| sent.id).collect(),
+            evicted: evicted || self.evicted,
+            attribution: &self.attribution,
+            pod: self.pod.as_deref(),
+        })
     }
 
     fn decide(&self, stem: &str) -> Decision {
@@ -129,12 +82,11 @@ impl OpenLookup {
             places(&|sent| sent.qtype == qtype && self.root(sent.name) == root)
                 .or_else(|| places(&|sent| sent.qtype == qtype))
         };
-        let best: Few<usize> = self.qtypes().into_iter().filter_map(of_type).collect();
-        let mut needed: IndexSet = best.iter().copied().collect();
-        for place in &best {
-            needed.extend(self.truncated_before(*place));
-            needed.extend(self.cname_source(*place));
-        }
+        let qtypes = distinct(self.queries().map(|sent| sent.qtype));
+        let best: Few<usize> = qtypes.into_iter().filter_map(of_type).collect();
+        let led_to = |place: &usize| [self.truncated_before(*place), self.cname_source(*place)];
+        let before = best.iter().flat_map(led_to).flatten();
+        let needed = distinct(best.iter().copied().chain(before));
         Decision { root, best, needed }
     }
 
@@ -177,79 +129,48 @@ impl OpenLookup {
 
     /// Returns the number of queries over TCP after a truncated answer.
     fn fallbacks(&self) -> usize {
-        let mut followed = IndexSet::default();
-        for place in 0..self.queries.len() {
-            if self.queries.get(place).is_some_and(|sent| !sent.withdrawn) {
-                followed.extend(self.truncated_before(place));
-            }
-        }
-        followed.len()
+        let counted = self.queries.iter().enumerate().filter(|(_, sent)| !sent.withdrawn);
+        distinct(counted.filter_map(|(place, _)| self.truncated_before(place))).len()
     }
 
     /// Returns the number of different questions.
     fn questions(&self) -> usize {
-        let question = |sent: &SentQuery| (sent.name, sent.qtype);
-        let is_new = |(place, sent): &(usize, &SentQuery)| {
-            self.queries().take(*place).all(|before| question(before) != question(sent))
-        };
-        self.queries().enumerate().filter(is_new).count()
-    }
-
-    fn qtypes(&self) -> Few<u16> {
-        let mut qtypes = Few::new();
-        for sent in self.queries() {
-            if !qtypes.contains(&sent.qtype) {
-                qtypes.push(sent.qtype);
-            }
-        }
-        qtypes
+        distinct(self.queries().map(|sent| (sent.name, sent.qtype))).len()
     }
 
     /// Returns the names that the application asked for, without those of withdrawn queries.
-    fn asked_roots(&self) -> impl Iterator<Item = &str> {
+    fn asked_roots(&self) -> Few<&str> {
         let names = self.names.iter().enumerate().filter(|(place, name)| {
             name.root.is_none() && self.queries().any(|sent| sent.name == *place)
         });
-        names.map(|(_, name)| self.text(name.text))
+        names.map(|(_, name)| self.text(name.text)).collect()
     }
 
-    fn write_resolvers(&self, resolvers: &mut TextList) {
-        resolvers.clear();
-        for server in self.queries().filter_map(|sent| self.servers.get(sent.server)) {
-            let name = server.name.map_or_else(
-                || Cow::Owned(server.address.ip().to_canonical().to_string()),
-                |name| Cow::Borrowed(self.text(name)),
-            );
-            if !resolvers.contains(&name) {
-                resolvers.push(&name);
-            }
-        }
+    /// Returns the names of the servers, or their addresses.
+    fn resolvers(&self) -> Few<Cow<'_, str>> {
+        let servers = self.queries().filter_map(|sent| self.servers.get(sent.server));
+        distinct(servers.map(|server| match server.name {
+            Some(name) => Cow::Borrowed(self.text(name)),
+            None => Cow::Owned(server.address.ip().to_canonical().to_string()),
+        }))
     }
 
-    /// Writes the addresses; returns their number.
-    fn write_addresses(&self, decision: &Decision, addresses: &mut TextList) -> u32 {
-        addresses.clear();
-        let found =
-            || decision.best.iter().filter_map(|place| Some(&self.queries.get(*place)?.found));
-        let pieces = found().flat_map(|found| self.pieces(&found.addresses));
-        pieces.take(MAX_ADDRESSES).for_each(|address| addresses.push(address));
-        found().map(|found| found.address_count).sum()
+    fn addresses(&self, decision: &Decision) -> Few<&str> {
+        let found = decision.best.iter().filter_map(|place| self.queries.get(*place));
+        found.flat_map(|sent| self.pieces(&sent.found.addresses)).take(MAX_ADDRESSES).collect()
     }
 
-    /// Writes the CNAMEs of the first answer that has some, and of its target's answer.
-    fn write_chain(&self, decision: &Decision, chain: &mut TextList) {
-        chain.clear();
+    /// Returns the CNAMEs of the first answer that has some, and of its target's answer.
+    fn cname_chain(&self, decision: &Decision) -> Few<&str> {
         let told = |place: usize| {
             let found = self.queries.get(place).map(|sent| &sent.found);
             found.into_iter().flat_map(|found| self.pieces(&found.chain))
         };
-        for place in &decision.best {
+        let mut chains = decision.best.iter().map(|place| {
             let before = self.cname_source(*place).into_iter().flat_map(told);
-            before.chain(told(*place)).take(MAX_CHAIN).for_each(|name| chain.push(name));
-            if !chain.is_empty() {
-                return;
-            }
-        }
+            before.chain(told(*place)).take(MAX_CHAIN).collect::<Few<&str>>()
+        });
+        chains.find(|chain| !chain.is_empty()).unwrap_or_default()
     }
 
     fn pieces(&self, places: &Range<usize>) -> impl Iterator<Item = &str> {
@@ -274,4 +195,15 @@ fn is_missing(sent: &SentQuery) -> bool {
 
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Returns the different values, in the order of their first occurrence.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Few<T> {
+    let mut distinct = Few::new();
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
+        }
+    }
+    distinct
 }

@@ -1,13 +1,14 @@
 //! The state of an open lookup.
 
 use super::index::hash_client_text;
-use super::outcome::outcome;
-use super::query::{Client, Network, Query};
-use super::{ContainerRef, MAX_PAUSE, MAX_STUB_TIMEOUT, Outcome, Process};
+use super::query::{A, AAAA, CNAME, Client, Network, Query};
+use super::{MAX_ADDRESSES, MAX_CHAIN, MAX_PAUSE, MAX_STUB_TIMEOUT, NOERROR, NXDOMAIN, Outcome};
 use crate::analysis::view::TransactionView;
 use crate::capture::Transport;
 use crate::decode::MessageId;
+use crate::enrich::Attribution;
 use crate::pair::{Status, Vantage};
+use dnscribe_dns::Answer;
 use dnscribe_record::time::Timestamp;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
@@ -23,7 +24,6 @@ pub(super) struct Text {
     end: u32,
 }
 
-/// The name of a query.
 #[derive(Debug)]
 pub(super) struct Name {
     pub(super) text: Text,
@@ -78,7 +78,6 @@ pub(super) struct AnswerData {
     pub(super) address_count: u32,
 }
 
-/// A server that was asked.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -87,7 +86,7 @@ pub(super) struct Server {
 }
 
 /// An open lookup. The inline capacities suffice for most lookups: one or two queries for one name
-/// to one server. Text buffers are reused.
+/// to one server.
 #[derive(Debug)]
 pub(super) struct OpenLookup {
     pub(super) vantage: Vantage,
@@ -114,8 +113,8 @@ pub(super) struct OpenLookup {
     pub(super) targets: Vec<Target>,
     pub(super) pieces: Vec<Text>,
     texts: String,
-    pub(super) process: Option<Process>,
-    pub(super) container: Option<ContainerRef>,
+    /// Process, container and pod; empty until the process is known.
+    pub(super) attribution: Attribution,
     pub(super) pod: Option<Box<str>>,
 }
 
@@ -124,26 +123,10 @@ const NAMES: usize = 1;
 const SERVERS: usize = 1;
 const QUERIES: usize = 2;
 
-/// Largest text buffer that is kept for reuse, in bytes.
-const MAX_REUSED_TEXT: usize = 1 << 10;
-/// Largest `pieces` that is kept for reuse.
-const MAX_REUSED_PIECES: usize = 1 << 6;
+/// Initial capacity for text: a name, a server and some addresses.
+const TYPICAL_TEXT_BYTES: usize = 96;
 
 impl OpenLookup {
-    /// Most memory of a lookup kept for reuse, in bytes.
-    pub(super) const MAX_REUSED_BYTES: usize =
-        size_of::<Self>() + MAX_REUSED_TEXT + MAX_REUSED_PIECES * size_of::<Text>();
-
-    /// Returns whether the lookup is small enough to be kept for reuse.
-    pub(super) fn is_small(&self) -> bool {
-        let has_spilled = self.names.spilled() || self.servers.spilled() || self.queries.spilled();
-        !has_spilled
-            && self.targets.capacity() == 0
-            && self.texts.capacity() <= MAX_REUSED_TEXT
-            && self.pieces.capacity() <= MAX_REUSED_PIECES
-    }
-
-    /// Creates a lookup without queries.
     pub(super) fn new(query: &Query<'_>, asker: u64, label: u64) -> Self {
         Self {
             vantage: query.vantage,
@@ -162,28 +145,16 @@ impl OpenLookup {
             queries: SmallVec::new(),
             targets: Vec::new(),
             pieces: Vec::new(),
-            texts: String::new(),
-            process: None,
-            container: None,
+            texts: String::with_capacity(TYPICAL_TEXT_BYTES),
+            attribution: Attribution::default(),
             pod: None,
         }
     }
 
-    /// Resets the lookup for a new one and keeps its buffers.
-    pub(super) fn reset(&mut self, query: &Query<'_>, asker: u64, label: u64) {
-        let mut texts = std::mem::take(&mut self.texts);
-        texts.clear();
-        let mut pieces = std::mem::take(&mut self.pieces);
-        pieces.clear();
-        *self = Self { pieces, texts, ..Self::new(query, asker, label) };
-    }
-
-    /// Returns a text.
     pub(super) fn text(&self, text: Text) -> &str {
         self.texts.get(text.start as usize..text.end as usize).unwrap_or_default()
     }
 
-    /// Stores a text.
     pub(super) fn write(&mut self, text: &str) -> Text {
         self.bytes += text.len();
         // The texts of messages are far below 4 GiB.
@@ -273,7 +244,7 @@ impl OpenLookup {
     ) -> Option<u64> {
         self.identify(observation);
         let found = self.find(observation);
-        let outcome = outcome(observation);
+        let outcome = Outcome::of_transaction(observation);
         let target = found.chain.clone().last().filter(|_| outcome == Outcome::Nodata);
         let sent = self.queries.get_mut(place)?;
         if sent.ended.is_none() {
@@ -313,29 +284,51 @@ impl OpenLookup {
 
     /// Notes process, container and pod, once known.
     fn identify(&mut self, observation: &TransactionView<'_>) {
-        let Some(process) = observation.process.filter(|_| self.process.is_none()) else {
-            self.pod = self.pod.take().or_else(|| observation.pod.map(Into::into));
-            return;
+        let known = observation.attribution.filter(|known| known.process.is_some());
+        if self.attribution.process.is_none()
+            && let Some(known) = known
+        {
+            self.attribution = known.clone();
+            self.pod = None;
+        }
+        if self.pod.is_none() {
+            self.pod = observation.pod.map(Into::into);
+            self.bytes += observation.pod.map_or(0, str::len);
+        }
+    }
+
+    /// Stores the CNAMEs from the queried name on, and the addresses.
+    fn find(&mut self, observation: &TransactionView<'_>) -> AnswerData {
+        if !matches!(observation.rcode, Some(NOERROR | NXDOMAIN)) {
+            return AnswerData::default();
+        }
+        let start = self.pieces.len();
+        let mut owner = observation.qname.unwrap_or_default();
+        let cname_of = |owner: &str| {
+            let is_next = |answer: &Answer<'_>| {
+                answer.rtype == CNAME && answer.name.eq_ignore_ascii_case(owner)
+            };
+            observation.answers.iter().find(is_next)
         };
-        self.process = Some(Process {
-            pid: process.pid,
-            uid: process.uid,
-            comm: process.comm.into(),
-            exe: process.exe.map(Into::into),
-        });
-        self.container = observation.container.map(|container| ContainerRef {
-            id: container.id.into(),
-            runtime: container.runtime,
-            pod_uid: container.pod_uid.map(Into::into),
-            pod: container.pod.cloned(),
-        });
-        self.pod = observation.pod.map(Into::into);
-        let exe = process.exe.map_or(0, str::len);
-        let container = observation
-            .container
-            .map_or(0, |container| container.id.len() + container.pod_uid.map_or(0, str::len));
-        let pod = observation.pod.map_or(0, str::len);
-        self.bytes += process.comm.len() + exe + container + pod;
+        while self.pieces.len() - start < MAX_CHAIN
+            && observation.qtype != Some(CNAME)
+            && let Some(cname) = cname_of(owner)
+        {
+            owner = cname.data;
+            let text = self.write_lower_case(owner);
+            self.pieces.push(text);
+        }
+        let chain = start..self.pieces.len();
+        let mut address_count = 0;
+        for answer in observation.answers.iter().filter(|answer| matches!(answer.rtype, A | AAAA)) {
+            address_count += 1;
+            if self.pieces.len() - chain.end < MAX_ADDRESSES {
+                let text = self.write(answer.data);
+                self.pieces.push(text);
+            }
+        }
+        self.bytes += (self.pieces.len() - start) * size_of::<Text>();
+        AnswerData { addresses: chain.end..self.pieces.len(), chain, address_count }
     }
 
     /// Returns when the lookup ends; `None` while a query is pending.

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_what_it_has_learnt_of_a_client() {
+    fn knows_learned_suffixes_of_client() {
         let [one, other] = [1, 2].map(|last| Network(7, [192, 0, 2, last].into()));
         let mut suffixes = Suffixes::default();
         assert!(!suffixes.knows(one, "a.test"));

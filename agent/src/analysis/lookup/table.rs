@@ -1,9 +1,11 @@
 //! The table of open lookups and its indices.
 
-use super::index::{Index, IndexEntry, Newest, hash_client, hash_client_label, hash_client_text};
+use super::index::{
+    Index, IndexEntry, LookupId, Newest, OpenLookups, hash_client, hash_client_label,
+    hash_client_text,
+};
 use super::matching::Fit;
 use super::query::Query;
-use super::slots::{LookupId, Slots};
 use super::state::OpenLookup;
 use super::suffixes::Suffixes;
 use super::{Lookup, LookupCounters, LookupOptions, Outcome, PacketCounts};
@@ -14,16 +16,16 @@ use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::time::Duration;
 
 /// Receiver of ended lookups.
-type Each<'a> = &'a mut dyn FnMut(&Lookup);
+type Each<'a> = &'a mut dyn FnMut(&Lookup<'_>);
 
 /// Groups queries into lookups.
 #[derive(Debug)]
 pub struct LookupTable {
-    options: LookupOptions,
-    open: Slots,
+    /// Limits; the query timeout may change.
+    pub options: LookupOptions,
+    open: OpenLookups,
     /// Lookup and position of each query.
     asked: HashMap<MessageId, (LookupId, usize), RandomState>,
     /// By names and CNAME targets.
@@ -32,10 +34,10 @@ pub struct LookupTable {
     /// When a lookup may end at the earliest.
     due: BinaryHeap<Reverse<(Timestamp, LookupId)>>,
     suffixes: Suffixes,
-    /// Buffer for emitted lookups.
-    emitted: Lookup,
-    bytes: usize,
-    counters: LookupCounters,
+    /// Approximate memory of open lookups in bytes.
+    pub(super) bytes: usize,
+    /// Counters of all lookups.
+    pub counters: LookupCounters,
 }
 
 impl LookupTable {
@@ -44,33 +46,15 @@ impl LookupTable {
     pub fn new(options: LookupOptions) -> Self {
         Self {
             options,
-            open: Slots::default(),
+            open: OpenLookups::default(),
             asked: HashMap::default(),
             by_name: Index::default(),
             by_label: Index::default(),
             due: BinaryHeap::new(),
             suffixes: Suffixes::default(),
-            emitted: Lookup::empty(),
             bytes: 0,
             counters: LookupCounters::default(),
         }
-    }
-
-    /// Replaces the timeout of queries.
-    pub const fn set_query_timeout(&mut self, query_timeout: Duration) {
-        self.options.query_timeout = query_timeout;
-    }
-
-    /// Returns the counters.
-    #[must_use]
-    pub const fn counters(&self) -> &LookupCounters {
-        &self.counters
-    }
-
-    /// Returns the approximate memory of open lookups in bytes.
-    #[must_use]
-    pub const fn memory_bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Adds a query that began a transaction. Emits the lookups that are evicted.
@@ -171,10 +155,8 @@ impl LookupTable {
             let open = self.open.get(entry.id)?;
             (open.client == query.client).then_some((entry.id, open))
         };
-        let (candidates, count) = of_name;
-        let candidates = &candidates[..*count];
-        let named = candidates.iter().enumerate().filter_map(|(place, entry)| {
-            let newest = place + 1 == candidates.len();
+        let named = of_name.iter().enumerate().filter_map(|(place, entry)| {
+            let newest = place + 1 == of_name.len();
             let (id, open) = of_client(entry)?;
             Some((open.fit_same_name(query, newest)?, Reverse(id)))
         });
@@ -182,8 +164,7 @@ impl LookupTable {
         if let Some((_, Reverse(id))) = named {
             return Some(id);
         }
-        let (kin, count) = of_label;
-        let kin = kin[..*count].iter().filter(|entry| !entry.is_closed).filter_map(|entry| {
+        let kin = of_label.iter().filter(|entry| !entry.is_closed).filter_map(|entry| {
             let (id, open) = of_client(entry)?;
             Some((open.fit_expansion(query, &self.suffixes)?, id))
         });
@@ -223,15 +204,12 @@ impl LookupTable {
     }
 
     fn emit(&mut self, id: LookupId, evicted: bool, now: Timestamp, each: Each<'_>) {
-        let Some(mut open) = self.remove(id) else { return };
-        let lookup = &mut self.emitted;
-        if open.close(evicted, now, &self.suffixes, lookup) {
-            self.counters.outcomes[lookup.outcome as usize] += 1;
-            let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
-            self.counters.packets.add(lookup.pod.as_deref(), PacketCounts { sent, wasted });
-            each(lookup);
-        }
-        self.open.keep(open, self.options.max_bytes.saturating_sub(self.bytes));
+        let Some(open) = self.remove(id) else { return };
+        let Some(lookup) = open.result(evicted, now, &self.suffixes) else { return };
+        self.counters.outcomes[lookup.outcome as usize] += 1;
+        let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
+        self.counters.packets.add(lookup.pod, PacketCounts { sent, wasted });
+        each(&lookup);
     }
 
     fn remove(&mut self, id: LookupId) -> Option<Box<OpenLookup>> {

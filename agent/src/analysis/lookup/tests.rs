@@ -9,15 +9,14 @@ use super::query::{A, AAAA, CNAME, Client, Network};
 use super::*;
 use crate::analysis::view::testing::example;
 use crate::analysis::view::{ProcessView, TransactionView};
-use crate::capture::{PacketId, Transport};
+use crate::capture::{PacketId, Task, Transport};
 use crate::correlate::{Parent, ParentMatch};
-use crate::pair::Status;
-use dnscribe_dns::{Answer, Answers, Flags};
+use crate::enrich::Process;
+use dnscribe_dns::{Answers, Flags};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-const NXDOMAIN: u16 = 3;
-const SERVFAIL: u16 = 2;
+const COMM: &[u8; 16] = b"curl\0\0\0\0\0\0\0\0\0\0\0\0";
 const EPOCH: Timestamp = Timestamp::from_nanos(1_000_000_000_000_000);
 
 /// A query to send.
@@ -83,7 +82,7 @@ enum Reply<'a> {
 /// A table under test, and the lookups that it emitted.
 struct Bench {
     lookups: LookupTable,
-    given: Vec<Lookup>,
+    given: Vec<Lookup<'static>>,
     sent: HashMap<MessageId, Query<'static>>,
     seq: u64,
 }
@@ -124,7 +123,7 @@ impl Bench {
         };
         self.sent.insert(id, query.clone());
         let given = &mut self.given;
-        self.lookups.begin(&query, &mut |lookup| given.push(lookup.clone()));
+        self.lookups.begin(&query, &mut |lookup| given.push(owned(lookup)));
         id
     }
 
@@ -145,6 +144,9 @@ impl Bench {
             Client::Process(pid) => Some(pid),
             Client::Address(..) => None,
         };
+        let task = pid.map(|pid| Task { pid, uid: 0, start_ns: 0, comm: *COMM, parent_pid: 0 });
+        let process = task.map(|task| Process::new(&task, None));
+        let attribution = Attribution { process, ..Attribution::default() };
         let observation = TransactionView {
             id,
             query: Some(id),
@@ -163,7 +165,8 @@ impl Bench {
             answer_count: Some(u16::try_from(answers.len()).unwrap()),
             answers: &answers,
             parent,
-            process: pid.map(|pid| ProcessView { pid, uid: 0, comm: "curl", exe: None }),
+            process: pid.map(|pid| ProcessView { pid, comm: "curl" }),
+            attribution: Some(&attribution),
             ..example(query.ts)
         };
         self.lookups.observe(at(ms), &observation);
@@ -186,17 +189,17 @@ impl Bench {
 
     fn expire(&mut self, ms: u64) {
         let given = &mut self.given;
-        self.lookups.expire(at(ms), &mut |lookup| given.push(lookup.clone()));
+        self.lookups.expire(at(ms), &mut |lookup| given.push(owned(lookup)));
     }
 
-    fn finish(mut self, ms: u64) -> Vec<Lookup> {
+    fn finish(mut self, ms: u64) -> Vec<Lookup<'static>> {
         let given = &mut self.given;
-        self.lookups.finish(at(ms), &mut |lookup| given.push(lookup.clone()));
-        assert_eq!((self.lookups.memory_bytes(), self.lookups.counters().open), (0, 0));
+        self.lookups.finish(at(ms), &mut |lookup| given.push(owned(lookup)));
+        assert_eq!((self.lookups.bytes, self.lookups.counters.open), (0, 0));
         self.given
     }
 
-    fn only(self, ms: u64) -> Lookup {
+    fn only(self, ms: u64) -> Lookup<'static> {
         let mut given = self.finish(ms);
         assert_eq!(given.len(), 1, "{given:#?}");
         given.remove(0)
@@ -234,11 +237,50 @@ fn record<'a>(name: &'a str, rtype: u16, data: &'a str) -> Answer<'a> {
 }
 
 /// Returns the counters of a lookup.
-fn figures(lookup: &Lookup) -> [u32; 5] {
+fn figures(lookup: &Lookup<'_>) -> [u32; 5] {
     let Lookup { transactions, packets, packets_wasted, search_expansions, retries, .. } = lookup;
     [*transactions, *packets, *packets_wasted, *search_expansions, *retries]
 }
 
-fn texts(texts: &TextList) -> Vec<&str> {
-    texts.iter().collect()
+/// Returns a copy of a lookup. Its texts are never freed.
+fn owned(lookup: &Lookup<'_>) -> Lookup<'static> {
+    fn text(text: &str) -> &'static str {
+        text.to_owned().leak()
+    }
+    fn texts(texts: &[&str]) -> Few<&'static str> {
+        texts.iter().copied().map(text).collect()
+    }
+    let Lookup { id, ts, vantage, client, qclass, outcome, partial, rcode, .. } = *lookup;
+    let Lookup { address_count, duration, transactions, packets, packets_wasted, .. } = *lookup;
+    let Lookup { search_expansions, retries, servers_tried, tcp_fallback, evicted, .. } = *lookup;
+    Lookup {
+        id,
+        ts,
+        vantage,
+        client,
+        resolvers: lookup.resolvers.iter().map(|name| Cow::Borrowed(text(name))).collect(),
+        qname: text(lookup.qname),
+        qclass,
+        qtypes: lookup.qtypes.clone(),
+        names: texts(&lookup.names),
+        answered_name: lookup.answered_name.map(text),
+        outcome,
+        partial,
+        rcode,
+        cname_chain: texts(&lookup.cname_chain),
+        addresses: texts(&lookup.addresses),
+        address_count,
+        duration,
+        transactions,
+        packets,
+        packets_wasted,
+        search_expansions,
+        retries,
+        servers_tried,
+        tcp_fallback,
+        members: lookup.members.clone(),
+        evicted,
+        attribution: Box::leak(Box::new(lookup.attribution.clone())),
+        pod: lookup.pod.map(text),
+    }
 }

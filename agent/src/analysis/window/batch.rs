@@ -30,13 +30,11 @@ impl Default for GroupIndices {
 }
 
 impl GroupIndices {
-    /// Sets the group of a grouping.
     pub(super) fn set(&mut self, grouping: Grouping, index: usize) {
         // There are a few hundred groups.
         self.0[grouping as usize] = u16::try_from(index).unwrap_or(NONE);
     }
 
-    /// Returns the group of a grouping.
     pub(super) fn get(self, grouping: Grouping) -> Option<u16> {
         Some(self.0[grouping as usize]).filter(|index| *index != NONE)
     }
@@ -84,7 +82,6 @@ impl MeasuredBatch {
         self.groups.clear();
     }
 
-    /// Heap memory in bytes.
     pub(super) const fn heap_bytes(&self) -> usize {
         self.rows.capacity() * size_of::<Measured>()
             + self.groups.capacity() * size_of::<GroupIndices>()

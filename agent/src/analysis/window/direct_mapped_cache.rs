@@ -38,7 +38,6 @@ impl<K: Copy + PartialEq, V: Copy, const SLOTS: usize> DirectMappedCache<K, V, S
         slot.1
     }
 
-    /// Heap memory in bytes.
     pub(super) const fn heap_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<(K, V)>()
     }

@@ -7,41 +7,26 @@ use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use dnscribe_dns::type_name;
 
-/// Dimension by which transactions are grouped, besides the vantage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Grouping {
-    /// All transactions of the node.
-    Node,
-    /// By resolver and transport.
-    Resolver,
-    /// By registrable domain.
-    Zone,
-    /// By the type asked for.
-    Qtype,
-    /// By the process's name.
-    Process,
-    /// By pod, else container.
-    Pod,
+dnscribe_record::named_enum! {
+    /// Dimension by which transactions are grouped, besides the vantage.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Grouping {
+        /// All transactions of the node.
+        Node = "node",
+        /// By resolver and transport.
+        Resolver = "resolver",
+        /// By registrable domain.
+        Zone = "zone",
+        /// By the type asked for.
+        Qtype = "qtype",
+        /// By the process's name.
+        Process = "process",
+        /// By pod, else container.
+        Pod = "pod",
+    }
 }
 
 impl Grouping {
-    /// Every grouping.
-    pub const ALL: [Self; 6] =
-        [Self::Node, Self::Resolver, Self::Zone, Self::Qtype, Self::Process, Self::Pod];
-
-    /// Returns the grouping's name in records.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Node => "node",
-            Self::Resolver => "resolver",
-            Self::Zone => "zone",
-            Self::Qtype => "qtype",
-            Self::Process => "process",
-            Self::Pod => "pod",
-        }
-    }
-
     /// Maximum number of groups, not counting one `other` per class.
     #[must_use]
     pub const fn max_groups(self) -> usize {
@@ -69,8 +54,8 @@ impl Grouping {
     /// Returns the sizes of the tables of most frequent values, if its groups have them.
     pub(super) const fn top_slots(self) -> Option<TopSlots> {
         match self {
-            Self::Node => Some(TopSlots { qnames: 10, zones: 8, clients: 9, processes: 7 }),
-            Self::Resolver => Some(TopSlots { qnames: 6, zones: 5, clients: 6, processes: 4 }),
+            Self::Node => Some([10, 8, 9, 7]),
+            Self::Resolver => Some([6, 5, 6, 4]),
             Self::Zone | Self::Qtype | Self::Process | Self::Pod => None,
         }
     }

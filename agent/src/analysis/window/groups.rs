@@ -16,6 +16,7 @@ use super::not_exported::NotExported;
 use super::sketch::Hashed;
 use super::tally::Tally;
 use super::top_buffer::TopBuffer;
+use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
@@ -106,7 +107,7 @@ impl Groups {
     }
 
     /// Adds a transaction to each of its groups. Counts are complete after [`Self::finish`].
-    pub fn add(&mut self, observation: &TransactionView<'_>, measured: &Measured) {
+    pub(super) fn add(&mut self, observation: &TransactionView<'_>, measured: &Measured) {
         let mut indices = GroupIndices::default();
         GroupRef::each(observation, measured, |key| {
             let index = self.index_or_other(&key);

@@ -17,52 +17,32 @@ const NXDOMAIN: u16 = 3;
 /// Values of a transaction that are the same for every group. Hashes of absent values are 0.
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 #[derive(Clone, Copy, Debug)]
-pub struct Measured {
-    /// Hash of the name for the distinct-count sketch.
+pub(super) struct Measured {
+    /// Hashes for the distinct-count sketches.
     pub qname: Option<Hashed>,
-    /// Hash of the client address for the distinct-count sketch.
     pub client: Hashed,
-    /// Hash of the resolver name for the distinct-count sketch.
     pub resolver: Hashed,
-    /// Hash of the query name.
     pub qname_hash: u64,
-    /// Hash of the registrable domain.
     pub zone_hash: u64,
-    /// Hash of the client address.
     pub client_hash: u64,
-    /// Hash of the resolver name.
     pub resolver_hash: u64,
-    /// Hash of the process name.
     pub process_hash: u64,
-    /// Hash of the pod.
     pub pod_hash: u64,
-    /// Sampling ratio at the time of the transaction.
     pub sample_ratio: f64,
-    /// Status.
     pub status: Status,
-    /// Extended response code.
     pub rcode: Option<u16>,
-    /// Query type.
     pub qtype: Option<u16>,
-    /// Whether the resolver answered from its cache.
     pub cache: Option<AnswerSource>,
-    /// Number of retries.
     pub retries: u32,
-    /// Bytes of the query.
     pub query_bytes: u32,
-    /// Bytes of the response.
     pub response_bytes: u64,
     /// Whether the query was answered with NOERROR or NXDOMAIN.
     pub success: bool,
-    /// Whether the response has the TC bit.
     pub truncated: bool,
-    /// Whether it is an answer over TCP after truncation over UDP.
     pub tcp_fallback: bool,
-    /// Whether the query has the DO bit (DNSSEC).
+    /// Whether the query has the DO bit; false without a query, as `client_subnet`.
     pub dnssec_ok: bool,
-    /// Whether the query has a client subnet (RFC 7871).
     pub client_subnet: bool,
-    /// Whether it is a duplicate response with different content.
     pub conflict: bool,
     /// Latency, if answered.
     pub latency: Option<Binned>,
@@ -76,7 +56,7 @@ pub struct Measured {
 
 /// Measures transactions, and caches what it computed of names and addresses.
 #[derive(Debug, Default)]
-pub struct Measurer {
+pub(super) struct Measurer {
     names: DirectMappedCache<u64, NameFeatures, NAME_SLOTS>,
     hashes: DirectMappedCache<u64, Hashed, HASH_SLOTS>,
 }
@@ -97,19 +77,16 @@ struct NameFeatures {
 
 impl Measurer {
     /// Maximum memory in bytes.
-    pub const MAX_BYTES: usize = size_of::<Self>()
+    pub(super) const MAX_BYTES: usize = size_of::<Self>()
         + DirectMappedCache::<u64, NameFeatures, NAME_SLOTS>::MAX_HEAP_BYTES
         + DirectMappedCache::<u64, Hashed, HASH_SLOTS>::MAX_HEAP_BYTES;
 
     /// Memory in use, in bytes.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
+    pub(super) const fn bytes(&self) -> usize {
         size_of::<Self>() + self.names.heap_bytes() + self.hashes.heap_bytes()
     }
 
-    /// Measures a transaction.
-    #[must_use]
-    pub fn measure(&mut self, observation: &TransactionView<'_>) -> Measured {
+    pub(super) fn measure(&mut self, observation: &TransactionView<'_>) -> Measured {
         let hash = |text: Option<&str>| text.map_or(0, |text| hash_of(text.as_bytes()));
         let qname_hash = hash(observation.qname);
         let features = observation
@@ -198,8 +175,7 @@ static N_LOG_N: LazyLock<Box<[f64]>> = LazyLock::new(|| {
 
 /// Returns the Shannon entropy of a name's bytes without dots, in bits per byte. Only the first
 /// 1,024 bytes count.
-#[must_use]
-pub fn entropy(name: &str) -> f64 {
+fn entropy(name: &str) -> f64 {
     // The sum over all bytes of -p log p, with p = n / all, is log all - (the sum of n log n) /
     // all.
     let table = &**N_LOG_N;

@@ -1,58 +1,41 @@
 //! Messages of a window that were not exported: exact counts, and estimates of how many
 //! transactions the exported ones represent.
 
+use dnscribe_record::EstimateFields;
+
 /// Number of response codes in a header (four bits).
 pub const RCODES: usize = 16;
 
-/// Messages that were not exported, as counted by the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NotExported {
-    /// Queries over UDP.
-    pub queries: u64,
-    /// Responses over UDP.
-    pub responses: u64,
-    /// Responses by the response code of the header.
-    pub rcodes: [u64; RCODES],
-    /// Responses with the TC bit.
-    pub truncated: u64,
-    /// TCP segments, each with any number of messages.
-    pub segments: u64,
-    /// Number of all these messages that were lost because the ring was full. The others were
-    /// sampled out.
-    pub lost: u64,
-}
-
-impl NotExported {
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.queries += other.queries;
-        self.responses += other.responses;
-        self.rcodes.iter_mut().zip(&other.rcodes).for_each(|(sum, more)| *sum += more);
-        self.truncated += other.truncated;
-        self.segments += other.segments;
-        self.lost += other.lost;
+merged_struct! {
+    /// Messages that were not exported, as counted by the kernel.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct NotExported {
+        /// Queries over UDP.
+        pub queries: u64,
+        /// Responses over UDP.
+        pub responses: u64,
+        /// Responses by the response code of the header.
+        pub rcodes: [u64; RCODES],
+        /// Responses with the TC bit.
+        pub truncated: u64,
+        /// TCP segments, each with any number of messages.
+        pub segments: u64,
+        /// Number of all these messages that were lost because the ring was full. The others were
+        /// sampled out.
+        pub lost: u64,
     }
 }
 
-/// Estimates the number of transactions from a sample: each exported one represents the reciprocal
-/// of the sampling ratio at its time (Horvitz and Thompson, 1952).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SampledCount {
-    /// Estimated number of transactions that were not exported.
-    missing: f64,
-    /// Variance of this number.
-    variance: f64,
-}
-
-/// An estimate with a 95 % confidence interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SampledEstimate {
-    /// Most likely value.
-    pub value: f64,
-    /// Lower bound, with a probability of 97.5 %.
-    pub low: f64,
-    /// Upper bound, with a probability of 97.5 %.
-    pub high: f64,
+merged_struct! {
+    /// Estimates the number of transactions from a sample: each exported one represents the reciprocal
+    /// of the sampling ratio at its time (Horvitz and Thompson, 1952).
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    pub struct SampledCount {
+        /// Estimated number of transactions that were not exported.
+        missing: f64,
+        /// Variance of this number.
+        variance: f64,
+    }
 }
 
 /// Number of standard deviations of the 95 % interval of a normal distribution.
@@ -67,12 +50,6 @@ impl SampledCount {
         }
     }
 
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.missing += other.missing;
-        self.variance += other.variance;
-    }
-
     /// Returns whether any transaction was sampled.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
@@ -81,11 +58,11 @@ impl SampledCount {
 
     /// Estimates the number of transactions from the number of exported ones.
     #[must_use]
-    pub fn estimate(&self, exported: u64) -> SampledEstimate {
+    pub fn estimate(&self, exported: u64) -> EstimateFields {
         #[expect(clippy::cast_precision_loss, reason = "counts of a window stay far below 2^53")]
         let exported = exported as f64;
         let (value, error) = (exported + self.missing, DEVIATIONS * self.variance.sqrt());
-        SampledEstimate { value, low: (value - error).max(exported), high: value + error }
+        EstimateFields { value, low: (value - error).max(exported), high: value + error }
     }
 }
 
@@ -119,7 +96,7 @@ mod tests {
                     exported += 1;
                 }
             }
-            let SampledEstimate { low, high, .. } = thinned.estimate(exported);
+            let EstimateFields { low, high, .. } = thinned.estimate(exported);
             within += u32::from((low..=high).contains(&f64::from(TRUTH)));
         }
         assert!((925..=975).contains(&within), "{within} of 1000");
@@ -131,9 +108,9 @@ mod tests {
             let mut thinned = SampledCount::default();
             (0..exported).for_each(|_| thinned.add(1.0));
             let told_all = f64::from(exported);
-            let exact = SampledEstimate { value: told_all, low: told_all, high: told_all };
+            let EstimateFields { value, low, high } = thinned.estimate(exported.into());
             prop_assert!(!thinned.is_sampled());
-            prop_assert_eq!(thinned.estimate(exported.into()), exact);
+            prop_assert_eq!([value, low, high].map(f64::to_bits), [told_all.to_bits(); 3]);
         }
     }
 }

@@ -1,39 +1,26 @@
 //! Settings of the windows, from the section `windows` of the configuration.
 
 use super::group::Grouping;
-use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Kind of window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum WindowKind {
-    /// Ten seconds.
-    TenSeconds,
-    /// One minute.
-    Minute,
-    /// Five minutes.
-    FiveMinutes,
-    /// One minute, every ten seconds.
-    Sliding,
+dnscribe_record::named_enum! {
+    /// Kind of window.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum WindowKind {
+        /// Ten seconds.
+        TenSeconds = "10s",
+        /// One minute.
+        Minute = "1m",
+        /// Five minutes.
+        FiveMinutes = "5m",
+        /// One minute, every ten seconds.
+        Sliding = "1m/10s",
+    }
 }
 
 impl WindowKind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::TenSeconds, Self::Minute, Self::FiveMinutes, Self::Sliding];
-
-    /// Returns the kind's name in the configuration: the length and, for sliding windows, the step.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TenSeconds => "10s",
-            Self::Minute => "1m",
-            Self::FiveMinutes => "5m",
-            Self::Sliding => "1m/10s",
-        }
-    }
-
     /// Returns length and step in panes of ten seconds.
     pub(super) const fn panes(self) -> (u64, u64) {
         match self {
@@ -114,7 +101,7 @@ pub enum ChoiceError {
 }
 
 /// A set of choices, parsed from a comma-separated list.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChoiceSet<T> {
     /// Bit `n` is the `n`th of [`Choice::ALL`].
     bits: u8,
@@ -133,12 +120,8 @@ impl<T: Choice> ChoiceSet<T> {
     /// Returns whether the set contains `choice`.
     #[must_use]
     pub fn contains(&self, choice: T) -> bool {
-        self.iter().any(|known| known == choice)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = T> {
-        let all = T::ALL.iter().enumerate();
-        all.filter(|(index, _)| self.bits >> index & 1 == 1).map(|(_, choice)| *choice)
+        let index = T::ALL.iter().position(|known| *known == choice);
+        index.is_some_and(|index| self.bits >> index & 1 == 1)
     }
 }
 
@@ -158,12 +141,6 @@ impl<T: Choice> FromStr for ChoiceSet<T> {
             return Err(ChoiceError::Empty(T::WHAT));
         }
         Ok(Self { bits, choice: PhantomData })
-    }
-}
-
-impl<T: Choice> fmt::Debug for ChoiceSet<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(Choice::name)).finish()
     }
 }
 

@@ -9,5 +9,5 @@ mod top;
 
 pub use distinct::{DistinctEstimate, DistinctSketch, Hashed};
 pub use quantiles::{Binned, QuantileSketch};
-pub use top::{MAX_VALUE_BYTES, Ranked, TopSketch, hash_of};
+pub use top::{MAX_VALUE_BYTES, TopSketch, hash_of};
 pub(super) use top::{shared_text, truncated};

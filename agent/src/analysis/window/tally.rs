@@ -5,65 +5,68 @@ use super::counts::BoundedCounts;
 use super::measured::Measured;
 use super::not_exported::{NotExported, SampledCount};
 use super::sketch::{DistinctSketch, Hashed, MAX_VALUE_BYTES, QuantileSketch, TopSketch};
+use crate::analysis::Merge;
 use crate::correlate::AnswerSource;
 use crate::pair::Status;
 
-/// Counts and sketches of a group.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// All transactions.
-    pub transactions: u64,
-    /// Whether `other` may contain further transactions of the group, because it had no slot in
-    /// some panes of the window.
-    pub undercounted: bool,
-    /// Queries answered with NOERROR or NXDOMAIN.
-    pub successes: u64,
-    /// Transactions by status, in the order of [`Status`].
-    pub statuses: [u64; Status::ALL.len()],
-    /// Responses by extended response code.
-    pub rcodes: BoundedCounts,
-    /// Queries by type.
-    pub qtypes: BoundedCounts,
-    /// Retries.
-    pub retries: u64,
-    /// Responses with the TC bit.
-    pub truncated: u64,
-    /// Answers over TCP after truncation over UDP.
-    pub tcp_fallbacks: u64,
-    /// Queries with the DO bit (DNSSEC).
-    pub dnssec_ok: u64,
-    /// Queries with a client subnet (RFC 7871).
-    pub client_subnets: u64,
-    /// Answers from a resolver's cache.
-    pub cache_hits: u64,
-    /// Answers for which the resolver queried other servers.
-    pub cache_misses: u64,
-    /// Duplicate responses with different content.
-    pub conflicts: u64,
-    /// Bytes of the queries.
-    pub query_bytes: u64,
-    /// Bytes of the responses.
-    pub response_bytes: u64,
-    /// Latencies of answered queries, in milliseconds.
-    pub latency: QuantileSketch,
-    /// Distinct names.
-    pub qnames: DistinctSketch,
-    /// Distinct clients.
-    pub clients: DistinctSketch,
-    /// Distinct resolvers (fan-out).
-    pub resolvers: DistinctSketch,
-    /// Names by entropy.
-    pub entropy: [u64; ENTROPY.len() + 1],
-    /// Labels by length.
-    pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
-    /// Responses by smallest TTL.
-    pub min_ttl: [u64; MIN_TTL.len() + 1],
-    /// Estimates how many transactions the sampled ones represent.
-    pub sampled: SampledCount,
-    /// Messages that were not exported, if any; in the groupings `node` and `resolver`.
-    pub not_exported: Option<Box<NotExported>>,
-    /// Most frequent names, zones, clients and processes, in groupings that keep them.
-    pub tops: Option<Box<Tops>>,
+merged_struct! {
+    /// Counts and sketches of a group.
+    #[derive(Clone, Debug, Default)]
+    pub struct Tally {
+        /// All transactions.
+        pub transactions: u64,
+        /// Whether `other` may contain further transactions of the group, because it had no slot in
+        /// some panes of the window.
+        pub undercounted: bool,
+        /// Queries answered with NOERROR or NXDOMAIN.
+        pub successes: u64,
+        /// Transactions by status, in the order of [`Status`].
+        pub statuses: [u64; Status::ALL.len()],
+        /// Responses by extended response code.
+        pub rcodes: BoundedCounts,
+        /// Queries by type.
+        pub qtypes: BoundedCounts,
+        /// Retries.
+        pub retries: u64,
+        /// Responses with the TC bit.
+        pub truncated: u64,
+        /// Answers over TCP after truncation over UDP.
+        pub tcp_fallbacks: u64,
+        /// Queries with the DO bit (DNSSEC).
+        pub dnssec_ok: u64,
+        /// Queries with a client subnet (RFC 7871).
+        pub client_subnets: u64,
+        /// Answers from a resolver's cache.
+        pub cache_hits: u64,
+        /// Answers for which the resolver queried other servers.
+        pub cache_misses: u64,
+        /// Duplicate responses with different content.
+        pub conflicts: u64,
+        /// Bytes of the queries.
+        pub query_bytes: u64,
+        /// Bytes of the responses.
+        pub response_bytes: u64,
+        /// Latencies of answered queries, in milliseconds.
+        pub latency: QuantileSketch,
+        /// Distinct names.
+        pub qnames: DistinctSketch,
+        /// Distinct clients.
+        pub clients: DistinctSketch,
+        /// Distinct resolvers (fan-out).
+        pub resolvers: DistinctSketch,
+        /// Names by entropy.
+        pub entropy: [u64; ENTROPY.len() + 1],
+        /// Labels by length.
+        pub label_lengths: [u64; LABEL_LENGTHS.len() + 1],
+        /// Responses by smallest TTL.
+        pub min_ttl: [u64; MIN_TTL.len() + 1],
+        /// Estimates how many transactions the sampled ones represent.
+        pub sampled: SampledCount,
+        /// Messages that were not exported, if any; in the groupings `node` and `resolver`.
+        pub not_exported: Option<Box<NotExported>>,
+        /// Most frequent names, zones, clients and processes, in groupings that keep them.
+        pub tops: Option<Box<Tops>>,
+    }
 }
 
 /// Distinct-count sketches of a [`Tally`].
@@ -74,42 +77,31 @@ pub(super) enum DistinctField {
     Resolver,
 }
 
-/// Most frequent values of a group.
-#[derive(Clone, Debug)]
-pub struct Tops {
-    /// Names.
-    pub qnames: TopSketch,
-    /// Zones.
-    pub zones: TopSketch,
-    /// Client addresses.
-    pub clients: TopSketch,
-    /// Processes.
-    pub processes: TopSketch,
+merged_struct! {
+    /// Most frequent values of a group.
+    #[derive(Clone, Debug)]
+    pub struct Tops {
+        /// Names.
+        pub qnames: TopSketch,
+        /// Zones.
+        pub zones: TopSketch,
+        /// Client addresses.
+        pub clients: TopSketch,
+        /// Processes.
+        pub processes: TopSketch,
+    }
 }
 
-/// Sizes of the tables of [`Tops`], as powers of two; see [`TopSketch::new`].
-#[derive(Clone, Copy, Debug)]
-pub struct TopSlots {
-    /// Names.
-    pub qnames: u8,
-    /// Zones.
-    pub zones: u8,
-    /// Clients.
-    pub clients: u8,
-    /// Processes.
-    pub processes: u8,
-}
+/// Sizes of the tables of [`Tops`], as powers of two, in the order of its fields; see
+/// [`TopSketch::new`].
+pub type TopSlots = [u8; 4];
 
 impl Tally {
     /// Creates an empty tally with tables of the most frequent values.
     #[must_use]
     pub fn with_tops(slots: TopSlots) -> Self {
-        let tops = Tops {
-            qnames: TopSketch::new(slots.qnames),
-            zones: TopSketch::new(slots.zones),
-            clients: TopSketch::new(slots.clients),
-            processes: TopSketch::new(slots.processes),
-        };
+        let [qnames, zones, clients, processes] = slots.map(TopSketch::new);
+        let tops = Tops { qnames, zones, clients, processes };
         Self { tops: Some(Box::new(tops)), ..Self::default() }
     }
 
@@ -161,7 +153,7 @@ impl Tally {
         if let Some(bucket) = measured.entropy {
             self.entropy[usize::from(bucket)] += 1;
         }
-        add_each(&mut self.label_lengths, &measured.labels.map(u64::from));
+        self.label_lengths.merge(&measured.labels.map(u64::from));
         if let Some(bucket) = measured.min_ttl {
             self.min_ttl[usize::from(bucket)] += 1;
         }
@@ -170,40 +162,6 @@ impl Tally {
     /// Counts messages that were not exported.
     pub fn add_not_exported(&mut self, untold: &NotExported) {
         self.not_exported.get_or_insert_default().merge(untold);
-    }
-
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.transactions += other.transactions;
-        self.sampled.merge(&other.sampled);
-        if let Some(untold) = &other.not_exported {
-            self.add_not_exported(untold);
-        }
-        self.undercounted |= other.undercounted;
-        self.successes += other.successes;
-        add_each(&mut self.statuses, &other.statuses);
-        self.rcodes.merge(&other.rcodes);
-        self.qtypes.merge(&other.qtypes);
-        self.retries += other.retries;
-        self.truncated += other.truncated;
-        self.tcp_fallbacks += other.tcp_fallbacks;
-        self.dnssec_ok += other.dnssec_ok;
-        self.client_subnets += other.client_subnets;
-        self.cache_hits += other.cache_hits;
-        self.cache_misses += other.cache_misses;
-        self.conflicts += other.conflicts;
-        self.query_bytes += other.query_bytes;
-        self.response_bytes += other.response_bytes;
-        self.latency.merge(&other.latency);
-        self.qnames.merge(&other.qnames);
-        self.clients.merge(&other.clients);
-        self.resolvers.merge(&other.resolvers);
-        add_each(&mut self.entropy, &other.entropy);
-        add_each(&mut self.label_lengths, &other.label_lengths);
-        add_each(&mut self.min_ttl, &other.min_ttl);
-        if let (Some(tops), Some(others)) = (&mut self.tops, &other.tops) {
-            tops.merge(others);
-        }
     }
 
     /// Memory in use, in bytes.
@@ -237,13 +195,6 @@ impl Tally {
 }
 
 impl Tops {
-    fn merge(&mut self, other: &Self) {
-        self.qnames.merge(&other.qnames);
-        self.zones.merge(&other.zones);
-        self.clients.merge(&other.clients);
-        self.processes.merge(&other.processes);
-    }
-
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + [&self.qnames, &self.zones, &self.clients, &self.processes]
@@ -257,14 +208,12 @@ impl Tops {
         // may be written as three.
         const ADDRESS: usize = 39;
         const COMM: usize = 45;
-        size_of::<Self>()
-            + TopSketch::max_heap_bytes(slots.qnames, MAX_VALUE_BYTES)
-            + TopSketch::max_heap_bytes(slots.zones, MAX_VALUE_BYTES)
-            + TopSketch::max_heap_bytes(slots.clients, ADDRESS)
-            + TopSketch::max_heap_bytes(slots.processes, COMM)
+        const VALUES: [usize; 4] = [MAX_VALUE_BYTES, MAX_VALUE_BYTES, ADDRESS, COMM];
+        let (mut bytes, mut number) = (size_of::<Self>(), 0);
+        while number < VALUES.len() {
+            bytes += TopSketch::max_heap_bytes(slots[number], VALUES[number]);
+            number += 1;
+        }
+        bytes
     }
-}
-
-fn add_each<const N: usize>(sums: &mut [u64; N], more: &[u64; N]) {
-    sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
 }

@@ -4,6 +4,7 @@ mod clock;
 
 use super::sketch::{DistinctSketch, TopSketch};
 use super::*;
+use crate::analysis::Merge;
 use crate::analysis::view::testing::example;
 use proptest::prelude::*;
 use std::net::SocketAddr;
@@ -92,7 +93,7 @@ proptest! {
     #[test]
     fn tumbling_windows_count_each_transaction_once(all in given(0..700)) {
         let (closed, windows) = run(&all);
-        prop_assert_eq!(windows.late(), 0);
+        prop_assert_eq!(windows.late, 0);
         for length in [10, 60, 300] {
             let sum: u64 = of(&closed, length, length).map(|closed| closed.node().transactions).sum();
             prop_assert_eq!(sum, all.len() as u64, "{}", length);
@@ -108,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_sliding_window_is_the_last_minute(all in given(0..200)) {
+    fn sliding_window_covers_last_minute(all in given(0..200)) {
         let (closed, _) = run(&all);
         for closed in of(&closed, 60, 10) {
             let inside = all.iter().filter(|given| {
@@ -134,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn what_has_a_name_is_whole_unless_it_says_otherwise(all in given(0..400)) {
+    fn named_group_is_complete_unless_marked_undercounted(all in given(0..400)) {
         let (closed, _) = run(&all);
         for closed in &closed {
             for (group, tally) in closed.groups.iter().filter(|(group, _)| group.grouping == Grouping::Zone) {

@@ -118,44 +118,39 @@ impl TopBuffer {
     pub(super) fn flush(&mut self, mut with: impl FnMut(u16, &mut dyn FnMut(&mut Tops))) {
         let Self { names, clients, processes, texts } = self;
         let text = |at: TextRange| shared_text(&texts[at.start as usize..at.end as usize]);
+        let mut add = |groups: TopGroups, take: &mut dyn FnMut(&mut Tops)| {
+            for group in groups {
+                with(group, take);
+            }
+        };
         names.drain(|groups, hash, times, name| {
             let qname_hash = hash ^ name.zone_hash.rotate_left(32);
             let (mut qname, mut zone) = (None, None);
-            let mut take = |tops: &mut Tops| {
+            add(groups, &mut |tops| {
                 if let Some(at) = name.qname {
                     tops.qnames.add(qname_hash, times, || once(&mut qname, || text(at)));
                 }
                 if let Some(at) = name.zone {
                     tops.zones.add(name.zone_hash, times, || once(&mut zone, || text(at)));
                 }
-            };
-            for group in groups {
-                with(group, &mut take);
-            }
+            });
         });
         clients.drain(|groups, hash, times, client| {
             let mut shown = None;
-            let mut take = |tops: &mut Tops| {
+            add(groups, &mut |tops| {
                 let show = || once(&mut shown, || client.to_string().into());
                 tops.clients.add(hash, times, show);
-            };
-            for group in groups {
-                with(group, &mut take);
-            }
+            });
         });
         processes.drain(|groups, hash, times, at| {
             let mut process = None;
-            let mut take = |tops: &mut Tops| {
+            add(groups, &mut |tops| {
                 tops.processes.add(hash, times, || once(&mut process, || text(at)));
-            };
-            for group in groups {
-                with(group, &mut take);
-            }
+            });
         });
         texts.clear();
     }
 
-    /// Heap memory in bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.names.heap_bytes()
             + self.clients.heap_bytes()

@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::testing::{findings, query};
+use crate::analysis::detect::tests::helpers::{findings, query};
 use crate::capture::Transport;
 use std::net::SocketAddr;
 

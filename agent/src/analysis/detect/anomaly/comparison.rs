@@ -24,27 +24,10 @@ const WARNING_SHARE: f64 = 0.5;
 /// and share that is critical.
 const CRITICAL_SHARE: f64 = 0.9;
 
-/// Thresholds of the rules.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Thresholds {
-    query_rate: AnomalyOptions,
-    latency: AnomalyOptions,
-    nxdomain: AnomalyOptions,
-    servfail: AnomalyOptions,
-    timeout: AnomalyOptions,
-}
-
-impl Thresholds {
-    pub(super) const fn new(options: &DetectOptions) -> Self {
-        let DetectOptions { query_rate, latency, nxdomain, servfail, timeout, .. } = *options;
-        Self { query_rate, latency, nxdomain, servfail, timeout }
-    }
-}
-
 /// The last minute of one entity and its baselines.
 #[derive(Clone, Copy)]
 pub(super) struct Comparison<'a> {
-    pub(super) thresholds: &'a Thresholds,
+    pub(super) options: &'a DetectOptions,
     pub(super) at: Timestamp,
     /// Whether the capture began within the minute, so that its rate is unknown.
     pub(super) partial: bool,
@@ -56,31 +39,18 @@ pub(super) struct Comparison<'a> {
 impl Comparison<'_> {
     /// Passes all findings to `each`, and returns which values are anomalous.
     pub(super) fn find(self, each: &mut dyn FnMut(Finding)) -> [bool; Metric::ALL.len()] {
-        let Thresholds { nxdomain, servfail, timeout, .. } = *self.thresholds;
-        let stats = self.stats;
+        let DetectOptions { nxdomain, servfail, timeout, .. } = *self.options;
+        let GroupStats { queries, responses, unanswered, .. } = *self.stats;
+        let denied = (self.stats.nxdomain, responses);
+        let failed = (self.stats.servfail, responses);
         let found: [(&[Metric], Option<Finding>); 5] = [
             (&[Metric::QueryRate], self.rate()),
             (&[Metric::Median, Metric::Percentile95], self.latency()),
-            (
-                &[Metric::Nxdomain],
-                self.share(
-                    (Rule::Nxdomain, Metric::Nxdomain, "nxdomain_ratio", nxdomain),
-                    (stats.nxdomain, stats.responses),
-                ),
-            ),
-            (
-                &[Metric::Servfail],
-                self.share(
-                    (Rule::Servfail, Metric::Servfail, "servfail_ratio", servfail),
-                    (stats.servfail, stats.responses),
-                ),
-            ),
+            (&[Metric::Nxdomain], self.share(Rule::Nxdomain, Metric::Nxdomain, nxdomain, denied)),
+            (&[Metric::Servfail], self.share(Rule::Servfail, Metric::Servfail, servfail, failed)),
             (
                 &[Metric::Unanswered],
-                self.share(
-                    (Rule::Timeout, Metric::Unanswered, "unanswered_ratio", timeout),
-                    (stats.unanswered, stats.queries),
-                ),
+                self.share(Rule::Timeout, Metric::Unanswered, timeout, (unanswered, queries)),
             ),
         ];
         let mut anomalous = [false; Metric::ALL.len()];
@@ -108,7 +78,7 @@ impl Comparison<'_> {
     }
 
     fn rate(&self) -> Option<Finding> {
-        let options = self.thresholds.query_rate;
+        let options = self.options.query_rate;
         let (rate, usual) = self.compare(Metric::QueryRate).filter(|_| !self.partial)?;
         let least = to_f64(options.min_queries) / 60.0;
         let is_high = usual.z >= options.z_score
@@ -132,7 +102,7 @@ impl Comparison<'_> {
         let what = format!("{rate:.1} queries per second, usually {:.1}", usual.mean);
         let threshold = usual.mean * if is_high { options.warning } else { LOW_RATE_SHARE };
         let figure = Figure {
-            name: "query_rate",
+            name: Metric::QueryRate.name(),
             value: rate,
             threshold: Some(threshold),
             baseline: Some(usual),
@@ -141,17 +111,17 @@ impl Comparison<'_> {
     }
 
     fn latency(&self) -> Option<Finding> {
-        let options = self.thresholds.latency;
+        let options = self.options.latency;
         if self.stats.measured < options.min_queries {
             return None;
         }
         let metrics = [
-            (Metric::Median, "latency_p50_ms", 1.0, MIN_SLOWDOWN_MS[0]),
-            (Metric::Percentile95, "latency_p95_ms", TAIL_FACTOR, MIN_SLOWDOWN_MS[1]),
+            (Metric::Median, 1.0, MIN_SLOWDOWN_MS[0]),
+            (Metric::Percentile95, TAIL_FACTOR, MIN_SLOWDOWN_MS[1]),
         ];
         let mut level = None;
         let mut figures = Vec::new();
-        for (metric, name, more, least) in metrics {
+        for (metric, more, least) in metrics {
             let Some((log, learned)) = self.compare(metric) else { continue };
             let (now, usual) = (log.exp(), learned.mean.exp());
             let exceeds = |threshold: f64| now >= usual * threshold * more;
@@ -163,7 +133,12 @@ impl Comparison<'_> {
             let deviation = usual * (learned.deviation.exp() - 1.0);
             let baseline = Baseline { mean: usual, deviation, ..learned };
             let threshold = Some(usual * options.warning * more);
-            figures.push(Figure { name, value: now, threshold, baseline: Some(baseline) });
+            figures.push(Figure {
+                name: metric.name(),
+                value: now,
+                threshold,
+                baseline: Some(baseline),
+            });
         }
         let level = level?;
         let [what, ..] = figures.as_slice() else { return None };
@@ -178,7 +153,9 @@ impl Comparison<'_> {
 
     fn share(
         &self,
-        (rule, metric, name, options): (Rule, Metric, &'static str, AnomalyOptions),
+        rule: Rule,
+        metric: Metric,
+        options: AnomalyOptions,
         (part, whole): (u64, u64),
     ) -> Option<Finding> {
         if whole < options.min_queries || part == 0 {
@@ -187,7 +164,7 @@ impl Comparison<'_> {
         let lower = lower_bound(part, whole);
         let share = to_f64(part) / to_f64(whole);
         let Some((_, usual)) = self.compare(metric) else {
-            return self.share_without_baseline(rule, name, share, lower);
+            return self.share_without_baseline(rule, metric, share, lower);
         };
         let exceeds = |more: f64| lower >= usual.mean + more && share >= usual.mean * 2.0;
         let is_significant = usual.z >= options.z_score;
@@ -207,7 +184,7 @@ impl Comparison<'_> {
             usual.mean * 100.0
         );
         let threshold = Some(usual.mean + options.warning);
-        let figure = Figure { name, value: share, threshold, baseline: Some(usual) };
+        let figure = Figure { name: metric.name(), value: share, threshold, baseline: Some(usual) };
         let count = Figure::new("count", to_f64(part), None);
         Some(self.finding(rule, level, &what, vec![figure, count]))
     }
@@ -216,7 +193,7 @@ impl Comparison<'_> {
     fn share_without_baseline(
         &self,
         rule: Rule,
-        name: &'static str,
+        metric: Metric,
         share: f64,
         lower: f64,
     ) -> Option<Finding> {
@@ -231,7 +208,7 @@ impl Comparison<'_> {
         } else {
             (Severity::Warning, Some(WARNING_SHARE))
         };
-        let figure = Figure::new(name, share, threshold);
+        let figure = Figure::new(metric.name(), share, threshold);
         Some(self.finding(rule, level, &what, vec![figure]))
     }
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(600);
-/// Maximum number of servers of a client.
 const MAX_SERVERS: usize = 8;
 /// Minimum queries to other servers within ten to twenty minutes, if resolvers are configured.
 const MIN_QUERIES: u64 = 3;
@@ -69,14 +68,12 @@ impl Client {
         self.servers.roll(now, SPAN);
     }
 
-    /// Records a query in plain DNS.
     pub(super) fn record_query(&mut self, observation: &TransactionView<'_>) {
         self.roll(observation.ts);
         self.record(observation.server.ip(), observation.resolver, observation.rcode.is_some());
         self.evidence.record(observation);
     }
 
-    /// Records a connection of encrypted DNS.
     pub(super) fn record_connection(
         &mut self,
         connection: &Connection,
@@ -131,10 +128,14 @@ impl Client {
         let mut names: Vec<Box<str>> = others.iter().map(|used| used.name.clone()).collect();
         names.sort_unstable();
         names.dedup();
-        match self.protocol {
-            None => self.plain(times, works, names, strict),
-            Some(protocol) => self.encrypted(times, works, names, protocol),
-        }
+        let (rule, (summary, evidence)) = match self.protocol {
+            None => (Rule::ResolverBypass, self.plain(times, works, names, strict)?),
+            Some(protocol) => {
+                (Rule::EncryptedBypass, self.encrypted(times, works, names, protocol)?)
+            }
+        };
+        let level = if works { Severity::Warning } else { Severity::Info };
+        Some(Finding { rule, entity: self.attribution.entity(), level, summary, evidence })
     }
 
     fn plain(
@@ -143,7 +144,7 @@ impl Client {
         works: bool,
         names: Vec<Box<str>>,
         strict: bool,
-    ) -> Option<Finding> {
+    ) -> Option<(String, Evidence)> {
         let threshold = if strict { MIN_QUERIES } else { MIN_QUERIES_UNCONFIGURED };
         if times < threshold {
             return None;
@@ -156,13 +157,7 @@ impl Client {
             names.join(", ")
         );
         let figures = vec![Figure::new("queries", to_f64(times), Some(to_f64(threshold)))];
-        Some(Finding {
-            rule: Rule::ResolverBypass,
-            entity: self.attribution.entity(),
-            level: if works { Severity::Warning } else { Severity::Info },
-            summary,
-            evidence: Evidence { resolvers: names, ..self.evidence.evidence(figures) },
-        })
+        Some((summary, Evidence { resolvers: names, ..self.evidence.evidence(figures) }))
     }
 
     fn encrypted(
@@ -171,7 +166,7 @@ impl Client {
         works: bool,
         names: Vec<Box<str>>,
         protocol: Protocol,
-    ) -> Option<Finding> {
+    ) -> Option<(String, Evidence)> {
         if times == 0 {
             return None;
         }
@@ -189,18 +184,13 @@ impl Client {
             }
             _ => Vec::new(),
         };
-        Some(Finding {
-            rule: Rule::EncryptedBypass,
-            entity: self.attribution.entity(),
-            level: if works { Severity::Warning } else { Severity::Info },
-            summary,
-            evidence: Evidence {
-                figures: vec![Figure::new("connections", to_f64(times), None)],
-                samples: self.samples.clone(),
-                processes: shown,
-                resolvers: names,
-                ..Evidence::default()
-            },
-        })
+        let evidence = Evidence {
+            figures: vec![Figure::new("connections", to_f64(times), None)],
+            samples: self.samples.clone(),
+            processes: shown,
+            resolvers: names,
+            ..Evidence::default()
+        };
+        Some((summary, evidence))
     }
 }

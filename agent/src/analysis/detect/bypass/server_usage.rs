@@ -7,7 +7,6 @@ use dnscribe_record::time::Timestamp;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Maximum number of servers tracked.
 const MAX_SERVERS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(3600);

@@ -1,6 +1,6 @@
 use super::*;
-use crate::analysis::detect::testing::at;
-use crate::analysis::detect::testing::{findings, query, random};
+use crate::analysis::detect::tests::helpers::at;
+use crate::analysis::detect::tests::helpers::{findings, query, random};
 use crate::analysis::detect::{Rule, Severity};
 use crate::analysis::view::ProcessView;
 use crate::capture::encrypted::Encrypted;
@@ -23,7 +23,7 @@ fn strict() -> Bypass {
 fn query_server(bypass: &mut Bypass, seconds: f64, comm: &str, pid: u32, server: Ipv4Addr) {
     let shown = server.to_string();
     query(seconds, "www.example.com", |query| {
-        let process = Some(ProcessView { pid, uid: 0, comm, exe: None });
+        let process = Some(ProcessView { pid, comm });
         let mut observation = TransactionView { resolver: &shown, process, ..*query };
         observation.server = SocketAddr::from((server, 53));
         bypass.observe(&observation);
@@ -53,7 +53,7 @@ fn ignores_resolvers() {
         // It answers queries,
         query(now, "a.example.com", |query| {
             query.vantage = Vantage::Server;
-            query.process = Some(ProcessView { pid: 9, uid: 0, comm: "dnsmasq", exe: None });
+            query.process = Some(ProcessView { pid: 9, comm: "dnsmasq" });
             bypass.observe(query);
         });
         query_server(&mut bypass, now, "dnsmasq", 9, OTHER);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::analysis::detect::Severity;
-use crate::analysis::detect::testing::{BASE32, HEX, LETTERS, at, findings, query, random};
+use crate::analysis::detect::tests::helpers::{BASE32, HEX, LETTERS, at, findings, query, random};
 use crate::analysis::view::ProcessView;
 use crate::analysis::view::testing::example;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -106,7 +106,7 @@ fn memory_is_bounded() {
             format!("{}.{}.com", random(number, BASE32, 40).repeat(4), random(number, HEX, 12));
         let comm = random(number % 50_000, BASE32, 15);
         let mut observation = example(at(f64::from(u32::try_from(number).unwrap()) / 1e4));
-        observation.process = Some(ProcessView { pid: 1, uid: 0, comm: &comm, exe: None });
+        observation.process = Some(ProcessView { pid: 1, comm: &comm });
         (observation.qname, observation.rcode) = (Some(&*name), Some(NXDOMAIN));
         observation.zone = Some(&name[161..]);
         dga.observe(&observation);

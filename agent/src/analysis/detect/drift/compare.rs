@@ -1,10 +1,8 @@
 //! Compares the answers of resolvers and finds those that differ.
 
-use super::answer::{AnswerContent, Difference};
-use super::{MAX_ANSWER_GAP, NameAnswers, Resolver, ResolverAnswer};
+use super::{AnswerContent, Difference, MAX_ANSWER_GAP, NameAnswers, Resolver, ResolverAnswer};
 use crate::analysis::detect::attribution::share;
 use crate::analysis::detect::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
-use crate::decode::MessageId;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
@@ -53,8 +51,7 @@ struct Comparison {
     /// Differing answers that are typical of a filter: addresses for names that do not exist, or
     /// null addresses.
     filtered: u64,
-    names: Vec<Box<str>>,
-    samples: Vec<MessageId>,
+    evidence: Evidence,
     against: BTreeSet<usize>,
 }
 
@@ -140,9 +137,9 @@ fn compare(name: &NameAnswers, now: Timestamp, cases: &mut [Comparison]) {
         if case.zones.len() < MAX_ZONES {
             case.zones.insert(name.zone);
         }
-        if case.names.len() < MAX_EVIDENCE {
-            case.names.push(name.qname.clone());
-            case.samples.push(answer.id);
+        if case.evidence.qnames.len() < MAX_EVIDENCE {
+            case.evidence.qnames.push(name.qname.clone());
+            case.evidence.samples.push(answer.id);
         }
     }
 }
@@ -212,12 +209,6 @@ fn finding(resolvers: &[Resolver], case: &Comparison, index: usize, level: Sever
         entity: Entity { resolver: Some(name.clone()), ..Entity::default() },
         level,
         summary,
-        evidence: Evidence {
-            figures,
-            samples: case.samples.clone(),
-            qnames: case.names.clone(),
-            resolvers,
-            ..Evidence::default()
-        },
+        evidence: Evidence { figures, resolvers, ..case.evidence.clone() },
     }
 }

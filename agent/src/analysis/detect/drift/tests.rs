@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::testing::{findings, query};
+use crate::analysis::detect::tests::helpers::{findings, query};
 use crate::analysis::detect::{Finding, Severity};
 use dnscribe_dns::{Answer, Answers};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -107,9 +107,9 @@ fn alert_fires_repeats_changes_and_resolves() {
     let last = stage.alerts.last().unwrap();
     assert_eq!((last.started, last.ended), (at(10), Some(at(320))));
     assert_eq!(stage.alerts.iter().map(|alert| alert.ordinal).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    let given: Vec<_> = stage.detection.counters().reported().collect();
+    let given: Vec<_> = stage.detection.counters.reported().collect();
     assert!(given.contains(&(Rule::Tunnel, Warning, AlertState::Firing, 2)), "{given:?}");
-    assert!(stage.detection.counters().active().all(|(.., count)| count == 0));
+    assert!(stage.detection.counters.active().all(|(.., count)| count == 0));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn maintenance_delays_alert() {
     for _ in 0..9 {
         assert_eq!(stage.step(found()), []);
     }
-    assert_eq!(stage.detection.counters().muted[Rule::Tunnel as usize], 1);
+    assert_eq!(stage.detection.counters.muted[Rule::Tunnel as usize], 1);
     let alerts = stage.step(found());
     assert_eq!(states(&alerts), [(AlertState::Firing, Severity::Warning, None)]);
     assert_eq!((alerts[0].started, alerts[0].ts), (at(10), at(100)));
@@ -217,7 +217,7 @@ fn two_vantages_are_one_alert() {
     stage.step(all.to_vec());
     assert_eq!(stage.alerts.len(), 1);
     assert_eq!(stage.alerts[0].entity.vantage, Some(Vantage::Client));
-    assert_eq!(stage.detection.counters().suppressed[Rule::Spoofing as usize], 2);
+    assert_eq!(stage.detection.counters.suppressed[Rule::Spoofing as usize], 2);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn alerts_are_bounded_and_overflow_is_counted() {
         range.map(|number| finding(Rule::Tunnel, zone(number), level)).collect::<Vec<_>>()
     };
     assert_eq!(stage.step(all(0..1000, Severity::Info)).len(), MAX_PER_RULE);
-    assert_eq!(stage.detection.counters().overflowed, 1000 - MAX_PER_RULE as u64);
+    assert_eq!(stage.detection.counters.overflowed, 1000 - MAX_PER_RULE as u64);
     // Unreported alerts give way to more severe ones.
     let latency = |number, level| finding(Rule::Latency, zone(number), level);
     stage.step((0..MAX_PER_RULE).map(|number| latency(number, Severity::Info)).collect());
@@ -324,9 +324,9 @@ proptest! {
                 AlertState::Resolved => open.remove(&key),
             };
         }
-        let active: u64 = detection.counters().active().map(|(.., count)| count).sum();
+        let active: u64 = detection.counters.active().map(|(.., count)| count).sum();
         prop_assert_eq!(active, open.len() as u64);
-        let given: u64 = detection.counters().reported().map(|(.., count)| count).sum();
+        let given: u64 = detection.counters.reported().map(|(.., count)| count).sum();
         prop_assert_eq!(given, alerts.len() as u64);
         // Only conditions that were found are reported.
         for alert in alerts.iter().filter(|alert| alert.rule != Rule::ResolverDown) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::testing::{findings, query};
+use crate::analysis::detect::tests::helpers::{findings, query};
 
 fn duplicate(spoofing: &mut Spoofing, seconds: f64, conflict: bool, retries: u32) {
     query(seconds, "www.example.com", |query| {

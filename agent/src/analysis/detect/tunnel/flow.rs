@@ -1,8 +1,9 @@
 //! Queries of one client for names of one zone.
 
+use crate::analysis::Merge;
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample};
 use crate::analysis::detect::lexical::encoded_bytes;
-use crate::analysis::detect::rolling::{BloomFilter, Rolling};
+use crate::analysis::detect::rolling::{Rolling, SpanCounts};
 use crate::analysis::view::TransactionView;
 use dnscribe_dns::{Answer, Answers};
 use dnscribe_record::time::Timestamp;
@@ -29,7 +30,6 @@ pub(super) const fn is_opaque(qtype: u16) -> bool {
 
 /// Features of a name, computed before its flow is known.
 pub(super) struct NameFeatures {
-    /// Hash of the name.
     pub(super) hash: u64,
     /// Bytes of the name that look like data.
     pub(super) encoded: u32,
@@ -42,57 +42,36 @@ pub(super) struct NameFeatures {
 pub(super) struct Flow {
     pub(super) zone: Box<str>,
     pub(super) attribution: Attribution,
-    pub(super) short: Rolling<SpanCounts<32>>,
-    pub(super) long: Rolling<SpanCounts<128>>,
+    pub(super) short: Rolling<SpanCounts<Counts, 32>>,
+    pub(super) long: Rolling<SpanCounts<Counts, 128>>,
     pub(super) intervals: Intervals,
     pub(super) evidence: EvidenceSample,
 }
 
-/// Counts of a span of time; each name counts once.
-#[derive(Clone, Debug, Default)]
-pub(super) struct SpanCounts<const WORDS: usize> {
-    pub(super) counts: Counts,
-    seen: BloomFilter<WORDS>,
-}
-
-/// Counts of distinct names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Distinct names that look like data.
-    pub(super) names: u64,
-    /// Bytes of these names that look like data.
-    pub(super) bytes: u64,
-    /// Names queried by an opaque type.
-    pub(super) opaque: u64,
-    /// Names queried by a type that carries text or names, or answered with an alias that looks
-    /// like data.
-    pub(super) carriers: u64,
-    /// Bytes of the queries.
-    pub(super) query_bytes: u64,
-    /// Bytes of the responses beyond the repeated question.
-    pub(super) answer_bytes: u64,
-    /// Responses.
-    pub(super) responses: u64,
-    /// Responses that say only yes or no: no such name, no data, or an address that is not on the
-    /// Internet.
-    pub(super) verdicts: u64,
-    /// Responses with an address from 127.0.0.2 on: listed (RFC 5782, section 2.1).
-    pub(super) listed: u64,
-}
-
-impl Counts {
-    pub(super) const fn plus(self, other: Self) -> Self {
-        Self {
-            names: self.names + other.names,
-            bytes: self.bytes + other.bytes,
-            opaque: self.opaque + other.opaque,
-            carriers: self.carriers + other.carriers,
-            query_bytes: self.query_bytes + other.query_bytes,
-            answer_bytes: self.answer_bytes + other.answer_bytes,
-            responses: self.responses + other.responses,
-            verdicts: self.verdicts + other.verdicts,
-            listed: self.listed + other.listed,
-        }
+merged_struct! {
+    /// Counts of distinct names.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Counts {
+        /// Distinct names that look like data.
+        pub(super) names: u64,
+        /// Bytes of these names that look like data.
+        pub(super) bytes: u64,
+        /// Names queried by an opaque type.
+        pub(super) opaque: u64,
+        /// Names queried by a type that carries text or names, or answered with an alias that looks
+        /// like data.
+        pub(super) carriers: u64,
+        /// Bytes of the queries.
+        pub(super) query_bytes: u64,
+        /// Bytes of the responses beyond the repeated question.
+        pub(super) answer_bytes: u64,
+        /// Responses.
+        pub(super) responses: u64,
+        /// Responses that say only yes or no: no such name, no data, or an address that is not on the
+        /// Internet.
+        pub(super) verdicts: u64,
+        /// Responses with an address from 127.0.0.2 on: listed (RFC 5782, section 2.1).
+        pub(super) listed: u64,
     }
 }
 
@@ -114,10 +93,9 @@ impl Flow {
         self.long.roll(now, LONG_SPAN);
     }
 
-    /// Records a query.
     pub(super) fn record(&mut self, observation: &TransactionView<'_>, name: &NameFeatures) {
         self.roll(observation.ts);
-        let counts = counts_of(observation, name);
+        let counts = &counts_of(observation, name);
         add(&mut self.short, name.hash, counts);
         if add(&mut self.long, name.hash, counts) {
             self.intervals.record(observation.ts);
@@ -132,13 +110,13 @@ impl Flow {
 
 /// Adds the counts of a name unless it is known. Returns whether it was new.
 fn add<const WORDS: usize>(
-    Rolling { current, previous, .. }: &mut Rolling<SpanCounts<WORDS>>,
+    spans: &mut Rolling<SpanCounts<Counts, WORDS>>,
     name: u64,
-    counts: Counts,
+    counts: &Counts,
 ) -> bool {
-    let is_new = current.seen.insert_new(&previous.seen, name);
+    let is_new = spans.is_new(name);
     if is_new {
-        current.counts = current.counts.plus(counts);
+        spans.current.counts.merge(counts);
     }
     is_new
 }
@@ -212,10 +190,10 @@ fn response_kind(rcode: u16, answers: &Answers) -> ResponseKind {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Intervals {
     first: Timestamp,
-    last: Timestamp,
+    pub(super) last: Timestamp,
     /// Number of intervals, up to [`Self::MEMORY`].
     pub(super) count: f64,
-    mean: f64,
+    pub(super) mean_seconds: f64,
     variance: f64,
 }
 
@@ -239,34 +217,28 @@ impl Intervals {
             return;
         }
         let seconds = interval.as_secs_f64();
-        if self.count >= 8.0 && seconds > Self::MAX_INTERVAL_FACTOR * self.mean {
+        if self.count >= 8.0 && seconds > Self::MAX_INTERVAL_FACTOR * self.mean_seconds {
             return;
         }
         self.count = (self.count + 1.0).min(Self::MEMORY);
         let weight = 1.0 / self.count;
-        let deviation = seconds - self.mean;
-        self.mean += weight * deviation;
+        let deviation = seconds - self.mean_seconds;
+        self.mean_seconds += weight * deviation;
         self.variance = (1.0 - weight) * (self.variance + weight * deviation * deviation);
-    }
-
-    /// Mean interval in seconds.
-    pub(super) const fn period_seconds(&self) -> f64 {
-        self.mean
     }
 
     /// Standard deviation of the intervals divided by their mean: 0 for a clock, 1 for a Poisson
     /// process.
     pub(super) fn variation(&self) -> f64 {
-        if self.mean > 0.0 { self.variance.sqrt() / self.mean } else { f64::INFINITY }
+        if self.mean_seconds > 0.0 {
+            self.variance.sqrt() / self.mean_seconds
+        } else {
+            f64::INFINITY
+        }
     }
 
     /// Time from the first event to the last.
     pub(super) fn duration(&self) -> Duration {
         self.last.since(self.first)
-    }
-
-    /// Time of the last event.
-    pub(super) const fn last(&self) -> Timestamp {
-        self.last
     }
 }

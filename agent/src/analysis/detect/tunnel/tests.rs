@@ -1,5 +1,5 @@
 use super::*;
-use crate::analysis::detect::testing::{BASE32, HEX, at, findings, query, random};
+use crate::analysis::detect::tests::helpers::{BASE32, HEX, at, findings, query, random};
 use crate::analysis::detect::{Rule, Severity};
 use crate::analysis::view::testing::example;
 use dnscribe_dns::{Answer, Answers};

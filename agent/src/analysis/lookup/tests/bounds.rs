@@ -3,39 +3,39 @@
 use super::*;
 
 #[test]
-fn the_oldest_makes_room_and_says_so() {
+fn evicts_oldest_lookup_when_table_is_full() {
     let options = LookupOptions { max_lookups: 2, ..LookupOptions::DEFAULT };
     let mut bench = Bench::with(options);
     let names = ["a.test", "b.test", "c.test"];
     let asked = names.map(|name| bench.ask(0, Ask::new(name, A)));
     assert_eq!(bench.given.len(), 1);
-    assert_eq!((&*bench.given[0].qname, bench.given[0].evicted), ("a.test", true));
+    assert_eq!((bench.given[0].qname, bench.given[0].evicted), ("a.test", true));
     assert_eq!((bench.given[0].outcome, bench.given[0].transactions), (Outcome::Open, 1));
     // The outcome comes after the eviction.
     for id in asked {
         bench.end(5, id, &Reply::Nodata);
     }
-    assert_eq!(bench.lookups.counters().evicted, 1);
+    assert_eq!(bench.lookups.counters.evicted, 1);
     let lookups = bench.finish(1000);
     assert_eq!(lookups.iter().map(|lookup| lookup.transactions).sum::<u32>(), 3);
     assert!(lookups[1..].iter().all(|lookup| lookup.outcome == Outcome::Nodata && !lookup.evicted));
 }
 
 #[test]
-fn octets_are_bounded_too() {
+fn memory_is_bounded() {
     let options = LookupOptions { max_bytes: 1 << 20, ..LookupOptions::DEFAULT };
     let mut bench = Bench::with(options);
     for n in 0..20_000_u64 {
         let name = format!("{n:060}.{n:060}.{n:060}.test");
         bench.ask(n / 100, Ask::new(&name, A));
-        assert!(bench.lookups.memory_bytes() <= options.max_bytes);
+        assert!(bench.lookups.bytes <= options.max_bytes);
     }
-    assert!(bench.lookups.counters().open > 500, "{:?}", bench.lookups.counters());
+    assert!(bench.lookups.counters.open > 500, "{:?}", bench.lookups.counters);
     assert_eq!(bench.finish(1000).len(), 20_000);
 }
 
 #[test]
-fn a_lookup_takes_no_more_than_it_can_list() {
+fn number_of_transactions_per_lookup_is_bounded() {
     let mut bench = Bench::new();
     for n in 0..1000 {
         let name = format!("web.{n}.a.test");
@@ -47,7 +47,7 @@ fn a_lookup_takes_no_more_than_it_can_list() {
 }
 
 #[test]
-fn a_lookup_is_given_as_soon_as_nothing_can_follow() {
+fn emits_lookup_after_pause() {
     let mut bench = Bench::new();
     bench.exchange(0, Ask::new("web.test", A), &Reply::Address("192.0.2.7"));
     bench.expire(400);

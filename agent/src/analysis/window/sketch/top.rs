@@ -6,6 +6,7 @@
 use datasketches::codec::{SketchBytes, SketchSlice};
 use datasketches::error::Error;
 use datasketches::frequencies::{ErrorType, FrequentItemValue, FrequentItemsSketch};
+use dnscribe_record::RankedFields;
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -71,17 +72,6 @@ pub fn hash_of(value: &[u8]) -> u64 {
 #[derive(Clone, Debug)]
 pub struct TopSketch(FrequentItemsSketch<HashedText>);
 
-/// A frequent value. Its true count is between `lower` and `upper`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ranked {
-    /// The value.
-    pub value: Arc<str>,
-    /// Lower bound of its count.
-    pub lower: u64,
-    /// Upper bound of its count.
-    pub upper: u64,
-}
-
 impl TopSketch {
     /// Creates an empty sketch with 2^`lg_slots` slots, from 2^3 to 2^30, of which three quarters
     /// hold values. A value with more than `3.5 / 2^lg_slots` of the total count is never missed.
@@ -109,24 +99,20 @@ impl TopSketch {
         self.0.total_weight()
     }
 
-    /// Returns the `limit` most frequent values, most frequent first; equal counts are sorted by
-    /// value.
+    /// Returns the `limit` most frequent values with bounds of their counts, most frequent first;
+    /// equal counts are sorted by value.
     #[must_use]
-    pub fn ranked(&self, limit: usize) -> Vec<Ranked> {
-        let rows = self.0.frequent_items(ErrorType::NoFalseNegatives);
-        let mut ranked: Vec<Ranked> = rows
-            .iter()
-            .map(|row| Ranked {
-                value: Arc::clone(&row.item().text),
-                lower: row.lower_bound(),
-                upper: row.upper_bound(),
-            })
-            .collect();
-        ranked.sort_unstable_by(|one, other| {
-            (other.upper, &one.value).cmp(&(one.upper, &other.value))
+    pub fn ranked(&self, limit: usize) -> Vec<RankedFields> {
+        let mut rows = self.0.frequent_items(ErrorType::NoFalseNegatives);
+        rows.sort_unstable_by(|one, other| {
+            (other.upper_bound(), &one.item().text).cmp(&(one.upper_bound(), &other.item().text))
         });
-        ranked.truncate(limit);
-        ranked
+        let ranked = rows.iter().take(limit).map(|row| RankedFields {
+            value: (*row.item().text).to_owned(),
+            lower: row.lower_bound(),
+            upper: row.upper_bound(),
+        });
+        ranked.collect()
     }
 
     /// Serializes the sketch as Apache DataSketches does for strings, with at most 2^`lg_slots`

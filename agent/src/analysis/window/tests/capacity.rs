@@ -42,12 +42,7 @@ fn flood(panes: u64, each_pane: u32) -> (Vec<ClosedWindow>, Windows) {
                 qname: Some(&qname),
                 zone: Some(&zone),
                 latency_ms: Some(f64::from(number % 100_000) / 100.0 + 0.001),
-                process: Some(ProcessView {
-                    pid: 1,
-                    uid: 1,
-                    comm: if steady { "curl" } else { &other },
-                    exe: None,
-                }),
+                process: Some(ProcessView { pid: 1, comm: if steady { "curl" } else { &other } }),
                 pod: Some(&zone),
                 ..example(ts)
             };
@@ -137,7 +132,7 @@ fn memory_bound_holds() {
                 qtype: Some(u16::try_from(number % 60_000).unwrap()),
                 rcode: Some(u16::try_from(round % 4096).unwrap()),
                 latency_ms: Some(1e-3 * 1.02_f64.powi(i32::try_from(round).unwrap())),
-                process: Some(ProcessView { pid: 1, uid: 1, comm: &zone, exe: None }),
+                process: Some(ProcessView { pid: 1, comm: &zone }),
                 pod: Some(&zone),
                 ..example(at(1))
             };

@@ -9,6 +9,7 @@ use dnscribe::capture::replay::Replay;
 use dnscribe::correlate::TransactionLinks;
 use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe::encrypted::{ConnectionOptions, ConnectionTable};
+use dnscribe::enrich::Attribution;
 use dnscribe::pair::MessageTexts;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
 use dnscribe_record::RecordTail;
@@ -130,8 +131,9 @@ fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
     let mut texts = MessageTexts::default();
     texts.read_transaction(transaction);
     let (links, tail) = (TransactionLinks::default(), RecordTail::default());
+    let attribution = &Attribution::default();
     let facts =
-        Facts { resolver: &resolver, links: &links, sample_ratio: 1.0, tail: &tail, pod: None };
+        Facts { resolver: &resolver, links: &links, sample_ratio: 1.0, attribution, tail: &tail };
     if let Some(observation) = TransactionView::new(transaction, &texts, &facts) {
         watch.observe(&observation);
     }

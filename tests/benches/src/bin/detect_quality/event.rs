@@ -230,10 +230,8 @@ impl Event {
             qname: Some(&self.qname),
             zone,
             qtype: Some(self.qtype),
-            qclass: Some(1),
             status: self.status,
             rcode: self.rcode,
-            ede: None,
             flags: Flags(flags),
             latency_ms: self.latency.map(|latency| latency.as_secs_f64() * 1000.0),
             retries: self.retries,
@@ -252,14 +250,9 @@ impl Event {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: self.client.process.map(|(comm, pid)| ProcessView {
-                pid,
-                uid: 1000,
-                comm,
-                exe: None,
-            }),
-            container: None,
+            process: self.client.process.map(|(comm, pid)| ProcessView { pid, comm }),
             pod: self.client.pod.as_deref(),
+            attribution: None,
         }
     }
 }

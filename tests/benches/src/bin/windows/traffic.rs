@@ -62,10 +62,8 @@ impl Transaction {
             qname: Some(&self.qname),
             zone: self.qname.get(self.zone_at..),
             qtype: Some(self.qtype),
-            qclass: Some(1),
             status: self.status,
             rcode: self.rcode,
-            ede: None,
             flags: Flags(0x8180),
             latency_ms: answered.then_some(self.latency_ms),
             retries: u32::from(!answered),
@@ -84,9 +82,9 @@ impl Transaction {
             tcp_fallback_of: None,
             parent: None,
             cache: None,
-            process: Some(ProcessView { pid: 1, uid: 1, comm: &self.process, exe: None }),
-            container: None,
+            process: Some(ProcessView { pid: 1, comm: &self.process }),
             pod: Some(&self.pod),
+            attribution: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Helpers for the tests of detectors.
 
-use super::finding::{Detector, Finding};
+use crate::analysis::detect::{Detector, Finding};
 use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use dnscribe_record::time::Timestamp;
