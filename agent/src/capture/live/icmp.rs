@@ -20,7 +20,8 @@ use coverage::SharedCoverage;
 use dnscribe_common::ICMP_MARK;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, send,
+    socket_with, socketpair,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use scanner::{NamespaceScanner, Namespaces, Scan};
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -232,24 +233,18 @@ fn open(path: &Path) -> io::Result<RawSockets> {
     if !is_current {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     }
-    let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
+    let four = raw(AddressFamily::INET, ipproto::ICMP)?;
     set(&four, libc::SOL_RAW, ICMP_FILTER, &ALL_BUT_UNREACHABLE)?;
     // The host may have no IPv6.
-    let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
+    let six = raw(AddressFamily::INET6, ipproto::ICMPV6).and_then(|six| {
         set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
     });
     Ok(RawSockets { cookie: cookie(&four), _four: four, _six: six.ok(), since_ns: ktime_ns() })
 }
 
 /// Opens a raw socket that queues nothing.
-fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor without another owner.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+fn raw(family: AddressFamily, protocol: Protocol) -> io::Result<OwnedFd> {
+    let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(protocol))?;
     // The filter `return 0` runs after the program, and drops the packet for this socket only.
     let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
     let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };

@@ -2,8 +2,6 @@
 
 use crate::capture::encrypted::Encrypted;
 use crate::capture::ports::PortSet;
-use aya::Ebpf;
-use aya::maps::{Array, Map, MapData, MapError};
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 
 /// Classes of all ports, [`PORTS_PER_WORD`] in a word.
@@ -14,40 +12,6 @@ const PORTS_PER_WORD: u16 = 32;
 
 /// Name of the table's map: the section of the object that contains only the table.
 pub(super) const MAP: &str = ".bss";
-
-/// Port table of loaded programs.
-pub(super) struct PortTable {
-    map: Array<MapData, Classes>,
-    encrypted: Option<Encrypted>,
-}
-
-impl PortTable {
-    /// Takes the map out of `ebpf`.
-    ///
-    /// # Errors
-    /// Returns an error if the map is missing or of another type.
-    pub(super) fn new(ebpf: &mut Ebpf, encrypted: Option<Encrypted>) -> Result<Self, MapError> {
-        let missing = || MapError::InvalidName { name: MAP.to_owned() };
-        Self::from_map(ebpf.take_map(MAP).ok_or_else(missing)?, encrypted)
-    }
-
-    /// Creates the table from its map.
-    ///
-    /// # Errors
-    /// Returns an error if the map is of another type.
-    pub(super) fn from_map(map: Map, encrypted: Option<Encrypted>) -> Result<Self, MapError> {
-        Ok(Self { map: Array::try_from(map)?, encrypted })
-    }
-
-    /// Sets the ports of plain DNS; those of encrypted DNS stay. A program that runs at the same time may see a mix of
-    /// old and new ports.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses the update.
-    pub(super) fn set(&mut self, ports: &PortSet) -> Result<(), MapError> {
-        self.map.set(0, classes(ports, self.encrypted.as_ref()), 0)
-    }
-}
 
 /// Returns the classes of all ports. Plain DNS takes precedence over encrypted DNS.
 pub(super) fn classes(ports: &PortSet, encrypted: Option<&Encrypted>) -> Classes {

@@ -3,8 +3,9 @@
 use super::btf::KERNEL_BTF;
 use super::load_error::{OLDEST, PRIVILEGE};
 use super::programs::{self, ProgramSpec};
-use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
+use super::{CannotCapture, HookChoice, LiveOptions, cgroup};
 use caps::{CapSet, Capability};
+use rustix::param::page_size;
 use serde::Serialize;
 use std::path::Path;
 
@@ -198,11 +199,14 @@ fn load(hook: &str, options: &LiveOptions, entries: &[ProgramSpec]) -> Vec<Probe
     let ring_buffer = if hook == "cgroup" { "cgroup ring buffer" } else { "socket ring buffer" };
     match programs::load(options, entries) {
         Ok(loaded) => {
-            let (rings, bytes) = (options.rings, options.ring_bytes);
-            let page = ring::page_bytes();
+            let rings = match options.rings {
+                1 => "a ring".to_owned(),
+                several => format!("{several} rings"),
+            };
             let detail = format!(
-                "hook {hook}: {rings} of {} bytes can be created (page size {page}); kernel features: {}",
-                bytes / rings.max(1),
+                "hook {hook}: {rings} of {} bytes can be created (page size {}); kernel features: {}",
+                loaded.ring_bytes,
+                page_size(),
                 loaded.settings.describe()
             );
             let mut probes = vec![Probe::new(ring_buffer, true, true, detail, "")];

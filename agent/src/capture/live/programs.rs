@@ -6,7 +6,7 @@ use super::kernel_log;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::ports::classes;
 use super::settings::Settings;
-use super::{CannotCapture, LiveOptions, MAX_RINGS, ring};
+use super::{CannotCapture, LiveOptions, MAX_RINGS, internal};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
@@ -14,6 +14,7 @@ use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::record::CLASSES;
+use rustix::param::page_size;
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
@@ -223,7 +224,7 @@ fn object(
     settings: &Settings,
 ) -> Result<Ebpf, CannotCapture> {
     let level = kernel_log::level();
-    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    let page = u32::try_from(page_size()).unwrap_or(4096);
     let mut loader = EbpfLoader::new();
     kernel_log::configure(&mut loader, &level, page);
     loader
@@ -241,9 +242,8 @@ fn object(
 fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>>, CannotCapture> {
     const RING: u32 = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
     let mut take =
-        |name: &str| ebpf.take_map(name).ok_or_else(|| internal(format!("no map {name}")));
-    let first = RingBuf::try_from(take("RING")?).map_err(|error| internal(chain(&error)))?;
-    let mut rings = vec![first];
+        |name: &str| ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")));
+    let mut rings = vec![RingBuf::try_from(take("RING")?)?];
     if count <= 1 {
         return Ok(rings);
     }
@@ -255,8 +255,7 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
             RingBuf::try_from(aya::maps::Map::RingBuf(map)).map_err(|error| map_error(&error))?,
         );
     }
-    let mut all: ArrayOfMaps<MapData, RingBuf<MapData>> =
-        ArrayOfMaps::try_from(take("RINGS")?).map_err(|error| internal(chain(&error)))?;
+    let mut all: ArrayOfMaps<MapData, RingBuf<MapData>> = take("RINGS")?.try_into()?;
     for (number, ring) in (0..).zip(&rings) {
         all.set(number, ring, 0).map_err(|error| map_error(&error))?;
     }
@@ -264,20 +263,13 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
 }
 
 fn insert_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS".into()))?;
-    let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> =
-        LpmTrie::try_from(map).map_err(|error| internal(chain(&error)))?;
+    let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS"))?;
+    let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> = map.try_into()?;
     for prefix in options.encrypted.iter().flat_map(Encrypted::resolvers) {
         let (bits, address) = prefix.mapped();
-        resolvers
-            .insert(&Key::new(bits, address), 1, 0)
-            .map_err(|error| internal(chain(&error)))?;
+        resolvers.insert(&Key::new(bits, address), 1, 0)?;
     }
     Ok(())
-}
-
-fn internal(what: String) -> CannotCapture {
-    CannotCapture::new(what, "this is a bug; please report it")
 }
 
 /// Puts the program [`CALLED`] into the map from which `tap`, and it itself, call it.
@@ -286,11 +278,11 @@ fn insert_called_program(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
         Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
         _ => Err(format!("no program {CALLED}")),
     };
-    let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
-    let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK".into()))?;
-    let mut calls: ProgramArray<&mut MapData> =
-        ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
-    calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
+    let fd = fd.map_err(|why| internal(&why))?.try_clone();
+    let fd = fd.map_err(|error| internal(&chain(&error)))?;
+    let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK"))?;
+    let mut calls: ProgramArray<&mut MapData> = map.try_into()?;
+    Ok(calls.set(0, &fd, 0)?)
 }
 
 /// Returns the size of each ring: the largest possible one within its share.
@@ -302,7 +294,7 @@ fn check_rings(options: &LiveOptions) -> Result<u32, CannotCapture> {
             &format!("give from 1 to {MAX_RINGS} threads"),
         ));
     }
-    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    let page = u32::try_from(page_size()).unwrap_or(4096);
     let each = bytes / rings.next_power_of_two();
     if bytes.is_power_of_two() && each >= page {
         return Ok(each);

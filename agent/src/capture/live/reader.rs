@@ -2,7 +2,7 @@
 //! locks.
 
 use super::clock::Clock;
-use super::ring::{Gauge, Ring};
+use super::ring::Ring;
 use super::{icmp, packet, tap};
 use crate::capture::{Packet, Received};
 use dnscribe_common::record::Record;
@@ -14,33 +14,16 @@ use std::time::Duration;
 
 /// The reader of one ring.
 pub struct Reader {
-    ring: Ring,
-    received: Vec<Received>,
-    clock: Arc<Clock>,
-    locals: Option<tap::LocalAddresses>,
-    coverage: Option<icmp::IcmpCoverage>,
+    pub(super) ring: Ring,
+    pub(super) received: Vec<Received>,
+    pub(super) clock: Arc<Clock>,
+    /// This host's addresses, at hook `socket`.
+    pub(super) locals: Option<tap::LocalAddresses>,
+    /// The listeners for ICMP errors, to which new network namespaces are reported.
+    pub(super) coverage: Option<icmp::IcmpCoverage>,
 }
 
 impl Reader {
-    /// Creates the reader of a ring. `locals` are this host's addresses, at hook `socket`.
-    pub(super) fn new(ring: Ring, clock: Arc<Clock>, locals: Option<tap::LocalAddresses>) -> Self {
-        Self { ring, received: Vec::new(), clock, locals, coverage: None }
-    }
-
-    /// Reports new network namespaces to the listeners for ICMP errors.
-    pub(super) fn set_coverage(&mut self, coverage: icmp::IcmpCoverage) {
-        self.coverage = Some(coverage);
-    }
-
-    /// Sets what was received from the ring before.
-    pub(super) fn set_received(&mut self, received: Vec<Received>) {
-        self.received = received;
-    }
-
-    pub(super) fn gauge(&self) -> Arc<Gauge> {
-        self.ring.gauge()
-    }
-
     /// Returns what was received from the ring, by CPU.
     #[must_use]
     pub fn received(&self) -> &[Received] {
@@ -56,7 +39,7 @@ impl Reader {
     /// Returns whether the ring is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ring.used() == 0
+        self.ring.gauge.used() == 0
     }
 
     /// Waits until the ring may hold records, `bell` can be read, or `limit` is over. Returns whether `bell`

@@ -75,9 +75,9 @@ pub(super) struct Source {
     start: usize,
     end: usize,
     /// Number of bytes consumed.
-    position: u64,
+    pub(super) position: u64,
     /// Reason why the input ended early, if it did.
-    cut_off: Option<&'static str>,
+    pub(super) cut_off: Option<&'static str>,
 }
 
 /// Initial size of the window in bytes.
@@ -155,15 +155,5 @@ impl Source {
         let start = self.start;
         self.consume(count);
         self.window.get(start..self.start).unwrap_or_default()
-    }
-
-    /// Returns the number of bytes consumed.
-    pub(super) fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Returns the reason why the input ended early, if it did.
-    pub(super) fn cut_off(&self) -> Option<&'static str> {
-        self.cut_off
     }
 }
