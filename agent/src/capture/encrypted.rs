@@ -137,8 +137,10 @@ pub enum Service {
 /// The rules for encrypted DNS. Ports of plain DNS are never among these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Encrypted {
-    ports: Vec<u16>,
-    https_ports: Vec<u16>,
+    /// The ports where every packet counts.
+    pub ports: Vec<u16>,
+    /// The ports where packets to and from resolvers count.
+    pub https_ports: Vec<u16>,
     resolvers: Prefixes,
 }
 
@@ -161,18 +163,6 @@ impl Encrypted {
         // Without addresses these ports match nothing.
         https_ports.retain(|port| !ports.contains(port) && !resolvers.all.is_empty());
         Self { ports, https_ports, resolvers }
-    }
-
-    /// Returns the ports where every packet counts.
-    #[must_use]
-    pub fn ports(&self) -> &[u16] {
-        &self.ports
-    }
-
-    /// Returns the ports where packets to and from resolvers count.
-    #[must_use]
-    pub fn https_ports(&self) -> &[u16] {
-        &self.https_ports
     }
 
     /// Returns the resolvers' addresses.
@@ -258,6 +248,6 @@ mod tests {
     fn plain_dns_wins_and_https_needs_addresses() {
         let dns = "53,853".parse().unwrap();
         let encrypted = Encrypted::new(&dns, &[853, 8853], &[443], []);
-        assert_eq!((encrypted.ports(), encrypted.https_ports()), (&[8853][..], &[][..]));
+        assert_eq!((&encrypted.ports[..], &encrypted.https_ports[..]), (&[8853][..], &[][..]));
     }
 }

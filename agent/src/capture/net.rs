@@ -6,13 +6,11 @@
 
 #![forbid(unsafe_code)]
 
-mod cause;
 mod icmp;
 mod transport;
 mod tunnel;
 
-pub use cause::UnreachableReason;
-pub use icmp::{IcmpQuote, parse_icmp_quote};
+pub use icmp::{IcmpQuote, UnreachableReason, parse_icmp_quote};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, parse_tcp, parse_udp, ports};
 pub use tunnel::{TunnelContent, tunnel_content};
 

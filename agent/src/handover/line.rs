@@ -141,10 +141,22 @@ impl FrameSocket {
     /// The other end is closed, sends nothing in time, or sends what is no frame.
     pub fn read(&mut self) -> io::Result<(FrameKind, Vec<u8>)> {
         let mut head = [0; size_of::<Head>()];
-        let filled = match receive(&self.socket, &mut head, &mut self.descriptors)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            filled => filled,
-        };
+        let mut buffer =
+            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut buffer);
+        let filled = retry_on_intr(|| {
+            let bytes = &mut [IoSliceMut::new(&mut head)];
+            recvmsg(&self.socket, bytes, &mut control, RecvFlags::CMSG_CLOEXEC)
+        })?
+        .bytes;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                self.descriptors.extend(rights);
+            }
+        }
+        if filled == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.socket.read_exact(head.get_mut(filled..).unwrap_or_default())?;
         let head = Head::try_read_from_bytes(&head);
         let head = head.map_err(|_| invalid("a frame of unknown kind"))?;
@@ -187,23 +199,6 @@ impl AsFd for FrameSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn receive(
-    socket: &UnixStream,
-    bytes: &mut [u8],
-    descriptors: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    let mut buffer = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut buffer);
-    let bytes = &mut [IoSliceMut::new(bytes)];
-    let received = retry_on_intr(|| recvmsg(socket, bytes, &mut control, RecvFlags::CMSG_CLOEXEC))?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
-        }
-    }
-    Ok(received.bytes)
 }
 
 fn invalid(what: &str) -> io::Error {

@@ -115,7 +115,7 @@ impl Files {
         for path in own {
             let failed = |error| format!("cannot give {} to {account}: {error}", path.display());
             // A link is not followed: somebody else may have made it.
-            lchown(path, Some(account.uid()), Some(account.gid())).map_err(failed)?;
+            lchown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;
         }
         Ok(())
     }

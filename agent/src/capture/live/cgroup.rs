@@ -70,20 +70,21 @@ pub fn directory(mount: &Path, wanted: Option<&Path>) -> PathBuf {
 
 /// Replaces octal escapes, which stand for blanks and some other characters.
 fn unescape(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        out.push_str(before);
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let Some(code) = code {
-            out.push(char::from(code));
-            rest = after.get(3..).unwrap_or("");
-        } else {
-            out.push('\\');
-            rest = after;
+    let mut parts = text.split('\\');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let escape = part.split_at_checked(3);
+        match escape.and_then(|(code, rest)| Some((u8::from_str_radix(code, 8).ok()?, rest))) {
+            Some((code, rest)) => {
+                out.push(char::from(code));
+                out.push_str(rest);
+            }
+            None => {
+                out.push('\\');
+                out.push_str(part);
+            }
         }
     }
-    out.push_str(rest);
     out
 }
 

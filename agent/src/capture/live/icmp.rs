@@ -15,7 +15,6 @@ mod scanner;
 pub use coverage::IcmpCoverage;
 
 use super::clock::ktime_ns;
-use super::option::set;
 use coverage::SharedCoverage;
 use dnscribe_common::ICMP_MARK;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -24,7 +23,7 @@ use rustix::net::{
     socket_with, socketpair,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use scanner::{NamespaceScanner, Namespaces, Scan};
+use scanner::{NamespaceScanner, Scan};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -134,7 +133,7 @@ impl Drop for Listeners {
 }
 
 /// Returns a socket pair that keeps message boundaries.
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
@@ -152,7 +151,10 @@ pub fn serve(socket: &OwnedFd) {
         let fatal = failed.filter(|_| !has_started && sockets.is_empty());
         let message = match &fatal {
             Some(error) => ScanResult::Failed(error.to_string()),
-            None => ScanResult::Covered(covered(&sockets)),
+            None => {
+                let since = |sockets: &RawSockets| Some((sockets.cookie?, sockets.since_ns));
+                ScanResult::Covered(sockets.values().filter_map(since).collect())
+            }
         };
         if message.send(socket).is_err() || fatal.is_some() {
             return;
@@ -160,11 +162,6 @@ pub fn serve(socket: &OwnedFd) {
         has_started = true;
         thread::sleep(MIN_SCAN_PAUSE);
     }
-}
-
-/// Returns the covered namespaces with the time of opening.
-fn covered(sockets: &HashMap<u64, RawSockets>) -> Vec<(u64, u64)> {
-    sockets.values().filter_map(|sockets| Some((sockets.cookie?, sockets.since_ns))).collect()
 }
 
 /// Waits until a scan is due. Returns whether it was requested; none once the other end is closed.
@@ -205,13 +202,6 @@ fn update(found: Scan, sockets: &mut HashMap<u64, RawSockets>) -> Option<io::Err
         }
         Scan::Partial(namespaces) => namespaces,
     };
-    open_missing(namespaces, sockets)
-}
-
-fn open_missing(
-    namespaces: Namespaces,
-    sockets: &mut HashMap<u64, RawSockets>,
-) -> Option<io::Error> {
     let mut failed = None;
     for (inode, path) in namespaces {
         if sockets.len() < MAX_NAMESPACES && !sockets.contains_key(&inode) {
@@ -251,6 +241,20 @@ fn raw(family: AddressFamily, protocol: Protocol) -> io::Result<OwnedFd> {
     set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_MARK, &ICMP_MARK)?;
     Ok(socket)
+}
+
+/// Calls `setsockopt(2)` with a value in the kernel's layout, for options that rustix does not have.
+pub(super) fn set<T>(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    let value = std::ptr::from_ref(value).cast();
+    // SAFETY: value and length belong together, and outlive the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Returns the cookie of a socket's network namespace.

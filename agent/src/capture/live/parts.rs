@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// What a descriptor is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +155,7 @@ impl Live {
     #[must_use]
     pub fn progress(&self) -> ReaderState {
         let reported = self.sampler.reported.iter().map(|(key, sums)| (*key, *sums)).collect();
-        ReaderState { clock_offset_ns: self.clock.offset_ns(), reported }
+        ReaderState { clock_offset_ns: self.clock.offset_ns.load(Ordering::Relaxed), reported }
     }
 
     /// Takes over a capture that another process still reads. It has no readers before
@@ -208,7 +209,7 @@ impl Live {
     ) -> Result<(), CannotCapture> {
         let Some(parts) = &self.parts else { return Ok(()) };
         let ring_bytes = parts.about.ring_bytes;
-        self.clock.adopt(progress.clock_offset_ns);
+        self.clock.offset_ns.store(progress.clock_offset_ns, Ordering::Relaxed);
         {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
             let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0)?;

@@ -23,8 +23,8 @@ pub(super) fn classes(ports: &PortSet, encrypted: Option<&Encrypted>) -> Classes
         }
     };
     if let Some(encrypted) = encrypted {
-        encrypted.ports().iter().for_each(|port| set(*port, PORT_ENCRYPTED));
-        encrypted.https_ports().iter().for_each(|port| set(*port, PORT_HTTPS));
+        encrypted.ports.iter().for_each(|port| set(*port, PORT_ENCRYPTED));
+        encrypted.https_ports.iter().for_each(|port| set(*port, PORT_HTTPS));
     }
     ports.iter().for_each(|port| set(port, PORT_DNS));
     words

@@ -1,7 +1,6 @@
 //! Loads the embedded eBPF programs with the features that the kernel offers, and attaches them.
 
 use super::btf::Btf;
-use super::functions;
 use super::kernel_log;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::ports::classes;
@@ -13,6 +12,7 @@ use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
+use dnscribe_common::globals::{CALL_KERNEL_SKB, CALL_TYPED};
 use dnscribe_common::record::CLASSES;
 use rustix::param::page_size;
 use std::fs::File;
@@ -104,7 +104,7 @@ pub fn load_with_btf(
     let mut settings = Settings::best(snap_bytes, options.rings, btf);
     let is_tap = wanted.iter().any(|entry| entry.name == CALLED);
     let functions = btf.filter(|_| is_tap).and_then(|btf| {
-        let ids = functions::function_ids(btf)?;
+        let ids = function_ids(btf)?;
         settings.enable_typed_packets(btf);
         Some(ids)
     });
@@ -114,7 +114,7 @@ pub fn load_with_btf(
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let patched = functions::patch(OBJECT, functions.filter(|_| settings.has_typed_packets()));
+        let patched = patch(OBJECT, functions.filter(|_| settings.has_typed_packets()));
         let mut ebpf = object(&patched, options, bytes, &settings)?;
         let entries: Vec<ProgramSpec> = wanted
             .iter()
@@ -141,6 +141,51 @@ pub fn load_with_btf(
         }
         refused.push((entry, reason));
     }
+}
+
+/// Placeholders in the object of calls of kernel functions (`BPF_PSEUDO_KFUNC_CALL`), with the functions' names. Such
+/// a call needs the function's BTF id, which aya 0.14 does not resolve.
+const FUNCTIONS: [(u32, &str); 2] =
+    [(CALL_KERNEL_SKB, "bpf_cast_to_kern_ctx"), (CALL_TYPED, "bpf_rdonly_cast")];
+
+/// Size of an instruction in bytes.
+const INSTRUCTION: usize = 8;
+
+/// The functions' BTF ids, in the order of [`FUNCTIONS`].
+type FunctionIds = [u32; FUNCTIONS.len()];
+
+/// Returns the BTF ids in this kernel; none if it lacks a function.
+fn function_ids(btf: &Btf) -> Option<FunctionIds> {
+    let [(_, first), (_, second)] = FUNCTIONS;
+    Some([btf.function(first)?, btf.function(second)?])
+}
+
+/// Returns the object with BTF ids in its calls. Without ids, moves replace the calls: a kernel refuses even an
+/// unreachable call of an unknown function.
+fn patch(object: &[u8], function_ids: Option<FunctionIds>) -> Vec<u8> {
+    let mut object = object.to_vec();
+    // Code sections are aligned to the size of an instruction.
+    for instruction in object.as_chunks_mut::<INSTRUCTION>().0 {
+        if let Some(index) = FUNCTIONS.iter().position(|(mark, _)| *instruction == call(*mark)) {
+            let number = function_ids.and_then(|function_ids| function_ids.get(index).copied());
+            *instruction = number.map_or(MOVE, call);
+        }
+    }
+    object
+}
+
+/// `r0 = r1`.
+const MOVE: [u8; INSTRUCTION] = if cfg!(target_endian = "big") {
+    [0xbf, 0x01, 0, 0, 0, 0, 0, 0]
+} else {
+    [0xbf, 0x10, 0, 0, 0, 0, 0, 0]
+};
+
+/// Returns a call of the kernel function with this BTF id.
+const fn call(number: u32) -> [u8; INSTRUCTION] {
+    let registers = if cfg!(target_endian = "big") { 0x02 } else { 0x20 };
+    let [a, b, c, d] = number.to_ne_bytes();
+    [0x85, registers, 0, 0, a, b, c, d]
 }
 
 /// Loads the programs, each in a thread: the verifier takes tens of milliseconds for a large one. Returns the
@@ -329,5 +374,14 @@ mod tests {
         assert!(rings(0, 32 << 20).is_err() && rings(17, 32 << 20).is_err());
         let each = |count| rings(count, 32 << 20).unwrap();
         assert_eq!([each(1), each(2), each(3), each(16)], [32 << 20, 16 << 20, 8 << 20, 2 << 20]);
+    }
+
+    #[test]
+    fn patches_calls_only() {
+        let other = [0x85, 0, 0, 0, 1, 0x73, 0x6e, 0x64];
+        let object = [call(CALL_TYPED), other, call(CALL_KERNEL_SKB), call(9)].concat();
+        let with = patch(&object, Some([5, 6]));
+        assert_eq!(with, [call(6), other, call(5), call(9)].concat());
+        assert_eq!(patch(&object, None), [MOVE, other, MOVE, call(9)].concat());
     }
 }

@@ -78,34 +78,6 @@ impl Sampler {
         }
     }
 
-    /// Measures the load. Returns the new word for the programs, if any, and the new share that is left
-    /// out, if it changes.
-    pub(super) fn observe(&mut self, now: Instant, load: Load<'_>) -> (Option<Cuts>, Option<Cut>) {
-        let Some(pressure) = &mut self.pressure else { return (None, None) };
-        let changed = pressure.observe(now, load);
-        if let Some(cut) = changed {
-            self.recent.change(now, cut);
-        }
-        if self.cuts == Cuts::default() && changed.is_none() {
-            return (None, None);
-        }
-        (self.current_cuts(now), changed)
-    }
-
-    /// Sets the share that is left out, whatever the load. For tests of the programs.
-    pub(super) fn force(&mut self, now: Instant, cut: Cut) -> Option<Cuts> {
-        self.recent.change(now, cut);
-        self.current_cuts(now)
-    }
-
-    fn current_cuts(&mut self, now: Instant) -> Option<Cuts> {
-        let cuts = self.recent.cuts(now);
-        (cuts != self.cuts).then(|| {
-            self.cuts = cuts;
-            cuts
-        })
-    }
-
     /// Returns the packets that were not exported since the last call. The kernel's map never shrinks, so an
     /// iteration returns every key that existed at its start; later keys are read next time.
     pub(super) fn not_exported(&mut self) -> Result<Vec<NotExported>, MapError> {
@@ -171,9 +143,7 @@ fn not_exported(
 }
 
 fn address(words: Address) -> IpAddr {
-    let mut bytes = [0; 16];
-    let both = words.iter().flat_map(|word| word.to_le_bytes());
-    bytes.iter_mut().zip(both).for_each(|(target, byte)| *target = byte);
+    let bytes: [u8; 16] = zerocopy::transmute!(words.map(u64::to_le));
     Ipv6Addr::from(bytes).to_canonical()
 }
 
@@ -185,21 +155,28 @@ impl super::Live {
         let fill = self.gauges.iter().map(|ring| ring.take_fill()).fold(0.0, f64::max);
         let waited: Vec<_> = self.gauges.iter().map(|ring| ring.waited()).chain(behind).collect();
         let load = Load { fill, waited: &waited };
-        let (cuts, changed) = self.sampler.observe(Instant::now(), load);
-        let at = self.clock.now();
-        self.write_cuts(cuts);
+        let (now, at) = (Instant::now(), self.clock.now());
+        let changed = self.sampler.pressure.as_mut().and_then(|one| one.observe(now, load));
+        self.write_cuts(now, changed);
         changed.map(|cut| Change { at, cut })
     }
 
     /// Sets the share that is left out, whatever the load. For tests of the programs.
     #[doc(hidden)]
     pub fn force_sampling(&mut self, cut: Cut) {
-        let cuts = self.sampler.force(Instant::now(), cut);
-        self.write_cuts(cuts);
+        self.write_cuts(Instant::now(), Some(cut));
     }
 
-    fn write_cuts(&self, cuts: Option<Cuts>) {
-        let Some(cuts) = cuts else { return };
+    /// Tells the programs the share that is left out from now on, if it changes, and those of the recent past.
+    fn write_cuts(&mut self, now: Instant, changed: Option<Cut>) {
+        let sampler = &mut self.sampler;
+        if let Some(cut) = changed {
+            sampler.recent.change(now, cut);
+        }
+        let cuts = sampler.recent.cuts(now);
+        if std::mem::replace(&mut sampler.cuts, cuts) == cuts {
+            return;
+        }
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = config.set(CONFIG_SAMPLING, cuts.pack(), 0) {
             // Writing to an array map does not fail.

@@ -16,29 +16,46 @@ pub struct Settings {
     socket_errors: bool,
 }
 
+/// What the programs can read if they know all fields of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Feature {
+    /// The lock of a socket.
+    Lock,
+    /// The network namespace of a socket.
+    Netns,
+    /// The current task.
+    Task,
+    /// The parent of the current task.
+    Parent,
+    /// A socket's error.
+    SocketError,
+    /// IPv6: without it in the kernel these fields are missing, and never read.
+    Ipv6,
+}
+
 /// Kernel fields that the programs read by offset.
-const FIELDS: [(Setting, &str, &[&str]); 21] = [
-    (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
-    (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
-    (Setting::NetCookie, "net", &["net_cookie"]),
-    (Setting::TaskTgid, "task_struct", &["tgid"]),
-    (Setting::TaskLeader, "task_struct", &["group_leader"]),
-    (Setting::TaskComm, "task_struct", &["comm"]),
-    (Setting::TaskStart, "task_struct", &["start_boottime"]),
-    (Setting::TaskCred, "task_struct", &["cred"]),
-    (Setting::TaskParent, "task_struct", &["real_parent"]),
-    (Setting::TaskMm, "task_struct", &["mm"]),
-    (Setting::MmExe, "mm_struct", &["exe_file"]),
-    (Setting::CredUid, "cred", &["uid"]),
-    (Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),
-    (Setting::SockRemotePort, "sock", &["__sk_common", "skc_dport"]),
-    (Setting::SockLocalPort, "sock", &["__sk_common", "skc_num"]),
-    (Setting::SockRemote4, "sock", &["__sk_common", "skc_daddr"]),
-    (Setting::SockLocal4, "sock", &["__sk_common", "skc_rcv_saddr"]),
-    (Setting::SockRemote6, "sock", &["__sk_common", "skc_v6_daddr"]),
-    (Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
-    (Setting::SockError, "sock", &["sk_err"]),
-    (Setting::SockProtocol, "sock", &["sk_protocol"]),
+const FIELDS: [(Feature, Setting, &str, &[&str]); 21] = [
+    (Feature::Lock, Setting::SockOwned, "sock", &["sk_lock", "owned"]),
+    (Feature::Netns, Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
+    (Feature::Netns, Setting::NetCookie, "net", &["net_cookie"]),
+    (Feature::Task, Setting::TaskTgid, "task_struct", &["tgid"]),
+    (Feature::Task, Setting::TaskLeader, "task_struct", &["group_leader"]),
+    (Feature::Task, Setting::TaskComm, "task_struct", &["comm"]),
+    (Feature::Parent, Setting::TaskStart, "task_struct", &["start_boottime"]),
+    (Feature::Task, Setting::TaskCred, "task_struct", &["cred"]),
+    (Feature::Parent, Setting::TaskParent, "task_struct", &["real_parent"]),
+    (Feature::Parent, Setting::TaskMm, "task_struct", &["mm"]),
+    (Feature::Parent, Setting::MmExe, "mm_struct", &["exe_file"]),
+    (Feature::Task, Setting::CredUid, "cred", &["uid"]),
+    (Feature::SocketError, Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),
+    (Feature::SocketError, Setting::SockRemotePort, "sock", &["__sk_common", "skc_dport"]),
+    (Feature::SocketError, Setting::SockLocalPort, "sock", &["__sk_common", "skc_num"]),
+    (Feature::SocketError, Setting::SockRemote4, "sock", &["__sk_common", "skc_daddr"]),
+    (Feature::SocketError, Setting::SockLocal4, "sock", &["__sk_common", "skc_rcv_saddr"]),
+    (Feature::Ipv6, Setting::SockRemote6, "sock", &["__sk_common", "skc_v6_daddr"]),
+    (Feature::Ipv6, Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
+    (Feature::SocketError, Setting::SockError, "sock", &["sk_err"]),
+    (Feature::SocketError, Setting::SockProtocol, "sock", &["sk_protocol"]),
 ];
 
 impl Settings {
@@ -59,27 +76,19 @@ impl Settings {
         settings.set(Setting::CgroupId, 1);
         settings.set(Setting::Direct, 1);
         let Some(btf) = btf else { return settings };
-        let mut found = Vec::new();
-        for (setting, of, path) in FIELDS {
-            if let Some(offset) = btf.offset(of, path) {
-                settings.set(setting, offset);
-                found.push(setting);
+        let mut missing = Vec::new();
+        for (feature, setting, of, path) in FIELDS {
+            match btf.offset(of, path) {
+                Some(offset) => settings.set(setting, offset),
+                None => missing.push((feature, setting)),
             }
         }
-        // Without IPv6 in the kernel its fields are missing, and never read.
-        let has = |wanted: &[Setting]| wanted.iter().all(|setting| found.contains(setting));
-        if !has(&[Setting::TaskLeader, Setting::TaskComm]) {
+        let has = |wanted| missing.iter().all(|(feature, _)| *feature != wanted);
+        if missing.iter().any(|(_, setting)| *setting == Setting::TaskComm) {
             settings.set(Setting::TaskLeader, 0);
         }
-        settings.task_by_btf = has(&[
-            Setting::TaskTgid,
-            Setting::TaskLeader,
-            Setting::TaskComm,
-            Setting::TaskCred,
-            Setting::CredUid,
-        ]);
-        let parent = [Setting::TaskStart, Setting::TaskParent, Setting::TaskMm, Setting::MmExe];
-        if !settings.task_by_btf || !has(&parent) {
+        settings.task_by_btf = has(Feature::Task);
+        if !settings.task_by_btf || !has(Feature::Parent) {
             settings.set(Setting::MmExe, 0);
         }
         // The name is read as two words.
@@ -87,18 +96,9 @@ impl Settings {
             settings.set(Setting::Task, TASK_TYPED);
             settings.set(Setting::HookTask, TASK_TYPED);
         }
-        settings.set(Setting::SockTyped, u32::from(has(&[Setting::SockOwned])));
-        settings.netns_by_btf = has(&[Setting::SockNet, Setting::NetCookie]);
-        settings.socket_errors = settings.netns_by_btf
-            && has(&[
-                Setting::SockFamily,
-                Setting::SockRemotePort,
-                Setting::SockLocalPort,
-                Setting::SockRemote4,
-                Setting::SockLocal4,
-                Setting::SockError,
-                Setting::SockProtocol,
-            ]);
+        settings.set(Setting::SockTyped, u32::from(has(Feature::Lock)));
+        settings.netns_by_btf = has(Feature::Netns);
+        settings.socket_errors = settings.netns_by_btf && has(Feature::SocketError);
         settings
     }
 

@@ -1,7 +1,7 @@
 //! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
 use super::netlink;
-use super::{CannotCapture, load_error, option};
+use super::{CannotCapture, icmp, load_error};
 use crate::capture::Direction;
 use crate::capture::net;
 use aya::programs::{ProgramError, SocketFilter};
@@ -118,7 +118,7 @@ fn promiscuous(socket: &OwnedFd, index: i32) -> io::Result<()> {
         mr_alen: 0,
         mr_address: [0; 8],
     };
-    option::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+    icmp::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 /// Addresses of this host, in the agent's network namespace.

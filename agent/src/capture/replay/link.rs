@@ -1,8 +1,6 @@
 //! Finds the IP packet in a link-layer frame of a capture file. This module parses the header of the link type;
 //! [`dnscribe_common::layers`], shared with the eBPF programs, parses the layers after it.
 
-mod wireless;
-
 use dnscribe_common::layers::{self, ETHERNET, IP, IpSearch, LLC, Layer, MPLS, PPP, PPPOE};
 use std::ops::Range;
 
@@ -32,7 +30,7 @@ pub(super) fn inside(link: u32, frame: &[u8]) -> Result<Inside, u32> {
     let plain = |ethertype, skip| Some(Layer::new(ethertype, skip));
     // A header with an `EtherType` at `type_at`, and its payload at `at`.
     let typed = |type_at, at| Some(Layer::new(be16(frame, type_at)?, at));
-    let wireless = |skip: Option<u32>| Some(Layer::new(LLC, wireless::header(frame, skip?)?));
+    let wireless = |skip: Option<u32>| Some(Layer::new(LLC, wireless_header(frame, skip?)?));
     let mut end = frame.len();
     let layer = match link {
         0 | 108 => loopback(frame),
@@ -54,7 +52,7 @@ pub(super) fn inside(link: u32, frame: &[u8]) -> Result<Inside, u32> {
         // PFLOG: the length excludes the padding to four bytes.
         117 => frame.first().and_then(|size| plain(IP, u32::from(*size).next_multiple_of(4))),
         119 => wireless(Some(144)),
-        127 => wireless::radiotap(frame).and_then(|radio| {
+        127 => radiotap(frame).and_then(|radio| {
             end = end.checked_sub(radio.trailer)?;
             wireless(Some(radio.header))
         }),
@@ -157,6 +155,53 @@ fn nflog(frame: &[u8]) -> Option<Range<usize>> {
     }
 }
 
+/// Frame lengths from a radiotap header (radiotap.org).
+struct Radiotap {
+    /// Size of the radiotap header in bytes.
+    header: u32,
+    /// Size of the check sequence at the end of the frame, in bytes.
+    trailer: usize,
+}
+
+/// Parses a radiotap header.
+fn radiotap(frame: &[u8]) -> Option<Radiotap> {
+    let header = le16(frame, 2)?;
+    let present = le32(frame, 4)?;
+    // Bit 31 announces one more word of presence bits.
+    let mut fields = 8;
+    let mut word = present;
+    while word & 1 << 31 != 0 {
+        word = le32(frame, fields)?;
+        fields += 4;
+    }
+    // The flags (bit 1) follow the TSF timer (bit 0; eight bytes, aligned).
+    let flags = match present & 0b11 {
+        0b10 => bytes_at::<1>(frame, fields)?[0],
+        0b11 => bytes_at::<1>(frame, fields.next_multiple_of(8) + 8)?[0],
+        _ => 0,
+    };
+    Some(Radiotap { header, trailer: if flags & 0x10 == 0 { 0 } else { 4 } })
+}
+
+/// Returns the offset of the LLC header of the data frame at `at`; `None` for other and for encrypted frames
+/// (IEEE 802.11, 9.2.4 and 9.3.2).
+fn wireless_header(frame: &[u8], at: u32) -> Option<u32> {
+    let [control, flags] = bytes_at(frame, at)?;
+    let (data, no_payload, protected) = (control & 0x0c == 0x08, control & 0x40, flags & 0x40);
+    if !data || no_payload != 0 || protected != 0 {
+        return None;
+    }
+    let four_addresses = flags & 0x03 == 0x03;
+    let quality_of_service = control & 0x80 != 0;
+    let high_throughput = quality_of_service && flags & 0x80 != 0;
+    Some(
+        at + 24
+            + if four_addresses { 6 } else { 0 }
+            + if quality_of_service { 2 } else { 0 }
+            + if high_throughput { 4 } else { 0 },
+    )
+}
+
 fn be16(frame: &[u8], at: u32) -> Option<u16> {
     bytes_at(frame, at).map(u16::from_be_bytes)
 }
@@ -165,6 +210,7 @@ fn be32(frame: &[u8], at: u32) -> Option<u32> {
     bytes_at(frame, at).map(u32::from_be_bytes)
 }
 
+/// Reads a 16-bit number.
 fn le16(frame: &[u8], at: u32) -> Option<u32> {
     bytes_at(frame, at).map(|two| u16::from_le_bytes(two).into())
 }
