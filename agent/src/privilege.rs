@@ -79,7 +79,7 @@ fn drop_all(config: &Config, config_file: Option<&Path>, needs_bpf: bool) -> (St
     failures.extend(become_user(account).err());
     failures.extend(keep_only(&needs).err());
     failures.extend(no_new_privileges().err());
-    let landlock = rules.and_then(files::Rules::restrict);
+    let landlock = rules.and_then(files::restrict);
     let calls = calls::allow(calls::AGENT);
     let kept: Vec<_> = needs.iter().map(|need| format!("; keeps {need}")).collect();
     let state = format!(

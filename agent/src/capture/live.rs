@@ -31,9 +31,7 @@ mod load_error;
 mod netlink;
 mod nice;
 mod open;
-mod packet;
 mod parts;
-mod ports;
 mod pressure;
 pub mod probe;
 pub mod process;
@@ -196,7 +194,7 @@ pub struct Live {
     config: Arc<Mutex<ring::Config>>,
     sampler: sampler::Sampler,
     /// Classes of the ports, which programs read while they run.
-    ports: Array<MapData, ports::Classes>,
+    ports: Array<MapData, settings::PortClasses>,
     encrypted: Option<Encrypted>,
     listeners: Option<icmp::Listeners>,
     /// Rings that another process still reads.
@@ -278,7 +276,7 @@ impl Live {
     /// # Errors
     /// Returns an error if the kernel refuses the update.
     pub fn set_ports(&mut self, ports: &PortSet) -> Result<(), MapError> {
-        self.ports.set(0, ports::classes(ports, self.encrypted.as_ref()), 0)?;
+        self.ports.set(0, settings::port_classes(ports, self.encrypted.as_ref()), 0)?;
         wait_for_programs();
         Ok(())
     }

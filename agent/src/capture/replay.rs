@@ -93,10 +93,7 @@ impl Replay {
         input: &Path,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, InputError> {
-        let name = source::name(input);
-        let summary = Source::open(input).and_then(|source| self.packets(source, each));
-        self.files += 1;
-        summary.map_err(|problem| InputError { name, problem })
+        self.packets(source::name(input), Source::open(input), each)
     }
 
     /// Replays a capture file from any reader; `name` is for error messages.
@@ -109,12 +106,21 @@ impl Replay {
         input: Box<dyn std::io::Read>,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, InputError> {
-        let summary = Source::new(input).and_then(|source| self.packets(source, each));
-        self.files += 1;
-        summary.map_err(|problem| InputError { name: name.into(), problem })
+        self.packets(name.into(), Source::new(input), each)
     }
 
     fn packets(
+        &mut self,
+        name: String,
+        source: Result<Source, Problem>,
+        each: &mut PacketHandler<'_>,
+    ) -> Result<FileSummary, InputError> {
+        let summary = source.and_then(|source| self.try_packets(source, each));
+        self.files += 1;
+        summary.map_err(|problem| InputError { name, problem })
+    }
+
+    fn try_packets(
         &mut self,
         source: Source,
         each: &mut PacketHandler<'_>,

@@ -90,10 +90,7 @@ pub struct Listeners {
 impl Listeners {
     /// Opens listeners in every network namespace that has a process, and returns when they are open. `helper` is the
     /// socket to the process that runs [`serve`]; without it, a thread of this process does.
-    ///
-    /// # Errors
-    /// Returns an error if no listener can be opened. Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces
-    /// other than its own.
+    /// Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces other than its own.
     pub fn start(helper: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
         let (socket, thread) = if let Some(helper) = helper {
             (Arc::clone(helper), None)
@@ -116,7 +113,6 @@ impl Listeners {
     }
 
     /// Returns a view of the listeners for a reader.
-    #[must_use]
     pub fn coverage(&self) -> IcmpCoverage {
         IcmpCoverage::new(Arc::clone(&self.covered))
     }

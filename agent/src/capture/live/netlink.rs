@@ -31,9 +31,6 @@ pub struct Socket {
 
 /// Returns the sockets in the thread's network namespace of an address family (2 or 10) and protocol (6 or 17). Needs
 /// `CONFIG_INET_DIAG` or `CONFIG_INET_UDP_DIAG`.
-///
-/// # Errors
-/// Returns an error if the kernel refuses the request.
 pub fn sockets(family: u8, protocol: u8) -> io::Result<Vec<Socket>> {
     let mut request = vec![family, protocol, 0, 0];
     request.extend(u32::MAX.to_ne_bytes());
@@ -46,9 +43,6 @@ pub fn sockets(family: u8, protocol: u8) -> io::Result<Vec<Socket>> {
 }
 
 /// Returns the addresses in the thread's network namespace.
-///
-/// # Errors
-/// Returns an error if the kernel refuses the request.
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
     // Protocol 0 is NETLINK_ROUTE.

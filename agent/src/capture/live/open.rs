@@ -5,7 +5,7 @@ use super::kernel_log::KernelLog;
 use super::programs::{self, Loaded};
 use super::{
     Attached, CannotCapture, CaptureHandles, Live, LiveOptions, Reader, backfill, cgroup, icmp,
-    internal, ports, ring, sampler, tap,
+    internal, ring, sampler, settings, tap,
 };
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::Program;
@@ -121,7 +121,7 @@ impl Live {
             clock: Arc::new(Clock::new()),
             config: Arc::new(Mutex::new(take("CONFIG")?.try_into()?)),
             sampler: sampler::Sampler::new(totals, options, locals),
-            ports: take(ports::MAP)?.try_into()?,
+            ports: take(settings::PORTS_MAP)?.try_into()?,
             encrypted: options.encrypted.clone(),
             listeners: None,
             unread: Vec::new(),

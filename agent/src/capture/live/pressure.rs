@@ -65,7 +65,6 @@ pub struct Pressure {
 
 impl Pressure {
     /// Creates a controller that starts with everything exported, and never exports less than the share `floor`.
-    #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -90,7 +89,6 @@ impl Pressure {
     }
 
     /// Returns the share that is left out.
-    #[must_use]
     pub fn cut(&self) -> Cut {
         Cut::try_from(PARTS - self.exported).unwrap_or(Cut::MAX)
     }
@@ -191,7 +189,6 @@ pub struct Recent {
 
 impl Recent {
     /// Creates an empty history. A response follows its query within `memory`.
-    #[must_use]
     pub const fn new(memory: Duration) -> Self {
         Self { memory, current: 0, past: VecDeque::new() }
     }

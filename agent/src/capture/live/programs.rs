@@ -3,8 +3,7 @@
 use super::btf::Btf;
 use super::kernel_log;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
-use super::ports::classes;
-use super::settings::Settings;
+use super::settings::{Settings, port_classes};
 use super::{CannotCapture, LiveOptions, MAX_RINGS, internal};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -192,7 +191,7 @@ const fn call(number: u32) -> [u8; INSTRUCTION] {
 /// first that the kernel refuses.
 fn load_all(ebpf: &mut Ebpf, entries: &[ProgramSpec]) -> Option<(ProgramSpec, ProgramError)> {
     let index = |name: &str| entries.iter().position(|entry| entry.name == name);
-    let mut refused = thread::scope(|scope| {
+    let refused = thread::scope(|scope| {
         let loading: Vec<_> = ebpf
             .programs_mut()
             .filter_map(|(name, program)| Some((index(name)?, program)))
@@ -202,10 +201,9 @@ fn load_all(ebpf: &mut Ebpf, entries: &[ProgramSpec]) -> Option<(ProgramSpec, Pr
             let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             Some((index, loaded.err()?))
         };
-        loading.into_iter().filter_map(refusal).collect::<Vec<_>>()
+        loading.into_iter().filter_map(refusal).min_by_key(|(index, _)| *index)
     });
-    refused.sort_by_key(|(index, _)| *index);
-    refused.into_iter().next().map(|(index, error)| (entries[index], error))
+    refused.map(|(index, error)| (entries[index], error))
 }
 
 fn load_one(program: &mut Program) -> Result<(), ProgramError> {
@@ -276,7 +274,11 @@ fn object(
         // The programs need no relocation against the kernel's types, and reading these is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
-        .override_global("PORTS", &classes(&options.ports, options.encrypted.as_ref())[..], true)
+        .override_global(
+            "PORTS",
+            &port_classes(&options.ports, options.encrypted.as_ref())[..],
+            true,
+        )
         .map_max_entries("RING", ring_bytes)
         .load(bytes)
         .map_err(|error| map_error(&error))

@@ -126,6 +126,7 @@ impl Ring {
         }
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
         let ring = self.records.as_fd();
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let watched = [Some(ring), bell];
         let mut watched: Vec<_> = watched.into_iter().flatten().map(readable).collect();
         let since = Instant::now();
@@ -163,10 +164,6 @@ impl Ring {
 fn poll_interval(ring_bytes: u32) -> Duration {
     Duration::from_millis(u64::from(ring_bytes) / FLOOD_BYTES_PER_MS)
         .clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)
-}
-
-fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
-    PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
 
 /// Fill of a ring and idle time of its reader, readable from any thread.

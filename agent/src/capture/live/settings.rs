@@ -2,10 +2,13 @@
 //! kernel refuses.
 
 use super::btf::Btf;
+use crate::capture::encrypted::Encrypted;
+use crate::capture::ports::PortSet;
 use dnscribe_common::globals::{
     NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
     TASK_TYPED,
 };
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 
 /// Values of the global `SETTINGS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,6 @@ const FIELDS: [(Feature, Setting, &str, &[&str]); 21] = [
 
 impl Settings {
     /// Creates the best settings that the kernel's types allow.
-    #[must_use]
     pub fn best(snap_bytes: u32, rings: u32, btf: Option<&Btf>) -> Self {
         let mut settings = Self {
             words: [0; SETTINGS],
@@ -121,25 +123,21 @@ impl Settings {
     }
 
     /// Returns whether the tap reads packets through typed pointers.
-    #[must_use]
     pub fn has_typed_packets(&self) -> bool {
         self.get(Setting::SkbTyped) != 0
     }
 
     /// Returns the words of the programs' global `SETTINGS`.
-    #[must_use]
     pub fn words(&self) -> &[u32; SETTINGS] {
         &self.words
     }
 
     /// Returns whether the fields that the tracepoint program reads are known.
-    #[must_use]
     pub fn has_socket_errors(&self) -> bool {
         self.socket_errors
     }
 
     /// Returns whether `cgroup_skb` can read the current task.
-    #[must_use]
     pub fn knows_sender(&self) -> bool {
         self.get(Setting::Task) != TASK_NONE
     }
@@ -199,7 +197,6 @@ impl Settings {
     }
 
     /// Returns a description of the settings, for the log.
-    #[must_use]
     pub fn describe(&self) -> String {
         let task = match self.get(Setting::Task) {
             TASK_TYPED => "typed task_struct",
@@ -232,6 +229,33 @@ impl Settings {
             *word = value;
         }
     }
+}
+
+/// Classes of all ports, [`PORTS_PER_WORD`] in a word.
+pub(super) type PortClasses = [u64; PORT_WORDS as usize];
+
+/// Number of ports in a word of the table.
+const PORTS_PER_WORD: u16 = 32;
+
+/// Name of the map of these classes, which can be changed while programs run: a section of the object with nothing
+/// else.
+pub(super) const PORTS_MAP: &str = ".bss";
+
+/// Returns the classes of all ports. Plain DNS takes precedence over encrypted DNS.
+pub(super) fn port_classes(ports: &PortSet, encrypted: Option<&Encrypted>) -> PortClasses {
+    let mut words = [0; PORT_WORDS as usize];
+    let mut set = |port: u16, class: u64| {
+        if let Some(word) = words.get_mut(usize::from(port / PORTS_PER_WORD)) {
+            let shift = port % PORTS_PER_WORD * 2;
+            *word = *word & !(3 << shift) | class << shift;
+        }
+    };
+    if let Some(encrypted) = encrypted {
+        encrypted.ports.iter().for_each(|port| set(*port, PORT_ENCRYPTED));
+        encrypted.https_ports.iter().for_each(|port| set(*port, PORT_HTTPS));
+    }
+    ports.iter().for_each(|port| set(port, PORT_DNS));
+    words
 }
 
 #[cfg(test)]
@@ -270,5 +294,17 @@ mod tests {
         assert_eq!(settings.get(Setting::Direct), 0);
         assert!(!settings.degrade(false, "R1 invalid mem access"));
         assert!(!settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
+    }
+
+    #[test]
+    fn classes_of_ports_are_independent() {
+        let words = port_classes(&"53,31,32,65535".parse().unwrap(), None);
+        let of = |port: u16| words[usize::from(port / 32)] >> (port % 32 * 2) & 3;
+        let found: Vec<_> = (0..=u16::MAX).filter(|port| of(*port) == PORT_DNS).collect();
+        assert_eq!(found, [31, 32, 53, 65_535]);
+        assert_eq!(
+            words.iter().map(|word| word.count_ones()).sum::<u32>(),
+            4 * PORT_DNS.count_ones()
+        );
     }
 }

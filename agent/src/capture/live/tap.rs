@@ -28,9 +28,6 @@ const REFRESH_ON_MISS: Duration = Duration::from_millis(500);
 
 /// Opens a packet socket for each interface, or one for all interfaces if none is named. The filter is attached before
 /// the first packet can arrive.
-///
-/// # Errors
-/// Returns an error with a remedy if an interface does not exist, or the kernel refuses.
 pub fn open(filter: &SocketFilter, interfaces: &[String]) -> Result<Vec<OwnedFd>, CannotCapture> {
     if interfaces.is_empty() || interfaces.iter().any(|name| name == "any") {
         return Ok(vec![open_one(filter, None)?]);
