@@ -64,13 +64,13 @@ impl Account {
     fn named(wanted: &str) -> Result<Self, String> {
         let failed = |error| format!("cannot look up user {wanted}: {error}");
         let user = match wanted.parse::<u32>() {
-            Ok(number) => match User::from_uid(Uid::from_raw(number)).map_err(failed)? {
-                Some(user) => user,
-                None => {
+            Ok(number) => {
+                let Some(user) = User::from_uid(Uid::from_raw(number)).map_err(failed)? else {
                     let name = number.to_string();
                     return Ok(Self { name, uid: number, gid: number, groups: Vec::new() });
-                }
-            },
+                };
+                user
+            }
             Err(_) => User::from_name(wanted).map_err(failed)?.ok_or_else(|| {
                 format!("there is no user {wanted}: make it, or name another with privileges.user")
             })?,

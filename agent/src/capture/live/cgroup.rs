@@ -71,16 +71,11 @@ fn unescape(text: &str) -> String {
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let escape = part.split_at_checked(3);
-        match escape.and_then(|(code, rest)| Some((u8::from_str_radix(code, 8).ok()?, rest))) {
-            Some((code, rest)) => {
-                out.push(char::from(code));
-                out.push_str(rest);
-            }
-            None => {
-                out.push('\\');
-                out.push_str(part);
-            }
-        }
+        let escape =
+            escape.and_then(|(code, rest)| Some((u8::from_str_radix(code, 8).ok()?, rest)));
+        let (letter, rest) = escape.map_or(('\\', part), |(code, rest)| (char::from(code), rest));
+        out.push(letter);
+        out.push_str(rest);
     }
     out
 }

@@ -145,12 +145,10 @@ pub fn serve(socket: &OwnedFd) {
         // Most failures are processes that have just ended; others are retried.
         let failed = update(found, &mut sockets);
         let fatal = failed.filter(|_| !has_started && sockets.is_empty());
+        let since = |sockets: &RawSockets| Some((sockets.cookie?, sockets.since_ns));
         let message = match &fatal {
             Some(error) => ScanResult::Failed(error.to_string()),
-            None => {
-                let since = |sockets: &RawSockets| Some((sockets.cookie?, sockets.since_ns));
-                ScanResult::Covered(sockets.values().filter_map(since).collect())
-            }
+            None => ScanResult::Covered(sockets.values().filter_map(since).collect()),
         };
         if message.send(socket).is_err() || fatal.is_some() {
             return;

@@ -48,7 +48,7 @@ impl Live {
         });
         fill_owners(&mut loaded);
         let attached = (Vec::new(), Some(directory));
-        let mut live = Self::new(loaded, options, attached, Hook::Cgroup, description)?;
+        let mut live = Self::new(loaded, options, attached, Hook::Cgroup, &description)?;
         live.listeners = listeners.ok();
         for reader in &mut live.readers {
             reader.coverage = live.listeners.as_ref().map(icmp::Listeners::coverage);
@@ -76,7 +76,7 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         describe_refused(&loaded, &mut description);
-        Self::new(loaded, options, (taps, None), Hook::Socket, description)
+        Self::new(loaded, options, (taps, None), Hook::Socket, &description)
     }
 
     /// Creates the capture from loaded programs.
@@ -85,15 +85,15 @@ impl Live {
         options: &LiveOptions,
         (taps, cgroup): (Vec<OwnedFd>, Option<PathBuf>),
         hook: Hook,
-        description: String,
+        description: &str,
     ) -> Result<Self, CannotCapture> {
         let log = KernelLog::start(&mut loaded.ebpf);
-        let shared = || CaptureHandles::of(&loaded, &taps, (hook, &description), cgroup);
+        let shared = || CaptureHandles::of(&loaded, &taps, (hook, description), cgroup);
         let parts = options.shared.then(shared).transpose();
         let take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
-        let mut live = Self::without_readers(take, options, hook, &description)?;
+        let mut live = Self::without_readers(take, options, hook, description)?;
         live.parts = parts.map_err(|error| internal(&error.to_string()))?;
         for records in std::mem::take(&mut loaded.rings) {
             live.add_reader(records, loaded.ring_bytes, options.nice)?;

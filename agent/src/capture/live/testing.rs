@@ -55,7 +55,7 @@ impl Bench {
         };
         let mut loaded = programs::load_with_btf(btf, options, entries)?;
         fill_owners(&mut loaded);
-        Ok(Self { live: Live::new(loaded, options, (Vec::new(), None), hook, String::new())? })
+        Ok(Self { live: Live::new(loaded, options, (Vec::new(), None), hook, "")? })
     }
 
     /// Removes the program that the tap calls.
