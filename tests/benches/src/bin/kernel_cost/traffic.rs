@@ -159,7 +159,7 @@ fn measure(
             for ((name, after), (_, before)) in attached.costs()?.into_iter().zip(before) {
                 let runs = after.run_count() - before.run_count();
                 if runs > 0 {
-                    let time = after.run_time() - before.run_time();
+                    let time = after.run_time().saturating_sub(before.run_time());
                     #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
                     let each = time.as_nanos() as f64 / runs as f64;
                     readings.entry((kind.name, name)).or_default().push(each);
