@@ -1,6 +1,6 @@
 //! Programs that repeat one operation, to measure its cost.
 
-use crate::PASS;
+use crate::object::PASS;
 use aya_ebpf::bindings::BPF_SK_STORAGE_GET_F_CREATE;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::helpers::generated as helper;
@@ -26,10 +26,21 @@ static WORD: Array<u64> = Array::with_max_entries(2048, 0);
 #[btf_map]
 static SOCKETS: SkStorage<u64> = SkStorage::new();
 
+/// An operation, in an unsafe block unless it is marked as safe.
+macro_rules! operation {
+    (safe $operation:block) => {
+        $operation
+    };
+    ($operation:block) => {
+        // SAFETY: the helpers are allowed for this program type, and their buffers are large enough.
+        unsafe { $operation }
+    };
+}
+
 /// Defines a program per operation. Results are discarded; helpers are opaque to the compiler, so it keeps every
 /// call.
 macro_rules! costs {
-    ($($name:ident($skb:ident, $buffer:ident, $word:ident) $operation:block)*) => {$(
+    ($($name:ident($skb:ident, $buffer:ident, $word:ident) $($safe:ident)? $operation:block)*) => {$(
         #[cgroup_skb]
         fn $name(ctx: SkBuffContext) -> i32 {
             let $skb = ctx.skb.skb;
@@ -37,11 +48,7 @@ macro_rules! costs {
             let mut word = 0u64;
             let ($buffer, $word): (*mut c_void, *mut u64) = (buffer.as_mut_ptr().cast(), &raw mut word);
             for _ in 0..REPETITIONS {
-                // SAFETY: the helpers are allowed for this program type, and their buffers are large enough.
-                #[allow(unused_unsafe, reason = "some need none")]
-                unsafe {
-                    $operation
-                };
+                operation!($($safe)? $operation);
             }
             PASS
         }
@@ -65,9 +72,9 @@ costs! {
     skb_load_bytes_2(skb, buffer, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, buffer, 2); }
     skb_load_bytes_24(skb, buffer, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, buffer, 24); }
     skb_load_bytes_78(skb, buffer, _word) { helper::bpf_skb_load_bytes(skb.cast(), 0, buffer, 78); }
-    map_lookup_lru_hash(_skb, _place, _word) { black_box(OWNERS.get_ptr(7)); }
-    map_lookup_array(_skb, _place, _word) { black_box(WORD.get_ptr(black_box(7))); }
-    map_lookup_percpu_array(_skb, _place, _word) { black_box(WORDS.get_ptr(0)); }
+    map_lookup_lru_hash(_skb, _place, _word) safe { black_box(OWNERS.get_ptr(7)); }
+    map_lookup_array(_skb, _place, _word) safe { black_box(WORD.get_ptr(black_box(7))); }
+    map_lookup_percpu_array(_skb, _place, _word) safe { black_box(WORDS.get_ptr(0)); }
     sk_storage_get(skb, _place, _word) {
         let socket = (*skb).__bindgen_anon_2.sk;
         if socket.is_null() {

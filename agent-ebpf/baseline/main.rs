@@ -5,15 +5,15 @@
 #![feature(asm_experimental_arch)]
 
 mod helper_costs;
+#[path = "../src/object.rs"]
+mod object;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::macros::{cgroup_skb, map, socket_filter};
 use aya_ebpf::maps::{Array, RingBuf};
 use aya_ebpf::programs::SkBuffContext;
 use dnscribe_common::record::{CLASSES, HEADER_BYTES};
-
-/// Return value of a cgroup program: let the packet pass.
-pub const PASS: i32 = 1;
+use object::PASS;
 
 /// Size in bytes of a record with a short packet, such as a query.
 const SMALL: usize = HEADER_BYTES + CLASSES[0];
@@ -73,14 +73,4 @@ fn reserve_and_submit<const N: usize>() {
             }
         }
     }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }

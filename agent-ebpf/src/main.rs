@@ -12,6 +12,7 @@ mod diagnose;
 mod flow;
 mod hook;
 mod maps;
+mod object;
 mod parse;
 mod ring;
 mod sample;
@@ -23,9 +24,7 @@ mod totals;
 use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, socket_filter};
 use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext};
 use hook::cgroup_skb::{Egress, Ingress};
-
-/// Return value of every cgroup program: let the packet pass.
-const PASS: i32 = 1;
+use object::PASS;
 
 #[cgroup_skb(ingress)]
 #[inline(always)]
@@ -103,14 +102,4 @@ fn tap(ctx: SkBuffContext) -> i64 {
 fn tap_look(ctx: SkBuffContext) -> i64 {
     hook::tap::inspect::observe(&ctx);
     0
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
 }

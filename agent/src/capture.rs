@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 pub use dnscribe_record::PacketId;
 
 /// Direction of a packet at the point of capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// Leaving a socket of this host.
     Egress,
@@ -29,7 +29,7 @@ pub enum Direction {
 }
 
 /// The task behind a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
     /// Process id (thread group id) in the initial pid namespace.
     pub pid: u32,
@@ -68,7 +68,7 @@ impl Received {
 }
 
 /// Transport protocol of a DNS message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// UDP datagrams.
     Udp,

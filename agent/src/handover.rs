@@ -29,11 +29,11 @@ use crate::capture::live::{CaptureInfo, HandleName, ReaderState, object_digest};
 use crate::config::Config;
 use crate::pipeline::{FlowStage, PipelineState, ShardState};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Version of the frames and their contents.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// How long the running agent may take to answer the first frame: it may be asleep.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ impl Hello {
             ("cgroup", cgroup.map_or_else(|| "root".to_owned(), |path| path.display().to_string())),
             ("interfaces", capture.interfaces.join(", ")),
             ("ports", capture.ports.to_string()),
-            ("encrypted DNS", serialized(&capture.encrypted)),
+            ("encrypted DNS", serde_json::to_string(&capture.encrypted).unwrap_or_default()),
             ("threads", capture.rings.to_string()),
             ("ring_bytes", capture.ring_bytes.to_string()),
             ("snap_bytes", capture.snap_bytes.to_string()),
@@ -93,23 +93,16 @@ impl Hello {
                 self.protocol, other.protocol
             ));
         }
-        let names = self.same.keys().chain(other.same.keys());
-        let value = |of: &Self, name: &String| {
-            of.same.get(name).cloned().unwrap_or_else(|| "nothing".to_owned())
-        };
-        let mut differing: Vec<_> = names
-            .filter(|name| self.same.get(*name) != other.same.get(*name))
-            .map(|name| format!("{name}: {} there, {} here", value(self, name), value(other, name)))
-            .collect();
-        differing.sort();
-        differing.dedup();
+        let names: BTreeSet<_> = self.same.keys().chain(other.same.keys()).collect();
+        let differing = names.into_iter().filter_map(|name| {
+            let (there, here) = (self.same.get(name), other.same.get(name));
+            let nothing = "nothing".to_owned();
+            let (shown, own) = (there.unwrap_or(&nothing), here.unwrap_or(&nothing));
+            (there != here).then(|| format!("{name}: {shown} there, {own} here"))
+        });
+        let differing: Vec<_> = differing.collect();
         (!differing.is_empty()).then(|| differing.join("; "))
     }
-}
-
-/// Serializes an option, so that two versions of the agent can compare it.
-fn serialized(option: &impl Serialize) -> String {
-    serde_json::to_string(option).unwrap_or_else(|error| error.to_string())
 }
 
 /// A flow stage that has stopped between two packets.
@@ -126,9 +119,9 @@ impl PausedShard {
     /// Collects the state of a paused flow stage that has read `received` from its ring.
     #[must_use]
     pub fn new(flow: &FlowStage, received: &[Received]) -> Self {
-        let mut writer = page::PageWriter::new(flow.shard());
-        flow.export_queries(&mut |carried| writer.push(carried));
-        Self { shard: flow.shard(), state: flow.state(received), pages: writer.finish() }
+        let (shard, mut pages) = (flow.shard(), Vec::new());
+        flow.export_queries(&mut |carried| page::push(&mut pages, shard, carried));
+        Self { shard, state: flow.state(received), pages }
     }
 }
 
@@ -194,6 +187,6 @@ mod tests {
         let other = hello(&[("ports", "53"), ("threads", "1"), ("node", "a"), ("hook", "tap")]);
         assert_eq!(running.differs(&other).unwrap(), "hook: nothing there, tap here");
         let other = Hello { protocol: 1, ..running.clone() };
-        assert!(running.differs(&other).unwrap().contains("version 2"));
+        assert!(running.differs(&other).unwrap().contains("version 3"));
     }
 }

@@ -18,7 +18,6 @@ mod files;
 pub mod helper;
 mod need;
 pub mod probe;
-mod state;
 
 pub use account::Account;
 pub use need::Need;
@@ -27,6 +26,8 @@ use crate::cli::exit::Exit;
 use crate::config::{Config, Drop};
 use caps::{CapSet, Capability, CapsHashSet};
 use files::Files;
+use nix::unistd::{Uid, User};
+use std::fs;
 use std::path::Path;
 
 /// Drops privileges as the configuration asks for, while no other thread has been started. Logs what was
@@ -43,83 +44,53 @@ pub fn drop_privileges(
         tracing::warn!("privileges are kept, since privileges.drop is off");
         return Ok(());
     }
-    let dropped = Plan::new(config, config_file, needs_bpf).apply();
-    if config.privileges.drop == Drop::Strict && !dropped.failures.is_empty() {
-        let failures = dropped.failures.join("; ");
+    let (state, failures) = drop_all(config, config_file, needs_bpf);
+    if config.privileges.drop == Drop::Strict && !failures.is_empty() {
+        let failures = failures.join("; ");
         return Err(Exit::cannot_capture(format!("cannot drop privileges: {failures}"))
             .with_remedy("see `dnscribe check`, or set privileges.drop to auto to run with them"));
     }
-    for failure in &dropped.failures {
+    for failure in &failures {
         tracing::warn!("not all privileges are dropped: {failure}");
     }
-    tracing::info!("privileges dropped: {}", dropped.state);
+    tracing::info!("privileges dropped: {state}");
     Ok(())
 }
 
-/// Privileges that are dropped, and that are kept.
-#[derive(Debug)]
-struct Plan {
-    account: Option<Account>,
-    needs: Vec<Need>,
-    files: Files,
-    /// Reasons known beforehand why a privilege cannot be dropped.
-    obstacles: Vec<String>,
-}
-
-/// Result of a drop.
-#[derive(Debug)]
-struct Dropped {
-    /// Privileges of the process afterwards, read back from the kernel.
-    state: String,
-    /// Privileges that could not be dropped: a sentence each.
-    failures: Vec<String>,
-}
-
-impl Plan {
-    /// Plans the drop for a capture with this configuration, read from `config_file`, and prepares the
-    /// spool for the new user. `needs_bpf`: the kernel lets only privileged processes read the programs'
-    /// maps.
-    fn new(config: &Config, config_file: Option<&Path>, needs_bpf: bool) -> Self {
-        let (account, mut obstacles) = match Account::choose(config.privileges.user.as_deref()) {
-            Ok(account) => (account, Vec::new()),
-            Err(why) => (None, vec![why]),
-        };
-        let files = Files::new(config, config_file);
-        obstacles.extend(files.prepare_spool(account.as_ref()).err());
-        let mut needs = need::of_config(config, needs_bpf);
-        needs.extend(need::of_files(&files, account.as_ref()));
-        Self { account, needs, files, obstacles }
-    }
-
-    /// Drops the rest, for this thread and those that it will start; there must be no others. A failure does
-    /// not stop the drop of other privileges.
-    fn apply(&self) -> Dropped {
-        let mut failures = self.obstacles.clone();
-        let mut note = |result: Result<(), String>| failures.extend(result.err());
-        // As long as every path can be looked up.
-        let rules = self.files.rules(self.is_bound());
-        note(become_user(self.account.as_ref()));
-        note(keep_only(&self.needs));
-        note(no_new_privileges());
-        let landlock = rules.and_then(files::Rules::restrict);
-        let calls = calls::allow(calls::AGENT);
-        let kept: Vec<_> = self.needs.iter().map(|need| format!("; keeps {need}")).collect();
-        let state = format!(
-            "{}{}{}",
-            state::of_this_thread(),
-            landlock.as_ref().map(|abi| format!(", landlock ABI {abi}")).unwrap_or_default(),
-            kept.concat(),
-        );
-        note(landlock.map(drop));
-        note(calls);
-        Dropped { state, failures }
-    }
-
-    /// Whether file permissions apply: neither for root nor with a capability that overrides them.
-    fn is_bound(&self) -> bool {
-        let is_root = self.account.is_none() && rustix::process::geteuid().is_root();
-        !is_root && !self.needs.iter().any(Need::is_of_files)
-    }
+/// Prepares the spool for the new user, and drops the privileges of this thread and those that it will start; there
+/// must be no others. A failure does not stop the drop of other privileges. `needs_bpf`: the kernel lets only
+/// privileged processes read the programs' maps. Returns the privileges afterwards, read back from the kernel, and the
+/// failures, a sentence each.
+fn drop_all(config: &Config, config_file: Option<&Path>, needs_bpf: bool) -> (String, Vec<String>) {
+    let (account, mut failures) = match Account::choose(config.privileges.user.as_deref()) {
+        Ok(account) => (account, Vec::new()),
+        Err(why) => (None, vec![why]),
+    };
+    let account = account.as_ref();
+    let files = Files::new(config, config_file);
+    failures.extend(files.prepare_spool(account).err());
+    let mut needs = need::of_config(config, needs_bpf);
+    needs.extend(need::of_files(&files, account));
+    // File permissions apply neither to root nor with a capability that overrides them.
+    let is_root = account.is_none() && rustix::process::geteuid().is_root();
+    let is_bound = !is_root && !needs.iter().any(Need::is_of_files);
+    // As long as every path can be looked up.
+    let rules = files.rules(is_bound);
+    failures.extend(become_user(account).err());
+    failures.extend(keep_only(&needs).err());
+    failures.extend(no_new_privileges().err());
+    let landlock = rules.and_then(files::restrict);
+    let calls = calls::allow(calls::AGENT);
+    let kept: Vec<_> = needs.iter().map(|need| format!("; keeps {need}")).collect();
+    let state = format!(
+        "{}{}{}",
+        state_of_this_thread(),
+        landlock.as_ref().map(|abi| format!(", landlock ABI {abi}")).unwrap_or_default(),
+        kept.concat(),
+    );
+    failures.extend(landlock.err());
+    failures.extend(calls.err());
+    (state, failures)
 }
 
 fn permitted() -> Result<CapsHashSet, String> {
@@ -164,4 +135,50 @@ fn keep_only(needs: &[Need]) -> Result<(), String> {
 fn no_new_privileges() -> Result<(), String> {
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| format!("cannot set no_new_privs: {error}"))
+}
+
+/// Describes user, capabilities and restrictions of this thread, for the log.
+fn state_of_this_thread() -> String {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    let mut held: Vec<_> = held.iter().map(Capability::to_string).collect();
+    held.sort();
+    let capabilities = if held.is_empty() { "none".to_owned() } else { held.join(" ") };
+    let mut text = format!("user {}, capabilities: {capabilities}", user_of_this_thread());
+    for (field, words) in [("NoNewPrivs", "no_new_privs"), ("Seccomp", "seccomp")] {
+        if status_field(&status, field).is_some_and(|value| value != "0") {
+            text.push_str(", ");
+            text.push_str(words);
+        }
+    }
+    text
+}
+
+fn user_of_this_thread() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("{} ({uid})", user.name),
+        _ => uid.to_string(),
+    }
+}
+
+/// Returns a field of /proc/PID/status.
+fn status_field<'a>(status: &'a str, field: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_fields_by_their_full_names() {
+        let status = "Seccomp_filters:\t1\nSeccomp:\t2\nNoNewPrivs:\t0\n";
+        assert_eq!(
+            (status_field(status, "Seccomp"), status_field(status, "NoNewPrivs")),
+            (Some("2"), Some("0"))
+        );
+        assert_eq!(status_field(status, "Sec"), None);
+        assert!(state_of_this_thread().starts_with("user "));
+    }
 }

@@ -124,11 +124,13 @@ fn verifier_accepts_every_program() {
     }
     for (tap, count) in [(false, 9), (true, 2)] {
         let bench = Bench::load(&options(), tap).expect("loads");
-        assert_eq!(bench.refused(), [], "this kernel lacks a feature");
-        assert_eq!(bench.programs().len(), count);
+        let loaded = bench.live.loaded().unwrap();
+        assert_eq!(loaded.refused, [], "this kernel lacks a feature");
+        assert_eq!(loaded.entries.len(), count);
         for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_look"] {
             // The limit is a million, but older kernels need more for the same program.
-            if let Some(count) = bench.verified_instructions(program) {
+            let info = bench.live.program_info(program);
+            if let Some(count) = info.and_then(|info| info.verified_instruction_count()) {
                 assert!(count < 200_000, "{program}: {count} instructions to verify");
             }
         }

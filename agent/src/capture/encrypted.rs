@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use super::ports::PortSet;
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 /// The port of DNS over TLS (RFC 7858) and over QUIC (RFC 9250).
@@ -14,12 +15,9 @@ pub const ENCRYPTED_PORT: u16 = 853;
 /// The port of HTTPS, and of DNS over it (RFC 8484).
 pub const HTTPS_PORT: u16 = 443;
 
-/// A prefix of addresses, or a single address.
+/// A prefix of addresses, or a single address. Bits behind the prefix are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Prefix(IpNet);
 
 /// Errors of parsing a [`Prefix`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,27 +28,17 @@ impl Prefix {
     /// Returns length and address as the programs' map has them: IPv6, with IPv4 as IPv4-mapped.
     #[must_use]
     pub fn mapped(&self) -> (u32, [u8; 16]) {
-        match self.address {
-            IpAddr::V4(address) => (96 + u32::from(self.bits), address.to_ipv6_mapped().octets()),
-            IpAddr::V6(address) => (u32::from(self.bits), address.octets()),
+        match self.0 {
+            IpNet::V4(net) => {
+                (96 + u32::from(net.prefix_len()), net.addr().to_ipv6_mapped().octets())
+            }
+            IpNet::V6(net) => (net.prefix_len().into(), net.addr().octets()),
         }
     }
 
-    /// Returns the first `bits` of an address, the others zero; none if it has fewer bits.
+    /// Returns the prefix with the first `bits` of an address; none if it has fewer bits.
     fn of(address: IpAddr, bits: u8) -> Option<Self> {
-        let address = match address {
-            IpAddr::V4(address) => {
-                let rest = 32_u32.checked_sub(bits.into())?;
-                let mask = u32::MAX.checked_shl(rest).unwrap_or(0);
-                Ipv4Addr::from(u32::from(address) & mask).into()
-            }
-            IpAddr::V6(address) => {
-                let rest = 128_u32.checked_sub(bits.into())?;
-                let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
-                Ipv6Addr::from(u128::from(address) & mask).into()
-            }
-        };
-        Some(Self { address, bits })
+        IpNet::new(address, bits).ok().map(|net| Self(net.trunc()))
     }
 }
 
@@ -79,7 +67,7 @@ impl FromStr for Prefix {
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        self.0.fmt(f)
     }
 }
 
@@ -115,7 +103,7 @@ impl FromIterator<Prefix> for Prefixes {
         let all: HashSet<Prefix> = prefixes.into_iter().collect();
         let mut lengths = [Vec::new(), Vec::new()];
         for prefix in &all {
-            lengths[usize::from(prefix.address.is_ipv6())].push(prefix.bits);
+            lengths[usize::from(prefix.0.addr().is_ipv6())].push(prefix.0.prefix_len());
         }
         for lengths in &mut lengths {
             lengths.sort_unstable();
@@ -137,8 +125,10 @@ pub enum Service {
 /// The rules for encrypted DNS. Ports of plain DNS are never among these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Encrypted {
-    ports: Vec<u16>,
-    https_ports: Vec<u16>,
+    /// The ports where every packet counts.
+    pub ports: Vec<u16>,
+    /// The ports where packets to and from resolvers count.
+    pub https_ports: Vec<u16>,
     resolvers: Prefixes,
 }
 
@@ -161,18 +151,6 @@ impl Encrypted {
         // Without addresses these ports match nothing.
         https_ports.retain(|port| !ports.contains(port) && !resolvers.all.is_empty());
         Self { ports, https_ports, resolvers }
-    }
-
-    /// Returns the ports where every packet counts.
-    #[must_use]
-    pub fn ports(&self) -> &[u16] {
-        &self.ports
-    }
-
-    /// Returns the ports where packets to and from resolvers count.
-    #[must_use]
-    pub fn https_ports(&self) -> &[u16] {
-        &self.https_ports
     }
 
     /// Returns the resolvers' addresses.
@@ -258,6 +236,6 @@ mod tests {
     fn plain_dns_wins_and_https_needs_addresses() {
         let dns = "53,853".parse().unwrap();
         let encrypted = Encrypted::new(&dns, &[853, 8853], &[443], []);
-        assert_eq!((encrypted.ports(), encrypted.https_ports()), (&[8853][..], &[][..]));
+        assert_eq!((&encrypted.ports[..], &encrypted.https_ports[..]), (&[8853][..], &[][..]));
     }
 }

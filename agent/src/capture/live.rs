@@ -25,17 +25,13 @@ mod backfill;
 mod btf;
 mod cgroup;
 mod clock;
-mod functions;
 mod icmp;
 mod kernel_log;
 mod load_error;
 mod netlink;
 mod nice;
 mod open;
-mod option;
-mod packet;
 mod parts;
-mod ports;
 mod pressure;
 pub mod probe;
 pub mod process;
@@ -53,14 +49,14 @@ pub mod testing;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Packet, Received};
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 pub use cgroup::{mount as cgroup2_mount, path_of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
-pub use icmp::serve as serve_icmp;
+pub use icmp::{pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
 pub use parts::{CaptureHandles, CaptureInfo, HandleName, ReaderState};
 use programs::Loaded;
@@ -197,7 +193,9 @@ pub struct Live {
     clock: Arc<Clock>,
     config: Arc<Mutex<ring::Config>>,
     sampler: sampler::Sampler,
-    ports: ports::PortTable,
+    /// Classes of the ports, which programs read while they run.
+    ports: Array<MapData, settings::PortClasses>,
+    encrypted: Option<Encrypted>,
     listeners: Option<icmp::Listeners>,
     /// Rings that another process still reads.
     unread: Vec<Map>,
@@ -271,13 +269,14 @@ impl Live {
         self.readers.iter_mut().map(|reader| reader.drain(max, each)).sum()
     }
 
-    /// Captures these ports and no others from now on. Returns when no program runs any more with the old
-    /// ports, so that no more records of other ports enter the rings.
+    /// Captures these ports of plain DNS and no others from now on; those of encrypted DNS stay. Returns when no
+    /// program runs any more with the old ports, so that no more records of other ports enter the rings. A program
+    /// that runs meanwhile may see a mix of old and new ports.
     ///
     /// # Errors
     /// Returns an error if the kernel refuses the update.
-    pub fn set_ports(&mut self, ports: &PortSet) -> Result<(), aya::maps::MapError> {
-        self.ports.set(ports)?;
+    pub fn set_ports(&mut self, ports: &PortSet) -> Result<(), MapError> {
+        self.ports.set(0, settings::port_classes(ports, self.encrypted.as_ref()), 0)?;
         wait_for_programs();
         Ok(())
     }
@@ -340,7 +339,7 @@ impl Live {
         })
     }
 
-    fn read_counters(&self) -> Result<Vec<PerCpu>, aya::maps::MapError> {
+    fn read_counters(&self) -> Result<Vec<PerCpu>, MapError> {
         Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
     }
 
@@ -379,8 +378,11 @@ fn internal(what: &str) -> CannotCapture {
     CannotCapture::new(what.to_owned(), "this is a bug; please report it")
 }
 
-fn internal_error(error: impl std::fmt::Display) -> CannotCapture {
-    internal(&error.to_string())
+impl From<MapError> for CannotCapture {
+    /// Maps that the agent has created do not fail.
+    fn from(error: MapError) -> Self {
+        internal(&load_error::chain(&error))
+    }
 }
 
 #[cfg(test)]

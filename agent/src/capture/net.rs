@@ -6,17 +6,13 @@
 
 #![forbid(unsafe_code)]
 
-mod cause;
 mod icmp;
 mod transport;
-mod tunnel;
 
-pub use cause::UnreachableReason;
-pub use icmp::{IcmpQuote, parse_icmp_quote};
+pub use icmp::{IcmpQuote, UnreachableReason, parse_icmp_quote};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, parse_tcp, parse_udp, ports};
-pub use tunnel::{TunnelContent, tunnel_content};
 
-use dnscribe_common::layers::EXTENSIONS;
+use dnscribe_common::layers::{self, EXTENSIONS, IpSearch};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IP protocol numbers (IANA).
@@ -208,6 +204,48 @@ pub fn skip_extensions(
         }
     }
     Ok(at)
+}
+
+/// A tunnel's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelContent<'a> {
+    /// Not a supported tunnel.
+    Nothing,
+    /// An IP packet.
+    Packet {
+        /// The captured bytes from the IP header on, perhaps with trailing padding.
+        bytes: &'a [u8],
+        /// Their length on the wire, in bytes.
+        wire_bytes: u32,
+    },
+    /// More than [`layers::HEADERS`] headers.
+    TooDeep,
+}
+
+/// Returns the packet in the tunnel, if `ip` is a tunnel packet or its first fragment; of a
+/// fragment, the part inside it.
+#[must_use]
+pub fn tunnel_content<'a>(ip: &IpPacket<'a>) -> TunnelContent<'a> {
+    find_inner_packet(ip).unwrap_or(TunnelContent::Nothing)
+}
+
+fn find_inner_packet<'a>(ip: &IpPacket<'a>) -> Option<TunnelContent<'a>> {
+    let upper = ip.upper_layer()?;
+    let place = match upper.protocol {
+        protocol::UDP => {
+            let (src, dst) = ports(ip)?;
+            layers::over_udp(upper.payload, src, dst, 8)
+        }
+        other => layers::over_ip(upper.payload, other, 0),
+    }?;
+    Some(match layers::find_ip(upper.payload, place) {
+        IpSearch::Ip(at) => TunnelContent::Packet {
+            bytes: upper.payload.get(usize::try_from(at).ok()?..)?,
+            wire_bytes: upper.payload_wire.checked_sub(at)?,
+        },
+        IpSearch::Nothing => TunnelContent::Nothing,
+        IpSearch::TooDeep => TunnelContent::TooDeep,
+    })
 }
 
 fn subtract_header(total: u32, header: usize) -> Result<u32, BadHeader> {

@@ -21,7 +21,7 @@ use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use filter::Filter;
 use format::{Frame, Reader};
-use link::{Inside, Link};
+use link::Inside;
 use source::{Problem, Source};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -78,7 +78,7 @@ impl Replay {
     /// Adds rules for encrypted DNS.
     #[must_use]
     pub fn with_encrypted(mut self, encrypted: Option<Encrypted>) -> Self {
-        self.filter.set_encrypted(encrypted);
+        self.filter.encrypted = encrypted;
         self
     }
 
@@ -93,10 +93,7 @@ impl Replay {
         input: &Path,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, InputError> {
-        let name = source::name(input);
-        let summary = Source::open(input).and_then(|source| self.packets(source, each));
-        self.files += 1;
-        summary.map_err(|problem| InputError { name, problem })
+        self.packets(source::name(input), Source::open(input), each)
     }
 
     /// Replays a capture file from any reader; `name` is for error messages.
@@ -109,27 +106,35 @@ impl Replay {
         input: Box<dyn std::io::Read>,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, InputError> {
-        let summary = Source::new(input).and_then(|source| self.packets(source, each));
-        self.files += 1;
-        summary.map_err(|problem| InputError { name: name.into(), problem })
+        self.packets(name.into(), Source::new(input), each)
     }
 
     fn packets(
+        &mut self,
+        name: String,
+        source: Result<Source, Problem>,
+        each: &mut PacketHandler<'_>,
+    ) -> Result<FileSummary, InputError> {
+        let summary = source.and_then(|source| self.try_packets(source, each));
+        self.files += 1;
+        summary.map_err(|problem| InputError { name, problem })
+    }
+
+    fn try_packets(
         &mut self,
         source: Source,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, Problem> {
         let mut reader = Reader::new(source)?;
         if let Some(link) = reader.link() {
-            Link::try_from(link).map_err(Problem::UnknownLink)?;
+            link::inside(link, &[]).map_err(Problem::UnknownLink)?;
         }
         let mut packets = 0;
         while let Some(frame) = reader.next()? {
             packets += 1;
             let first_packet = *self.first_packet.get_or_insert(frame.ts);
-            let link = Link::try_from(frame.link).map_err(Problem::UnknownLink)?;
             let origin = PacketId { cpu: self.files, seq: packets };
-            let range = match link.inside(frame.bytes) {
+            let range = match link::inside(frame.link, frame.bytes).map_err(Problem::UnknownLink)? {
                 Inside::Ip(range) => range,
                 Inside::Nothing => continue,
                 Inside::TooDeep => {
@@ -145,7 +150,7 @@ impl Replay {
                 break;
             }
         }
-        Ok(FileSummary { packets, warning: reader.warning() })
+        Ok(FileSummary { packets, warning: reader.warning })
     }
 
     /// Returns the counters of hook `replay`, and matching ones for the ring, which replay does not use.
@@ -173,16 +178,21 @@ fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: PacketId) -> Option<P
     let bytes = frame.bytes.get(ip.clone())?;
     let trailing = u32::try_from(frame.bytes.len().checked_sub(ip.end)?).ok()?;
     let wire_bytes = frame.wire_bytes.checked_sub(u32::try_from(ip.start).ok()?)?;
-    Some(Packet {
-        ts: frame.ts,
-        id: origin,
+    Some(passive(frame.ts, origin, bytes, wire_bytes.saturating_sub(trailing)))
+}
+
+/// Creates a packet of which only its content is known.
+fn passive(ts: Timestamp, id: PacketId, bytes: &[u8], wire_bytes: u32) -> Packet<'_> {
+    Packet {
+        ts,
+        id,
         scope: 0,
         direction: Direction::Passive,
         task: None,
         datagram_bytes: 0,
         cgroup_id: 0,
-        body: Body::Ip { bytes, wire_bytes: wire_bytes.saturating_sub(trailing) },
-    })
+        body: Body::Ip { bytes, wire_bytes },
+    }
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl Run {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
-        let epoch = running.as_ref().map_or_else(Timestamp::now, RunningAgent::epoch);
+        let epoch = running.as_ref().map_or_else(Timestamp::now, |running| running.epoch);
         let processes =
             scout.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
                 Exit::failed(format!("cannot reach the privileged helper: {error}"))
@@ -152,7 +152,7 @@ impl Run {
             .with_sampling();
         let mut flows = pipeline.flow_stages(&flow_options, threads);
         if let Some(running) = running {
-            let (pid, nice) = (running.pid(), config.capture.nice);
+            let (pid, nice) = (running.pid, config.capture.nice);
             running.take_over(&mut live, nice, &mut pipeline, &mut flows).map_err(|why| {
                 Exit::failed(format!("cannot take over from the agent with pid {pid}: {why}"))
                     .with_remedy(

@@ -16,8 +16,10 @@ use std::path::Path;
 /// A running agent that is ready to hand over.
 pub struct RunningAgent {
     frames: FrameSocket,
-    epoch: Timestamp,
-    pid: u32,
+    /// Start of its capture.
+    pub epoch: Timestamp,
+    /// Process id of the agent.
+    pub pid: u32,
 }
 
 /// Capture of a running agent, its listening socket, and the agent itself, which still reads.
@@ -60,28 +62,16 @@ pub fn request(
             format!("{} of {} descriptors came", descriptors.len(), offer.parts.len()).into()
         );
     }
-    let live = Live::adopt(CaptureHandles::new(offer.about, offer.parts, descriptors), options)
-        .map_err(|error| error.to_string())?;
+    let parts = CaptureHandles { about: offer.about, names: offer.parts, descriptors };
+    let live = Live::adopt(parts, options).map_err(|error| error.to_string())?;
     tracing::info!(pid = offer.pid, "about to take over: {}", live.describe());
     let epoch = Timestamp::from_nanos(offer.epoch);
     let running = RunningAgent { frames, epoch, pid: offer.pid };
-    let server = HandoverServer::from_descriptor(listener);
+    let server = HandoverServer::new(listener.into());
     Ok(Some(SharedCapture { live, server, running }))
 }
 
 impl RunningAgent {
-    /// Start of its capture.
-    #[must_use]
-    pub const fn epoch(&self) -> Timestamp {
-        self.epoch
-    }
-
-    /// Process id of the agent.
-    #[must_use]
-    pub const fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// Stops the agent, and continues from its state: the capture, which has readers afterwards, the flow stages,
     /// of which there must be one per ring, and the pipeline.
     ///

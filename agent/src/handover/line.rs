@@ -1,5 +1,6 @@
-//! Frames with descriptors over a Unix socket: four bytes of length, one byte of kind, the body.
+//! Frames with descriptors over a Unix socket: a [`Head`], and the body.
 
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -12,6 +13,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use zerocopy::big_endian::U32;
+use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 
 /// Maximum number of descriptors in a frame: that of the kernel (`SCM_MAX_FD`).
 pub const MAX_DESCRIPTORS: usize = 253;
@@ -19,11 +22,18 @@ pub const MAX_DESCRIPTORS: usize = 253;
 /// Maximum size of a body in bytes.
 const MAX_BODY: usize = 16 << 20;
 
-/// Size of length and kind in bytes.
-const HEAD: usize = 5;
+/// Start of a frame.
+#[derive(TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Head {
+    body_bytes: U32,
+    kind: FrameKind,
+}
 
 /// Kind of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(u8)]
 pub enum FrameKind {
     /// [`super::Hello`].
@@ -44,20 +54,6 @@ pub enum FrameKind {
     Took = 8,
     /// The running agent reads no more.
     Over = 9,
-}
-
-impl FrameKind {
-    const ALL: [Self; 9] = [
-        Self::Hello,
-        Self::Refused,
-        Self::Offer,
-        Self::Go,
-        Self::State,
-        Self::Page,
-        Self::End,
-        Self::Took,
-        Self::Over,
-    ];
 }
 
 /// One end of a connection.
@@ -124,9 +120,8 @@ impl FrameSocket {
     ) -> io::Result<()> {
         let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_BODY);
         let length = length.ok_or_else(|| invalid("a frame is too long"))?;
-        let mut head = [0; HEAD];
-        head[..4].copy_from_slice(&length.to_be_bytes());
-        head[4] = kind as u8;
+        let head = Head { body_bytes: length.into(), kind };
+        let head = head.as_bytes();
         let mut buffer =
             vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut buffer);
@@ -134,24 +129,10 @@ impl FrameSocket {
             return Err(invalid("too many descriptors"));
         }
         // The descriptors come with the first byte.
-        let sent =
-            sendmsg(&self.socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)?;
-        self.write(head.get(sent..).unwrap_or_default())?;
-        self.write(body)
-    }
-
-    /// Writes bytes. A closed socket is an error and must not end this process.
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        // The runtime ignores the signal that the write would raise.
-        while !bytes.is_empty() {
-            match self.socket.write(bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let sent = sendmsg(&self.socket, &[IoSlice::new(head)], &mut control, SendFlags::NOSIGNAL)?;
+        // The runtime ignores the signal that a write to a closed socket raises.
+        self.socket.write_all(head.get(sent..).unwrap_or_default())?;
+        self.socket.write_all(body)
     }
 
     /// Reads the next frame.
@@ -159,27 +140,33 @@ impl FrameSocket {
     /// # Errors
     /// The other end is closed, sends nothing in time, or sends what is no frame.
     pub fn read(&mut self) -> io::Result<(FrameKind, Vec<u8>)> {
-        let mut head = [0; HEAD];
-        let mut filled = 0;
-        while filled < HEAD {
-            let Some(rest) = head.get_mut(filled..) else { break };
-            match receive(&self.socket, rest, &mut self.descriptors) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let mut head = [0; size_of::<Head>()];
+        let mut buffer =
+            vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut buffer);
+        let filled = retry_on_intr(|| {
+            let bytes = &mut [IoSliceMut::new(&mut head)];
+            recvmsg(&self.socket, bytes, &mut control, RecvFlags::CMSG_CLOEXEC)
+        })?
+        .bytes;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                self.descriptors.extend(rights);
             }
         }
-        let [a, b, c, d, kind] = head;
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let kind = FrameKind::ALL.into_iter().find(|one| *one as u8 == kind);
-        let kind = kind.ok_or_else(|| invalid("a frame of unknown kind"))?;
+        if filled == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.socket.read_exact(head.get_mut(filled..).unwrap_or_default())?;
+        let head = Head::try_read_from_bytes(&head);
+        let head = head.map_err(|_| invalid("a frame of unknown kind"))?;
+        let length = head.body_bytes.get() as usize;
         if length > MAX_BODY {
             return Err(invalid("a frame is too long"));
         }
         let mut body = vec![0; length];
         self.socket.read_exact(&mut body)?;
-        Ok((kind, body))
+        Ok((head.kind, body))
     }
 
     /// Reads the next frame, which must be of this kind.
@@ -212,23 +199,6 @@ impl AsFd for FrameSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn receive(
-    socket: &UnixStream,
-    bytes: &mut [u8],
-    descriptors: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    let mut buffer = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut buffer);
-    let bytes = &mut [IoSliceMut::new(bytes)];
-    let received = recvmsg(socket, bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
-        }
-    }
-    Ok(received.bytes)
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -276,9 +246,9 @@ mod tests {
         assert_eq!(other.expect(FrameKind::Offer).unwrap_err().to_string(), "because");
         one.send(FrameKind::Took, &[]).unwrap();
         assert!(other.expect(FrameKind::Go).unwrap_err().to_string().contains("Took"));
-        one.write(&[0, 0, 0, 0, 77]).unwrap();
+        one.socket.write_all(&[0, 0, 0, 0, 77]).unwrap();
         assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::InvalidData);
-        one.write(&[255, 0, 0, 0, 6]).unwrap();
+        one.socket.write_all(&[255, 0, 0, 0, 6]).unwrap();
         assert!(other.read().unwrap_err().to_string().contains("long"));
         drop(one);
         assert_eq!(other.read().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);

@@ -41,12 +41,7 @@ impl HandoverServer {
         listen(path).map(Self::new)
     }
 
-    /// Continues to listen at the socket of the agent before.
-    pub(super) fn from_descriptor(listener: OwnedFd) -> Self {
-        Self::new(UnixListener::from(listener))
-    }
-
-    fn new(listener: UnixListener) -> Self {
+    pub(super) fn new(listener: UnixListener) -> Self {
         Self { listener, user: own_user(), peer: None }
     }
 
@@ -95,18 +90,18 @@ impl HandoverServer {
         if let Some(why) = own.differs(&theirs) {
             return Err(peer.refuse(&why));
         }
-        let Some(parts) = live.parts().filter(|parts| parts.descriptors().len() < MAX_PARTS) else {
+        let Some(parts) = live.parts().filter(|parts| parts.descriptors.len() < MAX_PARTS) else {
             return Err(peer.refuse("its programs have too many parts"));
         };
         let offer = Offer {
             epoch: epoch.as_nanos(),
             pid: std::process::id(),
-            about: parts.about().clone(),
-            parts: parts.names(),
+            about: parts.about.clone(),
+            parts: parts.names.clone(),
         };
         let body = serde_json::to_vec(&offer)?;
         let mut descriptors = vec![self.listener.as_fd()];
-        descriptors.extend(parts.descriptors());
+        descriptors.extend(parts.descriptors.iter().map(OwnedFd::as_fd));
         tracing::info!(version = theirs.version, "another agent is about to take over");
         peer.offered = Some(theirs);
         peer.frames.send_with(FrameKind::Offer, &body, &descriptors)?;

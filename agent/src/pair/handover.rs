@@ -7,7 +7,8 @@ use super::pairer::{Pairer, TransactionSink, remember};
 use super::table::Table;
 use crate::decode::Message;
 use dnscribe_record::ledger;
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{Timestamp, nanos};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Maximum age of the answer of a handed over answered query: a response that the network has
@@ -15,14 +16,14 @@ use std::time::Duration;
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(250);
 
 /// State of a handed over query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HandoverQueryState {
     /// Waits for its response.
     Waiting,
     /// Was answered; remembered since this time.
-    Answered(Timestamp),
+    Answered(#[serde(with = "nanos")] Timestamp),
     /// Timed out or failed in another way; remembered since this time.
-    Failed(Timestamp),
+    Failed(#[serde(with = "nanos")] Timestamp),
 }
 
 /// A query with its state in the table.

@@ -15,8 +15,9 @@ const DEFAULTS: [&str; 2] = ["dnscribe", "nobody"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     name: String,
-    uid: u32,
-    gid: u32,
+    pub(super) uid: u32,
+    /// The user's own group.
+    pub(super) gid: u32,
     groups: Vec<u32>,
 }
 
@@ -63,10 +64,13 @@ impl Account {
     fn named(wanted: &str) -> Result<Self, String> {
         let failed = |error| format!("cannot look up user {wanted}: {error}");
         let user = match wanted.parse::<u32>() {
-            Ok(number) => match User::from_uid(Uid::from_raw(number)).map_err(failed)? {
-                Some(user) => user,
-                None => return Ok(Self::nameless(number)),
-            },
+            Ok(number) => {
+                let Some(user) = User::from_uid(Uid::from_raw(number)).map_err(failed)? else {
+                    let name = number.to_string();
+                    return Ok(Self { name, uid: number, gid: number, groups: Vec::new() });
+                };
+                user
+            }
             Err(_) => User::from_name(wanted).map_err(failed)?.ok_or_else(|| {
                 format!("there is no user {wanted}: make it, or name another with privileges.user")
             })?,
@@ -79,22 +83,6 @@ impl Account {
             gid: user.gid.as_raw(),
             groups: groups.into_iter().map(Gid::as_raw).collect(),
         })
-    }
-
-    fn nameless(number: u32) -> Self {
-        Self { name: number.to_string(), uid: number, gid: number, groups: Vec::new() }
-    }
-
-    /// User id.
-    #[must_use]
-    pub const fn uid(&self) -> u32 {
-        self.uid
-    }
-
-    /// Id of the user's own group.
-    #[must_use]
-    pub const fn gid(&self) -> u32 {
-        self.gid
     }
 
     /// Changes the user of this thread.

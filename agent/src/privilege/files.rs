@@ -115,7 +115,7 @@ impl Files {
         for path in own {
             let failed = |error| format!("cannot give {} to {account}: {error}", path.display());
             // A link is not followed: somebody else may have made it.
-            lchown(path, Some(account.uid()), Some(account.gid())).map_err(failed)?;
+            lchown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;
         }
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Files {
 
     /// Creates the rules. `is_bound`: file permissions apply to this process, so that whole directories of the
     /// files that are read may be open, and a file that replaces another can be read.
-    pub(super) fn rules(&self, is_bound: bool) -> Result<Rules, String> {
+    pub(super) fn rules(&self, is_bound: bool) -> Result<(RulesetCreated, ABI), String> {
         let abi = abi().ok_or("landlock is not available: it needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and lsm= with landlock in it")?;
         if abi < ABI::V2 && self.spool.is_some() {
             // It forbids all renames from one directory to another.
@@ -194,7 +194,7 @@ impl Files {
                 .add_rule(PathBeneath::new(open, access))
                 .map_err(|error| failed(&format!("{}: {error}", path.display())))?;
         }
-        Ok(Rules { rules, abi })
+        Ok((rules, abi))
     }
 }
 
@@ -278,19 +278,11 @@ pub(super) fn abi() -> Option<ABI> {
     })
 }
 
-/// Landlock rules that are not in force yet.
-pub(super) struct Rules {
-    rules: RulesetCreated,
-    abi: ABI,
-}
-
-impl Rules {
-    /// Enforces the rules on this thread and those that it will start. Returns the ABI.
-    pub(super) fn restrict(self) -> Result<i32, String> {
-        let status = self.rules.restrict_self().map_err(|error| format!("landlock: {error}"))?;
-        if status.ruleset == RulesetStatus::NotEnforced {
-            return Err("landlock: the kernel does not enforce the rules".to_owned());
-        }
-        Ok(self.abi as i32)
+/// Enforces rules on this thread and those that it will start. Returns the ABI.
+pub(super) fn restrict((rules, abi): (RulesetCreated, ABI)) -> Result<i32, String> {
+    let status = rules.restrict_self().map_err(|error| format!("landlock: {error}"))?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err("landlock: the kernel does not enforce the rules".to_owned());
     }
+    Ok(abi as i32)
 }

@@ -6,15 +6,18 @@
 //! and gets only numbers from the agent. Both talk over sockets that the kernel closes, so the helper ends
 //! with the agent, however that ends.
 
-use super::{Account, Need, become_user, calls, keep_only, no_new_privileges, permitted, state};
-use crate::capture::live::serve_icmp;
+use super::{
+    Account, Need, become_user, calls, keep_only, no_new_privileges, permitted,
+    state_of_this_thread,
+};
+use crate::capture::live::{message_sockets, serve_icmp};
 use crate::cli::HelperArgs;
 use crate::cli::exit::Exit;
 use crate::config::{Config, Drop as DropPrivileges};
 use crate::enrich::serve_process_requests;
 use caps::Capability;
 use dnscribe_config::log;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
+use rustix::net::{Shutdown, shutdown};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -64,8 +67,8 @@ impl PrivilegedHelper {
     }
 
     fn spawn(arguments: &[String]) -> io::Result<Self> {
-        let (processes, their_processes) = pair()?;
-        let (icmp, their_icmp) = pair()?;
+        let (processes, their_processes) = message_sockets()?;
+        let (icmp, their_icmp) = message_sockets()?;
         let child = Command::new("/proc/self/exe")
             .arg0("dnscribe-scout")
             .args(arguments)
@@ -106,11 +109,6 @@ impl Drop for PrivilegedHelper {
     }
 }
 
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let kind = SocketType::SEQPACKET;
-    Ok(socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
-}
-
 /// Runs the helper (`dnscribe scout`): drops what it does not need, and serves the agent on its standard
 /// input and output until that has ended.
 ///
@@ -128,7 +126,7 @@ pub fn serve(args: &HelperArgs) -> Result<(), Exit> {
     for failure in drop_the_rest(args.user.as_deref()) {
         tracing::warn!("the privileged helper keeps more than it needs: {failure}");
     }
-    tracing::debug!("privileged helper: {}", state::of_this_thread());
+    tracing::debug!("privileged helper: {}", state_of_this_thread());
     answer().map_err(failed)
 }
 

@@ -7,7 +7,6 @@ use caps::Capability;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
 
 /// A capability that is kept, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +87,15 @@ fn first_free_port() -> u16 {
 /// Returns the needs of files that the new user may not access.
 pub(super) fn of_files(files: &Files, account: Option<&Account>) -> Vec<Need> {
     let denied = files.denied(account);
-    let of = |wanted: Access| denied.iter().filter(move |(access, _)| *access == wanted);
     let who = account.map_or_else(|| "this user".to_owned(), |user| format!("user {user}"));
-    let why = |verb: &str, paths: Vec<&PathBuf>| {
-        let paths: Vec<_> = paths.into_iter().map(|path| path.display().to_string()).collect();
-        format!("{verb} {} (not kept where {who} may)", paths.join(", "))
+    let why = |verb: &str, wanted: Access| {
+        let paths = denied.iter().filter(|(access, _)| *access == wanted);
+        let paths: Vec<_> = paths.map(|(_, path)| path.display().to_string()).collect();
+        let why = format!("{verb} {} (not kept where {who} may)", paths.join(", "));
+        (!paths.is_empty()).then_some(why)
     };
-    let paths = |wanted| of(wanted).map(|(_, path)| path).collect::<Vec<_>>();
     let mut needs = Vec::new();
-    if of(Access::Write).next().is_some() {
-        let why = why("writing in", paths(Access::Write));
+    if let Some(why) = why("writing in", Access::Write) {
         needs.push(Need::new(Capability::CAP_DAC_OVERRIDE, why));
         needs.push(Need::new(
             Capability::CAP_FOWNER,
@@ -105,9 +103,7 @@ pub(super) fn of_files(files: &Files, account: Option<&Account>) -> Vec<Need> {
         ));
         needs.push(Need::new(Capability::CAP_CHOWN, "keeping the owners of rotated files there"));
     }
-    if of(Access::Read).next().is_some() {
-        let why = why("reading", paths(Access::Read));
-        needs.push(Need::new(Capability::CAP_DAC_READ_SEARCH, why));
-    }
+    let why = why("reading", Access::Read);
+    needs.extend(why.map(|why| Need::new(Capability::CAP_DAC_READ_SEARCH, why)));
     needs
 }

@@ -4,7 +4,7 @@ use crate::Stream;
 use crate::time::Timestamp;
 use dnscribe_dns::hex_digits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,9 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 /// Position of a packet in its capture. Unique together with the node and the capture epoch;
 /// `event_id`s are derived from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct PacketId {
     /// The CPU whose sequence `seq` counts; 0 in replay.
     pub cpu: u32,
@@ -23,7 +25,9 @@ pub struct PacketId {
 
 /// Identifies a DNS message: the packet that completed it and its index among that packet's
 /// messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct MessageId {
     /// The packet that completed the message.
     pub packet: PacketId,

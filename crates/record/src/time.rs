@@ -113,6 +113,28 @@ impl serde::Serialize for Timestamp {
     }
 }
 
+/// Serializes a timestamp as its nanoseconds, for `#[serde(with = "…")]`.
+pub mod nanos {
+    use super::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Serializes the nanoseconds.
+    ///
+    /// # Errors
+    /// The error of the serializer.
+    pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.as_nanos())
+    }
+
+    /// Deserializes the nanoseconds.
+    ///
+    /// # Errors
+    /// The error of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        u64::deserialize(deserializer).map(Timestamp::from_nanos)
+    }
+}
+
 impl schemars::JsonSchema for Timestamp {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "timestamp".into()

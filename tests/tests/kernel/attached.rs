@@ -18,10 +18,11 @@ fn attached_program_is_small() {
     }
     let bench = Bench::load(&options(), true).expect("loads");
     // `struct bpf_prog` is charged too.
-    let bytes = bench.instruction_bytes("tap").expect("the kernel reports it");
+    let info = bench.live.program_info("tap").expect("the program is loaded");
+    let bytes = info.size_translated().expect("the kernel reports it");
     assert!(bytes < 8 << 10, "{bytes} bytes of instructions");
     // Where the kernel reports it, the verified program is tiny.
-    assert!(bench.verified_instructions("tap").is_none_or(|count| count < 5_000));
+    assert!(info.verified_instruction_count().is_none_or(|count| count < 5_000));
 }
 
 #[test]

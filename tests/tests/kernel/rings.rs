@@ -64,10 +64,12 @@ fn verifier_accepts_ring_selection() {
     }
     for (tap, count) in [(false, 9), (true, 2)] {
         let (bench, _readers) = load(tap);
-        assert_eq!(bench.refused(), []);
-        assert_eq!(bench.programs().len(), count);
+        let loaded = bench.live.loaded().unwrap();
+        assert_eq!(loaded.refused, []);
+        assert_eq!(loaded.entries.len(), count);
         for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_look"] {
-            if let Some(count) = bench.verified_instructions(program) {
+            let info = bench.live.program_info(program);
+            if let Some(count) = info.and_then(|info| info.verified_instruction_count()) {
                 assert!(count < 200_000, "{program}: {count} instructions to verify");
             }
         }

@@ -9,15 +9,15 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest number of network namespaces that are visited.
 const NAMESPACES: usize = 1_024;
 /// Largest number of owners in the map.
 const LIMIT: usize = dnscribe_common::OWNERS as usize;
 
-const FAMILIES: [u8; 2] = [2, 10];
-const PROTOCOLS: [u8; 2] = [17, 6];
+/// Address families and protocols of the sockets: UDP and TCP over IPv4 and IPv6.
+const KINDS: [(u8, u8); 4] = [(2, 17), (10, 17), (2, 6), (10, 6)];
 
 /// Returns the owners of the host's sockets by cookie, as far as this process has access.
 pub fn owners() -> Vec<(u64, Owner)> {
@@ -28,52 +28,40 @@ pub fn owners() -> Vec<(u64, Owner)> {
         .spawn(move || sockets_of_all(&namespaces))
         .map(|thread| thread.join().unwrap_or_default())
         .unwrap_or_default();
-    dumped
-        .into_iter()
-        .filter_map(|socket| {
-            let owner = by_inode.get(&u64::from(socket.inode))?;
-            Some((socket.cookie, Owner { uid: owner.uid, ..*owner }))
-        })
-        .take(LIMIT)
-        .collect()
+    let owned = |socket: Socket| Some((socket.cookie, *by_inode.get(&socket.inode.into())?));
+    dumped.into_iter().filter_map(owned).take(LIMIT).collect()
 }
 
 fn sockets_of_all(namespaces: &[File]) -> Vec<Socket> {
-    let mut found = sockets_of_namespace();
+    let here = || {
+        KINDS
+            .into_iter()
+            .flat_map(|(family, protocol)| netlink::sockets(family, protocol).unwrap_or_default())
+    };
+    let mut found: Vec<_> = here().collect();
     for namespace in namespaces {
-        let entered =
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
-        if entered.is_ok() {
-            found.extend(sockets_of_namespace());
+        let kind = Some(LinkNameSpaceType::Network);
+        if move_into_link_name_space(namespace.as_fd(), kind).is_ok() {
+            found.extend(here());
         }
     }
     found
-}
-
-fn sockets_of_namespace() -> Vec<Socket> {
-    PROTOCOLS
-        .iter()
-        .flat_map(|&protocol| FAMILIES.iter().map(move |&family| (family, protocol)))
-        .flat_map(|(family, protocol)| netlink::sockets(family, protocol).unwrap_or_default())
-        .collect()
 }
 
 /// Returns processes by the inodes of their sockets, and the network namespaces other than the agent's.
 fn processes() -> (HashMap<u64, Owner>, Vec<File>) {
     let mut by_inode = HashMap::new();
     let mut namespaces = Vec::new();
-    let mut known: HashSet<u64> = inode(Path::new("/proc/self/ns/net")).into_iter().collect();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let directory = entry.path();
-        let namespace = directory.join("ns/net");
+    let mut known: HashSet<u64> =
+        process::inode_of(Path::new("/proc/self/ns/net")).into_iter().collect();
+    for pid in process::ids() {
         if namespaces.len() < NAMESPACES
-            && inode(&namespace).is_some_and(|inode| known.insert(inode))
+            && let Some((inode, path)) = process::network_namespace(pid)
+            && known.insert(inode)
         {
-            namespaces.extend(File::open(namespace));
+            namespaces.extend(File::open(path));
         }
+        let directory = PathBuf::from(format!("/proc/{pid}"));
         let mut owner = None;
         for socket in sockets_of(&directory) {
             let owner = owner.get_or_insert_with(|| read_owner(&directory, pid));
@@ -82,10 +70,6 @@ fn processes() -> (HashMap<u64, Owner>, Vec<File>) {
         }
     }
     (by_inode, namespaces)
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 /// Returns the inodes of a process's sockets, from links such as `socket:[4711]`.

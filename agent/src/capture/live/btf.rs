@@ -54,7 +54,6 @@ impl Btf {
     }
 
     /// Reads BTF in this host's byte order; `None` where it is something else or cut off.
-    #[must_use]
     pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         let magic = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
         if magic != MAGIC {
@@ -82,7 +81,6 @@ impl Btf {
 
     /// Returns the offset in bytes of a member of a struct, of a member of that, and so on. Anonymous structs
     /// and unions are searched, too.
-    #[must_use]
     pub fn offset(&self, name: &str, path: &[&str]) -> Option<u32> {
         let mut current = self.structs.iter().find_map(|&at| {
             let ty = self.type_at(at)?;
@@ -100,13 +98,11 @@ impl Btf {
     }
 
     /// Returns the id of a kernel function.
-    #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {
         self.id(KIND_FUNCTION, name)
     }
 
     /// Returns the id of a struct.
-    #[must_use]
     pub fn structure(&self, name: &str) -> Option<u32> {
         self.id(KIND_STRUCT, name)
     }

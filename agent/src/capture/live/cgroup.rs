@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 /// Returns the mount point of cgroup2 from the text of `/proc/self/mountinfo` (manual page `proc_pid_mountinfo`);
 /// with several, the one that shows most of the hierarchy. A container has its own part mounted. If the host's
 /// hierarchy is mounted too, its root is above, at `/../..` in the container's cgroup namespace.
-#[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     let mounts = mountinfo.lines().filter_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
@@ -56,34 +55,28 @@ pub fn path_of_id(mount: &File, id: u64) -> Option<PathBuf> {
 }
 
 /// Returns the path of this process's cgroup below the mount.
-#[must_use]
 pub fn own_path() -> Option<String> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     text.lines().find_map(|line| line.strip_prefix("0::")).map(Into::into)
 }
 
 /// Returns the directory to attach to: `wanted` if absolute, below the mount if relative, and the mount if none.
-#[must_use]
 pub fn directory(mount: &Path, wanted: Option<&Path>) -> PathBuf {
     wanted.map_or_else(|| mount.to_path_buf(), |wanted| mount.join(wanted))
 }
 
 /// Replaces octal escapes, which stand for blanks and some other characters.
 fn unescape(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\\') {
-        out.push_str(before);
-        let code = after.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let Some(code) = code {
-            out.push(char::from(code));
-            rest = after.get(3..).unwrap_or("");
-        } else {
-            out.push('\\');
-            rest = after;
-        }
+    let mut parts = text.split('\\');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let escape = part.split_at_checked(3);
+        let escape =
+            escape.and_then(|(code, rest)| Some((u8::from_str_radix(code, 8).ok()?, rest)));
+        let (letter, rest) = escape.map_or(('\\', part), |(code, rest)| (char::from(code), rest));
+        out.push(letter);
+        out.push_str(rest);
     }
-    out.push_str(rest);
     out
 }
 

@@ -10,23 +10,14 @@ const TOLERANCE_NS: u64 = 1_000_000;
 
 /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, the same for all readers.
 pub struct Clock {
-    offset_ns: AtomicU64,
+    /// In nanoseconds.
+    pub offset_ns: AtomicU64,
 }
 
 impl Clock {
     /// Creates a clock with a measured offset.
     pub fn new() -> Self {
         Self { offset_ns: AtomicU64::new(measure()) }
-    }
-
-    /// The offset, in nanoseconds.
-    pub fn offset_ns(&self) -> u64 {
-        self.offset_ns.load(Ordering::Relaxed)
-    }
-
-    /// Continues with the offset of another clock.
-    pub fn adopt(&self, offset_ns: u64) {
-        self.offset_ns.store(offset_ns, Ordering::Relaxed);
     }
 
     /// Measures the offset again, and takes it if it differs by more than [`TOLERANCE_NS`].

@@ -15,20 +15,20 @@ mod scanner;
 pub use coverage::IcmpCoverage;
 
 use super::clock::ktime_ns;
-use super::option::set;
 use coverage::SharedCoverage;
 use dnscribe_common::ICMP_MARK;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, recv, send,
+    socket_with, socketpair,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use scanner::{NamespaceScanner, Namespaces, Scan};
+use scanner::{NamespaceScanner, Scan};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,10 +90,7 @@ pub struct Listeners {
 impl Listeners {
     /// Opens listeners in every network namespace that has a process, and returns when they are open. `helper` is the
     /// socket to the process that runs [`serve`]; without it, a thread of this process does.
-    ///
-    /// # Errors
-    /// Returns an error if no listener can be opened. Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces
-    /// other than its own.
+    /// Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces other than its own.
     pub fn start(helper: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
         let (socket, thread) = if let Some(helper) = helper {
             (Arc::clone(helper), None)
@@ -116,7 +113,6 @@ impl Listeners {
     }
 
     /// Returns a view of the listeners for a reader.
-    #[must_use]
     pub fn coverage(&self) -> IcmpCoverage {
         IcmpCoverage::new(Arc::clone(&self.covered))
     }
@@ -133,7 +129,7 @@ impl Drop for Listeners {
 }
 
 /// Returns a socket pair that keeps message boundaries.
-fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
@@ -149,9 +145,10 @@ pub fn serve(socket: &OwnedFd) {
         // Most failures are processes that have just ended; others are retried.
         let failed = update(found, &mut sockets);
         let fatal = failed.filter(|_| !has_started && sockets.is_empty());
+        let since = |sockets: &RawSockets| Some((sockets.cookie?, sockets.since_ns));
         let message = match &fatal {
             Some(error) => ScanResult::Failed(error.to_string()),
-            None => ScanResult::Covered(covered(&sockets)),
+            None => ScanResult::Covered(sockets.values().filter_map(since).collect()),
         };
         if message.send(socket).is_err() || fatal.is_some() {
             return;
@@ -159,11 +156,6 @@ pub fn serve(socket: &OwnedFd) {
         has_started = true;
         thread::sleep(MIN_SCAN_PAUSE);
     }
-}
-
-/// Returns the covered namespaces with the time of opening.
-fn covered(sockets: &HashMap<u64, RawSockets>) -> Vec<(u64, u64)> {
-    sockets.values().filter_map(|sockets| Some((sockets.cookie?, sockets.since_ns))).collect()
 }
 
 /// Waits until a scan is due. Returns whether it was requested; none once the other end is closed.
@@ -204,13 +196,6 @@ fn update(found: Scan, sockets: &mut HashMap<u64, RawSockets>) -> Option<io::Err
         }
         Scan::Partial(namespaces) => namespaces,
     };
-    open_missing(namespaces, sockets)
-}
-
-fn open_missing(
-    namespaces: Namespaces,
-    sockets: &mut HashMap<u64, RawSockets>,
-) -> Option<io::Error> {
     let mut failed = None;
     for (inode, path) in namespaces {
         if sockets.len() < MAX_NAMESPACES && !sockets.contains_key(&inode) {
@@ -232,30 +217,38 @@ fn open(path: &Path) -> io::Result<RawSockets> {
     if !is_current {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     }
-    let four = raw(libc::AF_INET, libc::IPPROTO_ICMP)?;
+    let four = raw(AddressFamily::INET, ipproto::ICMP)?;
     set(&four, libc::SOL_RAW, ICMP_FILTER, &ALL_BUT_UNREACHABLE)?;
     // The host may have no IPv6.
-    let six = raw(libc::AF_INET6, libc::IPPROTO_ICMPV6).and_then(|six| {
+    let six = raw(AddressFamily::INET6, ipproto::ICMPV6).and_then(|six| {
         set(&six, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &ALL_BUT_UNREACHABLE_6).map(|()| six)
     });
     Ok(RawSockets { cookie: cookie(&four), _four: four, _six: six.ok(), since_ns: ktime_ns() })
 }
 
 /// Opens a raw socket that queues nothing.
-fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor without another owner.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+fn raw(family: AddressFamily, protocol: Protocol) -> io::Result<OwnedFd> {
+    let socket = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(protocol))?;
     // The filter `return 0` runs after the program, and drops the packet for this socket only.
     let mut nothing = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
     let filter = libc::sock_fprog { len: 1, filter: &raw mut nothing };
     set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)?;
     set(&socket, libc::SOL_SOCKET, libc::SO_MARK, &ICMP_MARK)?;
     Ok(socket)
+}
+
+/// Calls `setsockopt(2)` with a value in the kernel's layout, for options that rustix does not have.
+pub(super) fn set<T>(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    let value = std::ptr::from_ref(value).cast();
+    // SAFETY: value and length belong together, and outlive the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Returns the cookie of a socket's network namespace.

@@ -3,6 +3,8 @@
 use super::CannotCapture;
 use super::programs::ProgramSpec;
 use aya::programs::ProgramError;
+use std::error::Error;
+use std::{io, iter};
 
 /// Requirement of most programs.
 pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
@@ -26,18 +28,17 @@ pub(super) fn cannot_load(entry: ProgramSpec, reason: &str) -> CannotCapture {
 }
 
 /// Returns the error of a refused map.
-pub(super) fn map_error(error: &(dyn std::error::Error + 'static)) -> CannotCapture {
+pub(super) fn map_error(error: &(dyn Error + 'static)) -> CannotCapture {
     let problem = format!("the kernel refuses the maps: {}", chain(error));
-    let cause = source_of(error);
-    if cause.is_some_and(is_permission) {
-        CannotCapture::new(problem, PRIVILEGE)
-    } else if cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::OutOfMemory) {
-        CannotCapture::new(problem, "reduce capture.ring_bytes, or give the agent more memory")
-    } else {
-        let remedy =
-            format!("it needs {OLDEST}; if this is one, please report it with this message");
-        CannotCapture::new(problem, &remedy)
-    }
+    let other = format!("it needs {OLDEST}; if this is one, please report it with this message");
+    let remedy = match source_of(error).map(io::Error::kind) {
+        Some(io::ErrorKind::PermissionDenied) => PRIVILEGE,
+        Some(io::ErrorKind::OutOfMemory) => {
+            "reduce capture.ring_bytes, or give the agent more memory"
+        }
+        _ => &other,
+    };
+    CannotCapture::new(problem, remedy)
 }
 
 /// Returns the line of the verifier log with the error, and the reason in one line. The whole log must not be
@@ -48,12 +49,10 @@ pub(super) fn reason_of(error: &ProgramError) -> (String, String) {
             let log = verifier_log.to_string();
             tracing::debug!(%error, "the verifier refuses a program");
             let verifier_error = verifier_error(&log);
-            let words = if verifier_error.is_empty() {
-                String::new()
-            } else {
-                format!(" ({verifier_error})")
-            };
-            let reason = format!("{io_error}{words}");
+            let mut reason = io_error.to_string();
+            if !verifier_error.is_empty() {
+                reason = format!("{reason} ({verifier_error})");
+            }
             (verifier_error.to_owned(), reason)
         }
         other => (String::new(), chain(other)),
@@ -70,35 +69,16 @@ fn verifier_error(log: &str) -> &str {
 }
 
 /// Returns the text of an error with all its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
+pub(super) fn chain(error: &dyn Error) -> String {
+    let causes = iter::successors(error.source(), |&error| error.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Returns the kernel's error among the causes.
-pub(super) fn source_of<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a std::io::Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn is_permission(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::PermissionDenied
+pub(super) fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 #[cfg(test)]

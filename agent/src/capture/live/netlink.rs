@@ -27,15 +27,10 @@ pub struct Socket {
     pub cookie: u64,
     /// Inode, the identifier in `/proc`.
     pub inode: u32,
-    /// User id of the owner.
-    pub uid: u32,
 }
 
 /// Returns the sockets in the thread's network namespace of an address family (2 or 10) and protocol (6 or 17). Needs
 /// `CONFIG_INET_DIAG` or `CONFIG_INET_UDP_DIAG`.
-///
-/// # Errors
-/// Returns an error if the kernel refuses the request.
 pub fn sockets(family: u8, protocol: u8) -> io::Result<Vec<Socket>> {
     let mut request = vec![family, protocol, 0, 0];
     request.extend(u32::MAX.to_ne_bytes());
@@ -48,9 +43,6 @@ pub fn sockets(family: u8, protocol: u8) -> io::Result<Vec<Socket>> {
 }
 
 /// Returns the addresses in the thread's network namespace.
-///
-/// # Errors
-/// Returns an error if the kernel refuses the request.
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let mut found = Vec::new();
     // Protocol 0 is NETLINK_ROUTE.
@@ -62,7 +54,7 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 fn socket(body: &[u8]) -> Option<Socket> {
     let low = u64::from(word(body, 44)?);
     let high = u64::from(word(body, 48)?);
-    Some(Socket { cookie: high << 32 | low, uid: word(body, 64)?, inode: word(body, 68)? })
+    Some(Socket { cookie: high << 32 | low, inode: word(body, 68)? })
 }
 
 /// Parses `struct ifaddrmsg` and its attributes. On a point-to-point link, `IFA_ADDRESS` is the address of the peer.

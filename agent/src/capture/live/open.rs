@@ -5,9 +5,9 @@ use super::kernel_log::KernelLog;
 use super::programs::{self, Loaded};
 use super::{
     Attached, CannotCapture, CaptureHandles, Live, LiveOptions, Reader, backfill, cgroup, icmp,
-    internal, internal_error, ports, ring, sampler, tap,
+    internal, ring, sampler, settings, tap,
 };
-use aya::maps::{Array, HashMap, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::Program;
 use dnscribe_common::CONFIG_OWNERS;
 use dnscribe_common::counter::Hook;
@@ -48,10 +48,10 @@ impl Live {
         });
         fill_owners(&mut loaded);
         let attached = (Vec::new(), Some(directory));
-        let mut live = Self::new(loaded, options, attached, Hook::Cgroup, description)?;
+        let mut live = Self::new(loaded, options, attached, Hook::Cgroup, &description)?;
         live.listeners = listeners.ok();
         for reader in &mut live.readers {
-            live.listeners.iter().for_each(|listeners| reader.set_coverage(listeners.coverage()));
+            reader.coverage = live.listeners.as_ref().map(icmp::Listeners::coverage);
         }
         Ok(live)
     }
@@ -76,7 +76,7 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         describe_refused(&loaded, &mut description);
-        Self::new(loaded, options, (taps, None), Hook::Socket, description)
+        Self::new(loaded, options, (taps, None), Hook::Socket, &description)
     }
 
     /// Creates the capture from loaded programs.
@@ -85,43 +85,69 @@ impl Live {
         options: &LiveOptions,
         (taps, cgroup): (Vec<OwnedFd>, Option<PathBuf>),
         hook: Hook,
-        description: String,
+        description: &str,
     ) -> Result<Self, CannotCapture> {
         let log = KernelLog::start(&mut loaded.ebpf);
-        let shared = || CaptureHandles::of(&loaded, &taps, (hook, &description), cgroup);
-        let shared = options.shared.then(shared).transpose().map_err(internal_error)?;
-        let locals = || (hook == Hook::Socket).then(tap::LocalAddresses::new);
-        let sampler = sampler::Sampler::new(&mut loaded.ebpf, options, locals());
-        let ports = ports::PortTable::new(&mut loaded.ebpf, options.encrypted.clone());
-        let mut take = |name: &str| {
+        let shared = || CaptureHandles::of(&loaded, &taps, (hook, description), cgroup);
+        let parts = options.shared.then(shared).transpose();
+        let take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
-        let config = Array::try_from(take("CONFIG")?).map_err(internal_error)?;
-        let config = Arc::new(Mutex::new(config));
-        let counters = PerCpuArray::try_from(take("COUNTERS")?).map_err(internal_error)?;
-        let clock = Arc::new(Clock::new());
-        let mut readers = Vec::new();
-        for (number, records) in (0..).zip(std::mem::take(&mut loaded.rings)) {
-            let config = Arc::clone(&config);
-            let ring = ring::Ring::new(number, records, loaded.ring_bytes, config, options.nice);
-            let ring = ring.map_err(internal_error)?;
-            readers.push(Reader::new(ring, Arc::clone(&clock), locals()));
+        let mut live = Self::without_readers(take, options, hook, description)?;
+        live.parts = parts.map_err(|error| internal(&error.to_string()))?;
+        for records in std::mem::take(&mut loaded.rings) {
+            live.add_reader(records, loaded.ring_bytes, options.nice)?;
         }
+        live.attached = Some(Attached { _taps: taps, programs: loaded, _log: log });
+        Ok(live)
+    }
+
+    /// Creates a capture without readers from its maps, by name.
+    pub(super) fn without_readers(
+        mut take: impl FnMut(&str) -> Result<Map, CannotCapture>,
+        options: &LiveOptions,
+        hook: Hook,
+        description: &str,
+    ) -> Result<Self, CannotCapture> {
+        let locals = (hook == Hook::Socket).then(tap::LocalAddresses::new);
+        let totals = (take("TOTALS")?.try_into()?, take("TOTALS_OTHER")?.try_into()?);
         Ok(Self {
-            gauges: readers.iter().map(Reader::gauge).collect(),
-            readers,
-            config,
-            counters,
-            sampler: sampler.map_err(internal_error)?,
-            ports: ports.map_err(internal_error)?,
-            attached: Some(Attached { _taps: taps, programs: loaded, _log: log }),
+            attached: None,
             hook,
-            description,
-            clock,
+            description: description.to_owned(),
+            readers: Vec::new(),
+            gauges: Vec::new(),
+            counters: take("COUNTERS")?.try_into()?,
+            clock: Arc::new(Clock::new()),
+            config: Arc::new(Mutex::new(take("CONFIG")?.try_into()?)),
+            sampler: sampler::Sampler::new(totals, options, locals),
+            ports: take(settings::PORTS_MAP)?.try_into()?,
+            encrypted: options.encrypted.clone(),
             listeners: None,
             unread: Vec::new(),
-            parts: shared,
+            parts: None,
         })
+    }
+
+    /// Adds the reader of the next ring.
+    pub(super) fn add_reader(
+        &mut self,
+        records: RingBuf<MapData>,
+        ring_bytes: u32,
+        nice: u8,
+    ) -> Result<(), CannotCapture> {
+        let (number, config) = (self.readers.len(), Arc::clone(&self.config));
+        let ring = ring::Ring::new(number, records, ring_bytes, config, nice);
+        let ring = ring.map_err(|error| internal(&error.to_string()))?;
+        self.gauges.push(Arc::clone(&ring.gauge));
+        self.readers.push(Reader {
+            ring,
+            received: Vec::new(),
+            clock: Arc::clone(&self.clock),
+            locals: (self.hook == Hook::Socket).then(tap::LocalAddresses::new),
+            coverage: self.listeners.as_ref().map(icmp::Listeners::coverage),
+        });
+        Ok(())
     }
 }
 

@@ -3,36 +3,43 @@
 
 use super::open::listeners;
 use super::programs::Loaded;
-use super::ring::{self, Ring};
-use super::sampler::Sampler;
-use super::{CannotCapture, Clock, Hook, Live, LiveOptions, Reader, internal_error, tap};
+use super::sampler::Key;
+use super::{CannotCapture, Hook, Live, LiveOptions, internal};
 use crate::capture::Received;
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya::programs::ProgramError;
 use dnscribe_common::CONFIG_QUIET;
+use dnscribe_common::totals::OUTCOMES;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
-const RING: &str = "ring";
-const MAP: &str = "map";
-const LINK: &str = "link";
-const TAP: &str = "tap";
-
-/// Kind and name of a descriptor.
+/// What a descriptor is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HandleName {
-    kind: String,
-    name: String,
+pub enum HandleName {
+    /// A ring; the rings are in the order of their numbers.
+    Ring,
+    /// A map of this name.
+    Map(String),
+    /// A packet socket.
+    Tap,
+    /// A link of a program.
+    Link,
 }
 
 /// The descriptors of a capture, with its description.
 #[derive(Debug)]
 pub struct CaptureHandles {
-    about: CaptureInfo,
-    parts: Vec<(HandleName, OwnedFd)>,
+    /// The description.
+    pub about: CaptureInfo,
+    /// What each descriptor is.
+    pub names: Vec<HandleName>,
+    /// The descriptors.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// Description of a capture, for the process that takes it over.
@@ -43,7 +50,7 @@ pub struct CaptureInfo {
     /// Size of each ring in bytes.
     ring_bytes: u32,
     /// The captured cgroup, if any.
-    cgroup: Option<std::path::PathBuf>,
+    cgroup: Option<PathBuf>,
 }
 
 /// State of a capture's readers that is not in its maps.
@@ -52,7 +59,7 @@ pub struct ReaderState {
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` in the packets' time stamps, in nanoseconds.
     clock_offset_ns: u64,
     /// Counts of not exported packets that were already reported.
-    untold: super::sampler::ReportedTotals,
+    reported: Vec<(Key, [u64; OUTCOMES])>,
 }
 
 impl CaptureHandles {
@@ -60,71 +67,27 @@ impl CaptureHandles {
         loaded: &Loaded,
         taps: &[OwnedFd],
         (hook, description): (Hook, &str),
-        cgroup: Option<std::path::PathBuf>,
+        cgroup: Option<PathBuf>,
     ) -> io::Result<Self> {
-        let mut parts = Vec::new();
-        let mut add = |kind: &str, name: &str, fd: BorrowedFd<'_>| -> io::Result<()> {
-            let name = HandleName { kind: kind.to_owned(), name: name.to_owned() };
-            parts.push((name, fd.try_clone_to_owned()?));
-            Ok(())
-        };
-        for (number, ring) in loaded.rings.iter().enumerate() {
-            add(RING, &number.to_string(), ring.as_fd())?;
-        }
-        for (name, map) in loaded.ebpf.maps() {
-            if let Some(data) = data(map) {
-                add(MAP, name, data.fd().as_fd())?;
-            }
-        }
-        for tap in taps {
-            add(TAP, "", tap.as_fd())?;
-        }
-        for link in links(loaded)? {
-            add(LINK, "", link.as_fd())?;
-        }
+        let maps = loaded.ebpf.maps().filter_map(|(name, map)| Some((name, data(map)?)));
+        let maps = maps.map(|(name, map)| (HandleName::Map(name.to_owned()), map.fd().as_fd()));
+        let links = links(loaded)?;
+        let (names, descriptors): (Vec<_>, Vec<_>) = (loaded.rings.iter())
+            .map(|ring| (HandleName::Ring, ring.as_fd()))
+            .chain(maps)
+            .chain(taps.iter().map(|tap| (HandleName::Tap, tap.as_fd())))
+            .chain(links.iter().map(|link| (HandleName::Link, link.as_fd())))
+            .unzip();
+        let descriptors = descriptors.iter().map(BorrowedFd::try_clone_to_owned);
+        let descriptors = descriptors.collect::<io::Result<_>>()?;
         let (hook, description) = (hook.name().to_owned(), description.to_owned());
         let about = CaptureInfo { hook, description, ring_bytes: loaded.ring_bytes, cgroup };
-        Ok(Self { about, parts })
+        Ok(Self { about, names, descriptors })
     }
 
-    /// Creates it from received descriptors.
-    #[must_use]
-    pub fn new(about: CaptureInfo, names: Vec<HandleName>, descriptors: Vec<OwnedFd>) -> Self {
-        Self { about, parts: names.into_iter().zip(descriptors).collect() }
-    }
-
-    /// Returns the description.
-    #[must_use]
-    pub const fn about(&self) -> &CaptureInfo {
-        &self.about
-    }
-
-    /// Returns kind and name of each descriptor, in the order of [`Self::descriptors`].
-    #[must_use]
-    pub fn names(&self) -> Vec<HandleName> {
-        self.parts.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Returns the descriptors.
-    #[must_use]
-    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.parts.iter().map(|(_, fd)| fd.as_fd()).collect()
-    }
-
-    fn map(&self, name: &str) -> Result<Map, CannotCapture> {
-        let found = self.parts.iter().find(|(part, _)| part.kind == MAP && part.name == name);
-        let (_, fd) = found
-            .ok_or_else(|| internal_error(format!("map {name} is missing in the handover")))?;
-        map(fd).map_err(internal_error)
-    }
-
-    fn rings(&self) -> Result<Vec<Map>, CannotCapture> {
-        let rings = self.parts.iter().filter(|(part, _)| part.kind == RING);
-        rings.map(|(_, fd)| map(fd).map_err(internal_error)).collect()
-    }
-
-    fn count(&self, kind: &str) -> usize {
-        self.parts.iter().filter(|(part, _)| part.kind == kind).count()
+    fn named(&self, wanted: &HandleName) -> impl Iterator<Item = &OwnedFd> {
+        let all = self.names.iter().zip(&self.descriptors);
+        all.filter(move |(name, _)| *name == wanted).map(|(_, fd)| fd)
     }
 }
 
@@ -191,7 +154,8 @@ impl Live {
     /// Returns the state that is not in the maps.
     #[must_use]
     pub fn progress(&self) -> ReaderState {
-        ReaderState { clock_offset_ns: self.clock.offset_ns(), untold: self.sampler.reported() }
+        let reported = self.sampler.reported.iter().map(|(key, sums)| (*key, *sums)).collect();
+        ReaderState { clock_offset_ns: self.clock.offset_ns.load(Ordering::Relaxed), reported }
     }
 
     /// Takes over a capture that another process still reads. It has no readers before
@@ -202,36 +166,23 @@ impl Live {
     pub fn adopt(parts: CaptureHandles, options: &LiveOptions) -> Result<Self, CannotCapture> {
         let hooks = [Hook::Cgroup, Hook::Socket];
         let hook = hooks.into_iter().find(|hook| hook.name() == parts.about.hook);
-        let hook = hook.ok_or_else(|| internal_error("unknown hook in the handover"))?;
-        if parts.count(RING) != options.rings as usize {
-            return Err(internal_error("different number of rings in the handover"));
+        let hook = hook.ok_or_else(|| internal("unknown hook in the handover"))?;
+        let unread = parts.named(&HandleName::Ring).map(map).collect::<Result<Vec<_>, _>>()?;
+        if unread.len() != options.rings as usize {
+            return Err(internal("different number of rings in the handover"));
         }
-        if parts.count(LINK) + parts.count(TAP) == 0 {
-            return Err(internal_error("no links or packet sockets in the handover"));
+        let mut attached = parts.named(&HandleName::Link).chain(parts.named(&HandleName::Tap));
+        if attached.next().is_none() {
+            return Err(internal("no links or packet sockets in the handover"));
         }
-        let config: ring::Config = Array::try_from(parts.map("CONFIG")?).map_err(internal_error)?;
-        let totals = PerCpuHashMap::try_from(parts.map("TOTALS")?).map_err(internal_error)?;
-        let others = PerCpuArray::try_from(parts.map("TOTALS_OTHER")?).map_err(internal_error)?;
-        let locals = (hook == Hook::Socket).then(tap::LocalAddresses::new);
-        let sampler = Sampler::from_maps(totals, others, options, locals);
-        let counters = PerCpuArray::try_from(parts.map("COUNTERS")?).map_err(internal_error)?;
-        let table = parts.map(super::ports::MAP)?;
-        let table = super::ports::PortTable::from_map(table, options.encrypted.clone());
-        let mut live = Self {
-            attached: None,
-            hook,
-            description: parts.about.description.clone(),
-            readers: Vec::new(),
-            gauges: Vec::new(),
-            counters,
-            clock: Arc::new(Clock::new()),
-            config: Arc::new(Mutex::new(config)),
-            sampler,
-            ports: table.map_err(internal_error)?,
-            listeners: None,
-            unread: parts.rings()?,
-            parts: None,
+        drop(attached);
+        let take = |name: &str| {
+            let fd = parts.named(&HandleName::Map(name.to_owned())).next();
+            let missing = || internal(&format!("map {name} is missing in the handover"));
+            Ok(map(fd.ok_or_else(missing)?)?)
         };
+        let mut live = Self::without_readers(take, options, hook, &parts.about.description)?;
+        live.unread = unread;
         if let Some(directory) = &parts.about.cgroup {
             let mount = super::cgroup2_mount().unwrap_or_else(|| directory.clone());
             // Without them, the received description may promise too much.
@@ -257,30 +208,24 @@ impl Live {
         nice: u8,
     ) -> Result<(), CannotCapture> {
         let Some(parts) = &self.parts else { return Ok(()) };
-        self.clock.adopt(progress.clock_offset_ns);
+        let ring_bytes = parts.about.ring_bytes;
+        self.clock.offset_ns.store(progress.clock_offset_ns, Ordering::Relaxed);
         {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-            let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0).map_err(internal_error)?;
-            self.sampler.resume(cuts, progress.untold);
+            let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0)?;
+            self.sampler.resume(cuts, progress.reported);
             // The other readers may have been polling; these start with wakeups.
-            for number in (0..).take(parts.count(RING)) {
-                config.set(CONFIG_QUIET + number, 0, 0).map_err(internal_error)?;
+            for (number, _) in (0..).zip(&self.unread) {
+                config.set(CONFIG_QUIET + number, 0, 0)?;
             }
         }
-        let mut received = received.into_iter();
-        for (number, map) in (0..).zip(std::mem::take(&mut self.unread)) {
+        for map in std::mem::take(&mut self.unread) {
             // Mapped only now, because this reads the reader's position.
-            let records = RingBuf::try_from(map).map_err(internal_error)?;
-            let config = Arc::clone(&self.config);
-            let ring = Ring::new(number, records, parts.about.ring_bytes, config, nice);
-            let mut ring = ring.map_err(internal_error)?;
-            ring.poll_for_a_while();
-            let locals = (self.hook == Hook::Socket).then(tap::LocalAddresses::new);
-            let mut reader = Reader::new(ring, Arc::clone(&self.clock), locals);
-            reader.set_received(received.next().unwrap_or_default());
-            self.listeners.iter().for_each(|listeners| reader.set_coverage(listeners.coverage()));
-            self.gauges.push(reader.gauge());
-            self.readers.push(reader);
+            self.add_reader(RingBuf::try_from(map)?, ring_bytes, nice)?;
+        }
+        for (reader, received) in self.readers.iter_mut().zip(received) {
+            reader.ring.poll_for_a_while();
+            reader.received = received;
         }
         Ok(())
     }

@@ -65,7 +65,6 @@ pub struct Pressure {
 
 impl Pressure {
     /// Creates a controller that starts with everything exported, and never exports less than the share `floor`.
-    #[must_use]
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -90,39 +89,28 @@ impl Pressure {
     }
 
     /// Returns the share that is left out.
-    #[must_use]
     pub fn cut(&self) -> Cut {
         Cut::try_from(PARTS - self.exported).unwrap_or(Cut::MAX)
     }
 
     /// Processes a measurement. Returns the new share that is left out, if it changes.
     pub fn observe(&mut self, now: Instant, load: Load<'_>) -> Option<Cut> {
-        let exported = match self.measured {
-            None => {
-                self.measured = Some((now, load.fill));
-                self.exported
-            }
-            Some((since, before)) => {
-                let passed = now.saturating_duration_since(since);
-                let pressed = is_pressed(load.fill, before, passed);
-                if load.fill >= CALM {
-                    self.calm_since = None;
-                }
-                if pressed && passed >= PAUSE {
-                    self.measured = Some((now, load.fill));
-                    self.reduce(now, load.fill, before)
-                } else if passed >= PAUSE {
-                    self.measured = Some((now, load.fill));
-                    self.raise(now, load)
-                } else if pressed && self.exported == PARTS {
-                    // The first step is immediate.
-                    self.measured = Some((now, load.fill));
-                    self.reduce(now, load.fill, before)
-                } else {
-                    self.exported
-                }
-            }
+        let Some((since, before)) = self.measured else {
+            self.measured = Some((now, load.fill));
+            return None;
         };
+        let passed = now.saturating_duration_since(since);
+        let pressed = is_pressed(load.fill, before, passed);
+        if load.fill >= CALM {
+            self.calm_since = None;
+        }
+        // The first step is immediate.
+        if passed < PAUSE && !(pressed && self.exported == PARTS) {
+            return None;
+        }
+        self.measured = Some((now, load.fill));
+        let exported =
+            if pressed { self.reduce(now, load.fill, before) } else { self.raise(now, load) };
         let changed = exported != self.exported;
         self.exported = exported;
         changed.then(|| self.cut())
@@ -201,7 +189,6 @@ pub struct Recent {
 
 impl Recent {
     /// Creates an empty history. A response follows its query within `memory`.
-    #[must_use]
     pub const fn new(memory: Duration) -> Self {
         Self { memory, current: 0, past: VecDeque::new() }
     }

@@ -3,8 +3,9 @@
 use super::btf::KERNEL_BTF;
 use super::load_error::{OLDEST, PRIVILEGE};
 use super::programs::{self, ProgramSpec};
-use super::{CannotCapture, HookChoice, LiveOptions, cgroup, ring};
+use super::{CannotCapture, HookChoice, LiveOptions, cgroup};
 use caps::{CapSet, Capability};
+use rustix::param::page_size;
 use serde::Serialize;
 use std::path::Path;
 
@@ -114,16 +115,14 @@ fn capabilities(packet_socket: bool) -> Probe {
     let replaced = |wanted: &Capability| {
         admin && matches!(wanted, Capability::CAP_BPF | Capability::CAP_PERFMON)
     };
-    let missing: Vec<String> = needed
-        .iter()
-        .filter(|wanted| !held.contains(wanted) && !replaced(wanted))
-        .map(ToString::to_string)
-        .collect();
+    let names =
+        |all: &[Capability]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut missing = needed.clone();
+    missing.retain(|wanted| !held.contains(wanted) && !replaced(wanted));
     let detail = if missing.is_empty() {
-        let needed: Vec<_> = needed.iter().map(ToString::to_string).collect();
-        format!("run may attach its programs: it has {}", needed.join(", "))
+        format!("run may attach its programs: it has {}", names(&needed))
     } else {
-        format!("run may not attach its programs: {} missing", missing.join(", "))
+        format!("run may not attach its programs: {} missing", names(&missing))
     };
     Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
 }
@@ -170,27 +169,16 @@ fn memlock() -> Probe {
 }
 
 fn cgroup_mount(options: &LiveOptions) -> Probe {
-    let name = "cgroup2";
     let Some(mount) = cgroup::mount() else {
+        let problem = "not mounted, which hook cgroup needs".to_owned();
         let remedy = "mount one (mount -t cgroup2 none /sys/fs/cgroup), or use --hook socket";
-        return Probe::new(
-            name,
-            true,
-            false,
-            "not mounted, which hook cgroup needs".into(),
-            remedy,
-        );
+        return Probe::new("cgroup2", true, false, problem, remedy);
     };
     let directory = cgroup::directory(&mount, options.cgroup.as_deref());
     let (shown, watched) = (mount.display(), directory.display());
     let detail = format!("mounted at {shown}; hook cgroup watches {watched}");
-    Probe::new(
-        name,
-        true,
-        directory.is_dir(),
-        detail,
-        "set capture.cgroup to an existing directory below the mount",
-    )
+    let remedy = "set capture.cgroup to an existing directory below the mount";
+    Probe::new("cgroup2", true, directory.is_dir(), detail, remedy)
 }
 
 /// Loads the programs of one hook: a probe for the ring buffers, and one for each program.
@@ -198,11 +186,14 @@ fn load(hook: &str, options: &LiveOptions, entries: &[ProgramSpec]) -> Vec<Probe
     let ring_buffer = if hook == "cgroup" { "cgroup ring buffer" } else { "socket ring buffer" };
     match programs::load(options, entries) {
         Ok(loaded) => {
-            let (rings, bytes) = (options.rings, options.ring_bytes);
-            let page = ring::page_bytes();
+            let rings = match options.rings {
+                1 => "a ring".to_owned(),
+                several => format!("{several} rings"),
+            };
             let detail = format!(
-                "hook {hook}: {rings} of {} bytes can be created (page size {page}); kernel features: {}",
-                bytes / rings.max(1),
+                "hook {hook}: {rings} of {} bytes can be created (page size {}); kernel features: {}",
+                loaded.ring_bytes,
+                page_size(),
                 loaded.settings.describe()
             );
             let mut probes = vec![Probe::new(ring_buffer, true, true, detail, "")];

@@ -1,9 +1,30 @@
-//! Start times of processes from /proc, in clock ticks; the kernel itself counts nanoseconds.
+//! Processes in /proc: their ids, network namespaces, and start times in clock ticks (the kernel itself counts
+//! nanoseconds).
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Nanoseconds in a tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture of today.
 const TICK_NS: u64 = 10_000_000;
+
+/// Returns the ids of all processes.
+pub(super) fn ids() -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Returns inode and path of a process's network namespace.
+pub(super) fn network_namespace(pid: u32) -> Option<(u64, PathBuf)> {
+    let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+    Some((inode_of(&path)?, path))
+}
+
+/// Returns the inode of a namespace; `None` if its process has ended.
+pub(super) fn inode_of(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
 
 /// Returns the start time of the process that has this pid now, in nanoseconds of `CLOCK_BOOTTIME`, rounded
 /// down to ticks (manual page `proc_pid_stat`, field 22).

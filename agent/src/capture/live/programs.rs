@@ -1,19 +1,19 @@
 //! Loads the embedded eBPF programs with the features that the kernel offers, and attaches them.
 
 use super::btf::Btf;
-use super::functions;
 use super::kernel_log;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
-use super::ports::classes;
-use super::settings::Settings;
-use super::{CannotCapture, LiveOptions, MAX_RINGS, ring};
+use super::settings::{Settings, port_classes};
+use super::{CannotCapture, LiveOptions, MAX_RINGS, internal};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
+use dnscribe_common::globals::{CALL_KERNEL_SKB, CALL_TYPED};
 use dnscribe_common::record::CLASSES;
+use rustix::param::page_size;
 use std::fs::File;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
@@ -103,7 +103,7 @@ pub fn load_with_btf(
     let mut settings = Settings::best(snap_bytes, options.rings, btf);
     let is_tap = wanted.iter().any(|entry| entry.name == CALLED);
     let functions = btf.filter(|_| is_tap).and_then(|btf| {
-        let ids = functions::function_ids(btf)?;
+        let ids = function_ids(btf)?;
         settings.enable_typed_packets(btf);
         Some(ids)
     });
@@ -113,7 +113,7 @@ pub fn load_with_btf(
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
     loop {
-        let patched = functions::patch(OBJECT, functions.filter(|_| settings.has_typed_packets()));
+        let patched = patch(OBJECT, functions.filter(|_| settings.has_typed_packets()));
         let mut ebpf = object(&patched, options, bytes, &settings)?;
         let entries: Vec<ProgramSpec> = wanted
             .iter()
@@ -142,11 +142,56 @@ pub fn load_with_btf(
     }
 }
 
+/// Placeholders in the object of calls of kernel functions (`BPF_PSEUDO_KFUNC_CALL`), with the functions' names. Such
+/// a call needs the function's BTF id, which aya 0.14 does not resolve.
+const FUNCTIONS: [(u32, &str); 2] =
+    [(CALL_KERNEL_SKB, "bpf_cast_to_kern_ctx"), (CALL_TYPED, "bpf_rdonly_cast")];
+
+/// Size of an instruction in bytes.
+const INSTRUCTION: usize = 8;
+
+/// The functions' BTF ids, in the order of [`FUNCTIONS`].
+type FunctionIds = [u32; FUNCTIONS.len()];
+
+/// Returns the BTF ids in this kernel; none if it lacks a function.
+fn function_ids(btf: &Btf) -> Option<FunctionIds> {
+    let [(_, first), (_, second)] = FUNCTIONS;
+    Some([btf.function(first)?, btf.function(second)?])
+}
+
+/// Returns the object with BTF ids in its calls. Without ids, moves replace the calls: a kernel refuses even an
+/// unreachable call of an unknown function.
+fn patch(object: &[u8], function_ids: Option<FunctionIds>) -> Vec<u8> {
+    let mut object = object.to_vec();
+    // Code sections are aligned to the size of an instruction.
+    for instruction in object.as_chunks_mut::<INSTRUCTION>().0 {
+        if let Some(index) = FUNCTIONS.iter().position(|(mark, _)| *instruction == call(*mark)) {
+            let number = function_ids.and_then(|function_ids| function_ids.get(index).copied());
+            *instruction = number.map_or(MOVE, call);
+        }
+    }
+    object
+}
+
+/// `r0 = r1`.
+const MOVE: [u8; INSTRUCTION] = if cfg!(target_endian = "big") {
+    [0xbf, 0x01, 0, 0, 0, 0, 0, 0]
+} else {
+    [0xbf, 0x10, 0, 0, 0, 0, 0, 0]
+};
+
+/// Returns a call of the kernel function with this BTF id.
+const fn call(number: u32) -> [u8; INSTRUCTION] {
+    let registers = if cfg!(target_endian = "big") { 0x02 } else { 0x20 };
+    let [a, b, c, d] = number.to_ne_bytes();
+    [0x85, registers, 0, 0, a, b, c, d]
+}
+
 /// Loads the programs, each in a thread: the verifier takes tens of milliseconds for a large one. Returns the
 /// first that the kernel refuses.
 fn load_all(ebpf: &mut Ebpf, entries: &[ProgramSpec]) -> Option<(ProgramSpec, ProgramError)> {
     let index = |name: &str| entries.iter().position(|entry| entry.name == name);
-    let mut refused = thread::scope(|scope| {
+    let refused = thread::scope(|scope| {
         let loading: Vec<_> = ebpf
             .programs_mut()
             .filter_map(|(name, program)| Some((index(name)?, program)))
@@ -156,10 +201,9 @@ fn load_all(ebpf: &mut Ebpf, entries: &[ProgramSpec]) -> Option<(ProgramSpec, Pr
             let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             Some((index, loaded.err()?))
         };
-        loading.into_iter().filter_map(refusal).collect::<Vec<_>>()
+        loading.into_iter().filter_map(refusal).min_by_key(|(index, _)| *index)
     });
-    refused.sort_by_key(|(index, _)| *index);
-    refused.into_iter().next().map(|(index, error)| (entries[index], error))
+    refused.map(|(index, error)| (entries[index], error))
 }
 
 fn load_one(program: &mut Program) -> Result<(), ProgramError> {
@@ -223,14 +267,18 @@ fn object(
     settings: &Settings,
 ) -> Result<Ebpf, CannotCapture> {
     let level = kernel_log::level();
-    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    let page = u32::try_from(page_size()).unwrap_or(4096);
     let mut loader = EbpfLoader::new();
     kernel_log::configure(&mut loader, &level, page);
     loader
         // The programs need no relocation against the kernel's types, and reading these is slow.
         .btf(None)
         .override_global("SETTINGS", settings.words(), true)
-        .override_global("PORTS", &classes(&options.ports, options.encrypted.as_ref())[..], true)
+        .override_global(
+            "PORTS",
+            &port_classes(&options.ports, options.encrypted.as_ref())[..],
+            true,
+        )
         .map_max_entries("RING", ring_bytes)
         .load(bytes)
         .map_err(|error| map_error(&error))
@@ -241,9 +289,8 @@ fn object(
 fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>>, CannotCapture> {
     const RING: u32 = aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
     let mut take =
-        |name: &str| ebpf.take_map(name).ok_or_else(|| internal(format!("no map {name}")));
-    let first = RingBuf::try_from(take("RING")?).map_err(|error| internal(chain(&error)))?;
-    let mut rings = vec![first];
+        |name: &str| ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")));
+    let mut rings = vec![RingBuf::try_from(take("RING")?)?];
     if count <= 1 {
         return Ok(rings);
     }
@@ -255,8 +302,7 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
             RingBuf::try_from(aya::maps::Map::RingBuf(map)).map_err(|error| map_error(&error))?,
         );
     }
-    let mut all: ArrayOfMaps<MapData, RingBuf<MapData>> =
-        ArrayOfMaps::try_from(take("RINGS")?).map_err(|error| internal(chain(&error)))?;
+    let mut all: ArrayOfMaps<MapData, RingBuf<MapData>> = take("RINGS")?.try_into()?;
     for (number, ring) in (0..).zip(&rings) {
         all.set(number, ring, 0).map_err(|error| map_error(&error))?;
     }
@@ -264,20 +310,13 @@ fn rings(ebpf: &mut Ebpf, count: u32, bytes: u32) -> Result<Vec<RingBuf<MapData>
 }
 
 fn insert_resolvers(ebpf: &mut Ebpf, options: &LiveOptions) -> Result<(), CannotCapture> {
-    let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS".into()))?;
-    let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> =
-        LpmTrie::try_from(map).map_err(|error| internal(chain(&error)))?;
+    let map = ebpf.map_mut("RESOLVERS").ok_or_else(|| internal("no map RESOLVERS"))?;
+    let mut resolvers: LpmTrie<&mut MapData, [u8; 16], u8> = map.try_into()?;
     for prefix in options.encrypted.iter().flat_map(Encrypted::resolvers) {
         let (bits, address) = prefix.mapped();
-        resolvers
-            .insert(&Key::new(bits, address), 1, 0)
-            .map_err(|error| internal(chain(&error)))?;
+        resolvers.insert(&Key::new(bits, address), 1, 0)?;
     }
     Ok(())
-}
-
-fn internal(what: String) -> CannotCapture {
-    CannotCapture::new(what, "this is a bug; please report it")
 }
 
 /// Puts the program [`CALLED`] into the map from which `tap`, and it itself, call it.
@@ -286,11 +325,11 @@ fn insert_called_program(ebpf: &mut Ebpf) -> Result<(), CannotCapture> {
         Some(Program::SocketFilter(program)) => program.fd().map_err(|error| chain(&error)),
         _ => Err(format!("no program {CALLED}")),
     };
-    let fd = fd.map_err(internal)?.try_clone().map_err(|error| internal(chain(&error)))?;
-    let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK".into()))?;
-    let mut calls: ProgramArray<&mut MapData> =
-        ProgramArray::try_from(map).map_err(|error| internal(chain(&error)))?;
-    calls.set(0, &fd, 0).map_err(|error| internal(chain(&error)))
+    let fd = fd.map_err(|why| internal(&why))?.try_clone();
+    let fd = fd.map_err(|error| internal(&chain(&error)))?;
+    let map = ebpf.map_mut("LOOK").ok_or_else(|| internal("no map LOOK"))?;
+    let mut calls: ProgramArray<&mut MapData> = map.try_into()?;
+    Ok(calls.set(0, &fd, 0)?)
 }
 
 /// Returns the size of each ring: the largest possible one within its share.
@@ -302,7 +341,7 @@ fn check_rings(options: &LiveOptions) -> Result<u32, CannotCapture> {
             &format!("give from 1 to {MAX_RINGS} threads"),
         ));
     }
-    let page = u32::try_from(ring::page_bytes()).unwrap_or(4096);
+    let page = u32::try_from(page_size()).unwrap_or(4096);
     let each = bytes / rings.next_power_of_two();
     if bytes.is_power_of_two() && each >= page {
         return Ok(each);
@@ -337,5 +376,14 @@ mod tests {
         assert!(rings(0, 32 << 20).is_err() && rings(17, 32 << 20).is_err());
         let each = |count| rings(count, 32 << 20).unwrap();
         assert_eq!([each(1), each(2), each(3), each(16)], [32 << 20, 16 << 20, 8 << 20, 2 << 20]);
+    }
+
+    #[test]
+    fn patches_calls_only() {
+        let other = [0x85, 0, 0, 0, 1, 0x73, 0x6e, 0x64];
+        let object = [call(CALL_TYPED), other, call(CALL_KERNEL_SKB), call(9)].concat();
+        let with = patch(&object, Some([5, 6]));
+        assert_eq!(with, [call(6), other, call(5), call(9)].concat());
+        assert_eq!(patch(&object, None), [MOVE, other, MOVE, call(9)].concat());
     }
 }

@@ -2,45 +2,29 @@
 //! locks.
 
 use super::clock::Clock;
-use super::ring::{Gauge, Ring};
-use super::{icmp, packet, tap};
-use crate::capture::{Packet, Received};
-use dnscribe_common::record::Record;
+use super::ring::Ring;
+use super::{icmp, tap};
+use crate::capture::{Body, Direction, Packet, PacketId, Received, Task, Transport};
+use dnscribe_common::record::{self, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use dnscribe_record::time::Timestamp;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The reader of one ring.
 pub struct Reader {
-    ring: Ring,
-    received: Vec<Received>,
-    clock: Arc<Clock>,
-    locals: Option<tap::LocalAddresses>,
-    coverage: Option<icmp::IcmpCoverage>,
+    pub(super) ring: Ring,
+    pub(super) received: Vec<Received>,
+    pub(super) clock: Arc<Clock>,
+    /// This host's addresses, at hook `socket`.
+    pub(super) locals: Option<tap::LocalAddresses>,
+    /// The listeners for ICMP errors, to which new network namespaces are reported.
+    pub(super) coverage: Option<icmp::IcmpCoverage>,
 }
 
 impl Reader {
-    /// Creates the reader of a ring. `locals` are this host's addresses, at hook `socket`.
-    pub(super) fn new(ring: Ring, clock: Arc<Clock>, locals: Option<tap::LocalAddresses>) -> Self {
-        Self { ring, received: Vec::new(), clock, locals, coverage: None }
-    }
-
-    /// Reports new network namespaces to the listeners for ICMP errors.
-    pub(super) fn set_coverage(&mut self, coverage: icmp::IcmpCoverage) {
-        self.coverage = Some(coverage);
-    }
-
-    /// Sets what was received from the ring before.
-    pub(super) fn set_received(&mut self, received: Vec<Received>) {
-        self.received = received;
-    }
-
-    pub(super) fn gauge(&self) -> Arc<Gauge> {
-        self.ring.gauge()
-    }
-
     /// Returns what was received from the ring, by CPU.
     #[must_use]
     pub fn received(&self) -> &[Received] {
@@ -56,7 +40,7 @@ impl Reader {
     /// Returns whether the ring is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ring.used() == 0
+        self.ring.gauge.used() == 0
     }
 
     /// Waits until the ring may hold records, `bell` can be read, or `limit` is over. Returns whether `bell`
@@ -88,11 +72,105 @@ impl Reader {
                 if let Some(coverage) = coverage {
                     coverage.note(record.header.netns_cookie);
                 }
-                each(&packet::packet(&record, clock, locals.as_mut(), coverage.as_ref()));
+                each(&packet(&record, clock, locals.as_mut(), coverage.as_ref()));
             }
             // Cannot happen, since programs and agent come from one build. The record would count as
             // received on no CPU, and the ledger would show the imbalance.
             Err(error) => tracing::error!(%error, "unreadable record"),
         })
+    }
+}
+
+/// Returns the packet of a record.
+fn packet<'a>(
+    record: &Record<'a>,
+    clock: &Clock,
+    locals: Option<&mut tap::LocalAddresses>,
+    coverage: Option<&icmp::IcmpCoverage>,
+) -> Packet<'a> {
+    let header = &record.header;
+    let body = match record.body {
+        record::Body::Packet(bytes) => Body::Ip { bytes, wire_bytes: header.wire_bytes },
+        record::Body::SocketError(error) => {
+            let was_captured = |coverage: &icmp::IcmpCoverage| {
+                coverage.was_captured(header.netns_cookie, header.ktime_ns)
+            };
+            socket_error(&error, coverage.is_some_and(was_captured))
+        }
+    };
+    let direction = direction_of(header, &body, locals);
+    Packet {
+        ts: clock.wall(header.ktime_ns),
+        id: PacketId { cpu: header.cpu, seq: header.seq },
+        scope: match direction {
+            Direction::Passive => u64::from(header.ifindex),
+            _ => header.netns_cookie,
+        },
+        direction,
+        task: (header.flags & FLAG_TASK != 0).then_some(Task {
+            pid: header.pid,
+            uid: header.uid,
+            start_ns: header.start_ns,
+            comm: header.comm,
+            parent_pid: header.parent_pid,
+        }),
+        datagram_bytes: header.datagram_bytes,
+        cgroup_id: header.cgroup_id,
+        body,
+    }
+}
+
+fn direction_of(
+    header: &Header,
+    body: &Body<'_>,
+    locals: Option<&mut tap::LocalAddresses>,
+) -> Direction {
+    match (header.direction, body, locals) {
+        (record::DIRECTION_EGRESS, ..) => Direction::Egress,
+        // A packet in a tunnel belongs to another host, or was already seen on the tunnel's interface
+        // and must not count twice.
+        _ if header.flags & FLAG_TUNNEL != 0 => Direction::Passive,
+        (record::DIRECTION_TAP, Body::Ip { bytes, .. }, Some(locals)) => {
+            locals.direction(header.ifindex, header.packet_type, bytes)
+        }
+        (record::DIRECTION_TAP, ..) => Direction::Passive,
+        _ => Direction::Ingress,
+    }
+}
+
+fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
+    let address = |bytes: [u8; 16]| match (error.version, bytes) {
+        (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
+        // A dual-stack socket has IPv4-mapped addresses of IPv4 peers (RFC 4291, 2.5.5.2).
+        _ => Ipv6Addr::from(bytes).to_canonical(),
+    };
+    Body::SocketError {
+        transport: if error.protocol == 6 { Transport::Tcp } else { Transport::Udp },
+        local: SocketAddr::new(address(error.local), error.local_port),
+        remote: SocketAddr::new(address(error.remote), error.remote_port),
+        errno: error.errno,
+        seen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn converts_mapped_addresses_to_ipv4() {
+        let error = SocketError {
+            local: Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets(),
+            remote: Ipv6Addr::LOCALHOST.octets(),
+            errno: 111,
+            local_port: 5,
+            remote_port: 53,
+            version: 6,
+            protocol: 17,
+            pad: [0; 6],
+        };
+        let Body::SocketError { local, remote, .. } = socket_error(&error, false) else { panic!() };
+        assert_eq!(local.to_string(), "127.0.0.1:5");
+        assert_eq!(remote.to_string(), "[::1]:53");
     }
 }

@@ -5,6 +5,7 @@ use super::nice::NicePolicy;
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::param::page_size;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -41,7 +42,8 @@ pub struct Ring {
     config: Arc<Mutex<Config>>,
     /// Index of this ring's word in `config`.
     quiet_word: u32,
-    gauge: Arc<Gauge>,
+    /// The ring's gauge, also for other threads.
+    pub gauge: Arc<Gauge>,
     nice: u8,
     /// Created by the thread that waits here.
     nice_policy: Option<NicePolicy>,
@@ -56,18 +58,18 @@ pub struct Ring {
 impl Ring {
     /// Creates the reader of ring `number`, with the niceness of its thread (see [`NicePolicy`]).
     pub fn new(
-        number: u32,
+        number: usize,
         records: RingBuf<MapData>,
         ring_bytes: u32,
         config: Arc<Mutex<Config>>,
         nice: u8,
     ) -> io::Result<Self> {
-        let gauge = Arc::new(Gauge::new(&records, ring_bytes)?);
+        let gauge = Arc::new(Gauge::map(&records, ring_bytes)?);
         let now = Instant::now();
         Ok(Self {
             records,
             config,
-            quiet_word: CONFIG_QUIET + number,
+            quiet_word: CONFIG_QUIET + u32::try_from(number).map_err(io::Error::other)?,
             gauge,
             nice,
             nice_policy: None,
@@ -106,16 +108,6 @@ impl Ring {
         taken
     }
 
-    /// Returns the bytes in the ring, headers and padding included.
-    pub fn used(&self) -> u64 {
-        self.gauge.used()
-    }
-
-    /// Returns a gauge of the ring for other threads.
-    pub fn gauge(&self) -> Arc<Gauge> {
-        Arc::clone(&self.gauge)
-    }
-
     /// Waits until the ring may hold records, `bell` can be read, or `limit` is over. Returns whether
     /// `bell` can be read.
     pub fn wait(&mut self, limit: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<bool> {
@@ -134,6 +126,7 @@ impl Ring {
         }
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
         let ring = self.records.as_fd();
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let watched = [Some(ring), bell];
         let mut watched: Vec<_> = watched.into_iter().flatten().map(readable).collect();
         let since = Instant::now();
@@ -173,34 +166,53 @@ fn poll_interval(ring_bytes: u32) -> Duration {
         .clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)
 }
 
-fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
-    PollFd::from_borrowed_fd(fd, PollFlags::IN)
-}
-
-/// Returns the size of a memory page in bytes.
-pub fn page_bytes() -> usize {
-    // SAFETY: no condition.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
-}
-
 /// Fill of a ring and idle time of its reader, readable from any thread.
 pub struct Gauge {
-    positions: Positions,
+    /// Two pages that the kernel shares: with the position of the reader, and with that of the writers.
+    pages: NonNull<u8>,
     size: u32,
     /// Largest number of bytes that the reader found since the last call of [`Self::take_fill`].
     max_used: AtomicU64,
     waited_ns: AtomicU64,
 }
 
+// SAFETY: the pages are this value's own mapping, and are only read, atomically.
+unsafe impl Send for Gauge {}
+// SAFETY: as above.
+unsafe impl Sync for Gauge {}
+
 impl Gauge {
-    fn new(ring: &RingBuf<MapData>, size: u32) -> io::Result<Self> {
+    /// Maps the positions of a ring of `size` bytes.
+    fn map(ring: &RingBuf<MapData>, size: u32) -> io::Result<Self> {
+        // SAFETY: a new mapping, which touches nothing that exists.
+        let pages = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                page_size() * 2,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                ring.as_raw_fd(),
+                0,
+            )
+        };
+        if pages == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let pages = NonNull::new(pages.cast()).ok_or_else(io::Error::last_os_error)?;
         let (max_used, waited_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { positions: Positions::map(ring)?, size, max_used, waited_ns })
+        Ok(Self { pages, size, max_used, waited_ns })
     }
 
     /// Returns the bytes in the ring, headers and padding included.
     pub fn used(&self) -> u64 {
-        self.positions.used()
+        let at = |offset: usize| {
+            // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
+            // kernel writes them atomically.
+            unsafe { AtomicU64::from_ptr(self.pages.as_ptr().add(offset).cast()) }
+                .load(Ordering::Acquire)
+        };
+        let consumer = at(0);
+        at(page_size()).saturating_sub(consumer)
     }
 
     /// Returns the largest fill of the ring that its reader saw since the last call: 0 to 1.
@@ -225,56 +237,10 @@ impl Gauge {
     }
 }
 
-/// The positions of reader and writers, in memory that the kernel shares.
-struct Positions {
-    pages: NonNull<u8>,
-    page: usize,
-}
-
-// SAFETY: the pages are this value's own mapping, and are only read, atomically.
-unsafe impl Send for Positions {}
-// SAFETY: as above.
-unsafe impl Sync for Positions {}
-
-impl Positions {
-    /// Maps the page with the reader's position and the next one with the writers'.
-    fn map(ring: &RingBuf<MapData>) -> io::Result<Self> {
-        let page = page_bytes();
-        // SAFETY: a new mapping, which touches nothing that exists.
-        let pages = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                page * 2,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                ring.as_raw_fd(),
-                0,
-            )
-        };
-        if pages == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let pages = NonNull::new(pages.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { pages, page })
-    }
-
-    /// Returns the bytes in the ring, headers and padding included.
-    pub fn used(&self) -> u64 {
-        let at = |offset: usize| {
-            // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
-            // kernel writes them atomically.
-            unsafe { AtomicU64::from_ptr(self.pages.as_ptr().add(offset).cast()) }
-                .load(Ordering::Acquire)
-        };
-        let consumer = at(0);
-        at(self.page).saturating_sub(consumer)
-    }
-}
-
-impl Drop for Positions {
+impl Drop for Gauge {
     fn drop(&mut self) {
         // SAFETY: the mapping of `map`, to which no reference is left.
-        unsafe { libc::munmap(self.pages.as_ptr().cast(), self.page * 2) };
+        unsafe { libc::munmap(self.pages.as_ptr().cast(), page_size() * 2) };
     }
 }
 

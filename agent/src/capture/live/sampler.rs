@@ -6,7 +6,6 @@ use super::pressure::{Load, Pressure, Recent};
 use super::tap::LocalAddresses;
 use crate::capture::Direction;
 use crate::capture::sampling::{Change, NotExported, PacketClass};
-use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
 use dnscribe_common::CONFIG_SAMPLING;
 use dnscribe_common::flow::Address;
@@ -14,7 +13,6 @@ use dnscribe_common::sample::{Cut, Cuts};
 use dnscribe_common::totals::{
     CLASSES, LOST, OUTCOMES, PacketKind, PacketPath, SAMPLED, TotalsKey, TrafficClass,
 };
-use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::PoisonError;
@@ -26,62 +24,47 @@ const SLACK: Duration = Duration::from_secs(1);
 /// Words of a [`TotalsKey`].
 type Words = [u64; size_of::<TotalsKey>() / 8];
 
+/// Packets that were not exported, by outcome.
+type Sums = [u64; OUTCOMES];
+
+/// Server of packets, if the programs' table had space for it, and their packed class.
+pub type Key = (Option<Address>, u32);
+
 /// The controller of the load, and the maps that it reads and writes.
 pub(super) struct Sampler {
     /// None if sampling is off.
     pressure: Option<Pressure>,
     recent: Recent,
     cuts: Cuts,
-    totals: Totals,
+    by_server: PerCpuHashMap<MapData, Words, Sums>,
+    others: PerCpuArray<MapData, Sums>,
+    /// The programs' totals at the last read.
+    pub(super) reported: HashMap<Key, Sums>,
     /// This host's addresses, at hook `socket`.
     locals: Option<LocalAddresses>,
 }
 
 impl Sampler {
-    /// Takes the maps out of `ebpf`.
+    /// Creates it from the maps of totals.
     pub(super) fn new(
-        ebpf: &mut Ebpf,
-        options: &LiveOptions,
-        locals: Option<LocalAddresses>,
-    ) -> Result<Self, MapError> {
-        let mut take = |name: &str| {
-            ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
-        };
-        let totals = PerCpuHashMap::try_from(take("TOTALS")?)?;
-        let others = PerCpuArray::try_from(take("TOTALS_OTHER")?)?;
-        Ok(Self::from_maps(totals, others, options, locals))
-    }
-
-    /// Creates it from its maps.
-    pub(super) fn from_maps(
-        by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
-        others: PerCpuArray<MapData, [u64; OUTCOMES]>,
+        (by_server, others): (PerCpuHashMap<MapData, Words, Sums>, PerCpuArray<MapData, Sums>),
         options: &LiveOptions,
         locals: Option<LocalAddresses>,
     ) -> Self {
-        let reported = (HashMap::new(), HashMap::new());
         Self {
             pressure: options.sampling_floor.map(Pressure::new),
             recent: Recent::new(options.query_timeout + SLACK),
             cuts: Cuts::default(),
-            totals: Totals { by_server, others, reported: reported.0, reported_others: reported.1 },
+            by_server,
+            others,
+            reported: HashMap::new(),
             locals,
         }
     }
 
-    /// Returns the counts that were already reported.
-    pub(super) fn reported(&self) -> ReportedTotals {
-        let Totals { reported, reported_others, .. } = &self.totals;
-        ReportedTotals {
-            servers: reported.iter().map(|(key, sums)| (*key, *sums)).collect(),
-            others: reported_others.iter().map(|(key, sums)| (*key, *sums)).collect(),
-        }
-    }
-
     /// Continues where another process stopped that had set `word`.
-    pub(super) fn resume(&mut self, word: u64, reported: ReportedTotals) {
-        self.totals.reported = reported.servers.into_iter().collect();
-        self.totals.reported_others = reported.others.into_iter().collect();
+    pub(super) fn resume(&mut self, word: u64, reported: Vec<(Key, Sums)>) {
+        self.reported = reported.into_iter().collect();
         let now = Instant::now();
         self.cuts = Cuts::unpack(word);
         if self.cuts == Cuts::default() {
@@ -95,103 +78,42 @@ impl Sampler {
         }
     }
 
-    /// Measures the load. Returns the new word for the programs, if any, and the new share that is left
-    /// out, if it changes.
-    pub(super) fn observe(&mut self, now: Instant, load: Load<'_>) -> (Option<Cuts>, Option<Cut>) {
-        let Some(pressure) = &mut self.pressure else { return (None, None) };
-        let changed = pressure.observe(now, load);
-        if let Some(cut) = changed {
-            self.recent.change(now, cut);
-        }
-        if self.cuts == Cuts::default() && changed.is_none() {
-            return (None, None);
-        }
-        (self.current_cuts(now), changed)
-    }
-
-    /// Sets the share that is left out, whatever the load. For tests of the programs.
-    pub(super) fn force(&mut self, now: Instant, cut: Cut) -> Option<Cuts> {
-        self.recent.change(now, cut);
-        self.current_cuts(now)
-    }
-
-    fn current_cuts(&mut self, now: Instant) -> Option<Cuts> {
-        let cuts = self.recent.cuts(now);
-        (cuts != self.cuts).then(|| {
-            self.cuts = cuts;
-            cuts
-        })
-    }
-
-    /// Returns the packets that were not exported since the last call.
+    /// Returns the packets that were not exported since the last call. The kernel's map never shrinks, so an
+    /// iteration returns every key that existed at its start; later keys are read next time.
     pub(super) fn not_exported(&mut self) -> Result<Vec<NotExported>, MapError> {
-        self.totals.read(self.locals.as_mut())
-    }
-}
-
-/// Totals that were already reported.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ReportedTotals {
-    servers: Vec<(Words, [u64; OUTCOMES])>,
-    others: Vec<(u32, [u64; OUTCOMES])>,
-}
-
-/// The programs' totals, and their values at the last read.
-struct Totals {
-    by_server: PerCpuHashMap<MapData, Words, [u64; OUTCOMES]>,
-    others: PerCpuArray<MapData, [u64; OUTCOMES]>,
-    reported: HashMap<Words, [u64; OUTCOMES]>,
-    reported_others: HashMap<u32, [u64; OUTCOMES]>,
-}
-
-impl Totals {
-    /// Reads the growth of the totals. The kernel's map never shrinks, so an iteration returns every key that existed
-    /// at its start; later keys are read next time.
-    fn read(
-        &mut self,
-        mut locals: Option<&mut LocalAddresses>,
-    ) -> Result<Vec<NotExported>, MapError> {
-        let mut found = Vec::new();
+        let mut totals = Vec::new();
         for key in self.by_server.keys() {
             let key = key?;
             let [high, low, class] = key;
-            let sums = sums(&self.by_server.get(&key, 0)?);
-            let more = grown(sums, self.reported.entry(key).or_default());
-            let class = u32::try_from(class).ok().and_then(TrafficClass::unpack);
-            if let (Some(class), Some(more)) = (class, more) {
-                found.push(not_exported(class, Some(address([high, low])), more, &mut locals));
-            }
+            let class = u32::try_from(class).unwrap_or(u32::MAX);
+            totals.push(((Some([high, low]), class), sums(&self.by_server.get(&key, 0)?)));
         }
-        for number in 0..CLASSES {
-            let Some(class) = TrafficClass::unpack(number) else { continue };
-            let sums = sums(&self.others.get(&number, 0)?);
-            if sums == [0; OUTCOMES] {
-                continue;
-            }
-            if let Some(more) = grown(sums, self.reported_others.entry(number).or_default()) {
-                found.push(not_exported(class, None, more, &mut locals));
+        for class in 0..CLASSES {
+            totals.push(((None, class), sums(&self.others.get(&class, 0)?)));
+        }
+        let mut found = Vec::new();
+        for (key, now) in totals.into_iter().filter(|(_, now)| *now != [0; OUTCOMES]) {
+            let before = self.reported.insert(key, now).unwrap_or_default();
+            let (server, class) = key;
+            if let Some(class) = TrafficClass::unpack(class).filter(|_| now != before) {
+                let more = [now[0] - before[0], now[1] - before[1]];
+                found.push(not_exported(class, server.map(address), more, self.locals.as_mut()));
             }
         }
         Ok(found)
     }
 }
 
-fn sums(cpus: &[[u64; OUTCOMES]]) -> [u64; OUTCOMES] {
+fn sums(cpus: &[Sums]) -> Sums {
     cpus.iter().fold([0; OUTCOMES], |[a, b], [next_a, next_b]| [a + next_a, b + next_b])
-}
-
-/// Returns the growth of the counts; none if they did not grow.
-fn grown(now: [u64; OUTCOMES], reported: &mut [u64; OUTCOMES]) -> Option<[u64; OUTCOMES]> {
-    let before = std::mem::replace(reported, now);
-    (now != before).then(|| [now[0] - before[0], now[1] - before[1]])
 }
 
 /// Returns the report for one class of packets.
 fn not_exported(
     class: TrafficClass,
     server: Option<IpAddr>,
-    more: [u64; OUTCOMES],
-    locals: &mut Option<&mut LocalAddresses>,
+    more: Sums,
+    mut locals: Option<&mut LocalAddresses>,
 ) -> NotExported {
     let packet_class = match class.kind {
         PacketKind::Query => PacketClass::Query,
@@ -205,7 +127,7 @@ fn not_exported(
     let mut is_here =
         |server: IpAddr| locals.as_mut().is_some_and(|locals| locals.contains(server));
     let from_server = packet_class.is_from_server();
-    let sight = match class.path {
+    let direction = match class.path {
         PacketPath::Loopback => Direction::Loopback,
         PacketPath::Transit => Direction::Passive,
         // The client's address is unknown: packets of remote servers count as this host's own.
@@ -216,19 +138,12 @@ fn not_exported(
         PacketPath::Egress | PacketPath::Sent => Direction::Egress,
         PacketPath::Ingress | PacketPath::Broadcast | PacketPath::Received => Direction::Ingress,
     };
-    NotExported {
-        class: packet_class,
-        direction: sight,
-        server,
-        sampled: more[SAMPLED],
-        lost: more[LOST],
-    }
+    let (class, sampled, lost) = (packet_class, more[SAMPLED], more[LOST]);
+    NotExported { class, direction, server, sampled, lost }
 }
 
 fn address(words: Address) -> IpAddr {
-    let mut bytes = [0; 16];
-    let both = words.iter().flat_map(|word| word.to_le_bytes());
-    bytes.iter_mut().zip(both).for_each(|(target, byte)| *target = byte);
+    let bytes: [u8; 16] = zerocopy::transmute!(words.map(u64::to_le));
     Ipv6Addr::from(bytes).to_canonical()
 }
 
@@ -240,21 +155,28 @@ impl super::Live {
         let fill = self.gauges.iter().map(|ring| ring.take_fill()).fold(0.0, f64::max);
         let waited: Vec<_> = self.gauges.iter().map(|ring| ring.waited()).chain(behind).collect();
         let load = Load { fill, waited: &waited };
-        let (cuts, changed) = self.sampler.observe(Instant::now(), load);
-        let at = self.clock.now();
-        self.write_cuts(cuts);
+        let (now, at) = (Instant::now(), self.clock.now());
+        let changed = self.sampler.pressure.as_mut().and_then(|one| one.observe(now, load));
+        self.write_cuts(now, changed);
         changed.map(|cut| Change { at, cut })
     }
 
     /// Sets the share that is left out, whatever the load. For tests of the programs.
     #[doc(hidden)]
     pub fn force_sampling(&mut self, cut: Cut) {
-        let cuts = self.sampler.force(Instant::now(), cut);
-        self.write_cuts(cuts);
+        self.write_cuts(Instant::now(), Some(cut));
     }
 
-    fn write_cuts(&self, cuts: Option<Cuts>) {
-        let Some(cuts) = cuts else { return };
+    /// Tells the programs the share that is left out from now on, if it changes, and those of the recent past.
+    fn write_cuts(&mut self, now: Instant, changed: Option<Cut>) {
+        let sampler = &mut self.sampler;
+        if let Some(cut) = changed {
+            sampler.recent.change(now, cut);
+        }
+        let cuts = sampler.recent.cuts(now);
+        if std::mem::replace(&mut sampler.cuts, cuts) == cuts {
+            return;
+        }
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = config.set(CONFIG_SAMPLING, cuts.pack(), 0) {
             // Writing to an array map does not fail.

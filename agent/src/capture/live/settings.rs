@@ -2,10 +2,13 @@
 //! kernel refuses.
 
 use super::btf::Btf;
+use crate::capture::encrypted::Encrypted;
+use crate::capture::ports::PortSet;
 use dnscribe_common::globals::{
     NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
     TASK_TYPED,
 };
+use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 
 /// Values of the global `SETTINGS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,34 +19,50 @@ pub struct Settings {
     socket_errors: bool,
 }
 
+/// What the programs can read if they know all fields of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Feature {
+    /// The lock of a socket.
+    Lock,
+    /// The network namespace of a socket.
+    Netns,
+    /// The current task.
+    Task,
+    /// The parent of the current task.
+    Parent,
+    /// A socket's error.
+    SocketError,
+    /// IPv6: without it in the kernel these fields are missing, and never read.
+    Ipv6,
+}
+
 /// Kernel fields that the programs read by offset.
-const FIELDS: [(Setting, &str, &[&str]); 21] = [
-    (Setting::SockOwned, "sock", &["sk_lock", "owned"]),
-    (Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
-    (Setting::NetCookie, "net", &["net_cookie"]),
-    (Setting::TaskTgid, "task_struct", &["tgid"]),
-    (Setting::TaskLeader, "task_struct", &["group_leader"]),
-    (Setting::TaskComm, "task_struct", &["comm"]),
-    (Setting::TaskStart, "task_struct", &["start_boottime"]),
-    (Setting::TaskCred, "task_struct", &["cred"]),
-    (Setting::TaskParent, "task_struct", &["real_parent"]),
-    (Setting::TaskMm, "task_struct", &["mm"]),
-    (Setting::MmExe, "mm_struct", &["exe_file"]),
-    (Setting::CredUid, "cred", &["uid"]),
-    (Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),
-    (Setting::SockRemotePort, "sock", &["__sk_common", "skc_dport"]),
-    (Setting::SockLocalPort, "sock", &["__sk_common", "skc_num"]),
-    (Setting::SockRemote4, "sock", &["__sk_common", "skc_daddr"]),
-    (Setting::SockLocal4, "sock", &["__sk_common", "skc_rcv_saddr"]),
-    (Setting::SockRemote6, "sock", &["__sk_common", "skc_v6_daddr"]),
-    (Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
-    (Setting::SockError, "sock", &["sk_err"]),
-    (Setting::SockProtocol, "sock", &["sk_protocol"]),
+const FIELDS: [(Feature, Setting, &str, &[&str]); 21] = [
+    (Feature::Lock, Setting::SockOwned, "sock", &["sk_lock", "owned"]),
+    (Feature::Netns, Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
+    (Feature::Netns, Setting::NetCookie, "net", &["net_cookie"]),
+    (Feature::Task, Setting::TaskTgid, "task_struct", &["tgid"]),
+    (Feature::Task, Setting::TaskLeader, "task_struct", &["group_leader"]),
+    (Feature::Task, Setting::TaskComm, "task_struct", &["comm"]),
+    (Feature::Parent, Setting::TaskStart, "task_struct", &["start_boottime"]),
+    (Feature::Task, Setting::TaskCred, "task_struct", &["cred"]),
+    (Feature::Parent, Setting::TaskParent, "task_struct", &["real_parent"]),
+    (Feature::Parent, Setting::TaskMm, "task_struct", &["mm"]),
+    (Feature::Parent, Setting::MmExe, "mm_struct", &["exe_file"]),
+    (Feature::Task, Setting::CredUid, "cred", &["uid"]),
+    (Feature::SocketError, Setting::SockFamily, "sock", &["__sk_common", "skc_family"]),
+    (Feature::SocketError, Setting::SockRemotePort, "sock", &["__sk_common", "skc_dport"]),
+    (Feature::SocketError, Setting::SockLocalPort, "sock", &["__sk_common", "skc_num"]),
+    (Feature::SocketError, Setting::SockRemote4, "sock", &["__sk_common", "skc_daddr"]),
+    (Feature::SocketError, Setting::SockLocal4, "sock", &["__sk_common", "skc_rcv_saddr"]),
+    (Feature::Ipv6, Setting::SockRemote6, "sock", &["__sk_common", "skc_v6_daddr"]),
+    (Feature::Ipv6, Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
+    (Feature::SocketError, Setting::SockError, "sock", &["sk_err"]),
+    (Feature::SocketError, Setting::SockProtocol, "sock", &["sk_protocol"]),
 ];
 
 impl Settings {
     /// Creates the best settings that the kernel's types allow.
-    #[must_use]
     pub fn best(snap_bytes: u32, rings: u32, btf: Option<&Btf>) -> Self {
         let mut settings = Self {
             words: [0; SETTINGS],
@@ -59,27 +78,19 @@ impl Settings {
         settings.set(Setting::CgroupId, 1);
         settings.set(Setting::Direct, 1);
         let Some(btf) = btf else { return settings };
-        let mut found = Vec::new();
-        for (setting, of, path) in FIELDS {
-            if let Some(offset) = btf.offset(of, path) {
-                settings.set(setting, offset);
-                found.push(setting);
+        let mut missing = Vec::new();
+        for (feature, setting, of, path) in FIELDS {
+            match btf.offset(of, path) {
+                Some(offset) => settings.set(setting, offset),
+                None => missing.push((feature, setting)),
             }
         }
-        // Without IPv6 in the kernel its fields are missing, and never read.
-        let has = |wanted: &[Setting]| wanted.iter().all(|setting| found.contains(setting));
-        if !has(&[Setting::TaskLeader, Setting::TaskComm]) {
+        let has = |wanted| missing.iter().all(|(feature, _)| *feature != wanted);
+        if missing.iter().any(|(_, setting)| *setting == Setting::TaskComm) {
             settings.set(Setting::TaskLeader, 0);
         }
-        settings.task_by_btf = has(&[
-            Setting::TaskTgid,
-            Setting::TaskLeader,
-            Setting::TaskComm,
-            Setting::TaskCred,
-            Setting::CredUid,
-        ]);
-        let parent = [Setting::TaskStart, Setting::TaskParent, Setting::TaskMm, Setting::MmExe];
-        if !settings.task_by_btf || !has(&parent) {
+        settings.task_by_btf = has(Feature::Task);
+        if !settings.task_by_btf || !has(Feature::Parent) {
             settings.set(Setting::MmExe, 0);
         }
         // The name is read as two words.
@@ -87,18 +98,9 @@ impl Settings {
             settings.set(Setting::Task, TASK_TYPED);
             settings.set(Setting::HookTask, TASK_TYPED);
         }
-        settings.set(Setting::SockTyped, u32::from(has(&[Setting::SockOwned])));
-        settings.netns_by_btf = has(&[Setting::SockNet, Setting::NetCookie]);
-        settings.socket_errors = settings.netns_by_btf
-            && has(&[
-                Setting::SockFamily,
-                Setting::SockRemotePort,
-                Setting::SockLocalPort,
-                Setting::SockRemote4,
-                Setting::SockLocal4,
-                Setting::SockError,
-                Setting::SockProtocol,
-            ]);
+        settings.set(Setting::SockTyped, u32::from(has(Feature::Lock)));
+        settings.netns_by_btf = has(Feature::Netns);
+        settings.socket_errors = settings.netns_by_btf && has(Feature::SocketError);
         settings
     }
 
@@ -121,25 +123,21 @@ impl Settings {
     }
 
     /// Returns whether the tap reads packets through typed pointers.
-    #[must_use]
     pub fn has_typed_packets(&self) -> bool {
         self.get(Setting::SkbTyped) != 0
     }
 
     /// Returns the words of the programs' global `SETTINGS`.
-    #[must_use]
     pub fn words(&self) -> &[u32; SETTINGS] {
         &self.words
     }
 
     /// Returns whether the fields that the tracepoint program reads are known.
-    #[must_use]
     pub fn has_socket_errors(&self) -> bool {
         self.socket_errors
     }
 
     /// Returns whether `cgroup_skb` can read the current task.
-    #[must_use]
     pub fn knows_sender(&self) -> bool {
         self.get(Setting::Task) != TASK_NONE
     }
@@ -199,7 +197,6 @@ impl Settings {
     }
 
     /// Returns a description of the settings, for the log.
-    #[must_use]
     pub fn describe(&self) -> String {
         let task = match self.get(Setting::Task) {
             TASK_TYPED => "typed task_struct",
@@ -232,6 +229,33 @@ impl Settings {
             *word = value;
         }
     }
+}
+
+/// Classes of all ports, [`PORTS_PER_WORD`] in a word.
+pub(super) type PortClasses = [u64; PORT_WORDS as usize];
+
+/// Number of ports in a word of the table.
+const PORTS_PER_WORD: u16 = 32;
+
+/// Name of the map of these classes, which can be changed while programs run: a section of the object with nothing
+/// else.
+pub(super) const PORTS_MAP: &str = ".bss";
+
+/// Returns the classes of all ports. Plain DNS takes precedence over encrypted DNS.
+pub(super) fn port_classes(ports: &PortSet, encrypted: Option<&Encrypted>) -> PortClasses {
+    let mut words = [0; PORT_WORDS as usize];
+    let mut set = |port: u16, class: u64| {
+        if let Some(word) = words.get_mut(usize::from(port / PORTS_PER_WORD)) {
+            let shift = port % PORTS_PER_WORD * 2;
+            *word = *word & !(3 << shift) | class << shift;
+        }
+    };
+    if let Some(encrypted) = encrypted {
+        encrypted.ports.iter().for_each(|port| set(*port, PORT_ENCRYPTED));
+        encrypted.https_ports.iter().for_each(|port| set(*port, PORT_HTTPS));
+    }
+    ports.iter().for_each(|port| set(port, PORT_DNS));
+    words
 }
 
 #[cfg(test)]
@@ -270,5 +294,17 @@ mod tests {
         assert_eq!(settings.get(Setting::Direct), 0);
         assert!(!settings.degrade(false, "R1 invalid mem access"));
         assert!(!settings.degrade(false, "unknown func bpf_get_netns_cookie#122"));
+    }
+
+    #[test]
+    fn classes_of_ports_are_independent() {
+        let words = port_classes(&"53,31,32,65535".parse().unwrap(), None);
+        let of = |port: u16| words[usize::from(port / 32)] >> (port % 32 * 2) & 3;
+        let found: Vec<_> = (0..=u16::MAX).filter(|port| of(*port) == PORT_DNS).collect();
+        assert_eq!(found, [31, 32, 53, 65_535]);
+        assert_eq!(
+            words.iter().map(|word| word.count_ones()).sum::<u32>(),
+            4 * PORT_DNS.count_ones()
+        );
     }
 }

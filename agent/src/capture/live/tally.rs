@@ -67,8 +67,8 @@ fn close(mut cpu: PerCpu) -> PerCpu {
     cpu
 }
 
-/// Returns one hook's counters, summed over all CPUs.
-pub fn of_hook(cpus: &[PerCpu], hook: Hook) -> ledger::Kernel {
+/// Returns a hook's counters, summed over all CPUs.
+fn of_hook(cpus: &[PerCpu], hook: Hook) -> ledger::Kernel {
     let sum = |counter| cpus.iter().map(|cpu| cpu.get(hook, counter)).sum();
     ledger::Kernel {
         seen: sum(Counter::Seen),

@@ -1,15 +1,16 @@
 //! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
 use super::netlink;
-use super::{CannotCapture, load_error, option};
+use super::{CannotCapture, icmp, load_error};
 use crate::capture::Direction;
 use crate::capture::net;
 use aya::programs::{ProgramError, SocketFilter};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
+use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 // Packet types of `linux/if_packet.h`.
@@ -27,9 +28,6 @@ const REFRESH_ON_MISS: Duration = Duration::from_millis(500);
 
 /// Opens a packet socket for each interface, or one for all interfaces if none is named. The filter is attached before
 /// the first packet can arrive.
-///
-/// # Errors
-/// Returns an error with a remedy if an interface does not exist, or the kernel refuses.
 pub fn open(filter: &SocketFilter, interfaces: &[String]) -> Result<Vec<OwnedFd>, CannotCapture> {
     if interfaces.is_empty() || interfaces.iter().any(|name| name == "any") {
         return Ok(vec![open_one(filter, None)?]);
@@ -38,7 +36,6 @@ pub fn open(filter: &SocketFilter, interfaces: &[String]) -> Result<Vec<OwnedFd>
 }
 
 fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, CannotCapture> {
-    let index = interface.map(index_of).transpose()?.unwrap_or(0);
     let name = interface.unwrap_or("any");
     let failed = |what: &str, error: &io::Error| {
         let denied = error.kind() == io::ErrorKind::PermissionDenied;
@@ -47,7 +44,10 @@ fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, C
             if denied { load_error::PRIVILEGE } else { "see `dnscribe check`" },
         )
     };
-    let socket = packet_socket().map_err(|error| failed("open a packet socket", &error))?;
+    // With protocol 0 it receives nothing until it is bound.
+    let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.map_err(|error| failed("open a packet socket", &error.into()))?;
+    let index = interface.map(|name| index_of(&socket, name)).transpose()?.unwrap_or(0);
     filter.attach(&socket).map_err(|error| cannot_attach(name, &error))?;
     bind(&socket, index).map_err(|error| failed("capture", &error))?;
     if index != 0 {
@@ -71,12 +71,10 @@ fn cannot_attach(interface: &str, error: &ProgramError) -> CannotCapture {
     )
 }
 
-fn index_of(name: &str) -> Result<i32, CannotCapture> {
+fn index_of(socket: impl AsFd, name: &str) -> Result<i32, CannotCapture> {
     // /sys may show another network namespace than the agent's.
-    let text = CString::new(name).unwrap_or_default();
-    // SAFETY: a string terminated by NUL, which outlives the call.
-    let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
-    i32::try_from(index).ok().filter(|index| *index != 0).ok_or_else(|| {
+    let index = netdevice::name_to_index(socket, name).ok();
+    index.and_then(|index| i32::try_from(index).ok()).ok_or_else(|| {
         CannotCapture::new(
             format!("there is no interface {name}"),
             &format!("use one of {}, or any", names().join(", ")),
@@ -84,37 +82,13 @@ fn index_of(name: &str) -> Result<i32, CannotCapture> {
     })
 }
 
-/// Returns the interfaces by name.
+/// Returns the interfaces by name, from the lines `name: counters` of the kernel (manual page `proc_pid_net`).
 fn names() -> Vec<String> {
-    // SAFETY: no arguments; the list is freed below.
-    let list = unsafe { libc::if_nameindex() };
-    let mut names = Vec::new();
-    let mut at = list;
-    // SAFETY: the list ends with an entry whose name is null.
-    while let Some(entry) = unsafe { at.as_ref() }.filter(|entry| !entry.if_name.is_null()) {
-        // SAFETY: every other entry has a name that ends with NUL.
-        let name = unsafe { CStr::from_ptr(entry.if_name) };
-        names.push(name.to_string_lossy().into_owned());
-        // SAFETY: this was not the last entry.
-        at = unsafe { at.add(1) };
-    }
-    if !list.is_null() {
-        // SAFETY: allocated by if_nameindex, and no longer used.
-        unsafe { libc::if_freenameindex(list) };
-    }
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let names = text.lines().filter_map(|line| Some(line.split_once(": ")?.0.trim().to_owned()));
+    let mut names: Vec<_> = names.collect();
     names.sort();
     names
-}
-
-/// Opens a packet socket with protocol 0, which receives nothing until it is bound.
-fn packet_socket() -> io::Result<OwnedFd> {
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a new descriptor without another owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn bind(socket: &OwnedFd, index: i32) -> io::Result<()> {
@@ -141,7 +115,7 @@ fn promiscuous(socket: &OwnedFd, index: i32) -> io::Result<()> {
         mr_alen: 0,
         mr_address: [0; 8],
     };
-    option::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+    icmp::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
 /// Addresses of this host, in the agent's network namespace.
@@ -195,19 +169,18 @@ fn read_addresses() -> HashSet<IpAddr> {
 
 /// Returns source and destination of an IP packet.
 fn addresses_of(ip: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    fn pair<const N: usize>(bytes: &[u8]) -> Option<(IpAddr, IpAddr)>
+    where
+        IpAddr: From<[u8; N]>,
+    {
+        let (source, rest) = bytes.split_first_chunk::<N>()?;
+        Some((IpAddr::from(*source), IpAddr::from(*rest.first_chunk::<N>()?)))
+    }
     match ip.first()? >> 4 {
-        4 => Some((four(ip.get(12..16)?)?, four(ip.get(16..20)?)?)),
-        6 => Some((sixteen(ip.get(8..24)?)?, sixteen(ip.get(24..40)?)?)),
+        4 => pair::<4>(ip.get(12..)?),
+        6 => pair::<16>(ip.get(8..)?),
         _ => None,
     }
-}
-
-fn four(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from)
-}
-
-fn sixteen(bytes: &[u8]) -> Option<IpAddr> {
-    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
 #[cfg(test)]
@@ -260,7 +233,9 @@ mod tests {
     #[test]
     fn unknown_interface_error_lists_interfaces() {
         assert!(names().contains(&"lo".to_owned()));
-        let error = index_of("nosuch0").unwrap_err().to_string();
+        let error = index_of(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), "nosuch0")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("nosuch0") && error.contains("lo"), "{error}");
     }
 }

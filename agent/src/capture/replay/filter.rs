@@ -9,28 +9,18 @@ use crate::capture::ports::PortSet;
 use crate::capture::{Body, Packet};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger;
-use fragments::{DatagramKey, Fragments, Verdict};
+use fragments::{DatagramKey, Fragments};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-/// Reason for skipped TCP segments without payload.
-const TCP_NO_PAYLOAD: &str = "tcp_no_payload";
-/// Reason for skipped fragments of encrypted DNS.
-const ENCRYPTED_FRAGMENT: &str = "encrypted_fragment";
-/// Reason for packets with more nested tunnels or headers than are parsed.
-const TUNNEL_DEPTH: &str = "tunnel_depth";
-
 /// Filter with its counters. Identity 1 of the ledger always holds: `seen = submitted + skipped`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Filter {
     ports: PortSet,
-    encrypted: Option<Encrypted>,
+    pub(super) encrypted: Option<Encrypted>,
     fragments: Fragments,
-    seen: u64,
-    submitted: u64,
-    tcp_no_payload: u64,
-    encrypted_fragment: u64,
-    tunnel_depth: u64,
+    /// Packets by [`Outcome`]; ignored ones are not counted.
+    outcomes: [u64; 5],
     clipped: u64,
 }
 
@@ -58,22 +48,7 @@ enum Classification {
 
 impl Filter {
     pub(super) fn new(ports: PortSet) -> Self {
-        Self {
-            ports,
-            encrypted: None,
-            fragments: Fragments::default(),
-            seen: 0,
-            submitted: 0,
-            tcp_no_payload: 0,
-            encrypted_fragment: 0,
-            tunnel_depth: 0,
-            clipped: 0,
-        }
-    }
-
-    /// Sets the rules for encrypted DNS.
-    pub(super) fn set_encrypted(&mut self, encrypted: Option<Encrypted>) {
-        self.encrypted = encrypted;
+        Self { ports, ..Self::default() }
     }
 
     /// Calls `each` with the packet if it is captured, after pending fragments of its datagram.
@@ -98,9 +73,9 @@ impl Filter {
         } else {
             outcome
         };
-        let verdict = if outcome == Outcome::Submitted { Verdict::Submit } else { Verdict::Ignore };
         for datagram in firsts {
-            for pending in self.fragments.decide(datagram, verdict, packet.ts) {
+            let is_captured = outcome == Outcome::Submitted;
+            for pending in self.fragments.decide(datagram, is_captured, packet.ts) {
                 self.offer(&pending.packet(), each)?;
             }
         }
@@ -109,8 +84,7 @@ impl Filter {
 
     /// Counts a frame with too many headers.
     pub(super) fn skip_too_deep(&mut self) {
-        self.seen += 1;
-        self.tunnel_depth += 1;
+        self.outcomes[Outcome::TooDeep as usize] += 1;
     }
 
     fn classify(
@@ -128,9 +102,9 @@ impl Filter {
             if let Some(fragment) = ip.fragment {
                 let datagram = DatagramKey::new(&ip, fragment);
                 if fragment.offset != 0 {
-                    return match self.fragments.verdict(&datagram, packet.ts) {
-                        Some(Verdict::Submit) => Classification::Decided(Outcome::Submitted),
-                        Some(Verdict::Ignore) => Classification::Decided(Outcome::Ignored),
+                    return match self.fragments.is_captured(&datagram, packet.ts) {
+                        Some(true) => Classification::Decided(Outcome::Submitted),
+                        Some(false) => Classification::Decided(Outcome::Ignored),
                         None => Classification::Pending(datagram),
                     };
                 }
@@ -212,26 +186,12 @@ impl Filter {
         packet: &Packet<'_>,
         each: &mut dyn FnMut(&Packet<'_>, &Self) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        match outcome {
-            Outcome::Ignored => return ControlFlow::Continue(()),
-            Outcome::NoPayload => {
-                self.seen += 1;
-                self.tcp_no_payload += 1;
-                return ControlFlow::Continue(());
-            }
-            Outcome::EncryptedFragment => {
-                self.seen += 1;
-                self.encrypted_fragment += 1;
-                return ControlFlow::Continue(());
-            }
-            Outcome::TooDeep => {
-                self.skip_too_deep();
-                return ControlFlow::Continue(());
-            }
-            Outcome::Submitted => {}
+        if outcome != Outcome::Ignored {
+            self.outcomes[outcome as usize] += 1;
         }
-        self.seen += 1;
-        self.submitted += 1;
+        if outcome != Outcome::Submitted {
+            return ControlFlow::Continue(());
+        }
         if let Body::Ip { bytes, wire_bytes } = packet.body
             && u32::try_from(bytes.len()).is_ok_and(|captured| captured < wire_bytes)
         {
@@ -241,24 +201,16 @@ impl Filter {
     }
 
     pub(super) fn counters(&self) -> ledger::Kernel {
-        ledger::Kernel {
-            seen: self.seen,
-            submitted: self.submitted,
-            skipped: self.skipped(),
-            clipped: self.clipped,
-            ..ledger::Kernel::default()
-        }
-    }
-
-    fn skipped(&self) -> ledger::Reasons {
+        let [_, no_payload, encrypted_fragment, too_deep, submitted] = self.outcomes;
         let mut skipped = ledger::Reasons::from([
-            (TCP_NO_PAYLOAD.to_owned(), self.tcp_no_payload),
-            (TUNNEL_DEPTH.to_owned(), self.tunnel_depth),
+            ("tcp_no_payload".to_owned(), no_payload),
+            ("tunnel_depth".to_owned(), too_deep),
         ]);
         if self.encrypted.is_some() {
-            skipped.insert(ENCRYPTED_FRAGMENT.to_owned(), self.encrypted_fragment);
+            skipped.insert("encrypted_fragment".to_owned(), encrypted_fragment);
         }
-        skipped
+        let (seen, clipped) = (self.outcomes.iter().sum(), self.clipped);
+        ledger::Kernel { seen, submitted, skipped, clipped, ..ledger::Kernel::default() }
     }
 }
 

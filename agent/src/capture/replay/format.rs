@@ -27,7 +27,8 @@ pub(super) struct Frame<'a> {
 pub(super) struct Reader {
     source: Source,
     format: Format,
-    warning: Option<String>,
+    /// Set if the file has ended in a packet.
+    pub(super) warning: Option<String>,
 }
 
 enum Format {
@@ -39,27 +40,21 @@ impl Reader {
     pub(super) fn new(mut source: Source) -> Result<Self, Problem> {
         source.fill(24)?;
         let start = source.available();
-        let format = match start.first_chunk::<4>() {
-            None if start.is_empty() => {
-                return Err(source
-                    .cut_off()
-                    .map_or(Problem::Empty, |what| Problem::Damaged { offset: 0, what }));
-            }
-            Some([0x0a, 0x0d, 0x0d, 0x0a]) => Format::PcapNg(pcapng::Section::default()),
-            Some(magic) if pcap::is_magic(*magic) => {
-                let header = pcap::Header::read(start)?;
-                source.consume(pcap::HEADER_BYTES);
-                Format::Pcap(header)
-            }
-            _ => {
-                let shown = start.get(..4).unwrap_or(start);
-                return Err(Problem::NotACapture(shown.to_vec()));
-            }
+        let format = if start.is_empty() {
+            let damaged = |what| Problem::Damaged { offset: 0, what };
+            return Err(source.cut_off.map_or(Problem::Empty, damaged));
+        } else if start.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) {
+            Format::PcapNg(pcapng::Section::default())
+        } else if let Some(header) = pcap::Header::read(start)? {
+            source.consume(pcap::HEADER_BYTES);
+            Format::Pcap(header)
+        } else {
+            return Err(Problem::NotACapture(start.get(..4).unwrap_or(start).to_vec()));
         };
         Ok(Self { source, format, warning: None })
     }
 
-    /// Returns the next frame, or `None` at the end of the file. Sets the warning if the file ends in a packet.
+    /// Returns the next frame, or `None` at the end of the file.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, Problem> {
         let found = match &mut self.format {
             Format::Pcap(header) => header.find(&mut self.source)?,
@@ -92,8 +87,8 @@ impl Reader {
 
     fn end_warning(&self) -> Option<String> {
         let left = self.source.available().len();
-        let position = self.source.position();
-        if let Some(why) = self.source.cut_off() {
+        let position = self.source.position;
+        if let Some(why) = self.source.cut_off {
             return Some(format!(
                 "the file is truncated: {why}; its complete packets were replayed"
             ));
@@ -104,10 +99,6 @@ impl Reader {
                  packets were replayed"
             )
         })
-    }
-
-    pub(super) fn warning(self) -> Option<String> {
-        self.warning
     }
 }
 
@@ -131,31 +122,25 @@ enum Endian {
 }
 
 impl Endian {
-    /// Reads a number at `at`; 0 beyond the end.
+    /// Returns the bytes of a number at `at`, least significant first; 0 beyond the end.
+    fn bytes<const N: usize>(self, bytes: &[u8], at: usize) -> [u8; N] {
+        let mut found = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N]);
+        if self == Self::Big {
+            found.reverse();
+        }
+        found
+    }
+
     fn u16(self, bytes: &[u8], at: usize) -> u16 {
-        let two = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        match self {
-            Self::Little => u16::from_le_bytes(two),
-            Self::Big => u16::from_be_bytes(two),
-        }
+        u16::from_le_bytes(self.bytes(bytes, at))
     }
 
-    /// Reads a number at `at`; 0 beyond the end.
     fn u32(self, bytes: &[u8], at: usize) -> u32 {
-        let four = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        match self {
-            Self::Little => u32::from_le_bytes(four),
-            Self::Big => u32::from_be_bytes(four),
-        }
+        u32::from_le_bytes(self.bytes(bytes, at))
     }
 
-    /// Reads a number at `at`; 0 beyond the end.
     fn i64(self, bytes: &[u8], at: usize) -> i64 {
-        let eight = bytes.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-        match self {
-            Self::Little => i64::from_le_bytes(eight),
-            Self::Big => i64::from_be_bytes(eight),
-        }
+        i64::from_le_bytes(self.bytes(bytes, at))
     }
 }
 

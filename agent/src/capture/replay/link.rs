@@ -1,8 +1,6 @@
 //! Finds the IP packet in a link-layer frame of a capture file. This module parses the header of the link type;
 //! [`dnscribe_common::layers`], shared with the eBPF programs, parses the layers after it.
 
-mod wireless;
-
 use dnscribe_common::layers::{self, ETHERNET, IP, IpSearch, LLC, Layer, MPLS, PPP, PPPOE};
 use std::ops::Range;
 
@@ -11,77 +9,6 @@ pub(super) const SUPPORTED: &str = "Ethernet (1), FDDI (10), raw IP (12, 14, 101
      loopback (0, 108), Linux cooked (113, 276), PPP (9, 50, 51, 166, 204), Cisco HDLC (104, 205), frame relay \
      (107, 206), 802.11 (105, 119, 127, 163, 192), NFLOG (239), PFLOG (117), enc (109), IPNET (226), \
      IP over InfiniBand (242), over ATM (100), over FireWire (138), MPLS (219), PKTAP (258)";
-
-/// Supported link type (`LINKTYPE_*` of the registry at tcpdump.org).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Link {
-    /// BSD loopback: an address family in the byte order of the capturing host.
-    Loopback,
-    /// Header of this `EtherType` after `skip` bytes.
-    Plain {
-        ethertype: u16,
-        skip: u32,
-    },
-    /// Header with an `EtherType` at `type_at`, and its payload at `at`.
-    Typed {
-        type_at: u32,
-        at: u32,
-    },
-    Fddi,
-    FrameRelay {
-        skip: u32,
-    },
-    Wireless {
-        skip: u32,
-    },
-    Radiotap,
-    /// AVS, with its length at byte 4.
-    Avs,
-    /// Per-packet information, which contains its length and the link type.
-    Ppi,
-    Pktap,
-    Nflog,
-    Pflog,
-}
-
-impl TryFrom<u32> for Link {
-    type Error = u32;
-
-    fn try_from(link: u32) -> Result<Self, u32> {
-        let plain = |ethertype, skip| Self::Plain { ethertype, skip };
-        Ok(match link {
-            0 | 108 => Self::Loopback,
-            1 => plain(ETHERNET, 0),
-            10 => Self::Fddi,
-            12 | 14 | 101 | 228 | 229 => plain(IP, 0),
-            9 | 50 => plain(PPP, 0),
-            51 => plain(PPPOE, 0),
-            // The first byte is the direction.
-            166 | 204 => plain(PPP, 1),
-            100 => plain(LLC, 0),
-            104 => Self::Typed { type_at: 2, at: 4 },
-            205 => Self::Typed { type_at: 3, at: 5 },
-            105 => Self::Wireless { skip: 0 },
-            107 => Self::FrameRelay { skip: 0 },
-            206 => Self::FrameRelay { skip: 1 },
-            109 => plain(IP, 12),
-            113 => Self::Typed { type_at: 14, at: 16 },
-            117 => Self::Pflog,
-            119 => Self::Wireless { skip: 144 },
-            127 => Self::Radiotap,
-            138 => Self::Typed { type_at: 16, at: 18 },
-            163 => Self::Avs,
-            192 => Self::Ppi,
-            219 => plain(MPLS, 0),
-            226 => plain(IP, 24),
-            239 => Self::Nflog,
-            242 => Self::Typed { type_at: 40, at: 44 },
-            258 => Self::Pktap,
-            276 => Self::Typed { type_at: 0, at: 20 },
-            unknown => return Err(unknown),
-        })
-    }
-}
 
 /// Content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,62 +21,79 @@ pub(super) enum Inside {
     TooDeep,
 }
 
-impl Link {
-    /// Finds the IP packet in a frame.
-    pub(super) fn inside(self, frame: &[u8]) -> Inside {
-        self.find(frame).unwrap_or(Inside::Nothing)
-    }
-
-    fn find(self, frame: &[u8]) -> Option<Inside> {
-        let mut end = frame.len();
-        let layer = match self {
-            Self::Loopback => loopback(frame)?,
-            Self::Plain { ethertype, skip } => Layer::new(ethertype, skip),
-            Self::Typed { type_at, at } => Layer::new(be16(frame, type_at)?, at),
-            Self::Fddi => fddi(frame)?,
-            Self::FrameRelay { skip } => frame_relay(frame, skip)?,
-            Self::Wireless { skip } => Layer::new(LLC, wireless::header(frame, skip)?),
-            Self::Radiotap => {
-                let radio = wireless::radiotap(frame)?;
-                end = end.checked_sub(radio.trailer)?;
-                Layer::new(LLC, wireless::header(frame, radio.header)?)
-            }
-            Self::Avs => Layer::new(LLC, wireless::header(frame, be32(frame, 4)?)?),
-            Self::Ppi => {
-                let header = u16::from_le_bytes([*frame.get(2)?, *frame.get(3)?]);
-                return nested(frame, u32::from(header), le32(frame, 4)?);
-            }
-            Self::Pktap => return nested(frame, le32(frame, 0)?, le32(frame, 8)?),
-            Self::Nflog => {
-                let payload = nflog(frame)?;
-                end = payload.end;
-                Layer::new(IP, u32::try_from(payload.start).ok()?)
-            }
-            // The length excludes the padding to four bytes.
-            Self::Pflog => Layer::new(IP, u32::from(*frame.first()?).next_multiple_of(4)),
-        };
-        Some(match layers::find_ip(frame.get(..end)?, layer) {
-            IpSearch::Ip(at) => {
-                let at = usize::try_from(at).ok()?;
-                if at >= end {
-                    return None;
-                }
-                Inside::Ip(at..end)
-            }
-            IpSearch::Nothing => Inside::Nothing,
-            IpSearch::TooDeep => Inside::TooDeep,
-        })
-    }
+/// Finds the IP packet in a frame of this link type (`LINKTYPE_*` of the registry at tcpdump.org).
+///
+/// # Errors
+/// The link type, if it is not supported.
+pub(super) fn inside(link: u32, frame: &[u8]) -> Result<Inside, u32> {
+    // A header of this `EtherType` after `skip` bytes.
+    let plain = |ethertype, skip| Some(Layer::new(ethertype, skip));
+    // A header with an `EtherType` at `type_at`, and its payload at `at`.
+    let typed = |type_at, at| Some(Layer::new(be16(frame, type_at)?, at));
+    let wireless = |skip: Option<u32>| Some(Layer::new(LLC, wireless_header(frame, skip?)?));
+    let mut end = frame.len();
+    let layer = match link {
+        0 | 108 => loopback(frame),
+        1 => plain(ETHERNET, 0),
+        10 => fddi(frame),
+        12 | 14 | 101 | 228 | 229 => plain(IP, 0),
+        9 | 50 => plain(PPP, 0),
+        51 => plain(PPPOE, 0),
+        // The first byte is the direction.
+        166 | 204 => plain(PPP, 1),
+        100 => plain(LLC, 0),
+        104 => typed(2, 4),
+        205 => typed(3, 5),
+        105 => wireless(Some(0)),
+        107 => frame_relay(frame, 0),
+        206 => frame_relay(frame, 1),
+        109 => plain(IP, 12),
+        113 => typed(14, 16),
+        // PFLOG: the length excludes the padding to four bytes.
+        117 => frame.first().and_then(|size| plain(IP, u32::from(*size).next_multiple_of(4))),
+        119 => wireless(Some(144)),
+        127 => radiotap(frame).and_then(|radio| {
+            end = end.checked_sub(radio.trailer)?;
+            wireless(Some(radio.header))
+        }),
+        138 => typed(16, 18),
+        // AVS, with its length at byte 4.
+        163 => wireless(be32(frame, 4)),
+        // Per-packet information, and PKTAP, which contain their length and the link type.
+        192 => return Ok(nested(frame, le16(frame, 2), le32(frame, 4))),
+        258 => return Ok(nested(frame, le32(frame, 0), le32(frame, 8))),
+        219 => plain(MPLS, 0),
+        226 => plain(IP, 24),
+        239 => nflog(frame).and_then(|payload| {
+            end = payload.end;
+            plain(IP, u32::try_from(payload.start).ok()?)
+        }),
+        242 => typed(40, 44),
+        276 => typed(0, 20),
+        unknown => return Err(unknown),
+    };
+    let found = layer.zip(frame.get(..end)).map(|(layer, frame)| layers::find_ip(frame, layer));
+    Ok(match found {
+        Some(IpSearch::Ip(at)) => match usize::try_from(at) {
+            Ok(at) if at < end => Inside::Ip(at..end),
+            _ => Inside::Nothing,
+        },
+        Some(IpSearch::TooDeep) => Inside::TooDeep,
+        Some(IpSearch::Nothing) | None => Inside::Nothing,
+    })
 }
 
 /// Finds the IP packet in a frame of another link type after `skip` bytes.
-fn nested(frame: &[u8], skip: u32, link: u32) -> Option<Inside> {
-    let link = Link::try_from(link).ok().filter(|link| !matches!(link, Link::Ppi | Link::Pktap))?;
-    let skip = usize::try_from(skip).ok()?;
-    Some(match link.inside(frame.get(skip..)?) {
-        Inside::Ip(range) => Inside::Ip(range.start + skip..range.end + skip),
-        other => other,
-    })
+fn nested(frame: &[u8], skip: Option<u32>, link: Option<u32>) -> Inside {
+    let skip = skip.and_then(|skip| usize::try_from(skip).ok());
+    let rest = skip.and_then(|skip| Some((skip, frame.get(skip..)?)));
+    match rest.zip(link.filter(|link| !matches!(link, 192 | 258))) {
+        Some(((skip, rest), link)) => match inside(link, rest) {
+            Ok(Inside::Ip(range)) => Inside::Ip(range.start + skip..range.end + skip),
+            other => other.unwrap_or(Inside::Nothing),
+        },
+        None => Inside::Nothing,
+    }
 }
 
 /// Parses FDDI (ISO 9314-2): frame control, destination and source address, then LLC (RFC 1390). Frames of station
@@ -211,12 +155,64 @@ fn nflog(frame: &[u8]) -> Option<Range<usize>> {
     }
 }
 
+/// Frame lengths from a radiotap header (radiotap.org).
+struct Radiotap {
+    /// Size of the radiotap header in bytes.
+    header: u32,
+    /// Size of the check sequence at the end of the frame, in bytes.
+    trailer: usize,
+}
+
+/// Parses a radiotap header.
+fn radiotap(frame: &[u8]) -> Option<Radiotap> {
+    let header = le16(frame, 2)?;
+    let present = le32(frame, 4)?;
+    // Bit 31 announces one more word of presence bits.
+    let mut fields = 8;
+    let mut word = present;
+    while word & 1 << 31 != 0 {
+        word = le32(frame, fields)?;
+        fields += 4;
+    }
+    // The flags (bit 1) follow the TSF timer (bit 0; eight bytes, aligned).
+    let flags = match present & 0b11 {
+        0b10 => bytes_at::<1>(frame, fields)?[0],
+        0b11 => bytes_at::<1>(frame, fields.next_multiple_of(8) + 8)?[0],
+        _ => 0,
+    };
+    Some(Radiotap { header, trailer: if flags & 0x10 == 0 { 0 } else { 4 } })
+}
+
+/// Returns the offset of the LLC header of the data frame at `at`; `None` for other and for encrypted frames
+/// (IEEE 802.11, 9.2.4 and 9.3.2).
+fn wireless_header(frame: &[u8], at: u32) -> Option<u32> {
+    let [control, flags] = bytes_at(frame, at)?;
+    let (data, no_payload, protected) = (control & 0x0c == 0x08, control & 0x40, flags & 0x40);
+    if !data || no_payload != 0 || protected != 0 {
+        return None;
+    }
+    let four_addresses = flags & 0x03 == 0x03;
+    let quality_of_service = control & 0x80 != 0;
+    let high_throughput = quality_of_service && flags & 0x80 != 0;
+    Some(
+        at + 24
+            + if four_addresses { 6 } else { 0 }
+            + if quality_of_service { 2 } else { 0 }
+            + if high_throughput { 4 } else { 0 },
+    )
+}
+
 fn be16(frame: &[u8], at: u32) -> Option<u16> {
     bytes_at(frame, at).map(u16::from_be_bytes)
 }
 
 fn be32(frame: &[u8], at: u32) -> Option<u32> {
     bytes_at(frame, at).map(u32::from_be_bytes)
+}
+
+/// Reads a 16-bit number.
+fn le16(frame: &[u8], at: u32) -> Option<u32> {
+    bytes_at(frame, at).map(|two| u16::from_le_bytes(two).into())
 }
 
 fn le32(frame: &[u8], at: u32) -> Option<u32> {

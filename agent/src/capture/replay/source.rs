@@ -1,7 +1,7 @@
 //! Reads and decompresses the bytes of a capture file, for the parsers in [`super::format`].
 
+use super::link::SUPPORTED;
 use crate::capture::decompress::{Compression, MAX_LAYERS};
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,48 +15,29 @@ pub struct InputError {
 }
 
 /// Reasons why a file cannot be replayed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
+    #[error("cannot be opened ({0}); give a capture file, or - for stdin")]
     Open(io::Error),
+    #[error("cannot be read ({0}); capture or copy it again")]
     Read(io::Error),
+    #[error("is empty; give a pcap or pcapng file")]
     Empty,
+    #[error(
+        "is not a capture file (it begins with {}); pcap and pcapng are supported, plain or \
+         compressed with gzip or zstd",
+        hex(.0)
+    )]
     NotACapture(Vec<u8>),
+    #[error("has version {0}.{1} of its format, which is not supported; convert it with editcap")]
     Version(u16, u16),
+    #[error("holds packets of link type {0}; supported are {SUPPORTED}")]
     UnknownLink(u32),
+    #[error(
+        "is damaged at byte {offset} ({what}); packets before that were replayed, capture or copy \
+         the file again for the rest"
+    )]
     Damaged { offset: u64, what: &'static str },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(error) => {
-                write!(f, "cannot be opened ({error}); give a capture file, or - for stdin")
-            }
-            Self::Read(error) => write!(f, "cannot be read ({error}); capture or copy it again"),
-            Self::Empty => f.write_str("is empty; give a pcap or pcapng file"),
-            Self::NotACapture(start) => write!(
-                f,
-                "is not a capture file (it begins with {}); pcap and pcapng are supported, plain \
-                 or compressed with gzip or zstd",
-                hex(start)
-            ),
-            Self::Version(major, minor) => write!(
-                f,
-                "has version {major}.{minor} of its format, which is not supported; convert it \
-                 with editcap"
-            ),
-            Self::UnknownLink(link) => write!(
-                f,
-                "holds packets of link type {link}; supported are {}",
-                super::link::SUPPORTED
-            ),
-            Self::Damaged { offset, what } => write!(
-                f,
-                "is damaged at byte {offset} ({what}); packets before that were replayed, \
-                 capture or copy the file again for the rest"
-            ),
-        }
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -75,9 +56,9 @@ pub(super) struct Source {
     start: usize,
     end: usize,
     /// Number of bytes consumed.
-    position: u64,
+    pub(super) position: u64,
     /// Reason why the input ended early, if it did.
-    cut_off: Option<&'static str>,
+    pub(super) cut_off: Option<&'static str>,
 }
 
 /// Initial size of the window in bytes.
@@ -155,15 +136,5 @@ impl Source {
         let start = self.start;
         self.consume(count);
         self.window.get(start..self.start).unwrap_or_default()
-    }
-
-    /// Returns the number of bytes consumed.
-    pub(super) fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Returns the reason why the input ended early, if it did.
-    pub(super) fn cut_off(&self) -> Option<&'static str> {
-        self.cut_off
     }
 }

@@ -160,7 +160,6 @@ impl IcmpCoverage {
     }
 
     /// Returns whether an ICMP error at `ktime_ns`, by the programs' clock, was captured as a packet.
-    #[must_use]
     pub fn was_captured(&self, netns_cookie: u64, ktime_ns: u64) -> bool {
         let since = self.shared.since(netns_cookie);
         since.is_some_and(|since| since.saturating_add(SETTLE_NS) <= ktime_ns)

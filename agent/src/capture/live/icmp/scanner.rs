@@ -4,10 +4,10 @@
 //! much every few seconds on a host with thousands. A new namespace however has a new or young process, so most
 //! scans read those only.
 
+use super::super::process::{ids, inode_of, network_namespace};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Interval between full scans. An old process may still move to another namespace.
@@ -54,13 +54,12 @@ impl NamespaceScanner {
     pub fn scan_all(&mut self, now: Instant) -> Namespaces {
         self.next_full = now + FULL_SCAN_INTERVAL;
         self.newest_pid = newest_pid();
-        let current = processes();
+        let current = ids();
         self.mark_young(&current, now);
         self.known = current;
-        self.namespaces.clear();
-        for (inode, path) in self.known.iter().copied().filter_map(namespace) {
-            self.namespaces.entry(inode).or_insert(path);
-        }
+        // In reverse, so that of several processes the oldest one counts.
+        let all = self.known.iter().rev().copied();
+        self.namespaces = all.filter_map(network_namespace).collect();
         self.namespaces.clone()
     }
 
@@ -73,12 +72,12 @@ impl NamespaceScanner {
         let newest_pid = newest_pid();
         if newest_pid.is_none() || newest_pid != self.newest_pid {
             self.newest_pid = newest_pid;
-            let current = processes();
+            let current = ids();
             self.mark_young(&current, now);
             self.known.extend(current);
         }
         self.young.retain(|_, since| now.saturating_duration_since(*since) < YOUNG);
-        let found: Namespaces = self.young.keys().copied().filter_map(namespace).collect();
+        let found: Namespaces = self.young.keys().copied().filter_map(network_namespace).collect();
         for (inode, path) in &found {
             self.namespaces.entry(*inode).or_insert_with(|| path.clone());
         }
@@ -93,23 +92,6 @@ impl NamespaceScanner {
     }
 }
 
-/// Returns the ids of all processes.
-fn processes() -> BTreeSet<u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Returns inode and path of a process's namespace.
-fn namespace(pid: u32) -> Option<(u64, PathBuf)> {
-    let path = Path::new("/proc").join(pid.to_string()).join("ns/net");
-    Some((inode_of(&path)?, path))
-}
-
-/// Returns the inode of a namespace; `None` if the process has ended.
-fn inode_of(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|metadata| metadata.ino())
-}
-
 /// Returns the id of the newest process or thread (manual page `proc_loadavg`).
 fn newest_pid() -> Option<u64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().nth(4)?.parse().ok()
@@ -121,7 +103,7 @@ mod tests {
     use std::process::Command;
 
     fn own() -> u64 {
-        fs::metadata("/proc/self/ns/net").unwrap().ino()
+        network_namespace(std::process::id()).unwrap().0
     }
 
     #[test]
@@ -160,7 +142,7 @@ mod tests {
         let mut scanner = NamespaceScanner::new();
         scanner.scan_all(now);
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let (_, path) = namespace(child.id()).unwrap();
+        let (_, path) = network_namespace(child.id()).unwrap();
         scanner.namespaces.insert(own(), path);
         child.kill().unwrap();
         child.wait().unwrap();

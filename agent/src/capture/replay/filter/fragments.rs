@@ -1,7 +1,8 @@
 //! Fragments that wait for the first fragment of their datagram, which alone has the ports.
 
 use crate::capture::net::{Fragment, IpPacket};
-use crate::capture::{Body, Direction, Packet, PacketId};
+use crate::capture::replay::passive;
+use crate::capture::{Packet, PacketId};
 use dnscribe_record::time::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -33,13 +34,6 @@ impl DatagramKey {
     }
 }
 
-/// Verdict by the ports of the first fragment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Submit,
-    Ignore,
-}
-
 /// Copy of a fragment that waits for the first one.
 #[derive(Debug)]
 pub(super) struct PendingFragment {
@@ -51,16 +45,7 @@ pub(super) struct PendingFragment {
 
 impl PendingFragment {
     pub(super) fn packet(&self) -> Packet<'_> {
-        Packet {
-            ts: self.ts,
-            id: self.origin,
-            scope: 0,
-            direction: Direction::Passive,
-            task: None,
-            datagram_bytes: 0,
-            cgroup_id: 0,
-            body: Body::Ip { bytes: &self.bytes, wire_bytes: self.wire_bytes },
-        }
+        passive(self.ts, self.origin, &self.bytes, self.wire_bytes)
     }
 }
 
@@ -68,7 +53,8 @@ impl PendingFragment {
 #[derive(Debug)]
 struct DatagramState {
     since: Timestamp,
-    verdict: Option<Verdict>,
+    /// Whether the first fragment is captured, by its ports.
+    is_captured: Option<bool>,
     pending: Vec<PendingFragment>,
 }
 
@@ -83,24 +69,24 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
-    /// Records the verdict of a first fragment. Returns the fragments that waited for it, if they are captured.
+    /// Records whether a first fragment is captured. Returns the fragments that waited for it, if so.
     pub(super) fn decide(
         &mut self,
         datagram: DatagramKey,
-        verdict: Verdict,
+        is_captured: bool,
         now: Timestamp,
     ) -> Vec<PendingFragment> {
         let entry = self.datagram(datagram, now);
-        entry.verdict = Some(verdict);
+        entry.is_captured = Some(is_captured);
         let pending = std::mem::take(&mut entry.pending);
         self.subtract(&pending);
-        if verdict == Verdict::Ignore { Vec::new() } else { pending }
+        if is_captured { pending } else { Vec::new() }
     }
 
-    /// Returns the verdict of the first fragment, if it has come.
-    pub(super) fn verdict(&mut self, datagram: &DatagramKey, now: Timestamp) -> Option<Verdict> {
+    /// Returns whether the first fragment is captured, if it has come.
+    pub(super) fn is_captured(&mut self, datagram: &DatagramKey, now: Timestamp) -> Option<bool> {
         self.expire(now);
-        self.datagrams.get(datagram)?.verdict
+        self.datagrams.get(datagram)?.is_captured
     }
 
     /// Stores a fragment until the first one comes.
@@ -133,7 +119,7 @@ impl Fragments {
         }
         self.datagrams.entry(datagram).or_insert_with(|| DatagramState {
             since: now,
-            verdict: None,
+            is_captured: None,
             pending: Vec::new(),
         })
     }

@@ -53,7 +53,10 @@ fn filters_by_ports() {
     harness.offer(&test_packets::udp(SERVER, CLIENT, b"x"));
     harness.offer(&test_packets::udp(CLIENT, "192.0.2.2:54", b"x"));
     harness.offer(b"not IP");
-    assert_eq!((harness.captured.as_slice(), harness.filter.seen), ([1, 2].as_slice(), 2));
+    assert_eq!(
+        (harness.captured.as_slice(), harness.filter.counters().seen),
+        ([1, 2].as_slice(), 2)
+    );
 }
 
 #[test]
@@ -64,7 +67,7 @@ fn skips_segments_without_payload() {
     }
     harness.offer(&test_packets::tcp(CLIENT, SERVER, 1, ACK, b"x"));
     assert_eq!(harness.captured, [1, 3, 4, 5]);
-    assert_eq!(harness.filter.counters().skipped[TCP_NO_PAYLOAD], 1);
+    assert_eq!(harness.filter.counters().skipped["tcp_no_payload"], 1);
 }
 
 #[test]
@@ -85,7 +88,7 @@ fn fragments_wait_for_the_first() {
     let parts = Harness::fragments(5, SERVER);
     assert_eq!(parts.len(), 3);
     harness.offer(&parts[2]);
-    assert_eq!(harness.filter.seen, 0, "neither seen nor counted");
+    assert_eq!(harness.filter.counters().seen, 0, "neither seen nor counted");
     harness.offer(&parts[0]);
     harness.offer(&parts[1]);
     assert_eq!(harness.captured, [1, 2, 3]);
@@ -93,7 +96,7 @@ fn fragments_wait_for_the_first() {
     for index in [1, 0, 2] {
         harness.offer(&others[index]);
     }
-    assert_eq!(harness.filter.seen, 3);
+    assert_eq!(harness.filter.counters().seen, 3);
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn bounds_pending_fragments() {
     for id in 0..20_000 {
         harness.offer(&Harness::fragments(id, SERVER)[0]);
     }
-    let released = harness.filter.seen - 20_000;
+    let released = harness.filter.counters().seen - 20_000;
     assert!(released <= 8192, "{released}");
 }
 
@@ -134,9 +137,9 @@ fn filters_by_innermost_ports() {
         assert_eq!(harness.captured.len(), tunnels.len(), "{name}");
     }
     for (name, packet) in test_packets::tunnels(&test_packets::tcp(CLIENT, SERVER, 1, ACK, b"")) {
-        let before = harness.filter.tcp_no_payload;
+        let before = harness.filter.counters().skipped["tcp_no_payload"];
         harness.offer(&packet);
-        assert_eq!(harness.filter.tcp_no_payload, before + 1, "{name}");
+        assert_eq!(harness.filter.counters().skipped["tcp_no_payload"], before + 1, "{name}");
     }
 }
 
@@ -149,8 +152,8 @@ fn skips_too_many_tunnels() {
     }
     harness.offer(&packet);
     harness.offer(&test_packets::vxlan(&packet));
-    assert_eq!((harness.captured.as_slice(), harness.filter.seen), ([1].as_slice(), 2));
-    assert_eq!(harness.filter.counters().skipped[TUNNEL_DEPTH], 1);
+    assert_eq!((harness.captured.as_slice(), harness.filter.counters().seen), ([1].as_slice(), 2));
+    assert_eq!(harness.filter.counters().skipped["tunnel_depth"], 1);
 }
 
 /// A fragmented datagram in a fragmented tunnel, in both orders.
@@ -212,10 +215,10 @@ fn captures_encrypted_dns_if_configured() {
     for packet in &tls {
         harness.offer(packet);
     }
-    assert_eq!(harness.filter.seen, 0);
+    assert_eq!(harness.filter.counters().seen, 0);
     let resolvers = ["192.0.2.53".parse().unwrap()];
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], resolvers);
-    harness.filter.set_encrypted(Some(encrypted));
+    harness.filter.encrypted = Some(encrypted);
     for packet in &tls {
         harness.offer(packet);
     }
@@ -223,13 +226,13 @@ fn captures_encrypted_dns_if_configured() {
     harness.offer(&test_packets::tcp("192.0.2.53:443", CLIENT, 1, ACK, b"x"));
     assert_eq!(harness.captured, [3, 4, 5, 6]);
     harness.offer(&test_packets::tcp(CLIENT, "192.0.2.54:443", 1, SYN, b""));
-    assert_eq!(harness.filter.seen, 4);
+    assert_eq!(harness.filter.counters().seen, 4);
     // Of a fragmented datagram only the first fragment is identified, and none is captured.
     for fragment in Harness::fragments(5, "192.0.2.53:853") {
         harness.offer(&fragment);
     }
     let counters = harness.filter.counters();
-    assert_eq!((counters.seen, counters.skipped[ENCRYPTED_FRAGMENT]), (5, 1));
+    assert_eq!((counters.seen, counters.skipped["encrypted_fragment"]), (5, 1));
     // Fragments of a tunnel packet are not captured either.
     for (_, tunnel) in test_packets::tunnels(&tls[0]).into_iter().take(1) {
         for fragment in test_packets::fragments(&tunnel, 6, 16) {

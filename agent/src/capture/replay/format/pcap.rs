@@ -17,14 +17,9 @@ pub(super) struct Header {
     pub(super) link: u32,
 }
 
-/// Returns whether this is the magic number of a pcap file.
-pub(super) fn is_magic(magic: [u8; 4]) -> bool {
-    variant(magic).is_some()
-}
-
-/// Returns byte order, nanoseconds per tick, and size of a record header in bytes.
-fn variant(magic: [u8; 4]) -> Option<(Endian, u64, usize)> {
-    [Endian::Little, Endian::Big].into_iter().find_map(|endian| match endian.u32(&magic, 0) {
+/// Returns byte order, nanoseconds per tick, and size of a record header in bytes, by the magic number.
+fn variant(file: &[u8]) -> Option<(Endian, u64, usize)> {
+    [Endian::Little, Endian::Big].into_iter().find_map(|endian| match endian.u32(file, 0) {
         0xa1b2_c3d4 => Some((endian, 1000, 16)),
         0xa1b2_3c4d => Some((endian, 1, 16)),
         0xa1b2_cd34 => Some((endian, 1000, 24)),
@@ -33,20 +28,21 @@ fn variant(magic: [u8; 4]) -> Option<(Endian, u64, usize)> {
 }
 
 impl Header {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Problem> {
-        let variant = bytes.first_chunk::<4>().copied().and_then(variant);
-        let (Some((endian, nanos_per_tick, per_packet_bytes)), true) =
-            (variant, bytes.len() >= HEADER_BYTES)
-        else {
-            return Err(Problem::Damaged { offset: 0, what: "its header is truncated" });
+    /// Reads the header; none if this is not a pcap file.
+    pub(super) fn read(bytes: &[u8]) -> Result<Option<Self>, Problem> {
+        let Some((endian, nanos_per_tick, per_packet_bytes)) = variant(bytes) else {
+            return Ok(None);
         };
+        if bytes.len() < HEADER_BYTES {
+            return Err(Problem::Damaged { offset: 0, what: "its header is truncated" });
+        }
         let version = (endian.u16(bytes, 4), endian.u16(bytes, 6));
         if version.0 != 2 {
             return Err(Problem::Version(version.0, version.1));
         }
         // The upper bits announce a frame check sequence, which is ignored after an IP packet.
-        let link = endian.u32(bytes, 20) & 0x0fff_ffff;
-        Ok(Self { endian, nanos_per_tick, per_packet_bytes, link: link & 0xffff })
+        let link = endian.u32(bytes, 20) & 0xffff;
+        Ok(Some(Self { endian, nanos_per_tick, per_packet_bytes, link }))
     }
 
     pub(super) fn find(&mut self, source: &mut Source) -> Result<Option<FramePosition>, Problem> {
@@ -57,7 +53,7 @@ impl Header {
         let field = |at| self.endian.u32(header, at);
         let (seconds, ticks, captured, wire_bytes) = (field(0), field(4), field(8), field(12));
         if captured > MAX_RECORD {
-            let offset = source.position();
+            let offset = source.position;
             return Err(Problem::Damaged { offset, what: "a packet's length is impossible" });
         }
         let record = self.per_packet_bytes + size(captured);

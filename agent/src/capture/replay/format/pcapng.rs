@@ -37,7 +37,7 @@ impl Section {
             if !source.fill(12)? {
                 return Ok(None);
             }
-            let damaged = |what| Problem::Damaged { offset: source.position(), what };
+            let damaged = |what| Problem::Damaged { offset: source.position, what };
             let head = source.available();
             if self.endian.u32(head, 0) == SECTION {
                 self.endian = match head.get(8..12) {
@@ -55,7 +55,7 @@ impl Section {
             if !source.fill(length)? {
                 return Ok(None);
             }
-            let position = source.position();
+            let position = source.position;
             let block = source.available().get(..length).unwrap_or_default();
             // Excludes the trailing copy of the length.
             let body = block.get(..length - 4).unwrap_or_default();

@@ -3,6 +3,7 @@
 //!
 //! `kernel_cost prices | run PROGRAM | traffic cgroup|socket | storm`.
 
+mod baseline;
 mod cgroup;
 use dnscribe_benches::cpu;
 mod frames;
@@ -11,10 +12,12 @@ mod syscall_loops;
 mod test_run;
 mod traffic;
 
+use aya::sys::{Stats, enable_stats};
 use dnscribe::capture::live::{HookChoice, LiveOptions};
 use serde_json::{Map, Value};
 use std::error::Error;
 use std::io::{Write as _, stdout};
+use std::os::fd::OwnedFd;
 use std::process::Command;
 
 /// Default of the agent.
@@ -45,6 +48,11 @@ fn main() -> Result<(), Failure> {
 /// Returns the agent's default options.
 fn options() -> LiveOptions {
     LiveOptions { hook: HookChoice::Cgroup, ring_bytes: RING_BYTES, ..LiveOptions::default() }
+}
+
+/// Enables run time statistics of programs (`BPF_ENABLE_STATS`, Linux 5.8) until the result is dropped.
+fn count_run_time() -> Result<OwnedFd, Failure> {
+    Ok(enable_stats(Stats::RunTime)?)
 }
 
 /// Returns the median.

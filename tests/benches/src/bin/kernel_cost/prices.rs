@@ -1,7 +1,7 @@
 //! CPU time of each helper, map operation and kind of instruction.
 
+use crate::baseline::Baseline;
 use crate::{Failure, Figures, RING_BYTES, frames, middle};
-use dnscribe::capture::live::testing::baseline::Baseline;
 
 const BATCH: u32 = 10_000;
 const BATCHES: usize = 9;

@@ -4,8 +4,7 @@
 use crate::cgroup::Cgroup;
 use crate::cpu::cpu_time;
 use crate::frames::{DNS, OTHER};
-use crate::{Failure, Figures, middle, options};
-use dnscribe::capture::live::testing::{costs, count_run_time};
+use crate::{Failure, Figures, count_run_time, middle, options};
 use dnscribe::capture::live::{Live, LiveOptions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
@@ -46,9 +45,13 @@ pub fn measure() -> Result<Figures, Failure> {
     for syscall_loop in &loops {
         time_loop(syscall_loop)?;
     }
-    for (name, cost) in costs(&live)?.into_iter().filter(|(_, cost)| cost.runs > 0) {
+    for entry in live.loaded().map_or(&[][..], |loaded| &loaded.entries) {
+        let name = entry.name;
+        let Some(info) = live.program_info(name).filter(|info| info.run_count() > 0) else {
+            continue;
+        };
         #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
-        let each = cost.nanoseconds as f64 / cost.runs as f64;
+        let each = info.run_time().as_nanos() as f64 / info.run_count() as f64;
         figures.insert(format!("program_{name}_ns"), each.into());
     }
     Ok(figures)

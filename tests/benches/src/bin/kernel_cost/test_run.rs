@@ -1,9 +1,9 @@
 //! By `BPF_PROG_TEST_RUN`: a program on each packet, over and over, beside the baselines.
 
+use crate::baseline::Baseline;
 use crate::frames::{self, Frame, Kind};
 use crate::{Failure, Figures, RING_BYTES, middle, options};
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::testing::baseline::Baseline;
 
 /// Runs without reading the ring: as many records as fit, whatever their size.
 const BATCH: u32 = 16_384;
@@ -17,13 +17,14 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
     let mut baseline = Baseline::load(RING_BYTES)?;
     let mut bench = Bench::load(&options(), tap)?;
     let mut figures = Figures::new();
-    if let Some(count) = bench.verified_instructions(program) {
+    let info = |program: &str| bench.live.program_info(program);
+    if let Some(count) = info(program).and_then(|info| info.verified_instruction_count()) {
         figures.insert("verified_instructions".to_owned(), count.into());
     }
-    if let Some(bytes) = bench.instruction_bytes(program) {
+    if let Some(bytes) = info(program).filter(|_| tap).and_then(|info| info.size_translated()) {
         figures.insert("attached_bytes".to_owned(), bytes.into());
     }
-    if let Some(count) = bench.verified_instructions("tap_look") {
+    if let Some(count) = info("tap_look").and_then(|info| info.verified_instruction_count()) {
         figures.insert("look_verified_instructions".to_owned(), count.into());
     }
     let empty = format!("empty_{hook}");

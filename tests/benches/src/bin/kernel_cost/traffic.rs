@@ -1,11 +1,11 @@
 //! CPU time by the kernel's run-time statistics: the programs are attached as in the agent, one hook after the
 //! other, while packets are sent.
 
+use crate::baseline::Baseline;
 use crate::cgroup::Cgroup;
 use crate::frames::{DNS, OTHER, QUERY_BYTES, RESPONSE_BYTES};
-use crate::{Failure, Figures, RING_BYTES, ip, middle, options};
-use dnscribe::capture::live::testing::baseline::Baseline;
-use dnscribe::capture::live::testing::{Cost, costs, count_run_time};
+use crate::{Failure, Figures, RING_BYTES, count_run_time, ip, middle, options};
+use aya::programs::ProgramInfo;
 use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -48,12 +48,14 @@ enum Attached {
 }
 
 impl Attached {
-    fn costs(&self) -> Result<Vec<(String, Cost)>, Failure> {
+    fn costs(&mut self) -> Result<Vec<(String, ProgramInfo)>, Failure> {
         Ok(match self {
             Self::Ours(live) => {
-                costs(live)?.into_iter().map(|(name, cost)| (name.to_owned(), cost)).collect()
+                let entries = live.loaded().map_or(&[][..], |loaded| &loaded.entries);
+                let names = entries.iter().map(|entry| entry.name);
+                names.filter_map(|name| Some((name.into(), live.program_info(name)?))).collect()
             }
-            Self::Other(baseline, name) => vec![(name.clone(), baseline.cost(name)?)],
+            Self::Other(baseline, name) => vec![(name.clone(), baseline.info(name)?)],
         })
     }
 
@@ -155,10 +157,11 @@ fn measure(
             let before = attached.costs()?;
             kind.send()?;
             for ((name, after), (_, before)) in attached.costs()?.into_iter().zip(before) {
-                if after.runs > before.runs {
+                let runs = after.run_count() - before.run_count();
+                if runs > 0 {
+                    let time = after.run_time().saturating_sub(before.run_time());
                     #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
-                    let each = (after.nanoseconds - before.nanoseconds) as f64
-                        / (after.runs - before.runs) as f64;
+                    let each = time.as_nanos() as f64 / runs as f64;
                     readings.entry((kind.name, name)).or_default().push(each);
                 }
             }

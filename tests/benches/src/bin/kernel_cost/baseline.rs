@@ -1,17 +1,13 @@
 //! Baseline programs of `agent-ebpf/baseline`, for comparison in benchmarks.
 
-use super::super::tap;
-use super::{Cost, cost, descriptor, test_run};
 use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::links::CgroupAttachMode;
-use aya::programs::{CgroupSkbAttachType, Program};
+use aya::programs::{CgroupSkbAttachType, Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
+use dnscribe::capture::live::testing::{BASELINE_OBJECT, attach_tap, test_run};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-
-/// Path of the object, set by the build script.
-const OBJECT: &str = env!("DNSCRIBE_EBPF_BASELINE");
 
 /// Baseline programs with a ring.
 pub struct Baseline {
@@ -23,13 +19,10 @@ pub struct Baseline {
 
 impl Baseline {
     /// Reads the object and creates its maps. Programs are loaded when first run or attached.
-    ///
-    /// # Errors
-    /// Returns an error if the object does not exist, or the kernel refuses.
     pub fn load(ring_bytes: u32) -> io::Result<Self> {
-        let object = std::fs::read(OBJECT).map_err(|error| {
+        let object = std::fs::read(BASELINE_OBJECT).map_err(|error| {
             let hint = "build the agent without DNSCRIBE_EBPF_PREBUILT";
-            io::Error::new(error.kind(), format!("cannot read {OBJECT}: {error}; {hint}"))
+            io::Error::new(error.kind(), format!("cannot read {BASELINE_OBJECT}: {error}; {hint}"))
         })?;
         let mut ebpf = EbpfLoader::new()
             .btf(None)
@@ -48,7 +41,6 @@ impl Baseline {
     }
 
     /// Returns the names of the programs that measure one operation, and how often each repeats it.
-    #[must_use]
     pub fn operation_programs(&self) -> (Vec<String>, u32) {
         const REPETITIONS: u32 = 16;
         let others = |name: &str| !name.ends_with("_cgroup") && !name.ends_with("_tap");
@@ -64,20 +56,13 @@ impl Baseline {
 
     /// Runs a program `repeat` times on an Ethernet frame, and empties the ring. Returns the mean time of a run in
     /// nanoseconds.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses.
     pub fn time(&mut self, program: &str, frame: &[u8], repeat: u32) -> io::Result<u32> {
-        self.program(program)?;
-        let (_, nanoseconds) = test_run(descriptor(&self.ebpf, program)?, frame, repeat)?;
+        let (_, nanoseconds) = test_run(self.program(program)?, frame, repeat)?;
         self.drain();
         Ok(nanoseconds)
     }
 
     /// Attaches a program to a cgroup until this is dropped.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses.
     pub fn attach_cgroup(&mut self, program: &str, cgroup: &File, egress: bool) -> io::Result<()> {
         let Program::CgroupSkb(program) = self.program(program)? else {
             return Err(io::Error::other("not a program for cgroups"));
@@ -91,24 +76,18 @@ impl Baseline {
     }
 
     /// Attaches a program to an interface until this is dropped.
-    ///
-    /// # Errors
-    /// Returns an error if the kernel refuses.
     pub fn attach_tap(&mut self, program: &str, interface: &str) -> io::Result<()> {
         let Program::SocketFilter(program) = self.program(program)? else {
             return Err(io::Error::other("not a program for interfaces"));
         };
-        let taps = tap::open(program, &[interface.to_owned()]).map_err(io::Error::other)?;
+        let taps = attach_tap(program, &[interface.to_owned()]).map_err(io::Error::other)?;
         self.taps.extend(taps);
         Ok(())
     }
 
-    /// Returns the cost of a program.
-    ///
-    /// # Errors
-    /// Returns an error if `/proc` has no statistics.
-    pub fn cost(&self, program: &str) -> io::Result<Cost> {
-        cost(descriptor(&self.ebpf, program)?)
+    /// Returns what the kernel knows of a program.
+    pub fn info(&mut self, program: &str) -> io::Result<ProgramInfo> {
+        self.program(program)?.info().map_err(io::Error::other)
     }
 
     /// Empties the ring.
@@ -117,9 +96,6 @@ impl Baseline {
     }
 
     /// Returns how often the ring was full.
-    ///
-    /// # Errors
-    /// Returns an error if the map cannot be read.
     pub fn full(&self) -> io::Result<u64> {
         self.full.get(&0, 0).map_err(io::Error::other)
     }
