@@ -19,8 +19,8 @@ mod text;
 mod view;
 
 pub use draw::Theme;
-pub use follow::{FollowError, follow};
-pub use model::{Model, Span, Vantage};
+pub use follow::follow;
+pub use model::{Span, Vantage};
 pub use plain::{WIDTH, text as plain_text};
 pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;

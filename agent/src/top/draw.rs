@@ -18,8 +18,9 @@ use super::model::Model;
 use super::view::{Tab, View};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Clear, Paragraph};
+use std::ops::Range;
 
 /// Least width and height of a frame.
 pub const MIN_SIZE: (u16, u16) = (60, 10);
@@ -47,9 +48,7 @@ pub struct Status {
 /// Input of a frame.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
-    /// Model.
     pub model: &'a Model,
-    /// View.
     pub view: &'a View,
     /// State of the source.
     pub status: &'a Status,
@@ -70,8 +69,7 @@ struct FrameAreas {
 fn parts(area: Rect, view: &View, lines: usize) -> FrameAreas {
     let is_list = view.listing().is_some();
     let has_chart = is_list && area.height >= CHART_MIN_HEIGHT;
-    let has_preview =
-        is_list && area.height >= PREVIEW_MIN_HEIGHT && view.drills().next().is_none();
+    let has_preview = is_list && area.height >= PREVIEW_MIN_HEIGHT && view.drill().is_none();
     let chart_rows = if has_chart { chart::ROWS } else { 0 };
     let room = area.height.saturating_sub(head::ROWS + chart_rows + 1);
     let body_rows = if has_preview {
@@ -103,7 +101,6 @@ pub fn measure(area: Rect, view: &mut View) {
     view.page = usize::from(rows.saturating_sub(2)).max(1);
 }
 
-/// Draws a frame.
 pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
@@ -119,10 +116,10 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
         lines(frame, chart, chart::lines(scene, usize::from(area.width)));
     }
     let (width, height) = (usize::from(body.width), usize::from(body.height));
-    let text = match scene.view.tab() {
-        Tab::Loss => scrolled(loss::lines(scene), scene.view.scroll, height),
-        _ => content(scene, &entries, width, height),
-    };
+    let mut text = content(scene, &entries, width, height);
+    if scene.view.tab == Tab::Loss {
+        text = scrolled(text, scene.view.scroll, height);
+    }
     lines(frame, body, text);
     if let Some(preview) = preview {
         let rows = usize::from(preview.height);
@@ -141,7 +138,7 @@ fn content(
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
-    match scene.view.tab() {
+    match scene.view.tab {
         Tab::Alerts => alerts::lines(scene, width, height),
         Tab::Loss => loss::lines(scene),
         _ => list::lines(scene, entries, width, height),
@@ -162,6 +159,12 @@ fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
+/// Returns the places of the lines that fit around the selected one.
+fn around(chosen: usize, lines: usize, rows: usize) -> Range<usize> {
+    let first = chosen.saturating_sub(rows / 2).min(lines.saturating_sub(rows));
+    first..lines.min(first + rows)
+}
+
 /// Returns the lines from `first` on, at most from the last page on.
 fn scrolled(lines: Vec<Line<'_>>, first: usize, height: usize) -> Vec<Line<'_>> {
     let first = first.min(lines.len().saturating_sub(height));
@@ -169,12 +172,9 @@ fn scrolled(lines: Vec<Line<'_>>, first: usize, height: usize) -> Vec<Line<'_>> 
 }
 
 fn help(frame: &mut Frame<'_>, theme: Theme) {
-    let text = help::lines(theme);
-    let area = frame.area();
-    let wide = text.iter().map(Line::width).max().unwrap_or(0);
-    let size = |length: usize, most: u16| u16::try_from(length).unwrap_or(most).min(most);
-    let (width, height) = (size(wide + 2, area.width), size(text.len(), area.height));
-    let area = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
+    let text = Text::from(help::lines(theme));
+    let size = |length: usize| Constraint::Length(u16::try_from(length).unwrap_or(u16::MAX));
+    let area = frame.area().centered(size(text.width() + 2), size(text.height()));
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(text).style(theme.inverted()), area);
 }

@@ -12,7 +12,6 @@ const ROWS: usize = 20;
 pub const WIDTH: u16 = 132;
 
 /// Returns all pages as text.
-#[must_use]
 pub fn text(model: &Model, source: &str, vantage: Vantage, span: Span, width: u16) -> String {
     let theme = Theme { colour: false, unicode: false };
     let status = Status { source: source.to_owned(), ended: true, ..Status::default() };

@@ -45,7 +45,6 @@ pub struct ScreenOptions {
 }
 
 /// Returns why no screen can be shown; none where it can.
-#[must_use]
 pub fn obstacle() -> Option<&'static str> {
     let term = std::env::var("TERM").unwrap_or_default();
     if !io::stdout().is_terminal() {

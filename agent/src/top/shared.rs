@@ -56,7 +56,6 @@ impl Shared {
     }
 
     /// Whether the records have ended.
-    #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }

@@ -14,7 +14,6 @@ pub const ROWS: u16 = 7;
 const SCALE: usize = 8;
 
 /// Draws a sparkline of the newest `columns` values, relative to the greatest.
-#[must_use]
 pub fn sparkline(theme: Theme, values: &[u32], columns: usize) -> String {
     let shown = &values[values.len().saturating_sub(columns)..];
     let greatest = shown.iter().copied().max().unwrap_or(0);

@@ -56,7 +56,7 @@ fn evening() -> Model {
         model.line(Stream::Alerts, line.as_bytes());
     }
     model.line(Stream::Ledger, ledger().as_bytes());
-    assert_eq!(model.unreadable(), 0);
+    assert_eq!(model.unreadable, 0);
     model
 }
 

@@ -1,16 +1,14 @@
 //! Statistics of one row: outcomes and latencies, since the start and of the last minute.
 
+use super::table::Side;
 use crate::analysis::window::sketch::{Binned, QuantileSketch};
 use dnscribe_record::number::to_f64;
 
 /// Outcome of a transaction, as the view distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutcomeKind {
-    /// NOERROR.
     Noerror,
-    /// NXDOMAIN.
     Nxdomain,
-    /// SERVFAIL.
     Servfail,
     /// Any other response code.
     OtherError,
@@ -25,11 +23,9 @@ pub enum OutcomeKind {
 }
 
 impl OutcomeKind {
-    /// Number of kinds.
     pub const COUNT: usize = 8;
 
     /// Returns the kind of a status and response code.
-    #[must_use]
     pub fn of(status: &str, rcode: Option<&str>) -> Self {
         match (status, rcode) {
             ("answered", None | Some("NOERROR")) => Self::Noerror,
@@ -45,7 +41,6 @@ impl OutcomeKind {
 
     /// Whether it is a failure for the client. NXDOMAIN counts as one: the reader knows whether the name should
     /// exist.
-    #[must_use]
     pub const fn is_failure(self) -> bool {
         !matches!(self, Self::Noerror | Self::Unsettled | Self::Stray)
     }
@@ -57,30 +52,25 @@ pub struct Counts(pub [u64; OutcomeKind::COUNT]);
 
 impl Counts {
     /// Number of transactions of one kind.
-    #[must_use]
     pub const fn get(&self, kind: OutcomeKind) -> u64 {
         self.0[kind as usize]
     }
 
     /// Number of transactions of all kinds.
-    #[must_use]
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Number of transactions that began with a query.
-    #[must_use]
     pub fn queries(&self) -> u64 {
         self.sum() - self.get(OutcomeKind::Stray)
     }
 
-    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own += other);
     }
 
     /// Share of some kinds in the queries with a known outcome; zero where there are none.
-    #[must_use]
     pub fn share(&self, kinds: &[OutcomeKind]) -> f64 {
         let known = self.queries() - self.get(OutcomeKind::Unsettled);
         let count: u64 = kinds.iter().map(|kind| self.get(*kind)).sum();
@@ -212,7 +202,8 @@ impl Latencies {
 /// Statistics of a group of transactions.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    counts: Counts,
+    /// Counts since the start.
+    pub counts: Counts,
     retries: u64,
     recent: Recent,
     whole: Whole,
@@ -240,31 +231,32 @@ pub enum Span {
     Whole,
 }
 
+/// A transaction, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    pub moment: Moment,
+    pub side: Side,
+    pub kind: OutcomeKind,
+    /// Latency of the response in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Number of retransmissions.
+    pub retries: u32,
+    /// Process id; 0 where it is unknown.
+    pub pid: u32,
+}
+
 impl Stats {
     /// Counts a transaction.
-    pub fn add(
-        &mut self,
-        moment: Moment,
-        kind: OutcomeKind,
-        latency_ms: Option<f64>,
-        retries: u32,
-    ) {
+    pub fn add(&mut self, event: &Event) {
+        let Event { moment, kind, latency_ms, retries, .. } = *event;
         self.counts.0[kind as usize] += 1;
         self.retries += u64::from(retries);
         self.recent.add(moment.at, kind);
+        // The latency of a duplicate or late response is not the client's waiting time.
         if kind != OutcomeKind::Stray {
             self.whole.add(moment.at.saturating_sub(moment.start));
+            latency_ms.iter().for_each(|latency| self.latencies.add(moment.now, *latency));
         }
-        // The latency of a duplicate or late response is not the client's waiting time.
-        if let Some(latency) = latency_ms.filter(|_| kind != OutcomeKind::Stray) {
-            self.latencies.add(moment.now, latency);
-        }
-    }
-
-    /// Counts since the start.
-    #[must_use]
-    pub const fn counts(&self) -> &Counts {
-        &self.counts
     }
 }
 
