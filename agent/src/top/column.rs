@@ -15,7 +15,6 @@ pub enum Column {
     Asker,
     Rate,
     Queries,
-    /// Share of all queries.
     Share,
     P50,
     P99,
@@ -55,7 +54,6 @@ pub enum SortValue<'a> {
 pub enum Tone {
     /// Less important.
     Dim,
-    /// Normal.
     Plain,
     Warning,
     Bad,
@@ -241,7 +239,6 @@ impl Column {
         }
     }
 
-    /// Returns the importance of a cell.
     pub fn tone(self, entry: &ListEntry) -> Tone {
         let share = |limits| match self.value(entry) {
             SortValue::Number(share) if share > 0.0 => Tone::of_share(share, limits),
@@ -272,7 +269,6 @@ impl Tone {
     }
 }
 
-/// Returns the importance of a whole line.
 pub fn tone(entry: &ListEntry) -> Tone {
     use OutcomeKind::{OtherError, Servfail, Timeout, Unreachable};
     Tone::of_share(kinds(entry, &[Timeout, Unreachable, Servfail, OtherError]), FAILING)

@@ -14,7 +14,7 @@ pub use theme::Theme;
 
 use super::column::Tone;
 use super::list::ListEntry;
-use super::model::Model;
+use super::model::{Model, Span as Time, Vantage};
 use super::view::{Tab, View};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -30,14 +30,11 @@ const CHART_MIN_HEIGHT: u16 = 30;
 /// Least height of a screen with a preview below the list.
 const PREVIEW_MIN_HEIGHT: u16 = 40;
 
-/// State of the source of records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// `hook cgroup at /`, `replay of a.pcap`, ...
     pub source: String,
-    /// Whether the source has ended.
     pub ended: bool,
-    /// Whether the screen is paused.
     pub paused: bool,
     /// Log lines, the newest last.
     pub log: Vec<String>,
@@ -45,18 +42,14 @@ pub struct Status {
     pub log_is_new: bool,
 }
 
-/// Input of a frame.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
     pub model: &'a Model,
     pub view: &'a View,
-    /// State of the source.
     pub status: &'a Status,
-    /// Colours and characters.
     pub theme: Theme,
 }
 
-/// Areas of a frame.
 struct FrameAreas {
     head: Rect,
     chart: Option<Rect>,
@@ -131,7 +124,6 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     }
 }
 
-/// Returns the content of the tab.
 fn content(
     scene: &Scene<'_>,
     entries: &[ListEntry],
@@ -145,14 +137,37 @@ fn content(
     }
 }
 
-/// Returns the head and one page, as [`draw`] draws them, for plain text.
-pub fn page(
-    scene: &Scene<'_>,
-    width: usize,
-    rows: usize,
-) -> (Vec<Line<'static>>, Vec<Line<'static>>) {
-    let head = head::lines(scene, width).into_iter().take(2).collect();
-    (head, content(scene, &scene.view.lines(scene.model), width, rows + 1))
+/// Lines of each list in plain text.
+const PLAIN_ROWS: usize = 20;
+
+/// Width of plain text in columns where the terminal's is unknown.
+pub const WIDTH: u16 = 132;
+
+/// Returns all pages as plain text, for scripts and reports.
+pub fn plain_text(model: &Model, source: &str, vantage: Vantage, span: Time, width: u16) -> String {
+    let theme = Theme { colour: false, unicode: false };
+    let status = Status { source: source.to_owned(), ended: true, ..Status::default() };
+    let mut view = View::new(vantage, span);
+    view.width = width;
+    let width = usize::from(width);
+    let mut text = String::new();
+    for tab in Tab::ALL {
+        view.open(tab);
+        let scene = Scene { model, view: &view, status: &status, theme };
+        if tab == Tab::Resolvers {
+            text.extend(head::lines(&scene, width).iter().take(2).map(plain));
+        }
+        text.extend(["\n", tab.title(), "\n"]);
+        let body = content(&scene, &view.lines(model), width, PLAIN_ROWS + 1);
+        text.extend(body.iter().map(plain));
+    }
+    text
+}
+
+/// Returns a line without styles, with its line end.
+fn plain(line: &Line<'_>) -> String {
+    let text: String = line.spans.iter().map(|span| &*span.content).collect();
+    format!("{}\n", text.trim_end())
 }
 
 fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {

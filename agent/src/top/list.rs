@@ -40,9 +40,7 @@ pub struct ListEntry {
     pub outcome: String,
     /// Figures of a row; facts have a count only.
     pub figures: Option<Box<Figures>>,
-    /// Share in all queries.
     pub share: f64,
-    /// Number of transactions.
     pub count: u64,
     /// Seconds since the last transaction.
     pub age: u64,
@@ -68,16 +66,13 @@ pub struct Query<'a> {
     pub group: Option<Part>,
     /// The facts that are listed.
     pub drill: Option<&'a Drill>,
-    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Time span of the figures.
     pub span: Span,
     /// Text that a line must contain, in lower case.
     pub filter: &'a str,
     pub sort: Sort,
 }
 
-/// An order of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
     pub column: Column,

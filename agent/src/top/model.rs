@@ -80,7 +80,6 @@ pub struct Model {
     pub node: String,
     start: Option<u64>,
     now: u64,
-    /// Number of records.
     pub records: u64,
     /// Number of lines that were not records.
     pub unreadable: u64,
@@ -104,7 +103,6 @@ impl Default for Model {
 }
 
 impl Model {
-    /// Adds the records of a batch.
     pub fn observe(&mut self, batch: &Batch) {
         for rendered in batch.iter() {
             self.line(rendered.stream, rendered.line);
@@ -184,7 +182,6 @@ impl Model {
         }
     }
 
-    /// Advances time.
     pub fn tick(&mut self, now: Timestamp) {
         if self.start.is_some() {
             self.tick_second(seconds(now));
@@ -227,7 +224,6 @@ impl Model {
         sum
     }
 
-    /// Figures of all transactions.
     pub fn total(&self, vantage: Vantage, span: Span) -> Figures {
         self.total.figures(vantage, self.moment(), span)
     }

@@ -31,16 +31,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Time for which a new log line is shown.
 const NEW_LOG_TIME: Duration = Duration::from_secs(6);
 
-/// Options of the screen.
 #[derive(Clone, Debug)]
 pub struct ScreenOptions {
     /// Source of the records, in words.
     pub source: String,
-    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Time span of the figures.
     pub span: Span,
-    /// Colours and characters.
     pub theme: Theme,
 }
 
@@ -95,7 +91,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// State of the screen.
 struct ScreenState {
     view: View,
     /// Copy of the model while the screen is paused.
@@ -166,7 +161,6 @@ impl ScreenState {
 /// available.
 struct Keyboard(OwnedFd);
 
-/// Event of a keyboard.
 enum KeyboardEvent {
     Nothing,
     Key,

@@ -82,7 +82,6 @@ struct Level {
 pub enum Action {
     None,
     Quit,
-    /// Clear the counts.
     Clear,
     /// Pause the screen, or resume it.
     Pause,
@@ -99,11 +98,8 @@ pub struct View {
     sorts: [Option<Sort>; Tab::ALL.len()],
     /// Whether a filter is being typed.
     pub typing: bool,
-    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Time span of the figures.
     pub span: Span,
-    /// Whether the help is shown.
     pub help: bool,
     /// First visible line of a text.
     pub scroll: usize,
@@ -116,7 +112,6 @@ pub struct View {
 }
 
 impl View {
-    /// Creates a view of the first tab.
     pub fn new(vantage: Vantage, span: Span) -> Self {
         Self {
             tab: Tab::Resolvers,
@@ -144,12 +139,10 @@ impl View {
         self.level.drill.as_ref()
     }
 
-    /// The filter of the list that is shown.
     pub fn filter(&self) -> &str {
         &self.level.filter
     }
 
-    /// Content of the list that is shown, if there is one.
     pub fn listing(&self) -> Option<Listing> {
         match self.drill() {
             Some(drill) => Some(Listing::Facts(drill.by)),
@@ -157,7 +150,6 @@ impl View {
         }
     }
 
-    /// The order of the list that is shown.
     pub fn sort(&self) -> Sort {
         let (own, default) = match self.drill() {
             Some(_) => (self.level.sort, Column::Count),
@@ -172,7 +164,6 @@ impl View {
         Query { group, drill, vantage, span, filter, sort }
     }
 
-    /// The lines of the list that is shown.
     pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
         self.query(self.drill(), &self.filter().to_lowercase(), self.sort()).lines(model)
     }
@@ -206,7 +197,6 @@ impl View {
         Some(Drill { narrowed, by, failing: current.failing })
     }
 
-    /// Handles a key.
     pub fn key(&mut self, code: KeyCode, modifiers: KeyModifiers, model: &Model) -> Action {
         if modifiers.contains(KeyModifiers::CONTROL) {
             let quits = matches!(code, KeyCode::Char('c' | 'd'));

@@ -77,7 +77,7 @@ fn of_kernel(hook: &str, kernel: &Kernel, words: &mut Vec<TonedText>) {
 
 fn of_packets(counters: &Counters, words: &mut Vec<TonedText>) {
     let decode = &counters.decode;
-    words.push((Tone::Plain, "Packets taken apart".to_owned()));
+    words.push((Tone::Plain, "Packets decoded".to_owned()));
     words.push(number(counters.ring.in_ring, "wait in the ring", Tone::Plain));
     words.push(number(decode.decoded_packets, "understood", Tone::Plain));
     words.push(number(decode.held, "held: parts of TCP streams and fragments", Tone::Plain));

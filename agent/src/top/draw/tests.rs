@@ -1,7 +1,6 @@
 //! Frames of a made-up evening, as they must be. `cargo xtask bless` rewrites them.
 
 use super::*;
-use crate::top::model::{Span as Time, Vantage};
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use ratatui::Terminal;

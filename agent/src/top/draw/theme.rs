@@ -11,9 +11,7 @@ pub(super) const CURVE: Color = Color::Green;
 /// Capabilities of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Whether there are colours.
     pub colour: bool,
-    /// Whether there is Unicode.
     pub unicode: bool,
 }
 
@@ -53,7 +51,6 @@ impl Theme {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// Style of sparklines.
     pub fn curve(self) -> Style {
         if self.colour { Style::new().fg(CURVE) } else { Style::new() }
     }

@@ -20,7 +20,6 @@ pub struct Alert {
     pub rule: String,
     /// Entity that it concerns.
     pub whom: String,
-    /// Summary, one sentence.
     pub summary: String,
     /// Time of the newest record, in seconds since the Unix epoch.
     pub last: u64,

@@ -25,7 +25,6 @@ pub enum OutcomeKind {
 impl OutcomeKind {
     pub const COUNT: usize = 8;
 
-    /// Returns the kind of a status and response code.
     pub fn of(status: &str, rcode: Option<&str>) -> Self {
         match (status, rcode) {
             ("answered", None | Some("NOERROR")) => Self::Noerror,
@@ -51,7 +50,6 @@ impl OutcomeKind {
 pub struct Counts(pub [u64; OutcomeKind::COUNT]);
 
 impl Counts {
-    /// Number of transactions of one kind.
     pub const fn get(&self, kind: OutcomeKind) -> u64 {
         self.0[kind as usize]
     }
@@ -85,17 +83,12 @@ pub const RECENT: usize = 60;
 const CELLS: usize = 64;
 
 /// Counts by second, of the last seconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Recent {
-    cells: Box<[[u32; OutcomeKind::COUNT]; CELLS]>,
+    /// [`CELLS`] of them from the first count on.
+    cells: Vec<[u32; OutcomeKind::COUNT]>,
     /// Newest second with a count.
     newest: u64,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self { cells: Box::new([[0; OutcomeKind::COUNT]; CELLS]), newest: 0 }
-    }
 }
 
 /// [`CELLS`] as a number of seconds.
@@ -107,6 +100,7 @@ fn cell(second: u64) -> usize {
 
 impl Recent {
     fn add(&mut self, second: u64, kind: OutcomeKind) {
+        self.cells.resize(CELLS, [0; OutcomeKind::COUNT]);
         if second > self.newest {
             let first = (self.newest + 1).max((second + 1).saturating_sub(SPAN));
             (first..=second).for_each(|second| self.cells[cell(second)] = [0; OutcomeKind::COUNT]);
@@ -119,28 +113,24 @@ impl Recent {
 
     fn at(&self, second: u64) -> &[u32; OutcomeKind::COUNT] {
         const NONE: [u32; OutcomeKind::COUNT] = [0; OutcomeKind::COUNT];
-        let known = second <= self.newest && self.newest - second < SPAN;
-        if known { &self.cells[cell(second)] } else { &NONE }
+        let is_known = second <= self.newest && self.newest - second < SPAN;
+        self.cells.get(cell(second)).filter(|_| is_known).unwrap_or(&NONE)
     }
 }
 
 /// Queries since the start, in cells whose width doubles as time goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Whole {
-    cells: Box<[u32; RECENT]>,
+    /// [`RECENT`] of them from the first count on.
+    cells: Vec<u32>,
     /// Binary logarithm of a cell's width in seconds.
     width: u32,
-}
-
-impl Default for Whole {
-    fn default() -> Self {
-        Self { cells: Box::new([0; RECENT]), width: 0 }
-    }
 }
 
 impl Whole {
     /// Counts a query. `second` is relative to the start.
     fn add(&mut self, second: u64) {
+        self.cells.resize(RECENT, 0);
         self.widen(second);
         if let Ok(place) = usize::try_from(second >> self.width)
             && let Some(cell) = self.cells.get_mut(place)
@@ -151,7 +141,7 @@ impl Whole {
 
     fn widen(&mut self, second: u64) {
         while second >> self.width >= RECENT as u64 && self.width < u64::BITS - 1 {
-            for place in 0..RECENT {
+            for place in 0..self.cells.len() {
                 let pair = self.cells.get(place * 2..place * 2 + 2).unwrap_or_default();
                 self.cells[place] = pair.iter().fold(0, |sum, one| sum.saturating_add(*one));
             }
@@ -246,7 +236,6 @@ pub struct Event {
 }
 
 impl Stats {
-    /// Counts a transaction.
     pub fn add(&mut self, event: &Event) {
         let Event { moment, kind, latency_ms, retries, .. } = *event;
         self.counts.0[kind as usize] += 1;
@@ -267,7 +256,6 @@ pub struct Figures {
     pub counts: Counts,
     /// Queries per second, over the last ten complete seconds or since the start.
     pub rate: f64,
-    /// Latencies of the span.
     pub latencies: QuantileSketch,
     /// Retransmissions since the start.
     pub retries: u64,
@@ -330,7 +318,7 @@ impl Figures {
             self.latencies.merge(&stats.latencies.whole);
             let mut whole = stats.whole.clone();
             whole.widen(elapsed);
-            for (own, other) in self.history.iter_mut().zip(*whole.cells) {
+            for (own, other) in self.history.iter_mut().zip(whole.cells) {
                 *own += other;
             }
         }

@@ -60,7 +60,6 @@ impl Vantage {
     }
 }
 
-/// Something by side.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BySide<T>(pub [T; Side::ALL.len()]);
 
@@ -98,7 +97,6 @@ pub struct Table<T> {
 }
 
 impl<T: Default> Table<T> {
-    /// Creates an empty table of at most `capacity` entries.
     pub fn new(capacity: usize) -> Self {
         Self { entries: HashMap::default(), capacity }
     }
