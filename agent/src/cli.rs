@@ -1,6 +1,10 @@
 //! The command line.
 
 #![forbid(unsafe_code)]
+#![expect(
+    missing_docs,
+    reason = "clap would take the comment of flattened flags for the command's help"
+)]
 
 pub mod exit;
 mod helper;
@@ -68,7 +72,7 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Do the privileged work of `run`, which starts it
     #[command(hide = true)]
-    Scout(HelperArgs),
+    Helper(HelperArgs),
     /// Print a configuration file that documents every key, to start from
     Config,
     /// Print the completion script of a shell
@@ -160,13 +164,10 @@ Examples:
   dnscribe run --hook socket --interface eth0 --port 53,5353")]
 pub struct RunArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub common: CommonArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub output: OutputArgs,
 
     /// Stop after this time, such as 30s [default: run until stopped]
@@ -190,10 +191,8 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub common: CommonArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub output: OutputArgs,
 }
 
@@ -201,10 +200,8 @@ pub struct ReplayArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub common: CommonArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
 
     /// Create missing Kafka topics first, as `kafka init` does

@@ -4,8 +4,8 @@
 use super::DetectionChange;
 use super::handover::Ordinals;
 use super::router::{Export, SinkRouter};
-use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
-use crate::analysis::lookup::{Lookup, LookupCounters, LookupOptions, LookupTable, Query};
+use crate::analysis::detect::{Alert, DetectOptions, Detection};
+use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
 use crate::capture::sampling::{NotExported, PacketClass};
@@ -21,16 +21,16 @@ use std::time::Duration;
 /// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {
     lookup_options: LookupOptions,
-    lookups: Option<LookupTable>,
+    pub(super) lookups: Option<LookupTable>,
     /// Reused buffer for the name of a query.
     qname: String,
     window_options: WindowOptions,
-    windows: Option<Windows>,
+    pub(super) windows: Option<Windows>,
     /// Whether a sink wants records of windows.
     exports_windows: bool,
     /// Window records so far.
     window_ordinal: u64,
-    detection: Option<Detection>,
+    pub(super) detection: Option<Detection>,
 }
 
 impl Analysis {
@@ -181,21 +181,6 @@ impl Analysis {
         }
     }
 
-    /// Number of transactions that came too late for their windows.
-    pub(super) fn late_count(&self) -> u64 {
-        self.windows.as_ref().map_or(0, Windows::late)
-    }
-
-    /// Bytes used by the windows, if there are any.
-    pub(super) fn windows_bytes(&self) -> Option<u64> {
-        self.windows.as_ref().map(|windows| windows.bytes() as u64)
-    }
-
-    /// Counters of lookups, if they are made.
-    pub(super) fn lookup_counters(&self) -> Option<&LookupCounters> {
-        self.lookups.as_ref().map(LookupTable::counters)
-    }
-
     /// Calls `act` on the lookups and exports those that it ends.
     fn with_lookups(
         &mut self,
@@ -217,11 +202,6 @@ impl Analysis {
             let key = lookup.client.to_string();
             router.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
         });
-    }
-
-    /// Counters of alerts, if detection is on.
-    pub(super) fn alert_counters(&self) -> Option<&AlertCounters> {
-        self.detection.as_ref().map(Detection::counters)
     }
 
     /// Calls `act` on detection and exports the alerts that change.

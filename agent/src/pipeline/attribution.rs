@@ -1,18 +1,14 @@
-//! The process, container and pod behind a transaction, a connection or a dead letter.
+//! The process, container and pod behind a transaction, a connection or a dead letter, as far as known.
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::enrich::{self, Enricher, PodRef, Process};
+use crate::enrich::{Attribution, Enricher, Process};
 use crate::pair::{Transaction, Vantage};
 use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
 use crate::record::container_fields;
 use dnscribe_dns::Question;
 use dnscribe_record::{ProcessFields, RecordTail};
 use std::net::IpAddr;
-
-/// The task that sent or received something, with its executable, container and pod as far as known.
-#[derive(Debug, Default)]
-pub(super) struct Attribution(enrich::Attribution);
 
 impl Attribution {
     /// Looks up a task. The first lookup must come while the task is alive.
@@ -21,12 +17,10 @@ impl Attribution {
         task: Option<&Task>,
         cgroup_id: u64,
     ) -> Self {
-        let without_enricher = || enrich::Attribution {
-            process: task.map(|task| Process::new(task, None)),
-            ..enrich::Attribution::default()
-        };
-        let found = enricher.as_mut().map(|enricher| enricher.attribute(task, cgroup_id));
-        Self(found.unwrap_or_else(without_enricher))
+        match enricher {
+            Some(enricher) => enricher.attribute(task, cgroup_id),
+            None => Self { process: task.map(|task| Process::new(task, None)), ..Self::default() },
+        }
     }
 
     /// Looks up the sender of a message.
@@ -53,15 +47,15 @@ impl Attribution {
 
     /// What filters match, without a question.
     pub(super) fn subject(&self, client: IpAddr) -> FilterSubject<'_> {
-        let process = self.0.process.as_ref();
+        let process = self.process.as_ref();
         FilterSubject {
             question: None,
             client: Some(client),
             // A name that is not UTF-8 matches no criterion: criteria are UTF-8.
             comm: process.and_then(Process::utf8_name),
             exe: process.and_then(|process| process.exe.as_deref()),
-            container: self.0.container.as_ref().map(|container| &*container.id),
-            pod: self.pod().map(|place| (&*place.pod.namespace, &*place.pod.name)),
+            container: self.container.as_ref().map(|container| &*container.id),
+            pod: self.pod.as_ref().map(|place| (&*place.pod.namespace, &*place.pod.name)),
         }
     }
 
@@ -80,10 +74,10 @@ impl Attribution {
 
     /// Process, container and pod as records have them.
     pub(super) fn tail(&self) -> RecordTail<'_> {
-        let pod = self.pod();
-        let container = self.0.container.as_deref();
+        let pod = self.pod.as_ref();
+        let container = self.container.as_deref();
         RecordTail {
-            process: self.0.process.as_ref().map(|process| ProcessFields {
+            process: self.process.as_ref().map(|process| ProcessFields {
                 pid: process.pid,
                 uid: process.uid,
                 comm: process.name(),
@@ -92,18 +86,6 @@ impl Attribution {
             container: container.map(|container| container_fields(container, pod)),
             k8s: pod.map(Into::into),
             masking: None,
-        }
-    }
-
-    /// The pod.
-    pub(super) const fn pod(&self) -> Option<&PodRef> {
-        self.0.pod.as_ref()
-    }
-
-    /// Counts a transaction of this process.
-    pub(super) fn count(&self, enricher: &mut Option<Enricher>) {
-        if let Some(enricher) = enricher {
-            enricher.count(&self.0);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::Pipeline;
 use super::analysis::Analysis;
-use super::attribution::Attribution;
 use super::event::{Event, EventSink, RenderedEvent};
 use super::router::Export;
 use crate::analysis::view::{Facts, TransactionView};
@@ -10,6 +9,7 @@ use crate::capture::Transport;
 use crate::capture::sampling::Timeline;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::ConnectionReport;
+use crate::enrich::Attribution;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::pair::MessageTexts;
 use crate::pair::{OrphanReason, Transaction};
@@ -107,7 +107,9 @@ impl Pipeline {
             return;
         }
         let attribution = Attribution::of_transaction(enricher, transaction);
-        attribution.count(enricher);
+        if let Some(enricher) = enricher {
+            enricher.count(&attribution);
+        }
         let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
         let tail = attribution.tail();
         let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
@@ -120,7 +122,7 @@ impl Pipeline {
                     links: &links,
                     sample_ratio,
                     tail: &tail,
-                    pod: attribution.pod(),
+                    pod: attribution.pod.as_ref(),
                 },
             )
         {

@@ -52,7 +52,7 @@ impl PrivilegedHelper {
         if config.privileges.drop == DropPrivileges::Off || !is_useful() {
             return None;
         }
-        let arguments = HelperArgs::new(config.privileges.user.as_deref(), config.log).words();
+        let arguments = HelperArgs::words(config.privileges.user.as_deref(), config.log);
         Self::spawn(&arguments)
             .inspect_err(|error| {
                 tracing::warn!(
@@ -67,7 +67,7 @@ impl PrivilegedHelper {
         let (processes, their_processes) = pair()?;
         let (icmp, their_icmp) = pair()?;
         let child = Command::new("/proc/self/exe")
-            .arg0("dnscribe-scout")
+            .arg0("dnscribe-helper")
             .args(arguments)
             // It may contain secrets.
             .env_clear()
@@ -111,7 +111,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Runs the helper (`dnscribe scout`): drops what it does not need, and serves the agent on its standard
+/// Runs the helper (`dnscribe helper`): drops what it does not need, and serves the agent on its standard
 /// input and output until that has ended.
 ///
 /// # Errors
@@ -119,7 +119,7 @@ fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn serve(args: &HelperArgs) -> Result<(), Exit> {
     log::start(args.log());
     // Without it, the thread has the name of the link that it was started by.
-    let _ = rustix::thread::set_name(c"dnscribe-scout");
+    let _ = rustix::thread::set_name(c"dnscribe-helper");
     let failed = |error| Exit::failed(format!("the privileged helper failed: {error}"));
     // A service manager sends its signals to all processes; the helper ends with the agent, not before.
     for signal in [SIGTERM, SIGINT, SIGHUP] {
