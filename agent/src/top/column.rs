@@ -259,6 +259,15 @@ impl Column {
 pub const FAILING: [f64; 2] = [0.01, 0.05];
 
 impl Tone {
+    /// Mark of a line with a warning or a failure.
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Dim | Self::Plain => "  ",
+            Self::Warning => "! ",
+            Self::Bad => "!!",
+        }
+    }
+
     /// Returns the importance of a share, which is a warning from the first limit on and bad from the second on.
     pub fn of_share(share: f64, [warning, bad]: [f64; 2]) -> Self {
         match share {

@@ -50,16 +50,8 @@ pub struct Scene<'a> {
     pub theme: Theme,
 }
 
-struct FrameAreas {
-    head: Rect,
-    chart: Option<Rect>,
-    body: Rect,
-    preview: Option<Rect>,
-    foot: Rect,
-}
-
-/// Divides the screen for a list of `lines`. The preview gets the rest.
-fn parts(area: Rect, view: &View, lines: usize) -> FrameAreas {
+/// Divides the screen for a list of `lines` into head, chart, body, preview and foot. Chart and preview may be empty.
+fn parts(area: Rect, view: &View, lines: usize) -> [Rect; 5] {
     let is_list = view.listing().is_some();
     let has_chart = is_list && area.height >= CHART_MIN_HEIGHT;
     let has_preview = is_list && area.height >= PREVIEW_MIN_HEIGHT && view.drill().is_none();
@@ -77,21 +69,14 @@ fn parts(area: Rect, view: &View, lines: usize) -> FrameAreas {
         Constraint::Fill(1),
         Constraint::Length(1),
     ]);
-    let [head, chart, body, preview, foot] = rows.areas(area);
-    FrameAreas {
-        head,
-        chart: has_chart.then_some(chart),
-        body,
-        preview: has_preview.then_some(preview),
-        foot,
-    }
+    rows.areas(area)
 }
 
 /// Sets the size of the screen in the view.
 pub fn measure(area: Rect, view: &mut View) {
     view.width = area.width;
-    let rows = parts(area, view, usize::MAX).body.height;
-    view.page = usize::from(rows.saturating_sub(2)).max(1);
+    let [_, _, body, ..] = parts(area, view, usize::MAX);
+    view.page = usize::from(body.height.saturating_sub(2)).max(1);
 }
 
 pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
@@ -103,9 +88,9 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
         return;
     }
     let entries = scene.view.lines(scene.model);
-    let FrameAreas { head, chart, body, preview, foot } = parts(area, scene.view, entries.len());
+    let [head, chart, body, preview, foot] = parts(area, scene.view, entries.len());
     lines(frame, head, head::lines(scene, usize::from(area.width)));
-    if let Some(chart) = chart {
+    if !chart.is_empty() {
         lines(frame, chart, chart::lines(scene, usize::from(area.width)));
     }
     let (width, height) = (usize::from(body.width), usize::from(body.height));
@@ -114,7 +99,7 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
         text = scrolled(text, scene.view.scroll, height);
     }
     lines(frame, body, text);
-    if let Some(preview) = preview {
+    if !preview.is_empty() {
         let rows = usize::from(preview.height);
         lines(frame, preview, list::preview(scene, &entries, width, rows));
     }
@@ -191,7 +176,7 @@ fn help(frame: &mut Frame<'_>, theme: Theme) {
     let size = |length: usize| Constraint::Length(u16::try_from(length).unwrap_or(u16::MAX));
     let area = frame.area().centered(size(text.width() + 2), size(text.height()));
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(text).style(theme.inverted()), area);
+    frame.render_widget(Paragraph::new(text).style(Theme::inverted()), area);
 }
 
 /// Creates a text with the style of a tone.

@@ -199,8 +199,8 @@ fn describe(entry: &mut ListEntry, by: FactList, parts: &[&str; Part::COUNT], fa
         FactList::Resolvers => (part(Part::Resolver), process),
     };
     (entry.label, entry.place) = (label.to_owned(), place.to_owned());
-    entry.kind = part(Part::Type).to_owned();
-    entry.outcome = part(Part::Outcome).to_owned();
+    part(Part::Type).clone_into(&mut entry.kind);
+    part(Part::Outcome).clone_into(&mut entry.outcome);
     entry.latency_ms = fact.latency_ms;
     entry.pid = fact.pid;
     entry.event_id = fact.event_id;

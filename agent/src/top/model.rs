@@ -24,7 +24,7 @@ use dnscribe_record::{JsonText, LedgerRecord};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use table::{BySide, Rows, StatsBySide, Table};
+use table::{Rows, StatsBySide, Table};
 
 /// Property of a transaction by which lists are grouped and narrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +48,6 @@ impl Part {
 /// Capacity in rows of the table of each part. A row takes about 4 KiB for each side, 16 KiB at most.
 const ROWS: [usize; Part::COUNT - 1] = [512, 512, 1024, 512, 64];
 
-/// Capacity in facts; each takes about 300 bytes with names of usual length.
-const FACTS: usize = 16_384;
-
 /// Separator of a fact's parts. No part contains it, since all are escaped.
 pub const SEPARATOR: &str = "\0";
 
@@ -67,7 +64,7 @@ const MAX_NODES: usize = 64;
 const MAX_PART_BYTES: usize = 1024;
 
 /// The state that was computed from all records so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
     tables: [Rows; ROWS.len()],
     /// Counts by all parts, for drilling down.
@@ -85,23 +82,6 @@ pub struct Model {
     pub unreadable: u64,
 }
 
-impl Default for Model {
-    fn default() -> Self {
-        Self {
-            tables: ROWS.map(|rows| Rows { rows: Table::new(rows), other: BySide::default() }),
-            facts: Table::new(FACTS),
-            total: BySide::default(),
-            alerts: Alerts::default(),
-            ledgers: BTreeMap::new(),
-            node: String::new(),
-            start: None,
-            now: 0,
-            records: 0,
-            unreadable: 0,
-        }
-    }
-}
-
 impl Model {
     pub fn observe(&mut self, batch: &Batch) {
         for rendered in batch.iter() {
@@ -111,27 +91,25 @@ impl Model {
 
     /// Adds one record, as JSON. Those of streams that are not shown are ignored.
     pub fn line(&mut self, stream: Stream, line: &[u8]) {
-        let read = match stream {
-            Stream::Transactions => serde_json::from_slice(line).map(|one| self.transaction(&one)),
-            Stream::Alerts => serde_json::from_slice(line).map(|one| self.alert(&one)),
-            Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(one)),
+        let is_record = match stream {
+            Stream::Transactions => {
+                serde_json::from_slice(line).is_ok_and(|one| self.transaction(&one).is_some())
+            }
+            Stream::Alerts => serde_json::from_slice(line).map(|one| self.alert(&one)).is_ok(),
+            Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(one)).is_ok(),
             _ => return,
         };
-        match read {
-            Ok(Some(())) => self.records += 1,
-            Ok(None) | Err(_) => self.unreadable += 1,
-        }
+        *(if is_record { &mut self.records } else { &mut self.unreadable }) += 1;
     }
 
-    fn alert(&mut self, alert: &serde_json::Value) -> Option<()> {
+    fn alert(&mut self, alert: &serde_json::Value) {
         let ts = alert.get("ts").and_then(|ts| ts.as_str());
         let second = ts.and_then(second).unwrap_or(self.now);
         self.alerts.add(alert, second);
         self.tick_second(second);
-        Some(())
     }
 
-    fn ledger(&mut self, ledger: LedgerRecord) -> Option<()> {
+    fn ledger(&mut self, ledger: LedgerRecord) {
         if let Some(second) = second(&ledger.ts) {
             self.tick_second(second);
         }
@@ -139,7 +117,6 @@ impl Model {
         if self.ledgers.contains_key(&node) || self.ledgers.len() < MAX_NODES {
             self.ledgers.insert(node, ledger);
         }
-        Some(())
     }
 
     /// Adds a transaction. Returns none if its time or status is missing or invalid.
@@ -150,8 +127,8 @@ impl Model {
         }
         let event = self.event(transaction, ts);
         let labels = labels(transaction);
-        for (table, key) in self.tables.iter_mut().zip(&labels) {
-            table.add(key, &event);
+        for ((table, key), capacity) in self.tables.iter_mut().zip(&labels).zip(ROWS) {
+            table.add(key, capacity, &event);
         }
         self.total.add(&event);
         let event_id = u128::from_str_radix(&transaction.event_id, 16).ok();

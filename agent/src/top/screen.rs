@@ -62,7 +62,7 @@ pub fn show(
     log: &Ring,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<()> {
-    let _farewell = StopOnDrop(Arc::clone(stop));
+    let _stop_on_drop = StopOnDrop(Arc::clone(stop));
     let keyboard = Keyboard::find()?;
     let mut screen = Screen::take()?;
     let mut state = ScreenState {
@@ -210,10 +210,10 @@ impl Screen {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             // The message of a panic would disappear with the alternate screen.
-            let told = std::panic::take_hook();
+            let previous = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 restore_terminal();
-                told(panic);
+                previous(panic);
             }));
         });
         TAKEN.store(true, Ordering::Relaxed);

@@ -24,7 +24,7 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Line<
     for place in around(chosen, alerts.len(), height.saturating_sub(1)) {
         let (_, alert) = alerts[place];
         let line = line(scene, alert, width);
-        lines.push(if place == chosen { line.style(theme.inverted()) } else { line });
+        lines.push(if place == chosen { line.style(Theme::inverted()) } else { line });
     }
     lines
 }
@@ -65,7 +65,7 @@ fn line(scene: &Scene<'_>, alert: &Alert, width: usize) -> Line<'static> {
     let head = widths.line([level, &alert.state, &alert.rule, &alert.whom, &age], theme);
     let room = width.saturating_sub(widths.0.iter().sum::<usize>() + 2);
     Line::from(vec![
-        span(theme, tone, theme.mark(tone)),
+        span(theme, tone, tone.mark()),
         span(theme, tone, head),
         Span::raw(theme.fitted(&alert.summary, room)),
     ])

@@ -41,7 +41,7 @@ fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
         Span::styled(name, theme.title()),
         Span::raw(" "),
         Span::raw(source),
-        Span::styled(state, theme.inverted()),
+        Span::styled(state, Theme::inverted()),
         span(theme, Tone::Dim, clock),
     ])
 }
@@ -111,7 +111,7 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
         let title = format!("{} {}{count}", place + 1, tab.title());
         let [_, warning, critical] = scene.model.alerts.firing();
         spans.push(if tab == scene.view.tab {
-            Span::styled(format!("[{title}]"), theme.inverted())
+            Span::styled(format!("[{title}]"), Theme::inverted())
         } else if tab == Tab::Alerts && critical + warning > 0 {
             let tone = if critical > 0 { Tone::Bad } else { Tone::Warning };
             span(theme, tone, format!(" {title} "))
@@ -176,7 +176,7 @@ pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { view, status, theme, .. } = *scene;
     if view.typing {
         let text = format!(" filter: {}_   Enter keeps it, Esc drops it", view.filter());
-        return Line::styled(theme.fitted(&text, width), theme.inverted());
+        return Line::styled(theme.fitted(&text, width), Theme::inverted());
     }
     if let Some(line) = status.log.last().filter(|_| status.log_is_new) {
         let line = theme.fitted(line, width.saturating_sub(1));

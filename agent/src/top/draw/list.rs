@@ -1,7 +1,7 @@
 //! Lists: titles, lines, selection.
 
 use super::chart::sparkline;
-use super::{Scene, around, span};
+use super::{Scene, Theme, around, span};
 use crate::top::column::{self, Column, Tone, columns};
 use crate::top::list::{ListEntry, Listing, Sort, keys};
 use crate::top::model::RECENT;
@@ -126,7 +126,7 @@ impl Table<'_> {
         let spans = line
             .spans
             .into_iter()
-            .map(|span| if is_curve(&span) { span } else { span.style(theme.inverted()) });
+            .map(|span| if is_curve(&span) { span } else { span.style(Theme::inverted()) });
         Line::from(spans.collect::<Vec<_>>())
     }
 
@@ -179,7 +179,7 @@ impl Table<'_> {
     fn line(&self, columns: &[(Column, usize)], entry: &ListEntry) -> Line<'static> {
         let theme = self.scene.theme;
         let whole = column::tone(entry);
-        let mut spans = vec![span(theme, whole, theme.mark(whole))];
+        let mut spans = vec![span(theme, whole, whole.mark())];
         for (column, width) in columns {
             if let (Column::History, Some(figures)) = (column, &entry.figures) {
                 let curve = sparkline(theme, &figures.history, *width);

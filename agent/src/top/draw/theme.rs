@@ -47,7 +47,7 @@ impl Theme {
     }
 
     /// Style of the selected line and of bars.
-    pub fn inverted(self) -> Style {
+    pub fn inverted() -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
@@ -80,15 +80,6 @@ impl Theme {
         if self.unicode { " ▸ " } else { " > " }
     }
 
-    /// Mark of a line with a warning or a failure.
-    pub const fn mark(self, tone: Tone) -> &'static str {
-        match tone {
-            Tone::Dim | Tone::Plain => "  ",
-            Tone::Warning => "! ",
-            Tone::Bad => "!!",
-        }
-    }
-
     /// Characters of growing height, from empty to a full cell.
     pub const fn heights(self) -> &'static [char] {
         if self.unicode {
@@ -96,6 +87,11 @@ impl Theme {
         } else {
             &[' ', '.', ':', '-', '=', '+', '*', '%', '#']
         }
+    }
+
+    /// Character of a height.
+    pub fn height(self, step: usize) -> char {
+        self.heights().get(step).copied().unwrap_or(' ')
     }
 
     /// Fits a text into `columns`, without characters that the terminal cannot show.

@@ -244,7 +244,9 @@ impl Stats {
         // The latency of a duplicate or late response is not the client's waiting time.
         if kind != OutcomeKind::Stray {
             self.whole.add(moment.at.saturating_sub(moment.start));
-            latency_ms.iter().for_each(|latency| self.latencies.add(moment.now, *latency));
+            if let Some(latency) = latency_ms {
+                self.latencies.add(moment.now, latency);
+            }
         }
     }
 }

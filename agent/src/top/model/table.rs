@@ -90,38 +90,37 @@ impl StatsBySide {
 }
 
 /// Entries by key, each with its recent activity, which is halved with each eviction.
-#[derive(Clone, Debug)]
-pub struct Table<T> {
-    entries: HashMap<Box<str>, (f32, T), RandomState>,
-    capacity: usize,
-}
+#[derive(Clone, Debug, Default)]
+pub struct Table<T>(HashMap<Box<str>, (f32, T), RandomState>);
 
 impl<T: Default> Table<T> {
-    pub fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::default(), capacity }
-    }
-
-    /// Returns the entry of `key` after adding to its activity. `evicted` gets the entries that make space for it.
-    pub fn add(&mut self, key: &str, activity: f32, evicted: impl FnMut(&T)) -> Option<&mut T> {
-        if !self.entries.contains_key(key) {
-            self.evict(evicted);
-            self.entries.insert(key.into(), Default::default());
+    /// Returns the entry of `key` after adding to its activity. Where there are `capacity` others, `evicted` gets the
+    /// entries that make space for it.
+    pub fn add(
+        &mut self,
+        key: &str,
+        activity: f32,
+        capacity: usize,
+        evicted: impl FnMut(&T),
+    ) -> Option<&mut T> {
+        if !self.0.contains_key(key) {
+            if self.0.len() >= capacity {
+                self.evict(evicted);
+            }
+            self.0.insert(key.into(), Default::default());
         }
-        let (weight, entry) = self.entries.get_mut(key)?;
+        let (weight, entry) = self.0.get_mut(key)?;
         *weight += activity;
         Some(entry)
     }
 
     /// Evicts a quarter of a full table, so that one search makes space for many entries.
     fn evict(&mut self, mut evicted: impl FnMut(&T)) {
-        if self.entries.len() < self.capacity {
-            return;
-        }
-        let mut weights: Vec<f32> = self.entries.values().map(|(weight, _)| *weight).collect();
-        let quarter = self.capacity / 4;
+        let mut weights: Vec<f32> = self.0.values().map(|(weight, _)| *weight).collect();
+        let quarter = weights.len() / 4;
         let limit = *weights.select_nth_unstable_by(quarter, f32::total_cmp).1;
         let mut surplus = quarter + 1;
-        self.entries.retain(|_, (weight, entry)| {
+        self.0.retain(|_, (weight, entry)| {
             if *weight > limit || surplus == 0 {
                 *weight /= 2.0;
                 return true;
@@ -134,7 +133,7 @@ impl<T: Default> Table<T> {
 
     /// Every entry, unordered.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.entries.iter().map(|(key, (_, entry))| (&**key, entry))
+        self.0.iter().map(|(key, (_, entry))| (&**key, entry))
     }
 }
 
@@ -149,7 +148,7 @@ pub struct Row {
 }
 
 /// The rows of a group, and the counts of those that were evicted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rows {
     pub rows: Table<Row>,
     pub other: BySide<Counts>,
@@ -157,19 +156,22 @@ pub struct Rows {
 
 impl Rows {
     /// Counts a transaction in the row of `key`.
-    pub fn add(&mut self, key: &str, event: &Event) {
+    pub fn add(&mut self, key: &str, capacity: usize, event: &Event) {
         let Self { rows, other } = self;
         let evicted = |row: &Row| {
             for (sum, stats) in other.0.iter_mut().zip(&row.stats.0) {
                 sum.add(&stats.as_ref().map_or_else(Counts::default, |stats| stats.counts));
             }
         };
-        let Some(row) = rows.add(key, 1.0, evicted) else { return };
+        let Some(row) = rows.add(key, 1.0, capacity, evicted) else { return };
         row.stats.add(event);
         row.last = event.moment.at.max(row.last);
         row.pid = if event.pid == 0 { row.pid } else { event.pid };
     }
 }
+
+/// Capacity in facts; each takes about 300 bytes with names of usual length.
+pub const FACTS: usize = 16_384;
 
 /// Number of transactions with the same key, and the last of them.
 #[derive(Clone, Debug, Default)]
@@ -191,7 +193,7 @@ impl Table<Fact> {
     pub fn add_fact(&mut self, key: &str, event: &Event, event_id: Option<u128>) {
         // Failures stay longer than successes: users drill down to find them.
         let activity = if event.kind.is_failure() { 8.0 } else { 1.0 };
-        let Some(fact) = self.add(key, activity, |_| {}) else { return };
+        let Some(fact) = self.add(key, activity, FACTS, |_| {}) else { return };
         *fact.counts.of(event.side) += 1;
         fact.last = event.moment.at.max(fact.last);
         fact.latency_ms = event.latency_ms;

@@ -102,7 +102,7 @@ fn a_flood_of_names_is_bounded_and_leaves_the_frequent_ones() {
         model.line(Stream::Transactions, line.as_bytes());
     }
     assert!(model.rows(Part::Name).count() <= ROWS[Part::Name as usize]);
-    assert!(model.facts.iter().count() <= FACTS);
+    assert!(model.facts.iter().count() <= table::FACTS);
     let row = model.rows(Part::Name).find(|(key, _)| *key == "www.example").unwrap().1;
     let shown: u64 = row.stats.shown(Vantage::Once).flatten().map(|stats| stats.counts.sum()).sum();
     assert_eq!(shown, 2400, "never evicted");
