@@ -272,10 +272,7 @@ pub struct SchemaArgs {
 }
 
 /// Returns the list, or none where it is empty.
-fn some<T>(list: &[T]) -> Option<Vec<T>>
-where
-    T: Clone,
-{
+fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 

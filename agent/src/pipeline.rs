@@ -271,16 +271,16 @@ impl Pipeline {
     }
 
     /// Adds packets that the kernel has counted instead of exporting, up to time `ts`.
-    pub fn add_not_exported(&mut self, ts: Timestamp, untold: &NotExported) {
+    pub fn add_not_exported(&mut self, ts: Timestamp, packets: &NotExported) {
         let sums = &mut self.sampling.get_or_insert_default().untold;
-        *match untold.class {
+        *match packets.class {
             PacketClass::Query => &mut sums.queries,
             PacketClass::Response { .. } => &mut sums.responses,
             PacketClass::Segment { .. } => &mut sums.segments,
             PacketClass::Other => &mut sums.other,
-        } += untold.sampled + untold.lost;
-        let resolver = untold.server.map(|server| self.identity.resolver(server));
-        self.analysis.add_not_exported(ts, untold, resolver.as_deref());
+        } += packets.sampled + packets.lost;
+        let resolver = packets.server.map(|server| self.identity.resolver(server));
+        self.analysis.add_not_exported(ts, packets, resolver.as_deref());
     }
 
     /// Lets the analyses report what ends up to `now`. All events up to `now` must have been passed.

@@ -88,11 +88,11 @@ struct CommonFields<'a> {
 impl Verifier {
     /// Creates a verifier that has read nothing.
     #[must_use]
-    pub fn new(room: SortOptions) -> Self {
+    pub fn new(options: SortOptions) -> Self {
         Self {
-            folder: room.temp_folder.clone(),
+            folder: options.temp_folder.clone(),
             nodes: HashMap::default(),
-            sorter: Sorter::new(room),
+            sorter: Sorter::new(options),
             newest: BTreeMap::new(),
             ledgers: 0,
             failure: None,

@@ -19,7 +19,7 @@ use std::process::exit;
 use std::time::Duration;
 
 /// Time limit of the connection to Kafka.
-const KAFKA_PATIENCE: Duration = Duration::from_secs(5);
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints the results, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
@@ -110,7 +110,7 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
     }
     if config.sinks.contains(&SinkSpec::Kafka) {
         let streams = config.streams.for_sink(&SinkSpec::Kafka);
-        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
+        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_TIMEOUT)
             .map_err(|why| (why.problem, why.remedy));
         probes.push(required("kafka", found));
         if let Some(found) = kafka::probe_registry(&config.kafka, streams) {

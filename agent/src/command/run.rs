@@ -41,14 +41,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Starts first the privileged helper, which keeps privileges as long as capture lasts, then the programs, which
 /// need them at the start. Then drops privileges, and starts whatever has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
-    let mut begun = Prepared::new(args.sources())?;
-    let helper = PrivilegedHelper::start(&begun.config);
-    let Attached { live, server, running } = attach_or_share(&begun.config, helper.as_ref())?;
-    begun.takes_over = running.is_some();
-    let config_file = begun.sources.file.as_deref();
-    drop_privileges(&begun.config, config_file, !live.is_readable_by_anyone())?;
+    let mut prepared = Prepared::new(args.sources())?;
+    let helper = PrivilegedHelper::start(&prepared.config);
+    let Attached { live, server, running } = attach_or_share(&prepared.config, helper.as_ref())?;
+    prepared.takes_over = running.is_some();
+    let config_file = prepared.sources.file.as_deref();
+    drop_privileges(&prepared.config, config_file, !live.is_readable_by_anyone())?;
     settle();
-    let mut run = Run::start(begun.open()?, live, helper, running)?;
+    let mut run = Run::start(prepared.open()?, live, helper, running)?;
     run.server = server;
     run.until_the_end()
 }

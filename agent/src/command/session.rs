@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// Share of the drain timeout for records, before the last ledger record.
 const FLUSH_SHARE: f32 = 0.8;
 
-/// Default of [`Start::longest_pause`]. Timers are late by up to this.
+/// Default of [`Start::max_sleep`]. Timers are late by up to this.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// Everything that exists before the first packet.
@@ -119,11 +119,11 @@ pub(super) fn pipeline_options(
 
 /// Creates detection with all rules. The resolvers of this host are expected ones in live capture only.
 pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
-    let meant = ExpectedResolvers {
+    let expected = ExpectedResolvers {
         configured: config.resolvers.keys().copied().collect(),
         system: if live { system_resolvers() } else { BTreeSet::new() },
     };
-    let others = detect::create_detectors(&options, &meant);
+    let others = detect::create_detectors(&options, &expected);
     Detection::new(options, others)
 }
 

@@ -1,5 +1,5 @@
-//! Signals (SIGTERM and SIGINT stop, SIGHUP reloads), how they wake the thread that waits for packets, and what the
-//! service manager is told: systemd's `sd_notify(3)`.
+//! Signals (SIGTERM and SIGINT stop, SIGHUP reloads), how they wake the thread that waits for packets, and messages to
+//! the service manager: `sd_notify(3)` of systemd.
 
 use crate::cli::exit::Exit;
 pub(super) use sd_notify::NotifyState as State;

@@ -114,7 +114,7 @@ impl View<'_> {
         let mut end = None;
         while !screen.is_finished() {
             if self.signals.stop()
-                && *end.get_or_insert_with(Instant::now) + END_PATIENCE < Instant::now()
+                && *end.get_or_insert_with(Instant::now) + END_TIMEOUT < Instant::now()
             {
                 return Ok(Ok(()));
             }
@@ -187,7 +187,7 @@ impl View<'_> {
 type Screen = JoinHandle<io::Result<()>>;
 
 /// Time limit for restoring the screen: a terminal may accept no more bytes, which must not block the end.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn spawn<T: Send + 'static>(
     name: &str,

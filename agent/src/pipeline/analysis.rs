@@ -106,13 +106,13 @@ impl Analysis {
     pub(super) fn add_not_exported(
         &mut self,
         ts: Timestamp,
-        untold: &NotExported,
+        packets: &NotExported,
         resolver: Option<&str>,
     ) {
         let Some(windows) = &mut self.windows else { return };
-        let Some(counts) = counts(untold) else { return };
-        let vantage = Vantage::from_direction(untold.direction, untold.class.is_from_server());
-        let transport = untold.class.transport().name();
+        let Some(counts) = counts(packets) else { return };
+        let vantage = Vantage::from_direction(packets.direction, packets.class.is_from_server());
+        let transport = packets.class.transport().name();
         windows.add_not_exported(ts, vantage, (transport, resolver), &counts);
     }
 
@@ -253,10 +253,10 @@ fn subject(lookup: &Lookup) -> FilterSubject<'_> {
 }
 
 /// Counts for windows; none for packets that cannot be a message on their own.
-fn counts(untold: &NotExported) -> Option<window::NotExported> {
-    let (count, lost) = (untold.sampled + untold.lost, untold.lost);
+fn counts(packets: &NotExported) -> Option<window::NotExported> {
+    let (count, lost) = (packets.sampled + packets.lost, packets.lost);
     let counts = window::NotExported { lost, ..window::NotExported::default() };
-    Some(match untold.class {
+    Some(match packets.class {
         PacketClass::Query => window::NotExported { queries: count, ..counts },
         PacketClass::Response { rcode, truncated } => {
             let mut rcodes = [0; window::RCODES];

@@ -87,7 +87,7 @@ impl Pipeline {
             let (_, server) = message.client_and_server();
             let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
-            self.router.push_begun(Stream::Messages, id, (json, &rest), key);
+            self.router.push_partial(Stream::Messages, id, (json, &rest), key);
         }
     }
 

@@ -133,7 +133,7 @@ impl SinkRouter {
     }
 
     /// Adds a record of which the first part is rendered, as JSON in either format.
-    pub(super) fn push_begun(
+    pub(super) fn push_partial(
         &mut self,
         stream: Stream,
         id: EventId,
@@ -208,9 +208,13 @@ impl SinkRouter {
                 }
             };
             let text = text.map(|_| &as_text as Render<'_>);
-            buffers.iter_mut().for_each(|buffer| buffer.add(stream, id, masked.key, &json, text));
+            for buffer in buffers {
+                buffer.add(stream, id, masked.key, &json, text);
+            }
         } else {
-            buffers.iter_mut().for_each(|buffer| buffer.add(stream, id, key, json, text));
+            for buffer in buffers {
+                buffer.add(stream, id, key, json, text);
+            }
         }
         self.offer_full();
     }

@@ -94,9 +94,9 @@ struct Run {
 }
 
 impl Sorter {
-    pub(super) fn new(room: SortOptions) -> Self {
-        let capacity = (room.memory_bytes / size_of::<SortEntry>()).max(1);
-        Self { temp: room.temp_folder, capacity, buffer: Vec::new(), levels: Vec::new() }
+    pub(super) fn new(options: SortOptions) -> Self {
+        let capacity = (options.memory_bytes / size_of::<SortEntry>()).max(1);
+        Self { temp: options.temp_folder, capacity, buffer: Vec::new(), levels: Vec::new() }
     }
 
     /// Adds an entry.
