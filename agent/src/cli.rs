@@ -1,6 +1,10 @@
 //! The command line.
 
 #![forbid(unsafe_code)]
+#![expect(
+    missing_docs,
+    reason = "clap would take the comment of flattened flags for the command's help"
+)]
 
 pub mod exit;
 mod helper;
@@ -72,7 +76,7 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Do the privileged work of `run`, which starts it
     #[command(hide = true)]
-    Scout(HelperArgs),
+    Helper(HelperArgs),
     /// Print a configuration file that documents every key, to start from
     Config,
     /// Print the completion script of a shell
@@ -164,13 +168,10 @@ Examples:
   dnscribe run --hook socket --interface eth0 --port 53,5353")]
 pub struct RunArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub common: CommonArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub output: OutputArgs,
 
     /// Stop after this time, such as 30s [default: run until stopped]
@@ -194,10 +195,8 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub common: CommonArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub output: OutputArgs,
 }
 
@@ -205,10 +204,8 @@ pub struct ReplayArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub common: CommonArgs,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
 
     /// Create missing Kafka topics first, as `kafka init` does
@@ -279,10 +276,7 @@ pub struct SchemaArgs {
 }
 
 /// Returns the list, or none where it is empty.
-fn some<T>(list: &[T]) -> Option<Vec<T>>
-where
-    T: Clone,
-{
+fn some<T: Clone>(list: &[T]) -> Option<Vec<T>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 

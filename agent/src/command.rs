@@ -2,21 +2,15 @@
 
 mod check;
 mod kafka;
-mod pace;
 mod pages;
-mod ports;
 mod pressure;
 mod replay;
-mod resolvers;
 mod run;
-mod schema;
 mod session;
 mod signals;
 mod summary;
-mod supervisor;
 mod top;
 mod verify;
-mod waker;
 mod worker_pool;
 
 use crate::cli::exit::Exit;
@@ -31,18 +25,18 @@ use crate::privilege::helper;
 /// # Errors
 /// Message, remedy and exit code of the failure.
 pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
-    if !matches!(cli.command, Command::Run(_) | Command::Scout(_)) {
+    if !matches!(cli.command, Command::Run(_) | Command::Helper(_)) {
         settle();
     }
     match &cli.command {
         Command::Run(args) => run::run(args, settle),
-        Command::Scout(args) => helper::serve(args),
+        Command::Helper(args) => helper::serve(args),
         Command::Replay(args) => replay::replay(args),
         Command::Top(args) => top::top(args),
         Command::Check(args) => check::check(args),
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),
-        Command::Schema(args) => schema::schema(args),
+        Command::Schema(args) => pages::schema(args),
         Command::Config => summary::print(&reference::yaml()),
         Command::Completions(args) => pages::completions(args),
         Command::Man(args) => pages::man(args),

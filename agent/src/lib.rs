@@ -17,7 +17,7 @@ pub mod metrics;
 pub mod pipeline;
 // What the operator says and sees.
 pub mod config;
-pub mod top;
+mod top;
 pub mod cli;
 pub mod privilege;
 pub mod handover;

@@ -112,6 +112,10 @@ pub struct PipelineOptions {
     pub filters: StreamFilters,
     /// Masks fields of records.
     pub masker: Masker,
+    /// Time between two ledger records.
+    pub ledger_every: Duration,
+    /// Whether the ledger has counters of sampling, in live capture.
+    pub sampling: bool,
 }
 
 impl PipelineOptions {
@@ -127,6 +131,8 @@ impl PipelineOptions {
             detection: None,
             filters: StreamFilters::default(),
             masker: Masker::default(),
+            ledger_every: LEDGER_INTERVAL,
+            sampling: false,
         }
     }
 }
@@ -137,7 +143,8 @@ pub struct Pipeline {
     identity: RecordBuilder,
     correlator: CorrelateStage,
     enricher: Option<Enricher>,
-    router: SinkRouter,
+    /// The sinks.
+    pub router: SinkRouter,
     /// Parts of records that flow stages render.
     render_options: RenderOptions,
     /// Renders the parts that a flow stage has not rendered.
@@ -177,30 +184,15 @@ impl Pipeline {
             metrics: TransactionMetrics::default(),
             resolvers,
             filters: options.filters,
-            sampling: None,
+            sampling: options.sampling.then(ledger::Sampling::default),
             sampling_timeline: Timeline::default(),
             ledgers: 0,
-            next_ledger: identity.epoch.plus(LEDGER_INTERVAL),
-            ledger_every: LEDGER_INTERVAL,
+            next_ledger: identity.epoch.plus(options.ledger_every),
+            ledger_every: options.ledger_every,
             handovers: 0,
             now: identity.epoch,
             identity,
         }
-    }
-
-    /// Sets the time between two ledger records.
-    #[must_use]
-    pub fn with_ledger_every(mut self, every: Duration) -> Self {
-        self.ledger_every = every;
-        self.next_ledger = self.identity.epoch.plus(every);
-        self
-    }
-
-    /// Adds counters of sampling to the ledger, for live capture.
-    #[must_use]
-    pub fn with_sampling(mut self) -> Self {
-        self.sampling = Some(ledger::Sampling::default());
-        self
     }
 
     /// Creates `shards` flow stages for this pipeline, each for a share of the flows.
@@ -247,10 +239,10 @@ impl Pipeline {
         self.analysis.set_query_timeout(settings.pairing.query_timeout);
         self.analysis.reconfigure(settings.windows, settings.detect.clone());
         self.identity.resolvers.clone_from(&settings.resolvers);
-        self.resolvers.clear();
+        self.resolvers.names.clear();
         self.filters = settings.filters.clone();
         self.router.set_privacy(settings.privacy.clone())?;
-        self.resolvers = ResolverNames::new(self.router.masker().hides_servers());
+        self.resolvers = ResolverNames::new(self.router.masker.hides_servers());
         Ok(())
     }
 
@@ -278,16 +270,16 @@ impl Pipeline {
     }
 
     /// Adds packets that the kernel has counted instead of exporting, up to time `ts`.
-    pub fn add_not_exported(&mut self, ts: Timestamp, untold: &NotExported) {
+    pub fn add_not_exported(&mut self, ts: Timestamp, packets: &NotExported) {
         let sums = &mut self.sampling.get_or_insert_default().untold;
-        *match untold.class {
+        *match packets.class {
             PacketClass::Query => &mut sums.queries,
             PacketClass::Response { .. } => &mut sums.responses,
             PacketClass::Segment { .. } => &mut sums.segments,
             PacketClass::Other => &mut sums.other,
-        } += untold.sampled + untold.lost;
-        let resolver = untold.server.map(|server| self.identity.resolver(server));
-        self.analysis.add_not_exported(ts, untold, resolver.as_deref());
+        } += packets.sampled + packets.lost;
+        let resolver = packets.server.map(|server| self.identity.resolver(server));
+        self.analysis.add_not_exported(ts, packets, resolver.as_deref());
     }
 
     /// Lets the analyses report what ends up to `now`. All events up to `now` must have been passed.
@@ -328,7 +320,7 @@ impl Pipeline {
     #[must_use]
     pub fn counters(&self, input: &InputCounters) -> Counters {
         let (kernel, ring) = input.capture.clone();
-        let delivery = self.router.sinks().delivery();
+        let delivery = self.router.sinks.delivery();
         let sampling = self.sampling.clone();
         let mut counters = Counters { kernel, ring, sampling, delivery, ..Counters::default() };
         input.flows.iter().for_each(|flow| flow.add_to(&mut counters));
@@ -338,17 +330,17 @@ impl Pipeline {
     /// The page for `/metrics`. `ring_used_bytes` is set in live capture.
     #[must_use]
     pub fn exposition(&self, input: &InputCounters, ring_used_bytes: Option<u64>) -> String {
-        let (sinks, analysis) = (self.router.sinks(), &self.analysis);
+        let (sinks, analysis) = (&self.router.sinks, &self.analysis);
         metrics::render(&metrics::MetricsSnapshot {
             counters: &self.counters(input),
             transactions: &self.metrics,
             links: &self.correlator.counters(),
             ring_used_bytes,
             spool_bytes: sinks.spool_bytes(),
-            late_transactions: analysis.late_count(),
-            windows_bytes: analysis.windows_bytes(),
-            lookups: analysis.lookup_counters(),
-            alerts: analysis.alert_counters(),
+            late_transactions: analysis.windows.as_ref().map_or(0, |windows| windows.late),
+            windows_bytes: analysis.windows.as_ref().map(|windows| windows.bytes() as u64),
+            lookups: analysis.lookups.as_ref().map(|lookups| &lookups.counters),
+            alerts: analysis.detection.as_ref().map(|detection| &detection.counters),
             kubernetes: self.enricher.as_ref().and_then(Enricher::kubernetes).as_ref(),
             gauges: &sinks.gauges(),
             build: BuildInfo {
@@ -361,13 +353,8 @@ impl Pipeline {
     /// What `/healthz` is computed from.
     #[must_use]
     pub fn vitals(&self, input: &InputCounters) -> Vitals {
-        let sinks = self.router.sinks();
+        let sinks = &self.router.sinks;
         Vitals::new(&self.counters(input), sinks.fullest_spool_bytes(), sinks.failures())
-    }
-
-    /// The sinks.
-    pub const fn router(&mut self) -> &mut SinkRouter {
-        &mut self.router
     }
 }
 

@@ -11,17 +11,15 @@ mod draw;
 mod follow;
 mod list;
 mod model;
-mod plain;
 mod record;
 mod screen;
 mod shared;
 mod text;
 mod view;
 
-pub use draw::Theme;
-pub use follow::{FollowError, follow};
-pub use model::{Model, Span, Vantage};
-pub use plain::{WIDTH, text as plain_text};
+pub use draw::{Theme, WIDTH, plain_text};
+pub use follow::follow;
+pub use model::{Span, Vantage};
 pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;
 

@@ -9,18 +9,13 @@
 //! up to a limit and in temporary files beyond it. Only the newest ledger record of each capture is
 //! kept completely.
 
-mod agents;
 mod balance;
-mod ndjson;
 mod report;
 mod sort;
-mod status;
 
-pub use ndjson::read_ndjson;
 pub use report::{BalanceLine, BalanceReport, Findings};
 pub use sort::DEFAULT_MEMORY_BYTES;
 
-use agents::AgentLedgers;
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
@@ -30,7 +25,7 @@ use sort::{SortEntry, Sorter};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::io;
+use std::io::{self, BufRead, Read as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -93,11 +88,11 @@ struct CommonFields<'a> {
 impl Verifier {
     /// Creates a verifier that has read nothing.
     #[must_use]
-    pub fn new(room: SortOptions) -> Self {
+    pub fn new(options: SortOptions) -> Self {
         Self {
-            folder: room.temp_folder.clone(),
+            folder: options.temp_folder.clone(),
             nodes: HashMap::default(),
-            sorter: Sorter::new(room),
+            sorter: Sorter::new(options),
             newest: BTreeMap::new(),
             ledgers: 0,
             failure: None,
@@ -164,7 +159,7 @@ impl Verifier {
             return Err(format!("event_id is {id}, but {header_id} in the header"));
         }
         let node = self.node_number(&common.node)?;
-        let status = common.status.and_then(|status| status::number(&status.0));
+        let status = common.status.and_then(|status| balance::status_number(&status.0));
         if stream == Stream::Ledger {
             self.read_ledger(line, id, location)?;
         }
@@ -225,10 +220,10 @@ impl Verifier {
         let mut found = vec![FoundRecords::default(); self.newest.len()];
         let mut unknown: BTreeMap<u32, FoundRecords> = BTreeMap::new();
         self.sorter.distinct(&mut |entry, copies| {
-            let index = captures.get(&(entry.node(), entry.id().tag()));
+            let index = captures.get(&(entry.node, entry.id().tag()));
             match index.and_then(|index| found.get_mut(*index)) {
                 Some(found) => found.add(entry, copies),
-                None => unknown.entry(entry.node()).or_default().add(entry, copies),
+                None => unknown.entry(entry.node).or_default().add(entry, copies),
             }
         })?;
         let mut report = BalanceReport {
@@ -289,6 +284,108 @@ impl Verifier {
             self.problems.add(|| format!("no ledger record has a sink {sink}, only: {names}"));
         }
     }
+}
+
+/// Newest ledger record of each agent of a capture, by the number of agents before it. Counters continue from one
+/// to the next, but `delivery` counts the sinks of each agent alone.
+#[derive(Debug, Default)]
+struct AgentLedgers(BTreeMap<u64, LedgerRecord>);
+
+/// A capture's ledger, combined from all of its agents.
+#[derive(Debug)]
+struct CombinedLedger {
+    /// Newest ledger record, with the deliveries of all agents added up; final if each agent's is.
+    ledger: LedgerRecord,
+    /// Number of agents that ledger records were found of.
+    agents: u64,
+    /// Whether ledger records of all agents were found.
+    complete: bool,
+}
+
+impl AgentLedgers {
+    /// Adds a ledger record.
+    fn add(&mut self, record: LedgerRecord) {
+        let newest = self.0.get(&record.takeovers);
+        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
+            self.0.insert(record.takeovers, record);
+        }
+    }
+
+    /// Returns the names of all sinks.
+    fn sinks(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flat_map(|ledger| ledger.counters.delivery.keys().map(String::as_str))
+    }
+
+    /// Returns the combined ledger, or none without a record.
+    fn combined(&self) -> Option<CombinedLedger> {
+        let (last, newest) = self.0.last_key_value()?;
+        let mut ledger = newest.clone();
+        for (_, earlier) in self.0.range(..*last) {
+            ledger.is_final &= earlier.is_final;
+            for (sink, streams) in &earlier.counters.delivery {
+                for (stream, delivery) in streams {
+                    let sums = ledger.counters.delivery.entry(sink.clone()).or_default();
+                    *sums.entry(stream.clone()).or_default() += delivery;
+                }
+            }
+        }
+        let agents = self.0.len() as u64;
+        Some(CombinedLedger { ledger, agents, complete: agents == last + 1 })
+    }
+}
+
+/// Maximum length of a line in bytes. Kafka accepts no record of this size, and a file without line
+/// ends must not fill the memory.
+const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// Adds the records of a newline-delimited JSON file to `verifier`; empty lines are skipped.
+///
+/// A writer that was killed may have left its last line or compressed block incomplete: that is
+/// noted, and the balance shows whether a record is missing.
+///
+/// # Errors
+/// The file cannot be read or is not NDJSON.
+pub fn read_ndjson(
+    verifier: &mut Verifier,
+    name: &str,
+    input: &mut dyn BufRead,
+    mut on_record: impl FnMut(u64),
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        match input.take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                verifier.add_note(&format_args!("{name}: the compressed data ends early"));
+            }
+            Err(error) => return Err(error),
+        }
+        if line.len() == MAX_LINE_BYTES {
+            let problem = format!("line {number} is longer than 16 MiB: this is not NDJSON");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        let last = line.last() != Some(&b'\n');
+        let text = line.trim_ascii();
+        if last && is_torn(text) {
+            verifier.add_note(&format_args!("{name}:{number}: the last record is incomplete"));
+        } else if !text.is_empty() {
+            on_record(number);
+            if verifier.add_record(text, None, &format_args!("{name}:{number}")).is_break() {
+                break;
+            }
+        }
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether a line without its end is the beginning of a JSON value.
+fn is_torn(text: &[u8]) -> bool {
+    let whole: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(text);
+    !text.is_empty() && whole.is_err_and(|error| error.is_eof())
 }
 
 #[cfg(test)]

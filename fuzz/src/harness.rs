@@ -145,7 +145,7 @@ impl Harness {
     /// # Panics
     /// An invariant is broken.
     pub fn check(&mut self) -> Counters {
-        self.pipeline.router().offer();
+        self.pipeline.router.offer();
         let counters = self.pipeline.counters(&self.input());
         let imbalances = counters.imbalances();
         assert!(imbalances.is_empty(), "{imbalances:?}");

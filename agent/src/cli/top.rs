@@ -61,7 +61,6 @@ pub struct TopArgs {
     pub config: Option<PathBuf>,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would take the comment for the command's help")]
     pub capture: CaptureArgs,
 
     /// Capture DNS on these ports [default: 53]

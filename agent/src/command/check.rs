@@ -20,7 +20,7 @@ use std::process::exit;
 use std::time::Duration;
 
 /// Time limit of the connection to Kafka.
-const KAFKA_PATIENCE: Duration = Duration::from_secs(5);
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints the results, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
@@ -89,6 +89,11 @@ fn required(name: &'static str, found: Result<String, (String, String)>) -> Prob
     Probe::from_result(name, true, found)
 }
 
+/// Creates the result of a probe of something that `run` needs, and that has one remedy.
+fn with_remedy(name: &'static str, found: Result<String, impl ToString>, remedy: &str) -> Probe {
+    required(name, found.map_err(|why| (why.to_string(), remedy.to_owned())))
+}
+
 fn names(sinks: &[SinkSpec]) -> String {
     sinks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -106,35 +111,31 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
     }
     if config.sinks.contains(&SinkSpec::Kafka) {
         let streams = config.streams.for_sink(&SinkSpec::Kafka);
-        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_PATIENCE)
+        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_TIMEOUT)
             .map_err(|why| (why.problem, why.remedy));
         probes.push(required("kafka", found));
         if let Some(found) = kafka::probe_registry(&config.kafka, streams) {
             let remedy = "check that the registry runs, accepts this client and has compatible schemas; then \
                           kafka.registry and kafka.formats";
-            probes.push(required("registry", found.map_err(|why| (why, remedy.to_owned()))));
+            probes.push(with_remedy("registry", found, remedy));
         }
         probes.extend(config.spool.as_ref().map(spool));
     }
     if let Some(alertmanager) = &config.alertmanager {
         let remedy = "check that every Alertmanager of alertmanager.urls runs and accepts this client; \
                       or remove the section";
-        let found = probe_alertmanager(alertmanager).map_err(|why| (why, remedy.to_owned()));
-        probes.push(required("alertmanager", found));
+        probes.push(with_remedy("alertmanager", probe_alertmanager(alertmanager), remedy));
     }
     for sink in &config.sinks {
         if let SinkSpec::File(path) = sink {
-            let remedy = if config.rotation.is_on() {
-                "create its directory, and let this user write there; or remove \
-                 file.rotate_bytes and file.rotate_every"
-            } else {
-                "create its directory, and let this user write there"
-            };
-            let rotated = if config.rotation.is_on() { " and rotated" } else { "" };
-            let found = probe_file(path, config.rotation)
-                .map(|()| format!("{} can be written{rotated}", path.display()))
-                .map_err(|error| (error.to_string(), remedy.to_owned()));
-            probes.push(required("file", found));
+            let mut remedy = "create its directory, and let this user write there".to_owned();
+            let mut can = format!("{} can be written", path.display());
+            if config.rotation.is_on() {
+                remedy += "; or remove file.rotate_bytes and file.rotate_every";
+                can += " and rotated";
+            }
+            let found = probe_file(path, config.rotation).map(|()| can);
+            probes.push(with_remedy("file", found, &remedy));
         }
     }
     if let Some(kubernetes) = &config.kubernetes {
@@ -145,9 +146,8 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
     if let Some(address) = config.metrics_listen {
         let found = TcpListener::bind(address)
             .map(|_| format!("{address} is free for /metrics, /healthz and /readyz"))
-            .map_err(|error| BindError { address, error })
-            .map_err(|error| (error.to_string(), BindError::REMEDY.to_owned()));
-        probes.push(required("metrics", found));
+            .map_err(|error| BindError { address, error });
+        probes.push(with_remedy("metrics", found, BindError::REMEDY));
     }
     probes
 }
@@ -156,8 +156,7 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
 fn spool(config: &SpoolConfig) -> Probe {
     let remedy = "set spool.directory to a directory that this user can write, with space for \
                   spool.max_bytes; without it, records wait for Kafka in memory only";
-    let found = config.probe().map_err(|why| (why, remedy.to_owned()));
-    Probe { required: false, ..required("spool", found) }
+    Probe { required: false, ..with_remedy("spool", config.probe(), remedy) }
 }
 
 /// Creates the missing topics. Returns how many, or the problem and its remedy.

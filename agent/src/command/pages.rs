@@ -1,9 +1,9 @@
-//! `dnscribe man` and `dnscribe completions`: manual pages and completion scripts, generated from the
-//! definition of the command line.
+//! `dnscribe man` and `dnscribe completions`, generated from the definition of the command line, and
+//! `dnscribe schema`.
 
 use super::summary::print;
 use crate::cli::exit::Exit;
-use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use crate::cli::{Cli, CompletionsArgs, ManArgs, SchemaArgs};
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 
@@ -56,6 +56,24 @@ fn list(command: &Command, above: &str, names: &mut Vec<String>) {
         list(inside, &format!("{name} "), names);
         names.push(name);
     }
+}
+
+/// Prints one schema, or the names of all.
+pub(super) fn schema(args: &SchemaArgs) -> Result<(), Exit> {
+    let names: Vec<&str> = dnscribe_record::schema_names().collect();
+    let Some(name) = &args.name else {
+        return print(&format!("{}\n", names.join("\n")));
+    };
+    let schema = if args.avro {
+        dnscribe_record::avro_schema(name)
+    } else {
+        dnscribe_record::json_schema(name)
+    };
+    let Some(schema) = schema else {
+        return Err(Exit::usage(format!("there is no schema \"{name}\""))
+            .with_remedy(format!("choose from {}", names.join(", "))));
+    };
+    print(&format!("{schema:#}\n"))
 }
 
 #[cfg(test)]

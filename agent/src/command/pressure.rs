@@ -51,7 +51,8 @@ impl SamplingLog {
 /// has its own numbers.
 #[derive(Debug)]
 pub(super) struct NotExportedPoller {
-    epoch: Timestamp,
+    /// Start of the capture.
+    pub(super) epoch: Timestamp,
     pane: u64,
     /// Packets that were not exported, at the last poll.
     known: u64,
@@ -63,11 +64,6 @@ const PANE: Duration = Duration::from_secs(10);
 impl NotExportedPoller {
     pub(super) fn new(now: Timestamp) -> Self {
         Self { epoch: now, pane: pane(now), known: 0 }
-    }
-
-    /// Start of the capture.
-    pub(super) const fn epoch(&self) -> Timestamp {
-        self.epoch
     }
 
     /// Returns whether a pane has ended since the last poll.

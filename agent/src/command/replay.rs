@@ -1,20 +1,23 @@
 //! `dnscribe replay`: runs capture files through the pipeline, in the time of the capture.
 
-use super::pace::Pace;
-use super::session::{Endpoint, PipelineBuilder, SinkWatch, Start, Verdict, close};
+use super::session::{
+    Endpoint, Prepared, SinkWatch, Start, Verdict, close, flow_options, pipeline_options,
+};
 use super::signals::Signals;
 use crate::capture::Packet;
 use crate::capture::replay::{InputError, Replay, ReplayProgress};
 use crate::cli::ReplayArgs;
 use crate::cli::exit::Exit;
 use crate::config::Config;
-use crate::pipeline::{CaptureCounters, FlowStage, InputCounters, Pipeline};
+use crate::pipeline::{CaptureCounters, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe_admin::Phase;
 use dnscribe_delivery::Sink;
 use dnscribe_record::time::Timestamp;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Packets between two checks of signals, sinks and metrics requests.
 const CHECK_INTERVAL: u32 = 1024;
@@ -24,7 +27,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Replays the files in the order given.
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
-    files(&args.files, Start::new(args.sources())?, None)
+    files(&args.files, Prepared::new(args.sources())?.open()?, None)
 }
 
 /// Replays files as fast as possible, or at a pace.
@@ -111,7 +114,7 @@ impl Session<'_> {
         }
         let Some(stages) = &mut self.stages else { return ControlFlow::Break(()) };
         if let Some(pace) = &mut self.pace {
-            pace.wait(packet.ts, &self.signals, || stages.pipeline.router().offer());
+            pace.wait(packet.ts, &self.signals, || stages.pipeline.router.offer());
             if self.signals.stop() {
                 return ControlFlow::Break(());
             }
@@ -119,8 +122,8 @@ impl Session<'_> {
         stages.flow.observe(packet, &mut stages.pipeline);
         if stages.pipeline.ledger_due(packet.ts) {
             // The same file must give the same ledger: no record may be in flight.
-            stages.pipeline.router().offer();
-            stages.pipeline.router().flush(FLUSH_TIMEOUT);
+            stages.pipeline.router.offer();
+            stages.pipeline.router.flush(FLUSH_TIMEOUT);
             let input = stages.input(source.counters());
             stages.pipeline.write_ledger(&input, packet.ts, false);
         }
@@ -131,7 +134,7 @@ impl Session<'_> {
         self.since_check = 0;
         let input = || stages.input(source.counters());
         self.endpoint.serve(&stages.pipeline, input, None);
-        let router = stages.pipeline.router();
+        let router = &mut stages.pipeline.router;
         if self.signals.reload() {
             router.reopen();
         }
@@ -144,12 +147,12 @@ impl Session<'_> {
     fn begin(&mut self, epoch: Timestamp) -> Result<Option<Stages>, Exit> {
         let Some(sinks) = self.sinks.take() else { return Ok(None) };
         self.endpoint.set_phase(Phase::Replaying);
-        let config = self.config;
-        let wait_for_sinks = Some(self.signals.stop_flag());
-        let builder = PipelineBuilder { config, epoch, enricher: None, wait_for_sinks };
-        let flow_options = builder.flow_options();
-        let mut pipeline = builder.build(sinks)?;
-        let flow = pipeline.flow_stage(flow_options);
+        let options = PipelineOptions {
+            wait_for_sinks: Some(Arc::clone(&self.signals.stop)),
+            ..pipeline_options(self.config, epoch, false)?
+        };
+        let mut pipeline = Pipeline::new(options, sinks);
+        let flow = pipeline.flow_stage(flow_options(self.config));
         Ok(Some(Stages { pipeline, flow }))
     }
 
@@ -163,15 +166,76 @@ impl Session<'_> {
         };
         let Some(mut stages) = stages else { return Ok(()) };
         self.endpoint.set_phase(Phase::Stopping);
-        let now = stages.flow.last_packet();
+        let now = stages.flow.last_packet;
         stages.flow.finish(now, &mut stages.pipeline);
         stages.pipeline.finish(now);
         let input = stages.input(capture);
         let Stages { mut pipeline, .. } = stages;
         let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
-        pipeline.router().flush(limit);
+        pipeline.router.flush(limit);
         // A signal may have come meanwhile.
         let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
         close(pipeline, &input, now, limit, &mut self.watch, self.summary)
+    }
+}
+
+/// Longest sleep between two checks for signals.
+const MAX_SLEEP: Duration = Duration::from_millis(50);
+
+/// Longest wait between two packets; longer gaps in the file are shortened.
+const MAX_GAP: Duration = Duration::from_secs(3);
+
+/// Waits for packets to be due.
+#[derive(Debug)]
+pub(super) struct Pace {
+    speed: f64,
+    /// Time of a packet in the file, and when it was due.
+    last: Option<(Timestamp, Instant)>,
+}
+
+impl Pace {
+    /// Creates a pace of `speed` times that of the capture.
+    pub(super) const fn new(speed: f64) -> Self {
+        Self { speed, last: None }
+    }
+
+    /// Returns when a packet is due. A late packet does not make later ones early.
+    fn due(&mut self, ts: Timestamp, now: Instant) -> Instant {
+        let due = self
+            .last
+            .map_or(now, |(last, due)| due + ts.since(last).div_f64(self.speed).min(MAX_GAP));
+        let newest = self.last.map_or(ts, |(last, _)| last.max(ts));
+        self.last = Some((newest, due));
+        due
+    }
+
+    /// Waits until a packet is due, or a signal stops the replay. Calls `before` first if it has to wait.
+    pub(super) fn wait(&mut self, ts: Timestamp, signals: &Signals, before: impl FnOnce()) {
+        let due = self.due(ts, Instant::now());
+        let left = || due.saturating_duration_since(Instant::now());
+        if left().is_zero() {
+            return;
+        }
+        before();
+        while !left().is_zero() && !signals.stop() {
+            thread::sleep(left().min(MAX_SLEEP));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_due_in_capture_time() {
+        let mut pace = Pace::new(10.0);
+        let start = Instant::now();
+        let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+        assert_eq!(pace.due(at(100), start), start);
+        assert_eq!(pace.due(at(105), start), start + Duration::from_millis(500));
+        assert_eq!(pace.due(at(103), start), start + Duration::from_millis(500), "out of order");
+        assert_eq!(pace.due(at(110), start), start + Duration::from_secs(1));
+        assert_eq!(pace.due(at(9999), start), start + Duration::from_secs(1) + MAX_GAP);
     }
 }

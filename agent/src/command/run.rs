@@ -3,13 +3,12 @@
 mod reload;
 mod runner;
 
-use super::ports::PortChange;
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Endpoint, PipelineBuilder, Prepared, SinkWatch, Start, Verdict, attach, close, live_options,
+    Endpoint, Prepared, SinkWatch, Start, Verdict, attach, close, flow_options, live_options,
+    pipeline_options,
 };
-use super::signals::Signals;
-use super::supervisor::{self, State};
+use super::signals::{Signals, State, notify};
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::cli::exit::Exit;
@@ -17,11 +16,12 @@ use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::handover::{self, HandoverServer, Hello, RunningAgent, SharedCapture};
-use crate::pipeline::{CaptureCounters, Control, InputCounters, LEDGER_INTERVAL, Pipeline};
+use crate::pipeline::{CaptureCounters, Control, InputCounters, Pipeline, PipelineOptions};
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::PrivilegedHelper;
 use dnscribe_admin::Phase;
 use dnscribe_record::time::Timestamp;
+use reload::PortChange;
 use runner::Runner;
 use std::time::{Duration, Instant};
 
@@ -41,14 +41,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Starts first the privileged helper, which keeps privileges as long as capture lasts, then the programs, which
 /// need them at the start. Then drops privileges, and starts whatever has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
-    let mut begun = Prepared::new(args.sources())?;
-    let scout = PrivilegedHelper::start(&begun.config);
-    let Attached { live, server, running } = attach_or_share(&begun.config, scout.as_ref())?;
-    begun.takes_over = running.is_some();
-    let config_file = begun.sources.file.as_deref();
-    drop_privileges(&begun.config, config_file, !live.is_readable_by_anyone())?;
+    let mut prepared = Prepared::new(args.sources())?;
+    let helper = PrivilegedHelper::start(&prepared.config);
+    let Attached { live, server, running } = attach_or_share(&prepared.config, helper.as_ref())?;
+    prepared.takes_over = running.is_some();
+    let config_file = prepared.sources.file.as_deref();
+    drop_privileges(&prepared.config, config_file, !live.is_readable_by_anyone())?;
     settle();
-    let mut run = Run::start(begun.open()?, live, scout, running)?;
+    let mut run = Run::start(prepared.open()?, live, helper, running)?;
     run.server = server;
     run.until_the_end()
 }
@@ -63,11 +63,11 @@ struct Attached {
 }
 
 /// Shares the capture of a running agent, if there is one and it agrees; otherwise attaches the programs.
-fn attach_or_share(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Attached, Exit> {
+fn attach_or_share(config: &Config, helper: Option<&PrivilegedHelper>) -> Result<Attached, Exit> {
     let Some(path) = &config.takeover_socket else {
-        return Ok(Attached { live: attach(config, scout)?, server: None, running: None });
+        return Ok(Attached { live: attach(config, helper)?, server: None, running: None });
     };
-    let options = live_options(config, scout.map(PrivilegedHelper::icmp));
+    let options = live_options(config, helper.map(PrivilegedHelper::icmp));
     match handover::request(path, &Hello::new(config), &options) {
         Ok(Some(SharedCapture { live, server, running })) => {
             return Ok(Attached { live, server: Some(server), running: Some(running) });
@@ -79,7 +79,7 @@ fn attach_or_share(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<
             path.display()
         ),
     }
-    let live = attach(config, scout)?;
+    let live = attach(config, helper)?;
     let server = HandoverServer::listen(path).map_err(|error| {
         Exit::failed(format!("cannot listen at takeover.socket {}: {error}", path.display()))
             .with_remedy("give a path in a directory that exists and only its owner can write to")
@@ -91,7 +91,7 @@ fn attach_or_share(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<
 pub(super) struct Run {
     config: Config,
     sources: Sources,
-    live: Live,
+    pub(super) live: Live,
     runner: Runner,
     pipeline: Pipeline,
     port_change: PortChange,
@@ -105,7 +105,7 @@ pub(super) struct Run {
     max_sleep: Duration,
     summary: bool,
     /// Ends when it is dropped.
-    scout: Option<PrivilegedHelper>,
+    helper: Option<PrivilegedHelper>,
     /// Listens for an agent that takes over.
     server: Option<HandoverServer>,
     /// Counters of the capture when another agent took over.
@@ -113,20 +113,11 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Starts to process a capture.
-    pub(super) fn new(
-        start: Start,
-        live: Live,
-        scout: Option<PrivilegedHelper>,
-    ) -> Result<Self, Exit> {
-        Self::start(start, live, scout, None)
-    }
-
     /// Starts to process a capture; if another agent still reads it, from where that one stops.
-    fn start(
+    pub(super) fn start(
         start: Start,
         mut live: Live,
-        scout: Option<PrivilegedHelper>,
+        helper: Option<PrivilegedHelper>,
         running: Option<RunningAgent>,
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
@@ -134,23 +125,19 @@ impl Run {
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = running.as_ref().map_or_else(Timestamp::now, |running| running.epoch);
         let processes =
-            scout.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
+            helper.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
                 Exit::failed(format!("cannot reach the privileged helper: {error}"))
             })?;
         let enricher = Enricher::new(cgroup2_mount().as_deref(), processes, pods);
-        let builder = PipelineBuilder {
-            config: &config,
-            epoch,
+        let options = PipelineOptions {
             enricher: Some(enricher),
-            wait_for_sinks: None,
+            ledger_every: start.ledger_every,
+            sampling: true,
+            ..pipeline_options(&config, epoch, true)?
         };
+        let mut pipeline = Pipeline::new(options, sinks);
         let threads = config.capture.rings as usize;
-        let flow_options = builder.flow_options();
-        let mut pipeline = builder
-            .build(sinks)?
-            .with_ledger_every(start.ledger_every.unwrap_or(LEDGER_INTERVAL))
-            .with_sampling();
-        let mut flows = pipeline.flow_stages(&flow_options, threads);
+        let mut flows = pipeline.flow_stages(&flow_options(&config), threads);
         if let Some(running) = running {
             let (pid, nice) = (running.pid, config.capture.nice);
             running.take_over(&mut live, nice, &mut pipeline, &mut flows).map_err(|why| {
@@ -162,7 +149,7 @@ impl Run {
         }
         let runner = Runner::start(&mut live, flows, epoch)?;
         endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
-        supervisor::tell(State::Ready);
+        notify(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
             config,
@@ -180,15 +167,10 @@ impl Run {
             last_packet: Instant::now(),
             max_sleep,
             summary,
-            scout,
+            helper,
             server: None,
             handed_over: None,
         })
-    }
-
-    /// Description of the capture.
-    pub(super) fn describe(&self) -> &str {
-        self.live.describe()
     }
 
     /// Captures until a signal, the end of the duration, or the failure of the last sink.
@@ -213,11 +195,11 @@ impl Run {
     fn turn(&mut self) -> Result<usize, Exit> {
         let limit = self.sleep_limit();
         let Self { live, pipeline, runner, signals, .. } = self;
-        let polled = runner.poll(live, pipeline, limit, signals.waker())?;
+        let polled = runner.poll(live, pipeline, limit, &signals.waker)?;
         self.regulate();
         let Self { live, pipeline, runner, not_exported, endpoint, .. } = self;
         if !polled.is_busy {
-            pipeline.router().offer();
+            pipeline.router.offer();
         }
         if polled.packets > 0 {
             self.last_packet = Instant::now();
@@ -229,12 +211,12 @@ impl Run {
         }
         if ledger_due {
             runner.merge_all(pipeline);
-            pipeline.router().offer();
+            pipeline.router.offer();
             pipeline.write_ledger(&runner.counters(live), now, false);
         }
         let input = || runner.counters(live);
         endpoint.serve(pipeline, input, Some(live.ring_used_bytes()));
-        pipeline.router().update_sinks();
+        pipeline.router.update_sinks();
         self.change_ports();
         if self.signals.reload() {
             self.reload();
@@ -247,14 +229,14 @@ impl Run {
     /// continues.
     fn serve_handover(&mut self) {
         // The ports in force and those of the packets in the rings must be the same.
-        if !self.port_change.is_done() {
+        if self.port_change != PortChange::Done {
             return;
         }
         let Self { server: Some(server), live, config, runner, pipeline, not_exported, .. } = self
         else {
             return;
         };
-        if !server.poll(&|| Hello::new(config), live, not_exported.epoch()) {
+        if !server.poll(&|| Hello::new(config), live, not_exported.epoch) {
             return;
         }
         let stopped = Timestamp::now();
@@ -294,13 +276,13 @@ impl Run {
             endpoint,
             config,
             summary,
-            scout: _scout,
+            helper: _helper,
             ..
         } = self;
         tracing::info!("another agent has taken over; this one ends");
         // The other agent serves at that address from now on.
         drop(endpoint);
-        supervisor::tell(State::Stopping);
+        notify(State::Stopping);
         let end = Instant::now() + config.drain_timeout;
         runner.leave(&mut pipeline, Instant::now() + config.drain_timeout / 4);
         let now = Timestamp::now();
@@ -336,7 +318,7 @@ impl Run {
         self.handed_over.is_some()
             || self.signals.stop()
             || self.end.is_some_and(|end| Instant::now() >= end)
-            || self.watch.check(self.pipeline.router()) != Verdict::Continue
+            || self.watch.check(&self.pipeline.router) != Verdict::Continue
     }
 
     /// Detaches, drains the rings, exports what waits, flushes the sinks, and prints the summary.
@@ -350,7 +332,7 @@ impl Run {
             mut endpoint,
             config,
             summary,
-            scout: _scout,
+            helper: _helper,
             ..
         } = self;
         let limit = config.drain_timeout;
@@ -359,7 +341,7 @@ impl Run {
         // record, which counts what is still in the ring.
         let drained = Instant::now() + limit / 2;
         endpoint.set_phase(Phase::Stopping);
-        supervisor::tell(State::Stopping);
+        notify(State::Stopping);
         live.detach();
         runner.stop(&mut live, &mut pipeline, drained, drained + limit / 4);
         let now = Timestamp::now();

@@ -1,18 +1,17 @@
 //! What `run` and `replay` share: starting from the configuration, building the pipeline, serving metrics and health,
 //! watching the sinks, and ending with the summary.
 
-use super::resolvers;
-use super::signals::Signals;
+use super::signals::{Signals, Waker};
 use super::summary::balance;
-use super::waker::Waker;
 use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::cli::exit::Exit;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
-use crate::enrich::Enricher;
 use crate::health::Health;
-use crate::pipeline::{FlowOptions, InputCounters, Pipeline, PipelineOptions, SinkRouter};
+use crate::pipeline::{
+    FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions, SinkRouter,
+};
 use crate::privilege::helper::PrivilegedHelper;
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
@@ -21,15 +20,15 @@ use dnscribe_delivery::{self, Failure, Sink, SinkSpec};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Share of the drain timeout for records, before the last ledger record.
 const FLUSH_SHARE: f32 = 0.8;
 
-/// Default of [`Start::longest_pause`]. Timers are late by up to this.
+/// Default of [`Start::max_sleep`]. Timers are late by up to this.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// Everything that exists before the first packet.
@@ -39,8 +38,8 @@ pub(super) struct Start {
     pub(super) signals: Signals,
     pub(super) endpoint: Endpoint,
     pub(super) sinks: Vec<Box<dyn Sink>>,
-    /// Time between two ledger records of a live capture, if it is not the default.
-    pub(super) ledger_every: Option<Duration>,
+    /// Time between two ledger records of a live capture.
+    pub(super) ledger_every: Duration,
     /// How long a live capture may sleep without packets if nothing wakes it.
     pub(super) max_sleep: Duration,
     /// Whether the summary is printed on stderr at the end.
@@ -69,9 +68,9 @@ impl Prepared {
     pub(super) fn open(self) -> Result<Start, Exit> {
         let Self { sources, config, signals, takes_over } = self;
         let endpoint = if takes_over {
-            Endpoint::later(&config, signals.waker())
+            Endpoint::later(&config, &signals.waker)
         } else {
-            Endpoint::start(&config, signals.waker())?
+            Endpoint::start(&config, &signals.waker)?
         };
         let sinks = dnscribe_delivery::open(&config.sinks, &config.open_with())?;
         Ok(Start {
@@ -80,72 +79,75 @@ impl Prepared {
             signals,
             endpoint,
             sinks,
-            ledger_every: None,
+            ledger_every: LEDGER_INTERVAL,
             max_sleep: MAX_SLEEP,
             summary: true,
         })
     }
 }
 
-impl Start {
-    /// Reads the configuration, starts logging, installs signal handlers, serves metrics and health, opens the sinks.
-    pub(super) fn new(sources: Sources) -> Result<Self, Exit> {
-        Prepared::new(sources)?.open()
-    }
+/// Options of the flow stages.
+pub(super) fn flow_options(config: &Config) -> FlowOptions {
+    let decoder = DecoderOptions {
+        ports: config.capture.ports.clone(),
+        encrypted: config.capture.encrypted.clone(),
+        ..DecoderOptions::default()
+    };
+    FlowOptions { decoder, pairing: config.pairing, connections: config.connecting }
 }
 
-/// Builds a pipeline from the configuration.
-pub(super) struct PipelineBuilder<'a> {
-    pub(super) config: &'a Config,
-    pub(super) epoch: Timestamp,
-    pub(super) enricher: Option<Enricher>,
-    /// See [`PipelineOptions::wait_for_sinks`].
-    pub(super) wait_for_sinks: Option<Arc<AtomicBool>>,
-}
-
-impl PipelineBuilder<'_> {
-    /// Options of the flow stages.
-    pub(super) fn flow_options(&self) -> FlowOptions {
-        let config = self.config;
-        let decoder = DecoderOptions {
-            ports: config.capture.ports.clone(),
-            encrypted: config.capture.encrypted.clone(),
-            ..DecoderOptions::default()
-        };
-        FlowOptions { decoder, pairing: config.pairing, connections: config.connecting }
-    }
-
-    /// Builds a pipeline without its flow stages.
-    pub(super) fn build(self, sinks: Vec<Box<dyn Sink>>) -> Result<Pipeline, Exit> {
-        let config = self.config;
-        let resolvers = config.resolvers.clone().into_iter().collect();
-        let live = self.enricher.is_some();
-        let (node, region) = (config.node.clone(), config.region.clone());
-        let options = PipelineOptions {
-            identity: RecordBuilder::new(node, region, self.epoch, resolvers)
-                .with_unicode(config.records_idn)
-                .with_wire(config.messages_wire),
-            correlation: config.joining,
-            enricher: self.enricher,
-            wait_for_sinks: self.wait_for_sinks,
-            windows: config.windows,
-            detection: config.detect.clone().map(|options| detection(config, options, live)),
-            filters: config.filters.clone(),
-            masker: Masker::new(config.privacy.clone())
-                .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
-        };
-        Ok(Pipeline::new(options, sinks))
-    }
+/// Options of the pipeline of a live capture, or of a replay, from `epoch` on.
+pub(super) fn pipeline_options(
+    config: &Config,
+    epoch: Timestamp,
+    live: bool,
+) -> Result<PipelineOptions, Exit> {
+    let resolvers = config.resolvers.clone().into_iter().collect();
+    let identity = RecordBuilder::new(config.node.clone(), config.region.clone(), epoch, resolvers)
+        .with_unicode(config.records_idn)
+        .with_wire(config.messages_wire);
+    Ok(PipelineOptions {
+        correlation: config.joining,
+        windows: config.windows,
+        detection: config.detect.clone().map(|options| detection(config, options, live)),
+        filters: config.filters.clone(),
+        masker: Masker::new(config.privacy.clone())
+            .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
+        ..PipelineOptions::new(identity)
+    })
 }
 
 /// Creates detection with all rules. The resolvers of this host are expected ones in live capture only.
 pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
-    let meant = ExpectedResolvers {
+    let expected = ExpectedResolvers {
         configured: config.resolvers.keys().copied().collect(),
-        system: if live { resolvers::of_this_host() } else { BTreeSet::new() },
+        system: if live { system_resolvers() } else { BTreeSet::new() },
     };
-    let others = detect::create_detectors(&options, &meant);
+    let others = detect::create_detectors(&options, &expected);
     Detection::new(options, others)
+}
+
+/// Configuration of this host's resolvers: resolv.conf(5).
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Resolvers of this host; none where they cannot be read.
+fn system_resolvers() -> BTreeSet<IpAddr> {
+    match std::fs::read_to_string(RESOLV_CONF) {
+        Ok(text) => nameservers(&text),
+        Err(error) => {
+            tracing::debug!(
+                "cannot read {RESOLV_CONF}: {error}; resolvers in common use are learned"
+            );
+            BTreeSet::new()
+        }
+    }
+}
+
+fn nameservers(text: &str) -> BTreeSet<IpAddr> {
+    let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    // An address may have the interface's scope behind it.
+    let address = |rest: &str| rest.trim().split(['%', ' ', '\t', '#', ';']).next()?.parse().ok();
+    servers.filter(|rest| rest.starts_with([' ', '\t'])).filter_map(address).collect()
 }
 
 /// Interval of health checks, for `/healthz`.
@@ -178,11 +180,6 @@ struct Serving {
 }
 
 impl Endpoint {
-    /// Serves nothing.
-    pub(super) fn none() -> Self {
-        Self::default()
-    }
-
     /// Starts to serve, if configured. Requests wake the thread of the pipeline.
     pub(super) fn start(config: &Config, waker: &Waker) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self::default()) };
@@ -270,15 +267,19 @@ impl Endpoint {
 ///
 /// # Errors
 /// This host cannot capture.
-pub(super) fn attach(config: &Config, scout: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
-    let live = Live::open(&live_options(config, scout.map(PrivilegedHelper::icmp)))?;
+pub(super) fn attach(config: &Config, helper: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
+    let live = Live::open(&live_options(config, helper.map(PrivilegedHelper::icmp)))?;
     tracing::info!("{}", live.describe());
     Ok(live)
 }
 
-/// Options of live capture. For `scout`, see [`LiveOptions::scout`].
-pub(super) fn live_options(config: &Config, scout: Option<Arc<OwnedFd>>) -> LiveOptions {
-    LiveOptions { scout, query_timeout: config.pairing.query_timeout, ..config.capture.clone() }
+/// Options of live capture. `icmp` is the socket from which the privileged helper reports ICMP errors.
+pub(super) fn live_options(config: &Config, icmp: Option<Arc<OwnedFd>>) -> LiveOptions {
+    LiveOptions {
+        scout: icmp,
+        query_timeout: config.pairing.query_timeout,
+        ..config.capture.clone()
+    }
 }
 
 /// Watches for sinks that have failed for good.
@@ -301,7 +302,7 @@ pub(super) enum Verdict {
 impl SinkWatch {
     /// Logs each failed sink once, and returns whether any is left.
     pub(super) fn check(&mut self, router: &SinkRouter) -> Verdict {
-        let (failures, all) = router.sinks().failures();
+        let (failures, all) = router.sinks.failures();
         for (name, failure) in &failures {
             if let Failure::Broken(reason) = failure
                 && self.logged.insert(name.clone())
@@ -332,12 +333,12 @@ pub(super) fn close(
     let end = Instant::now() + limit;
     let left = || end.saturating_duration_since(Instant::now());
     // Some time is left for the last ledger record and for closing the sinks.
-    pipeline.router().flush(limit.mul_f32(FLUSH_SHARE).min(left()));
+    pipeline.router.flush(limit.mul_f32(FLUSH_SHARE).min(left()));
     pipeline.write_ledger(input, now, true);
-    pipeline.router().flush(left());
-    pipeline.router().close();
+    pipeline.router.flush(left());
+    pipeline.router.close();
     let counters = pipeline.counters(input);
-    let verdict = watch.check(pipeline.router());
+    let verdict = watch.check(&pipeline.router);
     // After a closed pipe, no summary is wanted either.
     if summary && verdict != Verdict::Quiet {
         eprint!("{}", balance(&counters));
@@ -351,5 +352,17 @@ pub(super) fn close(
 impl From<CannotCapture> for Exit {
     fn from(CannotCapture { problem, remedy }: CannotCapture) -> Self {
         Self::cannot_capture(problem).with_remedy(remedy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_nameservers() {
+        let text = "# no\nnameserver 192.0.2.53\nnameserver\tfe80::1%eth0 # x\nnameservers 192.0.2.1\nsearch a\n";
+        let expected = ["192.0.2.53", "fe80::1"].map(|address| address.parse().unwrap());
+        assert_eq!(nameservers(text), BTreeSet::from(expected));
     }
 }

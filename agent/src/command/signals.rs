@@ -1,23 +1,29 @@
-//! Signals: SIGTERM and SIGINT stop, SIGHUP reloads.
+//! Signals (SIGTERM and SIGINT stop, SIGHUP reloads), how they wake the thread that waits for packets, and messages to
+//! the service manager: `sd_notify(3)` of systemd.
 
-use super::waker::Waker;
 use crate::cli::exit::Exit;
+pub(super) use sd_notify::NotifyState as State;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Flags that signals raise, and the waker of the thread that checks them.
 #[derive(Clone, Debug)]
 pub(super) struct Signals {
-    stop: Arc<AtomicBool>,
+    /// Raised by a signal to stop.
+    pub(super) stop: Arc<AtomicBool>,
     reload: Arc<AtomicBool>,
-    waker: Waker,
+    /// Each of the signals wakes it.
+    pub(super) waker: Waker,
 }
 
 impl Signals {
     /// Installs handlers for SIGTERM and SIGINT (stop; a second one ends at once) and SIGHUP (reload, reopen files).
     pub(super) fn listen() -> Result<Self, Exit> {
-        let listen = || -> std::io::Result<Self> {
+        let listen = || -> io::Result<Self> {
             let signals =
                 Self { stop: Arc::default(), reload: Arc::default(), waker: Waker::new()? };
             for signal in [SIGTERM, SIGINT] {
@@ -36,11 +42,6 @@ impl Signals {
         listen().map_err(|error| Exit::failed(format!("cannot listen for signals: {error}")))
     }
 
-    /// Waker that each of the signals wakes.
-    pub(super) fn waker(&self) -> &Waker {
-        &self.waker
-    }
-
     /// Makes SIGHUP stop, too, for a command that needs its terminal.
     pub(super) fn stop_at_hangup(&self) -> Result<(), Exit> {
         let registered = signal_hook::flag::register(SIGHUP, Arc::clone(&self.stop));
@@ -54,13 +55,82 @@ impl Signals {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Flag that is raised by a signal to stop.
-    pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stop)
-    }
-
     /// Returns whether a signal to reload has come since the last call.
     pub(super) fn reload(&self) -> bool {
         self.reload.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// A file descriptor that becomes readable when woken. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Waker {
+    receiver: Arc<UnixStream>,
+    sender: Arc<UnixStream>,
+}
+
+impl Waker {
+    /// Creates a waker.
+    pub(super) fn new() -> io::Result<Self> {
+        let (receiver, sender) = UnixStream::pair()?;
+        receiver.set_nonblocking(true)?;
+        sender.set_nonblocking(true)?;
+        Ok(Self { receiver: Arc::new(receiver), sender: Arc::new(sender) })
+    }
+
+    /// Wakes the thread; stays readable until [drained](Self::drain).
+    pub(super) fn wake(&self) {
+        // Fails if the socket is full, and then it is readable.
+        let _ = (&*self.sender).write(&[0]);
+    }
+
+    /// Makes a signal wake the thread.
+    pub(super) fn wake_on(&self, signal: i32) -> io::Result<()> {
+        signal_hook::low_level::pipe::register(signal, self.sender.try_clone()?).map(drop)
+    }
+
+    /// Resets the waker. To be called before checking what may have woken the thread.
+    pub(super) fn drain(&self) {
+        let mut bytes = [0; 64];
+        while (&*self.receiver).read(&mut bytes).is_ok_and(|count| count > 0) {}
+    }
+}
+
+impl AsFd for Waker {
+    /// Readable once woken.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.as_fd()
+    }
+}
+
+/// Tells a service manager how things are; nothing happens where none asks.
+pub(super) fn notify(state: State<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(
+            "the service manager could not be told how things are: {error}; if it ends the agent for \
+             this, set Type=exec in the unit"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    fn is_woken(waker: &Waker) -> bool {
+        poll(&mut [PollFd::new(waker, PollFlags::IN)], Some(&Timespec::default())).unwrap() == 1
+    }
+
+    #[test]
+    fn stays_woken_until_drained() {
+        let waker = Waker::new().unwrap();
+        assert!(!is_woken(&waker));
+        (0..100_000).for_each(|_| waker.wake());
+        assert!(is_woken(&waker.clone()));
+        waker.drain();
+        assert!(!is_woken(&waker));
+        waker.wake_on(signal_hook::consts::SIGWINCH).unwrap();
+        signal_hook::low_level::raise(signal_hook::consts::SIGWINCH).unwrap();
+        assert!(is_woken(&waker));
     }
 }

@@ -24,35 +24,33 @@ pub(super) fn balance(counters: &Counters) -> String {
     text
 }
 
+/// Formats counters of a struct as `name 1 + name 2`.
+macro_rules! counts {
+    ($counters:expr, $($name:ident),+) => {
+        [$((stringify!($name), $counters.$name)),+]
+            .map(|(name, count)| format!("{name} {count}"))
+            .join(" + ")
+    };
+}
+
 fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
     for (hook, kernel) in &counters.kernel {
-        writeln!(
-            text,
-            "  kernel {hook:<8} seen {} = submitted {} + lost_ring_full {} + sampled_out {}{}",
-            kernel.seen,
-            kernel.submitted,
-            kernel.lost_ring_full,
-            kernel.sampled_out,
-            reasons("skipped", &kernel.skipped),
-        )?;
+        let uses = counts!(kernel, submitted, lost_ring_full, sampled_out);
+        let skipped = reasons("skipped", &kernel.skipped);
+        writeln!(text, "  kernel {hook:<8} seen {} = {uses}{skipped}", kernel.seen)?;
     }
-    let ring = &counters.ring;
+    let Counters { ring, decode, pairing, .. } = counters;
+    let uses = counts!(ring, received, in_ring);
+    let (submitted, gaps) = (ring.submitted, ring.sequence_gaps);
+    writeln!(text, "  ring            submitted {submitted} = {uses}; sequence_gaps {gaps}")?;
     writeln!(
         text,
-        "  ring            submitted {} = received {} + in_ring {}; sequence_gaps {}",
-        ring.submitted, ring.received, ring.in_ring, ring.sequence_gaps
-    )?;
-    let decode = &counters.decode;
-    writeln!(
-        text,
-        "  decode          received {} = decoded_packets {} + held {}{}; messages {} = queries {} + responses {}",
+        "  decode          received {} = {}{}; messages {} = {}",
         decode.received,
-        decode.decoded_packets,
-        decode.held,
+        counts!(decode, decoded_packets, held),
         reasons("malformed", &decode.malformed),
         decode.messages,
-        decode.queries,
-        decode.responses
+        counts!(decode, queries, responses)
     )?;
     let (queries, responses) = (decode.icmp_about_queries, decode.icmp_about_responses);
     if queries + responses > 0 {
@@ -61,23 +59,10 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
             "                  icmp_about_queries {queries}, icmp_about_responses {responses}"
         )?;
     }
-    let pairing = &counters.pairing;
-    writeln!(
-        text,
-        "  pairing         queries {} = answered {} + timeout {} + icmp_error {} + evicted {} + open {} + retransmitted {}",
-        pairing.queries,
-        pairing.answered,
-        pairing.timeout,
-        pairing.icmp_error,
-        pairing.evicted,
-        pairing.open,
-        pairing.retransmitted
-    )?;
-    write!(
-        text,
-        "                  responses {} = answered {} + late {} + duplicate {} + orphan {}",
-        pairing.responses, pairing.answered, pairing.late, pairing.duplicate, pairing.orphan
-    )?;
+    let ends = counts!(pairing, answered, timeout, icmp_error, evicted, open, retransmitted);
+    writeln!(text, "  pairing         queries {} = {ends}", pairing.queries)?;
+    let ends = counts!(pairing, answered, late, duplicate, orphan);
+    write!(text, "                  responses {} = {ends}", pairing.responses)?;
     let more = [
         ("continued", pairing.continued),
         ("shared", pairing.shared),
@@ -89,33 +74,17 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
         }
     }
     writeln!(text)?;
-    if let Some(connections) = &counters.connections {
-        writeln!(
-            text,
-            "  connections     found {} = closed {} + idle {} + reset {} + refused {} + timeout {} + handshake_failed {} + evicted {} + open {}",
-            connections.connections,
-            connections.closed,
-            connections.idle,
-            connections.reset,
-            connections.refused,
-            connections.timeout,
-            connections.handshake_failed,
-            connections.evicted,
-            connections.open
-        )?;
+    if let Some(found) = &counters.connections {
+        let ends =
+            counts!(found, closed, idle, reset, refused, timeout, handshake_failed, evicted, open);
+        writeln!(text, "  connections     found {} = {ends}", found.connections)?;
     }
     for (sink, streams) in &counters.delivery {
         for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
-            writeln!(
-                text,
-                "  {sink:<8} {stream:<13} records {} = delivered {} + spooled {} + in_flight {} + filtered {}{}",
-                delivery.records,
-                delivery.delivered,
-                delivery.spooled,
-                delivery.in_flight,
-                delivery.filtered,
-                reasons("dropped", &delivery.dropped),
-            )?;
+            let uses = counts!(delivery, delivered, spooled, in_flight, filtered);
+            let dropped = reasons("dropped", &delivery.dropped);
+            let records = delivery.records;
+            writeln!(text, "  {sink:<8} {stream:<13} records {records} = {uses}{dropped}")?;
         }
     }
     let imbalances = counters.imbalances();

@@ -1,7 +1,6 @@
 //! `dnscribe top`: a live view of captured, replayed or recorded traffic.
 
-use super::pace::Pace;
-use super::replay;
+use super::replay::{self, Pace};
 use super::run::Run;
 use super::session::{Endpoint, Start, attach};
 use super::signals::Signals;
@@ -15,6 +14,7 @@ use dnscribe_delivery::{self, Sink};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -62,15 +62,15 @@ impl View<'_> {
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let start = self.start(sources, config)?;
         let live = attach(&start.config, None)?;
-        let run = Run::new(start, live, None)?;
+        let run = Run::start(start, live, None, None)?;
         // The first clause names the hook; the log shows all.
-        let source = run.describe().split(',').next().unwrap_or_default().to_owned();
+        let source = run.live.describe().split(',').next().unwrap_or_default().to_owned();
         self.shared.use_wall_clock();
         // Nothing is logged between here and the screen.
         let screen = self.open(&source, Span::Recent)?;
         let done = run.until_the_end();
         self.shared.end();
-        self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
+        self.signals.stop.store(true, Ordering::Relaxed);
         self.close(screen, done, &source, Span::Recent)
     }
 
@@ -93,7 +93,7 @@ impl View<'_> {
     fn records(self, path: &Path) -> Result<(), Exit> {
         let follow = !self.args.once;
         let source = format!("records of {}", names(&[path.to_path_buf()]));
-        let (shared, stop) = (Arc::clone(&self.shared), self.signals.stop_flag());
+        let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.signals.stop));
         let input = path.to_path_buf();
         let reader = spawn("records", move || top::follow(&input, &shared, follow, &stop))?;
         let screen = self.open(&source, Span::Whole)?;
@@ -114,7 +114,7 @@ impl View<'_> {
         let mut end = None;
         while !screen.is_finished() {
             if self.signals.stop()
-                && *end.get_or_insert_with(Instant::now) + END_PATIENCE < Instant::now()
+                && *end.get_or_insert_with(Instant::now) + END_TIMEOUT < Instant::now()
             {
                 return Ok(Ok(()));
             }
@@ -132,9 +132,9 @@ impl View<'_> {
             sources,
             config,
             signals: self.signals.clone(),
-            endpoint: Endpoint::none(),
+            endpoint: Endpoint::default(),
             sinks: vec![sink],
-            ledger_every: Some(LEDGER_EVERY),
+            ledger_every: LEDGER_EVERY,
             // The end of the screen sets a flag, which is polled.
             max_sleep: PAUSE,
             summary: false,
@@ -154,7 +154,7 @@ impl View<'_> {
             theme: Theme { unicode: theme.unicode && !self.args.ascii, ..theme },
         };
         let (shared, log) = (Arc::clone(&self.shared), self.log.clone());
-        let stop = self.signals.stop_flag();
+        let stop = Arc::clone(&self.signals.stop);
         spawn("screen", move || top::show(&shared, &options, &log, &stop)).map(Some)
     }
 
@@ -176,7 +176,7 @@ impl View<'_> {
             return print(&text);
         };
         if done.is_err() {
-            self.signals.stop_flag().store(true, std::sync::atomic::Ordering::Relaxed);
+            self.signals.stop.store(true, Ordering::Relaxed);
         }
         let shown = self.wait_for_end(screen)?;
         done?;
@@ -187,7 +187,7 @@ impl View<'_> {
 type Screen = JoinHandle<io::Result<()>>;
 
 /// Time limit for restoring the screen: a terminal may accept no more bytes, which must not block the end.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn spawn<T: Send + 'static>(
     name: &str,

@@ -17,10 +17,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Interval of progress lines.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Number of records between two checks of the clock.
-const LOOK_EVERY: u64 = 4096;
+const CHECK_RECORDS: u64 = 4096;
 
 /// Reads the records back and prints the balance. Fails where it does not close.
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
@@ -96,22 +96,22 @@ fn read_file(verifier: &mut Verifier, progress: &mut Progress, path: &Path) -> R
 /// Logs the progress of a long reading on stderr.
 struct Progress {
     begin: Instant,
-    said: Instant,
+    logged: Instant,
     records: u64,
 }
 
 impl Progress {
     fn start() -> Self {
         let now = Instant::now();
-        Self { begin: now, said: now, records: 0 }
+        Self { begin: now, logged: now, records: 0 }
     }
 
     fn step(&mut self, place: &dyn Display) {
         self.records += 1;
-        if !self.records.is_multiple_of(LOOK_EVERY) || self.said.elapsed() < SAY_EVERY {
+        if !self.records.is_multiple_of(CHECK_RECORDS) || self.logged.elapsed() < LOG_INTERVAL {
             return;
         }
-        self.said = Instant::now();
+        self.logged = Instant::now();
         let elapsed = self.begin.elapsed().as_secs().max(1);
         let (records, each) = (self.records, self.records / elapsed);
         tracing::info!("{records} records read, {each} a second, now at {place}");

@@ -67,8 +67,8 @@ pub(super) struct WorkerPool {
     messages: Receiver<WorkerMessage>,
     merger: BatchMerger,
     ended: usize,
-    /// Time that this thread has waited for workers.
-    waited: Duration,
+    /// Time that this thread has waited for workers, since they started.
+    pub(super) waited: Duration,
     /// Number of controls sent to each worker.
     controls: u64,
 }
@@ -93,16 +93,22 @@ impl WorkerPool {
         // Never full: no worker has more batches, and each fails at most once.
         let (sender, messages) = bounded(readers.len() * (BATCHES_PER_SHARD + 1));
         let start = |(number, (reader, flow))| {
-            let (commands, received_commands) = unbounded();
+            let (commands, worker_commands) = unbounded();
             let (spent, empty) = bounded(BATCHES_PER_SHARD);
             for _ in 0..BATCHES_PER_SHARD {
                 // The channel has this capacity.
                 let _ = spent.try_send(EventBatch::default());
             }
             let progress = Arc::new(Progress::default());
-            let shared = Arc::clone(&progress);
-            let worker =
-                Worker::new(reader, flow, shared, received_commands, empty, sender.clone());
+            let worker = Worker {
+                reader,
+                flow,
+                progress: Arc::clone(&progress),
+                commands: worker_commands,
+                empty,
+                messages: sender.clone(),
+                controls: 0,
+            };
             let thread = thread::Builder::new().name(format!("flows-{number}"));
             let thread = thread.spawn(move || worker.run())?;
             Ok(WorkerHandle { progress, commands, spent, thread })
@@ -136,11 +142,6 @@ impl WorkerPool {
             // Fails if the worker has ended, which `poll` and `stop` notice.
             let _ = worker.commands.send(command());
         }
-    }
-
-    /// Time that this thread has waited for workers, since they started.
-    pub(super) const fn waited(&self) -> Duration {
-        self.waited
     }
 
     /// Waits up to `limit` for batches, and passes them to the pipeline. Returns the number of packets that they

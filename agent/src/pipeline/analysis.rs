@@ -5,8 +5,8 @@ use super::DetectionChange;
 use super::attribution::filter_subject;
 use super::handover::Ordinals;
 use super::router::{Export, SinkRouter};
-use crate::analysis::detect::{Alert, AlertCounters, DetectOptions, Detection};
-use crate::analysis::lookup::{Lookup, LookupCounters, LookupOptions, LookupTable, Query};
+use crate::analysis::detect::{Alert, DetectOptions, Detection};
+use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
 use crate::capture::sampling::{NotExported, PacketClass};
@@ -22,16 +22,16 @@ use std::time::Duration;
 /// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {
     lookup_options: LookupOptions,
-    lookups: Option<LookupTable>,
+    pub(super) lookups: Option<LookupTable>,
     /// Reused buffer for the name of a query.
     qname: String,
     window_options: WindowOptions,
-    windows: Option<Windows>,
+    pub(super) windows: Option<Windows>,
     /// Whether a sink wants records of windows.
     exports_windows: bool,
     /// Window records so far.
     window_ordinal: u64,
-    detection: Option<Detection>,
+    pub(super) detection: Option<Detection>,
 }
 
 impl Analysis {
@@ -107,13 +107,13 @@ impl Analysis {
     pub(super) fn add_not_exported(
         &mut self,
         ts: Timestamp,
-        untold: &NotExported,
+        packets: &NotExported,
         resolver: Option<&str>,
     ) {
         let Some(windows) = &mut self.windows else { return };
-        let Some(counts) = counts(untold) else { return };
-        let vantage = Vantage::from_direction(untold.direction, untold.class.is_from_server());
-        let transport = untold.class.transport().name();
+        let Some(counts) = counts(packets) else { return };
+        let vantage = Vantage::from_direction(packets.direction, packets.class.is_from_server());
+        let transport = packets.class.transport().name();
         windows.add_not_exported(ts, vantage, (transport, resolver), &counts);
     }
 
@@ -182,21 +182,6 @@ impl Analysis {
         }
     }
 
-    /// Number of transactions that came too late for their windows.
-    pub(super) fn late_count(&self) -> u64 {
-        self.windows.as_ref().map_or(0, |windows| windows.late)
-    }
-
-    /// Bytes used by the windows, if there are any.
-    pub(super) fn windows_bytes(&self) -> Option<u64> {
-        self.windows.as_ref().map(|windows| windows.bytes() as u64)
-    }
-
-    /// Counters of lookups, if they are made.
-    pub(super) fn lookup_counters(&self) -> Option<&LookupCounters> {
-        self.lookups.as_ref().map(|lookups| &lookups.counters)
-    }
-
     /// Calls `act` on the lookups and exports those that it ends.
     fn with_lookups(
         &mut self,
@@ -218,11 +203,6 @@ impl Analysis {
             let key = lookup.client.to_string();
             router.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
         });
-    }
-
-    /// Counters of alerts, if detection is on.
-    pub(super) fn alert_counters(&self) -> Option<&AlertCounters> {
-        self.detection.as_ref().map(|detection| &detection.counters)
     }
 
     /// Calls `act` on detection and exports the alerts that change.
@@ -265,10 +245,10 @@ fn subject<'a>(lookup: &'a Lookup<'_>) -> FilterSubject<'a> {
 }
 
 /// Counts for windows; none for packets that cannot be a message on their own.
-fn counts(untold: &NotExported) -> Option<window::NotExported> {
-    let (count, lost) = (untold.sampled + untold.lost, untold.lost);
+fn counts(packets: &NotExported) -> Option<window::NotExported> {
+    let (count, lost) = (packets.sampled + packets.lost, packets.lost);
     let counts = window::NotExported { lost, ..window::NotExported::default() };
-    Some(match untold.class {
+    Some(match packets.class {
         PacketClass::Query => window::NotExported { queries: count, ..counts },
         PacketClass::Response { rcode, truncated } => {
             let mut rcodes = [0; window::RCODES];

@@ -1,18 +1,14 @@
-//! The process, container and pod behind a transaction, a connection or a dead letter.
+//! The process, container and pod behind a transaction, a connection or a dead letter, as far as known.
 
 use crate::capture::Task;
 use crate::decode::Message;
-use crate::enrich::{self, Enricher, Process};
+use crate::enrich::{Attribution, Enricher, Process};
 use crate::pair::{Transaction, Vantage};
 use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
 use crate::record::record_tail;
 use dnscribe_dns::Question;
 use dnscribe_record::RecordTail;
 use std::net::IpAddr;
-
-/// The task that sent or received something, with its executable, container and pod as far as known.
-#[derive(Debug, Default)]
-pub(super) struct Attribution(pub(super) enrich::Attribution);
 
 impl Attribution {
     /// Looks up a task. The first lookup must come while the task is alive.
@@ -21,12 +17,10 @@ impl Attribution {
         task: Option<&Task>,
         cgroup_id: u64,
     ) -> Self {
-        let without_enricher = || enrich::Attribution {
-            process: task.map(|task| Process::new(task, None)),
-            ..enrich::Attribution::default()
-        };
-        let found = enricher.as_mut().map(|enricher| enricher.attribute(task, cgroup_id));
-        Self(found.unwrap_or_else(without_enricher))
+        match enricher {
+            Some(enricher) => enricher.attribute(task, cgroup_id),
+            None => Self { process: task.map(|task| Process::new(task, None)), ..Self::default() },
+        }
     }
 
     /// Looks up the sender of a message.
@@ -53,7 +47,7 @@ impl Attribution {
 
     /// What filters match, without a question.
     pub(super) fn subject(&self, client: IpAddr) -> FilterSubject<'_> {
-        filter_subject(&self.0, client)
+        filter_subject(self, client)
     }
 
     /// Returns whether a filter admits a message or transaction.
@@ -71,22 +65,12 @@ impl Attribution {
 
     /// Process, container and pod as records have them.
     pub(super) fn tail(&self) -> RecordTail<'_> {
-        record_tail(&self.0)
-    }
-
-    /// Counts a transaction of this process.
-    pub(super) fn count(&self, enricher: &mut Option<Enricher>) {
-        if let Some(enricher) = enricher {
-            enricher.count(&self.0);
-        }
+        record_tail(self)
     }
 }
 
 /// What filters match of a client and its process, without a question.
-pub(super) fn filter_subject(
-    attribution: &enrich::Attribution,
-    client: IpAddr,
-) -> FilterSubject<'_> {
+pub(super) fn filter_subject(attribution: &Attribution, client: IpAddr) -> FilterSubject<'_> {
     let process = attribution.process.as_ref();
     FilterSubject {
         question: None,

@@ -38,7 +38,8 @@ pub struct EventBatch {
     pub(super) until: Timestamp,
     /// Counters of the stage after the last event.
     pub(super) counters: FlowCounters,
-    events: Vec<StoredEvent>,
+    /// Events with their times, by the clock of the capture.
+    events: Vec<(Timestamp, StoredEvent)>,
     messages: Vec<StoredMessage>,
     /// Bytes of messages, dead letters and rendered records.
     bytes: Vec<u8>,
@@ -47,13 +48,6 @@ pub struct EventBatch {
     texts_used: usize,
     /// Index of the event to replay next.
     next: usize,
-}
-
-#[derive(Debug)]
-struct StoredEvent {
-    /// Time of the event, by the clock of the capture.
-    at: Timestamp,
-    kind: StoredKind,
 }
 
 /// A message whose bytes are a range of the batch's.
@@ -67,7 +61,7 @@ struct StoredMessage {
 
 /// An event that owns its data, or refers to messages by their index.
 #[derive(Debug)]
-enum StoredKind {
+enum StoredEvent {
     Message {
         index: usize,
         json: Range<usize>,
@@ -98,25 +92,25 @@ impl EventSink for EventBatch {
         let is_small = self.bytes.len() < RENDERED_BYTES;
         let rendered = if is_small { rendered } else { rendered.event.into() };
         let kind = match *rendered.event {
-            Event::Message(message) => StoredKind::Message {
+            Event::Message(message) => StoredEvent::Message {
                 index: self.store_message(message),
                 json: self.store_bytes(rendered.json),
             },
-            Event::Began(query) => StoredKind::Began(self.store_message(query)),
+            Event::Began(query) => StoredEvent::Began(self.store_message(query)),
             Event::Transaction(transaction) => self.store_transaction(transaction, &rendered),
-            Event::Encrypted(envelope) => StoredKind::Encrypted(envelope.clone()),
-            Event::Connection(report) => StoredKind::Connection {
+            Event::Encrypted(envelope) => StoredEvent::Encrypted(envelope.clone()),
+            Event::Connection(report) => StoredEvent::Connection {
                 connection: Box::new(report.connection.clone()),
                 status: report.status,
                 is_final: report.is_final,
             },
-            Event::DeadLetter(letter) => StoredKind::DeadLetter {
+            Event::DeadLetter(letter) => StoredEvent::DeadLetter {
                 envelope: letter.envelope.clone(),
                 reason: letter.reason,
                 bytes: self.store_bytes(letter.bytes),
             },
         };
-        self.events.push(StoredEvent { at, kind });
+        self.events.push((at, kind));
     }
 }
 
@@ -125,14 +119,14 @@ impl EventBatch {
         &mut self,
         transaction: &Transaction<'_>,
         rendered: &RenderedEvent<'_>,
-    ) -> StoredKind {
+    ) -> StoredEvent {
         // The response first: most often it is the message that was stored last.
         let response = transaction.response.map(|message| self.store_message(message));
         let query = transaction.query.map(|message| self.store_message(message));
         let rest = transaction.without_messages();
         let texts = rendered.texts.map(|texts| self.store_texts(texts));
         let json = self.store_bytes(rendered.json);
-        StoredKind::Transaction { query, response, rest, texts, json }
+        StoredEvent::Transaction { query, response, rest, texts, json }
     }
 
     /// Copies texts and returns their index.
@@ -186,35 +180,35 @@ impl EventBatch {
 
     /// Time of the event to replay next.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
-        self.events.get(self.next).map(|event| event.at)
+        self.events.get(self.next).map(|(at, _)| *at)
     }
 
     /// Time of the last event.
     pub(super) fn last_at(&self) -> Option<Timestamp> {
-        self.events.last().map(|event| event.at)
+        self.events.last().map(|(at, _)| *at)
     }
 
     /// Passes the next event to `sink`.
     pub(super) fn replay_next(&mut self, sink: &mut dyn EventSink) {
         let index = self.next;
         self.next += 1;
-        let Some(StoredEvent { at, kind }) = self.events.get(index) else { return };
+        let Some((at, kind)) = self.events.get(index) else { return };
         let message = |index: &usize| self.message(*index);
         let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         let mut pass = |event: &Event<'_>| sink.event(*at, event.into());
         match kind {
-            StoredKind::Message { index, json } => {
+            StoredEvent::Message { index, json } => {
                 if let Some(message) = message(index) {
                     let event = &Event::Message(message);
                     sink.event(*at, RenderedEvent { json: part(json), ..event.into() });
                 }
             }
-            StoredKind::Began(index) => {
+            StoredEvent::Began(index) => {
                 if let Some(query) = message(index) {
                     pass(&Event::Began(query));
                 }
             }
-            StoredKind::Transaction { query, response, rest, texts, json } => {
+            StoredEvent::Transaction { query, response, rest, texts, json } => {
                 let query = query.as_ref().and_then(message);
                 let response = response.as_ref().and_then(message);
                 let transaction = Transaction { query, response, ..*rest };
@@ -222,8 +216,8 @@ impl EventBatch {
                 let texts = texts.and_then(|index| self.texts.get(index));
                 sink.event(*at, RenderedEvent { event, texts, json: part(json) });
             }
-            StoredKind::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
-            StoredKind::Connection { connection, status, is_final } => {
+            StoredEvent::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
+            StoredEvent::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
                 pass(&Event::Connection(&encrypted::ConnectionReport {
                     connection,
@@ -231,7 +225,7 @@ impl EventBatch {
                     is_final,
                 }));
             }
-            StoredKind::DeadLetter { envelope, reason, bytes } => {
+            StoredEvent::DeadLetter { envelope, reason, bytes } => {
                 let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));
                 pass(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));
             }

@@ -79,9 +79,9 @@ pub struct FlowStage {
     pub(super) trackers: Trackers,
     renderer: Renderer,
     /// Time of the newest packet; the epoch before the first packet.
-    pub(super) last_packet: Timestamp,
+    pub last_packet: Timestamp,
     /// Timers were checked up to this time.
-    pub(super) expired: Timestamp,
+    pub expired: Timestamp,
     /// What an agent before this one counted. The pairing counters are not among them: the pairer continues
     /// with those itself.
     pub(super) inherited: FlowCounters,
@@ -93,19 +93,13 @@ pub struct FlowStage {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowCounters {
     /// Records read from the ring, by CPU. Empty if the stage does not read a ring of its own.
-    pub(super) received: Vec<Received>,
+    pub received: Vec<Received>,
     pub(super) decode: ledger::Decode,
     pub(super) pairing: ledger::Pairing,
     pub(super) connections: Option<ledger::Connections>,
 }
 
 impl FlowCounters {
-    /// Records read from the ring, by CPU.
-    #[must_use]
-    pub fn received(&self) -> &[Received] {
-        &self.received
-    }
-
     /// Adds these counters to those of the ledger.
     pub(super) fn add_to(&self, counters: &mut Counters) {
         counters.decode += &self.decode;
@@ -153,18 +147,6 @@ impl FlowStage {
     #[must_use]
     pub const fn shard(&self) -> usize {
         self.shard
-    }
-
-    /// Time of the newest packet; the epoch before the first packet.
-    #[must_use]
-    pub const fn last_packet(&self) -> Timestamp {
-        self.last_packet
-    }
-
-    /// Time up to which timers were checked.
-    #[must_use]
-    pub const fn expired(&self) -> Timestamp {
-        self.expired
     }
 
     /// Runs `step` on the stages and passes its events to `sink`, as of time `at`.

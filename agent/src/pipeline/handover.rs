@@ -116,11 +116,11 @@ impl FlowStage {
     }
 
     /// Adds a query of the other agent.
-    pub fn import_query(&mut self, carried: &HandoverQuery<'_>, sink: &mut dyn EventSink) {
-        self.run(carried.query.envelope.ts, sink, |_, trackers, emit| {
-            trackers.pairer.restore_query(carried, &mut |ended| emit(&Event::Transaction(ended)));
-            if carried.state == HandoverQueryState::Waiting {
-                emit(&Event::Began(carried.query));
+    pub fn import_query(&mut self, imported: &HandoverQuery<'_>, sink: &mut dyn EventSink) {
+        self.run(imported.query.envelope.ts, sink, |_, trackers, emit| {
+            trackers.pairer.restore_query(imported, &mut |ended| emit(&Event::Transaction(ended)));
+            if imported.state == HandoverQueryState::Waiting {
+                emit(&Event::Began(imported.query));
             }
         });
     }

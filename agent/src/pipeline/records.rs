@@ -2,7 +2,6 @@
 
 use super::Pipeline;
 use super::analysis::Analysis;
-use super::attribution::Attribution;
 use super::event::{Event, EventSink, RenderedEvent};
 use super::router::Export;
 use crate::analysis::view::{Facts, TransactionView};
@@ -10,6 +9,7 @@ use crate::capture::Transport;
 use crate::capture::sampling::Timeline;
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::ConnectionReport;
+use crate::enrich::Attribution;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::pair::MessageTexts;
 use crate::pair::{OrphanReason, Transaction};
@@ -87,7 +87,7 @@ impl Pipeline {
             let (_, server) = message.client_and_server();
             let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
-            self.router.push_begun(Stream::Messages, id, (json, &rest), key);
+            self.router.push_partial(Stream::Messages, id, (json, &rest), key);
         }
     }
 
@@ -107,7 +107,9 @@ impl Pipeline {
             return;
         }
         let attribution = Attribution::of_transaction(enricher, transaction);
-        attribution.count(enricher);
+        if let Some(enricher) = enricher {
+            enricher.count(&attribution);
+        }
         let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
         let tail = attribution.tail();
         let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
@@ -119,7 +121,7 @@ impl Pipeline {
                     resolver,
                     links: &links,
                     sample_ratio,
-                    attribution: &attribution.0,
+                    attribution: &attribution,
                     tail: &tail,
                 },
             )

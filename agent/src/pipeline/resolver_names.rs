@@ -13,7 +13,7 @@ const MAX_ADDRESSES: usize = 1 << 14;
 #[derive(Debug, Default)]
 pub(super) struct ResolverNames {
     /// By IPv6 address; an IPv4 address is mapped, so that both forms are one resolver.
-    names: HashMap<u128, ResolverName, RandomState>,
+    pub(super) names: HashMap<u128, ResolverName, RandomState>,
     /// Whether metrics have no addresses.
     hidden: bool,
 }
@@ -56,10 +56,5 @@ impl ResolverNames {
             let label = metrics.resolver(if is_shown { &name } else { HIDDEN });
             ResolverName { label, name: name.into() }
         })
-    }
-
-    /// Removes all names, after a change of the configuration.
-    pub(super) fn clear(&mut self) {
-        self.names.clear();
     }
 }

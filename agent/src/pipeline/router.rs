@@ -12,7 +12,8 @@ use dnscribe_delivery::{OutputFormat, Sink, Stream, append_json, append_partial_
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
-    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, transaction_line,
+    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_from_json,
+    transaction_line, transaction_line_from_json,
 };
 use format_buffer::{FormatBuffer, Render, format_buffers};
 use serde::Serialize;
@@ -33,14 +34,15 @@ pub(super) struct Export<'a> {
 
 /// The sinks, with a buffer for each output format.
 pub struct SinkRouter {
-    sinks: SinkSet,
+    /// The sinks.
+    pub sinks: SinkSet,
     buffers: Vec<FormatBuffer>,
     /// Whether the buffers hold records of summaries. These have batches of their own, so that a sink can accept
     /// them when its queue is full for other records.
     has_summaries: bool,
     /// Reused buffer for the input of the partition key's hash.
     key: Vec<u8>,
-    masker: Masker,
+    pub(super) masker: Masker,
     wait_for_sinks: Option<Arc<AtomicBool>>,
 }
 
@@ -75,7 +77,7 @@ impl SinkRouter {
 
     fn hide_dead_letters(&mut self) {
         let hidden = self.masker.masks(Stream::Dlq);
-        self.sinks.iter_mut().for_each(|sink| sink.hide_dead_letters(hidden));
+        self.sinks.active.iter_mut().for_each(|sink| sink.hide_dead_letters(hidden));
     }
 
     /// Replaces the sinks after sending what is buffered. Sinks that go have `flush_timeout` to deliver their
@@ -83,7 +85,7 @@ impl SinkRouter {
     pub fn replace(&mut self, sinks: Vec<SinkReplacement>, flush_timeout: Duration) {
         self.offer();
         self.sinks.replace(sinks, flush_timeout);
-        self.buffers = format_buffers(self.sinks.active());
+        self.buffers = format_buffers(&self.sinks.active);
         self.hide_dead_letters();
     }
 
@@ -92,17 +94,6 @@ impl SinkRouter {
         if self.sinks.update() {
             self.hide_dead_letters();
         }
-    }
-
-    /// The sinks.
-    #[must_use]
-    pub const fn sinks(&self) -> &SinkSet {
-        &self.sinks
-    }
-
-    /// The rules of masking.
-    pub(super) const fn masker(&self) -> &Masker {
-        &self.masker
     }
 
     /// Returns whether any sink wants records of the stream.
@@ -142,7 +133,7 @@ impl SinkRouter {
     }
 
     /// Adds a record of which the first part is rendered, as JSON in either format.
-    pub(super) fn push_begun(
+    pub(super) fn push_partial(
         &mut self,
         stream: Stream,
         id: EventId,
@@ -205,8 +196,20 @@ impl SinkRouter {
         let is_rendered = buffers.iter().any(|buffer| buffer.renders(stream));
         if is_rendered && masker.masks(stream) {
             let masked = masker.mask(stream, json, key);
+            let json = |out: &mut Vec<u8>| out.extend_from_slice(masked.json);
+            let as_text = |out: &mut Vec<u8>| {
+                let shown = match stream {
+                    Stream::Alerts => alert_line_from_json(out, masked.json),
+                    _ => transaction_line_from_json(out, masked.json),
+                };
+                if shown.is_err() {
+                    json(out);
+                    out.push(b'\n');
+                }
+            };
+            let text = text.map(|_| &as_text as Render<'_>);
             for buffer in buffers {
-                buffer.add_masked(stream, id, masked);
+                buffer.add(stream, id, masked.key, &json, text);
             }
         } else {
             for buffer in buffers {
@@ -240,7 +243,9 @@ impl SinkRouter {
             }
             let next = buffer.next_batch();
             let batch = Arc::new(std::mem::replace(&mut buffer.batch, next));
-            for sink in self.sinks.iter_mut().filter(|sink| sink.output_format() == buffer.format) {
+            for sink in
+                self.sinks.active.iter_mut().filter(|sink| sink.output_format() == buffer.format)
+            {
                 while let Some(stop) = &self.wait_for_sinks
                     && !stop.load(Ordering::Relaxed)
                     && !sink.wait_for_capacity(&batch, STOP_INTERVAL)
@@ -279,7 +284,7 @@ impl SinkRouter {
 
     /// Makes the sinks reopen their files.
     pub fn reopen(&mut self) {
-        self.sinks.iter_mut().for_each(|sink| sink.reopen());
+        self.sinks.active.iter_mut().for_each(|sink| sink.reopen());
     }
 }
 

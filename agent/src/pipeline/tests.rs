@@ -201,7 +201,7 @@ fn run(pool: &[Vec<u8>], steps: &[Step]) -> Result<(Vec<u8>, Counters), TestCase
     for packet in packets(pool, steps) {
         (now, seq) = (packet.ts, packet.id.seq);
         flow.observe(&packet, &mut pipeline);
-        pipeline.router().offer();
+        pipeline.router.offer();
         let counters = pipeline.counters(&input(seq, vec![flow.counters(&[])]));
         prop_assert_eq!(counters.imbalances(), []);
         prop_assert!(flow.waiting_bytes() <= 4096 + 2048);
@@ -284,7 +284,7 @@ fn check_written(
     kept: &Mutex<Vec<u8>>,
 ) -> Result<Counters, TestCaseError> {
     merger.merge_all(pipeline);
-    pipeline.router().offer();
+    pipeline.router.offer();
     let flows: Vec<_> = merger.counters().cloned().collect();
     let received = flows.iter().flat_map(|flow| &flow.received);
     let received = received.map(|received| received.records).sum();

@@ -55,7 +55,7 @@ impl PrivilegedHelper {
         if config.privileges.drop == DropPrivileges::Off || !is_useful() {
             return None;
         }
-        let arguments = HelperArgs::new(config.privileges.user.as_deref(), config.log).words();
+        let arguments = HelperArgs::words(config.privileges.user.as_deref(), config.log);
         Self::spawn(&arguments)
             .inspect_err(|error| {
                 tracing::warn!(
@@ -70,7 +70,7 @@ impl PrivilegedHelper {
         let (processes, their_processes) = message_sockets()?;
         let (icmp, their_icmp) = message_sockets()?;
         let child = Command::new("/proc/self/exe")
-            .arg0("dnscribe-scout")
+            .arg0("dnscribe-helper")
             .args(arguments)
             // It may contain secrets.
             .env_clear()
@@ -109,7 +109,7 @@ impl Drop for PrivilegedHelper {
     }
 }
 
-/// Runs the helper (`dnscribe scout`): drops what it does not need, and serves the agent on its standard
+/// Runs the helper (`dnscribe helper`): drops what it does not need, and serves the agent on its standard
 /// input and output until that has ended.
 ///
 /// # Errors
@@ -117,7 +117,7 @@ impl Drop for PrivilegedHelper {
 pub fn serve(args: &HelperArgs) -> Result<(), Exit> {
     log::start(args.log());
     // Without it, the thread has the name of the link that it was started by.
-    let _ = rustix::thread::set_name(c"dnscribe-scout");
+    let _ = rustix::thread::set_name(c"dnscribe-helper");
     let failed = |error| Exit::failed(format!("the privileged helper failed: {error}"));
     // A service manager sends its signals to all processes; the helper ends with the agent, not before.
     for signal in [SIGTERM, SIGINT, SIGHUP] {

@@ -1,10 +1,10 @@
 //! Columns of lists: titles, widths, values, tones.
 
 use super::list::{FactList, ListEntry, Listing};
-use super::model::{Figures, Group, OutcomeKind};
+use super::model::{Figures, OutcomeKind, Part, to_f64};
 use super::text;
 
-/// A column.
+/// A column. [`Column::layout`] has the titles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     /// Label of the line; takes the remaining width.
@@ -13,37 +13,24 @@ pub enum Column {
     Place,
     /// Last process.
     Asker,
-    /// Queries per second.
     Rate,
-    /// Queries.
     Queries,
-    /// Share of all queries.
     Share,
-    /// Median latency.
     P50,
-    /// 99th percentile of latency.
     P99,
-    /// Maximum latency.
     Max,
     /// Share of timeouts and ICMP errors.
     NoAnswer,
-    /// Share of SERVFAIL.
     Servfail,
-    /// Share of NXDOMAIN.
     Nxdomain,
-    /// Share of other response codes.
     OtherError,
-    /// Retransmissions.
     Retries,
     /// Late, duplicate and orphaned responses.
     Strays,
     /// Age of the last transaction.
     Last,
-    /// Record type.
     Type,
-    /// Outcome.
     Outcome,
-    /// Number of transactions.
     Count,
     /// Latency of the last transaction.
     Latency,
@@ -58,9 +45,7 @@ pub enum Column {
 /// Value of a column, for sorting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SortValue<'a> {
-    /// A number.
     Number(f64),
-    /// A text.
     Text(&'a str),
 }
 
@@ -69,11 +54,8 @@ pub enum SortValue<'a> {
 pub enum Tone {
     /// Less important.
     Dim,
-    /// Normal.
     Plain,
-    /// Warning.
     Warning,
-    /// Bad.
     Bad,
 }
 
@@ -137,102 +119,75 @@ const RESOLVERS: ColumnLayout = &[
 ];
 
 /// Returns the columns of a list on a screen of this width.
-#[must_use]
 pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
     let shown = |plan: ColumnLayout| {
         plan.iter().filter(move |(_, from)| width >= *from).map(|(column, _)| *column)
     };
-    match listing {
-        Listing::Facts(FactList::Names) => shown(NAMES).collect(),
-        Listing::Facts(FactList::Processes) => shown(PROCESSES).collect(),
-        Listing::Facts(FactList::Resolvers) => shown(RESOLVERS).collect(),
-        Listing::Group(group) => {
-            let (first, history): (ColumnLayout, ColumnLayout) = match group {
-                Group::Resolver => (&[(Label("RESOLVER"), 0)], &[(History, 0)]),
-                Group::Zone => (&[(Label("ZONE"), 0)], &[(History, 0)]),
-                Group::Name => (&[(Label("NAME"), 0)], &[(History, 100)]),
-                Group::Process => {
-                    (&[(Label("PROCESS"), 0), (Place, 0)], &[(Pid, 110), (History, 90)])
-                }
-                Group::Outcome => (&[(Label("OUTCOME"), 0), (Share, 0)], &[(History, 0)]),
-            };
-            let figures = shown(FIGURES).filter(|column| {
-                group != Group::Outcome
-                    || !matches!(column, NoAnswer | Servfail | Nxdomain | OtherError)
-            });
-            let figures: Vec<Column> = figures.collect();
-            shown(first).chain(figures).chain(shown(history)).collect()
-        }
-    }
+    let group = match listing {
+        Listing::Facts(FactList::Names) => return shown(NAMES).collect(),
+        Listing::Facts(FactList::Processes) => return shown(PROCESSES).collect(),
+        Listing::Facts(FactList::Resolvers) => return shown(RESOLVERS).collect(),
+        Listing::Group(group) => group,
+    };
+    let (first, history): (ColumnLayout, ColumnLayout) = match group {
+        Part::Resolver => (&[(Label("RESOLVER"), 0)], &[(History, 0)]),
+        Part::Zone => (&[(Label("ZONE"), 0)], &[(History, 0)]),
+        Part::Name | Part::Type => (&[(Label("NAME"), 0)], &[(History, 100)]),
+        Part::Process => (&[(Label("PROCESS"), 0), (Place, 0)], &[(Pid, 110), (History, 90)]),
+        Part::Outcome => (&[(Label("OUTCOME"), 0), (Share, 0)], &[(History, 0)]),
+    };
+    let figures = shown(FIGURES).filter(|column| {
+        group != Part::Outcome || !matches!(column, NoAnswer | Servfail | Nxdomain | OtherError)
+    });
+    shown(first).chain(figures).chain(shown(history)).collect()
 }
 
 impl Column {
-    /// Title.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
+    /// Title, and width in characters; the least one for columns that share the remaining width.
+    pub const fn layout(self) -> (&'static str, usize) {
         match self {
-            Label(title) => title,
-            Place => "WHERE",
-            Asker => "LAST ASKED BY",
-            Rate => "QPS",
-            Queries => "QUERIES",
-            Share => "SHARE%",
-            P50 => "P50",
-            P99 => "P99",
-            Max => "MAX",
-            NoAnswer => "NOANS%",
-            Servfail => "SERVF%",
-            Nxdomain => "NXDOM%",
-            OtherError => "OTHER%",
-            Retries => "RETRIES",
-            Strays => "STRAY",
-            Last => "LAST",
-            Type => "TYPE",
-            Outcome => "OUTCOME",
-            Count => "COUNT",
-            Latency => "LATENCY",
-            Pid => "PID",
-            EventId => "LAST EVENT_ID",
-            History => "HISTORY",
-        }
-    }
-
-    /// Width in characters; the least one for columns that share the remaining width.
-    #[must_use]
-    pub const fn width(self) -> usize {
-        match self {
-            Label(_) => 14,
-            Place | Asker => 16,
-            Rate | P50 | P99 | Max | Type | Retries => 7,
-            NoAnswer | Servfail | Nxdomain | OtherError | Share => 6,
-            Queries => 9,
-            Strays | Last => 5,
-            Count | Latency | Pid => 8,
-            EventId => 32,
-            Outcome | History => 10,
+            Label(title) => (title, 14),
+            Place => ("WHERE", 16),
+            Asker => ("LAST ASKED BY", 16),
+            Rate => ("QPS", 7),
+            Queries => ("QUERIES", 9),
+            Share => ("SHARE%", 6),
+            P50 => ("P50", 7),
+            P99 => ("P99", 7),
+            Max => ("MAX", 7),
+            NoAnswer => ("NOANS%", 6),
+            Servfail => ("SERVF%", 6),
+            Nxdomain => ("NXDOM%", 6),
+            OtherError => ("OTHER%", 6),
+            Retries => ("RETRIES", 7),
+            Strays => ("STRAY", 5),
+            Last => ("LAST", 5),
+            Type => ("TYPE", 7),
+            Outcome => ("OUTCOME", 10),
+            Count => ("COUNT", 8),
+            Latency => ("LATENCY", 8),
+            Pid => ("PID", 8),
+            EventId => ("LAST EVENT_ID", 32),
+            History => ("HISTORY", 10),
         }
     }
 
     /// Whether its cells are aligned to the right.
-    #[must_use]
     pub const fn is_number(self) -> bool {
         !matches!(self, Label(_) | Place | Asker | Type | Outcome | EventId | History)
     }
 
     /// Whether lists can be sorted by it.
-    #[must_use]
     pub const fn is_sortable(self) -> bool {
         !matches!(self, EventId | History)
     }
 
     /// Whether the first sort order is descending.
-    #[must_use]
     pub const fn begins_descending(self) -> bool {
         self.is_number() && !matches!(self, Last)
     }
 
     /// Returns the value of a line, to sort by. Unknown values are below all others.
-    #[must_use]
     pub fn value(self, entry: &ListEntry) -> SortValue<'_> {
         let quantile = |q| of(entry, |figures| figures.latencies.quantile(q).unwrap_or(-1.0));
         SortValue::Number(match self {
@@ -241,7 +196,7 @@ impl Column {
             Type => return SortValue::Text(&entry.kind),
             Outcome => return SortValue::Text(&entry.outcome),
             Rate => of(entry, |figures| figures.rate),
-            Queries | Count => super::model::to_f64(entry.count),
+            Queries | Count => to_f64(entry.count),
             Share => entry.share,
             P50 => quantile(0.5),
             P99 => quantile(0.99),
@@ -250,18 +205,15 @@ impl Column {
             Servfail => kinds(entry, &[OutcomeKind::Servfail]),
             Nxdomain => kinds(entry, &[OutcomeKind::Nxdomain]),
             OtherError => kinds(entry, &[OutcomeKind::OtherError]),
-            Retries => of(entry, |figures| super::model::to_f64(figures.retries)),
-            Strays => {
-                of(entry, |figures| super::model::to_f64(figures.counts.get(OutcomeKind::Stray)))
-            }
-            Last => super::model::to_f64(entry.age),
+            Retries => of(entry, |figures| to_f64(figures.retries)),
+            Strays => of(entry, |figures| to_f64(figures.counts.get(OutcomeKind::Stray))),
+            Last => to_f64(entry.age),
             Latency => entry.latency_ms.unwrap_or(-1.0),
             Pid => f64::from(entry.pid),
         })
     }
 
     /// Returns the text of a cell; empty for [`Column::History`], which is drawn separately.
-    #[must_use]
     pub fn text(self, entry: &ListEntry) -> String {
         let number = match self.value(entry) {
             SortValue::Text(text) => {
@@ -273,6 +225,7 @@ impl Column {
             }
             SortValue::Number(number) => number,
         };
+        let figure = |of: fn(&Figures) -> u64| text::count(entry.figures.as_deref().map_or(0, of));
         match self {
             Rate => text::rate(number),
             Queries | Count => text::count(entry.count),
@@ -281,27 +234,20 @@ impl Column {
             Last => text::age(entry.age),
             Pid if entry.pid == 0 => String::new(),
             Pid => entry.pid.to_string(),
-            Retries => text::count(entry.figures.as_ref().map_or(0, |figures| figures.retries)),
-            _ => {
-                let strays = |figures: &Figures| figures.counts.get(OutcomeKind::Stray);
-                text::count(entry.figures.as_ref().map_or(0, |figures| strays(figures)))
-            }
+            Retries => figure(|figures| figures.retries),
+            _ => figure(|figures| figures.counts.get(OutcomeKind::Stray)),
         }
     }
 
-    /// Returns the importance of a cell.
-    #[must_use]
     pub fn tone(self, entry: &ListEntry) -> Tone {
-        let share = |value: SortValue<'_>, limits: [f64; 2]| match value {
-            SortValue::Number(share) if share >= limits[1] => Tone::Bad,
-            SortValue::Number(share) if share >= limits[0] => Tone::Warning,
-            SortValue::Number(share) if share <= 0.0 => Tone::Dim,
-            _ => Tone::Plain,
+        let share = |limits| match self.value(entry) {
+            SortValue::Number(share) if share > 0.0 => Tone::of_share(share, limits),
+            _ => Tone::Dim,
         };
         match self {
-            NoAnswer | Servfail | OtherError => share(self.value(entry), FAILING),
+            NoAnswer | Servfail | OtherError => share(FAILING),
             // NXDOMAIN is common; only a large share is unusual.
-            Nxdomain => share(self.value(entry), [0.2, 0.5]),
+            Nxdomain => share([0.2, 0.5]),
             Outcome if entry.failed => Tone::Bad,
             Last | EventId | Place | Asker => Tone::Dim,
             _ => Tone::Plain,
@@ -310,22 +256,31 @@ impl Column {
 }
 
 /// Shares of failures for a warning, and for a bad line.
-const FAILING: [f64; 2] = [0.01, 0.05];
+pub const FAILING: [f64; 2] = [0.01, 0.05];
 
-/// Returns the importance of a whole line.
-#[must_use]
-pub fn tone(entry: &ListEntry) -> Tone {
-    let bad = [
-        OutcomeKind::Timeout,
-        OutcomeKind::Unreachable,
-        OutcomeKind::Servfail,
-        OutcomeKind::OtherError,
-    ];
-    match kinds(entry, &bad) {
-        share if share >= FAILING[1] => Tone::Bad,
-        share if share >= FAILING[0] => Tone::Warning,
-        _ => Tone::Plain,
+impl Tone {
+    /// Mark of a line with a warning or a failure.
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Dim | Self::Plain => "  ",
+            Self::Warning => "! ",
+            Self::Bad => "!!",
+        }
     }
+
+    /// Returns the importance of a share, which is a warning from the first limit on and bad from the second on.
+    pub fn of_share(share: f64, [warning, bad]: [f64; 2]) -> Self {
+        match share {
+            share if share >= bad => Self::Bad,
+            share if share >= warning => Self::Warning,
+            _ => Self::Plain,
+        }
+    }
+}
+
+pub fn tone(entry: &ListEntry) -> Tone {
+    use OutcomeKind::{OtherError, Servfail, Timeout, Unreachable};
+    Tone::of_share(kinds(entry, &[Timeout, Unreachable, Servfail, OtherError]), FAILING)
 }
 
 fn of(entry: &ListEntry, figure: impl Fn(&Figures) -> f64) -> f64 {

@@ -14,12 +14,13 @@ pub use theme::Theme;
 
 use super::column::Tone;
 use super::list::ListEntry;
-use super::model::Model;
+use super::model::{Model, Span as Time, Vantage};
 use super::view::{Tab, View};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::{Line, Span};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Clear, Paragraph};
+use std::ops::Range;
 
 /// Least width and height of a frame.
 pub const MIN_SIZE: (u16, u16) = (60, 10);
@@ -29,14 +30,11 @@ const CHART_MIN_HEIGHT: u16 = 30;
 /// Least height of a screen with a preview below the list.
 const PREVIEW_MIN_HEIGHT: u16 = 40;
 
-/// State of the source of records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// `hook cgroup at /`, `replay of a.pcap`, ...
     pub source: String,
-    /// Whether the source has ended.
     pub ended: bool,
-    /// Whether the screen is paused.
     pub paused: bool,
     /// Log lines, the newest last.
     pub log: Vec<String>,
@@ -44,34 +42,19 @@ pub struct Status {
     pub log_is_new: bool,
 }
 
-/// Input of a frame.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
-    /// Model.
     pub model: &'a Model,
-    /// View.
     pub view: &'a View,
-    /// State of the source.
     pub status: &'a Status,
-    /// Colours and characters.
     pub theme: Theme,
 }
 
-/// Areas of a frame.
-struct FrameAreas {
-    head: Rect,
-    chart: Option<Rect>,
-    body: Rect,
-    preview: Option<Rect>,
-    foot: Rect,
-}
-
-/// Divides the screen for a list of `lines`. The preview gets the rest.
-fn parts(area: Rect, view: &View, lines: usize) -> FrameAreas {
+/// Divides the screen for a list of `lines` into head, chart, body, preview and foot. Chart and preview may be empty.
+fn parts(area: Rect, view: &View, lines: usize) -> [Rect; 5] {
     let is_list = view.listing().is_some();
     let has_chart = is_list && area.height >= CHART_MIN_HEIGHT;
-    let has_preview =
-        is_list && area.height >= PREVIEW_MIN_HEIGHT && view.drills().next().is_none();
+    let has_preview = is_list && area.height >= PREVIEW_MIN_HEIGHT && view.drill().is_none();
     let chart_rows = if has_chart { chart::ROWS } else { 0 };
     let room = area.height.saturating_sub(head::ROWS + chart_rows + 1);
     let body_rows = if has_preview {
@@ -86,24 +69,16 @@ fn parts(area: Rect, view: &View, lines: usize) -> FrameAreas {
         Constraint::Fill(1),
         Constraint::Length(1),
     ]);
-    let [head, chart, body, preview, foot] = rows.areas(area);
-    FrameAreas {
-        head,
-        chart: has_chart.then_some(chart),
-        body,
-        preview: has_preview.then_some(preview),
-        foot,
-    }
+    rows.areas(area)
 }
 
 /// Sets the size of the screen in the view.
 pub fn measure(area: Rect, view: &mut View) {
     view.width = area.width;
-    let rows = parts(area, view, usize::MAX).body.height;
-    view.page = usize::from(rows.saturating_sub(2)).max(1);
+    let [_, _, body, ..] = parts(area, view, usize::MAX);
+    view.page = usize::from(body.height.saturating_sub(2)).max(1);
 }
 
-/// Draws a frame.
 pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
@@ -113,18 +88,18 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
         return;
     }
     let entries = scene.view.lines(scene.model);
-    let FrameAreas { head, chart, body, preview, foot } = parts(area, scene.view, entries.len());
+    let [head, chart, body, preview, foot] = parts(area, scene.view, entries.len());
     lines(frame, head, head::lines(scene, usize::from(area.width)));
-    if let Some(chart) = chart {
+    if !chart.is_empty() {
         lines(frame, chart, chart::lines(scene, usize::from(area.width)));
     }
     let (width, height) = (usize::from(body.width), usize::from(body.height));
-    let text = match scene.view.tab() {
-        Tab::Loss => scrolled(loss::lines(scene), scene.view.scroll, height),
-        _ => content(scene, &entries, width, height),
-    };
+    let mut text = content(scene, &entries, width, height);
+    if scene.view.tab == Tab::Loss {
+        text = scrolled(text, scene.view.scroll, height);
+    }
     lines(frame, body, text);
-    if let Some(preview) = preview {
+    if !preview.is_empty() {
         let rows = usize::from(preview.height);
         lines(frame, preview, list::preview(scene, &entries, width, rows));
     }
@@ -134,32 +109,60 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     }
 }
 
-/// Returns the content of the tab.
 fn content(
     scene: &Scene<'_>,
     entries: &[ListEntry],
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
-    match scene.view.tab() {
+    match scene.view.tab {
         Tab::Alerts => alerts::lines(scene, width, height),
         Tab::Loss => loss::lines(scene),
         _ => list::lines(scene, entries, width, height),
     }
 }
 
-/// Returns the head and one page, as [`draw`] draws them, for plain text.
-pub fn page(
-    scene: &Scene<'_>,
-    width: usize,
-    rows: usize,
-) -> (Vec<Line<'static>>, Vec<Line<'static>>) {
-    let head = head::lines(scene, width).into_iter().take(2).collect();
-    (head, content(scene, &scene.view.lines(scene.model), width, rows + 1))
+/// Lines of each list in plain text.
+const PLAIN_ROWS: usize = 20;
+
+/// Width of plain text in columns where the terminal's is unknown.
+pub const WIDTH: u16 = 132;
+
+/// Returns all pages as plain text, for scripts and reports.
+pub fn plain_text(model: &Model, source: &str, vantage: Vantage, span: Time, width: u16) -> String {
+    let theme = Theme { colour: false, unicode: false };
+    let status = Status { source: source.to_owned(), ended: true, ..Status::default() };
+    let mut view = View::new(vantage, span);
+    view.width = width;
+    let width = usize::from(width);
+    let mut text = String::new();
+    for tab in Tab::ALL {
+        view.open(tab);
+        let scene = Scene { model, view: &view, status: &status, theme };
+        if tab == Tab::Resolvers {
+            text.extend(head::lines(&scene, width).iter().take(2).map(plain));
+        }
+        text.extend(["\n", tab.title(), "\n"]);
+        let body = content(&scene, &view.lines(model), width, PLAIN_ROWS + 1);
+        text.extend(body.iter().map(plain));
+    }
+    text
+}
+
+/// Returns a line without styles, with its line end.
+fn plain(line: &Line<'_>) -> String {
+    let text: String = line.spans.iter().map(|span| &*span.content).collect();
+    format!("{}\n", text.trim_end())
 }
 
 fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {
     frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// Returns the places of the lines that fit around the selected one.
+fn around(chosen: usize, lines: usize, rows: usize) -> Range<usize> {
+    let first = chosen.saturating_sub(rows / 2).min(lines.saturating_sub(rows));
+    first..lines.min(first + rows)
 }
 
 /// Returns the lines from `first` on, at most from the last page on.
@@ -169,14 +172,11 @@ fn scrolled(lines: Vec<Line<'_>>, first: usize, height: usize) -> Vec<Line<'_>> 
 }
 
 fn help(frame: &mut Frame<'_>, theme: Theme) {
-    let text = help::lines(theme);
-    let area = frame.area();
-    let wide = text.iter().map(Line::width).max().unwrap_or(0);
-    let size = |length: usize, most: u16| u16::try_from(length).unwrap_or(most).min(most);
-    let (width, height) = (size(wide + 2, area.width), size(text.len(), area.height));
-    let area = Rect { x: (area.width - width) / 2, y: (area.height - height) / 2, width, height };
+    let text = Text::from(help::lines(theme));
+    let size = |length: usize| Constraint::Length(u16::try_from(length).unwrap_or(u16::MAX));
+    let area = frame.area().centered(size(text.width() + 2), size(text.height()));
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(text).style(theme.inverted()), area);
+    frame.render_widget(Paragraph::new(text).style(Theme::inverted()), area);
 }
 
 /// Creates a text with the style of a tone.

@@ -168,7 +168,7 @@ impl Lines {
             self.rest = Vec::new();
             self.passing = true;
             self.others += 1;
-            model.line_unreadable();
+            model.unreadable += 1;
         } else if !self.passing {
             self.rest.extend_from_slice(bytes);
         }
@@ -185,7 +185,7 @@ impl Lines {
             }
         } else {
             self.others += 1;
-            model.line_unreadable();
+            model.unreadable += 1;
         }
     }
 

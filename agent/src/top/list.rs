@@ -2,8 +2,9 @@
 
 use super::column::{Column, SortValue};
 use super::model::{
-    Fact, Figures, Group, Model, OutcomeKind, Part, SEPARATOR, Span, Vantage, parts,
+    Fact, Figures, Model, OutcomeKind, Part, SEPARATOR, Span, Vantage, parts, to_f64,
 };
+use super::view::Drill;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// The rows of a group.
-    Group(Group),
+    Group(Part),
     /// The facts that were drilled into.
     Facts(FactList),
 }
@@ -21,9 +22,7 @@ pub enum Listing {
 pub enum FactList {
     /// Name, type and outcome.
     Names,
-    /// Process.
     Processes,
-    /// Resolver.
     Resolvers,
 }
 
@@ -32,7 +31,6 @@ pub enum FactList {
 pub struct ListEntry {
     /// Key of the line within its list.
     pub key: String,
-    /// Label.
     pub label: String,
     /// Pod, container or host of a process; for a name or a resolver, the last process.
     pub place: String,
@@ -42,9 +40,7 @@ pub struct ListEntry {
     pub outcome: String,
     /// Figures of a row; facts have a count only.
     pub figures: Option<Box<Figures>>,
-    /// Share in all queries.
     pub share: f64,
-    /// Number of transactions.
     pub count: u64,
     /// Seconds since the last transaction.
     pub age: u64,
@@ -58,29 +54,27 @@ pub struct ListEntry {
     pub failed: bool,
 }
 
+/// Keys of the lines of a list.
+pub fn keys(entries: &[ListEntry]) -> impl ExactSizeIterator<Item = &str> {
+    entries.iter().map(|entry| entry.key.as_str())
+}
+
 /// Selection of lines from the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query<'a> {
-    /// Content of the list.
-    pub listing: Listing,
-    /// Parts that facts must have.
-    pub narrowed: &'a [(Part, String)],
-    /// Whether only facts that failed are listed.
-    pub failing: bool,
-    /// Sides that are shown.
+    /// Content of the list, where it is not that of a drill.
+    pub group: Option<Part>,
+    /// The facts that are listed.
+    pub drill: Option<&'a Drill>,
     pub vantage: Vantage,
-    /// Time span of the figures.
     pub span: Span,
     /// Text that a line must contain, in lower case.
     pub filter: &'a str,
-    /// Order of the lines.
     pub sort: Sort,
 }
 
-/// An order of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// Column to sort by.
     pub column: Column,
     /// Whether the greatest value is first.
     pub descending: bool,
@@ -88,11 +82,11 @@ pub struct Sort {
 
 impl Query<'_> {
     /// Returns the lines, filtered and sorted.
-    #[must_use]
     pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
-        let mut entries = match self.listing {
-            Listing::Group(group) => self.rows(model, group),
-            Listing::Facts(by) => self.facts(model, by),
+        let mut entries = match (self.drill, self.group) {
+            (Some(drill), _) => self.facts(model, drill),
+            (None, Some(group)) => self.rows(model, group),
+            (None, None) => return Vec::new(),
         };
         entries.retain(|entry| self.passes(entry));
         entries.sort_by(|one, other| self.compare(one, other));
@@ -117,14 +111,14 @@ impl Query<'_> {
         order.then_with(|| one.key.cmp(&other.key))
     }
 
-    fn rows(&self, model: &Model, group: Group) -> Vec<ListEntry> {
+    fn rows(&self, model: &Model, group: Part) -> Vec<ListEntry> {
         let moment = model.moment();
         let all = model.total(self.vantage, self.span).counts.queries().max(1);
         let rows = model.rows(group).filter_map(|(key, row)| {
-            row.stats.shown(self.vantage).next()?;
+            row.stats.shown(self.vantage).flatten().next()?;
             let figures = row.stats.figures(self.vantage, moment, self.span);
             let (label, place) = match group {
-                Group::Process => key.rsplit_once(' ').unwrap_or((key, "")),
+                Part::Process => name_and_place(key),
                 _ => (key, ""),
             };
             Some(ListEntry {
@@ -142,25 +136,23 @@ impl Query<'_> {
         rows.collect()
     }
 
-    fn facts(&self, model: &Model, by: FactList) -> Vec<ListEntry> {
+    fn facts(&self, model: &Model, drill: &Drill) -> Vec<ListEntry> {
         let mut entries: HashMap<String, ListEntry> = HashMap::new();
         let now = model.moment().now;
         let mut all = 0;
-        for (key, fact) in model.facts() {
+        for (key, fact) in model.facts.iter() {
             let parts = parts(key);
-            let count = fact.count(self.vantage);
-            let fits = self.narrowed.iter().all(|(part, value)| parts[*part as usize] == value);
-            if !fits
-                || count == 0
-                || self.failing && !fact.kind.is_some_and(OutcomeKind::is_failure)
-            {
+            let count: u64 = fact.counts.shown(self.vantage).sum();
+            let fits = drill.narrowed.iter().all(|(part, value)| parts[*part as usize] == value);
+            if !fits || count == 0 || drill.failing && !has_failed(fact) {
                 continue;
             }
             all += count;
-            let entry = entries.entry(by.key(&parts)).or_default();
+            let key = drill.by.parts().iter().map(|part| parts[*part as usize]);
+            let entry = entries.entry(key.collect::<Vec<_>>().join(SEPARATOR)).or_default();
             let age = now.saturating_sub(fact.last);
             if entry.count == 0 || age < entry.age {
-                describe(entry, by, &parts, fact);
+                describe(entry, drill.by, &parts, fact);
                 entry.age = age;
             }
             entry.count += count;
@@ -174,52 +166,43 @@ impl Query<'_> {
 }
 
 fn share(count: u64, all: u64) -> f64 {
-    super::model::to_f64(count) / super::model::to_f64(all.max(1))
+    to_f64(count) / to_f64(all.max(1))
+}
+
+fn has_failed(fact: &Fact) -> bool {
+    fact.kind.is_some_and(OutcomeKind::is_failure)
+}
+
+/// Splits the key of a process into its name and where it runs.
+fn name_and_place(process: &str) -> (&str, &str) {
+    process.rsplit_once(' ').unwrap_or((process, ""))
 }
 
 impl FactList {
-    fn key(self, parts: &[&str; Part::COUNT]) -> String {
+    /// Parts that make the key of a line, by which it narrows the next list.
+    pub const fn parts(self) -> &'static [Part] {
         match self {
-            Self::Names => {
-                let [name, kind, outcome] =
-                    [Part::Name, Part::Type, Part::Outcome].map(|part| parts[part as usize]);
-                format!("{name}{SEPARATOR}{kind}{SEPARATOR}{outcome}")
-            }
-            Self::Processes => parts[Part::Process as usize].to_owned(),
-            Self::Resolvers => parts[Part::Resolver as usize].to_owned(),
-        }
-    }
-
-    /// Returns the parts by which a line of this list narrows the next one.
-    #[must_use]
-    pub fn narrowing(self, key: &str) -> Vec<(Part, String)> {
-        match self {
-            Self::Names => [Part::Name, Part::Type, Part::Outcome]
-                .into_iter()
-                .zip(key.split(SEPARATOR).map(str::to_owned))
-                .collect(),
-            Self::Processes => vec![(Part::Process, key.to_owned())],
-            Self::Resolvers => vec![(Part::Resolver, key.to_owned())],
+            Self::Names => &[Part::Name, Part::Type, Part::Outcome],
+            Self::Processes => &[Part::Process],
+            Self::Resolvers => &[Part::Resolver],
         }
     }
 }
 
 /// Fills in the fields of a line from its newest fact.
 fn describe(entry: &mut ListEntry, by: FactList, parts: &[&str; Part::COUNT], fact: &Fact) {
-    let part = |part: Part| parts[part as usize].to_owned();
+    let part = |part: Part| parts[part as usize];
     let process = part(Part::Process);
-    (entry.label, entry.place) = match by {
+    let (label, place) = match by {
         FactList::Names => (part(Part::Name), process),
-        FactList::Processes => {
-            let (name, place) = process.rsplit_once(' ').unwrap_or((&process, ""));
-            (name.to_owned(), place.to_owned())
-        }
+        FactList::Processes => name_and_place(process),
         FactList::Resolvers => (part(Part::Resolver), process),
     };
-    entry.kind = part(Part::Type);
-    entry.outcome = part(Part::Outcome);
+    (entry.label, entry.place) = (label.to_owned(), place.to_owned());
+    part(Part::Type).clone_into(&mut entry.kind);
+    part(Part::Outcome).clone_into(&mut entry.outcome);
     entry.latency_ms = fact.latency_ms;
     entry.pid = fact.pid;
     entry.event_id = fact.event_id;
-    entry.failed = fact.kind.is_some_and(OutcomeKind::is_failure);
+    entry.failed = has_failed(fact);
 }

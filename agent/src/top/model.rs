@@ -5,7 +5,6 @@
 //! its query. So the figures of a past second never change.
 
 mod alerts;
-mod facts;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -13,49 +12,49 @@ mod tests;
 
 pub use alerts::Alert;
 pub(super) use dnscribe_record::number::to_f64;
-pub use facts::{Fact, Part, SEPARATOR, parts};
-pub use stats::{Counts, Figures, Moment, OutcomeKind, RECENT, Span};
-pub use table::{Row, Side, Vantage};
+pub use stats::{Counts, Event, Figures, Moment, OutcomeKind, RECENT, Span};
+pub use table::{Fact, Row, Side, Vantage};
 
-use super::record::{Record, Transaction, read};
+use super::record::Transaction;
 use super::text::{boundary, clean};
 use alerts::Alerts;
 use dnscribe_delivery::{Batch, Stream};
-use dnscribe_record::LedgerRecord;
 use dnscribe_record::time::Timestamp;
-use facts::Facts;
+use dnscribe_record::{JsonText, LedgerRecord};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use table::{BySide, Event, Table};
+use table::{Rows, StatsBySide, Table};
 
-/// Grouping of transactions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
-    /// By resolver.
+/// Property of a transaction by which lists are grouped and narrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
     Resolver,
-    /// By registrable domain.
+    /// Registrable domain of the name.
     Zone,
-    /// By name.
     Name,
-    /// By process and where it runs, or by client address where no process is known.
+    /// Process and where it runs, or client address where no process is known.
     Process,
-    /// By response code, or by status where there is none.
+    /// Response code, or status where there is none.
     Outcome,
+    /// Record type. There is no table of it.
+    Type,
 }
 
-impl Group {
-    /// Every group, in the order of the tables in the model.
-    const ALL: [Self; 5] = [Self::Resolver, Self::Zone, Self::Name, Self::Process, Self::Outcome];
+impl Part {
+    pub const COUNT: usize = 6;
+}
 
-    /// Capacity in rows. A row takes about 4 KiB for each side, 16 KiB at most.
-    const fn capacity(self) -> usize {
-        match self {
-            Self::Resolver | Self::Zone | Self::Process => 512,
-            Self::Name => 1024,
-            Self::Outcome => 64,
-        }
-    }
+/// Capacity in rows of the table of each part. A row takes about 4 KiB for each side, 16 KiB at most.
+const ROWS: [usize; Part::COUNT - 1] = [512, 512, 1024, 512, 64];
+
+/// Separator of a fact's parts. No part contains it, since all are escaped.
+pub const SEPARATOR: &str = "\0";
+
+/// Splits the key of a fact into its parts.
+pub fn parts(key: &str) -> [&str; Part::COUNT] {
+    let mut parts = key.split(SEPARATOR);
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
 }
 
 /// Number of nodes whose ledgers are kept.
@@ -65,109 +64,76 @@ const MAX_NODES: usize = 64;
 const MAX_PART_BYTES: usize = 1024;
 
 /// The state that was computed from all records so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
-    tables: [Table; 5],
-    facts: Facts,
-    total: BySide,
-    alerts: Alerts,
-    ledgers: BTreeMap<String, LedgerRecord>,
-    node: String,
+    tables: [Rows; ROWS.len()],
+    /// Counts by all parts, for drilling down.
+    pub facts: Table<Fact>,
+    total: StatsBySide,
+    pub alerts: Alerts,
+    /// The newest ledger of each node.
+    pub ledgers: BTreeMap<String, LedgerRecord>,
+    /// Node of the first record.
+    pub node: String,
     start: Option<u64>,
     now: u64,
-    records: u64,
-    unreadable: u64,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self {
-            tables: Group::ALL.map(|group| Table::new(group.capacity())),
-            facts: Facts::default(),
-            total: BySide::default(),
-            alerts: Alerts::default(),
-            ledgers: BTreeMap::new(),
-            node: String::new(),
-            start: None,
-            now: 0,
-            records: 0,
-            unreadable: 0,
-        }
-    }
+    pub records: u64,
+    /// Number of lines that were not records.
+    pub unreadable: u64,
 }
 
 impl Model {
-    /// Adds the records of a batch.
     pub fn observe(&mut self, batch: &Batch) {
         for rendered in batch.iter() {
             self.line(rendered.stream, rendered.line);
         }
     }
 
-    /// Adds one record, as JSON.
+    /// Adds one record, as JSON. Those of streams that are not shown are ignored.
     pub fn line(&mut self, stream: Stream, line: &[u8]) {
-        match read(stream, line) {
-            Ok(Some(record)) => self.record(&record),
-            Ok(None) => {}
-            Err(_) => self.unreadable += 1,
-        }
-    }
-
-    /// Counts a line that is not a record.
-    pub const fn line_unreadable(&mut self) {
-        self.unreadable += 1;
-    }
-
-    fn record(&mut self, record: &Record<'_>) {
-        match record {
-            Record::Transaction(transaction) => self.transaction(transaction),
-            Record::Alert(alert) => {
-                let ts = alert.get("ts").and_then(|ts| ts.as_str());
-                let second = ts.and_then(second).unwrap_or(self.now);
-                self.alerts.add(alert, second);
-                self.tick_second(second);
-                self.records += 1;
+        let is_record = match stream {
+            Stream::Transactions => {
+                serde_json::from_slice(line).is_ok_and(|one| self.transaction(&one).is_some())
             }
-            Record::Ledger(ledger) => {
-                self.records += 1;
-                if let Some(second) = second(&ledger.ts) {
-                    self.tick_second(second);
-                }
-                let node = part(&ledger.node).into_owned();
-                if self.ledgers.contains_key(&node) || self.ledgers.len() < MAX_NODES {
-                    self.ledgers.insert(node, (**ledger).clone());
-                }
-            }
-        }
-    }
-
-    fn transaction(&mut self, transaction: &Transaction<'_>) {
-        let Ok(ts) = transaction.ts.parse::<Timestamp>() else {
-            self.unreadable += 1;
-            return;
+            Stream::Alerts => serde_json::from_slice(line).map(|one| self.alert(&one)).is_ok(),
+            Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(one)).is_ok(),
+            _ => return,
         };
-        self.records += 1;
+        *(if is_record { &mut self.records } else { &mut self.unreadable }) += 1;
+    }
+
+    fn alert(&mut self, alert: &serde_json::Value) {
+        let ts = alert.get("ts").and_then(|ts| ts.as_str());
+        let second = ts.and_then(second).unwrap_or(self.now);
+        self.alerts.add(alert, second);
+        self.tick_second(second);
+    }
+
+    fn ledger(&mut self, ledger: LedgerRecord) {
+        if let Some(second) = second(&ledger.ts) {
+            self.tick_second(second);
+        }
+        let node = part(&ledger.node).into_owned();
+        if self.ledgers.contains_key(&node) || self.ledgers.len() < MAX_NODES {
+            self.ledgers.insert(node, ledger);
+        }
+    }
+
+    /// Adds a transaction. Returns none if its time or status is missing or invalid.
+    fn transaction(&mut self, transaction: &Transaction<'_>) -> Option<()> {
+        let ts = transaction.ts.parse().ok().filter(|_| !transaction.status.is_empty())?;
         if self.node.is_empty() {
             self.node = part(&transaction.node).into_owned();
         }
         let event = self.event(transaction, ts);
-        let labels = Labels::of(transaction);
-        let keys = [&labels.resolver, &labels.zone, &labels.name, &labels.process, &labels.outcome];
-        for (table, key) in self.tables.iter_mut().zip(keys) {
-            table.add(key, &event);
+        let labels = labels(transaction);
+        for ((table, key), capacity) in self.tables.iter_mut().zip(&labels).zip(ROWS) {
+            table.add(key, capacity, &event);
         }
-        let total = self.total.of(event.side);
-        total.add(event.moment, event.kind, event.latency_ms, event.retries);
-        let parts = [
-            &*labels.resolver,
-            &*labels.zone,
-            &*labels.name,
-            &*labels.kind,
-            &*labels.outcome,
-            &*labels.process,
-        ];
+        self.total.add(&event);
         let event_id = u128::from_str_radix(&transaction.event_id, 16).ok();
-        self.facts.add(parts, &event, event_id);
+        self.facts.add_fact(&labels.join(SEPARATOR), &event, event_id);
+        Some(())
     }
 
     fn event(&mut self, transaction: &Transaction<'_>, ts: Timestamp) -> Event {
@@ -184,7 +150,7 @@ impl Model {
             _ => Side::Passive,
         };
         Event {
-            moment: Moment { now: self.now, at, start: self.start.unwrap_or(at) },
+            moment: Moment { at, ..self.moment() },
             side,
             kind: OutcomeKind::of(&transaction.status, transaction.rcode.as_deref()),
             latency_ms: latency,
@@ -193,7 +159,6 @@ impl Model {
         }
     }
 
-    /// Advances time.
     pub fn tick(&mut self, now: Timestamp) {
         if self.start.is_some() {
             self.tick_second(seconds(now));
@@ -219,67 +184,25 @@ impl Model {
     }
 
     /// Current time of the view.
-    #[must_use]
     pub fn moment(&self) -> Moment {
         Moment { now: self.now, at: self.now, start: self.start.unwrap_or(self.now) }
     }
 
     /// Rows of a group, unordered.
-    pub fn rows(&self, group: Group) -> impl Iterator<Item = (&str, &Row)> {
-        self.tables[group as usize].rows()
+    pub fn rows(&self, group: Part) -> impl Iterator<Item = (&str, &Row)> {
+        self.tables.get(group as usize).into_iter().flat_map(|table| table.rows.iter())
     }
 
     /// Counts of evicted rows of a group.
-    #[must_use]
-    pub fn other(&self, group: Group, vantage: Vantage) -> Counts {
-        self.tables[group as usize].other(vantage)
+    pub fn other(&self, group: Part, vantage: Vantage) -> Counts {
+        let mut sum = Counts::default();
+        let tables = self.tables.get(group as usize);
+        tables.iter().flat_map(|rows| rows.other.shown(vantage)).for_each(|one| sum.add(one));
+        sum
     }
 
-    /// Facts, unordered.
-    pub fn facts(&self) -> impl Iterator<Item = (&str, &Fact)> {
-        self.facts.iter()
-    }
-
-    /// Figures of all transactions.
-    #[must_use]
     pub fn total(&self, vantage: Vantage, span: Span) -> Figures {
         self.total.figures(vantage, self.moment(), span)
-    }
-
-    /// Alerts, most severe first.
-    #[must_use]
-    pub fn alerts(&self) -> Vec<(&str, &Alert)> {
-        self.alerts.sorted()
-    }
-
-    /// Number of firing alerts: info, warning, critical.
-    #[must_use]
-    pub fn firing(&self) -> [usize; 3] {
-        self.alerts.firing()
-    }
-
-    /// The newest ledger of each node.
-    #[must_use]
-    pub const fn ledgers(&self) -> &BTreeMap<String, LedgerRecord> {
-        &self.ledgers
-    }
-
-    /// Node of the first record.
-    #[must_use]
-    pub fn node(&self) -> &str {
-        &self.node
-    }
-
-    /// Number of records.
-    #[must_use]
-    pub const fn records(&self) -> u64 {
-        self.records
-    }
-
-    /// Number of lines that were not records.
-    #[must_use]
-    pub const fn unreadable(&self) -> u64 {
-        self.unreadable
     }
 }
 
@@ -291,34 +214,23 @@ fn second(ts: &str) -> Option<u64> {
     ts.parse().ok().map(seconds)
 }
 
-/// Keys of a transaction in the tables.
-struct Labels<'a> {
-    resolver: Cow<'a, str>,
-    zone: Cow<'a, str>,
-    name: Cow<'a, str>,
-    kind: Cow<'a, str>,
-    outcome: Cow<'a, str>,
-    process: Cow<'a, str>,
-}
-
-impl<'a> Labels<'a> {
-    fn of(transaction: &'a Transaction<'_>) -> Self {
-        let optional = |text: &'a Option<super::record::Text<'_>>, none: &'static str| {
-            text.as_ref().map_or(Cow::Borrowed(none), |text| part(text))
-        };
-        let outcome = match (&*transaction.status, &transaction.rcode) {
-            ("answered", Some(rcode)) => part(rcode),
-            (status, _) => part(status),
-        };
-        Self {
-            resolver: part(&transaction.resolver),
-            zone: optional(&transaction.zone, "(no zone)"),
-            name: optional(&transaction.qname, "(no question)"),
-            kind: optional(&transaction.qtype, ""),
-            outcome,
-            process: process(transaction),
-        }
-    }
+/// Returns the parts of a transaction, which are its keys in the tables.
+fn labels<'a>(transaction: &'a Transaction<'_>) -> [Cow<'a, str>; Part::COUNT] {
+    let optional = |text: &'a Option<JsonText<'_>>, none: &'static str| {
+        text.as_ref().map_or(Cow::Borrowed(none), |text| part(text))
+    };
+    let outcome = match (&*transaction.status, &transaction.rcode) {
+        ("answered", Some(rcode)) => part(rcode),
+        (status, _) => part(status),
+    };
+    [
+        part(&transaction.resolver),
+        optional(&transaction.zone, "(no zone)"),
+        optional(&transaction.qname, "(no question)"),
+        process(transaction),
+        outcome,
+        optional(&transaction.qtype, ""),
+    ]
 }
 
 /// Returns the process, a space, and where it runs: `curl shop/cart-0`. Pods, containers and hosts contain no

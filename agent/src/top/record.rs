@@ -1,137 +1,55 @@
 //! Records as the view reads them: the fields that it shows, borrowed from the line.
 //!
-//! Unknown fields are ignored and missing optional ones accepted, so that records of older and newer agents
-//! can be shown.
+//! Unknown fields are ignored and missing ones empty, so that records of older and newer agents can be shown.
 
-use dnscribe_record::LedgerRecord;
-use dnscribe_record::Stream;
+use dnscribe_record::{JsonText, Stream};
 use serde::Deserialize;
-use serde_json::Value;
-use std::borrow::Cow;
-use std::ops::Deref;
-
-/// A string that borrows from its line where it contains no escapes. (serde borrows a `Cow` in an
-/// `Option` only inside a type of its own.)
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The fields of `dns.transaction/1` that are shown.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Transaction<'a> {
-    /// Unique id.
-    #[serde(borrow, default)]
-    pub event_id: Text<'a>,
-    /// Time of the query, RFC 3339.
     #[serde(borrow)]
-    pub ts: Text<'a>,
-    /// Node that captured it.
-    #[serde(borrow, default)]
-    pub node: Text<'a>,
-    /// `client`, `server` or `passive`.
-    #[serde(borrow, default)]
-    pub vantage: Text<'a>,
-    /// Address of the client.
-    #[serde(borrow, default)]
-    pub client_ip: Text<'a>,
-    /// Name of the resolver, else its address.
-    #[serde(borrow, default)]
-    pub resolver: Text<'a>,
-    /// Name in the question.
-    #[serde(borrow, default)]
-    pub qname: Option<Text<'a>>,
-    /// Type in the question.
-    #[serde(borrow, default)]
-    pub qtype: Option<Text<'a>>,
-    /// Registrable domain of the name.
-    #[serde(borrow, default)]
-    pub zone: Option<Text<'a>>,
-    /// Status of the transaction.
-    #[serde(borrow)]
-    pub status: Text<'a>,
-    /// Response code.
-    #[serde(borrow, default)]
-    pub rcode: Option<Text<'a>>,
-    /// Latency of the response in milliseconds.
-    #[serde(default)]
+    pub event_id: JsonText<'a>,
+    pub ts: JsonText<'a>,
+    pub node: JsonText<'a>,
+    pub vantage: JsonText<'a>,
+    pub client_ip: JsonText<'a>,
+    pub resolver: JsonText<'a>,
+    pub qname: Option<JsonText<'a>>,
+    pub qtype: Option<JsonText<'a>>,
+    pub zone: Option<JsonText<'a>>,
+    pub status: JsonText<'a>,
+    pub rcode: Option<JsonText<'a>>,
     pub latency_ms: Option<f64>,
-    /// Number of retransmissions.
-    #[serde(default)]
     pub retries: u32,
-    /// How its parent transaction was found.
-    #[serde(borrow, default)]
-    pub parent_match: Option<Text<'a>>,
-    /// Process that sent it.
-    #[serde(borrow, default)]
+    pub parent_match: Option<JsonText<'a>>,
     pub process: Option<Process<'a>>,
-    /// Container of the process.
-    #[serde(borrow, default)]
     pub container: Option<Container<'a>>,
-    /// Pod of the process.
-    #[serde(borrow, default)]
     pub k8s: Option<Pod<'a>>,
 }
 
-/// A process.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Process<'a> {
-    /// Process id.
-    #[serde(default)]
     pub pid: u32,
-    /// Its name.
-    #[serde(borrow, default)]
-    pub comm: Text<'a>,
+    #[serde(borrow)]
+    pub comm: JsonText<'a>,
 }
 
-/// A container.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Container<'a> {
-    /// 64 hex digits.
-    #[serde(borrow, default)]
-    pub id: Text<'a>,
+    #[serde(borrow)]
+    pub id: JsonText<'a>,
 }
 
-/// A pod.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Pod<'a> {
-    /// Its namespace.
-    #[serde(borrow, default)]
-    pub namespace: Text<'a>,
-    /// Its name.
-    #[serde(borrow, default)]
-    pub pod: Text<'a>,
-}
-
-/// A record that is shown.
-#[derive(Clone, Debug)]
-pub enum Record<'a> {
-    /// `dns.transaction/1`.
-    Transaction(Box<Transaction<'a>>),
-    /// `dns.alert/1`: its fields are read one by one.
-    Alert(Value),
-    /// `dns.ledger/1`.
-    Ledger(Box<LedgerRecord>),
-}
-
-/// Reads a record of a stream. Returns nothing for streams that are not shown.
-///
-/// # Errors
-/// The line is not such a record.
-pub fn read(stream: Stream, line: &[u8]) -> Result<Option<Record<'_>>, serde_json::Error> {
-    Ok(match stream {
-        Stream::Transactions => Some(Record::Transaction(serde_json::from_slice(line)?)),
-        Stream::Alerts => Some(Record::Alert(serde_json::from_slice(line)?)),
-        Stream::Ledger => Some(Record::Ledger(serde_json::from_slice(line)?)),
-        _ => None,
-    })
+    #[serde(borrow)]
+    pub namespace: JsonText<'a>,
+    pub pod: JsonText<'a>,
 }
 
 /// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown. dnscribe writes
@@ -143,7 +61,7 @@ pub fn stream_of(line: &[u8]) -> Result<Option<Stream>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Head<'a> {
         #[serde(borrow)]
-        schema: Text<'a>,
+        schema: JsonText<'a>,
     }
     let of = |schema: &str| Stream::ALL.into_iter().find(|stream| stream.schema() == schema);
     let start =
@@ -158,15 +76,13 @@ pub fn stream_of(line: &[u8]) -> Result<Option<Stream>, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::borrow::Cow;
 
     #[test]
     fn reads_known_fields_and_ignores_others() {
         let line = br#"{"schema":"dns.transaction/1","ts":"2026-11-20T07:30:00Z","vantage":"client","client_ip":"192.0.2.1","resolver":"corp","qname":"a\\.b.example","status":"answered","rcode":"NOERROR","latency_ms":1.5,"retries":1,"new_field":[1,{"a":2}],"process":{"pid":7,"uid":0,"comm":"dig"}}"#;
         assert_eq!(stream_of(line).unwrap(), Some(Stream::Transactions));
-        let Some(Record::Transaction(transaction)) = read(Stream::Transactions, line).unwrap()
-        else {
-            panic!("no transaction")
-        };
+        let transaction: Transaction<'_> = serde_json::from_slice(line).unwrap();
         assert_eq!(&*transaction.qname.unwrap(), "a\\.b.example");
         assert!(matches!(transaction.resolver.0, Cow::Borrowed("corp")));
         assert!(matches!(transaction.rcode.unwrap().0, Cow::Borrowed("NOERROR")), "borrowed");

@@ -31,21 +31,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Time for which a new log line is shown.
 const NEW_LOG_TIME: Duration = Duration::from_secs(6);
 
-/// Options of the screen.
 #[derive(Clone, Debug)]
 pub struct ScreenOptions {
     /// Source of the records, in words.
     pub source: String,
-    /// Sides that are shown.
     pub vantage: Vantage,
-    /// Time span of the figures.
     pub span: Span,
-    /// Colours and characters.
     pub theme: Theme,
 }
 
 /// Returns why no screen can be shown; none where it can.
-#[must_use]
 pub fn obstacle() -> Option<&'static str> {
     let term = std::env::var("TERM").unwrap_or_default();
     if !io::stdout().is_terminal() {
@@ -67,7 +62,7 @@ pub fn show(
     log: &Ring,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<()> {
-    let _farewell = StopOnDrop(Arc::clone(stop));
+    let _stop_on_drop = StopOnDrop(Arc::clone(stop));
     let keyboard = Keyboard::find()?;
     let mut screen = Screen::take()?;
     let mut state = ScreenState {
@@ -96,7 +91,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// State of the screen.
 struct ScreenState {
     view: View,
     /// Copy of the model while the screen is paused.
@@ -167,7 +161,6 @@ impl ScreenState {
 /// available.
 struct Keyboard(OwnedFd);
 
-/// Event of a keyboard.
 enum KeyboardEvent {
     Nothing,
     Key,
@@ -217,10 +210,10 @@ impl Screen {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             // The message of a panic would disappear with the alternate screen.
-            let told = std::panic::take_hook();
+            let previous = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 restore_terminal();
-                told(panic);
+                previous(panic);
             }));
         });
         TAKEN.store(true, Ordering::Relaxed);

@@ -26,7 +26,6 @@ impl Shared {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the model.
     pub fn feed(&self, feed: impl FnOnce(&mut Model)) {
         while self.drawing.load(Ordering::Relaxed) {
             thread::sleep(YIELD_TIME);
@@ -50,13 +49,10 @@ impl Shared {
         self.uses_wall_clock.store(true, Ordering::Relaxed);
     }
 
-    /// Marks the end of the records.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the records have ended.
-    #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }

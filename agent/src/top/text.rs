@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 /// Escapes characters that could control the terminal or mislead the reader: control characters, direction
 /// marks, characters without width. They are written as `\x1b` or `\u{202e}`.
-#[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
@@ -32,14 +31,12 @@ fn is_harmful(character: char) -> bool {
 }
 
 /// Returns the largest character boundary at or below `max_bytes`.
-#[must_use]
 pub fn boundary(text: &str, max_bytes: usize) -> usize {
     let longest = max_bytes.min(text.len());
     (0..=longest).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0)
 }
 
 /// Fits a text into `columns` by leaving out its middle: both ends of a name matter.
-#[must_use]
 pub fn fit(text: &str, columns: usize, dots: &str) -> String {
     let width = |text: &str| ratatui::text::Span::raw(text).width();
     if width(text) <= columns {
@@ -65,7 +62,6 @@ pub fn fit(text: &str, columns: usize, dots: &str) -> String {
 }
 
 /// Formats a count: `999`, `12.3k`, `4.56M`.
-#[must_use]
 pub fn count(number: u64) -> String {
     match number {
         0..=99_999 => group(number),
@@ -74,7 +70,6 @@ pub fn count(number: u64) -> String {
 }
 
 /// Formats a number in groups of three digits: `1,234,567`.
-#[must_use]
 pub fn group(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -88,7 +83,6 @@ pub fn group(number: u64) -> String {
 }
 
 /// Formats a rate per second: `0`, `0.3`, `42.0`, `1,234`, `56.7k`.
-#[must_use]
 pub fn rate(rate: f64) -> String {
     match rate {
         _ if rate < 0.05 => "0".to_owned(),
@@ -119,7 +113,6 @@ fn scaled(number: f64) -> String {
 }
 
 /// Formats a latency: `0.04ms`, `1.23ms`, `45.6ms`, `789ms`, `1.23s`; empty where there is none.
-#[must_use]
 pub fn latency(milliseconds: Option<f64>) -> String {
     match milliseconds {
         None => String::new(),
@@ -132,7 +125,6 @@ pub fn latency(milliseconds: Option<f64>) -> String {
 }
 
 /// Formats a share in percent: `0`, `<.1`, `0.4`, `12.3`, `100`.
-#[must_use]
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     match percent {
@@ -144,7 +136,6 @@ pub fn percent(share: f64) -> String {
 }
 
 /// Formats an age: `now`, `12s`, `3m`, `5h`, `2d`.
-#[must_use]
 pub fn age(seconds: u64) -> String {
     match seconds {
         0 | 1 => "now".to_owned(),
@@ -156,7 +147,6 @@ pub fn age(seconds: u64) -> String {
 }
 
 /// Formats the time of day in UTC: `07:30:00`.
-#[must_use]
 pub fn clock(second: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3600 % 24, second / 60 % 60, second % 60)
 }

@@ -1,15 +1,57 @@
 //! Selection of what the screen shows, and how keys change it.
 
-mod tab;
 #[cfg(test)]
 mod tests;
 
-pub use tab::Tab;
-
 use super::column::{Column, columns};
-use super::list::{FactList, ListEntry, Listing, Query, Sort};
-use super::model::{Group, Model, Part, Span, Vantage};
+use super::list::{FactList, ListEntry, Listing, Query, Sort, keys};
+use super::model::{Model, Part, SEPARATOR, Span, Vantage};
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+
+/// A page of the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    Resolvers,
+    /// Registrable domains.
+    Zones,
+    Names,
+    Processes,
+    /// Response codes.
+    Rcodes,
+    Alerts,
+    /// Losses, from the ledger.
+    Loss,
+}
+
+impl Tab {
+    /// Every tab, in the order of their keys.
+    pub const ALL: [Self; 7] = [
+        Self::Resolvers,
+        Self::Zones,
+        Self::Names,
+        Self::Processes,
+        Self::Rcodes,
+        Self::Alerts,
+        Self::Loss,
+    ];
+
+    /// Title, and the group that is listed; none for alerts and losses.
+    const fn content(self) -> (&'static str, Option<Part>) {
+        match self {
+            Self::Resolvers => ("Resolvers", Some(Part::Resolver)),
+            Self::Zones => ("Zones", Some(Part::Zone)),
+            Self::Names => ("Names", Some(Part::Name)),
+            Self::Processes => ("Processes", Some(Part::Process)),
+            Self::Rcodes => ("Rcodes", Some(Part::Outcome)),
+            Self::Alerts => ("Alerts", None),
+            Self::Loss => ("Loss", None),
+        }
+    }
+
+    pub const fn title(self) -> &'static str {
+        self.content().0
+    }
+}
 
 /// A level of drilling down.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +67,7 @@ pub struct Drill {
 /// A list with its filter, order and selection.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Level {
+    /// None for the list of a tab.
     drill: Option<Drill>,
     filter: String,
     sort: Option<Sort>,
@@ -37,11 +80,8 @@ struct Level {
 /// Effect of a key beyond the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// None.
     None,
-    /// Quit.
     Quit,
-    /// Clear the counts.
     Clear,
     /// Pause the screen, or resume it.
     Pause,
@@ -50,15 +90,16 @@ pub enum Action {
 /// The selection of what is shown.
 #[derive(Clone, Debug)]
 pub struct View {
-    tab: Tab,
-    levels: Vec<Level>,
+    pub tab: Tab,
+    /// The list that is shown.
+    level: Level,
+    /// The lists that it was reached from, outermost first.
+    outer: Vec<Level>,
     sorts: [Option<Sort>; Tab::ALL.len()],
-    typing: bool,
-    /// Sides that are shown.
+    /// Whether a filter is being typed.
+    pub typing: bool,
     pub vantage: Vantage,
-    /// Time span of the figures.
     pub span: Span,
-    /// Whether the help is shown.
     pub help: bool,
     /// First visible line of a text.
     pub scroll: usize,
@@ -71,12 +112,11 @@ pub struct View {
 }
 
 impl View {
-    /// Creates a view of the first tab.
-    #[must_use]
     pub fn new(vantage: Vantage, span: Span) -> Self {
         Self {
             tab: Tab::Resolvers,
-            levels: vec![Level::default()],
+            level: Level::default(),
+            outer: Vec::new(),
             sorts: [None; Tab::ALL.len()],
             typing: false,
             vantage,
@@ -89,105 +129,64 @@ impl View {
         }
     }
 
-    /// The tab that is shown.
-    #[must_use]
-    pub const fn tab(&self) -> Tab {
-        self.tab
-    }
-
-    /// Whether a filter is being typed.
-    #[must_use]
-    pub const fn is_typing(&self) -> bool {
-        self.typing
-    }
-
     /// Levels of drilling down, outermost first.
     pub fn drills(&self) -> impl Iterator<Item = &Drill> {
-        self.levels.iter().filter_map(|level| level.drill.as_ref())
+        self.outer.iter().chain([&self.level]).filter_map(|level| level.drill.as_ref())
     }
 
-    /// The filter of the list that is shown.
-    #[must_use]
+    /// The level of drilling down that is shown.
+    pub const fn drill(&self) -> Option<&Drill> {
+        self.level.drill.as_ref()
+    }
+
     pub fn filter(&self) -> &str {
-        self.levels.last().map_or("", |level| &level.filter)
+        &self.level.filter
     }
 
-    fn level(&mut self) -> &mut Level {
-        if self.levels.is_empty() {
-            self.levels.push(Level::default());
-        }
-        let last = self.levels.len() - 1;
-        &mut self.levels[last]
-    }
-
-    /// Content of the list that is shown, if there is one.
-    #[must_use]
     pub fn listing(&self) -> Option<Listing> {
-        match self.levels.last().and_then(|level| level.drill.as_ref()) {
+        match self.drill() {
             Some(drill) => Some(Listing::Facts(drill.by)),
-            None => self.tab.group().map(Listing::Group),
+            None => self.tab.content().1.map(Listing::Group),
         }
     }
 
-    /// The order of the list that is shown.
-    #[must_use]
     pub fn sort(&self) -> Sort {
-        let level = self.levels.last();
-        let own = level.and_then(|level| level.sort);
-        let own = own.or(match level.and_then(|level| level.drill.as_ref()) {
-            Some(_) => None,
-            None => self.sorts[self.tab as usize],
-        });
-        let default = match self.listing() {
-            Some(Listing::Facts(_)) => Column::Count,
-            _ => Column::Rate,
+        let (own, default) = match self.drill() {
+            Some(_) => (self.level.sort, Column::Count),
+            None => (self.sorts[self.tab as usize], Column::Rate),
         };
         own.unwrap_or(Sort { column: default, descending: true })
     }
 
-    /// The lines of the list that is shown.
-    #[must_use]
-    pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
-        let Some(listing) = self.listing() else { return Vec::new() };
-        let drill = self.levels.last().and_then(|level| level.drill.as_ref());
-        let filter = self.filter().to_lowercase();
-        let query = Query {
-            listing,
-            narrowed: drill.map_or(&[], |drill| &drill.narrowed),
-            failing: drill.is_some_and(|drill| drill.failing),
-            vantage: self.vantage,
-            span: self.span,
-            filter: &filter,
-            sort: self.sort(),
-        };
-        query.lines(model)
+    /// Selects the facts of a drill, or without one the rows of the tab.
+    pub fn query<'a>(&self, drill: Option<&'a Drill>, filter: &'a str, sort: Sort) -> Query<'a> {
+        let (group, vantage, span) = (self.tab.content().1, self.vantage, self.span);
+        Query { group, drill, vantage, span, filter, sort }
     }
 
-    /// Position of the selected line.
-    #[must_use]
-    pub fn chosen(&self, keys: &[&str]) -> usize {
-        let Some(level) = self.levels.last() else { return 0 };
-        let found =
-            level.chosen.as_deref().and_then(|chosen| keys.iter().position(|key| *key == chosen));
-        found.unwrap_or(level.place).min(keys.len().saturating_sub(1))
+    pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
+        self.query(self.drill(), &self.filter().to_lowercase(), self.sort()).lines(model)
+    }
+
+    /// Position of the selected line among lines with these keys.
+    pub fn chosen<'a>(&self, mut keys: impl ExactSizeIterator<Item = &'a str>) -> usize {
+        let last = keys.len().saturating_sub(1);
+        let chosen = self.level.chosen.as_deref();
+        let found = chosen.and_then(|chosen| keys.position(|key| key == chosen));
+        found.unwrap_or(self.level.place).min(last)
     }
 
     /// Returns the next level for a line of the list; none at the last level.
-    #[must_use]
     pub fn next_drill(&self, entry: &ListEntry) -> Option<Drill> {
-        let key = entry.key.clone();
-        let drill = |narrowed, by, failing| Some(Drill { narrowed, by, failing });
-        let Some(current) = self.levels.last().and_then(|level| level.drill.as_ref()) else {
-            return match self.tab.group()? {
-                Group::Resolver => drill(vec![(Part::Resolver, key)], FactList::Names, true),
-                Group::Zone => drill(vec![(Part::Zone, key)], FactList::Names, false),
-                Group::Name => drill(vec![(Part::Name, key)], FactList::Processes, false),
-                Group::Process => drill(vec![(Part::Process, key)], FactList::Names, false),
-                Group::Outcome => drill(vec![(Part::Outcome, key)], FactList::Names, false),
-            };
+        let Some(current) = self.drill() else {
+            let group = self.tab.content().1?;
+            let by = if group == Part::Name { FactList::Processes } else { FactList::Names };
+            let narrowed = vec![(group, entry.key.clone())];
+            return Some(Drill { narrowed, by, failing: group == Part::Resolver });
         };
         let mut narrowed = current.narrowed.clone();
-        narrowed.extend(current.by.narrowing(&key));
+        let values = entry.key.split(SEPARATOR).map(str::to_owned);
+        narrowed.extend(current.by.parts().iter().copied().zip(values));
         let has = |part| narrowed.iter().any(|(own, _)| *own == part);
         let by = match (has(Part::Process), has(Part::Name), has(Part::Resolver)) {
             (false, _, _) => FactList::Processes,
@@ -195,10 +194,9 @@ impl View {
             (true, true, false) => FactList::Resolvers,
             (true, true, true) => return None,
         };
-        drill(narrowed, by, current.failing)
+        Some(Drill { narrowed, by, failing: current.failing })
     }
 
-    /// Handles a key.
     pub fn key(&mut self, code: KeyCode, modifiers: KeyModifiers, model: &Model) -> Action {
         if modifiers.contains(KeyModifiers::CONTROL) {
             let quits = matches!(code, KeyCode::Char('c' | 'd'));
@@ -243,24 +241,22 @@ impl View {
         Action::None
     }
 
-    /// Opens a tab.
     pub fn open(&mut self, tab: Tab) {
         self.tab = tab;
-        self.levels = vec![Level::default()];
+        self.level = Level::default();
+        self.outer.clear();
         self.alert = None;
         self.scroll = 0;
     }
 
     fn go(&mut self, code: KeyCode, model: &Model) {
-        let lines: Vec<ListEntry>;
-        let keys: Vec<&str> = if self.tab == Tab::Alerts && self.alert.is_none() {
-            model.alerts().into_iter().map(|(key, _)| key).collect()
+        let keys: Vec<String> = if self.tab == Tab::Alerts && self.alert.is_none() {
+            model.alerts.sorted().into_iter().map(|(key, _)| key.to_owned()).collect()
         } else {
-            lines = self.lines(model);
-            lines.iter().map(|line| line.key.as_str()).collect()
+            self.lines(model).into_iter().map(|line| line.key).collect()
         };
-        let is_text = self.listing().is_none() && (self.tab == Tab::Loss || self.alert.is_some());
-        let now = if is_text { self.scroll } else { self.chosen(&keys) };
+        let is_text = self.tab == Tab::Loss || self.alert.is_some();
+        let now = if is_text { self.scroll } else { self.chosen(keys.iter().map(String::as_str)) };
         let to = match code {
             KeyCode::Up | KeyCode::Char('k') => now.saturating_sub(1),
             KeyCode::Down | KeyCode::Char('j') => now + 1,
@@ -273,52 +269,47 @@ impl View {
         if is_text {
             self.scroll = to;
         } else {
-            self.choose(&keys, to);
+            self.level.place = to.min(keys.len().saturating_sub(1));
+            self.level.chosen = keys.into_iter().nth(self.level.place);
         }
-    }
-
-    fn choose(&mut self, keys: &[&str], place: usize) {
-        let place = place.min(keys.len().saturating_sub(1));
-        let chosen = keys.get(place).map(|key| (*key).to_owned());
-        let level = self.level();
-        (level.place, level.chosen) = (place, chosen);
     }
 
     fn enter(&mut self, model: &Model) {
         if self.tab == Tab::Alerts {
-            let alerts = model.alerts();
-            let keys: Vec<&str> = alerts.iter().map(|(key, _)| *key).collect();
-            self.alert = keys.get(self.chosen(&keys)).map(|key| (*key).to_owned());
+            let alerts = model.alerts.sorted();
+            let place = self.chosen(alerts.iter().map(|(key, _)| *key));
+            self.alert = alerts.get(place).map(|(key, _)| (*key).to_owned());
             self.scroll = 0;
             return;
         }
         let lines = self.lines(model);
-        let keys: Vec<&str> = lines.iter().map(|line| line.key.as_str()).collect();
-        let place = self.chosen(&keys);
-        if let Some(drill) = lines.get(place).and_then(|entry| self.next_drill(entry)) {
-            self.choose(&keys, place);
-            self.levels.push(Level { drill: Some(drill), ..Level::default() });
+        let place = self.chosen(keys(&lines));
+        let Some(entry) = lines.get(place) else { return };
+        if let Some(drill) = self.next_drill(entry) {
+            (self.level.place, self.level.chosen) = (place, Some(entry.key.clone()));
+            let next = Level { drill: Some(drill), ..Level::default() };
+            self.outer.push(std::mem::replace(&mut self.level, next));
         }
     }
 
     fn back(&mut self) {
         if self.alert.take().is_some() {
             self.scroll = 0;
-        } else if !self.filter().is_empty() {
-            self.level().filter.clear();
-        } else if self.levels.len() > 1 {
-            self.levels.pop();
+        } else if !self.level.filter.is_empty() {
+            self.level.filter.clear();
+        } else if let Some(level) = self.outer.pop() {
+            self.level = level;
         }
     }
 
     fn toggle_failing(&mut self) {
-        if let Some(drill) = &mut self.level().drill {
+        if let Some(drill) = &mut self.level.drill {
             drill.failing = !drill.failing;
         }
     }
 
     fn type_filter(&mut self, code: KeyCode) {
-        let filter = &mut self.level().filter;
+        let filter = &mut self.level.filter;
         match code {
             KeyCode::Char(character) if filter.len() < 256 => filter.push(character),
             KeyCode::Backspace => {
@@ -348,8 +339,8 @@ impl View {
 
     /// Sets the order. That of a tab is kept for its next use.
     fn set_sort(&mut self, sort: Sort) {
-        if self.level().drill.is_some() {
-            self.level().sort = Some(sort);
+        if self.level.drill.is_some() {
+            self.level.sort = Some(sort);
         } else {
             self.sorts[self.tab as usize] = Some(sort);
         }

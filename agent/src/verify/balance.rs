@@ -13,12 +13,11 @@
 //! - If one agent handed over to another, both deliver what waited in the meantime, under one event
 //!   id: copies then count towards the minimum.
 
-use super::agents::CombinedLedger;
 use super::sort::SortEntry;
-use super::{BalanceReport, Incomplete, report::BalanceLine, status};
+use super::{BalanceReport, CombinedLedger, Incomplete, report::BalanceLine};
 use dnscribe_record::LedgerRecord;
 use dnscribe_record::Stream;
-use dnscribe_record::ledger::Delivery;
+use dnscribe_record::ledger::{Delivery, Pairing};
 use std::collections::BTreeMap;
 
 /// Suffix of a sink's name for what it found in the spool of earlier captures.
@@ -26,22 +25,42 @@ pub(super) const RECOVERED: &str = "_recovered";
 
 const STREAMS: usize = Stream::ALL.len();
 
+/// A status of transactions and its counter.
+type Status = (&'static str, fn(&Pairing) -> u64);
+
+const STATUSES: [Status; 8] = [
+    ("answered", |pairing| pairing.answered),
+    ("timeout", |pairing| pairing.timeout),
+    ("late", |pairing| pairing.late),
+    ("icmp_error", |pairing| pairing.icmp_error),
+    ("duplicate", |pairing| pairing.duplicate),
+    ("orphan", |pairing| pairing.orphan),
+    ("evicted", |pairing| pairing.evicted),
+    ("open", |pairing| pairing.open),
+];
+
+/// Returns the index of a status in [`STATUSES`].
+pub(super) fn status_number(name: &str) -> Option<u8> {
+    let place = STATUSES.iter().position(|(status, _)| *status == name)?;
+    u8::try_from(place).ok()
+}
+
 /// Records found, by stream and by status of transactions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FoundRecords {
     records: [u64; STREAMS],
     distinct: [u64; STREAMS],
-    statuses: [u64; status::COUNT],
+    statuses: [u64; STATUSES.len()],
 }
 
 impl FoundRecords {
     /// Adds an event that was found in `copies` copies.
     pub(super) fn add(&mut self, event: &SortEntry, copies: u64) {
-        let stream = event.stream();
+        let stream = usize::from(event.stream);
         self.records[stream] += copies;
         self.distinct[stream] += 1;
         if stream == Stream::Transactions as usize
-            && let Some(count) = self.statuses.get_mut(event.status())
+            && let Some(count) = self.statuses.get_mut(usize::from(event.status))
         {
             *count += 1;
         }
@@ -209,7 +228,10 @@ impl NodeBalance<'_> {
         epoch: &CaptureBalance<'_>,
         report: &mut BalanceReport,
     ) {
-        let Some(line) = line(self.name, stream, &epoch.found) else { return };
+        let line = line(self.name, stream, &epoch.found);
+        if line.found == 0 {
+            return;
+        }
         report.notes.add(|| {
             format!(
                 "{}, epoch {}: {}: {} records were found that its newest ledger record does not \
@@ -230,10 +252,9 @@ impl NodeBalance<'_> {
 
     /// Adds lines and a note for records of captures that the ledger does not know.
     fn unknown_captures(&self, report: &mut BalanceReport) {
-        let lines =
-            Stream::ALL.into_iter().filter_map(|stream| line(self.name, stream, &self.unknown));
+        let lines = Stream::ALL.map(|stream| line(self.name, stream, &self.unknown));
         let before = report.lines.len();
-        report.lines.extend(lines);
+        report.lines.extend(lines.into_iter().filter(|line| line.found > 0));
         let count: u64 = report.lines[before..].iter().map(|line| line.found).sum();
         if count > 0 {
             report.notes.add(|| {
@@ -248,10 +269,10 @@ impl NodeBalance<'_> {
     }
 }
 
-/// Returns a line without a claim; none if no record was found.
-fn line(node: &str, stream: Stream, found: &FoundRecords) -> Option<BalanceLine> {
+/// Returns a line without a claim.
+fn line(node: &str, stream: Stream, found: &FoundRecords) -> BalanceLine {
     let (records, distinct) = (found.records[stream as usize], found.distinct[stream as usize]);
-    (records > 0).then(|| BalanceLine {
+    BalanceLine {
         node: node.to_owned(),
         epoch: None,
         ended: false,
@@ -262,7 +283,7 @@ fn line(node: &str, stream: Stream, found: &FoundRecords) -> Option<BalanceLine>
         waiting: 0,
         found: distinct,
         duplicates: records - distinct,
-    })
+    }
 }
 
 impl LedgerClaim<'_> {
@@ -301,18 +322,14 @@ impl LedgerClaim<'_> {
     }
 
     fn line(&self, node: &str, stream: Stream, epoch: &CaptureBalance<'_>) -> BalanceLine {
-        let distinct = epoch.found.distinct[stream as usize];
         BalanceLine {
-            node: node.to_owned(),
             epoch: Some(epoch.ledger.epoch.clone()),
             ended: epoch.ledger.is_final,
-            stream: stream.name(),
             sink: Some(self.sink.to_owned()),
             delivered: Some(self.delivered),
             spooled: Some(self.delivery.spooled),
             waiting: self.waiting(epoch.comparable(stream)),
-            found: distinct,
-            duplicates: epoch.found.records[stream as usize] - distinct,
+            ..line(node, stream, &epoch.found)
         }
     }
 
@@ -367,7 +384,7 @@ impl LedgerClaim<'_> {
 /// Checks that the statuses of the transactions are those that pairing counted. Valid only if every
 /// transaction was delivered.
 fn check_statuses(what: &str, epoch: &CaptureBalance<'_>, report: &mut BalanceReport) {
-    for ((status, counter), found) in status::ALL.iter().zip(epoch.found.statuses) {
+    for ((status, counter), found) in STATUSES.iter().zip(epoch.found.statuses) {
         let counted = counter(&epoch.ledger.counters.pairing);
         if found != counted {
             report.problems.add(|| {

@@ -35,9 +35,12 @@ const NO_STATUS: u8 = u8::MAX;
 pub(super) struct SortEntry {
     // Big-endian bytes: a u128 would be aligned to 16 bytes and the entry take 32.
     id: [u8; 16],
-    node: u32,
-    stream: u8,
-    status: u8,
+    /// Number of the node.
+    pub(super) node: u32,
+    /// Index of the stream in [`Stream::ALL`].
+    pub(super) stream: u8,
+    /// Number of the status, or a number greater than all of them.
+    pub(super) status: u8,
 }
 
 impl SortEntry {
@@ -48,21 +51,6 @@ impl SortEntry {
 
     pub(super) fn id(&self) -> EventId {
         EventId(u128::from_be_bytes(self.id))
-    }
-
-    /// Returns the number of the node.
-    pub(super) const fn node(&self) -> u32 {
-        self.node
-    }
-
-    /// Returns the index of the stream in [`Stream::ALL`].
-    pub(super) fn stream(&self) -> usize {
-        usize::from(self.stream)
-    }
-
-    /// Returns the number of the status, or a number greater than all of them.
-    pub(super) fn status(&self) -> usize {
-        usize::from(self.status)
     }
 
     /// Returns whether both are copies of one record.
@@ -80,9 +68,9 @@ impl SortEntry {
 
     fn read(input: &mut impl Read) -> io::Result<Self> {
         let (mut id, mut node, mut kind) = ([0; 16], [0; 4], [0; 2]);
-        input.read_exact(&mut id)?;
-        input.read_exact(&mut node)?;
-        input.read_exact(&mut kind)?;
+        [&mut id[..], &mut node, &mut kind]
+            .into_iter()
+            .try_for_each(|part| input.read_exact(part))?;
         let [stream, status] = kind;
         Ok(Self { id, node: u32::from_le_bytes(node), stream, status })
     }
@@ -106,9 +94,9 @@ struct Run {
 }
 
 impl Sorter {
-    pub(super) fn new(room: SortOptions) -> Self {
-        let capacity = (room.memory_bytes / size_of::<SortEntry>()).max(1);
-        Self { temp: room.temp_folder, capacity, buffer: Vec::new(), levels: Vec::new() }
+    pub(super) fn new(options: SortOptions) -> Self {
+        let capacity = (options.memory_bytes / size_of::<SortEntry>()).max(1);
+        Self { temp: options.temp_folder, capacity, buffer: Vec::new(), levels: Vec::new() }
     }
 
     /// Adds an entry.

@@ -5,12 +5,21 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Error;
 use std::borrow::Cow;
+use std::ops::Deref;
 
 /// A JSON string that is copied only if it contains escapes. Serde borrows inside an `Option` or a
 /// list only through such a wrapper.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub struct JsonText<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl Deref for JsonText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Appends the fields of `more` to the JSON object at the end of `out`.
 ///

@@ -24,7 +24,7 @@ pub fn main(bench: &Bench) -> Result<Report> {
         }
         let (one, two) = (&format!("{format}-1"), &format!("{format}-2"));
         plan.row(Row::new(two, "messages_per_second").relative_to(one));
-        for part in ["fronts", "busiest_front", "back"] {
+        for part in ["flow_threads", "busiest_flow_thread", "merge_stage"] {
             let figure = format!("{part}_cpu_seconds_per_million_messages");
             plan.row(Row::new(two, &figure).relative_to(one));
         }

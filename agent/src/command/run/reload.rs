@@ -1,18 +1,33 @@
 //! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
 use super::super::session::detection;
-use super::{PortChange, Run, SinkWatch};
+use super::{Run, SinkWatch};
 use crate::capture::live::LiveOptions;
+use crate::capture::ports::PortSet;
 use crate::config::{Config, Drop};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange, SinkReplacement};
 use dnscribe_delivery::{SinkError, SinkNames, SinkPlan};
 use std::sync::Arc;
 
+/// Change of the captured ports at run time without losing messages, in three steps: the flow stages also look for
+/// DNS on the new ports; the programs capture the new ports only; once the rings are empty, the flow stages stop
+/// looking for DNS on the old ports.
+#[derive(Debug, Default, PartialEq)]
+pub(super) enum PortChange {
+    /// All stages and the programs have the same ports.
+    #[default]
+    Done,
+    /// The flow stages are to look for DNS on these ports, too.
+    Adding(PortSet),
+    /// The flow stages are to forget other ports, once the rings are empty.
+    Removing,
+}
+
 impl Run {
     /// Reopens files and applies the settings that can change while running. An invalid configuration changes
     /// nothing; files are reopened anyway.
     pub(super) fn reload(&mut self) {
-        self.pipeline.router().reopen();
+        self.pipeline.router.reopen();
         let new = match Config::load(&self.sources) {
             Ok(new) => new,
             Err(error) => {
@@ -26,7 +41,7 @@ impl Run {
         }
         if new.capture.ports != self.config.capture.ports {
             self.apply(&Control::AddPorts(new.capture.ports.clone()));
-            self.port_change = PortChange::begin(new.capture.ports.clone());
+            self.port_change = PortChange::Adding(new.capture.ports.clone());
             self.change_ports();
         }
         let left = needs_restart(&self.config, &new);
@@ -38,13 +53,20 @@ impl Run {
         }
     }
 
-    /// Continues a change of ports that has begun.
+    /// Takes the next step of a change of ports if all controls have taken effect.
     pub(super) fn change_ports(&mut self) {
-        if let Some(ports) = self.port_change.step(&mut self.live, self.runner.is_settled()) {
-            tracing::info!("capturing DNS on port {ports} from now on");
-            self.apply(&Control::SetPorts(ports.clone()));
-            self.config.capture.ports = ports;
+        if !self.runner.is_settled() {
+            return;
         }
+        let PortChange::Adding(ports) = std::mem::take(&mut self.port_change) else { return };
+        if let Err(error) = self.live.set_ports(&ports) {
+            tracing::error!("the ports stay unchanged: the kernel refuses others: {error}");
+            return;
+        }
+        self.port_change = PortChange::Removing;
+        tracing::info!("capturing DNS on port {ports} from now on");
+        self.apply(&Control::SetPorts(ports.clone()));
+        self.config.capture.ports = ports;
     }
 
     /// Applies all settings but sinks and ports. Returns whether the rules of masking are in force.
@@ -91,7 +113,7 @@ impl Run {
             }
         };
         if before != after {
-            let sinks = self.pipeline.router().sinks().active();
+            let sinks = &self.pipeline.router.sinks.active;
             let names = sinks.iter().map(|sink| sink.name().to_owned()).collect::<Vec<_>>();
             let sinks = match replacements(&names, &before, &after) {
                 Ok(sinks) => sinks,

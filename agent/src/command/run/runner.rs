@@ -1,11 +1,11 @@
 //! Where the flow stages of a live capture run: in the thread of the pipeline, or on worker threads.
 
-use super::super::waker::Waker;
+use super::super::signals::Waker;
 use super::super::worker_pool::WorkerPool;
 use crate::capture::live::Live;
 use crate::cli::exit::Exit;
 use crate::handover::PausedShard;
-use crate::pipeline::{Control, FlowCounters, FlowStage, InputCounters, Pipeline};
+use crate::pipeline::{Control, FlowStage, InputCounters, Pipeline};
 use dnscribe_record::privacy::KeyError;
 use dnscribe_record::time::Timestamp;
 use std::os::fd::AsFd as _;
@@ -105,7 +105,7 @@ impl Runner {
     pub(super) const fn waited(&self) -> Option<Duration> {
         match self {
             Self::Inline(_) => None,
-            Self::Pool(pool) => Some(pool.waited()),
+            Self::Pool(pool) => Some(pool.waited),
         }
     }
 
@@ -115,7 +115,7 @@ impl Runner {
             Self::Inline(flow) => vec![flow.counters(&[])],
             Self::Pool(pool) => pool.counters().cloned().collect(),
         };
-        let received = live.received().chain(flows.iter().map(FlowCounters::received));
+        let received = live.received().chain(flows.iter().map(|flow| &*flow.received));
         InputCounters { capture: live.counters_of(received), flows }
     }
 
@@ -140,7 +140,7 @@ impl Runner {
             }
             Self::Pool(pool) => pool.pause(pipeline)?,
         };
-        pipeline.router().offer();
+        pipeline.router.offer();
         Some(paused)
     }
 

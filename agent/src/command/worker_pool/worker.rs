@@ -14,28 +14,18 @@ const DRAIN_PACKETS: usize = 64;
 
 /// State of a worker thread.
 pub(super) struct Worker {
-    reader: Reader,
-    flow: FlowStage,
-    progress: Arc<Progress>,
-    commands: Receiver<Command>,
-    empty: Receiver<EventBatch>,
-    messages: Sender<WorkerMessage>,
+    pub(super) reader: Reader,
+    pub(super) flow: FlowStage,
+    pub(super) progress: Arc<Progress>,
+    pub(super) commands: Receiver<Command>,
+    /// Batches to be filled.
+    pub(super) empty: Receiver<EventBatch>,
+    pub(super) messages: Sender<WorkerMessage>,
     /// Number of controls received.
-    controls: u64,
+    pub(super) controls: u64,
 }
 
 impl Worker {
-    pub(super) const fn new(
-        reader: Reader,
-        flow: FlowStage,
-        progress: Arc<Progress>,
-        commands: Receiver<Command>,
-        empty: Receiver<EventBatch>,
-        messages: Sender<WorkerMessage>,
-    ) -> Self {
-        Self { reader, flow, progress, commands, empty, messages, controls: 0 }
-    }
-
     /// Runs until a command ends the worker, or the pool is gone.
     pub(super) fn run(mut self) {
         let mut batch = None;
@@ -94,7 +84,7 @@ impl Worker {
             flow.ring_drained(before, batch);
         }
         let until = is_empty.then_some(before);
-        progress.expired_ns.store(flow.expired().as_nanos(), Ordering::Release);
+        progress.expired_ns.store(flow.expired.as_nanos(), Ordering::Release);
         let is_sent = flow.finish_batch(batch, reader.received(), until);
         self.report_controls();
         is_sent

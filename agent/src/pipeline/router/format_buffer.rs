@@ -1,17 +1,13 @@
 //! Collects records for the sinks of one output format, until they fill a batch.
 
 use dnscribe_delivery::{Batch, OutputFormat, Sink, Stream, StreamSet};
-use dnscribe_record::privacy::MaskedRecord;
-use dnscribe_record::{EventId, alert_line_from_json, transaction_line_from_json};
+use dnscribe_record::EventId;
 
 /// A batch of this size is sent to the sinks; smaller ones are sent when the pipeline pauses.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// A batch of this many records is sent: records that are only counted have no bytes.
 const BATCH_RECORDS: usize = 4096;
-
-/// Renders a JSON record as a line of text.
-type TextOf = fn(&mut Vec<u8>, &[u8]) -> Result<(), serde_json::Error>;
 
 /// Renders a record.
 pub(super) type Render<'a> = &'a dyn Fn(&mut Vec<u8>);
@@ -54,30 +50,6 @@ impl FormatBuffer {
             }
         };
         self.batch.push(stream, id.0, render, |out| out.extend(key));
-    }
-
-    /// Adds a masked record, if its stream is wanted.
-    pub(super) fn add_masked(&mut self, stream: Stream, id: EventId, masked: MaskedRecord<'_>) {
-        if !self.renders(stream) {
-            return self.count(stream);
-        }
-        let as_text = match stream {
-            Stream::Transactions if self.format == OutputFormat::Text => {
-                Some(transaction_line_from_json as TextOf)
-            }
-            Stream::Alerts if self.format == OutputFormat::Text => {
-                Some(alert_line_from_json as TextOf)
-            }
-            _ => None,
-        };
-        let render = |out: &mut Vec<u8>| {
-            let shown = as_text.is_some_and(|shows| shows(out, masked.json).is_ok());
-            if !shown {
-                out.extend_from_slice(masked.json);
-                out.push(b'\n');
-            }
-        };
-        self.batch.push(stream, id.0, render, |out| out.extend_from_slice(masked.key));
     }
 
     /// Counts a record without rendering it, if its stream is wanted.

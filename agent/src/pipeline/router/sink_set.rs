@@ -12,7 +12,8 @@ type DeliveryCounters = BTreeMap<String, BTreeMap<String, Delivery>>;
 
 /// Sinks in use, retired sinks, and the counters of closed sinks.
 pub struct SinkSet {
-    active: Vec<Box<dyn Sink>>,
+    /// The sinks that get records.
+    pub active: Vec<Box<dyn Sink>>,
     retired: Vec<RetiredSink>,
     closed: DeliveryCounters,
 }
@@ -47,17 +48,6 @@ impl SinkSet {
     /// Creates a set of open sinks.
     pub(super) const fn new(active: Vec<Box<dyn Sink>>) -> Self {
         Self { active, retired: Vec::new(), closed: DeliveryCounters::new() }
-    }
-
-    /// The sinks that get records.
-    #[must_use]
-    pub fn active(&self) -> &[Box<dyn Sink>] {
-        &self.active
-    }
-
-    /// The sinks that get records.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<dyn Sink>> {
-        self.active.iter_mut()
     }
 
     /// Replaces the sinks. Those that are not kept have `flush_timeout` to deliver their records.

@@ -1,6 +1,6 @@
 //! The page of alerts: the list, or the details of one.
 
-use super::{Scene, Theme, scrolled, span};
+use super::{Scene, Theme, around, scrolled, span};
 use crate::top::column::Tone;
 use crate::top::model::Alert;
 use crate::top::text;
@@ -8,25 +8,23 @@ use ratatui::text::{Line, Span};
 
 pub(super) fn lines(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Line<'static>> {
     let Scene { model, view, theme, .. } = *scene;
-    let alerts = model.alerts();
+    let alerts = model.alerts.sorted();
     let open = view.alert.as_deref();
     if let Some((_, alert)) = alerts.iter().find(|(key, _)| Some(*key) == open) {
         return scrolled(details(scene, alert, width), view.scroll, height);
     }
     let widths = Widths::of(width);
     let titles = widths.line(["LEVEL", "STATE", "RULE", "WHOM", "LAST"], theme);
-    let titles = text::fit(&format!("  {titles}SUMMARY"), width, theme.dots());
+    let titles = theme.fitted(&format!("  {titles}SUMMARY"), width);
     let mut lines = vec![Line::styled(titles, theme.title())];
     if alerts.is_empty() {
         lines.push(Line::from(span(theme, Tone::Dim, "  no alerts")));
     }
-    let keys: Vec<&str> = alerts.iter().map(|(key, _)| *key).collect();
-    let chosen = view.chosen(&keys);
-    let rows = height.saturating_sub(1);
-    let first = chosen.saturating_sub(rows / 2).min(alerts.len().saturating_sub(rows));
-    for (place, (_, alert)) in alerts.iter().enumerate().skip(first).take(rows) {
+    let chosen = view.chosen(alerts.iter().map(|(key, _)| *key));
+    for place in around(chosen, alerts.len(), height.saturating_sub(1)) {
+        let (_, alert) = alerts[place];
         let line = line(scene, alert, width);
-        lines.push(if place == chosen { line.style(theme.inverted()) } else { line });
+        lines.push(if place == chosen { line.style(Theme::inverted()) } else { line });
     }
     lines
 }
@@ -51,9 +49,8 @@ impl Widths {
 
     fn line(&self, texts: [&str; 5], theme: Theme) -> String {
         let cell = |(text, width): (&str, usize)| {
-            let text = text::fit(&theme.shown(text), width.saturating_sub(1), theme.dots());
-            let blank = " ".repeat(width - Span::raw(text.as_str()).width());
-            format!("{text}{blank}")
+            let gap = if width > 0 { " " } else { "" };
+            theme.padded(text, width.saturating_sub(1)) + gap
         };
         texts.into_iter().zip(self.0).map(cell).collect()
     }
@@ -68,9 +65,9 @@ fn line(scene: &Scene<'_>, alert: &Alert, width: usize) -> Line<'static> {
     let head = widths.line([level, &alert.state, &alert.rule, &alert.whom, &age], theme);
     let room = width.saturating_sub(widths.0.iter().sum::<usize>() + 2);
     Line::from(vec![
-        span(theme, tone, theme.mark(tone)),
+        span(theme, tone, tone.mark()),
         span(theme, tone, head),
-        Span::raw(text::fit(&theme.shown(&alert.summary), room, theme.dots())),
+        Span::raw(theme.fitted(&alert.summary, room)),
     ])
 }
 
@@ -83,8 +80,7 @@ fn details(scene: &Scene<'_>, alert: &Alert, width: usize) -> Vec<Line<'static>>
         Line::raw(""),
     ];
     for detail in &alert.details {
-        let detail = text::fit(&theme.shown(detail), width.saturating_sub(1), theme.dots());
-        lines.push(Line::raw(format!(" {detail}")));
+        lines.push(Line::raw(format!(" {}", theme.fitted(detail, width.saturating_sub(1)))));
     }
     lines
 }

@@ -14,24 +14,17 @@ pub const ROWS: u16 = 7;
 const SCALE: usize = 8;
 
 /// Draws a sparkline of the newest `columns` values, relative to the greatest.
-#[must_use]
 pub fn sparkline(theme: Theme, values: &[u32], columns: usize) -> String {
     let shown = &values[values.len().saturating_sub(columns)..];
     let greatest = shown.iter().copied().max().unwrap_or(0);
     let blank = columns - shown.len();
-    let signs = shown.iter().map(|value| sign(theme, *value, greatest, 1, 0));
+    let signs = shown.iter().map(|value| theme.height(step(theme, *value, greatest, (1, 0))));
     std::iter::repeat_n(' ', blank).chain(signs).collect()
 }
 
-/// Returns the character of a value in one of `rows` rows, counted from below. Any value above zero is
-/// visible.
-fn sign(theme: Theme, value: u32, greatest: u32, rows: u32, row: u32) -> char {
-    let step = step(theme, value, greatest, rows, row);
-    theme.heights().get(step).copied().unwrap_or(' ')
-}
-
-/// Returns how far a value reaches into a row, in steps of [`Theme::heights`].
-fn step(theme: Theme, value: u32, greatest: u32, rows: u32, row: u32) -> usize {
+/// Returns how far a value reaches into one of `rows` rows, counted from below, in steps of [`Theme::heights`]. Any
+/// value above zero is visible.
+fn step(theme: Theme, value: u32, greatest: u32, (rows, row): (u32, u32)) -> usize {
     let whole = u64::try_from(theme.heights().len()).map_or(1, |count| count - 1);
     let steps = (u64::from(value) * u64::from(rows) * whole).div_ceil(u64::from(greatest.max(1)));
     let left = steps.saturating_sub(u64::from(row) * whole).min(whole);
@@ -75,11 +68,11 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
 fn cell(
     theme: Theme,
     (all, failed, greatest): (u32, u32, u32),
-    (rows, row): (u32, u32),
+    row: (u32, u32),
     per: usize,
 ) -> Span<'static> {
-    let total = step(theme, all, greatest, rows, row);
-    let failing = step(theme, failed, greatest, rows, row);
+    let total = step(theme, all, greatest, row);
+    let failing = step(theme, failed, greatest, row);
     let is_whole = total + 1 == theme.heights().len();
     let (height, style) = match failing {
         _ if is_whole && theme.colour && failing > 0 && failing < total => {
@@ -88,8 +81,7 @@ fn cell(
         _ if failing * 2 >= total && failing > 0 => (total, theme.tone(Tone::Bad)),
         _ => (total, theme.curve()),
     };
-    let sign = theme.heights().get(height).copied().unwrap_or(' ');
-    Span::styled(std::iter::repeat_n(sign, per).collect::<String>(), style)
+    Span::styled(theme.height(height).to_string().repeat(per), style)
 }
 
 #[cfg(test)]

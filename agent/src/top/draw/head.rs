@@ -1,7 +1,7 @@
 //! Header and footer.
 
 use super::{Scene, Theme, span};
-use crate::top::column::Tone;
+use crate::top::column::{FAILING, Tone};
 use crate::top::model::{Figures, Model, OutcomeKind, Part, Span as Time, Vantage};
 use crate::top::text;
 use crate::top::view::{Drill, Tab};
@@ -17,8 +17,8 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
 /// Returns the line with node, source and time.
 fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { model, status, theme, .. } = *scene;
-    let nodes = match model.ledgers().len() {
-        0 | 1 => theme.shown(model.node()),
+    let nodes = match model.ledgers.len() {
+        0 | 1 => theme.shown(&model.node),
         count => format!("{count} nodes"),
     };
     let state = if status.paused {
@@ -36,14 +36,12 @@ fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let room = width.saturating_sub(name.len() + state.len() + clock.len() + 1);
     let parts: Vec<&str> =
         [nodes.as_str(), &status.source].into_iter().filter(|part| !part.is_empty()).collect();
-    let source = text::fit(&theme.shown(&parts.join(theme.between())), room, theme.dots());
-    let gap = room.saturating_sub(Span::raw(source.as_str()).width());
+    let source = theme.padded(&parts.join(theme.between()), room);
     Line::from(vec![
         Span::styled(name, theme.title()),
         Span::raw(" "),
         Span::raw(source),
-        Span::raw(" ".repeat(gap)),
-        Span::styled(state, theme.inverted()),
+        Span::styled(state, Theme::inverted()),
         span(theme, Tone::Dim, clock),
     ])
 }
@@ -63,7 +61,7 @@ fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let lost = lost(model);
     let tone = if lost == 0 { Tone::Dim } else { Tone::Bad };
     spans.push(span(theme, tone, format!("  lost {}", text::count(lost))));
-    let [_, warning, critical] = model.firing();
+    let [_, warning, critical] = model.alerts.firing();
     for (count, name, tone) in
         [(critical, "critical", Tone::Bad), (warning, "warning", Tone::Warning)]
     {
@@ -78,26 +76,22 @@ fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
 }
 
 fn shares(theme: Theme, figures: &Figures) -> Vec<Span<'static>> {
-    let shares: [(&str, &[OutcomeKind], f64); 3] = [
-        ("noans", &[OutcomeKind::Timeout, OutcomeKind::Unreachable], 0.01),
-        ("servf", &[OutcomeKind::Servfail], 0.01),
-        ("nxdom", &[OutcomeKind::Nxdomain], 0.2),
+    let shares: [(&str, &[OutcomeKind], [f64; 2]); 3] = [
+        ("noans", &[OutcomeKind::Timeout, OutcomeKind::Unreachable], FAILING),
+        ("servf", &[OutcomeKind::Servfail], FAILING),
+        ("nxdom", &[OutcomeKind::Nxdomain], [0.2, 1.0]),
     ];
-    let part = |(name, kinds, limit): (&str, &[OutcomeKind], f64)| {
+    let part = |(name, kinds, limits): (&str, &[OutcomeKind], [f64; 2])| {
         let share = figures.counts.share(kinds);
-        let tone = match share {
-            share if share >= limit * 5.0 => Tone::Bad,
-            share if share >= limit => Tone::Warning,
-            _ => Tone::Plain,
-        };
-        span(theme, tone, format!("  {name} {}%", text::percent(share)))
+        let text = format!("  {name} {}%", text::percent(share));
+        span(theme, Tone::of_share(share, limits), text)
     };
     shares.map(part).into()
 }
 
 /// Counts packets that the kernel lost, and records that this view dropped.
 fn lost(model: &Model) -> u64 {
-    let counters = model.ledgers().values().map(|ledger| &ledger.counters);
+    let counters = model.ledgers.values().map(|ledger| &ledger.counters);
     let of = counters.map(|counters| {
         let kernel: u64 = counters.kernel.values().map(|kernel| kernel.lost_ring_full).sum();
         let view =
@@ -111,13 +105,13 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
     let theme = scene.theme;
     let mut spans = vec![Span::raw(" ")];
     for (place, tab) in Tab::ALL.into_iter().enumerate() {
-        let firing: usize = scene.model.firing().iter().sum();
+        let firing: usize = scene.model.alerts.firing().iter().sum();
         let count =
             if tab == Tab::Alerts && firing > 0 { format!(" {firing}") } else { String::new() };
         let title = format!("{} {}{count}", place + 1, tab.title());
-        let [_, warning, critical] = scene.model.firing();
-        spans.push(if tab == scene.view.tab() {
-            Span::styled(format!("[{title}]"), theme.inverted())
+        let [_, warning, critical] = scene.model.alerts.firing();
+        spans.push(if tab == scene.view.tab {
+            Span::styled(format!("[{title}]"), Theme::inverted())
         } else if tab == Tab::Alerts && critical + warning > 0 {
             let tone = if critical > 0 { Tone::Bad } else { Tone::Warning };
             span(theme, tone, format!(" {title} "))
@@ -131,7 +125,7 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
 /// Returns the line with the levels of drilling down and the selection.
 fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { view, theme, .. } = *scene;
-    let mut left = view.tab().title().to_owned();
+    let mut left = view.tab.title().to_owned();
     for drill in view.drills() {
         left.push_str(theme.into());
         left.push_str(&described(drill));
@@ -145,7 +139,7 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
     };
     let mut right = vec![vantage.to_owned()];
     // Facts are not limited to a time span.
-    if view.drills().next().is_none() {
+    if view.drill().is_none() {
         let time = match view.span {
             Time::Recent => "last 60 s (q/s: 10 s)",
             Time::Whole => "since the start",
@@ -154,12 +148,9 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
     }
     let right = format!(" {} ", right.join(theme.between()));
     let room = width.saturating_sub(Span::raw(right.as_str()).width() + 1);
-    let left = text::fit(&theme.shown(&left), room, theme.dots());
-    let gap = room.saturating_sub(Span::raw(left.as_str()).width());
     Line::from(vec![
         Span::raw(" "),
-        Span::styled(left, theme.title()),
-        Span::raw(" ".repeat(gap)),
+        Span::styled(theme.padded(&left, room), theme.title()),
         span(theme, Tone::Dim, right),
     ])
 }
@@ -171,7 +162,7 @@ fn described(drill: &Drill) -> String {
         |part| drill.narrowed.iter().find(|(own, _)| *own == part).map_or("", |(_, value)| value);
     let what = match last {
         Some(Part::Outcome) if drill.narrowed.len() > 1 => {
-            format!("{} {} {}", of(Part::Name), of(Part::Type), of(Part::Outcome))
+            [Part::Name, Part::Type, Part::Outcome].map(of).join(" ")
         }
         Some(part) => of(part).to_owned(),
         None => String::new(),
@@ -183,13 +174,12 @@ fn described(drill: &Drill) -> String {
 /// Returns the footer: the filter while it is typed, else a new log line, else the keys.
 pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { view, status, theme, .. } = *scene;
-    if view.is_typing() {
-        let text =
-            format!(" filter: {}_   Enter keeps it, Esc drops it", theme.shown(view.filter()));
-        return Line::styled(text::fit(&text, width, theme.dots()), theme.inverted());
+    if view.typing {
+        let text = format!(" filter: {}_   Enter keeps it, Esc drops it", view.filter());
+        return Line::styled(theme.fitted(&text, width), Theme::inverted());
     }
     if let Some(line) = status.log.last().filter(|_| status.log_is_new) {
-        let line = text::fit(&theme.shown(line), width.saturating_sub(1), theme.dots());
+        let line = theme.fitted(line, width.saturating_sub(1));
         return Line::from(span(theme, Tone::Warning, format!(" {line}")));
     }
     let mut keys = Vec::new();
@@ -198,7 +188,7 @@ pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
         keys.push(filter.as_str());
     }
     keys.extend(["q quit", "? help", "1-7 tabs", "Enter drill", "Esc back", "/ filter"]);
-    let drilled = view.drills().next().is_some();
+    let drilled = view.drill().is_some();
     keys.push(if drilled { "f failing/all" } else { "v side" });
     keys.extend(["s sort", "p pause", "t time", "c clear"]);
     let mut text = String::new();

@@ -1,9 +1,9 @@
 //! Lists: titles, lines, selection.
 
 use super::chart::sparkline;
-use super::{Scene, span};
+use super::{Scene, Theme, around, span};
 use crate::top::column::{self, Column, Tone, columns};
-use crate::top::list::{ListEntry, Listing, Query, Sort};
+use crate::top::list::{ListEntry, Listing, Sort, keys};
 use crate::top::model::RECENT;
 use crate::top::text;
 use ratatui::text::{Line, Span};
@@ -17,7 +17,6 @@ const MAX_LABEL_WIDTH: usize = 64;
 /// Width limit of places.
 const MAX_PLACE_WIDTH: usize = 40;
 
-/// Returns the lines of the list.
 pub(super) fn lines(
     scene: &Scene<'_>,
     entries: &[ListEntry],
@@ -26,11 +25,9 @@ pub(super) fn lines(
 ) -> Vec<Line<'static>> {
     let view = scene.view;
     let Some(listing) = view.listing() else { return Vec::new() };
-    let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let chosen = view.chosen(&keys);
     let table = Table { scene, listing, sort: view.sort(), width };
-    let rows = height.saturating_sub(1);
-    let mut lines = table.lines(entries, Some(chosen), rows);
+    let chosen = view.chosen(keys(entries));
+    let mut lines = table.lines(entries, Some(chosen), height.saturating_sub(1));
     if entries.is_empty() {
         lines.push(Line::from(span(scene.theme, Tone::Dim, format!("  {}", nothing(scene)))));
     } else if let Some(other) = other(scene, entries)
@@ -43,14 +40,14 @@ pub(super) fn lines(
 
 /// Returns why the list is empty.
 fn nothing(scene: &Scene<'_>) -> &'static str {
-    let failing = scene.view.drills().last().is_some_and(|drill| drill.failing);
+    let drill = scene.view.drill();
     if !scene.view.filter().is_empty() {
         "nothing matches the filter: Esc drops it"
-    } else if failing {
+    } else if drill.is_some_and(|drill| drill.failing) {
         "nothing fails here, as far as is remembered: f shows all"
-    } else if scene.view.drills().next().is_some() {
+    } else if drill.is_some() {
         "nothing is remembered of this side: v changes the side"
-    } else if scene.model.records() == 0 {
+    } else if scene.model.records == 0 {
         "no DNS yet"
     } else {
         "nothing from this side: v changes the side"
@@ -73,33 +70,22 @@ pub(super) fn preview(
     height: usize,
 ) -> Vec<Line<'static>> {
     let Scene { view, model, theme, .. } = *scene;
-    let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-    let chosen = entries.get(view.chosen(&keys));
+    let chosen = entries.get(view.chosen(keys(entries)));
     let Some((entry, drill)) = chosen.and_then(|entry| Some((entry, view.next_drill(entry)?)))
     else {
         return Vec::new();
     };
-    let listing = Listing::Facts(drill.by);
     let sort = Sort { column: Column::Count, descending: true };
-    let query = Query {
-        listing,
-        narrowed: &drill.narrowed,
-        failing: drill.failing,
-        vantage: view.vantage,
-        span: view.span,
-        filter: "",
-        sort,
-    };
-    let facts = query.lines(model);
+    let facts = view.query(Some(&drill), "", sort).lines(model);
     let title =
         format!(" {}: {}", entry.label, if drill.failing { "what fails" } else { "in detail" });
-    let title = text::fit(&theme.shown(&title), width, theme.dots());
+    let title = theme.fitted(&title, width);
     let rule = "-".repeat(width.saturating_sub(Span::raw(title.as_str()).width() + 1));
     let mut lines = vec![Line::from(vec![
         Span::styled(title, theme.title()),
         span(theme, Tone::Dim, format!(" {rule}")),
     ])];
-    let table = Table { scene, listing, sort, width };
+    let table = Table { scene, listing: Listing::Facts(drill.by), sort, width };
     lines.extend(table.lines(&facts, None, height.saturating_sub(2)));
     if facts.is_empty() {
         let text = if drill.failing { "  nothing fails" } else { "  nothing is remembered" };
@@ -125,15 +111,9 @@ impl Table<'_> {
     ) -> Vec<Line<'static>> {
         let columns = self.columns(entries);
         let mut lines = vec![self.titles(&columns)];
-        let first = chosen.map_or(0, |chosen| chosen.saturating_sub(rows / 2));
-        let first = first.min(entries.len().saturating_sub(rows));
-        for (place, entry) in entries.iter().enumerate().skip(first).take(rows) {
-            let line = self.line(&columns, entry);
-            if chosen == Some(place) {
-                lines.push(self.chosen(line));
-            } else {
-                lines.push(line);
-            }
+        for place in around(chosen.unwrap_or(0), entries.len(), rows) {
+            let line = self.line(&columns, &entries[place]);
+            lines.push(if chosen == Some(place) { self.chosen(line) } else { line });
         }
         lines
     }
@@ -146,7 +126,7 @@ impl Table<'_> {
         let spans = line
             .spans
             .into_iter()
-            .map(|span| if is_curve(&span) { span } else { span.style(theme.inverted()) });
+            .map(|span| if is_curve(&span) { span } else { span.style(Theme::inverted()) });
         Line::from(spans.collect::<Vec<_>>())
     }
 
@@ -154,28 +134,28 @@ impl Table<'_> {
     fn columns(&self, entries: &[ListEntry]) -> Vec<(Column, usize)> {
         let screen = u16::try_from(self.width).unwrap_or(u16::MAX);
         let mut columns: Vec<(Column, usize)> =
-            columns(self.listing, screen).into_iter().map(|one| (one, one.width())).collect();
+            columns(self.listing, screen).into_iter().map(|one| (one, one.layout().1)).collect();
         let used: usize = columns.iter().map(|(_, width)| width + GAP).sum();
         let mut left = self.width.saturating_sub(used + MARK);
         let longest = |of: fn(&ListEntry) -> &String| {
             entries.iter().map(|entry| of(entry).chars().count()).max().unwrap_or(0)
         };
-        for (column, width) in &mut columns {
-            let wanted = match column {
-                Column::Label(_) => longest(|entry| &entry.label).min(MAX_LABEL_WIDTH),
-                Column::Place | Column::Asker => longest(|entry| &entry.place).min(MAX_PLACE_WIDTH),
-                _ => continue,
-            };
-            let more = wanted.saturating_sub(*width).min(left);
-            *width += more;
-            left -= more;
-        }
-        for (column, width) in &mut columns {
-            let most = if *column == Column::History { RECENT } else { continue };
-            let more = most.saturating_sub(*width).min(left);
-            *width += more;
-            left -= more;
-        }
+        let mut widen = |wanted: &dyn Fn(Column) -> Option<usize>| {
+            for (column, width) in &mut columns {
+                let Some(wanted) = wanted(*column) else { continue };
+                let more = wanted.saturating_sub(*width).min(left);
+                *width += more;
+                left -= more;
+            }
+        };
+        widen(&|column| match column {
+            Column::Label(_) => Some(longest(|entry| &entry.label).min(MAX_LABEL_WIDTH)),
+            Column::Place | Column::Asker => {
+                Some(longest(|entry| &entry.place).min(MAX_PLACE_WIDTH))
+            }
+            _ => None,
+        });
+        widen(&|column| (column == Column::History).then_some(RECENT));
         // The rest keeps the numbers at the right edge.
         if let Some((_, width)) = columns.first_mut() {
             *width += left;
@@ -189,7 +169,7 @@ impl Table<'_> {
         for (column, width) in columns {
             let sorted = *column == self.sort.column;
             let arrow = if sorted { theme.arrow(self.sort.descending) } else { "" };
-            let title = text::fit(column.title(), width - usize::from(sorted), theme.dots());
+            let title = theme.fitted(column.layout().0, width - usize::from(sorted));
             text.push_str(&padded(&format!("{title}{arrow}"), *width, column.is_number()));
             text.push_str(&" ".repeat(GAP));
         }
@@ -199,13 +179,13 @@ impl Table<'_> {
     fn line(&self, columns: &[(Column, usize)], entry: &ListEntry) -> Line<'static> {
         let theme = self.scene.theme;
         let whole = column::tone(entry);
-        let mut spans = vec![span(theme, whole, theme.mark(whole))];
+        let mut spans = vec![span(theme, whole, whole.mark())];
         for (column, width) in columns {
             if let (Column::History, Some(figures)) = (column, &entry.figures) {
                 let curve = sparkline(theme, &figures.history, *width);
                 spans.push(Span::styled(curve, theme.curve()));
             } else {
-                let cell = text::fit(&theme.shown(&column.text(entry)), *width, theme.dots());
+                let cell = theme.fitted(&column.text(entry), *width);
                 let tone = column.tone(entry);
                 spans.push(span(theme, tone, padded(&cell, *width, column.is_number())));
             }

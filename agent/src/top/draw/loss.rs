@@ -13,13 +13,13 @@ type TonedText = (Tone, String);
 pub(super) fn lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
     let theme = scene.theme;
     let mut words = Vec::new();
-    if scene.model.ledgers().is_empty() {
+    if scene.model.ledgers.is_empty() {
         words.push((Tone::Dim, "no ledger yet: one comes every few seconds".to_owned()));
     }
-    for (node, ledger) in scene.model.ledgers() {
+    for (node, ledger) in &scene.model.ledgers {
         of_node(node, ledger, &mut words);
     }
-    let unreadable = scene.model.unreadable();
+    let unreadable = scene.model.unreadable;
     if unreadable > 0 {
         words.push((Tone::Warning, format!("{} lines were no records", group(unreadable))));
     }
@@ -77,7 +77,7 @@ fn of_kernel(hook: &str, kernel: &Kernel, words: &mut Vec<TonedText>) {
 
 fn of_packets(counters: &Counters, words: &mut Vec<TonedText>) {
     let decode = &counters.decode;
-    words.push((Tone::Plain, "Packets taken apart".to_owned()));
+    words.push((Tone::Plain, "Packets decoded".to_owned()));
     words.push(number(counters.ring.in_ring, "wait in the ring", Tone::Plain));
     words.push(number(decode.decoded_packets, "understood", Tone::Plain));
     words.push(number(decode.held, "held: parts of TCP streams and fragments", Tone::Plain));

@@ -1,7 +1,6 @@
 //! Frames of a made-up evening, as they must be. `cargo xtask bless` rewrites them.
 
 use super::*;
-use crate::top::model::{Span as Time, Vantage};
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use ratatui::Terminal;
@@ -56,7 +55,7 @@ fn evening() -> Model {
         model.line(Stream::Alerts, line.as_bytes());
     }
     model.line(Stream::Ledger, ledger().as_bytes());
-    assert_eq!(model.unreadable(), 0);
+    assert_eq!(model.unreadable, 0);
     model
 }
 

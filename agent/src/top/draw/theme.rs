@@ -1,7 +1,9 @@
 //! Colours and characters. Each colour is accompanied by a character or a number with the same meaning.
 
 use crate::top::column::Tone;
+use crate::top::text;
 use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Span;
 
 /// Colour of sparklines.
 pub(super) const CURVE: Color = Color::Green;
@@ -9,16 +11,13 @@ pub(super) const CURVE: Color = Color::Green;
 /// Capabilities of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// Whether there are colours.
     pub colour: bool,
-    /// Whether there is Unicode.
     pub unicode: bool,
 }
 
 impl Theme {
     /// Reads the environment: `NO_COLOR` (no-color.org) and the first locale variable that is set and not
     /// empty.
-    #[must_use]
     pub fn of_environment(get: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| get(name).filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
@@ -29,8 +28,6 @@ impl Theme {
         }
     }
 
-    /// The style of a tone.
-    #[must_use]
     pub fn tone(self, tone: Tone) -> Style {
         let style = Style::new();
         match (tone, self.colour) {
@@ -44,33 +41,26 @@ impl Theme {
         }
     }
 
-    /// Style of titles.
-    #[must_use]
     pub fn title(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD);
         if self.colour { style.fg(Color::Cyan) } else { style }
     }
 
     /// Style of the selected line and of bars.
-    #[must_use]
-    pub fn inverted(self) -> Style {
+    pub fn inverted() -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// Style of sparklines.
-    #[must_use]
     pub fn curve(self) -> Style {
         if self.colour { Style::new().fg(CURVE) } else { Style::new() }
     }
 
     /// Text in place of a part that is left out.
-    #[must_use]
     pub const fn dots(self) -> &'static str {
         if self.unicode { "…" } else { ".." }
     }
 
     /// Mark of the column that a list is sorted by.
-    #[must_use]
     pub const fn arrow(self, descending: bool) -> &'static str {
         match (self.unicode, descending) {
             (true, true) => "▼",
@@ -81,29 +71,16 @@ impl Theme {
     }
 
     /// Separator between items.
-    #[must_use]
     pub const fn between(self) -> &'static str {
         if self.unicode { " · " } else { " | " }
     }
 
     /// Separator between levels of drilling down.
-    #[must_use]
     pub const fn into(self) -> &'static str {
         if self.unicode { " ▸ " } else { " > " }
     }
 
-    /// Mark of a line with a warning or a failure.
-    #[must_use]
-    pub const fn mark(self, tone: Tone) -> &'static str {
-        match tone {
-            Tone::Dim | Tone::Plain => "  ",
-            Tone::Warning => "! ",
-            Tone::Bad => "!!",
-        }
-    }
-
     /// Characters of growing height, from empty to a full cell.
-    #[must_use]
     pub const fn heights(self) -> &'static [char] {
         if self.unicode {
             &[' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
@@ -112,8 +89,24 @@ impl Theme {
         }
     }
 
+    /// Character of a height.
+    pub fn height(self, step: usize) -> char {
+        self.heights().get(step).copied().unwrap_or(' ')
+    }
+
+    /// Fits a text into `columns`, without characters that the terminal cannot show.
+    pub fn fitted(self, text: &str, columns: usize) -> String {
+        text::fit(&self.shown(text), columns, self.dots())
+    }
+
+    /// Fits a text into `columns`, and fills the rest with blanks.
+    pub fn padded(self, text: &str, columns: usize) -> String {
+        let mut text = self.fitted(text, columns);
+        text.push_str(&" ".repeat(columns.saturating_sub(Span::raw(&text).width())));
+        text
+    }
+
     /// Replaces characters that the terminal cannot show.
-    #[must_use]
     pub fn shown(self, text: &str) -> String {
         if self.unicode {
             return text.to_owned();

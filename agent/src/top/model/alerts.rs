@@ -4,7 +4,6 @@ use crate::top::text;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Capacity in alerts.
 const CAPACITY: usize = 256;
 
 /// Limits of an alert's details: lines, and bytes of each line.
@@ -18,11 +17,9 @@ pub struct Alert {
     pub level: String,
     /// `firing` or `resolved`.
     pub state: String,
-    /// Rule.
     pub rule: String,
     /// Entity that it concerns.
     pub whom: String,
-    /// Summary, one sentence.
     pub summary: String,
     /// Time of the newest record, in seconds since the Unix epoch.
     pub last: u64,
@@ -34,13 +31,11 @@ pub struct Alert {
 
 impl Alert {
     /// Whether it is resolved.
-    #[must_use]
     pub fn is_over(&self) -> bool {
         self.state == "resolved"
     }
 
     /// Severity as a number: greater is more severe.
-    #[must_use]
     pub fn rank(&self) -> u8 {
         match self.level.as_str() {
             "critical" => 3,
@@ -58,7 +53,6 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Adds a record.
     pub fn add(&mut self, record: &Value, second: u64) {
         self.turn += 1;
         let alert = read(record, second, self.turn);
@@ -75,7 +69,6 @@ impl Alerts {
     }
 
     /// All alerts: firing before resolved, then by severity, then newest first.
-    #[must_use]
     pub fn sorted(&self) -> Vec<(&str, &Alert)> {
         let mut alerts: Vec<_> =
             self.alerts.iter().map(|(key, alert)| (key.as_str(), alert)).collect();
@@ -86,7 +79,6 @@ impl Alerts {
     }
 
     /// Number of firing alerts: info, warning, critical.
-    #[must_use]
     pub fn firing(&self) -> [usize; 3] {
         let mut counts = [0; 3];
         for alert in self.alerts.values().filter(|alert| !alert.is_over()) {

@@ -1,16 +1,14 @@
 //! Statistics of one row: outcomes and latencies, since the start and of the last minute.
 
+use super::table::Side;
 use crate::analysis::window::sketch::{Binned, QuantileSketch};
 use dnscribe_record::number::to_f64;
 
 /// Outcome of a transaction, as the view distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutcomeKind {
-    /// NOERROR.
     Noerror,
-    /// NXDOMAIN.
     Nxdomain,
-    /// SERVFAIL.
     Servfail,
     /// Any other response code.
     OtherError,
@@ -25,11 +23,8 @@ pub enum OutcomeKind {
 }
 
 impl OutcomeKind {
-    /// Number of kinds.
     pub const COUNT: usize = 8;
 
-    /// Returns the kind of a status and response code.
-    #[must_use]
     pub fn of(status: &str, rcode: Option<&str>) -> Self {
         match (status, rcode) {
             ("answered", None | Some("NOERROR")) => Self::Noerror,
@@ -45,7 +40,6 @@ impl OutcomeKind {
 
     /// Whether it is a failure for the client. NXDOMAIN counts as one: the reader knows whether the name should
     /// exist.
-    #[must_use]
     pub const fn is_failure(self) -> bool {
         !matches!(self, Self::Noerror | Self::Unsettled | Self::Stray)
     }
@@ -56,31 +50,25 @@ impl OutcomeKind {
 pub struct Counts(pub [u64; OutcomeKind::COUNT]);
 
 impl Counts {
-    /// Number of transactions of one kind.
-    #[must_use]
     pub const fn get(&self, kind: OutcomeKind) -> u64 {
         self.0[kind as usize]
     }
 
     /// Number of transactions of all kinds.
-    #[must_use]
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// Number of transactions that began with a query.
-    #[must_use]
     pub fn queries(&self) -> u64 {
         self.sum() - self.get(OutcomeKind::Stray)
     }
 
-    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own += other);
     }
 
     /// Share of some kinds in the queries with a known outcome; zero where there are none.
-    #[must_use]
     pub fn share(&self, kinds: &[OutcomeKind]) -> f64 {
         let known = self.queries() - self.get(OutcomeKind::Unsettled);
         let count: u64 = kinds.iter().map(|kind| self.get(*kind)).sum();
@@ -95,17 +83,12 @@ pub const RECENT: usize = 60;
 const CELLS: usize = 64;
 
 /// Counts by second, of the last seconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Recent {
-    cells: Box<[[u32; OutcomeKind::COUNT]; CELLS]>,
+    /// [`CELLS`] of them from the first count on.
+    cells: Vec<[u32; OutcomeKind::COUNT]>,
     /// Newest second with a count.
     newest: u64,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self { cells: Box::new([[0; OutcomeKind::COUNT]; CELLS]), newest: 0 }
-    }
 }
 
 /// [`CELLS`] as a number of seconds.
@@ -117,6 +100,7 @@ fn cell(second: u64) -> usize {
 
 impl Recent {
     fn add(&mut self, second: u64, kind: OutcomeKind) {
+        self.cells.resize(CELLS, [0; OutcomeKind::COUNT]);
         if second > self.newest {
             let first = (self.newest + 1).max((second + 1).saturating_sub(SPAN));
             (first..=second).for_each(|second| self.cells[cell(second)] = [0; OutcomeKind::COUNT]);
@@ -129,28 +113,24 @@ impl Recent {
 
     fn at(&self, second: u64) -> &[u32; OutcomeKind::COUNT] {
         const NONE: [u32; OutcomeKind::COUNT] = [0; OutcomeKind::COUNT];
-        let known = second <= self.newest && self.newest - second < SPAN;
-        if known { &self.cells[cell(second)] } else { &NONE }
+        let is_known = second <= self.newest && self.newest - second < SPAN;
+        self.cells.get(cell(second)).filter(|_| is_known).unwrap_or(&NONE)
     }
 }
 
 /// Queries since the start, in cells whose width doubles as time goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Whole {
-    cells: Box<[u32; RECENT]>,
+    /// [`RECENT`] of them from the first count on.
+    cells: Vec<u32>,
     /// Binary logarithm of a cell's width in seconds.
     width: u32,
-}
-
-impl Default for Whole {
-    fn default() -> Self {
-        Self { cells: Box::new([0; RECENT]), width: 0 }
-    }
 }
 
 impl Whole {
     /// Counts a query. `second` is relative to the start.
     fn add(&mut self, second: u64) {
+        self.cells.resize(RECENT, 0);
         self.widen(second);
         if let Ok(place) = usize::try_from(second >> self.width)
             && let Some(cell) = self.cells.get_mut(place)
@@ -161,7 +141,7 @@ impl Whole {
 
     fn widen(&mut self, second: u64) {
         while second >> self.width >= RECENT as u64 && self.width < u64::BITS - 1 {
-            for place in 0..RECENT {
+            for place in 0..self.cells.len() {
                 let pair = self.cells.get(place * 2..place * 2 + 2).unwrap_or_default();
                 self.cells[place] = pair.iter().fold(0, |sum, one| sum.saturating_add(*one));
             }
@@ -212,7 +192,8 @@ impl Latencies {
 /// Statistics of a group of transactions.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    counts: Counts,
+    /// Counts since the start.
+    pub counts: Counts,
     retries: u64,
     recent: Recent,
     whole: Whole,
@@ -240,31 +221,33 @@ pub enum Span {
     Whole,
 }
 
+/// A transaction, as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    pub moment: Moment,
+    pub side: Side,
+    pub kind: OutcomeKind,
+    /// Latency of the response in milliseconds.
+    pub latency_ms: Option<f64>,
+    /// Number of retransmissions.
+    pub retries: u32,
+    /// Process id; 0 where it is unknown.
+    pub pid: u32,
+}
+
 impl Stats {
-    /// Counts a transaction.
-    pub fn add(
-        &mut self,
-        moment: Moment,
-        kind: OutcomeKind,
-        latency_ms: Option<f64>,
-        retries: u32,
-    ) {
+    pub fn add(&mut self, event: &Event) {
+        let Event { moment, kind, latency_ms, retries, .. } = *event;
         self.counts.0[kind as usize] += 1;
         self.retries += u64::from(retries);
         self.recent.add(moment.at, kind);
+        // The latency of a duplicate or late response is not the client's waiting time.
         if kind != OutcomeKind::Stray {
             self.whole.add(moment.at.saturating_sub(moment.start));
+            if let Some(latency) = latency_ms {
+                self.latencies.add(moment.now, latency);
+            }
         }
-        // The latency of a duplicate or late response is not the client's waiting time.
-        if let Some(latency) = latency_ms.filter(|_| kind != OutcomeKind::Stray) {
-            self.latencies.add(moment.now, latency);
-        }
-    }
-
-    /// Counts since the start.
-    #[must_use]
-    pub const fn counts(&self) -> &Counts {
-        &self.counts
     }
 }
 
@@ -275,7 +258,6 @@ pub struct Figures {
     pub counts: Counts,
     /// Queries per second, over the last ten complete seconds or since the start.
     pub rate: f64,
-    /// Latencies of the span.
     pub latencies: QuantileSketch,
     /// Retransmissions since the start.
     pub retries: u64,
@@ -338,7 +320,7 @@ impl Figures {
             self.latencies.merge(&stats.latencies.whole);
             let mut whole = stats.whole.clone();
             whole.widen(elapsed);
-            for (own, other) in self.history.iter_mut().zip(*whole.cells) {
+            for (own, other) in self.history.iter_mut().zip(whole.cells) {
                 *own += other;
             }
         }

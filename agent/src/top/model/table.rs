@@ -1,6 +1,6 @@
-//! Rows by key, bounded: when the table is full, the least active rows are evicted and counted as `other`.
+//! Entries by key, bounded: when a table is full, the least active entries are evicted and counted as `other`.
 
-use super::stats::{Counts, Figures, Moment, OutcomeKind, Span, Stats};
+use super::stats::{Counts, Event, Figures, Moment, OutcomeKind, Span, Stats};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
@@ -18,8 +18,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// Number of sides.
-    pub const COUNT: usize = 4;
+    pub const ALL: [Self; 4] = [Self::Client, Self::Server, Self::ServerRepeat, Self::Passive];
 }
 
 /// Sides that are shown.
@@ -28,11 +27,8 @@ pub enum Vantage {
     /// Each query once: all sides but [`Side::ServerRepeat`].
     #[default]
     Once,
-    /// Clients' sockets.
     Client,
-    /// Servers' sockets.
     Server,
-    /// On the way.
     Passive,
     /// All: a query that was captured at both sockets counts twice.
     All,
@@ -43,7 +39,6 @@ impl Vantage {
     pub const ALL: [Self; 5] = [Self::Once, Self::Client, Self::Server, Self::Passive, Self::All];
 
     /// Name, as in flags.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Once => "once",
@@ -54,8 +49,6 @@ impl Vantage {
         }
     }
 
-    /// Whether a side is shown.
-    #[must_use]
     pub const fn shows(self, side: Side) -> bool {
         match self {
             Self::Once => !matches!(side, Side::ServerRepeat),
@@ -67,138 +60,145 @@ impl Vantage {
     }
 }
 
-const SIDES: [Side; Side::COUNT] = [Side::Client, Side::Server, Side::ServerRepeat, Side::Passive];
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BySide<T>(pub [T; Side::ALL.len()]);
 
-/// Statistics by side, created when needed.
-#[derive(Clone, Debug, Default)]
-pub struct BySide([Option<Box<Stats>>; Side::COUNT]);
-
-impl BySide {
-    /// Statistics of one side.
-    pub fn of(&mut self, side: Side) -> &mut Stats {
-        self.0[side as usize].get_or_insert_default()
+impl<T> BySide<T> {
+    pub const fn of(&mut self, side: Side) -> &mut T {
+        &mut self.0[side as usize]
     }
 
-    /// Statistics of the sides that are shown.
-    pub fn shown(&self, vantage: Vantage) -> impl Iterator<Item = &Stats> + Clone {
-        let shown = SIDES.iter().filter(move |side| vantage.shows(**side));
-        shown.filter_map(|side| self.0[*side as usize].as_deref())
+    /// The sides that are shown.
+    pub fn shown(&self, vantage: Vantage) -> impl Iterator<Item = &T> + Clone {
+        let shown = Side::ALL.iter().zip(&self.0).filter(move |(side, _)| vantage.shows(**side));
+        shown.map(|(_, one)| one)
+    }
+}
+
+/// Statistics by side, created when needed.
+pub type StatsBySide = BySide<Option<Box<Stats>>>;
+
+impl StatsBySide {
+    pub fn add(&mut self, event: &Event) {
+        self.of(event.side).get_or_insert_default().add(event);
     }
 
     /// Figures of the sides that are shown.
-    #[must_use]
     pub fn figures(&self, vantage: Vantage, moment: Moment, span: Span) -> Figures {
-        Figures::of(self.shown(vantage), moment, span)
+        Figures::of(self.shown(vantage).filter_map(Option::as_deref), moment, span)
     }
 }
 
-/// A row of a table.
+/// Entries by key, each with its recent activity, which is halved with each eviction.
 #[derive(Clone, Debug, Default)]
-pub struct Row {
-    /// Statistics of the row.
-    pub stats: BySide,
-    /// Second of the last transaction.
-    pub last: u64,
-    /// Last process, if known.
-    pub pid: u32,
-    /// Recent activity; halved with each eviction.
-    weight: f32,
-}
+pub struct Table<T>(HashMap<Box<str>, (f32, T), RandomState>);
 
-/// Rows by key.
-#[derive(Clone, Debug)]
-pub struct Table {
-    rows: HashMap<Box<str>, Row, RandomState>,
-    capacity: usize,
-    evicted: [Counts; Side::COUNT],
-}
-
-/// A transaction, as tables count it.
-#[derive(Clone, Copy, Debug)]
-pub struct Event {
-    /// Time.
-    pub moment: Moment,
-    /// Side.
-    pub side: Side,
-    /// Outcome.
-    pub kind: OutcomeKind,
-    /// Latency of the response in milliseconds.
-    pub latency_ms: Option<f64>,
-    /// Number of retransmissions.
-    pub retries: u32,
-    /// Process id; 0 where it is unknown.
-    pub pid: u32,
-}
-
-impl Table {
-    /// Creates an empty table of at most `capacity` rows.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { rows: HashMap::default(), capacity, evicted: Default::default() }
+impl<T: Default> Table<T> {
+    /// Returns the entry of `key` after adding to its activity. Where there are `capacity` others, `evicted` gets the
+    /// entries that make space for it.
+    pub fn add(
+        &mut self,
+        key: &str,
+        activity: f32,
+        capacity: usize,
+        evicted: impl FnMut(&T),
+    ) -> Option<&mut T> {
+        if !self.0.contains_key(key) {
+            if self.0.len() >= capacity {
+                self.evict(evicted);
+            }
+            self.0.insert(key.into(), Default::default());
+        }
+        let (weight, entry) = self.0.get_mut(key)?;
+        *weight += activity;
+        Some(entry)
     }
 
-    /// Counts a transaction in the row of `key`.
-    pub fn add(&mut self, key: &str, event: &Event) {
-        if !self.rows.contains_key(key) {
-            self.evict();
-            self.rows.insert(key.into(), Row::default());
-        }
-        let Some(row) = self.rows.get_mut(key) else { return };
-        let stats = row.stats.of(event.side);
-        stats.add(event.moment, event.kind, event.latency_ms, event.retries);
-        row.last = event.moment.at.max(row.last);
-        row.weight += 1.0;
-        if event.pid != 0 {
-            row.pid = event.pid;
-        }
-    }
-
-    /// Evicts a quarter of a full table, so that one search makes space for many rows.
-    fn evict(&mut self) {
-        if self.rows.len() < self.capacity {
-            return;
-        }
-        let Some(limit) = lightest_quarter(self.rows.values().map(|row| row.weight)) else {
-            return;
-        };
-        let mut surplus = self.capacity / 4 + 1;
-        let evicted = &mut self.evicted;
-        self.rows.retain(|_, row| {
-            if row.weight > limit || surplus == 0 {
-                row.weight /= 2.0;
+    /// Evicts a quarter of a full table, so that one search makes space for many entries.
+    fn evict(&mut self, mut evicted: impl FnMut(&T)) {
+        let mut weights: Vec<f32> = self.0.values().map(|(weight, _)| *weight).collect();
+        let quarter = weights.len() / 4;
+        let limit = *weights.select_nth_unstable_by(quarter, f32::total_cmp).1;
+        let mut surplus = quarter + 1;
+        self.0.retain(|_, (weight, entry)| {
+            if *weight > limit || surplus == 0 {
+                *weight /= 2.0;
                 return true;
             }
             surplus -= 1;
-            for (sum, stats) in evicted.iter_mut().zip(&row.stats.0) {
-                if let Some(stats) = stats {
-                    sum.add(stats.counts());
-                }
-            }
+            evicted(entry);
             false
         });
     }
 
-    /// Every row, unordered.
-    pub fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
-        self.rows.iter().map(|(key, row)| (&**key, row))
-    }
-
-    /// Counts of evicted rows.
-    #[must_use]
-    pub fn other(&self, vantage: Vantage) -> Counts {
-        let mut sum = Counts::default();
-        for (side, counts) in SIDES.iter().zip(&self.evicted) {
-            if vantage.shows(*side) {
-                sum.add(counts);
-            }
-        }
-        sum
+    /// Every entry, unordered.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.0.iter().map(|(key, (_, entry))| (&**key, entry))
     }
 }
 
-/// Returns the weight that a quarter of the rows do not exceed; none where there is no row.
-pub fn lightest_quarter(weights: impl Iterator<Item = f32>) -> Option<f32> {
-    let mut weights: Vec<f32> = weights.collect();
-    let place = weights.len() / 4;
-    (place < weights.len()).then(|| *weights.select_nth_unstable_by(place, f32::total_cmp).1)
+/// Statistics of the transactions of one key.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub stats: StatsBySide,
+    /// Second of the last transaction.
+    pub last: u64,
+    /// Last process, if known.
+    pub pid: u32,
+}
+
+/// The rows of a group, and the counts of those that were evicted.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    pub rows: Table<Row>,
+    pub other: BySide<Counts>,
+}
+
+impl Rows {
+    /// Counts a transaction in the row of `key`.
+    pub fn add(&mut self, key: &str, capacity: usize, event: &Event) {
+        let Self { rows, other } = self;
+        let evicted = |row: &Row| {
+            for (sum, stats) in other.0.iter_mut().zip(&row.stats.0) {
+                sum.add(&stats.as_ref().map_or_else(Counts::default, |stats| stats.counts));
+            }
+        };
+        let Some(row) = rows.add(key, 1.0, capacity, evicted) else { return };
+        row.stats.add(event);
+        row.last = event.moment.at.max(row.last);
+        row.pid = if event.pid == 0 { row.pid } else { event.pid };
+    }
+}
+
+/// Capacity in facts; each takes about 300 bytes with names of usual length.
+pub const FACTS: usize = 16_384;
+
+/// Number of transactions with the same key, and the last of them.
+#[derive(Clone, Debug, Default)]
+pub struct Fact {
+    pub counts: BySide<u64>,
+    /// Second of the last one.
+    pub last: u64,
+    pub latency_ms: Option<f64>,
+    /// Process id of the last one; 0 where it is unknown.
+    pub pid: u32,
+    /// Event id of the last one, if it is valid.
+    pub event_id: Option<u128>,
+    /// Outcome of the last one.
+    pub kind: Option<OutcomeKind>,
+}
+
+impl Table<Fact> {
+    /// Counts a transaction as a fact.
+    pub fn add_fact(&mut self, key: &str, event: &Event, event_id: Option<u128>) {
+        // Failures stay longer than successes: users drill down to find them.
+        let activity = if event.kind.is_failure() { 8.0 } else { 1.0 };
+        let Some(fact) = self.add(key, activity, FACTS, |_| {}) else { return };
+        *fact.counts.of(event.side) += 1;
+        fact.last = event.moment.at.max(fact.last);
+        fact.latency_ms = event.latency_ms;
+        fact.event_id = event_id;
+        fact.kind = Some(event.kind);
+        fact.pid = if event.pid == 0 { fact.pid } else { event.pid };
+    }
 }

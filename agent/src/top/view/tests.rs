@@ -74,9 +74,9 @@ fn a_filter_is_typed_kept_and_dropped() {
     let model = model();
     let mut view = View::new(Vantage::Once, Span::Whole);
     press(&mut view, &model, "3/BADq");
-    assert!(view.is_typing(), "q is a letter here");
+    assert!(view.typing, "q is a letter here");
     press(&mut view, &model, "\x08\n");
-    assert!(!view.is_typing());
+    assert!(!view.typing);
     assert_eq!(shown(&view, &model), of(&[("bad.example", 3)]));
     press(&mut view, &model, "\x1b");
     assert_eq!(shown(&view, &model).len(), 3);
@@ -89,15 +89,14 @@ fn the_chosen_line_stays_chosen_when_the_order_changes() {
     press(&mut view, &model, "3j");
     let chosen = |view: &View| {
         let lines = view.lines(&model);
-        let keys: Vec<&str> = lines.iter().map(|line| line.key.as_str()).collect();
-        keys[view.chosen(&keys)].to_owned()
+        lines[view.chosen(keys(&lines))].key.clone()
     };
     let before = chosen(&view);
     press(&mut view, &model, "S");
     assert_eq!(chosen(&view), before);
     press(&mut view, &model, "S/zzz\n");
     assert_eq!(view.lines(&model).len(), 0);
-    assert_eq!(view.chosen(&[]), 0);
+    assert_eq!(view.chosen(keys(&[])), 0);
 }
 
 #[test]
@@ -111,7 +110,7 @@ fn orders_are_each_tabs_own() {
     assert_eq!(view.sort(), begin);
     press(&mut view, &model, "1");
     assert_ne!(view.sort(), begin);
-    let columns = columns(Listing::Group(Group::Resolver), 80);
+    let columns = columns(Listing::Group(Part::Resolver), 80);
     for _ in columns.iter().filter(|column| column.is_sortable()) {
         press(&mut view, &model, "s");
         assert!(columns.contains(&view.sort().column));
@@ -123,11 +122,11 @@ fn tabs_go_round_and_keys_ask_for_what_they_say() {
     let model = model();
     let mut view = View::new(Vantage::Once, Span::Recent);
     for tab in Tab::ALL.into_iter().cycle().take(15) {
-        assert_eq!(view.tab(), tab);
+        assert_eq!(view.tab, tab);
         press(&mut view, &model, "\t");
     }
     view.key(KeyCode::BackTab, KeyModifiers::NONE, &model);
-    assert_eq!(view.tab(), Tab::Resolvers);
+    assert_eq!(view.tab, Tab::Resolvers);
     press(&mut view, &model, "vt");
     assert_eq!((view.vantage, view.span), (Vantage::Client, Span::Whole));
     let key = |view: &mut View, code| view.key(code, KeyModifiers::NONE, &model);

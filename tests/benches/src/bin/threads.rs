@@ -268,9 +268,9 @@ fn main() {
             "messages": packets,
             "seconds": seconds,
             "messages_per_second": millions * 1e6 / seconds,
-            "fronts_cpu_seconds_per_million_messages": front / millions,
-            "busiest_front_cpu_seconds_per_million_messages": busiest / millions,
-            "back_cpu_seconds_per_million_messages": back_cpu / millions,
+            "flow_threads_cpu_seconds_per_million_messages": front / millions,
+            "busiest_flow_thread_cpu_seconds_per_million_messages": busiest / millions,
+            "merge_stage_cpu_seconds_per_million_messages": back_cpu / millions,
             // With a CPU for each thread, the busiest thread decides.
             "modelled_4_threads_messages_per_second": modelled(4.0),
             "modelled_16_threads_messages_per_second": modelled(16.0),

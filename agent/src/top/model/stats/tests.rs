@@ -1,6 +1,12 @@
 use super::*;
 use proptest::prelude::*;
 
+/// A transaction of this kind at this time.
+fn event(now: u64, at: u64, kind: OutcomeKind, latency_ms: Option<f64>) -> Event {
+    let moment = Moment { now, at, start: 1000 };
+    Event { moment, side: Side::Client, kind, latency_ms, retries: 0, pid: 0 }
+}
+
 fn figures(stats: &Stats, now: u64, span: Span) -> Figures {
     Figures::of([stats].into_iter(), Moment { now, at: now, start: 1000 }, span)
 }
@@ -10,8 +16,7 @@ fn a_rate_is_that_of_the_last_ten_seconds() {
     let mut stats = Stats::default();
     for second in 1000..1030 {
         for _ in 0..5 {
-            let moment = Moment { now: second, at: second, start: 1000 };
-            stats.add(moment, OutcomeKind::Noerror, Some(2.0), 0);
+            stats.add(&event(second, second, OutcomeKind::Noerror, Some(2.0)));
         }
     }
     assert!((figures(&stats, 1030, Span::Recent).rate - 5.0).abs() < 1e-9);
@@ -67,7 +72,7 @@ proptest! {
         for (second, kind) in &seconds {
             let at = 1000 + second;
             now = now.max(at);
-            stats.add(Moment { now, at, start: 1000 }, kinds[*kind], None, 0);
+            stats.add(&event(now, at, kinds[*kind], None));
         }
         let recent = figures(&stats, now, Span::Recent);
         let minute = seconds.iter().filter(|(second, _)| 1000 + second + RECENT as u64 > now);

@@ -43,7 +43,7 @@ pub fn run(
     if start == first {
         flow.finish(last, &mut pipeline);
         pipeline.finish(last);
-        pipeline.router().offer();
+        pipeline.router.offer();
     }
     let cpu = cpu_time().saturating_sub(begin);
     allocations::stop();
