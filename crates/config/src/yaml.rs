@@ -16,12 +16,12 @@ pub struct Node {
     /// Where the value begins.
     place: Place,
     /// The value.
-    pub content: Content,
+    pub(crate) content: Content,
 }
 
 /// Content of a value.
 #[derive(Clone, Debug, Default)]
-pub enum Content {
+pub(crate) enum Content {
     /// No value, `~` or `null`.
     #[default]
     Null,
@@ -35,7 +35,7 @@ pub enum Content {
 
 /// A key of a mapping and its value.
 #[derive(Clone, Debug)]
-pub struct MapEntry {
+pub(crate) struct MapEntry {
     /// Where the key begins.
     place: Place,
     /// The key.
@@ -73,7 +73,7 @@ pub struct YamlError {
 
 impl YamlError {
     /// Puts the key inside another one.
-    pub fn within(mut self, outer: &str) -> Self {
+    pub(crate) fn within(mut self, outer: &str) -> Self {
         self.key =
             if self.key.is_empty() { outer.to_owned() } else { format!("{outer}.{}", self.key) };
         self
@@ -96,7 +96,7 @@ impl From<ScanError> for YamlError {
 
 impl MapEntry {
     /// Refuses the key.
-    pub fn error(&self, message: impl fmt::Display) -> YamlError {
+    pub(crate) fn error(&self, message: impl fmt::Display) -> YamlError {
         YamlError { place: self.place, key: self.key.clone(), message: message.to_string() }
     }
 }
@@ -106,7 +106,7 @@ impl Node {
     ///
     /// # Errors
     /// The text is not one document in YAML, a key is given twice, or aliases repeat too much.
-    pub fn parse(yaml: &str) -> Result<Self, YamlError> {
+    pub(crate) fn parse(yaml: &str) -> Result<Self, YamlError> {
         let mut options = Options::default();
         options.set_emit_comments(false);
         let parser = Parser::new_from_str_with_options(yaml, options);
@@ -124,23 +124,23 @@ impl Node {
     }
 
     /// Returns a text that is in no document.
-    pub fn text(text: &str) -> Self {
+    pub(crate) fn text(text: &str) -> Self {
         Self { place: Place::default(), content: Content::Text(text.to_owned()) }
     }
 
     /// Puts a value behind a key that is in no document.
-    pub fn behind(self, key: String) -> Self {
+    pub(crate) fn behind(self, key: String) -> Self {
         let place = Place::default();
         Self { place, content: Content::Map(vec![MapEntry { place, key, value: self }]) }
     }
 
     /// Whether there is no value.
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.content, Content::Null)
     }
 
     /// Refuses the value.
-    pub fn error(&self, message: impl fmt::Display) -> YamlError {
+    pub(crate) fn error(&self, message: impl fmt::Display) -> YamlError {
         refusal(self.place, message)
     }
 
@@ -296,11 +296,13 @@ mod tests {
 
     #[test]
     fn aliases_of_aliases_end() {
-        let mut yaml = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for n in 1..20 {
-            let inner = vec![format!("*a{}", n - 1); 10].join(", ");
-            yaml += &format!("a{n}: &a{n} [{inner}]\n");
-        }
+        let line = |n: usize| match n.checked_sub(1) {
+            Some(before) => {
+                format!("a{n}: &a{n} [{}]\n", vec![format!("*a{before}"); 10].join(", "))
+            }
+            None => "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(),
+        };
+        let yaml: String = (0..20).map(line).collect();
         let error = Node::parse(&yaml).unwrap_err();
         assert!(error.message.starts_with("more than 100000 values"), "{error}");
         let deep = "[".repeat(100_000);
