@@ -99,7 +99,7 @@ pub struct Config {
     pub node: String,
     /// Location of this host.
     pub region: Option<String>,
-    /// Live capture. `scout` is filled in by the command.
+    /// Live capture. `helper` is filled in by the command.
     pub capture: LiveOptions,
     /// Whether `capture.nice` is configured, so that it is worth a capability.
     pub nice_is_set: bool,

@@ -50,7 +50,7 @@ fn options() -> LiveOptions {
         sampling_floor: None,
         query_timeout: std::time::Duration::from_secs(5),
         nice: 0,
-        scout: None,
+        helper: None,
         shared: false,
     }
 }

@@ -112,16 +112,16 @@ pub struct LiveOptions {
     /// Longest time between a query and its response.
     pub query_timeout: Duration,
     /// The socket to the process that runs [`serve_icmp`]; a thread of this process runs it if none.
-    pub scout: Option<Arc<OwnedFd>>,
+    pub helper: Option<Arc<OwnedFd>>,
     /// Whether the [descriptors](Live::parts) of the capture are kept for another process.
     pub shared: bool,
 }
 
 impl PartialEq for LiveOptions {
-    /// Compares all settings. The socket `scout` is none.
+    /// Compares all settings. The socket `helper` is none.
     fn eq(&self, other: &Self) -> bool {
         let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
-        let Self { nice, snap_bytes, sampling_floor, query_timeout, scout: _, shared, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, query_timeout, helper: _, shared, .. } = self;
         (hook, cgroup, interfaces, ports)
             == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
             && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
@@ -146,7 +146,7 @@ impl Default for LiveOptions {
             snap_bytes: 131_072,
             sampling_floor: None,
             query_timeout: Duration::from_secs(5),
-            scout: None,
+            helper: None,
             shared: false,
         }
     }

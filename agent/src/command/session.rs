@@ -276,7 +276,7 @@ pub(super) fn attach(config: &Config, helper: Option<&PrivilegedHelper>) -> Resu
 /// Options of live capture. `icmp` is the socket from which the privileged helper reports ICMP errors.
 pub(super) fn live_options(config: &Config, icmp: Option<Arc<OwnedFd>>) -> LiveOptions {
     LiveOptions {
-        scout: icmp,
+        helper: icmp,
         query_timeout: config.pairing.query_timeout,
         ..config.capture.clone()
     }

@@ -203,7 +203,7 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
         snap_bytes: capture.snap_bytes().0,
         sampling_floor: (sampling.mode() == SamplingMode::Auto).then(|| sampling.floor().0),
         query_timeout: layer.pairing.query_timeout().0,
-        scout: None,
+        helper: None,
         shared: layer.takeover.socket.is_some(),
     })
 }

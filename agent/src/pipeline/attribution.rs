@@ -5,9 +5,7 @@ use crate::decode::Message;
 use crate::enrich::{Attribution, Enricher, Process};
 use crate::pair::{Transaction, Vantage};
 use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
-use crate::record::record_tail;
 use dnscribe_dns::Question;
-use dnscribe_record::RecordTail;
 use std::net::IpAddr;
 
 impl Attribution {
@@ -45,11 +43,6 @@ impl Attribution {
         sender.map(|message| Self::of_sender(enricher, &message)).unwrap_or_default()
     }
 
-    /// What filters match, without a question.
-    pub(super) fn subject(&self, client: IpAddr) -> FilterSubject<'_> {
-        filter_subject(self, client)
-    }
-
     /// Returns whether a filter admits a message or transaction.
     pub(super) fn passes(
         &self,
@@ -60,12 +53,7 @@ impl Attribution {
         let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
         let qtype = question.map(|question| question.qtype);
         let asked = FilterQuestion { qname: qname.as_deref(), qtypes: qtype.as_slice() };
-        filter.admits(&FilterSubject { question: Some(asked), ..self.subject(client) })
-    }
-
-    /// Process, container and pod as records have them.
-    pub(super) fn tail(&self) -> RecordTail<'_> {
-        record_tail(self)
+        filter.admits(&FilterSubject { question: Some(asked), ..filter_subject(self, client) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Pipeline;
 use super::analysis::Analysis;
+use super::attribution::filter_subject;
 use super::event::{Event, EventSink, RenderedEvent};
 use super::router::Export;
 use crate::analysis::view::{Facts, TransactionView};
@@ -11,12 +12,11 @@ use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::ConnectionReport;
 use crate::enrich::Attribution;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
-use crate::pair::MessageTexts;
-use crate::pair::{OrphanReason, Transaction};
-use dnscribe_record::LedgerRecord;
-use dnscribe_record::Stream;
+use crate::pair::{MessageTexts, OrphanReason, Transaction};
+use crate::record::record_tail;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{LedgerRecord, Stream};
 
 impl EventSink for Pipeline {
     fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {
@@ -83,7 +83,7 @@ impl Pipeline {
                 return;
             }
             let id = self.identity.namespace().message(message.envelope.id);
-            let rest = sender.tail();
+            let rest = record_tail(&sender);
             let (_, server) = message.client_and_server();
             let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
@@ -111,7 +111,7 @@ impl Pipeline {
             enricher.count(&attribution);
         }
         let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
-        let tail = attribution.tail();
+        let tail = record_tail(&attribution);
         let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
         if analysis.is_active()
             && let Some(view) = TransactionView::new(
@@ -165,12 +165,12 @@ impl Pipeline {
             let task = connection.task.as_ref();
             let cgroup_id = connection.cgroup_id;
             let attribution = Attribution::new(&mut self.enricher, task, cgroup_id);
-            let subject = attribution.subject(connection.client.ip());
+            let subject = filter_subject(&attribution, connection.client.ip());
             if filter.is_some_and(|filter| !filter.admits(&subject)) {
                 self.router.filter(Stream::Connections);
                 return;
             }
-            let record = self.identity.connection(report, resolver, attribution.tail());
+            let record = self.identity.connection(report, resolver, record_tail(&attribution));
             let (id, key) = (record.event_id, resolver.as_bytes());
             self.router.push(Stream::Connections, id, &record, key);
         }
@@ -182,7 +182,7 @@ impl Pipeline {
             let envelope = &letter.envelope;
             let task = envelope.task.as_ref();
             let attribution = Attribution::new(&mut self.enricher, task, envelope.cgroup_id);
-            let record = self.identity.dead_letter(letter, attribution.tail());
+            let record = self.identity.dead_letter(letter, record_tail(&attribution));
             let key = self.identity.node.as_bytes();
             self.router.push(Stream::Dlq, record.head.event_id, &record, key);
         }

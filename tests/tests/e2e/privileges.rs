@@ -119,7 +119,7 @@ fn helper_reads_what_agent_may_not() {
         assert_eq!((&*thread["NoNewPrivs"], &*thread["Seccomp"]), ("1", "2"));
         assert!(thread["Uid"].starts_with("65534\t65534"), "{}", thread["Uid"]);
     }
-    let (there, refused) = ("scout.wild.example.com", "closed.wild.example.com");
+    let (there, refused) = ("helper.wild.example.com", "closed.wild.example.com");
     // Both processes live until they are looked up.
     let mut asks = Client::start(&lab, "connected", lab.resolver_addr());
     let mut asks_in_vain = Client::start(&lab, "connected", lab.closed_addr());

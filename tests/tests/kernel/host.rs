@@ -48,7 +48,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         sampling_floor: None,
         query_timeout: Duration::from_secs(5),
         nice: 0,
-        scout: None,
+        helper: None,
         shared: false,
     };
     Live::open(&options).expect("opens")
@@ -424,7 +424,7 @@ fn errors_name_problem_and_remedy() {
         sampling_floor: None,
         query_timeout: Duration::from_secs(5),
         nice: 0,
-        scout: None,
+        helper: None,
         shared: false,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {

@@ -42,8 +42,8 @@ impl Live {
             loaded.settings.describe()
         );
         describe_refused(&loaded, &mut description);
-        let scout = options.scout.as_ref();
-        let listeners = listeners(&mount, &directory, scout).inspect_err(|reason| {
+        let helper = options.helper.as_ref();
+        let listeners = listeners(&mount, &directory, helper).inspect_err(|reason| {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
@@ -178,11 +178,11 @@ pub(super) fn fill_owners(loaded: &mut Loaded) {
 pub(super) fn listeners(
     mount: &Path,
     directory: &Path,
-    scout: Option<&Arc<OwnedFd>>,
+    helper: Option<&Arc<OwnedFd>>,
 ) -> Result<icmp::Listeners, String> {
     let own = cgroup::own_path().map(|path| mount.join(path.trim_start_matches('/')));
     if directory != mount && !own.is_some_and(|own| own.starts_with(directory)) {
         return Err("this process is not in the cgroup".to_owned());
     }
-    icmp::Listeners::start(scout).map_err(|error| error.to_string())
+    icmp::Listeners::start(helper).map_err(|error| error.to_string())
 }

@@ -186,7 +186,7 @@ impl Live {
         if let Some(directory) = &parts.about.cgroup {
             let mount = super::cgroup2_mount().unwrap_or_else(|| directory.clone());
             // Without them, the received description may promise too much.
-            live.listeners = listeners(&mount, directory, options.scout.as_ref())
+            live.listeners = listeners(&mount, directory, options.helper.as_ref())
                 .inspect_err(|why| {
                     tracing::warn!("capturing ICMP errors of connected sockets only: {why}");
                 })
