@@ -4,7 +4,7 @@
 //! are resolved here; tags are ignored.
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// Limit of values in a document, with those that aliases repeat.
@@ -214,7 +214,8 @@ impl<'a> Reader<'a> {
     }
 
     fn entries(&mut self) -> Result<Vec<MapEntry>, YamlError> {
-        let mut entries: Vec<MapEntry> = Vec::new();
+        let mut entries = Vec::new();
+        let mut keys = HashSet::new();
         let mut merged = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -227,7 +228,7 @@ impl<'a> Reader<'a> {
             let (event, span) = self.next()?;
             let value = self.node(event, span).map_err(|error| error.within(&key))?;
             let entry = MapEntry { place, key, value };
-            if entries.iter().any(|other| other.key == entry.key) {
+            if !keys.insert(entry.key.clone()) {
                 return Err(entry.error(format_args!("duplicate mapping key: {}", entry.key)));
             }
             match entry.value.content {
@@ -236,8 +237,7 @@ impl<'a> Reader<'a> {
             }
         }
         // Keys of the mapping itself win over those of `<<`.
-        merged.retain(|entry| entries.iter().all(|other| other.key != entry.key));
-        entries.append(&mut merged);
+        entries.extend(merged.into_iter().filter(|entry: &MapEntry| !keys.contains(&entry.key)));
         Ok(entries)
     }
 }
