@@ -204,7 +204,7 @@ fn copy<const N: usize>(skb: *mut __sk_buff, bytes: *mut [u8; N], captured: u64)
     }
 }
 
-/// Copies `captured` bytes, more than `EACH` and at max_bytes `MAX`, in blocks of `EACH`.
+/// Copies `captured` bytes, more than `EACH` and at most `MAX`, in blocks of `EACH`.
 #[inline(always)]
 fn copy_blocks<const MAX: usize, const EACH: usize>(
     skb: *mut __sk_buff,

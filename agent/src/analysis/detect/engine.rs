@@ -49,7 +49,7 @@ pub struct Detection {
 }
 
 impl Detection {
-    /// Creates a stage with the rules on windows and resolver resolvers, and with `detectors`.
+    /// Creates a stage with the rules on windows and on resolvers, and with `detectors`.
     #[must_use]
     pub fn new(options: DetectOptions, detectors: Vec<Box<dyn Detector>>) -> Self {
         Self {
