@@ -3,7 +3,7 @@
 use crate::process::{as_root, cargo, is_root};
 use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
-use dnscribe_tests::{kafka, shell};
+use dnscribe_tests::{kafka, shell, stack};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ enum Tier {
     E2e,
     /// A real Apache Kafka broker, with faults
     Kafka,
+    /// Flink and `ClickHouse` behind Kafka, with faults
+    Stream,
     /// Each fuzz target with some thousand mutated inputs
     Fuzz,
 }
@@ -47,8 +49,15 @@ struct Program {
 }
 
 impl Tier {
-    const ALL: [Self; 6] =
-        [Self::Unit, Self::Conformance, Self::Kernel, Self::E2e, Self::Kafka, Self::Fuzz];
+    const ALL: [Self; 7] = [
+        Self::Unit,
+        Self::Conformance,
+        Self::Kernel,
+        Self::E2e,
+        Self::Kafka,
+        Self::Stream,
+        Self::Fuzz,
+    ];
 
     /// Returns the tier of a test program by its name and whether it is in a `tests` folder.
     fn from_program(name: &str, is_integration: bool) -> Self {
@@ -57,6 +66,7 @@ impl Tier {
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
+            "stream" => Self::Stream,
             _ => Self::Conformance,
         }
     }
@@ -71,6 +81,9 @@ pub fn main(args: &Args) -> Result<()> {
     if tiers.contains(&Tier::Kafka) {
         // Once and as this user: the tests run as root and only use the files.
         kafka::prepare()?;
+    }
+    if tiers.contains(&Tier::Stream) {
+        stack::prepare()?;
     }
     let binary = build::release()?;
     let programs = if tiers == [Tier::Fuzz] { Vec::new() } else { programs()? };
@@ -90,6 +103,9 @@ pub fn main(args: &Args) -> Result<()> {
             if !program.passes(args, &binary)? {
                 failed.push(program.name.clone());
             }
+        }
+        if tier == Tier::Stream && !passes(stack::jobs::unit_tests())? {
+            failed.push("dnscribe-stream.jar".to_owned());
         }
         if tier == Tier::Unit && !passes(documentation(args))? {
             failed.push("documentation".to_owned());
