@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS dns_transactions
     `container` Tuple(id String, runtime LowCardinality(String), pod_uid String) CODEC(ZSTD(1)),
     `k8s` Tuple(namespace LowCardinality(String), pod String, container LowCardinality(String), workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(LowCardinality(String), String)) CODEC(ZSTD(1)),
     `masking` Tuple(key_id String, qname LowCardinality(String), client LowCardinality(String), server LowCardinality(String), answers LowCardinality(String), ecs LowCardinality(String), process LowCardinality(String), container LowCardinality(String)) CODEC(ZSTD(1)),
+    `name` Tuple(label_count UInt8, longest_label UInt8, entropy_bits Nullable(Float32)) CODEC(ZSTD(1)),
     INDEX client_ip client_ip TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX qname qname TYPE bloom_filter(0.01) GRANULARITY 4
 )

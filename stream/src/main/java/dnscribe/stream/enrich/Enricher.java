@@ -8,7 +8,7 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
  * Makes the {@code dns.enriched/1} of a transaction. The text of the transaction's fields is copied
- * as it is, so that no field changes on the way.
+ * as it is, so that no field changes on the way; what is added follows it.
  */
 final class Enricher extends CountingOperator<Transaction, OutputRecord> {
   static final String SCHEMA = "dns.enriched/1";
@@ -41,10 +41,15 @@ final class Enricher extends CountingOperator<Transaction, OutputRecord> {
 
   private static byte[] enrich(Transaction transaction) {
     byte[] json = transaction.json();
-    ByteArrayOutputStream out = new ByteArrayOutputStream(json.length);
+    ByteArrayOutputStream out = new ByteArrayOutputStream(json.length + 80);
     out.write(json, 0, transaction.schemaStart());
     out.writeBytes(SCHEMA_JSON);
     out.write(json, transaction.schemaEnd(), transaction.end() - transaction.schemaEnd());
+    if (transaction.qname() != null) {
+      StringBuilder fields = new StringBuilder();
+      NameStatistics.of(transaction.qname(), transaction.zone()).append(fields);
+      out.writeBytes(fields.toString().getBytes(StandardCharsets.US_ASCII));
+    }
     out.write('}');
     return out.toByteArray();
   }

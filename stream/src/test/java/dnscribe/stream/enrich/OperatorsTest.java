@@ -90,6 +90,11 @@ class OperatorsTest {
       OutputRecord output = harness.extractOutputValues().get(0);
       ObjectNode expected = (ObjectNode) JSON.readTree(transaction(5));
       expected.put("schema", "dns.enriched/1");
+      expected
+          .putObject("name")
+          .put("label_count", 3)
+          .put("longest_label", 7)
+          .put("entropy_bits", 0.0);
       assertThat(JSON.readTree(output.value())).isEqualTo(expected);
       assertThat(text(output.key())).isEqualTo("key");
     }
