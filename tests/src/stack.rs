@@ -1,11 +1,12 @@
-//! The system around the agent on this host, without containers: Kafka, Flink and the stores, from
-//! package registries. Programs are stored below the target folder, data in a folder that
+//! The system around the agent on this host, without containers: Kafka, Flink, the stores and their
+//! monitoring, from package registries. Programs are stored below the target folder, data in a folder that
 //! [`Stack::down`] removes.
 
 pub mod clickhouse;
 pub mod flink;
 pub mod influxdb;
 pub mod jobs;
+mod monitoring;
 pub mod service;
 pub mod timescaledb;
 
@@ -35,12 +36,23 @@ pub enum Component {
     InfluxDb,
     /// A `ClickHouse` engine.
     ClickHouse,
+    /// Alertmanager.
+    Alertmanager,
+    /// Prometheus.
+    Prometheus,
 }
 
 impl Component {
     /// All parts in the order of their start.
-    pub const ALL: [Self; 5] =
-        [Self::Kafka, Self::Flink, Self::TimescaleDb, Self::InfluxDb, Self::ClickHouse];
+    pub const ALL: [Self; 7] = [
+        Self::Kafka,
+        Self::Flink,
+        Self::TimescaleDb,
+        Self::InfluxDb,
+        Self::ClickHouse,
+        Self::Alertmanager,
+        Self::Prometheus,
+    ];
 
     /// Name for users.
     #[must_use]
@@ -51,6 +63,8 @@ impl Component {
             Self::TimescaleDb => "timescaledb",
             Self::InfluxDb => "influxdb",
             Self::ClickHouse => "clickhouse",
+            Self::Alertmanager => "alertmanager",
+            Self::Prometheus => "prometheus",
         }
     }
 }
@@ -62,6 +76,8 @@ struct State {
     timescaledb: Option<Service>,
     influxdb: Option<Service>,
     clickhouse: Option<Service>,
+    alertmanager: Option<Service>,
+    prometheus: Option<Service>,
 }
 
 /// The stack of one folder.
@@ -93,6 +109,8 @@ impl Stack {
             Component::TimescaleDb => runs(&self.state.timescaledb),
             Component::InfluxDb => runs(&self.state.influxdb),
             Component::ClickHouse => runs(&self.state.clickhouse),
+            Component::Alertmanager => runs(&self.state.alertmanager),
+            Component::Prometheus => runs(&self.state.prometheus),
         }
     }
 
@@ -115,8 +133,22 @@ impl Stack {
             Component::TimescaleDb => self.state.timescaledb = Some(timescaledb::start(&folder)?),
             Component::InfluxDb => self.state.influxdb = Some(influxdb::start(&folder)?),
             Component::ClickHouse => self.state.clickhouse = Some(clickhouse::start(&folder)?),
+            Component::Alertmanager => {
+                self.state.alertmanager = Some(monitoring::start_alertmanager(&folder)?);
+            }
+            Component::Prometheus => {
+                let targets = self.state.flink.as_ref().map(Flink::metrics).unwrap_or_default();
+                let alertmanager = self.state.alertmanager.as_ref().map(|service| service.address);
+                let started = monitoring::start_prometheus(&folder, &targets, alertmanager)?;
+                self.state.prometheus = Some(started);
+            }
         }
         self.save()
+    }
+
+    /// Kills `ClickHouse`; [`Stack::start`] starts it again with its data.
+    pub fn kill_clickhouse(&self) -> Result<()> {
+        self.state.clickhouse.as_ref().context("ClickHouse does not run")?.kill()
     }
 
     /// Ends every component and removes all data.
@@ -126,10 +158,14 @@ impl Stack {
         }
         Broker::down(&self.folder.join(Component::Kafka.name()))?;
         // SIGINT ends PostgreSQL without waiting for its clients.
-        let State { timescaledb, influxdb, clickhouse, .. } = &self.state;
-        for (service, signal) in
-            [(timescaledb, Signal::INT), (influxdb, Signal::TERM), (clickhouse, Signal::TERM)]
-        {
+        let State { timescaledb, influxdb, clickhouse, alertmanager, prometheus, .. } = &self.state;
+        for (service, signal) in [
+            (timescaledb, Signal::INT),
+            (influxdb, Signal::TERM),
+            (clickhouse, Signal::TERM),
+            (prometheus, Signal::TERM),
+            (alertmanager, Signal::TERM),
+        ] {
             if let Some(service) = service {
                 service.stop(signal)?;
             }
@@ -198,6 +234,10 @@ impl Stack {
                 "token": influxdb::TOKEN,
             }),
             Component::ClickHouse => json!(format!("http://{}", address(&self.state.clickhouse)?)),
+            Component::Alertmanager => {
+                json!(format!("http://{}", address(&self.state.alertmanager)?))
+            }
+            Component::Prometheus => json!(format!("http://{}", address(&self.state.prometheus)?)),
         })
     }
 

@@ -37,6 +37,8 @@ const REST_PORT: u16 = 8081;
 const RPC_PORT: u16 = 6123;
 /// First port of the Prometheus reporters.
 const METRICS_PORT: u16 = 9249;
+/// Number of ports for Prometheus reporters: one for each process.
+const REPORTERS: u16 = 2;
 /// Time limit for a task manager's registration, on a busy machine.
 const REGISTRATION: Duration = Duration::from_secs(60);
 /// Packages of the JDK that Flink needs access to, as in its own configuration.
@@ -60,6 +62,8 @@ const OPENS: [&str; 12] = [
 pub struct Flink {
     job_manager: Service,
     task_manager: Service,
+    /// Address of the first of the Prometheus reporters.
+    metrics: SocketAddr,
 }
 
 /// Downloads Flink if it is missing.
@@ -82,7 +86,7 @@ impl Flink {
         let job_manager = start_job_manager(folder, rest)?;
         // A task manager that starts first waits ten seconds before its second attempt.
         match start_task_manager(folder, rest) {
-            Ok(task_manager) => Ok(Self { job_manager, task_manager }),
+            Ok(task_manager) => Ok(Self { job_manager, task_manager, metrics }),
             Err(error) => {
                 job_manager.kill()?;
                 Err(error)
@@ -94,6 +98,14 @@ impl Flink {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.job_manager.address
+    }
+
+    /// Addresses that the Prometheus reporters of both processes may have: each takes the first that
+    /// is free.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<String> {
+        let (ip, port) = (self.metrics.ip(), self.metrics.port());
+        (port..port + REPORTERS).map(|port| format!("{ip}:{port}")).collect()
     }
 
     /// Returns whether both processes run.
@@ -260,7 +272,7 @@ fn configuration(
         "metrics.reporters": "prom",
         "metrics.reporter.prom.factory.class":
             "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
-        "metrics.reporter.prom.port": format!("{0}-{1}", metrics.port(), metrics.port() + 9),
+        "metrics.reporter.prom.port": format!("{0}-{1}", metrics.port(), metrics.port() + REPORTERS - 1),
     });
     // JSON is YAML.
     Ok(serde_json::to_string_pretty(&configuration)?)
