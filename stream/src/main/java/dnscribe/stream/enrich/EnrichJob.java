@@ -47,9 +47,11 @@ public final class EnrichJob {
     options.set(PipelineOptions.GENERIC_TYPES, false);
     StreamExecutionEnvironment environment =
         StreamExecutionEnvironment.getExecutionEnvironment(options);
+    String name = arguments.isBounded() ? NAME + "-backfill" : NAME;
+    // A backfill must not move the offsets at which the job itself would go on.
+    String group = config.enrich().group() + (arguments.isBounded() ? "-backfill" : "");
     KafkaSourceBuilder<KafkaRecord> source =
-        Topics.source(
-            config.kafka(), config.kafka().topics().transactions(), config.enrich().group());
+        Topics.source(config.kafka(), config.kafka().topics().transactions(), group);
     source.setStartingOffsets(arguments.start());
     if (arguments.isBounded()) {
       source.setBounded(OffsetsInitializer.timestamp(arguments.to().toEpochMilli()));
@@ -59,7 +61,7 @@ public final class EnrichJob {
             .fromSource(source.build(), WatermarkStrategy.noWatermarks(), "transactions")
             .uid("transactions");
     build(config, records, arguments.isBounded());
-    environment.execute(arguments.isBounded() ? NAME + "-backfill" : NAME);
+    environment.execute(name);
   }
 
   private static void build(Config config, DataStream<KafkaRecord> records, boolean backfill) {
