@@ -35,13 +35,49 @@ pub fn folder(
 
 /// Creates a Python environment with the packages of a requirements file.
 pub fn python(scratch: &Path, requirements: &Path) -> Result<()> {
+    python_with(scratch, requirements, &[])
+}
+
+/// Like [`python`], without the packages that the listed ones depend on.
+pub fn python_alone(scratch: &Path, requirements: &Path) -> Result<()> {
+    python_with(scratch, requirements, &["--no-deps"])
+}
+
+fn python_with(scratch: &Path, requirements: &Path, options: &[&str]) -> Result<()> {
     let ready = scratch.join("ready");
     shell::output(Command::new("python3").args(["-m", "venv"]).arg(&ready))
         .context("cannot make a Python environment; on Debian and Ubuntu: python3-venv")?;
     // Binary packages only: compiling would be slow and needs more tools.
-    let words = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"];
+    let words = ["-m", "pip", "install", "--quiet", "--only-binary", ":all:"];
     let mut install = Command::new(ready.join("bin/python"));
-    install.args(words).arg(requirements);
+    install.args(words).args(options).arg("--requirement").arg(requirements);
     let what = || format!("cannot get the packages of {} from PyPI", requirements.display());
     shell::output(&mut install).with_context(what).map(drop)
+}
+
+/// Downloads Maven artefacts (`GROUP:ARTIFACT:VERSION`) with all that they depend on.
+pub fn maven(scratch: &Path, artefacts: &[String]) -> Result<()> {
+    let dependency = |artefact: &String| {
+        let mut parts = artefact.split(':');
+        let mut next = || parts.next().unwrap_or_default();
+        format!(
+            "<dependency><groupId>{}</groupId><artifactId>{}</artifactId>\
+             <version>{}</version></dependency>",
+            next(),
+            next(),
+            next()
+        )
+    };
+    let pom = format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
+         <groupId>dnscribe</groupId><artifactId>programs</artifactId><version>1</version>\
+         <packaging>pom</packaging><dependencies>{}</dependencies></project>\n",
+        artefacts.iter().map(dependency).collect::<String>()
+    );
+    fs::write(scratch.join("pom.xml"), pom)?;
+    let output = format!("-DoutputDirectory={}", scratch.join("ready").display());
+    let words = ["-B", "-q", "dependency:copy-dependencies", "-DincludeScope=runtime", &output];
+    shell::output(Command::new("mvn").args(words).current_dir(scratch))
+        .with_context(|| format!("cannot get {} from Maven Central", artefacts.join(", ")))
+        .map(drop)
 }

@@ -24,6 +24,7 @@ pub mod scale;
 pub mod scripted;
 pub mod shell;
 pub mod sketches;
+pub mod stack;
 pub mod tmux;
 pub mod traffic;
 pub mod windows;

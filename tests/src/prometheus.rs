@@ -161,15 +161,24 @@ impl Drop for Prometheus {
     }
 }
 
-/// Returns a command that is killed when the thread that starts it ends. Debian's programs read
-/// files below `/usr/share`: an unpacked program gets these by a bind mount in a namespace of its
-/// own. This needs root or a user namespace.
+/// Returns a command that is killed when the thread that starts it ends.
 pub(crate) fn below(program: Program) -> Result<Command> {
-    const UNPACKED: &str =
-        "mount --bind \"$1\" /usr/share; shift; exec setpriv --pdeathsig KILL \"$@\"";
+    command(program, &["setpriv", "--pdeathsig", "KILL"])
+}
+
+/// Returns a command that outlives the process that starts it.
+pub(crate) fn detached(program: Program) -> Result<Command> {
+    command(program, &["env"])
+}
+
+/// Returns a command that runs the program by `launcher`. Debian's programs read files below
+/// `/usr/share`: an unpacked program gets these by a bind mount in a namespace of its own. This
+/// needs root or a user namespace.
+fn command(program: Program, launcher: &[&str]) -> Result<Command> {
+    const UNPACKED: &str = "mount --bind \"$1\" /usr/share; shift; exec \"$@\"";
     if let Some(file) = program.installed() {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(file);
+        let mut command = Command::new(launcher[0]);
+        command.args(&launcher[1..]).arg(file);
         return Ok(command);
     }
     let mut command = Command::new("unshare");
@@ -177,7 +186,7 @@ pub(crate) fn below(program: Program) -> Result<Command> {
         command.arg("--map-root-user");
     }
     command.args(["--mount", "sh", "-ec", UNPACKED, "sh"]).arg(unpacked()?.join("usr/share"));
-    command.arg(program.file()?);
+    command.args(launcher).arg(program.file()?);
     Ok(command)
 }
 

@@ -23,6 +23,7 @@ mod run;
 mod console;
 mod schemas;
 mod setup;
+mod stack;
 mod test;
 #[path = "../../agent/build/toolchain.rs"]
 #[expect(dead_code, reason = "the build script uses the rest")]
@@ -62,6 +63,8 @@ enum Command {
     Demo(demo::Args),
     /// Start and stop a real Apache Kafka broker for development
     Kafka(kafka::Args),
+    /// Start and stop the whole system around the agent for development: Kafka, Flink, stores
+    Stack(stack::Args),
     /// Run the fuzz targets: mutated input for every parser of untrusted bytes
     Fuzz(fuzz::Args),
     /// Boot Debian's kernels in QEMU and capture on each
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Kafka(args) => kafka::main(&args),
+        Command::Stack(args) => stack::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
         Command::VmTest(args) => vm::main(&args),
         Command::Pictures => pictures::main(),

@@ -53,6 +53,12 @@ pub fn main(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// Installs the packages that `stack` needs.
+pub fn stack() -> Result<()> {
+    let missing = packages::missing(packages::STACK);
+    packages::install("running the stack", &missing).map(|_| ())
+}
+
 /// Installs the programs that `bench` compares with, as far as they are available.
 pub fn peers() {
     let missing = packages::missing(packages::BENCH);

@@ -5,7 +5,7 @@ mod isolated;
 use crate::process::{as_root, cargo, is_root};
 use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
-use dnscribe_tests::{kafka, shell};
+use dnscribe_tests::{kafka, shell, stack};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::panic::resume_unwind;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Arguments of `test`.
 #[derive(clap::Args, Debug, Default)]
 pub struct Args {
-    /// Tiers to run, in this order [default: all]
+    /// Tiers to run, in this order [default: all but stream]
     #[arg(value_enum)]
     tiers: Vec<Tier>,
     /// Arguments of the test programs, after `--`: part of a test's name, `--nocapture`
@@ -38,6 +38,8 @@ enum Tier {
     E2e,
     /// A real Apache Kafka broker, with faults
     Kafka,
+    /// Flink and `ClickHouse` behind Kafka, with faults
+    Stream,
     /// Each fuzz target with some thousand mutated inputs
     Fuzz,
 }
@@ -51,7 +53,8 @@ struct Program {
 }
 
 impl Tier {
-    const ALL: [Self; 6] =
+    /// Tiers that run where none is named: those of the agent.
+    const DEFAULT: [Self; 6] =
         [Self::Unit, Self::Conformance, Self::Kernel, Self::E2e, Self::Kafka, Self::Fuzz];
 
     /// Returns the tier of a test program by its name and whether it is in a `tests` folder.
@@ -61,6 +64,7 @@ impl Tier {
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
+            "stream" => Self::Stream,
             _ => Self::Conformance,
         }
     }
@@ -81,10 +85,13 @@ pub fn main(args: &Args) -> Result<()> {
     setup::main(setup::Args { test: true })?;
     let mut tiers = args.tiers.clone();
     tiers.sort_unstable();
-    let tiers = if tiers.is_empty() { Tier::ALL.to_vec() } else { tiers };
+    let tiers = if tiers.is_empty() { Tier::DEFAULT.to_vec() } else { tiers };
     if tiers.contains(&Tier::Kafka) {
         // Once and as this user: the tests run as root and only use the files.
         kafka::prepare()?;
+    }
+    if tiers.contains(&Tier::Stream) {
+        stack::prepare()?;
     }
     let (binary, programs) = build_all(tiers == [Tier::Fuzz])?;
     if !is_root() {
@@ -104,6 +111,9 @@ pub fn main(args: &Args) -> Result<()> {
             failed.extend(isolated::run(&programs, &binary)?);
         } else {
             failed.extend(run_whole(&programs, args, &binary)?);
+        }
+        if tier == Tier::Stream && !passes(stack::jobs::unit_tests())? {
+            failed.push("dnscribe-stream.jar".to_owned());
         }
         if tier == Tier::Unit && !passes(documentation(args))? {
             failed.push("documentation".to_owned());

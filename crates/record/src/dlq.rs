@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 use std::net::IpAddr;
 
-/// `dns.dlq/1`: a dead letter: a packet that was not DNS, or a record that could not be encoded or
-/// that the broker refused.
+/// `dns.dlq/1`: a dead letter: a packet that was not DNS, or a record that could not be encoded,
+/// that the broker refused, or that does not fit its schema.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[serde(rename = "dns.dlq/1")]
@@ -15,8 +15,8 @@ pub struct DlqRecord<'a> {
     /// Fields that begin every record.
     #[serde(flatten)]
     pub head: RecordHead<'a>,
-    /// Stage that failed: `decode`, `encode` or `deliver`.
-    #[schemars(extend("enum" = ["decode", "encode", "deliver"]))]
+    /// Stage that failed: `decode`, `encode` or `deliver` in the agent, `stream` in a stream job.
+    #[schemars(extend("enum" = ["decode", "encode", "deliver", "stream"]))]
     pub stage: &'static str,
     /// Why it failed; the name of the ledger's counter.
     pub reason: &'static str,
@@ -47,6 +47,14 @@ pub struct DlqRecord<'a> {
     pub captured_bytes: u32,
     /// Size of the refused record in bytes.
     pub record_bytes: Option<u32>,
+    /// Stage `stream`: what does not fit, in words.
+    pub detail: Option<&'a str>,
+    /// Stage `stream`: topic of the refused record.
+    pub topic: Option<&'a str>,
+    /// Stage `stream`: partition of the refused record.
+    pub partition: Option<u32>,
+    /// Stage `stream`: offset of the refused record.
+    pub offset: Option<u64>,
     /// Fields that end the record.
     #[serde(flatten)]
     pub tail: RecordTail<'a>,

@@ -67,6 +67,22 @@ pub const TEST: &[Need] = &[
     need(|| has("busybox"), "busybox-static", "busybox", "busybox"),
 ];
 
+/// Needed for `stack`: Java and Maven for Kafka and Flink, Python for `ClickHouse`, Go for `InfluxDB`, and
+/// Debian's packages for `TimescaleDB`.
+pub const STACK: &[Need] = &[
+    need(|| has("java"), "default-jdk-headless", "java-21-openjdk-devel", "jdk-openjdk"),
+    need(|| has("mvn"), "maven", "maven", "maven"),
+    need(venv, "python3-venv", "python3", "python"),
+    need(|| has("go"), "golang", "golang", "go"),
+    need(|| has("mmdebstrap"), "mmdebstrap", "mmdebstrap", "mmdebstrap"),
+    need(
+        || Path::new(KEYRING).exists(),
+        "debian-archive-keyring",
+        "debian-keyring",
+        "debian-archive-keyring",
+    ),
+];
+
 /// Programs that `bench` compares with. It also runs without them and reports which are missing.
 pub const BENCH: &[Need] = &[
     need(|| has("dnscap"), "dnscap", "", ""),

@@ -1,0 +1,46 @@
+package dnscribe.stream;
+
+import dnscribe.stream.config.Arguments;
+import dnscribe.stream.config.Config;
+import dnscribe.stream.config.ConfigException;
+import dnscribe.stream.enrich.EnrichJob;
+import dnscribe.stream.kafka.TopicCreation;
+import dnscribe.stream.store.Migrations;
+
+/** Entry point of the jar: submits a job to Flink, or prepares topics and stores. */
+public final class Main {
+  private static final String USAGE =
+      """
+      usage: dnscribe-stream.jar COMMAND --config FILE
+        enrich [--from EARLIEST|LATEST|TIMESTAMP] [--to TIMESTAMP]
+                  the job dns.normalized -> dns.enriched and ClickHouse; on a Flink cluster
+        migrate   create or update the tables of the stores
+        topics    create the Kafka topics that are missing
+      """;
+
+  private Main() {}
+
+  /** Runs a command. */
+  public static void main(String[] words) throws Exception {
+    Arguments arguments;
+    Config config;
+    try {
+      arguments = Arguments.parse(words, USAGE);
+      config = Config.load(arguments.config());
+    } catch (ConfigException error) {
+      // In a Flink cluster this process is the cluster's: only the error may end it.
+      if (words.length > 0 && words[0].equals("enrich")) {
+        throw error;
+      }
+      System.err.println(error.getMessage());
+      System.exit(2);
+      return;
+    }
+    switch (arguments.command()) {
+      case "enrich" -> EnrichJob.submit(config, arguments);
+      case "migrate" -> Migrations.apply(config);
+      case "topics" -> TopicCreation.create(config);
+      default -> throw new IllegalStateException(arguments.command());
+    }
+  }
+}

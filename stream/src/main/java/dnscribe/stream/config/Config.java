@@ -1,0 +1,271 @@
+package dnscribe.stream.config;
+
+import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonMappingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.module.SimpleModule;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.fasterxml.jackson.dataformat.yaml.YAMLFactory;
+import java.io.IOException;
+import java.io.Serializable;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+
+/**
+ * Configuration of the jobs: defaults, then the file, then environment variables such as {@code
+ * DNSCRIBE_STREAM_KAFKA__BROKERS}.
+ */
+public record Config(
+    int version,
+    Kafka kafka,
+    Enrich enrich,
+    ClickHouse clickhouse,
+    TimescaleDb timescaledb,
+    Checkpoints checkpoints)
+    implements Serializable {
+  private static final String PREFIX = "DNSCRIBE_STREAM_";
+  private static final ObjectMapper YAML = mapper(new YAMLFactory());
+
+  /** Fills in defaults and refuses what cannot work. */
+  public Config {
+    if (version != 1) {
+      throw new ConfigException("version: this program reads version 1");
+    }
+    kafka = kafka == null ? new Kafka(null, null, null) : kafka;
+    enrich = enrich == null ? new Enrich(null, null, null) : enrich;
+    clickhouse =
+        clickhouse == null ? new ClickHouse(null, null, null, null, null, null, null) : clickhouse;
+    timescaledb = timescaledb == null ? new TimescaleDb(null, null, null) : timescaledb;
+    checkpoints = checkpoints == null ? new Checkpoints(null) : checkpoints;
+  }
+
+  /**
+   * Kafka.
+   *
+   * @param brokers bootstrap servers
+   * @param topics names of topics
+   * @param options client properties, such as {@code security.protocol}
+   */
+  public record Kafka(String brokers, TopicNames topics, Map<String, String> options)
+      implements Serializable {
+    /** Fills in defaults. */
+    public Kafka {
+      brokers = brokers == null ? "localhost:9092" : brokers;
+      topics = topics == null ? new TopicNames(null, null, null, null) : topics;
+      options = options == null ? Map.of() : Map.copyOf(options);
+    }
+  }
+
+  /** Names of topics by stream. */
+  public record TopicNames(String transactions, String enriched, String dlq, String streamLedger)
+      implements Serializable {
+    /** Fills in defaults. */
+    public TopicNames {
+      transactions = transactions == null ? "dns.normalized" : transactions;
+      enriched = enriched == null ? "dns.enriched" : enriched;
+      dlq = dlq == null ? "dns.dlq" : dlq;
+      streamLedger = streamLedger == null ? "dns.stream.ledger" : streamLedger;
+    }
+  }
+
+  /**
+   * Job {@code enrich}.
+   *
+   * @param group consumer group
+   * @param deduplicate how long an {@code event_id} is remembered
+   * @param sinks where its records go: {@code enriched} (the topic), {@code clickhouse}, {@code
+   *     timescaledb} (its ledger)
+   */
+  public record Enrich(String group, Duration deduplicate, List<String> sinks)
+      implements Serializable {
+    private static final List<String> SINKS = List.of("enriched", "clickhouse", "timescaledb");
+
+    /** Fills in defaults and refuses unknown sinks. */
+    public Enrich {
+      group = group == null ? "dnscribe-enrich" : group;
+      deduplicate = deduplicate == null ? Duration.ofHours(2) : deduplicate;
+      sinks = sinks == null ? SINKS : List.copyOf(sinks);
+      for (String sink : sinks) {
+        if (!SINKS.contains(sink)) {
+          throw new ConfigException("enrich.sinks: no sink " + sink + "; there are " + SINKS);
+        }
+      }
+    }
+  }
+
+  /**
+   * ClickHouse.
+   *
+   * @param url of its HTTP interface
+   * @param database of the tables
+   * @param user with the right to insert, or to create tables for {@code migrate}
+   * @param passwordFile a file with its password
+   * @param batchRows rows of one insert at most
+   * @param batchWait how long a row waits for others at most
+   * @param retention how long transactions are kept
+   */
+  public record ClickHouse(
+      String url,
+      String database,
+      String user,
+      String passwordFile,
+      Integer batchRows,
+      Duration batchWait,
+      Duration retention)
+      implements Serializable {
+    /** ClickHouse's times end in 2106. */
+    private static final Duration LONGEST_RETENTION = Duration.ofDays(18_250);
+
+    /** Fills in defaults and refuses what cannot work. */
+    public ClickHouse {
+      url = url == null ? "http://localhost:8123" : url;
+      database = database == null ? "dns" : database;
+      user = user == null ? "default" : user;
+      batchRows = batchRows == null ? 20_000 : batchRows;
+      batchWait = batchWait == null ? Duration.ofSeconds(1) : batchWait;
+      retention = retention == null ? Duration.ofDays(7) : retention;
+      if (batchRows < 1) {
+        throw new ConfigException("clickhouse.batch_rows: at least 1");
+      }
+      if (retention.compareTo(LONGEST_RETENTION) > 0) {
+        throw new ConfigException(
+            "clickhouse.retention: at most " + LONGEST_RETENTION.toDays() + "d");
+      }
+    }
+
+    /** Reads the password; empty without a file. */
+    public String password() throws IOException {
+      return passwordFile == null ? "" : Files.readString(Path.of(passwordFile)).strip();
+    }
+  }
+
+  /**
+   * PostgreSQL with TimescaleDB.
+   *
+   * @param url for JDBC
+   * @param user with the right to insert, or to create tables for {@code migrate}
+   * @param passwordFile a file with its password
+   */
+  public record TimescaleDb(String url, String user, String passwordFile) implements Serializable {
+    /** Fills in defaults and refuses other databases. */
+    public TimescaleDb {
+      url = url == null ? "jdbc:postgresql://localhost:5432/dns" : url;
+      user = user == null ? "dns" : user;
+      if (!url.startsWith("jdbc:postgresql://")) {
+        throw new ConfigException(
+            "timescaledb.url: not a URL such as jdbc:postgresql://localhost:5432/dns");
+      }
+    }
+
+    /** Reads the password; empty without a file. */
+    public String password() throws IOException {
+      return passwordFile == null ? "" : Files.readString(Path.of(passwordFile)).strip();
+    }
+  }
+
+  /**
+   * Flink's checkpoints; with each one records become visible in Kafka.
+   *
+   * @param interval time from one to the next
+   */
+  public record Checkpoints(Duration interval) implements Serializable {
+    /** Fills in defaults. */
+    public Checkpoints {
+      interval = interval == null ? Duration.ofSeconds(10) : interval;
+    }
+  }
+
+  /** Reads a file and this process's environment. */
+  public static Config load(Path file) {
+    try {
+      return parse(file.toString(), Files.readString(file), System.getenv());
+    } catch (IOException error) {
+      throw new ConfigException(file + ": cannot be read: " + error.getMessage());
+    }
+  }
+
+  /** Reads the text of the file {@code name}, then the variables. */
+  static Config parse(String name, String text, Map<String, String> environment) {
+    // Errors of the file have line and column only in a pass of its own.
+    Config config = read(name, () -> YAML.readValue(text, Config.class));
+    for (var variable : environment.entrySet()) {
+      if (variable.getKey().startsWith(PREFIX)) {
+        config = override(config, variable.getKey(), variable.getValue());
+      }
+    }
+    return config;
+  }
+
+  private static Config override(Config config, String variable, String value) {
+    ObjectNode tree = YAML.valueToTree(config);
+    String path = variable.substring(PREFIX.length()).toLowerCase(Locale.ROOT);
+    List<String> keys = List.of(path.split("__", -1));
+    ObjectNode parent = tree;
+    for (String key : keys.subList(0, keys.size() - 1)) {
+      JsonNode child = parent.get(key);
+      parent = child instanceof ObjectNode object ? object : parent.putObject(key);
+    }
+    String last = keys.get(keys.size() - 1);
+    ObjectNode target = parent;
+    return read(
+        variable,
+        () -> {
+          target.set(last, YAML.readTree(value));
+          return YAML.treeToValue(tree, Config.class);
+        });
+  }
+
+  private interface Reading {
+    Config read() throws JacksonException;
+  }
+
+  private static Config read(String source, Reading reading) {
+    try {
+      return reading.read();
+    } catch (JacksonException error) {
+      if (error.getCause() instanceof ConfigException refusal) {
+        throw new ConfigException(source + ": " + refusal.getMessage());
+      }
+      var location = error.getLocation();
+      String place =
+          location == null || location.getLineNr() < 1
+              ? source
+              : source + ":" + location.getLineNr() + ":" + location.getColumnNr();
+      throw new ConfigException(place + ": " + describe(error));
+    }
+  }
+
+  private static String describe(JacksonException error) {
+    String message = error.getOriginalMessage();
+    if (error instanceof com.fasterxml.jackson.databind.exc.UnrecognizedPropertyException unknown) {
+      message = "unknown key " + unknown.getPropertyName();
+    }
+    if (error instanceof JsonMappingException mapping) {
+      StringBuilder path = new StringBuilder();
+      for (var step : mapping.getPath()) {
+        path.append(path.isEmpty() ? "" : ".").append(step.getFieldName());
+      }
+      return path + ": " + message;
+    }
+    return message;
+  }
+
+  private static ObjectMapper mapper(YAMLFactory factory) {
+    SimpleModule durations = new SimpleModule();
+    durations.addDeserializer(Duration.class, new Durations.Reader());
+    durations.addSerializer(Duration.class, new Durations.Writer());
+    return JsonMapper.builder(factory)
+        .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
+        .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+        .addModule(durations)
+        .build();
+  }
+}

@@ -1,0 +1,85 @@
+package dnscribe.stream.enrich;
+
+/**
+ * What a query name looks like.
+ *
+ * @param labelCount labels, the root's not counted
+ * @param longestLabel length of the longest label in bytes
+ * @param entropyBits Shannon entropy in bits per byte of the labels before the zone; NaN if there
+ *     are none
+ */
+record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
+
+  /**
+   * Computes the statistics of a name in presentation form.
+   *
+   * @param zone the name's registrable domain, or null
+   */
+  static NameStatistics of(String qname, String zone) {
+    if (qname.equals(".")) {
+      return new NameStatistics(0, 0, Double.NaN);
+    }
+    int zoneStart =
+        zone != null && qname.endsWith(zone) ? qname.length() - zone.length() : qname.length();
+    int[] bytes = new int[256];
+    int total = 0;
+    int labels = 1;
+    int length = 0;
+    int longest = 0;
+    for (int i = 0; i < qname.length(); i++) {
+      char c = qname.charAt(i);
+      if (c == '.') {
+        labels++;
+        longest = Math.max(longest, length);
+        length = 0;
+        continue;
+      }
+      int start = i;
+      int value = c;
+      if (c == '\\' && i + 1 < qname.length()) {
+        if (isDigit(qname.charAt(i + 1)) && i + 3 < qname.length()) {
+          value = Integer.parseInt(qname.substring(i + 1, i + 4));
+          i += 3;
+        } else {
+          i += 1;
+          value = qname.charAt(i);
+        }
+      }
+      length++;
+      if (start < zoneStart) {
+        bytes[value & 0xFF]++;
+        total++;
+      }
+    }
+    return new NameStatistics(labels, Math.max(longest, length), entropy(bytes, total));
+  }
+
+  /** Appends the statistics as a JSON field. */
+  void append(StringBuilder json) {
+    json.append(",\"name\":{\"label_count\":").append(labelCount);
+    json.append(",\"longest_label\":").append(longestLabel);
+    if (!Double.isNaN(entropyBits)) {
+      json.append(",\"entropy_bits\":").append(Math.round(entropyBits * 1000) / 1000.0);
+    }
+    json.append('}');
+  }
+
+  private static double entropy(int[] counts, int total) {
+    if (total == 0) {
+      return Double.NaN;
+    }
+    double bits = 0;
+    for (int count : counts) {
+      if (count > 0) {
+        double share = (double) count / total;
+        bits -= share * Math.log(share) / Math.log(2);
+      }
+    }
+    // The sum for a single byte is -0.
+    return bits + 0.0;
+  }
+
+  private static boolean isDigit(char c) {
+    return c >= '0' && c <= '9';
+  }
+}

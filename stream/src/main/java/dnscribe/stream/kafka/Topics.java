@@ -1,0 +1,98 @@
+package dnscribe.stream.kafka;
+
+import dnscribe.stream.config.Config;
+import java.nio.charset.StandardCharsets;
+import java.util.Properties;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
+import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
+import org.apache.flink.util.Collector;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.header.internals.RecordHeaders;
+
+/** Sources and sinks of the topics. */
+public final class Topics {
+  /** Longest time from the first record of a transaction to its commit that brokers allow. */
+  private static final String TRANSACTION_TIMEOUT_MS = "900000";
+
+  private Topics() {}
+
+  /** Returns a source of committed records; the caller adds offsets and builds it. */
+  public static KafkaSourceBuilder<KafkaRecord> source(
+      Config.Kafka kafka, String topic, String group) {
+    Properties properties = TopicCreation.properties(kafka);
+    properties.setProperty("isolation.level", "read_committed");
+    return KafkaSource.<KafkaRecord>builder()
+        .setProperties(properties)
+        .setBootstrapServers(kafka.brokers())
+        .setTopics(topic)
+        .setGroupId(group)
+        .setDeserializer(new Reader());
+  }
+
+  /**
+   * Returns an exactly-once sink. Two sinks of one cluster must not have equal {@code prefix}es of
+   * their transactions.
+   */
+  public static KafkaSink<OutputRecord> sink(Config.Kafka kafka, String topic, String prefix) {
+    Properties properties = TopicCreation.properties(kafka);
+    properties.putIfAbsent("compression.type", "zstd");
+    properties.putIfAbsent("linger.ms", "20");
+    properties.putIfAbsent("batch.size", "262144");
+    properties.putIfAbsent("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    return KafkaSink.<OutputRecord>builder()
+        .setKafkaProducerConfig(properties)
+        .setBootstrapServers(kafka.brokers())
+        .setRecordSerializer(new Writer(topic))
+        .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
+        .setTransactionalIdPrefix(prefix)
+        .build();
+  }
+
+  private static final class Reader implements KafkaRecordDeserializationSchema<KafkaRecord> {
+    @Override
+    public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<KafkaRecord> out) {
+      byte[] value = record.value() == null ? new byte[0] : record.value();
+      out.collect(
+          new KafkaRecord(
+              record.topic(),
+              record.partition(),
+              record.offset(),
+              record.timestamp(),
+              record.key(),
+              value));
+    }
+
+    @Override
+    public TypeInformation<KafkaRecord> getProducedType() {
+      return TypeInformation.of(KafkaRecord.class);
+    }
+  }
+
+  private static final class Writer implements KafkaRecordSerializationSchema<OutputRecord> {
+    private final String topic;
+
+    Writer(String topic) {
+      this.topic = topic;
+    }
+
+    @Override
+    public ProducerRecord<byte[], byte[]> serialize(
+        OutputRecord record, KafkaSinkContext context, Long timestamp) {
+      RecordHeaders headers = new RecordHeaders();
+      headers.add("schema", bytes(record.schema()));
+      headers.add("node", bytes(record.node()));
+      headers.add("event_id", bytes(record.eventId()));
+      return new ProducerRecord<>(topic, null, null, record.key(), record.value(), headers);
+    }
+
+    private static byte[] bytes(String text) {
+      return text.getBytes(StandardCharsets.UTF_8);
+    }
+  }
+}

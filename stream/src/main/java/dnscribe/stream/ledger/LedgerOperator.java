@@ -1,0 +1,134 @@
+package dnscribe.stream.ledger;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.record.EventIds;
+import java.nio.charset.StandardCharsets;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.StateSnapshotContext;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+
+/**
+ * Adds up the counters of all subtasks and writes one {@code dns.stream.ledger/1} at each
+ * checkpoint. It has one subtask. Its records reach the topic with the commit of their checkpoint,
+ * so each completed checkpoint has one.
+ */
+public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
+    implements OneInputStreamOperator<Counts, OutputRecord> {
+  private static final String SCHEMA = "dns.stream.ledger/1";
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private final String job;
+
+  /** Newest counters by operator and subtask. */
+  private transient Map<String, Map<Integer, Counts>> newest;
+
+  private transient ListState<Counts> state;
+
+  /** Creates the ledger of a job. */
+  public LedgerOperator(String job) {
+    this.job = job;
+  }
+
+  @Override
+  public void initializeState(StateInitializationContext context) throws Exception {
+    super.initializeState(context);
+    newest = new TreeMap<>();
+    state =
+        context
+            .getOperatorStateStore()
+            .getListState(new ListStateDescriptor<>("newest", TypeInformation.of(Counts.class)));
+    // Subtasks that had finished before a restart do not send theirs again.
+    for (Counts counts : state.get()) {
+      put(counts);
+    }
+  }
+
+  @Override
+  public void processElement(StreamRecord<Counts> element) {
+    put(element.getValue());
+  }
+
+  private void put(Counts counts) {
+    Map<Integer, Counts> subtasks =
+        newest.computeIfAbsent(counts.operator(), key -> new TreeMap<>());
+    // The parallelism has changed: the counters of former subtasks are in those of the new ones.
+    subtasks.values().removeIf(other -> other.parallelism() != counts.parallelism());
+    subtasks.put(counts.subtask(), counts);
+  }
+
+  @Override
+  public void prepareSnapshotPreBarrier(long checkpoint) throws Exception {
+    output.collect(new StreamRecord<>(record(checkpoint)));
+  }
+
+  @Override
+  public void snapshotState(StateSnapshotContext context) throws Exception {
+    super.snapshotState(context);
+    List<Counts> all = new ArrayList<>();
+    newest.values().forEach(subtasks -> all.addAll(subtasks.values()));
+    state.update(all);
+  }
+
+  private OutputRecord record(long checkpoint) throws Exception {
+    Map<String, Long> sums = new TreeMap<>();
+    for (Map<Integer, Counts> subtasks : newest.values()) {
+      for (Counts counts : subtasks.values()) {
+        counts.values().forEach((place, value) -> sums.merge(place, value, Long::sum));
+      }
+    }
+    String id = EventIds.of(job, getRuntimeContext().getJobInfo().getJobId(), checkpoint);
+    ObjectNode ledger = JSON.createObjectNode();
+    ledger.put("schema", SCHEMA);
+    ledger.put("event_id", id);
+    ledger.put("ts", Instant.now().toString());
+    ledger.put("node", job);
+    ledger.put("job", job);
+    ledger.put("checkpoint", checkpoint);
+    ledger.putObject("input");
+    ledger.putObject("output");
+    for (Map.Entry<String, Long> sum : sums.entrySet()) {
+      String[] place = sum.getKey().split("/", -1);
+      ObjectNode parent = ledger;
+      for (int i = 0; i < place.length - 1; i++) {
+        parent = parent.withObjectProperty(place[i]);
+      }
+      parent.put(place[place.length - 1], sum.getValue());
+    }
+    ledger.put("late", 0);
+    ledger.put("balanced", balances(ledger));
+    return new OutputRecord(
+        SCHEMA, job, id, job.getBytes(StandardCharsets.UTF_8), JSON.writeValueAsBytes(ledger));
+  }
+
+  /** Returns whether identity 6 and the counters of each sink close. */
+  private static boolean balances(ObjectNode ledger) {
+    boolean balanced = true;
+    for (var input : ledger.get("input")) {
+      long settled =
+          input.path("unique").asLong()
+              + input.path("duplicates").asLong()
+              + input.path("malformed").asLong();
+      balanced &= input.path("records").asLong() == settled;
+    }
+    for (var output : ledger.get("output")) {
+      long settled = output.path("written").asLong();
+      for (var dropped : output.path("dropped")) {
+        settled += dropped.asLong();
+      }
+      balanced &= output.path("records").asLong() == settled;
+    }
+    return balanced;
+  }
+}

@@ -1,0 +1,54 @@
+package dnscribe.stream.record;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dnscribe.stream.kafka.KafkaRecord;
+import dnscribe.stream.kafka.OutputRecord;
+import java.nio.charset.StandardCharsets;
+import java.time.Instant;
+import java.util.Arrays;
+import java.util.Base64;
+
+/** Dead letters of stage {@code stream}: records of a topic that do not fit their schema. */
+public final class DeadLetter {
+  private static final String SCHEMA = "dns.dlq/1";
+
+  /** Node of these records: no agent wrote them. */
+  private static final String NODE = "stream";
+
+  /** Bytes of a malformed record that its dead letter has. */
+  private static final int BYTES = 64 * 1024;
+
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private DeadLetter() {}
+
+  /** Returns the dead letter of a record of {@code stream}. It is a function of the record. */
+  public static OutputRecord of(KafkaRecord record, String stream, MalformedException error) {
+    String id = EventIds.of(record.topic(), record.partition(), record.offset());
+    byte[] kept =
+        record.value().length > BYTES ? Arrays.copyOf(record.value(), BYTES) : record.value();
+    ObjectNode letter = JSON.createObjectNode();
+    letter.put("schema", SCHEMA);
+    letter.put("event_id", id);
+    letter.put("ts", Instant.ofEpochMilli(record.timestamp()).toString());
+    letter.put("node", NODE);
+    letter.put("stage", "stream");
+    letter.put("reason", error.reason());
+    letter.put("detail", error.getMessage());
+    letter.put("stream", stream);
+    letter.put("topic", record.topic());
+    letter.put("partition", record.partition());
+    letter.put("offset", record.offset());
+    letter.put("bytes", Base64.getEncoder().encodeToString(kept));
+    letter.put("captured_bytes", kept.length);
+    letter.put("record_bytes", record.value().length);
+    try {
+      byte[] key = NODE.getBytes(StandardCharsets.UTF_8);
+      return new OutputRecord(SCHEMA, NODE, id, key, JSON.writeValueAsBytes(letter));
+    } catch (JsonProcessingException impossible) {
+      throw new IllegalStateException(impossible);
+    }
+  }
+}

@@ -1,0 +1,213 @@
+package dnscribe.stream.record;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.io.InputStream;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * Checks records against one of the JSON Schemas in {@code schemas/}, in one pass over the bytes.
+ * It knows the keywords that these use; fields that a schema does not name are allowed.
+ */
+public final class RecordSchema {
+  private static final JsonFactory JSON = new JsonFactory();
+  private final String name;
+  private final Field root;
+
+  private RecordSchema(String name, Field root) {
+    this.name = name;
+    this.root = root;
+  }
+
+  /** Reads a schema of this jar, such as {@code dns.transaction/1}. */
+  public static RecordSchema load(String name) {
+    String file = "/schemas/" + name.replace('/', '-') + ".json";
+    try (InputStream stream = RecordSchema.class.getResourceAsStream(file)) {
+      if (stream == null) {
+        throw new IllegalArgumentException("no schema " + name);
+      }
+      JsonNode schema = new ObjectMapper().readTree(stream);
+      return new RecordSchema(name, new Field(schema, schema.path("$defs")));
+    } catch (IOException error) {
+      throw new IllegalStateException("an unreadable schema " + name, error);
+    }
+  }
+
+  /**
+   * Checks a record.
+   *
+   * @throws MalformedException if it is not a record of this schema
+   */
+  public CheckedRecord check(byte[] json) throws MalformedException {
+    CheckedRecord.Builder found = new CheckedRecord.Builder(json);
+    try (JsonParser parser = JSON.createParser(json)) {
+      if (parser.nextToken() != JsonToken.START_OBJECT) {
+        throw new MalformedException("json", "not an object");
+      }
+      object(parser, root, "", found);
+      found.end(parser.currentTokenLocation().getByteOffset());
+      if (parser.nextToken() != null) {
+        throw new MalformedException("json", "more than one value");
+      }
+    } catch (JsonProcessingException error) {
+      throw new MalformedException("json", error.getOriginalMessage());
+    } catch (IOException error) {
+      throw new MalformedException("json", String.valueOf(error.getMessage()));
+    }
+    return found.build();
+  }
+
+  private void object(JsonParser parser, Field schema, String path, CheckedRecord.Builder found)
+      throws IOException, MalformedException {
+    int required = 0;
+    for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
+      JsonToken token = parser.nextToken();
+      Field field = schema.properties.get(key);
+      if (field == null) {
+        field = schema.additional;
+      } else if (schema.required.contains(key)) {
+        required++;
+      }
+      if (found != null) {
+        found.field(key, token, parser);
+        if (key.equals("schema") && !name.equals(parser.getText())) {
+          throw new MalformedException("schema", "not a record of " + name);
+        }
+      }
+      if (field == null) {
+        parser.skipChildren();
+      } else {
+        value(parser, token, field, path, key);
+      }
+    }
+    if (required < schema.required.size()) {
+      throw new MalformedException(
+          "missing_field", "a required field is missing in " + path + "{}");
+    }
+  }
+
+  private void value(JsonParser parser, JsonToken token, Field field, String path, String key)
+      throws IOException, MalformedException {
+    boolean fits =
+        switch (token) {
+          case START_OBJECT -> field.accepts("object");
+          case START_ARRAY -> field.accepts("array");
+          case VALUE_STRING -> field.accepts("string") && field.fits(parser);
+          case VALUE_NUMBER_INT ->
+              (field.accepts("integer") || field.accepts("number")) && field.inRange(parser);
+          case VALUE_NUMBER_FLOAT -> field.accepts("number");
+          case VALUE_TRUE, VALUE_FALSE -> field.accepts("boolean");
+          case VALUE_NULL -> field.accepts("null");
+          default -> false;
+        };
+    if (!fits) {
+      throw new MalformedException("field", path + key + ": not what the schema says");
+    }
+    if (token == JsonToken.START_OBJECT) {
+      object(parser, field, path + key + ".", null);
+    } else if (token == JsonToken.START_ARRAY) {
+      for (JsonToken next = parser.nextToken();
+          next != JsonToken.END_ARRAY;
+          next = parser.nextToken()) {
+        if (field.items == null) {
+          parser.skipChildren();
+        } else {
+          value(parser, next, field.items, path, key);
+        }
+      }
+    }
+  }
+
+  /** A schema or a part of one. */
+  private static final class Field {
+    final Map<String, Field> properties = new HashMap<>();
+    final Set<String> required = new HashSet<>();
+    private final Set<String> types = new HashSet<>();
+    private final Set<String> values = new HashSet<>();
+    private final boolean isTime;
+    private final boolean isEventId;
+    private final long minimum;
+    private final long maximum;
+    final Field items;
+    final Field additional;
+
+    Field(JsonNode written, JsonNode definitions) {
+      JsonNode schema = written;
+      if (schema.has("$ref")) {
+        String reference = schema.get("$ref").asText();
+        schema = definitions.path(reference.substring(reference.lastIndexOf('/') + 1));
+      }
+      JsonNode type = schema.path("type");
+      if (type.isTextual()) {
+        types.add(type.asText());
+      }
+      type.forEach(one -> types.add(one.asText()));
+      if (schema.has("const")) {
+        types.add("string");
+        values.add(schema.get("const").asText());
+      }
+      schema.path("enum").forEach(one -> values.add(one.asText()));
+      schema.path("required").forEach(one -> required.add(one.asText()));
+      schema
+          .path("properties")
+          .properties()
+          .forEach(one -> properties.put(one.getKey(), new Field(one.getValue(), definitions)));
+      isTime = schema.path("format").asText().equals("date-time");
+      isEventId = schema.path("pattern").asText().equals("^[0-9a-f]{32}$");
+      if (schema.has("pattern") && !isEventId) {
+        throw new IllegalStateException("a pattern that this program does not know: " + schema);
+      }
+      minimum = schema.path("minimum").asLong(Long.MIN_VALUE);
+      maximum = schema.path("maximum").asLong(Long.MAX_VALUE);
+      items = schema.has("items") ? new Field(schema.get("items"), definitions) : null;
+      JsonNode more = schema.path("additionalProperties");
+      additional = more.isObject() ? new Field(more, definitions) : null;
+    }
+
+    boolean accepts(String type) {
+      return types.isEmpty() || types.contains(type);
+    }
+
+    boolean fits(JsonParser parser) throws IOException {
+      if (isEventId) {
+        return isHex(parser, 32);
+      }
+      if (isTime) {
+        return Time.isRfc3339(
+            parser.getTextCharacters(), parser.getTextOffset(), parser.getTextLength());
+      }
+      return values.isEmpty() || values.contains(parser.getText());
+    }
+
+    boolean inRange(JsonParser parser) throws IOException {
+      if (parser.getNumberType() == JsonParser.NumberType.BIG_INTEGER) {
+        return maximum == Long.MAX_VALUE && parser.getBigIntegerValue().signum() > 0;
+      }
+      long value = parser.getLongValue();
+      return minimum <= value && value <= maximum;
+    }
+
+    private static boolean isHex(JsonParser parser, int length) throws IOException {
+      char[] text = parser.getTextCharacters();
+      int offset = parser.getTextOffset();
+      if (parser.getTextLength() != length) {
+        return false;
+      }
+      for (int i = offset; i < offset + length; i++) {
+        char c = text[i];
+        if ((c < '0' || c > '9') && (c < 'a' || c > 'f')) {
+          return false;
+        }
+      }
+      return true;
+    }
+  }
+}

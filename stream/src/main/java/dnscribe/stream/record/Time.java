@@ -1,0 +1,54 @@
+package dnscribe.stream.record;
+
+/** Times as the agent writes them: RFC 3339 in UTC, with up to nine digits after the second. */
+final class Time {
+  private static final String FORM = "dddd-dd-ddTdd:dd:dd";
+
+  private Time() {}
+
+  static boolean isRfc3339(char[] text, int offset, int length) {
+    int end = offset + length;
+    if (length <= FORM.length() || text[end - 1] != 'Z') {
+      return false;
+    }
+    for (int i = 0; i < FORM.length(); i++) {
+      char c = text[offset + i];
+      if (FORM.charAt(i) == 'd' ? !isDigit(c) : c != FORM.charAt(i)) {
+        return false;
+      }
+    }
+    int fraction = offset + FORM.length();
+    if (fraction == end - 1) {
+      return inRange(text, offset);
+    }
+    if (text[fraction] != '.' || end - 1 - fraction < 2 || end - 1 - fraction > 10) {
+      return false;
+    }
+    for (int i = fraction + 1; i < end - 1; i++) {
+      if (!isDigit(text[i])) {
+        return false;
+      }
+    }
+    return inRange(text, offset);
+  }
+
+  private static boolean inRange(char[] text, int offset) {
+    int month = two(text, offset + 5);
+    int day = two(text, offset + 8);
+    return month >= 1
+        && month <= 12
+        && day >= 1
+        && day <= 31
+        && two(text, offset + 11) < 24
+        && two(text, offset + 14) < 60
+        && two(text, offset + 17) < 61;
+  }
+
+  private static int two(char[] text, int offset) {
+    return (text[offset] - '0') * 10 + text[offset + 1] - '0';
+  }
+
+  private static boolean isDigit(char c) {
+    return c >= '0' && c <= '9';
+  }
+}

@@ -1,0 +1,99 @@
+package dnscribe.stream.store;
+
+import dnscribe.stream.config.Config;
+import java.io.IOException;
+import java.net.URI;
+import java.net.URLEncoder;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Set;
+
+/** ClickHouse by its HTTP interface. */
+public final class ClickHouse {
+  /** Table of {@code dns.enriched/1}. */
+  public static final String TRANSACTIONS = "dns_transactions";
+
+  private static final Duration CONNECT = Duration.ofSeconds(5);
+  private static final Duration ANSWER = Duration.ofSeconds(60);
+
+  /**
+   * Codes of exceptions that mean that the data is wrong, not the server: types that do not fit and
+   * text that cannot be parsed.
+   */
+  private static final Set<Integer> DATA_CODES = Set.of(6, 26, 27, 33, 38, 41, 53, 69, 72, 117);
+
+  private final String url;
+  private final String database;
+  private final String user;
+  private final String password;
+  private final HttpClient client = HttpClient.newBuilder().connectTimeout(CONNECT).build();
+
+  /** Creates a client; it connects with the first query. */
+  public ClickHouse(Config.ClickHouse config) throws IOException {
+    url = config.url().endsWith("/") ? config.url() : config.url() + "/";
+    database = config.database();
+    user = config.user();
+    password = config.password();
+  }
+
+  /** A query that the server refused. */
+  public static final class RefusedException extends IOException {
+    private static final long serialVersionUID = 1;
+    private final int code;
+
+    RefusedException(int code, String message) {
+      super(message);
+      this.code = code;
+    }
+
+    /** Whether the data of the query is wrong, so that another attempt is refused too. */
+    public boolean isOfData() {
+      return DATA_CODES.contains(code);
+    }
+  }
+
+  /** Creates the configured database if it is missing. */
+  public void createDatabase() throws IOException, InterruptedException {
+    send(url, ("CREATE DATABASE IF NOT EXISTS " + database).getBytes(StandardCharsets.UTF_8));
+  }
+
+  /** Runs a query in the configured database and returns its result. */
+  public String query(String sql) throws IOException, InterruptedException {
+    return send(url + "?database=" + encoded(database), sql.getBytes(StandardCharsets.UTF_8));
+  }
+
+  /** Runs a query of the configured database with data after it. */
+  public void insert(String sql, byte[] data) throws IOException, InterruptedException {
+    send(url + "?database=" + encoded(database) + "&query=" + encoded(sql), data);
+  }
+
+  private static String encoded(String value) {
+    return URLEncoder.encode(value, StandardCharsets.UTF_8);
+  }
+
+  private String send(String target, byte[] body) throws IOException, InterruptedException {
+    HttpRequest.Builder request =
+        HttpRequest.newBuilder(URI.create(target))
+            .timeout(ANSWER)
+            .header("X-ClickHouse-User", user)
+            .POST(HttpRequest.BodyPublishers.ofByteArray(body));
+    if (!password.isEmpty()) {
+      request.header("X-ClickHouse-Key", password);
+    }
+    HttpResponse<String> response =
+        client.send(request.build(), HttpResponse.BodyHandlers.ofString());
+    if (response.statusCode() != 200) {
+      int code =
+          response
+              .headers()
+              .firstValue("X-ClickHouse-Exception-Code")
+              .map(Integer::parseInt)
+              .orElse(0);
+      throw new RefusedException(code, "ClickHouse at " + url + ": " + response.body().strip());
+    }
+    return response.body();
+  }
+}

@@ -1,0 +1,108 @@
+package dnscribe.stream.store;
+
+import dnscribe.stream.config.Config;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.sql.ResultSet;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+
+/** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
+public final class Migrations {
+  private static final List<String> CLICKHOUSE = List.of("001_transactions");
+  private static final List<String> TIMESCALEDB = List.of("001_stream_ledger");
+
+  private Migrations() {}
+
+  /** Applies the migrations that a store does not have yet. */
+  public static void apply(Config config) throws IOException, InterruptedException, SQLException {
+    if (config.enrich().sinks().contains("clickhouse")) {
+      clickhouse(config.clickhouse());
+    }
+    if (config.enrich().sinks().contains("timescaledb")) {
+      timescaledb(config.timescaledb());
+    }
+  }
+
+  private static void timescaledb(Config.TimescaleDb config) throws IOException, SQLException {
+    try (Connection connection = Postgres.connect(config);
+        Statement statement = connection.createStatement()) {
+      statement.execute(
+          "CREATE TABLE IF NOT EXISTS dns_migrations"
+              + " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())");
+      Set<String> applied = new HashSet<>();
+      try (ResultSet names = statement.executeQuery("SELECT name FROM dns_migrations")) {
+        while (names.next()) {
+          applied.add(names.getString(1));
+        }
+      }
+      connection.setAutoCommit(false);
+      for (String name : TIMESCALEDB) {
+        if (applied.contains(name)) {
+          continue;
+        }
+        statement.execute(resource("/stores/timescaledb/" + name + ".sql"));
+        statement.execute("INSERT INTO dns_migrations (name) VALUES ('" + name + "')");
+        connection.commit();
+        System.out.println("timescaledb: applied " + name);
+      }
+    }
+  }
+
+  private static void clickhouse(Config.ClickHouse config)
+      throws IOException, InterruptedException {
+    ClickHouse server = new ClickHouse(config);
+    server.createDatabase();
+    server.query(
+        "CREATE TABLE IF NOT EXISTS dns_migrations (name String, applied_at DateTime DEFAULT now())"
+            + " ENGINE = MergeTree ORDER BY name");
+    Set<String> applied =
+        Set.copyOf(server.query("SELECT name FROM dns_migrations").lines().toList());
+    for (String name : CLICKHOUSE) {
+      if (applied.contains(name)) {
+        continue;
+      }
+      String script = resource("/stores/clickhouse/" + name + ".sql");
+      for (String statement : statements(script)) {
+        server.query(statement);
+      }
+      server.query("INSERT INTO dns_migrations (name) VALUES ('" + name + "')");
+      System.out.println("clickhouse: applied " + name);
+    }
+    server.query(
+        "ALTER TABLE "
+            + ClickHouse.TRANSACTIONS
+            + " MODIFY TTL toDateTime(least(ts, toDateTime64('2050-01-01 00:00:00', 9, 'UTC')))"
+            + " + INTERVAL "
+            + config.retention().toSeconds()
+            + " SECOND DELETE");
+  }
+
+  /** Statements of a script: a semicolon ends one at the end of a line. */
+  static List<String> statements(String script) {
+    StringBuilder code = new StringBuilder();
+    for (String line : script.lines().toList()) {
+      if (!line.startsWith("--")) {
+        code.append(line).append('\n');
+      }
+    }
+    return List.of(code.toString().split(";\n", -1)).stream()
+        .map(String::strip)
+        .filter(statement -> !statement.isEmpty())
+        .toList();
+  }
+
+  private static String resource(String name) throws IOException {
+    try (InputStream stream = Migrations.class.getResourceAsStream(name)) {
+      if (stream == null) {
+        throw new IOException("this jar has no " + name);
+      }
+      return new String(stream.readAllBytes(), StandardCharsets.UTF_8);
+    }
+  }
+}

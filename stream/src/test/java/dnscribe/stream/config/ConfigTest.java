@@ -1,0 +1,74 @@
+package dnscribe.stream.config;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.time.Duration;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class ConfigTest {
+  @Test
+  void environmentGoesBeforeFileBeforeDefaults() {
+    String file = "version: 1\nkafka: { brokers: \"a:1\" }\nclickhouse: { retention: 3d }\n";
+    Config config =
+        Config.parse(
+            "x.yaml",
+            file,
+            Map.of(
+                "DNSCRIBE_STREAM_KAFKA__BROKERS", "b:2",
+                "DNSCRIBE_STREAM_ENRICH__SINKS", "[clickhouse]",
+                "DNSCRIBE_BROKERS", "c:3"));
+    assertThat(config.kafka().brokers()).isEqualTo("b:2");
+    assertThat(config.kafka().topics().enriched()).isEqualTo("dns.enriched");
+    assertThat(config.enrich().sinks()).containsExactly("clickhouse");
+    assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(3));
+    assertThat(config.checkpoints().interval()).isEqualTo(Duration.ofSeconds(10));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "kafka: { broker: a }|x.yaml:2:21: kafka.broker: unknown key broker",
+        "enrich: { sinks: [disk] }|x.yaml: enrich.sinks: no sink disk",
+        "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
+        "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: at most",
+      })
+  void refusalsHaveTheirPlace(String line, String message) {
+    assertThatThrownBy(() -> Config.parse("x.yaml", "version: 1\n" + line, Map.of()))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageStartingWith(message);
+  }
+
+  @Test
+  void refusesUnknownVariables() {
+    assertThatThrownBy(
+            () -> Config.parse("x.yaml", "version: 1", Map.of("DNSCRIBE_STREAM_KAFKA__X", "1")))
+        .hasMessageContaining("DNSCRIBE_STREAM_KAFKA__X")
+        .hasMessageContaining("kafka.x: unknown key x");
+  }
+
+  @Test
+  void refusesOtherVersions() {
+    assertThatThrownBy(() -> Config.parse("x.yaml", "version: 2", Map.of()))
+        .hasMessageContaining("version");
+  }
+
+  @Test
+  void argumentsAreChecked() {
+    assertThat(Arguments.parse(words("enrich --config a.yaml --to 2026-01-01T00:00:00Z"), "usage"))
+        .matches(Arguments::isBounded);
+    for (String line :
+        new String[] {"", "x", "enrich", "enrich --config", "enrich --config a --from monday"}) {
+      assertThatThrownBy(() -> Arguments.parse(words(line), "usage"))
+          .isInstanceOf(ConfigException.class);
+    }
+  }
+
+  private static String[] words(String line) {
+    return line.split(" ", -1);
+  }
+}

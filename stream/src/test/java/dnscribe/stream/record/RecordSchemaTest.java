@@ -1,0 +1,67 @@
+package dnscribe.stream.record;
+
+import static dnscribe.stream.Records.bytes;
+import static dnscribe.stream.Records.text;
+import static dnscribe.stream.Records.transaction;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+class RecordSchemaTest {
+  private final RecordSchema schema = RecordSchema.load("dns.transaction/1");
+
+  @Test
+  void findsWhereTheSchemaIsNamed() throws MalformedException {
+    byte[] json = transaction(1);
+    CheckedRecord record = schema.check(json);
+    assertThat(record.eventId()).isEqualTo("00000000000000000000000000000001");
+    assertThat(record.node()).isEqualTo("n1");
+    assertThat(text(json).substring(record.schemaStart(), record.schemaEnd()))
+        .isEqualTo("\"dns.transaction/1\"");
+    assertThat(record.end()).isEqualTo(json.length - 1);
+  }
+
+  @Test
+  void takesFieldsThatItDoesNotKnow() throws MalformedException {
+    String json = text(transaction(1)).replace("{\"schema\"", "{\"new\":{\"a\":[1,{}]},\"schema\"");
+    assertThat(schema.check(bytes(json)).node()).isEqualTo("n1");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "\"dns.transaction/1\"|\"dns.transaction/2\"|schema",
+        "\"node\":\"n1\",||missing_field",
+        "\"node\":\"n1\"|\"node\":1|field",
+        "\"client_port\":4242|\"client_port\":65536|field",
+        "\"client_port\":4242|\"client_port\":-1|field",
+        "\"id\":7|\"id\":7.5|field",
+        "\"vantage\":\"client\"|\"vantage\":\"server \"|field",
+        "T03:04:05|T25:04:05|field",
+        "\"ttl\":60|\"ttl\":\"60\"|field",
+        "\"ttl\":60,||missing_field",
+        "00000000000000000000000000000001|0000000000000000000000000000000G|field",
+        "\"id\":7|\"id\":}|json",
+        "\"resolver\":\"192.0.2.53\"}|\"resolver\":\"192.0.2.53\"|json",
+        "\"resolver\":\"192.0.2.53\"}|\"resolver\":\"192.0.2.53\"} {}|json",
+      })
+  void refusesWhatDoesNotFit(String part, String replacement, String reason) {
+    String json = text(transaction(1)).replace(part, replacement == null ? "" : replacement);
+    assertThat(json).isNotEqualTo(text(transaction(1)));
+    MalformedException error =
+        catchThrowableOfType(MalformedException.class, () -> schema.check(bytes(json)));
+    assertThat(error.reason()).isEqualTo(reason);
+  }
+
+  @ParameterizedTest
+  @CsvSource({"''", "[1]", "not json", "1"})
+  void refusesWhatIsNoObject(String json) {
+    MalformedException error =
+        catchThrowableOfType(MalformedException.class, () -> schema.check(bytes(json)));
+    assertThat(error.reason()).isEqualTo("json");
+  }
+}

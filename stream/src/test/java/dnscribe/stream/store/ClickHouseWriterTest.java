@@ -1,0 +1,110 @@
+package dnscribe.stream.store;
+
+import static dnscribe.stream.Records.bytes;
+import static dnscribe.stream.Records.text;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.sun.net.httpserver.HttpExchange;
+import com.sun.net.httpserver.HttpServer;
+import dnscribe.stream.config.Config;
+import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.ledger.CountingOperator;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.ArrayList;
+import java.util.Deque;
+import java.util.List;
+import java.util.Map;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+class ClickHouseWriterTest {
+  private final List<String> inserted = new ArrayList<>();
+  private final Deque<Integer> statuses = new ArrayDeque<>();
+  private HttpServer server;
+
+  @BeforeEach
+  void start() throws IOException {
+    server = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
+    server.createContext("/", this::answer);
+    server.start();
+  }
+
+  @AfterEach
+  void stop() {
+    server.stop(0);
+  }
+
+  @Test
+  void writesWhatIsLeftBeforeACheckpoint() throws Exception {
+    Map<String, Long> counts = write("a", "b", "c");
+    assertThat(inserted).containsExactly("a\nb\n", "c\n");
+    assertThat(counts)
+        .containsEntry("output/clickhouse/records", 3L)
+        .containsEntry("output/clickhouse/written", 3L);
+  }
+
+  @Test
+  void triesAgainWhileTheServerIsAway() throws Exception {
+    statuses.addAll(List.of(503, 503));
+    assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
+    assertThat(inserted).containsExactly("a\n");
+  }
+
+  @Test
+  void leavesOutOnlyTheRowThatIsRefused() throws Exception {
+    assertThat(write("a", "bad"))
+        .containsEntry("output/clickhouse/records", 2L)
+        .containsEntry("output/clickhouse/written", 1L)
+        .containsEntry("output/clickhouse/dropped/refused", 1L);
+    assertThat(inserted).containsExactly("a\n");
+  }
+
+  @Test
+  void statementsOfAScript() {
+    assertThat(Migrations.statements("-- a; b\nSELECT ';';\n\n-- c\nSELECT 2;\n"))
+        .containsExactly("SELECT ';'", "SELECT 2");
+  }
+
+  private Map<String, Long> write(String... rows) throws Exception {
+    Config.ClickHouse settings =
+        new Config.ClickHouse(
+            "http://127.0.0.1:" + server.getAddress().getPort(),
+            null,
+            null,
+            null,
+            2,
+            Duration.ofHours(1),
+            null);
+    try (var harness =
+        new OneInputStreamOperatorTestHarness<>(new ClickHouseWriter(settings, "t"))) {
+      harness.open();
+      for (String row : rows) {
+        harness.processElement(
+            new StreamRecord<>(new OutputRecord("s", "n", "id", null, bytes(row))));
+      }
+      harness.prepareSnapshotPreBarrier(1);
+      return harness.getSideOutput(CountingOperator.COUNTS).peek().getValue().values();
+    }
+  }
+
+  private void answer(HttpExchange exchange) throws IOException {
+    String body = text(exchange.getRequestBody().readAllBytes());
+    Integer status = statuses.poll();
+    if (status == null && body.contains("bad")) {
+      exchange.getResponseHeaders().add("X-ClickHouse-Exception-Code", "27");
+      status = 400;
+    } else if (status == null) {
+      inserted.add(body);
+      status = 200;
+    }
+    exchange.sendResponseHeaders(status, -1);
+    exchange.close();
+  }
+}

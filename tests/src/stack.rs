@@ -1,0 +1,258 @@
+//! The system around the agent on this host, without containers: Kafka, Flink, the stores and their
+//! monitoring, from package registries. Programs are stored below the target folder, data in a folder that
+//! [`Stack::down`] removes.
+
+pub mod clickhouse;
+pub mod flink;
+pub mod influxdb;
+pub mod jobs;
+mod monitoring;
+pub mod service;
+pub mod timescaledb;
+
+use crate::kafka::Broker;
+use anyhow::{Context as _, Result};
+use flink::Flink;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use service::Service;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// File with what runs.
+const STATE_FILE: &str = "stack.json";
+
+/// A part of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// Apache Kafka.
+    Kafka,
+    /// Apache Flink.
+    Flink,
+    /// `PostgreSQL` with `TimescaleDB`.
+    TimescaleDb,
+    /// `InfluxDB` 2.
+    InfluxDb,
+    /// A `ClickHouse` engine.
+    ClickHouse,
+    /// Alertmanager.
+    Alertmanager,
+    /// Prometheus.
+    Prometheus,
+}
+
+impl Component {
+    /// All parts in the order of their start.
+    pub const ALL: [Self; 7] = [
+        Self::Kafka,
+        Self::Flink,
+        Self::TimescaleDb,
+        Self::InfluxDb,
+        Self::ClickHouse,
+        Self::Alertmanager,
+        Self::Prometheus,
+    ];
+
+    /// Name for users.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Flink => "flink",
+            Self::TimescaleDb => "timescaledb",
+            Self::InfluxDb => "influxdb",
+            Self::ClickHouse => "clickhouse",
+            Self::Alertmanager => "alertmanager",
+            Self::Prometheus => "prometheus",
+        }
+    }
+}
+
+/// What runs. Kafka keeps its own state file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    flink: Option<Flink>,
+    timescaledb: Option<Service>,
+    influxdb: Option<Service>,
+    clickhouse: Option<Service>,
+    alertmanager: Option<Service>,
+    prometheus: Option<Service>,
+}
+
+/// The stack of one folder.
+#[derive(Debug)]
+pub struct Stack {
+    folder: PathBuf,
+    state: State,
+}
+
+impl Stack {
+    /// Reads what was started before with this folder.
+    pub fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let folder = folder.canonicalize()?;
+        let state = match fs::read(folder.join(STATE_FILE)) {
+            Ok(text) => serde_json::from_slice(&text).context("an unreadable stack.json")?,
+            Err(_) => State::default(),
+        };
+        Ok(Self { folder, state })
+    }
+
+    /// Returns whether a component runs.
+    #[must_use]
+    pub fn runs(&self, component: Component) -> bool {
+        let runs = |service: &Option<Service>| service.as_ref().is_some_and(Service::runs);
+        match component {
+            Component::Kafka => self.kafka().is_some(),
+            Component::Flink => self.state.flink.as_ref().is_some_and(Flink::runs),
+            Component::TimescaleDb => runs(&self.state.timescaledb),
+            Component::InfluxDb => runs(&self.state.influxdb),
+            Component::ClickHouse => runs(&self.state.clickhouse),
+            Component::Alertmanager => runs(&self.state.alertmanager),
+            Component::Prometheus => runs(&self.state.prometheus),
+        }
+    }
+
+    /// Starts a component if it does not run; its data of an earlier start is kept, except for
+    /// Kafka's and Flink's.
+    pub fn start(&mut self, component: Component) -> Result<()> {
+        if self.runs(component) {
+            return Ok(());
+        }
+        let folder = self.folder.join(component.name());
+        match component {
+            Component::Kafka => drop(Broker::up(&folder)?.detach()?),
+            Component::Flink => {
+                if let Some(flink) = &self.state.flink {
+                    // One of its processes has ended.
+                    flink.stop()?;
+                }
+                self.state.flink = Some(Flink::start(&folder)?);
+            }
+            Component::TimescaleDb => self.state.timescaledb = Some(timescaledb::start(&folder)?),
+            Component::InfluxDb => self.state.influxdb = Some(influxdb::start(&folder)?),
+            Component::ClickHouse => self.state.clickhouse = Some(clickhouse::start(&folder)?),
+            Component::Alertmanager => {
+                self.state.alertmanager = Some(monitoring::start_alertmanager(&folder)?);
+            }
+            Component::Prometheus => {
+                let targets = self.state.flink.as_ref().map(Flink::metrics).unwrap_or_default();
+                let alertmanager = self.state.alertmanager.as_ref().map(|service| service.address);
+                let started = monitoring::start_prometheus(&folder, &targets, alertmanager)?;
+                self.state.prometheus = Some(started);
+            }
+        }
+        self.save()
+    }
+
+    /// Kills `ClickHouse`; [`Stack::start`] starts it again with its data.
+    pub fn kill_clickhouse(&self) -> Result<()> {
+        self.state.clickhouse.as_ref().context("ClickHouse does not run")?.kill()
+    }
+
+    /// Ends every component and removes all data.
+    pub fn down(self) -> Result<()> {
+        if let Some(flink) = &self.state.flink {
+            flink.stop()?;
+        }
+        Broker::down(&self.folder.join(Component::Kafka.name()))?;
+        // SIGINT ends PostgreSQL without waiting for its clients.
+        let State { timescaledb, influxdb, clickhouse, alertmanager, prometheus, .. } = &self.state;
+        for (service, signal) in [
+            (timescaledb, Signal::INT),
+            (influxdb, Signal::TERM),
+            (clickhouse, Signal::TERM),
+            (prometheus, Signal::TERM),
+            (alertmanager, Signal::TERM),
+        ] {
+            if let Some(service) = service {
+                service.stop(signal)?;
+            }
+        }
+        fs::remove_dir_all(&self.folder).context("cannot remove the stack's data")
+    }
+
+    /// Address of the broker, if it runs.
+    #[must_use]
+    pub fn kafka(&self) -> Option<String> {
+        Broker::running(&self.folder.join(Component::Kafka.name()))
+    }
+
+    /// The Flink cluster, if it was started.
+    pub fn flink(&self) -> Result<&Flink> {
+        self.state.flink.as_ref().context("Flink does not run: cargo xtask stack up")
+    }
+
+    /// Runs a statement in `TimescaleDB`; returns its rows, one a line with `|` between columns.
+    pub fn timescaledb(&self, statement: &str) -> Result<String> {
+        let server = self.state.timescaledb.as_ref().context("TimescaleDB does not run")?;
+        timescaledb::query(&self.folder.join(Component::TimescaleDb.name()), server, statement)
+    }
+
+    /// Kills Flink's task manager and starts another.
+    pub fn restart_task_manager(&mut self) -> Result<()> {
+        let folder = self.folder.join(Component::Flink.name());
+        let flink = self.state.flink.as_mut().context("Flink does not run")?;
+        flink.kill_task_manager()?;
+        flink.start_task_manager(&folder)?;
+        self.save()
+    }
+
+    /// Addresses of the components that run, by name.
+    #[must_use]
+    pub fn addresses(&self) -> Value {
+        let mut addresses = serde_json::Map::new();
+        for component in Component::ALL {
+            if let Some(address) = self.address(component) {
+                addresses.insert(component.name().to_owned(), address);
+            }
+        }
+        Value::Object(addresses)
+    }
+
+    /// Address of a component as clients need it, if it runs.
+    #[must_use]
+    pub fn address(&self, component: Component) -> Option<Value> {
+        let address = |service: &Option<Service>| {
+            service.as_ref().filter(|service| service.runs()).map(|service| service.address)
+        };
+        Some(match component {
+            Component::Kafka => json!(self.kafka()?),
+            Component::Flink => {
+                let flink = self.state.flink.as_ref().filter(|flink| flink.runs())?;
+                json!(format!("http://{}", flink.address()))
+            }
+            Component::TimescaleDb => {
+                let (name, address) = (timescaledb::DATABASE, address(&self.state.timescaledb)?);
+                json!(format!("postgres://{name}@{address}/{name}"))
+            }
+            Component::InfluxDb => json!({
+                "url": format!("http://{}", address(&self.state.influxdb)?),
+                "org": influxdb::ORGANISATION,
+                "bucket": influxdb::BUCKET,
+                "token": influxdb::TOKEN,
+            }),
+            Component::ClickHouse => json!(format!("http://{}", address(&self.state.clickhouse)?)),
+            Component::Alertmanager => {
+                json!(format!("http://{}", address(&self.state.alertmanager)?))
+            }
+            Component::Prometheus => json!(format!("http://{}", address(&self.state.prometheus)?)),
+        })
+    }
+
+    fn save(&self) -> Result<()> {
+        fs::write(self.folder.join(STATE_FILE), serde_json::to_vec(&self.state)?)
+            .context("cannot write stack.json")
+    }
+}
+
+/// Downloads the programs of the tests and builds the jobs if they are missing, so that tests need
+/// not.
+pub fn prepare() -> Result<()> {
+    crate::kafka::prepare()?;
+    flink::prepare()?;
+    timescaledb::prepare()?;
+    clickhouse::prepare()?;
+    jobs::build().map(drop)
+}

@@ -1,0 +1,35 @@
+//! `ClickHouse`: the engine from `PyPI` with the HTTP interface of a server.
+
+use super::service::{Service, free_address};
+use crate::{cache, environment, http};
+use anyhow::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Version of the engine.
+const VERSION: &str = "26.1.0";
+/// Port of the HTTP interface.
+const PORT: u16 = 8123;
+
+/// Downloads the engine if it is missing.
+pub fn prepare() -> Result<PathBuf> {
+    cache::folder("clickhouse", VERSION, |scratch| {
+        let requirements = environment::workspace().join("tests/clickhouse/requirements.txt");
+        cache::python_alone(scratch, &requirements)
+    })
+}
+
+/// Starts the engine; its data is kept in `folder`.
+pub fn start(folder: &Path) -> Result<Service> {
+    let python = prepare()?.join("bin/python");
+    let address = free_address(PORT)?;
+    fs::create_dir_all(folder)?;
+    let mut command = Command::new(python);
+    command.arg(environment::workspace().join("tests/clickhouse/server.py"));
+    command.args([address.ip().to_string(), address.port().to_string()]);
+    command.arg(folder.join("data"));
+    Service::start(command, address, &folder.join("log"), || {
+        http::get(address, None, "/ping").is_ok_and(|(status, _)| status == 200)
+    })
+}

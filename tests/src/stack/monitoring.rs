@@ -1,0 +1,64 @@
+//! Prometheus and Alertmanager, which watch the stack and the agent.
+
+use super::service::{Service, free_address};
+use crate::http;
+use crate::prometheus::{Program, detached};
+use anyhow::Result;
+use serde_json::json;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Port of Prometheus.
+const PROMETHEUS_PORT: u16 = 9090;
+/// Port of Alertmanager.
+const ALERTMANAGER_PORT: u16 = 9093;
+/// Address of the agent's metrics by default.
+const AGENT: &str = "127.0.0.1:9353";
+
+/// Starts Prometheus. It scrapes the agent and these `targets`, and sends alerts to `alertmanager`
+/// if there is one.
+pub fn start_prometheus(
+    folder: &Path,
+    targets: &[String],
+    alertmanager: Option<SocketAddr>,
+) -> Result<Service> {
+    fs::create_dir_all(folder)?;
+    let managers: Vec<String> = alertmanager.iter().map(ToString::to_string).collect();
+    let config = json!({
+        "global": { "scrape_interval": "5s" },
+        "scrape_configs": [
+            { "job_name": "dnscribe", "static_configs": [{ "targets": [AGENT] }] },
+            { "job_name": "flink", "static_configs": [{ "targets": targets }] },
+        ],
+        "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": managers }] }] },
+    });
+    let file = folder.join("prometheus.yml");
+    // JSON is YAML.
+    fs::write(&file, serde_json::to_string_pretty(&config)?)?;
+    let address = free_address(PROMETHEUS_PORT)?;
+    let mut command = detached(Program::Prometheus)?;
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+    command.arg(format!("--web.listen-address={address}"));
+    Service::start(command, address, &folder.join("log"), || is_ready(address))
+}
+
+/// Starts Alertmanager with one receiver that notifies no one.
+pub fn start_alertmanager(folder: &Path) -> Result<Service> {
+    fs::create_dir_all(folder)?;
+    let file = folder.join("alertmanager.yml");
+    fs::write(&file, "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n")?;
+    let address = free_address(ALERTMANAGER_PORT)?;
+    let mut command = detached(Program::Alertmanager)?;
+    command.arg(format!("--config.file={}", file.display()));
+    command.arg(format!("--storage.path={}", folder.join("data").display()));
+    command.arg(format!("--web.listen-address={address}"));
+    // No cluster: a single instance.
+    command.arg("--cluster.listen-address=");
+    Service::start(command, address, &folder.join("log"), || is_ready(address))
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    http::get(address, None, "/-/ready").is_ok_and(|(status, _)| status == 200)
+}

@@ -1,0 +1,120 @@
+//! `stack`: the whole system around the agent for development, in the background.
+
+use crate::interrupt::Interrupt;
+use crate::{console, setup};
+use anyhow::{Result, bail};
+use dnscribe_tests::environment;
+use dnscribe_tests::stack::{Component, Stack, jobs};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `stack`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    /// Start Kafka, Flink and the stores, submit the jobs, and print the addresses
+    Up(UpArgs),
+    /// Print the address of each component
+    Status(StatusArgs),
+    /// Kill Flink's task manager and start another
+    RestartTaskManager,
+    /// Stop everything and remove the data
+    Down,
+}
+
+#[derive(clap::Args, Debug)]
+struct UpArgs {
+    /// Components to start [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = component)]
+    with: Vec<Component>,
+}
+
+#[derive(clap::Args, Debug)]
+struct StatusArgs {
+    /// Format of the output
+    #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
+}
+
+/// Runs the command.
+pub fn main(args: &Args) -> Result<()> {
+    let mut stack = Stack::open(&folder())?;
+    match &args.action {
+        Action::Up(args) => up(&mut stack, &args.with),
+        Action::Status(args) => {
+            if args.output == "json" {
+                console::result(&stack.addresses().to_string());
+            } else {
+                for component in Component::ALL {
+                    print(&stack, component);
+                }
+            }
+            Ok(())
+        }
+        Action::RestartTaskManager => stack.restart_task_manager(),
+        Action::Down => {
+            stack.down()?;
+            console::progress("the stack is stopped");
+            Ok(())
+        }
+    }
+}
+
+fn folder() -> PathBuf {
+    environment::target().join("stack")
+}
+
+/// Starts the components and the jobs. A component that cannot be started does not keep the others from it.
+fn up(stack: &mut Stack, with: &[Component]) -> Result<()> {
+    setup::stack()?;
+    let start = Instant::now();
+    let interrupt = Interrupt::listen()?;
+    let mut failed = Vec::new();
+    for component in Component::ALL {
+        if !with.is_empty() && !with.contains(&component) {
+            continue;
+        }
+        let begun = Instant::now();
+        let was_running = stack.runs(component);
+        if let Err(error) = stack.start(component) {
+            console::progress(&format!("{}: cannot start: {error:#}", component.name()));
+            failed.push(component.name());
+        } else if !was_running {
+            console::progress(&format!("{} is up after {:.1?}", component.name(), begun.elapsed()));
+        }
+        interrupt.check()?;
+    }
+    if [Component::Kafka, Component::Flink].into_iter().all(|component| stack.runs(component)) {
+        jobs::submit(stack, &[])?;
+    }
+    for component in Component::ALL {
+        print(stack, component);
+    }
+    console::progress(&format!("the stack is up after {:.1?}", start.elapsed()));
+    if !failed.is_empty() {
+        bail!("without {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn print(stack: &Stack, component: Component) {
+    let address = match stack.address(component) {
+        Some(Value::String(address)) => address,
+        Some(other) => other.to_string(),
+        None => "not running".to_owned(),
+    };
+    console::result(&format!("{:<12} {address}", component.name()));
+}
+
+fn component(name: &str) -> Result<Component, String> {
+    Component::ALL.into_iter().find(|component| component.name() == name).ok_or_else(|| {
+        let names = Component::ALL.map(Component::name);
+        format!("no such component; there are {}", names.join(", "))
+    })
+}
