@@ -198,7 +198,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\ndetect:\n  rules:\n    resolver_down: {z_score: 3}\n",
-            "line 4, column 21: detect.rules.resolver_down: unknown key `z_score`, expected one of enabled, clear_for, min_queries, for",
+            "line 4, column 21: detect.rules.resolver_down.z_score: unknown key `z_score`, expected one of enabled, clear_for, min_queries, for",
         ),
         (
             "version: 1\ndetect:\n  rules:\n    success_ratio:\n      warning: 98\n",
