@@ -113,30 +113,28 @@ pub fn section<T: Section>(node: &Node) -> Result<T, YamlError> {
 
 /// Reads a leaf; none where there is no value.
 pub fn text<T: Leaf>(node: &Node) -> Result<Option<T>, YamlError> {
-    if node.is_null() { Ok(None) } else { leaf(node).map(Some) }
+    given(node, leaf)
 }
 
 /// Reads a leaf that is written as a list and understood as a whole.
 pub fn joined<T: Leaf>(node: &Node) -> Result<Option<T>, YamlError> {
-    if node.is_null() {
-        return Ok(None);
-    }
-    let texts: Vec<&str> = list(node)?.into_iter().map(|(text, _)| text).collect();
-    texts.join(",").parse().map(Some).map_err(|error| node.error(error))
+    given(node, |node| {
+        let texts: Vec<&str> = list(node)?.into_iter().map(|(text, _)| text).collect();
+        texts.join(",").parse().map_err(|error| node.error(error))
+    })
 }
 
 /// Reads a list of leaves.
 pub fn items<T: Leaf>(node: &Node) -> Result<Option<Vec<T>>, YamlError> {
-    if node.is_null() { Ok(None) } else { leaves(node).map(Some) }
+    given(node, leaves)
 }
 
 /// Reads a list of sections.
 pub fn sections<T: Section>(node: &Node) -> Result<Option<Vec<T>>, YamlError> {
-    match &node.content {
-        Content::Null => Ok(None),
-        Content::List(items) => items.iter().map(section).collect::<Result<_, _>>().map(Some),
+    given(node, |node| match &node.content {
+        Content::List(items) => items.iter().map(section).collect(),
         _ => Err(node.error(EXPECTED_LIST)),
-    }
+    })
 }
 
 /// Reads a map of leaves.
@@ -163,6 +161,11 @@ pub fn per_stream<T: Section>(node: &Node) -> Result<PerStream<T>, YamlError> {
 }
 
 const EXPECTED_LIST: &str = "expected a list";
+
+/// Reads a value; none where there is none.
+fn given<T>(node: &Node, read: fn(&Node) -> Result<T, YamlError>) -> Result<Option<T>, YamlError> {
+    if node.is_null() { Ok(None) } else { read(node).map(Some) }
+}
 
 fn entries(node: &Node) -> Result<&[MapEntry], YamlError> {
     match &node.content {
