@@ -27,6 +27,7 @@ public record Config(
     int version,
     Kafka kafka,
     Enrich enrich,
+    FleetConfig fleet,
     ClickHouse clickhouse,
     TimescaleDb timescaledb,
     Checkpoints checkpoints)
@@ -41,6 +42,7 @@ public record Config(
     }
     kafka = kafka == null ? new Kafka(null, null, null) : kafka;
     enrich = enrich == null ? new Enrich(null, null, null) : enrich;
+    fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
         clickhouse == null ? new ClickHouse(null, null, null, null, null, null, null) : clickhouse;
     timescaledb = timescaledb == null ? new TimescaleDb(null, null, null) : timescaledb;
@@ -59,20 +61,44 @@ public record Config(
     /** Fills in defaults. */
     public Kafka {
       brokers = brokers == null ? "localhost:9092" : brokers;
-      topics = topics == null ? new TopicNames(null, null, null, null) : topics;
+      topics = topics == null ? TopicNames.DEFAULT : topics;
       options = options == null ? Map.of() : Map.copyOf(options);
     }
   }
 
   /** Names of topics by stream. */
-  public record TopicNames(String transactions, String enriched, String dlq, String streamLedger)
+  public record TopicNames(
+      String transactions,
+      String enriched,
+      String metrics,
+      String fleet,
+      String alerts,
+      String probes,
+      String changes,
+      String dlq,
+      String streamLedger)
       implements Serializable {
+    /** Names of the contract. */
+    public static final TopicNames DEFAULT =
+        new TopicNames(null, null, null, null, null, null, null, null, null);
+
     /** Fills in defaults. */
     public TopicNames {
       transactions = transactions == null ? "dns.normalized" : transactions;
       enriched = enriched == null ? "dns.enriched" : enriched;
+      metrics = metrics == null ? "dns.metrics" : metrics;
+      fleet = fleet == null ? "dns.fleet" : fleet;
+      alerts = alerts == null ? "dns.alerts" : alerts;
+      probes = probes == null ? "dns.probes" : probes;
+      changes = changes == null ? "dns.changes" : changes;
       dlq = dlq == null ? "dns.dlq" : dlq;
       streamLedger = streamLedger == null ? "dns.stream.ledger" : streamLedger;
+    }
+
+    /** Returns the names of all topics. */
+    public List<String> all() {
+      return List.of(
+          transactions, enriched, metrics, fleet, alerts, probes, changes, dlq, streamLedger);
     }
   }
 

@@ -16,9 +16,7 @@ public final class TopicCreation {
 
   /** Creates the topics of the jobs that are missing, with the broker's defaults. */
   public static void create(Config config) throws Exception {
-    Config.TopicNames names = config.kafka().topics();
-    List<String> wanted =
-        List.of(names.transactions(), names.enriched(), names.dlq(), names.streamLedger());
+    List<String> wanted = config.kafka().topics().all();
     Properties properties = properties(config.kafka());
     properties.setProperty("bootstrap.servers", config.kafka().brokers());
     try (Admin admin = Admin.create(properties)) {
