@@ -122,16 +122,19 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
       waitingCells.put(cell.start(), before + 1);
       timers.registerEventTimeTimer(VoidNamespace.INSTANCE, due);
     }
-    waiting.put(key, sum == null ? cell.values() : add(sum, cell.values(), detector.sums()));
+    if (sum == null) {
+      sum = cell.values();
+    } else {
+      add(sum, cell.values(), detector.sums());
+    }
+    waiting.put(key, sum);
   }
 
-  /** Returns the values of two equal cells together. */
-  static long[] add(long[] one, long[] other, int sums) {
-    long[] both = one.clone();
-    for (int i = 0; i < both.length; i++) {
-      both[i] = i < sums ? both[i] + other[i] : Math.max(both[i], other[i]);
+  /** Adds the values of an equal cell to a sum. */
+  static void add(long[] sum, long[] values, int sums) {
+    for (int i = 0; i < sum.length; i++) {
+      sum[i] = i < sums ? sum[i] + values[i] : Math.max(sum[i], values[i]);
     }
-    return both;
   }
 
   @Override
