@@ -52,7 +52,7 @@ const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
 /// Returns the schemas that the code prints, by file name: `dns.transaction/1` is in `dns.transaction-1.json` and
 /// `dns.transaction-1.avsc`.
 fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
-    let binary = build::release()?;
+    let binary = build::quick()?;
     let list = shell::output(Command::new(&binary).arg("schema"))?;
     let list = String::from_utf8(list.stdout).context("the list of schemas")?;
     let mut printed = BTreeMap::new();

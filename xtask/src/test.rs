@@ -137,7 +137,7 @@ pub fn main(args: &Args) -> Result<()> {
 /// core. Returns the agent's path.
 fn build_all(without_programs: bool) -> Result<(PathBuf, Vec<Program>)> {
     thread::scope(|scope| {
-        let agent = scope.spawn(build::release);
+        let agent = scope.spawn(build::quick);
         let programs = if without_programs { Ok(Vec::new()) } else { programs() };
         let agent = agent.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok((agent?, programs?))
