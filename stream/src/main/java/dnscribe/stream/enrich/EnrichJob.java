@@ -45,6 +45,8 @@ public final class EnrichJob {
     options.set(CheckpointingOptions.TOLERABLE_FAILURE_NUMBER, Integer.MAX_VALUE);
     // Every type has a serializer of Flink's own.
     options.set(PipelineOptions.GENERIC_TYPES, false);
+    // No operator keeps or changes a record that it has passed on.
+    options.set(PipelineOptions.OBJECT_REUSE, true);
     StreamExecutionEnvironment environment =
         StreamExecutionEnvironment.getExecutionEnvironment(options);
     String name = arguments.isBounded() ? NAME + "-backfill" : NAME;
@@ -60,11 +62,15 @@ public final class EnrichJob {
         environment
             .fromSource(source.build(), WatermarkStrategy.noWatermarks(), "transactions")
             .uid("transactions");
-    build(config, records, arguments.isBounded());
+    build(config, environment, records, arguments.isBounded());
     environment.execute(name);
   }
 
-  private static void build(Config config, DataStream<KafkaRecord> records, boolean backfill) {
+  private static void build(
+      Config config,
+      StreamExecutionEnvironment environment,
+      DataStream<KafkaRecord> records,
+      boolean backfill) {
     Config.TopicNames topics = config.kafka().topics();
     boolean toTopic = config.enrich().sinks().contains("enriched") && !backfill;
 
@@ -75,22 +81,25 @@ public final class EnrichJob {
                 TypeInformation.of(Transaction.class),
                 new TransactionReader(topics.transactions(), topics.dlq(), !backfill))
             .uid("read");
-    SingleOutputStreamOperator<Transaction> unique =
+    // Enriched before the shuffle: what goes through the network is what the sinks need.
+    SingleOutputStreamOperator<OutputRecord> enriched =
         transactions
-            .keyBy(Transaction::eventId)
+            .transform("enrich", OUTPUT, new Enricher(config))
+            .uid("enrich")
+            .keyBy(Deduplicator::key)
             .transform(
                 "deduplicate",
-                TypeInformation.of(Transaction.class),
-                new Deduplicator(topics.transactions(), config.enrich().deduplicate()))
+                OUTPUT,
+                new Deduplicator(
+                    topics.transactions(),
+                    topics.enriched(),
+                    toTopic,
+                    config.enrich().deduplicate()))
             .uid("deduplicate");
-    SingleOutputStreamOperator<OutputRecord> enriched =
-        unique.transform("enrich", OUTPUT, new Enricher(topics.enriched(), toTopic)).uid("enrich");
     DataStream<Counts> counts =
         transactions
             .getSideOutput(CountingOperator.COUNTS)
-            .union(
-                unique.getSideOutput(CountingOperator.COUNTS),
-                enriched.getSideOutput(CountingOperator.COUNTS));
+            .union(enriched.getSideOutput(CountingOperator.COUNTS));
     if (config.enrich().sinks().contains("clickhouse")) {
       SingleOutputStreamOperator<Void> rows =
           enriched
@@ -105,7 +114,14 @@ public final class EnrichJob {
       toTopic(config, enriched, topics.enriched());
     }
     if (!backfill) {
-      toTopic(config, transactions.getSideOutput(TransactionReader.DEAD_LETTERS), topics.dlq());
+      DataStream<OutputRecord> deadLetters =
+          transactions.getSideOutput(TransactionReader.DEAD_LETTERS);
+      for (String table : config.enrich().tables()) {
+        SingleOutputStreamOperator<OutputRecord> malformed = reference(config, environment, table);
+        deadLetters = deadLetters.union(malformed);
+        counts = counts.union(malformed.getSideOutput(CountingOperator.COUNTS));
+      }
+      toTopic(config, deadLetters, topics.dlq());
       SingleOutputStreamOperator<OutputRecord> ledger =
           counts.transform("ledger", OUTPUT, new LedgerOperator(NAME)).uid("ledger");
       ledger.setParallelism(1).setMaxParallelism(1);
@@ -120,6 +136,25 @@ public final class EnrichJob {
             .setParallelism(1);
       }
     }
+  }
+
+  /** Returns the dead letters of the topic of a table. */
+  private static SingleOutputStreamOperator<OutputRecord> reference(
+      Config config, StreamExecutionEnvironment environment, String table) {
+    Config.TopicNames topics = config.kafka().topics();
+    String topic = table.equals("zones") ? topics.zones() : topics.intel();
+    return environment
+        .fromSource(
+            Topics.source(config.kafka(), topic, config.enrich().group())
+                .setStartingOffsets(OffsetsInitializer.earliest())
+                .build(),
+            WatermarkStrategy.noWatermarks(),
+            table)
+        .uid(table)
+        .setParallelism(1)
+        .transform("check " + table, OUTPUT, new ReferenceReader(table, topic, topics.dlq()))
+        .uid("check-" + table)
+        .setParallelism(1);
   }
 
   private static void toTopic(Config config, DataStream<OutputRecord> records, String topic) {

@@ -43,7 +43,7 @@ final class TransactionReader extends CountingOperator<KafkaRecord, Transaction>
     KafkaRecord record = element.getValue();
     count(RECORDS, 1);
     try {
-      Transaction transaction = Transaction.of(record.key(), schema.check(record.value()));
+      Transaction transaction = new Transaction(record.key(), schema.check(record.value()));
       output.collect(element.replace(transaction));
     } catch (MalformedException error) {
       count(MALFORMED, 1);

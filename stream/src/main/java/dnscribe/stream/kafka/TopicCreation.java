@@ -18,7 +18,14 @@ public final class TopicCreation {
   public static void create(Config config) throws Exception {
     Config.TopicNames names = config.kafka().topics();
     List<String> wanted =
-        List.of(names.transactions(), names.enriched(), names.dlq(), names.streamLedger());
+        List.of(
+            names.transactions(),
+            names.enriched(),
+            names.zones(),
+            names.intel(),
+            names.dlq(),
+            names.streamLedger());
+    Set<String> compacted = Set.of(names.zones(), names.intel());
     Properties properties = properties(config.kafka());
     properties.setProperty("bootstrap.servers", config.kafka().brokers());
     try (Admin admin = Admin.create(properties)) {
@@ -26,7 +33,11 @@ public final class TopicCreation {
       List<NewTopic> missing = new ArrayList<>();
       for (String name : wanted) {
         if (!existing.contains(name)) {
-          missing.add(new NewTopic(name, Optional.empty(), Optional.empty()));
+          NewTopic topic = new NewTopic(name, Optional.empty(), Optional.empty());
+          missing.add(
+              compacted.contains(name)
+                  ? topic.configs(Map.of("cleanup.policy", "compact"))
+                  : topic);
         }
       }
       admin.createTopics(missing).all().get();
