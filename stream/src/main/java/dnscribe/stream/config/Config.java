@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * Configuration of the jobs: defaults, then the file, then environment variables such as {@code
@@ -27,6 +28,7 @@ public record Config(
     int version,
     Kafka kafka,
     Enrich enrich,
+    FleetConfig fleet,
     ClickHouse clickhouse,
     TimescaleDb timescaledb,
     Checkpoints checkpoints)
@@ -41,6 +43,7 @@ public record Config(
     }
     kafka = kafka == null ? new Kafka(null, null, null, null) : kafka;
     enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
+    fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
         clickhouse == null ? new ClickHouse(null, null, null, null, null, null, null) : clickhouse;
     timescaledb = timescaledb == null ? new TimescaleDb(null, null, null) : timescaledb;
@@ -61,7 +64,7 @@ public record Config(
     /** Fills in defaults. */
     public Kafka {
       brokers = brokers == null ? "localhost:9092" : brokers;
-      topics = topics == null ? new TopicNames(null, null, null, null, null, null) : topics;
+      topics = topics == null ? TopicNames.DEFAULT : topics;
       options = options == null ? Map.of() : Map.copyOf(options);
       registry = registry == null ? new Registry(null, null, null, null) : registry;
     }
@@ -87,19 +90,54 @@ public record Config(
   public record TopicNames(
       String transactions,
       String enriched,
+      String metrics,
+      String fleet,
+      String alerts,
+      String probes,
+      String changes,
       String zones,
       String intel,
       String dlq,
       String streamLedger)
       implements Serializable {
+    /** Names of the contract. */
+    public static final TopicNames DEFAULT =
+        new TopicNames(null, null, null, null, null, null, null, null, null, null, null);
+
     /** Fills in defaults. */
     public TopicNames {
       transactions = transactions == null ? "dns.normalized" : transactions;
       enriched = enriched == null ? "dns.enriched" : enriched;
+      metrics = metrics == null ? "dns.metrics" : metrics;
+      fleet = fleet == null ? "dns.fleet" : fleet;
+      alerts = alerts == null ? "dns.alerts" : alerts;
+      probes = probes == null ? "dns.probes" : probes;
+      changes = changes == null ? "dns.changes" : changes;
       zones = zones == null ? "dns.zones" : zones;
       intel = intel == null ? "dns.intel" : intel;
       dlq = dlq == null ? "dns.dlq" : dlq;
       streamLedger = streamLedger == null ? "dns.stream.ledger" : streamLedger;
+    }
+
+    /** Returns the names of all topics. */
+    public List<String> all() {
+      return List.of(
+          transactions,
+          enriched,
+          metrics,
+          fleet,
+          alerts,
+          probes,
+          changes,
+          zones,
+          intel,
+          dlq,
+          streamLedger);
+    }
+
+    /** Returns the names of the topics in which the newest record of a key counts. */
+    public Set<String> compacted() {
+      return Set.of(zones, intel);
     }
   }
 
@@ -143,7 +181,9 @@ public record Config(
     private static void check(String key, List<String> values, List<String> known) {
       for (String value : values) {
         if (!known.contains(value)) {
-          throw new ConfigException("enrich." + key + ": no " + value + "; there are " + known);
+          String kind = key.substring(0, key.length() - 1);
+          throw new ConfigException(
+              "enrich." + key + ": no " + kind + " " + value + "; there are " + known);
         }
       }
     }

@@ -16,16 +16,8 @@ public final class TopicCreation {
 
   /** Creates the topics of the jobs that are missing, with the broker's defaults. */
   public static void create(Config config) throws Exception {
-    Config.TopicNames names = config.kafka().topics();
-    List<String> wanted =
-        List.of(
-            names.transactions(),
-            names.enriched(),
-            names.zones(),
-            names.intel(),
-            names.dlq(),
-            names.streamLedger());
-    Set<String> compacted = Set.of(names.zones(), names.intel());
+    List<String> wanted = config.kafka().topics().all();
+    Set<String> compacted = config.kafka().topics().compacted();
     Properties properties = properties(config.kafka());
     properties.setProperty("bootstrap.servers", config.kafka().brokers());
     try (Admin admin = Admin.create(properties)) {

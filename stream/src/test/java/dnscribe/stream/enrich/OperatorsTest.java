@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dnscribe.stream.config.Config.TopicNames;
+import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
@@ -29,7 +31,7 @@ class OperatorsTest {
   @Test
   void readerSeparatesDeadLetters() throws Exception {
     try (var harness =
-        new OneInputStreamOperatorTestHarness<>(new TransactionReader(TOPIC, "dns.dlq", true))) {
+        new OneInputStreamOperatorTestHarness<>(EnrichJob.reader(TopicNames.DEFAULT, true))) {
       harness.open();
       harness.processElement(new StreamRecord<>(record(0, transaction(1))));
       harness.processElement(new StreamRecord<>(record(1, bytes("{\"schema\":3}"))));
@@ -38,8 +40,7 @@ class OperatorsTest {
           .extracting(transaction -> transaction.record().eventId())
           .containsExactly("00000000000000000000000000000001");
       JsonNode letter =
-          JSON.readTree(
-              harness.getSideOutput(TransactionReader.DEAD_LETTERS).peek().getValue().value());
+          JSON.readTree(harness.getSideOutput(RecordReader.DEAD_LETTERS).peek().getValue().value());
       assertThat(letter.path("stage").asText()).isEqualTo("stream");
       assertThat(letter.path("reason").asText()).isEqualTo("schema");
       assertThat(letter.path("offset").asInt()).isEqualTo(1);
