@@ -10,7 +10,6 @@ import dnscribe.stream.record.RecordSchema;
 import dnscribe.stream.store.ClickHouse;
 import dnscribe.stream.store.ClickHouseWriter;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
-import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
@@ -33,7 +32,7 @@ public final class EnrichJob {
             "transactions",
             WatermarkStrategy.noWatermarks());
     SingleOutputStreamOperator<Transaction> transactions =
-        job.read(records, "read", Transaction.class, reader(topics, !job.isBackfill()));
+        job.read(records, "read", Transaction.class, reader(config.kafka(), !job.isBackfill()));
     // Enriched before the shuffle: what goes through the network is what the sinks need.
     SingleOutputStreamOperator<OutputRecord> enriched =
         job.transform(
@@ -53,11 +52,13 @@ public final class EnrichJob {
       }
     }
     if (config.enrich().sinks().contains("clickhouse")) {
-      job.transform(
-          enriched,
-          "clickhouse",
-          TypeInformation.of(Void.class),
-          new ClickHouseWriter(config.clickhouse(), ClickHouse.TRANSACTIONS));
+      job.addDeadLetters(
+          job.transform(
+              enriched,
+              "clickhouse",
+              JobBuilder.OUTPUT,
+              new ClickHouseWriter(
+                  config.clickhouse(), ClickHouse.TRANSACTIONS, topics.dlq(), !job.isBackfill())));
     }
     if (toTopic) {
       job.toTopic(enriched, topics.enriched());
@@ -66,13 +67,14 @@ public final class EnrichJob {
   }
 
   /** Returns the operator that reads transactions. */
-  static RecordReader<Transaction> reader(Config.TopicNames topics, boolean writesDeadLetters) {
+  static RecordReader<Transaction> reader(Config.Kafka kafka, boolean writesDeadLetters) {
     return new RecordReader<>(
         "reader",
         "transactions",
-        topics.transactions(),
-        topics.dlq(),
+        kafka.topics().transactions(),
+        kafka.topics().dlq(),
         writesDeadLetters,
+        kafka.registry(),
         () -> {
           RecordSchema schema = RecordSchema.load("dns.transaction/1");
           return record -> new Transaction(record.key(), schema.check(record.value()));

@@ -114,6 +114,11 @@ public final class JobBuilder {
     return result;
   }
 
+  /** Adds records that go to the topic of dead letters. */
+  public void addDeadLetters(DataStream<OutputRecord> records) {
+    deadLetters.add(records);
+  }
+
   /** Writes records to a topic, each once. */
   public void toTopic(DataStream<OutputRecord> records, String topic) {
     String prefix = "dnscribe-" + name + "-" + topic;
@@ -141,6 +146,11 @@ public final class JobBuilder {
             .setParallelism(1);
       }
     }
+    executeWithoutLedger();
+  }
+
+  /** Submits a job whose operators have no counters. */
+  public void executeWithoutLedger() throws Exception {
     environment.execute(isBackfill() ? name + "-backfill" : name);
   }
 

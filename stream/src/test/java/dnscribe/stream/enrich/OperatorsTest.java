@@ -6,7 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import dnscribe.stream.config.Config.TopicNames;
+import dnscribe.stream.config.Config;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
@@ -31,7 +31,8 @@ class OperatorsTest {
   @Test
   void readerSeparatesDeadLetters() throws Exception {
     try (var harness =
-        new OneInputStreamOperatorTestHarness<>(EnrichJob.reader(TopicNames.DEFAULT, true))) {
+        new OneInputStreamOperatorTestHarness<>(
+            EnrichJob.reader(new Config.Kafka(null, null, null, null), true))) {
       harness.open();
       harness.processElement(new StreamRecord<>(record(0, transaction(1))));
       harness.processElement(new StreamRecord<>(record(1, bytes("{\"schema\":3}"))));
