@@ -64,7 +64,7 @@ impl Tier {
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
-            "stream" => Self::Stream,
+            "stream" | "enrich" => Self::Stream,
             _ => Self::Conformance,
         }
     }

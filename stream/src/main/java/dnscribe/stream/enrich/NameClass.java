@@ -46,8 +46,8 @@ final class NameClass {
   /** Surprise of a pair with another character, in half bits. */
   private static final int FOREIGN = 16;
 
-  /** Shorter labels are words: too few pairs to tell. */
-  private static final int MIN_LENGTH = 6;
+  /** Shorter parts of a label, between hyphens, are words: too few pairs to tell. */
+  private static final int MIN_LENGTH = 8;
 
   /** Mean surprise, in bits, from which a label of ten characters or more looks random. */
   private static final double MIN_SURPRISE = 4.75;
@@ -117,12 +117,10 @@ final class NameClass {
     int hexLetters = 0;
     int base32 = 0;
     int symbols = 0;
-    int separators = 0;
     StringBuilder piece = new StringBuilder(label.length());
     for (int i = 0; i < label.length(); i++) {
       char c = label.charAt(i);
       if (c == '-' || c == '_') {
-        separators++;
         continue;
       }
       piece.append(c);
@@ -138,7 +136,7 @@ final class NameClass {
     if (length >= MIN_HEX && digits >= 3 && hexLetters >= 3 && digits + hexLetters == length) {
       return "hex";
     }
-    if (length < MIN_LENGTH || separators * 4 > length || !isRandom(piece)) {
+    if (!hasRandomPart(label)) {
       return "words";
     }
     if (length >= MIN_BASE32 && digits >= 2 && base32 == length) {
@@ -149,6 +147,15 @@ final class NameClass {
       return "base64";
     }
     return "random";
+  }
+
+  private static boolean hasRandomPart(String label) {
+    for (String part : label.split("[-_]", -1)) {
+      if (part.length() >= MIN_LENGTH && isRandom(part)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private static boolean isRandom(CharSequence piece) {

@@ -20,7 +20,7 @@ public final class CopyJob {
     job.toTopic(
         job.source(
                 topics.transactions(),
-                "dnscribe-copy",
+                config.enrich().group(),
                 "transactions",
                 WatermarkStrategy.noWatermarks())
             .map(record -> new OutputRecord("", "", "", record.key(), record.value()))

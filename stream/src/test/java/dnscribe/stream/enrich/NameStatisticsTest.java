@@ -31,6 +31,8 @@ class NameStatisticsTest {
     "www.example.com,example.com,words",
     "example.com,example.com,words",
     "mail-relay-02.internal.example.com,example.com,words",
+    "ns-1984.awsdns-56.co.uk,awsdns-56.co.uk,words",
+    "hvmahqaxcmctaa.srv.tunnel.com,tunnel.com,random",
     "1.pool.ntp.org,ntp.org,words",
     "s3.eu-central-1.amazonaws.com,s3.eu-central-1.amazonaws.com,words",
     "4.4.8.8.in-addr.arpa,,reverse",
