@@ -246,5 +246,19 @@ fn enriches_from_json_and_avro_alike() {
     assert_eq!(rows, expected.map(|count| count.to_string()).join("\t"));
     let views = running.query("SELECT uniqCombined64Merge(17)(transactions) FROM dns_names_1h");
     assert_eq!(views, all.len().to_string());
+    for query in documented_queries() {
+        running.query(&query);
+    }
     job.cancel().unwrap();
+}
+
+/// The statements of the page of queries.
+fn documented_queries() -> Vec<String> {
+    let page = environment::workspace().join("docs/queries.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("```sql\n").skip(1);
+    let queries: Vec<String> =
+        blocks.map(|block| block.split_once(";\n```").unwrap().0.to_owned()).collect();
+    assert_eq!(queries.len(), 11);
+    queries
 }
