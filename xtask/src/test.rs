@@ -64,7 +64,7 @@ impl Tier {
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
-            "stream" => Self::Stream,
+            "stream" | "enrich" => Self::Stream,
             _ => Self::Conformance,
         }
     }
@@ -112,7 +112,7 @@ pub fn main(args: &Args) -> Result<()> {
         } else {
             failed.extend(run_whole(&programs, args, &binary)?);
         }
-        if tier == Tier::Stream && !passes(stack::jobs::unit_tests())? {
+        if tier == Tier::Stream && !passes(stack::jobs::unit_tests()?)? {
             failed.push("dnscribe-stream.jar".to_owned());
         }
         if tier == Tier::Unit && !passes(documentation(args))? {
