@@ -38,7 +38,7 @@ enum Tier {
     E2e,
     /// A real Apache Kafka broker, with faults
     Kafka,
-    /// Flink and `ClickHouse` behind Kafka, with faults
+    /// Flink, `ClickHouse` and `TimescaleDB` behind Kafka, with faults
     Stream,
     /// Each fuzz target with some thousand mutated inputs
     Fuzz,
@@ -62,7 +62,7 @@ impl Tier {
         match name {
             _ if !is_integration => Self::Unit,
             "kernel" => Self::Kernel,
-            "e2e" | "alertmanager" | "lab" | "manifests" => Self::E2e,
+            "e2e" | "alertmanager" | "compose" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
             "stream" | "enrich" => Self::Stream,
             _ => Self::Conformance,

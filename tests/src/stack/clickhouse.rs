@@ -1,16 +1,17 @@
 //! `ClickHouse`: the engine from `PyPI` with the HTTP interface of a server.
 
-use super::service::{Service, free_address};
+use super::service::{self, Service};
 use crate::{cache, environment, http};
 use anyhow::Result;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Version of the engine.
-const VERSION: &str = "26.1.0";
+pub const VERSION: &str = "26.1.0";
 /// Port of the HTTP interface.
-const PORT: u16 = 8123;
+pub const PORT: u16 = 8123;
 
 /// Downloads the engine if it is missing.
 pub fn prepare() -> Result<PathBuf> {
@@ -20,10 +21,10 @@ pub fn prepare() -> Result<PathBuf> {
     })
 }
 
-/// Starts the engine; its data is kept in `folder`.
-pub fn start(folder: &Path) -> Result<Service> {
+/// Starts the engine, at its previous address if it had one; its data is kept in `folder`.
+pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     let python = prepare()?.join("bin/python");
-    let address = free_address(PORT)?;
+    let address = service::address(previous, PORT)?;
     fs::create_dir_all(folder)?;
     let mut command = Command::new(python);
     command.arg(environment::workspace().join("tests/clickhouse/server.py"));

@@ -32,6 +32,9 @@ final class FleetClock {
   /** Age of records, as most nodes' clocks tell, up to which a partition is read to its end. */
   private static final long CAUGHT_UP_MS = 5_000;
 
+  /** Silence of all nodes from which on time does not count: an outage, not a pause of windows. */
+  private static final long QUIET_TICKS = 15_000 / TICK_MS;
+
   /** Time in which the other records of a node's window arrive after the first of them. */
   private static final long SETTLE_MS = 1_000;
 
@@ -45,8 +48,12 @@ final class FleetClock {
   private final long idleTicks;
   private final Map<String, NodeClock> nodes = new HashMap<>();
   private final Map<Integer, Partition> partitions = new HashMap<>();
+  private long allTicks;
+
+  /** Ticks during which nodes were heard. */
   private long ticks;
-  private boolean isActive;
+
+  private long heardAtTick = -QUIET_TICKS;
   private long watermark;
 
   private static final class NodeClock {
@@ -75,8 +82,6 @@ final class FleetClock {
     boolean isCaughtUp;
   }
 
-  private long allTicks;
-
   /**
    * Creates a clock.
    *
@@ -97,7 +102,7 @@ final class FleetClock {
 
   /** Takes a window of a node. */
   void observe(NodeWindow window, long nowMs) {
-    isActive = true;
+    heardAtTick = allTicks;
     long endMs = window.key().endMs();
     NodeClock node = nodes.computeIfAbsent(window.node(), name -> new NodeClock());
     node.heardAtTick = ticks;
@@ -114,8 +119,7 @@ final class FleetClock {
   /** Lets a tick pass; returns the watermark. */
   long tick(long nowMs) {
     allTicks++;
-    if (isActive) {
-      isActive = false;
+    if (allTicks - heardAtTick <= QUIET_TICKS) {
       ticks++;
     }
     if (allTicks >= START_TICKS && allTicks % (1000 / TICK_MS) == 0) {
