@@ -14,28 +14,31 @@ use std::time::SystemTime;
 const SOURCES: [&str; 3] = ["stream", "stores", "schemas"];
 /// File with the configuration of the jobs.
 const CONFIG: &str = "stream.yaml";
-/// Name of the job and of its command.
+/// Name of the job that enriches transactions, and of its command.
 pub const ENRICH: &str = "enrich";
+/// Names of all jobs, which are their commands.
+pub const JOBS: [&str; 2] = [ENRICH, "fleet"];
 
 /// Submits the jobs that do not run yet. `overrides` has keys of their configuration that replace
 /// those of the stack.
 pub fn submit(stack: &Stack, overrides: &Value) -> Result<()> {
     let flink = stack.flink()?;
-    if flink.jobs()?.iter().any(|job| job.name == ENRICH) {
+    let running = flink.jobs()?;
+    let missing: Vec<&str> =
+        JOBS.into_iter().filter(|name| running.iter().all(|job| job.name != *name)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let jar = build()?;
     let config = configure(stack, overrides)?;
     let config = config.to_str().context("a path that is not UTF-8")?;
     for command in ["topics", "migrate"] {
-        let mut java = Command::new("java");
-        java.args(["-XX:TieredStopAtLevel=1", "-jar"])
-            .arg(&jar)
-            .args([command, "--config", config]);
-        shell::output(&mut java)?;
+        run(command, Path::new(config))?;
     }
-    let program_args_list = vec![ENRICH, "--config", config];
-    flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
+    for job in missing {
+        let program_args_list = vec![job, "--config", config];
+        flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
+    }
     Ok(())
 }
 
@@ -86,6 +89,13 @@ fn maven() -> Command {
     maven.args(["-B", "-q"]).arg(format!("-Dbuild.folder={}", folder.display()));
     maven.current_dir(environment::workspace().join("stream"));
     maven
+}
+
+/// Runs a command of the jar that needs no Flink cluster.
+pub fn run(command: &str, config: &Path) -> Result<()> {
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-jar"]).arg(build()?).args([command, "--config"]);
+    shell::output(java.arg(config)).map(drop)
 }
 
 /// Writes the configuration of the jobs; returns its path.

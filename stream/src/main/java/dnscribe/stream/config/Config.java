@@ -44,7 +44,9 @@ public record Config(
     enrich = enrich == null ? new Enrich(null, null, null) : enrich;
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
-        clickhouse == null ? new ClickHouse(null, null, null, null, null, null, null) : clickhouse;
+        clickhouse == null
+            ? new ClickHouse(null, null, null, null, null, null, null, null)
+            : clickhouse;
     timescaledb = timescaledb == null ? new TimescaleDb(null, null, null) : timescaledb;
     checkpoints = checkpoints == null ? new Checkpoints(null) : checkpoints;
   }
@@ -137,6 +139,7 @@ public record Config(
    * @param batchRows rows of one insert at most
    * @param batchWait how long a row waits for others at most
    * @param retention how long transactions are kept
+   * @param caFile certificates of authorities in PEM for a URL with https; null for Java's own
    */
   public record ClickHouse(
       String url,
@@ -145,7 +148,8 @@ public record Config(
       String passwordFile,
       Integer batchRows,
       Duration batchWait,
-      Duration retention)
+      Duration retention,
+      String caFile)
       implements Serializable {
     /** ClickHouse's times end in 2106. */
     private static final Duration LONGEST_RETENTION = Duration.ofDays(18_250);

@@ -81,6 +81,7 @@ class ClickHouseWriterTest {
             null,
             2,
             Duration.ofHours(1),
+            null,
             null);
     try (var harness =
         new OneInputStreamOperatorTestHarness<>(new ClickHouseWriter(settings, "t"))) {
