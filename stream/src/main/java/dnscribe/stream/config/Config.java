@@ -47,7 +47,9 @@ public record Config(
     enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
-        clickhouse == null ? new ClickHouse(null, null, null, null, null, null, null) : clickhouse;
+        clickhouse == null
+            ? new ClickHouse(null, null, null, null, null, null, null, null)
+            : clickhouse;
     timescaledb =
         timescaledb == null ? new TimescaleDb(null, null, null, null, null, null) : timescaledb;
     influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
@@ -211,6 +213,7 @@ public record Config(
    * @param batchRows rows of one insert at most
    * @param batchWait how long a row waits for others at most
    * @param retention how long transactions are kept
+   * @param caFile certificates of authorities in PEM for a URL with https; null for Java's own
    */
   public record ClickHouse(
       String url,
@@ -219,7 +222,8 @@ public record Config(
       String passwordFile,
       Integer batchRows,
       Duration batchWait,
-      Duration retention)
+      Duration retention,
+      String caFile)
       implements Serializable {
     /** ClickHouse's times end in 2106. */
     private static final Duration LONGEST_RETENTION = Duration.ofDays(18_250);
