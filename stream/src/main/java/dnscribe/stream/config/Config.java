@@ -33,7 +33,9 @@ public record Config(
     ClickHouse clickhouse,
     TimescaleDb timescaledb,
     InfluxDbConfig influxdb,
-    Checkpoints checkpoints)
+    Checkpoints checkpoints,
+    Detect detect,
+    Alertmanager alertmanager)
     implements Serializable {
   private static final String PREFIX = "DNSCRIBE_STREAM_";
   private static final ObjectMapper YAML = mapper(new YAMLFactory());
@@ -54,6 +56,8 @@ public record Config(
         timescaledb == null ? new TimescaleDb(null, null, null, null, null, null) : timescaledb;
     influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
     checkpoints = checkpoints == null ? new Checkpoints(null) : checkpoints;
+    detect = detect == null ? Detect.DEFAULT : detect;
+    alertmanager = alertmanager == null ? Alertmanager.DEFAULT : alertmanager;
   }
 
   /**
