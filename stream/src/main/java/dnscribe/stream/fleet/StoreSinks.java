@@ -92,6 +92,7 @@ final class StoreSinks {
                 topic,
                 config.kafka().topics().dlq(),
                 !job.isBackfill(),
+                config.kafka().registry(),
                 () -> new EventParser(schema)));
     SingleOutputStreamOperator<OutputRecord> unique =
         job.transform(

@@ -54,7 +54,7 @@ public final class RecordSchema {
   public static RecordSchema parse(String name, String text) {
     try {
       JsonNode schema = new ObjectMapper().readTree(text);
-      return new RecordSchema(name, new Field(schema, schema.path("$defs")));
+      return new RecordSchema(name, new Field(schema, schema.path("$defs"), false));
     } catch (JsonProcessingException error) {
       throw new IllegalArgumentException("an unreadable schema " + name, error);
     }
