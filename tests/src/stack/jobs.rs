@@ -2,7 +2,7 @@
 
 use super::flink::Submission;
 use super::{Component, Stack};
-use crate::{environment, shell};
+use crate::{environment, geo, shell};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fs;
@@ -14,28 +14,31 @@ use std::time::SystemTime;
 const SOURCES: [&str; 3] = ["stream", "stores", "schemas"];
 /// File with the configuration of the jobs.
 const CONFIG: &str = "stream.yaml";
-/// Name of the job and of its command.
+/// Name of the job that enriches transactions, and of its command.
 pub const ENRICH: &str = "enrich";
+/// Names of all jobs, which are their commands.
+pub const JOBS: [&str; 2] = [ENRICH, "fleet"];
 
 /// Submits the jobs that do not run yet. `overrides` has keys of their configuration that replace
 /// those of the stack.
 pub fn submit(stack: &Stack, overrides: &Value) -> Result<()> {
     let flink = stack.flink()?;
-    if flink.jobs()?.iter().any(|job| job.name == ENRICH) {
+    let running = flink.jobs()?;
+    let missing: Vec<&str> =
+        JOBS.into_iter().filter(|name| running.iter().all(|job| job.name != *name)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let jar = build()?;
     let config = configure(stack, overrides)?;
     let config = config.to_str().context("a path that is not UTF-8")?;
     for command in ["topics", "migrate"] {
-        let mut java = Command::new("java");
-        java.args(["-XX:TieredStopAtLevel=1", "-jar"])
-            .arg(&jar)
-            .args([command, "--config", config]);
-        shell::output(&mut java)?;
+        run(command, Path::new(config))?;
     }
-    let program_args_list = vec![ENRICH, "--config", config];
-    flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
+    for job in missing {
+        let program_args_list = vec![job, "--config", config];
+        flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
+    }
     Ok(())
 }
 
@@ -73,11 +76,10 @@ pub fn build() -> Result<PathBuf> {
 }
 
 /// Returns the command that runs the jobs' own tests and checks their format.
-#[must_use]
-pub fn unit_tests() -> Command {
+pub fn unit_tests() -> Result<Command> {
     let mut verify = maven();
-    verify.arg("verify");
-    verify
+    verify.arg("verify").env("DNSCRIBE_MMDB", geo::prepare()?);
+    Ok(verify)
 }
 
 fn maven() -> Command {
@@ -88,12 +90,29 @@ fn maven() -> Command {
     maven
 }
 
+/// Runs a command of the jar that needs no Flink cluster.
+pub fn run(command: &str, config: &Path) -> Result<()> {
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-jar"]).arg(build()?).args([command, "--config"]);
+    shell::output(java.arg(config)).map(drop)
+}
+
 /// Writes the configuration of the jobs; returns its path.
 fn configure(stack: &Stack, overrides: &Value) -> Result<PathBuf> {
     let url = |component| stack.address(component).and_then(|url| Some(url.as_str()?.to_owned()));
     let (clickhouse, timescaledb) = (url(Component::ClickHouse), url(Component::TimescaleDb));
     let brokers = stack.kafka().context("Kafka does not run")?;
     let mut config = configuration(&brokers, clickhouse.as_deref(), timescaledb.as_deref());
+    let mut sinks = vec!["fleet"];
+    if timescaledb.is_some() {
+        sinks.push("timescaledb");
+    }
+    if let Some(mut influxdb) = stack.address(Component::InfluxDb) {
+        // In development the token is no secret.
+        sinks.push("influxdb");
+        config["influxdb"] = influxdb.take();
+    }
+    config["fleet"] = json!({ "sinks": sinks });
     merge(&mut config, overrides);
     let file = stack.folder.join(CONFIG);
     // JSON is YAML.

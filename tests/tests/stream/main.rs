@@ -12,4 +12,5 @@ mod faults;
 mod proxy;
 mod rows;
 mod running;
+mod security;
 mod upgrade;

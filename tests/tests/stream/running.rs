@@ -198,9 +198,18 @@ impl Running {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Newest record of the stream ledger.
+    /// Records of the stream ledger of the job `enrich`.
+    pub fn ledgers(&self) -> Vec<Value> {
+        let all = self.topic("dns.stream.ledger").into_iter();
+        let mut ledgers: Vec<Value> = all.map(|text| serde_json::from_str(&text).unwrap()).collect();
+        ledgers.retain(|ledger| ledger["job"] == jobs::ENRICH);
+        ledgers
+    }
+
+    /// The newest of these: the one that has counted most.
     pub fn ledger(&self) -> Option<Value> {
-        serde_json::from_str(self.topic("dns.stream.ledger").last()?).ok()
+        let records = |ledger: &Value| ledger["input"]["dns.normalized"]["records"].as_u64();
+        self.ledgers().into_iter().max_by_key(records)
     }
 
     /// Waits until the ledger has counted every record of the input topic; returns it.
@@ -215,10 +224,10 @@ impl Running {
 
     /// Waits for `count` more records of the ledger, so as many completed checkpoints.
     pub fn checkpoints(&self, count: usize) {
-        let before = self.topic("dns.stream.ledger").len();
+        let before = self.ledgers().len();
         shell::wait_for("checkpoints", CAUGHT_UP, || {
             thread::sleep(Duration::from_millis(200));
-            Ok((self.topic("dns.stream.ledger").len() >= before + count).then_some(()))
+            Ok((self.ledgers().len() >= before + count).then_some(()))
         })
         .unwrap();
     }

@@ -4,6 +4,7 @@ import dnscribe.stream.config.Config;
 import dnscribe.stream.config.Detect;
 import dnscribe.stream.fleet.NodeWindow;
 import dnscribe.stream.job.JobBuilder;
+import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import java.time.Duration;
@@ -54,7 +55,7 @@ public final class FleetDetection {
               WatermarkStrategy.noWatermarks());
       SingleOutputStreamOperator<Cell> cells =
           job.transform(records, "detect-read-enriched", CELL, new EnrichedReader(config));
-      job.addDeadLetters(cells);
+      job.addDeadLetters(cells.getSideOutput(RecordReader.DEAD_LETTERS));
       alerts = alerts.union(alerts(job, settings, topics.alerts(), "answers", cells, context));
     }
     job.toTopic(alerts, topics.alerts());

@@ -32,6 +32,9 @@ public final class FleetClock {
   /** Age of records, as most nodes' clocks tell, up to which a partition is read to its end. */
   private static final long CAUGHT_UP_MS = 5_000;
 
+  /** Silence of all nodes from which on time does not count: an outage, not a pause of windows. */
+  private static final long QUIET_TICKS = 15_000 / TICK_MS;
+
   /** Time in which the other records of a node's window arrive after the first of them. */
   private static final long SETTLE_MS = 1_000;
 
@@ -45,8 +48,12 @@ public final class FleetClock {
   private final long idleTicks;
   private final Map<String, NodeClock> nodes = new HashMap<>();
   private final Map<Integer, Partition> partitions = new HashMap<>();
+  private long allTicks;
+
+  /** Ticks during which nodes were heard. */
   private long ticks;
-  private boolean isActive;
+
+  private long heardAtTick = -QUIET_TICKS;
   private long watermark;
 
   private static final class NodeClock {
@@ -74,8 +81,6 @@ public final class FleetClock {
 
     boolean isCaughtUp;
   }
-
-  private long allTicks;
 
   /**
    * Creates a clock.
@@ -108,7 +113,7 @@ public final class FleetClock {
    * @param writtenMs when it was written there
    */
   public void observe(String name, long endMs, int partition, long writtenMs, long nowMs) {
-    isActive = true;
+    heardAtTick = allTicks;
     NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
     if (endMs > node.endMs) {
@@ -124,8 +129,7 @@ public final class FleetClock {
   /** Lets a tick pass; returns the watermark. */
   public long tick(long nowMs) {
     allTicks++;
-    if (isActive) {
-      isActive = false;
+    if (allTicks - heardAtTick <= QUIET_TICKS) {
       ticks++;
     }
     if (allTicks >= START_TICKS && allTicks % (1000 / TICK_MS) == 0) {

@@ -63,6 +63,7 @@ public final class FleetJob {
                     topics.metrics(),
                     topics.dlq(),
                     !job.isBackfill(),
+                    config.kafka().registry(),
                     NodeWindowParser::new))
             .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
             .uid("clock")
