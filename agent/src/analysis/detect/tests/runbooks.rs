@@ -41,9 +41,10 @@ fn pages() -> BTreeSet<String> {
 fn rules() -> Vec<String> {
     let fleet = "../stream/src/main/java/dnscribe/stream/detect/Rule.java";
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(fleet)).unwrap();
-    let constants = source.lines().filter_map(|line| line.strip_prefix("  "));
-    let constants = constants.filter(|line| line.starts_with(|first: char| first.is_uppercase()));
-    let fleet = constants.filter_map(|line| Some(line.split_once('(')?.0.to_lowercase()));
+    let constants = source.lines().filter_map(|line| line.strip_prefix("  ")?.split_once('('));
+    let is_constant = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let constants = constants.map(|(name, _)| name).filter(|name| is_constant(name));
+    let fleet = constants.map(str::to_lowercase);
     let rules: Vec<String> = fleet.chain(Rule::ALL.map(|rule| rule.name().to_owned())).collect();
     assert!(rules.len() > Rule::ALL.len(), "no rules in {source}");
     rules
