@@ -38,8 +38,7 @@ impl FlinkJob {
         }
         let flink = stack.flink()?;
         let program_args_list = vec![command, "--config", file];
-        let submission = Submission { program_args_list, ..Submission::default() };
-        let id = flink.submit(&jar, &submission)?;
+        let id = flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
         Ok(Self { address: flink.address(), id, reporters: flink.metrics() })
     }
 
