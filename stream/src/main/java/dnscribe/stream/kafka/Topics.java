@@ -7,6 +7,7 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
@@ -56,6 +57,8 @@ public final class Topics {
   public static KafkaSink<OutputRecord> sink(Config.Kafka kafka, String topic, String prefix) {
     Properties properties = TopicCreation.properties(kafka);
     properties.putIfAbsent("compression.type", "zstd");
+    // As the agent: higher levels cost more than they save.
+    properties.putIfAbsent("compression.zstd.level", "1");
     properties.putIfAbsent("linger.ms", "20");
     properties.putIfAbsent("batch.size", "262144");
     properties.putIfAbsent("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
@@ -65,6 +68,10 @@ public final class Topics {
         .setRecordSerializer(new Writer(topic))
         .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
         .setTransactionalIdPrefix(prefix)
+        // Ids are used again: the default makes a new one at each checkpoint, which brokers
+        // remember
+        // for a week.
+        .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
         .build();
   }
 
