@@ -110,7 +110,7 @@ public final class JobBuilder {
       DataStream<KafkaRecord> records, String uid, Class<T> type, RecordReader<T> reader) {
     SingleOutputStreamOperator<T> result =
         transform(records, uid, TypeInformation.of(type), reader);
-    deadLetters.add(result.getSideOutput(RecordReader.DEAD_LETTERS));
+    addDeadLetters(result.getSideOutput(RecordReader.DEAD_LETTERS));
     return result;
   }
 

@@ -41,14 +41,15 @@ public final class DeadLetter {
   /**
    * Returns the dead letter of a record that a store does not take.
    *
-   * @param stream of the record, such as {@code enriched}
+   * @param sink such as {@code clickhouse}
    * @param message of the store
    */
-  public static OutputRecord refused(OutputRecord record, String stream, String message) {
-    String id = EventIds.of("refused", stream, record.eventId());
+  public static OutputRecord refused(OutputRecord record, String sink, String message) {
+    String id = EventIds.of("refused", sink, record.schema(), record.eventId());
+    String stream = record.schema().substring("dns.".length(), record.schema().indexOf('/'));
     ObjectNode letter = letter(id, Instant.now(), "refused", stream);
     letter.put("record_event_id", record.eventId());
-    return finish(letter, id, message, record.value());
+    return finish(letter, id, sink + ": " + message, record.value());
   }
 
   private static ObjectNode letter(String id, Instant time, String reason, String stream) {

@@ -149,7 +149,7 @@ public final class ClickHouseWriter extends CountingOperator<OutputRecord, Outpu
       for (Refused one : refused) {
         count(DEAD_LETTERS, 1);
         count(DEAD_LETTERS_WRITTEN, 1);
-        output.collect(new StreamRecord<>(DeadLetter.refused(one.row, "enriched", one.message)));
+        output.collect(new StreamRecord<>(DeadLetter.refused(one.row, "clickhouse", one.message)));
       }
     }
   }

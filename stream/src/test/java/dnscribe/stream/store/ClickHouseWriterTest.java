@@ -88,6 +88,7 @@ class ClickHouseWriterTest {
             null,
             2,
             Duration.ofHours(1),
+            null,
             null);
     try (var harness =
         new OneInputStreamOperatorTestHarness<>(
