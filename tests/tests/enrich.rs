@@ -244,7 +244,7 @@ fn enriches_from_json_and_avro_alike() {
     let expected =
         [all.len(), with("\"zone_meta\":"), with("\"intel\":"), with("\"class\":\"words\"")];
     assert_eq!(rows, expected.map(|count| count.to_string()).join("\t"));
-    let views = running.query("SELECT uniqCombined64Merge(17)(transactions) FROM dns_names_1h");
+    let views = running.query("SELECT uniqCombined64Merge(12)(transactions) FROM dns_names_1h");
     assert_eq!(views, all.len().to_string());
     for query in documented_queries() {
         running.query(&query);

@@ -2,9 +2,15 @@ package dnscribe.stream.kafka;
 
 import dnscribe.stream.config.Config;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.Optional;
 import java.util.Properties;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.lineage.DefaultKafkaDatasetFacet;
+import org.apache.flink.connector.kafka.lineage.DefaultKafkaDatasetIdentifier;
+import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacet;
+import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacetProvider;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
 import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
@@ -68,9 +74,7 @@ public final class Topics {
         .setRecordSerializer(new Writer(topic))
         .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
         .setTransactionalIdPrefix(prefix)
-        // Ids are used again: the default makes a new one at each checkpoint, which brokers
-        // remember
-        // for a week.
+        // The default makes a new id at each checkpoint, which brokers remember for a week.
         .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
         .build();
   }
@@ -95,7 +99,8 @@ public final class Topics {
     }
   }
 
-  private static final class Writer implements KafkaRecordSerializationSchema<OutputRecord> {
+  private static final class Writer
+      implements KafkaRecordSerializationSchema<OutputRecord>, KafkaDatasetFacetProvider {
     private final String topic;
 
     Writer(String topic) {
@@ -110,6 +115,13 @@ public final class Topics {
       headers.add("node", bytes(record.node()));
       headers.add("event_id", bytes(record.eventId()));
       return new ProducerRecord<>(topic, null, null, record.key(), record.value(), headers);
+    }
+
+    /** The sink looks for former transactions of this topic. */
+    @Override
+    public Optional<KafkaDatasetFacet> getKafkaDatasetFacet() {
+      return Optional.of(
+          new DefaultKafkaDatasetFacet(DefaultKafkaDatasetIdentifier.ofTopics(List.of(topic))));
     }
 
     private static byte[] bytes(String text) {
