@@ -55,6 +55,7 @@ impl Running {
                     "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
                 },
             },
+            "fleet": { "sinks": [] },
             "clickhouse": {
                 "url": self.stack().address(Component::ClickHouse).unwrap(),
                 "retention": "18250d",

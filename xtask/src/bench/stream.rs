@@ -135,6 +135,7 @@ impl StreamBench<'_> {
                     "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
                 },
             },
+            "fleet": { "sinks": [] },
             "clickhouse": {
                 "url": self.stack.address(Component::ClickHouse),
                 "database": format!("bench{run}"),
