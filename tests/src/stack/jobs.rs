@@ -104,6 +104,16 @@ fn configure(stack: &Stack, overrides: &Value) -> Result<PathBuf> {
     let (clickhouse, timescaledb) = (url(Component::ClickHouse), url(Component::TimescaleDb));
     let brokers = stack.kafka().context("Kafka does not run")?;
     let mut config = configuration(&brokers, clickhouse.as_deref(), timescaledb.as_deref());
+    let mut sinks = vec!["fleet"];
+    if timescaledb.is_some() {
+        sinks.push("timescaledb");
+    }
+    if let Some(mut influxdb) = stack.address(Component::InfluxDb) {
+        // In development the token is no secret.
+        sinks.push("influxdb");
+        config["influxdb"] = influxdb.take();
+    }
+    config["fleet"] = json!({ "sinks": sinks });
     merge(&mut config, overrides);
     let file = stack.folder.join(CONFIG);
     // JSON is YAML.

@@ -4,6 +4,7 @@ import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
+import java.util.List;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
@@ -33,6 +34,13 @@ public final class FleetJob {
           job.transform(merged, "write", JobBuilder.OUTPUT, new FleetEncoder(topics.fleet())),
           topics.fleet());
     }
+    StoreSinks stores = new StoreSinks(job, config);
+    stores.windows(merged);
+    if (!config.fleet().sinks().equals(List.of("fleet"))) {
+      stores.events(topics.alerts(), "dns.alert/1", "dns_alerts");
+      stores.events(topics.changes(), "dns.change/1", "dns_changes");
+      stores.probePoints(stores.events(topics.probes(), "dns.probe/1", "dns_probes"));
+    }
     job.execute(config.fleet().sinks().contains("timescaledb"));
   }
 
@@ -56,8 +64,7 @@ public final class FleetJob {
                     NodeWindowParser::new))
             .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
             .uid("clock")
-            .setParallelism(1)
-            .setMaxParallelism(1);
+            .setParallelism(1);
     return job.transform(
         timed.keyBy(NodeWindow::node),
         "deduplicate-windows",

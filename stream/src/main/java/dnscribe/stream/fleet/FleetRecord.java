@@ -64,7 +64,7 @@ final class FleetRecord {
     text(json, "qtype", key.qtype());
     flag(json, "other", key.isOther());
     flag(json, "undercounted", sums.isUndercounted);
-    json.writeNumberField("nodes", window.nodes());
+    json.writeNumberField("nodes", window.nodes().size);
     json.writeNumberField("revision", window.revision());
     json.writeBooleanField("final", window.isFinal());
   }

@@ -7,10 +7,10 @@ import dnscribe.stream.record.EventIds;
  *
  * @param revision 0 when first written, one more each time late windows changed it
  * @param isFinal whether nothing more can come
- * @param nodes how many nodes contributed
+ * @param nodes that contributed
  */
 public record FleetWindow(
-    WindowKey key, int revision, boolean isFinal, int nodes, WindowSums sums) {
+    WindowKey key, int revision, boolean isFinal, NodeSet nodes, WindowSums sums) {
 
   /** Returns the record's id: a function of window, group, revision and finality. */
   public String eventId() {

@@ -36,6 +36,14 @@ final class FrequentSketch {
     }
   }
 
+  static FrequentSketch ofSlots(int slots) {
+    return new FrequentSketch(new ItemsSketch<>(slots));
+  }
+
+  void add(String item, long weight) {
+    sketch.update(item, weight);
+  }
+
   void merge(FrequentSketch other) {
     sketch.merge(other.sketch);
   }

@@ -20,7 +20,20 @@ public final class OpenWindow {
   /** Wall clock at the first record, in milliseconds since 1970. */
   public long firstWrittenMs;
 
+  static OpenWindow of(WindowKey key) {
+    OpenWindow open = new OpenWindow();
+    open.key = key;
+    return open;
+  }
+
+  /** Adds another merged window, of the same group. */
+  void add(FleetWindow window) {
+    sums.add(window.sums());
+    nodes.addAll(window.nodes());
+    hasChanged = true;
+  }
+
   FleetWindow snapshot(boolean isFinal) {
-    return new FleetWindow(key, revision, isFinal, nodes.size, sums);
+    return new FleetWindow(key, revision, isFinal, nodes, sums);
   }
 }

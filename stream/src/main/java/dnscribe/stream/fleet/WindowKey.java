@@ -48,6 +48,18 @@ public record WindowKey(
         false);
   }
 
+  /** Returns the key of the same group over another span of time without overlaps. */
+  WindowKey over(long newStartMs, int seconds) {
+    return new WindowKey(
+        newStartMs, seconds, seconds, grouping, vantage, region, resolver, zone, qtype, isOther);
+  }
+
+  /** Returns the key of all that has no group of its own. */
+  WindowKey rest() {
+    return new WindowKey(
+        startMs, lengthSeconds, stepSeconds, grouping, vantage, null, null, null, null, true);
+  }
+
   /** Returns the value of the group: empty for {@code all}; {@code other} for the rest. */
   public String value() {
     if (isOther) {

@@ -70,8 +70,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         count(AHEAD, 1);
         return;
       }
-      open = new OpenWindow();
-      open.key = window.key();
+      open = OpenWindow.of(window.key());
       timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
     } else if (open.revision >= 0 && !open.hasChanged) {
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);

@@ -86,8 +86,13 @@ public final class JobBuilder {
       DataStream<KafkaRecord> records, String uid, Class<T> type, RecordReader<T> reader) {
     SingleOutputStreamOperator<T> result =
         transform(records, uid, TypeInformation.of(type), reader);
-    deadLetters.add(result.getSideOutput(RecordReader.DEAD_LETTERS));
+    addDeadLetters(result);
     return result;
+  }
+
+  /** Sends the dead letters of an operator to their topic. */
+  public void addDeadLetters(SingleOutputStreamOperator<?> operator) {
+    deadLetters.add(operator.getSideOutput(RecordReader.DEAD_LETTERS));
   }
 
   /** Writes records to a topic, each once. */

@@ -27,23 +27,39 @@ public final class DeadLetter {
   /** Returns the dead letter of a record of {@code stream}. It is a function of the record. */
   public static OutputRecord of(KafkaRecord record, String stream, MalformedException error) {
     String id = EventIds.of(record.topic(), record.partition(), record.offset());
-    byte[] kept =
-        record.value().length > BYTES ? Arrays.copyOf(record.value(), BYTES) : record.value();
-    ObjectNode letter = JSON.createObjectNode();
-    letter.put("schema", SCHEMA);
-    letter.put("event_id", id);
-    letter.put("ts", Instant.ofEpochMilli(record.timestamp()).toString());
-    letter.put("node", NODE);
-    letter.put("stage", "stream");
-    letter.put("reason", error.reason());
+    ObjectNode letter = letter(id, Instant.ofEpochMilli(record.timestamp()), error.reason());
     letter.put("detail", error.getMessage());
     letter.put("stream", stream);
     letter.put("topic", record.topic());
     letter.put("partition", record.partition());
     letter.put("offset", record.offset());
+    return finish(letter, id, record.value());
+  }
+
+  /** Returns the dead letter of a record that a store refused. It is a function of both. */
+  public static OutputRecord ofRefused(OutputRecord record, String sink, String detail) {
+    String id = EventIds.of("refused", sink, record.schema(), record.eventId());
+    ObjectNode letter = letter(id, Instant.now(), "refused");
+    letter.put("detail", sink + ": " + detail);
+    return finish(letter, id, record.value());
+  }
+
+  private static ObjectNode letter(String id, Instant ts, String reason) {
+    ObjectNode letter = JSON.createObjectNode();
+    letter.put("schema", SCHEMA);
+    letter.put("event_id", id);
+    letter.put("ts", ts.toString());
+    letter.put("node", NODE);
+    letter.put("stage", "stream");
+    letter.put("reason", reason);
+    return letter;
+  }
+
+  private static OutputRecord finish(ObjectNode letter, String id, byte[] record) {
+    byte[] kept = record.length > BYTES ? Arrays.copyOf(record, BYTES) : record;
     letter.put("bytes", Base64.getEncoder().encodeToString(kept));
     letter.put("captured_bytes", kept.length);
-    letter.put("record_bytes", record.value().length);
+    letter.put("record_bytes", record.length);
     try {
       byte[] key = NODE.getBytes(StandardCharsets.UTF_8);
       return new OutputRecord(SCHEMA, NODE, id, key, JSON.writeValueAsBytes(letter));
