@@ -19,9 +19,9 @@ import java.util.Map;
  * <p>Time is an argument: milliseconds since 1970 for the wall clock, and a number of ticks that
  * count only while records arrive, so that an outage of all nodes makes none of them idle.
  */
-final class FleetClock {
+public final class FleetClock {
   /** Length of a tick. */
-  static final long TICK_MS = 200;
+  public static final long TICK_MS = 200;
 
   /** Time after a start in which all partitions should have given their first records. */
   private static final long START_TICKS = 5_000 / TICK_MS;
@@ -31,6 +31,9 @@ final class FleetClock {
 
   /** Age of records, as most nodes' clocks tell, up to which a partition is read to its end. */
   private static final long CAUGHT_UP_MS = 5_000;
+
+  /** Silence of all nodes from which on time does not count: an outage, not a pause of windows. */
+  private static final long QUIET_TICKS = 15_000 / TICK_MS;
 
   /** Time in which the other records of a node's window arrive after the first of them. */
   private static final long SETTLE_MS = 1_000;
@@ -45,8 +48,12 @@ final class FleetClock {
   private final long idleTicks;
   private final Map<String, NodeClock> nodes = new HashMap<>();
   private final Map<Integer, Partition> partitions = new HashMap<>();
+  private long allTicks;
+
+  /** Ticks during which nodes were heard. */
   private long ticks;
-  private boolean isActive;
+
+  private long heardAtTick = -QUIET_TICKS;
   private long watermark;
 
   private static final class NodeClock {
@@ -75,8 +82,6 @@ final class FleetClock {
     boolean isCaughtUp;
   }
 
-  private long allTicks;
-
   /**
    * Creates a clock.
    *
@@ -84,7 +89,7 @@ final class FleetClock {
    * @param idleMs how long a silent node counts as one of these others
    * @param watermark where to begin; {@link Long#MIN_VALUE} for a new job
    */
-  FleetClock(long lagMs, long idleMs, long watermark) {
+  public FleetClock(long lagMs, long idleMs, long watermark) {
     this.lagMs = lagMs;
     this.idleTicks = idleMs / TICK_MS;
     this.watermark = watermark;
@@ -97,25 +102,34 @@ final class FleetClock {
 
   /** Takes a window of a node. */
   void observe(NodeWindow window, long nowMs) {
-    isActive = true;
-    long endMs = window.key().endMs();
-    NodeClock node = nodes.computeIfAbsent(window.node(), name -> new NodeClock());
+    observe(window.node(), window.key().endMs(), window.partition(), window.writtenMs(), nowMs);
+  }
+
+  /**
+   * Takes a record of a node.
+   *
+   * @param endMs time of the record
+   * @param partition that it was in
+   * @param writtenMs when it was written there
+   */
+  public void observe(String name, long endMs, int partition, long writtenMs, long nowMs) {
+    heardAtTick = allTicks;
+    NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
     if (endMs > node.endMs) {
       node.settledEndMs = node.endMs == Long.MIN_VALUE ? endMs : node.endMs;
       node.endMs = endMs;
       node.changedAtMs = nowMs;
     }
-    Partition partition = partitions.computeIfAbsent(window.partition(), number -> new Partition());
-    partition.heardAtTick = allTicks;
-    partition.recent.put(window.node(), new long[] {endMs, nowMs - window.writtenMs()});
+    Partition place = partitions.computeIfAbsent(partition, number -> new Partition());
+    place.heardAtTick = allTicks;
+    place.recent.put(name, new long[] {endMs, nowMs - writtenMs});
   }
 
   /** Lets a tick pass; returns the watermark. */
-  long tick(long nowMs) {
+  public long tick(long nowMs) {
     allTicks++;
-    if (isActive) {
-      isActive = false;
+    if (allTicks - heardAtTick <= QUIET_TICKS) {
       ticks++;
     }
     if (allTicks >= START_TICKS && allTicks % (1000 / TICK_MS) == 0) {

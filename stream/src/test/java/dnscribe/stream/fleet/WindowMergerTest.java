@@ -32,7 +32,7 @@ class WindowMergerTest {
       harness.setProcessingTime(END + 122_000);
       List<FleetWindow> written = written(harness);
       assertThat(written).extracting(FleetWindow::revision).containsExactly(0, 1, 1);
-      assertThat(written).extracting(FleetWindow::nodes).last().isEqualTo(3);
+      assertThat(written).extracting(w -> w.nodes().size).last().isEqualTo(3);
       assertThat(written).extracting(FleetWindow::eventId).doesNotHaveDuplicates();
       JsonNode last = Windows.JSON.readTree(FleetRecord.of(written.get(2)).value());
       assertThat(last.path("final").asBoolean()).isTrue();
