@@ -9,6 +9,7 @@
 mod accounts;
 mod commits;
 mod faults;
+mod fleet;
 mod proxy;
 mod rows;
 mod running;

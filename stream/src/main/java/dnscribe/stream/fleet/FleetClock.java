@@ -8,10 +8,10 @@ import java.util.Map;
 /**
  * The fleet's progress in event time, from the progress of each node.
  *
- * <p>A node's clock is the end of its newest window. The watermark is the lowest clock of the nodes
- * that are at most {@code lag} behind most others. So a node that is dead, slow or has a wrong
- * clock holds nothing up; its windows come late. A node whose clock is ahead closes no window of
- * others.
+ * <p>A node's clock is the end of the newest of its shortest windows. The watermark is the lowest
+ * clock of the nodes that are at most {@code lag} behind most others. So a node that is dead, slow
+ * or has a wrong clock holds nothing up; its windows come late. A node whose clock is ahead closes
+ * no window of others.
  *
  * <p>Records of one node are in several partitions. While a partition is still being caught up on,
  * its position limits the watermark too.
@@ -57,6 +57,12 @@ public final class FleetClock {
   private long watermark;
 
   private static final class NodeClock {
+    /**
+     * Length of the node's shortest windows, which alone move its clock: an agent that ends writes
+     * longer windows up to minutes before they would have ended.
+     */
+    int shortestSeconds = Integer.MAX_VALUE;
+
     long endMs = Long.MIN_VALUE;
 
     /** End of the window before that, valid until the newest has settled. */
@@ -116,7 +122,12 @@ public final class FleetClock {
     heardAtTick = allTicks;
     NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
-    if (endMs > node.endMs) {
+    int seconds = window.key().lengthSeconds();
+    if (seconds < node.shortestSeconds) {
+      node.shortestSeconds = seconds;
+      node.endMs = Long.MIN_VALUE;
+    }
+    if (seconds == node.shortestSeconds && endMs > node.endMs) {
       node.settledEndMs = node.endMs == Long.MIN_VALUE ? endMs : node.endMs;
       node.endMs = endMs;
       node.changedAtMs = nowMs;
