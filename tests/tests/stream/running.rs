@@ -113,7 +113,9 @@ impl Running {
         self.proxy.pass();
         for (store, _) in STORES {
             self.empty_disk(store);
-            if let Ok(service) = self.stack().service(store)
+        }
+        for component in COMPONENTS {
+            if let Ok(service) = self.stack().service(component)
                 && service.runs()
             {
                 service.thaw().unwrap();
