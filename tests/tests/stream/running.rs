@@ -111,6 +111,7 @@ impl Running {
     /// Starts what a failed test has left suspended, full or ended.
     fn repair(&mut self) {
         self.proxy.pass();
+        self.stack().stop_demo().unwrap();
         for (store, _) in STORES {
             self.empty_disk(store);
         }
