@@ -71,7 +71,11 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         return;
       }
       open = OpenWindow.of(window.key());
-      timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+      if (endMs > timers.currentWatermark()) {
+        timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+      } else {
+        timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
+      }
     } else if (open.revision >= 0 && !open.hasChanged) {
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
     }

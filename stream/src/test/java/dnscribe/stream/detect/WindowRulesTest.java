@@ -202,7 +202,7 @@ class WindowRulesTest {
 
   @Test
   void nxdomainAndRateFarFromTheirBaseline() throws Exception {
-    try (Detection detection = new Detection(Detection.defaults())) {
+    try (Detection detection = new Detection(Detection.quick())) {
       for (int minute = 0; minute < 150; minute++) {
         boolean denied = minute >= 100 && minute < 106;
         boolean flood = minute >= 120 && minute < 126;
@@ -221,7 +221,7 @@ class WindowRulesTest {
 
   @Test
   void smallChangesOfNxdomainAndRateAreNoAlerts() throws Exception {
-    try (Detection detection = new Detection(Detection.defaults())) {
+    try (Detection detection = new Detection(Detection.quick())) {
       for (int minute = 0; minute < 150; minute++) {
         // Twice the rate, and ten points more NXDOMAIN.
         long queries = minute < 100 ? 600 : 1_200;
@@ -237,7 +237,7 @@ class WindowRulesTest {
 
   @Test
   void zoneThatIsNotQueriedAnyMoreIsInformation() throws Exception {
-    try (Detection detection = new Detection(Detection.defaults())) {
+    try (Detection detection = new Detection(Detection.quick())) {
       for (int minute = 0; minute < 120; minute++) {
         if (minute < 100) {
           detection.cell(zone(minute, "example.com", "eu", 900, 0, 0));
@@ -303,7 +303,7 @@ class WindowRulesTest {
 
   @Test
   void steadyDaysAndWeeksHaveNoAlerts() throws Exception {
-    try (Detection detection = new Detection(Detection.defaults())) {
+    try (Detection detection = new Detection(Detection.quick())) {
       Random random = new Random(1);
       for (int minute = 0; minute < 10 * 24 * 60; minute++) {
         double day = Math.sin(2 * Math.PI * minute / (24 * 60));
