@@ -303,5 +303,6 @@ pub fn prepare() -> Result<()> {
     flink::prepare()?;
     timescaledb::prepare()?;
     clickhouse::prepare()?;
+    crate::geo::prepare()?;
     jobs::build().map(drop)
 }

@@ -84,7 +84,7 @@ fn jobs_are_those_of_the_stack() {
         .keys()
         .filter_map(|name| name.strip_prefix("job-"))
         .collect();
-    assert_eq!(submitted, [jobs::ENRICH]);
+    assert_eq!(submitted, jobs::JOBS);
     for job in submitted {
         let script = words(&services[&format!("job-{job}")]["command"])[2].to_owned();
         let run = format!("dnscribe-stream.jar {job} --config /etc/dnscribe/stream.yaml");

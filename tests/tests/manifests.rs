@@ -2,6 +2,7 @@
 //! more privileges than documented.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+use dnscribe_tests::stack::jobs;
 use dnscribe_tests::{environment, manifests, shell};
 use manifests::{VERSIONS, base, chart, of_kind, read, render};
 use serde_json::{Value, json};
@@ -63,7 +64,7 @@ fn chart_is_valid_in_every_version() {
         "spool": { "enabled": false }, "tolerations": [],
     });
     for version in VERSIONS {
-        for (values, kinds) in [(json!({}), 7), (everything(), 11), (none.clone(), 2)] {
+        for (values, kinds) in [(json!({}), 7), (everything(), 12), (none.clone(), 2)] {
             let documents = read(version, &render(version, &values).unwrap()).unwrap();
             assert_eq!(documents.len(), kinds, "{version}: {values}");
         }
@@ -165,7 +166,11 @@ fn configuration_change_restarts_pods() {
 #[test]
 fn flink_deployment_survives_its_job_manager() {
     let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
-    let deployment = &of_kind(&documents, "FlinkDeployment").unwrap()["spec"];
+    let deployments: Vec<&Value> =
+        documents.iter().filter(|document| document["kind"] == "FlinkDeployment").collect();
+    let names: Vec<&Value> = deployments.iter().map(|one| &one["metadata"]["name"]).collect();
+    assert_eq!(names, jobs::JOBS.map(|job| format!("dnscribe-{job}")));
+    let deployment = &deployments[0]["spec"];
     let flink = &deployment["flinkConfiguration"];
     assert_eq!(flink["high-availability.type"], "kubernetes");
     assert_eq!(flink["high-availability.storageDir"], "s3://flink/dnscribe/enrich/ha");

@@ -246,6 +246,11 @@ impl Flink {
         })
     }
 
+    /// Ends a job without a savepoint.
+    pub fn cancel(&self, job: &str) -> Result<()> {
+        self.request("PATCH", &format!("/jobs/{job}?mode=cancel"), "", b"").map(drop)
+    }
+
     /// Statistics of a job's checkpoints, as Flink gives them.
     pub fn checkpoints(&self, job: &str) -> Result<Value> {
         self.request("GET", &format!("/jobs/{job}/checkpoints"), "", b"")

@@ -2,7 +2,7 @@
 
 use super::flink::Submission;
 use super::{Component, Stack};
-use crate::{environment, shell};
+use crate::{environment, geo, shell};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fs;
@@ -76,11 +76,10 @@ pub fn build() -> Result<PathBuf> {
 }
 
 /// Returns the command that runs the jobs' own tests and checks their format.
-#[must_use]
-pub fn unit_tests() -> Command {
+pub fn unit_tests() -> Result<Command> {
     let mut verify = maven();
-    verify.arg("verify");
-    verify
+    verify.arg("verify").env("DNSCRIBE_MMDB", geo::prepare()?);
+    Ok(verify)
 }
 
 fn maven() -> Command {

@@ -2,7 +2,7 @@
 
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -29,12 +29,13 @@ pub struct Service {
 impl Service {
     /// Starts a command whose output goes to the file `log`, and waits until `ready` returns true.
     pub fn start(
-        mut command: Command,
+        command: Command,
         address: SocketAddr,
         log: &Path,
         ready: impl Fn() -> bool,
     ) -> Result<Self> {
         let file = fs::File::create(log).with_context(|| log.display().to_string())?;
+        let mut command = shell::without_descriptors(&command);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         // Ctrl-C on the terminal must not reach the service.
         let mut child = command
@@ -72,6 +73,7 @@ impl Service {
         if shell::wait_for("the end of a service", STOP, ended).is_err() {
             self.kill()?;
         }
+        self.reap();
         Ok(())
     }
 
@@ -80,7 +82,17 @@ impl Service {
         if self.runs() {
             self.signal_all(Signal::KILL)?;
         }
-        shell::wait_for("the end of a killed service", STOP, || Ok((!self.runs()).then_some(())))
+        shell::wait_for("the end of a killed service", STOP, || Ok((!self.runs()).then_some(())))?;
+        self.reap();
+        Ok(())
+    }
+
+    /// Removes the ended process from the table of processes: `PostgreSQL` does not start while its
+    /// former process is there.
+    fn reap(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // It fails if another process has started the service; then it is that one's to do.
+        let _ = waitpid(pid, WaitOptions::NOHANG);
     }
 
     /// Suspends the process with all its descendants: its connections stay open, but it answers

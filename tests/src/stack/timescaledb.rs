@@ -123,6 +123,36 @@ pub fn query(folder: &Path, server: &Service, statement: &str) -> Result<String>
     psql(&prepare()?, &folder.join("data"), server.address.port(), DATABASE, statement)
 }
 
+/// Runs a statement as another user or in another database, as `connection` says: the words of a
+/// connection string of `PostgreSQL`'s library, without the server's address.
+pub fn query_as(
+    folder: &Path,
+    server: &Service,
+    connection: &str,
+    statement: &str,
+) -> Result<String> {
+    let mut psql = inside(&prepare()?, &folder.join("data"), "psql");
+    let address = format!("host=127.0.0.1 port={} {connection}", server.address.port());
+    psql.args([&address, "-v", "ON_ERROR_STOP=1", "-Atqc", statement]);
+    Ok(String::from_utf8(shell::output(&mut psql)?.stdout)?)
+}
+
+/// Makes the server accept TLS, with a certificate and its key as PEM, and puts lines before those of
+/// its `pg_hba.conf`.
+pub fn secure(folder: &Path, server: &Service, identity: [&str; 2], rules: &str) -> Result<()> {
+    let data = folder.join("data");
+    for (name, pem) in ["server.crt", "server.key"].into_iter().zip(identity) {
+        let file = data.join(name);
+        fs::write(&file, pem)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        chown(&file, Some(USER_ID), Some(USER_ID))?;
+    }
+    let file = data.join("pg_hba.conf");
+    fs::write(&file, rules.to_owned() + &fs::read_to_string(&file)?)?;
+    query(folder, server, "ALTER SYSTEM SET ssl = on")?;
+    query(folder, server, "SELECT pg_reload_conf()").map(drop)
+}
+
 fn psql(root: &Path, data: &Path, port: u16, database: &str, statement: &str) -> Result<String> {
     let mut psql = inside(root, data, "psql");
     psql.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", DATABASE, "-d", database]);

@@ -13,4 +13,5 @@ mod fleet;
 mod proxy;
 mod rows;
 mod running;
+mod security;
 mod upgrade;

@@ -5,6 +5,7 @@ import dnscribe.stream.config.Config;
 import dnscribe.stream.config.ConfigException;
 import dnscribe.stream.enrich.EnrichJob;
 import dnscribe.stream.fleet.FleetJob;
+import dnscribe.stream.kafka.CopyJob;
 import dnscribe.stream.kafka.TopicCreation;
 import dnscribe.stream.store.Migrations;
 
@@ -41,6 +42,8 @@ public final class Main {
     }
     switch (arguments.command()) {
       case "enrich" -> EnrichJob.submit(config, arguments);
+      // Not for users: the floor of the benchmark.
+      case "copy" -> CopyJob.submit(config, arguments);
       case "fleet" -> FleetJob.submit(config, arguments);
       case "migrate" -> Migrations.apply(config);
       case "topics" -> TopicCreation.create(config);

@@ -10,7 +10,6 @@ import dnscribe.stream.record.RecordSchema;
 import dnscribe.stream.store.ClickHouse;
 import dnscribe.stream.store.ClickHouseWriter;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
-import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
@@ -21,6 +20,8 @@ public final class EnrichJob {
   /** Submits the job to the cluster in whose context this runs. */
   public static void submit(Config config, Arguments arguments) throws Exception {
     JobBuilder job = new JobBuilder("enrich", config, arguments);
+    // No operator keeps or changes a record that it has passed on.
+    job.reuseObjects();
     Config.TopicNames topics = config.kafka().topics();
     boolean toTopic = config.enrich().sinks().contains("enriched") && !job.isBackfill();
 
@@ -31,22 +32,33 @@ public final class EnrichJob {
             "transactions",
             WatermarkStrategy.noWatermarks());
     SingleOutputStreamOperator<Transaction> transactions =
-        job.read(records, "read", Transaction.class, reader(topics, !job.isBackfill()));
-    SingleOutputStreamOperator<Transaction> unique =
-        job.transform(
-            transactions.keyBy(Transaction::eventId),
-            "deduplicate",
-            TypeInformation.of(Transaction.class),
-            new Deduplicator(topics.transactions(), config.enrich().deduplicate()));
+        job.read(records, "read", Transaction.class, reader(config.kafka(), !job.isBackfill()));
+    // Enriched before the shuffle: what goes through the network is what the sinks need.
     SingleOutputStreamOperator<OutputRecord> enriched =
         job.transform(
-            unique, "enrich", JobBuilder.OUTPUT, new Enricher(topics.enriched(), toTopic));
+            transactions
+                .transform("enrich", JobBuilder.OUTPUT, new Enricher(config))
+                .uid("enrich")
+                .keyBy(Deduplicator::key),
+            "deduplicate",
+            JobBuilder.OUTPUT,
+            new Deduplicator(
+                topics.transactions(), topics.enriched(), toTopic, config.enrich().deduplicate()));
+    if (!job.isBackfill()) {
+      for (String table : config.enrich().tables()) {
+        String topic = table.equals("zones") ? topics.zones() : topics.intel();
+        job.checkTable(
+            topic, config.enrich().group(), table, new ReferenceReader(table, topic, topics.dlq()));
+      }
+    }
     if (config.enrich().sinks().contains("clickhouse")) {
-      job.transform(
-          enriched,
-          "clickhouse",
-          TypeInformation.of(Void.class),
-          new ClickHouseWriter(config.clickhouse(), ClickHouse.TRANSACTIONS));
+      job.addDeadLetters(
+          job.transform(
+              enriched,
+              "clickhouse",
+              JobBuilder.OUTPUT,
+              new ClickHouseWriter(
+                  config.clickhouse(), ClickHouse.TRANSACTIONS, topics.dlq(), !job.isBackfill())));
     }
     if (toTopic) {
       job.toTopic(enriched, topics.enriched());
@@ -55,16 +67,17 @@ public final class EnrichJob {
   }
 
   /** Returns the operator that reads transactions. */
-  static RecordReader<Transaction> reader(Config.TopicNames topics, boolean writesDeadLetters) {
+  static RecordReader<Transaction> reader(Config.Kafka kafka, boolean writesDeadLetters) {
     return new RecordReader<>(
         "reader",
         "transactions",
-        topics.transactions(),
-        topics.dlq(),
+        kafka.topics().transactions(),
+        kafka.topics().dlq(),
         writesDeadLetters,
+        kafka.registry(),
         () -> {
           RecordSchema schema = RecordSchema.load("dns.transaction/1");
-          return record -> Transaction.of(record.key(), schema.check(record.value()));
+          return record -> new Transaction(record.key(), schema.check(record.value()));
         });
   }
 }

@@ -19,9 +19,9 @@ import java.util.Map;
  * <p>Time is an argument: milliseconds since 1970 for the wall clock, and a number of ticks that
  * count only while records arrive, so that an outage of all nodes makes none of them idle.
  */
-final class FleetClock {
+public final class FleetClock {
   /** Length of a tick. */
-  static final long TICK_MS = 200;
+  public static final long TICK_MS = 200;
 
   /** Time after a start in which all partitions should have given their first records. */
   private static final long START_TICKS = 5_000 / TICK_MS;
@@ -95,7 +95,7 @@ final class FleetClock {
    * @param idleMs how long a silent node counts as one of these others
    * @param watermark where to begin; {@link Long#MIN_VALUE} for a new job
    */
-  FleetClock(long lagMs, long idleMs, long watermark) {
+  public FleetClock(long lagMs, long idleMs, long watermark) {
     this.lagMs = lagMs;
     this.idleTicks = idleMs / TICK_MS;
     this.watermark = watermark;
@@ -108,11 +108,31 @@ final class FleetClock {
 
   /** Takes a window of a node. */
   void observe(NodeWindow window, long nowMs) {
+    observe(
+        window.node(),
+        window.key().lengthSeconds(),
+        window.key().endMs(),
+        window.partition(),
+        window.writtenMs(),
+        nowMs);
+  }
+
+  /**
+   * Takes a record of a node.
+   *
+   * @param endMs time of the record
+   * @param partition that it was in
+   * @param writtenMs when it was written there
+   */
+  public void observe(String name, long endMs, int partition, long writtenMs, long nowMs) {
+    observe(name, 0, endMs, partition, writtenMs, nowMs);
+  }
+
+  private void observe(
+      String name, int seconds, long endMs, int partition, long writtenMs, long nowMs) {
     heardAtTick = allTicks;
-    long endMs = window.key().endMs();
-    NodeClock node = nodes.computeIfAbsent(window.node(), name -> new NodeClock());
+    NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
-    int seconds = window.key().lengthSeconds();
     if (seconds < node.shortestSeconds) {
       node.shortestSeconds = seconds;
       node.endMs = Long.MIN_VALUE;
@@ -122,13 +142,13 @@ final class FleetClock {
       node.endMs = endMs;
       node.changedAtMs = nowMs;
     }
-    Partition partition = partitions.computeIfAbsent(window.partition(), number -> new Partition());
-    partition.heardAtTick = allTicks;
-    partition.recent.put(window.node(), new long[] {endMs, nowMs - window.writtenMs()});
+    Partition place = partitions.computeIfAbsent(partition, number -> new Partition());
+    place.heardAtTick = allTicks;
+    place.recent.put(name, new long[] {endMs, nowMs - writtenMs});
   }
 
   /** Lets a tick pass; returns the watermark. */
-  long tick(long nowMs) {
+  public long tick(long nowMs) {
     allTicks++;
     if (allTicks - heardAtTick <= QUIET_TICKS) {
       ticks++;

@@ -2,6 +2,7 @@ package dnscribe.stream.fleet;
 
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
+import dnscribe.stream.detect.FleetDetection;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
 import java.util.List;
@@ -41,6 +42,7 @@ public final class FleetJob {
       stores.events(topics.changes(), "dns.change/1", "dns_changes");
       stores.probePoints(stores.events(topics.probes(), "dns.probe/1", "dns_probes"));
     }
+    FleetDetection.add(job, config, windows);
     job.execute(config.fleet().sinks().contains("timescaledb"));
   }
 
@@ -61,6 +63,7 @@ public final class FleetJob {
                     topics.metrics(),
                     topics.dlq(),
                     !job.isBackfill(),
+                    config.kafka().registry(),
                     NodeWindowParser::new))
             .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
             .uid("clock")

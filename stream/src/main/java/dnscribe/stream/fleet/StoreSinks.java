@@ -92,6 +92,7 @@ final class StoreSinks {
                 topic,
                 config.kafka().topics().dlq(),
                 !job.isBackfill(),
+                config.kafka().registry(),
                 () -> new EventParser(schema)));
     SingleOutputStreamOperator<OutputRecord> unique =
         job.transform(
@@ -154,7 +155,8 @@ final class StoreSinks {
   }
 
   private void write(DataStream<OutputRecord> records, String uid, StoreWriter writer) {
-    job.addDeadLetters(job.transform(records, uid, NOTHING, writer));
+    job.addDeadLetters(
+        job.transform(records, uid, NOTHING, writer).getSideOutput(RecordReader.DEAD_LETTERS));
   }
 
   private StoreWriter.Settings batches(int rows, Duration wait) {

@@ -16,6 +16,7 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.PipelineOptions;
+import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.core.execution.CheckpointingMode;
@@ -73,6 +74,29 @@ public final class JobBuilder {
     return environment.fromSource(source.build(), watermarks, uid).uid(uid);
   }
 
+  /** Lets operators pass records on without copies. None of them may keep or change one. */
+  public void reuseObjects() {
+    environment.getConfig().enableObjectReuse();
+  }
+
+  /**
+   * Checks the records of a compacted topic from its beginning, in one subtask. {@code check} emits
+   * dead letters.
+   */
+  public void checkTable(
+      String topic, String group, String uid, CountingOperator<KafkaRecord, OutputRecord> check) {
+    KafkaSource<KafkaRecord> source =
+        Topics.source(config.kafka(), topic, group)
+            .setStartingOffsets(OffsetsInitializer.earliest())
+            .build();
+    DataStream<KafkaRecord> records =
+        environment
+            .fromSource(source, WatermarkStrategy.noWatermarks(), uid)
+            .uid(uid)
+            .setParallelism(1);
+    deadLetters.add(transform(records, "check-" + uid, OUTPUT, check).setParallelism(1));
+  }
+
   /** Applies an operator; its counters become part of the ledger. */
   public <I, O> SingleOutputStreamOperator<O> transform(
       DataStream<I> input, String uid, TypeInformation<O> type, CountingOperator<I, O> operator) {
@@ -86,13 +110,13 @@ public final class JobBuilder {
       DataStream<KafkaRecord> records, String uid, Class<T> type, RecordReader<T> reader) {
     SingleOutputStreamOperator<T> result =
         transform(records, uid, TypeInformation.of(type), reader);
-    addDeadLetters(result);
+    addDeadLetters(result.getSideOutput(RecordReader.DEAD_LETTERS));
     return result;
   }
 
-  /** Sends the dead letters of an operator to their topic. */
-  public void addDeadLetters(SingleOutputStreamOperator<?> operator) {
-    deadLetters.add(operator.getSideOutput(RecordReader.DEAD_LETTERS));
+  /** Adds records that go to the topic of dead letters. */
+  public void addDeadLetters(DataStream<OutputRecord> records) {
+    deadLetters.add(records);
   }
 
   /** Writes records to a topic, each once. */
@@ -122,6 +146,11 @@ public final class JobBuilder {
             .setParallelism(1);
       }
     }
+    executeWithoutLedger();
+  }
+
+  /** Submits a job whose operators have no counters. */
+  public void executeWithoutLedger() throws Exception {
     environment.execute(isBackfill() ? name + "-backfill" : name);
   }
 

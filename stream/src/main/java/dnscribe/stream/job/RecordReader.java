@@ -1,8 +1,11 @@
 package dnscribe.stream.job;
 
+import dnscribe.stream.config.Config;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.kafka.SchemaRegistry;
 import dnscribe.stream.ledger.CountingOperator;
+import dnscribe.stream.record.AvroReader;
 import dnscribe.stream.record.DeadLetter;
 import dnscribe.stream.record.MalformedException;
 import java.io.Serializable;
@@ -10,7 +13,10 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.util.OutputTag;
 
-/** Reads the records of one topic and checks them. What does not fit is a dead letter. */
+/**
+ * Reads the records of one topic, in JSON or Avro, and checks them. What does not fit is a dead
+ * letter.
+ */
 public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
   /** Side output of the dead letters. */
   public static final OutputTag<OutputRecord> DEAD_LETTERS =
@@ -24,7 +30,9 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
   private final String stream;
   private final boolean writesDeadLetters;
   private final ParserFactory<T> factory;
+  private final Config.Registry registry;
   private transient Parser<T> parser;
+  private transient AvroReader avro;
 
   /** Turns a record into the type of the job. */
   public interface Parser<T> {
@@ -48,6 +56,7 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
    * @param name of the operator in the ledger's state; one of its own for each reader of a job
    * @param stream of the records, such as {@code transactions}, for dead letters
    * @param writesDeadLetters false for a backfill, whose dead letters are in the topic already
+   * @param registry where the schemas of records in Avro are
    */
   public RecordReader(
       String name,
@@ -55,6 +64,7 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
       String topic,
       String deadLetterTopic,
       boolean writesDeadLetters,
+      Config.Registry registry,
       ParserFactory<T> factory) {
     super(
         name,
@@ -64,6 +74,7 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
         "output/" + deadLetterTopic + "/written");
     this.stream = stream;
     this.writesDeadLetters = writesDeadLetters;
+    this.registry = registry;
     this.factory = factory;
   }
 
@@ -71,6 +82,7 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
   public void open() throws Exception {
     super.open();
     parser = factory.create();
+    avro = new AvroReader(new SchemaRegistry(registry));
   }
 
   @Override
@@ -78,7 +90,11 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
     KafkaRecord record = element.getValue();
     count(RECORDS, 1);
     try {
-      output.collect(element.replace(parser.parse(record)));
+      KafkaRecord json =
+          AvroReader.isAvro(record.value())
+              ? record.withValue(avro.toJson(record.value()))
+              : record;
+      output.collect(element.replace(parser.parse(json)));
     } catch (MalformedException error) {
       count(MALFORMED, 1);
       if (writesDeadLetters) {

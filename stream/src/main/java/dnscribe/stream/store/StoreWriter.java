@@ -125,7 +125,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
       if (writesDeadLetters) {
         count(DEAD_LETTER_RECORDS, 1);
         count(DEAD_LETTERS_WRITTEN, 1);
-        OutputRecord letter = DeadLetter.ofRefused(batch.get(0), sink, error.getMessage());
+        OutputRecord letter = DeadLetter.refused(batch.get(0), sink, error.getMessage());
         output.collect(RecordReader.DEAD_LETTERS, new StreamRecord<>(letter));
       }
     }
