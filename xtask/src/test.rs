@@ -64,7 +64,7 @@ impl Tier {
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "compose" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
-            "stream" | "enrich" => Self::Stream,
+            "stream" | "enrich" | "fleet_detection" => Self::Stream,
             _ => Self::Conformance,
         }
     }
