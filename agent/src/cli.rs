@@ -8,11 +8,13 @@
 
 pub mod exit;
 mod helper;
+mod import;
 mod kafka;
 mod pages;
 mod top;
 
 pub use helper::HelperArgs;
+pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
 pub use pages::{CompletionsArgs, ManArgs};
 pub use top::{Speed, TopArgs};
@@ -72,6 +74,14 @@ pub enum Command {
     /// Work with Kafka
     #[command(subcommand)]
     Kafka(KafkaCommand),
+    /// Tell the stream jobs about zones
+    #[command(subcommand)]
+    Zones(ZonesCommand),
+    /// Tell the stream jobs about threats
+    #[command(subcommand)]
+    Intel(IntelCommand),
+    /// Record that something was changed: a deployment, a zone, a certificate, maintenance
+    Annotate(AnnotateArgs),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
     /// Do the privileged work of `run`, which starts it

@@ -104,6 +104,7 @@ pub(super) fn pipeline_options(
 ) -> Result<PipelineOptions, Exit> {
     let resolvers = config.resolvers.clone().into_iter().collect();
     let identity = RecordBuilder::new(config.node.clone(), config.region.clone(), epoch, resolvers)
+        .with_labels(config.labels.clone())
         .with_unicode(config.records_idn)
         .with_wire(config.messages_wire);
     Ok(PipelineOptions {
