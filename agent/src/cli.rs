@@ -11,12 +11,14 @@ mod helper;
 mod import;
 mod kafka;
 mod pages;
+mod store;
 mod top;
 
 pub use helper::HelperArgs;
 pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
 pub use pages::{CompletionsArgs, ManArgs};
+pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
 
 use crate::capture::live::HookChoice;
@@ -236,6 +238,8 @@ Examples:
   dnscribe ledger verify dns.ndjson
   dnscribe ledger verify dns.ndjson.1.zst dns.ndjson --sink file -o json
   dnscribe ledger verify --brokers kafka-1:9092 --temp /var/tmp
+  PGPASSWORD=... dnscribe ledger verify --brokers kafka-1:9092 \\
+    --store postgres://reader@timescaledb/dns --store http://clickhouse:8123/?database=dns
 
 Exit codes: 0 the balance closes, 1 it does not, 2 bad usage or a file that cannot be read.")]
     Verify(VerifyArgs),
@@ -259,6 +263,11 @@ pub struct VerifyArgs {
     /// Take brokers, topics and kafka.options from this YAML file
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
+
+    /// Also count the rows of this store: postgres://USER@HOST/DB, http://HOST:8123/?database=dns
+    /// (ClickHouse), influx:http://HOST:8086/?org=O&bucket=B; may be repeated
+    #[arg(long, value_name = "URL", conflicts_with = "files")]
+    pub store: Vec<StoreUrl>,
 
     /// Compare with the ledger of this sink [default: kafka; for files: the sink that delivered
     /// most]

@@ -9,6 +9,7 @@ mod replay;
 mod run;
 mod session;
 mod signals;
+mod stores;
 mod summary;
 mod top;
 mod verify;

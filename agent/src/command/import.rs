@@ -328,12 +328,13 @@ fn failed(why: Diagnosis) -> Exit {
 
 fn describe(report: &Report<'_>, what: &str) -> String {
     let Report { topic, written, .. } = *report;
-    let mut text = format!("{written} records {what} {topic}");
+    let noun = if written == 1 { "record" } else { "records" };
+    let mut text = format!("{written} {noun} {what} {topic}");
     let others = [
         (report.removed as u64, "removed"),
         (report.duplicates, "duplicates left out"),
         (report.expired, "expired or revoked left out"),
-        (report.refused as u64, "lines refused"),
+        (report.refused as u64, "refused"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
         text += &format!(", {count} {what}");

@@ -42,7 +42,9 @@ pub use diagnose::Diagnosis;
 pub use encode::probe_registry;
 pub use probe::probe_brokers;
 pub use publish::{KeyedRecord, publish};
-pub use read_back::{Gap, RecordDecoder, TimeSpan, TopicMessage, read_back, read_topic};
+pub use read_back::{
+    Gap, RecordDecoder, TimeSpan, TopicMessage, read_back, read_topic, topic_names,
+};
 pub use settings::validate;
 
 use super::spool::SpoolConfig;

@@ -12,6 +12,7 @@ mod unresponsive_broker;
 mod full_spool;
 mod agent_kills;
 mod live_agent;
+mod operators;
 mod outage;
 mod partitions;
 mod reading;

@@ -11,7 +11,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -111,6 +111,8 @@ pub struct TopicMessage<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
+    /// Whether it is the first record of the partition that was read.
+    pub is_first: bool,
     /// Partitioning key, if any.
     pub key: Option<&'a [u8]>,
     /// Header `event_id`, if any.
@@ -139,6 +141,15 @@ pub fn read_topic(
     // The caller stops reading by itself.
     let _ = topic.read(&consumer, each)?;
     Ok(if span.from.is_none() { topic.gaps().collect() } else { Vec::new() })
+}
+
+/// Returns the names of all topics that this client may see.
+///
+/// # Errors
+/// Returns a sentence if Kafka is unreachable.
+pub fn topic_names(config: &KafkaConfig) -> Result<BTreeSet<String>, String> {
+    let (_, metadata) = connect(config)?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
 /// Converts the value of a record of a stream to JSON, as [`read_back`] does.
@@ -286,9 +297,18 @@ impl Topic {
             return Ok(ControlFlow::Continue(()));
         }
         let value = message.payload();
+        let is_first = partition.records == 0;
         partition.records += i64::from(value.is_some());
         let (key, event_id) = (message.key(), event_id(message));
-        each(TopicMessage { topic: &self.name, partition: id, offset, key, event_id, value })
+        each(TopicMessage {
+            topic: &self.name,
+            partition: id,
+            offset,
+            is_first,
+            key,
+            event_id,
+            value,
+        })
     }
 
     /// Describes the offsets that hold no record.
