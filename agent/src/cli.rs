@@ -201,9 +201,11 @@ pub struct RunArgs {
 Examples:
   dnscribe replay traffic.pcap
   dnscribe replay monday.pcapng.zst tuesday.pcapng.zst --stream transactions,ledger -o json
-  tcpdump -w - port 53 | dnscribe replay -")]
+  tcpdump -w - port 53 | dnscribe replay -
+  dnscribe replay 'kafka://kafka-1:9092/dns.raw?from=2026-11-20T00:00:00Z' --sink file:again.ndjson")]
 pub struct ReplayArgs {
-    /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin
+    /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin. Or the messages of a topic:
+    /// kafka://BROKERS/TOPIC?from=TIME&to=TIME
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
@@ -267,7 +269,8 @@ pub struct VerifyArgs {
     /// Also count the rows of this store: postgres://USER@HOST/DB, http://HOST:8123/?database=dns
     /// (ClickHouse), influx:http://HOST:8086/?org=O&bucket=B; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "files")]
-    pub store: Vec<StoreUrl>,
+    // Read by the command, since clap repeats a wrong value, which may contain a password.
+    pub store: Vec<String>,
 
     /// Compare with the ledger of this sink [default: kafka; for files: the sink that delivered
     /// most]

@@ -170,7 +170,10 @@ mod tests {
         let url: StoreUrl =
             "influx:http://db:8086?org=o&bucket=b&password_file=/run/token".parse().unwrap();
         assert_eq!((url.kind, url.variable()), (StoreKind::InfluxDb, "INFLUX_TOKEN"));
-        assert_eq!((url.parameter("org", ""), url.password_file), ("o", Some("/run/token".into())));
+        assert_eq!(
+            (url.parameter("org", ""), url.password_file.clone()),
+            ("o", Some("/run/token".into()))
+        );
         for bad in
             ["", "db:5432", "ftp://db", "postgres://", "influx:postgres://db", "mysql://a:secret@b"]
         {

@@ -3,8 +3,8 @@
 use super::stores::{self, Store};
 use super::summary::print;
 use crate::capture::decompress::decompressed;
-use crate::cli::VerifyArgs;
 use crate::cli::exit::Exit;
+use crate::cli::{StoreUrl, VerifyArgs};
 use crate::config::Config;
 use crate::verify::{
     BalanceReport, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
@@ -78,7 +78,9 @@ fn read_topics(
         return Err(Exit::usage(problem).with_remedy("name a FILE, --brokers or kafka.brokers"));
     }
     log::start(config.log);
-    let jobs = JobBalance::read(&config, args, verifier).map_err(Exit::failed)?;
+    let stores = args.store.iter().map(|url| url.parse()).collect::<Result<Vec<StoreUrl>, _>>();
+    let stores = stores.map_err(|why| Exit::usage(format!("--store: {why}")))?;
+    let jobs = JobBalance::read(&config, &stores, verifier).map_err(Exit::failed)?;
     let gaps = kafka::read_back(&config.kafka, &mut |record, event_id, place| {
         progress.step(place);
         verifier.add_record(record, event_id, place)
@@ -128,7 +130,7 @@ impl JobBalance {
     /// the stores. None if there is no topic of stream ledgers and no store.
     fn read(
         config: &Config,
-        args: &VerifyArgs,
+        stores: &[StoreUrl],
         verifier: &mut Verifier,
     ) -> Result<Option<Self>, String> {
         let kafka = config.kafka.clone();
@@ -136,7 +138,7 @@ impl JobBalance {
         let topics = kafka::topic_names(&kafka)?;
         let ledger_topic = name(STREAM_LEDGER);
         if !topics.contains(&ledger_topic) {
-            if args.store.is_empty() {
+            if stores.is_empty() {
                 return Ok(None);
             }
             return Err(format!("there is no topic {ledger_topic}: stores cannot be compared"));
@@ -149,7 +151,7 @@ impl JobBalance {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        let stores = args.store.iter().map(Store::connect).collect::<Result<Vec<_>, _>>()?;
+        let stores = stores.iter().map(Store::connect).collect::<Result<Vec<_>, _>>()?;
         let mut tables = Vec::new();
         for (index, store) in stores.iter().enumerate() {
             for table in store.tables() {
