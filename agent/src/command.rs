@@ -6,6 +6,7 @@ mod kafka;
 mod pages;
 mod pressure;
 mod replay;
+mod replay_topic;
 mod run;
 mod session;
 mod signals;

@@ -15,10 +15,12 @@ mod live_agent;
 mod operators;
 mod outage;
 mod partitions;
+mod raw;
 mod reading;
 mod reloading;
 mod replay;
 mod security;
+mod stream_ledger;
 mod topics;
 mod corrupt_spool;
 

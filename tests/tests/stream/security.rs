@@ -43,7 +43,10 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
     let rows = clickhouse::start_with_tls(&folder.path().join("rows"), &certificate, &key).unwrap();
     let tables = secure_timescaledb(&mut running, [&identity.certificate, &identity.key]);
     let config = |name: &str, user: &str, role: &str| {
-        files.write(name, &files.jobs(&brokers, user, role, rows.address.port(), &tables).to_string())
+        files.write(
+            name,
+            &files.jobs(&brokers, user, role, rows.address.port(), &tables).to_string(),
+        )
     };
     let prepare = config("prepare.yaml", admin, "dnscribe_migrator");
     jobs::run("topics", &prepare).unwrap();
@@ -83,7 +86,10 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
         ("dnscribe_writer", "DELETE FROM stream_ledger"),
         ("dnscribe_writer", "CREATE TABLE own (a int)"),
         ("dnscribe_reader", "INSERT INTO dns_migrations (name) VALUES ('x')"),
-        ("dnscribe_reader", "SET default_transaction_read_only = off; UPDATE dns_migrations SET name = ''"),
+        (
+            "dnscribe_reader",
+            "SET default_transaction_read_only = off; UPDATE dns_migrations SET name = ''",
+        ),
     ] {
         let Err(error) = query(running, role, statement) else {
             anyhow::bail!("{role} may {statement}")
@@ -101,8 +107,7 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
 
 fn query(running: &mut Running, role: &str, statement: &str) -> anyhow::Result<String> {
     let password = PASSWORD.replace('\'', "\\'");
-    let connection =
-        format!("dbname={DATABASE} user={role} sslmode=require password='{password}'");
+    let connection = format!("dbname={DATABASE} user={role} sslmode=require password='{password}'");
     query_as(running, &connection, statement)
 }
 
@@ -139,8 +144,11 @@ fn secure_timescaledb(running: &mut Running, identity: [&str; 2]) -> String {
 fn documented_rules() -> Vec<String> {
     let page = environment::workspace().join("docs/stream-security.md");
     let page = fs::read_to_string(page).unwrap();
-    let rules: Vec<String> =
-        page.lines().filter_map(|line| line.strip_prefix("kafka-acls ")).map(str::to_owned).collect();
+    let rules: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("kafka-acls "))
+        .map(str::to_owned)
+        .collect();
     assert!(rules.len() > 4, "{rules:?}");
     rules
 }
