@@ -66,11 +66,6 @@ public final class JobBuilder {
     return arguments.isBounded();
   }
 
-  /** Returns the environment of the job. */
-  public StreamExecutionEnvironment environment() {
-    return environment;
-  }
-
   /** Reads a topic from where the arguments say. {@code uid} names the source in savepoints. */
   public DataStream<KafkaRecord> source(
       String topic, String group, String uid, WatermarkStrategy<KafkaRecord> watermarks) {
