@@ -65,8 +65,7 @@ public final class FleetDetection {
               "alertmanager",
               TypeInformation.of(Void.class),
               new AlertmanagerWriter(config.alertmanager()))
-          .setParallelism(1)
-          .setMaxParallelism(1);
+          .setParallelism(1);
     }
   }
 
@@ -91,8 +90,7 @@ public final class FleetDetection {
             "alerts-" + name,
             JobBuilder.OUTPUT,
             new AlertOperator("alerts-" + name, settings, topic))
-        .setParallelism(1)
-        .setMaxParallelism(1);
+        .setParallelism(1);
   }
 
   /** Returns changes and nodes' alerts. */
