@@ -72,7 +72,7 @@ impl Tier {
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "compose" | "lab" | "manifests" => Self::E2e,
             "kafka" => Self::Kafka,
-            "stream" | "enrich" | "fleet_detection" => Self::Stream,
+            "stream" | "enrich" => Self::Stream,
             _ => Self::Conformance,
         }
     }
