@@ -37,7 +37,7 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
   private static final int FINDINGS = 5;
 
   /** Most cells of a bucket that wait for the end of one span. */
-  private static final int MAX_CELLS = 8192;
+  private static final int MAX_CELLS = 32_768;
 
   /** Time without cells of a bucket after which it is a gap in the input, not silence. */
   private static final long GAP_MS = 3_600_000;

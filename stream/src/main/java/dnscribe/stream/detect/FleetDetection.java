@@ -23,9 +23,9 @@ import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
  * behind does not delay the other's alerts.
  */
 public final class FleetDetection {
-  private static final TypeInformation<Cell> CELL = TypeInformation.of(Cell.class);
+  static final TypeInformation<Cell> CELL = TypeInformation.of(Cell.class);
   private static final TypeInformation<Finding> FINDING = TypeInformation.of(Finding.class);
-  private static final TypeInformation<Signal> SIGNAL = TypeInformation.of(Signal.class);
+  static final TypeInformation<Signal> SIGNAL = TypeInformation.of(Signal.class);
 
   private FleetDetection() {}
 
@@ -69,7 +69,8 @@ public final class FleetDetection {
     }
   }
 
-  private static DataStream<OutputRecord> alerts(
+  /** Returns the alerts of cells; {@code context} has changes and nodes' alerts. */
+  static DataStream<OutputRecord> alerts(
       JobBuilder job,
       Detect settings,
       String topic,
