@@ -126,7 +126,10 @@ pub fn read_compose(file: &Path) -> Result<Value> {
 /// Reads a YAML file.
 pub fn read_yaml(file: &Path) -> Result<Value> {
     let mut command = Command::new(python()?);
-    command.args(["-c", "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)"]);
+    command.args([
+        "-c",
+        "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)",
+    ]);
     Ok(serde_json::from_slice(&shell::output(command.arg(file))?.stdout)?)
 }
 

@@ -24,7 +24,8 @@ fn validation_finds_errors() {
     let text = std::fs::read_to_string(deploy("compose.yaml")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("compose.yaml");
-    for (right, wrong) in [("cap_drop:", "cap_drops:"), ("restart: unless-stopped", "restart: [1]")] {
+    for (right, wrong) in [("cap_drop:", "cap_drops:"), ("restart: unless-stopped", "restart: [1]")]
+    {
         std::fs::write(&file, text.replace(right, wrong)).unwrap();
         assert!(manifests::read_compose(&file).is_err(), "{wrong}");
     }
@@ -46,7 +47,8 @@ fn components_are_those_of_the_stack() {
         ("prometheus", String::new(), prometheus),
         ("alertmanager", String::new(), alertmanager),
     ] {
-        let (actual, ports) = (services[service]["image"].as_str().unwrap(), &services[service]["ports"]);
+        let (actual, ports) =
+            (services[service]["image"].as_str().unwrap(), &services[service]["ports"]);
         assert!(image.is_empty() || actual == image, "{service}: {actual}, not {image}");
         assert_eq!(words(ports), [format!("127.0.0.1:{port}:{port}")], "{service}");
     }
@@ -78,12 +80,8 @@ fn images_are_pinned_or_built() {
 #[test]
 fn jobs_are_those_of_the_stack() {
     let services = services();
-    let submitted: Vec<&str> = services
-        .as_object()
-        .unwrap()
-        .keys()
-        .filter_map(|name| name.strip_prefix("job-"))
-        .collect();
+    let submitted: Vec<&str> =
+        services.as_object().unwrap().keys().filter_map(|name| name.strip_prefix("job-")).collect();
     assert_eq!(submitted, jobs::JOBS);
     for job in submitted {
         let script = words(&services[&format!("job-{job}")]["command"])[2].to_owned();

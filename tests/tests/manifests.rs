@@ -185,7 +185,8 @@ fn flink_deployment_survives_its_job_manager() {
     assert_eq!(container["securityContext"]["runAsNonRoot"], true);
     assert_eq!(container["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
     // Nothing says where checkpoints are.
-    let without = render("1.34", &json!({ "stream": { "enabled": true } })).unwrap_err().to_string();
+    let without =
+        render("1.34", &json!({ "stream": { "enabled": true } })).unwrap_err().to_string();
     assert!(without.contains("stream.storage.url"), "{without}");
 }
 

@@ -64,6 +64,13 @@ impl Prepared {
         Ok(Self { sources, config, signals, takes_over: false })
     }
 
+    /// Does what [`Self::open`] does for one of several captures that are replayed one after another.
+    pub(super) fn open_one(&self) -> Result<Start, Exit> {
+        let Self { sources, config, signals, takes_over } = self;
+        let (sources, config, signals) = (sources.clone(), config.clone(), signals.clone());
+        Self { sources, config, signals, takes_over: *takes_over }.open()
+    }
+
     /// Serves metrics and health, and opens the sinks.
     pub(super) fn open(self) -> Result<Start, Exit> {
         let Self { sources, config, signals, takes_over } = self;
@@ -104,6 +111,7 @@ pub(super) fn pipeline_options(
 ) -> Result<PipelineOptions, Exit> {
     let resolvers = config.resolvers.clone().into_iter().collect();
     let identity = RecordBuilder::new(config.node.clone(), config.region.clone(), epoch, resolvers)
+        .with_labels(config.labels.clone())
         .with_unicode(config.records_idn)
         .with_wire(config.messages_wire);
     Ok(PipelineOptions {

@@ -125,7 +125,10 @@ impl Flink {
         } else {
             let zookeeper = free_address(ZOOKEEPER_PORT)?;
             let (rest, metrics) = (free_address(REST_PORT)?, free_address(METRICS_PORT)?);
-            fs::write(folder.join("config.yaml"), configuration(folder, zookeeper, rest, metrics)?)?;
+            fs::write(
+                folder.join("config.yaml"),
+                configuration(folder, zookeeper, rest, metrics)?,
+            )?;
             fs::write(folder.join("log4j2.properties"), LOGGING)?;
             (zookeeper, rest, metrics)
         };

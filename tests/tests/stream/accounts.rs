@@ -18,7 +18,8 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
     assert_eq!(ledger["balanced"], true, "{ledger}");
     assert_eq!(input["unique"], unique, "{ledger}");
     assert_eq!(input["malformed"], malformed, "{ledger}");
-    for (sink, records) in [("dns.enriched", unique), ("dns.dlq", malformed), ("clickhouse", unique)]
+    for (sink, records) in
+        [("dns.enriched", unique), ("dns.dlq", malformed), ("clickhouse", unique)]
     {
         assert_eq!(ledger["output"][sink]["written"], records, "{sink}: {ledger}");
     }
@@ -41,7 +42,8 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
     assert!(rows == kept, "{} rows, {} transactions", rows.len(), kept.len());
 
     let ledgers = running.topic("dns.stream.ledger").len();
-    let statement = "SELECT count(*), count(DISTINCT event_id), bool_and(balanced) FROM stream_ledger";
+    let statement =
+        "SELECT count(*), count(DISTINCT event_id), bool_and(balanced) FROM stream_ledger";
     // The row of a checkpoint is written just after the record of that checkpoint is committed.
     shell::wait_for("rows of the ledger", CAUGHT_UP, || {
         let Ok(rows) = running.stack().timescaledb(statement) else { return Ok(None) };

@@ -14,8 +14,7 @@ use std::time::{Duration, SystemTime};
 
 const NODES: [&str; 3] = ["fleet-1", "fleet-2", "fleet-3"];
 /// About a minute, in 40 zones. Each node has every third exchange.
-const TRAFFIC: Traffic =
-    Traffic { exchanges: 0..600, every: 3, step_ns: 100_000_000, names: 400 };
+const TRAFFIC: Traffic = Traffic { exchanges: 0..600, every: 3, step_ns: 100_000_000, names: 400 };
 /// Counters that are compared.
 const COUNTERS: [&str; 6] =
     ["transactions", "queries", "successes", "truncated", "query_bytes", "response_bytes"];
@@ -166,7 +165,9 @@ fn compare_points(running: &mut Running, expected: &BTreeMap<&String, &Value>, n
         let query = format!(
             "from(bucket: \"{}\") |> range(start: {}, stop: {}) |> filter(fn: (r) => r._measurement == \"dns_fleet\" \
              and r._field == \"transactions\" and r.grouping == \"{grouping}\") |> group() |> sum()",
-            text("bucket"), now - 3600, now - 600
+            text("bucket"),
+            now - 3600,
+            now - 600
         );
         let path = format!("/api/v2/query?org={}", text("org"));
         let wanted = format!(",{sum}");
@@ -188,9 +189,10 @@ fn balances(running: &Running, unique: usize) {
     let ledger = shell::wait_for("the ledger of the job fleet", CAUGHT_UP, || {
         let ledgers = running.topic("dns.stream.ledger");
         let ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
-        Ok(ledgers.filter(|ledger| ledger["job"] == "fleet").last().filter(|ledger| {
-            ledger["input"]["dns.metrics"]["records"] == written
-        }))
+        Ok(ledgers
+            .filter(|ledger| ledger["job"] == "fleet")
+            .last()
+            .filter(|ledger| ledger["input"]["dns.metrics"]["records"] == written))
     })
     .unwrap();
     assert_eq!(ledger["balanced"], true, "{ledger}");

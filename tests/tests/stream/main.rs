@@ -8,6 +8,7 @@
 
 mod accounts;
 mod commits;
+mod demo;
 mod faults;
 mod fleet;
 mod proxy;

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::thread;
 
 /// Request that commits or aborts a transaction (`EndTxn` in Kafka's protocol guide).

@@ -72,9 +72,8 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
 /// in seconds since the epoch.
 pub fn moved_to(pcap: &[u8], time: u64) -> Vec<u8> {
     const HEADER: usize = 24;
-    let number = |bytes: &[u8], at: usize| {
-        u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
-    };
+    let number =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     assert!(matches!(number(pcap, 0), 0xa1b2_c3d4 | 0xa1b2_3c4d), "not little-endian");
     let mut moved = pcap.to_vec();
     let first = number(pcap, HEADER);

@@ -111,9 +111,12 @@ impl Running {
     /// Starts what a failed test has left suspended, full or ended.
     fn repair(&mut self) {
         self.proxy.pass();
+        self.stack().stop_demo().unwrap();
         for (store, _) in STORES {
             self.empty_disk(store);
-            if let Ok(service) = self.stack().service(store)
+        }
+        for component in COMPONENTS {
+            if let Ok(service) = self.stack().service(component)
                 && service.runs()
             {
                 service.thaw().unwrap();
@@ -174,7 +177,8 @@ impl Running {
 
     /// Starts what [`Running::replay`] runs, and kills it after some time.
     pub fn replay_and_kill(&self, node: &str, captures: &[PathBuf], after: Duration) {
-        let mut child = replay(&self.brokers, node, captures).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            replay(&self.brokers, node, captures).stderr(Stdio::null()).spawn().unwrap();
         thread::sleep(after);
         shell::end(&mut child);
     }
@@ -215,7 +219,8 @@ impl Running {
     /// Records of the stream ledger of the job `enrich`.
     pub fn ledgers(&self) -> Vec<Value> {
         let all = self.topic("dns.stream.ledger").into_iter();
-        let mut ledgers: Vec<Value> = all.map(|text| serde_json::from_str(&text).unwrap()).collect();
+        let mut ledgers: Vec<Value> =
+            all.map(|text| serde_json::from_str(&text).unwrap()).collect();
         ledgers.retain(|ledger| ledger["job"] == jobs::ENRICH);
         ledgers
     }

@@ -43,7 +43,10 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
     let rows = clickhouse::start_with_tls(&folder.path().join("rows"), &certificate, &key).unwrap();
     let tables = secure_timescaledb(&mut running, [&identity.certificate, &identity.key]);
     let config = |name: &str, user: &str, role: &str| {
-        files.write(name, &files.jobs(&brokers, user, role, rows.address.port(), &tables).to_string())
+        files.write(
+            name,
+            &files.jobs(&brokers, user, role, rows.address.port(), &tables).to_string(),
+        )
     };
     let prepare = config("prepare.yaml", admin, "dnscribe_migrator");
     jobs::run("topics", &prepare).unwrap();
@@ -83,7 +86,10 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
         ("dnscribe_writer", "DELETE FROM stream_ledger"),
         ("dnscribe_writer", "CREATE TABLE own (a int)"),
         ("dnscribe_reader", "INSERT INTO dns_migrations (name) VALUES ('x')"),
-        ("dnscribe_reader", "SET default_transaction_read_only = off; UPDATE dns_migrations SET name = ''"),
+        (
+            "dnscribe_reader",
+            "SET default_transaction_read_only = off; UPDATE dns_migrations SET name = ''",
+        ),
     ] {
         let Err(error) = query(running, role, statement) else {
             anyhow::bail!("{role} may {statement}")
@@ -92,6 +98,11 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
         let refused = ["permission denied", "must be owner", "read-only transaction"];
         anyhow::ensure!(refused.iter().any(|text| error.contains(text)), "{statement}: {error}");
     }
+    // Retention, which needs the owner's rights, is the writer's by functions that do nothing else.
+    let retention =
+        "SELECT dns_drop_chunks('stream_ledger', '400 days'), dns_fleet_expire(10, '2 days')";
+    query(running, "dnscribe_writer", retention)?;
+    anyhow::ensure!(query(running, "dnscribe_reader", retention).is_err(), "the reader may drop");
     for connection in ["sslmode=disable", "sslmode=require password=wrong"] {
         let connection = format!("dbname={DATABASE} user=dnscribe_reader {connection}");
         anyhow::ensure!(query_as(running, &connection, "SELECT 1").is_err(), "{connection}");
@@ -101,8 +112,7 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
 
 fn query(running: &mut Running, role: &str, statement: &str) -> anyhow::Result<String> {
     let password = PASSWORD.replace('\'', "\\'");
-    let connection =
-        format!("dbname={DATABASE} user={role} sslmode=require password='{password}'");
+    let connection = format!("dbname={DATABASE} user={role} sslmode=require password='{password}'");
     query_as(running, &connection, statement)
 }
 
@@ -139,8 +149,11 @@ fn secure_timescaledb(running: &mut Running, identity: [&str; 2]) -> String {
 fn documented_rules() -> Vec<String> {
     let page = environment::workspace().join("docs/stream-security.md");
     let page = fs::read_to_string(page).unwrap();
-    let rules: Vec<String> =
-        page.lines().filter_map(|line| line.strip_prefix("kafka-acls ")).map(str::to_owned).collect();
+    let rules: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("kafka-acls "))
+        .map(str::to_owned)
+        .collect();
     assert!(rules.len() > 4, "{rules:?}");
     rules
 }
@@ -182,6 +195,7 @@ impl Files {
                 },
             },
             "enrich": { "sinks": ["enriched", "clickhouse", "timescaledb"] },
+            "fleet": { "sinks": ["fleet", "timescaledb"] },
             "clickhouse": {
                 "url": format!("https://127.0.0.1:{port}"),
                 "ca_file": self.path("ca.pem"),

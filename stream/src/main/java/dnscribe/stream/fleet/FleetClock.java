@@ -108,28 +108,21 @@ public final class FleetClock {
 
   /** Takes a window of a node. */
   void observe(NodeWindow window, long nowMs) {
-    observe(
-        window.node(),
-        window.key().lengthSeconds(),
-        window.key().endMs(),
-        window.partition(),
-        window.writtenMs(),
-        nowMs);
+    WindowKey key = window.key();
+    int seconds = key.lengthSeconds();
+    observe(window.node(), key.endMs(), seconds, window.partition(), window.writtenMs(), nowMs);
   }
 
   /**
    * Takes a record of a node.
    *
-   * @param endMs time of the record
+   * @param endMs time of the record, or end of its window
+   * @param seconds length of its window, 0 if it has none
    * @param partition that it was in
    * @param writtenMs when it was written there
    */
-  public void observe(String name, long endMs, int partition, long writtenMs, long nowMs) {
-    observe(name, 0, endMs, partition, writtenMs, nowMs);
-  }
-
-  private void observe(
-      String name, int seconds, long endMs, int partition, long writtenMs, long nowMs) {
+  public void observe(
+      String name, long endMs, int seconds, int partition, long writtenMs, long nowMs) {
     heardAtTick = allTicks;
     NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
