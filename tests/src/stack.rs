@@ -311,6 +311,7 @@ pub fn prepare() -> Result<()> {
     flink::prepare()?;
     timescaledb::prepare()?;
     clickhouse::prepare()?;
+    influxdb::prepare()?;
     crate::geo::prepare()?;
     jobs::build().map(drop)
 }

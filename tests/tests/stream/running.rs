@@ -94,7 +94,7 @@ impl Running {
             "checkpoints": { "interval": "2s" },
             // The captures are of past years.
             "clickhouse": { "retention": "18250d" },
-            "fleet": { "allowed_lateness": "20s" },
+            "fleet": { "allowed_lateness": "60s" },
         });
         jobs::submit(&stack, &overrides).unwrap();
         Self { stack: Some(stack), brokers, malformed: 0, proxy, _folder: folder }

@@ -35,6 +35,9 @@ public final class FleetClock {
   /** Silence of all nodes from which on time does not count: an outage, not a pause of windows. */
   private static final long QUIET_TICKS = 15_000 / TICK_MS;
 
+  /** Time between two ticks from which on the job was held up. */
+  private static final long STALL_MS = 5_000;
+
   /** Time in which the other records of a node's window arrive after the first of them. */
   private static final long SETTLE_MS = 1_000;
 
@@ -49,6 +52,8 @@ public final class FleetClock {
   private final Map<String, NodeClock> nodes = new HashMap<>();
   private final Map<Integer, Partition> partitions = new HashMap<>();
   private long allTicks;
+
+  private long lastTickMs = Long.MAX_VALUE;
 
   /** Ticks during which nodes were heard. */
   private long ticks;
@@ -143,6 +148,11 @@ public final class FleetClock {
   /** Lets a tick pass; returns the watermark. */
   public long tick(long nowMs) {
     allTicks++;
+    if (nowMs - lastTickMs > STALL_MS) {
+      // A store or the machine held the job up: its partitions have a backlog.
+      partitions.values().forEach(partition -> partition.isCaughtUp = false);
+    }
+    lastTickMs = nowMs;
     if (allTicks - heardAtTick <= QUIET_TICKS) {
       ticks++;
     }

@@ -3,7 +3,7 @@ package dnscribe.stream.fleet;
 import java.util.ArrayDeque;
 import java.util.Deque;
 
-/** Watermarks of the last minutes by the time on the wall clock at which they came. */
+/** Watermarks of the last minutes by the time at which they came. */
 final class WatermarkHistory {
   /** Resolution: watermarks that come sooner replace the one before. */
   private static final long STEP_MS = 1_000;
@@ -38,7 +38,7 @@ final class WatermarkHistory {
     return settled;
   }
 
-  /** Returns when the watermark passed an end; {@code nowMs} if it is not known. */
+  /** Returns when the watermark passed an end; {@code nowMs} if that is not known. */
   long passedMs(long endMs, long nowMs) {
     for (Passed passed : history) {
       if (passed.watermark() >= endMs) {

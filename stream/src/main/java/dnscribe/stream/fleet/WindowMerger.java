@@ -41,6 +41,12 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   /** How far a window may end after the present. The state of those beyond would never end. */
   private static final long AHEAD_MS = Duration.ofDays(1).toMillis();
 
+  /**
+   * Step of the time that the allowed lateness is measured in. While a store holds the job up no
+   * step passes: windows that wait inside the job do not become late there.
+   */
+  private static final long TICK_MS = 1_000;
+
   private static final int LATE = 0;
   private static final int AHEAD = 1;
 
@@ -48,6 +54,10 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   private transient ValueState<OpenWindow> state;
   private transient InternalTimerService<VoidNamespace> timers;
   private transient WatermarkHistory watermarks;
+
+  /** Time that this subtask has been running, not counting what it was held up. */
+  private transient long runningMs;
+
   private transient ListState<Long> settledState;
 
   WindowMerger(Duration lateness) {
@@ -62,6 +72,18 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         getRuntimeContext()
             .getState(new ValueStateDescriptor<>("open", TypeInformation.of(OpenWindow.class)));
     timers = getInternalTimerService("timers", VoidNamespaceSerializer.INSTANCE, this);
+    setTick();
+  }
+
+  private void setTick() {
+    var clock = getProcessingTimeService();
+    var unused =
+        clock.registerTimer(
+            clock.getCurrentProcessingTime() + TICK_MS,
+            time -> {
+              runningMs += TICK_MS;
+              setTick();
+            });
   }
 
   @Override
@@ -111,14 +133,13 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   @Override
   public void snapshotState(StateSnapshotContext context) throws Exception {
     super.snapshotState(context);
-    long nowMs = getProcessingTimeService().getCurrentProcessingTime();
-    settledState.update(List.of(watermarks.before(nowMs - latenessMs)));
+    settledState.update(List.of(watermarks.before(runningMs - latenessMs)));
   }
 
   @Override
   public void processWatermark(Watermark mark) throws Exception {
     // Before the timers, which ask for it.
-    watermarks.add(mark.getTimestamp(), getProcessingTimeService().getCurrentProcessingTime());
+    watermarks.add(mark.getTimestamp(), runningMs);
     super.processWatermark(mark);
   }
 
@@ -138,7 +159,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     long nowMs = timers.currentProcessingTime();
     boolean isRecent = watermark != Long.MAX_VALUE && nowMs - endMs <= RECENT_MS;
     return watermark >= endMs + latenessMs
-        && (!isRecent || watermarks.before(nowMs - latenessMs) >= endMs);
+        && (!isRecent || watermarks.before(runningMs - latenessMs) >= endMs);
   }
 
   /** Writes what is to be written of the current key's window. */
@@ -166,8 +187,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     if (watermark < finalMs) {
       timers.registerEventTimeTimer(VoidNamespace.INSTANCE, finalMs);
     } else {
-      long passedMs = watermarks.passedMs(open.key.endMs(), nowMs);
-      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, passedMs + latenessMs);
+      long waitMs = watermarks.passedMs(open.key.endMs(), runningMs) + latenessMs - runningMs;
+      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + Math.max(waitMs, TICK_MS));
     }
     state.update(open);
   }

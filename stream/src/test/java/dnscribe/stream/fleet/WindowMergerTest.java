@@ -30,7 +30,7 @@ class WindowMergerTest {
       harness.setProcessingTime(END + 3_000);
       harness.processWatermark(new Watermark(END + 120_000));
       assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false, false);
-      harness.setProcessingTime(END + 122_000);
+      run(harness, END + 124_000);
       List<FleetWindow> written = written(harness);
       assertThat(written).extracting(FleetWindow::revision).containsExactly(0, 1, 1);
       assertThat(written).extracting(w -> w.nodes().size).last().isEqualTo(3);
@@ -58,14 +58,14 @@ class WindowMergerTest {
       add(harness, Windows.node("n2", START, 2).put("vantage", "server"));
       harness.setProcessingTime(END + 612_000);
       assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false, false);
-      harness.setProcessingTime(END + 720_000);
+      run(harness, END + 732_000);
       assertThat(written(harness)).filteredOn(FleetWindow::isFinal).hasSize(2);
-      state = harness.snapshot(1, END + 720_000);
+      state = harness.snapshot(1, END + 732_000);
     }
     try (var harness = merger()) {
       harness.initializeState(state);
       harness.open();
-      harness.setProcessingTime(END + 721_000);
+      harness.setProcessingTime(END + 733_000);
       harness.processWatermark(new Watermark(END + 590_000));
       add(harness, Windows.node("n3", START, 3));
       harness.prepareSnapshotPreBarrier(2);
@@ -86,6 +86,14 @@ class WindowMergerTest {
       throws Exception {
     NodeWindow window = Windows.parse(json);
     harness.processElement(new StreamRecord<>(window.withKey(window.key().regroup("all", null))));
+  }
+
+  private static void run(
+      KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> harness, long untilMs)
+      throws Exception {
+    for (long ms = harness.getProcessingTime(); ms <= untilMs; ms += 1_000) {
+      harness.setProcessingTime(ms);
+    }
   }
 
   private static List<FleetWindow> written(
