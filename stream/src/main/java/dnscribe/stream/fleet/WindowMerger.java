@@ -2,14 +2,21 @@ package dnscribe.stream.fleet;
 
 import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
+import java.util.List;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
@@ -40,6 +47,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   private final long latenessMs;
   private transient ValueState<OpenWindow> state;
   private transient InternalTimerService<VoidNamespace> timers;
+  private transient WatermarkHistory watermarks;
+  private transient ListState<Long> settledState;
 
   WindowMerger(Duration lateness) {
     super("merger", "late", "ahead");
@@ -62,7 +71,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     long nowMs = timers.currentProcessingTime();
     OpenWindow open = state.value();
     if (open == null) {
-      if (endMs + latenessMs <= timers.currentWatermark()) {
+      if (isFinal(endMs)) {
         count(LATE, 1);
         return;
       }
@@ -71,7 +80,11 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         return;
       }
       open = OpenWindow.of(window.key());
-      timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+      if (endMs > timers.currentWatermark()) {
+        timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+      } else {
+        timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
+      }
     } else if (open.revision >= 0 && !open.hasChanged) {
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
     }
@@ -79,6 +92,34 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     open.nodes.add(window.node());
     open.hasChanged = true;
     state.update(open);
+  }
+
+  @Override
+  public void initializeState(StateInitializationContext context) throws Exception {
+    super.initializeState(context);
+    settledState =
+        context
+            .getOperatorStateStore()
+            .getUnionListState(new ListStateDescriptor<>("settled", Types.LONG));
+    long settled = Long.MAX_VALUE;
+    for (long one : settledState.get()) {
+      settled = Math.min(settled, one);
+    }
+    watermarks = new WatermarkHistory(settled == Long.MAX_VALUE ? Long.MIN_VALUE : settled);
+  }
+
+  @Override
+  public void snapshotState(StateSnapshotContext context) throws Exception {
+    super.snapshotState(context);
+    long nowMs = getProcessingTimeService().getCurrentProcessingTime();
+    settledState.update(List.of(watermarks.before(nowMs - latenessMs)));
+  }
+
+  @Override
+  public void processWatermark(Watermark mark) throws Exception {
+    // Before the timers, which ask for it.
+    watermarks.add(mark.getTimestamp(), getProcessingTimeService().getCurrentProcessingTime());
+    super.processWatermark(mark);
   }
 
   @Override
@@ -91,6 +132,15 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     settle(true);
   }
 
+  /** Returns whether windows with this end take no more windows of nodes. */
+  private boolean isFinal(long endMs) {
+    long watermark = timers.currentWatermark();
+    long nowMs = timers.currentProcessingTime();
+    boolean isRecent = watermark != Long.MAX_VALUE && nowMs - endMs <= RECENT_MS;
+    return watermark >= endMs + latenessMs
+        && (!isRecent || watermarks.before(nowMs - latenessMs) >= endMs);
+  }
+
   /** Writes what is to be written of the current key's window. */
   private void settle(boolean isRevision) throws Exception {
     OpenWindow open = state.value();
@@ -101,12 +151,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     long watermark = timers.currentWatermark();
     long finalMs = open.key.endMs() + latenessMs;
     boolean isFirst = open.revision < 0;
-    if (isFirst) {
-      open.firstWrittenMs = nowMs;
-    }
-    boolean isBackfill = watermark == Long.MAX_VALUE || nowMs - open.key.endMs() > RECENT_MS;
-    long graceMs = isBackfill ? 0 : open.firstWrittenMs + latenessMs - nowMs;
-    boolean isFinal = watermark >= finalMs && graceMs <= 0;
+    boolean isFinal = isFinal(open.key.endMs());
     if (open.hasChanged && (isFirst || isRevision || isFinal)) {
       open.revision++;
       open.hasChanged = false;
@@ -121,7 +166,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     if (watermark < finalMs) {
       timers.registerEventTimeTimer(VoidNamespace.INSTANCE, finalMs);
     } else {
-      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + graceMs);
+      long passedMs = watermarks.passedMs(open.key.endMs(), nowMs);
+      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, passedMs + latenessMs);
     }
     state.update(open);
   }

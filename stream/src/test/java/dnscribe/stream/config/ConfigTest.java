@@ -12,7 +12,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class ConfigTest {
   @Test
   void environmentGoesBeforeFileBeforeDefaults() {
-    String file = "version: 1\nkafka: { brokers: \"a:1\" }\nclickhouse: { retention: 3d }\n";
+    String file = "version: 1\nkafka: { brokers: \"a:1\" }\nclickhouse: { retention: 18250d }\n";
     Config config =
         Config.parse(
             "x.yaml",
@@ -24,7 +24,7 @@ class ConfigTest {
     assertThat(config.kafka().brokers()).isEqualTo("b:2");
     assertThat(config.kafka().topics().enriched()).isEqualTo("dns.enriched");
     assertThat(config.enrich().sinks()).containsExactly("clickhouse");
-    assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(3));
+    assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(18_250));
     assertThat(config.checkpoints().interval()).isEqualTo(Duration.ofSeconds(10));
   }
 

@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
@@ -40,6 +41,35 @@ class WindowMergerTest {
       add(harness, Windows.node("n4", START, 4));
       harness.prepareSnapshotPreBarrier(1);
       assertThat(written(harness)).hasSize(3);
+      assertThat(counts(harness)).containsEntry("late", 1L);
+    }
+  }
+
+  @Test
+  void afterAnOutageAlsoGroupsThatOnlyLaterNodesHaveAreTaken() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = merger()) {
+      harness.open();
+      harness.setProcessingTime(END + 600_000);
+      add(harness, Windows.node("n1", START, 1));
+      // The first node sends ten minutes at once.
+      harness.processWatermark(new Watermark(END + 590_000));
+      harness.setProcessingTime(END + 610_000);
+      add(harness, Windows.node("n2", START, 2).put("vantage", "server"));
+      harness.setProcessingTime(END + 612_000);
+      assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false, false);
+      harness.setProcessingTime(END + 720_000);
+      assertThat(written(harness)).filteredOn(FleetWindow::isFinal).hasSize(2);
+      state = harness.snapshot(1, END + 720_000);
+    }
+    try (var harness = merger()) {
+      harness.initializeState(state);
+      harness.open();
+      harness.setProcessingTime(END + 721_000);
+      harness.processWatermark(new Watermark(END + 590_000));
+      add(harness, Windows.node("n3", START, 3));
+      harness.prepareSnapshotPreBarrier(2);
+      assertThat(written(harness)).isEmpty();
       assertThat(counts(harness)).containsEntry("late", 1L);
     }
   }
