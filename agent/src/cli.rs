@@ -267,7 +267,7 @@ pub struct VerifyArgs {
     pub config: Option<PathBuf>,
 
     /// Also count the rows of this store: postgres://USER@HOST/DB, http://HOST:8123/?database=dns
-    /// (ClickHouse), influx:http://HOST:8086/?org=O&bucket=B; may be repeated
+    /// (clickhouse), influx:http://HOST:8086/?org=O&bucket=B; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "files")]
     // Read by the command, since clap repeats a wrong value, which may contain a password.
     pub store: Vec<String>,

@@ -289,7 +289,7 @@ fn says_where_and_what_is_wrong() {
     assert!(ports.contains("line 3") && ports.contains("\"70000\" is not a port"), "{ports}");
     let top = complaint("version: 1\nnod: x\n");
     assert!(top.starts_with("line 2, column 1: nod: unknown key `nod`"), "{top}");
-    assert!(top.contains("version, node, region, capture, pairing"), "{top}");
+    assert!(top.contains("version, node, region, labels, capture, pairing"), "{top}");
 }
 
 #[test]
