@@ -204,9 +204,13 @@ Examples:
   tcpdump -w - port 53 | dnscribe replay -
   dnscribe replay 'kafka://kafka-1:9092/dns.raw?from=2026-11-20T00:00:00Z' --sink file:again.ndjson")]
 pub struct ReplayArgs {
-    /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin. Or the messages of a topic:
-    /// kafka://BROKERS/TOPIC?from=TIME&to=TIME
-    #[arg(value_name = "FILE", required = true)]
+    /// Capture files, or a topic.
+    #[arg(
+        value_name = "FILE",
+        required = true,
+        help = "Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin. Or the messages of a topic: \
+                kafka://BROKERS/TOPIC?from=TIME&to=TIME"
+    )]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub common: CommonArgs,
@@ -266,9 +270,15 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Also count the rows of this store: postgres://USER@HOST/DB, http://HOST:8123/?database=dns
-    /// (clickhouse), influx:http://HOST:8086/?org=O&bucket=B; may be repeated
-    #[arg(long, value_name = "URL", conflicts_with = "files")]
+    /// Stores whose rows are counted.
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "files",
+        help = "Also count the rows of this store: postgres://USER@HOST/DB, \
+                http://HOST:8123/?database=dns (ClickHouse), influx:http://HOST:8086/?org=O&bucket=B; \
+                may be repeated"
+    )]
     // Read by the command, since clap repeats a wrong value, which may contain a password.
     pub store: Vec<String>,
 

@@ -8,7 +8,7 @@ mod stix;
 mod table;
 pub mod zones;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 
@@ -49,7 +49,7 @@ pub struct Imported<T> {
 impl<T> Imported<T> {
     /// Creates an empty result.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { items: Vec::new(), duplicates: 0, expired: 0, refused: Vec::new() }
     }
 
@@ -59,9 +59,9 @@ impl<T> Imported<T> {
 
     /// Keeps the first item of each key and counts the others.
     fn deduplicate<K: Eq + Hash>(&mut self, key: impl Fn(&T) -> K) {
-        let mut seen = HashMap::with_capacity(self.items.len());
+        let mut seen = HashSet::with_capacity(self.items.len());
         let before = self.items.len();
-        self.items.retain(|item| seen.insert(key(item), ()).is_none());
+        self.items.retain(|item| seen.insert(key(item)));
         self.duplicates = (before - self.items.len()) as u64;
     }
 }

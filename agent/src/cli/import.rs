@@ -51,7 +51,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Write to this topic [default: dns.zones, dns.intel or dns.changes, after kafka.topic_prefix]
+    /// Write to this topic [default: dns.zones, dns.intel or dns.changes, after the configured prefix]
     #[arg(long, value_name = "NAME")]
     pub topic: Option<String>,
 

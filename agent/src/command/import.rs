@@ -20,6 +20,7 @@ use dnscribe_record::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::ControlFlow;
@@ -337,7 +338,8 @@ fn describe(report: &Report<'_>, what: &str) -> String {
         (report.refused as u64, "refused"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
-        text += &format!(", {count} {what}");
+        // Writing to a string does not fail.
+        let _ = write!(text, ", {count} {what}");
     }
     text
 }

@@ -102,6 +102,7 @@ pub(super) fn topic(args: &ReplayArgs, url: &str) -> Result<(), Exit> {
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn temporary(error: io::Error) -> Exit {
     Exit::failed(format!("cannot use temporary files: {error}")).with_remedy("set TMPDIR")
 }

@@ -172,7 +172,7 @@ impl JobBalance {
                 match *table {
                     stores::TRANSACTIONS => {
                         found.stream = Some(Stream::Transactions);
-                        found.topic = kafka.topic(Stream::Transactions).to_owned();
+                        kafka.topic(Stream::Transactions).clone_into(&mut found.topic);
                         verifier.set_cutoff(cutoff);
                     }
                     other => {

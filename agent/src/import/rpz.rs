@@ -76,7 +76,7 @@ fn type_and_data(tokens: impl Iterator<Item = String>) -> Option<(String, Option
 
 fn is_policy(rtype: &str, data: Option<&str>) -> bool {
     let passes = |data: &str| data.trim_end_matches('.').eq_ignore_ascii_case("rpz-passthru");
-    !matches!(rtype, "SOA" | "NS") && !(rtype == "CNAME" && data.is_some_and(passes))
+    !(matches!(rtype, "SOA" | "NS") || rtype == "CNAME" && data.is_some_and(passes))
 }
 
 /// Returns what an owner stands for; none for the zone itself and for triggers that are not about

@@ -61,13 +61,13 @@ pub(super) fn read(data: &str) -> Vec<Result<Indicator, Refusal>> {
     for raw in bundle.objects {
         // The object borrows from `data`, in order.
         let start = raw.get().as_ptr().addr().saturating_sub(data.as_ptr().addr()).min(data.len());
-        line += data.as_bytes()[counted..start].iter().filter(|byte| **byte == b'\n').count();
+        line += data[counted..start].matches('\n').count();
         counted = start;
         match serde_json::from_str::<StixObject>(raw.get()) {
             Ok(object) if object.kind == "indicator" => found.push(indicator(line, object)),
             Ok(_) => {}
             Err(error) => {
-                found.push(Err(Refusal::new(line, format!("not a STIX object: {error}"))))
+                found.push(Err(Refusal::new(line, format!("not a STIX object: {error}"))));
             }
         }
     }

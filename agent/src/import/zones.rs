@@ -3,6 +3,7 @@
 use super::table::{self, Row};
 use super::{Imported, domain};
 use dnscribe_record::ZoneFields;
+use std::path::Path;
 
 /// Format of a file of zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,7 +26,9 @@ impl ZoneFormat {
         }
         let ending = name.to_lowercase();
         let ending = ending.trim_end_matches(".gz").trim_end_matches(".zst");
-        let is_csv = ending.ends_with(".csv") || !data.starts_with(['-', '[']) && has_header(data);
+        let extension = Path::new(ending).extension();
+        let is_csv = extension.is_some_and(|extension| extension == "csv")
+            || !data.starts_with(['-', '[']) && has_header(data);
         if is_csv { Self::Csv } else { Self::Yaml }
     }
 }

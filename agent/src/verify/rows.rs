@@ -180,6 +180,7 @@ fn imbalance(record: &StreamLedgerRecord) -> Option<String> {
     problem.map(|problem| format!("{}, checkpoint {}: {problem}", record.job, record.checkpoint))
 }
 
+#[expect(clippy::comparison_chain, reason = "each case has a sentence of its own")]
 fn compare_input(
     name: &str,
     counters: StreamInput,

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
@@ -347,8 +348,8 @@ fn offset_at(
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(name, partition, Offset::Offset(millis))?;
     let found = consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
-    let offset = found.elements().first().map(|element| element.offset());
-    Ok(offset.and_then(|offset| offset.to_raw()).filter(|offset| *offset >= 0))
+    let offset = found.elements().first().map(TopicPartitionListElem::offset);
+    Ok(offset.and_then(Offset::to_raw).filter(|offset| *offset >= 0))
 }
 
 /// Returns whether retrying is useless.
