@@ -10,6 +10,7 @@ use dnscribe_tests::{http, shell, sketches};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 const NODES: [&str; 3] = ["fleet-1", "fleet-2", "fleet-3"];
@@ -23,11 +24,12 @@ const COUNTERS: [&str; 6] =
 fn merged_windows_are_the_sums_over_the_nodes() {
     let Some(shared) = Shared::get() else { return };
     let mut running = shared.lock();
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    replay(&running, now - 1200, &NODES);
+    // Later than the windows of other tests on this stack, after which earlier ones would be late.
+    let start = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 60;
+    replay(&running, start, &NODES);
     // Sent again, windows change nothing.
-    replay(&running, now - 1200, &NODES[1..2]);
-    replay(&running, now - 120, &NODES);
+    replay(&running, start, &NODES[1..2]);
+    replay(&running, start + 1080, &NODES);
 
     let sent: BTreeMap<String, Value> = running
         .topic("dns.metrics")
@@ -35,9 +37,10 @@ fn merged_windows_are_the_sums_over_the_nodes() {
         .map(|text| serde_json::from_str::<Value>(text).unwrap())
         .map(|window| (window["event_id"].as_str().unwrap().to_owned(), window))
         .collect();
-    let limit = time(now - 600);
     let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for window in sent.values().filter(|window| window["ts"].as_str().unwrap() < &limit[..]) {
+    let range = time(start)..time(start + 600);
+    let in_range = |window: &&Value| range.contains(&window["ts"].as_str().unwrap().to_owned());
+    for window in sent.values().filter(in_range) {
         if let Some(key) = key_of(window) {
             groups.entry(key).or_default().push(window.clone());
         }
@@ -64,8 +67,8 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     compare_sketches(&groups, &merged);
     let expected: BTreeMap<&String, &Value> =
         merged.iter().filter(|(key, _)| groups.contains_key(*key)).collect();
-    compare_rows(&mut running, &expected, &limit);
-    compare_points(&mut running, &expected, now);
+    compare_rows(&mut running, &expected, &range);
+    compare_points(&mut running, &expected, &range);
     balances(&running, sent.len());
 }
 
@@ -132,10 +135,16 @@ fn compare_sketches(groups: &BTreeMap<String, Vec<Value>>, merged: &BTreeMap<Str
     }
 }
 
-fn compare_rows(running: &mut Running, expected: &BTreeMap<&String, &Value>, limit: &str) {
+fn compare_rows(
+    running: &mut Running,
+    expected: &BTreeMap<&String, &Value>,
+    times: &Range<String>,
+) {
     let statement = format!(
-        "SELECT count(*), bool_and(final), {} FROM dns_fleet WHERE ts > now() - interval '1 hour' AND ts < '{limit}'",
-        COUNTERS.map(|counter| format!("sum({counter})")).join(", ")
+        "SELECT count(*), bool_and(final), {} FROM dns_fleet WHERE ts >= '{}' AND ts < '{}'",
+        COUNTERS.map(|counter| format!("sum({counter})")).join(", "),
+        times.start,
+        times.end
     );
     let sum = |counter: &str| -> u64 {
         expected.values().map(|window| window[counter].as_u64().unwrap()).sum()
@@ -150,7 +159,11 @@ fn compare_rows(running: &mut Running, expected: &BTreeMap<&String, &Value>, lim
     assert!(waited.is_ok(), "{waited:?}: {rows:?}, not {wanted}");
 }
 
-fn compare_points(running: &mut Running, expected: &BTreeMap<&String, &Value>, now: u64) {
+fn compare_points(
+    running: &mut Running,
+    expected: &BTreeMap<&String, &Value>,
+    times: &Range<String>,
+) {
     let address = running.stack().address(Component::InfluxDb).unwrap();
     let text = |name: &str| address[name].as_str().unwrap().to_owned();
     let socket: SocketAddr = text("url")["http://".len()..].parse().unwrap();
@@ -162,11 +175,11 @@ fn compare_points(running: &mut Running, expected: &BTreeMap<&String, &Value>, n
         let windows = expected.values().filter(|window| window["grouping"] == grouping);
         let sum: u64 = windows.map(|window| window["transactions"].as_u64().unwrap()).sum();
         let query = format!(
-            "from(bucket: \"{}\") |> range(start: {}, stop: {}) |> filter(fn: (r) => r._measurement == \"dns_fleet\" \
+            "from(bucket: \"{}\") |> range(start: {}Z, stop: {}Z) |> filter(fn: (r) => r._measurement == \"dns_fleet\" \
              and r._field == \"transactions\" and r.grouping == \"{grouping}\") |> group() |> sum()",
             text("bucket"),
-            now - 3600,
-            now - 600
+            times.start,
+            times.end
         );
         let path = format!("/api/v2/query?org={}", text("org"));
         let wanted = format!(",{sum}");
