@@ -55,6 +55,7 @@ use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
 use dnscribe_record::ledger;
+use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 pub use icmp::{pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
@@ -69,20 +70,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The hook to capture at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HookChoice {
-    /// `cgroup` if this host supports it and no interface is named; else `socket`.
-    #[default]
-    Auto,
-    /// Every socket of a cgroup, by `cgroup_skb`.
-    ///
-    /// # Minimum kernel version
-    ///
-    /// Linux 5.12.
-    Cgroup,
-    /// Interfaces, by `AF_PACKET`.
-    Socket,
+named_enum! {
+    /// The hook to capture at.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum HookChoice: "a hook" {
+        /// `cgroup` if this host supports it and no interface is named; else `socket`.
+        #[default]
+        Auto = "auto",
+        /// Every socket of a cgroup, by `cgroup_skb`.
+        ///
+        /// # Minimum kernel version
+        ///
+        /// Linux 5.12.
+        Cgroup = "cgroup",
+        /// Interfaces, by `AF_PACKET`.
+        Socket = "socket",
+    }
 }
 
 /// Options of a live capture.

@@ -1,4 +1,5 @@
-//! Macros that declare settings: [`section!`] for keys, [`value!`] and [`words!`] for their values.
+//! Macros that declare settings: [`section!`] for keys, [`value!`] for their values; values that are one of a few
+//! words are declared with [`named_enum!`](dnscribe_record::named_enum).
 //!
 //! A key is declared once, in a section: name, type, default or example, and the sentence that the
 //! reference prints. Reading, merging of layers and the reference are generated from it.
@@ -143,43 +144,5 @@ macro_rules! value {
                 f.write_str(&show(&self.0))
             }
         })?
-    };
-}
-
-/// Reads and prints an enum as one of a few words.
-#[macro_export]
-macro_rules! impl_words {
-    ($name:ident: $what:literal { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl std::str::FromStr for $name {
-            type Err = $crate::value::BadValue;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => {
-                        let remedy = concat!("one of", $(" ", $word),+);
-                        Err($crate::value::BadValue::new(text, $what, remedy))
-                    }
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(match self { $(Self::$variant => $word),+ })
-            }
-        }
-    };
-}
-
-/// Declares an enum that is written as one of a few words.
-#[macro_export]
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident: $what:literal { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
-
-        $crate::impl_words! { $name: $what { $($variant = $word),+ } }
     };
 }

@@ -54,6 +54,7 @@ pub use ledger_record::LedgerRecord;
 pub use lookup::LookupRecord;
 pub use masking::MaskingFields;
 pub use message::{MessageBody, MessageRecord};
+pub use named_enum::{Named, UnknownName};
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};
 pub use text::{alert_line, alert_line_from_json, transaction_line, transaction_line_from_json};
