@@ -106,7 +106,7 @@ pub struct CorrelationCounters {
 named_enum! {
     /// Which transactions are linked.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum CorrelationMode: "a way to join" {
+    pub enum CorrelationMode: "a way to join", "give one of" {
         /// Transactions of each process or host that acts as a resolver.
         #[default]
         Auto = "auto",

@@ -73,7 +73,7 @@ use std::time::Duration;
 named_enum! {
     /// The hook to capture at.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum HookChoice: "a hook" {
+    pub enum HookChoice: "a hook", "give one of" {
         /// `cgroup` if this host supports it and no interface is named; else `socket`.
         #[default]
         Auto = "auto",

@@ -112,7 +112,7 @@ section! {
 named_enum! {
     /// Behaviour under overload.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum SamplingMode: "a mode of sampling" {
+    pub enum SamplingMode: "a mode of sampling", "give one of" {
         /// UDP transactions are sampled.
         Auto = "auto",
         /// The ring buffer fills, and packets are lost.

@@ -40,7 +40,7 @@ section! {
 named_enum! {
     /// Whether pods are watched.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Enabled: "auto, true or false" {
+    pub enum Enabled: "auto, true or false", "give one of" {
         /// Where they can be.
         Auto = "auto",
         /// Always.

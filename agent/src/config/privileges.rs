@@ -21,7 +21,7 @@ section! {
 named_enum! {
     /// Privileges that are dropped once capture has begun.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Drop: "a way to drop privileges" {
+    pub enum Drop: "a way to drop privileges", "give one of" {
         /// All that can be dropped; the rest is logged.
         Auto = "auto",
         /// All; a privilege that cannot be dropped ends the run.

@@ -15,6 +15,7 @@ use crate::capture::ports::PortSet;
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::encrypted::{ConnectionOptions, ConnectionTable};
 use crate::pair::{PairOptions, Pairer};
+use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -102,10 +103,10 @@ pub struct FlowCounters {
 impl FlowCounters {
     /// Adds these counters to those of the ledger.
     pub(super) fn add_to(&self, counters: &mut Counters) {
-        counters.decode += &self.decode;
-        counters.pairing += &self.pairing;
+        counters.decode.merge(&self.decode);
+        counters.pairing.merge(&self.pairing);
         if let Some(connections) = &self.connections {
-            *counters.connections.get_or_insert_default() += connections;
+            counters.connections.get_or_insert_default().merge(connections);
         }
     }
 }
@@ -260,10 +261,10 @@ impl FlowStage {
     pub fn counters(&self, received: &[Received]) -> FlowCounters {
         // In this order: if no other agent had this capture before, nothing is added.
         let mut decode = self.decoder.counters();
-        decode += &self.inherited.decode;
+        decode.merge(&self.inherited.decode);
         let mut connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         if let (Some(now), Some(before)) = (&mut connections, &self.inherited.connections) {
-            *now += before;
+            now.merge(before);
         }
         let pairing = self.trackers.pairer.counters();
         FlowCounters { received: received.to_vec(), decode, pairing, connections }

@@ -17,8 +17,8 @@
 /// }
 /// ```
 ///
-/// Before each name stands the function of [`reader`](crate::reader) that reads it, behind each type what the
-/// reference shows:
+/// Before each name stands the function of [`reader`](crate::reader) that reads it, or `flatten` for a section whose
+/// keys are keys of this one; behind each type what the reference shows:
 /// - `default(VALUE)`: the default. A method named like the key returns the value in force.
 /// - `shown(TEXT)`: the text of a default that is applied elsewhere.
 /// - `example(TEXT)`: an example of a key without a default.
@@ -47,10 +47,7 @@ macro_rules! section {
                 key: &str,
                 value: &$crate::yaml::Node,
             ) -> Result<bool, $crate::yaml::YamlError> {
-                $(if key == $crate::reader::key_name(stringify!($field)) {
-                    self.$field = $crate::reader::$reader(value)?;
-                    return Ok(true);
-                })+
+                $($crate::read_key! { $reader self.$field, key, value })+
                 Ok(false)
             }
         }
@@ -61,14 +58,47 @@ macro_rules! section {
             }
 
             fn keys() -> Vec<$crate::reference::Key> {
-                vec![$($crate::reference::Key::new(
-                    $crate::reader::key_name(stringify!($field)),
-                    concat!($($doc),+),
-                    $crate::reference_value!($type; $($kind($($value)*))?),
-                    <$type as $crate::reader::Field>::keys(),
-                )),+]
+                let mut keys = Vec::new();
+                $(keys.extend($crate::reference_keys! {
+                    $reader $field $type, concat!($($doc),+); $($kind($($value)*))?
+                });)+
+                keys
             }
         }
+    };
+}
+
+/// Reads the value of one key of a section, if it is this key, or that of a part of the section.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! read_key {
+    (flatten $this:ident.$part:ident, $key:ident, $value:ident) => {
+        if $crate::reader::Section::read_key(&mut $this.$part, $key, $value)? {
+            return Ok(true);
+        }
+    };
+    ($reader:ident $this:ident.$field:ident, $key:ident, $value:ident) => {
+        if $key == $crate::reader::key_name(stringify!($field)) {
+            $this.$field = $crate::reader::$reader($value)?;
+            return Ok(true);
+        }
+    };
+}
+
+/// Describes one key of a section for the reference, or those of a part of the section.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! reference_keys {
+    (flatten $part:ident $type:ty, $about:expr;) => {
+        <$type as $crate::reader::Field>::keys()
+    };
+    ($reader:ident $field:ident $type:ty, $about:expr; $($value:tt)*) => {
+        [$crate::reference::Key::new(
+            $crate::reader::key_name(stringify!($field)),
+            $about,
+            $crate::reference_value!($type; $($value)*),
+            <$type as $crate::reader::Field>::keys(),
+        )]
     };
 }
 

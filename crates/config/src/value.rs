@@ -176,7 +176,7 @@ value! {
 named_enum! {
     /// The format of records on stdout.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Output: "an output format" {
+    pub enum Output: "an output format", "give one of" {
         /// Text on a terminal, else JSON.
         Auto = "auto",
         /// One aligned readable line per record.
@@ -201,7 +201,7 @@ impl Output {
 named_enum! {
     /// The format of log lines.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum LogFormat: "a log format" {
+    pub enum LogFormat: "a log format", "give one of" {
         /// For people.
         Text = "text",
         /// For machines.
@@ -212,7 +212,7 @@ named_enum! {
 named_enum! {
     /// The least severe log lines that are written.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum LogLevel: "a log level" {
+    pub enum LogLevel: "a log level", "give one of" {
         /// Failures.
         Error = "error",
         /// Problems that an operator should solve.
@@ -229,7 +229,7 @@ named_enum! {
 named_enum! {
     /// Compression of rotated files.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Compress: "a compression" {
+    pub enum Compress: "a compression", "give one of" {
         /// None.
         None = "none",
         /// zstd (RFC 8878).

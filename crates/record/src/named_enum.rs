@@ -4,7 +4,7 @@
 /// their declaration, and `name`.
 ///
 /// With a description of a value behind the enum's name, it can also be parsed from a name, and
-/// displays as it: see [`Named`](crate::Named).
+/// displays as it: see [`Named`](crate::Named). A second text replaces `choose from` in the error.
 ///
 /// ```
 /// dnscribe_record::named_enum! {
@@ -24,7 +24,7 @@
 /// ```
 #[macro_export]
 macro_rules! named_enum {
-    ($(#[$about:meta])* $vis:vis enum $enum:ident $(: $what:literal)? {
+    ($(#[$about:meta])* $vis:vis enum $enum:ident $(: $what:literal $(, $list:literal)?)? {
         $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?
     }) => {
         $(#[$about])*
@@ -44,6 +44,7 @@ macro_rules! named_enum {
         $(impl $crate::Named for $enum {
             const CHOICES: &'static [Self] = &Self::ALL;
             const WHAT: &'static str = $what;
+            $(const LIST: (&'static str, &'static str) = ($list, " ");)?
 
             fn name(self) -> &'static str {
                 self.name()
@@ -73,6 +74,9 @@ pub trait Named: Copy + 'static {
     /// Description of a value for error messages, such as `a format`.
     const WHAT: &'static str;
 
+    /// What precedes the names in error messages, and what separates them.
+    const LIST: (&'static str, &'static str) = ("choose from", ", ");
+
     /// Returns the value's name.
     fn name(self) -> &'static str;
 
@@ -84,16 +88,19 @@ pub trait Named: Copy + 'static {
         let found = Self::CHOICES.iter().copied().find(|value| value.name() == text);
         found.ok_or_else(|| {
             let names: Vec<_> = Self::CHOICES.iter().map(|value| value.name()).collect();
-            UnknownName { given: text.to_owned(), what: Self::WHAT, choices: names.join(", ") }
+            let (list, separator) = Self::LIST;
+            let choices = names.join(separator);
+            UnknownName { given: text.to_owned(), what: Self::WHAT, list, choices }
         })
     }
 }
 
 /// A text is not the name of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{given}\" is not {what}: choose from {choices}")]
+#[error("\"{given}\" is not {what}: {list} {choices}")]
 pub struct UnknownName {
     given: String,
     what: &'static str,
+    list: &'static str,
     choices: String,
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 named_enum! {
     /// How a value is masked, the least strict method first.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-    pub enum MaskingMethod: "a way to mask" {
+    pub enum MaskingMethod: "a way to mask", "give one of" {
         /// The value stays.
         #[default]
         Keep = "keep",

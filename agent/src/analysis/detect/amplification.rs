@@ -11,11 +11,11 @@ use super::attribution::{
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::rolling::{Rolling, SpanCounts};
 use super::table::AssociativeTable;
-use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::{OrphanReason, Status, Vantage};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{Merge, merged_struct};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 

@@ -38,7 +38,7 @@ struct Client {
     evidence: EvidenceSample,
 }
 
-merged_struct! {
+dnscribe_record::merged_struct! {
     #[derive(Clone, Debug, Default)]
     struct Counts {
         wrong_id: u64,

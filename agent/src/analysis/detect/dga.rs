@@ -12,11 +12,11 @@ use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::lexical::{encoded_bytes, is_lookup_service, is_random};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
-use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::Status;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{Merge, merged_struct};
 use std::time::Duration;
 
 /// Maximum memory of [`Dga`] in bytes.
