@@ -23,3 +23,5 @@ pub mod privilege;
 pub mod handover;
 pub mod verify;
 pub mod command;
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,6 @@ use dnscribe_record::{Merge, merged_struct};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Maximum memory of [`Amplification`] in bytes.
-pub const AMPLIFICATION_MEMORY_BYTES: usize = 8 << 20;
-
 const MAX_NETWORKS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(30);
@@ -64,14 +61,6 @@ merged_struct! {
         query_bytes: u64,
         response_bytes: u64,
         questions: u64,
-    }
-}
-
-impl Amplification {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.victims.bytes(|victim| victim.entity.len() + victim.evidence.heap_bytes())
     }
 }
 

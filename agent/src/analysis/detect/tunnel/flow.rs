@@ -102,10 +102,6 @@ impl Flow {
             self.evidence.record(observation);
         }
     }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.zone.len() + self.attribution.heap_bytes() + self.evidence.heap_bytes()
-    }
 }
 
 /// Adds the counts of a name unless it is known. Returns whether it was new.
