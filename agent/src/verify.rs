@@ -17,9 +17,8 @@ pub use report::{BalanceLine, BalanceReport, Findings};
 pub use sort::DEFAULT_MEMORY_BYTES;
 
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
-use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{EventId, JsonText, LedgerRecord, Merge, Namespace};
+use dnscribe_record::{EventId, JsonText, LedgerRecord, Merge, Namespace, Stream};
 use serde::Deserialize;
 use sort::{SortEntry, Sorter};
 use std::borrow::Cow;

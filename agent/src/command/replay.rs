@@ -66,9 +66,9 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     }
     match failure {
         // No packet was replayed: the error is all there is to report.
-        Some(error) if reader.first_packet().is_none() => Err(error.into()),
+        Some(error) if reader.first_packet.is_none() => Err(error.into()),
         failure => {
-            session.end(reader.first_packet(), reader.counters())?;
+            session.end(reader.first_packet, reader.counters())?;
             failure.map_or(Ok(()), |error: InputError| Err(error.into()))
         }
     }
@@ -104,7 +104,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn packet(&mut self, packet: &Packet<'_>, source: &ReplayProgress<'_>) -> ControlFlow<()> {
         if self.stages.is_none() {
-            match self.begin(source.first_packet()) {
+            match self.begin(source.first_packet) {
                 Ok(stages) => self.stages = stages,
                 Err(exit) => {
                     self.failure = Some(exit);

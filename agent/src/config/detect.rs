@@ -6,9 +6,8 @@ use crate::analysis::detect::{
     AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, MaintenancePeriod,
     Rule, RuleOptions, SuccessOptions,
 };
-use dnscribe_config::ConfigError;
-use dnscribe_config::section;
 use dnscribe_config::value::{Count, PositiveSpan, Span, Switch, show_duration};
+use dnscribe_config::{ConfigError, section};
 use dnscribe_record::time::Timestamp;
 use value::{BaseUrl, Days, Pattern, Share, TimeOfDay, Times};
 

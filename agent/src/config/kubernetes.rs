@@ -2,9 +2,8 @@
 
 use super::{Purpose, default_node};
 use crate::enrich::kubernetes::{KubernetesConfig, TOKEN_PATH};
-use dnscribe_config::ConfigError;
 use dnscribe_config::value::{Name, PositiveSpan};
-use dnscribe_config::{section, value};
+use dnscribe_config::{ConfigError, section, value};
 use dnscribe_record::named_enum;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -9,9 +9,8 @@ use super::batch::EventBatch;
 use super::control::Control;
 use super::event::{Event, EventSink};
 use super::renderer::Renderer;
-use crate::capture::Packet;
-use crate::capture::Received;
 use crate::capture::ports::PortSet;
+use crate::capture::{Packet, Received};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::encrypted::{ConnectionOptions, ConnectionTable};
 use crate::pair::{PairOptions, Pairer};
@@ -74,7 +73,7 @@ fn connections_share(options: ConnectionOptions, shards: usize) -> ConnectionOpt
 /// Decoder, pairing and connections of a share of the flows, with their clock.
 pub struct FlowStage {
     /// The number of this stage among `shards`, counted from 0.
-    shard: usize,
+    pub shard: usize,
     shards: usize,
     pub(super) decoder: Decoder,
     pub(super) trackers: Trackers,
@@ -142,12 +141,6 @@ impl FlowStage {
             inherited: FlowCounters::default(),
             pending_ports: None,
         }
-    }
-
-    /// Number of this stage, counted from 0.
-    #[must_use]
-    pub const fn shard(&self) -> usize {
-        self.shard
     }
 
     /// Runs `step` on the stages and passes its events to `sink`, as of time `at`.
@@ -228,7 +221,7 @@ impl FlowStage {
             Control::Render(options) => self.renderer.options = *options,
             Control::AddPorts(ports) => {
                 self.pending_ports = None;
-                self.decoder.set_ports(self.decoder.ports().union(ports));
+                self.decoder.set_ports(self.decoder.ports.union(ports));
             }
             Control::SetPorts(ports) => self.pending_ports = Some(ports.clone()),
         }

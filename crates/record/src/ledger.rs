@@ -49,8 +49,8 @@ pub struct Ring {
 }
 
 merged_struct! {
-    /// Counters of decoding. Identity 3: `received = decoded_packets + Σ malformed + held`;
-    /// `messages = queries + responses`.
+    /// Counters of decoding. Identity 3: `received = decoded_packets + Σ malformed + held`; `messages =
+    /// queries + responses`.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     pub struct Decode {
         /// Packets taken from the ring.
@@ -81,9 +81,9 @@ merged_struct! {
 }
 
 merged_struct! {
-    /// Counters of pairing. Identity 4: `queries = answered + timeout + icmp_error + evicted + open
-    /// + retransmitted`; `responses = answered + late + duplicate + orphan`. With decode:
-    /// `decode.queries = queries + one_way`; `decode.responses + shared = responses + continued`.
+    /// Counters of pairing. Identity 4: `queries = answered + timeout + icmp_error + evicted + open +
+    /// retransmitted`; `responses = answered + late + duplicate + orphan`. With decode: `decode.queries
+    /// = queries + one_way`; `decode.responses + shared = responses + continued`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     pub struct Pairing {
         /// Queries received from decoding.
@@ -135,8 +135,8 @@ merged_struct! {
     pub struct Connections {
         /// Packets of encrypted DNS.
         pub packets: u64,
-        /// Packets that belong to no connection: after the end of one, or of one that began before
-        /// the capture.
+        /// Packets that belong to no connection: after the end of one, or of one that began before the
+        /// capture.
         pub stray: u64,
         /// Connections seen.
         pub connections: u64,

@@ -50,9 +50,9 @@ pub use fields::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
     IcmpFields, K8sFields, OptionFields, ProcessFields, QuestionFields, RecordHead, RecordTail,
 };
-pub use json::{JsonText, add_json};
+pub use json::{ContainerView, JsonText, PodView, ProcessView, add_json};
 pub use ledger_record::LedgerRecord;
-pub use lookup::LookupRecord;
+pub use lookup::{LookupFields, LookupRecord};
 pub use masking::MaskingFields;
 pub use merge::Merge;
 pub use message::{MessageBody, MessageRecord};

@@ -6,8 +6,7 @@
 use datasketches::codec::{SketchBytes, SketchSlice};
 use datasketches::error::Error;
 use datasketches::frequencies::{ErrorType, FrequentItemValue, FrequentItemsSketch};
-use dnscribe_record::Merge;
-use dnscribe_record::RankedFields;
+use dnscribe_record::{Merge, RankedFields};
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
