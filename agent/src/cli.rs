@@ -270,8 +270,9 @@ pub struct SchemaArgs {
     /// The schema to print, such as dns.transaction/1; a list of all without it
     pub name: Option<String>,
 
-    /// Print the Avro schema, as it is registered, instead of the JSON Schema
-    #[arg(long, requires = "name")]
+    /// Print the Avro schema, as it is registered, instead of the JSON Schema; records that agents
+    /// do not write have none
+    #[arg(long)]
     pub avro: bool,
 }
 

@@ -62,7 +62,7 @@ impl RecordBuilder {
 
     fn head(&self, stream: Stream, event_id: EventId, ts: Timestamp) -> RecordHead<'_> {
         let region = self.region.as_deref();
-        RecordHead { schema: stream.schema(), event_id, ts, node: &self.node, region }
+        RecordHead { schema: stream.schema(), event_id, ts, node: &self.node, region, labels: None }
     }
 
     fn unicode(&self, qname: Option<&str>) -> Option<String> {

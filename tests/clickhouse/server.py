@@ -1,6 +1,8 @@
 """ClickHouse's HTTP interface over one embedded session of chdb.
 
-Usage: server.py ADDRESS PORT DATA_FOLDER
+Usage: server.py ADDRESS PORT DATA_FOLDER [CERTIFICATE KEY]
+
+With a certificate and its key, both PEM files, it speaks TLS.
 
 Takes what a server's HTTP interface takes: the query in the parameter `query`, in the body, or its first part in the
 parameter and its data in the body; `database`, `default_format` and settings as parameters; gzip. Queries run one at a
@@ -9,26 +11,13 @@ time. Formats are text: a body must be UTF-8.
 
 import gzip
 import re
+import ssl
 import sys
 import threading
-import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
-
-
-class Absent(types.ModuleType):
-    """A library for data frames: chdb names it when it is imported, and this program does not use it."""
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-for name in ("pandas", "pyarrow"):
-    sys.modules.setdefault(name, Absent(name))
-
+import absent  # noqa: F401
 from chdb import session  # noqa: E402
 
 CLIENT_PARAMETERS = {
@@ -111,8 +100,12 @@ def literal(value):
 
 
 def main():
-    address, port, folder = sys.argv[1:]
+    address, port, folder, *identity = sys.argv[1:]
     server = ThreadingHTTPServer((address, int(port)), Handler)
+    if identity:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*identity)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     server.session = session.Session(folder)
     server.serve_forever()
 

@@ -1,23 +1,61 @@
 """Validates the manifests on standard input against the JSON schemas of a Kubernetes release and prints each as
-a line of JSON. Unknown fields are errors. The exit code is 1 if a manifest is invalid."""
+a line of JSON. Unknown fields are errors. The exit code is 1 if a manifest is invalid.
+
+Usage: manifests.py VERSION [JAR]
+
+JAR: classes of Flink's Kubernetes operator, with the schema of its FlinkDeployment."""
 
 import json
+import re
 import sys
+import zipfile
 
+import jsonschema
 import kubernetes_validate
 import yaml
 
 # Kinds of the Prometheus operator, which have no schema in Kubernetes.
 FOREIGN = {"PodMonitor"}
 
+FLINK = "META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"
+
+
+def closed(schema):
+    """Makes fields that a schema does not name errors, as a strict API server does."""
+    if isinstance(schema, dict):
+        for part in schema.values():
+            closed(part)
+        if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            schema.setdefault("additionalProperties", False)
+    elif isinstance(schema, list):
+        for part in schema:
+            closed(part)
+
+
+def flink_deployment(jar):
+    definition = yaml.safe_load(zipfile.ZipFile(jar).read(FLINK))
+    (version,) = definition["spec"]["versions"]
+    schema = version["schema"]["openAPIV3Schema"]
+    closed(schema)
+    schema["properties"] |= {"apiVersion": {"const": "flink.apache.org/v1beta1"}, "kind": {}, "metadata": {}}
+    # This version of the operator's classes is the newest to be had by itself, and older than Flink 2.
+    versions = schema["properties"]["spec"]["properties"]["flinkVersion"]
+    assert all(re.fullmatch(r"v\d_\d+", name) for name in versions.pop("enum"))
+    versions["pattern"] = r"^v\d_\d+$"
+    return schema
+
+
 version = sys.argv[1]
+flink = flink_deployment(sys.argv[2]) if len(sys.argv) > 2 else None
 bad = False
 for document in yaml.safe_load_all(sys.stdin):
     if document is None:
         continue
     kind = document.get("kind")
     try:
-        if kind not in FOREIGN:
+        if kind == "FlinkDeployment":
+            jsonschema.validate(document, flink)
+        elif kind not in FOREIGN:
             kubernetes_validate.validate(document, version, strict=True)
     except Exception as error:
         print(f"{kind}: {error}", file=sys.stderr)

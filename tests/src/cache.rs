@@ -55,6 +55,16 @@ fn python_with(scratch: &Path, requirements: &Path, options: &[&str]) -> Result<
     shell::output(&mut install).with_context(what).map(drop)
 }
 
+/// Downloads a Maven artefact (`GROUP:ARTIFACT:VERSION`) without what it depends on.
+pub fn maven_alone(scratch: &Path, artefact: &str) -> Result<()> {
+    let mut copy = Command::new("mvn");
+    copy.args(["-B", "-q", "dependency:copy", &format!("-Dartifact={artefact}")]);
+    copy.arg(format!("-DoutputDirectory={}", scratch.join("ready").display()));
+    shell::output(copy.current_dir(scratch))
+        .with_context(|| format!("cannot get {artefact} from Maven Central"))
+        .map(drop)
+}
+
 /// Downloads Maven artefacts (`GROUP:ARTIFACT:VERSION`) with all that they depend on.
 pub fn maven(scratch: &Path, artefacts: &[String]) -> Result<()> {
     let dependency = |artefact: &String| {

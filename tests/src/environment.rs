@@ -20,7 +20,7 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// The agent's binary: `DNSCRIBE_BIN`, else the release build, else the debug build.
+/// The agent's binary: `DNSCRIBE_BIN`, else the build that was made last.
 pub fn binary() -> Result<PathBuf> {
     if let Some(named) = env::var_os("DNSCRIBE_BIN") {
         let named = PathBuf::from(named);
@@ -30,11 +30,11 @@ pub fn binary() -> Result<PathBuf> {
             bail!("DNSCRIBE_BIN names no file: {}", named.display())
         };
     }
-    ["release/dnscribe", "debug/dnscribe"]
-        .map(|name| target().join(name))
-        .into_iter()
-        .find(|file| file.is_file())
-        .context("the agent is not built: run `cargo xtask build`")
+    let built =
+        ["quick", "release", "debug"].map(|profile| target().join(profile).join("dnscribe"));
+    let last =
+        built.into_iter().max_by_key(|file| file.metadata().and_then(|it| it.modified()).ok());
+    last.filter(|file| file.is_file()).context("the agent is not built: run `cargo xtask build`")
 }
 
 /// Whether this run is continuous integration, where nothing may be skipped.

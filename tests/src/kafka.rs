@@ -18,6 +18,7 @@ use runtime::{Process, Runtime};
 use security::{PASSWORD, SecureListener, Security, USER};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -47,7 +48,8 @@ pub struct Broker {
 /// A broker that outlives the process that started it, as stored in its folder.
 #[derive(Debug, Serialize, Deserialize)]
 struct DetachedBroker {
-    bootstrap: String,
+    ports: Ports,
+    properties: Vec<(String, String)>,
     process: Process,
 }
 
@@ -71,6 +73,24 @@ impl Broker {
     /// PLAIN.
     pub fn secured(folder: &Path, security: &Security) -> Result<Self> {
         Self::with(folder, |ports| security.properties(ports))
+    }
+
+    /// Like [`Broker::up`], with a second listener that says to clients that it is at
+    /// [`Broker::proxy_address`]: there the caller runs a proxy to [`Broker::proxied_address`].
+    pub fn proxied(folder: &Path) -> Result<Self> {
+        Self::with(folder, |ports| Ok(config::proxied_listeners(ports)))
+    }
+
+    /// Address of the proxy of a [`Broker::proxied`].
+    #[must_use]
+    pub fn proxy_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.proxy())
+    }
+
+    /// Address of the listener behind the proxy of a [`Broker::proxied`].
+    #[must_use]
+    pub fn proxied_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.proxied())
     }
 
     /// Adds SCRAM credentials of [`USER`] to a [`Broker::secured`].
@@ -100,6 +120,29 @@ impl Broker {
         broker.runtime.format(&broker.folder, &broker.properties)?;
         broker.start()?;
         Ok(broker)
+    }
+
+    /// Starts the broker that was left running with this folder and has ended, with its data and
+    /// ports; a new one like [`Broker::up`] if there was none.
+    pub fn resume(folder: &Path) -> Result<Self> {
+        if !folder.join(STATE_FILE).exists() {
+            return Self::up(folder);
+        }
+        let mut broker = Self::attach(folder)?;
+        if !broker.process.as_ref().is_some_and(Process::runs) {
+            broker.start()?;
+        }
+        Ok(broker)
+    }
+
+    /// Takes over the broker that was left running with this folder.
+    pub fn attach(folder: &Path) -> Result<Self> {
+        let folder = folder.canonicalize()?;
+        let text = fs::read(folder.join(STATE_FILE)).context("no broker was left running")?;
+        let detached: DetachedBroker =
+            serde_json::from_slice(&text).context("an unreadable up.json")?;
+        let DetachedBroker { ports, properties, process } = detached;
+        Ok(Self { folder, ports, properties, runtime: Runtime::find()?, process: Some(process) })
     }
 
     /// Bootstrap address for clients.
@@ -211,9 +254,10 @@ impl Broker {
     /// Leaves the broker running after this process; [`Broker::down`] ends it.
     pub fn detach(mut self) -> Result<String> {
         let process = self.process.take().context("the broker does not run")?;
-        let detached = DetachedBroker { bootstrap: self.bootstrap(), process };
+        let properties = mem::take(&mut self.properties);
+        let detached = DetachedBroker { ports: self.ports, properties, process };
         fs::write(self.folder.join(STATE_FILE), serde_json::to_vec(&detached)?)?;
-        Ok(detached.bootstrap)
+        Ok(self.bootstrap())
     }
 
     /// Returns the address of the broker that was left running with this folder, if one runs.
@@ -221,7 +265,7 @@ impl Broker {
     pub fn running(folder: &Path) -> Option<String> {
         let detached: DetachedBroker =
             serde_json::from_slice(&fs::read(folder.join(STATE_FILE)).ok()?).ok()?;
-        detached.process.runs().then_some(detached.bootstrap)
+        detached.process.runs().then(|| detached.ports.bootstrap())
     }
 
     /// Ends the broker that was left running with this folder and removes its data. Returns whether
@@ -233,6 +277,8 @@ impl Broker {
             serde_json::from_slice(&text).context("an unreadable up.json")?;
         let ran = detached.process.runs();
         if ran {
+            // A test may have left it suspended.
+            detached.process.thaw()?;
             detached.process.stop(STOP)?;
         }
         detached.process.discard();

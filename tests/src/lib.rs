@@ -10,6 +10,8 @@ pub mod container;
 pub mod rng;
 pub mod dnsperf;
 pub mod environment;
+pub mod flink_job;
+pub mod geo;
 pub mod http;
 pub mod kafka;
 pub mod kubernetes;

@@ -11,6 +11,12 @@ use std::process::{Command, Stdio};
 /// Version of Helm.
 const HELM: &str = "3.21.4";
 
+/// Version of the Flink Kubernetes operator, whose classes have the schema of a `FlinkDeployment`.
+const FLINK_OPERATOR: &str = "1.10.0";
+
+/// Version of the program library of Docker Compose, which has the schema of its files.
+const COMPOSE: &str = "2.16.2";
+
 /// Version of Moby's seccomp profile.
 const PROFILE: &str = "0.2.3";
 
@@ -25,6 +31,8 @@ pub const VERSIONS: [&str; 6] = ["1.25", "1.27", "1.29", "1.30", "1.34", "1.37"]
 pub fn prepare() -> Result<()> {
     helm()?;
     runtime_default()?;
+    compose_schema()?;
+    flink_operator()?;
     python().map(drop)
 }
 
@@ -39,6 +47,16 @@ pub fn helm() -> Result<PathBuf> {
         shell::output(&mut command).context("cannot build Helm from the Go modules").map(drop)
     };
     Ok(cache::folder("helm", HELM, install)?.join("helm"))
+}
+
+/// Path of the operator's classes.
+fn flink_operator() -> Result<PathBuf> {
+    let name = "flink-kubernetes-operator-api";
+    let install = |scratch: &Path| {
+        cache::maven_alone(scratch, &format!("org.apache.flink:{name}:{FLINK_OPERATOR}"))
+    };
+    let folder = cache::folder(name, FLINK_OPERATOR, install)?;
+    Ok(folder.join(format!("{name}-{FLINK_OPERATOR}.jar")))
 }
 
 /// Checks that Go is installed and can download the version that a module requires (1.21 or later).
@@ -69,19 +87,50 @@ fn consumers() -> PathBuf {
 pub fn runtime_default() -> Result<Value> {
     let install = |scratch: &Path| {
         let module = format!("github.com/moby/profiles/seccomp@v{PROFILE}");
-        go()?;
-        let mut command = Command::new("go");
-        command.args(["mod", "download", "-json", &module]).current_dir(scratch);
-        let output = shell::output(&mut command).context("cannot get Moby's seccomp profile")?;
-        let answer: Value = serde_json::from_slice(&output.stdout)?;
-        let folder = answer["Dir"].as_str().context("Go does not say where the module is")?;
-        let ready = scratch.join("ready");
-        std::fs::create_dir(&ready)?;
-        std::fs::copy(Path::new(folder).join("default.json"), ready.join("default.json"))?;
-        Ok(())
+        go_module_file(scratch, &module, "default.json")
     };
     let file = cache::folder("seccomp", PROFILE, install)?.join("default.json");
     Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
+}
+
+/// Path of the JSON Schema of compose files.
+fn compose_schema() -> Result<PathBuf> {
+    let install = |scratch: &Path| {
+        let module = format!("github.com/compose-spec/compose-go/v2@v{COMPOSE}");
+        go_module_file(scratch, &module, "schema/compose-spec.json")
+    };
+    Ok(cache::folder("compose-spec", COMPOSE, install)?.join("compose-spec.json"))
+}
+
+/// Stores a file of a Go module in the folder `ready` below `scratch`.
+fn go_module_file(scratch: &Path, module: &str, file: &str) -> Result<()> {
+    go()?;
+    let mut command = Command::new("go");
+    command.args(["mod", "download", "-json", module]).current_dir(scratch);
+    let output = shell::output(&mut command).with_context(|| format!("cannot get {module}"))?;
+    let answer: Value = serde_json::from_slice(&output.stdout)?;
+    let folder = answer["Dir"].as_str().context("Go does not say where the module is")?;
+    let (source, ready) = (Path::new(folder).join(file), scratch.join("ready"));
+    std::fs::create_dir(&ready)?;
+    std::fs::copy(&source, ready.join(source.file_name().context("no file name")?))?;
+    Ok(())
+}
+
+/// Reads a compose file and validates it against the schema of compose files.
+pub fn read_compose(file: &Path) -> Result<Value> {
+    let mut command = Command::new(python()?);
+    command.arg(consumers().join("compose.py")).arg(compose_schema()?).arg(file);
+    Ok(serde_json::from_slice(&shell::output(&mut command)?.stdout)?)
+}
+
+/// Reads a YAML file.
+pub fn read_yaml(file: &Path) -> Result<Value> {
+    let mut command = Command::new(python()?);
+    command.args([
+        "-c",
+        "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)",
+    ]);
+    Ok(serde_json::from_slice(&shell::output(command.arg(file))?.stdout)?)
 }
 
 /// Folder of the chart.
@@ -109,11 +158,11 @@ pub fn render(version: &str, values: &Value) -> Result<String> {
     String::from_utf8(output.stdout).context("Helm's output")
 }
 
-/// Parses YAML and validates each document for a Kubernetes version; kinds that Kubernetes itself
-/// does not define are not validated.
+/// Parses YAML and validates each document for a Kubernetes version, and those of Flink's operator;
+/// other kinds that Kubernetes itself does not define are not validated.
 pub fn read(version: &str, yaml: &str) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
-    command.arg(consumers().join("manifests.py")).arg(version);
+    command.arg(consumers().join("manifests.py")).arg(version).arg(flink_operator()?);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot start Python")?;
     child.stdin.take().context("no standard input")?.write_all(yaml.as_bytes())?;

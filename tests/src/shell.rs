@@ -17,6 +17,26 @@ pub fn command_line(command: &Command) -> String {
         .join(" ")
 }
 
+/// Returns a command that runs `command` in the same process without the open files that this process
+/// has inherited, such as the lock of `flock`: a program that goes on in the background must not keep
+/// them open.
+#[must_use]
+pub fn without_descriptors(command: &Command) -> Command {
+    const CLOSE: &str = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec \"$@\"";
+    let mut closed = Command::new("sh");
+    closed.args(["-c", CLOSE, "sh"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => closed.env(name, value),
+            None => closed.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        closed.current_dir(folder);
+    }
+    closed
+}
+
 /// Runs a command without standard input and returns its output. A nonzero exit status is an error
 /// with the command's standard error.
 pub fn output(command: &mut Command) -> Result<Output> {

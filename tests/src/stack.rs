@@ -3,15 +3,17 @@
 //! [`Stack::down`] removes.
 
 pub mod clickhouse;
+pub mod demo;
 pub mod flink;
 pub mod influxdb;
 pub mod jobs;
-mod monitoring;
+pub mod monitoring;
 pub mod service;
 pub mod timescaledb;
 
 use crate::kafka::Broker;
 use anyhow::{Context as _, Result};
+use demo::Demo;
 use flink::Flink;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,8 @@ struct State {
     clickhouse: Option<Service>,
     alertmanager: Option<Service>,
     prometheus: Option<Service>,
+    #[serde(default)]
+    demo: Option<Demo>,
 }
 
 /// The stack of one folder.
@@ -114,49 +118,95 @@ impl Stack {
         }
     }
 
-    /// Starts a component if it does not run; its data of an earlier start is kept, except for
-    /// Kafka's and Flink's.
+    /// Starts a component, or what of it does not run. The data and the address of an earlier start
+    /// are kept, and Flink's jobs go on from their last checkpoint.
     pub fn start(&mut self, component: Component) -> Result<()> {
         if self.runs(component) {
             return Ok(());
         }
         let folder = self.folder.join(component.name());
+        let previous = self.service(component).ok().map(|service| service.address);
         match component {
-            Component::Kafka => drop(Broker::up(&folder)?.detach()?),
+            Component::Kafka => drop(Broker::resume(&folder)?.detach()?),
             Component::Flink => {
-                if let Some(flink) = &self.state.flink {
-                    // One of its processes has ended.
-                    flink.stop()?;
-                }
-                self.state.flink = Some(Flink::start(&folder)?);
+                self.state.flink = Some(Flink::start(&folder, self.state.flink.as_ref())?);
             }
-            Component::TimescaleDb => self.state.timescaledb = Some(timescaledb::start(&folder)?),
-            Component::InfluxDb => self.state.influxdb = Some(influxdb::start(&folder)?),
-            Component::ClickHouse => self.state.clickhouse = Some(clickhouse::start(&folder)?),
+            Component::TimescaleDb => {
+                self.state.timescaledb = Some(timescaledb::start(&folder, previous)?);
+            }
+            Component::InfluxDb => self.state.influxdb = Some(influxdb::start(&folder, previous)?),
+            Component::ClickHouse => {
+                self.state.clickhouse = Some(clickhouse::start(&folder, previous)?);
+            }
             Component::Alertmanager => {
-                self.state.alertmanager = Some(monitoring::start_alertmanager(&folder)?);
+                self.state.alertmanager = Some(monitoring::start_alertmanager(&folder, previous)?);
             }
             Component::Prometheus => {
                 let targets = self.state.flink.as_ref().map(Flink::metrics).unwrap_or_default();
                 let alertmanager = self.state.alertmanager.as_ref().map(|service| service.address);
-                let started = monitoring::start_prometheus(&folder, &targets, alertmanager)?;
+                let started =
+                    monitoring::start_prometheus(&folder, previous, &targets, alertmanager)?;
                 self.state.prometheus = Some(started);
             }
         }
         self.save()
     }
 
-    /// Kills `ClickHouse`; [`Stack::start`] starts it again with its data.
-    pub fn kill_clickhouse(&self) -> Result<()> {
-        self.state.clickhouse.as_ref().context("ClickHouse does not run")?.kill()
+    /// Starts what produces traffic, unless it runs. It needs root, the built agent and the programs of
+    /// the lab.
+    pub fn start_demo(&mut self) -> Result<()> {
+        if let Some(demo) = &self.state.demo {
+            if demo.runs() {
+                return Ok(());
+            }
+            // One of its processes has ended.
+            demo.stop()?;
+        }
+        let brokers = self.kafka().context("Kafka does not run")?;
+        self.state.demo = Some(Demo::start(&self.folder.join("demo"), &brokers)?);
+        self.save()
+    }
+
+    /// Address of the metrics of the demo's agent, if it runs.
+    #[must_use]
+    pub fn agent(&self) -> Option<String> {
+        let agent = self.state.demo.as_ref().map(|demo| &demo.agent).filter(|one| one.runs())?;
+        Some(format!("http://{}/metrics", agent.address))
+    }
+
+    /// Folder with the data and the log of a component.
+    #[must_use]
+    pub fn folder(&self, component: Component) -> PathBuf {
+        self.folder.join(component.name())
+    }
+
+    /// Process of a component that consists of one process; Kafka's is [`Stack::broker`].
+    pub fn service(&self, component: Component) -> Result<&Service> {
+        match component {
+            Component::TimescaleDb => self.state.timescaledb.as_ref(),
+            Component::InfluxDb => self.state.influxdb.as_ref(),
+            Component::ClickHouse => self.state.clickhouse.as_ref(),
+            Component::Alertmanager => self.state.alertmanager.as_ref(),
+            Component::Prometheus => self.state.prometheus.as_ref(),
+            Component::Kafka | Component::Flink => None,
+        }
+        .with_context(|| format!("{} does not run", component.name()))
+    }
+
+    /// The broker, which runs on if it is [`Broker::detach`]ed.
+    pub fn broker(&self) -> Result<Broker> {
+        Broker::attach(&self.folder(Component::Kafka))
     }
 
     /// Ends every component and removes all data.
     pub fn down(self) -> Result<()> {
+        if let Some(demo) = &self.state.demo {
+            demo.stop()?;
+        }
         if let Some(flink) = &self.state.flink {
             flink.stop()?;
         }
-        Broker::down(&self.folder.join(Component::Kafka.name()))?;
+        Broker::down(&self.folder(Component::Kafka))?;
         // SIGINT ends PostgreSQL without waiting for its clients.
         let State { timescaledb, influxdb, clickhouse, alertmanager, prometheus, .. } = &self.state;
         for (service, signal) in [
@@ -166,7 +216,9 @@ impl Stack {
             (prometheus, Signal::TERM),
             (alertmanager, Signal::TERM),
         ] {
-            if let Some(service) = service {
+            if let Some(service) = service.as_ref().filter(|service| service.runs()) {
+                // A test may have left it suspended.
+                service.thaw()?;
                 service.stop(signal)?;
             }
         }
@@ -176,7 +228,7 @@ impl Stack {
     /// Address of the broker, if it runs.
     #[must_use]
     pub fn kafka(&self) -> Option<String> {
-        Broker::running(&self.folder.join(Component::Kafka.name()))
+        Broker::running(&self.folder(Component::Kafka))
     }
 
     /// The Flink cluster, if it was started.
@@ -187,16 +239,13 @@ impl Stack {
     /// Runs a statement in `TimescaleDB`; returns its rows, one a line with `|` between columns.
     pub fn timescaledb(&self, statement: &str) -> Result<String> {
         let server = self.state.timescaledb.as_ref().context("TimescaleDB does not run")?;
-        timescaledb::query(&self.folder.join(Component::TimescaleDb.name()), server, statement)
+        timescaledb::query(&self.folder(Component::TimescaleDb), server, statement)
     }
 
     /// Kills Flink's task manager and starts another.
     pub fn restart_task_manager(&mut self) -> Result<()> {
-        let folder = self.folder.join(Component::Flink.name());
-        let flink = self.state.flink.as_mut().context("Flink does not run")?;
-        flink.kill_task_manager()?;
-        flink.start_task_manager(&folder)?;
-        self.save()
+        self.flink()?.task_manager().kill()?;
+        self.start(Component::Flink)
     }
 
     /// Addresses of the components that run, by name.
@@ -254,5 +303,6 @@ pub fn prepare() -> Result<()> {
     flink::prepare()?;
     timescaledb::prepare()?;
     clickhouse::prepare()?;
+    crate::geo::prepare()?;
     jobs::build().map(drop)
 }

@@ -2,6 +2,7 @@
 //! more privileges than documented.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+use dnscribe_tests::stack::jobs;
 use dnscribe_tests::{environment, manifests, shell};
 use manifests::{VERSIONS, base, chart, of_kind, read, render};
 use serde_json::{Value, json};
@@ -30,6 +31,17 @@ fn everything() -> Value {
         "podAnnotations": { "a": "b" },
         "podLabels": { "a": "b" },
         "extraEnv": [{ "name": "DNSCRIBE_LOG__LEVEL", "value": "debug" }],
+        "stream": {
+            "enabled": true,
+            "config": { "kafka": { "brokers": "kafka:9093" } },
+            "existingSecret": "stream",
+            "migrate": { "config": { "clickhouse": { "user": "dnscribe_migrator" } } },
+            "storage": {
+                "url": "s3://flink/dnscribe/", "endpoint": "http://minio:9000",
+                "pathStyleAccess": true, "existingSecret": "minio",
+            },
+            "flinkConfiguration": { "taskmanager.numberOfTaskSlots": 4 },
+        },
     })
 }
 
@@ -52,7 +64,7 @@ fn chart_is_valid_in_every_version() {
         "spool": { "enabled": false }, "tolerations": [],
     });
     for version in VERSIONS {
-        for (values, kinds) in [(json!({}), 7), (everything(), 8), (none.clone(), 2)] {
+        for (values, kinds) in [(json!({}), 7), (everything(), 12), (none.clone(), 2)] {
             let documents = read(version, &render(version, &values).unwrap()).unwrap();
             assert_eq!(documents.len(), kinds, "{version}: {values}");
         }
@@ -71,6 +83,17 @@ fn validation_finds_errors() {
         let error = read("1.34", &bad).unwrap_err().to_string();
         assert!(error.contains("DaemonSet"), "{error}");
     }
+    let good = render("1.34", &everything()).unwrap();
+    for (right, wrong) in [
+        ("upgradeMode: savepoint", "upgradeMode: sometimes"),
+        ("jarURI: local", "jarUri: local"),
+        ("flinkVersion: v2_3", "flinkVersion: 2.3"),
+    ] {
+        let bad = good.replace(right, wrong);
+        assert_ne!(good, bad);
+        let error = read("1.34", &bad).unwrap_err().to_string();
+        assert!(error.contains("FlinkDeployment"), "{error}");
+    }
 }
 
 #[test]
@@ -81,6 +104,7 @@ fn chart_rejects_invalid_values() {
         json!({ "metrics": { "port": "http" } }),
         json!({ "spool": { "hostPath": "relative" } }),
         json!({ "image": { "digest": "latest" } }),
+        json!({ "stream": { "jobs": { "enrichment": { "parallelism": 1 } } } }),
     ] {
         let error = render("1.34", &values).unwrap_err().to_string();
         assert!(error.contains("don't meet the specifications"), "{error}");
@@ -137,12 +161,42 @@ fn configuration_change_restarts_pods() {
     assert_ne!(first, checksum(&json!({ "config": { "region": "eu" } })));
 }
 
+/// Flink's jobs keep their state in the storage that the values name, and are run with the
+/// configuration and the rights that they need.
+#[test]
+fn flink_deployment_survives_its_job_manager() {
+    let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
+    let deployments: Vec<&Value> =
+        documents.iter().filter(|document| document["kind"] == "FlinkDeployment").collect();
+    let names: Vec<&Value> = deployments.iter().map(|one| &one["metadata"]["name"]).collect();
+    assert_eq!(names, jobs::JOBS.map(|job| format!("dnscribe-{job}")));
+    let deployment = &deployments[0]["spec"];
+    let flink = &deployment["flinkConfiguration"];
+    assert_eq!(flink["high-availability.type"], "kubernetes");
+    assert_eq!(flink["high-availability.storageDir"], "s3://flink/dnscribe/enrich/ha");
+    assert_eq!(flink["execution.checkpointing.dir"], "s3://flink/dnscribe/enrich/checkpoints");
+    assert_eq!(flink["taskmanager.numberOfTaskSlots"], "4");
+    let job = &deployment["job"];
+    assert_eq!(job["args"], json!(["enrich", "--config", "/etc/dnscribe/stream.yaml"]));
+    let [container] = &deployment["podTemplate"]["spec"]["containers"].as_array().unwrap()[..]
+    else {
+        panic!("{deployment}")
+    };
+    assert_eq!(container["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(container["securityContext"]["capabilities"], json!({ "drop": ["ALL"] }));
+    // Nothing says where checkpoints are.
+    let without =
+        render("1.34", &json!({ "stream": { "enabled": true } })).unwrap_err().to_string();
+    assert!(without.contains("stream.storage.url"), "{without}");
+}
+
 /// The agent accepts the configuration of the chart.
 #[test]
 fn agent_accepts_chart_configuration() {
     for values in [json!({}), everything()] {
         let documents = read("1.34", &render("1.34", &values).unwrap()).unwrap();
-        let config = of_kind(&documents, "ConfigMap").unwrap()["data"]["dnscribe.yaml"].clone();
+        let config = documents.iter().find_map(|document| document["data"].get("dnscribe.yaml"));
+        let config = config.unwrap().clone();
         let folder = tempfile::tempdir().unwrap();
         // The Secret is not mounted here.
         let secret = folder.path().join("password");

@@ -14,6 +14,7 @@ mod pressure;
 mod report;
 mod scale;
 mod statistics;
+mod stream;
 mod table;
 mod threads;
 mod timed;
@@ -67,6 +68,8 @@ enum Part {
     Scale,
     /// Resident memory of the agent
     Memory,
+    /// The Flink job enrich compared with a job that only copies a topic
+    Stream,
     /// The Kafka sink compared with kcat and Kafka's own producer, at one broker
     Kafka,
     /// CPU time per packet in the kernel
@@ -125,6 +128,7 @@ impl Part {
             Self::Latency => latency::main(bench).map(Some),
             Self::E2e => e2e::main(bench).map(Some),
             Self::Pressure => pressure::main(bench).map(Some),
+            Self::Stream => stream::main(bench).map(Some),
             Self::Threads => threads::main(bench).map(Some),
         }
     }

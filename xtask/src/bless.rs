@@ -10,7 +10,7 @@ pub fn main() -> Result<()> {
     schemas::write()?;
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--", "golden"]).env("DNSCRIBE_BLESS", "1");
-    tests.env("DNSCRIBE_BIN", build::release()?);
+    tests.env("DNSCRIBE_BIN", build::quick()?);
     shell::pass_through(&mut tests)?;
     crate::console::progress("golden files rewritten: review `git diff` before committing");
     Ok(())

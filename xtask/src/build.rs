@@ -23,15 +23,15 @@ pub fn main(args: Args) -> Result<()> {
             crate::setup::cross(architecture)?;
             agent_for(architecture, "release")?
         }
-        None => release()?,
+        None => agent("release")?,
     };
     crate::console::progress(&format!("built {}", binary.display()));
     Ok(())
 }
 
-/// Builds the release binary and returns its path.
-pub fn release() -> Result<PathBuf> {
-    agent("release")
+/// Builds the agent with the profile `quick`, for use on this machine, and returns its path.
+pub fn quick() -> Result<PathBuf> {
+    agent("quick")
 }
 
 /// Builds the agent with a cargo profile and returns its path.

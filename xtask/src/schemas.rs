@@ -52,12 +52,12 @@ const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
 /// Returns the schemas that the code prints, by file name: `dns.transaction/1` is in `dns.transaction-1.json` and
 /// `dns.transaction-1.avsc`.
 fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
-    let binary = build::release()?;
-    let list = shell::output(Command::new(&binary).arg("schema"))?;
-    let list = String::from_utf8(list.stdout).context("the list of schemas")?;
+    let binary = build::quick()?;
     let mut printed = BTreeMap::new();
-    for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
-        for (ending, words) in KINDS {
+    for (ending, words) in KINDS {
+        let list = shell::output(Command::new(&binary).arg("schema").args(words))?;
+        let list = String::from_utf8(list.stdout).context("the list of schemas")?;
+        for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
             let mut print = Command::new(&binary);
             let schema = shell::output(print.args(["schema", name]).args(words))?.stdout;
             printed.insert(format!("{}.{ending}", name.replace('/', "-")), schema);

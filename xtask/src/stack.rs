@@ -1,11 +1,12 @@
 //! `stack`: the whole system around the agent for development, in the background.
 
 use crate::interrupt::Interrupt;
-use crate::{console, setup};
+use crate::process::become_root;
+use crate::{build, console, setup};
 use anyhow::{Result, bail};
 use dnscribe_tests::environment;
-use dnscribe_tests::stack::{Component, Stack, jobs};
-use serde_json::Value;
+use dnscribe_tests::stack::{Component, Stack, demo, jobs};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -33,6 +34,9 @@ struct UpArgs {
     /// Components to start [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = component)]
     with: Vec<Component>,
+    /// Also start a DNS lab with load, and an agent that captures it, so that rows flow
+    #[arg(long)]
+    demo: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -46,7 +50,7 @@ struct StatusArgs {
 pub fn main(args: &Args) -> Result<()> {
     let mut stack = Stack::open(&folder())?;
     match &args.action {
-        Action::Up(args) => up(&mut stack, &args.with),
+        Action::Up(args) => up(&mut stack, args),
         Action::Status(args) => {
             if args.output == "json" {
                 console::result(&stack.addresses().to_string());
@@ -71,13 +75,18 @@ fn folder() -> PathBuf {
 }
 
 /// Starts the components and the jobs. A component that cannot be started does not keep the others from it.
-fn up(stack: &mut Stack, with: &[Component]) -> Result<()> {
+fn up(stack: &mut Stack, args: &UpArgs) -> Result<()> {
     setup::stack()?;
+    if args.demo {
+        setup::main(setup::Args { test: true })?;
+        build::release()?;
+        become_root("capturing")?;
+    }
     let start = Instant::now();
     let interrupt = Interrupt::listen()?;
     let mut failed = Vec::new();
     for component in Component::ALL {
-        if !with.is_empty() && !with.contains(&component) {
+        if !args.with.is_empty() && !args.with.contains(&component) {
             continue;
         }
         let begun = Instant::now();
@@ -91,16 +100,48 @@ fn up(stack: &mut Stack, with: &[Component]) -> Result<()> {
         interrupt.check()?;
     }
     if [Component::Kafka, Component::Flink].into_iter().all(|component| stack.runs(component)) {
-        jobs::submit(stack, &[])?;
+        jobs::submit(stack, &json!({}))?;
+    }
+    if args.demo {
+        stack.start_demo()?;
     }
     for component in Component::ALL {
         print(stack, component);
+    }
+    if args.demo {
+        print_demo(stack);
     }
     console::progress(&format!("the stack is up after {:.1?}", start.elapsed()));
     if !failed.is_empty() {
         bail!("without {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Prints what a new user can ask about the traffic of the demo.
+fn print_demo(stack: &Stack) {
+    if let Some(agent) = stack.agent() {
+        console::result(&format!("{:<12} {agent}", "agent"));
+    }
+    let minutes = demo::DURATION.as_secs() / 60;
+    console::result(&format!(
+        "\nQueries are sent for {minutes} minutes. Rows appear within a minute; ask for them:"
+    ));
+    let text = |component| stack.address(component).and_then(|url| Some(url.as_str()?.to_owned()));
+    if let Some(url) = text(Component::ClickHouse) {
+        console::result(&format!(
+            "  curl '{url}/?database=dns' -d 'SELECT qname, status, rcode, count() FROM dns_transactions FINAL \
+             GROUP BY ALL ORDER BY count() DESC FORMAT PrettyCompact'"
+        ));
+    }
+    if let Some(brokers) = text(Component::Kafka) {
+        console::result(&format!("  kcat -b {brokers} -C -t dns.enriched -o -1 -c 1"));
+        console::result(&format!("  target/release/dnscribe ledger verify --brokers {brokers}"));
+    }
+    if let Some(url) = text(Component::Prometheus) {
+        console::result(&format!("  {url}/graph?g0.expr=rate(dns_transactions_total[1m])"));
+    }
+    console::result("  cargo xtask stack down");
 }
 
 fn print(stack: &Stack, component: Component) {

@@ -104,14 +104,14 @@ fn row(release: &str, layout: Layout, verdict: &Verdict) -> (String, bool) {
     (format!("{release:<24} {layout:<8} {:<26} {result}", verdict.what), verdict.outcome.is_ok())
 }
 
-/// Returns the agent that `DNSCRIBE_BIN` names, or else builds the release binary.
+/// Returns the agent that `DNSCRIBE_BIN` names, or else builds one.
 fn binary(architecture: Architecture) -> Result<PathBuf> {
     if std::env::var_os("DNSCRIBE_BIN").is_some() {
         environment::binary()
     } else if architecture.is_foreign() {
-        build::agent_for(architecture, "release")
+        build::agent_for(architecture, "quick")
     } else {
-        build::release()
+        build::quick()
     }
 }
 

@@ -60,7 +60,11 @@ fn list(command: &Command, above: &str, names: &mut Vec<String>) {
 
 /// Prints one schema, or the names of all.
 pub(super) fn schema(args: &SchemaArgs) -> Result<(), Exit> {
-    let names: Vec<&str> = dnscribe_record::schema_names().collect();
+    let names: Vec<&str> = if args.avro {
+        dnscribe_record::avro_schema_names().collect()
+    } else {
+        dnscribe_record::schema_names().collect()
+    };
     let Some(name) = &args.name else {
         return print(&format!("{}\n", names.join("\n")));
     };
@@ -70,7 +74,8 @@ pub(super) fn schema(args: &SchemaArgs) -> Result<(), Exit> {
         dnscribe_record::json_schema(name)
     };
     let Some(schema) = schema else {
-        return Err(Exit::usage(format!("there is no schema \"{name}\""))
+        let format = if args.avro { "Avro schema" } else { "schema" };
+        return Err(Exit::usage(format!("there is no {format} \"{name}\""))
             .with_remedy(format!("choose from {}", names.join(", "))));
     };
     print(&format!("{schema:#}\n"))

@@ -13,6 +13,7 @@ impl RecordBuilder {
         AlertRecord {
             head: self.head(Stream::Alerts, self.namespace.alert(alert.ordinal), alert.ts),
             alert_id: self.alert_id(alert),
+            scope: Some("node"),
             rule: alert.rule.name(),
             entity: entity.to_string(),
             resolver: entity.resolver.as_deref(),
@@ -35,7 +36,10 @@ impl RecordBuilder {
             processes: &evidence.processes,
             clients: &evidence.clients,
             resolvers: &evidence.resolvers,
+            nodes: Vec::new(),
+            changes: Vec::new(),
             suppressed: alert.suppressed,
+            suppressed_alerts: Vec::new(),
             runbook: runbook(alert.rule, runbooks),
             masking: None,
         }
@@ -118,7 +122,7 @@ mod tests {
         let (first, second) = (alert(), Alert { ordinal: 2, ..alert() });
         let record = serde_json::to_value(identity.alert(&first, "docs/runbooks")).unwrap();
         let schema = json_schema("dns.alert/1").unwrap();
-        assert_eq!(schema["properties"]["rule"]["enum"], json!(Rule::ALL.map(Rule::name)));
+        assert_eq!(schema["properties"]["rule"]["examples"], json!(Rule::ALL.map(Rule::name)));
         assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
         assert_eq!(record["entity"], "resolver=192.0.2.53,vantage=client");
         assert_eq!(record["runbook"], "docs/runbooks/resolver-down.md");

@@ -24,6 +24,7 @@ impl RecordBuilder {
             ts: connection.first,
             node: &self.node,
             region: self.region.as_deref(),
+            labels: None,
             vantage: connection.vantage.name(),
             protocol: connection.protocol.name(),
             transport: connection.transport.name(),

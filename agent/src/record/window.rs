@@ -10,7 +10,7 @@ use dnscribe_dns::{rcode_name, type_name};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
-    RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord,
+    RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord, WindowStatistics,
 };
 use std::borrow::Cow;
 
@@ -34,10 +34,6 @@ impl RecordBuilder {
         ordinal: u64,
     ) -> WindowRecord<'a> {
         let of = |grouping| group.value.as_deref().filter(|_| group.grouping == grouping);
-        let statuses = statuses(tally);
-        let queries = tally.transactions - statuses.late - statuses.duplicate - statuses.orphan;
-        let responses = tally.rcodes.total();
-        let tops = tally.tops.as_deref();
         WindowRecord {
             head: self.head(Stream::Metrics, self.namespace.window(ordinal), span.start),
             window_seconds: span.length.as_secs(),
@@ -55,54 +51,64 @@ impl RecordBuilder {
             pod: of(Grouping::Pod),
             other: group.value.is_none(),
             undercounted: tally.undercounted,
-            transactions: tally.transactions,
-            sample_ratio: sample_ratio(tally),
-            estimated_transactions: estimated(tally),
-            exact: exact(tally, queries),
-            statuses,
-            queries,
-            query_rate: to_f64(queries) / span.length.as_secs_f64(),
-            rcodes: rcodes(tally),
-            qtypes: qtypes(tally),
-            successes: tally.successes,
-            success_ratio: ratio(
-                tally.successes,
-                statuses.answered + statuses.timeout + statuses.icmp_error,
-            ),
-            truncated: tally.truncated,
-            retries: tally.retries,
-            tcp_fallbacks: tally.tcp_fallbacks,
-            cache_hits: tally.cache_hits,
-            cache_misses: tally.cache_misses,
-            dnssec_queries: tally.dnssec_ok,
-            ecs_queries: tally.client_subnets,
-            nxdomain_ratio: ratio(tally.rcodes.get(NXDOMAIN), responses),
-            servfail_ratio: ratio(tally.rcodes.get(SERVFAIL), responses),
-            timeout_ratio: ratio(statuses.timeout, queries),
-            truncation_ratio: ratio(tally.truncated, responses),
-            retry_ratio: ratio(tally.retries, queries),
-            tcp_fallback_ratio: ratio(tally.tcp_fallbacks, queries),
-            cache_hit_ratio: ratio(tally.cache_hits, tally.cache_hits + tally.cache_misses),
-            dnssec_ratio: ratio(tally.dnssec_ok, queries),
-            ecs_ratio: ratio(tally.client_subnets, queries),
-            conflicts: tally.conflicts,
-            query_bytes: tally.query_bytes,
-            response_bytes: tally.response_bytes,
-            amplification: ratio(tally.response_bytes, tally.query_bytes),
-            latency_ms: latency(&tally.latency),
-            unique_qnames: distinct(&tally.qnames),
-            unique_clients: distinct(&tally.clients),
-            unique_resolvers: distinct(&tally.resolvers),
-            top_qnames: tops.map_or_else(Vec::new, |tops| tops.qnames.ranked(RANKS)),
-            top_zones: tops.map_or_else(Vec::new, |tops| tops.zones.ranked(RANKS)),
-            top_clients: tops.map_or_else(Vec::new, |tops| tops.clients.ranked(RANKS)),
-            top_processes: tops.map_or_else(Vec::new, |tops| tops.processes.ranked(RANKS)),
-            top_sketches: tops.filter(|_| group.grouping == Grouping::Node).map(sketches),
-            qname_entropy: buckets(bounds::ENTROPY, &tally.entropy),
-            label_lengths: buckets(bounds::LABEL_LENGTHS, &tally.label_lengths),
-            min_ttls: buckets(bounds::MIN_TTL, &tally.min_ttl),
+            statistics: statistics(tally, group, span),
             masking: None,
         }
+    }
+}
+
+fn statistics(tally: &Tally, group: &Group, span: &Span) -> WindowStatistics {
+    let statuses = statuses(tally);
+    let queries = tally.transactions - statuses.late - statuses.duplicate - statuses.orphan;
+    let responses = tally.rcodes.total();
+    let tops = tally.tops.as_deref();
+    WindowStatistics {
+        transactions: tally.transactions,
+        sample_ratio: sample_ratio(tally),
+        estimated_transactions: estimated(tally),
+        exact: exact(tally, queries),
+        statuses,
+        queries,
+        query_rate: to_f64(queries) / span.length.as_secs_f64(),
+        rcodes: rcodes(tally),
+        qtypes: qtypes(tally),
+        successes: tally.successes,
+        success_ratio: ratio(
+            tally.successes,
+            statuses.answered + statuses.timeout + statuses.icmp_error,
+        ),
+        truncated: tally.truncated,
+        retries: tally.retries,
+        tcp_fallbacks: tally.tcp_fallbacks,
+        cache_hits: tally.cache_hits,
+        cache_misses: tally.cache_misses,
+        dnssec_queries: tally.dnssec_ok,
+        ecs_queries: tally.client_subnets,
+        nxdomain_ratio: ratio(tally.rcodes.get(NXDOMAIN), responses),
+        servfail_ratio: ratio(tally.rcodes.get(SERVFAIL), responses),
+        timeout_ratio: ratio(statuses.timeout, queries),
+        truncation_ratio: ratio(tally.truncated, responses),
+        retry_ratio: ratio(tally.retries, queries),
+        tcp_fallback_ratio: ratio(tally.tcp_fallbacks, queries),
+        cache_hit_ratio: ratio(tally.cache_hits, tally.cache_hits + tally.cache_misses),
+        dnssec_ratio: ratio(tally.dnssec_ok, queries),
+        ecs_ratio: ratio(tally.client_subnets, queries),
+        conflicts: tally.conflicts,
+        query_bytes: tally.query_bytes,
+        response_bytes: tally.response_bytes,
+        amplification: ratio(tally.response_bytes, tally.query_bytes),
+        latency_ms: latency(&tally.latency),
+        unique_qnames: distinct(&tally.qnames),
+        unique_clients: distinct(&tally.clients),
+        unique_resolvers: distinct(&tally.resolvers),
+        top_qnames: tops.map_or_else(Vec::new, |tops| tops.qnames.ranked(RANKS)),
+        top_zones: tops.map_or_else(Vec::new, |tops| tops.zones.ranked(RANKS)),
+        top_clients: tops.map_or_else(Vec::new, |tops| tops.clients.ranked(RANKS)),
+        top_processes: tops.map_or_else(Vec::new, |tops| tops.processes.ranked(RANKS)),
+        top_sketches: tops.filter(|_| group.grouping == Grouping::Node).map(sketches),
+        qname_entropy: buckets(bounds::ENTROPY, &tally.entropy),
+        label_lengths: buckets(bounds::LABEL_LENGTHS, &tally.label_lengths),
+        min_ttls: buckets(bounds::MIN_TTL, &tally.min_ttl),
     }
 }
 

@@ -54,6 +54,7 @@ impl Run {
             ts: "t".into(),
             node: self.node.into(),
             region: None,
+            labels: dnscribe_record::Labels::new(),
             epoch: Timestamp::from_nanos(self.epoch).to_string(),
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
             uptime_seconds: ordinal as f64,

@@ -17,8 +17,12 @@ pub struct AlertRecord<'a> {
     /// Identifies the alert in all records from the first `firing` to `resolved`: a hash of node,
     /// rule, entity and start.
     pub alert_id: EventId,
-    /// Name of the detection rule: `resolver_down`, `success_ratio`, ...
-    #[schemars(extend("enum" = [
+    /// Who found the problem: `node` (an agent, from what it captures), `fleet` (a stream job, from
+    /// the records of all nodes) or `probe` (an active probe). Absent means `node`.
+    #[schemars(extend("enum" = ["node", "fleet", "probe"]))]
+    pub scope: Option<&'static str>,
+    /// Name of the detection rule: `resolver_down`, `success_ratio`, ... Each scope has its own rules.
+    #[schemars(extend("examples" = [
         "query_rate", "latency", "nxdomain", "servfail", "timeout", "success_ratio",
         "resolver_down", "resolver_flapping", "tunnel", "dga", "spoofing", "cache_poisoning",
         "amplification", "resolver_drift", "resolver_bypass", "encrypted_bypass"
@@ -81,12 +85,37 @@ pub struct AlertRecord<'a> {
     #[serde(skip_serializing_if = "<[Box<str>]>::is_empty")]
     #[schemars(default)]
     pub resolvers: &'a [Box<str>],
+    /// Scope `fleet`: nodes on which the problem was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub nodes: Vec<&'a str>,
+    /// Scope `fleet`: changes of the last hour that concern the zone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub changes: Vec<ChangeReference<'a>>,
     /// Number of other alerts that this one explains and that were therefore not reported.
     pub suppressed: u64,
+    /// Scope `fleet`: `alert_id`s of nodes' alerts that this one explains. They were reported before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub suppressed_alerts: Vec<EventId>,
     /// Address of the runbook for this rule.
     pub runbook: String,
     /// How the record was masked, if the configuration asks for masking.
     pub masking: Option<MaskingFields>,
+}
+
+/// A change event that may have caused a problem.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ChangeReference<'a> {
+    /// The `event_id` of its `dns.change/1`.
+    pub event_id: EventId,
+    /// Time of the change.
+    pub ts: Timestamp,
+    /// Kind of the change, as in `dns.change/1`.
+    pub kind: &'a str,
+    /// Summary of the change.
+    pub summary: &'a str,
 }
 
 /// A figure behind an alert.

@@ -6,13 +6,19 @@
 //! enums, so that a new word does not change the schema. `ts` stays text: it has nanoseconds, and
 //! few readers know Avro's `timestamp-nanos` (1.12) yet.
 
-use super::json_schema;
+use super::{Stream, json_schema};
 use serde_json::{Map, Value, json};
 
-/// Returns the Avro schema (1.11) of a record by its name (`dns.transaction/1`).
+/// Returns the names of all Avro schemas: those of the streams that agents write. Other records are
+/// JSON only.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    Stream::ALL.into_iter().map(Stream::schema)
+}
+
+/// Returns the Avro schema (1.11) of a stream's record by its name (`dns.transaction/1`).
 #[must_use]
 pub fn avro_schema(name: &str) -> Option<Value> {
-    let schema = json_schema(name)?;
+    let schema = json_schema(names().find(|known| *known == name)?)?;
     let (stem, version) = name.rsplit_once('/')?;
     let mut conversion = Conversion { definitions: schema.get("$defs"), named: Vec::new() };
     let mut record = conversion.record(&title(stem.rsplit('.').next()?), &schema)?;
@@ -104,7 +110,6 @@ fn title(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema_names;
     use super::*;
     use apache_avro::Schema;
     use apache_avro::schema_compatibility::SchemaCompatibility;
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn has_the_fields_of_json_schema() {
-        for name in schema_names() {
+        for name in names() {
             let (avro, json) = (avro_schema(name).unwrap(), json_schema(name).unwrap());
             Schema::parse_str(&avro.to_string()).unwrap();
             assert_eq!((&avro["namespace"], &avro["version"]), (&json!("dnscribe"), &json!(1)));
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn new_optional_field_is_compatible_and_required_is_not() {
         let schema = |value: &Value| Schema::parse_str(&value.to_string()).unwrap();
-        for name in schema_names() {
+        for name in names() {
             let json = json_schema(name).unwrap();
             let whole = |json: &Value| {
                 let mut conversion =

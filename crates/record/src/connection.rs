@@ -1,6 +1,6 @@
 //! `dns.connection/1`.
 
-use super::{EventId, RecordTail};
+use super::{EventId, Labels, RecordTail};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -27,6 +27,8 @@ pub struct ConnectionRecord<'a> {
     pub node: &'a str,
     /// Region of the node, if configured.
     pub region: Option<&'a str>,
+    /// Labels that the operator gave the node, if any.
+    pub labels: Option<&'a Labels>,
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,

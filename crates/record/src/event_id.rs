@@ -5,6 +5,7 @@ use crate::time::Timestamp;
 use dnscribe_dns::hex_digits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_with::DeserializeFromStr;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +46,7 @@ const HASH_BITS: u32 = 96;
 /// The first 32 bits (8 digits) are the [`Namespace::tag`] of node and epoch, the other 96 a hash
 /// of all inputs. So an id tells which capture it belongs to, although only the ledger names the
 /// epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, DeserializeFromStr)]
 pub struct EventId(pub u128);
 
 impl fmt::Display for EventId {

@@ -6,7 +6,7 @@ use dnscribe_dns::{
     Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name, option_name, type_name,
 };
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,7 +27,31 @@ pub struct RecordHead<'a> {
     pub node: &'a str,
     /// Region of the node, if configured.
     pub region: Option<&'a str>,
+    /// Labels that the operator gave the node, if any.
+    pub labels: Option<&'a Labels>,
 }
+
+/// [`RecordHead`] of a record that is read back.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct OwnedRecordHead {
+    /// Name of the record's schema, such as `dns.fleet/1`.
+    pub schema: String,
+    /// Identifies the record within its stream, for all time.
+    pub event_id: EventId,
+    /// Time of the event; the schema of each record says which event.
+    pub ts: Timestamp,
+    /// Name of the node or job that made the record.
+    pub node: String,
+    /// Region of the node, if configured.
+    pub region: Option<String>,
+    /// Labels that the operator gave the node, if any.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+}
+
+/// Static labels of a node, from the configuration: `environment`, `cluster` and so on.
+pub type Labels = BTreeMap<String, String>;
 
 /// Fields that end the records that belong to a process.
 #[skip_serializing_none]

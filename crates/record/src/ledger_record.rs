@@ -1,5 +1,6 @@
 //! `dns.ledger/1`.
 
+use super::Labels;
 use crate::ledger::Counters;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ pub struct LedgerRecord {
     pub node: String,
     /// Region of the node, if configured.
     pub region: Option<String>,
+    /// Labels that the operator gave the node, if any.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Start of the capture, RFC 3339.
     pub epoch: String,
     /// Seconds since `epoch`.

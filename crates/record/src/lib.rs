@@ -22,8 +22,10 @@ mod alert;
 mod avro;
 mod connection;
 mod dlq;
+mod enriched;
 mod event_id;
 mod fields;
+mod fleet;
 mod json;
 pub mod ledger;
 mod ledger_record;
@@ -33,23 +35,30 @@ mod merge;
 mod message;
 mod named_enum;
 pub mod number;
+mod operator;
 pub mod privacy;
 mod schema;
 mod stream;
+mod stream_ledger;
 mod text;
 pub mod time;
 mod transaction;
 mod window;
 
-pub use alert::{AlertRecord, FigureFields};
-pub use avro::avro_schema;
+pub use alert::{AlertRecord, ChangeReference, FigureFields};
+pub use avro::{avro_schema, names as avro_schema_names};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
+pub use enriched::{
+    EnrichedRecord, EnrichmentFields, GeoFields, IntelMatchFields, NameFields, ZoneMetaFields,
+};
 pub use event_id::{EventId, MessageId, Namespace, PacketId};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
-    IcmpFields, K8sFields, OptionFields, ProcessFields, QuestionFields, RecordHead, RecordTail,
+    IcmpFields, K8sFields, Labels, OptionFields, OwnedRecordHead, ProcessFields, QuestionFields,
+    RecordHead, RecordTail,
 };
+pub use fleet::FleetRecord;
 pub use json::{ContainerView, JsonText, PodView, ProcessView, add_json};
 pub use ledger_record::LedgerRecord;
 pub use lookup::{LookupFields, LookupRecord};
@@ -57,11 +66,13 @@ pub use masking::MaskingFields;
 pub use merge::Merge;
 pub use message::{MessageBody, MessageRecord};
 pub use named_enum::{Named, UnknownName};
+pub use operator::{ChangeFields, ChangeRecord, IntelFields, IntelRecord, ZoneFields, ZoneRecord};
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};
+pub use stream_ledger::{StreamInput, StreamLedgerRecord, StreamOutput};
 pub use text::{alert_line, alert_line_from_json, transaction_line, transaction_line_from_json};
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use window::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
-    RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord,
+    RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord, WindowStatistics,
 };

@@ -1,8 +1,9 @@
 //! JSON Schemas of the records.
 
 use super::{
-    AlertRecord, ConnectionRecord, DlqRecord, LedgerRecord, LookupRecord, MessageRecord,
-    TransactionRecord, WindowRecord,
+    AlertRecord, ChangeRecord, ConnectionRecord, DlqRecord, EnrichedRecord, FleetRecord,
+    IntelRecord, LedgerRecord, LookupRecord, MessageRecord, StreamLedgerRecord, TransactionRecord,
+    WindowRecord, ZoneRecord,
 };
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -41,7 +42,7 @@ struct RecordSchema {
     process: &'static str,
 }
 
-const ALL: [RecordSchema; 8] = [
+const ALL: [RecordSchema; 14] = [
     RecordSchema {
         name: "dns.message/1",
         generate: generate::<MessageRecord<'static>>,
@@ -89,6 +90,42 @@ const ALL: [RecordSchema; 8] = [
         generate: generate::<ConnectionRecord<'static>>,
         ts: "Capture time of the first packet.",
         process: "Process on this host.",
+    },
+    RecordSchema {
+        name: "dns.enriched/1",
+        generate: generate::<EnrichedRecord<'static>>,
+        ts: "Capture time of the query; of the response if no query was seen.",
+        process: "Process that sent the query; on the server, the response.",
+    },
+    RecordSchema {
+        name: "dns.fleet/1",
+        generate: generate::<FleetRecord>,
+        ts: "Start of the window. A transaction belongs to the window that contains its own `ts`.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.stream.ledger/1",
+        generate: generate::<StreamLedgerRecord>,
+        ts: "Time at which the counters were read.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.zone/1",
+        generate: generate::<ZoneRecord<'static>>,
+        ts: "Time of the import.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.intel/1",
+        generate: generate::<IntelRecord<'static>>,
+        ts: "Time of the import.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.change/1",
+        generate: generate::<ChangeRecord<'static>>,
+        ts: "Time of the change, or of its beginning.",
+        process: "",
     },
 ];
 

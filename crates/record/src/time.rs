@@ -1,11 +1,12 @@
 //! Timestamps as records contain them.
 
+use serde_with::DeserializeFromStr;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// A point in time: nanoseconds since the Unix epoch, UTC, up to the year 2554.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, DeserializeFromStr)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

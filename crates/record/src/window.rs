@@ -2,7 +2,7 @@
 
 use super::{MaskingFields, RecordHead};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 
@@ -56,6 +56,17 @@ pub struct WindowRecord<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     pub undercounted: bool,
+    /// Statistics of the group's transactions.
+    #[serde(flatten)]
+    pub statistics: WindowStatistics,
+    /// How the record was masked, if the configuration asks for masking.
+    pub masking: Option<MaskingFields>,
+}
+
+/// Statistics of a group of transactions, in `dns.window/1` of one node and in `dns.fleet/1` of all.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WindowStatistics {
     /// Number of transactions, those without a query (late, duplicate, orphan) included.
     pub transactions: u64,
     /// Share of the group's transactions that were exported, if below 1: an overloaded agent leaves
@@ -131,20 +142,16 @@ pub struct WindowRecord<'a> {
     /// Number of different resolvers, by their names in the records: the fan-out.
     pub unique_resolvers: DistinctFields,
     /// The ten most frequent query names; groupings `node` and `resolver`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_qnames: Vec<RankedFields>,
     /// The ten most frequent registrable domains; groupings `node` and `resolver`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_zones: Vec<RankedFields>,
     /// The ten most frequent clients; groupings `node` and `resolver`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_clients: Vec<RankedFields>,
     /// The ten most frequent processes; groupings `node` and `resolver`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_processes: Vec<RankedFields>,
     /// Sketches behind the lists of most frequent values; grouping `node`.
     pub top_sketches: Option<TopSketches>,
@@ -154,12 +161,10 @@ pub struct WindowRecord<'a> {
     pub label_lengths: Vec<BucketCount>,
     /// Responses by smallest TTL in seconds.
     pub min_ttls: Vec<BucketCount>,
-    /// How the record was masked, if the configuration asks for masking.
-    pub masking: Option<MaskingFields>,
 }
 
 /// An estimate with its confidence interval.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EstimateFields {
     /// Most likely number: each exported transaction counts 1 / its own `sample_ratio`.
     pub value: f64,
@@ -170,7 +175,7 @@ pub struct EstimateFields {
 }
 
 /// Exact message counts: exported messages plus those that the kernel counted but did not export.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExactFields {
     /// Queries, retransmissions included.
     pub queries: u64,
@@ -193,7 +198,7 @@ pub struct ExactFields {
 }
 
 /// Transactions by status.
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StatusCounts {
     /// Response paired in time.
     pub answered: u64,
@@ -214,7 +219,7 @@ pub struct StatusCounts {
 }
 
 /// Responses with one code.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RcodeCount {
     /// Mnemonic of the extended code; `other` for all codes without a slot of their own.
     pub rcode: Cow<'static, str>,
@@ -223,7 +228,7 @@ pub struct RcodeCount {
 }
 
 /// Transactions with one query type.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct QtypeCount {
     /// Mnemonic; `other` for all types without a slot of their own.
     pub qtype: Cow<'static, str>,
@@ -233,7 +238,7 @@ pub struct QtypeCount {
 
 /// Values up to a bound, and above the previous bound.
 #[skip_serializing_none]
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BucketCount {
     /// Upper bound, inclusive; absent for the last bucket, which has none.
     pub up_to: Option<f64>,
@@ -242,7 +247,7 @@ pub struct BucketCount {
 }
 
 /// A distribution of latencies.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LatencyFields {
     /// Number of latencies.
     pub count: u64,
@@ -263,7 +268,7 @@ pub struct LatencyFields {
 }
 
 /// Number of different values.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DistinctFields {
     /// Most likely number.
     pub estimate: f64,
@@ -277,7 +282,7 @@ pub struct DistinctFields {
 
 /// Frequent Items sketches of Apache DataSketches, of strings, in base64. Merge sketches; never
 /// merge the lists.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TopSketches {
     /// Query names.
     pub qnames: String,
@@ -290,7 +295,7 @@ pub struct TopSketches {
 }
 
 /// A frequent value.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RankedFields {
     /// The value, truncated to 255 bytes.
     pub value: String,

@@ -2,6 +2,7 @@
 
 use super::security::SecureListener;
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 const BLOCK: u16 = 8;
 
 /// Loopback ports: one for clients, one for the controller, others for secured listeners.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Ports {
     first: u16,
 }
@@ -35,6 +36,16 @@ impl Ports {
     /// The address that clients connect to.
     pub fn bootstrap(self) -> String {
         format!("127.0.0.1:{}", self.first)
+    }
+
+    /// Port of the listener behind a proxy.
+    pub const fn proxied(self) -> u16 {
+        self.first + 2
+    }
+
+    /// Port of that proxy.
+    pub const fn proxy(self) -> u16 {
+        self.first + 3
     }
 
     /// Port of a secured listener.
@@ -78,6 +89,19 @@ pub fn listeners(ports: Ports, more: &[Listener]) -> Vec<(String, String)> {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .to_vec()
+}
+
+/// Properties of a broker's listeners, of which one is reached through a proxy.
+pub fn proxied_listeners(ports: Ports) -> Vec<(String, String)> {
+    let proxied = Listener { name: "PROXIED", protocol: "PLAINTEXT", port: ports.proxied() };
+    let mut properties = listeners(ports, &[proxied]);
+    let (port, proxy) = (ports.proxied().to_string(), ports.proxy().to_string());
+    for (key, value) in &mut properties {
+        if key == "advertised.listeners" {
+            *value = value.replace(&port, &proxy);
+        }
+    }
+    properties
 }
 
 /// Properties of the broker without listeners and data folder: a single node with small internal

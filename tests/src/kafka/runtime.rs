@@ -82,6 +82,7 @@ impl Runtime {
             Self::Java(libraries) => {
                 let mut command = java(libraries, "512m");
                 command.arg("kafka.Kafka").arg(folder.join("server.properties"));
+                let mut command = shell::without_descriptors(&command);
                 command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
                 // Ctrl-C on the terminal must reach the owner, not the broker.
                 std::os::unix::process::CommandExt::process_group(&mut command, 0);

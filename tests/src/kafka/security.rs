@@ -1,6 +1,6 @@
 //! Secured listeners of a broker: TLS, client certificates and SASL beside the plain listener. The
 //! authoriser allows everything to [`USER`] and to certificates of [`CLIENT`], and nothing to
-//! [`UNAUTHORISED_USER`].
+//! [`UNAUTHORISED_USER`] and to [`ROLES`] until rules are added.
 
 use super::certificates::{Authority, Identity, Validity};
 use super::config::{self, Listener, Ports};
@@ -12,6 +12,9 @@ pub const USER: &str = "dnscribe";
 pub const PASSWORD: &str = "p=ss, w'rd";
 /// SASL PLAIN user without rights.
 pub const UNAUTHORISED_USER: &str = "stranger";
+/// SASL PLAIN users whose rights the documentation names.
+pub const ROLES: [&str; 4] =
+    ["dnscribe-agent", "dnscribe-stream", "dnscribe-admin", "dnscribe-reader"];
 /// Common name of client certificates with all rights.
 pub const CLIENT: &str = "dnscribe-agent";
 
@@ -124,8 +127,9 @@ impl Security {
             if listener.has_sasl() {
                 let module = "org.apache.kafka.common.security";
                 set("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
-                let users =
-                    [USER, UNAUTHORISED_USER].map(|user| format!("user_{user}=\"{PASSWORD}\""));
+                let users = [USER, UNAUTHORISED_USER].into_iter().chain(ROLES);
+                let users: Vec<String> =
+                    users.map(|user| format!("user_{user}=\"{PASSWORD}\"")).collect();
                 let plain =
                     format!("{module}.plain.PlainLoginModule required {};", users.join(" "));
                 set("plain.sasl.jaas.config", &plain);

@@ -1,4 +1,6 @@
-//! Apache Flink: a session cluster of one job manager and one task manager, from Maven Central.
+//! Apache Flink: a session cluster of one job manager and one task manager, from Maven Central, with
+//! the high availability of a production cluster: `ZooKeeper` knows the jobs and their checkpoints, so
+//! a job manager that is started again goes on with them.
 
 use super::service::{Service, free_address};
 use crate::{cache, http, shell};
@@ -7,7 +9,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,15 +34,26 @@ const ARTEFACTS: [&str; 12] = [
     "flink-metrics-prometheus",
 ];
 /// Port of the job manager's REST interface.
-const REST_PORT: u16 = 8081;
-/// Port on which task managers reach the job manager.
-const RPC_PORT: u16 = 6123;
+pub const REST_PORT: u16 = 8081;
+/// Port of `ZooKeeper`.
+const ZOOKEEPER_PORT: u16 = 2181;
 /// First port of the Prometheus reporters.
 const METRICS_PORT: u16 = 9249;
 /// Number of ports for Prometheus reporters: one for each process.
 const REPORTERS: u16 = 2;
 /// Time limit for a task manager's registration, on a busy machine.
 const REGISTRATION: Duration = Duration::from_secs(60);
+/// Time limit for a savepoint.
+const SAVEPOINT: Duration = Duration::from_secs(120);
+/// Settings by which jobs survive the processes of a cluster.
+pub const DURABILITY: [&str; 6] = [
+    "high-availability.type",
+    "high-availability.zookeeper.quorum",
+    "high-availability.storageDir",
+    "execution.checkpointing.dir",
+    "execution.checkpointing.savepoint-dir",
+    "execution.checkpointing.externalized-checkpoint-retention",
+];
 /// Packages of the JDK that Flink needs access to, as in its own configuration.
 const OPENS: [&str; 12] = [
     "java.lang",
@@ -60,10 +73,37 @@ const OPENS: [&str; 12] = [
 /// A cluster that runs in the background.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flink {
+    zookeeper: Service,
     job_manager: Service,
     task_manager: Service,
     /// Address of the first of the Prometheus reporters.
     metrics: SocketAddr,
+}
+
+/// What a jar runs.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Submission<'a> {
+    /// Arguments of the main class.
+    pub program_args_list: Vec<&'a str>,
+    /// Savepoint or checkpoint that the job goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub savepoint_path: Option<&'a str>,
+    /// Subtasks of each operator, where the job does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
+}
+
+/// A job of a cluster.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Job {
+    /// Id.
+    #[serde(rename = "jid")]
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// State, such as `RUNNING`.
+    pub state: String,
 }
 
 /// Downloads Flink if it is missing.
@@ -76,22 +116,50 @@ pub fn prepare() -> Result<PathBuf> {
 }
 
 impl Flink {
-    /// Starts a cluster. Checkpoints, logs and its configuration are written to `folder`.
-    pub fn start(folder: &Path) -> Result<Self> {
+    /// Starts a cluster, or the processes of a `previous` one that have ended. Checkpoints, logs and
+    /// the configuration are in `folder`.
+    pub fn start(folder: &Path, previous: Option<&Self>) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let (rest, rpc) = (free_address(REST_PORT)?, free_address(RPC_PORT)?);
-        let metrics = free_address(METRICS_PORT)?;
-        fs::write(folder.join("config.yaml"), configuration(folder, rest, rpc, metrics)?)?;
-        fs::write(folder.join("log4j2.properties"), LOGGING)?;
-        let job_manager = start_job_manager(folder, rest)?;
-        // A task manager that starts first waits ten seconds before its second attempt.
-        match start_task_manager(folder, rest) {
-            Ok(task_manager) => Ok(Self { job_manager, task_manager, metrics }),
-            Err(error) => {
-                job_manager.kill()?;
-                Err(error)
+        let (zookeeper, rest, metrics) = if let Some(flink) = previous {
+            (flink.zookeeper.address, flink.address(), flink.metrics)
+        } else {
+            let zookeeper = free_address(ZOOKEEPER_PORT)?;
+            let (rest, metrics) = (free_address(REST_PORT)?, free_address(METRICS_PORT)?);
+            fs::write(
+                folder.join("config.yaml"),
+                configuration(folder, zookeeper, rest, metrics)?,
+            )?;
+            fs::write(folder.join("log4j2.properties"), LOGGING)?;
+            (zookeeper, rest, metrics)
+        };
+        let running = |service: fn(&Self) -> &Service| {
+            previous.map(service).filter(|service| service.runs()).cloned().map(Ok)
+        };
+        let mut started = Vec::new();
+        let mut start = |running: Option<Result<Service>>, start: &dyn Fn() -> Result<Service>| {
+            running.unwrap_or_else(|| start().inspect(|service| started.push(service.clone())))
+        };
+        let processes = (|| {
+            Ok(Self {
+                zookeeper: start(running(|flink| &flink.zookeeper), &|| {
+                    start_zookeeper(folder, zookeeper)
+                })?,
+                job_manager: start(running(|flink| &flink.job_manager), &|| {
+                    start_job_manager(folder, rest)
+                })?,
+                // A task manager that starts first waits ten seconds before its second attempt.
+                task_manager: start(running(|flink| &flink.task_manager), &|| {
+                    start_task_manager(folder, rest)
+                })?,
+                metrics,
+            })
+        })();
+        if processes.is_err() {
+            for service in started {
+                service.kill()?;
             }
         }
+        processes
     }
 
     /// Address of the REST interface.
@@ -108,32 +176,33 @@ impl Flink {
         (port..port + REPORTERS).map(|port| format!("{ip}:{port}")).collect()
     }
 
-    /// Returns whether both processes run.
+    /// Returns whether all processes run.
     #[must_use]
     pub fn runs(&self) -> bool {
-        self.job_manager.runs() && self.task_manager.runs()
+        self.zookeeper.runs() && self.job_manager.runs() && self.task_manager.runs()
     }
 
-    /// Ends both processes. State since the last checkpoint or savepoint is lost.
+    /// The job manager's process.
+    #[must_use]
+    pub const fn job_manager(&self) -> &Service {
+        &self.job_manager
+    }
+
+    /// The task manager's process.
+    #[must_use]
+    pub const fn task_manager(&self) -> &Service {
+        &self.task_manager
+    }
+
+    /// Ends all processes. Started again, they go on with the jobs from the last checkpoint.
     pub fn stop(&self) -> Result<()> {
         self.task_manager.stop(Signal::TERM)?;
-        self.job_manager.stop(Signal::TERM)
+        self.job_manager.stop(Signal::TERM)?;
+        self.zookeeper.stop(Signal::TERM)
     }
 
-    /// Kills the task manager. Its jobs restart once [`Flink::start_task_manager`] was called and the
-    /// job manager has missed its heartbeats.
-    pub fn kill_task_manager(&self) -> Result<()> {
-        self.task_manager.kill()
-    }
-
-    /// Starts a task manager in place of one that has ended.
-    pub fn start_task_manager(&mut self, folder: &Path) -> Result<()> {
-        self.task_manager = start_task_manager(folder, self.address())?;
-        Ok(())
-    }
-
-    /// Runs a jar's main class with these arguments; returns the id of the job that it starts.
-    pub fn submit(&self, jar: &Path, arguments: &[&str]) -> Result<String> {
+    /// Runs a jar's main class; returns the id of the job that it starts.
+    pub fn submit(&self, jar: &Path, run: &Submission) -> Result<String> {
         let boundary = "dnscribe-boundary";
         let name = jar.file_name().context("no file name")?.to_string_lossy();
         let mut body = format!(
@@ -147,7 +216,7 @@ impl Flink {
         let uploaded = self.request("POST", "/jars/upload", &kind, &body)?;
         let id = uploaded["filename"].as_str().and_then(|file| file.rsplit('/').next());
         let id = id.with_context(|| format!("no name in {uploaded}"))?;
-        let run = json!({ "programArgsList": arguments }).to_string();
+        let run = serde_json::to_string(run)?;
         let kind = "Content-Type: application/json\r\n";
         let path = format!("/jars/{id}/run");
         let job = self.request("POST", &path, kind, run.as_bytes())?;
@@ -155,14 +224,39 @@ impl Flink {
         Ok(job.to_owned())
     }
 
-    /// Jobs that have not ended: names and states.
-    pub fn jobs(&self) -> Result<Vec<(String, String)>> {
+    /// Jobs that have not ended.
+    pub fn jobs(&self) -> Result<Vec<Job>> {
         let overview = self.request("GET", "/jobs/overview", "", b"")?;
-        let jobs = overview["jobs"].as_array().context("no list of jobs")?;
-        let text = |job: &Value, field: &str| job[field].as_str().unwrap_or_default().to_owned();
-        let states = jobs.iter().map(|job| (text(job, "name"), text(job, "state")));
-        let ended = |state: &str| matches!(state, "FINISHED" | "CANCELED" | "FAILED");
-        Ok(states.filter(|(_, state)| !ended(state)).collect())
+        let mut jobs: Vec<Job> = serde_json::from_value(overview["jobs"].clone())?;
+        jobs.retain(|job| !matches!(job.state.as_str(), "FINISHED" | "CANCELED" | "FAILED"));
+        Ok(jobs)
+    }
+
+    /// Stops a job with a savepoint; returns the savepoint's path.
+    pub fn stop_with_savepoint(&self, job: &str) -> Result<String> {
+        let path = format!("/jobs/{job}/stop");
+        let kind = "Content-Type: application/json\r\n";
+        let trigger = self.request("POST", &path, kind, b"{\"drain\":false}")?;
+        let id = trigger["request-id"].as_str().with_context(|| format!("no id in {trigger}"))?;
+        shell::wait_for("a savepoint", SAVEPOINT, || {
+            let path = format!("/jobs/{job}/savepoints/{id}");
+            let answer = self.request("GET", &path, "", b"")?;
+            if answer["status"]["id"] != "COMPLETED" {
+                return Ok(None);
+            }
+            let location = answer["operation"]["location"].as_str();
+            location.map(str::to_owned).map(Some).with_context(|| answer.to_string())
+        })
+    }
+
+    /// Ends a job without a savepoint.
+    pub fn cancel(&self, job: &str) -> Result<()> {
+        self.request("PATCH", &format!("/jobs/{job}?mode=cancel"), "", b"").map(drop)
+    }
+
+    /// Statistics of a job's checkpoints, as Flink gives them.
+    pub fn checkpoints(&self, job: &str) -> Result<Value> {
+        self.request("GET", &format!("/jobs/{job}/checkpoints"), "", b"")
     }
 
     fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result<Value> {
@@ -174,9 +268,29 @@ impl Flink {
     }
 }
 
+fn start_zookeeper(folder: &Path, address: SocketAddr) -> Result<Service> {
+    let data = folder.join("zookeeper");
+    fs::create_dir_all(&data)?;
+    let config = format!(
+        "tickTime=1000\ndataDir={}\nclientPortAddress={}\nclientPort={}\nadmin.enableServer=false\n",
+        data.display(),
+        address.ip(),
+        address.port()
+    );
+    let file = folder.join("zoo.cfg");
+    fs::write(&file, config)?;
+    let main = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain";
+    let mut command = java(folder, "zookeeper", &["-Xmx48m", "-XX:TieredStopAtLevel=1"], main)?;
+    command.arg(file);
+    Service::start(command, address, &folder.join("zookeeper.out"), || {
+        TcpStream::connect(address).is_ok()
+    })
+}
+
 fn start_job_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
     let main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint";
-    let command = java(folder, "jobmanager", &["-Xmx320m"], main)?;
+    let mut command = java(folder, "jobmanager", &["-Xmx320m"], main)?;
+    command.arg("--configDir").arg(folder);
     Service::start(command, rest, &folder.join("jobmanager.out"), || {
         http::get(rest, None, "/overview").is_ok_and(|(status, _)| status == 200)
     })
@@ -193,7 +307,8 @@ fn start_task_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
     let before = registered().unwrap_or_default();
     let main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner";
     let heap = ["-Xmx640m", "-XX:MaxDirectMemorySize=256m", "-XX:MaxMetaspaceSize=256m"];
-    let command = java(folder, "taskmanager", &heap, main)?;
+    let mut command = java(folder, "taskmanager", &heap, main)?;
+    command.arg("--configDir").arg(folder);
     let service = Service::start(command, rest, &folder.join("taskmanager.out"), || true)?;
     let wait = shell::wait_for("the task manager's registration", REGISTRATION, || {
         if !service.runs() {
@@ -222,7 +337,6 @@ fn java(folder: &Path, name: &str, heap: &[&str], main: &str) -> Result<Command>
     command
         .arg(format!("-Dlog4j.configurationFile={}", folder.join("log4j2.properties").display()));
     command.arg("-cp").arg(prepare()?.join("*")).arg(main);
-    command.arg("--configDir").arg(folder);
     Ok(command)
 }
 
@@ -230,21 +344,21 @@ fn java(folder: &Path, name: &str, heap: &[&str], main: &str) -> Result<Command>
 /// start script would compute.
 fn configuration(
     folder: &Path,
+    zookeeper: SocketAddr,
     rest: SocketAddr,
-    rpc: SocketAddr,
     metrics: SocketAddr,
 ) -> Result<String> {
+    let host = rest.ip().to_string();
     let path = |name: &str| folder.join(name).display().to_string();
     let configuration = json!({
-        "jobmanager.rpc.address": rpc.ip().to_string(),
-        "jobmanager.rpc.port": rpc.port(),
-        "jobmanager.bind-host": rpc.ip().to_string(),
-        "rest.address": rest.ip().to_string(),
-        "rest.bind-address": rest.ip().to_string(),
+        "jobmanager.rpc.address": host,
+        "jobmanager.bind-host": host,
+        "rest.address": host,
+        "rest.bind-address": host,
         "rest.port": rest.port(),
         "web.upload.dir": path("jars"),
-        "taskmanager.host": rpc.ip().to_string(),
-        "taskmanager.bind-host": rpc.ip().to_string(),
+        "taskmanager.host": host,
+        "taskmanager.bind-host": host,
         "taskmanager.numberOfTaskSlots": 4,
         "taskmanager.cpu.cores": 2,
         "taskmanager.memory.framework.heap.size": "128m",
@@ -258,11 +372,19 @@ fn configuration(
         "taskmanager.memory.jvm-overhead.min": "128m",
         "taskmanager.memory.jvm-overhead.max": "128m",
         "io.tmp.dirs": path("tmp"),
-        // Twice the defaults and more: development machines are busy.
-        "pekko.ask.timeout": "60 s",
-        "web.timeout": 60000,
+        "high-availability.type": "zookeeper",
+        "high-availability.zookeeper.quorum": zookeeper.to_string(),
+        "high-availability.storageDir": format!("file://{}", path("ha")),
+        // A killed job manager stays the leader so long.
+        "high-availability.zookeeper.client.session-timeout": 8000,
+        "high-availability.zookeeper.client.tolerate-suspended-connections": true,
+        // Development machines are busy: a process that does not answer is given up late. One that has
+        // ended is noticed at once, because connections to it are refused.
+        "pekko.ask.timeout": "120 s",
+        "web.timeout": 120_000,
         "heartbeat.interval": 2000,
-        "heartbeat.timeout": 20000,
+        "heartbeat.timeout": 60000,
+        "heartbeat.rpc-failure-threshold": 1,
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": i32::MAX,
         "restart-strategy.fixed-delay.delay": "1 s",

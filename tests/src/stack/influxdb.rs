@@ -1,6 +1,6 @@
 //! `InfluxDB` 2, built from the Go module proxy.
 
-use super::service::{Service, free_address};
+use super::service::{self, Service};
 use crate::{cache, http, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Version of `InfluxDB`; later ones need a newer Go.
-const VERSION: &str = "v2.7.12";
+pub const VERSION: &str = "v2.7.12";
 /// Module of `InfluxDB`.
 const INFLUXDB: &str = "github.com/influxdata/influxdb/v2";
 /// Module of the query language, which is partly in Rust.
@@ -20,7 +20,7 @@ const PKG_CONFIG: &str = "github.com/influxdata/pkg-config@v0.2.14";
 /// Files whose first line makes warnings of newer Rust compilers errors.
 const DENY_WARNINGS: [&str; 2] = ["libflux/flux-core/src/lib.rs", "libflux/flux/src/lib.rs"];
 /// Port of the HTTP interface.
-const PORT: u16 = 8086;
+pub const PORT: u16 = 8086;
 
 /// Organisation that [`start`] creates.
 pub const ORGANISATION: &str = "dnscribe";
@@ -87,11 +87,11 @@ fn build(scratch: &Path) -> Result<()> {
     shell::output(&mut make).context("cannot build InfluxDB").map(drop)
 }
 
-/// Starts the server; its data is kept in `folder`.
-pub fn start(folder: &Path) -> Result<Service> {
+/// Starts the server, at its previous address if it had one; its data is kept in `folder`.
+pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     let program = prepare()?;
     fs::create_dir_all(folder)?;
-    let address = free_address(PORT)?;
+    let address = service::address(previous, PORT)?;
     let mut command = Command::new(program);
     command.arg("--bolt-path").arg(folder.join("influxd.bolt"));
     command.arg("--engine-path").arg(folder.join("engine"));

@@ -1,9 +1,10 @@
 //! The Flink jobs of the stack: builds their jar, prepares topics and stores, and submits them.
 
+use super::flink::Submission;
 use super::{Component, Stack};
-use crate::{environment, shell};
+use crate::{environment, geo, shell};
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,26 +12,50 @@ use std::time::SystemTime;
 
 /// Folders whose files are part of the jar.
 const SOURCES: [&str; 3] = ["stream", "stores", "schemas"];
-/// Name of the job and of its command.
-const ENRICH: &str = "enrich";
+/// File with the configuration of the jobs.
+const CONFIG: &str = "stream.yaml";
+/// Name of the job that enriches transactions, and of its command.
+pub const ENRICH: &str = "enrich";
+/// Names of all jobs, which are their commands.
+pub const JOBS: [&str; 2] = [ENRICH, "fleet"];
 
-/// Submits the jobs that do not run yet. `clickhouse` has more settings of that store.
-pub fn submit(stack: &Stack, clickhouse: &[(&str, &str)]) -> Result<()> {
+/// Submits the jobs that do not run yet. `overrides` has keys of their configuration that replace
+/// those of the stack.
+pub fn submit(stack: &Stack, overrides: &Value) -> Result<()> {
     let flink = stack.flink()?;
-    if flink.jobs()?.iter().any(|(name, _)| name == ENRICH) {
+    let running = flink.jobs()?;
+    let missing: Vec<&str> =
+        JOBS.into_iter().filter(|name| running.iter().all(|job| job.name != *name)).collect();
+    if missing.is_empty() {
         return Ok(());
     }
     let jar = build()?;
-    let config = configure(stack, clickhouse)?;
+    let config = configure(stack, overrides)?;
     let config = config.to_str().context("a path that is not UTF-8")?;
     for command in ["topics", "migrate"] {
-        let mut java = Command::new("java");
-        java.args(["-XX:TieredStopAtLevel=1", "-jar"])
-            .arg(&jar)
-            .args([command, "--config", config]);
-        shell::output(&mut java)?;
+        run(command, Path::new(config))?;
     }
-    flink.submit(&jar, &[ENRICH, "--config", config])?;
+    for job in missing {
+        let program_args_list = vec![job, "--config", config];
+        flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
+    }
+    Ok(())
+}
+
+/// Stops the jobs with a savepoint each and submits them again, from there, with this parallelism:
+/// what an operator does for a new version of the jar.
+pub fn upgrade(stack: &Stack, parallelism: u32) -> Result<()> {
+    let flink = stack.flink()?;
+    let jar = build()?;
+    let config = stack.folder.join(CONFIG);
+    let config = config.to_str().context("a path that is not UTF-8")?;
+    for job in flink.jobs()? {
+        let savepoint = flink.stop_with_savepoint(&job.id)?;
+        let program_args_list = vec![job.name.as_str(), "--config", config];
+        let savepoint_path = Some(savepoint.as_str());
+        let parallelism = Some(parallelism);
+        flink.submit(&jar, &Submission { program_args_list, savepoint_path, parallelism })?;
+    }
     Ok(())
 }
 
@@ -51,11 +76,10 @@ pub fn build() -> Result<PathBuf> {
 }
 
 /// Returns the command that runs the jobs' own tests and checks their format.
-#[must_use]
-pub fn unit_tests() -> Command {
+pub fn unit_tests() -> Result<Command> {
     let mut verify = maven();
-    verify.arg("verify");
-    verify
+    verify.arg("verify").env("DNSCRIBE_MMDB", geo::prepare()?);
+    Ok(verify)
 }
 
 fn maven() -> Command {
@@ -66,32 +90,68 @@ fn maven() -> Command {
     maven
 }
 
+/// Runs a command of the jar that needs no Flink cluster.
+pub fn run(command: &str, config: &Path) -> Result<()> {
+    let mut java = Command::new("java");
+    java.args(["-XX:TieredStopAtLevel=1", "-jar"]).arg(build()?).args([command, "--config"]);
+    shell::output(java.arg(config)).map(drop)
+}
+
 /// Writes the configuration of the jobs; returns its path.
-fn configure(stack: &Stack, clickhouse: &[(&str, &str)]) -> Result<PathBuf> {
+fn configure(stack: &Stack, overrides: &Value) -> Result<PathBuf> {
+    let url = |component| stack.address(component).and_then(|url| Some(url.as_str()?.to_owned()));
+    let (clickhouse, timescaledb) = (url(Component::ClickHouse), url(Component::TimescaleDb));
+    let brokers = stack.kafka().context("Kafka does not run")?;
+    let mut config = configuration(&brokers, clickhouse.as_deref(), timescaledb.as_deref());
+    let mut sinks = vec!["fleet"];
+    if timescaledb.is_some() {
+        sinks.push("timescaledb");
+    }
+    if let Some(mut influxdb) = stack.address(Component::InfluxDb) {
+        // In development the token is no secret.
+        sinks.push("influxdb");
+        config["influxdb"] = influxdb.take();
+    }
+    config["fleet"] = json!({ "sinks": sinks });
+    merge(&mut config, overrides);
+    let file = stack.folder.join(CONFIG);
+    // JSON is YAML.
+    fs::write(&file, serde_json::to_string_pretty(&config)?)?;
+    Ok(file)
+}
+
+/// Configuration of the jobs with the stores that have an address.
+#[must_use]
+pub fn configuration(brokers: &str, clickhouse: Option<&str>, timescaledb: Option<&str>) -> Value {
     let mut sinks = vec!["enriched"];
     let mut config = json!({
         "version": 1,
-        "kafka": { "brokers": stack.kafka().context("Kafka does not run")? },
+        "kafka": { "brokers": brokers },
         "checkpoints": { "interval": "5s" },
     });
-    if let Some(url) = stack.address(Component::ClickHouse) {
+    if let Some(url) = clickhouse {
         config["clickhouse"] = json!({ "url": url });
-        for (key, value) in clickhouse {
-            config["clickhouse"][key] = json!(value);
-        }
         sinks.push("clickhouse");
     }
-    if let Some(url) = stack.address(Component::TimescaleDb) {
-        let url = url.as_str().unwrap_or_default();
+    if let Some(url) = timescaledb {
         let database = url.rsplit_once('@').map_or(url, |(_, database)| database);
         config["timescaledb"] = json!({ "url": format!("jdbc:postgresql://{database}") });
         sinks.push("timescaledb");
     }
     config["enrich"] = json!({ "sinks": sinks });
-    let file = stack.folder.join("stream.yaml");
-    // JSON is YAML.
-    fs::write(&file, serde_json::to_string_pretty(&config)?)?;
-    Ok(file)
+    config
+}
+
+/// Replaces keys of `config` by those of `overrides`, in all levels.
+fn merge(config: &mut Value, overrides: &Value) {
+    match (config, overrides) {
+        (Value::Object(config), Value::Object(overrides)) => {
+            for (key, value) in overrides {
+                merge(config.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (config, value) => *config = value.clone(),
+    }
 }
 
 /// Time of the last change below a folder.

@@ -1,6 +1,7 @@
 //! Prometheus and Alertmanager, which watch the stack and the agent.
 
-use super::service::{Service, free_address};
+use super::demo;
+use super::service::{self, Service};
 use crate::http;
 use crate::prometheus::{Program, detached};
 use anyhow::Result;
@@ -10,16 +11,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 /// Port of Prometheus.
-const PROMETHEUS_PORT: u16 = 9090;
+pub const PROMETHEUS_PORT: u16 = 9090;
 /// Port of Alertmanager.
-const ALERTMANAGER_PORT: u16 = 9093;
-/// Address of the agent's metrics by default.
-const AGENT: &str = "127.0.0.1:9353";
+pub const ALERTMANAGER_PORT: u16 = 9093;
 
-/// Starts Prometheus. It scrapes the agent and these `targets`, and sends alerts to `alertmanager`
+/// Starts Prometheus, at its previous address if it had one. It scrapes the agent and these `targets`, and sends alerts to `alertmanager`
 /// if there is one.
 pub fn start_prometheus(
     folder: &Path,
+    previous: Option<SocketAddr>,
     targets: &[String],
     alertmanager: Option<SocketAddr>,
 ) -> Result<Service> {
@@ -28,7 +28,7 @@ pub fn start_prometheus(
     let config = json!({
         "global": { "scrape_interval": "5s" },
         "scrape_configs": [
-            { "job_name": "dnscribe", "static_configs": [{ "targets": [AGENT] }] },
+            { "job_name": "dnscribe", "static_configs": [{ "targets": [format!("127.0.0.1:{}", demo::METRICS_PORT)] }] },
             { "job_name": "flink", "static_configs": [{ "targets": targets }] },
         ],
         "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": managers }] }] },
@@ -36,7 +36,7 @@ pub fn start_prometheus(
     let file = folder.join("prometheus.yml");
     // JSON is YAML.
     fs::write(&file, serde_json::to_string_pretty(&config)?)?;
-    let address = free_address(PROMETHEUS_PORT)?;
+    let address = service::address(previous, PROMETHEUS_PORT)?;
     let mut command = detached(Program::Prometheus)?;
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
@@ -44,12 +44,13 @@ pub fn start_prometheus(
     Service::start(command, address, &folder.join("log"), || is_ready(address))
 }
 
-/// Starts Alertmanager with one receiver that notifies no one.
-pub fn start_alertmanager(folder: &Path) -> Result<Service> {
+/// Starts Alertmanager, at its previous address if it had one, with one receiver that notifies no
+/// one.
+pub fn start_alertmanager(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     fs::create_dir_all(folder)?;
     let file = folder.join("alertmanager.yml");
     fs::write(&file, "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n")?;
-    let address = free_address(ALERTMANAGER_PORT)?;
+    let address = service::address(previous, ALERTMANAGER_PORT)?;
     let mut command = detached(Program::Alertmanager)?;
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!("--storage.path={}", folder.join("data").display()));

@@ -2,7 +2,7 @@
 
 use crate::shell;
 use anyhow::{Context as _, Result, bail};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -29,12 +29,13 @@ pub struct Service {
 impl Service {
     /// Starts a command whose output goes to the file `log`, and waits until `ready` returns true.
     pub fn start(
-        mut command: Command,
+        command: Command,
         address: SocketAddr,
         log: &Path,
         ready: impl Fn() -> bool,
     ) -> Result<Self> {
         let file = fs::File::create(log).with_context(|| log.display().to_string())?;
+        let mut command = shell::without_descriptors(&command);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         // Ctrl-C on the terminal must not reach the service.
         let mut child = command
@@ -72,16 +73,59 @@ impl Service {
         if shell::wait_for("the end of a service", STOP, ended).is_err() {
             self.kill()?;
         }
+        self.reap();
         Ok(())
     }
 
-    /// Kills the process and waits for its end.
+    /// Kills the process with all its descendants and waits for its end.
     pub fn kill(&self) -> Result<()> {
         if self.runs() {
-            shell::signal_pid(self.pid, Signal::KILL)?;
+            self.signal_all(Signal::KILL)?;
         }
-        shell::wait_for("the end of a killed service", STOP, || Ok((!self.runs()).then_some(())))
+        shell::wait_for("the end of a killed service", STOP, || Ok((!self.runs()).then_some(())))?;
+        self.reap();
+        Ok(())
     }
+
+    /// Removes the ended process from the table of processes: `PostgreSQL` does not start while its
+    /// former process is there.
+    fn reap(&self) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // It fails if another process has started the service; then it is that one's to do.
+        let _ = waitpid(pid, WaitOptions::NOHANG);
+    }
+
+    /// Suspends the process with all its descendants: its connections stay open, but it answers
+    /// nothing.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// Resumes what [`Service::freeze`] has suspended.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    fn signal_all(&self, signal: Signal) -> Result<()> {
+        if !self.runs() {
+            bail!("process {} has ended", self.pid);
+        }
+        // First the parent, so that it starts no other children.
+        shell::signal_pid(self.pid, signal)?;
+        for child in descendants(self.pid) {
+            // It may have ended meanwhile.
+            let _ = shell::signal_pid(child, signal);
+        }
+        Ok(())
+    }
+}
+
+/// Children of a process, their children, and so on.
+fn descendants(pid: u32) -> Vec<u32> {
+    let file = format!("/proc/{pid}/task/{pid}/children");
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let children = text.split_whitespace().filter_map(|word| word.parse().ok());
+    children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
 }
 
 /// Returns `127.0.0.1` with the first free port at or after `preferred`.
@@ -90,6 +134,12 @@ pub fn free_address(preferred: u16) -> Result<SocketAddr> {
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .find(|address| TcpListener::bind(address).is_ok())
         .with_context(|| format!("no free port from {preferred} on"))
+}
+
+/// Returns the address that a service had when it ran before, else a free one as
+/// [`free_address`] gives. Clients know a service by its address.
+pub fn address(previous: Option<SocketAddr>, preferred: u16) -> Result<SocketAddr> {
+    previous.map_or_else(|| free_address(preferred), Ok)
 }
 
 /// Start time of a process in clock ticks since boot; `None` if it has ended.
@@ -120,6 +170,8 @@ mod tests {
         let service =
             Service::start(command, address, &folder.path().join("log"), || true).unwrap();
         assert!(service.runs());
+        service.freeze().unwrap();
+        service.thaw().unwrap();
         service.stop(Signal::TERM).unwrap();
         assert!(!service.runs());
     }

@@ -1,12 +1,12 @@
 //! `PostgreSQL` with `TimescaleDB`: Debian's packages, in a root file system of their own because
 //! they need a newer C library than older hosts have.
 
-use super::service::{Service, free_address};
+use super::service::{self, Service};
 use crate::{cache, shell};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,9 +16,9 @@ const RELEASE: &str = "trixie";
 /// Keys that sign Debian's archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Major version of `PostgreSQL` in that release.
-const MAJOR: &str = "17";
+pub const MAJOR: &str = "17";
 /// Port of `PostgreSQL`.
-const PORT: u16 = 5432;
+pub const PORT: u16 = 5432;
 /// User id of the server inside its root file system.
 const USER_ID: u32 = 101;
 /// Runs a program as [`USER_ID`] in the root file system `$1`, with the data folder `$2` at `/data`.
@@ -65,9 +65,9 @@ fn fetch(scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts the server; its data is kept in `folder`. The user [`DATABASE`] owns the database of this
-/// name, and needs no password on the loopback address.
-pub fn start(folder: &Path) -> Result<Service> {
+/// Starts the server, at its previous address if it had one; its data is kept in `folder`. The user
+/// [`DATABASE`] owns the database of this name, and needs no password on the loopback address.
+pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     if !rustix::process::geteuid().is_root() {
         bail!("TimescaleDB in a root file system of its own needs root: run this with sudo");
     }
@@ -81,7 +81,7 @@ pub fn start(folder: &Path) -> Result<Service> {
         shell::output(init.args(words).args(["--locale=C.UTF-8", "--encoding=UTF8"]))
             .context("cannot prepare PostgreSQL's data folder")?;
     }
-    let address = free_address(PORT)?;
+    let address = service::address(previous, PORT)?;
     let mut server = inside(&root, &data, "postgres");
     server.args(["-D", "/data", "-p", &address.port().to_string()]);
     for setting in [
@@ -121,6 +121,36 @@ fn create_database(root: &Path, data: &Path, port: u16) -> Result<()> {
 /// between columns.
 pub fn query(folder: &Path, server: &Service, statement: &str) -> Result<String> {
     psql(&prepare()?, &folder.join("data"), server.address.port(), DATABASE, statement)
+}
+
+/// Runs a statement as another user or in another database, as `connection` says: the words of a
+/// connection string of `PostgreSQL`'s library, without the server's address.
+pub fn query_as(
+    folder: &Path,
+    server: &Service,
+    connection: &str,
+    statement: &str,
+) -> Result<String> {
+    let mut psql = inside(&prepare()?, &folder.join("data"), "psql");
+    let address = format!("host=127.0.0.1 port={} {connection}", server.address.port());
+    psql.args([&address, "-v", "ON_ERROR_STOP=1", "-Atqc", statement]);
+    Ok(String::from_utf8(shell::output(&mut psql)?.stdout)?)
+}
+
+/// Makes the server accept TLS, with a certificate and its key as PEM, and puts lines before those of
+/// its `pg_hba.conf`.
+pub fn secure(folder: &Path, server: &Service, identity: [&str; 2], rules: &str) -> Result<()> {
+    let data = folder.join("data");
+    for (name, pem) in ["server.crt", "server.key"].into_iter().zip(identity) {
+        let file = data.join(name);
+        fs::write(&file, pem)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        chown(&file, Some(USER_ID), Some(USER_ID))?;
+    }
+    let file = data.join("pg_hba.conf");
+    fs::write(&file, rules.to_owned() + &fs::read_to_string(&file)?)?;
+    query(folder, server, "ALTER SYSTEM SET ssl = on")?;
+    query(folder, server, "SELECT pg_reload_conf()").map(drop)
 }
 
 fn psql(root: &Path, data: &Path, port: u16, database: &str, statement: &str) -> Result<String> {

@@ -65,6 +65,7 @@ impl DeadLetters {
             ts: Timestamp::now(),
             node: &self.plan.node,
             region: self.plan.region.as_deref(),
+            labels: None,
         };
         DlqRecord {
             head,

@@ -144,7 +144,7 @@ const QUESTIONS: Kind = ObjectOf(Class::Qname, fields![name: must(Name), type, c
 const ICMP: Kind = Object(fields![type, code, name]);
 
 const MESSAGE: &[Field] = fields![
-    schema, event_id, ts, node, region, seq, cpu, vantage, direction, transport,
+    schema, event_id, ts, node, region, labels, seq, cpu, vantage, direction, transport,
     src_ip: must(Sender), src_port, dst_ip: must(Receiver), dst_port, id, qr, opcode, rcode,
     flags, qname: may(Name), qname_unicode: may(Spelling), qname_case: may(Spelling), qtype,
     qclass, further_questions: may(QUESTIONS), question_count, answer_count, authority_count,
@@ -154,7 +154,7 @@ const MESSAGE: &[Field] = fields![
 ];
 
 const TRANSACTION: &[Field] = fields![
-    schema, event_id, ts, node, region, vantage, transport, client_ip: must(CLIENT),
+    schema, event_id, ts, node, region, labels, vantage, transport, client_ip: must(CLIENT),
     client_port, server_ip: must(SERVER), server_port, id, opcode, qname: may(Name),
     qname_unicode: may(Spelling), qtype, qclass, qname_case: may(Spelling), zone: may(Name),
     status, rcode, latency_ms, retries, conflict, icmp: may(ICMP), flags, answers: may(ANSWERS),
@@ -167,7 +167,7 @@ const TRANSACTION: &[Field] = fields![
 ];
 
 const LOOKUP: &[Field] = fields![
-    schema, event_id, ts, node, region, vantage, client_ip: must(CLIENT),
+    schema, event_id, ts, node, region, labels, vantage, client_ip: must(CLIENT),
     resolvers: must(Resolver), qname: must(Name), qtypes, qclass, outcome, partial, rcode,
     answered_name: may(Name), cname_chain: may(Target), addresses: may(Found), address_count,
     duration_ms, transactions, packets, packets_wasted, search_expansions,
@@ -176,7 +176,7 @@ const LOOKUP: &[Field] = fields![
 ];
 
 const CONNECTION: &[Field] = fields![
-    schema, event_id, connection_id, ts, node, region, vantage, protocol, transport,
+    schema, event_id, connection_id, ts, node, region, labels, vantage, protocol, transport,
     client_ip: must(CLIENT), client_port, server_ip: must(SERVER), server_port,
     resolver: must(Resolver), status, final, sni: may(ServerName), alpn, alpn_selected,
     tls_version, ech, resumed, connect_ms, handshake_ms, duration_ms, client_bytes,
@@ -184,7 +184,7 @@ const CONNECTION: &[Field] = fields![
 ];
 
 const DEAD_LETTER: &[Field] = fields![
-    schema, event_id, ts, node, region, stage, reason, stream, record_event_id, seq, cpu,
+    schema, event_id, ts, node, region, labels, stage, reason, stream, record_event_id, seq, cpu,
     direction, transport, src_ip: may(Peer), src_port, dst_ip: may(Peer), dst_port,
     bytes: must(Octets), captured_bytes, record_bytes, detail, topic, partition, offset,
     process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
@@ -201,13 +201,16 @@ const FIGURES: Kind = Object(fields![
     seasonal,
 ]);
 
+/// Stream jobs write these after masking; an agent never has them.
+const CHANGES: Kind = Object(fields![event_id, ts, kind, summary: must(Summary)]);
+
 const ALERT: &[Field] = fields![
-    schema, event_id, ts, node, region, alert_id: must(AlertId), rule, entity: must(Entity),
+    schema, event_id, ts, node, region, labels, alert_id: must(AlertId), scope, rule, entity: must(Entity),
     resolver: may(Resolver), zone: may(Name), qname: may(Name), process_name: may(Process),
     pod: may(Container), client_ip: may(CLIENT), vantage, state, severity, previous_severity,
     started, ended, duration_seconds, summary: must(Summary), figures: must(FIGURES), samples,
     qnames: may(Name), processes: may(ProcessWithId), clients: may(CLIENT),
-    resolvers: may(Resolver), suppressed, runbook,
+    resolvers: may(Resolver), nodes, changes: may(CHANGES), suppressed, suppressed_alerts, runbook,
 ];
 
 /// Counters, under names that come from the program, the sinks and the hooks.
@@ -217,6 +220,7 @@ const LEDGER: &[Field] = fields![
     ts,
     node,
     region,
+    labels,
     epoch,
     uptime_seconds,
     final,
@@ -263,7 +267,7 @@ const STATUSES: Kind =
 const LATENCY: Kind = Object(fields![count, p50, p90, p95, p99, max, sketch]);
 
 const WINDOW: &[Field] = fields![
-    schema, event_id, ts, node, region, window_seconds, step_seconds, partial, late_total,
+    schema, event_id, ts, node, region, labels, window_seconds, step_seconds, partial, late_total,
     sketch_encoding, grouping, vantage, transport, resolver: may(Resolver), zone: may(Name),
     qtype, process: may(Process), pod: may(Container), other, undercounted, transactions,
     sample_ratio, estimated_transactions: may(ESTIMATE), exact: may(EXACT),

@@ -60,3 +60,47 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 {{ toYaml $config }}
 {{- end }}
+
+{{- define "dnscribe.stream.image" -}}
+{{- $image := .Values.stream.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "dnscribe.stream.config" -}}
+{{ toYaml (merge (dict "version" 1) (deepCopy .Values.stream.config)) }}
+{{- end }}
+
+{{- define "dnscribe.stream.migrateConfig" -}}
+{{ toYaml (mergeOverwrite (dict "version" 1) (deepCopy .Values.stream.config) (deepCopy .Values.stream.migrate.config)) }}
+{{- end }}
+
+{{- /* Volumes and mounts of the jobs' pods: configuration and secrets as files. */ -}}
+{{- define "dnscribe.stream.volumes" -}}
+- name: config
+  configMap: { name: {{ include "dnscribe.fullname" . }}-stream }
+{{- with .Values.stream.existingSecret }}
+- name: secrets
+  secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- end }}
+
+{{- define "dnscribe.stream.mounts" -}}
+- { name: config, mountPath: /etc/dnscribe, readOnly: true }
+{{- if .Values.stream.existingSecret }}
+- { name: secrets, mountPath: /run/secrets/dnscribe/stream, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{- /* What Flink's processes and the migrations may do. The image's user has the id 9999. */ -}}
+{{- define "dnscribe.stream.securityContext" -}}
+runAsNonRoot: true
+runAsUser: 9999
+runAsGroup: 9999
+allowPrivilegeEscalation: false
+capabilities: { drop: [ALL] }
+seccompProfile: { type: RuntimeDefault }
+{{- end }}

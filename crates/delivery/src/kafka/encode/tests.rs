@@ -51,7 +51,7 @@ fn round_trips_golden_records() {
         let decoded: Value = serde_json::from_str(&decoded(name, &avro).unwrap()).unwrap();
         assert_eq!(decoded, record);
     }
-    assert_eq!(seen, dnscribe_record::schema_names().map(str::to_owned).collect());
+    assert_eq!(seen, dnscribe_record::avro_schema_names().map(str::to_owned).collect());
 }
 
 /// Any record of a shape, fields left out at will.
@@ -84,7 +84,7 @@ fn records(shape: &Shape) -> BoxedStrategy<Value> {
 }
 
 fn any_record() -> impl Strategy<Value = (&'static str, Value)> {
-    let names: Vec<&'static str> = dnscribe_record::schema_names().collect();
+    let names: Vec<&'static str> = dnscribe_record::avro_schema_names().collect();
     prop::sample::select(names).prop_flat_map(|name| {
         records(&shape(name)).prop_map(move |value| (name, decode::without_nulls(value)))
     })

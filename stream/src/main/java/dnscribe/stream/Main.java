@@ -4,6 +4,8 @@ import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
 import dnscribe.stream.config.ConfigException;
 import dnscribe.stream.enrich.EnrichJob;
+import dnscribe.stream.fleet.FleetJob;
+import dnscribe.stream.kafka.CopyJob;
 import dnscribe.stream.kafka.TopicCreation;
 import dnscribe.stream.store.Migrations;
 
@@ -14,6 +16,8 @@ public final class Main {
       usage: dnscribe-stream.jar COMMAND --config FILE
         enrich [--from EARLIEST|LATEST|TIMESTAMP] [--to TIMESTAMP]
                   the job dns.normalized -> dns.enriched and ClickHouse; on a Flink cluster
+        fleet [--from ...] [--to ...]
+                  the job dns.metrics -> dns.fleet, TimescaleDB and InfluxDB; on a Flink cluster
         migrate   create or update the tables of the stores
         topics    create the Kafka topics that are missing
       """;
@@ -29,7 +33,7 @@ public final class Main {
       config = Config.load(arguments.config());
     } catch (ConfigException error) {
       // In a Flink cluster this process is the cluster's: only the error may end it.
-      if (words.length > 0 && words[0].equals("enrich")) {
+      if (words.length > 0 && (words[0].equals("enrich") || words[0].equals("fleet"))) {
         throw error;
       }
       System.err.println(error.getMessage());
@@ -38,6 +42,9 @@ public final class Main {
     }
     switch (arguments.command()) {
       case "enrich" -> EnrichJob.submit(config, arguments);
+      // Not for users: the floor of the benchmark.
+      case "copy" -> CopyJob.submit(config, arguments);
+      case "fleet" -> FleetJob.submit(config, arguments);
       case "migrate" -> Migrations.apply(config);
       case "topics" -> TopicCreation.create(config);
       default -> throw new IllegalStateException(arguments.command());

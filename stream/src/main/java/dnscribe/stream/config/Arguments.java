@@ -15,7 +15,8 @@ import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsIni
  * @param to end of a backfill; null for a job that does not end
  */
 public record Arguments(String command, Path config, String from, Instant to) {
-  private static final List<String> COMMANDS = List.of("enrich", "migrate", "topics");
+  private static final List<String> COMMANDS =
+      List.of("enrich", "fleet", "copy", "migrate", "topics");
 
   /** Parses the words of a command line; a refusal contains {@code usage}. */
   public static Arguments parse(String[] words, String usage) {

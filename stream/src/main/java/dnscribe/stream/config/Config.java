@@ -18,6 +18,8 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
 
 /**
  * Configuration of the jobs: defaults, then the file, then environment variables such as {@code
@@ -27,9 +29,13 @@ public record Config(
     int version,
     Kafka kafka,
     Enrich enrich,
+    FleetConfig fleet,
     ClickHouse clickhouse,
     TimescaleDb timescaledb,
-    Checkpoints checkpoints)
+    InfluxDbConfig influxdb,
+    Checkpoints checkpoints,
+    Detect detect,
+    Alertmanager alertmanager)
     implements Serializable {
   private static final String PREFIX = "DNSCRIBE_STREAM_";
   private static final ObjectMapper YAML = mapper(new YAMLFactory());
@@ -39,12 +45,19 @@ public record Config(
     if (version != 1) {
       throw new ConfigException("version: this program reads version 1");
     }
-    kafka = kafka == null ? new Kafka(null, null, null) : kafka;
-    enrich = enrich == null ? new Enrich(null, null, null) : enrich;
+    kafka = kafka == null ? new Kafka(null, null, null, null) : kafka;
+    enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
+    fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
-        clickhouse == null ? new ClickHouse(null, null, null, null, null, null, null) : clickhouse;
-    timescaledb = timescaledb == null ? new TimescaleDb(null, null, null) : timescaledb;
+        clickhouse == null
+            ? new ClickHouse(null, null, null, null, null, null, null, null)
+            : clickhouse;
+    timescaledb =
+        timescaledb == null ? new TimescaleDb(null, null, null, null, null, null) : timescaledb;
+    influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
     checkpoints = checkpoints == null ? new Checkpoints(null) : checkpoints;
+    detect = detect == null ? Detect.DEFAULT : detect;
+    alertmanager = alertmanager == null ? Alertmanager.DEFAULT : alertmanager;
   }
 
   /**
@@ -53,26 +66,88 @@ public record Config(
    * @param brokers bootstrap servers
    * @param topics names of topics
    * @param options client properties, such as {@code security.protocol}
+   * @param registry where the schemas of records in Avro are
    */
-  public record Kafka(String brokers, TopicNames topics, Map<String, String> options)
+  public record Kafka(
+      String brokers, TopicNames topics, Map<String, String> options, Registry registry)
       implements Serializable {
     /** Fills in defaults. */
     public Kafka {
       brokers = brokers == null ? "localhost:9092" : brokers;
-      topics = topics == null ? new TopicNames(null, null, null, null) : topics;
+      topics = topics == null ? TopicNames.DEFAULT : topics;
       options = options == null ? Map.of() : Map.copyOf(options);
+      registry = registry == null ? new Registry(null, null, null, null) : registry;
+    }
+  }
+
+  /**
+   * A schema registry with Confluent's interface; it is asked only for records in Avro.
+   *
+   * @param url of the registry
+   * @param username for basic authentication
+   * @param passwordFile a file with its password
+   * @param caFile certificates of authorities in PEM; null for those of Java
+   */
+  public record Registry(String url, String username, String passwordFile, String caFile)
+      implements Serializable {
+    /** Reads the password; empty without a file. */
+    public String password() throws IOException {
+      return readPassword(passwordFile);
     }
   }
 
   /** Names of topics by stream. */
-  public record TopicNames(String transactions, String enriched, String dlq, String streamLedger)
+  public record TopicNames(
+      String transactions,
+      String enriched,
+      String metrics,
+      String fleet,
+      String alerts,
+      String probes,
+      String changes,
+      String zones,
+      String intel,
+      String dlq,
+      String streamLedger)
       implements Serializable {
+    /** Names of the contract. */
+    public static final TopicNames DEFAULT =
+        new TopicNames(null, null, null, null, null, null, null, null, null, null, null);
+
     /** Fills in defaults. */
     public TopicNames {
       transactions = transactions == null ? "dns.normalized" : transactions;
       enriched = enriched == null ? "dns.enriched" : enriched;
+      metrics = metrics == null ? "dns.metrics" : metrics;
+      fleet = fleet == null ? "dns.fleet" : fleet;
+      alerts = alerts == null ? "dns.alerts" : alerts;
+      probes = probes == null ? "dns.probes" : probes;
+      changes = changes == null ? "dns.changes" : changes;
+      zones = zones == null ? "dns.zones" : zones;
+      intel = intel == null ? "dns.intel" : intel;
       dlq = dlq == null ? "dns.dlq" : dlq;
       streamLedger = streamLedger == null ? "dns.stream.ledger" : streamLedger;
+    }
+
+    /** Returns the names of all topics. */
+    public List<String> all() {
+      return List.of(
+          transactions,
+          enriched,
+          metrics,
+          fleet,
+          alerts,
+          probes,
+          changes,
+          zones,
+          intel,
+          dlq,
+          streamLedger);
+    }
+
+    /** Returns the names of the topics in which the newest record of a key counts. */
+    public Set<String> compacted() {
+      return Set.of(zones, intel);
     }
   }
 
@@ -83,23 +158,54 @@ public record Config(
    * @param deduplicate how long an {@code event_id} is remembered
    * @param sinks where its records go: {@code enriched} (the topic), {@code clickhouse}, {@code
    *     timescaledb} (its ledger)
+   * @param geo databases of places and networks
+   * @param tables compacted topics that it reads: {@code zones}, {@code intel}
+   * @param maxIndicators indicators that each task manager holds in memory at most
    */
-  public record Enrich(String group, Duration deduplicate, List<String> sinks)
+  public record Enrich(
+      String group,
+      Duration deduplicate,
+      List<String> sinks,
+      Geo geo,
+      List<String> tables,
+      Integer maxIndicators)
       implements Serializable {
     private static final List<String> SINKS = List.of("enriched", "clickhouse", "timescaledb");
+    private static final List<String> TABLES = List.of("zones", "intel");
 
     /** Fills in defaults and refuses unknown sinks. */
     public Enrich {
       group = group == null ? "dnscribe-enrich" : group;
       deduplicate = deduplicate == null ? Duration.ofHours(2) : deduplicate;
       sinks = sinks == null ? SINKS : List.copyOf(sinks);
-      for (String sink : sinks) {
-        if (!SINKS.contains(sink)) {
-          throw new ConfigException("enrich.sinks: no sink " + sink + "; there are " + SINKS);
+      check("sinks", sinks, SINKS);
+      geo = geo == null ? new Geo(null, null) : geo;
+      tables = tables == null ? TABLES : List.copyOf(tables);
+      check("tables", tables, TABLES);
+      maxIndicators = maxIndicators == null ? 2_000_000 : maxIndicators;
+      if (maxIndicators < 1) {
+        throw new ConfigException("enrich.max_indicators: at least 1");
+      }
+    }
+
+    private static void check(String key, List<String> values, List<String> known) {
+      for (String value : values) {
+        if (!known.contains(value)) {
+          String kind = key.substring(0, key.length() - 1);
+          throw new ConfigException(
+              "enrich." + key + ": no " + kind + " " + value + "; there are " + known);
         }
       }
     }
   }
+
+  /**
+   * Databases in MaxMind's format, on every task manager; null for none.
+   *
+   * @param city a file with cities, or only countries
+   * @param asn a file with autonomous systems
+   */
+  public record Geo(String city, String asn) implements Serializable {}
 
   /**
    * ClickHouse.
@@ -111,6 +217,7 @@ public record Config(
    * @param batchRows rows of one insert at most
    * @param batchWait how long a row waits for others at most
    * @param retention how long transactions are kept
+   * @param caFile certificates of authorities in PEM for a URL with https; null for Java's own
    */
   public record ClickHouse(
       String url,
@@ -119,7 +226,8 @@ public record Config(
       String passwordFile,
       Integer batchRows,
       Duration batchWait,
-      Duration retention)
+      Duration retention,
+      String caFile)
       implements Serializable {
     /** ClickHouse's times end in 2106. */
     private static final Duration LONGEST_RETENTION = Duration.ofDays(18_250);
@@ -143,7 +251,7 @@ public record Config(
 
     /** Reads the password; empty without a file. */
     public String password() throws IOException {
-      return passwordFile == null ? "" : Files.readString(Path.of(passwordFile)).strip();
+      return readPassword(passwordFile);
     }
   }
 
@@ -153,10 +261,49 @@ public record Config(
    * @param url for JDBC
    * @param user with the right to insert, or to create tables for {@code migrate}
    * @param passwordFile a file with its password
+   * @param batchRows rows of one insert at most
+   * @param batchWait how long a row waits for others at most
+   * @param retention how long rows are kept: merged windows by their step, other tables by name
    */
-  public record TimescaleDb(String url, String user, String passwordFile) implements Serializable {
+  public record TimescaleDb(
+      String url,
+      String user,
+      String passwordFile,
+      Integer batchRows,
+      Duration batchWait,
+      Map<String, Duration> retention)
+      implements Serializable {
+    /** Seconds of the steps of merged windows by their names in {@code retention}. */
+    public static final Map<String, Integer> STEPS = Map.of("10s", 10, "1m", 60, "5m", 300);
+
+    private static final Map<String, Duration> RETENTION =
+        Map.of("10s", Duration.ofDays(2), "1m", Duration.ofDays(90), "5m", Duration.ofDays(400));
+
+    private static final List<String> TABLES =
+        List.of(
+            "dns_fleet_1h",
+            "dns_fleet_1d",
+            "dns_alerts",
+            "dns_probes",
+            "dns_changes",
+            "stream_ledger");
+
     /** Fills in defaults and refuses other databases. */
     public TimescaleDb {
+      batchRows = batchRows == null ? 1_000 : batchRows;
+      batchWait = batchWait == null ? Duration.ofSeconds(1) : batchWait;
+      if (batchRows < 1) {
+        throw new ConfigException("timescaledb.batch_rows: at least 1");
+      }
+      Map<String, Duration> kept = new TreeMap<>(RETENTION);
+      kept.putAll(retention == null ? Map.of() : retention);
+      for (String key : kept.keySet()) {
+        if (!STEPS.containsKey(key) && !TABLES.contains(key)) {
+          throw new ConfigException(
+              "timescaledb.retention: no " + key + "; there are 10s, 1m, 5m and " + TABLES);
+        }
+      }
+      retention = kept;
       url = url == null ? "jdbc:postgresql://localhost:5432/dns" : url;
       user = user == null ? "dns" : user;
       if (!url.startsWith("jdbc:postgresql://")) {
@@ -167,7 +314,7 @@ public record Config(
 
     /** Reads the password; empty without a file. */
     public String password() throws IOException {
-      return passwordFile == null ? "" : Files.readString(Path.of(passwordFile)).strip();
+      return readPassword(passwordFile);
     }
   }
 
@@ -221,6 +368,10 @@ public record Config(
           target.set(last, YAML.readTree(value));
           return YAML.treeToValue(tree, Config.class);
         });
+  }
+
+  private static String readPassword(String file) throws IOException {
+    return file == null ? "" : Files.readString(Path.of(file)).strip();
   }
 
   private interface Reading {

@@ -1,56 +1,51 @@
 package dnscribe.stream.enrich;
 
+import dnscribe.stream.config.Config;
 import dnscribe.stream.kafka.OutputRecord;
-import dnscribe.stream.ledger.CountingOperator;
-import java.io.ByteArrayOutputStream;
-import java.nio.charset.StandardCharsets;
+import dnscribe.stream.record.CheckedRecord;
+import java.io.IOException;
+import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
+import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
-/**
- * Makes the {@code dns.enriched/1} of a transaction. The text of the transaction's fields is copied
- * as it is, so that no field changes on the way; what is added follows it.
- */
-final class Enricher extends CountingOperator<Transaction, OutputRecord> {
-  static final String SCHEMA = "dns.enriched/1";
-  private static final byte[] SCHEMA_JSON = ('"' + SCHEMA + '"').getBytes(StandardCharsets.UTF_8);
-  private static final int RECORDS = 0;
-  private static final int WRITTEN = 1;
+/** Enriches transactions with the data of its task manager. */
+final class Enricher extends AbstractStreamOperator<OutputRecord>
+    implements OneInputStreamOperator<Transaction, OutputRecord> {
+  private final Config settings;
+  private transient ReferenceData reference;
+  private transient Enrichment enrichment;
 
-  private final boolean counts;
-
-  /** Creates an operator that counts its records as those of {@code topic}, if they go there. */
-  Enricher(String topic, boolean counts) {
-    super("enricher", "output/" + topic + "/records", "output/" + topic + "/written");
-    this.counts = counts;
+  Enricher(Config settings) {
+    this.settings = settings;
   }
 
   @Override
-  public void processElement(StreamRecord<Transaction> element) {
-    Transaction transaction = element.getValue();
-    if (counts) {
-      // Its transaction in Kafka is committed with the checkpoint that has these counters.
-      count(RECORDS, 1);
-      count(WRITTEN, 1);
+  public void open() throws Exception {
+    super.open();
+    reference = ReferenceData.acquire(settings);
+    enrichment = new Enrichment(reference.geo(), reference.zones(), reference.intel());
+  }
+
+  @Override
+  public void close() throws Exception {
+    if (reference != null) {
+      reference.release();
+      reference = null;
     }
-    byte[] enriched = enrich(transaction);
+    super.close();
+  }
+
+  @Override
+  public void processElement(StreamRecord<Transaction> element) throws IOException {
+    reference.check();
+    CheckedRecord record = element.getValue().record();
     output.collect(
         element.replace(
             new OutputRecord(
-                SCHEMA, transaction.node(), transaction.eventId(), transaction.key(), enriched)));
-  }
-
-  private static byte[] enrich(Transaction transaction) {
-    byte[] json = transaction.json();
-    ByteArrayOutputStream out = new ByteArrayOutputStream(json.length + 80);
-    out.write(json, 0, transaction.schemaStart());
-    out.writeBytes(SCHEMA_JSON);
-    out.write(json, transaction.schemaEnd(), transaction.end() - transaction.schemaEnd());
-    if (transaction.qname() != null) {
-      StringBuilder fields = new StringBuilder();
-      NameStatistics.of(transaction.qname(), transaction.zone()).append(fields);
-      out.writeBytes(fields.toString().getBytes(StandardCharsets.US_ASCII));
-    }
-    out.write('}');
-    return out.toByteArray();
+                Enrichment.SCHEMA,
+                record.node(),
+                record.eventId(),
+                element.getValue().key(),
+                enrichment.enrich(record))));
   }
 }

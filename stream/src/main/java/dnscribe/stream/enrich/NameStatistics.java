@@ -54,12 +54,19 @@ record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
     return new NameStatistics(labels, Math.max(longest, length), entropy(bytes, total));
   }
 
-  /** Appends the statistics as a JSON field. */
-  void append(StringBuilder json) {
+  /**
+   * Appends the statistics as a JSON field.
+   *
+   * @param nameClass class of the name, or null
+   */
+  void append(StringBuilder json, String nameClass) {
     json.append(",\"name\":{\"label_count\":").append(labelCount);
     json.append(",\"longest_label\":").append(longestLabel);
     if (!Double.isNaN(entropyBits)) {
       json.append(",\"entropy_bits\":").append(Math.round(entropyBits * 1000) / 1000.0);
+    }
+    if (nameClass != null) {
+      json.append(",\"class\":\"").append(nameClass).append('"');
     }
     json.append('}');
   }

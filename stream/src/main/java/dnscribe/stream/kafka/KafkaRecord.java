@@ -6,4 +6,10 @@ package dnscribe.stream.kafka;
  * @param timestamp when it was written, in milliseconds since the epoch
  */
 public record KafkaRecord(
-    String topic, int partition, long offset, long timestamp, byte[] key, byte[] value) {}
+    String topic, int partition, long offset, long timestamp, byte[] key, byte[] value) {
+
+  /** Returns the record with another value. */
+  public KafkaRecord withValue(byte[] other) {
+    return new KafkaRecord(topic, partition, offset, timestamp, key, other);
+  }
+}

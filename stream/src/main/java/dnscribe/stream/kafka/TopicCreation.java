@@ -16,9 +16,8 @@ public final class TopicCreation {
 
   /** Creates the topics of the jobs that are missing, with the broker's defaults. */
   public static void create(Config config) throws Exception {
-    Config.TopicNames names = config.kafka().topics();
-    List<String> wanted =
-        List.of(names.transactions(), names.enriched(), names.dlq(), names.streamLedger());
+    List<String> wanted = config.kafka().topics().all();
+    Set<String> compacted = config.kafka().topics().compacted();
     Properties properties = properties(config.kafka());
     properties.setProperty("bootstrap.servers", config.kafka().brokers());
     try (Admin admin = Admin.create(properties)) {
@@ -26,7 +25,11 @@ public final class TopicCreation {
       List<NewTopic> missing = new ArrayList<>();
       for (String name : wanted) {
         if (!existing.contains(name)) {
-          missing.add(new NewTopic(name, Optional.empty(), Optional.empty()));
+          NewTopic topic = new NewTopic(name, Optional.empty(), Optional.empty());
+          missing.add(
+              compacted.contains(name)
+                  ? topic.configs(Map.of("cleanup.policy", "compact"))
+                  : topic);
         }
       }
       admin.createTopics(missing).all().get();

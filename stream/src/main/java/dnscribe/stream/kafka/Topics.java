@@ -12,8 +12,10 @@ import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
 import org.apache.flink.util.Collector;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.header.internals.RecordHeaders;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /** Sources and sinks of the topics. */
 public final class Topics {
@@ -33,6 +35,18 @@ public final class Topics {
         .setTopics(topic)
         .setGroupId(group)
         .setDeserializer(new Reader());
+  }
+
+  /**
+   * Returns a consumer of committed records without a group, for topics that are read as tables.
+   */
+  public static KafkaConsumer<byte[], byte[]> consumer(Config.Kafka kafka) {
+    Properties properties = TopicCreation.properties(kafka);
+    properties.setProperty("bootstrap.servers", kafka.brokers());
+    properties.setProperty("isolation.level", "read_committed");
+    properties.setProperty("enable.auto.commit", "false");
+    return new KafkaConsumer<>(
+        properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
   }
 
   /**

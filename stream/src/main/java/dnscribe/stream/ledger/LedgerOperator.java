@@ -98,6 +98,7 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
     ledger.put("checkpoint", checkpoint);
     ledger.putObject("input");
     ledger.putObject("output");
+    ledger.put("late", 0);
     for (Map.Entry<String, Long> sum : sums.entrySet()) {
       String[] place = sum.getKey().split("/", -1);
       ObjectNode parent = ledger;
@@ -106,7 +107,6 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
       }
       parent.put(place[place.length - 1], sum.getValue());
     }
-    ledger.put("late", 0);
     ledger.put("balanced", balances(ledger));
     return new OutputRecord(
         SCHEMA, job, id, job.getBytes(StandardCharsets.UTF_8), JSON.writeValueAsBytes(ledger));

@@ -10,7 +10,10 @@ import java.time.Instant;
 import java.util.Arrays;
 import java.util.Base64;
 
-/** Dead letters of stage {@code stream}: records of a topic that do not fit their schema. */
+/**
+ * Dead letters of stage {@code stream}: records of a topic that do not fit their schema, and
+ * records that a store refuses.
+ */
 public final class DeadLetter {
   private static final String SCHEMA = "dns.dlq/1";
 
@@ -27,23 +30,46 @@ public final class DeadLetter {
   /** Returns the dead letter of a record of {@code stream}. It is a function of the record. */
   public static OutputRecord of(KafkaRecord record, String stream, MalformedException error) {
     String id = EventIds.of(record.topic(), record.partition(), record.offset());
-    byte[] kept =
-        record.value().length > BYTES ? Arrays.copyOf(record.value(), BYTES) : record.value();
-    ObjectNode letter = JSON.createObjectNode();
-    letter.put("schema", SCHEMA);
-    letter.put("event_id", id);
-    letter.put("ts", Instant.ofEpochMilli(record.timestamp()).toString());
-    letter.put("node", NODE);
-    letter.put("stage", "stream");
-    letter.put("reason", error.reason());
-    letter.put("detail", error.getMessage());
-    letter.put("stream", stream);
+    Instant written = Instant.ofEpochMilli(record.timestamp());
+    ObjectNode letter = letter(id, written, error.reason(), stream);
     letter.put("topic", record.topic());
     letter.put("partition", record.partition());
     letter.put("offset", record.offset());
+    return finish(letter, id, error.getMessage(), record.value());
+  }
+
+  /**
+   * Returns the dead letter of a record that a store does not take.
+   *
+   * @param sink such as {@code clickhouse}
+   * @param message of the store
+   */
+  public static OutputRecord refused(OutputRecord record, String sink, String message) {
+    String id = EventIds.of("refused", sink, record.schema(), record.eventId());
+    String stream = record.schema().substring("dns.".length(), record.schema().indexOf('/'));
+    ObjectNode letter = letter(id, Instant.now(), "refused", stream);
+    letter.put("record_event_id", record.eventId());
+    return finish(letter, id, sink + ": " + message, record.value());
+  }
+
+  private static ObjectNode letter(String id, Instant time, String reason, String stream) {
+    ObjectNode letter = JSON.createObjectNode();
+    letter.put("schema", SCHEMA);
+    letter.put("event_id", id);
+    letter.put("ts", time.toString());
+    letter.put("node", NODE);
+    letter.put("stage", "stream");
+    letter.put("reason", reason);
+    letter.put("stream", stream);
+    return letter;
+  }
+
+  private static OutputRecord finish(ObjectNode letter, String id, String detail, byte[] record) {
+    byte[] kept = record.length > BYTES ? Arrays.copyOf(record, BYTES) : record;
+    letter.put("detail", detail);
     letter.put("bytes", Base64.getEncoder().encodeToString(kept));
     letter.put("captured_bytes", kept.length);
-    letter.put("record_bytes", record.value().length);
+    letter.put("record_bytes", record.length);
     try {
       byte[] key = NODE.getBytes(StandardCharsets.UTF_8);
       return new OutputRecord(SCHEMA, NODE, id, key, JSON.writeValueAsBytes(letter));

@@ -22,9 +22,14 @@ public final class RecordSchema {
   private final String name;
   private final Field root;
 
+  /** An answer of a transaction; null in other schemas. */
+  private final Field answer;
+
   private RecordSchema(String name, Field root) {
     this.name = name;
     this.root = root;
+    Field answers = root.properties.get("answers");
+    this.answer = answers == null ? null : answers.items;
   }
 
   /** Reads a schema of this jar, such as {@code dns.transaction/1}. */
@@ -35,9 +40,23 @@ public final class RecordSchema {
         throw new IllegalArgumentException("no schema " + name);
       }
       JsonNode schema = new ObjectMapper().readTree(stream);
-      return new RecordSchema(name, new Field(schema, schema.path("$defs")));
+      return new RecordSchema(name, new Field(schema, schema.path("$defs"), false));
     } catch (IOException error) {
       throw new IllegalStateException("an unreadable schema " + name, error);
+    }
+  }
+
+  /**
+   * Reads the text of a schema.
+   *
+   * @param name of the records, such as {@code dns.probe/1}
+   */
+  public static RecordSchema parse(String name, String text) {
+    try {
+      JsonNode schema = new ObjectMapper().readTree(text);
+      return new RecordSchema(name, new Field(schema, schema.path("$defs"), false));
+    } catch (JsonProcessingException error) {
+      throw new IllegalArgumentException("an unreadable schema " + name, error);
     }
   }
 
@@ -52,7 +71,7 @@ public final class RecordSchema {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw new MalformedException("json", "not an object");
       }
-      object(parser, root, "", found);
+      object(parser, root, found);
       found.end(parser.currentTokenLocation().getByteOffset());
       if (parser.nextToken() != null) {
         throw new MalformedException("json", "more than one value");
@@ -65,7 +84,7 @@ public final class RecordSchema {
     return found.build();
   }
 
-  private void object(JsonParser parser, Field schema, String path, CheckedRecord.Builder found)
+  private void object(JsonParser parser, Field schema, CheckedRecord.Builder found)
       throws IOException, MalformedException {
     int required = 0;
     for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
@@ -73,28 +92,29 @@ public final class RecordSchema {
       Field field = schema.properties.get(key);
       if (field == null) {
         field = schema.additional;
-      } else if (schema.required.contains(key)) {
+      } else if (field.isRequired) {
         required++;
       }
-      if (found != null) {
+      if (schema == root) {
         found.field(key, token, parser);
         if (key.equals("schema") && !name.equals(parser.getText())) {
           throw new MalformedException("schema", "not a record of " + name);
         }
+      } else if (schema == answer) {
+        found.answerField(key, token, parser);
       }
       if (field == null) {
         parser.skipChildren();
       } else {
-        value(parser, token, field, path, key);
+        value(parser, token, field, found);
       }
     }
-    if (required < schema.required.size()) {
-      throw new MalformedException(
-          "missing_field", "a required field is missing in " + path + "{}");
+    if (required < schema.requiredCount) {
+      throw new MalformedException("missing_field", "a required field is missing" + place(parser));
     }
   }
 
-  private void value(JsonParser parser, JsonToken token, Field field, String path, String key)
+  private void value(JsonParser parser, JsonToken token, Field field, CheckedRecord.Builder found)
       throws IOException, MalformedException {
     boolean fits =
         switch (token) {
@@ -109,10 +129,10 @@ public final class RecordSchema {
           default -> false;
         };
     if (!fits) {
-      throw new MalformedException("field", path + key + ": not what the schema says");
+      throw new MalformedException("field", "not what the schema says" + place(parser));
     }
     if (token == JsonToken.START_OBJECT) {
-      object(parser, field, path + key + ".", null);
+      object(parser, field, found);
     } else if (token == JsonToken.START_ARRAY) {
       for (JsonToken next = parser.nextToken();
           next != JsonToken.END_ARRAY;
@@ -120,16 +140,21 @@ public final class RecordSchema {
         if (field.items == null) {
           parser.skipChildren();
         } else {
-          value(parser, next, field.items, path, key);
+          value(parser, next, field.items, found);
         }
       }
     }
   }
 
+  private static String place(JsonParser parser) {
+    return " at " + parser.getParsingContext().pathAsPointer();
+  }
+
   /** A schema or a part of one. */
   private static final class Field {
     final Map<String, Field> properties = new HashMap<>();
-    final Set<String> required = new HashSet<>();
+    final boolean isRequired;
+    final int requiredCount;
     private final Set<String> types = new HashSet<>();
     private final Set<String> values = new HashSet<>();
     private final boolean isTime;
@@ -139,7 +164,8 @@ public final class RecordSchema {
     final Field items;
     final Field additional;
 
-    Field(JsonNode written, JsonNode definitions) {
+    Field(JsonNode written, JsonNode definitions, boolean isRequired) {
+      this.isRequired = isRequired;
       JsonNode schema = written;
       if (schema.has("$ref")) {
         String reference = schema.get("$ref").asText();
@@ -155,11 +181,13 @@ public final class RecordSchema {
         values.add(schema.get("const").asText());
       }
       schema.path("enum").forEach(one -> values.add(one.asText()));
+      Set<String> required = new HashSet<>();
       schema.path("required").forEach(one -> required.add(one.asText()));
-      schema
-          .path("properties")
-          .properties()
-          .forEach(one -> properties.put(one.getKey(), new Field(one.getValue(), definitions)));
+      requiredCount = required.size();
+      for (var property : schema.path("properties").properties()) {
+        String key = property.getKey();
+        properties.put(key, new Field(property.getValue(), definitions, required.contains(key)));
+      }
       isTime = schema.path("format").asText().equals("date-time");
       isEventId = schema.path("pattern").asText().equals("^[0-9a-f]{32}$");
       if (schema.has("pattern") && !isEventId) {
@@ -167,9 +195,9 @@ public final class RecordSchema {
       }
       minimum = schema.path("minimum").asLong(Long.MIN_VALUE);
       maximum = schema.path("maximum").asLong(Long.MAX_VALUE);
-      items = schema.has("items") ? new Field(schema.get("items"), definitions) : null;
+      items = schema.has("items") ? new Field(schema.get("items"), definitions, false) : null;
       JsonNode more = schema.path("additionalProperties");
-      additional = more.isObject() ? new Field(more, definitions) : null;
+      additional = more.isObject() ? new Field(more, definitions, false) : null;
     }
 
     boolean accepts(String type) {

@@ -1,7 +1,9 @@
 package dnscribe.stream.record;
 
+import java.time.LocalDate;
+
 /** Times as the agent writes them: RFC 3339 in UTC, with up to nine digits after the second. */
-final class Time {
+public final class Time {
   private static final String FORM = "dddd-dd-ddTdd:dd:dd";
 
   private Time() {}
@@ -30,6 +32,21 @@ final class Time {
       }
     }
     return inRange(text, offset);
+  }
+
+  /** Returns the seconds since the epoch of a time in this form. */
+  public static long epochSeconds(String time) {
+    LocalDate day =
+        LocalDate.of(
+            Integer.parseInt(time, 0, 4, 10),
+            Integer.parseInt(time, 5, 7, 10),
+            // The check lets the 31st of any month pass.
+            1);
+    long days = day.toEpochDay() + Integer.parseInt(time, 8, 10, 10) - 1;
+    return days * 86_400
+        + Integer.parseInt(time, 11, 13, 10) * 3600L
+        + Integer.parseInt(time, 14, 16, 10) * 60L
+        + Integer.parseInt(time, 17, 19, 10);
   }
 
   private static boolean inRange(char[] text, int offset) {

@@ -29,7 +29,7 @@ public final class ClickHouse {
   private final String database;
   private final String user;
   private final String password;
-  private final HttpClient client = HttpClient.newBuilder().connectTimeout(CONNECT).build();
+  private final HttpClient client;
 
   /** Creates a client; it connects with the first query. */
   public ClickHouse(Config.ClickHouse config) throws IOException {
@@ -37,6 +37,7 @@ public final class ClickHouse {
     database = config.database();
     user = config.user();
     password = config.password();
+    client = Https.trusting(config.caFile()).connectTimeout(CONNECT).build();
   }
 
   /** A query that the server refused. */

@@ -14,8 +14,8 @@ import java.util.Set;
 
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
 public final class Migrations {
-  private static final List<String> CLICKHOUSE = List.of("001_transactions");
-  private static final List<String> TIMESCALEDB = List.of("001_stream_ledger");
+  private static final List<String> CLICKHOUSE = List.of("001_transactions", "002_enriched");
+  private static final List<String> TIMESCALEDB = List.of("001_stream_ledger", "002_fleet");
 
   private Migrations() {}
 
@@ -24,7 +24,8 @@ public final class Migrations {
     if (config.enrich().sinks().contains("clickhouse")) {
       clickhouse(config.clickhouse());
     }
-    if (config.enrich().sinks().contains("timescaledb")) {
+    if (config.enrich().sinks().contains("timescaledb")
+        || config.fleet().sinks().contains("timescaledb")) {
       timescaledb(config.timescaledb());
     }
   }

@@ -1,13 +1,13 @@
 package dnscribe.stream.enrich;
 
 import static dnscribe.stream.Records.bytes;
-import static dnscribe.stream.Records.text;
 import static dnscribe.stream.Records.transaction;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ObjectNode;
+import dnscribe.stream.config.Config;
+import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
@@ -31,17 +31,17 @@ class OperatorsTest {
   @Test
   void readerSeparatesDeadLetters() throws Exception {
     try (var harness =
-        new OneInputStreamOperatorTestHarness<>(new TransactionReader(TOPIC, "dns.dlq", true))) {
+        new OneInputStreamOperatorTestHarness<>(
+            EnrichJob.reader(new Config.Kafka(null, null, null, null), true))) {
       harness.open();
       harness.processElement(new StreamRecord<>(record(0, transaction(1))));
       harness.processElement(new StreamRecord<>(record(1, bytes("{\"schema\":3}"))));
       harness.prepareSnapshotPreBarrier(1);
       assertThat(harness.extractOutputValues())
-          .extracting(Transaction::eventId)
+          .extracting(transaction -> transaction.record().eventId())
           .containsExactly("00000000000000000000000000000001");
       JsonNode letter =
-          JSON.readTree(
-              harness.getSideOutput(TransactionReader.DEAD_LETTERS).peek().getValue().value());
+          JSON.readTree(harness.getSideOutput(RecordReader.DEAD_LETTERS).peek().getValue().value());
       assertThat(letter.path("stage").asText()).isEqualTo("stream");
       assertThat(letter.path("reason").asText()).isEqualTo("schema");
       assertThat(letter.path("offset").asInt()).isEqualTo(1);
@@ -59,7 +59,7 @@ class OperatorsTest {
       harness.open();
       harness.setStateTtlProcessingTime(0);
       for (int number : new int[] {1, 2, 1}) {
-        harness.processElement(new StreamRecord<>(parsed(number)));
+        harness.processElement(new StreamRecord<>(output(number)));
       }
       assertThat(harness.extractOutputValues()).hasSize(2);
       harness.prepareSnapshotPreBarrier(1);
@@ -69,34 +69,57 @@ class OperatorsTest {
       harness.initializeState(state);
       harness.open();
       harness.setStateTtlProcessingTime(1_000);
-      harness.processElement(new StreamRecord<>(parsed(2)));
+      harness.processElement(new StreamRecord<>(output(2)));
       assertThat(harness.extractOutputValues()).isEmpty();
       harness.setStateTtlProcessingTime(Duration.ofHours(3).toMillis());
-      harness.processElement(new StreamRecord<>(parsed(2)));
+      harness.processElement(new StreamRecord<>(output(2)));
       assertThat(harness.extractOutputValues()).hasSize(1);
       harness.prepareSnapshotPreBarrier(2);
       assertThat(counts(harness))
           .containsEntry("input/dns.normalized/unique", 3L)
+          .containsEntry("output/dns.enriched/written", 3L)
           .containsEntry("input/dns.normalized/duplicates", 2L);
     }
   }
 
   @Test
-  void enrichedRecordHasEveryFieldUnchanged() throws Exception {
-    try (var harness =
-        new OneInputStreamOperatorTestHarness<>(new Enricher("dns.enriched", true))) {
+  void idsWithEqualHalvesAreNotDuplicates() throws Exception {
+    try (var harness = deduplicator()) {
       harness.open();
-      harness.processElement(new StreamRecord<>(parsed(5)));
-      OutputRecord output = harness.extractOutputValues().get(0);
-      ObjectNode expected = (ObjectNode) JSON.readTree(transaction(5));
-      expected.put("schema", "dns.enriched/1");
-      expected
-          .putObject("name")
-          .put("label_count", 3)
-          .put("longest_label", 7)
-          .put("entropy_bits", 0.0);
-      assertThat(JSON.readTree(output.value())).isEqualTo(expected);
-      assertThat(text(output.key())).isEqualTo("key");
+      for (String id : new String[] {"1".repeat(32), "2".repeat(16) + "1".repeat(16)}) {
+        harness.processElement(
+            new StreamRecord<>(new OutputRecord("s", "n1", id, null, bytes("{}"))));
+      }
+      assertThat(harness.extractOutputValues()).hasSize(2);
+    }
+  }
+
+  @Test
+  void recordsOfTablesAreCheckedAndTombstonesPass() throws Exception {
+    try (var harness =
+        new OneInputStreamOperatorTestHarness<>(
+            new ReferenceReader("intel", "dns.intel", "dns.dlq"))) {
+      harness.open();
+      String[] values = {
+        intel("evil.example", "domain"), "", intel("evil.example", "prefix"), "{}", "not json",
+      };
+      for (String value : values) {
+        harness.processElement(
+            new StreamRecord<>(
+                new KafkaRecord("dns.intel", 0, 1, 2, bytes("evil.example"), bytes(value))));
+      }
+      harness.processElement(
+          new StreamRecord<>(new KafkaRecord("dns.intel", 0, 1, 2, bytes("x"), bytes(values[0]))));
+      harness.prepareSnapshotPreBarrier(1);
+      List<String> reasons = new ArrayList<>();
+      for (OutputRecord letter : harness.extractOutputValues()) {
+        reasons.add(JSON.readTree(letter.value()).path("reason").asText());
+      }
+      assertThat(reasons).containsExactly("field", "missing_field", "json", "field");
+      assertThat(counts(harness))
+          .containsEntry("input/dns.intel/records", 6L)
+          .containsEntry("input/dns.intel/unique", 2L)
+          .containsEntry("input/dns.intel/malformed", 4L);
     }
   }
 
@@ -135,19 +158,27 @@ class OperatorsTest {
     }
   }
 
-  private static KeyedOneInputStreamOperatorTestHarness<String, Transaction, Transaction>
+  private static KeyedOneInputStreamOperatorTestHarness<Long, OutputRecord, OutputRecord>
       deduplicator() throws Exception {
     return new KeyedOneInputStreamOperatorTestHarness<>(
-        new Deduplicator(TOPIC, Duration.ofHours(2)), Transaction::eventId, Types.STRING);
+        new Deduplicator(TOPIC, "dns.enriched", true, Duration.ofHours(2)),
+        Deduplicator::key,
+        Types.LONG);
+  }
+
+  private static String intel(String indicator, String kind) {
+    return """
+        {"schema":"dns.intel/1","event_id":"%032x","ts":"2026-01-02T03:04:05Z","node":"n1",\
+        "indicator":"%s","kind":"%s","source":"list"}"""
+        .formatted(1, indicator, kind);
   }
 
   private static Map<String, Long> counts(OneInputStreamOperatorTestHarness<?, ?> harness) {
     return harness.getSideOutput(CountingOperator.COUNTS).peek().getValue().values();
   }
 
-  private static Transaction parsed(int number) throws Exception {
-    var schema = dnscribe.stream.record.RecordSchema.load("dns.transaction/1");
-    return Transaction.of(bytes("key"), schema.check(transaction(number)));
+  private static OutputRecord output(int number) {
+    return new OutputRecord("s", "n1", "%032x".formatted(number), bytes("key"), bytes("{}"));
   }
 
   private static KafkaRecord record(long offset, byte[] value) {

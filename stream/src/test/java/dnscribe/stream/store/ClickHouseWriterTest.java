@@ -4,6 +4,8 @@ import static dnscribe.stream.Records.bytes;
 import static dnscribe.stream.Records.text;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import dnscribe.stream.config.Config;
@@ -27,6 +29,7 @@ import org.junit.jupiter.api.Test;
 class ClickHouseWriterTest {
   private final List<String> inserted = new ArrayList<>();
   private final Deque<Integer> statuses = new ArrayDeque<>();
+  private final List<JsonNode> letters = new ArrayList<>();
   private HttpServer server;
 
   @BeforeEach
@@ -62,7 +65,11 @@ class ClickHouseWriterTest {
     assertThat(write("a", "bad"))
         .containsEntry("output/clickhouse/records", 2L)
         .containsEntry("output/clickhouse/written", 1L)
-        .containsEntry("output/clickhouse/dropped/refused", 1L);
+        .containsEntry("output/clickhouse/dropped/refused", 1L)
+        .containsEntry("output/dns.dlq/written", 1L);
+    assertThat(letters)
+        .extracting(letter -> letter.path("reason").asText() + letter.path("bytes").asText())
+        .containsExactly("refusedYmFk");
     assertThat(inserted).containsExactly("a\n");
   }
 
@@ -81,15 +88,20 @@ class ClickHouseWriterTest {
             null,
             2,
             Duration.ofHours(1),
+            null,
             null);
     try (var harness =
-        new OneInputStreamOperatorTestHarness<>(new ClickHouseWriter(settings, "t"))) {
+        new OneInputStreamOperatorTestHarness<>(
+            new ClickHouseWriter(settings, "t", "dns.dlq", true))) {
       harness.open();
       for (String row : rows) {
         harness.processElement(
             new StreamRecord<>(new OutputRecord("s", "n", "id", null, bytes(row))));
       }
       harness.prepareSnapshotPreBarrier(1);
+      for (OutputRecord letter : harness.extractOutputValues()) {
+        letters.add(new ObjectMapper().readTree(letter.value()));
+      }
       return harness.getSideOutput(CountingOperator.COUNTS).peek().getValue().values();
     }
   }

@@ -1,0 +1,163 @@
+package dnscribe.stream.enrich;
+
+import dnscribe.stream.record.CheckedRecord;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Set;
+
+/**
+ * Makes the {@code dns.enriched/1} of a transaction. The text of the transaction's fields is copied
+ * as it is, so that no field changes on the way; what is added follows it.
+ */
+final class Enrichment {
+  /** Schema of the records. */
+  static final String SCHEMA = "dns.enriched/1";
+
+  private static final byte[] SCHEMA_JSON = ('"' + SCHEMA + '"').getBytes(StandardCharsets.UTF_8);
+
+  /** Addresses that are remembered with what was found out about them: about 20 MB. */
+  private static final int REMEMBERED = 65_536;
+
+  /** Stands for a text that is no address. */
+  private static final Located NO_ADDRESS = new Located(null, GeoDatabases.UNKNOWN);
+
+  private final GeoDatabases geo;
+  private final ZoneTable zones;
+  private final IntelTable intel;
+  private final Map<String, Located> located = new HashMap<>();
+  private final ByteArrayOutputStream out = new ByteArrayOutputStream(4096);
+  private final StringBuilder text = new StringBuilder();
+  private int generation;
+
+  /**
+   * An address and what the databases say about it.
+   *
+   * @param geo as a JSON object
+   */
+  private record Located(Address address, byte[] geo) {}
+
+  Enrichment(GeoDatabases geo, ZoneTable zones, IntelTable intel) {
+    this.geo = geo;
+    this.zones = zones;
+    this.intel = intel;
+  }
+
+  /** Returns the enriched record as JSON. */
+  byte[] enrich(CheckedRecord record) throws IOException {
+    byte[] json = record.json();
+    out.reset();
+    out.write(json, 0, record.schemaStart());
+    out.writeBytes(SCHEMA_JSON);
+    out.write(json, record.schemaEnd(), record.end() - record.schemaEnd());
+    if (!geo.isEmpty()) {
+      appendGeo(record);
+    }
+    byte[] zone = record.qname() == null ? null : zones.find(record.qname());
+    if (zone != null) {
+      append(",\"zone_meta\":");
+      out.writeBytes(zone);
+    }
+    if (intel.size() > 0) {
+      appendIntel(record);
+    }
+    if (record.qname() != null) {
+      text.setLength(0);
+      NameStatistics.of(record.qname(), record.zone())
+          .append(text, NameClass.of(record.qname(), record.zone()));
+      append(text);
+    }
+    out.write('}');
+    return out.toByteArray();
+  }
+
+  private void appendGeo(CheckedRecord record) throws IOException {
+    if (generation != geo.generation()) {
+      generation = geo.generation();
+      located.clear();
+    }
+    appendGeo(",\"client_geo\":", record.clientIp());
+    appendGeo(",\"server_geo\":", record.serverIp());
+    String separator = ",\"answers_geo\":[";
+    for (CheckedRecord.Answer answer : record.answers()) {
+      if (isAddress(answer)) {
+        append(separator);
+        out.writeBytes(locate(answer.data()).geo);
+        separator = ",";
+      }
+    }
+    if (separator.equals(",")) {
+      out.write(']');
+    }
+  }
+
+  private void appendGeo(String field, String address) throws IOException {
+    byte[] geo = address == null ? GeoDatabases.UNKNOWN : locate(address).geo;
+    if (geo != GeoDatabases.UNKNOWN) {
+      append(field);
+      out.writeBytes(geo);
+    }
+  }
+
+  private void appendIntel(CheckedRecord record) throws IOException {
+    text.setLength(0);
+    Set<String> found = new HashSet<>();
+    IntelTable.Matches matches =
+        (indicator, details) -> {
+          if (found.add(indicator)) {
+            text.append(text.isEmpty() ? ",\"intel\":[" : ",").append("{\"indicator\":");
+            JsonText.appendQuoted(text, indicator);
+            text.append(details).append('}');
+          }
+        };
+    if (record.qname() != null) {
+      intel.findName(record.qname(), record.ts(), matches);
+    }
+    for (CheckedRecord.Answer answer : record.answers()) {
+      if (isAddress(answer)) {
+        findAddress(answer.data(), record.ts(), matches);
+      } else {
+        String name = Names.target(answer);
+        if (name != null) {
+          intel.findName(name, record.ts(), matches);
+        }
+      }
+    }
+    findAddress(record.clientIp(), record.ts(), matches);
+    findAddress(record.serverIp(), record.ts(), matches);
+    if (!found.isEmpty()) {
+      append(text.append(']'));
+    }
+  }
+
+  private void findAddress(String ip, String ts, IntelTable.Matches matches) throws IOException {
+    Located found = ip == null ? NO_ADDRESS : locate(ip);
+    if (found.address != null) {
+      intel.findAddress(found.address, ts, matches);
+    }
+  }
+
+  private static boolean isAddress(CheckedRecord.Answer answer) {
+    return answer.type().equals("A") || answer.type().equals("AAAA");
+  }
+
+  private Located locate(String ip) throws IOException {
+    Located known = located.get(ip);
+    if (known == null) {
+      Address address = Address.parse(ip);
+      known = address == null ? NO_ADDRESS : new Located(address, geo.locate(address));
+      if (located.size() >= REMEMBERED) {
+        located.clear();
+      }
+      located.put(ip, known);
+    }
+    return known;
+  }
+
+  private void append(CharSequence json) {
+    out.writeBytes(json.toString().getBytes(StandardCharsets.UTF_8));
+  }
+}

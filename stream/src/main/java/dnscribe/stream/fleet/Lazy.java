@@ -1,0 +1,99 @@
+package dnscribe.stream.fleet;
+
+import java.util.function.Function;
+
+/** A sketch that is decoded when it is merged or queried; most are only passed on. */
+final class Lazy<S> {
+  /** What a kind of sketch can do. */
+  interface Codec<S> {
+    /** Adds the values of {@code other} to {@code sketch}. */
+    void merge(S sketch, S other);
+
+    byte[] encode(S sketch);
+
+    /** Decodes; throws {@link IllegalArgumentException} if the bytes are no such sketch. */
+    S parse(byte[] encoded);
+
+    static <S> Codec<S> of(
+        java.util.function.BiConsumer<S, S> merge,
+        Function<S, byte[]> encode,
+        Function<byte[], S> parse) {
+      return new Codec<>() {
+        @Override
+        public void merge(S sketch, S other) {
+          merge.accept(sketch, other);
+        }
+
+        @Override
+        public byte[] encode(S sketch) {
+          return encode.apply(sketch);
+        }
+
+        @Override
+        public S parse(byte[] encoded) {
+          return parse.apply(encoded);
+        }
+      };
+    }
+  }
+
+  static final Codec<LatencySketch> LATENCY =
+      Codec.of(LatencySketch::merge, LatencySketch::encode, LatencySketch::parse);
+  static final Codec<DistinctSketch> DISTINCT =
+      Codec.of(DistinctSketch::merge, DistinctSketch::encode, DistinctSketch::parse);
+  static final Codec<FrequentSketch> FREQUENT =
+      Codec.of(FrequentSketch::merge, FrequentSketch::encode, FrequentSketch::parse);
+
+  private final Codec<S> codec;
+
+  /** Bytes of the sketch; null if it has changed since, or is absent. */
+  private byte[] encoded;
+
+  private S sketch;
+
+  Lazy(Codec<S> codec) {
+    this.codec = codec;
+  }
+
+  void set(byte[] bytes) {
+    encoded = bytes;
+    sketch = null;
+  }
+
+  void set(S value) {
+    encoded = null;
+    sketch = value;
+  }
+
+  boolean isPresent() {
+    return encoded != null || sketch != null;
+  }
+
+  /** Returns the decoded sketch, for reading only; null if it is absent. */
+  S get() {
+    if (sketch == null && encoded != null) {
+      sketch = codec.parse(encoded);
+    }
+    return sketch;
+  }
+
+  /** Returns the encoded sketch; null if it is absent. */
+  byte[] encode() {
+    if (encoded == null && sketch != null) {
+      encoded = codec.encode(sketch);
+    }
+    return encoded;
+  }
+
+  void merge(Lazy<S> other) {
+    if (!other.isPresent()) {
+      return;
+    }
+    if (!isPresent()) {
+      set(other.encode());
+      return;
+    }
+    codec.merge(get(), other.get());
+    encoded = null;
+  }
+}

@@ -1,0 +1,172 @@
+package dnscribe.stream.kafka;
+
+import java.io.IOException;
+import java.lang.reflect.Type;
+import java.util.Map;
+import org.apache.flink.api.common.serialization.SerializerConfig;
+import org.apache.flink.api.common.typeinfo.TypeInfoFactory;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
+import org.apache.flink.api.common.typeutils.TypeSerializer;
+import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
+import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
+import org.apache.flink.core.memory.DataInputView;
+import org.apache.flink.core.memory.DataOutputView;
+import org.apache.flink.types.StringValue;
+
+/** Type of {@link OutputRecord} for Flink, which every record of a job passes through. */
+public final class OutputRecordTypeFactory extends TypeInfoFactory<OutputRecord> {
+  @Override
+  public TypeInformation<OutputRecord> createTypeInfo(
+      Type type, Map<String, TypeInformation<?>> parameters) {
+    return new OutputRecordType();
+  }
+
+  private static final class OutputRecordType extends TypeInformation<OutputRecord> {
+    @Override
+    public boolean isBasicType() {
+      return false;
+    }
+
+    @Override
+    public boolean isTupleType() {
+      return false;
+    }
+
+    @Override
+    public int getArity() {
+      return 1;
+    }
+
+    @Override
+    public int getTotalFields() {
+      return 1;
+    }
+
+    @Override
+    public Class<OutputRecord> getTypeClass() {
+      return OutputRecord.class;
+    }
+
+    @Override
+    public boolean isKeyType() {
+      return false;
+    }
+
+    @Override
+    public TypeSerializer<OutputRecord> createSerializer(SerializerConfig config) {
+      return Serializer.INSTANCE;
+    }
+
+    @Override
+    public String toString() {
+      return "OutputRecord";
+    }
+
+    @Override
+    public boolean equals(Object other) {
+      return other instanceof OutputRecordType;
+    }
+
+    @Override
+    public int hashCode() {
+      return OutputRecord.class.hashCode();
+    }
+
+    @Override
+    public boolean canEqual(Object other) {
+      return other instanceof OutputRecordType;
+    }
+  }
+
+  /** Serializer: texts, then byte arrays with their lengths; -1 stands for no key. */
+  public static final class Serializer extends TypeSerializerSingleton<OutputRecord> {
+    static final Serializer INSTANCE = new Serializer();
+
+    @Override
+    public boolean isImmutableType() {
+      return true;
+    }
+
+    @Override
+    public OutputRecord createInstance() {
+      return new OutputRecord("", "", "", null, new byte[0]);
+    }
+
+    @Override
+    public OutputRecord copy(OutputRecord from) {
+      return from;
+    }
+
+    @Override
+    public OutputRecord copy(OutputRecord from, OutputRecord reuse) {
+      return from;
+    }
+
+    @Override
+    public int getLength() {
+      return -1;
+    }
+
+    @Override
+    public void serialize(OutputRecord record, DataOutputView out) throws IOException {
+      StringValue.writeString(record.schema(), out);
+      StringValue.writeString(record.node(), out);
+      StringValue.writeString(record.eventId(), out);
+      write(record.key(), out);
+      write(record.value(), out);
+    }
+
+    private static void write(byte[] bytes, DataOutputView out) throws IOException {
+      if (bytes == null) {
+        out.writeInt(-1);
+      } else {
+        out.writeInt(bytes.length);
+        out.write(bytes);
+      }
+    }
+
+    @Override
+    public OutputRecord deserialize(DataInputView in) throws IOException {
+      return new OutputRecord(
+          StringValue.readString(in),
+          StringValue.readString(in),
+          StringValue.readString(in),
+          read(in),
+          read(in));
+    }
+
+    private static byte[] read(DataInputView in) throws IOException {
+      int length = in.readInt();
+      if (length < 0) {
+        return null;
+      }
+      byte[] bytes = new byte[length];
+      in.readFully(bytes);
+      return bytes;
+    }
+
+    @Override
+    public OutputRecord deserialize(OutputRecord reuse, DataInputView in) throws IOException {
+      return deserialize(in);
+    }
+
+    @Override
+    public void copy(DataInputView in, DataOutputView out) throws IOException {
+      serialize(deserialize(in), out);
+    }
+
+    @Override
+    public TypeSerializerSnapshot<OutputRecord> snapshotConfiguration() {
+      return new Snapshot();
+    }
+  }
+
+  /** Names the serializer in a savepoint. */
+  public static final class Snapshot extends SimpleTypeSerializerSnapshot<OutputRecord> {
+    /** Creates a snapshot. */
+    public Snapshot() {
+      super(() -> Serializer.INSTANCE);
+    }
+  }
+}

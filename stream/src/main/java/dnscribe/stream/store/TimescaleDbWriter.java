@@ -1,0 +1,111 @@
+package dnscribe.stream.store;
+
+import dnscribe.stream.config.Config;
+import dnscribe.stream.kafka.OutputRecord;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.SQLException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Set;
+
+/**
+ * Writes records to a table of TimescaleDB by one of the functions of {@code stores/timescaledb},
+ * which take an array of records.
+ */
+public final class TimescaleDbWriter extends StoreWriter {
+  /** Classes of SQLSTATE that mean that the data is wrong: data, constraints, limits. */
+  private static final Set<String> DATA_CLASSES = Set.of("22", "23", "54");
+
+  private static final Duration FIRST_RETENTION = Duration.ofMinutes(1);
+  private static final Duration NEXT_RETENTION = Duration.ofHours(1);
+
+  private final Config.TimescaleDb settings;
+  private final boolean appliesRetention;
+  private final String call;
+  private transient Connection connection;
+
+  /**
+   * Creates a writer.
+   *
+   * @param table whose name is part of the sink's name in the ledger
+   * @param call a function call with one parameter, the records
+   * @param appliesRetention whether this writer also drops old chunks of all tables, each hour
+   */
+  public TimescaleDbWriter(
+      Config.TimescaleDb settings,
+      String table,
+      String call,
+      Settings batches,
+      boolean appliesRetention) {
+    super("timescaledb." + table, batches);
+    this.appliesRetention = appliesRetention;
+    this.settings = settings;
+    this.call = "SELECT " + call;
+  }
+
+  @Override
+  public void open() throws Exception {
+    super.open();
+    if (appliesRetention && getRuntimeContext().getTaskInfo().getIndexOfThisSubtask() == 0) {
+      applyRetention(FIRST_RETENTION);
+    }
+  }
+
+  private void applyRetention(Duration wait) {
+    var clock = getProcessingTimeService();
+    var unused =
+        clock.registerTimer(
+            clock.getCurrentProcessingTime() + wait.toMillis(),
+            time -> {
+              Retention.apply(settings);
+              applyRetention(NEXT_RETENTION);
+            });
+  }
+
+  @Override
+  protected void write(List<OutputRecord> batch) throws RefusedException, IOException {
+    StringBuilder records = new StringBuilder("[");
+    for (OutputRecord record : batch) {
+      records.append(records.length() == 1 ? "" : ",");
+      records.append(new String(record.value(), StandardCharsets.UTF_8));
+    }
+    records.append(']');
+    try {
+      if (connection == null) {
+        connection = Postgres.connect(settings);
+      }
+      try (PreparedStatement statement = connection.prepareStatement(call)) {
+        statement.setString(1, records.toString());
+        statement.execute();
+      }
+    } catch (SQLException error) {
+      String state = error.getSQLState();
+      if (state != null && state.length() == 5 && DATA_CLASSES.contains(state.substring(0, 2))) {
+        throw new RefusedException(error.getMessage());
+      }
+      disconnect();
+      throw new IOException("TimescaleDB at " + settings.url() + ": " + error.getMessage(), error);
+    }
+  }
+
+  @Override
+  public void close() throws Exception {
+    disconnect();
+    super.close();
+  }
+
+  private void disconnect() {
+    Connection former = connection;
+    connection = null;
+    if (former != null) {
+      try {
+        former.close();
+      } catch (SQLException error) {
+        LOG.debug("timescaledb: cannot close a connection", error);
+      }
+    }
+  }
+}

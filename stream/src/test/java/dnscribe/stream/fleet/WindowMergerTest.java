@@ -1,0 +1,70 @@
+package dnscribe.stream.fleet;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dnscribe.stream.ledger.CountingOperator;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.streaming.api.watermark.Watermark;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
+import org.junit.jupiter.api.Test;
+
+class WindowMergerTest {
+  private static final long START = 1_800_000_000_000L;
+  private static final long END = START + 10_000;
+
+  @Test
+  void lateNodesMakeRevisionsUntilTheWindowIsFinal() throws Exception {
+    try (var harness = merger()) {
+      harness.open();
+      harness.setProcessingTime(END + 1_000);
+      add(harness, Windows.node("n1", START, 1));
+      add(harness, Windows.node("n2", START, 2));
+      harness.processWatermark(new Watermark(END));
+      add(harness, Windows.node("n3", START, 3));
+      harness.setProcessingTime(END + 3_000);
+      harness.processWatermark(new Watermark(END + 120_000));
+      assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false, false);
+      harness.setProcessingTime(END + 122_000);
+      List<FleetWindow> written = written(harness);
+      assertThat(written).extracting(FleetWindow::revision).containsExactly(0, 1, 1);
+      assertThat(written).extracting(w -> w.nodes().size).last().isEqualTo(3);
+      assertThat(written).extracting(FleetWindow::eventId).doesNotHaveDuplicates();
+      JsonNode last = Windows.JSON.readTree(FleetRecord.of(written.get(2)).value());
+      assertThat(last.path("final").asBoolean()).isTrue();
+      assertThat(last.path("transactions").asLong()).isEqualTo(3 * 17);
+      add(harness, Windows.node("n4", START, 4));
+      harness.prepareSnapshotPreBarrier(1);
+      assertThat(written(harness)).hasSize(3);
+      assertThat(counts(harness)).containsEntry("late", 1L);
+    }
+  }
+
+  private static KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> merger()
+      throws Exception {
+    return new KeyedOneInputStreamOperatorTestHarness<>(
+        new WindowMerger(Duration.ofMinutes(2)), w -> w.key().text(), Types.STRING);
+  }
+
+  private static void add(
+      KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> harness,
+      com.fasterxml.jackson.databind.node.ObjectNode json)
+      throws Exception {
+    NodeWindow window = Windows.parse(json);
+    harness.processElement(new StreamRecord<>(window.withKey(window.key().regroup("all", null))));
+  }
+
+  private static List<FleetWindow> written(
+      KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> harness) {
+    return harness.extractOutputValues();
+  }
+
+  private static Map<String, Long> counts(
+      KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> harness) {
+    return harness.getSideOutput(CountingOperator.COUNTS).peek().getValue().values();
+  }
+}

@@ -1,0 +1,264 @@
+//! The job `enrich` with real Kafka, Flink, `ClickHouse` and a schema registry: what it adds to transactions of a capture, in
+//! the topic and in the table, from JSON and from Avro.
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+
+use dnscribe_tests::flink_job::FlinkJob;
+use dnscribe_tests::registry::Registry;
+use dnscribe_tests::stack::{Component, Stack};
+use dnscribe_tests::{environment, geo, http, shell};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Time limit for the job to reach the end of its topic, on a busy machine.
+const CAUGHT_UP: Duration = Duration::from_secs(240);
+/// Fields that the job adds.
+const ADDED: [&str; 6] = ["client_geo", "server_geo", "answers_geo", "zone_meta", "intel", "name"];
+
+/// Parts of the system that this test runs. They end with it.
+struct Running {
+    stack: Option<Stack>,
+    brokers: String,
+    registry: Registry,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn up() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::up(folder.path()).unwrap();
+        let mut stack = Stack::open(&folder.path().join("stack")).unwrap();
+        for component in [Component::Kafka, Component::Flink, Component::ClickHouse] {
+            stack.start(component).unwrap();
+        }
+        let brokers = stack.kafka().unwrap();
+        Self { stack: Some(stack), brokers, registry, folder }
+    }
+
+    fn stack(&self) -> &Stack {
+        self.stack.as_ref().unwrap()
+    }
+
+    fn config(&self) -> Value {
+        let databases = geo::prepare().unwrap();
+        json!({
+            "version": 1,
+            "kafka": { "brokers": self.brokers, "registry": { "url": self.registry.url() } },
+            "enrich": {
+                "sinks": ["enriched", "clickhouse"],
+                "geo": {
+                    "city": databases.join("GeoLite2-City-Test.mmdb"),
+                    "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
+                },
+            },
+            "clickhouse": {
+                "url": self.stack().address(Component::ClickHouse).unwrap(),
+                "retention": "18250d",
+            },
+            "checkpoints": { "interval": "2s" },
+        })
+    }
+
+    /// Writes records with their keys; a record without a value removes its key.
+    fn write(&self, topic: &str, records: &[(&str, &str)]) {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.brokers, "-P", "-t", topic, "-K", "\t", "-Z"]);
+        let mut child = kcat.stdin(Stdio::piped()).spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        for (key, value) in records {
+            writeln!(input, "{key}\t{value}").unwrap();
+        }
+        drop(input);
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// Replays the capture as a node.
+    fn replay(&self, node: &str, words: &[&str]) -> Command {
+        let capture = environment::workspace().join("tests/goldens/lab.pcap");
+        let mut replay = Command::new(environment::binary().unwrap());
+        replay.arg("replay").arg(capture).args(["--stream", "transactions"]).args(words);
+        replay.args(["--brokers", &self.brokers]).env("DNSCRIBE_NODE", node);
+        replay.env("DNSCRIBE_KAFKA__REGISTRY__URL", self.registry.url());
+        replay
+    }
+
+    /// Transactions of the capture as a node would write them, in JSON.
+    fn expected(&self, node: &str) -> Vec<String> {
+        let output = shell::output(&mut self.replay(node, &["-o", "json"])).unwrap().stdout;
+        String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// Committed records of a topic, one text each.
+    fn topic(&self, name: &str) -> Vec<String> {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.brokers, "-C", "-t", name, "-e", "-q"]);
+        kcat.args(["-X", "isolation.level=read_committed"]);
+        let text = String::from_utf8(shell::output(&mut kcat).unwrap().stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Enriched records of a node, by event id, once all of them are there.
+    fn enriched(&self, node: &str, count: usize) -> BTreeMap<String, String> {
+        shell::wait_for("enriched records", CAUGHT_UP, || {
+            let mut found = BTreeMap::new();
+            for text in self.topic("dns.enriched") {
+                let record: Value = serde_json::from_str(&text)?;
+                if record["node"] == node {
+                    found.insert(record["event_id"].as_str().unwrap().to_owned(), text);
+                }
+            }
+            Ok((found.len() >= count).then_some(found))
+        })
+        .unwrap()
+    }
+
+    fn query(&self, statement: &str) -> String {
+        let url = self.stack().address(Component::ClickHouse).unwrap();
+        let address: SocketAddr = url.as_str().unwrap()["http://".len()..].parse().unwrap();
+        let answer = http::send(address, "POST", "/?database=dns", "", statement.as_bytes());
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body.trim().to_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(stack) = self.stack.take() {
+            // A failing test says more than a failing end.
+            let _ = stack.down();
+        }
+    }
+}
+
+fn operator_record(schema: &str, fields: &Value) -> String {
+    let mut record = json!({
+        "schema": schema, "event_id": "0".repeat(32), "ts": "2026-01-02T03:04:05Z", "node": "n",
+    });
+    let fields = fields.as_object().unwrap().clone();
+    record.as_object_mut().unwrap().extend(fields);
+    record.to_string()
+}
+
+fn indicator(text: &str, kind: &str) -> String {
+    let fields = json!({ "indicator": text, "kind": kind, "source": "list", "confidence": 80 });
+    operator_record("dns.intel/1", &fields)
+}
+
+/// Checks that each transaction is unchanged in its enriched record, byte for byte.
+fn assert_unchanged(transactions: &[String], enriched: &BTreeMap<String, String>) {
+    assert_eq!(enriched.len(), transactions.len());
+    for text in transactions {
+        let record: Value = serde_json::from_str(text).unwrap();
+        let found = &enriched[record["event_id"].as_str().unwrap()];
+        let unchanged = text.replacen("dns.transaction/1", "dns.enriched/1", 1);
+        let unchanged = unchanged.strip_suffix('}').unwrap();
+        assert!(found.starts_with(unchanged), "{found}\nis not\n{text}");
+    }
+}
+
+#[test]
+fn enriches_from_json_and_avro_alike() {
+    if !environment::privileged() {
+        return;
+    }
+    let running = Running::up();
+    // The topics are there before the job: it must know all of this from its first record on.
+    let zone = |zone: &str, owner: &str| {
+        operator_record("dns.zone/1", &json!({ "zone": zone, "owner": owner, "tier": "1" }))
+    };
+    let zones = [("com", zone("com", "registry")), ("example.com", zone("example.com", "dns"))];
+    running.write("dns.zones", &zones.each_ref().map(|(key, value)| (*key, value.as_str())));
+    running.write(
+        "dns.intel",
+        &[
+            ("192.0.2.0/24", &indicator("192.0.2.0/24", "prefix")),
+            ("alias.example.com", &indicator("alias.example.com", "domain")),
+            ("www.example.com", &indicator("www.example.com", "domain")),
+            ("www.example.com", ""),
+            ("x", "not json"),
+        ],
+    );
+    let job = FlinkJob::submit(running.stack(), running.folder.path(), "enrich", &running.config())
+        .unwrap();
+    shell::output(&mut running.replay("json", &["--sink", "kafka"])).unwrap();
+    let mut avro = running.replay("avro", &["--sink", "kafka"]);
+    shell::output(avro.env("DNSCRIBE_KAFKA__FORMAT", "avro")).unwrap();
+
+    let transactions = running.expected("json");
+    let from_json = running.enriched("json", transactions.len());
+    let from_avro = running.enriched("avro", transactions.len());
+    assert_unchanged(&transactions, &from_json);
+    assert_unchanged(&running.expected("avro"), &from_avro);
+    let added = |records: &BTreeMap<String, String>| {
+        let mut all: Vec<String> = records
+            .values()
+            .map(|text| {
+                let record: Value = serde_json::from_str(text).unwrap();
+                let added = ADDED.map(|field| record[field].to_string());
+                format!("{} {} {}", record["ts"], record["client_port"], added.join(" "))
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(added(&from_json), added(&from_avro));
+
+    let records = from_json.values().map(|text| serde_json::from_str::<Value>(text).unwrap());
+    let record = records.into_iter().find(|one| one["qname"] == "alias.example.com").unwrap();
+    assert_eq!(record["zone_meta"], json!({ "owner": "dns", "tier": "1" }));
+    let details = json!({ "source": "list", "confidence": 80 });
+    let intel =
+        [("alias.example.com", "domain"), ("192.0.2.0/24", "prefix")].map(|(text, kind)| {
+            let mut one = details.clone();
+            one["indicator"] = text.into();
+            one["kind"] = kind.into();
+            one
+        });
+    assert_eq!(record["intel"], json!(intel));
+    assert_eq!(record["name"]["class"], "words");
+
+    // A change reaches the job while it runs.
+    running.write("dns.zones", &[("example.com", &zone("example.com", "other"))]);
+    let counts = shell::wait_for("the tables' records in the ledger", CAUGHT_UP, || {
+        let ledger: Value =
+            serde_json::from_str(running.topic("dns.stream.ledger").last().unwrap())?;
+        Ok(Some(ledger["input"].clone()).filter(|input| input["dns.zones"]["records"] == 3))
+    })
+    .unwrap();
+    assert_eq!(counts["dns.intel"], json!({ "records": 5, "unique": 4, "malformed": 1 }));
+    shell::output(&mut running.replay("later", &["--sink", "kafka"])).unwrap();
+    let later = running.enriched("later", transactions.len());
+    assert!(later.values().all(|text| !text.contains("\"owner\":\"dns\"")));
+
+    let rows = running.query(
+        "SELECT count(), countIf(zone_meta.owner != ''), countIf(notEmpty(intel)), \
+         countIf(name.class = 'words') FROM dns_transactions FINAL",
+    );
+    let all = [from_json, from_avro, later];
+    let all: Vec<&String> = all.iter().flat_map(BTreeMap::values).collect();
+    let with = |part: &str| all.iter().filter(|text| text.contains(part)).count();
+    let expected =
+        [all.len(), with("\"zone_meta\":"), with("\"intel\":"), with("\"class\":\"words\"")];
+    assert_eq!(rows, expected.map(|count| count.to_string()).join("\t"));
+    let views = running.query("SELECT uniqCombined64Merge(17)(transactions) FROM dns_names_1h");
+    assert_eq!(views, all.len().to_string());
+    for query in documented_queries() {
+        running.query(&query);
+    }
+    job.cancel().unwrap();
+}
+
+/// The statements of the page of queries.
+fn documented_queries() -> Vec<String> {
+    let page = environment::workspace().join("docs/queries.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("```sql\n").skip(1);
+    let queries: Vec<String> =
+        blocks.map(|block| block.split_once(";\n```").unwrap().0.to_owned()).collect();
+    assert_eq!(queries.len(), 11);
+    queries
+}

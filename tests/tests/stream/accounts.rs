@@ -1,0 +1,69 @@
+//! Comparison of what was written to Kafka with topics, tables and ledger, to the unit.
+
+use crate::running::{CAUGHT_UP, Running};
+use dnscribe_tests::shell;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Waits until the job has read every record that was written, and checks that each transaction is
+/// in the topic and in the table once, each malformed record is a dead letter, and the ledger
+/// counts exactly these. Returns the transactions by event id.
+pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
+    let written = running.topic("dns.normalized");
+    let transactions: BTreeMap<String, Value> =
+        written.iter().filter_map(|text| transaction(text)).collect();
+    let ledger = running.caught_up(written.len() as u64);
+    let (unique, malformed) = (transactions.len() as u64, running.malformed);
+    let input = &ledger["input"]["dns.normalized"];
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(input["unique"], unique, "{ledger}");
+    assert_eq!(input["malformed"], malformed, "{ledger}");
+    for (sink, records) in
+        [("dns.enriched", unique), ("dns.dlq", malformed), ("clickhouse", unique)]
+    {
+        assert_eq!(ledger["output"][sink]["written"], records, "{sink}: {ledger}");
+    }
+
+    let enriched = running.topic("dns.enriched");
+    let ids: Vec<String> = enriched.iter().map(|text| field(text, "event_id")).collect();
+    let distinct: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(ids.len(), distinct.len(), "a record is in dns.enriched twice");
+    let missing = transactions.keys().filter(|id| !distinct.contains(id)).count();
+    assert_eq!((missing, ids.len()), (0, transactions.len()), "missing in dns.enriched");
+    let letters = running.topic("dns.dlq");
+    let distinct: BTreeSet<String> = letters.iter().map(|text| field(text, "event_id")).collect();
+    assert_eq!((letters.len() as u64, distinct.len()), (malformed, letters.len()), "dead letters");
+
+    // Some captures have made-up times in 1970, which retention removes.
+    let recent = |id: &&String| transactions[*id]["ts"].as_str().unwrap() > "1980";
+    let kept: Vec<&String> = transactions.keys().filter(recent).collect();
+    let rows = running.clickhouse("SELECT event_id FROM dns_transactions FINAL ORDER BY event_id");
+    let rows: Vec<&String> = rows.iter().filter(recent).collect();
+    assert!(rows == kept, "{} rows, {} transactions", rows.len(), kept.len());
+
+    let ledgers = running.topic("dns.stream.ledger").len();
+    let statement =
+        "SELECT count(*), count(DISTINCT event_id), bool_and(balanced) FROM stream_ledger";
+    // The row of a checkpoint is written just after the record of that checkpoint is committed.
+    shell::wait_for("rows of the ledger", CAUGHT_UP, || {
+        let Ok(rows) = running.stack().timescaledb(statement) else { return Ok(None) };
+        let [count, distinct, balanced] =
+            rows.trim().split('|').collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!((count, balanced), (distinct, "t"));
+        Ok((count.parse::<usize>()? >= ledgers).then_some(()))
+    })
+    .unwrap();
+    transactions
+}
+
+/// Returns the event id and the record, if it is one of an agent.
+fn transaction(text: &str) -> Option<(String, Value)> {
+    let record: Value = serde_json::from_str(text).ok()?;
+    let is_ours = record["schema"] == "dns.transaction/1" && record["node"].is_string();
+    is_ours.then(|| (record["event_id"].as_str().unwrap().to_owned(), record))
+}
+
+fn field(text: &str, name: &str) -> String {
+    let record: Value = serde_json::from_str(text).unwrap();
+    record[name].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,84 @@
+//! Processes of the stack are killed and suspended and disks are full while records arrive.
+
+use crate::accounts;
+use crate::running::{Running, STORES, Shared};
+use std::thread;
+use std::time::Duration;
+
+/// How long a store is suspended: longer than the jobs wait for an answer of `PostgreSQL` (30 s).
+const SUSPENDED: Duration = Duration::from_secs(33);
+/// How long a store is away or full: some attempts of the jobs.
+const AWAY: Duration = Duration::from_secs(5);
+
+#[test]
+fn nothing_is_lost_when_flink_is_killed() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let load = running.load();
+    running.checkpoints(1);
+    running.flink().job_manager().kill().unwrap();
+    running.start_all();
+    running.checkpoints(1);
+    running.flink().task_manager().kill().unwrap();
+    running.start_all();
+    running.checkpoints(1);
+    drop(load);
+    accounts::check(&mut running);
+}
+
+#[test]
+fn nothing_is_lost_when_the_broker_is_killed() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let load = running.load();
+    running.checkpoints(1);
+    running.stack().broker().unwrap().kill().unwrap();
+    thread::sleep(AWAY);
+    running.start_all();
+    running.checkpoints(1);
+    drop(load);
+    accounts::check(&mut running);
+}
+
+#[test]
+fn nothing_is_lost_when_stores_are_suspended_killed_and_full() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let load = running.load();
+    running.checkpoints(1);
+    for (store, _) in STORES {
+        running.stack().service(store).unwrap().freeze().unwrap();
+    }
+    thread::sleep(SUSPENDED);
+    for (store, _) in STORES {
+        running.stack().service(store).unwrap().thaw().unwrap();
+    }
+    running.checkpoints(2);
+    for (store, _) in STORES {
+        running.stack().service(store).unwrap().kill().unwrap();
+    }
+    thread::sleep(AWAY);
+    running.start_all();
+    running.checkpoints(2);
+    for (store, _) in STORES {
+        running.fill_disk(store);
+    }
+    assert_refused(&mut running);
+    thread::sleep(AWAY);
+    for (store, _) in STORES {
+        running.empty_disk(store);
+    }
+    // PostgreSQL ends if it cannot write its log.
+    running.start_all();
+    running.checkpoints(1);
+    drop(load);
+    accounts::check(&mut running);
+}
+
+/// Checks that a full disk is one: `PostgreSQL` takes no rows.
+fn assert_refused(running: &mut Running) {
+    let statement =
+        "CREATE TABLE full_disk AS SELECT repeat('x', 2000) FROM generate_series(1, 10000)";
+    let error = running.stack().timescaledb(statement).unwrap_err().to_string();
+    assert!(error.contains("No space left") || error.contains("server closed"), "{error}");
+}

@@ -1,0 +1,87 @@
+//! What the topics and tables contain: the fields of the transactions, each once, also if an agent
+//! sends them again; other records become dead letters.
+
+use crate::accounts;
+use crate::running::{Shared, captures, lab_capture};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Records that are no transactions, one a line; the second is of a newer version of the schema.
+const MALFORMED: &str = "not json
+{\"schema\":\"dns.transaction/2\",\"event_id\":\"00000000000000000000000000000000\"}
+{\"schema\":\"dns.transaction/1\",\"event_id\":\"xyz\"}
+";
+
+#[test]
+fn each_transaction_is_one_row_although_agents_send_them_again() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    // Killed while it sends; the next one sends all of it.
+    running.replay_and_kill("n1", &captures(), Duration::from_millis(500));
+    for node in ["n1", "n2"] {
+        running.replay(node, &captures());
+    }
+    running.replay("n2", &captures());
+    running.write_malformed(MALFORMED);
+    let transactions = accounts::check(&mut running);
+
+    for text in running.topic("dns.enriched") {
+        let mut record: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(record["schema"], "dns.enriched/1");
+        let transaction = &transactions[record["event_id"].as_str().unwrap()];
+        record["schema"] = "dns.transaction/1".into();
+        let record = record.as_object_mut().unwrap();
+        record.retain(|field, _| transaction.get(field).is_some());
+        assert_eq!(Some(&*record), transaction.as_object());
+    }
+    let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
+    for text in running.topic("dns.dlq") {
+        let letter: Value = serde_json::from_str(&text).unwrap();
+        *reasons.entry(letter["reason"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    let expected = ["field", "json", "schema"].map(|reason| (reason.to_owned(), 1));
+    assert_eq!(reasons, expected.into());
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_disturbs_no_other() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let folder = tempfile::tempdir().unwrap();
+    for (node, time) in [("right", now), ("slow", now - 3600), ("fast", now + 3600)] {
+        let capture = folder.path().join(format!("{node}.pcap"));
+        std::fs::write(&capture, moved_to(&std::fs::read(lab_capture()).unwrap(), time)).unwrap();
+        running.replay(node, &[capture]);
+    }
+    let transactions = accounts::check(&mut running);
+    let count = |node: &str| {
+        transactions.values().filter(|record| record["node"] == node).count().to_string()
+    };
+    for node in ["right", "slow", "fast"] {
+        let query = format!(
+            "SELECT count() FROM dns_transactions FINAL WHERE node = '{node}' AND ts > now() - 86400"
+        );
+        assert_eq!(running.clickhouse(&query), [count(node)], "{node}");
+        assert_ne!(count(node), "0");
+    }
+}
+
+/// Returns a little-endian pcap file with the packets' times moved so that the first is at `time`,
+/// in seconds since the epoch.
+fn moved_to(pcap: &[u8], time: u64) -> Vec<u8> {
+    const HEADER: usize = 24;
+    let number =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    assert!(matches!(number(pcap, 0), 0xa1b2_c3d4 | 0xa1b2_3c4d), "not little-endian");
+    let mut moved = pcap.to_vec();
+    let first = number(pcap, HEADER);
+    let mut at = HEADER;
+    while at < pcap.len() {
+        let seconds = u32::try_from(time).unwrap() + number(pcap, at) - first;
+        moved[at..at + 4].copy_from_slice(&seconds.to_le_bytes());
+        at += 16 + number(pcap, at + 8) as usize;
+    }
+    moved
+}

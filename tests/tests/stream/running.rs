@@ -1,0 +1,299 @@
+//! The stack that the tests share, and what they write to it.
+
+use crate::proxy::Proxy;
+use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::stack::flink::Flink;
+use dnscribe_tests::stack::{Component, Stack, jobs};
+use dnscribe_tests::{environment, http, shell};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Time limit for the job to reach the end of its topic, on a busy machine and with a restart.
+pub const CAUGHT_UP: Duration = Duration::from_secs(240);
+/// Components of the stack.
+const COMPONENTS: [Component; 4] =
+    [Component::Kafka, Component::Flink, Component::TimescaleDb, Component::ClickHouse];
+/// Stores whose data is on a small file system of its own, which a test can fill, and its size.
+pub const STORES: [(Component, &str); 2] =
+    [(Component::TimescaleDb, "400m"), (Component::ClickHouse, "800m")];
+/// File that fills the file system of a store.
+const BALLAST: &str = "ballast";
+
+/// The stack, as long as a test uses it. Tests start while others run or wait, so it lasts until
+/// the last one has ended.
+static SHARED: Mutex<Weak<Mutex<Running>>> = Mutex::new(Weak::new());
+/// Number of nodes whose records were written.
+static NODES: AtomicU32 = AtomicU32::new(0);
+
+/// A test's share in the stack.
+pub struct Shared(Arc<Mutex<Running>>);
+
+impl Shared {
+    /// Starts the stack unless it runs. `None` without the privilege that it needs.
+    pub fn get() -> Option<Self> {
+        if !environment::privileged() {
+            return None;
+        }
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = shared.upgrade().unwrap_or_else(|| Arc::new(Mutex::new(Running::up())));
+        *shared = Arc::downgrade(&running);
+        Some(Self(running))
+    }
+
+    /// Waits until no other test uses the stack, and repairs what a failed one has left.
+    pub fn lock(&self) -> MutexGuard<'_, Running> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.repair();
+        running
+    }
+}
+
+/// A stack that ends with its value.
+pub struct Running {
+    stack: Option<Stack>,
+    brokers: String,
+    /// Records that are no transactions, written so far.
+    pub malformed: u64,
+    /// Between Flink and Kafka.
+    pub proxy: Proxy,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn up() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stack = Stack::open(folder.path()).unwrap();
+        for (store, size) in STORES {
+            let data = stack.folder(store).join("data");
+            std::fs::create_dir_all(&data).unwrap();
+            let size = format!("size={size}");
+            let words = ["mount", "-t", "tmpfs", "-o", &size, "tmpfs", data.to_str().unwrap()];
+            shell::run(&words).unwrap();
+        }
+        let broker = Broker::proxied(&stack.folder(Component::Kafka)).unwrap();
+        let (proxy, proxied) = (broker.proxy_address(), broker.proxied_address());
+        let brokers = broker.detach().unwrap();
+        let proxy = Proxy::start(&proxy, &proxied);
+        for component in COMPONENTS {
+            stack.start(component).unwrap();
+        }
+        let overrides = json!({
+            "kafka": { "brokers": proxy.address },
+            "checkpoints": { "interval": "2s" },
+            // The captures are of past years.
+            "clickhouse": { "retention": "18250d" },
+        });
+        jobs::submit(&stack, &overrides).unwrap();
+        Self { stack: Some(stack), brokers, malformed: 0, proxy, _folder: folder }
+    }
+
+    pub fn stack(&mut self) -> &mut Stack {
+        self.stack.as_mut().unwrap()
+    }
+
+    pub fn flink(&mut self) -> Flink {
+        self.stack().flink().unwrap().clone()
+    }
+
+    /// Starts what a failed test has left suspended, full or ended.
+    fn repair(&mut self) {
+        self.proxy.pass();
+        for (store, _) in STORES {
+            self.empty_disk(store);
+            if let Ok(service) = self.stack().service(store)
+                && service.runs()
+            {
+                service.thaw().unwrap();
+            }
+        }
+        let broker = self.stack().broker().unwrap();
+        if broker.pid().is_some() && broker.thaw().is_ok() {
+            broker.detach().unwrap();
+        }
+        self.start_all();
+    }
+
+    /// Starts every component that has ended.
+    pub fn start_all(&mut self) {
+        for component in COMPONENTS {
+            self.stack().start(component).unwrap();
+        }
+    }
+
+    fn data(&mut self, store: Component) -> PathBuf {
+        self.stack().folder(store).join("data")
+    }
+
+    /// Fills the file system of a store.
+    pub fn fill_disk(&mut self, store: Component) {
+        let data = self.data(store);
+        let text = shell::run(&["df", "--output=avail", "-B1", data.to_str().unwrap()]).unwrap();
+        let text = String::from_utf8(text.stdout).unwrap();
+        let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
+        let mut ballast = std::fs::File::create(data.join(BALLAST)).unwrap();
+        let block = vec![1; 1 << 20];
+        for _ in 0..free.div_ceil(1 << 20) {
+            if ballast.write_all(&block).is_err() {
+                // The file system is full.
+                return;
+            }
+        }
+    }
+
+    /// Removes what [`Running::fill_disk`] wrote.
+    pub fn empty_disk(&mut self, store: Component) {
+        // It is there only if the disk was filled.
+        let _ = std::fs::remove_file(self.data(store).join(BALLAST));
+    }
+
+    /// Writes the transactions of captures to Kafka, as those of a node.
+    pub fn replay(&self, node: &str, captures: &[PathBuf]) {
+        shell::output(&mut replay(&self.brokers, node, captures)).unwrap();
+    }
+
+    /// Starts what [`Running::replay`] runs, and kills it after some time.
+    pub fn replay_and_kill(&self, node: &str, captures: &[PathBuf], after: Duration) {
+        let mut child =
+            replay(&self.brokers, node, captures).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(after);
+        shell::end(&mut child);
+    }
+
+    /// Writes records until the value that it returns is dropped.
+    pub fn load(&self) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (brokers, stopped) = (self.brokers.clone(), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let node = format!("load-{}", NODES.fetch_add(1, Ordering::Relaxed));
+                // It fails while the broker is away.
+                let _ = shell::output(&mut replay(&brokers, &node, &[lab_capture()]));
+            }
+        });
+        Load { stop, thread: Some(thread) }
+    }
+
+    /// Writes lines that are no transactions.
+    pub fn write_malformed(&mut self, lines: &str) {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.brokers, "-P", "-t", "dns.normalized"]).stdin(Stdio::piped());
+        let mut child = kcat.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        self.malformed += lines.lines().count() as u64;
+    }
+
+    /// Committed records of a topic, one text each.
+    pub fn topic(&self, name: &str) -> Vec<String> {
+        let committed = ["-X", "isolation.level=read_committed"];
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.brokers, "-C", "-t", name, "-e", "-q"]).args(committed);
+        let text = String::from_utf8(shell::output(&mut kcat).unwrap().stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Records of the stream ledger of the job `enrich`.
+    pub fn ledgers(&self) -> Vec<Value> {
+        let all = self.topic("dns.stream.ledger").into_iter();
+        let mut ledgers: Vec<Value> =
+            all.map(|text| serde_json::from_str(&text).unwrap()).collect();
+        ledgers.retain(|ledger| ledger["job"] == jobs::ENRICH);
+        ledgers
+    }
+
+    /// The newest of these: the one that has counted most.
+    pub fn ledger(&self) -> Option<Value> {
+        let records = |ledger: &Value| ledger["input"]["dns.normalized"]["records"].as_u64();
+        self.ledgers().into_iter().max_by_key(records)
+    }
+
+    /// Waits until the ledger has counted every record of the input topic; returns it.
+    pub fn caught_up(&self, total: u64) -> Value {
+        shell::wait_for(&format!("a ledger of {total} records"), CAUGHT_UP, || {
+            thread::sleep(Duration::from_millis(200));
+            let ledger = self.ledger();
+            Ok(ledger.filter(|ledger| ledger["input"]["dns.normalized"]["records"] == total))
+        })
+        .unwrap_or_else(|error| panic!("{error}; the newest is {:?}", self.ledger()))
+    }
+
+    /// Waits for `count` more records of the ledger, so as many completed checkpoints.
+    pub fn checkpoints(&self, count: usize) {
+        let before = self.ledgers().len();
+        shell::wait_for("checkpoints", CAUGHT_UP, || {
+            thread::sleep(Duration::from_millis(200));
+            Ok((self.ledgers().len() >= before + count).then_some(()))
+        })
+        .unwrap();
+    }
+
+    /// Runs a query of `ClickHouse`; returns the lines of its result.
+    pub fn clickhouse(&mut self, query: &str) -> Vec<String> {
+        let url = self.stack().address(Component::ClickHouse).unwrap();
+        let address: SocketAddr = url.as_str().unwrap()["http://".len()..].parse().unwrap();
+        let answer = http::send(address, "POST", "/?database=dns", "", query.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(stack) = self.stack.take() {
+            for (store, _) in STORES {
+                let data = stack.folder(store).join("data");
+                // A failing test says more than a failing end.
+                let _ = shell::run(&["umount", "--lazy", &data.display().to_string()]);
+            }
+            let _ = stack.down();
+        }
+    }
+}
+
+/// Records that are written in the background.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn replay(brokers: &str, node: &str, captures: &[PathBuf]) -> Command {
+    let mut replay = Command::new(environment::binary().unwrap());
+    replay.arg("replay").args(captures).args(["--sink", "kafka", "--stream", "transactions"]);
+    replay.args(["--brokers", brokers]).env("DNSCRIBE_NODE", node);
+    replay
+}
+
+/// The project's own capture.
+pub fn lab_capture() -> PathBuf {
+    environment::workspace().join("tests/goldens/lab.pcap")
+}
+
+/// Real captures, or the project's own where they are missing.
+pub fn captures() -> Vec<PathBuf> {
+    let Some(corpus) = environment::corpus() else { return vec![lab_capture(); 12] };
+    let programs = ["dns-collector", "packetbeat", "suricata-verify", "wireshark", "zeek"];
+    let folders = programs.map(|name| corpus.join("pcap").join(name));
+    let is_capture = |file: &Path| file.extension().is_some_and(|ending| ending == "pcap");
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| is_capture(file));
+    files.sort();
+    files.push(lab_capture());
+    files
+}
