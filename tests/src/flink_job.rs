@@ -1,5 +1,6 @@
 //! A single job of `dnscribe-stream.jar` with a configuration of its own, on a running stack.
 
+use crate::stack::flink::Submission;
 use crate::stack::{Stack, jobs};
 use crate::{http, shell};
 use anyhow::{Context as _, Result, ensure};
@@ -36,7 +37,8 @@ impl FlinkJob {
             shell::output(java.args([preparation, "--config", file]))?;
         }
         let flink = stack.flink()?;
-        let id = flink.submit(&jar, &[command, "--config", file])?;
+        let program_args_list = vec![command, "--config", file];
+        let id = flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
         Ok(Self { address: flink.address(), id, reporters: flink.metrics() })
     }
 

@@ -79,7 +79,7 @@ fn up(stack: &mut Stack, args: &UpArgs) -> Result<()> {
     setup::stack()?;
     if args.demo {
         setup::main(setup::Args { test: true })?;
-        build::release()?;
+        build::quick()?;
         become_root("capturing")?;
     }
     let start = Instant::now();

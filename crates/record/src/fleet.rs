@@ -9,6 +9,7 @@ use serde_with::skip_serializing_none;
 /// sums over the nodes, ratios are made of sums, quantiles and numbers of different values come from
 /// merged sketches. For the same `ts`, `window_seconds`, `step_seconds`, grouping, value and vantage
 /// the highest `revision` counts.
+#[expect(clippy::struct_excessive_bools, reason = "fields of the record")]
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "dns.fleet/1")]
