@@ -6,6 +6,7 @@ pub mod encrypted;
 pub mod live;
 pub mod net;
 pub mod ports;
+pub mod raw;
 pub mod replay;
 pub mod sampling;
 

@@ -8,13 +8,17 @@
 
 pub mod exit;
 mod helper;
+mod import;
 mod kafka;
 mod pages;
+mod store;
 mod top;
 
 pub use helper::HelperArgs;
+pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
 pub use pages::{CompletionsArgs, ManArgs};
+pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
 
 use crate::capture::live::HookChoice;
@@ -72,6 +76,14 @@ pub enum Command {
     /// Work with Kafka
     #[command(subcommand)]
     Kafka(KafkaCommand),
+    /// Tell the stream jobs about zones
+    #[command(subcommand)]
+    Zones(ZonesCommand),
+    /// Tell the stream jobs about threats
+    #[command(subcommand)]
+    Intel(IntelCommand),
+    /// Record that something was changed: a deployment, a zone, a certificate, maintenance
+    Annotate(AnnotateArgs),
     /// Print the JSON Schema or the Avro schema of a record, or list the schemas
     Schema(SchemaArgs),
     /// Do the privileged work of `run`, which starts it
@@ -189,10 +201,16 @@ pub struct RunArgs {
 Examples:
   dnscribe replay traffic.pcap
   dnscribe replay monday.pcapng.zst tuesday.pcapng.zst --stream transactions,ledger -o json
-  tcpdump -w - port 53 | dnscribe replay -")]
+  tcpdump -w - port 53 | dnscribe replay -
+  dnscribe replay 'kafka://kafka-1:9092/dns.raw?from=2026-11-20T00:00:00Z' --sink file:again.ndjson")]
 pub struct ReplayArgs {
-    /// Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin
-    #[arg(value_name = "FILE", required = true)]
+    /// Capture files, or a topic.
+    #[arg(
+        value_name = "FILE",
+        required = true,
+        help = "Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin. Or the messages of a topic: \
+                kafka://BROKERS/TOPIC?from=TIME&to=TIME"
+    )]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub common: CommonArgs,
@@ -226,6 +244,8 @@ Examples:
   dnscribe ledger verify dns.ndjson
   dnscribe ledger verify dns.ndjson.1.zst dns.ndjson --sink file -o json
   dnscribe ledger verify --brokers kafka-1:9092 --temp /var/tmp
+  PGPASSWORD=... dnscribe ledger verify --brokers kafka-1:9092 \\
+    --store postgres://reader@timescaledb/dns --store http://clickhouse:8123/?database=dns
 
 Exit codes: 0 the balance closes, 1 it does not, 2 bad usage or a file that cannot be read.")]
     Verify(VerifyArgs),
@@ -249,6 +269,18 @@ pub struct VerifyArgs {
     /// Take brokers, topics and kafka.options from this YAML file
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
+
+    /// Stores whose rows are counted.
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "files",
+        help = "Also count the rows of this store: postgres://USER@HOST/DB, \
+                http://HOST:8123/?database=dns (ClickHouse), influx:http://HOST:8086/?org=O&bucket=B; \
+                may be repeated"
+    )]
+    // Read by the command, since clap repeats a wrong value, which may contain a password.
+    pub store: Vec<String>,
 
     /// Compare with the ledger of this sink [default: kafka; for files: the sink that delivered
     /// most]

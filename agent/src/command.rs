@@ -1,20 +1,23 @@
 //! The commands. Each takes its arguments and succeeds, or returns an [`Exit`].
 
 mod check;
+mod import;
 mod kafka;
 mod pages;
 mod pressure;
 mod replay;
+mod replay_topic;
 mod run;
 mod session;
 mod signals;
+mod stores;
 mod summary;
 mod top;
 mod verify;
 mod worker_pool;
 
 use crate::cli::exit::Exit;
-use crate::cli::{Cli, Command, KafkaCommand, LedgerCommand};
+use crate::cli::{Cli, Command, IntelCommand, KafkaCommand, LedgerCommand, ZonesCommand};
 use crate::config::reference;
 use crate::privilege::helper;
 
@@ -36,6 +39,9 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
         Command::Check(args) => check::check(args),
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),
+        Command::Zones(ZonesCommand::Import(args)) => import::zones(args),
+        Command::Intel(IntelCommand::Import(args)) => import::intel(args),
+        Command::Annotate(args) => import::annotate(args),
         Command::Schema(args) => pages::schema(args),
         Command::Config => summary::print(&reference::yaml()),
         Command::Completions(args) => pages::completions(args),

@@ -28,13 +28,14 @@ use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
-use dnscribe_config::value::{Address, Listen, Name, Output};
+use dnscribe_config::value::{Address, LabelName, LabelValue, Listen, Name, Output};
 use dnscribe_config::{ConfigError, alertmanager, kafka, privacy, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkPlan, SinkSpec, Stream,
     StreamSelection,
 };
+use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
 use layer::Layer;
 use std::collections::BTreeMap;
@@ -99,6 +100,8 @@ pub struct Config {
     pub node: String,
     /// Location of this host.
     pub region: Option<String>,
+    /// Labels of this host in records.
+    pub labels: Labels,
     /// Live capture. `helper` is filled in by the command.
     pub capture: LiveOptions,
     /// Whether `capture.nice` is configured, so that it is worth a capability.
@@ -191,6 +194,7 @@ impl Config {
             stdout: self.output.stdout_format(),
             node: &self.node,
             region: self.region.as_deref(),
+            labels: Some(&self.labels).filter(|labels| !labels.is_empty()),
             rotation: self.rotation,
             kafka: &self.kafka,
             alertmanager: self.alertmanager.as_ref(),
@@ -236,7 +240,10 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         file: layer.file.streams,
     };
     let secret_files = privileges::secret_files(&layer);
-    let kafka = kafka::resolve(layer.kafka.clone())?;
+    let labels = labels(layer.labels.clone())?;
+    let mut placeholders = labels.clone();
+    placeholders.extend(layer.region.clone().map(|region| ("region".to_owned(), region.0)));
+    let kafka = kafka::resolve(layer.kafka.clone(), &placeholders)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut sinks = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), is_live)?;
@@ -254,6 +261,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         drain_timeout: layer.drain_timeout().0,
         node: layer.node.map_or_else(|| default_node(purpose), |node| node.0),
         region: layer.region.map(|region| region.0),
+        labels,
         nice_is_set: layer.capture.nice.is_some(),
         capture,
         pairing,
@@ -283,6 +291,17 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         log: log::resolve(&layer.log),
         duration: layer.duration.map(|span| span.0),
     })
+}
+
+/// Most labels that records can have.
+const MAX_LABELS: usize = 16;
+
+fn labels(layer: BTreeMap<LabelName, LabelValue>) -> Result<Labels, ConfigError> {
+    if layer.len() > MAX_LABELS {
+        let problem = format!("{} labels: give at most {MAX_LABELS}", layer.len());
+        return ConfigError::in_section("labels", problem);
+    }
+    Ok(layer.into_iter().map(|(name, value)| (name.0, value.0)).collect())
 }
 
 fn default_node(purpose: Purpose) -> String {

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod pipeline;
 // What the operator says and sees.
 pub mod config;
+pub mod import;
 mod top;
 pub mod cli;
 pub mod privilege;

@@ -21,8 +21,8 @@ use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
-    K8sFields, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead, RecordTail,
-    Stream, TransactionBody, TransactionContext,
+    K8sFields, Labels, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead,
+    RecordTail, Stream, TransactionBody, TransactionContext,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -35,6 +35,8 @@ pub struct RecordBuilder {
     pub node: String,
     /// Region of the node, if configured.
     pub region: Option<String>,
+    /// Labels of the node; none if it has no labels.
+    pub labels: Option<Labels>,
     /// Start of the capture.
     pub epoch: Timestamp,
     /// Configured names of resolvers by address.
@@ -57,12 +59,28 @@ impl RecordBuilder {
         resolvers: HashMap<IpAddr, String>,
     ) -> Self {
         let namespace = Namespace::new(&node, epoch);
-        Self { node, region, epoch, resolvers, namespace, unicode: false, wire: false }
+        Self {
+            node,
+            region,
+            labels: None,
+            epoch,
+            resolvers,
+            namespace,
+            unicode: false,
+            wire: false,
+        }
     }
 
     fn head(&self, stream: Stream, event_id: EventId, ts: Timestamp) -> RecordHead<'_> {
         let region = self.region.as_deref();
-        RecordHead { schema: stream.schema(), event_id, ts, node: &self.node, region, labels: None }
+        RecordHead {
+            schema: stream.schema(),
+            event_id,
+            ts,
+            node: &self.node,
+            region,
+            labels: self.labels.as_ref(),
+        }
     }
 
     fn unicode(&self, qname: Option<&str>) -> Option<String> {

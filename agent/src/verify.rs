@@ -11,9 +11,11 @@
 
 mod balance;
 mod report;
+mod rows;
 mod sort;
 
 pub use report::{BalanceLine, BalanceReport, Findings};
+pub use rows::{FoundTotals, InputLine, StoreLine, StreamLedgers, TopicCounter, TopicTotals};
 pub use sort::DEFAULT_MEMORY_BYTES;
 
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
@@ -66,6 +68,11 @@ pub struct Verifier {
     newest: BTreeMap<Capture, AgentLedgers>,
     ledgers: u64,
     failure: Option<io::Error>,
+    options: SortOptions,
+    /// Records that could not be read, by topic.
+    unreadable: BTreeMap<String, Findings>,
+    /// Transactions before this time are older than what a store keeps.
+    cutoff: Option<Timestamp>,
     notes: Findings,
     problems: Findings,
     incomplete: Incomplete,
@@ -82,6 +89,8 @@ struct CommonFields<'a> {
     node: Cow<'a, str>,
     #[serde(borrow)]
     status: Option<JsonText<'a>>,
+    #[serde(borrow)]
+    ts: Option<JsonText<'a>>,
 }
 
 impl Verifier {
@@ -91,7 +100,10 @@ impl Verifier {
         Self {
             folder: options.temp_folder.clone(),
             nodes: HashMap::default(),
-            sorter: Sorter::new(options),
+            sorter: Sorter::new(options.clone()),
+            options,
+            unreadable: BTreeMap::new(),
+            cutoff: None,
             newest: BTreeMap::new(),
             ledgers: 0,
             failure: None,
@@ -114,7 +126,10 @@ impl Verifier {
         let entry = match self.read(line, header_id, location) {
             Ok(entry) => entry,
             Err(problem) => {
-                self.problems.add(|| format!("{location}: {problem}"));
+                let place = location.to_string();
+                let topic = place.split('/').next().unwrap_or_default().to_owned();
+                let unreadable = self.unreadable.entry(topic).or_default();
+                unreadable.add(|| format!("{place}: {problem}"));
                 return ControlFlow::Continue(());
             }
         };
@@ -125,6 +140,18 @@ impl Verifier {
                 ControlFlow::Break(())
             }
         }
+    }
+
+    /// Counts transactions before this time as expired, from now on.
+    pub fn set_cutoff(&mut self, cutoff: Option<Timestamp>) {
+        self.cutoff = cutoff;
+    }
+
+    /// Returns a counter for the records of another topic, with the memory and the temporary files of
+    /// this verifier.
+    #[must_use]
+    pub fn topic_counter(&self) -> TopicCounter {
+        TopicCounter::new(Sorter::new(self.options.clone()))
     }
 
     /// Adds a note for the reader of the report.
@@ -162,7 +189,12 @@ impl Verifier {
         if stream == Stream::Ledger {
             self.read_ledger(line, id, location)?;
         }
-        Ok(SortEntry::new(id, node, stream, status))
+        let mut expired = false;
+        if let (Some(cutoff), Stream::Transactions) = (self.cutoff, stream) {
+            let ts = common.ts.ok_or("ts is missing")?;
+            expired = ts.0.parse::<Timestamp>().map_err(|error| error.to_string())? < cutoff;
+        }
+        Ok(SortEntry::new(id, node, stream, status).with_expired(expired))
     }
 
     fn node_number(&mut self, name: &str) -> Result<u32, String> {
@@ -204,12 +236,30 @@ impl Verifier {
     ///
     /// # Errors
     /// Temporary files could not be written or read.
-    pub fn report(mut self, sink: Option<&str>) -> Result<BalanceReport, TempError> {
+    pub fn report(self, sink: Option<&str>) -> Result<BalanceReport, TempError> {
+        self.report_with(sink, |_| {})
+    }
+
+    /// Returns the balance as [`Self::report`] does, after `compare` has added what stream jobs and
+    /// stores have.
+    ///
+    /// # Errors
+    /// Temporary files could not be written or read.
+    pub fn report_with(
+        mut self,
+        sink: Option<&str>,
+        compare: impl FnOnce(&mut BalanceReport),
+    ) -> Result<BalanceReport, TempError> {
         let folder = std::mem::take(&mut self.folder);
         if let Some(source) = self.failure.take() {
             return Err(TempError { folder, source });
         }
-        self.balance(sink).map_err(|source| TempError { folder, source })
+        let report = self.balance(sink).map_err(|source| TempError { folder, source });
+        report.map(|mut report| {
+            compare(&mut report);
+            report.settle();
+            report
+        })
     }
 
     fn balance(mut self, sink: Option<&str>) -> io::Result<BalanceReport> {
@@ -218,7 +268,13 @@ impl Verifier {
         let ledgers: Vec<_> = self.newest.values().filter_map(AgentLedgers::combined).collect();
         let mut found = vec![FoundRecords::default(); self.newest.len()];
         let mut unknown: BTreeMap<u32, FoundRecords> = BTreeMap::new();
+        let mut totals = [FoundTotals::default(); Stream::ALL.len()];
         self.sorter.distinct(&mut |entry, copies| {
+            if let Some(totals) = totals.get_mut(usize::from(entry.stream)) {
+                totals.records += copies;
+                totals.distinct += 1;
+                totals.expired += u64::from(entry.is_expired());
+            }
             let index = captures.get(&(entry.node, entry.id().tag()));
             match index.and_then(|index| found.get_mut(*index)) {
                 Some(found) => found.add(entry, copies),
@@ -228,6 +284,10 @@ impl Verifier {
         let mut report = BalanceReport {
             ledgers: self.ledgers,
             lines: Vec::new(),
+            totals: Stream::ALL.into_iter().zip(totals).collect(),
+            unreadable: self.unreadable,
+            inputs: Vec::new(),
+            stores: Vec::new(),
             notes: self.notes,
             problems: self.problems,
         };

@@ -21,6 +21,9 @@ GRANT CREATE ON SCHEMA public TO dnscribe_migrator;
 -- The jobs insert rows, and write them again.
 ALTER DEFAULT PRIVILEGES FOR ROLE dnscribe_migrator IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE ON TABLES TO dnscribe_writer;
+-- Retention; see 003_retention.sql.
+ALTER DEFAULT PRIVILEGES FOR ROLE dnscribe_migrator IN SCHEMA public
+    GRANT EXECUTE ON FUNCTIONS TO dnscribe_writer;
 -- Grafana and people.
 ALTER DEFAULT PRIVILEGES FOR ROLE dnscribe_migrator IN SCHEMA public
     GRANT SELECT ON TABLES TO dnscribe_reader;

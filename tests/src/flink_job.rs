@@ -23,8 +23,8 @@ pub struct FlinkJob {
 }
 
 impl FlinkJob {
-    /// Creates the topics and tables of a configuration and submits a command of the jar with it. The configuration is
-    /// written to `folder`.
+    /// Creates the topics and tables of a configuration and submits a command of the jar with it.
+    /// The configuration is written to `folder`.
     pub fn submit(stack: &Stack, folder: &Path, command: &str, config: &Value) -> Result<Self> {
         let jar = jobs::build()?;
         let file = folder.join(format!("{command}.yaml"));

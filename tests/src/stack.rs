@@ -167,6 +167,14 @@ impl Stack {
         self.save()
     }
 
+    /// Ends what [`Stack::start_demo`] started.
+    pub fn stop_demo(&mut self) -> Result<()> {
+        if let Some(demo) = self.state.demo.take() {
+            demo.stop()?;
+        }
+        self.save()
+    }
+
     /// Address of the metrics of the demo's agent, if it runs.
     #[must_use]
     pub fn agent(&self) -> Option<String> {
@@ -303,6 +311,7 @@ pub fn prepare() -> Result<()> {
     flink::prepare()?;
     timescaledb::prepare()?;
     clickhouse::prepare()?;
+    influxdb::prepare()?;
     crate::geo::prepare()?;
     jobs::build().map(drop)
 }

@@ -39,6 +39,7 @@ fn sink(alertmanager: &Alertmanager) -> Box<dyn Sink> {
         stdout: OutputFormat::Json,
         node: "n",
         region: None,
+        labels: None,
         kafka: &KafkaConfig::default(),
         alertmanager: Some(&config),
         kafka_patience: None,

@@ -6,7 +6,7 @@ use anyhow::Result;
 pub fn main() -> Result<()> {
     crate::setup::main(crate::setup::Args { test: true })?;
     let lint = crate::lint::main();
-    let test = crate::test::main(&crate::test::Args::default());
+    let test = crate::test::main(&crate::test::Args::every_tier());
     if let Err(error) = &lint {
         crate::console::progress(&format!("lint: {error:#}"));
     }

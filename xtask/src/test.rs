@@ -5,6 +5,7 @@ mod isolated;
 use crate::process::{as_root, cargo, is_root};
 use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 use dnscribe_tests::{kafka, shell, stack};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -52,6 +53,13 @@ struct Program {
     folder: PathBuf,
 }
 
+impl Args {
+    /// Every tier, as continuous integration runs them.
+    pub fn every_tier() -> Self {
+        Self { tiers: Tier::value_variants().to_vec(), arguments: Vec::new() }
+    }
+}
+
 impl Tier {
     /// Tiers that run where none is named: those of the agent.
     const DEFAULT: [Self; 6] =
@@ -90,8 +98,11 @@ pub fn main(args: &Args) -> Result<()> {
         // Once and as this user: the tests run as root and only use the files.
         kafka::prepare()?;
     }
+    let mut stack_programs = None;
     if tiers.contains(&Tier::Stream) {
-        stack::prepare()?;
+        setup::stack()?;
+        // Mostly downloads and one Java compiler: they take no longer beside the builds.
+        stack_programs = Some(thread::spawn(stack::prepare));
     }
     let (binary, programs) = build_all(tiers == [Tier::Fuzz])?;
     if !is_root() {
@@ -104,6 +115,11 @@ pub fn main(args: &Args) -> Result<()> {
         let start = Instant::now();
         if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
             fuzz_build.get_or_insert_with(|| thread::spawn(fuzz::build_beside));
+        }
+        if tier == Tier::Stream
+            && let Some(prepared) = stack_programs.take()
+        {
+            prepared.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
         let programs: Vec<_> = programs.iter().filter(|program| program.tier == tier).collect();
         // Arguments select tests, whose output is then wanted as it comes.

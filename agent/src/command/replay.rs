@@ -1,11 +1,12 @@
 //! `dnscribe replay`: runs capture files through the pipeline, in the time of the capture.
 
+use super::replay_topic;
 use super::session::{
     Endpoint, Prepared, SinkWatch, Start, Verdict, close, flow_options, pipeline_options,
 };
 use super::signals::Signals;
 use crate::capture::Packet;
-use crate::capture::replay::{InputError, Replay, ReplayProgress};
+use crate::capture::replay::{InputError, Replay};
 use crate::cli::ReplayArgs;
 use crate::cli::exit::Exit;
 use crate::config::Config;
@@ -27,6 +28,14 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Replays the files in the order given.
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
+    let is_topic = |file: &PathBuf| file.as_os_str().as_encoded_bytes().starts_with(b"kafka://");
+    if let Some(url) = args.files.iter().find(|file| is_topic(file)) {
+        if args.files.len() > 1 {
+            let problem = "a topic cannot be replayed together with other inputs";
+            return Err(Exit::usage(problem).with_remedy("replay one after another"));
+        }
+        return replay_topic::topic(args, &url.to_string_lossy());
+    }
     files(&args.files, Prepared::new(args.sources())?.open()?, None)
 }
 
@@ -49,7 +58,9 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     };
     let mut failure = None;
     for file in files {
-        match reader.file(file, &mut |packet, passed| session.packet(packet, passed)) {
+        match reader.file(file, &mut |packet, passed| {
+            session.packet(packet, passed.first_packet, &|| passed.counters())
+        }) {
             Ok(summary) => {
                 if let Some(warning) = summary.warning {
                     tracing::warn!("{}: {warning}", file.display());
@@ -74,6 +85,29 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     }
 }
 
+/// Replays packets from another source than files. `each` passes them to the session and returns the
+/// epoch of the capture and the counters of the source.
+pub(super) fn replay_session(
+    start: Start,
+    each: impl FnOnce(&mut Session<'_>) -> Result<(Timestamp, CaptureCounters), Exit>,
+) -> Result<(), Exit> {
+    let Start { config, signals, endpoint, sinks, summary, .. } = start;
+    let mut session = Session {
+        config: &config,
+        sinks: Some(sinks),
+        stages: None,
+        watch: SinkWatch::default(),
+        signals,
+        endpoint,
+        since_check: 0,
+        pace: None,
+        summary,
+        failure: None,
+    };
+    let (epoch, counters) = each(&mut session)?;
+    session.end(Some(epoch), counters)
+}
+
 /// The pipeline, and its only flow stage.
 struct Stages {
     pipeline: Pipeline,
@@ -87,7 +121,8 @@ impl Stages {
     }
 }
 
-struct Session<'a> {
+/// A replay that runs.
+pub(super) struct Session<'a> {
     config: &'a Config,
     sinks: Option<Vec<Box<dyn Sink>>>,
     stages: Option<Stages>,
@@ -102,9 +137,16 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn packet(&mut self, packet: &Packet<'_>, source: &ReplayProgress<'_>) -> ControlFlow<()> {
+    /// Passes a packet of the capture that began at `epoch` on; `source` returns the counters of what it
+    /// was read from. Breaks if a signal or the sinks end the replay.
+    pub(super) fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        epoch: Timestamp,
+        source: &dyn Fn() -> CaptureCounters,
+    ) -> ControlFlow<()> {
         if self.stages.is_none() {
-            match self.begin(source.first_packet) {
+            match self.begin(epoch) {
                 Ok(stages) => self.stages = stages,
                 Err(exit) => {
                     self.failure = Some(exit);
@@ -124,7 +166,7 @@ impl Session<'_> {
             // The same file must give the same ledger: no record may be in flight.
             stages.pipeline.router.offer();
             stages.pipeline.router.flush(FLUSH_TIMEOUT);
-            let input = stages.input(source.counters());
+            let input = stages.input(source());
             stages.pipeline.write_ledger(&input, packet.ts, false);
         }
         self.since_check += 1;
@@ -132,7 +174,7 @@ impl Session<'_> {
             return ControlFlow::Continue(());
         }
         self.since_check = 0;
-        let input = || stages.input(source.counters());
+        let input = || stages.input(source());
         self.endpoint.serve(&stages.pipeline, input, None);
         let router = &mut stages.pipeline.router;
         if self.signals.reload() {

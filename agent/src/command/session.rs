@@ -64,6 +64,13 @@ impl Prepared {
         Ok(Self { sources, config, signals, takes_over: false })
     }
 
+    /// Does what [`Self::open`] does for one of several captures that are replayed one after another.
+    pub(super) fn open_one(&self) -> Result<Start, Exit> {
+        let Self { sources, config, signals, takes_over } = self;
+        let (sources, config, signals) = (sources.clone(), config.clone(), signals.clone());
+        Self { sources, config, signals, takes_over: *takes_over }.open()
+    }
+
     /// Serves metrics and health, and opens the sinks.
     pub(super) fn open(self) -> Result<Start, Exit> {
         let Self { sources, config, signals, takes_over } = self;
@@ -104,7 +111,9 @@ pub(super) fn pipeline_options(
 ) -> Result<PipelineOptions, Exit> {
     let resolvers = config.resolvers.clone().into_iter().collect();
     let (node, region) = (config.node.clone(), config.region.clone());
+    let labels = config.labels.clone();
     let identity = RecordBuilder {
+        labels: Some(labels).filter(|labels| !labels.is_empty()),
         unicode: config.records_idn,
         wire: config.messages_wire,
         ..RecordBuilder::new(node, region, epoch, resolvers)

@@ -1,18 +1,26 @@
 //! `dnscribe ledger verify`: checks whether the balance closes.
 
+use super::stores::{self, Store};
 use super::summary::print;
 use crate::capture::decompress::decompressed;
-use crate::cli::VerifyArgs;
 use crate::cli::exit::Exit;
+use crate::cli::{StoreUrl, VerifyArgs};
 use crate::config::Config;
-use crate::verify::{DEFAULT_MEMORY_BYTES, SortOptions, TempError, Verifier, read_ndjson};
+use crate::verify::{
+    BalanceReport, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
+    TopicCounter, TopicTotals, Verifier, read_ndjson,
+};
 use dnscribe_config::log;
 use dnscribe_config::log::LogConfig;
 use dnscribe_config::value::{LogFormat, LogLevel, Output};
-use dnscribe_delivery::kafka;
+use dnscribe_delivery::kafka::{self, TimeSpan};
+use dnscribe_delivery::{KafkaConfig, Stream};
+use dnscribe_record::time::Timestamp;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,8 +40,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
     let mut verifier =
         Verifier::new(SortOptions { temp_folder: temp, memory_bytes: DEFAULT_MEMORY_BYTES });
     let mut progress = Progress::start();
+    let mut jobs = None;
     let sink = if args.files.is_empty() {
-        read_topics(&mut verifier, &mut progress, args)?;
+        jobs = read_topics(&mut verifier, &mut progress, args)?;
         Some(args.sink.as_deref().unwrap_or("kafka"))
     } else {
         log::start(LogConfig { format: LogFormat::Text, level: LogLevel::Info });
@@ -42,9 +51,15 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Exit> {
         }
         args.sink.as_deref()
     };
+    let mut result = Ok(());
     let report = verifier
-        .report(sink)
+        .report_with(sink, |report| {
+            if let Some(jobs) = jobs {
+                result = jobs.compare(report);
+            }
+        })
         .map_err(|error| Exit::failed(error.to_string()).with_remedy(TempError::REMEDY))?;
+    result.map_err(Exit::failed)?;
     match args.output {
         Some(Output::Json) => print(&format!("{}\n", report.to_json()))?,
         _ => print(&report.to_string())?,
@@ -56,22 +71,180 @@ fn read_topics(
     verifier: &mut Verifier,
     progress: &mut Progress,
     args: &VerifyArgs,
-) -> Result<(), Exit> {
+) -> Result<Option<JobBalance>, Exit> {
     let config = Config::load(&args.sources())?;
     if config.kafka.brokers.is_empty() {
         let problem = "there is neither a file nor a broker to read from";
         return Err(Exit::usage(problem).with_remedy("name a FILE, --brokers or kafka.brokers"));
     }
     log::start(config.log);
+    let stores = args.store.iter().map(|url| url.parse()).collect::<Result<Vec<StoreUrl>, _>>();
+    let stores = stores.map_err(|why| Exit::usage(format!("--store: {why}")))?;
+    let jobs = JobBalance::read(&config, &stores, verifier).map_err(Exit::failed)?;
     let gaps = kafka::read_back(&config.kafka, &mut |record, event_id, place| {
         progress.step(place);
         verifier.add_record(record, event_id, place)
     })
     .map_err(Exit::failed)?;
+    let mut jobs = jobs;
     for gap in gaps {
+        if let Some(jobs) = &mut jobs {
+            jobs.gaps.insert(gap.stream);
+        }
         verifier.add_gap(gap.stream, gap.what);
     }
-    Ok(())
+    Ok(jobs)
+}
+
+/// Topics of stream jobs, after `kafka.topic_prefix`.
+const STREAM_LEDGER: &str = "dns.stream.ledger";
+const FLEET_TOPIC: &str = "dns.fleet";
+
+/// What stream jobs and stores say, for identities 6 and 7.
+struct JobBalance {
+    ledgers: StreamLedgers,
+    /// Problems found while reading.
+    problems: Vec<String>,
+    kafka: KafkaConfig,
+    tables: Vec<Table>,
+    /// Streams of which records are gone.
+    gaps: BTreeSet<Stream>,
+    stores: Vec<Store>,
+}
+
+/// A table of a store and the topic that feeds it.
+struct Table {
+    /// Index of the store.
+    store: usize,
+    name: &'static str,
+    topic: String,
+    /// Stream of agents in the topic, if its records are counted with the others.
+    stream: Option<Stream>,
+    /// Records of the topic, if they are counted on their own.
+    totals: TopicTotals,
+    cutoff: Option<Timestamp>,
+}
+
+impl JobBalance {
+    /// Reads the ledgers of stream jobs, and the topics that only jobs and operators write; connects to
+    /// the stores. None if there is no topic of stream ledgers and no store.
+    fn read(
+        config: &Config,
+        stores: &[StoreUrl],
+        verifier: &mut Verifier,
+    ) -> Result<Option<Self>, String> {
+        let kafka = config.kafka.clone();
+        let name = |topic: &str| format!("{}{topic}", kafka.topic_prefix);
+        let topics = kafka::topic_names(&kafka)?;
+        let ledger_topic = name(STREAM_LEDGER);
+        if !topics.contains(&ledger_topic) {
+            if stores.is_empty() {
+                return Ok(None);
+            }
+            return Err(format!("there is no topic {ledger_topic}: stores cannot be compared"));
+        }
+        let mut ledgers = StreamLedgers::default();
+        let mut problems = Vec::new();
+        kafka::read_topic(&kafka, &ledger_topic, TimeSpan::default(), &mut |message| {
+            if let Some(Err(problem)) = message.value.map(|value| ledgers.add(value)) {
+                problems.push(problem);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let stores = stores.iter().map(Store::connect).collect::<Result<Vec<_>, _>>()?;
+        let mut tables = Vec::new();
+        for (index, store) in stores.iter().enumerate() {
+            for table in store.tables() {
+                if ledgers.dropped(&store.sink(table)).is_none() {
+                    verifier.add_note(&format_args!("{}: no job writes {table}", store.name));
+                    continue;
+                }
+                let cutoffs = store.cutoffs(table)?;
+                let cutoff = cutoffs.get(&0).copied();
+                let mut found = Table {
+                    store: index,
+                    name: table,
+                    topic: String::new(),
+                    stream: None,
+                    totals: TopicTotals::default(),
+                    cutoff,
+                };
+                match *table {
+                    stores::TRANSACTIONS => {
+                        found.stream = Some(Stream::Transactions);
+                        kafka.topic(Stream::Transactions).clone_into(&mut found.topic);
+                        verifier.set_cutoff(cutoff);
+                    }
+                    other => {
+                        found.topic = match other {
+                            stores::FLEET => name(FLEET_TOPIC),
+                            "dns_alerts" => kafka.topic(Stream::Alerts).to_owned(),
+                            other => name(&other.replace('_', ".")),
+                        };
+                        let mut counter = verifier.topic_counter();
+                        (counter.cutoffs, counter.grouping) = (cutoffs, store.grouping());
+                        found.totals = count_topic(&kafka, &found.topic, counter)?;
+                    }
+                }
+                tables.push(found);
+            }
+        }
+        Ok(Some(Self { ledgers, problems, kafka, tables, gaps: BTreeSet::new(), stores }))
+    }
+
+    /// Adds the comparisons to the report.
+    fn compare(self, report: &mut BalanceReport) -> Result<(), String> {
+        for problem in self.problems {
+            report.problems.add(|| problem);
+        }
+        let streams = Stream::ALL.map(|stream| {
+            (stream, self.kafka.topic(stream).to_owned(), self.gaps.contains(&stream))
+        });
+        let totals = self.tables.iter().filter(|table| table.stream.is_none());
+        // Alerts are counted with the agents' streams.
+        let alerts = self.kafka.topic(Stream::Alerts);
+        let is_own = |table: &&Table| table.topic != alerts && table.name != stores::FLEET;
+        let totals = totals.filter(is_own).map(|table| (table.topic.clone(), table.totals));
+        report.compare_jobs(&self.ledgers, totals.collect(), &streams);
+        for table in &self.tables {
+            let Some(store) = self.stores.get(table.store) else { continue };
+            let (found, has_gaps) = match table.stream {
+                Some(stream) => (report.total(stream), self.gaps.contains(&stream)),
+                None => (table.totals.found, table.totals.has_gaps),
+            };
+            let line = StoreLine {
+                store: store.name.clone(),
+                table: table.name.to_owned(),
+                rows: store.rows(table.name, table.cutoff)?,
+                expired: found.expired,
+                dropped: self.ledgers.dropped(&store.sink(table.name)).unwrap_or_default(),
+                unique: found.distinct,
+            };
+            report.compare_rows(line, self.ledgers.malformed(&table.topic), has_gaps);
+        }
+        Ok(())
+    }
+}
+
+/// Counts the records of a topic; none if it does not exist.
+fn count_topic(
+    kafka: &KafkaConfig,
+    topic: &str,
+    mut counter: TopicCounter,
+) -> Result<TopicTotals, String> {
+    let failed = |error: std::io::Error| format!("cannot use temporary files: {error}");
+    if !kafka::topic_names(kafka)?.contains(topic) {
+        return counter.totals(false).map_err(failed);
+    }
+    let mut begins_late = false;
+    kafka::read_topic(kafka, topic, TimeSpan::default(), &mut |message| {
+        begins_late |= message.is_first && message.offset > 0;
+        if let Some(value) = message.value {
+            counter.add(value).map_err(failed)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    counter.totals(begins_late).map_err(failed)
 }
 
 fn read_file(verifier: &mut Verifier, progress: &mut Progress, path: &Path) -> Result<(), Exit> {

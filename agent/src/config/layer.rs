@@ -14,7 +14,9 @@ use dnscribe_config::log::LogLayer;
 use dnscribe_config::privacy::PrivacyLayer;
 use dnscribe_config::section;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
-use dnscribe_config::value::{Address, Name, Output, PositiveSpan, Span, Switch, Version};
+use dnscribe_config::value::{
+    Address, LabelName, LabelValue, Name, Output, PositiveSpan, Span, Switch, Version,
+};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +31,8 @@ section! {
         text node: Option<Name> = example("resolver-1"),
         /// Location of this host: the field `region` of every record.
         text region: Option<Name> = example("eu-central"),
+        /// Labels of this host, in the field `labels` of every record; at most 16.
+        map labels: BTreeMap<LabelName, LabelValue> = example("{ environment: prod, cluster: eu-1 }"),
         /// Capture of packets.
         section capture: CaptureLayer,
         /// Pairing of queries with their responses.

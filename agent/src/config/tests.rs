@@ -182,11 +182,30 @@ fn reads_every_key() {
 }
 
 #[test]
+fn labels_name_topics() {
+    let yaml = "version: 1\nregion: eu\nlabels: {environment: prod}\nkafka:\n  topic_prefix: sandbox.\n  \
+        topics: {transactions: \"dns.normalized.{environment}-{region}\"}\n";
+    let config = from_file(yaml).unwrap();
+    assert_eq!(config.labels["environment"], "prod");
+    let topics = [Stream::Transactions, Stream::Dlq].map(|stream| config.kafka.topic(stream));
+    assert_eq!(topics, ["sandbox.dns.normalized.prod-eu", "sandbox.dns.dlq"]);
+    let unknown = complaint("version: 1\nkafka: {topics: {dlq: \"dns.{unit}\"}}\n");
+    assert!(unknown.contains("nothing is called \"unit\""), "{unknown}");
+    let open = complaint("version: 1\nkafka: {topics: {dlq: \"dns.{unit\"}}\n");
+    assert!(open.contains("without \"}\""), "{open}");
+    let many: String = (0..17).map(|n| format!("  a{n}: b\n")).collect();
+    let many = complaint(&format!("version: 1\nlabels:\n{many}"));
+    assert!(many.contains("at most 16"), "{many}");
+    let name = complaint("version: 1\nlabels: {Env: prod}\n");
+    assert!(name.contains("is not the name of a label"), "{name}");
+}
+
+#[test]
 fn says_where_and_what_is_wrong() {
     let cases = [
         (
             "version: 1\nkafka:\n  broker: [a]\n",
-            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, options, option_files, partitions, retention, replication_factor, format, formats, registry",
+            "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, topic_prefix, options, option_files, partitions, retention, replication_factor, format, formats, registry",
         ),
         (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
@@ -270,7 +289,7 @@ fn says_where_and_what_is_wrong() {
     assert!(ports.contains("line 3") && ports.contains("\"70000\" is not a port"), "{ports}");
     let top = complaint("version: 1\nnod: x\n");
     assert!(top.starts_with("line 2, column 1: nod: unknown key `nod`"), "{top}");
-    assert!(top.contains("version, node, region, capture, pairing"), "{top}");
+    assert!(top.contains("version, node, region, labels, capture, pairing"), "{top}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::pair::{MessageTexts, OrphanReason, Transaction};
 use crate::record::record_tail;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{Labels, LedgerRecord, Stream};
+use dnscribe_record::{LedgerRecord, Stream};
 
 impl EventSink for Pipeline {
     fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {
@@ -200,7 +200,7 @@ impl Pipeline {
                 ts: now.to_string(),
                 node: identity.node.clone(),
                 region: identity.region.clone(),
-                labels: Labels::new(),
+                labels: identity.labels.clone().unwrap_or_default(),
                 epoch: identity.epoch.to_string(),
                 uptime_seconds: now.since(identity.epoch).as_secs_f64(),
                 is_final: last,

@@ -24,7 +24,7 @@ impl RecordBuilder {
             ts: connection.first,
             node: &self.node,
             region: self.region.as_deref(),
-            labels: None,
+            labels: self.labels.as_ref(),
             vantage: connection.vantage.name(),
             protocol: connection.protocol.name(),
             transport: connection.transport.name(),

@@ -59,7 +59,7 @@ impl FoundRecords {
         self.records[stream] += copies;
         self.distinct[stream] += 1;
         if stream == Stream::Transactions as usize
-            && let Some(count) = self.statuses.get_mut(usize::from(event.status))
+            && let Some(count) = self.statuses.get_mut(usize::from(event.status()))
         {
             *count += 1;
         }

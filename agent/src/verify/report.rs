@@ -1,6 +1,9 @@
 //! The balance as text and as JSON.
 
+use super::{FoundTotals, InputLine, StoreLine, StreamLedgers, TopicTotals};
+use dnscribe_record::{Stream, StreamInput};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Sentences of one kind that are shown; the rest is counted.
@@ -17,12 +20,26 @@ pub struct Findings {
 
 impl Findings {
     /// Adds a sentence, which is created only if it is kept.
-    pub(super) fn add(&mut self, sentence: impl FnOnce() -> String) {
+    pub fn add(&mut self, sentence: impl FnOnce() -> String) {
         if self.shown.len() < SHOWN {
             self.shown.push(sentence());
         } else {
             self.more += 1;
         }
+    }
+
+    /// Adds all sentences of another collection.
+    pub(super) fn extend(&mut self, other: Self) {
+        for sentence in other.shown {
+            self.add(|| sentence);
+        }
+        self.more += other.more;
+    }
+
+    /// Number of sentences.
+    #[must_use]
+    pub(super) fn count(&self) -> u64 {
+        self.shown.len() as u64 + self.more
     }
 
     /// Returns whether there are no sentences.
@@ -72,14 +89,12 @@ impl BalanceLine {
         ["node", "epoch", "stream", "delivered", "spooled", "found", "duplicates"];
 
     fn cells(&self) -> [String; 7] {
-        let number =
-            |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
         [
             self.node.clone(),
             self.epoch.clone().unwrap_or_else(|| "unknown".into()),
             self.stream.to_owned(),
-            number(self.delivered),
-            number(self.spooled),
+            optional(self.delivered),
+            optional(self.spooled),
             self.found.to_string(),
             self.duplicates.to_string(),
         ]
@@ -93,6 +108,14 @@ pub struct BalanceReport {
     pub ledgers: u64,
     /// Balances by node, stream and epoch.
     pub lines: Vec<BalanceLine>,
+    /// Records found, by stream.
+    pub totals: BTreeMap<Stream, FoundTotals>,
+    /// Records that could not be read, by topic or file.
+    pub unreadable: BTreeMap<String, Findings>,
+    /// Counters of stream jobs by topic.
+    pub inputs: Vec<InputLine>,
+    /// Rows of stores by table.
+    pub stores: Vec<StoreLine>,
     /// Notes: facts that contradict nothing.
     pub notes: Findings,
     /// Problems: everything that does not balance.
@@ -100,6 +123,51 @@ pub struct BalanceReport {
 }
 
 impl BalanceReport {
+    /// Compares the counters of stream jobs with the topics. `topics` has the records of topics that no
+    /// agent writes; `names` are those of the agents' streams, with whether records of them are gone.
+    pub fn compare_jobs(
+        &mut self,
+        ledgers: &StreamLedgers,
+        mut topics: BTreeMap<String, TopicTotals>,
+        names: &[(Stream, String, bool)],
+    ) {
+        for (stream, topic, has_gaps) in names {
+            let found = self.total(*stream);
+            let unreadable = self.unreadable.get(topic).map_or(0, Findings::count);
+            let totals = topics.entry(topic.clone()).or_default();
+            totals.found.records += found.records;
+            totals.found.distinct += found.distinct;
+            totals.unreadable = unreadable;
+            totals.has_gaps |= has_gaps;
+            // The job has made a dead letter of each.
+            if unreadable <= ledgers.malformed(topic)
+                && let Some(found) = self.unreadable.remove(topic)
+            {
+                self.notes.extend(found);
+            }
+        }
+        self.inputs = ledgers.compare(&topics, &mut self.notes, &mut self.problems);
+    }
+
+    /// Returns the number of records found of a stream.
+    #[must_use]
+    pub fn total(&self, stream: Stream) -> FoundTotals {
+        self.totals.get(&stream).copied().unwrap_or_default()
+    }
+
+    /// Adds a table's rows and checks them.
+    pub fn compare_rows(&mut self, line: StoreLine, may_be_fewer: u64, has_gaps: bool) {
+        line.check(may_be_fewer, has_gaps, &mut self.notes, &mut self.problems);
+        self.stores.push(line);
+    }
+
+    /// Adds what could not be read, which no job has explained, to the problems.
+    pub(super) fn settle(&mut self) {
+        for found in std::mem::take(&mut self.unreadable).into_values() {
+            self.problems.extend(found);
+        }
+    }
+
     /// Returns whether everything balances.
     #[must_use]
     pub fn closes(&self) -> bool {
@@ -113,28 +181,77 @@ impl BalanceReport {
             "closes": self.closes(),
             "ledgers": self.ledgers,
             "streams": self.lines,
+            "inputs": self.inputs,
+            "stores": self.stores,
             "notes": self.notes,
             "problems": self.problems,
         })
     }
 }
 
+fn optional(number: Option<u64>) -> String {
+    number.map_or("-".to_owned(), |number| number.to_string())
+}
+
+impl InputLine {
+    const TITLES: [&'static str; 8] =
+        ["job", "topic", "records", "unique", "duplicates", "malformed", "found", "distinct"];
+
+    fn cells(&self) -> [String; 8] {
+        let StreamInput { records, unique, duplicates, malformed } = self.counters;
+        let counts = [records, unique, duplicates, malformed].map(|count| count.to_string());
+        let [records, unique, duplicates, malformed] = counts;
+        let (job, topic) = (self.job.clone(), self.topic.clone());
+        let (found, distinct) = (optional(self.found), optional(self.found_distinct));
+        [job, topic, records, unique, duplicates, malformed, found, distinct]
+    }
+}
+
+impl StoreLine {
+    const TITLES: [&'static str; 6] = ["store", "table", "rows", "expired", "dropped", "unique"];
+
+    fn cells(&self) -> [String; 6] {
+        let Self { store, table, rows, expired, dropped, unique } = self;
+        let counts = [rows, expired, dropped, unique].map(ToString::to_string);
+        let [rows, expired, dropped, unique] = counts;
+        [store.clone(), table.clone(), rows, expired, dropped, unique]
+    }
+}
+
+/// Writes rows under their titles; the first `texts` columns are aligned to the left.
+fn write_table<const COLUMNS: usize>(
+    f: &mut fmt::Formatter<'_>,
+    titles: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+    texts: usize,
+) -> fmt::Result {
+    let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; COLUMNS] = std::array::from_fn(|column| width(column).unwrap_or_default());
+    for row in &rows {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let space = if column == 0 { "" } else { "  " };
+            if column < texts {
+                write!(f, "{space}{cell:<width$}")?;
+            } else {
+                write!(f, "{space}{cell:>width$}")?;
+            }
+        }
+        writeln!(f)?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for BalanceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles = BalanceLine::TITLES.map(str::to_owned);
-        let rows: Vec<[String; 7]> =
-            std::iter::once(titles).chain(self.lines.iter().map(BalanceLine::cells)).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-        let widths: [usize; 7] = std::array::from_fn(|column| width(column).unwrap_or_default());
-        for row in &rows {
-            for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-                match column {
-                    0 => write!(f, "{cell:<width$}")?,
-                    1 | 2 => write!(f, "  {cell:<width$}")?,
-                    _ => write!(f, "  {cell:>width$}")?,
-                }
-            }
+        write_table(f, BalanceLine::TITLES, self.lines.iter().map(BalanceLine::cells), 3)?;
+        if !self.inputs.is_empty() {
             writeln!(f)?;
+            write_table(f, InputLine::TITLES, self.inputs.iter().map(InputLine::cells), 2)?;
+        }
+        if !self.stores.is_empty() {
+            writeln!(f)?;
+            write_table(f, StoreLine::TITLES, self.stores.iter().map(StoreLine::cells), 2)?;
         }
         self.notes.write(f, "note")?;
         self.problems.write(f, "does not close")?;

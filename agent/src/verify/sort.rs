@@ -27,7 +27,10 @@ const BUFFER_BYTES: usize = 256 << 10;
 const ENTRY_BYTES: usize = 22;
 
 /// Stands for no status.
-const NO_STATUS: u8 = u8::MAX;
+const NO_STATUS: u8 = EXPIRED - 1;
+
+/// Bit of the status byte: the record is older than what a store keeps.
+const EXPIRED: u8 = 0x80;
 
 /// What is stored of a record. Sorts by event: event id, node, stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,14 +41,29 @@ pub(super) struct SortEntry {
     pub(super) node: u32,
     /// Index of the stream in [`Stream::ALL`].
     pub(super) stream: u8,
-    /// Number of the status, or a number greater than all of them.
-    pub(super) status: u8,
+    /// Number of the status and the bit [`EXPIRED`].
+    status: u8,
 }
 
 impl SortEntry {
     pub(super) fn new(id: EventId, node: u32, stream: Stream, status: Option<u8>) -> Self {
         let id = id.0.to_be_bytes();
         Self { id, node, stream: stream as u8, status: status.unwrap_or(NO_STATUS) }
+    }
+
+    /// Notes whether the record is older than what a store keeps.
+    pub(super) const fn with_expired(self, expired: bool) -> Self {
+        let bit = if expired { EXPIRED } else { 0 };
+        Self { status: self.status | bit, ..self }
+    }
+
+    pub(super) const fn is_expired(&self) -> bool {
+        self.status & EXPIRED != 0
+    }
+
+    /// Number of the status, or a number greater than all of them.
+    pub(super) const fn status(&self) -> u8 {
+        self.status & !EXPIRED
     }
 
     pub(super) fn id(&self) -> EventId {

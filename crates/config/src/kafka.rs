@@ -2,7 +2,9 @@
 
 use crate::ConfigError;
 use crate::secret::{self, Secret, Url};
-use crate::value::{Broker, Name, Partitions, PositiveSpan, Replicas, Retention, Topic};
+use crate::value::{
+    Broker, Name, Partitions, PositiveSpan, Replicas, Retention, Topic, TopicPrefix, TopicTemplate,
+};
 use dnscribe_delivery::{Format, KafkaConfig, RegistryConfig, Stream, StreamSet, TopicCreation};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,8 +18,11 @@ section! {
         /// Streams that are sent to Kafka, where they differ from `streams`.
         joined streams: Option<StreamSet> = example("[transactions, ledger]"),
         /// Topics by stream. Default: dns.raw for messages, dns.normalized for transactions, and
-        /// dns. with the name of the stream for the others.
-        map topics: BTreeMap<Stream, Topic> = example("{ transactions: dns.normalized }"),
+        /// dns. with the name of the stream for the others. {NAME} stands for the value of a label, {region}
+        /// for the region.
+        map topics: BTreeMap<Stream, TopicTemplate> = example("{ transactions: \"dns.normalized.{environment}\" }"),
+        /// Beginning of all topic names, those above included: a sandbox beside production.
+        text topic_prefix: Option<TopicPrefix> = example("sandbox."),
         /// Settings of librdkafka.
         map options: BTreeMap<String, String> = example("{ security.protocol: ssl, ssl.ca.location: /etc/ssl/kafka-ca.pem }"),
         /// Settings of librdkafka whose value is the content of a file: passwords and keys.
@@ -57,14 +62,21 @@ section! {
     }
 }
 
-/// Checks the section and reads the files that it names.
+/// Checks the section and reads the files that it names. `placeholders` are the values that names of
+/// topics may contain: labels and `region`.
 ///
 /// # Errors
 /// Settings do not fit together, or a file cannot be read.
-pub fn resolve(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
+pub fn resolve(
+    layer: KafkaLayer,
+    placeholders: &BTreeMap<String, String>,
+) -> Result<KafkaConfig, ConfigError> {
+    let topic_prefix = layer.topic_prefix.map(|prefix| prefix.0).unwrap_or_default();
+    let topics = topics(layer.topics, &topic_prefix, placeholders)?;
     let mut kafka = KafkaConfig {
         brokers: layer.brokers.unwrap_or_default().into_iter().map(|one| one.0).collect(),
-        topics: layer.topics.into_iter().map(|(key, topic)| (key, topic.0)).collect(),
+        topics,
+        topic_prefix,
         options: layer.options,
         hidden: layer.option_files.keys().cloned().collect(),
         creation: TopicCreation {
@@ -100,6 +112,31 @@ pub fn resolve(layer: KafkaLayer) -> Result<KafkaConfig, ConfigError> {
         ));
     }
     Ok(kafka)
+}
+
+/// Returns the topics that differ from the default.
+fn topics(
+    templates: BTreeMap<Stream, TopicTemplate>,
+    prefix: &str,
+    placeholders: &BTreeMap<String, String>,
+) -> Result<BTreeMap<Stream, String>, ConfigError> {
+    let mut topics = BTreeMap::new();
+    if !prefix.is_empty() {
+        topics.extend(Stream::ALL.map(|stream| (stream, stream.default_topic().to_owned())));
+    }
+    for (stream, template) in templates {
+        let name = template.expand(placeholders).or_else(|why| {
+            ConfigError::in_section(&format!("kafka.topics.{}", stream.name()), why.to_string())
+        })?;
+        topics.insert(stream, name);
+    }
+    for (stream, topic) in &mut topics {
+        let name = format!("{prefix}{topic}");
+        *topic = name.parse::<Topic>().map(|name| name.0).or_else(|why| {
+            ConfigError::in_section(&format!("kafka.topics.{}", stream.name()), why.to_string())
+        })?;
+    }
+    Ok(topics)
 }
 
 fn registry(layer: RegistryLayer) -> Result<Option<RegistryConfig>, ConfigError> {

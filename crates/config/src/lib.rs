@@ -15,6 +15,7 @@
 //! use dnscribe_config::reader::Field as _;
 //! use dnscribe_config::value::{PositiveSpan, Version};
 //! use dnscribe_config::{section, source};
+//! use std::collections::BTreeMap;
 //! use std::time::Duration;
 //!
 //! section! {
@@ -38,7 +39,7 @@
 //! let environment: Layer = source::environment("DNSCRIBE_PROBE_", &[], variables)?;
 //! let layer = environment.over(file);
 //! assert_eq!(layer.every().0, Duration::from_secs(1));
-//! assert_eq!(kafka::resolve(layer.kafka)?.brokers, ["kafka-1"]);
+//! assert_eq!(kafka::resolve(layer.kafka, &BTreeMap::new())?.brokers, ["kafka-1"]);
 //!
 //! std::fs::write(&path, "version: 1\nevery: soon\n")?;
 //! let error = source::file(&path, |layer: &Layer| layer.version.is_some()).err();

@@ -3,7 +3,7 @@
 
 mod kafka;
 
-pub use kafka::{Broker, Partitions, Replicas, Retention, Topic};
+pub use kafka::{Broker, Partitions, Replicas, Retention, Topic, TopicPrefix, TopicTemplate};
 
 use dnscribe_delivery::OutputFormat;
 use dnscribe_record::named_enum;
@@ -80,6 +80,27 @@ value! {
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
     Name(String): "a name", "at least one visible character";
     |text| (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+value! {
+    /// The name of a label.
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    LabelName(String): "the name of a label", "1 to 63 of the characters a-z 0-9 _, a letter first";
+    |text| {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let begins = text.starts_with(|first: char| first.is_ascii_lowercase());
+        (begins && text.len() <= 63 && text.bytes().all(legal)).then(|| text.to_owned())
+    }
+}
+
+value! {
+    /// The value of a label.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    LabelValue(String): "the value of a label", "1 to 128 bytes without control characters";
+    |text| {
+        let legal = (1..=128).contains(&text.len()) && !text.chars().any(char::is_control);
+        legal.then(|| text.to_owned())
+    }
 }
 
 value! {

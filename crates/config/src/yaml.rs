@@ -154,6 +154,61 @@ impl Node {
     }
 }
 
+/// A mapping in a list of mappings.
+#[derive(Clone, Debug)]
+pub struct YamlRow {
+    /// Where the mapping begins.
+    pub place: Place,
+    /// Its fields, in the order of the document; those without a value are left out.
+    pub fields: Vec<YamlField>,
+}
+
+/// A field of a [`YamlRow`].
+#[derive(Clone, Debug)]
+pub struct YamlField {
+    /// The key.
+    pub key: String,
+    /// The scalar as it is written, or those of a sequence.
+    pub values: Vec<String>,
+    /// Whether the value is a sequence.
+    pub is_list: bool,
+}
+
+/// Reads a document that is a list of mappings. A mapping whose values are neither scalars nor
+/// sequences of scalars is refused without the others.
+///
+/// # Errors
+/// The text is not one document in YAML, or not a list.
+pub fn rows(yaml: &str) -> Result<Vec<Result<YamlRow, YamlError>>, YamlError> {
+    let document = Node::parse(yaml)?;
+    match document.content {
+        Content::Null => Ok(Vec::new()),
+        Content::List(items) => Ok(items.into_iter().map(row).collect()),
+        Content::Text(_) | Content::Map(_) => Err(document.error("expected a list of mappings")),
+    }
+}
+
+fn row(node: Node) -> Result<YamlRow, YamlError> {
+    let place = node.place;
+    let Content::Map(entries) = node.content else { return Err(node.error("expected a mapping")) };
+    let mut fields = Vec::with_capacity(entries.len());
+    for MapEntry { key, value, .. } in entries {
+        let place = value.place;
+        let (nodes, is_list) = match value.content {
+            Content::Null => continue,
+            Content::List(items) => (items, true),
+            _ => (vec![value], false),
+        };
+        let texts = nodes.into_iter().map(|node| match node.content {
+            Content::Text(text) => Ok(text),
+            _ => Err(refusal(place, "expected a text or a list of texts").within(&key)),
+        });
+        let values = texts.collect::<Result<_, _>>()?;
+        fields.push(YamlField { key, values, is_list });
+    }
+    Ok(YamlRow { place, fields })
+}
+
 fn refusal(place: Place, message: impl fmt::Display) -> YamlError {
     YamlError { place, key: String::new(), message: message.to_string() }
 }

@@ -1,4 +1,4 @@
-//! The HTTP client of the schema registry and Alertmanager: TLS by the OpenSSL that librdkafka
+//! The HTTP client of the schema registry, Alertmanager and stores: TLS by the OpenSSL that librdkafka
 //! uses, without proxy or redirects.
 
 use super::Authorization;
@@ -7,14 +7,16 @@ use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
 use std::time::Duration;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
-use ureq::http::{Method, Request, StatusCode};
+use ureq::http::{Request, StatusCode};
+
+pub use ureq::http::Method;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
 /// Longest error message of a server that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 300;
 
 /// A client of servers of one kind.
-pub(super) struct Client {
+pub struct HttpClient {
     agent: ureq::Agent,
     authorization: Option<HeaderValue>,
     media_type: &'static str,
@@ -22,17 +24,23 @@ pub(super) struct Client {
     limit: u64,
 }
 
-pub(super) struct Response {
-    pub(super) status: StatusCode,
+/// Answer of a server.
+pub struct Response {
+    /// Status code.
+    pub status: StatusCode,
     /// Where a redirect leads to.
-    pub(super) location: Option<HeaderValue>,
-    pub(super) body: Vec<u8>,
+    pub location: Option<HeaderValue>,
+    /// Body, up to the client's limit.
+    pub body: Vec<u8>,
 }
 
-impl Client {
+impl HttpClient {
     /// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name
     /// the configuration section `section`.
-    pub(super) fn new(
+    ///
+    /// # Errors
+    /// The certificates or the credentials cannot be used.
+    pub fn new(
         section: &str,
         ca_file: Option<&Path>,
         authorization: Option<&Authorization>,
@@ -59,7 +67,10 @@ impl Client {
     }
 
     /// Sends a request with the credentials if it is `trusted`. Errors of the server are responses.
-    pub(super) fn send(
+    ///
+    /// # Errors
+    /// There is no response.
+    pub fn send(
         &self,
         method: &Method,
         uri: &str,
@@ -102,8 +113,9 @@ fn header(authorization: &Authorization, section: &str) -> Result<HeaderValue, S
     Ok(value)
 }
 
-/// A server's error message in one line of limited length.
-pub(super) fn error_message(said: &str) -> String {
+/// Returns a server's error message in one line of limited length.
+#[must_use]
+pub fn error_message(said: &str) -> String {
     let words: Vec<&str> = said.split_whitespace().collect();
     let line = words.join(" ");
     match line.char_indices().nth(MESSAGE_LIMIT) {

@@ -21,7 +21,7 @@
 //! | `reports` | librdkafka's callbacks: delivery reports, errors, statistics |
 //! | `dead_letter` | dead letters of rejected records |
 //! | `topics` | creation of topics |
-//! | `probe`, `read_back` | checks and reading back, for commands |
+//! | `probe`, `read_back`, `publish` | checks, reading back and writing, for commands |
 //! | `diagnose` | explanation of errors |
 
 mod backlog;
@@ -31,6 +31,7 @@ mod encode;
 mod in_flight;
 mod probe;
 mod producer;
+mod publish;
 mod read_back;
 mod reports;
 mod sender;
@@ -40,7 +41,10 @@ pub mod topics;
 pub use diagnose::Diagnosis;
 pub use encode::probe_registry;
 pub use probe::probe_brokers;
-pub use read_back::{Gap, read_back};
+pub use publish::{KeyedRecord, publish};
+pub use read_back::{
+    Gap, RecordDecoder, TimeSpan, TopicMessage, read_back, read_topic, topic_names,
+};
 pub use settings::validate;
 
 use super::spool::SpoolConfig;
@@ -48,6 +52,7 @@ use super::tally::{DropReason, Tally};
 use super::threaded::{QueueLimits, SharedState, SinkReceiver, SpoolReport, ThreadedSink};
 use super::{KafkaConfig, OutputFormat, SinkError, Stream, StreamSet};
 use backlog::{Backlog, BacklogGauges};
+use dnscribe_record::Labels;
 use in_flight::{InFlight, Tallies};
 use rdkafka::statistics::Statistics;
 use reports::BrokerHealth;
@@ -76,6 +81,7 @@ const REASONS: &[DropReason] = &[
 pub(super) struct KafkaPlan {
     pub(super) node: Arc<str>,
     pub(super) region: Option<String>,
+    pub(super) labels: Option<Labels>,
     pub(super) config: KafkaConfig,
     /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
     /// limit.

@@ -46,7 +46,7 @@
 
 mod alertmanager;
 mod format;
-mod http;
+pub mod http;
 pub mod kafka;
 pub mod null;
 mod observer;

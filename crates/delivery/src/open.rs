@@ -8,6 +8,7 @@ use super::{
     AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSelection,
     StreamSet, alertmanager, kafka, writer,
 };
+use dnscribe_record::Labels;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ pub struct OpenWith<'a> {
     pub node: &'a str,
     /// The node's region, for records that a sink itself writes.
     pub region: Option<&'a str>,
+    /// The node's labels, for these records too.
+    pub labels: Option<&'a Labels>,
     /// How to reach Kafka.
     pub kafka: &'a KafkaConfig,
     /// How to reach Alertmanager. Required if a sink is `alertmanager`.
@@ -51,6 +54,7 @@ impl<'a> OpenWith<'a> {
             stdout: OutputFormat::Json,
             node,
             region: None,
+            labels: None,
             kafka,
             alertmanager: None,
             kafka_patience: None,
@@ -130,6 +134,7 @@ impl SinkPlan {
             SinkSpec::Kafka => Destination::Kafka(Box::new(KafkaPlan {
                 node: with.node.into(),
                 region: with.region.map(str::to_owned),
+                labels: with.labels.cloned(),
                 config: with.kafka.clone(),
                 patience,
                 spool: with.spool.cloned(),

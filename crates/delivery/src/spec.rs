@@ -158,6 +158,8 @@ pub struct KafkaConfig {
     pub brokers: Vec<String>,
     /// Topics that differ from [`Stream::default_topic`].
     pub topics: BTreeMap<Stream, String>,
+    /// Beginning of the names of all topics. `topics` includes it.
+    pub topic_prefix: String,
     /// Settings passed to librdkafka. They override those of dnscribe. Includes the contents of
     /// `kafka.option_files`.
     pub options: BTreeMap<String, String>,
@@ -231,6 +233,7 @@ impl fmt::Debug for KafkaConfig {
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("topics", &self.topics)
+            .field("topic_prefix", &self.topic_prefix)
             .field("options", &options)
             .field("hidden", &self.hidden)
             .field("creation", &self.creation)

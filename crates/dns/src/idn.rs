@@ -1,5 +1,11 @@
 //! Internationalised names in Unicode (RFC 5890; UTS #46).
 
+/// Returns a name with A-labels in lower case. `None` if it has no such form (UTS #46).
+#[must_use]
+pub fn to_ascii(name: &str) -> Option<String> {
+    idna::domain_to_ascii(name).ok()
+}
+
 /// Returns a name in the form of records (lower case, A-labels) with U-labels. `None` if it has no
 /// A-labels, if one of them is invalid, or if the name is not a host name.
 #[must_use]

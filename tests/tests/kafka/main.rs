@@ -12,12 +12,15 @@ mod unresponsive_broker;
 mod full_spool;
 mod agent_kills;
 mod live_agent;
+mod operators;
 mod outage;
 mod partitions;
+mod raw;
 mod reading;
 mod reloading;
 mod replay;
 mod security;
+mod stream_ledger;
 mod topics;
 mod corrupt_spool;
 

@@ -2,6 +2,7 @@
 
 use crate::accounts;
 use crate::running::{Running, STORES, Shared};
+use dnscribe_tests::stack::Component;
 use std::thread;
 use std::time::Duration;
 
@@ -46,15 +47,16 @@ fn nothing_is_lost_when_stores_are_suspended_killed_and_full() {
     let mut running = shared.lock();
     let load = running.load();
     running.checkpoints(1);
-    for (store, _) in STORES {
+    let stores = [Component::TimescaleDb, Component::InfluxDb, Component::ClickHouse];
+    for store in stores {
         running.stack().service(store).unwrap().freeze().unwrap();
     }
     thread::sleep(SUSPENDED);
-    for (store, _) in STORES {
+    for store in stores {
         running.stack().service(store).unwrap().thaw().unwrap();
     }
     running.checkpoints(2);
-    for (store, _) in STORES {
+    for store in stores {
         running.stack().service(store).unwrap().kill().unwrap();
     }
     thread::sleep(AWAY);

@@ -8,7 +8,9 @@
 
 mod accounts;
 mod commits;
+mod demo;
 mod faults;
+mod fleet;
 mod proxy;
 mod rows;
 mod running;

@@ -70,7 +70,7 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
 
 /// Returns a little-endian pcap file with the packets' times moved so that the first is at `time`,
 /// in seconds since the epoch.
-fn moved_to(pcap: &[u8], time: u64) -> Vec<u8> {
+pub fn moved_to(pcap: &[u8], time: u64) -> Vec<u8> {
     const HEADER: usize = 24;
     let number =
         |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());

@@ -18,8 +18,13 @@ use std::time::Duration;
 /// Time limit for the job to reach the end of its topic, on a busy machine and with a restart.
 pub const CAUGHT_UP: Duration = Duration::from_secs(240);
 /// Components of the stack.
-const COMPONENTS: [Component; 4] =
-    [Component::Kafka, Component::Flink, Component::TimescaleDb, Component::ClickHouse];
+const COMPONENTS: [Component; 5] = [
+    Component::Kafka,
+    Component::Flink,
+    Component::TimescaleDb,
+    Component::InfluxDb,
+    Component::ClickHouse,
+];
 /// Stores whose data is on a small file system of its own, which a test can fill, and its size.
 pub const STORES: [(Component, &str); 2] =
     [(Component::TimescaleDb, "400m"), (Component::ClickHouse, "800m")];
@@ -89,6 +94,7 @@ impl Running {
             "checkpoints": { "interval": "2s" },
             // The captures are of past years.
             "clickhouse": { "retention": "18250d" },
+            "fleet": { "allowed_lateness": "60s" },
         });
         jobs::submit(&stack, &overrides).unwrap();
         Self { stack: Some(stack), brokers, malformed: 0, proxy, _folder: folder }
@@ -105,9 +111,12 @@ impl Running {
     /// Starts what a failed test has left suspended, full or ended.
     fn repair(&mut self) {
         self.proxy.pass();
+        self.stack().stop_demo().unwrap();
         for (store, _) in STORES {
             self.empty_disk(store);
-            if let Ok(service) = self.stack().service(store)
+        }
+        for component in COMPONENTS {
+            if let Ok(service) = self.stack().service(component)
                 && service.runs()
             {
                 service.thaw().unwrap();
@@ -156,6 +165,14 @@ impl Running {
     /// Writes the transactions of captures to Kafka, as those of a node.
     pub fn replay(&self, node: &str, captures: &[PathBuf]) {
         shell::output(&mut replay(&self.brokers, node, captures)).unwrap();
+    }
+
+    /// Writes the windows of a capture to Kafka, as those of a node.
+    pub fn replay_windows(&self, node: &str, capture: &Path) {
+        let mut replay = Command::new(environment::binary().unwrap());
+        replay.arg("replay").arg(capture).args(["--sink", "kafka", "--stream", "metrics"]);
+        replay.args(["--brokers", &self.brokers]).env("DNSCRIBE_NODE", node);
+        shell::output(&mut replay).unwrap();
     }
 
     /// Starts what [`Running::replay`] runs, and kills it after some time.

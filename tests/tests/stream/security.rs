@@ -98,6 +98,11 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
         let refused = ["permission denied", "must be owner", "read-only transaction"];
         anyhow::ensure!(refused.iter().any(|text| error.contains(text)), "{statement}: {error}");
     }
+    // Retention, which needs the owner's rights, is the writer's by functions that do nothing else.
+    let retention =
+        "SELECT dns_drop_chunks('stream_ledger', '400 days'), dns_fleet_expire(10, '2 days')";
+    query(running, "dnscribe_writer", retention)?;
+    anyhow::ensure!(query(running, "dnscribe_reader", retention).is_err(), "the reader may drop");
     for connection in ["sslmode=disable", "sslmode=require password=wrong"] {
         let connection = format!("dbname={DATABASE} user=dnscribe_reader {connection}");
         anyhow::ensure!(query_as(running, &connection, "SELECT 1").is_err(), "{connection}");
@@ -190,6 +195,7 @@ impl Files {
                 },
             },
             "enrich": { "sinks": ["enriched", "clickhouse", "timescaledb"] },
+            "fleet": { "sinks": ["fleet", "timescaledb"] },
             "clickhouse": {
                 "url": format!("https://127.0.0.1:{port}"),
                 "ca_file": self.path("ca.pem"),

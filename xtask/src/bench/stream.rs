@@ -1,6 +1,6 @@
-//! The Flink job `enrich` with one slot: records per second and CPU seconds per million of the task manager, from Kafka to a
-//! topic and to `ClickHouse`, compared with a job that only copies one topic to another. Each run reads the same
-//! transactions; the first part of them, while Java compiles, is not counted.
+//! The Flink job `enrich` with one slot: records per second and CPU seconds per million of the task manager, from
+//! Kafka to a topic and to `ClickHouse`, compared with a job that only copies one topic to another. Each run reads
+//! the same transactions; the first part of them, while Java compiles, is not counted.
 //!
 //! The checkpoint that is measured is the last of the run: every event id is in its state.
 
@@ -135,6 +135,7 @@ impl StreamBench<'_> {
                     "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
                 },
             },
+            "fleet": { "sinks": [] },
             "clickhouse": {
                 "url": self.stack.address(Component::ClickHouse),
                 "database": format!("bench{run}"),

@@ -182,6 +182,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         node,
         region,
+        labels,
         capture,
         joining,
         kubernetes,
@@ -224,6 +225,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
     let differs = [
         ("node", now.node != *node),
         ("region", now.region != *region),
+        ("labels", now.labels != *labels),
         ("capture (but for ports)", now_capture != *capture),
         ("joining", now.joining != *joining),
         ("sinks", now.sink_plans() != new.sink_plans()),

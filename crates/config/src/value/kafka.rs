@@ -1,6 +1,8 @@
 //! Values of section `kafka`.
 
-use super::read_duration;
+use super::{BadValue, read_duration};
+use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 value! {
@@ -29,6 +31,64 @@ value! {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let is_legal = (1..=249).contains(&text.len()) && text.bytes().all(legal);
         (is_legal && !matches!(text, "." | "..")).then(|| text.to_owned())
+    }
+}
+
+/// The name of a topic, in which `{NAME}` stands for the region or the value of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicTemplate(pub String);
+
+impl TopicTemplate {
+    /// Returns the topic's name. `placeholders` are the values of labels and `region`.
+    ///
+    /// # Errors
+    /// A placeholder has no value, a brace has no partner, or the result is no topic name.
+    pub fn expand(&self, placeholders: &BTreeMap<String, String>) -> Result<String, BadValue> {
+        let Self(template) = self;
+        let refusal = |why: String| BadValue::unquoted(&format!("\"{template}\": {why}"));
+        let mut name = String::new();
+        let mut rest = template.as_str();
+        while let Some((before, after)) = rest.split_once('{') {
+            let (placeholder, behind) =
+                after.split_once('}').ok_or_else(|| refusal("\"{\" without \"}\"".to_owned()))?;
+            let value = placeholders.get(placeholder).ok_or_else(|| {
+                let known: Vec<_> = placeholders.keys().map(String::as_str).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                refusal(format!(
+                    "nothing is called \"{placeholder}\"; there are labels and region: {known}"
+                ))
+            })?;
+            name.extend([before, value]);
+            rest = behind;
+        }
+        name.push_str(rest);
+        Ok(name.parse::<Topic>()?.0)
+    }
+}
+
+impl FromStr for TopicTemplate {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let plain: String =
+            text.chars().map(|one| if "{}".contains(one) { '_' } else { one }).collect();
+        plain.parse::<Topic>().map(|_| Self(text.to_owned())).map_err(|_| {
+            BadValue::new(
+                text,
+                "a topic name",
+                "1 to 249 of the characters a-z A-Z 0-9 . _ - and {LABEL}",
+            )
+        })
+    }
+}
+
+value! {
+    /// Beginning of all topic names.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    TopicPrefix(String): "a beginning of topic names", "up to 100 of the characters a-z A-Z 0-9 . _ -";
+    |text| {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        ((1..=100).contains(&text.len()) && text.bytes().all(legal)).then(|| text.to_owned())
     }
 }
 

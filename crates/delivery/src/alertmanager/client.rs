@@ -22,7 +22,7 @@ pub(super) struct RequestError {
 }
 
 pub(super) struct Client {
-    http: http::Client,
+    http: http::HttpClient,
     urls: Vec<String>,
     timeout: Duration,
 }
@@ -44,7 +44,7 @@ impl Client {
     pub(super) fn new(config: &AlertmanagerConfig) -> Result<Self, String> {
         let AlertmanagerConfig { urls, authorization, ca_file, timeout, .. } = config;
         let (ca_file, authorization) = (ca_file.as_deref(), authorization.as_ref());
-        let http = http::Client::new(SECTION, ca_file, authorization, JSON, BODY_LIMIT)?;
+        let http = http::HttpClient::new(SECTION, ca_file, authorization, JSON, BODY_LIMIT)?;
         Ok(Self { http, urls: urls.clone(), timeout: *timeout })
     }
 

@@ -65,7 +65,7 @@ impl DeadLetters {
             ts: Timestamp::now(),
             node: &self.plan.node,
             region: self.plan.region.as_deref(),
-            labels: None,
+            labels: self.plan.labels.as_ref(),
         };
         DlqRecord {
             head,

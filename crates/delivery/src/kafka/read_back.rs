@@ -1,16 +1,18 @@
-//! Reads topics back, for `dnscribe ledger verify`.
+//! Reads topics back, for `dnscribe ledger verify` and other commands.
 
 use super::super::{KafkaConfig, Stream};
 use super::encode::{DecodeError, Decoder};
 use super::probe::{self, ProbeContext};
 use super::settings;
+use dnscribe_record::time::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::metadata::Metadata;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -46,13 +48,8 @@ pub struct Gap {
 /// Returns a sentence if Kafka is unreachable or stops answering.
 pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
-    let failed =
-        |error| format!("cannot read from {brokers}: {}", settings::describe_error(config, &error));
-    let metadata = probe::metadata(config, REQUEST_TIMEOUT)
-        .map_err(|why| format!("cannot read from {brokers}: {why}"))?;
-    let context = ProbeContext::new(config).0;
-    let consumer: Reader =
-        settings::consumer(config).create_with_context(context).map_err(failed)?;
+    let failed = |error| cannot_read(config, &error);
+    let (consumer, metadata) = connect(config)?;
     let mut decoder = Decoder::new(config);
     let mut gaps = Vec::new();
     let mut topics = Vec::new();
@@ -62,21 +59,34 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
     for stream in std::iter::once(Stream::Ledger).chain(data) {
         let name = config.topic(stream);
         // Streams may share a topic.
-        if topics.iter().any(|topic: &Topic| topic.name == name) {
+        if topics.iter().any(|(_, topic): &(Stream, Topic)| topic.name == name) {
             continue;
         }
-        match Topic::find(&consumer, &metadata, stream, name).map_err(failed)? {
-            Some(topic) => topics.push(topic),
+        match Topic::find(&consumer, &metadata, name, TimeSpan::default()).map_err(failed)? {
+            Some(topic) => topics.push((stream, topic)),
             None => gaps.push(Gap { stream, what: format!("there is no topic {name}") }),
         }
     }
-    let offsets: i64 = topics.iter().map(Topic::offsets).sum();
+    let offsets: i64 = topics.iter().map(|(_, topic)| topic.offsets()).sum();
     tracing::info!("reading {offsets} offsets of {} topics from {brokers}", topics.len());
-    for mut topic in topics {
-        let flow = topic.read(&consumer, &mut decoder, each);
+    for (stream, mut topic) in topics {
+        let flow = topic.read(&consumer, &mut |message| {
+            let TopicMessage { topic, partition, offset, .. } = message;
+            // Tombstones of a compacted topic have no value.
+            let Some(value) = message.value else { return Ok(ControlFlow::Continue(())) };
+            let at = format_args!("{topic}/{partition} at {offset}");
+            match decoder.decode(value) {
+                Ok(line) => Ok(each(line, message.event_id, &at)),
+                Err(DecodeError::Registry(why)) => Err(why),
+                // Passed on as it is; its position tells why it is not readable.
+                Err(DecodeError::Record(why)) => {
+                    Ok(each(value, message.event_id, &format_args!("{at} ({why})")))
+                }
+            }
+        });
         let flow =
             flow.map_err(|why| format!("cannot read {} from {brokers}: {why}", topic.name))?;
-        topic.gaps(&mut gaps);
+        gaps.extend(topic.gaps().map(|what| Gap { stream, what }));
         if flow.is_break() {
             break;
         }
@@ -84,9 +94,103 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
     Ok(gaps)
 }
 
+/// Part of a topic, by the time at which the brokers received the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeSpan {
+    /// Begin; none: the oldest record kept.
+    pub from: Option<Timestamp>,
+    /// End, itself not included; none: the newest record at the time of the call.
+    pub to: Option<Timestamp>,
+}
+
+/// A record of a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicMessage<'a> {
+    /// Name of the topic.
+    pub topic: &'a str,
+    /// Number of the partition.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Whether it is the first record of the partition that was read.
+    pub is_first: bool,
+    /// Partitioning key, if any.
+    pub key: Option<&'a [u8]>,
+    /// Header `event_id`, if any.
+    pub event_id: Option<&'a [u8]>,
+    /// Value; none for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Passes the records of a topic to `each`, one partition's in order, those of several partitions
+/// mixed. `Break` stops reading. Returns what is missing, as sentences.
+///
+/// # Errors
+/// Returns a sentence if Kafka is unreachable or stops answering, if there is no such topic, or if
+/// `each` fails.
+pub fn read_topic(
+    config: &KafkaConfig,
+    name: &str,
+    span: TimeSpan,
+    each: &mut dyn FnMut(TopicMessage<'_>) -> Result<ControlFlow<()>, String>,
+) -> Result<Vec<String>, String> {
+    let (consumer, metadata) = connect(config)?;
+    let found = Topic::find(&consumer, &metadata, name, span);
+    let found = found.map_err(|error| cannot_read(config, &error))?;
+    let mut topic = found.ok_or_else(|| format!("there is no topic {name}"))?;
+    tracing::info!("reading {} offsets of {name}", topic.offsets());
+    // The caller stops reading by itself.
+    let _ = topic.read(&consumer, each)?;
+    Ok(if span.from.is_none() { topic.gaps().collect() } else { Vec::new() })
+}
+
+/// Returns the names of all topics that this client may see.
+///
+/// # Errors
+/// Returns a sentence if Kafka is unreachable.
+pub fn topic_names(config: &KafkaConfig) -> Result<BTreeSet<String>, String> {
+    let (_, metadata) = connect(config)?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
+/// Converts the value of a record of a stream to JSON, as [`read_back`] does.
+pub struct RecordDecoder(Decoder);
+
+impl RecordDecoder {
+    /// Creates a decoder that asks the configured schema registry.
+    #[must_use]
+    pub fn new(config: &KafkaConfig) -> Self {
+        Self(Decoder::new(config))
+    }
+
+    /// Returns the record as JSON.
+    ///
+    /// # Errors
+    /// Returns a sentence if the registry does not answer, or the value is no record.
+    pub fn decode<'a>(&'a mut self, value: &'a [u8]) -> Result<&'a [u8], String> {
+        self.0.decode(value).map_err(|error| match error {
+            DecodeError::Registry(why) | DecodeError::Record(why) => why,
+        })
+    }
+}
+
+fn cannot_read(config: &KafkaConfig, error: &KafkaError) -> String {
+    let brokers = config.brokers.join(", ");
+    format!("cannot read from {brokers}: {}", settings::describe_error(config, error))
+}
+
+fn connect(config: &KafkaConfig) -> Result<(Reader, Metadata), String> {
+    let metadata = probe::metadata(config, REQUEST_TIMEOUT)
+        .map_err(|why| format!("cannot read from {}: {why}", config.brokers.join(", ")))?;
+    let context = ProbeContext::new(config).0;
+    let consumer = settings::consumer(config)
+        .create_with_context(context)
+        .map_err(|error| cannot_read(config, &error))?;
+    Ok((consumer, metadata))
+}
+
 /// A topic and how far it was read.
 struct Topic {
-    stream: Stream,
     name: String,
     partitions: BTreeMap<i32, Partition>,
 }
@@ -107,19 +211,23 @@ impl Topic {
     fn find(
         consumer: &Reader,
         metadata: &Metadata,
-        stream: Stream,
         name: &str,
+        span: TimeSpan,
     ) -> Result<Option<Self>, KafkaError> {
         let Some(found) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
         let mut partitions = BTreeMap::new();
         for partition in found.partitions() {
-            let (begin, end) = consumer.fetch_watermarks(name, partition.id(), REQUEST_TIMEOUT)?;
+            let id = partition.id();
+            let (low, high) = consumer.fetch_watermarks(name, id, REQUEST_TIMEOUT)?;
+            let at = |time| offset_at(consumer, name, id, time);
+            let begin = span.from.map(at).transpose()?.map_or(low, |from| from.unwrap_or(high));
+            let end = span.to.map(at).transpose()?.flatten().unwrap_or(high);
             let state = Partition { begin, end, records: 0, done: end <= begin };
             partitions.insert(partition.id(), state);
         }
-        Ok(Some(Self { stream, name: name.to_owned(), partitions }))
+        Ok(Some(Self { name: name.to_owned(), partitions }))
     }
 
     fn offsets(&self) -> i64 {
@@ -131,8 +239,7 @@ impl Topic {
     fn read(
         &mut self,
         consumer: &Reader,
-        decoder: &mut Decoder,
-        each: &mut Each<'_>,
+        each: &mut dyn FnMut(TopicMessage<'_>) -> Result<ControlFlow<()>, String>,
     ) -> Result<ControlFlow<()>, String> {
         let failed = |error| settings::describe_error(&consumer.context().config, &error);
         consumer.assign(&self.unread().map_err(failed)?).map_err(failed)?;
@@ -141,7 +248,7 @@ impl Topic {
         while self.partitions.values().any(|partition| !partition.done) {
             match consumer.poll(POLL) {
                 Some(Ok(message)) => {
-                    if self.take(&message, decoder, each)?.is_break() {
+                    if self.take(&message, each)?.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -179,52 +286,70 @@ impl Topic {
     fn take(
         &mut self,
         message: &BorrowedMessage<'_>,
-        decoder: &mut Decoder,
-        each: &mut Each<'_>,
+        each: &mut dyn FnMut(TopicMessage<'_>) -> Result<ControlFlow<()>, String>,
     ) -> Result<ControlFlow<()>, String> {
         let (id, offset) = (message.partition(), message.offset());
         let Some(partition) = self.partitions.get_mut(&id) else {
             return Ok(ControlFlow::Continue(()));
         };
         partition.done |= offset + 1 >= partition.end;
-        // Skip records that arrived after the call, and tombstones of a compacted topic.
-        let (true, Some(value)) = (offset < partition.end, message.payload()) else {
+        // Skip records that arrived after the call.
+        if offset >= partition.end {
             return Ok(ControlFlow::Continue(()));
-        };
-        partition.records += 1;
-        let (id_header, at) = (event_id(message), format_args!("{}/{id} at {offset}", self.name));
-        match decoder.decode(value) {
-            Ok(line) => Ok(each(line, id_header, &at)),
-            Err(DecodeError::Registry(why)) => Err(why),
-            // Passed on as it is; its position tells why it is not readable.
-            Err(DecodeError::Record(why)) => {
-                Ok(each(value, id_header, &format_args!("{at} ({why})")))
-            }
         }
+        let value = message.payload();
+        let is_first = partition.records == 0;
+        partition.records += i64::from(value.is_some());
+        let (key, event_id) = (message.key(), event_id(message));
+        each(TopicMessage {
+            topic: &self.name,
+            partition: id,
+            offset,
+            is_first,
+            key,
+            event_id,
+            value,
+        })
     }
 
-    /// Adds the offsets that hold no record.
-    fn gaps(&self, gaps: &mut Vec<Gap>) {
-        for (id, Partition { begin, end, records, done }) in &self.partitions {
-            let mut add = |what| gaps.push(Gap { stream: self.stream, what });
-            if *begin > 0 {
-                add(format!(
+    /// Describes the offsets that hold no record.
+    fn gaps(&self) -> impl Iterator<Item = String> {
+        self.partitions.iter().flat_map(|(id, Partition { begin, end, records, done })| {
+            let retention = (*begin > 0).then(|| {
+                format!(
                     "{}/{id} begins at offset {begin}: what was before is gone (retention), and \
                      captures of that time cannot close",
                     self.name
-                ));
-            }
+                )
+            });
             let none = end - begin - records;
-            if *done && none > 0 {
-                add(format!(
+            let holes = (*done && none > 0).then(|| {
+                format!(
                     "{}/{id}: {none} of the offsets {begin} to {} hold no record (compacted, \
                      deleted meanwhile, or marks of transactions)",
                     self.name,
                     end - 1
-                ));
-            }
-        }
+                )
+            });
+            retention.into_iter().chain(holes)
+        })
     }
+}
+
+/// Returns the offset of a partition's first record that the broker received at `time` or later, if
+/// there is one.
+fn offset_at(
+    consumer: &Reader,
+    name: &str,
+    partition: i32,
+    time: Timestamp,
+) -> Result<Option<i64>, KafkaError> {
+    let millis = i64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(name, partition, Offset::Offset(millis))?;
+    let found = consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
+    let offset = found.elements().first().map(TopicPartitionListElem::offset);
+    Ok(offset.and_then(Offset::to_raw).filter(|offset| *offset >= 0))
 }
 
 /// Returns whether retrying is useless.

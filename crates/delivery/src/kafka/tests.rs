@@ -34,7 +34,7 @@ fn open_bounded(config: &KafkaConfig, limits: QueueLimits) -> Result<ThreadedSin
 
 fn plan(node: &str, config: &KafkaConfig, spool: Option<&SpoolConfig>) -> KafkaPlan {
     let (config, spool) = (config.clone(), spool.cloned());
-    KafkaPlan { node: node.into(), region: None, config, patience: None, spool }
+    KafkaPlan { node: node.into(), region: None, labels: None, config, patience: None, spool }
 }
 
 fn batch(count: u32) -> Arc<Batch> {

@@ -106,6 +106,31 @@ pub fn create_topics(
     config: &KafkaConfig,
     mode: CreateOptions,
 ) -> Result<Vec<TopicReport>, Diagnosis> {
+    create(config, mode, spec::topic_specs(config))
+}
+
+/// Creates one topic if it is missing; an existing one stays as it is. Returns whether it was
+/// created.
+///
+/// # Errors
+/// Returns an error if Kafka is unreachable or refuses.
+pub fn create_topic(config: &KafkaConfig, wish: TopicSpec) -> Result<bool, Diagnosis> {
+    let metadata = probe::metadata(config, PATIENCE)?;
+    if found(&metadata, &wish.topic).is_some() {
+        return Ok(false);
+    }
+    let reports = create(config, CreateOptions::default(), vec![wish])?;
+    match reports.into_iter().find_map(|report| report.problem.zip(report.remedy)) {
+        Some((problem, remedy)) => Err(Diagnosis::new(problem, remedy)),
+        None => Ok(true),
+    }
+}
+
+fn create(
+    config: &KafkaConfig,
+    mode: CreateOptions,
+    topic_specs: Vec<TopicSpec>,
+) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
     let client = settings::producer(config, false)
         .create::<AdminClient<DefaultClientContext>>()
@@ -115,7 +140,6 @@ pub fn create_topics(
         .map_err(|error| Diagnosis::general(format!("cannot wait for Kafka: {error}")))?;
     let brokers = metadata.brokers().len();
     let admin = Admin { client, runtime, mode, brokers };
-    let topic_specs = spec::topic_specs(config);
     let reports = topic_specs.into_iter().map(|wish| match found(&metadata, &wish.topic) {
         None => admin.create(wish),
         Some(topic) => admin.compare(wish, topic),

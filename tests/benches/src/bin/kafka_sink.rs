@@ -84,6 +84,7 @@ fn sink(broker: &str, topic: &str) -> Result<Box<dyn Sink>, Box<dyn Error>> {
         stdout: OutputFormat::Json,
         node: NODE,
         region: None,
+        labels: None,
         kafka: &kafka,
         alertmanager: None,
         kafka_patience: Some(KAFKA_TIMEOUT),

@@ -1,4 +1,5 @@
-//! Checks `docs/runbooks` against the code: a page for each rule, a section for each loss.
+//! Checks `docs/runbooks` against the code: a page for each rule, a section for each loss. Rules of
+//! fleet detection are those of the jobs' source.
 
 use crate::analysis::detect::Rule;
 use crate::decode::Malformed;
@@ -36,33 +37,46 @@ fn pages() -> BTreeSet<String> {
     names.map(|name| name.strip_suffix(".md").unwrap().to_owned()).collect()
 }
 
-fn page(rule: Rule) -> String {
-    rule.name().replace('_', "-")
+/// Names of the agent's rules and of the fleet's.
+fn rules() -> Vec<String> {
+    let fleet = "../stream/src/main/java/dnscribe/stream/detect/Rule.java";
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(fleet)).unwrap();
+    let constants = source.lines().filter_map(|line| line.strip_prefix("  ")?.split_once('('));
+    let is_constant = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let constants = constants.map(|(name, _)| name).filter(|name| is_constant(name));
+    let fleet = constants.map(str::to_lowercase);
+    let rules: Vec<String> = fleet.chain(Rule::ALL.map(|rule| rule.name().to_owned())).collect();
+    assert!(rules.len() > Rule::ALL.len(), "no rules in {source}");
+    rules
+}
+
+fn page(rule: &str) -> String {
+    rule.replace('_', "-")
 }
 
 #[test]
 fn rules_and_pages_match() {
-    let rules = Rule::ALL.map(page).into_iter();
-    let expected: BTreeSet<String> = rules.chain(OTHERS.map(str::to_owned)).collect();
+    let pages_of_rules = rules().into_iter().map(|rule| page(&rule));
+    let expected: BTreeSet<String> = pages_of_rules.chain(OTHERS.map(str::to_owned)).collect();
     assert_eq!(pages(), expected);
 }
 
 #[test]
 fn pages_have_the_same_sections() {
-    for rule in Rule::ALL {
-        let text = read(&page(rule));
-        assert!(text.starts_with(&format!("# {}: ", rule.name())), "{}", rule.name());
+    for rule in rules() {
+        let text = read(&page(&rule));
+        assert!(text.starts_with(&format!("# {rule}: ")), "{rule}");
         let sections: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
-        assert_eq!(sections, SECTIONS, "{}", rule.name());
+        assert_eq!(sections, SECTIONS, "{rule}");
     }
 }
 
 #[test]
 fn links_resolve() {
     let index = read("README");
-    for rule in Rule::ALL {
-        let link = format!("[{}]({}.md)", rule.name(), page(rule));
+    for rule in rules() {
+        let link = format!("[{rule}]({}.md)", page(&rule));
         assert!(index.contains(&link), "{link}");
     }
     for page in pages() {

@@ -16,7 +16,7 @@ const BODY_LIMIT: u64 = 4 << 20;
 const SECTION: &str = "kafka.registry";
 
 pub(super) struct Registry {
-    http: http::Client,
+    http: http::HttpClient,
     pub(super) url: String,
     timeout: Duration,
 }
@@ -27,7 +27,7 @@ impl Registry {
         let RegistryConfig { url, login, ca_file, timeout } = config;
         let login = login.clone().map(Authorization::Basic);
         let (ca_file, login) = (ca_file.as_deref(), login.as_ref());
-        let http = http::Client::new(SECTION, ca_file, login, MEDIA_TYPE, BODY_LIMIT)?;
+        let http = http::HttpClient::new(SECTION, ca_file, login, MEDIA_TYPE, BODY_LIMIT)?;
         Ok(Self { http, url: url.clone(), timeout: *timeout })
     }
 

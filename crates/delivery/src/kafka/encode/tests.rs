@@ -206,7 +206,14 @@ fn makes_a_dead_letter_of_an_invalid_record() {
     let listener = Listener::start(vec![(200, json!({ "id": 1 }).to_string())]);
     let brokers = vec![cluster.bootstrap_servers()];
     let config = KafkaConfig { brokers, ..avro(&listener.url) };
-    let plan = KafkaPlan { node: "n".into(), region: None, config, patience: None, spool: None };
+    let plan = KafkaPlan {
+        node: "n".into(),
+        region: None,
+        labels: None,
+        config,
+        patience: None,
+        spool: None,
+    };
     let streams = [Stream::Ledger, Stream::Dlq].into_iter().collect();
     let mut sink = open("kafka".into(), streams, &plan).unwrap();
     let mut batch = Batch::default();

@@ -15,7 +15,7 @@ import java.util.regex.Pattern;
  * Durations as text with a unit: {@code 500ms}, {@code 10s}, {@code 5m}, {@code 2h}, {@code 7d}.
  */
 final class Durations {
-  private static final Pattern FORM = Pattern.compile("(\\d{1,12})(ms|s|m|h|d)");
+  private static final Pattern FORM = Pattern.compile("(\\d{1,13})(ms|s|m|h|d)");
 
   private Durations() {}
 

@@ -57,12 +57,10 @@ record Alert(long now, Episode episode, Severity severity, Severity previous, bo
     alert.put("duration_seconds", (until - episode.started) / 1000.0);
     alert.put("summary", finding.summary());
     figures(alert.putArray("figures"), finding.figures());
-    new TreeMap<>(finding.evidence())
-        .forEach(
-            (kind, examples) -> {
-              ArrayNode list = alert.putArray(kind);
-              examples.stream().limit(Finding.EXAMPLES).forEach(list::add);
-            });
+    for (Finding.Examples examples : finding.evidence()) {
+      ArrayNode list = alert.putArray(examples.kind());
+      examples.values().stream().limit(Finding.EXAMPLES).forEach(list::add);
+    }
     if (!episode.changes.isEmpty()) {
       ArrayNode changes = alert.putArray("changes");
       episode.changes.values().stream()

@@ -237,7 +237,7 @@ final class AlertEngine {
   /** Adds the changes of the last hour before the alert, and the nodes' alerts that it explains. */
   private void gather(long now, Episode episode) {
     Map<String, String> entity = episode.finding.entity();
-    List<String> zones = episode.finding.evidence().getOrDefault(Finding.ZONES, List.of());
+    List<String> zones = episode.finding.examples(Finding.ZONES);
     for (Change change : state.changes.values()) {
       if (episode.changes.size() < MAX_LISTED
           && change.time() <= now

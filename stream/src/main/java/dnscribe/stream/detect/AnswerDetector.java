@@ -28,11 +28,11 @@ final class AnswerDetector implements Detector {
   static final String NOTHING = "-";
 
   /** Most sites and networks of a name that are remembered. */
-  private static final int NETWORKS = 16;
+  static final int NETWORKS = 16;
 
   private static final int SITES = 32;
   private static final double STABLE = 0.95;
-  private static final long SPAN = 300_000;
+  static final long SPAN = 300_000;
 
   /** Weight of a span: a memory of one day. */
   private static final double DAY = SPAN / 86_400_000.0;
@@ -43,27 +43,27 @@ final class AnswerDetector implements Detector {
   /** Answers of a site within the hour before its largest TTL is that of the zone. */
   private static final int TTL_ANSWERS = 20;
 
-  private static final String NAME = "";
-  private static final String NETWORK = "net/";
+  static final String NAME = "";
+  static final String NETWORK = "net/";
   private static final String SITE = "site/";
 
   // Columns of the name's own memory.
-  private static final int FIRST = 0;
+  static final int FIRST = 0;
   private static final int AGREEMENT = 1;
   private static final int DIFFERS_SINCE = 2;
   private static final int TTL_AGREEMENT = 3;
   private static final int TTL_DIFFERS_SINCE = 4;
-  private static final int KNOWN_TTL = 5;
+  static final int KNOWN_TTL = 5;
   private static final int SPANS = 6;
-  private static final int CDN = 7;
+  static final int CDN = 7;
   private static final int COLUMNS = 8;
 
   private final RuleSettings drift;
-  private final RuleSettings hijack;
+  private final TakeoverRule takeover;
 
   AnswerDetector(Detect settings) {
     drift = settings.rule(Rule.ANSWER_DRIFT);
-    hijack = settings.rule(Rule.ZONE_HIJACK);
+    takeover = new TakeoverRule(settings.rule(Rule.ZONE_HIJACK));
   }
 
   static String entity(String zone, String qname, String qtype) {
@@ -129,7 +129,7 @@ final class AnswerDetector implements Detector {
       name[TTL_AGREEMENT] = 1;
     }
     name[SPANS]++;
-    judgeTakeover(start, entity, cells, memory, findings);
+    takeover.judge(start, entity, cells, memory, findings);
     Map<String, Site> sites = new TreeMap<>();
     cells.forEach(
         (cell, values) -> {
@@ -259,137 +259,6 @@ final class AnswerDetector implements Detector {
     learn(name, start, TTL_AGREEMENT, differs);
   }
 
-  private void judgeTakeover(
-      long start,
-      String entity,
-      Map<String, long[]> cells,
-      Map<String, double[]> memory,
-      Consumer<Finding> findings) {
-    double[] name = memory.get(NAME);
-    long known = 0;
-    long foreign = 0;
-    long foreignTtl = 0;
-    long ttl = 0;
-    Set<String> old = new TreeSet<>();
-    Set<String> strange = new TreeSet<>();
-    Set<String> sites = new TreeSet<>();
-    for (String key : memory.keySet()) {
-      if (key.startsWith(NETWORK)) {
-        old.add(key.substring(NETWORK.length()));
-      }
-    }
-    for (var cell : cells.entrySet()) {
-      String[] parts = Cell.split(cell.getKey());
-      long count = cell.getValue()[COUNT];
-      if (parts[1].equals(NOTHING)) {
-        continue;
-      }
-      if (old.contains(parts[1]) || old.contains("AS" + parts[2])) {
-        known += count;
-        ttl = Math.max(ttl, cell.getValue()[TTL]);
-      } else {
-        foreign += count;
-        foreignTtl = Math.max(foreignTtl, cell.getValue()[TTL]);
-        strange.add(parts[1]);
-        sites.add(parts[0]);
-      }
-    }
-    boolean learned = start - name[FIRST] >= hijack.learning().toMillis() && name[CDN] == 0;
-    boolean ttlChanged = foreignTtl > 1.5 * name[KNOWN_TTL] || foreignTtl < name[KNOWN_TTL] / 2;
-    boolean found =
-        learned
-            && !old.isEmpty()
-            && foreign >= hijack.minQueries()
-            && foreign >= known
-            && ttlChanged;
-    if (found) {
-      findings.accept(takeover(start, entity, foreignTtl, name, old, strange, sites));
-    }
-    learnNetworks(start, cells, memory, found);
-    if (!found || name[KNOWN_TTL] == 0) {
-      PeakTtl peak = PeakTtl.in(memory, "ttl", 86_400_000);
-      peak.add(start, Math.max(ttl, foreignTtl), known + foreign);
-      name[KNOWN_TTL] = peak.value();
-    }
-  }
-
-  private Finding takeover(
-      long start,
-      String entity,
-      long ttl,
-      double[] name,
-      Set<String> old,
-      Set<String> strange,
-      Set<String> sites) {
-    String summary =
-        String.format(
-            Locale.ROOT,
-            "%s has other addresses and another TTL at once: %s with %d s instead of %s with %.0f"
-                + " s.",
-            title(entity),
-            String.join(", ", strange),
-            ttl,
-            String.join(", ", old),
-            name[KNOWN_TTL]);
-    String[] parts = Cell.split(entity);
-    return Finding.of(
-            start + SPAN,
-            Rule.ZONE_HIJACK,
-            Map.of("zone", parts[0]),
-            Severity.atLeastWarning(sites.size() > 1),
-            summary,
-            Figure.of("ttl_seconds", ttl, name[KNOWN_TTL]),
-            Figure.of("sites", sites.size()))
-        .with(Finding.QNAMES, List.of(parts[1]))
-        .with(Finding.SITES, sites)
-        .with(Finding.ANSWERS, strange);
-  }
-
-  /** Learns the networks of the span; of a suspected takeover, only after a day. */
-  private static void learnNetworks(
-      long start, Map<String, long[]> cells, Map<String, double[]> memory, boolean suspected) {
-    double[] name = memory.get(NAME);
-    Set<String> now = new TreeSet<>();
-    for (String cell : cells.keySet()) {
-      String[] parts = Cell.split(cell);
-      if (!parts[1].equals(NOTHING)) {
-        now.add(parts[1]);
-        if (!parts[2].isEmpty()) {
-          now.add("AS" + parts[2]);
-        }
-      }
-    }
-    // What was not answered for three days is not the zone's any more.
-    memory
-        .entrySet()
-        .removeIf(
-            one ->
-                (one.getKey().startsWith(NETWORK) || one.getKey().startsWith("new/"))
-                    && start - one.getValue()[0] > 3 * 86_400_000L);
-    long networks = memory.keySet().stream().filter(key -> key.startsWith(NETWORK)).count();
-    for (String network : now) {
-      boolean isKnown = memory.containsKey(NETWORK + network);
-      double[] suspect = memory.get("new/" + network);
-      if (!isKnown && suspected) {
-        if (suspect == null && networks < NETWORKS) {
-          memory.put("new/" + network, new double[] {start, start});
-          continue;
-        }
-        if (suspect == null || start - suspect[1] < 86_400_000L) {
-          continue;
-        }
-      }
-      memory.remove("new/" + network);
-      if (isKnown || networks < NETWORKS) {
-        networks += isKnown ? 0 : 1;
-        memory.put(NETWORK + network, new double[] {start});
-      } else {
-        // So many networks are a CDN's.
-        name[CDN] = 1;
-      }
-    }
-  }
-
   private boolean isStable(double[] name, long start, double agreement) {
     return start - name[FIRST] >= drift.learning().toMillis() && agreement >= STABLE;
   }
@@ -429,7 +298,7 @@ final class AnswerDetector implements Detector {
     return text.equals(NOTHING) ? "no address" : text;
   }
 
-  private static String title(String entity) {
+  static String title(String entity) {
     String[] parts = Cell.split(entity);
     return parts[1] + " " + parts[2];
   }

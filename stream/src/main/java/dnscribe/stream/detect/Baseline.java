@@ -24,7 +24,8 @@ final class Baseline {
   private static final int POSITION = Estimate.LENGTH + RING;
   private static final int FILLED = POSITION + 1;
   private static final int ANOMALIES = FILLED + 1;
-  private static final int SEASON = ANOMALIES + 1;
+  private static final int FIRST = ANOMALIES + 1;
+  private static final int SEASON = FIRST + 1;
   private static final int LENGTH = SEASON + HOURS * HOUR_LENGTH;
 
   /** Weeks in which an hour of the week was seen before it is used. */
@@ -66,7 +67,12 @@ final class Baseline {
       state[weeks]++;
       state[weeks + 1] = week;
     }
-    season(hour).learn(value, floor, SEASON_WEIGHT, anomalous);
+    // What is unusual in an hour that was never seen is all that is known of that hour.
+    Estimate season = season(hour);
+    season.learn(value, floor, SEASON_WEIGHT, anomalous && season.isWarm());
+    if (state[FIRST] == 0) {
+      state[FIRST] = start;
+    }
   }
 
   /** Returns the estimates that are known, nearest to {@code value} first; none before warm-up. */
@@ -85,6 +91,11 @@ final class Baseline {
     }
     known.sort((a, b) -> Double.compare(Math.abs(a.z()), Math.abs(b.z())));
     return known;
+  }
+
+  /** Returns for how long values have been learned before {@code start}, in milliseconds. */
+  double age(long start) {
+    return state[FIRST] == 0 ? 0 : start - state[FIRST];
   }
 
   double mean() {

@@ -20,9 +20,8 @@ enum Cause {
   private static final double MINORITY = 0.5;
 
   static Cause of(Finding resolver, Finding zone) {
-    List<String> zoneNodes = zone.evidence().getOrDefault(Finding.NODES, List.of());
-    Set<String> resolverNodes =
-        new HashSet<>(resolver.evidence().getOrDefault(Finding.NODES, List.of()));
+    List<String> zoneNodes = zone.examples(Finding.NODES);
+    Set<String> resolverNodes = new HashSet<>(resolver.examples(Finding.NODES));
     if (!zone.entity().get("vantage").equals(resolver.entity().get("vantage"))) {
       return NEITHER;
     }

@@ -23,10 +23,11 @@ final class CellSums {
   }
 
   void add(Cell cell) {
-    sums.merge(
-        new Key(cell.detector(), cell.start(), cell.entity(), cell.name()),
-        cell.values(),
-        (one, other) -> DetectOperator.add(one, other, detectors.get(cell.detector()).sums()));
+    Key key = new Key(cell.detector(), cell.start(), cell.entity(), cell.name());
+    long[] sum = sums.putIfAbsent(key, cell.values());
+    if (sum != null) {
+      DetectOperator.add(sum, cell.values(), detectors.get(cell.detector()).sums());
+    }
     if (sums.size() >= CAPACITY) {
       flush(Long.MAX_VALUE);
     }

@@ -14,8 +14,7 @@ import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
 import org.apache.flink.api.common.typeinfo.Types;
-import org.apache.flink.runtime.state.VoidNamespace;
-import org.apache.flink.runtime.state.VoidNamespaceSerializer;
+import org.apache.flink.api.common.typeutils.base.LongSerializer;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.Triggerable;
@@ -29,7 +28,7 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
  * results are independent of the parallelism.
  */
 final class DetectOperator extends CountingOperator<Cell, Finding>
-    implements Triggerable<Integer, VoidNamespace> {
+    implements Triggerable<Integer, Long> {
   private static final int CELLS = 0;
   private static final int LATE = 1;
   private static final int OVERFLOW = 2;
@@ -38,7 +37,7 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
   private static final int FINDINGS = 5;
 
   /** Most cells of a bucket that wait for the end of one span. */
-  private static final int MAX_CELLS = 8192;
+  private static final int MAX_CELLS = 32_768;
 
   /** Time without cells of a bucket after which it is a gap in the input, not silence. */
   private static final long GAP_MS = 3_600_000;
@@ -63,7 +62,8 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
   /** Starts of spans of a bucket, by the indexes {@link #FIRST} to {@link #JUDGED}. */
   private transient ValueState<long[]> spans;
 
-  private transient InternalTimerService<VoidNamespace> timers;
+  /** A timer's namespace is the start of the span that it ends. */
+  private transient InternalTimerService<Long> timers;
 
   /** Creates an operator; {@code name} is one of its own for each of a job. */
   DetectOperator(String name, Detect settings) {
@@ -92,7 +92,7 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
         runtime.getMapState(
             new MapStateDescriptor<>("memories", Types.STRING, Types.MAP(Types.STRING, doubles)));
     spans = runtime.getState(new ValueStateDescriptor<>("spans", longs));
-    timers = getInternalTimerService("spans", VoidNamespaceSerializer.INSTANCE, this);
+    timers = getInternalTimerService("spans", LongSerializer.INSTANCE, this);
   }
 
   @Override
@@ -120,25 +120,28 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
         return;
       }
       waitingCells.put(cell.start(), before + 1);
-      timers.registerEventTimeTimer(VoidNamespace.INSTANCE, due);
+      timers.registerEventTimeTimer(cell.start(), due);
     }
-    waiting.put(key, sum == null ? cell.values() : add(sum, cell.values(), detector.sums()));
+    if (sum == null) {
+      sum = cell.values();
+    } else {
+      add(sum, cell.values(), detector.sums());
+    }
+    waiting.put(key, sum);
   }
 
-  /** Returns the values of two equal cells together. */
-  static long[] add(long[] one, long[] other, int sums) {
-    long[] both = one.clone();
-    for (int i = 0; i < both.length; i++) {
-      both[i] = i < sums ? both[i] + other[i] : Math.max(both[i], other[i]);
+  /** Adds the values of an equal cell to a sum. */
+  static void add(long[] sum, long[] values, int sums) {
+    for (int i = 0; i < sum.length; i++) {
+      sum[i] = i < sums ? sum[i] + values[i] : Math.max(sum[i], values[i]);
     }
-    return both;
   }
 
   @Override
-  public void onEventTime(InternalTimer<Integer, VoidNamespace> timer) throws Exception {
+  public void onEventTime(InternalTimer<Integer, Long> timer) throws Exception {
     Detector detector = detectors.get(timer.getKey() / Cell.BUCKETS);
     long span = detector.spanMillis();
-    long start = timer.getTimestamp() - settings.closeAfter().toMillis() - span;
+    long start = timer.getNamespace();
     Map<String, Map<String, long[]>> entities = takeCells(start);
     long[] known = spans.value();
     known = known == null ? new long[] {start, start, start} : known.clone();
@@ -172,7 +175,7 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
     }
     boolean goesOn = start - known[NEWEST] < GAP_MS && timers.currentWatermark() < Long.MAX_VALUE;
     if (detector.judgesSilence() && !remembered.isEmpty() && goesOn) {
-      timers.registerEventTimeTimer(VoidNamespace.INSTANCE, timer.getTimestamp() + span);
+      timers.registerEventTimeTimer(start + span, timer.getTimestamp() + span);
     }
   }
 
@@ -245,7 +248,7 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
   }
 
   @Override
-  public void onProcessingTime(InternalTimer<Integer, VoidNamespace> timer) {
+  public void onProcessingTime(InternalTimer<Integer, Long> timer) {
     throw new IllegalStateException("no timer of this operator is of processing time");
   }
 }

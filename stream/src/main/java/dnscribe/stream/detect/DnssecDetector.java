@@ -127,7 +127,7 @@ final class DnssecDetector implements Detector {
         String summary =
             String.format(
                 Locale.ROOT,
-                "%s answers SERVFAIL for %s, which %s validates.",
+                "%s answers SERVFAIL for %s, which is validated by %s.",
                 resolver,
                 name,
                 list(validating));
@@ -137,7 +137,7 @@ final class DnssecDetector implements Detector {
         String summary =
             String.format(
                 Locale.ROOT,
-                "%s answers %s without AD, which %s validates.",
+                "%s answers %s without AD, which is validated by %s.",
                 resolver,
                 name,
                 list(validating));

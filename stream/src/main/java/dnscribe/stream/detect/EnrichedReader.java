@@ -87,7 +87,7 @@ final class EnrichedReader extends CountingOperator<KafkaRecord, Cell> {
     // The topic is written exactly once.
     count(UNIQUE, 1);
     if (record.node != null && record.time > 0) {
-      clock.observe(record.node, record.time, read.partition(), read.timestamp(), heardAt);
+      clock.observe(record.node, record.time, 0, read.partition(), read.timestamp(), heardAt);
       cells.of(record, sums::add);
     }
   }

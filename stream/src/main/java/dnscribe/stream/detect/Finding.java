@@ -2,6 +2,7 @@ package dnscribe.stream.detect;
 
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -13,7 +14,7 @@ import java.util.TreeSet;
  * @param end of the span, in milliseconds since the epoch
  * @param entity its parts by the names of their fields in {@code dns.alert/1}
  * @param summary one sentence
- * @param evidence lists of examples by the names of their fields: {@code nodes}, {@code qnames}…
+ * @param evidence examples, sorted by their kind
  */
 public record Finding(
     long end,
@@ -22,7 +23,7 @@ public record Finding(
     Severity severity,
     String summary,
     List<Figure> figures,
-    Map<String, List<String>> evidence) {
+    List<Examples> evidence) {
   static final String NODES = "nodes";
   static final String SITES = "sites";
   static final String QNAMES = "qnames";
@@ -34,27 +35,41 @@ public record Finding(
   /** Most examples of a kind in a record. */
   static final int EXAMPLES = 32;
 
-  /** Returns a finding with this evidence added. */
-  Finding with(String kind, Collection<String> examples) {
-    Map<String, List<String>> more = new TreeMap<>(evidence);
-    more.put(kind, first(examples));
-    return new Finding(end, rule, entity, severity, summary, figures, more);
-  }
+  /**
+   * Examples of a kind.
+   *
+   * @param kind name of their field in {@code dns.alert/1}: {@code nodes}, {@code qnames}…
+   */
+  public record Examples(String kind, List<String> values) {}
 
-  Finding with(Severity other) {
-    return new Finding(end, rule, entity, other, summary, figures, evidence);
+  /** Returns a finding with this evidence in place of that of the same kind. */
+  Finding with(String kind, Collection<String> values) {
+    List<Examples> more = new ArrayList<>(evidence);
+    more.removeIf(examples -> examples.kind.equals(kind));
+    more.add(new Examples(kind, first(values)));
+    more.sort(Comparator.comparing(Examples::kind));
+    return new Finding(end, rule, entity, severity, summary, figures, more);
   }
 
   /** Returns this finding with the examples of {@code other}, which is of the same entity. */
   Finding merge(Finding other) {
-    Map<String, List<String>> all = new TreeMap<>(evidence);
-    other.evidence.forEach(
-        (kind, examples) -> {
-          TreeSet<String> both = new TreeSet<>(all.getOrDefault(kind, List.of()));
-          both.addAll(examples);
-          all.put(kind, first(both));
-        });
-    return new Finding(end, rule, entity, severity, summary, figures, all);
+    Finding merged = this;
+    for (Examples examples : other.evidence) {
+      TreeSet<String> both = new TreeSet<>(examples(examples.kind));
+      both.addAll(examples.values);
+      merged = merged.with(examples.kind, both);
+    }
+    return merged;
+  }
+
+  /** Returns the examples of a kind. */
+  List<String> examples(String kind) {
+    for (Examples examples : evidence) {
+      if (examples.kind.equals(kind)) {
+        return examples.values;
+      }
+    }
+    return List.of();
   }
 
   /** Returns the entity as one string: {@code resolver=192.0.2.53,vantage=client}. */
@@ -80,6 +95,6 @@ public record Finding(
       String summary,
       Figure... figures) {
     return new Finding(
-        end, rule, entity, severity, summary, new ArrayList<>(List.of(figures)), new TreeMap<>());
+        end, rule, entity, severity, summary, new ArrayList<>(List.of(figures)), new ArrayList<>());
   }
 }

@@ -23,9 +23,9 @@ import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
  * behind does not delay the other's alerts.
  */
 public final class FleetDetection {
-  private static final TypeInformation<Cell> CELL = TypeInformation.of(Cell.class);
+  static final TypeInformation<Cell> CELL = TypeInformation.of(Cell.class);
   private static final TypeInformation<Finding> FINDING = TypeInformation.of(Finding.class);
-  private static final TypeInformation<Signal> SIGNAL = TypeInformation.of(Signal.class);
+  static final TypeInformation<Signal> SIGNAL = TypeInformation.of(Signal.class);
 
   private FleetDetection() {}
 
@@ -65,12 +65,12 @@ public final class FleetDetection {
               "alertmanager",
               TypeInformation.of(Void.class),
               new AlertmanagerWriter(config.alertmanager()))
-          .setParallelism(1)
-          .setMaxParallelism(1);
+          .setParallelism(1);
     }
   }
 
-  private static DataStream<OutputRecord> alerts(
+  /** Returns the alerts of cells; {@code context} has changes and nodes' alerts. */
+  static DataStream<OutputRecord> alerts(
       JobBuilder job,
       Detect settings,
       String topic,
@@ -90,8 +90,7 @@ public final class FleetDetection {
             "alerts-" + name,
             JobBuilder.OUTPUT,
             new AlertOperator("alerts-" + name, settings, topic))
-        .setParallelism(1)
-        .setMaxParallelism(1);
+        .setParallelism(1);
   }
 
   /** Returns changes and nodes' alerts. */

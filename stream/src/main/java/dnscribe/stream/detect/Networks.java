@@ -2,13 +2,9 @@ package dnscribe.stream.detect;
 
 import java.net.InetAddress;
 import java.net.UnknownHostException;
-import java.util.regex.Pattern;
 
 /** Networks of addresses: /24, and /48 of IPv6. */
 final class Networks {
-  private static final Pattern LITERAL =
-      Pattern.compile("\\d{1,3}(\\.\\d{1,3}){3}|[0-9a-fA-F.]*:[0-9a-fA-F.:]*");
-
   private Networks() {}
 
   /** Returns the network of an address: /24 or /48; null if it is none. */
@@ -34,11 +30,11 @@ final class Networks {
     if (bytes.length == 4) {
       return address.substring(0, address.lastIndexOf('.')) + ".0/24";
     }
-    return String.format(
-        "%x:%x:%x::/48",
-        ((bytes[0] & 255) << 8) | (bytes[1] & 255),
-        ((bytes[2] & 255) << 8) | (bytes[3] & 255),
-        ((bytes[4] & 255) << 8) | (bytes[5] & 255));
+    return hex(bytes, 0) + ":" + hex(bytes, 2) + ":" + hex(bytes, 4) + "::/48";
+  }
+
+  private static String hex(byte[] bytes, int offset) {
+    return Integer.toHexString(((bytes[offset] & 255) << 8) | (bytes[offset + 1] & 255));
   }
 
   /** Returns whether many sites may use the address at once (RFC 1918, 6598, 4193). */
@@ -50,16 +46,40 @@ final class Networks {
     return (bytes[0] & 0xFE) == 0xFC;
   }
 
-  /** Returns an address, or null if the text is none. */
+  /** Returns an address, or null if the text is none. Nothing is looked up. */
   static InetAddress parse(String address) {
-    // Anything else is a name, which must not be looked up.
-    if (!LITERAL.matcher(address).matches()) {
-      return null;
-    }
     try {
-      return InetAddress.getByName(address);
+      if (address.indexOf(':') >= 0) {
+        return InetAddress.getByName(address);
+      }
+      byte[] bytes = ipv4(address);
+      return bytes == null ? null : InetAddress.getByAddress(bytes);
     } catch (UnknownHostException error) {
       return null;
     }
+  }
+
+  private static byte[] ipv4(String address) {
+    byte[] bytes = new byte[4];
+    int part = 0;
+    int value = -1;
+    for (int i = 0; i <= address.length(); i++) {
+      char c = i < address.length() ? address.charAt(i) : '.';
+      if (c == '.') {
+        if (value < 0 || part == bytes.length) {
+          return null;
+        }
+        bytes[part++] = (byte) value;
+        value = -1;
+      } else if (c < '0' || c > '9' || value > 25) {
+        return null;
+      } else {
+        value = Math.max(value, 0) * 10 + c - '0';
+        if (value > 255) {
+          return null;
+        }
+      }
+    }
+    return part == bytes.length ? bytes : null;
   }
 }

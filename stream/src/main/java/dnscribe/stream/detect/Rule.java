@@ -22,7 +22,8 @@ public enum Rule {
   /** Far more NXDOMAIN below a zone than usual. */
   ZONE_NXDOMAIN(2, 2, settings().warning(0.2).zScore(5).minQueries(100)),
   /** Far more or far fewer queries of a zone than usual. */
-  ZONE_QUERY_RATE(2, 2, settings().warning(3).zScore(6).minQueries(300)),
+  ZONE_QUERY_RATE(
+      2, 2, settings().warning(3).zScore(6).minQueries(300).learning(Duration.ofDays(1))),
   /** A site gets other answers, or another TTL, than the others. */
   ANSWER_DRIFT(1, 11, settings().minQueries(2).learning(Duration.ofHours(6))),
   /** Clients of one network query far more nodes than usual. */

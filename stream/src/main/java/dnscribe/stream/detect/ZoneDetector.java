@@ -285,7 +285,9 @@ final class ZoneDetector implements Detector {
     double mean = Math.max(baseline.mean(), 0);
     double floor = Math.max(0.1, Math.max(0.1 * mean, Math.sqrt(mean / seconds)));
     double least = rate.minQueries() / seconds;
-    List<Usual> usual = baseline.compare(start, value, floor);
+    // The first morning of a zone is no flood.
+    boolean learned = baseline.age(start) >= rate.learning().toMillis();
+    List<Usual> usual = learned ? baseline.compare(start, value, floor) : List.of();
     boolean high =
         all(
             usual,

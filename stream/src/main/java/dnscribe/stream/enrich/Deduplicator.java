@@ -23,7 +23,7 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
   private static final int WRITTEN = 3;
 
   /** Entries whose age is checked with each access to the state, where it is on the heap. */
-  private static final int CLEANED_ENTRIES = 4;
+  private static final int CLEANED_ENTRIES = 2;
 
   private final Duration remembered;
   private final boolean toTopic;

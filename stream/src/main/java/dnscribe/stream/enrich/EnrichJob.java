@@ -31,19 +31,7 @@ public final class EnrichJob {
             config.enrich().group(),
             "transactions",
             WatermarkStrategy.noWatermarks());
-    SingleOutputStreamOperator<Transaction> transactions =
-        job.read(records, "read", Transaction.class, reader(config.kafka(), !job.isBackfill()));
-    // Enriched before the shuffle: what goes through the network is what the sinks need.
-    SingleOutputStreamOperator<OutputRecord> enriched =
-        job.transform(
-            transactions
-                .transform("enrich", JobBuilder.OUTPUT, new Enricher(config))
-                .uid("enrich")
-                .keyBy(Deduplicator::key),
-            "deduplicate",
-            JobBuilder.OUTPUT,
-            new Deduplicator(
-                topics.transactions(), topics.enriched(), toTopic, config.enrich().deduplicate()));
+    SingleOutputStreamOperator<OutputRecord> enriched = enrich(job, config, records, toTopic);
     if (!job.isBackfill()) {
       for (String table : config.enrich().tables()) {
         String topic = table.equals("zones") ? topics.zones() : topics.intel();
@@ -64,6 +52,24 @@ public final class EnrichJob {
       job.toTopic(enriched, topics.enriched());
     }
     job.execute(config.enrich().sinks().contains("timescaledb"));
+  }
+
+  /** Adds the operators from the topic's records to enriched ones, each once. */
+  static SingleOutputStreamOperator<OutputRecord> enrich(
+      JobBuilder job, Config config, DataStream<KafkaRecord> records, boolean toTopic) {
+    Config.TopicNames topics = config.kafka().topics();
+    SingleOutputStreamOperator<Transaction> transactions =
+        job.read(records, "read", Transaction.class, reader(config.kafka(), !job.isBackfill()));
+    // Enriched before the shuffle: what goes through the network is what the sinks need.
+    return job.transform(
+        transactions
+            .transform("enrich", JobBuilder.OUTPUT, new Enricher(config))
+            .uid("enrich")
+            .keyBy(Deduplicator::key),
+        "deduplicate",
+        JobBuilder.OUTPUT,
+        new Deduplicator(
+            topics.transactions(), topics.enriched(), toTopic, config.enrich().deduplicate()));
   }
 
   /** Returns the operator that reads transactions. */

@@ -8,10 +8,10 @@ import java.util.Map;
 /**
  * The fleet's progress in event time, from the progress of each node.
  *
- * <p>A node's clock is the end of its newest window. The watermark is the lowest clock of the nodes
- * that are at most {@code lag} behind most others. So a node that is dead, slow or has a wrong
- * clock holds nothing up; its windows come late. A node whose clock is ahead closes no window of
- * others.
+ * <p>A node's clock is the end of the newest of its shortest windows. The watermark is the lowest
+ * clock of the nodes that are at most {@code lag} behind most others. So a node that is dead, slow
+ * or has a wrong clock holds nothing up; its windows come late. A node whose clock is ahead closes
+ * no window of others.
  *
  * <p>Records of one node are in several partitions. While a partition is still being caught up on,
  * its position limits the watermark too.
@@ -35,6 +35,9 @@ public final class FleetClock {
   /** Silence of all nodes from which on time does not count: an outage, not a pause of windows. */
   private static final long QUIET_TICKS = 15_000 / TICK_MS;
 
+  /** Time between two ticks from which on the job was held up. */
+  private static final long STALL_MS = 5_000;
+
   /** Time in which the other records of a node's window arrive after the first of them. */
   private static final long SETTLE_MS = 1_000;
 
@@ -50,6 +53,8 @@ public final class FleetClock {
   private final Map<Integer, Partition> partitions = new HashMap<>();
   private long allTicks;
 
+  private long lastTickMs = Long.MAX_VALUE;
+
   /** Ticks during which nodes were heard. */
   private long ticks;
 
@@ -57,6 +62,12 @@ public final class FleetClock {
   private long watermark;
 
   private static final class NodeClock {
+    /**
+     * Length of the node's shortest windows, which alone move its clock: an agent that ends writes
+     * longer windows up to minutes before they would have ended.
+     */
+    int shortestSeconds = Integer.MAX_VALUE;
+
     long endMs = Long.MIN_VALUE;
 
     /** End of the window before that, valid until the newest has settled. */
@@ -102,21 +113,29 @@ public final class FleetClock {
 
   /** Takes a window of a node. */
   void observe(NodeWindow window, long nowMs) {
-    observe(window.node(), window.key().endMs(), window.partition(), window.writtenMs(), nowMs);
+    WindowKey key = window.key();
+    int seconds = key.lengthSeconds();
+    observe(window.node(), key.endMs(), seconds, window.partition(), window.writtenMs(), nowMs);
   }
 
   /**
    * Takes a record of a node.
    *
-   * @param endMs time of the record
+   * @param endMs time of the record, or end of its window
+   * @param seconds length of its window, 0 if it has none
    * @param partition that it was in
    * @param writtenMs when it was written there
    */
-  public void observe(String name, long endMs, int partition, long writtenMs, long nowMs) {
+  public void observe(
+      String name, long endMs, int seconds, int partition, long writtenMs, long nowMs) {
     heardAtTick = allTicks;
     NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
-    if (endMs > node.endMs) {
+    if (seconds < node.shortestSeconds) {
+      node.shortestSeconds = seconds;
+      node.endMs = Long.MIN_VALUE;
+    }
+    if (seconds == node.shortestSeconds && endMs > node.endMs) {
       node.settledEndMs = node.endMs == Long.MIN_VALUE ? endMs : node.endMs;
       node.endMs = endMs;
       node.changedAtMs = nowMs;
@@ -129,6 +148,11 @@ public final class FleetClock {
   /** Lets a tick pass; returns the watermark. */
   public long tick(long nowMs) {
     allTicks++;
+    if (nowMs - lastTickMs > STALL_MS) {
+      // A store or the machine held the job up: its partitions have a backlog.
+      partitions.values().forEach(partition -> partition.isCaughtUp = false);
+    }
+    lastTickMs = nowMs;
     if (allTicks - heardAtTick <= QUIET_TICKS) {
       ticks++;
     }

@@ -67,8 +67,7 @@ public final class FleetJob {
                     NodeWindowParser::new))
             .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
             .uid("clock")
-            .setParallelism(1)
-            .setMaxParallelism(1);
+            .setParallelism(1);
     return job.transform(
         timed.keyBy(NodeWindow::node),
         "deduplicate-windows",

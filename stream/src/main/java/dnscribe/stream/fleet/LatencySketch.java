@@ -15,6 +15,8 @@ final class LatencySketch {
   /** Bins at most; the agent's, from a microsecond to ten minutes, are about a thousand. */
   private static final int BINS = 2048;
 
+  private static final LogarithmicMapping MAPPING = new LogarithmicMapping(ACCURACY);
+
   private final DDSketch sketch;
 
   private LatencySketch(DDSketch sketch) {
@@ -22,8 +24,7 @@ final class LatencySketch {
   }
 
   static LatencySketch empty() {
-    return new LatencySketch(
-        new DDSketch(new LogarithmicMapping(ACCURACY), () -> new CollapsingLowestDenseStore(BINS)));
+    return new LatencySketch(new DDSketch(MAPPING, () -> new CollapsingLowestDenseStore(BINS)));
   }
 
   /**
@@ -36,10 +37,10 @@ final class LatencySketch {
       var message = com.datadoghq.sketch.ddsketch.proto.DDSketch.parseFrom(encoded);
       DDSketch sketch =
           DDSketchProtoBinding.fromProto(() -> new CollapsingLowestDenseStore(BINS), message);
-      LatencySketch parsed = empty();
-      // Refuses another mapping.
-      parsed.sketch.mergeWith(sketch);
-      return parsed;
+      if (!sketch.getIndexMapping().equals(MAPPING)) {
+        throw new IllegalArgumentException("a DDSketch of another accuracy");
+      }
+      return new LatencySketch(sketch);
     } catch (InvalidProtocolBufferException error) {
       throw new IllegalArgumentException("not a DDSketch: " + error.getMessage(), error);
     }

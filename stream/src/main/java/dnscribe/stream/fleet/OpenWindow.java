@@ -17,9 +17,6 @@ public final class OpenWindow {
   /** Whether windows came after the newest record. */
   public boolean hasChanged;
 
-  /** Wall clock at the first record, in milliseconds since 1970. */
-  public long firstWrittenMs;
-
   static OpenWindow of(WindowKey key) {
     OpenWindow open = new OpenWindow();
     open.key = key;

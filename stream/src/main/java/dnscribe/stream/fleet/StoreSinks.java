@@ -70,8 +70,7 @@ final class StoreSinks {
                   JobBuilder.OUTPUT,
                   new InfluxEncoder(config.influxdb().maxZones(), config.fleet().allowedLateness()))
               .uid("points")
-              .setParallelism(1)
-              .setMaxParallelism(1);
+              .setParallelism(1);
       points(points, "dns_fleet");
     }
   }

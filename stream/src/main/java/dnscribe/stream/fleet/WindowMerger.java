@@ -2,14 +2,21 @@ package dnscribe.stream.fleet;
 
 import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
+import java.util.List;
+import org.apache.flink.api.common.state.ListState;
+import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
@@ -34,12 +41,24 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   /** How far a window may end after the present. The state of those beyond would never end. */
   private static final long AHEAD_MS = Duration.ofDays(1).toMillis();
 
+  /**
+   * Step of the time that the allowed lateness is measured in. While a store holds the job up no
+   * step passes: windows that wait inside the job do not become late there.
+   */
+  private static final long TICK_MS = 1_000;
+
   private static final int LATE = 0;
   private static final int AHEAD = 1;
 
   private final long latenessMs;
   private transient ValueState<OpenWindow> state;
   private transient InternalTimerService<VoidNamespace> timers;
+  private transient WatermarkHistory watermarks;
+
+  /** Time that this subtask has been running, not counting what it was held up. */
+  private transient long runningMs;
+
+  private transient ListState<Long> settledState;
 
   WindowMerger(Duration lateness) {
     super("merger", "late", "ahead");
@@ -53,6 +72,18 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         getRuntimeContext()
             .getState(new ValueStateDescriptor<>("open", TypeInformation.of(OpenWindow.class)));
     timers = getInternalTimerService("timers", VoidNamespaceSerializer.INSTANCE, this);
+    setTick();
+  }
+
+  private void setTick() {
+    var clock = getProcessingTimeService();
+    var unused =
+        clock.registerTimer(
+            clock.getCurrentProcessingTime() + TICK_MS,
+            time -> {
+              runningMs += TICK_MS;
+              setTick();
+            });
   }
 
   @Override
@@ -62,7 +93,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     long nowMs = timers.currentProcessingTime();
     OpenWindow open = state.value();
     if (open == null) {
-      if (endMs + latenessMs <= timers.currentWatermark()) {
+      if (isFinal(endMs)) {
         count(LATE, 1);
         return;
       }
@@ -71,7 +102,11 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         return;
       }
       open = OpenWindow.of(window.key());
-      timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+      if (endMs > timers.currentWatermark()) {
+        timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+      } else {
+        timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
+      }
     } else if (open.revision >= 0 && !open.hasChanged) {
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
     }
@@ -79,6 +114,33 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     open.nodes.add(window.node());
     open.hasChanged = true;
     state.update(open);
+  }
+
+  @Override
+  public void initializeState(StateInitializationContext context) throws Exception {
+    super.initializeState(context);
+    settledState =
+        context
+            .getOperatorStateStore()
+            .getUnionListState(new ListStateDescriptor<>("settled", Types.LONG));
+    long settled = Long.MAX_VALUE;
+    for (long one : settledState.get()) {
+      settled = Math.min(settled, one);
+    }
+    watermarks = new WatermarkHistory(settled == Long.MAX_VALUE ? Long.MIN_VALUE : settled);
+  }
+
+  @Override
+  public void snapshotState(StateSnapshotContext context) throws Exception {
+    super.snapshotState(context);
+    settledState.update(List.of(watermarks.before(runningMs - latenessMs)));
+  }
+
+  @Override
+  public void processWatermark(Watermark mark) throws Exception {
+    // Before the timers, which ask for it.
+    watermarks.add(mark.getTimestamp(), runningMs);
+    super.processWatermark(mark);
   }
 
   @Override
@@ -91,6 +153,15 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     settle(true);
   }
 
+  /** Returns whether windows with this end take no more windows of nodes. */
+  private boolean isFinal(long endMs) {
+    long watermark = timers.currentWatermark();
+    long nowMs = timers.currentProcessingTime();
+    boolean isRecent = watermark != Long.MAX_VALUE && nowMs - endMs <= RECENT_MS;
+    return watermark >= endMs + latenessMs
+        && (!isRecent || watermarks.before(runningMs - latenessMs) >= endMs);
+  }
+
   /** Writes what is to be written of the current key's window. */
   private void settle(boolean isRevision) throws Exception {
     OpenWindow open = state.value();
@@ -101,12 +172,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     long watermark = timers.currentWatermark();
     long finalMs = open.key.endMs() + latenessMs;
     boolean isFirst = open.revision < 0;
-    if (isFirst) {
-      open.firstWrittenMs = nowMs;
-    }
-    boolean isBackfill = watermark == Long.MAX_VALUE || nowMs - open.key.endMs() > RECENT_MS;
-    long graceMs = isBackfill ? 0 : open.firstWrittenMs + latenessMs - nowMs;
-    boolean isFinal = watermark >= finalMs && graceMs <= 0;
+    boolean isFinal = isFinal(open.key.endMs());
     if (open.hasChanged && (isFirst || isRevision || isFinal)) {
       open.revision++;
       open.hasChanged = false;
@@ -121,7 +187,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     if (watermark < finalMs) {
       timers.registerEventTimeTimer(VoidNamespace.INSTANCE, finalMs);
     } else {
-      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + graceMs);
+      long waitMs = watermarks.passedMs(open.key.endMs(), runningMs) + latenessMs - runningMs;
+      timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + Math.max(waitMs, TICK_MS));
     }
     state.update(open);
   }

@@ -56,6 +56,11 @@ public final class JobBuilder {
     environment = StreamExecutionEnvironment.getExecutionEnvironment(options);
   }
 
+  /** Returns the environment, for inputs that are not topics. */
+  public StreamExecutionEnvironment environment() {
+    return environment;
+  }
+
   /** Returns whether the job ends at a given time. */
   public boolean isBackfill() {
     return arguments.isBounded();

@@ -2,11 +2,18 @@ package dnscribe.stream.kafka;
 
 import dnscribe.stream.config.Config;
 import java.nio.charset.StandardCharsets;
+import java.util.List;
+import java.util.Optional;
 import java.util.Properties;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.connector.base.DeliveryGuarantee;
+import org.apache.flink.connector.kafka.lineage.DefaultKafkaDatasetFacet;
+import org.apache.flink.connector.kafka.lineage.DefaultKafkaDatasetIdentifier;
+import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacet;
+import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacetProvider;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
@@ -56,6 +63,8 @@ public final class Topics {
   public static KafkaSink<OutputRecord> sink(Config.Kafka kafka, String topic, String prefix) {
     Properties properties = TopicCreation.properties(kafka);
     properties.putIfAbsent("compression.type", "zstd");
+    // As the agent: higher levels cost more than they save.
+    properties.putIfAbsent("compression.zstd.level", "1");
     properties.putIfAbsent("linger.ms", "20");
     properties.putIfAbsent("batch.size", "262144");
     properties.putIfAbsent("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
@@ -65,6 +74,8 @@ public final class Topics {
         .setRecordSerializer(new Writer(topic))
         .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
         .setTransactionalIdPrefix(prefix)
+        // The default makes a new id at each checkpoint, which brokers remember for a week.
+        .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
         .build();
   }
 
@@ -88,7 +99,8 @@ public final class Topics {
     }
   }
 
-  private static final class Writer implements KafkaRecordSerializationSchema<OutputRecord> {
+  private static final class Writer
+      implements KafkaRecordSerializationSchema<OutputRecord>, KafkaDatasetFacetProvider {
     private final String topic;
 
     Writer(String topic) {
@@ -103,6 +115,13 @@ public final class Topics {
       headers.add("node", bytes(record.node()));
       headers.add("event_id", bytes(record.eventId()));
       return new ProducerRecord<>(topic, null, null, record.key(), record.value(), headers);
+    }
+
+    /** The sink looks for former transactions of this topic. */
+    @Override
+    public Optional<KafkaDatasetFacet> getKafkaDatasetFacet() {
+      return Optional.of(
+          new DefaultKafkaDatasetFacet(DefaultKafkaDatasetIdentifier.ofTopics(List.of(topic))));
     }
 
     private static byte[] bytes(String text) {

@@ -24,7 +24,7 @@ public final class Retention {
         Integer step = Config.TimescaleDb.STEPS.get(table.getKey());
         String sql =
             step == null
-                ? "SELECT drop_chunks(?::regclass, older_than => ?::interval)"
+                ? "SELECT dns_drop_chunks(?, ?::interval)"
                 : "SELECT dns_fleet_expire(?::integer, ?::interval)";
         try (PreparedStatement statement = connection.prepareStatement(sql)) {
           statement.setString(1, step == null ? table.getKey() : step.toString());

@@ -3,6 +3,7 @@ package dnscribe.stream.config;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dnscribe.stream.detect.Rule;
 import java.time.Duration;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -12,7 +13,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class ConfigTest {
   @Test
   void environmentGoesBeforeFileBeforeDefaults() {
-    String file = "version: 1\nkafka: { brokers: \"a:1\" }\nclickhouse: { retention: 3d }\n";
+    String file = "version: 1\nkafka: { brokers: \"a:1\" }\nclickhouse: { retention: 18250d }\n";
     Config config =
         Config.parse(
             "x.yaml",
@@ -24,7 +25,7 @@ class ConfigTest {
     assertThat(config.kafka().brokers()).isEqualTo("b:2");
     assertThat(config.kafka().topics().enriched()).isEqualTo("dns.enriched");
     assertThat(config.enrich().sinks()).containsExactly("clickhouse");
-    assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(3));
+    assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(18_250));
     assertThat(config.checkpoints().interval()).isEqualTo(Duration.ofSeconds(10));
   }
 
@@ -49,6 +50,27 @@ class ConfigTest {
             () -> Config.parse("x.yaml", "version: 1", Map.of("DNSCRIBE_STREAM_KAFKA__X", "1")))
         .hasMessageContaining("DNSCRIBE_STREAM_KAFKA__X")
         .hasMessageContaining("kafka.x: unknown key x");
+  }
+
+  @Test
+  void rulesHaveTheirDefaultsAndSettings() {
+    String text = "version: 1\ndetect: {rules: {zone_query_rate: {critical: 10, clear_for: 5m}}}";
+    Map<String, String> environment =
+        Map.of("DNSCRIBE_STREAM_DETECT__RULES__ZONE_NXDOMAIN__WARNING", "0.3");
+    Detect detect = Config.parse("x.yaml", text, environment).detect();
+    RuleSettings rate = detect.rule(Rule.ZONE_QUERY_RATE);
+    assertThat(rate.critical()).isEqualTo(10);
+    assertThat(rate.clearFor()).isEqualTo(Duration.ofMinutes(5));
+    assertThat(rate.warning()).isEqualTo(Rule.ZONE_QUERY_RATE.defaults().warning());
+    assertThat(detect.rule(Rule.ZONE_NXDOMAIN).warning()).isEqualTo(0.3);
+    for (String rules :
+        new String[] {"tunnel: {}", "zone_hijack: {warning: 3}", "zone_nxdomain: {warning: -1}"}) {
+      assertThatThrownBy(
+              () ->
+                  Config.parse("x.yaml", "version: 1\ndetect: {rules: {" + rules + "}}", Map.of()))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageContaining("detect.rules");
+    }
   }
 
   @Test

@@ -5,11 +5,15 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dnscribe.stream.config.Detect;
+import dnscribe.stream.config.RuleSettings;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.record.RecordSchema;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
@@ -84,6 +88,12 @@ final class Detection implements AutoCloseable {
 
   static Detect defaults() {
     return new Detect(null, null, null, null, null, null);
+  }
+
+  /** Returns settings whose baselines of rates are known after half an hour. */
+  static Detect quick() {
+    var rate = new RuleSettings(null, null, null, null, null, null, null, Duration.ofMinutes(30));
+    return new Detect(null, null, null, null, null, Map.of("zone_query_rate", rate));
   }
 
   Savepoint savepoint() throws Exception {
@@ -197,6 +207,13 @@ final class Detection implements AutoCloseable {
                     alert.path("state").asText()))
         .distinct()
         .toList();
+  }
+
+  /** Returns the first record of each alert. */
+  List<JsonNode> firsts() {
+    Map<String, JsonNode> firsts = new LinkedHashMap<>();
+    alerts.forEach(alert -> firsts.putIfAbsent(alert.path("alert_id").asText(), alert));
+    return List.copyOf(firsts.values());
   }
 
   /** Returns a counter of the detectors' operators, added up. */

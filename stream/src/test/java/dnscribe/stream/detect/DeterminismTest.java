@@ -52,7 +52,7 @@ class DeterminismTest {
     }
     arrivals.sort(Comparator.comparingLong(Arrival::time));
     List<JsonNode> alerts = new ArrayList<>();
-    Detection detection = new Detection(Detection.defaults(), parallelism, null);
+    Detection detection = new Detection(Detection.quick(), parallelism, null);
     int next = 0;
     for (int second = 0; second <= (MINUTES + 5) * 60; second += 5) {
       long now = BASE + second * 1000L;
@@ -60,12 +60,12 @@ class DeterminismTest {
         detection.cell(arrivals.get(next++).cell());
       }
       // The watermark is the time of arrivals.
-      detection.advance(now - Detection.defaults().closeAfter().toMillis());
+      detection.advance(now - Detection.quick().closeAfter().toMillis());
       if (second == restartMinute * 60) {
         Detection.Savepoint savepoint = detection.savepoint();
         alerts.addAll(detection.alerts);
         detection.close();
-        detection = new Detection(Detection.defaults(), parallelism + 1, savepoint);
+        detection = new Detection(Detection.quick(), parallelism + 1, savepoint);
       }
     }
     alerts.addAll(detection.alerts);

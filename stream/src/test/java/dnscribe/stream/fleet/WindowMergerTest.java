@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
@@ -29,7 +30,7 @@ class WindowMergerTest {
       harness.setProcessingTime(END + 3_000);
       harness.processWatermark(new Watermark(END + 120_000));
       assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false, false);
-      harness.setProcessingTime(END + 122_000);
+      run(harness, END + 124_000);
       List<FleetWindow> written = written(harness);
       assertThat(written).extracting(FleetWindow::revision).containsExactly(0, 1, 1);
       assertThat(written).extracting(w -> w.nodes().size).last().isEqualTo(3);
@@ -40,6 +41,35 @@ class WindowMergerTest {
       add(harness, Windows.node("n4", START, 4));
       harness.prepareSnapshotPreBarrier(1);
       assertThat(written(harness)).hasSize(3);
+      assertThat(counts(harness)).containsEntry("late", 1L);
+    }
+  }
+
+  @Test
+  void afterAnOutageAlsoGroupsThatOnlyLaterNodesHaveAreTaken() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = merger()) {
+      harness.open();
+      harness.setProcessingTime(END + 600_000);
+      add(harness, Windows.node("n1", START, 1));
+      // The first node sends ten minutes at once.
+      harness.processWatermark(new Watermark(END + 590_000));
+      harness.setProcessingTime(END + 610_000);
+      add(harness, Windows.node("n2", START, 2).put("vantage", "server"));
+      harness.setProcessingTime(END + 612_000);
+      assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false, false);
+      run(harness, END + 732_000);
+      assertThat(written(harness)).filteredOn(FleetWindow::isFinal).hasSize(2);
+      state = harness.snapshot(1, END + 732_000);
+    }
+    try (var harness = merger()) {
+      harness.initializeState(state);
+      harness.open();
+      harness.setProcessingTime(END + 733_000);
+      harness.processWatermark(new Watermark(END + 590_000));
+      add(harness, Windows.node("n3", START, 3));
+      harness.prepareSnapshotPreBarrier(2);
+      assertThat(written(harness)).isEmpty();
       assertThat(counts(harness)).containsEntry("late", 1L);
     }
   }
@@ -56,6 +86,14 @@ class WindowMergerTest {
       throws Exception {
     NodeWindow window = Windows.parse(json);
     harness.processElement(new StreamRecord<>(window.withKey(window.key().regroup("all", null))));
+  }
+
+  private static void run(
+      KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> harness, long untilMs)
+      throws Exception {
+    for (long ms = harness.getProcessingTime(); ms <= untilMs; ms += 1_000) {
+      harness.setProcessingTime(ms);
+    }
   }
 
   private static List<FleetWindow> written(

@@ -96,7 +96,7 @@ class ClickHouseWriterTest {
       harness.open();
       for (String row : rows) {
         harness.processElement(
-            new StreamRecord<>(new OutputRecord("s", "n", "id", null, bytes(row))));
+            new StreamRecord<>(new OutputRecord("dns.enriched/1", "n", "id", null, bytes(row))));
       }
       harness.prepareSnapshotPreBarrier(1);
       for (OutputRecord letter : harness.extractOutputValues()) {

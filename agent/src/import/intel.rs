@@ -1,0 +1,416 @@
+//! Indicators of threats: hosts files, response policy zones, plain lists, CSV, NDJSON, STIX 2.1.
+
+use super::table::{self, Row};
+use super::{Imported, Refusal, domain, rpz, shortened, stix};
+use dnscribe_record::IntelFields;
+use dnscribe_record::time::Timestamp;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// Format of a file of indicators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum IntelFormat {
+    /// Lines of an address and names, as in /etc/hosts; the names are the indicators.
+    Hosts,
+    /// Response policy zone (RPZ) as a master file.
+    Rpz,
+    /// One domain, address or prefix of addresses a line.
+    Plain,
+    /// CSV with a header: indicator, category, confidence, `valid_until`.
+    Csv,
+    /// JSON objects by line: `dns.intel/1`.
+    Ndjson,
+    /// STIX 2.1 bundle.
+    Stix,
+}
+
+/// Values of indicators that do not have their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IntelDefaults {
+    /// Name of the list.
+    pub source: String,
+    /// What the indicators indicate.
+    pub category: Option<String>,
+    /// Confidence, 0 to 100.
+    pub confidence: Option<u8>,
+    /// Time from which the indicators no longer hold.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// Names of columns that hold the indicator in lists of other programs.
+const INDICATOR: [&str; 7] = ["indicator", "domain", "ip", "prefix", "value", "host", "ip_address"];
+
+impl IntelFormat {
+    /// Detects the format from the content.
+    #[must_use]
+    pub fn detect(data: &str) -> Self {
+        let data = data.trim_start_matches('\u{feff}').trim_start();
+        if data.starts_with('{') {
+            let first = data.lines().next().unwrap_or_default();
+            let is_line = serde_json::from_str::<serde_json::Map<_, _>>(first)
+                .is_ok_and(|object: serde_json::Map<String, _>| !object.contains_key("objects"));
+            return if is_line { Self::Ndjson } else { Self::Stix };
+        }
+        let is_comment = |line: &&str| line.is_empty() || line.starts_with(COMMENTS);
+        for line in data.lines().map(str::trim).filter(|line| !is_comment(line)).take(50) {
+            let mut words = line.split_whitespace();
+            let first = words.next().unwrap_or_default();
+            let has_word =
+                |word: &str| line.split_whitespace().any(|found| found.eq_ignore_ascii_case(word));
+            if first.starts_with('$') || ["SOA", "CNAME", "NS"].into_iter().any(has_word) {
+                return Self::Rpz;
+            }
+            if first.parse::<IpAddr>().is_ok()
+                && words.next().is_some_and(|word| !is_comment(&word))
+            {
+                return Self::Hosts;
+            }
+            let is_header = |column: &str| {
+                let column = column.trim().trim_matches('"').to_ascii_lowercase();
+                INDICATOR.contains(&column.as_str())
+            };
+            if line.split(',').any(is_header) {
+                return Self::Csv;
+            }
+        }
+        Self::Plain
+    }
+}
+
+/// Beginnings of comment lines in plain lists.
+const COMMENTS: [char; 3] = ['#', ';', '!'];
+
+/// Reads a file of indicators. The first line of an indicator counts; those that no longer hold at
+/// `now` are left out.
+#[must_use]
+pub fn read(
+    data: &str,
+    format: IntelFormat,
+    defaults: &IntelDefaults,
+    now: Timestamp,
+) -> Imported<IntelFields> {
+    let data = data.trim_start_matches('\u{feff}');
+    let mut imported = Imported::new();
+    match format {
+        IntelFormat::Hosts => hosts(data, defaults, &mut imported),
+        IntelFormat::Plain => plain(data, defaults, &mut imported),
+        IntelFormat::Rpz => {
+            for policy in rpz::read(data) {
+                let value = policy.and_then(|policy| {
+                    indicator(&policy.trigger, true)
+                        .map_err(|problem| Refusal::new(policy.line, problem))
+                });
+                add(&mut imported, value.map(|value| with(value, defaults)));
+            }
+        }
+        IntelFormat::Csv => rows(table::csv(data), defaults, &mut imported),
+        IntelFormat::Ndjson => rows(table::ndjson(data), defaults, &mut imported),
+        IntelFormat::Stix => objects(data, defaults, &mut imported),
+    }
+    let before = imported.items.len();
+    imported.items.retain(|item| item.valid_until.is_none_or(|until| until > now));
+    imported.expired += (before - imported.items.len()) as u64;
+    imported.deduplicate(|item| item.indicator.clone());
+    imported
+}
+
+fn add<T>(imported: &mut Imported<T>, item: Result<T, Refusal>) {
+    match item {
+        Ok(item) => imported.items.push(item),
+        Err(refusal) => imported.refused.push(refusal),
+    }
+}
+
+/// An indicator and its kind.
+type Indicator = (String, &'static str);
+
+fn with((indicator, kind): Indicator, defaults: &IntelDefaults) -> IntelFields {
+    IntelFields {
+        indicator,
+        kind: kind.to_owned(),
+        category: defaults.category.clone(),
+        source: defaults.source.clone(),
+        confidence: defaults.confidence,
+        valid_until: defaults.valid_until,
+    }
+}
+
+/// Returns a line without its comment.
+fn without_comment(line: &str) -> &str {
+    let line = line.split(COMMENTS).next().unwrap_or_default();
+    line.split(" //").next().unwrap_or_default().trim()
+}
+
+fn hosts(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFields>) {
+    for (line, text) in (1..).zip(data.lines()) {
+        let mut words = without_comment(text).split_whitespace();
+        let Some(address) = words.next() else { continue };
+        if address.parse::<IpAddr>().is_err() {
+            imported.refuse(line, format!("\"{}\" is not an address", shortened(address)));
+            continue;
+        }
+        for name in words.filter(|name| !is_local(name)) {
+            let value = domain_indicator(name, false);
+            let value = value.map_err(|problem| Refusal::new(line, problem));
+            add(imported, value.map(|value| with(value, defaults)));
+        }
+    }
+}
+
+/// Returns whether a name of a hosts file is one that every system has.
+fn is_local(name: &str) -> bool {
+    matches!(name, "localhost" | "localhost.localdomain" | "local" | "broadcasthost" | "0.0.0.0")
+        || name.starts_with("ip6-")
+}
+
+fn plain(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFields>) {
+    for (line, text) in (1..).zip(data.lines()) {
+        let text = without_comment(text);
+        if !text.is_empty() && !text.starts_with("//") {
+            let value = indicator(text, false).map_err(|problem| Refusal::new(line, problem));
+            add(imported, value.map(|value| with(value, defaults)));
+        }
+    }
+}
+
+fn rows(
+    rows: Vec<Result<Row, Refusal>>,
+    defaults: &IntelDefaults,
+    imported: &mut Imported<IntelFields>,
+) {
+    for row in rows {
+        let item = row.and_then(|row| {
+            let line = row.line;
+            from_row(row, defaults).map_err(|problem| Refusal::new(line, problem))
+        });
+        add(imported, item);
+    }
+}
+
+/// Reads a row. Columns of other programs are passed over.
+fn from_row(mut row: Row, defaults: &IntelDefaults) -> Result<IntelFields, String> {
+    let text = row.take(&INDICATOR).ok_or("indicator is missing")?;
+    let confidence = row.take(&["confidence"]);
+    let confidence = confidence.map(|text| confidence_of(&text)).transpose()?;
+    let until = row.take(&["valid_until"]);
+    let until = until.map(|text| text.parse().map_err(|error| format!("valid_until: {error}")));
+    let defaults = IntelDefaults {
+        source: row.take(&["source"]).unwrap_or_else(|| defaults.source.clone()),
+        category: row.take(&["category", "threat"]).or_else(|| defaults.category.clone()),
+        confidence: confidence.or(defaults.confidence),
+        valid_until: until.transpose()?.or(defaults.valid_until),
+    };
+    Ok(with(indicator(&text, true)?, &defaults))
+}
+
+fn confidence_of(text: &str) -> Result<u8, String> {
+    let number = text.parse().ok().filter(|number| *number <= 100);
+    number.ok_or_else(|| format!("confidence \"{}\" is not 0 to 100", shortened(text)))
+}
+
+fn objects(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFields>) {
+    for object in stix::read(data) {
+        let object = match object {
+            Ok(object) => object,
+            Err(refusal) => {
+                imported.refused.push(refusal);
+                continue;
+            }
+        };
+        if object.revoked {
+            imported.expired += 1;
+            continue;
+        }
+        let defaults = IntelDefaults {
+            source: defaults.source.clone(),
+            category: object.category.or_else(|| defaults.category.clone()),
+            confidence: object.confidence.or(defaults.confidence),
+            valid_until: object.valid_until.or(defaults.valid_until),
+        };
+        for value in object.values {
+            let value = indicator(&value, true);
+            let value = value.map_err(|problem| Refusal::new(object.line, problem));
+            add(imported, value.map(|value| with(value, &defaults)));
+        }
+    }
+}
+
+/// Returns the indicator that a text stands for: a domain, also written as `*.NAME`, `.NAME` or
+/// `||NAME^`; an address; a prefix of addresses.
+fn indicator(text: &str, may_be_top_level: bool) -> Result<Indicator, String> {
+    let canonical = |address: IpAddr| IpNet::from(address.to_canonical());
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return prefix(canonical(address));
+    }
+    if let Ok(net) = text.parse::<IpNet>() {
+        return prefix(net.trunc());
+    }
+    domain_indicator(text, may_be_top_level)
+}
+
+fn prefix(net: IpNet) -> Result<Indicator, String> {
+    match net.prefix_len() {
+        0 => Err(format!("{net} contains every address")),
+        _ => Ok((net.to_string(), "prefix")),
+    }
+}
+
+fn domain_indicator(text: &str, may_be_top_level: bool) -> Result<Indicator, String> {
+    let blocked = text.strip_prefix("||").map(|text| text.strip_suffix('^').unwrap_or(text));
+    let bare = blocked.unwrap_or(text);
+    let bare = bare.strip_prefix("*.").or_else(|| bare.strip_prefix('.')).unwrap_or(bare);
+    let name = domain(bare)?;
+    if !may_be_top_level && !name.contains('.') {
+        return Err(format!(
+            "\"{name}\" is a single label, which contains a whole top-level domain"
+        ));
+    }
+    if name
+        .split('.')
+        .next_back()
+        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        return Err(format!("\"{name}\" is neither an address nor a domain name"));
+    }
+    Ok((name, "domain"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn defaults() -> IntelDefaults {
+        IntelDefaults {
+            source: "list".into(),
+            category: Some("malware".into()),
+            confidence: Some(50),
+            valid_until: None,
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
+
+    fn read_as(data: &str, expected: IntelFormat) -> Imported<IntelFields> {
+        assert_eq!(IntelFormat::detect(data), expected, "{data}");
+        read(data, expected, &defaults(), NOW)
+    }
+
+    fn names(imported: &Imported<IntelFields>) -> Vec<&str> {
+        imported.items.iter().map(|item| item.indicator.as_str()).collect()
+    }
+
+    fn lines(imported: &Imported<IntelFields>) -> Vec<usize> {
+        imported.refused.iter().map(|refusal| refusal.line).collect()
+    }
+
+    #[test]
+    fn reads_hosts_files() {
+        let data = "# block list\n127.0.0.1 localhost\n0.0.0.0 Bad.Example. worse.example # two\n\
+            ::1 ip6-localhost\n0.0.0.0 bad.example\nnot-an-address x.example\n0.0.0.0 com\n";
+        let found = read_as(data, IntelFormat::Hosts);
+        assert_eq!(names(&found), ["bad.example", "worse.example"]);
+        assert_eq!((lines(&found), found.duplicates), (vec![6, 7], 1));
+        let first = &found.items[0];
+        assert_eq!((first.kind.as_str(), first.source.as_str()), ("domain", "list"));
+    }
+
+    #[test]
+    fn reads_plain_lists() {
+        let data = "! comment\n*.bad.example\n.worse.example\n||ads.example^\nbücher.example\n\
+            198.51.100.7\n198.51.100.9/24 ; note\n2001:DB8::/32\n::ffff:192.0.2.1\n0.0.0.0/0\n\
+            http://bad.example/\n1.2.3\nbad.example\n";
+        let found = read_as(data, IntelFormat::Plain);
+        let expected = [
+            "bad.example",
+            "worse.example",
+            "ads.example",
+            "xn--bcher-kva.example",
+            "198.51.100.7/32",
+            "198.51.100.0/24",
+            "2001:db8::/32",
+            "192.0.2.1/32",
+        ];
+        assert_eq!(names(&found), expected);
+        assert_eq!((lines(&found), found.duplicates), (vec![10, 11, 12], 1));
+    }
+
+    #[test]
+    fn reads_tables() {
+        let csv = "Indicator,Threat,Confidence,Valid_Until,first_seen\nbad.example,phishing,90,,x\n\
+            gone.example,,,2020-01-01T00:00:00Z,\n192.0.2.0/24,,101,,\n192.0.2.0/24,,,,\n";
+        let found = read_as(csv, IntelFormat::Csv);
+        assert_eq!(names(&found), ["bad.example", "192.0.2.0/24"]);
+        assert_eq!((lines(&found), found.expired), (vec![4], 1));
+        assert_eq!(found.items[0].category.as_deref(), Some("phishing"));
+        assert_eq!(found.items[1].confidence, Some(50));
+        let again: String =
+            found.items.iter().map(|item| serde_json::to_string(item).unwrap() + "\n").collect();
+        assert_eq!(read_as(&again, IntelFormat::Ndjson).items, found.items);
+    }
+
+    #[test]
+    fn reads_policy_zones_and_bundles() {
+        let zone = "$TTL 60\n@ SOA a. b. 1 2 3 4 5\nbad.example CNAME .\n*.bad.example CNAME .\n\
+            32.7.100.51.198.rpz-ip CNAME .\nzip CNAME .\n";
+        let found = read_as(zone, IntelFormat::Rpz);
+        assert_eq!(names(&found), ["bad.example", "198.51.100.7/32", "zip"]);
+        let bundle = "{\"type\": \"bundle\", \"objects\": [\n{\"type\": \"indicator\", \"pattern\": \
+            \"[domain-name:value = 'Bad.Example']\", \"indicator_types\": [\"c2\"]}]}";
+        let found = read_as(bundle, IntelFormat::Stix);
+        assert_eq!(
+            (names(&found), found.items[0].category.as_deref()),
+            (vec!["bad.example"], Some("c2"))
+        );
+    }
+
+    fn any_indicator() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z0-9]{1,10}(\\.[a-z0-9-]{1,10}){0,3}\\.example",
+            any::<u32>().prop_map(|bits| IpAddr::from(bits.to_be_bytes()).to_string() + "/32"),
+            (any::<u128>(), 16..=128_u8).prop_map(|(bits, length)| {
+                let net = IpNet::new(IpAddr::from(bits.to_be_bytes()), length);
+                net.map(|net| net.trunc().to_string()).unwrap_or_default()
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(data in "(?s).{0,400}", words in "[a-z0-9.*/:'\\[\\]{}()\" ,;$#|^\n\\\\-]{0,300}") {
+            for data in [&data, &words] {
+                for format in <IntelFormat as clap::ValueEnum>::value_variants() {
+                    let found = read(data, *format, &defaults(), NOW);
+                    for item in &found.items {
+                        prop_assert_eq!(indicator(&item.indicator, true).unwrap().0, item.indicator.clone());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn every_format_gives_what_was_written(wanted in prop::collection::hash_set(any_indicator(), 1..20)) {
+            let wanted: Vec<String> = wanted.into_iter().collect();
+            let pattern = |value: &String| {
+                let object = match value {
+                    value if value.contains(':') => "ipv6-addr",
+                    value if value.contains('/') => "ipv4-addr",
+                    _ => "domain-name",
+                };
+                let pattern = format!("[{object}:value = '{value}']");
+                serde_json::json!({"type": "indicator", "pattern": pattern})
+            };
+            let objects: Vec<_> = wanted.iter().map(pattern).collect();
+            let files = [
+                (IntelFormat::Plain, wanted.join("\n")),
+                (IntelFormat::Csv, format!("indicator\n{}\n", wanted.join("\n"))),
+                (IntelFormat::Stix, serde_json::json!({"type": "bundle", "objects": objects}).to_string()),
+            ];
+            for (format, data) in files {
+                let found = read(&data, format, &defaults(), NOW);
+                prop_assert_eq!(&found.refused, &[]);
+                prop_assert_eq!(names(&found), wanted.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+        }
+    }
+}

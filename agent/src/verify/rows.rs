@@ -1,0 +1,440 @@
+//! Identities 6 and 7: the counters of stream jobs against the topics, and the rows of stores against
+//! the records.
+//!
+//! A job's ledger is cumulative. A job that is submitted again without its state begins a new ledger
+//! (a run), whose checkpoints begin again; the last record of each run counts.
+
+use super::Findings;
+use super::sort::{SortEntry, Sorter};
+use dnscribe_record::ledger::Reasons;
+use dnscribe_record::time::Timestamp;
+use dnscribe_record::{EventId, Stream, StreamInput, StreamLedgerRecord};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Records of a topic or of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundTotals {
+    /// Records, copies included.
+    pub records: u64,
+    /// Records, copies counted once.
+    pub distinct: u64,
+    /// Of `distinct`, those that are older than what the store keeps.
+    pub expired: u64,
+}
+
+/// Ledger records of all jobs.
+#[derive(Debug, Default)]
+pub struct StreamLedgers {
+    /// Last record of each run, by job.
+    runs: BTreeMap<String, Vec<StreamLedgerRecord>>,
+}
+
+/// Counters of one job for one topic beside what the topic has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InputLine {
+    /// Name of the job.
+    pub job: String,
+    /// Name of the topic.
+    pub topic: String,
+    /// Counters, the sum of all runs.
+    #[serde(flatten)]
+    pub counters: StreamInput,
+    /// Records found in the topic, unreadable ones included; none if the topic was not read.
+    pub found: Option<u64>,
+    /// Of `found`, readable ones without copies.
+    pub found_distinct: Option<u64>,
+}
+
+/// Rows of a table beside the records that feed it. Identity 7: `rows + expired + dropped = unique`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoreLine {
+    /// Store: kind and address.
+    pub store: String,
+    /// Name of the table or measurement.
+    pub table: String,
+    /// Rows, duplicates that replace each other counted once.
+    pub rows: u64,
+    /// Records that are older than what the table keeps, and therefore not among `rows`.
+    pub expired: u64,
+    /// Records that the store refused, by the job's ledger.
+    pub dropped: u64,
+    /// Records that feed the table, copies counted once.
+    pub unique: u64,
+}
+
+/// What a topic has, for the comparison with a job's counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TopicTotals {
+    /// Readable records.
+    pub found: FoundTotals,
+    /// Records that are not readable.
+    pub unreadable: u64,
+    /// Whether records of the topic are gone.
+    pub has_gaps: bool,
+}
+
+impl StreamLedgers {
+    /// Adds a record of the topic of stream ledgers, in the order of the topic.
+    ///
+    /// # Errors
+    /// Returns a sentence if the value is no such record, or does not balance.
+    pub fn add(&mut self, value: &[u8]) -> Result<(), String> {
+        let record: StreamLedgerRecord = serde_json::from_slice(value)
+            .map_err(|error| format!("not a stream ledger record: {error}"))?;
+        let problem = imbalance(&record);
+        let runs = self.runs.entry(record.job.clone()).or_default();
+        match runs.last_mut() {
+            Some(last) if record.head.event_id == last.head.event_id => {}
+            Some(last) if record.checkpoint > last.checkpoint => *last = record,
+            _ => runs.push(record),
+        }
+        problem.map_or(Ok(()), Err)
+    }
+
+    /// Returns the counters of each job and topic, and the number of runs.
+    fn inputs(&self) -> BTreeMap<(&str, &str), (StreamInput, usize)> {
+        let mut sums = BTreeMap::<_, (StreamInput, usize)>::new();
+        for (job, runs) in &self.runs {
+            for (topic, input) in runs.iter().flat_map(|run| &run.input) {
+                let (sum, runs) = sums.entry((job.as_str(), topic.as_str())).or_default();
+                sum.records += input.records;
+                sum.unique += input.unique;
+                sum.duplicates += input.duplicates;
+                sum.malformed += input.malformed;
+                *runs += 1;
+            }
+        }
+        sums
+    }
+
+    /// Returns the number of records of a topic that jobs call malformed.
+    #[must_use]
+    pub fn malformed(&self, topic: &str) -> u64 {
+        let of_topic = self.inputs().into_iter().filter(|((_, name), _)| *name == topic);
+        of_topic.map(|(_, (input, _))| input.malformed).max().unwrap_or_default()
+    }
+
+    /// Returns the number of records that a sink did not take; none if no job writes to it.
+    #[must_use]
+    pub fn dropped(&self, sink: &str) -> Option<u64> {
+        let outputs = self.runs.values().flatten().filter_map(|run| run.output.get(sink));
+        let dropped = |reasons: &Reasons| reasons.values().sum::<u64>();
+        outputs.map(|output| dropped(&output.dropped)).reduce(|all, more| all + more)
+    }
+
+    /// Compares the counters with the topics (identity 6). `topics` has those that were read.
+    #[must_use]
+    pub fn compare(
+        &self,
+        topics: &BTreeMap<String, TopicTotals>,
+        notes: &mut Findings,
+        problems: &mut Findings,
+    ) -> Vec<InputLine> {
+        let mut lines = Vec::new();
+        for ((job, topic), (counters, runs)) in self.inputs() {
+            let totals = topics.get(topic);
+            if let Some(totals) = totals {
+                let name = format!("{job}: {topic}");
+                compare_input(&name, counters, runs, totals, notes, problems);
+            }
+            lines.push(InputLine {
+                job: job.to_owned(),
+                topic: topic.to_owned(),
+                counters,
+                found: totals.map(|totals| totals.found.records + totals.unreadable),
+                found_distinct: totals.map(|totals| totals.found.distinct),
+            });
+        }
+        lines
+    }
+}
+
+/// Returns what does not balance in a record by itself.
+fn imbalance(record: &StreamLedgerRecord) -> Option<String> {
+    let mut problem = None;
+    for (topic, input) in &record.input {
+        let settled = input.unique + input.duplicates + input.malformed;
+        if input.records != settled {
+            problem = Some(format!(
+                "input.{topic}: records = unique + duplicates + malformed does not hold: {} is not \
+                 {settled}",
+                input.records
+            ));
+        }
+    }
+    for (sink, output) in &record.output {
+        let settled = output.written + output.dropped.values().sum::<u64>();
+        if output.records != settled {
+            problem = Some(format!(
+                "output.{sink}: records = written + dropped does not hold: {} is not {settled}",
+                output.records
+            ));
+        }
+    }
+    if problem.is_none() && !record.balanced {
+        problem = Some("`balanced` says false".to_owned());
+    }
+    problem.map(|problem| format!("{}, checkpoint {}: {problem}", record.job, record.checkpoint))
+}
+
+#[expect(clippy::comparison_chain, reason = "each case has a sentence of its own")]
+fn compare_input(
+    name: &str,
+    counters: StreamInput,
+    runs: usize,
+    totals: &TopicTotals,
+    notes: &mut Findings,
+    problems: &mut Findings,
+) {
+    let StreamInput { records, unique, malformed, .. } = counters;
+    let (found, distinct) = (totals.found.records + totals.unreadable, totals.found.distinct);
+    if records < found {
+        problems.add(|| {
+            format!(
+                "{name}: the job has counted {records} of {found} records: it has not read to the \
+                 end yet, or it began later"
+            )
+        });
+    } else if records > found {
+        let sentence =
+            format!("{name}: the job has counted {records} records, the topic has {found}");
+        if totals.has_gaps {
+            notes.add(|| format!("{sentence}: the oldest are gone"));
+        } else if runs > 1 {
+            notes.add(|| format!("{sentence}: it was submitted {runs} times without its state"));
+        } else {
+            problems.add(|| sentence);
+        }
+    } else {
+        // A record that this program can read may be malformed for the job: it checks every field.
+        let most = unique + malformed.saturating_sub(totals.unreadable);
+        if distinct < unique || distinct > most {
+            problems.add(|| {
+                format!("{name}: {unique} records are unique for the job, {distinct} in the topic")
+            });
+        }
+    }
+}
+
+impl StoreLine {
+    /// Checks identity 7. `may_be_fewer` is the number of records that a job left out as malformed;
+    /// `has_gaps` whether the topic has lost records.
+    pub fn check(
+        &self,
+        may_be_fewer: u64,
+        has_gaps: bool,
+        notes: &mut Findings,
+        problems: &mut Findings,
+    ) {
+        let Self { store, table, rows, expired, dropped, unique } = self;
+        let kept = unique.saturating_sub(*expired);
+        let least = kept.saturating_sub(dropped + may_be_fewer);
+        if *rows < least {
+            problems.add(|| format!("{store}, {table}: {} rows are missing", least - rows));
+        } else if *rows > kept && has_gaps {
+            notes.add(|| {
+                format!(
+                    "{store}, {table}: {} rows of records that the topic no longer has",
+                    rows - kept
+                )
+            });
+        } else if *rows > kept {
+            problems.add(|| format!("{store}, {table}: {} rows more than records", rows - kept));
+        }
+    }
+}
+
+/// Counts records by key in bounded memory.
+pub(super) struct KeyCounter {
+    sorter: Sorter,
+    records: u64,
+}
+
+impl KeyCounter {
+    pub(super) const fn new(sorter: Sorter) -> Self {
+        Self { sorter, records: 0 }
+    }
+
+    fn add(&mut self, key: &[u8], expired: bool) -> io::Result<()> {
+        self.records += 1;
+        // Nodes and streams do not matter here.
+        let entry = SortEntry::new(EventId(xxh3_128(key)), 0, Stream::Ledger, None);
+        self.sorter.push(entry.with_expired(expired))
+    }
+
+    fn totals(self) -> io::Result<FoundTotals> {
+        let mut totals = FoundTotals { records: self.records, ..FoundTotals::default() };
+        self.sorter.distinct(&mut |entry, _| {
+            totals.distinct += 1;
+            totals.expired += u64::from(entry.is_expired());
+        })?;
+        Ok(totals)
+    }
+}
+
+/// Records of a topic that no agent writes, by `event_id`, or for `dns.fleet/1` by window.
+pub struct TopicCounter {
+    keys: KeyCounter,
+    unreadable: u64,
+    /// Times before which records are expired, by step of the window in seconds; 0 for records that
+    /// are no windows.
+    pub cutoffs: BTreeMap<u64, Timestamp>,
+    /// Only windows of this grouping count.
+    pub grouping: Option<&'static str>,
+}
+
+/// Fields that identify a record or a merged window.
+#[derive(Deserialize)]
+struct KeyFields<'a> {
+    event_id: &'a str,
+    ts: Timestamp,
+    revision: Option<u64>,
+    #[serde(default)]
+    window_seconds: u64,
+    #[serde(default)]
+    step_seconds: u64,
+    #[serde(default)]
+    grouping: String,
+    #[serde(default)]
+    vantage: String,
+    region: Option<String>,
+    resolver: Option<String>,
+    zone: Option<String>,
+    qtype: Option<String>,
+    #[serde(default)]
+    other: bool,
+}
+
+impl TopicCounter {
+    pub(super) const fn new(sorter: Sorter) -> Self {
+        Self {
+            keys: KeyCounter::new(sorter),
+            unreadable: 0,
+            cutoffs: BTreeMap::new(),
+            grouping: None,
+        }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// The temporary files cannot be written.
+    pub fn add(&mut self, value: &[u8]) -> io::Result<()> {
+        let Ok(fields) = serde_json::from_slice::<KeyFields<'_>>(value) else {
+            self.unreadable += 1;
+            return Ok(());
+        };
+        let cutoff = self.cutoffs.get(&fields.step_seconds);
+        let expired = cutoff.is_some_and(|cutoff| fields.ts < *cutoff);
+        if fields.revision.is_none() {
+            return self.keys.add(fields.event_id.as_bytes(), expired);
+        }
+        if self.grouping.is_some_and(|grouping| grouping != fields.grouping) {
+            return Ok(());
+        }
+        // With grouping `all`, the region is that of no node.
+        let region = fields.region.filter(|_| fields.grouping == "region");
+        let key = (
+            (fields.ts.as_nanos(), fields.window_seconds, fields.step_seconds),
+            (fields.grouping, fields.vantage, region, fields.other),
+            (fields.resolver, fields.zone, fields.qtype),
+        );
+        self.keys.add(format!("{key:?}").as_bytes(), expired)
+    }
+
+    /// Returns what was counted.
+    ///
+    /// # Errors
+    /// The temporary files cannot be read.
+    pub fn totals(self, has_gaps: bool) -> io::Result<TopicTotals> {
+        Ok(TopicTotals { found: self.keys.totals()?, unreadable: self.unreadable, has_gaps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(checkpoint: u64, unique: u64, duplicates: u64, malformed: u64) -> Vec<u8> {
+        let records = unique + duplicates + malformed;
+        let dropped = json!({"refused": 1});
+        json!({
+            "schema": "dns.stream.ledger/1", "event_id": format!("{checkpoint:032x}"),
+            "ts": "2026-11-20T07:30:00Z", "node": "enrich", "job": "enrich",
+            "checkpoint": checkpoint, "late": 0, "balanced": true,
+            "input": {"dns.normalized": {"records": records, "unique": unique,
+                "duplicates": duplicates, "malformed": malformed}},
+            "output": {"clickhouse": {"records": unique, "written": unique - 1, "dropped": dropped}},
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn compare(ledgers: &StreamLedgers, totals: TopicTotals) -> (Findings, Findings) {
+        let (mut notes, mut problems) = (Findings::default(), Findings::default());
+        let topics = [("dns.normalized".to_owned(), totals)].into();
+        assert_eq!(ledgers.compare(&topics, &mut notes, &mut problems).len(), 1);
+        (notes, problems)
+    }
+
+    fn totals(records: u64, distinct: u64, unreadable: u64) -> TopicTotals {
+        let found = FoundTotals { records, distinct, expired: 0 };
+        TopicTotals { found, unreadable, has_gaps: false }
+    }
+
+    #[test]
+    fn newest_checkpoint_of_each_run_counts() {
+        let mut ledgers = StreamLedgers::default();
+        for checkpoint in [1, 2, 2, 3] {
+            ledgers.add(&record(checkpoint, 10 * checkpoint, 2, 1)).unwrap();
+        }
+        assert_eq!(
+            (ledgers.malformed("dns.normalized"), ledgers.dropped("clickhouse")),
+            (1, Some(1))
+        );
+        let (notes, problems) = compare(&ledgers, totals(32, 30, 1));
+        assert!(notes.is_empty() && problems.is_empty(), "{problems:?}");
+        ledgers.add(&record(1, 5, 0, 0)).unwrap();
+        let (notes, problems) = compare(&ledgers, totals(32, 30, 1));
+        assert!(!notes.is_empty() && problems.is_empty());
+        assert_eq!(ledgers.dropped("influxdb"), None);
+    }
+
+    #[test]
+    fn every_missing_unit_is_found() {
+        let mut ledgers = StreamLedgers::default();
+        ledgers.add(&record(1, 30, 2, 1)).unwrap();
+        for wrong in [totals(33, 31, 1), totals(31, 29, 1), totals(32, 29, 1), totals(32, 31, 1)] {
+            let (_, problems) = compare(&ledgers, wrong);
+            assert!(!problems.is_empty(), "{wrong:?}");
+        }
+        // The job finds a field wrong that is not looked at here.
+        assert!(compare(&ledgers, totals(33, 31, 0)).1.is_empty());
+        let mut broken: serde_json::Value = serde_json::from_slice(&record(2, 1, 0, 0)).unwrap();
+        broken["input"]["dns.normalized"]["records"] = json!(2);
+        assert!(ledgers.add(broken.to_string().as_bytes()).is_err());
+    }
+
+    #[test]
+    fn rows_are_compared_to_the_unit() {
+        let line = |rows| StoreLine {
+            store: "clickhouse".into(),
+            table: "dns_transactions".into(),
+            rows,
+            expired: 10,
+            dropped: 1,
+            unique: 100,
+        };
+        let closes = |rows, may_be_fewer, has_gaps| {
+            let (mut notes, mut problems) = (Findings::default(), Findings::default());
+            line(rows).check(may_be_fewer, has_gaps, &mut notes, &mut problems);
+            problems.is_empty()
+        };
+        assert!(closes(89, 0, false) && closes(90, 0, false) && closes(88, 1, false));
+        assert!(!closes(88, 0, false) && !closes(91, 0, false) && closes(91, 0, true));
+    }
+}

@@ -1,0 +1,132 @@
+package dnscribe.stream.fleet;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import dnscribe.stream.Records;
+import dnscribe.stream.kafka.OutputRecord;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.streaming.api.watermark.Watermark;
+import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
+import org.junit.jupiter.api.Test;
+
+class InfluxEncoderTest {
+  private static final long START = 1_800_000_000_000L;
+  private static final Pattern TRANSACTIONS = Pattern.compile("[ ,]transactions=(\\d+)i");
+
+  @Test
+  void zonesBeyondTheLimitAreOneSeriesAlsoAfterARestart() throws Exception {
+    List<String> points = new ArrayList<>();
+    OperatorSubtaskState state;
+    try (var harness = encoder()) {
+      harness.open();
+      for (int zone = 0; zone < 4; zone++) {
+        harness.processElement(new StreamRecord<>(window("zone", "z" + zone + ".com", 100, true)));
+      }
+      harness.processElement(new StreamRecord<>(window("zone", null, 7, true)));
+      state = harness.snapshot(1, 1);
+      points.addAll(points(harness));
+    }
+    try (var harness = encoder()) {
+      harness.initializeState(state);
+      harness.open();
+      // A window that is not final yet is not part of the sum: it would be counted twice.
+      harness.processElement(new StreamRecord<>(window("zone", "z7.com", 5, false)));
+      harness.processElement(new StreamRecord<>(window("zone", "z8.com", 3, true)));
+      harness.processWatermark(new Watermark(START + 200_000));
+      points.addAll(points(harness));
+    }
+    Map<String, Long> sums = sums(points);
+    assertThat(sums)
+        .isEqualTo(
+            Map.of(
+                "dns_fleet,grouping=zone,step=10s,vantage=client,window=10s,zone=z0.com", 100L,
+                "dns_fleet,grouping=zone,step=10s,vantage=client,window=10s,zone=z1.com", 100L,
+                "dns_fleet,grouping=zone,other=true,step=10s,vantage=client,window=10s", 210L));
+  }
+
+  @Test
+  void addressesAreNotTags() throws Exception {
+    try (var harness = encoder()) {
+      harness.open();
+      for (String resolver : new String[] {"192.0.2.53", "2001:db8::53", "corp, east"}) {
+        harness.processElement(new StreamRecord<>(window("resolver", resolver, 10, true)));
+      }
+      harness.processWatermark(new Watermark(START + 200_000));
+      assertThat(sums(points(harness)))
+          .isEqualTo(
+              Map.of(
+                  "dns_fleet,grouping=resolver,resolver=corp\\,\\ east,step=10s,vantage=client,"
+                      + "window=10s",
+                  10L,
+                  "dns_fleet,grouping=resolver,other=true,step=10s,vantage=client,window=10s",
+                  20L));
+    }
+  }
+
+  @Test
+  void theHeaviestValuesTakeThePlacesOfOthers() {
+    TagSet set = new TagSet();
+    assertThat(set.admits("first", 0, 1)).isTrue();
+    assertThat(set.admits("second", 0, 1)).isFalse();
+    set.add("first", 1, 1);
+    for (int i = 0; i < 5; i++) {
+      set.add("other" + i, 50, 1);
+    }
+    set.add("heavy", 1000, 1);
+    TagSet restored = set.snapshot();
+    restored.change(10, 1);
+    assertThat(restored.admits("heavy", 10, 1)).isTrue();
+    assertThat(restored.admits("first", 10, 1)).isFalse();
+    assertThat(restored.admits("first", 9, 1)).isTrue();
+  }
+
+  private static OneInputStreamOperatorTestHarness<FleetWindow, OutputRecord> encoder()
+      throws Exception {
+    return new OneInputStreamOperatorTestHarness<>(new InfluxEncoder(2, Duration.ofMinutes(2)));
+  }
+
+  private static FleetWindow window(String grouping, String value, long transactions, boolean last)
+      throws Exception {
+    ObjectNode json = Windows.node("n", START, 1).put("transactions", transactions);
+    WindowSums sums = Windows.parse(json).sums();
+    WindowKey key =
+        new WindowKey(
+            START,
+            10,
+            10,
+            grouping,
+            "client",
+            null,
+            grouping.equals("resolver") ? value : null,
+            grouping.equals("zone") ? value : null,
+            null,
+            value == null);
+    return new FleetWindow(key, 0, last, new NodeSet(), sums);
+  }
+
+  private static List<String> points(
+      OneInputStreamOperatorTestHarness<FleetWindow, OutputRecord> harness) {
+    return harness.extractOutputValues().stream().map(p -> Records.text(p.value())).toList();
+  }
+
+  /** Returns the transactions of the newest point of each series; InfluxDB keeps this one. */
+  private static Map<String, Long> sums(List<String> points) {
+    Map<String, Long> sums = new HashMap<>();
+    for (String point : points) {
+      Matcher found = TRANSACTIONS.matcher(point);
+      assertThat(found.find()).isTrue();
+      String series = point.substring(0, point.indexOf(" nodes="));
+      sums.put(series, Long.parseLong(found.group(1)));
+    }
+    return sums;
+  }
+}

@@ -1,0 +1,207 @@
+//! The job `fleet`: merged windows in the topic and in the stores are the sums over the windows that
+//! agents wrote, to the unit, and their quantiles are those that other implementations of the
+//! sketches compute.
+
+use crate::rows::moved_to;
+use crate::running::{CAUGHT_UP, Running, Shared};
+use dnscribe_tests::stack::Component;
+use dnscribe_tests::traffic::Traffic;
+use dnscribe_tests::{http, shell, sketches};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+const NODES: [&str; 3] = ["fleet-1", "fleet-2", "fleet-3"];
+/// About a minute, in 40 zones. Each node has every third exchange.
+const TRAFFIC: Traffic = Traffic { exchanges: 0..600, every: 3, step_ns: 100_000_000, names: 400 };
+/// Counters that are compared.
+const COUNTERS: [&str; 6] =
+    ["transactions", "queries", "successes", "truncated", "query_bytes", "response_bytes"];
+
+#[test]
+fn merged_windows_are_the_sums_over_the_nodes() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    replay(&running, now - 1200, &NODES);
+    // Sent again, windows change nothing.
+    replay(&running, now - 1200, &NODES[1..2]);
+    replay(&running, now - 120, &NODES);
+
+    let sent: BTreeMap<String, Value> = running
+        .topic("dns.metrics")
+        .iter()
+        .map(|text| serde_json::from_str::<Value>(text).unwrap())
+        .map(|window| (window["event_id"].as_str().unwrap().to_owned(), window))
+        .collect();
+    let limit = time(now - 600);
+    let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for window in sent.values().filter(|window| window["ts"].as_str().unwrap() < &limit[..]) {
+        if let Some(key) = key_of(window) {
+            groups.entry(key).or_default().push(window.clone());
+        }
+    }
+    assert!(groups.len() > 100, "{} groups", groups.len());
+
+    let merged = shell::wait_for("final windows", CAUGHT_UP, || {
+        std::thread::sleep(Duration::from_millis(500));
+        let merged = newest(&running);
+        let is_final = |key| merged.get(key).is_some_and(|window: &Value| window["final"] == true);
+        Ok(groups.keys().all(is_final).then_some(merged))
+    })
+    .unwrap();
+    for (key, windows) in &groups {
+        let merged = &merged[key];
+        for counter in COUNTERS {
+            let sum: u64 = windows.iter().map(|window| window[counter].as_u64().unwrap()).sum();
+            assert_eq!(merged[counter], sum, "{key} {counter}");
+        }
+        let nodes: BTreeSet<&str> =
+            windows.iter().map(|window| window["node"].as_str().unwrap()).collect();
+        assert_eq!(merged["nodes"], nodes.len(), "{key}");
+    }
+    compare_sketches(&groups, &merged);
+    let expected: BTreeMap<&String, &Value> =
+        merged.iter().filter(|(key, _)| groups.contains_key(*key)).collect();
+    compare_rows(&mut running, &expected, &limit);
+    compare_points(&mut running, &expected, now);
+    balances(&running, sent.len());
+}
+
+/// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since
+/// the epoch.
+fn replay(running: &Running, time: u64, nodes: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    for node in nodes {
+        let first = NODES.iter().position(|name| name == node).unwrap();
+        let first = u32::try_from(first).unwrap();
+        let traffic = Traffic { exchanges: first..TRAFFIC.exchanges.end, ..TRAFFIC };
+        let mut capture = Vec::new();
+        traffic.write(&mut capture).unwrap();
+        let file = folder.path().join(format!("{node}.pcap"));
+        std::fs::write(&file, moved_to(&capture, time)).unwrap();
+        running.replay_windows(node, &file);
+    }
+}
+
+/// Returns what the windows that are merged have in common; `None` for those of one node only.
+fn key_of(window: &Value) -> Option<String> {
+    let grouping = match window["grouping"].as_str()? {
+        "node" | "all" => "all",
+        "process" | "pod" => return None,
+        other => other,
+    };
+    let seconds = ["window_seconds", "step_seconds"].map(|name| window[name].to_string());
+    let text = |name: &str| window[name].as_str().unwrap_or_default().to_owned();
+    let ts = text("ts")[..19].to_owned();
+    let value = ["region", "resolver", "zone", "qtype"].map(text).concat();
+    let other = window["other"].as_bool().unwrap_or_default();
+    Some(format!("{ts} {} {} {grouping} {value} {other}", seconds.join("/"), text("vantage")))
+}
+
+/// Returns the records of `dns.fleet` that count: the highest revision of each window.
+fn newest(running: &Running) -> BTreeMap<String, Value> {
+    let mut newest: BTreeMap<String, Value> = BTreeMap::new();
+    for text in running.topic("dns.fleet") {
+        let window: Value = serde_json::from_str(&text).unwrap();
+        let key = key_of(&window).unwrap();
+        let rank = |window: &Value| (window["revision"].as_u64(), window["final"].as_bool());
+        if newest.get(&key).is_none_or(|other| rank(other) < rank(&window)) {
+            newest.insert(key, window);
+        }
+    }
+    newest
+}
+
+fn compare_sketches(groups: &BTreeMap<String, Vec<Value>>, merged: &BTreeMap<String, Value>) {
+    let lists: Vec<Vec<Value>> = groups.values().cloned().collect();
+    let others = sketches::merge(&lists).unwrap();
+    for ((key, _), theirs) in groups.iter().zip(others) {
+        let ours = &merged[key];
+        for name in ["count", "p50", "p90", "p95", "p99"] {
+            let values = [&ours["latency_ms"][name], &theirs["latency_ms"][name]];
+            let [ours, theirs] = values.map(|value| value.as_f64().unwrap_or_default());
+            assert!((ours - theirs).abs() <= 1e-9 * theirs, "{key} {name}: {ours} {theirs}");
+        }
+        for name in ["unique_qnames", "unique_clients", "unique_resolvers"] {
+            let values = [&ours[name]["estimate"], &theirs[name]["estimate"]];
+            let [ours, theirs] = values.map(|value| value.as_f64().unwrap());
+            assert!((ours - theirs).abs() <= 0.001 * theirs, "{key} {name}: {ours} {theirs}");
+        }
+    }
+}
+
+fn compare_rows(running: &mut Running, expected: &BTreeMap<&String, &Value>, limit: &str) {
+    let statement = format!(
+        "SELECT count(*), bool_and(final), {} FROM dns_fleet WHERE ts > now() - interval '1 hour' AND ts < '{limit}'",
+        COUNTERS.map(|counter| format!("sum({counter})")).join(", ")
+    );
+    let sum = |counter: &str| -> u64 {
+        expected.values().map(|window| window[counter].as_u64().unwrap()).sum()
+    };
+    let sums = COUNTERS.map(|counter| sum(counter).to_string()).join("|");
+    let wanted = format!("{}|t|{sums}", expected.len());
+    shell::wait_for("rows of merged windows", CAUGHT_UP, || {
+        let rows = running.stack().timescaledb(&statement)?;
+        Ok((rows.trim() == wanted).then_some(()))
+    })
+    .unwrap_or_else(|error| {
+        panic!("{error}: {:?}, not {wanted}", running.stack().timescaledb(&statement))
+    });
+}
+
+fn compare_points(running: &mut Running, expected: &BTreeMap<&String, &Value>, now: u64) {
+    let address = running.stack().address(Component::InfluxDb).unwrap();
+    let text = |name: &str| address[name].as_str().unwrap().to_owned();
+    let socket: SocketAddr = text("url")["http://".len()..].parse().unwrap();
+    let headers = format!(
+        "Authorization: Token {}\r\nContent-Type: application/vnd.flux\r\nAccept: application/csv\r\n",
+        text("token")
+    );
+    for grouping in ["all", "zone"] {
+        let windows = expected.values().filter(|window| window["grouping"] == grouping);
+        let sum: u64 = windows.map(|window| window["transactions"].as_u64().unwrap()).sum();
+        let query = format!(
+            "from(bucket: \"{}\") |> range(start: {}, stop: {}) |> filter(fn: (r) => r._measurement == \"dns_fleet\" \
+             and r._field == \"transactions\" and r.grouping == \"{grouping}\") |> group() |> sum()",
+            text("bucket"),
+            now - 3600,
+            now - 600
+        );
+        let path = format!("/api/v2/query?org={}", text("org"));
+        let wanted = format!(",{sum}");
+        shell::wait_for("points of merged windows", CAUGHT_UP, || {
+            let answer = http::send(socket, "POST", &path, &headers, query.as_bytes())?;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            Ok(answer.body.lines().any(|line| line.ends_with(&wanted)).then_some(()))
+        })
+        .unwrap_or_else(|error| {
+            let answer = http::send(socket, "POST", &path, &headers, query.as_bytes());
+            panic!("{grouping}: {error}: {answer:?}, not {sum}")
+        });
+    }
+}
+
+/// Checks the job's ledger: each window was read once.
+fn balances(running: &Running, unique: usize) {
+    let written = running.topic("dns.metrics").len();
+    let ledger = shell::wait_for("the ledger of the job fleet", CAUGHT_UP, || {
+        let ledgers = running.topic("dns.stream.ledger");
+        let ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        Ok(ledgers
+            .filter(|ledger| ledger["job"] == "fleet")
+            .last()
+            .filter(|ledger| ledger["input"]["dns.metrics"]["records"] == written))
+    })
+    .unwrap();
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(ledger["input"]["dns.metrics"]["unique"], unique, "{ledger}");
+    assert_eq!(ledger["late"], 0, "{ledger}");
+}
+
+/// Returns a time in seconds since the epoch as records have it, without a fraction.
+fn time(seconds: u64) -> String {
+    let date = shell::run(&["date", "-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%S"]);
+    String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
+}
