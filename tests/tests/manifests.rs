@@ -168,7 +168,8 @@ fn flink_deployment_survives_its_job_manager() {
     let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
     let deployments: Vec<&Value> =
         documents.iter().filter(|document| document["kind"] == "FlinkDeployment").collect();
-    let names: Vec<&Value> = deployments.iter().map(|one| &one["metadata"]["name"]).collect();
+    let names: Vec<&str> =
+        deployments.iter().filter_map(|one| one["metadata"]["name"].as_str()).collect();
     assert_eq!(names, jobs::JOBS.map(|job| format!("dnscribe-{job}")));
     let deployment = &deployments[0]["spec"];
     let flink = &deployment["flinkConfiguration"];

@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn udp_packets_have_their_lengths() {
         let message = RawMessage::read(&record(&json!({})), (0, 0)).unwrap();
-        let v4 = packets(&[message.clone()]);
+        let v4 = packets(&[message]);
         assert_eq!((v4[0].len(), &v4[0][2..4], &v4[0][24..26]), (40, &[0, 40][..], &[0, 20][..]));
         let addresses = json!({"src_ip": "2001:db8::1", "dst_ip": "2001:db8::2"});
         let message = RawMessage::read(&record(&addresses), (0, 0)).unwrap();

@@ -24,7 +24,7 @@ pub fn prepare() -> Result<PathBuf> {
 /// Starts the engine, at its previous address if it had one; its data is kept in `folder`.
 pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     let address = service::address(previous, PORT)?;
-    Service::start(command(folder, address)?, address, &folder.join("log"), || {
+    Service::start(&command(folder, address)?, address, &folder.join("log"), || {
         http::get(address, None, "/ping").is_ok_and(|(status, _)| status == 200)
     })
 }
@@ -34,7 +34,7 @@ pub fn start_with_tls(folder: &Path, certificate: &Path, key: &Path) -> Result<S
     let address = service::free_address(PORT)?;
     let mut command = command(folder, address)?;
     command.arg(certificate).arg(key);
-    Service::start(command, address, &folder.join("log"), || TcpStream::connect(address).is_ok())
+    Service::start(&command, address, &folder.join("log"), || TcpStream::connect(address).is_ok())
 }
 
 fn command(folder: &Path, address: SocketAddr) -> Result<Command> {

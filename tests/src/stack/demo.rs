@@ -73,7 +73,7 @@ fn start_agent(folder: &Path, brokers: &str) -> Result<Service> {
     command.args(["run", "--sink", "kafka", "--brokers", brokers]);
     command.args(["--metrics-listen", &address.to_string()]);
     command.env("DNSCRIBE_NODE", "demo").env("DNSCRIBE_SPOOL__ENABLED", "false");
-    Service::start(command, address, &folder.join("agent.log"), || {
+    Service::start(&command, address, &folder.join("agent.log"), || {
         http::get(address, None, "/readyz").is_ok_and(|(status, _)| status == 200)
     })
 }
@@ -89,5 +89,5 @@ fn start_load(folder: &Path, lab: &Lab, agent: SocketAddr) -> Result<Service> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let command = lab.command(Host::Client, &words);
     // Nothing listens for it; what it does is seen at the agent.
-    Service::start(command, agent, &folder.join("load.log"), || true)
+    Service::start(&command, agent, &folder.join("load.log"), || true)
 }

@@ -282,7 +282,7 @@ fn start_zookeeper(folder: &Path, address: SocketAddr) -> Result<Service> {
     let main = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain";
     let mut command = java(folder, "zookeeper", &["-Xmx48m", "-XX:TieredStopAtLevel=1"], main)?;
     command.arg(file);
-    Service::start(command, address, &folder.join("zookeeper.out"), || {
+    Service::start(&command, address, &folder.join("zookeeper.out"), || {
         TcpStream::connect(address).is_ok()
     })
 }
@@ -291,7 +291,7 @@ fn start_job_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
     let main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint";
     let mut command = java(folder, "jobmanager", &["-Xmx320m"], main)?;
     command.arg("--configDir").arg(folder);
-    Service::start(command, rest, &folder.join("jobmanager.out"), || {
+    Service::start(&command, rest, &folder.join("jobmanager.out"), || {
         http::get(rest, None, "/overview").is_ok_and(|(status, _)| status == 200)
     })
 }
@@ -309,7 +309,7 @@ fn start_task_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
     let heap = ["-Xmx640m", "-XX:MaxDirectMemorySize=256m", "-XX:MaxMetaspaceSize=256m"];
     let mut command = java(folder, "taskmanager", &heap, main)?;
     command.arg("--configDir").arg(folder);
-    let service = Service::start(command, rest, &folder.join("taskmanager.out"), || true)?;
+    let service = Service::start(&command, rest, &folder.join("taskmanager.out"), || true)?;
     let wait = shell::wait_for("the task manager's registration", REGISTRATION, || {
         if !service.runs() {
             bail!("it ended; see {}", folder.join("taskmanager.log").display());

@@ -97,7 +97,7 @@ pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     command.arg("--engine-path").arg(folder.join("engine"));
     command.args(["--http-bind-address", &address.to_string(), "--reporting-disabled"]);
     command.args(["--log-level", "warn", "--storage-cache-max-memory-size", "268435456"]);
-    let service = Service::start(command, address, &folder.join("log"), || {
+    let service = Service::start(&command, address, &folder.join("log"), || {
         http::get(address, None, "/health").is_ok_and(|(status, _)| status == 200)
     })?;
     let made = create_bucket(address);

@@ -41,7 +41,7 @@ pub fn start_prometheus(
     command.arg(format!("--config.file={}", file.display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
     command.arg(format!("--web.listen-address={address}"));
-    Service::start(command, address, &folder.join("log"), || is_ready(address))
+    Service::start(&command, address, &folder.join("log"), || is_ready(address))
 }
 
 /// Starts Alertmanager, at its previous address if it had one, with one receiver that notifies no
@@ -57,7 +57,7 @@ pub fn start_alertmanager(folder: &Path, previous: Option<SocketAddr>) -> Result
     command.arg(format!("--web.listen-address={address}"));
     // No cluster: a single instance.
     command.arg("--cluster.listen-address=");
-    Service::start(command, address, &folder.join("log"), || is_ready(address))
+    Service::start(&command, address, &folder.join("log"), || is_ready(address))
 }
 
 fn is_ready(address: SocketAddr) -> bool {

@@ -29,13 +29,13 @@ pub struct Service {
 impl Service {
     /// Starts a command whose output goes to the file `log`, and waits until `ready` returns true.
     pub fn start(
-        command: Command,
+        command: &Command,
         address: SocketAddr,
         log: &Path,
         ready: impl Fn() -> bool,
     ) -> Result<Self> {
         let file = fs::File::create(log).with_context(|| log.display().to_string())?;
-        let mut command = shell::without_descriptors(&command);
+        let mut command = shell::without_descriptors(command);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         // Ctrl-C on the terminal must not reach the service.
         let mut child = command
@@ -168,7 +168,7 @@ mod tests {
         command.arg("60");
         let address = free_address(20_000).unwrap();
         let service =
-            Service::start(command, address, &folder.path().join("log"), || true).unwrap();
+            Service::start(&command, address, &folder.path().join("log"), || true).unwrap();
         assert!(service.runs());
         service.freeze().unwrap();
         service.thaw().unwrap();

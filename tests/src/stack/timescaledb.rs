@@ -96,7 +96,7 @@ pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     ] {
         server.args(["-c", setting]);
     }
-    let service = Service::start(server, address, &folder.join("log"), || {
+    let service = Service::start(&server, address, &folder.join("log"), || {
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
         log.contains("database system is ready to accept connections")
             && TcpStream::connect(address).is_ok()

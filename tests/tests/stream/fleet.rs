@@ -142,13 +142,12 @@ fn compare_rows(running: &mut Running, expected: &BTreeMap<&String, &Value>, lim
     };
     let sums = COUNTERS.map(|counter| sum(counter).to_string()).join("|");
     let wanted = format!("{}|t|{sums}", expected.len());
-    shell::wait_for("rows of merged windows", CAUGHT_UP, || {
+    let waited = shell::wait_for("rows of merged windows", CAUGHT_UP, || {
         let rows = running.stack().timescaledb(&statement)?;
         Ok((rows.trim() == wanted).then_some(()))
-    })
-    .unwrap_or_else(|error| {
-        panic!("{error}: {:?}, not {wanted}", running.stack().timescaledb(&statement))
     });
+    let rows = running.stack().timescaledb(&statement);
+    assert!(waited.is_ok(), "{waited:?}: {rows:?}, not {wanted}");
 }
 
 fn compare_points(running: &mut Running, expected: &BTreeMap<&String, &Value>, now: u64) {
@@ -171,15 +170,14 @@ fn compare_points(running: &mut Running, expected: &BTreeMap<&String, &Value>, n
         );
         let path = format!("/api/v2/query?org={}", text("org"));
         let wanted = format!(",{sum}");
-        shell::wait_for("points of merged windows", CAUGHT_UP, || {
+        let mut last = String::new();
+        let waited = shell::wait_for("points of merged windows", CAUGHT_UP, || {
             let answer = http::send(socket, "POST", &path, &headers, query.as_bytes())?;
             assert_eq!(answer.status, 200, "{}", answer.body);
-            Ok(answer.body.lines().any(|line| line.ends_with(&wanted)).then_some(()))
-        })
-        .unwrap_or_else(|error| {
-            let answer = http::send(socket, "POST", &path, &headers, query.as_bytes());
-            panic!("{grouping}: {error}: {answer:?}, not {sum}")
+            last = answer.body;
+            Ok(last.lines().any(|line| line.ends_with(&wanted)).then_some(()))
         });
+        assert!(waited.is_ok(), "{grouping}: {waited:?}: {last}, not {sum}");
     }
 }
 
@@ -188,10 +186,9 @@ fn balances(running: &Running, unique: usize) {
     let written = running.topic("dns.metrics").len();
     let ledger = shell::wait_for("the ledger of the job fleet", CAUGHT_UP, || {
         let ledgers = running.topic("dns.stream.ledger");
-        let ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        let mut ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
         Ok(ledgers
-            .filter(|ledger| ledger["job"] == "fleet")
-            .last()
+            .rfind(|ledger| ledger["job"] == "fleet")
             .filter(|ledger| ledger["input"]["dns.metrics"]["records"] == written))
     })
     .unwrap();

@@ -233,12 +233,13 @@ impl Running {
 
     /// Waits until the ledger has counted every record of the input topic; returns it.
     pub fn caught_up(&self, total: u64) -> Value {
-        shell::wait_for(&format!("a ledger of {total} records"), CAUGHT_UP, || {
+        let waited = shell::wait_for(&format!("a ledger of {total} records"), CAUGHT_UP, || {
             thread::sleep(Duration::from_millis(200));
             let ledger = self.ledger();
             Ok(ledger.filter(|ledger| ledger["input"]["dns.normalized"]["records"] == total))
-        })
-        .unwrap_or_else(|error| panic!("{error}; the newest is {:?}", self.ledger()))
+        });
+        assert!(waited.is_ok(), "the newest is {:?}", self.ledger());
+        waited.unwrap()
     }
 
     /// Waits for `count` more records of the ledger, so as many completed checkpoints.
