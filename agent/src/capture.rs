@@ -10,6 +10,7 @@ pub mod raw;
 pub mod replay;
 pub mod sampling;
 
+use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -68,23 +69,14 @@ impl Received {
     }
 }
 
-/// Transport protocol of a DNS message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Transport {
-    /// UDP datagrams.
-    Udp,
-    /// A TCP stream, each message after a length of two bytes (RFC 1035, 4.2.2).
-    Tcp,
-}
-
-impl Transport {
-    /// Returns `udp` or `tcp`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        }
+named_enum! {
+    /// Transport protocol of a DNS message.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    pub enum Transport {
+        /// UDP datagrams.
+        Udp = "udp",
+        /// A TCP stream, each message after a length of two bytes (RFC 1035, 4.2.2).
+        Tcp = "tcp",
     }
 }
 

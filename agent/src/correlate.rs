@@ -103,14 +103,16 @@ pub struct CorrelationCounters {
     pub overflowed: u64,
 }
 
-/// Which transactions are linked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CorrelationMode {
-    /// Transactions of each process or host that acts as a resolver.
-    #[default]
-    Auto,
-    /// None, except for TCP after truncation.
-    Off,
+named_enum! {
+    /// Which transactions are linked.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum CorrelationMode: "a way to join", "give one of" {
+        /// Transactions of each process or host that acts as a resolver.
+        #[default]
+        Auto = "auto",
+        /// None, except for TCP after truncation.
+        Off = "off",
+    }
 }
 
 /// Links transactions of one lookup.

@@ -119,7 +119,7 @@ impl PausedShard {
     /// Collects the state of a paused flow stage that has read `received` from its ring.
     #[must_use]
     pub fn new(flow: &FlowStage, received: &[Received]) -> Self {
-        let (shard, mut pages) = (flow.shard(), Vec::new());
+        let (shard, mut pages) = (flow.shard, Vec::new());
         flow.export_queries(&mut |carried| page::push(&mut pages, shard, carried));
         Self { shard, state: flow.state(received), pages }
     }

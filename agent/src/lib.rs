@@ -24,3 +24,5 @@ pub mod privilege;
 pub mod handover;
 pub mod verify;
 pub mod command;
+#[cfg(test)]
+mod tests;

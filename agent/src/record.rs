@@ -13,17 +13,16 @@ use crate::enrich::{Attribution, PodRef, Runtime};
 use crate::pair::{MessageTexts, Transaction, Vantage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use dnscribe_dns::to_unicode;
 use dnscribe_dns::{
-    Edns, Question, Tlv, class_name, dso_name, dso_text, opcode_name, rcode_name, type_name,
+    Edns, Question, Tlv, class_name, dso_name, dso_text, opcode_name, rcode_name, to_unicode,
+    type_name,
 };
-use dnscribe_record::Stream;
 use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
     K8sFields, Labels, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead,
-    RecordTail, TransactionBody, TransactionContext,
+    RecordTail, Stream, TransactionBody, TransactionContext,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -42,11 +41,12 @@ pub struct RecordBuilder {
     pub epoch: Timestamp,
     /// Configured names of resolvers by address.
     pub resolvers: HashMap<IpAddr, String>,
-    namespace: Namespace,
+    /// Namespace of this capture's event ids.
+    pub namespace: Namespace,
     /// Whether records include `qname_unicode`.
-    unicode: bool,
+    pub unicode: bool,
     /// Whether message records include the message itself (`wire`).
-    wire: bool,
+    pub wire: bool,
 }
 
 impl RecordBuilder {
@@ -71,24 +71,6 @@ impl RecordBuilder {
         }
     }
 
-    /// Includes `qname_unicode` if `unicode` is true.
-    #[must_use]
-    pub fn with_unicode(self, unicode: bool) -> Self {
-        Self { unicode, ..self }
-    }
-
-    /// Includes `labels` if there are any.
-    #[must_use]
-    pub fn with_labels(self, labels: Labels) -> Self {
-        Self { labels: Some(labels).filter(|labels| !labels.is_empty()), ..self }
-    }
-
-    /// Includes the message itself in its record if `wire` is true.
-    #[must_use]
-    pub fn with_wire(self, wire: bool) -> Self {
-        Self { wire, ..self }
-    }
-
     fn head(&self, stream: Stream, event_id: EventId, ts: Timestamp) -> RecordHead<'_> {
         let region = self.region.as_deref();
         RecordHead {
@@ -103,12 +85,6 @@ impl RecordBuilder {
 
     fn unicode(&self, qname: Option<&str>) -> Option<String> {
         qname.filter(|_| self.unicode).and_then(to_unicode)
-    }
-
-    /// Returns the namespace of this capture's event ids.
-    #[must_use]
-    pub const fn namespace(&self) -> Namespace {
-        self.namespace
     }
 
     /// Returns the configured name of a server, else its address.
@@ -155,7 +131,7 @@ impl RecordBuilder {
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
             additional_count: dns.counts.additional,
-            answers: AnswerList(texts.answers()),
+            answers: AnswerList(&texts.answers),
             edns: dns.edns().as_ref().map(EdnsFields::of),
             dso: dns.dso().map(|tlv| dso(&tlv)).collect(),
             trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
@@ -211,7 +187,7 @@ impl RecordBuilder {
             conflict: transaction.conflict.then_some(true),
             icmp: transaction.icmp.map(icmp),
             flags: FlagNames(last.flags),
-            answers: AnswerList(texts.answers()),
+            answers: AnswerList(&texts.answers),
             answer_count: answered.map(|dns| dns.counts.answer),
             authority_count: answered.map(|dns| dns.counts.authority),
             additional_count: answered.map(|dns| dns.counts.additional),

@@ -19,9 +19,8 @@ pub use rows::{FoundTotals, InputLine, StoreLine, StreamLedgers, TopicCounter, T
 pub use sort::DEFAULT_MEMORY_BYTES;
 
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
-use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{EventId, JsonText, LedgerRecord, Namespace};
+use dnscribe_record::{EventId, JsonText, LedgerRecord, Merge, Namespace, Stream};
 use serde::Deserialize;
 use sort::{SortEntry, Sorter};
 use std::borrow::Cow;
@@ -382,12 +381,7 @@ impl AgentLedgers {
         let mut ledger = newest.clone();
         for (_, earlier) in self.0.range(..*last) {
             ledger.is_final &= earlier.is_final;
-            for (sink, streams) in &earlier.counters.delivery {
-                for (stream, delivery) in streams {
-                    let sums = ledger.counters.delivery.entry(sink.clone()).or_default();
-                    *sums.entry(stream.clone()).or_default() += delivery;
-                }
-            }
+            Merge::merge(&mut ledger.counters.delivery, &earlier.counters.delivery);
         }
         let agents = self.0.len() as u64;
         Some(CombinedLedger { ledger, agents, complete: agents == last + 1 })

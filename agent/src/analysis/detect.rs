@@ -53,19 +53,19 @@ mod tests;
 mod tunnel;
 
 pub use alert::{Alert, AlertCounters, AlertState};
-pub use amplification::{AMPLIFICATION_MEMORY_BYTES, Amplification};
-pub use bypass::{BYPASS_MEMORY_BYTES, Bypass};
-pub use cache_poisoning::{CACHE_POISONING_MEMORY_BYTES, CachePoisoning};
-pub use dga::{DGA_MEMORY_BYTES, Dga};
-pub use drift::{DRIFT_MEMORY_BYTES, Drift};
+pub use amplification::Amplification;
+pub use bypass::Bypass;
+pub use cache_poisoning::CachePoisoning;
+pub use dga::Dga;
+pub use drift::Drift;
 pub use engine::Detection;
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 pub use maintenance::{Maintenance, MaintenancePeriod};
 pub use options::{
     AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions,
 };
-pub use spoofing::{SPOOFING_MEMORY_BYTES, Spoofing};
-pub use tunnel::{TUNNEL_MEMORY_BYTES, Tunnel};
+pub use spoofing::Spoofing;
+pub use tunnel::Tunnel;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

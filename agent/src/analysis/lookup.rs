@@ -32,11 +32,10 @@ use crate::decode::MessageId;
 use crate::enrich::Attribution;
 use crate::pair::{Status, Vantage};
 use dnscribe_dns::Answer;
+use dnscribe_record::LookupFields;
 use dnscribe_record::time::Timestamp;
 use query::ANY;
 use smallvec::SmallVec;
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest pause of a stub after an answer; then the lookup has ended.
@@ -64,6 +63,9 @@ const MAX_TRANSACTIONS: usize = 256;
 const MAX_ADDRESSES: usize = 32;
 
 const MAX_CHAIN: usize = 16;
+
+/// Most names in `names_tried`.
+const MAX_NAMES: usize = 32;
 
 const NOERROR: u16 = 0;
 const SERVFAIL: u16 = 2;
@@ -138,7 +140,7 @@ fn has_records(observation: &TransactionView<'_>) -> bool {
 /// A list with inline capacity for what most lookups have.
 pub type Few<T> = SmallVec<[T; 4]>;
 
-/// A lookup of an application. The fields are defined in `dns.lookup/1`.
+/// A lookup of an application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lookup<'a> {
     /// Id of its first query.
@@ -147,48 +149,14 @@ pub struct Lookup<'a> {
     pub ts: Timestamp,
     /// The side that was observed.
     pub vantage: Vantage,
-    /// Address of the client.
-    pub client: IpAddr,
-    /// Names of the servers, in the order of their first queries.
-    pub resolvers: Few<Cow<'a, str>>,
-    /// The name that the application asked for, as far as it can be derived.
-    pub qname: &'a str,
-    /// The class of the queries.
-    pub qclass: u16,
     /// The types of the queries, in the order of their first queries.
     pub qtypes: Few<u16>,
     /// The names of the queries in order, without those of CNAME targets.
     pub names: Few<&'a str>,
-    /// The name with records.
-    pub answered_name: Option<&'a str>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Whether it was answered, but without a definitive answer for one of A and AAAA.
-    pub partial: bool,
-    /// Extended rcode of the deciding response.
-    pub rcode: Option<u16>,
-    /// The targets of the CNAMEs.
-    pub cname_chain: Few<&'a str>,
-    /// The first [`MAX_ADDRESSES`] addresses found.
-    pub addresses: Few<&'a str>,
-    /// Number of address records found.
-    pub address_count: u32,
-    /// From the first query to the last response that the caller needed.
-    pub duration: Duration,
-    /// Number of transactions. Retransmissions belong to the first query's transaction.
-    pub transactions: u32,
-    /// Query messages sent.
-    pub packets: u32,
-    /// Query messages that contributed nothing.
-    pub packets_wasted: u32,
-    /// Number of names other than `qname`.
-    pub search_expansions: u32,
-    /// Query messages that repeated a question.
-    pub retries: u32,
-    /// Number of servers asked.
-    pub servers_tried: u32,
-    /// Whether a query over TCP followed a truncated answer.
-    pub tcp_fallback: bool,
+    /// What its record says of it.
+    pub fields: LookupFields<'a>,
     /// Ids of its transactions in the order of their queries.
     pub members: Few<MessageId>,
     /// Whether the lookup, or one of its transactions, was evicted before its end.

@@ -7,8 +7,7 @@ use crate::capture::Transport;
 use crate::correlate::{AnswerSource, Parent, TransactionLinks};
 use crate::decode::MessageId;
 use crate::enrich::Attribution;
-use crate::pair::MessageTexts;
-use crate::pair::{OrphanReason, Status, Transaction, Vantage};
+use crate::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_record::RecordTail;
 use dnscribe_record::number::milliseconds;
@@ -156,7 +155,7 @@ impl<'a> TransactionView<'a> {
             dnssec_ok: query_edns.is_some_and(|edns| edns.dnssec_ok()),
             client_subnet: query_edns.is_some_and(|edns| edns.has_client_subnet()),
             answer_count: answered.map(|dns| dns.counts.answer),
-            answers: answered.map_or(Answers::NONE, |_| texts.answers()),
+            answers: answered.map_or(Answers::NONE, |_| &texts.answers),
             min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
             query_bytes: query.map(|query| query.wire_bytes),
             response_bytes: transfer.map(|transfer| transfer.bytes).or(whole_response),

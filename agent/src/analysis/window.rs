@@ -25,9 +25,7 @@ pub use counts::BoundedCounts;
 pub use group::{Group, Grouping};
 pub use groups::Groups;
 pub use not_exported::{NotExported, RCODES, SampledCount};
-pub use options::{
-    Choice, ChoiceError, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions,
-};
+pub use options::{ChoiceError, ChoiceSet, GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 pub use tally::{Tally, TopSlots, Tops};
 
 use crate::analysis::view::TransactionView;

@@ -3,7 +3,7 @@
 //!
 //! # Minimum kernel version
 //!
-//! Linux 5.12. Other features are optional; [`Live::describe`] names what is missing:
+//! Linux 5.12. Other features are optional; [`Live::description`] names what is missing:
 //!
 //! | feature | since | fallback |
 //! |---|---|---|
@@ -54,8 +54,8 @@ pub use cgroup::{mount as cgroup2_mount, path_of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
-use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{ledger, named_enum};
 pub use icmp::{pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
 pub use parts::{CaptureHandles, CaptureInfo, HandleName, ReaderState};
@@ -69,20 +69,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The hook to capture at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HookChoice {
-    /// `cgroup` if this host supports it and no interface is named; else `socket`.
-    #[default]
-    Auto,
-    /// Every socket of a cgroup, by `cgroup_skb`.
-    ///
-    /// # Minimum kernel version
-    ///
-    /// Linux 5.12.
-    Cgroup,
-    /// Interfaces, by `AF_PACKET`.
-    Socket,
+named_enum! {
+    /// The hook to capture at.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum HookChoice: "a hook", "give one of" {
+        /// `cgroup` if this host supports it and no interface is named; else `socket`.
+        #[default]
+        Auto = "auto",
+        /// Every socket of a cgroup, by `cgroup_skb`.
+        ///
+        /// # Minimum kernel version
+        ///
+        /// Linux 5.12.
+        Cgroup = "cgroup",
+        /// Interfaces, by `AF_PACKET`.
+        Socket = "socket",
+    }
 }
 
 /// Options of a live capture.
@@ -186,7 +188,8 @@ impl CannotCapture {
 pub struct Live {
     attached: Option<Attached>,
     hook: Hook,
-    description: String,
+    /// A sentence with the hook, the reason for it, and where it is attached.
+    pub description: String,
     readers: Vec<Reader>,
     gauges: Vec<Arc<ring::Gauge>>,
     counters: PerCpuArray<MapData, [u64; WORDS]>,
@@ -244,12 +247,6 @@ impl Live {
         self.hook.name()
     }
 
-    /// Returns a sentence with the hook, the reason for it, and where it is attached.
-    #[must_use]
-    pub fn describe(&self) -> &str {
-        &self.description
-    }
-
     /// Moves the readers out, one for each ring. Other methods then cover the remaining readers only.
     #[must_use]
     pub fn take_readers(&mut self) -> Vec<Reader> {
@@ -302,7 +299,7 @@ impl Live {
 
     /// Returns what was received by the readers that were not moved out.
     pub fn received(&self) -> impl Iterator<Item = &[Received]> {
-        self.readers.iter().map(Reader::received)
+        self.readers.iter().map(|reader| &*reader.received)
     }
 
     /// Returns the counters as [`Self::counters`] does, for readers that were moved out, from what they

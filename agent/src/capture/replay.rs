@@ -41,7 +41,8 @@ pub struct FileSummary {
 pub struct Replay {
     filter: Filter,
     files: u32,
-    first_packet: Option<Timestamp>,
+    /// Time of the first packet of any kind in the first file.
+    pub first_packet: Option<Timestamp>,
 }
 
 /// Callback for packets. It breaks to stop the replay.
@@ -51,7 +52,8 @@ pub type PacketHandler<'a> = dyn FnMut(&Packet<'_>, &ReplayProgress<'_>) -> Cont
 #[derive(Debug)]
 pub struct ReplayProgress<'a> {
     filter: &'a Filter,
-    first_packet: Timestamp,
+    /// Time of the first packet of any kind.
+    pub first_packet: Timestamp,
 }
 
 impl ReplayProgress<'_> {
@@ -59,12 +61,6 @@ impl ReplayProgress<'_> {
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
         counters(self.filter)
-    }
-
-    /// Returns the time of the first packet of any kind.
-    #[must_use]
-    pub const fn first_packet(&self) -> Timestamp {
-        self.first_packet
     }
 }
 
@@ -157,12 +153,6 @@ impl Replay {
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
         counters(&self.filter)
-    }
-
-    /// Returns the time of the first packet of any kind in the first file.
-    #[must_use]
-    pub const fn first_packet(&self) -> Option<Timestamp> {
-        self.first_packet
     }
 }
 

@@ -12,7 +12,8 @@ use std::process::ExitCode;
 /// A failure, with its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    code: u8,
+    /// Exit code of the process: 1, 2 or 3.
+    pub code: u8,
     message: String,
     remedy: Option<String>,
 }
@@ -41,12 +42,6 @@ impl Exit {
     pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
-    }
-
-    /// Exit code of the process: 1, 2 or 3.
-    #[must_use]
-    pub const fn code(&self) -> u8 {
-        self.code
     }
 
     /// Prints the failure on stderr and returns the exit code, for `main`.
@@ -106,8 +101,8 @@ mod tests {
     #[test]
     fn busy_port_exits_with_1_and_remedy() {
         let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
-        let exit = Exit::from(Server::start(server.address(), || {}).unwrap_err());
-        assert_eq!(exit.code(), 1);
+        let exit = Exit::from(Server::start(server.address, || {}).unwrap_err());
+        assert_eq!(exit.code, 1);
         assert!(exit.to_string().contains("--metrics-listen"), "{exit}");
     }
 
@@ -115,6 +110,6 @@ mod tests {
     fn prints_the_remedy() {
         let exit = Exit::cannot_capture("not permitted").with_remedy("run as root");
         assert_eq!(exit.to_string(), "error: not permitted\n  remedy: run as root");
-        assert_eq!([exit.code(), Exit::usage("").code(), Exit::failed("").code()], [3, 2, 1]);
+        assert_eq!([exit.code, Exit::usage("").code, Exit::failed("").code], [3, 2, 1]);
     }
 }

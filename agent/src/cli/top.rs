@@ -130,15 +130,6 @@ impl FromStr for Speed {
     }
 }
 
-impl FromStr for Vantage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|vantage| vantage.name() == text);
-        found.ok_or_else(|| "choose from once, client, server, passive, all".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

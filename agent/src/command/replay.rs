@@ -59,7 +59,7 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     let mut failure = None;
     for file in files {
         match reader.file(file, &mut |packet, passed| {
-            session.packet(packet, passed.first_packet(), &|| passed.counters())
+            session.packet(packet, passed.first_packet, &|| passed.counters())
         }) {
             Ok(summary) => {
                 if let Some(warning) = summary.warning {
@@ -77,9 +77,9 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
     }
     match failure {
         // No packet was replayed: the error is all there is to report.
-        Some(error) if reader.first_packet().is_none() => Err(error.into()),
+        Some(error) if reader.first_packet.is_none() => Err(error.into()),
         failure => {
-            session.end(reader.first_packet(), reader.counters())?;
+            session.end(reader.first_packet, reader.counters())?;
             failure.map_or(Ok(()), |error: InputError| Err(error.into()))
         }
     }

@@ -148,7 +148,7 @@ impl Run {
             })?;
         }
         let runner = Runner::start(&mut live, flows, epoch)?;
-        endpoint.set_phase(Phase::Ready(live.describe().to_owned()));
+        endpoint.set_phase(Phase::Ready(live.description.clone()));
         notify(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
@@ -356,7 +356,7 @@ impl Run {
         let ports = &self.config.capture.ports;
         tracing::info!(
             "no DNS yet on port {ports}: {}; make a query with, for example, `dig example.com`",
-            self.live.describe()
+            self.live.description
         );
     }
 }

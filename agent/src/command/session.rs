@@ -110,10 +110,14 @@ pub(super) fn pipeline_options(
     live: bool,
 ) -> Result<PipelineOptions, Exit> {
     let resolvers = config.resolvers.clone().into_iter().collect();
-    let identity = RecordBuilder::new(config.node.clone(), config.region.clone(), epoch, resolvers)
-        .with_labels(config.labels.clone())
-        .with_unicode(config.records_idn)
-        .with_wire(config.messages_wire);
+    let (node, region) = (config.node.clone(), config.region.clone());
+    let labels = config.labels.clone();
+    let identity = RecordBuilder {
+        labels: Some(labels).filter(|labels| !labels.is_empty()),
+        unicode: config.records_idn,
+        wire: config.messages_wire,
+        ..RecordBuilder::new(node, region, epoch, resolvers)
+    };
     Ok(PipelineOptions {
         correlation: config.joining,
         windows: config.windows,
@@ -193,7 +197,7 @@ impl Endpoint {
         let Some(listen) = config.metrics_listen else { return Ok(Self::default()) };
         let waker = waker.clone();
         let (server, requests) = Server::start(listen, move || waker.wake())?;
-        tracing::info!("metrics at http://{}/metrics", server.address());
+        tracing::info!("metrics at http://{}/metrics", server.address);
         let kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| kafka);
         let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
@@ -277,7 +281,7 @@ impl Endpoint {
 /// This host cannot capture.
 pub(super) fn attach(config: &Config, helper: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
     let live = Live::open(&live_options(config, helper.map(PrivilegedHelper::icmp)))?;
-    tracing::info!("{}", live.describe());
+    tracing::info!("{}", live.description);
     Ok(live)
 }
 

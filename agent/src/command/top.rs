@@ -64,7 +64,7 @@ impl View<'_> {
         let live = attach(&start.config, None)?;
         let run = Run::start(start, live, None, None)?;
         // The first clause names the hook; the log shows all.
-        let source = run.live.describe().split(',').next().unwrap_or_default().to_owned();
+        let source = run.live.description.split(',').next().unwrap_or_default().to_owned();
         self.shared.use_wall_clock();
         // Nothing is logged between here and the screen.
         let screen = self.open(&source, Span::Recent)?;

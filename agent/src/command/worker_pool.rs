@@ -88,7 +88,7 @@ impl WorkerPool {
         epoch: Timestamp,
     ) -> io::Result<Self> {
         let counters = readers.iter().zip(&flows);
-        let counters = counters.map(|(reader, flow)| flow.counters(reader.received())).collect();
+        let counters = counters.map(|(reader, flow)| flow.counters(&reader.received)).collect();
         let merger = BatchMerger::new(counters, BATCHES_PER_SHARD, epoch);
         // Never full: no worker has more batches, and each fails at most once.
         let (sender, messages) = bounded(readers.len() * (BATCHES_PER_SHARD + 1));

@@ -6,13 +6,12 @@ use crate::analysis::window::{Grouping, GroupingSet, WindowKind, WindowKindSet, 
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
 use crate::capture::live::{HookChoice, LiveOptions};
 use crate::capture::ports::PortSet;
-use crate::correlate::CorrelationMode;
 use crate::encrypted::ConnectionOptions;
 use crate::pair::PairOptions;
 use dnscribe_common::flow::MAX_RINGS;
-use dnscribe_config::ConfigError;
 use dnscribe_config::value::{Count, PositiveSpan, Span, read_bytes, show_bytes};
-use dnscribe_config::{impl_words, section, value, words};
+use dnscribe_config::{ConfigError, section, value};
+use dnscribe_record::named_enum;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -109,13 +108,10 @@ section! {
     }
 }
 
-impl_words! { HookChoice: "a hook" { Auto = "auto", Cgroup = "cgroup", Socket = "socket" } }
-
-impl_words! { CorrelationMode: "a way to join" { Auto = "auto", Off = "off" } }
-
-words! {
+named_enum! {
     /// Behaviour under overload.
-    SamplingMode: "a mode of sampling" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum SamplingMode: "a mode of sampling", "give one of" {
         /// UDP transactions are sampled.
         Auto = "auto",
         /// The ring buffer fills, and packets are lost.

@@ -6,9 +6,8 @@ use crate::analysis::detect::{
     AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, MaintenancePeriod,
     Rule, RuleOptions, SuccessOptions,
 };
-use dnscribe_config::ConfigError;
-use dnscribe_config::section;
 use dnscribe_config::value::{Count, PositiveSpan, Span, Switch, show_duration};
+use dnscribe_config::{ConfigError, section};
 use dnscribe_record::time::Timestamp;
 use value::{BaseUrl, Days, Pattern, Share, TimeOfDay, Times};
 
@@ -87,47 +86,41 @@ fn common_default(rule: Rule) -> RuleOptions {
     DetectOptions::default().rule(rule)
 }
 
-/// Declares the section of a rule: the keys that every rule has, and its own.
-macro_rules! rule {
-    ($(#[doc = $about:literal])* $name:ident { $(
-        $(#[doc = $doc:literal])+ $field:ident: $type:ty $(= $kind:ident($($value:tt)*))?
-    ),* $(,)? }) => {
-        section! {
-            $(#[doc = $about])*
-            $name {
-                /// Whether the rule is active.
-                text enabled: Option<Switch> = default(common_default(Rule::Tunnel).enabled),
-                /// Time without the condition after which the alert ends or becomes less severe.
-                text clear_for: Option<Span> = default(common_default(Rule::Tunnel).clear_for),
-                $($(#[doc = $doc])+ text $field: $type $(= $kind($($value)*))?),*
-            }
-        }
+section! {
+    /// The keys that every rule has: the section of a rule without thresholds of its own, and a part of the others.
+    RuleLayer {
+        /// Whether the rule is active.
+        text enabled: Option<Switch> = default(common_default(Rule::Tunnel).enabled),
+        /// Time without the condition after which the alert ends or becomes less severe.
+        text clear_for: Option<Span> = default(common_default(Rule::Tunnel).clear_for),
+    }
+}
 
-        impl $name {
-            fn common(&self, default: RuleOptions) -> RuleOptions {
-                RuleOptions {
-                    enabled: self.enabled.map_or(default.enabled, |enabled| enabled.0),
-                    clear_for: self.clear_for.map_or(default.clear_for, |span| span.0),
-                }
-            }
+impl RuleLayer {
+    fn common(&self, default: RuleOptions) -> RuleOptions {
+        RuleOptions {
+            enabled: self.enabled.map_or(default.enabled, |enabled| enabled.0),
+            clear_for: self.clear_for.map_or(default.clear_for, |span| span.0),
         }
-    };
+    }
 }
 
 /// Declares the section of a rule that compares with what is usual.
 macro_rules! usual_rule {
     ($(#[doc = $about:literal])* $name:ident: $threshold:ty, $warning:literal, $critical:literal, $example:literal) => {
-        rule! {
+        section! {
             $(#[doc = $about])*
             $name {
+                /// The keys that every rule has.
+                flatten common: RuleLayer,
                 /// Least distance from the mean, in standard deviations: above 1.
-                z_score: Option<Times> = example("5"),
+                text z_score: Option<Times> = example("5"),
                 #[doc = $warning]
-                warning: Option<$threshold> = example($example),
+                text warning: Option<$threshold> = example($example),
                 #[doc = $critical]
-                critical: Option<$threshold> = example($example),
+                text critical: Option<$threshold> = example($example),
                 /// Least number of queries in a minute.
-                min_queries: Option<Count> = example("20"),
+                text min_queries: Option<Count> = example("20"),
             }
         }
 
@@ -142,11 +135,6 @@ macro_rules! usual_rule {
             }
         }
     };
-}
-
-rule! {
-    /// A rule without thresholds of its own.
-    RuleLayer {}
 }
 
 usual_rule! {
@@ -165,37 +153,43 @@ usual_rule! {
     "0.5"
 }
 
-rule! {
+section! {
     /// Section `detect.rules.success_ratio`.
     SuccessLayer {
+        /// The keys that every rule has.
+        flatten common: RuleLayer,
         /// Share of successful queries below which a warning is reported: between 0 and 1.
-        warning: Option<Share> = default(DetectOptions::default().success.warning),
+        text warning: Option<Share> = default(DetectOptions::default().success.warning),
         /// Share of successful queries below which the alert is critical: between 0 and 1.
-        critical: Option<Share> = default(DetectOptions::default().success.critical),
+        text critical: Option<Share> = default(DetectOptions::default().success.critical),
         /// Time for which the share must be too small.
-        r#for: Option<PositiveSpan> = default(DetectOptions::default().success.span),
+        text r#for: Option<PositiveSpan> = default(DetectOptions::default().success.span),
         /// Least number of queries in this time.
-        min_queries: Option<Count> = default(to_count(DetectOptions::default().success.min_queries)),
+        text min_queries: Option<Count> = default(to_count(DetectOptions::default().success.min_queries)),
     }
 }
 
-rule! {
+section! {
     /// Section `detect.rules.resolver_down`.
     DownLayer {
+        /// The keys that every rule has.
+        flatten common: RuleLayer,
         /// Number of successive queries without an answer.
-        min_queries: Option<Count> = default(to_count(DetectOptions::default().down.min_queries)),
+        text min_queries: Option<Count> = default(to_count(DetectOptions::default().down.min_queries)),
         /// Least time between the first and the last of these queries.
-        r#for: Option<Span> = default(DetectOptions::default().down.span),
+        text r#for: Option<Span> = default(DetectOptions::default().down.span),
     }
 }
 
-rule! {
+section! {
     /// Section `detect.rules.resolver_flapping`.
     FlappingLayer {
+        /// The keys that every rule has.
+        flatten common: RuleLayer,
         /// Number of times that the resolver came back.
-        times: Option<Count> = default(to_count(DetectOptions::default().flapping.times)),
+        text times: Option<Count> = default(to_count(DetectOptions::default().flapping.times)),
         /// Time in which it came back so often.
-        within: Option<PositiveSpan> = default(DetectOptions::default().flapping.span),
+        text within: Option<PositiveSpan> = default(DetectOptions::default().flapping.span),
     }
 }
 
@@ -282,14 +276,14 @@ pub(super) fn resolve(
 impl RulesLayer {
     fn common(&self, rule: Rule, default: RuleOptions) -> RuleOptions {
         match rule {
-            Rule::QueryRate => self.query_rate.common(default),
-            Rule::Latency => self.latency.common(default),
-            Rule::Nxdomain => self.nxdomain.common(default),
-            Rule::Servfail => self.servfail.common(default),
-            Rule::Timeout => self.timeout.common(default),
-            Rule::SuccessRatio => self.success_ratio.common(default),
-            Rule::ResolverDown => self.resolver_down.common(default),
-            Rule::ResolverFlapping => self.resolver_flapping.common(default),
+            Rule::QueryRate => self.query_rate.common.common(default),
+            Rule::Latency => self.latency.common.common(default),
+            Rule::Nxdomain => self.nxdomain.common.common(default),
+            Rule::Servfail => self.servfail.common.common(default),
+            Rule::Timeout => self.timeout.common.common(default),
+            Rule::SuccessRatio => self.success_ratio.common.common(default),
+            Rule::ResolverDown => self.resolver_down.common.common(default),
+            Rule::ResolverFlapping => self.resolver_flapping.common.common(default),
             Rule::Tunnel => self.tunnel.common(default),
             Rule::Dga => self.dga.common(default),
             Rule::Spoofing => self.spoofing.common(default),

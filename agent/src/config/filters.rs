@@ -2,30 +2,27 @@
 
 use crate::capture::encrypted::Prefix;
 use crate::pipeline::filter::{Criteria, FILTERED_STREAMS, Filter, NameSuffix, StreamFilters};
-use dnscribe_config::ConfigError;
 use dnscribe_config::reader::{Field as _, PerStream};
 use dnscribe_config::value::Name;
-use dnscribe_config::{section, value};
+use dnscribe_config::{ConfigError, section, value};
 use dnscribe_dns::type_number;
 
 section! {
     /// Section `filters`.
     FiltersLayer {
-        /// Criteria that a record must meet to be exported.
-        section include: CriteriaLayer,
-        /// Criteria that a record must not meet to be exported.
-        section exclude: CriteriaLayer,
+        /// Criteria for the records of all streams.
+        flatten general: FilterLayer,
         /// Other criteria for the records of one stream; keys that are not given here are as above.
         per_stream streams: PerStream<FilterLayer> = example("{ lookups: { exclude: { process: [healthd] } } }"),
     }
 }
 
 section! {
-    /// Section `filters.streams.STREAM`.
+    /// Section `filters.streams.STREAM`, and the same keys of section `filters`.
     FilterLayer {
-        /// As in section `filters`.
+        /// Criteria that a record must meet to be exported.
         section include: CriteriaLayer,
-        /// As in section `filters`.
+        /// Criteria that a record must not meet to be exported.
         section exclude: CriteriaLayer,
     }
 }
@@ -90,7 +87,7 @@ impl CriteriaLayer {
 
 /// Checks the section.
 pub(super) fn resolve(layer: FiltersLayer) -> Result<StreamFilters, ConfigError> {
-    let FiltersLayer { include, exclude, streams } = layer;
+    let FiltersLayer { general, streams } = layer;
     let mut own = streams.0;
     if let Some(stream) = own.keys().find(|stream| !FILTERED_STREAMS.contains(stream)) {
         return ConfigError::in_section(
@@ -98,7 +95,6 @@ pub(super) fn resolve(layer: FiltersLayer) -> Result<StreamFilters, ConfigError>
             "all records of this stream are exported: filter messages, transactions, lookups or connections",
         );
     }
-    let general = FilterLayer { include, exclude };
     Ok(FILTERED_STREAMS.into_iter().fold(StreamFilters::default(), |filters, stream| {
         let layer = own.remove(&stream).unwrap_or_default().over(general.clone());
         filters.with_filter(stream, layer.filter())

@@ -2,9 +2,9 @@
 
 use super::{Purpose, default_node};
 use crate::enrich::kubernetes::{KubernetesConfig, TOKEN_PATH};
-use dnscribe_config::ConfigError;
 use dnscribe_config::value::{Name, PositiveSpan};
-use dnscribe_config::{section, value, words};
+use dnscribe_config::{ConfigError, section, value};
+use dnscribe_record::named_enum;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,9 +36,10 @@ section! {
     }
 }
 
-words! {
+named_enum! {
     /// Whether pods are watched.
-    Enabled: "auto, true or false" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Enabled: "auto, true or false", "give one of" {
         /// Where they can be.
         Auto = "auto",
         /// Always.

@@ -1,8 +1,9 @@
 //! Section `privileges`.
 
 use super::layer::Layer;
+use dnscribe_config::section;
 use dnscribe_config::value::Name;
-use dnscribe_config::{section, words};
+use dnscribe_record::named_enum;
 use std::path::PathBuf;
 
 section! {
@@ -17,9 +18,10 @@ section! {
     }
 }
 
-words! {
+named_enum! {
     /// Privileges that are dropped once capture has begun.
-    Drop: "a way to drop privileges" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Drop: "a way to drop privileges", "give one of" {
         /// All that can be dropped; the rest is logged.
         Auto = "auto",
         /// All; a privilege that cannot be dropped ends the run.

@@ -1,7 +1,6 @@
 //! Correlates the three views of a lookup on the host of a resolver: client query, query at the
 //! resolver, upstream query.
 
-use super::cache;
 use super::client_queries::ClientQueries;
 use super::direct_mapped::DirectMappedCache;
 use super::dual_stack::DualStackResolvers;
@@ -9,7 +8,7 @@ use super::name_hash::NameHash;
 use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::{Query, Question, Resolver};
 use super::upstream::UpstreamQueries;
-use super::{AnswerSource, CorrelationCounters, Parent, ParentMatch, TransactionLinks};
+use super::{AnswerSource, CorrelationCounters, Parent, ParentMatch, TransactionLinks, cache};
 use crate::capture::Direction;
 use crate::decode::{Message, MessageId};
 use crate::pair::{Status, Transaction};

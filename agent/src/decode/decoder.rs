@@ -61,7 +61,8 @@ macro_rules! emitter {
 /// [`Self::expire`]. After every call each packet is counted as decoded, malformed or held.
 #[derive(Debug)]
 pub struct Decoder {
-    ports: PortSet,
+    /// Ports of plain DNS.
+    pub ports: PortSet,
     encrypted: Option<Encrypted>,
     counters: PacketCounters,
     clock: SteadyClock,
@@ -83,11 +84,6 @@ impl Decoder {
             fragments: Fragments::new(options.fragment_datagrams, options.fragment_memory_bytes),
             streams: Streams::new(options.tcp_streams, options.tcp_memory_bytes),
         }
-    }
-
-    /// Returns the ports of plain DNS.
-    pub(crate) const fn ports(&self) -> &PortSet {
-        &self.ports
     }
 
     /// Replaces the ports of plain DNS.

@@ -11,7 +11,7 @@ pub(super) struct Reassembler {
     /// Bytes of the stream before the position.
     at: u64,
     /// The contiguous bytes from the position on.
-    contiguous: Vec<u8>,
+    pub(super) contiguous: Vec<u8>,
     /// Pieces behind a gap, with their offsets.
     out_of_order: Vec<(u64, Box<[u8]>)>,
 }
@@ -32,11 +32,6 @@ impl Reassembler {
         }
         self.append(offset, bytes);
         self.fill_gaps();
-    }
-
-    /// Returns the contiguous bytes from the position on.
-    pub(super) fn contiguous(&self) -> &[u8] {
-        &self.contiguous
     }
 
     /// Advances the position by `count` bytes, received or not.
@@ -85,11 +80,11 @@ mod tests {
         reassembler.insert(0, b"abc");
         reassembler.insert(10, b"klm");
         reassembler.skip(9);
-        assert_eq!(reassembler.contiguous(), b"");
+        assert_eq!(&*reassembler.contiguous, b"");
         reassembler.insert(7, b"hijk");
-        assert_eq!(reassembler.contiguous(), b"jklm");
+        assert_eq!(&*reassembler.contiguous, b"jklm");
         reassembler.skip(4);
-        assert_eq!((reassembler.contiguous(), reassembler.memory_bytes()), (&b""[..], 0));
+        assert_eq!((&*reassembler.contiguous, reassembler.memory_bytes()), (&b""[..], 0));
     }
 
     #[test]
@@ -124,7 +119,7 @@ mod tests {
             for (from, to) in pieces {
                 reassembler.insert(from as u64, &stream[from.saturating_sub(3)..to][from.min(3)..]);
             }
-            prop_assert_eq!(reassembler.contiguous(), &stream[..]);
+            prop_assert_eq!(&*reassembler.contiguous, &stream[..]);
         }
     }
 }

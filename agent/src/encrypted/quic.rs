@@ -122,7 +122,7 @@ impl QuicReader {
         let stream = &mut self.streams[side.index()];
         // The frames before an unknown one count.
         let _ = read_frames(&frames, stream, handshake);
-        if let Some(body) = hello::message_body(stream.contiguous(), side) {
+        if let Some(body) = hello::message_body(&stream.contiguous, side) {
             let length = hello::MESSAGE_HEADER + body.len();
             handshake.read_hello(side, body);
             if side == Side::Server {

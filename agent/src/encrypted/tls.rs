@@ -85,7 +85,7 @@ enum NextRecord {
 impl Direction {
     fn next(&self) -> Option<NextRecord> {
         let [kind, major, _, high, low] =
-            *self.records.contiguous().first_chunk::<RECORD_HEADER>()?;
+            *self.records.contiguous.first_chunk::<RECORD_HEADER>()?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         if !(CHANGE_CIPHER_SPEC..=APPLICATION_DATA).contains(&kind)
             || major != 3
@@ -98,13 +98,13 @@ impl Direction {
             ALERT => !self.encrypted,
             _ => false,
         };
-        let known = self.records.contiguous().len() >= RECORD_HEADER + length;
+        let known = self.records.contiguous.len() >= RECORD_HEADER + length;
         (known || !needs_body).then_some(NextRecord::Record(kind, length))
     }
 
     fn record(&mut self, side: Side, kind: u8, length: usize, handshake: &mut Handshake) {
         let is_13 = handshake.server.as_ref().is_some_and(|server| server.version >= TLS13);
-        let body = self.records.contiguous().get(RECORD_HEADER..RECORD_HEADER + length);
+        let body = self.records.contiguous.get(RECORD_HEADER..RECORD_HEADER + length);
         match (kind, body) {
             (HANDSHAKE, Some(body)) if !self.hello_read => {
                 self.messages.extend_from_slice(body);

@@ -64,7 +64,7 @@ pub fn request(
     }
     let parts = CaptureHandles { about: offer.about, names: offer.parts, descriptors };
     let live = Live::adopt(parts, options).map_err(|error| error.to_string())?;
-    tracing::info!(pid = offer.pid, "about to take over: {}", live.describe());
+    tracing::info!(pid = offer.pid, "about to take over: {}", live.description);
     let epoch = Timestamp::from_nanos(offer.epoch);
     let running = RunningAgent { frames, epoch, pid: offer.pid };
     let server = HandoverServer::new(listener.into());

@@ -5,9 +5,9 @@ use super::entry::{QueryEntry, QueryState};
 use super::established_pairs::EstablishedPairs;
 use super::key::{Endpoints, PairKey};
 use super::table::{EntryRef, FORGET_BATCH, Table, WaitQueue};
-use super::transfer;
 use super::{
     ENDED_RETENTION, MAX_ENDED, MAX_EVICTION_SCAN, PairOptions, Status, Transaction, Vantage,
+    transfer,
 };
 use crate::capture::sampling::{Change, Timeline};
 use crate::decode::{Message, Unreachable};

@@ -3,8 +3,7 @@
 
 use crate::decode::Message;
 use crate::pair::Transaction;
-use dnscribe_dns::RegistrableDomainCache;
-use dnscribe_dns::{Answers, Question};
+use dnscribe_dns::{Answers, Question, RegistrableDomainCache};
 use std::ops::Range;
 
 /// Text forms of one transaction or message at a time.
@@ -16,7 +15,8 @@ pub struct MessageTexts {
     zone: Option<Range<usize>>,
     has_case: bool,
     qname_case: String,
-    answers: Answers,
+    /// Answers; empty without a response.
+    pub answers: Answers,
     /// Cache of registrable domains, where names are read.
     zones: Option<Box<RegistrableDomainCache>>,
 }
@@ -89,12 +89,6 @@ impl MessageTexts {
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
         self.qname.get(self.zone.clone()?)
-    }
-
-    /// Returns the records of the answer section.
-    #[must_use]
-    pub const fn answers(&self) -> &Answers {
-        &self.answers
     }
 
     fn read_qname(&mut self, question: Option<Question<'_>>) {

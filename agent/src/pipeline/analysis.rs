@@ -200,7 +200,7 @@ impl Analysis {
                 return router.count(Stream::Lookups);
             }
             let record = identity.lookup(lookup);
-            let key = lookup.client.to_string();
+            let key = lookup.fields.client_ip.to_string();
             router.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
         });
     }
@@ -240,8 +240,11 @@ impl Analysis {
 
 /// What filters match in a lookup.
 fn subject<'a>(lookup: &'a Lookup<'_>) -> FilterSubject<'a> {
-    let question = FilterQuestion { qname: Some(lookup.qname), qtypes: &lookup.qtypes };
-    FilterSubject { question: Some(question), ..filter_subject(lookup.attribution, lookup.client) }
+    let question = FilterQuestion { qname: Some(lookup.fields.qname), qtypes: &lookup.qtypes };
+    FilterSubject {
+        question: Some(question),
+        ..filter_subject(lookup.attribution, lookup.fields.client_ip)
+    }
 }
 
 /// Counts for windows; none for packets that cannot be a message on their own.

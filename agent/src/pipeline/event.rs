@@ -2,8 +2,7 @@
 
 use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::ConnectionReport;
-use crate::pair::MessageTexts;
-use crate::pair::Transaction;
+use crate::pair::{MessageTexts, Transaction};
 use dnscribe_record::time::Timestamp;
 
 /// An event of one flow. Events are passed in the order in which they happened.

@@ -9,12 +9,12 @@ use super::batch::EventBatch;
 use super::control::Control;
 use super::event::{Event, EventSink};
 use super::renderer::Renderer;
-use crate::capture::Packet;
-use crate::capture::Received;
 use crate::capture::ports::PortSet;
+use crate::capture::{Packet, Received};
 use crate::decode::{Decoded, Decoder, DecoderOptions};
 use crate::encrypted::{ConnectionOptions, ConnectionTable};
 use crate::pair::{PairOptions, Pairer};
+use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ fn connections_share(options: ConnectionOptions, shards: usize) -> ConnectionOpt
 /// Decoder, pairing and connections of a share of the flows, with their clock.
 pub struct FlowStage {
     /// The number of this stage among `shards`, counted from 0.
-    shard: usize,
+    pub shard: usize,
     shards: usize,
     pub(super) decoder: Decoder,
     pub(super) trackers: Trackers,
@@ -102,10 +102,10 @@ pub struct FlowCounters {
 impl FlowCounters {
     /// Adds these counters to those of the ledger.
     pub(super) fn add_to(&self, counters: &mut Counters) {
-        counters.decode += &self.decode;
-        counters.pairing += &self.pairing;
+        counters.decode.merge(&self.decode);
+        counters.pairing.merge(&self.pairing);
         if let Some(connections) = &self.connections {
-            *counters.connections.get_or_insert_default() += connections;
+            counters.connections.get_or_insert_default().merge(connections);
         }
     }
 }
@@ -141,12 +141,6 @@ impl FlowStage {
             inherited: FlowCounters::default(),
             pending_ports: None,
         }
-    }
-
-    /// Number of this stage, counted from 0.
-    #[must_use]
-    pub const fn shard(&self) -> usize {
-        self.shard
     }
 
     /// Runs `step` on the stages and passes its events to `sink`, as of time `at`.
@@ -227,7 +221,7 @@ impl FlowStage {
             Control::Render(options) => self.renderer.options = *options,
             Control::AddPorts(ports) => {
                 self.pending_ports = None;
-                self.decoder.set_ports(self.decoder.ports().union(ports));
+                self.decoder.set_ports(self.decoder.ports.union(ports));
             }
             Control::SetPorts(ports) => self.pending_ports = Some(ports.clone()),
         }
@@ -260,10 +254,10 @@ impl FlowStage {
     pub fn counters(&self, received: &[Received]) -> FlowCounters {
         // In this order: if no other agent had this capture before, nothing is added.
         let mut decode = self.decoder.counters();
-        decode += &self.inherited.decode;
+        decode.merge(&self.inherited.decode);
         let mut connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         if let (Some(now), Some(before)) = (&mut connections, &self.inherited.connections) {
-            *now += before;
+            now.merge(before);
         }
         let pairing = self.trackers.pairer.counters();
         FlowCounters { received: received.to_vec(), decode, pairing, connections }

@@ -10,6 +10,7 @@ use super::flow_stage::{FlowCounters, FlowStage};
 use crate::capture::Received;
 use crate::capture::sampling::Change;
 use crate::pair::{HandoverQuery, HandoverQueryState};
+use dnscribe_record::Merge as _;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -83,7 +84,7 @@ impl FlowStage {
     pub fn state(&self, received: &[Received]) -> ShardState {
         let mut counters = self.counters(received);
         counters.decode = self.decoder.counters_with_held_discarded();
-        counters.decode += &self.inherited.decode;
+        counters.decode.merge(&self.inherited.decode);
         ShardState {
             counters,
             last_packet: self.last_packet.as_nanos(),

@@ -82,7 +82,7 @@ impl Pipeline {
                 self.router.filter(Stream::Messages);
                 return;
             }
-            let id = self.identity.namespace().message(message.envelope.id);
+            let id = self.identity.namespace.message(message.envelope.id);
             let rest = record_tail(&sender);
             let (_, server) = message.client_and_server();
             let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
@@ -138,7 +138,7 @@ impl Pipeline {
         }
         let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
         let context = identity.transaction_context(resolver, tail, &links, sample_ratio);
-        let id = identity.namespace().message(subject.envelope.id);
+        let id = identity.namespace.message(subject.envelope.id);
         let body = || identity.transaction(transaction, texts);
         router.push_transaction(id, (rendered.json, &context), texts.zone(), body);
     }
@@ -193,7 +193,7 @@ impl Pipeline {
         self.ledgers += 1;
         if self.router.asks_for(Stream::Ledger, false) {
             let identity = &self.identity;
-            let id = identity.namespace().ledger(self.ledgers);
+            let id = identity.namespace.ledger(self.ledgers);
             let record = LedgerRecord {
                 schema: Stream::Ledger.schema().to_owned(),
                 event_id: id.to_string(),

@@ -34,205 +34,56 @@ pub(super) const HELPER: AllowedCalls = AllowedCalls {
     bpf: &[],
 };
 
-const MEMORY: &[c_long] = &[
-    libc::SYS_brk,
-    libc::SYS_madvise,
-    libc::SYS_membarrier,
-    libc::SYS_mincore,
-    libc::SYS_mlock,
-    libc::SYS_mmap,
-    libc::SYS_mprotect,
-    libc::SYS_mremap,
-    libc::SYS_munlock,
-    libc::SYS_munmap,
-    libc::SYS_msync,
-];
+/// Declares groups of calls by their names in `libc`.
+macro_rules! calls {
+    ($($(#[$about:meta])* $group:ident: $($call:ident)*;)+) => {
+        $($(#[$about])* const $group: &[c_long] = &[$(libc::$call),*];)+
+    };
+}
 
-const THREADS: &[c_long] = &[
-    libc::SYS_capget,
-    libc::SYS_clone,
-    libc::SYS_clone3,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_futex,
-    libc::SYS_getcpu,
-    libc::SYS_getegid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getgroups,
-    libc::SYS_getpid,
-    libc::SYS_getppid,
-    libc::SYS_getpriority,
-    libc::SYS_getrandom,
-    libc::SYS_getresgid,
-    libc::SYS_getresuid,
-    libc::SYS_getrlimit,
-    libc::SYS_getrusage,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_kill,
-    libc::SYS_prctl,
-    libc::SYS_prlimit64,
-    libc::SYS_restart_syscall,
-    libc::SYS_rseq,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigpending,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_rt_sigsuspend,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_sched_get_priority_max,
-    libc::SYS_sched_get_priority_min,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_sched_getparam,
-    libc::SYS_sched_getscheduler,
-    libc::SYS_sched_setaffinity,
-    libc::SYS_sched_yield,
-    libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
-    libc::SYS_setpriority,
-    libc::SYS_sigaltstack,
-    libc::SYS_sysinfo,
-    libc::SYS_tgkill,
-    libc::SYS_tkill,
-    libc::SYS_umask,
-    libc::SYS_uname,
-    libc::SYS_wait4,
-    libc::SYS_waitid,
-];
+calls! {
+    MEMORY: SYS_brk SYS_madvise SYS_membarrier SYS_mincore SYS_mlock SYS_mmap SYS_mprotect
+        SYS_mremap SYS_munlock SYS_munmap SYS_msync;
 
-const TIME: &[c_long] = &[
-    libc::SYS_clock_getres,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_getitimer,
-    libc::SYS_gettimeofday,
-    libc::SYS_nanosleep,
-    libc::SYS_setitimer,
-    libc::SYS_timer_create,
-    libc::SYS_timer_delete,
-    libc::SYS_timer_settime,
-    libc::SYS_timerfd_create,
-    libc::SYS_timerfd_gettime,
-    libc::SYS_timerfd_settime,
-    libc::SYS_times,
-];
+    THREADS: SYS_capget SYS_clone SYS_clone3 SYS_exit SYS_exit_group SYS_futex SYS_getcpu
+        SYS_getegid SYS_geteuid SYS_getgid SYS_getgroups SYS_getpid SYS_getppid SYS_getpriority
+        SYS_getrandom SYS_getresgid SYS_getresuid SYS_getrlimit SYS_getrusage SYS_gettid SYS_getuid
+        SYS_kill SYS_prctl SYS_prlimit64 SYS_restart_syscall SYS_rseq SYS_rt_sigaction
+        SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigreturn SYS_rt_sigsuspend SYS_rt_sigtimedwait
+        SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_getaffinity
+        SYS_sched_getparam SYS_sched_getscheduler SYS_sched_setaffinity SYS_sched_yield
+        SYS_set_robust_list SYS_set_tid_address SYS_setpriority SYS_sigaltstack SYS_sysinfo
+        SYS_tgkill SYS_tkill SYS_umask SYS_uname SYS_wait4 SYS_waitid;
 
-const DESCRIPTORS: &[c_long] = &[
-    libc::SYS_close,
-    libc::SYS_close_range,
-    libc::SYS_dup,
-    libc::SYS_dup3,
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_eventfd2,
-    libc::SYS_fcntl,
-    libc::SYS_ioctl,
-    libc::SYS_lseek,
-    libc::SYS_pipe2,
-    libc::SYS_ppoll,
-    libc::SYS_pread64,
-    libc::SYS_preadv,
-    libc::SYS_preadv2,
-    libc::SYS_pselect6,
-    libc::SYS_pwrite64,
-    libc::SYS_pwritev,
-    libc::SYS_pwritev2,
-    libc::SYS_read,
-    libc::SYS_readv,
-    libc::SYS_write,
-    libc::SYS_writev,
-];
+    TIME: SYS_clock_getres SYS_clock_gettime SYS_clock_nanosleep SYS_getitimer SYS_gettimeofday
+        SYS_nanosleep SYS_setitimer SYS_timer_create SYS_timer_delete SYS_timer_settime
+        SYS_timerfd_create SYS_timerfd_gettime SYS_timerfd_settime SYS_times;
 
-const FILES: &[c_long] = &[
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_fadvise64,
-    libc::SYS_fstat,
-    libc::SYS_fstatfs,
-    libc::SYS_getcwd,
-    libc::SYS_getdents64,
-    libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_openat2,
-    libc::SYS_readlinkat,
-    libc::SYS_statfs,
-    libc::SYS_statx,
-];
+    DESCRIPTORS: SYS_close SYS_close_range SYS_dup SYS_dup3 SYS_epoll_create1 SYS_epoll_ctl
+        SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_fcntl SYS_ioctl SYS_lseek SYS_pipe2
+        SYS_ppoll SYS_pread64 SYS_preadv SYS_preadv2 SYS_pselect6 SYS_pwrite64 SYS_pwritev
+        SYS_pwritev2 SYS_read SYS_readv SYS_write SYS_writev;
 
-const CHANGES: &[c_long] = &[
-    libc::SYS_copy_file_range,
-    libc::SYS_fallocate,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchown,
-    libc::SYS_fdatasync,
-    libc::SYS_flock,
-    libc::SYS_fsync,
-    libc::SYS_ftruncate,
-    libc::SYS_linkat,
-    libc::SYS_mkdirat,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_sendfile,
-    libc::SYS_splice,
-    libc::SYS_sync_file_range,
-    libc::SYS_truncate,
-    libc::SYS_unlinkat,
-    libc::SYS_utimensat,
-];
+    FILES: SYS_faccessat SYS_faccessat2 SYS_fadvise64 SYS_fstat SYS_fstatfs SYS_getcwd
+        SYS_getdents64 SYS_newfstatat SYS_openat SYS_openat2 SYS_readlinkat SYS_statfs SYS_statx;
 
-const SOCKETS: &[c_long] = &[
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_getpeername,
-    libc::SYS_getsockname,
-    libc::SYS_getsockopt,
-    libc::SYS_listen,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmmsg,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
-    libc::SYS_setsockopt,
-    libc::SYS_shutdown,
-    libc::SYS_socketpair,
-];
+    CHANGES: SYS_copy_file_range SYS_fallocate SYS_fchmod SYS_fchmodat SYS_fchown SYS_fdatasync
+        SYS_flock SYS_fsync SYS_ftruncate SYS_linkat SYS_mkdirat SYS_renameat SYS_renameat2
+        SYS_sendfile SYS_splice SYS_sync_file_range SYS_truncate SYS_unlinkat SYS_utimensat;
 
-/// Older names of these calls, which newer architectures do not have.
-#[cfg(target_arch = "x86_64")]
-const OLD: &[c_long] = &[
-    libc::SYS_access,
-    libc::SYS_alarm,
-    libc::SYS_arch_prctl,
-    libc::SYS_chmod,
-    libc::SYS_dup2,
-    libc::SYS_epoll_create,
-    libc::SYS_epoll_wait,
-    libc::SYS_eventfd,
-    libc::SYS_getdents,
-    libc::SYS_link,
-    libc::SYS_lstat,
-    libc::SYS_mkdir,
-    libc::SYS_open,
-    libc::SYS_pause,
-    libc::SYS_pipe,
-    libc::SYS_poll,
-    libc::SYS_readlink,
-    libc::SYS_rename,
-    libc::SYS_rmdir,
-    libc::SYS_select,
-    libc::SYS_stat,
-    libc::SYS_time,
-    libc::SYS_unlink,
-];
-#[cfg(not(target_arch = "x86_64"))]
-const OLD: &[c_long] = &[];
+    SOCKETS: SYS_accept SYS_accept4 SYS_bind SYS_connect SYS_getpeername SYS_getsockname
+        SYS_getsockopt SYS_listen SYS_recvfrom SYS_recvmmsg SYS_recvmsg SYS_sendmmsg SYS_sendmsg
+        SYS_sendto SYS_setsockopt SYS_shutdown SYS_socketpair;
+
+    /// Older names of these calls, which newer architectures do not have.
+    #[cfg(target_arch = "x86_64")]
+    OLD: SYS_access SYS_alarm SYS_arch_prctl SYS_chmod SYS_dup2 SYS_epoll_create SYS_epoll_wait
+        SYS_eventfd SYS_getdents SYS_link SYS_lstat SYS_mkdir SYS_open SYS_pause SYS_pipe SYS_poll
+        SYS_readlink SYS_rename SYS_rmdir SYS_select SYS_stat SYS_time SYS_unlink;
+
+    #[cfg(not(target_arch = "x86_64"))]
+    OLD:;
+}
 
 /// Restricts this thread, and those that it will start, to a list of calls.
 pub(super) fn allow(list: AllowedCalls) -> Result<(), String> {

@@ -2,9 +2,7 @@
 
 use super::RecordBuilder;
 use crate::analysis::detect::{Alert, Figure, Rule};
-use dnscribe_record::EventId;
-use dnscribe_record::Stream;
-use dnscribe_record::{AlertRecord, FigureFields};
+use dnscribe_record::{AlertRecord, EventId, FigureFields, Stream};
 
 impl RecordBuilder {
     /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
@@ -130,7 +128,7 @@ mod tests {
         assert_eq!(record["runbook"], "docs/runbooks/resolver-down.md");
         assert_eq!(record["duration_seconds"], 10.0);
         assert_eq!(record["figures"][0]["z_score"], 198.0);
-        let namespace = identity.namespace();
+        let namespace = identity.namespace;
         assert_eq!(record["samples"][0], namespace.message(MessageId::default()).to_string());
         let other = serde_json::to_value(identity.alert(&second, "")).unwrap();
         assert_eq!(record["alert_id"], other["alert_id"]);

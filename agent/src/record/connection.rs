@@ -2,9 +2,8 @@
 
 use super::RecordBuilder;
 use crate::encrypted::{ConnectionReport, Handshake};
-use dnscribe_record::Stream;
 use dnscribe_record::number::milliseconds;
-use dnscribe_record::{ConnectionRecord, RecordTail};
+use dnscribe_record::{ConnectionRecord, RecordTail, Stream};
 use std::borrow::Cow;
 
 impl RecordBuilder {

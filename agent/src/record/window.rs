@@ -7,11 +7,10 @@ use crate::pair::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_dns::{rcode_name, type_name};
-use dnscribe_record::Stream;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
-    RcodeCount, StatusCounts, TopSketches, WindowRecord, WindowStatistics,
+    RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord, WindowStatistics,
 };
 use std::borrow::Cow;
 

@@ -2,7 +2,7 @@
 //!
 //! Unknown fields are ignored and missing ones empty, so that records of older and newer agents can be shown.
 
-use dnscribe_record::{JsonText, Stream};
+use dnscribe_record::{ContainerView, JsonText, PodView, ProcessView, Stream};
 use serde::Deserialize;
 
 /// The fields of `dns.transaction/1` that are shown.
@@ -24,32 +24,9 @@ pub struct Transaction<'a> {
     pub latency_ms: Option<f64>,
     pub retries: u32,
     pub parent_match: Option<JsonText<'a>>,
-    pub process: Option<Process<'a>>,
-    pub container: Option<Container<'a>>,
-    pub k8s: Option<Pod<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct Process<'a> {
-    pub pid: u32,
-    #[serde(borrow)]
-    pub comm: JsonText<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct Container<'a> {
-    #[serde(borrow)]
-    pub id: JsonText<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub struct Pod<'a> {
-    #[serde(borrow)]
-    pub namespace: JsonText<'a>,
-    pub pod: JsonText<'a>,
+    pub process: Option<ProcessView<'a>>,
+    pub container: Option<ContainerView<'a>>,
+    pub k8s: Option<PodView<'a>>,
 }
 
 /// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown. dnscribe writes

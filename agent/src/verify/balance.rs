@@ -15,9 +15,8 @@
 
 use super::sort::SortEntry;
 use super::{BalanceReport, CombinedLedger, Incomplete, report::BalanceLine};
-use dnscribe_record::LedgerRecord;
-use dnscribe_record::Stream;
 use dnscribe_record::ledger::{Delivery, Pairing};
+use dnscribe_record::{LedgerRecord, Stream};
 use std::collections::BTreeMap;
 
 /// Suffix of a sink's name for what it found in the spool of earlier captures.

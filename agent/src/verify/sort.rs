@@ -6,8 +6,7 @@
 //! per range of ids.
 
 use super::SortOptions;
-use dnscribe_record::EventId;
-use dnscribe_record::Stream;
+use dnscribe_record::{EventId, Stream};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;

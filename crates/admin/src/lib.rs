@@ -34,7 +34,7 @@
 //! let server = Server::start_with("127.0.0.1:0".parse()?, page, health)?;
 //! server.set_phase(Phase::Ready("probing from one address".into()));
 //!
-//! let mut client = TcpStream::connect(server.address())?;
+//! let mut client = TcpStream::connect(server.address)?;
 //! client.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
 //! let mut answer = String::new();
 //! client.read_to_string(&mut answer)?;

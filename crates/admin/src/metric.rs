@@ -1,27 +1,18 @@
 //! The description of one metric: its HELP and TYPE lines and its entry in the documentation.
 
+use dnscribe_record::named_enum;
 use std::fmt::Write as _;
 
-/// Kind of numbers that a metric holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only increases; its name ends in `_total`.
-    Counter,
-    /// Increases and decreases.
-    Gauge,
-    /// Counts by size, in buckets.
-    Histogram,
-}
-
-impl MetricKind {
-    /// Returns the name used in Prometheus' text format.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
+named_enum! {
+    /// Kind of numbers that a metric holds, with its name in Prometheus' text format.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum MetricKind {
+        /// Only increases; its name ends in `_total`.
+        Counter = "counter",
+        /// Increases and decreases.
+        Gauge = "gauge",
+        /// Counts by size, in buckets.
+        Histogram = "histogram",
     }
 }
 

@@ -77,7 +77,8 @@ impl Requests {
 /// The running server; stops when dropped.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    /// Address at which it listens.
+    pub address: SocketAddr,
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -193,12 +194,6 @@ impl Server {
         };
         let thread = thread::Builder::new().name("metrics".into()).spawn(work).map_err(fail)?;
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Returns the bound address, with the port that the system chose for port 0.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Sets the phase, which `/readyz` reports and `/healthz` depends on.
@@ -317,7 +312,7 @@ mod tests {
         let (wakes, woken) = crossbeam_channel::unbounded();
         let wake = move || wakes.send(()).unwrap();
         let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), wake).unwrap();
-        let address = server.address();
+        let address = server.address;
         assert_eq!(fetch(address, "/nothing").0, 404);
         let scrape = thread::spawn(move || fetch(address, "/metrics"));
         woken.recv().unwrap();
@@ -334,7 +329,7 @@ mod tests {
     #[test]
     fn ready_only_while_attached() {
         let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
-        let address = server.address();
+        let address = server.address;
         let starting = (200, "ok\nok    pipeline  starting\n".to_owned());
         assert_eq!(fetch(address, "/healthz"), starting);
         assert_eq!(fetch(address, "/readyz"), (503, "not ready: starting\n".into()));
@@ -349,7 +344,7 @@ mod tests {
     #[test]
     fn health_follows_pipeline() {
         let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
-        let address = server.address();
+        let address = server.address;
         server.set_phase(Phase::Ready(String::new()));
         for (found, code, first) in
             [(CheckState::Warn, 200, "ok\n"), (CheckState::Fail, 503, "unhealthy\n")]
@@ -373,7 +368,7 @@ mod tests {
     #[test]
     fn alive_while_pipeline_answers() {
         let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
-        let address = server.address();
+        let address = server.address;
         assert_eq!(fetch(address, "/livez"), (200, "alive\n".into()));
         server.set_phase(Phase::Ready(String::new()));
         let probe = thread::spawn(move || fetch(address, "/livez"));
@@ -387,7 +382,7 @@ mod tests {
     #[test]
     fn busy_port_is_an_error() {
         let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
-        let error = Server::start(server.address(), || {}).unwrap_err();
-        assert!(error.to_string().contains(&server.address().to_string()), "{error}");
+        let error = Server::start(server.address, || {}).unwrap_err();
+        assert!(error.to_string().contains(&server.address.to_string()), "{error}");
     }
 }

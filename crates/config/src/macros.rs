@@ -1,4 +1,5 @@
-//! Macros that declare settings: [`section!`] for keys, [`value!`] and [`words!`] for their values.
+//! Macros that declare settings: [`section!`] for keys, [`value!`] for their values; values that are one of a few
+//! words are declared with [`named_enum!`](dnscribe_record::named_enum).
 //!
 //! A key is declared once, in a section: name, type, default or example, and the sentence that the
 //! reference prints. Reading, merging of layers and the reference are generated from it.
@@ -16,8 +17,8 @@
 /// }
 /// ```
 ///
-/// Before each name stands the function of [`reader`](crate::reader) that reads it, behind each type what the
-/// reference shows:
+/// Before each name stands the function of [`reader`](crate::reader) that reads it, or `flatten` for a section whose
+/// keys are keys of this one; behind each type what the reference shows:
 /// - `default(VALUE)`: the default. A method named like the key returns the value in force.
 /// - `shown(TEXT)`: the text of a default that is applied elsewhere.
 /// - `example(TEXT)`: an example of a key without a default.
@@ -46,10 +47,7 @@ macro_rules! section {
                 key: &str,
                 value: &$crate::yaml::Node,
             ) -> Result<bool, $crate::yaml::YamlError> {
-                $(if key == $crate::reader::key_name(stringify!($field)) {
-                    self.$field = $crate::reader::$reader(value)?;
-                    return Ok(true);
-                })+
+                $($crate::read_key! { $reader self.$field, key, value })+
                 Ok(false)
             }
         }
@@ -60,14 +58,47 @@ macro_rules! section {
             }
 
             fn keys() -> Vec<$crate::reference::Key> {
-                vec![$($crate::reference::Key::new(
-                    $crate::reader::key_name(stringify!($field)),
-                    concat!($($doc),+),
-                    $crate::reference_value!($type; $($kind($($value)*))?),
-                    <$type as $crate::reader::Field>::keys(),
-                )),+]
+                let mut keys = Vec::new();
+                $(keys.extend($crate::reference_keys! {
+                    $reader $field $type, concat!($($doc),+); $($kind($($value)*))?
+                });)+
+                keys
             }
         }
+    };
+}
+
+/// Reads the value of one key of a section, if it is this key, or that of a part of the section.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! read_key {
+    (flatten $this:ident.$part:ident, $key:ident, $value:ident) => {
+        if $crate::reader::Section::read_key(&mut $this.$part, $key, $value)? {
+            return Ok(true);
+        }
+    };
+    ($reader:ident $this:ident.$field:ident, $key:ident, $value:ident) => {
+        if $key == $crate::reader::key_name(stringify!($field)) {
+            $this.$field = $crate::reader::$reader($value)?;
+            return Ok(true);
+        }
+    };
+}
+
+/// Describes one key of a section for the reference, or those of a part of the section.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! reference_keys {
+    (flatten $part:ident $type:ty, $about:expr;) => {
+        <$type as $crate::reader::Field>::keys()
+    };
+    ($reader:ident $field:ident $type:ty, $about:expr; $($value:tt)*) => {
+        [$crate::reference::Key::new(
+            $crate::reader::key_name(stringify!($field)),
+            $about,
+            $crate::reference_value!($type; $($value)*),
+            <$type as $crate::reader::Field>::keys(),
+        )]
     };
 }
 
@@ -143,43 +174,5 @@ macro_rules! value {
                 f.write_str(&show(&self.0))
             }
         })?
-    };
-}
-
-/// Reads and prints an enum as one of a few words.
-#[macro_export]
-macro_rules! impl_words {
-    ($name:ident: $what:literal { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl std::str::FromStr for $name {
-            type Err = $crate::value::BadValue;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text {
-                    $($word => Ok(Self::$variant),)+
-                    _ => {
-                        let remedy = concat!("one of", $(" ", $word),+);
-                        Err($crate::value::BadValue::new(text, $what, remedy))
-                    }
-                }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(match self { $(Self::$variant => $word),+ })
-            }
-        }
-    };
-}
-
-/// Declares an enum that is written as one of a few words.
-#[macro_export]
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident: $what:literal { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
-
-        $crate::impl_words! { $name: $what { $($variant = $word),+ } }
     };
 }

@@ -11,6 +11,23 @@ use std::path::PathBuf;
 section! {
     /// Section `privacy`.
     PrivacyLayer {
+        /// Masking of all streams.
+        flatten mask: MaskLayer,
+        /// Key material of the pseudonyms, at least 16 bytes. Default: random at each start. Best given
+        /// as DNSCRIBE_PRIVACY__KEY, or in a file.
+        text key: Option<Secret> = example("0123456789abcdef0123456789abcdef"),
+        /// File that contains the key material.
+        text key_file: Option<PathBuf> = example("/etc/dnscribe/privacy.key"),
+        /// Time after which the next key is derived and used.
+        text rotate: Option<PositiveSpan> = default(KeyOptions::default().period),
+        /// Other rules for the records of one stream; keys that are not given here are as above.
+        per_stream streams: PerStream<MaskLayer> = example("{ alerts: { qname: keep } }"),
+    }
+}
+
+section! {
+    /// Section `privacy.streams.STREAM`, and the same keys of section `privacy`.
+    MaskLayer {
         /// Names, their zones, owners of answers, SNI: keep, truncate, hash or drop.
         text qname: Option<MaskingMethod> = default(MaskingMethod::Keep),
         /// Addresses of clients: keep, truncate, hash or drop.
@@ -25,35 +42,6 @@ section! {
         text process: Option<Hiding> = default(MaskingMethod::Keep),
         /// Ids of containers, and pods: keep, hash or drop.
         text container: Option<Hiding> = default(MaskingMethod::Keep),
-        /// Key material of the pseudonyms, at least 16 bytes. Default: random at each start. Best given
-        /// as DNSCRIBE_PRIVACY__KEY, or in a file.
-        text key: Option<Secret> = example("0123456789abcdef0123456789abcdef"),
-        /// File that contains the key material.
-        text key_file: Option<PathBuf> = example("/etc/dnscribe/privacy.key"),
-        /// Time after which the next key is derived and used.
-        text rotate: Option<PositiveSpan> = default(KeyOptions::default().period),
-        /// Other rules for the records of one stream; keys that are not given here are as above.
-        per_stream streams: PerStream<MaskLayer> = example("{ alerts: { qname: keep } }"),
-    }
-}
-
-section! {
-    /// Section `privacy.streams.STREAM`.
-    MaskLayer {
-        /// As in section `privacy`.
-        text qname: Option<MaskingMethod>,
-        /// As in section `privacy`.
-        text client: Option<MaskingMethod>,
-        /// As in section `privacy`.
-        text server: Option<MaskingMethod>,
-        /// As in section `privacy`.
-        text answers: Option<MaskingMethod>,
-        /// As in section `privacy`.
-        text ecs: Option<MaskingMethod>,
-        /// As in section `privacy`.
-        text process: Option<Hiding>,
-        /// As in section `privacy`.
-        text container: Option<Hiding>,
     }
 }
 
@@ -67,16 +55,15 @@ value! {
 
 impl MaskLayer {
     fn mask(&self) -> Mask {
-        let hiding = |given: Option<Hiding>| given.map_or(MaskingMethod::Keep, |hiding| hiding.0);
-        let (qname, client) = (self.qname.unwrap_or_default(), self.client.unwrap_or_default());
+        let (qname, client) = (self.qname(), self.client());
         Mask {
             qname,
             client,
-            server: self.server.unwrap_or_default(),
+            server: self.server(),
             answers: self.answers.unwrap_or(qname),
             ecs: self.ecs.unwrap_or(client),
-            process: hiding(self.process),
-            container: hiding(self.container),
+            process: self.process().0,
+            container: self.container().0,
         }
     }
 }
@@ -88,8 +75,7 @@ impl MaskLayer {
 pub fn resolve(layer: PrivacyLayer, wire: bool) -> Result<MaskingRules, ConfigError> {
     let material = material(&layer)?;
     let period = layer.rotate().0;
-    let PrivacyLayer { qname, client, server, answers, ecs, process, container, .. } = layer;
-    let general = MaskLayer { qname, client, server, answers, ecs, process, container };
+    let general = layer.mask;
     let mut privacy = MaskingRules { general: general.mask(), ..MaskingRules::default() };
     let mut own = layer.streams.0;
     if own.contains_key(&Stream::Ledger) {

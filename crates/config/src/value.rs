@@ -6,6 +6,7 @@ mod kafka;
 pub use kafka::{Broker, Partitions, Replicas, Retention, Topic, TopicPrefix, TopicTemplate};
 
 use dnscribe_delivery::OutputFormat;
+use dnscribe_record::named_enum;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -193,9 +194,10 @@ value! {
     |text| (text == "1").then_some(1); ToString::to_string
 }
 
-words! {
+named_enum! {
     /// The format of records on stdout.
-    Output: "an output format" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Output: "an output format", "give one of" {
         /// Text on a terminal, else JSON.
         Auto = "auto",
         /// One aligned readable line per record.
@@ -217,9 +219,10 @@ impl Output {
     }
 }
 
-words! {
+named_enum! {
     /// The format of log lines.
-    LogFormat: "a log format" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum LogFormat: "a log format", "give one of" {
         /// For people.
         Text = "text",
         /// For machines.
@@ -227,9 +230,10 @@ words! {
     }
 }
 
-words! {
+named_enum! {
     /// The least severe log lines that are written.
-    LogLevel: "a log level" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum LogLevel: "a log level", "give one of" {
         /// Failures.
         Error = "error",
         /// Problems that an operator should solve.
@@ -243,9 +247,10 @@ words! {
     }
 }
 
-words! {
+named_enum! {
     /// Compression of rotated files.
-    Compress: "a compression" {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Compress: "a compression", "give one of" {
         /// None.
         None = "none",
         /// zstd (RFC 8878).

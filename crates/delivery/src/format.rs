@@ -1,34 +1,19 @@
 //! The format of records on Kafka, the schema registry's settings, and credentials.
 
+use dnscribe_record::named_enum;
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-/// The format of a stream's records on Kafka.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object.
-    #[default]
-    Json,
-    /// Avro in the registry's framing: byte 0, the schema id in four bytes, the record.
-    Avro,
-}
-
-/// A text is not a valid format.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a format: choose from json, avro")]
-pub struct ParseFormatError(String);
-
-impl FromStr for Format {
-    type Err = ParseFormatError;
-
-    fn from_str(text: &str) -> Result<Self, ParseFormatError> {
-        match text {
-            "json" => Ok(Self::Json),
-            "avro" => Ok(Self::Avro),
-            _ => Err(ParseFormatError(text.into())),
-        }
+named_enum! {
+    /// The format of a stream's records on Kafka.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Format: "a format" {
+        /// One JSON object.
+        #[default]
+        Json = "json",
+        /// Avro in the registry's framing: byte 0, the schema id in four bytes, the record.
+        Avro = "avro",
     }
 }
 

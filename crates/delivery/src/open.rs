@@ -107,6 +107,8 @@ pub enum SinkError {
 /// A sink that is not open yet. Sinks opened from equal plans behave the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkPlan {
+    /// The kind's name in the ledger.
+    pub kind: &'static str,
     pub(super) streams: StreamSet,
     destination: Destination,
 }
@@ -142,19 +144,7 @@ impl SinkPlan {
             }
             SinkSpec::Null => Destination::Null,
         };
-        Self { streams: with.streams.for_sink(spec), destination }
-    }
-
-    /// The kind's name in the ledger.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match &self.destination {
-            Destination::Stdout(_) => "stdout",
-            Destination::File(..) => "file",
-            Destination::Kafka(_) => "kafka",
-            Destination::Alertmanager(..) => "alertmanager",
-            Destination::Null => "null",
-        }
+        Self { kind: spec.kind(), streams: with.streams.for_sink(spec), destination }
     }
 
     /// The output format of the sink.
@@ -240,7 +230,7 @@ pub fn open(specs: &[SinkSpec], with: &OpenWith<'_>) -> Result<Vec<Box<dyn Sink>
         .iter()
         .map(|spec| {
             let plan = SinkPlan::new(spec, with);
-            plan.open(names.reserve_next(plan.kind()))
+            plan.open(names.reserve_next(plan.kind))
         })
         .collect()
 }

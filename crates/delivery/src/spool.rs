@@ -21,7 +21,7 @@ mod queue;
 mod recover;
 
 pub use checkpoint::Unsynced;
-pub use config::{ParsePolicyError, SpoolConfig, WhenFull};
+pub use config::{SpoolConfig, WhenFull};
 
 use super::tally::{DropReason, PerStream};
 use super::{Batch, Stream};

@@ -3,48 +3,30 @@
 use super::threaded::lock;
 use super::{Batch, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
+use dnscribe_record::named_enum;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// Defines [`DropReason`] and the names of its variants in the ledger.
-macro_rules! define_drop_reasons {
-    ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// Why a sink dropped a record.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum DropReason {
-            $($variant),+
-        }
-
-        impl DropReason {
-            const ALL: &[Self] = &[$(Self::$variant),+];
-            const COUNT: usize = Self::ALL.len();
-
-            /// The reason's name in the ledger.
-            pub(super) const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name),+
-                }
-            }
-        }
-    };
-}
-
-define_drop_reasons! {
-    QueueFull = "queue_full",
-    Shutdown = "shutdown",
-    WriteError = "write_error",
-    PipeClosed = "pipe_closed",
-    MessageTimedOut = "message_timed_out",
-    MessageTooLarge = "message_too_large",
-    UnknownTopic = "unknown_topic",
-    NotAuthorised = "not_authorised",
-    Rejected = "rejected",
-    BrokerError = "broker_error",
-    NotEncodable = "not_encodable",
-    SpoolFull = "spool_full",
-    SpoolExpired = "spool_expired",
-    SpoolCorrupt = "spool_corrupt",
-    SpoolError = "spool_error",
+named_enum! {
+    /// Why a sink dropped a record, with its name in the ledger.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum DropReason {
+        QueueFull = "queue_full",
+        Shutdown = "shutdown",
+        WriteError = "write_error",
+        PipeClosed = "pipe_closed",
+        MessageTimedOut = "message_timed_out",
+        MessageTooLarge = "message_too_large",
+        UnknownTopic = "unknown_topic",
+        NotAuthorised = "not_authorised",
+        Rejected = "rejected",
+        BrokerError = "broker_error",
+        NotEncodable = "not_encodable",
+        SpoolFull = "spool_full",
+        SpoolExpired = "spool_expired",
+        SpoolCorrupt = "spool_corrupt",
+        SpoolError = "spool_error",
+    }
 }
 
 /// Where an undelivered record is stored.
@@ -58,7 +40,7 @@ pub(super) enum Location {
 
 /// Names of all drop reasons, as in the ledger.
 pub fn drop_reasons() -> impl Iterator<Item = &'static str> {
-    DropReason::ALL.iter().copied().map(DropReason::name)
+    DropReason::ALL.into_iter().map(DropReason::name)
 }
 
 /// One number for each stream, indexed by `Stream as usize`.
@@ -70,7 +52,7 @@ struct StreamCounters {
     filtered: u64,
     delivered: u64,
     spooled: u64,
-    dropped: [u64; DropReason::COUNT],
+    dropped: [u64; DropReason::ALL.len()],
 }
 
 impl StreamCounters {

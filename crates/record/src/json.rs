@@ -1,4 +1,4 @@
-//! JSON helpers: borrowed strings, and joining the two parts of a record that are rendered at
+//! JSON helpers: borrowed strings, parts of records to read, and joining the two parts of a record that are rendered at
 //! different times.
 
 use serde::ser::Error as _;
@@ -19,6 +19,37 @@ impl Deref for JsonText<'_> {
     fn deref(&self) -> &str {
         &self.0
     }
+}
+
+/// A process, as programs read it from a record.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct ProcessView<'a> {
+    /// Process id.
+    pub pid: u32,
+    /// Name of the process.
+    #[serde(borrow)]
+    pub comm: JsonText<'a>,
+}
+
+/// A container, as programs read it from a record.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerView<'a> {
+    /// Container id.
+    #[serde(borrow)]
+    pub id: JsonText<'a>,
+}
+
+/// A Kubernetes pod, as programs read it from a record.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct PodView<'a> {
+    /// Namespace of the pod.
+    #[serde(borrow)]
+    pub namespace: JsonText<'a>,
+    /// Name of the pod.
+    pub pod: JsonText<'a>,
 }
 
 /// Appends the fields of `more` to the JSON object at the end of `out`.

@@ -5,10 +5,10 @@
 //! types.
 
 mod identity;
-mod sum;
 
 pub use identity::Imbalance;
 
+use crate::merged_struct;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -48,73 +48,77 @@ pub struct Ring {
     pub sequence_gaps: u64,
 }
 
-/// Counters of decoding. Identity 3: `received = decoded_packets + Σ malformed + held`; `messages =
-/// queries + responses`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Decode {
-    /// Packets taken from the ring.
-    pub received: u64,
-    /// Packets decoded completely: messages, parts of messages, TCP control, ICMP errors.
-    pub decoded_packets: u64,
-    /// Packets that were not exported.
-    pub malformed: Reasons,
-    /// TCP segments and IP fragments that wait for missing parts.
-    pub held: u64,
-    /// DNS messages decoded.
-    pub messages: u64,
-    /// Messages that are queries.
-    pub queries: u64,
-    /// Messages that are responses.
-    pub responses: u64,
-    /// TCP streams (one direction each) that were evicted from the full table; their waiting
-    /// packets count as malformed.
-    #[serde(default)]
-    pub evicted_streams: u64,
-    /// ICMP errors about queries.
-    #[serde(default)]
-    pub icmp_about_queries: u64,
-    /// ICMP errors about responses: no query failed, so no transaction reports them.
-    #[serde(default)]
-    pub icmp_about_responses: u64,
+merged_struct! {
+    /// Counters of decoding. Identity 3: `received = decoded_packets + Σ malformed + held`; `messages =
+    /// queries + responses`.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct Decode {
+        /// Packets taken from the ring.
+        pub received: u64,
+        /// Packets decoded completely: messages, parts of messages, TCP control, ICMP errors.
+        pub decoded_packets: u64,
+        /// Packets that were not exported.
+        pub malformed: Reasons,
+        /// TCP segments and IP fragments that wait for missing parts.
+        pub held: u64,
+        /// DNS messages decoded.
+        pub messages: u64,
+        /// Messages that are queries.
+        pub queries: u64,
+        /// Messages that are responses.
+        pub responses: u64,
+        /// TCP streams (one direction each) that were evicted from the full table; their waiting
+        /// packets count as malformed.
+        #[serde(default)]
+        pub evicted_streams: u64,
+        /// ICMP errors about queries.
+        #[serde(default)]
+        pub icmp_about_queries: u64,
+        /// ICMP errors about responses: no query failed, so no transaction reports them.
+        #[serde(default)]
+        pub icmp_about_responses: u64,
+    }
 }
 
-/// Counters of pairing. Identity 4: `queries = answered + timeout + icmp_error + evicted + open +
-/// retransmitted`; `responses = answered + late + duplicate + orphan`. With decode: `decode.queries
-/// = queries + one_way`; `decode.responses + shared = responses + continued`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Pairing {
-    /// Queries received from decoding.
-    pub queries: u64,
-    /// Responses received from decoding: a zone transfer of many messages counts once, and a
-    /// response to several queries once for each.
-    pub responses: u64,
-    /// Queries answered in time.
-    pub answered: u64,
-    /// Queries without a response within the query timeout.
-    pub timeout: u64,
-    /// Queries that could not be delivered, reported by ICMP.
-    pub icmp_error: u64,
-    /// Queries evicted from the full table.
-    pub evicted: u64,
-    /// Queries that wait for a response.
-    pub open: u64,
-    /// Queries sent again before an answer, counted with the first one's transaction.
-    pub retransmitted: u64,
-    /// Responses that came after their timeout record was written.
-    pub late: u64,
-    /// Further responses to answered queries.
-    pub duplicate: u64,
-    /// Responses without a known query.
-    pub orphan: u64,
-    /// Messages of zone transfers after the first one of each.
-    #[serde(default, skip_serializing_if = "never")]
-    pub continued: u64,
-    /// Further queries that one response answered (mDNS), each counted as one more response.
-    #[serde(default, skip_serializing_if = "never")]
-    pub shared: u64,
-    /// DSO messages that expect no response (RFC 8490, 5.4.1); they make no transaction.
-    #[serde(default, skip_serializing_if = "never")]
-    pub one_way: u64,
+merged_struct! {
+    /// Counters of pairing. Identity 4: `queries = answered + timeout + icmp_error + evicted + open +
+    /// retransmitted`; `responses = answered + late + duplicate + orphan`. With decode: `decode.queries
+    /// = queries + one_way`; `decode.responses + shared = responses + continued`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct Pairing {
+        /// Queries received from decoding.
+        pub queries: u64,
+        /// Responses received from decoding: a zone transfer of many messages counts once, and a
+        /// response to several queries once for each.
+        pub responses: u64,
+        /// Queries answered in time.
+        pub answered: u64,
+        /// Queries without a response within the query timeout.
+        pub timeout: u64,
+        /// Queries that could not be delivered, reported by ICMP.
+        pub icmp_error: u64,
+        /// Queries evicted from the full table.
+        pub evicted: u64,
+        /// Queries that wait for a response.
+        pub open: u64,
+        /// Queries sent again before an answer, counted with the first one's transaction.
+        pub retransmitted: u64,
+        /// Responses that came after their timeout record was written.
+        pub late: u64,
+        /// Further responses to answered queries.
+        pub duplicate: u64,
+        /// Responses without a known query.
+        pub orphan: u64,
+        /// Messages of zone transfers after the first one of each.
+        #[serde(default, skip_serializing_if = "never")]
+        pub continued: u64,
+        /// Further queries that one response answered (mDNS), each counted as one more response.
+        #[serde(default, skip_serializing_if = "never")]
+        pub shared: u64,
+        /// DSO messages that expect no response (RFC 8490, 5.4.1); they make no transaction.
+        #[serde(default, skip_serializing_if = "never")]
+        pub one_way: u64,
+    }
 }
 
 /// Counters are always written. `skip_serializing_if` makes the schemas call the counters optional
@@ -124,53 +128,57 @@ fn never(_: &u64) -> bool {
     false
 }
 
-/// Counters of encrypted DNS connections, each counted once: `connections = closed + reset +
-/// refused + timeout + handshake_failed + idle + evicted + open`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Connections {
-    /// Packets of encrypted DNS.
-    pub packets: u64,
-    /// Packets that belong to no connection: after the end of one, or of one that began before the
-    /// capture.
-    pub stray: u64,
-    /// Connections seen.
-    pub connections: u64,
-    /// Connections that ended in order.
-    pub closed: u64,
-    /// Connections that were reset.
-    pub reset: u64,
-    /// Connection attempts that the server's host refused.
-    pub refused: u64,
-    /// Connection attempts without an answer.
-    pub timeout: u64,
-    /// Connections that ended before the handshake did.
-    pub handshake_failed: u64,
-    /// Connections that were idle for too long.
-    pub idle: u64,
-    /// Connections evicted from the full table.
-    pub evicted: u64,
-    /// Connections that are open.
-    pub open: u64,
-    /// Interim reports of open connections.
-    pub interim: u64,
+merged_struct! {
+    /// Counters of encrypted DNS connections, each counted once: `connections = closed + reset +
+    /// refused + timeout + handshake_failed + idle + evicted + open`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct Connections {
+        /// Packets of encrypted DNS.
+        pub packets: u64,
+        /// Packets that belong to no connection: after the end of one, or of one that began before the
+        /// capture.
+        pub stray: u64,
+        /// Connections seen.
+        pub connections: u64,
+        /// Connections that ended in order.
+        pub closed: u64,
+        /// Connections that were reset.
+        pub reset: u64,
+        /// Connection attempts that the server's host refused.
+        pub refused: u64,
+        /// Connection attempts without an answer.
+        pub timeout: u64,
+        /// Connections that ended before the handshake did.
+        pub handshake_failed: u64,
+        /// Connections that were idle for too long.
+        pub idle: u64,
+        /// Connections evicted from the full table.
+        pub evicted: u64,
+        /// Connections that are open.
+        pub open: u64,
+        /// Interim reports of open connections.
+        pub interim: u64,
+    }
 }
 
-/// Counters of one stream at one sink. Identity 5: `records = delivered + spooled + in_flight +
-/// filtered + Σ dropped`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Delivery {
-    /// Records made for this sink and stream.
-    pub records: u64,
-    /// Records acknowledged by the broker, or written to the file.
-    pub delivered: u64,
-    /// Records on disk, waiting for the broker.
-    pub spooled: u64,
-    /// Records in queues or sent without an acknowledgement yet.
-    pub in_flight: u64,
-    /// Records that a filter of the configuration left out.
-    pub filtered: u64,
-    /// Records dropped, by reason.
-    pub dropped: Reasons,
+merged_struct! {
+    /// Counters of one stream at one sink. Identity 5: `records = delivered + spooled + in_flight +
+    /// filtered + Σ dropped`.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct Delivery {
+        /// Records made for this sink and stream.
+        pub records: u64,
+        /// Records acknowledged by the broker, or written to the file.
+        pub delivered: u64,
+        /// Records on disk, waiting for the broker.
+        pub spooled: u64,
+        /// Records in queues or sent without an acknowledgement yet.
+        pub in_flight: u64,
+        /// Records that a filter of the configuration left out.
+        pub filtered: u64,
+        /// Records dropped, by reason.
+        pub dropped: Reasons,
+    }
 }
 
 /// Sampling: transactions that the agent left out because it was overloaded.

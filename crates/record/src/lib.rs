@@ -31,6 +31,7 @@ pub mod ledger;
 mod ledger_record;
 mod lookup;
 mod masking;
+mod merge;
 mod message;
 mod named_enum;
 pub mod number;
@@ -58,11 +59,13 @@ pub use fields::{
     RecordHead, RecordTail,
 };
 pub use fleet::FleetRecord;
-pub use json::{JsonText, add_json};
+pub use json::{ContainerView, JsonText, PodView, ProcessView, add_json};
 pub use ledger_record::LedgerRecord;
-pub use lookup::LookupRecord;
+pub use lookup::{LookupFields, LookupRecord};
 pub use masking::MaskingFields;
+pub use merge::Merge;
 pub use message::{MessageBody, MessageRecord};
+pub use named_enum::{Named, UnknownName};
 pub use operator::{ChangeFields, ChangeRecord, IntelFields, IntelRecord, ZoneFields, ZoneRecord};
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};

@@ -18,11 +18,30 @@ pub struct LookupRecord<'a> {
     /// `client`, or `passive` if seen in transit.
     #[schemars(extend("enum" = ["client", "passive"]))]
     pub vantage: &'static str,
+    /// What was asked, the outcome, and what it took.
+    #[serde(flatten)]
+    pub fields: LookupFields<'a>,
+    /// The `event_id`s of its transactions, in the order of their queries, the first 64.
+    pub transaction_ids: Vec<EventId>,
+    /// True if the lookup was reported before its end, or one of its queries was evicted, because a
+    /// table was full. Other lookups may contain the rest of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    pub evicted: bool,
+    /// Fields that end the record.
+    #[serde(flatten)]
+    pub tail: RecordTail<'a>,
+}
+
+/// The part of `dns.lookup/1` that its queries and responses determine.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct LookupFields<'a> {
     /// Address of the client.
     pub client_ip: IpAddr,
     /// Configured names of the servers, else their addresses, in the order in which they were first
     /// queried.
-    pub resolvers: Vec<&'a str>,
+    pub resolvers: Vec<Cow<'a, str>>,
     /// Name that the application looked up, as far as it can be inferred: with a search list, the
     /// name without the domains of the list.
     pub qname: &'a str,
@@ -87,14 +106,4 @@ pub struct LookupRecord<'a> {
     pub servers_tried: u32,
     /// True if TCP followed a truncated answer.
     pub tcp_fallback: bool,
-    /// The `event_id`s of its transactions, in the order of their queries, the first 64.
-    pub transaction_ids: Vec<EventId>,
-    /// True if the lookup was reported before its end, or one of its queries was evicted, because a
-    /// table was full. Other lookups may contain the rest of it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    #[schemars(default)]
-    pub evicted: bool,
-    /// Fields that end the record.
-    #[serde(flatten)]
-    pub tail: RecordTail<'a>,
 }

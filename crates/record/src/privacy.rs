@@ -19,57 +19,22 @@ pub use key::{KeyError, KeyMaterial};
 pub use masker::{MaskedRecord, Masker};
 
 use crate::MaskingFields;
-use crate::Stream;
-use std::fmt;
-use std::str::FromStr;
+use crate::{Stream, named_enum};
 use std::time::Duration;
 
-/// How a value is masked, the least strict method first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum MaskingMethod {
-    /// The value stays.
-    #[default]
-    Keep,
-    /// A part stays: of an address its prefix, of a name its registrable domain.
-    Truncate,
-    /// A pseudonym replaces the value.
-    Hash,
-    /// The value is removed.
-    Drop,
-}
-
-impl MaskingMethod {
-    /// Returns the name used in the configuration.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Truncate => "truncate",
-            Self::Hash => "hash",
-            Self::Drop => "drop",
-        }
-    }
-}
-
-impl fmt::Display for MaskingMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A text that is not the name of a [`Method`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a way to mask: give one of keep truncate hash drop")]
-pub struct ParseMethodError(String);
-
-impl FromStr for MaskingMethod {
-    type Err = ParseMethodError;
-
-    fn from_str(text: &str) -> Result<Self, ParseMethodError> {
-        [Self::Keep, Self::Truncate, Self::Hash, Self::Drop]
-            .into_iter()
-            .find(|method| method.name() == text)
-            .ok_or_else(|| ParseMethodError(text.to_owned()))
+named_enum! {
+    /// How a value is masked, the least strict method first.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum MaskingMethod: "a way to mask", "give one of" {
+        /// The value stays.
+        #[default]
+        Keep = "keep",
+        /// A part stays: of an address its prefix, of a name its registrable domain.
+        Truncate = "truncate",
+        /// A pseudonym replaces the value.
+        Hash = "hash",
+        /// The value is removed.
+        Drop = "drop",
     }
 }
 

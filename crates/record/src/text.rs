@@ -1,7 +1,9 @@
 //! Renders transactions and alerts as one line of text for a terminal, from the record or from its
 //! (possibly masked) JSON.
 
-use super::{AlertRecord, JsonText, TransactionBody, TransactionContext};
+use super::{
+    AlertRecord, ContainerView, JsonText, PodView, ProcessView, TransactionBody, TransactionContext,
+};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -38,11 +40,11 @@ struct TransactionLine<'a> {
     #[serde(borrow, default)]
     answers: Vec<Answer<'a>>,
     #[serde(borrow)]
-    process: Option<Process<'a>>,
+    process: Option<ProcessView<'a>>,
     #[serde(borrow)]
-    container: Option<Container<'a>>,
+    container: Option<ContainerView<'a>>,
     #[serde(borrow)]
-    k8s: Option<Pod<'a>>,
+    k8s: Option<PodView<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -54,27 +56,6 @@ struct Icmp<'a> {
 struct Answer<'a> {
     #[serde(borrow)]
     data: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Process<'a> {
-    pid: u32,
-    #[serde(borrow)]
-    comm: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Container<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Pod<'a> {
-    #[serde(borrow)]
-    namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    pod: Cow<'a, str>,
 }
 
 /// The fields of an alert that its line shows.
@@ -142,6 +123,7 @@ impl AlertLine<'_> {
 impl<'a> TransactionLine<'a> {
     fn from_record(record: &'a TransactionBody<'_>, context: &'a TransactionContext<'_>) -> Self {
         let text = |text: &'a str| JsonText(text.into());
+        let tail = &context.tail;
         Self {
             ts: record.head.ts.to_string().into(),
             vantage: record.vantage,
@@ -165,17 +147,15 @@ impl<'a> TransactionLine<'a> {
             transfer_complete: record.transfer_complete,
             response_bytes: record.response_bytes,
             answers: record.answers.0.iter().map(|one| Answer { data: one.data.into() }).collect(),
-            process: context
-                .tail
+            process: tail
                 .process
                 .as_ref()
-                .map(|process| Process { pid: process.pid, comm: process.comm.as_ref().into() }),
-            container: context.tail.container.as_ref().map(|one| Container { id: one.id.into() }),
-            k8s: context
-                .tail
+                .map(|process| ProcessView { pid: process.pid, comm: text(&process.comm) }),
+            container: tail.container.as_ref().map(|one| ContainerView { id: text(one.id) }),
+            k8s: tail
                 .k8s
                 .as_ref()
-                .map(|one| Pod { namespace: one.namespace.into(), pod: one.pod.into() }),
+                .map(|one| PodView { namespace: text(one.namespace), pod: text(one.pod) }),
         }
     }
 
@@ -238,12 +218,12 @@ impl<'a> TransactionLine<'a> {
         if self.rcode.is_some() && !self.answers.is_empty() {
             write!(text, "  {}", answers_summary(&self.answers))?;
         }
-        if let Some(Process { pid, comm }) = &self.process {
+        if let Some(ProcessView { pid, comm }) = &self.process {
             write!(text, "  {}[{pid}]", comm.escape_default())?;
         }
-        if let Some(Pod { namespace, pod }) = &self.k8s {
-            write!(text, " {namespace}/{pod}")?;
-        } else if let Some(Container { id }) = &self.container {
+        if let Some(PodView { namespace, pod }) = &self.k8s {
+            write!(text, " {}/{}", namespace.0, pod.0)?;
+        } else if let Some(ContainerView { id }) = &self.container {
             write!(text, " {}", id.get(..12).unwrap_or(id))?;
         }
         Ok(())

@@ -131,7 +131,7 @@ fn flow_stays_in_one_ring() {
             }
         }
         assert!(spread.iter().all(|count| *count > 20), "{program}: {spread:?}");
-        let received = readers.iter().map(Reader::received);
+        let received = readers.iter().map(|reader| &*reader.received);
         let (kernel, ring) = bench.live.counters_of(received);
         assert_balance(&kernel[hook]);
         assert_eq!((ring.received, ring.in_ring), (kernel[hook].submitted, 0));
@@ -182,7 +182,7 @@ fn full_ring_does_not_affect_others() {
             others += usize::from(count > 10);
         }
         assert_eq!(others, 4, "{program}: a record is missing from the other rings");
-        let (kernel, ring) = bench.live.counters_of(readers.iter().map(Reader::received));
+        let (kernel, ring) = bench.live.counters_of(readers.iter().map(|reader| &*reader.received));
         let kernel = &kernel[hook];
         assert_balance(kernel);
         assert!(kernel.lost_ring_full >= full && kernel.lost_ring_full < full + 60, "{program}");

@@ -11,16 +11,13 @@ use super::attribution::{
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::rolling::{Rolling, SpanCounts};
 use super::table::AssociativeTable;
-use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::{OrphanReason, Status, Vantage};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{Merge, merged_struct};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
-
-/// Maximum memory of [`Amplification`] in bytes.
-pub const AMPLIFICATION_MEMORY_BYTES: usize = 8 << 20;
 
 const MAX_NETWORKS: usize = 1024;
 /// Half of the look-back.
@@ -64,14 +61,6 @@ merged_struct! {
         query_bytes: u64,
         response_bytes: u64,
         questions: u64,
-    }
-}
-
-impl Amplification {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.victims.bytes(|victim| victim.entity.len() + victim.evidence.heap_bytes())
     }
 }
 

@@ -4,7 +4,6 @@
 use super::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
 use crate::analysis::view::TransactionView;
 use crate::correlate::ParentMatch;
-use crate::decode::MessageId;
 use crate::pair::Vantage;
 use dnscribe_record::number::to_f64;
 use std::borrow::Cow;
@@ -91,13 +90,6 @@ impl Attribution {
             }
         }
     }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Process(process, pod) => process.len() + pod.as_ref().map_or(0, |pod| pod.len()),
-            Self::Client(_) => 0,
-        }
-    }
 }
 
 impl std::fmt::Display for Attribution {
@@ -153,16 +145,6 @@ impl EvidenceSample {
     /// Returns the collected items together with `figures`.
     pub(super) fn evidence(&self, figures: Vec<Figure>) -> Evidence {
         Evidence { figures, ..self.evidence.clone() }
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        let Evidence { samples, qnames, processes, clients, resolvers, .. } = &self.evidence;
-        let text = |texts: &Vec<Box<str>>| {
-            texts.capacity() * size_of::<Box<str>>()
-                + texts.iter().map(|text| text.len()).sum::<usize>()
-        };
-        samples.capacity() * size_of::<MessageId>()
-            + [qnames, processes, clients, resolvers].into_iter().map(text).sum::<usize>()
     }
 }
 

@@ -22,9 +22,6 @@ use server_usage::ServerUsage;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Maximum memory of [`Bypass`] in bytes.
-pub const BYPASS_MEMORY_BYTES: usize = 12 << 20;
-
 /// Maximum number of clients tracked, each for plain and encrypted DNS.
 const MAX_CLIENTS: usize = 1024;
 const MAX_RESOLVER_PROCESSES: usize = 1024;
@@ -51,15 +48,6 @@ impl Bypass {
     #[must_use]
     pub fn new(expected: ExpectedResolvers) -> Self {
         Self { expected, ..Self::default() }
-    }
-
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.plain.bytes(Client::heap_bytes)
-            + self.encrypted.bytes(Client::heap_bytes)
-            + self.usage.bytes()
-            + self.resolver_processes.bytes(|()| 0)
     }
 
     fn is_expected(&self, server: IpAddr) -> bool {

@@ -15,9 +15,6 @@ use dnscribe_record::time::Timestamp;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Maximum memory of [`CachePoisoning`] in bytes.
-pub const CACHE_POISONING_MEMORY_BYTES: usize = 6 << 20;
-
 const MAX_CLIENTS: usize = 1024;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(60);
@@ -38,7 +35,7 @@ struct Client {
     evidence: EvidenceSample,
 }
 
-merged_struct! {
+dnscribe_record::merged_struct! {
     #[derive(Clone, Debug, Default)]
     struct Counts {
         wrong_id: u64,
@@ -48,14 +45,6 @@ merged_struct! {
         /// Queries that were answered despite such responses.
         answered: u64,
         names: u64,
-    }
-}
-
-impl CachePoisoning {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.clients.bytes(|client| client.evidence.heap_bytes())
     }
 }
 

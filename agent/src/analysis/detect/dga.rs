@@ -12,15 +12,12 @@ use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::lexical::{encoded_bytes, is_lookup_service, is_random};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
-use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::Status;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{Merge, merged_struct};
 use std::time::Duration;
-
-/// Maximum memory of [`Dga`] in bytes.
-pub const DGA_MEMORY_BYTES: usize = 16 << 20;
 
 /// Maximum number of clients tracked that got NXDOMAIN for a registrable domain.
 const MAX_CLIENTS: usize = 2048;
@@ -79,12 +76,6 @@ pub struct Dga {
 }
 
 impl Dga {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.clients.bytes(Client::heap_bytes) + self.zones.bytes(AttackedZone::heap_bytes)
-    }
-
     /// Records a query for a domain that does not exist.
     fn record_missing(&mut self, observation: &TransactionView<'_>, zone: &str, zone_hash: u64) {
         let first = zone.split('.').next().unwrap_or(zone);
@@ -190,10 +181,6 @@ impl Client {
             let is_new = current.seen_existing.insert_new(&previous.seen_existing, domain);
             current.totals.existing += u64::from(is_new);
         }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        self.attribution.heap_bytes() + self.evidence.heap_bytes()
     }
 
     /// Moves on to `now` and returns the finding of this client, if any.
@@ -308,10 +295,6 @@ impl AttackedZone {
     fn record_answer(&mut self, ts: Timestamp) {
         self.roll(ts);
         self.counts.current.answered += 1;
-    }
-
-    fn heap_bytes(&self) -> usize {
-        self.zone.len() + self.evidence.heap_bytes()
     }
 
     /// Moves on to `now` and returns the finding of this zone, if any.

@@ -19,9 +19,6 @@ use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Maximum memory of [`Drift`] in bytes.
-pub const DRIFT_MEMORY_BYTES: usize = 6 << 20;
-
 const MAX_NAMES: usize = 8192;
 /// Maximum number of answers kept per name, one per resolver.
 const MAX_ANSWERS: usize = 4;
@@ -74,16 +71,6 @@ struct ResolverAnswer {
 }
 
 impl Drift {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let heap = |name: &NameAnswers| name.qname.len();
-        let resolvers = self.resolvers.iter().map(|resolver| resolver.name.len());
-        self.names.bytes(heap)
-            + self.resolvers.capacity() * size_of::<Resolver>()
-            + resolvers.sum::<usize>()
-    }
-
     /// Returns the index of the resolver, or `None` if there are too many.
     fn resolver(&mut self, observation: &TransactionView<'_>) -> Option<usize> {
         let address = observation.server.ip();

@@ -1,6 +1,6 @@
 //! Counts over a look-back of one to two spans of time, and sets of hashes to count each value once.
 
-use crate::analysis::Merge;
+use dnscribe_record::Merge;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 

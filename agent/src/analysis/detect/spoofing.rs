@@ -16,9 +16,6 @@ use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
-/// Maximum memory of [`Spoofing`] in bytes.
-pub const SPOOFING_MEMORY_BYTES: usize = 3 << 20;
-
 const MAX_RESOLVERS: usize = 512;
 /// Half of the look-back.
 const SPAN: Duration = Duration::from_secs(300);
@@ -49,14 +46,6 @@ struct Counts {
     after_retries: u64,
     /// Shortest time from the query to the contradicting response, in milliseconds.
     soonest_ms: Option<f64>,
-}
-
-impl Spoofing {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.resolvers.bytes(|resolver| resolver.name.len() + resolver.evidence.heap_bytes())
-    }
 }
 
 impl Detector for Spoofing {

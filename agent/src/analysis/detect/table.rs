@@ -112,12 +112,6 @@ impl<T, const SLOTS: usize> AssociativeTable<T, SLOTS> {
         self.values.iter_mut().flatten().map(|value| &mut **value)
     }
 
-    /// Memory of the table in bytes; `heap` returns the heap bytes of a value.
-    pub(super) fn bytes(&self, heap: impl Fn(&T) -> usize) -> usize {
-        let values = self.iter().map(|value| size_of::<T>() + heap(value));
-        self.keys.len() * size_of::<(u64, Usage, Option<Box<T>>)>() + values.sum::<usize>()
-    }
-
     /// Returns the slots in which `key` may be stored.
     fn ways(key: u64) -> std::ops::Range<usize> {
         // The result is less than SLOTS.

@@ -17,9 +17,6 @@ use dnscribe_record::time::Timestamp;
 use flow::{Counts, Flow, NameFeatures};
 use std::time::Duration;
 
-/// Maximum memory of [`Tunnel`] in bytes.
-pub const TUNNEL_MEMORY_BYTES: usize = 16 << 20;
-
 /// Maximum number of flows (pairs of zone and client) tracked.
 const MAX_FLOWS: usize = 2048;
 /// Time after which a flow without names that look like data is forgotten.
@@ -55,14 +52,6 @@ const MAX_MISSED_INTERVALS: f64 = 4.0;
 #[derive(Debug, Default)]
 pub struct Tunnel {
     flows: AssociativeTable<Flow, MAX_FLOWS>,
-}
-
-impl Tunnel {
-    /// Memory in use, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.flows.bytes(Flow::heap_bytes)
-    }
 }
 
 impl Detector for Tunnel {

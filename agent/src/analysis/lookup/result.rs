@@ -3,8 +3,11 @@
 use super::query::{A, AAAA};
 use super::state::{OpenLookup, SentQuery};
 use super::suffixes::Suffixes;
-use super::{Few, Lookup, MAX_ADDRESSES, MAX_CHAIN, Outcome};
+use super::{Few, Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_NAMES, Outcome};
 use crate::capture::Transport;
+use dnscribe_dns::{class_name, rcode_name, type_name};
+use dnscribe_record::LookupFields;
+use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::Timestamp;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -39,31 +42,40 @@ impl OpenLookup {
         let fallbacks = self.fallbacks();
         let names = self.asked_roots();
         let answered = self.names.get(decision.root).filter(|_| outcome == Outcome::Answered);
+        let qtypes = distinct(self.queries().map(|sent| sent.qtype));
+        let expansions = names.iter().filter(|name| **name != qname).count();
+        let tried = names.iter().copied().filter(|_| expansions > 0).take(MAX_NAMES);
+        let fields = LookupFields {
+            client_ip: self.network.1,
+            resolvers: self.resolvers(),
+            qname,
+            qtypes: qtypes.iter().map(|qtype| type_name(*qtype)).collect(),
+            qclass: class_name(self.qclass),
+            outcome: outcome.name(),
+            partial: outcome == Outcome::Answered && best().any(is_missing),
+            rcode: decisive.rcode.map(rcode_name),
+            answered_name: answered.map(|name| self.text(name.text)),
+            cname_chain: self.cname_chain(&decision),
+            addresses: self.addresses(&decision),
+            address_count: best().map(|sent| sent.found.address_count).sum(),
+            duration_ms: milliseconds(end.since(first.ts)),
+            transactions: number(self.queries().count()),
+            packets,
+            packets_wasted: packets.saturating_sub(number(decision.needed.len())),
+            search_expansions: number(expansions),
+            names_tried: tried.collect(),
+            retries: packets.saturating_sub(number(self.questions() + fallbacks)),
+            servers_tried: number(distinct(self.queries().map(|sent| sent.server)).len()),
+            tcp_fallback: fallbacks > 0,
+        };
         Some(Lookup {
             id: first.id,
             ts: first.ts,
             vantage: self.vantage,
-            client: self.network.1,
-            resolvers: self.resolvers(),
-            qname,
-            qclass: self.qclass,
-            qtypes: distinct(self.queries().map(|sent| sent.qtype)),
-            answered_name: answered.map(|name| self.text(name.text)),
-            outcome,
-            partial: outcome == Outcome::Answered && best().any(is_missing),
-            rcode: decisive.rcode,
-            cname_chain: self.cname_chain(&decision),
-            addresses: self.addresses(&decision),
-            address_count: best().map(|sent| sent.found.address_count).sum(),
-            duration: end.since(first.ts),
-            transactions: number(self.queries().count()),
-            packets,
-            packets_wasted: packets.saturating_sub(number(decision.needed.len())),
-            search_expansions: number(names.iter().filter(|name| **name != qname).count()),
+            qtypes,
             names,
-            retries: packets.saturating_sub(number(self.questions() + fallbacks)),
-            servers_tried: number(distinct(self.queries().map(|sent| sent.server)).len()),
-            tcp_fallback: fallbacks > 0,
+            outcome,
+            fields,
             members: self.queries().map(|sent| sent.id).collect(),
             evicted: evicted || self.evicted,
             attribution: &self.attribution,
@@ -147,28 +159,29 @@ impl OpenLookup {
     }
 
     /// Returns the names of the servers, or their addresses.
-    fn resolvers(&self) -> Few<Cow<'_, str>> {
+    fn resolvers(&self) -> Vec<Cow<'_, str>> {
         let servers = self.queries().filter_map(|sent| self.servers.get(sent.server));
         distinct(servers.map(|server| match server.name {
             Some(name) => Cow::Borrowed(self.text(name)),
             None => Cow::Owned(server.address.ip().to_canonical().to_string()),
         }))
+        .into_vec()
     }
 
-    fn addresses(&self, decision: &Decision) -> Few<&str> {
+    fn addresses(&self, decision: &Decision) -> Vec<&str> {
         let found = decision.best.iter().filter_map(|place| self.queries.get(*place));
         found.flat_map(|sent| self.pieces(&sent.found.addresses)).take(MAX_ADDRESSES).collect()
     }
 
     /// Returns the CNAMEs of the first answer that has some, and of its target's answer.
-    fn cname_chain(&self, decision: &Decision) -> Few<&str> {
+    fn cname_chain(&self, decision: &Decision) -> Vec<&str> {
         let told = |place: usize| {
             let found = self.queries.get(place).map(|sent| &sent.found);
             found.into_iter().flat_map(|found| self.pieces(&found.chain))
         };
         let mut chains = decision.best.iter().map(|place| {
             let before = self.cname_source(*place).into_iter().flat_map(told);
-            before.chain(told(*place)).take(MAX_CHAIN).collect::<Few<&str>>()
+            before.chain(told(*place)).take(MAX_CHAIN).collect::<Vec<&str>>()
         });
         chains.find(|chain| !chain.is_empty()).unwrap_or_default()
     }

@@ -207,7 +207,7 @@ impl LookupTable {
         let Some(open) = self.remove(id) else { return };
         let Some(lookup) = open.result(evicted, now, &self.suffixes) else { return };
         self.counters.outcomes[lookup.outcome as usize] += 1;
-        let (sent, wasted) = (lookup.packets.into(), lookup.packets_wasted.into());
+        let (sent, wasted) = (lookup.fields.packets.into(), lookup.fields.packets_wasted.into());
         self.counters.packets.add(lookup.pod, PacketCounts { sent, wasted });
         each(&lookup);
     }

@@ -13,6 +13,7 @@ use crate::capture::{PacketId, Task, Transport};
 use crate::correlate::{Parent, ParentMatch};
 use crate::enrich::Process;
 use dnscribe_dns::{Answers, Flags};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -238,8 +239,14 @@ fn record<'a>(name: &'a str, rtype: u16, data: &'a str) -> Answer<'a> {
 
 /// Returns the counters of a lookup.
 fn figures(lookup: &Lookup<'_>) -> [u32; 5] {
-    let Lookup { transactions, packets, packets_wasted, search_expansions, retries, .. } = lookup;
+    let LookupFields { transactions, packets, packets_wasted, search_expansions, retries, .. } =
+        &lookup.fields;
     [*transactions, *packets, *packets_wasted, *search_expansions, *retries]
+}
+
+/// Returns how long the application waited.
+fn waited(lookup: &Lookup<'_>) -> Duration {
+    Duration::from_secs_f64(lookup.fields.duration_ms / 1e3)
 }
 
 /// Returns a copy of a lookup. Its texts are never freed.
@@ -247,39 +254,47 @@ fn owned(lookup: &Lookup<'_>) -> Lookup<'static> {
     fn text(text: &str) -> &'static str {
         text.to_owned().leak()
     }
-    fn texts(texts: &[&str]) -> Few<&'static str> {
+    fn texts<T: FromIterator<&'static str>>(texts: &[&str]) -> T {
         texts.iter().copied().map(text).collect()
     }
-    let Lookup { id, ts, vantage, client, qclass, outcome, partial, rcode, .. } = *lookup;
-    let Lookup { address_count, duration, transactions, packets, packets_wasted, .. } = *lookup;
-    let Lookup { search_expansions, retries, servers_tried, tcp_fallback, evicted, .. } = *lookup;
-    Lookup {
-        id,
-        ts,
-        vantage,
-        client,
-        resolvers: lookup.resolvers.iter().map(|name| Cow::Borrowed(text(name))).collect(),
-        qname: text(lookup.qname),
+    let Lookup { id, ts, vantage, outcome, evicted, .. } = *lookup;
+    let fields = lookup.fields.clone();
+    let LookupFields { client_ip, partial, address_count, duration_ms, transactions, .. } = fields;
+    let LookupFields { packets, packets_wasted, search_expansions, retries, .. } = fields;
+    let LookupFields { servers_tried, tcp_fallback, qtypes, qclass, rcode, .. } = fields;
+    let fields = LookupFields {
+        client_ip,
+        resolvers: fields.resolvers.iter().map(|name| Cow::Borrowed(text(name))).collect(),
+        qname: text(fields.qname),
+        qtypes,
         qclass,
-        qtypes: lookup.qtypes.clone(),
-        names: texts(&lookup.names),
-        answered_name: lookup.answered_name.map(text),
-        outcome,
+        outcome: fields.outcome,
         partial,
         rcode,
-        cname_chain: texts(&lookup.cname_chain),
-        addresses: texts(&lookup.addresses),
+        answered_name: fields.answered_name.map(text),
+        cname_chain: texts(&fields.cname_chain),
+        addresses: texts(&fields.addresses),
         address_count,
-        duration,
+        duration_ms,
         transactions,
         packets,
         packets_wasted,
         search_expansions,
+        names_tried: texts(&fields.names_tried),
         retries,
         servers_tried,
         tcp_fallback,
-        members: lookup.members.clone(),
+    };
+    Lookup {
+        id,
+        ts,
+        vantage,
+        outcome,
         evicted,
+        fields,
+        names: texts(&lookup.names),
+        qtypes: lookup.qtypes.clone(),
+        members: lookup.members.clone(),
         attribution: Box::leak(Box::new(lookup.attribution.clone())),
         pod: lookup.pod.map(text),
     }

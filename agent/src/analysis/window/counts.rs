@@ -1,5 +1,7 @@
 //! Bounded counters by a number that the traffic chooses (response code, query type).
 
+use dnscribe_record::Merge;
+
 /// Maximum number of keys; further ones are counted as `other`.
 const MAX_KEYS: usize = 24;
 
@@ -24,14 +26,6 @@ impl BoundedCounts {
         } else {
             self.other += u64::from(times);
         }
-    }
-
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        for (key, count) in &other.keys {
-            self.add(*key, *count);
-        }
-        self.other += other.other;
     }
 
     /// Returns the count of `key`, or 0 if it is counted as `other`.
@@ -65,6 +59,15 @@ impl BoundedCounts {
     #[must_use]
     pub const fn heap_bytes(&self) -> usize {
         self.keys.capacity() * size_of::<(u16, u32)>()
+    }
+}
+
+impl Merge for BoundedCounts {
+    fn merge(&mut self, other: &Self) {
+        for (key, count) in &other.keys {
+            self.add(*key, *count);
+        }
+        self.other += other.other;
     }
 }
 

@@ -10,7 +10,7 @@ use dnscribe_dns::type_name;
 dnscribe_record::named_enum! {
     /// Dimension by which transactions are grouped, besides the vantage.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    pub enum Grouping {
+    pub enum Grouping: "a grouping" {
         /// All transactions of the node.
         Node = "node",
         /// By resolver and transport.

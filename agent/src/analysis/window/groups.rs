@@ -16,10 +16,10 @@ use super::not_exported::NotExported;
 use super::sketch::Hashed;
 use super::tally::Tally;
 use super::top_buffer::TopBuffer;
-use crate::analysis::Merge;
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
+use dnscribe_record::Merge;
 use hashbrown::{HashMap, HashSet, HashTable};
 
 /// Share of the slots that may be reserved: [`RESERVED_PARTS`] of [`PARTS`].

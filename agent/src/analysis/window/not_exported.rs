@@ -6,7 +6,7 @@ use dnscribe_record::EstimateFields;
 /// Number of response codes in a header (four bits).
 pub const RCODES: usize = 16;
 
-merged_struct! {
+dnscribe_record::merged_struct! {
     /// Messages that were not exported, as counted by the kernel.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct NotExported {
@@ -26,7 +26,7 @@ merged_struct! {
     }
 }
 
-merged_struct! {
+dnscribe_record::merged_struct! {
     /// Estimates the number of transactions from a sample: each exported one represents the reciprocal
     /// of the sampling ratio at its time (Horvitz and Thompson, 1952).
     #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,14 +1,15 @@
 //! Settings of the windows, from the section `windows` of the configuration.
 
 use super::group::Grouping;
+use dnscribe_record::{Named, UnknownName, named_enum};
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
-dnscribe_record::named_enum! {
+named_enum! {
     /// Kind of window.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    pub enum WindowKind {
+    pub enum WindowKind: "a window" {
         /// Ten seconds.
         TenSeconds = "10s",
         /// One minute.
@@ -53,48 +54,12 @@ impl WindowOptions {
     };
 }
 
-/// A value from a fixed list, as in the configuration.
-pub trait Choice: Copy + Eq + 'static {
-    /// All values, at most eight.
-    const ALL: &'static [Self];
-    /// Description of a value for error messages.
-    const WHAT: &'static str;
-
-    /// Returns the name in the configuration.
-    fn name(self) -> &'static str;
-}
-
-impl Choice for WindowKind {
-    const ALL: &'static [Self] = &Self::ALL;
-    const WHAT: &'static str = "a window";
-
-    fn name(self) -> &'static str {
-        self.name()
-    }
-}
-
-impl Choice for Grouping {
-    const ALL: &'static [Self] = &Self::ALL;
-    const WHAT: &'static str = "a grouping";
-
-    fn name(self) -> &'static str {
-        self.name()
-    }
-}
-
 /// Error in a list of window kinds or groupings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
     /// Unknown item.
-    #[error("\"{given}\" is not {what}: choose from {known}")]
-    Unknown {
-        /// The item.
-        given: String,
-        /// What was expected.
-        what: &'static str,
-        /// The known items.
-        known: String,
-    },
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
     /// Empty list.
     #[error("no {0} given: name at least one, or leave the stream metrics out")]
     Empty(&'static str),
@@ -103,7 +68,7 @@ pub enum ChoiceError {
 /// A set of choices, parsed from a comma-separated list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChoiceSet<T> {
-    /// Bit `n` is the `n`th of [`Choice::ALL`].
+    /// Bit `n` is the `n`th of [`Named::CHOICES`].
     bits: u8,
     choice: PhantomData<T>,
 }
@@ -113,29 +78,29 @@ pub type WindowKindSet = ChoiceSet<WindowKind>;
 /// A set of groupings.
 pub type GroupingSet = ChoiceSet<Grouping>;
 
-impl<T: Choice> ChoiceSet<T> {
+impl<T: Named + PartialEq> ChoiceSet<T> {
     /// Every choice.
-    pub const ALL: Self = Self { bits: u8::MAX >> (8 - T::ALL.len()), choice: PhantomData };
+    pub const ALL: Self = Self { bits: u8::MAX >> (8 - T::CHOICES.len()), choice: PhantomData };
 
     /// Returns whether the set contains `choice`.
     #[must_use]
     pub fn contains(&self, choice: T) -> bool {
-        let index = T::ALL.iter().position(|known| *known == choice);
-        index.is_some_and(|index| self.bits >> index & 1 == 1)
+        self.bits & Self::bit(choice) != 0
+    }
+
+    fn bit(choice: T) -> u8 {
+        let index = T::CHOICES.iter().position(|known| *known == choice);
+        index.map_or(0, |index| 1 << index)
     }
 }
 
-impl<T: Choice> FromStr for ChoiceSet<T> {
+impl<T: Named + PartialEq> FromStr for ChoiceSet<T> {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
         let mut bits = 0;
         for given in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let index = T::ALL.iter().position(|known| known.name() == given).ok_or_else(|| {
-                let known: Vec<_> = T::ALL.iter().map(|known| known.name()).collect();
-                ChoiceError::Unknown { given: given.into(), what: T::WHAT, known: known.join(", ") }
-            })?;
-            bits |= 1 << index;
+            bits |= Self::bit(T::from_name(given)?);
         }
         if bits == 0 {
             return Err(ChoiceError::Empty(T::WHAT));

@@ -5,11 +5,11 @@ use super::counts::BoundedCounts;
 use super::measured::Measured;
 use super::not_exported::{NotExported, SampledCount};
 use super::sketch::{DistinctSketch, Hashed, MAX_VALUE_BYTES, QuantileSketch, TopSketch};
-use crate::analysis::Merge;
 use crate::correlate::AnswerSource;
 use crate::pair::Status;
+use dnscribe_record::Merge;
 
-merged_struct! {
+dnscribe_record::merged_struct! {
     /// Counts and sketches of a group.
     #[derive(Clone, Debug, Default)]
     pub struct Tally {
@@ -77,7 +77,7 @@ pub(super) enum DistinctField {
     Resolver,
 }
 
-merged_struct! {
+dnscribe_record::merged_struct! {
     /// Most frequent values of a group.
     #[derive(Clone, Debug)]
     pub struct Tops {

@@ -4,8 +4,8 @@ mod clock;
 
 use super::sketch::{DistinctSketch, TopSketch};
 use super::*;
-use crate::analysis::Merge;
 use crate::analysis::view::testing::example;
+use dnscribe_record::Merge;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 

@@ -9,9 +9,8 @@ use super::{
 };
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::Program;
-use dnscribe_common::CONFIG_OWNERS;
 use dnscribe_common::counter::Hook;
-use dnscribe_common::owner;
+use dnscribe_common::{CONFIG_OWNERS, owner};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::OwnedFd;

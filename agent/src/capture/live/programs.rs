@@ -1,10 +1,9 @@
 //! Loads the embedded eBPF programs with the features that the kernel offers, and attaches them.
 
 use super::btf::Btf;
-use super::kernel_log;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::settings::{Settings, port_classes};
-use super::{CannotCapture, LiveOptions, MAX_RINGS, internal};
+use super::{CannotCapture, LiveOptions, MAX_RINGS, internal, kernel_log};
 use crate::capture::encrypted::Encrypted;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
@@ -108,7 +107,7 @@ pub fn load_with_btf(
         Some(ids)
     });
     let mut refused: Vec<(ProgramSpec, String)> = Vec::new();
-    if !settings.has_socket_errors() {
+    if !settings.socket_errors {
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
@@ -273,7 +272,7 @@ fn object(
     loader
         // The programs need no relocation against the kernel's types, and reading these is slow.
         .btf(None)
-        .override_global("SETTINGS", settings.words(), true)
+        .override_global("SETTINGS", &settings.words, true)
         .override_global(
             "PORTS",
             &port_classes(&options.ports, options.encrypted.as_ref())[..],

@@ -16,7 +16,8 @@ use std::time::Duration;
 /// The reader of one ring.
 pub struct Reader {
     pub(super) ring: Ring,
-    pub(super) received: Vec<Received>,
+    /// Records received, by the CPU that wrote them.
+    pub received: Vec<Received>,
     pub(super) clock: Arc<Clock>,
     /// This host's addresses, at hook `socket`.
     pub(super) locals: Option<tap::LocalAddresses>,
@@ -25,12 +26,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Returns what was received from the ring, by CPU.
-    #[must_use]
-    pub fn received(&self) -> &[Received] {
-        &self.received
-    }
-
     /// Returns the current time by the clock of the packets.
     #[must_use]
     pub fn now(&self) -> Timestamp {

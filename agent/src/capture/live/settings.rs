@@ -13,10 +13,12 @@ use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
 /// Values of the global `SETTINGS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    words: [u32; SETTINGS],
+    /// Words of the programs' global `SETTINGS`.
+    pub words: [u32; SETTINGS],
     task_by_btf: bool,
     netns_by_btf: bool,
-    socket_errors: bool,
+    /// Whether the fields that the tracepoint program reads are known.
+    pub socket_errors: bool,
 }
 
 /// What the programs can read if they know all fields of it.
@@ -127,16 +129,6 @@ impl Settings {
         self.get(Setting::SkbTyped) != 0
     }
 
-    /// Returns the words of the programs' global `SETTINGS`.
-    pub fn words(&self) -> &[u32; SETTINGS] {
-        &self.words
-    }
-
-    /// Returns whether the fields that the tracepoint program reads are known.
-    pub fn has_socket_errors(&self) -> bool {
-        self.socket_errors
-    }
-
     /// Returns whether `cgroup_skb` can read the current task.
     pub fn knows_sender(&self) -> bool {
         self.get(Setting::Task) != TASK_NONE
@@ -221,13 +213,11 @@ impl Settings {
     }
 
     fn get(&self, setting: Setting) -> u32 {
-        self.words.get(setting as usize).copied().unwrap_or(0)
+        self.words[setting as usize]
     }
 
     fn set(&mut self, setting: Setting, value: u32) {
-        if let Some(word) = self.words.get_mut(setting as usize) {
-            *word = value;
-        }
+        self.words[setting as usize] = value;
     }
 }
 

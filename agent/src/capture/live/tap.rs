@@ -1,9 +1,7 @@
 //! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
-use super::netlink;
-use super::{CannotCapture, icmp, load_error};
-use crate::capture::Direction;
-use crate::capture::net;
+use super::{CannotCapture, icmp, load_error, netlink};
+use crate::capture::{Direction, net};
 use aya::programs::{ProgramError, SocketFilter};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use std::collections::HashSet;

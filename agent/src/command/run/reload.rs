@@ -166,7 +166,7 @@ fn replacements(
         let collides = |(old, stays): (&SinkPlan, &bool)| !stays && old.collides_with(plan);
         let predecessor = before.iter().zip(&stays).position(collides);
         let inherited = predecessor.and_then(|index| taken.reserve(&names[index]));
-        let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind()));
+        let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind));
         match predecessor {
             Some(predecessor) => {
                 Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })

@@ -85,7 +85,7 @@ impl Worker {
         }
         let until = is_empty.then_some(before);
         progress.expired_ns.store(flow.expired.as_nanos(), Ordering::Release);
-        let is_sent = flow.finish_batch(batch, reader.received(), until);
+        let is_sent = flow.finish_batch(batch, &reader.received, until);
         self.report_controls();
         is_sent
     }
@@ -117,7 +117,7 @@ impl Worker {
             if let Some(now) = until {
                 self.flow.finish(now, &mut filling);
             }
-            self.flow.finish_batch(&mut filling, self.reader.received(), until);
+            self.flow.finish_batch(&mut filling, &self.reader.received, until);
             if self.messages.send(Ok(filling)).is_err() || is_last {
                 return;
             }
@@ -130,7 +130,7 @@ impl Worker {
             return false;
         }
         // Fails if the pool has given up waiting; then it has sent the command to continue.
-        let _ = paused.send(PausedShard::new(&self.flow, self.reader.received()));
+        let _ = paused.send(PausedShard::new(&self.flow, &self.reader.received));
         loop {
             match self.commands.recv() {
                 Ok(Command::Control(control)) => self.apply(&control),
@@ -156,7 +156,7 @@ impl Worker {
     ) -> bool {
         let Some(mut batch) = batch.or_else(|| self.empty.recv().ok()) else { return false };
         fill(&mut self.flow, &mut batch);
-        self.flow.finish_batch(&mut batch, self.reader.received(), None);
+        self.flow.finish_batch(&mut batch, &self.reader.received, None);
         self.messages.send(Ok(batch)).is_ok()
     }
 }

@@ -52,7 +52,7 @@ fn reads_server_initial_of_rfc_9001() {
     let (mut stream, mut handshake) = (Reassembler::default(), Handshake::default());
     read_frames(&frames, &mut stream, &mut handshake).unwrap();
     let hello =
-        hello::parse_server_hello(hello::message_body(stream.contiguous(), Side::Server).unwrap())
+        hello::parse_server_hello(hello::message_body(&stream.contiguous, Side::Server).unwrap())
             .unwrap();
     assert_eq!(hello.version, TLS13);
     assert!(keys.decrypt(true, &packet, header.number_at, header.end).is_none());

@@ -1,6 +1,7 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
 use dnscribe_delivery::{Failure, Gauge, PendingSink, Sink, SinkPlan};
+use dnscribe_record::Merge;
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -165,10 +166,7 @@ impl SinkSet {
 /// Adds the counters of a sink to those of its name.
 fn add_counters(delivered: &mut DeliveryCounters, sink: &dyn Sink) {
     let mut add = |name: &str, counters: BTreeMap<String, Delivery>| {
-        let sums = delivered.entry(name.to_owned()).or_default();
-        for (stream, delivery) in counters {
-            *sums.entry(stream).or_default() += &delivery;
-        }
+        Merge::merge(delivered.entry(name.to_owned()).or_default(), &counters);
     };
     add(sink.name(), sink.counters());
     if let Some(recovered) = sink.recovered() {

@@ -2,6 +2,7 @@
 
 use super::table::Side;
 use crate::analysis::window::sketch::{Binned, QuantileSketch};
+use dnscribe_record::Merge as _;
 use dnscribe_record::number::to_f64;
 
 /// Outcome of a transaction, as the view distinguishes them.

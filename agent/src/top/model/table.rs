@@ -1,6 +1,7 @@
 //! Entries by key, bounded: when a table is full, the least active entries are evicted and counted as `other`.
 
 use super::stats::{Counts, Event, Figures, Moment, OutcomeKind, Span, Stats};
+use dnscribe_record::named_enum;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
@@ -21,34 +22,22 @@ impl Side {
     pub const ALL: [Self; 4] = [Self::Client, Self::Server, Self::ServerRepeat, Self::Passive];
 }
 
-/// Sides that are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Vantage {
-    /// Each query once: all sides but [`Side::ServerRepeat`].
-    #[default]
-    Once,
-    Client,
-    Server,
-    Passive,
-    /// All: a query that was captured at both sockets counts twice.
-    All,
+named_enum! {
+    /// Sides that are shown, in the order of the key `v`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Vantage: "a side" {
+        /// Each query once: all sides but [`Side::ServerRepeat`].
+        #[default]
+        Once = "once",
+        Client = "client",
+        Server = "server",
+        Passive = "passive",
+        /// All: a query that was captured at both sockets counts twice.
+        All = "all",
+    }
 }
 
 impl Vantage {
-    /// Every choice, in the order of the key `v`.
-    pub const ALL: [Self; 5] = [Self::Once, Self::Client, Self::Server, Self::Passive, Self::All];
-
-    /// Name, as in flags.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Once => "once",
-            Self::Client => "client",
-            Self::Server => "server",
-            Self::Passive => "passive",
-            Self::All => "all",
-        }
-    }
-
     pub const fn shows(self, side: Side) -> bool {
         match self {
             Self::Once => !matches!(side, Side::ServerRepeat),

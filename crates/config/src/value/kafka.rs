@@ -5,15 +5,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker(pub String);
-
-impl FromStr for Broker {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = || BadValue::new(text, "a broker", "HOST:PORT, such as kafka-1:9092");
+value! {
+    /// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    Broker(String): "a broker", "HOST:PORT, such as kafka-1:9092";
+    |text| {
         let address = text.split_once("://").map_or(text, |(_, address)| address);
         let (host, port) = match address.rsplit_once(':') {
             // IPv6 address without a port.
@@ -23,7 +19,7 @@ impl FromStr for Broker {
         };
         let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
         let host_is_good = !host.is_empty() && !host.contains([' ', '/', ',']);
-        if port_is_good && host_is_good { Ok(Self(text.to_owned())) } else { Err(bad()) }
+        (port_is_good && host_is_good).then(|| text.to_owned())
     }
 }
 

@@ -20,14 +20,6 @@ pub(super) struct AlertRecord {
     ended: Option<String>,
     rule: String,
     node: String,
-    region: Option<String>,
-    resolver: Option<String>,
-    zone: Option<String>,
-    qname: Option<String>,
-    process_name: Option<String>,
-    pod: Option<String>,
-    client_ip: Option<String>,
-    vantage: Option<String>,
     summary: String,
     #[serde(default)]
     figures: Vec<Figure>,
@@ -44,7 +36,13 @@ pub(super) struct AlertRecord {
     #[serde(default)]
     suppressed: u64,
     runbook: Option<String>,
+    /// The others, among them the parts of the entity.
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
+
+/// Fields that are labels of an alert that has them.
+const LABELS: &str = "region resolver zone qname process_name pod client_ip vantage";
 
 #[derive(Clone, Debug, Deserialize)]
 struct Figure {
@@ -85,17 +83,8 @@ impl AlertRecord {
     /// entity do.
     fn labels(&self, config: &AlertmanagerConfig) -> Map<String, Value> {
         let configured = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let entity = [
-            ("region", &self.region),
-            ("resolver", &self.resolver),
-            ("zone", &self.zone),
-            ("qname", &self.qname),
-            ("process_name", &self.process_name),
-            ("pod", &self.pod),
-            ("client_ip", &self.client_ip),
-            ("vantage", &self.vantage),
-        ];
-        let entity = entity.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let entity = LABELS.split(' ');
+        let entity = entity.filter_map(|name| Some((name, self.more.get(name)?.as_str()?)));
         let alertname = alertname(&self.rule);
         let always = [
             ("rule", &self.rule),

@@ -1,9 +1,8 @@
 //! Callbacks of librdkafka: delivery reports, errors, logs, statistics.
 
-use super::super::Gauge;
-use super::super::KafkaConfig;
 use super::super::tally::DropReason;
 use super::super::threaded::{Flag, lock};
+use super::super::{Gauge, KafkaConfig};
 use super::diagnose::{Diagnosis, diagnose};
 use super::in_flight::{InFlight, Outcome};
 use super::settings::{redact, shorten};

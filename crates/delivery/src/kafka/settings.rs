@@ -46,12 +46,17 @@ pub(super) fn producer(config: &KafkaConfig, for_ever: bool) -> ClientConfig {
         client.set(LEVEL.0, LEVEL.1);
     }
     client.set("message.timeout.ms", if for_ever { "0" } else { "300000" });
+    set_options(&mut client, config);
+    client.set_log_level(RDKafkaLogLevel::Info);
+    client
+}
+
+/// Sets brokers and `kafka.options`, which override what was set before.
+fn set_options(client: &mut ClientConfig, config: &KafkaConfig) {
     client.set("bootstrap.servers", config.brokers.join(","));
     for (key, value) in &config.options {
         client.set(key, value);
     }
-    client.set_log_level(RDKafkaLogLevel::Info);
-    client
 }
 
 /// Settings of a consumer that reads whole topics and commits nothing.
@@ -64,10 +69,7 @@ pub(super) fn consumer(config: &KafkaConfig) -> ClientConfig {
     client.set("fetch.max.bytes", "16777216");
     client.set("fetch.queue.backoff.ms", "20");
     client.set("check.crcs", "true");
-    client.set("bootstrap.servers", config.brokers.join(","));
-    for (key, value) in &config.options {
-        client.set(key, value);
-    }
+    set_options(&mut client, config);
     // If retention deletes records before they are read, continue with the rest; the gap is
     // reported.
     client.set("auto.offset.reset", "earliest");

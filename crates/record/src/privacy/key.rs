@@ -78,7 +78,8 @@ pub(super) enum Domain {
 
 /// A key and its id.
 pub(super) struct Key {
-    id: String,
+    /// The key's id in records: 8 hex digits that reveal nothing of the key.
+    pub(super) id: String,
     mac: Hmac<Sha256>,
 }
 
@@ -88,11 +89,6 @@ impl Key {
         let digest = mac.clone().chain_update(b"id").finalize().into_bytes();
         let id = hex_digits(&mut [0; 8], &digest[..4]).to_owned();
         Self { id, mac }
-    }
-
-    /// Returns the key's id in records: 8 hex digits that reveal nothing of the key.
-    pub(super) fn id(&self) -> &str {
-        &self.id
     }
 
     /// Returns the pseudonym of a text: 32 hex digits.

@@ -1,9 +1,8 @@
 //! Masks whole records just before they are added to a batch.
 
 use super::field_masker::{FieldMasker, RawObject, not_an_object, write};
-use super::fields;
 use super::key::{Domain, KeyMaterial, KeyRing};
-use super::{KeyError, Mask, MaskingMethod, MaskingRules};
+use super::{KeyError, Mask, MaskingMethod, MaskingRules, fields};
 use crate::Stream;
 use crate::time::Timestamp;
 use serde_json::Error;
@@ -111,7 +110,7 @@ impl Masker {
         masker.write_object(&mut self.masked, fields::of_stream(stream), &record)?;
         self.masked.pop();
         self.masked.extend_from_slice(b",\"masking\":");
-        write(&mut self.masked, &mask.record_fields(current.id()))?;
+        write(&mut self.masked, &mask.record_fields(&current.id))?;
         self.masked.push(b'}');
         Ok(())
     }

@@ -103,16 +103,6 @@ impl Client {
         servers[index].works += u64::from(works);
     }
 
-    pub(super) fn heap_bytes(&self) -> usize {
-        let spans = [&self.servers.current, &self.servers.previous];
-        let servers = spans.iter().map(|span| span.capacity() * (size_of::<UsedServer>() + 40));
-        self.attribution.heap_bytes()
-            + self.evidence.heap_bytes()
-            + servers.sum::<usize>()
-            + self.samples.capacity() * size_of::<MessageId>()
-            + self.sni.as_ref().map_or(0, |sni| sni.len())
-    }
-
     /// Returns the finding of this client, if any. `is_other` returns whether a server is not an
     /// expected resolver; `strict` is true if the expected resolvers are configured.
     pub(super) fn finding(

@@ -63,10 +63,6 @@ impl ServerUsage {
         let clients = clients(server);
         clients >= COMMON_CLIENTS || (!encrypted && clients > 1 && share >= COMMON_SHARE)
     }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.servers.bytes(|_| 0)
-    }
 }
 
 fn count(counts: &mut Rolling<Counts>, client: u64, ts: Timestamp) {

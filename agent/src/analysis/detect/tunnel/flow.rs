@@ -1,12 +1,12 @@
 //! Queries of one client for names of one zone.
 
-use crate::analysis::Merge;
 use crate::analysis::detect::attribution::{Attribution, EvidenceSample};
 use crate::analysis::detect::lexical::encoded_bytes;
 use crate::analysis::detect::rolling::{Rolling, SpanCounts};
 use crate::analysis::view::TransactionView;
 use dnscribe_dns::{Answer, Answers};
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{Merge, merged_struct};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -101,10 +101,6 @@ impl Flow {
             self.intervals.record(observation.ts);
             self.evidence.record(observation);
         }
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.zone.len() + self.attribution.heap_bytes() + self.evidence.heap_bytes()
     }
 }
 

@@ -9,15 +9,15 @@ fn evicts_oldest_lookup_when_table_is_full() {
     let names = ["a.test", "b.test", "c.test"];
     let asked = names.map(|name| bench.ask(0, Ask::new(name, A)));
     assert_eq!(bench.given.len(), 1);
-    assert_eq!((bench.given[0].qname, bench.given[0].evicted), ("a.test", true));
-    assert_eq!((bench.given[0].outcome, bench.given[0].transactions), (Outcome::Open, 1));
+    assert_eq!((bench.given[0].fields.qname, bench.given[0].evicted), ("a.test", true));
+    assert_eq!((bench.given[0].outcome, bench.given[0].fields.transactions), (Outcome::Open, 1));
     // The outcome comes after the eviction.
     for id in asked {
         bench.end(5, id, &Reply::Nodata);
     }
     assert_eq!(bench.lookups.counters.evicted, 1);
     let lookups = bench.finish(1000);
-    assert_eq!(lookups.iter().map(|lookup| lookup.transactions).sum::<u32>(), 3);
+    assert_eq!(lookups.iter().map(|lookup| lookup.fields.transactions).sum::<u32>(), 3);
     assert!(lookups[1..].iter().all(|lookup| lookup.outcome == Outcome::Nodata && !lookup.evicted));
 }
 
@@ -43,7 +43,7 @@ fn number_of_transactions_per_lookup_is_bounded() {
     }
     let lookups = bench.finish(5000);
     assert!(lookups.iter().all(|lookup| lookup.members.len() <= MAX_TRANSACTIONS));
-    assert_eq!(lookups.iter().map(|lookup| lookup.transactions).sum::<u32>(), 1000);
+    assert_eq!(lookups.iter().map(|lookup| lookup.fields.transactions).sum::<u32>(), 1000);
 }
 
 #[test]

@@ -83,15 +83,15 @@ fn run(
 }
 
 fn check(lookup: &Lookup<'_>) -> Result<(), TestCaseError> {
-    let Lookup { transactions, packets, packets_wasted, retries, .. } = *lookup;
+    let LookupFields { transactions, packets, packets_wasted, retries, .. } = lookup.fields;
     prop_assert_eq!(transactions as usize, lookup.members.len());
     prop_assert!(packets_wasted < packets, "one query at least was needed: {:?}", lookup);
     prop_assert!(retries < packets, "the first query repeats nothing: {:?}", lookup);
-    let expansions = lookup.names.iter().filter(|name| **name != lookup.qname).count();
-    prop_assert_eq!(lookup.search_expansions as usize, expansions);
-    prop_assert_eq!(lookup.answered_name.is_some(), lookup.outcome == Outcome::Answered);
-    prop_assert!(!lookup.partial || lookup.outcome == Outcome::Answered);
-    prop_assert!(lookup.servers_tried as usize >= lookup.resolvers.len());
+    let expansions = lookup.names.iter().filter(|name| **name != lookup.fields.qname).count();
+    prop_assert_eq!(lookup.fields.search_expansions as usize, expansions);
+    prop_assert_eq!(lookup.fields.answered_name.is_some(), lookup.outcome == Outcome::Answered);
+    prop_assert!(!lookup.fields.partial || lookup.outcome == Outcome::Answered);
+    prop_assert!(lookup.fields.servers_tried as usize >= lookup.fields.resolvers.len());
     prop_assert_eq!(Some(&lookup.id), lookup.members.first());
     Ok(())
 }
@@ -108,7 +108,7 @@ proptest! {
         members.dedup();
         prop_assert_eq!(members.len() + parented.len(), history.len());
         prop_assert!(members.iter().all(|id| !parented.contains(id)));
-        let packets: u64 = lookups.iter().map(|lookup| u64::from(lookup.packets)).sum();
+        let packets: u64 = lookups.iter().map(|lookup| u64::from(lookup.fields.packets)).sum();
         prop_assert_eq!(packets, members.len() as u64 + resent);
         for lookup in &lookups {
             check(lookup)?;

@@ -4,6 +4,7 @@
 use datasketches::common::NumStdDev;
 use datasketches::hash::value::raw_bytes;
 use datasketches::hll::{Coupon, HllSketch, HllType, HllUnion};
+use dnscribe_record::Merge;
 
 /// 2^11 registers: a standard error of 1.04 / √2048 = 2.3 %.
 const LG_K: u8 = 11;
@@ -65,28 +66,6 @@ impl DistinctSketch {
         }
     }
 
-    /// Adds the values of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        if other.is_empty() {
-            return;
-        }
-        if self.is_empty() {
-            self.clone_from(other);
-            return;
-        }
-        if let State::Values(sketch) = &self.0 {
-            let mut union = created(HllUnion::new(LG_K));
-            union.update(sketch);
-            self.0 = State::Union(union);
-        }
-        if let State::Union(union) = &mut self.0 {
-            match &other.0 {
-                State::Values(sketch) => union.update(sketch),
-                State::Union(other) => union.update(&other.to_sketch(HllType::Hll8)),
-            }
-        }
-    }
-
     /// Estimates the number of distinct values.
     #[must_use]
     pub fn estimate(&self) -> DistinctEstimate {
@@ -124,6 +103,29 @@ impl DistinctSketch {
         match &self.0 {
             State::Values(sketch) => sketch.is_empty(),
             State::Union(union) => union.is_empty(),
+        }
+    }
+}
+
+impl Merge for DistinctSketch {
+    fn merge(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        if let State::Values(sketch) = &self.0 {
+            let mut union = created(HllUnion::new(LG_K));
+            union.update(sketch);
+            self.0 = State::Union(union);
+        }
+        if let State::Union(union) = &mut self.0 {
+            match &other.0 {
+                State::Values(sketch) => union.update(sketch),
+                State::Union(other) => union.update(&other.to_sketch(HllType::Hll8)),
+            }
         }
     }
 }

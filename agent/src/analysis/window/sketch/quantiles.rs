@@ -5,6 +5,7 @@
 //! `DDSketch` of Datadog's sketches-go, sketches-java and sketches-py. The maintained Rust crates
 //! do not expose their bins, or serialize them in a form that sketches-py cannot read.
 
+use dnscribe_record::Merge;
 use prost::Message;
 
 /// Maximum relative error of a quantile.
@@ -66,22 +67,6 @@ impl QuantileSketch {
             Some(index) => self.add_to_bin(index, 1),
             None => self.zeros += 1,
         }
-    }
-
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        if let Some(last) = other.bins.len().checked_sub(1) {
-            // Allocates both ends.
-            self.add_to_bin(other.first, 0);
-            self.add_to_bin(other.first + i32::try_from(last).unwrap_or(0), 0);
-            let before = usize::try_from(other.first - self.first).unwrap_or(0);
-            for (sum, count) in self.bins.iter_mut().skip(before).zip(&other.bins) {
-                *sum = sum.saturating_add(*count);
-            }
-        }
-        self.zeros += other.zeros;
-        self.count += other.count;
-        self.max = self.max.max(other.max);
     }
 
     /// Returns the number of values.
@@ -173,6 +158,23 @@ impl QuantileSketch {
         bins.extend_from_slice(&self.bins);
         bins.resize(bins.capacity(), 0);
         (self.first, self.bins) = (first, bins);
+    }
+}
+
+impl Merge for QuantileSketch {
+    fn merge(&mut self, other: &Self) {
+        if let Some(last) = other.bins.len().checked_sub(1) {
+            // Allocates both ends.
+            self.add_to_bin(other.first, 0);
+            self.add_to_bin(other.first + i32::try_from(last).unwrap_or(0), 0);
+            let before = usize::try_from(other.first - self.first).unwrap_or(0);
+            for (sum, count) in self.bins.iter_mut().skip(before).zip(&other.bins) {
+                *sum = sum.saturating_add(*count);
+            }
+        }
+        self.zeros += other.zeros;
+        self.count += other.count;
+        self.max = self.max.max(other.max);
     }
 }
 

@@ -6,7 +6,7 @@
 use datasketches::codec::{SketchBytes, SketchSlice};
 use datasketches::error::Error;
 use datasketches::frequencies::{ErrorType, FrequentItemValue, FrequentItemsSketch};
-use dnscribe_record::RankedFields;
+use dnscribe_record::{Merge, RankedFields};
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -88,11 +88,6 @@ impl TopSketch {
         self.0.update_with_count(HashedText { hash, text }, times);
     }
 
-    /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
-        self.0.merge(&other.0);
-    }
-
     /// Returns the total count of all values.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -142,6 +137,12 @@ impl TopSketch {
         // HashedText, its count, and its distance from its preferred slot.
         let slot = size_of::<Option<HashedText>>() + size_of::<u64>() + size_of::<u16>();
         slots * slot + slots / 4 * 3 * (max_bytes + ARC_BYTES)
+    }
+}
+
+impl Merge for TopSketch {
+    fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
     }
 }
 

@@ -12,6 +12,7 @@ use dnscribe_benches::cpu;
 mod event;
 mod incidents;
 mod evaluate;
+mod heap;
 mod names;
 mod report;
 
@@ -27,11 +28,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
-use tikv_jemallocator::Jemalloc;
 
 /// Allocator of the agent.
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// Returns the expected resolvers: those that the operator configured, or else those of the host.
 fn meant(configured: &[IpAddr]) -> ExpectedResolvers {
