@@ -21,7 +21,7 @@ pub struct FoundTotals {
     pub records: u64,
     /// Records, copies counted once.
     pub distinct: u64,
-    /// Of `distinct`, those that are older than what the store keeps.
+    /// Distinct records that are older than what the store keeps.
     pub expired: u64,
 }
 
@@ -44,7 +44,7 @@ pub struct InputLine {
     pub counters: StreamInput,
     /// Records found in the topic, unreadable ones included; none if the topic was not read.
     pub found: Option<u64>,
-    /// Of `found`, readable ones without copies.
+    /// Readable records among `found`, copies counted once.
     pub found_distinct: Option<u64>,
 }
 

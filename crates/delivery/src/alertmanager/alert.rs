@@ -36,7 +36,7 @@ pub(super) struct AlertRecord {
     #[serde(default)]
     suppressed: u64,
     runbook: Option<String>,
-    /// The others, among them the parts of the entity.
+    /// Remaining fields, among them the parts of the entity.
     #[serde(flatten)]
     more: Map<String, Value>,
 }
