@@ -88,7 +88,9 @@ impl Running {
 
     /// Transactions of the capture as a node would write them, in JSON.
     fn expected(&self, node: &str) -> Vec<String> {
-        let output = shell::output(&mut self.replay(node, &["--sink", "stdout", "-o", "json"])).unwrap().stdout;
+        let output = shell::output(&mut self.replay(node, &["--sink", "stdout", "-o", "json"]))
+            .unwrap()
+            .stdout;
         String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
     }
 

@@ -89,15 +89,31 @@ impl Running {
         for component in COMPONENTS {
             stack.start(component).unwrap();
         }
+        let running = Self { stack: Some(stack), brokers, malformed: 0, proxy, _folder: folder };
+        running.submit();
+        running
+    }
+
+    /// Submits the jobs that do not run.
+    fn submit(&self) {
         let overrides = json!({
-            "kafka": { "brokers": proxy.address },
+            "kafka": { "brokers": self.proxy.address },
             "checkpoints": { "interval": "2s" },
             // The captures are of past years.
             "clickhouse": { "retention": "18250d" },
             "fleet": { "allowed_lateness": "60s" },
         });
-        jobs::submit(&stack, &overrides).unwrap();
-        Self { stack: Some(stack), brokers, malformed: 0, proxy, _folder: folder }
+        jobs::submit(self.stack.as_ref().unwrap(), &overrides).unwrap();
+    }
+
+    /// Ends a job and submits it without its state.
+    pub fn forget(&mut self, job: &str) {
+        let flink = self.flink();
+        let running = || flink.jobs().unwrap().into_iter().find(|running| running.name == job);
+        flink.cancel(&running().unwrap().id).unwrap();
+        shell::wait_for("the end of a job", CAUGHT_UP, || Ok(running().is_none().then_some(())))
+            .unwrap();
+        self.submit();
     }
 
     pub fn stack(&mut self) -> &mut Stack {

@@ -2,20 +2,30 @@ package dnscribe.stream.fleet;
 
 import com.datadoghq.sketch.ddsketch.DDSketch;
 import com.datadoghq.sketch.ddsketch.DDSketchProtoBinding;
+import com.datadoghq.sketch.ddsketch.mapping.IndexMappingProtoBinding;
 import com.datadoghq.sketch.ddsketch.mapping.LogarithmicMapping;
+import com.datadoghq.sketch.ddsketch.proto.IndexMapping;
 import com.datadoghq.sketch.ddsketch.store.CollapsingLowestDenseStore;
 import com.google.protobuf.InvalidProtocolBufferException;
-import java.nio.ByteBuffer;
 
-/** Latencies in milliseconds: Datadog's DDSketch as in {@code dns.window/1}. */
+/**
+ * Latencies in milliseconds: Datadog's DDSketch as in {@code dns.window/1}.
+ *
+ * <p>There, as in Datadog's sketches-py, bin i has the values in (gamma^(i-1), gamma^i]; in
+ * sketches-java those in [gamma^i, gamma^(i+1)). An index offset of 1 makes the two agree. It is 0
+ * in the encoded form.
+ */
 final class LatencySketch {
   /** As the agent's: quantiles are within 1 %. */
-  private static final double ACCURACY = 0.01;
+  private static final double GAMMA = 1.01 / 0.99;
 
   /** Bins at most; the agent's, from a microsecond to ten minutes, are about a thousand. */
   private static final int BINS = 2048;
 
-  private static final LogarithmicMapping MAPPING = new LogarithmicMapping(ACCURACY);
+  private static final LogarithmicMapping MAPPING = new LogarithmicMapping(GAMMA, 1);
+  private static final IndexMapping MESSAGE_MAPPING = IndexMappingProtoBinding.toProto(MAPPING);
+  private static final IndexMapping ENCODED_MAPPING =
+      MESSAGE_MAPPING.toBuilder().setIndexOffset(0).build();
 
   private final DDSketch sketch;
 
@@ -35,12 +45,15 @@ final class LatencySketch {
   static LatencySketch parse(byte[] encoded) {
     try {
       var message = com.datadoghq.sketch.ddsketch.proto.DDSketch.parseFrom(encoded);
-      DDSketch sketch =
-          DDSketchProtoBinding.fromProto(() -> new CollapsingLowestDenseStore(BINS), message);
-      if (!sketch.getIndexMapping().equals(MAPPING)) {
+      IndexMapping mapping = message.getMapping();
+      if (Math.abs(mapping.getGamma() - GAMMA) > 1e-9
+          || mapping.getIndexOffset() != 0
+          || mapping.getInterpolation() != IndexMapping.Interpolation.NONE) {
         throw new IllegalArgumentException("a DDSketch of another accuracy");
       }
-      return new LatencySketch(sketch);
+      message = message.toBuilder().setMapping(MESSAGE_MAPPING).build();
+      return new LatencySketch(
+          DDSketchProtoBinding.fromProto(() -> new CollapsingLowestDenseStore(BINS), message));
     } catch (InvalidProtocolBufferException error) {
       throw new IllegalArgumentException("not a DDSketch: " + error.getMessage(), error);
     }
@@ -63,9 +76,7 @@ final class LatencySketch {
   }
 
   byte[] encode() {
-    ByteBuffer buffer = sketch.serialize();
-    byte[] bytes = new byte[buffer.remaining()];
-    buffer.get(bytes);
-    return bytes;
+    var message = DDSketchProtoBinding.toProto(sketch).toBuilder();
+    return message.setMapping(ENCODED_MAPPING).build().toByteArray();
   }
 }
