@@ -136,7 +136,7 @@ fn print_demo(stack: &Stack) {
     }
     if let Some(brokers) = text(Component::Kafka) {
         console::result(&format!("  kcat -b {brokers} -C -t dns.enriched -o -1 -c 1"));
-        console::result(&format!("  target/release/dnscribe ledger verify --brokers {brokers}"));
+        console::result(&format!("  target/quick/dnscribe ledger verify --brokers {brokers}"));
     }
     if let Some(url) = text(Component::Prometheus) {
         console::result(&format!("  {url}/graph?g0.expr=rate(dns_transactions_total[1m])"));

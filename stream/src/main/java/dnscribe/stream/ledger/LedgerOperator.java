@@ -107,6 +107,12 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
       }
       parent.put(place[place.length - 1], sum.getValue());
     }
+    // Topics that are read as tables, or by keys that may come again, have no duplicates.
+    for (var input : ledger.get("input")) {
+      if (!input.has("duplicates")) {
+        ((ObjectNode) input).put("duplicates", 0);
+      }
+    }
     ledger.put("balanced", balances(ledger));
     return new OutputRecord(
         SCHEMA, job, id, job.getBytes(StandardCharsets.UTF_8), JSON.writeValueAsBytes(ledger));
