@@ -92,11 +92,6 @@ final class AnswerDetector implements Detector {
   }
 
   @Override
-  public int sums() {
-    return 1;
-  }
-
-  @Override
   public int maxEntities() {
     return 512;
   }
@@ -104,11 +99,6 @@ final class AnswerDetector implements Detector {
   @Override
   public long forgetMillis() {
     return 3 * 86_400_000L;
-  }
-
-  @Override
-  public boolean judgesSilence() {
-    return false;
   }
 
   @Override

@@ -13,7 +13,9 @@ interface Detector extends Serializable {
   long spanMillis();
 
   /** Returns how many columns of a cell's values are sums; of the others the maximum is kept. */
-  int sums();
+  default int sums() {
+    return 1;
+  }
 
   /** Returns the most entities that a bucket remembers. */
   int maxEntities();
@@ -22,7 +24,9 @@ interface Detector extends Serializable {
   long forgetMillis();
 
   /** Returns whether spans in which nothing came from a known entity are judged, too. */
-  boolean judgesSilence();
+  default boolean judgesSilence() {
+    return false;
+  }
 
   /** Returns whether a cell is worth keeping until the end of its span. */
   default boolean accepts(String cell, boolean isKnown) {

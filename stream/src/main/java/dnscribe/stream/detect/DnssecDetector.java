@@ -62,11 +62,6 @@ final class DnssecDetector implements Detector {
   }
 
   @Override
-  public boolean judgesSilence() {
-    return false;
-  }
-
-  @Override
   public void judge(
       long start,
       long since,

@@ -36,11 +36,6 @@ final class FanoutDetector implements Detector {
   }
 
   @Override
-  public int sums() {
-    return 1;
-  }
-
-  @Override
   public int maxEntities() {
     return 512;
   }
@@ -48,11 +43,6 @@ final class FanoutDetector implements Detector {
   @Override
   public long forgetMillis() {
     return 7 * 86_400_000L;
-  }
-
-  @Override
-  public boolean judgesSilence() {
-    return false;
   }
 
   @Override

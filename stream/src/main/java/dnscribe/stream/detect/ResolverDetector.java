@@ -59,11 +59,6 @@ final class ResolverDetector implements Detector {
   }
 
   @Override
-  public boolean judgesSilence() {
-    return false;
-  }
-
-  @Override
   public void judge(
       long start,
       long since,

@@ -53,11 +53,6 @@ final class SourceDetector implements Detector {
   }
 
   @Override
-  public int sums() {
-    return 1;
-  }
-
-  @Override
   public int maxEntities() {
     return 128;
   }
@@ -65,11 +60,6 @@ final class SourceDetector implements Detector {
   @Override
   public long forgetMillis() {
     return 30 * DAY;
-  }
-
-  @Override
-  public boolean judgesSilence() {
-    return false;
   }
 
   @Override
