@@ -1,13 +1,12 @@
 package dnscribe.stream.fleet;
 
+import dnscribe.stream.kafka.ValueType;
 import java.io.IOException;
 import java.lang.reflect.Type;
 import java.util.Map;
-import org.apache.flink.api.common.serialization.SerializerConfig;
 import org.apache.flink.api.common.typeinfo.TypeInfoFactory;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
-import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
 import org.apache.flink.core.memory.DataInputDeserializer;
@@ -21,64 +20,7 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
   @Override
   public TypeInformation<WindowSums> createTypeInfo(
       Type type, Map<String, TypeInformation<?>> parameters) {
-    return new WindowSumsType();
-  }
-
-  private static final class WindowSumsType extends TypeInformation<WindowSums> {
-    @Override
-    public boolean isBasicType() {
-      return false;
-    }
-
-    @Override
-    public boolean isTupleType() {
-      return false;
-    }
-
-    @Override
-    public int getArity() {
-      return 1;
-    }
-
-    @Override
-    public int getTotalFields() {
-      return 1;
-    }
-
-    @Override
-    public Class<WindowSums> getTypeClass() {
-      return WindowSums.class;
-    }
-
-    @Override
-    public boolean isKeyType() {
-      return false;
-    }
-
-    @Override
-    public TypeSerializer<WindowSums> createSerializer(SerializerConfig config) {
-      return Serializer.INSTANCE;
-    }
-
-    @Override
-    public String toString() {
-      return "WindowSums";
-    }
-
-    @Override
-    public boolean equals(Object other) {
-      return other instanceof WindowSumsType;
-    }
-
-    @Override
-    public int hashCode() {
-      return WindowSums.class.hashCode();
-    }
-
-    @Override
-    public boolean canEqual(Object other) {
-      return other instanceof WindowSumsType;
-    }
+    return new ValueType<>(WindowSums.class, Serializer.INSTANCE);
   }
 
   /** Serializer with a version, so that a later form can read the state of this one. */

@@ -3,11 +3,9 @@ package dnscribe.stream.kafka;
 import java.io.IOException;
 import java.lang.reflect.Type;
 import java.util.Map;
-import org.apache.flink.api.common.serialization.SerializerConfig;
 import org.apache.flink.api.common.typeinfo.TypeInfoFactory;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeutils.SimpleTypeSerializerSnapshot;
-import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.api.common.typeutils.TypeSerializerSnapshot;
 import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
 import org.apache.flink.core.memory.DataInputView;
@@ -19,64 +17,7 @@ public final class OutputRecordTypeFactory extends TypeInfoFactory<OutputRecord>
   @Override
   public TypeInformation<OutputRecord> createTypeInfo(
       Type type, Map<String, TypeInformation<?>> parameters) {
-    return new OutputRecordType();
-  }
-
-  private static final class OutputRecordType extends TypeInformation<OutputRecord> {
-    @Override
-    public boolean isBasicType() {
-      return false;
-    }
-
-    @Override
-    public boolean isTupleType() {
-      return false;
-    }
-
-    @Override
-    public int getArity() {
-      return 1;
-    }
-
-    @Override
-    public int getTotalFields() {
-      return 1;
-    }
-
-    @Override
-    public Class<OutputRecord> getTypeClass() {
-      return OutputRecord.class;
-    }
-
-    @Override
-    public boolean isKeyType() {
-      return false;
-    }
-
-    @Override
-    public TypeSerializer<OutputRecord> createSerializer(SerializerConfig config) {
-      return Serializer.INSTANCE;
-    }
-
-    @Override
-    public String toString() {
-      return "OutputRecord";
-    }
-
-    @Override
-    public boolean equals(Object other) {
-      return other instanceof OutputRecordType;
-    }
-
-    @Override
-    public int hashCode() {
-      return OutputRecord.class.hashCode();
-    }
-
-    @Override
-    public boolean canEqual(Object other) {
-      return other instanceof OutputRecordType;
-    }
+    return new ValueType<>(OutputRecord.class, Serializer.INSTANCE);
   }
 
   /** Serializer: texts, then byte arrays with their lengths; -1 stands for no key. */
