@@ -10,11 +10,11 @@ use dnscribe_tests::{environment, ledger, shell};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 /// `-EPERM` and `-EACCES`.
 const REFUSALS: [i64; 2] = [-1, -13];
@@ -255,16 +255,25 @@ fn finish(agent: Agent) -> EndedAgent {
     end
 }
 
-/// Returns /proc's status of each thread of a process.
+/// Returns /proc's status of each thread of a process. Threads may end meanwhile.
 fn threads(pid: u32) -> Result<Vec<BTreeMap<String, String>>> {
     let mut threads = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(task?.path().join("status"))?;
+        let text = match fs::read_to_string(task?.path().join("status")) {
+            Err(error) if ended(&error) => continue,
+            text => text?,
+        };
         let fields = text.lines().filter_map(|line| line.split_once(":\t"));
         threads.push(fields.map(|(name, value)| (name.into(), value.trim().into())).collect());
     }
     ensure!(!threads.is_empty(), "no threads");
     Ok(threads)
+}
+
+/// Whether a file of /proc could not be read because its thread has ended.
+fn ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::SRCH)
 }
 
 /// Returns the processes that the main thread of a process has started.
