@@ -6,18 +6,15 @@
     reason = "clap would take the comment of flattened flags for the command's help"
 )]
 
-pub mod exit;
 mod helper;
 mod import;
 mod kafka;
-mod pages;
 mod store;
 mod top;
 
 pub use helper::HelperArgs;
 pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
-pub use pages::{CompletionsArgs, ManArgs};
 pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
 
@@ -27,6 +24,7 @@ use crate::config::capture::{CaptureLayer, PairingLayer};
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources, Threads};
 use clap::{Args, Parser, Subcommand};
+use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::sinks::MetricsLayer;
@@ -92,8 +90,17 @@ pub enum Command {
     /// Print a configuration file that documents every key, to start from
     Config,
     /// Print the completion script of a shell
+    #[command(after_help = "\
+Examples:
+  dnscribe completions bash > /usr/share/bash-completion/completions/dnscribe
+  dnscribe completions zsh > ~/.zfunc/_dnscribe")]
     Completions(CompletionsArgs),
     /// Print the manual page of dnscribe, or of one of its commands
+    #[command(after_help = "\
+Examples:
+  dnscribe man | man -l -
+  dnscribe man ledger verify > dnscribe-ledger-verify.1
+  dnscribe man --list")]
     Man(ManArgs),
 }
 
@@ -294,18 +301,6 @@ pub struct VerifyArgs {
     /// Print the balance as text or json [default: text]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
-}
-
-/// `dnscribe schema`.
-#[derive(Clone, Debug, Default, Args)]
-pub struct SchemaArgs {
-    /// The schema to print, such as dns.transaction/1; a list of all without it
-    pub name: Option<String>,
-
-    /// Print the Avro schema, as it is registered, instead of the JSON Schema; records that agents
-    /// do not write have none
-    #[arg(long)]
-    pub avro: bool,
 }
 
 /// Returns the list, or none where it is empty.

@@ -3,7 +3,6 @@
 mod check;
 mod import;
 mod kafka;
-mod pages;
 mod pressure;
 mod replay;
 mod replay_topic;
@@ -16,10 +15,12 @@ mod top;
 mod verify;
 mod worker_pool;
 
-use crate::cli::exit::Exit;
 use crate::cli::{Cli, Command, IntelCommand, KafkaCommand, LedgerCommand, ZonesCommand};
 use crate::config::reference;
 use crate::privilege::helper;
+use clap::CommandFactory as _;
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::pages;
 
 /// Executes the command line. `settle` is called once other threads may start: at once, but in `run` only
 /// after privileges were dropped, since a thread that exists before would keep them, and never in the
@@ -43,8 +44,8 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
         Command::Intel(IntelCommand::Import(args)) => import::intel(args),
         Command::Annotate(args) => import::annotate(args),
         Command::Schema(args) => pages::schema(args),
-        Command::Config => summary::print(&reference::yaml()),
-        Command::Completions(args) => pages::completions(args),
-        Command::Man(args) => pages::man(args),
+        Command::Config => dnscribe_cli::print(&reference::yaml()),
+        Command::Completions(args) => pages::completions(args, Cli::command()),
+        Command::Man(args) => pages::man(args, Cli::command()),
     }
 }

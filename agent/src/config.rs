@@ -46,13 +46,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Variables with the prefix of settings that are not settings.
-const NOT_SETTINGS: [&str; 7] = [
+const NOT_SETTINGS: [&str; 10] = [
     "DNSCRIBE_BIN",
     "DNSCRIBE_BLESS",
     "DNSCRIBE_CONFIG",
     "DNSCRIBE_CONFORMANCE",
     "DNSCRIBE_CORPUS",
     "DNSCRIBE_EBPF_PREBUILT",
+    "DNSCRIBE_KPI_",
+    "DNSCRIBE_PROBE_",
+    "DNSCRIBE_STREAM_",
     log::VARIABLE,
 ];
 

@@ -22,9 +22,9 @@ pub mod probe;
 pub use account::Account;
 pub use need::Need;
 
-use crate::cli::exit::Exit;
 use crate::config::{Config, Drop};
 use caps::{CapSet, Capability, CapsHashSet};
+use dnscribe_cli::exit::Exit;
 use files::Files;
 use nix::unistd::{Uid, User};
 use std::fs;

@@ -1,14 +1,14 @@
 //! `dnscribe check`: whether `run` would work on this host.
 
 use super::session::live_options;
-use super::summary::print;
 use crate::capture::live::probe::{self, Probe};
 use crate::cli::CheckArgs;
-use crate::cli::exit::Exit;
 use crate::config::Config;
 use crate::enrich::kubernetes;
 use crate::privilege;
 use dnscribe_admin::BindError;
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
 use dnscribe_config::ConfigError;
 use dnscribe_config::value::Output;
 use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, create_topics};

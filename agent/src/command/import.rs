@@ -1,15 +1,15 @@
 //! `dnscribe zones import`, `dnscribe intel import` and `dnscribe annotate`: write records of
 //! operators to Kafka.
 
-use super::summary::print;
 use crate::capture::decompress::decompressed;
-use crate::cli::exit::Exit;
 use crate::cli::{AnnotateArgs, IntelArgs, PublishArgs, ZonesArgs};
 use crate::config::Config;
 use crate::import::intel::{self, IntelDefaults, IntelFormat};
 use crate::import::zones::{self, ZoneFormat};
 use crate::import::{Imported, domain};
 use clap::ValueEnum as _;
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_config::value::{Output, Topic};
 use dnscribe_delivery::kafka::topics::{Retention, TopicSpec, create_topic};

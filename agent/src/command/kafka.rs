@@ -1,9 +1,9 @@
 //! `dnscribe kafka init`: creates topics.
 
-use super::summary::print;
 use crate::cli::InitArgs;
-use crate::cli::exit::Exit;
 use crate::config::Config;
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_config::value::Output;
 use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, TopicReport, create_topics};

@@ -11,7 +11,6 @@ use super::session::{
 use super::signals::{Signals, State, notify};
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
-use crate::cli::exit::Exit;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
@@ -20,6 +19,7 @@ use crate::pipeline::{CaptureCounters, Control, InputCounters, Pipeline, Pipelin
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::PrivilegedHelper;
 use dnscribe_admin::Phase;
+use dnscribe_cli::exit::Exit;
 use dnscribe_record::time::Timestamp;
 use reload::PortChange;
 use runner::Runner;

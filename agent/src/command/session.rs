@@ -5,7 +5,7 @@ use super::signals::{Signals, Waker};
 use super::summary::balance;
 use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use crate::capture::live::{CannotCapture, Live, LiveOptions};
-use crate::cli::exit::Exit;
+use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
 use crate::health::Health;
@@ -15,6 +15,7 @@ use crate::pipeline::{
 use crate::privilege::helper::PrivilegedHelper;
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
+use dnscribe_cli::exit::Exit;
 use dnscribe_config::log;
 use dnscribe_delivery::{self, Failure, Sink, SinkSpec};
 use dnscribe_record::privacy::Masker;
@@ -359,6 +360,12 @@ pub(super) fn close(
         return Err(Exit::failed("no sink is left that takes records"));
     }
     Ok(())
+}
+
+impl From<InputError> for Exit {
+    fn from(error: InputError) -> Self {
+        Self::usage(error.to_string())
+    }
 }
 
 impl From<CannotCapture> for Exit {

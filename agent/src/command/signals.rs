@@ -1,7 +1,7 @@
 //! Signals (SIGTERM and SIGINT stop, SIGHUP reloads), how they wake the thread that waits for packets, and messages to
 //! the service manager: `sd_notify(3)` of systemd.
 
-use crate::cli::exit::Exit;
+use dnscribe_cli::exit::Exit;
 pub(super) use sd_notify::NotifyState as State;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Read as _, Write as _};

@@ -1,20 +1,7 @@
-//! Output of commands beside records: the result of a command on stdout, the balance of a run on stderr.
+//! The balance of a run, for stderr.
 
-use crate::cli::exit::Exit;
 use dnscribe_record::ledger::{Counters, Reasons};
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
-
-/// Writes the result of a command to stdout. A closed pipe is no error.
-pub(super) fn print(text: &str) -> Result<(), Exit> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Exit::failed(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
 
 /// Formats the balance of a run as text.
 pub(super) fn balance(counters: &Counters) -> String {

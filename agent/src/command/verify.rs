@@ -1,15 +1,15 @@
 //! `dnscribe ledger verify`: checks whether the balance closes.
 
 use super::stores::{self, Store};
-use super::summary::print;
 use crate::capture::decompress::decompressed;
-use crate::cli::exit::Exit;
 use crate::cli::{StoreUrl, VerifyArgs};
 use crate::config::Config;
 use crate::verify::{
     BalanceReport, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
     TopicCounter, TopicTotals, Verifier, read_ndjson,
 };
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_config::log::LogConfig;
 use dnscribe_config::value::{LogFormat, LogLevel, Output};

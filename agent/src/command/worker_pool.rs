@@ -7,12 +7,12 @@
 mod worker;
 
 use crate::capture::live::{Live, Reader};
-use crate::cli::exit::Exit;
 use crate::handover::PausedShard;
 use crate::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use dnscribe_cli::exit::Exit;
 use dnscribe_record::time::Timestamp;
 use std::io;
 use std::sync::Arc;

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::capture::live::{message_sockets, serve_icmp};
 use crate::cli::HelperArgs;
-use crate::cli::exit::Exit;
 use crate::config::{Config, Drop as DropPrivileges};
 use crate::enrich::serve_process_requests;
 use caps::Capability;
+use dnscribe_cli::exit::Exit;
 use dnscribe_config::log;
 use rustix::net::{Shutdown, shutdown};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

@@ -137,6 +137,11 @@ pub fn sections<T: Section>(node: &Node) -> Result<Option<Vec<T>>, YamlError> {
     })
 }
 
+/// Reads a section that may be absent.
+pub fn optional<T: Section>(node: &Node) -> Result<Option<T>, YamlError> {
+    given(node, section)
+}
+
 /// Reads a map of leaves.
 pub fn map<K, V>(node: &Node) -> Result<BTreeMap<K, V>, YamlError>
 where

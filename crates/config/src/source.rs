@@ -34,7 +34,8 @@ pub fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, C
     Ok(layer)
 }
 
-/// Reads the variables that begin with `prefix`, but for `not_settings`: with the prefix `DNSCRIBE_`, the
+/// Reads the variables that begin with `prefix`, but for `not_settings`, where a name that ends with `_`
+/// stands for all variables that begin with it: with the prefix `DNSCRIBE_`, the
 /// variable `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Empty variables are ignored.
 ///
 /// # Errors
@@ -48,7 +49,9 @@ pub fn environment<T: Section + Field>(
     for (name, value) in variables {
         let name = name.to_string_lossy().into_owned();
         let Some(path) = name.strip_prefix(prefix) else { continue };
-        if not_settings.contains(&name.as_str()) {
+        let is_other =
+            |other: &&str| name == *other || other.ends_with('_') && name.starts_with(*other);
+        if not_settings.iter().any(is_other) {
             continue;
         }
         let fail = |message: String| ConfigError::Environment { name: name.clone(), message };

@@ -159,6 +159,12 @@ impl Namespace {
         self.number(u32::MAX - 3, ordinal, 0)
     }
 
+    /// Returns the id of the `ordinal`th probe record, from 1: no CPU has this number.
+    #[must_use]
+    pub fn probe(self, ordinal: u64) -> EventId {
+        self.number(u32::MAX - 4, ordinal, 0)
+    }
+
     /// Returns the id of something identified by name instead of a place in the capture.
     #[must_use]
     pub fn for_name(self, name: &[u8]) -> EventId {

@@ -217,6 +217,26 @@ impl Default for Sampling {
     }
 }
 
+merged_struct! {
+    /// Counters of active probes. Identities: `rounds = completed + running + Σ skipped`, and
+    /// `records` are those of the stream `probes` at each sink that gets it.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct Probing {
+        /// Rounds that were due.
+        pub rounds: u64,
+        /// Rounds that ended; each made at least one record.
+        pub completed: u64,
+        /// Rounds that are running.
+        pub running: u64,
+        /// Rounds that began more than a second after they were due.
+        pub late: u64,
+        /// Rounds that were not begun, by reason.
+        pub skipped: Reasons,
+        /// Records made.
+        pub records: u64,
+    }
+}
+
 /// Counters of all stages at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counters {
@@ -234,6 +254,9 @@ pub struct Counters {
     /// Sampling; present in live capture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
+    /// Active probes; present in ledgers of `dnscribe-probe`, which captures nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probing: Option<Probing>,
     /// Delivery by sink (`stdout`, `file`, `kafka`, `null`; a second one of a kind is `file_2`),
     /// then by stream.
     pub delivery: BTreeMap<String, BTreeMap<String, Delivery>>,

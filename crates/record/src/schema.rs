@@ -2,8 +2,8 @@
 
 use super::{
     AlertRecord, ChangeRecord, ConnectionRecord, DlqRecord, EnrichedRecord, FleetRecord,
-    IntelRecord, LedgerRecord, LookupRecord, MessageRecord, StreamLedgerRecord, TransactionRecord,
-    WindowRecord, ZoneRecord,
+    IntelRecord, LedgerRecord, LookupRecord, MessageRecord, ProbeRecord, StreamLedgerRecord,
+    TransactionRecord, WindowRecord, ZoneRecord,
 };
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -42,7 +42,7 @@ struct RecordSchema {
     process: &'static str,
 }
 
-const ALL: [RecordSchema; 14] = [
+const ALL: [RecordSchema; 15] = [
     RecordSchema {
         name: "dns.message/1",
         generate: generate::<MessageRecord<'static>>,
@@ -119,6 +119,12 @@ const ALL: [RecordSchema; 14] = [
         name: "dns.intel/1",
         generate: generate::<IntelRecord<'static>>,
         ts: "Time of the import.",
+        process: "",
+    },
+    RecordSchema {
+        name: "dns.probe/1",
+        generate: generate::<ProbeRecord<'static>>,
+        ts: "Start of the measurement.",
         process: "",
     },
     RecordSchema {

@@ -24,11 +24,13 @@ pub enum Stream {
     Ledger,
     /// `dns.connection/1`.
     Connections,
+    /// `dns.probe/1`: of `dnscribe-probe` only.
+    Probes,
 }
 
 impl Stream {
     /// Every stream, in the order of the contract.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Messages,
         Self::Transactions,
         Self::Lookups,
@@ -37,6 +39,7 @@ impl Stream {
         Self::Dlq,
         Self::Ledger,
         Self::Connections,
+        Self::Probes,
     ];
 
     /// Name, default topic and schema.
@@ -50,6 +53,7 @@ impl Stream {
             Self::Dlq => ["dlq", "dns.dlq", "dns.dlq/1"],
             Self::Ledger => ["ledger", "dns.ledger", "dns.ledger/1"],
             Self::Connections => ["connections", "dns.connections", "dns.connection/1"],
+            Self::Probes => ["probes", "dns.probes", "dns.probe/1"],
         }
     }
 
@@ -80,7 +84,7 @@ impl Stream {
 
 /// A set of streams.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamSet(u8);
+pub struct StreamSet(u16);
 
 impl StreamSet {
     /// Default streams of Kafka and files.
@@ -97,19 +101,23 @@ impl StreamSet {
     /// Streams of Alertmanager; not configurable.
     pub const ALERTS: Self = Self::EMPTY.with(Stream::Alerts);
 
+    /// Default streams of the sinks of `dnscribe-probe`.
+    pub const PROBED: Self =
+        Self::EMPTY.with(Stream::Probes).with(Stream::Alerts).with(Stream::Ledger);
+
     /// The empty set.
     pub const EMPTY: Self = Self(0);
 
     /// Adds a stream to the set.
     #[must_use]
     pub const fn with(self, stream: Stream) -> Self {
-        Self(self.0 | 1 << stream as u8)
+        Self(self.0 | 1 << stream as u16)
     }
 
     /// Returns whether the set contains `stream`.
     #[must_use]
     pub const fn contains(self, stream: Stream) -> bool {
-        self.0 & 1 << stream as u8 != 0
+        self.0 & 1 << stream as u16 != 0
     }
 
     /// The streams, in the order of the contract.
@@ -135,7 +143,7 @@ impl fmt::Debug for StreamSet {
 pub enum ParseStreamError {
     /// No stream has this name.
     #[error(
-        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections"
+        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections, probes"
     )]
     Unknown(String),
     /// The list is empty.

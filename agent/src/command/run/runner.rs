@@ -3,9 +3,9 @@
 use super::super::signals::Waker;
 use super::super::worker_pool::WorkerPool;
 use crate::capture::live::Live;
-use crate::cli::exit::Exit;
 use crate::handover::PausedShard;
 use crate::pipeline::{Control, FlowStage, InputCounters, Pipeline};
+use dnscribe_cli::exit::Exit;
 use dnscribe_record::privacy::KeyError;
 use dnscribe_record::time::Timestamp;
 use std::os::fd::AsFd as _;

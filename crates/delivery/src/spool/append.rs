@@ -155,6 +155,7 @@ pub(super) const IMPORTANCE: [Stream; Stream::ALL.len()] = [
     Stream::Ledger,
     Stream::Alerts,
     Stream::Metrics,
+    Stream::Probes,
     Stream::Lookups,
     Stream::Transactions,
     Stream::Connections,

@@ -1,6 +1,6 @@
 //! Identities that hold in every ledger record.
 
-use super::{Connections, Counters, Decode, Delivery, Kernel, Pairing, Reasons, Ring};
+use super::{Connections, Counters, Decode, Delivery, Kernel, Pairing, Probing, Reasons, Ring};
 use std::fmt;
 
 /// An identity that does not hold.
@@ -74,6 +74,9 @@ impl Counters {
         if let Some(connections) = &self.connections {
             collect(&mut found, "connections", &[connections.sides()]);
         }
+        if let Some(probing) = &self.probing {
+            collect(&mut found, "probing", &[probing.sides()]);
+        }
         for (sink, streams) in &self.delivery {
             for (stream, delivery) in streams {
                 let place = format!("delivery.{sink}.{stream}");
@@ -104,6 +107,12 @@ fn collect(found: &mut Vec<Imbalance>, place: &str, sides: &[Sides]) {
 impl Kernel {
     fn sides(&self) -> Sides {
         sides!(self, seen = submitted + lost_ring_full + sampled_out + skipped)
+    }
+}
+
+impl Probing {
+    fn sides(&self) -> Sides {
+        sides!(self, rounds = completed + running + skipped)
     }
 }
 

@@ -110,6 +110,7 @@ pub(super) const fn of_stream(stream: Stream) -> &'static [Field] {
         Stream::Dlq => DEAD_LETTER,
         Stream::Ledger => LEDGER,
         Stream::Connections => CONNECTION,
+        Stream::Probes => PROBE,
     }
 }
 
@@ -173,6 +174,16 @@ const LOOKUP: &[Field] = fields![
     duration_ms, transactions, packets, packets_wasted, search_expansions,
     names_tried: may(Name), retries, servers_tried, tcp_fallback, transaction_ids, evicted,
     process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
+const PROBE: &[Field] = fields![
+    schema, event_id, ts, node, region, labels, kind, service, target, site, duration_ms, ok,
+    error, attempt, resolver, protocol, qname: may(Name), qtype, rcode, latency_ms,
+    answers: may(Whole(Class::Answers)), answer_digest, min_ttl_seconds, dnssec, dnssec_reason,
+    changed, previous_digest, differs_from, nameserver: may(Name), address, soa_serial, lame,
+    resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert, issuer_changed,
+    http_status, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received, loss_ratio, rtt_ms,
+    rtt_min_ms, rtt_max_ms, triggered_by,
 ];
 
 const CONNECTION: &[Field] = fields![

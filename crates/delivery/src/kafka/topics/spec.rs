@@ -96,6 +96,7 @@ const fn defaults(stream: Stream) -> (u16, u64) {
         Stream::Transactions => (12, 7),
         Stream::Lookups | Stream::Connections => (6, 7),
         Stream::Metrics => (6, 30),
+        Stream::Probes => (3, 30),
         Stream::Alerts => (3, 90),
         Stream::Dlq => (3, 7),
         // One partition for one order over all nodes; one record per node every 10 s.

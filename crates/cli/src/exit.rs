@@ -1,8 +1,5 @@
 //! Failures of a command: message, remedy, exit code.
 
-#![forbid(unsafe_code)]
-
-use crate::capture::replay::InputError;
 use dnscribe_admin::BindError;
 use dnscribe_config::ConfigError;
 use dnscribe_delivery::SinkError;
@@ -78,12 +75,6 @@ impl From<SinkError> for Exit {
             SinkError::Kafka(_) | SinkError::Alertmanager(_) => Self::usage(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
-    }
-}
-
-impl From<InputError> for Exit {
-    fn from(error: InputError) -> Self {
-        Self::usage(error.to_string())
     }
 }
 

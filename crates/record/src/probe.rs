@@ -1,0 +1,167 @@
+//! `dns.probe/1`.
+
+use super::RecordHead;
+use crate::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+
+/// `dns.probe/1`: one measurement of a target. A round of a target makes one record for each resolver,
+/// nameserver or address that it asks.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename = "dns.probe/1")]
+pub struct ProbeRecord<'a> {
+    /// Fields that begin every record.
+    #[serde(flatten)]
+    pub head: RecordHead<'a>,
+    /// The measurement.
+    #[serde(flatten)]
+    pub probe: ProbeFields,
+}
+
+/// A measurement of a target.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeFields {
+    /// `dns`, `authority`, `tcp`, `tls`, `http` or `ping`.
+    #[schemars(extend("enum" = ["dns", "authority", "tcp", "tls", "http", "ping"]))]
+    pub kind: String,
+    /// Service that the target belongs to.
+    pub service: String,
+    /// What is measured: `shop.example.com A`, a zone, `192.0.2.10:443`, a URL without user and
+    /// password, or an address.
+    pub target: String,
+    /// Vantage point: where the probe runs.
+    pub site: String,
+    /// Duration of this measurement in milliseconds.
+    pub duration_ms: f64,
+    /// Whether the target is as it should be.
+    pub ok: bool,
+    /// Why not.
+    pub error: Option<ProbeError>,
+    /// Number of the attempt in this round, from 1.
+    pub attempt: u32,
+    /// Configured name of the resolver that was asked.
+    pub resolver: Option<String>,
+    /// Protocol to the resolver: `udp`, `tcp`, `tls` or `https`. A truncated response over UDP is
+    /// asked for again over TCP, and the protocol is `tcp` then.
+    #[schemars(extend("enum" = ["udp", "tcp", "tls", "https"]))]
+    pub protocol: Option<String>,
+    /// Name asked for: lower case, no trailing dot, A-labels.
+    pub qname: Option<String>,
+    /// Type asked for: `A`, `TYPE65280`.
+    pub qtype: Option<String>,
+    /// Response code: `NOERROR`.
+    pub rcode: Option<String>,
+    /// Time from the query to its response in milliseconds, without connecting.
+    pub latency_ms: Option<f64>,
+    /// Answers of the type asked for, in the presentation format and sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
+    /// Hash of the set of answers and of the response code, whatever their order: 16 hex digits.
+    pub answer_digest: Option<String>,
+    /// Smallest TTL of the answers.
+    pub min_ttl_seconds: Option<u32>,
+    /// Result of validation by the probe itself, from the trust anchors (RFC 4033, section 5):
+    /// `secure`, `insecure`, `bogus` or `indeterminate`.
+    #[schemars(extend("enum" = ["secure", "insecure", "bogus", "indeterminate"]))]
+    pub dnssec: Option<String>,
+    /// Why the answer is bogus or indeterminate.
+    pub dnssec_reason: Option<String>,
+    /// Whether the answers, certificate or serial number are none of those known to be good.
+    pub changed: Option<bool>,
+    /// The `answer_digest` that was last known to be good; if `changed`.
+    pub previous_digest: Option<String>,
+    /// Resolvers whose answers differ from this one's in the same round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs_from: Vec<String>,
+    /// Name of the authoritative server.
+    pub nameserver: Option<String>,
+    /// Address that was asked or connected to.
+    pub address: Option<String>,
+    /// Serial number of the zone's SOA record.
+    pub soa_serial: Option<u32>,
+    /// Whether the nameserver does not answer with authority for the zone.
+    pub lame: Option<bool>,
+    /// Time to resolve the host's name in milliseconds.
+    pub resolve_ms: Option<f64>,
+    /// Time to connect (TCP) in milliseconds.
+    pub connect_ms: Option<f64>,
+    /// Duration of the TLS handshake in milliseconds.
+    pub handshake_ms: Option<f64>,
+    /// Version of TLS: `TLSv1.3`.
+    pub tls_version: Option<String>,
+    /// Cipher suite: `TLS_AES_128_GCM_SHA256`.
+    pub cipher: Option<String>,
+    /// Application protocol that the server chose (RFC 7301).
+    pub alpn: Option<String>,
+    /// The server's certificate.
+    pub cert: Option<CertificateFields>,
+    /// Whether the certificate's issuer is none of those known to be good.
+    pub issuer_changed: Option<bool>,
+    /// Status of the last response.
+    pub http_status: Option<u16>,
+    /// Number of redirects that were followed.
+    pub redirects: Option<u32>,
+    /// Time from the request to the first byte of its response in milliseconds.
+    pub ttfb_ms: Option<f64>,
+    /// Time from the first byte to the last in milliseconds.
+    pub transfer_ms: Option<f64>,
+    /// Length of the body in bytes, as it was read.
+    pub body_bytes: Option<u64>,
+    /// Echo requests sent.
+    pub sent: Option<u32>,
+    /// Echo replies received.
+    pub received: Option<u32>,
+    /// Ratio of requests without a reply.
+    pub loss_ratio: Option<f64>,
+    /// Mean round-trip time in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Smallest round-trip time in milliseconds.
+    pub rtt_min_ms: Option<f64>,
+    /// Largest round-trip time in milliseconds.
+    pub rtt_max_ms: Option<f64>,
+    /// The `event_id` of the alert that asked for this measurement.
+    pub triggered_by: Option<String>,
+}
+
+/// Why a measurement failed.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeError {
+    /// Stage at which it failed.
+    #[schemars(extend("enum" = ["resolve", "connect", "tls", "http", "dns"]))]
+    pub stage: String,
+    /// Reason as one word: `timeout`, `refused`, `nxdomain`, `certificate_expired`, ...
+    pub reason: String,
+    /// Details for people.
+    pub detail: Option<String>,
+}
+
+/// Certificate of a server.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CertificateFields {
+    /// Subject (RFC 4514).
+    pub subject: String,
+    /// Issuer (RFC 4514).
+    pub issuer: String,
+    /// End of its validity.
+    pub not_after: Option<Timestamp>,
+    /// Days until then; negative once it has passed.
+    pub expiry_days: Option<f64>,
+    /// End of the validity of the certificate in the chain that expires first.
+    pub earliest_not_after: Option<Timestamp>,
+    /// Whether it is valid for the name asked for.
+    pub san_match: Option<bool>,
+    /// Number of certificates that the server sent.
+    pub chain_length: u32,
+    /// Whether the chain leads to a trusted root.
+    pub chain_ok: bool,
+    /// SHA-256 of the certificate, in hex.
+    pub sha256: String,
+    /// Whether the server stapled an OCSP response.
+    pub ocsp_stapled: bool,
+    /// Status in that response (RFC 6960): `good`, `revoked` or `unknown`.
+    pub ocsp_status: Option<String>,
+}

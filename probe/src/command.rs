@@ -1,0 +1,40 @@
+//! The commands. Each takes its arguments and returns an exit code, or an [`Exit`].
+
+mod run;
+
+use crate::cli::{Cli, Command, CommonArgs};
+use crate::config::{Config, Layer};
+use clap::CommandFactory as _;
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::{pages, print};
+use dnscribe_config::reader::Field as _;
+use dnscribe_config::reference;
+use std::process::ExitCode;
+
+const FILE_HEAD: &str = "\
+# The configuration of dnscribe-probe: every key, with its default or an example. All keys but the version are
+# commented out: remove the # before a key to set it. Unknown keys are refused. `dnscribe-probe check` checks
+# the file, and SIGHUP (systemctl reload) makes a running probe read it again.
+";
+
+/// Executes the command line.
+///
+/// # Errors
+/// Message, remedy and exit code of the failure.
+pub fn execute(cli: &Cli) -> Result<ExitCode, Exit> {
+    let done = |()| ExitCode::SUCCESS;
+    match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check(args).map(done),
+        Command::Schema(args) => pages::schema(args).map(done),
+        Command::Config => print(&reference::yaml(FILE_HEAD, &Layer::keys())).map(done),
+        Command::Completions(args) => pages::completions(args, Cli::command()).map(done),
+        Command::Man(args) => pages::man(args, Cli::command()).map(done),
+    }
+}
+
+fn check(args: &CommonArgs) -> Result<(), Exit> {
+    let config = Config::load(&args.sources())?;
+    let targets: usize = config.services.iter().map(|service| service.targets.len()).sum();
+    print(&format!("ok: {} services with {targets} targets\n", config.services.len()))
+}

@@ -1,0 +1,241 @@
+//! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
+
+use super::value::{
+    DnsName, HostOnly, HostPort, HttpUrl, Pattern, Percent, Qtype, ResolverUrl, StartTls,
+};
+use dnscribe_config::alertmanager::AlertmanagerLayer;
+use dnscribe_config::kafka::KafkaLayer;
+use dnscribe_config::log::LogLayer;
+use dnscribe_config::privacy::PrivacyLayer;
+use dnscribe_config::section;
+use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
+use dnscribe_config::value::{
+    Count, LabelName, LabelValue, Name, Output, PositiveSpan, Span, Switch, Version,
+};
+use dnscribe_delivery::{SinkSpec, StreamSet};
+use hickory_proto::rr::RecordType;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+section! {
+    /// All sections.
+    Layer {
+        /// Version of this file's format.
+        text version: Option<Version> = default(1),
+        /// Name of this host in records. Default: the system's host name.
+        text node: Option<Name> = example("probe-1"),
+        /// Vantage point: the field `site` of every record. Default: the node.
+        text site: Option<Name> = example("lab-1"),
+        /// Location of this host: the field `region` of every record.
+        text region: Option<Name> = example("eu-central"),
+        /// Labels of this host, in the field `labels` of every record; at most 16.
+        map labels: BTreeMap<LabelName, LabelValue> = example("{ environment: prod }"),
+        /// What is trusted.
+        section trust: TrustLayer,
+        /// Resolvers by name: udp://, tcp://, tls:// or https:// with address and port; behind # the
+        /// name for the certificate. Default: `system`, the first nameserver of /etc/resolv.conf.
+        map resolvers: BTreeMap<Name, ResolverUrl> = example("{ corp: \"udp://192.0.2.53:53\", backup: \"tls://198.51.100.1:853#dns.example\" }"),
+        /// Values for targets that have none of their own.
+        section defaults: DefaultsLayer,
+        /// Services, each with the targets that it depends on.
+        sections services: Option<Vec<ServiceLayer>> = each(
+            ServiceLayer,
+            "[{ name: shop, targets: [{ dns: { name: shop.example.com } }] }]"
+        ),
+        /// Streams of every sink that has no streams of its own: probes, alerts, ledger. Default: all
+        /// of them.
+        joined streams: Option<StreamSet> = example("[probes, alerts]"),
+        /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
+        /// kafka.brokers is given, else stdout.
+        items sinks: Option<Vec<SinkSpec>> = example("[kafka, \"file:/var/log/dnscribe/probes.ndjson\"]"),
+        /// Format of records on stdout: text, json, or auto, which is text on a terminal and json
+        /// elsewhere.
+        text output: Option<Output> = default(Output::Auto),
+        /// Connection to Kafka, and what is sent there.
+        section kafka: KafkaLayer,
+        /// Queue on disk for records while Kafka cannot be reached.
+        section spool: SpoolLayer,
+        /// Connection to Alertmanager. If urls is given, `run` sends alerts there.
+        section alertmanager: AlertmanagerLayer,
+        /// Files of all file sinks.
+        section file: FileLayer,
+        /// Endpoint for Prometheus.
+        section metrics: MetricsLayer,
+        /// Health check.
+        section health: HealthLayer,
+        /// Masking of private data in records.
+        section privacy: PrivacyLayer,
+        /// Log on stderr.
+        section log: LogLayer,
+        /// Time limit of the shutdown.
+        text drain_timeout: Option<Span> = default(Duration::from_secs(10)),
+    }
+}
+
+section! {
+    /// Section `trust`.
+    TrustLayer {
+        /// Files of trusted certificates, in PEM. Default: those of the system.
+        items roots: Option<Vec<PathBuf>> = example("[/etc/ssl/corp-ca.pem]"),
+        /// Files of trust anchors for DNSSEC: DS or DNSKEY records. Default: the root zone's.
+        items dnssec_anchors: Option<Vec<PathBuf>> = example("[/etc/dnscribe/anchors.ds]"),
+    }
+}
+
+section! {
+    /// Section `defaults`.
+    DefaultsLayer {
+        /// Time between two rounds of a target.
+        text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
+        /// Time limit of a round.
+        text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+    }
+}
+
+section! {
+    /// An item of `services`.
+    ServiceLayer {
+        /// Name of the service; unique.
+        text name: Option<Name> = example("shop"),
+        /// Targets, each of one kind: dns, authority, tcp, tls, http or ping.
+        sections targets: Option<Vec<TargetLayer>> = each(
+            TargetLayer,
+            "[{ dns: { name: shop.example.com } }, { tcp: { address: \"192.0.2.10:443\" } }]"
+        ),
+    }
+}
+
+section! {
+    /// An item of `services.targets`.
+    TargetLayer {
+        /// A name that resolvers are asked for.
+        optional dns: Option<DnsLayer> = each(DnsLayer, "{ name: shop.example.com, type: A }"),
+        /// A zone at every nameserver that it has.
+        optional authority: Option<AuthorityLayer> = each(AuthorityLayer, "{ zone: example.com }"),
+        /// A port that must accept connections.
+        optional tcp: Option<TcpLayer> = each(TcpLayer, "{ address: \"192.0.2.10:443\" }"),
+        /// A TLS server with a valid certificate.
+        optional tls: Option<TlsLayer> = each(TlsLayer, "{ address: \"192.0.2.10:443\", server_name: shop.example.com }"),
+        /// A URL with an expected response.
+        optional http: Option<HttpLayer> = each(HttpLayer, "{ url: \"https://shop.example.com/health\" }"),
+        /// A host that must answer ICMP echo requests.
+        optional ping: Option<PingLayer> = each(PingLayer, "{ address: 192.0.2.10 }"),
+    }
+}
+
+section! {
+    /// Keys of every target.
+    PaceLayer {
+        /// Time between two rounds. Default: defaults.interval.
+        text interval: Option<PositiveSpan> = example("30s"),
+        /// Time limit of a round. Default: defaults.timeout.
+        text timeout: Option<PositiveSpan> = example("2s"),
+    }
+}
+
+section! {
+    /// Section `dns` of a target.
+    DnsLayer {
+        /// Name asked for.
+        text name: Option<DnsName> = example("shop.example.com"),
+        /// Type asked for.
+        text r#type: Option<Qtype> = default(RecordType::A),
+        /// Resolvers that are asked, by their names in `resolvers`. Default: all.
+        items resolvers: Option<Vec<Name>> = example("[corp, backup]"),
+        /// Response codes that are good.
+        items rcodes: Option<Vec<Name>> = example("[NOERROR, NXDOMAIN]"),
+        /// Whether the answer must be signed and validate.
+        text require_secure: Option<Switch> = default(false),
+        /// Interval and timeout.
+        flatten pace: PaceLayer,
+    }
+}
+
+section! {
+    /// Section `authority` of a target.
+    AuthorityLayer {
+        /// The zone.
+        text zone: Option<DnsName> = example("example.com"),
+        /// Resolver that finds the parent's nameservers. Default: the first.
+        text resolver: Option<Name> = example("corp"),
+        /// Largest difference between the serial numbers of its nameservers that is good.
+        text max_serial_lag: Option<u32> = default(0_u32),
+        /// Interval and timeout.
+        flatten pace: PaceLayer,
+    }
+}
+
+section! {
+    /// Section `tcp` of a target.
+    TcpLayer {
+        /// Address or name, and port.
+        text address: Option<HostPort> = example("192.0.2.10:443"),
+        /// Resolver of the name. Default: the system's.
+        text resolver: Option<Name> = example("corp"),
+        /// Interval and timeout.
+        flatten pace: PaceLayer,
+    }
+}
+
+section! {
+    /// Section `tls` of a target.
+    TlsLayer {
+        /// Address or name, and port.
+        text address: Option<HostPort> = example("192.0.2.10:443"),
+        /// Name for SNI and the certificate. Default: that of the address.
+        text server_name: Option<Name> = example("shop.example.com"),
+        /// Application protocols offered.
+        items alpn: Option<Vec<Name>> = example("[h2, http/1.1]"),
+        /// Protocol that begins the connection before TLS: smtp.
+        text starttls: Option<StartTls> = example("smtp"),
+        /// Resolver of the name. Default: the system's.
+        text resolver: Option<Name> = example("corp"),
+        /// Interval and timeout.
+        flatten pace: PaceLayer,
+    }
+}
+
+section! {
+    /// Section `http` of a target.
+    HttpLayer {
+        /// URL: http:// or https://.
+        text url: Option<HttpUrl> = example("https://shop.example.com/health"),
+        /// Statuses that are good. Default: 200 to 299.
+        items status: Option<Vec<u16>> = example("[200, 204]"),
+        /// Pattern (a regular expression) that the body must contain.
+        text body: Option<Pattern> = example("ok"),
+        /// Largest number of redirects that are followed.
+        text max_redirects: Option<u32> = default(10_u32),
+        /// Whether redirects may lead to private addresses.
+        text redirect_to_private: Option<Switch> = default(false),
+        /// Resolver of the host's name. Default: the system's.
+        text resolver: Option<Name> = example("corp"),
+        /// Interval and timeout.
+        flatten pace: PaceLayer,
+    }
+}
+
+section! {
+    /// Section `ping` of a target.
+    PingLayer {
+        /// Address or name.
+        text address: Option<HostOnly> = example("192.0.2.10"),
+        /// Number of echo requests of a round.
+        text count: Option<Count> = default(5_usize),
+        /// Loss in percent from which the target is not good.
+        text max_loss_percent: Option<Percent> = default(50_u8),
+        /// Resolver of the name. Default: the system's.
+        text resolver: Option<Name> = example("corp"),
+        /// Interval and timeout.
+        flatten pace: PaceLayer,
+    }
+}
+
+/// Shows no content: a layer may contain secrets.
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer").finish_non_exhaustive()
+    }
+}

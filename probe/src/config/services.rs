@@ -1,0 +1,210 @@
+//! Section `services`: completes the targets with the defaults.
+
+use super::layer::{
+    AuthorityLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer, TargetLayer,
+    TcpLayer, TlsLayer,
+};
+use super::value::ResolverUrl;
+use crate::dns::{Resolver, presentation};
+use crate::target::{
+    AuthorityTarget, DnsTarget, Host, HostName, HttpTarget, PingTarget, Service, Target,
+    TargetKind, TcpTarget, TlsTarget,
+};
+use dnscribe_config::ConfigError;
+use dnscribe_config::value::Name;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Path of the system's list of resolvers: resolv.conf(5).
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// A result whose error is one sentence.
+type Checked<T> = Result<T, String>;
+
+/// Checks all services.
+///
+/// # Errors
+/// A target is incomplete, of no kind or of several, or names a resolver that does not exist.
+pub(super) fn resolve(layer: &Layer) -> Result<Vec<Service>, ConfigError> {
+    let builder = Builder { layer, resolvers: resolvers(&layer.resolvers) };
+    let mut names = BTreeSet::new();
+    let services = layer.services.iter().flatten().enumerate();
+    services
+        .map(|(index, service)| {
+            let name = service.name.as_ref().map(|name| name.0.clone());
+            let place = name.as_ref().map_or_else(|| index.to_string(), Clone::clone);
+            let fail = |problem| ConfigError::in_section(&format!("services, {place}"), problem);
+            let Some(name) = name else { return fail("name is missing".to_owned()) };
+            if !names.insert(name.clone()) {
+                return fail("there are two services of this name: rename one".to_owned());
+            }
+            builder.service(name.into(), service).or_else(fail)
+        })
+        .collect()
+}
+
+fn resolvers(layer: &BTreeMap<Name, ResolverUrl>) -> Vec<Arc<Resolver>> {
+    let named = |(name, url): (&Name, &ResolverUrl)| {
+        Arc::new(Resolver { name: name.0.clone(), ..url.0.clone() })
+    };
+    let mut resolvers: Vec<_> = layer.iter().map(named).collect();
+    if resolvers.is_empty() {
+        resolvers.extend(system_resolver().map(Arc::new));
+    }
+    resolvers
+}
+
+/// Returns the first resolver of the system, if one is configured.
+fn system_resolver() -> Option<Resolver> {
+    let text = std::fs::read_to_string(RESOLV_CONF).ok()?;
+    let address = text.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix("nameserver")?;
+        rest.trim().split(['%', ' ', '\t', '#', ';']).next()?.parse().ok()
+    })?;
+    Some(Resolver::udp("system", SocketAddr::new(address, 53)))
+}
+
+struct Builder<'a> {
+    layer: &'a Layer,
+    resolvers: Vec<Arc<Resolver>>,
+}
+
+/// Text of a target in records, its kind, and its interval and timeout.
+type Built = (String, TargetKind, PaceLayer);
+
+impl Builder<'_> {
+    fn service(&self, name: Arc<str>, layer: &ServiceLayer) -> Checked<Service> {
+        let targets = layer.targets.iter().flatten();
+        let targets: Vec<_> = targets
+            .map(|target| Ok(Arc::new(self.target(&name, target)?)))
+            .collect::<Checked<_>>()?;
+        if targets.is_empty() {
+            return Err("targets is missing: give at least one".to_owned());
+        }
+        Ok(Service { name, targets })
+    }
+
+    fn target(&self, service: &Arc<str>, layer: &TargetLayer) -> Checked<Target> {
+        let TargetLayer { dns, authority, tcp, tls, http, ping } = layer;
+        let kinds = [
+            dns.as_ref().map(|layer| self.dns(layer)),
+            authority.as_ref().map(|layer| self.authority(layer)),
+            tcp.as_ref().map(|layer| self.tcp(layer)),
+            tls.as_ref().map(|layer| self.tls(layer)),
+            http.as_ref().map(|layer| self.http(layer)),
+            ping.as_ref().map(|layer| self.ping(layer)),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let (Some(built), None) = (kinds.next(), kinds.next()) else {
+            let problem = "each target is one of dns, authority, tcp, tls, http and ping";
+            return Err(problem.to_owned());
+        };
+        let (name, kind, pace) = built?;
+        let defaults = &self.layer.defaults;
+        Ok(Target {
+            service: Arc::clone(service),
+            name,
+            interval: pace.interval.unwrap_or_else(|| defaults.interval()).0,
+            timeout: pace.timeout.unwrap_or_else(|| defaults.timeout()).0,
+            kind,
+        })
+    }
+
+    fn dns(&self, layer: &DnsLayer) -> Checked<Built> {
+        let name = required(layer.name.clone(), "dns.name")?.0;
+        let record_type = layer.r#type().0;
+        let resolvers = match &layer.resolvers {
+            Some(names) => {
+                names.iter().map(|name| self.resolver(name)).collect::<Checked<Vec<_>>>()?
+            }
+            None => self.resolvers.clone(),
+        };
+        if resolvers.is_empty() {
+            return Err(NO_RESOLVER.to_owned());
+        }
+        let rcodes = match &layer.rcodes {
+            Some(rcodes) => rcodes.iter().map(|rcode| rcode.0.to_uppercase()).collect(),
+            None => vec!["NOERROR".to_owned()],
+        };
+        let target = format!("{} {record_type}", presentation(&name));
+        let require_secure = layer.require_secure().0;
+        let kind = DnsTarget { name, record_type, resolvers, rcodes, require_secure };
+        Ok((target, TargetKind::Dns(kind), layer.pace.clone()))
+    }
+
+    fn authority(&self, layer: &AuthorityLayer) -> Checked<Built> {
+        let zone = required(layer.zone.clone(), "authority.zone")?.0;
+        let resolver = match &layer.resolver {
+            Some(name) => self.resolver(name)?,
+            None => self.resolvers.first().cloned().ok_or(NO_RESOLVER)?,
+        };
+        let target = presentation(&zone);
+        let kind = AuthorityTarget { zone, resolver, max_serial_lag: layer.max_serial_lag() };
+        Ok((target, TargetKind::Authority(kind), layer.pace.clone()))
+    }
+
+    fn tcp(&self, layer: &TcpLayer) -> Checked<Built> {
+        let (name, port) = required(layer.address.clone(), "tcp.address")?.0;
+        let host = self.host(name, port, layer.resolver.as_ref())?;
+        Ok((host.to_string(), TargetKind::Tcp(TcpTarget { host }), layer.pace.clone()))
+    }
+
+    fn tls(&self, layer: &TlsLayer) -> Checked<Built> {
+        let (name, port) = required(layer.address.clone(), "tls.address")?.0;
+        let host = self.host(name, port, layer.resolver.as_ref())?;
+        let server_name = layer.server_name.as_ref().map(|name| name.0.clone());
+        let target = match &server_name {
+            Some(name) => format!("{host} {name}"),
+            None => host.to_string(),
+        };
+        let server_name = server_name.unwrap_or_else(|| host.name.to_string());
+        let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
+        let kind = TlsTarget { host, server_name, alpn, starttls: layer.starttls.is_some() };
+        Ok((target, TargetKind::Tls(kind), layer.pace.clone()))
+    }
+
+    fn http(&self, layer: &HttpLayer) -> Checked<Built> {
+        let url = required(layer.url.clone(), "http.url")?.0;
+        let mut target = url.clone();
+        // Only URLs without a host have no user.
+        let _ = (target.set_username(""), target.set_password(None));
+        let kind = HttpTarget {
+            url,
+            resolver: layer.resolver.as_ref().map(|name| self.resolver(name)).transpose()?,
+            status: layer.status.clone().unwrap_or_else(|| (200..300).collect()),
+            body: layer.body.as_ref().map(|pattern| pattern.0.clone()),
+            max_redirects: layer.max_redirects(),
+            redirect_to_private: layer.redirect_to_private().0,
+        };
+        Ok((target.to_string(), TargetKind::Http(kind), layer.pace.clone()))
+    }
+
+    fn ping(&self, layer: &PingLayer) -> Checked<Built> {
+        let name = required(layer.address.clone(), "ping.address")?.0;
+        let host = self.host(name, 0, layer.resolver.as_ref())?;
+        let count = u32::try_from(layer.count().0).unwrap_or(u32::MAX);
+        let target = host.name.to_string();
+        let kind = PingTarget { host, count, max_loss_percent: layer.max_loss_percent().0 };
+        Ok((target, TargetKind::Ping(kind), layer.pace.clone()))
+    }
+
+    fn host(&self, name: HostName, port: u16, resolver: Option<&Name>) -> Checked<Host> {
+        let resolver = resolver.map(|name| self.resolver(name)).transpose()?;
+        Ok(Host { name, port, resolver })
+    }
+
+    fn resolver(&self, name: &Name) -> Checked<Arc<Resolver>> {
+        let found = self.resolvers.iter().find(|resolver| resolver.name == name.0);
+        found.cloned().ok_or_else(|| {
+            let known: Vec<_> = self.resolvers.iter().map(|one| one.name.as_str()).collect();
+            format!("there is no resolver \"{}\": choose from {}", name.0, known.join(", "))
+        })
+    }
+}
+
+const NO_RESOLVER: &str = "there is no resolver: give one in resolvers";
+
+fn required<T>(value: Option<T>, key: &str) -> Checked<T> {
+    value.ok_or_else(|| format!("{key} is missing"))
+}

@@ -1,0 +1,121 @@
+//! Values of targets: each is checked where it stands, so that an error has its line and column.
+
+use crate::dns::Resolver;
+use crate::target::HostName;
+use dnscribe_config::value;
+use dnscribe_dns::type_number;
+use hickory_proto::rr::{Name, RecordType};
+use std::net::IpAddr;
+use url::Url;
+
+value! {
+    /// A name of DNS; U-labels become A-labels.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    DnsName(Name): "a name of DNS", "one such as shop.example.com"; read_name
+}
+
+value! {
+    /// A record type: a mnemonic, or `TYPE65280` (RFC 3597, section 5).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Qtype(RecordType): "a record type", "one such as AAAA or TYPE65280";
+    |text| type_number(&text.to_uppercase()).map(RecordType::from);
+    ToString::to_string
+}
+
+value! {
+    /// A resolver, without its name.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    ResolverUrl(Resolver): "a resolver",
+    "a URL such as udp://192.0.2.53:53, tcp://192.0.2.53, tls://198.51.100.1:853#dns.example or https://dns.example/dns-query";
+    Resolver::parse
+}
+
+value! {
+    /// Address or name of a host, and a port.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HostPort((HostName, u16)): "a host with a port", "one such as 192.0.2.10:443, \"[2001:db8::10]:443\" or shop.example.com:443";
+    |text| {
+        let (host, port) = text.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        Some((read_host(bare.unwrap_or(host))?, port.parse().ok().filter(|port| *port > 0)?))
+    }
+}
+
+value! {
+    /// Address or name of a host.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HostOnly(HostName): "a host", "an address or a name, such as 192.0.2.10"; read_host
+}
+
+value! {
+    /// A URL of HTTP.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HttpUrl(Url): "a URL of HTTP", "one such as https://shop.example.com/health";
+    |text| {
+        let url = Url::parse(text).ok()?;
+        (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
+    }
+}
+
+value! {
+    /// A regular expression.
+    #[derive(Clone, Debug)]
+    Pattern(regex::Regex): "a regular expression", "one such as \"status.*ok\"";
+    |text| regex::Regex::new(text).ok()
+}
+
+value! {
+    /// Protocol that begins a connection before TLS.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    StartTls(()): "a protocol with STARTTLS", "smtp"; |text| (text == "smtp").then_some(())
+}
+
+value! {
+    /// A loss in percent.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Percent(u8): "a percentage", "a number from 0 to 100";
+    |text| text.parse().ok().filter(|percent| *percent <= 100);
+    ToString::to_string
+}
+
+fn read_name(text: &str) -> Option<Name> {
+    let ascii = if text.is_ascii() { text.to_owned() } else { idna::domain_to_ascii(text).ok()? };
+    let mut name = Name::from_ascii(ascii).ok()?;
+    name.set_fqdn(true);
+    Some(name)
+}
+
+fn read_host(text: &str) -> Option<HostName> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(HostName::Address(address));
+    }
+    // A name whose last label is a number is a mistyped address.
+    let last = text.trim_end_matches('.').rsplit('.').next()?;
+    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    if text.is_empty() || is_number { None } else { read_name(text).map(HostName::Name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_hosts() {
+        let read = |text: &str| text.parse::<HostPort>().map(|host| host.0).ok();
+        let address = |text: &str| HostName::Address(text.parse().unwrap());
+        assert_eq!(read("192.0.2.10:443"), Some((address("192.0.2.10"), 443)));
+        assert_eq!(read("[2001:db8::10]:443"), Some((address("2001:db8::10"), 443)));
+        let name = Name::from_ascii("shop.example.com.").unwrap();
+        assert_eq!(read("shop.example.com:443"), Some((HostName::Name(name), 443)));
+        for wrong in ["192.0.2.10", "192.0.2.300:443", ":443", "x:", "x:0", "x:65536"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_become_ascii() {
+        let name = "Bücher.example".parse::<DnsName>().unwrap().0;
+        assert_eq!(name.to_ascii(), "xn--bcher-kva.example.");
+        assert!("a..b".parse::<DnsName>().is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! dnscribe-probe: is it DNS, the certificate, the path, or the host?
+//!
+//! Data flows one way, and the modules stand in the order of that flow: targets are measured when they are
+//! due, measurements become records, and records become verdicts.
+
+#![forbid(unsafe_code)]
+
+// What is asked, and how.
+pub mod dns;
+pub mod target;
+pub mod measure;
+// What becomes of it.
+pub mod record;
+pub mod table;
+// What the operator says.
+pub mod config;
+pub mod cli;
+pub mod command;

@@ -1,0 +1,69 @@
+//! The table that `run --once` prints.
+
+use dnscribe_record::ProbeFields;
+use std::fmt::Write as _;
+
+/// Formats measurements as an aligned table, in the order given.
+#[must_use]
+pub fn render(found: &[ProbeFields], color: bool) -> String {
+    let rows: Vec<[String; 6]> = found.iter().map(row).collect();
+    let head = ["", "SERVICE", "KIND", "TARGET", "VIA", "RESULT"].map(str::to_owned);
+    let mut widths = head.clone().map(|text| text.chars().count());
+    for row in &rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    widths[0] = 4;
+    let mut table = String::new();
+    for row in std::iter::once(&head).chain(&rows) {
+        let mut line = String::new();
+        for (index, (text, width)) in row.iter().zip(widths).enumerate() {
+            let padded = format!("{text:<width$}");
+            let code = match (index, text.as_str()) {
+                (0, "ok") if color => Some(32),
+                (0, "FAIL") if color => Some(31),
+                _ => None,
+            };
+            // Writing to a String cannot fail.
+            let _ = match code {
+                Some(code) => write!(line, "\x1b[{code}m{padded}\x1b[0m  "),
+                None => write!(line, "{padded}  "),
+            };
+        }
+        table.push_str(line.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+fn row(fields: &ProbeFields) -> [String; 6] {
+    let via = fields.resolver.clone().or_else(|| fields.nameserver.clone()).unwrap_or_default();
+    let state = if fields.ok { "ok" } else { "FAIL" };
+    [
+        state.to_owned(),
+        fields.service.clone(),
+        fields.kind.clone(),
+        fields.target.clone(),
+        via,
+        result(fields),
+    ]
+}
+
+fn result(fields: &ProbeFields) -> String {
+    let mut parts = Vec::new();
+    if let Some(error) = &fields.error {
+        let detail = error.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        parts.push(format!("{} {}{detail}", error.stage, error.reason));
+    } else if let Some(rcode) = &fields.rcode {
+        parts.push(rcode.clone());
+        parts.push(fields.answers.join(" "));
+    }
+    let times = [("", fields.latency_ms), ("connect ", fields.connect_ms)];
+    parts.extend(times.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name}{ms:.1} ms"))));
+    if !fields.differs_from.is_empty() {
+        parts.push(format!("differs from {}", fields.differs_from.join(", ")));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("  ")
+}

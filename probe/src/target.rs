@@ -1,0 +1,192 @@
+//! Targets: what is measured, how often, and what counts as good.
+
+use crate::dns::{Resolver, presentation};
+use hickory_proto::rr::{Name, RecordType};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// A service: a name that people know, with the targets that it depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Name, unique in a configuration.
+    pub name: Arc<str>,
+    /// Targets, in the order of the configuration.
+    pub targets: Vec<Arc<Target>>,
+}
+
+/// A target of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Name of the service.
+    pub service: Arc<str>,
+    /// Text that names the target in records: unique within kind and service.
+    pub name: String,
+    /// Time between two rounds.
+    pub interval: Duration,
+    /// Time limit of a round.
+    pub timeout: Duration,
+    /// What is measured.
+    pub kind: TargetKind,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// A name at resolvers.
+    Dns(DnsTarget),
+    /// A zone at its nameservers.
+    Authority(AuthorityTarget),
+    /// A TCP port.
+    Tcp(TcpTarget),
+    /// A TLS server.
+    Tls(TlsTarget),
+    /// A URL.
+    Http(HttpTarget),
+    /// A host, with ICMP echo requests.
+    Ping(PingTarget),
+}
+
+impl TargetKind {
+    /// Name of the kind in records and configuration.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "dns",
+            Self::Authority(_) => "authority",
+            Self::Tcp(_) => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Http(_) => "http",
+            Self::Ping(_) => "ping",
+        }
+    }
+}
+
+/// A name that is asked for at every resolver in one round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsTarget {
+    /// Name asked for.
+    pub name: Name,
+    /// Type asked for.
+    pub record_type: RecordType,
+    /// Resolvers that are asked.
+    pub resolvers: Vec<Arc<Resolver>>,
+    /// Response codes that are good, by their names.
+    pub rcodes: Vec<String>,
+    /// Whether the answer must validate as secure.
+    pub require_secure: bool,
+}
+
+/// A zone that is asked for at every nameserver, by every address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityTarget {
+    /// The zone.
+    pub zone: Name,
+    /// Resolver that finds the parent's servers and addresses outside the zone.
+    pub resolver: Arc<Resolver>,
+    /// Largest difference between serial numbers that is good.
+    pub max_serial_lag: u32,
+}
+
+/// A host by address, or by name and the resolver that resolves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Address or name.
+    pub name: HostName,
+    /// Port; 0 where there is none.
+    pub port: u16,
+    /// Resolver of the name; the system's where absent.
+    pub resolver: Option<Arc<Resolver>>,
+}
+
+/// Address or name of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostName {
+    /// Address.
+    Address(IpAddr),
+    /// Name, to be resolved for each measurement.
+    Name(Name),
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(&presentation(name)),
+        }
+    }
+}
+
+/// Writes `192.0.2.10:443`, `[2001:db8::10]:443` or `shop.example.com:443`.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            HostName::Address(address) => SocketAddr::new(*address, self.port).fmt(f),
+            HostName::Name(_) => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+/// A TCP port that must accept a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpTarget {
+    /// Host and port.
+    pub host: Host,
+}
+
+/// A TLS server that must have a certificate that is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsTarget {
+    /// Host and port.
+    pub host: Host,
+    /// Name for SNI and for the certificate.
+    pub server_name: String,
+    /// Application protocols offered, by preference.
+    pub alpn: Vec<String>,
+    /// Whether the connection begins as SMTP and changes with STARTTLS (RFC 3207).
+    pub starttls: bool,
+}
+
+/// A URL that must answer as expected.
+#[derive(Clone, Debug)]
+pub struct HttpTarget {
+    /// URL with scheme http or https.
+    pub url: Url,
+    /// Resolver of the host's name; the system's where absent.
+    pub resolver: Option<Arc<Resolver>>,
+    /// Statuses that are good.
+    pub status: Vec<u16>,
+    /// Pattern that the body must contain.
+    pub body: Option<regex::Regex>,
+    /// Largest number of redirects that are followed.
+    pub max_redirects: u32,
+    /// Whether redirects may lead to private addresses (RFC 1918, RFC 4193, loopback, link-local).
+    pub redirect_to_private: bool,
+}
+
+impl PartialEq for HttpTarget {
+    fn eq(&self, other: &Self) -> bool {
+        let pattern = |target: &Self| target.body.as_ref().map(|body| body.as_str().to_owned());
+        pattern(self) == pattern(other)
+            && self.url == other.url
+            && self.resolver == other.resolver
+            && self.status == other.status
+            && self.max_redirects == other.max_redirects
+            && self.redirect_to_private == other.redirect_to_private
+    }
+}
+
+impl Eq for HttpTarget {}
+
+/// A host that must answer echo requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingTarget {
+    /// Host; its port is 0.
+    pub host: Host,
+    /// Number of echo requests of a round.
+    pub count: u32,
+    /// Loss in percent from which the target is not good.
+    pub max_loss_percent: u8,
+}
