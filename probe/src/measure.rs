@@ -4,7 +4,9 @@ mod dns;
 mod tcp;
 
 use crate::target::{Target, TargetKind};
+use dnscribe_record::time::Timestamp;
 use dnscribe_record::{ProbeError, ProbeFields};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What all measurements need besides their target.
@@ -12,6 +14,17 @@ use std::time::{Duration, Instant};
 pub struct Context {
     /// Vantage point, for records.
     pub site: String,
+}
+
+/// One round of a target.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What was measured.
+    pub target: Arc<Target>,
+    /// Time at which the round began.
+    pub start: Timestamp,
+    /// One measurement for each resolver, nameserver or address that was asked.
+    pub found: Vec<ProbeFields>,
 }
 
 /// A stage of a measurement.
@@ -77,14 +90,15 @@ impl From<Failure> for ProbeError {
     }
 }
 
-/// Runs one round of a target: one measurement for each resolver, nameserver or address that it asks. Ends
-/// within the target's time limit.
-pub async fn measure(context: &Context, target: &Target) -> Vec<ProbeFields> {
-    match &target.kind {
+/// Runs one round of a target. Ends within the target's time limit.
+pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
+    let start = Timestamp::now();
+    let found = match &target.kind {
         TargetKind::Dns(dns) => dns::measure(context, target, dns).await,
         TargetKind::Tcp(tcp) => vec![tcp::measure(context, target, tcp).await],
         _ => Vec::new(),
-    }
+    };
+    Round { target: Arc::clone(target), start, found }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.

@@ -1,8 +1,9 @@
 //! Measurements as records, sent to the sinks.
 
+use crate::measure::Round;
 use dnscribe_delivery::{Batch, Sink, Stream};
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{Labels, Namespace, ProbeFields, ProbeRecord, RecordHead};
+use dnscribe_record::{Labels, Namespace, ProbeRecord, RecordHead};
 use std::sync::Arc;
 
 /// Writes records, numbered from the start of this process.
@@ -23,16 +24,16 @@ impl Recorder {
         Self { node, region, labels, ids, probes: 0 }
     }
 
-    /// Makes a batch of the measurements of a round that began at `ts`.
-    pub fn batch(&mut self, ts: Timestamp, found: &[ProbeFields]) -> Arc<Batch> {
+    /// Makes a batch of the measurements of a round.
+    pub fn batch(&mut self, round: &Round) -> Arc<Batch> {
         let mut batch = Batch::default();
-        for fields in found {
+        for fields in &round.found {
             self.probes += 1;
             let event_id = self.ids.probe(self.probes);
             let head = RecordHead {
                 schema: Stream::Probes.schema(),
                 event_id,
-                ts,
+                ts: round.start,
                 node: &self.node,
                 region: self.region.as_deref(),
                 labels: Some(&self.labels).filter(|labels| !labels.is_empty()),

@@ -32,10 +32,9 @@ async fn once(config: &Config, args: &RunArgs) -> Result<ExitCode, Exit> {
     let context = Context { site: config.site.clone() };
     let targets: Vec<_> = config.services.iter().flat_map(|service| &service.targets).collect();
     let rounds = targets.iter().map(|target| measure(&context, target));
-    let found: Vec<ProbeFields> = join_all(rounds).await.into_iter().flatten().collect();
+    let rounds = join_all(rounds).await;
     let mut recorder =
         Recorder::new(config.node.clone(), config.region.clone(), config.labels.clone(), epoch);
-    let batch = recorder.batch(epoch, &found);
     let is_table =
         args.common.output.is_none_or(|output| output.stdout_format() == OutputFormat::Text)
             && config.sinks.contains(&SinkSpec::Stdout);
@@ -46,11 +45,14 @@ async fn once(config: &Config, args: &RunArgs) -> Result<ExitCode, Exit> {
         .cloned()
         .collect();
     let mut sinks = delivery::open(&specs, &config.open_with())?;
-    offer(&mut sinks, &batch);
+    for round in &rounds {
+        offer(&mut sinks, &recorder.batch(round));
+    }
     for sink in &mut sinks {
         sink.flush(config.drain_timeout);
         sink.close();
     }
+    let found: Vec<ProbeFields> = rounds.into_iter().flat_map(|round| round.found).collect();
     if is_table {
         let stdout = std::io::stdout();
         print(&table::render(
