@@ -2,6 +2,7 @@
 
 mod dns;
 mod host;
+mod http;
 mod tcp;
 #[cfg(test)]
 mod testing;
@@ -61,9 +62,10 @@ pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let one = |fields| Ok(vec![fields]);
     let found: Result<_, Skip> = match &target.kind {
         TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
-        TargetKind::Authority(_) | TargetKind::Http(_) | TargetKind::Ping(_) => Ok(Vec::new()),
+        TargetKind::Authority(_) | TargetKind::Ping(_) => Ok(Vec::new()),
         TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
         TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
+        TargetKind::Http(http) => one(http::measure(context, target, http).await),
     };
     let (found, skipped) =
         found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
