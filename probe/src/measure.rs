@@ -3,6 +3,7 @@
 mod dns;
 mod host;
 mod http;
+mod ping;
 mod tcp;
 #[cfg(test)]
 mod testing;
@@ -60,12 +61,13 @@ impl Skip {
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
     let one = |fields| Ok(vec![fields]);
-    let found: Result<_, Skip> = match &target.kind {
+    let found = match &target.kind {
         TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
-        TargetKind::Authority(_) | TargetKind::Ping(_) => Ok(Vec::new()),
+        TargetKind::Authority(_) => Ok(Vec::new()),
         TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
         TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
         TargetKind::Http(http) => one(http::measure(context, target, http).await),
+        TargetKind::Ping(ping) => ping::measure(context, target, ping).await.and_then(one),
     };
     let (found, skipped) =
         found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
