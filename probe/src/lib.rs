@@ -11,9 +11,10 @@ pub mod trust;
 pub mod dns;
 pub mod target;
 pub mod measure;
+pub mod schedule;
 // What becomes of it.
-pub mod record;
 pub mod table;
+pub mod record;
 // What the operator says.
 pub mod config;
 pub mod cli;

@@ -243,6 +243,7 @@ const LEDGER: &[Field] = fields![
     pairing,
     connections,
     sampling,
+    probing,
     delivery,
 ];
 
