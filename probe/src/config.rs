@@ -1,12 +1,18 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
+mod adhoc;
 mod layer;
+mod rules;
 mod services;
 mod value;
 
+pub use adhoc::AdHoc;
 pub use layer::Layer;
+pub use value::{DnsName, ResolverUrl};
 
 use crate::target::Service;
+use crate::trigger::TriggerOptions;
+use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
@@ -46,6 +52,12 @@ pub struct Config {
     pub region: Option<String>,
     /// Labels of this host.
     pub labels: Labels,
+    /// Rules and their thresholds.
+    pub rules: RuleOptions,
+    /// When alerts of others trigger measurements.
+    pub trigger: TriggerOptions,
+    /// Targets of names that no service has.
+    pub ad_hoc: AdHoc,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -84,7 +96,7 @@ impl Config {
         let file = sources.file.as_deref().map(read).transpose()?.unwrap_or_default();
         let variables = sources.environment.iter().cloned();
         let environment: Layer = source::environment("DNSCRIBE_PROBE_", &NOT_SETTINGS, variables)?;
-        resolve(sources.flags.clone().over(environment.over(file)), sources)
+        resolve(&sources.flags.clone().over(environment.over(file)), sources)
     }
 
     /// Returns the options of [`dnscribe_delivery::open`].
@@ -103,7 +115,7 @@ impl Config {
     }
 }
 
-fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
+fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let labels: Labels =
         layer.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
     let kafka = kafka::resolve(layer.kafka.clone(), &labels)?;
@@ -117,7 +129,10 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
-        services: services::resolve(&layer)?,
+        rules: rules::resolve(&layer.rules)?,
+        trigger: layer.trigger.resolve(),
+        ad_hoc: AdHoc::new(layer),
+        services: services::resolve(layer)?,
         sinks: specs,
         streams: StreamSelection {
             general: Some(layer.streams.unwrap_or(StreamSet::PROBED)),

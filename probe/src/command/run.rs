@@ -3,8 +3,9 @@
 use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::measure::{Context, measure};
-use crate::record::{Recorder, offer};
+use crate::record::{Recorder, event_ids, offer};
 use crate::table;
+use crate::verdict::{self, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log;
@@ -45,9 +46,15 @@ async fn once(config: &Config, args: &RunArgs) -> Result<ExitCode, Exit> {
         .cloned()
         .collect();
     let mut sinks = delivery::open(&specs, &config.open_with())?;
+    let mut ids = Vec::new();
     for round in &rounds {
-        offer(&mut sinks, &recorder.batch(round));
+        let batch = recorder.batch(round);
+        ids.push(event_ids(&batch));
+        offer(&mut sinks, &batch);
     }
+    let measured = rounds.iter().zip(ids);
+    let alerts = Verdicts::once(Timestamp::now(), &config.rules, &config.services, measured);
+    offer(&mut sinks, &recorder.alerts(&alerts, &config.rules.runbook_url));
     for sink in &mut sinks {
         sink.flush(config.drain_timeout);
         sink.close();
@@ -55,10 +62,11 @@ async fn once(config: &Config, args: &RunArgs) -> Result<ExitCode, Exit> {
     let found: Vec<ProbeFields> = rounds.into_iter().flat_map(|round| round.found).collect();
     if is_table {
         let stdout = std::io::stdout();
-        print(&table::render(
-            &found,
-            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-        ))?;
+        let color = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        print(&table::render(&found, color))?;
+        if !alerts.is_empty() {
+            print(&format!("\n{}", verdict::render(&alerts, color)))?;
+        }
     }
     Ok(if found.iter().all(|fields| fields.ok) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
