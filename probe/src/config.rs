@@ -12,6 +12,7 @@ pub use value::{DnsName, ResolverUrl};
 
 use crate::target::Service;
 use crate::trigger::TriggerOptions;
+use crate::trust::Trust;
 use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
@@ -58,6 +59,8 @@ pub struct Config {
     pub trigger: TriggerOptions,
     /// Targets of names that no service has.
     pub ad_hoc: AdHoc,
+    /// Roots of certificates and trust anchors.
+    pub trust: Trust,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -132,6 +135,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         rules: rules::resolve(&layer.rules)?,
         trigger: layer.trigger.resolve(),
         ad_hoc: AdHoc::new(layer),
+        trust: trust(layer)?,
         services: services::resolve(layer)?,
         sinks: specs,
         streams: StreamSelection {
@@ -150,6 +154,12 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         log: log::resolve(&layer.log),
         drain_timeout: layer.drain_timeout().0,
     })
+}
+
+fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
+    let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);
+    Trust::load(roots.as_deref(), anchors.as_deref())
+        .or_else(|problem| ConfigError::in_section("trust", problem))
 }
 
 /// Directory of state where no service manager gives one.
