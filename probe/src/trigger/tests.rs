@@ -114,6 +114,7 @@ fn failed(request: &Request, reason: &str) -> Vec<Round> {
         target: Arc::clone(target),
         start: at(1),
         found: vec![fail(target)],
+        skipped: None,
     };
     targets.map(round).collect()
 }

@@ -92,7 +92,12 @@ fn rounds(services: &[Service], at: Timestamp, lines: &[&str]) -> Vec<Round> {
             target: target.name.clone(),
             ..fields
         };
-        Round { target: Arc::clone(target), start: at, found: of_target.map(named).collect() }
+        Round {
+            target: Arc::clone(target),
+            start: at,
+            found: of_target.map(named).collect(),
+            skipped: None,
+        }
     };
     targets.map(round).filter(|round| !round.found.is_empty()).collect()
 }
