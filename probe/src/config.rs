@@ -10,6 +10,8 @@ pub use adhoc::AdHoc;
 pub use layer::Layer;
 pub use value::{DnsName, ResolverUrl};
 
+use self::layer::LimitsLayer;
+use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
 use crate::trigger::TriggerOptions;
 use crate::trust::Trust;
@@ -18,8 +20,8 @@ use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkSpec, StreamSelection,
-    StreamSet,
+    AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkPlan, SinkSpec, Stream,
+    StreamSelection, StreamSet,
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
@@ -61,6 +63,8 @@ pub struct Config {
     pub ad_hoc: AdHoc,
     /// Roots of certificates and trust anchors.
     pub trust: Trust,
+    /// What runs at the same time, and how often.
+    pub limits: Limits,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -116,6 +120,56 @@ impl Config {
             ..OpenWith::new(&self.node, &self.kafka)
         }
     }
+
+    /// Returns the sinks, in order.
+    #[must_use]
+    pub fn sink_plans(&self) -> Vec<SinkPlan> {
+        let with = self.open_with();
+        self.sinks.iter().map(|sink| SinkPlan::new(sink, &with)).collect()
+    }
+
+    /// Replaces the sinks, their streams and settings by those of another configuration.
+    #[must_use]
+    pub fn with_sinks_of(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            sinks: other.sinks,
+            streams: other.streams,
+            stdout: other.stdout,
+            kafka: other.kafka,
+            alertmanager: other.alertmanager,
+            spool: other.spool,
+            rotation: other.rotation,
+            privacy: other.privacy,
+            ..self
+        }
+    }
+
+    /// Replaces node, region and labels by those of another configuration.
+    #[must_use]
+    pub fn with_identity_of(self, other: &Self) -> Self {
+        let (node, region, labels) =
+            (other.node.clone(), other.region.clone(), other.labels.clone());
+        Self { node, region, labels, ..self }
+    }
+}
+
+/// Largest number that is exact as a float and no limit in practice.
+const NO_LIMIT: u32 = u32::MAX;
+
+fn limits(layer: &LimitsLayer) -> Limits {
+    let number = |count: usize| u32::try_from(count).unwrap_or(NO_LIMIT);
+    Limits {
+        rounds: layer.rounds().0,
+        rounds_per_host: layer.rounds_per_host().0,
+        rate_per_host: number(layer.rate_per_host().0).into(),
+        burst_per_host: number(layer.burst_per_host().0).into(),
+        breaker: BreakerOptions {
+            failures: number(layer.breaker_failures().0),
+            backoff: layer.breaker_backoff().0,
+            max_backoff: layer.breaker_max_backoff().0,
+        },
+    }
 }
 
 fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
@@ -125,6 +179,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut specs = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut specs, alertmanager.as_ref(), true)?;
+    let stored = layer.streams.unwrap_or(StreamSet::PROBED);
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let node = layer.node.clone().map_or_else(host, |node| node.0);
     Ok(Config {
@@ -137,11 +192,12 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         ad_hoc: AdHoc::new(layer),
         trust: trust(layer)?,
         services: services::resolve(layer)?,
+        limits: limits(&layer.limits),
         sinks: specs,
         streams: StreamSelection {
-            general: Some(layer.streams.unwrap_or(StreamSet::PROBED)),
-            kafka: layer.kafka.streams,
-            file: layer.file.streams,
+            general: Some(layer.streams.unwrap_or(SHOWN)),
+            kafka: Some(layer.kafka.streams.unwrap_or(stored)),
+            file: Some(layer.file.streams.unwrap_or(stored)),
         },
         stdout: layer.output().stdout_format(),
         kafka,
@@ -161,6 +217,8 @@ fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
     Trust::load(roots.as_deref(), anchors.as_deref())
         .or_else(|problem| ConfigError::in_section("trust", problem))
 }
+/// Default streams of stdout.
+const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
 
 /// Directory of state where no service manager gives one.
 pub const STATE_DIRECTORY: &str = "/var/lib/dnscribe-probe";

@@ -35,7 +35,7 @@ const MAX_REMEMBERED: usize = 1024;
 const RESULT_LASTS: Duration = Duration::from_secs(3600);
 
 /// What triggers measurements, and how often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TriggerOptions {
     /// Whether alerts trigger measurements.
     pub enabled: bool,

@@ -148,9 +148,16 @@ impl Verdicts {
     /// Adds a round, and returns the alerts that begin, change, are repeated or end by it. `ids`: the ids of
     /// the records of the round's measurements, in their order.
     pub fn observe(&mut self, now: Timestamp, round: &Round, ids: &[EventId]) -> Vec<Alert> {
+        self.add(round, ids);
         let Some(entry) = self.services.get_mut(&round.target.service) else { return Vec::new() };
-        entry.state.add(&self.options, round, ids);
         entry.evaluate(&round.target.service, now, &self.options, &self.changes)
+    }
+
+    /// Adds a round without judging it: [`Self::expire`] does.
+    pub fn add(&mut self, round: &Round, ids: &[EventId]) {
+        if let Some(entry) = self.services.get_mut(&round.target.service) {
+            entry.state.add(&self.options, round, ids);
+        }
     }
 
     /// Returns the alerts that change because time has passed: those that are due for repetition, and those
@@ -170,20 +177,11 @@ impl Verdicts {
         rounds: impl IntoIterator<Item = (&'a Round, Vec<EventId>)>,
     ) -> Vec<Alert> {
         let options = RuleOptions { rounds: 1, ..options.clone() };
-        let mut verdicts = Self::new(options.clone(), services);
+        let mut verdicts = Self::new(options, services);
         for (round, ids) in rounds {
-            if let Some(entry) = verdicts.services.get_mut(&round.target.service) {
-                entry.state.add(&options, round, &ids);
-            }
+            verdicts.add(round, &ids);
         }
-        // In the order of the services.
-        let mut alerts = Vec::new();
-        for service in services {
-            if let Some(entry) = verdicts.services.get_mut(&service.name) {
-                alerts.extend(entry.evaluate(&service.name, now, &options, &verdicts.changes));
-            }
-        }
-        alerts
+        verdicts.expire(now)
     }
 
     /// Returns service, rule and severity of every alert that fires now.

@@ -4,14 +4,15 @@ use crate::cli::ExplainArgs;
 use crate::config::{AdHoc, Config};
 use crate::explain::{measure_name, measure_services};
 use crate::measure::{Context, Round};
-use crate::record::{Recorder, event_ids};
+use crate::record::Recorder;
 use crate::table;
 use crate::target::Service;
 use crate::verdict::{self, Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log;
-use dnscribe_delivery::{Batch, OutputFormat};
+use dnscribe_delivery::{self as delivery, OutputFormat, SinkRouter, SinkSpec};
+use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use hickory_proto::rr::Name;
 use std::io::IsTerminal as _;
@@ -30,13 +31,18 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode, Exit> {
     let epoch = rounds.iter().map(|round| round.start).min().unwrap_or_else(Timestamp::now);
     let mut recorder =
         Recorder::new(config.node.clone(), config.region.clone(), config.labels.clone(), epoch);
-    let batches: Vec<_> = rounds.iter().map(|round| recorder.batch(round)).collect();
-    let ids = batches.iter().map(|batch| event_ids(batch));
+    let is_json = config.stdout == OutputFormat::Json;
+    let sinks: &[SinkSpec] = if is_json { &[SinkSpec::Stdout] } else { &[] };
+    let masker = Masker::new(config.privacy.clone())
+        .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?;
+    let mut router = SinkRouter::new(delivery::open(sinks, &config.open_with())?, masker, None);
+    let ids: Vec<_> = rounds.iter().map(|round| recorder.export(&mut router, round)).collect();
     let alerts = Verdicts::once(Timestamp::now(), &config.rules, &services, rounds.iter().zip(ids));
-    if config.stdout == OutputFormat::Json {
-        let last = recorder.alerts(&alerts, &config.rules.runbook_url);
-        print(&batches.iter().chain([&last]).map(|batch| lines(batch)).collect::<String>())?;
-    } else {
+    recorder.export_alerts(&mut router, &alerts, &config.rules.runbook_url);
+    router.offer();
+    router.flush(config.drain_timeout);
+    router.close();
+    if !is_json {
         print(&text(&rounds, &alerts))?;
     }
     let is_cause = |alert: &Alert| alert.condition.rule.cause().is_some();
@@ -61,11 +67,6 @@ async fn measured(
     args.resolver.iter().for_each(|resolver| ad_hoc.add_resolver(&resolver.named()));
     let (service, rounds) = measure_name(context, &ad_hoc, &name).await?;
     Ok((vec![service], rounds))
-}
-
-/// Records of a batch, a line each.
-fn lines(batch: &Batch) -> String {
-    batch.iter().map(|record| String::from_utf8_lossy(record.line).into_owned()).collect()
 }
 
 /// Table of the measurements, and the verdict.

@@ -2,21 +2,18 @@
 
 use super::Recorder;
 use crate::verdict::{Alert, Condition, Figure};
-use dnscribe_delivery::{Batch, Stream};
+use dnscribe_delivery::{SinkRouter, Stream};
 use dnscribe_record::{AlertRecord, ChangeReference, FigureFields};
-use std::sync::Arc;
 
 impl Recorder {
-    /// Makes a batch of alerts. `runbooks`: base URL or path of the runbooks, without a slash at its end.
-    pub fn alerts(&mut self, alerts: &[Alert], runbooks: &str) -> Arc<Batch> {
-        let mut batch = Batch::default();
+    /// Exports alerts. `runbooks`: base URL or path of the runbooks, without a slash at its end.
+    pub fn export_alerts(&mut self, router: &mut SinkRouter, alerts: &[Alert], runbooks: &str) {
         for alert in alerts {
             self.alerts += 1;
-            let record = self.alert(alert, runbooks);
-            let (id, key) = (record.head.event_id, record.entity.clone());
-            batch.push_json(Stream::Alerts, id.0, &record, key.as_bytes());
+            if router.asks_for(Stream::Alerts, false) {
+                router.push_alert(&self.alert(alert, runbooks));
+            }
         }
-        Arc::new(batch)
     }
 
     /// Builds the record of the last alert counted.

@@ -193,10 +193,14 @@ impl ServiceState {
             .collect();
     }
 
-    /// Adds a round. `ids`: those of its records, in their order. Rounds of other targets are ignored.
+    /// Adds a round. `ids`: those of its records, in their order. Rounds of other targets, and skipped
+    /// ones, are ignored.
     pub(super) fn add(&mut self, rules: &RuleOptions, round: &Round, ids: &[EventId]) {
         let of_round = |(target, _): &&mut (Arc<Target>, _)| *target == round.target;
         let Some((target, known)) = self.targets.iter_mut().find(of_round) else { return };
+        if round.found.is_empty() {
+            return;
+        }
         let mut old = std::mem::take(known);
         for (index, fields) in round.found.iter().enumerate() {
             let same = old.iter().position(|one| one.is_of(fields));

@@ -244,6 +244,7 @@ const LEDGER: &[Field] = fields![
     pairing,
     connections,
     sampling,
+    probing,
     delivery,
 ];
 
