@@ -9,6 +9,7 @@ pub use layer::Layer;
 use self::layer::LimitsLayer;
 use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
+use crate::trust::Trust;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
@@ -50,6 +51,8 @@ pub struct Config {
     pub labels: Labels,
     /// What runs at the same time, and how often.
     pub limits: Limits,
+    /// Roots of certificates and trust anchors.
+    pub trust: Trust,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -173,6 +176,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         region: layer.region.clone().map(|region| region.0),
         labels,
         limits: limits(&layer.limits),
+        trust: trust(&layer)?,
         services: services::resolve(&layer)?,
         sinks: specs,
         streams: StreamSelection {
@@ -195,6 +199,12 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
 
 /// Default streams of stdout.
 const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
+
+fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
+    let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);
+    Trust::load(roots.as_deref(), anchors.as_deref())
+        .or_else(|problem| ConfigError::in_section("trust", problem))
+}
 
 /// Directory of state where no service manager gives one.
 pub const STATE_DIRECTORY: &str = "/var/lib/dnscribe-probe";

@@ -3,10 +3,13 @@
 mod dns;
 mod tcp;
 
+pub use crate::failure::{Failure, Stage};
+
 use crate::dns::{Resolver, presentation};
 use crate::target::{Target, TargetKind};
+use crate::trust::Trust;
+use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{ProbeError, ProbeFields};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct Context {
     /// Vantage point, for records.
     pub site: String,
+    /// Roots of certificates and trust anchors.
+    pub trust: Trust,
 }
 
 /// One round of a target.
@@ -26,69 +31,6 @@ pub struct Round {
     pub start: Timestamp,
     /// One measurement for each resolver, nameserver or address that was asked.
     pub found: Vec<ProbeFields>,
-}
-
-/// A stage of a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The name of the host is resolved.
-    Resolve,
-    /// A connection is made, or an echo request sent.
-    Connect,
-    /// The TLS handshake.
-    Tls,
-    /// HTTP requests and responses.
-    Http,
-    /// DNS queries and responses.
-    Dns,
-}
-
-impl Stage {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Dns => "dns",
-        }
-    }
-}
-
-/// Why a measurement failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Stage at which it failed.
-    pub stage: Stage,
-    /// Reason as one word: `timeout`, `refused`.
-    pub reason: &'static str,
-    /// Details for people.
-    pub detail: Option<String>,
-}
-
-impl Failure {
-    /// Creates a failure without details.
-    #[must_use]
-    pub const fn new(stage: Stage, reason: &'static str) -> Self {
-        Self { stage, reason, detail: None }
-    }
-
-    /// Adds details for people.
-    #[must_use]
-    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
-        self
-    }
-}
-
-impl From<Failure> for ProbeError {
-    fn from(failure: Failure) -> Self {
-        Self {
-            stage: failure.stage.name().to_owned(),
-            reason: failure.reason.to_owned(),
-            detail: failure.detail,
-        }
-    }
 }
 
 /// Runs one round of a target. Ends within the target's time limit.

@@ -16,13 +16,7 @@ impl Engine {
                 return;
             }
         };
-        match context(&new) {
-            Ok(context) => self.rounds.context = context,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
-        }
+        self.rounds.context = context(&new);
         self.rounds.set_services(&new);
         // In this order: no new sink gets fields that are to be masked.
         match self.rounds.pipeline.router.set_privacy(new.privacy.clone()) {
