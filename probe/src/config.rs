@@ -212,13 +212,14 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     })
 }
 
+/// Default streams of stdout.
+const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
+
 fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
     let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);
     Trust::load(roots.as_deref(), anchors.as_deref())
         .or_else(|problem| ConfigError::in_section("trust", problem))
 }
-/// Default streams of stdout.
-const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
 
 /// Directory of state where no service manager gives one.
 pub const STATE_DIRECTORY: &str = "/var/lib/dnscribe-probe";

@@ -1,7 +1,7 @@
 //! Maintenance periods: their keys, and their time.
 
-use crate::value::BadValue;
 use crate::ConfigError;
+use crate::value::BadValue;
 use dnscribe_record::time::Timestamp;
 use std::str::FromStr;
 use wildmatch::WildMatch;

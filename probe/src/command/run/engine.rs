@@ -45,7 +45,7 @@ impl Rounds {
         let mut rounds = Self {
             scheduler: Scheduler::new(config.limits, repeat),
             pipeline: Pipeline::open(config, sinks, repeat)?,
-            context: context(config)?,
+            context: context(config),
             started: Instant::now(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -138,8 +138,8 @@ impl Rounds {
 }
 
 /// Creates what all measurements need.
-pub(super) fn context(config: &Config) -> Result<Arc<Context>, Exit> {
-    Ok(Arc::new(Context { site: config.site.clone(), trust: config.trust.clone() }))
+pub(super) fn context(config: &Config) -> Arc<Context> {
+    Arc::new(Context { site: config.site.clone(), trust: config.trust.clone() })
 }
 
 /// Signals of the operator.

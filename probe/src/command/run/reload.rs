@@ -17,13 +17,7 @@ impl Engine {
                 return;
             }
         };
-        match context(&new) {
-            Ok(context) => self.rounds.context = context,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
-        }
+        self.rounds.context = context(&new);
         self.rounds.set_services(&new);
         let pipeline = &mut self.rounds.pipeline;
         let gone = pipeline.verdicts.reload(Timestamp::now(), new.rules.clone(), &new.services);
