@@ -325,6 +325,13 @@ impl Scheduler {
         self.running
     }
 
+    /// Counts rounds that were run outside of the schedule, because an alert asked for them.
+    pub const fn count_on_demand(&mut self, rounds: u64, records: u64) {
+        self.probing.rounds += rounds;
+        self.probing.completed += rounds;
+        self.probing.records += records;
+    }
+
     /// Counters of the ledger.
     #[must_use]
     pub const fn probing(&self) -> &Probing {

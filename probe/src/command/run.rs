@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod engine;
+mod on_demand;
 mod once;
 mod pipeline;
 mod reload;

@@ -1,6 +1,7 @@
 //! The loop of `run`: one task that owns the schedule and the pipeline, and a task for each round.
 
 use super::endpoint::Endpoint;
+use super::on_demand::OnDemand;
 use super::pipeline::Pipeline;
 use crate::config::{Config, Sources};
 use crate::measure::{Context, Round, cut_off, measure};
@@ -43,8 +44,8 @@ impl Rounds {
     pub(super) fn new(config: &Config, sinks: &[SinkSpec], repeat: Repeat) -> Result<Self, Exit> {
         let mut rounds = Self {
             scheduler: Scheduler::new(config.limits, repeat),
-            pipeline: Pipeline::open(config, sinks)?,
-            context: context(config)?,
+            pipeline: Pipeline::open(config, sinks, repeat)?,
+            context: context(config),
             started: Instant::now(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -137,8 +138,8 @@ impl Rounds {
 }
 
 /// Creates what all measurements need.
-pub(super) fn context(config: &Config) -> Result<Arc<Context>, Exit> {
-    Ok(Arc::new(Context { site: config.site.clone(), trust: config.trust.clone() }))
+pub(super) fn context(config: &Config) -> Arc<Context> {
+    Arc::new(Context { site: config.site.clone(), trust: config.trust.clone() })
 }
 
 /// Signals of the operator.
@@ -195,6 +196,7 @@ pub(super) struct Engine {
     requested: Arc<Notify>,
     signals: Signals,
     next_ledger: Instant,
+    pub(super) on_demand: OnDemand,
 }
 
 impl Engine {
@@ -212,7 +214,8 @@ impl Engine {
         endpoint.set_phase(Phase::Ready(what));
         notify(State::Ready);
         let next_ledger = Instant::now() + LEDGER_INTERVAL;
-        Ok(Self { config, sources, rounds, endpoint, requested, signals, next_ledger })
+        let on_demand = OnDemand::start(&config);
+        Ok(Self { config, sources, rounds, endpoint, requested, signals, next_ledger, on_demand })
     }
 
     /// Measures until a signal, or the failure of the last sink.
@@ -225,6 +228,7 @@ impl Engine {
             tokio::select! {
                 _ = self.rounds.next() => while self.rounds.try_next().is_some() {},
                 _ = tick.tick() => if !self.tick() { break },
+                event = self.on_demand.next() => self.on_demand.handle(event, &mut self.rounds),
                 () = requested.notified() => self.endpoint.serve(&self.rounds),
                 signal = self.signals.next() => match signal {
                     ProcessSignal::Stop => break,
@@ -242,6 +246,8 @@ impl Engine {
         pipeline.router.update_sinks();
         if Instant::now() >= self.next_ledger {
             self.next_ledger = Instant::now() + LEDGER_INTERVAL;
+            pipeline.judge();
+            self.on_demand.expire(pipeline);
             pipeline.write_ledger(scheduler.probing(), false);
         }
         let is_left = pipeline.check_sinks() == SinkStatus::Continue;

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::measure::Round;
 use crate::schedule::Repeat;
 use crate::table;
+use crate::verdict;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_delivery::SinkSpec;
@@ -31,12 +32,16 @@ pub(super) async fn run(config: Config, is_table: bool) -> Result<ExitCode, Exit
     if is_stopped {
         rounds.stop(Duration::ZERO).await;
     }
-    let Rounds { scheduler, pipeline, .. } = rounds;
+    let Rounds { scheduler, mut pipeline, .. } = rounds;
+    let alerts = pipeline.judge();
     let found = in_order(&config, ended);
     if is_table {
         let stdout = std::io::stdout();
         let color = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
         print(&table::render(&found, color))?;
+        if !alerts.is_empty() {
+            print(&format!("\n{}", verdict::render(&alerts, color)))?;
+        }
     }
     pipeline.close(scheduler.probing(), config.drain_timeout, false)?;
     let is_good = !is_stopped && found.iter().all(|fields| fields.ok);
