@@ -7,6 +7,7 @@ mod value;
 pub use layer::Layer;
 
 use crate::target::Service;
+use crate::trust::Trust;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
@@ -46,6 +47,8 @@ pub struct Config {
     pub region: Option<String>,
     /// Labels of this host.
     pub labels: Labels,
+    /// Roots of certificates and trust anchors.
+    pub trust: Trust,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -117,6 +120,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
+        trust: trust(&layer)?,
         services: services::resolve(&layer)?,
         sinks: specs,
         streams: StreamSelection {
@@ -135,6 +139,12 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         log: log::resolve(&layer.log),
         drain_timeout: layer.drain_timeout().0,
     })
+}
+
+fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
+    let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);
+    Trust::load(roots.as_deref(), anchors.as_deref())
+        .or_else(|problem| ConfigError::in_section("trust", problem))
 }
 
 /// Directory of state where no service manager gives one.
