@@ -6,13 +6,21 @@
 #![forbid(unsafe_code)]
 
 // What is asked, and how.
+pub mod failure;
+pub mod trust;
 pub mod dns;
 pub mod target;
 pub mod measure;
+pub mod schedule;
+// What it means.
+pub mod verdict;
 // What becomes of it.
-pub mod record;
 pub mod table;
+pub mod record;
 // What the operator says.
 pub mod config;
+// What is measured once: by hand, or because an alert asks for it.
+pub mod explain;
+pub mod trigger;
 pub mod cli;
 pub mod command;

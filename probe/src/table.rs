@@ -1,6 +1,7 @@
-//! The table that `run --once` prints.
+//! The table that `run --once` prints, and the lines that `run` writes to a terminal.
 
 use dnscribe_record::ProbeFields;
+use dnscribe_record::time::Timestamp;
 use std::fmt::Write as _;
 
 /// Formats measurements as an aligned table, in the order given.
@@ -37,6 +38,19 @@ pub fn render(found: &[ProbeFields], color: bool) -> String {
     table
 }
 
+/// Appends one line for a measurement: time, state, service, kind, target, where it was asked, result. The line ends with
+/// a newline and contains no control characters.
+pub fn line(out: &mut Vec<u8>, ts: Timestamp, fields: &ProbeFields) {
+    let time = ts.to_string();
+    let [state, service, kind, target, via, result] = row(fields);
+    let time = time.get(11..23).unwrap_or_default();
+    let via = if via.is_empty() { via } else { format!("@{via} ") };
+    let text = format!("{time} {state:<4} {service}  {kind} {target} {via} {result}");
+    let visible = text.chars().filter(|letter| !letter.is_control());
+    out.extend(visible.collect::<String>().as_bytes());
+    out.push(b'\n');
+}
+
 fn row(fields: &ProbeFields) -> [String; 6] {
     let via = fields.resolver.clone().or_else(|| fields.nameserver.clone()).unwrap_or_default();
     let state = if fields.ok { "ok" } else { "FAIL" };
@@ -59,7 +73,21 @@ fn result(fields: &ProbeFields) -> String {
         parts.push(rcode.clone());
         parts.push(fields.answers.join(" "));
     }
-    let times = [("", fields.latency_ms), ("connect ", fields.connect_ms)];
+    parts.extend(fields.http_status.map(|status| status.to_string()));
+    parts.extend(fields.tls_version.clone());
+    let expiry = fields.cert.as_ref().and_then(|cert| cert.expiry_days);
+    parts.extend(expiry.map(|days| format!("expires in {days:.1} days")));
+    if let (Some(sent), Some(received)) = (fields.sent, fields.received) {
+        parts.push(format!("{received} of {sent} replies"));
+    }
+    let times = [
+        ("", fields.latency_ms),
+        ("resolve ", fields.resolve_ms),
+        ("connect ", fields.connect_ms),
+        ("handshake ", fields.handshake_ms),
+        ("response ", fields.ttfb_ms),
+        ("rtt ", fields.rtt_ms),
+    ];
     parts.extend(times.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name}{ms:.1} ms"))));
     if !fields.differs_from.is_empty() {
         parts.push(format!("differs from {}", fields.differs_from.join(", ")));

@@ -4,7 +4,6 @@
 use super::DetectionChange;
 use super::attribution::filter_subject;
 use super::handover::Ordinals;
-use super::router::{Export, SinkRouter};
 use crate::analysis::detect::{Alert, DetectOptions, Detection};
 use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
@@ -13,11 +12,19 @@ use crate::capture::sampling::{NotExported, PacketClass};
 use crate::decode::Message;
 use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
-use crate::pipeline::filter::{FilterQuestion, FilterSubject};
+use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
+use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
+
+/// Where a stage exports records: their writer, the sinks, and the filters.
+pub(super) struct Export<'a> {
+    pub(super) identity: &'a RecordBuilder,
+    pub(super) router: &'a mut SinkRouter,
+    pub(super) filters: &'a StreamFilters,
+}
 
 /// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {
@@ -50,7 +57,7 @@ impl Analysis {
             lookups: router.wants(Stream::Lookups).then(|| LookupTable::new(lookup_options)),
             qname: String::new(),
             window_options,
-            windows: has_windows.then(|| Windows::new(identity.epoch, window_options.lateness)),
+            windows: has_windows.then(|| new_windows(identity.epoch, window_options)),
             exports_windows,
             window_ordinal: 0,
             detection,
@@ -69,7 +76,7 @@ impl Analysis {
             detection.ordinal = ordinals.alerts;
         }
         if let Some(windows) = &mut self.windows {
-            *windows = Windows::new(now, self.window_options.lateness);
+            *windows = new_windows(now, self.window_options);
         }
     }
 
@@ -159,7 +166,7 @@ impl Analysis {
         if !self.exports_windows && self.detection.is_none() {
             self.windows = None;
         } else if self.windows.is_none() {
-            self.windows = Some(Windows::new(now, self.window_options.lateness));
+            self.windows = Some(new_windows(now, self.window_options));
         }
     }
 
@@ -170,6 +177,7 @@ impl Analysis {
         }
         if let Some(windows) = &mut self.windows {
             windows.lateness = options.lateness;
+            windows.count_pairs(options.groupings.contains(Grouping::ResolverZone));
         }
         self.window_options = options;
     }
@@ -262,6 +270,13 @@ fn counts(packets: &NotExported) -> Option<window::NotExported> {
         PacketClass::Segment { .. } => window::NotExported { segments: count, ..counts },
         PacketClass::Other => return None,
     })
+}
+
+/// Creates the windows of a capture that begins at `epoch`.
+fn new_windows(epoch: Timestamp, options: WindowOptions) -> Windows {
+    let mut windows = Windows::new(epoch, options.lateness);
+    windows.count_pairs(options.groupings.contains(Grouping::ResolverZone));
+    windows
 }
 
 /// Exports each group of a window as a record.

@@ -57,6 +57,7 @@ pub mod alertmanager;
 mod error;
 pub mod kafka;
 pub mod log;
+pub mod maintenance;
 pub mod privacy;
 pub mod reader;
 pub mod reference;
@@ -67,4 +68,4 @@ pub mod value;
 pub mod yaml;
 
 pub use error::ConfigError;
-pub use secret::{Secret, Url};
+pub use secret::{Secret, Url, read as read_secret};

@@ -25,7 +25,8 @@ impl BadValue {
     }
 
     /// Creates an error that does not repeat what was given, which may contain a password.
-    pub(crate) fn unquoted(problem: &str) -> Self {
+    #[must_use]
+    pub fn unquoted(problem: &str) -> Self {
         Self(problem.to_owned())
     }
 }
@@ -171,6 +172,18 @@ value! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     RotateEvery(Duration): "a file's age", "at least 1s, such as 24h";
     |text| read_duration(text).filter(|age| *age >= Duration::from_secs(1))
+}
+
+value! {
+    /// Base of links: not empty, no spaces or control characters, no slash at the end.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    BaseUrl(String): "a base for links", "one such as https://wiki.example.com/runbooks";
+    |text| {
+        let base = text.trim_end_matches('/');
+        let is_legal = |letter: char| !letter.is_control() && letter != ' ';
+        (!base.is_empty() && base.chars().all(is_legal)).then(|| base.to_owned())
+    };
+    ToString::to_string
 }
 
 value! {

@@ -1,7 +1,9 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
+use super::rules::{RulesLayer, TriggerLayer};
 use super::value::{
-    DnsName, HostOnly, HostPort, HttpUrl, Pattern, Percent, Qtype, ResolverUrl, StartTls,
+    BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Pattern,
+    Percent, Qtype, ResolverUrl, StartTls,
 };
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
@@ -39,13 +41,19 @@ section! {
         map resolvers: BTreeMap<Name, ResolverUrl> = example("{ corp: \"udp://192.0.2.53:53\", backup: \"tls://198.51.100.1:853#dns.example\" }"),
         /// Values for targets that have none of their own.
         section defaults: DefaultsLayer,
+        /// What runs at the same time, and how often.
+        section limits: LimitsLayer,
         /// Services, each with the targets that it depends on.
         sections services: Option<Vec<ServiceLayer>> = each(
             ServiceLayer,
             "[{ name: shop, targets: [{ dns: { name: shop.example.com } }] }]"
         ),
+        /// Rules of verdicts and other alerts.
+        section rules: RulesLayer,
+        /// Measurements on demand: alerts of agents and jobs, read from Kafka.
+        section trigger: TriggerLayer,
         /// Streams of every sink that has no streams of its own: probes, alerts, ledger. Default: all
-        /// of them.
+        /// of them, but to stdout no ledger.
         joined streams: Option<StreamSet> = example("[probes, alerts]"),
         /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
         /// kafka.brokers is given, else stdout.
@@ -91,6 +99,28 @@ section! {
         text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
         /// Time limit of a round.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+    }
+}
+
+section! {
+    /// Section `limits`. A host is a resolver's or a server's address or name, or a zone with its nameservers.
+    LimitsLayer {
+        /// Rounds of all targets that run at the same time.
+        text rounds: Option<Count> = default(1000_usize),
+        /// Rounds against one host that run at the same time.
+        text rounds_per_host: Option<Count> = default(64_usize),
+        /// Rounds against one host that begin in a second, on average.
+        text rate_per_host: Option<Count> = default(100_usize),
+        /// Rounds against one host that may begin at once.
+        text burst_per_host: Option<Count> = default(100_usize),
+        /// Consecutive rounds that do not reach an endpoint (timeout, refused, no route) after which its rounds are
+        /// spaced; counted as skipped.
+        text breaker_failures: Option<Count> = default(5_usize),
+        /// Time from then to the next round; it doubles with each one that fails.
+        text breaker_backoff: Option<PositiveSpan> = default(Duration::from_secs(30)),
+        /// Limit of this time, and so the longest time for which a recovery is not seen. Targets with a longer interval
+        /// are never skipped.
+        text breaker_max_backoff: Option<PositiveSpan> = default(Duration::from_secs(120)),
     }
 }
 
@@ -200,16 +230,30 @@ section! {
 section! {
     /// Section `http` of a target.
     HttpLayer {
-        /// URL: http:// or https://.
+        /// URL: http:// or https://. A user and password in it are sent to its own origin only (Basic
+        /// authentication), and are left out of records.
         text url: Option<HttpUrl> = example("https://shop.example.com/health"),
+        /// Method: GET or HEAD.
+        text method: Option<HttpMethod> = default(hyper::Method::GET),
+        /// Headers of the request. Like those of header_files, they are not sent to other origins after a
+        /// redirect.
+        map headers: BTreeMap<HeaderName, HeaderText> = example("{ Accept: application/json }"),
+        /// Headers whose values are secret: each file holds a value.
+        map header_files: BTreeMap<HeaderName, PathBuf> = example("{ Authorization: /run/secrets/shop }"),
         /// Statuses that are good. Default: 200 to 299.
         items status: Option<Vec<u16>> = example("[200, 204]"),
         /// Pattern (a regular expression) that the body must contain.
         text body: Option<Pattern> = example("ok"),
-        /// Largest number of redirects that are followed.
+        /// Number of bytes of the body that are read at most. Bodies are not decompressed.
+        text max_body_bytes: Option<BodyBytes> = default(1 << 20),
+        /// Largest number of redirects that are followed. With 0, or with the redirect's own status in
+        /// status, none is.
         text max_redirects: Option<u32> = default(10_u32),
-        /// Whether redirects may lead to private addresses.
+        /// Whether redirects may lead to special addresses (RFC 6890: private, loopback, link-local and
+        /// so on) other than those of the URL's own host.
         text redirect_to_private: Option<Switch> = default(false),
+        /// Whether redirects may lead from https to http.
+        text redirect_to_insecure: Option<Switch> = default(false),
         /// Resolver of the host's name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
         /// Interval and timeout.

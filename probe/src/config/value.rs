@@ -1,11 +1,15 @@
 //! Values of targets: each is checked where it stands, so that an error has its line and column.
 
-use crate::dns::Resolver;
+use crate::dns::{Resolver, ResolverHost};
 use crate::target::HostName;
+use crate::verdict::Rule;
 use dnscribe_config::value;
+use dnscribe_config::value::{BadValue, read_bytes, show_bytes};
 use dnscribe_dns::type_number;
 use hickory_proto::rr::{Name, RecordType};
+use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::str::FromStr;
 use url::Url;
 
 value! {
@@ -30,6 +34,19 @@ value! {
     Resolver::parse
 }
 
+impl ResolverUrl {
+    /// Returns the resolver, named after its address.
+    #[must_use]
+    pub fn named(&self) -> Resolver {
+        let Resolver { protocol, host, port, .. } = &self.0;
+        let host = match host {
+            ResolverHost::Address(address) => address.to_string(),
+            ResolverHost::Name(name) => name.clone(),
+        };
+        Resolver { name: format!("{}://{host}:{port}", protocol.name()), ..self.0.clone() }
+    }
+}
+
 value! {
     /// Address or name of a host, and a port.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +64,72 @@ value! {
     HostOnly(HostName): "a host", "an address or a name, such as 192.0.2.10"; read_host
 }
 
-value! {
-    /// A URL of HTTP.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    HttpUrl(Url): "a URL of HTTP", "one such as https://shop.example.com/health";
-    |text| {
-        let url = Url::parse(text).ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
+/// A URL of HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(pub Url);
+
+impl FromStr for HttpUrl {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let url = Url::parse(text).ok().filter(|url| {
+            let is_sendable = url.as_str().parse::<hyper::Uri>().is_ok();
+            matches!(url.scheme(), "http" | "https") && url.host().is_some() && is_sendable
+        });
+        let problem = "not a URL of HTTP: give one such as https://shop.example.com/health";
+        url.map(Self).ok_or_else(|| BadValue::unquoted(problem))
     }
+}
+
+value! {
+    /// Method of a request.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HttpMethod(hyper::Method): "a method", "GET or HEAD";
+    |text| text.parse().ok().filter(|method| matches!(*method, hyper::Method::GET | hyper::Method::HEAD));
+    ToString::to_string
+}
+
+value! {
+    /// Name of a header.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HeaderName(hyper::header::HeaderName): "the name of a header", "one such as Accept";
+    |text| text.parse().ok()
+}
+
+impl Ord for HeaderName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+impl PartialOrd for HeaderName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Value of a header, which is never shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderText(pub hyper::header::HeaderValue);
+
+impl FromStr for HeaderText {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let mut value = hyper::header::HeaderValue::from_str(text).map_err(|_| {
+            BadValue::unquoted("not the value of a header: give visible characters")
+        })?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+value! {
+    /// Size limit of a body in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    BodyBytes(u64): "a size limit", "at most 64MiB, such as 1MiB";
+    |text| read_bytes(text).filter(|size| *size <= 64 << 20);
+    |size| show_bytes(*size)
 }
 
 value! {
@@ -75,6 +150,29 @@ value! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     Percent(u8): "a percentage", "a number from 0 to 100";
     |text| text.parse().ok().filter(|percent| *percent <= 100);
+    ToString::to_string
+}
+
+value! {
+    /// A rule of probes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    RuleName(Rule): "a rule of probes", "one such as resolver_disagreement; docs/probe.md lists them";
+    |text| Rule::ALL.into_iter().find(|rule| rule.name() == text)
+}
+
+value! {
+    /// A distance in standard deviations.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    ZScore(f64): "a distance in standard deviations", "a number above 1, such as 6";
+    |text| text.parse().ok().filter(|score: &f64| *score > 1.0 && score.is_finite());
+    ToString::to_string
+}
+
+value! {
+    /// A share: more than 0, at most 1.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    Share(f64): "a share", "a number above 0, at most 1, such as 0.5";
+    |text| text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
     ToString::to_string
 }
 
