@@ -33,6 +33,30 @@ pub struct Target {
     pub kind: TargetKind,
 }
 
+impl Target {
+    /// Name that is asked for or connected to; `None` for a host that is given by its address.
+    #[must_use]
+    pub fn name_asked(&self) -> Option<Name> {
+        let host = |host: &Host| match &host.name {
+            HostName::Name(name) => Some(name.clone()),
+            HostName::Address(_) => None,
+        };
+        let parse = |text: &str| {
+            let mut name = Name::from_ascii(text).ok()?;
+            name.set_fqdn(true);
+            (!name.is_root()).then_some(name)
+        };
+        match &self.kind {
+            TargetKind::Dns(dns) => Some(dns.name.clone()),
+            TargetKind::Authority(authority) => Some(authority.zone.clone()),
+            TargetKind::Tcp(tcp) => host(&tcp.host),
+            TargetKind::Tls(tls) => parse(&tls.server_name),
+            TargetKind::Http(http) => http.url.domain().and_then(parse),
+            TargetKind::Ping(ping) => host(&ping.host),
+        }
+    }
+}
+
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetKind {

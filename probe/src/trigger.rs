@@ -14,7 +14,7 @@ use crate::config::AdHoc;
 use crate::dns::{Resolver, ResolverHost};
 use crate::explain;
 use crate::measure::{Context, Round};
-use crate::target::{DnsTarget, Host, HostName, Service, Target, TargetKind};
+use crate::target::{DnsTarget, Service, Target, TargetKind};
 use crate::verdict::{Alert, Condition, Entity, Figure, Rule, RuleOptions, Severity, Verdicts};
 use dnscribe_config::ConfigError;
 use dnscribe_record::EventId;
@@ -120,8 +120,8 @@ impl Trigger {
 
     /// Returns what is to be measured for an alert, if anything.
     pub fn observe(&mut self, now: Timestamp, alert: &TriggeringAlert) -> Option<Request> {
-        // Own alerts would trigger each other.
-        let is_own = alert.scope.as_deref() == Some("probe");
+        // Own alerts would trigger each other; the fleet's service_impact follows an own one.
+        let is_own = alert.scope.as_deref() == Some("probe") || alert.rule == "service_impact";
         if !self.options.enabled || is_own || alert.state != "firing" {
             return None;
         }
@@ -165,6 +165,7 @@ impl Trigger {
         let condition = Condition {
             rule: Rule::ProbeResult,
             entity: request.entity.clone(),
+            zone: request.entity.zone.clone(),
             severity: Severity::Info,
             started: now,
             summary,
@@ -245,8 +246,8 @@ impl Trigger {
         let name = entity.qname.as_ref().or(entity.zone.as_ref()).and_then(|text| parse_name(text));
         let is_named = |resolver: &Arc<Resolver>| named.as_ref() == Some(resolver);
         let concerned = |target: &Target| match &name {
-            Some(name) if entity.qname.is_some() => target_name(target).as_ref() == Some(name),
-            Some(zone) => target_name(target).is_some_and(|name| zone.zone_of(&name)),
+            Some(name) if entity.qname.is_some() => target.name_asked().as_ref() == Some(name),
+            Some(zone) => target.name_asked().is_some_and(|name| zone.zone_of(&name)),
             None => match &target.kind {
                 TargetKind::Dns(dns) => dns.resolvers.iter().any(is_named),
                 _ => false,
@@ -312,22 +313,6 @@ fn parse_name(text: &str) -> Option<Name> {
     let mut name = Name::from_ascii(text).ok()?;
     name.set_fqdn(true);
     (!name.is_root()).then_some(name)
-}
-
-/// Name that a target is about.
-fn target_name(target: &Target) -> Option<Name> {
-    let of_host = |host: &Host| match &host.name {
-        HostName::Name(name) => Some(name.clone()),
-        HostName::Address(_) => None,
-    };
-    match &target.kind {
-        TargetKind::Dns(dns) => Some(dns.name.clone()),
-        TargetKind::Authority(authority) => Some(authority.zone.clone()),
-        TargetKind::Tcp(tcp) => of_host(&tcp.host),
-        TargetKind::Tls(tls) => parse_name(&tls.server_name),
-        TargetKind::Http(http) => http.url.domain().and_then(parse_name),
-        TargetKind::Ping(ping) => of_host(&ping.host),
-    }
 }
 
 /// Returns a `dns` target with all resolvers, and any other as it is.

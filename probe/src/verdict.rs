@@ -255,7 +255,10 @@ impl ServiceVerdicts {
         let mut found: Vec<Condition> = verdicts.collect();
         found.extend(rules::conditions(options, &all, announced));
         found.retain(|one| !options.disabled.contains(&one.rule));
+        let zone = change::zone(self.names.iter().cloned());
         for one in &mut found {
+            let own = one.entity.zone.clone().or(one.zone.take());
+            one.zone = own.or_else(|| zone.clone());
             one.samples.truncate(MAX_SAMPLES);
         }
         found
@@ -291,6 +294,7 @@ fn verdict(
     Condition {
         rule: diagnosis.cause.rule(),
         entity: Entity::service(service),
+        zone: change::zone(own.iter().filter_map(|one| one.target.name_asked())),
         severity: diagnosis.severity,
         started: own.iter().map(|one| one.since).min().unwrap_or(now),
         summary: format!("{service}: {summary}"),

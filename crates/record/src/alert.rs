@@ -50,6 +50,8 @@ pub struct AlertRecord<'a> {
     /// Side from which it was seen: `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: Option<&'static str>,
+    /// Scope `fleet`: site of the nodes on which the problem was found: their region, else the node.
+    pub site: Option<&'a str>,
     /// `firing` while the problem lasts, `resolved` once when it is over.
     #[schemars(extend("enum" = ["firing", "resolved"]))]
     pub state: &'static str,
@@ -98,6 +100,22 @@ pub struct AlertRecord<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub nodes: Vec<&'a str>,
+    /// Scope `fleet`: sites at which the problem was found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub sites: Vec<&'a str>,
+    /// Scope `fleet`: zones that the problem affects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub zones: Vec<&'a str>,
+    /// Scope `fleet`: countries (`DE`) and networks (`AS64499`) from which queries came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub sources: Vec<&'a str>,
+    /// Scope `fleet`: networks of the addresses in answers, `192.0.2.0/24`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub answers: Vec<&'a str>,
     /// Scopes `fleet` and `probe`: changes of the last hour that concern the zone or the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
@@ -110,13 +128,34 @@ pub struct AlertRecord<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub suppressed_alerts: Vec<EventId>,
+    /// Scope `fleet`: alerts of probes about the zone or the resolver, 32 at most. They stand beside this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub probes: Vec<ProbeReference<'a>>,
     /// Address of the runbook for this rule.
     pub runbook: String,
     /// How the record was masked, if the configuration asks for masking.
     pub masking: Option<MaskingFields>,
 }
 
+/// An alert of a probe about the zone or the resolver of another alert.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ProbeReference<'a> {
+    /// The `alert_id` of its `dns.alert/1`.
+    pub alert_id: EventId,
+    /// Name of its rule.
+    pub rule: &'a str,
+    /// Name of the service.
+    pub service: Option<&'a str>,
+    /// Summary of the probe's alert.
+    pub summary: &'a str,
+    /// Time at which the probe first found the problem.
+    pub started: Timestamp,
+}
+
 /// A change event that may have caused a problem.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ChangeReference<'a> {
     /// The `event_id` of its `dns.change/1`.
@@ -125,8 +164,16 @@ pub struct ChangeReference<'a> {
     pub ts: Timestamp,
     /// Kind of the change, as in `dns.change/1`.
     pub kind: &'a str,
+    /// Zone that was changed.
+    pub zone: Option<&'a str>,
+    /// Service that was changed.
+    pub service: Option<&'a str>,
     /// Summary of the change.
     pub summary: &'a str,
+    /// Who made the change.
+    pub actor: Option<&'a str>,
+    /// Address of a page about the change.
+    pub url: Option<&'a str>,
 }
 
 /// A figure behind an alert.

@@ -46,7 +46,7 @@ pub mod time;
 mod transaction;
 mod window;
 
-pub use alert::{AlertRecord, ChangeReference, FigureFields};
+pub use alert::{AlertRecord, ChangeReference, FigureFields, ProbeReference};
 pub use avro::{avro_schema, names as avro_schema_names};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;

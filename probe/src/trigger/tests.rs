@@ -78,6 +78,10 @@ fn own_alerts_and_switched_off_trigger_nothing() {
     let mut own = alert(1, &[("zone", "example.com")], "firing");
     own.scope = Some("probe".to_owned());
     assert!(trigger(TriggerOptions::default()).observe(at(0), &own).is_none());
+    let mut impact = alert(1, &[("zone", "example.com")], "firing");
+    impact.scope = Some("fleet".to_owned());
+    impact.rule = "service_impact".to_owned();
+    assert!(trigger(TriggerOptions::default()).observe(at(0), &impact).is_none());
     let off = TriggerOptions { enabled: false, ..TriggerOptions::default() };
     let request = trigger(off).observe(at(0), &alert(1, &[("zone", "example.com")], "firing"));
     assert!(request.is_none());

@@ -1,8 +1,10 @@
 //! Changes that people announce (`dns.change/1`): they explain alerts, and maintenance mutes them.
 
 use super::rule::Rule;
-use crate::target::{HostName, Service, TargetKind};
+use crate::dns::presentation;
+use crate::target::Service;
 use dnscribe_config::maintenance::MaintenancePeriod;
+use dnscribe_dns::registrable_domain;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{ChangeFields, EventId};
 use hickory_proto::rr::Name;
@@ -115,26 +117,17 @@ impl Changes {
 
 /// Returns the names that a service depends on.
 pub(super) fn names(service: &Service) -> Vec<Name> {
-    let host = |host: &HostName| match host {
-        HostName::Name(name) => Some(name.clone()),
-        HostName::Address(_) => None,
-    };
-    let parse = |text: &str| {
-        let mut name = Name::from_ascii(text).ok()?;
-        name.set_fqdn(true);
-        Some(name)
-    };
-    let of_target = |kind: &TargetKind| match kind {
-        TargetKind::Dns(dns) => Some(dns.name.clone()),
-        TargetKind::Authority(authority) => Some(authority.zone.clone()),
-        TargetKind::Tcp(tcp) => host(&tcp.host.name),
-        TargetKind::Tls(tls) => parse(&tls.server_name),
-        TargetKind::Http(http) => http.url.domain().and_then(parse),
-        TargetKind::Ping(ping) => host(&ping.host.name),
-    };
     let mut names: Vec<Name> =
-        service.targets.iter().filter_map(|target| of_target(&target.kind)).collect();
+        service.targets.iter().filter_map(|target| target.name_asked()).collect();
     names.sort();
     names.dedup();
     names
+}
+
+/// Returns the registrable domain that names have in common.
+pub(super) fn zone(names: impl Iterator<Item = Name>) -> Option<String> {
+    let zone_of = |name: Name| registrable_domain(&presentation(&name)).map(str::to_owned);
+    let mut zones = names.filter_map(zone_of);
+    let first = zones.next()?;
+    zones.all(|other| other == first).then_some(first)
 }

@@ -175,6 +175,8 @@ pub struct Condition {
     pub rule: Rule,
     /// What it is about.
     pub entity: Entity,
+    /// Registrable domain of the names that fail, or of all of the service, if they have one in common.
+    pub zone: Option<String>,
     /// Severity.
     pub severity: Severity,
     /// Time since which it holds.

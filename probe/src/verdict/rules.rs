@@ -35,6 +35,7 @@ fn condition(one: &Measurement, rule: Rule, severity: Severity, summary: String)
     Condition {
         rule,
         entity,
+        zone: None,
         severity,
         started: one.at,
         evidence: vec![summary.clone()],

@@ -213,16 +213,22 @@ const FIGURES: Kind = Object(fields![
 ]);
 
 /// Stream jobs write these after masking; an agent never has them.
-const CHANGES: Kind = Object(fields![event_id, ts, kind, summary: must(Summary)]);
+const CHANGES: Kind = Object(
+    fields![event_id, ts, kind, zone: may(Name), service, summary: must(Summary), actor, url],
+);
+
+/// Stream jobs write these after masking; an agent never has them.
+const PROBES: Kind = Object(fields![alert_id, rule, service, summary: must(Summary), started]);
 
 const ALERT: &[Field] = fields![
     schema, event_id, ts, node, region, labels, alert_id: must(AlertId), scope, rule, entity: must(Entity),
     service, target: may(Octets), resolver: may(Resolver), zone: may(Name), qname: may(Name),
-    process_name: may(Process), pod: may(Container), client_ip: may(CLIENT), vantage, state, severity,
+    process_name: may(Process), pod: may(Container), client_ip: may(CLIENT), vantage, site, state, severity,
     previous_severity, started, ended, duration_seconds, summary: must(Summary),
     evidence: may(Octets), figures: must(FIGURES), samples, qnames: may(Name),
     processes: may(ProcessWithId), clients: may(CLIENT), resolvers: may(Resolver), nodes,
-    changes: may(CHANGES), triggered_by, suppressed, suppressed_alerts, runbook,
+    sites, zones: may(Name), sources, answers: may(Whole(Class::Answers)), changes: may(CHANGES),
+    triggered_by, suppressed, suppressed_alerts, probes: may(PROBES), runbook,
 ];
 
 /// Counters, under names that come from the program, the sinks and the hooks.

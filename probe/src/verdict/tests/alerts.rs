@@ -44,6 +44,18 @@ impl Probing {
 const REFUSED: &[&str] = &["tcp connect/refused"];
 const WORKS: &[&str] = &["tcp ok"];
 
+/// A target that is given by its address is part of a service with names.
+#[test]
+fn names_the_registrable_domain_of_the_service() {
+    let services = services();
+    let rounds = rounds(&services, at(0), REFUSED);
+    let measured = rounds.iter().map(|round| (round, Vec::new()));
+    let alerts = Verdicts::once(at(60), &RuleOptions::default(), &services, measured);
+    let conditions =
+        alerts.iter().map(|alert| (alert.condition.rule, alert.condition.zone.as_deref()));
+    assert_eq!(conditions.collect::<Vec<_>>(), [(Rule::VerdictHosting, Some("example.com"))]);
+}
+
 #[test]
 fn fires_after_two_rounds_and_ends_after_two() {
     let mut probing = Probing::new();
