@@ -1,11 +1,15 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
+mod blackbox;
 mod layer;
+pub mod modules;
 mod services;
 mod value;
 
 pub use layer::Layer;
+use layer::MemoryLayer;
 
+use crate::memory::{LearningRules, MemoryConfig};
 use crate::target::Service;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
@@ -16,6 +20,7 @@ use dnscribe_delivery::{
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
+use modules::Modules;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -62,6 +67,12 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// Rotation of the files of file sinks.
     pub rotation: Rotation,
+    /// What `/probe` measures.
+    pub modules: Modules,
+    /// Number of requests that `/probe` measures at a time; absent where it is not served.
+    pub probe_requests: Option<usize>,
+    /// Memory of what was good.
+    pub memory: MemoryConfig,
     /// Address of `/metrics`, if it is served.
     pub metrics_listen: Option<SocketAddr>,
     /// Time for which `/healthz` reports a loss.
@@ -118,6 +129,9 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         region: layer.region.clone().map(|region| region.0),
         labels,
         services: services::resolve(&layer)?,
+        modules: modules::resolve(&layer)?,
+        probe_requests: probe_requests(&layer),
+        memory: memory(&layer.memory, &sources.environment),
         sinks: specs,
         streams: StreamSelection {
             general: Some(layer.streams.unwrap_or(StreamSet::PROBED)),
@@ -135,6 +149,27 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         log: log::resolve(&layer.log),
         drain_timeout: layer.drain_timeout().0,
     })
+}
+
+fn probe_requests(layer: &Layer) -> Option<usize> {
+    let is_local = layer.metrics.listen().0.is_some_and(|listen| listen.ip().is_loopback());
+    let enabled = layer.probe_endpoint.enabled.map_or(is_local, |enabled| enabled.0);
+    enabled.then(|| layer.probe_endpoint.max_concurrent().0)
+}
+
+fn memory(layer: &MemoryLayer, environment: &[(OsString, OsString)]) -> MemoryConfig {
+    let directory = || {
+        let given = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY");
+        let default = || given.map_or_else(|| STATE_DIRECTORY.into(), |(_, path)| path.into());
+        layer.directory.clone().unwrap_or_else(default)
+    };
+    let rounds = u32::try_from(layer.learn_rounds().0).unwrap_or(u32::MAX);
+    MemoryConfig {
+        directory: layer.persist().0.then(directory),
+        learning: LearningRules { rounds, after: layer.learn_after().0 },
+        forget_after: layer.forget_after().0,
+        save_interval: layer.save_interval().0,
+    }
 }
 
 /// Directory of state where no service manager gives one.

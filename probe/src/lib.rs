@@ -10,9 +10,13 @@ pub mod dns;
 pub mod target;
 pub mod measure;
 // What becomes of it.
+pub mod memory;
+pub mod metrics;
 pub mod record;
 pub mod table;
 // What the operator says.
 pub mod config;
+// What is measured on request.
+pub mod endpoint;
 pub mod cli;
 pub mod command;
