@@ -11,6 +11,7 @@ use layer::MemoryLayer;
 
 use crate::memory::{LearningRules, MemoryConfig};
 use crate::target::Service;
+use crate::trust::Trust;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
@@ -51,6 +52,8 @@ pub struct Config {
     pub region: Option<String>,
     /// Labels of this host.
     pub labels: Labels,
+    /// Roots of certificates and trust anchors.
+    pub trust: Trust,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -128,6 +131,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
+        trust: trust(&layer)?,
         services: services::resolve(&layer)?,
         modules: modules::resolve(&layer)?,
         probe_requests: probe_requests(&layer),
@@ -170,6 +174,12 @@ fn memory(layer: &MemoryLayer, environment: &[(OsString, OsString)]) -> MemoryCo
         forget_after: layer.forget_after().0,
         save_interval: layer.save_interval().0,
     }
+}
+
+fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
+    let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);
+    Trust::load(roots.as_deref(), anchors.as_deref())
+        .or_else(|problem| ConfigError::in_section("trust", problem))
 }
 
 /// Directory of state where no service manager gives one.

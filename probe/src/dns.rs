@@ -1,86 +1,201 @@
 //! DNS as a client: resolvers, connections to them, and exchanges of one query and its response.
 
+mod address;
+mod https;
 mod resolver;
+mod stream;
+mod udp;
 
+pub use address::addresses;
 pub use resolver::{Protocol, Resolver, ResolverHost};
 
-use futures_util::StreamExt as _;
-use hickory_net::NetError;
-use hickory_net::client::Client;
-use hickory_net::runtime::TokioRuntimeProvider;
-use hickory_net::tcp::TcpClientStream;
-use hickory_net::udp::UdpClientStream;
-use hickory_net::xfer::{DnsHandle as _, DnsMultiplexer};
-use hickory_proto::op::{DnsRequestOptions, Message, Query};
+use crate::failure::{Failure, Stage};
+use crate::trust::Trust;
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// UDP payload size in bytes that queries announce, which fits into a packet of every network (RFC 9715).
+const UDP_PAYLOAD_BYTES: u16 = 1232;
+
+/// Length of a header in bytes (RFC 1035, section 4.1.1).
+const HEADER_BYTES: usize = 12;
+
+/// A question with the flags of its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Name asked for.
+    pub name: Name,
+    /// Type asked for.
+    pub record_type: RecordType,
+    /// Whether the server shall recurse (RD).
+    pub recursion: bool,
+    /// Whether the server shall send signatures and leave their validation to the client (DO and CD;
+    /// RFC 4035, section 3.2).
+    pub unchecked: bool,
+}
+
+impl Question {
+    /// Creates a question for a resolver.
+    #[must_use]
+    pub const fn new(name: Name, record_type: RecordType) -> Self {
+        Self { name, record_type, recursion: true, unchecked: false }
+    }
+
+    /// Creates a question for an authoritative server.
+    #[must_use]
+    pub const fn authoritative(name: Name, record_type: RecordType) -> Self {
+        Self { name, record_type, recursion: false, unchecked: false }
+    }
+
+    /// Makes a query with a random id.
+    fn query(&self) -> Message {
+        let mut message = Message::query();
+        message.metadata.recursion_desired = self.recursion;
+        message.metadata.checking_disabled = self.unchecked;
+        message.add_query(Query::query(self.name.clone(), self.record_type));
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD_BYTES).set_dnssec_ok(self.unchecked);
+        message.set_edns(edns);
+        message
+    }
+}
 
 /// A response with how it was got.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// The response.
     pub response: Message,
+    /// The response as it was received.
+    pub wire: Vec<u8>,
     /// Protocol that brought it: TCP after a truncated response over UDP.
     pub protocol: Protocol,
-    /// Time from the query to the response.
+    /// Server that sent it.
+    pub server: SocketAddr,
+    /// Time from the query to the response, without connecting.
     pub latency: Duration,
+    /// Time to connect (TCP), where there is a connection.
+    pub connect: Option<Duration>,
+    /// Duration of the TLS handshake, where there is one.
+    pub handshake: Option<Duration>,
+}
+
+/// Asks a resolver. Over UDP, a truncated response is asked for again over TCP. Ends within `limit`.
+///
+/// # Errors
+/// The stage that failed: the resolver's name, the connection, TLS, HTTP, or the exchange itself.
+pub async fn exchange(
+    resolver: &Resolver,
+    trust: &Trust,
+    question: &Question,
+    limit: Duration,
+) -> Result<Exchange, Failure> {
+    let deadline = Instant::now() + limit;
+    let servers = server_addresses(resolver, deadline).await?;
+    let Some((last, others)) = servers.split_last() else {
+        return Err(Failure::new(Stage::Resolve, "no_address"));
+    };
+    for (index, server) in others.iter().enumerate() {
+        let left = u32::try_from(servers.len() - index).unwrap_or(u32::MAX);
+        let share = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
+        let asked = exchange_with(*server, resolver, trust, question, share).await;
+        match asked {
+            Err(failure) if failure.stage == Stage::Connect => {}
+            asked => return asked,
+        }
+    }
+    exchange_with(*last, resolver, trust, question, deadline).await
+}
+
+async fn exchange_with(
+    server: SocketAddr,
+    resolver: &Resolver,
+    trust: &Trust,
+    question: &Question,
+    deadline: Instant,
+) -> Result<Exchange, Failure> {
+    match resolver.protocol {
+        Protocol::Udp => exchange_udp(server, question, deadline).await,
+        Protocol::Tcp => stream::exchange_tcp(server, question, deadline).await,
+        Protocol::Tls => stream::exchange_tls(server, resolver, trust, question, deadline).await,
+        Protocol::Https => https::exchange(server, resolver, trust, question, deadline).await,
+    }
 }
 
 /// Asks a server over UDP, and over TCP if the response is truncated.
-pub async fn exchange_udp(
+async fn exchange_udp(
     server: SocketAddr,
-    name: &Name,
-    record_type: RecordType,
-    timeout: Duration,
-) -> Result<Exchange, NetError> {
-    let stream = UdpClientStream::builder(server, TokioRuntimeProvider::new())
-        .with_timeout(Some(timeout))
-        .with_max_retries(0)
-        .build();
-    let (client, background) = Client::<TokioRuntimeProvider>::from_sender(stream);
-    let background = tokio::spawn(background);
-    let answer = ask(&client, name, record_type).await;
-    background.abort();
-    let (response, latency) = answer?;
-    if response.metadata.truncation {
-        return exchange_tcp(server, name, record_type, timeout).await;
+    question: &Question,
+    deadline: Instant,
+) -> Result<Exchange, Failure> {
+    let found = udp::exchange(server, question, deadline).await?;
+    if !found.response.metadata.truncation {
+        return Ok(found);
     }
-    Ok(Exchange { response, protocol: Protocol::Udp, latency })
+    stream::exchange_tcp(server, question, deadline).await.map_err(|mut failure| {
+        let detail = failure.detail.unwrap_or_default();
+        failure.detail = Some(format!("over TCP, after a truncated response over UDP: {detail}"));
+        failure
+    })
 }
 
-/// Asks a server over TCP.
-pub async fn exchange_tcp(
-    server: SocketAddr,
-    name: &Name,
-    record_type: RecordType,
-    timeout: Duration,
-) -> Result<Exchange, NetError> {
-    let provider = TokioRuntimeProvider::new();
-    let (connecting, handle) = TcpClientStream::new(server, None, Some(timeout), provider);
-    let sender = DnsMultiplexer::new(connecting.await?, handle).with_timeout(timeout);
-    let (client, background) = Client::<TokioRuntimeProvider>::from_sender(sender);
-    let background = tokio::spawn(background);
-    let answer = ask(&client, name, record_type).await;
-    background.abort();
-    let (response, latency) = answer?;
-    Ok(Exchange { response, protocol: Protocol::Tcp, latency })
-}
-
-async fn ask(
-    client: &Client<TokioRuntimeProvider>,
-    name: &Name,
-    record_type: RecordType,
-) -> Result<(Message, Duration), NetError> {
-    let begin = Instant::now();
-    let mut options = DnsRequestOptions::default();
-    options.use_edns = true;
-    let query = Query::query(name.clone(), record_type);
-    let response = match client.lookup(query, options).next().await {
-        Some(response) => response?,
-        None => return Err(NetError::Timeout),
+/// Returns the addresses of a resolver, of which a name is resolved by the system.
+async fn server_addresses(
+    resolver: &Resolver,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let found: Vec<IpAddr> = match &resolver.host {
+        ResolverHost::Address(address) => vec![*address],
+        ResolverHost::Name(name) => address::by_system(name, deadline).await?,
     };
-    Ok((response.into_message(), begin.elapsed()))
+    Ok(found.into_iter().map(|address| SocketAddr::new(address, resolver.port)).collect())
+}
+
+/// Reads a message. Returns nothing where it is not the response to this query: another id or question, as
+/// a forged response has.
+///
+/// # Errors
+/// The message claims to be the response and cannot be read.
+fn read_response(query: &Message, wire: &[u8]) -> Result<Option<Message>, Failure> {
+    let is_response = wire.len() >= HEADER_BYTES
+        && wire.starts_with(&query.metadata.id.to_be_bytes())
+        && wire[2] & 0x80 != 0;
+    if !is_response {
+        return Ok(None);
+    }
+    let response = Message::from_vec(wire).map_err(|error| malformed(error.to_string()))?;
+    let metadata = &response.metadata;
+    // A server that cannot read the question need not repeat it (RFC 1035, section 4.1.1).
+    let matches = match response.queries.as_slice() {
+        [] => metadata.response_code != ResponseCode::NoError,
+        questions => questions == query.queries.as_slice(),
+    };
+    let is_query = metadata.op_code == OpCode::Query;
+    Ok((matches && is_query && metadata.message_type == MessageType::Response).then_some(response))
+}
+
+fn malformed(detail: impl Into<String>) -> Failure {
+    Failure::new(Stage::Dns, "malformed").with_detail(detail)
+}
+
+fn encode(query: &Message) -> Result<Vec<u8>, Failure> {
+    query.to_vec().map_err(|error| malformed(format!("the query cannot be written: {error}")))
+}
+
+/// Returns the reason that names a response code.
+#[must_use]
+pub fn rcode_reason(rcode: ResponseCode) -> &'static str {
+    match rcode {
+        ResponseCode::NoError => "noerror",
+        ResponseCode::NXDomain => "nxdomain",
+        ResponseCode::ServFail => "servfail",
+        ResponseCode::Refused => "refused",
+        ResponseCode::FormErr => "formerr",
+        ResponseCode::NotImp => "notimp",
+        _ => "rcode",
+    }
 }
 
 /// Returns a name as records have it: in lower case, without the trailing dot.

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 // What is asked, and how.
+pub mod failure;
+pub mod trust;
 pub mod dns;
 pub mod target;
 pub mod measure;

@@ -1,11 +1,20 @@
 //! Measurements: what one round of a target finds.
 
 mod dns;
+mod host;
+mod http;
+mod ping;
 mod tcp;
+#[cfg(test)]
+mod testing;
+mod tls;
+
+pub use crate::failure::{Failure, Stage};
 
 use crate::target::{Target, TargetKind};
+use crate::trust::Trust;
+use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{ProbeError, ProbeFields};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +23,8 @@ use std::time::{Duration, Instant};
 pub struct Context {
     /// Vantage point, for records.
     pub site: String,
+    /// Roots of certificates and trust anchors.
+    pub trust: Trust,
 }
 
 /// One round of a target.
@@ -25,67 +36,23 @@ pub struct Round {
     pub start: Timestamp,
     /// One measurement for each resolver, nameserver or address that was asked.
     pub found: Vec<ProbeFields>,
+    /// Why nothing was measured; `found` is empty then.
+    pub skipped: Option<Skip>,
 }
 
-/// A stage of a measurement.
+/// Why a round was not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The name of the host is resolved.
-    Resolve,
-    /// A connection is made, or an echo request sent.
-    Connect,
-    /// The TLS handshake.
-    Tls,
-    /// HTTP requests and responses.
-    Http,
-    /// DNS queries and responses.
-    Dns,
+pub enum Skip {
+    /// This host does not permit the measurement; the remedy has been logged.
+    Unsupported,
 }
 
-impl Stage {
-    const fn name(self) -> &'static str {
+impl Skip {
+    /// Reason of a skipped round in the ledger.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Dns => "dns",
-        }
-    }
-}
-
-/// Why a measurement failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Stage at which it failed.
-    pub stage: Stage,
-    /// Reason as one word: `timeout`, `refused`.
-    pub reason: &'static str,
-    /// Details for people.
-    pub detail: Option<String>,
-}
-
-impl Failure {
-    /// Creates a failure without details.
-    #[must_use]
-    pub const fn new(stage: Stage, reason: &'static str) -> Self {
-        Self { stage, reason, detail: None }
-    }
-
-    /// Adds details for people.
-    #[must_use]
-    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
-        self
-    }
-}
-
-impl From<Failure> for ProbeError {
-    fn from(failure: Failure) -> Self {
-        Self {
-            stage: failure.stage.name().to_owned(),
-            reason: failure.reason.to_owned(),
-            detail: failure.detail,
+            Self::Unsupported => "unsupported",
         }
     }
 }
@@ -93,12 +60,18 @@ impl From<Failure> for ProbeError {
 /// Runs one round of a target. Ends within the target's time limit.
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
+    let one = |fields| Ok(vec![fields]);
     let found = match &target.kind {
-        TargetKind::Dns(dns) => dns::measure(context, target, dns).await,
-        TargetKind::Tcp(tcp) => vec![tcp::measure(context, target, tcp).await],
-        _ => Vec::new(),
+        TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
+        TargetKind::Authority(_) => Ok(Vec::new()),
+        TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
+        TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
+        TargetKind::Http(http) => one(http::measure(context, target, http).await),
+        TargetKind::Ping(ping) => ping::measure(context, target, ping).await.and_then(one),
     };
-    Round { target: Arc::clone(target), start, found }
+    let (found, skipped) =
+        found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
+    Round { target: Arc::clone(target), start, found, skipped }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.
@@ -128,4 +101,9 @@ fn finish(mut fields: ProbeFields, start: Instant, result: Result<(), Failure>) 
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Adds a duration to a time in milliseconds that several steps share.
+fn add_milliseconds(sum: &mut Option<f64>, duration: Duration) {
+    *sum = Some(sum.unwrap_or_default() + milliseconds(duration));
 }

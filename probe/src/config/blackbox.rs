@@ -3,7 +3,7 @@
 
 use super::layer::{DnsLayer, HttpLayer, PaceLayer, PingLayer, TargetLayer, TcpLayer, TlsLayer};
 use super::modules::{AnswerCheck, AnswerCondition, Checks, Module};
-use super::value::{DnsName, Pattern, Qtype};
+use super::value::{DnsName, HeaderName, HeaderText, HttpMethod, Pattern, Qtype};
 use crate::dns::Protocol;
 use dnscribe_config::section;
 use dnscribe_config::value::{Count, Name, PositiveSpan, Switch};
@@ -98,8 +98,10 @@ section! {
     HttpProber {
         /// Statuses that are good. Default: 200 to 299.
         items valid_status_codes: Option<Vec<u16>> = example("[200]"),
-        /// Method: GET.
-        text method: Option<Name> = example("GET"),
+        /// Method: GET or HEAD.
+        text method: Option<HttpMethod> = example("GET"),
+        /// Headers of the request.
+        map headers: BTreeMap<HeaderName, HeaderText> = example("{ Accept: application/json }"),
         /// Whether redirects are followed.
         text follow_redirects: Option<Switch> = example("true"),
         /// Whether a connection of TLS is a failure.
@@ -196,9 +198,6 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
             "http.tls_config.server_name is not supported: put the name into the URL".into()
         );
     }
-    if let Some(method) = layer.method.filter(|method| method.0 != "GET") {
-        return Err(format!("http.method {} is not supported: give GET", method.0));
-    }
     let mut patterns = layer.fail_if_body_not_matches_regexp.unwrap_or_default();
     if patterns.len() > 1 {
         let problem = "http.fail_if_body_not_matches_regexp has several patterns: give one";
@@ -215,6 +214,8 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
     };
     let follows = layer.follow_redirects.is_none_or(|follow| follow.0);
     let http = HttpLayer {
+        method: layer.method,
+        headers: layer.headers,
         status: layer.valid_status_codes.filter(|codes| !codes.is_empty()),
         body: patterns.pop(),
         max_redirects: (!follows).then_some(0),
@@ -322,6 +323,7 @@ modules:
     http:
       valid_status_codes: [200, 204]
       method: GET
+      headers: { Accept: application/json }
       fail_if_not_ssl: true
       fail_if_body_not_matches_regexp: ["stat(us)?: ok"]
       preferred_ip_protocol: "ip4"
@@ -354,6 +356,7 @@ modules:
         let (http, checks) = target("http_health", "https://shop.example.com/");
         assert_eq!((http.timeout.as_secs(), checks.tls), (5, Some(true)));
         let TargetKind::Http(http) = http.kind else { panic!("not http") };
+        assert_eq!(http.headers["accept"], "application/json");
         assert_eq!((http.status, http.body.unwrap().as_str()), (vec![200, 204], "stat(us)?: ok"));
         let TargetKind::Tls(tls) = target("tcp_tls", "192.0.2.10:443").0.kind else {
             panic!("not tls")

@@ -1,18 +1,13 @@
 //! `dns`: a name at several resolvers in one round.
 
 use super::{Context, Failure, Stage, begin, finish, milliseconds};
-use crate::dns::{
-    Exchange, Protocol, Resolver, ResolverHost, exchange_tcp, exchange_udp, presentation,
-};
+use crate::dns::{Question, Resolver, exchange, presentation, rcode_reason};
 use crate::target::{DnsTarget, Target};
 use dnscribe_dns::rcode_name;
 use dnscribe_record::ProbeFields;
 use futures_util::future::join_all;
-use hickory_net::NetError;
 use hickory_proto::op::Message;
 use std::fmt::Write as _;
-use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -40,30 +35,26 @@ async fn one(
     fields.protocol = Some(resolver.protocol.name().to_owned());
     fields.qname = Some(presentation(&dns.name));
     fields.qtype = Some(dns.record_type.to_string());
-    let result = ask(&mut fields, target, dns, resolver).await;
+    let result = ask(&mut fields, context, target, dns, resolver).await;
     finish(fields, start, result)
 }
 
 async fn ask(
     fields: &mut ProbeFields,
+    context: &Context,
     target: &Target,
     dns: &DnsTarget,
     resolver: &Resolver,
 ) -> Result<(), Failure> {
-    let ResolverHost::Address(address) = resolver.host else {
-        return Err(Failure::new(Stage::Resolve, "unsupported"));
-    };
-    let server = SocketAddr::new(address, resolver.port);
-    fields.address = Some(address.to_string());
-    let asked = match resolver.protocol {
-        Protocol::Udp => exchange_udp(server, &dns.name, dns.record_type, target.timeout).await,
-        _ => exchange_tcp(server, &dns.name, dns.record_type, target.timeout).await,
-    };
-    let Exchange { response, protocol, latency } = asked.map_err(|error| failed(&error))?;
-    fields.protocol = Some(protocol.name().to_owned());
-    fields.latency_ms = Some(milliseconds(latency));
-    describe(fields, &response, dns);
-    judge(fields, dns)
+    let question = Question::new(dns.name.clone(), dns.record_type);
+    let found = exchange(resolver, &context.trust, &question, target.timeout).await?;
+    fields.address = Some(found.server.ip().to_string());
+    fields.protocol = Some(found.protocol.name().to_owned());
+    fields.latency_ms = Some(milliseconds(found.latency));
+    fields.connect_ms = found.connect.map(milliseconds);
+    fields.handshake_ms = found.handshake.map(milliseconds);
+    describe(fields, &found.response, dns);
+    judge(&found.response, fields, dns)
 }
 
 /// Fills in what a response says.
@@ -79,18 +70,10 @@ fn describe(fields: &mut ProbeFields, response: &Message, dns: &DnsTarget) {
     fields.answers = answers;
 }
 
-fn judge(fields: &ProbeFields, dns: &DnsTarget) -> Result<(), Failure> {
+fn judge(response: &Message, fields: &ProbeFields, dns: &DnsTarget) -> Result<(), Failure> {
     let rcode = fields.rcode.as_deref().unwrap_or_default();
     if !dns.rcodes.iter().any(|good| good == rcode) {
-        let reason = match rcode {
-            "NOERROR" => "noerror",
-            "NXDOMAIN" => "nxdomain",
-            "SERVFAIL" => "servfail",
-            "REFUSED" => "refused",
-            "FORMERR" => "formerr",
-            "NOTIMP" => "notimp",
-            _ => "rcode",
-        };
+        let reason = rcode_reason(response.metadata.response_code);
         return Err(Failure::new(Stage::Dns, reason).with_detail(format!("response code {rcode}")));
     }
     if rcode == "NOERROR" && fields.answers.is_empty() {
@@ -122,19 +105,4 @@ fn compare(found: &mut [ProbeFields]) {
             digests.iter().filter(|(_, other)| other.is_some() && *other != one.answer_digest);
         one.differs_from = others.filter_map(|(resolver, _)| resolver.clone()).collect();
     }
-}
-
-fn failed(error: &NetError) -> Failure {
-    let reason = match error {
-        NetError::Timeout => "timeout",
-        NetError::Io(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => "port_unreachable",
-            io::ErrorKind::TimedOut => "timeout",
-            io::ErrorKind::HostUnreachable => "host_unreachable",
-            io::ErrorKind::NetworkUnreachable => "network_unreachable",
-            _ => "io",
-        },
-        _ => "malformed",
-    };
-    Failure::new(Stage::Dns, reason).with_detail(error.to_string())
 }

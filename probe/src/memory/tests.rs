@@ -31,7 +31,8 @@ impl Simulation {
 
     fn round(&mut self, fields: ProbeFields) -> ProbeFields {
         self.now = self.now.plus(MINUTE);
-        let mut round = Round { target: target(), start: self.now, found: vec![fields] };
+        let mut round =
+            Round { target: target(), start: self.now, found: vec![fields], skipped: None };
         self.memory.observe(&mut round);
         round.found.remove(0)
     }

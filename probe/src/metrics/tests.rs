@@ -34,7 +34,7 @@ fn round(target: &str, found: Vec<ProbeFields>) -> Round {
         timeout: Duration::from_secs(5),
         kind: TargetKind::Tcp(TcpTarget { host }),
     };
-    Round { target: Arc::new(target), start: Timestamp::default(), found }
+    Round { target: Arc::new(target), start: Timestamp::default(), found, skipped: None }
 }
 
 /// A result with every field.

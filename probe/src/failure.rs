@@ -1,0 +1,90 @@
+//! Why a measurement failed: the stage, a reason of one word, and details for people.
+
+use dnscribe_record::ProbeError;
+use std::io;
+
+/// A stage of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The name of the host is resolved.
+    Resolve,
+    /// A connection is made, or an echo request sent.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// HTTP requests and responses.
+    Http,
+    /// DNS queries and responses.
+    Dns,
+}
+
+impl Stage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Dns => "dns",
+        }
+    }
+}
+
+/// Why a measurement failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Stage at which it failed.
+    pub stage: Stage,
+    /// Reason as one word: `timeout`, `refused`.
+    pub reason: &'static str,
+    /// Details for people.
+    pub detail: Option<String>,
+}
+
+impl Failure {
+    /// Creates a failure without details.
+    #[must_use]
+    pub const fn new(stage: Stage, reason: &'static str) -> Self {
+        Self { stage, reason, detail: None }
+    }
+
+    /// Adds details for people.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Creates a failure from an error of a socket.
+    #[must_use]
+    pub fn io(stage: Stage, error: &io::Error) -> Self {
+        Self::new(stage, io_reason(error)).with_detail(error.to_string())
+    }
+}
+
+impl From<Failure> for ProbeError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            stage: failure.stage.name().to_owned(),
+            reason: failure.reason.to_owned(),
+            detail: failure.detail,
+        }
+    }
+}
+
+/// Returns the reason that names an error of a socket.
+#[must_use]
+pub fn io_reason(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset",
+        io::ErrorKind::TimedOut => "timeout",
+        io::ErrorKind::HostUnreachable => "host_unreachable",
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            "network_unreachable"
+        }
+        io::ErrorKind::UnexpectedEof => "closed",
+        io::ErrorKind::PermissionDenied => "forbidden",
+        _ => "io",
+    }
+}
