@@ -1,23 +1,30 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
+mod adhoc;
 mod blackbox;
 mod layer;
 pub mod modules;
+mod rules;
 mod services;
 mod value;
 
+pub use adhoc::AdHoc;
 pub use layer::Layer;
-use layer::MemoryLayer;
+pub use value::{DnsName, ResolverUrl};
 
+use self::layer::{LimitsLayer, MemoryLayer};
 use crate::memory::{LearningRules, MemoryConfig};
+use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
+use crate::trigger::TriggerOptions;
 use crate::trust::Trust;
+use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkSpec, StreamSelection,
-    StreamSet,
+    AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkPlan, SinkSpec, Stream,
+    StreamSelection, StreamSet,
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
@@ -52,8 +59,16 @@ pub struct Config {
     pub region: Option<String>,
     /// Labels of this host.
     pub labels: Labels,
+    /// Rules and their thresholds.
+    pub rules: RuleOptions,
+    /// When alerts of others trigger measurements.
+    pub trigger: TriggerOptions,
+    /// Targets of names that no service has.
+    pub ad_hoc: AdHoc,
     /// Roots of certificates and trust anchors.
     pub trust: Trust,
+    /// What runs at the same time, and how often.
+    pub limits: Limits,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -98,7 +113,15 @@ impl Config {
         let file = sources.file.as_deref().map(read).transpose()?.unwrap_or_default();
         let variables = sources.environment.iter().cloned();
         let environment: Layer = source::environment("DNSCRIBE_PROBE_", &NOT_SETTINGS, variables)?;
-        resolve(sources.flags.clone().over(environment.over(file)), sources)
+        resolve(&sources.flags.clone().over(environment.over(file)), sources)
+    }
+
+    /// Returns whether there is a target with this service, kind and name.
+    #[must_use]
+    pub fn has_target(&self, service: &str, kind: &str, name: &str) -> bool {
+        let services = self.services.iter().filter(|one| &*one.name == service);
+        let mut targets = services.flat_map(|service| &service.targets);
+        targets.any(|target| target.kind.name() == kind && target.name == name)
     }
 
     /// Returns the options of [`dnscribe_delivery::open`].
@@ -115,15 +138,66 @@ impl Config {
             ..OpenWith::new(&self.node, &self.kafka)
         }
     }
+
+    /// Returns the sinks, in order.
+    #[must_use]
+    pub fn sink_plans(&self) -> Vec<SinkPlan> {
+        let with = self.open_with();
+        self.sinks.iter().map(|sink| SinkPlan::new(sink, &with)).collect()
+    }
+
+    /// Replaces the sinks, their streams and settings by those of another configuration.
+    #[must_use]
+    pub fn with_sinks_of(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            sinks: other.sinks,
+            streams: other.streams,
+            stdout: other.stdout,
+            kafka: other.kafka,
+            alertmanager: other.alertmanager,
+            spool: other.spool,
+            rotation: other.rotation,
+            privacy: other.privacy,
+            ..self
+        }
+    }
+
+    /// Replaces node, region and labels by those of another configuration.
+    #[must_use]
+    pub fn with_identity_of(self, other: &Self) -> Self {
+        let (node, region, labels) =
+            (other.node.clone(), other.region.clone(), other.labels.clone());
+        Self { node, region, labels, ..self }
+    }
 }
 
-fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
+/// Largest number that is exact as a float and no limit in practice.
+const NO_LIMIT: u32 = u32::MAX;
+
+fn limits(layer: &LimitsLayer) -> Limits {
+    let number = |count: usize| u32::try_from(count).unwrap_or(NO_LIMIT);
+    Limits {
+        rounds: layer.rounds().0,
+        rounds_per_host: layer.rounds_per_host().0,
+        rate_per_host: number(layer.rate_per_host().0).into(),
+        burst_per_host: number(layer.burst_per_host().0).into(),
+        breaker: BreakerOptions {
+            failures: number(layer.breaker_failures().0),
+            backoff: layer.breaker_backoff().0,
+            max_backoff: layer.breaker_max_backoff().0,
+        },
+    }
+}
+
+fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let labels: Labels =
         layer.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
     let kafka = kafka::resolve(layer.kafka.clone(), &labels)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut specs = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut specs, alertmanager.as_ref(), true)?;
+    let stored = layer.streams.unwrap_or(StreamSet::PROBED);
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let node = layer.node.clone().map_or_else(host, |node| node.0);
     Ok(Config {
@@ -131,16 +205,20 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
-        trust: trust(&layer)?,
-        services: services::resolve(&layer)?,
-        modules: modules::resolve(&layer)?,
-        probe_requests: probe_requests(&layer),
+        rules: rules::resolve(&layer.rules)?,
+        trigger: layer.trigger.resolve(),
+        ad_hoc: AdHoc::new(layer),
+        trust: trust(layer)?,
+        services: services::resolve(layer)?,
+        limits: limits(&layer.limits),
+        modules: modules::resolve(layer)?,
+        probe_requests: probe_requests(layer),
         memory: memory(&layer.memory, &sources.environment),
         sinks: specs,
         streams: StreamSelection {
-            general: Some(layer.streams.unwrap_or(StreamSet::PROBED)),
-            kafka: layer.kafka.streams,
-            file: layer.file.streams,
+            general: Some(layer.streams.unwrap_or(SHOWN)),
+            kafka: Some(layer.kafka.streams.unwrap_or(stored)),
+            file: Some(layer.file.streams.unwrap_or(stored)),
         },
         stdout: layer.output().stdout_format(),
         kafka,
@@ -162,19 +240,22 @@ fn probe_requests(layer: &Layer) -> Option<usize> {
 }
 
 fn memory(layer: &MemoryLayer, environment: &[(OsString, OsString)]) -> MemoryConfig {
-    let directory = || {
-        let given = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY");
-        let default = || given.map_or_else(|| STATE_DIRECTORY.into(), |(_, path)| path.into());
-        layer.directory.clone().unwrap_or_else(default)
-    };
+    let managed = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY");
+    let given = layer.directory.clone().or_else(|| managed.map(|(_, path)| path.into()));
+    let is_directory_given = given.is_some();
+    let directory = || given.unwrap_or_else(|| STATE_DIRECTORY.into());
     let rounds = u32::try_from(layer.learn_rounds().0).unwrap_or(u32::MAX);
     MemoryConfig {
         directory: layer.persist().0.then(directory),
+        is_directory_given,
         learning: LearningRules { rounds, after: layer.learn_after().0 },
         forget_after: layer.forget_after().0,
         save_interval: layer.save_interval().0,
     }
 }
+
+/// Default streams of stdout.
+const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
 
 fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
     let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);

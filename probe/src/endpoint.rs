@@ -89,7 +89,6 @@ impl ProbeEndpoint {
     }
 
     /// Returns the route `/probe`.
-    #[must_use]
     pub fn routes(&self) -> Router {
         Router::new().route("/probe", get(serve)).with_state(self.clone())
     }
@@ -219,7 +218,9 @@ async fn run(context: &Context, target: &Arc<Target>, checks: &Checks) -> Vec<Pr
         Ok(round) => round.found,
         Err(_) => return failed("timeout", target.timeout),
     };
-    found.iter_mut().for_each(|fields| checks.apply(fields));
+    for fields in &mut found {
+        checks.apply(fields);
+    }
     found
 }
 

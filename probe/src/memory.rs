@@ -33,6 +33,8 @@ const MAX_ANNOUNCED: usize = 1024;
 pub struct MemoryConfig {
     /// Directory of the file; in memory only where absent.
     pub directory: Option<PathBuf>,
+    /// Whether the operator or the service manager named the directory. A single round uses no other.
+    pub is_directory_given: bool,
     /// When something new is good.
     pub learning: LearningRules,
     /// Time after which a value, or a target, that was not seen is forgotten.
@@ -73,24 +75,24 @@ impl SubjectKey {
 /// then on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnnouncedChange {
-    /// Service; any where absent.
+    /// Service that is concerned.
     pub service: Option<String>,
-    /// Zone that the name asked for, or the host's name, is in; any where absent.
+    /// Zone: names asked for and hosts in it are concerned. Everything is where both are absent.
     pub zone: Option<String>,
     /// End of the announcement.
     pub ends: Timestamp,
 }
 
 impl AnnouncedChange {
-    /// Returns whether the measurement belongs to the service and the zone.
+    /// Returns whether the change concerns a measurement.
     fn covers(&self, fields: &ProbeFields) -> bool {
-        let is_service = self.service.as_deref().is_none_or(|service| service == fields.service);
-        let is_zone = self.zone.as_deref().is_none_or(|zone| {
+        let is_service = self.service.as_deref() == Some(&*fields.service);
+        let is_zone = self.zone.as_deref().is_some_and(|zone| {
             let name = fields.qname.as_deref().unwrap_or(&fields.target);
             let host = host_of(name);
             host == zone || host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
         });
-        is_service && is_zone
+        is_service || is_zone || self.service.is_none() && self.zone.is_none()
     }
 }
 
@@ -203,8 +205,8 @@ impl Memory {
         }
     }
 
-    /// Writes the file and waits until it is on disk.
-    pub fn close(mut self, now: Timestamp) {
+    /// Writes the file and waits until it is on disk. The memory has no file from then on.
+    pub fn close(&mut self, now: Timestamp) {
         self.forget(now);
         if let Some(mut file) = self.file.take() {
             file.write(file::encode(&self.subjects));

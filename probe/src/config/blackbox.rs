@@ -1,6 +1,8 @@
 //! Reads the modules of a configuration file of blackbox_exporter, as far as the kinds of targets have them.
 //! Keys that are not known here are refused with their place.
 
+#![expect(clippy::struct_field_names, reason = "the names are those of blackbox_exporter's keys")]
+
 use super::layer::{DnsLayer, HttpLayer, PaceLayer, PingLayer, TargetLayer, TcpLayer, TlsLayer};
 use super::modules::{AnswerCheck, AnswerCondition, Checks, Module};
 use super::value::{DnsName, HeaderName, HeaderText, HttpMethod, Pattern, Qtype};
@@ -272,9 +274,9 @@ fn dns(layer: DnsProber, pace: PaceLayer) -> Result<Module, String> {
         let patterns = patterns.unwrap_or_default().into_iter();
         patterns.map(move |pattern| AnswerCheck { pattern: pattern.0, fails_if })
     });
-    let checks = Checks { allow_no_data: true, answers: answers.collect(), tls: None };
+    let checks = Checks { allow_no_data: true, tls: None, answers: answers.collect() };
     let template = TargetLayer { dns: Some(dns), ..TargetLayer::default() };
-    Ok(Module { protocol, checks, template })
+    Ok(Module { template, protocol, checks })
 }
 
 impl FamilyLayer {

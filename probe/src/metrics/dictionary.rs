@@ -77,6 +77,11 @@ pub(super) const COMPATIBLE: &[Metric] = &[
     .caveat("A further label `phase`: resolve, connect, tls, processing, transfer."),
     result("probe_http_redirects", "redirects", "The number of redirects."),
     result("probe_http_content_length", "bytes read", "Length of http content response; -1 if unknown."),
+    result(
+        "probe_http_uncompressed_body_length",
+        "bytes read",
+        "Length of uncompressed response body: nothing is compressed, since identity is asked for.",
+    ),
     result("probe_http_ssl", "0 or 1", "Indicates if SSL was used for the final redirect."),
     result("probe_failed_due_to_regex", "0 or 1", "Indicates if probe failed due to regex."),
     result("probe_icmp_duration_seconds", "seconds", "Duration of icmp request by phase.")

@@ -1,6 +1,7 @@
 //! Generates `docs/probe-metrics.md` from the dictionary.
 
 use super::dictionary::ALL;
+use dnscribe_admin::metric::Metric;
 
 const INTRODUCTION: &str = "\
 # Metrics of dnscribe-probe
@@ -32,7 +33,7 @@ pub fn page() -> String {
     ];
     for (title, metrics) in titles.into_iter().zip(ALL) {
         page.extend(["\n## ", title, "\n"]);
-        page.extend(metrics.iter().map(|metric| metric.markdown()));
+        page.extend(metrics.iter().map(Metric::markdown));
     }
     page
 }

@@ -115,7 +115,7 @@ type Info = fn(&ProbeFields) -> Vec<(&'static str, String)>;
 
 /// Gauges with one sample for each result.
 const GAUGES: &[(&str, Gauge)] = &[
-    ("probe_success", |fields| flag(fields.ok)),
+    ("probe_success", |fields| Some(flag(fields.ok))),
     ("probe_duration_seconds", |fields| Some(seconds(fields.duration_ms))),
     ("probe_dns_lookup_time_seconds", |fields| Some(seconds(fields.resolve_ms.unwrap_or(0.0)))),
     ("probe_ip_protocol", |fields| {
@@ -124,7 +124,9 @@ const GAUGES: &[(&str, Gauge)] = &[
     ("probe_ip_addr_hash", |fields| {
         address(fields).map(|address| f64::from(address_hash(address)))
     }),
-    ("probe_dns_query_succeeded", |fields| fields.qname.as_ref().and(flag(fields.rcode.is_some()))),
+    ("probe_dns_query_succeeded", |fields| {
+        fields.qname.as_ref().map(|_| flag(fields.rcode.is_some()))
+    }),
     ("probe_dns_answer_rrs", |fields| {
         fields.rcode.as_ref().map(|_| to_f64(fields.answers.len() as u64))
     }),
@@ -144,19 +146,22 @@ const GAUGES: &[(&str, Gauge)] = &[
         of_http(fields, f64::from(fields.redirects.unwrap_or_default()))
     }),
     ("probe_http_content_length", |fields| of_http(fields, fields.body_bytes.map_or(-1.0, to_f64))),
-    ("probe_http_ssl", |fields| of_http(fields, f64::from(u8::from(fields.tls_version.is_some())))),
+    ("probe_http_uncompressed_body_length", |fields| {
+        of_http(fields, fields.body_bytes.map_or(0.0, to_f64))
+    }),
+    ("probe_http_ssl", |fields| of_http(fields, flag(fields.tls_version.is_some()))),
     ("probe_failed_due_to_regex", |fields| {
         let failed = fields.error.as_ref().is_some_and(|error| error.reason == "body_mismatch");
-        of_http(fields, f64::from(u8::from(failed)))
+        matches!(fields.kind.as_str(), "http" | "tcp" | "tls").then(|| flag(failed))
     }),
-    ("dnscribe_probe_answer_changed", |fields| flag(fields.changed?)),
-    ("dnscribe_probe_issuer_changed", |fields| flag(fields.issuer_changed?)),
+    ("dnscribe_probe_answer_changed", |fields| fields.changed.map(flag)),
+    ("dnscribe_probe_issuer_changed", |fields| fields.issuer_changed.map(flag)),
     ("dnscribe_probe_answer_differs", |fields| {
-        fields.answer_digest.as_ref().and(flag(!fields.differs_from.is_empty()))
+        fields.answer_digest.as_ref().map(|_| flag(!fields.differs_from.is_empty()))
     }),
     ("dnscribe_probe_answer_min_ttl_seconds", |fields| fields.min_ttl_seconds.map(f64::from)),
     ("dnscribe_probe_query_latency_seconds", |fields| fields.latency_ms.map(seconds)),
-    ("dnscribe_probe_lame", |fields| flag(fields.lame?)),
+    ("dnscribe_probe_lame", |fields| fields.lame.map(flag)),
     ("dnscribe_probe_loss_ratio", |fields| fields.loss_ratio),
 ];
 
@@ -228,8 +233,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     names.chain(PHASES.iter().map(|(name, _)| *name)).chain(INFOS.iter().map(|(name, _)| *name))
 }
 
-fn flag(is: bool) -> Option<f64> {
-    Some(f64::from(u8::from(is)))
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
 }
 
 fn of_http(fields: &ProbeFields, value: f64) -> Option<f64> {
