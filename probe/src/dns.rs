@@ -1,12 +1,18 @@
 //! DNS as a client: resolvers, connections to them, and exchanges of one query and its response.
 
 mod address;
+mod dnssec;
 mod https;
 mod resolver;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod udp;
 
-pub use address::addresses;
+pub use address::{addresses, answer_owner};
+pub use dnssec::{Security, Validation, Validators};
 pub use resolver::{Protocol, Resolver, ResolverHost};
 
 use crate::failure::{Failure, Stage};
@@ -119,8 +125,12 @@ async fn exchange_with(
     match resolver.protocol {
         Protocol::Udp => exchange_udp(server, question, deadline).await,
         Protocol::Tcp => stream::exchange_tcp(server, question, deadline).await,
-        Protocol::Tls => stream::exchange_tls(server, resolver, trust, question, deadline).await,
-        Protocol::Https => https::exchange(server, resolver, trust, question, deadline).await,
+        Protocol::Tls => {
+            Box::pin(stream::exchange_tls(server, resolver, trust, question, deadline)).await
+        }
+        Protocol::Https => {
+            Box::pin(https::exchange(server, resolver, trust, question, deadline)).await
+        }
     }
 }
 

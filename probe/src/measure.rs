@@ -1,10 +1,12 @@
 //! Measurements: what one round of a target finds.
 
+mod authority;
 mod dns;
 mod tcp;
 
 pub use crate::failure::{Failure, Stage};
 
+use crate::dns::Validators;
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
@@ -19,6 +21,8 @@ pub struct Context {
     pub site: String,
     /// Roots of certificates and trust anchors.
     pub trust: Trust,
+    /// Validators of DNSSEC, one for each resolver.
+    pub validators: Validators,
 }
 
 /// One round of a target.
@@ -37,6 +41,7 @@ pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
     let found = match &target.kind {
         TargetKind::Dns(dns) => dns::measure(context, target, dns).await,
+        TargetKind::Authority(authority) => authority::measure(context, target, authority).await,
         TargetKind::Tcp(tcp) => vec![tcp::measure(context, target, tcp).await],
         _ => Vec::new(),
     };
