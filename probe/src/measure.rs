@@ -2,7 +2,13 @@
 
 mod authority;
 mod dns;
+mod host;
+mod http;
+mod ping;
 mod tcp;
+#[cfg(test)]
+mod testing;
+mod tls;
 
 pub use crate::failure::{Failure, Stage};
 
@@ -25,6 +31,14 @@ pub struct Context {
     pub validators: Validators,
 }
 
+impl Context {
+    /// Creates what measurements need. Validators share their caches for as long as the context lives.
+    #[must_use]
+    pub fn new(site: String, trust: Trust) -> Self {
+        Self { site, trust, validators: Validators::default() }
+    }
+}
+
 /// One round of a target.
 #[derive(Clone, Debug)]
 pub struct Round {
@@ -34,18 +48,44 @@ pub struct Round {
     pub start: Timestamp,
     /// One measurement for each resolver, nameserver or address that was asked.
     pub found: Vec<ProbeFields>,
+    /// Why nothing was measured; `found` is empty then.
+    pub skipped: Option<Skip>,
+}
+
+/// Why a round was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// This host does not permit the measurement; the remedy has been logged.
+    Unsupported,
+}
+
+impl Skip {
+    /// Reason of a skipped round in the ledger.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unsupported => "unsupported",
+        }
+    }
 }
 
 /// Runs one round of a target. Ends within the target's time limit.
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
+    let one = |fields| Ok(vec![fields]);
     let found = match &target.kind {
-        TargetKind::Dns(dns) => dns::measure(context, target, dns).await,
-        TargetKind::Authority(authority) => authority::measure(context, target, authority).await,
-        TargetKind::Tcp(tcp) => vec![tcp::measure(context, target, tcp).await],
-        _ => Vec::new(),
+        TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
+        TargetKind::Authority(authority) => {
+            Box::pin(authority::measure(context, target, authority)).await
+        }
+        TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
+        TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
+        TargetKind::Http(http) => one(http::measure(context, target, http).await),
+        TargetKind::Ping(ping) => ping::measure(context, target, ping).await.and_then(one),
     };
-    Round { target: Arc::clone(target), start, found }
+    let (found, skipped) =
+        found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
+    Round { target: Arc::clone(target), start, found, skipped }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.
@@ -75,4 +115,9 @@ fn finish(mut fields: ProbeFields, start: Instant, result: Result<(), Failure>) 
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Adds a duration to a time in milliseconds that several steps share.
+fn add_milliseconds(sum: &mut Option<f64>, duration: Duration) {
+    *sum = Some(sum.unwrap_or_default() + milliseconds(duration));
 }

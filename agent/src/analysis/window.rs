@@ -104,6 +104,11 @@ impl Windows {
         }
     }
 
+    /// Sets whether transactions are counted by resolver and zone, too.
+    pub const fn count_pairs(&mut self, pairs: bool) {
+        self.measurer.pairs = pairs;
+    }
+
     /// Counts a transaction. Its time must have been announced with [`Self::now`] or
     /// [`Self::expire`].
     pub fn observe(&mut self, observation: &TransactionView<'_>) {
@@ -182,7 +187,8 @@ impl Windows {
     }
 
     /// Maximum memory in bytes, whatever the traffic: the panes that are open or part of the last
-    /// minute, the five minutes, the minute being summed, and caches.
+    /// minute, the five minutes, the minute being summed, and caches. Groups by resolver and zone are not
+    /// included.
     #[must_use]
     pub const fn max_bytes(lateness: Duration) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "some dozens")]

@@ -2,7 +2,7 @@
 //! stages from capture to windows.
 
 use super::layer::Layer;
-use crate::analysis::window::{Grouping, GroupingSet, WindowKind, WindowKindSet, WindowOptions};
+use crate::analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
 use crate::capture::live::{HookChoice, LiveOptions};
 use crate::capture::ports::PortSet;
@@ -92,8 +92,8 @@ section! {
     WindowsLayer {
         /// Kinds of window: 10s, 1m, 5m, and 1m/10s, which is a minute that slides by ten seconds.
         joined spans: Option<WindowKindSet> = shown(format!("[{}]", WindowKind::ALL.map(WindowKind::name).join(", "))),
-        /// Groupings of the aggregates.
-        joined groupings: Option<GroupingSet> = shown(format!("[{}]", Grouping::ALL.map(Grouping::name).join(", "))),
+        /// Groupings of the aggregates: these, and resolver+zone, which is off by default.
+        joined groupings: Option<GroupingSet> = shown("[node, resolver, zone, qtype, process, pod]"),
         /// Time, beyond the query timeout, that a window waits for its transactions.
         text lateness: Option<Span> = default(Duration::from_secs(1)),
     }

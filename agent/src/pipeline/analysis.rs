@@ -50,7 +50,7 @@ impl Analysis {
             lookups: router.wants(Stream::Lookups).then(|| LookupTable::new(lookup_options)),
             qname: String::new(),
             window_options,
-            windows: has_windows.then(|| Windows::new(identity.epoch, window_options.lateness)),
+            windows: has_windows.then(|| new_windows(identity.epoch, window_options)),
             exports_windows,
             window_ordinal: 0,
             detection,
@@ -69,7 +69,7 @@ impl Analysis {
             detection.ordinal = ordinals.alerts;
         }
         if let Some(windows) = &mut self.windows {
-            *windows = Windows::new(now, self.window_options.lateness);
+            *windows = new_windows(now, self.window_options);
         }
     }
 
@@ -159,7 +159,7 @@ impl Analysis {
         if !self.exports_windows && self.detection.is_none() {
             self.windows = None;
         } else if self.windows.is_none() {
-            self.windows = Some(Windows::new(now, self.window_options.lateness));
+            self.windows = Some(new_windows(now, self.window_options));
         }
     }
 
@@ -170,6 +170,7 @@ impl Analysis {
         }
         if let Some(windows) = &mut self.windows {
             windows.lateness = options.lateness;
+            windows.count_pairs(options.groupings.contains(Grouping::ResolverZone));
         }
         self.window_options = options;
     }
@@ -262,6 +263,13 @@ fn counts(packets: &NotExported) -> Option<window::NotExported> {
         PacketClass::Segment { .. } => window::NotExported { segments: count, ..counts },
         PacketClass::Other => return None,
     })
+}
+
+/// Creates the windows of a capture that begins at `epoch`.
+fn new_windows(epoch: Timestamp, options: WindowOptions) -> Windows {
+    let mut windows = Windows::new(epoch, options.lateness);
+    windows.count_pairs(options.groupings.contains(Grouping::ResolverZone));
+    windows
 }
 
 /// Exports each group of a window as a record.

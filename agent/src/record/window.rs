@@ -33,7 +33,7 @@ impl RecordBuilder {
         tally: &Tally,
         ordinal: u64,
     ) -> WindowRecord<'a> {
-        let of = |grouping| group.value.as_deref().filter(|_| group.grouping == grouping);
+        let of = |grouping| group.value_of(grouping);
         WindowRecord {
             head: self.head(Stream::Metrics, self.namespace.window(ordinal), span.start),
             window_seconds: span.length.as_secs(),

@@ -28,8 +28,8 @@ pub struct WindowRecord<'a> {
     /// Version of the encodings of all sketches in the record: see `docs/sketches.md`.
     pub sketch_encoding: u32,
     /// What the transactions of the group have in common besides the vantage: `node` (nothing),
-    /// `resolver`, `zone`, `qtype`, `process` or `pod`.
-    #[schemars(extend("enum" = ["node", "resolver", "zone", "qtype", "process", "pod"]))]
+    /// `resolver`, `zone`, `qtype`, `process`, `pod` or, if it is configured, `resolver+zone`.
+    #[schemars(extend("enum" = ["node", "resolver", "zone", "qtype", "process", "pod", "resolver+zone"]))]
     pub grouping: &'static str,
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
@@ -37,9 +37,9 @@ pub struct WindowRecord<'a> {
     /// Grouping `resolver`: `udp` or `tcp`.
     #[schemars(extend("enum" = ["udp", "tcp"]))]
     pub transport: Option<&'static str>,
-    /// Grouping `resolver`: configured name of the server, else its address.
+    /// Groupings `resolver` and `resolver+zone`: configured name of the server, else its address.
     pub resolver: Option<&'a str>,
-    /// Grouping `zone`: registrable domain.
+    /// Groupings `zone` and `resolver+zone`: registrable domain.
     pub zone: Option<&'a str>,
     /// Grouping `qtype`: mnemonic.
     pub qtype: Option<&'a str>,

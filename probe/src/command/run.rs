@@ -2,7 +2,6 @@
 
 use crate::cli::RunArgs;
 use crate::config::Config;
-use crate::dns::Validators;
 use crate::measure::{Context, measure};
 use crate::record::{Recorder, offer};
 use crate::table;
@@ -30,11 +29,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
 
 async fn once(config: &Config, args: &RunArgs) -> Result<ExitCode, Exit> {
     let epoch = Timestamp::now();
-    let context = Context {
-        site: config.site.clone(),
-        trust: config.trust.clone(),
-        validators: Validators::default(),
-    };
+    let context = Context::new(config.site.clone(), config.trust.clone());
     let targets: Vec<_> = config.services.iter().flat_map(|service| &service.targets).collect();
     let rounds = targets.iter().map(|target| measure(&context, target));
     let rounds = join_all(rounds).await;

@@ -5,8 +5,10 @@ use super::*;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::CNAME;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::Ipv4Addr;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -178,4 +180,98 @@ async fn names_are_resolved_in_both_families() {
     let localhost = Name::from_ascii("localhost.").unwrap();
     let found = addresses(&localhost, None, &trust(), LIMIT).await.unwrap();
     assert!(found.iter().all(IpAddr::is_loopback));
+}
+
+/// Starts a server with a certificate for `dns.test` and this application protocol. Returns its address and
+/// what trusts it.
+async fn serve_tls(alpn: &'static [u8]) -> (SocketAddr, Trust) {
+    let identity = rcgen::generate_simple_self_signed(["dns.test".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(identity.cert.der().clone()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let chain = vec![identity.cert.der().clone()];
+    let mut config = builder.with_single_cert(chain, key.unwrap()).unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that trusts no other name ends its handshake.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let service = hyper::service::service_fn(answer_https);
+            match alpn {
+                b"dot" => {
+                    let length = stream.read_u16().await.unwrap();
+                    let mut query = vec![0; length.into()];
+                    stream.read_exact(&mut query).await.unwrap();
+                    let reply = good(&Message::from_vec(&query).unwrap());
+                    stream.write_u16(u16::try_from(reply.len()).unwrap()).await.unwrap();
+                    stream.write_all(&reply).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+                b"h2" => {
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+                }
+                _ => {
+                    let server = hyper::server::conn::http1::Builder::new();
+                    tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+                }
+            }
+        }
+    });
+    (address, Trust { roots: roots.into(), ..trust() })
+}
+
+async fn answer_https(
+    request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<Full<hyper::body::Bytes>>, hyper::Error> {
+    assert_eq!(request.headers()["content-type"], "application/dns-message");
+    let status = if request.uri().path() == "/dns-query" { 200 } else { 403 };
+    let query = request.into_body().collect().await?.to_bytes();
+    let reply = Full::new(good(&Message::from_vec(&query).unwrap()).into());
+    let response = hyper::Response::builder().status(status);
+    Ok(response.header("content-type", "application/dns-message").body(reply).unwrap())
+}
+
+#[tokio::test]
+async fn encrypted_protocols_measure_each_phase() {
+    for (scheme, alpn) in [("tls", "dot"), ("https", "h2"), ("https", "http/1.1")] {
+        let (server, trust) = serve_tls(alpn.as_bytes()).await;
+        let ask = |path: &str, name: &str| {
+            let text = format!("{scheme}://{server}{path}#{name}");
+            let trust = trust.clone();
+            async move {
+                let resolver = Resolver::parse(&text).unwrap();
+                exchange(&resolver, &trust, &question(), LIMIT).await
+            }
+        };
+        let found = ask("", "dns.test").await.unwrap();
+        assert_eq!((found.protocol.name(), found.server), (scheme, server), "{alpn}");
+        assert_eq!(found.response.answers.len(), 1);
+        assert!(found.connect.is_some() && found.handshake.is_some());
+
+        let failure = ask("", "other.test").await.unwrap_err();
+        assert_eq!((failure.stage, failure.reason), (Stage::Tls, "name_mismatch"), "{alpn}");
+        if scheme == "https" {
+            let failure = ask("/other", "dns.test").await.unwrap_err();
+            assert_eq!((failure.stage, failure.reason), (Stage::Http, "status"), "{alpn}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn untrusted_and_silent_tls_servers_fail_at_tls() {
+    let (server, _) = serve_tls(b"dot").await;
+    let failure = ask(Protocol::Tls, server, LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Tls, "certificate_untrusted"));
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = silent.local_addr().unwrap();
+    let failure = ask(Protocol::Tls, server, Duration::from_millis(200)).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Tls, "handshake_timeout"));
 }

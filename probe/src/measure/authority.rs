@@ -6,7 +6,7 @@ mod tests;
 mod verdict;
 
 use super::dns::{answers_of, digest};
-use super::{Context, Failure, Stage, begin, finish, milliseconds};
+use super::{Context, Failure, Skip, Stage, begin, finish, milliseconds};
 use crate::dns::{Exchange, Protocol, Question, Resolver, addresses, exchange, presentation};
 use crate::target::{AuthorityTarget, Target};
 use crate::trust::Trust;
@@ -72,11 +72,14 @@ struct Nameserver {
 
 /// Asks all nameservers at once. Makes a record for each nameserver and address, and one for the zone if its
 /// delegation cannot be found.
+///
+/// # Errors
+/// The zone has IPv6 addresses only, and this host has no route to them.
 pub(super) async fn measure(
     context: &Context,
     target: &Target,
     authority: &AuthorityTarget,
-) -> Vec<ProbeFields> {
+) -> Result<Vec<ProbeFields>, Skip> {
     let start = std::time::Instant::now();
     let asking = Asking {
         trust: &context.trust,
@@ -94,7 +97,7 @@ pub(super) async fn measure(
     };
     let delegation = match find_delegation(&asking, zone).await {
         Ok(delegation) => delegation,
-        Err(failure) => return vec![finish(fields(), start, Err(failure))],
+        Err(failure) => return Ok(vec![finish(fields(), start, Err(failure))]),
     };
     let nameservers = find_nameservers(&asking, zone, &delegation).await;
     let servers = nameservers.iter().flat_map(|nameserver| {
@@ -128,7 +131,7 @@ pub(super) async fn measure(
         let failure = failure.unwrap_or_else(|| Failure::new(Stage::Resolve, "no_address"));
         found.push(finish(fields, start, Err(failure)));
     }
-    found
+    if found.is_empty() { Err(Skip::Unsupported) } else { Ok(found) }
 }
 
 /// Returns whether this host has a route to the family of an address. IPv6 is often absent, which says

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Interval of ledger records: a capture that is killed later has at least one on disk.
 const LEDGER_EVERY: Duration = Duration::from_secs(10);
 
+/// Time limit of an agent's first delivery, on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
 /// The agent's last metrics before it was killed.
 #[derive(Debug)]
 struct ReportedCounts {
@@ -38,7 +41,9 @@ fn spooled_records_arrive_after_repeated_kills() {
 
     // Delivers, then must spool.
     let first = run(&setup, &setup.folder.path().join("spool"));
-    thread::sleep(Duration::from_secs(1));
+    live_agent::wait_for(&first, "a delivery", START, |scrape| {
+        scrape.records("transactions", "delivered") > 0
+    });
     setup.broker.kill().unwrap();
     thread::sleep(LEDGER_EVERY);
     let mut reported = vec![kill(first)];
@@ -51,7 +56,7 @@ fn spooled_records_arrive_after_repeated_kills() {
     // Is killed while it drains the spool.
     let third = run(&setup, &setup.folder.path().join("spool"));
     setup.broker.restart().unwrap();
-    live_agent::wait_for(&third, "a delivery", Duration::from_secs(10), |scrape| {
+    live_agent::wait_for(&third, "a delivery", START, |scrape| {
         scrape.records("transactions", "delivered") > 0
     });
     reported.push(kill(third));
@@ -60,6 +65,7 @@ fn spooled_records_arrive_after_repeated_kills() {
     thread::sleep(Duration::from_secs(2));
     queries.kill().unwrap();
     queries.wait().unwrap();
+    live_agent::wait_until_delivered(&last);
     let end = last.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
     let ledger = end.final_ledger().unwrap();

@@ -40,6 +40,8 @@ impl Setup {
         command.args(words).args(["--brokers", &self.broker.bootstrap()]);
         command.env("DNSCRIBE_KAFKA__FORMAT", "avro");
         command.env("DNSCRIBE_KAFKA__REGISTRY__URL", self.registry.url());
+        // The registry's first answers take long on a busy machine.
+        command.env("DNSCRIBE_KAFKA__REGISTRY__TIMEOUT", "20s");
         command.stdin(Stdio::null());
         command
     }

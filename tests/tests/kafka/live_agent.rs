@@ -99,6 +99,13 @@ pub fn wait_for(
     .unwrap()
 }
 
+/// Waits until no transaction waits on disk or in memory, on a busy machine.
+pub fn wait_until_delivered(agent: &Agent) {
+    wait_for(agent, "the delivery of what waits", Duration::from_secs(120), |scrape| {
+        scrape.records("transactions", "spooled") + scrape.records("transactions", "in_flight") == 0
+    });
+}
+
 /// Queries per second of [`load`]: each gives a transaction at the client and one at the server.
 pub const QPS: u32 = 2500;
 

@@ -43,6 +43,7 @@ fn outage_under_load_keeps_records_and_order() {
     );
     setup.broker.restart().unwrap();
     let perf = live_agent::finish(queries);
+    live_agent::wait_until_delivered(&agent);
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
 

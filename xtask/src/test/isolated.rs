@@ -1,7 +1,8 @@
 //! Runs each test in a process of its own, several at once.
 //!
 //! Each process has a cgroup of its own, which it sees as the root of the cgroup2 hierarchy. So an agent that captures
-//! the whole host captures this test alone, and tests that mostly wait can run side by side.
+//! the whole host captures this test alone, and tests that mostly wait can run side by side. Where one fails beside
+//! others, which take the processor from it, it runs again alone, and that result counts.
 
 use super::Program;
 use crate::process::as_root;
@@ -67,7 +68,7 @@ struct Test<'a> {
 /// Tests that wait for a process, and those that have failed.
 struct Pool<'a> {
     waiting: Mutex<VecDeque<Test<'a>>>,
-    failed: Mutex<Vec<String>>,
+    failed: Mutex<Vec<Test<'a>>>,
     /// Seconds that each test took, here or in an earlier run.
     seconds: Mutex<BTreeMap<String, f64>>,
     mount: PathBuf,
@@ -102,10 +103,19 @@ pub fn run(programs: &[&Program], binary: &Path) -> Result<Vec<String>> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let count = together.len() + alone.len();
     pool.run(together, cores * TESTS_PER_CORE)?;
+    let again =
+        std::mem::take(&mut pool.failed).into_inner().unwrap_or_else(PoisonError::into_inner);
+    let repeated: Vec<_> = again.iter().map(Test::id).collect();
     pool.run(alone, 1)?;
+    pool.run(again, 1)?;
     let seconds = pool.seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
     fs::write(&times, serde_json::to_vec_pretty(&seconds)?).context("cannot store the times")?;
     let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let failed: Vec<_> = failed.iter().map(Test::id).collect();
+    let alone: Vec<_> = repeated.into_iter().filter(|test| !failed.contains(test)).collect();
+    if !alone.is_empty() {
+        console::progress(&format!("failed beside others and passed alone: {}", alone.join(", ")));
+    }
     console::progress(&format!("{count} tests, {} failed", failed.len()));
     Ok(failed)
 }
@@ -159,12 +169,12 @@ impl<'a> Pool<'a> {
         loop {
             let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(test) = next else { return Ok(()) };
-            self.run_one(&test, number).with_context(|| test.id())?;
+            self.run_one(test, number)?;
         }
     }
 
     /// Runs a test and prints its result; its output only if it failed.
-    fn run_one(&self, test: &Test, number: usize) -> Result<()> {
+    fn run_one(&self, test: Test<'a>, number: usize) -> Result<()> {
         let group = self.mount.join(format!("dnscribe-test-{}-{number}", std::process::id()));
         let mut output = tempfile::tempfile()?;
         let mut command = as_root("sh")?;
@@ -173,7 +183,8 @@ impl<'a> Pool<'a> {
         command.current_dir(&test.program.folder).env("DNSCRIBE_BIN", self.binary);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         let start = Instant::now();
-        let status = command.status().context("cannot start `sh`")?;
+        let status =
+            command.status().with_context(|| format!("cannot start `sh` for {}", test.id()))?;
         let time = start.elapsed();
         output.rewind()?;
         let mut bytes = Vec::new();
@@ -181,10 +192,10 @@ impl<'a> Pool<'a> {
         let text = String::from_utf8_lossy(&bytes);
         // A name that selects no test would pass too.
         if status.success() && text.contains("test result: ok. 1 passed") {
-            self.passed(test, &text, time);
+            self.passed(&test, &text, time);
         } else {
             console::progress(&format!("{text}\ntest {} ... FAILED ({status})", test.id()));
-            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(test.id());
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(test);
         }
         Ok(())
     }

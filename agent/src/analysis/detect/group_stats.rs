@@ -44,6 +44,7 @@ impl fmt::Display for GroupKey {
             Grouping::Qtype => write!(f, "Type {}", self.value),
             Grouping::Process => write!(f, "Process {}", self.value),
             Grouping::Pod => write!(f, "Pod {}", self.value),
+            Grouping::ResolverZone => write!(f, "Resolver and zone {}", self.value),
         }
     }
 }

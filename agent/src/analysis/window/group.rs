@@ -23,6 +23,8 @@ dnscribe_record::named_enum! {
         Process = "process",
         /// By pod, else container.
         Pod = "pod",
+        /// By resolver and registrable domain; only if it is configured.
+        ResolverZone = "resolver+zone",
     }
 }
 
@@ -33,7 +35,7 @@ impl Grouping {
         match self {
             Self::Node => Vantage::ALL.len(),
             Self::Resolver => 36,
-            Self::Zone => 96,
+            Self::Zone | Self::ResolverZone => 96,
             Self::Qtype => 24,
             Self::Process => 48,
             // Default maximum number of pods per Kubernetes node.
@@ -47,7 +49,9 @@ impl Grouping {
             // Every group has a slot: there is no `other`.
             Self::Node => 0,
             Self::Resolver => 2 * Vantage::ALL.len(),
-            Self::Zone | Self::Qtype | Self::Process | Self::Pod => Vantage::ALL.len(),
+            Self::Zone | Self::Qtype | Self::Process | Self::Pod | Self::ResolverZone => {
+                Vantage::ALL.len()
+            }
         }
     }
 
@@ -56,7 +60,7 @@ impl Grouping {
         match self {
             Self::Node => Some([10, 8, 9, 7]),
             Self::Resolver => Some([6, 5, 6, 4]),
-            Self::Zone | Self::Qtype | Self::Process | Self::Pod => None,
+            Self::Zone | Self::Qtype | Self::Process | Self::Pod | Self::ResolverZone => None,
         }
     }
 
@@ -74,7 +78,8 @@ pub struct Group {
     pub vantage: Vantage,
     /// `udp` or `tcp`, if the grouping distinguishes transports.
     pub transport: Option<&'static str>,
-    /// Resolver, zone, type, process or pod; empty for the node; `None` for `other`.
+    /// Resolver, zone, type, process, pod, or resolver and zone with a space between them; empty for
+    /// the node; `None` for `other`.
     pub value: Option<Box<str>>,
 }
 
@@ -100,9 +105,23 @@ pub(super) enum GroupValue<'a> {
     Text(&'a str),
     /// Query type; its name is created when the group gets a slot.
     Type(u16),
+    /// Resolver and zone.
+    Pair(&'a str, &'a str),
 }
 
 impl Group {
+    /// Returns the value of one dimension, where the group has it.
+    #[must_use]
+    pub fn value_of(&self, grouping: Grouping) -> Option<&str> {
+        let value = self.value.as_deref()?;
+        // Names of zones contain no spaces (RFC 1035, 5.1): those are escaped.
+        match (self.grouping, grouping) {
+            (Grouping::ResolverZone, Grouping::Resolver) => Some(value.rsplit_once(' ')?.0),
+            (Grouping::ResolverZone, Grouping::Zone) => Some(value.rsplit_once(' ')?.1),
+            (own, grouping) => (own == grouping).then_some(value),
+        }
+    }
+
     pub(super) const fn class(&self) -> GroupClass {
         GroupClass { grouping: self.grouping, vantage: self.vantage, transport: self.transport }
     }
@@ -128,6 +147,7 @@ impl<'a> GroupRef<'a> {
         let value = self.value.map(|value| match value {
             GroupValue::Text(text) => text.into(),
             GroupValue::Type(number) => type_name(number).into(),
+            GroupValue::Pair(resolver, zone) => format!("{resolver} {zone}").into(),
         });
         Group { grouping, vantage, transport, value }
     }
@@ -151,6 +171,11 @@ impl<'a> GroupRef<'a> {
         );
         if let Some(zone) = observation.zone {
             show_value(Grouping::Zone, GroupValue::Text(zone), measured.zone_hash);
+            if measured.pairs {
+                let hash = measured.resolver_hash.rotate_left(32) ^ measured.zone_hash;
+                let pair = GroupValue::Pair(observation.resolver, zone);
+                show_value(Grouping::ResolverZone, pair, hash);
+            }
         }
         if let Some(qtype) = observation.qtype {
             show_value(Grouping::Qtype, GroupValue::Type(qtype), qtype.into());
@@ -204,5 +229,25 @@ impl GroupClass {
         mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
         mixed ^ (mixed >> 33)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_resolver_and_zone() {
+        let value = GroupValue::Pair("corp dns", "example.com");
+        let class = GroupClass {
+            grouping: Grouping::ResolverZone,
+            vantage: Vantage::Client,
+            transport: None,
+        };
+        let group = GroupRef::named(class, value, 0).group();
+        assert_eq!(group.value_of(Grouping::Resolver), Some("corp dns"));
+        assert_eq!(group.value_of(Grouping::Zone), Some("example.com"));
+        assert_eq!(group.value_of(Grouping::Qtype), None);
+        assert_eq!(GroupRef::other(class).group().value_of(Grouping::Zone), None);
     }
 }

@@ -75,8 +75,11 @@ struct Partition {
 }
 
 impl Groups {
-    /// Maximum of [`Self::bytes`] once finished.
-    pub const MAX_BYTES: usize = max_bytes();
+    /// Maximum of [`Self::bytes`] once finished, without groups by resolver and zone.
+    pub const MAX_BYTES: usize = max_bytes(false);
+
+    /// Maximum of [`Self::bytes`] once finished, with all groups.
+    pub const MAX_BYTES_WITH_PAIRS: usize = max_bytes(true);
 
     /// Additional memory in bytes while transactions are counted.
     pub const MAX_OPEN_BYTES: usize =
@@ -330,20 +333,24 @@ fn new_candidates() -> FrequentItemsSketch<u64> {
     FrequentItemsSketch::new(CANDIDATE_SLOTS).expect("a power of two from 8 to 2^30")
 }
 
-/// Maximum of [`Groups::bytes`], with each group as large as possible.
-const fn max_bytes() -> usize {
+/// Maximum of [`Groups::bytes`], with each group as large as possible. `pairs`: with groups by resolver
+/// and zone.
+const fn max_bytes(pairs: bool) -> usize {
     // Each byte of a name may be escaped as four.
     const VALUE: usize = 4 * super::sketch::MAX_VALUE_BYTES;
     let (mut bytes, mut groups, mut number) = (size_of::<Groups>(), 0, 0);
     while number < Grouping::ALL.len() {
         let grouping = Grouping::ALL[number];
+        number += 1;
+        if matches!(grouping, Grouping::ResolverZone) && !pairs {
+            continue;
+        }
         let here = grouping.max_groups() + grouping.classes();
         groups += here;
         bytes += here * (Tally::max_bytes(grouping.top_slots()) + VALUE);
         // Reservations; slots with their weights and distances.
         bytes += grouping.max_groups() * size_of::<u64>();
         bytes += size_of::<FrequentItemsSketch<u64>>() + CANDIDATE_SLOTS * (16 + 8 + 2);
-        number += 1;
     }
     // Both grow by doubling; a hash table is at most seven eighths full.
     let indices = (groups * 8 / 7).next_power_of_two() * (size_of::<(u64, usize)>() + 1) + 16;

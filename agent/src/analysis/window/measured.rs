@@ -44,6 +44,8 @@ pub(super) struct Measured {
     pub dnssec_ok: bool,
     pub client_subnet: bool,
     pub conflict: bool,
+    /// Whether it is counted by resolver and zone, too.
+    pub pairs: bool,
     /// Latency, if answered.
     pub latency: Option<Binned>,
     /// Bucket of the name's entropy.
@@ -59,6 +61,8 @@ pub(super) struct Measured {
 pub(super) struct Measurer {
     names: DirectMappedCache<u64, NameFeatures, NAME_SLOTS>,
     hashes: DirectMappedCache<u64, Hashed, HASH_SLOTS>,
+    /// Whether transactions are counted by resolver and zone, too.
+    pub(super) pairs: bool,
 }
 
 /// Slots of the cache of names.
@@ -121,6 +125,7 @@ impl Measurer {
             dnssec_ok: observation.is_query() && observation.dnssec_ok,
             client_subnet: observation.is_query() && observation.client_subnet,
             conflict: observation.conflict,
+            pairs: self.pairs,
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),
             latency: observation.latency_ms.filter(|_| answered).map(Binned::new),
             entropy: features.and_then(|features| features.entropy),

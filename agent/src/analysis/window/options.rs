@@ -50,7 +50,7 @@ impl WindowOptions {
     pub const DEFAULT: Self = Self {
         lateness: Duration::from_secs(6),
         spans: WindowKindSet::ALL,
-        groupings: GroupingSet::ALL,
+        groupings: GroupingSet::ALL.without(Grouping::ResolverZone),
     };
 }
 
@@ -91,6 +91,14 @@ impl<T: Named + PartialEq> ChoiceSet<T> {
     fn bit(choice: T) -> u8 {
         let index = T::CHOICES.iter().position(|known| *known == choice);
         index.map_or(0, |index| 1 << index)
+    }
+}
+
+impl GroupingSet {
+    /// Removes a grouping from the set.
+    #[must_use]
+    pub const fn without(self, grouping: Grouping) -> Self {
+        Self { bits: self.bits & !(1 << grouping as u8), choice: PhantomData }
     }
 }
 

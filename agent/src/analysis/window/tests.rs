@@ -68,6 +68,7 @@ fn at(seconds: u64) -> Timestamp {
 
 fn run(all: &[TestTransaction]) -> (Vec<ClosedWindow>, Windows) {
     let mut windows = Windows::new(at(0), LATENESS);
+    windows.count_pairs(true);
     let mut closed = Vec::new();
     let mut keep = |span: &Span, groups: &Groups| {
         closed.push(ClosedWindow { span: *span, groups: groups.clone() });
@@ -124,7 +125,10 @@ proptest! {
     fn groups_and_other_add_up(all in given(0..400)) {
         let (closed, _) = run(&all);
         for closed in &closed {
-            for grouping in [Grouping::Resolver, Grouping::Zone, Grouping::Qtype, Grouping::Process] {
+            for grouping in [
+                Grouping::Resolver, Grouping::Zone, Grouping::Qtype, Grouping::Process,
+                Grouping::ResolverZone,
+            ] {
                 let groups = || closed.groups.iter().filter(|(group, _)| group.grouping == grouping);
                 let sum: u64 = groups().map(|(_, tally)| tally.transactions).sum();
                 prop_assert_eq!(sum, closed.node().transactions);

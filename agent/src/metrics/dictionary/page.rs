@@ -128,12 +128,14 @@ fn write_memory(page: &mut String) {
              them has its maximum size. With a query timeout of {} s there are never more than {} such sets at a time (the \
              open panes, the six that make a minute, those of five minutes, and the sum being computed), so all windows \
              together need at most **{} MiB, whatever the traffic**. Each further ten seconds of `pairing.query_timeout` and \
-             `windows.lateness` add one set. A flood of a million different names, zones, resolvers, clients and processes a \
+             `windows.lateness` add one set. The grouping `resolver+zone`, which is off by default, makes a set up to {} MiB \
+             larger. A flood of a million different names, zones, resolvers, clients and processes a \
              minute needs a tenth of that (`cargo xtask bench windows`).",
             mebibytes(Groups::MAX_BYTES),
             lateness.as_secs() - 1,
             Windows::max_bytes(lateness) / Groups::MAX_BYTES,
             mebibytes(Windows::max_bytes(lateness)),
+            mebibytes(Groups::MAX_BYTES_WITH_PAIRS - Groups::MAX_BYTES),
         ),
     );
 }

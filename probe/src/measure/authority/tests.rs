@@ -1,7 +1,6 @@
 //! A zone with nameservers on loopback, its parent, and a resolver.
 
 use super::*;
-use crate::dns::Validators;
 use crate::dns::testing::{a, record, response, serve_tcp, serve_udp, sockets};
 use crate::target::TargetKind;
 use hickory_proto::op::Message;
@@ -127,13 +126,9 @@ impl World {
                 port,
             }),
         };
-        let context = Context {
-            site: "test".to_owned(),
-            trust: Trust::load(Some(&[]), None).unwrap(),
-            validators: Validators::default(),
-        };
+        let context = Context::new("test".to_owned(), Trust::load(Some(&[]), None).unwrap());
         let TargetKind::Authority(authority) = &target.kind else { unreachable!() };
-        super::measure(&context, &target, authority).await
+        Box::pin(measure(&context, &target, authority)).await.unwrap()
     }
 }
 

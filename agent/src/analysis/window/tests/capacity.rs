@@ -115,6 +115,7 @@ fn memory_bound_is_below_64_mib() {
 #[test]
 fn memory_bound_holds() {
     let (mut groups, mut measurer) = (Groups::default(), Measurer::default());
+    measurer.pairs = true;
     let long = "x".repeat(300);
     let mut number = 0_u32;
     for round in 0..1100_u32 {
@@ -139,9 +140,9 @@ fn memory_bound_holds() {
             groups.add(&observation, &measurer.measure(&observation));
         }
     }
-    assert!(groups.bytes() <= Groups::MAX_BYTES + Groups::MAX_OPEN_BYTES);
+    assert!(groups.bytes() <= Groups::MAX_BYTES_WITH_PAIRS + Groups::MAX_OPEN_BYTES);
     groups.finish();
-    let (bytes, bound) = (groups.bytes(), Groups::MAX_BYTES);
+    let (bytes, bound) = (groups.bytes(), Groups::MAX_BYTES_WITH_PAIRS);
     assert!(bytes <= bound && bytes > bound / 2, "{bytes} {bound}");
     assert!(measurer.bytes() <= Measurer::MAX_BYTES);
 }

@@ -84,7 +84,7 @@ public final class FleetJob {
           out.collect(window.withKey(window.key().regroup("region", window.region())));
         }
       }
-      case "resolver", "zone", "qtype" -> out.collect(window);
+      case "resolver", "zone", "qtype", "resolver+zone" -> out.collect(window);
       default -> {
         // Processes and pods are of one node.
       }

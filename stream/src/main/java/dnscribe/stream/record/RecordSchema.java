@@ -47,20 +47,6 @@ public final class RecordSchema {
   }
 
   /**
-   * Reads the text of a schema.
-   *
-   * @param name of the records, such as {@code dns.probe/1}
-   */
-  public static RecordSchema parse(String name, String text) {
-    try {
-      JsonNode schema = new ObjectMapper().readTree(text);
-      return new RecordSchema(name, new Field(schema, schema.path("$defs"), false));
-    } catch (JsonProcessingException error) {
-      throw new IllegalArgumentException("an unreadable schema " + name, error);
-    }
-  }
-
-  /**
    * Checks a record.
    *
    * @throws MalformedException if it is not a record of this schema
