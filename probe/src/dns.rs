@@ -106,13 +106,12 @@ pub async fn exchange(
     for (index, server) in others.iter().enumerate() {
         let left = u32::try_from(servers.len() - index).unwrap_or(u32::MAX);
         let share = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
-        let asked = exchange_with(*server, resolver, trust, question, share).await;
-        match asked {
+        match Box::pin(exchange_with(*server, resolver, trust, question, share)).await {
             Err(failure) if failure.stage == Stage::Connect => {}
             asked => return asked,
         }
     }
-    exchange_with(*last, resolver, trust, question, deadline).await
+    Box::pin(exchange_with(*last, resolver, trust, question, deadline)).await
 }
 
 async fn exchange_with(
@@ -125,12 +124,8 @@ async fn exchange_with(
     match resolver.protocol {
         Protocol::Udp => exchange_udp(server, question, deadline).await,
         Protocol::Tcp => stream::exchange_tcp(server, question, deadline).await,
-        Protocol::Tls => {
-            Box::pin(stream::exchange_tls(server, resolver, trust, question, deadline)).await
-        }
-        Protocol::Https => {
-            Box::pin(https::exchange(server, resolver, trust, question, deadline)).await
-        }
+        Protocol::Tls => stream::exchange_tls(server, resolver, trust, question, deadline).await,
+        Protocol::Https => https::exchange(server, resolver, trust, question, deadline).await,
     }
 }
 
