@@ -22,19 +22,29 @@ pub fn target() -> PathBuf {
 
 /// The agent's binary: `DNSCRIBE_BIN`, else the build that was made last.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(named) = env::var_os("DNSCRIBE_BIN") {
+    program("DNSCRIBE_BIN", "dnscribe")
+}
+
+/// The probe's binary: `DNSCRIBE_PROBE_BIN`, else the build that was made last.
+pub fn probe_binary() -> Result<PathBuf> {
+    program("DNSCRIBE_PROBE_BIN", "dnscribe-probe")
+}
+
+/// A program of ours: the one that an environment variable names, else the build that was made last.
+fn program(variable: &str, name: &str) -> Result<PathBuf> {
+    if let Some(named) = env::var_os(variable) {
         let named = PathBuf::from(named);
         return if named.is_file() {
             Ok(named)
         } else {
-            bail!("DNSCRIBE_BIN names no file: {}", named.display())
+            bail!("{variable} names no file: {}", named.display())
         };
     }
-    let built =
-        ["quick", "release", "debug"].map(|profile| target().join(profile).join("dnscribe"));
+    let built = ["quick", "release", "debug"].map(|profile| target().join(profile).join(name));
     let last =
         built.into_iter().max_by_key(|file| file.metadata().and_then(|it| it.modified()).ok());
-    last.filter(|file| file.is_file()).context("the agent is not built: run `cargo xtask build`")
+    last.filter(|file| file.is_file())
+        .with_context(|| format!("{name} is not built: run `cargo xtask build`"))
 }
 
 /// Whether this run is continuous integration, where nothing may be skipped.
