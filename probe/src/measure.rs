@@ -20,6 +20,9 @@ use dnscribe_record::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Length limit of the detail of a failure.
+const MAX_DETAIL_CHARS: usize = 1000;
+
 /// What all measurements need besides their target.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -141,11 +144,18 @@ fn begin(context: &Context, target: &Target) -> ProbeFields {
 /// Ends a measurement that began at `start`.
 fn finish(mut fields: ProbeFields, start: Instant, result: Result<(), Failure>) -> ProbeFields {
     fields.duration_ms = milliseconds(start.elapsed());
-    if let Err(failure) = result {
+    if let Err(mut failure) = result {
+        failure.detail = failure.detail.as_deref().map(printable);
         fields.ok = false;
         fields.error = Some(failure.into());
     }
     fields
+}
+
+/// Clips a text and replaces its control characters: servers decide what stands in it.
+fn printable(text: &str) -> String {
+    let replace = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    text.chars().map(replace).take(MAX_DETAIL_CHARS).collect()
 }
 
 /// Milliseconds, rounded to microseconds.
