@@ -1,7 +1,13 @@
 //! Measurements: what one round of a target finds.
 
 mod dns;
+mod host;
+mod http;
+mod ping;
 mod tcp;
+#[cfg(test)]
+mod testing;
+mod tls;
 
 pub use crate::failure::{Failure, Stage};
 
@@ -31,17 +37,42 @@ pub struct Round {
     pub start: Timestamp,
     /// One measurement for each resolver, nameserver or address that was asked.
     pub found: Vec<ProbeFields>,
+    /// Why nothing was measured; `found` is empty then.
+    pub skipped: Option<Skip>,
+}
+
+/// Why a round was not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// This host does not permit the measurement; the remedy has been logged.
+    Unsupported,
+}
+
+impl Skip {
+    /// Reason of a skipped round in the ledger.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unsupported => "unsupported",
+        }
+    }
 }
 
 /// Runs one round of a target. Ends within the target's time limit.
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
+    let one = |fields| Ok(vec![fields]);
     let found = match &target.kind {
-        TargetKind::Dns(dns) => dns::measure(context, target, dns).await,
-        TargetKind::Tcp(tcp) => vec![tcp::measure(context, target, tcp).await],
-        _ => Vec::new(),
+        TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
+        TargetKind::Authority(_) => Ok(Vec::new()),
+        TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
+        TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
+        TargetKind::Http(http) => one(http::measure(context, target, http).await),
+        TargetKind::Ping(ping) => ping::measure(context, target, ping).await.and_then(one),
     };
-    Round { target: Arc::clone(target), start, found }
+    let (found, skipped) =
+        found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
+    Round { target: Arc::clone(target), start, found, skipped }
 }
 
 /// Makes the round of a target that did not end by itself: all that it asks has failed for `reason`.
@@ -78,7 +109,7 @@ pub fn cut_off(
         }
         _ => vec![failed()],
     };
-    Round { target: Arc::clone(target), start, found }
+    Round { target: Arc::clone(target), start, found, skipped: None }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.
@@ -108,4 +139,9 @@ fn finish(mut fields: ProbeFields, start: Instant, result: Result<(), Failure>) 
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Adds a duration to a time in milliseconds that several steps share.
+fn add_milliseconds(sum: &mut Option<f64>, duration: Duration) {
+    *sum = Some(sum.unwrap_or_default() + milliseconds(duration));
 }

@@ -171,7 +171,8 @@ impl Scheduler {
     #[must_use]
     pub fn new(limits: Limits, repeat: Repeat) -> Self {
         // Each counter is present, zero too.
-        let skipped = [OVERRUN, BREAKER, REMOVED, SHUTDOWN].map(|reason| (reason.to_owned(), 0));
+        let skipped =
+            [OVERRUN, BREAKER, REMOVED, SHUTDOWN, UNSUPPORTED].map(|reason| (reason.to_owned(), 0));
         Self {
             limits,
             repeat,
@@ -279,6 +280,16 @@ impl Scheduler {
         }
         if slot.is_removed {
             self.release_slot(id.0);
+        }
+    }
+
+    /// Ends a round in which nothing could be measured: it counts as skipped for `reason`.
+    pub fn finish_skipped(&mut self, now: Duration, id: TargetId, reason: &str) {
+        if self.slot(id.0).is_some_and(|slot| slot.progress == Progress::Running) {
+            self.end_trials(id.0);
+            self.finish(now, id, 0, &[]);
+            self.probing.completed -= 1;
+            *self.probing.skipped.entry(reason.to_owned()).or_default() += 1;
         }
     }
 
@@ -548,6 +559,7 @@ const OVERRUN: &str = "overrun";
 const BREAKER: &str = "breaker";
 const REMOVED: &str = "removed";
 const SHUTDOWN: &str = "shutdown";
+const UNSUPPORTED: &str = "unsupported";
 
 /// Counts a round as skipped. If it `was_running`, it no longer is.
 fn skip(probing: &mut Probing, reason: &str, was_running: bool) {

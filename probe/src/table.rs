@@ -73,7 +73,21 @@ fn result(fields: &ProbeFields) -> String {
         parts.push(rcode.clone());
         parts.push(fields.answers.join(" "));
     }
-    let times = [("", fields.latency_ms), ("connect ", fields.connect_ms)];
+    parts.extend(fields.http_status.map(|status| status.to_string()));
+    parts.extend(fields.tls_version.clone());
+    let expiry = fields.cert.as_ref().and_then(|cert| cert.expiry_days);
+    parts.extend(expiry.map(|days| format!("expires in {days:.1} days")));
+    if let (Some(sent), Some(received)) = (fields.sent, fields.received) {
+        parts.push(format!("{received} of {sent} replies"));
+    }
+    let times = [
+        ("", fields.latency_ms),
+        ("resolve ", fields.resolve_ms),
+        ("connect ", fields.connect_ms),
+        ("handshake ", fields.handshake_ms),
+        ("response ", fields.ttfb_ms),
+        ("rtt ", fields.rtt_ms),
+    ];
     parts.extend(times.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name}{ms:.1} ms"))));
     if !fields.differs_from.is_empty() {
         parts.push(format!("differs from {}", fields.differs_from.join(", ")));

@@ -2,6 +2,7 @@
 
 use crate::dns::{Resolver, presentation};
 use hickory_proto::rr::{Name, RecordType};
+use hyper::{HeaderMap, Method};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -129,6 +130,23 @@ impl fmt::Display for Host {
     }
 }
 
+impl Host {
+    /// Returns host and port of a URL, or nothing if it has none.
+    #[must_use]
+    pub fn of_url(url: &Url, resolver: Option<&Arc<Resolver>>) -> Option<Self> {
+        let name = match url.host()? {
+            url::Host::Ipv4(address) => HostName::Address(address.into()),
+            url::Host::Ipv6(address) => HostName::Address(address.into()),
+            url::Host::Domain(domain) => {
+                let mut name = Name::from_ascii(domain).ok()?;
+                name.set_fqdn(true);
+                HostName::Name(name)
+            }
+        };
+        Some(Self { name, port: url.port_or_known_default()?, resolver: resolver.cloned() })
+    }
+}
+
 /// A TCP port that must accept a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpTarget {
@@ -152,18 +170,28 @@ pub struct TlsTarget {
 /// A URL that must answer as expected.
 #[derive(Clone, Debug)]
 pub struct HttpTarget {
-    /// URL with scheme http or https.
+    /// URL with scheme http or https, without user and password.
     pub url: Url,
+    /// GET or HEAD.
+    pub method: Method,
+    /// Headers for the URL's own origin: those configured, and `Authorization` if the URL had a user.
+    /// Their values are marked as sensitive, which keeps them out of `Debug`.
+    pub headers: HeaderMap,
     /// Resolver of the host's name; the system's where absent.
     pub resolver: Option<Arc<Resolver>>,
     /// Statuses that are good.
     pub status: Vec<u16>,
     /// Pattern that the body must contain.
     pub body: Option<regex::Regex>,
+    /// Largest number of bytes of the body that are read.
+    pub max_body_bytes: u64,
     /// Largest number of redirects that are followed.
     pub max_redirects: u32,
-    /// Whether redirects may lead to private addresses (RFC 1918, RFC 4193, loopback, link-local).
+    /// Whether redirects may lead to special addresses (RFC 6890: private, loopback, link-local, ...)
+    /// other than those of the URL's own host.
     pub redirect_to_private: bool,
+    /// Whether redirects may lead from https to http.
+    pub redirect_to_insecure: bool,
 }
 
 impl PartialEq for HttpTarget {
@@ -171,9 +199,13 @@ impl PartialEq for HttpTarget {
         let pattern = |target: &Self| target.body.as_ref().map(|body| body.as_str().to_owned());
         pattern(self) == pattern(other)
             && self.url == other.url
+            && self.method == other.method
+            && self.headers == other.headers
             && self.resolver == other.resolver
             && self.status == other.status
+            && self.max_body_bytes == other.max_body_bytes
             && self.max_redirects == other.max_redirects
+            && self.redirect_to_insecure == other.redirect_to_insecure
             && self.redirect_to_private == other.redirect_to_private
     }
 }

@@ -67,4 +67,4 @@ pub mod value;
 pub mod yaml;
 
 pub use error::ConfigError;
-pub use secret::{Secret, Url};
+pub use secret::{Secret, Url, read as read_secret};

@@ -80,7 +80,7 @@ pub(super) fn password_in(section: &str, key: &str, file: &Path) -> Result<Passw
 ///
 /// # Errors
 /// A few words, without the content: the file cannot be read, is empty, too long, or not text.
-pub(super) fn read(path: &Path) -> Result<String, String> {
+pub fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))

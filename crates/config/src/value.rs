@@ -25,7 +25,8 @@ impl BadValue {
     }
 
     /// Creates an error that does not repeat what was given, which may contain a password.
-    pub(crate) fn unquoted(problem: &str) -> Self {
+    #[must_use]
+    pub fn unquoted(problem: &str) -> Self {
         Self(problem.to_owned())
     }
 }

@@ -162,6 +162,7 @@ pub struct CertificateFields {
     pub sha256: String,
     /// Whether the server stapled an OCSP response.
     pub ocsp_stapled: bool,
-    /// Status in that response (RFC 6960): `good`, `revoked` or `unknown`.
+    /// Status in that response (RFC 6960): `good`, `revoked` or `unknown`; `invalid` if it cannot be read, is
+    /// out of date, or is not signed for the issuer.
     pub ocsp_status: Option<String>,
 }

@@ -1,7 +1,8 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
 use super::value::{
-    DnsName, HostOnly, HostPort, HttpUrl, Pattern, Percent, Qtype, ResolverUrl, StartTls,
+    BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Pattern,
+    Percent, Qtype, ResolverUrl, StartTls,
 };
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
@@ -224,16 +225,30 @@ section! {
 section! {
     /// Section `http` of a target.
     HttpLayer {
-        /// URL: http:// or https://.
+        /// URL: http:// or https://. A user and password in it are sent to its own origin only (Basic
+        /// authentication), and are left out of records.
         text url: Option<HttpUrl> = example("https://shop.example.com/health"),
+        /// Method: GET or HEAD.
+        text method: Option<HttpMethod> = default(hyper::Method::GET),
+        /// Headers of the request. Like those of header_files, they are not sent to other origins after a
+        /// redirect.
+        map headers: BTreeMap<HeaderName, HeaderText> = example("{ Accept: application/json }"),
+        /// Headers whose values are secret: each file holds a value.
+        map header_files: BTreeMap<HeaderName, PathBuf> = example("{ Authorization: /run/secrets/shop }"),
         /// Statuses that are good. Default: 200 to 299.
         items status: Option<Vec<u16>> = example("[200, 204]"),
         /// Pattern (a regular expression) that the body must contain.
         text body: Option<Pattern> = example("ok"),
-        /// Largest number of redirects that are followed.
+        /// Number of bytes of the body that are read at most. Bodies are not decompressed.
+        text max_body_bytes: Option<BodyBytes> = default(1 << 20),
+        /// Largest number of redirects that are followed. With 0, or with the redirect's own status in
+        /// status, none is.
         text max_redirects: Option<u32> = default(10_u32),
-        /// Whether redirects may lead to private addresses.
+        /// Whether redirects may lead to special addresses (RFC 6890: private, loopback, link-local and
+        /// so on) other than those of the URL's own host.
         text redirect_to_private: Option<Switch> = default(false),
+        /// Whether redirects may lead from https to http.
+        text redirect_to_insecure: Option<Switch> = default(false),
         /// Resolver of the host's name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
         /// Interval and timeout.

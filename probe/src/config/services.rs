@@ -4,17 +4,23 @@ use super::layer::{
     AuthorityLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer, TargetLayer,
     TcpLayer, TlsLayer,
 };
-use super::value::ResolverUrl;
+use super::value::{HeaderText, ResolverUrl};
 use crate::dns::{Resolver, presentation};
 use crate::target::{
     AuthorityTarget, DnsTarget, Host, HostName, HttpTarget, PingTarget, Service, Target,
     TargetKind, TcpTarget, TlsTarget,
 };
-use dnscribe_config::ConfigError;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use dnscribe_config::value::Name;
+use dnscribe_config::{ConfigError, read_secret};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use url::Url;
 
 /// Path of the system's list of resolvers: resolv.conf(5).
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -159,25 +165,39 @@ impl Builder<'_> {
             None => host.to_string(),
         };
         let server_name = server_name.unwrap_or_else(|| host.name.to_string());
+        if ServerName::try_from(server_name.as_str()).is_err() {
+            return Err(format!("tls.server_name: {server_name} is not a name of a certificate"));
+        }
         let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
         let kind = TlsTarget { host, server_name, alpn, starttls: layer.starttls.is_some() };
         Ok((target, TargetKind::Tls(kind), layer.pace.clone()))
     }
 
     fn http(&self, layer: &HttpLayer) -> Checked<Built> {
-        let url = required(layer.url.clone(), "http.url")?.0;
-        let mut target = url.clone();
+        let mut url = required(layer.url.clone(), "http.url")?.0;
+        let mut headers = headers(layer)?;
+        if let Some(authorization) = authorization(&url)? {
+            headers.insert(AUTHORIZATION, authorization);
+        }
         // Only URLs without a host have no user.
-        let _ = (target.set_username(""), target.set_password(None));
+        let _ = (url.set_username(""), url.set_password(None));
+        if layer.method().0 == hyper::Method::HEAD && layer.body.is_some() {
+            return Err("http.body needs the method GET".to_owned());
+        }
+        let target = url.to_string();
         let kind = HttpTarget {
             url,
+            method: layer.method().0,
+            headers,
             resolver: layer.resolver.as_ref().map(|name| self.resolver(name)).transpose()?,
             status: layer.status.clone().unwrap_or_else(|| (200..300).collect()),
             body: layer.body.as_ref().map(|pattern| pattern.0.clone()),
+            max_body_bytes: layer.max_body_bytes().0,
             max_redirects: layer.max_redirects(),
             redirect_to_private: layer.redirect_to_private().0,
+            redirect_to_insecure: layer.redirect_to_insecure().0,
         };
-        Ok((target.to_string(), TargetKind::Http(kind), layer.pace.clone()))
+        Ok((target, TargetKind::Http(kind), layer.pace.clone()))
     }
 
     fn ping(&self, layer: &PingLayer) -> Checked<Built> {
@@ -203,8 +223,88 @@ impl Builder<'_> {
     }
 }
 
+/// Collects the configured headers of a request.
+fn headers(layer: &HttpLayer) -> Checked<HeaderMap> {
+    let given = layer.headers.iter().map(|(name, value)| Ok((name.0.clone(), value.0.clone())));
+    let read = layer.header_files.iter().map(|(name, path)| {
+        let fail = |problem: &str| format!("http.header_files, {}: {problem}", path.display());
+        let text = read_secret(path).map_err(|problem| fail(&problem))?;
+        let value = text.parse::<HeaderText>().map_err(|problem| fail(&problem.to_string()))?;
+        Ok((name.0.clone(), value.0))
+    });
+    given.chain(read).collect()
+}
+
+/// Makes the header of Basic authentication (RFC 7617) of a URL's user and password.
+fn authorization(url: &Url) -> Checked<Option<HeaderValue>> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let decode = |text| percent_decode_str(text).collect::<Vec<u8>>();
+    let password = decode(url.password().unwrap_or_default());
+    let login = [decode(url.username()), password].join(&b':');
+    let text = format!("Basic {}", BASE64_STANDARD.encode(login));
+    let value = text.parse::<HeaderText>().map_err(|problem| problem.to_string())?;
+    Ok(Some(value.0))
+}
+
 const NO_RESOLVER: &str = "there is no resolver: give one in resolvers";
 
 fn required<T>(value: Option<T>, key: &str) -> Checked<T> {
     value.ok_or_else(|| format!("{key} is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Sources};
+
+    fn load(target: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, "token hunter3\n").unwrap();
+        let target = target.replace("SECRET", &secret.display().to_string());
+        let file = folder.path().join("probes.yaml");
+        let text = format!("version: 1\nservices:\n- name: shop\n  targets:\n  - {target}\n");
+        std::fs::write(&file, text).unwrap();
+        let sources = Sources { file: Some(file), ..Sources::default() };
+        Config::load(&sources).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn secrets_of_a_url_become_headers() {
+        let target = "http: { url: \"https://me:hun%40ter2@shop.example/x\", header_files: { X-Key: SECRET } }";
+        let config = load(target).unwrap();
+        let target = &config.services[0].targets[0];
+        assert_eq!(target.name, "https://shop.example/x");
+        let TargetKind::Http(http) = &target.kind else { unreachable!() };
+        assert_eq!(http.url.as_str(), "https://shop.example/x");
+        let login = format!("Basic {}", BASE64_STANDARD.encode("me:hun@ter2"));
+        assert_eq!(http.headers[AUTHORIZATION], login.as_str());
+        assert_eq!(http.headers["x-key"], "token hunter3");
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hun") && !shown.contains(&login), "{shown}");
+    }
+
+    #[test]
+    fn errors_do_not_repeat_secrets() {
+        for wrong in [
+            "http: { url: \"ftp://me:hunter2@shop.example/\" }",
+            "http: { url: \"https://me:hunter2@shop.example:99999/\" }",
+            "http: { url: \"https://shop.example/\", headers: { Authorization: \"hunter2\\n\" } }",
+            "http: { url: \"https://shop.example/\", header_files: { \"X Y\": SECRET } }",
+        ] {
+            let error = load(wrong).unwrap_err();
+            assert!(error.contains("not ") && !error.contains("hunter"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn impossible_targets_are_refused() {
+        let head = "http: { url: \"https://shop.example/\", method: HEAD, body: ok }";
+        assert!(load(head).unwrap_err().contains("needs the method GET"));
+        let name = "tls: { address: \"192.0.2.1:443\", server_name: \"-shop-\" }";
+        assert!(load(name).unwrap_err().contains("is not a name of a certificate"));
+        assert!(load("http: { url: \"https://shop.example/\", method: POST }").is_err());
+    }
 }

@@ -3,9 +3,12 @@
 use crate::dns::Resolver;
 use crate::target::HostName;
 use dnscribe_config::value;
+use dnscribe_config::value::{BadValue, read_bytes, show_bytes};
 use dnscribe_dns::type_number;
 use hickory_proto::rr::{Name, RecordType};
+use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::str::FromStr;
 use url::Url;
 
 value! {
@@ -47,14 +50,72 @@ value! {
     HostOnly(HostName): "a host", "an address or a name, such as 192.0.2.10"; read_host
 }
 
-value! {
-    /// A URL of HTTP.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    HttpUrl(Url): "a URL of HTTP", "one such as https://shop.example.com/health";
-    |text| {
-        let url = Url::parse(text).ok()?;
-        (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
+/// A URL of HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpUrl(pub Url);
+
+impl FromStr for HttpUrl {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let url = Url::parse(text).ok().filter(|url| {
+            let is_sendable = url.as_str().parse::<hyper::Uri>().is_ok();
+            matches!(url.scheme(), "http" | "https") && url.host().is_some() && is_sendable
+        });
+        let problem = "not a URL of HTTP: give one such as https://shop.example.com/health";
+        url.map(Self).ok_or_else(|| BadValue::unquoted(problem))
     }
+}
+
+value! {
+    /// Method of a request.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HttpMethod(hyper::Method): "a method", "GET or HEAD";
+    |text| text.parse().ok().filter(|method| matches!(*method, hyper::Method::GET | hyper::Method::HEAD));
+    ToString::to_string
+}
+
+value! {
+    /// Name of a header.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    HeaderName(hyper::header::HeaderName): "the name of a header", "one such as Accept";
+    |text| text.parse().ok()
+}
+
+impl Ord for HeaderName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+impl PartialOrd for HeaderName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Value of a header, which is never shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderText(pub hyper::header::HeaderValue);
+
+impl FromStr for HeaderText {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let mut value = hyper::header::HeaderValue::from_str(text).map_err(|_| {
+            BadValue::unquoted("not the value of a header: give visible characters")
+        })?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+value! {
+    /// Size limit of a body in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    BodyBytes(u64): "a size limit", "at most 64MiB, such as 1MiB";
+    |text| read_bytes(text).filter(|size| *size <= 64 << 20);
+    |size| show_bytes(*size)
 }
 
 value! {

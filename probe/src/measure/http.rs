@@ -1,0 +1,168 @@
+//! `http`: whether a URL answers as expected, over connections of its own so that each phase is measured.
+//!
+//! Redirects are followed under rules that keep a server from using the probe: never to special addresses
+//! ([`address::is_special`]) other than those of the configured host, never from https to http, and without
+//! the configured headers and the URL's password once the origin (RFC 6454) is another. The times of all
+//! requests of a round are added up, phase by phase.
+
+mod address;
+mod exchange;
+#[cfg(test)]
+mod tests;
+use super::{Context, Failure, Stage, begin, finish, host, tls};
+use crate::target::{Host, HttpTarget, Target};
+use dnscribe_record::ProbeFields;
+use exchange::{Request, Response};
+use hyper::header::LOCATION;
+use hyper::{StatusCode, header};
+use std::net::IpAddr;
+use tokio::time::Instant;
+use url::Url;
+
+/// Requests a URL and those that it leads to.
+pub(super) async fn measure(context: &Context, target: &Target, http: &HttpTarget) -> ProbeFields {
+    let start = Instant::now();
+    let mut fields = begin(context, target);
+    let deadline = start + target.timeout;
+    let visit = Visit { context, http, deadline, home: Vec::new() };
+    let result = visit.run(&mut fields).await;
+    finish(fields, start.into_std(), result)
+}
+
+/// One round of a target.
+struct Visit<'a> {
+    context: &'a Context,
+    http: &'a HttpTarget,
+    deadline: Instant,
+    /// Addresses of the configured host.
+    home: Vec<IpAddr>,
+}
+
+impl Visit<'_> {
+    async fn run(mut self, fields: &mut ProbeFields) -> Result<(), Failure> {
+        let mut url = self.http.url.clone();
+        let mut redirects = 0;
+        loop {
+            fields.redirects = Some(redirects);
+            let mut response = self.request(fields, &url, redirects > 0).await?;
+            fields.http_status = Some(response.status.as_u16());
+            let is_followed = response.status.is_redirection()
+                && response.status != StatusCode::NOT_MODIFIED
+                && self.http.max_redirects > 0
+                && !self.http.status.contains(&response.status.as_u16());
+            if !is_followed {
+                let pattern = self.http.body.as_ref();
+                let read = response.read_body(fields, self.http.max_body_bytes, pattern.is_some());
+                let body = exchange::within(self.deadline, "while the body was read", read).await?;
+                return self.judge(&response, &body);
+            }
+            if redirects >= self.http.max_redirects {
+                let detail = format!("more than {redirects} redirects");
+                return Err(fail("redirect_loop", detail));
+            }
+            url = self.next(&url, &response)?;
+            redirects += 1;
+        }
+    }
+
+    async fn request(
+        &mut self,
+        fields: &mut ProbeFields,
+        url: &Url,
+        is_redirect: bool,
+    ) -> Result<Response, Failure> {
+        let host = Host::of_url(url, self.http.resolver.as_ref());
+        let host =
+            host.ok_or_else(|| fail("redirect_invalid", format!("{} has no host", shown(url))))?;
+        let mut addresses = host::resolve(self.context, fields, &host, self.deadline).await?;
+        if is_redirect {
+            addresses.retain(|address| self.is_allowed(*address));
+            if addresses.is_empty() {
+                let detail = format!("{} has a special address", shown(url));
+                return Err(fail("redirect_private", detail));
+            }
+        } else {
+            self.home.clone_from(&addresses);
+        }
+        let stream = host::connect_to(fields, &addresses, host.port, self.deadline).await?;
+        stream.set_nodelay(true).map_err(|error| Failure::io(Stage::Connect, &error))?;
+        let is_home = url.origin() == self.http.url.origin();
+        let request = Request::new(self.http, url, is_home)?;
+        let sent = async {
+            if url.scheme() == "https" {
+                let name = host.name.to_string();
+                let alpn = ["h2", "http/1.1"].map(str::to_owned);
+                let stream =
+                    tls::handshake(self.context, fields, stream, &name, &alpn, self.deadline)
+                        .await?;
+                let is_http2 = fields.alpn.as_deref() == Some("h2");
+                request.send(fields, stream, is_http2, self.deadline).await
+            } else {
+                request.send(fields, stream, false, self.deadline).await
+            }
+        };
+        sent.await
+    }
+
+    fn is_allowed(&self, address: IpAddr) -> bool {
+        self.http.redirect_to_private
+            || !address::is_special(address)
+            || self.home.contains(&address)
+    }
+
+    /// Returns where a redirect leads.
+    fn next(&self, url: &Url, response: &Response) -> Result<Url, Failure> {
+        let status = response.status.as_u16();
+        let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let location = location
+            .ok_or_else(|| fail("redirect_invalid", format!("status {status} without Location")))?;
+        let mut next = url.join(location).map_err(|error| {
+            fail("redirect_invalid", format!("the Location is no URL: {error}"))
+        })?;
+        if !matches!(next.scheme(), "http" | "https") {
+            let detail = format!("the Location has the scheme {}", next.scheme());
+            return Err(fail("redirect_invalid", detail));
+        }
+        if url.scheme() == "https" && next.scheme() == "http" && !self.http.redirect_to_insecure {
+            return Err(fail("redirect_insecure", format!("to {}", shown(&next))));
+        }
+        // Only URLs without a host have no user. A password in a Location is none of ours.
+        let _ = (next.set_username(""), next.set_password(None));
+        next.set_fragment(None);
+        Ok(next)
+    }
+
+    fn judge(&self, response: &Response, body: &exchange::Body) -> Result<(), Failure> {
+        let status = response.status;
+        if !self.http.status.contains(&status.as_u16()) {
+            return Err(fail("status", format!("{status}")));
+        }
+        let Some(pattern) = &self.http.body else { return Ok(()) };
+        if pattern.is_match(&String::from_utf8_lossy(&body.bytes)) {
+            return Ok(());
+        }
+        if body.is_clipped {
+            let detail = format!("no match in the first {} bytes", body.bytes.len());
+            return Err(fail("body_too_long", detail));
+        }
+        let encoding = response.headers.get(header::CONTENT_ENCODING);
+        Err(fail(
+            "body_mismatch",
+            match encoding.and_then(|value| value.to_str().ok()) {
+                Some(encoding) if encoding != "identity" => {
+                    format!("the body is encoded as {encoding}, though identity was asked for")
+                }
+                _ => format!("no match in {} bytes", body.bytes.len()),
+            },
+        ))
+    }
+}
+
+fn fail(reason: &'static str, detail: impl Into<String>) -> Failure {
+    Failure::new(Stage::Http, reason).with_detail(detail)
+}
+
+/// Scheme, host and port of a URL. Path and query may contain what is secret.
+fn shown(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}

@@ -1,0 +1,403 @@
+//! The kind `http` against servers on loopback.
+
+use crate::measure::testing::{
+    authority, context_with, identity, listen, reset, roots, server_config, server_params,
+};
+use crate::measure::{Round, measure};
+use crate::target::{HttpTarget, Target, TargetKind};
+use bytes::Bytes;
+use dnscribe_record::ProbeFields;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::RootCertStore;
+use rustls::version::TLS13;
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
+use url::Url;
+
+/// Requests that a server received, as text.
+type Log = Arc<Mutex<Vec<String>>>;
+
+fn target(url: &str) -> HttpTarget {
+    HttpTarget {
+        url: Url::parse(url).unwrap(),
+        method: Method::GET,
+        headers: HeaderMap::new(),
+        resolver: None,
+        status: (200..300).collect(),
+        body: None,
+        max_body_bytes: 1 << 20,
+        max_redirects: 3,
+        redirect_to_private: false,
+        redirect_to_insecure: false,
+    }
+}
+
+async fn probe_with(trusted: RootCertStore, http: HttpTarget, timeout: Duration) -> ProbeFields {
+    let target = Target {
+        service: "shop".into(),
+        name: http.url.to_string(),
+        interval: Duration::from_secs(60),
+        timeout,
+        kind: TargetKind::Http(http),
+    };
+    let Round { found, .. } = measure(&context_with(trusted), &Arc::new(target)).await;
+    assert_eq!(found.len(), 1);
+    found.into_iter().next().unwrap()
+}
+
+async fn probe(http: HttpTarget) -> ProbeFields {
+    probe_with(RootCertStore::empty(), http, Duration::from_secs(5)).await
+}
+
+fn reason(fields: &ProbeFields) -> (&str, &str, &str) {
+    assert_eq!(fields.ok, fields.error.is_none());
+    fields.error.as_ref().map_or(("", "", ""), |error| {
+        (error.stage.as_str(), error.reason.as_str(), error.detail.as_deref().unwrap_or_default())
+    })
+}
+
+/// Reads the head of a request.
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).await.unwrap_or(0) == 0 {
+            break;
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, log: &Log, response: &[u8]) {
+    let head = read_head(&mut stream).await;
+    log.lock().unwrap().push(head);
+    // A client that has read enough closes the connection.
+    let _ = stream.write_all(response).await;
+    let _ = stream.shutdown().await;
+}
+
+/// Starts a server that gives this response to every request. `PORT` in it becomes the server's port.
+async fn serve(response: impl AsRef<[u8]>) -> (SocketAddr, Log) {
+    let log = Log::default();
+    let (kept, response) = (Arc::clone(&log), response.as_ref().to_vec());
+    let address = listen(move |stream| {
+        let (log, mut response) = (Arc::clone(&kept), response.clone());
+        let port = stream.local_addr().unwrap().port().to_string();
+        if let Ok(text) = std::str::from_utf8(&response) {
+            response = text.replace("PORT", &port).into_bytes();
+        }
+        async move { answer(stream, &log, &response).await }
+    })
+    .await;
+    (address, log)
+}
+
+fn respond(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+}
+
+#[tokio::test]
+async fn checks_status_and_body() {
+    let (address, log) = serve(respond("200 OK", "", "all is well")).await;
+    let mut http = target(&format!("http://{address}/health?full=1"));
+    http.body = Some(regex::Regex::new("is w.ll").unwrap());
+    http.headers.insert("x-probe", HeaderValue::from_static("yes"));
+    let fields = probe(http.clone()).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    assert_eq!(
+        (fields.http_status, fields.redirects, fields.body_bytes),
+        (Some(200), Some(0), Some(11))
+    );
+    assert!(
+        fields.ttfb_ms.is_some() && fields.transfer_ms.is_some() && fields.connect_ms.is_some()
+    );
+    assert_eq!((fields.handshake_ms, fields.resolve_ms), (None, None));
+    let request = log.lock().unwrap()[0].to_lowercase();
+    assert!(request.starts_with("get /health?full=1 http/1.1\r\n"), "{request}");
+    for header in [&format!("host: {address}"), "accept-encoding: identity", "x-probe: yes"] {
+        assert!(request.contains(&format!("\r\n{header}\r\n")), "{request}");
+    }
+    http.body = Some(regex::Regex::new("is ill").unwrap());
+    assert_eq!(
+        reason(&probe(http.clone()).await),
+        ("http", "body_mismatch", "no match in 11 bytes")
+    );
+    let (address, log) = serve(respond("503 Service Unavailable", "", "")).await;
+    let mut http = target(&format!("http://{address}/"));
+    let fields = probe(http.clone()).await;
+    assert_eq!(reason(&fields), ("http", "status", "503 Service Unavailable"));
+    assert_eq!(fields.http_status, Some(503));
+    http.status = vec![503];
+    http.method = Method::HEAD;
+    assert_eq!(reason(&probe(http).await), ("", "", ""));
+    assert!(log.lock().unwrap()[1].starts_with("HEAD / HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn redirects_end() {
+    let (address, log) = serve(respond("302 Found", "Location: /next\r\n", "")).await;
+    let mut http = target(&format!("http://{address}/"));
+    let fields = probe(http.clone()).await;
+    assert_eq!(reason(&fields), ("http", "redirect_loop", "more than 3 redirects"));
+    assert_eq!((fields.redirects, log.lock().unwrap().len()), (Some(3), 4));
+    http.max_redirects = 0;
+    assert_eq!(reason(&probe(http.clone()).await), ("http", "status", "302 Found"));
+    (http.max_redirects, http.status) = (3, vec![302]);
+    let fields = probe(http).await;
+    assert_eq!((reason(&fields), fields.redirects), (("", "", ""), Some(0)));
+    for location in ["", "Location: ftp://127.0.0.1/\r\n", "Location: http://[::1/\r\n"] {
+        let (address, _) = serve(respond("301 Moved Permanently", location, "")).await;
+        let fields = probe(target(&format!("http://{address}/"))).await;
+        assert_eq!(
+            (reason(&fields).0, reason(&fields).1),
+            ("http", "redirect_invalid"),
+            "{location}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn redirects_do_not_lead_to_other_private_addresses() {
+    let (end, seen) = serve(respond("200 OK", "", "secret")).await;
+    for (host, is_allowed) in [
+        (end.to_string(), true),
+        (format!("127.1:{}", end.port()), true),
+        (format!("0x7f000002:{}", end.port()), false),
+        (format!("[::1]:{}", end.port()), false),
+        (format!("[::ffff:127.0.0.2]:{}", end.port()), false),
+        ("169.254.169.254".to_owned(), false),
+        ("10.0.0.1".to_owned(), false),
+    ] {
+        let location = format!("Location: http://{host}/latest/meta-data\r\n");
+        let (address, _) = serve(respond("307 Temporary Redirect", &location, "")).await;
+        seen.lock().unwrap().clear();
+        let fields = probe(target(&format!("http://{address}/"))).await;
+        let expected = if is_allowed { "" } else { "redirect_private" };
+        assert_eq!(reason(&fields).1, expected, "{host}: {:?}", fields.error);
+        assert_eq!(seen.lock().unwrap().len(), usize::from(is_allowed), "{host}");
+    }
+    // All of 127.0.0.0/8 is this host; the server listens at one address of it.
+    let location = format!("Location: http://[::ffff:127.0.0.1]:{}/\r\n", end.port());
+    let (address, _) = serve(respond("302 Found", &location, "")).await;
+    let mut http = target(&format!("http://{address}/"));
+    http.redirect_to_private = true;
+    assert_eq!(reason(&probe(http).await), ("", "", ""));
+}
+
+#[tokio::test]
+async fn credentials_stay_with_their_origin() {
+    let (other, seen) = serve(respond("200 OK", "", "")).await;
+    let location = format!("Location: http://user:other@{other}/\r\n");
+    let (address, first) = serve(respond("302 Found", &location, "")).await;
+    let mut http = target(&format!("http://{address}/"));
+    let mut secret = HeaderValue::from_static("Basic aHVudGVyOmh1bnRlcjI=");
+    secret.set_sensitive(true);
+    http.headers.insert(AUTHORIZATION, secret);
+    assert!(!format!("{http:?}").contains("aHVudGVy"), "{http:?}");
+    let fields = probe(http.clone()).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    let request = first.lock().unwrap()[0].to_lowercase();
+    assert!(request.contains("\r\nauthorization: basic ahvudgvyomh1bnrlcji=\r\n"), "{request}");
+    let request = seen.lock().unwrap()[0].to_lowercase();
+    assert!(!request.contains("authorization") && !request.contains("other@"), "{request}");
+    let record = serde_json::to_string(&fields).unwrap();
+    assert!(!record.contains("aHVudGVy") && !record.contains("hunter"), "{record}");
+    // The server's own pages still get them.
+    let (address, log) = serve(respond("302 Found", "Location: /again\r\n", "")).await;
+    http.url = Url::parse(&format!("http://{address}/")).unwrap();
+    probe(http).await;
+    let requests = log.lock().unwrap();
+    assert!(requests.len() == 4 && requests.iter().all(|one| one.contains("authorization")));
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_and_not_decompressed() {
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    bomb.write_all(&vec![0; 64 << 20]).unwrap();
+    let bomb = bomb.finish().unwrap();
+    let mut response = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        bomb.len()
+    );
+    let mut response = std::mem::take(&mut response).into_bytes();
+    response.extend(&bomb);
+    let (address, _) = serve(response).await;
+    let mut http = target(&format!("http://{address}/"));
+    http.body = Some(regex::Regex::new("ok").unwrap());
+    let fields = probe(http.clone()).await;
+    let detail = "the body is encoded as gzip, though identity was asked for";
+    assert_eq!(reason(&fields), ("http", "body_mismatch", detail));
+    assert_eq!(fields.body_bytes, Some(bomb.len() as u64));
+    let mut response = b"HTTP/1.1 200 OK\r\n\r\nfirst".to_vec();
+    response.resize(8 << 20, b'x');
+    let (address, _) = serve(response).await;
+    http.url = Url::parse(&format!("http://{address}/")).unwrap();
+    http.max_body_bytes = 100_000;
+    let fields = probe(http.clone()).await;
+    assert_eq!(reason(&fields), ("http", "body_too_long", "no match in the first 100000 bytes"));
+    assert_eq!(fields.body_bytes, Some(100_000));
+    http.body = Some(regex::Regex::new("first").unwrap());
+    assert_eq!(reason(&probe(http.clone()).await), ("", "", ""));
+    http.body = None;
+    assert_eq!(reason(&probe(http).await), ("", "", ""));
+}
+
+#[tokio::test]
+async fn names_broken_responses() {
+    let endless = format!("HTTP/1.1 200 OK\r\n{}", "X-Header: value\r\n".repeat(10_000));
+    let table = [
+        ("", "closed"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "closed"),
+        ("SSH-2.0-OpenSSH_9.2p1\r\n", "malformed"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "malformed"),
+        (&endless, "malformed"),
+    ];
+    for (response, expected) in table {
+        let (address, _) = serve(response).await;
+        let fields = probe(target(&format!("http://{address}/"))).await;
+        let beginning: String = response.chars().take(40).collect();
+        assert_eq!((reason(&fields).0, reason(&fields).1), ("http", expected), "{beginning}");
+    }
+    let address = listen(|mut stream| async move {
+        read_head(&mut stream).await;
+        reset(&stream);
+    })
+    .await;
+    let fields = probe(target(&format!("http://{address}/"))).await;
+    assert_eq!((reason(&fields).0, reason(&fields).1), ("http", "reset"));
+}
+
+#[tokio::test]
+async fn slow_servers_are_cut_off() {
+    let trickle = |response: &'static str| {
+        listen(move |mut stream| async move {
+            read_head(&mut stream).await;
+            for byte in response.bytes() {
+                if stream.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        })
+    };
+    let text = "HTTP/1.1 200 OK\r\n\r\nbody";
+    for (timeout, detail) in [(500, "before the response"), (1300, "while the body was read")] {
+        let address = trickle(text).await;
+        let begin = Instant::now();
+        let http = target(&format!("http://{address}/"));
+        let fields = probe_with(RootCertStore::empty(), http, Duration::from_millis(timeout)).await;
+        assert_eq!(reason(&fields), ("http", "timeout", detail));
+        let late = begin.elapsed().saturating_sub(Duration::from_millis(timeout));
+        assert!(late < Duration::from_millis(300), "{late:?}");
+    }
+}
+
+/// Delays of a server in milliseconds: before the handshake, before the response, within the body.
+const DELAYS: [u64; 3] = [150, 250, 200];
+
+#[tokio::test]
+async fn measures_each_phase_over_tls() {
+    let root = authority("Root", "Lab", None);
+    let identity = identity(&server_params("localhost"), &root, &[]);
+    let config = server_config(&identity, &[&TLS13], &["http/1.1"], Vec::new());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let address = listen(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let [handshake, head, body] = DELAYS.map(Duration::from_millis);
+            tokio::time::sleep(handshake).await;
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            read_head(&mut stream).await;
+            tokio::time::sleep(head).await;
+            let begin = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok";
+            stream.write_all(begin).await.unwrap();
+            tokio::time::sleep(body).await;
+            stream.write_all(b"ok").await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    })
+    .await;
+    let http = target(&format!("https://localhost:{}/", address.port()));
+    let limit = Duration::from_secs(5);
+    let fields = probe_with(roots(&[root.der()]), http.clone(), limit).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    let phases = [fields.handshake_ms, fields.ttfb_ms, fields.transfer_ms].map(Option::unwrap);
+    for (found, delay) in phases.into_iter().zip(DELAYS) {
+        let delay = f64::from(u32::try_from(delay).unwrap());
+        assert!((delay..delay + 60.0).contains(&found), "{phases:?}");
+    }
+    let sum: f64 =
+        phases.iter().chain(&[fields.resolve_ms.unwrap(), fields.connect_ms.unwrap()]).sum();
+    assert!((sum..sum + 60.0).contains(&fields.duration_ms), "{sum} of {}", fields.duration_ms);
+    assert!(fields.cert.unwrap().chain_ok);
+    // A certificate that is not trusted ends the exchange before the request.
+    let fields = probe_with(RootCertStore::empty(), http, limit).await;
+    assert_eq!((reason(&fields).0, reason(&fields).1), ("tls", "certificate_untrusted"));
+    assert_eq!((fields.http_status, fields.ttfb_ms), (None, None));
+}
+
+#[tokio::test]
+async fn speaks_http_2() {
+    let root = authority("Root", "Lab", None);
+    let identity = identity(&server_params("localhost"), &root, &[]);
+    let config = server_config(&identity, &[&TLS13], &["h2", "http/1.1"], Vec::new());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let address = listen(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let service = service_fn(|request: hyper::Request<_>| {
+                let text = format!("{} {}", request.method(), request.uri());
+                async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text)))) }
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        }
+    })
+    .await;
+    let mut http = target(&format!("https://localhost:{}/path?q", address.port()));
+    let pattern = format!("^GET https://localhost:{}/path\\?q$", address.port());
+    http.body = Some(regex::Regex::new(&pattern).unwrap());
+    let fields = probe_with(roots(&[root.der()]), http, Duration::from_secs(5)).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    assert_eq!((fields.alpn.as_deref(), fields.http_status), (Some("h2"), Some(200)));
+}
+
+#[tokio::test]
+async fn redirects_do_not_leave_tls() {
+    let root = authority("Root", "Lab", None);
+    let identity = identity(&server_params("localhost"), &root, &[]);
+    let config = server_config(&identity, &[&TLS13], &[], Vec::new());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (plain, _) = serve(respond("200 OK", "", "")).await;
+    let response = respond("302 Found", &format!("Location: http://{plain}/\r\n"), "");
+    let address = listen(move |stream| {
+        let (acceptor, response) = (acceptor.clone(), response.clone());
+        async move {
+            let stream = acceptor.accept(stream).await.unwrap();
+            answer(stream, &Log::default(), response.as_bytes()).await;
+        }
+    })
+    .await;
+    let mut http = target(&format!("https://localhost:{}/", address.port()));
+    let limit = Duration::from_secs(5);
+    let trusted = roots(&[root.der()]);
+    let fields = probe_with(trusted.clone(), http.clone(), limit).await;
+    assert_eq!((reason(&fields).0, reason(&fields).1), ("http", "redirect_insecure"));
+    http.redirect_to_insecure = true;
+    assert_eq!(reason(&probe_with(trusted, http, limit).await), ("", "", ""));
+}

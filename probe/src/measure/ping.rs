@@ -1,0 +1,174 @@
+//! `ping`: loss and round-trip times of ICMP echo requests.
+//!
+//! Sockets of type `SOCK_DGRAM` need no privilege if the group of the process is within
+//! `net.ipv4.ping_group_range` (which holds for IPv6 too); else a raw socket is tried, which needs
+//! `CAP_NET_RAW`.
+
+use super::{Context, Failure, Skip, Stage, begin, finish, host, milliseconds};
+use crate::target::{PingTarget, Target};
+use dnscribe_record::ProbeFields;
+use futures_util::future::join_all;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Once;
+use std::time::Duration;
+use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence, SurgeError};
+use tokio::time::{Instant, sleep_until};
+
+/// Time between two requests where the time limit allows it.
+const SPACING: Duration = Duration::from_millis(200);
+/// Data of a request in bytes, as ping(8) sends.
+const PAYLOAD: [u8; 56] = [0x44; 56];
+/// Remedy where no socket can be opened.
+const REMEDY: &str = "ping is not permitted: set net.ipv4.ping_group_range to a range with this process's \
+                      group, or grant CAP_NET_RAW";
+
+/// Sends echo requests and waits for their replies.
+///
+/// # Errors
+/// [`Skip::Unsupported`] where this process may not send any; a warning with the remedy is logged once.
+pub(super) async fn measure(
+    context: &Context,
+    target: &Target,
+    ping: &PingTarget,
+) -> Result<ProbeFields, Skip> {
+    let start = Instant::now();
+    let deadline = start + target.timeout;
+    let mut fields = begin(context, target);
+    let addresses = host::resolve(context, &mut fields, &ping.host, deadline).await;
+    let result = match addresses.as_deref() {
+        Ok([address, ..]) => {
+            fields.address = Some(address.to_string());
+            match client(*address) {
+                Ok(client) => {
+                    let replies = send(&client, *address, ping.count, deadline).await;
+                    describe(&mut fields, &replies);
+                    judge(&fields, &replies, ping)
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    static WARNING: Once = Once::new();
+                    WARNING.call_once(|| tracing::warn!("{REMEDY}"));
+                    return Err(Skip::Unsupported);
+                }
+                Err(error) => Err(Failure::io(Stage::Connect, &error)),
+            }
+        }
+        Ok([]) => Err(Failure::new(Stage::Resolve, "no_data")),
+        Err(failure) => Err(failure.clone()),
+    };
+    Ok(finish(fields, start.into_std(), result))
+}
+
+fn client(address: IpAddr) -> io::Result<Client> {
+    let kind = if address.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
+    Client::new(&Config::builder().kind(kind).build())
+}
+
+/// Round-trip times; an error where there was no reply.
+type Replies = Vec<Result<Duration, SurgeError>>;
+
+/// Sends all requests, spaced so that each has at least half of the time left for its reply.
+async fn send(client: &Client, address: IpAddr, count: u32, deadline: Instant) -> Replies {
+    let start = Instant::now();
+    let limit = deadline.saturating_duration_since(start);
+    let spacing = SPACING.min(limit / (2 * count.max(1)));
+    // Raw sockets see the replies of others too.
+    let [low, high, ..] = RandomState::new().hash_one(address).to_le_bytes();
+    let identifier = u16::from_le_bytes([low, high]);
+    let requests = (0..count).map(|number| async move {
+        sleep_until(start + spacing * number).await;
+        let mut pinger = client.pinger(address, PingIdentifier(identifier)).await;
+        pinger.timeout(deadline.saturating_duration_since(Instant::now()));
+        let sequence = PingSequence(u16::try_from(number).unwrap_or(u16::MAX));
+        // The library begins after it has sent, which may be after the reply has come.
+        let begin = Instant::now();
+        pinger.ping(sequence, &PAYLOAD).await.map(|_| begin.elapsed())
+    });
+    join_all(requests).await
+}
+
+fn describe(fields: &mut ProbeFields, replies: &Replies) {
+    let sent = replies.iter().filter(|reply| !matches!(reply, Err(SurgeError::IOError(_)))).count();
+    let times: Vec<Duration> = replies.iter().flatten().copied().collect();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let received = number(times.len());
+    fields.sent = Some(number(sent));
+    fields.received = Some(received);
+    fields.loss_ratio = Some(1.0 - f64::from(received) / f64::from(number(replies.len()).max(1)));
+    if let (Some(min), Some(max)) = (times.iter().min(), times.iter().max()) {
+        fields.rtt_ms = Some(milliseconds(times.iter().sum::<Duration>() / received));
+        fields.rtt_min_ms = Some(milliseconds(*min));
+        fields.rtt_max_ms = Some(milliseconds(*max));
+    }
+}
+
+fn judge(fields: &ProbeFields, replies: &Replies, ping: &PingTarget) -> Result<(), Failure> {
+    let lost = fields.loss_ratio.unwrap_or_default();
+    if lost <= 0.0 || lost * 100.0 < f64::from(ping.max_loss_percent) {
+        return Ok(());
+    }
+    if fields.received > Some(0) {
+        let missing = replies.iter().filter(|reply| reply.is_err()).count();
+        let detail = format!("{missing} of {} lost", replies.len());
+        return Err(Failure::new(Stage::Connect, "loss").with_detail(detail));
+    }
+    let errors = replies.iter().find_map(|reply| match reply {
+        Err(SurgeError::IOError(error)) => Some(Failure::io(Stage::Connect, error)),
+        _ => None,
+    });
+    Err(errors.unwrap_or_else(|| Failure::new(Stage::Connect, "timeout")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::testing::{context, host};
+    use crate::target::TargetKind;
+    use std::sync::Arc;
+
+    /// Pings a host. A process without the permission must skip, and be told the remedy.
+    async fn probe(address: &str, timeout: Duration) -> Option<ProbeFields> {
+        let ping = PingTarget { host: host(address, 0), count: 5, max_loss_percent: 50 };
+        let target = Target {
+            service: "shop".into(),
+            name: address.to_owned(),
+            interval: Duration::from_secs(60),
+            timeout,
+            kind: TargetKind::Ping(ping),
+        };
+        let round = crate::measure::measure(&context(), &Arc::new(target)).await;
+        let is_permitted = client(address.parse().unwrap()).is_ok();
+        assert_eq!(round.skipped, (!is_permitted).then_some(Skip::Unsupported));
+        assert_eq!(round.found.len(), usize::from(is_permitted));
+        round.found.into_iter().next()
+    }
+
+    #[tokio::test]
+    async fn measures_loss_and_times() {
+        for address in ["127.0.0.1", "::1"] {
+            let Some(fields) = probe(address, Duration::from_secs(3)).await else { continue };
+            assert!(fields.ok, "{:?}", fields.error);
+            assert_eq!(
+                (fields.sent, fields.received, fields.loss_ratio),
+                (Some(5), Some(5), Some(0.0))
+            );
+            let times = [fields.rtt_min_ms, fields.rtt_ms, fields.rtt_max_ms].map(Option::unwrap);
+            assert!(times.is_sorted() && times[0] > 0.0 && times[2] < 500.0, "{times:?}");
+            assert!((800.0..1500.0).contains(&fields.duration_ms), "{} ms", fields.duration_ms);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_round_ends_within_its_time_limit() {
+        // Routers discard what is sent there (RFC 6666).
+        let Some(fields) = probe("100::1", Duration::from_millis(500)).await else { return };
+        let error = fields.error.unwrap();
+        assert_eq!(error.stage, "connect");
+        let reason = error.reason.as_str();
+        let expected = ["timeout", "network_unreachable", "host_unreachable"];
+        assert!(expected.contains(&reason), "{error:?}");
+        assert_eq!((fields.received, fields.loss_ratio), (Some(0), Some(1.0)));
+        assert!(fields.duration_ms < 700.0, "{} ms", fields.duration_ms);
+    }
+}

@@ -1,0 +1,241 @@
+//! `tls`: whether a server completes the handshake, and what its certificate says.
+//!
+//! The verifier accepts every certificate and records it, so that a handshake with a bad one still tells
+//! version, cipher and protocol; [`certificate`] judges it afterwards. Signatures of the handshake itself
+//! are verified as always: the server must have the certificate's key.
+
+mod certificate;
+mod ocsp;
+mod starttls;
+#[cfg(test)]
+mod tests;
+mod x509;
+
+use super::{Context, Failure, Stage, add_milliseconds, begin, finish, host};
+use crate::target::{Target, TlsTarget};
+use certificate::{Presented, Problem, inspect};
+use dnscribe_record::ProbeFields;
+use dnscribe_record::time::Timestamp;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
+    PeerIncompatible, PeerMisbehaved, ProtocolVersion, SignatureScheme,
+};
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(ring::default_provider()));
+
+/// Connects and shakes hands.
+pub(super) async fn measure(context: &Context, target: &Target, tls: &TlsTarget) -> ProbeFields {
+    let start = Instant::now();
+    let mut fields = begin(context, target);
+    let result = run(context, &mut fields, tls, start + target.timeout).await;
+    finish(fields, start.into_std(), result)
+}
+
+async fn run(
+    context: &Context,
+    fields: &mut ProbeFields,
+    tls: &TlsTarget,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let mut stream = host::connect(context, fields, &tls.host, deadline).await?;
+    if tls.starttls {
+        stream = within(deadline, starttls::smtp(stream)).await?;
+    }
+    let stream = handshake(context, fields, stream, &tls.server_name, &tls.alpn, deadline).await?;
+    if fields.alpn.is_none() && !tls.alpn.is_empty() {
+        let detail = format!("the server chose none of {}", tls.alpn.join(", "));
+        return Err(Failure::new(Stage::Tls, "alpn_mismatch").with_detail(detail));
+    }
+    drop(stream);
+    Ok(())
+}
+
+/// Shakes hands, describes what was agreed on in `fields`, and judges the server's certificate.
+///
+/// # Errors
+/// The handshake fails, or the certificate has problems: the heaviest is the reason, and the detail has
+/// all.
+pub(super) async fn handshake(
+    context: &Context,
+    fields: &mut ProbeFields,
+    stream: TcpStream,
+    server_name: &str,
+    alpn: &[String],
+    deadline: Instant,
+) -> Result<TlsStream<TcpStream>, Failure> {
+    let internal =
+        |detail: String| Failure::new(Stage::Tls, "handshake_failed").with_detail(detail);
+    let name = ServerName::try_from(server_name.to_owned())
+        .map_err(|_| internal(format!("{server_name} is not a name for a certificate")))?;
+    let recorder = Arc::new(Recorder::default());
+    let config =
+        client_config(Arc::clone(&recorder), alpn).map_err(|error| internal(error.to_string()))?;
+    let begin = Instant::now();
+    let connecting = TlsConnector::from(config).connect(name.clone(), stream);
+    let connected =
+        within(deadline, async { connecting.await.map_err(|error| failed(&error)) }).await;
+    add_milliseconds(&mut fields.handshake_ms, begin.elapsed());
+    let presented = recorder.take();
+    let mut problems = Vec::new();
+    if !presented.chain.is_empty() {
+        let found = inspect(&presented, &context.trust.roots, &name, Timestamp::now());
+        (fields.cert, problems) = found;
+    }
+    let stream = connected.map_err(|failure| with_problems(failure, &problems))?;
+    let (_, connection) = stream.get_ref();
+    fields.tls_version = connection.protocol_version().map(version);
+    fields.cipher = connection.negotiated_cipher_suite().map(|suite| {
+        let name = format!("{:?}", suite.suite());
+        name.replace("TLS13_", "TLS_")
+    });
+    fields.alpn = connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    match problems.split_first() {
+        None => Ok(stream),
+        Some(((kind, detail), others)) => {
+            let failure = Failure::new(Stage::Tls, kind.reason()).with_detail(detail.clone());
+            Err(with_problems(failure, others))
+        }
+    }
+}
+
+/// Ends a step of the handshake at the time limit.
+async fn within<T>(
+    deadline: Instant,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout_at(deadline, step)
+        .await
+        .unwrap_or_else(|_| Err(Failure::new(Stage::Tls, "handshake_timeout")))
+}
+
+/// Adds problems of the certificate to the detail of a failure.
+fn with_problems(mut failure: Failure, problems: &[Problem]) -> Failure {
+    let details = failure.detail.take().into_iter();
+    let details = details.chain(problems.iter().map(|(_, detail)| detail.clone()));
+    let details: Vec<_> = details.collect();
+    failure.detail = (!details.is_empty()).then(|| details.join("; "));
+    failure
+}
+
+fn client_config(recorder: Arc<Recorder>, alpn: &[String]) -> Result<Arc<ClientConfig>, Error> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(recorder)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    // A resumed session would bring no certificate.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// Accepts every certificate, and records it.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Presented>);
+
+impl Recorder {
+    fn take(&self) -> Presented {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let chain = chain.map(|one| one.clone().into_owned()).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Presented { chain, ocsp: ocsp_response.to_vec() };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &PROVIDER.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &PROVIDER.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Names an error of a handshake.
+fn failed(error: &io::Error) -> Failure {
+    let fail = |reason, detail: String| Failure::new(Stage::Tls, reason).with_detail(detail);
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return Failure::io(Stage::Tls, error);
+    };
+    match tls {
+        Error::AlertReceived(alert) => {
+            let reason = match alert {
+                AlertDescription::ProtocolVersion => "version",
+                AlertDescription::NoApplicationProtocol => "alpn_mismatch",
+                _ => "handshake_failed",
+            };
+            fail(reason, format!("the server sent the alert {}", alert_name(*alert)))
+        }
+        Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        ) => fail("version", "the server has no version of TLS from 1.2".to_owned()),
+        Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => {
+            fail("alpn_mismatch", "the server chose a protocol that was not offered".to_owned())
+        }
+        Error::InvalidCertificate(CertificateError::BadEncoding) => {
+            fail("certificate_malformed", "the server's certificate cannot be read".to_owned())
+        }
+        Error::InvalidMessage(_) => fail("handshake_failed", format!("this is not TLS: {tls}")),
+        _ => fail("handshake_failed", tls.to_string()),
+    }
+}
+
+/// Returns the name of an alert (RFC 8446, section 6): `handshake_failure`.
+fn alert_name(alert: AlertDescription) -> String {
+    let mut name = String::new();
+    for letter in format!("{alert:?}").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+fn version(version: ProtocolVersion) -> String {
+    match version {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+        ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

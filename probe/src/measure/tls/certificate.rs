@@ -1,0 +1,358 @@
+//! What a server's certificates say, and what is wrong with them. No I/O: chain, staple, roots and time are arguments.
+
+use super::ocsp;
+use super::x509::{
+    contents, date, day, from_seconds, hex, names, organization, presentation, seconds, timestamp,
+    unix, wrapped,
+};
+use dnscribe_record::CertificateFields;
+use dnscribe_record::time::Timestamp;
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, Error, RootCertStore};
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Name;
+
+/// Names of a certificate that are listed where none of them matches.
+const NAMES_SHOWN: usize = 5;
+const SECONDS_PER_DAY: f64 = 86_400.0;
+
+/// What a server presented in a handshake.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Presented {
+    /// Certificates in DER, the server's own first.
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    /// Stapled OCSP response in DER; empty if there is none.
+    pub(super) ocsp: Vec<u8>,
+}
+
+/// A reason not to accept a certificate. Where several apply, the first in this order names the failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ProblemKind {
+    /// Not a certificate that can be read.
+    Malformed,
+    /// Revoked, as the stapled OCSP response says.
+    Revoked,
+    /// Expired, or another of its chain has.
+    Expired,
+    /// Not yet valid, or another of its chain is not.
+    NotYetValid,
+    /// Signed with its own key and not trusted itself.
+    SelfSigned,
+    /// Sent without the certificate of its issuer, which only a root that is trusted could replace.
+    ChainIncomplete,
+    /// Issued by none that is trusted, or not for a server.
+    Untrusted,
+    /// For other names.
+    NameMismatch,
+}
+
+impl ProblemKind {
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => "certificate_malformed",
+            Self::Revoked => "certificate_revoked",
+            Self::Expired => "certificate_expired",
+            Self::NotYetValid => "certificate_not_yet_valid",
+            Self::SelfSigned => "self_signed",
+            Self::ChainIncomplete => "chain_incomplete",
+            Self::Untrusted => "certificate_untrusted",
+            Self::NameMismatch => "name_mismatch",
+        }
+    }
+}
+
+/// A problem with its explanation for people.
+pub(super) type Problem = (ProblemKind, String);
+
+/// Describes the server's certificate and lists its problems by weight. Returns no fields if it cannot be
+/// read.
+pub(super) fn inspect(
+    presented: &Presented,
+    roots: &RootCertStore,
+    server_name: &ServerName<'_>,
+    now: Timestamp,
+) -> (Option<CertificateFields>, Vec<Problem>) {
+    let Some(leaf) = presented.chain.first().and_then(parse) else {
+        let problem = "the server's certificate cannot be read".to_owned();
+        return (None, vec![(ProblemKind::Malformed, problem)]);
+    };
+    let others = presented.chain.iter().skip(1).filter_map(parse).collect();
+    let chain = Chain { presented, roots, now, leaf, others };
+    let mut problems = Vec::new();
+    let chain_ok = chain.check(&mut problems);
+    let san_match = chain.check_name(server_name, &mut problems);
+    let ocsp_status = chain.check_staple(&mut problems);
+    problems.sort();
+    (Some(chain.describe(chain_ok, san_match, ocsp_status)), problems)
+}
+
+fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate)
+}
+
+struct Chain<'a> {
+    presented: &'a Presented,
+    roots: &'a RootCertStore,
+    now: Timestamp,
+    leaf: X509Certificate<'a>,
+    /// Other certificates that could be read, in the order sent.
+    others: Vec<X509Certificate<'a>>,
+}
+
+impl<'a> Chain<'a> {
+    /// Returns all certificates, the server's own first.
+    fn all(&self) -> impl Iterator<Item = &X509Certificate<'a>> {
+        std::iter::once(&self.leaf).chain(&self.others)
+    }
+
+    fn describe(
+        &self,
+        chain_ok: bool,
+        san_match: bool,
+        ocsp_status: Option<&str>,
+    ) -> CertificateFields {
+        let not_after = timestamp(self.leaf.validity().not_after);
+        let expiry = self.leaf.validity().not_after.timestamp() - seconds(self.now);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds of a certificate's lifetime are few"
+        )]
+        let expiry_days = (expiry as f64 / SECONDS_PER_DAY * 1e3).round() / 1e3;
+        let earliest = self.all().map(|one| one.validity().not_after.timestamp()).min();
+        CertificateFields {
+            subject: presentation(self.leaf.subject()),
+            issuer: presentation(self.leaf.issuer()),
+            not_after: Some(not_after),
+            expiry_days: Some(expiry_days),
+            earliest_not_after: earliest.map(from_seconds),
+            san_match: Some(san_match),
+            chain_length: u32::try_from(self.presented.chain.len()).unwrap_or(u32::MAX),
+            chain_ok,
+            sha256: hex(&Sha256::digest(self.leaf.as_raw())),
+            ocsp_stapled: !self.presented.ocsp.is_empty(),
+            ocsp_status: ocsp_status.map(str::to_owned),
+        }
+    }
+
+    /// Checks validity and trust, and returns whether the chain leads to a root, whatever the time.
+    fn check(&self, problems: &mut Vec<Problem>) -> bool {
+        self.check_validity(&self.leaf, problems);
+        let mut result = self.verify(unix(seconds(self.now)));
+        if !problems.is_empty() || result.as_ref().is_err_and(is_time_error) {
+            if problems.is_empty() {
+                self.others.iter().for_each(|one| self.check_validity(one, problems));
+            }
+            // A time at which all have begun and the server's own has not ended.
+            let begun = self.all().map(|one| one.validity().not_before.timestamp()).max();
+            let end = self.leaf.validity().not_after.timestamp();
+            result = self.verify(unix(begun.unwrap_or(end).min(end)));
+        }
+        match result {
+            Ok(()) => true,
+            // Certificates that never were valid together.
+            Err(error) if is_time_error(&error) && !problems.is_empty() => false,
+            Err(error) => {
+                if self.leaf.is_ca() && self.is_trusted_itself() {
+                    return true;
+                }
+                problems.push(self.classify(&error));
+                false
+            }
+        }
+    }
+
+    fn verify(&self, at: UnixTime) -> Result<(), Error> {
+        let (leaf, others) =
+            self.presented.chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&leaf, self.roots, others, at, algorithms)
+    }
+
+    fn check_validity(&self, one: &X509Certificate<'_>, problems: &mut Vec<Problem>) {
+        let validity = one.validity();
+        let now = seconds(self.now);
+        let (kind, end) = if validity.not_after.timestamp() < now {
+            (ProblemKind::Expired, format!("expired on {}", date(validity.not_after)))
+        } else if validity.not_before.timestamp() > now {
+            (ProblemKind::NotYetValid, format!("is valid from {}", date(validity.not_before)))
+        } else {
+            return;
+        };
+        problems.push((kind, format!("{} {end}", presentation(one.subject()))));
+    }
+
+    /// Returns whether the server's certificate is one of those trusted, as self-signed ones are.
+    fn is_trusted_itself(&self) -> bool {
+        let key = self.leaf.public_key().raw;
+        self.roots.roots.iter().any(|root| {
+            contents(self.leaf.subject().as_raw()) == &*root.subject
+                && contents(key) == &*root.subject_public_key_info
+        })
+    }
+
+    /// Names the problem of a chain that does not verify.
+    fn classify(&self, error: &Error) -> Problem {
+        let is_self_issued =
+            |one: &X509Certificate<'_>| one.subject().as_raw() == one.issuer().as_raw();
+        let subject = presentation(self.leaf.subject());
+        if is_self_issued(&self.leaf) {
+            return (ProblemKind::SelfSigned, format!("{subject} is signed with its own key"));
+        }
+        let top = self.top();
+        let issuer = presentation(top.issuer());
+        if !matches!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer)) {
+            return (ProblemKind::Untrusted, format!("{subject}: {error}"));
+        }
+        if is_self_issued(top) {
+            return (ProblemKind::Untrusted, format!("the root {issuer} is not trusted"));
+        }
+        if let Some(evidence) = self.evidence_of_gap(top) {
+            let missing = format!("the issuer {issuer} was not sent ({evidence})");
+            return (ProblemKind::ChainIncomplete, missing);
+        }
+        (ProblemKind::Untrusted, format!("the issuer {issuer} is not trusted, and was not sent"))
+    }
+
+    /// Returns the last certificate on the way from the server's own along the issuers that were sent.
+    fn top(&self) -> &X509Certificate<'a> {
+        let mut top = &self.leaf;
+        // Each step leaves one certificate behind; more steps are a circle.
+        for _ in 0..self.others.len() {
+            let next =
+                self.others.iter().find(|one| one.subject().as_raw() == top.issuer().as_raw());
+            match next {
+                Some(next) if next.subject().as_raw() != next.issuer().as_raw() => top = next,
+                Some(next) => return next,
+                None => break,
+            }
+        }
+        top
+    }
+
+    /// Returns why the missing issuer of `top` is an intermediate and no root: what is known of it without
+    /// asking others. A chain that lacks its intermediate and one of an unknown root that issues directly
+    /// look alike otherwise.
+    fn evidence_of_gap(&self, top: &X509Certificate<'_>) -> Option<String> {
+        let issuer = top.issuer();
+        for extension in top.extensions() {
+            match extension.parsed_extension() {
+                // RFC 5280, section 4.2.1.1: the issuer of the issuer.
+                ParsedExtension::AuthorityKeyIdentifier(key) => {
+                    let names = key.authority_cert_issuer.iter().flatten();
+                    let above = names.filter_map(|name| match name {
+                        GeneralName::DirectoryName(name) => Some(name),
+                        _ => None,
+                    });
+                    let mut above = above.filter(|name| name.as_raw() != issuer.as_raw());
+                    if let Some(root) = above.find(|name| self.is_root(name)) {
+                        return Some(format!("its issuer {} is trusted", presentation(root)));
+                    }
+                }
+                // RFC 5280, section 4.2.2.1. Intermediates name their root in the same way.
+                ParsedExtension::AuthorityInfoAccess(access) if self.others.is_empty() => {
+                    let mut urls = access.accessdescs.iter().filter_map(|one| {
+                        match (one.access_method.to_id_string().as_str(), &one.access_location) {
+                            (CA_ISSUERS, GeneralName::URI(url)) => Some(*url),
+                            _ => None,
+                        }
+                    });
+                    if let Some(url) = urls.next() {
+                        return Some(format!("it is published at {url}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let organization = organization(issuer)?;
+        let root = self.roots.roots.iter().map(|root| wrapped(&root.subject)).find(|root| {
+            X509Name::from_der(root)
+                .is_ok_and(|(_, name)| self::organization(&name) == Some(organization))
+        })?;
+        let root = X509Name::from_der(&root).map(|(_, name)| presentation(&name)).ok()?;
+        Some(format!("{root} is trusted"))
+    }
+
+    fn is_root(&self, name: &X509Name<'_>) -> bool {
+        self.roots.roots.iter().any(|root| contents(name.as_raw()) == &*root.subject)
+    }
+
+    fn check_name(&self, server_name: &ServerName<'_>, problems: &mut Vec<Problem>) -> bool {
+        let leaf = self.presented.chain.first().map(ParsedCertificate::try_from);
+        if let Some(Ok(leaf)) = leaf
+            && verify_server_name(&leaf, server_name).is_ok()
+        {
+            return true;
+        }
+        let names = names(&self.leaf);
+        let mut listed = match names.len() {
+            0 => "no name of a host".to_owned(),
+            _ => names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", "),
+        };
+        if names.len() > NAMES_SHOWN {
+            // Writing to a String cannot fail.
+            let _ = write!(listed, " and {} more", names.len() - NAMES_SHOWN);
+        }
+        let wrong =
+            format!("{} is not in the certificate, which has {listed}", server_name.to_str());
+        problems.push((ProblemKind::NameMismatch, wrong));
+        false
+    }
+
+    /// Returns the status in the stapled OCSP response: `invalid` if that cannot be relied on.
+    fn check_staple(&self, problems: &mut Vec<Problem>) -> Option<&'static str> {
+        if self.presented.ocsp.is_empty() {
+            return None;
+        }
+        let issuer = self.leaf.issuer().as_raw();
+        let sent = self.others.iter().find(|one| one.subject().as_raw() == issuer);
+        let key = sent.map(|one| one.public_key().raw.to_vec()).or_else(|| {
+            let mut roots = self.roots.roots.iter();
+            let root = roots.find(|root| contents(issuer) == &*root.subject);
+            root.map(|root| wrapped(&root.subject_public_key_info))
+        });
+        let status = key
+            .ok_or_else(|| "its issuer is not known".to_owned())
+            .and_then(|key| ocsp::status(&self.presented.ocsp, &self.leaf, &key, self.now));
+        match status {
+            Ok(ocsp::Status::Revoked(since)) => {
+                let since = from_seconds(since);
+                let detail = format!(
+                    "{} is revoked since {}",
+                    presentation(self.leaf.subject()),
+                    day(since)
+                );
+                problems.push((ProblemKind::Revoked, detail));
+                Some("revoked")
+            }
+            Ok(ocsp::Status::Good) => Some("good"),
+            Ok(ocsp::Status::Unknown) => Some("unknown"),
+            Err(problem) => {
+                tracing::debug!("stapled OCSP response: {problem}");
+                Some("invalid")
+            }
+        }
+    }
+}
+
+/// `id-ad-caIssuers` (RFC 5280, section 4.2.2.1).
+const CA_ISSUERS: &str = "1.3.6.1.5.5.7.48.2";
+
+const fn is_time_error(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
+    )
+}

@@ -1,0 +1,417 @@
+//! The kind `tls` against servers on loopback.
+
+use crate::measure::testing::{
+    Authority, Identity, authority, context_with, host, identity, listen, reset, roots,
+    server_config, server_params,
+};
+use crate::measure::{Round, measure};
+use crate::target::{Target, TargetKind, TlsTarget};
+use dnscribe_record::ProbeFields;
+use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+const NAME: &str = "shop.example";
+
+/// A root that is trusted, its intermediate, and the name of a server.
+struct Pki {
+    root: Authority,
+    intermediate: Authority,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let root = authority("Root", "Lab", None);
+        let intermediate = authority("Intermediate", "Lab", Some(&root));
+        Self { root, intermediate }
+    }
+
+    fn trusted(&self) -> RootCertStore {
+        roots(&[self.root.der()])
+    }
+
+    fn identity(&self, params: &CertificateParams) -> Identity {
+        identity(params, &self.intermediate, &[&self.intermediate])
+    }
+}
+
+fn simple(identity: &Identity) -> ServerConfig {
+    server_config(identity, &[&TLS12, &TLS13], &[], Vec::new())
+}
+
+async fn serve_tls(config: ServerConfig) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    listen(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let _ = stream.read(&mut [0]).await;
+            }
+        }
+    })
+    .await
+}
+
+async fn probe_with(
+    trusted: RootCertStore,
+    address: SocketAddr,
+    change: impl FnOnce(&mut TlsTarget, &mut Duration),
+) -> ProbeFields {
+    let mut timeout = Duration::from_secs(5);
+    let mut tls = TlsTarget {
+        host: host(&address.ip().to_string(), address.port()),
+        server_name: NAME.to_owned(),
+        alpn: Vec::new(),
+        starttls: false,
+    };
+    change(&mut tls, &mut timeout);
+    let target = Target {
+        service: "shop".into(),
+        name: address.to_string(),
+        interval: Duration::from_secs(60),
+        timeout,
+        kind: TargetKind::Tls(tls),
+    };
+    let Round { found, skipped, .. } = measure(&context_with(trusted), &Arc::new(target)).await;
+    assert_eq!((found.len(), skipped), (1, None));
+    found.into_iter().next().unwrap()
+}
+
+async fn probe(trusted: RootCertStore, address: SocketAddr) -> ProbeFields {
+    probe_with(trusted, address, |_, _| ()).await
+}
+
+fn reason(fields: &ProbeFields) -> (&str, &str, &str) {
+    assert_eq!(fields.ok, fields.error.is_none());
+    fields.error.as_ref().map_or(("", "", ""), |error| {
+        (error.stage.as_str(), error.reason.as_str(), error.detail.as_deref().unwrap_or_default())
+    })
+}
+
+#[tokio::test]
+async fn describes_a_good_server() {
+    let pki = Pki::new();
+    let mut params = server_params(NAME);
+    params.not_after = date_time_ymd(2098, 2, 3);
+    params.distinguished_name.push(DnType::OrganizationName, "Shop, Inc.");
+    let identity = pki.identity(&params);
+    let own = identity.chain[0].clone();
+    let config = server_config(&identity, &[&TLS12, &TLS13], &["h2", "http/1.1"], Vec::new());
+    let address = serve_tls(config).await;
+    let offer = |tls: &mut TlsTarget, _: &mut Duration| tls.alpn = vec!["h2".to_owned()];
+    let fields = probe_with(pki.trusted(), address, offer).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    assert_eq!(fields.tls_version.as_deref(), Some("TLSv1.3"));
+    assert!(fields.cipher.as_ref().unwrap().starts_with("TLS_AES_"), "{:?}", fields.cipher);
+    assert_eq!(fields.alpn.as_deref(), Some("h2"));
+    assert!(fields.handshake_ms.unwrap() > 0.0 && fields.connect_ms.is_some());
+    let cert = fields.cert.unwrap();
+    assert_eq!(cert.subject, "O=Shop\\, Inc.,CN=shop.example");
+    assert_eq!(cert.issuer, "CN=Intermediate,O=Lab");
+    assert_eq!(cert.not_after.unwrap().to_string(), "2098-02-03T00:00:00.000000000Z");
+    assert!(cert.expiry_days.unwrap() > 20_000.0);
+    assert_eq!(cert.earliest_not_after, cert.not_after);
+    assert_eq!((cert.san_match, cert.chain_length, cert.chain_ok), (Some(true), 2, true));
+    assert_eq!((cert.ocsp_stapled, cert.ocsp_status), (false, None));
+    // What openssl says of the same certificate.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.der");
+    std::fs::write(&path, &own).unwrap();
+    let arguments = "x509 -inform DER -noout -fingerprint -sha256 -subject -nameopt RFC2253 -in";
+    let text = openssl(folder.path(), &[arguments.split(' ').collect(), vec!["own.der"]].concat());
+    let fingerprint = text.lines().find_map(|line| line.split_once("ingerprint=")).unwrap().1;
+    assert_eq!(cert.sha256, fingerprint.replace(':', "").to_lowercase());
+    assert!(text.contains(&format!("subject={}", cert.subject)), "{text}");
+}
+
+fn openssl(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn names_what_is_wrong_with_a_certificate() {
+    let pki = Pki::new();
+    let stranger = authority("Stranger", "Elsewhere", None);
+    let good = server_params(NAME);
+    let mut expired = server_params(NAME);
+    expired.not_after = date_time_ymd(2021, 5, 6);
+    let mut future = server_params(NAME);
+    future.not_before = date_time_ymd(2090, 1, 1);
+    let other = server_params("other.example");
+    let mut bad = expired.clone();
+    bad.subject_alt_names.clone_from(&other.subject_alt_names);
+    let key = KeyPair::generate().unwrap();
+    let own = good.self_signed(&key).unwrap().der().clone();
+    let self_signed = Identity { chain: vec![own.clone()], key };
+    let table = [
+        ("", "", pki.identity(&good)),
+        ("certificate_expired", "expired on 2021-05-06", pki.identity(&expired)),
+        ("certificate_not_yet_valid", "valid from 2090-01-01", pki.identity(&future)),
+        ("name_mismatch", "not in the certificate, which has other.example", pki.identity(&other)),
+        (
+            "certificate_expired",
+            "expired on 2021-05-06; shop.example is not in the certificate",
+            pki.identity(&bad),
+        ),
+        (
+            "chain_incomplete",
+            "issuer CN=Intermediate,O=Lab was not sent (CN=Root,O=Lab is trusted)",
+            identity(&good, &pki.intermediate, &[]),
+        ),
+        (
+            "certificate_untrusted",
+            "the issuer CN=Stranger,O=Elsewhere is not trusted",
+            identity(&good, &stranger, &[]),
+        ),
+        (
+            "certificate_untrusted",
+            "the root CN=Stranger,O=Elsewhere is not trusted",
+            identity(&good, &stranger, &[&stranger]),
+        ),
+        ("self_signed", "signed with its own key", self_signed),
+    ];
+    for (expected, detail, identity) in table {
+        let address = serve_tls(simple(&identity)).await;
+        let fields = probe(pki.trusted(), address).await;
+        let found = reason(&fields);
+        assert_eq!((found.0, found.1), (if expected.is_empty() { "" } else { "tls" }, expected));
+        assert!(found.2.contains(detail), "{expected}: {}", found.2);
+        // The rest is known whatever is wrong.
+        assert_eq!(fields.tls_version.as_deref(), Some("TLSv1.3"));
+        let cert = fields.cert.as_ref().unwrap();
+        assert_eq!(cert.san_match, Some(!detail.contains("not in the certificate")), "{expected}");
+        let is_trusted =
+            !matches!(expected, "chain_incomplete" | "certificate_untrusted" | "self_signed");
+        assert_eq!(cert.chain_ok, is_trusted, "{expected}");
+    }
+    // One that is trusted itself is none of these.
+    let key = KeyPair::generate().unwrap();
+    let trusted = good.self_signed(&key).unwrap().der().clone();
+    let identity = Identity { chain: vec![trusted.clone()], key };
+    let fields = probe(roots(&[&trusted]), serve_tls(simple(&identity)).await).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+}
+
+#[tokio::test]
+async fn reads_stapled_ocsp_responses() {
+    let pki = Pki::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let identity = pki.identity(&server_params(NAME));
+    let write = |name: &str, text: String| std::fs::write(path.join(name), text).unwrap();
+    write("ca.pem", pki.intermediate.pem());
+    write("ca.key", pki.intermediate.key().serialize_pem());
+    std::fs::write(path.join("leaf.der"), &identity.chain[0]).unwrap();
+    openssl(path, &["x509", "-inform", "DER", "-in", "leaf.der", "-out", "leaf.pem"]);
+    let serial = openssl(path, &["x509", "-in", "leaf.pem", "-noout", "-serial"]);
+    let serial = serial.trim().strip_prefix("serial=").unwrap().to_owned();
+    let request = "ocsp -issuer ca.pem -cert leaf.pem -no_nonce -reqout request.der";
+    openssl(path, &request.split(' ').collect::<Vec<_>>());
+    let respond = |index: String, extra: &str| {
+        std::fs::write(path.join("index.txt"), index).unwrap();
+        let respond = format!(
+            "ocsp -index index.txt -CA ca.pem -rsigner ca.pem -rkey ca.key -reqin request.der \
+             -respout response.der {extra}"
+        );
+        openssl(path, &respond.split_whitespace().collect::<Vec<_>>());
+        std::fs::read(path.join("response.der")).unwrap()
+    };
+    let good = respond(format!("V\t491231235959Z\t\t{serial}\tunknown\t/CN=x\n"), "-ndays 1");
+    let revoked =
+        format!("R\t491231235959Z\t261001000000Z,keyCompromise\t{serial}\tunknown\t/CN=x\n");
+    let revoked = respond(revoked, "-ndays 1");
+    let unknown = respond(String::new(), "-ndays 1");
+    let mut forged = revoked.clone();
+    let time = forged.windows(8).position(|bytes| bytes == b"20261001").unwrap();
+    forged[time + 3] = b'5';
+    let table = [
+        (good, "good", ""),
+        (revoked, "revoked", "certificate_revoked"),
+        (unknown, "unknown", ""),
+        (forged, "invalid", ""),
+        (b"junk".to_vec(), "invalid", ""),
+    ];
+    for (response, status, expected) in table {
+        for version in [&TLS12, &TLS13] {
+            let config = server_config(&identity, &[version], &[], response.clone());
+            let fields = probe(pki.trusted(), serve_tls(config).await).await;
+            let cert = fields.cert.as_ref().unwrap();
+            assert_eq!((cert.ocsp_stapled, cert.ocsp_status.as_deref()), (true, Some(status)));
+            assert_eq!(reason(&fields).1, expected, "{:?}", fields.error);
+        }
+    }
+}
+
+#[tokio::test]
+async fn agrees_on_tls_1_2_and_protocols() {
+    let pki = Pki::new();
+    let identity = pki.identity(&server_params(NAME));
+    let old = serve_tls(server_config(&identity, &[&TLS12], &[], Vec::new())).await;
+    let fields = probe(pki.trusted(), old).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    assert_eq!(fields.tls_version.as_deref(), Some("TLSv1.2"));
+    assert!(fields.cipher.unwrap().starts_with("TLS_ECDHE_ECDSA_WITH_"));
+    let offer = |tls: &mut TlsTarget, _: &mut Duration| tls.alpn = vec!["h2".to_owned()];
+    let fields = probe_with(pki.trusted(), old, offer).await;
+    assert_eq!(reason(&fields), ("tls", "alpn_mismatch", "the server chose none of h2"));
+    let other = serve_tls(server_config(&identity, &[&TLS13], &["imap"], Vec::new())).await;
+    let fields = probe_with(pki.trusted(), other, offer).await;
+    let detail = "the server sent the alert no_application_protocol";
+    assert_eq!(reason(&fields), ("tls", "alpn_mismatch", detail));
+}
+
+/// Starts `openssl s_server`, which has the versions of TLS that rustls has not.
+#[tokio::test]
+async fn old_versions_are_named() {
+    let pki = Pki::new();
+    let identity = pki.identity(&server_params(NAME));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("own.der"), &identity.chain[0]).unwrap();
+    std::fs::write(folder.path().join("own.key"), identity.key.serialize_pem()).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let accept = address.to_string();
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-accept", &accept, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"])
+        .args(["-cert", "own.der", "-certform", "DER", "-key", "own.key", "-quiet"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while TcpStream::connect(address).await.is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "openssl s_server does not listen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let fields = probe(pki.trusted(), address).await;
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!((reason(&fields).0, reason(&fields).1), ("tls", "version"), "{:?}", fields.error);
+}
+
+/// Reads the beginning of a handshake, then ends the connection in some way.
+async fn interrupted(mut stream: TcpStream, ending: &str) {
+    let mut hello = [0; 4096];
+    assert!(stream.read(&mut hello).await.unwrap() > 0, "the client sent nothing");
+    match ending {
+        "reset" => reset(&stream),
+        "plain" => stream.write_all(b"SSH-2.0-OpenSSH_9.2p1\r\n").await.unwrap(),
+        "alert" => stream.write_all(&[21, 3, 3, 0, 2, 2, 40]).await.unwrap(),
+        "slow" => {
+            // A record that would be 16 KiB long.
+            for byte in [22, 3, 3, 64, 0].into_iter().chain([0; 60]) {
+                if stream.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn names_broken_handshakes() {
+    let table = [
+        ("reset", "reset", ""),
+        ("close", "closed", "eof"),
+        ("plain", "handshake_failed", "this is not TLS"),
+        ("alert", "handshake_failed", "the alert handshake_failure"),
+        ("slow", "handshake_timeout", ""),
+    ];
+    for (ending, expected, detail) in table {
+        let address = listen(move |stream| interrupted(stream, ending)).await;
+        let begin = Instant::now();
+        let hurry =
+            |_: &mut TlsTarget, timeout: &mut Duration| *timeout = Duration::from_millis(700);
+        let fields = probe_with(RootCertStore::empty(), address, hurry).await;
+        let found = reason(&fields);
+        assert_eq!((found.0, found.1), ("tls", expected), "{ending}: {}", found.2);
+        assert!(found.2.contains(detail), "{ending}: {}", found.2);
+        assert!(begin.elapsed() < Duration::from_secs(1), "{ending}: {:?}", begin.elapsed());
+        assert!(fields.connect_ms.is_some() && fields.handshake_ms.is_some());
+    }
+}
+
+#[tokio::test]
+async fn long_chains_are_bounded() {
+    let pki = Pki::new();
+    let leaf = pki.identity(&server_params(NAME));
+    for (bytes, expected) in [(60 << 10, ""), (80 << 10, "handshake_failed")] {
+        let mut chain = leaf.chain.clone();
+        while chain.iter().map(|one| one.len() + 5).sum::<usize>() < bytes {
+            chain.push(authority("Intermediate", "Lab", Some(&pki.root)).der().clone());
+        }
+        let (count, key) = (chain.len(), leaf.key.serialize_pem());
+        let long = Identity { chain, key: KeyPair::from_pem(&key).unwrap() };
+        let begin = Instant::now();
+        let fields = probe(pki.trusted(), serve_tls(simple(&long)).await).await;
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+        assert_eq!(reason(&fields).1, expected, "{count} certificates: {:?}", fields.error);
+    }
+}
+
+/// Plays an SMTP server that offers `extension`, and adds `injected` to the reply to STARTTLS.
+async fn smtp(
+    mut stream: TcpStream,
+    acceptor: TlsAcceptor,
+    extension: &'static str,
+    injected: &'static str,
+) {
+    let mut command = [0; 512];
+    stream.write_all(b"220-mail.example ESMTP\r\n220 ready\r\n").await.unwrap();
+    let read = stream.read(&mut command).await.unwrap();
+    assert_eq!(&command[..read], b"EHLO [127.0.0.1]\r\n");
+    let reply = format!("250-mail.example\r\n250-PIPELINING\r\n250 {extension}\r\n");
+    stream.write_all(reply.as_bytes()).await.unwrap();
+    let read = stream.read(&mut command).await.unwrap();
+    if read == 0 {
+        return;
+    }
+    assert_eq!(&command[..read], b"STARTTLS\r\n");
+    stream.write_all(format!("220 go ahead\r\n{injected}").as_bytes()).await.unwrap();
+    if let Ok(mut stream) = acceptor.accept(stream).await {
+        let _ = stream.read(&mut command).await;
+    }
+}
+
+#[tokio::test]
+async fn smtp_begins_tls() {
+    let pki = Pki::new();
+    let acceptor = TlsAcceptor::from(Arc::new(simple(&pki.identity(&server_params(NAME)))));
+    let table = [
+        ("STARTTLS", "", ""),
+        ("8BITMIME", "", "starttls_unsupported"),
+        ("STARTTLS", "250 injected\r\n", "starttls_failed"),
+    ];
+    let starttls = |tls: &mut TlsTarget, _: &mut Duration| tls.starttls = true;
+    for (extension, injected, expected) in table {
+        let acceptor = acceptor.clone();
+        let address =
+            listen(move |stream| smtp(stream, acceptor.clone(), extension, injected)).await;
+        let fields = probe_with(pki.trusted(), address, starttls).await;
+        assert_eq!(reason(&fields).1, expected, "{:?}", fields.error);
+        assert_eq!(fields.cert.is_some(), expected.is_empty());
+    }
+    let address = listen(|stream| interrupted(stream, "plain")).await;
+    let hurry = |tls: &mut TlsTarget, timeout: &mut Duration| {
+        tls.starttls = true;
+        *timeout = Duration::from_millis(300);
+    };
+    let fields = probe_with(pki.trusted(), address, hurry).await;
+    assert_eq!(reason(&fields).1, "handshake_timeout");
+}

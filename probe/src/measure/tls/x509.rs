@@ -1,0 +1,89 @@
+//! Values of certificates as records and people read them.
+
+use dnscribe_record::time::Timestamp;
+use rustls::pki_types::UnixTime;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode as _, Encode as _, Tag};
+use x509_parser::asn1_rs::Any;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Name;
+
+/// Returns the names of hosts in the certificate (RFC 6125).
+pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|ip| Ipv4Addr::from(ip).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|ip| Ipv6Addr::from(ip).to_string()),
+        },
+        _ => None,
+    });
+    names.collect()
+}
+
+/// Returns the first organization (`O`) of a name.
+pub(super) fn organization<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
+    name.iter_organization().next()?.as_str().ok().filter(|text| !text.is_empty())
+}
+
+/// Returns a name as records have it (RFC 4514), or in the library's own way if its encoding is wrong.
+pub(super) fn presentation(name: &X509Name<'_>) -> String {
+    x509_cert::name::Name::from_der(name.as_raw())
+        .map_or_else(|_| name.to_string(), |name| name.to_string())
+}
+
+/// Contents of a DER value, without tag and length.
+pub(super) fn contents(der: &[u8]) -> &[u8] {
+    Any::from_der(der).map_or(&[], |(_, any)| any.data)
+}
+
+/// Wraps contents as a SEQUENCE in DER.
+pub(super) fn wrapped(contents: &[u8]) -> Vec<u8> {
+    AnyRef::new(Tag::Sequence, contents).and_then(|any| any.to_der()).unwrap_or_default()
+}
+
+/// Writes bytes as lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(i64::MAX)
+}
+
+/// A time in seconds since the Unix epoch; the epoch itself for earlier ones, the year 2554 for later ones.
+pub(super) fn from_seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_nanos(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000))
+}
+
+/// Converts a time of a certificate.
+pub(super) fn timestamp(time: ASN1Time) -> Timestamp {
+    from_seconds(time.timestamp())
+}
+
+/// Converts seconds since the Unix epoch; the epoch itself stands for earlier ones.
+pub(super) fn unix(seconds: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// Writes the day of a certificate's time.
+pub(super) fn date(time: ASN1Time) -> String {
+    day(timestamp(time))
+}
+
+/// Writes the day of a time: `2026-11-21`.
+pub(super) fn day(time: Timestamp) -> String {
+    time.to_string().chars().take(10).collect()
+}
