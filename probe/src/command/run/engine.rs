@@ -116,8 +116,11 @@ impl Rounds {
         };
         self.pipeline.observe(&mut round);
         if let Some((id, _)) = running {
-            let records = round.found.len() as u64;
-            self.scheduler.finish(self.started.elapsed(), id, records, &outcomes(&round));
+            let (now, records) = (self.started.elapsed(), round.found.len() as u64);
+            match round.skipped {
+                None => self.scheduler.finish(now, id, records, &outcomes(&round)),
+                Some(skip) => self.scheduler.finish_skipped(now, id, skip.name()),
+            }
         }
         round
     }
