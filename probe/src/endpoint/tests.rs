@@ -21,7 +21,7 @@ impl Served {
         let path = Some(file.path().to_path_buf());
         let config = Config::load(&Sources { file: path, ..Sources::default() }).unwrap();
         let runtime = Runtime::new().unwrap();
-        let context = Arc::new(Context { site: "test".into(), trust: config.trust.clone() });
+        let context = Arc::new(Context::new("test".into(), config.trust.clone()));
         let handle = runtime.handle().clone();
         let endpoint = ProbeEndpoint::new(handle, config.modules, context, max_concurrent);
         let listen = "127.0.0.1:0".parse().unwrap();

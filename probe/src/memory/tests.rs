@@ -51,6 +51,7 @@ fn target() -> Arc<Target> {
         record_type: RecordType::A,
         resolvers: vec![Arc::new(Resolver::udp("corp", "192.0.2.53:53".parse().unwrap()))],
         rcodes: vec!["NOERROR".into()],
+        dnssec: false,
         require_secure: false,
     });
     Arc::new(Target {
