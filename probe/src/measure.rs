@@ -109,7 +109,7 @@ pub fn cut_off(
         }
         _ => vec![failed()],
     };
-    Round { target: Arc::clone(target), start, found }
+    Round { target: Arc::clone(target), start, found, skipped: None }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.

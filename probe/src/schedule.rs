@@ -171,7 +171,8 @@ impl Scheduler {
     #[must_use]
     pub fn new(limits: Limits, repeat: Repeat) -> Self {
         // Each counter is present, zero too.
-        let skipped = [OVERRUN, BREAKER, REMOVED, SHUTDOWN].map(|reason| (reason.to_owned(), 0));
+        let skipped =
+            [OVERRUN, BREAKER, REMOVED, SHUTDOWN, UNSUPPORTED].map(|reason| (reason.to_owned(), 0));
         Self {
             limits,
             repeat,
@@ -261,9 +262,13 @@ impl Scheduler {
         }
         slot.progress = Progress::Idle;
         self.running -= 1;
-        self.probing.running -= 1;
-        self.probing.completed += 1;
-        self.probing.records += records;
+        if records == 0 {
+            skip(&mut self.probing, UNSUPPORTED, true);
+        } else {
+            self.probing.running -= 1;
+            self.probing.completed += 1;
+            self.probing.records += records;
+        }
         let breaker = &self.limits.breaker;
         let reach = if std::mem::take(&mut slot.is_moved) { &[] } else { reach };
         for (endpoint, reach) in slot.endpoints.iter().zip(reach) {
@@ -555,6 +560,8 @@ const OVERRUN: &str = "overrun";
 const BREAKER: &str = "breaker";
 const REMOVED: &str = "removed";
 const SHUTDOWN: &str = "shutdown";
+/// Reason of rounds that made no record, because this host does not permit them.
+const UNSUPPORTED: &str = "unsupported";
 
 /// Counts a round as skipped. If it `was_running`, it no longer is.
 fn skip(probing: &mut Probing, reason: &str, was_running: bool) {

@@ -2,7 +2,7 @@
 //! authoriser allows everything to [`USER`] and to certificates of [`CLIENT`], and nothing to
 //! [`UNAUTHORISED_USER`] and to [`ROLES`] until rules are added.
 
-use super::certificates::{Authority, Identity, Validity};
+use crate::certificates::{Authority, Identity, Validity};
 use super::config::{self, Listener, Ports};
 use anyhow::Result;
 
