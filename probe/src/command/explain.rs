@@ -64,7 +64,9 @@ async fn measured(
     let name = args.name.parse::<crate::config::DnsName>();
     let name: Name = name.map_err(|why| Exit::usage(why.to_string()))?.0;
     let mut ad_hoc: AdHoc = config.ad_hoc.clone();
-    args.resolver.iter().for_each(|resolver| ad_hoc.add_resolver(&resolver.named()));
+    for resolver in &args.resolver {
+        ad_hoc.add_resolver(&resolver.named());
+    }
     let (service, rounds) = measure_name(context, &ad_hoc, &name).await?;
     Ok((vec![service], rounds))
 }

@@ -90,7 +90,14 @@ fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Vec<(&'a
         }
         let is_dead = state.answers == 0 && state.contradictions.is_empty();
         let no_route = is_dead && state.unreachable.iter().all(|index| has_no_route(all[*index]));
-        let cause = if no_route || is_dead && is_cut_off(all) { Cause::Path } else { Cause::Dns };
+        let cause = if no_route || is_dead && is_cut_off(all) {
+            Cause::Path
+        } else if is_dead {
+            Cause::Dns
+        } else {
+            // The zone works, and the parent sends resolvers to a server that does not (RFC 9499, lame delegation).
+            Cause::Delegation
+        };
         assigned.own(cause, &state.unreachable);
     }
     zones

@@ -69,7 +69,7 @@ const SITUATIONS: &[Situation] = &[
         ],
         &["dns critical"],
     ),
-    ("one nameserver is away", &["authority@ns2 dns/timeout"], &["dns warning"]),
+    ("one nameserver is away", &["authority@ns2 dns/timeout"], &["delegation warning"]),
     // Resolvers.
     ("one resolver is away", &["dns@c dns/timeout"], &["resolver warning"]),
     ("one resolver is closed", &["dns@c dns/port_unreachable"], &["resolver warning"]),
