@@ -1,6 +1,7 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
 mod layer;
+pub mod reference;
 mod services;
 mod value;
 
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Variables with the prefix of settings that are not settings.
-const NOT_SETTINGS: [&str; 1] = ["DNSCRIBE_PROBE_CONFIG"];
+const NOT_SETTINGS: [&str; 2] = ["DNSCRIBE_PROBE_BIN", "DNSCRIBE_PROBE_CONFIG"];
 
 /// Sources of the configuration.
 #[derive(Clone, Debug, Default)]
