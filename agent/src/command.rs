@@ -10,7 +10,6 @@ mod run;
 mod session;
 mod signals;
 mod stores;
-mod summary;
 mod top;
 mod verify;
 mod worker_pool;

@@ -20,7 +20,6 @@ mod handover;
 mod records;
 mod renderer;
 mod resolver_names;
-mod router;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +30,6 @@ pub use event::{Event, EventSink, RenderedEvent};
 pub use flow_stage::{FlowCounters, FlowOptions, FlowStage};
 pub use handover::{PipelineState, ShardState};
 pub use renderer::RenderOptions;
-pub use router::{SinkReplacement, SinkRouter, SinkSet};
 
 use crate::analysis::detect::Detection;
 use crate::analysis::window::WindowOptions;
@@ -43,7 +41,7 @@ use crate::metrics::{self, BuildInfo, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordBuilder;
 use analysis::Analysis;
-use dnscribe_delivery::{OutputFormat, Sink, Stream};
+use dnscribe_delivery::{OutputFormat, Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::Timestamp;

@@ -1,20 +1,28 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
+mod adhoc;
 mod layer;
 pub mod reference;
+mod rules;
 mod services;
 mod value;
 
+pub use adhoc::AdHoc;
 pub use layer::Layer;
+pub use value::{DnsName, ResolverUrl};
 
+use self::layer::LimitsLayer;
+use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
+use crate::trigger::TriggerOptions;
 use crate::trust::Trust;
+use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkSpec, StreamSelection,
-    StreamSet,
+    AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkPlan, SinkSpec, Stream,
+    StreamSelection, StreamSet,
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
@@ -48,8 +56,16 @@ pub struct Config {
     pub region: Option<String>,
     /// Labels of this host.
     pub labels: Labels,
+    /// Rules and their thresholds.
+    pub rules: RuleOptions,
+    /// When alerts of others trigger measurements.
+    pub trigger: TriggerOptions,
+    /// Targets of names that no service has.
+    pub ad_hoc: AdHoc,
     /// Roots of certificates and trust anchors.
     pub trust: Trust,
+    /// What runs at the same time, and how often.
+    pub limits: Limits,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -88,7 +104,7 @@ impl Config {
         let file = sources.file.as_deref().map(read).transpose()?.unwrap_or_default();
         let variables = sources.environment.iter().cloned();
         let environment: Layer = source::environment("DNSCRIBE_PROBE_", &NOT_SETTINGS, variables)?;
-        resolve(sources.flags.clone().over(environment.over(file)), sources)
+        resolve(&sources.flags.clone().over(environment.over(file)), sources)
     }
 
     /// Returns the options of [`dnscribe_delivery::open`].
@@ -105,15 +121,66 @@ impl Config {
             ..OpenWith::new(&self.node, &self.kafka)
         }
     }
+
+    /// Returns the sinks, in order.
+    #[must_use]
+    pub fn sink_plans(&self) -> Vec<SinkPlan> {
+        let with = self.open_with();
+        self.sinks.iter().map(|sink| SinkPlan::new(sink, &with)).collect()
+    }
+
+    /// Replaces the sinks, their streams and settings by those of another configuration.
+    #[must_use]
+    pub fn with_sinks_of(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            sinks: other.sinks,
+            streams: other.streams,
+            stdout: other.stdout,
+            kafka: other.kafka,
+            alertmanager: other.alertmanager,
+            spool: other.spool,
+            rotation: other.rotation,
+            privacy: other.privacy,
+            ..self
+        }
+    }
+
+    /// Replaces node, region and labels by those of another configuration.
+    #[must_use]
+    pub fn with_identity_of(self, other: &Self) -> Self {
+        let (node, region, labels) =
+            (other.node.clone(), other.region.clone(), other.labels.clone());
+        Self { node, region, labels, ..self }
+    }
 }
 
-fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
+/// Largest number that is exact as a float and no limit in practice.
+const NO_LIMIT: u32 = u32::MAX;
+
+fn limits(layer: &LimitsLayer) -> Limits {
+    let number = |count: usize| u32::try_from(count).unwrap_or(NO_LIMIT);
+    Limits {
+        rounds: layer.rounds().0,
+        rounds_per_host: layer.rounds_per_host().0,
+        rate_per_host: number(layer.rate_per_host().0).into(),
+        burst_per_host: number(layer.burst_per_host().0).into(),
+        breaker: BreakerOptions {
+            failures: number(layer.breaker_failures().0),
+            backoff: layer.breaker_backoff().0,
+            max_backoff: layer.breaker_max_backoff().0,
+        },
+    }
+}
+
+fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let labels: Labels =
         layer.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
     let kafka = kafka::resolve(layer.kafka.clone(), &labels)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut specs = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut specs, alertmanager.as_ref(), true)?;
+    let stored = layer.streams.unwrap_or(StreamSet::PROBED);
     let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let node = layer.node.clone().map_or_else(host, |node| node.0);
     Ok(Config {
@@ -121,13 +188,17 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
-        trust: trust(&layer)?,
-        services: services::resolve(&layer)?,
+        rules: rules::resolve(&layer.rules)?,
+        trigger: layer.trigger.resolve(),
+        ad_hoc: AdHoc::new(layer),
+        trust: trust(layer)?,
+        services: services::resolve(layer)?,
+        limits: limits(&layer.limits),
         sinks: specs,
         streams: StreamSelection {
-            general: Some(layer.streams.unwrap_or(StreamSet::PROBED)),
-            kafka: layer.kafka.streams,
-            file: layer.file.streams,
+            general: Some(layer.streams.unwrap_or(SHOWN)),
+            kafka: Some(layer.kafka.streams.unwrap_or(stored)),
+            file: Some(layer.file.streams.unwrap_or(stored)),
         },
         stdout: layer.output().stdout_format(),
         kafka,
@@ -141,6 +212,9 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         drain_timeout: layer.drain_timeout().0,
     })
 }
+
+/// Default streams of stdout.
+const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
 
 fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
     let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);

@@ -11,6 +11,7 @@ mod tls;
 
 pub use crate::failure::{Failure, Stage};
 
+use crate::dns::{Resolver, presentation};
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
@@ -72,6 +73,43 @@ pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let (found, skipped) =
         found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
     Round { target: Arc::clone(target), start, found, skipped }
+}
+
+/// Makes the round of a target that did not end by itself: all that it asks has failed for `reason`.
+#[must_use]
+pub fn cut_off(
+    context: &Context,
+    target: &Arc<Target>,
+    start: Timestamp,
+    reason: &'static str,
+) -> Round {
+    let stage = match &target.kind {
+        TargetKind::Dns(_) | TargetKind::Authority(_) => Stage::Dns,
+        TargetKind::Tcp(_) | TargetKind::Ping(_) => Stage::Connect,
+        TargetKind::Tls(_) => Stage::Tls,
+        TargetKind::Http(_) => Stage::Http,
+    };
+    let failed = || {
+        let mut fields = begin(context, target);
+        fields.duration_ms = milliseconds(Timestamp::now().since(start));
+        fields.ok = false;
+        fields.error = Some(Failure::new(stage, reason).into());
+        fields
+    };
+    let found = match &target.kind {
+        TargetKind::Dns(dns) => {
+            let of_resolver = |resolver: &Arc<Resolver>| ProbeFields {
+                resolver: Some(resolver.name.clone()),
+                protocol: Some(resolver.protocol.name().to_owned()),
+                qname: Some(presentation(&dns.name)),
+                qtype: Some(dns.record_type.to_string()),
+                ..failed()
+            };
+            dns.resolvers.iter().map(of_resolver).collect()
+        }
+        _ => vec![failed()],
+    };
+    Round { target: Arc::clone(target), start, found, skipped: None }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.

@@ -1,6 +1,7 @@
-//! The table that `run --once` prints.
+//! The table that `run --once` prints, and the lines that `run` writes to a terminal.
 
 use dnscribe_record::ProbeFields;
+use dnscribe_record::time::Timestamp;
 use std::fmt::Write as _;
 
 /// Formats measurements as an aligned table, in the order given.
@@ -35,6 +36,19 @@ pub fn render(found: &[ProbeFields], color: bool) -> String {
         table.push('\n');
     }
     table
+}
+
+/// Appends one line for a measurement: time, state, service, kind, target, where it was asked, result. The line ends with
+/// a newline and contains no control characters.
+pub fn line(out: &mut Vec<u8>, ts: Timestamp, fields: &ProbeFields) {
+    let time = ts.to_string();
+    let [state, service, kind, target, via, result] = row(fields);
+    let time = time.get(11..23).unwrap_or_default();
+    let via = if via.is_empty() { via } else { format!("@{via} ") };
+    let text = format!("{time} {state:<4} {service}  {kind} {target} {via} {result}");
+    let visible = text.chars().filter(|letter| !letter.is_control());
+    out.extend(visible.collect::<String>().as_bytes());
+    out.push(b'\n');
 }
 
 fn row(fields: &ProbeFields) -> [String; 6] {

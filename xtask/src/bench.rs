@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod pipeline;
 mod pressure;
+mod probe;
 mod report;
 mod scale;
 mod statistics;
@@ -68,6 +69,8 @@ enum Part {
     Scale,
     /// Resident memory of the agent
     Memory,
+    /// CPU time and memory of the probe with 5,000 targets, and the delay of its rounds
+    Probe,
     /// The Flink job enrich compared with a job that only copies a topic
     Stream,
     /// The Kafka sink compared with kcat and Kafka's own producer, at one broker
@@ -105,6 +108,7 @@ impl Part {
             Self::Pipeline | Self::Scale => &["pipeline"],
             Self::Windows => &["windows"],
             Self::Kafka => &["kafka_sink"],
+            Self::Probe => &["probe_load"],
             Self::Kernel => &["kernel_cost"],
             Self::Threads => &["threads"],
             _ => &[],
@@ -127,6 +131,7 @@ impl Part {
             Self::Kernel => kernel::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
             Self::E2e => e2e::main(bench).map(Some),
+            Self::Probe => probe::main(bench).map(Some),
             Self::Pressure => pressure::main(bench).map(Some),
             Self::Stream => stream::main(bench).map(Some),
             Self::Threads => threads::main(bench).map(Some),
@@ -149,6 +154,11 @@ impl Bench {
     /// Path of the agent binary to measure.
     pub fn binary(&self) -> &Path {
         &self.binary
+    }
+
+    /// Path of the probe's binary.
+    pub fn probe(&self) -> PathBuf {
+        build::benchmark_path("dnscribe-probe", &self.profile)
     }
 
     /// Path of a program of `tests/benches`, one of [`Part::programs`].
@@ -179,6 +189,9 @@ pub fn main(args: &Args) -> Result<()> {
         Some(binary) => binary.clone(),
         None => build::agent(&args.profile)?,
     };
+    if parts.contains(&Part::Probe) {
+        build::probe(&args.profile)?;
+    }
     for program in parts.iter().flat_map(|part| part.programs()) {
         build::benchmark(program, &args.profile)?;
     }

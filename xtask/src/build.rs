@@ -96,6 +96,11 @@ fn set_cross_environment(cargo: &mut Command, sysroot: &Sysroot) {
     cargo.env(variable("RUSTFLAGS"), format!("-Clink-arg={sysroot_flag}"));
 }
 
+/// Builds the probe with a cargo profile.
+pub fn probe(profile: &str) -> Result<()> {
+    if is_elevated() { Ok(()) } else { build("dnscribe-probe", profile, &[]) }
+}
+
 /// Builds a program of `tests/benches` with a cargo profile.
 pub fn benchmark(name: &str, profile: &str) -> Result<()> {
     if is_elevated() { Ok(()) } else { build("dnscribe-benches", profile, &["--bin", name]) }

@@ -1,26 +1,19 @@
 //! `dnscribe check`: whether `run` would work on this host.
 
 use super::session::live_options;
-use crate::capture::live::probe::{self, Probe};
+use crate::capture::live::probe;
 use crate::cli::CheckArgs;
 use crate::config::Config;
 use crate::enrich::kubernetes;
 use crate::privilege;
-use dnscribe_admin::BindError;
+use dnscribe_cli::check::{self, Probe, Report, required};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::ConfigError;
 use dnscribe_config::value::Output;
+use dnscribe_delivery::SinkSpec;
 use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, create_topics};
-use dnscribe_delivery::spool::SpoolConfig;
-use dnscribe_delivery::{SinkSpec, kafka, probe_alertmanager, probe_file};
-use std::fmt::Write;
-use std::net::TcpListener;
 use std::process::exit;
-use std::time::Duration;
-
-/// Time limit of the connection to Kafka.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints the results, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
@@ -37,27 +30,6 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
         // The report says everything.
         code => exit(i32::from(code)),
     }
-}
-
-const fn status(probe: &Probe) -> &'static str {
-    match (probe.ok, probe.required) {
-        (true, _) => "ok",
-        (false, false) => "warn",
-        (false, true) => "fail",
-    }
-}
-
-const fn is_failure(probe: &Probe) -> bool {
-    probe.required && !probe.ok
-}
-
-/// Results of all probes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Report {
-    config: Probe,
-    host: Vec<Probe>,
-    /// Destinations of records and the metrics port.
-    outputs: Vec<Probe>,
 }
 
 /// Probes the configuration, then with `host` what capture needs, then the outputs: Kafka, files, the
@@ -84,16 +56,6 @@ fn probe_all(
     }
 }
 
-/// Creates the result of a probe of something that `run` needs.
-fn required(name: &'static str, found: Result<String, (String, String)>) -> Probe {
-    Probe::from_result(name, true, found)
-}
-
-/// Creates the result of a probe of something that `run` needs, and that has one remedy.
-fn with_remedy(name: &'static str, found: Result<String, impl ToString>, remedy: &str) -> Probe {
-    required(name, found.map_err(|why| (why.to_string(), remedy.to_owned())))
-}
-
 fn names(sinks: &[SinkSpec]) -> String {
     sinks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -109,54 +71,13 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
         };
         probes.push(required("topics", found));
     }
-    if config.sinks.contains(&SinkSpec::Kafka) {
-        let streams = config.streams.for_sink(&SinkSpec::Kafka);
-        let found = kafka::probe_brokers(&config.kafka, streams, KAFKA_TIMEOUT)
-            .map_err(|why| (why.problem, why.remedy));
-        probes.push(required("kafka", found));
-        if let Some(found) = kafka::probe_registry(&config.kafka, streams) {
-            let remedy = "check that the registry runs, accepts this client and has compatible schemas; then \
-                          kafka.registry and kafka.formats";
-            probes.push(with_remedy("registry", found, remedy));
-        }
-        probes.extend(config.spool.as_ref().map(spool));
-    }
-    if let Some(alertmanager) = &config.alertmanager {
-        let remedy = "check that every Alertmanager of alertmanager.urls runs and accepts this client; \
-                      or remove the section";
-        probes.push(with_remedy("alertmanager", probe_alertmanager(alertmanager), remedy));
-    }
-    for sink in &config.sinks {
-        if let SinkSpec::File(path) = sink {
-            let mut remedy = "create its directory, and let this user write there".to_owned();
-            let mut can = format!("{} can be written", path.display());
-            if config.rotation.is_on() {
-                remedy += "; or remove file.rotate_bytes and file.rotate_every";
-                can += " and rotated";
-            }
-            let found = probe_file(path, config.rotation).map(|()| can);
-            probes.push(with_remedy("file", found, &remedy));
-        }
-    }
+    probes.extend(check::outputs(&config.sinks, &config.open_with(), config.metrics_listen));
     if let Some(kubernetes) = &config.kubernetes {
         // `run` also works without it, and names pods once the API is available.
         let found = kubernetes::probe(kubernetes);
         probes.push(Probe { required: false, ..required("kubernetes", found) });
     }
-    if let Some(address) = config.metrics_listen {
-        let found = TcpListener::bind(address)
-            .map(|_| format!("{address} is free for /metrics, /healthz and /readyz"))
-            .map_err(|error| BindError { address, error });
-        probes.push(with_remedy("metrics", found, BindError::REMEDY));
-    }
     probes
-}
-
-/// Probes the spool. `run` also works without one, as long as Kafka does.
-fn spool(config: &SpoolConfig) -> Probe {
-    let remedy = "set spool.directory to a directory that this user can write, with space for \
-                  spool.max_bytes; without it, records wait for Kafka in memory only";
-    Probe { required: false, ..with_remedy("spool", config.probe(), remedy) }
 }
 
 /// Creates the missing topics. Returns how many, or the problem and its remedy.
@@ -180,57 +101,12 @@ fn topics(config: &Config) -> Result<String, (String, String)> {
     })
 }
 
-impl Report {
-    fn probes(&self) -> impl Iterator<Item = &Probe> {
-        std::iter::once(&self.config).chain(&self.host).chain(&self.outputs)
-    }
-
-    /// Returns 0 if `run` would work, 2 for a bad configuration, 3 if this host cannot capture, 1
-    /// otherwise.
-    fn exit_code(&self) -> u8 {
-        if is_failure(&self.config) {
-            2
-        } else if self.host.iter().any(is_failure) {
-            3
-        } else {
-            u8::from(self.outputs.iter().any(is_failure))
-        }
-    }
-
-    /// Returns the text for stdout, with the last newline: a line for each probe, or one JSON object.
-    fn render(&self, output: Output) -> String {
-        match output {
-            Output::Json => self.json(),
-            Output::Auto | Output::Text => self.text(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let width = self.probes().map(|probe| probe.name.len()).max().unwrap_or(0);
-        let mut text = String::new();
-        for probe in self.probes() {
-            let (status, name, detail) = (status(probe), probe.name, &probe.detail);
-            let remedy = probe.remedy.as_ref().filter(|_| !probe.ok);
-            let remedy = remedy.map(|remedy| format!("; remedy: {remedy}")).unwrap_or_default();
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{status:<4}  {name:<width$}  {detail}{remedy}");
-        }
-        text
-    }
-
-    fn json(&self) -> String {
-        let probes: Vec<&Probe> = self.probes().collect();
-        let code = self.exit_code();
-        let report = serde_json::json!({ "ok": code == 0, "exit_code": code, "probes": probes });
-        format!("{report}\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::layer::Layer;
     use crate::config::{Purpose, Sources};
+    use std::time::Duration;
 
     fn config(sinks: &[&str]) -> Config {
         let sinks = sinks.iter().map(|sink| sink.parse().unwrap()).collect();

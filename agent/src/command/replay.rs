@@ -1,9 +1,7 @@
 //! `dnscribe replay`: runs capture files through the pipeline, in the time of the capture.
 
 use super::replay_topic;
-use super::session::{
-    Endpoint, Prepared, SinkWatch, Start, Verdict, close, flow_options, pipeline_options,
-};
+use super::session::{Endpoint, Prepared, Start, close, flow_options, pipeline_options};
 use super::signals::Signals;
 use crate::capture::Packet;
 use crate::capture::replay::{InputError, Replay};
@@ -12,7 +10,7 @@ use crate::config::Config;
 use crate::pipeline::{CaptureCounters, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
-use dnscribe_delivery::Sink;
+use dnscribe_delivery::{Sink, SinkStatus, SinkWatch};
 use dnscribe_record::time::Timestamp;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -180,7 +178,7 @@ impl Session<'_> {
         if self.signals.reload() {
             router.reopen();
         }
-        if self.signals.stop() || self.watch.check(router) != Verdict::Continue {
+        if self.signals.stop() || self.watch.check(&router.sinks) != SinkStatus::Continue {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

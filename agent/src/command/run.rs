@@ -5,10 +5,9 @@ mod runner;
 
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Endpoint, Prepared, SinkWatch, Start, Verdict, attach, close, flow_options, live_options,
-    pipeline_options,
+    Endpoint, Prepared, Start, attach, close, flow_options, live_options, pipeline_options,
 };
-use super::signals::{Signals, State, notify};
+use super::signals::Signals;
 use crate::capture::live::{Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
@@ -20,6 +19,8 @@ use crate::privilege::drop_privileges;
 use crate::privilege::helper::PrivilegedHelper;
 use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
+use dnscribe_cli::service::{State, notify};
+use dnscribe_delivery::{SinkStatus, SinkWatch};
 use dnscribe_record::time::Timestamp;
 use reload::PortChange;
 use runner::Runner;
@@ -318,7 +319,7 @@ impl Run {
         self.handed_over.is_some()
             || self.signals.stop()
             || self.end.is_some_and(|end| Instant::now() >= end)
-            || self.watch.check(&self.pipeline.router) != Verdict::Continue
+            || self.watch.check(&self.pipeline.router.sinks) != SinkStatus::Continue
     }
 
     /// Detaches, drains the rings, exports what waits, flushes the sinks, and prints the summary.

@@ -2,22 +2,20 @@
 //! watching the sinks, and ending with the summary.
 
 use super::signals::{Signals, Waker};
-use super::summary::balance;
 use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
 use crate::health::Health;
-use crate::pipeline::{
-    FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions, SinkRouter,
-};
+use crate::pipeline::{FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions};
 use crate::privilege::helper::PrivilegedHelper;
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
 use dnscribe_cli::exit::Exit;
+use dnscribe_cli::summary::balance;
 use dnscribe_config::log;
-use dnscribe_delivery::{self, Failure, Sink, SinkSpec};
+use dnscribe_delivery::{self, Sink, SinkSpec, SinkStatus, SinkWatch};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
@@ -295,44 +293,6 @@ pub(super) fn live_options(config: &Config, icmp: Option<Arc<OwnedFd>>) -> LiveO
     }
 }
 
-/// Watches for sinks that have failed for good.
-#[derive(Debug, Default)]
-pub(super) struct SinkWatch {
-    logged: BTreeSet<String>,
-}
-
-/// Consequence of failed sinks for the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// A sink is left.
-    Continue,
-    /// The reader of stdout has closed the pipe, and there is no other sink: end without an error.
-    Quiet,
-    /// No sink is left.
-    NoneLeft,
-}
-
-impl SinkWatch {
-    /// Logs each failed sink once, and returns whether any is left.
-    pub(super) fn check(&mut self, router: &SinkRouter) -> Verdict {
-        let (failures, all) = router.sinks.failures();
-        for (name, failure) in &failures {
-            if let Failure::Broken(reason) = failure
-                && self.logged.insert(name.clone())
-            {
-                tracing::error!(sink = %name, "{reason}; its records are dropped and counted from here on");
-            }
-        }
-        if failures.len() < all {
-            Verdict::Continue
-        } else if failures.iter().all(|(_, failure)| *failure == Failure::PipeClosed) {
-            Verdict::Quiet
-        } else {
-            Verdict::NoneLeft
-        }
-    }
-}
-
 /// Ends a pipeline: flushes the sinks, writes the last ledger record, closes the sinks, and prints the summary on
 /// stderr if wanted. All records are delivered or counted as dropped.
 pub(super) fn close(
@@ -351,12 +311,12 @@ pub(super) fn close(
     pipeline.router.flush(left());
     pipeline.router.close();
     let counters = pipeline.counters(input);
-    let verdict = watch.check(&pipeline.router);
+    let verdict = watch.check(&pipeline.router.sinks);
     // After a closed pipe, no summary is wanted either.
-    if summary && verdict != Verdict::Quiet {
+    if summary && verdict != SinkStatus::Quiet {
         eprint!("{}", balance(&counters));
     }
-    if verdict == Verdict::NoneLeft {
+    if verdict == SinkStatus::NoneLeft {
         return Err(Exit::failed("no sink is left that takes records"));
     }
     Ok(())

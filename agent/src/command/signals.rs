@@ -1,8 +1,6 @@
-//! Signals (SIGTERM and SIGINT stop, SIGHUP reloads), how they wake the thread that waits for packets, and messages to
-//! the service manager: `sd_notify(3)` of systemd.
+//! Signals (SIGTERM and SIGINT stop, SIGHUP reloads), and how they wake the thread that waits for packets.
 
 use dnscribe_cli::exit::Exit;
-pub(super) use sd_notify::NotifyState as State;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -99,16 +97,6 @@ impl AsFd for Waker {
     /// Readable once woken.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.receiver.as_fd()
-    }
-}
-
-/// Tells a service manager how things are; nothing happens where none asks.
-pub(super) fn notify(state: State<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(
-            "the service manager could not be told how things are: {error}; if it ends the agent for \
-             this, set Type=exec in the unit"
-        );
     }
 }
 

@@ -4,7 +4,6 @@
 use super::DetectionChange;
 use super::attribution::filter_subject;
 use super::handover::Ordinals;
-use super::router::{Export, SinkRouter};
 use crate::analysis::detect::{Alert, DetectOptions, Detection};
 use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
@@ -13,11 +12,19 @@ use crate::capture::sampling::{NotExported, PacketClass};
 use crate::decode::Message;
 use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
-use crate::pipeline::filter::{FilterQuestion, FilterSubject};
+use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
+use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
+
+/// Where a stage exports records: their writer, the sinks, and the filters.
+pub(super) struct Export<'a> {
+    pub(super) identity: &'a RecordBuilder,
+    pub(super) router: &'a mut SinkRouter,
+    pub(super) filters: &'a StreamFilters,
+}
 
 /// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {

@@ -1,10 +1,9 @@
 //! Where events become records: attribution, correlation and analysis of each event, and the export of its record.
 
 use super::Pipeline;
-use super::analysis::Analysis;
+use super::analysis::{Analysis, Export};
 use super::attribution::filter_subject;
 use super::event::{Event, EventSink, RenderedEvent};
-use super::router::Export;
 use crate::analysis::view::{Facts, TransactionView};
 use crate::capture::Transport;
 use crate::capture::sampling::Timeline;

@@ -2,8 +2,8 @@
 
 use super::need::{self, Need};
 use super::{Account, Files, files, helper};
-use crate::capture::live::probe::Probe;
 use crate::config::{Config, Drop};
+use dnscribe_cli::check::Probe;
 use std::path::Path;
 
 /// Returns the user that the agent would become and the capabilities that it would keep, and whether this

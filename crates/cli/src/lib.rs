@@ -1,5 +1,6 @@
-//! What the command lines of dnscribe programs share: how a command fails ([`exit`]), and the commands that
-//! print manual pages, completion scripts and schemas ([`pages`]).
+//! What the command lines of dnscribe programs share: how a command fails ([`exit`]), the commands that print
+//! manual pages, completion scripts and schemas ([`pages`]), the report of `check` ([`check`]), the balance of a run
+//! ([`summary`]), and messages to the service manager ([`service`]).
 //!
 //! ```
 //! use dnscribe_cli::exit::Exit;
@@ -10,8 +11,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod exit;
 pub mod pages;
+pub mod service;
+pub mod summary;
 
 use exit::Exit;
 use std::io::{ErrorKind, Write as _};

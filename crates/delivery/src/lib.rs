@@ -51,6 +51,7 @@ pub mod kafka;
 pub mod null;
 mod observer;
 mod open;
+mod router;
 pub mod spec;
 pub mod spool;
 mod successor;
@@ -66,6 +67,7 @@ pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertma
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
 pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
+pub use router::{Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch};
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
 pub use successor::PendingSink;
 

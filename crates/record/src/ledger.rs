@@ -226,11 +226,11 @@ merged_struct! {
         pub rounds: u64,
         /// Rounds that ended; each made at least one record.
         pub completed: u64,
-        /// Rounds that are running.
+        /// Rounds that are running, or wait until the limits let them begin.
         pub running: u64,
         /// Rounds that began more than a second after they were due.
         pub late: u64,
-        /// Rounds that were not begun, by reason.
+        /// Rounds that were not begun, and those cut off by the end of the process, by reason.
         pub skipped: Reasons,
         /// Records made.
         pub records: u64,

@@ -1,5 +1,6 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
+use super::rules::{RulesLayer, TriggerLayer};
 use super::value::{
     BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Pattern,
     Percent, Qtype, ResolverUrl, StartTls,
@@ -40,13 +41,19 @@ section! {
         map resolvers: BTreeMap<Name, ResolverUrl> = example("{ corp: \"udp://192.0.2.53:53\", backup: \"tls://198.51.100.1:853#dns.example\" }"),
         /// Values for targets that have none of their own.
         section defaults: DefaultsLayer,
+        /// What runs at the same time, and how often.
+        section limits: LimitsLayer,
         /// Services, each with the targets that it depends on.
         sections services: Option<Vec<ServiceLayer>> = each(
             ServiceLayer,
             "[{ name: shop, targets: [{ dns: { name: shop.example.com } }] }]"
         ),
+        /// Rules of verdicts and other alerts.
+        section rules: RulesLayer,
+        /// Measurements on demand: alerts of agents and jobs, read from Kafka.
+        section trigger: TriggerLayer,
         /// Streams of every sink that has no streams of its own: probes, alerts, ledger. Default: all
-        /// of them.
+        /// of them, but to stdout no ledger.
         joined streams: Option<StreamSet> = example("[probes, alerts]"),
         /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
         /// kafka.brokers is given, else stdout.
@@ -92,6 +99,28 @@ section! {
         text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
         /// Time limit of a round.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+    }
+}
+
+section! {
+    /// Section `limits`. A host is a resolver's or a server's address or name, or a zone with its nameservers.
+    LimitsLayer {
+        /// Rounds of all targets that run at the same time.
+        text rounds: Option<Count> = default(1000_usize),
+        /// Rounds against one host that run at the same time.
+        text rounds_per_host: Option<Count> = default(64_usize),
+        /// Rounds against one host that begin in a second, on average.
+        text rate_per_host: Option<Count> = default(100_usize),
+        /// Rounds against one host that may begin at once.
+        text burst_per_host: Option<Count> = default(100_usize),
+        /// Consecutive rounds that do not reach an endpoint (timeout, refused, no route) after which its rounds are
+        /// spaced; counted as skipped.
+        text breaker_failures: Option<Count> = default(5_usize),
+        /// Time from then to the next round; it doubles with each one that fails.
+        text breaker_backoff: Option<PositiveSpan> = default(Duration::from_secs(30)),
+        /// Limit of this time, and so the longest time for which a recovery is not seen. Targets with a longer interval
+        /// are never skipped.
+        text breaker_max_backoff: Option<PositiveSpan> = default(Duration::from_secs(120)),
     }
 }
 

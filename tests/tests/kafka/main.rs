@@ -15,6 +15,7 @@ mod live_agent;
 mod operators;
 mod outage;
 mod partitions;
+mod probe;
 mod raw;
 mod reading;
 mod reloading;

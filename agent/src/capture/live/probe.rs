@@ -5,45 +5,9 @@ use super::load_error::{OLDEST, PRIVILEGE};
 use super::programs::{self, ProgramSpec};
 use super::{CannotCapture, HookChoice, LiveOptions, cgroup};
 use caps::{CapSet, Capability};
+use dnscribe_cli::check::Probe;
 use rustix::param::page_size;
-use serde::Serialize;
 use std::path::Path;
-
-/// Result of one probe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Probe {
-    /// Name of what was probed.
-    pub name: &'static str,
-    /// Whether it is fine.
-    pub ok: bool,
-    /// Whether `run` cannot work without it.
-    pub required: bool,
-    /// What was found, and what follows from it.
-    pub detail: String,
-    /// What to do about it, if it is not as it should be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-impl Probe {
-    fn new(name: &'static str, required: bool, ok: bool, detail: String, remedy: &str) -> Self {
-        let remedy = (!ok).then(|| remedy.to_owned());
-        Self { name, ok, required, detail, remedy }
-    }
-
-    /// Creates the result of a probe: what was found, or the problem and its remedy.
-    #[must_use]
-    pub fn from_result(
-        name: &'static str,
-        required: bool,
-        found: Result<String, (String, String)>,
-    ) -> Self {
-        match found {
-            Ok(detail) => Self::new(name, required, true, detail, ""),
-            Err((problem, remedy)) => Self::new(name, required, false, problem, &remedy),
-        }
-    }
-}
 
 /// Probes everything that capture with these options needs. Programs are loaded and unloaded;
 /// nothing is attached. With [`HookChoice::Auto`], a hook is required only where the other

@@ -1,12 +1,12 @@
 //! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
 use super::super::session::detection;
-use super::{Run, SinkWatch};
+use super::Run;
 use crate::capture::live::LiveOptions;
 use crate::capture::ports::PortSet;
 use crate::config::{Config, Drop};
-use crate::pipeline::{Control, DetectionChange, Settings, SinkChange, SinkReplacement};
-use dnscribe_delivery::{SinkError, SinkNames, SinkPlan};
+use crate::pipeline::{Control, DetectionChange, Settings, SinkChange};
+use dnscribe_delivery::SinkWatch;
 use std::sync::Arc;
 
 /// Change of the captured ports at run time without losing messages, in three steps: the flow stages also look for
@@ -113,9 +113,7 @@ impl Run {
             }
         };
         if before != after {
-            let sinks = &self.pipeline.router.sinks.active;
-            let names = sinks.iter().map(|sink| sink.name().to_owned()).collect::<Vec<_>>();
-            let sinks = match replacements(&names, &before, &after) {
+            let sinks = match self.pipeline.router.sinks.open_changes(&before, &after) {
                 Ok(sinks) => sinks,
                 Err(error) => {
                     let hint = self.write_hint();
@@ -141,40 +139,6 @@ impl Run {
         "; since privileges were dropped, files can be opened only in directories of the configuration at the \
          start: restart to write elsewhere"
     }
-}
-
-/// Opens the sinks of `after` that are not in `before`. A sink that collides with one that goes is opened once that
-/// one is closed. `names` are those of the current sinks.
-fn replacements(
-    names: &[String],
-    before: &[SinkPlan],
-    after: &[SinkPlan],
-) -> Result<Vec<SinkReplacement>, SinkError> {
-    let mut stays = vec![false; before.len()];
-    let mut keep = |plan: &SinkPlan| {
-        let found = before.iter().zip(&stays).position(|(old, stays)| old == plan && !stays)?;
-        stays[found] = true;
-        Some(found)
-    };
-    let kept: Vec<_> = after.iter().map(&mut keep).collect();
-    let staying = names.iter().zip(&stays).filter(|(_, stays)| **stays);
-    let mut taken = SinkNames::with_used(staying.map(|(name, _)| name.as_str()));
-    let open = |(plan, kept): (&SinkPlan, Option<usize>)| {
-        if let Some(index) = kept {
-            return Ok(SinkReplacement::Keep(index));
-        }
-        let collides = |(old, stays): (&SinkPlan, &bool)| !stays && old.collides_with(plan);
-        let predecessor = before.iter().zip(&stays).position(collides);
-        let inherited = predecessor.and_then(|index| taken.reserve(&names[index]));
-        let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind));
-        match predecessor {
-            Some(predecessor) => {
-                Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })
-            }
-            None => plan.open(name).map(SinkReplacement::Add),
-        }
-    };
-    after.iter().zip(kept).map(open).collect()
 }
 
 /// Sections and keys of a configuration that need a restart. Names every field, so that none is forgotten.

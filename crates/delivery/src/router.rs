@@ -3,19 +3,20 @@
 
 mod format_buffer;
 mod sink_set;
+mod watch;
 
 pub use sink_set::{SinkReplacement, SinkSet};
+pub use watch::{SinkStatus, SinkWatch};
 
-use crate::pipeline::filter::StreamFilters;
-use crate::record::RecordBuilder;
-use dnscribe_delivery::{OutputFormat, Sink, Stream, append_json, append_partial_json};
+use crate::{OutputFormat, Sink, Stream, append_json, append_partial_json};
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
     AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_from_json,
     transaction_line, transaction_line_from_json,
 };
-use format_buffer::{FormatBuffer, Render, format_buffers};
+pub use format_buffer::Render;
+use format_buffer::{FormatBuffer, format_buffers};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,13 +25,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Replay checks whether it should stop after waiting this long for a sink.
 const STOP_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Where a stage exports records: their writer, the sinks, and the filters.
-pub(super) struct Export<'a> {
-    pub(super) identity: &'a RecordBuilder,
-    pub(super) router: &'a mut SinkRouter,
-    pub(super) filters: &'a StreamFilters,
-}
 
 /// The sinks, with a buffer for each output format.
 pub struct SinkRouter {
@@ -42,13 +36,14 @@ pub struct SinkRouter {
     has_summaries: bool,
     /// Reused buffer for the input of the partition key's hash.
     key: Vec<u8>,
-    pub(super) masker: Masker,
+    /// Masks records before they are added to a batch.
+    pub masker: Masker,
     wait_for_sinks: Option<Arc<AtomicBool>>,
 }
 
 impl SinkRouter {
     /// Creates a router to these sinks. If `wait_for_sinks` is set, full sinks are waited for until it is raised.
-    pub(super) fn new(
+    pub fn new(
         sinks: Vec<Box<dyn Sink>>,
         masker: Masker,
         wait_for_sinks: Option<Arc<AtomicBool>>,
@@ -69,7 +64,7 @@ impl SinkRouter {
     ///
     /// # Errors
     /// The key of the pseudonyms cannot be read. Then masking stays unchanged.
-    pub(super) fn set_privacy(&mut self, privacy: MaskingRules) -> Result<(), KeyError> {
+    pub fn set_privacy(&mut self, privacy: MaskingRules) -> Result<(), KeyError> {
         self.masker.reconfigure(privacy)?;
         self.hide_dead_letters();
         Ok(())
@@ -97,23 +92,23 @@ impl SinkRouter {
     }
 
     /// Returns whether any sink wants records of the stream.
-    pub(super) fn wants(&self, stream: Stream) -> bool {
+    pub fn wants(&self, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.streams.contains(stream))
     }
 
     /// Returns whether any sink wants rendered records of the stream, and not only their number.
-    pub(super) fn renders(&self, stream: Stream) -> bool {
+    pub fn renders(&self, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.renders(stream))
     }
 
     /// Returns whether any sink wants records of the stream in this format.
-    pub(super) fn wants_as(&self, format: OutputFormat, stream: Stream) -> bool {
+    pub fn wants_as(&self, format: OutputFormat, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.format == format && buffer.streams.contains(stream))
     }
 
     /// Returns whether a record of the stream is needed: to render it or, if the stream is `filtered`, to apply the
     /// filter. If not, counts the record for the sinks that want the stream.
-    pub(super) fn asks_for(&mut self, stream: Stream, filtered: bool) -> bool {
+    pub fn asks_for(&mut self, stream: Stream, filtered: bool) -> bool {
         let asks = self.renders(stream) || filtered && self.wants(stream);
         if !asks {
             self.count(stream);
@@ -122,18 +117,12 @@ impl SinkRouter {
     }
 
     /// Adds a record, as JSON in either format: only transactions and alerts have a text form.
-    pub(super) fn push(
-        &mut self,
-        stream: Stream,
-        id: EventId,
-        record: &impl Serialize,
-        key: &[u8],
-    ) {
+    pub fn push(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
         self.route(stream, id, key, &|out| append_json(out, record), None);
     }
 
     /// Adds a record of which the first part is rendered, as JSON in either format.
-    pub(super) fn push_partial(
+    pub fn push_partial(
         &mut self,
         stream: Stream,
         id: EventId,
@@ -145,7 +134,7 @@ impl SinkRouter {
 
     /// Adds the record of a transaction: its first part in JSON, empty if it is not rendered yet, and the fields to
     /// add. `body` returns the fields of the first part.
-    pub(super) fn push_transaction<'a>(
+    pub fn push_transaction<'a>(
         &mut self,
         id: EventId,
         (first, context): (&[u8], &TransactionContext<'_>),
@@ -175,7 +164,7 @@ impl SinkRouter {
     }
 
     /// Adds the record of an alert.
-    pub(super) fn push_alert(&mut self, record: &AlertRecord<'_>) {
+    pub fn push_alert(&mut self, record: &AlertRecord<'_>) {
         let (id, key) = (record.head.event_id, record.entity.as_bytes());
         let json = |out: &mut Vec<u8>| append_json(out, record);
         self.route(Stream::Alerts, id, key, &json, Some(&|out| alert_line(out, record)));
@@ -183,7 +172,7 @@ impl SinkRouter {
 
     /// Adds a record to all buffers, masked if the configuration says so. `json` renders it without a newline;
     /// `text` renders its text form, if it has one.
-    fn route(
+    pub fn route(
         &mut self,
         stream: Stream,
         id: EventId,
@@ -220,7 +209,7 @@ impl SinkRouter {
     }
 
     /// Counts a record that a filter leaves out.
-    pub(super) fn filter(&mut self, stream: Stream) {
+    pub fn filter(&mut self, stream: Stream) {
         self.prepare_for(stream);
         for buffer in self.buffers.iter_mut().filter(|buffer| buffer.streams.contains(stream)) {
             buffer.batch.add_filtered(stream);
@@ -229,7 +218,7 @@ impl SinkRouter {
     }
 
     /// Counts a record that no sink reads.
-    pub(super) fn count(&mut self, stream: Stream) {
+    pub fn count(&mut self, stream: Stream) {
         self.prepare_for(stream);
         self.buffers.iter_mut().for_each(|buffer| buffer.count(stream));
         self.offer_full();

@@ -1,6 +1,6 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
-use dnscribe_delivery::{Failure, Gauge, PendingSink, Sink, SinkPlan};
+use crate::{Failure, Gauge, PendingSink, Sink, SinkError, SinkNames, SinkPlan};
 use dnscribe_record::Merge;
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
@@ -47,12 +47,50 @@ pub enum SinkReplacement {
 
 impl SinkSet {
     /// Creates a set of open sinks.
-    pub(super) const fn new(active: Vec<Box<dyn Sink>>) -> Self {
+    pub const fn new(active: Vec<Box<dyn Sink>>) -> Self {
         Self { active, retired: Vec::new(), closed: DeliveryCounters::new() }
     }
 
+    /// Opens the sinks of `after` that are not in `before`, the plans of the active sinks. A sink that collides with
+    /// one that goes is opened once that one is closed.
+    ///
+    /// # Errors
+    /// A sink cannot be opened. Then nothing has changed.
+    pub fn open_changes(
+        &self,
+        before: &[SinkPlan],
+        after: &[SinkPlan],
+    ) -> Result<Vec<SinkReplacement>, SinkError> {
+        let names: Vec<_> = self.active.iter().map(|sink| sink.name()).collect();
+        let mut stays = vec![false; before.len()];
+        let mut keep = |plan: &SinkPlan| {
+            let found = before.iter().zip(&stays).position(|(old, stays)| old == plan && !stays)?;
+            stays[found] = true;
+            Some(found)
+        };
+        let kept: Vec<_> = after.iter().map(&mut keep).collect();
+        let staying = names.iter().zip(&stays).filter(|(_, stays)| **stays);
+        let mut taken = SinkNames::with_used(staying.map(|(name, _)| *name));
+        let open = |(plan, kept): (&SinkPlan, Option<usize>)| {
+            if let Some(index) = kept {
+                return Ok(SinkReplacement::Keep(index));
+            }
+            let collides = |(old, stays): (&SinkPlan, &bool)| !stays && old.collides_with(plan);
+            let predecessor = before.iter().zip(&stays).position(collides);
+            let inherited = predecessor.and_then(|index| taken.reserve(names[index]));
+            let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind));
+            match predecessor {
+                Some(predecessor) => {
+                    Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })
+                }
+                None => plan.open(name).map(SinkReplacement::Add),
+            }
+        };
+        after.iter().zip(kept).map(open).collect()
+    }
+
     /// Replaces the sinks. Those that are not kept have `flush_timeout` to deliver their records.
-    pub(super) fn replace(&mut self, sinks: Vec<SinkReplacement>, flush_timeout: Duration) {
+    pub fn replace(&mut self, sinks: Vec<SinkReplacement>, flush_timeout: Duration) {
         let deadline = Instant::now() + flush_timeout;
         let mut old: Vec<_> = std::mem::take(&mut self.active)
             .into_iter()
@@ -77,7 +115,7 @@ impl SinkSet {
 
     /// Closes retired sinks that have delivered everything or are past their deadline, and opens the sinks that
     /// wait for that. Returns whether any was opened.
-    pub(super) fn update(&mut self) -> bool {
+    pub fn update(&mut self) -> bool {
         let Self { active, retired, closed, .. } = self;
         retired.retain_mut(|RetiredSink { sink, deadline, is_closed }| {
             let is_done = sink.flush(Duration::ZERO) || Instant::now() >= *deadline;
@@ -101,7 +139,7 @@ impl SinkSet {
 
     /// Waits up to `limit` until all records are delivered or dropped. Checks `stopped` after each `step`, which
     /// ends the wait.
-    pub(super) fn flush(&mut self, limit: Duration, step: Duration, stopped: &dyn Fn() -> bool) {
+    pub fn flush(&mut self, limit: Duration, step: Duration, stopped: &dyn Fn() -> bool) {
         let end = Instant::now() + limit;
         let wait = |sink: &mut Box<dyn Sink>| {
             while !sink.flush(end.saturating_duration_since(Instant::now()).min(step))
@@ -115,7 +153,7 @@ impl SinkSet {
     }
 
     /// Closes all sinks. Records that they still hold are dropped and counted.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.retired.iter_mut().for_each(|retired| retired.sink.close());
         self.active.iter_mut().for_each(|sink| sink.close());
     }

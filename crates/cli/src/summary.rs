@@ -1,10 +1,11 @@
 //! The balance of a run, for stderr.
 
-use dnscribe_record::ledger::{Counters, Reasons};
+use dnscribe_record::ledger::{Counters, Probing, Reasons};
 use std::fmt::Write as _;
 
 /// Formats the balance of a run as text.
-pub(super) fn balance(counters: &Counters) -> String {
+#[must_use]
+pub fn balance(counters: &Counters) -> String {
     let mut text = String::from("summary\n");
     // Writing to a String cannot fail.
     let _ = write_balance(&mut text, counters);
@@ -21,6 +22,36 @@ macro_rules! counts {
 }
 
 fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
+    match &counters.probing {
+        Some(probing) => {
+            let uses = counts!(probing, completed, running);
+            let skipped = reasons("skipped", &probing.skipped);
+            let Probing { rounds, late, records, .. } = probing;
+            writeln!(
+                text,
+                "  rounds          due {rounds} = {uses}{skipped}; late {late}; records {records}"
+            )?;
+        }
+        None => write_capture(text, counters)?,
+    }
+    for (sink, streams) in &counters.delivery {
+        for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
+            let uses = counts!(delivery, delivered, spooled, in_flight, filtered);
+            let dropped = reasons("dropped", &delivery.dropped);
+            let records = delivery.records;
+            writeln!(text, "  {sink:<8} {stream:<13} records {records} = {uses}{dropped}")?;
+        }
+    }
+    let imbalances = counters.imbalances();
+    for imbalance in &imbalances {
+        writeln!(text, "  {imbalance}")?;
+    }
+    let verdict = if imbalances.is_empty() { "every identity closes" } else { "NOT BALANCED" };
+    writeln!(text, "  {verdict}")
+}
+
+/// Writes the counters of a capture.
+fn write_capture(text: &mut String, counters: &Counters) -> std::fmt::Result {
     for (hook, kernel) in &counters.kernel {
         let uses = counts!(kernel, submitted, lost_ring_full, sampled_out);
         let skipped = reasons("skipped", &kernel.skipped);
@@ -66,20 +97,7 @@ fn write_balance(text: &mut String, counters: &Counters) -> std::fmt::Result {
             counts!(found, closed, idle, reset, refused, timeout, handshake_failed, evicted, open);
         writeln!(text, "  connections     found {} = {ends}", found.connections)?;
     }
-    for (sink, streams) in &counters.delivery {
-        for (stream, delivery) in streams.iter().filter(|(_, delivery)| delivery.records > 0) {
-            let uses = counts!(delivery, delivered, spooled, in_flight, filtered);
-            let dropped = reasons("dropped", &delivery.dropped);
-            let records = delivery.records;
-            writeln!(text, "  {sink:<8} {stream:<13} records {records} = {uses}{dropped}")?;
-        }
-    }
-    let imbalances = counters.imbalances();
-    for imbalance in &imbalances {
-        writeln!(text, "  {imbalance}")?;
-    }
-    let verdict = if imbalances.is_empty() { "every identity closes" } else { "NOT BALANCED" };
-    writeln!(text, "  {verdict}")
+    Ok(())
 }
 
 /// Formats counters by reason as ` + name 3 (reason 2, other 1)`, without zeros.

@@ -1,16 +1,16 @@
 //! Collects records for the sinks of one output format, until they fill a batch.
 
-use dnscribe_delivery::{Batch, OutputFormat, Sink, Stream, StreamSet};
+use crate::{Batch, OutputFormat, Sink, Stream, StreamSet};
 use dnscribe_record::EventId;
 
-/// A batch of this size is sent to the sinks; smaller ones are sent when the pipeline pauses.
+/// A batch of this size is sent to the sinks; smaller ones are sent when the program pauses.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// A batch of this many records is sent: records that are only counted have no bytes.
 const BATCH_RECORDS: usize = 4096;
 
 /// Renders a record.
-pub(super) type Render<'a> = &'a dyn Fn(&mut Vec<u8>);
+pub type Render<'a> = &'a dyn Fn(&mut Vec<u8>);
 
 /// Records for the sinks of one output format.
 #[derive(Debug)]

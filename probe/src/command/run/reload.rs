@@ -1,0 +1,76 @@
+//! SIGHUP: reloads the configuration and applies what can change while the probe runs.
+
+use super::engine::{Engine, context};
+use crate::config::Config;
+use dnscribe_delivery::SinkWatch;
+use dnscribe_record::time::Timestamp;
+
+impl Engine {
+    /// Reopens files, and applies targets, resolvers, limits, masking and sinks of the configuration. An invalid one
+    /// changes nothing; files are reopened anyway.
+    pub(super) fn reload(&mut self) {
+        self.rounds.pipeline.router.reopen();
+        let new = match Config::load(&self.sources) {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                return;
+            }
+        };
+        self.rounds.context = context(&new);
+        self.rounds.set_services(&new);
+        let pipeline = &mut self.rounds.pipeline;
+        let gone = pipeline.verdicts.reload(Timestamp::now(), new.rules.clone(), &new.services);
+        pipeline.export_alerts(&gone);
+        self.on_demand.reload(&new);
+        // In this order: no new sink gets fields that are to be masked.
+        match self.rounds.pipeline.router.set_privacy(new.privacy.clone()) {
+            Ok(()) => self.apply_sinks(&new),
+            Err(why) => {
+                tracing::error!("masking and sinks stay unchanged: the key of the pseudonyms {why}")
+            }
+        }
+        let left = needs_restart(&self.config, &new);
+        if left.is_empty() {
+            tracing::info!("configuration reloaded");
+        } else {
+            let left = left.join(", ");
+            tracing::warn!("configuration reloaded; these changes need a restart: {left}");
+        }
+        self.config.services = new.services;
+        self.config.drain_timeout = new.drain_timeout;
+    }
+
+    /// Opens sinks that are new or have other settings, and flushes those that are not wanted any more.
+    fn apply_sinks(&mut self, new: &Config) {
+        let changed = self.config.clone().with_sinks_of(new);
+        let (before, after) = (self.config.sink_plans(), changed.sink_plans());
+        if before != after {
+            let router = &mut self.rounds.pipeline.router;
+            match router.sinks.open_changes(&before, &after) {
+                Ok(sinks) => router.replace(sinks, new.drain_timeout),
+                Err(error) => {
+                    tracing::error!("the sinks stay unchanged: {error}");
+                    return;
+                }
+            }
+            // The name of a sink that has failed may now be that of another.
+            self.rounds.pipeline.watch = SinkWatch::default();
+        }
+        self.config = changed;
+    }
+}
+
+/// Sections and keys of a configuration that need a restart.
+fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
+    let differs = [
+        ("node", now.node != new.node),
+        ("region", now.region != new.region),
+        ("labels", now.labels != new.labels),
+        ("sinks", now.sink_plans() != new.clone().with_identity_of(now).sink_plans()),
+        ("metrics.listen", now.metrics_listen != new.metrics_listen),
+        ("health.window", now.health_window != new.health_window),
+        ("log", now.log != new.log),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}

@@ -1,0 +1,589 @@
+//! When rounds begin: a state machine without clock, socket or task. It takes the time and the outcomes of rounds, and
+//! returns the rounds that begin.
+//!
+//! - A target is due at fixed times, `phase + n · interval`, so that it does not drift. The phase is a hash of the
+//!   target, which spreads thousands of targets with one interval evenly over it.
+//! - A round that is due begins once the limits allow it: rounds at the same time, in all and per host, and the rate of
+//!   rounds per host. Rounds that wait for one host hold up no others.
+//! - A round that is due while the last one of its target still runs or waits is skipped (`overrun`).
+//! - While all endpoints of a target are known to be unreachable, its rounds are spaced ([`Breaker`]).
+//!
+//! Every round that was due is counted in [`Probing`], whose identity holds at every moment.
+
+mod breaker;
+mod destination;
+#[cfg(test)]
+mod tests;
+
+pub use breaker::BreakerOptions;
+pub use destination::{Destination, Reach, outcomes};
+
+use crate::target::{Service, Target};
+use breaker::Breaker;
+use dnscribe_record::ledger::Probing;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Longest time from the start to the first round of a target, whatever its interval.
+const MAX_PHASE: Duration = Duration::from_secs(300);
+
+/// Delay from which a round that begins counts as late.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Limits of what runs at the same time and how often. A host is a resolver's or server's host.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Rounds that run at the same time.
+    pub rounds: usize,
+    /// Rounds that run at the same time against one host.
+    pub rounds_per_host: usize,
+    /// Rounds against one host that begin in a second, on average.
+    pub rate_per_host: f64,
+    /// Rounds against one host that may begin at once.
+    pub burst_per_host: f64,
+    /// When an endpoint counts as unreachable.
+    pub breaker: BreakerOptions,
+}
+
+impl Limits {
+    /// Time in which a host's bucket gets a token.
+    fn period(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.rate_per_host)
+    }
+}
+
+/// Identifies a target in the schedule. Stays as it is over a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetId(u32);
+
+/// A round that begins now.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// To be given to [`Scheduler::finish`].
+    pub id: TargetId,
+    /// What is measured.
+    pub target: Arc<Target>,
+    /// Time since the round was due.
+    pub delay: Duration,
+}
+
+/// How often the targets are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Once in each interval.
+    Always,
+    /// Once in all, at once.
+    Once,
+}
+
+/// Identity of a target over a reload: its service, kind and name, and its number among those that are equal in these.
+type TargetKey = (Arc<str>, &'static str, String, usize);
+
+/// Progress of a target's round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Idle,
+    /// Waits for its turn since it was due.
+    Waiting {
+        due: Duration,
+    },
+    Running,
+}
+
+/// A target with its state.
+#[derive(Debug)]
+struct Slot {
+    target: Arc<Target>,
+    hosts: Box<[usize]>,
+    endpoints: Box<[usize]>,
+    progress: Progress,
+    /// Time at which the next round is due.
+    next: Duration,
+    /// Whether the configuration has the target no more. Its slot is freed once its round has ended.
+    is_removed: bool,
+    /// Whether the destinations have changed since the running round began.
+    is_moved: bool,
+}
+
+/// Rounds against one host, and those that wait for it.
+#[derive(Debug, Default)]
+struct Host {
+    running: usize,
+    /// Token bucket as a time: that from which the bucket is full again (GCRA, the theoretical arrival time).
+    full_at: Duration,
+    blocked: VecDeque<u32>,
+    /// Whether a wake is set for the blocked rounds.
+    has_wake: bool,
+}
+
+impl Host {
+    /// Time from which the bucket has a token.
+    fn token_at(&self, limits: &Limits) -> Duration {
+        let others = limits.period().mul_f64((limits.burst_per_host - 1.0).max(0.0));
+        self.full_at.saturating_sub(others)
+    }
+
+    fn is_free(&self, now: Duration, limits: &Limits) -> bool {
+        self.running < limits.rounds_per_host && self.token_at(limits) <= now
+    }
+
+    fn begin(&mut self, now: Duration, limits: &Limits) {
+        self.running += 1;
+        self.full_at = self.full_at.max(now) + limits.period();
+    }
+}
+
+/// What may begin as soon as fewer rounds run.
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    Target(u32),
+    /// The rounds that wait for a host.
+    Host(usize),
+}
+
+/// The schedule of all targets. Times are durations since the start.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    repeat: Repeat,
+    slots: Vec<Option<Slot>>,
+    /// Slots without a target.
+    free: Vec<u32>,
+    known: HashMap<TargetKey, u32>,
+    /// Times at which targets are due.
+    due: BinaryHeap<Reverse<(Duration, u32)>>,
+    ready: VecDeque<Ready>,
+    /// Times at which hosts with waiting rounds may have another one.
+    wakes: BinaryHeap<Reverse<(Duration, usize)>>,
+    host_numbers: HashMap<String, usize>,
+    hosts: Vec<Host>,
+    endpoint_numbers: HashMap<String, usize>,
+    endpoints: Vec<Breaker>,
+    running: usize,
+    probing: Probing,
+}
+
+impl Scheduler {
+    /// Creates a schedule without targets.
+    #[must_use]
+    pub fn new(limits: Limits, repeat: Repeat) -> Self {
+        // Each counter is present, zero too.
+        let skipped =
+            [OVERRUN, BREAKER, REMOVED, SHUTDOWN, UNSUPPORTED].map(|reason| (reason.to_owned(), 0));
+        Self {
+            limits,
+            repeat,
+            slots: Vec::new(),
+            free: Vec::new(),
+            known: HashMap::new(),
+            due: BinaryHeap::new(),
+            ready: VecDeque::new(),
+            wakes: BinaryHeap::new(),
+            host_numbers: HashMap::new(),
+            hosts: Vec::new(),
+            endpoint_numbers: HashMap::new(),
+            endpoints: Vec::new(),
+            running: 0,
+            probing: Probing { skipped: skipped.into(), ..Probing::default() },
+        }
+    }
+
+    /// Schedules these services from now on. Targets that were there before keep their times, and endpoints their
+    /// breakers; rounds of others that wait are skipped (`removed`), and those that run may end.
+    pub fn set_services(&mut self, now: Duration, limits: Limits, services: &[Service]) {
+        self.limits = limits;
+        let mut old = std::mem::take(&mut self.known);
+        let mut ordinals: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        for target in services.iter().flat_map(|service| &service.targets) {
+            let (kind, name) = (target.kind.name(), target.name.as_str());
+            let ordinal = ordinals.entry((&target.service, kind, name)).or_default();
+            let key = (Arc::clone(&target.service), kind, name.to_owned(), *ordinal);
+            *ordinal += 1;
+            let number = match old.remove(&key) {
+                Some(number) => self.update(now, number, &key, target),
+                None => self.insert(now, &key, target),
+            };
+            self.known.insert(key, number);
+        }
+        for number in old.into_values() {
+            self.remove(number);
+        }
+        self.forget_destinations();
+    }
+
+    /// Returns the rounds that begin now. Counts those that are due and cannot begin.
+    pub fn poll(&mut self, now: Duration) -> Vec<Start> {
+        let mut started = Vec::new();
+        while let Some(Reverse((due, number))) =
+            self.due.peek().copied().filter(|Reverse((due, _))| *due <= now)
+        {
+            self.due.pop();
+            // An earlier time of a target that has another one since then is void.
+            if self.slot(number).is_some_and(|slot| slot.next == due && !slot.is_removed) {
+                self.make_due(now, number, due, &mut started);
+            }
+        }
+        while let Some(Reverse((_, host))) =
+            self.wakes.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.wakes.pop();
+            self.hosts[host].has_wake = false;
+            self.release(now, host, &mut started);
+        }
+        while self.running < self.limits.rounds {
+            match self.ready.pop_front() {
+                Some(Ready::Target(number)) => self.try_start(now, number, &mut started),
+                Some(Ready::Host(host)) => self.release(now, host, &mut started),
+                None => break,
+            }
+        }
+        started
+    }
+
+    /// Time at which [`Self::poll`] is to be called again, unless a round ends before.
+    #[must_use]
+    pub fn next_poll(&self) -> Option<Duration> {
+        let due = self.due.peek().map(|Reverse((at, _))| *at);
+        let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
+        let ready =
+            (self.running < self.limits.rounds && !self.ready.is_empty()).then_some(Duration::ZERO);
+        [due, wake, ready].into_iter().flatten().min()
+    }
+
+    /// Ends a round, which made so many records. `reach` says for each destination of the target whether it was reached,
+    /// where that is known.
+    pub fn finish(&mut self, now: Duration, id: TargetId, records: u64, reach: &[Reach]) {
+        let Some(slot) = self.slots.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        if slot.progress != Progress::Running {
+            return;
+        }
+        slot.progress = Progress::Idle;
+        self.running -= 1;
+        if records == 0 {
+            skip(&mut self.probing, UNSUPPORTED, true);
+        } else {
+            self.probing.running -= 1;
+            self.probing.completed += 1;
+            self.probing.records += records;
+        }
+        let breaker = &self.limits.breaker;
+        let reach = if std::mem::take(&mut slot.is_moved) { &[] } else { reach };
+        for (endpoint, reach) in slot.endpoints.iter().zip(reach) {
+            self.endpoints[*endpoint].observe(now, *reach, breaker);
+        }
+        for host in &slot.hosts {
+            let number = *host;
+            let host = &mut self.hosts[number];
+            host.running -= 1;
+            if !host.blocked.is_empty() {
+                self.ready.push_back(Ready::Host(number));
+            }
+        }
+        if slot.is_removed {
+            self.release_slot(id.0);
+        }
+    }
+
+    /// Ends the schedule: no round begins any more. Those that wait are skipped (`shutdown`).
+    pub fn stop(&mut self) {
+        self.due.clear();
+        self.wakes.clear();
+        self.ready.clear();
+        self.hosts.iter_mut().for_each(|host| host.blocked.clear());
+        for slot in self.slots.iter_mut().flatten() {
+            if matches!(slot.progress, Progress::Waiting { .. }) {
+                slot.progress = Progress::Idle;
+                skip(&mut self.probing, SHUTDOWN, true);
+            }
+        }
+    }
+
+    /// Counts the rounds that still run as skipped (`shutdown`): they are given up.
+    pub fn give_up(&mut self) {
+        self.stop();
+        for slot in self.slots.iter_mut().flatten() {
+            if slot.progress == Progress::Running {
+                slot.progress = Progress::Idle;
+                skip(&mut self.probing, SHUTDOWN, true);
+            }
+        }
+        self.running = 0;
+    }
+
+    /// Returns whether no round runs, waits or will be due.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.probing.running == 0 && self.due.is_empty()
+    }
+
+    /// Number of rounds that run.
+    #[must_use]
+    pub const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Counts rounds that were run outside of the schedule, because an alert asked for them.
+    pub const fn count_on_demand(&mut self, rounds: u64, records: u64) {
+        self.probing.rounds += rounds;
+        self.probing.completed += rounds;
+        self.probing.records += records;
+    }
+
+    /// Counters of the ledger.
+    #[must_use]
+    pub const fn probing(&self) -> &Probing {
+        &self.probing
+    }
+
+    /// Number of endpoints that count as unreachable.
+    #[must_use]
+    pub fn open_breakers(&self) -> usize {
+        self.endpoints.iter().filter(|breaker| breaker.is_open()).count()
+    }
+
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        self.slots.get(number as usize)?.as_ref()
+    }
+
+    fn insert(&mut self, now: Duration, key: &TargetKey, target: &Arc<Target>) -> u32 {
+        let next = match self.repeat {
+            Repeat::Once => now,
+            Repeat::Always => first_due(now, key, target.interval),
+        };
+        let (hosts, endpoints) = self.destinations(target);
+        let slot = Slot {
+            target: Arc::clone(target),
+            hosts,
+            endpoints,
+            progress: Progress::Idle,
+            next,
+            is_removed: false,
+            is_moved: false,
+        };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // Targets are configured by hand: there are far fewer than 2³².
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.slots[number as usize] = Some(slot);
+        self.due.push(Reverse((next, number)));
+        number
+    }
+
+    /// Gives a target that is there other settings. A running round counts at its new hosts from now on.
+    fn update(&mut self, now: Duration, number: u32, key: &TargetKey, target: &Arc<Target>) -> u32 {
+        let is_same = |slot: &Slot| slot.target == *target;
+        if self.slot(number).is_none_or(is_same) {
+            return number;
+        }
+        self.end_trials(number);
+        let (hosts, endpoints) = self.destinations(target);
+        let Some(slot) = self.slots[number as usize].as_mut() else { return number };
+        if slot.progress == Progress::Running {
+            slot.is_moved = true;
+            for host in &slot.hosts {
+                self.hosts[*host].running -= 1;
+                self.ready.push_back(Ready::Host(*host));
+            }
+            for host in &hosts {
+                self.hosts[*host].running += 1;
+            }
+        }
+        let interval = slot.target.interval;
+        (slot.target, slot.hosts, slot.endpoints) = (Arc::clone(target), hosts, endpoints);
+        if interval != target.interval && self.repeat == Repeat::Always {
+            slot.next = first_due(now, key, target.interval);
+            self.due.push(Reverse((slot.next, number)));
+        }
+        number
+    }
+
+    /// Notes at the endpoints of a target that its round shows nothing about them.
+    fn end_trials(&mut self, number: u32) {
+        let Some(slot) = self.slots[number as usize].as_ref() else { return };
+        if slot.progress != Progress::Idle {
+            for endpoint in &slot.endpoints {
+                self.endpoints[*endpoint].observe(
+                    Duration::ZERO,
+                    Reach::Unknown,
+                    &self.limits.breaker,
+                );
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u32) {
+        let Some(slot) = self.slots[number as usize].as_mut() else { return };
+        match slot.progress {
+            Progress::Running => slot.is_removed = true,
+            Progress::Waiting { .. } => {
+                skip(&mut self.probing, REMOVED, true);
+                self.end_trials(number);
+                self.release_slot(number);
+            }
+            Progress::Idle => self.release_slot(number),
+        }
+    }
+
+    /// Frees a slot, and takes it out of all queues, as another target may get its number.
+    fn release_slot(&mut self, number: u32) {
+        self.slots[number as usize] = None;
+        self.due.retain(|Reverse((_, other))| *other != number);
+        self.ready.retain(|ready| !matches!(ready, Ready::Target(other) if *other == number));
+        for host in &mut self.hosts {
+            host.blocked.retain(|other| *other != number);
+        }
+        self.free.push(number);
+    }
+
+    /// Numbers of the hosts and endpoints of a target.
+    fn destinations(&mut self, target: &Target) -> (Box<[usize]>, Box<[usize]>) {
+        let (mut hosts, mut endpoints) = (Vec::new(), Vec::new());
+        for destination in destination::of_target(target) {
+            let hosts_before = self.hosts.len();
+            let host = *self.host_numbers.entry(destination.host).or_insert(hosts_before);
+            if host == hosts_before {
+                self.hosts.push(Host::default());
+            }
+            // Two resolvers at one host are one round there.
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+            let endpoints_before = self.endpoints.len();
+            let endpoint =
+                *self.endpoint_numbers.entry(destination.endpoint).or_insert(endpoints_before);
+            if endpoint == endpoints_before {
+                self.endpoints.push(Breaker::default());
+            }
+            endpoints.push(endpoint);
+        }
+        (hosts.into(), endpoints.into())
+    }
+
+    /// Forgets the state of hosts and endpoints that no target has any more. Their numbers are not given again.
+    fn forget_destinations(&mut self) {
+        let (mut hosts, mut endpoints) =
+            (vec![false; self.hosts.len()], vec![false; self.endpoints.len()]);
+        for slot in self.slots.iter().flatten() {
+            slot.hosts.iter().for_each(|host| hosts[*host] = true);
+            slot.endpoints.iter().for_each(|endpoint| endpoints[*endpoint] = true);
+        }
+        self.host_numbers.retain(|_, host| hosts[*host]);
+        self.endpoint_numbers.retain(|_, endpoint| endpoints[*endpoint]);
+    }
+
+    /// Handles a target whose round is due: it begins, waits, or is skipped.
+    fn make_due(&mut self, now: Duration, number: u32, due: Duration, started: &mut Vec<Start>) {
+        let Some(slot) = self.slots[number as usize].as_mut() else { return };
+        self.probing.rounds += 1;
+        if self.repeat == Repeat::Always {
+            slot.next = due + slot.target.interval;
+            self.due.push(Reverse((slot.next, number)));
+        }
+        if slot.progress != Progress::Idle {
+            return skip(&mut self.probing, OVERRUN, false);
+        }
+        let (options, interval) = (&self.limits.breaker, slot.target.interval);
+        let is_blocked =
+            |endpoint: &usize| self.endpoints[*endpoint].blocks(now, interval, options);
+        if !slot.endpoints.is_empty() && slot.endpoints.iter().all(is_blocked) {
+            return skip(&mut self.probing, BREAKER, false);
+        }
+        for endpoint in &slot.endpoints {
+            self.endpoints[*endpoint].begin_trial();
+        }
+        slot.progress = Progress::Waiting { due };
+        self.probing.running += 1;
+        // Rounds that wait for the total limit go first.
+        if self.ready.iter().any(|ready| matches!(ready, Ready::Target(_))) {
+            self.ready.push_back(Ready::Target(number));
+        } else {
+            self.try_start(now, number, started);
+        }
+    }
+
+    /// Begins a round that waits, or queues it where it waits.
+    fn try_start(&mut self, now: Duration, number: u32, started: &mut Vec<Start>) {
+        let Some(slot) = self.slots[number as usize].as_mut() else { return };
+        let Progress::Waiting { due } = slot.progress else { return };
+        if self.running >= self.limits.rounds {
+            return self.ready.push_back(Ready::Target(number));
+        }
+        let limits = &self.limits;
+        if let Some(busy) = slot.hosts.iter().find(|host| !self.hosts[**host].is_free(now, limits))
+        {
+            let busy = *busy;
+            self.hosts[busy].blocked.push_back(number);
+            return self.set_wake(now, busy);
+        }
+        for host in &slot.hosts {
+            self.hosts[*host].begin(now, limits);
+        }
+        slot.progress = Progress::Running;
+        self.running += 1;
+        let delay = now.saturating_sub(due);
+        self.probing.late += u64::from(delay > LATE);
+        started.push(Start { id: TargetId(number), target: Arc::clone(&slot.target), delay });
+    }
+
+    /// Begins rounds that wait for a host, as many as may.
+    fn release(&mut self, now: Duration, host: usize, started: &mut Vec<Start>) {
+        while self.hosts[host].is_free(now, &self.limits) {
+            if self.running >= self.limits.rounds {
+                if !self.hosts[host].blocked.is_empty() {
+                    self.ready.push_back(Ready::Host(host));
+                }
+                return;
+            }
+            let Some(number) = self.hosts[host].blocked.pop_front() else { return };
+            self.try_start(now, number, started);
+        }
+        self.set_wake(now, host);
+    }
+
+    /// Sets the time at which a host has a token for the rounds that wait for it.
+    fn set_wake(&mut self, now: Duration, number: usize) {
+        let host = &mut self.hosts[number];
+        let at = host.token_at(&self.limits);
+        if at > now && !host.blocked.is_empty() && !host.has_wake {
+            host.has_wake = true;
+            self.wakes.push(Reverse((at, number)));
+        }
+    }
+}
+
+/// Reasons for which rounds are skipped.
+const OVERRUN: &str = "overrun";
+const BREAKER: &str = "breaker";
+const REMOVED: &str = "removed";
+const SHUTDOWN: &str = "shutdown";
+/// Reason of rounds that made no record, because this host does not permit them.
+const UNSUPPORTED: &str = "unsupported";
+
+/// Counts a round as skipped. If it `was_running`, it no longer is.
+fn skip(probing: &mut Probing, reason: &str, was_running: bool) {
+    if let Some(count) = probing.skipped.get_mut(reason) {
+        *count += 1;
+    }
+    probing.running -= u64::from(was_running);
+}
+
+/// Returns the first time after `now` at which a target is due: a hash of the target decides where in its interval.
+fn first_due(
+    now: Duration,
+    (service, kind, name, ordinal): &TargetKey,
+    interval: Duration,
+) -> Duration {
+    let span = interval.min(MAX_PHASE);
+    let hash = xxh3_64(format!("{service}\0{kind}\0{name}\0{ordinal}").as_bytes());
+    // The product of two numbers of 64 bits, and its upper half, which is below the span.
+    let phase = (u128::from(hash) * span.as_nanos()) >> 64;
+    let phase = Duration::from_nanos(u64::try_from(phase).unwrap_or(0));
+    // On the grid of all times since the start, so that a reload changes nothing.
+    let grid = interval.as_nanos().max(1);
+    let passed = now.saturating_sub(phase).as_nanos().div_ceil(grid);
+    phase + Duration::from_nanos(u64::try_from(passed * grid).unwrap_or(u64::MAX))
+}
