@@ -287,6 +287,16 @@ impl Scheduler {
         }
     }
 
+    /// Ends a round in which nothing could be measured: it counts as skipped for `reason`.
+    pub fn finish_skipped(&mut self, now: Duration, id: TargetId, reason: &str) {
+        if self.slot(id.0).is_some_and(|slot| slot.progress == Progress::Running) {
+            self.end_trials(id.0);
+            self.finish(now, id, 0, &[]);
+            self.probing.completed -= 1;
+            *self.probing.skipped.entry(reason.to_owned()).or_default() += 1;
+        }
+    }
+
     /// Ends the schedule: no round begins any more. Those that wait are skipped (`shutdown`).
     pub fn stop(&mut self) {
         self.due.clear();

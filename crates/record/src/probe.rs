@@ -58,6 +58,8 @@ pub struct ProbeFields {
     /// Answers of the type asked for, in the presentation format and sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
+    /// Number of those answers, if `answers` leaves some out: it has at most 100.
+    pub answer_count: Option<u32>,
     /// Hash of the set of answers and of the response code, whatever their order: 16 hex digits.
     pub answer_digest: Option<String>,
     /// Smallest TTL of the answers.

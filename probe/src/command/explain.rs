@@ -26,7 +26,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode, Exit> {
         .enable_all()
         .build()
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;
-    let context = Context { site: config.site.clone(), trust: config.trust.clone() };
+    let context = Context::new(config.site.clone(), config.trust.clone());
     let (services, rounds) = runtime.block_on(measured(&config, &context, args))?;
     let epoch = rounds.iter().map(|round| round.start).min().unwrap_or_else(Timestamp::now);
     let mut recorder =

@@ -99,6 +99,8 @@ section! {
         text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
         /// Time limit of a round.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+        /// Whether answers of dns targets are validated with DNSSEC.
+        text dnssec: Option<Switch> = default(true),
     }
 }
 
@@ -176,6 +178,8 @@ section! {
         items resolvers: Option<Vec<Name>> = example("[corp, backup]"),
         /// Response codes that are good.
         items rcodes: Option<Vec<Name>> = example("[NOERROR, NXDOMAIN]"),
+        /// Whether the answer is validated with DNSSEC. Default: defaults.dnssec.
+        text dnssec: Option<Switch> = example("false"),
         /// Whether the answer must be signed and validate.
         text require_secure: Option<Switch> = default(false),
         /// Interval and timeout.
@@ -192,6 +196,8 @@ section! {
         text resolver: Option<Name> = example("corp"),
         /// Largest difference between the serial numbers of its nameservers that is good.
         text max_serial_lag: Option<u32> = default(0_u32),
+        /// Port of the nameservers.
+        text port: Option<u16> = default(53_u16),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }

@@ -135,7 +135,11 @@ impl Builder<'_> {
         };
         let target = format!("{} {record_type}", presentation(&name));
         let require_secure = layer.require_secure().0;
-        let kind = DnsTarget { name, record_type, resolvers, rcodes, require_secure };
+        let dnssec = layer.dnssec.unwrap_or_else(|| self.layer.defaults.dnssec()).0;
+        if require_secure && !dnssec {
+            return Err("dns.require_secure needs dnssec: true".to_owned());
+        }
+        let kind = DnsTarget { name, record_type, resolvers, rcodes, dnssec, require_secure };
         Ok((target, TargetKind::Dns(kind), layer.pace.clone()))
     }
 
@@ -146,7 +150,12 @@ impl Builder<'_> {
             None => self.resolvers.first().cloned().ok_or(NO_RESOLVER)?,
         };
         let target = presentation(&zone);
-        let kind = AuthorityTarget { zone, resolver, max_serial_lag: layer.max_serial_lag() };
+        let kind = AuthorityTarget {
+            zone,
+            resolver,
+            max_serial_lag: layer.max_serial_lag(),
+            port: layer.port(),
+        };
         Ok((target, TargetKind::Authority(kind), layer.pace.clone()))
     }
 

@@ -179,7 +179,7 @@ const LOOKUP: &[Field] = fields![
 const PROBE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, kind, service, target, site, duration_ms, ok,
     error, attempt, resolver, protocol, qname: may(Name), qtype, rcode, latency_ms,
-    answers: may(Whole(Class::Answers)), answer_digest, min_ttl_seconds, dnssec, dnssec_reason,
+    answers: may(Whole(Class::Answers)), answer_count, answer_digest, min_ttl_seconds, dnssec, dnssec_reason,
     changed, previous_digest, differs_from, nameserver: may(Name), address, soa_serial, lame,
     resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert, issuer_changed,
     http_status, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received, loss_ratio, rtt_ms,

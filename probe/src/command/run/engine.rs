@@ -116,8 +116,11 @@ impl Rounds {
         };
         self.pipeline.observe(&mut round);
         if let Some((id, _)) = running {
-            let records = round.found.len() as u64;
-            self.scheduler.finish(self.started.elapsed(), id, records, &outcomes(&round));
+            let (now, records) = (self.started.elapsed(), round.found.len() as u64);
+            match round.skipped {
+                None => self.scheduler.finish(now, id, records, &outcomes(&round)),
+                Some(skip) => self.scheduler.finish_skipped(now, id, skip.name()),
+            }
         }
         round
     }
@@ -139,7 +142,7 @@ impl Rounds {
 
 /// Creates what all measurements need.
 pub(super) fn context(config: &Config) -> Arc<Context> {
-    Arc::new(Context { site: config.site.clone(), trust: config.trust.clone() })
+    Arc::new(Context::new(config.site.clone(), config.trust.clone()))
 }
 
 /// Signals of the operator.
