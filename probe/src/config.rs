@@ -4,6 +4,7 @@ mod adhoc;
 mod blackbox;
 mod layer;
 pub mod modules;
+pub mod reference;
 mod rules;
 mod services;
 mod value;
@@ -35,7 +36,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Variables with the prefix of settings that are not settings.
-const NOT_SETTINGS: [&str; 1] = ["DNSCRIBE_PROBE_CONFIG"];
+const NOT_SETTINGS: [&str; 2] = ["DNSCRIBE_PROBE_BIN", "DNSCRIBE_PROBE_CONFIG"];
 
 /// Sources of the configuration.
 #[derive(Clone, Debug, Default)]
