@@ -5,7 +5,7 @@
     reason = "clap would take the comment of flattened flags for the command's help"
 )]
 
-use crate::config::{Layer, Sources};
+use crate::config::{Layer, ResolverUrl, Sources};
 use clap::{Args, Parser, Subcommand};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
@@ -27,6 +27,7 @@ use std::path::PathBuf;
 Examples:
   dnscribe-probe run --config probes.yaml --once   Measure every target once and print a table
   dnscribe-probe run --config probes.yaml          Measure until stopped, records on stdout
+  dnscribe-probe explain shop.example.com          Measure what a name depends on: 1 if a fault is found
   dnscribe-probe check --config probes.yaml        Check the configuration
 
 Exit codes: 0 success, 1 a target failed or the program did, 2 bad usage or configuration."
@@ -42,6 +43,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure the targets, and send records
     Run(RunArgs),
+    /// Measure a name or a service once, and print what is wrong
+    Explain(ExplainArgs),
     /// Check the configuration
     Check(CommonArgs),
     /// Print the JSON Schema of a record, or list the schemas
@@ -103,6 +106,45 @@ pub struct RunArgs {
     /// Measure each target once, print a table (or records, with -o json), and end: 1 if any failed
     #[arg(long)]
     pub once: bool,
+}
+
+/// `dnscribe-probe explain`.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
+    /// A name such as shop.example.com, or the name of a configured service
+    #[arg(value_name = "NAME")]
+    pub name: String,
+
+    /// Ask this resolver too: udp://, tcp://, tls:// or https:// with its address; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub resolver: Vec<ResolverUrl>,
+
+    /// Read resolvers, services and what is trusted from this YAML file
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_PROBE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// Write text, or records as json [default: text]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Output>,
+
+    /// Log more on stderr: debug; twice: trace
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl ExplainArgs {
+    /// Returns the sources of the configuration.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let common = CommonArgs {
+            config: self.config.clone(),
+            // Text for people, also through a pipe.
+            output: Some(self.output.unwrap_or(Output::Text)),
+            verbose: self.verbose,
+            ..CommonArgs::default()
+        };
+        common.sources()
+    }
 }
 
 impl CommonArgs {

@@ -1,6 +1,7 @@
 //! The commands. Each takes its arguments and returns an exit code, or an [`Exit`].
 
 mod check;
+mod explain;
 mod run;
 
 use crate::cli::{Cli, Command};
@@ -26,6 +27,7 @@ pub fn execute(cli: &Cli) -> Result<ExitCode, Exit> {
     let done = |()| ExitCode::SUCCESS;
     match &cli.command {
         Command::Run(args) => run::run(args),
+        Command::Explain(args) => explain::explain(args),
         Command::Check(args) => check::check(args).map(done),
         Command::Schema(args) => pages::schema(args).map(done),
         Command::Config => print(&reference::yaml(FILE_HEAD, &Layer::keys())).map(done),

@@ -1,15 +1,21 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
+mod adhoc;
 mod layer;
+mod rules;
 mod services;
 mod value;
 
+pub use adhoc::AdHoc;
 pub use layer::Layer;
+pub use value::{DnsName, ResolverUrl};
 
 use self::layer::LimitsLayer;
 use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
+use crate::trigger::TriggerOptions;
 use crate::trust::Trust;
+use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
 use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
@@ -49,10 +55,16 @@ pub struct Config {
     pub region: Option<String>,
     /// Labels of this host.
     pub labels: Labels,
-    /// What runs at the same time, and how often.
-    pub limits: Limits,
+    /// Rules and their thresholds.
+    pub rules: RuleOptions,
+    /// When alerts of others trigger measurements.
+    pub trigger: TriggerOptions,
+    /// Targets of names that no service has.
+    pub ad_hoc: AdHoc,
     /// Roots of certificates and trust anchors.
     pub trust: Trust,
+    /// What runs at the same time, and how often.
+    pub limits: Limits,
     /// What is measured.
     pub services: Vec<Service>,
     /// Destinations of records; at least one.
@@ -91,7 +103,7 @@ impl Config {
         let file = sources.file.as_deref().map(read).transpose()?.unwrap_or_default();
         let variables = sources.environment.iter().cloned();
         let environment: Layer = source::environment("DNSCRIBE_PROBE_", &NOT_SETTINGS, variables)?;
-        resolve(sources.flags.clone().over(environment.over(file)), sources)
+        resolve(&sources.flags.clone().over(environment.over(file)), sources)
     }
 
     /// Returns the options of [`dnscribe_delivery::open`].
@@ -160,7 +172,7 @@ fn limits(layer: &LimitsLayer) -> Limits {
     }
 }
 
-fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
+fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let labels: Labels =
         layer.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
     let kafka = kafka::resolve(layer.kafka.clone(), &labels)?;
@@ -175,9 +187,12 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
+        rules: rules::resolve(&layer.rules)?,
+        trigger: layer.trigger.resolve(),
+        ad_hoc: AdHoc::new(layer),
+        trust: trust(layer)?,
+        services: services::resolve(layer)?,
         limits: limits(&layer.limits),
-        trust: trust(&layer)?,
-        services: services::resolve(&layer)?,
         sinks: specs,
         streams: StreamSelection {
             general: Some(layer.streams.unwrap_or(SHOWN)),

@@ -12,10 +12,15 @@ pub mod dns;
 pub mod target;
 pub mod measure;
 pub mod schedule;
+// What it means.
+pub mod verdict;
 // What becomes of it.
 pub mod table;
 pub mod record;
 // What the operator says.
 pub mod config;
+// What is measured once: by hand, or because an alert asks for it.
+pub mod explain;
+pub mod trigger;
 pub mod cli;
 pub mod command;

@@ -1,5 +1,7 @@
 //! Measurements and counters as records, given to the router of the sinks, which masks them.
 
+mod alert;
+
 use crate::measure::Round;
 use crate::table;
 use dnscribe_delivery::{SinkRouter, Stream, append_json};
@@ -17,6 +19,7 @@ pub struct Recorder {
     ids: Namespace,
     probes: u64,
     ledgers: u64,
+    alerts: u64,
 }
 
 impl Recorder {
@@ -24,7 +27,7 @@ impl Recorder {
     #[must_use]
     pub fn new(node: String, region: Option<String>, labels: Labels, epoch: Timestamp) -> Self {
         let ids = Namespace::new(&node, epoch);
-        Self { node, region, labels, epoch, ids, probes: 0, ledgers: 0 }
+        Self { node, region, labels, epoch, ids, probes: 0, ledgers: 0, alerts: 0 }
     }
 
     /// Event ids of this node since its epoch.

@@ -331,6 +331,13 @@ impl Scheduler {
         self.running
     }
 
+    /// Counts rounds that were run outside of the schedule, because an alert asked for them.
+    pub const fn count_on_demand(&mut self, rounds: u64, records: u64) {
+        self.probing.rounds += rounds;
+        self.probing.completed += rounds;
+        self.probing.records += records;
+    }
+
     /// Counters of the ledger.
     #[must_use]
     pub const fn probing(&self) -> &Probing {
@@ -559,6 +566,7 @@ const OVERRUN: &str = "overrun";
 const BREAKER: &str = "breaker";
 const REMOVED: &str = "removed";
 const SHUTDOWN: &str = "shutdown";
+/// Reason of rounds that made no record, because this host does not permit them.
 const UNSUPPORTED: &str = "unsupported";
 
 /// Counts a round as skipped. If it `was_running`, it no longer is.

@@ -4,7 +4,6 @@
 //! `target/kafka`. Without those two, a container engine runs the image `apache/kafka`.
 
 mod artefacts;
-pub mod certificates;
 mod config;
 mod orphans;
 mod runtime;

@@ -145,6 +145,25 @@ impl Lab {
         IpAddr::V4(network::ipv4(self.slot, network::CLOSED))
     }
 
+    /// An address in the lab's network, by its last byte.
+    #[must_use]
+    pub fn address_number(&self, number: u8) -> IpAddr {
+        IpAddr::V4(network::ipv4(self.slot, number))
+    }
+
+    /// Adds an address to a host.
+    pub fn add_address(&self, host: Host, number: u8) -> Result<()> {
+        let address = format!("{}/24", network::ipv4(self.slot, number));
+        let namespace = self.namespace(host);
+        shell::run(&["ip", "-n", &namespace, "address", "add", &address, "dev", "eth0"]).map(drop)
+    }
+
+    /// Number of the lab, which is a byte of its addresses.
+    #[must_use]
+    pub const fn slot(&self) -> u8 {
+        self.slot
+    }
+
     /// IPv4 address of a host.
     #[must_use]
     pub fn address(&self, host: Host) -> IpAddr {
@@ -254,7 +273,17 @@ impl Lab {
     }
 
     fn start(&mut self, host: Host, words: &[&str]) -> Result<()> {
-        let log = fs::File::create(self.folder.join(format!("{}.log", host.name())))?;
+        self.start_server_named(host.name(), host, words)
+    }
+
+    /// Starts a server on a host, with its log in `NAME.log`; the lab ends it.
+    pub(crate) fn start_server_named(
+        &mut self,
+        name: &str,
+        host: Host,
+        words: &[&str],
+    ) -> Result<()> {
+        let log = fs::File::create(self.folder.join(format!("{name}.log")))?;
         let mut command = self.command(host, words);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -265,7 +294,8 @@ impl Lab {
         Ok(())
     }
 
-    fn await_answer(&mut self, what: &str, server: IpAddr, name: &str) -> Result<()> {
+    /// Waits until a DNS server that was started last answers queries for a name.
+    pub(crate) fn await_answer(&mut self, what: &str, server: IpAddr, name: &str) -> Result<()> {
         let at = format!("@{server}");
         let ask = ["dig", "+tries=1", "+time=1", "+short", &at, name, "ANY"];
         let answered = shell::wait_for(&format!("an answer from {what}"), START, || {

@@ -5,11 +5,13 @@
 pub mod agent;
 pub mod alertmanager;
 pub mod cache;
+pub mod certificates;
 pub mod confluent;
 pub mod container;
 pub mod rng;
 pub mod dnsperf;
 pub mod environment;
+pub mod faults;
 pub mod flink_job;
 pub mod geo;
 pub mod http;

@@ -9,7 +9,7 @@ use dnscribe_delivery::{
 };
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::alertmanager::Alertmanager;
-use dnscribe_tests::kafka::certificates::{Authority, Validity};
+use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::{environment, shell};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -29,7 +29,6 @@ mod alert;
 mod amplification;
 mod anomaly;
 mod attribution;
-mod baseline;
 mod bypass;
 mod cache_poisoning;
 mod cause;

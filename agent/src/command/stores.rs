@@ -92,7 +92,8 @@ impl Store {
             Client::TimescaleDb(postgres) => {
                 let step = if table == FLEET { "step_seconds::bigint" } else { "0::bigint" };
                 postgres.pairs(&format!(
-                    "SELECT {step}, (extract(epoch FROM min(ts)) * 1000000)::bigint FROM {table} \
+                    // PostgreSQL rounds times to microseconds: a record may be earlier than its row.
+                    "SELECT {step}, (extract(epoch FROM min(ts)) * 1000000)::bigint - 1 FROM {table} \
                      GROUP BY 1"
                 ))
             }

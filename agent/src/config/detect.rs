@@ -3,13 +3,13 @@
 mod value;
 
 use crate::analysis::detect::{
-    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, MaintenancePeriod,
-    Rule, RuleOptions, SuccessOptions,
+    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, Rule, RuleOptions,
+    SuccessOptions,
 };
-use dnscribe_config::value::{Count, PositiveSpan, Span, Switch, show_duration};
+use dnscribe_config::maintenance::{Pattern, PeriodLayer};
+use dnscribe_config::value::{BaseUrl, Count, PositiveSpan, Span, Switch, show_duration};
 use dnscribe_config::{ConfigError, section};
-use dnscribe_record::time::Timestamp;
-use value::{BaseUrl, Days, Pattern, Share, TimeOfDay, Times};
+use value::{Share, Times};
 
 section! {
     /// Section `detect`.
@@ -201,16 +201,8 @@ fn to_count(number: u64) -> usize {
 section! {
     /// An item of `detect.maintenance`.
     MaintenanceLayer {
-        /// Begin of a single time.
-        text start: Option<Timestamp> = example("2026-11-21T22:00:00Z"),
-        /// End of a single time.
-        text end: Option<Timestamp> = example("2026-11-22T02:00:00Z"),
-        /// Days of the week on which a weekly time begins. Default: every day.
-        joined days: Option<Days> = example("[sat, sun]"),
-        /// Time of day at which a weekly time begins, UTC.
-        text from: Option<TimeOfDay> = example("22:30"),
-        /// Time of day at which a weekly time ends, UTC.
-        text to: Option<TimeOfDay> = example("04:00"),
+        /// Time of the maintenance.
+        flatten period: PeriodLayer,
         /// Patterns of rules.
         items rules: Option<Vec<Pattern>> = example("[resolver_*]"),
         /// Pattern of the entity's resolver.
@@ -299,23 +291,7 @@ impl RulesLayer {
 impl MaintenanceLayer {
     /// Checks an item of the list. `number`: its place, from 1.
     fn resolve(self, number: usize) -> Result<Maintenance, ConfigError> {
-        let weekly = self.days.is_some() || self.from.is_some() || self.to.is_some();
-        let when = match (self.start, self.end, self.from, self.to) {
-            (Some(start), Some(end), ..) if !weekly && start < end => {
-                MaintenancePeriod::Once(start, end)
-            }
-            (None, None, Some(from), Some(to)) if from != to => {
-                let days = self.days.unwrap_or(Days::ALL);
-                MaintenancePeriod::Weekly { days: days.0, from: from.0, to: to.0 }
-            }
-            _ => {
-                let problem = format!(
-                    "number {number} has no time: give start and a later end, or from and another to, with \
-                     days if not every day"
-                );
-                return ConfigError::in_section("detect.maintenance", problem);
-            }
-        };
+        let period = self.period.resolve("detect.maintenance", number)?;
         let entity = [
             ("resolver", self.resolver),
             ("zone", self.zone),
@@ -327,6 +303,6 @@ impl MaintenanceLayer {
         ];
         let rules = self.rules.unwrap_or_default().into_iter().map(|pattern| pattern.0);
         let patterns = entity.into_iter().filter_map(|(name, pattern)| Some((name, pattern?.0)));
-        Ok(Maintenance { period: when, rules: rules.collect(), entity: patterns.collect() })
+        Ok(Maintenance { period, rules: rules.collect(), entity: patterns.collect() })
     }
 }

@@ -57,6 +57,7 @@ pub mod alertmanager;
 mod error;
 pub mod kafka;
 pub mod log;
+pub mod maintenance;
 pub mod privacy;
 pub mod reader;
 pub mod reference;

@@ -175,6 +175,18 @@ value! {
 }
 
 value! {
+    /// Base of links: not empty, no spaces or control characters, no slash at the end.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    BaseUrl(String): "a base for links", "one such as https://wiki.example.com/runbooks";
+    |text| {
+        let base = text.trim_end_matches('/');
+        let is_legal = |letter: char| !letter.is_control() && letter != ' ';
+        (!base.is_empty() && base.chars().all(is_legal)).then(|| base.to_owned())
+    };
+    ToString::to_string
+}
+
+value! {
     /// A number of entries: at least one.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     Count(usize): "a number of entries", "1 or more, such as 100000";

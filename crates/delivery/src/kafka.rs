@@ -22,12 +22,14 @@
 //! | `dead_letter` | dead letters of rejected records |
 //! | `topics` | creation of topics |
 //! | `probe`, `read_back`, `publish` | checks, reading back and writing, for commands |
+//! | `follow` | records as they arrive |
 //! | `diagnose` | explanation of errors |
 
 mod backlog;
 mod dead_letter;
 mod diagnose;
 mod encode;
+mod follow;
 mod in_flight;
 mod probe;
 mod producer;
@@ -40,6 +42,7 @@ pub mod topics;
 
 pub use diagnose::Diagnosis;
 pub use encode::probe_registry;
+pub use follow::follow;
 pub use probe::probe_brokers;
 pub use publish::{KeyedRecord, publish};
 pub use read_back::{

@@ -31,6 +31,10 @@ pub struct AlertRecord<'a> {
     /// Affected entity as one string: `resolver=192.0.2.53,vantage=client`. The parts follow as
     /// separate fields; a part that is absent is not distinguished.
     pub entity: String,
+    /// Scope `probe`: name of the service.
+    pub service: Option<&'a str>,
+    /// Scope `probe`: target of the service, as in `dns.probe/1`.
+    pub target: Option<&'a str>,
     /// Configured name of the resolver, else its address.
     pub resolver: Option<&'a str>,
     /// Registrable domain.
@@ -63,9 +67,14 @@ pub struct AlertRecord<'a> {
     pub duration_seconds: f64,
     /// Summary in one sentence.
     pub summary: &'a str,
+    /// Scope `probe`: what was measured, one line each, the decisive ones last.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schemars(default)]
+    pub evidence: &'a [String],
     /// Figures behind the decision, the decisive one first.
     pub figures: Vec<FigureFields>,
-    /// Example transactions: the `event_id`s of their `dns.transaction/1`.
+    /// Example transactions: the `event_id`s of their `dns.transaction/1`; scope `probe`: measurements,
+    /// the `event_id`s of their `dns.probe/1`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub samples: Vec<EventId>,
@@ -89,10 +98,12 @@ pub struct AlertRecord<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub nodes: Vec<&'a str>,
-    /// Scope `fleet`: changes of the last hour that concern the zone.
+    /// Scopes `fleet` and `probe`: changes of the last hour that concern the zone or the service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub changes: Vec<ChangeReference<'a>>,
+    /// Scope `probe`: the `event_id` of the alert that asked for the measurements.
+    pub triggered_by: Option<EventId>,
     /// Number of other alerts that this one explains and that were therefore not reported.
     pub suppressed: u64,
     /// Scope `fleet`: `alert_id`s of nodes' alerts that this one explains. They were reported before.

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod engine;
+mod on_demand;
 mod once;
 mod pipeline;
 mod reload;
@@ -10,6 +11,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use dnscribe_cli::exit::Exit;
 use dnscribe_config::log;
+use dnscribe_config::value::Output;
 use engine::Engine;
 use std::process::ExitCode;
 
@@ -25,7 +27,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;
     let code = runtime.block_on(async {
         if args.once {
-            return once::run(config).await;
+            // The table is for people, wherever it goes; records are asked for by `-o json`.
+            let is_json = args.common.output == Some(Output::Json);
+            return once::run(config, !is_json).await;
         }
         Engine::start(config, sources)?.until_the_end().await.map(|()| ExitCode::SUCCESS)
     });

@@ -1,5 +1,6 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
+use super::rules::{RulesLayer, TriggerLayer};
 use super::value::{
     BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Pattern,
     Percent, Qtype, ResolverUrl, StartTls,
@@ -47,6 +48,10 @@ section! {
             ServiceLayer,
             "[{ name: shop, targets: [{ dns: { name: shop.example.com } }] }]"
         ),
+        /// Rules of verdicts and other alerts.
+        section rules: RulesLayer,
+        /// Measurements on demand: alerts of agents and jobs, read from Kafka.
+        section trigger: TriggerLayer,
         /// Streams of every sink that has no streams of its own: probes, alerts, ledger. Default: all
         /// of them, but to stdout no ledger.
         joined streams: Option<StreamSet> = example("[probes, alerts]"),

@@ -1,7 +1,8 @@
 //! Values of targets: each is checked where it stands, so that an error has its line and column.
 
-use crate::dns::Resolver;
+use crate::dns::{Resolver, ResolverHost};
 use crate::target::HostName;
+use crate::verdict::Rule;
 use dnscribe_config::value;
 use dnscribe_config::value::{BadValue, read_bytes, show_bytes};
 use dnscribe_dns::type_number;
@@ -31,6 +32,19 @@ value! {
     ResolverUrl(Resolver): "a resolver",
     "a URL such as udp://192.0.2.53:53, tcp://192.0.2.53, tls://198.51.100.1:853#dns.example or https://dns.example/dns-query";
     Resolver::parse
+}
+
+impl ResolverUrl {
+    /// Returns the resolver, named after its address.
+    #[must_use]
+    pub fn named(&self) -> Resolver {
+        let Resolver { protocol, host, port, .. } = &self.0;
+        let host = match host {
+            ResolverHost::Address(address) => address.to_string(),
+            ResolverHost::Name(name) => name.clone(),
+        };
+        Resolver { name: format!("{}://{host}:{port}", protocol.name()), ..self.0.clone() }
+    }
 }
 
 value! {
@@ -136,6 +150,29 @@ value! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     Percent(u8): "a percentage", "a number from 0 to 100";
     |text| text.parse().ok().filter(|percent| *percent <= 100);
+    ToString::to_string
+}
+
+value! {
+    /// A rule of probes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    RuleName(Rule): "a rule of probes", "one such as resolver_disagreement; docs/probe.md lists them";
+    |text| Rule::ALL.into_iter().find(|rule| rule.name() == text)
+}
+
+value! {
+    /// A distance in standard deviations.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    ZScore(f64): "a distance in standard deviations", "a number above 1, such as 6";
+    |text| text.parse().ok().filter(|score: &f64| *score > 1.0 && score.is_finite());
+    ToString::to_string
+}
+
+value! {
+    /// A share: more than 0, at most 1.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    Share(f64): "a share", "a number above 0, at most 1, such as 0.5";
+    |text| text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
     ToString::to_string
 }
 

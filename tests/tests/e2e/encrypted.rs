@@ -2,7 +2,7 @@
 
 use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::Agent;
-use dnscribe_tests::kafka::certificates::{Authority, Validity};
+use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
 use dnscribe_tests::shell;

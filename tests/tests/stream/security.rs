@@ -2,7 +2,7 @@
 //! documentation gives it; roles of the stores.
 
 use crate::running::{CAUGHT_UP, Running, Shared, lab_capture};
-use dnscribe_tests::kafka::certificates::Validity;
+use dnscribe_tests::certificates::Validity;
 use dnscribe_tests::kafka::security::{PASSWORD, ROLES, SecureListener, Security};
 use dnscribe_tests::kafka::{Broker, Tool};
 use dnscribe_tests::stack::flink::Submission;

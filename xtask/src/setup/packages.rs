@@ -44,7 +44,7 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// Needed for the tests: DNS programs for the lab, a terminal for `dnscribe top`, a debugger that is attached
+/// Needed for the tests: DNS programs and a web server for the lab, a terminal for `dnscribe top`, a debugger that is attached
 /// to the agent, Java and Maven for Kafka and the schema registry, Python for their client, kcat as an
 /// independent Kafka client, crun and busybox for containers.
 pub const TEST: &[Need] = &[
@@ -54,6 +54,11 @@ pub const TEST: &[Need] = &[
     need(|| has("unbound"), "unbound", "unbound", "unbound"),
     need(|| has("knotd"), "knot", "knot", "knot"),
     need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
+    need(|| has("delv"), "bind9-dnsutils", "bind-utils", "bind"),
+    need(|| has("dnssec-signzone"), "bind9-utils", "bind-dnssec-utils", "bind"),
+    need(|| has("nginx"), "nginx", "nginx", "nginx"),
+    need(|| has("openssl"), "openssl", "openssl", "openssl"),
+    need(|| has("curl"), "curl", "curl", "curl"),
     need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli"),
     need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
     need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
@@ -229,7 +234,7 @@ bounds='-o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Ti
 timeout 180 apt-get update -q $bounds || echo 'setup: cannot update the package lists, continuing with the old ones'
 apt-get install -y -q --no-install-recommends $bounds "$@"
 if [ -d /run/systemd/system ]; then
-    for daemon in unbound knot named; do
+    for daemon in unbound knot named nginx; do
         case " $* " in *" $daemon "*) systemctl disable --now "$daemon" || true ;; esac
     done
 fi

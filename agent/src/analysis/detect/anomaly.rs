@@ -7,12 +7,12 @@
 
 mod comparison;
 
-use super::baseline::LearnedBaseline;
 use super::finding::{Baseline, Detector, Finding};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
 use comparison::Comparison;
+use dnscribe_baseline::LearnedBaseline;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeMap;

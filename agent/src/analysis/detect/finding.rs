@@ -1,6 +1,8 @@
 //! Findings: a rule, the entity it concerns, a severity and evidence; and the interface of
 //! detectors.
 
+pub use dnscribe_baseline::Baseline;
+
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
 use crate::decode::MessageId;
@@ -120,21 +122,6 @@ impl Entity {
         let parts = self.texts().into_iter().chain([vantage]);
         parts.filter_map(|(name, value)| Some((name, value?)))
     }
-}
-
-/// Learned baseline of a value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Baseline {
-    /// Mean value.
-    pub mean: f64,
-    /// Robustly estimated standard deviation.
-    pub deviation: f64,
-    /// Deviations between the value and the mean (z-score).
-    pub z: f64,
-    /// Number of spans from which the baseline was learned.
-    pub samples: u64,
-    /// Whether it is the baseline of this hour of the week.
-    pub seasonal: bool,
 }
 
 /// A value that supports a finding.

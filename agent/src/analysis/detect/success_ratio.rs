@@ -1,11 +1,11 @@
 //! Rule `success_ratio`: too few queries of a resolver or pod succeed, independent of the baseline.
 
 use super::attribution::share;
-use super::baseline::lower_bound;
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::SuccessOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
+use dnscribe_baseline::lower_bound;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};

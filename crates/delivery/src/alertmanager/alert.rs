@@ -22,6 +22,8 @@ pub(super) struct AlertRecord {
     node: String,
     summary: String,
     #[serde(default)]
+    evidence: Vec<String>,
+    #[serde(default)]
     figures: Vec<Figure>,
     #[serde(default)]
     qnames: Vec<String>,
@@ -42,7 +44,7 @@ pub(super) struct AlertRecord {
 }
 
 /// Fields that are labels of an alert that has them.
-const LABELS: &str = "region resolver zone qname process_name pod client_ip vantage";
+const LABELS: &str = "region service target resolver zone qname process_name pod client_ip vantage";
 
 #[derive(Clone, Debug, Deserialize)]
 struct Figure {
@@ -112,9 +114,13 @@ impl AlertRecord {
         all
     }
 
-    /// The figures, one per line, then the affected names, processes, clients and resolvers.
+    /// The evidence and the figures, one per line, then the affected names, processes, clients and resolvers.
     fn description(&self) -> String {
         let mut text = String::new();
+        for line in &self.evidence {
+            text.push_str(line);
+            text.push('\n');
+        }
         for figure in &self.figures {
             figure.write(&mut text);
         }

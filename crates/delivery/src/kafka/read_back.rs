@@ -338,7 +338,7 @@ impl Topic {
 
 /// Returns the offset of a partition's first record that the broker received at `time` or later, if
 /// there is one.
-fn offset_at(
+pub(super) fn offset_at(
     consumer: &Reader,
     name: &str,
     partition: i32,

@@ -11,6 +11,7 @@ use rdkafka::{ClientConfig, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+mod follow;
 mod spooling;
 
 fn streams() -> StreamSet {

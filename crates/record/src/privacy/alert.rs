@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 /// Returns the entity of an alert, made of its masked parts in the order of the original.
 pub(super) fn entity(fields: &FieldMasker<'_>, alert: &RawObject<'_>) -> String {
-    const PARTS: [(&str, Kind); 7] = [
+    const PARTS: [(&str, Kind); 9] = [
+        ("service", Kind::Public),
+        ("target", Kind::Octets),
         ("resolver", Kind::Resolver),
         ("zone", Kind::Name),
         ("qname", Kind::Name),

@@ -217,11 +217,12 @@ const CHANGES: Kind = Object(fields![event_id, ts, kind, summary: must(Summary)]
 
 const ALERT: &[Field] = fields![
     schema, event_id, ts, node, region, labels, alert_id: must(AlertId), scope, rule, entity: must(Entity),
-    resolver: may(Resolver), zone: may(Name), qname: may(Name), process_name: may(Process),
-    pod: may(Container), client_ip: may(CLIENT), vantage, state, severity, previous_severity,
-    started, ended, duration_seconds, summary: must(Summary), figures: must(FIGURES), samples,
-    qnames: may(Name), processes: may(ProcessWithId), clients: may(CLIENT),
-    resolvers: may(Resolver), nodes, changes: may(CHANGES), suppressed, suppressed_alerts, runbook,
+    service, target: may(Octets), resolver: may(Resolver), zone: may(Name), qname: may(Name),
+    process_name: may(Process), pod: may(Container), client_ip: may(CLIENT), vantage, state, severity,
+    previous_severity, started, ended, duration_seconds, summary: must(Summary),
+    evidence: may(Octets), figures: must(FIGURES), samples, qnames: may(Name),
+    processes: may(ProcessWithId), clients: may(CLIENT), resolvers: may(Resolver), nodes,
+    changes: may(CHANGES), triggered_by, suppressed, suppressed_alerts, runbook,
 ];
 
 /// Counters, under names that come from the program, the sinks and the hooks.

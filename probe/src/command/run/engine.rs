@@ -1,6 +1,7 @@
 //! The loop of `run`: one task that owns the schedule and the pipeline, and a task for each round.
 
 use super::endpoint::Endpoint;
+use super::on_demand::OnDemand;
 use super::pipeline::Pipeline;
 use crate::config::{Config, Sources};
 use crate::measure::{Context, Round, cut_off, measure};
@@ -43,7 +44,7 @@ impl Rounds {
     pub(super) fn new(config: &Config, sinks: &[SinkSpec], repeat: Repeat) -> Result<Self, Exit> {
         let mut rounds = Self {
             scheduler: Scheduler::new(config.limits, repeat),
-            pipeline: Pipeline::open(config, sinks)?,
+            pipeline: Pipeline::open(config, sinks, repeat)?,
             context: context(config),
             started: Instant::now(),
             tasks: JoinSet::new(),
@@ -198,6 +199,7 @@ pub(super) struct Engine {
     requested: Arc<Notify>,
     signals: Signals,
     next_ledger: Instant,
+    pub(super) on_demand: OnDemand,
 }
 
 impl Engine {
@@ -215,7 +217,8 @@ impl Engine {
         endpoint.set_phase(Phase::Ready(what));
         notify(State::Ready);
         let next_ledger = Instant::now() + LEDGER_INTERVAL;
-        Ok(Self { config, sources, rounds, endpoint, requested, signals, next_ledger })
+        let on_demand = OnDemand::start(&config);
+        Ok(Self { config, sources, rounds, endpoint, requested, signals, next_ledger, on_demand })
     }
 
     /// Measures until a signal, or the failure of the last sink.
@@ -228,6 +231,7 @@ impl Engine {
             tokio::select! {
                 _ = self.rounds.next() => while self.rounds.try_next().is_some() {},
                 _ = tick.tick() => if !self.tick() { break },
+                event = self.on_demand.next() => self.on_demand.handle(event, &mut self.rounds),
                 () = requested.notified() => self.endpoint.serve(&self.rounds),
                 signal = self.signals.next() => match signal {
                     ProcessSignal::Stop => break,
@@ -245,6 +249,8 @@ impl Engine {
         pipeline.router.update_sinks();
         if Instant::now() >= self.next_ledger {
             self.next_ledger = Instant::now() + LEDGER_INTERVAL;
+            pipeline.judge();
+            self.on_demand.expire(pipeline);
             pipeline.write_ledger(scheduler.probing(), false);
         }
         let is_left = pipeline.check_sinks() == SinkStatus::Continue;

@@ -5,9 +5,10 @@ use crate::config::Config;
 use crate::measure::Round;
 use crate::schedule::Repeat;
 use crate::table;
+use crate::verdict;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
-use dnscribe_delivery::{OutputFormat, SinkSpec};
+use dnscribe_delivery::SinkSpec;
 use dnscribe_record::ProbeFields;
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -16,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Measures every target once: 1 if any failed.
-pub(super) async fn run(config: Config) -> Result<ExitCode, Exit> {
-    // The table is for people: it replaces text on stdout.
-    let is_table = config.stdout == OutputFormat::Text && config.sinks.contains(&SinkSpec::Stdout);
+pub(super) async fn run(config: Config, is_table: bool) -> Result<ExitCode, Exit> {
+    // The table replaces the records on stdout.
+    let is_table = is_table && config.sinks.contains(&SinkSpec::Stdout);
     let is_shown = |sink: &&SinkSpec| !(is_table && **sink == SinkSpec::Stdout);
     let sinks: Vec<_> = config.sinks.iter().filter(is_shown).cloned().collect();
     let mut signals = Signals::listen()?;
@@ -31,12 +32,16 @@ pub(super) async fn run(config: Config) -> Result<ExitCode, Exit> {
     if is_stopped {
         rounds.stop(Duration::ZERO).await;
     }
-    let Rounds { scheduler, pipeline, .. } = rounds;
+    let Rounds { scheduler, mut pipeline, .. } = rounds;
+    let alerts = pipeline.judge();
     let found = in_order(&config, ended);
     if is_table {
         let stdout = std::io::stdout();
         let color = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
         print(&table::render(&found, color))?;
+        if !alerts.is_empty() {
+            print(&format!("\n{}", verdict::render(&alerts, color)))?;
+        }
     }
     pipeline.close(scheduler.probing(), config.drain_timeout, false)?;
     let is_good = !is_stopped && found.iter().all(|fields| fields.ok);

@@ -4,9 +4,12 @@
 use crate::config::Config;
 use crate::measure::Round;
 use crate::record::{self, Recorder};
+use crate::schedule::Repeat;
+use crate::verdict::{Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary;
 use dnscribe_delivery::{self as delivery, SinkRouter, SinkSpec, SinkStatus, SinkWatch};
+use dnscribe_record::EventId;
 use dnscribe_record::ledger::Probing;
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
@@ -18,13 +21,21 @@ const FLUSH_SHARE: f32 = 0.8;
 /// Handles rounds in the order in which they end.
 pub(super) struct Pipeline {
     recorder: Recorder,
+    pub(super) verdicts: Verdicts,
+    /// Whether verdicts wait for the end of all rounds.
+    judges_at_end: bool,
     pub(super) router: SinkRouter,
     pub(super) watch: SinkWatch,
 }
 
 impl Pipeline {
     /// Opens the sinks.
-    pub(super) fn open(config: &Config, sinks: &[SinkSpec]) -> Result<Self, Exit> {
+    pub(super) fn open(config: &Config, sinks: &[SinkSpec], repeat: Repeat) -> Result<Self, Exit> {
+        let judges_at_end = repeat == Repeat::Once;
+        let mut rules = config.rules.clone();
+        if judges_at_end {
+            rules.rounds = 1;
+        }
         let masker = Masker::new(config.privacy.clone())
             .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?;
         let (node, region, labels) =
@@ -32,6 +43,8 @@ impl Pipeline {
         let sinks = delivery::open(sinks, &config.open_with())?;
         Ok(Self {
             recorder: Recorder::new(node, region, labels, Timestamp::now()),
+            verdicts: Verdicts::new(rules, &config.services),
+            judges_at_end,
             router: SinkRouter::new(sinks, masker, None),
             watch: SinkWatch::default(),
         })
@@ -39,7 +52,30 @@ impl Pipeline {
 
     /// Handles a round that has ended.
     pub(super) fn observe(&mut self, round: &mut Round) {
-        self.recorder.export(&mut self.router, round);
+        let ids = self.recorder.export(&mut self.router, round);
+        if self.judges_at_end {
+            self.verdicts.add(round, &ids);
+        } else {
+            let alerts = self.verdicts.observe(Timestamp::now(), round, &ids);
+            self.export_alerts(&alerts);
+        }
+    }
+
+    /// Handles the rounds of a request. Returns the ids of their records.
+    pub(super) fn observe_on_demand(&mut self, rounds: &[Round]) -> Vec<Vec<EventId>> {
+        let Self { recorder, router, .. } = self;
+        rounds.iter().map(|round| recorder.export(router, round)).collect()
+    }
+
+    /// Judges what has been measured so far, and exports the alerts that change with time.
+    pub(super) fn judge(&mut self) -> Vec<Alert> {
+        let alerts = self.verdicts.expire(Timestamp::now());
+        self.export_alerts(&alerts);
+        alerts
+    }
+
+    pub(super) fn export_alerts(&mut self, alerts: &[Alert]) {
+        self.recorder.export_alerts(&mut self.router, alerts, self.verdicts.runbooks());
     }
 
     /// Writes a ledger record.

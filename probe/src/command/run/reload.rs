@@ -3,6 +3,7 @@
 use super::engine::{Engine, context};
 use crate::config::Config;
 use dnscribe_delivery::SinkWatch;
+use dnscribe_record::time::Timestamp;
 
 impl Engine {
     /// Reopens files, and applies targets, resolvers, limits, masking and sinks of the configuration. An invalid one
@@ -18,6 +19,10 @@ impl Engine {
         };
         self.rounds.context = context(&new);
         self.rounds.set_services(&new);
+        let pipeline = &mut self.rounds.pipeline;
+        let gone = pipeline.verdicts.reload(Timestamp::now(), new.rules.clone(), &new.services);
+        pipeline.export_alerts(&gone);
+        self.on_demand.reload(&new);
         // In this order: no new sink gets fields that are to be masked.
         match self.rounds.pipeline.router.set_privacy(new.privacy.clone()) {
             Ok(()) => self.apply_sinks(&new),

@@ -1,13 +1,13 @@
 //! Compares the last minute of one entity with its baselines.
 
 use super::{EntityBaselines, Metric};
-use crate::analysis::detect::baseline::lower_bound;
 use crate::analysis::detect::finding::{
     Baseline, Entity, Evidence, Figure, Finding, Rule, Severity,
 };
 use crate::analysis::detect::group_stats::{GroupKey, GroupStats};
 use crate::analysis::detect::options::{AnomalyOptions, DetectOptions};
 use crate::analysis::window::Grouping;
+use dnscribe_baseline::lower_bound;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 

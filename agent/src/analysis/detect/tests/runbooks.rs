@@ -1,5 +1,5 @@
 //! Checks `docs/runbooks` against the code: a page for each rule, a section for each loss. Rules of
-//! fleet detection are those of the jobs' source.
+//! fleet detection and of probes are those of their source.
 
 use crate::analysis::detect::Rule;
 use crate::decode::Malformed;
@@ -37,7 +37,7 @@ fn pages() -> BTreeSet<String> {
     names.map(|name| name.strip_suffix(".md").unwrap().to_owned()).collect()
 }
 
-/// Names of the agent's rules and of the fleet's.
+/// Names of the agent's rules, of the fleet's and of the probe's.
 fn rules() -> Vec<String> {
     let fleet = "../stream/src/main/java/dnscribe/stream/detect/Rule.java";
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(fleet)).unwrap();
@@ -45,8 +45,14 @@ fn rules() -> Vec<String> {
     let is_constant = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     let constants = constants.map(|(name, _)| name).filter(|name| is_constant(name));
     let fleet = constants.map(str::to_lowercase);
-    let rules: Vec<String> = fleet.chain(Rule::ALL.map(|rule| rule.name().to_owned())).collect();
-    assert!(rules.len() > Rule::ALL.len(), "no rules in {source}");
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../probe/src/verdict/rule.rs");
+    let probe = fs::read_to_string(probe).unwrap();
+    let rules_of_probe = probe.split("pub enum Rule {").nth(1).unwrap().split('}').next().unwrap();
+    let rules_of_probe = rules_of_probe.lines().filter_map(|line| line.split('"').nth(1));
+    let others: Vec<String> = fleet.chain(rules_of_probe.map(str::to_owned)).collect();
+    assert!(others.len() > 11, "no rules in {source} or {probe}");
+    let own = Rule::ALL.map(|rule| rule.name().to_owned());
+    let rules: Vec<String> = others.into_iter().chain(own).collect();
     rules
 }
 

@@ -38,6 +38,10 @@ pub enum Validity {
     Current,
     /// Expired since yesterday.
     Expired,
+    /// Valid from tomorrow on.
+    Future,
+    /// Valid for this number of days and half a day more.
+    Days(u32),
 }
 
 impl Authority {
@@ -50,25 +54,29 @@ impl Authority {
         Ok(Self { name, key, certificate: builder.build() })
     }
 
+    /// Creates an authority whose certificate this one signs.
+    pub fn subordinate(&self, name: &str) -> Result<Self> {
+        let (name, key) = (common_name(name)?, new_key()?);
+        let mut builder = builder(&name, &self.name, &key, Validity::Current)?;
+        builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
+        builder.sign(&self.key, MessageDigest::sha256())?;
+        Ok(Self { name, key, certificate: builder.build() })
+    }
+
     /// Certificate of the authority, as PEM.
     pub fn pem(&self) -> Result<String> {
         Ok(String::from_utf8(self.certificate.to_pem()?)?)
     }
 
+    /// Key of the authority, as PEM.
+    pub fn key_pem(&self) -> Result<String> {
+        Ok(String::from_utf8(self.key.private_key_to_pem_pkcs8()?)?)
+    }
+
     /// Issues a server certificate for these names and addresses.
     pub fn server(&self, names: &[&str], validity: Validity) -> Result<Identity> {
         self.issue("broker", validity, None, |builder| {
-            let mut extension = SubjectAlternativeName::new();
-            for name in names {
-                let is_address = name.parse::<IpAddr>().is_ok();
-                if is_address {
-                    extension.ip(name)
-                } else {
-                    extension.dns(name)
-                };
-            }
-            let context = builder.x509v3_context(Some(&self.certificate), None);
-            builder.append_extension(extension.build(&context)?)?;
+            add_names(builder, names)?;
             Ok(builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?)
         })
     }
@@ -109,6 +117,33 @@ impl Authority {
     }
 }
 
+/// Creates a server certificate that no authority has signed.
+pub fn self_signed(names: &[&str]) -> Result<Identity> {
+    let (name, key) = (common_name("self-signed")?, new_key()?);
+    let mut builder = builder(&name, &name, &key, Validity::Current)?;
+    add_names(&mut builder, names)?;
+    builder.sign(&key, MessageDigest::sha256())?;
+    Ok(Identity {
+        certificate: String::from_utf8(builder.build().to_pem()?)?,
+        key: String::from_utf8(key.private_key_to_pem_pkcs8()?)?,
+    })
+}
+
+fn add_names(builder: &mut X509Builder, names: &[&str]) -> Result<()> {
+    let mut extension = SubjectAlternativeName::new();
+    for name in names {
+        let is_address = name.parse::<IpAddr>().is_ok();
+        if is_address {
+            extension.ip(name)
+        } else {
+            extension.dns(name)
+        };
+    }
+    let context = builder.x509v3_context(None, None);
+    let extension = extension.build(&context)?;
+    Ok(builder.append_extension(extension)?)
+}
+
 fn new_key() -> Result<PKey<Private>> {
     let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     Ok(PKey::from_ec_key(EcKey::generate(&curve)?)?)
@@ -127,9 +162,11 @@ fn builder(
     validity: Validity,
 ) -> Result<X509Builder> {
     let now = SystemTime::now();
-    let end = match validity {
-        Validity::Current => now + 30 * DAY,
-        Validity::Expired => now - DAY,
+    let (start, end) = match validity {
+        Validity::Current => (now - 10 * DAY, now + 30 * DAY),
+        Validity::Expired => (now - 10 * DAY, now - DAY),
+        Validity::Future => (now + DAY, now + 30 * DAY),
+        Validity::Days(days) => (now - 10 * DAY, now + days * DAY + DAY / 2),
     };
     let mut serial = BigNum::new()?;
     serial.rand(120, MsbOption::MAYBE_ZERO, false)?;
@@ -139,7 +176,7 @@ fn builder(
     builder.set_subject_name(subject)?;
     builder.set_issuer_name(issuer)?;
     builder.set_pubkey(key)?;
-    builder.set_not_before(&*time(now - 10 * DAY)?)?;
+    builder.set_not_before(&*time(start)?)?;
     builder.set_not_after(&*time(end)?)?;
     Ok(builder)
 }

@@ -5,8 +5,22 @@
 //! deviations (Huber: "Robust Estimation of a Location Parameter", 1964): an outlier moves the mean
 //! no further than a large ordinary value, and a new level is still adopted, because every clamped
 //! step increases the deviation.
+//!
+//! ```
+//! use dnscribe_baseline::LearnedBaseline;
+//! use dnscribe_record::time::Timestamp;
+//!
+//! let minute = |number: u64| Timestamp::from_nanos(number * 60_000_000_000);
+//! let mut latency_ms = LearnedBaseline::default();
+//! for number in 0..60 {
+//!     latency_ms.learn(minute(number), 12.0, 1.0, false);
+//! }
+//! let compared = latency_ms.compare(minute(60), 480.0, 1.0).unwrap();
+//! assert!((compared.mean - 12.0).abs() < 0.1 && compared.z > 100.0);
+//! ```
 
-use super::finding::Baseline;
+#![forbid(unsafe_code)]
+
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 
@@ -26,7 +40,22 @@ const HOURS: usize = 168;
 /// Number of weeks in which an hour of the week must have been seen before it is used.
 const MIN_WEEKS: u8 = 3;
 /// Minimum number of values of a baseline.
-pub(super) const MIN_VALUES: u32 = 10;
+const MIN_VALUES: u32 = 10;
+
+/// Learned baseline of a value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Baseline {
+    /// Mean value.
+    pub mean: f64,
+    /// Robustly estimated standard deviation.
+    pub deviation: f64,
+    /// Deviations between the value and the mean (z-score).
+    pub z: f64,
+    /// Number of spans from which the baseline was learned.
+    pub samples: u64,
+    /// Whether it is the baseline of this hour of the week.
+    pub seasonal: bool,
+}
 
 /// Mean and deviation of the values seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,8 +96,9 @@ struct Hour {
     last: u16,
 }
 
+/// Baseline of one value of one entity, which learns.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LearnedBaseline {
+pub struct LearnedBaseline {
     recent: Estimate,
     hours: Option<Box<[Hour; HOURS]>>,
 }
@@ -76,7 +106,7 @@ pub(super) struct LearnedBaseline {
 impl LearnedBaseline {
     /// Learns the value of a minute. `floor` is the smallest deviation assumed; `anomalous` reduces
     /// the weight of the value.
-    pub(super) fn learn(&mut self, at: Timestamp, value: f64, floor: f64, anomalous: bool) {
+    pub fn learn(&mut self, at: Timestamp, value: f64, floor: f64, anomalous: bool) {
         if anomalous && self.recent.count < MIN_VALUES {
             // A value that is anomalous from the start must not become the baseline.
             return;
@@ -93,7 +123,8 @@ impl LearnedBaseline {
     }
 
     /// Compares a value with the baseline; `None` while too little is known.
-    pub(super) fn compare(&self, at: Timestamp, value: f64, floor: f64) -> Option<Baseline> {
+    #[must_use]
+    pub fn compare(&self, at: Timestamp, value: f64, floor: f64) -> Option<Baseline> {
         let (_, hour) = hour_of(at);
         let season = self.hours.as_ref().map(|hours| hours[hour]);
         let season = season.filter(|hour| hour.weeks > MIN_WEEKS).map(|hour| hour.estimate);
@@ -112,7 +143,8 @@ impl LearnedBaseline {
     }
 
     /// Returns the mean so far, for a floor that depends on it.
-    pub(super) fn mean(&self) -> f64 {
+    #[must_use]
+    pub fn mean(&self) -> f64 {
         f64::from(self.recent.mean)
     }
 }
@@ -132,7 +164,8 @@ const fn single(value: f64) -> f32 {
 /// Returns the lower bound of the Wilson interval (99.5 %) of the share `part / whole` (Wilson:
 /// "Probable Inference, the Law of Succession, and Statistical Inference", 1927). The bound is near
 /// 0 for few observations.
-pub(super) fn lower_bound(part: u64, whole: u64) -> f64 {
+#[must_use]
+pub fn lower_bound(part: u64, whole: u64) -> f64 {
     const Z: f64 = 2.576;
     if whole == 0 {
         return 0.0;

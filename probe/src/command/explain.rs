@@ -1,0 +1,86 @@
+//! `dnscribe-probe explain`: one round of a name or a service by hand, with the verdict.
+
+use crate::cli::ExplainArgs;
+use crate::config::{AdHoc, Config};
+use crate::explain::{measure_name, measure_services};
+use crate::measure::{Context, Round};
+use crate::record::Recorder;
+use crate::table;
+use crate::target::Service;
+use crate::verdict::{self, Alert, Verdicts};
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
+use dnscribe_config::log;
+use dnscribe_delivery::{self as delivery, OutputFormat, SinkRouter, SinkSpec};
+use dnscribe_record::privacy::Masker;
+use dnscribe_record::time::Timestamp;
+use hickory_proto::rr::Name;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+/// Runs the command.
+pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode, Exit> {
+    let config = Config::load(&args.sources())?;
+    log::start(config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;
+    let context = Context { site: config.site.clone(), trust: config.trust.clone() };
+    let (services, rounds) = runtime.block_on(measured(&config, &context, args))?;
+    let epoch = rounds.iter().map(|round| round.start).min().unwrap_or_else(Timestamp::now);
+    let mut recorder =
+        Recorder::new(config.node.clone(), config.region.clone(), config.labels.clone(), epoch);
+    let is_json = config.stdout == OutputFormat::Json;
+    let sinks: &[SinkSpec] = if is_json { &[SinkSpec::Stdout] } else { &[] };
+    let masker = Masker::new(config.privacy.clone())
+        .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?;
+    let mut router = SinkRouter::new(delivery::open(sinks, &config.open_with())?, masker, None);
+    let ids: Vec<_> = rounds.iter().map(|round| recorder.export(&mut router, round)).collect();
+    let alerts = Verdicts::once(Timestamp::now(), &config.rules, &services, rounds.iter().zip(ids));
+    recorder.export_alerts(&mut router, &alerts, &config.rules.runbook_url);
+    router.offer();
+    router.flush(config.drain_timeout);
+    router.close();
+    if !is_json {
+        print(&text(&rounds, &alerts))?;
+    }
+    let is_cause = |alert: &Alert| alert.condition.rule.cause().is_some();
+    Ok(if alerts.iter().any(is_cause) { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Measures the service of this name, else the name.
+async fn measured(
+    config: &Config,
+    context: &Context,
+    args: &ExplainArgs,
+) -> Result<(Vec<Service>, Vec<Round>), Exit> {
+    let configured = config.services.iter().find(|service| *service.name == *args.name);
+    if let Some(service) = configured {
+        let services = vec![service.clone()];
+        let rounds = measure_services(context, &services).await;
+        return Ok((services, rounds));
+    }
+    let name = args.name.parse::<crate::config::DnsName>();
+    let name: Name = name.map_err(|why| Exit::usage(why.to_string()))?.0;
+    let mut ad_hoc: AdHoc = config.ad_hoc.clone();
+    args.resolver.iter().for_each(|resolver| ad_hoc.add_resolver(&resolver.named()));
+    let (service, rounds) = measure_name(context, &ad_hoc, &name).await?;
+    Ok((vec![service], rounds))
+}
+
+/// Table of the measurements, and the verdict.
+fn text(rounds: &[Round], alerts: &[Alert]) -> String {
+    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let found: Vec<_> = rounds.iter().flat_map(|round| &round.found).cloned().collect();
+    let verdict = if alerts.is_empty() {
+        let failed = found.iter().filter(|fields| !fields.ok).count();
+        match failed {
+            0 => format!("No fault found in {} measurements.\n", found.len()),
+            _ => format!("No cause found; {failed} of {} measurements failed.\n", found.len()),
+        }
+    } else {
+        verdict::render(alerts, color)
+    };
+    format!("{}\n{verdict}", table::render(&found, color))
+}

@@ -1,0 +1,232 @@
+//! Names: resolvers against each other, against the zone's nameservers, and signatures.
+
+use super::{Assigned, has_no_route, is_unreachable};
+use crate::target::TargetKind;
+use crate::verdict::rule::Cause;
+use crate::verdict::state::Measurement;
+use hickory_proto::rr::Name;
+use std::collections::BTreeMap;
+
+/// Reasons with which the responses of several resolvers agree that a name is gone.
+const GONE: [&str; 2] = ["nxdomain", "no_data"];
+
+/// State of a zone at its nameservers.
+#[derive(Debug, Default)]
+struct ZoneState {
+    unreachable: Vec<usize>,
+    /// Nameservers and delegation contradict each other.
+    contradictions: Vec<usize>,
+    answers: usize,
+}
+
+/// Assigns the failures of `authority` and `dns` targets.
+pub(super) fn assign(all: &[&Measurement], assigned: &mut Assigned) {
+    let zones = judge_zones(all, assigned);
+    let mut names: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, one) in all.iter().enumerate().filter(|(_, one)| one.fields.kind == "dns") {
+        names.entry(&one.target.name).or_default().push(index);
+    }
+    for group in names.values() {
+        Judge { all, zones: &zones, group }.assign(assigned);
+        judge_changed(all, group, assigned);
+    }
+}
+
+/// Judges answers that have changed without announcement: at few resolvers, these lie; at all of them, the
+/// answers are the cause if they lead to a host that fails.
+fn judge_changed(all: &[&Measurement], group: &[usize], assigned: &mut Assigned) {
+    let good = group.iter().copied().filter(|index| all[*index].fields.ok);
+    let (changed, same): (Vec<usize>, Vec<usize>) =
+        good.partition(|index| all[*index].fields.changed == Some(true));
+    let leads_to = |host: &Measurement| {
+        let address = host.fields.address.as_ref();
+        let is_answer = |index: &usize| {
+            address.is_some_and(|address| all[*index].fields.answers.contains(address))
+        };
+        super::layer(host) > 0 && !host.fields.ok && changed.iter().any(is_answer)
+    };
+    if changed.len() < same.len() {
+        let differing = changed.into_iter().filter(|index| all[*index].differing);
+        let differing: Vec<usize> = differing.collect();
+        if !differing.is_empty() {
+            assigned.own(Cause::Resolver, &differing);
+        }
+    } else if same.is_empty() && all.iter().any(|host| leads_to(host)) {
+        assigned.own(Cause::Dns, &changed);
+    }
+}
+
+fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Vec<(&'a Name, ZoneState)> {
+    let mut zones: Vec<(&Name, ZoneState)> = Vec::new();
+    for (index, one) in all.iter().enumerate() {
+        let TargetKind::Authority(authority) = &one.target.kind else { continue };
+        let known = zones.iter().position(|(zone, _)| **zone == authority.zone);
+        let place = known.unwrap_or_else(|| {
+            zones.push((&authority.zone, ZoneState::default()));
+            zones.len() - 1
+        });
+        let state = &mut zones[place].1;
+        if one.fields.ok {
+            state.answers += 1;
+        } else if is_of_dnssec(one.error().1) {
+            assigned.own(Cause::Dnssec, &[index]);
+            state.answers += 1;
+        } else if one.fields.nameserver.is_none() {
+            // The zone's nameservers were not found at all.
+            state.unreachable.push(index);
+        } else if is_unreachable(one) && one.error().0 != "resolve" {
+            state.unreachable.push(index);
+        } else {
+            // Among them nameservers whose names do not resolve.
+            state.contradictions.push(index);
+        }
+    }
+    for (_, state) in &zones {
+        if !state.contradictions.is_empty() {
+            assigned.own(Cause::Delegation, &state.contradictions);
+        }
+        if state.unreachable.is_empty() {
+            continue;
+        }
+        let is_dead = state.answers == 0 && state.contradictions.is_empty();
+        let no_route = is_dead && state.unreachable.iter().all(|index| has_no_route(all[*index]));
+        let cause = if no_route || is_dead && is_cut_off(all) { Cause::Path } else { Cause::Dns };
+        assigned.own(cause, &state.unreachable);
+    }
+    zones
+}
+
+fn is_of_dnssec(reason: &str) -> bool {
+    reason == "bogus" || reason == "not_secure" || reason.starts_with("ds_")
+}
+
+/// Returns whether nothing at all can be reached: neither a resolver, nor a nameserver, nor a host.
+fn is_cut_off(all: &[&Measurement]) -> bool {
+    let hosts = || all.iter().filter(|one| super::layer(one) > 0 && one.error().0 != "resolve");
+    let is_silent = |one: &&Measurement| {
+        has_no_route(one) || one.error().1 == "timeout" || one.fields.received == Some(0)
+    };
+    let mut servers = all.iter().filter(|one| super::layer(one) == 0);
+    hosts().count() > 0 && hosts().all(is_silent) && servers.all(|one| is_unreachable(one))
+}
+
+/// Judges the results of one name and type at all its resolvers.
+struct Judge<'a> {
+    all: &'a [&'a Measurement],
+    zones: &'a [(&'a Name, ZoneState)],
+    group: &'a [usize],
+}
+
+impl Judge<'_> {
+    fn assign(&self, assigned: &mut Assigned) {
+        if self.bad().next().is_none() {
+            return;
+        }
+        let (unreachable, answered): (Vec<usize>, Vec<usize>) =
+            self.bad().partition(|index| is_unreachable(self.all[*index]));
+        let (bogus, wrong): (Vec<usize>, Vec<usize>) =
+            answered.iter().partition(|index| self.is_bogus(**index));
+        self.judge_bogus(&bogus, assigned);
+        self.judge_wrong(&wrong, &bogus, assigned);
+        if !unreachable.is_empty() {
+            let others_answer = unreachable.len() < self.group.len();
+            let cause = if !others_answer {
+                self.cause_of_silence(&unreachable)
+            } else if self.zone_is_dead() && self.all_timed_out(&unreachable) {
+                // Resolvers wait for the zone's nameservers.
+                Cause::Dns
+            } else {
+                Cause::Resolver
+            };
+            assigned.own(cause, &unreachable);
+        }
+    }
+
+    fn zone_is_dead(&self) -> bool {
+        self.zone().is_some_and(|zone| zone.answers == 0)
+    }
+
+    fn all_timed_out(&self, failures: &[usize]) -> bool {
+        failures.iter().all(|index| self.all[*index].error().1 == "timeout")
+    }
+
+    fn bad(&self) -> impl Iterator<Item = usize> {
+        self.group.iter().copied().filter(|index| !self.all[*index].fields.ok)
+    }
+
+    fn is_bogus(&self, index: usize) -> bool {
+        let one = self.all[index];
+        is_of_dnssec(one.error().1) || one.fields.dnssec.as_deref() == Some("bogus")
+    }
+
+    fn judge_bogus(&self, bogus: &[usize], assigned: &mut Assigned) {
+        if bogus.is_empty() {
+            return;
+        }
+        // Signatures that validate elsewhere are good: this resolver removes or forges answers.
+        let is_secure = |index: &usize| self.all[*index].fields.dnssec.as_deref() == Some("secure");
+        let cause = if self.group.iter().any(is_secure) { Cause::Resolver } else { Cause::Dnssec };
+        assigned.own(cause, bogus);
+    }
+
+    /// Judges responses that are not what they should be.
+    fn judge_wrong(&self, wrong: &[usize], bogus: &[usize], assigned: &mut Assigned) {
+        if wrong.is_empty() {
+            return;
+        }
+        let good = self.group.iter().filter(|index| self.all[**index].fields.ok).count();
+        let are = |reasons: &[&str]| {
+            wrong.iter().all(|index| reasons.contains(&self.all[*index].error().1))
+        };
+        let zone = self.zone();
+        let contradicts = zone.is_some_and(|zone| !zone.contradictions.is_empty());
+        let is_broken = are(&["servfail", "refused"]);
+        if is_broken && !bogus.is_empty() && assigned.has(Cause::Dnssec) {
+            return assigned.follow(Cause::Dnssec, wrong);
+        }
+        if is_broken && good == 0 && assigned.has(Cause::Dnssec) {
+            return assigned.follow(Cause::Dnssec, wrong);
+        }
+        if contradicts && (good > 0 || is_broken) {
+            return assigned.follow(Cause::Delegation, wrong);
+        }
+        let gone = are(&GONE);
+        let is_of_name = if good > 0 {
+            gone && wrong.len() > good
+        } else if gone || self.zone_is_dead() {
+            true
+        } else {
+            // One resolver alone that does not resolve what is there.
+            wrong.len() > 1 || !(zone.is_some() || self.hosts_work() || are(&["refused"]))
+        };
+        assigned.own(if is_of_name { Cause::Dns } else { Cause::Resolver }, wrong);
+    }
+
+    /// Cause if no resolver answers.
+    fn cause_of_silence(&self, unreachable: &[usize]) -> Cause {
+        let no_route = unreachable.iter().all(|index| has_no_route(self.all[*index]));
+        if no_route && !self.hosts_work() || is_cut_off(self.all) {
+            return Cause::Path;
+        }
+        let answers_others = unreachable.iter().all(|index| {
+            let resolver = &self.all[*index].fields.resolver;
+            let mut others = self.all.iter().filter(|one| one.fields.resolver == *resolver);
+            others.any(|one| one.fields.kind == "dns" && !is_unreachable(one))
+        });
+        let is_of_zone = answers_others || self.zone_is_dead();
+        let is_dns = is_of_zone && self.all_timed_out(unreachable);
+        if is_dns { Cause::Dns } else { Cause::Resolver }
+    }
+
+    /// Returns whether hosts of the service work by address.
+    fn hosts_work(&self) -> bool {
+        self.all.iter().any(|one| super::layer(one) > 0 && one.fields.ok)
+    }
+
+    /// State of the closest zone that the name is in.
+    fn zone(&self) -> Option<&ZoneState> {
+        let TargetKind::Dns(dns) = &self.all[*self.group.first()?].target.kind else { return None };
+        let enclosing = self.zones.iter().filter(|(zone, _)| zone.zone_of(&dns.name));
+        enclosing.max_by_key(|(zone, _)| zone.num_labels()).map(|(_, state)| state)
+    }
+}

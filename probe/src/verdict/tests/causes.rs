@@ -1,0 +1,278 @@
+//! Situations and the one cause that each has.
+
+use super::*;
+
+/// What works unless a situation says otherwise.
+const GOOD: [&str; 9] = [
+    "dns@a ok answers=192.0.2.10",
+    "dns@b ok answers=192.0.2.10",
+    "dns@c ok answers=192.0.2.10",
+    "authority@ns1 ok serial=7",
+    "authority@ns2 ok serial=7",
+    "tcp ok",
+    "tls ok days=90",
+    "http ok",
+    "ping ok received=5",
+];
+
+/// Returns the causes and severities of [`GOOD`] with some lines replaced: those of a kind with the same
+/// resolver or nameserver.
+fn causes(lines: &[&str]) -> Vec<String> {
+    let subject = |line: &str| line.split(' ').next().unwrap().to_owned();
+    let kept = GOOD.iter().filter(|good| !lines.iter().any(|line| subject(line) == subject(good)));
+    let all: Vec<&str> = kept.chain(lines).copied().collect();
+    let alerts = alerts_once(&all);
+    let verdicts = alerts.iter().filter(|one| one.condition.rule.name().starts_with("verdict_"));
+    verdicts
+        .map(|alert| {
+            let Condition { rule, severity, .. } = &alert.condition;
+            format!("{} {}", rule.name().trim_start_matches("verdict_"), severity.name())
+        })
+        .collect()
+}
+
+/// Name, measurements that differ from the good ones, and the expected causes.
+type Situation = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const SITUATIONS: &[Situation] = &[
+    ("all is well", &[], &[]),
+    // Names.
+    (
+        "deleted name",
+        &[
+            "dns@a dns/nxdomain",
+            "dns@b dns/nxdomain",
+            "dns@c dns/nxdomain",
+            "http resolve/nxdomain",
+        ],
+        &["dns critical"],
+    ),
+    (
+        "deleted name, one resolver has it in its cache",
+        &["dns@a dns/nxdomain", "dns@b dns/nxdomain", "http resolve/nxdomain"],
+        &["dns critical"],
+    ),
+    (
+        "no address",
+        &["dns@a dns/no_data", "dns@b dns/no_data", "dns@c dns/no_data", "http resolve/no_data"],
+        &["dns critical"],
+    ),
+    (
+        "all nameservers are away",
+        &[
+            "dns@a dns/servfail",
+            "dns@b dns/servfail",
+            "dns@c dns/timeout",
+            "authority@ns1 dns/timeout",
+            "authority@ns2 dns/timeout",
+            "http resolve/servfail",
+        ],
+        &["dns critical"],
+    ),
+    ("one nameserver is away", &["authority@ns2 dns/timeout"], &["dns warning"]),
+    // Resolvers.
+    ("one resolver is away", &["dns@c dns/timeout"], &["resolver warning"]),
+    ("one resolver is closed", &["dns@c dns/port_unreachable"], &["resolver warning"]),
+    ("one resolver refuses", &["dns@b dns/refused"], &["resolver warning"]),
+    ("one resolver fails", &["dns@b dns/servfail"], &["resolver warning"]),
+    ("one resolver denies the name", &["dns@b dns/nxdomain"], &["resolver warning"]),
+    (
+        "one resolver forges a signed answer",
+        &["dns@a ok answers=192.0.2.10 dnssec=secure", "dns@b dns/bogus dnssec=bogus"],
+        &["resolver warning"],
+    ),
+    (
+        "no resolver answers, hosts work by address",
+        &["dns@a dns/timeout", "dns@b dns/timeout", "dns@c dns/timeout", "http resolve/timeout"],
+        &["resolver critical"],
+    ),
+    (
+        "one resolver gives a changed answer, which leads to a host that refuses",
+        &[
+            "dns@a ok answers=192.0.2.66 changed differs=b,c",
+            "dns@b ok answers=192.0.2.10 differs=a",
+            "dns@c ok answers=192.0.2.10 differs=a",
+            "http connect/refused address=192.0.2.66",
+        ],
+        &["resolver critical"],
+    ),
+    (
+        "all resolvers give a changed answer, which leads to a host with another certificate",
+        &[
+            "dns@a ok answers=192.0.2.66 changed",
+            "dns@b ok answers=192.0.2.66 changed",
+            "dns@c ok answers=192.0.2.66 changed",
+            "http tls/name_mismatch address=192.0.2.66",
+        ],
+        &["dns critical"],
+    ),
+    ("the resolver of a target fails", &["http resolve/timeout"], &["resolver critical"]),
+    // DNSSEC.
+    (
+        "expired signatures",
+        &["dns@a dns/bogus", "dns@b dns/bogus", "dns@c dns/servfail", "http resolve/servfail"],
+        &["dnssec critical"],
+    ),
+    (
+        "wrong DS: resolvers validate, and so do we",
+        &["dns@a dns/bogus", "dns@b dns/bogus", "dns@c dns/bogus"],
+        &["dnssec critical"],
+    ),
+    // Delegation.
+    ("lame nameserver", &["authority@ns2 dns/lame"], &["delegation warning"]),
+    ("serial lag", &["authority@ns2 dns/serial_lag serial=6"], &["delegation warning"]),
+    ("missing glue", &["authority@ns1 dns/glue_missing"], &["delegation warning"]),
+    (
+        "other nameservers at the parent",
+        &["authority@ns1 dns/delegation_mismatch"],
+        &["delegation warning"],
+    ),
+    (
+        "every nameserver is lame",
+        &[
+            "authority@ns1 dns/lame",
+            "authority@ns2 dns/lame",
+            "dns@a dns/servfail",
+            "dns@b dns/servfail",
+            "dns@c dns/servfail",
+            "http resolve/servfail",
+        ],
+        &["delegation critical"],
+    ),
+    (
+        "a secondary lags, and a resolver has asked it",
+        &["authority@ns2 dns/serial_lag serial=6", "dns@b dns/nxdomain"],
+        &["delegation warning"],
+    ),
+    // Certificates.
+    (
+        "expired certificate",
+        &["tls tls/certificate_expired days=-3", "http tls/certificate_expired"],
+        &["certificate critical"],
+    ),
+    ("wrong name", &["tls tls/name_mismatch", "http tls/name_mismatch"], &["certificate critical"]),
+    ("incomplete chain", &["tls tls/chain_incomplete"], &["certificate warning"]),
+    ("self-signed", &["tls tls/self_signed", "http tls/self_signed"], &["certificate critical"]),
+    (
+        "revoked",
+        &["tls tls/certificate_revoked", "http tls/certificate_revoked"],
+        &["certificate critical"],
+    ),
+    // Hosts.
+    (
+        "refused",
+        &["tcp connect/refused", "tls connect/refused", "http connect/refused"],
+        &["hosting critical"],
+    ),
+    ("reset in the handshake", &["tls tls/reset", "http tls/reset"], &["hosting critical"]),
+    ("too old TLS", &["tls tls/version", "http tls/version"], &["hosting critical"]),
+    ("slow handshake", &["tls tls/handshake_timeout"], &["hosting warning"]),
+    ("status 503", &["http http/status"], &["hosting critical"]),
+    ("wrong body", &["http http/body_mismatch"], &["hosting critical"]),
+    ("one byte a second", &["http http/timeout"], &["hosting critical"]),
+    (
+        "a firewall drops connections, ping is fine",
+        &["tcp connect/timeout", "tls connect/timeout", "http connect/timeout"],
+        &["hosting critical"],
+    ),
+    (
+        "refused, and ICMP is filtered",
+        &[
+            "tcp connect/refused",
+            "tls connect/refused",
+            "http connect/refused",
+            "ping connect/loss received=0",
+        ],
+        &["hosting critical"],
+    ),
+    // Paths.
+    (
+        "blackhole",
+        &[
+            "tcp connect/timeout",
+            "tls connect/timeout",
+            "http connect/timeout",
+            "ping connect/loss received=0",
+        ],
+        &["path critical"],
+    ),
+    (
+        "no route",
+        &[
+            "tcp connect/network_unreachable",
+            "tls connect/network_unreachable",
+            "http connect/network_unreachable",
+            "ping connect/network_unreachable",
+        ],
+        &["path critical"],
+    ),
+    ("loss alone", &["ping connect/loss received=2"], &["path warning"]),
+    (
+        "this site is cut off",
+        &[
+            "dns@a dns/timeout",
+            "dns@b dns/timeout",
+            "dns@c dns/timeout",
+            "authority@ns1 dns/timeout",
+            "authority@ns2 dns/timeout",
+            "http resolve/timeout",
+            "tcp connect/timeout",
+            "tls connect/timeout",
+            "ping connect/loss received=0",
+        ],
+        &["path critical"],
+    ),
+    // Two at once.
+    (
+        "expired certificate and a resolver that is away",
+        &[
+            "tls tls/certificate_expired days=-1",
+            "http tls/certificate_expired",
+            "dns@b dns/timeout",
+        ],
+        &["certificate critical", "resolver warning"],
+    ),
+    (
+        "deleted name and a host that refuses",
+        &[
+            "dns@a dns/nxdomain",
+            "dns@b dns/nxdomain",
+            "dns@c dns/nxdomain",
+            "http resolve/nxdomain",
+            "tcp connect/refused",
+            "tls connect/refused",
+        ],
+        &["dns critical", "hosting critical"],
+    ),
+];
+
+#[test]
+fn every_situation_has_its_cause() {
+    let mut wrong = Vec::new();
+    for (name, lines, expected) in SITUATIONS {
+        let found = causes(lines);
+        if found != *expected {
+            wrong.push(format!("{name}: expected {expected:?}, found {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn evidence_names_what_works_and_what_fails() {
+    let lines = [
+        "dns@a ok answers=192.0.2.10",
+        "dns@b ok answers=192.0.2.10",
+        "dns@c dns/timeout",
+        "tcp connect/refused",
+        "http connect/refused",
+    ];
+    let alerts = alerts_once(&lines);
+    let of = |rule| &alerts.iter().find(|one| one.condition.rule == rule).unwrap().condition;
+    let hosting = of(Rule::VerdictHosting);
+    assert_eq!(hosting.evidence[0], "shop.example.com A: 2 of 3 resolvers NOERROR");
+    assert!(hosting.evidence.contains(&"TCP to 192.0.2.10:443 refused".to_owned()), "{hosting:?}");
+    assert_eq!(hosting.evidence.last().unwrap(), "→ hosting");
+    assert!(hosting.summary.starts_with("shop: ") && hosting.summary.ends_with("→ hosting"));
+    assert!(of(Rule::VerdictResolver).summary.contains("shop.example.com A at c timeout"));
+}

@@ -1,0 +1,305 @@
+//! Signed zones below a root of their own, each with one thing wrong, on two servers: knot as primary and
+//! as a secondary that lags behind and misses zones. Two resolvers: one validates, the other neither
+//! validates nor tells the truth about one name.
+
+use super::{LYING, PRIMARY, SECONDARY, VALIDATING};
+use crate::lab::{Host, Lab};
+use crate::shell;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Times at which the signatures of a zone are valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signatures {
+    Current,
+    Expired,
+    Future,
+}
+
+/// How a zone is delegated and served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Signed(Signatures),
+    Unsigned,
+    /// The digest in the parent's DS record is that of no key.
+    WrongDs,
+    /// The parent has a DS record, but the zone has no signatures.
+    Stripped,
+}
+
+/// Zones below `test`, and what is wrong with each.
+const ZONES: [(&str, Fault); 12] = [
+    ("good", Fault::Signed(Signatures::Current)),
+    ("insecure", Fault::Unsigned),
+    ("expired", Fault::Signed(Signatures::Expired)),
+    ("future", Fault::Signed(Signatures::Future)),
+    ("wrongds", Fault::WrongDs),
+    ("stripped", Fault::Stripped),
+    ("lame", Fault::Unsigned),
+    ("lag", Fault::Unsigned),
+    ("nsdiff", Fault::Unsigned),
+    ("glue", Fault::Unsigned),
+    ("noglue", Fault::Unsigned),
+    ("dead", Fault::Unsigned),
+];
+/// Name of the file with the root's DS record, as `trust.dnssec_anchors` takes it.
+pub(super) const ANCHORS: &str = "anchors.ds";
+/// Name of the file with the same anchor, as delv takes it.
+pub(super) const DELV_ANCHORS: &str = "anchors.delv";
+
+struct Writer<'a> {
+    lab: &'a Lab,
+    folder: PathBuf,
+}
+
+/// Writes and signs all zones; returns their folder.
+pub(super) fn write(lab: &Lab) -> Result<PathBuf> {
+    let folder = lab.folder().join("zones");
+    for part in ["keys", "primary", "secondary"] {
+        fs::create_dir_all(folder.join(part))?;
+    }
+    let writer = Writer { lab, folder };
+    let mut delegations = String::new();
+    for (name, fault) in ZONES {
+        writer.write_zone(name, fault)?;
+        delegations += &writer.delegation(name);
+        delegations += &writer.delegation_signer(name, fault)?;
+    }
+    let primary = lab.address_number(PRIMARY);
+    let head = |zone: &str| {
+        format!(
+            "$ORIGIN {zone}\n$TTL 300\n@ SOA a.nic.test. hostmaster.nic.test. 7 3600 600 86400 60\n\
+             @ NS a.nic.test.\n"
+        )
+    };
+    let glue = format!("a.nic.test. A {primary}\n");
+    writer.sign("test", &(head("test.") + &glue + &delegations), Signatures::Current)?;
+    let test = format!("test. NS a.nic.test.\n{glue}{}", writer.read_ds("test")?);
+    writer.sign("", &(head(".") + &test), Signatures::Current)?;
+    let anchor = writer.read_ds("")?;
+    fs::write(writer.folder.join(ANCHORS), &anchor)?;
+    let words: Vec<&str> = anchor.split_whitespace().collect();
+    let [_, _, _, tag, algorithm, digest_type, digest @ ..] = words.as_slice() else {
+        anyhow::bail!("not a DS record: {anchor}");
+    };
+    let digest = digest.concat();
+    fs::write(
+        writer.folder.join(DELV_ANCHORS),
+        format!("trust-anchors {{ . static-ds {tag} {algorithm} {digest_type} \"{digest}\"; }};\n"),
+    )?;
+    Ok(writer.folder)
+}
+
+impl Writer<'_> {
+    fn write_zone(&self, name: &str, fault: Fault) -> Result<()> {
+        let zone = format!("{name}.test");
+        let text = self.zone(name, 2026);
+        match fault {
+            Fault::Signed(signatures) => self.sign(&zone, &text, signatures)?,
+            Fault::WrongDs => self.sign(&zone, &text, Signatures::Current)?,
+            Fault::Stripped => {
+                self.sign(&zone, &text, Signatures::Current)?;
+                fs::write(self.folder.join("primary").join(&zone), &text)?;
+            }
+            Fault::Unsigned => fs::write(self.folder.join("primary").join(&zone), &text)?,
+        }
+        if name == "lag" {
+            fs::write(self.folder.join("secondary").join(&zone), self.zone(name, 2019))?;
+        }
+        Ok(())
+    }
+
+    /// The zone itself: `www`, and `shop` at the lab's web server.
+    fn zone(&self, name: &str, serial: u32) -> String {
+        let shop = self.lab.address(Host::Server);
+        format!(
+            "$ORIGIN {name}.test.\n$TTL 300\n@ SOA ns1 hostmaster {serial} 3600 600 86400 60\n{}\
+             www A 192.0.2.80\nwww A 192.0.2.81\nwww AAAA 2001:db8::80\n@ MX 10 mail\nmail A 192.0.2.25\n\
+             @ TXT \"v=spf1 -all\"\nalias CNAME www\nshop A {shop}\n",
+            self.nameservers(name, "@")
+        )
+    }
+
+    /// NS records with the addresses of the servers: one server, or two where they disagree.
+    fn nameservers(&self, name: &str, owner: &str) -> String {
+        let first = self.lab.address_number(PRIMARY);
+        let second = match name {
+            "dead" => self.lab.closed_addr(),
+            _ => self.lab.address_number(SECONDARY),
+        };
+        let mut text = format!("{owner} NS ns1.{name}.test.\nns1.{name}.test. A {first}\n");
+        if matches!(name, "lame" | "lag" | "dead") {
+            text += &format!("{owner} NS ns2.{name}.test.\nns2.{name}.test. A {second}\n");
+        }
+        text
+    }
+
+    /// The delegation as the parent has it.
+    fn delegation(&self, name: &str) -> String {
+        let first = self.lab.address_number(PRIMARY);
+        let closed = self.lab.closed_addr();
+        match name {
+            // The zone itself knows nothing of this server.
+            "nsdiff" => {
+                format!("nsdiff NS ns1.nsdiff.test.\nnsdiff NS old.nsdiff.test.\n")
+                    + &format!("ns1.nsdiff.test. A {first}\nold.nsdiff.test. A {first}\n")
+            }
+            "noglue" => "noglue NS ns1.noglue.test.\n".to_owned(),
+            // An address that the server had once.
+            "glue" => format!(
+                "glue NS ns1.glue.test.\nns1.glue.test. A {first}\nns1.glue.test. A {closed}\n"
+            ),
+            _ => self.nameservers(name, name),
+        }
+    }
+
+    fn delegation_signer(&self, name: &str, fault: Fault) -> Result<String> {
+        let zone = format!("{name}.test");
+        Ok(match fault {
+            Fault::Unsigned => String::new(),
+            Fault::Signed(_) | Fault::Stripped => self.read_ds(&zone)?,
+            Fault::WrongDs => {
+                let ds = self.read_ds(&zone)?;
+                let cut = ds.trim_end().rfind(' ').context("a DS record of one word")?;
+                let (head, tail) = ds.split_at(cut);
+                let wrong = |digit: char| if digit == '0' { '1' } else { '0' };
+                head.to_owned() + " " + &tail.trim().chars().map(wrong).collect::<String>() + "\n"
+            }
+        })
+    }
+
+    fn read_ds(&self, zone: &str) -> Result<String> {
+        let file = self.folder.join("keys").join(format!("dsset-{zone}."));
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
+
+    /// Signs a zone with a new key and writes it to the primary's folder.
+    fn sign(&self, zone: &str, text: &str, signatures: Signatures) -> Result<()> {
+        let keys = self.folder.join("keys");
+        let name = format!("{zone}.");
+        let plain = keys.join(format!("{name}zone"));
+        fs::write(&plain, text)?;
+        let words = ["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", "-K"];
+        shell::output(Command::new("dnssec-keygen").args(words).arg(&keys).arg(&name))?;
+        let (start, end) = match signatures {
+            Signatures::Current => ("now-3600", "now+2592000"),
+            Signatures::Expired => ("now-2592000", "now-864000"),
+            Signatures::Future => ("now+864000", "now+2592000"),
+        };
+        let signed = self.folder.join("primary").join(file_name(zone));
+        let mut sign = Command::new("dnssec-signzone");
+        sign.args(["-q", "-S", "-z", "-s", start, "-e", end, "-o", &name, "-K"]).arg(&keys);
+        // Checks of the result would refuse signatures that have expired.
+        sign.arg("-d").arg(&keys).arg("-P").arg("-f").arg(&signed).arg(&plain);
+        shell::output(&mut sign).map(drop)
+    }
+}
+
+fn file_name(zone: &str) -> &str {
+    if zone.is_empty() { "root" } else { zone }
+}
+
+/// Writes the configuration of a knot that serves all zones of a folder.
+pub(super) fn write_knot(lab: &Lab, folder: &Path, name: &str, number: u8) -> Result<PathBuf> {
+    let run = lab.folder().join(format!("knot-{name}"));
+    fs::create_dir_all(&run)?;
+    let mut config = format!(
+        "server:\n  rundir: \"{run}\"\n  listen: {}@53\n  udp-workers: 1\n  tcp-workers: 1\n  \
+         background-workers: 1\nlog:\n  - target: stderr\n    any: warning\n\
+         database:\n  storage: \"{run}/db\"\n\
+         template:\n  - id: default\n    storage: \"{}\"\n    zonefile-sync: -1\nzone:\n",
+        lab.address_number(number),
+        folder.join(name).display(),
+        run = run.display(),
+    );
+    for item in fs::read_dir(folder.join(name))? {
+        let file = item?.file_name().to_string_lossy().into_owned();
+        let zone = if file == "root" { "." } else { &file };
+        config += &format!("  - domain: {zone}\n    file: {file}\n");
+    }
+    let path = run.join("knot.conf");
+    fs::write(&path, config)?;
+    Ok(path)
+}
+
+/// Writes the configuration of an unbound that finds the root at the primary.
+pub(super) fn write_unbound(
+    lab: &Lab,
+    name: &str,
+    number: u8,
+    options: &[String],
+) -> Result<PathBuf> {
+    let run = lab.folder().join(format!("unbound-{name}"));
+    fs::create_dir_all(&run)?;
+    let hints = run.join("root.hints");
+    let primary = lab.address_number(PRIMARY);
+    fs::write(&hints, format!(". 3600000 NS a.nic.test.\na.nic.test. 3600000 A {primary}\n"))?;
+    let address = lab.address_number(number);
+    let mut config = format!(
+        "server:\n  username: \"\"\n  chroot: \"\"\n  directory: \"{run}\"\n  pidfile: \"\"\n  \
+         use-syslog: no\n  logfile: \"\"\n  verbosity: 1\n  access-control: 0.0.0.0/0 allow\n  \
+         interface: {address}\n  interface: {address}@853\n  interface: {address}@443\n  \
+         tls-port: 853\n  https-port: 443\n  root-hints: \"{hints}\"\n  num-threads: 1\n  \
+         so-rcvbuf: 0\n  do-ip6: no\n  qname-minimisation: no\n  local-zone: \"test.\" nodefault\n",
+        run = run.display(),
+        hints = hints.display(),
+    );
+    for option in options {
+        config += &format!("  {option}\n");
+    }
+    config += "remote-control:\n  control-enable: no\n";
+    let path = run.join("unbound.conf");
+    fs::write(&path, config)?;
+    Ok(path)
+}
+
+/// Starts both servers and both resolvers, and waits until each answers.
+pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
+    for (host, number) in [
+        (Host::Server, PRIMARY),
+        (Host::Server, SECONDARY),
+        (Host::Resolver, VALIDATING),
+        (Host::Resolver, LYING),
+    ] {
+        lab.add_address(host, number)?;
+    }
+    for (name, number, zone) in
+        [("primary", PRIMARY, "good.test"), ("secondary", SECONDARY, "lag.test")]
+    {
+        let config = write_knot(lab, folder, name, number)?.display().to_string();
+        lab.start_server_named(name, Host::Server, &["knotd", "-c", &config])?;
+        lab.await_answer(name, lab.address_number(number), zone)?;
+    }
+    let tls = |certificate: &str| {
+        let folder = lab.folder().join("tls");
+        [
+            format!("tls-service-pem: \"{}\"", folder.join(format!("{certificate}.pem")).display()),
+            format!("tls-service-key: \"{}\"", folder.join(format!("{certificate}.key")).display()),
+        ]
+    };
+    let anchors = folder.join(ANCHORS);
+    let validating = [
+        "module-config: \"validator iterator\"".to_owned(),
+        format!("trust-anchor-file: \"{}\"", anchors.display()),
+        "ede: yes".to_owned(),
+    ];
+    let lying = [
+        "module-config: \"iterator\"".to_owned(),
+        "local-zone: \"shop.good.test.\" redirect".to_owned(),
+        "local-data: \"shop.good.test. A 203.0.113.66\"".to_owned(),
+        "local-zone: \"shop.insecure.test.\" redirect".to_owned(),
+        "local-data: \"shop.insecure.test. A 203.0.113.66\"".to_owned(),
+    ];
+    let resolvers = [
+        ("validating", VALIDATING, [&validating[..], &tls("resolver")[..]].concat()),
+        ("lying", LYING, [&lying[..], &tls("expired")[..]].concat()),
+    ];
+    for (name, number, options) in resolvers {
+        let config = write_unbound(lab, name, number, &options)?.display().to_string();
+        lab.start_server_named(name, Host::Resolver, &["unbound", "-d", "-p", "-c", &config])?;
+        lab.await_answer(name, lab.address_number(number), "www.good.test")?;
+    }
+    Ok(())
+}
