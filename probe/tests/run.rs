@@ -167,6 +167,8 @@ fn once_prints_services_in_order_and_fails_with_a_target() {
     let output = once(&setup.config(), &["--output", "text"]);
     assert_eq!(output.status.code(), Some(1), "one target refuses");
     let table = String::from_utf8(output.stdout).unwrap();
+    let (table, verdicts) = table.split_once("\n\n").unwrap();
+    assert!(verdicts.contains("verdict_hosting: second"), "{verdicts}");
     let lines: Vec<Vec<&str>> =
         table.lines().skip(1).map(|line| line.split_whitespace().take(4).collect()).collect();
     let (open, closed) = (open.to_string(), closed.to_string());
@@ -184,8 +186,9 @@ fn once_prints_services_in_order_and_fails_with_a_target() {
     let text = String::from_utf8(output.stdout).unwrap();
     let records: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(records.iter().all(|record| record["schema"] == "dns.probe/1"), "{text}");
-    assert_eq!(records.len(), 5);
+    let schemas: Vec<_> = records.iter().map(|record| record["schema"].as_str().unwrap()).collect();
+    let expected = [["dns.probe/1"; 5].as_slice(), &["dns.alert/1"]].concat();
+    assert_eq!(schemas, expected, "records, then alerts, and no ledger: {text}");
 }
 
 #[test]
