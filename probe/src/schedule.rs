@@ -262,13 +262,9 @@ impl Scheduler {
         }
         slot.progress = Progress::Idle;
         self.running -= 1;
-        if records == 0 {
-            skip(&mut self.probing, UNSUPPORTED, true);
-        } else {
-            self.probing.running -= 1;
-            self.probing.completed += 1;
-            self.probing.records += records;
-        }
+        self.probing.running -= 1;
+        self.probing.completed += 1;
+        self.probing.records += records;
         let breaker = &self.limits.breaker;
         let reach = if std::mem::take(&mut slot.is_moved) { &[] } else { reach };
         for (endpoint, reach) in slot.endpoints.iter().zip(reach) {

@@ -141,7 +141,7 @@ impl Builder {
         };
         let target = format!("{} {record_type}", presentation(&name));
         let require_secure = layer.require_secure().0;
-        let dnssec = layer.dnssec.unwrap_or_else(|| self.layer.defaults.dnssec()).0;
+        let dnssec = layer.dnssec.unwrap_or_else(|| self.defaults.dnssec()).0;
         if require_secure && !dnssec {
             return Err("dns.require_secure needs dnssec: true".to_owned());
         }
