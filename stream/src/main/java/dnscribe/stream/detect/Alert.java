@@ -1,5 +1,7 @@
 package dnscribe.stream.detect;
 
+import static java.util.Comparator.comparingLong;
+
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -64,13 +66,19 @@ record Alert(long now, Episode episode, Severity severity, Severity previous, bo
     if (!episode.changes.isEmpty()) {
       ArrayNode changes = alert.putArray("changes");
       episode.changes.values().stream()
-          .sorted(java.util.Comparator.comparingLong(Change::time).thenComparing(Change::eventId))
+          .sorted(comparingLong(Change::time).thenComparing(Change::eventId))
           .forEach(change -> change.write(changes.addObject()));
     }
     alert.put("suppressed", episode.suppressed);
     if (!episode.inhibited.isEmpty()) {
       ArrayNode inhibited = alert.putArray("suppressed_alerts");
       episode.inhibited.forEach(inhibited::add);
+    }
+    if (!episode.probes.isEmpty()) {
+      ArrayNode probes = alert.putArray("probes");
+      episode.probes.values().stream()
+          .sorted(comparingLong(ProbeAlert::started).thenComparing(ProbeAlert::alertId))
+          .forEach(probe -> probe.write(probes.addObject()));
     }
     String page = finding.rule().name().toLowerCase(Locale.ROOT).replace('_', '-');
     alert.put("runbook", runbookUrl + "/" + page + ".md");

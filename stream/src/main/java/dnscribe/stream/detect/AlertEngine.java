@@ -16,7 +16,7 @@ final class AlertEngine {
   /** Most alerts of a rule at a time. */
   static final int MAX_PER_RULE = 64;
 
-  /** Most alerts of nodes, and changes, that are remembered. */
+  /** Most alerts of nodes, alerts of probes, and changes that are remembered. */
   private static final int MAX_REMEMBERED = 10_000;
 
   private static final int MAX_LISTED = 32;
@@ -26,6 +26,9 @@ final class AlertEngine {
   /** A node repeats its alert every five minutes. */
   private static final long NODE_ALERT_MS = 15 * 60_000;
 
+  /** A probe repeats its alert each hour unless it is told otherwise. */
+  private static final long PROBE_ALERT_MS = 3 * 3_600_000;
+
   private static final long EXPLANATION_MS = 120_000;
 
   /** What the engine knows; written as JSON into the job's state. */
@@ -33,6 +36,7 @@ final class AlertEngine {
     public Map<String, Episode> episodes = new TreeMap<>();
     public Map<String, Change> changes = new TreeMap<>();
     public Map<String, NodeAlert> nodeAlerts = new TreeMap<>();
+    public Map<String, ProbeAlert> probeAlerts = new TreeMap<>();
   }
 
   /** Counters since this engine began. */
@@ -54,16 +58,24 @@ final class AlertEngine {
   }
 
   void add(Change change) {
-    if (state.changes.size() < MAX_REMEMBERED) {
-      state.changes.put(change.eventId(), change);
-    } else {
-      counters.overflow++;
-    }
+    add(state.changes, change.eventId(), change);
   }
 
   void add(NodeAlert alert) {
-    if (state.nodeAlerts.size() < MAX_REMEMBERED || state.nodeAlerts.containsKey(alert.alertId())) {
-      state.nodeAlerts.put(alert.alertId(), alert);
+    add(state.nodeAlerts, alert.alertId(), alert);
+  }
+
+  void add(ProbeAlert alert) {
+    if (alert.isFiring()) {
+      add(state.probeAlerts, alert.alertId(), alert);
+    } else {
+      state.probeAlerts.remove(alert.alertId());
+    }
+  }
+
+  private <T> void add(Map<String, T> remembered, String id, T one) {
+    if (remembered.size() < MAX_REMEMBERED || remembered.containsKey(id)) {
+      remembered.put(id, one);
     } else {
       counters.overflow++;
     }
@@ -101,6 +113,7 @@ final class AlertEngine {
                 now - change.time() > CHANGES_MS
                     && (change.ends() == null || change.ends() <= now));
     state.nodeAlerts.values().removeIf(alert -> now - alert.time() > NODE_ALERT_MS);
+    state.probeAlerts.values().removeIf(alert -> now - alert.time() > PROBE_ALERT_MS);
   }
 
   /** Returns one finding for each rule and entity, in an order that does not depend on theirs. */
@@ -111,6 +124,7 @@ final class AlertEngine {
         Comparator.comparing(Finding::rule)
             .thenComparing(Finding::entityText)
             .thenComparing(Finding::severity, Comparator.reverseOrder())
+            .thenComparing(finding -> -finding.figure("queries"))
             .thenComparing(Finding::summary));
     List<Finding> combined = new ArrayList<>();
     for (Finding finding : sorted) {
@@ -234,7 +248,10 @@ final class AlertEngine {
                     change.zone() != null && change.concerns(Map.of("zone", zone), List.of()));
   }
 
-  /** Adds the changes of the last hour before the alert, and the nodes' alerts that it explains. */
+  /**
+   * Adds the changes of the last hour before the alert, the nodes' alerts that it explains, and the
+   * probes' alerts that are about its zone or resolver.
+   */
   private void gather(long now, Episode episode) {
     Map<String, String> entity = episode.finding.entity();
     List<String> zones = episode.finding.examples(Finding.ZONES);
@@ -252,6 +269,12 @@ final class AlertEngine {
           && episode.inhibited.size() < MAX_INHIBITED
           && episode.inhibited.add(alert.alertId())) {
         episode.suppressed++;
+      }
+    }
+    for (ProbeAlert alert : state.probeAlerts.values()) {
+      boolean isListed = episode.probes.containsKey(alert.alertId());
+      if ((isListed || episode.probes.size() < MAX_LISTED) && alert.concerns(episode.finding)) {
+        episode.probes.put(alert.alertId(), alert);
       }
     }
   }

@@ -32,7 +32,7 @@ final class AlertOperator extends CountingOperator<Signal, OutputRecord> {
   private static final int OVERFLOW = 6;
   private static final long TICK_MS = 60_000;
 
-  /** Changes and nodes' alerts whose time has not come at most: a clock may be years ahead. */
+  /** Most changes and others' alerts whose time has not come: a clock may be years ahead. */
   private static final int MAX_WAITING = 50_000;
 
   private static final ObjectMapper JSON =
@@ -140,8 +140,10 @@ final class AlertOperator extends CountingOperator<Signal, OutputRecord> {
         findings.add(signal.finding());
       } else if (signal.change() != null) {
         engine.add(signal.change());
-      } else {
+      } else if (signal.nodeAlert() != null) {
         engine.add(signal.nodeAlert());
+      } else {
+        engine.add(signal.probeAlert());
       }
     }
     engine.evaluate(

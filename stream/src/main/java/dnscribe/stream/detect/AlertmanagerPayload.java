@@ -23,6 +23,7 @@ final class AlertmanagerPayload {
           "scope",
           "resolver",
           "zone",
+          "service",
           "qname",
           "client_ip",
           "vantage",
@@ -78,6 +79,15 @@ final class AlertmanagerPayload {
               + change.path("kind").asText()
               + " "
               + change.path("summary").asText());
+    }
+    for (JsonNode probe : record.path("probes")) {
+      lines.add(
+          "probe: "
+              + probe.path("started").asText()
+              + " "
+              + probe.path("rule").asText()
+              + " "
+              + probe.path("summary").asText());
     }
     long suppressed = record.path("suppressed").asLong();
     if (suppressed > 0) {

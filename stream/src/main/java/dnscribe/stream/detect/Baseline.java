@@ -98,6 +98,10 @@ final class Baseline {
     return state[FIRST] == 0 ? 0 : start - state[FIRST];
   }
 
+  boolean isWarm() {
+    return recent().isWarm();
+  }
+
   double mean() {
     return recent().mean();
   }

@@ -35,15 +35,7 @@ enum Cause {
   }
 
   private static boolean isZone(Finding resolver, Finding zone) {
-    return figure(zone, "failed") >= MOST * figure(resolver, "failed")
-        && figure(zone, "queries") <= MINORITY * figure(resolver, "queries");
-  }
-
-  private static double figure(Finding finding, String name) {
-    return finding.figures().stream()
-        .filter(figure -> figure.name().equals(name))
-        .mapToDouble(Figure::value)
-        .findFirst()
-        .orElse(0);
+    return zone.figure("failed") >= MOST * resolver.figure("failed")
+        && zone.figure("queries") <= MINORITY * resolver.figure("queries");
   }
 }

@@ -87,7 +87,7 @@ public record Change(
   }
 
   /** Returns whether one name is the other, or below it. */
-  private static boolean isRelated(String one, String other) {
+  static boolean isRelated(String one, String other) {
     return one != null
         && other != null
         && (one.equals(other) || one.endsWith("." + other) || other.endsWith("." + one));

@@ -100,13 +100,15 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
     Cell cell = element.getValue();
     Detector detector = detectors.get(cell.detector());
     count(CELLS, 1);
-    long due = cell.start() + detector.spanMillis() + settings.closeAfter().toMillis();
-    long[] known = spans.value();
-    // After a restart the watermark begins anew.
-    if (due <= timers.currentWatermark() || (known != null && cell.start() <= known[JUDGED])) {
-      count(LATE, 1);
-      return;
+    long next = nextSpan(detector.spanMillis());
+    if (cell.start() < next) {
+      if (next == Long.MAX_VALUE || !detector.keepsLate(cell.name())) {
+        count(LATE, 1);
+        return;
+      }
+      cell = new Cell(cell.detector(), next, cell.entity(), cell.name(), cell.values());
     }
+    long due = cell.start() + detector.spanMillis() + settings.closeAfter().toMillis();
     if (!detector.accepts(cell.name(), memories.contains(cell.entity()))) {
       return;
     }
@@ -130,6 +132,21 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
     waiting.put(key, sum);
   }
 
+  /** Returns the start of the first span that is not judged yet. */
+  private long nextSpan(long span) throws Exception {
+    long watermark = timers.currentWatermark();
+    if (watermark == Long.MAX_VALUE) {
+      return Long.MAX_VALUE;
+    }
+    long[] known = spans.value();
+    // After a restart the watermark begins anew.
+    long next = known == null ? Long.MIN_VALUE : known[JUDGED] + span;
+    if (watermark == Long.MIN_VALUE) {
+      return next;
+    }
+    return Math.max(next, Math.floorDiv(watermark - settings.closeAfter().toMillis(), span) * span);
+  }
+
   /** Adds the values of an equal cell to a sum. */
   static void add(long[] sum, long[] values, int sums) {
     for (int i = 0; i < sum.length; i++) {
@@ -149,8 +166,14 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
     known[JUDGED] = start;
     spans.update(known);
     Map<String, Map<String, double[]>> remembered = remembered(detector, start);
+    long silence = start - known[NEWEST];
     if (detector.judgesSilence()) {
-      remembered.keySet().forEach(entity -> entities.putIfAbsent(entity, Map.of()));
+      remembered.forEach(
+          (entity, memory) -> {
+            if (silence <= GAP_MS || detector.isOpen(memory)) {
+              entities.putIfAbsent(entity, Map.of());
+            }
+          });
     }
     makeRoom(detector, entities, remembered);
     List<Finding> findings = new ArrayList<>();
@@ -173,8 +196,10 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
     for (Finding finding : findings) {
       output.collect(new StreamRecord<>(finding, finding.end()));
     }
-    boolean goesOn = start - known[NEWEST] < GAP_MS && timers.currentWatermark() < Long.MAX_VALUE;
-    if (detector.judgesSilence() && !remembered.isEmpty() && goesOn) {
+    boolean goesOn =
+        (silence < GAP_MS && !remembered.isEmpty())
+            || remembered.values().stream().anyMatch(detector::isOpen);
+    if (detector.judgesSilence() && goesOn && timers.currentWatermark() < Long.MAX_VALUE) {
       timers.registerEventTimeTimer(start + span, timer.getTimestamp() + span);
     }
   }

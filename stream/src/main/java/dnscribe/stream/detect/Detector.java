@@ -33,6 +33,16 @@ interface Detector extends Serializable {
     return true;
   }
 
+  /** Returns whether a cell that comes late is judged with the next span, not dropped. */
+  default boolean keepsLate(String cell) {
+    return false;
+  }
+
+  /** Returns whether an entity is judged even while nothing comes for its whole bucket. */
+  default boolean isOpen(Map<String, double[]> memory) {
+    return false;
+  }
+
   /**
    * Judges a span of an entity.
    *

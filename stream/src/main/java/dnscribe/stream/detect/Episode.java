@@ -41,6 +41,9 @@ final class Episode {
   /** Ids of nodes' alerts that it explains. */
   public Set<String> inhibited = new TreeSet<>();
 
+  /** Probes' alerts about its zone or resolver, by their id. */
+  public Map<String, ProbeAlert> probes = new TreeMap<>();
+
   Episode() {}
 
   Episode(Finding finding, long now) {

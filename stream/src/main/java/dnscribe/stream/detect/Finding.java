@@ -72,6 +72,15 @@ public record Finding(
     return List.of();
   }
 
+  /** Returns the value of a figure, or 0. */
+  double figure(String name) {
+    return figures.stream()
+        .filter(figure -> figure.name().equals(name))
+        .mapToDouble(Figure::value)
+        .findFirst()
+        .orElse(0);
+  }
+
   /** Returns the entity as one string: {@code resolver=192.0.2.53,vantage=client}. */
   String entityText() {
     List<String> parts = new ArrayList<>();

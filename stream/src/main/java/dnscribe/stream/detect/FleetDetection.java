@@ -37,14 +37,18 @@ public final class FleetDetection {
       return;
     }
     Config.TopicNames topics = config.kafka().topics();
-    DataStream<Signal> context = context(job, config);
+    DataStream<Signal> othersAlerts = othersAlerts(job, config);
+    DataStream<Signal> context = changes(job, config).union(othersAlerts);
     DataStream<OutputRecord> alerts =
         alerts(
             job,
             settings,
             topics.alerts(),
             "windows",
-            windows.flatMap(new WindowCells()).returns(CELL),
+            windows
+                .flatMap(new WindowCells())
+                .returns(CELL)
+                .union(othersAlerts.flatMap(new ProbeCells()).returns(CELL)),
             context);
     if (settings.readsEnriched()) {
       DataStream<KafkaRecord> records =
@@ -69,7 +73,7 @@ public final class FleetDetection {
     }
   }
 
-  /** Returns the alerts of cells; {@code context} has changes and nodes' alerts. */
+  /** Returns the alerts of cells; {@code context} has changes, nodes' and probes' alerts. */
   static DataStream<OutputRecord> alerts(
       JobBuilder job,
       Detect settings,
@@ -93,29 +97,30 @@ public final class FleetDetection {
         .setParallelism(1);
   }
 
-  /** Returns changes and nodes' alerts. */
-  private static DataStream<Signal> context(JobBuilder job, Config config) {
-    String group = config.fleet().group() + "-detect";
+  private static DataStream<Signal> changes(JobBuilder job, Config config) {
     // Changes are few. While some are read, findings of their time wait for them.
     DataStream<KafkaRecord> changes =
         job.source(
             config.kafka().topics().changes(),
-            group,
+            config.fleet().group() + "-detect",
             "detect-changes",
             WatermarkStrategy.<KafkaRecord>forMonotonousTimestamps()
                 .withIdleness(Duration.ofSeconds(5)));
-    // Nodes' clocks may be wrong, so nothing waits for their alerts.
+    return job.transform(
+        changes, "detect-read-changes", SIGNAL, new SignalReader("detect-changes", true));
+  }
+
+  /** Returns the alerts of nodes and probes. */
+  private static DataStream<Signal> othersAlerts(JobBuilder job, Config config) {
+    // The clocks of nodes and probes may be wrong, so nothing waits for their alerts.
     DataStream<KafkaRecord> alerts =
         job.source(
             config.kafka().topics().alerts(),
-            group,
+            config.fleet().group() + "-detect",
             "detect-alerts",
             WatermarkStrategy.<KafkaRecord>forGenerator(context -> new Idle()));
     return job.transform(
-            changes, "detect-read-changes", SIGNAL, new SignalReader("detect-changes", true))
-        .union(
-            job.transform(
-                alerts, "detect-read-alerts", SIGNAL, new SignalReader("detect-alerts", false)));
+        alerts, "detect-read-alerts", SIGNAL, new SignalReader("detect-alerts", false));
   }
 
   /** Watermarks of a source that nothing waits for. */

@@ -14,8 +14,11 @@ final class NodeStats {
   /** Median latency of the answers in microseconds. */
   static final int MEDIAN = 5;
 
-  /** Length of the values. */
-  static final int LENGTH = 6;
+  /** Estimated number of clients. */
+  static final int CLIENTS = 6;
+
+  /** Length of the values; those in older state lack the clients. */
+  static final int LENGTH = 7;
 
   /** Number of the first columns that are sums. */
   static final int SUMS = 5;
@@ -30,6 +33,7 @@ final class NodeStats {
   long nxdomain;
   long answers;
   double medianMs;
+  long clients;
 
   private NodeStats(String site, String node) {
     this.site = site;
@@ -62,6 +66,7 @@ final class NodeStats {
     responses += values[RESPONSES];
     nxdomain += values[NXDOMAIN];
     answers += values[ANSWERS];
+    clients = Math.max(clients, values.length > CLIENTS ? values[CLIENTS] : 0);
     if (count > measured) {
       measured = count;
       medianMs = values[MEDIAN] / 1000.0;

@@ -24,6 +24,8 @@ public enum Rule {
   /** Far more or far fewer queries of a zone than usual. */
   ZONE_QUERY_RATE(
       2, 2, settings().warning(3).zScore(6).minQueries(300).learning(Duration.ofDays(1))),
+  /** A service fails by a probe's verdict: what clients see of it. */
+  SERVICE_IMPACT(1, 1, settings().warning(0.05).critical(0.5).minQueries(10)),
   /** A site gets other answers, or another TTL, than the others. */
   ANSWER_DRIFT(1, 11, settings().minQueries(2).learning(Duration.ofHours(6))),
   /** Clients of one network query far more nodes than usual. */

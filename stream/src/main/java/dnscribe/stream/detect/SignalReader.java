@@ -7,7 +7,7 @@ import dnscribe.stream.ledger.CountingOperator;
 import java.io.IOException;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
-/** Reads changes, or nodes' alerts, for the engine. Those that cannot be read are counted. */
+/** Reads changes, or nodes' and probes' alerts. Those that cannot be read are counted. */
 final class SignalReader extends CountingOperator<KafkaRecord, Signal> {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int UNREADABLE = 0;
@@ -23,25 +23,28 @@ final class SignalReader extends CountingOperator<KafkaRecord, Signal> {
   public void processElement(StreamRecord<KafkaRecord> element) {
     Signal signal;
     try {
-      JsonNode record = JSON.readTree(element.getValue().value());
-      if (readsChanges) {
-        Change change = Change.of(record);
-        signal = new Signal(change.time(), null, change, null);
-      } else if (record.path("scope").asText("node").equals("node")) {
-        NodeAlert alert = NodeAlert.of(record);
-        signal = new Signal(alert.time(), null, null, alert);
-      } else {
-        // Fleet and probe alerts are no effects of another alert.
-        return;
-      }
-      if ((signal.change() != null && signal.change().eventId() == null)
-          || (signal.nodeAlert() != null && signal.nodeAlert().alertId() == null)) {
-        throw new IOException("no id");
-      }
+      signal = read(JSON.readTree(element.getValue().value()));
     } catch (IOException | RuntimeException error) {
       count(UNREADABLE, 1);
       return;
     }
-    output.collect(new StreamRecord<>(signal, signal.time()));
+    if (signal != null) {
+      output.collect(new StreamRecord<>(signal, signal.time()));
+    }
+  }
+
+  /** Returns what the engine reads of a record; null for alerts of the fleet: they are its own. */
+  private Signal read(JsonNode record) throws IOException {
+    if (!record.hasNonNull(readsChanges ? "event_id" : "alert_id")) {
+      throw new IOException("no id");
+    }
+    if (readsChanges) {
+      return Signal.of(Change.of(record));
+    }
+    return switch (record.path("scope").asText("node")) {
+      case "node" -> Signal.of(NodeAlert.of(record));
+      case "probe" -> Signal.of(ProbeAlert.of(record));
+      default -> null;
+    };
   }
 }

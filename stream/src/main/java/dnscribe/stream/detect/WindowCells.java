@@ -52,6 +52,7 @@ final class WindowCells implements FlatMapFunction<NodeWindow, Cell> {
       double median = sums.latencyQuantileMs(0.5);
       values[NodeStats.MEDIAN] = Double.isNaN(median) ? 0 : Math.round(median * 1000);
     }
+    values[NodeStats.CLIENTS] = Math.round(sums.uniqueClients());
     String name = NodeStats.name(window.region(), window.node(), window.transport());
     return new Cell(detector, window.key().startMs(), entity, name, values);
   }

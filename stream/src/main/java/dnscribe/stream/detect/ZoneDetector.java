@@ -5,6 +5,7 @@ import dnscribe.stream.config.RuleSettings;
 import dnscribe.stream.detect.Figure.Usual;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -12,8 +13,8 @@ import java.util.TreeMap;
 import java.util.function.Consumer;
 
 /**
- * Rules {@code zone_failing}, {@code zone_failing_site}, {@code zone_nxdomain} and {@code
- * zone_query_rate}: one zone and vantage, by site and over all nodes.
+ * Rules {@code zone_failing}, {@code zone_failing_site}, {@code zone_nxdomain}, {@code
+ * zone_query_rate} and {@code service_impact}: one zone and vantage, by site and over all nodes.
  */
 final class ZoneDetector implements Detector {
   /** Share of the sites from which on a zone fails everywhere. */
@@ -33,12 +34,14 @@ final class ZoneDetector implements Detector {
   private final RuleSettings single;
   private final RuleSettings nxdomain;
   private final RuleSettings rate;
+  private final ServiceImpact impact;
 
   ZoneDetector(Detect settings) {
     everywhere = settings.rule(Rule.ZONE_FAILING);
     single = settings.rule(Rule.ZONE_FAILING_SITE);
     nxdomain = settings.rule(Rule.ZONE_NXDOMAIN);
     rate = settings.rule(Rule.ZONE_QUERY_RATE);
+    impact = new ServiceImpact(settings.rule(Rule.SERVICE_IMPACT));
   }
 
   static String entity(String zone, String vantage) {
@@ -84,6 +87,16 @@ final class ZoneDetector implements Detector {
   }
 
   @Override
+  public boolean keepsLate(String cell) {
+    return ProbeCells.isProbe(cell);
+  }
+
+  @Override
+  public boolean isOpen(Map<String, double[]> memory) {
+    return memory.keySet().stream().anyMatch(ProbeCells::isProbe);
+  }
+
+  @Override
   public void judge(
       long start,
       long since,
@@ -93,10 +106,31 @@ final class ZoneDetector implements Detector {
       Consumer<Finding> findings) {
     String[] parts = Cell.split(entity);
     Map<String, String> names = Map.of("zone", parts[0], "vantage", parts[1]);
-    Collection<NodeStats> nodes = NodeStats.byNode(cells).values();
+    Map<String, long[]> windows = new HashMap<>(cells);
+    Map<String, long[]> probes = new HashMap<>(cells);
+    windows.keySet().removeIf(ProbeCells::isProbe);
+    probes.keySet().removeAll(windows.keySet());
+    Collection<NodeStats> nodes = NodeStats.byNode(windows).values();
+    impact.judge(start, names, usual(memory), nodes, probes, memory, findings);
+    if (nodes.isEmpty() && !memory.containsKey(RATE)) {
+      return;
+    }
     judgeFailures(start, names, nodes, memory, findings);
     judgeNxdomain(start, names, nodes, memory, findings);
     judgeRate(start, names, nodes, memory, findings);
+  }
+
+  /** Returns the usual shares of failures and of NXDOMAIN; an unknown share of NXDOMAIN is 1. */
+  private static double[] usual(Map<String, double[]> memory) {
+    double failed = 0;
+    double nxdomain = 1;
+    if (memory.containsKey(SHARE) && Estimate.in(memory, SHARE).isWarm()) {
+      failed = Estimate.in(memory, SHARE).mean();
+    }
+    if (memory.containsKey(NXDOMAIN) && Baseline.in(memory, NXDOMAIN).isWarm()) {
+      nxdomain = Baseline.in(memory, NXDOMAIN).mean();
+    }
+    return new double[] {failed, nxdomain};
   }
 
   private void judgeFailures(

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
@@ -164,7 +165,7 @@ final class Detection implements AutoCloseable {
     json.put("summary", "new configuration");
     json.setAll(fields);
     Change change = Change.of(json);
-    engine.processElement(new StreamRecord<>(new Signal(change.time(), null, change, null)));
+    engine.processElement(new StreamRecord<>(Signal.of(change)));
   }
 
   void nodeAlert(long time, ObjectNode fields) throws Exception {
@@ -173,7 +174,25 @@ final class Detection implements AutoCloseable {
     json.put("ts", Instant.ofEpochMilli(time).toString()).put("rule", "resolver_down");
     json.setAll(fields);
     NodeAlert alert = NodeAlert.of(json);
-    engine.processElement(new StreamRecord<>(new Signal(alert.time(), null, null, alert)));
+    engine.processElement(new StreamRecord<>(Signal.of(alert)));
+  }
+
+  /** Adds a probe's alert about the service shop with these fields in place of the usual ones. */
+  void probeAlert(long time, ObjectNode fields) throws Exception {
+    ObjectNode json = JSON.createObjectNode();
+    json.put("schema", "dns.alert/1").put("scope", "probe").put("alert_id", "%032x".formatted(1));
+    json.put("ts", Instant.ofEpochMilli(time).toString()).put("rule", "verdict_dns");
+    json.put("started", Instant.ofEpochMilli(time - MINUTE).toString()).put("state", "firing");
+    json.put("entity", "service=shop").put("service", "shop").put("zone", "example.com");
+    json.put("summary", "shop.example.com: SERVFAIL from all resolvers");
+    json.setAll(fields);
+    Signal signal = Signal.of(ProbeAlert.of(json));
+    engine.processElement(new StreamRecord<>(signal));
+    List<Cell> made = new ArrayList<>();
+    new ProbeCells().flatMap(signal, new ListCollector<>(made));
+    for (Cell cell : made) {
+      cell(cell);
+    }
   }
 
   /** Moves the watermark to where the spans that end at {@code time} are judged. */

@@ -48,10 +48,26 @@ class FleetDetectionTest {
     }
     Change change = new Change("c1", BASE, "deploy", null, "192.0.2.53", "new", null, null, null);
     NodeAlert alert = new NodeAlert("a1", BASE + 7 * MINUTE, "resolver_down", "192.0.2.53", null);
-    List<Signal> context =
-        List.of(
-            new Signal(change.time(), null, change, null),
-            new Signal(alert.time(), null, null, alert));
+    ProbeAlert probe =
+        new ProbeAlert(
+            "b1",
+            BASE + 8 * MINUTE,
+            "verdict_dns",
+            "shop",
+            "example.com",
+            null,
+            "192.0.2.53",
+            "It fails.",
+            BASE + 7 * MINUTE,
+            true);
+    DataStream<Signal> context =
+        job.environment()
+            .fromData(
+                List.of(Signal.of(change), Signal.of(alert), Signal.of(probe)),
+                FleetDetection.SIGNAL)
+            .assignTimestampsAndWatermarks(
+                WatermarkStrategy.<Signal>forMonotonousTimestamps()
+                    .withTimestampAssigner((signal, time) -> signal.time()));
     DataStream<OutputRecord> alerts =
         FleetDetection.alerts(
             job,
@@ -62,19 +78,20 @@ class FleetDetectionTest {
                 .fromData(cells, FleetDetection.CELL)
                 .assignTimestampsAndWatermarks(
                     WatermarkStrategy.<Cell>forMonotonousTimestamps()
-                        .withTimestampAssigner((cell, time) -> cell.start())),
-            job.environment()
-                .fromData(context, FleetDetection.SIGNAL)
-                .assignTimestampsAndWatermarks(
-                    WatermarkStrategy.<Signal>forMonotonousTimestamps()
-                        .withTimestampAssigner((signal, time) -> signal.time())));
+                        .withTimestampAssigner((cell, time) -> cell.start()))
+                .union(context.flatMap(new ProbeCells()).returns(FleetDetection.CELL)),
+            context);
     List<JsonNode> records = new ArrayList<>();
     try (var output = alerts.executeAndCollect()) {
       while (output.hasNext()) {
         records.add(new ObjectMapper().readTree(output.next().value()));
       }
     }
-    assertThat(records).hasSize(1);
+    assertThat(records).hasSize(2);
+    JsonNode impact = records.get(1);
+    assertThat(impact.path("rule").asText()).isEqualTo("service_impact");
+    assertThat(impact.path("entity").asText()).isEqualTo("service=shop,zone=example.com");
+    assertThat(impact.at("/probes/0/alert_id").asText()).isEqualTo("b1");
     JsonNode record = records.get(0);
     assertThat(record.path("rule").asText()).isEqualTo("resolver_failing");
     assertThat(record.path("ts").asText()).isEqualTo("2026-01-05T00:07:00Z");

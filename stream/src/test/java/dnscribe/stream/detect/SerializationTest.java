@@ -28,11 +28,10 @@ class SerializationTest {
             .with(Finding.NODES, List.of("n1"));
     Change change = new Change("e1", 1, "deploy", null, "resolver", "new", null, null, null);
     NodeAlert alert = new NodeAlert("a1", 2, "timeout", "r", null);
+    ProbeAlert probe =
+        new ProbeAlert("b1", 3, "verdict_dns", "shop", "example.com", null, null, "It.", 2, true);
     for (Signal signal :
-        List.of(
-            Signal.of(finding),
-            new Signal(1, null, change, null),
-            new Signal(2, null, null, alert))) {
+        List.of(Signal.of(finding), Signal.of(change), Signal.of(alert), Signal.of(probe))) {
       assertThat(copy(Signal.class, signal)).isEqualTo(signal);
     }
   }
