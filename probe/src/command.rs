@@ -5,19 +5,11 @@ mod explain;
 mod run;
 
 use crate::cli::{Cli, Command};
-use crate::config::Layer;
+use crate::config::reference;
 use clap::CommandFactory as _;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::{pages, print};
-use dnscribe_config::reader::Field as _;
-use dnscribe_config::reference;
 use std::process::ExitCode;
-
-const FILE_HEAD: &str = "\
-# The configuration of dnscribe-probe: every key, with its default or an example. All keys but the version are
-# commented out: remove the # before a key to set it. Unknown keys are refused. `dnscribe-probe check` checks
-# the file, and SIGHUP (systemctl reload) makes a running probe read it again.
-";
 
 /// Executes the command line.
 ///
@@ -30,7 +22,7 @@ pub fn execute(cli: &Cli) -> Result<ExitCode, Exit> {
         Command::Explain(args) => explain::explain(args),
         Command::Check(args) => check::check(args).map(done),
         Command::Schema(args) => pages::schema(args).map(done),
-        Command::Config => print(&reference::yaml(FILE_HEAD, &Layer::keys())).map(done),
+        Command::Config => print(&reference::yaml()).map(done),
         Command::Completions(args) => pages::completions(args, Cli::command()).map(done),
         Command::Man(args) => pages::man(args, Cli::command()).map(done),
     }

@@ -1,7 +1,10 @@
 //! The configuration: one YAML file, the environment (`DNSCRIBE_PROBE_…`) and flags.
 
 mod adhoc;
+mod blackbox;
 mod layer;
+pub mod modules;
+pub mod reference;
 mod rules;
 mod services;
 mod value;
@@ -10,7 +13,8 @@ pub use adhoc::AdHoc;
 pub use layer::Layer;
 pub use value::{DnsName, ResolverUrl};
 
-use self::layer::LimitsLayer;
+use self::layer::{LimitsLayer, MemoryLayer};
+use crate::memory::{LearningRules, MemoryConfig};
 use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
 use crate::trigger::TriggerOptions;
@@ -25,13 +29,14 @@ use dnscribe_delivery::{
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
+use modules::Modules;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Variables with the prefix of settings that are not settings.
-const NOT_SETTINGS: [&str; 1] = ["DNSCRIBE_PROBE_CONFIG"];
+const NOT_SETTINGS: [&str; 2] = ["DNSCRIBE_PROBE_BIN", "DNSCRIBE_PROBE_CONFIG"];
 
 /// Sources of the configuration.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +86,12 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// Rotation of the files of file sinks.
     pub rotation: Rotation,
+    /// What `/probe` measures.
+    pub modules: Modules,
+    /// Number of requests that `/probe` measures at a time; absent where it is not served.
+    pub probe_requests: Option<usize>,
+    /// Memory of what was good.
+    pub memory: MemoryConfig,
     /// Address of `/metrics`, if it is served.
     pub metrics_listen: Option<SocketAddr>,
     /// Time for which `/healthz` reports a loss.
@@ -104,6 +115,14 @@ impl Config {
         let variables = sources.environment.iter().cloned();
         let environment: Layer = source::environment("DNSCRIBE_PROBE_", &NOT_SETTINGS, variables)?;
         resolve(&sources.flags.clone().over(environment.over(file)), sources)
+    }
+
+    /// Returns whether there is a target with this service, kind and name.
+    #[must_use]
+    pub fn has_target(&self, service: &str, kind: &str, name: &str) -> bool {
+        let services = self.services.iter().filter(|one| &*one.name == service);
+        let mut targets = services.flat_map(|service| &service.targets);
+        targets.any(|target| target.kind.name() == kind && target.name == name)
     }
 
     /// Returns the options of [`dnscribe_delivery::open`].
@@ -193,6 +212,9 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         trust: trust(layer)?,
         services: services::resolve(layer)?,
         limits: limits(&layer.limits),
+        modules: modules::resolve(layer)?,
+        probe_requests: probe_requests(layer),
+        memory: memory(&layer.memory, &sources.environment),
         sinks: specs,
         streams: StreamSelection {
             general: Some(layer.streams.unwrap_or(SHOWN)),
@@ -210,6 +232,27 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         log: log::resolve(&layer.log),
         drain_timeout: layer.drain_timeout().0,
     })
+}
+
+fn probe_requests(layer: &Layer) -> Option<usize> {
+    let is_local = layer.metrics.listen().0.is_some_and(|listen| listen.ip().is_loopback());
+    let enabled = layer.probe_endpoint.enabled.map_or(is_local, |enabled| enabled.0);
+    enabled.then(|| layer.probe_endpoint.max_concurrent().0)
+}
+
+fn memory(layer: &MemoryLayer, environment: &[(OsString, OsString)]) -> MemoryConfig {
+    let managed = environment.iter().find(|(name, _)| name == "STATE_DIRECTORY");
+    let given = layer.directory.clone().or_else(|| managed.map(|(_, path)| path.into()));
+    let is_directory_given = given.is_some();
+    let directory = || given.unwrap_or_else(|| STATE_DIRECTORY.into());
+    let rounds = u32::try_from(layer.learn_rounds().0).unwrap_or(u32::MAX);
+    MemoryConfig {
+        directory: layer.persist().0.then(directory),
+        is_directory_given,
+        learning: LearningRules { rounds, after: layer.learn_after().0 },
+        forget_after: layer.forget_after().0,
+        save_interval: layer.save_interval().0,
+    }
 }
 
 /// Default streams of stdout.

@@ -1,12 +1,18 @@
 //! DNS as a client: resolvers, connections to them, and exchanges of one query and its response.
 
 mod address;
+mod dnssec;
 mod https;
 mod resolver;
 mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod udp;
 
-pub use address::addresses;
+pub use address::{addresses, answer_owner};
+pub use dnssec::{Security, Validation, Validators};
 pub use resolver::{Protocol, Resolver, ResolverHost};
 
 use crate::failure::{Failure, Stage};
@@ -100,13 +106,12 @@ pub async fn exchange(
     for (index, server) in others.iter().enumerate() {
         let left = u32::try_from(servers.len() - index).unwrap_or(u32::MAX);
         let share = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
-        let asked = exchange_with(*server, resolver, trust, question, share).await;
-        match asked {
+        match Box::pin(exchange_with(*server, resolver, trust, question, share)).await {
             Err(failure) if failure.stage == Stage::Connect => {}
             asked => return asked,
         }
     }
-    exchange_with(*last, resolver, trust, question, deadline).await
+    Box::pin(exchange_with(*last, resolver, trust, question, deadline)).await
 }
 
 async fn exchange_with(

@@ -17,8 +17,11 @@ const PORT_TLS: u16 = 443;
 
 /// Measures all targets of services once, at the same time.
 pub async fn measure_services(context: &Context, services: &[Service]) -> Vec<Round> {
-    let targets = services.iter().flat_map(|service| &service.targets);
-    join_all(targets.map(|target| measure(context, target))).await
+    let mut rounds = Vec::new();
+    for target in services.iter().flat_map(|service| &service.targets) {
+        rounds.push(measure(context, target));
+    }
+    join_all(rounds).await
 }
 
 /// Measures what a name depends on. Returns the targets, as one service, and their rounds.

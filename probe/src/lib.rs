@@ -13,12 +13,16 @@ pub mod target;
 pub mod measure;
 pub mod schedule;
 // What it means.
+pub mod memory;
 pub mod verdict;
 // What becomes of it.
+pub mod metrics;
 pub mod table;
 pub mod record;
 // What the operator says.
 pub mod config;
+// What is measured on request.
+pub mod endpoint;
 // What is measured once: by hand, or because an alert asks for it.
 pub mod explain;
 pub mod trigger;

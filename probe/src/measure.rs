@@ -1,5 +1,6 @@
 //! Measurements: what one round of a target finds.
 
+mod authority;
 mod dns;
 mod host;
 mod http;
@@ -11,13 +12,16 @@ mod tls;
 
 pub use crate::failure::{Failure, Stage};
 
-use crate::dns::{Resolver, presentation};
+use crate::dns::{Resolver, Validators, presentation};
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Length limit of the detail of a failure.
+const MAX_DETAIL_CHARS: usize = 1000;
 
 /// What all measurements need besides their target.
 #[derive(Clone, Debug)]
@@ -26,6 +30,16 @@ pub struct Context {
     pub site: String,
     /// Roots of certificates and trust anchors.
     pub trust: Trust,
+    /// Validators of DNSSEC, one for each resolver.
+    pub validators: Validators,
+}
+
+impl Context {
+    /// Creates what measurements need. Validators share their caches for as long as the context lives.
+    #[must_use]
+    pub fn new(site: String, trust: Trust) -> Self {
+        Self { site, trust, validators: Validators::default() }
+    }
 }
 
 /// One round of a target.
@@ -64,10 +78,12 @@ pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let one = |fields| Ok(vec![fields]);
     let found = match &target.kind {
         TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
-        TargetKind::Authority(_) => Ok(Vec::new()),
+        TargetKind::Authority(authority) => {
+            Box::pin(authority::measure(context, target, authority)).await
+        }
         TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
         TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
-        TargetKind::Http(http) => one(http::measure(context, target, http).await),
+        TargetKind::Http(http) => one(Box::pin(http::measure(context, target, http)).await),
         TargetKind::Ping(ping) => ping::measure(context, target, ping).await.and_then(one),
     };
     let (found, skipped) =
@@ -128,11 +144,18 @@ fn begin(context: &Context, target: &Target) -> ProbeFields {
 /// Ends a measurement that began at `start`.
 fn finish(mut fields: ProbeFields, start: Instant, result: Result<(), Failure>) -> ProbeFields {
     fields.duration_ms = milliseconds(start.elapsed());
-    if let Err(failure) = result {
+    if let Err(mut failure) = result {
+        failure.detail = failure.detail.as_deref().map(printable);
         fields.ok = false;
         fields.error = Some(failure.into());
     }
     fields
+}
+
+/// Clips a text and replaces its control characters: servers decide what stands in it.
+fn printable(text: &str) -> String {
+    let replace = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
+    text.chars().map(replace).take(MAX_DETAIL_CHARS).collect()
 }
 
 /// Milliseconds, rounded to microseconds.

@@ -60,7 +60,7 @@ impl Recorder {
                 continue;
             }
             let head = self.head(Stream::Probes, id, round.start);
-            let record = ProbeRecord { head, probe: fields.clone() };
+            let record = ProbeRecord { head, probe: fields.clone(), masking: None };
             let json = |out: &mut Vec<u8>| append_json(out, &record);
             let text = |out: &mut Vec<u8>| table::line(out, round.start, fields);
             router.route(Stream::Probes, id, fields.target.as_bytes(), &json, Some(&text));

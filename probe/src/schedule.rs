@@ -262,13 +262,9 @@ impl Scheduler {
         }
         slot.progress = Progress::Idle;
         self.running -= 1;
-        if records == 0 {
-            skip(&mut self.probing, UNSUPPORTED, true);
-        } else {
-            self.probing.running -= 1;
-            self.probing.completed += 1;
-            self.probing.records += records;
-        }
+        self.probing.running -= 1;
+        self.probing.completed += 1;
+        self.probing.records += records;
         let breaker = &self.limits.breaker;
         let reach = if std::mem::take(&mut slot.is_moved) { &[] } else { reach };
         for (endpoint, reach) in slot.endpoints.iter().zip(reach) {
@@ -284,6 +280,16 @@ impl Scheduler {
         }
         if slot.is_removed {
             self.release_slot(id.0);
+        }
+    }
+
+    /// Ends a round in which nothing could be measured: it counts as skipped for `reason`.
+    pub fn finish_skipped(&mut self, now: Duration, id: TargetId, reason: &str) {
+        if self.slot(id.0).is_some_and(|slot| slot.progress == Progress::Running) {
+            self.end_trials(id.0);
+            self.finish(now, id, 0, &[]);
+            self.probing.completed -= 1;
+            *self.probing.skipped.entry(reason.to_owned()).or_default() += 1;
         }
     }
 

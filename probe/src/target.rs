@@ -100,6 +100,8 @@ pub struct DnsTarget {
     pub resolvers: Vec<Arc<Resolver>>,
     /// Response codes that are good, by their names.
     pub rcodes: Vec<String>,
+    /// Whether the answer is validated with DNSSEC.
+    pub dnssec: bool,
     /// Whether the answer must validate as secure.
     pub require_secure: bool,
 }
@@ -113,6 +115,8 @@ pub struct AuthorityTarget {
     pub resolver: Arc<Resolver>,
     /// Largest difference between serial numbers that is good.
     pub max_serial_lag: u32,
+    /// Port of the nameservers.
+    pub port: u16,
 }
 
 /// A host by address, or by name and the resolver that resolves it.

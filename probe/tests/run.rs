@@ -167,8 +167,14 @@ fn once_prints_services_in_order_and_fails_with_a_target() {
     let output = once(&setup.config(), &["--output", "text"]);
     assert_eq!(output.status.code(), Some(1), "one target refuses");
     let table = String::from_utf8(output.stdout).unwrap();
+    let (table, verdicts) = table.split_once("\n\n").unwrap();
+    assert!(verdicts.contains("verdict_hosting: second"), "{verdicts}");
     let lines: Vec<Vec<&str>> =
         table.lines().skip(1).map(|line| line.split_whitespace().take(4).collect()).collect();
+    let verdict = lines.iter().position(Vec::is_empty).unwrap();
+    let (lines, verdict) = (&lines[..verdict], &lines[verdict + 1..]);
+    assert_eq!(verdict[0], ["critical", "verdict_hosting:", "second:", "b.example"], "{table}");
+    assert_eq!(verdict.last().unwrap(), &["→", "hosting"], "{table}");
     let (open, closed) = (open.to_string(), closed.to_string());
     let expected = [
         ["ok", "first", "dns", "a.example"],
@@ -184,8 +190,15 @@ fn once_prints_services_in_order_and_fails_with_a_target() {
     let text = String::from_utf8(output.stdout).unwrap();
     let records: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(records.iter().all(|record| record["schema"] == "dns.probe/1"), "{text}");
-    assert_eq!(records.len(), 5);
+    let (probes, alerts): (Vec<&Value>, Vec<&Value>) =
+        records.iter().partition(|record| record["schema"] == "dns.probe/1");
+    assert_eq!((probes.len(), alerts.len()), (5, 1), "{text}");
+    let alert = alerts[0];
+    assert_eq!((&alert["rule"], &alert["scope"]), (&"verdict_hosting".into(), &"probe".into()));
+    assert_eq!(alert["entity"], "service=second");
+    let refused = probes.iter().find(|record| record["target"] == closed).unwrap();
+    assert_eq!(alert["samples"][0], refused["event_id"]);
+    assert_eq!(alert["evidence"][1], format!("TCP to {closed} refused"), "{alert}");
 }
 
 #[test]

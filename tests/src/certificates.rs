@@ -1,7 +1,7 @@
 //! Certificates for tests: an authority, and certificates signed by it.
 
 use anyhow::Result;
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
@@ -9,10 +9,12 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::symm::Cipher;
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName};
-use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
+use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509NameBuilder};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// URL at which subordinate authorities would publish their certificates.
+const URL: &str = "http://ca.good.test/issuing.crt";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A certificate authority.
@@ -20,6 +22,8 @@ pub struct Authority {
     name: X509Name,
     key: PKey<Private>,
     certificate: X509,
+    /// Where certificates say that the authority's own certificate is published.
+    url: Option<&'static str>,
 }
 
 /// A certificate with its key, both as PEM.
@@ -51,16 +55,16 @@ impl Authority {
         let mut builder = builder(&name, &name, &key, Validity::Current)?;
         builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
         builder.sign(&key, MessageDigest::sha256())?;
-        Ok(Self { name, key, certificate: builder.build() })
+        Ok(Self { name, key, certificate: builder.build(), url: None })
     }
 
-    /// Creates an authority whose certificate this one signs.
+    /// Creates an authority whose certificate this one signs. Certificates name its URL, which does not exist.
     pub fn subordinate(&self, name: &str) -> Result<Self> {
         let (name, key) = (common_name(name)?, new_key()?);
         let mut builder = builder(&name, &self.name, &key, Validity::Current)?;
         builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
         builder.sign(&self.key, MessageDigest::sha256())?;
-        Ok(Self { name, key, certificate: builder.build() })
+        Ok(Self { name, key, certificate: builder.build(), url: Some(URL) })
     }
 
     /// Certificate of the authority, as PEM.
@@ -77,6 +81,9 @@ impl Authority {
     pub fn server(&self, names: &[&str], validity: Validity) -> Result<Identity> {
         self.issue("broker", validity, None, |builder| {
             add_names(builder, names)?;
+            if let Some(url) = self.url {
+                builder.append_extension(authority_information_access(url)?)?;
+            }
             Ok(builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?)
         })
     }
@@ -115,6 +122,19 @@ impl Authority {
             key: String::from_utf8(key)?,
         })
     }
+}
+
+/// Returns the extension that names the URL of the issuer's certificate (RFC 5280, section 4.2.2.1).
+fn authority_information_access(url: &str) -> Result<X509Extension> {
+    // caIssuers, then a URI.
+    let method = [0x06, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 2];
+    let location = [&[0x86, u8::try_from(url.len())?], url.as_bytes()].concat();
+    let description = [&method[..], &location].concat();
+    let one = [&[0x30, u8::try_from(description.len())?], &description[..]].concat();
+    let all = [&[0x30, u8::try_from(one.len())?], &one[..]].concat();
+    let name = Asn1Object::from_str("1.3.6.1.5.5.7.1.1")?;
+    let contents = Asn1OctetString::new_from_bytes(&all)?;
+    Ok(X509Extension::new_from_der(&name, false, &contents)?)
 }
 
 /// Creates a server certificate that no authority has signed.

@@ -20,6 +20,8 @@ use std::process::Output;
 
 /// Name in the certificates of the web servers.
 pub const SHOP: &str = "shop.good.test";
+/// Last byte of an address: the server of the root and of `test`.
+const PARENT: u8 = 22;
 /// Last bytes of addresses: the primary and the secondary of all zones.
 const PRIMARY: u8 = 20;
 const SECONDARY: u8 = 21;

@@ -31,6 +31,17 @@ fn everything() -> Value {
         "podAnnotations": { "a": "b" },
         "podLabels": { "a": "b" },
         "extraEnv": [{ "name": "DNSCRIBE_LOG__LEVEL", "value": "debug" }],
+        "probe": {
+            "enabled": true,
+            "config": {
+                "site": "eu-1",
+                "services": [{ "name": "shop", "targets": [{ "dns": { "name": "shop.example.com" } }] }],
+            },
+            "existingClaim": "probe",
+            "nodeSelector": { "pool": "a" },
+            "tolerations": [{ "operator": "Exists" }],
+            "extraEnv": [{ "name": "DNSCRIBE_PROBE_LOG__LEVEL", "value": "debug" }],
+        },
         "stream": {
             "enabled": true,
             "config": { "kafka": { "brokers": "kafka:9093" } },
@@ -64,7 +75,7 @@ fn chart_is_valid_in_every_version() {
         "spool": { "enabled": false }, "tolerations": [],
     });
     for version in VERSIONS {
-        for (values, kinds) in [(json!({}), 7), (everything(), 12), (none.clone(), 2)] {
+        for (values, kinds) in [(json!({}), 7), (everything(), 15), (none.clone(), 2)] {
             let documents = read(version, &render(version, &values).unwrap()).unwrap();
             assert_eq!(documents.len(), kinds, "{version}: {values}");
         }
@@ -104,6 +115,7 @@ fn chart_rejects_invalid_values() {
         json!({ "metrics": { "port": "http" } }),
         json!({ "spool": { "hostPath": "relative" } }),
         json!({ "image": { "digest": "latest" } }),
+        json!({ "probe": { "replicas": 2 } }),
         json!({ "stream": { "jobs": { "enrichment": { "parallelism": 1 } } } }),
     ] {
         let error = render("1.34", &values).unwrap_err().to_string();
@@ -139,6 +151,45 @@ fn pod_has_only_documented_privileges() {
     let mounts = container["volumeMounts"].as_array().unwrap();
     let writable: Vec<&Value> = mounts.iter().filter(|mount| mount["readOnly"] != true).collect();
     assert_eq!(writable, [&json!({ "name": "spool", "mountPath": "/var/lib/dnscribe" })]);
+}
+
+#[test]
+fn probe_has_no_privileges() {
+    let values = json!({ "probe": { "enabled": true } });
+    let documents = read("1.34", &render("1.34", &values).unwrap()).unwrap();
+    let spec = &of_kind(&documents, "Deployment").unwrap()["spec"]["template"]["spec"];
+    assert_eq!(spec["automountServiceAccountToken"], false);
+    assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+    let [container] = &spec["containers"].as_array().unwrap()[..] else { panic!("{spec}") };
+    let context = &container["securityContext"];
+    assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }));
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    for refused in ["hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+        assert_eq!(spec[refused], Value::Null, "{refused}");
+    }
+    let volumes = spec["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume["hostPath"] == Value::Null), "{volumes:?}");
+    // Each pod's agent and the probe are selected by labels of their own.
+    let daemonset = of_kind(&documents, "DaemonSet").unwrap();
+    let deployment = of_kind(&documents, "Deployment").unwrap();
+    let labels = |document: &Value| document["spec"]["selector"]["matchLabels"].clone();
+    assert_ne!(labels(daemonset), labels(deployment));
+}
+
+/// The probe itself accepts the configuration in its ConfigMap.
+#[test]
+fn probe_accepts_its_configuration() {
+    let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
+    let config = documents.iter().find_map(|document| document["data"]["probes.yaml"].as_str());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), config.unwrap()).unwrap();
+    let mut check = Command::new(environment::probe_binary().unwrap());
+    // The Secret is mounted in the pod alone.
+    check.args(["check", "--config"]).arg(file.path());
+    let output = check.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() || errors.contains("/run/secrets/"), "{errors}");
 }
 
 #[test]

@@ -36,22 +36,32 @@ pub fn quick() -> Result<PathBuf> {
 
 /// Builds the agent with a cargo profile and returns its path.
 pub fn agent(profile: &str) -> Result<PathBuf> {
+    program("dnscribe", profile)
+}
+
+/// Builds a program, named as its package, with a cargo profile and returns its path.
+pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
     if !is_elevated() {
-        build("dnscribe", profile, &[])?;
+        build(name, profile, &[])?;
     }
-    Ok(environment::target().join(folder(profile)).join("dnscribe"))
+    Ok(environment::target().join(folder(profile)).join(name))
 }
 
 /// Cross-compiles the agent for another architecture and returns its path.
 pub fn agent_for(architecture: Architecture, profile: &str) -> Result<PathBuf> {
+    program_for("dnscribe", architecture, profile)
+}
+
+/// Cross-compiles a program, named as its package, for another architecture and returns its path.
+pub fn program_for(name: &str, architecture: Architecture, profile: &str) -> Result<PathBuf> {
     let sysroot = Sysroot::libraries(architecture)?;
     let mut cargo = cargo();
-    cargo.args(["build", "--profile", profile, "--package", "dnscribe"]);
+    cargo.args(["build", "--profile", profile, "--package", name]);
     cargo.args(["--target", architecture.triple()]);
     set_cross_environment(&mut cargo, &sysroot);
     shell::pass_through(&mut cargo)?;
     let built = environment::target().join(architecture.triple()).join(folder(profile));
-    Ok(built.join("dnscribe"))
+    Ok(built.join(name))
 }
 
 /// Sets the environment that makes cargo compile C, C++ and Rust for the sysroot's architecture and link with

@@ -4,6 +4,7 @@ mod archive;
 mod sbom;
 mod image;
 mod packages;
+pub mod program;
 mod stage;
 
 use crate::architecture::Architecture;
@@ -14,6 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum as _;
 use dnscribe_tests::{environment, shell};
 pub use image::read_files as image_files;
+use program::Program;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,10 +24,10 @@ use std::process::Command;
 /// Arguments of `dist`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Cargo profile to build the agent with
+    /// Cargo profile to build the programs with
     #[arg(long, default_value = "release", conflicts_with = "binary")]
     profile: String,
-    /// Package this binary instead of building one
+    /// Package this binary of the agent instead of building one, and no other program
     #[arg(long, value_name = "FILE", conflicts_with = "architectures")]
     binary: Option<PathBuf>,
     /// Architecture, repeatable; artifacts of others are kept [default: this host's]
@@ -54,8 +56,10 @@ enum Part {
     Bill,
 }
 
-/// Settings that all artifacts of an architecture share.
+/// Settings that all artifacts of a program and an architecture share.
 struct Release {
+    /// What is packaged.
+    program: &'static Program,
     /// Architecture of the artifacts.
     architecture: Architecture,
     /// Libraries of the architecture, if it is not this host's.
@@ -89,11 +93,17 @@ pub fn main(args: &Args) -> Result<()> {
     }
     fs::create_dir_all(&folder)?;
     for architecture in architectures {
-        console::progress(&format!("dist: building for {}", architecture.debian()));
-        build_artifacts(args, architecture)?;
+        for program in programs(args) {
+            let name = program.name;
+            console::progress(&format!("dist: building {name} for {}", architecture.debian()));
+            build_artifacts(args, program, architecture)?;
+        }
     }
     if args.parts.is_empty() || args.parts.contains(&Part::Image) {
-        image::write_multi_arch(env!("CARGO_PKG_VERSION"), epoch()?, &folder)?;
+        for program in program::ALL {
+            let version = env!("CARGO_PKG_VERSION");
+            image::write_multi_arch(program.name, version, epoch()?, &folder)?;
+        }
     }
     write_checksums(&folder)?;
     for file in files(&folder)? {
@@ -103,26 +113,37 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the artifacts of an architecture.
-fn build_artifacts(args: &Args, architecture: Architecture) -> Result<()> {
+/// Returns the programs to package.
+fn programs(args: &Args) -> impl Iterator<Item = &'static Program> {
+    let is_given = args.binary.is_some();
+    program::ALL.into_iter().filter(move |program| !is_given || **program == program::AGENT)
+}
+
+/// Builds the artifacts of a program for an architecture.
+fn build_artifacts(
+    args: &Args,
+    program: &'static Program,
+    architecture: Architecture,
+) -> Result<()> {
     let (sysroot, binary) = if architecture.is_foreign() {
         crate::setup::cross(architecture)?;
         let sysroot = Sysroot::libraries(architecture)?;
-        (Some(sysroot), build::agent_for(architecture, &args.profile)?)
+        (Some(sysroot), build::program_for(program.name, architecture, &args.profile)?)
     } else {
-        (None, args.binary.clone().map_or_else(|| build::agent(&args.profile), Ok)?)
+        let build = || build::program(program.name, &args.profile);
+        (None, args.binary.clone().map_or_else(build, Ok)?)
     };
     let release = Release {
+        program,
         architecture,
         sysroot,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: epoch()?,
-        // agent/Cargo.toml names the packages' files in this folder.
-        stage: environment::workspace().join("target/stage"),
+        stage: environment::workspace().join("target").join(program.stage),
         dist: folder(),
     };
     recreate_folder(&release.stage)?;
-    let crates = sbom::crates(architecture)?;
+    let crates = sbom::crates(program.manifests, architecture)?;
     stage::lay_out(&release, &binary, &crates)?;
     let wanted = |part| args.parts.is_empty() || args.parts.contains(&part);
     if wanted(Part::Deb) {
@@ -144,30 +165,36 @@ fn build_artifacts(args: &Args, architecture: Architecture) -> Result<()> {
 }
 
 impl Release {
-    /// Returns a command that runs the packaged agent, in an emulator if needed.
-    fn agent(&self, program: &Path) -> Result<Command> {
+    /// Returns a command that runs the packaged program, in an emulator if needed.
+    fn command(&self, program: &Path) -> Result<Command> {
         match &self.sysroot {
             Some(sysroot) => sysroot.command(program),
             None => Ok(Command::new(program)),
         }
     }
 
+    /// Path of the program in the stage folder.
+    fn binary(&self) -> PathBuf {
+        self.stage.join("usr/bin").join(self.program.name)
+    }
+
     /// Base name of artifacts other than packages.
     fn name(&self) -> String {
-        format!("dnscribe-{}-linux-{}", self.version, self.architecture.machine())
+        let Self { program, version, architecture, .. } = self;
+        format!("{}-{version}-linux-{}", program.name, architecture.machine())
     }
 }
 
-/// Builds the .rpm of this host's architecture again with a newer revision, from the files of the tarball.
+/// Builds the agent's .rpm of this host's architecture again with a newer revision, from the files of the tarball.
 pub fn newer_rpm(folder: &Path) -> Result<PathBuf> {
     let architecture = Architecture::host()?;
-    let stage = environment::workspace().join("target/stage");
+    let stage = environment::workspace().join("target").join(program::AGENT.stage);
     recreate_folder(&stage)?;
     let tarball = find_artifact(&format!("linux-{}.tar.gz", architecture.machine()))?;
     let mut unpack = Command::new("tar");
     unpack.args(["--extract", "--strip-components=1", "--no-same-owner", "--file"]);
     shell::output(unpack.arg(tarball).arg("--directory").arg(&stage))?;
-    packages::rpm_of(architecture, epoch()?, "2", folder)?;
+    packages::rpm_of(&program::AGENT, architecture, epoch()?, "2", folder)?;
     files(folder)?.pop().context("cargo-generate-rpm made no package")
 }
 
@@ -184,13 +211,17 @@ pub fn folder() -> PathBuf {
     environment::target().join("dist")
 }
 
-/// Returns the file in `target/dist` with this ending.
+/// Returns the agent's file in `target/dist` with this ending.
 ///
 /// # Errors
 /// If there is none.
 pub fn find_artifact(ending: &str) -> Result<PathBuf> {
     let found = files(&folder()).unwrap_or_default();
-    let found = found.into_iter().find(|file| file.to_string_lossy().ends_with(ending));
+    let is_wanted = |file: &PathBuf| {
+        let file = file.file_name().unwrap_or_default().to_string_lossy();
+        file.ends_with(ending) && !file.starts_with(program::PROBE.name)
+    };
+    let found = found.into_iter().find(is_wanted);
     found.with_context(|| format!("no {ending} in target/dist: run `cargo xtask dist`"))
 }
 

@@ -37,6 +37,8 @@ enum Tier {
     Kernel,
     /// The agent in a live DNS lab, in containers, with Alertmanager and the schemas of Kubernetes
     E2e,
+    /// The probe on real servers with faults, beside dig, delv, openssl and curl
+    Probe,
     /// A real Apache Kafka broker, with faults
     Kafka,
     /// Flink, `ClickHouse` and `TimescaleDB` behind Kafka, with faults
@@ -61,9 +63,16 @@ impl Args {
 }
 
 impl Tier {
-    /// Tiers that run where none is named: those of the agent.
-    const DEFAULT: [Self; 6] =
-        [Self::Unit, Self::Conformance, Self::Kernel, Self::E2e, Self::Kafka, Self::Fuzz];
+    /// Tiers that run where none is named: those of the agent and the probe.
+    const DEFAULT: [Self; 7] = [
+        Self::Unit,
+        Self::Conformance,
+        Self::Kernel,
+        Self::E2e,
+        Self::Probe,
+        Self::Kafka,
+        Self::Fuzz,
+    ];
 
     /// Returns the tier of a test program by its name and whether it is in a `tests` folder.
     fn from_program(name: &str, is_integration: bool) -> Self {
@@ -71,6 +80,7 @@ impl Tier {
             _ if !is_integration => Self::Unit,
             "kernel" => Self::Kernel,
             "e2e" | "alertmanager" | "compose" | "lab" | "manifests" => Self::E2e,
+            "probe" => Self::Probe,
             "kafka" => Self::Kafka,
             "stream" | "enrich" => Self::Stream,
             _ => Self::Conformance,
@@ -149,11 +159,14 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent and all test programs, both at the same time: each of the two builds has long steps that use one
-/// core. Returns the agent's path.
+/// Builds the agent, the probe and all test programs, the latter at the same time: each of the two builds has long
+/// steps that use one core. Returns the agent's path; the probe is beside it.
 fn build_all(without_programs: bool) -> Result<(PathBuf, Vec<Program>)> {
     thread::scope(|scope| {
-        let agent = scope.spawn(build::quick);
+        let agent = scope.spawn(|| {
+            build::program("dnscribe-probe", "quick")?;
+            build::quick()
+        });
         let programs = if without_programs { Ok(Vec::new()) } else { programs() };
         let agent = agent.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok((agent?, programs?))
@@ -186,9 +199,16 @@ impl Program {
     /// Runs the program; whether its tests passed.
     fn passes(&self, args: &Args, binary: &Path) -> Result<bool> {
         let mut test = as_root(&self.file)?;
-        test.args(&args.arguments).current_dir(&self.folder).env("DNSCRIBE_BIN", binary);
+        test.args(&args.arguments).current_dir(&self.folder);
+        name_programs(&mut test, binary);
         passes(test)
     }
+}
+
+/// Names the programs under test to a test program: the agent, and the probe beside it.
+fn name_programs(test: &mut Command, agent: &Path) {
+    test.env("DNSCRIBE_BIN", agent);
+    test.env("DNSCRIBE_PROBE_BIN", agent.with_file_name("dnscribe-probe"));
 }
 
 /// Returns the command that tests the examples in the documentation.

@@ -11,7 +11,8 @@ use dnscribe_admin::metric::Metric;
 use dnscribe_admin::{process, sinks};
 
 /// All metrics by subject.
-const ALL: [&[Metric]; 4] = [dns::METRICS, agent::METRICS, sinks::METRICS, process::METRICS];
+const ALL: [&[Metric]; 5] =
+    [dns::METRICS, agent::METRICS, sinks::RECORDS, sinks::METRICS, process::METRICS];
 
 /// Returns all metrics.
 pub fn metrics() -> impl Iterator<Item = &'static Metric> {

@@ -7,10 +7,10 @@ use crate::analysis::detect::{AlertCounters, Rule};
 use crate::analysis::lookup::{LookupCounters, Outcome};
 use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
-use dnscribe_admin::text::{Family, Page};
+use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_delivery::Gauge;
-use dnscribe_record::ledger::{Counters, Delivery, Sampling};
+use dnscribe_record::ledger::{Counters, Sampling};
 use std::collections::BTreeMap;
 
 /// Version of the program.
@@ -63,7 +63,7 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     if let Some(sampling) = &snapshot.counters.sampling {
         sampled(&mut page, sampling);
     }
-    records(&mut page, snapshot.counters);
+    sinks::write_records(&mut page, &snapshot.counters.delivery);
     dropped(&mut page, snapshot.counters, snapshot.links);
     page.count("dnscribe_spool_bytes", snapshot.spool_bytes);
     page.count("dnscribe_pairing_open", snapshot.counters.pairing.open);
@@ -169,47 +169,6 @@ fn sampled(page: &mut Page, sampling: &Sampling) {
         ("other", untold.other),
     ];
     page.by_label("dnscribe_untold_packets_total", "kind", kinds);
-}
-
-/// Groups the deliveries of all sinks by stream.
-fn by_stream(counters: &Counters) -> BTreeMap<&str, Vec<&Delivery>> {
-    let mut streams: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
-    for (stream, delivery) in counters.delivery.values().flatten() {
-        streams.entry(stream).or_default().push(delivery);
-    }
-    streams
-}
-
-/// Returns what one delivery adds to a family.
-type Count = fn(&Delivery) -> u64;
-
-fn records(page: &mut Page, counters: &Counters) {
-    const OUTCOMES: [(&str, Count); 3] = [
-        ("delivered", |delivery| delivery.delivered),
-        ("filtered", |delivery| delivery.filtered),
-        ("dropped", |delivery| delivery.dropped.values().sum()),
-    ];
-    const WAITING: [(&str, Count); 2] =
-        [("spooled", |delivery| delivery.spooled), ("in_flight", |delivery| delivery.in_flight)];
-    let streams = by_stream(counters);
-    let mut family = page.family("dnscribe_records_total");
-    write_records(&mut family, &streams, "outcome", &OUTCOMES);
-    let mut family = page.family("dnscribe_records_waiting");
-    write_records(&mut family, &streams, "place", &WAITING);
-}
-
-fn write_records(
-    family: &mut Family<'_>,
-    streams: &BTreeMap<&str, Vec<&Delivery>>,
-    label: &str,
-    outcomes: &[(&str, Count)],
-) {
-    for (stream, deliveries) in streams {
-        for (outcome, count) in outcomes {
-            let sum = deliveries.iter().map(|delivery| count(delivery)).sum();
-            family.count(&[("stream", stream), (label, outcome)], sum);
-        }
-    }
 }
 
 fn dropped(page: &mut Page, counters: &Counters, joined: &CorrelationCounters) {

@@ -52,4 +52,5 @@ mod server;
 pub mod sinks;
 pub mod text;
 
+pub use axum::Router as Routes;
 pub use server::{BindError, Phase, Reply, Request, Requests, Server};

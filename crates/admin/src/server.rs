@@ -138,6 +138,19 @@ impl Server {
         listen: SocketAddr,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Self, Requests), BindError> {
+        Self::start_with_routes(listen, Router::new(), wake)
+    }
+
+    /// Binds the address and serves it as [`Self::start`] does, and further routes of the program. Their
+    /// handlers run in the server's thread and must not keep it busy.
+    ///
+    /// # Errors
+    /// The address cannot be bound, or the thread cannot start.
+    pub fn start_with_routes(
+        listen: SocketAddr,
+        routes: Router,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(Self, Requests), BindError> {
         let (requests, waiting) = crossbeam_channel::bounded(MAX_WAITING);
         let answer = move |request| {
             let is_taken = requests.try_send(request).is_ok();
@@ -146,7 +159,7 @@ impl Server {
             }
             is_taken
         };
-        Ok((Self::bind(listen, Box::new(answer))?, Requests(waiting)))
+        Ok((Self::bind(listen, routes, Box::new(answer))?, Requests(waiting)))
     }
 
     /// Binds the address and serves it as [`Self::start`] does. `page` returns the metrics in Prometheus'
@@ -166,11 +179,12 @@ impl Server {
             }
             true
         };
-        Self::bind(listen, Box::new(answer))
+        Self::bind(listen, Router::new(), Box::new(answer))
     }
 
     fn bind(
         listen: SocketAddr,
+        routes: Router,
         answer: Box<dyn Fn(Request) -> bool + Send + Sync>,
     ) -> Result<Self, BindError> {
         let fail = |error| BindError { address: listen, error };
@@ -181,7 +195,7 @@ impl Server {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let shared = Arc::new(Shared { answer, phase: Mutex::new(Phase::Starting) });
         let (stop, stopped) = oneshot::channel();
-        let router = router(Arc::clone(&shared));
+        let router = router(Arc::clone(&shared)).merge(routes);
         let work = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -324,6 +338,15 @@ mod tests {
         assert_eq!(fetch(address, "/metrics").0, 503, "nobody answers");
         drop(server);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn serves_routes_of_the_program() {
+        let routes = Router::new().route("/probe", get(|| async { "probe_success 1\n" }));
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let (server, _requests) = Server::start_with_routes(listen, routes, || {}).unwrap();
+        assert_eq!(fetch(server.address, "/probe"), (200, "probe_success 1\n".into()));
+        assert_eq!(fetch(server.address, "/livez"), (200, "alive\n".into()));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Metrics of the sinks beyond the ledger.
+//! Metrics of the sinks: those that the ledger counts, and those beyond it.
 
 use crate::metric::Metric;
 use crate::text::Page;
 use dnscribe_delivery::Gauge;
+use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 
 /// Names of sinks; the name of a second sink of a kind ends in `_2`.
@@ -95,6 +96,53 @@ pub const METRICS: &[Metric] = &[
         "1 while no Alertmanager accepts alerts.",
     )),
 ];
+
+const STREAM: (&str, &str) = ("stream", "names of the streams");
+
+/// Descriptions of what the ledger counts of all sinks, without what was dropped.
+pub const RECORDS: &[Metric] = &[
+    Metric::counter("dnscribe_records_total", "records", "Records of all sinks by outcome.")
+        .labels(&[STREAM, ("outcome", "delivered, filtered, dropped")])
+        .source("ledger: `delivery`")
+        .caveat("A record for two sinks counts twice."),
+    Metric::gauge(
+        "dnscribe_records_waiting",
+        "records",
+        "Records of all sinks that are not delivered yet.",
+    )
+    .labels(&[STREAM, ("place", "spooled, in_flight")])
+    .source("ledger: `delivery`"),
+];
+
+/// Returns what one delivery adds to a family.
+type Count = fn(&Delivery) -> u64;
+
+/// Writes what the ledger counts of all sinks by stream.
+pub fn write_records(page: &mut Page, sinks: &BTreeMap<String, BTreeMap<String, Delivery>>) {
+    const OUTCOMES: &[(&str, Count)] = &[
+        ("delivered", |delivery| delivery.delivered),
+        ("filtered", |delivery| delivery.filtered),
+        ("dropped", |delivery| delivery.dropped.values().sum()),
+    ];
+    const WAITING: &[(&str, Count)] =
+        &[("spooled", |delivery| delivery.spooled), ("in_flight", |delivery| delivery.in_flight)];
+    let mut streams: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+    for (stream, delivery) in sinks.values().flatten() {
+        streams.entry(stream).or_default().push(delivery);
+    }
+    for (name, label, counts) in [
+        ("dnscribe_records_total", "outcome", OUTCOMES),
+        ("dnscribe_records_waiting", "place", WAITING),
+    ] {
+        let mut family = page.family(name);
+        for (stream, deliveries) in &streams {
+            for (value, count) in counts {
+                let sum = deliveries.iter().map(|delivery| count(delivery)).sum();
+                family.count(&[("stream", stream), (label, value)], sum);
+            }
+        }
+    }
+}
 
 /// Writes the metrics of the sinks by family. `gauges` holds those of each sink, with its name.
 pub fn write(page: &mut Page, gauges: &[(String, Vec<Gauge>)]) {

@@ -139,7 +139,10 @@ fn default_filter(level: LogLevel) -> Targets {
         LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::WARN),
         LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
     };
-    Targets::new().with_default(others).with_target("dnscribe", own)
+    // Warns of every answer that does not validate, which a record tells better.
+    let validator = if level == LogLevel::Trace { others } else { LevelFilter::ERROR };
+    let targets = Targets::new().with_default(others).with_target("dnscribe", own);
+    targets.with_target("hickory_net", validator)
 }
 
 #[cfg(test)]

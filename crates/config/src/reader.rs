@@ -160,6 +160,11 @@ where
     map_of(node, leaves)
 }
 
+/// Reads a map of sections.
+pub fn named_sections<K: Leaf + Ord, T: Section>(node: &Node) -> Result<BTreeMap<K, T>, YamlError> {
+    map_of(node, section)
+}
+
 /// Reads sections by stream.
 pub fn per_stream<T: Section>(node: &Node) -> Result<PerStream<T>, YamlError> {
     map_of(node, section).map(PerStream)

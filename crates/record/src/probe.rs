@@ -1,6 +1,6 @@
 //! `dns.probe/1`.
 
-use super::RecordHead;
+use super::{MaskingFields, RecordHead};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub struct ProbeRecord<'a> {
     /// The measurement.
     #[serde(flatten)]
     pub probe: ProbeFields,
+    /// How the record was masked, if the configuration asks for masking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masking: Option<MaskingFields>,
 }
 
 /// A measurement of a target.
@@ -58,6 +61,8 @@ pub struct ProbeFields {
     /// Answers of the type asked for, in the presentation format and sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
+    /// Number of those answers, if `answers` leaves some out: it has at most 100.
+    pub answer_count: Option<u32>,
     /// Hash of the set of answers and of the response code, whatever their order: 16 hex digits.
     pub answer_digest: Option<String>,
     /// Smallest TTL of the answers.

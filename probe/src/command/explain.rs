@@ -26,7 +26,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode, Exit> {
         .enable_all()
         .build()
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;
-    let context = Context { site: config.site.clone(), trust: config.trust.clone() };
+    let context = Context::new(config.site.clone(), config.trust.clone());
     let (services, rounds) = runtime.block_on(measured(&config, &context, args))?;
     let epoch = rounds.iter().map(|round| round.start).min().unwrap_or_else(Timestamp::now);
     let mut recorder =
@@ -64,7 +64,9 @@ async fn measured(
     let name = args.name.parse::<crate::config::DnsName>();
     let name: Name = name.map_err(|why| Exit::usage(why.to_string()))?.0;
     let mut ad_hoc: AdHoc = config.ad_hoc.clone();
-    args.resolver.iter().for_each(|resolver| ad_hoc.add_resolver(&resolver.named()));
+    for resolver in &args.resolver {
+        ad_hoc.add_resolver(&resolver.named());
+    }
     let (service, rounds) = measure_name(context, &ad_hoc, &name).await?;
     Ok((vec![service], rounds))
 }

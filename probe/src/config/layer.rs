@@ -48,6 +48,17 @@ section! {
             ServiceLayer,
             "[{ name: shop, targets: [{ dns: { name: shop.example.com } }] }]"
         ),
+        /// What /probe measures of the target that it is asked for, by name: targets of one kind without
+        /// the address, URL, zone or resolver. Further ones are built in: http_2xx, tcp_connect, tls, icmp,
+        /// dns, authority.
+        named_sections modules: BTreeMap<Name, TargetLayer> = example("{ http_json: { http: { body: \"ok\" } } }"),
+        /// File with modules for blackbox_exporter.
+        text modules_file: Option<PathBuf> = example("/etc/prometheus/blackbox.yml"),
+        /// Measurements on request, for Prometheus: /probe?target=TARGET&module=MODULE, as of
+        /// blackbox_exporter.
+        section probe_endpoint: ProbeEndpointLayer,
+        /// Memory of answers, certificates and serial numbers that were good.
+        section memory: MemoryLayer,
         /// Rules of verdicts and other alerts.
         section rules: RulesLayer,
         /// Measurements on demand: alerts of agents and jobs, read from Kafka.
@@ -99,6 +110,37 @@ section! {
         text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
         /// Time limit of a round.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+        /// Whether answers of dns targets are validated with DNSSEC.
+        text dnssec: Option<Switch> = default(true),
+    }
+}
+
+section! {
+    /// Section `probe_endpoint`.
+    ProbeEndpointLayer {
+        /// Whether /probe is served beside /metrics. Whoever reaches it can have this host connect
+        /// anywhere. Default: if metrics.listen is a loopback address.
+        text enabled: Option<Switch> = example("true"),
+        /// Number of requests that are measured at a time; further ones get status 429.
+        text max_concurrent: Option<Count> = default(64_usize),
+    }
+}
+
+section! {
+    /// Section `memory`.
+    MemoryLayer {
+        /// Whether what is known is kept on disk across restarts.
+        text persist: Option<Switch> = default(true),
+        /// Directory of the file. Default: that of STATE_DIRECTORY, else /var/lib/dnscribe-probe.
+        text directory: Option<PathBuf> = example("/var/lib/dnscribe-probe"),
+        /// Time after which something new that was seen in good rounds is no longer a change.
+        text learn_after: Option<Span> = default(Duration::from_secs(3600)),
+        /// Number of those rounds that it needs besides.
+        text learn_rounds: Option<Count> = default(3_usize),
+        /// Time after which what was not seen is forgotten.
+        text forget_after: Option<PositiveSpan> = default(Duration::from_secs(30 * 86_400)),
+        /// Shortest time between two writes of the file.
+        text save_interval: Option<PositiveSpan> = default(Duration::from_secs(30)),
     }
 }
 
@@ -176,6 +218,8 @@ section! {
         items resolvers: Option<Vec<Name>> = example("[corp, backup]"),
         /// Response codes that are good.
         items rcodes: Option<Vec<Name>> = example("[NOERROR, NXDOMAIN]"),
+        /// Whether the answer is validated with DNSSEC. Default: defaults.dnssec.
+        text dnssec: Option<Switch> = example("false"),
         /// Whether the answer must be signed and validate.
         text require_secure: Option<Switch> = default(false),
         /// Interval and timeout.
@@ -192,6 +236,8 @@ section! {
         text resolver: Option<Name> = example("corp"),
         /// Largest difference between the serial numbers of its nameservers that is good.
         text max_serial_lag: Option<u32> = default(0_u32),
+        /// Port of the nameservers.
+        text port: Option<u16> = default(53_u16),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }

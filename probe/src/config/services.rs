@@ -1,8 +1,8 @@
 //! Section `services`: completes the targets with the defaults.
 
 use super::layer::{
-    AuthorityLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer, TargetLayer,
-    TcpLayer, TlsLayer,
+    AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer,
+    TargetLayer, TcpLayer, TlsLayer,
 };
 use super::value::{HeaderText, ResolverUrl};
 use crate::dns::{Resolver, presentation};
@@ -33,7 +33,7 @@ type Checked<T> = Result<T, String>;
 /// # Errors
 /// A target is incomplete, of no kind or of several, or names a resolver that does not exist.
 pub(super) fn resolve(layer: &Layer) -> Result<Vec<Service>, ConfigError> {
-    let builder = Builder { layer, resolvers: resolvers(&layer.resolvers) };
+    let builder = Builder::new(layer);
     let mut names = BTreeSet::new();
     let services = layer.services.iter().flatten().enumerate();
     services
@@ -71,15 +71,21 @@ fn system_resolver() -> Option<Resolver> {
     Some(Resolver::udp("system", SocketAddr::new(address, 53)))
 }
 
-struct Builder<'a> {
-    layer: &'a Layer,
-    resolvers: Vec<Arc<Resolver>>,
+/// Builds targets from their layers.
+#[derive(Clone)]
+pub(super) struct Builder {
+    defaults: DefaultsLayer,
+    pub(super) resolvers: Vec<Arc<Resolver>>,
 }
 
 /// Text of a target in records, its kind, and its interval and timeout.
 type Built = (String, TargetKind, PaceLayer);
 
-impl Builder<'_> {
+impl Builder {
+    pub(super) fn new(layer: &Layer) -> Self {
+        Self { defaults: layer.defaults.clone(), resolvers: resolvers(&layer.resolvers) }
+    }
+
     fn service(&self, name: Arc<str>, layer: &ServiceLayer) -> Checked<Service> {
         let targets = layer.targets.iter().flatten();
         let targets: Vec<_> = targets
@@ -91,7 +97,7 @@ impl Builder<'_> {
         Ok(Service { name, targets })
     }
 
-    fn target(&self, service: &Arc<str>, layer: &TargetLayer) -> Checked<Target> {
+    pub(super) fn target(&self, service: &Arc<str>, layer: &TargetLayer) -> Checked<Target> {
         let TargetLayer { dns, authority, tcp, tls, http, ping } = layer;
         let kinds = [
             dns.as_ref().map(|layer| self.dns(layer)),
@@ -107,7 +113,7 @@ impl Builder<'_> {
             return Err(problem.to_owned());
         };
         let (name, kind, pace) = built?;
-        let defaults = &self.layer.defaults;
+        let defaults = &self.defaults;
         Ok(Target {
             service: Arc::clone(service),
             name,
@@ -135,7 +141,11 @@ impl Builder<'_> {
         };
         let target = format!("{} {record_type}", presentation(&name));
         let require_secure = layer.require_secure().0;
-        let kind = DnsTarget { name, record_type, resolvers, rcodes, require_secure };
+        let dnssec = layer.dnssec.unwrap_or_else(|| self.defaults.dnssec()).0;
+        if require_secure && !dnssec {
+            return Err("dns.require_secure needs dnssec: true".to_owned());
+        }
+        let kind = DnsTarget { name, record_type, resolvers, rcodes, dnssec, require_secure };
         Ok((target, TargetKind::Dns(kind), layer.pace.clone()))
     }
 
@@ -146,7 +156,12 @@ impl Builder<'_> {
             None => self.resolvers.first().cloned().ok_or(NO_RESOLVER)?,
         };
         let target = presentation(&zone);
-        let kind = AuthorityTarget { zone, resolver, max_serial_lag: layer.max_serial_lag() };
+        let kind = AuthorityTarget {
+            zone,
+            resolver,
+            max_serial_lag: layer.max_serial_lag(),
+            port: layer.port(),
+        };
         Ok((target, TargetKind::Authority(kind), layer.pace.clone()))
     }
 

@@ -82,24 +82,29 @@ async fn by_resolver(
 }
 
 /// Returns the addresses of a name in a response, following its CNAME records there.
-pub(super) fn addresses_of(name: &Name, response: &Message) -> Vec<IpAddr> {
-    let name = owner(name, response);
+fn addresses_of(name: &Name, response: &Message) -> Vec<IpAddr> {
+    let Some(name) = answer_owner(name, RecordType::A, response) else { return Vec::new() };
     let records = response.answers.iter().filter(|record| record.name == name);
     records.filter_map(|record| record.data.ip_addr()).collect()
 }
 
-/// Returns the name at which the CNAME records of a response end. A loop ends at [`MAX_ALIASES`].
-pub(super) fn owner(name: &Name, response: &Message) -> Name {
+/// Returns the name at which the CNAME records of a response end, where its answers to the question stand.
+/// Returns nothing where they form a loop or are more than 16.
+#[must_use]
+pub fn answer_owner(name: &Name, record_type: RecordType, response: &Message) -> Option<Name> {
     let mut name = name.clone();
-    for _ in 0..MAX_ALIASES {
+    if matches!(record_type, RecordType::CNAME | RecordType::ANY) {
+        return Some(name);
+    }
+    for _ in 0..=MAX_ALIASES {
         let alias = response.answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == name => Some(&target.0),
             _ => None,
         });
         match alias {
             Some(target) => name = target.clone(),
-            None => break,
+            None => return Some(name),
         }
     }
-    name
+    None
 }

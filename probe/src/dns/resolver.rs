@@ -32,7 +32,7 @@ impl Protocol {
 }
 
 /// A resolver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Resolver {
     /// Configured name.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct Resolver {
 }
 
 /// Address or name of a resolver's host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ResolverHost {
     /// Address.
     Address(IpAddr),

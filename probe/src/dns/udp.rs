@@ -4,8 +4,10 @@
 
 use super::{Exchange, Protocol, Question, encode, read_response};
 use crate::failure::{Failure, Stage, io_reason};
+use rustix::net::RecvFlags;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
@@ -54,20 +56,18 @@ async fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Receives a datagram. The buffer is allocated once one is there: waiting queries take no memory.
+/// Receives a datagram, or the error that ICMP reports. The buffer is allocated once one of them is there:
+/// queries that wait take no memory.
 async fn receive(socket: &UdpSocket) -> io::Result<Vec<u8>> {
-    loop {
-        socket.readable().await?;
-        let mut buffer = Vec::with_capacity(MAX_DATAGRAM_BYTES);
-        match socket.try_recv_buf(&mut buffer) {
-            Ok(_) => {
-                buffer.shrink_to_fit();
-                return Ok(buffer);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let read = || {
+        let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
+        let (_, length) = rustix::net::recv(socket, &mut buffer[..], RecvFlags::empty())?;
+        buffer.truncate(length);
+        buffer.shrink_to_fit();
+        Ok(buffer)
+    };
+    // An error does not make a socket readable.
+    socket.async_io(Interest::READABLE | Interest::ERROR, read).await
 }
 
 /// Names an error that ICMP or the network reports.

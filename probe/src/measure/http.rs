@@ -25,7 +25,7 @@ pub(super) async fn measure(context: &Context, target: &Target, http: &HttpTarge
     let mut fields = begin(context, target);
     let deadline = start + target.timeout;
     let visit = Visit { context, http, deadline, home: Vec::new() };
-    let result = visit.run(&mut fields).await;
+    let result = Box::pin(visit.run(&mut fields)).await;
     finish(fields, start.into_std(), result)
 }
 

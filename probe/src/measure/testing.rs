@@ -23,7 +23,7 @@ pub(super) fn context() -> Context {
 /// Creates a context that trusts these roots.
 pub(super) fn context_with(roots: RootCertStore) -> Context {
     let trust = Trust { roots: Arc::new(roots), anchors: Arc::from([]) };
-    Context { site: "test".to_owned(), trust }
+    Context::new("test".to_owned(), trust)
 }
 
 /// Creates the fields of a measurement.
@@ -49,11 +49,13 @@ pub(super) struct Identity {
     pub(super) key: KeyPair,
 }
 
-/// Creates a root, or an intermediate of `parent`.
+/// Creates a root, or an intermediate of `parent`. The organization may be empty.
 pub(super) fn authority(name: &str, organization: &str, parent: Option<&Authority>) -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, organization);
+    if !organization.is_empty() {
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+    }
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();

@@ -90,3 +90,59 @@ fn figure(figure: &Figure) -> FigureFields {
         seasonal: usual.map(|usual| usual.seasonal),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{Entity, Rule, Severity};
+    use dnscribe_record::time::Timestamp;
+    use dnscribe_record::{EventId, Labels, json_schema};
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn alert() -> Alert {
+        Alert {
+            ts: at(90),
+            condition: Condition {
+                rule: Rule::VerdictHosting,
+                entity: Entity::service(&"shop".into()),
+                zone: Some("example.com".to_owned()),
+                severity: Severity::Critical,
+                started: at(30),
+                summary: "shop: TCP to 192.0.2.10:443 refused → hosting".to_owned(),
+                evidence: vec!["TCP to 192.0.2.10:443 refused".to_owned(), "→ hosting".to_owned()],
+                figures: vec![Figure { name: "failure_ratio", value: 1.0, ..Figure::default() }],
+                samples: vec![EventId(7)],
+            },
+            previous: None,
+            ended: None,
+            changes: Vec::new(),
+            triggered_by: None,
+        }
+    }
+
+    #[test]
+    fn alerts_are_valid_and_keep_their_id() {
+        let node = "probe-1".to_owned();
+        let recorder = Recorder::new(node, None, Labels::new(), Timestamp::default());
+        let firing = alert();
+        let resolved = Alert { ts: at(200), ended: Some(at(190)), ..alert() };
+        let record = |alert| serde_json::to_value(recorder.alert(alert, "docs/runbooks")).unwrap();
+        let (firing, resolved) = (record(&firing), record(&resolved));
+        let schema = json_schema("dns.alert/1").unwrap();
+        for record in [&firing, &resolved] {
+            assert!(jsonschema::is_valid(&schema, record), "{record:#}");
+        }
+        assert_eq!(firing["entity"], "service=shop");
+        assert_eq!(firing["scope"], "probe");
+        assert_eq!(firing["zone"], "example.com");
+        assert_eq!(firing["runbook"], "docs/runbooks/verdict-hosting.md");
+        assert_eq!(firing["evidence"][1], "→ hosting");
+        assert_eq!(firing["duration_seconds"], 60.0);
+        assert_eq!(resolved["state"], "resolved");
+        assert_eq!(resolved["duration_seconds"], 160.0);
+        assert_eq!(firing["alert_id"], resolved["alert_id"]);
+    }
+}

@@ -46,6 +46,7 @@ fn dns(name: &str, resolvers: &[[u8; 4]]) -> Arc<Target> {
         record_type: RecordType::A,
         resolvers: resolvers.iter().map(resolver).collect(),
         rcodes: Vec::new(),
+        dnssec: false,
         require_secure: false,
     });
     target(name, INTERVAL, kind)
@@ -243,6 +244,25 @@ fn spaces_rounds_of_unreachable_endpoints() {
         skipped(&scheduler, "breaker"),
         probing.rounds - probing.completed - probing.running
     );
+}
+
+#[test]
+fn counts_what_could_not_be_measured_as_skipped() {
+    let limits = Limits { breaker: BreakerOptions { failures: 1, ..LIMITS.breaker }, ..LIMITS };
+    let mut scheduler = scheduler(limits, &[tcp("a", [192, 0, 2, 1], at(600))]);
+    for round in 0..3 {
+        let now = scheduler.next_poll().unwrap();
+        let starts = scheduler.poll(now);
+        assert_eq!(starts.len(), 1, "not even if the round was a trial");
+        match round {
+            0 => scheduler.finish(now, starts[0].id, 1, &[Reach::Unreached]),
+            _ => scheduler.finish_skipped(now, starts[0].id, "unsupported"),
+        }
+    }
+    let probing = scheduler.probing();
+    assert_eq!((probing.completed, probing.running, probing.records), (1, 0, 1));
+    assert_eq!(skipped(&scheduler, "unsupported"), 2);
+    assert!(balances(&scheduler));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::rule::Rule;
 use crate::dns::presentation;
+use crate::memory::AnnouncedChange;
 use crate::target::Service;
 use dnscribe_config::maintenance::MaintenancePeriod;
 use dnscribe_dns::registrable_domain;
@@ -44,6 +45,18 @@ impl Change {
                 zone.set_fqdn(true);
                 names.iter().any(|name| is_related(&zone, name))
             })
+    }
+
+    /// Returns what the memory is to know of it: what is new until an hour after it, or until the end of a
+    /// maintenance, is announced.
+    #[must_use]
+    pub fn announces(&self) -> AnnouncedChange {
+        let ends = self.fields.ends.filter(|_| self.is_maintenance()).unwrap_or(self.ts);
+        AnnouncedChange {
+            service: self.fields.service.clone(),
+            zone: self.fields.zone.clone(),
+            ends: ends.max(self.ts).plus(EXPLAINS),
+        }
     }
 
     fn is_maintenance(&self) -> bool {

@@ -122,19 +122,24 @@ fn layer(one: &Measurement) -> u8 {
 fn is_unreachable(one: &Measurement) -> bool {
     match one.error() {
         ("connect" | "resolve" | "tls", _) => true,
-        ("dns", reason) => matches!(
-            reason,
-            "timeout"
-                | "unreachable"
-                | "port_unreachable"
-                | "host_unreachable"
-                | "network_unreachable"
-                | "io"
-                | "reset"
-                | "closed"
-        ),
+        ("dns", reason) => is_silence(reason),
         _ => false,
     }
+}
+
+/// Returns whether a reason says that there was no response.
+fn is_silence(reason: &str) -> bool {
+    matches!(
+        reason,
+        "timeout"
+            | "unreachable"
+            | "port_unreachable"
+            | "host_unreachable"
+            | "network_unreachable"
+            | "io"
+            | "reset"
+            | "closed"
+    )
 }
 
 /// Returns whether the network says that there is no way.

@@ -194,7 +194,9 @@ fn what_failed(one: &Measurement) -> String {
         (_, stage) => format!("{stage}: "),
     };
     let detail = error.detail.as_deref().or(one.fields.dnssec_reason.as_deref());
-    let detail = detail.filter(|detail| *detail != reason);
+    // An error of a socket says the reason again.
+    let says_more = |detail: &&str| *detail != reason && !detail.contains("(os error");
+    let detail = detail.filter(says_more);
     let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
     format!("{stage}{reason}{detail}")
 }

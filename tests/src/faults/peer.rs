@@ -39,7 +39,7 @@ impl Peer {
         // The rest of the line may differ: times, numbers of queries, numbers of processes.
         let from = line.find(self.telling).unwrap_or_default();
         let line = line.get(from..).unwrap_or(line);
-        let end = [", id: ", " after ", "error:num=", ", server: "]
+        let end = [", id: ", " after ", "error:num=", ", server: ", ":../"]
             .iter()
             .filter_map(|mark| line.find(mark))
             .min()

@@ -44,7 +44,7 @@ pub(super) fn port(name: &str) -> u16 {
 pub(super) const RESET: u16 = 8501;
 /// Port of a server that reads and never answers.
 pub(super) const SILENT: u16 = 8502;
-/// Port of a server that closes a connection at once.
+/// Port of a server that closes a connection after the client's first bytes.
 pub(super) const CLOSE: u16 = 8503;
 /// Port of a server that sends a byte each second.
 pub(super) const TRICKLE: u16 = 8504;
@@ -64,7 +64,7 @@ enum Script {
     Reset,
     /// Reads and never answers.
     Silent,
-    /// Closes at once.
+    /// Reads the client's first bytes and closes.
     Close,
     /// Sends a byte of a response each second.
     Trickle,
@@ -167,7 +167,7 @@ fn write_nginx(folder: &Path, address: IpAddr) -> Result<std::path::PathBuf> {
     servers += &format!("server {{ listen {address}:80; {locations} }}\n");
     let config = format!(
         "daemon off;\nuser root;\nworker_processes 1;\npid {run}/nginx.pid;\nerror_log stderr warn;\n\
-         events {{ worker_connections 256; }}\nhttp {{ access_log off; default_type text/plain;\n\
+         events {{ worker_connections 256; }}\nhttp {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; default_type text/plain;\n\
          client_body_temp_path {run}/body; proxy_temp_path {run}/proxy; fastcgi_temp_path {run}/fastcgi;\n\
          uwsgi_temp_path {run}/uwsgi; scgi_temp_path {run}/scgi;\n{servers}}}\n",
         run = run.display()
@@ -187,7 +187,8 @@ fn serve(listener: &TcpListener, script: Script) {
 fn run(mut stream: TcpStream, script: Script) -> io::Result<()> {
     let mut first = [0; 4096];
     match script {
-        Script::Close => Ok(()),
+        // With bytes unread, the kernel would reset the connection.
+        Script::Close => stream.read(&mut first).map(drop),
         Script::Reset => {
             let _ = stream.read(&mut first)?;
             Ok(set_socket_linger(&stream, Some(Duration::ZERO))?)

@@ -1,8 +1,8 @@
-//! Signed zones below a root of their own, each with one thing wrong, on two servers: knot as primary and
-//! as a secondary that lags behind and misses zones. Two resolvers: one validates, the other neither
+//! Signed zones below a root of their own, each with one thing wrong, on three servers: knot for the root and
+//! the parent, as primary, and as a secondary that lags behind and misses zones. Two resolvers: one validates, the other neither
 //! validates nor tells the truth about one name.
 
-use super::{LYING, PRIMARY, SECONDARY, VALIDATING};
+use super::{LYING, PARENT, PRIMARY, SECONDARY, VALIDATING};
 use crate::lab::{Host, Lab};
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -57,7 +57,7 @@ struct Writer<'a> {
 /// Writes and signs all zones; returns their folder.
 pub(super) fn write(lab: &Lab) -> Result<PathBuf> {
     let folder = lab.folder().join("zones");
-    for part in ["keys", "primary", "secondary"] {
+    for part in ["keys", "parent", "primary", "secondary"] {
         fs::create_dir_all(folder.join(part))?;
     }
     let writer = Writer { lab, folder };
@@ -67,14 +67,14 @@ pub(super) fn write(lab: &Lab) -> Result<PathBuf> {
         delegations += &writer.delegation(name);
         delegations += &writer.delegation_signer(name, fault)?;
     }
-    let primary = lab.address_number(PRIMARY);
+    let parent = lab.address_number(PARENT);
     let head = |zone: &str| {
         format!(
             "$ORIGIN {zone}\n$TTL 300\n@ SOA a.nic.test. hostmaster.nic.test. 7 3600 600 86400 60\n\
              @ NS a.nic.test.\n"
         )
     };
-    let glue = format!("a.nic.test. A {primary}\n");
+    let glue = format!("a.nic.test. A {parent}\n");
     writer.sign("test", &(head("test.") + &glue + &delegations), Signatures::Current)?;
     let test = format!("test. NS a.nic.test.\n{glue}{}", writer.read_ds("test")?);
     writer.sign("", &(head(".") + &test), Signatures::Current)?;
@@ -175,7 +175,7 @@ impl Writer<'_> {
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
     }
 
-    /// Signs a zone with a new key and writes it to the primary's folder.
+    /// Signs a zone with a new key and writes it to the folder of its server.
     fn sign(&self, zone: &str, text: &str, signatures: Signatures) -> Result<()> {
         let keys = self.folder.join("keys");
         let name = format!("{zone}.");
@@ -188,17 +188,16 @@ impl Writer<'_> {
             Signatures::Expired => ("now-2592000", "now-864000"),
             Signatures::Future => ("now+864000", "now+2592000"),
         };
-        let signed = self.folder.join("primary").join(file_name(zone));
+        let is_parent = matches!(zone, "" | "test");
+        let server = if is_parent { "parent" } else { "primary" };
+        let file = if zone.is_empty() { "root" } else { zone };
+        let signed = self.folder.join(server).join(file);
         let mut sign = Command::new("dnssec-signzone");
         sign.args(["-q", "-S", "-z", "-s", start, "-e", end, "-o", &name, "-K"]).arg(&keys);
         // Checks of the result would refuse signatures that have expired.
         sign.arg("-d").arg(&keys).arg("-P").arg("-f").arg(&signed).arg(&plain);
         shell::output(&mut sign).map(drop)
     }
-}
-
-fn file_name(zone: &str) -> &str {
-    if zone.is_empty() { "root" } else { zone }
 }
 
 /// Writes the configuration of a knot that serves all zones of a folder.
@@ -224,7 +223,7 @@ pub(super) fn write_knot(lab: &Lab, folder: &Path, name: &str, number: u8) -> Re
     Ok(path)
 }
 
-/// Writes the configuration of an unbound that finds the root at the primary.
+/// Writes the configuration of an unbound that knows the root's server.
 pub(super) fn write_unbound(
     lab: &Lab,
     name: &str,
@@ -234,8 +233,8 @@ pub(super) fn write_unbound(
     let run = lab.folder().join(format!("unbound-{name}"));
     fs::create_dir_all(&run)?;
     let hints = run.join("root.hints");
-    let primary = lab.address_number(PRIMARY);
-    fs::write(&hints, format!(". 3600000 NS a.nic.test.\na.nic.test. 3600000 A {primary}\n"))?;
+    let parent = lab.address_number(PARENT);
+    fs::write(&hints, format!(". 3600000 NS a.nic.test.\na.nic.test. 3600000 A {parent}\n"))?;
     let address = lab.address_number(number);
     let mut config = format!(
         "server:\n  username: \"\"\n  chroot: \"\"\n  directory: \"{run}\"\n  pidfile: \"\"\n  \
@@ -255,9 +254,10 @@ pub(super) fn write_unbound(
     Ok(path)
 }
 
-/// Starts both servers and both resolvers, and waits until each answers.
+/// Starts all servers and both resolvers, and waits until each answers.
 pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
     for (host, number) in [
+        (Host::Server, PARENT),
         (Host::Server, PRIMARY),
         (Host::Server, SECONDARY),
         (Host::Resolver, VALIDATING),
@@ -265,9 +265,11 @@ pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
     ] {
         lab.add_address(host, number)?;
     }
-    for (name, number, zone) in
-        [("primary", PRIMARY, "good.test"), ("secondary", SECONDARY, "lag.test")]
-    {
+    for (name, number, zone) in [
+        ("parent", PARENT, "test"),
+        ("primary", PRIMARY, "good.test"),
+        ("secondary", SECONDARY, "lag.test"),
+    ] {
         let config = write_knot(lab, folder, name, number)?.display().to_string();
         lab.start_server_named(name, Host::Server, &["knotd", "-c", &config])?;
         lab.await_answer(name, lab.address_number(number), zone)?;

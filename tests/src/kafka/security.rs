@@ -2,8 +2,8 @@
 //! authoriser allows everything to [`USER`] and to certificates of [`CLIENT`], and nothing to
 //! [`UNAUTHORISED_USER`] and to [`ROLES`] until rules are added.
 
-use crate::certificates::{Authority, Identity, Validity};
 use super::config::{self, Listener, Ports};
+use crate::certificates::{Authority, Identity, Validity};
 use anyhow::Result;
 
 /// SASL user with all rights, for every mechanism.

@@ -3,8 +3,8 @@
 
 use crate::consume::consume;
 use crate::{TRANSACTIONS, ids};
-use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::certificates::{Authority, Validity};
+use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::kafka::security::{
     CLIENT, OTHER_HOST, PASSWORD, SecureListener, Security, UNAUTHORISED_USER, USER,
 };

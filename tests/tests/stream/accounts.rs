@@ -53,7 +53,21 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
         Ok((count.parse::<usize>()? >= ledgers).then_some(()))
     })
     .unwrap();
+    check_balance(running);
     transactions
+}
+
+/// Checks that `ledger verify` closes from the nodes' ledgers to the rows of all stores.
+fn check_balance(running: &mut Running) {
+    let closes = shell::wait_for("the balance", CAUGHT_UP, || {
+        Ok(running.verify().status.success().then_some(()))
+    });
+    if closes.is_err() {
+        let found = running.verify();
+        let [text, errors] =
+            [&found.stdout, &found.stderr].map(|text| String::from_utf8_lossy(text));
+        assert!(found.status.success(), "{text}{errors}");
+    }
 }
 
 /// Returns the event id and the record, if it is one of an agent.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -268,6 +268,21 @@ impl Running {
         .unwrap();
     }
 
+    /// Runs `dnscribe ledger verify` from the brokers to the three stores; returns what it prints.
+    pub fn verify(&mut self) -> Output {
+        let brokers = self.brokers.clone();
+        let mut address = |component| self.stack().address(component).unwrap();
+        let influxdb = address(Component::InfluxDb);
+        let [url, org, bucket, token] =
+            ["url", "org", "bucket", "token"].map(|name| influxdb[name].as_str().unwrap());
+        let mut verify = Command::new(environment::binary().unwrap());
+        verify.args(["ledger", "verify", "--brokers", &brokers]);
+        verify.args(["--store", address(Component::ClickHouse).as_str().unwrap()]);
+        verify.args(["--store", address(Component::TimescaleDb).as_str().unwrap()]);
+        verify.args(["--store", &format!("influx:{url}/?org={org}&bucket={bucket}")]);
+        verify.env("INFLUX_TOKEN", token).output().unwrap()
+    }
+
     /// Runs a query of `ClickHouse`; returns the lines of its result.
     pub fn clickhouse(&mut self, query: &str) -> Vec<String> {
         let url = self.stack().address(Component::ClickHouse).unwrap();
@@ -308,8 +323,8 @@ impl Drop for Load {
 
 fn replay(brokers: &str, node: &str, captures: &[PathBuf]) -> Command {
     let mut replay = Command::new(environment::binary().unwrap());
-    replay.arg("replay").args(captures).args(["--sink", "kafka", "--stream", "transactions"]);
-    replay.args(["--brokers", brokers]).env("DNSCRIBE_NODE", node);
+    replay.arg("replay").args(captures).args(["--sink", "kafka", "--brokers", brokers]);
+    replay.args(["--stream", "transactions,ledger"]).env("DNSCRIBE_NODE", node);
     replay
 }
 

@@ -1,4 +1,4 @@
-//! Reproducible tar archives: entries are sorted, owned by root, and have the same time.
+//! Reproducible tar archives: entries are sorted and have the same time. Files belong to root.
 
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -19,22 +19,34 @@ impl Archive {
 
     /// Adds a folder.
     pub fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
-        self.entry(EntryType::Directory, &format!("{path}/"), mode, &[])
+        self.folder_of(path, mode, 0)
+    }
+
+    /// Adds a folder that belongs to a user and the group of the same id.
+    pub fn folder_of(&mut self, path: &str, mode: u32, owner: u32) -> Result<()> {
+        self.entry(EntryType::Directory, &format!("{path}/"), mode, owner, &[])
     }
 
     /// Adds a file.
     pub fn file(&mut self, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
-        self.entry(EntryType::Regular, path, mode, bytes)
+        self.entry(EntryType::Regular, path, mode, 0, bytes)
     }
 
-    fn entry(&mut self, kind: EntryType, path: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+    fn entry(
+        &mut self,
+        kind: EntryType,
+        path: &str,
+        mode: u32,
+        owner: u32,
+        bytes: &[u8],
+    ) -> Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(bytes.len() as u64);
         header.set_mode(mode);
         header.set_mtime(self.time);
-        header.set_uid(0);
-        header.set_gid(0);
+        header.set_uid(owner.into());
+        header.set_gid(owner.into());
         let done = self.builder.append_data(&mut header, path, bytes);
         done.with_context(|| format!("cannot archive {path}"))
     }

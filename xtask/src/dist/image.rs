@@ -2,6 +2,7 @@
 //! container engine.
 
 use super::archive::Archive;
+use super::program::Program;
 use super::stage::gzip;
 use super::{Release, sha256_hex};
 use crate::architecture::Architecture;
@@ -31,7 +32,8 @@ pub fn write(release: &Release) -> Result<()> {
     let docker = release.architecture.debian();
     let layer = layer(release)?;
     // For deploy/image/Dockerfile.
-    fs::write(release.stage.with_file_name("image.tar"), &layer)?;
+    let file = release.program.stage.replace("stage", "image") + ".tar";
+    fs::write(release.stage.with_file_name(file), &layer)?;
     let packed = gzip(&layer)?;
     ensure!(
         packed.len() < MAX_BYTES,
@@ -54,10 +56,10 @@ pub fn write(release: &Release) -> Result<()> {
 }
 
 /// Writes one archive with the images of all architectures in a folder, if there are several.
-pub fn write_multi_arch(version: &str, epoch: u64, folder: &Path) -> Result<()> {
+pub fn write_multi_arch(name: &str, version: &str, epoch: u64, folder: &Path) -> Result<()> {
     let names = Architecture::value_variants()
         .iter()
-        .map(|it| folder.join(format!("dnscribe-{version}-linux-{}.oci.tar", it.machine())));
+        .map(|it| folder.join(format!("{name}-{version}-linux-{}.oci.tar", it.machine())));
     let files: Vec<_> = names.filter(|file| file.exists()).collect();
     if files.len() < 2 {
         return Ok(());
@@ -80,7 +82,7 @@ pub fn write_multi_arch(version: &str, epoch: u64, folder: &Path) -> Result<()> 
     let all = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
     let all = blob(&mut archive, INDEX, all.to_string().as_bytes())?;
     let written = finish_archive(archive, all, version)?;
-    fs::write(folder.join(format!("dnscribe-{version}-linux.oci.tar")), written)?;
+    fs::write(folder.join(format!("{name}-{version}-linux.oci.tar")), written)?;
     Ok(())
 }
 
@@ -120,19 +122,21 @@ fn blob(archive: &mut Archive, kind: &str, bytes: &[u8]) -> Result<Value> {
     Ok(json!({ "mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len() }))
 }
 
-/// Returns the image configuration. `layer` is the digest of the uncompressed layer.
+/// Returns the image configuration of a program. `layer` is the digest of the uncompressed layer.
 fn config(release: &Release, architecture: &str, layer: &str) -> Value {
+    let Program { name, user: (id, _), arguments, .. } = release.program;
+    let mut volumes = serde_json::Map::new();
+    volumes.insert(format!("/var/lib/{name}"), json!({}));
     json!({
         "architecture": architecture, "os": "linux",
         "config": {
-            // In a container only root gets the added capabilities.
-            "User": "0:0",
-            "Entrypoint": ["/usr/bin/dnscribe"],
-            "Cmd": ["run"],
+            "User": format!("{id}:{id}"),
+            "Entrypoint": [format!("/usr/bin/{name}")],
+            "Cmd": arguments,
             "Env": [format!("SSL_CERT_FILE=/{CERTIFICATES_INSIDE}"), "PATH=/usr/bin"],
-            "Volumes": { "/var/lib/dnscribe": {} },
+            "Volumes": volumes,
             "Labels": {
-                "org.opencontainers.image.title": "dnscribe",
+                "org.opencontainers.image.title": name,
                 "org.opencontainers.image.version": release.version,
                 "org.opencontainers.image.licenses": "MIT OR Apache-2.0",
             },
@@ -143,29 +147,34 @@ fn config(release: &Release, architecture: &str, layer: &str) -> Value {
 
 /// Returns the files of the image as a tar archive.
 fn layer(release: &Release) -> Result<Vec<u8>> {
-    let program = release.stage.join("usr/bin/dnscribe");
+    let Program { name, user: (id, user), .. } = release.program;
+    let program = release.binary();
     let mut files = vec![
-        ("usr/bin/dnscribe".to_owned(), 0o755, fs::read(&program)?),
+        (format!("usr/bin/{name}"), 0o755, fs::read(&program)?),
         (CERTIFICATES_INSIDE.to_owned(), 0o644, certificates()?),
-        ("etc/passwd".to_owned(), 0o644, b"root:x:0:0::/:/sbin/nologin\n".to_vec()),
-        ("etc/group".to_owned(), 0o644, b"root:x:0:\n".to_vec()),
+        (
+            "etc/passwd".to_owned(),
+            0o644,
+            format!("{user}:x:{id}:{id}::/:/sbin/nologin\n").into_bytes(),
+        ),
+        ("etc/group".to_owned(), 0o644, format!("{user}:x:{id}:\n").into_bytes()),
     ];
     let libraries = shared_libraries::find(&program, release.sysroot.as_ref())?;
-    ensure!(!libraries.is_empty(), "the loader lists no libraries of the agent");
+    ensure!(!libraries.is_empty(), "the loader lists no libraries of the program");
     for library in libraries {
         let what = || format!("cannot read {}", library.file.display());
         let bytes = fs::read(&library.file).with_context(what)?;
         let load_path = library.load_path.to_string_lossy();
         files.push((load_path.trim_start_matches('/').to_owned(), 0o755, bytes));
     }
-    for name in ["LICENSE-APACHE", "LICENSE-MIT", "third-party-licences.txt"] {
-        let path = format!("usr/share/doc/dnscribe/{name}");
+    for file in ["LICENSE-APACHE", "LICENSE-MIT", "third-party-licences.txt"] {
+        let path = format!("usr/share/doc/{name}/{file}");
         let bytes = fs::read(release.stage.join(&path))?;
         files.push((path, 0o644, bytes));
     }
     files.sort();
     let mut folders: BTreeSet<String> =
-        ["tmp", "var", "var/lib", "var/lib/dnscribe", "proc", "sys"].map(str::to_owned).into();
+        ["tmp", "var", "var/lib", "proc", "sys"].map(str::to_owned).into();
     for (path, ..) in &files {
         let above = Path::new(path).ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
         folders.extend(above.map(|path| path.to_string_lossy().into_owned()));
@@ -174,6 +183,7 @@ fn layer(release: &Release) -> Result<Vec<u8>> {
     for folder in folders {
         archive.folder(&folder, if folder == "tmp" { 0o1777 } else { 0o755 })?;
     }
+    archive.folder_of(&format!("var/lib/{name}"), 0o755, *id)?;
     for (path, mode, bytes) in files {
         archive.file(&path, mode, &bytes)?;
     }
@@ -201,10 +211,10 @@ mod tests {
         };
         let joined = folder.path().join("dnscribe-1.2.3-linux.oci.tar");
         write_image("x86_64", "amd64");
-        write_multi_arch("1.2.3", 1, folder.path()).unwrap();
+        write_multi_arch("dnscribe", "1.2.3", 1, folder.path()).unwrap();
         assert!(!joined.exists(), "one image only");
         write_image("aarch64", "arm64");
-        write_multi_arch("1.2.3", 1, folder.path()).unwrap();
+        write_multi_arch("dnscribe", "1.2.3", 1, folder.path()).unwrap();
         let found = read_files(&joined).unwrap();
         let named = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");

@@ -1,6 +1,7 @@
-//! The .deb, the .rpm and the tarball. `agent/Cargo.toml` lists the files of the packages.
+//! The .deb, the .rpm and the tarball. The manifest of the program's crate lists the files of the packages.
 
 use super::archive::Archive;
+use super::program::Program;
 use super::stage::gzip;
 use super::{Release, install_cargo_tool};
 use crate::architecture::Architecture;
@@ -22,7 +23,7 @@ const RPM_VERSION: &str = "0.21.1";
 pub fn debian(release: &Release) -> Result<()> {
     install_cargo_tool("cargo-deb", DEB_VERSION, &["deb", "--version"])?;
     let mut make = cargo();
-    make.args(["deb", "--no-build", "--no-strip", "--package", "dnscribe"]);
+    make.args(["deb", "--no-build", "--no-strip", "--package", release.program.name]);
     make.args(["--target", release.architecture.triple()]);
     make.env("SOURCE_DATE_EPOCH", release.epoch.to_string()).stdout(std::io::stderr());
     let Some(sysroot) = &release.sysroot else {
@@ -51,7 +52,7 @@ pub fn debian(release: &Release) -> Result<()> {
     Ok(())
 }
 
-/// Returns the packages of the agent's libraries with the versions that it needs. dpkg-shlibdeps finds them in the
+/// Returns the packages of the program's libraries with the versions that it needs. dpkg-shlibdeps finds them in the
 /// sysroot, which is presented to it as a package under construction.
 fn library_packages(release: &Release, sysroot: &Sysroot) -> Result<String> {
     let folder = tempfile::tempdir()?;
@@ -61,7 +62,7 @@ fn library_packages(release: &Release, sysroot: &Sysroot) -> Result<String> {
     symlink(&sysroot.root, debian.join("sysroot"))?;
     let mut command = Command::new("dpkg-shlibdeps");
     command.current_dir(folder.path()).env("DEB_HOST_ARCH", release.architecture.debian());
-    let output = shell::output(command.arg("-O").arg(release.stage.join("usr/bin/dnscribe")))?;
+    let output = shell::output(command.arg("-O").arg(release.binary()))?;
     let output = String::from_utf8(output.stdout)?;
     let needed = output.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
     Ok(needed.context("dpkg-shlibdeps found no dependencies")?.to_owned())
@@ -76,15 +77,21 @@ fn add_dependencies(control: &str, more: &str) -> Option<String> {
 /// Builds the .rpm.
 pub fn rpm(release: &Release) -> Result<()> {
     let revision = "1";
-    rpm_of(release.architecture, release.epoch, revision, &release.dist)
+    rpm_of(release.program, release.architecture, release.epoch, revision, &release.dist)
 }
 
 /// Builds an .rpm of the stage folder into `folder`. `revision` is the release number of the package.
-pub fn rpm_of(architecture: Architecture, epoch: u64, revision: &str, folder: &Path) -> Result<()> {
+pub fn rpm_of(
+    program: &Program,
+    architecture: Architecture,
+    epoch: u64,
+    revision: &str,
+    folder: &Path,
+) -> Result<()> {
     install_cargo_tool("cargo-generate-rpm", RPM_VERSION, &["generate-rpm", "--version"])?;
     let mut make = cargo();
-    make.args(["generate-rpm", "--package", "agent", "--auto-req", "builtin", "--source-date"]);
-    make.arg(epoch.to_string()).args(["--arch", architecture.machine()]);
+    make.args(["generate-rpm", "--package", program.folder, "--auto-req", "builtin"]);
+    make.arg("--source-date").arg(epoch.to_string()).args(["--arch", architecture.machine()]);
     make.args(["--set-metadata", &format!("release = \"{revision}\"")]);
     make.arg("--output").arg(folder);
     shell::pass_through(make.stdout(std::io::stderr()))

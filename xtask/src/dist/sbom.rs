@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A crate that is linked into the agent or into its eBPF programs.
+/// A crate that is linked into a program.
 pub struct Crate {
     name: String,
     version: String,
@@ -24,11 +24,10 @@ pub struct Crate {
 /// Beginnings of the names of licence files.
 const LICENCES: [&str; 5] = ["license", "licence", "copying", "notice", "copyright"];
 
-/// Returns the crates that are linked into the agent and its eBPF programs, by name.
-pub fn crates(architecture: Architecture) -> Result<Vec<Crate>> {
+/// Returns the crates that are linked into packages, by name. Each package is given with the manifest of its workspace.
+pub fn crates(packages: &[(&str, &str)], architecture: Architecture) -> Result<Vec<Crate>> {
     let mut found = BTreeMap::new();
-    for (manifest, root) in [("Cargo.toml", "dnscribe"), ("agent-ebpf/Cargo.toml", "dnscribe-ebpf")]
-    {
+    for &(manifest, root) in packages {
         let mut command = cargo();
         command.args([
             "metadata",
@@ -38,7 +37,7 @@ pub fn crates(architecture: Architecture) -> Result<Vec<Crate>> {
             "--manifest-path",
             manifest,
         ]);
-        if root == "dnscribe" {
+        if manifest == "Cargo.toml" {
             command.args(["--filter-platform", architecture.triple()]);
         }
         let metadata: Value = serde_json::from_slice(&shell::output(&mut command)?.stdout)?;
@@ -87,9 +86,9 @@ fn linked(metadata: &Value, root: &str) -> Result<Vec<Crate>> {
 }
 
 /// Returns the licences of third-party crates, each text once.
-pub fn licences(crates: &[Crate]) -> Result<String> {
+pub fn licences(program: &str, crates: &[Crate]) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut list = String::from("dnscribe contains these third-party crates:\n\n");
+    let mut list = format!("{program} contains these third-party crates:\n\n");
     for package in crates.iter().filter(|package| package.is_third_party) {
         if package.licence.is_empty() {
             bail!("{} {} does not name its licence", package.name, package.version);
@@ -124,7 +123,7 @@ fn licence_texts(folder: &Path) -> Result<Vec<String>> {
 
 /// Writes the bill of materials as `CycloneDX` 1.5.
 pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
-    let binary = fs::read(release.stage.join("usr/bin/dnscribe"))?;
+    let binary = fs::read(release.binary())?;
     let lock = fs::read_to_string(environment::workspace().join("Cargo.lock"))?;
     let reference = |package: &Crate| format!("pkg:cargo/{}@{}", package.name, package.version);
     let components: Vec<Value> = crates
@@ -145,7 +144,7 @@ pub fn write(release: &Release, crates: &[Crate]) -> Result<()> {
     let bill = json!({
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
         "metadata": { "component": {
-            "type": "application", "bom-ref": "dnscribe", "name": "dnscribe",
+            "type": "application", "bom-ref": release.program.name, "name": release.program.name,
             "version": release.version, "licenses": [{ "expression": "MIT OR Apache-2.0" }],
             "hashes": [{ "alg": "SHA-256", "content": sha256_hex(&binary) }],
         } },

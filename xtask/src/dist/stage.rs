@@ -11,50 +11,37 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Files that are copied from the repository: source, destination.
-const COPIED: [(&str, &str); 9] = [
-    ("deploy/dnscribe.yaml", "etc/dnscribe/dnscribe.yaml"),
-    ("deploy/systemd/dnscribe.service", "usr/lib/systemd/system/dnscribe.service"),
-    ("deploy/systemd/dnscribe.sysusers", "usr/lib/sysusers.d/dnscribe.conf"),
-    ("deploy/systemd/containers.conf", "usr/share/doc/dnscribe/containers.conf"),
-    ("README.md", "usr/share/doc/dnscribe/README.md"),
-    ("CHANGELOG.md", "usr/share/doc/dnscribe/CHANGELOG.md"),
-    ("docs/config.md", "usr/share/doc/dnscribe/config.md"),
-    ("LICENSE-APACHE", "usr/share/doc/dnscribe/LICENSE-APACHE"),
-    ("LICENSE-MIT", "usr/share/doc/dnscribe/LICENSE-MIT"),
-];
-
-/// Path of the completions of each shell.
+/// Path of a program's completions for each shell.
 const COMPLETIONS: [(&str, &str); 3] = [
-    ("bash", "usr/share/bash-completion/completions/dnscribe"),
-    ("zsh", "usr/share/zsh/site-functions/_dnscribe"),
-    ("fish", "usr/share/fish/vendor_completions.d/dnscribe.fish"),
+    ("bash", "usr/share/bash-completion/completions/NAME"),
+    ("zsh", "usr/share/zsh/site-functions/_NAME"),
+    ("fish", "usr/share/fish/vendor_completions.d/NAME.fish"),
 ];
 
 /// Fills the stage folder.
 pub fn lay_out(release: &Release, binary: &Path, crates: &[Crate]) -> Result<()> {
     let place = |path: &str| release.stage.join(path);
-    for (from, to) in COPIED {
-        let bytes = fs::read(environment::workspace().join(from)).with_context(|| from)?;
+    for (from, to) in release.program.copied {
+        let bytes = fs::read(environment::workspace().join(from)).with_context(|| *from)?;
         write(&place(to), &bytes, 0o644)?;
     }
-    let program = place("usr/bin/dnscribe");
+    let (name, program) = (release.program.name, release.binary());
     let bytes = fs::read(binary).with_context(|| format!("no binary {}", binary.display()))?;
     write(&program, &bytes, 0o755)?;
     for (shell, to) in COMPLETIONS {
-        write(&place(to), &stdout_of(release, &program, &["completions", shell])?, 0o644)?;
+        let to = place(&to.replace("NAME", name));
+        write(&to, &stdout_of(release, &program, &["completions", shell])?, 0o644)?;
     }
     let list = String::from_utf8(stdout_of(release, &program, &["man", "--list"])?)?;
     for command in list.lines().chain([""]) {
         let words: Vec<&str> = command.split_whitespace().collect();
-        let name =
-            ["dnscribe"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>().join("-");
+        let title = [&[name], words.as_slice()].concat().join("-");
         let page = stdout_of(release, &program, &[&["man"], words.as_slice()].concat())?;
-        let to = place(&format!("usr/share/man/man1/{name}.1.gz"));
+        let to = place(&format!("usr/share/man/man1/{title}.1.gz"));
         write(&to, &gzip(&page)?, 0o644)?;
     }
-    let licences = place("usr/share/doc/dnscribe/third-party-licences.txt");
-    write(&licences, sbom::licences(crates)?.as_bytes(), 0o644)?;
+    let licences = place(&format!("usr/share/doc/{name}/third-party-licences.txt"));
+    write(&licences, sbom::licences(name, crates)?.as_bytes(), 0o644)?;
     // Last, because the steps above run the binary and fail with a clearer error if it is for another host.
     let strip = match &release.sysroot {
         Some(sysroot) => sysroot.tool("strip"),
@@ -73,7 +60,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 }
 
 fn stdout_of(release: &Release, program: &Path, words: &[&str]) -> Result<Vec<u8>> {
-    Ok(shell::output(release.agent(program)?.args(words))?.stdout)
+    Ok(shell::output(release.command(program)?.args(words))?.stdout)
 }
 
 /// Compresses with the program gzip, without name and time. A debug build of a Rust library would take minutes.

@@ -180,7 +180,8 @@ impl<'a> Pool<'a> {
         let mut command = as_root("sh")?;
         command.args(["-c", ISOLATE, "sh"]).args([&self.mount, &group, &test.program.file]);
         command.args(["--exact", &test.name, "--nocapture"]);
-        command.current_dir(&test.program.folder).env("DNSCRIBE_BIN", self.binary);
+        command.current_dir(&test.program.folder);
+        super::name_programs(&mut command, self.binary);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         let start = Instant::now();
         let status =

@@ -3,7 +3,6 @@
 use dnscribe_admin::metric::Metric;
 
 const HOOK: (&str, &str) = ("hook", "cgroup, socket, replay");
-const STREAM: (&str, &str) = ("stream", "names of the streams");
 const RULE: (&str, &str) = ("rule", "names of the detection rules");
 const SEVERITY: (&str, &str) = ("severity", "info, warning, critical");
 const DETECTION: &str = "Only if detection is on.";
@@ -48,13 +47,6 @@ pub(super) const METRICS: &[Metric] = &[
     .labels(&[("kind", "query, response, tcp_segment, other")])
     .source("ledger: `sampling.untold`")
     .caveat("Live capture only; read from the kernel every ten seconds."),
-    Metric::counter("dnscribe_records_total", "records", "Records of all sinks by outcome.")
-        .labels(&[STREAM, ("outcome", "delivered, filtered, dropped")])
-        .source("ledger: `delivery`")
-        .caveat("A record for two sinks counts twice."),
-    Metric::gauge("dnscribe_records_waiting", "records", "Records of all sinks that are not delivered yet.")
-        .labels(&[STREAM, ("place", "spooled, in_flight")])
-        .source("ledger: `delivery`"),
     Metric::counter("dnscribe_dropped_total", "packets, queries or records", "Losses by stage and reason.")
         .labels(&[
             ("stage", "kernel, decode, pairing, connections, join, delivery"),

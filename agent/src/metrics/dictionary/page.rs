@@ -68,7 +68,7 @@ all have the slots. A group that had no slot for a part of the window is marked 
 pub fn page() -> String {
     let mut page = String::from(INTRODUCTION);
     page.push_str(PROMETHEUS);
-    let titles = ["Traffic", "The agent", "Sinks", "The process"];
+    let titles = ["Traffic", "The agent", "Records", "Sinks", "The process"];
     for (title, metrics) in titles.into_iter().zip(ALL) {
         write_line(&mut page, format_args!("\n### {title}"));
         for metric in metrics {

@@ -4,7 +4,7 @@ use super::*;
 use crate::analysis::lookup::{PacketCounts, PacketsByPod};
 use crate::capture::Transport;
 use crate::pair::{Status, Vantage};
-use dnscribe_record::ledger::Kernel;
+use dnscribe_record::ledger::{Delivery, Kernel};
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()

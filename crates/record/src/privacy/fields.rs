@@ -176,12 +176,28 @@ const LOOKUP: &[Field] = fields![
     process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 
+const PROBE_ERROR: Kind = Object(fields![stage, reason, detail]);
+
+const CERTIFICATE: Kind = Object(fields![
+    subject,
+    issuer,
+    not_after,
+    expiry_days,
+    earliest_not_after,
+    san_match,
+    chain_length,
+    chain_ok,
+    sha256,
+    ocsp_stapled,
+    ocsp_status,
+]);
+
 const PROBE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, kind, service, target, site, duration_ms, ok,
-    error, attempt, resolver, protocol, qname: may(Name), qtype, rcode, latency_ms,
-    answers: may(Whole(Class::Answers)), answer_digest, min_ttl_seconds, dnssec, dnssec_reason,
+    error: may(PROBE_ERROR), attempt, resolver, protocol, qname: may(Name), qtype, rcode, latency_ms,
+    answers: may(Whole(Class::Answers)), answer_count, answer_digest, min_ttl_seconds, dnssec, dnssec_reason,
     changed, previous_digest, differs_from, nameserver: may(Name), address, soa_serial, lame,
-    resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert, issuer_changed,
+    resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert: may(CERTIFICATE), issuer_changed,
     http_status, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received, loss_ratio, rtt_ms,
     rtt_min_ms, rtt_max_ms, triggered_by,
 ];

@@ -104,3 +104,37 @@ allowPrivilegeEscalation: false
 capabilities: { drop: [ALL] }
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
+
+{{- define "dnscribe.probe.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "dnscribe.name" . }}-probe
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "dnscribe.probe.labels" -}}
+{{ include "dnscribe.probe.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end }}
+
+{{- define "dnscribe.probe.image" -}}
+{{- $image := .Values.probe.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end }}
+
+{{- /* Configuration of the probe, with Kafka's credentials as files. */ -}}
+{{- define "dnscribe.probe.config" -}}
+{{- $config := merge (dict "version" 1) (deepCopy .Values.probe.config) -}}
+{{- if and .Values.kafka.existingSecret .Values.kafka.optionKeys -}}
+{{- $files := dict -}}
+{{- range $option, $key := .Values.kafka.optionKeys -}}
+{{- $_ := set $files $option (printf "/run/secrets/dnscribe/kafka/%s" $key) -}}
+{{- end -}}
+{{- $config = mergeOverwrite $config (dict "kafka" (dict "option_files" $files)) -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end }}

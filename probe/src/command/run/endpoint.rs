@@ -1,18 +1,21 @@
-//! `/metrics` and `/healthz`, answered by the task that owns the numbers.
+//! `/metrics`, `/healthz` and `/probe`; the first two answered by the task that owns the numbers.
 
 use super::engine::Rounds;
 use crate::config::Config;
+use crate::endpoint::ProbeEndpoint;
+use crate::measure::Context;
+use crate::metrics::{MetricsSnapshot, VerdictMetric};
 use crate::record;
+use crate::verdict::{Rule, Severity};
 use dnscribe_admin::health::{
     Check, CheckState, DeliveryHealth, DeliveryVitals, HealthReport, LossCounter,
 };
-use dnscribe_admin::metric::Metric;
-use dnscribe_admin::text::Page;
-use dnscribe_admin::{Phase, Request, Requests, Server, process, sinks};
+use dnscribe_admin::{Phase, Request, Requests, Routes, Server};
 use dnscribe_cli::exit::Exit;
 use dnscribe_delivery::SinkSpec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 /// The endpoint, if it is configured.
@@ -23,6 +26,8 @@ pub(super) struct Endpoint {
 struct Serving {
     server: Server,
     requests: Requests,
+    /// Measures on request, if configured.
+    probe: Option<ProbeEndpoint>,
     window: Duration,
     late: LossCounter,
     overruns: LossCounter,
@@ -31,23 +36,40 @@ struct Serving {
 
 impl Endpoint {
     /// Starts to serve, if configured. Notifies `requested` of each request.
-    pub(super) fn start(config: &Config, requested: &Arc<Notify>) -> Result<Self, Exit> {
+    pub(super) fn start(
+        config: &Config,
+        context: Arc<Context>,
+        requested: &Arc<Notify>,
+    ) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self { serving: None }) };
         let requested = Arc::clone(requested);
-        let (server, requests) = Server::start(listen, move || requested.notify_one())?;
+        let probe = config.probe_requests.map(|requests| {
+            ProbeEndpoint::new(Handle::current(), config.modules.clone(), context, requests)
+        });
+        let routes = probe.as_ref().map_or_else(Routes::new, ProbeEndpoint::routes);
+        let wake = move || requested.notify_one();
+        let (server, requests) = Server::start_with_routes(listen, routes, wake)?;
         tracing::info!("metrics at http://{}/metrics", server.address);
         let kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| kafka).map(|spool| spool.max_bytes);
         let window = config.health_window;
         let delivery = DeliveryHealth::new("probe", window, spool);
         let (late, overruns) = Default::default();
-        let serving = Serving { server, requests, window, late, overruns, delivery };
+        let serving = Serving { server, requests, probe, window, late, overruns, delivery };
         Ok(Self { serving: Some(serving) })
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {
         if let Some(serving) = &self.serving {
             serving.server.set_phase(phase);
+        }
+    }
+
+    /// Uses the modules of another configuration from now on.
+    pub(super) fn reload(&self, config: &Config, context: &Arc<Context>) {
+        let probe = self.serving.as_ref().and_then(|serving| serving.probe.as_ref());
+        if let Some(probe) = probe {
+            probe.configure(config.modules.clone(), Arc::clone(context));
         }
     }
 
@@ -67,9 +89,11 @@ impl Endpoint {
     pub(super) fn serve(&mut self, rounds: &Rounds) {
         self.observe(rounds);
         let Some(serving) = &self.serving else { return };
+        let counts = serving.probe.as_ref().map(ProbeEndpoint::counts);
+        let counts = counts.as_ref().map_or(&[][..], |counts| &counts[..]);
         while let Some(request) = serving.requests.try_next() {
             match request {
-                Request::Page(reply) => reply.send(page(rounds)),
+                Request::Page(reply) => reply.send(page(rounds, counts)),
                 Request::Health(reply) => reply.send(serving.report()),
             }
         }
@@ -91,50 +115,23 @@ impl Serving {
     }
 }
 
-const COUNTERS: &str = "the schedule";
-
-/// Metrics of the schedule.
-static SCHEDULE: [Metric; 4] = [
-    Metric::counter("dnscribe_probe_rounds_total", "rounds", "Rounds that were due, by outcome.")
-        .labels(&[("outcome", "completed, or the reason why it was skipped")])
-        .source(COUNTERS),
-    Metric::counter(
-        "dnscribe_probe_rounds_late_total",
-        "rounds",
-        "Rounds that began more than a second late.",
-    )
-    .source(COUNTERS),
-    Metric::gauge(
-        "dnscribe_probe_rounds_running",
-        "rounds",
-        "Rounds that run or wait for their turn.",
-    )
-    .source(COUNTERS),
-    Metric::gauge(
-        "dnscribe_probe_breakers_open",
-        "endpoints",
-        "Endpoints that count as unreachable.",
-    )
-    .source(COUNTERS),
-];
-
-fn describe(name: &str) -> Option<&'static Metric> {
-    let all = SCHEDULE.iter().chain(sinks::METRICS).chain(process::METRICS);
-    all.into_iter().find(|metric| metric.name == name)
+fn page(rounds: &Rounds, requests: &[(&'static str, u64)]) -> String {
+    let pipeline = &rounds.pipeline;
+    let verdicts: Vec<_> = pipeline.verdicts.firing().filter_map(verdict_metric).collect();
+    pipeline.metrics.render(&MetricsSnapshot {
+        counters: &record::counters(&pipeline.router, rounds.scheduler.probing()),
+        memory: pipeline.memory.counters(),
+        open_breakers: rounds.scheduler.open_breakers() as u64,
+        requests,
+        verdicts: &verdicts,
+        gauges: &pipeline.router.sinks.gauges(),
+        spool_bytes: pipeline.router.sinks.fullest_spool_bytes(),
+    })
 }
 
-fn page(rounds: &Rounds) -> String {
-    let mut page = Page::new(describe);
-    let counters = record::counters(&rounds.pipeline.router, rounds.scheduler.probing());
-    if let Some(probing) = &counters.probing {
-        let skipped = probing.skipped.iter().map(|(reason, count)| (reason.as_str(), *count));
-        let outcomes = skipped.chain([("completed", probing.completed)]);
-        page.by_label("dnscribe_probe_rounds_total", "outcome", outcomes);
-        page.count("dnscribe_probe_rounds_late_total", probing.late);
-        page.count("dnscribe_probe_rounds_running", probing.running);
-    }
-    page.count("dnscribe_probe_breakers_open", rounds.scheduler.open_breakers() as u64);
-    sinks::write(&mut page, &rounds.pipeline.router.sinks.gauges());
-    process::write(&mut page);
-    page.into_text()
+/// Returns an alert that fires as a metric, if its rule is that of a cause.
+fn verdict_metric((service, rule, severity): (&Arc<str>, Rule, Severity)) -> Option<VerdictMetric> {
+    let cause = rule.cause()?.name().to_owned();
+    let severity = severity.name().to_owned();
+    Some(VerdictMetric { service: service.to_string(), cause, severity })
 }

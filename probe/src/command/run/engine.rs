@@ -116,8 +116,11 @@ impl Rounds {
         };
         self.pipeline.observe(&mut round);
         if let Some((id, _)) = running {
-            let records = round.found.len() as u64;
-            self.scheduler.finish(self.started.elapsed(), id, records, &outcomes(&round));
+            let (now, records) = (self.started.elapsed(), round.found.len() as u64);
+            match round.skipped {
+                None => self.scheduler.finish(now, id, records, &outcomes(&round)),
+                Some(skip) => self.scheduler.finish_skipped(now, id, skip.name()),
+            }
         }
         round
     }
@@ -139,7 +142,7 @@ impl Rounds {
 
 /// Creates what all measurements need.
 pub(super) fn context(config: &Config) -> Arc<Context> {
-    Arc::new(Context { site: config.site.clone(), trust: config.trust.clone() })
+    Arc::new(Context::new(config.site.clone(), config.trust.clone()))
 }
 
 /// Signals of the operator.
@@ -192,7 +195,7 @@ pub(super) struct Engine {
     pub(super) config: Config,
     pub(super) sources: Sources,
     pub(super) rounds: Rounds,
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     requested: Arc<Notify>,
     signals: Signals,
     next_ledger: Instant,
@@ -204,7 +207,7 @@ impl Engine {
     pub(super) fn start(config: Config, sources: Sources) -> Result<Self, Exit> {
         let signals = Signals::listen()?;
         let requested = Arc::new(Notify::new());
-        let endpoint = Endpoint::start(&config, &requested)?;
+        let endpoint = Endpoint::start(&config, context(&config), &requested)?;
         let rounds = Rounds::new(&config, &config.sinks, Repeat::Always)?;
         let targets: usize = config.services.iter().map(|service| service.targets.len()).sum();
         let services = config.services.len();
@@ -250,6 +253,7 @@ impl Engine {
             self.on_demand.expire(pipeline);
             pipeline.write_ledger(scheduler.probing(), false);
         }
+        pipeline.memory.save_if_due(Timestamp::now());
         let is_left = pipeline.check_sinks() == SinkStatus::Continue;
         self.endpoint.observe(&self.rounds);
         is_left

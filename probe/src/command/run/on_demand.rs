@@ -72,6 +72,7 @@ impl OnDemand {
         let now = Timestamp::now();
         match event {
             Event::Notice(Notice::Change(change)) => {
+                rounds.pipeline.memory.announce(change.announces());
                 rounds.pipeline.verdicts.announce(now, *change);
             }
             Event::Notice(Notice::Alert(alert)) => {

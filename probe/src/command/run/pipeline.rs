@@ -3,6 +3,8 @@
 
 use crate::config::Config;
 use crate::measure::Round;
+use crate::memory::Memory;
+use crate::metrics::Metrics;
 use crate::record::{self, Recorder};
 use crate::schedule::Repeat;
 use crate::verdict::{Alert, Verdicts};
@@ -20,6 +22,8 @@ const FLUSH_SHARE: f32 = 0.8;
 
 /// Handles rounds in the order in which they end.
 pub(super) struct Pipeline {
+    pub(super) memory: Memory,
+    pub(super) metrics: Metrics,
     recorder: Recorder,
     pub(super) verdicts: Verdicts,
     /// Whether verdicts wait for the end of all rounds.
@@ -36,12 +40,18 @@ impl Pipeline {
         if judges_at_end {
             rules.rounds = 1;
         }
+        let mut memory = config.memory.clone();
+        if judges_at_end && !memory.is_directory_given {
+            memory.directory = None;
+        }
         let masker = Masker::new(config.privacy.clone())
             .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?;
         let (node, region, labels) =
             (config.node.clone(), config.region.clone(), config.labels.clone());
         let sinks = delivery::open(sinks, &config.open_with())?;
         Ok(Self {
+            memory: Memory::open(memory),
+            metrics: Metrics::default(),
             recorder: Recorder::new(node, region, labels, Timestamp::now()),
             verdicts: Verdicts::new(rules, &config.services),
             judges_at_end,
@@ -52,6 +62,8 @@ impl Pipeline {
 
     /// Handles a round that has ended.
     pub(super) fn observe(&mut self, round: &mut Round) {
+        self.memory.observe(round);
+        self.metrics.observe(round);
         let ids = self.recorder.export(&mut self.router, round);
         if self.judges_at_end {
             self.verdicts.add(round, &ids);
@@ -103,6 +115,7 @@ impl Pipeline {
         self.write_ledger(probing, true);
         self.router.flush(left());
         self.router.close();
+        self.memory.close(Timestamp::now());
         let status = self.check_sinks();
         // After a closed pipe, no summary is wanted either.
         if has_summary && status != SinkStatus::Quiet {

@@ -22,6 +22,9 @@ impl Engine {
         let pipeline = &mut self.rounds.pipeline;
         let gone = pipeline.verdicts.reload(Timestamp::now(), new.rules.clone(), &new.services);
         pipeline.export_alerts(&gone);
+        pipeline.memory.configure(new.memory.clone());
+        pipeline.metrics.retain(|service, kind, target| new.has_target(service, kind, target));
+        self.endpoint.reload(&new, &self.rounds.context);
         self.on_demand.reload(&new);
         // In this order: no new sink gets fields that are to be masked.
         match self.rounds.pipeline.router.set_privacy(new.privacy.clone()) {
@@ -69,6 +72,8 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         ("labels", now.labels != new.labels),
         ("sinks", now.sink_plans() != new.clone().with_identity_of(now).sink_plans()),
         ("metrics.listen", now.metrics_listen != new.metrics_listen),
+        ("probe_endpoint", now.probe_requests != new.probe_requests),
+        ("memory.directory", now.memory.directory != new.memory.directory),
         ("health.window", now.health_window != new.health_window),
         ("log", now.log != new.log),
     ];

@@ -2,7 +2,7 @@
 
 use super::ocsp;
 use super::x509::{
-    contents, date, day, from_seconds, hex, names, organization, presentation, seconds, timestamp,
+    contents, date, day, from_seconds, hex, names, operator, presentation, seconds, timestamp,
     unix, wrapped,
 };
 use dnscribe_record::CertificateFields;
@@ -271,10 +271,9 @@ impl<'a> Chain<'a> {
                 _ => {}
             }
         }
-        let organization = organization(issuer)?;
+        let operator = operator(issuer)?;
         let root = self.roots.roots.iter().map(|root| wrapped(&root.subject)).find(|root| {
-            X509Name::from_der(root)
-                .is_ok_and(|(_, name)| self::organization(&name) == Some(organization))
+            X509Name::from_der(root).is_ok_and(|(_, name)| self::operator(&name) == Some(operator))
         })?;
         let root = X509Name::from_der(&root).map(|(_, name)| presentation(&name)).ok()?;
         Some(format!("{root} is trusted"))

@@ -195,6 +195,12 @@ async fn names_what_is_wrong_with_a_certificate() {
             !matches!(expected, "chain_incomplete" | "certificate_untrusted" | "self_signed");
         assert_eq!(cert.chain_ok, is_trusted, "{expected}");
     }
+    // Authorities without an organization are compared by the first word of their names.
+    let root = authority("Acme Root CA", "", None);
+    let issuing = authority("Acme Issuing CA", "", Some(&root));
+    let address = serve_tls(simple(&identity(&good, &issuing, &[]))).await;
+    assert_eq!(reason(&probe(roots(&[root.der()]), address).await).1, "chain_incomplete");
+    assert_eq!(reason(&probe(pki.trusted(), address).await).1, "certificate_untrusted");
     // One that is trusted itself is none of these.
     let key = KeyPair::generate().unwrap();
     let trusted = good.self_signed(&key).unwrap().der().clone();
@@ -414,4 +420,11 @@ async fn smtp_begins_tls() {
     };
     let fields = probe_with(pki.trusted(), address, hurry).await;
     assert_eq!(reason(&fields).1, "handshake_timeout");
+    // What a terminal would obey does not get there.
+    let address = listen(|mut stream| async move {
+        stream.write_all(b"554 \x1b[2J no service\r\n").await.unwrap();
+    });
+    let fields = probe_with(pki.trusted(), address.await, starttls).await;
+    let detail = "the server replied 554 \u{fffd}[2J no service";
+    assert_eq!(reason(&fields), ("tls", "starttls_failed", detail));
 }

@@ -14,6 +14,9 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
+/// Length limit of a name.
+const MAX_NAME_CHARS: usize = 1000;
+
 /// Returns the names of hosts in the certificate (RFC 6125).
 pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
@@ -28,15 +31,22 @@ pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     names.collect()
 }
 
-/// Returns the first organization (`O`) of a name.
-pub(super) fn organization<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
-    name.iter_organization().next()?.as_str().ok().filter(|text| !text.is_empty())
+/// Returns who runs the authority of this name: its organization (`O`), else the first word of its common
+/// name (`Acme` of `Acme Issuing CA`), as private authorities often have no more.
+pub(super) fn operator<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
+    let text = match name.iter_organization().next() {
+        Some(organization) => organization.as_str().ok()?,
+        None => name.iter_common_name().next()?.as_str().ok()?.split(' ').next()?,
+    };
+    (text.len() > 2).then_some(text)
 }
 
-/// Returns a name as records have it (RFC 4514), or in the library's own way if its encoding is wrong.
+/// Returns a name as records have it (RFC 4514), or in the library's own way if its encoding is wrong. Clipped
+/// to [`MAX_NAME_CHARS`].
 pub(super) fn presentation(name: &X509Name<'_>) -> String {
-    x509_cert::name::Name::from_der(name.as_raw())
-        .map_or_else(|_| name.to_string(), |name| name.to_string())
+    let text = x509_cert::name::Name::from_der(name.as_raw())
+        .map_or_else(|_| name.to_string(), |name| name.to_string());
+    text.chars().take(MAX_NAME_CHARS).collect()
 }
 
 /// Contents of a DER value, without tag and length.

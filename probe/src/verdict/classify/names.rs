@@ -1,6 +1,6 @@
 //! Names: resolvers against each other, against the zone's nameservers, and signatures.
 
-use super::{Assigned, has_no_route, is_unreachable};
+use super::{Assigned, has_no_route, is_silence, is_unreachable};
 use crate::target::TargetKind;
 use crate::verdict::rule::Cause;
 use crate::verdict::state::Measurement;
@@ -21,7 +21,7 @@ struct ZoneState {
 
 /// Assigns the failures of `authority` and `dns` targets.
 pub(super) fn assign(all: &[&Measurement], assigned: &mut Assigned) {
-    let zones = judge_zones(all, assigned);
+    let (without_resolver, zones) = judge_zones(all, assigned);
     let mut names: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, one) in all.iter().enumerate().filter(|(_, one)| one.fields.kind == "dns") {
         names.entry(&one.target.name).or_default().push(index);
@@ -29,6 +29,16 @@ pub(super) fn assign(all: &[&Measurement], assigned: &mut Assigned) {
     for group in names.values() {
         Judge { all, zones: &zones, group }.assign(assigned);
         judge_changed(all, group, assigned);
+    }
+    for index in without_resolver {
+        let resolver = &all[index].fields.resolver;
+        let is_name = |other: &usize| {
+            all[*other].fields.kind == "dns" && all[*other].fields.resolver == *resolver
+        };
+        match (0..all.len()).filter(is_name).find_map(|other| assigned.cause_of(other)) {
+            Some(cause) => assigned.follow(cause, &[index]),
+            None => assigned.own(Cause::Resolver, &[index]),
+        }
     }
 }
 
@@ -56,10 +66,20 @@ fn judge_changed(all: &[&Measurement], group: &[usize], assigned: &mut Assigned)
     }
 }
 
-fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Vec<(&'a Name, ZoneState)> {
+/// Judges zones. Returns the measurements that failed because the resolver was not reached that finds the
+/// nameservers, and the state of the zones that have others.
+fn judge_zones<'a>(
+    all: &[&'a Measurement],
+    assigned: &mut Assigned,
+) -> (Vec<usize>, Vec<(&'a Name, ZoneState)>) {
     let mut zones: Vec<(&Name, ZoneState)> = Vec::new();
+    let mut without_resolver = Vec::new();
     for (index, one) in all.iter().enumerate() {
         let TargetKind::Authority(authority) = &one.target.kind else { continue };
+        if !one.fields.ok && one.fields.nameserver.is_none() && is_silence(one.error().1) {
+            without_resolver.push(index);
+            continue;
+        }
         let known = zones.iter().position(|(zone, _)| **zone == authority.zone);
         let place = known.unwrap_or_else(|| {
             zones.push((&authority.zone, ZoneState::default()));
@@ -90,10 +110,17 @@ fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Vec<(&'a
         }
         let is_dead = state.answers == 0 && state.contradictions.is_empty();
         let no_route = is_dead && state.unreachable.iter().all(|index| has_no_route(all[*index]));
-        let cause = if no_route || is_dead && is_cut_off(all) { Cause::Path } else { Cause::Dns };
+        let cause = if no_route || is_dead && is_cut_off(all) {
+            Cause::Path
+        } else if is_dead {
+            Cause::Dns
+        } else {
+            // The zone works, and the parent sends resolvers to a server that does not (RFC 9499, lame delegation).
+            Cause::Delegation
+        };
         assigned.own(cause, &state.unreachable);
     }
-    zones
+    (without_resolver, zones)
 }
 
 fn is_of_dnssec(reason: &str) -> bool {

@@ -69,7 +69,7 @@ const SITUATIONS: &[Situation] = &[
         ],
         &["dns critical"],
     ),
-    ("one nameserver is away", &["authority@ns2 dns/timeout"], &["dns warning"]),
+    ("one nameserver is away", &["authority@ns2 dns/timeout"], &["delegation warning"]),
     // Resolvers.
     ("one resolver is away", &["dns@c dns/timeout"], &["resolver warning"]),
     ("one resolver is closed", &["dns@c dns/port_unreachable"], &["resolver warning"]),
@@ -275,4 +275,16 @@ fn evidence_names_what_works_and_what_fails() {
     assert_eq!(hosting.evidence.last().unwrap(), "→ hosting");
     assert!(hosting.summary.starts_with("shop: ") && hosting.summary.ends_with("→ hosting"));
     assert!(of(Rule::VerdictResolver).summary.contains("shop.example.com A at c timeout"));
+}
+
+#[test]
+fn a_resolver_that_is_away_explains_why_no_nameserver_was_found() {
+    let alerts = alerts_once(&[
+        "dns@a dns/port_unreachable",
+        "authority resolve/port_unreachable resolver=a",
+        "http resolve/port_unreachable resolver=a",
+        "ping ok received=5",
+    ]);
+    let rules: Vec<_> = alerts.iter().map(|alert| alert.condition.rule.name()).collect();
+    assert_eq!(rules, ["verdict_resolver"]);
 }

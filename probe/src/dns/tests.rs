@@ -1,0 +1,277 @@
+//! Exchanges with servers on loopback.
+
+use super::testing::{a, record, response, serve_tcp, serve_udp, sockets, udp};
+use super::*;
+use hickory_proto::op::Message;
+use hickory_proto::rr::RData;
+use hickory_proto::rr::rdata::CNAME;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::Ipv4Addr;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn trust() -> Trust {
+    Trust::load(Some(&[]), None).unwrap()
+}
+
+fn question() -> Question {
+    Question::new(Name::from_ascii("shop.example.").unwrap(), RecordType::A)
+}
+
+async fn ask(protocol: Protocol, server: SocketAddr, limit: Duration) -> Result<Exchange, Failure> {
+    let resolver = Resolver { protocol, ..Resolver::udp("test", server) };
+    exchange(&resolver, &trust(), &question(), limit).await
+}
+
+fn good(query: &Message) -> Vec<u8> {
+    response(query).add_answer(a("shop.example.", [192, 0, 2, 1])).to_vec().unwrap()
+}
+
+#[tokio::test]
+async fn refused_port_is_seen_at_once() {
+    let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let begin = Instant::now();
+    let failure = ask(Protocol::Udp, free, LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Dns, "port_unreachable"));
+    assert!(begin.elapsed() < Duration::from_secs(1));
+    let failure = ask(Protocol::Tcp, free, LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Connect, "refused"));
+}
+
+#[tokio::test]
+async fn forged_responses_are_ignored() {
+    let forged = |query: &Message| {
+        let mut other_id = response(query);
+        other_id.metadata.id ^= 1;
+        let mut other_question = response(query);
+        other_question.queries[0].set_name(Name::from_ascii("evil.example.").unwrap());
+        vec![other_id.to_vec().unwrap(), other_question.to_vec().unwrap(), vec![0; 3]]
+    };
+    let server = udp(move |query| [forged(&query), vec![good(&query)]].concat()).await;
+    let found = ask(Protocol::Udp, server, LIMIT).await.unwrap();
+    assert_eq!(found.response.answers.len(), 1);
+    assert_eq!((found.protocol, found.connect), (Protocol::Udp, None));
+
+    let server = udp(move |query| forged(&query)).await;
+    let failure = ask(Protocol::Udp, server, Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Dns, "timeout"));
+    assert!(failure.detail.unwrap().starts_with("3 datagrams"));
+}
+
+#[tokio::test]
+async fn truncated_responses_are_asked_for_over_tcp() {
+    let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
+    let server = listener.local_addr().unwrap();
+    let truncated = |query: Message| {
+        let mut response = response(&query);
+        response.metadata.truncation = true;
+        vec![response.to_vec().unwrap()]
+    };
+    tokio::spawn(serve_udp(socket, truncated));
+    tokio::spawn(serve_tcp(listener, |query| good(&query)));
+    let found = ask(Protocol::Udp, server, LIMIT).await.unwrap();
+    assert_eq!(found.protocol, Protocol::Tcp);
+    assert!(found.connect.is_some());
+    assert_eq!(found.response.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn compression_loops_are_malformed() {
+    let looped = |query: Message| {
+        let mut bytes = response(&query).to_vec().unwrap();
+        // One answer whose name points at itself.
+        bytes[7] = 1;
+        let at = u8::try_from(bytes.len()).unwrap();
+        bytes.extend([0xc0, at, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
+        vec![bytes]
+    };
+    let server = udp(looped).await;
+    let failure = ask(Protocol::Udp, server, LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Dns, "malformed"));
+}
+
+#[tokio::test]
+async fn refusals_need_not_repeat_the_question() {
+    let server = udp(|query| {
+        let mut response = response(&query);
+        response.queries.clear();
+        response.metadata.response_code = ResponseCode::FormErr;
+        vec![response.to_vec().unwrap()]
+    })
+    .await;
+    let found = ask(Protocol::Udp, server, LIMIT).await.unwrap();
+    assert_eq!(rcode_reason(found.response.metadata.response_code), "formerr");
+}
+
+#[tokio::test]
+async fn streams_that_trickle_or_close_end_in_time() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_u16(60_000).await.unwrap();
+            while stream.write_u8(0).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    let begin = Instant::now();
+    let failure = ask(Protocol::Tcp, server, Duration::from_millis(400)).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Dns, "timeout"));
+    assert!(failure.detail.unwrap().contains("bytes of the response"));
+    assert!(begin.elapsed() < Duration::from_secs(2));
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0, 100, 1, 2, 3]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    });
+    let failure = ask(Protocol::Tcp, server, LIMIT).await.unwrap_err();
+    assert!(["closed", "reset"].contains(&failure.reason), "{failure:?}");
+}
+
+#[test]
+fn cname_records_are_followed_and_loops_end() {
+    let alias =
+        |from: &str, to: &str| record(from, RData::CNAME(CNAME(Name::from_ascii(to).unwrap())));
+    let name = |text: &str| Name::from_ascii(text).unwrap();
+    let mut message = Message::query();
+    message.add_answer(alias("b.example.", "c.example."));
+    message.add_answer(alias("a.example.", "b.example."));
+    let owner = |message: &Message| answer_owner(&name("a.example."), RecordType::A, message);
+    assert_eq!(owner(&message), Some(name("c.example.")));
+    message.add_answer(alias("c.example.", "a.example."));
+    assert_eq!(owner(&message), None);
+}
+
+#[tokio::test]
+async fn names_are_resolved_in_both_families() {
+    let server = udp(|query| {
+        let mut response = response(&query);
+        if query.queries[0].query_type() == RecordType::A {
+            let target = CNAME(Name::from_ascii("host.example.").unwrap());
+            response.add_answer(record("shop.example.", RData::CNAME(target)));
+            response.add_answer(a("host.example.", [192, 0, 2, 7]));
+            response.add_answer(a("evil.example.", [192, 0, 2, 8]));
+        }
+        vec![response.to_vec().unwrap()]
+    })
+    .await;
+    let resolver = Resolver::udp("test", server);
+    let name = Name::from_ascii("shop.example.").unwrap();
+    let found = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap();
+    assert_eq!(found, [IpAddr::from([192, 0, 2, 7])]);
+
+    let server = udp(|query| {
+        let mut response = response(&query);
+        response.metadata.response_code = ResponseCode::NXDomain;
+        vec![response.to_vec().unwrap()]
+    })
+    .await;
+    let resolver = Resolver::udp("test", server);
+    let failure = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Resolve, "nxdomain"));
+    let localhost = Name::from_ascii("localhost.").unwrap();
+    let found = addresses(&localhost, None, &trust(), LIMIT).await.unwrap();
+    assert!(found.iter().all(IpAddr::is_loopback));
+}
+
+/// Starts a server with a certificate for `dns.test` and this application protocol. Returns its address and
+/// what trusts it.
+async fn serve_tls(alpn: &'static [u8]) -> (SocketAddr, Trust) {
+    let identity = rcgen::generate_simple_self_signed(["dns.test".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(identity.cert.der().clone()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let chain = vec![identity.cert.der().clone()];
+    let mut config = builder.with_single_cert(chain, key.unwrap()).unwrap();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that trusts no other name ends its handshake.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let service = hyper::service::service_fn(answer_https);
+            match alpn {
+                b"dot" => {
+                    let length = stream.read_u16().await.unwrap();
+                    let mut query = vec![0; length.into()];
+                    stream.read_exact(&mut query).await.unwrap();
+                    let reply = good(&Message::from_vec(&query).unwrap());
+                    stream.write_u16(u16::try_from(reply.len()).unwrap()).await.unwrap();
+                    stream.write_all(&reply).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+                b"h2" => {
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+                }
+                _ => {
+                    let server = hyper::server::conn::http1::Builder::new();
+                    tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+                }
+            }
+        }
+    });
+    (address, Trust { roots: roots.into(), ..trust() })
+}
+
+async fn answer_https(
+    request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<Full<hyper::body::Bytes>>, hyper::Error> {
+    assert_eq!(request.headers()["content-type"], "application/dns-message");
+    let status = if request.uri().path() == "/dns-query" { 200 } else { 403 };
+    let query = request.into_body().collect().await?.to_bytes();
+    let reply = Full::new(good(&Message::from_vec(&query).unwrap()).into());
+    let response = hyper::Response::builder().status(status);
+    Ok(response.header("content-type", "application/dns-message").body(reply).unwrap())
+}
+
+#[tokio::test]
+async fn encrypted_protocols_measure_each_phase() {
+    for (scheme, alpn) in [("tls", "dot"), ("https", "h2"), ("https", "http/1.1")] {
+        let (server, trust) = serve_tls(alpn.as_bytes()).await;
+        let ask = |path: &str, name: &str| {
+            let text = format!("{scheme}://{server}{path}#{name}");
+            let trust = trust.clone();
+            async move {
+                let resolver = Resolver::parse(&text).unwrap();
+                exchange(&resolver, &trust, &question(), LIMIT).await
+            }
+        };
+        let found = ask("", "dns.test").await.unwrap();
+        assert_eq!((found.protocol.name(), found.server), (scheme, server), "{alpn}");
+        assert_eq!(found.response.answers.len(), 1);
+        assert!(found.connect.is_some() && found.handshake.is_some());
+
+        let failure = ask("", "other.test").await.unwrap_err();
+        assert_eq!((failure.stage, failure.reason), (Stage::Tls, "name_mismatch"), "{alpn}");
+        if scheme == "https" {
+            let failure = ask("/other", "dns.test").await.unwrap_err();
+            assert_eq!((failure.stage, failure.reason), (Stage::Http, "status"), "{alpn}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn untrusted_and_silent_tls_servers_fail_at_tls() {
+    let (server, _) = serve_tls(b"dot").await;
+    let failure = ask(Protocol::Tls, server, LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Tls, "certificate_untrusted"));
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = silent.local_addr().unwrap();
+    let failure = ask(Protocol::Tls, server, Duration::from_millis(200)).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Tls, "handshake_timeout"));
+}

@@ -1,0 +1,268 @@
+//! `authority`: a zone at every nameserver that it has, by every address, against what its parent says.
+
+mod delegation;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use super::dns::{answers_of, digest};
+use super::{Context, Failure, Skip, Stage, begin, finish, milliseconds};
+use crate::dns::{Exchange, Protocol, Question, Resolver, addresses, exchange, presentation};
+use crate::target::{AuthorityTarget, Target};
+use crate::trust::Trust;
+use delegation::{Delegation, find_delegation, resolve_ns};
+use dnscribe_dns::rcode_name;
+use dnscribe_record::ProbeFields;
+use futures_util::future::join_all;
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Name, RData, RecordType};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::time::Instant;
+use verdict::{ServerState, judge};
+
+/// Largest number of nameservers that are asked; zones have 13 at most.
+const MAX_NAMESERVERS: usize = 32;
+
+/// Largest number of addresses of a nameserver that are asked.
+const MAX_ADDRESSES: usize = 8;
+
+/// How nameservers are asked.
+struct Asking<'a> {
+    trust: &'a Trust,
+    /// Resolver that finds the parent's servers and addresses outside the zone.
+    resolver: &'a Resolver,
+    port: u16,
+    deadline: Instant,
+}
+
+impl Asking<'_> {
+    fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Asks a nameserver without recursion.
+    async fn server(
+        &self,
+        address: IpAddr,
+        protocol: Protocol,
+        name: &Name,
+        record_type: RecordType,
+    ) -> Result<Exchange, Failure> {
+        let server = SocketAddr::new(address, self.port);
+        let server = Resolver { protocol, ..Resolver::udp("", server) };
+        let question = Question::authoritative(name.clone(), record_type);
+        exchange(&server, self.trust, &question, self.time_left()).await
+    }
+
+    async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, Failure> {
+        // Half of the time is for the nameservers.
+        addresses(name, Some(self.resolver), self.trust, self.time_left() / 2).await
+    }
+}
+
+/// A nameserver with the addresses by which it is asked.
+struct Nameserver {
+    name: Name,
+    addresses: Vec<IpAddr>,
+    /// Why it cannot be asked, or must not be as it is.
+    problem: Option<Failure>,
+}
+
+/// Asks all nameservers at once. Makes a record for each nameserver and address, and one for the zone if its
+/// delegation cannot be found.
+///
+/// # Errors
+/// The zone has IPv6 addresses only, and this host has no route to them.
+pub(super) async fn measure(
+    context: &Context,
+    target: &Target,
+    authority: &AuthorityTarget,
+) -> Result<Vec<ProbeFields>, Skip> {
+    let start = std::time::Instant::now();
+    let asking = Asking {
+        trust: &context.trust,
+        resolver: &authority.resolver,
+        port: authority.port,
+        deadline: Instant::now() + target.timeout,
+    };
+    let zone = &authority.zone;
+    let fields = || {
+        let mut fields = begin(context, target);
+        fields.resolver = Some(authority.resolver.name.clone());
+        fields.qname = Some(presentation(zone));
+        fields.qtype = Some(RecordType::SOA.to_string());
+        fields
+    };
+    let delegation = match find_delegation(&asking, zone).await {
+        Ok(delegation) => delegation,
+        Err(failure) => return Ok(vec![finish(fields(), start, Err(failure))]),
+    };
+    let nameservers = find_nameservers(&asking, zone, &delegation).await;
+    let servers = nameservers.iter().flat_map(|nameserver| {
+        let addresses = nameserver.addresses.iter().filter(|address| is_supported(**address));
+        addresses.map(move |address| (nameserver, *address))
+    });
+    let asked = servers.map(|(nameserver, address)| {
+        let asking = &asking;
+        async move {
+            let begin = std::time::Instant::now();
+            let state = ask(asking, zone, address).await;
+            (nameserver, address, state, begin.elapsed())
+        }
+    });
+    let asked = join_all(asked).await;
+    let states: Vec<&ServerState> = asked.iter().map(|(_, _, state, _)| state).collect();
+    let mut found = Vec::new();
+    for (nameserver, address, state, duration) in &asked {
+        let lag = authority.max_serial_lag;
+        let judged = judge(&nameserver.name, state, &states, &delegation, lag);
+        let judged = judged.and(nameserver.problem.clone().map_or(Ok(()), Err));
+        let mut fields = describe(fields(), &nameserver.name, *address, state);
+        fields = finish(fields, start, judged);
+        fields.duration_ms = milliseconds(*duration);
+        found.push(fields);
+    }
+    for nameserver in nameservers.iter().filter(|nameserver| nameserver.addresses.is_empty()) {
+        let mut fields = fields();
+        fields.nameserver = Some(presentation(&nameserver.name));
+        let failure = nameserver.problem.clone();
+        let failure = failure.unwrap_or_else(|| Failure::new(Stage::Resolve, "no_address"));
+        found.push(finish(fields, start, Err(failure)));
+    }
+    if found.is_empty() { Err(Skip::Unsupported) } else { Ok(found) }
+}
+
+/// Returns whether this host has a route to the family of an address. IPv6 is often absent, which says
+/// nothing of the zone.
+fn is_supported(address: IpAddr) -> bool {
+    let IpAddr::V6(_) = address else { return true };
+    let socket = std::net::UdpSocket::bind("[::]:0");
+    let is_supported = socket.is_ok_and(|socket| socket.connect((address, 53)).is_ok());
+    if !is_supported {
+        tracing::debug!("no route to {address}: its nameserver is not asked over IPv6");
+    }
+    is_supported
+}
+
+/// Finds the addresses of all nameservers: those that the parent names, and those that the zone itself does.
+async fn find_nameservers(
+    asking: &Asking<'_>,
+    zone: &Name,
+    delegation: &Delegation,
+) -> Vec<Nameserver> {
+    let own =
+        if delegation.is_referral { resolve_ns(asking, zone).await } else { Ok(BTreeSet::new()) };
+    let own = own.unwrap_or_else(|failure| {
+        // The nameservers themselves tell below whether they can be reached.
+        tracing::debug!(?failure, "the resolver has no nameservers of {zone}");
+        BTreeSet::new()
+    });
+    let names = delegation.nameservers.union(&own).take(MAX_NAMESERVERS);
+    join_all(names.map(|name| locate(asking, zone, delegation, name))).await
+}
+
+/// Finds the addresses of a nameserver. Those of a name inside the zone come from the parent's glue, which is
+/// compared with what the zone itself says.
+async fn locate(
+    asking: &Asking<'_>,
+    zone: &Name,
+    delegation: &Delegation,
+    name: &Name,
+) -> Nameserver {
+    let mut nameserver = Nameserver { name: name.clone(), addresses: Vec::new(), problem: None };
+    let glue: BTreeSet<IpAddr> = delegation.glue_of(name);
+    let by_resolver = asking.addresses(name).await;
+    let needs_glue =
+        delegation.is_referral && zone.zone_of(name) && delegation.nameservers.contains(name);
+    let shown = presentation(name);
+    match by_resolver {
+        Ok(found) => nameserver.addresses = found,
+        Err(failure) if glue.is_empty() => nameserver.problem = Some(failure),
+        Err(_) => {}
+    }
+    if needs_glue {
+        let own: BTreeSet<IpAddr> = nameserver.addresses.iter().copied().collect();
+        if glue.is_empty() {
+            let detail = format!("the parent has no address of {shown}, which is in the zone");
+            nameserver.problem = Some(Failure::new(Stage::Dns, "glue_missing").with_detail(detail));
+        } else if !own.is_empty() && !glue.is_subset(&own) {
+            let list = |set: &BTreeSet<IpAddr>| {
+                set.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
+            };
+            let detail =
+                format!("the parent has {} for {shown}, the zone {}", list(&glue), list(&own));
+            nameserver.problem =
+                Some(Failure::new(Stage::Dns, "glue_mismatch").with_detail(detail));
+        }
+        let glue = glue.into_iter().filter(|address| !own.contains(address));
+        nameserver.addresses.extend(glue);
+    } else if nameserver.addresses.is_empty() {
+        nameserver.addresses.extend(glue);
+    }
+    nameserver.addresses.truncate(MAX_ADDRESSES);
+    nameserver
+}
+
+/// Asks one nameserver at one address for the zone's SOA and NS records over UDP, and for SOA over TCP.
+async fn ask(asking: &Asking<'_>, zone: &Name, address: IpAddr) -> ServerState {
+    let (soa, ns, tcp) = tokio::join!(
+        asking.server(address, Protocol::Udp, zone, RecordType::SOA),
+        asking.server(address, Protocol::Udp, zone, RecordType::NS),
+        asking.server(address, Protocol::Tcp, zone, RecordType::SOA),
+    );
+    let serial = |found: &Exchange| {
+        found.response.answers.iter().find_map(|record| match &record.data {
+            RData::SOA(soa) if record.name == *zone => Some(soa.serial),
+            _ => None,
+        })
+    };
+    let nameservers = ns.as_ref().ok().filter(|found| is_authoritative(found)).map(|found| {
+        let names = found.response.answers.iter().filter_map(|record| match &record.data {
+            RData::NS(name) if record.name == *zone => Some(name.0.to_lowercase()),
+            _ => None,
+        });
+        names.collect()
+    });
+    let shown = ns.as_ref().ok().and_then(|found| answers_of(found, zone, RecordType::NS).ok());
+    let mut answers: Vec<String> =
+        shown.into_iter().flatten().map(|(text, _)| text.to_lowercase()).collect();
+    answers.sort();
+    answers.dedup();
+    ServerState {
+        serial: soa.as_ref().ok().filter(|found| is_authoritative(found)).and_then(serial),
+        soa,
+        tcp: tcp.map(drop),
+        nameservers,
+        answers,
+    }
+}
+
+fn is_authoritative(found: &Exchange) -> bool {
+    let metadata = &found.response.metadata;
+    metadata.authoritative && metadata.response_code == ResponseCode::NoError
+}
+
+fn describe(
+    mut fields: ProbeFields,
+    nameserver: &Name,
+    address: IpAddr,
+    state: &ServerState,
+) -> ProbeFields {
+    fields.nameserver = Some(presentation(nameserver));
+    fields.address = Some(address.to_string());
+    fields.soa_serial = state.serial;
+    if let Ok(soa) = &state.soa {
+        let rcode = rcode_name(soa.response.metadata.response_code.into()).into_owned();
+        fields.protocol = Some(soa.protocol.name().to_owned());
+        fields.latency_ms = Some(milliseconds(soa.latency));
+        fields.lame = Some(state.lame().is_some());
+        if state.nameservers.is_some() {
+            fields.answer_digest = Some(digest(&rcode, &state.answers));
+            fields.answers.clone_from(&state.answers);
+        }
+        fields.rcode = Some(rcode);
+    }
+    fields
+}

@@ -1,0 +1,227 @@
+//! A zone with nameservers on loopback, its parent, and a resolver.
+
+use super::*;
+use crate::dns::testing::{a, record, response, serve_tcp, serve_udp, sockets};
+use crate::target::TargetKind;
+use hickory_proto::op::Message;
+use hickory_proto::rr::rdata::{NS, SOA};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+const RESOLVER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const PARENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
+
+/// What a nameserver has.
+#[derive(Clone)]
+struct Zone {
+    serial: u32,
+    nameservers: Vec<&'static str>,
+    authoritative: bool,
+    answers_udp: bool,
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        let nameservers = vec!["ns1.shop.example.", "ns2.shop.example."];
+        Self { serial: 7, nameservers, authoritative: true, answers_udp: true }
+    }
+}
+
+/// What the parent and the two nameservers have.
+#[derive(Clone)]
+struct World {
+    delegated: Vec<&'static str>,
+    glue: Vec<(&'static str, Ipv4Addr)>,
+    zones: [Zone; 2],
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            delegated: vec!["ns1.shop.example.", "ns2.shop.example."],
+            glue: vec![("ns1.shop.example.", FIRST), ("ns2.shop.example.", SECOND)],
+            zones: [Zone::default(), Zone::default()],
+        }
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(text).unwrap()
+}
+
+fn ns(zone: &str, server: &str) -> hickory_proto::rr::Record {
+    record(zone, RData::NS(NS(name(server))))
+}
+
+impl World {
+    fn resolve(&self, query: &Message) -> Message {
+        let mut response = response(query);
+        let question = &query.queries[0];
+        let owner = question.name().to_ascii();
+        match (owner.as_str(), question.query_type()) {
+            ("example.", RecordType::NS) => {
+                response.add_answer(ns("example.", "ns.parent.test."));
+            }
+            ("shop.example.", RecordType::NS) => {
+                for server in &self.zones[0].nameservers {
+                    response.add_answer(ns("shop.example.", server));
+                }
+            }
+            ("ns.parent.test.", RecordType::A) => {
+                response.add_answer(a(&owner, PARENT.octets()));
+            }
+            ("ns1.shop.example.", RecordType::A) => {
+                response.add_answer(a(&owner, FIRST.octets()));
+            }
+            ("ns2.shop.example.", RecordType::A) => {
+                response.add_answer(a(&owner, SECOND.octets()));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn refer(&self, query: &Message) -> Message {
+        let mut response = response(query);
+        for server in &self.delegated {
+            response.add_authority(ns("shop.example.", server));
+        }
+        for (server, address) in &self.glue {
+            response.add_additional(a(server, address.octets()));
+        }
+        response
+    }
+
+    /// Starts the servers, and measures the zone.
+    async fn measure(self) -> Vec<ProbeFields> {
+        let (socket, listener) = sockets(PARENT.into(), 0).await;
+        let port = socket.local_addr().unwrap().port();
+        let world = self.clone();
+        tokio::spawn(serve_udp(socket, move |query| vec![world.refer(&query).to_vec().unwrap()]));
+        drop(listener);
+        let (socket, _) = sockets(RESOLVER.into(), port).await;
+        let world = self.clone();
+        tokio::spawn(serve_udp(socket, move |query| vec![world.resolve(&query).to_vec().unwrap()]));
+        for (address, zone) in [FIRST, SECOND].into_iter().zip(self.zones) {
+            let (socket, listener) = sockets(address.into(), port).await;
+            if zone.answers_udp {
+                let zone = zone.clone();
+                let reply = move |query: Message| vec![zone.answer(&query).to_vec().unwrap()];
+                tokio::spawn(serve_udp(socket, reply));
+            }
+            tokio::spawn(serve_tcp(listener, move |query| zone.answer(&query).to_vec().unwrap()));
+        }
+        let resolver = Resolver::udp("test", (RESOLVER, port).into());
+        let target = Target {
+            service: "shop".into(),
+            name: "shop.example".to_owned(),
+            interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(2),
+            kind: TargetKind::Authority(AuthorityTarget {
+                zone: name("shop.example."),
+                resolver: Arc::new(resolver),
+                max_serial_lag: 0,
+                port,
+            }),
+        };
+        let context = Context::new("test".to_owned(), Trust::load(Some(&[]), None).unwrap());
+        let TargetKind::Authority(authority) = &target.kind else { unreachable!() };
+        Box::pin(measure(&context, &target, authority)).await.unwrap()
+    }
+}
+
+impl Zone {
+    fn answer(&self, query: &Message) -> Message {
+        let mut response = response(query);
+        response.metadata.authoritative = self.authoritative;
+        if !self.authoritative {
+            response.metadata.response_code = ResponseCode::Refused;
+            return response;
+        }
+        let zone = "shop.example.";
+        if query.queries[0].query_type() == RecordType::SOA {
+            let soa = SOA::new(
+                name("ns1.shop.example."),
+                name("a.shop.example."),
+                self.serial,
+                1,
+                1,
+                1,
+                1,
+            );
+            response.add_answer(record(zone, RData::SOA(soa)));
+        } else {
+            for server in &self.nameservers {
+                response.add_answer(ns(zone, server));
+            }
+        }
+        response
+    }
+}
+
+/// Returns the nameserver and the reason of each record.
+async fn reasons(world: World) -> Vec<(String, Option<String>)> {
+    let found = world.measure().await;
+    let reason = |fields: ProbeFields| {
+        let nameserver = fields.nameserver.unwrap_or_default();
+        (nameserver, fields.error.map(|error| error.reason))
+    };
+    found.into_iter().map(reason).collect()
+}
+
+fn expected(first: Option<&str>, second: Option<&str>) -> Vec<(String, Option<String>)> {
+    let nameserver =
+        |name: &str, reason: Option<&str>| (name.to_owned(), reason.map(str::to_owned));
+    vec![nameserver("ns1.shop.example", first), nameserver("ns2.shop.example", second)]
+}
+
+#[tokio::test]
+async fn nameservers_that_agree_are_good() {
+    let found = World::default().measure().await;
+    assert_eq!(found.len(), 2);
+    for (fields, address) in found.iter().zip([FIRST, SECOND]) {
+        assert!(fields.ok, "{fields:?}");
+        assert_eq!(fields.soa_serial, Some(7));
+        assert_eq!(fields.lame, Some(false));
+        assert_eq!(fields.address, Some(address.to_string()));
+        assert_eq!(fields.answers, ["ns1.shop.example", "ns2.shop.example"]);
+    }
+}
+
+#[tokio::test]
+async fn faults_of_one_nameserver_have_names() {
+    let with = |change: fn(&mut World)| {
+        let mut world = World::default();
+        change(&mut world);
+        world
+    };
+    let lame = with(|world| world.zones[1].authoritative = false);
+    assert_eq!(reasons(lame).await, expected(None, Some("lame")));
+    let lag = with(|world| world.zones[1].serial = 6);
+    assert_eq!(reasons(lag).await, expected(None, Some("serial_lag")));
+    let silent = with(|world| world.zones[1].answers_udp = false);
+    assert_eq!(reasons(silent).await, expected(None, Some("unreachable")));
+    let missing = with(|world| world.glue.truncate(1));
+    assert_eq!(reasons(missing).await, expected(None, Some("glue_missing")));
+    let mismatch = with(|world| world.glue[1].1 = FIRST);
+    let found = reasons(mismatch).await;
+    assert_eq!(
+        found.iter().filter(|(_, reason)| reason.as_deref() == Some("glue_mismatch")).count(),
+        2
+    );
+    let forgotten = with(|world| {
+        world.delegated.truncate(1);
+        world.glue.truncate(1);
+    });
+    assert_eq!(reasons(forgotten).await, expected(None, Some("delegation_mismatch")));
+    let differs = with(|world| world.zones[1].nameservers.push("ns3.shop.example."));
+    assert_eq!(reasons(differs).await, expected(None, Some("answers_differ")));
+}
+
+#[tokio::test]
+async fn zone_without_delegation_is_named() {
+    let world = World { delegated: Vec::new(), glue: Vec::new(), ..World::default() };
+    assert_eq!(reasons(world).await, [(String::new(), Some("delegation_mismatch".to_owned()))]);
+}

@@ -1,0 +1,9 @@
+//! The probe on real servers with one fault each: its records and verdicts, beside what dig, delv, openssl,
+//! curl and ping say of them.
+
+#[path = "probe/compare.rs"]
+mod compare;
+#[path = "probe/faults.rs"]
+mod faults;
+#[path = "probe/page.rs"]
+mod page;

@@ -1,0 +1,64 @@
+//! The programs that have packages of their own.
+
+/// A program with packages of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Name of the program, its packages and its crate.
+    pub name: &'static str,
+    /// Folder of the crate, whose manifest lists the files of the packages.
+    pub folder: &'static str,
+    /// Folder with the files as they are installed on a host, below `target`; the manifest names it.
+    pub stage: &'static str,
+    /// Manifests of what is linked, each with the package in it.
+    pub manifests: &'static [(&'static str, &'static str)],
+    /// Files that are copied from the repository: source, destination.
+    pub copied: &'static [(&'static str, &'static str)],
+    /// User of the program in the image: id, name.
+    pub user: (u32, &'static str),
+    /// Arguments of the program in the image.
+    pub arguments: &'static [&'static str],
+}
+
+/// The agent.
+pub const AGENT: Program = Program {
+    name: "dnscribe",
+    folder: "agent",
+    stage: "stage",
+    manifests: &[("Cargo.toml", "dnscribe"), ("agent-ebpf/Cargo.toml", "dnscribe-ebpf")],
+    copied: &[
+        ("deploy/dnscribe.yaml", "etc/dnscribe/dnscribe.yaml"),
+        ("deploy/systemd/dnscribe.service", "usr/lib/systemd/system/dnscribe.service"),
+        ("deploy/systemd/dnscribe.sysusers", "usr/lib/sysusers.d/dnscribe.conf"),
+        ("deploy/systemd/containers.conf", "usr/share/doc/dnscribe/containers.conf"),
+        ("README.md", "usr/share/doc/dnscribe/README.md"),
+        ("CHANGELOG.md", "usr/share/doc/dnscribe/CHANGELOG.md"),
+        ("docs/config.md", "usr/share/doc/dnscribe/config.md"),
+        ("LICENSE-APACHE", "usr/share/doc/dnscribe/LICENSE-APACHE"),
+        ("LICENSE-MIT", "usr/share/doc/dnscribe/LICENSE-MIT"),
+    ],
+    // In a container only root gets the added capabilities.
+    user: (0, "root"),
+    arguments: &["run"],
+};
+
+/// The probe.
+pub const PROBE: Program = Program {
+    name: "dnscribe-probe",
+    folder: "probe",
+    stage: "stage-probe",
+    manifests: &[("Cargo.toml", "dnscribe-probe")],
+    copied: &[
+        ("deploy/probes.yaml", "etc/dnscribe-probe/probes.yaml"),
+        ("deploy/systemd/dnscribe-probe.service", "usr/lib/systemd/system/dnscribe-probe.service"),
+        ("docs/probe.md", "usr/share/doc/dnscribe-probe/README.md"),
+        ("CHANGELOG.md", "usr/share/doc/dnscribe-probe/CHANGELOG.md"),
+        ("docs/probe-config.md", "usr/share/doc/dnscribe-probe/config.md"),
+        ("LICENSE-APACHE", "usr/share/doc/dnscribe-probe/LICENSE-APACHE"),
+        ("LICENSE-MIT", "usr/share/doc/dnscribe-probe/LICENSE-MIT"),
+    ],
+    user: (65_532, "nonroot"),
+    arguments: &["run", "--config", "/etc/dnscribe-probe/probes.yaml"],
+};
+
+/// All programs.
+pub const ALL: [&Program; 2] = [&AGENT, &PROBE];
