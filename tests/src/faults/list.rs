@@ -207,7 +207,7 @@ fn authority(lab: &FaultLab) -> Vec<Fault> {
             "address at the parent that the nameserver no longer has",
             "glue.test",
             dig(format!("@{primary} ns1.glue.test A +norec +short"), "198."),
-            &[("authority", "dns", "glue_mismatch")],
+            &[("authority", "dns", "glue_mismatch"), ("authority", "dns", "unreachable")],
         ),
         zone(
             "glue-missing",

@@ -31,10 +31,12 @@ fn answers_are_those_of_dig_and_delv() -> Result<()> {
         .map(|(name, kind)| format!("dns: {{ name: {name}, type: {kind}, resolvers: [lying] }}"));
     let records = probe(&lab, targets.to_vec())?;
     ensure!(records.len() == QUESTIONS.len(), "{records:#?}");
-    for ((name, kind), record) in QUESTIONS.into_iter().zip(&records) {
+    for (name, kind) in QUESTIONS {
+        let record = record_of(&records, &format!("{name} {kind}"))?;
         let at = format!("@{}", lab.lying());
         let dig = run(&lab, &["dig", &at, "+short", name, kind])?;
-        let mut expected: Vec<_> = dig.lines().map(str::to_owned).collect();
+        // Records have names without the final dot.
+        let mut expected: Vec<_> = dig.lines().map(without_final_dots).collect();
         expected.sort();
         let answers = record["answers"].as_array().context("no answers")?;
         let mut found: Vec<_> =
@@ -111,9 +113,7 @@ fn times_are_those_of_curl() -> Result<()> {
         format!("http: {{ url: \"{handshake}\", resolver: good }}"),
     ];
     let records = probe(&lab, targets)?;
-    let [slow_record, tls_record] = records.as_slice() else {
-        anyhow::bail!("two records expected: {records:#?}")
-    };
+    let (slow_record, tls_record) = (record_of(&records, &slow)?, record_of(&records, &handshake)?);
     let resolve = format!("{SHOP}:{}:{}", web::SLOW_TLS, lab.web(0).ip());
     let ca = lab.authority().display().to_string();
     let times = curl(&lab, &[&slow])?;
@@ -126,6 +126,18 @@ fn times_are_those_of_curl() -> Result<()> {
     ensure!(sum(slow_record, &["transfer_ms"]) >= milliseconds(web::SLOW_BODY), "{slow_record:#}");
     let times = curl(&lab, &["--resolve", &resolve, "--cacert", &ca, &handshake])?;
     near("handshake", sum(tls_record, &["handshake_ms"]), times.handshake)
+}
+
+fn without_final_dots(line: &str) -> String {
+    let words: Vec<_> =
+        line.split(' ').map(|word| word.strip_suffix('.').unwrap_or(word)).collect();
+    words.join(" ")
+}
+
+/// Returns the record of a target: they are printed in the order in which the rounds end.
+fn record_of<'a>(records: &'a [Value], target: &str) -> Result<&'a Value> {
+    let found = records.iter().find(|record| record["target"] == target);
+    found.with_context(|| format!("no record of {target}: {records:#?}"))
 }
 
 /// Times of a request in milliseconds.

@@ -11,6 +11,7 @@ mod commits;
 mod demo;
 mod faults;
 mod fleet;
+mod probes;
 mod proxy;
 mod rows;
 mod running;

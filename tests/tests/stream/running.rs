@@ -116,6 +116,11 @@ impl Running {
         self.submit();
     }
 
+    /// Addresses of the brokers.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
     pub fn stack(&mut self) -> &mut Stack {
         self.stack.as_mut().unwrap()
     }
