@@ -259,8 +259,9 @@ fn reload_keeps_what_has_not_changed() {
     let setup = Setup::new();
     let dns = dns_server(Duration::ZERO);
     let with = |names: &[&str], interval: &str| {
-        let targets: String =
+        let targets: Vec<_> =
             names.iter().map(|name| format!("      - dns: {{ name: {name} }}\n")).collect();
+        let targets = targets.concat();
         setup.write(&format!(
             "resolvers: {{ local: \"udp://{dns}\" }}\ndefaults: {{ interval: {interval} }}\n\
              services:\n  - name: shop\n    targets:\n{targets}"

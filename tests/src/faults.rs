@@ -208,7 +208,7 @@ impl Fault {
 }
 
 fn list(records: &[Value]) -> String {
-    records.iter().map(|record| format!("\n{record}")).collect()
+    records.iter().flat_map(|record| ["\n".to_owned(), record.to_string()]).collect()
 }
 
 /// Reads the records that the probe wrote.

@@ -43,6 +43,7 @@ pub struct SinkRouter {
 
 impl SinkRouter {
     /// Creates a router to these sinks. If `wait_for_sinks` is set, full sinks are waited for until it is raised.
+    #[must_use]
     pub fn new(
         sinks: Vec<Box<dyn Sink>>,
         masker: Masker,
@@ -92,16 +93,19 @@ impl SinkRouter {
     }
 
     /// Returns whether any sink wants records of the stream.
+    #[must_use]
     pub fn wants(&self, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.streams.contains(stream))
     }
 
     /// Returns whether any sink wants rendered records of the stream, and not only their number.
+    #[must_use]
     pub fn renders(&self, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.renders(stream))
     }
 
     /// Returns whether any sink wants records of the stream in this format.
+    #[must_use]
     pub fn wants_as(&self, format: OutputFormat, stream: Stream) -> bool {
         self.buffers.iter().any(|buffer| buffer.format == format && buffer.streams.contains(stream))
     }

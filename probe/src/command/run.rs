@@ -31,7 +31,8 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
             let is_json = args.common.output == Some(Output::Json);
             return once::run(config, !is_json).await;
         }
-        Engine::start(config, sources)?.until_the_end().await.map(|()| ExitCode::SUCCESS)
+        let engine = Engine::start(config, sources)?;
+        Box::pin(engine.until_the_end()).await.map(|()| ExitCode::SUCCESS)
     });
     // Tasks that wait for a name of the system's resolver cannot be interrupted.
     runtime.shutdown_background();

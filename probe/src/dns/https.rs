@@ -75,7 +75,7 @@ async fn ask(
 ) -> Result<Vec<u8>, Failure> {
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = TokioIo::new(stream);
-    let response = if is_http2 {
+    if is_http2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
                 .await
@@ -83,7 +83,7 @@ async fn ask(
         *request.version_mut() = Version::HTTP_2;
         let _background = Background(tokio::spawn(connection));
         let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-        return read(response).await;
+        read(response).await
     } else {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(stream).await.map_err(|error| failed(&error))?;
@@ -96,8 +96,7 @@ async fn ask(
         *request.uri_mut() = path.parse().map_err(|_| Failure::new(Stage::Http, "malformed"))?;
         let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
         read(response).await
-    };
-    response
+    }
 }
 
 /// Task of a connection, which ends with its exchange.

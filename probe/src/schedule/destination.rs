@@ -71,22 +71,18 @@ fn of_url(url: &Url) -> Destination {
 /// Returns for each destination of a round's target whether it was reached.
 #[must_use]
 pub fn outcomes(round: &Round) -> Vec<Reach> {
-    match &round.target.kind {
-        TargetKind::Dns(dns) => {
-            let of_resolver = |name: &str| {
-                let mut found = round.found.iter();
-                found.find(|fields| fields.resolver.as_deref() == Some(name)).map(reach)
-            };
-            let names = dns.resolvers.iter().map(|resolver| resolver.name.as_str());
-            names.map(|name| of_resolver(name).unwrap_or(Reach::Unknown)).collect()
-        }
+    let TargetKind::Dns(dns) = &round.target.kind else {
         // Several addresses or nameservers: one that answers is enough.
-        _ => {
-            let all: Vec<_> = round.found.iter().map(reach).collect();
-            let best = [Reach::Reached, Reach::Unreached].into_iter().find(|one| all.contains(one));
-            vec![best.unwrap_or(Reach::Unknown)]
-        }
-    }
+        let all: Vec<_> = round.found.iter().map(reach).collect();
+        let best = [Reach::Reached, Reach::Unreached].into_iter().find(|one| all.contains(one));
+        return vec![best.unwrap_or(Reach::Unknown)];
+    };
+    let of_resolver = |name: &str| {
+        let mut found = round.found.iter();
+        found.find(|fields| fields.resolver.as_deref() == Some(name)).map(reach)
+    };
+    let names = dns.resolvers.iter().map(|resolver| resolver.name.as_str());
+    names.map(|name| of_resolver(name).unwrap_or(Reach::Unknown)).collect()
 }
 
 fn reach(fields: &ProbeFields) -> Reach {

@@ -158,13 +158,13 @@ fn write_nginx(folder: &Path, address: IpAddr) -> Result<std::path::PathBuf> {
          location / { return 404 \"not here\\n\"; }";
     for (_, port, certificate, lines) in TLS {
         let lines = lines.replace("FOLDER", &tls.display().to_string());
-        servers += &format!(
+        servers.extend([format!(
             "server {{ listen {address}:{port} ssl http2; ssl_certificate {tls}/{certificate}.pem; \
              ssl_certificate_key {tls}/{certificate}.key; {lines} {locations} }}\n",
             tls = tls.display()
-        );
+        )]);
     }
-    servers += &format!("server {{ listen {address}:80; {locations} }}\n");
+    servers.extend([format!("server {{ listen {address}:80; {locations} }}\n")]);
     let config = format!(
         "daemon off;\nuser root;\nworker_processes 1;\npid {run}/nginx.pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 256; }}\nhttp {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; default_type text/plain;\n\

@@ -131,7 +131,7 @@ impl Writer<'_> {
         };
         let mut text = format!("{owner} NS ns1.{name}.test.\nns1.{name}.test. A {first}\n");
         if matches!(name, "lame" | "lag" | "dead") {
-            text += &format!("{owner} NS ns2.{name}.test.\nns2.{name}.test. A {second}\n");
+            text.extend([format!("{owner} NS ns2.{name}.test.\nns2.{name}.test. A {second}\n")]);
         }
         text
     }
@@ -143,7 +143,7 @@ impl Writer<'_> {
         match name {
             // The zone itself knows nothing of this server.
             "nsdiff" => {
-                format!("nsdiff NS ns1.nsdiff.test.\nnsdiff NS old.nsdiff.test.\n")
+                "nsdiff NS ns1.nsdiff.test.\nnsdiff NS old.nsdiff.test.\n".to_owned()
                     + &format!("ns1.nsdiff.test. A {first}\nold.nsdiff.test. A {first}\n")
             }
             "noglue" => "noglue NS ns1.noglue.test.\n".to_owned(),
@@ -216,7 +216,7 @@ pub(super) fn write_knot(lab: &Lab, folder: &Path, name: &str, number: u8) -> Re
     for item in fs::read_dir(folder.join(name))? {
         let file = item?.file_name().to_string_lossy().into_owned();
         let zone = if file == "root" { "." } else { &file };
-        config += &format!("  - domain: {zone}\n    file: {file}\n");
+        config.extend([format!("  - domain: {zone}\n    file: {file}\n")]);
     }
     let path = run.join("knot.conf");
     fs::write(&path, config)?;
@@ -246,7 +246,7 @@ pub(super) fn write_unbound(
         hints = hints.display(),
     );
     for option in options {
-        config += &format!("  {option}\n");
+        config.extend([format!("  {option}\n")]);
     }
     config += "remote-control:\n  control-enable: no\n";
     let path = run.join("unbound.conf");

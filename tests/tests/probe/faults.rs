@@ -52,7 +52,7 @@ fn peers(lab: &FaultLab, faults: &[Fault]) -> Vec<Result<String>> {
     thread::scope(|scope| {
         let running: Vec<_> =
             faults.iter().map(|fault| scope.spawn(|| fault.peer.run(lab))).collect();
-        let ended = running.into_iter().map(|peer| peer.join());
+        let ended = running.into_iter().map(thread::ScopedJoinHandle::join);
         ended
             .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()

@@ -47,6 +47,7 @@ pub enum SinkReplacement {
 
 impl SinkSet {
     /// Creates a set of open sinks.
+    #[must_use]
     pub const fn new(active: Vec<Box<dyn Sink>>) -> Self {
         Self { active, retired: Vec::new(), closed: DeliveryCounters::new() }
     }

@@ -240,7 +240,7 @@ impl Engine {
             }
             self.rounds.pipeline.router.offer();
         }
-        self.stop().await
+        Box::pin(self.stop()).await
     }
 
     /// Does what is due from time to time. Returns false if no sink is left.

@@ -30,7 +30,9 @@ impl Engine {
         match self.rounds.pipeline.router.set_privacy(new.privacy.clone()) {
             Ok(()) => self.apply_sinks(&new),
             Err(why) => {
-                tracing::error!("masking and sinks stay unchanged: the key of the pseudonyms {why}")
+                tracing::error!(
+                    "masking and sinks stay unchanged: the key of the pseudonyms {why}"
+                );
             }
         }
         let left = needs_restart(&self.config, &new);

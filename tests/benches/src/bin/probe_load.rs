@@ -95,7 +95,7 @@ fn bare(dns: SocketAddr, tcp: SocketAddr, rounds: u32) {
         socket.send(&query).expect("a query");
         socket.recv(&mut buffer).expect("a response");
     }
-    let cpu = (cpu::cpu_time() - begin).as_secs_f64();
+    let cpu = cpu::cpu_time().saturating_sub(begin).as_secs_f64();
     println!("{}", json!({ "cpu_seconds_per_1000_rounds": cpu / f64::from(rounds) * 1000.0 }));
 }
 
