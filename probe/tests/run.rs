@@ -167,8 +167,6 @@ fn once_prints_services_in_order_and_fails_with_a_target() {
     let output = once(&setup.config(), &["--output", "text"]);
     assert_eq!(output.status.code(), Some(1), "one target refuses");
     let table = String::from_utf8(output.stdout).unwrap();
-    let (table, verdicts) = table.split_once("\n\n").unwrap();
-    assert!(verdicts.contains("verdict_hosting: second"), "{verdicts}");
     let lines: Vec<Vec<&str>> =
         table.lines().skip(1).map(|line| line.split_whitespace().take(4).collect()).collect();
     let verdict = lines.iter().position(Vec::is_empty).unwrap();

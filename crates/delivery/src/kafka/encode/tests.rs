@@ -22,6 +22,8 @@ const WINDOWS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/windows.ndjson"));
 const ALERTS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/alerts.ndjson"));
+const PROBES: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/probes.ndjson"));
 
 fn shape(name: &str) -> Shape {
     Shape::of(&dnscribe_record::avro_schema(name).unwrap()).unwrap()
@@ -41,9 +43,8 @@ fn decoded(name: &str, avro: &[u8]) -> Result<String, String> {
 #[test]
 fn round_trips_golden_records() {
     let mut seen = BTreeSet::new();
-    for line in
-        [GOLDEN, ALERTS, ENCRYPTED, LOOKUPS, WINDOWS].iter().flat_map(|golden| golden.lines())
-    {
+    let goldens = [GOLDEN, ALERTS, ENCRYPTED, LOOKUPS, WINDOWS, PROBES];
+    for line in goldens.iter().flat_map(|golden| golden.lines()) {
         let record: Value = serde_json::from_str(line).unwrap();
         let name = record["schema"].as_str().unwrap();
         seen.insert(name.to_owned());
