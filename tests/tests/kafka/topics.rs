@@ -50,11 +50,11 @@ fn creates_only_missing_topics() {
     let listener = secured_broker.address(Some(SecureListener::Sasl));
     let (code, topics) =
         init(&secured_broker.config("stranger", &listener, &unauthorised_user()), &[]);
-    assert_eq!((code, outcomes(&topics, "failed")), (Some(1), 8));
+    assert_eq!((code, outcomes(&topics, "failed")), (Some(1), 9));
     let problem = topics["dns.raw"]["problem"].as_str().unwrap();
     assert!(problem.contains("not authorised to make topic dns.raw"), "{problem}");
     let (code, topics) = init(&config, &["--dry-run"]);
-    assert_eq!((code, outcomes(&topics, "created")), (Some(0), 8));
+    assert_eq!((code, outcomes(&topics, "created")), (Some(0), 9));
     assert_eq!(describe(broker).len(), 0);
 
     let theirs = ["--config", "retention.ms=1000000", "--config", "max.message.bytes=2000000"];
@@ -118,7 +118,7 @@ fn check_created_topics(described: &TopicDescriptions) {
 /// Requests more replicas than brokers.
 fn rejects_too_many_replicas(config: &Path) {
     let (code, topics) = init(config, &["--replication-factor", "2"]);
-    assert_eq!((code, outcomes(&topics, "differs")), (Some(0), 8));
+    assert_eq!((code, outcomes(&topics, "differs")), (Some(0), 9));
     let elsewhere = [("DNSCRIBE_KAFKA__TOPICS__DLQ", "elsewhere")];
     let mut command = std::process::Command::new(dnscribe_tests::environment::binary().unwrap());
     let words = ["kafka", "init", "--replication-factor", "2", "--config"];
@@ -148,7 +148,7 @@ fn check_creates_topics(secured_broker: &SecuredBroker) {
     let before = found(&[], "kafka");
     assert!(before.contains("not there yet: fresh"), "{before}");
     let made = found(&["--create-topics"], "topics");
-    assert_eq!(made, "8 topics, 1 created");
+    assert_eq!(made, "9 topics, 1 created");
     let after = found(&[], "kafka");
     assert!(!after.contains("not there yet"), "{after}");
     assert_eq!(describe(&secured_broker.broker)["fresh"].0, 12);

@@ -53,12 +53,11 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
         Ok((count.parse::<usize>()? >= ledgers).then_some(()))
     })
     .unwrap();
-    check_balance(running);
     transactions
 }
 
 /// Checks that `ledger verify` closes from the nodes' ledgers to the rows of all stores.
-fn check_balance(running: &mut Running) {
+pub fn check_balance(running: &mut Running) {
     let closes = shell::wait_for("the balance", CAUGHT_UP, || {
         Ok(running.verify().status.success().then_some(()))
     });

@@ -26,4 +26,5 @@ fn rows_flow_from_live_dns() {
     running.stack().stop_demo().unwrap();
     rows.unwrap();
     accounts::check(&mut running);
+    accounts::check_balance(&mut running);
 }

@@ -56,6 +56,7 @@ fn measurements_and_verdicts_are_rows() {
     })
     .unwrap();
     accounts::check(&mut running);
+    accounts::check_balance(&mut running);
 }
 
 /// Number of points of `dns_probe`.
