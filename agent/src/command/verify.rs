@@ -179,6 +179,7 @@ impl JobBalance {
                         found.topic = match other {
                             stores::FLEET => name(FLEET_TOPIC),
                             "dns_alerts" => kafka.topic(Stream::Alerts).to_owned(),
+                            "dns_probes" => kafka.topic(Stream::Probes).to_owned(),
                             other => name(&other.replace('_', ".")),
                         };
                         let mut counter = verifier.topic_counter();
@@ -201,9 +202,11 @@ impl JobBalance {
             (stream, self.kafka.topic(stream).to_owned(), self.gaps.contains(&stream))
         });
         let totals = self.tables.iter().filter(|table| table.stream.is_none());
-        // Alerts are counted with the agents' streams.
-        let alerts = self.kafka.topic(Stream::Alerts);
-        let is_own = |table: &&Table| table.topic != alerts && table.name != stores::FLEET;
+        // Alerts and measurements of probes are counted with the agents' streams.
+        let counted = [Stream::Alerts, Stream::Probes].map(|stream| self.kafka.topic(stream));
+        let is_own = |table: &&Table| {
+            !counted.contains(&table.topic.as_str()) && table.name != stores::FLEET
+        };
         let totals = totals.filter(is_own).map(|table| (table.topic.clone(), table.totals));
         report.compare_jobs(&self.ledgers, totals.collect(), &streams);
         for table in &self.tables {

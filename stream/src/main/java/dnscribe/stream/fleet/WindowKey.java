@@ -6,8 +6,8 @@ package dnscribe.stream.fleet;
  * @param startMs its start in milliseconds since 1970
  * @param lengthSeconds its length
  * @param stepSeconds time to the start of the next window; less than the length if windows slide
- * @param grouping {@code node}, {@code process} and {@code pod} of one node's windows, {@code all} and
- *     {@code region} of merged ones, {@code resolver}, {@code zone}, {@code qtype} and {@code
+ * @param grouping {@code node}, {@code process} and {@code pod} of one node's windows, {@code all}
+ *     and {@code region} of merged ones, {@code resolver}, {@code zone}, {@code qtype} and {@code
  *     resolver+zone} of both
  * @param vantage {@code client}, {@code server} or {@code passive}
  * @param region value of the grouping {@code region}, else null
