@@ -18,7 +18,7 @@ pub(super) struct ServerState {
     pub(super) serial: Option<u32>,
     /// Names of the nameservers in lower case, if it answers with authority.
     pub(super) nameservers: Option<BTreeSet<Name>>,
-    /// Those names in presentation format, sorted.
+    /// Names of the nameservers in presentation format, sorted.
     pub(super) answers: Vec<String>,
 }
 
