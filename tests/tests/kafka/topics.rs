@@ -61,7 +61,7 @@ fn creates_only_missing_topics() {
     let words = ["--create", "--topic", "dns.metrics", "--partitions", "2"];
     broker.tool(Tool::Topics, &[&words[..], &theirs].concat()).unwrap();
     let (code, topics) = init(&config, &[]);
-    assert_eq!((code, outcomes(&topics, "created"), outcomes(&topics, "differs")), (Some(0), 7, 1));
+    assert_eq!((code, outcomes(&topics, "created"), outcomes(&topics, "differs")), (Some(0), 8, 1));
     let first = describe(broker);
     check_created_topics(&first);
     let (partitions, configured) = &first["dns.metrics"];
@@ -74,13 +74,13 @@ fn creates_only_missing_topics() {
     assert_eq!(differences[1], retention);
 
     let (code, topics) = init(&config, &[]);
-    assert_eq!((code, outcomes(&topics, "exists"), outcomes(&topics, "differs")), (Some(0), 7, 1));
+    assert_eq!((code, outcomes(&topics, "exists"), outcomes(&topics, "differs")), (Some(0), 8, 1));
     let (_, topics) = init(&config, &["--alter", "--dry-run"]);
     assert_eq!(outcomes(&topics, "altered"), 1);
     assert_eq!(describe(broker), first, "a topic was changed without a request");
 
     let (code, topics) = init(&config, &["--alter"]);
-    assert_eq!((code, outcomes(&topics, "altered"), outcomes(&topics, "exists")), (Some(0), 1, 7));
+    assert_eq!((code, outcomes(&topics, "altered"), outcomes(&topics, "exists")), (Some(0), 1, 8));
     let altered = describe(broker);
     let (partitions, configured) = &altered["dns.metrics"];
     assert_eq!(*partitions, 6);
