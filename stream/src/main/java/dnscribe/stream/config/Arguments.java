@@ -1,6 +1,8 @@
 package dnscribe.stream.config;
 
+import dnscribe.stream.job.BackfillSpan;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.Instant;
 import java.time.format.DateTimeParseException;
 import java.util.List;
@@ -51,9 +53,23 @@ public record Arguments(String command, Path config, String from, Instant to) {
     return to != null;
   }
 
+  /** Returns the span of a backfill. */
+  public BackfillSpan span() {
+    boolean isTime = from != null && !from.equals("EARLIEST") && !from.equals("LATEST");
+    long fromMs = isTime ? time("--from", from).toEpochMilli() : Long.MIN_VALUE;
+    return new BackfillSpan(fromMs, to.toEpochMilli());
+  }
+
   /** Returns the offsets at which the job starts. */
-  @SuppressWarnings("deprecation") // The connector's method takes nothing else.
   public OffsetsInitializer start() {
+    return start(Duration.ZERO);
+  }
+
+  /**
+   * Returns the offsets of the time that is {@code margin} before the one at which the job starts.
+   */
+  @SuppressWarnings("deprecation") // The connector's method takes nothing else.
+  public OffsetsInitializer start(Duration margin) {
     if (from == null) {
       return OffsetsInitializer.committedOffsets(
           org.apache.kafka.clients.consumer.OffsetResetStrategy.EARLIEST);
@@ -61,7 +77,7 @@ public record Arguments(String command, Path config, String from, Instant to) {
     return switch (from) {
       case "EARLIEST" -> OffsetsInitializer.earliest();
       case "LATEST" -> OffsetsInitializer.latest();
-      default -> OffsetsInitializer.timestamp(time("--from", from).toEpochMilli());
+      default -> OffsetsInitializer.timestamp(time("--from", from).minus(margin).toEpochMilli());
     };
   }
 

@@ -19,7 +19,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 
 /**
  * Configuration of the jobs: defaults, then the file, then environment variables such as {@code
@@ -31,11 +30,12 @@ public record Config(
     Enrich enrich,
     FleetConfig fleet,
     ClickHouse clickhouse,
-    TimescaleDb timescaledb,
+    TimescaleDbConfig timescaledb,
     InfluxDbConfig influxdb,
     Checkpoints checkpoints,
     Detect detect,
-    Alertmanager alertmanager)
+    Alertmanager alertmanager,
+    ArchiveConfig archive)
     implements Serializable {
   private static final String PREFIX = "DNSCRIBE_STREAM_";
   private static final ObjectMapper YAML = mapper(new YAMLFactory());
@@ -52,12 +52,12 @@ public record Config(
         clickhouse == null
             ? new ClickHouse(null, null, null, null, null, null, null, null)
             : clickhouse;
-    timescaledb =
-        timescaledb == null ? new TimescaleDb(null, null, null, null, null, null) : timescaledb;
+    timescaledb = timescaledb == null ? TimescaleDbConfig.DEFAULT : timescaledb;
     influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
     checkpoints = checkpoints == null ? new Checkpoints(null) : checkpoints;
     detect = detect == null ? Detect.DEFAULT : detect;
     alertmanager = alertmanager == null ? Alertmanager.DEFAULT : alertmanager;
+    archive = archive == null ? ArchiveConfig.DEFAULT : archive;
   }
 
   /**
@@ -256,69 +256,6 @@ public record Config(
   }
 
   /**
-   * PostgreSQL with TimescaleDB.
-   *
-   * @param url for JDBC
-   * @param user with the right to insert, or to create tables for {@code migrate}
-   * @param passwordFile a file with its password
-   * @param batchRows rows of one insert at most
-   * @param batchWait how long a row waits for others at most
-   * @param retention how long rows are kept: merged windows by their step, other tables by name
-   */
-  public record TimescaleDb(
-      String url,
-      String user,
-      String passwordFile,
-      Integer batchRows,
-      Duration batchWait,
-      Map<String, Duration> retention)
-      implements Serializable {
-    /** Seconds of the steps of merged windows by their names in {@code retention}. */
-    public static final Map<String, Integer> STEPS = Map.of("10s", 10, "1m", 60, "5m", 300);
-
-    private static final Map<String, Duration> RETENTION =
-        Map.of("10s", Duration.ofDays(2), "1m", Duration.ofDays(90), "5m", Duration.ofDays(400));
-
-    private static final List<String> TABLES =
-        List.of(
-            "dns_fleet_1h",
-            "dns_fleet_1d",
-            "dns_alerts",
-            "dns_probes",
-            "dns_changes",
-            "stream_ledger");
-
-    /** Fills in defaults and refuses other databases. */
-    public TimescaleDb {
-      batchRows = batchRows == null ? 1_000 : batchRows;
-      batchWait = batchWait == null ? Duration.ofSeconds(1) : batchWait;
-      if (batchRows < 1) {
-        throw new ConfigException("timescaledb.batch_rows: at least 1");
-      }
-      Map<String, Duration> kept = new TreeMap<>(RETENTION);
-      kept.putAll(retention == null ? Map.of() : retention);
-      for (String key : kept.keySet()) {
-        if (!STEPS.containsKey(key) && !TABLES.contains(key)) {
-          throw new ConfigException(
-              "timescaledb.retention: no " + key + "; there are 10s, 1m, 5m and " + TABLES);
-        }
-      }
-      retention = kept;
-      url = url == null ? "jdbc:postgresql://localhost:5432/dns" : url;
-      user = user == null ? "dns" : user;
-      if (!url.startsWith("jdbc:postgresql://")) {
-        throw new ConfigException(
-            "timescaledb.url: not a URL such as jdbc:postgresql://localhost:5432/dns");
-      }
-    }
-
-    /** Reads the password; empty without a file. */
-    public String password() throws IOException {
-      return readPassword(passwordFile);
-    }
-  }
-
-  /**
    * Flink's checkpoints; with each one records become visible in Kafka.
    *
    * @param interval time from one to the next
@@ -370,7 +307,7 @@ public record Config(
         });
   }
 
-  private static String readPassword(String file) throws IOException {
+  static String readPassword(String file) throws IOException {
     return file == null ? "" : Files.readString(Path.of(file)).strip();
   }
 

@@ -66,7 +66,7 @@ final class EnrichedReader extends CountingOperator<KafkaRecord, Cell> {
   @Override
   public void processElement(StreamRecord<KafkaRecord> element) {
     KafkaRecord read = element.getValue();
-    count(RECORDS, 1);
+    countRead(RECORDS, read);
     heardAt = getProcessingTimeService().getCurrentProcessingTime();
     if (isIdle) {
       isIdle = false;

@@ -21,16 +21,65 @@ record Address(long high, long low) {
     if (text.indexOf(':') < 0) {
       return parseIpv4(text);
     }
-    try {
-      // With a colon Java takes the text for an IPv6 address and for nothing else.
-      byte[] bytes = InetAddress.getByName(text).getAddress();
-      ByteBuffer buffer = ByteBuffer.wrap(bytes);
-      return bytes.length == 4
-          ? new Address(0, IPV4_PREFIX | Integer.toUnsignedLong(buffer.getInt()))
-          : new Address(buffer.getLong(), buffer.getLong());
-    } catch (UnknownHostException notAnAddress) {
-      return null;
+    return parseIpv6(text);
+  }
+
+  /** Parses the forms of RFC 4291, section 2.2. */
+  private static Address parseIpv6(String text) {
+    int[] groups = new int[8];
+    int count = 0;
+    // Groups before "::", which stands for as many zeros as are missing.
+    int gap = text.startsWith("::") ? 0 : -1;
+    int place = gap == 0 ? 2 : 0;
+    while (place < text.length()) {
+      int end = place;
+      int value = 0;
+      while (end < text.length() && end < place + 5 && hexDigit(text.charAt(end)) >= 0) {
+        value = value << 4 | hexDigit(text.charAt(end));
+        end++;
+      }
+      if (end < text.length() && text.charAt(end) == '.' && count < 7) {
+        Address last = parseIpv4(text.substring(place));
+        if (last == null) {
+          return null;
+        }
+        groups[count++] = (int) (last.low >>> 16) & 0xFFFF;
+        groups[count++] = (int) last.low & 0xFFFF;
+        break;
+      }
+      if (end == place || end > place + 4 || count == 8) {
+        return null;
+      }
+      groups[count++] = value;
+      if (end == text.length()) {
+        break;
+      }
+      place = end + 1;
+      boolean isGap = place < text.length() && text.charAt(place) == ':';
+      if (text.charAt(end) != ':' || place == text.length() || (isGap && gap >= 0)) {
+        return null;
+      }
+      if (isGap) {
+        gap = count;
+        place++;
+      }
     }
+    boolean isWhole = gap < 0 ? count == 8 : count < 8;
+    return isWhole ? of(groups, count, gap < 0 ? count : gap) : null;
+  }
+
+  /** Returns the address of these groups, with zeros after the first {@code gap} of them. */
+  private static Address of(int[] groups, int count, int gap) {
+    long[] halves = new long[2];
+    for (int i = 0; i < count; i++) {
+      int place = i < gap ? i : i + 8 - count;
+      halves[place / 4] |= (long) groups[i] << (48 - place % 4 * 16);
+    }
+    return new Address(halves[0], halves[1]);
+  }
+
+  private static int hexDigit(char c) {
+    return c < 128 ? Character.digit(c, 16) : -1;
   }
 
   private static Address parseIpv4(String text) {

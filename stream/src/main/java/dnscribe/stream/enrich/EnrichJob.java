@@ -1,5 +1,6 @@
 package dnscribe.stream.enrich;
 
+import dnscribe.stream.archive.Archive;
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
 import dnscribe.stream.job.JobBuilder;
@@ -13,7 +14,10 @@ import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
-/** The job {@code enrich}: dns.normalized to dns.enriched and ClickHouse, each transaction once. */
+/**
+ * The job {@code enrich}: dns.normalized to dns.enriched, ClickHouse and the archive, each
+ * transaction once.
+ */
 public final class EnrichJob {
   private EnrichJob() {}
 
@@ -50,6 +54,10 @@ public final class EnrichJob {
     }
     if (toTopic) {
       job.toTopic(enriched, topics.enriched());
+    }
+    // Files have no keys: a backfill would write its records a second time.
+    if (config.archive().enabled() && !job.isBackfill()) {
+      Archive.add(job, enriched, config.archive());
     }
     job.execute(config.enrich().sinks().contains("timescaledb"));
   }

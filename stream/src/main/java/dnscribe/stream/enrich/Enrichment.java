@@ -4,9 +4,8 @@ import dnscribe.stream.record.CheckedRecord;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.util.HashMap;
+import java.util.Arrays;
 import java.util.HashSet;
-import java.util.Map;
 import java.util.Set;
 
 /**
@@ -19,16 +18,19 @@ final class Enrichment {
 
   private static final byte[] SCHEMA_JSON = ('"' + SCHEMA + '"').getBytes(StandardCharsets.UTF_8);
 
-  /** Addresses that are remembered with what was found out about them: about 20 MB. */
-  private static final int REMEMBERED = 65_536;
+  /** Addresses that are remembered with what was found out about them, a power of two: 8 MB. */
+  private static final int REMEMBERED = 32_768;
 
   /** Stands for a text that is no address. */
-  private static final Located NO_ADDRESS = new Located(null, GeoDatabases.UNKNOWN);
+  private static final Located NO_ADDRESS = new Located("", null, GeoDatabases.UNKNOWN);
 
   private final GeoDatabases geo;
   private final ZoneTable zones;
   private final IntelTable intel;
-  private final Map<String, Located> located = new HashMap<>();
+
+  /** By the hash of the address as text; the newest of those with equal hashes. */
+  private final Located[] located = new Located[REMEMBERED];
+
   private final ByteArrayOutputStream out = new ByteArrayOutputStream(4096);
   private final StringBuilder text = new StringBuilder();
   private int generation;
@@ -38,7 +40,7 @@ final class Enrichment {
    *
    * @param geo as a JSON object
    */
-  private record Located(Address address, byte[] geo) {}
+  private record Located(String ip, Address address, byte[] geo) {}
 
   Enrichment(GeoDatabases geo, ZoneTable zones, IntelTable intel) {
     this.geo = geo;
@@ -77,7 +79,7 @@ final class Enrichment {
   private void appendGeo(CheckedRecord record) throws IOException {
     if (generation != geo.generation()) {
       generation = geo.generation();
-      located.clear();
+      Arrays.fill(located, null);
     }
     appendGeo(",\"client_geo\":", record.clientIp());
     appendGeo(",\"server_geo\":", record.serverIp());
@@ -145,14 +147,13 @@ final class Enrichment {
   }
 
   private Located locate(String ip) throws IOException {
-    Located known = located.get(ip);
-    if (known == null) {
+    int hash = ip.hashCode();
+    int place = (hash ^ hash >>> 16) & (REMEMBERED - 1);
+    Located known = located[place];
+    if (known == null || !known.ip.equals(ip)) {
       Address address = Address.parse(ip);
-      known = address == null ? NO_ADDRESS : new Located(address, geo.locate(address));
-      if (located.size() >= REMEMBERED) {
-        located.clear();
-      }
-      located.put(ip, known);
+      known = address == null ? NO_ADDRESS : new Located(ip, address, geo.locate(address));
+      located[place] = known;
     }
     return known;
   }

@@ -37,6 +37,14 @@ final class NameClass {
           + "8a8b9bbeage98795ga67bddfed"
           + "6ccb3cdb6edabd8ehebdbfdfaa";
 
+  private static final byte[] SURPRISE = new byte[PAIRS.length()];
+
+  static {
+    for (int i = 0; i < SURPRISE.length; i++) {
+      SURPRISE[i] = (byte) Character.digit(PAIRS.charAt(i), 36);
+    }
+  }
+
   /** Surprise of a letter next to a digit, in half bits. */
   private static final int MIXED = 14;
 
@@ -117,19 +125,18 @@ final class NameClass {
     int hexLetters = 0;
     int base32 = 0;
     int symbols = 0;
-    StringBuilder piece = new StringBuilder(label.length());
+    int length = 0;
     for (int i = 0; i < label.length(); i++) {
       char c = label.charAt(i);
-      if (c == '-' || c == '_') {
+      if (isSeparator(c)) {
         continue;
       }
-      piece.append(c);
+      length++;
       digits += isDigit(c) ? 1 : 0;
       hexLetters += c >= 'a' && c <= 'f' ? 1 : 0;
       base32 += isLetter(c) || (c >= '2' && c <= '7') ? 1 : 0;
       symbols += c == '+' || c == '/' || c == '=' ? 1 : 0;
     }
-    int length = piece.length();
     if (length > 0 && digits == length) {
       return "digits";
     }
@@ -150,32 +157,40 @@ final class NameClass {
   }
 
   private static boolean hasRandomPart(String label) {
-    for (String part : label.split("[-_]", -1)) {
-      if (part.length() >= MIN_LENGTH && isRandom(part)) {
-        return true;
+    int from = 0;
+    for (int i = 0; i <= label.length(); i++) {
+      if (i == label.length() || isSeparator(label.charAt(i))) {
+        if (i - from >= MIN_LENGTH && isRandom(label, from, i)) {
+          return true;
+        }
+        from = i + 1;
       }
     }
     return false;
   }
 
-  private static boolean isRandom(CharSequence piece) {
+  private static boolean isRandom(String label, int from, int to) {
     int sum = 0;
-    for (int i = 1; i < piece.length(); i++) {
-      sum += surprise(piece.charAt(i - 1), piece.charAt(i));
+    for (int i = from + 1; i < to; i++) {
+      sum += surprise(label.charAt(i - 1), label.charAt(i));
     }
-    double threshold = piece.length() < 10 ? MIN_SURPRISE_SHORT : MIN_SURPRISE;
-    return sum / 2.0 / (piece.length() - 1) >= threshold;
+    double threshold = to - from < 10 ? MIN_SURPRISE_SHORT : MIN_SURPRISE;
+    return sum / 2.0 / (to - from - 1) >= threshold;
   }
 
   private static int surprise(char first, char second) {
     if (isLetter(first) && isLetter(second)) {
-      return Character.digit(PAIRS.charAt((first - 'a') * 26 + second - 'a'), 36);
+      return SURPRISE[(first - 'a') * 26 + second - 'a'];
     }
     if (isDigit(first) && isDigit(second)) {
       return DIGITS;
     }
     boolean isMixed = (isLetter(first) || isDigit(first)) && (isLetter(second) || isDigit(second));
     return isMixed ? MIXED : FOREIGN;
+  }
+
+  private static boolean isSeparator(char c) {
+    return c == '-' || c == '_';
   }
 
   private static boolean isLetter(char c) {

@@ -63,7 +63,9 @@ record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
     json.append(",\"name\":{\"label_count\":").append(labelCount);
     json.append(",\"longest_label\":").append(longestLabel);
     if (!Double.isNaN(entropyBits)) {
-      json.append(",\"entropy_bits\":").append(Math.round(entropyBits * 1000) / 1000.0);
+      long thousandths = Math.round(entropyBits * 1000);
+      json.append(",\"entropy_bits\":").append(thousandths / 1000).append('.');
+      appendFraction(json, (int) (thousandths % 1000));
     }
     if (nameClass != null) {
       json.append(",\"class\":\"").append(nameClass).append('"');
@@ -71,19 +73,29 @@ record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
     json.append('}');
   }
 
+  /** Appends thousandths without zeros at the end, at least one digit. */
+  private static void appendFraction(StringBuilder json, int thousandths) {
+    json.append((char) ('0' + thousandths / 100));
+    if (thousandths % 100 != 0) {
+      json.append((char) ('0' + thousandths / 10 % 10));
+    }
+    if (thousandths % 10 != 0) {
+      json.append((char) ('0' + thousandths % 10));
+    }
+  }
+
   private static double entropy(int[] counts, int total) {
     if (total == 0) {
       return Double.NaN;
     }
-    double bits = 0;
+    // log2(total) - sum of count * log2(count) / total: few logarithms, as most bytes come once.
+    double sum = 0;
     for (int count : counts) {
-      if (count > 0) {
-        double share = (double) count / total;
-        bits -= share * Math.log(share) / Math.log(2);
+      if (count > 1) {
+        sum += count * Math.log(count);
       }
     }
-    // The sum for a single byte is -0.
-    return bits + 0.0;
+    return Math.max(0, (Math.log(total) - sum / total) / Math.log(2));
   }
 
   private static boolean isDigit(char c) {

@@ -51,7 +51,7 @@ final class ReferenceReader extends CountingOperator<KafkaRecord, OutputRecord> 
   @Override
   public void processElement(StreamRecord<KafkaRecord> element) {
     KafkaRecord record = element.getValue();
-    count(RECORDS, 1);
+    countRead(RECORDS, record);
     try {
       if (record.value().length > 0) {
         String key = ReferenceData.apply(table, schema, record.key(), record.value());

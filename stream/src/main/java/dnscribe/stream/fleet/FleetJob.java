@@ -6,7 +6,6 @@ import dnscribe.stream.detect.FleetDetection;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
 import java.util.List;
-import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.util.Collector;
@@ -21,6 +20,8 @@ public final class FleetJob {
   /** Submits the job to the cluster in whose context this runs. */
   public static void submit(Config config, Arguments arguments) throws Exception {
     JobBuilder job = new JobBuilder("fleet", config, arguments);
+    // No operator keeps or changes a record that it has passed on or received.
+    job.reuseObjects();
     Config.TopicNames topics = config.kafka().topics();
 
     SingleOutputStreamOperator<NodeWindow> windows = windows(job, config);
@@ -29,7 +30,9 @@ public final class FleetJob {
             windows.flatMap(FleetJob::regroup).returns(NODE_WINDOW).keyBy(w -> w.key().text()),
             "merge",
             TypeInformation.of(FleetWindow.class),
-            new WindowMerger(config.fleet().allowedLateness()));
+            job.isBackfill()
+                ? new BackfillMerger(job.span())
+                : new WindowMerger(config.fleet().allowedLateness()));
     if (config.fleet().sinks().contains("fleet") && !job.isBackfill()) {
       job.toTopic(
           job.transform(merged, "write", JobBuilder.OUTPUT, new FleetEncoder(topics.fleet())),
@@ -49,25 +52,27 @@ public final class FleetJob {
   /** Returns each window of each node once, with watermarks of the fleet's progress. */
   private static SingleOutputStreamOperator<NodeWindow> windows(JobBuilder job, Config config) {
     Config.TopicNames topics = config.kafka().topics();
-    var records =
-        job.source(
-            topics.metrics(), config.fleet().group(), "windows", WatermarkStrategy.noWatermarks());
+    var records = job.windowSource(topics.metrics(), config.fleet().group(), "windows");
     SingleOutputStreamOperator<NodeWindow> timed =
         job.read(
-                records,
-                "read-windows",
-                NodeWindow.class,
-                new RecordReader<>(
-                    "reader",
-                    "metrics",
-                    topics.metrics(),
-                    topics.dlq(),
-                    !job.isBackfill(),
-                    config.kafka().registry(),
-                    NodeWindowParser::new))
-            .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
-            .uid("clock")
-            .setParallelism(1);
+            records,
+            "read-windows",
+            NodeWindow.class,
+            new RecordReader<>(
+                "reader",
+                "metrics",
+                topics.metrics(),
+                topics.dlq(),
+                !job.isBackfill(),
+                config.kafka().registry(),
+                NodeWindowParser::new));
+    if (!job.isBackfill()) {
+      timed =
+          timed
+              .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
+              .uid("clock")
+              .setParallelism(1);
+    }
     return job.transform(
         timed.keyBy(NodeWindow::node),
         "deduplicate-windows",

@@ -1,7 +1,10 @@
 package dnscribe.stream.fleet;
 
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.json.JsonMapper;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.record.MalformedException;
@@ -15,14 +18,15 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   /** Version of the sketches' encodings that can be merged. */
   private static final int SKETCH_ENCODING = 1;
 
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectMapper JSON =
+      JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
   private final RecordSchema schema = RecordSchema.load("dns.window/1");
 
   @Override
   public NodeWindow parse(KafkaRecord record) throws MalformedException {
-    schema.check(record.value());
     try {
       JsonNode json = JSON.readTree(record.value());
+      schema.check(json);
       if (json.path("sketch_encoding").asInt() != SKETCH_ENCODING) {
         throw new MalformedException(
             "field", "sketch_encoding: this job reads version " + SKETCH_ENCODING);
@@ -36,6 +40,8 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
           text(json, "transport"),
           key(json),
           sums(json));
+    } catch (JsonProcessingException error) {
+      throw new MalformedException("json", error.getOriginalMessage());
     } catch (IOException error) {
       throw new MalformedException("json", String.valueOf(error.getMessage()));
     } catch (IllegalArgumentException error) {

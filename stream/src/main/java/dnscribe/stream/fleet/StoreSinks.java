@@ -1,6 +1,8 @@
 package dnscribe.stream.fleet;
 
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TimescaleDbConfig;
+import dnscribe.stream.job.BackfillSpan;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.OutputRecord;
@@ -18,7 +20,6 @@ final class StoreSinks {
   private static final int HOUR = 3600;
   private static final int DAY = 86_400;
   private static final TypeInformation<FleetWindow> WINDOW = TypeInformation.of(FleetWindow.class);
-  private static final TypeInformation<Void> NOTHING = TypeInformation.of(Void.class);
 
   private final JobBuilder job;
   private final Config config;
@@ -27,6 +28,9 @@ final class StoreSinks {
     this.job = job;
     this.config = config;
   }
+
+  /** Longer than any span. */
+  private static final Duration AGES = Duration.ofDays(36_500);
 
   private boolean hasTimescaleDb() {
     return config.fleet().sinks().contains("timescaledb");
@@ -40,7 +44,8 @@ final class StoreSinks {
   void windows(DataStream<FleetWindow> merged) {
     if (hasTimescaleDb()) {
       table("dns_fleet", encoded(merged), fleetCall("dns_fleet"));
-      Duration lateness = config.fleet().allowedLateness();
+      // A backfill waits for its end.
+      Duration lateness = job.isBackfill() ? AGES : config.fleet().allowedLateness();
       int base = (int) config.fleet().rollupWindow().toSeconds();
       DataStream<FleetWindow> parts =
           merged
@@ -114,11 +119,21 @@ final class StoreSinks {
 
   private DataStream<FleetWindow> rollup(
       DataStream<FleetWindow> parts, int seconds, Duration interval, Duration finalAfter) {
-    return job.transform(
-        parts.keyBy(window -> RollupMerger.longer(window.key(), seconds).text()),
-        "rollup-" + seconds,
-        WINDOW,
-        new RollupMerger(seconds, interval, finalAfter));
+    SingleOutputStreamOperator<FleetWindow> longer =
+        job.transform(
+            parts.keyBy(window -> RollupMerger.longer(window.key(), seconds).text()),
+            "rollup-" + seconds,
+            WINDOW,
+            new RollupMerger(seconds, interval, finalAfter));
+    BackfillSpan span = job.span();
+    // A backfill leaves alone what it has only a part of.
+    return span == null
+        ? longer
+        : longer
+            .filter(
+                window ->
+                    window.isFinal() && span.covers(window.key().startMs(), window.key().endMs()))
+            .name("covered");
   }
 
   private static DataStream<OutputRecord> encoded(DataStream<FleetWindow> windows) {
@@ -131,7 +146,7 @@ final class StoreSinks {
   }
 
   private void table(String table, DataStream<OutputRecord> records, String call) {
-    Config.TimescaleDb settings = config.timescaledb();
+    TimescaleDbConfig settings = config.timescaledb();
     write(
         records,
         "timescaledb-" + table,
@@ -154,8 +169,7 @@ final class StoreSinks {
   }
 
   private void write(DataStream<OutputRecord> records, String uid, StoreWriter writer) {
-    job.addDeadLetters(
-        job.transform(records, uid, NOTHING, writer).getSideOutput(RecordReader.DEAD_LETTERS));
+    job.addDeadLetters(job.transform(records, uid, JobBuilder.OUTPUT, writer));
   }
 
   private StoreWriter.Settings batches(int rows, Duration wait) {

@@ -9,6 +9,7 @@ import dnscribe.stream.ledger.CountingOperator;
 import dnscribe.stream.ledger.Counts;
 import dnscribe.stream.ledger.LedgerOperator;
 import dnscribe.stream.store.LedgerWriter;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -66,15 +67,43 @@ public final class JobBuilder {
     return arguments.isBounded();
   }
 
+  /** Returns the span of a backfill; null for a job that does not end. */
+  public BackfillSpan span() {
+    return isBackfill() ? arguments.span() : null;
+  }
+
   /** Reads a topic from where the arguments say. {@code uid} names the source in savepoints. */
   public DataStream<KafkaRecord> source(
       String topic, String group, String uid, WatermarkStrategy<KafkaRecord> watermarks) {
+    return source(topic, group, uid, watermarks, Duration.ZERO);
+  }
+
+  /**
+   * Reads a topic whose records are parts of windows. A backfill reads {@link BackfillSpan#MARGIN}
+   * more at both ends, and its watermarks are behind the times of the records by as much.
+   */
+  public DataStream<KafkaRecord> windowSource(String topic, String group, String uid) {
+    if (!isBackfill()) {
+      return source(topic, group, uid, WatermarkStrategy.noWatermarks());
+    }
+    WatermarkStrategy<KafkaRecord> watermarks =
+        WatermarkStrategy.<KafkaRecord>forBoundedOutOfOrderness(BackfillSpan.MARGIN)
+            .withWatermarkAlignment(uid, BackfillSpan.MARGIN);
+    return source(topic, group, uid, watermarks, BackfillSpan.MARGIN);
+  }
+
+  private DataStream<KafkaRecord> source(
+      String topic,
+      String group,
+      String uid,
+      WatermarkStrategy<KafkaRecord> watermarks,
+      Duration margin) {
     // A backfill must not move the offsets at which the job itself would go on.
     KafkaSourceBuilder<KafkaRecord> source =
         Topics.source(config.kafka(), topic, group + (isBackfill() ? "-backfill" : ""));
-    source.setStartingOffsets(arguments.start());
+    source.setStartingOffsets(arguments.start(margin));
     if (isBackfill()) {
-      source.setBounded(OffsetsInitializer.timestamp(arguments.to().toEpochMilli()));
+      source.setBounded(OffsetsInitializer.timestamp(arguments.to().plus(margin).toEpochMilli()));
     }
     return environment.fromSource(source.build(), watermarks, uid).uid(uid);
   }

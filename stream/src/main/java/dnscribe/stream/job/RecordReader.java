@@ -88,7 +88,7 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
   @Override
   public void processElement(StreamRecord<KafkaRecord> element) {
     KafkaRecord record = element.getValue();
-    count(RECORDS, 1);
+    countRead(RECORDS, record);
     try {
       KafkaRecord json =
           AvroReader.isAvro(record.value())

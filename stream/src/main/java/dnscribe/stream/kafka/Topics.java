@@ -13,7 +13,7 @@ import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacet;
 import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacetProvider;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
-import org.apache.flink.connector.kafka.sink.TransactionNamingStrategy;
+import org.apache.flink.connector.kafka.sink.ReleasingKafkaSink;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
@@ -68,15 +68,16 @@ public final class Topics {
     properties.putIfAbsent("linger.ms", "20");
     properties.putIfAbsent("batch.size", "262144");
     properties.putIfAbsent("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
-    return KafkaSink.<OutputRecord>builder()
-        .setKafkaProducerConfig(properties)
-        .setBootstrapServers(kafka.brokers())
-        .setRecordSerializer(new Writer(topic))
-        .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
-        .setTransactionalIdPrefix(prefix)
-        // The default makes a new id at each checkpoint, which brokers remember for a week.
-        .setTransactionNamingStrategy(TransactionNamingStrategy.POOLING)
-        .build();
+    Writer writer = new Writer(topic);
+    KafkaSink<OutputRecord> sink =
+        KafkaSink.<OutputRecord>builder()
+            .setKafkaProducerConfig(properties)
+            .setBootstrapServers(kafka.brokers())
+            .setRecordSerializer(writer)
+            .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
+            .setTransactionalIdPrefix(prefix)
+            .build();
+    return new ReleasingKafkaSink<>(sink, writer, prefix);
   }
 
   private static final class Reader implements KafkaRecordDeserializationSchema<KafkaRecord> {

@@ -1,5 +1,7 @@
 package dnscribe.stream.ledger;
 
+import dnscribe.stream.kafka.KafkaRecord;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -29,6 +31,11 @@ public abstract class CountingOperator<I, O> extends AbstractStreamOperator<O>
   private final String name;
   private final String[] counters;
   private transient long[] values;
+
+  /** The topic that is read, and the offset after the last record read of each partition. */
+  private transient String topic;
+
+  private transient long[] offsets;
   private transient ListState<Counts> state;
 
   /** Creates an operator with counters at these places of the ledger. */
@@ -42,6 +49,23 @@ public abstract class CountingOperator<I, O> extends AbstractStreamOperator<O>
     values[counter] += amount;
   }
 
+  /**
+   * Counts a record that was read of the operator's topic, and notes how far its partition was
+   * read.
+   */
+  protected final void countRead(int counter, KafkaRecord record) {
+    values[counter]++;
+    topic = record.topic();
+    setOffset(record.partition(), record.offset() + 1);
+  }
+
+  private void setOffset(int partition, long next) {
+    if (partition >= offsets.length) {
+      offsets = Arrays.copyOf(offsets, partition + 1);
+    }
+    offsets[partition] = Math.max(offsets[partition], next);
+  }
+
   /** Settles what the counters speak of, before they are sent. */
   protected void flush() throws Exception {}
 
@@ -49,6 +73,7 @@ public abstract class CountingOperator<I, O> extends AbstractStreamOperator<O>
   public void initializeState(StateInitializationContext context) throws Exception {
     super.initializeState(context);
     values = new long[counters.length];
+    offsets = new long[0];
     state =
         context
             .getOperatorStateStore()
@@ -58,6 +83,7 @@ public abstract class CountingOperator<I, O> extends AbstractStreamOperator<O>
       for (int i = 0; i < counters.length; i++) {
         values[i] += counts.values().getOrDefault(counters[i], 0L);
       }
+      counts.values().forEach(this::restoreOffset);
     }
   }
 
@@ -80,8 +106,21 @@ public abstract class CountingOperator<I, O> extends AbstractStreamOperator<O>
     super.finish();
   }
 
+  private void restoreOffset(String place, long next) {
+    if (Counts.isOffset(place)) {
+      String[] parts = place.split("/", -1);
+      topic = parts[1];
+      setOffset(Integer.parseInt(parts[parts.length - 1]), next);
+    }
+  }
+
   private Counts counts() {
     Map<String, Long> named = new HashMap<>();
+    for (int partition = 0; partition < offsets.length; partition++) {
+      if (offsets[partition] > 0) {
+        named.put(Counts.offsetPlace(topic, partition), offsets[partition]);
+      }
+    }
     for (int i = 0; i < counters.length; i++) {
       named.put(counters[i], values[i]);
     }

@@ -85,7 +85,11 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
     Map<String, Long> sums = new TreeMap<>();
     for (Map<Integer, Counts> subtasks : newest.values()) {
       for (Counts counts : subtasks.values()) {
-        counts.values().forEach((place, value) -> sums.merge(place, value, Long::sum));
+        counts
+            .values()
+            .forEach(
+                (place, value) ->
+                    sums.merge(place, value, (one, other) -> Counts.add(place, one, other)));
       }
     }
     String id = EventIds.of(job, getRuntimeContext().getJobInfo().getJobId(), checkpoint);

@@ -1,10 +1,10 @@
 package dnscribe.stream.record;
 
 import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonToken;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 
 /**
  * A record that fits its schema. Fields that it does not have are null.
@@ -42,6 +42,31 @@ public record CheckedRecord(
    */
   public record Answer(String type, String data) {}
 
+  /** Fields that are collected, by their names in capitals; only texts are. */
+  enum Use {
+    NONE,
+    SCHEMA,
+    EVENT_ID,
+    TS,
+    NODE,
+    QNAME,
+    ZONE,
+    CLIENT_IP,
+    SERVER_IP,
+    TYPE,
+    DATA;
+
+    /** Returns the use of a field. */
+    static Use of(String name) {
+      for (Use use : values()) {
+        if (use.name().toLowerCase(Locale.ROOT).equals(name)) {
+          return use;
+        }
+      }
+      return NONE;
+    }
+  }
+
   /** Collects the fields while a record is parsed. */
   static final class Builder {
     private static final Answer[] NONE = {};
@@ -64,20 +89,17 @@ public record CheckedRecord(
       this.json = json;
     }
 
-    /** Takes a field on the first level. */
-    void field(String key, JsonToken token, JsonParser parser) throws IOException {
-      if (token != JsonToken.VALUE_STRING) {
-        return;
-      }
-      switch (key) {
-        case "event_id" -> eventId = parser.getText();
-        case "ts" -> ts = parser.getText();
-        case "node" -> node = parser.getText();
-        case "qname" -> qname = parser.getText();
-        case "zone" -> zone = parser.getText();
-        case "client_ip" -> clientIp = parser.getText();
-        case "server_ip" -> serverIp = parser.getText();
-        case "schema" -> {
+    /** Takes a text of the first level. */
+    void field(Use use, JsonParser parser) throws IOException {
+      switch (use) {
+        case EVENT_ID -> eventId = parser.getText();
+        case TS -> ts = parser.getText();
+        case NODE -> node = parser.getText();
+        case QNAME -> qname = parser.getText();
+        case ZONE -> zone = parser.getText();
+        case CLIENT_IP -> clientIp = parser.getText();
+        case SERVER_IP -> serverIp = parser.getText();
+        case SCHEMA -> {
           schemaStart = (int) parser.currentTokenLocation().getByteOffset();
           parser.finishToken();
           schemaEnd = (int) parser.currentLocation().getByteOffset();
@@ -86,14 +108,11 @@ public record CheckedRecord(
       }
     }
 
-    /** Takes a field of an answer. */
-    void answerField(String key, JsonToken token, JsonParser parser) throws IOException {
-      if (token != JsonToken.VALUE_STRING) {
-        return;
-      }
-      if (key.equals("type")) {
+    /** Takes a text of an answer. */
+    void answerField(Use use, JsonParser parser) throws IOException {
+      if (use == Use.TYPE) {
         answerType = parser.getText();
-      } else if (key.equals("data") && answerType != null) {
+      } else if (use == Use.DATA && answerType != null) {
         // The agent writes the type first.
         answers.add(new Answer(answerType, parser.getText()));
         answerType = null;

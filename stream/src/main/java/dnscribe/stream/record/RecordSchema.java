@@ -6,8 +6,10 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dnscribe.stream.record.CheckedRecord.Use;
 import java.io.IOException;
 import java.io.InputStream;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
@@ -40,7 +42,7 @@ public final class RecordSchema {
         throw new IllegalArgumentException("no schema " + name);
       }
       JsonNode schema = new ObjectMapper().readTree(stream);
-      return new RecordSchema(name, new Field(schema, schema.path("$defs"), false));
+      return new RecordSchema(name, new Field(Use.NONE, schema, schema.path("$defs"), false));
     } catch (IOException error) {
       throw new IllegalStateException("an unreadable schema " + name, error);
     }
@@ -52,20 +54,38 @@ public final class RecordSchema {
    * @throws MalformedException if it is not a record of this schema
    */
   public CheckedRecord check(byte[] json) throws MalformedException {
-    CheckedRecord.Builder found = new CheckedRecord.Builder(json);
     try (JsonParser parser = JSON.createParser(json)) {
-      if (parser.nextToken() != JsonToken.START_OBJECT) {
-        throw new MalformedException("json", "not an object");
-      }
-      object(parser, root, found);
-      found.end(parser.currentTokenLocation().getByteOffset());
-      if (parser.nextToken() != null) {
-        throw new MalformedException("json", "more than one value");
-      }
+      return check(parser, json);
     } catch (JsonProcessingException error) {
       throw new MalformedException("json", error.getOriginalMessage());
     } catch (IOException error) {
       throw new MalformedException("json", String.valueOf(error.getMessage()));
+    }
+  }
+
+  /**
+   * Checks a record that has been parsed.
+   *
+   * @throws MalformedException if it is not a record of this schema
+   */
+  public void check(JsonNode record) throws MalformedException {
+    try (JsonParser parser = record.traverse()) {
+      check(parser, null);
+    } catch (IOException error) {
+      throw new MalformedException("json", String.valueOf(error.getMessage()));
+    }
+  }
+
+  private CheckedRecord check(JsonParser parser, byte[] json)
+      throws IOException, MalformedException {
+    CheckedRecord.Builder found = new CheckedRecord.Builder(json);
+    if (parser.nextToken() != JsonToken.START_OBJECT) {
+      throw new MalformedException("json", "not an object");
+    }
+    object(parser, root, found);
+    found.end(parser.currentTokenLocation().getByteOffset());
+    if (parser.nextToken() != null) {
+      throw new MalformedException("json", "more than one value");
     }
     return found.build();
   }
@@ -82,12 +102,14 @@ public final class RecordSchema {
         required++;
       }
       if (schema == root) {
-        found.field(key, token, parser);
-        if (key.equals("schema") && !name.equals(parser.getText())) {
+        if (field != null && field.use == Use.SCHEMA && !name.equals(parser.getText())) {
           throw new MalformedException("schema", "not a record of " + name);
         }
-      } else if (schema == answer) {
-        found.answerField(key, token, parser);
+        if (field != null && token == JsonToken.VALUE_STRING) {
+          found.field(field.use, parser);
+        }
+      } else if (schema == answer && field != null && token == JsonToken.VALUE_STRING) {
+        found.answerField(field.use, parser);
       }
       if (field == null) {
         parser.skipChildren();
@@ -103,17 +125,12 @@ public final class RecordSchema {
   private void value(JsonParser parser, JsonToken token, Field field, CheckedRecord.Builder found)
       throws IOException, MalformedException {
     boolean fits =
-        switch (token) {
-          case START_OBJECT -> field.accepts("object");
-          case START_ARRAY -> field.accepts("array");
-          case VALUE_STRING -> field.accepts("string") && field.fits(parser);
-          case VALUE_NUMBER_INT ->
-              (field.accepts("integer") || field.accepts("number")) && field.inRange(parser);
-          case VALUE_NUMBER_FLOAT -> field.accepts("number");
-          case VALUE_TRUE, VALUE_FALSE -> field.accepts("boolean");
-          case VALUE_NULL -> field.accepts("null");
-          default -> false;
-        };
+        field.accepts(token)
+            && switch (token) {
+              case VALUE_STRING -> field.fits(parser);
+              case VALUE_NUMBER_INT -> field.inRange(parser);
+              default -> true;
+            };
     if (!fits) {
       throw new MalformedException("field", "not what the schema says" + place(parser));
     }
@@ -141,7 +158,13 @@ public final class RecordSchema {
     final Map<String, Field> properties = new HashMap<>();
     final boolean isRequired;
     final int requiredCount;
-    private final Set<String> types = new HashSet<>();
+
+    /** What the value is needed for besides the check. */
+    final Use use;
+
+    /** Tokens with which a value begins, as the schema's types say; empty for any. */
+    private final Set<JsonToken> tokens = EnumSet.noneOf(JsonToken.class);
+
     private final Set<String> values = new HashSet<>();
     private final boolean isTime;
     private final boolean isEventId;
@@ -150,7 +173,8 @@ public final class RecordSchema {
     final Field items;
     final Field additional;
 
-    Field(JsonNode written, JsonNode definitions, boolean isRequired) {
+    Field(Use use, JsonNode written, JsonNode definitions, boolean isRequired) {
+      this.use = use;
       this.isRequired = isRequired;
       JsonNode schema = written;
       if (schema.has("$ref")) {
@@ -159,11 +183,11 @@ public final class RecordSchema {
       }
       JsonNode type = schema.path("type");
       if (type.isTextual()) {
-        types.add(type.asText());
+        tokens.addAll(tokens(type.asText()));
       }
-      type.forEach(one -> types.add(one.asText()));
+      type.forEach(one -> tokens.addAll(tokens(one.asText())));
       if (schema.has("const")) {
-        types.add("string");
+        tokens.add(JsonToken.VALUE_STRING);
         values.add(schema.get("const").asText());
       }
       schema.path("enum").forEach(one -> values.add(one.asText()));
@@ -172,7 +196,8 @@ public final class RecordSchema {
       requiredCount = required.size();
       for (var property : schema.path("properties").properties()) {
         String key = property.getKey();
-        properties.put(key, new Field(property.getValue(), definitions, required.contains(key)));
+        properties.put(
+            key, new Field(Use.of(key), property.getValue(), definitions, required.contains(key)));
       }
       isTime = schema.path("format").asText().equals("date-time");
       isEventId = schema.path("pattern").asText().equals("^[0-9a-f]{32}$");
@@ -181,13 +206,28 @@ public final class RecordSchema {
       }
       minimum = schema.path("minimum").asLong(Long.MIN_VALUE);
       maximum = schema.path("maximum").asLong(Long.MAX_VALUE);
-      items = schema.has("items") ? new Field(schema.get("items"), definitions, false) : null;
+      items =
+          schema.has("items") ? new Field(Use.NONE, schema.get("items"), definitions, false) : null;
       JsonNode more = schema.path("additionalProperties");
-      additional = more.isObject() ? new Field(more, definitions, false) : null;
+      additional = more.isObject() ? new Field(Use.NONE, more, definitions, false) : null;
     }
 
-    boolean accepts(String type) {
-      return types.isEmpty() || types.contains(type);
+    private static Set<JsonToken> tokens(String type) {
+      return switch (type) {
+        case "object" -> EnumSet.of(JsonToken.START_OBJECT);
+        case "array" -> EnumSet.of(JsonToken.START_ARRAY);
+        case "string" -> EnumSet.of(JsonToken.VALUE_STRING);
+        case "integer" -> EnumSet.of(JsonToken.VALUE_NUMBER_INT);
+        case "number" -> EnumSet.of(JsonToken.VALUE_NUMBER_INT, JsonToken.VALUE_NUMBER_FLOAT);
+        case "boolean" -> EnumSet.of(JsonToken.VALUE_TRUE, JsonToken.VALUE_FALSE);
+        case "null" -> EnumSet.of(JsonToken.VALUE_NULL);
+        default ->
+            throw new IllegalStateException("a type that this program does not know: " + type);
+      };
+    }
+
+    boolean accepts(JsonToken token) {
+      return tokens.isEmpty() || tokens.contains(token);
     }
 
     boolean fits(JsonParser parser) throws IOException {

@@ -1,6 +1,7 @@
 package dnscribe.stream.record;
 
 import java.time.LocalDate;
+import java.util.OptionalLong;
 
 /** Times as the agent writes them: RFC 3339 in UTC, with up to nine digits after the second. */
 public final class Time {
@@ -47,6 +48,27 @@ public final class Time {
         + Integer.parseInt(time, 11, 13, 10) * 3600L
         + Integer.parseInt(time, 14, 16, 10) * 60L
         + Integer.parseInt(time, 17, 19, 10);
+  }
+
+  /**
+   * Returns the nanoseconds since the epoch of a time in this form; empty beyond the years 1678 to
+   * 2262, which 64 bits can hold, and for text in another form.
+   */
+  public static OptionalLong epochNanos(String time) {
+    char[] text = time.toCharArray();
+    if (!isRfc3339(text, 0, text.length)) {
+      return OptionalLong.empty();
+    }
+    long nanos = 0;
+    for (int i = FORM.length() + 1, digit = 100_000_000; i < text.length - 1; i++, digit /= 10) {
+      nanos += (long) (text[i] - '0') * digit;
+    }
+    try {
+      long seconds = Math.multiplyExact(epochSeconds(time), 1_000_000_000L);
+      return OptionalLong.of(Math.addExact(seconds, nanos));
+    } catch (ArithmeticException error) {
+      return OptionalLong.empty();
+    }
   }
 
   private static boolean inRange(char[] text, int offset) {

@@ -2,7 +2,7 @@ package dnscribe.stream.store;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TimescaleDbConfig;
 import dnscribe.stream.kafka.OutputRecord;
 import java.io.IOException;
 import java.sql.Connection;
@@ -32,7 +32,7 @@ public final class LedgerWriter extends AbstractStreamOperator<Void>
       "INSERT INTO stream_ledger (ts, event_id, job, checkpoint, balanced, late, input, output)"
           + " VALUES (?::timestamptz, ?, ?, ?, ?, ?, ?::jsonb, ?::jsonb) ON CONFLICT DO NOTHING";
 
-  private final Config.TimescaleDb settings;
+  private final TimescaleDbConfig settings;
 
   /** Records since the last checkpoint. */
   private transient List<OutputRecord> current;
@@ -43,7 +43,7 @@ public final class LedgerWriter extends AbstractStreamOperator<Void>
   private transient ListState<OutputRecord> state;
 
   /** Creates a writer to the table {@code stream_ledger}. */
-  public LedgerWriter(Config.TimescaleDb settings) {
+  public LedgerWriter(TimescaleDbConfig settings) {
     this.settings = settings;
   }
 

@@ -1,6 +1,7 @@
 package dnscribe.stream.store;
 
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TimescaleDbConfig;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -16,7 +17,7 @@ import java.util.Set;
 public final class Migrations {
   private static final List<String> CLICKHOUSE = List.of("001_transactions", "002_enriched");
   private static final List<String> TIMESCALEDB =
-      List.of("001_stream_ledger", "002_fleet", "003_retention");
+      List.of("001_stream_ledger", "002_fleet", "003_retention", "004_incidents");
 
   private Migrations() {}
 
@@ -31,7 +32,7 @@ public final class Migrations {
     }
   }
 
-  private static void timescaledb(Config.TimescaleDb config) throws IOException, SQLException {
+  private static void timescaledb(TimescaleDbConfig config) throws IOException, SQLException {
     try (Connection connection = Postgres.connect(config);
         Statement statement = connection.createStatement()) {
       statement.execute(

@@ -1,6 +1,6 @@
 package dnscribe.stream.store;
 
-import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TimescaleDbConfig;
 import java.io.IOException;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -11,7 +11,7 @@ final class Postgres {
   private Postgres() {}
 
   /** Connects, with time limits so that a server that is away does not hold a job up for long. */
-  static Connection connect(Config.TimescaleDb config) throws IOException, SQLException {
+  static Connection connect(TimescaleDbConfig config) throws IOException, SQLException {
     Properties properties = new Properties();
     if (config.user() != null) {
       properties.setProperty("user", config.user());
@@ -23,7 +23,17 @@ final class Postgres {
     properties.setProperty("connectTimeout", "5");
     properties.setProperty("socketTimeout", "30");
     properties.setProperty("ApplicationName", "dnscribe-stream");
-    // Names the driver: Flink's class loaders hide it from the list of those that are known.
+    unregister();
     return new org.postgresql.Driver().connect(config.url(), properties);
+  }
+
+  /**
+   * Takes the driver from the JVM's list, from which Flink's class loaders hide it, and which would
+   * keep all classes of a job that has ended.
+   */
+  private static synchronized void unregister() throws SQLException {
+    if (org.postgresql.Driver.isRegistered()) {
+      org.postgresql.Driver.deregister();
+    }
   }
 }

@@ -1,6 +1,6 @@
 package dnscribe.stream.store;
 
-import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TimescaleDbConfig;
 import java.io.IOException;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
@@ -17,11 +17,11 @@ public final class Retention {
   private Retention() {}
 
   /** Drops what is too old now. Without the server, the next call does it. */
-  public static void apply(Config.TimescaleDb config) {
+  public static void apply(TimescaleDbConfig config) {
     try (Connection connection = Postgres.connect(config)) {
       for (Map.Entry<String, Duration> table : config.retention().entrySet()) {
         String seconds = table.getValue().toSeconds() + " seconds";
-        Integer step = Config.TimescaleDb.STEPS.get(table.getKey());
+        Integer step = TimescaleDbConfig.STEPS.get(table.getKey());
         String sql =
             step == null
                 ? "SELECT dns_drop_chunks(?, ?::interval)"

@@ -1,6 +1,5 @@
 package dnscribe.stream.store;
 
-import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
 import dnscribe.stream.record.DeadLetter;
@@ -8,15 +7,19 @@ import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
- * Writes records to a store, in batches. All records of a checkpoint are in the store before it
- * completes. After a restart some are written again: the store's keys make that harmless. While the
- * store is away this operator waits, and with it the job. A record that the store refuses is
- * counted and becomes a dead letter.
+ * Writes records to a store, in batches: a thread sends one while the next fills. All records of a
+ * checkpoint are in the store before it completes. After a restart some are written again: the
+ * store's keys make that harmless. While the store is away this operator waits, and with it the
+ * job. A record that the store refuses is counted and leaves this operator as a dead letter.
  */
-public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
+public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputRecord> {
   private static final int RECORDS = 0;
   private static final int WRITTEN = 1;
   private static final int REFUSED = 2;
@@ -30,6 +33,12 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
   private final int batchRows;
   private final Duration batchWait;
   private final boolean writesDeadLetters;
+  private transient ExecutorService sender;
+
+  /** The batch that is being sent, and what of it is refused; null if there is none. */
+  private transient Future<List<Refused>> sending;
+
+  private transient int sendingRows;
   private transient List<OutputRecord> waiting;
   private transient long bytes;
   private transient boolean timerIsSet;
@@ -43,6 +52,9 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
       super(message);
     }
   }
+
+  /** A record that the store does not take, and what it says about it. */
+  private record Refused(OutputRecord record, String message) {}
 
   /** Where dead letters go, and how batches are made. */
   public record Settings(
@@ -65,7 +77,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
   }
 
   /**
-   * Writes a batch.
+   * Writes a batch, in a thread of its own.
    *
    * @throws RefusedException if its data is wrong
    * @throws IOException if the store did not take it for another reason
@@ -77,6 +89,15 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
   public void open() throws Exception {
     super.open();
     waiting = new ArrayList<>();
+    sender = Executors.newSingleThreadExecutor(work -> new Thread(work, sink));
+  }
+
+  @Override
+  public void close() throws Exception {
+    if (sender != null) {
+      sender.shutdownNow();
+    }
+    super.close();
   }
 
   @Override
@@ -85,7 +106,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
     bytes += element.getValue().value().length;
     count(RECORDS, 1);
     if (waiting.size() >= batchRows || bytes >= BATCH_BYTES) {
-      flush();
+      send();
     } else if (!timerIsSet) {
       timerIsSet = true;
       var clock = getProcessingTimeService();
@@ -94,40 +115,67 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, Void> {
               clock.getCurrentProcessingTime() + batchWait.toMillis(),
               time -> {
                 timerIsSet = false;
-                flush();
+                send();
               });
     }
   }
 
   @Override
   protected void flush() throws Exception {
-    if (!waiting.isEmpty()) {
-      settle(waiting);
-      waiting.clear();
-      bytes = 0;
+    send();
+    settle();
+  }
+
+  /** Hands the collected records to the thread, once it has sent the batch before. */
+  private void send() throws InterruptedException, ExecutionException {
+    if (waiting.isEmpty()) {
+      return;
+    }
+    settle();
+    List<OutputRecord> batch = waiting;
+    sendingRows = batch.size();
+    sending =
+        sender.submit(
+            () -> {
+              List<Refused> refused = new ArrayList<>();
+              write(batch, refused);
+              return refused;
+            });
+    waiting = new ArrayList<>(batch.size());
+    bytes = 0;
+  }
+
+  /** Waits for the batch that is being sent, and counts its records. */
+  private void settle() throws InterruptedException, ExecutionException {
+    if (sending == null) {
+      return;
+    }
+    List<Refused> refused = sending.get();
+    sending = null;
+    count(WRITTEN, sendingRows - refused.size());
+    count(REFUSED, refused.size());
+    if (writesDeadLetters) {
+      for (Refused one : refused) {
+        count(DEAD_LETTER_RECORDS, 1);
+        count(DEAD_LETTERS_WRITTEN, 1);
+        output.collect(new StreamRecord<>(DeadLetter.refused(one.record, sink, one.message)));
+      }
     }
   }
 
   /** Writes records; halves a batch with one that is refused until only this one is left out. */
-  private void settle(List<OutputRecord> batch) throws InterruptedException {
+  private void write(List<OutputRecord> batch, List<Refused> refused) throws InterruptedException {
     try {
       writeUntilTaken(batch);
-      count(WRITTEN, batch.size());
     } catch (RefusedException error) {
-      if (batch.size() > 1) {
-        int half = batch.size() / 2;
-        settle(batch.subList(0, half));
-        settle(batch.subList(half, batch.size()));
+      if (batch.size() == 1) {
+        LOG.warn("{}: a record is refused and left out: {}", sink, error.getMessage());
+        refused.add(new Refused(batch.get(0), error.getMessage()));
         return;
       }
-      LOG.warn("{}: a record is refused and left out: {}", sink, error.getMessage());
-      count(REFUSED, 1);
-      if (writesDeadLetters) {
-        count(DEAD_LETTER_RECORDS, 1);
-        count(DEAD_LETTERS_WRITTEN, 1);
-        OutputRecord letter = DeadLetter.refused(batch.get(0), sink, error.getMessage());
-        output.collect(RecordReader.DEAD_LETTERS, new StreamRecord<>(letter));
-      }
+      int half = batch.size() / 2;
+      write(batch.subList(0, half), refused);
+      write(batch.subList(half, batch.size()), refused);
     }
   }
 

@@ -1,6 +1,6 @@
 package dnscribe.stream.store;
 
-import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TimescaleDbConfig;
 import dnscribe.stream.kafka.OutputRecord;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -22,10 +22,10 @@ public final class TimescaleDbWriter extends StoreWriter {
   private static final Duration FIRST_RETENTION = Duration.ofMinutes(1);
   private static final Duration NEXT_RETENTION = Duration.ofHours(1);
 
-  private final Config.TimescaleDb settings;
+  private final TimescaleDbConfig settings;
   private final boolean appliesRetention;
   private final String call;
-  private transient Connection connection;
+  private transient volatile Connection connection;
 
   /**
    * Creates a writer.
@@ -35,7 +35,7 @@ public final class TimescaleDbWriter extends StoreWriter {
    * @param appliesRetention whether this writer also drops old chunks of all tables, each hour
    */
   public TimescaleDbWriter(
-      Config.TimescaleDb settings,
+      TimescaleDbConfig settings,
       String table,
       String call,
       Settings batches,
@@ -93,8 +93,8 @@ public final class TimescaleDbWriter extends StoreWriter {
 
   @Override
   public void close() throws Exception {
-    disconnect();
     super.close();
+    disconnect();
   }
 
   private void disconnect() {

@@ -34,7 +34,7 @@ class FleetDetectionTest {
 
   @Test
   void cellsBecomeAlerts() throws Exception {
-    Config config = new Config(1, null, null, null, null, null, null, null, null, null);
+    Config config = new Config(1, null, null, null, null, null, null, null, null, null, null);
     JobBuilder job =
         new JobBuilder("fleet", config, new Arguments("fleet", Path.of("none"), null, null));
     List<Cell> cells = new ArrayList<>();

@@ -19,10 +19,15 @@ import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.runtime.state.StateBackend;
+import org.apache.flink.runtime.state.hashmap.HashMapStateBackend;
+import org.apache.flink.state.rocksdb.EmbeddedRocksDBStateBackend;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 class OperatorsTest {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -52,12 +57,14 @@ class OperatorsTest {
     }
   }
 
-  @Test
-  void duplicatesAreKnownAfterARestartAndForgottenAfterTheirTime() throws Exception {
+  @ParameterizedTest
+  @MethodSource("backends")
+  void duplicatesAreKnownAfterARestartAndForgottenAfterTheirTime(StateBackend backend)
+      throws Exception {
     OperatorSubtaskState state;
-    try (var harness = deduplicator()) {
+    try (var harness = deduplicator(backend)) {
       harness.open();
-      harness.setStateTtlProcessingTime(0);
+      setTime(harness, Duration.ZERO);
       for (int number : new int[] {1, 2, 1}) {
         harness.processElement(new StreamRecord<>(output(number)));
       }
@@ -65,13 +72,13 @@ class OperatorsTest {
       harness.prepareSnapshotPreBarrier(1);
       state = harness.snapshot(1, 0);
     }
-    try (var harness = deduplicator()) {
+    try (var harness = deduplicator(backend)) {
       harness.initializeState(state);
       harness.open();
-      harness.setStateTtlProcessingTime(1_000);
+      setTime(harness, Duration.ofMinutes(119));
       harness.processElement(new StreamRecord<>(output(2)));
       assertThat(harness.extractOutputValues()).isEmpty();
-      harness.setStateTtlProcessingTime(Duration.ofHours(3).toMillis());
+      setTime(harness, Duration.ofHours(3));
       harness.processElement(new StreamRecord<>(output(2)));
       assertThat(harness.extractOutputValues()).hasSize(1);
       harness.prepareSnapshotPreBarrier(2);
@@ -82,9 +89,10 @@ class OperatorsTest {
     }
   }
 
-  @Test
-  void idsWithEqualHalvesAreNotDuplicates() throws Exception {
-    try (var harness = deduplicator()) {
+  @ParameterizedTest
+  @MethodSource("backends")
+  void idsWithEqualHalvesAreNotDuplicates(StateBackend backend) throws Exception {
+    try (var harness = deduplicator(backend)) {
       harness.open();
       for (String id : new String[] {"1".repeat(32), "2".repeat(16) + "1".repeat(16)}) {
         harness.processElement(
@@ -118,6 +126,7 @@ class OperatorsTest {
       assertThat(reasons).containsExactly("field", "missing_field", "json", "field");
       assertThat(counts(harness))
           .containsEntry("input/dns.intel/records", 6L)
+          .containsEntry("input/dns.intel/offsets/0", 2L)
           .containsEntry("input/dns.intel/unique", 2L)
           .containsEntry("input/dns.intel/malformed", 4L);
     }
@@ -129,8 +138,16 @@ class OperatorsTest {
       harness.open();
       for (Counts counts :
           List.of(
-              new Counts("reader", 0, 2, Map.of("input/t/records", 7L, "input/t/malformed", 1L)),
-              new Counts("reader", 1, 2, Map.of("input/t/records", 3L, "input/t/malformed", 0L)),
+              new Counts(
+                  "reader",
+                  0,
+                  2,
+                  Map.of("input/t/records", 7L, "input/t/malformed", 1L, "input/t/offsets/0", 8L)),
+              new Counts(
+                  "reader",
+                  1,
+                  2,
+                  Map.of("input/t/records", 3L, "input/t/malformed", 0L, "input/t/offsets/0", 5L)),
               new Counts("deduplicator", 0, 1, Map.of("input/t/unique", 8L)))) {
         harness.processElement(new StreamRecord<>(counts));
       }
@@ -152,18 +169,34 @@ class OperatorsTest {
       assertThat(ledgers)
           .extracting(ledger -> ledger.at("/input/t/records").asInt())
           .containsExactly(10, 10, 10);
+      assertThat(ledgers.get(0).at("/input/t/offsets/0").asInt())
+          .as("a partition that another subtask has read before")
+          .isEqualTo(8);
       assertThat(ledgers)
           .extracting(ledger -> ledger.path("event_id").asText())
           .doesNotHaveDuplicates();
     }
   }
 
-  private static KeyedOneInputStreamOperatorTestHarness<Long, OutputRecord, OutputRecord>
-      deduplicator() throws Exception {
-    return new KeyedOneInputStreamOperatorTestHarness<>(
-        new Deduplicator(TOPIC, "dns.enriched", true, Duration.ofHours(2)),
-        Deduplicator::key,
-        Types.LONG);
+  static List<StateBackend> backends() {
+    return List.of(new HashMapStateBackend(), new EmbeddedRocksDBStateBackend());
+  }
+
+  private static KeyedOneInputStreamOperatorTestHarness<Integer, OutputRecord, OutputRecord>
+      deduplicator(StateBackend backend) throws Exception {
+    var harness =
+        new KeyedOneInputStreamOperatorTestHarness<>(
+            new Deduplicator(TOPIC, "dns.enriched", true, Duration.ofHours(2)),
+            Deduplicator::key,
+            Types.INT);
+    harness.setStateBackend(backend);
+    return harness;
+  }
+
+  private static void setTime(OneInputStreamOperatorTestHarness<?, ?> harness, Duration time)
+      throws Exception {
+    harness.setProcessingTime(time.toMillis());
+    harness.setStateTtlProcessingTime(time.toMillis());
   }
 
   private static String intel(String indicator, String kind) {
