@@ -1,0 +1,5 @@
+import { configs, config } from "typescript-eslint";
+
+export default config(configs.strict, configs.stylistic, {
+    languageOptions: { parserOptions: { projectService: true } },
+});

@@ -1,0 +1,267 @@
+// A board: rows of panels, variables, annotations, and links to the other boards.
+import {
+    type AnnotationQuery,
+    type Dashboard,
+    DashboardCursorSync,
+    type DashboardLink,
+    type DataQuery,
+    type Panel,
+    type RowPanel,
+    VariableHide,
+    type VariableModel,
+    VariableRefresh,
+    VariableSort,
+} from "@grafana/schema";
+import { dns_alerts as a, dns_changes as c, dns_fleet as f, dns_transactions as t, metric as m } from "./names.js";
+import { sources, timescaledb, type Target } from "./sources.js";
+
+/** Boards by their uids. */
+export const boards = {
+    noc: { uid: "dnscribe-noc", title: "DNS: operations" },
+    security: { uid: "dnscribe-security", title: "DNS: security" },
+    slo: { uid: "dnscribe-slo", title: "DNS: service levels" },
+    probes: { uid: "dnscribe-probes", title: "DNS: probes" },
+    kubernetes: { uid: "dnscribe-kubernetes", title: "DNS: Kubernetes" },
+    pipeline: { uid: "dnscribe-pipeline", title: "DNS: pipeline" },
+} as const;
+
+/** Name of a board. */
+export type BoardName = keyof typeof boards;
+
+/** Where the runbooks are published: the constant `docs` of every board. */
+const DOCS = "${docs}";
+
+function link(title: string, url: string, isNewTab = false): DashboardLink {
+    return {
+        type: "link",
+        title,
+        url,
+        icon: isNewTab ? "external link" : "dashboard",
+        tooltip: "",
+        tags: [],
+        asDropdown: false,
+        includeVars: false,
+        keepTime: false,
+        targetBlank: isNewTab,
+    };
+}
+
+/** Link to a runbook or another page of the documentation. */
+export function runbook(page: string): DashboardLink {
+    return link("Runbook", `${DOCS}/${page}.md`, true);
+}
+
+/** Link to another board with the time range and all variables kept. */
+export function next(board: BoardName): DashboardLink {
+    return link(boards[board].title, `/d/${boards[board].uid}?$\{__url_time_range}&$\{__all_variables}`);
+}
+
+/** Link to the single transactions behind a number: Explore with a query of ClickHouse, in the same time range. */
+export function events(condition: string): DashboardLink {
+    const rawSql = `SELECT ${t.ts}, ${t.node}, ${t.client_ip}, ${t.resolver}, ${t.qname}, ${t.qtype}, ${t.status}, ${t.rcode}, ${t.latency_ms} FROM dns_transactions WHERE $__timeFilter(${t.ts}) AND ${condition} ORDER BY ${t.ts} DESC LIMIT 1000`;
+    const query = {
+        refId: "A",
+        datasource: sources.clickhouse,
+        editorType: "sql",
+        format: 1,
+        queryType: "table",
+        rawSql,
+    };
+    const pane = { datasource: sources.clickhouse.uid, queries: [query], range: { from: "FROM", to: "TO" } };
+    const panes = encodeURIComponent(JSON.stringify({ a: pane }))
+        .replace("FROM", "${__from}")
+        .replace("%22TO%22", "%22${__to}%22");
+    return link("Raw events", `/explore?schemaVersion=1&panes=${panes}`, true);
+}
+
+interface Choice {
+    readonly name: "site" | "environment" | "resolver" | "zone" | "node" | "instance";
+    readonly label: string;
+    readonly description: string;
+    readonly target: Target;
+}
+
+const RECENT = "now() - INTERVAL '7 days'";
+
+const choices: Record<Choice["name"], Choice> = {
+    site: {
+        name: "site",
+        label: "Site",
+        description: "Region of nodes, site of probes.",
+        target: timescaledb(
+            "table",
+            `SELECT DISTINCT ${f.region} FROM dns_fleet_1h WHERE ${f.grouping} = 'region' AND ${f.ts} > ${RECENT} AND ${f.region} IS NOT NULL
+       UNION SELECT DISTINCT site FROM dns_probes WHERE ts > ${RECENT} AND site IS NOT NULL ORDER BY 1`,
+        ),
+    },
+    environment: {
+        name: "environment",
+        label: "Environment",
+        description: "Environment of zones, as dns.zones says.",
+        target: {
+            refId: "A",
+            datasource: sources.clickhouse,
+            rawSql: `SELECT DISTINCT ${t.zone_meta}.environment FROM dns_transactions WHERE $__timeFilter(${t.ts}) ORDER BY 1`,
+        },
+    },
+    resolver: {
+        name: "resolver",
+        label: "Resolver",
+        description: "Configured name of a resolver, else its address.",
+        target: timescaledb(
+            "table",
+            `SELECT ${f.resolver} FROM dns_fleet_1h WHERE ${f.grouping} = 'resolver' AND ${f.ts} > ${RECENT} AND ${f.resolver} IS NOT NULL
+       GROUP BY 1 ORDER BY sum(${f.queries}) DESC LIMIT 500`,
+        ),
+    },
+    zone: {
+        name: "zone",
+        label: "Zone",
+        description: "Registrable domain; the list has the 500 with most queries of the last week.",
+        target: timescaledb(
+            "table",
+            `SELECT ${f.zone} FROM dns_fleet_1h WHERE ${f.grouping} = 'zone' AND ${f.ts} > ${RECENT} AND ${f.zone} IS NOT NULL
+       GROUP BY 1 ORDER BY sum(${f.queries}) DESC LIMIT 500`,
+        ),
+    },
+    node: {
+        name: "node",
+        label: "Node",
+        description: "Host with an agent.",
+        target: {
+            refId: "A",
+            datasource: sources.clickhouse,
+            rawSql: `SELECT DISTINCT ${t.node} FROM dns_transactions WHERE $__timeFilter(${t.ts}) ORDER BY 1`,
+        },
+    },
+    instance: {
+        name: "instance",
+        label: "Instance",
+        description: "Agent as Prometheus names it.",
+        target: {
+            refId: "A",
+            datasource: sources.prometheus,
+            query: `label_values(${m.dnscribe_build_info}, instance)`,
+        },
+    },
+};
+
+function variable({ name, label, description, target }: Choice): VariableModel {
+    const text = target.rawSql ?? target.query;
+    return {
+        type: "query",
+        name,
+        label,
+        description,
+        datasource: target.datasource,
+        query: target.datasource.uid === sources.prometheus.uid ? { query: text, refId: "A" } : String(text),
+        refresh: VariableRefresh.onTimeRangeChanged,
+        includeAll: true,
+        allValue: ".*",
+        multi: true,
+        current: { text: ["All"], value: ["$__all"], selected: true },
+        sort: VariableSort.disabled,
+    };
+}
+
+const vantage: VariableModel = {
+    type: "custom",
+    name: "vantage",
+    label: "Vantage",
+    description:
+        "Where queries were seen: at the client, at the server, or passively. One exchange may be seen at several.",
+    query: "client,server,passive",
+    options: ["client", "server", "passive"].map((value) => ({ text: value, value, selected: value === "client" })),
+    current: { text: "client", value: "client", selected: true },
+    includeAll: false,
+    multi: false,
+};
+
+const docs: VariableModel = {
+    type: "constant",
+    name: "docs",
+    label: "Documentation",
+    description: "Where docs/ of dnscribe is published.",
+    hide: VariableHide.hideVariable,
+    query: "https://github.com/dnscribe/dnscribe/blob/main/docs",
+};
+
+function annotation(name: string, iconColor: string, rawSql: string): AnnotationQuery {
+    const target: DataQuery & Record<string, unknown> = { ...timescaledb("table", rawSql, "Anno") };
+    return { name, enable: true, iconColor, datasource: sources.timescaledb, target };
+}
+
+const annotations: AnnotationQuery[] = [
+    annotation(
+        "Changes",
+        "blue",
+        `SELECT ${c.ts} AS time, ${c.ends} AS timeend, ${c.summary} AS text, concat_ws(',', ${c.kind}, ${c.zone}, ${c.service}, ${c.actor}) AS tags
+     FROM dns_changes WHERE $__timeFilter(${c.ts})`,
+    ),
+    annotation(
+        "Alerts",
+        "red",
+        `SELECT min(${a.started}) AS time, max(${a.ended}) AS timeend, min(${a.summary}) AS text, concat_ws(',', min(${a.rule}), max(${a.severity}), min(${a.scope})) AS tags
+     FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${a.severity} IN ('warning', 'critical') GROUP BY ${a.alert_id}`,
+    ),
+];
+
+/** A row: its title and its panels with their widths, of 24 columns in all. */
+export interface Row {
+    readonly title: string;
+    readonly height: number;
+    readonly panels: readonly (readonly [width: number, panel: Panel])[];
+}
+
+/** Makes a board. Its variables are `vantage` and those named. */
+export function board(
+    name: BoardName,
+    description: string,
+    chosen: readonly Choice["name"][],
+    rows: readonly Row[],
+): Dashboard {
+    const panels: (Panel | RowPanel)[] = [];
+    let id = 1;
+    let y = 0;
+    for (const row of rows) {
+        panels.push({
+            type: "row",
+            id: id++,
+            title: row.title,
+            collapsed: false,
+            gridPos: { x: 0, y, w: 24, h: 1 },
+            panels: [],
+        });
+        y += 1;
+        let x = 0;
+        for (const [width, panel] of row.panels) {
+            panels.push({ ...panel, id: id++, gridPos: { x, y, w: width, h: row.height } });
+            x += width;
+        }
+        if (x !== 24) throw new Error(`${name}: the row "${row.title}" is ${String(x)} of 24 columns wide`);
+        y += row.height;
+    }
+    const others = (Object.keys(boards) as BoardName[]).filter((other) => other !== name);
+    return {
+        uid: boards[name].uid,
+        title: boards[name].title,
+        description,
+        tags: ["dnscribe", "dns"],
+        schemaVersion: 42,
+        version: 1,
+        editable: true,
+        graphTooltip: DashboardCursorSync.Crosshair,
+        refresh: "1m",
+        time: { from: "now-3h", to: "now" },
+        timezone: "browser",
+        links: others.map((other) => ({
+            ...next(other),
+            url: `/d/${boards[other].uid}`,
+            keepTime: true,
+            includeVars: true,
+        })),
+        templating: { list: [...chosen.map((one) => variable(choices[one])), vantage, docs] },
+        annotations: { list: annotations },
+        panels,
+    };
+}

@@ -1,0 +1,286 @@
+// Operations: is DNS healthy, where not, since when, and what changed then?
+import { board, events, next, runbook } from "../board.js";
+import { failuresNow, FAILURES, firing, LATENCY_MS, resolverStates, whatChanged } from "../common.js";
+import { dns_fleet as f, dns_transactions as t, metric as m } from "../names.js";
+import { column, lights, matrix, series, stat, table } from "../panels.js";
+import {
+    chMatches,
+    clickhouse,
+    failureRatio,
+    influxdb,
+    matches,
+    prometheus,
+    queryRate,
+    timescaledb,
+    windows,
+} from "../sources.js";
+
+const SECURITY =
+    "tunnel|dga|spoofing|cache_poisoning|amplification|resolver_bypass|encrypted_bypass|zone_hijack|zone_new_source|client_fanout";
+
+export const noc = board(
+    "noc",
+    "Is DNS healthy? The first row answers it; below it where not, since when, and what changed then.",
+    ["site", "environment", "resolver", "zone", "node", "instance"],
+    [
+        {
+            title: "Is DNS healthy?",
+            height: 7,
+            panels: [
+                [
+                    4,
+                    failuresNow([
+                        runbook("runbooks/success-ratio"),
+                        next("slo"),
+                        events("status IN ('timeout', 'icmp_error')"),
+                    ]),
+                ],
+                [
+                    4,
+                    firing(
+                        "Alerts that fire",
+                        "Alerts of nodes, fleet and probes that fire at the end of the time range, without those of the security board. " +
+                            "Red: begin with the alert that started first (What changed).",
+                        `rule !~ '^(${SECURITY})$'`,
+                        [runbook("runbooks/README"), next("slo")],
+                    ),
+                ],
+                [
+                    16,
+                    lights({
+                        title: "Resolvers",
+                        description:
+                            "Each resolver over time. Failing: 5 % of queries or more without an answer or with SERVFAIL. Getting worse: 1 %, or the 95th " +
+                            "percentile of latency is over 100 ms and twice its median of the time range. Minutes with fewer than 5 queries are left out. " +
+                            "Red: fail over, then look at what changed when it began.",
+                        unit: "none",
+                        links: [
+                            runbook("runbooks/resolver-failing"),
+                            next("probes"),
+                            events(`${chMatches(t.resolver, "resolver")} AND status = 'timeout'`),
+                        ],
+                        targets: [resolverStates],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "Traffic",
+            height: 9,
+            panels: [
+                [
+                    8,
+                    series({
+                        title: "Queries by resolver",
+                        description:
+                            "Queries a second, all nodes together. A sudden fall is an outage in front of the resolver or of the agents; a sudden rise is a loop, " +
+                            "a release or a flood: the table of names below says which.",
+                        unit: "reqps",
+                        links: [
+                            runbook("runbooks/query-rate"),
+                            next("kubernetes"),
+                            events(chMatches(t.resolver, "resolver")),
+                        ],
+                        targets: [
+                            timescaledb(
+                                "time_series",
+                                `SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.resolver} AS metric, ${queryRate} AS "queries"
+                 FROM dns_fleet WHERE ${windows("resolver")} AND ${matches(f.resolver, "resolver")} GROUP BY 1, 2 ORDER BY 1`,
+                            ),
+                        ],
+                    }),
+                ],
+                [
+                    8,
+                    series({
+                        title: "Outcomes",
+                        description:
+                            "Answers by response code, and queries without an answer, a second. Growing NXDOMAIN points to a wrong name in a release or to " +
+                            "generated names; SERVFAIL to the zone's servers or DNSSEC; no answer to the network or the resolver.",
+                        unit: "reqps",
+                        isStacked: true,
+                        links: [runbook("runbooks/nxdomain"), next("security"), events("rcode NOT IN ('', 'NOERROR')")],
+                        targets: [
+                            timescaledb(
+                                "time_series",
+                                `SELECT $__timeGroupAlias(${f.ts}, $__interval), ${[
+                                    "noerror",
+                                    "nxdomain",
+                                    "servfail",
+                                    "refused",
+                                    "timeout",
+                                ]
+                                    .map(
+                                        (name) =>
+                                            `sum(${f[name as "noerror"]}) * 1000.0 / greatest($__interval_ms, 60000) AS "${name}"`,
+                                    )
+                                    .join(", ")}
+                 FROM dns_fleet WHERE ${windows("all")} GROUP BY 1 ORDER BY 1`,
+                            ),
+                        ],
+                    }),
+                ],
+                [
+                    8,
+                    series({
+                        title: "Failing queries by zone",
+                        description:
+                            "Share of failed queries of the ten zones with most failures. One red zone at all resolvers: its own servers or signatures; many zones " +
+                            "at one resolver: the resolver.",
+                        unit: "percentunit",
+                        bounds: FAILURES,
+                        links: [
+                            runbook("runbooks/zone-failing"),
+                            next("slo"),
+                            events(`${chMatches(t.zone, "zone")} AND rcode = 'SERVFAIL'`),
+                        ],
+                        targets: [
+                            timescaledb(
+                                "time_series",
+                                `WITH worst AS (
+                   SELECT ${f.zone} FROM dns_fleet WHERE ${windows("zone")} AND ${matches(f.zone, "zone")}
+                   GROUP BY 1 HAVING sum(${f.timeout} + ${f.servfail}) > 0 ORDER BY sum(${f.timeout} + ${f.servfail}) DESC LIMIT 10
+                 )
+                 SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.zone} AS metric, ${failureRatio} AS "failing"
+                 FROM dns_fleet JOIN worst USING (${f.zone}) WHERE ${windows("zone")} GROUP BY 1, 2 ORDER BY 1`,
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "Latency and cache",
+            height: 9,
+            panels: [
+                [
+                    8,
+                    series({
+                        title: "Latency by resolver",
+                        description:
+                            "Median, 95th and 99th percentile of each minute, from merged sketches: the highest minute of each step is shown, never an average of " +
+                            "percentiles. Red: compare with the cache hits beside it; cold caches and slow upstream servers look alike otherwise. " +
+                            "Resolvers need a configured name to appear here.",
+                        unit: "ms",
+                        bounds: LATENCY_MS,
+                        links: [runbook("runbooks/resolver-slow"), next("probes"), events("latency_ms > 100")],
+                        targets: [
+                            influxdb(`
+                from(bucket: v.defaultBucket)
+                  |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
+                  |> filter(fn: (r) => r._measurement == "dns_fleet" and r.grouping == "resolver" and r.window == "60s" and r.step == "60s")
+                  |> filter(fn: (r) => r.vantage == "$vantage" and r.resolver =~ /^(\${resolver:regex})$/)
+                  |> filter(fn: (r) => r._field == "${f.latency_ms_p50}" or r._field == "${f.latency_ms_p95}" or r._field == "${f.latency_ms_p99}")
+                  |> keep(columns: ["_time", "_value", "_field", "resolver"])
+                  |> aggregateWindow(every: v.windowPeriod, fn: max, createEmpty: false)`),
+                        ],
+                    }),
+                ],
+                [
+                    8,
+                    matrix(
+                        {
+                            title: "Latency by resolver and zone",
+                            description:
+                                "95th percentile in milliseconds of the zones with most queries, by resolver: 60 pairs at most. A red row is a slow zone, a red column a slow resolver.",
+                            unit: "ms",
+                            decimals: 0,
+                            bounds: LATENCY_MS,
+                            links: [runbook("runbooks/latency"), next("slo"), events("latency_ms > 100")],
+                            targets: [
+                                clickhouse(
+                                    "table",
+                                    `SELECT ${t.zone}, ${t.resolver}, quantile(0.95)(${t.latency_ms}) AS p95_ms
+                   FROM dns_transactions
+                   WHERE $__timeFilter(${t.ts}) AND ${t.latency_ms} IS NOT NULL AND ${t.zone} != '' AND ${t.vantage} = '$vantage'
+                     AND ${chMatches(t.resolver, "resolver")} AND ${chMatches(t.zone, "zone")}
+                   GROUP BY ${t.zone}, ${t.resolver} ORDER BY sum(count()) OVER (PARTITION BY ${t.zone}) DESC, ${t.zone}, ${t.resolver} LIMIT 60`,
+                                ),
+                            ],
+                        },
+                        t.zone,
+                        t.resolver,
+                        "p95_ms",
+                    ),
+                ],
+                [
+                    8,
+                    series({
+                        title: "Cache hits",
+                        description:
+                            "Share of answers from the cache of each resolver with an agent beside it, inferred from its own queries meanwhile. A fall after a restart " +
+                            "recovers within minutes; one that lasts is a flood of new names (random subdomains) or TTLs that somebody shortened.",
+                        unit: "percentunit",
+                        max: 1,
+                        bounds: { warning: 0.5, critical: 0.2, isLower: true },
+                        links: [runbook("correlation"), next("security"), events("cache = 'miss'")],
+                        targets: [
+                            timescaledb(
+                                "time_series",
+                                `SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.resolver} AS metric,
+                   sum(${f.cache_hits})::float8 / nullif(sum(${f.cache_hits} + ${f.cache_misses}), 0) AS "cache hits"
+                 FROM dns_fleet WHERE $__timeFilter(${f.ts}) AND ${f.grouping} = 'resolver' AND ${f.window_seconds} = 60 AND ${f.step_seconds} = 60
+                   AND ${matches(f.resolver, "resolver")}
+                 GROUP BY 1, 2 HAVING sum(${f.cache_hits} + ${f.cache_misses}) > 0 ORDER BY 1`,
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "Names that do not exist, and what changed",
+            height: 10,
+            panels: [
+                [
+                    10,
+                    table({
+                        title: "Who asks for names that do not exist",
+                        description:
+                            "NXDOMAIN by zone, network of the client, process and pod: the 50 with most. A new process at the top after a release has a wrong name " +
+                            "in its configuration; random names of one client are generated (DGA).",
+                        unit: "short",
+                        sortBy: "nxdomain",
+                        links: [runbook("runbooks/zone-nxdomain"), next("kubernetes"), events("rcode = 'NXDOMAIN'")],
+                        overrides: [column("ratio", "percentunit", { warning: 0.2, critical: 0.5 })],
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT ${t.zone}, if(position(${t.client_ip}, ':') > 0, concat(arrayStringConcat(arraySlice(splitByChar(':', ${t.client_ip}), 1, 3), ':'), '::/48'),
+                     concat(arrayStringConcat(arraySlice(splitByChar('.', ${t.client_ip}), 1, 3), '.'), '.0/24')) AS clients,
+                   ${t.process}.comm AS process, ${t.k8s}.namespace AS namespace, ${t.k8s}.pod AS pod,
+                   countIf(${t.rcode} = 'NXDOMAIN') AS nxdomain, nxdomain / count() AS ratio, uniq(${t.qname}) AS names, anyIf(${t.qname}, ${t.rcode} = 'NXDOMAIN') AS example
+                 FROM dns_transactions
+                 WHERE $__timeFilter(${t.ts}) AND ${t.vantage} = '$vantage' AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.node, "node")}
+                   AND ${chMatches(`${t.zone_meta}.environment`, "environment")}
+                 GROUP BY ${t.zone}, clients, process, namespace, pod HAVING nxdomain > 0 ORDER BY nxdomain DESC LIMIT 50`,
+                            ),
+                        ],
+                    }),
+                ],
+                [10, whatChanged()],
+                [
+                    4,
+                    stat({
+                        title: "Lost and dropped",
+                        description:
+                            "Packets that the kernel could not hand over and records that agents dropped, a second. Anything above 0 means that this board shows " +
+                            "too little: see the pipeline board for the stage and the reason.",
+                        unit: "cps",
+                        withTrend: true,
+                        bounds: { warning: 0.1, critical: 10 },
+                        links: [runbook("runbooks/losses"), next("pipeline")],
+                        noValue: "no agents",
+                        targets: [
+                            prometheus(
+                                `sum(rate(${m.dnscribe_packets_total}{outcome="lost_ring_full", instance=~"$instance"}[$__rate_interval]))
+                 + (sum(rate(${m.dnscribe_dropped_total}{stage="delivery", instance=~"$instance"}[$__rate_interval])) or vector(0))`,
+                                "lost",
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+    ],
+);

@@ -1,0 +1,26 @@
+// Writes one file for each board, and the provisioning file of the alert rules.
+//
+// Usage: node build/generate.js FOLDER
+import type { Dashboard } from "@grafana/schema";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { kubernetes } from "./boards/kubernetes.js";
+import { noc } from "./boards/noc.js";
+import { pipeline } from "./boards/pipeline.js";
+import { probes } from "./boards/probes.js";
+import { security } from "./boards/security.js";
+import { slo } from "./boards/slo.js";
+import { provisioning } from "./rules.js";
+
+const all = [noc, security, slo, probes, kubernetes, pipeline] satisfies Dashboard[];
+
+const [folder = "."] = process.argv.slice(2);
+
+function write(name: string, content: object): void {
+    const file = join(folder, name);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
+}
+
+for (const board of all) write(join("dashboards", `${String(board.uid)}.json`), board);
+write("provisioning/alerting/rules.json", provisioning());

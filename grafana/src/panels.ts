@@ -1,0 +1,262 @@
+// Kinds of panels with the options that all boards share.
+import {
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueJustifyMode,
+    BigValueTextMode,
+    BarGaugeDisplayMode,
+    BarGaugeNamePlacement,
+    BarGaugeSizing,
+    BarGaugeValueMode,
+    type DashboardLink,
+    type DataTransformerConfig,
+    type FieldConfig,
+    FieldColorModeId,
+    GraphDrawStyle,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    type MatcherConfig,
+    MappingType,
+    type Panel,
+    PercentChangeColorMode,
+    SortOrder,
+    StackingMode,
+    TableCellDisplayMode,
+    ThresholdsMode,
+    TooltipDisplayMode,
+    type ValueMapping,
+    VisibilityMode,
+    VizOrientation,
+} from "@grafana/schema";
+import type {
+    FieldConfig as SeriesField,
+    Options as SeriesOptions,
+} from "@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen";
+import type { Options as StatOptions } from "@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
+import type { Options as TableOptions } from "@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen";
+import type { Options as GaugeOptions } from "@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen";
+import type {
+    FieldConfig as TimelineField,
+    Options as TimelineOptions,
+} from "@grafana/schema/dist/esm/raw/composable/statetimeline/panelcfg/x/StateTimelinePanelCfg_types.gen";
+import type { Target } from "./sources.js";
+
+/** Units of values, as Grafana names them. */
+export type Unit =
+    "percentunit" | "short" | "reqps" | "ms" | "s" | "d" | "bytes" | "Bps" | "rps" | "cps" | "none" | "dateTimeFromNow";
+
+/** Bounds from which on a value is a warning, and critical. */
+export interface Bounds {
+    readonly warning: number;
+    readonly critical: number;
+    /** Whether low values are bad. */
+    readonly isLower?: boolean;
+}
+
+/** What every panel must say. */
+export interface Base {
+    readonly title: string;
+    /** What it means, and what to do when it is red. */
+    readonly description: string;
+    readonly unit: Unit;
+    readonly targets: readonly [Target, ...Target[]];
+    readonly links: readonly DashboardLink[];
+    readonly bounds?: Bounds;
+    readonly decimals?: number;
+    readonly max?: number;
+    readonly noValue?: string;
+    readonly overrides?: readonly Override[];
+    readonly transformations?: readonly DataTransformerConfig[];
+}
+
+interface Override {
+    readonly matcher: MatcherConfig;
+    readonly properties: readonly { readonly id: string; readonly value?: unknown }[];
+}
+
+const GREEN = "green";
+const YELLOW = "yellow";
+const RED = "red";
+
+function thresholds(bounds: Bounds | undefined): FieldConfig["thresholds"] {
+    const mode = ThresholdsMode.Absolute;
+    // JSON has no infinity: Grafana reads null as the lowest value.
+    const lowest = null as unknown as number;
+    if (bounds === undefined) return { mode, steps: [{ color: GREEN, value: lowest }] };
+    const { warning, critical, isLower = false } = bounds;
+    const steps = isLower
+        ? [
+              { color: RED, value: lowest },
+              { color: YELLOW, value: critical },
+              { color: GREEN, value: warning },
+          ]
+        : [
+              { color: GREEN, value: lowest },
+              { color: YELLOW, value: warning },
+              { color: RED, value: critical },
+          ];
+    return { mode, steps };
+}
+
+function panel(type: string, base: Base, options: object, custom: object, color: FieldColorModeId): Panel {
+    const { title, description, unit, targets, links, overrides = [], transformations = [] } = base;
+    const [{ datasource }] = targets;
+    const defaults: FieldConfig = {
+        unit,
+        color: { mode: color },
+        thresholds: thresholds(base.bounds),
+        custom: { ...custom },
+        ...(base.decimals === undefined ? {} : { decimals: base.decimals }),
+        ...(base.max === undefined ? {} : { max: base.max, min: 0 }),
+        ...(base.noValue === undefined ? {} : { noValue: base.noValue }),
+    };
+    return {
+        type,
+        title,
+        description,
+        datasource,
+        targets: targets.map((target) => ({ ...target })),
+        links: [...links],
+        // Windows are a minute long: a finer step shows gaps.
+        interval: "1m",
+        fieldConfig: {
+            defaults,
+            overrides: overrides.map(({ matcher, properties }) => ({ matcher, properties: [...properties] })),
+        },
+        options: { ...options },
+        ...(transformations.length > 0 ? { transformations: [...transformations] } : {}),
+    };
+}
+
+/** One large number for each series, coloured by its bounds. */
+export function stat(base: Base & { readonly withTrend?: boolean; readonly mappings?: ValueMapping[] }): Panel {
+    const options: StatOptions = {
+        reduceOptions: { calcs: ["lastNotNull"], fields: "", values: false },
+        orientation: VizOrientation.Auto,
+        colorMode: BigValueColorMode.Background,
+        graphMode: base.withTrend === true ? BigValueGraphMode.Area : BigValueGraphMode.None,
+        justifyMode: BigValueJustifyMode.Auto,
+        percentChangeColorMode: PercentChangeColorMode.Standard,
+        showPercentChange: false,
+        textMode: BigValueTextMode.Auto,
+        wideLayout: true,
+    };
+    const made = panel("stat", base, options, {}, FieldColorModeId.Thresholds);
+    if (base.mappings && made.fieldConfig) made.fieldConfig.defaults.mappings = base.mappings;
+    return made;
+}
+
+/** Lines over time, or stacked areas. The legend has the last and the highest value. */
+export function series(base: Base & { readonly isStacked?: boolean; readonly isBars?: boolean }): Panel {
+    const options: SeriesOptions = {
+        legend: {
+            displayMode: LegendDisplayMode.Table,
+            placement: "bottom",
+            showLegend: true,
+            calcs: ["lastNotNull", "max"],
+        },
+        tooltip: { mode: TooltipDisplayMode.Multi, sort: SortOrder.Descending },
+    };
+    const isStacked = base.isStacked === true;
+    const custom: SeriesField = {
+        drawStyle: base.isBars === true ? GraphDrawStyle.Bars : GraphDrawStyle.Line,
+        fillOpacity: isStacked ? 40 : 5,
+        lineWidth: 1,
+        spanNulls: 180_000,
+        axisSoftMin: 0,
+        stacking: { mode: isStacked ? StackingMode.Normal : StackingMode.None, group: "A" },
+        ...(base.bounds === undefined ? {} : { thresholdsStyle: { mode: GraphThresholdsStyleMode.Dashed } }),
+    };
+    return panel("timeseries", base, options, custom, FieldColorModeId.PaletteClassic);
+}
+
+/** Rows, of which some columns have units and colours of their own: see `column`. */
+export function table(base: Base & { readonly sortBy?: string }): Panel {
+    const options: TableOptions = {
+        frameIndex: 0,
+        showHeader: true,
+        ...(base.sortBy === undefined ? {} : { sortBy: [{ displayName: base.sortBy, desc: true }] }),
+    };
+    return panel("table", base, options, { filterable: true }, FieldColorModeId.Thresholds);
+}
+
+/** Unit and colour of a table's column. */
+export function column(name: string, unit: Unit, bounds?: Bounds, links: readonly DashboardLink[] = []): Override {
+    const colored = { type: TableCellDisplayMode.ColorBackground };
+    return {
+        matcher: { id: "byName", options: name },
+        properties: [
+            { id: "unit", value: unit },
+            ...(bounds === undefined
+                ? []
+                : [
+                      { id: "thresholds", value: thresholds(bounds) },
+                      { id: "custom.cellOptions", value: colored },
+                  ]),
+            ...(links.length > 0 ? [{ id: "links", value: links }] : []),
+        ],
+    };
+}
+
+/** A table in which every cell is coloured by its value. */
+export function matrix(base: Base, row: string, columns: string, value: string): Panel {
+    const cells = { custom: { cellOptions: { type: TableCellDisplayMode.ColorBackground } } };
+    const made = table({
+        ...base,
+        transformations: [
+            {
+                id: "groupingToMatrix",
+                options: { columnField: columns, rowField: row, valueField: value, emptyValue: "null" },
+            },
+        ],
+    });
+    if (made.fieldConfig) made.fieldConfig.defaults.custom = { ...made.fieldConfig.defaults.custom, ...cells.custom };
+    return made;
+}
+
+/** One horizontal bar for each series. */
+export function bars(base: Base): Panel {
+    const options: GaugeOptions = {
+        reduceOptions: { calcs: ["lastNotNull"], fields: "", values: true },
+        orientation: VizOrientation.Horizontal,
+        displayMode: BarGaugeDisplayMode.Basic,
+        legend: { calcs: [], displayMode: LegendDisplayMode.List, placement: "bottom", showLegend: false },
+        maxVizHeight: 300,
+        minVizHeight: 16,
+        minVizWidth: 8,
+        namePlacement: BarGaugeNamePlacement.Left,
+        showUnfilled: true,
+        sizing: BarGaugeSizing.Auto,
+        valueMode: BarGaugeValueMode.Color,
+    };
+    return panel("bargauge", base, options, {}, FieldColorModeId.Thresholds);
+}
+
+/** The states of something over time: 0 healthy, 1 getting worse, 2 failing. */
+export function lights(base: Base): Panel {
+    const options: TimelineOptions = {
+        legend: { calcs: [], displayMode: LegendDisplayMode.List, placement: "bottom", showLegend: true },
+        mergeValues: true,
+        rowHeight: 0.85,
+        showValue: VisibilityMode.Never,
+        tooltip: { mode: TooltipDisplayMode.Single, sort: SortOrder.None },
+    };
+    const custom: TimelineField = { fillOpacity: 80, lineWidth: 0 };
+    const made = panel(
+        "state-timeline",
+        { ...base, bounds: { warning: 1, critical: 2 } },
+        options,
+        custom,
+        FieldColorModeId.Thresholds,
+    );
+    if (made.fieldConfig) {
+        made.fieldConfig.defaults.mappings = [states({ "0": "healthy", "1": "getting worse", "2": "failing" })];
+    }
+    return made;
+}
+
+/** Words for values. */
+export function states(words: Record<string, string>): ValueMapping {
+    const options = Object.fromEntries(Object.entries(words).map(([value, text], index) => [value, { text, index }]));
+    return { type: MappingType.ValueToText, options };
+}

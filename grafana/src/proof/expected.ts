@@ -1,0 +1,211 @@
+// What each panel must show of the scripted day. A panel that is not listed here fails, as does one that shows nothing.
+import type { BoardName } from "../board.js";
+import type { IncidentName } from "./day.js";
+
+/** Part of the day: an incident with some minutes around it, or all of it. */
+export type Span = IncidentName | "day" | "now";
+
+/** A condition on the rows of a panel's queries. */
+export interface Expectation {
+    readonly span: Span;
+    readonly says: string;
+    readonly holds: (rows: Record<string, unknown>[]) => boolean;
+}
+
+/** Some row has this value or more in a column. */
+function peak(span: Span, column: string, least: number): Expectation {
+    return {
+        span,
+        says: `${column} ≥ ${String(least)}`,
+        holds: (rows) => rows.some((row) => row[column] !== null && Number(row[column]) >= least),
+    };
+}
+
+/** Some row has this value or less in a column. */
+function low(span: Span, column: string, most: number): Expectation {
+    return {
+        span,
+        says: `${column} ≤ ${String(most)}`,
+        holds: (rows) =>
+            rows.some((row) => row[column] !== null && row[column] !== undefined && Number(row[column]) <= most),
+    };
+}
+
+/** No row has more than this value in a column. */
+function atMost(span: Span, column: string, most: number): Expectation {
+    return {
+        span,
+        says: `${column} never > ${String(most)}`,
+        holds: (rows) =>
+            rows.length > 0 && rows.every((row) => row[column] === undefined || Number(row[column]) <= most),
+    };
+}
+
+/** Some row contains all of these words. */
+function shows(span: Span, ...words: string[]): Expectation {
+    return {
+        span,
+        says: words.join(" and "),
+        holds: (rows) => rows.some((row) => words.every((word) => JSON.stringify(row).includes(word))),
+    };
+}
+
+/** Expectations by board and title of the panel. */
+export const expected: Record<BoardName, Record<string, readonly Expectation[]>> = {
+    noc: {
+        "Failing queries": [
+            peak("resolver", "failing", 0.4),
+            atMost("deploy", "failing", 0.02),
+            peak("packets", "failing", 0.1),
+        ],
+        "Alerts that fire": [peak("resolver", "critical", 1), peak("deploy", "warning", 1)],
+        Resolvers: [
+            {
+                span: "resolver",
+                says: "resolver-2 fails, resolver-1 does not",
+                holds: (rows) => states(rows, "resolver-2", 2) && !states(rows, "resolver-1", 2),
+            },
+            {
+                span: "deploy",
+                says: "both are healthy",
+                holds: (rows) => states(rows, "resolver-2", 0) && !states(rows, "resolver-2", 2),
+            },
+        ],
+        "Queries by resolver": [peak("day", "queries", 1.5), peak("deploy", "queries", 4)],
+        Outcomes: [peak("deploy", "nxdomain", 4), peak("resolver", "timeout", 1), peak("forged", "servfail", 0.3)],
+        "Failing queries by zone": [shows("resolver", "shop-corp.com"), peak("forged", "failing", 0.05)],
+        "Latency by resolver": [
+            shows("day", "resolver-1", "latency_ms_p95"),
+            peak("day", "_value", 8),
+            shows("day", "resolver-2", "latency_ms_p99"),
+        ],
+        "Latency by resolver and zone": [shows("day", "resolver-1", "shop-corp.com"), peak("day", "p95_ms", 8)],
+        "Cache hits": [peak("day", "cache hits", 0.2)],
+        "Who asks for names that do not exist": [
+            shows("deploy", "cart-v2.shop-corp.com", '"process":"cart"', "10.1.1.0/24", "shop"),
+            peak("deploy", "ratio", 0.5),
+        ],
+        "What changed": [
+            shows("deploy", "cart 2.0", "deploy"),
+            shows("resolver", "resolver_down"),
+            shows("tunnel", "tunnel"),
+        ],
+        "Lost and dropped": [peak("packets", "value", 1), atMost("resolver", "value", 0)],
+    },
+    security: {
+        "Security alerts that fire": [
+            peak("tunnel", "critical", 1),
+            peak("forged", "critical", 1),
+            atMost("deploy", "critical", 0),
+        ],
+        Evidence: [shows("tunnel", "tunnel", "evil-data.net"), shows("forged", "spoofing")],
+        "Data in names": [
+            shows("tunnel", "evil-data.net", '"process":"curl"', "TXT"),
+            peak("tunnel", "name_bytes", 100_000),
+        ],
+        "Names with high entropy": [shows("tunnel", "evil-data.net"), peak("tunnel", "names", 50)],
+        "Spoofing evidence": [peak("forged", "conflicts", 1), atMost("deploy", "conflicts", 0)],
+        "DNSSEC failures": [peak("forged", "failures", 5), peak("forged", "bogus", 1), atMost("deploy", "bogus", 0)],
+        "TTL drift and answers that changed": [shows("forged", "answer")],
+        "Resolvers by process": [shows("day", "resolver-1", '"process":"nginx"')],
+        "Sources by network and country": [shows("day", "10.1.1.0/24"), peak("day", "amplification", 1)],
+        "Names on lists of threats": [shows("tunnel", "evil-data.net", "c2")],
+    },
+    slo: {
+        "Answered queries": [low("resolver", "answered", 0.7), peak("deploy", "answered", 0.99)],
+        "Error budget left": [low("day", "budget", 0)],
+        "Minutes within the latency objective": [peak("day", "good", 0.9)],
+        Incidents: [peak("day", "incidents", 5)],
+        "Burn rate": [peak("resolver", "5 min", 100), peak("resolver", "1 h", 14.4), atMost("deploy", "5 min", 30)],
+        "Worst zones, this week and the last": [shows("day", "shop-corp.com"), peak("day", "failing", 0.01)],
+        "Incidents of the time range": [
+            shows("resolver", "resolver-2", "confirmed"),
+            shows("deploy", "shop-corp.com", "nxdomain"),
+            shows("tunnel", "evil-data.net"),
+            shows("packets", "verdict_path"),
+            peak("resolver", "duration", 900),
+        ],
+        "Quality of rules": [
+            shows("day", "resolver_down"),
+            peak("day", "precision", 1),
+            peak("day", "time_to_detect", 1),
+        ],
+        "Queries an hour": [peak("day", "queries", 10_000)],
+        "Bytes a day": [peak("day", "responses", 1_000_000)],
+    },
+    probes: {
+        "Verdicts that fire": [peak("resolver", "critical", 1), peak("now", "critical", 1)],
+        Services: [
+            {
+                span: "packets",
+                says: "shop is not healthy",
+                holds: (rows) => states(rows, "shop", 1) || states(rows, "shop", 2),
+            },
+        ],
+        Verdicts: [
+            shows("resolver", "verdict_resolver"),
+            shows("packets", "verdict_path"),
+            shows("day", "certificate_expiry"),
+        ],
+        "Days until certificates expire": [low("day", "days", 2.99)],
+        "Nameservers that lag or are lame": [shows("day", "ns2.intranet-corp.com", '"behind":"2"')],
+        "Resolvers that disagree": [shows("forged", "resolver-2", "203.0.113.66")],
+        "Connect, handshake and first byte": [
+            peak("packets", "connect", 1_000),
+            peak("packets", "first byte", 500),
+            atMost("deploy", "connect", 100),
+        ],
+        "Latency and its anomaly score": [peak("packets", "z", 5), peak("packets", "latency", 400)],
+        "Packet loss": [peak("packets", "loss", 0.3), atMost("deploy", "loss", 0)],
+        "Measurements by service": [low("packets", "value", 0.5), peak("deploy", "value", 1)],
+    },
+    kubernetes: {
+        "Pods with failing lookups": [
+            peak("packets", "pods", 3),
+            peak("resolver", "pods", 9),
+            atMost("deploy", "pods", 0),
+        ],
+        "Pods by failed queries": [shows("packets", "cart-7d4f9-us1", "us-1"), peak("resolver", "ratio", 0.3)],
+        "Failed queries by node": [
+            {
+                span: "packets",
+                says: "us-1 fails, eu-1 does not",
+                holds: (rows) => {
+                    const worst = (node: string): number =>
+                        Math.max(...rows.filter((row) => row.node === node).map((row) => Number(row.failing)));
+                    return worst("us-1") > 0.15 && worst("eu-1") < 0.02;
+                },
+            },
+        ],
+        "Wasted queries by pod": [shows("day", "shop/web-7d4f9-eu1"), peak("day", "value", 0.6)],
+        "Names from search lists": [shows("day", ".cluster.local", '"workload":"web"')],
+        "Queries by pod": [shows("deploy", "shop/cart-7d4f9-eu1"), peak("deploy", "queries", 4)],
+        "Lost packets by node": [shows("packets", "us-1"), peak("packets", "value", 4)],
+        "Nodes that know their pods": [peak("packets", "value", 1)],
+        "Queries of unknown pods": [atMost("packets", "value", 0)],
+    },
+    pipeline: {
+        "Every identity closes": [peak("now", "balanced", 1)],
+        "Age of the newest row": [peak("now", "windows", 0), peak("now", "transactions", 0)],
+        "Records waiting in Kafka": [atMost("now", "value", 100)],
+        "What each job read and wrote": [
+            shows("now", "reads dns.normalized"),
+            shows("now", "writes clickhouse"),
+            atMost("now", "difference", 0),
+        ],
+        "Losses by stage": [shows("packets", "ring_full"), peak("packets", "value", 1)],
+        Spool: [peak("packets", "value", 4e6), atMost("deploy", "value", 0)],
+        "Records delivered": [peak("day", "value", 1)],
+        "Agents without Kafka": [peak("packets", "value", 1)],
+        Checkpoints: [peak("now", "value", 1)],
+        "Failed checkpoints and restarts": [atMost("now", "value", 0)],
+        "Checkpoints by the ledger": [peak("now", "checkpoints", 1)],
+        "Alerts written": [shows("day", "probe"), shows("day", "fleet"), shows("day", "node")],
+        "Alerts that no Alertmanager has": [atMost("day", "value", 0)],
+    },
+};
+
+/** Whether a series of a state timeline has a state at some time. */
+function states(rows: Record<string, unknown>[], metric: string, state: number): boolean {
+    return rows.some((row) => row.metric === metric && Number(row.state) === state);
+}

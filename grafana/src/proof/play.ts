@@ -1,0 +1,124 @@
+// Plays the scripted day into a running stack: captures go through the agent's replay, all records through Kafka and the
+// jobs into the stores. Returns when the stores have the day.
+//
+// Usage: node play.js STACK.json FOLDER START_MS [WITHOUT,…]
+//
+// STACK.json is what `cargo xtask stack status -o json` prints; DNSCRIBE_BIN names the agent.
+import { spawnSync } from "node:child_process";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { capture, type IncidentName, nodes, resolvers, zones, HOURS } from "./day.js";
+import { type Addresses, Stores } from "./stores.js";
+import { annotations, attribute, intel, nodeNames, probeAlerts, probes, type TopicRecord } from "./records.js";
+
+const [stackFile = "", folder = "", startText = "", withoutText = ""] = process.argv.slice(2);
+const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
+const startMs = Number(startText);
+const without = withoutText.split(",").filter((name) => name !== "") as IncidentName[];
+const agent = process.env.DNSCRIBE_BIN ?? "dnscribe";
+/** How long the jobs may take. */
+const LIMIT_MS = 300_000;
+
+/** Topics by schema. */
+const TOPICS: Record<string, string> = {
+    "dns.transaction/1": "dns.normalized",
+    "dns.window/1": "dns.metrics",
+    "dns.alert/1": "dns.alerts",
+    "dns.probe/1": "dns.probes",
+};
+
+function run(program: string, args: string[], input?: string): void {
+    const result = spawnSync(program, args, { input, stdio: ["pipe", "inherit", "inherit"], maxBuffer: 2 ** 30 });
+    if (result.status !== 0)
+        throw new Error(`${program} ${args.join(" ")} failed: ${String(result.error ?? result.status)}`);
+}
+
+function parseLines(file: string): TopicRecord[] {
+    const lines = readFileSync(file, "utf8").split("\n");
+    return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as TopicRecord);
+}
+
+const records: TopicRecord[] = [...probes(startMs, without), ...probeAlerts(startMs, without)];
+for (const node of nodeNames) {
+    const [pcap, config, output] = [`${node}.pcap`, `${node}.yaml`, `${node}.ndjson`].map((name) =>
+        join(folder, name),
+    ) as [string, string, string];
+    writeFileSync(pcap, capture(node, startMs, without).pcap());
+    // JSON is YAML.
+    const names = Object.fromEntries(Object.entries(resolvers).map(([name, address]) => [name, [address]]));
+    writeFileSync(
+        config,
+        JSON.stringify({ version: 1, node, region: nodes[node], resolvers: names, windows: { spans: ["1m"] } }),
+    );
+    // The sink appends.
+    rmSync(output, { force: true });
+    run(agent, [
+        "replay",
+        "--config",
+        config,
+        pcap,
+        "--stream",
+        "transactions,metrics,alerts",
+        "--sink",
+        `file:${output}`,
+        "--log-format",
+        "json",
+    ]);
+    for (const record of parseLines(output)) records.push(attribute(record));
+}
+writeFileSync(join(folder, "zones.ndjson"), zones.map((zone) => JSON.stringify(zone)).join("\n"));
+writeFileSync(join(folder, "intel.ndjson"), intel.map((one) => JSON.stringify(one)).join("\n"));
+run(agent, ["zones", "import", join(folder, "zones.ndjson"), "--brokers", addresses.kafka]);
+run(agent, ["intel", "import", join(folder, "intel.ndjson"), "--brokers", addresses.kafka]);
+for (const args of annotations(startMs)) run(agent, [...args, "--brokers", addresses.kafka]);
+
+// In the order of their times, as records of nodes that run at the same time arrive.
+records.sort((a, b) => String(a.ts).localeCompare(String(b.ts)));
+const texts = new Map<string, string[]>();
+for (const record of records) {
+    const topic = TOPICS[String(record.schema)] ?? "";
+    const lines = texts.get(topic) ?? [];
+    lines.push(JSON.stringify(record));
+    texts.set(topic, lines);
+}
+// One partition: records of one topic stay in their order.
+for (const [topic, lines] of texts) {
+    run("kcat", ["-b", addresses.kafka, "-P", "-t", topic, "-p", "0", "-z", "zstd"], lines.join("\n") + "\n");
+}
+
+const stores = new Stores(addresses);
+const expected = {
+    transactions: texts.get("dns.normalized")?.length ?? 0,
+    probes: texts.get("dns.probes")?.length ?? 0,
+};
+const began = Date.now();
+for (;;) {
+    const transactions = Number((await stores.clickhouse("SELECT count() AS n FROM dns_transactions")).rows[0]?.n);
+    const [row] = (
+        await stores.timescaledb(
+            `SELECT (SELECT count(*) FROM dns_probes) AS probes, (SELECT count(*) FROM dns_changes) AS changes,
+         (SELECT count(*) FROM dns_fleet WHERE "grouping" = 'all' AND window_seconds = 60) AS windows,
+         (SELECT count(*) FROM dns_fleet_1h WHERE "grouping" = 'all') AS hours`,
+        )
+    ).rows;
+    const found = {
+        transactions,
+        probes: Number(row?.probes),
+        changes: Number(row?.changes),
+        windows: Number(row?.windows),
+        hours: Number(row?.hours),
+    };
+    // The last minutes stay open until later windows come.
+    const isDone =
+        found.transactions >= expected.transactions &&
+        found.probes >= expected.probes &&
+        found.windows >= HOURS * 60 - 5 &&
+        found.hours >= HOURS &&
+        found.changes >= 3;
+    if (isDone) break;
+    if (Date.now() - began > LIMIT_MS)
+        throw new Error(`the stores do not have the day: ${JSON.stringify({ found, expected })}`);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+}
+await stores.end();
+console.error(`the stores have the day after ${String(Math.round((Date.now() - began) / 1000))} s`);

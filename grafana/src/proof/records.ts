@@ -1,0 +1,296 @@
+// Records of the day that no capture file has: probes and their alerts, processes and pods of clients, changes.
+import {
+    CERTIFICATE_MINUTE,
+    clients,
+    DEPLOY_MINUTE,
+    EVIL,
+    HOURS,
+    incidents,
+    type IncidentName,
+    lasts,
+    type Node,
+    nodes,
+    resolvers,
+} from "./day.js";
+
+/** A record of a topic. */
+export type TopicRecord = Record<string, unknown>;
+
+const MINUTE_MS = 60_000;
+const time = (ms: number): string => new Date(ms).toISOString();
+/** An id with 32 hex digits: kind and number. */
+const id = (kind: number, number: number): string =>
+    kind.toString(16).padStart(8, "0") + number.toString(16).padStart(24, "0");
+
+/** Latency in milliseconds below which an answer of a resolver of the day came from its cache. */
+const CACHED_MS = 2;
+/** Share of the answers of the day that come from caches. */
+const CACHED = 0.7;
+
+/** Adds what agents on the hosts of clients and resolvers know, and a capture file does not: process, pod, cache. */
+export function attribute(record: TopicRecord): TopicRecord {
+    if (record.schema === "dns.window/1") {
+        const answered = Number((record.statuses as TopicRecord | undefined)?.answered ?? 0);
+        const hits = Math.round(answered * CACHED);
+        return { ...record, cache_hits: hits, cache_misses: answered - hits };
+    }
+    const client = clients(record.node as Node).find((one) => one.ip === record.client_ip);
+    if (record.schema !== "dns.transaction/1" || client === undefined) return record;
+    const { process, namespace, pod, workload } = client;
+    return {
+        ...record,
+        process: { pid: 4242, uid: 1000, comm: process, exe: `/usr/bin/${process}` },
+        k8s: { namespace, pod, container: process, workload_kind: "Deployment", workload },
+        ...(record.status === "answered" ? { cache: Number(record.latency_ms) < CACHED_MS ? "hit" : "miss" } : {}),
+    };
+}
+
+/** Measurements of the two sites, one round a minute, without the incidents in `without`. */
+export function* probes(startMs: number, without: readonly IncidentName[] = []): Generator<TopicRecord> {
+    let number = 0;
+    for (let minute = 0; minute < HOURS * 60; minute++) {
+        const happens = (name: IncidentName): boolean => !without.includes(name) && lasts(name, minute);
+        for (const site of ["eu", "us"]) {
+            const isLossy = site === "us" && happens("packets");
+            const jitter = (minute * 7 + site.length) % 5;
+            const record = (kind: string, target: string, ok: boolean, fields: TopicRecord): TopicRecord => ({
+                schema: "dns.probe/1",
+                event_id: id(0xa0b0, number++),
+                ts: time(startMs + minute * MINUTE_MS + (number % 50)),
+                node: `probe-${site}`,
+                site,
+                region: site,
+                kind,
+                service: kind === "authority" ? "intranet" : "shop",
+                target,
+                duration_ms: 20 + jitter,
+                ok,
+                attempt: 1,
+                ...fields,
+            });
+            for (const resolver of Object.keys(resolvers)) {
+                const isDead = resolver === "resolver-2" && happens("resolver");
+                const isForged = resolver === "resolver-2" && happens("forged");
+                yield record("dns", "www.shop-corp.com A", !isDead && !isForged, {
+                    resolver,
+                    protocol: "udp",
+                    qname: "www.shop-corp.com",
+                    qtype: "A",
+                    ...(isDead
+                        ? { error: { stage: "dns", reason: "timeout" } }
+                        : {
+                              rcode: "NOERROR",
+                              latency_ms: isLossy ? 400 + 40 * jitter : 2 + jitter,
+                              answers: [isForged ? "203.0.113.66" : "192.0.2.10"],
+                              answer_digest: isForged ? "00000000000000bb" : "00000000000000aa",
+                              min_ttl_seconds: 300,
+                              dnssec: "insecure",
+                              ...(isForged
+                                  ? {
+                                        changed: true,
+                                        previous_digest: "00000000000000aa",
+                                        differs_from: ["resolver-1"],
+                                        error: { stage: "dns", reason: "answer_changed" },
+                                    }
+                                  : {}),
+                          }),
+                });
+            }
+            const isBogus = happens("forged");
+            yield record("dns", "wiki.intranet-corp.com A", !isBogus, {
+                resolver: "resolver-1",
+                protocol: "udp",
+                qname: "wiki.intranet-corp.com",
+                qtype: "A",
+                rcode: "NOERROR",
+                latency_ms: 3 + jitter,
+                answers: ["192.0.2.20"],
+                dnssec: isBogus ? "bogus" : "secure",
+                ...(isBogus ? { error: { stage: "dns", reason: "bogus" } } : {}),
+            });
+            for (const nameserver of ["ns1.intranet-corp.com", "ns2.intranet-corp.com"]) {
+                const behind = nameserver.startsWith("ns2") && minute >= 300 ? 2 : 0;
+                yield record("authority", "intranet-corp.com", behind === 0, {
+                    nameserver,
+                    soa_serial: 2026112200 + Math.floor(minute / 60) - behind,
+                    lame: false,
+                });
+            }
+            const days = 3 + (CERTIFICATE_MINUTE - minute) / 1440;
+            const times = { connect_ms: isLossy ? 1_200 : 12 + jitter, handshake_ms: isLossy ? 2_600 : 25 + jitter };
+            yield record("tls", "192.0.2.10:443", true, {
+                ...times,
+                tls_version: "TLSv1.3",
+                cert: {
+                    subject: "CN=www.shop-corp.com",
+                    issuer: "CN=Example CA",
+                    not_after: time(startMs + minute * MINUTE_MS + days * 86_400_000),
+                    expiry_days: days,
+                    san_match: true,
+                    chain_length: 2,
+                    chain_ok: true,
+                    sha256: "ab".repeat(32),
+                    ocsp_stapled: false,
+                },
+            });
+            const isTimeout = isLossy && minute % 3 === 0;
+            yield record("http", "https://www.shop-corp.com/health", !isTimeout, {
+                ...times,
+                ...(isTimeout
+                    ? { error: { stage: "http", reason: "timeout" } }
+                    : { http_status: 200, ttfb_ms: isLossy ? 900 : 60 + jitter }),
+            });
+            yield record("ping", "192.0.2.10", !isLossy, {
+                sent: 5,
+                received: isLossy ? 3 : 5,
+                loss_ratio: isLossy ? 0.4 : 0,
+                rtt_ms: 11 + jitter,
+                ...(isLossy ? { error: { stage: "connect", reason: "loss" } } : {}),
+            });
+        }
+    }
+}
+
+interface ProbeAlert {
+    readonly rule: string;
+    readonly page: string;
+    readonly from: number;
+    /** Minutes until it is resolved; it goes on firing without. */
+    readonly minutes?: number;
+    readonly severity: string;
+    readonly entity: string;
+    readonly summary: string;
+    readonly fields: TopicRecord;
+    readonly incident?: IncidentName;
+}
+
+const PROBE_ALERTS: readonly ProbeAlert[] = [
+    {
+        rule: "certificate_expiry",
+        page: "certificate-expiry",
+        from: CERTIFICATE_MINUTE,
+        severity: "critical",
+        entity: "service=shop,target=192.0.2.10:443",
+        summary: "The certificate of 192.0.2.10:443 (CN=www.shop-corp.com) expires in 3 days.",
+        fields: { service: "shop", target: "192.0.2.10:443" },
+    },
+    {
+        rule: "verdict_resolver",
+        page: "verdict-resolver",
+        from: incidents.resolver.from + 2,
+        minutes: incidents.resolver.minutes,
+        severity: "critical",
+        entity: "service=shop",
+        summary: "www.shop-corp.com: resolver-2 does not answer, resolver-1 does.",
+        fields: { service: "shop", resolver: "resolver-2" },
+        incident: "resolver",
+    },
+    {
+        rule: "answer_changed",
+        page: "answer-changed",
+        from: incidents.forged.from + 1,
+        minutes: incidents.forged.minutes,
+        severity: "warning",
+        entity: "service=shop,target=www.shop-corp.com A",
+        summary: "www.shop-corp.com A has the answer 203.0.113.66 at resolver-2, which was never seen before.",
+        fields: { service: "shop", target: "www.shop-corp.com A", qname: "www.shop-corp.com" },
+        incident: "forged",
+    },
+    {
+        rule: "verdict_path",
+        page: "verdict-path",
+        from: incidents.packets.from + 2,
+        minutes: incidents.packets.minutes,
+        severity: "warning",
+        entity: "service=shop",
+        summary: "www.shop-corp.com: 40 % of echo requests from us are lost, none from eu.",
+        fields: { service: "shop", zone: "shop-corp.com" },
+        incident: "packets",
+    },
+];
+
+/** Alerts of the probes: while they fire they are repeated each hour. */
+export function* probeAlerts(startMs: number, without: readonly IncidentName[] = []): Generator<TopicRecord> {
+    let number = 0;
+    for (const [index, alert] of PROBE_ALERTS.entries()) {
+        if (alert.incident !== undefined && without.includes(alert.incident)) continue;
+        const { rule, page, from, minutes, severity, entity, summary, fields } = alert;
+        const until = minutes === undefined ? HOURS * 60 : from + minutes;
+        const record = (minute: number, state: "firing" | "resolved"): TopicRecord => ({
+            schema: "dns.alert/1",
+            event_id: id(0xa1e7, number++),
+            ts: time(startMs + minute * MINUTE_MS),
+            node: "probe-eu",
+            scope: "probe",
+            alert_id: id(0xa1e8, index),
+            rule,
+            entity,
+            state,
+            severity,
+            started: time(startMs + (from - 1) * MINUTE_MS),
+            ...(state === "resolved" ? { ended: time(startMs + minute * MINUTE_MS) } : {}),
+            duration_seconds: (minute - from + 1) * 60,
+            summary,
+            figures: [{ name: "failures", value: 2 }],
+            evidence: [summary],
+            suppressed: 0,
+            runbook: `docs/runbooks/${page}.md`,
+            ...fields,
+        });
+        for (let minute = from; minute < until; minute += 60) yield record(minute, "firing");
+        if (minutes !== undefined) yield record(until, "resolved");
+    }
+}
+
+/** What people and pipelines announced: arguments of `dnscribe annotate`. */
+export function annotations(startMs: number): string[][] {
+    const at = (minute: number): string[] => ["--at", time(startMs + minute * MINUTE_MS)];
+    const one = (kind: string, summary: string, minute: number, ...more: string[]): string[] => [
+        "annotate",
+        "--kind",
+        kind,
+        "--summary",
+        summary,
+        "--actor",
+        "ci",
+        ...at(minute),
+        ...more,
+    ];
+    return [
+        one(
+            "deploy",
+            "cart 2.0",
+            DEPLOY_MINUTE,
+            "--service",
+            "cart",
+            "--zone",
+            "shop-corp.com",
+            "--url",
+            "https://ci.example.org/42",
+        ),
+        one(
+            "note",
+            "resolver-2 lost its upstream link",
+            incidents.resolver.from + 40,
+            "--service",
+            "resolver-2",
+            "--incident",
+            "confirmed",
+        ),
+        one(
+            "note",
+            "cart 2.0 asked for a name that nobody created",
+            incidents.deploy.from + 20,
+            "--zone",
+            "shop-corp.com",
+            "--incident",
+            "confirmed",
+        ),
+    ];
+}
+
+/** Zones and indicators, as files that `dnscribe zones import` and `dnscribe intel import` read. */
+export const intel = [{ indicator: EVIL, kind: "domain", category: "c2", source: "list", confidence: 80 }];
+
+/** Nodes in the order in which their captures are made. */
+export const nodeNames = Object.keys(nodes) as Node[];

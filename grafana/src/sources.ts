@@ -1,0 +1,105 @@
+// The four data sources, their queries, and the conditions that recur in these.
+import type { DataSourceRef } from "@grafana/schema";
+import { dns_fleet as f } from "./names.js";
+
+/** Data sources by their uids in provisioning/datasources. */
+export const sources = {
+    timescaledb: { type: "grafana-postgresql-datasource", uid: "dnscribe-timescaledb" },
+    clickhouse: { type: "grafana-clickhouse-datasource", uid: "dnscribe-clickhouse" },
+    influxdb: { type: "influxdb", uid: "dnscribe-influxdb" },
+    prometheus: { type: "prometheus", uid: "dnscribe-prometheus" },
+} as const satisfies Record<string, DataSourceRef>;
+
+/** A query of a panel. Its fields are those that the source's plugin reads. */
+export interface Target {
+    readonly refId: string;
+    readonly datasource: DataSourceRef;
+    readonly [field: string]: unknown;
+}
+
+type Shape = "time_series" | "table";
+
+/** Query of TimescaleDB. A time series has the columns `time`, `metric` (optional) and values. */
+export function timescaledb(format: Shape, rawSql: string, refId = "A"): Target {
+    return { refId, datasource: sources.timescaledb, editorMode: "code", format, rawQuery: true, rawSql: trim(rawSql) };
+}
+
+/** Query of ClickHouse. A time series has the columns `time`, labels and values. */
+export function clickhouse(format: Shape, rawSql: string, refId = "A"): Target {
+    const isSeries = format === "time_series";
+    return {
+        refId,
+        datasource: sources.clickhouse,
+        editorType: "sql",
+        // Formats of the plugin: 0 is a time series, 1 a table.
+        format: isSeries ? 0 : 1,
+        queryType: isSeries ? "timeseries" : "table",
+        rawSql: trim(rawSql),
+    };
+}
+
+/** Query of InfluxDB in Flux. */
+export function influxdb(query: string, refId = "A"): Target {
+    return { refId, datasource: sources.influxdb, query: trim(query) };
+}
+
+/** Range query of Prometheus; `legend` names its series. */
+export function prometheus(expr: string, legend: string, refId = "A"): Target {
+    const expression = expr.replaceAll(/\s+/g, " ").trim();
+    return {
+        refId,
+        datasource: sources.prometheus,
+        editorMode: "code",
+        expr: expression,
+        legendFormat: legend,
+        range: true,
+    };
+}
+
+/** Instant query of Prometheus: its value at the end of the time range. */
+export function prometheusNow(expr: string, legend: string, refId = "A"): Target {
+    return { ...prometheus(expr, legend, refId), instant: true, range: false };
+}
+
+/** Removes the indentation that all lines share. */
+function trim(text: string): string {
+    const lines = text.split("\n").filter((line) => line.trim() !== "");
+    const indent = Math.min(...lines.map((line) => line.length - line.trimStart().length));
+    return lines.map((line) => line.slice(indent).trimEnd()).join("\n");
+}
+
+/** Length of the windows that boards read, in seconds: every agent writes them by default. */
+export const WINDOW_SECONDS = 60;
+
+/** Condition that is constant for the database: "All" is chosen, so that the rows need not be compared. */
+function isAll(variable: string): string {
+    return `'\${${variable}:regex}' = '.*'`;
+}
+
+/** Condition of SQL: a column has one of a variable's values. "All" is the regular expression `.*`. */
+export function matches(column: string, variable: "site" | "resolver" | "zone" | "environment" | "node"): string {
+    return `(${isAll(variable)} OR coalesce(${column}, '') ~ '^(\${${variable}:regex})$')`;
+}
+
+/** Condition of ClickHouse's SQL, as `matches`. */
+export function chMatches(column: string, variable: "resolver" | "zone" | "environment" | "node"): string {
+    return `(${isAll(variable)} OR match(${column}, '^(\${${variable}:regex})$'))`;
+}
+
+/** Condition: windows of one minute of a grouping, at the chosen vantage, in the time range. */
+export function windows(grouping: "all" | "region" | "resolver" | "zone" | "qtype"): string {
+    return `$__timeFilter(${f.ts}) AND ${f.grouping} = '${grouping}' AND ${f.window_seconds} = ${String(WINDOW_SECONDS)}
+      AND ${f.step_seconds} = ${String(WINDOW_SECONDS)} AND ${f.vantage} = '$vantage' AND NOT ${f.other}`;
+}
+
+/** Queries that failed for their client: no answer, or SERVFAIL. NXDOMAIN is an answer. */
+export const failed = `(${f.timeout} + ${f.icmp_error} + ${f.servfail})`;
+
+/** Ratio of failed queries over the rows of a group; null without queries. */
+export const failureRatio = `sum(${failed})::float8 / nullif(sum(${f.queries}), 0)`;
+
+/** Queries a second over the rows of a group of `$__timeGroup`. */
+export const queryRate = `sum(${f.queries}) * 1000.0 / greatest($__interval_ms, ${String(WINDOW_SECONDS * 1000)})`;
+
+/** Condition of ClickHouse's SQL: a query that failed for its client. */
+export const chFailed = "(status IN ('timeout', 'icmp_error') OR rcode = 'SERVFAIL')";
