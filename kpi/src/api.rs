@@ -1,0 +1,431 @@
+//! The metrics API: the dictionary, values, lineage and health over HTTP, read only.
+
+use crate::access::{Access, Refusal, Scopes};
+use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
+use crate::error::KpiError;
+use crate::openapi;
+use crate::store::{State as Commits, Store};
+use crate::values::{Grain, KpiValue, Question, Values};
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use url::form_urlencoded;
+
+/// Values in one answer if the request gives no limit, and at most.
+const DEFAULT_LIMIT: usize = 1000;
+const MAX_LIMIT: usize = 10_000;
+/// Answers that are kept until the values change.
+const CACHED_ANSWERS: usize = 4096;
+
+/// What handlers share.
+#[derive(Debug)]
+pub struct Service {
+    dictionary: Dictionary,
+    access: Access,
+    store: Store,
+    published: RwLock<Arc<Published>>,
+}
+
+/// Values of one commit, and answers made of them.
+#[derive(Debug, Default)]
+struct Published {
+    values: Values,
+    commits: Commits,
+    answers: RwLock<HashMap<(String, Question), Arc<Answer>>>,
+}
+
+/// Answer to a question about a KPI.
+#[derive(Debug, Serialize)]
+struct Answer {
+    kpi: String,
+    unit: String,
+    grain: Grain,
+    as_of: Option<jiff::Timestamp>,
+    #[serde(skip)]
+    newest: Option<jiff::Timestamp>,
+    values: Vec<KpiValue>,
+}
+
+impl Service {
+    /// Opens the values of a store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open(
+        store: Store,
+        dictionary: Dictionary,
+        access: Access,
+    ) -> Result<Self, KpiError> {
+        let commits = store.state().await?;
+        let values = Values::load(&store, &commits).await?;
+        let published = Published { values, commits, answers: RwLock::default() };
+        Ok(Self { dictionary, access, store, published: RwLock::new(Arc::new(published)) })
+    }
+
+    fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Publishes what has been committed since the last call.
+    ///
+    /// # Errors
+    /// The store cannot be read; what was published stays.
+    pub async fn refresh(&self) -> Result<(), KpiError> {
+        let old = self.published();
+        let mut commits = old.commits.clone();
+        if !self.store.refresh(&mut commits).await? {
+            return Ok(());
+        }
+        let mut values = old.values.clone();
+        values.refresh(&self.store, &commits).await?;
+        let published = Published { values, commits, answers: RwLock::default() };
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        Ok(())
+    }
+
+    /// Routes of the API and of the page.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/", get(page))
+            .route("/openapi.json", get(document))
+            .route("/v1/health", get(health))
+            .route("/v1/kpis", get(kpis))
+            .route("/v1/kpis/{name}", get(values))
+            .route("/v1/kpis/{name}/lineage", get(lineage))
+            .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
+            .method_not_allowed_fallback(|| async {
+                problem(StatusCode::METHOD_NOT_ALLOWED, "the API is read only: use GET")
+            })
+            .with_state(self)
+    }
+
+    fn scopes(&self, headers: &HeaderMap) -> Result<Scopes, Box<Response>> {
+        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        self.access.scopes(header).map_err(|refusal| Box::new(refuse(refusal)))
+    }
+
+    fn kpi(&self, headers: &HeaderMap, name: &str) -> Result<&Kpi, Box<Response>> {
+        let scopes = self.scopes(headers)?;
+        let unknown =
+            || Box::new(problem(StatusCode::NOT_FOUND, &format!("there is no KPI {name}")));
+        let kpi = self.dictionary.kpi(name).ok_or_else(unknown)?;
+        if scopes.allow(&kpi.family) { Ok(kpi) } else { Err(Box::new(refuse(Refusal::Forbidden))) }
+    }
+
+    /// What the dictionary says about a KPI.
+    fn describe(&self, kpi: &Kpi) -> Value {
+        describe(&self.dictionary, kpi)
+    }
+}
+
+/// Describes a KPI as the API, the page and the report show it.
+#[must_use]
+pub fn describe(dictionary: &Dictionary, kpi: &Kpi) -> Value {
+    json!({
+        "name": kpi.name,
+        "label": kpi.label,
+        "family": kpi.family,
+        "description": kpi.description,
+        "type": kpi.kind,
+        "formula": kpi.formula(),
+        "unit": kpi.unit,
+        "grain": kpi.grain,
+        "dimensions": dictionary.dimensions(kpi),
+        "always_by": kpi.always_by,
+        "cadence": kpi.cadence,
+        "lateness_days": dictionary.lateness_days(kpi),
+        "owner": kpi.owner,
+        "sources": dictionary.sources(kpi),
+        "decision": kpi.decision,
+    })
+}
+
+/// Makes an answer of RFC 9457.
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("error"),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, body.to_string()).into_response()
+}
+
+fn refuse(refusal: Refusal) -> Response {
+    match refusal {
+        Refusal::Unauthorized => {
+            let detail = "give a token: Authorization: Bearer TOKEN";
+            let mut response = problem(StatusCode::UNAUTHORIZED, detail);
+            let challenge = HeaderValue::from_static("Bearer realm=\"dnscribe-kpi\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            response
+        }
+        Refusal::Forbidden => {
+            problem(StatusCode::FORBIDDEN, "the token's scopes do not include this KPI's family")
+        }
+        Refusal::TooMany => {
+            let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "ask again in a second");
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+    }
+}
+
+fn bad_request(detail: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, detail)
+}
+
+fn json_response(value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, crate::report::CONTENT_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, crate::report::PAGE).into_response()
+}
+
+async fn document(State(service): State<Arc<Service>>) -> Response {
+    json_response(&openapi::document(&service.dictionary))
+}
+
+async fn health(State(service): State<Arc<Service>>) -> Response {
+    let published = service.published();
+    let now = crate::clock::now();
+    let age = |at: &jiff::Timestamp| now.as_second().saturating_sub(at.as_second()).max(0);
+    let newest: BTreeMap<_, _> = published
+        .values
+        .newest
+        .iter()
+        .map(|(table, at)| (table.name(), json!({"newest": at, "age_seconds": age(at)})))
+        .collect();
+    let imports = published.commits.imports.values();
+    let rejected: u64 = imports.clone().flat_map(|(_, _, import)| import.rejected.values()).sum();
+    let incomplete =
+        published.commits.days.iter().filter(|(_, day)| !day.incomplete.is_empty()).count();
+    let is_current = published.values.as_of.is_some();
+    json_response(&json!({
+        "status": if is_current { "ok" } else { "no_values" },
+        "as_of": published.values.as_of,
+        "commit": published.values.number,
+        "days": published.commits.days.len(),
+        "incomplete_days": incomplete,
+        "imports": imports.count(),
+        "rejected_rows": rejected,
+        "sources": newest,
+    }))
+}
+
+async fn kpis(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    let scopes = match service.scopes(&headers) {
+        Ok(scopes) => scopes,
+        Err(response) => return *response,
+    };
+    let allowed = service.dictionary.kpis.iter().filter(|kpi| scopes.allow(&kpi.family));
+    let kpis: Vec<Value> = allowed.map(|kpi| service.describe(kpi)).collect();
+    json_response(&json!({ "kpis": kpis }))
+}
+
+async fn lineage(
+    State(service): State<Arc<Service>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    match service.kpi(&headers, &name) {
+        Ok(kpi) => {
+            let published = service.published();
+            json_response(&crate::lineage::of_kpi(&service.dictionary, kpi, &published.commits))
+        }
+        Err(response) => *response,
+    }
+}
+
+async fn values(
+    State(service): State<Arc<Service>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let kpi = match service.kpi(&headers, &name) {
+        Ok(kpi) => kpi,
+        Err(response) => return *response,
+    };
+    let dimensions = service.dictionary.dimensions(kpi);
+    let asked = match Asked::parse(query.as_deref().unwrap_or(""), &dimensions) {
+        Ok(asked) => asked,
+        Err(detail) => return bad_request(&detail),
+    };
+    let published = service.published();
+    let etag = format!("\"{}-{}\"", published.values.number, &service.dictionary.sha256[..8]);
+    let answer = answer(&service, &published, kpi, &asked.question);
+    let page = answer.values.iter().skip(asked.offset).take(asked.limit);
+    let next = asked.offset + asked.limit;
+    let now = crate::clock::now();
+    let mut body = json!({
+        "kpi": answer.kpi,
+        "unit": answer.unit,
+        "grain": answer.grain,
+        "as_of": answer.as_of,
+        "freshness_seconds": answer.newest.map(|at| now.as_second().saturating_sub(at.as_second()).max(0)),
+        "lineage": format!("/v1/kpis/{name}/lineage"),
+        "values": page.collect::<Vec<_>>(),
+    });
+    if next < answer.values.len() {
+        body["next_offset"] = json!(next);
+    }
+    let mut response = json_response(&body);
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+fn answer(service: &Service, published: &Published, kpi: &Kpi, question: &Question) -> Arc<Answer> {
+    let key = (kpi.name.clone(), question.clone());
+    let cached = published.answers.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(answer) = cached.get(&key) {
+        return Arc::clone(answer);
+    }
+    drop(cached);
+    let answer = Arc::new(Answer {
+        kpi: kpi.name.clone(),
+        unit: kpi.unit.clone(),
+        grain: question.grain,
+        as_of: published.values.as_of,
+        newest: published.values.newest_of(&service.dictionary, kpi),
+        values: published.values.answer(&service.dictionary, kpi, question),
+    });
+    let mut answers = published.answers.write().unwrap_or_else(PoisonError::into_inner);
+    if answers.len() >= CACHED_ANSWERS {
+        answers.clear();
+    }
+    answers.insert(key, Arc::clone(&answer));
+    answer
+}
+
+/// Parameters of a request for values.
+#[derive(Debug)]
+struct Asked {
+    question: Question,
+    limit: usize,
+    offset: usize,
+}
+
+impl Asked {
+    fn parse(query: &str, dimensions: &[&str]) -> Result<Self, String> {
+        let mut question = Question {
+            from: None,
+            to: None,
+            grain: Grain::Day,
+            by: Vec::new(),
+            filter: BTreeMap::new(),
+        };
+        let (mut limit, mut offset) = (DEFAULT_LIMIT, 0);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "from" => question.from = Some(day(&name, &value)?),
+                "to" => question.to = Some(day(&name, &value)?),
+                "grain" => {
+                    let names = Grain::NAMES.map(|(name, _)| name).join(", ");
+                    let unknown = || format!("grain {value}: choose from {names}");
+                    question.grain = Grain::parse(&value).ok_or_else(unknown)?;
+                }
+                "by" => {
+                    for one in value.split(',').filter(|one| !one.is_empty()) {
+                        question.by.push(dimension(one, dimensions)?);
+                    }
+                }
+                "filter" => {
+                    for pair in value.split(',').filter(|pair| !pair.is_empty()) {
+                        let parts = pair.split_once(['=', ':']);
+                        let (name, value) = parts.ok_or("filter: give DIMENSION=VALUE,...")?;
+                        let name = dimension(name, dimensions)?;
+                        question.filter.entry(name).or_default().push(value.to_owned());
+                    }
+                }
+                "limit" => {
+                    let number: usize = value.parse().map_err(|_| "limit: not a number")?;
+                    limit = number.clamp(1, MAX_LIMIT);
+                }
+                "offset" => offset = value.parse().map_err(|_| "offset: not a number")?,
+                _ => return Err(format!("unknown parameter {name}")),
+            }
+        }
+        if let (Some(from), Some(to)) = (question.from, question.to) {
+            if from > to {
+                return Err(format!("from {from} is after to {to}"));
+            }
+            if crate::facts::epoch_day(to) - crate::facts::epoch_day(from) > MAX_DAYS {
+                return Err(format!("more than {MAX_DAYS} days"));
+            }
+        }
+        Ok(Self { question, limit, offset })
+    }
+}
+
+/// Longest span of a question in days: a century.
+const MAX_DAYS: i32 = 36_525;
+
+fn day(name: &str, text: &str) -> Result<Date, String> {
+    let bad = |_| format!("{name} {text}: give a day such as 2026-11-21");
+    // A time stands for its day in UTC.
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Ok(crate::facts::day_of(time.as_microsecond())),
+        Err(_) => text.parse::<Date>().map_err(bad),
+    }
+}
+
+fn dimension(name: &str, has: &[&str]) -> Result<String, String> {
+    if has.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let problem =
+        if DIMENSIONS.contains(&name) { "this KPI has no dimension" } else { "unknown dimension" };
+    Err(format!("{problem} {name}: choose from {}", has.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_questions() {
+        let asked = Asked::parse(
+            "from=2026-01-01&to=2026-01-31T23%3A59%3A59Z&grain=week&by=tld,country&filter=tld%3Dcom,tld=net&limit=5",
+            &["tld", "country"],
+        )
+        .unwrap();
+        assert_eq!(asked.question.by, ["tld", "country"]);
+        assert_eq!(asked.question.filter["tld"], ["com", "net"]);
+        assert_eq!(asked.question.to.unwrap().to_string(), "2026-01-31");
+        assert_eq!((asked.limit, asked.offset, asked.question.grain), (5, 0, Grain::Week));
+        for bad in [
+            "from=soon",
+            "grain=hour",
+            "by=colour",
+            "by=tier",
+            "filter=tld",
+            "a=b",
+            "from=2026-02-01&to=2026-01-01",
+        ] {
+            assert!(Asked::parse(bad, &["tld"]).is_err(), "{bad}");
+        }
+    }
+}

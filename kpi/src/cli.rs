@@ -1,0 +1,286 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
+use dnscribe_config::value::Broker;
+use jiff::civil::Date;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Governed KPIs from registrar events and DNS records
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "dnscribe-kpi",
+    version,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  dnscribe-kpi import events.ndjson.gz              Add events; the same file again changes nothing
+  dnscribe-kpi compute                              Compute all days
+  dnscribe-kpi compute --from 2026-01-01 --to 2026-01-31 --final
+                                                    Freeze a month
+  dnscribe-kpi serve --listen 127.0.0.1:9356 --no-auth
+                                                    Serve the metrics API and a page
+  dnscribe-kpi reconcile --against billing.csv      Compare with an export: 1 if they differ
+
+Exit codes: 0 success, 1 failed or differences found, 2 bad usage, dictionary or input file."
+)]
+pub struct Cli {
+    /// Store of facts and values.
+    #[arg(
+        help = "Store: a folder, or s3://BUCKET/PREFIX [default: $STATE_DIRECTORY, else /var/lib/dnscribe-kpi]",
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "DNSCRIBE_KPI_DATA",
+        hide_env_values = true
+    )]
+    pub data: Option<String>,
+
+    /// Metric dictionary [default: the built-in one]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DNSCRIBE_KPI_DICTIONARY",
+        hide_env_values = true
+    )]
+    pub dictionary: Option<PathBuf>,
+
+    /// Log more on stderr: debug; twice: trace
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A command.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Add events, DNS windows or probe results from files
+    Import(ImportArgs),
+    /// List rows that were refused at import
+    Rejected(OutputArgs),
+    /// Compute the values of all KPIs
+    Compute(ComputeArgs),
+    /// Serve the metrics API and a page
+    Serve(ServeArgs),
+    /// Compare with an authoritative export: exit code 1 if they differ
+    Reconcile(ReconcileArgs),
+    /// Check the dictionary: definitions, columns, lineage
+    Check(OutputArgs),
+    /// Write a report as one HTML file
+    Report(FileArgs),
+    /// Write the dictionary for other tools
+    Export(ExportArgs),
+    /// Write sample data of a registrar as NDJSON
+    Sample(SampleArgs),
+    /// Print the JSON Schema of a record, or list the schemas
+    Schema(SchemaArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of dnscribe-kpi, or of one of its commands
+    Man(ManArgs),
+}
+
+/// Look of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of commands that print a result.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// Write text or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// `import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// Files of NDJSON or CSV, plain or compressed with gzip or zstd; - is standard input
+    #[arg(required_unless_present = "topic", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Import what this topic has had since its last import
+    #[arg(long, value_name = "TOPIC", requires = "brokers", conflicts_with = "files")]
+    pub topic: Option<String>,
+
+    /// Connect to Kafka at these brokers: HOST:PORT,...
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub brokers: Vec<Broker>,
+
+    /// Name of the source [default: the file's name]
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+
+    /// Policy for personal data: which fields are kept, tokenised or refused
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_KPI_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+
+    /// Replace the rejected rows of this earlier import: its file, or its SHA-256
+    #[arg(long, value_name = "FILE|SHA256")]
+    pub replaces: Option<String>,
+
+    /// Write text or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// `compute`.
+#[derive(Clone, Debug, Args)]
+pub struct ComputeArgs {
+    /// Compute one day
+    #[arg(long, value_name = "DAY", conflicts_with_all = ["from", "to"])]
+    pub date: Option<Date>,
+
+    /// Compute from this day on [default: the first day with facts]
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<Date>,
+
+    /// Compute up to this day [default: the last day with facts]
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Date>,
+
+    /// Freeze values whose finalisation window has ended and whose data are complete
+    #[arg(long = "final")]
+    pub is_final: bool,
+
+    /// Write text or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Address
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9356")]
+    pub listen: SocketAddr,
+
+    /// Allow requests without token; only on a loopback address
+    #[arg(long, conflicts_with = "tokens")]
+    pub no_auth: bool,
+
+    /// Tokens with their scopes
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_KPI_TOKENS", hide_env_values = true)]
+    pub tokens: Option<PathBuf>,
+
+    /// Certificate chain for TLS, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key for TLS, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve without TLS on an address that is not loopback: a proxy in front of it adds TLS
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub behind_proxy: bool,
+}
+
+/// `reconcile`.
+#[derive(Clone, Debug, Args)]
+pub struct ReconcileArgs {
+    /// Export to compare with: registrar.event/1 rows, or rows of day,kpi,by,value
+    #[arg(long, value_name = "FILE|URL")]
+    pub against: String,
+
+    /// Accept this absolute difference of a value, or this number of differing events
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
+    pub tolerance: f64,
+
+    /// Accept this difference divided by the authoritative value, or differing events per event
+    #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
+    pub tolerance_ratio: f64,
+
+    /// Send an alert to the topic dns.alerts of these brokers beyond the tolerance, and its end: HOST:PORT,...
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub brokers: Vec<Broker>,
+
+    /// Name of the export in the alert [default: the file's name, or the URL]
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+
+    /// Write text or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// Arguments of commands that write a file.
+#[derive(Clone, Debug, Args)]
+pub struct FileArgs {
+    /// File to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// What `export` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// YAML of the dbt Semantic Layer.
+    #[default]
+    Dbt,
+    /// The reference of all KPIs (docs/kpis.md).
+    Markdown,
+    /// SQL for `ClickHouse` that computes all values from the store's files.
+    Clickhouse,
+}
+
+/// `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// Format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ExportFormat,
+
+    /// First day of clickhouse's values
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<Date>,
+
+    /// Last day of clickhouse's values
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Date>,
+
+    /// File to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// `sample`.
+#[derive(Clone, Debug, Args)]
+pub struct SampleArgs {
+    /// Equal seeds give equal bytes
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// First day
+    #[arg(long, value_name = "DAY", default_value = "2025-01-01")]
+    pub from: Date,
+
+    /// Number of days
+    #[arg(long, value_name = "NUMBER", default_value_t = 365)]
+    pub days: u16,
+
+    /// Registrations that are tried on a usual day
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    pub registrations: u32,
+
+    /// Mix in duplicates, corrections, other time zones and malformed rows
+    #[arg(long)]
+    pub hostile: bool,
+
+    /// File to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,383 @@
+//! The commands. Each takes its arguments and returns an exit code, or an [`Exit`].
+
+use crate::access::Access;
+use crate::api::Service;
+use crate::cli::{
+    Cli, Command, ComputeArgs, ExportArgs, ExportFormat, ImportArgs, OutputFormat, ReconcileArgs,
+    SampleArgs, ServeArgs,
+};
+use crate::compute;
+use crate::dictionary::Dictionary;
+use crate::engine::Engine;
+use crate::error::KpiError;
+use crate::import::{self, Imported};
+use crate::input;
+use crate::privacy::Policy;
+use crate::query::{self, Dialect};
+use crate::reconcile::{self, Report, Tolerance};
+use crate::rows::{Columns, text};
+use crate::sample::{self, Plan};
+use crate::store::{State, Store};
+use crate::values::Values;
+use crate::{export, reference, report, server, topic};
+use clap::CommandFactory as _;
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::{pages, print};
+use dnscribe_config::log::{self, LogConfig};
+use dnscribe_config::value::{LogFormat, LogLevel};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Store where neither `--data` nor a service manager names one.
+const STATE_DIRECTORY: &str = "/var/lib/dnscribe-kpi";
+
+/// Executes the command line.
+///
+/// # Errors
+/// Message, remedy and exit code of the failure.
+pub fn execute(cli: &Cli) -> Result<ExitCode, Exit> {
+    start_log(cli.verbose);
+    match &cli.command {
+        Command::Schema(args) => return pages::schema(args).map(done),
+        Command::Completions(args) => return pages::completions(args, Cli::command()).map(done),
+        Command::Man(args) => return pages::man(args, Cli::command()).map(done),
+        Command::Sample(args) => return sample(args).map(done),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::failed(format!("cannot start threads: {error}")))?;
+    runtime.block_on(run(cli))
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => LogLevel::Info,
+        1 => LogLevel::Debug,
+        _ => LogLevel::Trace,
+    };
+    log::start(LogConfig { format: LogFormat::Text, level });
+}
+
+async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
+    let dictionary = || Dictionary::load(cli.dictionary.as_deref());
+    match &cli.command {
+        Command::Import(args) => import(&open(cli)?, args).await,
+        Command::Rejected(args) => rejected(&open(cli)?, args.output).await.map(done),
+        Command::Compute(args) => compute(&open(cli)?, &dictionary()?, args).await.map(done),
+        Command::Serve(args) => serve(cli, dictionary()?, args).await.map(done),
+        Command::Reconcile(args) => reconcile(&open(cli)?, &dictionary()?, args).await,
+        Command::Check(args) => check(&dictionary()?, args.output).await,
+        Command::Report(args) => {
+            let store = open(cli)?;
+            let values = Values::load(&store, &store.state().await?).await?;
+            let html = report::html(&dictionary()?, &values)?;
+            write(args.file.as_deref(), &html).map(done)
+        }
+        Command::Export(args) => export(cli, &dictionary()?, args).await.map(done),
+        Command::Sample(_) | Command::Schema(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn open(cli: &Cli) -> Result<Store, KpiError> {
+    let given = cli.data.clone().or_else(|| std::env::var("STATE_DIRECTORY").ok());
+    Store::open(given.as_deref().unwrap_or(STATE_DIRECTORY))
+}
+
+/// Writes a file, or standard output.
+fn write(file: Option<&Path>, text: &str) -> Result<(), Exit> {
+    match file {
+        None => print(text),
+        Some(file) => std::fs::write(file, text)
+            .map_err(|error| Exit::failed(format!("cannot write {}: {error}", file.display()))),
+    }
+}
+
+async fn import(store: &Store, args: &ImportArgs) -> Result<ExitCode, Exit> {
+    let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
+    let replaces = args.replaces.as_deref().map(replaced).transpose()?;
+    if let Some(topic) = &args.topic {
+        let config = topic::config(&args.brokers)?;
+        let text = match topic::import_topic(store, &config, topic, &policy).await? {
+            Some(imported) => import_text(topic, &imported, args.output),
+            None => format!("{topic}: no new messages\n"),
+        };
+        return print(&text).map(done);
+    }
+    for path in &args.files {
+        let is_stdin = path == Path::new("-");
+        let spooled = is_stdin.then(|| input::spooled(std::io::stdin())).transpose()?;
+        let file = spooled.as_ref().map_or(path.as_path(), |file| file.path());
+        let name = path.file_name().map_or("stdin".into(), |name| name.to_string_lossy());
+        let name = if is_stdin { "stdin" } else { &*name };
+        let request = import::Request {
+            source: args.source.as_deref().unwrap_or(name),
+            name,
+            is_named: args.source.is_some(),
+            policy: &policy,
+            replaces: replaces.clone(),
+            offsets: std::collections::BTreeMap::new(),
+        };
+        let imported = import::import(store, file, &request).await?;
+        print(&import_text(&path.display().to_string(), &imported, args.output))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String {
+    let (is_new, commit) = match imported {
+        Imported::Added(commit) => (true, commit),
+        Imported::Already(commit) => (false, commit),
+    };
+    let rejected: u64 = commit.rejected.values().sum();
+    if output == OutputFormat::Json {
+        let line = json!({
+            "file": name, "source": commit.source, "sha256": commit.sha256, "new": is_new,
+            "rows": commit.rows, "accepted": commit.accepted, "skipped": commit.skipped,
+            "rejected": commit.rejected, "unknown_types": commit.unknown_types,
+        });
+        return format!("{line}\n");
+    }
+    if !is_new {
+        return format!("{name}: imported before, nothing changed\n");
+    }
+    let reasons = commit.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
+    let reasons = reasons.collect::<Vec<_>>().join(", ");
+    let reasons = if rejected > 0 { format!(" ({reasons})") } else { String::new() };
+    let (rows, accepted) = (commit.rows, commit.accepted);
+    format!("{name}: {rows} rows, {accepted} accepted, {rejected} rejected{reasons}\n")
+}
+
+/// Returns the SHA-256 of an earlier import: of its file, or as it was given.
+fn replaced(text: &str) -> Result<String, KpiError> {
+    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Ok(input::digest(Path::new(text))?.sha256)
+}
+
+async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {
+    let state = store.state().await?;
+    let engine = Engine::open(store, &state).await?;
+    let sql = "SELECT source, source_line, reason, detail, raw FROM rejected_raw ORDER BY 1, 2";
+    for batch in engine.query("rejected rows", sql).await? {
+        let columns = Columns(&batch);
+        let (sources, lines) = (columns.texts("source")?, columns.integers("source_line")?);
+        let (reasons, details) = (columns.texts("reason")?, columns.texts("detail")?);
+        let raws = columns.texts("raw")?;
+        let mut page = String::new();
+        for row in 0..batch.num_rows() {
+            let get = |array| text(array, row).unwrap_or_default();
+            let line = lines.value(row);
+            // Writing to a string cannot fail.
+            let _ = if output == OutputFormat::Json {
+                let value = json!({ "source": get(&sources), "line": line, "reason": get(&reasons),
+                    "detail": get(&details), "raw": get(&raws) });
+                writeln!(page, "{value}")
+            } else {
+                writeln!(
+                    page,
+                    "{}, line {line}: {}: {}",
+                    get(&sources),
+                    get(&reasons),
+                    get(&details)
+                )
+            };
+        }
+        print(&page)?;
+    }
+    Ok(())
+}
+
+async fn compute(store: &Store, dictionary: &Dictionary, args: &ComputeArgs) -> Result<(), Exit> {
+    let request = compute::Request {
+        from: args.date.or(args.from),
+        to: args.date.or(args.to),
+        is_final: args.is_final,
+    };
+    let outcome = compute::compute(store, dictionary, request).await?;
+    let Some((from, to, days)) = outcome.days else {
+        return print("no facts: nothing to compute\n");
+    };
+    if args.output == OutputFormat::Json {
+        let line = json!({ "from": from, "to": to, "days": days, "changed": outcome.changed,
+            "finished": outcome.finished, "incomplete": outcome.incomplete });
+        return print(&format!("{line}\n"));
+    }
+    let incomplete = outcome.incomplete.len();
+    print(&format!(
+        "{from} to {to}: {days} days, {} changed, {} final, {incomplete} incomplete\n",
+        outcome.changed, outcome.finished
+    ))
+}
+
+async fn serve(cli: &Cli, dictionary: Dictionary, args: &ServeArgs) -> Result<(), Exit> {
+    let is_loopback = args.listen.ip().is_loopback();
+    let access = match (&args.tokens, args.no_auth) {
+        (Some(tokens), _) => Access::read(tokens)?,
+        (None, true) if is_loopback => Access::open(),
+        (None, true) => {
+            return Err(Exit::usage(format!(
+                "--no-auth on {}: not a loopback address",
+                args.listen
+            ))
+            .with_remedy("give --tokens FILE, or listen on 127.0.0.1"));
+        }
+        (None, false) => {
+            return Err(Exit::usage("requests need tokens")
+                .with_remedy("give --tokens FILE, or --no-auth on a loopback address"));
+        }
+    };
+    let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+    if !is_loopback && tls.is_none() && !args.behind_proxy {
+        return Err(Exit::usage(format!(
+            "{} without TLS: tokens could be read on the way",
+            args.listen
+        ))
+        .with_remedy("give --tls-cert and --tls-key, or --behind-proxy"));
+    }
+    let service = Arc::new(Service::open(open(cli)?, dictionary, access).await?);
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|error| Exit::failed(error.to_string()))?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            // Without a handler the signal ends the process at once.
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    server::serve(service, args.listen, tls, stop).await.map_err(Exit::from)
+}
+
+async fn reconcile(
+    store: &Store,
+    dictionary: &Dictionary,
+    args: &ReconcileArgs,
+) -> Result<ExitCode, Exit> {
+    let tolerance = Tolerance { absolute: args.tolerance, ratio: args.tolerance_ratio };
+    let is_url = args.against.starts_with("http://") || args.against.starts_with("https://");
+    let fetched = is_url.then(|| fetch(&args.against)).transpose()?;
+    let file =
+        fetched.as_ref().map_or_else(|| PathBuf::from(&args.against), |file| file.path().into());
+    let report = reconcile::reconcile(store, dictionary, &file, tolerance).await?;
+    if !args.brokers.is_empty() {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = if is_url { Some(args.against.clone()) } else { name };
+        let source = args.source.clone().or(name).unwrap_or_default();
+        let kafka = topic::config(&args.brokers)?;
+        reconcile::alert::send(store, &kafka, &source, &report, tolerance).await?;
+    }
+    if args.output == OutputFormat::Json {
+        print(&format!("{}\n", json!(report)))?;
+    } else {
+        print(&reconciliation_text(&report))?;
+    }
+    Ok(if report.within_tolerance { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn fetch(url: &str) -> Result<tempfile::NamedTempFile, KpiError> {
+    let fail = |error: ureq::Error| KpiError::Usage(format!("{url}: {error}"));
+    let response = ureq::get(url).call().map_err(fail)?;
+    input::spooled(response.into_body().into_reader())
+}
+
+fn reconciliation_text(report: &Report) -> String {
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    for difference in &report.differences {
+        let _ = writeln!(page, "{difference}");
+    }
+    for line in report.unreadable_lines() {
+        let _ = writeln!(page, "{line}");
+    }
+    let verdict = if report.within_tolerance { "ok" } else { "beyond the tolerance" };
+    let _ = writeln!(
+        page,
+        "{} compared, {} differences: {verdict}",
+        report.compared,
+        report.differences.len()
+    );
+    page
+}
+
+async fn check(dictionary: &Dictionary, output: OutputFormat) -> Result<ExitCode, Exit> {
+    let engine = Engine::empty().await?;
+    let day = jiff::civil::date(2026, 1, 1);
+    let mut problems = Vec::new();
+    for measure in &dictionary.measures {
+        let sql = query::measure(dictionary, measure, (day, day), Dialect::DataFusion)?;
+        if let Err(error) = engine.plan(&format!("measure {}", measure.name), &sql).await {
+            problems.push(error.to_string());
+        }
+    }
+    let kpis = dictionary.kpis.iter();
+    let lineage: Vec<_> = kpis
+        .map(|kpi| {
+            json!({ "kpi": kpi.name, "measures": kpi.measures(), "sources": dictionary.sources(kpi),
+                "dimensions": dictionary.dimensions(kpi), "event_types": dictionary.event_types(kpi) })
+        })
+        .collect();
+    if output == OutputFormat::Json {
+        print(&format!(
+            "{}\n",
+            json!({ "ok": problems.is_empty(), "problems": problems, "kpis": lineage })
+        ))?;
+    } else {
+        let mut page = String::new();
+        for kpi in &dictionary.kpis {
+            let sources = dictionary.sources(kpi).into_iter().collect::<Vec<_>>().join(", ");
+            // Writing to a string cannot fail.
+            let _ = writeln!(page, "ok    {}  {} <- {sources}", kpi.name, kpi.formula());
+        }
+        for problem in &problems {
+            let _ = writeln!(page, "fail  {problem}");
+        }
+        print(&page)?;
+    }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+async fn export(cli: &Cli, dictionary: &Dictionary, args: &ExportArgs) -> Result<(), Exit> {
+    let text = match args.format {
+        ExportFormat::Dbt => export::dbt(dictionary),
+        ExportFormat::Markdown => reference::markdown(dictionary),
+        ExportFormat::Clickhouse => {
+            let store = open(cli)?;
+            let state: State = store.state().await?;
+            export::clickhouse(dictionary, &store, &state, (args.from, args.to))?
+        }
+    };
+    write(args.file.as_deref(), &text)
+}
+
+fn sample(args: &SampleArgs) -> Result<(), Exit> {
+    let plan = Plan {
+        seed: args.seed,
+        from: args.from,
+        days: i32::from(args.days),
+        registrations: args.registrations,
+        is_hostile: args.hostile,
+    };
+    let fail = |error: std::io::Error| Exit::failed(format!("cannot write the sample: {error}"));
+    match &args.file {
+        None => sample::write(plan, &mut std::io::BufWriter::new(std::io::stdout().lock()))?,
+        Some(path) => {
+            let file = std::fs::File::create(path).map_err(fail)?;
+            let mut out = std::io::BufWriter::new(file);
+            sample::write(plan, &mut out)?;
+            std::io::Write::flush(&mut out).map_err(fail)?;
+        }
+    }
+    Ok(())
+}

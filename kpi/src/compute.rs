@@ -1,0 +1,245 @@
+//! Computation: facts become the rows of all measures, one file for each day.
+//!
+//! A computation depends on nothing but the facts and the dictionary, so running it again, or in parallel for other
+//! days, gives the same bytes. Frozen measures keep the file that they were frozen with.
+
+use crate::completeness::{Gaps, event_key};
+use crate::dictionary::{DIMENSIONS, Dictionary, Measure};
+use crate::engine::Engine;
+use crate::error::KpiError;
+use crate::facts::{self, epoch_day};
+use crate::query::{self, Dialect};
+use crate::rows::{Columns, date, text};
+use crate::store::{CommitKind, ComputeCommit, DayCommit, State, Store};
+use datafusion::arrow::array::{Array as _, ArrayRef, Date32Array, RecordBatch};
+use datafusion::arrow::compute::{
+    SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use jiff::civil::Date;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Days that are computed at once.
+const CHUNK_DAYS: i32 = 92;
+
+/// Which days are computed, and whether they are frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// First day; the first with facts if absent.
+    pub from: Option<Date>,
+    /// Last day; the last with facts if absent.
+    pub to: Option<Date>,
+    /// Whether values are frozen that can be final.
+    pub is_final: bool,
+}
+
+/// What a computation has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Days that were computed: first, last and number.
+    pub days: Option<(Date, Date, usize)>,
+    /// Days whose values have changed.
+    pub changed: usize,
+    /// Days of which all measures are final now.
+    pub finished: usize,
+    /// Days of which something is incomplete, with the reasons by source.
+    pub incomplete: BTreeMap<Date, BTreeMap<String, String>>,
+}
+
+/// Computes the values of a span of days.
+///
+/// # Errors
+/// A query fails, or the store cannot be written; then no value has changed.
+pub async fn compute(
+    store: &Store,
+    dictionary: &Dictionary,
+    request: Request,
+) -> Result<Outcome, KpiError> {
+    loop {
+        let mut state = store.state().await?;
+        let Some(span) = span(&state, request)? else { return Ok(Outcome::default()) };
+        let snapshot = state.number;
+        let engine = Engine::open_copies(store, &state).await?;
+        let gaps = Gaps::find(&engine, &state, span).await?;
+        let mut days = BTreeMap::new();
+        let mut first = epoch_day(span.0);
+        while first <= epoch_day(span.1) {
+            let chunk = (date(first), date((first + CHUNK_DAYS - 1).min(epoch_day(span.1))));
+            days.extend(write_days(store, dictionary, &engine, chunk).await?);
+            first += CHUNK_DAYS;
+        }
+        let commits = commits(&state, dictionary, &gaps, days, request.is_final);
+        let mut outcome =
+            Outcome { days: Some((span.0, span.1, commits.len())), ..Outcome::default() };
+        for (day, commit) in &commits {
+            if !commit.incomplete.is_empty() {
+                outcome.incomplete.insert(*day, commit.incomplete.clone());
+            }
+        }
+        let changed: BTreeMap<_, _> =
+            commits.into_iter().filter(|(day, commit)| is_change(&state, *day, commit)).collect();
+        outcome.changed = changed.len();
+        if !changed.is_empty() || state.computed_at.is_none() {
+            let compute =
+                ComputeCommit { snapshot, dictionary: dictionary.sha256.clone(), days: changed };
+            if !store.commit(&mut state, CommitKind::Compute(compute)).await? {
+                tracing::info!("the facts have changed meanwhile: computing again");
+                continue;
+            }
+        }
+        let all = dictionary.measures.len();
+        let finished = state.days.range(span.0..=span.1);
+        outcome.finished = finished.filter(|(_, day)| day.frozen.len() >= all).count();
+        return Ok(outcome);
+    }
+}
+
+fn span(state: &State, request: Request) -> Result<Option<(Date, Date)>, KpiError> {
+    let known = state.span();
+    let from = request.from.or(known.map(|(first, _)| first));
+    let to = request.to.or(known.map(|(_, last)| last));
+    let (Some(from), Some(to)) = (from, to) else { return Ok(None) };
+    if from > to {
+        return Err(KpiError::Usage(format!("from {from} is after to {to}")));
+    }
+    Ok(Some((from, to)))
+}
+
+fn is_change(state: &State, day: Date, commit: &DayCommit) -> bool {
+    state.days.get(&day).is_none_or(|old| {
+        old.current != commit.path
+            || !commit.froze.is_empty()
+            || old.incomplete != commit.incomplete
+            || old.rejected != commit.rejected
+    })
+}
+
+/// Decides what each day's commit says: its file, and what is frozen with it.
+fn commits(
+    state: &State,
+    dictionary: &Dictionary,
+    gaps: &Gaps,
+    paths: BTreeMap<Date, String>,
+    is_final: bool,
+) -> BTreeMap<Date, DayCommit> {
+    let now = facts::day_of(crate::clock::now().as_microsecond());
+    let mut commits = BTreeMap::new();
+    for (day, path) in paths {
+        let incomplete = gaps.of_day(day);
+        let frozen = state.days.get(&day).map(|old| &old.frozen);
+        let can_be_final = |measure: &&Measure| {
+            let days = i32::try_from(measure.lateness_days).unwrap_or(i32::MAX);
+            epoch_day(day).saturating_add(days) < epoch_day(now)
+                && !frozen.is_some_and(|frozen| frozen.contains_key(&measure.name))
+                && !is_incomplete(dictionary, measure, &incomplete)
+        };
+        let froze: BTreeSet<String> = if is_final {
+            let measures = dictionary.measures.iter().filter(can_be_final);
+            measures.map(|measure| measure.name.clone()).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let rejected = gaps.rejected(day);
+        commits.insert(day, DayCommit { path, froze, incomplete, rejected });
+    }
+    commits
+}
+
+/// Whether a measure needs data that are incomplete.
+#[must_use]
+pub fn is_incomplete(
+    dictionary: &Dictionary,
+    measure: &Measure,
+    incomplete: &BTreeMap<String, String>,
+) -> bool {
+    let source = dictionary.model_of(measure).map(|model| model.source.as_str());
+    source.is_some_and(|source| incomplete.contains_key(source))
+        || measure.types.iter().any(|kind| incomplete.contains_key(&event_key(kind)))
+}
+
+/// Columns of a file of values.
+#[must_use]
+pub fn schema() -> SchemaRef {
+    let mut fields = vec![
+        Field::new("day", DataType::Date32, true),
+        Field::new("measure", DataType::Utf8, true),
+    ];
+    fields.extend(DIMENSIONS.map(|name| Field::new(name, DataType::Utf8, true)));
+    fields.push(Field::new("value", DataType::Int64, true));
+    fields.push(Field::new("sample", DataType::Float64, true));
+    Arc::new(Schema::new(fields))
+}
+
+/// Computes the rows of all measures for a span of days, sorted.
+///
+/// # Errors
+/// A query fails.
+pub async fn measure_rows(
+    dictionary: &Dictionary,
+    engine: &Engine,
+    days: (Date, Date),
+) -> Result<RecordBatch, KpiError> {
+    let schema = schema();
+    let failed = |error| KpiError::Failed(format!("values: {error}"));
+    let mut batches = Vec::new();
+    let present = event_types(engine).await?;
+    // A measure of events of which there are none has no rows, and planning its query takes longer than running it.
+    let can_have_rows = |measure: &&Measure| {
+        measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
+    };
+    for measure in dictionary.measures.iter().filter(can_have_rows) {
+        let sql = query::measure(dictionary, measure, days, Dialect::DataFusion)?;
+        for batch in engine.query(&format!("measure {}", measure.name), &sql).await? {
+            let columns = batch.columns().iter().zip(schema.fields());
+            let columns: Vec<ArrayRef> = columns
+                .map(|(column, field)| cast(column, field.data_type()))
+                .collect::<Result<_, _>>()
+                .map_err(failed)?;
+            batches.push(RecordBatch::try_new(Arc::clone(&schema), columns).map_err(failed)?);
+        }
+    }
+    let all = concat_batches(&schema, &batches).map_err(failed)?;
+    let sample = schema.fields().len() - 1;
+    let order = (0..schema.fields().len() - 2).chain([sample]);
+    let order: Vec<SortColumn> = order
+        .map(|index| SortColumn { values: Arc::clone(all.column(index)), options: None })
+        .collect();
+    let order = lexsort_to_indices(&order, None).map_err(failed)?;
+    take_record_batch(&all, &order).map_err(failed)
+}
+
+/// Returns the types of all events.
+async fn event_types(engine: &Engine) -> Result<BTreeSet<String>, KpiError> {
+    let sql = "SELECT DISTINCT event_type FROM events_raw";
+    let mut all = BTreeSet::new();
+    for batch in engine.query("types of events", sql).await? {
+        let kinds = Columns(&batch).texts("event_type")?;
+        all.extend((0..batch.num_rows()).filter_map(|row| text(&kinds, row)).map(str::to_owned));
+    }
+    Ok(all)
+}
+
+/// Computes and writes the file of each day; returns the paths.
+async fn write_days(
+    store: &Store,
+    dictionary: &Dictionary,
+    engine: &Engine,
+    days: (Date, Date),
+) -> Result<BTreeMap<Date, String>, KpiError> {
+    let rows = measure_rows(dictionary, engine, days).await?;
+    let column = Date32Array::from(rows.column(0).to_data());
+    let mut paths = BTreeMap::new();
+    let mut start = 0;
+    for day in epoch_day(days.0)..=epoch_day(days.1) {
+        let length = (start..column.len()).take_while(|row| column.value(*row) == day).count();
+        let bytes = facts::parquet(&rows.slice(start, length))?;
+        start += length;
+        let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
+        let path = format!("values/day={}/{hash}.parquet", date(day));
+        store.write(&path, bytes).await?;
+        paths.insert(date(day), path);
+    }
+    Ok(paths)
+}

@@ -1,0 +1,469 @@
+//! The metric dictionary: models, measures and KPIs, as `kpi/metrics.yaml` says them.
+
+use crate::error::KpiError;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The dictionary that the program brings along.
+pub const BUILT_IN: &str = include_str!("../metrics.yaml");
+
+/// Names of all dimensions, in the order of the columns of values.
+pub const DIMENSIONS: [&str; 14] = [
+    "tld",
+    "country",
+    "channel",
+    "tier",
+    "currency",
+    "abuse_category",
+    "error_code",
+    "campaign",
+    "cohort",
+    "source_system",
+    "vantage",
+    "region",
+    "service",
+    "site",
+];
+
+/// A dictionary.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dictionary {
+    /// Version of the format.
+    pub version: u32,
+    /// What is counted.
+    pub models: Vec<Model>,
+    /// What is added up or collected.
+    pub measures: Vec<Measure>,
+    /// What people read.
+    pub kpis: Vec<Kpi>,
+    /// SHA-256 of the text, in hex.
+    #[serde(skip)]
+    pub sha256: String,
+}
+
+/// One row for each thing that is counted.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Name.
+    pub name: String,
+    /// What a row is.
+    pub description: String,
+    /// Schema of the records that it is made of.
+    pub source: String,
+    /// Column that identifies the thing.
+    pub entity: String,
+    /// Dimensions among its columns.
+    pub dimensions: Vec<String>,
+    /// Query over `events`, `events_raw`, `events_unique`, `duplicates`, `corrected`, `rejected_raw`, `dns` and
+    /// `probes`.
+    pub sql: String,
+}
+
+/// How a measure is made of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// Number of rows.
+    Count,
+    /// Sum of integers.
+    Sum,
+    /// All values, for percentiles.
+    Samples,
+}
+
+/// What is added up or collected for each day and slice.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// Name.
+    pub name: String,
+    /// Model whose rows it is made of.
+    pub model: String,
+    /// How.
+    pub agg: Aggregation,
+    /// Condition on the rows.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// What is summed or collected.
+    pub expr: Option<String>,
+    /// Dimensions by which it can be sliced; all of the model if absent.
+    pub dimensions: Option<Vec<String>>,
+    /// Types of events that it depends on.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// Days after the end of a day until the day's value can be final.
+    pub lateness_days: u32,
+}
+
+/// Kind of a KPI, in the words of the dbt Semantic Layer; `percentile` is a simple metric there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KpiType {
+    /// Sum of measures.
+    Simple,
+    /// Sum of measures minus others.
+    Derived,
+    /// Sums divided by sums.
+    Ratio,
+    /// Share of things to which something else happened in time.
+    Conversion,
+    /// Running total since the first fact.
+    Cumulative,
+    /// Percentile of collected values.
+    Percentile,
+}
+
+/// What to do, and when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// When: `below 0.97`, `above 24`, or in words.
+    pub threshold: String,
+    /// What.
+    pub action: String,
+    /// Page with the details.
+    pub runbook: String,
+}
+
+/// What people read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kpi {
+    /// Name.
+    pub name: String,
+    /// Name for people.
+    pub label: String,
+    /// Family, which access is granted for: `operations`, `sales`, `product` or `pipeline`.
+    pub family: String,
+    /// What it is.
+    pub description: String,
+    /// Kind.
+    #[serde(rename = "type")]
+    pub kind: KpiType,
+    /// Measures that are added.
+    #[serde(default)]
+    pub plus: Vec<String>,
+    /// Measures that are subtracted.
+    #[serde(default)]
+    pub minus: Vec<String>,
+    /// Measures whose sum is the denominator.
+    #[serde(default)]
+    pub over: Vec<String>,
+    /// Measure with the values of a percentile.
+    pub samples: Option<String>,
+    /// Which percentile, 0 to 1; interpolated between the two nearest values.
+    pub percentile: Option<f64>,
+    /// Dimensions by which values are always sliced, since their sum has no meaning.
+    #[serde(default)]
+    pub always_by: Vec<String>,
+    /// Unit.
+    pub unit: String,
+    /// Finest grain.
+    pub grain: String,
+    /// How often it is computed.
+    pub cadence: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// What to do, and when.
+    pub decision: Decision,
+}
+
+impl Kpi {
+    /// Names of all measures, each once.
+    #[must_use]
+    pub fn measures(&self) -> Vec<&str> {
+        let all = self.plus.iter().chain(&self.minus).chain(&self.over).chain(&self.samples);
+        let mut seen = BTreeSet::new();
+        all.map(String::as_str).filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// Formula over measures, in SQL.
+    #[must_use]
+    pub fn formula(&self) -> String {
+        let sums = |names: &[String], sign: &str| {
+            let sums: Vec<_> = names.iter().map(|name| format!("sum({name})")).collect();
+            sums.join(sign)
+        };
+        if let (Some(samples), Some(percentile)) = (&self.samples, self.percentile) {
+            return format!("percentile_cont({percentile}) WITHIN GROUP (ORDER BY {samples})");
+        }
+        let mut formula = sums(&self.plus, " + ");
+        if !self.minus.is_empty() {
+            formula = format!("{formula} - {}", sums(&self.minus, " - "));
+        }
+        match self.kind {
+            KpiType::Ratio | KpiType::Conversion => {
+                let is_one = self.plus.len() + self.minus.len() == 1;
+                let numerator = if is_one { formula } else { format!("({formula})") };
+                format!("{numerator} / nullif({}, 0)", sums(&self.over, " + "))
+            }
+            KpiType::Cumulative => format!("sum({formula}) OVER (ORDER BY day)"),
+            _ => formula,
+        }
+    }
+}
+
+impl Dictionary {
+    /// Reads the dictionary in a file, or the built-in one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`Self::parse`] refuses it.
+    pub fn load(file: Option<&Path>) -> Result<Self, KpiError> {
+        let Some(file) = file else { return Self::parse(BUILT_IN, "kpi/metrics.yaml") };
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| KpiError::Usage(format!("{name}: {error}")))?;
+        Self::parse(&text, &name)
+    }
+
+    /// Parses a dictionary.
+    ///
+    /// # Errors
+    /// The text is not a dictionary, or [`Self::problems`] finds something.
+    pub fn parse(text: &str, name: &str) -> Result<Self, KpiError> {
+        let mut dictionary: Self = serde_saphyr::from_str(text)
+            .map_err(|error| KpiError::Usage(format!("{name}: {error}")))?;
+        dictionary.sha256 = crate::input::hex(&Sha256::digest(text.as_bytes()));
+        let problems = dictionary.problems();
+        if problems.is_empty() {
+            return Ok(dictionary);
+        }
+        Err(KpiError::Usage(format!("{name}: {}", problems.join(&format!("\n{name}: ")))))
+    }
+
+    /// Finds a KPI.
+    #[must_use]
+    pub fn kpi(&self, name: &str) -> Option<&Kpi> {
+        self.kpis.iter().find(|kpi| kpi.name == name)
+    }
+
+    /// Finds a measure.
+    #[must_use]
+    pub fn measure(&self, name: &str) -> Option<&Measure> {
+        self.measures.iter().find(|measure| measure.name == name)
+    }
+
+    /// Finds a model.
+    #[must_use]
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.name == name)
+    }
+
+    /// Model of a measure.
+    #[must_use]
+    pub fn model_of(&self, measure: &Measure) -> Option<&Model> {
+        self.model(&measure.model)
+    }
+
+    /// Dimensions by which a measure can be sliced.
+    #[must_use]
+    pub fn dimensions_of_measure<'a>(&'a self, measure: &'a Measure) -> &'a [String] {
+        match (&measure.dimensions, self.model_of(measure)) {
+            (Some(dimensions), _) => dimensions,
+            (None, Some(model)) => &model.dimensions,
+            (None, None) => &[],
+        }
+    }
+
+    /// Dimensions by which a KPI can be sliced: those that all of its measures have.
+    #[must_use]
+    pub fn dimensions(&self, kpi: &Kpi) -> Vec<&'static str> {
+        let measures: Vec<_> =
+            kpi.measures().iter().filter_map(|name| self.measure(name)).collect();
+        let has = |measure: &Measure, name: &str| {
+            self.dimensions_of_measure(measure).iter().any(|dimension| dimension == name)
+        };
+        let all = DIMENSIONS.into_iter();
+        all.filter(|name| measures.iter().all(|measure| has(measure, name))).collect()
+    }
+
+    /// Days after the end of a day until the KPI's value can be final.
+    #[must_use]
+    pub fn lateness_days(&self, kpi: &Kpi) -> u32 {
+        let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
+        measures.map(|measure| measure.lateness_days).max().unwrap_or_default()
+    }
+
+    /// Schemas of the records that a KPI is made of, each once.
+    #[must_use]
+    pub fn sources(&self, kpi: &Kpi) -> BTreeSet<&str> {
+        let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
+        measures.filter_map(|measure| self.model_of(measure)).map(|model| &*model.source).collect()
+    }
+
+    /// Types of events that a KPI is made of, each once.
+    #[must_use]
+    pub fn event_types(&self, kpi: &Kpi) -> BTreeSet<&str> {
+        let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
+        measures.flat_map(|measure| &measure.types).map(String::as_str).collect()
+    }
+
+    /// Returns what is wrong, without asking the query engine: each problem names its place.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.version != 1 {
+            problems.push(format!("version {}: only 1 is known", self.version));
+        }
+        let names = self.models.iter().map(|model| ("model", &model.name));
+        let names = names.chain(self.measures.iter().map(|measure| ("measure", &measure.name)));
+        let names = names.chain(self.kpis.iter().map(|kpi| ("kpi", &kpi.name)));
+        let mut seen = BTreeSet::new();
+        for (kind, name) in names {
+            if !seen.insert((kind, name)) {
+                problems.push(format!("{kind} {name}: defined twice"));
+            }
+            let legal =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            if name.is_empty() || !name.bytes().all(legal) {
+                problems.push(format!("{kind} \"{name}\": lower case letters, digits and _ only"));
+            }
+        }
+        for model in &self.models {
+            unknown_dimensions(&format!("model {}", model.name), &model.dimensions, &mut problems);
+        }
+        for measure in &self.measures {
+            self.check_measure(measure, &mut problems);
+        }
+        for kpi in &self.kpis {
+            self.check_kpi(kpi, &mut problems);
+        }
+        problems
+    }
+
+    fn check_measure(&self, measure: &Measure, problems: &mut Vec<String>) {
+        let place = format!("measure {}", measure.name);
+        let Some(model) = self.model_of(measure) else {
+            problems.push(format!("{place}: there is no model {}", measure.model));
+            return;
+        };
+        if let Some(dimensions) = &measure.dimensions {
+            unknown_dimensions(&place, dimensions, problems);
+            for name in dimensions.iter().filter(|name| !model.dimensions.contains(name)) {
+                problems.push(format!("{place}: model {} has no dimension {name}", model.name));
+            }
+        }
+        if (measure.agg == Aggregation::Count) == measure.expr.is_some() {
+            problems.push(format!("{place}: sum and samples need expr, count has none"));
+        }
+    }
+
+    fn check_kpi(&self, kpi: &Kpi, problems: &mut Vec<String>) {
+        let place = format!("kpi {}", kpi.name);
+        for name in kpi.measures() {
+            match self.measure(name) {
+                None => problems.push(format!("{place}: there is no measure {name}")),
+                Some(measure) => {
+                    let is_sample = measure.agg == Aggregation::Samples;
+                    if is_sample != (kpi.samples.as_deref() == Some(name)) {
+                        problems.push(format!("{place}: {name} is for percentiles, or is not"));
+                    }
+                }
+            }
+        }
+        let fits = match kpi.kind {
+            KpiType::Simple => kpi.minus.is_empty() && kpi.over.is_empty() && !kpi.plus.is_empty(),
+            KpiType::Derived | KpiType::Cumulative => kpi.over.is_empty() && !kpi.plus.is_empty(),
+            KpiType::Ratio | KpiType::Conversion => !kpi.plus.is_empty() && !kpi.over.is_empty(),
+            KpiType::Percentile => {
+                kpi.samples.is_some() && kpi.plus.is_empty() && kpi.over.is_empty()
+            }
+        };
+        let percentile_fits = kpi.percentile.is_some_and(|p| (0.0..=1.0).contains(&p));
+        if !fits || (kpi.kind == KpiType::Percentile) != percentile_fits {
+            problems.push(format!("{place}: plus, minus, over, samples do not fit its type"));
+        }
+        if !FAMILIES.contains(&kpi.family.as_str()) {
+            problems.push(format!(
+                "{place}: family {}: choose from {}",
+                kpi.family,
+                FAMILIES.join(", ")
+            ));
+        }
+        for (key, text) in [
+            ("label", &kpi.label),
+            ("description", &kpi.description),
+            ("unit", &kpi.unit),
+            ("cadence", &kpi.cadence),
+            ("owner", &kpi.owner),
+            ("decision.threshold", &kpi.decision.threshold),
+            ("decision.action", &kpi.decision.action),
+            ("decision.runbook", &kpi.decision.runbook),
+        ] {
+            if text.trim().is_empty() {
+                problems.push(format!("{place}: {key} is empty"));
+            }
+        }
+        if kpi.grain != "day" {
+            problems.push(format!("{place}: grain {}: values are kept by day", kpi.grain));
+        }
+        let dimensions = self.dimensions(kpi);
+        for name in kpi.always_by.iter().filter(|name| !dimensions.contains(&name.as_str())) {
+            problems.push(format!("{place}: always_by {name}: not all of its measures have it"));
+        }
+    }
+}
+
+/// Families of KPIs.
+pub const FAMILIES: [&str; 4] = ["operations", "sales", "product", "pipeline"];
+
+fn unknown_dimensions(place: &str, dimensions: &[String], problems: &mut Vec<String>) {
+    for name in dimensions.iter().filter(|name| !DIMENSIONS.contains(&name.as_str())) {
+        problems.push(format!("{place}: unknown dimension {name}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_dictionary_has_the_kpis_of_the_contract() {
+        let dictionary = Dictionary::load(None).unwrap();
+        assert!(dictionary.kpis.len() >= 40, "{}", dictionary.kpis.len());
+        for name in [
+            "registrations",
+            "registration_success_ratio",
+            "renewals",
+            "renewal_ratio",
+            "net_transfers",
+            "transfer_completion_ratio",
+            "abuse_reports",
+            "abuse_first_response_hours_p50",
+            "revenue",
+            "dns_query_error_ratio",
+        ] {
+            assert!(dictionary.kpi(name).is_some(), "{name}");
+        }
+        for kpi in &dictionary.kpis {
+            assert!(!dictionary.dimensions(kpi).is_empty(), "{}", kpi.name);
+            assert!(!dictionary.sources(kpi).is_empty(), "{}", kpi.name);
+        }
+        let used: BTreeSet<&str> = dictionary.kpis.iter().flat_map(Kpi::measures).collect();
+        for measure in &dictionary.measures {
+            assert!(used.contains(measure.name.as_str()), "{} is used by no KPI", measure.name);
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_whole() {
+        for (from, to, problem) in [
+            ("owner: sales", "owner: \"\"", "owner is empty"),
+            ("plus: [quote_created]", "plus: [quote_creates]", "there is no measure quote_creates"),
+            ("family: sales", "family: sail", "family sail"),
+            ("always_by: [currency]", "always_by: [colour]", "always_by colour"),
+            ("unit: domains", "unit: domains\n    colour: red", "colour"),
+            ("model: cart\n", "model: basket\n", "there is no model basket"),
+            ("  - name: churn\n", "  - name: portfolio\n", "kpi portfolio: defined twice"),
+        ] {
+            let text = BUILT_IN.replacen(from, to, 1);
+            assert_ne!(text, BUILT_IN, "{from}");
+            let error = Dictionary::parse(&text, "a.yaml").unwrap_err().to_string();
+            assert!(error.contains(problem), "{problem}: {error}");
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Reading of `registrar.event/1` from JSON and CSV, with the reason of every refusal.
+
+use dnscribe_record::RegistrarEventRecord;
+use dnscribe_record::time::Timestamp;
+use serde_json::{Map, Value};
+use std::fmt::Display;
+
+/// Why a row is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Reason as one word, by which rejected rows are counted.
+    pub reason: &'static str,
+    /// What is wrong, for people.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// Creates a rejection.
+    pub fn new(reason: &'static str, detail: impl Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
+/// Names of the fields, in the order of the schema.
+pub const FIELDS: [&str; 23] = [
+    "schema",
+    "event_id",
+    "business_key",
+    "event_type",
+    "event_ts",
+    "ingest_ts",
+    "source_system",
+    "domain",
+    "tld",
+    "account_id",
+    "country",
+    "channel",
+    "tier",
+    "status",
+    "latency_ms",
+    "error_code",
+    "abuse_category",
+    "amount_micros",
+    "currency",
+    "request_id",
+    "corrects",
+    "schema_version",
+    "campaign",
+];
+
+/// Types of events that KPIs of the built-in dictionary count. Others are kept, and counted as unknown.
+pub const KNOWN_TYPES: [&str; 42] = [
+    "registration_requested",
+    "registration_completed",
+    "registration_failed",
+    "registration_reversed",
+    "renewal_completed",
+    "renewal_declined",
+    "renewal_failed",
+    "renewal_reversed",
+    "expired",
+    "deleted",
+    "restore_requested",
+    "restore_completed",
+    "restore_failed",
+    "transfer_in_requested",
+    "transfer_in_completed",
+    "transfer_in_failed",
+    "transfer_out_requested",
+    "transfer_out_completed",
+    "transfer_out_failed",
+    "transfer_reversed",
+    "auth_code_requested",
+    "auth_code_issued",
+    "dns_change_requested",
+    "dns_change_completed",
+    "dns_change_failed",
+    "workflow_started",
+    "workflow_completed",
+    "workflow_abandoned",
+    "quote_created",
+    "cart_created",
+    "payment_captured",
+    "payment_refunded",
+    "payment_failed",
+    "payment_voided",
+    "abuse_reported",
+    "abuse_first_response",
+    "abuse_resolved",
+    "abuse_dismissed",
+    "abuse_reversed",
+    "api_request",
+    "api_error",
+    "api_retry",
+];
+
+/// Parses an event from a JSON object.
+///
+/// # Errors
+/// A field is unknown, missing, or not of its type.
+pub fn from_json(object: &Map<String, Value>) -> Result<RegistrarEventRecord, Rejection> {
+    let mut event = Draft::default();
+    for (name, value) in object {
+        match value {
+            Value::Null => event.set(name, "", true)?,
+            Value::String(text) => event.set(name, text, true)?,
+            Value::Number(number) => event.set(name, &number.to_string(), false)?,
+            _ => return Err(Rejection::new("bad_type", format!("{name}: {value}"))),
+        }
+    }
+    event.finish()
+}
+
+/// Parses an event from a row of CSV.
+///
+/// # Errors
+/// A field is unknown, missing, or not of its type.
+pub fn from_fields<'a>(
+    fields: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<RegistrarEventRecord, Rejection> {
+    let mut event = Draft::default();
+    for (name, text) in fields {
+        // CSV has no types: a number may be text.
+        let is_text = !matches!(name, "latency_ms" | "amount_micros");
+        event.set(name, text, is_text)?;
+    }
+    event.finish()
+}
+
+/// An event of which some fields are known.
+struct Draft {
+    event: RegistrarEventRecord,
+    has_time: bool,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let event = RegistrarEventRecord {
+            schema: None,
+            event_id: String::new(),
+            business_key: String::new(),
+            event_type: String::new(),
+            event_ts: Timestamp::default(),
+            ingest_ts: None,
+            source_system: None,
+            domain: None,
+            tld: None,
+            account_id: None,
+            country: None,
+            channel: None,
+            tier: None,
+            status: None,
+            latency_ms: None,
+            error_code: None,
+            abuse_category: None,
+            amount_micros: None,
+            currency: None,
+            request_id: None,
+            corrects: None,
+            schema_version: None,
+            campaign: None,
+        };
+        Self { event, has_time: false }
+    }
+}
+
+impl Draft {
+    fn set(&mut self, name: &str, text: &str, is_text: bool) -> Result<(), Rejection> {
+        let event = &mut self.event;
+        let some = || (!text.is_empty()).then(|| text.to_owned());
+        let is_number = matches!(name, "latency_ms" | "amount_micros");
+        // Keys may be numbers in the source; everything else is what the schema says.
+        let is_key = matches!(
+            name,
+            "event_id"
+                | "business_key"
+                | "account_id"
+                | "request_id"
+                | "corrects"
+                | "schema_version"
+                | "error_code"
+        );
+        if FIELDS.contains(&name) && !text.is_empty() && is_number == is_text && !is_key {
+            return Err(Rejection::new("bad_type", format!("{name}: \"{text}\"")));
+        }
+        match name {
+            "schema" => match text {
+                "" | "registrar.event/1" => {}
+                _ => return Err(Rejection::new("wrong_schema", text)),
+            },
+            "event_id" => text.clone_into(&mut event.event_id),
+            "business_key" => text.clone_into(&mut event.business_key),
+            "event_type" => text.clone_into(&mut event.event_type),
+            "event_ts" if !text.is_empty() => {
+                event.event_ts = time(name, text)?;
+                self.has_time = true;
+            }
+            "event_ts" => {}
+            "ingest_ts" => event.ingest_ts = some().map(|text| time(name, &text)).transpose()?,
+            "source_system" => event.source_system = some(),
+            "domain" => event.domain = domain(text),
+            "tld" => event.tld = domain(text.trim_start_matches('.')),
+            "account_id" => event.account_id = some(),
+            "country" => event.country = country(text)?,
+            "channel" => event.channel = some(),
+            "tier" => event.tier = some(),
+            "status" => event.status = some(),
+            "latency_ms" => event.latency_ms = number(name, text)?,
+            "error_code" => event.error_code = some(),
+            "abuse_category" => event.abuse_category = some(),
+            "amount_micros" => event.amount_micros = amount(text)?,
+            "currency" => event.currency = currency(text)?,
+            "request_id" => event.request_id = some(),
+            "corrects" => event.corrects = some(),
+            "schema_version" => event.schema_version = some(),
+            "campaign" => event.campaign = some(),
+            _ => return Err(Rejection::new("unknown_field", name)),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<RegistrarEventRecord, Rejection> {
+        let mut event = self.event;
+        let missing = |name: &str| Rejection::new("missing_field", name);
+        for (name, text) in [
+            ("event_id", &event.event_id),
+            ("business_key", &event.business_key),
+            ("event_type", &event.event_type),
+        ] {
+            if text.is_empty() {
+                return Err(missing(name));
+            }
+        }
+        if !self.has_time {
+            return Err(missing("event_ts"));
+        }
+        let kind = &event.event_type;
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if !kind.bytes().all(legal) || !kind.as_bytes()[0].is_ascii_lowercase() {
+            return Err(Rejection::new("bad_event_type", kind));
+        }
+        if let Some(name) = required(&event) {
+            return Err(missing(name));
+        }
+        if event.tld.is_none() {
+            let last = event.domain.as_deref().and_then(|domain| domain.rsplit_once('.'));
+            event.tld = last.map(|(_, tld)| tld.to_owned());
+        }
+        Ok(event)
+    }
+}
+
+/// Names a field without which an event of this type would be counted wrongly.
+fn required(event: &RegistrarEventRecord) -> Option<&'static str> {
+    let kind = event.event_type.as_str();
+    match kind {
+        "payment_captured" | "payment_refunded" if event.amount_micros.is_none() => {
+            Some("amount_micros")
+        }
+        "payment_captured" | "payment_refunded" if event.currency.is_none() => Some("currency"),
+        "transfer_in_requested" | "transfer_in_completed" | "abuse_reported"
+            if event.domain.is_none() =>
+        {
+            Some("domain")
+        }
+        "abuse_first_response" if event.request_id.is_none() => Some("request_id"),
+        _ if (kind.ends_with("_reversed") || kind.ends_with("_voided"))
+            && event.corrects.is_none() =>
+        {
+            Some("corrects")
+        }
+        _ => None,
+    }
+}
+
+/// Parses an RFC 3339 time. Without an offset the day is unknown, and the time is refused.
+fn time(name: &str, text: &str) -> Result<Timestamp, Rejection> {
+    text.parse().map_err(|_| Rejection::new("bad_timestamp", format!("{name}: \"{text}\"")))
+}
+
+/// Returns a name in lower case without trailing dot.
+fn domain(text: &str) -> Option<String> {
+    let text = text.trim_end_matches('.');
+    (!text.is_empty()).then(|| text.to_lowercase())
+}
+
+fn country(text: &str) -> Result<Option<String>, Rejection> {
+    let is_code = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    match text {
+        "" => Ok(None),
+        _ if is_code => Ok(Some(text.to_ascii_uppercase())),
+        _ => Err(Rejection::new("bad_country", format!("\"{text}\""))),
+    }
+}
+
+fn currency(text: &str) -> Result<Option<String>, Rejection> {
+    let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    match text {
+        "" => Ok(None),
+        _ if is_code => Ok(Some(text.to_owned())),
+        _ => Err(Rejection::new("bad_currency", format!("\"{text}\""))),
+    }
+}
+
+fn amount(text: &str) -> Result<Option<i64>, Rejection> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(amount) if amount >= 0 => Ok(Some(amount)),
+        _ => Err(Rejection::new("bad_amount", format!("{text}: not an integer of 0 or more"))),
+    }
+}
+
+fn number(name: &str, text: &str) -> Result<Option<f64>, Rejection> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(Some(number)),
+        _ => Err(Rejection::new("bad_number", format!("{name}: {text}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    fn parse(value: &Value) -> Result<RegistrarEventRecord, Rejection> {
+        from_json(value.as_object().unwrap())
+    }
+
+    fn minimal() -> Value {
+        json!({"event_id": "1", "business_key": "b", "event_type": "registration_completed",
+            "event_ts": "2026-01-31T23:30:00-02:00", "domain": "Shop.Example."})
+    }
+
+    #[test]
+    fn normalises_names_and_times() {
+        let event = parse(&minimal()).unwrap();
+        assert_eq!(event.event_ts.to_string(), "2026-02-01T01:30:00.000000000Z");
+        assert_eq!(event.domain.as_deref(), Some("shop.example"));
+        assert_eq!(event.tld.as_deref(), Some("example"));
+    }
+
+    #[test]
+    fn knows_the_fields_of_the_schema() {
+        let schema = dnscribe_record::json_schema("registrar.event/1").unwrap();
+        let names: BTreeSet<&str> =
+            schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, FIELDS.into_iter().collect());
+    }
+
+    #[test]
+    fn refuses_with_reason() {
+        for (field, value, reason) in [
+            ("event_ts", json!("2026-01-31T23:30:00"), "bad_timestamp"),
+            ("event_ts", json!(1_700_000_000), "bad_type"),
+            ("event_ts", json!(null), "missing_field"),
+            ("event_id", json!(""), "missing_field"),
+            ("amount_micros", json!(1.5), "bad_amount"),
+            ("amount_micros", json!(-5), "bad_amount"),
+            ("amount_micros", json!("5"), "bad_type"),
+            ("currency", json!("eur"), "bad_currency"),
+            ("country", json!("Germany"), "bad_country"),
+            ("event_type", json!("Registration"), "bad_event_type"),
+            ("event_type", json!("payment_captured"), "missing_field"),
+            ("event_type", json!("registration_reversed"), "missing_field"),
+            ("amount_micro", json!(5), "unknown_field"),
+            ("schema", json!("registrar.event/2"), "wrong_schema"),
+            ("domain", json!(["a"]), "bad_type"),
+        ] {
+            let mut event = minimal();
+            event[field] = value;
+            assert_eq!(parse(&event).unwrap_err().reason, reason, "{event}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The dictionary for other tools: YAML of the dbt Semantic Layer, and SQL for `ClickHouse`.
+
+use crate::dictionary::{Aggregation, DIMENSIONS, Dictionary, Kpi, KpiType, Measure, Model};
+use crate::error::KpiError;
+use crate::facts;
+use crate::query::{self, Bucket, Dialect};
+use crate::store::{State, Store, Table};
+use datafusion::arrow::datatypes::DataType;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// Writes the dictionary as documents of `dbt-semantic-interfaces`: one semantic model for each model, one metric
+/// for each KPI and for each part of a formula that needs a name there.
+#[must_use]
+pub fn dbt(dictionary: &Dictionary) -> String {
+    let mut documents = vec![json!({ "project_configuration": {
+        "time_spines": [{
+            "node_relation": { "schema_name": "kpi", "alias": "time_spine" },
+            "primary_column": { "name": TIME_DIMENSION, "time_granularity": "day" },
+        }],
+    } })];
+    for model in &dictionary.models {
+        documents.push(semantic_model(dictionary, model));
+    }
+    for kpi in &dictionary.kpis {
+        documents
+            .extend(metrics(dictionary, kpi).into_iter().map(|metric| json!({ "metric": metric })));
+    }
+    let mut page = String::new();
+    for document in documents {
+        page.push_str("---\n");
+        // YAML 1.2 contains JSON; blocks are for people.
+        add_yaml(&mut page, &document, 0);
+    }
+    page
+}
+
+/// Name of the day there: `day` is a reserved word.
+const TIME_DIMENSION: &str = "metric_date";
+
+fn semantic_model(dictionary: &Dictionary, model: &Model) -> Value {
+    let measures = dictionary.measures.iter().filter(|measure| measure.model == model.name);
+    let mut list: Vec<Value> = Vec::new();
+    for measure in measures {
+        if measure.agg == Aggregation::Samples {
+            let percentiles =
+                dictionary.kpis.iter().filter(|kpi| kpi.samples.as_deref() == Some(&measure.name));
+            for kpi in percentiles {
+                list.push(json!({
+                    "name": format!("{}_samples", kpi.name), "agg": "percentile", "expr": expression(measure, "NULL"),
+                    "agg_params": { "percentile": kpi.percentile, "use_discrete_percentile": false },
+                }));
+            }
+        } else {
+            list.push(
+                json!({ "name": measure.name, "agg": "sum", "expr": expression(measure, "0") }),
+            );
+        }
+    }
+    for kpi in dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative) {
+        let parts: Vec<&Measure> =
+            kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)).collect();
+        if parts.iter().all(|measure| measure.model == model.name) {
+            let sign =
+                |measure: &&Measure| if kpi.minus.contains(&measure.name) { "-" } else { "+" };
+            let sums = parts
+                .iter()
+                .map(|measure| format!("{} {}", sign(measure), expression(measure, "0")));
+            let sum = sums.collect::<Vec<_>>().join(" ");
+            list.push(json!({ "name": format!("{}_change", kpi.name), "agg": "sum", "expr": format!("0 {sum}") }));
+        }
+    }
+    let mut dimensions = vec![
+        json!({ "name": TIME_DIMENSION, "type": "time", "expr": "day", "type_params": { "time_granularity": "day" } }),
+    ];
+    let names = model.dimensions.iter().filter(|name| DIMENSIONS.contains(&name.as_str()));
+    dimensions.extend(names.map(|name| json!({ "name": name, "type": "categorical" })));
+    json!({ "semantic_model": {
+        "name": model.name,
+        "description": model.description,
+        "node_relation": { "schema_name": "kpi", "alias": model.name },
+        "defaults": { "agg_time_dimension": TIME_DIMENSION },
+        "primary_entity": model.name,
+        "dimensions": dimensions,
+        "measures": list,
+    } })
+}
+
+/// Expression of a measure without condition.
+fn expression(measure: &Measure, otherwise: &str) -> String {
+    let value = measure.expr.as_deref().unwrap_or("1");
+    match &measure.condition {
+        Some(condition) => {
+            format!("CASE WHEN {} THEN {value} ELSE {otherwise} END", condition.trim())
+        }
+        None => value.to_owned(),
+    }
+}
+
+/// Metrics of a KPI: parts of its formula first, itself last.
+fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
+    let base = |name: &str, kind: &str, params: Value| json!({ "name": name, "label": name, "description": kpi.description, "type": kind, "type_params": params });
+    let mut parts = Vec::new();
+    let mut part = |suffix: &str, plus: &[String], minus: &[String]| -> String {
+        let name = format!("{}_{suffix}", kpi.name);
+        parts.extend(sum(&name, plus, minus));
+        name
+    };
+    let own = match kpi.kind {
+        KpiType::Ratio | KpiType::Conversion => {
+            let (above, below) =
+                (part("numerator", &kpi.plus, &kpi.minus), part("denominator", &kpi.over, &[]));
+            vec![base(
+                &kpi.name,
+                "ratio",
+                json!({ "numerator": { "name": above }, "denominator": { "name": below } }),
+            )]
+        }
+        KpiType::Percentile => {
+            vec![base(
+                &kpi.name,
+                "simple",
+                json!({ "measure": { "name": format!("{}_samples", kpi.name) } }),
+            )]
+        }
+        KpiType::Cumulative => {
+            vec![base(
+                &kpi.name,
+                "cumulative",
+                json!({ "measure": { "name": format!("{}_change", kpi.name) } }),
+            )]
+        }
+        KpiType::Simple | KpiType::Derived => sum(&kpi.name, &kpi.plus, &kpi.minus),
+    };
+    parts.extend(own);
+    for metric in &mut parts {
+        metric["description"] = json!(kpi.description);
+        let is_own = metric["name"] == kpi.name.as_str();
+        metric["label"] = if is_own { json!(kpi.label) } else { metric["name"].clone() };
+        metric["config"] = json!({ "meta": { "owner": kpi.owner, "unit": kpi.unit, "family": kpi.family,
+            "cadence": kpi.cadence, "lateness_days": dictionary.lateness_days(kpi),
+            "threshold": kpi.decision.threshold, "action": kpi.decision.action } });
+    }
+    parts
+}
+
+/// Metrics of a sum of measures; the last one has the name.
+fn sum(name: &str, plus: &[String], minus: &[String]) -> Vec<Value> {
+    let simple = |name: &str, measure: &str| json!({ "name": name, "type": "simple", "type_params": { "measure": { "name": measure } } });
+    if let ([only], []) = (plus, minus) {
+        return vec![simple(name, only)];
+    }
+    let mut metrics = Vec::new();
+    let (mut inputs, mut formula) = (Vec::new(), String::new());
+    for (sign, measure) in
+        plus.iter().map(|one| ("+", one)).chain(minus.iter().map(|one| ("-", one)))
+    {
+        let part = format!("{name}_{measure}");
+        metrics.push(simple(&part, measure));
+        inputs.push(json!({ "name": part }));
+        let _ = write!(
+            formula,
+            "{}{part}",
+            if formula.is_empty() { String::new() } else { format!(" {sign} ") }
+        );
+    }
+    metrics.push(json!({ "name": name, "type": "derived",
+        "type_params": { "expr": formula, "metrics": inputs } }));
+    metrics
+}
+
+/// Writes a value as a block of YAML.
+fn add_yaml(page: &mut String, value: &Value, indent: usize) {
+    let pad = " ".repeat(indent);
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let is_block = matches!(value, Value::Object(_) | Value::Array(_));
+                let _ = write!(page, "{pad}{name}:");
+                if is_block {
+                    page.push('\n');
+                    add_yaml(page, value, indent + 2);
+                } else {
+                    let _ = writeln!(page, " {value}");
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                let mut block = String::new();
+                add_yaml(&mut block, item, indent + 2);
+                let _ = writeln!(page, "{pad}- {}", block.trim_start().trim_end());
+            }
+        }
+        scalar => {
+            let _ = writeln!(page, "{pad}{scalar}");
+        }
+    }
+}
+
+/// Makes `ClickHouse` treat nulls and names as standard SQL does.
+const SETTINGS: &str = "SET join_use_nulls = 1;\nSET transform_null_in = 0;\n\
+    SET prefer_column_name_to_alias = 1;\n";
+
+/// Writes SQL for `ClickHouse` that computes the values of all measures from the store's files, with the columns of
+/// a file of values: what the embedded engine writes, to the unit.
+///
+/// # Errors
+/// The store has no facts, or no files that the engine can name.
+pub fn clickhouse(
+    dictionary: &Dictionary,
+    store: &Store,
+    state: &State,
+    (from, to): (Option<Date>, Option<Date>),
+) -> Result<String, KpiError> {
+    let empty = || KpiError::Usage("the store has no facts".to_owned());
+    let (first, last) = state.span().ok_or_else(empty)?;
+    let days = (from.unwrap_or(first), to.unwrap_or(last));
+    let mut sql = SETTINGS.to_owned();
+    for table in Table::ALL {
+        let name = format!("{}_raw", table.name());
+        let columns: Vec<String> = facts::schema(table)
+            .fields()
+            .iter()
+            .map(|field| format!("{} {}", field.name(), clickhouse_type(field.data_type())))
+            .collect();
+        let _ = writeln!(
+            sql,
+            "CREATE TEMPORARY TABLE {name} ({}) ENGINE = Memory;",
+            columns.join(", ")
+        );
+        for file in state.files(table) {
+            let path = store.url.join(store.location(&file.path).as_ref());
+            let path = path.map_err(|error| KpiError::store(&file.path, &error))?;
+            let source = match path.to_file_path() {
+                Ok(path) => format!("file('{}', Parquet)", path.display()),
+                Err(()) => format!("s3('{path}', 'Parquet')"),
+            };
+            let names: Vec<String> =
+                facts::schema(table).fields().iter().map(|field| field.name().clone()).collect();
+            let names = names.join(", ");
+            let _ = writeln!(sql, "INSERT INTO {name} ({names}) SELECT {names} FROM {source};");
+        }
+    }
+    for (name, query) in [
+        ("technical", query::technical_duplicates("events_raw", Bucket::ALL)),
+        ("business", query::business_duplicates("events_raw", "technical", Bucket::ALL)),
+        (
+            "duplicates",
+            "SELECT row_id FROM technical UNION ALL SELECT row_id FROM business".to_owned(),
+        ),
+        ("corrections", query::corrections("events_raw", "duplicates")),
+        ("corrected", query::corrected("corrections")),
+        ("events_unique", query::unique_events("events_raw", "duplicates")),
+        ("events", query::net_events("events_unique", "corrected")),
+        ("dns", query::dns_windows("dns_raw")),
+        ("probes", query::probe_results("probes_raw")),
+    ] {
+        let _ = writeln!(sql, "CREATE TEMPORARY TABLE {name} ENGINE = Memory AS {query};");
+    }
+    let queries = dictionary
+        .measures
+        .iter()
+        .map(|measure| query::measure(dictionary, measure, days, Dialect::ClickHouse))
+        .collect::<Result<Vec<_>, _>>()?;
+    let columns: Vec<String> = ["day", "measure"]
+        .into_iter()
+        .chain(DIMENSIONS)
+        .map(str::to_owned)
+        .chain(["toInt64(value) AS value".to_owned(), "sample".to_owned()])
+        .collect();
+    for query in queries {
+        let _ = writeln!(sql, "SELECT {} FROM ({query}) AS rows_of_measure;", columns.join(", "));
+    }
+    Ok(sql)
+}
+
+fn clickhouse_type(kind: &DataType) -> &'static str {
+    match kind {
+        DataType::Int64 => "Nullable(Int64)",
+        DataType::Float64 => "Nullable(Float64)",
+        DataType::Boolean => "Nullable(Bool)",
+        DataType::Date32 => "Nullable(Date32)",
+        _ => "Nullable(String)",
+    }
+}

@@ -1,0 +1,401 @@
+//! Import: files become immutable facts, and rows that do not fit become rejected rows with their reason.
+
+use crate::error::KpiError;
+use crate::event::{self, KNOWN_TYPES, Rejection};
+use crate::facts::{self, DnsWindow, Fact, Origin, ProbeResult, Rejected};
+use crate::input::{self, Digest, Row};
+use crate::privacy::Policy;
+use crate::store::{CommitKind, FactFile, ImportCommit, State, Store, Table};
+use datafusion::arrow::array::RecordBatch;
+use dnscribe_record::RegistrarEventRecord;
+use dnscribe_record::time::Timestamp;
+use jiff::civil::Date;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Rows in memory before files are written.
+const BUFFERED_ROWS: usize = 1 << 20;
+
+/// What one import has done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Imported {
+    /// Nothing was added, since a file with equal content was imported before.
+    Already(ImportCommit),
+    /// The rows were added.
+    Added(ImportCommit),
+}
+
+/// Imports a file under the name of a source.
+///
+/// # Errors
+/// The file cannot be read, or the store cannot be written; then nothing is imported.
+pub async fn import(
+    store: &Store,
+    file: &Path,
+    request: &Request<'_>,
+) -> Result<Imported, KpiError> {
+    let digest = input::digest(file)?;
+    let mut state = store.state().await?;
+    if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
+        return Ok(Imported::Already(*import.clone()));
+    }
+    refuse_collision(&state, &digest)?;
+    let mut importer = Importer::new(store, request, &digest);
+    input::read_rows(file, |line, row| {
+        importer.add(line, row);
+        if importer.buffered < BUFFERED_ROWS {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| runtime.block_on(importer.write()))
+    })?;
+    importer.write().await?;
+    let commit = importer.commit;
+    loop {
+        let kind = CommitKind::Import(Box::new(commit.clone()));
+        if store.commit(&mut state, kind).await? {
+            return Ok(Imported::Added(commit));
+        }
+        store.refresh(&mut state).await?;
+        if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
+            return Ok(Imported::Already(*import.clone()));
+        }
+    }
+}
+
+/// How a file is imported.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Name of the source.
+    pub source: &'a str,
+    /// Name of the file.
+    pub name: &'a str,
+    /// Whether `source` was given, and so names the source system of events without one.
+    pub is_named: bool,
+    /// What becomes of personal data.
+    pub policy: &'a Policy,
+    /// SHA-256 of an earlier import whose rejected rows this file replaces.
+    pub replaces: Option<String>,
+    /// Topic: next offset by partition.
+    pub offsets: BTreeMap<i32, i64>,
+}
+
+/// Rows are identified by the beginning of the hash: two files must differ in it.
+fn refuse_collision(state: &State, digest: &Digest) -> Result<(), KpiError> {
+    let origin = |sha256: &str| Origin { sha256: sha256.into(), ..Origin::default() };
+    let id = origin(&digest.sha256).row_id()?;
+    for known in state.imports.keys() {
+        if origin(known).row_id()? == id {
+            let problem = "the file's hash begins as that of another one: append an empty line";
+            return Err(KpiError::Usage(problem.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Collects rows by table and day.
+struct Importer<'a> {
+    store: &'a Store,
+    request: &'a Request<'a>,
+    origin: Origin,
+    events: BTreeMap<Date, Vec<(Origin, Box<RegistrarEventRecord>)>>,
+    dns: BTreeMap<Date, Vec<(Origin, DnsWindow)>>,
+    probes: BTreeMap<Date, Vec<(Origin, ProbeResult)>>,
+    rejected: Vec<Rejected>,
+    buffered: usize,
+    part: u32,
+    commit: ImportCommit,
+}
+
+impl<'a> Importer<'a> {
+    fn new(store: &'a Store, request: &'a Request<'a>, digest: &Digest) -> Self {
+        let commit = ImportCommit {
+            sha256: digest.sha256.clone(),
+            source: request.source.to_owned(),
+            name: request.name.to_owned(),
+            bytes: digest.bytes,
+            rows: 0,
+            accepted: 0,
+            skipped: 0,
+            rejected: BTreeMap::new(),
+            filled: BTreeMap::new(),
+            unknown_types: BTreeMap::new(),
+            newest: None,
+            replaces: request.replaces.clone(),
+            offsets: request.offsets.clone(),
+            files: Vec::new(),
+        };
+        let origin = Origin {
+            source: request.source.into(),
+            sha256: Arc::from(digest.sha256.as_str()),
+            line: 0,
+            imported_us: crate::clock::now().as_microsecond(),
+        };
+        Self {
+            store,
+            request,
+            origin,
+            events: BTreeMap::new(),
+            dns: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            rejected: Vec::new(),
+            buffered: 0,
+            part: 0,
+            commit,
+        }
+    }
+
+    fn add(&mut self, line: u64, row: Row) {
+        self.commit.rows += 1;
+        self.buffered += 1;
+        let origin = Origin { line, ..self.origin.clone() };
+        let parsed = parse(&row).and_then(|fact| self.protect(fact));
+        match parsed {
+            Ok(fact) => self.accept(origin, fact),
+            Err(rejection) => self.reject(origin, rejection, row),
+        }
+    }
+
+    fn protect(&self, fact: Fact) -> Result<Fact, Rejection> {
+        let Fact::Event(mut event) = fact else { return Ok(fact) };
+        if event.source_system.is_none() && self.request.is_named {
+            event.source_system = Some(self.request.source.to_owned());
+        }
+        self.request.policy.apply(&mut event)?;
+        Ok(Fact::Event(event))
+    }
+
+    fn accept(&mut self, origin: Origin, fact: Fact) {
+        if matches!(fact, Fact::Skipped) {
+            self.commit.skipped += 1;
+            return;
+        }
+        let micros = fact.ts_us();
+        let day = facts::day_of(micros);
+        self.commit.accepted += 1;
+        let time = jiff::Timestamp::from_microsecond(micros).ok();
+        self.commit.newest = self.commit.newest.max(time);
+        match fact {
+            Fact::Event(event) => {
+                self.count_fields(&event);
+                self.events.entry(day).or_default().push((origin, event));
+            }
+            Fact::Dns(window) => self.dns.entry(day).or_default().push((origin, window)),
+            Fact::Probe(probe) => self.probes.entry(day).or_default().push((origin, probe)),
+            Fact::Skipped => {}
+        }
+    }
+
+    fn count_fields(&mut self, event: &RegistrarEventRecord) {
+        if !KNOWN_TYPES.contains(&event.event_type.as_str()) {
+            *self.commit.unknown_types.entry(event.event_type.clone()).or_default() += 1;
+        }
+        for (name, filled) in [
+            ("tld", event.tld.is_some()),
+            ("country", event.country.is_some()),
+            ("channel", event.channel.is_some()),
+            ("tier", event.tier.is_some()),
+            ("account_id", event.account_id.is_some()),
+            ("domain", event.domain.is_some()),
+        ] {
+            *self.commit.filled.entry(name.to_owned()).or_default() += u64::from(filled);
+        }
+    }
+
+    fn reject(&mut self, origin: Origin, rejection: Rejection, row: Row) {
+        *self.commit.rejected.entry(rejection.reason.to_owned()).or_default() += 1;
+        let (raw, fields) = match row {
+            Row::Json(text) => {
+                let fields = serde_json::from_str::<Map<String, Value>>(&text).unwrap_or_default();
+                let texts = fields.into_iter().map(|(name, value)| match value {
+                    Value::String(text) => (name, text),
+                    other => (name, other.to_string()),
+                });
+                (text, texts.collect::<BTreeMap<_, _>>())
+            }
+            Row::Csv(text, fields) => (text, fields.into_iter().collect()),
+            Row::Unreadable(text, _) => (text, BTreeMap::new()),
+        };
+        let field = |name: &str| fields.get(name).filter(|text| !text.is_empty()).cloned();
+        let time = field("event_ts").and_then(|text| text.parse::<Timestamp>().ok());
+        self.rejected.push(Rejected {
+            origin,
+            rejection,
+            raw: if self.request.policy.keeps_all() { raw } else { String::new() },
+            event_id: field("event_id"),
+            business_key: field("business_key"),
+            event_type: field("event_type"),
+            day: time.map(|time| facts::day_of(facts::micros(time))),
+        });
+    }
+
+    /// Writes the rows in memory as files.
+    async fn write(&mut self) -> Result<(), KpiError> {
+        let mut files = Vec::new();
+        for (day, mut rows) in std::mem::take(&mut self.events) {
+            rows.sort_by(|(_, a), (_, b)| {
+                (&a.event_type, a.event_ts).cmp(&(&b.event_type, b.event_ts))
+            });
+            files.push(self.file(Table::Events, Some(day), &facts::events(&rows)?)?);
+        }
+        for (day, rows) in std::mem::take(&mut self.dns) {
+            files.push(self.file(Table::Dns, Some(day), &facts::dns(&rows)?)?);
+        }
+        for (day, rows) in std::mem::take(&mut self.probes) {
+            files.push(self.file(Table::Probes, Some(day), &facts::probes(&rows)?)?);
+        }
+        let rejected = std::mem::take(&mut self.rejected);
+        if !rejected.is_empty() {
+            files.push(self.file(Table::Rejected, None, &facts::rejected(&rejected)?)?);
+        }
+        self.buffered = 0;
+        self.part += 1;
+        for (file, bytes) in files {
+            self.store.write(&file.path, bytes).await?;
+            self.commit.files.push(file);
+        }
+        Ok(())
+    }
+
+    fn file(
+        &self,
+        table: Table,
+        day: Option<Date>,
+        batch: &RecordBatch,
+    ) -> Result<(FactFile, Vec<u8>), KpiError> {
+        let name = format!("{}-{}.parquet", &self.commit.sha256[..16], self.part);
+        let path = match day {
+            Some(day) => format!("facts/{}/day={day}/{name}", table.name()),
+            None => format!("facts/{}/{name}", table.name()),
+        };
+        let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
+        Ok((FactFile { table, path, day, rows }, facts::parquet(batch)?))
+    }
+}
+
+/// Parses a row: `dns.fleet/1` and `dns.probe/1` by their `schema`, everything else as `registrar.event/1`.
+///
+/// # Errors
+/// The row fits none of the schemas.
+pub fn parse(row: &Row) -> Result<Fact, Rejection> {
+    match row {
+        Row::Json(text) => {
+            let value = serde_json::from_str::<Value>(text)
+                .map_err(|error| Rejection::new("bad_json", error))?;
+            let Value::Object(object) = value else {
+                return Err(Rejection::new("bad_json", "not an object"));
+            };
+            match object.get("schema").and_then(Value::as_str) {
+                Some("dns.fleet/1") => dns_window(Value::Object(object)),
+                Some("dns.probe/1") => probe(Value::Object(object)),
+                _ => event::from_json(&object).map(|event| Fact::Event(Box::new(event))),
+            }
+        }
+        Row::Csv(_, fields) => {
+            let fields = fields.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+            event::from_fields(fields).map(|event| Fact::Event(Box::new(event)))
+        }
+        Row::Unreadable(_, why) => Err(Rejection::new("unreadable", why)),
+    }
+}
+
+/// Fields of `dns.fleet/1` that KPIs are made of.
+#[derive(Debug, Deserialize)]
+struct FleetRow {
+    ts: Timestamp,
+    window_seconds: i64,
+    step_seconds: Option<i64>,
+    grouping: String,
+    #[serde(default)]
+    vantage: String,
+    region: Option<String>,
+    #[serde(default)]
+    revision: i64,
+    #[serde(default, rename = "final")]
+    is_final: bool,
+    #[serde(default)]
+    nodes: i64,
+    queries: i64,
+    #[serde(default)]
+    successes: i64,
+    #[serde(default)]
+    retries: i64,
+    rcodes: Vec<RcodeRow>,
+    statuses: StatusRow,
+    latency_ms: Option<LatencyRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RcodeRow {
+    rcode: String,
+    count: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct StatusRow {
+    #[serde(default)]
+    answered: i64,
+    #[serde(default)]
+    timeout: i64,
+}
+
+#[derive(Debug, Deserialize)]
+struct LatencyRow {
+    sketch: Option<String>,
+}
+
+fn dns_window(value: Value) -> Result<Fact, Rejection> {
+    let row: FleetRow =
+        serde_json::from_value(value).map_err(|error| Rejection::new("bad_dns_fleet", error))?;
+    if row.grouping != "all" {
+        return Ok(Fact::Skipped);
+    }
+    let servfail = row.rcodes.iter().filter(|one| one.rcode == "SERVFAIL").map(|one| one.count);
+    Ok(Fact::Dns(DnsWindow {
+        ts_us: facts::micros(row.ts),
+        window_seconds: row.window_seconds,
+        step_seconds: row.step_seconds.unwrap_or(row.window_seconds),
+        vantage: row.vantage,
+        region: row.region,
+        revision: row.revision,
+        is_final: row.is_final,
+        nodes: row.nodes,
+        queries: row.queries,
+        successes: row.successes,
+        servfail: servfail.sum(),
+        timeout: row.statuses.timeout,
+        answered: row.statuses.answered,
+        retries: row.retries,
+        latency_sketch: row.latency_ms.and_then(|latency| latency.sketch),
+    }))
+}
+
+/// Fields of `dns.probe/1` that KPIs are made of.
+#[derive(Debug, Deserialize)]
+struct ProbeRow {
+    ts: Timestamp,
+    event_id: String,
+    kind: String,
+    service: String,
+    #[serde(default)]
+    site: String,
+    ok: bool,
+    duration_ms: f64,
+}
+
+fn probe(value: Value) -> Result<Fact, Rejection> {
+    let row: ProbeRow =
+        serde_json::from_value(value).map_err(|error| Rejection::new("bad_dns_probe", error))?;
+    Ok(Fact::Probe(ProbeResult {
+        ts_us: facts::micros(row.ts),
+        event_id: row.event_id,
+        kind: row.kind,
+        service: row.service,
+        site: row.site,
+        ok: row.ok,
+        duration_ms: row.duration_ms,
+    }))
+}

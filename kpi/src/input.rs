@@ -1,0 +1,177 @@
+//! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, row by row.
+
+use crate::error::KpiError;
+use flate2::read::MultiGzDecoder;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+/// Longest line of NDJSON in bytes: more than any record.
+const MAX_LINE_BYTES: usize = 16 << 20;
+
+/// A row as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// A line of NDJSON.
+    Json(String),
+    /// A record of CSV: its text, joined with commas, and its fields with the names of their columns.
+    Csv(String, Vec<(String, String)>),
+    /// Bytes that are no row: their beginning, and why.
+    Unreadable(String, String),
+}
+
+/// Hash and size of a file's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// SHA-256, in hex, of the content without compression.
+    pub sha256: String,
+    /// Bytes of the content without compression.
+    pub bytes: u64,
+}
+
+/// Opens a file, decompressed by its first bytes.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead>, KpiError> {
+    let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(fail)?;
+    let mut magic = [0; 4];
+    let mut length = 0;
+    while length < magic.len() {
+        match file.read(&mut magic[length..]).map_err(fail)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    file.seek(SeekFrom::Start(0)).map_err(fail)?;
+    Ok(match magic {
+        [0x1f, 0x8b, ..] => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))),
+        [0x28, 0xb5, 0x2f, 0xfd] => {
+            let decoder = zstd::stream::read::Decoder::new(file).map_err(fail)?;
+            Box::new(BufReader::with_capacity(1 << 16, decoder))
+        }
+        _ => Box::new(BufReader::with_capacity(1 << 16, file)),
+    })
+}
+
+/// Hashes the content of a file.
+///
+/// # Errors
+/// The file cannot be read to its end.
+pub fn digest(path: &Path) -> Result<Digest, KpiError> {
+    let mut reader = open(path)?;
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    loop {
+        let read = reader.fill_buf();
+        let chunk =
+            read.map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
+        if chunk.is_empty() {
+            break;
+        }
+        hash.update(chunk);
+        let length = chunk.len();
+        bytes += length as u64;
+        reader.consume(length);
+    }
+    Ok(Digest { sha256: hex(&hash.finalize()), bytes })
+}
+
+/// Writes bytes in hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Calls `row` with each row of a file and its line, counted from 1.
+///
+/// # Errors
+/// The file cannot be read, or `row` fails.
+pub fn read_rows(
+    path: &Path,
+    mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
+) -> Result<(), KpiError> {
+    let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
+    let mut reader = open(path)?;
+    skip_byte_order_mark(&mut reader).map_err(fail)?;
+    let is_json = reader
+        .fill_buf()
+        .map_err(fail)?
+        .iter()
+        .find(|byte| !byte.is_ascii_whitespace())
+        .is_none_or(|byte| *byte == b'{');
+    if !is_json {
+        return read_csv(path, reader, row);
+    }
+    let (mut line, mut number) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let limit = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
+        if (&mut reader).take(limit).read_until(b'\n', &mut line).map_err(fail)? == 0 {
+            return Ok(());
+        }
+        number += 1;
+        if line.len() == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
+            let problem = format!("{}: line {number} is longer than 16 MiB", path.display());
+            return Err(KpiError::Usage(problem));
+        }
+        match std::str::from_utf8(&line) {
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => row(number, Row::Json(text.trim().to_owned()))?,
+            Err(error) => {
+                let text = String::from_utf8_lossy(&line).trim().to_owned();
+                row(number, Row::Unreadable(text, error.to_string()))?;
+            }
+        }
+    }
+}
+
+fn skip_byte_order_mark(reader: &mut Box<dyn BufRead>) -> std::io::Result<()> {
+    if reader.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+        reader.consume(3);
+    }
+    Ok(())
+}
+
+fn read_csv(
+    path: &Path,
+    reader: Box<dyn BufRead>,
+    mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
+) -> Result<(), KpiError> {
+    let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
+    let bad = |error: csv::Error| KpiError::Usage(format!("{}: {error}", path.display()));
+    let header = csv.byte_headers().map_err(bad)?.clone();
+    let names: Vec<String> =
+        header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
+    let mut record = csv::ByteRecord::new();
+    while csv.read_byte_record(&mut record).map_err(bad)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
+        let text = fields.join(",");
+        if record.len() != names.len() {
+            let why = format!("{} fields, but the header has {}", record.len(), names.len());
+            row(line, Row::Unreadable(text, why))?;
+        } else if record.iter().any(|field| std::str::from_utf8(field).is_err()) {
+            row(line, Row::Unreadable(text, "not UTF-8".to_owned()))?;
+        } else {
+            let named = names.iter().cloned().zip(fields.iter().map(|text| text.trim().to_owned()));
+            row(line, Row::Csv(text, named.collect()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies standard input, or the body of a response, into a temporary file, since its content is read twice.
+///
+/// # Errors
+/// Reading or writing fails.
+pub fn spooled(mut from: impl Read) -> Result<tempfile::NamedTempFile, KpiError> {
+    let fail = |error: std::io::Error| KpiError::Failed(format!("temporary file: {error}"));
+    let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
+    std::io::copy(&mut from, &mut file).map_err(fail)?;
+    file.flush().map_err(fail)?;
+    Ok(file)
+}

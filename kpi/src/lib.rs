@@ -1,0 +1,40 @@
+//! dnscribe-kpi: governed numbers from registrar events and DNS records.
+//!
+//! Data flows one way, and the modules stand in the order of that flow: files become immutable facts in a store,
+//! facts become the values of measures, and measures become KPIs, which people and programs read.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod error;
+// From files to facts.
+pub mod event;
+pub mod input;
+pub mod privacy;
+pub mod store;
+pub mod facts;
+pub mod import;
+pub mod topic;
+// What is counted, and how.
+pub mod dictionary;
+pub mod query;
+pub mod rows;
+pub mod engine;
+// From facts to values.
+pub mod completeness;
+pub mod compute;
+pub mod values;
+pub mod reconcile;
+// What people and programs read.
+pub mod lineage;
+pub mod access;
+pub mod openapi;
+pub mod report;
+pub mod api;
+pub mod server;
+pub mod reference;
+pub mod export;
+// Sample data.
+pub mod sample;
+pub mod cli;
+pub mod command;

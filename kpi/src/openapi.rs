@@ -1,0 +1,143 @@
+//! The `OpenAPI` document of the metrics API.
+
+use crate::dictionary::Dictionary;
+use crate::values::Grain;
+use serde_json::{Value, json};
+
+/// Returns the document (`OpenAPI` 3.1), with the names of the dictionary's KPIs.
+#[must_use]
+pub fn document(dictionary: &Dictionary) -> Value {
+    let names: Vec<&str> = dictionary.kpis.iter().map(|kpi| kpi.name.as_str()).collect();
+    let name = json!({
+        "name": "name", "in": "path", "required": true,
+        "description": "Name of the KPI.",
+        "schema": { "type": "string", "enum": names },
+    });
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dnscribe-kpi metrics API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "KPIs with their definitions, values, states and lineage. Read only.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "bearer": [] }],
+        "paths": {
+            "/v1/kpis": { "get": operation(
+                "listKpis", "The dictionary: all KPIs that the token may read", &[], "Dictionary",
+            ) },
+            "/v1/kpis/{name}": { "get": operation(
+                "getValues", "Values of a KPI", &[vec![name.clone()], parameters()].concat(), "Answer",
+            ) },
+            "/v1/kpis/{name}/lineage": { "get": operation(
+                "getLineage", "Formula, measures, queries and imports behind a KPI", &[name], "Lineage",
+            ) },
+            "/v1/health": { "get": health() },
+        },
+        "components": {
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn parameters() -> Vec<Value> {
+    let day = json!({ "type": "string", "format": "date" });
+    let grains = Grain::NAMES.map(|(name, _)| name);
+    let parameter = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    vec![
+        parameter("from", "First day (UTC).", day.clone()),
+        parameter("to", "Last day (UTC), included.", day),
+        parameter(
+            "grain",
+            "Length of the spans.",
+            json!({ "type": "string", "enum": grains, "default": "day" }),
+        ),
+        parameter("by", "Dimensions to slice by: tld,country.", json!({ "type": "string" })),
+        parameter(
+            "filter",
+            "Rows that count: tld=com,tld=net,country=DE. Values of one dimension are alternatives.",
+            json!({ "type": "string" }),
+        ),
+        parameter(
+            "limit",
+            "Values in the answer.",
+            json!({ "type": "integer", "minimum": 1, "maximum": 10000, "default": 1000 }),
+        ),
+        parameter(
+            "offset",
+            "Values to leave out, for the next page.",
+            json!({ "type": "integer", "minimum": 0, "default": 0 }),
+        ),
+    ]
+}
+
+fn operation(id: &str, summary: &str, parameters: &[Value], schema: &str) -> Value {
+    let failure = |description: &str| {
+        json!({ "description": description, "content": { "application/problem+json": {
+            "schema": { "$ref": "#/components/schemas/Problem" } } } })
+    };
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "OK", "content": { "application/json": {
+                "schema": { "$ref": format!("#/components/schemas/{schema}") } } } },
+            "400": failure("A parameter is wrong"),
+            "401": failure("No token, or an unknown one"),
+            "403": failure("The token's scopes do not include the KPI's family"),
+            "404": failure("There is no such KPI"),
+            "429": failure("Too many requests"),
+        },
+    })
+}
+
+fn health() -> Value {
+    json!({
+        "operationId": "getHealth",
+        "summary": "Age of values and sources",
+        "security": [],
+        "responses": { "200": { "description": "OK", "content": { "application/json": {
+            "schema": { "type": "object", "required": ["status"], "properties": {
+                "status": { "type": "string", "enum": ["ok", "no_values"] } } } } } } },
+    })
+}
+
+fn schemas() -> Value {
+    let text = json!({ "type": "string" });
+    let number = json!({ "type": ["number", "null"] });
+    json!({
+        "Problem": { "type": "object", "description": "RFC 9457", "required": ["type", "title", "status"],
+            "properties": { "type": text, "title": text, "status": { "type": "integer" }, "detail": text } },
+        "Dictionary": { "type": "object", "required": ["kpis"], "properties": {
+            "kpis": { "type": "array", "items": { "$ref": "#/components/schemas/Kpi" } } } },
+        "Kpi": { "type": "object", "required": ["name", "family", "description", "formula", "unit", "owner"],
+            "properties": { "name": text, "label": text, "family": text, "description": text, "type": text,
+                "formula": text, "unit": text, "grain": text, "cadence": text, "owner": text,
+                "lateness_days": { "type": "integer" },
+                "dimensions": { "type": "array", "items": text }, "sources": { "type": "array", "items": text },
+                "always_by": { "type": "array", "items": text }, "decision": { "type": "object" } } },
+        "Answer": { "type": "object", "required": ["kpi", "unit", "grain", "as_of", "freshness_seconds", "values"],
+            "properties": { "kpi": text, "unit": text, "grain": text,
+                "as_of": { "type": ["string", "null"], "format": "date-time",
+                    "description": "When values were computed last." },
+                "freshness_seconds": { "type": ["integer", "null"],
+                    "description": "Age of the newest fact of the KPI's sources." },
+                "lineage": text,
+                "next_offset": { "type": "integer", "description": "Where the next page begins, if there is one." },
+                "values": { "type": "array", "items": { "$ref": "#/components/schemas/Value" } } } },
+        "Value": { "type": "object", "required": ["from", "to", "value", "state"], "properties": {
+            "from": { "type": "string", "format": "date" }, "to": { "type": "string", "format": "date" },
+            "value": number, "state": { "type": "string", "enum": ["provisional", "final", "incomplete"] },
+            "by": { "type": "object", "additionalProperties": { "type": ["string", "null"] } },
+            "adjustment": { "type": "object", "description": "What arrived after the value became final.",
+                "properties": { "value": number, "difference": number } },
+            "reasons": { "type": "array", "items": text, "description": "Why the value is incomplete." },
+            "rejected_rows": { "type": "integer",
+                "description": "Rows of these days that were refused at import and wait for a correction." } } },
+        "Lineage": { "type": "object", "required": ["kpi", "formula", "measures", "models", "sources"],
+            "properties": { "kpi": text, "formula": text } },
+    })
+}

@@ -1,0 +1,168 @@
+//! What becomes of personal data at import: kept, tokenised with a key, or refused.
+
+use crate::error::KpiError;
+use crate::event::Rejection;
+use crate::input::hex;
+use dnscribe_record::RegistrarEventRecord;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::Deserialize;
+use sha2::Sha256;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Treatment of a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Treatment {
+    /// The value stays.
+    #[default]
+    Keep,
+    /// The value is replaced by a keyed hash: equal values have equal tokens as long as the key is the same.
+    Tokenise,
+    /// A row with a value is refused.
+    Refuse,
+}
+
+/// A field that may hold personal data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonalField {
+    /// `account_id`.
+    AccountId,
+    /// `domain`; its top-level domain stays.
+    Domain,
+    /// `request_id`.
+    RequestId,
+    /// `country`, which can only be kept or refused.
+    Country,
+}
+
+/// Policy for personal data, as its file says it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyFile {
+    version: u32,
+    #[serde(default)]
+    fields: BTreeMap<PersonalField, Treatment>,
+    /// Name of the key, which begins every token: a new key has a new name.
+    #[serde(default)]
+    key_id: String,
+    key_file: Option<PathBuf>,
+}
+
+/// Policy for personal data.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    fields: BTreeMap<PersonalField, Treatment>,
+    key_id: String,
+    key: Vec<u8>,
+}
+
+/// Shortest key in bytes.
+const MIN_KEY_BYTES: usize = 16;
+
+impl Policy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// The file or its key cannot be read, or says something impossible.
+    pub fn read(path: &Path) -> Result<Self, KpiError> {
+        let fail = |problem: String| KpiError::Usage(format!("{}: {problem}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let file: PolicyFile =
+            serde_saphyr::from_str(&text).map_err(|error| fail(error.to_string()))?;
+        if file.version != 1 {
+            return Err(fail(format!("version {}: only 1 is known", file.version)));
+        }
+        if file.fields.get(&PersonalField::Country) == Some(&Treatment::Tokenise) {
+            return Err(fail("country can be kept or refused".to_owned()));
+        }
+        let tokenises = file.fields.values().any(|treatment| *treatment == Treatment::Tokenise);
+        let key = match (&file.key_file, tokenises) {
+            (Some(key), _) => dnscribe_config::read_secret(key)
+                .map_err(|why| fail(format!("key_file {}: {why}", key.display())))?,
+            (None, true) => return Err(fail("tokenise needs key_file and key_id".to_owned())),
+            (None, false) => String::new(),
+        };
+        if tokenises && (key.len() < MIN_KEY_BYTES || file.key_id.is_empty()) {
+            return Err(fail("tokenise needs a key_id, and a key of 16 bytes or more".to_owned()));
+        }
+        Ok(Self { fields: file.fields, key_id: file.key_id, key: key.into_bytes() })
+    }
+
+    /// Whether every field stays as it came.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        self.fields.values().all(|treatment| *treatment == Treatment::Keep)
+    }
+
+    /// Applies the policy to an event.
+    ///
+    /// # Errors
+    /// The event has a value that is to be refused.
+    pub fn apply(&self, event: &mut RegistrarEventRecord) -> Result<(), Rejection> {
+        for (field, treatment) in &self.fields {
+            let (name, value) = match field {
+                PersonalField::AccountId => ("account_id", &mut event.account_id),
+                PersonalField::Domain => ("domain", &mut event.domain),
+                PersonalField::RequestId => ("request_id", &mut event.request_id),
+                PersonalField::Country => ("country", &mut event.country),
+            };
+            match (treatment, value.as_deref()) {
+                (Treatment::Refuse, Some(_)) => return Err(Rejection::new("personal_data", name)),
+                (Treatment::Tokenise, Some(text)) => *value = Some(self.token(name, text)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the token of a value: name of the key, and 128 bits of HMAC-SHA-256 in hex.
+    fn token(&self, field: &str, text: &str) -> Result<String, Rejection> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key)
+            .map_err(|error| Rejection::new("personal_data", error))?;
+        mac.update(field.as_bytes());
+        mac.update(&[0]);
+        mac.update(text.as_bytes());
+        let hash = mac.finalize().into_bytes();
+        Ok(format!("{}:{}", self.key_id, hex(&hash[..16])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event;
+    use serde_json::json;
+
+    #[test]
+    fn tokenises_with_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        std::fs::write(&key, "0123456789abcdef\n").unwrap();
+        let policy = folder.path().join("policy.yaml");
+        let read = |fields: &str| {
+            let text =
+                format!("version: 1\nfields: {fields}\nkey_id: k1\nkey_file: {}\n", key.display());
+            std::fs::write(&policy, text).unwrap();
+            Policy::read(&policy)
+        };
+        let event = json!({"event_id": "1", "business_key": "b", "event_type": "deleted",
+            "event_ts": "2026-01-01T00:00:00Z", "domain": "shop.example", "account_id": "a-1"});
+        let parse = || event::from_json(event.as_object().unwrap()).unwrap();
+
+        let tokenising = read("{account_id: tokenise, domain: tokenise}").unwrap();
+        let mut masked = parse();
+        tokenising.apply(&mut masked).unwrap();
+        let token = masked.account_id.clone().unwrap();
+        assert!(token.starts_with("k1:") && token.len() == 35, "{token}");
+        assert_eq!(masked.tld.as_deref(), Some("example"));
+        let mut again = parse();
+        tokenising.apply(&mut again).unwrap();
+        assert_eq!(again, masked);
+
+        let refusing = read("{account_id: refuse}").unwrap();
+        assert_eq!(refusing.apply(&mut parse()).unwrap_err().reason, "personal_data");
+        assert!(read("{country: tokenise}").is_err() && read("{colour: keep}").is_err());
+    }
+}

@@ -1,0 +1,214 @@
+//! SQL that the embedded and the distributed engine share: net facts, and the measures of a dictionary.
+
+use crate::dictionary::{Aggregation, DIMENSIONS, Dictionary, Measure};
+use crate::error::KpiError;
+use jiff::civil::Date;
+
+/// Part of the rows, by the hash of a key: all rows with one key are in one bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket {
+    /// Number of this bucket, from 0.
+    pub number: u64,
+    /// Number of all buckets.
+    pub of: u64,
+}
+
+impl Bucket {
+    /// The one bucket that has all rows.
+    pub const ALL: Self = Self { number: 0, of: 1 };
+
+    /// Condition that selects the bucket. Hashes are signed, and so are remainders.
+    fn condition(self, hash: &str) -> String {
+        let Self { number, of } = self;
+        if of == 1 {
+            "1 = 1".to_owned()
+        } else {
+            format!("({hash} % {of} + {of}) % {of} = {number}")
+        }
+    }
+}
+
+/// Rows that repeat a fact by its technical key. The earliest row counts, whatever the order of imports.
+#[must_use]
+pub fn technical_duplicates(raw: &str, bucket: Bucket) -> String {
+    let condition = bucket.condition("technical_hash");
+    format!(
+        "SELECT row_id FROM (SELECT row_id, row_number() OVER \
+         (PARTITION BY coalesce(source_system, ''), event_id \
+         ORDER BY event_us, business_key, event_type, row_id) AS nth FROM {raw} \
+         WHERE technical_hash IN (SELECT technical_hash FROM {raw} WHERE {condition} \
+         GROUP BY technical_hash HAVING count(*) > 1)) AS numbered WHERE nth > 1"
+    )
+}
+
+/// Rows that repeat a fact by its business key, `technical` rows left out. The earliest row counts.
+#[must_use]
+pub fn business_duplicates(raw: &str, technical: &str, bucket: Bucket) -> String {
+    let condition = bucket.condition("business_hash");
+    format!(
+        "SELECT row_id FROM (SELECT row_id, row_number() OVER \
+         (PARTITION BY event_type, business_key ORDER BY event_us, event_id, row_id) AS nth \
+         FROM {raw} WHERE row_id NOT IN (SELECT row_id FROM {technical}) \
+         AND business_hash IN (SELECT business_hash FROM {raw} WHERE {condition} \
+         GROUP BY business_hash HAVING count(*) > 1)) AS numbered WHERE nth > 1"
+    )
+}
+
+/// Events that take away others, each with the business key that it takes away.
+#[must_use]
+pub fn corrections(raw: &str, duplicates: &str) -> String {
+    format!(
+        "SELECT business_key, corrects FROM {raw} WHERE corrects IS NOT NULL \
+         AND row_id NOT IN (SELECT row_id FROM {duplicates})"
+    )
+}
+
+/// Longest chain of corrections of corrections that is followed.
+const CHAIN: usize = 6;
+
+/// Business keys that are taken away. A correction that is itself taken away has no effect, so a chain is
+/// resolved from its end.
+#[must_use]
+pub fn corrected(corrections: &str) -> String {
+    let mut alive = corrections.to_owned();
+    for level in 0..CHAIN {
+        alive = format!(
+            "(SELECT business_key, corrects FROM {corrections} \
+             WHERE business_key NOT IN (SELECT corrects FROM {alive} AS alive_{level}))"
+        );
+    }
+    format!("SELECT DISTINCT corrects AS business_key FROM {alive} AS alive")
+}
+
+/// Events without duplicates.
+#[must_use]
+pub fn unique_events(raw: &str, duplicates: &str) -> String {
+    format!("SELECT * FROM {raw} WHERE row_id NOT IN (SELECT row_id FROM {duplicates})")
+}
+
+/// Events without duplicates and without what other events take away.
+#[must_use]
+pub fn net_events(unique: &str, corrected: &str) -> String {
+    format!(
+        "SELECT * FROM {unique} WHERE business_key NOT IN (SELECT business_key FROM {corrected})"
+    )
+}
+
+/// Windows of the fleet: the highest revision of each, and of a day with windows of several lengths only those
+/// of the length that covers most of it.
+#[must_use]
+pub fn dns_windows(raw: &str) -> String {
+    format!(
+        "SELECT w.* FROM (SELECT * FROM (SELECT *, row_number() OVER \
+         (PARTITION BY event_us, window_seconds, coalesce(vantage, ''), coalesce(region, '') \
+         ORDER BY revision DESC, row_id) AS nth FROM {raw} WHERE step_seconds = window_seconds) \
+         AS numbered WHERE nth = 1) AS w INNER JOIN (SELECT day, window_seconds FROM \
+         (SELECT day, window_seconds, row_number() OVER (PARTITION BY day \
+         ORDER BY count(DISTINCT event_us) * window_seconds DESC, window_seconds) AS rank_of_length \
+         FROM {raw} WHERE step_seconds = window_seconds GROUP BY day, window_seconds) AS lengths \
+         WHERE rank_of_length = 1) AS l ON w.day = l.day AND w.window_seconds = l.window_seconds"
+    )
+}
+
+/// Measurements of probes, each once.
+#[must_use]
+pub fn probe_results(raw: &str) -> String {
+    format!(
+        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY event_id ORDER BY event_us, row_id) \
+         AS nth FROM {raw}) AS numbered WHERE nth = 1"
+    )
+}
+
+/// Names of types and literals that engines write differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The embedded engine.
+    DataFusion,
+    /// `ClickHouse` 23 and later.
+    ClickHouse,
+}
+
+impl Dialect {
+    fn null_text(self) -> &'static str {
+        match self {
+            Self::DataFusion => "CAST(NULL AS VARCHAR)",
+            Self::ClickHouse => "CAST(NULL AS Nullable(String))",
+        }
+    }
+
+    fn text(self, column: &str) -> String {
+        match self {
+            Self::DataFusion => format!("CAST({column} AS VARCHAR)"),
+            Self::ClickHouse => format!("CAST({column} AS Nullable(String))"),
+        }
+    }
+
+    fn null_number(self) -> &'static str {
+        match self {
+            Self::DataFusion => "CAST(NULL AS DOUBLE)",
+            Self::ClickHouse => "CAST(NULL AS Nullable(Float64))",
+        }
+    }
+
+    fn number(self, expression: &str) -> String {
+        match self {
+            Self::DataFusion => format!("CAST({expression} AS DOUBLE)"),
+            Self::ClickHouse => format!("CAST({expression} AS Nullable(Float64))"),
+        }
+    }
+
+    /// Sum that fails on overflow instead of wrapping around.
+    fn sum(self, expression: &str) -> String {
+        match self {
+            Self::DataFusion => {
+                format!("CAST(sum(CAST({expression} AS DECIMAL(38, 0))) AS BIGINT)")
+            }
+            Self::ClickHouse => format!("accurateCast(sum(toInt256({expression})), 'Int64')"),
+        }
+    }
+}
+
+/// Query for one measure: one row for each day and slice, with the columns of [`DIMENSIONS`] between `measure` and
+/// `value`; for samples, one row for each different value, which is in `sample`.
+///
+/// # Errors
+/// The measure's model is missing.
+pub fn measure(
+    dictionary: &Dictionary,
+    measure: &Measure,
+    days: (Date, Date),
+    dialect: Dialect,
+) -> Result<String, KpiError> {
+    let unknown = || KpiError::Usage(format!("measure {}: no model", measure.name));
+    let model = dictionary.model_of(measure).ok_or_else(unknown)?;
+    let has = dictionary.dimensions_of_measure(measure);
+    let mut columns = Vec::new();
+    let mut keys = vec!["day".to_owned()];
+    for name in DIMENSIONS {
+        if has.iter().any(|one| one == name) {
+            columns.push(format!("{} AS {name}", dialect.text(name)));
+            keys.push(name.to_owned());
+        } else {
+            columns.push(format!("{} AS {name}", dialect.null_text()));
+        }
+    }
+    let expression = measure.expr.as_deref().unwrap_or("1");
+    let (value, sample) = match measure.agg {
+        Aggregation::Count => ("count(*)".to_owned(), dialect.null_number().to_owned()),
+        Aggregation::Sum => (dialect.sum(expression), dialect.null_number().to_owned()),
+        Aggregation::Samples => {
+            keys.push(expression.to_owned());
+            ("count(*)".to_owned(), dialect.number(expression))
+        }
+    };
+    let condition = measure.condition.as_deref().unwrap_or("1 = 1");
+    let (from, to) = days;
+    Ok(format!(
+        "SELECT day, '{}' AS measure, {}, {value} AS value, {sample} AS sample FROM ({}) AS model \
+         WHERE day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE) AND ({condition}) GROUP BY {}",
+        measure.name,
+        columns.join(", "),
+        model.sql,
+        keys.join(", "),
+    ))
+}

@@ -1,0 +1,354 @@
+//! Comparison with an authoritative export: events by business key, or values by day and slice.
+
+pub mod alert;
+mod export;
+
+use crate::dictionary::{Dictionary, Kpi};
+use crate::engine::Engine;
+use crate::error::KpiError;
+use crate::rows::{Columns, date, text};
+use crate::store::{State, Store, Table};
+use crate::values::{Grain, KpiValue, Question, Values};
+use datafusion::arrow::array::{Array as _, RecordBatch};
+use export::{Export, ValueRow};
+use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+/// How far two numbers may differ.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tolerance {
+    /// Absolute difference of a value; events: number of differing keys.
+    pub absolute: f64,
+    /// Difference divided by the authoritative value; events: differing keys per compared key.
+    pub ratio: f64,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Day of the authoritative row, else of ours.
+    pub day: Date,
+    /// Type of the event, or name of the KPI.
+    pub what: String,
+    /// Business key, or slice.
+    pub key: String,
+    /// What we have.
+    pub ours: Value,
+    /// What the authority has.
+    pub theirs: Value,
+    /// Cause in one word: `lost`, `rejected`, `corrected`, `late`, `moved`, `amount`, `extra` or `value`.
+    pub cause: &'static str,
+    /// The cause in words.
+    pub detail: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { day, what, key, cause, detail, ours, theirs } = self;
+        write!(f, "{day} {what} {key}: {cause}: {detail} (ours {ours}, theirs {theirs})")
+    }
+}
+
+/// Result of a comparison.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Keys or slices that were compared.
+    pub compared: u64,
+    /// Rows of the export that could not be read, by reason.
+    pub unreadable: BTreeMap<String, u64>,
+    /// Differences, by day and key.
+    pub differences: Vec<Difference>,
+    /// Whether the differences are within the tolerance.
+    pub within_tolerance: bool,
+}
+
+impl Report {
+    /// A line for each reason why rows could not be read.
+    pub(crate) fn unreadable_lines(&self) -> impl Iterator<Item = String> {
+        self.unreadable.iter().map(|(why, rows)| format!("unreadable: {why}: {rows} rows"))
+    }
+}
+
+/// Compares a file with the store.
+///
+/// # Errors
+/// The file or the store cannot be read.
+pub async fn reconcile(
+    store: &Store,
+    dictionary: &Dictionary,
+    file: &Path,
+    tolerance: Tolerance,
+) -> Result<Report, KpiError> {
+    let state = store.state().await?;
+    let export = Export::read(file)?;
+    let mut report = if let Some(rows) = export.values {
+        let values = Values::load(store, &state).await?;
+        let mut report = Report::default();
+        compare_values(dictionary, &values, &rows, tolerance, &mut report)?;
+        report.within_tolerance = report.differences.is_empty();
+        report
+    } else {
+        let mut report = compare_events(store, &state, export.batches).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a number of keys")]
+        let (found, all) = (report.differences.len() as f64, report.compared.max(1) as f64);
+        report.within_tolerance = found <= tolerance.absolute.max(tolerance.ratio * all);
+        report
+    };
+    report.unreadable = export.unreadable;
+    report.within_tolerance &= report.unreadable.is_empty();
+    Ok(report)
+}
+
+/// Day, slice and value of a row.
+type NamedRow = (Date, BTreeMap<String, Option<String>>, Option<f64>);
+
+fn compare_values(
+    dictionary: &Dictionary,
+    values: &Values,
+    rows: &[ValueRow],
+    tolerance: Tolerance,
+    report: &mut Report,
+) -> Result<(), KpiError> {
+    // Rows of one KPI and the same dimensions are compared at once.
+    let mut groups: BTreeMap<(&str, Vec<String>), Vec<NamedRow>> = BTreeMap::new();
+    for row in rows {
+        let unknown = || KpiError::Usage(format!("there is no KPI {}", row.kpi));
+        let kpi = dictionary.kpi(&row.kpi).ok_or_else(unknown)?;
+        let by = named_slice(dictionary, kpi, row)?;
+        let names = by.keys().cloned().collect();
+        groups.entry((&row.kpi, names)).or_default().push((row.day, by, row.value));
+    }
+    for ((name, by), rows) in groups {
+        let Some(kpi) = dictionary.kpi(name) else { continue };
+        let days: BTreeSet<Date> = rows.iter().map(|(day, ..)| *day).collect();
+        let question = Question {
+            from: days.first().copied(),
+            to: days.last().copied(),
+            grain: Grain::Day,
+            by,
+            filter: BTreeMap::new(),
+        };
+        let ours = values.answer(dictionary, kpi, &question);
+        let mut ours: BTreeMap<_, _> =
+            ours.into_iter().map(|value| ((value.from, value.by.clone()), value)).collect();
+        for (day, by, theirs) in rows {
+            report.compared += 1;
+            let found = ours.remove(&(day, by.clone()));
+            report.differences.extend(difference(kpi, day, &by, found, theirs, tolerance));
+        }
+        // Slices that the authority does not have on a day of which it has others.
+        for ((day, by), value) in ours.into_iter().filter(|((day, _), _)| days.contains(day)) {
+            if value.value.as_f64().is_some_and(|value| value != 0.0) {
+                report.compared += 1;
+                report.differences.extend(difference(kpi, day, &by, Some(value), None, tolerance));
+            }
+        }
+    }
+    report.differences.sort_by(|a, b| (a.day, &a.what, &a.key).cmp(&(b.day, &b.what, &b.key)));
+    Ok(())
+}
+
+fn named_slice(
+    dictionary: &Dictionary,
+    kpi: &Kpi,
+    row: &ValueRow,
+) -> Result<BTreeMap<String, Option<String>>, KpiError> {
+    let dimensions = dictionary.dimensions(kpi);
+    let mut by = row.by.clone();
+    if let Some(bare) = &row.bare {
+        let problem =
+            || KpiError::Usage(format!("{}: by \"{bare}\": give DIMENSION=VALUE", kpi.name));
+        let name = kpi.always_by.first().ok_or_else(problem)?;
+        by.insert(name.clone(), Some(bare.clone()));
+    }
+    if let Some(name) = by.keys().find(|name| !dimensions.contains(&name.as_str())) {
+        return Err(KpiError::Usage(format!("{} has no dimension {name}", kpi.name)));
+    }
+    if let Some(name) = kpi.always_by.iter().find(|name| !by.contains_key(*name)) {
+        return Err(KpiError::Usage(format!("{}: by must name {name}", kpi.name)));
+    }
+    Ok(by)
+}
+
+/// Relative difference of two numbers that were computed in another order.
+const ROUNDING: f64 = 1e-9;
+
+fn difference(
+    kpi: &Kpi,
+    day: Date,
+    by: &BTreeMap<String, Option<String>>,
+    ours: Option<KpiValue>,
+    theirs: Option<f64>,
+    tolerance: Tolerance,
+) -> Option<Difference> {
+    let number = ours.as_ref().and_then(|value| value.value.as_f64());
+    let is_near = |a: f64, b: f64| {
+        let allowed = tolerance.absolute.max(tolerance.ratio * b.abs()).max(ROUNDING * b.abs());
+        (a - b).abs() <= allowed
+    };
+    let is_equal = match (number, theirs) {
+        (None, None) => true,
+        (Some(ours), Some(theirs)) => is_near(ours, theirs),
+        (Some(one), None) | (None, Some(one)) => one == 0.0 || is_near(0.0, one),
+    };
+    if is_equal {
+        return None;
+    }
+    let adjusted = ours.as_ref().and_then(|value| value.adjustment.as_ref());
+    let is_late = adjusted
+        .and_then(|adjustment| adjustment.value.as_f64())
+        .is_some_and(|adjusted| theirs.is_some_and(|theirs| is_near(adjusted, theirs)));
+    let state = ours.as_ref().map(|value| json!(value.state));
+    let (cause, detail) = if is_late {
+        (
+            "late",
+            "the difference arrived after the value was final: it is the adjustment".to_owned(),
+        )
+    } else {
+        let difference = number.unwrap_or(0.0) - theirs.unwrap_or(0.0);
+        let state = state
+            .map_or("not computed".to_owned(), |state| state.as_str().unwrap_or("").to_owned());
+        ("value", format!("difference {difference}; ours is {state}"))
+    };
+    let slices =
+        by.iter().map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("")));
+    Some(Difference {
+        day,
+        what: kpi.name.clone(),
+        key: slices.collect::<Vec<_>>().join(","),
+        ours: ours.map_or(Value::Null, |value| value.value),
+        theirs: theirs.map_or(Value::Null, |value| json!(value)),
+        cause,
+        detail,
+    })
+}
+
+/// Facts of both sides with their type and business key; only differences remain.
+const COMPARE: &str = "
+SELECT coalesce(o.event_type, t.event_type) AS event_type,
+  coalesce(o.business_key, t.business_key) AS business_key,
+  o.day AS our_day, t.day AS their_day, o.amount_micros AS our_amount, t.amount_micros AS their_amount,
+  o.currency AS our_currency, t.currency AS their_currency
+FROM (SELECT event_type, business_key, day, amount_micros, currency FROM events
+  WHERE event_type IN (SELECT event_type FROM their_raw)
+  AND day >= (SELECT min(day) FROM their_raw) AND day <= (SELECT max(day) FROM their_raw)) AS o
+FULL OUTER JOIN (SELECT event_type, business_key, day, amount_micros, currency FROM their_events) AS t
+  ON o.event_type = t.event_type AND o.business_key = t.business_key
+WHERE o.business_key IS NULL OR t.business_key IS NULL OR o.day <> t.day
+  OR (t.amount_micros IS NOT NULL AND coalesce(o.amount_micros, -1) <> t.amount_micros)
+  OR (t.currency IS NOT NULL AND coalesce(o.currency, '') <> t.currency)
+ORDER BY coalesce(t.day, o.day), 1, 2";
+
+async fn compare_events(
+    store: &Store,
+    state: &State,
+    batches: Vec<RecordBatch>,
+) -> Result<Report, KpiError> {
+    let engine = Engine::open(store, state).await?;
+    engine.register_batches(Table::Events, "their_raw", batches)?;
+    engine.net("their_raw", "their_").await?;
+    let mut report = Report::default();
+    let count = "SELECT count(*) AS n FROM their_events";
+    for batch in engine.query("rows of the export", count).await? {
+        report.compared +=
+            u64::try_from(Columns(&batch).integers("n")?.value(0)).unwrap_or_default();
+    }
+    for batch in engine.query("comparison", COMPARE).await? {
+        let columns = Columns(&batch);
+        let (kinds, keys) = (columns.texts("event_type")?, columns.texts("business_key")?);
+        let (our_days, their_days) = (columns.days("our_day")?, columns.days("their_day")?);
+        let (our_amounts, their_amounts) =
+            (columns.integers("our_amount")?, columns.integers("their_amount")?);
+        let (our_currency, their_currency) =
+            (columns.texts("our_currency")?, columns.texts("their_currency")?);
+        for row in 0..batch.num_rows() {
+            let side = |days: &datafusion::arrow::array::Date32Array,
+                        amounts: &datafusion::arrow::array::Int64Array,
+                        currency: &datafusion::arrow::array::StringArray| {
+                if days.is_null(row) {
+                    return Value::Null;
+                }
+                let mut side = json!({ "day": date(days.value(row)) });
+                if amounts.is_valid(row) {
+                    side["amount_micros"] = json!(amounts.value(row));
+                }
+                if let Some(currency) = text(currency, row) {
+                    side["currency"] = json!(currency);
+                }
+                side
+            };
+            let ours = side(&our_days, &our_amounts, &our_currency);
+            let theirs = side(&their_days, &their_amounts, &their_currency);
+            let day = if theirs.is_null() { our_days.value(row) } else { their_days.value(row) };
+            let (cause, detail) = match (&ours, &theirs) {
+                (Value::Null, _) => ("lost", "never imported".to_owned()),
+                (_, Value::Null) => ("extra", "the authority does not have it".to_owned()),
+                _ if ours["day"] != theirs["day"] => ("moved", "on another day".to_owned()),
+                _ => ("amount", "another amount or currency".to_owned()),
+            };
+            report.differences.push(Difference {
+                day: date(day),
+                what: text(&kinds, row).unwrap_or_default().to_owned(),
+                key: text(&keys, row).unwrap_or_default().to_owned(),
+                ours,
+                theirs,
+                cause,
+                detail,
+            });
+        }
+    }
+    explain(&engine, &mut report).await?;
+    Ok(report)
+}
+
+/// Finds out why facts of the authority are not among ours.
+async fn explain(engine: &Engine, report: &mut Report) -> Result<(), KpiError> {
+    let lost: Vec<&str> = report
+        .differences
+        .iter()
+        .filter(|difference| difference.cause == "lost")
+        .map(|difference| difference.key.as_str())
+        .take(EXPLAINED)
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> =
+        lost.iter().map(|key| format!("'{}'", key.replace('\'', "''"))).collect();
+    let list = list.join(", ");
+    let sql = format!(
+        "SELECT business_key, 'corrected' AS cause, business_key AS detail FROM corrected \
+         WHERE business_key IN ({list}) UNION ALL \
+         SELECT business_key, 'rejected' AS cause, concat(source, ', line ', CAST(source_line AS VARCHAR), \
+         ': ', reason, ': ', detail) AS detail FROM rejected_raw WHERE business_key IN ({list}) UNION ALL \
+         SELECT business_key, 'moved' AS cause, CAST(day AS VARCHAR) AS detail FROM events \
+         WHERE business_key IN ({list})"
+    );
+    let mut causes: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for batch in engine.query("causes", &sql).await? {
+        let columns = Columns(&batch);
+        let (keys, kinds, details) =
+            (columns.texts("business_key")?, columns.texts("cause")?, columns.texts("detail")?);
+        for row in 0..batch.num_rows() {
+            let get = |array| text(array, row).unwrap_or_default().to_owned();
+            causes.entry(get(&keys)).or_insert((get(&kinds), get(&details)));
+        }
+    }
+    for difference in report.differences.iter_mut().filter(|difference| difference.cause == "lost")
+    {
+        let Some((cause, detail)) = causes.get(&difference.key) else { continue };
+        (difference.cause, difference.detail) = match cause.as_str() {
+            "corrected" => ("corrected", "another event takes it away".to_owned()),
+            "rejected" => ("rejected", format!("refused at import: {detail}")),
+            _ => ("moved", format!("ours is of {detail}, or of another type")),
+        };
+    }
+    Ok(())
+}
+
+/// Missing keys whose cause is looked up.
+const EXPLAINED: usize = 10_000;

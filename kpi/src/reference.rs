@@ -1,0 +1,110 @@
+//! The reference of all KPIs for people (`docs/kpis.md`), generated from the dictionary.
+
+use crate::dictionary::{Aggregation, Dictionary, FAMILIES, Kpi};
+use std::fmt::Write as _;
+
+const HEAD: &str = "# KPIs\n\n\
+    *Generated from `kpi/metrics.yaml` by `dnscribe-kpi export --format markdown`.* How facts become values: \
+    [kpi.md](kpi.md).\n\n\
+    Days are in UTC by `event_ts`. Events count net of duplicates and of what other events take away. Ratios over \
+    nothing are null. A value is provisional until `compute --final` freezes it, at the earliest after its lateness.\n";
+
+/// Writes the reference in Markdown.
+#[must_use]
+pub fn markdown(dictionary: &Dictionary) -> String {
+    let mut page = HEAD.to_owned();
+    for family in FAMILIES {
+        // Writing to a string cannot fail.
+        let _ = write!(page, "\n## {}\n", capital(family));
+        for kpi in dictionary.kpis.iter().filter(|kpi| kpi.family == family) {
+            add_kpi(&mut page, dictionary, kpi);
+        }
+    }
+    page.push_str("\n## Measures\n\n| measure | is | final after |\n|---|---|---|\n");
+    for measure in &dictionary.measures {
+        let what = match (measure.agg, &measure.expr) {
+            (Aggregation::Count, _) => "rows".to_owned(),
+            (Aggregation::Sum, Some(expr)) => format!("sum of `{expr}`"),
+            (Aggregation::Samples, Some(expr)) => format!("values of `{expr}`"),
+            (_, None) => String::new(),
+        };
+        let condition = measure.condition.as_deref().map(|sql| format!(" where `{}`", sql.trim()));
+        let days = measure.lateness_days;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{}` | {what} of `{}`{} | {days} {} |",
+            measure.name,
+            measure.model,
+            condition.unwrap_or_default(),
+            if days == 1 { "day" } else { "days" },
+        );
+    }
+    page.push_str("\n## Models\n");
+    for model in &dictionary.models {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            page,
+            "\n### {}\n\n{} From `{}`.\n\n```sql\n{}\n```\n",
+            model.name,
+            model.description,
+            model.source,
+            model.sql.trim()
+        );
+    }
+    page
+}
+
+fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
+    let list = |names: Vec<&str>| {
+        let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    };
+    let days = dictionary.lateness_days(kpi);
+    // Writing to a string cannot fail.
+    let _ = write!(
+        page,
+        "\n### {}\n\n{}\n\n- Formula: `{}`\n- Unit: {}. Grain: {}, {}, final after {days} {}.\n- Dimensions: {}{}\n\
+         - Sources: {}. Owner: {}.\n- If {}: {} ([runbook]({}))\n",
+        kpi.name,
+        kpi.description,
+        kpi.formula(),
+        kpi.unit,
+        kpi.grain,
+        kpi.cadence,
+        if days == 1 { "day" } else { "days" },
+        list(dictionary.dimensions(kpi)),
+        if kpi.always_by.is_empty() {
+            String::new()
+        } else {
+            format!("; always by {}", list(kpi.always_by.iter().map(String::as_str).collect()))
+        },
+        list(dictionary.sources(kpi).into_iter().collect()),
+        kpi.owner,
+        kpi.decision.threshold,
+        kpi.decision.action,
+        kpi.decision.runbook.trim_start_matches("docs/"),
+    );
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kpis.md");
+
+    #[test]
+    fn golden_reference_is_current() {
+        let page = markdown(&Dictionary::load(None).unwrap());
+        if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+            std::fs::write(STORED, &page).unwrap();
+        }
+        let stored = std::fs::read_to_string(STORED).unwrap();
+        assert!(stored == page, "docs/kpis.md is stale: rewrite it with `cargo xtask bless`");
+    }
+}

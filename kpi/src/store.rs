@@ -1,0 +1,389 @@
+//! The store: immutable files, and a log of numbered commits that says which of them count.
+//!
+//! A file is written as a whole under a name of its own, and then a commit that names it is created. A commit's
+//! number can be taken only once, on a local disk as in S3-compatible storage, so two programs that write at the
+//! same time cannot both believe that they were first, and a program that dies leaves files that no commit names.
+
+use crate::error::KpiError;
+use futures_util::StreamExt as _;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use url::Url;
+
+/// Where facts and values are kept.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    /// URL under which the query engine finds the files.
+    pub url: Url,
+    prefix: ObjectPath,
+}
+
+/// Table of facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Table {
+    /// `registrar.event/1`.
+    Events,
+    /// `dns.fleet/1`, grouping all.
+    Dns,
+    /// `dns.probe/1`.
+    Probes,
+    /// Rows that were refused at import.
+    Rejected,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 4] = [Self::Events, Self::Dns, Self::Probes, Self::Rejected];
+
+    /// Name in paths and in SQL.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Dns => "dns",
+            Self::Probes => "probes",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A file of facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactFile {
+    /// Table that its rows belong to.
+    pub table: Table,
+    /// Path in the store.
+    pub path: String,
+    /// Day (UTC) of its rows; rejected rows have none.
+    pub day: Option<jiff::civil::Date>,
+    /// Number of rows.
+    pub rows: u64,
+}
+
+/// Offsets by partition, with texts as keys: a commit is flattened, and then serde reads no others.
+mod by_partition {
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::Serializer;
+    use std::collections::BTreeMap;
+
+    pub(super) fn serialize<S: Serializer>(
+        offsets: &BTreeMap<i32, i64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer
+            .collect_map(offsets.iter().map(|(partition, next)| (partition.to_string(), next)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<i32, i64>, D::Error> {
+        let offsets = BTreeMap::<String, i64>::deserialize(deserializer)?;
+        let offset = |(partition, next): (String, i64)| {
+            partition.parse().map(|partition| (partition, next)).map_err(D::Error::custom)
+        };
+        offsets.into_iter().map(offset).collect()
+    }
+}
+
+/// An imported file or part of a topic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportCommit {
+    /// SHA-256 of the content, decompressed, in hex.
+    pub sha256: String,
+    /// Name of the source (`--source`), else of the file.
+    pub source: String,
+    /// Name of the file or topic.
+    pub name: String,
+    /// Bytes of the content, decompressed.
+    pub bytes: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Rows accepted.
+    pub accepted: u64,
+    /// Rows that no KPI needs: `dns.fleet/1` with another grouping than all.
+    pub skipped: u64,
+    /// Rejected rows by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Number of values that are not empty, by field.
+    pub filled: BTreeMap<String, u64>,
+    /// Event types that no KPI of the built-in dictionary knows, with their rows.
+    pub unknown_types: BTreeMap<String, u64>,
+    /// Time of the newest accepted row.
+    pub newest: Option<jiff::Timestamp>,
+    /// SHA-256 of an earlier import whose rejected rows this one replaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// Topic: next offset by partition.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "by_partition")]
+    pub offsets: BTreeMap<i32, i64>,
+    /// Files that were written.
+    pub files: Vec<FactFile>,
+}
+
+/// Values of one day.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DayCommit {
+    /// File with the rows of all measures, as of this computation.
+    pub path: String,
+    /// Measures that this computation froze, and the file that has them from now on.
+    pub froze: BTreeSet<String>,
+    /// Sources whose data of the day are incomplete, with the reason.
+    pub incomplete: BTreeMap<String, String>,
+    /// Rejected rows of the day that wait for a correction.
+    pub rejected: u64,
+}
+
+/// A computation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComputeCommit {
+    /// Number of the newest commit whose facts it has read.
+    pub snapshot: u64,
+    /// SHA-256 of the dictionary.
+    pub dictionary: String,
+    /// Days with their values. Days whose values have not changed are left out.
+    pub days: BTreeMap<jiff::civil::Date, DayCommit>,
+}
+
+/// What a commit says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommitKind {
+    /// Facts were added.
+    Import(Box<ImportCommit>),
+    /// Values were computed.
+    Compute(ComputeCommit),
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// When it was made.
+    pub at: jiff::Timestamp,
+    /// What it says.
+    #[serde(flatten)]
+    pub kind: CommitKind,
+}
+
+/// What all commits together say.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Number of the newest commit.
+    pub number: u64,
+    /// Imports by the SHA-256 of their content, with the number and time of their commits.
+    pub imports: BTreeMap<String, (u64, jiff::Timestamp, Box<ImportCommit>)>,
+    /// Values by day.
+    pub days: BTreeMap<jiff::civil::Date, DayState>,
+    /// Next offset by partition, by the name of the import of a topic.
+    pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Time of the newest computation.
+    pub computed_at: Option<jiff::Timestamp>,
+}
+
+/// Values of one day, and which of them are final.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DayState {
+    /// Newest file with the rows of all measures.
+    pub current: String,
+    /// Files of frozen measures.
+    pub frozen: BTreeMap<String, String>,
+    /// Number of the last facts' commit that was visible when a measure was frozen.
+    pub frozen_snapshot: BTreeMap<String, u64>,
+    /// Sources that are incomplete, with the reason.
+    pub incomplete: BTreeMap<String, String>,
+    /// Rejected rows of the day that wait for a correction.
+    pub rejected: u64,
+    /// When the day was computed last with a result that differs from the one before.
+    pub as_of: Option<jiff::Timestamp>,
+}
+
+impl State {
+    fn apply(&mut self, number: u64, commit: Commit) {
+        self.number = number;
+        match commit.kind {
+            CommitKind::Import(import) => {
+                if !import.offsets.is_empty() {
+                    self.offsets.insert(import.name.clone(), import.offsets.clone());
+                }
+                self.imports.insert(import.sha256.clone(), (number, commit.at, import));
+            }
+            CommitKind::Compute(compute) => {
+                self.computed_at = Some(commit.at);
+                for (day, values) in compute.days {
+                    let state = self.days.entry(day).or_default();
+                    for measure in values.froze {
+                        state.frozen_snapshot.insert(measure.clone(), compute.snapshot);
+                        state.frozen.entry(measure).or_insert_with(|| values.path.clone());
+                    }
+                    state.current = values.path;
+                    state.incomplete = values.incomplete;
+                    state.rejected = values.rejected;
+                    state.as_of = Some(commit.at);
+                }
+            }
+        }
+    }
+
+    /// Files of a table.
+    pub fn files(&self, table: Table) -> impl Iterator<Item = &FactFile> {
+        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
+        files.filter(move |file| file.table == table)
+    }
+
+    /// First and last day with facts.
+    #[must_use]
+    pub fn span(&self) -> Option<(jiff::civil::Date, jiff::civil::Date)> {
+        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
+        let days: Vec<_> = files.filter_map(|file| file.day).collect();
+        Some((*days.iter().min()?, *days.iter().max()?))
+    }
+}
+
+impl Store {
+    /// Opens a folder, which is created, or a URL such as `s3://bucket/prefix`; access to S3-compatible storage is
+    /// configured by the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, ...).
+    ///
+    /// # Errors
+    /// The folder cannot be created, or the URL or the environment is wrong.
+    pub fn open(place: &str) -> Result<Self, KpiError> {
+        if let Some(rest) = place.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+            let objects = builder.build().map_err(|error| KpiError::store(place, &error))?;
+            let url = Url::parse(&format!("s3://{bucket}"))
+                .map_err(|error| KpiError::store(place, &error))?;
+            return Ok(Self { objects: Arc::new(objects), url, prefix: ObjectPath::from(prefix) });
+        }
+        let folder = PathBuf::from(place);
+        std::fs::create_dir_all(&folder).map_err(|error| KpiError::store(place, &error))?;
+        let folder = folder.canonicalize().map_err(|error| KpiError::store(place, &error))?;
+        let objects = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| KpiError::store(place, &error))?;
+        let url =
+            Url::from_directory_path(&folder).map_err(|()| KpiError::store(place, "bad path"))?;
+        Ok(Self { objects: Arc::new(objects), url, prefix: ObjectPath::default() })
+    }
+
+    /// The storage, for the query engine.
+    #[must_use]
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
+    }
+
+    /// Place of a file in the storage.
+    #[must_use]
+    pub fn location(&self, path: &str) -> ObjectPath {
+        self.prefix.parts().chain(ObjectPath::from(path).parts()).collect()
+    }
+
+    /// Writes a file as a whole: readers see all of it or nothing.
+    ///
+    /// # Errors
+    /// The storage is full or cannot be written.
+    pub async fn write(&self, path: &str, bytes: Vec<u8>) -> Result<(), KpiError> {
+        let payload = PutPayload::from(bytes);
+        let result = self.objects.put(&self.location(path), payload).await;
+        result.map(drop).map_err(|error| KpiError::write(path, &error))
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be read.
+    pub async fn read(&self, path: &str) -> Result<bytes::Bytes, KpiError> {
+        let fail = |error: object_store::Error| KpiError::store(path, &error);
+        let found = self.objects.get(&self.location(path)).await.map_err(fail)?;
+        found.bytes().await.map_err(fail)
+    }
+
+    /// Reads a file; none if it does not exist.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn read_if_there(&self, path: &str) -> Result<Option<bytes::Bytes>, KpiError> {
+        let fail = |error: object_store::Error| KpiError::store(path, &error);
+        match self.objects.get(&self.location(path)).await {
+            Ok(found) => found.bytes().await.map(Some).map_err(fail),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Reads all commits.
+    ///
+    /// # Errors
+    /// A commit cannot be read, or one is missing.
+    pub async fn state(&self) -> Result<State, KpiError> {
+        let mut state = State::default();
+        self.refresh(&mut state).await?;
+        Ok(state)
+    }
+
+    /// Adds the commits that are newer than `state`; whether there were any.
+    ///
+    /// # Errors
+    /// A commit cannot be read, or one is missing.
+    pub async fn refresh(&self, state: &mut State) -> Result<bool, KpiError> {
+        let folder = self.location(LOG);
+        let after = self.location(&commit_path(state.number));
+        let mut listed = self.objects.list_with_offset(Some(&folder), &after);
+        let mut numbers = BTreeSet::new();
+        while let Some(found) = listed.next().await {
+            let found = found.map_err(|error| KpiError::store(LOG, &error))?;
+            let number = found.location.filename().and_then(|name| name.strip_suffix(".json"));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        let known = state.number;
+        let new: Vec<u64> = numbers.into_iter().filter(|number| *number > known).collect();
+        for number in &new {
+            let number = *number;
+            if number != state.number + 1 {
+                let problem = format!("commit {} is missing", state.number + 1);
+                return Err(KpiError::store(LOG, &problem));
+            }
+            let path = commit_path(number);
+            let bytes = self.read(&path).await?;
+            let commit =
+                serde_json::from_slice(&bytes).map_err(|error| KpiError::store(&path, &error))?;
+            state.apply(number, commit);
+        }
+        Ok(!new.is_empty())
+    }
+
+    /// Creates the commit that follows `state`. Returns false, and writes nothing, if another program has created
+    /// it: refresh the state, decide anew, and commit again.
+    ///
+    /// # Errors
+    /// The storage is full or cannot be written.
+    pub async fn commit(&self, state: &mut State, kind: CommitKind) -> Result<bool, KpiError> {
+        let number = state.number + 1;
+        let path = commit_path(number);
+        let commit = Commit { at: crate::clock::now(), kind };
+        let text = serde_json::to_vec(&commit).map_err(|error| KpiError::write(&path, &error))?;
+        let options = PutOptions::from(PutMode::Create);
+        let location = self.location(&path);
+        let put = self.objects.put_opts(&location, PutPayload::from(text), options);
+        match put.await {
+            Ok(_) => {
+                state.apply(number, commit);
+                Ok(true)
+            }
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(KpiError::write(&path, &error)),
+        }
+    }
+}
+
+/// Folder of the commits.
+const LOG: &str = "log";
+
+fn commit_path(number: u64) -> String {
+    format!("{LOG}/{number:020}.json")
+}

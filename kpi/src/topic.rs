@@ -1,0 +1,105 @@
+//! Import from Kafka: what a topic has since the last import of it becomes one import.
+//!
+//! The commit of an import holds the next offset of each partition, together with its facts. So a crash between two
+//! commits neither loses a message nor counts one twice, without consumer groups.
+
+use crate::error::KpiError;
+use crate::import::{self, Imported, Request};
+use crate::privacy::Policy;
+use crate::store::Store;
+use dnscribe_config::kafka::{self, KafkaLayer};
+use dnscribe_config::reader::Field as _;
+use dnscribe_config::value::Broker;
+use dnscribe_config::{section, source};
+use dnscribe_delivery::KafkaConfig;
+use dnscribe_delivery::kafka::{TimeSpan, read_topic};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+
+section! {
+    /// Settings that the environment gives.
+    Layer {
+        /// Connection to Kafka.
+        section kafka: KafkaLayer,
+    }
+}
+
+/// Variables of this program that are not settings of Kafka.
+const FLAGS: [&str; 4] =
+    ["DNSCRIBE_KPI_DATA", "DNSCRIBE_KPI_DICTIONARY", "DNSCRIBE_KPI_POLICY", "DNSCRIBE_KPI_TOKENS"];
+
+/// Returns the connection to Kafka: brokers from the command line, everything else from the environment
+/// (`DNSCRIBE_KPI_KAFKA__OPTIONS__SASL_PASSWORD`).
+///
+/// # Errors
+/// A variable is wrong.
+pub fn config(brokers: &[Broker]) -> Result<KafkaConfig, KpiError> {
+    let fail = |error: dnscribe_config::ConfigError| KpiError::Usage(error.to_string());
+    let environment: Layer =
+        source::environment("DNSCRIBE_KPI_", &FLAGS, std::env::vars_os()).map_err(fail)?;
+    let given = (!brokers.is_empty()).then(|| brokers.to_vec());
+    let flags = KafkaLayer { brokers: given, ..KafkaLayer::default() };
+    kafka::resolve(flags.over(environment.kafka), &BTreeMap::new()).map_err(fail)
+}
+
+/// Imports what a topic has had since its last import.
+///
+/// # Errors
+/// Kafka cannot be read, or the store cannot be written; then nothing is imported.
+pub async fn import_topic(
+    store: &Store,
+    config: &KafkaConfig,
+    topic: &str,
+    policy: &Policy,
+) -> Result<Option<Imported>, KpiError> {
+    let name = format!("kafka:{topic}");
+    let known = store.state().await?.offsets.remove(&name).unwrap_or_default();
+    let mut next = known.clone();
+    let fail = |error: std::io::Error| KpiError::Failed(format!("temporary file: {error}"));
+    let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
+    let mut messages = 0_u64;
+    let span = TimeSpan::default();
+    let mut write = |partition: i32, offset: i64, value: Option<&[u8]>| -> std::io::Result<()> {
+        if known.get(&partition).is_some_and(|first| offset < *first) {
+            return Ok(());
+        }
+        let after = next.entry(partition).or_insert(0);
+        *after = (*after).max(offset + 1);
+        // A line is a message: JSON has no line breaks but as white space.
+        let value: Vec<u8> = value
+            .unwrap_or_default()
+            .iter()
+            .map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })
+            .collect();
+        if !value.is_empty() {
+            messages += 1;
+            file.write_all(&value)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    };
+    let missing = tokio::task::block_in_place(|| {
+        read_topic(config, topic, span, &mut |message| {
+            write(message.partition, message.offset, message.value)
+                .map_err(|error| format!("temporary file: {error}"))?;
+            Ok(ControlFlow::Continue(()))
+        })
+    });
+    for sentence in missing.map_err(KpiError::Failed)? {
+        tracing::warn!("{sentence}");
+    }
+    if messages == 0 {
+        return Ok(None);
+    }
+    file.flush().map_err(fail)?;
+    let request = Request {
+        source: topic,
+        name: &name,
+        is_named: false,
+        policy,
+        replaces: None,
+        offsets: next,
+    };
+    import::import(store, file.path(), &request).await.map(Some)
+}

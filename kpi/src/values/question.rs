@@ -1,0 +1,158 @@
+//! What is asked, and what is answered.
+
+use crate::facts::epoch_day;
+use crate::rows::date;
+use jiff::civil::{Date, Weekday};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Length of the spans that values are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grain {
+    /// A day in UTC.
+    Day,
+    /// A week from Monday.
+    Week,
+    /// A month.
+    Month,
+    /// A quarter.
+    Quarter,
+    /// A year.
+    Year,
+    /// The whole span that is asked for.
+    All,
+}
+
+impl Grain {
+    /// Names, in the order of the lengths.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("day", Self::Day),
+        ("week", Self::Week),
+        ("month", Self::Month),
+        ("quarter", Self::Quarter),
+        ("year", Self::Year),
+        ("all", Self::All),
+    ];
+
+    /// Finds a grain by its name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, grain)| grain)
+    }
+
+    /// First day of the span that contains `day`.
+    pub(super) fn start(self, day: Date) -> Date {
+        let month = |month: i8| Date::new(day.year(), month, 1).unwrap_or(day);
+        match self {
+            Self::Day => day,
+            Self::Week => {
+                let back = i32::from(day.weekday().since(Weekday::Monday));
+                date(epoch_day(day) - back)
+            }
+            Self::Month => month(day.month()),
+            Self::Quarter => month((day.month() - 1) / 3 * 3 + 1),
+            Self::Year => month(1),
+            Self::All => Date::MIN,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// First day; the first with values if absent.
+    pub from: Option<Date>,
+    /// Last day; the last with values if absent.
+    pub to: Option<Date>,
+    /// Length of the spans.
+    pub grain: Grain,
+    /// Dimensions by which values are sliced.
+    pub by: Vec<String>,
+    /// Dimensions and their values: rows with one of the values of each dimension count.
+    pub filter: BTreeMap<String, Vec<String>>,
+}
+
+/// Whether a value can still change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueState {
+    /// It can.
+    Provisional,
+    /// It cannot; what arrives later is shown as an adjustment.
+    Final,
+    /// Data are missing, or were not computed.
+    Incomplete,
+}
+
+/// What a value would be with the facts that arrived after it became final.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Adjustment {
+    /// The value with all facts.
+    pub value: Value,
+    /// Difference to the final value.
+    pub difference: Value,
+}
+
+/// A value of a KPI.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KpiValue {
+    /// First day.
+    pub from: Date,
+    /// Last day.
+    pub to: Date,
+    /// The value; null for a ratio over nothing.
+    pub value: Value,
+    /// Whether it can still change.
+    pub state: ValueState,
+    /// Slice.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by: BTreeMap<String, Option<String>>,
+    /// What arrived after the value became final.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjustment: Option<Adjustment>,
+    /// Why the value is incomplete.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// Rows of these days that were refused at import and wait for a correction.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rejected_rows: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Adjustment {
+    /// Compares a final value with the value that all facts give; nothing if they are equal.
+    pub(super) fn between(value: &Value, adjusted: Value) -> Option<Self> {
+        if *value == adjusted {
+            return None;
+        }
+        let difference = match (value.as_i64(), adjusted.as_i64()) {
+            (Some(before), Some(after)) => json!(after - before),
+            _ => match (value.as_f64(), adjusted.as_f64()) {
+                (Some(before), Some(after)) => json!(after - before),
+                _ => Value::Null,
+            },
+        };
+        Some(Self { value: adjusted, difference })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_begin_where_calendars_say() {
+        let day = jiff::civil::date(2026, 11, 22);
+        let starts = Grain::NAMES.map(|(_, grain)| grain.start(day).to_string());
+        assert_eq!(
+            starts[..5],
+            ["2026-11-22", "2026-11-16", "2026-11-01", "2026-10-01", "2026-01-01"]
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! Sums of a slice, and the values made of them; what is known of a span of days.
+
+use super::question::ValueState;
+use super::{Key, TextId};
+use crate::compute::is_incomplete;
+use crate::dictionary::{Dictionary, Kpi, KpiType};
+use crate::store::DayState;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Sums of one slice and span.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) numerator: i128,
+    pub(super) denominator: i128,
+    pub(super) samples: Vec<(f64, i64)>,
+    pub(super) rows: usize,
+}
+
+impl Sums {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+    pub(super) fn value(mut self, kpi: &Kpi, is_incomplete: bool) -> Value {
+        match kpi.kind {
+            KpiType::Ratio | KpiType::Conversion if self.denominator == 0 => Value::Null,
+            KpiType::Ratio | KpiType::Conversion => {
+                json!(self.numerator as f64 / self.denominator as f64)
+            }
+            KpiType::Percentile => {
+                self.samples.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+                percentile(&self.samples, kpi.percentile.unwrap_or(0.5))
+                    .map_or(Value::Null, |value| json!(value))
+            }
+            KpiType::Simple | KpiType::Derived if is_incomplete && self.rows == 0 => Value::Null,
+            KpiType::Simple | KpiType::Derived | KpiType::Cumulative => {
+                i64::try_from(self.numerator).map_or(Value::Null, Value::from)
+            }
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.numerator += other.numerator;
+        self.denominator += other.denominator;
+        self.rows += other.rows;
+    }
+}
+
+/// Returns the percentile `p` (0 to 1) of sorted values with their numbers, interpolated as `percentile_cont` of SQL.
+#[expect(clippy::cast_precision_loss, reason = "a number of values")]
+fn percentile(samples: &[(f64, i64)], p: f64) -> Option<f64> {
+    let count: i64 = samples.iter().map(|(_, count)| count).sum();
+    if count <= 0 {
+        return None;
+    }
+    let rank = p * (count - 1) as f64;
+    let at = |rank: f64| {
+        let mut before = 0;
+        let holds = samples.iter().find(|(_, count)| {
+            before += count;
+            rank < before as f64
+        });
+        holds.or(samples.last()).map(|(value, _)| *value)
+    };
+    let (low, high) = (at(rank.floor())?, at(rank.ceil())?);
+    Some(low + (high - low) * (rank - rank.floor()))
+}
+
+/// What is known of a span of days.
+#[derive(Debug)]
+pub(super) struct SpanState {
+    pub(super) last: Date,
+    is_final: bool,
+    pub(super) reasons: Vec<String>,
+    pub(super) rejected: u64,
+}
+
+impl SpanState {
+    pub(super) fn new(first: Date) -> Self {
+        Self { last: first, is_final: true, reasons: Vec::new(), rejected: 0 }
+    }
+
+    pub(super) fn add_missing(&mut self, day: Date) {
+        self.is_final = false;
+        self.add_reason(format!("{day}: not computed"));
+    }
+
+    fn add_reason(&mut self, reason: String) {
+        // Enough to see what is wrong; a year without data would give hundreds.
+        if self.reasons.len() < 8 && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    pub(super) fn add(&mut self, dictionary: &Dictionary, kpi: &Kpi, day: Date, state: &DayState) {
+        self.rejected += state.rejected;
+        for measure in kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)) {
+            let is_frozen = state.frozen.contains_key(&measure.name);
+            self.is_final &= is_frozen;
+            // What was complete when it was frozen stays final.
+            if !is_frozen && is_incomplete(dictionary, measure, &state.incomplete) {
+                let model = dictionary.model_of(measure).map_or("", |model| &model.source);
+                let keys = measure.types.iter().map(|kind| crate::completeness::event_key(kind));
+                for key in keys.chain([model.to_owned()]) {
+                    if let Some(reason) = state.incomplete.get(&key) {
+                        self.add_reason(format!("{day}: {key}: {reason}"));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> ValueState {
+        match (self.reasons.is_empty(), self.is_final) {
+            (false, _) => ValueState::Incomplete,
+            (true, true) => ValueState::Final,
+            (true, false) => ValueState::Provisional,
+        }
+    }
+}
+
+/// Makes running totals of the sums of spans.
+pub(super) fn accumulate(
+    sums: &mut BTreeMap<Key, Sums>,
+    before: BTreeMap<Key, Sums>,
+    spans: &BTreeMap<Date, SpanState>,
+) {
+    let mut totals: BTreeMap<Vec<TextId>, Sums> =
+        before.into_iter().map(|((_, slice), sums)| (slice, sums)).collect();
+    for start in spans.keys() {
+        let slices: Vec<_> = sums
+            .range((*start, Vec::new())..)
+            .take_while(|((day, _), _)| day == start)
+            .map(|((_, slice), added)| (slice.clone(), added.clone()))
+            .collect();
+        for (slice, added) in slices {
+            totals.entry(slice).or_default().add(&added);
+        }
+        for (slice, total) in &totals {
+            sums.insert((*start, slice.clone()), total.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpolates_percentiles() {
+        assert_eq!(percentile(&[], 0.5), None);
+        assert_eq!(percentile(&[(3.0, 1)], 0.95), Some(3.0));
+        assert_eq!(percentile(&[(1.0, 1), (2.0, 1)], 0.5), Some(1.5));
+        assert_eq!(percentile(&[(1.0, 2), (4.0, 1)], 0.5), Some(1.0));
+        assert_eq!(percentile(&[(0.0, 1), (10.0, 1)], 0.95), Some(9.5));
+    }
+}

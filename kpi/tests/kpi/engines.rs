@@ -1,0 +1,189 @@
+//! Values beside those of an independent program and of a second engine, and what other programs read of the dictionary.
+
+use crate::world::{World, is_near};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn python(script: &str, arguments: &[&Path]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let output = Command::new("python3").arg(script).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Compares values with the truth; slices that the truth does not have must be zero.
+fn compare(name: &str, ours: &BTreeMap<String, Value>, theirs: &Value) {
+    let theirs = theirs.as_object().unwrap();
+    assert!(!theirs.is_empty(), "{name}: no truth");
+    for (key, expected) in theirs {
+        let key = if key.len() == 7 { format!("{key}-01") } else { key.clone() };
+        let value = ours.get(&key).map_or(&Value::Null, |value| &value["value"]);
+        assert!(is_near(value, expected), "{name} {key}: {value}, expected {expected}");
+    }
+    for (key, value) in ours.iter().filter(|(key, _)| key.len() > 10 && !theirs.contains_key(*key))
+    {
+        assert_eq!(value["value"], 0, "{name} {key}");
+    }
+}
+
+#[test]
+fn values_equal_the_truth() {
+    let world = World::new();
+    let sample = world.path("sample.ndjson");
+    let sample_path = sample.to_str().unwrap();
+    let plan =
+        ["sample", "--hostile", "--days", "60", "--registrations", "40", "--file", sample_path];
+    world.ok(&plan);
+    let truth: Value = serde_json::from_str(&python("truth.py", &[&sample])).unwrap();
+
+    // In three parts, the last first, and one of them twice: the order of imports changes nothing.
+    let text = fs::read_to_string(&sample).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let parts: Vec<&[&str]> = lines.chunks(lines.len().div_ceil(3)).collect();
+    for (index, part) in parts.iter().enumerate().rev() {
+        world.import_text(&format!("part-{index}.ndjson"), &(part.join("\n") + "\n"));
+    }
+    let again = world.import_text("again.ndjson", &(parts[0].join("\n") + "\n"));
+    assert_eq!(again["new"], false);
+    world.compute();
+
+    let server = world.serve(&["--no-auth"]);
+    for kpi in [
+        "registrations",
+        "registration_success_ratio",
+        "renewals",
+        "renewal_ratio",
+        "net_transfers",
+        "transfer_completion_ratio",
+        "abuse_reports",
+        "abuse_first_response_hours_p50",
+        "revenue",
+        "dns_query_error_ratio",
+    ] {
+        compare(kpi, &World::values(&server, &format!("/v1/kpis/{kpi}")), &truth[kpi]);
+    }
+    let by_tld = World::values(&server, "/v1/kpis/registrations?by=tld");
+    compare("by tld", &by_tld, &truth["registrations by tld"]);
+    for kpi in ["registration_success_ratio", "abuse_first_response_hours_p50"] {
+        let months = World::values(&server, &format!("/v1/kpis/{kpi}?grain=month"));
+        compare(kpi, &months, &truth[format!("{kpi} month")]);
+    }
+    for kpi in server.get("/v1/kpis").1["kpis"].as_array().unwrap() {
+        let name = kpi["name"].as_str().unwrap();
+        assert_eq!(server.get(&format!("/v1/kpis/{name}?grain=month")).0, 200, "{name}");
+    }
+    drop(server);
+
+    let before = fs::read_dir(world.path("data/log")).unwrap().count();
+    world.compute();
+    assert_eq!(
+        fs::read_dir(world.path("data/log")).unwrap().count(),
+        before,
+        "nothing has changed"
+    );
+}
+
+#[test]
+fn other_tools_read_what_is_exported() {
+    let python = std::env::var("DNSCRIBE_VALIDATORS_PYTHON").expect(
+        "DNSCRIBE_VALIDATORS_PYTHON names a Python with the validators: run `cargo xtask test kpi`",
+    );
+    let world = World::new();
+    let semantics = world.path("dbt.yaml");
+    world.ok(&["export", "--file", semantics.to_str().unwrap()]);
+    let document = world.path("openapi.json");
+    fs::write(&document, world.serve(&["--no-auth"]).get("/openapi.json").1.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dbt.py");
+    for words in [
+        vec![script.as_path(), semantics.as_path()],
+        vec![Path::new("-m"), Path::new("openapi_spec_validator"), document.as_path()],
+    ] {
+        let output = Command::new(&python).args(&words).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{words:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+/// Rows of values that `ClickHouse` computes, as the embedded engine writes them: texts of all columns.
+fn second_engine(world: &World) -> Vec<String> {
+    // A Python with chdb, which `cargo xtask test kpi` installs.
+    let python = std::env::var("DNSCRIBE_CHDB_PYTHON").unwrap();
+    let sql = world.path("values.sql");
+    world.ok(&["export", "--format", "clickhouse", "--file", sql.to_str().unwrap()]);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clickhouse.py");
+    let output = Command::new(python).arg(script).arg(&sql).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn two_engines_give_the_same_values() {
+    use datafusion::arrow::array::Array as _;
+    let world = World::new();
+    let sample = world.path("sample.ndjson");
+    world.ok(&[
+        "sample",
+        "--hostile",
+        "--days",
+        "20",
+        "--registrations",
+        "20",
+        "--file",
+        sample.to_str().unwrap(),
+    ]);
+    world.ok(&["import", sample.to_str().unwrap()]);
+    world.compute();
+    let mut theirs = second_engine(&world);
+    let mut ours = Vec::new();
+    for day in fs::read_dir(world.path("data/values")).unwrap() {
+        for file in fs::read_dir(day.unwrap().path()).unwrap() {
+            let file = fs::File::open(file.unwrap().path()).unwrap();
+            let reader =
+                parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
+            for batch in reader.unwrap().build().unwrap() {
+                let batch = batch.unwrap();
+                for row in 0..batch.num_rows() {
+                    let texts = batch.columns().iter().map(|column| {
+                        let options = datafusion::arrow::util::display::FormatOptions::default()
+                            .with_null("\\N");
+                        let format = datafusion::arrow::util::display::ArrayFormatter::try_new(
+                            column, &options,
+                        )
+                        .unwrap();
+                        if column.is_null(row) {
+                            "\\N".to_owned()
+                        } else {
+                            number(&format.value(row).to_string())
+                        }
+                    });
+                    ours.push(texts.collect::<Vec<_>>().join("\t"));
+                }
+            }
+        }
+    }
+    ours.sort();
+    for row in &mut theirs {
+        *row = row.split('\t').map(number).collect::<Vec<_>>().join("\t");
+    }
+    theirs.sort();
+    assert!(ours.len() > 3_000, "{}", ours.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+/// Writes numbers with a fraction in one way.
+fn number(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(number) if text.contains(['.', 'e']) => format!("{number}"),
+        _ => text.to_owned(),
+    }
+}

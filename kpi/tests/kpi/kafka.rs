@@ -1,0 +1,80 @@
+//! A real broker: import of a topic, and alerts of comparisons.
+
+use crate::world::{World, event};
+use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::shell;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+const EVENTS: &str = "registrar.events";
+const ALERTS: &str = "dns.alerts";
+
+/// Writes lines to a topic.
+fn write(broker: &Broker, topic: &str, lines: &[String]) {
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-b", &broker.bootstrap(), "-P", "-t", topic]).stdin(Stdio::piped());
+    let mut child = kcat.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// Returns the keys and records of a topic.
+fn read(broker: &Broker, topic: &str) -> Vec<(String, Value)> {
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-b", &broker.bootstrap(), "-C", "-t", topic, "-e", "-q", "-f", "%k\t%s\n"]);
+    let text = String::from_utf8(shell::output(&mut kcat).unwrap().stdout).unwrap();
+    let pair = |line: &str| {
+        let (key, record) = line.split_once('\t').unwrap();
+        (key.to_owned(), serde_json::from_str(record).unwrap())
+    };
+    text.lines().map(pair).collect()
+}
+
+#[test]
+fn topic_is_imported_and_comparisons_make_alerts() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 3).unwrap();
+    broker.create_topic(ALERTS, 1).unwrap();
+    let brokers = broker.bootstrap();
+    let day = "2026-03-01T10:00:00Z";
+    let rows: Vec<Value> =
+        (0..100).map(|n| event(n, "registration_completed", day, json!({}))).collect();
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+
+    // All but one, and one that is malformed; then nothing new; then what came since.
+    let import = || world.ok(&["import", "--topic", EVENTS, "--brokers", &brokers]);
+    write(&broker, EVENTS, &[&lines[..99], &["{\"event_id\": 7".to_owned()]].concat());
+    assert!(import().contains("100 rows, 99 accepted, 1 rejected (bad_json 1)"));
+    assert!(import().contains("no new messages"));
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 99);
+
+    let export = world.path("billing.ndjson");
+    fs::write(&export, lines.join("\n")).unwrap();
+    let reconcile = || {
+        let words = ["reconcile", "--against", export.to_str().unwrap(), "--brokers", &brokers];
+        world.run(&words).status.code()
+    };
+    assert_eq!((reconcile(), reconcile()), (Some(1), Some(1)));
+    write(&broker, EVENTS, &lines[99..]);
+    assert!(import().contains("1 rows, 1 accepted, 0 rejected"));
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 100);
+    assert_eq!((reconcile(), reconcile()), (Some(0), Some(0)));
+
+    let alerts = read(&broker, ALERTS);
+    let states: Vec<&Value> = alerts.iter().map(|(_, alert)| &alert["state"]).collect();
+    assert_eq!(states, ["firing", "firing", "resolved"], "{alerts:#?}");
+    let schema = dnscribe_record::json_schema("dns.alert/1").unwrap();
+    for (key, alert) in &alerts {
+        assert!(jsonschema::is_valid(&schema, alert), "{alert:#}");
+        assert_eq!((key.as_str(), &alert["scope"]), ("source=billing.ndjson", &json!("kpi")));
+        assert_eq!(alert["alert_id"], alerts[0].1["alert_id"]);
+    }
+    let evidence = alerts[0].1["evidence"].to_string();
+    assert!(evidence.contains("registration_completed b99: lost: never imported"), "{evidence}");
+}

@@ -1,0 +1,308 @@
+//! The program as its users run it, on a sample registrar whose true numbers another program computes.
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+
+mod api;
+mod engines;
+mod kafka;
+mod page;
+mod world;
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
+use std::process::{Child, Command};
+use world::{World, event, is_near};
+
+#[test]
+fn late_events_and_corrections_count_on_their_own_day() {
+    let world = World::new();
+    let reversal =
+        event(3, "registration_reversed", "2026-03-09T10:00:00Z", json!({"corrects": "b1"}));
+    world.import("reversal.ndjson", &[reversal]);
+    let rows = [
+        event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({})),
+        event(2, "registration_completed", "2026-03-01T23:30:00-01:00", json!({})),
+    ];
+    world.import("day.ndjson", &rows);
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 0, "taken away before it came");
+    assert_eq!(world.value("registrations", "2026-03-02").0, 1, "a day is a day in UTC");
+    world.import(
+        "late.ndjson",
+        &[event(4, "registration_completed", "2026-03-01T11:00:00Z", json!({}))],
+    );
+    // Another technical key, but the same fact; and the same content, but another fact.
+    let mut copy =
+        event(4, "registration_completed", "2026-03-01T12:00:00Z", json!({"event_id": "x"}));
+    let repeated =
+        event(5, "registration_completed", "2026-03-01T11:00:00Z", json!({"domain": "d4.com"}));
+    world.import("copy.ndjson", &[copy.clone(), repeated]);
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01"), (json!(2), "provisional".to_owned()));
+    // The reversal is reversed: the fact is back.
+    world.import(
+        "back.ndjson",
+        &[event(6, "registration_reversed", "2026-03-12T10:00:00Z", json!({"corrects": "b3"}))],
+    );
+    copy["event_id"] = json!("y");
+    world.import("copy2.ndjson", &[copy]);
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 3);
+}
+
+#[test]
+fn final_values_are_frozen_and_later_facts_are_adjustments() {
+    let world = World::new();
+    world.import(
+        "a.ndjson",
+        &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],
+    );
+    world.ok(&["compute", "--final"]);
+    assert_eq!(world.value("registrations", "2026-03-01"), (json!(1), "final".to_owned()));
+    world.import(
+        "b.ndjson",
+        &[event(2, "registration_completed", "2026-03-01T11:00:00Z", json!({}))],
+    );
+    world.ok(&["compute", "--date", "2026-03-01", "--final"]);
+    let server = world.serve(&["--no-auth"]);
+    let values = World::values(&server, "/v1/kpis/registrations?from=2026-03-01&to=2026-03-01");
+    let value = &values["2026-03-01"];
+    assert_eq!((&value["value"], &value["state"]), (&json!(1), &json!("final")));
+    assert_eq!(value["adjustment"], json!({"value": 2, "difference": 1}));
+    drop(server);
+
+    // A day that may still change stays provisional.
+    let now = jiff::Timestamp::now();
+    world.import("c.ndjson", &[event(3, "registration_completed", &now.to_string(), json!({}))]);
+    world.ok(&["compute", "--final"]);
+    let today = now.to_string()[..10].to_owned();
+    assert_eq!(world.value("registrations", &today), (json!(1), "provisional".to_owned()));
+}
+
+#[test]
+fn refused_rows_have_reason_and_line_and_can_be_corrected() {
+    let world = World::new();
+    let mut rows: Vec<Value> = (0..6)
+        .map(|n| {
+            event(n, "abuse_reported", "2026-03-01T10:00:00Z", json!({"abuse_category": "spam"}))
+        })
+        .collect();
+    for row in &mut rows {
+        // The source has renamed a field.
+        let category = row.as_object_mut().unwrap().remove("abuse_category").unwrap();
+        row["category"] = category;
+    }
+    rows.push(event(9, "registration_completed", "2026-03-01T10:00:00Z", json!({})));
+    let imported = world.import("abuse.ndjson", &rows);
+    assert_eq!(imported["rejected"], json!({"unknown_field": 6}));
+    let list = world.ok(&["rejected"]);
+    assert!(list.contains("abuse.ndjson, line 1: unknown_field: category"), "{list}");
+    world.compute();
+    assert_eq!(world.value("abuse_reports", "2026-03-01").1, "incomplete");
+    assert_eq!(world.value("registrations", "2026-03-01").1, "provisional");
+    for row in rows.iter_mut().take(6) {
+        let category = row.as_object_mut().unwrap().remove("category").unwrap();
+        row["abuse_category"] = category;
+    }
+    world.import("corrected.ndjson", &rows);
+    world.compute();
+    assert_eq!(world.value("abuse_reports", "2026-03-01"), (json!(6), "provisional".to_owned()));
+}
+
+#[test]
+fn missing_days_are_marked() {
+    let world = World::new();
+    let window = |day: u32, hour: u32| {
+        json!({"schema": "dns.fleet/1", "ts": format!("2026-03-{day:02}T{hour:02}:00:00Z"), "window_seconds": 3600,
+            "step_seconds": 3600, "grouping": "all", "vantage": "client", "revision": 0, "queries": 100,
+            "successes": 98, "retries": 0, "rcodes": [{"rcode": "SERVFAIL", "count": 1}],
+            "statuses": {"answered": 99, "timeout": 1}})
+    };
+    let mut rows: Vec<Value> = (0..24).map(|hour| window(1, hour)).collect();
+    rows.extend((0..24).map(|hour| window(3, hour)));
+    // A later revision of one window, which came first.
+    let mut revised = window(1, 0);
+    revised["revision"] = json!(1);
+    revised["queries"] = json!(200);
+    rows.insert(0, revised);
+    // A registrar system that delivers every day but one.
+    for day in (1..=9).filter(|day| *day != 4) {
+        rows.push(event(
+            day,
+            "registration_completed",
+            &format!("2026-03-{day:02}T10:00:00Z"),
+            json!({}),
+        ));
+    }
+    world.import("fleet.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    let (value, state) = world.value("dns_query_error_ratio", "2026-03-01");
+    assert!(is_near(&value, &json!(48.0 / 2500.0)), "{value}");
+    assert_eq!(state, "final");
+    assert_eq!(
+        world.value("dns_query_error_ratio", "2026-03-02"),
+        (Value::Null, "incomplete".to_owned())
+    );
+    assert_eq!(world.value("registrations", "2026-03-04"), (Value::Null, "incomplete".to_owned()));
+    assert_eq!(world.value("registrations", "2026-03-05"), (json!(1), "final".to_owned()));
+}
+
+#[test]
+fn reconciliation_names_the_missing_event() {
+    let world = World::new();
+    let rows: Vec<Value> = (0..2000)
+        .map(|n| {
+            event(
+                n,
+                "payment_captured",
+                "2026-03-01T10:00:00Z",
+                json!({"amount_micros": 10, "currency": "EUR"}),
+            )
+        })
+        .collect();
+    let ours: Vec<Value> = rows.iter().filter(|row| row["event_id"] != "e777").cloned().collect();
+    world.import("ours.ndjson", &ours);
+    world.compute();
+    let export = world.path("billing.ndjson");
+    let write = |rows: &[Value]| {
+        let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+        fs::write(&export, text.join("\n")).unwrap();
+    };
+    let reconcile = |more: &[&str]| {
+        let words = [&["reconcile", "--against", export.to_str().unwrap()], more].concat();
+        let output = world.run(&words);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    write(&ours);
+    assert_eq!(reconcile(&[]).0, Some(0));
+    write(&rows);
+    let (code, text) = reconcile(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("payment_captured b777: lost")
+            && text.contains("2000 compared, 1 differences"),
+        "{text}"
+    );
+    assert_eq!(reconcile(&["--tolerance", "1"]).0, Some(0));
+
+    fs::write(
+        &export,
+        "day,kpi,by,value\n2026-03-01,revenue,currency=EUR,19990\n2026-03-01,registrations,,0\n",
+    )
+    .unwrap();
+    assert_eq!(reconcile(&[]).0, Some(0));
+    fs::write(
+        &export,
+        "day,kpi,by,value\n2026-03-01,revenue,\"{\"\"currency\"\": \"\"EUR\"\"}\",20000\n",
+    )
+    .unwrap();
+    let (code, text) = reconcile(&[]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("revenue currency=EUR") && text.contains("difference -10"), "{text}");
+}
+
+#[test]
+fn reads_csv_and_compressed_files() {
+    let world = World::new();
+    let text = "event_id,business_key,event_type,event_ts,domain,amount_micros,currency\n\
+                1,k1,payment_captured,2026-03-01T10:00:00Z,a.com,1000000,EUR\n\
+                2,k2,payment_captured,2026-03-01T10:00:00Z,a.com,1.5,EUR\n\
+                3,k3,payment_captured,2026-03-01T10:00:00Z\n";
+    let imported = world.import_text("a.csv", text);
+    assert_eq!(imported["accepted"], 1);
+    assert_eq!(imported["rejected"], json!({"bad_amount": 1, "unreadable": 1}));
+    let packed = world.path("b.csv.gz");
+    let mut gzip = flate2::write::GzEncoder::new(
+        fs::File::create(&packed).unwrap(),
+        flate2::Compression::fast(),
+    );
+    gzip.write_all(text.as_bytes()).unwrap();
+    gzip.finish().unwrap();
+    let output = world.ok(&["import", packed.to_str().unwrap()]);
+    assert!(output.contains("imported before"), "{output}");
+    let packed = world.path("c.csv.zst");
+    fs::write(&packed, zstd::encode_all(text.replace("k1", "k9").as_bytes(), 1).unwrap()).unwrap();
+    assert!(world.ok(&["import", packed.to_str().unwrap()]).contains("1 accepted"));
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let values = World::values(&server, "/v1/kpis/revenue?from=2026-03-01&to=2026-03-01");
+    assert_eq!(values["2026-03-01/EUR"]["value"], 1_000_000, "one technical key counts once");
+}
+
+#[test]
+fn computations_at_once_and_in_parts_give_the_same_bytes() {
+    let world = World::new();
+    let sample = world.path("sample.ndjson");
+    world.ok(&[
+        "sample",
+        "--hostile",
+        "--days",
+        "12",
+        "--registrations",
+        "10",
+        "--file",
+        sample.to_str().unwrap(),
+    ]);
+    world.ok(&["import", sample.to_str().unwrap()]);
+    let other = World::new();
+    other.ok(&["import", sample.to_str().unwrap()]);
+    let spans =
+        [("2025-01-01", "2025-01-08"), ("2025-01-05", "2025-01-12"), ("2025-01-01", "2025-01-12")];
+    let computing: Vec<Child> = spans
+        .iter()
+        .map(|(from, to)| world.command(&["compute", "--from", from, "--to", to]).spawn().unwrap())
+        .collect();
+    for mut child in computing {
+        assert!(child.wait().unwrap().success());
+    }
+    other.ok(&["compute", "--from", "2025-01-01", "--to", "2025-01-12"]);
+    let answers = [&world, &other].map(|world| {
+        let server = world.serve(&["--no-auth"]);
+        World::values(&server, "/v1/kpis/portfolio?by=tld")
+    });
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let world = World::new();
+    world.import(
+        "a.ndjson",
+        &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],
+    );
+    world.compute();
+    let rows: Vec<String> = (10..20_000)
+        .map(|n| event(n, "registration_completed", "2026-03-01T10:00:00Z", json!({})).to_string())
+        .collect();
+    let file = world.path("large.ndjson");
+    fs::write(&file, rows.join("\n")).unwrap();
+    // A limit of the size of files stands for a full disk: writing fails in the middle.
+    let words = format!(
+        "ulimit -f 32; trap '' XFSZ; exec {} --data {} import {}",
+        env!("CARGO_BIN_EXE_dnscribe-kpi"),
+        world.path("data").display(),
+        file.display()
+    );
+    let output = Command::new("bash").args(["-c", &words]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("nothing was committed"), "{text}");
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 1);
+    world.ok(&["import", file.to_str().unwrap()]);
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 19_991);
+}
+
+#[test]
+fn check_accepts_the_dictionary_and_refuses_unknown_columns() {
+    let world = World::new();
+    assert!(world.ok(&["check"]).contains("registrations"));
+    let file = world.path("metrics.yaml");
+    let text =
+        include_str!("../../metrics.yaml").replacen("expr: amount_micros", "expr: amount_cents", 1);
+    fs::write(&file, text).unwrap();
+    let output = world.run(&["check", "--dictionary", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("amount_cents"));
+}

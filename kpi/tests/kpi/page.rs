@@ -1,0 +1,169 @@
+//! The page of `serve` and the report, in headless Chromium.
+
+use crate::world::World;
+use dnscribe_tests::browser::{self, Inspection, Visit};
+use dnscribe_tests::{environment, shell};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+/// Widths of a telephone, a small laptop and a desktop in pixels.
+const WIDTHS: [u32; 3] = [390, 1024, 1600];
+
+/// SHA-256 of the token `secret123`.
+const TOKEN_SHA256: &str = "fcf730b6d95236ecd3c9fc2d92d7b6b2bb061514961aec041d6c7a7192f592e4";
+
+/// JavaScript that waits until `condition` holds, for ten seconds at most.
+const UNTIL: &str = "const until = async condition => {
+    for (let tries = 0; !condition(); tries++) {
+        if (tries > 200) throw new Error(`never: ${condition}; ${document.body.innerText}`);
+        await new Promise(resolve => setTimeout(resolve, 50));
+    }
+};";
+
+/// What a reader sees: the cards, all KPIs, and registrations by TLD.
+const READ: &str = "
+    const text = (node, selector) => node.querySelector(selector)?.textContent ?? '';
+    await until(() => text(document, '#status').startsWith('Computed'));
+    const choose = (id, value) => {
+        const list = document.getElementById(id);
+        list.value = value;
+        list.dispatchEvent(new Event('change'));
+    };
+    const slices = () => [...document.querySelectorAll('#slices tbody tr')].map(row => [...row.cells].map(cell => cell.innerText));
+    if (!document.getElementById('slices').hidden) {
+        choose('kpi', 'registrations');
+        choose('by', 'tld');
+        await until(() => text(document, '#slices caption').startsWith('Registrations by tld'));
+    }
+    return {
+        cards: [...document.querySelectorAll('#top li')].map(card => ({
+            label: card.querySelector('span').textContent, value: text(card, 'b'), state: text(card, '.state'),
+            hasLine: card.querySelector('polyline') !== null, hasAction: card.innerText.includes('If ')})),
+        kpis: [...document.querySelectorAll('#all tbody tr')].map(row => ({
+            label: text(row, 'summary'), state: text(row, '.state'), owner: text(row, 'details').includes('Owner: ')})),
+        slices: slices(),
+    };";
+
+fn visit(url: &str, dark: bool, before: &str) -> Visit {
+    let pictures = std::env::var_os("DNSCRIBE_PICTURES").map(PathBuf::from);
+    Visit {
+        url: url.to_owned(),
+        widths: WIDTHS.to_vec(),
+        dark,
+        script: Some(format!("(async () => {{ {UNTIL} {before} {READ} }})()")),
+        screenshot: pictures.map(|folder| folder.join("kpi")),
+    }
+}
+
+/// Checks what holds for a page at each width; `base` is where it may fetch from.
+fn check(found: &Inspection, base: &str) {
+    let width = found.width;
+    assert!(found.violations.is_empty(), "{base} at {width}: {:#?}", found.violations);
+    assert_eq!(found.page_width, width, "{base} must not scroll sideways");
+    assert!(found.fetched.iter().all(|url| url.starts_with(base)), "{:?}", found.fetched);
+    let read = &found.evaluated;
+    let cards = read["cards"].as_array().unwrap();
+    assert_eq!(cards.len(), 6, "{read:#}");
+    for card in cards {
+        assert!(card["hasLine"] == true && card["hasAction"] == true, "{card}");
+        assert_ne!(card["value"], "no value", "{card}");
+    }
+    for kpi in read["kpis"].as_array().unwrap() {
+        assert_eq!(kpi["owner"], true, "{kpi}");
+    }
+}
+
+/// Whether there is a browser; says on standard error if there is none.
+fn has_browser() -> bool {
+    let found = browser::chromium().is_some() && shell::which("npm").is_some();
+    if !found {
+        environment::skip("Chromium or npm is missing; `cargo xtask setup --test` installs them");
+    }
+    found
+}
+
+/// Creates a store with some weeks of the sample.
+fn sample() -> World {
+    let world = World::new();
+    let file = world.path("sample.ndjson");
+    let file = file.to_str().unwrap();
+    world.ok(&["sample", "--days", "12", "--registrations", "40", "--file", file]);
+    world.ok(&["import", file]);
+    world.compute();
+    world
+}
+
+#[test]
+fn page_and_report_show_what_the_api_says() {
+    if !has_browser() {
+        return;
+    }
+    let world = sample();
+    let server = world.serve(&["--no-auth"]);
+    let tokens = world.path("tokens.yaml");
+    let list = format!("[{{name: all, sha256: {TOKEN_SHA256}, scopes: [all]}}]");
+    fs::write(&tokens, format!("version: 1\ntokens: {list}\n")).unwrap();
+    let locked = world.serve(&["--tokens", tokens.to_str().unwrap()]);
+    let base = format!("http://{}/", server.address);
+    let locked_base = format!("http://{}/", locked.address);
+    let login = "const form = document.getElementById('login'); await until(() => !form.hidden);
+        document.getElementById('token').value = 'secret123'; form.requestSubmit();";
+    let mut with_token = visit(&locked_base, false, login);
+    with_token.screenshot = None;
+    let visits = [visit(&base, false, ""), visit(&base, true, ""), with_token];
+    let inspected = browser::inspect(&visits).unwrap();
+    let (open, locked) = inspected.split_at(2 * WIDTHS.len());
+    for found in open {
+        check(found, &base);
+        assert!(found.errors.is_empty(), "{:?}", found.errors);
+    }
+    for found in locked {
+        check(found, &locked_base);
+        // What came before the token was refused, and the browser says so.
+        assert!(found.errors.iter().all(|error| error.contains("401")), "{:?}", found.errors);
+    }
+
+    let read = &inspected[0].evaluated;
+    let listed = server.get("/v1/kpis").1;
+    assert_eq!(read["kpis"].as_array().unwrap().len(), listed["kpis"].as_array().unwrap().len());
+    let values = World::values(&server, "/v1/kpis/registrations");
+    let (day, last) = values.last_key_value().unwrap();
+    assert_eq!(read["cards"][0]["label"], "Registrations");
+    assert_eq!(read["cards"][0]["value"], last["value"].to_string());
+    assert_eq!(read["cards"][0]["state"], last["state"]);
+    let first: jiff::civil::Date = day.parse().unwrap();
+    let first = first.checked_sub(jiff::Span::new().days(27)).unwrap();
+    let slices = format!("/v1/kpis/registrations?grain=all&from={first}&to={day}&by=tld");
+    let slices = World::values(&server, &slices);
+    let shown = read["slices"].as_array().unwrap();
+    assert_eq!(shown.len(), slices.len());
+    for (key, value) in slices {
+        let (_, tld) = key.split_once('/').unwrap();
+        let row = json!([tld, value["value"].to_string(), value["state"]]);
+        assert!(shown.contains(&row), "{row}: {shown:?}");
+    }
+    assert!(locked.iter().all(|found| found.evaluated == *read));
+    drop(server);
+    report_shows_what_the_page_shows(&world, read);
+}
+
+/// The report is the page without a server, and without slices.
+fn report_shows_what_the_page_shows(world: &World, page: &Value) {
+    let file = world.path("report.html");
+    fs::write(&file, world.ok(&["report"])).unwrap();
+    let url = format!("file://{}", file.display());
+    let mut visits = [false, true].map(|dark| visit(&url, dark, ""));
+    for visit in &mut visits {
+        visit.screenshot = visit.screenshot.as_ref().map(|folder| folder.join("report"));
+    }
+    for found in browser::inspect(&visits).unwrap() {
+        check(&found, &url);
+        assert!(found.errors.is_empty() && found.fetched.is_empty(), "{found:?}");
+        assert_eq!(found.evaluated["slices"], json!([]));
+        assert_eq!(
+            (&found.evaluated["cards"], &found.evaluated["kpis"]),
+            (&page["cards"], &page["kpis"])
+        );
+    }
+}

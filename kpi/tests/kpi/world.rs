@@ -1,0 +1,146 @@
+//! A store in a folder of its own, the program with its commands and its API, and events.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A store in a folder of its own.
+pub struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dnscribe-kpi"));
+        command.arg("--data").arg(self.path("data")).args(words);
+        command
+    }
+
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; returns its output.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {text}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Imports rows; returns what the command says, as JSON.
+    pub fn import(&self, name: &str, rows: &[Value]) -> Value {
+        let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+        self.import_text(name, &(text.join("\n") + "\n"))
+    }
+
+    pub fn import_text(&self, name: &str, text: &str) -> Value {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        let output = self.ok(&["import", path.to_str().unwrap(), "-o", "json"]);
+        serde_json::from_str(&output).unwrap()
+    }
+
+    pub fn compute(&self) {
+        self.ok(&["compute"]);
+    }
+
+    /// Values of a KPI by their first day and slice.
+    pub fn values(server: &Server, path: &str) -> BTreeMap<String, Value> {
+        let (status, answer) = server.get(path);
+        assert_eq!(status, 200, "{path}: {answer}");
+        let values = answer["values"].as_array().unwrap().iter().map(|value| {
+            let slices = value["by"].as_object().into_iter().flatten();
+            let slices: String =
+                slices.map(|(_, text)| ["/", text.as_str().unwrap_or("")].concat()).collect();
+            (format!("{}{slices}", value["from"].as_str().unwrap()), value.clone())
+        });
+        values.collect()
+    }
+
+    /// Value of a KPI on a day, with its state.
+    pub fn value(&self, kpi: &str, day: &str) -> (Value, String) {
+        let server = self.serve(&["--no-auth"]);
+        let values = Self::values(&server, &format!("/v1/kpis/{kpi}?from={day}&to={day}"));
+        let value = values.values().next().unwrap();
+        (value["value"].clone(), value["state"].as_str().unwrap().to_owned())
+    }
+
+    pub fn serve(&self, words: &[&str]) -> Server {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = command.args(words).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = String::new();
+        let address = loop {
+            let line = lines.next().unwrap().unwrap();
+            if let Some((_, address)) = line.split_once("serving on http://") {
+                break address.to_owned();
+            }
+            seen.push_str(&line);
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { child, address }
+    }
+}
+
+/// A running metrics API.
+pub struct Server {
+    child: Child,
+    pub address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        let (status, _, body) = self.request("GET", path, "");
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// Returns status, headers and body.
+    pub fn request(&self, method: &str, path: &str, header: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), head.to_lowercase(), body.to_owned())
+    }
+}
+
+/// Makes an event.
+pub fn event(number: u32, kind: &str, at: &str, more: Value) -> Value {
+    let mut event = json!({
+        "event_id": format!("e{number}"), "business_key": format!("b{number}"), "event_type": kind,
+        "event_ts": at, "source_system": "test", "domain": format!("d{number}.com"),
+        "country": "DE", "channel": "web", "tier": "basic",
+    });
+    if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
+        event.extend(more);
+    }
+    event
+}
+
+pub fn is_near(ours: &Value, theirs: &Value) -> bool {
+    match (ours.as_f64(), theirs.as_f64()) {
+        (Some(ours), Some(theirs)) => (ours - theirs).abs() <= 1e-9 * theirs.abs().max(1e-9),
+        _ => ours == theirs,
+    }
+}
