@@ -9,14 +9,18 @@
 mod helper;
 mod import;
 mod kafka;
+mod report;
 mod store;
 mod top;
+mod trace;
 
 pub use helper::HelperArgs;
 pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
+pub use report::ReportArgs;
 pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
+pub use trace::{PodName, TraceArgs};
 
 use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
@@ -46,6 +50,8 @@ Examples:
   dnscribe run --brokers kafka-1:9092               Stream them to Kafka
   dnscribe replay traffic.pcapng.gz -o json | jq .  Read a capture file
   dnscribe top                                      Watch DNS on a live screen
+  dnscribe trace -- curl -s https://example.com     See what one command asks, and where it waits
+  dnscribe report traffic.pcap -o report.html       Tell others what happened
   dnscribe check                                    Check whether `run` would work here
 
 Exit codes: 0 success, 1 failed while running, 2 bad usage, configuration or input file,
@@ -66,6 +72,10 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Show DNS on a live screen: resolvers, zones, names, processes, alerts, losses
     Top(TopArgs),
+    /// Run a command and show what it asks of DNS, and where its seconds go
+    Trace(TraceArgs),
+    /// Write what happened as one HTML file, from capture files, records or Kafka
+    Report(ReportArgs),
     /// Check the configuration, and whether `run` would work on this host
     Check(CheckArgs),
     /// Work with the ledger

@@ -6,11 +6,13 @@ mod kafka;
 mod pressure;
 mod replay;
 mod replay_topic;
+mod report;
 mod run;
 mod session;
 mod signals;
 mod stores;
 mod top;
+mod trace;
 mod verify;
 mod worker_pool;
 
@@ -20,22 +22,27 @@ use crate::privilege::helper;
 use clap::CommandFactory as _;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::pages;
+use std::process::ExitCode;
 
 /// Executes the command line. `settle` is called once other threads may start: at once, but in `run` only
 /// after privileges were dropped, since a thread that exists before would keep them, and never in the
 /// privileged helper, which needs no more threads.
 ///
+/// Returns the exit code: success, or that of the command that `trace` has run.
+///
 /// # Errors
 /// Message, remedy and exit code of the failure.
-pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
+pub fn execute(cli: &Cli, settle: fn()) -> Result<ExitCode, Exit> {
     if !matches!(cli.command, Command::Run(_) | Command::Helper(_)) {
         settle();
     }
-    match &cli.command {
+    let done = match &cli.command {
+        Command::Trace(args) => return trace::trace(args),
         Command::Run(args) => run::run(args, settle),
         Command::Helper(args) => helper::serve(args),
         Command::Replay(args) => replay::replay(args),
         Command::Top(args) => top::top(args),
+        Command::Report(args) => report::report(args),
         Command::Check(args) => check::check(args),
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),
@@ -46,5 +53,6 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<(), Exit> {
         Command::Config => dnscribe_cli::print(&reference::yaml()),
         Command::Completions(args) => pages::completions(args, Cli::command()),
         Command::Man(args) => pages::man(args, Cli::command()),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

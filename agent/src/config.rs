@@ -28,8 +28,8 @@ use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
-use dnscribe_config::value::{Address, LabelName, LabelValue, Listen, Name, Output};
-use dnscribe_config::{ConfigError, alertmanager, kafka, privacy, sinks, source};
+use dnscribe_config::value::{Address, Listen, Name, Output};
+use dnscribe_config::{ConfigError, alertmanager, host, kafka, privacy, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkPlan, SinkSpec, Stream,
@@ -243,9 +243,8 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         file: layer.file.streams,
     };
     let secret_files = privileges::secret_files(&layer);
-    let labels = labels(layer.labels.clone())?;
-    let mut placeholders = labels.clone();
-    placeholders.extend(layer.region.clone().map(|region| ("region".to_owned(), region.0)));
+    let labels = host::labels(&layer.labels)?;
+    let placeholders = host::placeholders(&labels, layer.region.as_ref());
     let kafka = kafka::resolve(layer.kafka.clone(), &placeholders)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut sinks = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
@@ -296,21 +295,10 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     })
 }
 
-/// Most labels that records can have.
-const MAX_LABELS: usize = 16;
-
-fn labels(layer: BTreeMap<LabelName, LabelValue>) -> Result<Labels, ConfigError> {
-    if layer.len() > MAX_LABELS {
-        let problem = format!("{} labels: give at most {MAX_LABELS}", layer.len());
-        return ConfigError::in_section("labels", problem);
-    }
-    Ok(layer.into_iter().map(|(name, value)| (name.0, value.0)).collect())
-}
-
 fn default_node(purpose: Purpose) -> String {
     match purpose {
         Purpose::Replay => "replay".to_owned(),
-        Purpose::Live => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        Purpose::Live => host::name(),
     }
 }
 

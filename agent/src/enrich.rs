@@ -7,6 +7,7 @@
 mod container;
 pub mod kubernetes;
 mod process;
+mod scope;
 
 pub use container::{Container, Runtime};
 pub use kubernetes::PodRef;
@@ -16,6 +17,7 @@ use container::ContainerCache;
 use kubernetes::Pods;
 use process::ProcessCache;
 pub use process::serve_process_requests;
+pub use scope::{CgroupScope, Scope, ScopeMembers, ScopeTarget};
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -27,6 +29,7 @@ pub struct Enricher {
     processes: ProcessCache,
     containers: ContainerCache,
     pods: Option<Pods>,
+    scope: Option<Scope>,
 }
 
 impl Enricher {
@@ -35,7 +38,13 @@ impl Enricher {
     #[must_use]
     pub fn new(cgroup_mount: Option<&Path>, helper: Option<OwnedFd>, pods: Option<Pods>) -> Self {
         let containers = ContainerCache::new(cgroup_mount);
-        Self { processes: ProcessCache::new(helper), containers, pods }
+        Self { processes: ProcessCache::new(helper), containers, pods, scope: None }
+    }
+
+    /// Sets the scope to which each task is reported.
+    #[must_use]
+    pub fn with_scope(self, scope: Option<Scope>) -> Self {
+        Self { scope, ..self }
     }
 
     /// Returns the status of the pod watch, if there is one.
@@ -60,7 +69,12 @@ impl Enricher {
         let container = by_cgroup.or_else(|| info.and_then(|info| info.container));
         let pods = self.pods.as_mut().zip(container.as_ref());
         let pod = pods.and_then(|(pods, container)| pods.find(container));
-        Attribution { process: task.map(|task| Process::new(task, exe)), container, pod }
+        let attribution =
+            Attribution { process: task.map(|task| Process::new(task, exe)), container, pod };
+        if let (Some(scope), Some(task)) = (&mut self.scope, task) {
+            scope.observe(task, cgroup_id, &attribution);
+        }
+        attribution
     }
 }
 

@@ -19,6 +19,8 @@ pub mod pipeline;
 pub mod config;
 pub mod import;
 mod top;
+pub mod trace;
+pub mod report;
 pub mod cli;
 pub mod privilege;
 pub mod handover;

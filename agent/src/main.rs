@@ -12,7 +12,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match command::execute(&Cli::parse(), give_memory_back) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(exit) => exit.report(),
     }
 }

@@ -19,9 +19,11 @@ mod view;
 
 pub use draw::{Theme, WIDTH, plain_text};
 pub use follow::follow;
-pub use model::{Span, Vantage};
+pub use model::{Counts, OutcomeKind, Span, Vantage, process_and_place, process_label};
+pub use record::{Transaction as TransactionView, schema_of};
 pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;
+pub use text::clean;
 
 /// Name of the view's sink in the ledger.
 pub const SINK: &str = "top";

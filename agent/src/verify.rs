@@ -15,7 +15,9 @@ mod rows;
 mod sort;
 
 pub use report::{BalanceLine, BalanceReport, Findings};
-pub use rows::{FoundTotals, InputLine, StoreLine, StreamLedgers, TopicCounter, TopicTotals};
+pub use rows::{
+    Bounds, FoundTotals, InputLine, StoreLine, StreamLedgers, TopicCounter, TopicTotals,
+};
 pub use sort::DEFAULT_MEMORY_BYTES;
 
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
@@ -71,8 +73,8 @@ pub struct Verifier {
     options: SortOptions,
     /// Records that could not be read, by topic.
     unreadable: BTreeMap<String, Findings>,
-    /// Transactions before this time are older than what a store keeps.
-    cutoff: Option<Timestamp>,
+    /// Times between which transactions are compared with the rows of a store.
+    bounds: Bounds,
     notes: Findings,
     problems: Findings,
     incomplete: Incomplete,
@@ -103,7 +105,7 @@ impl Verifier {
             sorter: Sorter::new(options.clone()),
             options,
             unreadable: BTreeMap::new(),
-            cutoff: None,
+            bounds: Bounds::default(),
             newest: BTreeMap::new(),
             ledgers: 0,
             failure: None,
@@ -142,9 +144,10 @@ impl Verifier {
         }
     }
 
-    /// Counts transactions before this time as expired, from now on.
-    pub fn set_cutoff(&mut self, cutoff: Option<Timestamp>) {
-        self.cutoff = cutoff;
+    /// Sets the times between which transactions are compared with the rows of a store, for the records
+    /// from now on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
     }
 
     /// Returns a counter for the records of another topic, with the memory and the temporary files of
@@ -189,12 +192,13 @@ impl Verifier {
         if stream == Stream::Ledger {
             self.read_ledger(line, id, location)?;
         }
-        let mut expired = false;
-        if let (Some(cutoff), Stream::Transactions) = (self.cutoff, stream) {
+        let mut entry = SortEntry::new(id, node, stream, status);
+        if stream == Stream::Transactions && self.bounds != Bounds::default() {
             let ts = common.ts.ok_or("ts is missing")?;
-            expired = ts.0.parse::<Timestamp>().map_err(|error| error.to_string())? < cutoff;
+            let ts = ts.0.parse::<Timestamp>().map_err(|error| error.to_string())?;
+            entry = entry.with_age(self.bounds.age(0, ts, ts));
         }
-        Ok(SortEntry::new(id, node, stream, status).with_expired(expired))
+        Ok(entry)
     }
 
     fn node_number(&mut self, name: &str) -> Result<u32, String> {
@@ -274,6 +278,7 @@ impl Verifier {
                 totals.records += copies;
                 totals.distinct += 1;
                 totals.expired += u64::from(entry.is_expired());
+                totals.recent += u64::from(entry.is_recent());
             }
             let index = captures.get(&(entry.node, entry.id().tag()));
             match index.and_then(|index| found.get_mut(*index)) {

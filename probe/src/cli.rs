@@ -80,7 +80,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Serve /metrics, /healthz and /readyz at this address, or "off" [default: 127.0.0.1:9353]
+    /// Serve /metrics, /healthz and /readyz at this address, or "off" [default: 127.0.0.1:9354]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 
@@ -166,6 +166,7 @@ impl CommonArgs {
             log: LogLayer { format: self.log_format, level },
             ..Layer::default()
         };
-        Sources { file: self.config.clone(), environment: std::env::vars_os().collect(), flags }
+        let file = self.config.clone().filter(|path| !path.as_os_str().is_empty());
+        Sources { file, environment: std::env::vars_os().collect(), flags }
     }
 }

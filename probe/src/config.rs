@@ -13,7 +13,7 @@ pub use adhoc::AdHoc;
 pub use layer::Layer;
 pub use value::{DnsName, ResolverUrl};
 
-use self::layer::{LimitsLayer, MemoryLayer};
+use self::layer::{LimitsLayer, METRICS_LISTEN, MemoryLayer};
 use crate::memory::{LearningRules, MemoryConfig};
 use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
@@ -21,7 +21,9 @@ use crate::trigger::TriggerOptions;
 use crate::trust::Trust;
 use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
-use dnscribe_config::{ConfigError, alertmanager, kafka, log, reader::Field as _, sinks, source};
+use dnscribe_config::{
+    ConfigError, alertmanager, host, kafka, log, reader::Field as _, sinks, source,
+};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
     AlertmanagerConfig, KafkaConfig, OpenWith, OutputFormat, Rotation, SinkPlan, SinkSpec, Stream,
@@ -192,15 +194,14 @@ fn limits(layer: &LimitsLayer) -> Limits {
 }
 
 fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
-    let labels: Labels =
-        layer.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
-    let kafka = kafka::resolve(layer.kafka.clone(), &labels)?;
+    let labels = host::labels(&layer.labels)?;
+    let placeholders = host::placeholders(&labels, layer.region.as_ref());
+    let kafka = kafka::resolve(layer.kafka.clone(), &placeholders)?;
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut specs = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut specs, alertmanager.as_ref(), true)?;
     let stored = layer.streams.unwrap_or(StreamSet::PROBED);
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let node = layer.node.clone().map_or_else(host, |node| node.0);
+    let node = layer.node.clone().map_or_else(host::name, |node| node.0);
     Ok(Config {
         site: layer.site.clone().map_or_else(|| node.clone(), |site| site.0),
         node,
@@ -226,7 +227,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         alertmanager,
         spool: sinks::spool(&layer.spool, &sources.environment, STATE_DIRECTORY),
         rotation: sinks::rotation(&layer.file)?,
-        metrics_listen: layer.metrics.listen().0,
+        metrics_listen: metrics_listen(layer),
         health_window: layer.health.window().0,
         privacy: privacy::resolve(layer.privacy.clone(), false)?,
         log: log::resolve(&layer.log),
@@ -234,8 +235,12 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     })
 }
 
+fn metrics_listen(layer: &Layer) -> Option<SocketAddr> {
+    layer.metrics.listen.unwrap_or(METRICS_LISTEN).0
+}
+
 fn probe_requests(layer: &Layer) -> Option<usize> {
-    let is_local = layer.metrics.listen().0.is_some_and(|listen| listen.ip().is_loopback());
+    let is_local = metrics_listen(layer).is_some_and(|listen| listen.ip().is_loopback());
     let enabled = layer.probe_endpoint.enabled.map_or(is_local, |enabled| enabled.0);
     enabled.then(|| layer.probe_endpoint.max_concurrent().0)
 }

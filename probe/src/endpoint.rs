@@ -238,6 +238,8 @@ impl Checks {
         let tls = fields.tls_version.is_some();
         let failure = if self.tls.is_some_and(|expected| expected != tls) {
             Some(("http", if tls { "tls" } else { "no_tls" }))
+        } else if !self.allows_version(fields.http_version.as_deref()) {
+            Some(("http", "version"))
         } else {
             let lines = answer_lines(fields);
             let fails = self.answers.iter().any(|check| check.fails(&lines));
@@ -248,6 +250,10 @@ impl Checks {
             let (stage, reason) = (stage.to_owned(), reason.to_owned());
             fields.error = Some(ProbeError { stage, reason, detail: None });
         }
+    }
+
+    fn allows_version(&self, version: Option<&str>) -> bool {
+        self.http_versions.is_empty() || version.is_some_and(|it| self.http_versions.contains(&it))
     }
 }
 

@@ -35,7 +35,7 @@ pub async fn measure_name(
 ) -> Result<(Service, Vec<Round>), ConfigError> {
     let mut service = targets.names(name)?;
     let mut rounds = measure_services(context, std::slice::from_ref(&service)).await;
-    remove_other_family(&mut rounds);
+    accept_one_family(&mut rounds);
     let addresses = addresses(&rounds);
     if addresses.is_empty() {
         return Ok((service, rounds));
@@ -61,31 +61,31 @@ pub async fn measure_name(
     Ok((service, rounds))
 }
 
-/// Removes what says that a name has no addresses of one family, where it has some of the other.
-fn remove_other_family(rounds: &mut [Round]) {
+/// Accepts that a name has no addresses of one family, where the same resolver has some of the other.
+fn accept_one_family(rounds: &mut [Round]) {
     let with_answers: BTreeSet<Option<String>> = rounds
         .iter()
         .flat_map(|round| &round.found)
         .filter(|fields| fields.ok && !fields.answers.is_empty())
         .map(|fields| fields.resolver.clone())
         .collect();
-    for round in rounds {
-        round.found.retain(|fields| {
-            let reason = fields.error.as_ref().map(|error| error.reason.as_str());
-            reason != Some("no_data") || !with_answers.contains(&fields.resolver)
-        });
+    for fields in rounds.iter_mut().flat_map(|round| &mut round.found) {
+        let is_absent = fields.error.as_ref().is_some_and(|error| error.reason == "no_data");
+        if is_absent && with_answers.contains(&fields.resolver) {
+            fields.ok = true;
+            fields.error = None;
+        }
     }
 }
 
-/// Addresses in the answers of all resolvers, in their order.
+/// Addresses in the good answers of all resolvers, in their order; in all answers where none is good.
 fn addresses(rounds: &[Round]) -> Vec<IpAddr> {
-    let answers = rounds
-        .iter()
-        .filter(|round| matches!(round.target.kind, TargetKind::Dns(_)))
-        .flat_map(|round| &round.found)
-        .flat_map(|fields| &fields.answers);
+    let of_names = rounds.iter().filter(|round| matches!(round.target.kind, TargetKind::Dns(_)));
+    let found: Vec<_> = of_names.flat_map(|round| &round.found).collect();
+    let is_any_good = found.iter().any(|fields| fields.ok && !fields.answers.is_empty());
+    let answers = found.iter().filter(|fields| fields.ok || !is_any_good);
     let mut addresses = Vec::new();
-    for address in answers.filter_map(|answer| answer.parse().ok()) {
+    for address in answers.flat_map(|fields| &fields.answers).filter_map(|text| text.parse().ok()) {
         if !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES {
             addresses.push(address);
         }

@@ -53,6 +53,8 @@ pub struct Round {
     pub found: Vec<ProbeFields>,
     /// Why nothing was measured; `found` is empty then.
     pub skipped: Option<Skip>,
+    /// IPv6 addresses of nameservers that were not asked, because this host has no route to them.
+    pub unrouted: u64,
 }
 
 /// Why a round was not run.
@@ -76,10 +78,11 @@ impl Skip {
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
     let one = |fields| Ok(vec![fields]);
+    let mut unrouted = 0;
     let found = match &target.kind {
         TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
         TargetKind::Authority(authority) => {
-            Box::pin(authority::measure(context, target, authority)).await
+            Box::pin(authority::measure(context, target, authority, &mut unrouted)).await
         }
         TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
         TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
@@ -88,7 +91,7 @@ pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     };
     let (found, skipped) =
         found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
-    Round { target: Arc::clone(target), start, found, skipped }
+    Round { target: Arc::clone(target), start, found, skipped, unrouted }
 }
 
 /// Makes the round of a target that did not end by itself: all that it asks has failed for `reason`.
@@ -125,7 +128,7 @@ pub fn cut_off(
         }
         _ => vec![failed()],
     };
-    Round { target: Arc::clone(target), start, found, skipped: None }
+    Round { target: Arc::clone(target), start, found, skipped: None, unrouted: 0 }
 }
 
 /// Begins the fields of a measurement, which is good until something fails.

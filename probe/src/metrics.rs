@@ -36,6 +36,8 @@ pub struct Metrics {
     other: Option<ProbeFields>,
     /// Number of results beyond the limit.
     others: u64,
+    /// Number of nameserver addresses that this host has no route to.
+    unrouted: u64,
 }
 
 /// A verdict in force.
@@ -71,6 +73,7 @@ pub struct MetricsSnapshot<'a> {
 impl Metrics {
     /// Keeps the results of a round, in place of those of the round before.
     pub fn observe(&mut self, round: &Round) {
+        self.unrouted += round.unrouted;
         let target = &round.target;
         let key = (target.service.to_string(), target.kind.name().to_owned(), target.name.clone());
         self.count -= self.results.get(&key).map_or(0, Vec::len);
@@ -99,6 +102,7 @@ impl Metrics {
         results.extend(self.other.as_ref().map(LabeledResult::other));
         results::write(&mut page, &results);
         page.count("dnscribe_probe_other_results_total", self.others);
+        page.count("dnscribe_probe_unrouted_addresses_total", self.unrouted);
         write_rounds(&mut page, snapshot.counters);
         write_states(&mut page, snapshot);
         write_memory(&mut page, &snapshot.memory);

@@ -12,48 +12,27 @@
 
 mod breaker;
 mod destination;
+mod host;
+mod targets;
 #[cfg(test)]
 mod tests;
 
 pub use breaker::BreakerOptions;
 pub use destination::{Destination, Reach, outcomes};
+pub use host::Limits;
 
 use crate::target::{Service, Target};
 use breaker::Breaker;
 use dnscribe_record::ledger::Probing;
+use host::Host;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use xxhash_rust::xxh3::xxh3_64;
-
-/// Longest time from the start to the first round of a target, whatever its interval.
-const MAX_PHASE: Duration = Duration::from_secs(300);
+use targets::{Progress, Slot, TargetKey};
 
 /// Delay from which a round that begins counts as late.
 const LATE: Duration = Duration::from_secs(1);
-
-/// Limits of what runs at the same time and how often. A host is a resolver's or server's host.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// Rounds that run at the same time.
-    pub rounds: usize,
-    /// Rounds that run at the same time against one host.
-    pub rounds_per_host: usize,
-    /// Rounds against one host that begin in a second, on average.
-    pub rate_per_host: f64,
-    /// Rounds against one host that may begin at once.
-    pub burst_per_host: f64,
-    /// When an endpoint counts as unreachable.
-    pub breaker: BreakerOptions,
-}
-
-impl Limits {
-    /// Time in which a host's bucket gets a token.
-    fn period(&self) -> Duration {
-        Duration::from_secs_f64(1.0 / self.rate_per_host)
-    }
-}
 
 /// Identifies a target in the schedule. Stays as it is over a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,63 +56,6 @@ pub enum Repeat {
     Always,
     /// Once in all, at once.
     Once,
-}
-
-/// Identity of a target over a reload: its service, kind and name, and its number among those that are equal in these.
-type TargetKey = (Arc<str>, &'static str, String, usize);
-
-/// Progress of a target's round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
-    Idle,
-    /// Waits for its turn since it was due.
-    Waiting {
-        due: Duration,
-    },
-    Running,
-}
-
-/// A target with its state.
-#[derive(Debug)]
-struct Slot {
-    target: Arc<Target>,
-    hosts: Box<[usize]>,
-    endpoints: Box<[usize]>,
-    progress: Progress,
-    /// Time at which the next round is due.
-    next: Duration,
-    /// Whether the configuration has the target no more. Its slot is freed once its round has ended.
-    is_removed: bool,
-    /// Whether the destinations have changed since the running round began.
-    is_moved: bool,
-}
-
-/// Rounds against one host, and those that wait for it.
-#[derive(Debug, Default)]
-struct Host {
-    running: usize,
-    /// Token bucket as a time: that from which the bucket is full again (GCRA, the theoretical arrival time).
-    full_at: Duration,
-    blocked: VecDeque<u32>,
-    /// Whether a wake is set for the blocked rounds.
-    has_wake: bool,
-}
-
-impl Host {
-    /// Time from which the bucket has a token.
-    fn token_at(&self, limits: &Limits) -> Duration {
-        let others = limits.period().mul_f64((limits.burst_per_host - 1.0).max(0.0));
-        self.full_at.saturating_sub(others)
-    }
-
-    fn is_free(&self, now: Duration, limits: &Limits) -> bool {
-        self.running < limits.rounds_per_host && self.token_at(limits) <= now
-    }
-
-    fn begin(&mut self, now: Duration, limits: &Limits) {
-        self.running += 1;
-        self.full_at = self.full_at.max(now) + limits.period();
-    }
 }
 
 /// What may begin as soon as fewer rounds run.
@@ -354,134 +276,6 @@ impl Scheduler {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    fn insert(&mut self, now: Duration, key: &TargetKey, target: &Arc<Target>) -> u32 {
-        let next = match self.repeat {
-            Repeat::Once => now,
-            Repeat::Always => first_due(now, key, target.interval),
-        };
-        let (hosts, endpoints) = self.destinations(target);
-        let slot = Slot {
-            target: Arc::clone(target),
-            hosts,
-            endpoints,
-            progress: Progress::Idle,
-            next,
-            is_removed: false,
-            is_moved: false,
-        };
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            // Targets are configured by hand: there are far fewer than 2³².
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        self.slots[number as usize] = Some(slot);
-        self.due.push(Reverse((next, number)));
-        number
-    }
-
-    /// Gives a target that is there other settings. A running round counts at its new hosts from now on.
-    fn update(&mut self, now: Duration, number: u32, key: &TargetKey, target: &Arc<Target>) -> u32 {
-        let is_same = |slot: &Slot| slot.target == *target;
-        if self.slot(number).is_none_or(is_same) {
-            return number;
-        }
-        self.end_trials(number);
-        let (hosts, endpoints) = self.destinations(target);
-        let Some(slot) = self.slots[number as usize].as_mut() else { return number };
-        if slot.progress == Progress::Running {
-            slot.is_moved = true;
-            for host in &slot.hosts {
-                self.hosts[*host].running -= 1;
-                self.ready.push_back(Ready::Host(*host));
-            }
-            for host in &hosts {
-                self.hosts[*host].running += 1;
-            }
-        }
-        let interval = slot.target.interval;
-        (slot.target, slot.hosts, slot.endpoints) = (Arc::clone(target), hosts, endpoints);
-        if interval != target.interval && self.repeat == Repeat::Always {
-            slot.next = first_due(now, key, target.interval);
-            self.due.push(Reverse((slot.next, number)));
-        }
-        number
-    }
-
-    /// Notes at the endpoints of a target that its round shows nothing about them.
-    fn end_trials(&mut self, number: u32) {
-        let Some(slot) = self.slots[number as usize].as_ref() else { return };
-        if slot.progress != Progress::Idle {
-            for endpoint in &slot.endpoints {
-                self.endpoints[*endpoint].observe(
-                    Duration::ZERO,
-                    Reach::Unknown,
-                    &self.limits.breaker,
-                );
-            }
-        }
-    }
-
-    fn remove(&mut self, number: u32) {
-        let Some(slot) = self.slots[number as usize].as_mut() else { return };
-        match slot.progress {
-            Progress::Running => slot.is_removed = true,
-            Progress::Waiting { .. } => {
-                skip(&mut self.probing, REMOVED, true);
-                self.end_trials(number);
-                self.release_slot(number);
-            }
-            Progress::Idle => self.release_slot(number),
-        }
-    }
-
-    /// Frees a slot, and takes it out of all queues, as another target may get its number.
-    fn release_slot(&mut self, number: u32) {
-        self.slots[number as usize] = None;
-        self.due.retain(|Reverse((_, other))| *other != number);
-        self.ready.retain(|ready| !matches!(ready, Ready::Target(other) if *other == number));
-        for host in &mut self.hosts {
-            host.blocked.retain(|other| *other != number);
-        }
-        self.free.push(number);
-    }
-
-    /// Numbers of the hosts and endpoints of a target.
-    fn destinations(&mut self, target: &Target) -> (Box<[usize]>, Box<[usize]>) {
-        let (mut hosts, mut endpoints) = (Vec::new(), Vec::new());
-        for destination in destination::of_target(target) {
-            let hosts_before = self.hosts.len();
-            let host = *self.host_numbers.entry(destination.host).or_insert(hosts_before);
-            if host == hosts_before {
-                self.hosts.push(Host::default());
-            }
-            // Two resolvers at one host are one round there.
-            if !hosts.contains(&host) {
-                hosts.push(host);
-            }
-            let endpoints_before = self.endpoints.len();
-            let endpoint =
-                *self.endpoint_numbers.entry(destination.endpoint).or_insert(endpoints_before);
-            if endpoint == endpoints_before {
-                self.endpoints.push(Breaker::default());
-            }
-            endpoints.push(endpoint);
-        }
-        (hosts.into(), endpoints.into())
-    }
-
-    /// Forgets the state of hosts and endpoints that no target has any more. Their numbers are not given again.
-    fn forget_destinations(&mut self) {
-        let (mut hosts, mut endpoints) =
-            (vec![false; self.hosts.len()], vec![false; self.endpoints.len()]);
-        for slot in self.slots.iter().flatten() {
-            slot.hosts.iter().for_each(|host| hosts[*host] = true);
-            slot.endpoints.iter().for_each(|endpoint| endpoints[*endpoint] = true);
-        }
-        self.host_numbers.retain(|_, host| hosts[*host]);
-        self.endpoint_numbers.retain(|_, endpoint| endpoints[*endpoint]);
-    }
-
-    /// Handles a target whose round is due: it begins, waits, or is skipped.
     fn make_due(&mut self, now: Duration, number: u32, due: Duration, started: &mut Vec<Start>) {
         let Some(slot) = self.slots[number as usize].as_mut() else { return };
         self.probing.rounds += 1;
@@ -575,21 +369,4 @@ fn skip(probing: &mut Probing, reason: &str, was_running: bool) {
         *count += 1;
     }
     probing.running -= u64::from(was_running);
-}
-
-/// Returns the first time after `now` at which a target is due: a hash of the target decides where in its interval.
-fn first_due(
-    now: Duration,
-    (service, kind, name, ordinal): &TargetKey,
-    interval: Duration,
-) -> Duration {
-    let span = interval.min(MAX_PHASE);
-    let hash = xxh3_64(format!("{service}\0{kind}\0{name}\0{ordinal}").as_bytes());
-    // The product of two numbers of 64 bits, and its upper half, which is below the span.
-    let phase = (u128::from(hash) * span.as_nanos()) >> 64;
-    let phase = Duration::from_nanos(u64::try_from(phase).unwrap_or(0));
-    // On the grid of all times since the start, so that a reload changes nothing.
-    let grid = interval.as_nanos().max(1);
-    let passed = now.saturating_sub(phase).as_nanos().div_ceil(grid);
-    phase + Duration::from_nanos(u64::try_from(passed * grid).unwrap_or(u64::MAX))
 }

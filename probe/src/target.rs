@@ -1,10 +1,13 @@
 //! Targets: what is measured, how often, and what counts as good.
 
 use crate::dns::{Resolver, presentation};
+use dnscribe_record::named_enum;
 use hickory_proto::rr::{Name, RecordType};
 use hyper::{HeaderMap, Method};
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
@@ -69,7 +72,7 @@ pub enum TargetKind {
     /// A TLS server.
     Tls(TlsTarget),
     /// A URL.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
     /// A host, with ICMP echo requests.
     Ping(PingTarget),
 }
@@ -128,6 +131,41 @@ pub struct Host {
     pub port: u16,
     /// Resolver of the name; the system's where absent.
     pub resolver: Option<Arc<Resolver>>,
+    /// Which of the name's addresses are used.
+    pub family: AddressFamily,
+}
+
+named_enum! {
+    /// Which addresses of a name are used, and in which order they are tried.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum AddressFamily: "a choice of addresses", "give one of" {
+        /// All, in the order in which they were found.
+        #[default]
+        Any = "any",
+        /// IPv4 addresses.
+        Ipv4 = "ipv4",
+        /// IPv6 addresses.
+        Ipv6 = "ipv6",
+        /// All, the IPv4 addresses first.
+        PreferIpv4 = "prefer_ipv4",
+        /// All, the IPv6 addresses first.
+        PreferIpv6 = "prefer_ipv6",
+    }
+}
+
+impl AddressFamily {
+    /// Returns the addresses that are used, in the order in which they are tried.
+    #[must_use]
+    pub fn select(self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        match self {
+            Self::Any => {}
+            Self::Ipv4 => addresses.retain(IpAddr::is_ipv4),
+            Self::Ipv6 => addresses.retain(IpAddr::is_ipv6),
+            Self::PreferIpv4 => addresses.sort_by_key(IpAddr::is_ipv6),
+            Self::PreferIpv6 => addresses.sort_by_key(IpAddr::is_ipv4),
+        }
+        addresses
+    }
 }
 
 /// Address or name of a host.
@@ -161,7 +199,11 @@ impl fmt::Display for Host {
 impl Host {
     /// Returns host and port of a URL, or nothing if it has none.
     #[must_use]
-    pub fn of_url(url: &Url, resolver: Option<&Arc<Resolver>>) -> Option<Self> {
+    pub fn of_url(
+        url: &Url,
+        resolver: Option<&Arc<Resolver>>,
+        family: AddressFamily,
+    ) -> Option<Self> {
         let name = match url.host()? {
             url::Host::Ipv4(address) => HostName::Address(address.into()),
             url::Host::Ipv6(address) => HostName::Address(address.into()),
@@ -171,7 +213,8 @@ impl Host {
                 HostName::Name(name)
             }
         };
-        Some(Self { name, port: url.port_or_known_default()?, resolver: resolver.cloned() })
+        let port = url.port_or_known_default()?;
+        Some(Self { name, port, resolver: resolver.cloned(), family })
     }
 }
 
@@ -193,6 +236,26 @@ pub struct TlsTarget {
     pub alpn: Vec<String>,
     /// Whether the connection begins as SMTP and changes with STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// Whether a certificate that is not valid is a failure.
+    pub verify: bool,
+}
+
+/// Text that is sent and never shown: a password, or the body of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText")
+    }
+}
+
+impl FromStr for SecretText {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// A URL that must answer as expected.
@@ -200,17 +263,29 @@ pub struct TlsTarget {
 pub struct HttpTarget {
     /// URL with scheme http or https, without user and password.
     pub url: Url,
-    /// GET or HEAD.
+    /// GET, HEAD or POST.
     pub method: Method,
+    /// Body of a POST.
+    pub request_body: Option<SecretText>,
     /// Headers for the URL's own origin: those configured, and `Authorization` if the URL had a user.
     /// Their values are marked as sensitive, which keeps them out of `Debug`.
     pub headers: HeaderMap,
     /// Resolver of the host's name; the system's where absent.
     pub resolver: Option<Arc<Resolver>>,
+    /// Which of the name's addresses are used, also after redirects.
+    pub family: AddressFamily,
+    /// Host to connect to for the URL's own origin, in place of the URL's.
+    pub connect_to: Option<Host>,
+    /// Name for SNI and for the certificate of the URL's own origin, in place of the URL's.
+    pub server_name: Option<String>,
+    /// Whether a certificate that is not valid is a failure.
+    pub verify: bool,
     /// Statuses that are good.
     pub status: Vec<u16>,
     /// Pattern that the body must contain.
     pub body: Option<regex::Regex>,
+    /// Pattern that the body must not contain.
+    pub body_not: Option<regex::Regex>,
     /// Largest number of bytes of the body that are read.
     pub max_body_bytes: u64,
     /// Largest number of redirects that are followed.
@@ -224,12 +299,20 @@ pub struct HttpTarget {
 
 impl PartialEq for HttpTarget {
     fn eq(&self, other: &Self) -> bool {
-        let pattern = |target: &Self| target.body.as_ref().map(|body| body.as_str().to_owned());
-        pattern(self) == pattern(other)
+        let patterns = |target: &Self| {
+            let patterns = [&target.body, &target.body_not];
+            patterns.map(|pattern| pattern.as_ref().map(|pattern| pattern.as_str().to_owned()))
+        };
+        patterns(self) == patterns(other)
             && self.url == other.url
             && self.method == other.method
+            && self.request_body == other.request_body
             && self.headers == other.headers
             && self.resolver == other.resolver
+            && self.family == other.family
+            && self.connect_to == other.connect_to
+            && self.server_name == other.server_name
+            && self.verify == other.verify
             && self.status == other.status
             && self.max_body_bytes == other.max_body_bytes
             && self.max_redirects == other.max_redirects
@@ -249,4 +332,23 @@ pub struct PingTarget {
     pub count: u32,
     /// Loss in percent from which the target is not good.
     pub max_loss_percent: u8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_chosen_or_preferred() {
+        let all = ["2001:db8::1", "192.0.2.1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        let selected = |family: AddressFamily| {
+            let addresses = family.select(all.to_vec());
+            addresses
+                .iter()
+                .map(|address| if address.is_ipv4() { '4' } else { '6' })
+                .collect::<String>()
+        };
+        let expected = ["646", "4", "66", "466", "664"];
+        assert_eq!(AddressFamily::ALL.map(selected), expected.map(str::to_owned));
+    }
 }

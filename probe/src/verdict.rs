@@ -95,6 +95,8 @@ struct ServiceVerdicts {
     names: Vec<Name>,
     state: ServiceState,
     episodes: BTreeMap<(Rule, Entity), Episode>,
+    /// Whether there are rounds that no evaluation has seen.
+    has_new_rounds: bool,
 }
 
 /// Verdicts of all services.
@@ -131,6 +133,7 @@ impl Verdicts {
                 names: Vec::new(),
                 state: ServiceState::default(),
                 episodes: BTreeMap::new(),
+                has_new_rounds: false,
             });
             entry.names = change::names(service);
             entry.state.set_targets(&service.targets);
@@ -145,19 +148,21 @@ impl Verdicts {
         self.changes.add(now, change);
     }
 
-    /// Adds a round, and returns the alerts that begin, change, are repeated or end by it. `ids`: the ids of
-    /// the records of the round's measurements, in their order.
-    pub fn observe(&mut self, now: Timestamp, round: &Round, ids: &[EventId]) -> Vec<Alert> {
-        self.add(round, ids);
-        let Some(entry) = self.services.get_mut(&round.target.service) else { return Vec::new() };
-        entry.evaluate(&round.target.service, now, &self.options, &self.changes)
-    }
-
-    /// Adds a round without judging it: [`Self::expire`] does.
+    /// Adds a round, for [`Self::judge`]. `ids`: the ids of the records of the round's measurements, in their
+    /// order.
     pub fn add(&mut self, round: &Round, ids: &[EventId]) {
         if let Some(entry) = self.services.get_mut(&round.target.service) {
             entry.state.add(&self.options, round, ids);
+            entry.has_new_rounds = true;
         }
+    }
+
+    /// Returns the alerts that begin, change, are repeated or end by the rounds since the last call. The cost
+    /// of a service grows with its targets, so rounds that end together are judged together.
+    pub fn judge(&mut self, now: Timestamp) -> Vec<Alert> {
+        let Self { options, services, changes } = self;
+        let changed = services.iter_mut().filter(|(_, entry)| entry.has_new_rounds);
+        changed.flat_map(|(name, entry)| entry.evaluate(name, now, options, changes)).collect()
     }
 
     /// Returns the alerts that change because time has passed: those that are due for repetition, and those
@@ -181,7 +186,7 @@ impl Verdicts {
         for (round, ids) in rounds {
             verdicts.add(round, &ids);
         }
-        verdicts.expire(now)
+        verdicts.judge(now)
     }
 
     /// Returns service, rule and severity of every alert that fires now.
@@ -208,6 +213,7 @@ impl ServiceVerdicts {
         options: &RuleOptions,
         changes: &Changes,
     ) -> Vec<Alert> {
+        self.has_new_rounds = false;
         let explaining = changes.explaining(now, service, &self.names);
         let found = self.conditions(service, now, options, &explaining);
         let mut alerts = Vec::new();

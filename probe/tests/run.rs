@@ -333,3 +333,21 @@ fn check_names_what_is_missing() {
     assert_eq!(code, 2, "{text}");
     assert!(text.starts_with("fail  config") && text.contains("line 1, column 10"), "{text}");
 }
+
+/// `check` says whether echo requests can be sent, by any of the ways in which `run` sends them.
+#[test]
+fn check_and_run_agree_about_ping() {
+    let setup = Setup::new();
+    setup.write(
+        "services:\n  - name: shop\n    targets:\n      - ping: { address: 127.0.0.1, count: 1 }\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dnscribe-probe"));
+    let output = command.args(["check", "-o", "json", "--config"]).arg(setup.config()).output();
+    let report: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let ping = report["probes"].as_array().unwrap().iter().find(|probe| probe["name"] == "ping");
+    let ping = ping.expect("a probe of ping");
+    assert_eq!(ping["required"], false, "{report}");
+    once(&setup.config(), &["-o", "json"]);
+    let measured = setup.records().iter().any(|record| record["received"] == 1);
+    assert_eq!(ping["ok"], measured, "{ping}");
+}

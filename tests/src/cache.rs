@@ -55,6 +55,20 @@ fn python_with(scratch: &Path, requirements: &Path, options: &[&str]) -> Result<
     shell::output(&mut install).with_context(what).map(drop)
 }
 
+/// Downloads the packages of the `package-lock.json` in a folder, into `node_modules`. Their scripts do not run.
+pub fn npm(scratch: &Path, folder: &Path) -> Result<()> {
+    let ready = scratch.join("ready");
+    fs::create_dir(&ready)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(folder.join(name), ready.join(name))
+            .with_context(|| format!("cannot copy {name}"))?;
+    }
+    let words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    shell::output(Command::new("npm").args(words).current_dir(&ready))
+        .with_context(|| format!("cannot get the packages of {} from npm", folder.display()))
+        .map(drop)
+}
+
 /// Downloads a Maven artefact (`GROUP:ARTIFACT:VERSION`) without what it depends on.
 pub fn maven_alone(scratch: &Path, artefact: &str) -> Result<()> {
     let mut copy = Command::new("mvn");

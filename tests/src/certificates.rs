@@ -183,7 +183,7 @@ fn builder(
 ) -> Result<X509Builder> {
     let now = SystemTime::now();
     let (start, end) = match validity {
-        Validity::Current => (now - 10 * DAY, now + 30 * DAY),
+        Validity::Current => (now - 10 * DAY, now + 60 * DAY),
         Validity::Expired => (now - 10 * DAY, now - DAY),
         Validity::Future => (now + DAY, now + 30 * DAY),
         Validity::Days(days) => (now - 10 * DAY, now + days * DAY + DAY / 2),

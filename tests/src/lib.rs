@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod alertmanager;
+pub mod archive;
+pub mod browser;
 pub mod cache;
 pub mod certificates;
 pub mod confluent;
@@ -14,6 +16,7 @@ pub mod environment;
 pub mod faults;
 pub mod flink_job;
 pub mod geo;
+pub mod grafana;
 pub mod http;
 pub mod kafka;
 pub mod kubernetes;

@@ -1,4 +1,4 @@
-//! Prometheus, promtool and Alertmanager: the real programs, and where to find them.
+//! Prometheus, promtool, Alertmanager and blackbox_exporter: the real programs, and where to find them.
 //!
 //! Programs installed on this host are used. Otherwise, on Debian and derivatives, the packages are
 //! downloaded and unpacked below the target folder, because installing them would start their
@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Debian packages.
+/// Debian packages of the programs that tests need.
 const PACKAGES: [&str; 2] = ["prometheus", "prometheus-alertmanager"];
+/// Debian package that only a benchmark needs.
+const BLACKBOX_PACKAGE: &str = "prometheus-blackbox-exporter";
 /// Time limit for the start, on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
@@ -28,10 +30,15 @@ pub enum Program {
     Promtool,
     /// Alertmanager.
     Alertmanager,
+    /// Checks Alertmanager's configuration.
+    Amtool,
+    /// blackbox_exporter.
+    BlackboxExporter,
 }
 
 impl Program {
-    const ALL: [Self; 3] = [Self::Prometheus, Self::Promtool, Self::Alertmanager];
+    /// Programs that tests need.
+    const ALL: [Self; 4] = [Self::Prometheus, Self::Promtool, Self::Alertmanager, Self::Amtool];
 
     /// Names of the program, Debian's first.
     const fn names(self) -> &'static [&'static str] {
@@ -39,6 +46,8 @@ impl Program {
             Self::Prometheus => &["prometheus"],
             Self::Promtool => &["promtool"],
             Self::Alertmanager => &["prometheus-alertmanager", "alertmanager"],
+            Self::Amtool => &["amtool"],
+            Self::BlackboxExporter => &["prometheus-blackbox-exporter", "blackbox_exporter"],
         }
     }
 
@@ -54,26 +63,28 @@ impl Program {
 
     /// Path of the program.
     pub fn file(self) -> Result<PathBuf> {
-        match self.installed() {
-            Some(file) => Ok(file),
-            None => Ok(unpacked()?.join("usr/bin").join(self.names()[0])),
-        }
+        let folder = match (self.installed(), self) {
+            (Some(file), _) => return Ok(file),
+            (None, Self::BlackboxExporter) => unpacked("blackbox", &[BLACKBOX_PACKAGE])?,
+            (None, _) => unpacked("prometheus", &PACKAGES)?,
+        };
+        Ok(folder.join("usr/bin").join(self.names()[0]))
     }
 }
 
 /// Downloads the programs if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     let all = Program::ALL.into_iter().all(Program::is_installed);
-    if all { Ok(()) } else { unpacked().map(drop) }
+    if all { Ok(()) } else { unpacked("prometheus", &PACKAGES).map(drop) }
 }
 
-/// Folder of Debian's packages, unpacked.
-fn unpacked() -> Result<PathBuf> {
+/// Folder of Debian packages, unpacked.
+fn unpacked(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    cache::folder("prometheus", codename.unwrap_or("debian"), |scratch| {
+    cache::folder(name, codename.unwrap_or("debian"), |scratch| {
         let mut download = Command::new("apt-get");
-        download.args(["download", "-q"]).args(PACKAGES).current_dir(scratch);
+        download.args(["download", "-q"]).args(packages).current_dir(scratch);
         shell::output(&mut download)
             .context("cannot get the packages of Prometheus; `apt-get update` may help")?;
         for entry in fs::read_dir(scratch)? {
@@ -185,7 +196,9 @@ fn command(program: Program, launcher: &[&str]) -> Result<Command> {
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
     }
-    command.args(["--mount", "sh", "-ec", UNPACKED, "sh"]).arg(unpacked()?.join("usr/share"));
+    command
+        .args(["--mount", "sh", "-ec", UNPACKED, "sh"])
+        .arg(unpacked("prometheus", &PACKAGES)?.join("usr/share"));
     command.args(launcher).arg(program.file()?);
     Ok(command)
 }

@@ -313,5 +313,7 @@ pub fn prepare() -> Result<()> {
     clickhouse::prepare()?;
     influxdb::prepare()?;
     crate::geo::prepare()?;
+    crate::archive::prepare()?;
+    crate::archive::server()?;
     jobs::build().map(drop)
 }

@@ -232,10 +232,9 @@ fn enriches_from_json_and_avro_alike() {
         Ok(Some(ledger["input"].clone()).filter(|input| input["dns.zones"]["records"] == 3))
     })
     .unwrap();
-    assert_eq!(
-        counts["dns.intel"],
-        json!({ "records": 5, "unique": 4, "duplicates": 0, "malformed": 1 })
-    );
+    let intel =
+        ["records", "unique", "duplicates", "malformed"].map(|name| &counts["dns.intel"][name]);
+    assert_eq!(intel, [5, 4, 0, 1]);
     shell::output(&mut running.replay("later", &["--sink", "kafka"])).unwrap();
     let later = running.enriched("later", transactions.len());
     assert!(later.values().all(|text| !text.contains("\"owner\":\"dns\"")));

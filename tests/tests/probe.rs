@@ -3,7 +3,11 @@
 
 #[path = "probe/compare.rs"]
 mod compare;
+#[path = "probe/explain.rs"]
+mod explain;
 #[path = "probe/faults.rs"]
 mod faults;
+#[path = "probe/issuer.rs"]
+mod issuer;
 #[path = "probe/page.rs"]
 mod page;

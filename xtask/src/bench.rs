@@ -6,6 +6,7 @@ mod detect;
 mod e2e;
 mod kafka;
 mod kernel;
+mod kpi;
 mod latency;
 mod machine;
 mod memory;
@@ -42,6 +43,9 @@ pub struct Args {
     /// Number of messages, transactions or queries of each case [default: depends on the part]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
+    /// One repetition, with a quarter of the default number
+    #[arg(long, conflicts_with_all = ["count", "repetitions", "write"])]
+    quick: bool,
     /// Also write the tables into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -71,8 +75,10 @@ enum Part {
     Memory,
     /// CPU time and memory of the probe with 5,000 targets, and the delay of its rounds
     Probe,
-    /// The Flink job enrich compared with a job that only copies a topic
+    /// The Flink jobs compared with a job that only copies a topic, and with `ClickHouse`'s Kafka engine
     Stream,
+    /// KPIs of a sample registrar's year, beside pandas, Polars and `ClickHouse`, and answers of their API
+    Kpi,
     /// The Kafka sink compared with kcat and Kafka's own producer, at one broker
     Kafka,
     /// CPU time per packet in the kernel
@@ -110,6 +116,7 @@ impl Part {
             Self::Kafka => &["kafka_sink"],
             Self::Probe => &["probe_load"],
             Self::Kernel => &["kernel_cost"],
+            Self::Kpi => &["kpi_load"],
             Self::Threads => &["threads"],
             _ => &[],
         }
@@ -129,6 +136,7 @@ impl Part {
             Self::Memory => memory::main(bench).map(Some),
             Self::Kafka => kafka::main(bench).map(Some),
             Self::Kernel => kernel::main(bench).map(Some),
+            Self::Kpi => kpi::main(bench).map(Some),
             Self::Latency => latency::main(bench).map(Some),
             Self::E2e => e2e::main(bench).map(Some),
             Self::Probe => probe::main(bench).map(Some),
@@ -147,6 +155,8 @@ pub struct Bench {
     repetitions: u32,
     /// Value of `--count`.
     count: Option<u32>,
+    /// Value of `--quick`.
+    quick: bool,
     interrupt: Interrupt,
 }
 
@@ -154,6 +164,11 @@ impl Bench {
     /// Path of the agent binary to measure.
     pub fn binary(&self) -> &Path {
         &self.binary
+    }
+
+    /// Cargo profile that programs are built with.
+    pub fn profile(&self) -> &str {
+        &self.profile
     }
 
     /// Path of the probe's binary.
@@ -166,9 +181,14 @@ impl Bench {
         build::benchmark_path(name, &self.profile)
     }
 
-    /// Number of messages, transactions or queries: `--count`, or else `default`.
+    /// Number of messages, transactions or queries: `--count`, or else `default`, or a quarter of it with `--quick`.
     pub fn count(&self, default: u32) -> u32 {
-        self.count.unwrap_or(default)
+        self.count.unwrap_or_else(|| self.scaled(default))
+    }
+
+    /// Returns a number, or a quarter of it with `--quick`.
+    pub const fn scaled(&self, number: u32) -> u32 {
+        if self.quick { number / 4 } else { number }
     }
 
     /// Runs all cases of a part in every repetition.
@@ -190,7 +210,7 @@ pub fn main(args: &Args) -> Result<()> {
         None => build::agent(&args.profile)?,
     };
     if parts.contains(&Part::Probe) {
-        build::probe(&args.profile)?;
+        build::program("dnscribe-probe", &args.profile)?;
     }
     for program in parts.iter().flat_map(|part| part.programs()) {
         build::benchmark(program, &args.profile)?;
@@ -198,8 +218,9 @@ pub fn main(args: &Args) -> Result<()> {
     let bench = Bench {
         binary,
         profile: args.profile.clone(),
-        repetitions: args.repetitions,
+        repetitions: if args.quick { 1 } else { args.repetitions },
         count: args.count,
+        quick: args.quick,
         interrupt: Interrupt::listen()?,
     };
     // Parts that need root run last, because the process that restarts as root runs only those.
@@ -273,7 +294,11 @@ fn become_root(args: &Args, parts: &[Part], failed: &[Part], binary: &Path) -> R
     let mut arguments = vec!["bench".to_owned()];
     arguments.extend(parts.iter().copied().map(Part::name));
     arguments.extend(failed.iter().map(|part| format!("--failed={}", part.name())));
-    arguments.push(format!("--repetitions={}", args.repetitions));
+    if args.quick {
+        arguments.push("--quick".to_owned());
+    } else {
+        arguments.push(format!("--repetitions={}", args.repetitions));
+    }
     arguments.push(format!("--profile={}", args.profile));
     arguments.push(format!("--binary={}", binary.display()));
     arguments.extend(args.count.map(|count| format!("--count={count}")));

@@ -41,10 +41,24 @@ pub fn agent(profile: &str) -> Result<PathBuf> {
 
 /// Builds a program, named as its package, with a cargo profile and returns its path.
 pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
-    if !is_elevated() {
-        build(name, profile, &[])?;
-    }
+    programs(&[name], profile)?;
     Ok(environment::target().join(folder(profile)).join(name))
+}
+
+/// Builds the agent and the probe with the profile `quick`: together, since cargo compiles what they share twice if one of them
+/// needs more features of it. Returns the agent's path; the probe is beside it.
+pub fn quick_agent_and_probe() -> Result<PathBuf> {
+    programs(&["dnscribe", "dnscribe-probe"], "quick")?;
+    Ok(environment::target().join(folder("quick")).join("dnscribe"))
+}
+
+/// Builds programs, named as their packages, with a cargo profile, unless this process runs with another user's rights.
+fn programs(names: &[&str], profile: &str) -> Result<()> {
+    if is_elevated() {
+        return Ok(());
+    }
+    let packages = names.iter().flat_map(|name| ["--package", name]);
+    shell::pass_through(cargo().args(["build", "--profile", profile]).args(packages))
 }
 
 /// Cross-compiles the agent for another architecture and returns its path.
@@ -96,24 +110,18 @@ fn set_cross_environment(cargo: &mut Command, sysroot: &Sysroot) {
     cargo.env(variable("RUSTFLAGS"), format!("-Clink-arg={sysroot_flag}"));
 }
 
-/// Builds the probe with a cargo profile.
-pub fn probe(profile: &str) -> Result<()> {
-    if is_elevated() { Ok(()) } else { build("dnscribe-probe", profile, &[]) }
-}
-
 /// Builds a program of `tests/benches` with a cargo profile.
 pub fn benchmark(name: &str, profile: &str) -> Result<()> {
-    if is_elevated() { Ok(()) } else { build("dnscribe-benches", profile, &["--bin", name]) }
+    if is_elevated() {
+        return Ok(());
+    }
+    let words = ["build", "--profile", profile, "--package", "dnscribe-benches", "--bin", name];
+    shell::pass_through(cargo().args(words))
 }
 
 /// Path of a program of `tests/benches` after [`benchmark`].
 pub fn benchmark_path(name: &str, profile: &str) -> PathBuf {
     environment::target().join(folder(profile)).join(name)
-}
-
-fn build(package: &str, profile: &str, flags: &[&str]) -> Result<()> {
-    let words = ["build", "--profile", profile, "--package", package];
-    shell::pass_through(cargo().args(words).args(flags))
 }
 
 /// Folder, below the target folder, to which cargo builds a profile.

@@ -152,7 +152,14 @@ pub fn build_beside() -> Result<()> {
 /// Builds the fuzz program by this command of cargo.
 fn build_by(mut build: Command) -> Result<()> {
     // Of the whole workspace, so that cargo chooses the same features as for the tests: both share the dependencies.
-    build.args(["build", "--workspace", "--features", "dnscribe-fuzz/libfuzzer"]);
+    build.args([
+        "build",
+        "--workspace",
+        "--exclude",
+        "dnscribe-kpi",
+        "--features",
+        "dnscribe-fuzz/libfuzzer",
+    ]);
     build.args(["--example", "dnscribe-fuzz"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", environment::workspace().join("fuzz/rustc"));
     if let Some(object) = ebpf_object() {

@@ -77,8 +77,8 @@ enum Command {
     Dist(dist::Args),
     /// Install, run, upgrade and remove the packages in a fresh Debian; run the images in a chroot
     InstallTest,
-    /// Run everything that continuous integration runs
-    Ci,
+    /// Run what continuous integration runs: lints and tests
+    Ci(ci::Args),
 }
 
 fn main() -> ExitCode {
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
         Command::Bless => bless::main(),
         Command::Dist(args) => dist::main(&args),
         Command::InstallTest => install_test::main(),
-        Command::Ci => ci::main(),
+        Command::Ci(args) => ci::main(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

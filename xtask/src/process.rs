@@ -15,8 +15,13 @@ const ELEVATED: &str = "XTASK_ELEVATED";
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(environment::workspace());
-    // Cargo sets these for xtask; they are wrong for what it builds.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+    // Cargo sets these for xtask; they are wrong for what it builds. Build scripts also watch some of them (ring's does), and
+    // would run again, with all that depends on them, each time a build follows one that was started without xtask.
+    let is_of_package =
+        |name: &str| name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_");
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_of_package))
+    {
         command.env_remove(name);
     }
     command

@@ -52,7 +52,8 @@ const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
 /// Returns the schemas that the code prints, by file name: `dns.transaction/1` is in `dns.transaction-1.json` and
 /// `dns.transaction-1.avsc`.
 fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
-    let binary = build::quick()?;
+    // With the probe, as the tests need both: cargo would compile much of them twice.
+    let binary = build::quick_agent_and_probe()?;
     let mut printed = BTreeMap::new();
     for (ending, words) in KINDS {
         let list = shell::output(Command::new(&binary).arg("schema").args(words))?;

@@ -15,7 +15,7 @@ use packages::Need;
 pub struct Args {
     /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
     /// schema registry, Python for their client and for sketch libraries, Prometheus and
-    /// Alertmanager, crun for containers, Helm and Kubernetes' schemas
+    /// Alertmanager, crun for containers, Chromium and Node.js for dashboards and reports, Helm and Kubernetes' schemas
     #[arg(long)]
     pub test: bool,
 }
@@ -44,6 +44,7 @@ pub fn main(args: Args) -> Result<()> {
         dnscribe_tests::registry::prepare()?;
         dnscribe_tests::confluent::prepare()?;
         dnscribe_tests::sketches::prepare()?;
+        dnscribe_tests::browser::prepare()?;
         dnscribe_tests::manifests::prepare()?;
         packages::monitoring()?;
     }

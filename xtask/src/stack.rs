@@ -136,11 +136,28 @@ fn print_demo(stack: &Stack) {
     }
     if let Some(brokers) = text(Component::Kafka) {
         console::result(&format!("  kcat -b {brokers} -C -t dns.enriched -o -1 -c 1"));
-        console::result(&format!("  target/quick/dnscribe ledger verify --brokers {brokers}"));
+        let mut stores: Vec<String> =
+            [Component::TimescaleDb, Component::ClickHouse].into_iter().filter_map(text).collect();
+        if let Some(influxdb) = stack.address(Component::InfluxDb) {
+            let [url, org, bucket, token] =
+                ["url", "org", "bucket", "token"].map(|name| influxdb[name].as_str().unwrap_or(""));
+            stores.push(format!("'influx:{url}/?org={org}&bucket={bucket}&token={token}'"));
+        }
+        let stores: String = stores.iter().map(|url| [" --store ", url].concat()).collect();
+        console::result(&format!(
+            "  target/quick/dnscribe ledger verify --brokers {brokers}{stores}"
+        ));
     }
     if let Some(url) = text(Component::Prometheus) {
         console::result(&format!("  {url}/graph?g0.expr=rate(dns_transactions_total[1m])"));
     }
+    let grafana = dnscribe_tests::grafana::folder();
+    console::result(&format!(
+        "\nGrafana: mount {0}/provisioning at /etc/grafana/provisioning and {0}/dashboards at\n\
+         /etc/dnscribe/grafana/dashboards, set the addresses above as docs/dashboards.md says, and open\n  \
+         http://127.0.0.1:3000/d/dnscribe-noc\n",
+        grafana.display()
+    ));
     console::result("  cargo xtask stack down");
 }
 

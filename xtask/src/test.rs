@@ -6,7 +6,7 @@ use crate::process::{as_root, cargo, is_root};
 use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
-use dnscribe_tests::{kafka, shell, stack};
+use dnscribe_tests::{cache, environment, kafka, shell, stack};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::panic::resume_unwind;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Arguments of `test`.
 #[derive(clap::Args, Debug, Default)]
 pub struct Args {
-    /// Tiers to run, in this order [default: all but stream]
+    /// Tiers to run, in this order [default: all but stream, dashboards and kpi]
     #[arg(value_enum)]
     tiers: Vec<Tier>,
     /// Arguments of the test programs, after `--`: part of a test's name, `--nocapture`
@@ -35,14 +35,18 @@ enum Tier {
     Conformance,
     /// The eBPF programs: verifier, test runs, attachment
     Kernel,
-    /// The agent in a live DNS lab, in containers, with Alertmanager and the schemas of Kubernetes
-    E2e,
     /// The probe on real servers with faults, beside dig, delv, openssl and curl
     Probe,
+    /// The agent in a live DNS lab, in containers, with Alertmanager and the schemas of Kubernetes
+    E2e,
     /// A real Apache Kafka broker, with faults
     Kafka,
     /// Flink, `ClickHouse` and `TimescaleDB` behind Kafka, with faults
     Stream,
+    /// Grafana's dashboards and alert rules, against real stores with a scripted day
+    Dashboards,
+    /// KPIs of a sample registrar, beside their true values and a second engine
+    Kpi,
     /// Each fuzz target with some thousand mutated inputs
     Fuzz,
 }
@@ -56,9 +60,16 @@ struct Program {
 }
 
 impl Args {
-    /// Every tier, as continuous integration runs them.
+    /// Every tier.
     pub fn every_tier() -> Self {
         Self { tiers: Tier::value_variants().to_vec(), arguments: Vec::new() }
+    }
+
+    /// Tiers in the order in which they run.
+    fn sorted(&self) -> Vec<Tier> {
+        let mut tiers = self.tiers.clone();
+        tiers.sort_unstable();
+        if tiers.is_empty() { Tier::DEFAULT.to_vec() } else { tiers }
     }
 }
 
@@ -68,8 +79,8 @@ impl Tier {
         Self::Unit,
         Self::Conformance,
         Self::Kernel,
-        Self::E2e,
         Self::Probe,
+        Self::E2e,
         Self::Kafka,
         Self::Fuzz,
     ];
@@ -77,13 +88,25 @@ impl Tier {
     /// Returns the tier of a test program by its name and whether it is in a `tests` folder.
     fn from_program(name: &str, is_integration: bool) -> Self {
         match name {
+            "kpi" | "dnscribe_kpi" | "dnscribe-kpi" => Self::Kpi,
             _ if !is_integration => Self::Unit,
-            "kernel" => Self::Kernel,
-            "e2e" | "alertmanager" | "compose" | "lab" | "manifests" => Self::E2e,
-            "probe" => Self::Probe,
-            "kafka" => Self::Kafka,
-            "stream" | "enrich" => Self::Stream,
-            _ => Self::Conformance,
+            _ => {
+                let mut tiers = Self::value_variants().iter().copied();
+                tiers.find(|tier| tier.programs().contains(&name)).unwrap_or(Self::Conformance)
+            }
+        }
+    }
+
+    /// Names of the test programs in `tests` folders; empty for the tiers that have all others.
+    const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Kernel => &["kernel"],
+            Self::E2e => &["e2e", "alertmanager", "compose", "lab", "manifests"],
+            Self::Probe => &["probe"],
+            Self::Kafka => &["kafka"],
+            Self::Stream => &["stream", "enrich"],
+            Self::Dashboards => &["dashboards"],
+            Self::Unit | Self::Conformance | Self::Kpi | Self::Fuzz => &[],
         }
     }
 
@@ -101,20 +124,19 @@ impl Tier {
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
     setup::main(setup::Args { test: true })?;
-    let mut tiers = args.tiers.clone();
-    tiers.sort_unstable();
-    let tiers = if tiers.is_empty() { Tier::DEFAULT.to_vec() } else { tiers };
+    let tiers = args.sorted();
     if tiers.contains(&Tier::Kafka) {
         // Once and as this user: the tests run as root and only use the files.
         kafka::prepare()?;
     }
     let mut stack_programs = None;
-    if tiers.contains(&Tier::Stream) {
+    let has_stack = |tier: &Tier| matches!(tier, Tier::Stream | Tier::Dashboards);
+    if tiers.iter().any(has_stack) {
         setup::stack()?;
         // Mostly downloads and one Java compiler: they take no longer beside the builds.
         stack_programs = Some(thread::spawn(stack::prepare));
     }
-    let (binary, programs) = build_all(tiers == [Tier::Fuzz])?;
+    let (binary, programs) = build_all(&tiers)?;
     if !is_root() {
         console::progress("the tests need root: building as this user, running with sudo");
     }
@@ -126,7 +148,7 @@ pub fn main(args: &Args) -> Result<()> {
         if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
             fuzz_build.get_or_insert_with(|| thread::spawn(fuzz::build_beside));
         }
-        if tier == Tier::Stream
+        if has_stack(&tier)
             && let Some(prepared) = stack_programs.take()
         {
             prepared.join().unwrap_or_else(|panic| resume_unwind(panic))?;
@@ -159,15 +181,20 @@ pub fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent, the probe and all test programs, the latter at the same time: each of the two builds has long
+/// Builds what the tiers run.
+pub fn build(args: &Args) -> Result<()> {
+    build_all(&args.sorted()).map(drop)
+}
+
+/// Builds the agent, the probe and the test programs of these tiers, the latter at the same time: each of the two builds has long
 /// steps that use one core. Returns the agent's path; the probe is beside it.
-fn build_all(without_programs: bool) -> Result<(PathBuf, Vec<Program>)> {
+fn build_all(tiers: &[Tier]) -> Result<(PathBuf, Vec<Program>)> {
+    if tiers == [Tier::Kpi] {
+        return Ok((PathBuf::new(), programs(tiers)?));
+    }
     thread::scope(|scope| {
-        let agent = scope.spawn(|| {
-            build::program("dnscribe-probe", "quick")?;
-            build::quick()
-        });
-        let programs = if without_programs { Ok(Vec::new()) } else { programs() };
+        let agent = scope.spawn(build::quick_agent_and_probe);
+        let programs = if tiers == [Tier::Fuzz] { Ok(Vec::new()) } else { programs(tiers) };
         let agent = agent.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok((agent?, programs?))
     })
@@ -201,8 +228,22 @@ impl Program {
         let mut test = as_root(&self.file)?;
         test.args(&args.arguments).current_dir(&self.folder);
         name_programs(&mut test, binary);
+        if self.tier == Tier::Kpi {
+            test.env("DNSCRIBE_CHDB_PYTHON", stack::clickhouse::prepare()?.join("bin/python"));
+            test.env("DNSCRIBE_VALIDATORS_PYTHON", kpi_validators()?.join("bin/python"));
+        }
         passes(test)
     }
+}
+
+/// Version of the packages in kpi/tests/requirements.txt.
+const KPI_VALIDATORS: &str = "0.10.5";
+
+/// Downloads the validators of what dnscribe-kpi writes for other tools, if they are missing.
+fn kpi_validators() -> Result<PathBuf> {
+    cache::folder("kpi-validators", KPI_VALIDATORS, |scratch| {
+        cache::python(scratch, &environment::workspace().join("kpi/tests/requirements.txt"))
+    })
 }
 
 /// Names the programs under test to a test program: the agent, and the probe beside it.
@@ -214,7 +255,7 @@ fn name_programs(test: &mut Command, agent: &Path) {
 /// Returns the command that tests the examples in the documentation.
 fn documentation(args: &Args) -> Command {
     let mut docs = cargo();
-    docs.args(["test", "--doc", "--workspace", "--"]).args(&args.arguments);
+    docs.args(["test", "--doc", "--workspace", "--exclude", KPI, "--"]).args(&args.arguments);
     docs
 }
 
@@ -224,10 +265,22 @@ fn passes(mut test: Command) -> Result<bool> {
     Ok(status.with_context(|| format!("cannot start `{}`", shell::command_line(&test)))?.success())
 }
 
-/// Builds all test programs as this user.
-fn programs() -> Result<Vec<Program>> {
+/// Package that only its own tier builds, since its query engine takes longer to compile than everything else.
+const KPI: &str = "dnscribe-kpi";
+
+/// Builds the test programs of these tiers as this user.
+fn programs(tiers: &[Tier]) -> Result<Vec<Program>> {
     let mut build = cargo();
-    build.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    build.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    match (tiers, tiers.contains(&Tier::Kpi)) {
+        ([Tier::Kpi], _) => build.args(["--package", KPI]),
+        (_, true) => build.arg("--workspace"),
+        (_, false) => build.args(["--workspace", "--exclude", KPI]),
+    };
+    if tiers.iter().all(|tier| !tier.programs().is_empty()) {
+        // Still of the whole workspace, so that features are those of every build.
+        build.args(tiers.iter().flat_map(|tier| tier.programs()).flat_map(|name| ["--test", name]));
+    }
     let output = build.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !output.status.success() {
         bail!("the tests failed to build");
@@ -271,6 +324,7 @@ mod tests {
         assert_eq!(found.folder, Path::new("/a/tests"));
         assert_eq!(found.file, Path::new("/t/debug/deps/e2e-1"));
         assert_eq!(found.tier, Tier::E2e);
+        assert_eq!(Tier::from_program("golden", true), Tier::Conformance);
         assert_eq!(parse_message(&message(true, "lib")).unwrap().tier, Tier::Unit);
         assert!(parse_message(&message(false, "test")).is_none());
         assert!(parse_message("not JSON").is_none());

@@ -50,7 +50,7 @@ use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Packet, Received};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
-pub use cgroup::{mount as cgroup2_mount, path_of_id as cgroup_of_id};
+pub use cgroup::{mount as cgroup2_mount, own_path as own_cgroup, path_of_id as cgroup_of_id};
 use clock::Clock;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;

@@ -134,6 +134,17 @@ pub enum ChangeKind {
     Note,
 }
 
+/// Judgement of a person about an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum IncidentVerdict {
+    /// It was a real problem.
+    Confirmed,
+    /// There was no problem: the alerts were wrong.
+    #[value(alias = "false-alarm")]
+    FalseAlarm,
+}
+
 /// `dnscribe annotate`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
@@ -173,6 +184,10 @@ pub struct AnnotateArgs {
     /// End of the change: RFC 3339, or a duration from its beginning
     #[arg(long, value_name = "TIME", required_if_eq("kind", "maintenance"))]
     pub ends: Option<Moment>,
+
+    /// What the incident about the zone or service at this time was, in the judgement of a person
+    #[arg(long, value_name = "VERDICT")]
+    pub incident: Option<IncidentVerdict>,
 
     #[command(flatten)]
     pub publish: PublishArgs,

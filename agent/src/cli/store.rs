@@ -87,7 +87,8 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const REMEDY: &str = "give postgres://USER@HOST/DB, http://HOST:8123/?database=dns or \
-                              influx:http://HOST:8086/?org=O&bucket=B";
+                              influx:http://HOST:8086/?org=O&bucket=B (the token in INFLUX_TOKEN, or \
+                              &token=T or &password_file=FILE)";
         // The text may contain a password and is not repeated.
         let refusal = || format!("not the address of a store: {REMEDY}");
         let (kind, url) = match text.strip_prefix("influx:") {
@@ -118,8 +119,12 @@ impl FromStr for StoreUrl {
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let mut parameters: Vec<(String, String)> =
             pairs.map(|(key, value)| (decoded(key), decoded(value))).collect();
-        let file = parameters.iter().position(|(key, _)| key == "password_file");
-        let password_file = file.map(|index| PathBuf::from(parameters.remove(index).1));
+        let mut take = |name: &str| {
+            let index = parameters.iter().position(|(key, _)| key == name)?;
+            Some(parameters.remove(index).1)
+        };
+        let password_file = take("password_file").map(PathBuf::from);
+        let password = take("token").or(password);
         Ok(Self {
             kind,
             base: format!("{scheme}://{host}/{path}"),
@@ -166,6 +171,9 @@ mod tests {
         assert!(shown.contains("db:5432/dns") && !shown.contains("crit"), "{shown}");
         let url: StoreUrl =
             "influx:http://db:8086?org=o&bucket=b&password_file=/run/token".parse().unwrap();
+        let token: StoreUrl = "influx:http://db:8086/?org=o&token=a%3D%3D".parse().unwrap();
+        assert_eq!(token.read_password().unwrap().as_deref(), Some("a=="));
+        assert_eq!(token.parameters.len(), 1);
         assert_eq!((url.kind, url.variable()), (StoreKind::InfluxDb, "INFLUX_TOKEN"));
         assert_eq!(
             (url.parameter("org", ""), url.password_file.clone()),

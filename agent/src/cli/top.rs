@@ -6,7 +6,7 @@ use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources};
 use crate::top::Vantage;
 use clap::Args;
-use dnscribe_config::value::{Listen, PositiveSpan};
+use dnscribe_config::value::{Broker, Listen, PositiveSpan};
 use dnscribe_delivery::{SinkSpec, Stream};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ Examples:
   dnscribe top traffic.pcapng.zst                Explore a capture file
   dnscribe top traffic.pcap --speed 10x          Watch it, ten times as fast as it was
   dnscribe top --records /var/log/dns.ndjson     Watch the records of another dnscribe
-  kcat -b kafka-1 -t dns.normalized | dnscribe top --records -
+  dnscribe top --brokers kafka-1:9092            Watch all nodes, from their records in Kafka
   dnscribe top --once --duration 30s             One picture as plain text, for scripts
 
 Press ? for help. The sinks of the configuration are not used, and no metrics are served. NO_COLOR turns colours off.")]
@@ -35,6 +35,15 @@ pub struct TopArgs {
     /// Show the records in this NDJSON file, and follow it; - is stdin
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
+
+    /// Show the records that all nodes send to these brokers: HOST:PORT,...
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        conflicts_with_all = ["files", "records"]
+    )]
+    pub brokers: Vec<Broker>,
 
     /// Replay files at this speed: 1x, 10x, max [default: max]
     #[arg(long, value_name = "SPEED", requires = "files")]
@@ -86,6 +95,7 @@ impl TopArgs {
             stream: Some(self.streams()),
             // Stands for the view, since the sinks decide what the pipeline does.
             sink: vec![SinkSpec::Null],
+            brokers: self.brokers.clone(),
             port: self.port.clone(),
             metrics_listen: Some(Listen(None)),
             query_timeout: self.query_timeout,
@@ -95,7 +105,8 @@ impl TopArgs {
         let mut layer: Layer = common.layer();
         self.capture.add_to(&mut layer);
         layer.duration = self.duration.or(self.once.then_some(PositiveSpan(ONCE)));
-        let purpose = if self.files.is_empty() { Purpose::Live } else { Purpose::Replay };
+        let is_live = self.files.is_empty() && self.brokers.is_empty();
+        let purpose = if is_live { Purpose::Live } else { Purpose::Replay };
         common.sources(purpose, layer)
     }
 

@@ -8,6 +8,7 @@ use crate::import::intel::{self, IntelDefaults, IntelFormat};
 use crate::import::zones::{self, ZoneFormat};
 use crate::import::{Imported, domain};
 use clap::ValueEnum as _;
+use clap::builder::PossibleValue;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log;
@@ -109,15 +110,16 @@ pub(super) fn annotate(args: &AnnotateArgs) -> Result<(), Exit> {
     if ends.is_some_and(|ends| ends <= begin) {
         return Err(Exit::usage("the change ends before it begins").with_remedy("correct --ends"));
     }
-    let kind = args.kind.to_possible_value();
+    let name = |value: Option<PossibleValue>| value.map(|value| value.get_name().to_owned());
     let change = ChangeFields {
-        kind: kind.map(|kind| kind.get_name().to_owned()).unwrap_or_default(),
+        kind: name(args.kind.to_possible_value()).unwrap_or_default(),
         zone,
         service: args.service.clone(),
         summary: args.summary.clone(),
         actor: args.actor.clone(),
         url: args.url.clone(),
         ends,
+        incident: name(args.incident.and_then(|verdict| verdict.to_possible_value())),
     };
     let config = load(&args.publish)?;
     let mut writer = Writer::open(&config, &CHANGES, &args.publish, begin)?;

@@ -129,7 +129,8 @@ impl Run {
             helper.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
                 Exit::failed(format!("cannot reach the privileged helper: {error}"))
             })?;
-        let enricher = Enricher::new(cgroup2_mount().as_deref(), processes, pods);
+        let enricher =
+            Enricher::new(cgroup2_mount().as_deref(), processes, pods).with_scope(start.scope);
         let options = PipelineOptions {
             enricher: Some(enricher),
             ledger_every: start.ledger_every,

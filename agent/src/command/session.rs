@@ -7,6 +7,7 @@ use crate::capture::live::{CannotCapture, Live, LiveOptions};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
+use crate::enrich::Scope;
 use crate::health::Health;
 use crate::pipeline::{FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions};
 use crate::privilege::helper::PrivilegedHelper;
@@ -14,6 +15,7 @@ use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
+use dnscribe_config::host::{self, RESOLV_CONF};
 use dnscribe_config::log;
 use dnscribe_delivery::{self, Sink, SinkSpec, SinkStatus, SinkWatch};
 use dnscribe_record::privacy::Masker;
@@ -43,6 +45,8 @@ pub(super) struct Start {
     pub(super) max_sleep: Duration,
     /// Whether the summary is printed on stderr at the end.
     pub(super) summary: bool,
+    /// Scope to which a live capture reports each task.
+    pub(super) scope: Option<Scope>,
 }
 
 /// Everything that exists before a thread is started or a sink opened.
@@ -88,6 +92,7 @@ impl Prepared {
             ledger_every: LEDGER_INTERVAL,
             max_sleep: MAX_SLEEP,
             summary: true,
+            scope: None,
         })
     }
 }
@@ -138,27 +143,12 @@ pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> 
     Detection::new(options, others)
 }
 
-/// Configuration of this host's resolvers: resolv.conf(5).
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
 /// Resolvers of this host; none where they cannot be read.
 fn system_resolvers() -> BTreeSet<IpAddr> {
-    match std::fs::read_to_string(RESOLV_CONF) {
-        Ok(text) => nameservers(&text),
-        Err(error) => {
-            tracing::debug!(
-                "cannot read {RESOLV_CONF}: {error}; resolvers in common use are learned"
-            );
-            BTreeSet::new()
-        }
-    }
-}
-
-fn nameservers(text: &str) -> BTreeSet<IpAddr> {
-    let servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    // An address may have the interface's scope behind it.
-    let address = |rest: &str| rest.trim().split(['%', ' ', '\t', '#', ';']).next()?.parse().ok();
-    servers.filter(|rest| rest.starts_with([' ', '\t'])).filter_map(address).collect()
+    let found = host::nameservers().inspect_err(|error| {
+        tracing::debug!("cannot read {RESOLV_CONF}: {error}; resolvers in common use are learned");
+    });
+    found.unwrap_or_default().into_iter().collect()
 }
 
 /// Interval of health checks, for `/healthz`.
@@ -331,17 +321,5 @@ impl From<InputError> for Exit {
 impl From<CannotCapture> for Exit {
     fn from(CannotCapture { problem, remedy }: CannotCapture) -> Self {
         Self::cannot_capture(problem).with_remedy(remedy)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_nameservers() {
-        let text = "# no\nnameserver 192.0.2.53\nnameserver\tfe80::1%eth0 # x\nnameservers 192.0.2.1\nsearch a\n";
-        let expected = ["192.0.2.53", "fe80::1"].map(|address| address.parse().unwrap());
-        assert_eq!(nameservers(text), BTreeSet::from(expected));
     }
 }

@@ -40,6 +40,19 @@ impl Signals {
         listen().map_err(|error| Exit::failed(format!("cannot listen for signals: {error}")))
     }
 
+    /// Creates flags that no signal raises, for a command that handles signals itself.
+    pub(super) fn without_handlers() -> Result<Self, Exit> {
+        let waker = Waker::new()
+            .map_err(|error| Exit::failed(format!("cannot create a socket pair: {error}")))?;
+        Ok(Self { stop: Arc::default(), reload: Arc::default(), waker })
+    }
+
+    /// Raises the flag to stop, and wakes the thread that checks it.
+    pub(super) fn request_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
     /// Makes SIGHUP stop, too, for a command that needs its terminal.
     pub(super) fn stop_at_hangup(&self) -> Result<(), Exit> {
         let registered = signal_hook::flag::register(SIGHUP, Arc::clone(&self.stop));

@@ -1,6 +1,9 @@
-//! Counts the rows of stores, for `ledger verify --store`.
+//! Counts the rows of stores, for `ledger verify --store`, and reads records back.
+
+mod records;
 
 use crate::cli::{StoreKind, StoreUrl};
+use dnscribe_cli::exit::Exit;
 use dnscribe_delivery::http::{HttpClient, Method};
 use dnscribe_delivery::{Authorization, Login, Password};
 use dnscribe_record::time::Timestamp;
@@ -13,8 +16,8 @@ use tokio::runtime::Runtime;
 /// Time limit of a query: a count over a large table.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Largest answer in bytes: a few rows of counts.
-const ANSWER_BYTES: u64 = 1 << 20;
+/// Largest answer in bytes: a page of transactions.
+const ANSWER_BYTES: u64 = 256 << 20;
 
 /// Rows near the end of the retention may disappear at any time, so they are not counted.
 const RETENTION_MARGIN: Duration = Duration::from_secs(3600);
@@ -30,6 +33,15 @@ enum Client {
     ClickHouse(HttpQueries),
     TimescaleDb(Box<Postgres>),
     InfluxDb(HttpQueries),
+}
+
+/// Reads the addresses of `--store`.
+///
+/// # Errors
+/// One of them is wrong.
+pub(super) fn parse(urls: &[String]) -> Result<Vec<StoreUrl>, Exit> {
+    let urls = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>();
+    urls.map_err(|why: String| Exit::usage(format!("--store: {why}")))
 }
 
 /// Tables whose rows are counted.
@@ -109,23 +121,37 @@ impl Store {
         found.map_err(|why| format!("{}: {table}: {why}", self.name))
     }
 
-    /// Counts the rows of a table from `cutoff` on.
+    /// Counts the rows of a table from `cutoff` on, and those of times before `until`; windows end before
+    /// it.
     ///
     /// # Errors
     /// Returns a sentence if the store does not answer.
-    pub fn rows(&self, table: &str, cutoff: Option<Timestamp>) -> Result<u64, String> {
+    pub fn rows(
+        &self,
+        table: &str,
+        cutoff: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<u64, String> {
+        let until = until.map_or(i64::MAX.unsigned_abs(), Timestamp::as_nanos);
         let rows = match &self.client {
             Client::ClickHouse(queries) => {
                 let from = cutoff.map_or(0, Timestamp::as_nanos);
                 queries.clickhouse(&format!(
-                    "SELECT count() FROM {table} FINAL WHERE ts >= fromUnixTimestamp64Nano(toInt64({from}))"
+                    "SELECT count() FROM {table} FINAL WHERE ts >= fromUnixTimestamp64Nano(toInt64({from})) \
+                     AND ts < fromUnixTimestamp64Nano(toInt64({until}))"
                 ))
             }
             Client::TimescaleDb(postgres) => {
-                let rows = postgres.pairs(&format!("SELECT 0::bigint, count(*) FROM {table}"));
+                let end =
+                    if table == FLEET { "ts + window_seconds * interval '1 s'" } else { "ts" };
+                let micros = until / 1000;
+                let rows = postgres.pairs(&format!(
+                    "SELECT 0::bigint, count(*) FROM {table} \
+                     WHERE (extract(epoch FROM {end}) * 1000000)::bigint < {micros}"
+                ));
                 rows.map(|rows| rows.iter().map(|(_, count)| count).sum::<i64>().to_string())
             }
-            Client::InfluxDb(queries) => queries.influxdb(table),
+            Client::InfluxDb(queries) => queries.influxdb(table, until),
         };
         rows.and_then(|rows| rows.trim().parse().map_err(|_| format!("no number: {rows}")))
             .map_err(|why| format!("{}: {table}: {why}", self.name))
@@ -205,7 +231,11 @@ impl HttpQueries {
             return Ok(text);
         }
         let message = dnscribe_delivery::http::error_message(&text);
-        Err(format!("it answers {}: {message}", response.status.as_u16()))
+        let remedy = match response.status.as_u16() {
+            401 | 403 => format!(" (give {} or ?password_file=FILE)", self.url.variable()),
+            _ => String::new(),
+        };
+        Err(format!("it answers {}: {message}{remedy}", response.status.as_u16()))
     }
 
     fn clickhouse(&self, query: &str) -> Result<String, String> {
@@ -213,14 +243,15 @@ impl HttpQueries {
         self.post(&format!("/?database={database}"), query)
     }
 
-    /// Counts the points of a measurement with grouping `all`.
-    fn influxdb(&self, measurement: &str) -> Result<String, String> {
+    /// Counts the points of a measurement with grouping `all` whose windows end before `until`, in
+    /// nanoseconds since the epoch.
+    fn influxdb(&self, measurement: &str, until: u64) -> Result<String, String> {
         let (org, bucket) =
             (self.url.parameter("org", "dnscribe"), self.url.parameter("bucket", "dns"));
         let query = format!(
             "from(bucket: \"{bucket}\") |> range(start: 0) |> filter(fn: (r) => r._measurement == \
              \"{measurement}\" and r._field == \"transactions\" and r.grouping == \"all\") |> group() \
-             |> count()"
+             |> filter(fn: (r) => int(v: r._time) + int(v: duration(v: r.window)) < {until}) |> count()"
         );
         let csv = self.post(&format!("/api/v2/query?org={org}"), &query)?;
         let mut lines =
@@ -281,12 +312,16 @@ impl Postgres {
         Ok(Self { runtime, client })
     }
 
-    /// Returns the rows of a query with two integers, without those that have a null.
-    fn pairs(&self, query: &str) -> Result<Vec<(i64, i64)>, String> {
+    fn query(&self, query: &str) -> Result<Vec<tokio_postgres::Row>, String> {
         let answer = self.client.query(query, &[]);
         let answer = async { tokio::time::timeout(TIMEOUT, answer).await };
         let rows = self.runtime.block_on(answer).map_err(|_| "no answer in time".to_owned())?;
-        let rows = rows.map_err(|error| describe(&error))?;
+        rows.map_err(|error| describe(&error))
+    }
+
+    /// Returns the rows of a query with two integers, without those that have a null.
+    fn pairs(&self, query: &str) -> Result<Vec<(i64, i64)>, String> {
+        let rows = self.query(query)?;
         let pair = |row: &tokio_postgres::Row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?));
         Ok(rows.iter().filter_map(pair).collect())
     }

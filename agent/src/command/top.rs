@@ -10,16 +10,23 @@ use crate::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log::{self, Ring};
-use dnscribe_delivery::{self, Sink};
+use dnscribe_delivery::kafka::{self, RecordDecoder};
+use dnscribe_delivery::{self, KafkaConfig, Sink, Stream};
+use dnscribe_record::time::Timestamp;
+use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Interval of ledger records, shorter than in `run` so that losses are shown soon.
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
+
+/// Age of the oldest records of topics that are shown: the time that the view covers.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// Interval at which the end is checked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -44,6 +51,7 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
     let view = View { args, log, signals: signals.clone(), shared: Arc::default() };
     match &args.records {
         Some(path) => view.records(path),
+        None if !args.brokers.is_empty() => view.topics(config),
         None if args.files.is_empty() => view.live(sources, config),
         None => view.files(sources, config),
     }
@@ -109,6 +117,29 @@ impl View<'_> {
         self.close(screen, done, &source, Span::Whole)
     }
 
+    /// Shows the records that all nodes send to Kafka from now on, and those of the last minute.
+    fn topics(self, config: Config) -> Result<(), Exit> {
+        let source = format!("topics of {}", config.kafka.brokers.join(", "));
+        let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.signals.stop));
+        shared.use_wall_clock();
+        let end = config.duration.map(|duration| Instant::now() + duration);
+        let wanted = self.args.streams();
+        let streams: Vec<Stream> =
+            Stream::ALL.into_iter().filter(|stream| wanted.contains(*stream)).collect();
+        let reader =
+            spawn("topics", move || follow_topics(&config.kafka, &streams, &shared, &stop))?;
+        let screen = self.open(&source, Span::Recent)?;
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        while !reader.is_finished() && !self.signals.stop() && !is_over() {
+            thread::sleep(PAUSE);
+        }
+        if is_over() {
+            self.signals.stop.store(true, Ordering::Relaxed);
+        }
+        let done = if self.args.once || reader.is_finished() { joined(reader)? } else { Ok(()) };
+        self.close(screen, done, &source, Span::Recent)
+    }
+
     /// Waits until the user quits, or a signal ends the program.
     fn wait_for_end(&self, screen: Screen) -> Result<io::Result<()>, Exit> {
         let mut end = None;
@@ -138,6 +169,7 @@ impl View<'_> {
             // The end of the screen sets a flag, which is polled.
             max_sleep: PAUSE,
             summary: false,
+            scope: None,
         })
     }
 
@@ -184,6 +216,36 @@ impl View<'_> {
     }
 }
 
+/// Passes the records of topics to the model until `stop` is raised.
+fn follow_topics(
+    config: &KafkaConfig,
+    streams: &[Stream],
+    shared: &Shared,
+    stop: &AtomicBool,
+) -> Result<(), Exit> {
+    let since = Timestamp::now().minus(RECENT);
+    let of_topic: BTreeMap<&str, Stream> =
+        streams.iter().map(|stream| (config.topic(*stream), *stream)).collect();
+    let topics: Vec<_> = of_topic.keys().map(|topic| ((*topic).to_owned(), since)).collect();
+    let mut decoder = RecordDecoder::new(config);
+    let mut failure = None;
+    let followed = kafka::follow(config, &topics, stop, &mut |topic, value| {
+        let Some(stream) = of_topic.get(topic) else { return ControlFlow::Continue(()) };
+        match decoder.decode(value) {
+            Ok(line) => {
+                shared.feed(|model| model.line(*stream, line));
+                ControlFlow::Continue(())
+            }
+            Err(why) => {
+                failure = Some(why);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    followed.map_err(Exit::failed)?;
+    failure.map_or(Ok(()), |why| Err(Exit::failed(why)))
+}
+
 type Screen = JoinHandle<io::Result<()>>;
 
 /// Time limit for restoring the screen: a terminal may accept no more bytes, which must not block the end.
@@ -208,7 +270,7 @@ fn terminal_width() -> u16 {
 }
 
 /// The last parts of the paths.
-fn names(paths: &[PathBuf]) -> String {
+pub(super) fn names(paths: &[PathBuf]) -> String {
     let name = |path: &PathBuf| match path.file_name() {
         _ if path == Path::new("-") => "stdin".to_owned(),
         Some(name) => name.to_string_lossy().into_owned(),

@@ -5,7 +5,7 @@ use crate::capture::decompress::decompressed;
 use crate::cli::{StoreUrl, VerifyArgs};
 use crate::config::Config;
 use crate::verify::{
-    BalanceReport, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
+    BalanceReport, Bounds, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
     TopicCounter, TopicTotals, Verifier, read_ndjson,
 };
 use dnscribe_cli::exit::Exit;
@@ -15,7 +15,6 @@ use dnscribe_config::log::LogConfig;
 use dnscribe_config::value::{LogFormat, LogLevel, Output};
 use dnscribe_delivery::kafka::{self, TimeSpan};
 use dnscribe_delivery::{KafkaConfig, Stream};
-use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
@@ -78,15 +77,17 @@ fn read_topics(
         return Err(Exit::usage(problem).with_remedy("name a FILE, --brokers or kafka.brokers"));
     }
     log::start(config.log);
-    let stores = args.store.iter().map(|url| url.parse()).collect::<Result<Vec<StoreUrl>, _>>();
-    let stores = stores.map_err(|why| Exit::usage(format!("--store: {why}")))?;
+    let stores = stores::parse(&args.store)?;
     let jobs = JobBalance::read(&config, &stores, verifier).map_err(Exit::failed)?;
-    let gaps = kafka::read_back(&config.kafka, &mut |record, event_id, place| {
-        progress.step(place);
-        verifier.add_record(record, event_id, place)
+    let mut jobs = jobs;
+    let gaps = kafka::read_back(&config.kafka, &mut |record, event_id, position| {
+        progress.step(position);
+        if let Some(jobs) = &mut jobs {
+            jobs.ledgers.count(position.topic, position.partition, position.offset);
+        }
+        verifier.add_record(record, event_id, position)
     })
     .map_err(Exit::failed)?;
-    let mut jobs = jobs;
     for gap in gaps {
         if let Some(jobs) = &mut jobs {
             jobs.gaps.insert(gap.stream);
@@ -122,7 +123,7 @@ struct Table {
     stream: Option<Stream>,
     /// Records of the topic, if they are counted on their own.
     totals: TopicTotals,
-    cutoff: Option<Timestamp>,
+    bounds: Bounds,
 }
 
 impl JobBalance {
@@ -155,25 +156,26 @@ impl JobBalance {
         let mut tables = Vec::new();
         for (index, store) in stores.iter().enumerate() {
             for table in store.tables() {
-                if ledgers.dropped(&store.sink(table)).is_none() {
+                let sink = store.sink(table);
+                if ledgers.dropped(&sink).is_none() {
                     verifier.add_note(&format_args!("{}: no job writes {table}", store.name));
                     continue;
                 }
-                let cutoffs = store.cutoffs(table)?;
-                let cutoff = cutoffs.get(&0).copied();
+                let bounds =
+                    Bounds { expired: store.cutoffs(table)?, recent: ledgers.recent(&sink) };
                 let mut found = Table {
                     store: index,
                     name: table,
                     topic: String::new(),
                     stream: None,
                     totals: TopicTotals::default(),
-                    cutoff,
+                    bounds: bounds.clone(),
                 };
                 match *table {
                     stores::TRANSACTIONS => {
                         found.stream = Some(Stream::Transactions);
                         kafka.topic(Stream::Transactions).clone_into(&mut found.topic);
-                        verifier.set_cutoff(cutoff);
+                        verifier.set_bounds(bounds);
                     }
                     other => {
                         found.topic = match other {
@@ -183,8 +185,9 @@ impl JobBalance {
                             other => name(&other.replace('_', ".")),
                         };
                         let mut counter = verifier.topic_counter();
-                        (counter.cutoffs, counter.grouping) = (cutoffs, store.grouping());
-                        found.totals = count_topic(&kafka, &found.topic, counter)?;
+                        (counter.bounds, counter.grouping) = (bounds, store.grouping());
+                        let is_counted = found.is_counted_alone(&kafka).then_some(&mut ledgers);
+                        found.totals = count_topic(&kafka, &found.topic, counter, is_counted)?;
                     }
                 }
                 tables.push(found);
@@ -201,27 +204,26 @@ impl JobBalance {
         let streams = Stream::ALL.map(|stream| {
             (stream, self.kafka.topic(stream).to_owned(), self.gaps.contains(&stream))
         });
-        let totals = self.tables.iter().filter(|table| table.stream.is_none());
-        // Alerts and measurements of probes are counted with the agents' streams.
-        let counted = [Stream::Alerts, Stream::Probes].map(|stream| self.kafka.topic(stream));
-        let is_own = |table: &&Table| {
-            !counted.contains(&table.topic.as_str()) && table.name != stores::FLEET
-        };
-        let totals = totals.filter(is_own).map(|table| (table.topic.clone(), table.totals));
+        let totals = self.tables.iter().filter(|table| table.is_counted_alone(&self.kafka));
+        let totals = totals.map(|table| (table.topic.clone(), table.totals));
         report.compare_jobs(&self.ledgers, totals.collect(), &streams);
+        let is_flowing = report.inputs.iter().any(|input| input.unread > 0);
         for table in &self.tables {
             let Some(store) = self.stores.get(table.store) else { continue };
             let (found, has_gaps) = match table.stream {
                 Some(stream) => (report.total(stream), self.gaps.contains(&stream)),
                 None => (table.totals.found, table.totals.has_gaps),
             };
+            let until = table.bounds.recent.filter(|_| is_flowing);
+            let expired = table.bounds.expired.get(&0).copied();
             let line = StoreLine {
                 store: store.name.clone(),
                 table: table.name.to_owned(),
-                rows: store.rows(table.name, table.cutoff)?,
+                rows: store.rows(table.name, expired, until)?,
                 expired: found.expired,
                 dropped: self.ledgers.dropped(&store.sink(table.name)).unwrap_or_default(),
-                unique: found.distinct,
+                unique: found.distinct - if is_flowing { found.recent } else { 0 },
+                until,
             };
             report.compare_rows(line, self.ledgers.malformed(&table.topic), has_gaps);
         }
@@ -229,11 +231,21 @@ impl JobBalance {
     }
 }
 
-/// Counts the records of a topic; none if it does not exist.
+impl Table {
+    /// Returns whether the records of its topic are compared with a job's counters by themselves. Those
+    /// of agents and probes are counted with the other streams; windows are what the job itself writes.
+    fn is_counted_alone(&self, kafka: &KafkaConfig) -> bool {
+        let is_of_stream = Stream::ALL.iter().any(|stream| kafka.topic(*stream) == self.topic);
+        self.name != stores::FLEET && !is_of_stream
+    }
+}
+
+/// Counts the records of a topic, for `ledgers` too if given; none if it does not exist.
 fn count_topic(
     kafka: &KafkaConfig,
     topic: &str,
     mut counter: TopicCounter,
+    mut ledgers: Option<&mut StreamLedgers>,
 ) -> Result<TopicTotals, String> {
     let failed = |error: std::io::Error| format!("cannot use temporary files: {error}");
     if !kafka::topic_names(kafka)?.contains(topic) {
@@ -243,6 +255,9 @@ fn count_topic(
     kafka::read_topic(kafka, topic, TimeSpan::default(), &mut |message| {
         begins_late |= message.is_first && message.offset > 0;
         if let Some(value) = message.value {
+            if let Some(ledgers) = &mut ledgers {
+                ledgers.count(topic, message.partition, message.offset);
+            }
             counter.add(value).map_err(failed)?;
         }
         Ok(ControlFlow::Continue(()))

@@ -85,8 +85,11 @@ impl Account {
         })
     }
 
-    /// Changes the user of this thread.
-    pub(super) fn enter(&self) -> io::Result<()> {
+    /// Changes the user of this thread, and of the processes and threads that it starts.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn enter(&self) -> io::Result<()> {
         use rustix::thread::{Gid, Uid};
         let groups: Vec<_> = self.groups.iter().map(|group| Gid::from_raw(*group)).collect();
         set_thread_groups(&groups)?;

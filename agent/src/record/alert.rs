@@ -1,8 +1,8 @@
 //! Builds `dns.alert/1` from a change of an alert.
 
 use super::RecordBuilder;
-use crate::analysis::detect::{Alert, Figure, Rule};
-use dnscribe_record::{AlertRecord, EventId, FigureFields, Stream};
+use crate::analysis::detect::Alert;
+use dnscribe_record::{AlertRecord, EventId, Stream, runbook_address};
 
 impl RecordBuilder {
     /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
@@ -16,8 +16,6 @@ impl RecordBuilder {
             scope: Some("node"),
             rule: alert.rule.name(),
             entity: entity.to_string(),
-            service: None,
-            target: None,
             resolver: entity.resolver.as_deref(),
             zone: entity.zone.as_deref(),
             qname: entity.qname.as_deref(),
@@ -25,7 +23,6 @@ impl RecordBuilder {
             pod: entity.pod.as_deref(),
             client_ip: entity.client.as_deref(),
             vantage: entity.vantage.map(crate::pair::Vantage::name),
-            site: None,
             state: alert.state.name(),
             severity: alert.level.name(),
             previous_severity: alert.previous.map(crate::analysis::detect::Severity::name),
@@ -33,25 +30,15 @@ impl RecordBuilder {
             ended: alert.ended,
             duration_seconds: until.since(alert.started).as_secs_f64(),
             summary: &alert.summary,
-            evidence: &[],
-            figures: evidence.figures.iter().map(figure).collect(),
+            figures: evidence.figures.iter().map(Into::into).collect(),
             samples: evidence.samples.iter().map(|id| self.namespace.message(*id)).collect(),
             qnames: &evidence.qnames,
             processes: &evidence.processes,
             clients: &evidence.clients,
             resolvers: &evidence.resolvers,
-            nodes: Vec::new(),
-            sites: Vec::new(),
-            zones: Vec::new(),
-            sources: Vec::new(),
-            answers: Vec::new(),
-            changes: Vec::new(),
-            triggered_by: None,
             suppressed: alert.suppressed,
-            suppressed_alerts: Vec::new(),
-            probes: Vec::new(),
-            runbook: runbook(alert.rule, runbooks),
-            masking: None,
+            runbook: runbook_address(runbooks, alert.rule.name()),
+            ..AlertRecord::default()
         }
     }
 
@@ -64,29 +51,10 @@ impl RecordBuilder {
     }
 }
 
-/// Returns the address of a rule's runbook: its name with hyphens.
-fn runbook(rule: Rule, base: &str) -> String {
-    format!("{base}/{}.md", rule.name().replace('_', "-"))
-}
-
-fn figure(figure: &Figure) -> FigureFields {
-    let baseline = figure.baseline.as_ref();
-    FigureFields {
-        name: figure.name,
-        value: figure.value,
-        threshold: figure.threshold,
-        baseline_mean: baseline.map(|baseline| baseline.mean),
-        baseline_deviation: baseline.map(|baseline| baseline.deviation),
-        z_score: baseline.map(|baseline| baseline.z),
-        baseline_samples: baseline.map(|baseline| baseline.samples),
-        seasonal: baseline.map(|baseline| baseline.seasonal),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::detect::{AlertState, Baseline, Entity, Evidence, Severity};
+    use crate::analysis::detect::{AlertState, Baseline, Entity, Evidence, Figure, Rule, Severity};
     use crate::decode::MessageId;
     use crate::pair::Vantage;
     use dnscribe_record::json_schema;

@@ -20,7 +20,7 @@ use super::text::{boundary, clean};
 use alerts::Alerts;
 use dnscribe_delivery::{Batch, Stream};
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{JsonText, LedgerRecord};
+use dnscribe_record::{ContainerView, JsonText, LedgerRecord, PodView, ProcessView};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -227,25 +227,35 @@ fn labels<'a>(transaction: &'a Transaction<'_>) -> [Cow<'a, str>; Part::COUNT] {
         part(&transaction.resolver),
         optional(&transaction.zone, "(no zone)"),
         optional(&transaction.qname, "(no question)"),
-        process(transaction),
+        process_label(transaction),
         outcome,
         optional(&transaction.qtype, ""),
     ]
 }
 
 /// Returns the process, a space, and where it runs: `curl shop/cart-0`. Pods, containers and hosts contain no
-/// spaces, so the last space separates the two.
-fn process<'a>(transaction: &'a Transaction<'_>) -> Cow<'a, str> {
+/// spaces, so the last space separates the two. Without a process, the client's address is its name.
+pub fn process_label<'a>(transaction: &'a Transaction<'_>) -> Cow<'a, str> {
     let Some(process) = &transaction.process else {
         return Cow::Owned(format!("{} client", part(&transaction.client_ip)));
     };
+    let Transaction { k8s, container, .. } = transaction;
+    Cow::Owned(process_and_place(process, k8s.as_ref(), container.as_ref()))
+}
+
+/// Returns a process, a space, and where it runs.
+pub fn process_and_place(
+    process: &ProcessView<'_>,
+    pod: Option<&PodView<'_>>,
+    container: Option<&ContainerView<'_>>,
+) -> String {
     let comm = part(&process.comm);
-    let place = match (&transaction.k8s, &transaction.container) {
+    let place = match (pod, container) {
         (Some(pod), _) => Cow::Owned(format!("{}/{}", part(&pod.namespace), part(&pod.pod))),
         (None, Some(container)) => part(container.id.get(..12).unwrap_or(&container.id)),
         (None, None) => Cow::Borrowed("host"),
     };
-    Cow::Owned(format!("{comm} {}", place.replace(' ', "_")))
+    format!("{comm} {}", place.replace(' ', "_"))
 }
 
 /// Makes a text of a record safe to show, and limits its length.

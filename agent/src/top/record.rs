@@ -4,6 +4,7 @@
 
 use dnscribe_record::{ContainerView, JsonText, PodView, ProcessView, Stream};
 use serde::Deserialize;
+use std::borrow::Cow;
 
 /// The fields of `dns.transaction/1` that are shown.
 #[derive(Default, Deserialize)]
@@ -29,31 +30,39 @@ pub struct Transaction<'a> {
     pub k8s: Option<PodView<'a>>,
 }
 
-/// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown. dnscribe writes
-/// the schema first, so that the line need not be parsed twice.
+/// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown.
 ///
 /// # Errors
 /// The line is not a JSON object with a `schema`.
 pub fn stream_of(line: &[u8]) -> Result<Option<Stream>, serde_json::Error> {
+    let schema = schema_of(line)?;
+    Ok(Stream::ALL.into_iter().find(|stream| stream.schema() == schema))
+}
+
+/// Returns the `schema` of a line of NDJSON. dnscribe writes it first, so that the line need not be parsed twice.
+///
+/// # Errors
+/// The line is not a JSON object with a `schema`.
+pub fn schema_of(line: &[u8]) -> Result<Cow<'_, str>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Head<'a> {
         #[serde(borrow)]
         schema: JsonText<'a>,
     }
-    let of = |schema: &str| Stream::ALL.into_iter().find(|stream| stream.schema() == schema);
     let start =
         line.strip_prefix(b"{\"schema\":\"").and_then(|rest| rest.split(|o| *o == b'"').next());
-    if let Some(stream) = start.and_then(|schema| of(std::str::from_utf8(schema).ok()?)) {
-        return Ok(Some(stream));
+    let start = start.and_then(|schema| std::str::from_utf8(schema).ok());
+    // Names of schemas have no escapes.
+    if let Some(schema) = start.filter(|schema| !schema.contains('\\')) {
+        return Ok(Cow::Borrowed(schema));
     }
     let head: Head<'_> = serde_json::from_slice(line)?;
-    Ok(of(&head.schema))
+    Ok(head.schema.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::borrow::Cow;
 
     #[test]
     fn reads_known_fields_and_ignores_others() {

@@ -198,7 +198,7 @@ impl InputLine {
         ["job", "topic", "records", "unique", "duplicates", "malformed", "found", "distinct"];
 
     fn cells(&self) -> [String; 8] {
-        let StreamInput { records, unique, duplicates, malformed } = self.counters;
+        let StreamInput { records, unique, duplicates, malformed, .. } = self.counters;
         let counts = [records, unique, duplicates, malformed].map(|count| count.to_string());
         let [records, unique, duplicates, malformed] = counts;
         let (job, topic) = (self.job.clone(), self.topic.clone());
@@ -211,7 +211,7 @@ impl StoreLine {
     const TITLES: [&'static str; 6] = ["store", "table", "rows", "expired", "dropped", "unique"];
 
     fn cells(&self) -> [String; 6] {
-        let Self { store, table, rows, expired, dropped, unique } = self;
+        let Self { store, table, rows, expired, dropped, unique, until: _ } = self;
         let counts = [rows, expired, dropped, unique].map(ToString::to_string);
         let [rows, expired, dropped, unique] = counts;
         [store.clone(), table.clone(), rows, expired, dropped, unique]

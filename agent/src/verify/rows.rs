@@ -5,14 +5,21 @@
 //! (a run), whose checkpoints begin again; the last record of each run counts.
 
 use super::Findings;
-use super::sort::{SortEntry, Sorter};
+use super::sort::{Age, SortEntry, Sorter};
 use dnscribe_record::ledger::Reasons;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{EventId, Stream, StreamInput, StreamLedgerRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_128;
+
+/// A job whose newest checkpoint is older than this while records wait does not run.
+const LONGEST_CHECKPOINT: Duration = Duration::from_secs(120);
+
+/// Rows of records that are older than this at a checkpoint are in the store.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// Records of a topic or of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +30,31 @@ pub struct FoundTotals {
     pub distinct: u64,
     /// Distinct records that are older than what the store keeps.
     pub expired: u64,
+    /// Distinct records that are so new that their rows may still be on their way.
+    pub recent: u64,
+}
+
+/// Times between which records are compared with rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Times before which records are expired, by step of the window in seconds; 0 for records that
+    /// are no windows.
+    pub expired: BTreeMap<u64, Timestamp>,
+    /// The time from which on rows may still be on their way.
+    pub recent: Option<Timestamp>,
+}
+
+impl Bounds {
+    /// Returns the age of a record or window that begins and ends at these times.
+    pub(super) fn age(&self, step: u64, begin: Timestamp, end: Timestamp) -> Age {
+        if self.expired.get(&step).is_some_and(|expired| begin < *expired) {
+            Age::Expired
+        } else if self.recent.is_some_and(|recent| end >= recent) {
+            Age::Recent
+        } else {
+            Age::Kept
+        }
+    }
 }
 
 /// Ledger records of all jobs.
@@ -30,6 +62,8 @@ pub struct FoundTotals {
 pub struct StreamLedgers {
     /// Last record of each run, by job.
     runs: BTreeMap<String, Vec<StreamLedgerRecord>>,
+    /// Records before the offsets of the newest checkpoint, by job and topic.
+    read: BTreeMap<(String, String), u64>,
 }
 
 /// Counters of one job for one topic beside what the topic has.
@@ -46,6 +80,8 @@ pub struct InputLine {
     pub found: Option<u64>,
     /// Readable records among `found`, copies counted once.
     pub found_distinct: Option<u64>,
+    /// Records among `found` that arrived after the newest checkpoint.
+    pub unread: u64,
 }
 
 /// Rows of a table beside the records that feed it. Identity 7: `rows + expired + dropped = unique`.
@@ -63,6 +99,9 @@ pub struct StoreLine {
     pub dropped: u64,
     /// Records that feed the table, copies counted once.
     pub unique: u64,
+    /// The time from which on rows and records are left out, because records still arrive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What a topic has, for the comparison with a job's counters.
@@ -92,6 +131,26 @@ impl StreamLedgers {
             _ => runs.push(record),
         }
         problem.map_or(Ok(()), Err)
+    }
+
+    /// Counts a record of a topic, for the jobs that had read it at their newest checkpoint.
+    pub fn count(&mut self, topic: &str, partition: i32, offset: i64) {
+        for (job, runs) in &self.runs {
+            let input = runs.last().and_then(|run| run.input.get(topic));
+            let next = input.map(|input| &input.offsets).filter(|offsets| !offsets.is_empty());
+            let Some(next) = next else { continue };
+            let partition = u32::try_from(partition).unwrap_or(u32::MAX);
+            let is_read = next.get(&partition).is_some_and(|next| offset < *next);
+            *self.read.entry((job.clone(), topic.to_owned())).or_default() += u64::from(is_read);
+        }
+    }
+
+    /// Returns the time from which on the rows of a sink may still be on their way.
+    #[must_use]
+    pub fn recent(&self, sink: &str) -> Option<Timestamp> {
+        let newest = self.runs.values().filter_map(|runs| runs.last());
+        let writers = newest.filter(|run| run.output.contains_key(sink));
+        writers.map(|run| run.head.ts.minus(RECENT)).max()
     }
 
     /// Returns the counters of each job and topic, and the number of runs.
@@ -136,17 +195,23 @@ impl StreamLedgers {
         let mut lines = Vec::new();
         for ((job, topic), (counters, runs)) in self.inputs() {
             let totals = topics.get(topic);
-            if let Some(totals) = totals {
-                let name = format!("{job}: {topic}");
-                compare_input(&name, counters, runs, totals, notes, problems);
-            }
-            lines.push(InputLine {
+            let newest = self.runs.get(job).and_then(|runs| runs.last()).map(|run| run.head.ts);
+            let mut line = InputLine {
                 job: job.to_owned(),
                 topic: topic.to_owned(),
                 counters,
                 found: totals.map(|totals| totals.found.records + totals.unreadable),
                 found_distinct: totals.map(|totals| totals.found.distinct),
-            });
+                unread: 0,
+            };
+            if let Some(found) = line.found {
+                let read = self.read.get(&(job.to_owned(), topic.to_owned()));
+                line.unread = read.map_or(0, |read| found.saturating_sub(*read));
+            }
+            if let (Some(totals), Some(newest)) = (totals, newest) {
+                line.check(runs, totals, newest, notes, problems);
+            }
+            lines.push(line);
         }
         lines
     }
@@ -180,41 +245,60 @@ fn imbalance(record: &StreamLedgerRecord) -> Option<String> {
     problem.map(|problem| format!("{}, checkpoint {}: {problem}", record.job, record.checkpoint))
 }
 
-#[expect(clippy::comparison_chain, reason = "each case has a sentence of its own")]
-fn compare_input(
-    name: &str,
-    counters: StreamInput,
-    runs: usize,
-    totals: &TopicTotals,
-    notes: &mut Findings,
-    problems: &mut Findings,
-) {
-    let StreamInput { records, unique, malformed, .. } = counters;
-    let (found, distinct) = (totals.found.records + totals.unreadable, totals.found.distinct);
-    if records < found {
-        problems.add(|| {
-            format!(
-                "{name}: the job has counted {records} of {found} records: it has not read to the \
-                 end yet, or it began later"
-            )
-        });
-    } else if records > found {
-        let sentence =
-            format!("{name}: the job has counted {records} records, the topic has {found}");
-        if totals.has_gaps {
-            notes.add(|| format!("{sentence}: the oldest are gone"));
-        } else if runs > 1 {
-            notes.add(|| format!("{sentence}: it was submitted {runs} times without its state"));
-        } else {
-            problems.add(|| sentence);
-        }
-    } else {
-        // A record that this program can read may be malformed for the job: it checks every field.
-        let most = unique + malformed.saturating_sub(totals.unreadable);
-        if distinct < unique || distinct > most {
+impl InputLine {
+    /// Checks identity 6 beside a topic. `newest` is the time of the newest checkpoint.
+    #[expect(clippy::comparison_chain, reason = "each case has a sentence of its own")]
+    fn check(
+        &self,
+        runs: usize,
+        totals: &TopicTotals,
+        newest: Timestamp,
+        notes: &mut Findings,
+        problems: &mut Findings,
+    ) {
+        let name = format!("{}: {}", self.job, self.topic);
+        let StreamInput { records, unique, malformed, .. } = self.counters;
+        let unread = self.unread;
+        let read = (totals.found.records + totals.unreadable).saturating_sub(unread);
+        let distinct = totals.found.distinct;
+        if records < read {
             problems.add(|| {
-                format!("{name}: {unique} records are unique for the job, {distinct} in the topic")
+                format!(
+                    "{name}: the job has counted {records} of {read} records: it has not read to the \
+                     end yet, or it began later"
+                )
             });
+        } else if records > read {
+            let sentence =
+                format!("{name}: the job has counted {records} records, the topic has {read}");
+            if totals.has_gaps {
+                notes.add(|| format!("{sentence}: the oldest are gone"));
+            } else if runs > 1 {
+                notes
+                    .add(|| format!("{sentence}: it was submitted {runs} times without its state"));
+            } else {
+                problems.add(|| sentence);
+            }
+        } else {
+            // A record that this program can read may be malformed for the job: it checks every field.
+            let most = unique + malformed.saturating_sub(totals.unreadable) + unread;
+            if distinct < unique || distinct > most {
+                problems.add(|| {
+                    format!(
+                        "{name}: {unique} records are unique for the job, {distinct} in the topic"
+                    )
+                });
+            }
+        }
+        if unread > 0 && newest.plus(LONGEST_CHECKPOINT) < Timestamp::now() {
+            problems.add(|| {
+                format!(
+                    "{name}: the job does not run: its newest checkpoint is of {newest}, and {unread} \
+                     records are not read"
+                )
+            });
+        } else if unread > 0 {
+            notes.add(|| format!("{name}: {unread} records arrived after the newest checkpoint"));
         }
     }
 }
@@ -229,7 +313,12 @@ impl StoreLine {
         notes: &mut Findings,
         problems: &mut Findings,
     ) {
-        let Self { store, table, rows, expired, dropped, unique } = self;
+        let Self { store, table, rows, expired, dropped, unique, until } = self;
+        if let Some(until) = until {
+            notes.add(|| {
+                format!("{store}, {table}: compared up to {until}, because records still arrive")
+            });
+        }
         let kept = unique.saturating_sub(*expired);
         let least = kept.saturating_sub(dropped + may_be_fewer);
         if *rows < least {
@@ -258,11 +347,11 @@ impl KeyCounter {
         Self { sorter, records: 0 }
     }
 
-    fn add(&mut self, key: &[u8], expired: bool) -> io::Result<()> {
+    fn add(&mut self, key: &[u8], age: Age) -> io::Result<()> {
         self.records += 1;
         // Nodes and streams do not matter here.
         let entry = SortEntry::new(EventId(xxh3_128(key)), 0, Stream::Ledger, None);
-        self.sorter.push(entry.with_expired(expired))
+        self.sorter.push(entry.with_age(age))
     }
 
     fn totals(self) -> io::Result<FoundTotals> {
@@ -270,6 +359,7 @@ impl KeyCounter {
         self.sorter.distinct(&mut |entry, _| {
             totals.distinct += 1;
             totals.expired += u64::from(entry.is_expired());
+            totals.recent += u64::from(entry.is_recent());
         })?;
         Ok(totals)
     }
@@ -279,9 +369,8 @@ impl KeyCounter {
 pub struct TopicCounter {
     keys: KeyCounter,
     unreadable: u64,
-    /// Times before which records are expired, by step of the window in seconds; 0 for records that
-    /// are no windows.
-    pub cutoffs: BTreeMap<u64, Timestamp>,
+    /// Times between which records are compared with rows.
+    pub bounds: Bounds,
     /// Only windows of this grouping count.
     pub grouping: Option<&'static str>,
 }
@@ -309,11 +398,11 @@ struct KeyFields<'a> {
 }
 
 impl TopicCounter {
-    pub(super) const fn new(sorter: Sorter) -> Self {
+    pub(super) fn new(sorter: Sorter) -> Self {
         Self {
             keys: KeyCounter::new(sorter),
             unreadable: 0,
-            cutoffs: BTreeMap::new(),
+            bounds: Bounds::default(),
             grouping: None,
         }
     }
@@ -327,10 +416,10 @@ impl TopicCounter {
             self.unreadable += 1;
             return Ok(());
         };
-        let cutoff = self.cutoffs.get(&fields.step_seconds);
-        let expired = cutoff.is_some_and(|cutoff| fields.ts < *cutoff);
+        let end = fields.ts.plus(Duration::from_secs(fields.window_seconds));
+        let age = self.bounds.age(fields.step_seconds, fields.ts, end);
         if fields.revision.is_none() {
-            return self.keys.add(fields.event_id.as_bytes(), expired);
+            return self.keys.add(fields.event_id.as_bytes(), age);
         }
         if self.grouping.is_some_and(|grouping| grouping != fields.grouping) {
             return Ok(());
@@ -342,7 +431,7 @@ impl TopicCounter {
             (fields.grouping, fields.vantage, region, fields.other),
             (fields.resolver, fields.zone, fields.qtype),
         );
-        self.keys.add(format!("{key:?}").as_bytes(), expired)
+        self.keys.add(format!("{key:?}").as_bytes(), age)
     }
 
     /// Returns what was counted.
@@ -382,7 +471,7 @@ mod tests {
     }
 
     fn totals(records: u64, distinct: u64, unreadable: u64) -> TopicTotals {
-        let found = FoundTotals { records, distinct, expired: 0 };
+        let found = FoundTotals { records, distinct, ..FoundTotals::default() };
         TopicTotals { found, unreadable, has_gaps: false }
     }
 
@@ -420,6 +509,39 @@ mod tests {
     }
 
     #[test]
+    fn records_after_the_newest_checkpoint_are_no_loss() {
+        let counted = |minutes: u64, records: u64, offset: i64| {
+            let mut ledgers = StreamLedgers::default();
+            let mut value: serde_json::Value =
+                serde_json::from_slice(&record(1, records, 0, 0)).unwrap();
+            value["ts"] =
+                Timestamp::now().minus(Duration::from_secs(60 * minutes)).to_string().into();
+            value["input"]["dns.normalized"]["offsets"] = json!({"1": offset});
+            ledgers.add(value.to_string().as_bytes()).unwrap();
+            for offset in 0..10 {
+                ledgers.count("dns.normalized", 1, offset);
+            }
+            ledgers.count("dns.normalized", 2, 0);
+            compare(&ledgers, totals(11, 11, 0))
+        };
+        let (notes, problems) = counted(0, 7, 7);
+        assert!(!notes.is_empty() && problems.is_empty(), "{problems:?}");
+        assert!(!counted(0, 6, 7).1.is_empty(), "one is missing");
+        assert!(!counted(0, 8, 7).1.is_empty(), "one too many");
+        assert!(!counted(3, 7, 7).1.is_empty(), "the job has stopped");
+    }
+
+    #[test]
+    fn age_is_that_of_the_window() {
+        let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+        let bounds = Bounds { expired: [(60, at(100))].into(), recent: Some(at(200)) };
+        assert_eq!(bounds.age(60, at(99), at(159)), Age::Expired);
+        assert_eq!(bounds.age(10, at(99), at(109)), Age::Kept);
+        assert_eq!(bounds.age(60, at(150), at(210)), Age::Recent);
+        assert_eq!(Bounds::default().age(0, at(0), at(u32::MAX.into())), Age::Kept);
+    }
+
+    #[test]
     fn rows_are_compared_to_the_unit() {
         let line = |rows| StoreLine {
             store: "clickhouse".into(),
@@ -428,6 +550,7 @@ mod tests {
             expired: 10,
             dropped: 1,
             unique: 100,
+            until: None,
         };
         let closes = |rows, may_be_fewer, has_gaps| {
             let (mut notes, mut problems) = (Findings::default(), Findings::default());

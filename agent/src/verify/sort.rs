@@ -27,10 +27,24 @@ const BUFFER_BYTES: usize = 256 << 10;
 const ENTRY_BYTES: usize = 22;
 
 /// Stands for no status.
-const NO_STATUS: u8 = EXPIRED - 1;
+const NO_STATUS: u8 = RECENT - 1;
 
 /// Bit of the status byte: the record is older than what a store keeps.
 const EXPIRED: u8 = 0x80;
+
+/// Bit of the status byte: the record is so new that its row may still be on its way.
+const RECENT: u8 = 0x40;
+
+/// Age of a record, as the comparison with a store's rows needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    /// Older than what the store keeps.
+    Expired,
+    /// The store has its row.
+    Kept,
+    /// So new that its row may still be on its way.
+    Recent,
+}
 
 /// What is stored of a record. Sorts by event: event id, node, stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +55,7 @@ pub(super) struct SortEntry {
     pub(super) node: u32,
     /// Index of the stream in [`Stream::ALL`].
     pub(super) stream: u8,
-    /// Number of the status and the bit [`EXPIRED`].
+    /// Number of the status and the bits [`EXPIRED`] and [`RECENT`].
     status: u8,
 }
 
@@ -51,9 +65,13 @@ impl SortEntry {
         Self { id, node, stream: stream as u8, status: status.unwrap_or(NO_STATUS) }
     }
 
-    /// Notes whether the record is older than what a store keeps.
-    pub(super) const fn with_expired(self, expired: bool) -> Self {
-        let bit = if expired { EXPIRED } else { 0 };
+    /// Notes how old the record is for a store.
+    pub(super) const fn with_age(self, age: Age) -> Self {
+        let bit = match age {
+            Age::Expired => EXPIRED,
+            Age::Kept => 0,
+            Age::Recent => RECENT,
+        };
         Self { status: self.status | bit, ..self }
     }
 
@@ -61,9 +79,13 @@ impl SortEntry {
         self.status & EXPIRED != 0
     }
 
+    pub(super) const fn is_recent(&self) -> bool {
+        self.status & RECENT != 0
+    }
+
     /// Number of the status, or a number greater than all of them.
     pub(super) const fn status(&self) -> u8 {
-        self.status & !EXPIRED
+        self.status & !(EXPIRED | RECENT)
     }
 
     pub(super) fn id(&self) -> EventId {

@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+use dnscribe_record::FigureFields;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 
@@ -55,6 +56,43 @@ pub struct Baseline {
     pub samples: u64,
     /// Whether it is the baseline of this hour of the week.
     pub seasonal: bool,
+}
+
+/// A value behind a finding, with what it was compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figure {
+    /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
+    pub name: &'static str,
+    /// Measured value.
+    pub value: f64,
+    /// Fixed threshold, if any.
+    pub threshold: Option<f64>,
+    /// Learned baseline, if any.
+    pub baseline: Option<Baseline>,
+}
+
+impl Figure {
+    /// Creates a figure without a baseline.
+    #[must_use]
+    pub const fn new(name: &'static str, value: f64, threshold: Option<f64>) -> Self {
+        Self { name, value, threshold, baseline: None }
+    }
+}
+
+impl From<&Figure> for FigureFields {
+    fn from(figure: &Figure) -> Self {
+        let usual = figure.baseline.as_ref();
+        Self {
+            name: figure.name,
+            value: figure.value,
+            threshold: figure.threshold,
+            baseline_mean: usual.map(|usual| usual.mean),
+            baseline_deviation: usual.map(|usual| usual.deviation),
+            z_score: usual.map(|usual| usual.z),
+            baseline_samples: usual.map(|usual| usual.samples),
+            seasonal: usual.map(|usual| usual.seasonal),
+        }
+    }
 }
 
 /// Mean and deviation of the values seen.

@@ -55,6 +55,7 @@
 mod macros;
 pub mod alertmanager;
 mod error;
+pub mod host;
 pub mod kafka;
 pub mod log;
 pub mod maintenance;

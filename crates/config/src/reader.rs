@@ -165,6 +165,13 @@ pub fn named_sections<K: Leaf + Ord, T: Section>(node: &Node) -> Result<BTreeMap
     map_of(node, section)
 }
 
+/// Reads a map of sections, each of which may be refused without the others.
+pub fn separate_sections<K: Leaf + Ord, T: Section>(
+    node: &Node,
+) -> Result<BTreeMap<K, Result<T, YamlError>>, YamlError> {
+    map_of(node, |node| Ok(section(node)))
+}
+
 /// Reads sections by stream.
 pub fn per_stream<T: Section>(node: &Node) -> Result<PerStream<T>, YamlError> {
     map_of(node, section).map(PerStream)

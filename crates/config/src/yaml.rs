@@ -61,7 +61,7 @@ impl Default for Place {
 }
 
 /// Reason why a document, or a value in it, is refused. Never contains a secret.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct YamlError {
     /// Where.
     pub place: Place,

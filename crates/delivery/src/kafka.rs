@@ -46,7 +46,7 @@ pub use follow::follow;
 pub use probe::probe_brokers;
 pub use publish::{KeyedRecord, publish};
 pub use read_back::{
-    Gap, RecordDecoder, TimeSpan, TopicMessage, read_back, read_topic, topic_names,
+    Gap, RecordDecoder, RecordPosition, TimeSpan, TopicMessage, read_back, read_topic, topic_names,
 };
 pub use settings::validate;
 

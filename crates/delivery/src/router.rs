@@ -190,14 +190,18 @@ impl SinkRouter {
         if is_rendered && masker.masks(stream) {
             let masked = masker.mask(stream, json, key);
             let json = |out: &mut Vec<u8>| out.extend_from_slice(masked.json);
+            let json_line = |out: &mut Vec<u8>| {
+                json(out);
+                out.push(b'\n');
+            };
             let as_text = |out: &mut Vec<u8>| {
                 let shown = match stream {
                     Stream::Alerts => alert_line_from_json(out, masked.json),
+                    Stream::Probes => return json_line(out),
                     _ => transaction_line_from_json(out, masked.json),
                 };
                 if shown.is_err() {
-                    json(out);
-                    out.push(b'\n');
+                    json_line(out);
                 }
             };
             let text = text.map(|_| &as_text as Render<'_>);

@@ -8,7 +8,7 @@ use serde_with::skip_serializing_none;
 
 /// `dns.alert/1`: a problem began, became worse or better, continues, or ended.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[serde(rename = "dns.alert/1")]
 pub struct AlertRecord<'a> {
     /// Fields that begin every record.
@@ -18,8 +18,9 @@ pub struct AlertRecord<'a> {
     /// rule, entity and start.
     pub alert_id: EventId,
     /// Who found the problem: `node` (an agent, from what it captures), `fleet` (a stream job, from
-    /// the records of all nodes) or `probe` (an active probe). Absent means `node`.
-    #[schemars(extend("enum" = ["node", "fleet", "probe"]))]
+    /// the records of all nodes), `probe` (an active probe) or `kpi` (a comparison with an authoritative
+    /// export). Absent means `node`.
+    #[schemars(extend("enum" = ["node", "fleet", "probe", "kpi"]))]
     pub scope: Option<&'static str>,
     /// Name of the detection rule: `resolver_down`, `success_ratio`, ... Each scope has its own rules.
     #[schemars(extend("examples" = [
@@ -69,7 +70,7 @@ pub struct AlertRecord<'a> {
     pub duration_seconds: f64,
     /// Summary in one sentence.
     pub summary: &'a str,
-    /// Scope `probe`: what was measured, one line each, the decisive ones last.
+    /// Scope `probe`: what was measured, one line each, the decisive ones last; scope `kpi`: the first differences.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     #[schemars(default)]
     pub evidence: &'a [String],
@@ -138,6 +139,12 @@ pub struct AlertRecord<'a> {
     pub masking: Option<MaskingFields>,
 }
 
+/// Returns the address of a rule's runbook below `base`, which has no slash at its end: the rule's name with hyphens.
+#[must_use]
+pub fn runbook_address(base: &str, rule: &str) -> String {
+    format!("{base}/{}.md", rule.replace('_', "-"))
+}
+
 /// An alert of a probe about the zone or the resolver of another alert.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -178,7 +185,7 @@ pub struct ChangeReference<'a> {
 
 /// A figure behind an alert.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct FigureFields {
     /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
     pub name: &'static str,

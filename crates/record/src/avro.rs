@@ -9,10 +9,10 @@
 use super::{Stream, json_schema};
 use serde_json::{Map, Value, json};
 
-/// Returns the names of all Avro schemas: those of the streams that agents write. Other records are
-/// JSON only.
+/// Returns the names of all Avro schemas: those of the streams that agents write, and of the events that
+/// registrars write. Other records are JSON only.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    Stream::ALL.into_iter().map(Stream::schema)
+    Stream::ALL.into_iter().map(Stream::schema).chain(["registrar.event/1"])
 }
 
 /// Returns the Avro schema (1.11) of a stream's record by its name (`dns.transaction/1`).

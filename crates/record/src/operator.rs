@@ -104,4 +104,8 @@ pub struct ChangeFields {
     pub url: Option<String>,
     /// End of the change, if it lasts.
     pub ends: Option<Timestamp>,
+    /// What the incident at this time was, in the judgement of a person: `confirmed` or
+    /// `false_alarm`.
+    #[schemars(extend("enum" = ["confirmed", "false_alarm"]))]
+    pub incident: Option<String>,
 }

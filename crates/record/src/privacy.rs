@@ -12,6 +12,7 @@ mod field_masker;
 mod fields;
 mod key;
 mod masker;
+mod probe;
 #[cfg(test)]
 mod tests;
 

@@ -63,6 +63,12 @@ pub struct ProbeFields {
     pub answers: Vec<String>,
     /// Number of those answers, if `answers` leaves some out: it has at most 100.
     pub answer_count: Option<u32>,
+    /// Number of records in the answer section, of all types.
+    pub answer_records: Option<u32>,
+    /// Number of records in the authority section.
+    pub authority_records: Option<u32>,
+    /// Number of records in the additional section, without OPT.
+    pub additional_records: Option<u32>,
     /// Hash of the set of answers and of the response code, whatever their order: 16 hex digits.
     pub answer_digest: Option<String>,
     /// Smallest TTL of the answers.
@@ -106,6 +112,8 @@ pub struct ProbeFields {
     pub issuer_changed: Option<bool>,
     /// Status of the last response.
     pub http_status: Option<u16>,
+    /// Version of HTTP of the last response: `1.1`, `2`.
+    pub http_version: Option<String>,
     /// Number of redirects that were followed.
     pub redirects: Option<u32>,
     /// Time from the request to the first byte of its response in milliseconds.

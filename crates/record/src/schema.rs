@@ -2,9 +2,10 @@
 
 use super::{
     AlertRecord, ChangeRecord, ConnectionRecord, DlqRecord, EnrichedRecord, FleetRecord,
-    IntelRecord, LedgerRecord, LookupRecord, MessageRecord, ProbeRecord, StreamLedgerRecord,
-    TransactionRecord, WindowRecord, ZoneRecord,
+    IntelRecord, LedgerRecord, LookupRecord, MessageRecord, ProbeRecord, RegistrarEventRecord,
+    StreamLedgerRecord, TransactionRecord, WindowRecord, ZoneRecord,
 };
+use crate::trace::Trace;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -25,7 +26,9 @@ pub fn json_schema(name: &str) -> Option<Value> {
     fields.shift_insert(1, "title".into(), json!(name));
     let properties = fields.get_mut("properties")?.as_object_mut()?;
     properties.insert("schema".into(), json!({ "const": name }));
-    properties.get_mut("ts")?["description"] = json!(ts);
+    if !ts.is_empty() {
+        properties.get_mut("ts")?["description"] = json!(ts);
+    }
     if !process.is_empty() {
         properties.get_mut("process")?["description"] = json!(process);
     }
@@ -36,13 +39,13 @@ pub fn json_schema(name: &str) -> Option<Value> {
 struct RecordSchema {
     name: &'static str,
     generate: fn() -> Value,
-    /// Which time `ts` is.
+    /// Which time `ts` is; empty for records without that field.
     ts: &'static str,
     /// Which process `process` is; empty for records without that object.
     process: &'static str,
 }
 
-const ALL: [RecordSchema; 15] = [
+const ALL: [RecordSchema; 17] = [
     RecordSchema {
         name: "dns.message/1",
         generate: generate::<MessageRecord<'static>>,
@@ -131,6 +134,13 @@ const ALL: [RecordSchema; 15] = [
         name: "dns.change/1",
         generate: generate::<ChangeRecord<'static>>,
         ts: "Time of the change, or of its beginning.",
+        process: "",
+    },
+    RecordSchema { name: "dns.trace/1", generate: generate::<Trace>, ts: "", process: "" },
+    RecordSchema {
+        name: "registrar.event/1",
+        generate: generate::<RegistrarEventRecord>,
+        ts: "",
         process: "",
     },
 ];

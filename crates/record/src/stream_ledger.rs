@@ -30,7 +30,7 @@ pub struct StreamLedgerRecord {
 }
 
 /// Records of one topic. Identity 6: `records = unique + duplicates + malformed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamInput {
     /// Records read.
     pub records: u64,
@@ -40,6 +40,9 @@ pub struct StreamInput {
     pub duplicates: u64,
     /// Records that do not fit their schema, each a dead letter.
     pub malformed: u64,
+    /// The offset after the last record read, by partition: `records` are those before it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offsets: BTreeMap<u32, i64>,
 }
 
 /// Records for one sink: `records = written + dropped`.

@@ -34,7 +34,7 @@ fn probe_all(loaded: Result<&Config, &ConfigError>) -> Report {
                 format!("node {node}, {services} services with {targets} targets, sinks {sinks}");
             Report {
                 config: required("config", Ok(detail)),
-                host: ping(config).into_iter().collect(),
+                host: modules(config).into_iter().chain(ping(config)).collect(),
                 outputs: outputs(&config.sinks, &config.open_with(), config.metrics_listen),
             }
         }
@@ -46,16 +46,31 @@ fn probe_all(loaded: Result<&Config, &ConfigError>) -> Report {
     }
 }
 
+/// Probes whether all modules of a file of blackbox_exporter can be used, if there is one that cannot.
+fn modules(config: &Config) -> Option<Probe> {
+    let left_out: Vec<_> =
+        config.modules.left_out().map(|(name, why)| format!("{name}: {why}")).collect();
+    let remedy = "probe these with blackbox_exporter, or write modules without these keys";
+    let found =
+        Err((format!("left out of modules_file: {}", left_out.join("; ")), remedy.to_owned()));
+    (!left_out.is_empty()).then(|| Probe::from_result("modules", false, found))
+}
+
 /// Probes whether this user may send echo requests, if a target needs it. `run` works without, and counts such rounds
-/// as failed.
+/// as `unsupported`.
 fn ping(config: &Config) -> Option<Probe> {
     let needs_ping = |target: &Arc<Target>| matches!(target.kind, TargetKind::Ping(_));
     if !config.services.iter().flat_map(|service| &service.targets).any(needs_ping) {
         return None;
     }
-    let opened = socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP));
-    let found = opened.map(|_| "this user may send echo requests".to_owned()).map_err(|error| {
-        let remedy = "allow its group: sysctl net.ipv4.ping_group_range=\"0 2147483647\"";
+    // In the order in which the measurement tries them.
+    let open = |kind| socket(AddressFamily::INET, kind, Some(ipproto::ICMP));
+    let opened = open(SocketType::DGRAM)
+        .map(|_| "unprivileged sockets")
+        .or_else(|error| open(SocketType::RAW).map(|_| "raw sockets").map_err(|_| error));
+    let found = opened.map(|how| format!("echo requests are sent over {how}")).map_err(|error| {
+        let remedy =
+            "allow its group: sysctl net.ipv4.ping_group_range=\"0 2147483647\"; or grant CAP_NET_RAW";
         (format!("this user may not send echo requests: {error}"), remedy.to_owned())
     });
     Some(Probe::from_result("ping", false, found))

@@ -5,6 +5,7 @@ use super::value::{
     BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Pattern,
     Percent, Qtype, ResolverUrl, StartTls,
 };
+use crate::target::{AddressFamily, SecretText};
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
@@ -12,14 +13,19 @@ use dnscribe_config::privacy::PrivacyLayer;
 use dnscribe_config::section;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
-    Count, LabelName, LabelValue, Name, Output, PositiveSpan, Span, Switch, Version,
+    Count, LabelName, LabelValue, Listen, Name, Output, PositiveSpan, Span, Switch, Version,
 };
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use hickory_proto::rr::RecordType;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Default address of `/metrics`: the port after the agent's, which may run on the same host.
+pub(super) const METRICS_LISTEN: Listen =
+    Listen(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9354)));
 
 section! {
     /// All sections.
@@ -81,7 +87,7 @@ section! {
         /// Files of all file sinks.
         section file: FileLayer,
         /// Endpoint for Prometheus.
-        section metrics: MetricsLayer,
+        section metrics: MetricsLayer = defaults([("listen", METRICS_LISTEN.to_string())]),
         /// Health check.
         section health: HealthLayer,
         /// Masking of private data in records.
@@ -250,6 +256,9 @@ section! {
         text address: Option<HostPort> = example("192.0.2.10:443"),
         /// Resolver of the name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
+        /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
+        /// prefer_ipv6.
+        text address_family: Option<AddressFamily> = default(AddressFamily::Any),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }
@@ -268,6 +277,11 @@ section! {
         text starttls: Option<StartTls> = example("smtp"),
         /// Resolver of the name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
+        /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
+        /// prefer_ipv6.
+        text address_family: Option<AddressFamily> = default(AddressFamily::Any),
+        /// Whether a certificate that is not valid is a failure; else it is only recorded.
+        text verify: Option<Switch> = default(true),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }
@@ -279,17 +293,21 @@ section! {
         /// URL: http:// or https://. A user and password in it are sent to its own origin only (Basic
         /// authentication), and are left out of records.
         text url: Option<HttpUrl> = example("https://shop.example.com/health"),
-        /// Method: GET or HEAD.
+        /// Method: GET, HEAD or POST. After the redirects 301, 302 and 303, a POST goes on as GET.
         text method: Option<HttpMethod> = default(hyper::Method::GET),
         /// Headers of the request. Like those of header_files, they are not sent to other origins after a
         /// redirect.
         map headers: BTreeMap<HeaderName, HeaderText> = example("{ Accept: application/json }"),
         /// Headers whose values are secret: each file holds a value.
         map header_files: BTreeMap<HeaderName, PathBuf> = example("{ Authorization: /run/secrets/shop }"),
+        /// Body of the request, with the method POST. It is sent to the URL's own origin only.
+        text request_body: Option<SecretText> = example("{}"),
         /// Statuses that are good. Default: 200 to 299.
         items status: Option<Vec<u16>> = example("[200, 204]"),
         /// Pattern (a regular expression) that the body must contain.
         text body: Option<Pattern> = example("ok"),
+        /// Pattern that the body must not contain.
+        text body_not: Option<Pattern> = example("maintenance"),
         /// Number of bytes of the body that are read at most. Bodies are not decompressed.
         text max_body_bytes: Option<BodyBytes> = default(1 << 20),
         /// Largest number of redirects that are followed. With 0, or with the redirect's own status in
@@ -302,6 +320,15 @@ section! {
         text redirect_to_insecure: Option<Switch> = default(false),
         /// Resolver of the host's name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
+        /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
+        /// prefer_ipv6.
+        text address_family: Option<AddressFamily> = default(AddressFamily::Any),
+        /// Host and port to connect to, in place of the URL's.
+        text connect_to: Option<HostPort> = example("192.0.2.10:443"),
+        /// Name for SNI and the certificate, in place of the URL's.
+        text server_name: Option<Name> = example("shop.example.com"),
+        /// Whether a certificate that is not valid is a failure; else it is only recorded.
+        text verify: Option<Switch> = default(true),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }
@@ -318,6 +345,9 @@ section! {
         text max_loss_percent: Option<Percent> = default(50_u8),
         /// Resolver of the name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
+        /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
+        /// prefer_ipv6.
+        text address_family: Option<AddressFamily> = default(AddressFamily::Any),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }

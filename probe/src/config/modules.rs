@@ -7,8 +7,8 @@ use super::layer::{
     TlsLayer,
 };
 use super::services::Builder;
-use super::value::{DnsName, HostPort, Qtype, ResolverUrl};
-use crate::dns::{Protocol, Resolver, ResolverHost};
+use super::value::{DnsName, HostPort, HttpUrl, Qtype, ResolverUrl};
+use crate::dns::{Protocol, Resolver, ResolverHost, presentation};
 use crate::target::{Target, TargetKind};
 use dnscribe_config::value::Count;
 use dnscribe_config::{ConfigError, source};
@@ -41,6 +41,8 @@ pub struct Checks {
     pub allow_no_data: bool,
     /// Whether the connection must be, or must not be, one of TLS.
     pub tls: Option<bool>,
+    /// Versions of HTTP that are good, as records have them; all if empty.
+    pub http_versions: Vec<&'static str>,
     /// Patterns that an answer must have or must not have.
     pub answers: Vec<AnswerCheck>,
 }
@@ -85,13 +87,15 @@ pub struct TargetRequest {
 /// All modules by name.
 #[derive(Clone)]
 pub struct Modules {
-    modules: BTreeMap<String, Module>,
+    by_name: BTreeMap<String, Module>,
+    /// Modules of `modules_file` that cannot be used, with the reasons.
+    left_out: BTreeMap<String, String>,
     builder: Builder,
 }
 
 impl fmt::Debug for Modules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.modules.keys()).finish()
+        f.debug_set().entries(self.by_name.keys()).finish()
     }
 }
 
@@ -99,22 +103,26 @@ impl fmt::Debug for Modules {
 /// over the built-in ones.
 ///
 /// # Errors
-/// The file cannot be read, or a module has no kind or several.
+/// The file cannot be read, or a module of `modules` has no kind or several. Modules of the file that need what is
+/// not there are left out.
 pub(super) fn resolve(layer: &Layer) -> Result<Modules, ConfigError> {
-    let mut modules = built_in();
+    let mut by_name = built_in();
+    let mut left_out = BTreeMap::new();
     if let Some(path) = &layer.modules_file {
         let file: BlackboxFile = source::file(path, |_| true)?;
         for (name, module) in file.modules {
-            let place = format!("modules_file, {}", name.0);
-            let module = blackbox::module(module);
-            modules.insert(name.0, module.or_else(|why| ConfigError::in_section(&place, why))?);
+            match blackbox::module(module) {
+                Ok(module) => _ = by_name.insert(name.0, module),
+                Err(why) => _ = left_out.insert(name.0, why),
+            }
         }
     }
     for (name, template) in &layer.modules {
         let module = Module::new(template.clone());
-        modules.insert(name.0.clone(), module);
+        by_name.insert(name.0.clone(), module);
     }
-    Ok(Modules { modules, builder: Builder::new(layer) })
+    left_out.retain(|name, _| !layer.modules.keys().any(|own| own.0 == *name));
+    Ok(Modules { by_name, left_out, builder: Builder::new(layer) })
 }
 
 /// The modules that a new file of blackbox_exporter has and that need nothing else, with its meaning.
@@ -141,9 +149,14 @@ impl Module {
 }
 
 impl Modules {
+    /// Returns the modules of `modules_file` that cannot be used, with the reasons.
+    pub fn left_out(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.left_out.iter().map(|(name, why)| (name.as_str(), why.as_str()))
+    }
+
     /// Returns the names of the modules.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.modules.keys().map(String::as_str)
+        self.by_name.keys().map(String::as_str)
     }
 
     /// Completes a module with what a request says.
@@ -151,7 +164,10 @@ impl Modules {
     /// # Errors
     /// There is no such module, or the target is none of its kind.
     pub fn target(&self, name: &str, request: &TargetRequest) -> Result<(Target, Checks), String> {
-        let module = self.modules.get(name).ok_or_else(|| {
+        if let Some(why) = self.left_out.get(name) {
+            return Err(format!("module \"{name}\" of modules_file cannot be used: {why}"));
+        }
+        let module = self.by_name.get(name).ok_or_else(|| {
             let known: Vec<_> = self.names().collect();
             format!("unknown module \"{name}\": choose from {}", known.join(", "))
         })?;
@@ -243,10 +259,16 @@ fn complete_http<'a>(
     let target = &request.target;
     let is_url = target.starts_with("http://") || target.starts_with("https://");
     let url = if is_url { target.clone() } else { format!("http://{target}") };
-    http.url = Some(read(&url)?);
-    if request.hostname.is_some() {
-        return Err("hostname is for modules of kind tls: put the name into the URL".to_owned());
+    let mut url = read::<HttpUrl>(&url)?;
+    if let Some(hostname) = &request.hostname {
+        // The host of the URL is connected to, and asked for this name.
+        let (host, port) = (url.0.host_str(), url.0.port_or_known_default());
+        let (Some(host), Some(port)) = (host, port) else { return Err("no host".to_owned()) };
+        http.connect_to = Some(read(&format!("{host}:{port}"))?);
+        let name = read::<DnsName>(hostname)?;
+        url.0.set_host(Some(&presentation(&name.0))).map_err(|error| error.to_string())?;
     }
+    http.url = Some(url);
     Ok(&mut http.pace)
 }
 
@@ -293,6 +315,12 @@ mod tests {
         ] {
             assert_eq!(modules.target(module, &request(target)).unwrap().0.name, name, "{module}");
         }
+        let hostname = Some("shop.example.com".into());
+        let request_by_name = TargetRequest { hostname, ..request("https://192.0.2.10:8443/x") };
+        let (target, _) = modules.target("http_2xx", &request_by_name).unwrap();
+        assert_eq!(target.name, "https://shop.example.com:8443/x");
+        let TargetKind::Http(http) = target.kind else { panic!("not http") };
+        assert_eq!(http.connect_to.unwrap().to_string(), "192.0.2.10:8443");
         let refused =
             |module: &str, target: &str| modules.target(module, &request(target)).unwrap_err();
         assert!(refused("nothing", "x").contains("choose from authority, dns, http_2xx"));

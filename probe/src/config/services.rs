@@ -4,15 +4,16 @@ use super::layer::{
     AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer,
     TargetLayer, TcpLayer, TlsLayer,
 };
-use super::value::{HeaderText, ResolverUrl};
+use super::value::{HeaderText, HostPort, ResolverUrl};
 use crate::dns::{Resolver, presentation};
 use crate::target::{
-    AuthorityTarget, DnsTarget, Host, HostName, HttpTarget, PingTarget, Service, Target,
-    TargetKind, TcpTarget, TlsTarget,
+    AddressFamily, AuthorityTarget, DnsTarget, Host, HostName, HttpTarget, PingTarget, Service,
+    Target, TargetKind, TcpTarget, TlsTarget,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use dnscribe_config::value::Name;
+use dnscribe_config::host::{self, RESOLV_CONF};
+use dnscribe_config::value::{BadValue, Name};
 use dnscribe_config::{ConfigError, read_secret};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -21,9 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use url::Url;
-
-/// Path of the system's list of resolvers: resolv.conf(5).
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A result whose error is one sentence.
 type Checked<T> = Result<T, String>;
@@ -63,11 +61,10 @@ fn resolvers(layer: &BTreeMap<Name, ResolverUrl>) -> Vec<Arc<Resolver>> {
 
 /// Returns the first resolver of the system, if one is configured.
 fn system_resolver() -> Option<Resolver> {
-    let text = std::fs::read_to_string(RESOLV_CONF).ok()?;
-    let address = text.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix("nameserver")?;
-        rest.trim().split(['%', ' ', '\t', '#', ';']).next()?.parse().ok()
-    })?;
+    let found = host::nameservers().inspect_err(|error| {
+        tracing::debug!("cannot read {RESOLV_CONF}: {error}; give resolvers in the configuration");
+    });
+    let address = found.ok()?.into_iter().next()?;
     Some(Resolver::udp("system", SocketAddr::new(address, 53)))
 }
 
@@ -167,24 +164,23 @@ impl Builder {
 
     fn tcp(&self, layer: &TcpLayer) -> Checked<Built> {
         let (name, port) = required(layer.address.clone(), "tcp.address")?.0;
-        let host = self.host(name, port, layer.resolver.as_ref())?;
+        let host = self.host(name, port, layer.resolver.as_ref(), layer.address_family())?;
         Ok((host.to_string(), TargetKind::Tcp(TcpTarget { host }), layer.pace.clone()))
     }
 
     fn tls(&self, layer: &TlsLayer) -> Checked<Built> {
         let (name, port) = required(layer.address.clone(), "tls.address")?.0;
-        let host = self.host(name, port, layer.resolver.as_ref())?;
+        let host = self.host(name, port, layer.resolver.as_ref(), layer.address_family())?;
         let server_name = layer.server_name.as_ref().map(|name| name.0.clone());
         let target = match &server_name {
             Some(name) => format!("{host} {name}"),
             None => host.to_string(),
         };
         let server_name = server_name.unwrap_or_else(|| host.name.to_string());
-        if ServerName::try_from(server_name.as_str()).is_err() {
-            return Err(format!("tls.server_name: {server_name} is not a name of a certificate"));
-        }
+        check_server_name("tls", &server_name)?;
         let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
-        let kind = TlsTarget { host, server_name, alpn, starttls: layer.starttls.is_some() };
+        let (starttls, verify) = (layer.starttls.is_some(), layer.verify().0);
+        let kind = TlsTarget { host, server_name, alpn, starttls, verify };
         Ok((target, TargetKind::Tls(kind), layer.pace.clone()))
     }
 
@@ -196,37 +192,60 @@ impl Builder {
         }
         // Only URLs without a host have no user.
         let _ = (url.set_username(""), url.set_password(None));
-        if layer.method().0 == hyper::Method::HEAD && layer.body.is_some() {
-            return Err("http.body needs the method GET".to_owned());
+        let method = layer.method().0;
+        if method == hyper::Method::HEAD && (layer.body.is_some() || layer.body_not.is_some()) {
+            return Err("http.body and body_not need the method GET or POST".to_owned());
+        }
+        if method != hyper::Method::POST && layer.request_body.is_some() {
+            return Err("http.request_body needs the method POST".to_owned());
         }
         let target = url.to_string();
+        let family = layer.address_family();
+        let connect_to = layer
+            .connect_to
+            .clone()
+            .map(|HostPort((name, port))| self.host(name, port, layer.resolver.as_ref(), family));
+        let server_name = layer.server_name.as_ref().map(|name| name.0.clone());
+        server_name.iter().try_for_each(|name| check_server_name("http", name))?;
         let kind = HttpTarget {
+            family,
+            connect_to: connect_to.transpose()?,
+            server_name,
+            verify: layer.verify().0,
             url,
-            method: layer.method().0,
+            method,
+            request_body: layer.request_body.clone(),
             headers,
             resolver: layer.resolver.as_ref().map(|name| self.resolver(name)).transpose()?,
             status: layer.status.clone().unwrap_or_else(|| (200..300).collect()),
             body: layer.body.as_ref().map(|pattern| pattern.0.clone()),
+            body_not: layer.body_not.as_ref().map(|pattern| pattern.0.clone()),
             max_body_bytes: layer.max_body_bytes().0,
             max_redirects: layer.max_redirects(),
             redirect_to_private: layer.redirect_to_private().0,
             redirect_to_insecure: layer.redirect_to_insecure().0,
         };
-        Ok((target, TargetKind::Http(kind), layer.pace.clone()))
+        Ok((target, TargetKind::Http(Box::new(kind)), layer.pace.clone()))
     }
 
     fn ping(&self, layer: &PingLayer) -> Checked<Built> {
         let name = required(layer.address.clone(), "ping.address")?.0;
-        let host = self.host(name, 0, layer.resolver.as_ref())?;
+        let host = self.host(name, 0, layer.resolver.as_ref(), layer.address_family())?;
         let count = u32::try_from(layer.count().0).unwrap_or(u32::MAX);
         let target = host.name.to_string();
         let kind = PingTarget { host, count, max_loss_percent: layer.max_loss_percent().0 };
         Ok((target, TargetKind::Ping(kind), layer.pace.clone()))
     }
 
-    fn host(&self, name: HostName, port: u16, resolver: Option<&Name>) -> Checked<Host> {
+    fn host(
+        &self,
+        name: HostName,
+        port: u16,
+        resolver: Option<&Name>,
+        family: AddressFamily,
+    ) -> Checked<Host> {
         let resolver = resolver.map(|name| self.resolver(name)).transpose()?;
-        Ok(Host { name, port, resolver })
+        Ok(Host { name, port, resolver, family })
     }
 
     fn resolver(&self, name: &Name) -> Checked<Arc<Resolver>> {
@@ -235,6 +254,14 @@ impl Builder {
             let known: Vec<_> = self.resolvers.iter().map(|one| one.name.as_str()).collect();
             format!("there is no resolver \"{}\": choose from {}", name.0, known.join(", "))
         })
+    }
+}
+
+/// Requires a name that a certificate can have.
+fn check_server_name(kind: &str, name: &str) -> Checked<()> {
+    match ServerName::try_from(name) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("{kind}.server_name: {name} is not a name of a certificate")),
     }
 }
 
@@ -257,10 +284,13 @@ fn authorization(url: &Url) -> Checked<Option<HeaderValue>> {
     }
     let decode = |text| percent_decode_str(text).collect::<Vec<u8>>();
     let password = decode(url.password().unwrap_or_default());
-    let login = [decode(url.username()), password].join(&b':');
-    let text = format!("Basic {}", BASE64_STANDARD.encode(login));
-    let value = text.parse::<HeaderText>().map_err(|problem| problem.to_string())?;
-    Ok(Some(value.0))
+    basic(&decode(url.username()), &password).map(|value| Some(value.0))
+}
+
+/// Makes the header of Basic authentication (RFC 7617).
+pub(super) fn basic(user: &[u8], password: &[u8]) -> Checked<HeaderText> {
+    let login = BASE64_STANDARD.encode([user, password].join(&b':'));
+    format!("Basic {login}").parse().map_err(|problem: BadValue| problem.to_string())
 }
 
 const NO_RESOLVER: &str = "there is no resolver: give one in resolvers";
@@ -315,11 +345,32 @@ mod tests {
     }
 
     #[test]
+    fn topics_have_labels_and_region() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("probes.yaml");
+        let load = |text: &str| {
+            std::fs::write(&file, format!("version: 1\n{text}")).unwrap();
+            let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+            Config::load(&sources).map_err(|error| error.to_string())
+        };
+        let topics = "kafka: { topics: { probes: \"dns.probes.{environment}-{region}\" } }\n";
+        let config =
+            load(&format!("region: eu\nlabels: {{ environment: prod }}\n{topics}")).unwrap();
+        let topic = config.kafka.topic(dnscribe_delivery::Stream::Probes);
+        assert_eq!(topic, "dns.probes.prod-eu");
+        let many = (0..17).map(|n| format!("a{n}: b")).collect::<Vec<_>>().join(", ");
+        let many = load(&format!("labels: {{ {many} }}\n")).unwrap_err();
+        assert!(many.contains("at most 16"), "{many}");
+    }
+
+    #[test]
     fn impossible_targets_are_refused() {
         let head = "http: { url: \"https://shop.example/\", method: HEAD, body: ok }";
-        assert!(load(head).unwrap_err().contains("needs the method GET"));
+        assert!(load(head).unwrap_err().contains("need the method GET"));
         let name = "tls: { address: \"192.0.2.1:443\", server_name: \"-shop-\" }";
         assert!(load(name).unwrap_err().contains("is not a name of a certificate"));
-        assert!(load("http: { url: \"https://shop.example/\", method: POST }").is_err());
+        assert!(load("http: { url: \"https://shop.example/\", method: PUT }").is_err());
+        let body = "http: { url: \"https://shop.example/\", request_body: x }";
+        assert!(load(body).unwrap_err().contains("needs the method POST"));
     }
 }

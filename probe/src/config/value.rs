@@ -84,8 +84,10 @@ impl FromStr for HttpUrl {
 value! {
     /// Method of a request.
     #[derive(Clone, Debug, PartialEq, Eq)]
-    HttpMethod(hyper::Method): "a method", "GET or HEAD";
-    |text| text.parse().ok().filter(|method| matches!(*method, hyper::Method::GET | hyper::Method::HEAD));
+    HttpMethod(hyper::Method): "a method", "GET, HEAD or POST";
+    |text| text.parse().ok().filter(|method| {
+        matches!(*method, hyper::Method::GET | hyper::Method::HEAD | hyper::Method::POST)
+    });
     ToString::to_string
 }
 

@@ -5,6 +5,7 @@
 //! for each resolver; an answer is called bogus only after a second validation without the cache.
 
 mod anchor;
+mod dname;
 mod explain;
 mod upstream;
 mod wildcard;
@@ -12,6 +13,7 @@ mod wildcard;
 use super::{Resolver, presentation};
 use crate::trust::Trust;
 use anchor::{AnchoredKeys, anchored_keys};
+use dname::Redirection;
 use dnscribe_record::named_enum;
 use explain::explain;
 use futures_util::StreamExt as _;
@@ -27,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use upstream::Upstream;
-use wildcard::expansion_is_proved;
+use wildcard::{expansion_is_proved, is_opted_out};
 
 /// Longest time for which a validated record set is not validated again.
 const MAX_CACHED: Duration = Duration::from_secs(300);
@@ -220,11 +222,34 @@ impl Session {
                 (explain(self, name, record_type, &response).await, None)
             }
             Err(error) => {
+                if let Some(redirection) = Redirection::of(&error) {
+                    return self.validate_redirection(name, record_type, redirection).await;
+                }
                 let shown = presentation(name);
                 let reason = format!("{shown} {record_type}: {}", describe(&error));
                 (Validation::indeterminate(reason), None)
             }
         }
+    }
+
+    /// Validates the DNAME record from which the answers for a name are made, and returns the name that takes its place.
+    async fn validate_redirection(
+        &self,
+        name: &Name,
+        record_type: RecordType,
+        redirection: &Redirection,
+    ) -> (Validation, Option<Name>) {
+        let Redirection { owner, target, is_consistent } = redirection;
+        // The owner has fewer labels than the name, so this ends.
+        let validating = Box::pin(self.validate_one(owner, RecordType::DNAME));
+        let (found, _) = validating.await;
+        if found.security == Security::Secure && !is_consistent {
+            let (name, owner) = (presentation(name), presentation(owner));
+            let reason =
+                format!("the CNAME record of {name} is not what the DNAME record of {owner} makes");
+            return (Validation::bogus(reason), None);
+        }
+        (found, (record_type != RecordType::CNAME).then(|| target.clone()))
     }
 
     /// Looks up records, each of which says whether it is secure.
@@ -248,6 +273,7 @@ impl Session {
         let weakest =
             if answers.is_empty() { authorities.iter().min() } else { answers.iter().min() };
         match weakest {
+            Some(Proof::Secure) if is_opted_out(response) => Validation::good(Security::Insecure),
             Some(Proof::Secure) => Validation::good(Security::Secure),
             // Denials without any proof come from zones that are proved to be unsigned.
             Some(Proof::Insecure) | None => Validation::good(Security::Insecure),

@@ -196,10 +196,16 @@ fn checks_answers_as_lines() {
 }
 
 #[test]
-fn checks_tls_and_missing_data() {
+fn checks_tls_version_and_missing_data() {
     let mut plain = ProbeFields { ok: true, ..ProbeFields::default() };
     Checks { tls: Some(true), ..Checks::default() }.apply(&mut plain);
     assert_eq!(plain.error.unwrap().reason, "no_tls");
+    let mut http =
+        ProbeFields { ok: true, http_version: Some("2".into()), ..ProbeFields::default() };
+    Checks { http_versions: vec!["1.1", "2"], ..Checks::default() }.apply(&mut http);
+    assert!(http.ok);
+    Checks { http_versions: vec!["1.1"], ..Checks::default() }.apply(&mut http);
+    assert_eq!(http.error.unwrap().reason, "version");
     let (stage, reason) = ("dns".to_owned(), "no_data".to_owned());
     let error = Some(ProbeError { stage, reason, detail: None });
     let mut empty = ProbeFields { error, ..ProbeFields::default() };

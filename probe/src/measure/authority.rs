@@ -14,10 +14,12 @@ use delegation::{Delegation, find_delegation, resolve_ns};
 use dnscribe_dns::rcode_name;
 use dnscribe_record::ProbeFields;
 use futures_util::future::join_all;
+use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 use std::time::Duration;
 use tokio::time::Instant;
 use verdict::{ServerState, judge};
@@ -60,6 +62,17 @@ impl Asking<'_> {
         // Half of the time is for the nameservers.
         addresses(name, Some(self.resolver), self.trust, self.time_left() / 2).await
     }
+
+    /// Asks a nameserver for its own addresses at those that the parent has, for resolvers may have none where
+    /// some of the parent's are wrong. Returns those of the first that answers.
+    async fn own_addresses(&self, name: &Name, glue: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+        let limit = self.time_left() / 2;
+        let asked = glue.iter().map(|address| async move {
+            let server = Resolver::udp("", SocketAddr::new(*address, self.port));
+            addresses(name, Some(&server), self.trust, limit).await
+        });
+        join_all(asked).await.into_iter().find_map(Result::ok).unwrap_or_default()
+    }
 }
 
 /// A nameserver with the addresses by which it is asked.
@@ -71,7 +84,7 @@ struct Nameserver {
 }
 
 /// Asks all nameservers at once. Makes a record for each nameserver and address, and one for the zone if its
-/// delegation cannot be found.
+/// delegation cannot be found. Adds the addresses to which this host has no route to `unrouted`.
 ///
 /// # Errors
 /// The zone has IPv6 addresses only, and this host has no route to them.
@@ -79,6 +92,7 @@ pub(super) async fn measure(
     context: &Context,
     target: &Target,
     authority: &AuthorityTarget,
+    unrouted: &mut u64,
 ) -> Result<Vec<ProbeFields>, Skip> {
     let start = std::time::Instant::now();
     let asking = Asking {
@@ -101,14 +115,16 @@ pub(super) async fn measure(
     };
     let nameservers = find_nameservers(&asking, zone, &delegation).await;
     let servers = nameservers.iter().flat_map(|nameserver| {
-        let addresses = nameserver.addresses.iter().filter(|address| is_supported(**address));
-        addresses.map(move |address| (nameserver, *address))
+        nameserver.addresses.iter().map(move |address| (nameserver, *address))
     });
-    let asked = servers.map(|(nameserver, address)| {
+    let (servers, others): (Vec<_>, Vec<_>) = servers.partition(|(_, address)| has_route(*address));
+    *unrouted += others.len() as u64;
+    let is_signed = !delegation.digests.is_empty();
+    let asked = servers.into_iter().map(|(nameserver, address)| {
         let asking = &asking;
         async move {
             let begin = std::time::Instant::now();
-            let state = ask(asking, zone, address).await;
+            let state = ask(asking, zone, address, is_signed).await;
             (nameserver, address, state, begin.elapsed())
         }
     });
@@ -117,7 +133,7 @@ pub(super) async fn measure(
     let mut found = Vec::new();
     for (nameserver, address, state, duration) in &asked {
         let lag = authority.max_serial_lag;
-        let judged = judge(&nameserver.name, state, &states, &delegation, lag);
+        let judged = judge(zone, &nameserver.name, state, &states, &delegation, lag);
         let judged = judged.and(nameserver.problem.clone().map_or(Ok(()), Err));
         let mut fields = describe(fields(), &nameserver.name, *address, state);
         fields = finish(fields, start, judged);
@@ -136,14 +152,20 @@ pub(super) async fn measure(
 
 /// Returns whether this host has a route to the family of an address. IPv6 is often absent, which says
 /// nothing of the zone.
-fn is_supported(address: IpAddr) -> bool {
+fn has_route(address: IpAddr) -> bool {
     let IpAddr::V6(_) = address else { return true };
     let socket = std::net::UdpSocket::bind("[::]:0");
-    let is_supported = socket.is_ok_and(|socket| socket.connect((address, 53)).is_ok());
-    if !is_supported {
-        tracing::debug!("no route to {address}: its nameserver is not asked over IPv6");
+    let has_route = socket.is_ok_and(|socket| socket.connect((address, 53)).is_ok());
+    if !has_route {
+        static LOGGED: Once = Once::new();
+        LOGGED.call_once(|| {
+            tracing::info!(
+                "this host has no route to {address}: nameservers are asked over IPv4 only; \
+                 dnscribe_probe_unrouted_addresses_total counts their IPv6 addresses"
+            );
+        });
     }
-    is_supported
+    has_route
 }
 
 /// Finds the addresses of all nameservers: those that the parent names, and those that the zone itself does.
@@ -180,7 +202,7 @@ async fn locate(
     match by_resolver {
         Ok(found) => nameserver.addresses = found,
         Err(failure) if glue.is_empty() => nameserver.problem = Some(failure),
-        Err(_) => {}
+        Err(_) => nameserver.addresses = asking.own_addresses(name, &glue).await,
     }
     if needs_glue {
         let own: BTreeSet<IpAddr> = nameserver.addresses.iter().copied().collect();
@@ -205,12 +227,19 @@ async fn locate(
     nameserver
 }
 
-/// Asks one nameserver at one address for the zone's SOA and NS records over UDP, and for SOA over TCP.
-async fn ask(asking: &Asking<'_>, zone: &Name, address: IpAddr) -> ServerState {
-    let (soa, ns, tcp) = tokio::join!(
+/// Asks one nameserver at one address for the zone's SOA and NS records over UDP, for SOA over TCP, and for the keys
+/// of a signed zone.
+async fn ask(asking: &Asking<'_>, zone: &Name, address: IpAddr, is_signed: bool) -> ServerState {
+    let keys = async {
+        let asked =
+            is_signed.then(|| asking.server(address, Protocol::Udp, zone, RecordType::DNSKEY));
+        Some(Box::pin(asked?).await.map(|found| keys_of(&found, zone)))
+    };
+    let (soa, ns, tcp, keys) = tokio::join!(
         asking.server(address, Protocol::Udp, zone, RecordType::SOA),
         asking.server(address, Protocol::Udp, zone, RecordType::NS),
         asking.server(address, Protocol::Tcp, zone, RecordType::SOA),
+        keys,
     );
     let serial = |found: &Exchange| {
         found.response.answers.iter().find_map(|record| match &record.data {
@@ -236,7 +265,18 @@ async fn ask(asking: &Asking<'_>, zone: &Name, address: IpAddr) -> ServerState {
         tcp: tcp.map(drop),
         nameservers,
         answers,
+        keys,
     }
+}
+
+/// Returns the keys of a zone in a response.
+fn keys_of(found: &Exchange, zone: &Name) -> Vec<DNSKEY> {
+    let own = found.response.answers.iter().filter(|record| record.name == *zone);
+    let keys = own.filter_map(|record| match &record.data {
+        RData::DNSSEC(DNSSECRData::DNSKEY(key)) => Some(key.clone()),
+        _ => None,
+    });
+    keys.collect()
 }
 
 fn is_authoritative(found: &Exchange) -> bool {

@@ -9,7 +9,7 @@ use crate::target::{DnsTarget, Target};
 use dnscribe_dns::{Dns, MessageIndex, rcode_name};
 use dnscribe_record::ProbeFields;
 use futures_util::future::join_all;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{Name, Record, RecordType};
 use std::fmt::Write as _;
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
@@ -84,6 +84,11 @@ fn describe(
     fields.connect_ms = found.connect.map(milliseconds);
     fields.handshake_ms = found.handshake.map(milliseconds);
     let rcode = rcode_name(found.response.metadata.response_code.into()).into_owned();
+    let response = &found.response;
+    let sections = [&response.answers, &response.authorities, &response.additionals];
+    let count = |section: &Vec<Record>| u32::try_from(section.len()).ok();
+    [fields.answer_records, fields.authority_records, fields.additional_records] =
+        sections.map(count);
     let answers = answers_of(found, owner, record_type)?;
     fields.min_ttl_seconds = answers.iter().map(|(_, ttl)| *ttl).min();
     let mut texts: Vec<String> = answers.into_iter().map(|(text, _)| text).collect();

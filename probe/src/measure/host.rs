@@ -37,7 +37,12 @@ pub(super) async fn resolve(
     let limit = deadline.saturating_duration_since(begin);
     let found = Box::pin(dns::addresses(name, resolver, &context.trust, limit)).await;
     add_milliseconds(&mut fields.resolve_ms, begin.elapsed());
-    found
+    let found = host.family.select(found?);
+    if found.is_empty() {
+        let detail = format!("{} has no address of the family {}", host.name, host.family.name());
+        return Err(Failure::new(Stage::Resolve, "no_data").with_detail(detail));
+    }
+    Ok(found)
 }
 
 /// Connects to the first of several addresses that accepts, in their order. Each gets its share of the time

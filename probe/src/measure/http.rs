@@ -14,7 +14,7 @@ use crate::target::{Host, HttpTarget, Target};
 use dnscribe_record::ProbeFields;
 use exchange::{Request, Response};
 use hyper::header::LOCATION;
-use hyper::{StatusCode, header};
+use hyper::{Method, StatusCode, header};
 use std::net::IpAddr;
 use tokio::time::Instant;
 use url::Url;
@@ -41,18 +41,20 @@ struct Visit<'a> {
 impl Visit<'_> {
     async fn run(mut self, fields: &mut ProbeFields) -> Result<(), Failure> {
         let mut url = self.http.url.clone();
+        let mut method = self.http.method.clone();
         let mut redirects = 0;
         loop {
             fields.redirects = Some(redirects);
-            let mut response = self.request(fields, &url, redirects > 0).await?;
+            let request = Box::pin(self.request(fields, &method, &url, redirects > 0));
+            let mut response = request.await?;
             fields.http_status = Some(response.status.as_u16());
             let is_followed = response.status.is_redirection()
                 && response.status != StatusCode::NOT_MODIFIED
                 && self.http.max_redirects > 0
                 && !self.http.status.contains(&response.status.as_u16());
             if !is_followed {
-                let pattern = self.http.body.as_ref();
-                let read = response.read_body(fields, self.http.max_body_bytes, pattern.is_some());
+                let is_kept = self.http.body.is_some() || self.http.body_not.is_some();
+                let read = response.read_body(fields, self.http.max_body_bytes, is_kept);
                 let body = exchange::within(self.deadline, "while the body was read", read).await?;
                 return self.judge(&response, &body);
             }
@@ -61,6 +63,7 @@ impl Visit<'_> {
                 return Err(fail("redirect_loop", detail));
             }
             url = self.next(&url, &response)?;
+            method = self.next_method(method, &url, response.status)?;
             redirects += 1;
         }
     }
@@ -68,13 +71,17 @@ impl Visit<'_> {
     async fn request(
         &mut self,
         fields: &mut ProbeFields,
+        method: &Method,
         url: &Url,
         is_redirect: bool,
     ) -> Result<Response, Failure> {
-        let host = Host::of_url(url, self.http.resolver.as_ref());
+        let http = self.http;
+        let host = Host::of_url(url, http.resolver.as_ref(), http.family);
         let host =
             host.ok_or_else(|| fail("redirect_invalid", format!("{} has no host", shown(url))))?;
-        let mut addresses = host::resolve(self.context, fields, &host, self.deadline).await?;
+        let is_home = url.origin() == http.url.origin();
+        let server = http.connect_to.as_ref().filter(|_| is_home).unwrap_or(&host);
+        let mut addresses = host::resolve(self.context, fields, server, self.deadline).await?;
         if is_redirect {
             addresses.retain(|address| self.is_allowed(*address));
             if addresses.is_empty() {
@@ -84,17 +91,17 @@ impl Visit<'_> {
         } else {
             self.home.clone_from(&addresses);
         }
-        let stream = host::connect_to(fields, &addresses, host.port, self.deadline).await?;
+        let stream = host::connect_to(fields, &addresses, server.port, self.deadline).await?;
         stream.set_nodelay(true).map_err(|error| Failure::io(Stage::Connect, &error))?;
-        let is_home = url.origin() == self.http.url.origin();
-        let request = Request::new(self.http, url, is_home)?;
+        let request = Request::new(http, method, url, is_home)?;
         let sent = async {
             if url.scheme() == "https" {
-                let name = host.name.to_string();
+                let own = http.server_name.clone().filter(|_| is_home);
+                let name = own.unwrap_or_else(|| host.name.to_string());
                 let alpn = ["h2", "http/1.1"].map(str::to_owned);
+                let peer = tls::Peer { server_name: &name, alpn: &alpn, verify: http.verify };
                 let stream =
-                    tls::handshake(self.context, fields, stream, &name, &alpn, self.deadline)
-                        .await?;
+                    tls::handshake(self.context, fields, stream, &peer, self.deadline).await?;
                 let is_http2 = fields.alpn.as_deref() == Some("h2");
                 request.send(fields, stream, is_http2, self.deadline).await
             } else {
@@ -132,13 +139,40 @@ impl Visit<'_> {
         Ok(next)
     }
 
+    /// Returns the method of the request that follows a redirect to `url` (RFC 9110, section 15.4).
+    fn next_method(
+        &self,
+        method: Method,
+        url: &Url,
+        status: StatusCode,
+    ) -> Result<Method, Failure> {
+        let keeps_method =
+            matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if method != Method::POST {
+            Ok(method)
+        } else if !keeps_method {
+            Ok(Method::GET)
+        } else if url.origin() == self.http.url.origin() {
+            Ok(method)
+        } else {
+            let detail =
+                format!("status {} would send the body to {}", status.as_u16(), shown(url));
+            Err(fail("redirect_invalid", detail))
+        }
+    }
+
     fn judge(&self, response: &Response, body: &exchange::Body) -> Result<(), Failure> {
         let status = response.status;
         if !self.http.status.contains(&status.as_u16()) {
             return Err(fail("status", format!("{status}")));
         }
-        let Some(pattern) = &self.http.body else { return Ok(()) };
-        if pattern.is_match(&String::from_utf8_lossy(&body.bytes)) {
+        let text = String::from_utf8_lossy(&body.bytes);
+        if let Some(found) = self.http.body_not.as_ref().and_then(|pattern| pattern.find(&text)) {
+            let detail = format!("a match of body_not at byte {}", found.start());
+            return Err(fail("body_mismatch", detail));
+        }
+        let matches = self.http.body.as_ref().is_none_or(|pattern| pattern.is_match(&text));
+        if matches && !(body.is_clipped && self.http.body_not.is_some()) {
             return Ok(());
         }
         if body.is_clipped {

@@ -1,7 +1,7 @@
 //! Helpers of tests: a context, targets and certificates.
 
 use super::Context;
-use crate::target::{Host, HostName};
+use crate::target::{AddressFamily, Host, HostName};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
 use hickory_proto::rr::Name;
@@ -37,7 +37,7 @@ pub(super) fn host(name: &str, port: u16) -> Host {
         |_| HostName::Name(Name::from_ascii(format!("{name}.")).unwrap()),
         HostName::Address,
     );
-    Host { name, port, resolver: None }
+    Host { name, port, resolver: None, family: AddressFamily::Any }
 }
 
 /// Key with certificates of a test: an authority, or a server.

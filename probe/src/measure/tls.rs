@@ -51,13 +51,24 @@ async fn run(
     if tls.starttls {
         stream = within(deadline, starttls::smtp(stream)).await?;
     }
-    let stream = handshake(context, fields, stream, &tls.server_name, &tls.alpn, deadline).await?;
+    let peer = Peer { server_name: &tls.server_name, alpn: &tls.alpn, verify: tls.verify };
+    let stream = handshake(context, fields, stream, &peer, deadline).await?;
     if fields.alpn.is_none() && !tls.alpn.is_empty() {
         let detail = format!("the server chose none of {}", tls.alpn.join(", "));
         return Err(Failure::new(Stage::Tls, "alpn_mismatch").with_detail(detail));
     }
     drop(stream);
     Ok(())
+}
+
+/// What a client offers to a server, and expects of it.
+pub(super) struct Peer<'a> {
+    /// Name for SNI and for the certificate.
+    pub(super) server_name: &'a str,
+    /// Application protocols offered, by preference.
+    pub(super) alpn: &'a [String],
+    /// Whether a certificate that is not valid is a failure.
+    pub(super) verify: bool,
 }
 
 /// Shakes hands, describes what was agreed on in `fields`, and judges the server's certificate.
@@ -69,13 +80,13 @@ pub(super) async fn handshake(
     context: &Context,
     fields: &mut ProbeFields,
     stream: TcpStream,
-    server_name: &str,
-    alpn: &[String],
+    peer: &Peer<'_>,
     deadline: Instant,
 ) -> Result<TlsStream<TcpStream>, Failure> {
     let internal =
         |detail: String| Failure::new(Stage::Tls, "handshake_failed").with_detail(detail);
-    let name = ServerName::try_from(server_name.to_owned())
+    let Peer { server_name, alpn, verify } = peer;
+    let name = ServerName::try_from((*server_name).to_owned())
         .map_err(|_| internal(format!("{server_name} is not a name for a certificate")))?;
     let recorder = Arc::new(Recorder::default());
     let config =
@@ -101,6 +112,7 @@ pub(super) async fn handshake(
     fields.alpn = connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     match problems.split_first() {
         None => Ok(stream),
+        Some(_) if !verify => Ok(stream),
         Some(((kind, detail), others)) => {
             let failure = Failure::new(Stage::Tls, kind.reason()).with_detail(detail.clone());
             Err(with_problems(failure, others))

@@ -32,8 +32,13 @@ impl Simulation {
 
     fn round(&mut self, fields: ProbeFields) -> ProbeFields {
         self.now = self.now.plus(MINUTE);
-        let mut round =
-            Round { target: target(), start: self.now, found: vec![fields], skipped: None };
+        let mut round = Round {
+            target: target(),
+            start: self.now,
+            found: vec![fields],
+            skipped: None,
+            unrouted: 0,
+        };
         self.memory.observe(&mut round);
         round.found.remove(0)
     }

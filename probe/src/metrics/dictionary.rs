@@ -41,8 +41,10 @@ pub(super) const COMPATIBLE: &[Metric] = &[
     ),
     result("probe_ip_addr_hash", "1", "Specifies the hash of IP address, to see whether it changes."),
     result("probe_dns_query_succeeded", "0 or 1", "Displays whether or not the query was answered."),
-    result("probe_dns_answer_rrs", "records", "Returns number of entries in the answer resource record list.")
-        .caveat("Records of the type asked for: those of a CNAME chain do not count, unlike blackbox_exporter's."),
+    result("probe_dns_answer_rrs", "records", "Returns number of entries in the answer resource record list."),
+    result("probe_dns_authority_rrs", "records", "Returns number of entries in the authority resource record list."),
+    result("probe_dns_additional_rrs", "records", "Returns number of entries in the additional resource record list.")
+        .caveat("Without OPT, which the probe asks for and blackbox_exporter does not."),
     result("probe_dns_serial", "1", "Returns the serial number of the zone."),
     result(
         "probe_dns_duration_seconds",
@@ -75,6 +77,7 @@ pub(super) const COMPATIBLE: &[Metric] = &[
         "Duration of http request by phase, of the last request after redirects.",
     )
     .caveat("A further label `phase`: resolve, connect, tls, processing, transfer."),
+    result("probe_http_version", "1.0, 1.1 or 2", "Returns the version of HTTP of the probe response."),
     result("probe_http_redirects", "redirects", "The number of redirects."),
     result("probe_http_content_length", "bytes read", "Length of http content response; -1 if unknown."),
     result(
@@ -135,6 +138,12 @@ pub(super) const PROGRAM: &[Metric] = &[
         "Results beyond the first 20,000; the last of them has `other` as service, kind and target.",
     )
     .source("`/metrics`"),
+    Metric::counter(
+        "dnscribe_probe_unrouted_addresses_total",
+        "addresses",
+        "IPv6 addresses of nameservers that were not asked, because this host has no route to them.",
+    )
+    .source("rounds of `authority` targets"),
     Metric::counter("dnscribe_probe_rounds_total", "rounds", "Rounds that were due, by outcome.")
         .labels(&[("outcome", "completed, or the reason why it was skipped, as in the ledger")])
         .formula("with those that are running, they are all rounds that were due")

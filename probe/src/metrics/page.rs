@@ -7,8 +7,8 @@ const INTRODUCTION: &str = "\
 # Metrics of dnscribe-probe
 
 ```
-curl -s http://127.0.0.1:9353/metrics | grep probe_success
-curl -s 'http://127.0.0.1:9353/probe?module=http_2xx&target=https://shop.example.com/'
+curl -s http://127.0.0.1:9354/metrics | grep probe_success
+curl -s 'http://127.0.0.1:9354/probe?module=http_2xx&target=https://shop.example.com/'
 ```
 
 This page is generated from the code (`cargo xtask bless`).

@@ -127,9 +127,9 @@ const GAUGES: &[(&str, Gauge)] = &[
     ("probe_dns_query_succeeded", |fields| {
         fields.qname.as_ref().map(|_| flag(fields.rcode.is_some()))
     }),
-    ("probe_dns_answer_rrs", |fields| {
-        fields.rcode.as_ref().map(|_| to_f64(fields.answers.len() as u64))
-    }),
+    ("probe_dns_answer_rrs", |fields| fields.answer_records.map(f64::from)),
+    ("probe_dns_authority_rrs", |fields| fields.authority_records.map(f64::from)),
+    ("probe_dns_additional_rrs", |fields| fields.additional_records.map(f64::from)),
     ("probe_dns_serial", serial),
     ("probe_ssl_earliest_cert_expiry", |fields| {
         let cert = fields.cert.as_ref()?;
@@ -142,6 +142,7 @@ const GAUGES: &[(&str, Gauge)] = &[
     ("probe_http_status_code", |fields| {
         of_http(fields, f64::from(fields.http_status.unwrap_or_default()))
     }),
+    ("probe_http_version", |fields| fields.http_version.as_ref()?.parse().ok()),
     ("probe_http_redirects", |fields| {
         of_http(fields, f64::from(fields.redirects.unwrap_or_default()))
     }),

@@ -26,6 +26,7 @@ fn round(target: &str, found: Vec<ProbeFields>) -> Round {
         name: crate::target::HostName::Address([192, 0, 2, 10].into()),
         port: 443,
         resolver: None,
+        family: crate::target::AddressFamily::Any,
     };
     let target = Target {
         service: "shop".into(),
@@ -34,7 +35,13 @@ fn round(target: &str, found: Vec<ProbeFields>) -> Round {
         timeout: Duration::from_secs(5),
         kind: TargetKind::Tcp(TcpTarget { host }),
     };
-    Round { target: Arc::new(target), start: Timestamp::default(), found, skipped: None }
+    Round {
+        target: Arc::new(target),
+        start: Timestamp::default(),
+        found,
+        skipped: None,
+        unrouted: 0,
+    }
 }
 
 /// A result with every field.
@@ -55,6 +62,9 @@ fn everything(kind: &str) -> ProbeFields {
         rcode: Some("NOERROR".into()),
         latency_ms: Some(1.5),
         answers: vec!["ns1.example.com. host.example.com. 2026112101 1 2 3 4".into()],
+        answer_records: Some(1),
+        authority_records: Some(2),
+        additional_records: Some(3),
         answer_digest: Some("00000000deadbeef".into()),
         min_ttl_seconds: Some(300),
         dnssec: Some("secure".into()),
@@ -75,6 +85,7 @@ fn everything(kind: &str) -> ProbeFields {
         }),
         issuer_changed: Some(false),
         http_status: Some(200),
+        http_version: Some("1.1".into()),
         redirects: Some(1),
         ttfb_ms: Some(5.0),
         transfer_ms: Some(6.0),

@@ -1,9 +1,9 @@
 //! Alerts as records.
 
 use super::Recorder;
-use crate::verdict::{Alert, Condition, Figure};
+use crate::verdict::{Alert, Condition};
 use dnscribe_delivery::{SinkRouter, Stream};
-use dnscribe_record::{AlertRecord, ChangeReference, FigureFields};
+use dnscribe_record::{AlertRecord, ChangeReference, runbook_address};
 
 impl Recorder {
     /// Exports alerts. `runbooks`: base URL or path of the runbooks, without a slash at its end.
@@ -42,11 +42,6 @@ impl Recorder {
             resolver: entity.resolver.as_deref(),
             zone: condition.zone.as_deref(),
             qname: entity.qname.as_deref(),
-            process_name: None,
-            pod: None,
-            client_ip: None,
-            vantage: None,
-            site: None,
             state: if alert.ended.is_some() { "resolved" } else { "firing" },
             severity: condition.severity.name(),
             previous_severity: alert.previous.map(crate::verdict::Severity::name),
@@ -55,46 +50,20 @@ impl Recorder {
             duration_seconds: until.since(condition.started).as_secs_f64(),
             summary: &condition.summary,
             evidence: &condition.evidence,
-            figures: condition.figures.iter().map(figure).collect(),
+            figures: condition.figures.iter().map(Into::into).collect(),
             samples: condition.samples.clone(),
-            qnames: &[],
-            processes: &[],
-            clients: &[],
-            resolvers: &[],
-            nodes: Vec::new(),
-            sites: Vec::new(),
-            zones: Vec::new(),
-            sources: Vec::new(),
-            answers: Vec::new(),
             changes: changes.collect(),
             triggered_by: alert.triggered_by,
-            suppressed: 0,
-            suppressed_alerts: Vec::new(),
-            probes: Vec::new(),
-            runbook: format!("{runbooks}/{}.md", rule.name().replace('_', "-")),
-            masking: None,
+            runbook: runbook_address(runbooks, rule.name()),
+            ..AlertRecord::default()
         }
-    }
-}
-
-fn figure(figure: &Figure) -> FigureFields {
-    let usual = figure.baseline;
-    FigureFields {
-        name: figure.name,
-        value: figure.value,
-        threshold: figure.threshold,
-        baseline_mean: usual.map(|usual| usual.mean),
-        baseline_deviation: usual.map(|usual| usual.deviation),
-        z_score: usual.map(|usual| usual.z),
-        baseline_samples: usual.map(|usual| usual.samples),
-        seasonal: usual.map(|usual| usual.seasonal),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{Entity, Rule, Severity};
+    use crate::verdict::{Entity, Figure, Rule, Severity};
     use dnscribe_record::time::Timestamp;
     use dnscribe_record::{EventId, Labels, json_schema};
 

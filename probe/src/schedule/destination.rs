@@ -2,7 +2,7 @@
 
 use crate::dns::ResolverHost;
 use crate::measure::Round;
-use crate::target::{Host, HostName, Target, TargetKind};
+use crate::target::{Host, Target, TargetKind};
 use dnscribe_record::ProbeFields;
 use url::Url;
 
@@ -53,7 +53,10 @@ pub(super) fn of_target(target: &Target) -> Vec<Destination> {
             let host = ping.host.name.to_string();
             vec![Destination { endpoint: format!("icmp {host}"), host }]
         }
-        TargetKind::Http(http) => vec![of_url(&http.url)],
+        TargetKind::Http(http) => match &http.connect_to {
+            Some(host) => one(host),
+            None => vec![of_url(&http.url)],
+        },
     }
 }
 
@@ -62,7 +65,7 @@ fn of_url(url: &Url) -> Destination {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port_or_known_default().unwrap_or(0);
     let endpoint = match host.parse() {
-        Ok(address) => Host { name: HostName::Address(address), port, resolver: None }.to_string(),
+        Ok(address) => std::net::SocketAddr::new(address, port).to_string(),
         Err(_) => format!("{host}:{port}"),
     };
     Destination { host, endpoint }

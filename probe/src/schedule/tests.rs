@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::dns::Resolver;
-use crate::target::{DnsTarget, Host as TargetHost, HostName, TargetKind, TcpTarget};
+use crate::target::{
+    AddressFamily, DnsTarget, Host as TargetHost, HostName, TargetKind, TcpTarget,
+};
 use hickory_proto::rr::{Name, RecordType};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -33,7 +35,8 @@ fn target(name: &str, interval: Duration, kind: TargetKind) -> Arc<Target> {
 
 fn tcp(name: &str, address: [u8; 4], interval: Duration) -> Arc<Target> {
     let name_of_host = HostName::Address(IpAddr::from(address));
-    let host = TargetHost { name: name_of_host, port: 443, resolver: None };
+    let host =
+        TargetHost { name: name_of_host, port: 443, resolver: None, family: AddressFamily::Any };
     target(name, interval, TargetKind::Tcp(TcpTarget { host }))
 }
 

@@ -119,6 +119,7 @@ fn failed(request: &Request, reason: &str) -> Vec<Round> {
         start: at(1),
         found: vec![fail(target)],
         skipped: None,
+        unrouted: 0,
     };
     targets.map(round).collect()
 }

@@ -1,6 +1,6 @@
 //! Causes, rules, and the alerts that they give.
 
-use dnscribe_baseline::Baseline;
+pub use dnscribe_baseline::Figure;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{EventId, named_enum};
 use std::sync::Arc;
@@ -145,26 +145,6 @@ impl std::fmt::Display for Entity {
             comma = ",";
         }
         Ok(())
-    }
-}
-
-/// A figure behind an alert.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figure {
-    /// Name with its unit.
-    pub name: &'static str,
-    /// Measured value.
-    pub value: f64,
-    /// Threshold that it was compared with.
-    pub threshold: Option<f64>,
-    /// Baseline that it was compared with.
-    pub baseline: Option<Baseline>,
-}
-
-impl Figure {
-    /// Creates a figure without a baseline.
-    pub(super) const fn new(name: &'static str, value: f64, threshold: Option<f64>) -> Self {
-        Self { name, value, threshold, baseline: None }
     }
 }
 

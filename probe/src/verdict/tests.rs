@@ -98,6 +98,7 @@ fn rounds(services: &[Service], at: Timestamp, lines: &[&str]) -> Vec<Round> {
             start: at,
             found: of_target.map(named).collect(),
             skipped: None,
+            unrouted: 0,
         }
     };
     targets.map(round).filter(|round| !round.found.is_empty()).collect()

@@ -6,6 +6,8 @@ use crate::certificates::{Authority, Identity, Validity, self_signed};
 use crate::lab::{Host, Lab, inside};
 use crate::shell;
 use anyhow::{Context as _, Result};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use openssl::x509::X509;
 use rustix::net::sockopt::set_socket_linger;
 use std::fs;
@@ -17,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Ports of the TLS servers, and what each has: file name of the certificate, further lines for nginx.
-pub(super) const TLS: [(&str, u16, &str, &str); 11] = [
+pub(super) const TLS: [(&str, u16, &str, &str); 12] = [
     ("good", 443, "good", ""),
     ("expired", 8401, "expired", ""),
     ("future", 8402, "future", ""),
@@ -29,7 +31,12 @@ pub(super) const TLS: [(&str, u16, &str, &str); 11] = [
     ("revoked", 8408, "revoked", "ssl_stapling on; ssl_stapling_file FOLDER/revoked.ocsp;"),
     ("tls12", 8409, "good", "ssl_protocols TLSv1.2;"),
     ("tls11", 8410, "good", "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"),
+    ("long-chain", 8411, "long-chain", ""),
 ];
+
+/// Number of certificates in the long chain: each has more than 400 bytes.
+const LONG_CHAIN: usize = 400;
+
 /// Port of a TLS server by its name.
 ///
 /// # Panics
@@ -52,6 +59,14 @@ pub(super) const TRICKLE: u16 = 8504;
 pub const SLOW_HTTP: u16 = 8505;
 /// Port of a TLS server that begins the handshake after [`SLOW`].
 pub const SLOW_TLS: u16 = 8506;
+/// Port of a server whose response is compressed, and 64 MiB long when it is not.
+pub(super) const BOMB: u16 = 8507;
+/// Port of a server that sends headers without end.
+pub(super) const ENDLESS_HEAD: u16 = 8508;
+/// Port of a mail server.
+pub(super) const SMTP: u16 = 25;
+/// Port of a mail server whose certificate has expired.
+pub(super) const SMTP_EXPIRED: u16 = 2525;
 /// Delay of the slow servers: before the handshake, before the response.
 pub const SLOW: Duration = Duration::from_millis(700);
 /// Delay in the middle of the slow response.
@@ -70,6 +85,10 @@ enum Script {
     Trickle,
     /// Responds after [`SLOW`], and sends the second half of the body after [`SLOW_BODY`].
     SlowHttp,
+    /// Sends a compressed body that is far longer when it is not.
+    Bomb,
+    /// Sends headers until the client closes.
+    EndlessHead,
     /// Passes on to the good TLS server after [`SLOW`].
     SlowTls(SocketAddr),
 }
@@ -93,6 +112,7 @@ pub(super) fn write_certificates(folder: &Path) -> Result<()> {
     let good = authority.server(&names, Validity::Current)?;
     write("good", &good, &chain)?;
     write("incomplete", &good, "")?;
+    write("long-chain", &good, &chain.repeat(LONG_CHAIN))?;
     write("expired", &authority.server(&names, Validity::Expired)?, &chain)?;
     write("future", &authority.server(&names, Validity::Future)?, &chain)?;
     write("soon", &authority.server(&names, Validity::Days(13))?, &chain)?;
@@ -136,13 +156,29 @@ pub(super) fn start(lab: &mut Lab) -> Result<()> {
         (TRICKLE, Script::Trickle),
         (SLOW_HTTP, Script::SlowHttp),
         (SLOW_TLS, Script::SlowTls(at(443))),
+        (BOMB, Script::Bomb),
+        (ENDLESS_HEAD, Script::EndlessHead),
     ] {
         let listener = lab.inside(Host::Server, || TcpListener::bind(at(port)))??;
         let namespace = lab.namespace_path(Host::Server);
         // Ends with the process: it holds nothing but its sockets.
         thread::spawn(move || inside(&namespace, || serve(&listener, script)));
     }
-    Ok(())
+    start_mail(lab, at(SMTP), "good")?;
+    start_mail(lab, at(SMTP_EXPIRED), "expired")
+}
+
+/// Starts a mail server that offers STARTTLS with a certificate.
+fn start_mail(lab: &mut Lab, address: SocketAddr, certificate: &str) -> Result<()> {
+    let file =
+        |ending| lab.folder().join(format!("tls/{certificate}.{ending}")).display().to_string();
+    let (listen, pem, key) = (address.to_string(), file("pem"), file("key"));
+    let words = ["aiosmtpd", "-n", "-l", &listen, "--tlscert", &pem, "--tlskey", &key];
+    lab.start_server_named(&format!("mail-{certificate}"), Host::Server, &words)?;
+    shell::wait_for("aiosmtpd", Duration::from_secs(20), || {
+        let connected = lab.inside(Host::Client, || TcpStream::connect(address))?;
+        Ok(connected.is_ok().then_some(()))
+    })
 }
 
 fn write_nginx(folder: &Path, address: IpAddr) -> Result<std::path::PathBuf> {
@@ -208,6 +244,28 @@ fn run(mut stream: TcpStream, script: Script) -> io::Result<()> {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nstatu")?;
             thread::sleep(SLOW_BODY);
             stream.write_all(b"s ok\n")
+        }
+        Script::Bomb => {
+            let _ = stream.read(&mut first)?;
+            let mut body = GzEncoder::new(Vec::new(), Compression::fast());
+            let block = vec![0; 1 << 20];
+            for _ in 0..8 {
+                body.write_all(&block)?;
+            }
+            let body = body.finish()?;
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(&body)
+        }
+        Script::EndlessHead => {
+            let _ = stream.read(&mut first)?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            loop {
+                stream.write_all(b"X-Header: value\r\n")?;
+            }
         }
         Script::SlowTls(server) => {
             thread::sleep(SLOW);

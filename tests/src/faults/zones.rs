@@ -30,7 +30,7 @@ enum Fault {
 }
 
 /// Zones below `test`, and what is wrong with each.
-const ZONES: [(&str, Fault); 12] = [
+const ZONES: [(&str, Fault); 15] = [
     ("good", Fault::Signed(Signatures::Current)),
     ("insecure", Fault::Unsigned),
     ("expired", Fault::Signed(Signatures::Expired)),
@@ -43,7 +43,12 @@ const ZONES: [(&str, Fault); 12] = [
     ("glue", Fault::Unsigned),
     ("noglue", Fault::Unsigned),
     ("dead", Fault::Unsigned),
+    ("nokey", Fault::Signed(Signatures::Current)),
+    ("nsec3", Fault::Signed(Signatures::Current)),
+    ("optout", Fault::Signed(Signatures::Current)),
 ];
+/// Unsigned zone below `optout.test`, whose NSEC3 records leave it out (RFC 5155, section 6).
+const LEFT_OUT: &str = "sub.optout";
 /// Name of the file with the root's DS record, as `trust.dnssec_anchors` takes it.
 pub(super) const ANCHORS: &str = "anchors.ds";
 /// Name of the file with the same anchor, as delv takes it.
@@ -105,19 +110,33 @@ impl Writer<'_> {
             }
             Fault::Unsigned => fs::write(self.folder.join("primary").join(&zone), &text)?,
         }
-        if name == "lag" {
-            fs::write(self.folder.join("secondary").join(&zone), self.zone(name, 2019))?;
+        let secondary = self.folder.join("secondary").join(&zone);
+        match name {
+            "lag" => fs::write(secondary, self.zone(name, 2019))?,
+            // Without keys and signatures.
+            "nokey" => fs::write(secondary, &text)?,
+            "optout" => {
+                let left_out = self.folder.join("primary").join(format!("{LEFT_OUT}.test"));
+                fs::write(left_out, self.zone(LEFT_OUT, 2026))?;
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    /// The zone itself: `www`, and `shop` at the lab's web server.
+    /// The zone itself: `www`, `shop` at the lab's web server, a wildcard, and aliases of several kinds: into zones that
+    /// are signed, unsigned and broken, for a name and for all names below one, and in a loop.
     fn zone(&self, name: &str, serial: u32) -> String {
         let shop = self.lab.address(Host::Server);
+        let below =
+            if name == "optout" { self.nameservers(LEFT_OUT, "sub") } else { String::new() };
         format!(
             "$ORIGIN {name}.test.\n$TTL 300\n@ SOA ns1 hostmaster {serial} 3600 600 86400 60\n{}\
              www A 192.0.2.80\nwww A 192.0.2.81\nwww AAAA 2001:db8::80\n@ MX 10 mail\nmail A 192.0.2.25\n\
-             @ TXT \"v=spf1 -all\"\nalias CNAME www\nshop A {shop}\n",
+             @ TXT \"v=spf1 -all\"\nalias CNAME www\nshop A {shop}\n\
+             *.wild A 192.0.2.82\nmoved DNAME target\nwww.target A 192.0.2.83\naway DNAME insecure.test.\n\
+             cross CNAME www.insecure.test.\nsigned CNAME www.good.test.\nbroken CNAME www.expired.test.\n\
+             loop CNAME noose\nnoose CNAME loop\n{below}",
             self.nameservers(name, "@")
         )
     }
@@ -130,7 +149,7 @@ impl Writer<'_> {
             _ => self.lab.address_number(SECONDARY),
         };
         let mut text = format!("{owner} NS ns1.{name}.test.\nns1.{name}.test. A {first}\n");
-        if matches!(name, "lame" | "lag" | "dead") {
+        if matches!(name, "lame" | "lag" | "dead" | "nokey") {
             text.extend([format!("{owner} NS ns2.{name}.test.\nns2.{name}.test. A {second}\n")]);
         }
         text
@@ -193,6 +212,11 @@ impl Writer<'_> {
         let file = if zone.is_empty() { "root" } else { zone };
         let signed = self.folder.join(server).join(file);
         let mut sign = Command::new("dnssec-signzone");
+        match zone {
+            "nsec3.test" => sign.args(["-3", "-", "-H", "0"]),
+            "optout.test" => sign.args(["-3", "aabb", "-H", "5", "-A"]),
+            _ => &mut sign,
+        };
         sign.args(["-q", "-S", "-z", "-s", start, "-e", end, "-o", &name, "-K"]).arg(&keys);
         // Checks of the result would refuse signatures that have expired.
         sign.arg("-d").arg(&keys).arg("-P").arg("-f").arg(&signed).arg(&plain);

@@ -120,6 +120,12 @@ pub fn clean_orphans() {
 /// Removes labs whose owner is gone, and kept ones if `with_kept`; returns how many.
 pub fn clean(with_kept: bool) -> Result<usize> {
     let mut removed = 0;
+    if !Path::new(FOLDER).exists() {
+        return Ok(removed);
+    }
+    // Of two processes that clean at once, the second would remove what a third has claimed meanwhile.
+    let lock = fs::File::create(Path::new(FOLDER).join("lock"))?;
+    lock.lock()?;
     for slot in slots()? {
         let orphan = match owner(slot).as_deref() {
             Some(KEPT) => with_kept,
@@ -140,12 +146,14 @@ pub fn remove(slot: u8) {
     for host in Host::ALL {
         end_processes(&namespace(slot, host.name()));
     }
-    for host in Host::ALL.map(Host::name).iter().chain([&SWITCH]) {
-        // Each may be missing if the lab was only partly built.
+    // Each may be missing if the lab was only partly built.
+    for host in Host::ALL.map(Host::name) {
         let _ = ip(&["netns", "delete", &namespace(slot, host)]);
         let _ = fs::remove_dir_all(Path::new(stub::FOLDER).join(namespace(slot, host)));
     }
     let _ = fs::remove_dir_all(folder(slot));
+    // Last: from now on another process may claim the slot.
+    let _ = ip(&["netns", "delete", &namespace(slot, SWITCH)]);
 }
 
 fn end_processes(namespace: &str) {

@@ -232,6 +232,13 @@ impl Flink {
         Ok(jobs)
     }
 
+    /// State of a job, such as `RUNNING`.
+    pub fn state(&self, job: &str) -> Result<String> {
+        let found = self.request("GET", &format!("/jobs/{job}"), "", b"")?;
+        let state = found["state"].as_str().with_context(|| format!("no state in {found}"))?;
+        Ok(state.to_owned())
+    }
+
     /// Stops a job with a savepoint; returns the savepoint's path.
     pub fn stop_with_savepoint(&self, job: &str) -> Result<String> {
         let path = format!("/jobs/{job}/stop");
@@ -257,6 +264,21 @@ impl Flink {
     /// Statistics of a job's checkpoints, as Flink gives them.
     pub fn checkpoints(&self, job: &str) -> Result<Value> {
         self.request("GET", &format!("/jobs/{job}/checkpoints"), "", b"")
+    }
+
+    /// Returns the names of the threads of all task managers.
+    pub fn threads(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let managers = self.request("GET", "/taskmanagers", "", b"")?;
+        for manager in managers["taskmanagers"].as_array().context("no list of task managers")? {
+            let id = manager["id"].as_str().context("a task manager without id")?;
+            let path = format!("/taskmanagers/{id}/thread-dump");
+            let dump = self.request("GET", &path, "", b"")?;
+            let threads = dump["threadInfos"].as_array().context("no list of threads")?;
+            let name = |thread: &Value| thread["threadName"].as_str().map(str::to_owned);
+            names.extend(threads.iter().filter_map(name));
+        }
+        Ok(names)
     }
 
     fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result<Value> {

@@ -90,11 +90,12 @@ fn build(scratch: &Path) -> Result<()> {
 /// Starts the server, at its previous address if it had one; its data is kept in `folder`.
 pub fn start(folder: &Path, previous: Option<SocketAddr>) -> Result<Service> {
     let program = prepare()?;
-    fs::create_dir_all(folder)?;
+    let data = folder.join("data");
+    fs::create_dir_all(&data)?;
     let address = service::address(previous, PORT)?;
     let mut command = Command::new(program);
-    command.arg("--bolt-path").arg(folder.join("influxd.bolt"));
-    command.arg("--engine-path").arg(folder.join("engine"));
+    command.arg("--bolt-path").arg(data.join("influxd.bolt"));
+    command.arg("--engine-path").arg(data.join("engine"));
     command.args(["--http-bind-address", &address.to_string(), "--reporting-disabled"]);
     command.args(["--log-level", "warn", "--storage-cache-max-memory-size", "268435456"]);
     let service = Service::start(&command, address, &folder.join("log"), || {

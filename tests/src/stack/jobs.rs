@@ -2,13 +2,13 @@
 
 use super::flink::Submission;
 use super::{Component, Stack};
-use crate::{environment, geo, shell};
-use anyhow::{Context as _, Result};
+use crate::{archive, environment, geo, shell};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Folders whose files are part of the jar.
 const SOURCES: [&str; 3] = ["stream", "stores", "schemas"];
@@ -59,6 +59,25 @@ pub fn upgrade(stack: &Stack, parallelism: u32) -> Result<()> {
     Ok(())
 }
 
+/// Time limit of a backfill.
+const BACKFILL: Duration = Duration::from_secs(300);
+
+/// Runs a job over the records that Kafka received in a span of RFC 3339 times, and waits for its end.
+pub fn backfill(stack: &Stack, job: &str, from: &str, to: &str) -> Result<()> {
+    let flink = stack.flink()?;
+    let config = stack.folder.join(CONFIG);
+    let config = config.to_str().context("a path that is not UTF-8")?;
+    let program_args_list = vec![job, "--config", config, "--from", from, "--to", to];
+    let id = flink.submit(&build()?, &Submission { program_args_list, ..Submission::default() })?;
+    shell::wait_for("the end of a backfill", BACKFILL, || {
+        Ok(match flink.state(&id)?.as_str() {
+            "FINISHED" => Some(()),
+            "FAILED" | "CANCELED" => bail!("the backfill has failed"),
+            _ => None,
+        })
+    })
+}
+
 /// Builds the jar, unless it is newer than its sources. Returns its path.
 pub fn build() -> Result<PathBuf> {
     let folder = environment::target().join("stream");
@@ -79,6 +98,7 @@ pub fn build() -> Result<PathBuf> {
 pub fn unit_tests() -> Result<Command> {
     let mut verify = maven();
     verify.arg("verify").env("DNSCRIBE_MMDB", geo::prepare()?);
+    verify.env("DNSCRIBE_VERSITYGW", archive::server()?);
     Ok(verify)
 }
 
@@ -113,6 +133,9 @@ fn configure(stack: &Stack, overrides: &Value) -> Result<PathBuf> {
         config["influxdb"] = influxdb.take();
     }
     config["fleet"] = json!({ "sinks": sinks });
+    if let Some(url) = url(Component::Alertmanager) {
+        config["alertmanager"] = json!({ "urls": [url] });
+    }
     merge(&mut config, overrides);
     let file = stack.folder.join(CONFIG);
     // JSON is YAML.

@@ -2,8 +2,8 @@
 
 use super::demo;
 use super::service::{self, Service};
-use crate::http;
 use crate::prometheus::{Program, detached};
+use crate::{grafana, http};
 use anyhow::Result;
 use serde_json::json;
 use std::fs;
@@ -27,6 +27,7 @@ pub fn start_prometheus(
     let managers: Vec<String> = alertmanager.iter().map(ToString::to_string).collect();
     let config = json!({
         "global": { "scrape_interval": "5s" },
+        "rule_files": [grafana::folder().join("prometheus/rules/*.yaml")],
         "scrape_configs": [
             { "job_name": "dnscribe", "static_configs": [{ "targets": [format!("127.0.0.1:{}", demo::METRICS_PORT)] }] },
             { "job_name": "flink", "static_configs": [{ "targets": targets }] },

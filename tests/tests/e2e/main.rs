@@ -24,5 +24,6 @@ mod reopening;
 mod support;
 mod handover;
 mod top;
+mod trace;
 mod transfers;
 mod windows;

@@ -16,6 +16,7 @@ mod operators;
 mod outage;
 mod partitions;
 mod probe;
+mod probe_events;
 mod raw;
 mod reading;
 mod reloading;

@@ -36,6 +36,9 @@ fn init(config: &Path, more: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) 
     (output.status.code(), by_name.collect())
 }
 
+/// Topics of agents and probes, as docs/kafka.md lists them.
+const TOPICS: usize = 9;
+
 fn outcomes(topics: &BTreeMap<String, Value>, outcome: &str) -> usize {
     topics.values().filter(|topic| topic["outcome"] == outcome).count()
 }
@@ -50,18 +53,21 @@ fn creates_only_missing_topics() {
     let listener = secured_broker.address(Some(SecureListener::Sasl));
     let (code, topics) =
         init(&secured_broker.config("stranger", &listener, &unauthorised_user()), &[]);
-    assert_eq!((code, outcomes(&topics, "failed")), (Some(1), 9));
+    assert_eq!((code, outcomes(&topics, "failed")), (Some(1), TOPICS));
     let problem = topics["dns.raw"]["problem"].as_str().unwrap();
     assert!(problem.contains("not authorised to make topic dns.raw"), "{problem}");
     let (code, topics) = init(&config, &["--dry-run"]);
-    assert_eq!((code, outcomes(&topics, "created")), (Some(0), 9));
+    assert_eq!((code, outcomes(&topics, "created")), (Some(0), TOPICS));
     assert_eq!(describe(broker).len(), 0);
 
     let theirs = ["--config", "retention.ms=1000000", "--config", "max.message.bytes=2000000"];
     let words = ["--create", "--topic", "dns.metrics", "--partitions", "2"];
     broker.tool(Tool::Topics, &[&words[..], &theirs].concat()).unwrap();
     let (code, topics) = init(&config, &[]);
-    assert_eq!((code, outcomes(&topics, "created"), outcomes(&topics, "differs")), (Some(0), 8, 1));
+    assert_eq!(
+        (code, outcomes(&topics, "created"), outcomes(&topics, "differs")),
+        (Some(0), TOPICS - 1, 1)
+    );
     let first = describe(broker);
     check_created_topics(&first);
     let (partitions, configured) = &first["dns.metrics"];
@@ -74,13 +80,19 @@ fn creates_only_missing_topics() {
     assert_eq!(differences[1], retention);
 
     let (code, topics) = init(&config, &[]);
-    assert_eq!((code, outcomes(&topics, "exists"), outcomes(&topics, "differs")), (Some(0), 8, 1));
+    assert_eq!(
+        (code, outcomes(&topics, "exists"), outcomes(&topics, "differs")),
+        (Some(0), TOPICS - 1, 1)
+    );
     let (_, topics) = init(&config, &["--alter", "--dry-run"]);
     assert_eq!(outcomes(&topics, "altered"), 1);
     assert_eq!(describe(broker), first, "a topic was changed without a request");
 
     let (code, topics) = init(&config, &["--alter"]);
-    assert_eq!((code, outcomes(&topics, "altered"), outcomes(&topics, "exists")), (Some(0), 1, 8));
+    assert_eq!(
+        (code, outcomes(&topics, "altered"), outcomes(&topics, "exists")),
+        (Some(0), 1, TOPICS - 1)
+    );
     let altered = describe(broker);
     let (partitions, configured) = &altered["dns.metrics"];
     assert_eq!(*partitions, 6);
@@ -118,7 +130,7 @@ fn check_created_topics(described: &TopicDescriptions) {
 /// Requests more replicas than brokers.
 fn rejects_too_many_replicas(config: &Path) {
     let (code, topics) = init(config, &["--replication-factor", "2"]);
-    assert_eq!((code, outcomes(&topics, "differs")), (Some(0), 9));
+    assert_eq!((code, outcomes(&topics, "differs")), (Some(0), TOPICS));
     let elsewhere = [("DNSCRIBE_KAFKA__TOPICS__DLQ", "elsewhere")];
     let mut command = std::process::Command::new(dnscribe_tests::environment::binary().unwrap());
     let words = ["kafka", "init", "--replication-factor", "2", "--config"];
@@ -148,7 +160,7 @@ fn check_creates_topics(secured_broker: &SecuredBroker) {
     let before = found(&[], "kafka");
     assert!(before.contains("not there yet: fresh"), "{before}");
     let made = found(&["--create-topics"], "topics");
-    assert_eq!(made, "9 topics, 1 created");
+    assert_eq!(made, format!("{TOPICS} topics, 1 created"));
     let after = found(&[], "kafka");
     assert!(!after.contains("not there yet"), "{after}");
     assert_eq!(describe(&secured_broker.broker)["fresh"].0, 12);

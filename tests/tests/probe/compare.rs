@@ -5,10 +5,11 @@ use dnscribe_tests::environment;
 use dnscribe_tests::faults::{Fault, FaultLab, Peer, SHOP, read_records, web};
 use dnscribe_tests::lab::Host;
 use serde_json::Value;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// Names and types that both are asked for, and the state of validation that delv names.
-const QUESTIONS: [(&str, &str); 10] = [
+const QUESTIONS: [(&str, &str); 30] = [
     ("www.good.test", "A"),
     ("www.good.test", "AAAA"),
     ("good.test", "MX"),
@@ -19,7 +20,33 @@ const QUESTIONS: [(&str, &str); 10] = [
     ("www.expired.test", "A"),
     ("www.wrongds.test", "A"),
     ("test", "SOA"),
+    // Wildcards, and names and types that do not exist: NSEC, NSEC3, and NSEC3 with opt-out.
+    ("x.wild.good.test", "A"),
+    ("x.wild.nsec3.test", "A"),
+    ("x.wild.optout.test", "A"),
+    ("gone.good.test", "A"),
+    ("gone.nsec3.test", "A"),
+    ("gone.optout.test", "A"),
+    ("www.good.test", "TXT"),
+    ("www.nsec3.test", "TXT"),
+    ("x.wild.nsec3.test", "TXT"),
+    ("www.nsec3.test", "A"),
+    ("www.sub.optout.test", "A"),
+    // Aliases inside a zone and between signed, unsigned and broken ones.
+    ("alias.good.test", "A"),
+    ("cross.good.test", "A"),
+    ("signed.insecure.test", "A"),
+    ("broken.good.test", "A"),
+    ("www.moved.good.test", "A"),
+    ("www.moved.nsec3.test", "A"),
+    ("www.away.good.test", "A"),
+    ("www.moved.insecure.test", "A"),
+    ("moved.good.test", "DNAME"),
 ];
+
+/// What delv says where it cannot validate a part of an answer.
+const UNTRUSTED: [&str; 3] =
+    ["broken trust chain", "no valid signature found", "RRSIG failed to verify"];
 
 #[test]
 fn answers_are_those_of_dig_and_delv() -> Result<()> {
@@ -37,17 +64,22 @@ fn answers_are_those_of_dig_and_delv() -> Result<()> {
         let dig = run(&lab, &["dig", &at, "+short", name, kind])?;
         // Records have names without the final dot.
         let mut expected: Vec<_> = dig.lines().map(without_final_dots).collect();
+        // dig lists the aliases too.
+        expected.retain(|line| kind != "A" || line.parse::<Ipv4Addr>().is_ok());
         expected.sort();
-        let answers = record["answers"].as_array().context("no answers")?;
+        // Where nothing is found, the record has no list.
+        let answers = record["answers"].as_array().into_iter().flatten();
         let mut found: Vec<_> =
-            answers.iter().filter_map(|text| Some(text.as_str()?.to_owned())).collect();
+            answers.filter_map(|text| Some(text.as_str()?.to_owned())).collect();
         found.sort();
         ensure!(found == expected, "{name} {kind}: {found:?}, dig says {expected:?}");
         let anchors = lab.delv_anchors().display().to_string();
         let delv = run(&lab, &["delv", &at, "-a", &anchors, "+root=.", name, kind])?;
+        // An answer through aliases is as good as its weakest part.
         let state = match delv {
-            text if text.contains("; fully validated") => "secure",
-            text if text.contains("; unsigned answer") => "insecure",
+            text if UNTRUSTED.iter().any(|words| text.contains(words)) => "bogus",
+            text if text.contains("unsigned answer") => "insecure",
+            text if text.contains("fully validated") => "secure",
             text if text.contains("resolution failed") => "bogus",
             text => anyhow::bail!("delv says nothing of {name}: {text}"),
         };
@@ -106,17 +138,29 @@ fn times_are_those_of_curl() -> Result<()> {
         return Ok(());
     }
     let lab = FaultLab::up()?;
+    // Other programs of the machine may delay one of the two: a difference that stays is one of the programs.
+    let mut compared = compare_times(&lab);
+    for _ in 0..4 {
+        if compared.is_err() {
+            compared = compare_times(&lab);
+        }
+    }
+    compared
+}
+
+/// Measures two slow servers with the probe and with curl.
+fn compare_times(lab: &FaultLab) -> Result<()> {
     let slow = format!("http://{}/", lab.web(web::SLOW_HTTP));
     let handshake = format!("https://{SHOP}:{}/health", web::SLOW_TLS);
     let targets = vec![
         format!("http: {{ url: \"{slow}\" }}"),
         format!("http: {{ url: \"{handshake}\", resolver: good }}"),
     ];
-    let records = probe(&lab, targets)?;
+    let records = probe(lab, targets)?;
     let (slow_record, tls_record) = (record_of(&records, &slow)?, record_of(&records, &handshake)?);
     let resolve = format!("{SHOP}:{}:{}", web::SLOW_TLS, lab.web(0).ip());
     let ca = lab.authority().display().to_string();
-    let times = curl(&lab, &[&slow])?;
+    let times = curl(lab, &[&slow])?;
     let sum = |record: &Value, names: &[&str]| -> f64 {
         names.iter().filter_map(|name| record[*name].as_f64()).sum()
     };
@@ -124,7 +168,7 @@ fn times_are_those_of_curl() -> Result<()> {
     near("whole response", sum(slow_record, &["duration_ms"]), times.total)?;
     ensure!(sum(slow_record, &["ttfb_ms"]) >= milliseconds(web::SLOW), "{slow_record:#}");
     ensure!(sum(slow_record, &["transfer_ms"]) >= milliseconds(web::SLOW_BODY), "{slow_record:#}");
-    let times = curl(&lab, &["--resolve", &resolve, "--cacert", &ca, &handshake])?;
+    let times = curl(lab, &["--resolve", &resolve, "--cacert", &ca, &handshake])?;
     near("handshake", sum(tls_record, &["handshake_ms"]), times.handshake)
 }
 

@@ -18,9 +18,12 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
     assert_eq!(ledger["balanced"], true, "{ledger}");
     assert_eq!(input["unique"], unique, "{ledger}");
     assert_eq!(input["malformed"], malformed, "{ledger}");
-    for (sink, records) in
-        [("dns.enriched", unique), ("dns.dlq", malformed), ("clickhouse", unique)]
-    {
+    for (sink, records) in [
+        ("dns.enriched", unique),
+        ("dns.dlq", malformed),
+        ("clickhouse", unique),
+        ("archive", unique),
+    ] {
         assert_eq!(ledger["output"][sink]["written"], records, "{sink}: {ledger}");
     }
 
@@ -41,6 +44,14 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
     let rows: Vec<&String> = rows.iter().filter(recent).collect();
     assert!(rows == kept, "{} rows, {} transactions", rows.len(), kept.len());
 
+    // Files get their names just after the record of their checkpoint is committed.
+    let files = running.archive().join("**/*.parquet");
+    let query = format!("SELECT count(), uniqExact(event_id) FROM file('{}')", files.display());
+    let wanted = format!("{unique}\t{unique}");
+    let archived = || Ok((running.clickhouse(&query) == [wanted.as_str()]).then_some(()));
+    let waited = shell::wait_for("files of the archive", CAUGHT_UP, archived);
+    assert!(waited.is_ok(), "archived: {:?}, not {wanted}", running.clickhouse(&query));
+
     let ledgers = running.topic("dns.stream.ledger").len();
     let statement =
         "SELECT count(*), count(DISTINCT event_id), bool_and(balanced) FROM stream_ledger";
@@ -53,6 +64,7 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
         Ok((count.parse::<usize>()? >= ledgers).then_some(()))
     })
     .unwrap();
+    check_balance(running);
     transactions
 }
 

@@ -1,8 +1,8 @@
 //! What `stack up --demo` adds to the stack: live DNS becomes rows.
 
 use crate::accounts;
-use crate::running::Shared;
-use dnscribe_tests::shell;
+use crate::running::{CAUGHT_UP, Running, Shared};
+use dnscribe_tests::{environment, shell};
 use std::thread;
 use std::time::Duration;
 
@@ -23,8 +23,36 @@ fn rows_flow_from_live_dns() {
         thread::sleep(Duration::from_millis(500));
         Ok((running.clickhouse(query) == ["1"]).then_some(()))
     });
+    if rows.is_ok() {
+        check_documented_queries(&mut running);
+        // While records arrive, as in production.
+        accounts::check_balance(&mut running);
+    }
     running.stack().stop_demo().unwrap();
     rows.unwrap();
     accounts::check(&mut running);
-    accounts::check_balance(&mut running);
+}
+
+/// Runs the statements of the page of queries for `TimescaleDB` and `InfluxDB`.
+fn check_documented_queries(running: &mut Running) {
+    let page = environment::workspace().join("docs/queries.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = |language: &str| -> Vec<String> {
+        let begin = format!("```{language}\n");
+        let blocks = page.split(&begin).skip(1);
+        blocks.map(|block| block.split_once("\n```").unwrap().0.to_owned()).collect()
+    };
+    let [sql, flux] = ["postgresql", "flux"].map(blocks);
+    assert_eq!((sql.len(), flux.len()), (4, 2));
+    for statement in sql {
+        running.stack().timescaledb(&statement).unwrap();
+    }
+    for statement in flux {
+        // Resolvers without a name are one point, once their windows are final.
+        shell::wait_for(&statement, CAUGHT_UP, || {
+            thread::sleep(Duration::from_secs(1));
+            Ok(running.influxdb(&statement).contains("_value").then_some(()))
+        })
+        .unwrap();
+    }
 }

@@ -4,7 +4,7 @@
 
 use crate::rows::moved_to;
 use crate::running::{CAUGHT_UP, Running, Shared};
-use dnscribe_tests::stack::Component;
+use dnscribe_tests::stack::{Component, jobs};
 use dnscribe_tests::traffic::Traffic;
 use dnscribe_tests::{http, shell, sketches};
 use serde_json::Value;
@@ -27,10 +27,15 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     // Windows of other tests on this stack are newer: after them, those of this test would be late.
     let others = running.topic("dns.metrics").len();
     if others > 0 {
-        ledger(&running, others);
+        // Its ledger may have begun after some of them, if another test has submitted it anew.
+        ledger(&running, |input| {
+            let next = input["offsets"].as_object().into_iter().flatten();
+            next.filter_map(|(_, offset)| offset.as_u64()).sum::<u64>() == others as u64
+        });
         running.forget("fleet");
     }
-    let start = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 1200;
+    // Hours before the windows of other tests: those of the same minute would be one window with these.
+    let start = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 7200;
     replay(&running, start, &NODES);
     // Sent again, windows change nothing.
     replay(&running, start, &NODES[1..2]);
@@ -76,6 +81,35 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     compare_rows(&mut running, &expected, &range);
     compare_points(&mut running, &expected, &range);
     balances(&running, others, sent.len());
+    backfill(&mut running, &range);
+}
+
+/// Makes the rows of these times anew from Kafka.
+fn backfill(running: &mut Running, times: &Range<String>) {
+    let checksum = |running: &mut Running| {
+        let columns = COUNTERS.join(", ");
+        let rows = format!(
+            "SELECT count(*), md5(string_agg(row::text, ' ' ORDER BY row::text)) FROM (SELECT ts, \
+             window_seconds, step_seconds, vantage, group_key, nodes, final, latency_ms_p99, \
+             unique_qnames, {columns} FROM dns_fleet WHERE ts >= '{}' AND ts < '{}') AS row",
+            times.start, times.end
+        );
+        running.stack().timescaledb(&rows).unwrap()
+    };
+    let before = checksum(running);
+    let gone =
+        format!("DELETE FROM dns_fleet WHERE ts >= '{}' AND ts < '{}'", times.start, times.end);
+    running.stack().timescaledb(&gone).unwrap();
+    assert_ne!(checksum(running), before);
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 1;
+    let to = format!("{}Z", time(now));
+    // Kafka received all windows of this test within the last hour.
+    let from = format!("{}Z", time(now - 3600));
+    jobs::backfill(running.stack(), "fleet", &from, &to).unwrap();
+    assert_eq!(checksum(running), before);
+    // A span in which no record arrived changes nothing, although its margin has some.
+    jobs::backfill(running.stack(), "fleet", &to, &format!("{}Z", time(now + 60))).unwrap();
+    assert_eq!(checksum(running), before);
 }
 
 /// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since
@@ -136,7 +170,8 @@ fn compare_sketches(groups: &BTreeMap<String, Vec<Value>>, merged: &BTreeMap<Str
         for name in ["unique_qnames", "unique_clients", "unique_resolvers"] {
             let values = [&ours[name]["estimate"], &theirs[name]["estimate"]];
             let [ours, theirs] = values.map(|value| value.as_f64().unwrap());
-            assert!((ours - theirs).abs() <= 0.001 * theirs, "{key} {name}: {ours} {theirs}");
+            // Estimates depend on the order of merging once there are registers: 2.3 % for 2,048 of them.
+            assert!((ours - theirs).abs() <= 0.023 * theirs, "{key} {name}: {ours} {theirs}");
         }
     }
 }
@@ -200,28 +235,28 @@ fn compare_points(
     }
 }
 
-/// Waits for a ledger of the job with this number of windows; returns it.
-fn ledger(running: &Running, windows: usize) -> Value {
+/// Waits for a ledger of the job whose counters of `dns.metrics` are as wanted; returns it.
+fn ledger(running: &Running, is_wanted: impl Fn(&Value) -> bool) -> Value {
     shell::wait_for("the ledger of the job fleet", CAUGHT_UP, || {
         let ledgers = running.topic("dns.stream.ledger");
         let mut ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
-        Ok(ledgers
-            .rfind(|ledger| ledger["job"] == "fleet")
-            .filter(|ledger| ledger["input"]["dns.metrics"]["records"] == windows))
+        let newest = ledgers.rfind(|ledger| ledger["job"] == "fleet");
+        Ok(newest.filter(|ledger| is_wanted(&ledger["input"]["dns.metrics"])))
     })
     .unwrap()
 }
 
 /// Checks the job's ledger: each window was read once.
 fn balances(running: &Running, others: usize, unique: usize) {
-    let ledger = ledger(running, running.topic("dns.metrics").len() - others);
+    let windows = running.topic("dns.metrics").len() - others;
+    let ledger = ledger(running, |input| input["records"] == windows);
     assert_eq!(ledger["balanced"], true, "{ledger}");
     assert_eq!(ledger["input"]["dns.metrics"]["unique"], unique, "{ledger}");
     assert_eq!(ledger["late"], 0, "{ledger}");
 }
 
 /// Returns a time in seconds since the epoch as records have it, without a fraction.
-fn time(seconds: u64) -> String {
+pub fn time(seconds: u64) -> String {
     let date = shell::run(&["date", "-u", "-d", &format!("@{seconds}"), "+%Y-%m-%dT%H:%M:%S"]);
     String::from_utf8(date.unwrap().stdout).unwrap().trim().to_owned()
 }

@@ -7,8 +7,10 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod accounts;
+mod archive;
 mod commits;
 mod demo;
+mod detection;
 mod faults;
 mod fleet;
 mod probes;

@@ -2,8 +2,7 @@
 
 use crate::accounts;
 use crate::running::{CAUGHT_UP, Running, Shared};
-use dnscribe_tests::stack::Component;
-use dnscribe_tests::{environment, http, shell};
+use dnscribe_tests::{environment, shell};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
@@ -56,25 +55,13 @@ fn measurements_and_verdicts_are_rows() {
     })
     .unwrap();
     accounts::check(&mut running);
-    accounts::check_balance(&mut running);
 }
 
 /// Number of points of `dns_probe`.
 fn points(running: &mut Running) -> usize {
-    let influxdb = running.stack().address(Component::InfluxDb).unwrap();
-    let text = |name: &str| influxdb[name].as_str().unwrap().to_owned();
-    let address: SocketAddr = text("url")["http://".len()..].parse().unwrap();
-    let path = format!("/api/v2/query?org={}", text("org"));
-    let headers = format!(
-        "Authorization: Token {}\r\nContent-Type: application/vnd.flux\r\nAccept: application/csv\r\n",
-        text("token")
-    );
-    let query = format!(
-        "from(bucket: \"{}\") |> range(start: -1h) |> filter(fn: (r) => r._measurement == \"dns_probe\" and \
+    let answer = running.influxdb(
+        "from(bucket: \"dns\") |> range(start: -1h) |> filter(fn: (r) => r._measurement == \"dns_probe\" and \
          r._field == \"ok\") |> group() |> keep(columns: [\"_value\"])",
-        text("bucket")
     );
-    let answer = http::send(address, "POST", &path, &headers, query.as_bytes()).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    answer.body.lines().filter(|line| line.starts_with(",_result,")).count()
+    answer.lines().filter(|line| line.starts_with(",_result,")).count()
 }

@@ -3,8 +3,12 @@
 
 use crate::accounts;
 use crate::running::{Shared, captures, lab_capture};
+use dnscribe_tests::stack::Component;
+use dnscribe_tests::{environment, shell};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Records that are no transactions, one a line; the second is of a newer version of the schema.
@@ -65,6 +69,41 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
         );
         assert_eq!(running.clickhouse(&query), [count(node)], "{node}");
         assert_ne!(count(node), "0");
+    }
+}
+
+#[test]
+fn a_report_of_the_store_is_that_of_its_records() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    running.replay("report", &captures());
+    let transactions = accounts::check(&mut running);
+    let mut records: Vec<&Value> = transactions.values().collect();
+    records.sort_by_key(|record| (record["ts"].as_str(), record["event_id"].as_str()));
+    let mut file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+    for record in records {
+        writeln!(file, "{record}").unwrap();
+    }
+    let store = running.stack().address(Component::ClickHouse).unwrap();
+    let report = |input: &[&str]| {
+        let mut report = Command::new(environment::binary().unwrap());
+        report.arg("report").args(input).args(["--from", "1980-01-01T00:00:00Z"]);
+        let output = shell::output(report.stdin(Stdio::null())).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let of_store = report(&["--store", store.as_str().unwrap()]);
+    let of_records = report(&[file.path().to_str().unwrap()]);
+    for part in ["timeline", "resolvers", "zones", "names", "processes", "evidence"] {
+        let section = |html: &str| {
+            let start = html.find(&format!("<section id=\"{part}\">")).unwrap();
+            let end = start + html[start..].find("</section>").unwrap();
+            html[start..end].replace("><", ">\n<")
+        };
+        let (ours, theirs) = (section(&of_store), section(&of_records));
+        for (ours, theirs) in ours.lines().zip(theirs.lines()) {
+            assert_eq!(ours, theirs, "{part}");
+        }
+        assert_eq!(ours.len(), theirs.len(), "{part}");
     }
 }
 

@@ -18,16 +18,20 @@ use std::time::Duration;
 /// Time limit for the job to reach the end of its topic, on a busy machine and with a restart.
 pub const CAUGHT_UP: Duration = Duration::from_secs(240);
 /// Components of the stack.
-const COMPONENTS: [Component; 5] = [
+const COMPONENTS: [Component; 6] = [
     Component::Kafka,
     Component::Flink,
     Component::TimescaleDb,
     Component::InfluxDb,
     Component::ClickHouse,
+    Component::Alertmanager,
 ];
 /// Stores whose data is on a small file system of its own, which a test can fill, and its size.
-pub const STORES: [(Component, &str); 2] =
-    [(Component::TimescaleDb, "400m"), (Component::ClickHouse, "800m")];
+pub const STORES: [(Component, &str); 3] = [
+    (Component::TimescaleDb, "400m"),
+    (Component::InfluxDb, "200m"),
+    (Component::ClickHouse, "800m"),
+];
 /// File that fills the file system of a store.
 const BALLAST: &str = "ballast";
 
@@ -68,7 +72,7 @@ pub struct Running {
     pub malformed: u64,
     /// Between Flink and Kafka.
     pub proxy: Proxy,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Running {
@@ -89,7 +93,7 @@ impl Running {
         for component in COMPONENTS {
             stack.start(component).unwrap();
         }
-        let running = Self { stack: Some(stack), brokers, malformed: 0, proxy, _folder: folder };
+        let running = Self { stack: Some(stack), brokers, malformed: 0, proxy, folder };
         running.submit();
         running
     }
@@ -102,18 +106,24 @@ impl Running {
             // The captures are of past years.
             "clickhouse": { "retention": "18250d" },
             "fleet": { "allowed_lateness": "60s" },
+            "archive": { "path": format!("file://{}", self.archive().display()) },
         });
         jobs::submit(self.stack.as_ref().unwrap(), &overrides).unwrap();
     }
 
-    /// Ends a job and submits it without its state.
+    /// Ends a job and submits it without its state. What it has written is committed.
     pub fn forget(&mut self, job: &str) {
         let flink = self.flink();
         let running = || flink.jobs().unwrap().into_iter().find(|running| running.name == job);
-        flink.cancel(&running().unwrap().id).unwrap();
+        flink.stop_with_savepoint(&running().unwrap().id).unwrap();
         shell::wait_for("the end of a job", CAUGHT_UP, || Ok(running().is_none().then_some(())))
             .unwrap();
         self.submit();
+    }
+
+    /// Folder of the archive that the job `enrich` writes.
+    pub fn archive(&self) -> PathBuf {
+        self.folder.path().join("archive")
     }
 
     /// Addresses of the brokers.
@@ -220,26 +230,47 @@ impl Running {
 
     /// Writes lines that are no transactions.
     pub fn write_malformed(&mut self, lines: &str) {
+        self.write_lines(&["-t", "dns.normalized"], lines);
+        self.malformed += lines.lines().count() as u64;
+    }
+
+    /// Writes records with their keys to a topic.
+    pub fn write(&self, topic: &str, records: &[(String, Value)]) {
+        let lines: String = records
+            .iter()
+            .map(|(key, record)| format!("{key}\t{record}\n"))
+            .collect::<Vec<_>>()
+            .concat();
+        self.write_lines(&["-t", topic, "-K", "\t"], &lines);
+    }
+
+    fn write_lines(&self, words: &[&str], lines: &str) {
         let mut kcat = Command::new("kcat");
-        kcat.args(["-b", &self.brokers, "-P", "-t", "dns.normalized"]).stdin(Stdio::piped());
+        kcat.args(["-b", &self.brokers, "-P"]).args(words).stdin(Stdio::piped());
         let mut child = kcat.spawn().unwrap();
         child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
-        self.malformed += lines.lines().count() as u64;
     }
 
     /// Committed records of a topic, one text each.
     pub fn topic(&self, name: &str) -> Vec<String> {
+        self.topic_from(name, "beginning")
+    }
+
+    /// Committed records of a topic from an offset of kcat(1), one text each.
+    fn topic_from(&self, name: &str, offset: &str) -> Vec<String> {
         let committed = ["-X", "isolation.level=read_committed"];
         let mut kcat = Command::new("kcat");
-        kcat.args(["-b", &self.brokers, "-C", "-t", name, "-e", "-q"]).args(committed);
+        kcat.args(["-b", &self.brokers, "-C", "-t", name, "-o", offset, "-e", "-q"]);
+        kcat.args(committed);
         let text = String::from_utf8(shell::output(&mut kcat).unwrap().stdout).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Records of the stream ledger of the job `enrich`.
+    /// Newest records of the stream ledger of the job `enrich`: those of the last minute at least, so that waiting does
+    /// not read the whole topic again and again.
     pub fn ledgers(&self) -> Vec<Value> {
-        let all = self.topic("dns.stream.ledger").into_iter();
+        let all = self.topic_from("dns.stream.ledger", "-200").into_iter();
         let mut ledgers: Vec<Value> =
             all.map(|text| serde_json::from_str(&text).unwrap()).collect();
         ledgers.retain(|ledger| ledger["job"] == jobs::ENRICH);
@@ -265,10 +296,13 @@ impl Running {
 
     /// Waits for `count` more records of the ledger, so as many completed checkpoints.
     pub fn checkpoints(&self, count: usize) {
-        let before = self.ledgers().len();
+        let ts = |ledger: &Value| ledger["ts"].as_str().map(str::to_owned);
+        let before = self.ledgers().iter().filter_map(ts).max();
         shell::wait_for("checkpoints", CAUGHT_UP, || {
             thread::sleep(Duration::from_millis(200));
-            Ok((self.ledgers().len() >= before + count).then_some(()))
+            let mut ledgers = self.ledgers();
+            ledgers.retain(|ledger| ts(ledger) > before);
+            Ok((ledgers.len() >= count).then_some(()))
         })
         .unwrap();
     }
@@ -286,6 +320,21 @@ impl Running {
         verify.args(["--store", address(Component::TimescaleDb).as_str().unwrap()]);
         verify.args(["--store", &format!("influx:{url}/?org={org}&bucket={bucket}")]);
         verify.env("INFLUX_TOKEN", token).output().unwrap()
+    }
+
+    /// Runs a query of `InfluxDB` in Flux; returns its result as CSV.
+    pub fn influxdb(&mut self, query: &str) -> String {
+        let influxdb = self.stack().address(Component::InfluxDb).unwrap();
+        let [url, org, token] =
+            ["url", "org", "token"].map(|name| influxdb[name].as_str().unwrap());
+        let headers = format!(
+            "Authorization: Token {token}\r\nContent-Type: application/vnd.flux\r\nAccept: application/csv\r\n"
+        );
+        let address: SocketAddr = url["http://".len()..].parse().unwrap();
+        let path = format!("/api/v2/query?org={org}");
+        let answer = http::send(address, "POST", &path, &headers, query.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
     }
 
     /// Runs a query of `ClickHouse`; returns the lines of its result.

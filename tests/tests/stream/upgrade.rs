@@ -16,4 +16,9 @@ fn an_upgraded_job_goes_on_where_the_former_one_stopped() {
         drop(load);
         accounts::check(&mut running);
     }
+    // Threads of the former jobs would keep their classes.
+    let mut threads = running.flink().threads().unwrap();
+    assert!(threads.iter().any(|name| name.starts_with("kafka-producer")), "{threads:?}");
+    threads.retain(|name| name.starts_with("kafka-admin-client"));
+    assert_eq!(threads, [""; 0]);
 }

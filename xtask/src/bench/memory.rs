@@ -51,7 +51,7 @@ type MemorySamples = Vec<(u64, u64)>;
 /// Resident bytes at a second of the capture.
 fn bytes_at(samples: &MemorySamples, second: u64) -> Result<f64> {
     let found = samples.iter().find(|(at, _)| *at >= second).context("the capture is too short")?;
-    Ok(f64::from(u32::try_from(found.1 / 1024)?) * 1024.0)
+    usage::figure(found.1)
 }
 
 /// Runs the agent on a generated capture and samples its memory until second `until` of the capture.

@@ -1,14 +1,18 @@
-//! Cost of `dnscribe-probe` with 5,000 targets: names at a resolver, and TCP ports. Resolver and ports are a process of
-//! their own on this machine that answers at once, so that what is measured is the probe. The bare exchanges are those
-//! of the targets, one after another, without a schedule or records.
+//! Cost of `dnscribe-probe` with 5,000 targets: names at a resolver, TCP ports, URLs and TLS servers. The servers are a
+//! process of their own on this machine that answers at once, so that what is measured is the probe. The bare exchanges are those
+//! of the targets, one after another, without a schedule or records. Measurements on request are measured beside blackbox_exporter.
+
+mod scrape;
 
 use super::Bench;
 use super::case::{Figures, Plan};
 use super::report::{Report, Row};
 use super::usage;
 use anyhow::{Context as _, Result, ensure};
+use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::shell;
 use rustix::process::Signal;
+use scrape::Exporter;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
@@ -17,12 +21,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Number of targets.
 const TARGETS: usize = 5000;
 
-/// One of so many targets is a TCP port; the others are names. `probe_load` has the same mix.
-const TCP_EVERY: usize = 5;
+/// Number of targets of each service.
+const SERVICE: usize = 10;
+
+/// Number of targets after which the mix repeats itself: 4 TCP ports, a URL, a TLS server, and names. `probe_load bare` has
+/// the same.
+const MIX: usize = 20;
+
+/// Name in the certificate of the TLS server.
+const NAME: &str = "load.test";
 
 /// Aim: largest resident memory in bytes.
 const MEMORY: f64 = 100.0 * 1024.0 * 1024.0;
@@ -41,9 +53,20 @@ pub fn main(bench: &Bench) -> Result<Report> {
     let rounds = bench.count(50_000).to_string();
     let mut plan = Plan::new("probe");
     plan.case("bare exchanges", || {
-        let port = servers.tcp_port.to_string();
-        Figures::measure(Command::new(&load).args(["bare", &servers.dns, &port, &rounds]))
+        let [tcp, http, tls] = servers.ports.map(|port| port.to_string());
+        let words = ["bare", &servers.dns, &tcp, &http, &tls, &rounds];
+        Figures::measure(Command::new(&load).args(words))
     });
+    let requests = bench.count(4_000);
+    let cases =
+        [("/probe", Exporter::own(&probe, &servers)), ("blackbox_exporter", Exporter::peer())];
+    for (case, exporter) in cases {
+        let (exporter, servers) = (exporter?, &servers);
+        plan.case(case, move || exporter.measure(servers, requests));
+    }
+    for figure in ["cpu_seconds_per_1000_rounds", "rss_peak_bytes"] {
+        plan.row(Row::new("/probe", figure).relative_to("blackbox_exporter"));
+    }
     for (case, interval, seconds) in [("every 60 s", 60, 190), ("every 6 s", 6, 60)] {
         let run = Run { probe: &probe, load: &load, servers: &servers, interval, seconds };
         plan.slow_case(case, move || run.measure());
@@ -65,20 +88,32 @@ pub fn main(bench: &Bench) -> Result<Report> {
 struct Servers {
     process: Child,
     dns: String,
-    tcp_port: u64,
+    /// Ports for TCP, HTTP and TLS.
+    ports: [u64; 3],
+    /// Certificates and keys: `ca.pem` is the authority's.
+    folder: TempDir,
 }
 
 impl Servers {
     fn start(load: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let authority = Authority::new("Load CA")?;
+        let server = authority.server(&[NAME], Validity::Current)?;
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("ca.pem"), authority.pem()?)?;
+        fs::write(path("server.pem"), server.certificate)?;
+        fs::write(path("server.key"), server.key)?;
         let mut command = Command::new(load);
-        command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("serve").args([path("server.pem"), path("server.key")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().context("cannot start the servers")?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().context("no output")?).read_line(&mut line)?;
         let ports: Value = serde_json::from_str(&line).context("no ports of the servers")?;
         let dns = ports["dns"].as_str().context("no address of the DNS server")?.to_owned();
-        let tcp_port = ports["tcp_port"].as_u64().context("no port of the TCP server")?;
-        Ok(Self { process, dns, tcp_port })
+        let port = |name: &str| ports[name].as_u64().with_context(|| format!("no {name}"));
+        let ports = [port("tcp_port")?, port("http_port")?, port("tls_port")?];
+        Ok(Self { process, dns, ports, folder })
     }
 }
 
@@ -137,25 +172,35 @@ impl Run<'_> {
         let cpu = usage::cpu_seconds(probe.id())?;
         let peak = usage::peak_bytes(probe.id()).context("the probe is gone")?;
         shell::signal(probe, Signal::TERM)?;
-        Ok((cpu, f64::from(u32::try_from(peak / 1024)?) * 1024.0))
+        Ok((cpu, usage::figure(peak)?))
     }
 
     fn config(&self, records: &Path) -> String {
         let Self { servers, interval, .. } = self;
-        let (dns, port, records) = (&servers.dns, servers.tcp_port, records.display());
+        let (dns, [tcp, http, tls], records) = (&servers.dns, servers.ports, records.display());
+        let roots = servers.folder.path().join("ca.pem");
         let mut text = format!(
-            "version: 1\nresolvers: {{ local: \"udp://{dns}\" }}\nmetrics: {{ listen: \"off\" }}\n\
-             sinks: [\"file:{records}\"]\ndefaults: {{ interval: {interval}s }}\n\
+            "version: 1\ntrust: {{ roots: [{roots}] }}\nresolvers: {{ local: \"udp://{dns}\" }}\nmetrics: {{ listen: \"off\" }}\n\
+             sinks: [\"file:{records}\"]\ndefaults: {{ interval: {interval}s, dnssec: false }}\n\
              limits: {{ rate_per_host: 5000, burst_per_host: 5000 }}\n\
-             services:\n  - name: load\n    targets:\n"
+             services:\n",
+            roots = roots.display()
         );
         for number in 0..TARGETS {
+            if number % SERVICE == 0 {
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "  - name: s{number}\n    targets:");
+            }
+            let host = format!("127.1.{}.{}", number / 250, number % 250);
             // Writing to a String cannot fail.
-            let _ = if number % TCP_EVERY == 0 {
-                let (high, low) = (number / 250, number % 250);
-                writeln!(text, "      - tcp: {{ address: \"127.1.{high}.{low}:{port}\" }}")
-            } else {
-                writeln!(text, "      - dns: {{ name: t{number}.example }}")
+            let _ = match number % MIX {
+                0 | 5 | 10 | 15 => writeln!(text, "      - tcp: {{ address: \"{host}:{tcp}\" }}"),
+                1 => writeln!(text, "      - http: {{ url: \"http://{host}:{http}/\", body: ok }}"),
+                2 => writeln!(
+                    text,
+                    "      - tls: {{ address: \"{host}:{tls}\", server_name: {NAME} }}"
+                ),
+                _ => writeln!(text, "      - dns: {{ name: t{number}.example }}"),
             };
         }
         text

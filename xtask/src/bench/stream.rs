@@ -1,19 +1,25 @@
-//! The Flink job `enrich` with one slot: records per second and CPU seconds per million of the task manager, from
-//! Kafka to a topic and to `ClickHouse`, compared with a job that only copies one topic to another. Each run reads
-//! the same transactions; the first part of them, while Java compiles, is not counted.
+//! The Flink jobs with one slot: records per second, and CPU seconds per million of task manager and `ClickHouse`
+//! together. The floor is a job that only copies one topic to another; for `ClickHouse` also its own Kafka engine. Each
+//! run reads the same records; the first half of them, while Java compiles, is not counted.
 //!
-//! The checkpoint that is measured is the last of the run: every event id is in its state.
+//! The checkpoint that is measured is the last of the run: every event id is in its state. The windows of the job
+//! `fleet` are those of one minute of all nodes, which it finds in the topic at once: its lag at the window's end is
+//! the time that it needs for all of them.
+
+mod kafka_engine;
+mod windows;
 
 use super::Bench;
 use super::case::{Figures, Plan};
 use super::report::{Report, Row};
 use super::statistics::per_million;
 use super::usage;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use dnscribe_tests::flink_job::FlinkJob;
 use dnscribe_tests::realistic::Realistic;
-use dnscribe_tests::stack::{Component, Stack};
+use dnscribe_tests::stack::{Component, Stack, jobs};
 use dnscribe_tests::{environment, geo, shell};
+use kafka_engine::KafkaEngine;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -27,20 +33,73 @@ const RATE: &str = "records_per_second";
 const CPU: &str = "cpu_seconds_per_million_records";
 /// Aim of the job that only copies, as a ratio.
 const SHARE_OF_COPY: f64 = 0.5;
+/// Lag of `fleet` at the window's end.
+const LAG: &str = "seconds_for_10000_nodes";
+/// Aim of that.
+const MAX_LAG: f64 = 10.0;
 /// Topic of the transactions.
-const INPUT: &str = "bench.normalized";
+const TRANSACTIONS: &str = "bench.normalized";
+/// Topic of the windows.
+const WINDOWS: &str = "bench.metrics";
+/// Nodes whose windows the job `fleet` merges.
+const NODES: u32 = 4_000;
 /// Share of the records after which measuring begins: Java compiles what runs often.
-const WARM_UP: f64 = 0.4;
+const WARM_UP: f64 = 0.5;
 /// Time limit of a run.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Time between two readings of the counters.
-const READ_EVERY: Duration = Duration::from_millis(100);
+/// Time between two readings of the counters. Flink writes all of its metrics for each: ten readings a second took a
+/// third of the task manager's time.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
-/// A job to measure: name of the case, command, and sinks.
-const CASES: [(&str, &str, &[&str]); 3] = [
-    ("copy", "copy", &[]),
-    ("enrich to a topic", "enrich", &["enriched"]),
-    ("enrich to ClickHouse", "enrich", &["clickhouse"]),
+/// Case of the floor, for transactions and for windows.
+const COPY: &str = "copy";
+const COPY_WINDOWS: &str = "copy of windows";
+const TO_TOPIC: &str = "enrich to a topic";
+const TO_CLICKHOUSE: &str = "enrich to ClickHouse";
+const KAFKA_ENGINE: &str = "ClickHouse's Kafka engine";
+const FLEET: &str = "fleet to a topic, TimescaleDB and InfluxDB";
+
+/// A job to measure.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    command: &'static str,
+    /// Operator that reads `topic`.
+    source: &'static str,
+    topic: &'static str,
+    sinks: &'static [&'static str],
+}
+
+const CASES: [Case; 5] = [
+    Case { name: COPY, command: "copy", source: "transactions", topic: TRANSACTIONS, sinks: &[] },
+    Case {
+        name: TO_TOPIC,
+        command: "enrich",
+        source: "transactions",
+        topic: TRANSACTIONS,
+        sinks: &["enriched"],
+    },
+    Case {
+        name: TO_CLICKHOUSE,
+        command: "enrich",
+        source: "transactions",
+        topic: TRANSACTIONS,
+        sinks: &["clickhouse"],
+    },
+    Case {
+        name: COPY_WINDOWS,
+        command: "copy",
+        source: "transactions",
+        topic: WINDOWS,
+        sinks: &[],
+    },
+    Case {
+        name: FLEET,
+        command: "fleet",
+        source: "windows",
+        topic: WINDOWS,
+        sinks: &["fleet", "timescaledb", "influxdb"],
+    },
 ];
 
 /// Runs this part of the benchmark and returns its report.
@@ -49,7 +108,13 @@ pub fn main(bench: &Bench) -> Result<Report> {
     // Gigabytes: not in /tmp, which may be in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let mut stack = Stack::open(&folder.path().join("stack"))?;
-    for component in [Component::Kafka, Component::Flink, Component::ClickHouse] {
+    for component in [
+        Component::Kafka,
+        Component::Flink,
+        Component::ClickHouse,
+        Component::TimescaleDb,
+        Component::InfluxDb,
+    ] {
         stack.start(component)?;
     }
     let report = measure(bench, &stack, folder.path());
@@ -62,25 +127,39 @@ fn measure(bench: &Bench, stack: &Stack, folder: &Path) -> Result<Report> {
         stack,
         folder: folder.to_path_buf(),
         brokers: stack.kafka().context("Kafka does not run")?,
-        task_manager: task_manager(folder)?,
-        records: Cell::new(0),
+        task_manager: process(folder, "TaskManagerRunner")?,
+        clickhouse: process(folder, "tests/clickhouse/server.py")?,
+        transactions: Cell::new(0),
+        windows: Cell::new(0),
+        windows_of_a_node: Cell::new(0),
         runs: Cell::new(0),
     };
     target.prepare(bench)?;
     let mut plan = Plan::new("stream");
-    for (name, command, sinks) in CASES {
-        plan.slow_case(name, move || target.run(command, sinks));
+    for case in CASES {
+        plan.slow_case(case.name, move || target.run(case));
+    }
+    plan.slow_case(KAFKA_ENGINE, || target.run_kafka_engine());
+    for (case, base) in [
+        (COPY, None),
+        (TO_TOPIC, Some(COPY)),
+        (TO_CLICKHOUSE, Some(KAFKA_ENGINE)),
+        (KAFKA_ENGINE, Some(COPY)),
+        (COPY_WINDOWS, None),
+        (FLEET, Some(COPY_WINDOWS)),
+    ] {
         for figure in [RATE, CPU] {
-            let row = Row::new(name, figure);
-            plan.row(match (name, figure) {
-                ("copy", _) => row,
-                ("enrich to a topic", RATE) => row.relative_to("copy").at_least(SHARE_OF_COPY),
-                _ => row.relative_to("copy"),
-            });
+            let row = Row::new(case, figure);
+            let row = base.map_or_else(|| row.clone(), |base| row.clone().relative_to(base));
+            let has_aim = case == TO_TOPIC && figure == RATE;
+            plan.row(if has_aim { row.at_least(SHARE_OF_COPY) } else { row });
         }
     }
-    for figure in ["keys", "state_bytes", "checkpoint_ms"] {
-        plan.row(Row::new("enrich to a topic", figure));
+    plan.row(Row::new(FLEET, LAG).at_most(MAX_LAG));
+    for case in [TO_TOPIC, FLEET] {
+        for figure in ["records", "state_bytes", "checkpoint_ms"] {
+            plan.row(Row::new(case, figure));
+        }
     }
     bench.run(plan)
 }
@@ -90,14 +169,18 @@ struct StreamBench<'a> {
     folder: PathBuf,
     brokers: String,
     task_manager: u32,
-    /// Transactions in the topic.
-    records: Cell<u64>,
+    clickhouse: u32,
+    /// Transactions in their topic.
+    transactions: Cell<u64>,
+    /// Windows in their topic.
+    windows: Cell<u64>,
+    windows_of_a_node: Cell<u64>,
     /// Runs so far: each has a topic and a database of its own.
     runs: Cell<u32>,
 }
 
 impl StreamBench<'_> {
-    /// Writes the transactions to the topic.
+    /// Writes the records to the topics.
     fn prepare(&self, bench: &Bench) -> Result<()> {
         let capture = self.folder.join("capture.pcap");
         let messages = bench.count(2_000_000);
@@ -106,74 +189,133 @@ impl StreamBench<'_> {
         let mut replay = Command::new(bench.binary());
         replay.arg("replay").arg(&capture).args(["--sink", "kafka", "--stream", "transactions"]);
         replay.args(["--brokers", &self.brokers]);
-        replay.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", INPUT);
+        replay.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", TRANSACTIONS);
         shell::output(&mut replay)?;
         fs::remove_file(&capture)?;
-        let mut kcat = Command::new("kcat");
-        kcat.args(["-b", &self.brokers, "-C", "-t", INPUT, "-e", "-q", "-f", "\n"]);
-        let mut child = kcat.stdout(Stdio::piped()).spawn().context("cannot start kcat")?;
-        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
-        self.records.set(u64::try_from(lines.count())?);
-        child.wait()?;
+        let nodes = bench.scaled(NODES);
+        let each = windows::produce(bench, &self.folder, &self.brokers, WINDOWS, nodes)?;
+        self.windows_of_a_node.set(each);
+        self.windows.set(self.count(WINDOWS)?);
+        self.transactions.set(self.count(TRANSACTIONS)?);
+        ensure!(self.windows.get() == each * u64::from(nodes), "{} windows", self.windows.get());
         Ok(())
     }
 
-    fn config(&self, sinks: &[&str]) -> Result<Value> {
+    /// Returns the number of records in a topic.
+    fn count(&self, topic: &str) -> Result<u64> {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.brokers, "-C", "-t", topic, "-e", "-q", "-f", "\n"]);
+        let mut child = kcat.stdout(Stdio::piped()).spawn().context("cannot start kcat")?;
+        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let count = u64::try_from(lines.count())?;
+        child.wait()?;
+        Ok(count)
+    }
+
+    fn records(&self, topic: &str) -> u64 {
+        if topic == WINDOWS { self.windows.get() } else { self.transactions.get() }
+    }
+
+    fn database(&self) -> String {
+        format!("bench{}", self.runs.get())
+    }
+
+    fn config(&self, case: Case) -> Result<Value> {
         let databases = geo::prepare()?;
         let run = self.runs.get();
+        let address = |component| self.stack.address(component).context("a store does not run");
+        let timescaledb = address(Component::TimescaleDb)?;
+        let timescaledb = timescaledb.as_str().and_then(|url| url.rsplit_once('@'));
+        let (_, timescaledb) = timescaledb.context("no address of TimescaleDB")?;
+        let none: &[&str] = &[];
+        let sinks = |command| if case.command == command { case.sinks } else { none };
         Ok(json!({
             "version": 1,
             "kafka": {
                 "brokers": self.brokers,
-                "topics": { "transactions": INPUT, "enriched": format!("bench.enriched.{run}") },
+                "topics": {
+                    "transactions": case.topic,
+                    "metrics": WINDOWS,
+                    "enriched": format!("bench.enriched.{run}"),
+                    "fleet": format!("bench.fleet.{run}"),
+                },
             },
             "enrich": {
                 "group": format!("bench-{run}"),
-                "sinks": sinks,
+                "sinks": sinks("enrich"),
                 "geo": {
                     "city": databases.join("GeoLite2-City-Test.mmdb"),
                     "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
                 },
             },
-            "fleet": { "sinks": [] },
+            "fleet": { "group": format!("bench-{run}"), "sinks": sinks("fleet") },
             "clickhouse": {
                 "url": self.stack.address(Component::ClickHouse),
-                "database": format!("bench{run}"),
+                "database": self.database(),
                 "retention": "18250d",
             },
+            "timescaledb": { "url": format!("jdbc:postgresql://{timescaledb}"), "user": "dns" },
+            "influxdb": address(Component::InfluxDb)?,
             "checkpoints": { "interval": "5s" },
         }))
     }
 
-    fn run(&self, command: &str, sinks: &[&str]) -> Result<Figures> {
+    fn run(&self, case: Case) -> Result<Figures> {
         self.runs.set(self.runs.get() + 1);
-        let config = self.config(sinks)?;
-        let job = FlinkJob::submit(self.stack, &self.folder, command, &config)?;
-        let figures = self.observe(&job);
+        let config = self.config(case)?;
+        let job = FlinkJob::submit(self.stack, &self.folder, case.command, &config)?;
+        let source = format!("Source:_{}", case.source);
+        let measured = self.observe(self.records(case.topic), || {
+            job.check()?;
+            job.records_out(&source)
+        });
+        let figures = measured.and_then(|figures| Self::checkpoint(&job, figures));
         job.cancel()?;
+        Ok(self.with_lag(case, figures?))
+    }
+
+    /// Adds the time for the windows of 10,000 nodes.
+    fn with_lag(&self, case: Case, figures: Figures) -> Figures {
+        let rate = figures.get(RATE).unwrap_or(f64::NAN);
+        let windows = 10_000 * self.windows_of_a_node.get();
+        if case.name == FLEET { figures.with(LAG, share(windows, 1) / rate) } else { figures }
+    }
+
+    fn run_kafka_engine(&self) -> Result<Figures> {
+        self.runs.set(self.runs.get() + 1);
+        let file = self.folder.join("kafka-engine.yaml");
+        // JSON is YAML.
+        let config = self.config(Case { sinks: &["clickhouse"], ..CASES[1] })?;
+        fs::write(&file, config.to_string())?;
+        jobs::run("migrate", &file)?;
+        let url = self.stack.address(Component::ClickHouse).context("ClickHouse does not run")?;
+        let url = url.as_str().context("no address")?;
+        let engine = KafkaEngine::start(url, &self.database(), &self.brokers, TRANSACTIONS)?;
+        let figures = self.observe(self.transactions.get(), || engine.rows());
+        engine.stop()?;
         figures
     }
 
-    fn observe(&self, job: &FlinkJob) -> Result<Figures> {
+    /// Follows a count of records until it has reached `all`.
+    fn observe(&self, all: u64, count: impl Fn() -> Result<u64>) -> Result<Figures> {
         let begun = Instant::now();
-        let all = self.records.get();
         let mut first = None;
         loop {
-            let records = job.records_out("Source:_transactions")?;
-            let (now, cpu) = (Instant::now(), usage::cpu_seconds(self.task_manager)?);
+            let records = count()?;
+            let now = Instant::now();
+            let cpu = usage::cpu_seconds(self.task_manager)? + usage::cpu_seconds(self.clickhouse)?;
             if share(records, all) < WARM_UP {
                 first = None;
             }
             let (since, base, base_cpu) = *first.get_or_insert((now, records, cpu));
-            if records == all {
+            if records >= all {
                 let counted = records - base;
                 let seconds = now.duration_since(since).as_secs_f64();
-                let figures = Figures::default()
+                return Ok(Figures::default()
                     .with(RATE, share(counted, 1) / seconds)
-                    .with(CPU, per_million(cpu - base_cpu, counted)?);
-                return Self::checkpoint(job, figures.with("keys", share(all, 1)));
+                    .with(CPU, per_million(cpu - base_cpu, counted)?)
+                    .with("records", share(all, 1)));
             }
-            job.check()?;
             if begun.elapsed() > LIMIT {
                 bail!("{records} of {all} records after {LIMIT:?}");
             }
@@ -202,8 +344,8 @@ fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// Process id of the task manager whose files are below `folder`.
-fn task_manager(folder: &Path) -> Result<u32> {
+/// Id of the process with `program` and `folder` on its command line.
+fn process(folder: &Path, program: &str) -> Result<u32> {
     let folder = folder.canonicalize()?.display().to_string();
     for process in fs::read_dir("/proc")? {
         let process = process?;
@@ -211,9 +353,9 @@ fn task_manager(folder: &Path) -> Result<u32> {
         // A process may have ended meanwhile.
         let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command);
-        if command.contains("TaskManagerRunner") && command.contains(&folder) {
+        if command.contains(program) && command.contains(&folder) {
             return Ok(pid);
         }
     }
-    bail!("the task manager does not run")
+    bail!("{program} does not run")
 }

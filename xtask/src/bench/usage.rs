@@ -22,6 +22,14 @@ pub fn resident_bytes(pid: u32) -> Option<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
+/// Returns a size in bytes as a figure, rounded down to KiB.
+///
+/// # Errors
+/// It is 4 TiB or more.
+pub fn figure(bytes: u64) -> Result<f64> {
+    Ok(f64::from(u32::try_from(bytes / 1024)?) * 1024.0)
+}
+
 /// Size in bytes of a field in `proc_pid_status(5)`.
 fn status_bytes(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -67,8 +67,8 @@ const TYPES: [&str; 26] = [
 ];
 
 /// Folders with Rust files.
-const FOLDERS: [&str; 7] =
-    ["agent", "agent-common/src", "agent-ebpf/src", "crates", "fuzz", "tests", "xtask/src"];
+const FOLDERS: [&str; 8] =
+    ["agent", "agent-common/src", "agent-ebpf/src", "crates", "fuzz", "kpi", "tests", "xtask/src"];
 
 /// Checks every Rust file.
 pub fn check() -> Result<()> {

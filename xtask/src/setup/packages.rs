@@ -6,6 +6,7 @@ use crate::console;
 use crate::debian::sysroot;
 use crate::process::{as_root, first_line};
 use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::browser;
 use dnscribe_tests::prometheus::{self, Program};
 use dnscribe_tests::shell;
 use std::fs;
@@ -44,9 +45,10 @@ pub const BUILD: &[Need] = &[
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
 ];
 
-/// Needed for the tests: DNS programs and a web server for the lab, a terminal for `dnscribe top`, a debugger that is attached
+/// Needed for the tests: DNS programs, a web and a mail server for the lab, a terminal for `dnscribe top`, a debugger that is attached
 /// to the agent, Java and Maven for Kafka and the schema registry, Python for their client, kcat as an
-/// independent Kafka client, crun and busybox for containers.
+/// independent Kafka client, crun and busybox for containers, Chromium and Node.js for pages and dashboards, musl
+/// and Go for stub resolvers of other kinds.
 pub const TEST: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
@@ -58,6 +60,7 @@ pub const TEST: &[Need] = &[
     need(|| has("dnssec-signzone"), "bind9-utils", "bind-dnssec-utils", "bind"),
     need(|| has("nginx"), "nginx", "nginx", "nginx"),
     need(|| has("openssl"), "openssl", "openssl", "openssl"),
+    need(|| has("aiosmtpd"), "python3-aiosmtpd", "python3-aiosmtpd", "python-aiosmtpd"),
     need(|| has("curl"), "curl", "curl", "curl"),
     need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli"),
     need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
@@ -70,6 +73,15 @@ pub const TEST: &[Need] = &[
     need(venv, "python3-venv", "python3", "python"),
     need(|| has("crun"), "crun", "crun", "crun"),
     need(|| has("busybox"), "busybox-static", "busybox", "busybox"),
+    need(
+        || browser::chromium().is_some(),
+        "chromium-headless-shell",
+        "chromium-headless",
+        "chromium",
+    ),
+    need(|| has("npm"), "nodejs npm", "nodejs-npm", "npm"),
+    need(|| has("musl-gcc"), "musl-tools", "musl-gcc", "musl"),
+    need(|| has("go"), "golang", "golang", "go"),
 ];
 
 /// Needed for `stack`: Java and Maven for Kafka and Flink, Python for `ClickHouse`, Go for `InfluxDB`, and

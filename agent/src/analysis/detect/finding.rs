@@ -1,7 +1,7 @@
 //! Findings: a rule, the entity it concerns, a severity and evidence; and the interface of
 //! detectors.
 
-pub use dnscribe_baseline::Baseline;
+pub use dnscribe_baseline::{Baseline, Figure};
 
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
@@ -124,19 +124,6 @@ impl Entity {
     }
 }
 
-/// A value that supports a finding.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
-    /// Name with its unit: `timeout_ratio`, `latency_p95_ms`.
-    pub name: &'static str,
-    /// Measured value.
-    pub value: f64,
-    /// Fixed threshold that it was compared with, if any.
-    pub threshold: Option<f64>,
-    /// Baseline that it was compared with, if any.
-    pub baseline: Option<Baseline>,
-}
-
 /// Evidence of a finding: a few items of each kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
@@ -152,13 +139,6 @@ pub struct Evidence {
     pub clients: Vec<Box<str>>,
     /// Some resolvers.
     pub resolvers: Vec<Box<str>>,
-}
-
-impl Figure {
-    /// Creates a figure without a baseline.
-    pub(super) const fn new(name: &'static str, value: f64, threshold: Option<f64>) -> Self {
-        Self { name, value, threshold, baseline: None }
-    }
 }
 
 impl Evidence {

@@ -55,6 +55,7 @@ pub fn path_of_id(mount: &File, id: u64) -> Option<PathBuf> {
 }
 
 /// Returns the path of this process's cgroup below the mount.
+#[must_use]
 pub fn own_path() -> Option<String> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     text.lines().find_map(|line| line.strip_prefix("0::")).map(Into::into)

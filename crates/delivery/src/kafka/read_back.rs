@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -26,9 +26,28 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Wait for a record per poll.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Called with each record: its value, its event id header, and its position (topic, partition and
-/// offset). `Break` stops reading.
-pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &dyn Display) -> ControlFlow<()> + 'a;
+/// Called with each record: its value, its event id header, and its position. `Break` stops reading.
+pub type Each<'a> = dyn FnMut(&[u8], Option<&[u8]>, &RecordPosition<'_>) -> ControlFlow<()> + 'a;
+
+/// Position of a record. `Display` shows it for messages.
+#[derive(Clone, Debug)]
+pub struct RecordPosition<'a> {
+    /// Name of the topic.
+    pub topic: &'a str,
+    /// Number of the partition.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Why the record is not readable, if so.
+    pub problem: Option<String>,
+}
+
+impl fmt::Display for RecordPosition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} at {}", self.topic, self.partition, self.offset)?;
+        self.problem.as_ref().map_or(Ok(()), |problem| write!(f, " ({problem})"))
+    }
+}
 
 type Reader = BaseConsumer<ProbeContext>;
 
@@ -74,13 +93,14 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
             let TopicMessage { topic, partition, offset, .. } = message;
             // Tombstones of a compacted topic have no value.
             let Some(value) = message.value else { return Ok(ControlFlow::Continue(())) };
-            let at = format_args!("{topic}/{partition} at {offset}");
+            let mut at = RecordPosition { topic, partition, offset, problem: None };
             match decoder.decode(value) {
                 Ok(line) => Ok(each(line, message.event_id, &at)),
                 Err(DecodeError::Registry(why)) => Err(why),
                 // Passed on as it is; its position tells why it is not readable.
                 Err(DecodeError::Record(why)) => {
-                    Ok(each(value, message.event_id, &format_args!("{at} ({why})")))
+                    at.problem = Some(why);
+                    Ok(each(value, message.event_id, &at))
                 }
             }
         });

@@ -208,6 +208,11 @@ impl FieldMasker<'_> {
             Kind::Public | Kind::Resolver => Some(text.into()),
             Kind::Found => self.address(answers, text),
             Kind::Data => self.data(object.text("type").as_deref(), text),
+            Kind::Answered => self.data(object.text("qtype").as_deref(), text),
+            Kind::ProbeTarget => {
+                self.probe_target(object.text("kind").as_deref(), text).map(Into::into)
+            }
+            Kind::Opaque(class) => self.opaque(self.mask.method(class), Domain::Data, text),
             Kind::Subnet => self.subnet(ecs, text),
             Kind::Octets => (!self.mask.hides_message_bytes()).then(|| text.into()),
             Kind::Process => self.opaque(process, Domain::Process, text),
@@ -226,7 +231,7 @@ impl FieldMasker<'_> {
         }
     }
 
-    fn name<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
+    pub(super) fn name<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
         match method {
             MaskingMethod::Keep => Some(text.into()),
             MaskingMethod::Truncate => zone(text),
@@ -237,7 +242,7 @@ impl FieldMasker<'_> {
         }
     }
 
-    fn address<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
+    pub(super) fn address<'t>(&self, method: MaskingMethod, text: &'t str) -> Option<Cow<'t, str>> {
         if method == MaskingMethod::Keep {
             return Some(text.into());
         }
@@ -268,7 +273,7 @@ impl FieldMasker<'_> {
     }
 
     /// Masks a value without parts: truncating it leaves nothing.
-    fn opaque<'t>(
+    pub(super) fn opaque<'t>(
         &self,
         method: MaskingMethod,
         domain: Domain,

@@ -4,9 +4,9 @@
 use super::Class;
 use crate::Stream;
 use Kind::{
-    Address, AlertId, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets, Peer,
-    Process, ProcessWithId, Public, Receiver, Resolver, Sender, ServerName, Sketch, Spelling,
-    Subnet, Summary, Target, Whole,
+    Address, AlertId, Answered, Container, Data, Entity, Found, Name, Object, ObjectOf, Octets,
+    Opaque, Peer, ProbeTarget, Process, ProcessWithId, Public, Receiver, Resolver, Sender,
+    ServerName, Sketch, Spelling, Subnet, Summary, Target, Whole,
 };
 
 /// What a field contains.
@@ -35,6 +35,12 @@ pub(super) enum Kind {
     Found,
     /// The data of an answer record.
     Data,
+    /// The data of an answer to a question of type `qtype`.
+    Answered,
+    /// What a probe measures.
+    ProbeTarget,
+    /// A text without parts: a fingerprint, or the subject of a certificate.
+    Opaque(Class),
     /// A client subnet (ECS).
     Subnet,
     /// Bytes or text that can contain any part of a message.
@@ -176,29 +182,33 @@ const LOOKUP: &[Field] = fields![
     process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 
-const PROBE_ERROR: Kind = Object(fields![stage, reason, detail]);
+const PROBE_ERROR: Kind = Object(fields![stage, reason, detail: may(Octets)]);
 
 const CERTIFICATE: Kind = Object(fields![
-    subject,
-    issuer,
+    subject: must(Opaque(Class::Qname)),
+    // That of a certificate that signs itself is its subject.
+    issuer: must(Opaque(Class::Qname)),
     not_after,
     expiry_days,
     earliest_not_after,
     san_match,
     chain_length,
     chain_ok,
-    sha256,
+    // Logs of certificates are public.
+    sha256: must(Opaque(Class::Qname)),
     ocsp_stapled,
     ocsp_status,
 ]);
 
 const PROBE: &[Field] = fields![
-    schema, event_id, ts, node, region, labels, kind, service, target, site, duration_ms, ok,
-    error: may(PROBE_ERROR), attempt, resolver, protocol, qname: may(Name), qtype, rcode, latency_ms,
-    answers: may(Whole(Class::Answers)), answer_count, answer_digest, min_ttl_seconds, dnssec, dnssec_reason,
-    changed, previous_digest, differs_from, nameserver: may(Name), address, soa_serial, lame,
+    schema, event_id, ts, node, region, labels, kind, service, target: must(ProbeTarget), site, duration_ms, ok,
+    error: may(PROBE_ERROR), attempt, resolver: may(Resolver), protocol, qname: may(Name), qtype, rcode, latency_ms,
+    answers: may(Answered), answer_count, answer_records, authority_records,
+    additional_records, answer_digest: may(Opaque(Class::Answers)), min_ttl_seconds, dnssec,
+    dnssec_reason: may(Octets), changed, previous_digest: may(Opaque(Class::Answers)), differs_from: may(Resolver),
+    nameserver: may(Name), address: may(SERVER), soa_serial, lame,
     resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert: may(CERTIFICATE), issuer_changed,
-    http_status, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received, loss_ratio, rtt_ms,
+    http_status, http_version, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received, loss_ratio, rtt_ms,
     rtt_min_ms, rtt_max_ms, triggered_by,
 ];
 

@@ -379,3 +379,69 @@ proptest! {
         }
     }
 }
+
+/// A record of a probe that fails, with names and addresses in all places where they can stand.
+fn probe(kind: &str, target: &str) -> Value {
+    json!({
+        "schema": "dns.probe/1", "event_id": "0".repeat(32), "ts": "2026-11-20T12:30:00.000000001Z", "node": "n",
+        "kind": kind, "service": "web", "target": target, "site": "s", "duration_ms": 1.5, "ok": false,
+        "error": {"stage": "tls", "reason": "name_mismatch", "detail": "192.0.2.10 is not shop.example.com"},
+        "attempt": 1, "resolver": "corp", "qname": "shop.example.com", "qtype": "A",
+        "answers": ["192.0.2.10"], "answer_digest": "00ff00ff00ff00ff", "dnssec": "bogus",
+        "dnssec_reason": "no DNSKEY of shop.example.com", "differs_from": ["198.51.100.7"],
+        "nameserver": "ns.shop.example.com", "address": "192.0.2.10",
+        "cert": {
+            "subject": "CN=shop.example.com", "issuer": "CN=shop.example.com", "chain_length": 1,
+            "chain_ok": false, "sha256": "ab".repeat(32), "ocsp_stapled": false,
+        },
+    })
+}
+
+#[test]
+fn masked_probes_are_valid_and_tell_no_name_or_address() {
+    let schema = json_schema("dns.probe/1").unwrap();
+    for (kind, target) in [
+        ("dns", "shop.example.com A"),
+        ("authority", "shop.example.com"),
+        ("tcp", "192.0.2.10:443"),
+        ("tcp", "[2001:db8:7::a]:443"),
+        ("tls", "192.0.2.10:443 shop.example.com"),
+        ("http", "https://shop.example.com:8443/to/shop?host=192.0.2.10"),
+        ("http", "http://[2001:db8:7::a]/"),
+        ("ping", "2001:db8:7::a"),
+    ] {
+        for mask in [HASHED, TRUNCATED, DROPPED] {
+            let (record, _) = mask_record(&mut masker(mask), Stream::Probes, &probe(kind, target));
+            assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
+            let text = record.to_string();
+            for hidden in ["shop", "192.0.2.10", "2001:db8:7::a", "198.51.100.7", "00ff", "abab"] {
+                assert!(!text.contains(hidden), "{hidden}: {record:#}");
+            }
+            assert_eq!(record["error"]["reason"], "name_mismatch");
+            assert_eq!(record["resolver"], "corp");
+        }
+        let clear = masker(Mask { client: MaskingMethod::Drop, ..Mask::default() });
+        let (record, _) = mask_record(&mut { clear }, Stream::Probes, &probe(kind, target));
+        assert_eq!(record["target"], target, "neither names nor servers are masked");
+    }
+}
+
+#[test]
+fn targets_of_probes_keep_what_is_public() {
+    let target = |mask, kind, target| {
+        let (record, _) = mask_record(&mut masker(mask), Stream::Probes, &probe(kind, target));
+        record["target"].as_str().unwrap().to_owned()
+    };
+    let url = "https://shop.example.com:8443/health";
+    assert_eq!(target(TRUNCATED, "http", url), "https://example.com:8443");
+    assert_eq!(
+        target(TRUNCATED, "tls", "192.0.2.10:443 shop.example.com"),
+        "192.0.2.0:443 example.com"
+    );
+    assert_eq!(target(TRUNCATED, "tcp", "[2001:db8:7::a]:53"), "[2001:db8:7::]:53");
+    assert_eq!(target(DROPPED, "dns", "shop.example.com A"), "A");
+    assert_eq!(target(DROPPED, "http", "http://192.0.2.10/"), "http:///");
+    let hashed = target(HASHED, "dns", "shop.example.com MX");
+    assert!(hashed.ends_with(" MX") && hashed.len() == 32 + 3, "{hashed}");
+    assert_eq!(hashed, target(HASHED, "dns", "shop.example.com MX"));
+}

@@ -34,6 +34,13 @@ struct Serving {
     delivery: DeliveryHealth,
 }
 
+/// Logs the modules of a file of blackbox_exporter that cannot be used.
+fn warn_of_modules(config: &Config) {
+    for (name, why) in config.modules.left_out() {
+        tracing::warn!("module {name} of modules_file cannot be used: {why}");
+    }
+}
+
 impl Endpoint {
     /// Starts to serve, if configured. Notifies `requested` of each request.
     pub(super) fn start(
@@ -44,6 +51,7 @@ impl Endpoint {
         let Some(listen) = config.metrics_listen else { return Ok(Self { serving: None }) };
         let requested = Arc::clone(requested);
         let probe = config.probe_requests.map(|requests| {
+            warn_of_modules(config);
             ProbeEndpoint::new(Handle::current(), config.modules.clone(), context, requests)
         });
         let routes = probe.as_ref().map_or_else(Routes::new, ProbeEndpoint::routes);
@@ -69,6 +77,7 @@ impl Endpoint {
     pub(super) fn reload(&self, config: &Config, context: &Arc<Context>) {
         let probe = self.serving.as_ref().and_then(|serving| serving.probe.as_ref());
         if let Some(probe) = probe {
+            warn_of_modules(config);
             probe.configure(config.modules.clone(), Arc::clone(context));
         }
     }

@@ -247,9 +247,10 @@ impl Engine {
     fn tick(&mut self) -> bool {
         let Rounds { scheduler, pipeline, .. } = &mut self.rounds;
         pipeline.router.update_sinks();
+        pipeline.judge();
         if Instant::now() >= self.next_ledger {
             self.next_ledger = Instant::now() + LEDGER_INTERVAL;
-            pipeline.judge();
+            pipeline.expire();
             self.on_demand.expire(pipeline);
             pipeline.write_ledger(scheduler.probing(), false);
         }
@@ -270,6 +271,7 @@ impl Engine {
             std::process::exit(1);
         });
         rounds.stop(config.drain_timeout / 4).await;
+        rounds.pipeline.judge();
         let left = end.saturating_duration_since(Instant::now());
         let Rounds { scheduler, pipeline, .. } = rounds;
         let closed = pipeline.close(scheduler.probing(), left, true);

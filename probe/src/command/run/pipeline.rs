@@ -11,10 +11,10 @@ use crate::verdict::{Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary;
 use dnscribe_delivery::{self as delivery, SinkRouter, SinkSpec, SinkStatus, SinkWatch};
-use dnscribe_record::EventId;
 use dnscribe_record::ledger::Probing;
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{EventId, ProbeFields};
 use std::time::{Duration, Instant};
 
 /// Share of the time limit for records, before the last ledger record.
@@ -65,11 +65,13 @@ impl Pipeline {
         self.memory.observe(round);
         self.metrics.observe(round);
         let ids = self.recorder.export(&mut self.router, round);
-        if self.judges_at_end {
-            self.verdicts.add(round, &ids);
-        } else {
-            let alerts = self.verdicts.observe(Timestamp::now(), round, &ids);
-            self.export_alerts(&alerts);
+        self.verdicts.add(round, &ids);
+        // The next round of the target knows the new answers already.
+        let has_changed = |fields: &ProbeFields| {
+            fields.changed == Some(true) || fields.issuer_changed == Some(true)
+        };
+        if !self.judges_at_end && round.found.iter().any(has_changed) {
+            self.judge();
         }
     }
 
@@ -79,11 +81,17 @@ impl Pipeline {
         rounds.iter().map(|round| recorder.export(router, round)).collect()
     }
 
-    /// Judges what has been measured so far, and exports the alerts that change with time.
+    /// Judges what has been measured since the last call, and exports the alerts.
     pub(super) fn judge(&mut self) -> Vec<Alert> {
-        let alerts = self.verdicts.expire(Timestamp::now());
+        let alerts = self.verdicts.judge(Timestamp::now());
         self.export_alerts(&alerts);
         alerts
+    }
+
+    /// Exports the alerts that change with time.
+    pub(super) fn expire(&mut self) {
+        let alerts = self.verdicts.expire(Timestamp::now());
+        self.export_alerts(&alerts);
     }
 
     pub(super) fn export_alerts(&mut self, alerts: &[Alert]) {

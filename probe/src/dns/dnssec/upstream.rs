@@ -2,6 +2,7 @@
 //! and with nothing in its responses that the validation does not need.
 
 use super::super::{Question, Resolver, exchange, rcode_reason};
+use super::dname::{Redirection, make_canonical};
 use crate::trust::Trust;
 use futures_util::stream::{self, Stream};
 use hickory_net::NetError;
@@ -122,17 +123,14 @@ impl DnsHandle for Upstream {
 /// Removes what the validation does not need: answers for other names, to which CNAME records lead and which
 /// are validated by themselves, and of the other sections all but the proofs. So a response cannot make the
 /// validator ask for the keys of a thousand zones.
+///
+/// # Errors
+/// The answer is made from a DNAME record ([`Redirection`]), or has too many records.
 fn reduce(mut response: Message, name: &Name) -> Result<Message, NetError> {
-    let is_dname = |record: &Record| {
-        record.record_type() == RecordType::DNAME
-            && record.name.zone_of(name)
-            && record.name != *name
-    };
-    if response.answers.iter().any(is_dname) {
-        return Err(NetError::from(
-            "the answer is made from a DNAME record, which is not validated",
-        ));
+    if let Some(redirection) = Redirection::find(name, &response)? {
+        return Err(redirection.into());
     }
+    make_canonical(&mut response.answers);
     response.answers.retain(|record| record.name == *name);
     let signer = response.answers.iter().find_map(|record| match &record.data {
         RData::DNSSEC(DNSSECRData::RRSIG(signature)) => Some(signature.input().signer_name.clone()),

@@ -1,6 +1,6 @@
-//! Answers that are made from a wildcard of a zone with NSEC records.
+//! Answers that are made from a wildcard.
 //!
-//! The validator of hickory refuses these where the wildcard itself owns the NSEC record, which it does
+//! In zones with NSEC records, the validator of hickory refuses these where the wildcard itself owns the NSEC record, which it does
 //! whenever the name asked for sorts behind it.
 
 use hickory_proto::dnssec::Proof;
@@ -26,6 +26,22 @@ pub(super) fn expansion_is_proved(response: &DnsResponse) -> bool {
             let proofs = response.authorities.iter().filter(is_secure);
             proofs.into_iter().any(|proof| proves_no_closer_match(name, signature, proof))
         })
+}
+
+/// Returns whether an answer is made from a wildcard, and an NSEC3 record with the flag Opt-Out proves that there is no
+/// closer match: an unsigned delegation may be one, so the answer is insecure (RFC 5155, section 9.2).
+pub(super) fn is_opted_out(response: &DnsResponse) -> bool {
+    let is_expanded = response.answers.iter().any(|record| match &record.data {
+        RData::DNSSEC(DNSSECRData::RRSIG(signature)) => {
+            signature.input().num_labels < record.name.num_labels()
+        }
+        _ => false,
+    });
+    let is_opted_out = |record: &Record| match &record.data {
+        RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) => nsec3.opt_out(),
+        _ => false,
+    };
+    is_expanded && response.authorities.iter().any(is_opted_out)
 }
 
 /// Returns whether an NSEC record proves that a name does not exist, and that the closest name above it which

@@ -3,6 +3,8 @@
 use super::Asking;
 use crate::dns::{Protocol, Question, exchange, presentation, rcode_reason};
 use crate::failure::{Failure, Stage};
+use hickory_proto::dnssec::DigestType;
+use hickory_proto::dnssec::rdata::{DNSSECRData, DS};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::BTreeSet;
@@ -21,6 +23,8 @@ pub(super) struct Delegation {
     /// the root has no parent: then there is nothing to compare.
     pub(super) is_referral: bool,
     glue: Vec<(Name, IpAddr)>,
+    /// DS records; none where the zone is not signed.
+    pub(super) digests: Vec<DS>,
 }
 
 impl Delegation {
@@ -41,7 +45,8 @@ pub(super) async fn find_delegation(
 ) -> Result<Delegation, Failure> {
     if zone.is_root() {
         let nameservers = resolve_ns(asking, zone).await?;
-        return Ok(Delegation { nameservers, is_referral: false, glue: Vec::new() });
+        let (glue, digests) = (Vec::new(), Vec::new());
+        return Ok(Delegation { nameservers, is_referral: false, glue, digests });
     }
     // The nameservers need the other half of the time.
     let limit = asking.time_left() / 2;
@@ -132,13 +137,42 @@ async fn ask_parent_server(
     server: &Name,
 ) -> Result<Delegation, Failure> {
     let addresses = asking.addresses(server).await?;
-    let address = addresses.into_iter().find(|address| super::is_supported(*address));
+    let address = addresses.into_iter().find(|address| super::has_route(*address));
     let Some(address) = address else {
         let detail = format!("{} has no address that can be asked", presentation(server));
         return Err(Failure::new(Stage::Resolve, "no_address").with_detail(detail));
     };
-    let found = asking.server(address, Protocol::Udp, zone, RecordType::NS).await?;
-    read_delegation(zone, server, &found.response)
+    let (referral, ds) = tokio::join!(
+        asking.server(address, Protocol::Udp, zone, RecordType::NS),
+        asking.server(address, Protocol::Udp, zone, RecordType::DS),
+    );
+    let delegation = read_delegation(zone, server, &referral?.response)?;
+    // Without them the delegation is known, and whether the zone is signed is not.
+    let digests = match ds {
+        Ok(found) => digests(&found.response.answers, zone),
+        Err(failure) => {
+            tracing::debug!(
+                ?failure,
+                "{server}, a server of the parent, gives no DS records of {zone}"
+            );
+            Vec::new()
+        }
+    };
+    Ok(Delegation { digests, ..delegation })
+}
+
+/// Returns the DS records of a zone whose digests this program can compute; a zone that has only others counts as
+/// unsigned (RFC 4035, section 5.2).
+fn digests(section: &[Record], zone: &Name) -> Vec<DS> {
+    let records = section.iter().filter(|record| record.name == *zone);
+    let digests = records.filter_map(|record| match &record.data {
+        RData::DNSSEC(DNSSECRData::DS(ds)) => Some(ds),
+        _ => None,
+    });
+    let is_known = |ds: &&DS| {
+        matches!(ds.digest_type(), DigestType::SHA1 | DigestType::SHA256 | DigestType::SHA384)
+    };
+    digests.filter(is_known).cloned().collect()
 }
 
 /// Reads the referral to a zone (RFC 1034, section 4.3.1), or the zone's own answer.
@@ -166,7 +200,7 @@ fn read_delegation(zone: &Name, server: &Name, response: &Message) -> Result<Del
         let name = record.name.to_lowercase();
         nameservers.contains(&name).then_some((name, record.data.ip_addr()?))
     });
-    Ok(Delegation { glue: glue.collect(), is_referral, nameservers })
+    Ok(Delegation { glue: glue.collect(), is_referral, nameservers, digests: Vec::new() })
 }
 
 fn ns_names(section: &[Record], zone: &Name) -> BTreeSet<Name> {

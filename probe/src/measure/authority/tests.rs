@@ -5,7 +5,7 @@ use crate::dns::testing::{a, record, response, serve_tcp, serve_udp, sockets};
 use crate::target::TargetKind;
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::{NS, SOA};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 const RESOLVER: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -35,6 +35,8 @@ struct World {
     delegated: Vec<&'static str>,
     glue: Vec<(&'static str, Ipv4Addr)>,
     zones: [Zone; 2],
+    /// A further address of the first nameserver.
+    unrouted: Option<Ipv6Addr>,
 }
 
 impl Default for World {
@@ -43,6 +45,7 @@ impl Default for World {
             delegated: vec!["ns1.shop.example.", "ns2.shop.example."],
             glue: vec![("ns1.shop.example.", FIRST), ("ns2.shop.example.", SECOND)],
             zones: [Zone::default(), Zone::default()],
+            unrouted: None,
         }
     }
 }
@@ -75,6 +78,10 @@ impl World {
             ("ns1.shop.example.", RecordType::A) => {
                 response.add_answer(a(&owner, FIRST.octets()));
             }
+            ("ns1.shop.example.", RecordType::AAAA) => {
+                let address = self.unrouted.map(|address| RData::AAAA(address.into()));
+                response.answers.extend(address.map(|address| record(&owner, address)));
+            }
             ("ns2.shop.example.", RecordType::A) => {
                 response.add_answer(a(&owner, SECOND.octets()));
             }
@@ -96,6 +103,11 @@ impl World {
 
     /// Starts the servers, and measures the zone.
     async fn measure(self) -> Vec<ProbeFields> {
+        self.measure_all().await.0
+    }
+
+    /// Starts the servers, and measures the zone. Returns also the number of addresses without a route.
+    async fn measure_all(self) -> (Vec<ProbeFields>, u64) {
         let (socket, listener) = sockets(PARENT.into(), 0).await;
         let port = socket.local_addr().unwrap().port();
         let world = self.clone();
@@ -128,7 +140,9 @@ impl World {
         };
         let context = Context::new("test".to_owned(), Trust::load(Some(&[]), None).unwrap());
         let TargetKind::Authority(authority) = &target.kind else { unreachable!() };
-        Box::pin(measure(&context, &target, authority)).await.unwrap()
+        let mut unrouted = 0;
+        let measured = measure(&context, &target, authority, &mut unrouted);
+        (Box::pin(measured).await.unwrap(), unrouted)
     }
 }
 
@@ -218,6 +232,15 @@ async fn faults_of_one_nameserver_have_names() {
     assert_eq!(reasons(forgotten).await, expected(None, Some("delegation_mismatch")));
     let differs = with(|world| world.zones[1].nameservers.push("ns3.shop.example."));
     assert_eq!(reasons(differs).await, expected(None, Some("answers_differ")));
+}
+
+/// An address of a link is none without the name of the link, so no host has a route to it.
+#[tokio::test]
+async fn addresses_without_a_route_are_counted_and_not_failed() {
+    let unrouted = Some("fe80::53".parse().unwrap());
+    let (found, count) = World { unrouted, ..World::default() }.measure_all().await;
+    assert_eq!((found.len(), count), (2, 1));
+    assert!(found.iter().all(|fields| fields.ok), "{found:?}");
 }
 
 #[tokio::test]

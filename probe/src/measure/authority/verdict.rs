@@ -3,6 +3,7 @@
 use super::Delegation;
 use crate::dns::{Exchange, presentation, rcode_reason};
 use crate::failure::{Failure, Stage};
+use hickory_proto::dnssec::rdata::DNSKEY;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Name;
 use std::cmp::Reverse;
@@ -20,6 +21,8 @@ pub(super) struct ServerState {
     pub(super) nameservers: Option<BTreeSet<Name>>,
     /// Names of the nameservers in presentation format, sorted.
     pub(super) answers: Vec<String>,
+    /// Keys that it has, if the zone is signed.
+    pub(super) keys: Option<Result<Vec<DNSKEY>, Failure>>,
 }
 
 impl ServerState {
@@ -46,8 +49,10 @@ impl ServerState {
 ///
 /// # Errors
 /// The first of these: it is unreachable, lame, not reachable over TCP, behind in its serial number, not
-/// named alike by parent and zone, or says otherwise than most nameservers.
+/// named alike by parent and zone, without a key that the parent's DS records name, or says otherwise than most
+/// nameservers.
 pub(super) fn judge(
+    zone: &Name,
     name: &Name,
     state: &ServerState,
     all: &[&ServerState],
@@ -74,6 +79,7 @@ pub(super) fn judge(
         }
     }
     judge_names(name, state, delegation)?;
+    judge_keys(zone, state, delegation)?;
     let usual = usual_names(all);
     if state.nameservers.is_some() && state.nameservers.as_ref() != usual {
         let usual = usual.map(list).unwrap_or_default();
@@ -105,6 +111,31 @@ fn judge_names(name: &Name, state: &ServerState, delegation: &Delegation) -> Res
         _ => return Ok(()),
     };
     Err(Failure::new(Stage::Dns, "delegation_mismatch").with_detail(detail))
+}
+
+/// Requires one of the keys that the parent's DS records name.
+fn judge_keys(zone: &Name, state: &ServerState, delegation: &Delegation) -> Result<(), Failure> {
+    let keys = match &state.keys {
+        Some(Ok(keys)) => keys,
+        Some(Err(failure)) => {
+            let detail = format!("DNSKEY: {}", failure.detail.as_deref().unwrap_or_default());
+            return Err(unreachable(&failure.clone().with_detail(detail)));
+        }
+        None => return Ok(()),
+    };
+    let digests = &delegation.digests;
+    let is_named = |key: &DNSKEY| digests.iter().any(|ds| ds.covers(zone, key).unwrap_or(false));
+    if keys.iter().any(is_named) {
+        return Ok(());
+    }
+    let tags: Vec<_> = digests.iter().map(|ds| ds.key_tag().to_string()).collect();
+    let tags = tags.join(", ");
+    let (reason, detail) = if keys.is_empty() {
+        ("ds_without_key", format!("no DNSKEY, though the parent has a DS record (key tag {tags})"))
+    } else {
+        ("ds_mismatch", format!("no DNSKEY matches the DS of the parent (key tag {tags})"))
+    };
+    Err(Failure::new(Stage::Dns, reason).with_detail(detail))
 }
 
 /// Returns the newest of serial numbers (RFC 1982, section 3.2).

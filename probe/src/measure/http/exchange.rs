@@ -4,11 +4,11 @@ use super::{HttpTarget, fail};
 use crate::measure::{Failure, Stage, add_milliseconds};
 use bytes::Bytes;
 use dnscribe_record::ProbeFields;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::{StatusCode, Uri, Version};
+use hyper::{Method, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::error::Error as _;
 use std::io;
@@ -22,14 +22,20 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 
 /// A request that is ready to be sent.
 pub(super) struct Request {
-    method: hyper::Method,
+    method: Method,
     uri: Uri,
     headers: HeaderMap,
+    body: Full<Bytes>,
 }
 
 impl Request {
-    /// Prepares a request for a URL. Headers that are configured go to their own origin only.
-    pub(super) fn new(http: &HttpTarget, url: &Url, is_home: bool) -> Result<Self, Failure> {
+    /// Prepares a request for a URL. Headers and a body that are configured go to their own origin only.
+    pub(super) fn new(
+        http: &HttpTarget,
+        method: &Method,
+        url: &Url,
+        is_home: bool,
+    ) -> Result<Self, Failure> {
         let mut url = url.clone();
         url.set_fragment(None);
         let invalid = |error| fail("redirect_invalid", format!("the URL cannot be sent: {error}"));
@@ -46,7 +52,9 @@ impl Request {
         if is_home {
             headers.extend(http.headers.clone());
         }
-        Ok(Self { method: http.method.clone(), uri, headers })
+        let body = http.request_body.as_ref().filter(|_| is_home && *method == Method::POST);
+        let body = Full::from(body.map_or_else(String::new, |body| body.0.clone()));
+        Ok(Self { method: method.clone(), uri, headers, body })
     }
 
     /// Sends the request and waits for the head of its response.
@@ -92,38 +100,44 @@ impl Request {
         let (begin, response) = within(deadline, "before the response", exchange).await?;
         add_milliseconds(&mut fields.ttfb_ms, begin.elapsed());
         let (head, body) = response.into_parts();
+        fields.http_version = Some(version(head.version).to_owned());
         let (status, headers) = (head.status, head.headers);
         Ok(Response { status, headers, body, begin: Instant::now(), _driver: driver })
     }
 
     /// Makes the request of HTTP/1.1: the target without scheme and host (RFC 9112, section 3.2.1).
-    fn http1(self) -> Result<hyper::Request<Empty<Bytes>>, Failure> {
+    fn http1(self) -> Result<hyper::Request<Full<Bytes>>, Failure> {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        build(self.method, &path, self.headers, Version::HTTP_11)
+        self.build(&path, Version::HTTP_11)
     }
 
     /// Makes the request of HTTP/2: the host in `:authority` (RFC 9113, section 8.3.1).
-    fn http2(mut self) -> Result<hyper::Request<Empty<Bytes>>, Failure> {
+    fn http2(mut self) -> Result<hyper::Request<Full<Bytes>>, Failure> {
         let host = self.headers.remove(HOST);
         let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri = format!("{}://{host}{path}", self.uri.scheme_str().unwrap_or("https"));
-        build(self.method, &uri, self.headers, Version::HTTP_2)
+        self.build(&uri, Version::HTTP_2)
+    }
+
+    fn build(self, uri: &str, version: Version) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+        let request = hyper::Request::builder().method(self.method).uri(uri).version(version);
+        let mut request = request.body(self.body).map_err(|error| {
+            fail("redirect_invalid", format!("the URL cannot be sent: {error}"))
+        })?;
+        *request.headers_mut() = self.headers;
+        Ok(request)
     }
 }
 
-fn build(
-    method: hyper::Method,
-    uri: &str,
-    headers: HeaderMap,
-    version: Version,
-) -> Result<hyper::Request<Empty<Bytes>>, Failure> {
-    let request = hyper::Request::builder().method(method).uri(uri).version(version);
-    let mut request = request
-        .body(Empty::new())
-        .map_err(|error| fail("redirect_invalid", format!("the URL cannot be sent: {error}")))?;
-    *request.headers_mut() = headers;
-    Ok(request)
+/// Number of a version of HTTP, as RFC 9110 writes it.
+const fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        // Neither older nor newer ones are spoken here.
+        _ => "1.1",
+    }
 }
 
 /// A response whose body has not been read.

@@ -1,10 +1,10 @@
 //! The kind `http` against servers on loopback.
 
 use crate::measure::testing::{
-    authority, context_with, identity, listen, reset, roots, server_config, server_params,
+    authority, context_with, host, identity, listen, reset, roots, server_config, server_params,
 };
 use crate::measure::{Round, measure};
-use crate::target::{HttpTarget, Target, TargetKind};
+use crate::target::{AddressFamily, HttpTarget, SecretText, Target, TargetKind};
 use bytes::Bytes;
 use dnscribe_record::ProbeFields;
 use flate2::Compression;
@@ -32,10 +32,16 @@ fn target(url: &str) -> HttpTarget {
     HttpTarget {
         url: Url::parse(url).unwrap(),
         method: Method::GET,
+        request_body: None,
         headers: HeaderMap::new(),
         resolver: None,
+        family: AddressFamily::Any,
+        connect_to: None,
+        server_name: None,
+        verify: true,
         status: (200..300).collect(),
         body: None,
+        body_not: None,
         max_body_bytes: 1 << 20,
         max_redirects: 3,
         redirect_to_private: false,
@@ -49,7 +55,7 @@ async fn probe_with(trusted: RootCertStore, http: HttpTarget, timeout: Duration)
         name: http.url.to_string(),
         interval: Duration::from_secs(60),
         timeout,
-        kind: TargetKind::Http(http),
+        kind: TargetKind::Http(Box::new(http)),
     };
     let Round { found, .. } = measure(&context_with(trusted), &Arc::new(target)).await;
     assert_eq!(found.len(), 1);
@@ -67,8 +73,8 @@ fn reason(fields: &ProbeFields) -> (&str, &str, &str) {
     })
 }
 
-/// Reads the head of a request.
-async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+/// Reads a request: its head, and its body if it says how long that is.
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -77,11 +83,15 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
         }
         head.push(byte[0]);
     }
-    String::from_utf8(head).unwrap()
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).await.unwrap();
+    head + std::str::from_utf8(&body).unwrap()
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, log: &Log, response: &[u8]) {
-    let head = read_head(&mut stream).await;
+    let head = read_request(&mut stream).await;
     log.lock().unwrap().push(head);
     // A client that has read enough closes the connection.
     let _ = stream.write_all(response).await;
@@ -147,6 +157,21 @@ async fn checks_status_and_body() {
 }
 
 #[tokio::test]
+async fn connects_to_another_host() {
+    let (address, log) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let mut http = target("http://shop.example/x");
+    http.connect_to = Some(host(&address.ip().to_string(), address.port()));
+    let fields = probe(http).await;
+    assert_eq!(reason(&fields), ("", "", ""));
+    assert_eq!(fields.http_version.as_deref(), Some("1.1"));
+    let request = log.lock().unwrap()[0].to_lowercase();
+    assert!(
+        request.starts_with("get /x ") && request.contains("host: shop.example\r\n"),
+        "{request}"
+    );
+}
+
+#[tokio::test]
 async fn redirects_end() {
     let (address, log) = serve(respond("302 Found", "Location: /next\r\n", "")).await;
     let mut http = target(&format!("http://{address}/"));
@@ -195,6 +220,47 @@ async fn redirects_do_not_lead_to_other_private_addresses() {
     let mut http = target(&format!("http://{address}/"));
     http.redirect_to_private = true;
     assert_eq!(reason(&probe(http).await), ("", "", ""));
+}
+
+#[tokio::test]
+async fn a_post_sends_its_body_to_its_own_origin_only() {
+    let (other, seen) = serve(respond("200 OK", "", "")).await;
+    for (status, location, expected) in [
+        ("303 See Other", format!("http://{other}/next"), ("", "GET /next ")),
+        ("302 Found", format!("http://{other}/next"), ("", "GET /next ")),
+        ("307 Temporary Redirect", format!("http://{other}/next"), ("redirect_invalid", "")),
+        ("308 Permanent Redirect", "http://127.0.0.1:PORT/again".to_owned(), ("redirect_loop", "")),
+    ] {
+        seen.lock().unwrap().clear();
+        let (address, log) = serve(respond(status, &format!("Location: {location}\r\n"), "")).await;
+        let mut http = target(&format!("http://{address}/"));
+        http.method = Method::POST;
+        http.request_body = Some(SecretText("hunter2".to_owned()));
+        assert!(!format!("{http:?}").contains("hunter"), "{http:?}");
+        let fields = probe(http).await;
+        assert_eq!(reason(&fields).1, expected.0, "{status}");
+        let log = log.lock().unwrap();
+        let is_post =
+            |request: &String| request.starts_with("POST /") && request.ends_with("hunter2");
+        assert!(log.iter().all(is_post), "{log:?}");
+        let seen = seen.lock().unwrap();
+        assert!(seen.first().is_none_or(|request| request.starts_with(expected.1)), "{seen:?}");
+        assert!(seen.iter().all(|request| !request.contains("hunter2")), "{seen:?}");
+        assert_eq!(seen.len(), usize::from(!expected.1.is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn refuses_a_body_that_has_what_it_must_not_have() {
+    let (address, _) = serve(respond("200 OK", "", "down for maintenance")).await;
+    let mut http = target(&format!("http://{address}/"));
+    http.body_not = Some(regex::Regex::new("maint").unwrap());
+    let found = probe(http.clone()).await;
+    assert_eq!(reason(&found), ("http", "body_mismatch", "a match of body_not at byte 9"));
+    http.body_not = Some(regex::Regex::new("sorry").unwrap());
+    assert_eq!(reason(&probe(http.clone()).await), ("", "", ""));
+    http.max_body_bytes = 5;
+    assert_eq!(reason(&probe(http).await).1, "body_too_long");
 }
 
 #[tokio::test]
@@ -272,7 +338,7 @@ async fn names_broken_responses() {
         assert_eq!((reason(&fields).0, reason(&fields).1), ("http", expected), "{beginning}");
     }
     let address = listen(|mut stream| async move {
-        read_head(&mut stream).await;
+        read_request(&mut stream).await;
         reset(&stream);
     })
     .await;
@@ -284,7 +350,7 @@ async fn names_broken_responses() {
 async fn slow_servers_are_cut_off() {
     let trickle = |response: &'static str| {
         listen(move |mut stream| async move {
-            read_head(&mut stream).await;
+            read_request(&mut stream).await;
             for byte in response.bytes() {
                 if stream.write_all(&[byte]).await.is_err() {
                     return;
@@ -321,7 +387,7 @@ async fn measures_each_phase_over_tls() {
             let [handshake, head, body] = DELAYS.map(Duration::from_millis);
             tokio::time::sleep(handshake).await;
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
-            read_head(&mut stream).await;
+            read_request(&mut stream).await;
             tokio::time::sleep(head).await;
             let begin = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok";
             stream.write_all(begin).await.unwrap();

@@ -71,6 +71,7 @@ async fn probe_with(
         server_name: NAME.to_owned(),
         alpn: Vec::new(),
         starttls: false,
+        verify: true,
     };
     change(&mut tls, &mut timeout);
     let target = Target {
@@ -207,6 +208,16 @@ async fn names_what_is_wrong_with_a_certificate() {
     let identity = Identity { chain: vec![trusted.clone()], key };
     let fields = probe(roots(&[&trusted]), serve_tls(simple(&identity)).await).await;
     assert_eq!(reason(&fields), ("", "", ""));
+}
+
+#[tokio::test]
+async fn certificates_need_not_be_valid() {
+    let pki = Pki::new();
+    let address = serve_tls(simple(&pki.identity(&server_params(NAME)))).await;
+    let fields = probe_with(RootCertStore::empty(), address, |tls, _| tls.verify = false).await;
+    assert!(fields.ok, "{:?}", fields.error);
+    let cert = fields.cert.unwrap();
+    assert_eq!((cert.chain_ok, cert.san_match), (false, Some(true)));
 }
 
 #[tokio::test]

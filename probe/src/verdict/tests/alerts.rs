@@ -32,13 +32,19 @@ impl Probing {
     fn minute(&mut self, minute: u64, lines: &[&str]) -> Vec<(Rule, Severity, bool)> {
         let now = at(minute * 60);
         let rounds = rounds(&self.services, now, lines);
-        let alerts = rounds
-            .iter()
-            .flat_map(|round| self.verdicts.observe(now, round, &[EventId(u128::from(minute))]));
+        let alerts = rounds.iter().flat_map(|round| {
+            observe(&mut self.verdicts, now, round, &[EventId(u128::from(minute))])
+        });
         let state =
             |alert: Alert| (alert.condition.rule, alert.condition.severity, alert.ended.is_some());
         alerts.map(state).collect()
     }
+}
+
+/// Adds a round, and returns the alerts that it causes.
+fn observe(verdicts: &mut Verdicts, now: Timestamp, round: &Round, ids: &[EventId]) -> Vec<Alert> {
+    verdicts.add(round, ids);
+    verdicts.judge(now)
 }
 
 const REFUSED: &[&str] = &["tcp connect/refused"];
@@ -84,7 +90,7 @@ fn starts_with_first_failure_and_names_it() {
     let now = at(120);
     assert_eq!(probing.minute(1, REFUSED), []);
     let round = rounds(&probing.services, now, REFUSED);
-    let alert = &probing.verdicts.observe(now, &round[0], &[EventId(7)])[0];
+    let alert = &observe(&mut probing.verdicts, now, &round[0], &[EventId(7)])[0];
     assert_eq!(alert.condition.started, at(60));
     assert_eq!(alert.condition.samples, [EventId(7)]);
     let time = at(60).to_string();
@@ -99,7 +105,7 @@ fn verdict_waits_for_the_other_targets() {
     let mut at_seconds = |seconds, line: &str| {
         let now = at(seconds);
         let rounds = rounds(&probing.services, now, &[line]);
-        let alerts = probing.verdicts.observe(now, &rounds[0], &[]);
+        let alerts = observe(&mut probing.verdicts, now, &rounds[0], &[]);
         alerts.into_iter().map(|alert| alert.condition.rule).collect::<Vec<_>>()
     };
     assert_eq!(at_seconds(0, "ping ok received=5"), []);
@@ -254,7 +260,7 @@ proptest! {
         for (minute, line) in (0..).zip(minutes) {
             let now = at(minute * 60);
             for round in rounds(&probing.services, now, &[line]) {
-                all.extend(probing.verdicts.observe(now, &round, &[]));
+                all.extend(observe(&mut probing.verdicts, now, &round, &[]));
             }
         }
         all.extend(probing.verdicts.reload(at(1_000_000), RuleOptions::default(), &[]));

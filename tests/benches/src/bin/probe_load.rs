@@ -1,9 +1,10 @@
 //! What `cargo xtask bench probe` measures the probe with.
 //!
-//! - `probe_load serve` answers DNS over UDP at 127.0.0.1 and accepts TCP connections at all addresses of the loopback
-//!   interface. It prints the ports as a JSON object, and ends with its standard input.
-//! - `probe_load bare DNS TCP_PORT ROUNDS` makes as many exchanges as rounds, in the mix of the benchmark's targets, one
-//!   after another and without anything else, and prints its CPU time.
+//! - `probe_load serve CERTIFICATE KEY` answers DNS over UDP at 127.0.0.1, and at all addresses of the loopback interface
+//!   accepts TCP connections, answers HTTP, and shakes hands by TLS. It prints the ports as a JSON object, and ends with its
+//!   standard input.
+//! - `probe_load bare DNS TCP_PORT HTTP_PORT TLS_PORT ROUNDS` makes as many exchanges as rounds, in the mix of the
+//!   benchmark's targets, one after another and without anything else, and prints its CPU time.
 //! - `probe_load lateness FILE INTERVAL_SECONDS` reads the probe's records and prints how late rounds began. A target's
 //!   round that came earliest on its grid counts as punctual.
 
@@ -11,28 +12,36 @@
 
 use dnscribe_benches::cpu;
 use dnscribe_record::time::Timestamp;
+use openssl::ssl::{SslAcceptor, SslConnector, SslFiletype, SslMethod, SslVerifyMode};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::env;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-/// One of so many targets is a TCP port; the others are names.
-const TCP_EVERY: u32 = 5;
+/// Number of rounds after which the mix of targets repeats itself, and the places in it of those that are no names: TCP
+/// ports, URLs and TLS servers.
+const MIX: u32 = 20;
+const TCP: [u32; 4] = [0, 5, 10, 15];
+const HTTP: [u32; 1] = [1];
+const TLS: [u32; 1] = [2];
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["serve"] => serve(),
-        ["bare", dns, tcp_port, rounds] => bare(
-            dns.parse().expect("an address"),
-            SocketAddr::from(([127, 0, 0, 1], tcp_port.parse().expect("a port"))),
-            rounds.parse().expect("a number"),
-        ),
+        ["serve", certificate, key] => serve(certificate, key),
+        ["bare", dns, tcp, http, tls, rounds] => {
+            let ports = [tcp, http, tls].map(|port| port.parse().expect("a port"));
+            let servers = ports.map(|port: u16| SocketAddr::from(([127, 0, 0, 1], port)));
+            bare(dns.parse().expect("an address"), servers, rounds.parse().expect("a number"));
+        }
         ["lateness", file, interval] => lateness(file, interval.parse().expect("a number")),
         _ => panic_usage(),
     }
@@ -40,16 +49,37 @@ fn main() {
 
 fn panic_usage() {
     eprintln!(
-        "usage: probe_load serve | bare DNS TCP_PORT ROUNDS | lateness FILE INTERVAL_SECONDS"
+        "usage: probe_load serve CERTIFICATE KEY | bare DNS TCP_PORT HTTP_PORT TLS_PORT ROUNDS | \
+         lateness FILE INTERVAL_SECONDS"
     );
     std::process::exit(2);
 }
 
-fn serve() {
+fn serve(certificate: &str, key: &str) {
     let dns = UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
-    let tcp = TcpListener::bind("0.0.0.0:0").expect("a TCP port");
-    let port = tcp.local_addr().expect("an address").port();
-    println!("{}", json!({ "dns": dns.local_addr().expect("an address"), "tcp_port": port }));
+    let [tcp, http, tls] = [(); 3].map(|()| TcpListener::bind("0.0.0.0:0").expect("a TCP port"));
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    println!(
+        "{}",
+        json!({
+            "dns": dns.local_addr().expect("an address"),
+            "tcp_port": port(&tcp), "http_port": port(&http), "tls_port": port(&tls),
+        })
+    );
+    let mut acceptor =
+        SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).expect("settings of TLS");
+    acceptor.set_certificate_chain_file(certificate).expect("a certificate");
+    acceptor.set_private_key_file(key, SslFiletype::PEM).expect("a key");
+    let acceptor = acceptor.build();
+    // Clients that go away end their connection.
+    thread::spawn(move || {
+        for mut stream in http.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]).and_then(|_| stream.write_all(RESPONSE));
+        }
+    });
+    thread::spawn(move || {
+        tls.incoming().flatten().for_each(|stream| drop(acceptor.accept(stream)));
+    });
     thread::spawn(move || {
         let mut query = [0; 512];
         while let Ok((length, client)) = dns.recv_from(&mut query) {
@@ -76,12 +106,27 @@ fn response(query: &[u8]) -> Option<Vec<u8>> {
     Some(response)
 }
 
-fn bare(dns: SocketAddr, tcp: SocketAddr, rounds: u32) {
+fn bare(dns: SocketAddr, [tcp, http, tls]: [SocketAddr; 3], rounds: u32) {
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("settings of TLS");
+    connector.set_verify(SslVerifyMode::NONE);
+    let connector = connector.build();
     let begin = cpu::cpu_time();
     let mut buffer = [0; 512];
     for round in 0..rounds {
-        if round % TCP_EVERY == 0 {
+        let place = round % MIX;
+        if TCP.contains(&place) {
             TcpStream::connect(tcp).expect("a connection");
+            continue;
+        }
+        if HTTP.contains(&place) {
+            let mut stream = TcpStream::connect(http).expect("a connection");
+            stream.write_all(REQUEST).expect("a request");
+            stream.read_to_end(&mut Vec::new()).expect("a response");
+            continue;
+        }
+        if TLS.contains(&place) {
+            let stream = TcpStream::connect(tls).expect("a connection");
+            connector.connect("load.test", stream).expect("a handshake");
             continue;
         }
         let name = format!("t{round}");

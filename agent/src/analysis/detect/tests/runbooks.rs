@@ -1,5 +1,5 @@
 //! Checks `docs/runbooks` against the code: a page for each rule, a section for each loss. Rules of
-//! fleet detection and of probes are those of their source.
+//! fleet detection and of probes are those of their source; `dnscribe-kpi` has one rule.
 
 use crate::analysis::detect::Rule;
 use crate::decode::Malformed;
@@ -37,7 +37,7 @@ fn pages() -> BTreeSet<String> {
     names.map(|name| name.strip_suffix(".md").unwrap().to_owned()).collect()
 }
 
-/// Names of the agent's rules, of the fleet's and of the probe's.
+/// Names of the agent's rules, of the fleet's, of the probe's and of `dnscribe-kpi`'s.
 fn rules() -> Vec<String> {
     let fleet = "../stream/src/main/java/dnscribe/stream/detect/Rule.java";
     let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(fleet)).unwrap();
@@ -52,8 +52,7 @@ fn rules() -> Vec<String> {
     let others: Vec<String> = fleet.chain(rules_of_probe.map(str::to_owned)).collect();
     assert!(others.len() > 11, "no rules in {source} or {probe}");
     let own = Rule::ALL.map(|rule| rule.name().to_owned());
-    let rules: Vec<String> = others.into_iter().chain(own).collect();
-    rules
+    others.into_iter().chain(own).chain(["reconciliation".to_owned()]).collect()
 }
 
 fn page(rule: &str) -> String {

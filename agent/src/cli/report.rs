@@ -1,0 +1,90 @@
+//! `dnscribe report`.
+
+use super::CommonArgs;
+use crate::config::{Purpose, Sources};
+use crate::report::{self, TimeSpan};
+use clap::Args;
+use dnscribe_config::value::{Broker, Listen, PositiveSpan};
+use dnscribe_delivery::SinkSpec;
+use dnscribe_record::time::Timestamp;
+use std::path::PathBuf;
+
+/// `dnscribe report`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  dnscribe report traffic.pcapng.zst -o report.html      What a capture file shows
+  dnscribe report dns.ndjson.1.zst dns.ndjson -o report.html --title 'Outage of Monday'
+  dnscribe report --brokers kafka-1:9092 --from 2026-11-20T07:00:00Z --to 2026-11-20T08:00:00Z -o report.html
+  dnscribe report --store http://clickhouse:8123/?database=dns --store postgres://dns@db/dns --from 2026-11-20T07:00:00Z
+  dnscribe run --stream transactions,lookups,alerts,ledger -o json | dnscribe report - -o report.html
+
+The file needs no network and no other file; mail it, attach it to a ticket, print it. The same input gives
+the same file.")]
+pub struct ReportArgs {
+    /// Capture files (pcap, pcapng), or files of records as NDJSON; plain, .gz or .zst; - is stdin
+    #[arg(value_name = "FILE", required_unless_present_any = ["brokers", "store"])]
+    #[arg(conflicts_with_all = ["brokers", "store"])]
+    pub files: Vec<PathBuf>,
+
+    /// Read the topics of these brokers instead: HOST:PORT,...
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub brokers: Vec<Broker>,
+
+    /// Read stores instead: transactions of http://..., alerts and changes of postgres://...; can be repeated
+    #[arg(long, value_name = "URL", requires = "from", conflicts_with = "brokers")]
+    pub store: Vec<String>,
+
+    /// Write the report to this file [default: standard output, unless that is a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Title of the report
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+
+    /// Begin with transactions of this time, such as 2026-11-20T07:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Timestamp>,
+
+    /// End before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Timestamp>,
+
+    /// Read the configuration from this YAML file
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// Time that a query of a capture file waits for its response [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub query_timeout: Option<PositiveSpan>,
+
+    /// Log more on stderr: debug; twice: trace
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+impl ReportArgs {
+    /// Returns the sources of the configuration: those of `replay`, with the report as the only sink.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let common = CommonArgs {
+            config: self.config.clone(),
+            stream: Some(report::STREAMS.into_iter().collect()),
+            // Stands for the report, since the sinks decide what the pipeline does.
+            sink: vec![SinkSpec::Null],
+            brokers: self.brokers.clone(),
+            metrics_listen: Some(Listen(None)),
+            query_timeout: self.query_timeout,
+            verbose: self.verbose,
+            ..CommonArgs::default()
+        };
+        common.sources(Purpose::Replay, common.layer())
+    }
+
+    /// Returns the time of the report.
+    #[must_use]
+    pub const fn span(&self) -> TimeSpan {
+        TimeSpan { from: self.from, to: self.to }
+    }
+}

@@ -1,0 +1,212 @@
+//! `dnscribe report`: what happened, as one HTML file.
+
+use super::replay;
+use super::session::{Endpoint, Start};
+use super::signals::Signals;
+use super::stores::{self, Store};
+use super::top::names;
+use crate::capture::decompress::decompressed;
+use crate::cli::ReportArgs;
+use crate::config::Config;
+use crate::pipeline::LEDGER_INTERVAL;
+use crate::report::{self, ReportModel, ReportSource, STREAMS};
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
+use dnscribe_config::log;
+use dnscribe_delivery::kafka::{self, RecordDecoder};
+use dnscribe_delivery::{Batch, KafkaConfig};
+use dnscribe_record::time::Timestamp;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Name of the report's sink in the ledger.
+const SINK: &str = "report";
+
+/// Topic of changes, which are no stream of the agent.
+const CHANGES: &str = "dns.changes";
+
+/// A record may reach the brokers this long after the event: transactions wait for their timeout, windows for the
+/// records of their time, and the spool for the brokers.
+const DELIVERY: Duration = Duration::from_secs(900);
+
+/// First byte of a file of records: no format of capture files begins with it.
+const JSON_START: u8 = b'{';
+
+/// Reads the input and writes the report.
+pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
+    if args.output.is_none() && io::stdout().is_terminal() {
+        return Err(Exit::usage("a report is an HTML file, and standard output is a terminal")
+            .with_remedy("give a file by -o report.html"));
+    }
+    let sources = args.sources();
+    let config = Config::load(&sources)?;
+    log::start(config.log);
+    let signals = Signals::listen()?;
+    let (model, source) = if !args.store.is_empty() {
+        of_stores(args, &signals)?
+    } else if args.files.is_empty() {
+        (
+            of_topics(args, &config.kafka, &signals)?,
+            format!("Kafka at {}", config.kafka.brokers.join(", ")),
+        )
+    } else {
+        (of_files(args, config, &signals)?, names(&args.files))
+    };
+    if signals.stop() {
+        return Err(Exit::failed("stopped before the input was read to its end"));
+    }
+    let (records, unreadable) = model.records();
+    if unreadable > 0 {
+        tracing::warn!(
+            "left out {unreadable} lines that are no records of dnscribe; {records} are"
+        );
+    }
+    let title = args.title.clone().unwrap_or_default();
+    let html = report::render(&model, &ReportSource { title, source });
+    match &args.output {
+        None => print(&html),
+        Some(path) => std::fs::write(path, html)
+            .map_err(|error| Exit::failed(format!("cannot write {}: {error}", path.display()))),
+    }
+}
+
+/// Reads stores. Returns also their names.
+fn of_stores(args: &ReportArgs, signals: &Signals) -> Result<(ReportModel, String), Exit> {
+    let mut model = ReportModel::new(args.span());
+    let mut names = Vec::new();
+    for url in stores::parse(&args.store)? {
+        let store = Store::connect(&url).map_err(Exit::failed)?;
+        let mut take = |record: &[u8]| {
+            model.line(record);
+            !signals.stop()
+        };
+        store.records(args.span(), &mut take).map_err(Exit::failed)?;
+        names.push(store.name);
+    }
+    Ok((model, names.join(", ")))
+}
+
+/// A file, opened and decompressed.
+type Input = BufReader<Box<dyn Read>>;
+
+fn of_files(args: &ReportArgs, config: Config, signals: &Signals) -> Result<ReportModel, Exit> {
+    let [first, ..] = &*args.files else { return Ok(ReportModel::new(args.span())) };
+    // Standard input can be read once only, so a capture file must be named.
+    let is_stdin = first == Path::new("-");
+    let mut input = open(first)?;
+    let start = input.fill_buf().map_err(|error| unreadable(first, &error))?;
+    let holds_records = start.first().is_none_or(|byte| *byte == JSON_START);
+    if is_stdin && !holds_records {
+        return Err(Exit::usage("a capture file on standard input cannot be reported")
+            .with_remedy("name the file, or pipe it through `dnscribe replay - -o json`"));
+    }
+    if !holds_records {
+        return of_captures(args, config, signals);
+    }
+    let mut model = ReportModel::new(args.span());
+    read_lines(first, input, &mut model, signals)?;
+    for path in args.files.iter().skip(1) {
+        read_lines(path, open(path)?, &mut model, signals)?;
+    }
+    if model.records().0 == 0 && model.records().1 > 0 {
+        return Err(Exit::usage(format!("{} holds no records of dnscribe", names(&args.files)))
+            .with_remedy("give files of `dnscribe run -o json`, or capture files"));
+    }
+    Ok(model)
+}
+
+fn open(path: &PathBuf) -> Result<Input, Exit> {
+    let input: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| unreadable(path, &error))?)
+    };
+    let input = decompressed(input).map_err(|error| unreadable(path, &error))?;
+    Ok(BufReader::new(input))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Exit {
+    Exit::usage(format!("cannot read {}: {error}", path.display()))
+}
+
+fn read_lines(
+    path: &Path,
+    mut input: Input,
+    model: &mut ReportModel,
+    signals: &Signals,
+) -> Result<(), Exit> {
+    let mut line = Vec::new();
+    while !signals.stop() {
+        line.clear();
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) if line.trim_ascii().is_empty() => {}
+            Ok(_) => model.line(&line),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                tracing::warn!("{} ends in mid data: its whole lines are used", path.display());
+                break;
+            }
+            Err(error) => return Err(unreadable(path, &error)),
+        }
+    }
+    Ok(())
+}
+
+/// Runs the pipeline of `replay` with the report as its only sink.
+fn of_captures(args: &ReportArgs, config: Config, signals: &Signals) -> Result<ReportModel, Exit> {
+    let model = Arc::new(Mutex::new(ReportModel::new(args.span())));
+    let shared = Arc::clone(&model);
+    let take = move |batch: &Batch| {
+        shared.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
+    };
+    let start = Start {
+        sources: args.sources(),
+        config,
+        signals: signals.clone(),
+        endpoint: Endpoint::default(),
+        sinks: vec![dnscribe_delivery::observer(SINK, STREAMS.into_iter().collect(), take)?],
+        ledger_every: LEDGER_INTERVAL,
+        max_sleep: LEDGER_INTERVAL,
+        summary: false,
+        scope: None,
+    };
+    replay::files(&args.files, start, None)?;
+    let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::replace(&mut *model, ReportModel::new(args.span())))
+}
+
+/// Reads the topics of all nodes.
+fn of_topics(
+    args: &ReportArgs,
+    config: &KafkaConfig,
+    signals: &Signals,
+) -> Result<ReportModel, Exit> {
+    let existing = kafka::topic_names(config).map_err(Exit::failed)?;
+    let span = kafka::TimeSpan {
+        from: args.from.map(|from: Timestamp| from.minus(DELIVERY)),
+        to: args.to.map(|to: Timestamp| to.plus(DELIVERY)),
+    };
+    let mut model = ReportModel::new(args.span());
+    let mut decoder = RecordDecoder::new(config);
+    let topics = STREAMS.map(|stream| config.topic(stream).to_owned());
+    for topic in topics.into_iter().chain([CHANGES.to_owned()]) {
+        if !existing.contains(&topic) {
+            tracing::info!("there is no topic {topic}");
+            continue;
+        }
+        let gaps = kafka::read_topic(config, &topic, span, &mut |message| {
+            if let Some(value) = message.value {
+                model.line(decoder.decode(value)?);
+            }
+            Ok(if signals.stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        for gap in gaps.map_err(Exit::failed)? {
+            tracing::warn!("{gap}");
+        }
+    }
+    Ok(model)
+}

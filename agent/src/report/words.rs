@@ -1,0 +1,226 @@
+//! The summary in words: what someone who was not there must know, the worst first.
+
+use super::group::Figures;
+use super::incident::{self, Incident};
+use super::model::ReportModel;
+use crate::top::OutcomeKind;
+use dnscribe_record::time::Timestamp;
+use dnscribe_report::{Tone, clock, count, milliseconds, percent, time, time_range};
+
+/// Sentences of each kind.
+const OF_EACH: usize = 4;
+
+/// Incidents that have a sentence.
+const INCIDENTS: usize = 8;
+
+/// Queries from which on a resolver, zone or process is worth a sentence.
+const MIN_QUERIES: u64 = 10;
+
+/// Returns how bad a share of failures is: from 1 % on a warning, from 5 % on bad.
+pub(super) fn failure_tone(failures: u64, queries: u64) -> Tone {
+    match failures.saturating_mul(100) {
+        0 => Tone::Good,
+        hundredfold if hundredfold >= queries.saturating_mul(5) => Tone::Bad,
+        hundredfold if hundredfold >= queries => Tone::Warning,
+        _ => Tone::Plain,
+    }
+}
+
+/// Returns the sentences.
+pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
+    if model.total.counts.sum() == 0 {
+        return vec![(Tone::Warning, "There is no DNS transaction in this time.".to_owned())];
+    }
+    let mut sentences = vec![overall(model)];
+    sentences.extend(incidents(model));
+    sentences.extend(failing_resolvers(model));
+    sentences.extend(missing_names(model));
+    sentences.extend(waste(model));
+    sentences.push(losses(model));
+    sentences
+}
+
+fn overall(model: &ReportModel) -> (Tone, String) {
+    let total = &model.total;
+    let (queries, failures) = (total.queries(), total.failures());
+    let plural = |number: usize, one: &str| {
+        format!("{} {one}{}", count(number as u64), if number == 1 { "" } else { "s" })
+    };
+    let traffic = format!(
+        "{} queries of {} to {}",
+        count(queries),
+        plural(model.clients.len(), "client"),
+        plural(model.resolvers.count(), "resolver")
+    );
+    let outcome = if failures == 0 {
+        "all that ended were answered without an error".to_owned()
+    } else {
+        let share = percent(failures, queries);
+        format!("{} ({share}) failed: {}", count(failures), kinds(total))
+    };
+    let quantiles = total.latencies.quantile(0.5).zip(total.latencies.quantile(0.95));
+    let latencies = quantiles.map_or_else(String::new, |(median, high)| {
+        let (median, high) = (milliseconds(median), milliseconds(high));
+        format!(". Half of the answers came within {median}, 95 % within {high}")
+    });
+    let text = format!("{traffic}; {outcome}{latencies}.");
+    (failure_tone(failures, queries), text)
+}
+
+/// Returns the kinds of failures with their numbers, the most frequent first.
+fn kinds(figures: &Figures) -> String {
+    let mut kinds = [
+        (OutcomeKind::Timeout, "without an answer"),
+        (OutcomeKind::Servfail, "SERVFAIL"),
+        (OutcomeKind::Unreachable, "unreachable"),
+        (OutcomeKind::OtherError, "other errors"),
+    ]
+    .map(|(kind, name)| (figures.counts.get(kind), name));
+    kinds.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    let named = kinds.iter().filter(|(number, _)| *number > 0);
+    named.map(|(number, name)| format!("{} {name}", count(*number))).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns a sentence for each incident, in order of time: the worst ones.
+fn incidents(model: &ReportModel) -> Vec<(Tone, String)> {
+    let mut incidents = incident::incidents(model.alerts.values(), &model.changes);
+    incidents.sort_by_key(|incident| (!incident.worst.is_critical(), incident.started));
+    let more = incidents.len().saturating_sub(INCIDENTS);
+    incidents.truncate(INCIDENTS);
+    incidents.sort_by_key(|incident| incident.started);
+    let mut sentences: Vec<_> = incidents.iter().map(sentence).collect();
+    if more > 0 {
+        sentences.push((Tone::Warning, format!("{more} further incidents are listed below.")));
+    }
+    sentences
+}
+
+fn sentence(incident: &Incident<'_>) -> (Tone, String) {
+    let start = second(incident.started);
+    let period = match incident.ended {
+        Some(ended) => time_range(start, second(ended)),
+        None => format!("From {} UTC on", time(start)),
+    };
+    let rules = incident.rules.iter().map(|(rule, nodes)| match nodes {
+        1 => (*rule).to_owned(),
+        _ => format!("{rule} of {nodes} nodes"),
+    });
+    let rules = rules.collect::<Vec<_>>().join(", ");
+    let summary = incident.worst.summary.trim_end_matches('.');
+    let changes = incident.changes.iter().map(|change| {
+        format!(" {} at {}: {}.", change.kind, clock(second(change.ts)), change.summary)
+    });
+    let changes: String = changes.take(OF_EACH).collect();
+    let tone = if incident.worst.is_critical() { Tone::Bad } else { Tone::Warning };
+    (tone, format!("{period}: {summary}. Alerts: {rules}.{changes}"))
+}
+
+/// Names resolvers with a notable share of failures, and when they failed.
+fn failing_resolvers(model: &ReportModel) -> Vec<(Tone, String)> {
+    let failing =
+        model.resolvers.top(usize::MAX, Figures::failures).into_iter().filter(|(_, figures)| {
+            figures.queries() >= MIN_QUERIES && figures.failures() * 20 >= figures.queries()
+        });
+    failing
+        .take(OF_EACH)
+        .map(|(resolver, figures)| {
+            let (failures, queries) = (figures.failures(), figures.queries());
+            let share = percent(failures, queries);
+            let when =
+                failing_time(model, resolver).map_or_else(String::new, |time| format!(", {time}"));
+            let text = format!(
+                "{resolver}: {} of {} queries ({share}) failed, {}{when}.",
+                count(failures),
+                count(queries),
+                kinds(figures)
+            );
+            (failure_tone(failures, queries), text)
+        })
+        .collect()
+}
+
+/// Returns from when to when at least half of a resolver's queries failed, unless they did all the time.
+fn failing_time(model: &ReportModel, resolver: &str) -> Option<String> {
+    let axis = model.timeline.axis();
+    let cells = model.resolver_timelines.get(resolver)?.on(&axis);
+    let is_bad = |cell: &Option<Figures>| {
+        cell.as_ref().is_some_and(|cell| cell.failures() * 2 >= cell.queries().max(1))
+    };
+    let first = cells.iter().position(is_bad)?;
+    let last = cells.iter().rposition(is_bad)?;
+    let seen = cells.iter().filter(|cell| cell.is_some()).count();
+    let bad = cells.iter().filter(|cell| is_bad(cell)).count();
+    if bad == seen {
+        return Some("all the time".to_owned());
+    }
+    Some(format!("mostly {}", time_range(axis.second(first), axis.second(last + 1))))
+}
+
+fn missing_names(model: &ReportModel) -> Option<(Tone, String)> {
+    let total = &model.total;
+    let (missing, queries) = (total.nxdomain(), total.queries());
+    if missing * 5 < queries || missing < MIN_QUERIES {
+        return None;
+    }
+    let by = |groups: Vec<(&str, &Figures)>| {
+        groups.first().map(|(name, figures)| format!("{name} ({})", count(figures.nxdomain())))
+    };
+    let zone = by(model.zones.top(1, Figures::nxdomain)).unwrap_or_default();
+    let process = by(model.processes.top(1, Figures::nxdomain)).unwrap_or_default();
+    let share = percent(missing, queries);
+    let text = format!(
+        "{share} of the queries asked for names that do not exist: most of them in {zone}, most of them by {process}."
+    );
+    Some((Tone::Warning, text))
+}
+
+fn waste(model: &ReportModel) -> Option<(Tone, String)> {
+    let lookups = &model.lookups;
+    if lookups.wasted * 10 < lookups.packets || lookups.wasted < MIN_QUERIES {
+        return None;
+    }
+    let by_waste = model
+        .lookups_by_process
+        .iter()
+        .max_by_key(|(name, one)| (one.wasted, std::cmp::Reverse(*name)));
+    let (process, most) = by_waste?;
+    let text = format!(
+        "{} of {} queries of applications ({}) contributed nothing: search lists and retries. Most of them, {}, are of {process}.",
+        count(lookups.wasted),
+        count(lookups.packets),
+        percent(lookups.wasted, lookups.packets),
+        count(most.wasted)
+    );
+    Some((Tone::Warning, text))
+}
+
+fn losses(model: &ReportModel) -> (Tone, String) {
+    if model.ledgers.is_empty() {
+        let text = "There is no ledger in the input: whether packets are missing cannot be told.";
+        return (Tone::Warning, text.to_owned());
+    }
+    let kernels = || model.ledgers.values().flat_map(|ledger| ledger.counters.kernel.values());
+    let lost: u64 = kernels().map(|kernel| kernel.lost_ring_full).sum();
+    let left_out: u64 = kernels().map(|kernel| kernel.sampled_out).sum();
+    let open =
+        model.ledgers.values().filter(|ledger| !ledger.counters.imbalances().is_empty()).count();
+    if open > 0 {
+        let text = format!(
+            "The ledger of {open} captures does not close: packets or records are missing without a reason."
+        );
+        return (Tone::Bad, text);
+    }
+    if lost + left_out > 0 {
+        let text = format!(
+            "{} packets were lost and {} left out by sampling: the figures are too low. All of them are accounted for in the ledger.",
+            count(lost),
+            count(left_out)
+        );
+        return (Tone::Warning, text);
+    }
+    (Tone::Good, "No packet was lost: the ledger accounts for every one.".to_owned())
+}
+
+pub(super) const fn second(ts: Timestamp) -> u64 {
+    ts.as_nanos() / 1_000_000_000
+}

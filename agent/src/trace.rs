@@ -1,0 +1,17 @@
+//! What one command, process or pod asks of DNS, and what it waits for: the tree of `dnscribe trace`.
+//!
+//! Input: records of transactions, lookups, connections and the ledger ([`Collector`]). Output: a [`Trace`], as a
+//! text or as JSON. No I/O, no clock.
+
+#![forbid(unsafe_code)]
+
+mod collect;
+mod record;
+mod text;
+mod tree;
+mod wait;
+#[cfg(test)]
+mod tests;
+
+pub use collect::{Collector, STREAMS, TraceSubject};
+pub use text::render;

@@ -1,0 +1,96 @@
+//! Records as the trace keeps them: the fields that it shows.
+
+use dnscribe_record::time::Timestamp;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The fields of `dns.transaction/1` that a trace shows.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TransactionFields {
+    pub event_id: String,
+    pub ts: Timestamp,
+    pub vantage: String,
+    pub transport: String,
+    pub server_ip: String,
+    pub resolver: String,
+    pub opcode: String,
+    pub qname: Option<String>,
+    pub qtype: Option<String>,
+    pub status: String,
+    pub rcode: Option<String>,
+    pub latency_ms: Option<f64>,
+    pub retries: u32,
+    pub answers: Vec<AnswerData>,
+    pub parent_event_id: Option<String>,
+    pub parent_match: Option<String>,
+    pub cache: Option<String>,
+    pub process: Option<ProcessFields>,
+}
+
+impl TransactionFields {
+    /// Returns the response code, or the status if there was no response.
+    pub fn outcome(&self) -> &str {
+        match (&*self.status, &self.rcode) {
+            ("answered" | "late" | "duplicate" | "orphan", Some(rcode)) => rcode,
+            (status, _) => status,
+        }
+    }
+
+    /// Returns the moment of the response; none without one.
+    pub fn answered_at(&self) -> Option<Timestamp> {
+        Some(self.ts.plus(Duration::try_from_secs_f64(self.latency_ms? / 1e3).ok()?))
+    }
+}
+
+/// Data of a record in an answer section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AnswerData {
+    #[serde(rename = "type")]
+    pub rtype: String,
+    pub data: String,
+}
+
+/// The process of a record.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct ProcessFields {
+    pub pid: u32,
+    pub comm: String,
+    pub exe: Option<String>,
+}
+
+/// The fields of `dns.lookup/1` that a trace shows.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct LookupFields {
+    pub ts: Timestamp,
+    pub qname: String,
+    pub qtypes: Vec<String>,
+    pub outcome: String,
+    pub partial: bool,
+    pub answered_name: Option<String>,
+    pub cname_chain: Vec<String>,
+    pub addresses: Vec<String>,
+    pub packets: u32,
+    pub packets_wasted: u32,
+    pub search_expansions: u32,
+    pub retries: u32,
+    pub transaction_ids: Vec<String>,
+    pub process: Option<ProcessFields>,
+}
+
+/// The fields of `dns.connection/1` that a trace shows.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ConnectionFields {
+    pub connection_id: String,
+    pub vantage: String,
+    pub protocol: String,
+    pub resolver: String,
+    pub status: String,
+    pub sni: Option<String>,
+    pub handshake_ms: Option<f64>,
+    pub process: Option<ProcessFields>,
+}

@@ -1,0 +1,214 @@
+//! Faults of names, zones and resolvers.
+
+use super::super::{Fault, FaultLab, PRIMARY, Peer, SECONDARY, SHOP};
+use super::{dns, fault};
+
+/// Returns these faults, in the order of the page that shows them.
+pub(super) fn faults(lab: &FaultLab) -> Vec<Fault> {
+    [dnssec(lab), resolvers(lab), names(lab), authority(lab)].into_iter().flatten().collect()
+}
+
+fn dnssec(lab: &FaultLab) -> Vec<Fault> {
+    let bogus = |name, title, domain: &str, telling| {
+        let peer = Peer::new(&delv(lab, domain), telling);
+        let mut fault = fault(name, title, &[dns(domain, "[good, lying]")], peer);
+        fault.failures = &[("dns", "dns", "bogus")];
+        fault.fields = &[("dnssec", "bogus")];
+        fault.cause = Some("dnssec");
+        fault
+    };
+    let mut insecure = fault(
+        "dnssec-unsigned",
+        "zone without signatures, where the configuration wants them",
+        &["dns: { name: www.insecure.test, resolvers: [good], require_secure: true }".to_owned()],
+        Peer::new(&delv(lab, "www.insecure.test"), "; unsigned answer"),
+    );
+    insecure.failures = &[("dns", "dns", "not_secure")];
+    insecure.fields = &[("dnssec", "insecure")];
+    insecure.cause = Some("dnssec");
+    vec![
+        bogus("dnssec-expired", "signatures have expired", "www.expired.test", "resolution failed"),
+        bogus(
+            "dnssec-future",
+            "signatures are not valid yet",
+            "www.future.test",
+            "resolution failed",
+        ),
+        bogus(
+            "dnssec-wrong-ds",
+            "DS at the parent matches no key",
+            "www.wrongds.test",
+            "resolution failed",
+        ),
+        bogus(
+            "dnssec-stripped",
+            "DS at the parent, no signatures",
+            "www.stripped.test",
+            "resolution failed",
+        ),
+        insecure,
+    ]
+}
+
+fn resolvers(lab: &FaultLab) -> Vec<Fault> {
+    let lying = lab.lying();
+    let dig = |server: &str, more: &str, telling| {
+        Peer::new(&format!("dig @{server} +tries=1 +time=2 www.good.test{more}"), telling)
+    };
+    let service = |name, title, target, peer, failures| {
+        let mut fault = fault(name, title, &[target], peer);
+        fault.failures = failures;
+        fault.cause = Some("resolver");
+        fault
+    };
+    let mut disagree = fault(
+        "resolver-disagrees",
+        "resolver with another answer for an unsigned name",
+        &[dns("shop.insecure.test", "[good, lying]")],
+        Peer::new(&format!("dig @{lying} shop.insecure.test"), "203.0.113.66"),
+    );
+    disagree.fields = &[("answers.0", "203.0.113.66"), ("differs_from.0", "good")];
+    vec![
+        service(
+            "resolver-lies",
+            "resolver with a false answer for a signed name",
+            dns(SHOP, "[good, dot, lying]"),
+            Peer::new(&format!("dig @{lying} {SHOP}"), "203.0.113.66"),
+            &[("dns", "dns", "bogus")],
+        ),
+        disagree,
+        service(
+            "resolver-closed",
+            "no resolver at the port",
+            dns("www.good.test", "[good, dot, closed]"),
+            dig(&lab.lab.closed_addr().to_string(), "", "connection refused"),
+            &[("dns", "dns", "port_unreachable")],
+        ),
+        service(
+            "resolver-silent",
+            "resolver that never answers",
+            dns("www.good.test", "[good, dot, blackhole]"),
+            dig(&lab.lab.blackhole_addr().to_string(), "", "timed out"),
+            &[("dns", "dns", "timeout")],
+        ),
+        service(
+            "resolver-certificate",
+            "DNS over TLS with an expired certificate",
+            dns("www.good.test", "[good, dot, expired]"),
+            Peer::new(
+                &format!(
+                    "kdig @{lying} +tls-ca={} +tls-hostname={SHOP} +retry=0 www.good.test",
+                    lab.authority().display()
+                ),
+                "Error in the certificate",
+            ),
+            &[("dns", "tls", "certificate_expired")],
+        ),
+    ]
+}
+
+fn names(lab: &FaultLab) -> Vec<Fault> {
+    let at = lab.validating();
+    let mut nxdomain = fault(
+        "name-missing",
+        "name that does not exist",
+        &[dns("gone.good.test", "[good, dot]")],
+        Peer::new(&format!("dig @{at} gone.good.test"), "status: NXDOMAIN"),
+    );
+    nxdomain.failures = &[("dns", "dns", "nxdomain")];
+    nxdomain.fields = &[("dnssec", "secure")];
+    nxdomain.cause = Some("dns");
+    let mut no_data = fault(
+        "name-without-data",
+        "name without a record of the type",
+        &["dns: { name: mail.good.test, type: AAAA, resolvers: [good, dot] }".to_owned()],
+        Peer::new(&format!("dig @{at} mail.good.test AAAA"), "ANSWER: 0"),
+    );
+    no_data.failures = &[("dns", "dns", "no_data")];
+    no_data.cause = Some("dns");
+    let mut looping = fault(
+        "name-loop",
+        "CNAME records in a loop",
+        &["dns: { name: loop.insecure.test, resolvers: [lying], dnssec: false }".to_owned()],
+        Peer::new(&format!("dig @{} loop.insecure.test", lab.lying()), "status: "),
+    );
+    looping.failures = &[("dns", "dns", "servfail")];
+    looping.cause = Some("resolver");
+    vec![nxdomain, no_data, looping]
+}
+
+fn authority(lab: &FaultLab) -> Vec<Fault> {
+    let second = lab.lab.address_number(SECONDARY);
+    let closed = lab.lab.closed_addr();
+    let dig = |words: String, telling| Peer::new(&format!("dig +tries=1 {words}"), telling);
+    let zone = |name, title, zone: &str, peer, failures| {
+        let target = format!("authority: {{ zone: {zone}, resolver: good }}");
+        let mut fault = fault(name, title, &[target], peer);
+        fault.failures = failures;
+        fault.cause = Some("delegation");
+        fault
+    };
+    let primary = lab.lab.address_number(PRIMARY);
+    let mut keyless = zone(
+        "nameserver-without-keys",
+        "secondary of a signed zone that lacks its keys",
+        "nokey.test",
+        dig(format!("@{second} nokey.test DNSKEY +norec"), "ANSWER: 0"),
+        &[("authority", "dns", "ds_without_key")],
+    );
+    keyless.fields = &[("nameserver", "ns2.nokey.test"), ("ok", "true")];
+    keyless.cause = Some("dnssec");
+    vec![
+        zone(
+            "lame",
+            "nameserver that does not have the zone",
+            "lame.test",
+            dig(format!("@{second} lame.test SOA +norec"), "status: REFUSED"),
+            &[("authority", "dns", "lame")],
+        ),
+        zone(
+            "serial-lag",
+            "secondary that has an old zone",
+            "lag.test",
+            dig(format!("@{second} lag.test SOA +norec +short"), "2019"),
+            &[("authority", "dns", "serial_lag")],
+        ),
+        zone(
+            "nameserver-closed",
+            "nameserver that refuses queries",
+            "dead.test",
+            dig(format!("@{closed} dead.test SOA +norec"), "connection refused"),
+            &[("authority", "dns", "unreachable")],
+        ),
+        zone(
+            "delegation",
+            "nameserver at the parent that the zone does not know",
+            "nsdiff.test",
+            dig(format!("@{primary} nsdiff.test NS +norec +short"), "ns1"),
+            &[("authority", "dns", "delegation_mismatch")],
+        ),
+        zone(
+            "glue",
+            "address at the parent that the nameserver no longer has",
+            "glue.test",
+            dig(format!("@{primary} ns1.glue.test A +norec +short"), "198."),
+            &[("authority", "dns", "glue_mismatch"), ("authority", "dns", "unreachable")],
+        ),
+        zone(
+            "glue-missing",
+            "delegation without the address of its nameserver",
+            "noglue.test",
+            dig(format!("@{} www.noglue.test", lab.validating()), "status: SERVFAIL"),
+            &[("authority", "dns", "glue_missing")],
+        ),
+        keyless,
+    ]
+}
+
+/// Command line of delv, which validates by itself, for a name.
+pub(super) fn delv(lab: &FaultLab, name: &str) -> String {
+    let anchors = lab.delv_anchors().display().to_string();
+    // The other resolver does not tell the truth about this name.
+    let at = if name == SHOP { lab.validating() } else { lab.lying() };
+    format!("delv @{at} -a {anchors} +root=. {name}")
+}

@@ -1,0 +1,137 @@
+//! The checked-in files are those that the generator writes, and its names are those of the code.
+
+use dnscribe_tests::{environment, grafana, shell};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Licences of the generator's packages: none of them is part of what is released.
+const LICENCES: [&str; 8] = [
+    "0BSD",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BlueOak-1.0.0",
+    "ISC",
+    "MIT",
+    "MPL-2.0",
+];
+
+/// Whether `cargo xtask bless` rewrites the files.
+fn is_blessing() -> bool {
+    std::env::var_os("DNSCRIBE_BLESS").is_some()
+}
+
+/// Returns whether npm is there; says on standard error if it is not.
+fn has_npm() -> bool {
+    let found = shell::which("npm").is_some();
+    if !found {
+        environment::skip("npm is missing; `cargo xtask setup --test` installs it");
+    }
+    found
+}
+
+#[test]
+fn golden_names_and_boards() {
+    if !has_npm() {
+        return;
+    }
+    let folder = grafana::folder();
+    grafana::prepare().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let names = scratch.path().join("names.ts");
+    // The names are made by a program that does not use them.
+    let tsc = folder.join("node_modules/.bin/tsc");
+    let words = ["--target", "es2023", "--module", "nodenext", "--types", "node", "--skipLibCheck"];
+    let mut compile = Command::new(tsc);
+    compile.args(words).arg("--outDir").arg(folder.join("build/names"));
+    shell::output(compile.arg("src/update-names.ts").current_dir(&folder)).unwrap();
+    let mut update = grafana::program("names/update-names");
+    shell::output(update.arg("..").arg(&names)).unwrap();
+    compare(&names, &folder.join("src/names.ts"));
+
+    grafana::compile().unwrap();
+    shell::output(grafana::program("generate").arg(scratch.path())).unwrap();
+    let written = files(&scratch.path().join("dashboards"));
+    assert_eq!(written.len(), 6);
+    assert_eq!(files(&folder.join("dashboards")).len(), 6, "a board that is not generated");
+    for file in written {
+        compare(&file, &folder.join("dashboards").join(file.file_name().unwrap()));
+    }
+    let rules = "provisioning/alerting/rules.json";
+    compare(&scratch.path().join(rules), &folder.join(rules));
+}
+
+#[test]
+fn typescript_is_strict_and_formatted() {
+    if !has_npm() {
+        return;
+    }
+    grafana::prepare().unwrap();
+    shell::output(Command::new("npm").args(["run", "check"]).current_dir(grafana::folder()))
+        .unwrap();
+}
+
+#[test]
+fn queries_and_answers_are_read_as_grafana_does() {
+    if !has_npm() {
+        return;
+    }
+    grafana::compile().unwrap();
+    let mut test = Command::new("node");
+    test.args(["--test", "build/proof/expand.test.js", "build/proof/frames.test.js"])
+        .current_dir(grafana::folder());
+    shell::output(&mut test).unwrap();
+}
+
+#[test]
+fn packages_have_known_licences() {
+    for lock in ["grafana/package-lock.json", "tests/browser/package-lock.json"] {
+        let text = fs::read_to_string(environment::workspace().join(lock)).unwrap();
+        let lock: Value = serde_json::from_str(&text).unwrap();
+        let packages = lock["packages"].as_object().unwrap();
+        assert!(packages.len() > 1);
+        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+            let licence = package["license"].as_str().unwrap_or("none");
+            let known = licence
+                .trim_matches(['(', ')'])
+                .split(" OR ")
+                .any(|licence| LICENCES.contains(&licence));
+            assert!(known, "{name}: {licence}");
+            let text = package.to_string();
+            assert!(package["integrity"].is_string() || text.contains("inBundle"), "{name}");
+        }
+    }
+}
+
+/// The pages that boards link to are there.
+#[test]
+fn links_to_the_documentation_hold() {
+    let mut pages = BTreeSet::new();
+    for file in files(&grafana::folder().join("dashboards")) {
+        let board = fs::read_to_string(file).unwrap();
+        let parts = board.split("${docs}/").skip(1);
+        pages.extend(parts.filter_map(|part| Some(part.split_once('"')?.0.to_owned())));
+    }
+    assert!(pages.len() > 20, "{pages:?}");
+    for page in pages {
+        assert!(environment::workspace().join("docs").join(&page).is_file(), "{page}");
+    }
+}
+
+/// Compares a file with the checked-in one, or writes it there.
+fn compare(made: &Path, kept: &Path) {
+    let text = fs::read_to_string(made).unwrap();
+    if is_blessing() {
+        fs::write(kept, text).unwrap();
+    } else {
+        let is_equal = fs::read_to_string(kept).unwrap() == text;
+        assert!(is_equal, "{} is out of date: cargo xtask bless", kept.display());
+    }
+}
+
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}

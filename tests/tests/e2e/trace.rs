@@ -1,0 +1,371 @@
+//! `dnscribe trace` on real programs.
+
+use crate::support::lab;
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::{environment, shell, wire};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// A search list like those of Kubernetes.
+const SEARCH: &str =
+    "search shop.svc.cluster.test svc.cluster.test cluster.test\noptions ndots:5\n";
+
+/// Time limit for a traced program to start.
+const START: Duration = Duration::from_secs(20);
+
+/// A resolver that answers A and never anything else. Dropping it stops it.
+struct WithoutAaaa {
+    address: IpAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WithoutAaaa {
+    /// Starts it on an address of its own.
+    fn start(lab: &Lab) -> Self {
+        const NUMBER: u8 = 54;
+        lab.add_address(Host::Server, NUMBER).unwrap();
+        let address = lab.address_number(NUMBER);
+        let socket = lab.inside(Host::Server, || UdpSocket::bind((address, 53))).unwrap().unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let mut buffer = [0; 512];
+                let received = socket.recv_from(&mut buffer);
+                if received.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                    continue;
+                }
+                let (length, client) = received.unwrap();
+                let query = &buffer[..length];
+                // The type follows the name and its final zero.
+                let name: usize = wire::labels(query).iter().map(|label| label.len() + 1).sum();
+                if query.get(12 + name + 1..12 + name + 3) == Some(&wire::A.to_be_bytes()) {
+                    let reply = wire::Reply::to(query).address([192, 0, 2, 80]).octets();
+                    socket.send_to(&reply, client).unwrap();
+                }
+            }
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for WithoutAaaa {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            assert!(thread.join().is_ok(), "the resolver failed");
+        }
+    }
+}
+
+/// Returns `dnscribe trace` with flags, of a program on the lab's client.
+fn command(lab: &Lab, flags: &[&str], words: &[&str]) -> Command {
+    let mut command = Command::new(environment::binary().unwrap());
+    let namespace = lab.namespace(Host::Client);
+    command.arg("trace").args(flags).args(["--", "ip", "netns", "exec", &namespace]).args(words);
+    command.stdin(Stdio::null()).env("LANG", "C.UTF-8").env_remove("LC_ALL");
+    command
+}
+
+/// Runs a program on the lab's client and returns its output and the trace.
+fn trace(lab: &Lab, words: &[&str]) -> (Output, Value) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let flags = ["-o", "json", "--output-file", path];
+    let output = command(lab, &flags, words).output().unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    let reported = String::from_utf8_lossy(&output.stderr);
+    let trace = serde_json::from_str(&text);
+    assert!(trace.is_ok(), "{trace:?}: {text}{reported}");
+    (output, trace.unwrap())
+}
+
+fn processes(trace: &Value) -> &[Value] {
+    trace["processes"].as_array().unwrap()
+}
+
+/// Returns all lookups with the names of their processes.
+fn lookups(trace: &Value) -> Vec<(&str, &Value)> {
+    processes(trace)
+        .iter()
+        .flat_map(|process| {
+            let comm = process["comm"].as_str().unwrap();
+            process["lookups"].as_array().unwrap().iter().map(move |lookup| (comm, lookup))
+        })
+        .collect()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap()
+}
+
+/// Returns the cgroups that traces have left behind.
+fn leftovers() -> Vec<PathBuf> {
+    let mount = dnscribe::capture::live::cgroup2_mount().unwrap();
+    let found = fs::read_dir(mount).unwrap().map(|one| one.unwrap().path());
+    let is_ours =
+        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("dnscribe-trace-");
+    found.filter(is_ours).collect()
+}
+
+#[test]
+fn trace_shows_search_list_cache_and_upstream() {
+    let Some((lab, _alone)) = lab() else { return };
+    let nameserver = format!("nameserver {}\n", lab.resolver_addr());
+    let _stub = lab.configure_stub(Host::Client, &(nameserver + SEARCH)).unwrap();
+    // Not yet in the cache of the resolver, which runs on this host.
+    let (output, trace) = trace(&lab, &["getent", "ahosts", "mail.example.com"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("192.0.2.25"), "{output:?}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let figures = ["lookups", "queries", "queries_wasted", "lost_packets", "exit_code"];
+    let figures: Vec<&Value> = figures.iter().map(|name| &trace[name]).collect();
+    assert_eq!(json!(figures), json!([1, 8, 6, 0, 0]), "{trace:#}");
+    let all = lookups(&trace);
+    let [("getent", lookup)] = all[..] else { panic!("{trace:#}") };
+    assert_eq!(
+        (&lookup["qname"], &lookup["outcome"]),
+        (&json!("mail.example.com"), &json!("answered"))
+    );
+    let queries = lookup["queries"].as_array().unwrap();
+    let missed = queries.iter().filter(|query| query["search_miss"] == true);
+    assert_eq!((queries.len(), missed.count()), (8, 6), "{lookup:#}");
+    let is_answer = |query: &&Value| query["qname"] == "mail.example.com" && query["qtype"] == "A";
+    let answer = queries.iter().find(is_answer).unwrap();
+    assert_eq!(answer["answers"], json!(["192.0.2.25"]), "{answer:#}");
+    assert_eq!(
+        (&answer["resolver"], &answer["cache"]),
+        (&json!(lab.resolver_addr().to_string()), &json!("miss"))
+    );
+    let upstream = answer["upstream"].as_array().unwrap();
+    let server = json!(lab.server_addr().to_string());
+    assert!(upstream.iter().any(|query| query["resolver"] == server), "{answer:#}");
+    assert!(number(&trace["wait_ms"]) <= number(&trace["duration_ms"]), "{trace:#}");
+
+    // Now it is in the cache, and no query of the resolver says that the answer is a cache's.
+    let output = command(&lab, &[], &["getent", "ahostsv4", "mail.example.com"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let answered = |line: &&str| line.contains("A ") && line.contains(" mail.example.com ");
+    let line = text.lines().find(answered).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.contains("NOERROR"), "{text}");
+    assert!(text.contains("1 lookup, 4 queries, 3 wasted"), "{text}");
+    assert!(text.contains("└─ mail.example.com A: answered after"), "{text}");
+    assert_eq!(leftovers(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn trace_names_who_was_waited_for() {
+    let Some((lab, _alone)) = lab() else { return };
+    let resolver = WithoutAaaa::start(&lab);
+    let text = format!("nameserver {}\noptions timeout:2 attempts:1\n", resolver.address);
+    let _stub = lab.configure_stub(Host::Client, &text).unwrap();
+    // The command ends when curl has resolved the name and found no server at the address.
+    let words = ["curl", "-sS", "--connect-timeout", "4", "http://www.example.com/"];
+    let (output, traced) = trace(&lab, &words);
+    let alone = lab.run(Host::Client, &words).unwrap();
+    assert_eq!(output.status.code(), alone.status.code(), "{output:?}");
+    assert_eq!(traced["exit_code"], json!(alone.status.code()), "{traced:#}");
+    let first = &traced["waits"][0];
+    let named = ["resolver", "cause", "qtypes", "never_answered"].map(|name| first[name].clone());
+    assert_eq!(
+        json!(named),
+        json!([resolver.address.to_string(), "no_answer", ["AAAA"], true]),
+        "{traced:#}"
+    );
+    let waited = number(&first["wait_ms"]);
+    assert!((1900.0..4500.0).contains(&waited), "{waited}");
+    assert!(waited <= number(&traced["duration_ms"]), "{traced:#}");
+
+    let output = command(&lab, &[], &words).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let sentence = format!("s waiting for {}, which never answered AAAA", resolver.address);
+    assert!(
+        text.lines().any(|line| line.contains(" spent ") && line.ends_with(&sentence)),
+        "{text}"
+    );
+    assert!(text.contains("no answer in "), "{text}");
+}
+
+#[test]
+fn trace_ends_as_its_command_ends() {
+    let Some((lab, _alone)) = lab() else { return };
+    let run = |words: &[&str]| command(&lab, &[], words).output().unwrap();
+    let code = |output: &Output| output.status.code().unwrap();
+    let output = run(&["sh", "-c", "echo out; echo err >&2; exit 41"]);
+    assert_eq!((code(&output), &*output.stdout), (41, &b"out\n"[..]));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.starts_with("err\n") && text.contains("sent no DNS query"), "{text}");
+    let output = run(&["sh", "-c", "kill -SEGV $$"]);
+    assert_eq!(code(&output), 139);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ended by signal 11"), "{output:?}");
+
+    let binary = environment::binary().unwrap();
+    let output = Command::new(&binary).args(["trace", "no-such-program"]).output().unwrap();
+    assert_eq!(code(&output), 127, "{output:?}");
+    let output = Command::new(&binary).args(["trace", "/etc/passwd"]).output().unwrap();
+    assert_eq!(code(&output), 126, "{output:?}");
+    let output =
+        Command::new(&binary).args(["trace", "-u", "nobody", "--", "id", "-un"]).output().unwrap();
+    assert_eq!(&*output.stdout, b"nobody\n", "{output:?}");
+
+    // A signal reaches the command, which decides.
+    let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut child = command(&lab, &[], &["sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    shell::signal(&child, Signal::TERM).unwrap();
+    assert_eq!(shell::wait(&mut child, START).unwrap().code(), Some(7));
+    assert_eq!(leftovers(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn trace_follows_forks_that_end_at_once() {
+    let Some((lab, _alone)) = lab() else { return };
+    let nameserver = format!("nameserver {}\n", lab.resolver_addr());
+    let _stub = lab.configure_stub(Host::Client, &nameserver).unwrap();
+    // Children of children, whose parents do not wait for them, and one that dies by a signal.
+    let script = "\
+        for n in 1 2 3 4 5 6 7 8; do (getent ahosts n$n.wild.example.com >/dev/null &) ; done; \
+        getent ahosts www.example.com > /dev/null & wait $!; \
+        sh -c 'getent ahosts mail.example.com >/dev/null; kill -KILL $$'; sleep 1";
+    // Another program of this host at the same time is not part of the trace.
+    let other = lab.run(Host::Client, &["getent", "ahosts", "ns.example.com"]);
+    let (_, trace) = trace(&lab, &["sh", "-c", script]);
+    other.unwrap();
+    let names: Vec<&str> =
+        lookups(&trace).iter().map(|(_, lookup)| lookup["qname"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 10, "{names:?}");
+    for n in 1..=8 {
+        assert!(names.contains(&&*format!("n{n}.wild.example.com")), "{names:?}");
+    }
+    assert!(names.contains(&"www.example.com") && names.contains(&"mail.example.com"), "{names:?}");
+    assert_eq!(processes(&trace).len(), 10, "each has its process: {trace:#}");
+    assert!(processes(&trace).iter().all(|process| process["comm"] == "getent"), "{trace:#}");
+}
+
+#[test]
+fn trace_understands_other_stubs() {
+    let Some((lab, _alone)) = lab() else { return };
+    let nameserver = format!("nameserver {}\n", lab.resolver_addr());
+    let _stub = lab.configure_stub(Host::Client, &(nameserver + SEARCH)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let programs = [musl(folder.path()), go(folder.path()), java(folder.path())];
+    for words in &programs {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (output, trace) = trace(&lab, &words);
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let all = lookups(&trace);
+        let found = all.iter().find(|(_, lookup)| lookup["qname"] == "www.example.com");
+        let (_, lookup) = found.unwrap_or_else(|| panic!("{words:?}: {trace:#}"));
+        assert_eq!(lookup["outcome"], "answered", "{words:?}: {trace:#}");
+        assert_eq!(
+            (&lookup["packets"], &lookup["packets_wasted"]),
+            (&json!(8), &json!(6)),
+            "{words:?}: {trace:#}"
+        );
+    }
+}
+
+/// Compiles a program that resolves a name with musl's resolver.
+fn musl(folder: &Path) -> Vec<String> {
+    let source = "#include <netdb.h>\n#include <stddef.h>\nint main(void) { struct addrinfo *found; \
+                  return getaddrinfo(\"www.example.com\", NULL, NULL, &found); }\n";
+    let (file, program) = (folder.join("musl.c"), folder.join("musl-client"));
+    fs::write(&file, source).unwrap();
+    let paths = [&file, &program].map(|path| path.to_str().unwrap().to_owned());
+    shell::run(&["musl-gcc", "-static", "-o", &paths[1], &paths[0]]).unwrap();
+    vec![paths[1].clone()]
+}
+
+/// Compiles a program that resolves a name with Go's resolver.
+fn go(folder: &Path) -> Vec<String> {
+    let source = "package main\n\nimport (\n\t\"net\"\n\t\"os\"\n)\n\nfunc main() {\n\t\
+                  if _, err := net.LookupHost(\"www.example.com\"); err != nil {\n\t\t\
+                  println(err.Error())\n\t\tos.Exit(1)\n\t}\n}\n";
+    let (file, program) = (folder.join("client.go"), folder.join("go-client"));
+    fs::write(&file, source).unwrap();
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(&program).arg(&file);
+    build.env("CGO_ENABLED", "0").env("GO111MODULE", "off").env("GOCACHE", folder.join("cache"));
+    shell::output(&mut build).unwrap();
+    vec![program.to_str().unwrap().to_owned()]
+}
+
+/// Writes a program that resolves a name with Java's resolver.
+fn java(folder: &Path) -> Vec<String> {
+    let source = "public class Client { public static void main(String[] words) throws Exception { \
+                  java.net.InetAddress.getAllByName(\"www.example.com\"); } }\n";
+    let file = folder.join("Client.java");
+    fs::write(&file, source).unwrap();
+    vec!["java".into(), "-Xshare:auto".into(), file.to_str().unwrap().to_owned()]
+}
+
+#[test]
+fn trace_watches_a_running_process() {
+    let Some((lab, _alone)) = lab() else { return };
+    let nameserver = format!("nameserver {}\n", lab.resolver_addr());
+    let _stub = lab.configure_stub(Host::Client, &nameserver).unwrap();
+    let script = "while :; do getent ahosts www.example.com >/dev/null; sleep 0.2; done";
+    let mut target = lab.command(Host::Client, &["sh", "-c", script]);
+    let mut target = target.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let pid = target.id().to_string();
+    let binary = environment::binary().unwrap();
+    let flags = ["trace", "--pid", &pid, "-o", "json"];
+    let output = Command::new(&binary).args(flags).args(["--duration", "3s"]).output().unwrap();
+    let trace: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let all = lookups(&trace);
+    assert!(all.len() >= 3, "{trace:#}");
+    assert!(
+        all.iter().all(|(comm, lookup)| *comm == "getent" && lookup["qname"] == "www.example.com"),
+        "{trace:#}"
+    );
+
+    // The trace ends with the process.
+    let mut tracing = Command::new(&binary)
+        .args(flags)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(3));
+    let ended = Instant::now();
+    shell::end(&mut target);
+    let status = shell::wait(&mut tracing, START).unwrap();
+    assert!(status.success() && ended.elapsed() < Duration::from_secs(10), "{status}");
+    let output = Command::new(&binary).args(["trace", "--pid", &pid]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn trace_without_privilege_names_the_remedy() {
+    if !environment::privileged() {
+        return;
+    }
+    let binary = environment::binary().unwrap();
+    let words = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+    let mut command = Command::new("setpriv");
+    command.args(words).arg(&binary).args(["trace", "--", "true"]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("remedy: run as root"), "{text}");
+}

@@ -1,0 +1,67 @@
+//! Windows of a fleet of nodes: the windows of one node, made by the agent from a minute of traffic, with the names and
+//! event ids of all other nodes.
+
+use crate::bench::Bench;
+use anyhow::{Context as _, Result};
+use dnscribe_tests::realistic::Realistic;
+use dnscribe_tests::shell;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Queries per second of a node, and distinct names that it asks for.
+const NODE: (u32, u32) = (50, 60);
+/// Messages of a minute and a half of such a node.
+const MESSAGES: u32 = 9_000;
+
+/// Writes the windows of one minute of `nodes` nodes to a topic. Returns the number of windows of a node.
+pub fn produce(
+    bench: &Bench,
+    folder: &Path,
+    brokers: &str,
+    topic: &str,
+    nodes: u32,
+) -> Result<u64> {
+    let windows = node(bench, folder)?;
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-P", "-b", brokers, "-t", topic, "-z", "zstd", "-K", "\t"]);
+    let mut child = kcat.stdin(Stdio::piped()).spawn().context("cannot start kcat")?;
+    let mut out = BufWriter::new(child.stdin.take().context("no input")?);
+    for node in 0..nodes {
+        for (number, window) in windows.iter().enumerate() {
+            let id = format!("{:08x}{:024x}", node, number + 1);
+            let key = window["resolver"].as_str().unwrap_or("all");
+            let mut window = window.clone();
+            window["node"] = format!("node-{node:05}").into();
+            window["event_id"] = id.into();
+            writeln!(out, "{key}\t{window}")?;
+        }
+    }
+    drop(out);
+    anyhow::ensure!(child.wait()?.success(), "kcat failed");
+    Ok(u64::try_from(windows.len())?)
+}
+
+/// Returns the windows of a minute of one node.
+fn node(bench: &Bench, folder: &Path) -> Result<Vec<Value>> {
+    let (capture, records) = (folder.join("node.pcap"), folder.join("node.ndjson"));
+    let (queries_per_second, names) = NODE;
+    Realistic { messages: MESSAGES, queries_per_second, names, ..Realistic::default() }
+        .write(BufWriter::new(File::create(&capture)?))?;
+    let mut replay = Command::new(bench.binary());
+    replay.arg("replay").arg(&capture).args(["--stream", "metrics", "--sink"]);
+    shell::output(replay.arg(format!("file:{}", records.display())))?;
+    let mut windows = Vec::new();
+    for line in fs::read_to_string(&records)?.lines() {
+        let window: Value = serde_json::from_str(line)?;
+        if window["window_seconds"] == 60 && window["step_seconds"] == 60 {
+            windows.push(window);
+        }
+    }
+    // The first minute is whole or begins with the traffic; the second is cut.
+    let first = windows.first().context("no window of a minute")?["ts"].clone();
+    windows.retain(|window| window["ts"] == first);
+    Ok(windows)
+}
