@@ -11,6 +11,7 @@ mod run;
 mod session;
 mod signals;
 mod stores;
+mod thread;
 mod top;
 mod trace;
 mod verify;

@@ -1,6 +1,7 @@
 //! Measurements: what one round of a target finds.
 
 mod authority;
+mod dialogue;
 mod dns;
 mod host;
 mod http;

@@ -1,8 +1,10 @@
 //! Targets: what is measured, how often, and what counts as good.
 
 use crate::dns::{Resolver, presentation};
+use dnscribe_config::value;
 use dnscribe_record::named_enum;
 use hickory_proto::rr::{Name, RecordType};
+use hyper::header::HeaderName;
 use hyper::{HeaderMap, Method};
 use std::convert::Infallible;
 use std::fmt;
@@ -107,6 +109,8 @@ pub struct DnsTarget {
     pub dnssec: bool,
     /// Whether the answer must validate as secure.
     pub require_secure: bool,
+    /// Whether the server shall recurse (RD).
+    pub recursion_desired: bool,
 }
 
 /// A zone that is asked for at every nameserver, by every address.
@@ -223,6 +227,19 @@ impl Host {
 pub struct TcpTarget {
     /// Host and port.
     pub host: Host,
+    /// What is said once connected.
+    pub query_response: Vec<DialogueStep>,
+}
+
+/// A step of a dialogue with a server, in lines: what it must say, and then what it is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DialogueStep {
+    /// Pattern that a line must contain; lines before it are skipped.
+    pub expect: Option<Pattern>,
+    /// Line that is sent. `${1}` is what the first group of `expect` has matched.
+    pub send: Option<SecretText>,
+    /// Whether TLS begins after this step.
+    pub starttls: bool,
 }
 
 /// A TLS server that must have a certificate that is valid.
@@ -236,9 +253,26 @@ pub struct TlsTarget {
     pub alpn: Vec<String>,
     /// Whether the connection begins as SMTP and changes with STARTTLS (RFC 3207).
     pub starttls: bool,
+    /// What is said: before the handshake up to a step with `starttls`, the rest after it.
+    pub query_response: Vec<DialogueStep>,
     /// Whether a certificate that is not valid is a failure.
     pub verify: bool,
 }
+
+value! {
+    /// A regular expression.
+    #[derive(Clone, Debug)]
+    Pattern(regex::Regex): "a regular expression", "one such as \"status.*ok\"";
+    |text| regex::Regex::new(text).ok()
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// Text that is sent and never shown: a password, or the body of a request.
 #[derive(Clone, PartialEq, Eq)]
@@ -259,7 +293,7 @@ impl FromStr for SecretText {
 }
 
 /// A URL that must answer as expected.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     /// URL with scheme http or https, without user and password.
     pub url: Url,
@@ -283,9 +317,13 @@ pub struct HttpTarget {
     /// Statuses that are good.
     pub status: Vec<u16>,
     /// Pattern that the body must contain.
-    pub body: Option<regex::Regex>,
+    pub body: Option<Pattern>,
     /// Pattern that the body must not contain.
-    pub body_not: Option<regex::Regex>,
+    pub body_not: Option<Pattern>,
+    /// Patterns that headers of the response must contain.
+    pub response_headers: Vec<(HeaderName, Pattern)>,
+    /// Patterns that headers of the response must not contain.
+    pub response_headers_not: Vec<(HeaderName, Pattern)>,
     /// Largest number of bytes of the body that are read.
     pub max_body_bytes: u64,
     /// Largest number of redirects that are followed.
@@ -297,32 +335,6 @@ pub struct HttpTarget {
     pub redirect_to_insecure: bool,
 }
 
-impl PartialEq for HttpTarget {
-    fn eq(&self, other: &Self) -> bool {
-        let patterns = |target: &Self| {
-            let patterns = [&target.body, &target.body_not];
-            patterns.map(|pattern| pattern.as_ref().map(|pattern| pattern.as_str().to_owned()))
-        };
-        patterns(self) == patterns(other)
-            && self.url == other.url
-            && self.method == other.method
-            && self.request_body == other.request_body
-            && self.headers == other.headers
-            && self.resolver == other.resolver
-            && self.family == other.family
-            && self.connect_to == other.connect_to
-            && self.server_name == other.server_name
-            && self.verify == other.verify
-            && self.status == other.status
-            && self.max_body_bytes == other.max_body_bytes
-            && self.max_redirects == other.max_redirects
-            && self.redirect_to_insecure == other.redirect_to_insecure
-            && self.redirect_to_private == other.redirect_to_private
-    }
-}
-
-impl Eq for HttpTarget {}
-
 /// A host that must answer echo requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PingTarget {
@@ -332,6 +344,8 @@ pub struct PingTarget {
     pub count: u32,
     /// Loss in percent from which the target is not good.
     pub max_loss_percent: u8,
+    /// Largest number of hops (TTL of IPv4, hop limit of IPv6); the system's where absent.
+    pub ttl: Option<u8>,
 }
 
 #[cfg(test)]

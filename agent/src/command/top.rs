@@ -4,6 +4,7 @@ use super::replay::{self, Pace};
 use super::run::Run;
 use super::session::{Endpoint, Start, attach};
 use super::signals::Signals;
+use super::thread::{joined, spawn};
 use crate::cli::{Speed, TopArgs};
 use crate::config::{Config, Sources};
 use crate::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
@@ -250,19 +251,6 @@ type Screen = JoinHandle<io::Result<()>>;
 
 /// Time limit for restoring the screen: a terminal may accept no more bytes, which must not block the end.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
-
-fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, Exit> {
-    let started = thread::Builder::new().name(name.to_owned()).spawn(work);
-    started.map_err(|error| Exit::failed(format!("cannot start the {name} thread: {error}")))
-}
-
-/// Returns the result of a thread. A panic has printed its message.
-fn joined<T>(thread: JoinHandle<T>) -> Result<T, Exit> {
-    thread.join().map_err(|_| Exit::failed("the view failed"))
-}
 
 fn terminal_width() -> u16 {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());

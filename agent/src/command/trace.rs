@@ -6,6 +6,7 @@ mod child;
 use super::run::Run;
 use super::session::{Endpoint, Start, attach};
 use super::signals::Signals;
+use super::thread::{joined, spawn};
 use crate::capture::live::cgroup2_mount;
 use crate::cli::TraceArgs;
 use crate::config::Config;
@@ -28,7 +29,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Name of the trace's sink in the ledger.
@@ -247,17 +247,4 @@ fn wait_for_end(process: &OwnedFd, signals: &Signals) {
             Ok(_) | Err(_) => return signals.request_stop(),
         }
     }
-}
-
-fn spawn<T: Send + 'static>(
-    name: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>, Exit> {
-    let started = thread::Builder::new().name(name.to_owned()).spawn(work);
-    started.map_err(|error| Exit::failed(format!("cannot start the {name} thread: {error}")))
-}
-
-/// Returns the result of a thread. A panic has printed its message.
-fn joined<T>(thread: JoinHandle<T>) -> Result<T, Exit> {
-    thread.join().map_err(|_| Exit::failed("a thread of the trace failed"))
 }

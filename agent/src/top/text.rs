@@ -1,5 +1,7 @@
 //! Formatting of numbers, times and texts for the screen.
 
+pub use dnscribe_report::count as group;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -67,19 +69,6 @@ pub fn count(number: u64) -> String {
         0..=99_999 => group(number),
         _ => scaled(super::model::to_f64(number)),
     }
-}
-
-/// Formats a number in groups of three digits: `1,234,567`.
-pub fn group(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Formats a rate per second: `0`, `0.3`, `42.0`, `1,234`, `56.7k`.

@@ -6,6 +6,27 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
+crate::named_enum! {
+    /// Severity of an alert.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Severity {
+        /// Informational.
+        Info = "info",
+        /// Needs attention.
+        Warning = "warning",
+        /// Needs attention now.
+        Critical = "critical",
+    }
+}
+
+impl Severity {
+    /// Returns the severity of a problem that is at least a warning.
+    #[must_use]
+    pub const fn at_least_warning(is_critical: bool) -> Self {
+        if is_critical { Self::Critical } else { Self::Warning }
+    }
+}
+
 /// `dns.alert/1`: a problem began, became worse or better, continues, or ended.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]

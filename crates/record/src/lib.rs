@@ -48,7 +48,9 @@ pub mod trace;
 mod transaction;
 mod window;
 
-pub use alert::{AlertRecord, ChangeReference, FigureFields, ProbeReference, runbook_address};
+pub use alert::{
+    AlertRecord, ChangeReference, FigureFields, ProbeReference, Severity, runbook_address,
+};
 pub use avro::{avro_schema, names as avro_schema_names};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;

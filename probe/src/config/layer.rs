@@ -2,10 +2,10 @@
 
 use super::rules::{RulesLayer, TriggerLayer};
 use super::value::{
-    BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Pattern,
-    Percent, Qtype, ResolverUrl, StartTls,
+    BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Percent,
+    Qtype, ResolverUrl, StartTls,
 };
-use crate::target::{AddressFamily, SecretText};
+use crate::target::{AddressFamily, Pattern, SecretText};
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
@@ -228,6 +228,8 @@ section! {
         text dnssec: Option<Switch> = example("false"),
         /// Whether the answer must be signed and validate.
         text require_secure: Option<Switch> = default(false),
+        /// Whether the server shall recurse (RD). Without, answers are not validated.
+        text recursion_desired: Option<Switch> = default(true),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }
@@ -250,10 +252,24 @@ section! {
 }
 
 section! {
+    /// An item of `query_response`.
+    StepLayer {
+        /// Pattern (a regular expression) that a line of the server must contain. Lines before it are skipped.
+        text expect: Option<Pattern> = example("^220 (.*)"),
+        /// Line that is sent then. ${1} is what the first group of expect has matched.
+        text send: Option<SecretText> = example("QUIT"),
+        /// Kind tls: whether TLS begins after this step. Default: before the first.
+        text starttls: Option<Switch> = example("true"),
+    }
+}
+
+section! {
     /// Section `tcp` of a target.
     TcpLayer {
         /// Address or name, and port.
         text address: Option<HostPort> = example("192.0.2.10:443"),
+        /// What server and client say, line by line, once connected.
+        sections query_response: Option<Vec<StepLayer>> = each(StepLayer, "[{ expect: \"^SSH-2\\\\.0-\" }]"),
         /// Resolver of the name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
@@ -275,6 +291,8 @@ section! {
         items alpn: Option<Vec<Name>> = example("[h2, http/1.1]"),
         /// Protocol that begins the connection before TLS: smtp.
         text starttls: Option<StartTls> = example("smtp"),
+        /// What server and client say, line by line, over TLS, or before it up to a step with starttls.
+        sections query_response: Option<Vec<StepLayer>> = each(StepLayer, "[{ expect: \"^220\" }, { send: QUIT }]"),
         /// Resolver of the name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
@@ -308,6 +326,10 @@ section! {
         text body: Option<Pattern> = example("ok"),
         /// Pattern that the body must not contain.
         text body_not: Option<Pattern> = example("maintenance"),
+        /// Patterns that headers of the response must contain.
+        map response_headers: BTreeMap<HeaderName, Pattern> = example("{ Content-Type: json }"),
+        /// Patterns that headers of the response must not contain.
+        map response_headers_not: BTreeMap<HeaderName, Pattern> = example("{ Server: Apache }"),
         /// Number of bytes of the body that are read at most. Bodies are not decompressed.
         text max_body_bytes: Option<BodyBytes> = default(1 << 20),
         /// Largest number of redirects that are followed. With 0, or with the redirect's own status in
@@ -343,6 +365,8 @@ section! {
         text count: Option<Count> = default(5_usize),
         /// Loss in percent from which the target is not good.
         text max_loss_percent: Option<Percent> = default(50_u8),
+        /// Largest number of hops (TTL). Default: the system's.
+        text ttl: Option<u8> = example("5"),
         /// Resolver of the name. Default: the system's.
         text resolver: Option<Name> = example("corp"),
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,

@@ -2,18 +2,18 @@
 
 use super::layer::{
     AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer,
-    TargetLayer, TcpLayer, TlsLayer,
+    StepLayer, TargetLayer, TcpLayer, TlsLayer,
 };
-use super::value::{HeaderText, HostPort, ResolverUrl};
+use super::value::{HeaderName, HeaderText, HostPort, ResolverUrl};
 use crate::dns::{Resolver, presentation};
 use crate::target::{
-    AddressFamily, AuthorityTarget, DnsTarget, Host, HostName, HttpTarget, PingTarget, Service,
-    Target, TargetKind, TcpTarget, TlsTarget,
+    AddressFamily, AuthorityTarget, DialogueStep, DnsTarget, Host, HostName, HttpTarget, Pattern,
+    PingTarget, Service, Target, TargetKind, TcpTarget, TlsTarget,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dnscribe_config::host::{self, RESOLV_CONF};
-use dnscribe_config::value::{BadValue, Name};
+use dnscribe_config::value::{BadValue, Name, Switch};
 use dnscribe_config::{ConfigError, read_secret};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -138,11 +138,26 @@ impl Builder {
         };
         let target = format!("{} {record_type}", presentation(&name));
         let require_secure = layer.require_secure().0;
-        let dnssec = layer.dnssec.unwrap_or_else(|| self.defaults.dnssec()).0;
+        let recursion_desired = layer.recursion_desired().0;
+        let dnssec = match layer.dnssec {
+            Some(Switch(true)) if !recursion_desired => {
+                return Err("dns.dnssec: true needs recursion_desired: true".to_owned());
+            }
+            None if !recursion_desired => false,
+            given => given.unwrap_or_else(|| self.defaults.dnssec()).0,
+        };
         if require_secure && !dnssec {
             return Err("dns.require_secure needs dnssec: true".to_owned());
         }
-        let kind = DnsTarget { name, record_type, resolvers, rcodes, dnssec, require_secure };
+        let kind = DnsTarget {
+            name,
+            record_type,
+            resolvers,
+            rcodes,
+            dnssec,
+            require_secure,
+            recursion_desired,
+        };
         Ok((target, TargetKind::Dns(kind), layer.pace.clone()))
     }
 
@@ -165,7 +180,13 @@ impl Builder {
     fn tcp(&self, layer: &TcpLayer) -> Checked<Built> {
         let (name, port) = required(layer.address.clone(), "tcp.address")?.0;
         let host = self.host(name, port, layer.resolver.as_ref(), layer.address_family())?;
-        Ok((host.to_string(), TargetKind::Tcp(TcpTarget { host }), layer.pace.clone()))
+        let query_response = dialogue(layer.query_response.as_deref());
+        if query_response.iter().any(|step| step.starttls) {
+            return Err("tcp.query_response.starttls needs the kind tls".to_owned());
+        }
+        let target = host.to_string();
+        let kind = TcpTarget { host, query_response };
+        Ok((target, TargetKind::Tcp(kind), layer.pace.clone()))
     }
 
     fn tls(&self, layer: &TlsLayer) -> Checked<Built> {
@@ -180,7 +201,12 @@ impl Builder {
         check_server_name("tls", &server_name)?;
         let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
         let (starttls, verify) = (layer.starttls.is_some(), layer.verify().0);
-        let kind = TlsTarget { host, server_name, alpn, starttls, verify };
+        let query_response = dialogue(layer.query_response.as_deref());
+        let begins = query_response.iter().filter(|step| step.starttls).count();
+        if begins + usize::from(starttls) > 1 {
+            return Err("tls.query_response, starttls: TLS begins once".to_owned());
+        }
+        let kind = TlsTarget { host, server_name, alpn, starttls, query_response, verify };
         Ok((target, TargetKind::Tls(kind), layer.pace.clone()))
     }
 
@@ -218,8 +244,10 @@ impl Builder {
             headers,
             resolver: layer.resolver.as_ref().map(|name| self.resolver(name)).transpose()?,
             status: layer.status.clone().unwrap_or_else(|| (200..300).collect()),
-            body: layer.body.as_ref().map(|pattern| pattern.0.clone()),
-            body_not: layer.body_not.as_ref().map(|pattern| pattern.0.clone()),
+            body: layer.body.clone(),
+            body_not: layer.body_not.clone(),
+            response_headers: by_header(&layer.response_headers),
+            response_headers_not: by_header(&layer.response_headers_not),
             max_body_bytes: layer.max_body_bytes().0,
             max_redirects: layer.max_redirects(),
             redirect_to_private: layer.redirect_to_private().0,
@@ -233,7 +261,11 @@ impl Builder {
         let host = self.host(name, 0, layer.resolver.as_ref(), layer.address_family())?;
         let count = u32::try_from(layer.count().0).unwrap_or(u32::MAX);
         let target = host.name.to_string();
-        let kind = PingTarget { host, count, max_loss_percent: layer.max_loss_percent().0 };
+        let (max_loss_percent, ttl) = (layer.max_loss_percent().0, layer.ttl);
+        if ttl == Some(0) {
+            return Err("ping.ttl must be at least 1".to_owned());
+        }
+        let kind = PingTarget { host, count, max_loss_percent, ttl };
         Ok((target, TargetKind::Ping(kind), layer.pace.clone()))
     }
 
@@ -263,6 +295,19 @@ fn check_server_name(kind: &str, name: &str) -> Checked<()> {
         Ok(_) => Ok(()),
         Err(_) => Err(format!("{kind}.server_name: {name} is not a name of a certificate")),
     }
+}
+
+fn dialogue(layer: Option<&[StepLayer]>) -> Vec<DialogueStep> {
+    let step = |step: &StepLayer| DialogueStep {
+        expect: step.expect.clone(),
+        send: step.send.clone(),
+        starttls: step.starttls.is_some_and(|starttls| starttls.0),
+    };
+    layer.into_iter().flatten().map(step).collect()
+}
+
+fn by_header(layer: &BTreeMap<HeaderName, Pattern>) -> Vec<(hyper::header::HeaderName, Pattern)> {
+    layer.iter().map(|(name, pattern)| (name.0.clone(), pattern.clone())).collect()
 }
 
 /// Collects the configured headers of a request.

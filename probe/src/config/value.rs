@@ -135,13 +135,6 @@ value! {
 }
 
 value! {
-    /// A regular expression.
-    #[derive(Clone, Debug)]
-    Pattern(regex::Regex): "a regular expression", "one such as \"status.*ok\"";
-    |text| regex::Regex::new(text).ok()
-}
-
-value! {
     /// Protocol that begins a connection before TLS.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     StartTls(()): "a protocol with STARTTLS", "smtp"; |text| (text == "smtp").then_some(())

@@ -53,7 +53,10 @@ async fn ask(
     resolver: &Resolver,
 ) -> Result<(), Failure> {
     let start = Instant::now();
-    let question = Question::new(dns.name.clone(), dns.record_type);
+    let question = Question {
+        recursion: dns.recursion_desired,
+        ..Question::new(dns.name.clone(), dns.record_type)
+    };
     let found = exchange(resolver, &context.trust, &question, target.timeout).await?;
     let owner = answer_owner(&dns.name, dns.record_type, &found.response);
     describe(fields, &found, owner.as_ref().unwrap_or(&dns.name), dns.record_type)?;

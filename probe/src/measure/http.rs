@@ -10,11 +10,11 @@ mod exchange;
 #[cfg(test)]
 mod tests;
 use super::{Context, Failure, Stage, begin, finish, host, tls};
-use crate::target::{Host, HttpTarget, Target};
+use crate::target::{Host, HttpTarget, Pattern, Target};
 use dnscribe_record::ProbeFields;
 use exchange::{Request, Response};
-use hyper::header::LOCATION;
-use hyper::{Method, StatusCode, header};
+use hyper::header::{HeaderName, LOCATION};
+use hyper::{HeaderMap, Method, StatusCode, header};
 use std::net::IpAddr;
 use tokio::time::Instant;
 use url::Url;
@@ -166,12 +166,13 @@ impl Visit<'_> {
         if !self.http.status.contains(&status.as_u16()) {
             return Err(fail("status", format!("{status}")));
         }
+        self.judge_headers(&response.headers)?;
         let text = String::from_utf8_lossy(&body.bytes);
-        if let Some(found) = self.http.body_not.as_ref().and_then(|pattern| pattern.find(&text)) {
+        if let Some(found) = self.http.body_not.as_ref().and_then(|pattern| pattern.0.find(&text)) {
             let detail = format!("a match of body_not at byte {}", found.start());
             return Err(fail("body_mismatch", detail));
         }
-        let matches = self.http.body.as_ref().is_none_or(|pattern| pattern.is_match(&text));
+        let matches = self.http.body.as_ref().is_none_or(|pattern| pattern.0.is_match(&text));
         if matches && !(body.is_clipped && self.http.body_not.is_some()) {
             return Ok(());
         }
@@ -189,6 +190,23 @@ impl Visit<'_> {
                 _ => format!("no match in {} bytes", body.bytes.len()),
             },
         ))
+    }
+
+    fn judge_headers(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let has = |name: &HeaderName, pattern: &Pattern| {
+            let mut values = headers.get_all(name).iter();
+            values.any(|value| pattern.0.is_match(&String::from_utf8_lossy(value.as_bytes())))
+        };
+        let HttpTarget { response_headers, response_headers_not, .. } = self.http;
+        let missing = response_headers.iter().find(|(name, pattern)| !has(name, pattern));
+        let unwanted = response_headers_not.iter().find(|(name, pattern)| has(name, pattern));
+        let detail = match (missing, unwanted) {
+            (Some((name, _)), _) if !headers.contains_key(name) => format!("there is no {name}"),
+            (Some((name, _)), _) => format!("no match in {name}"),
+            (None, Some((name, _))) => format!("a match of response_headers_not in {name}"),
+            (None, None) => return Ok(()),
+        };
+        Err(fail("header_mismatch", detail))
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn measure(
     let result = match addresses.as_deref() {
         Ok([address, ..]) => {
             fields.address = Some(address.to_string());
-            match client(*address) {
+            match client(*address, ping.ttl) {
                 Ok(client) => {
                     let replies = send(&client, *address, ping.count, deadline).await;
                     describe(&mut fields, &replies);
@@ -60,9 +60,14 @@ pub(super) async fn measure(
     Ok(finish(fields, start.into_std(), result))
 }
 
-fn client(address: IpAddr) -> io::Result<Client> {
+fn client(address: IpAddr, ttl: Option<u8>) -> io::Result<Client> {
     let kind = if address.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
-    Client::new(&Config::builder().kind(kind).build())
+    let config = Config::builder().kind(kind);
+    let config = match ttl {
+        Some(ttl) => config.ttl(u32::from(ttl)),
+        None => config,
+    };
+    Client::new(&config.build())
 }
 
 /// Round-trip times; an error where there was no reply.
@@ -129,7 +134,8 @@ mod tests {
 
     /// Pings a host. A process without the permission must skip, and be told the remedy.
     async fn probe(address: &str, timeout: Duration) -> Option<ProbeFields> {
-        let ping = PingTarget { host: host(address, 0), count: 5, max_loss_percent: 50 };
+        let ping =
+            PingTarget { host: host(address, 0), count: 5, max_loss_percent: 50, ttl: Some(1) };
         let target = Target {
             service: "shop".into(),
             name: address.to_owned(),
@@ -138,7 +144,7 @@ mod tests {
             kind: TargetKind::Ping(ping),
         };
         let round = crate::measure::measure(&context(), &Arc::new(target)).await;
-        let is_permitted = client(address.parse().unwrap()).is_ok();
+        let is_permitted = client(address.parse().unwrap(), None).is_ok();
         assert_eq!(round.skipped, (!is_permitted).then_some(Skip::Unsupported));
         assert_eq!(round.found.len(), usize::from(is_permitted));
         round.found.into_iter().next()

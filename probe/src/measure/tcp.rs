@@ -1,14 +1,18 @@
 //! `tcp`: whether a port accepts a connection.
 
-use super::{Context, begin, finish, host};
+use super::{Context, begin, dialogue, finish, host};
 use crate::target::{Target, TcpTarget};
 use dnscribe_record::ProbeFields;
 use tokio::time::Instant;
 
-/// Measures the time to resolve the host and to connect.
+/// Measures the time to resolve the host and to connect, and holds the dialogue.
 pub(super) async fn measure(context: &Context, target: &Target, tcp: &TcpTarget) -> ProbeFields {
     let start = Instant::now();
+    let deadline = start + target.timeout;
     let mut fields = begin(context, target);
-    let connected = host::connect(context, &mut fields, &tcp.host, start + target.timeout).await;
-    finish(fields, start.into_std(), connected.map(drop))
+    let result = match host::connect(context, &mut fields, &tcp.host, deadline).await {
+        Ok(stream) => dialogue::hold(stream, &tcp.query_response, deadline).await.map(drop),
+        Err(failure) => Err(failure),
+    };
+    finish(fields, start.into_std(), result)
 }

@@ -11,7 +11,7 @@ mod starttls;
 mod tests;
 mod x509;
 
-use super::{Context, Failure, Stage, add_milliseconds, begin, finish, host};
+use super::{Context, Failure, Stage, add_milliseconds, begin, dialogue, finish, host};
 use crate::target::{Target, TlsTarget};
 use certificate::{Presented, Problem, inspect};
 use dnscribe_record::ProbeFields;
@@ -51,14 +51,16 @@ async fn run(
     if tls.starttls {
         stream = within(deadline, starttls::smtp(stream)).await?;
     }
+    let begin = tls.query_response.iter().position(|step| step.starttls).map_or(0, |last| last + 1);
+    let (before, after) = tls.query_response.split_at(begin);
+    let stream = dialogue::hold(stream, before, deadline).await?;
     let peer = Peer { server_name: &tls.server_name, alpn: &tls.alpn, verify: tls.verify };
     let stream = handshake(context, fields, stream, &peer, deadline).await?;
     if fields.alpn.is_none() && !tls.alpn.is_empty() {
         let detail = format!("the server chose none of {}", tls.alpn.join(", "));
         return Err(Failure::new(Stage::Tls, "alpn_mismatch").with_detail(detail));
     }
-    drop(stream);
-    Ok(())
+    dialogue::hold(stream, after, deadline).await.map(drop)
 }
 
 /// What a client offers to a server, and expects of it.

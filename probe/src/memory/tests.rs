@@ -58,6 +58,7 @@ fn target() -> Arc<Target> {
         rcodes: vec!["NOERROR".into()],
         dnssec: false,
         require_secure: false,
+        recursion_desired: true,
     });
     Arc::new(Target {
         service: "shop".into(),

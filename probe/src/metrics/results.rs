@@ -152,7 +152,10 @@ const GAUGES: &[(&str, Gauge)] = &[
     }),
     ("probe_http_ssl", |fields| of_http(fields, flag(fields.tls_version.is_some()))),
     ("probe_failed_due_to_regex", |fields| {
-        let failed = fields.error.as_ref().is_some_and(|error| error.reason == "body_mismatch");
+        let is_mismatch = |reason: &str| {
+            matches!(reason, "body_mismatch" | "header_mismatch" | "response_mismatch")
+        };
+        let failed = fields.error.as_ref().is_some_and(|error| is_mismatch(&error.reason));
         matches!(fields.kind.as_str(), "http" | "tcp" | "tls").then(|| flag(failed))
     }),
     ("dnscribe_probe_answer_changed", |fields| fields.changed.map(flag)),

@@ -33,7 +33,7 @@ fn round(target: &str, found: Vec<ProbeFields>) -> Round {
         name: target.to_owned(),
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(5),
-        kind: TargetKind::Tcp(TcpTarget { host }),
+        kind: TargetKind::Tcp(TcpTarget { host, query_response: Vec::new() }),
     };
     Round {
         target: Arc::new(target),

@@ -37,7 +37,7 @@ fn tcp(name: &str, address: [u8; 4], interval: Duration) -> Arc<Target> {
     let name_of_host = HostName::Address(IpAddr::from(address));
     let host =
         TargetHost { name: name_of_host, port: 443, resolver: None, family: AddressFamily::Any };
-    target(name, interval, TargetKind::Tcp(TcpTarget { host }))
+    target(name, interval, TargetKind::Tcp(TcpTarget { host, query_response: Vec::new() }))
 }
 
 fn dns(name: &str, resolvers: &[[u8; 4]]) -> Arc<Target> {
@@ -51,6 +51,7 @@ fn dns(name: &str, resolvers: &[[u8; 4]]) -> Arc<Target> {
         rcodes: Vec::new(),
         dnssec: false,
         require_secure: false,
+        recursion_desired: true,
     });
     target(name, INTERVAL, kind)
 }

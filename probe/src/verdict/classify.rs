@@ -121,6 +121,7 @@ fn layer(one: &Measurement) -> u8 {
 /// Returns whether a failure is one of the transport: no response was got.
 fn is_unreachable(one: &Measurement) -> bool {
     match one.error() {
+        ("connect", "response_mismatch" | "response_timeout") => false,
         ("connect" | "resolve" | "tls", _) => true,
         ("dns", reason) => is_silence(reason),
         _ => false,

@@ -1,6 +1,7 @@
 //! Causes, rules, and the alerts that they give.
 
 pub use dnscribe_baseline::Figure;
+pub use dnscribe_record::Severity;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{EventId, named_enum};
 use std::sync::Arc;
@@ -82,26 +83,6 @@ impl Rule {
     #[must_use]
     pub fn cause(self) -> Option<Cause> {
         Cause::ALL.into_iter().find(|cause| cause.rule() == self)
-    }
-}
-
-named_enum! {
-    /// Severity of an alert.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    pub enum Severity {
-        /// Informational.
-        Info = "info",
-        /// Needs attention.
-        Warning = "warning",
-        /// Needs attention now.
-        Critical = "critical",
-    }
-}
-
-impl Severity {
-    /// Returns the severity of a problem that is at least a warning.
-    pub(super) const fn at_least_warning(is_critical: bool) -> Self {
-        if is_critical { Self::Critical } else { Self::Warning }
     }
 }
 

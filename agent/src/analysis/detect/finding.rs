@@ -2,6 +2,7 @@
 //! detectors.
 
 pub use dnscribe_baseline::{Baseline, Figure};
+pub use dnscribe_record::Severity;
 
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
@@ -47,26 +48,6 @@ dnscribe_record::named_enum! {
         ResolverBypass = "resolver_bypass",
         /// A client uses encrypted DNS of other resolvers than the expected ones.
         EncryptedBypass = "encrypted_bypass",
-    }
-}
-
-dnscribe_record::named_enum! {
-    /// Severity of a finding.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-    pub enum Severity {
-        /// Informational.
-        Info = "info",
-        /// Needs attention.
-        Warning = "warning",
-        /// Needs attention now.
-        Critical = "critical",
-    }
-}
-
-impl Severity {
-    /// Returns the severity of a finding that is at least a warning.
-    pub(super) const fn at_least_warning(is_critical: bool) -> Self {
-        if is_critical { Self::Critical } else { Self::Warning }
     }
 }
 

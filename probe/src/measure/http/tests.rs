@@ -10,7 +10,7 @@ use dnscribe_record::ProbeFields;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::Full;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -42,6 +42,8 @@ fn target(url: &str) -> HttpTarget {
         status: (200..300).collect(),
         body: None,
         body_not: None,
+        response_headers: Vec::new(),
+        response_headers_not: Vec::new(),
         max_body_bytes: 1 << 20,
         max_redirects: 3,
         redirect_to_private: false,
@@ -123,7 +125,7 @@ fn respond(status: &str, headers: &str, body: &str) -> String {
 async fn checks_status_and_body() {
     let (address, log) = serve(respond("200 OK", "", "all is well")).await;
     let mut http = target(&format!("http://{address}/health?full=1"));
-    http.body = Some(regex::Regex::new("is w.ll").unwrap());
+    http.body = Some("is w.ll".parse().unwrap());
     http.headers.insert("x-probe", HeaderValue::from_static("yes"));
     let fields = probe(http.clone()).await;
     assert_eq!(reason(&fields), ("", "", ""));
@@ -140,7 +142,7 @@ async fn checks_status_and_body() {
     for header in [&format!("host: {address}"), "accept-encoding: identity", "x-probe: yes"] {
         assert!(request.contains(&format!("\r\n{header}\r\n")), "{request}");
     }
-    http.body = Some(regex::Regex::new("is ill").unwrap());
+    http.body = Some("is ill".parse().unwrap());
     assert_eq!(
         reason(&probe(http.clone()).await),
         ("http", "body_mismatch", "no match in 11 bytes")
@@ -254,13 +256,36 @@ async fn a_post_sends_its_body_to_its_own_origin_only() {
 async fn refuses_a_body_that_has_what_it_must_not_have() {
     let (address, _) = serve(respond("200 OK", "", "down for maintenance")).await;
     let mut http = target(&format!("http://{address}/"));
-    http.body_not = Some(regex::Regex::new("maint").unwrap());
+    http.body_not = Some("maint".parse().unwrap());
     let found = probe(http.clone()).await;
     assert_eq!(reason(&found), ("http", "body_mismatch", "a match of body_not at byte 9"));
-    http.body_not = Some(regex::Regex::new("sorry").unwrap());
+    http.body_not = Some("sorry".parse().unwrap());
     assert_eq!(reason(&probe(http.clone()).await), ("", "", ""));
     http.max_body_bytes = 5;
     assert_eq!(reason(&probe(http).await).1, "body_too_long");
+}
+
+#[tokio::test]
+async fn headers_must_be_there_or_must_not() {
+    let headers = "X-Cache: MISS\r\nX-Cache: HIT\r\nServer: shop/2\r\n";
+    let (address, _) = serve(respond("200 OK", headers, "")).await;
+    let check = |name: &'static str, pattern: &str| {
+        vec![(HeaderName::from_static(name), pattern.parse().unwrap())]
+    };
+    for (wanted, unwanted, detail) in [
+        (check("x-cache", "^HIT$"), check("server", "Apache"), ""),
+        (check("x-cache", "^STALE$"), Vec::new(), "no match in x-cache"),
+        (check("age", ""), Vec::new(), "there is no age"),
+        (Vec::new(), check("x-cache", "MISS"), "a match of response_headers_not in x-cache"),
+        (Vec::new(), check("age", ""), ""),
+    ] {
+        let mut http = target(&format!("http://{address}/"));
+        (http.response_headers, http.response_headers_not) = (wanted, unwanted);
+        let found = probe(http).await;
+        let expected =
+            if detail.is_empty() { ("", "", "") } else { ("http", "header_mismatch", detail) };
+        assert_eq!(reason(&found), expected);
+    }
 }
 
 #[tokio::test]
@@ -302,7 +327,7 @@ async fn bodies_are_bounded_and_not_decompressed() {
     response.extend(&bomb);
     let (address, _) = serve(response).await;
     let mut http = target(&format!("http://{address}/"));
-    http.body = Some(regex::Regex::new("ok").unwrap());
+    http.body = Some("ok".parse().unwrap());
     let fields = probe(http.clone()).await;
     let detail = "the body is encoded as gzip, though identity was asked for";
     assert_eq!(reason(&fields), ("http", "body_mismatch", detail));
@@ -315,7 +340,7 @@ async fn bodies_are_bounded_and_not_decompressed() {
     let fields = probe(http.clone()).await;
     assert_eq!(reason(&fields), ("http", "body_too_long", "no match in the first 100000 bytes"));
     assert_eq!(fields.body_bytes, Some(100_000));
-    http.body = Some(regex::Regex::new("first").unwrap());
+    http.body = Some("first".parse().unwrap());
     assert_eq!(reason(&probe(http.clone()).await), ("", "", ""));
     http.body = None;
     assert_eq!(reason(&probe(http).await), ("", "", ""));
@@ -437,7 +462,7 @@ async fn speaks_http_2() {
     .await;
     let mut http = target(&format!("https://localhost:{}/path?q", address.port()));
     let pattern = format!("^GET https://localhost:{}/path\\?q$", address.port());
-    http.body = Some(regex::Regex::new(&pattern).unwrap());
+    http.body = Some(pattern.parse().unwrap());
     let fields = probe_with(roots(&[root.der()]), http, Duration::from_secs(5)).await;
     assert_eq!(reason(&fields), ("", "", ""));
     assert_eq!((fields.alpn.as_deref(), fields.http_status), (Some("h2"), Some(200)));

@@ -5,7 +5,7 @@ use crate::measure::testing::{
     server_config, server_params,
 };
 use crate::measure::{Round, measure};
-use crate::target::{Target, TargetKind, TlsTarget};
+use crate::target::{DialogueStep, SecretText, Target, TargetKind, TlsTarget};
 use dnscribe_record::ProbeFields;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustls::version::{TLS12, TLS13};
@@ -71,6 +71,7 @@ async fn probe_with(
         server_name: NAME.to_owned(),
         alpn: Vec::new(),
         starttls: false,
+        query_response: Vec::new(),
         verify: true,
     };
     change(&mut tls, &mut timeout);
@@ -438,4 +439,45 @@ async fn smtp_begins_tls() {
     let fields = probe_with(pki.trusted(), address.await, starttls).await;
     let detail = "the server replied 554 \u{fffd}[2J no service";
     assert_eq!(reason(&fields), ("tls", "starttls_failed", detail));
+}
+
+#[tokio::test]
+async fn dialogues_begin_tls_and_go_on_in_it() {
+    let pki = Pki::new();
+    let acceptor = TlsAcceptor::from(Arc::new(simple(&pki.identity(&server_params(NAME)))));
+    let step = |expect: &str, send: &str| DialogueStep {
+        expect: Some(expect.parse().unwrap()),
+        send: Some(SecretText(send.to_owned())),
+        starttls: false,
+    };
+    let begin = DialogueStep { starttls: true, ..DialogueStep::default() };
+    let steps = vec![
+        step("^220 ready", "EHLO [127.0.0.1]\r"),
+        step("^250 STARTTLS", "STARTTLS\r"),
+        DialogueStep { expect: Some("^220".parse().unwrap()), ..begin },
+        step("^250 after TLS", "QUIT\r"),
+    ];
+    for (after, expected) in [("250 after TLS\r\n", ""), ("500 no\r\n", "response_mismatch")] {
+        let acceptor = acceptor.clone();
+        let address = listen(move |stream| smtp_then(stream, acceptor.clone(), after)).await;
+        let dialogue =
+            |tls: &mut TlsTarget, _: &mut Duration| tls.query_response.clone_from(&steps);
+        let fields = probe_with(pki.trusted(), address, dialogue).await;
+        assert_eq!(reason(&fields).1, expected, "{:?}", fields.error);
+        assert!(fields.cert.is_some());
+    }
+}
+
+/// Plays an SMTP server that says one thing once TLS has begun.
+async fn smtp_then(mut stream: TcpStream, acceptor: TlsAcceptor, after: &'static str) {
+    let mut command = [0; 512];
+    stream.write_all(b"220-mail.example ESMTP\r\n220 ready\r\n").await.unwrap();
+    let _ = stream.read(&mut command).await.unwrap();
+    stream.write_all(b"250-mail.example\r\n250 STARTTLS\r\n").await.unwrap();
+    let _ = stream.read(&mut command).await.unwrap();
+    stream.write_all(b"220 go ahead\r\n").await.unwrap();
+    if let Ok(mut stream) = acceptor.accept(stream).await {
+        stream.write_all(after.as_bytes()).await.unwrap();
+        let _ = stream.shutdown().await;
+    }
 }

@@ -120,7 +120,10 @@ fn is_reached(all: &[&Measurement], one: &Measurement) -> bool {
             other.fields.received.is_some_and(|received| received > 0) && other.fields.ok
         }
         (_, ("" | "tls" | "http", _)) => true,
-        (_, ("connect", reason)) => matches!(reason, "refused" | "reset" | "closed"),
+        (_, ("connect", reason)) => matches!(
+            reason,
+            "refused" | "reset" | "closed" | "response_mismatch" | "response_timeout"
+        ),
         _ => false,
     })
 }

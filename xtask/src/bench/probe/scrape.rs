@@ -22,6 +22,8 @@ modules:
     validate_answer_rrs: { fail_if_not_matches_regexp: ["192.0.2.1"] } } }
   dns_other: { prober: dns, dns: { query_name: t1.example, query_type: A, preferred_ip_protocol: ip4,
     validate_answer_rrs: { fail_if_not_matches_regexp: ["192.0.2.2"] } } }
+  banner: { prober: tcp, tcp: { preferred_ip_protocol: ip4, query_response: [{ send: "GET / HTTP/1.0\r\n\r" }, { expect: "^HTTP/1.[01] 200" }] } }
+  banner_other: { prober: tcp, tcp: { preferred_ip_protocol: ip4, query_response: [{ send: "GET / HTTP/1.0\r\n\r" }, { expect: "^SSH-2" }] } }
   body_other: { prober: http, http: { preferred_ip_protocol: ip4, fail_if_body_matches_regexp: [ok] } }
 "#;
 
@@ -90,7 +92,9 @@ impl Exporter {
             ("tcp", "127.1.0.4:1".to_owned()),
             ("dns_other", servers.dns.clone()),
             ("body_other", format!("http://127.1.0.1:{http}/")),
+            ("banner_other", format!("127.1.0.1:{http}")),
         ];
+        ensure!(self.succeeds("banner", &format!("127.1.0.1:{http}"))?, "banner fails");
         for (module, target) in &refused {
             ensure!(!self.succeeds(module, target)?, "{module} {target} is good");
         }
