@@ -95,6 +95,7 @@ impl Service {
         Router::new()
             .route("/", get(page))
             .route("/openapi.json", get(document))
+            .route("/metrics", get(metrics))
             .route("/v1/health", get(health))
             .route("/v1/kpis", get(kpis))
             .route("/v1/kpis/{name}", get(values))
@@ -213,8 +214,6 @@ async fn health(State(service): State<Arc<Service>>) -> Response {
         .iter()
         .map(|(table, at)| (table.name(), json!({"newest": at, "age_seconds": age(at)})))
         .collect();
-    let imports = published.commits.imports.values();
-    let rejected: u64 = imports.clone().flat_map(|(_, _, import)| import.rejected.values()).sum();
     let incomplete =
         published.commits.days.iter().filter(|(_, day)| !day.incomplete.is_empty()).count();
     let is_current = published.values.as_of.is_some();
@@ -224,10 +223,21 @@ async fn health(State(service): State<Arc<Service>>) -> Response {
         "commit": published.values.number,
         "days": published.commits.days.len(),
         "incomplete_days": incomplete,
-        "imports": imports.count(),
-        "rejected_rows": rejected,
+        "imports": published.commits.imports.len(),
+        "rejected_rows": published.commits.rejected_rows(),
         "sources": newest,
     }))
+}
+
+async fn metrics(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    let scopes = match service.scopes(&headers) {
+        Ok(scopes) => scopes,
+        Err(response) => return *response,
+    };
+    let Published { values, commits, .. } = &*service.published();
+    let allows = |family: &str| scopes.allow(family);
+    let page = crate::metrics::page(&service.dictionary, values, commits, allows);
+    ([(header::CONTENT_TYPE, dnscribe_admin::text::CONTENT_TYPE)], page).into_response()
 }
 
 async fn kpis(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {

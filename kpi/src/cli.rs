@@ -116,7 +116,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "TOPIC", requires = "brokers", conflicts_with = "files")]
     pub topic: Option<String>,
 
-    /// Connect to Kafka at these brokers: HOST:PORT,...
+    /// Connect to Kafka at these brokers (HOST:PORT,...): refused rows also go to the topic registrar.dlq
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 

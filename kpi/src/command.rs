@@ -106,9 +106,9 @@ fn write(file: Option<&Path>, text: &str) -> Result<(), Exit> {
 async fn import(store: &Store, args: &ImportArgs) -> Result<ExitCode, Exit> {
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let replaces = args.replaces.as_deref().map(replaced).transpose()?;
-    if let Some(topic) = &args.topic {
-        let config = topic::config(&args.brokers)?;
-        let text = match topic::import_topic(store, &config, topic, &policy).await? {
+    let kafka = (!args.brokers.is_empty()).then(|| topic::config(&args.brokers)).transpose()?;
+    if let (Some(topic), Some(kafka)) = (&args.topic, &kafka) {
+        let text = match topic::import_topic(store, kafka, topic, &policy).await? {
             Some(imported) => import_text(topic, &imported, args.output),
             None => format!("{topic}: no new messages\n"),
         };
@@ -126,6 +126,7 @@ async fn import(store: &Store, args: &ImportArgs) -> Result<ExitCode, Exit> {
             is_named: args.source.is_some(),
             policy: &policy,
             replaces: replaces.clone(),
+            dead_letters: kafka.as_ref(),
             offsets: std::collections::BTreeMap::new(),
         };
         let imported = import::import(store, file, &request).await?;

@@ -1,5 +1,6 @@
 //! Import: files become immutable facts, and rows that do not fit become rejected rows with their reason.
 
+use crate::dead_letter;
 use crate::error::KpiError;
 use crate::event::{self, KNOWN_TYPES, Rejection};
 use crate::facts::{self, DnsWindow, Fact, Origin, ProbeResult, Rejected};
@@ -7,6 +8,7 @@ use crate::input::{self, Digest, Row};
 use crate::privacy::Policy;
 use crate::store::{CommitKind, FactFile, ImportCommit, State, Store, Table};
 use datafusion::arrow::array::RecordBatch;
+use dnscribe_delivery::KafkaConfig;
 use dnscribe_record::RegistrarEventRecord;
 use dnscribe_record::time::Timestamp;
 use jiff::civil::Date;
@@ -79,6 +81,8 @@ pub struct Request<'a> {
     pub policy: &'a Policy,
     /// SHA-256 of an earlier import whose rejected rows this file replaces.
     pub replaces: Option<String>,
+    /// Kafka that refused rows go to as dead letters, too.
+    pub dead_letters: Option<&'a KafkaConfig>,
     /// Topic: next offset by partition.
     pub offsets: BTreeMap<i32, i64>,
 }
@@ -249,6 +253,9 @@ impl<'a> Importer<'a> {
         }
         let rejected = std::mem::take(&mut self.rejected);
         if !rejected.is_empty() {
+            if let Some(kafka) = self.request.dead_letters {
+                tokio::task::block_in_place(|| dead_letter::send(kafka, &rejected))?;
+            }
             files.push(self.file(Table::Rejected, None, &facts::rejected(&rejected)?)?);
         }
         self.buffered = 0;

@@ -13,6 +13,7 @@ pub mod input;
 pub mod privacy;
 pub mod store;
 pub mod facts;
+pub mod dead_letter;
 pub mod import;
 pub mod topic;
 // What is counted, and how.
@@ -29,6 +30,7 @@ pub mod reconcile;
 pub mod lineage;
 pub mod access;
 pub mod openapi;
+pub mod metrics;
 pub mod report;
 pub mod api;
 pub mod server;

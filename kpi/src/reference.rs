@@ -1,6 +1,8 @@
 //! The reference of all KPIs for people (`docs/kpis.md`), generated from the dictionary.
 
 use crate::dictionary::{Aggregation, Dictionary, FAMILIES, Kpi};
+use crate::metrics::METRICS;
+use dnscribe_admin::metric::Metric;
 use std::fmt::Write as _;
 
 const HEAD: &str = "# KPIs\n\n\
@@ -20,6 +22,8 @@ pub fn markdown(dictionary: &Dictionary) -> String {
             add_kpi(&mut page, dictionary, kpi);
         }
     }
+    page.push_str("\n## Metrics\n\nOf `/metrics` of `dnscribe-kpi serve`, for Prometheus.\n");
+    page.extend(METRICS.iter().map(Metric::markdown));
     page.push_str("\n## Measures\n\n| measure | is | final after |\n|---|---|---|\n");
     for measure in &dictionary.measures {
         let what = match (measure.agg, &measure.expr) {

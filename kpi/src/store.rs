@@ -237,6 +237,12 @@ impl State {
         files.filter(move |file| file.table == table)
     }
 
+    /// Rows that imports have refused, corrected ones included.
+    #[must_use]
+    pub fn rejected_rows(&self) -> u64 {
+        self.imports.values().flat_map(|(_, _, import)| import.rejected.values()).sum()
+    }
+
     /// First and last day with facts.
     #[must_use]
     pub fn span(&self) -> Option<(jiff::civil::Date, jiff::civil::Date)> {

@@ -99,6 +99,7 @@ pub async fn import_topic(
         is_named: false,
         policy,
         replaces: None,
+        dead_letters: Some(config),
         offsets: next,
     };
     import::import(store, file.path(), &request).await.map(Some)

@@ -15,8 +15,9 @@ pub struct DlqRecord<'a> {
     /// Fields that begin every record.
     #[serde(flatten)]
     pub head: RecordHead<'a>,
-    /// Stage that failed: `decode`, `encode` or `deliver` in the agent, `stream` in a stream job.
-    #[schemars(extend("enum" = ["decode", "encode", "deliver", "stream"]))]
+    /// Stage that failed: `decode`, `encode` or `deliver` in the agent, `stream` in a stream job, `import` in
+    /// dnscribe-kpi.
+    #[schemars(extend("enum" = ["decode", "encode", "deliver", "stream", "import"]))]
     pub stage: &'static str,
     /// Why it failed; the name of the ledger's counter.
     pub reason: &'static str,
@@ -47,7 +48,7 @@ pub struct DlqRecord<'a> {
     pub captured_bytes: u32,
     /// Size of the refused record in bytes.
     pub record_bytes: Option<u32>,
-    /// Stage `stream`: what does not fit, in words.
+    /// Stages `stream` and `import`: what does not fit, in words.
     pub detail: Option<&'a str>,
     /// Stage `stream`: topic of the refused record.
     pub topic: Option<&'a str>,
@@ -55,6 +56,10 @@ pub struct DlqRecord<'a> {
     pub partition: Option<u32>,
     /// Stage `stream`: offset of the refused record.
     pub offset: Option<u64>,
+    /// Stage `import`: name of the source.
+    pub source: Option<&'a str>,
+    /// Stage `import`: line of the source's file, or message of the topic's import, from 1.
+    pub line: Option<u64>,
     /// Fields that end the record.
     #[serde(flatten)]
     pub tail: RecordTail<'a>,

@@ -1,9 +1,13 @@
 //! The metrics API, and the page that people see.
 
 use crate::world::{World, event};
+use dnscribe_tests::certificates::{Authority, Validity};
+use dnscribe_tests::prometheus;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
 
 #[test]
 fn api_answers_as_its_document_says() {
@@ -62,6 +66,9 @@ fn api_answers_as_its_document_says() {
     assert_eq!(status("/v1/kpis/revenue/lineage"), 200);
     assert_eq!(server.request("POST", "/v1/kpis", bearer).0, 405);
     assert_eq!(server.get("/v1/health").0, 200);
+    assert_eq!(server.request("GET", "/metrics", "").0, 401);
+    let (_, _, page) = server.request("GET", "/metrics", bearer);
+    assert!(page.contains("kpi=\"revenue\"") && !page.contains("kpi=\"abuse_reports\""), "{page}");
     assert_eq!(server.get("/openapi.json").1["openapi"], "3.1.0");
 
     let (_, _, body) =
@@ -82,6 +89,85 @@ fn api_answers_as_its_document_says() {
     let (_, _, body) = server.request("GET", "/v1/kpis", bearer);
     let listed: Value = serde_json::from_str(&body).unwrap();
     assert!(listed["kpis"].as_array().unwrap().iter().all(|kpi| kpi["family"] == "sales"));
+}
+
+#[test]
+fn metrics_have_the_values_of_the_last_day() {
+    let world = World::new();
+    let at = |day: u32| format!("2026-03-{day:02}T10:00:00Z");
+    let money =
+        |amount: u32, currency: &str| json!({"amount_micros": amount, "currency": currency});
+    let rows = [
+        event(1, "registration_completed", &at(1), json!({})),
+        event(2, "registration_completed", &at(8), json!({})),
+        event(3, "registration_completed", &at(8), json!({"domain": "other.com"})),
+        event(4, "payment_captured", &at(8), money(5_000_000, "EUR")),
+        event(5, "payment_captured", &at(8), money(7, "USD")),
+    ];
+    world.import("a.ndjson", &rows);
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let (status, head, page) = server.request("GET", "/metrics", "");
+    assert_eq!(status, 200);
+    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
+    assert_eq!(prometheus::check_metrics(&page).unwrap(), "");
+    let of = |kpi: &str, family: &str, unit: &str, slice: &str| {
+        format!("{{kpi=\"{kpi}\",family=\"{family}\",unit=\"{unit}\",slice=\"{slice}\"}}")
+    };
+    let registrations = of("registrations", "sales", "domains", "");
+    for line in [
+        format!("dnscribe_kpi_value{registrations} 2"),
+        format!("dnscribe_kpi_value_week_before{registrations} 1"),
+        format!("dnscribe_kpi_value{} 5000000", of("revenue", "sales", "micros", "EUR")),
+        format!("dnscribe_kpi_value{} 7", of("revenue", "sales", "micros", "USD")),
+        "dnscribe_kpi_day_timestamp_seconds 1772928000".to_owned(),
+        "dnscribe_kpi_rejected_rows 0".to_owned(),
+    ] {
+        assert!(page.lines().any(|found| found == line), "no {line} in {page}");
+    }
+    assert!(!page.contains("kpi=\"dns_query_error_ratio\",family=\"operations\",unit=\"ratio\""));
+}
+
+#[test]
+fn serves_with_tls_beside_clients_that_say_nothing() {
+    let world = World::new();
+    world.import(
+        "a.ndjson",
+        &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],
+    );
+    world.compute();
+    let authority = Authority::new("dnscribe tests").unwrap();
+    let identity = authority.server(&["localhost", "127.0.0.1"], Validity::Current).unwrap();
+    let files = [
+        ("ca.pem", authority.pem().unwrap()),
+        ("cert.pem", identity.certificate),
+        ("key.pem", identity.key),
+    ];
+    let [ca, certificate, key] = files.map(|(name, pem)| {
+        fs::write(world.path(name), pem).unwrap();
+        world.path(name).to_str().unwrap().to_owned()
+    });
+    let words = ["--no-auth", "--tls-cert", &certificate, "--tls-key", &key];
+    let server = world.serve(&words);
+    let silent: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    let url =
+        format!("https://{}/v1/kpis/registrations?from=2026-03-01&to=2026-03-01", server.address);
+    let curl = |options: &[&str]| {
+        Command::new("curl")
+            .args(["-sS", "--max-time", "5"])
+            .args(options)
+            .arg(&url)
+            .output()
+            .unwrap()
+    };
+    let answer = curl(&["--cacert", &ca]);
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    assert_eq!(answer["values"][0]["value"], 1);
+    let code = |options: &[&str]| curl(options).status.code();
+    assert_eq!(code(&[]), Some(60), "a certificate that curl does not trust");
+    assert_eq!(code(&["--cacert", &ca, "--tls-max", "1.1"]), Some(35), "a version that is too old");
+    drop(silent);
 }
 
 #[test]

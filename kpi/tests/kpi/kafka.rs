@@ -1,6 +1,8 @@
 //! A real broker: import of a topic, and alerts of comparisons.
 
 use crate::world::{World, event};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::shell;
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 const EVENTS: &str = "registrar.events";
+const DEAD_LETTERS: &str = "registrar.dlq";
 const ALERTS: &str = "dns.alerts";
 
 /// Writes lines to a topic.
@@ -39,6 +42,7 @@ fn topic_is_imported_and_comparisons_make_alerts() {
     let broker = Broker::up(folder.path()).unwrap();
     broker.create_topic(EVENTS, 3).unwrap();
     broker.create_topic(ALERTS, 1).unwrap();
+    broker.create_topic(DEAD_LETTERS, 1).unwrap();
     let brokers = broker.bootstrap();
     let day = "2026-03-01T10:00:00Z";
     let rows: Vec<Value> =
@@ -52,6 +56,13 @@ fn topic_is_imported_and_comparisons_make_alerts() {
     assert!(import().contains("no new messages"));
     world.compute();
     assert_eq!(world.value("registrations", "2026-03-01").0, 99);
+    let letters = read(&broker, DEAD_LETTERS);
+    let [(key, letter)] = letters.as_slice() else { panic!("{letters:#?}") };
+    let of_dlq = dnscribe_record::json_schema("dns.dlq/1").unwrap();
+    assert!(jsonschema::is_valid(&of_dlq, letter), "{letter:#}");
+    assert_eq!((key.as_str(), &letter["stage"]), (EVENTS, &json!("import")));
+    assert_eq!((&letter["reason"], &letter["source"]), (&json!("bad_json"), &json!(EVENTS)));
+    assert_eq!(letter["bytes"], BASE64.encode("{\"event_id\": 7"));
 
     let export = world.path("billing.ndjson");
     fs::write(&export, lines.join("\n")).unwrap();

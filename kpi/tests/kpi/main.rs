@@ -5,6 +5,7 @@ mod api;
 mod engines;
 mod kafka;
 mod page;
+mod storage;
 mod world;
 
 use serde_json::{Value, json};

@@ -8,14 +8,23 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-/// A store in a folder of its own.
+/// A store in a folder of its own, or elsewhere.
 pub struct World {
     folder: tempfile::TempDir,
+    data: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl World {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data").to_str().unwrap().to_owned();
+        Self { folder, data, environment: Vec::new() }
+    }
+
+    /// With its store elsewhere, which the environment describes.
+    pub fn with_store(data: &str, environment: Vec<(&'static str, String)>) -> Self {
+        Self { data: data.to_owned(), environment, ..Self::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -24,7 +33,7 @@ impl World {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dnscribe-kpi"));
-        command.arg("--data").arg(self.path("data")).args(words);
+        command.arg("--data").arg(&self.data).args(words).envs(self.environment.iter().cloned());
         command
     }
 
@@ -85,8 +94,8 @@ impl World {
         let mut seen = String::new();
         let address = loop {
             let line = lines.next().unwrap().unwrap();
-            if let Some((_, address)) = line.split_once("serving on http://") {
-                break address.to_owned();
+            if let Some((_, url)) = line.split_once("serving on ") {
+                break url.split_once("://").unwrap().1.to_owned();
             }
             seen.push_str(&line);
         };

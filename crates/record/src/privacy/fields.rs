@@ -224,6 +224,7 @@ const DEAD_LETTER: &[Field] = fields![
     schema, event_id, ts, node, region, labels, stage, reason, stream, record_event_id, seq, cpu,
     direction, transport, src_ip: may(Peer), src_port, dst_ip: may(Peer), dst_port,
     bytes: must(Octets), captured_bytes, record_bytes, detail, topic, partition, offset,
+    source, line,
     process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 

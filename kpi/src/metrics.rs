@@ -1,0 +1,147 @@
+//! `/metrics`: the newest value of each KPI for Prometheus, and how far values can be trusted.
+
+use crate::dictionary::{Dictionary, Kpi};
+use crate::facts::{day_of, epoch_day};
+use crate::rows::date;
+use crate::store::State;
+use crate::values::{Grain, KpiValue, Question, ValueState, Values};
+use dnscribe_admin::metric::Metric;
+use dnscribe_admin::text::{Family, Page};
+use jiff::civil::Date;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Days whose states are counted.
+const DAYS: i32 = 28;
+
+const OF_KPI: &[(&str, &str)] = &[
+    ("kpi", "name"),
+    ("family", "operations, sales, product, pipeline"),
+    ("unit", "unit"),
+    ("slice", "such as the currency, for KPIs that are always sliced; else empty"),
+];
+
+/// Every metric of the page.
+pub static METRICS: [Metric; 7] = [
+    Metric::gauge(
+        "dnscribe_kpi_value",
+        "the KPI's",
+        "Value of a KPI on the last day that was over when values were computed. Ratios over nothing are absent.",
+    )
+    .labels(OF_KPI)
+    .source("values"),
+    Metric::gauge(
+        "dnscribe_kpi_value_week_before",
+        "the KPI's",
+        "Value of a KPI on the same weekday of the week before.",
+    )
+    .labels(OF_KPI)
+    .source("values"),
+    Metric::gauge(
+        "dnscribe_kpi_incomplete",
+        "days",
+        "Number of the last 28 days on which a KPI is incomplete: data are missing.",
+    )
+    .labels(&[("kpi", "name"), ("family", "operations, sales, product, pipeline")])
+    .source("values"),
+    Metric::gauge(
+        "dnscribe_kpi_day_timestamp_seconds",
+        "seconds since 1970",
+        "Beginning (UTC) of the day that dnscribe_kpi_value is for.",
+    )
+    .source("values"),
+    Metric::gauge(
+        "dnscribe_kpi_computed_timestamp_seconds",
+        "seconds since 1970",
+        "When values were computed last.",
+    )
+    .source("commits"),
+    Metric::gauge(
+        "dnscribe_kpi_newest_fact_timestamp_seconds",
+        "seconds since 1970",
+        "Time of the newest fact.",
+    )
+    .labels(&[("source", "events, dns, probes")])
+    .source("commits"),
+    Metric::gauge(
+        "dnscribe_kpi_rejected_rows",
+        "rows",
+        "Rows that imports have refused, corrected ones included.",
+    )
+    .source("commits"),
+];
+
+fn describe(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+/// Writes the page, with the KPIs of the families that `allows` accepts.
+#[must_use]
+pub fn page(
+    dictionary: &Dictionary,
+    values: &Values,
+    commits: &State,
+    allows: impl Fn(&str) -> bool,
+) -> String {
+    let mut page = Page::new(describe);
+    if let Some(day) = last_day(values) {
+        let kpis = dictionary.kpis.iter().filter(|kpi| allows(&kpi.family));
+        let question = Question {
+            from: Some(before(day, DAYS - 1)),
+            to: Some(day),
+            grain: Grain::Day,
+            by: Vec::new(),
+            filter: BTreeMap::new(),
+        };
+        let answer = |kpi| (kpi, values.answer(dictionary, kpi, &question));
+        let answers: Vec<(&Kpi, Vec<KpiValue>)> = kpis.map(answer).collect();
+        write_values(page.family("dnscribe_kpi_value"), &answers, day);
+        write_values(page.family("dnscribe_kpi_value_week_before"), &answers, before(day, 7));
+        let mut family = page.family("dnscribe_kpi_incomplete");
+        for (kpi, values) in &answers {
+            let incomplete = values.iter().filter(|value| value.state == ValueState::Incomplete);
+            let days: BTreeSet<Date> = incomplete.map(|value| value.from).collect();
+            family.count(&[("kpi", &kpi.name), ("family", &kpi.family)], days.len() as u64);
+        }
+        let begin = f64::from(epoch_day(day)) * 86_400.0;
+        page.family("dnscribe_kpi_day_timestamp_seconds").value(&[], begin);
+    }
+    let seconds =
+        |at: jiff::Timestamp| at.duration_since(jiff::Timestamp::UNIX_EPOCH).as_secs_f64();
+    if let Some(at) = values.as_of {
+        page.family("dnscribe_kpi_computed_timestamp_seconds").value(&[], seconds(at));
+    }
+    let mut family = page.family("dnscribe_kpi_newest_fact_timestamp_seconds");
+    for (table, at) in &values.newest {
+        family.value(&[("source", table.name())], seconds(*at));
+    }
+    page.count("dnscribe_kpi_rejected_rows", commits.rejected_rows());
+    page.into_text()
+}
+
+/// The last day that was over when values were computed.
+fn last_day(values: &Values) -> Option<Date> {
+    let (first, last) = values.span()?;
+    let computed = day_of(values.as_of?.as_microsecond());
+    Some(last.min(before(computed, 1)).max(first))
+}
+
+fn before(day: Date, days: i32) -> Date {
+    date(epoch_day(day) - days)
+}
+
+fn write_values(mut family: Family<'_>, answers: &[(&Kpi, Vec<KpiValue>)], day: Date) {
+    for (kpi, values) in answers {
+        for value in values.iter().filter(|value| value.from == day) {
+            let slice: Vec<&str> = value.by.values().flatten().map(String::as_str).collect();
+            let slice = slice.join(" ");
+            let Some(number) = value.value.as_f64() else { continue };
+            let labels = [
+                ("kpi", &*kpi.name),
+                ("family", &kpi.family),
+                ("unit", &kpi.unit),
+                ("slice", &slice),
+            ];
+            family.value(&labels, number);
+        }
+    }
+}
