@@ -23,6 +23,9 @@ export const boards = {
     probes: { uid: "dnscribe-probes", title: "DNS: probes" },
     kubernetes: { uid: "dnscribe-kubernetes", title: "DNS: Kubernetes" },
     pipeline: { uid: "dnscribe-pipeline", title: "DNS: pipeline" },
+    operations: { uid: "dnscribe-kpi-operations", title: "Registrar: operations" },
+    sales: { uid: "dnscribe-kpi-sales", title: "Registrar: sales" },
+    product: { uid: "dnscribe-kpi-product", title: "Registrar: product" },
 } as const;
 
 /** Name of a board. */
@@ -213,7 +216,7 @@ export interface Row {
     readonly panels: readonly (readonly [width: number, panel: Panel])[];
 }
 
-/** Makes a board. Its variables are `vantage` and those named. */
+/** Makes a board. Its variables are those named, and `vantage` where a query has it. */
 export function board(
     name: BoardName,
     description: string,
@@ -241,6 +244,7 @@ export function board(
         if (x !== 24) throw new Error(`${name}: the row "${row.title}" is ${String(x)} of 24 columns wide`);
         y += row.height;
     }
+    const hasVantage = JSON.stringify(rows).includes("$vantage");
     const others = (Object.keys(boards) as BoardName[]).filter((other) => other !== name);
     return {
         uid: boards[name].uid,
@@ -260,7 +264,7 @@ export function board(
             keepTime: true,
             includeVars: true,
         })),
-        templating: { list: [...chosen.map((one) => variable(choices[one])), vantage, docs] },
+        templating: { list: [...chosen.map((one) => variable(choices[one])), ...(hasVantage ? [vantage] : []), docs] },
         annotations: { list: annotations },
         panels,
     };

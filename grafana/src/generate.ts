@@ -4,6 +4,7 @@
 import type { Dashboard } from "@grafana/schema";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { operations, product, sales } from "./boards/kpi.js";
 import { kubernetes } from "./boards/kubernetes.js";
 import { noc } from "./boards/noc.js";
 import { pipeline } from "./boards/pipeline.js";
@@ -12,7 +13,7 @@ import { security } from "./boards/security.js";
 import { slo } from "./boards/slo.js";
 import { provisioning } from "./rules.js";
 
-const all = [noc, security, slo, probes, kubernetes, pipeline] satisfies Dashboard[];
+const all = [noc, security, slo, probes, kubernetes, pipeline, operations, sales, product] satisfies Dashboard[];
 
 const [folder = "."] = process.argv.slice(2);
 

@@ -43,7 +43,20 @@ import type { Target } from "./sources.js";
 
 /** Units of values, as Grafana names them. */
 export type Unit =
-    "percentunit" | "short" | "reqps" | "ms" | "s" | "d" | "bytes" | "Bps" | "rps" | "cps" | "none" | "dateTimeFromNow";
+    | "percentunit"
+    | "short"
+    | "h"
+    | "m"
+    | "reqps"
+    | "ms"
+    | "s"
+    | "d"
+    | "bytes"
+    | "Bps"
+    | "rps"
+    | "cps"
+    | "none"
+    | "dateTimeFromNow";
 
 /** Bounds from which on a value is a warning, and critical. */
 export interface Bounds {

@@ -1,5 +1,5 @@
-// Writes names.ts: the columns of the stores' tables as their migrations create them, and the metrics of the agent and
-// the probe as the pages list them that are generated from the programs' dictionaries.
+// Writes names.ts: the columns of the stores' tables as their migrations create them, and the metrics of all programs and the
+// KPIs as the pages list them that are generated from the programs' dictionaries.
 //
 // Usage: node build/update-names.js REPOSITORY FILE
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -60,7 +60,7 @@ function clickhouse(): Map<string, string[]> {
 /** Names of metrics; a histogram is in Prometheus as three names. */
 function metrics(): string[] {
     const names = new Set<string>();
-    for (const page of ["docs/metrics.md", "docs/probe-metrics.md"]) {
+    for (const page of ["docs/metrics.md", "docs/probe-metrics.md", "docs/kpis.md"]) {
         const text = readFileSync(join(repository, page), "utf8");
         for (const [, name = "", kind = ""] of text.matchAll(/^\*\*`(\w+)`\*\* · (\w+) ·/gm)) {
             const suffixes = kind === "histogram" ? ["_bucket", "_sum", "_count"] : [""];
@@ -68,6 +68,17 @@ function metrics(): string[] {
         }
     }
     return [...names].sort();
+}
+
+/** What the page of all KPIs says of each, as an object. */
+function kpis(): string {
+    const [page = ""] = readFileSync(join(repository, "docs/kpis.md"), "utf8").split("\n## Metrics\n");
+    const entry = /^### (\w+)\n\n(.*?)\n\n.*?^- Unit: (\w+)\..*?^- If (.*?): (.*?) \(\[runbook\]\((\S+?)\.md/gms;
+    const lines = [...page.matchAll(entry)].map(([, name = "", description, unit, when, action, runbook]) => {
+        const fields = Object.entries({ name, description, unit, when, action, runbook });
+        return `    ${name}: { ${fields.map(([key, text = ""]) => `${key}: ${JSON.stringify(text)}`).join(", ")} },`;
+    });
+    return `/** What the dictionary says of each KPI. */\n// prettier-ignore\nexport const kpi = {\n${lines.join("\n")}\n} as const;\n`;
 }
 
 function object(name: string, doc: string, pairs: (readonly [string, string])[]): string {
@@ -95,8 +106,9 @@ const parts = [
     tables(clickhouse(), "ClickHouse"),
     object(
         "metric",
-        "Metrics of the agent and the probe.",
+        "Metrics of the agent, the probe and dnscribe-kpi.",
         metrics().map((name) => [name, name] as const),
     ),
+    kpis(),
 ];
 writeFileSync(file, parts.join("\n"));

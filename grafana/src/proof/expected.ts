@@ -203,7 +203,39 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
         "Alerts written": [shows("day", "probe"), shows("day", "fleet"), shows("day", "node")],
         "Alerts that no Alertmanager has": [atMost("day", "value", 0)],
     },
+    operations: {
+        registration_success_ratio: [low("resolver", "value", 0.9), peak("now", "value", 0.98)],
+        transfer_completion_ratio: [peak("day", "value", 0.9)],
+        dns_query_error_ratio: [peak("resolver", "value", 0.2), low("now", "value", 0.01)],
+        abuse_first_response_hours_p50: [peak("day", "value", 4)],
+        ...ofKpis("registration_success_ratio"),
+    },
+    sales: {
+        registrations: [low("resolver", "value", 900), peak("now", "value", 1200)],
+        net_transfers: [low("day", "value", -3)],
+        renewal_ratio: [peak("day", "value", 0.7)],
+        revenue: [shows("day", "EUR"), shows("day", "USD"), peak("day", "value", 15_000)],
+        ...ofKpis("revenue"),
+    },
+    product: {
+        workflow_completion_ratio: [peak("day", "value", 0.8)],
+        api_error_ratio: [peak("deploy", "value", 0.2), low("now", "value", 0.01)],
+        api_latency_ms_p95: [peak("deploy", "value", 900)],
+        dns_change_minutes_p50: [peak("day", "value", 3)],
+        ...ofKpis("api_error_ratio"),
+    },
 };
+
+/** Panels that the boards of all families of KPIs have; of this KPI two days are incomplete. */
+function ofKpis(name: string): Record<string, readonly Expectation[]> {
+    return {
+        "Change to the week before": [shows("resolver", name), shows("now", name)],
+        Ratios: [peak("day", "value", 0.5)],
+        "Age of the newest fact": [peak("now", "value", 3_600)],
+        "Age of the computation": [peak("now", "value", 60)],
+        "Incomplete days of the last 28": [peak("now", "value", 2)],
+    };
+}
 
 /** Whether a series of a state timeline has a state at some time. */
 function states(rows: Record<string, unknown>[], metric: string, state: number): boolean {

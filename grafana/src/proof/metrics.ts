@@ -3,7 +3,7 @@
 //
 // Usage: node metrics.js START_MS FILE [WITHOUT,…]
 import { createWriteStream } from "node:fs";
-import { metric as m } from "../names.js";
+import { kpi, metric as m } from "../names.js";
 import { CERTIFICATE_MINUTE, clients, HOURS, incidents, type IncidentName, lasts, type Node } from "./day.js";
 import { nodeNames } from "./records.js";
 
@@ -55,7 +55,82 @@ const outcomes = ["resolver-1", "resolver-2"].flatMap((resolver) => [
     ),
 ]);
 
+/** A KPI of the day: its usual value, and the value during an incident. */
+const kpis: readonly (readonly [keyof typeof kpi, family: string, usual: number, IncidentName?, during?: number])[] = [
+    ["registration_success_ratio", "operations", 0.985, "resolver", 0.81],
+    ["transfer_completion_ratio", "operations", 0.96],
+    ["dns_query_error_ratio", "operations", 0.004, "resolver", 0.26],
+    ["abuse_first_response_hours_p50", "operations", 5.5],
+    ["registrations", "sales", 1260, "resolver", 840],
+    ["net_transfers", "sales", -4],
+    ["renewal_ratio", "sales", 0.78],
+    ["workflow_completion_ratio", "product", 0.87],
+    ["api_error_ratio", "product", 0.006, "deploy", 0.24],
+    ["api_latency_ms_p95", "product", 240, "deploy", 1150],
+    ["dns_change_minutes_p50", "product", 3.5],
+];
+const ofKpi = (name: keyof typeof kpi, family: string, slice = ""): Labels => ({
+    job: "dnscribe-kpi",
+    instance: "kpi:9356",
+    kpi: name,
+    family,
+    unit: kpi[name].unit,
+    slice,
+});
+const money = (factor: number): Series[] =>
+    ["EUR", "USD"].map((slice, index) => ({
+        labels: ofKpi("revenue", "sales", slice),
+        value: () => factor * (18_400_000_000 - index * 12_000_000_000),
+    }));
+
 const families: Family[] = [
+    {
+        name: m.dnscribe_kpi_value,
+        type: "gauge",
+        series: [
+            ...kpis.map(([name, family, usual, incident, during = usual]) => ({
+                labels: ofKpi(name, family),
+                value: (minute: number) => (incident !== undefined && happens(incident, minute) ? during : usual),
+            })),
+            ...money(1),
+        ],
+    },
+    {
+        name: m.dnscribe_kpi_value_week_before,
+        type: "gauge",
+        series: [
+            ...kpis.map(([name, family, usual]) => ({ labels: ofKpi(name, family), value: () => usual * 0.95 })),
+            ...money(0.9),
+        ],
+    },
+    {
+        name: m.dnscribe_kpi_incomplete,
+        type: "gauge",
+        series: [...kpis.map(([name, family]) => [name, family] as const), ["revenue", "sales"] as const].map(
+            ([name, family]) => ({
+                labels: { job: "dnscribe-kpi", instance: "kpi:9356", kpi: name, family },
+                value: () => (["registration_success_ratio", "revenue", "api_error_ratio"].includes(name) ? 2 : 0),
+            }),
+        ),
+    },
+    {
+        name: m.dnscribe_kpi_computed_timestamp_seconds,
+        type: "gauge",
+        series: [
+            {
+                labels: { job: "dnscribe-kpi", instance: "kpi:9356" },
+                value: (minute) => startSeconds + Math.floor(minute / 60) * 3600 - 120,
+            },
+        ],
+    },
+    {
+        name: m.dnscribe_kpi_newest_fact_timestamp_seconds,
+        type: "gauge",
+        series: ["events", "dns", "probes"].map((source) => ({
+            labels: { job: "dnscribe-kpi", instance: "kpi:9356", source },
+            value: (minute) => startSeconds + minute * 60 - 5_400,
+        })),
+    },
     { name: m.dns_transactions_total, type: "counter", series: outcomes },
     {
         name: m.dnscribe_packets_total,

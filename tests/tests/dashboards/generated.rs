@@ -55,8 +55,8 @@ fn golden_names_and_boards() {
     grafana::compile().unwrap();
     shell::output(grafana::program("generate").arg(scratch.path())).unwrap();
     let written = files(&scratch.path().join("dashboards"));
-    assert_eq!(written.len(), 6);
-    assert_eq!(files(&folder.join("dashboards")).len(), 6, "a board that is not generated");
+    assert_eq!(written.len(), 9);
+    assert_eq!(files(&folder.join("dashboards")).len(), 9, "a board that is not generated");
     for file in written {
         compare(&file, &folder.join("dashboards").join(file.file_name().unwrap()));
     }
