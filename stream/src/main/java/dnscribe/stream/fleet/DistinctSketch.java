@@ -12,14 +12,19 @@ final class DistinctSketch {
   private static final int LG_REGISTERS = 11;
 
   private static final int DEVIATIONS = 2;
-  private final Union union;
 
-  private DistinctSketch(Union union) {
-    this.union = union;
+  /** The sketch as it came; null once there is a union. */
+  private HllSketch sketch;
+
+  /** Made where it is needed: most sketches are only merged into another one. */
+  private Union union;
+
+  private DistinctSketch(HllSketch sketch) {
+    this.sketch = sketch;
   }
 
   static DistinctSketch empty() {
-    return new DistinctSketch(new Union(LG_REGISTERS));
+    return new DistinctSketch(new HllSketch(LG_REGISTERS, TgtHllType.HLL_8));
   }
 
   /**
@@ -29,31 +34,39 @@ final class DistinctSketch {
    */
   static DistinctSketch parse(byte[] encoded) {
     try {
-      Union union = new Union(LG_REGISTERS);
-      union.update(HllSketch.heapify(Memory.wrap(encoded)));
-      return new DistinctSketch(union);
+      return new DistinctSketch(HllSketch.heapify(Memory.wrap(encoded)));
     } catch (SketchesArgumentException | IndexOutOfBoundsException | AssertionError error) {
       throw new IllegalArgumentException("not an HLL sketch: " + error.getMessage(), error);
     }
   }
 
   void merge(DistinctSketch other) {
-    union.update(other.union.getResult(TgtHllType.HLL_8));
+    union().update(other.union == null ? other.sketch : other.union.getResult(TgtHllType.HLL_8));
   }
 
   double estimate() {
-    return union.getEstimate();
+    return union().getEstimate();
   }
 
   double lower() {
-    return union.getLowerBound(DEVIATIONS);
+    return union().getLowerBound(DEVIATIONS);
   }
 
   double upper() {
-    return union.getUpperBound(DEVIATIONS);
+    return union().getUpperBound(DEVIATIONS);
   }
 
   byte[] encode() {
-    return union.getResult(TgtHllType.HLL_6).toCompactByteArray();
+    return union().getResult(TgtHllType.HLL_6).toCompactByteArray();
+  }
+
+  /** Estimates are always those of a union, so that they do not depend on what came first. */
+  private Union union() {
+    if (union == null) {
+      union = new Union(LG_REGISTERS);
+      union.update(sketch);
+      sketch = null;
+    }
+    return union;
   }
 }

@@ -1,6 +1,7 @@
 package dnscribe.stream.fleet;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -19,7 +20,11 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   private static final int SKETCH_ENCODING = 1;
 
   private static final ObjectMapper JSON =
-      JsonMapper.builder().enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS).build();
+      JsonMapper.builder()
+          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+          // Bounds of histograms, which the JDK parses slowly.
+          .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
+          .build();
   private final RecordSchema schema = RecordSchema.load("dns.window/1");
 
   @Override
