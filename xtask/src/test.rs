@@ -65,6 +65,12 @@ impl Args {
         Self { tiers: Tier::value_variants().to_vec(), arguments: Vec::new() }
     }
 
+    /// The tiers of continuous integration: those of plain `test`, and of the others those that take few minutes.
+    pub fn of_ci() -> Self {
+        let tiers = [&Tier::DEFAULT[..], &[Tier::Kpi]].concat();
+        Self { tiers, arguments: Vec::new() }
+    }
+
     /// Tiers in the order in which they run.
     fn sorted(&self) -> Vec<Tier> {
         let mut tiers = self.tiers.clone();
