@@ -70,6 +70,8 @@ function format(value: number, defaults: FieldConfig): string {
             return `${(value * 100).toFixed(Math.abs(value) < 0.1 ? 2 : 1)} %`;
         case "ms":
         case "s":
+        case "m":
+        case "h":
         case "d":
             return `${short(value)} ${defaults.unit}`;
         case "bytes":
@@ -228,17 +230,8 @@ function drawTimeline(panel: Panel, frames: readonly Frame[], box: Box, range: R
 
 function drawBars(panel: Panel, frames: readonly Frame[], box: Box): string {
     const defaults = panel.fieldConfig?.defaults ?? {};
-    const { rows } = table(panel, frames);
-    const row = Math.min(28, box.height / Math.max(rows.length, 1));
-    const bars = rows.map((cells) => {
-        const name =
-            Object.values(cells).find((value) => typeof value === "string" && numeric(value) === undefined) ?? "";
-        const value =
-            Object.values(cells)
-                .map(numeric)
-                .find((number) => number !== undefined) ?? 0;
-        return [String(name), value] as const;
-    });
+    const bars = series(frames).map((one) => [one.name.trim(), last(one)] as const);
+    const row = Math.min(28, box.height / Math.max(bars.length, 1));
     const highest = Math.max(...bars.map(([, value]) => value), defaults.max ?? 0) || 1;
     return bars
         .map(([name, value], index) => {
