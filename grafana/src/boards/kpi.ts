@@ -8,7 +8,7 @@ import { prometheus, prometheusNow } from "../sources.js";
 type Kpi = (typeof kpi)[keyof typeof kpi];
 type Family = "operations" | "sales" | "product";
 
-/** Grafana's unit of a KPI's values, and what values are multiplied with. */
+/** Grafana's unit of a KPI's values, and what their query ends with to be in that unit. */
 const UNITS: Partial<Record<Kpi["unit"], readonly [Unit, string]>> = {
     ratio: ["percentunit", ""],
     hours: ["h", ""],
@@ -26,7 +26,7 @@ function bounds(when: string): { bounds?: Bounds } {
 
 /** Newest value of a KPI, with its meaning and what to do from the dictionary. */
 function value({ name, description, unit, when, action, runbook: page }: Kpi): Panel {
-    const [shown, factor] = UNITS[unit] ?? ["short", ""];
+    const [shown, scale] = UNITS[unit] ?? ["short", ""];
     return stat({
         title: name,
         description: `${description} The last day that is over. If ${when}: ${action}`,
@@ -35,7 +35,7 @@ function value({ name, description, unit, when, action, runbook: page }: Kpi): P
         withTrend: true,
         noValue: "no value",
         links: [runbook(page), next("pipeline")],
-        targets: [prometheus(`sum by (slice) (${m.dnscribe_kpi_value}{kpi="${name}"})${factor}`, "{{slice}}")],
+        targets: [prometheus(`sum by (slice) (${m.dnscribe_kpi_value}{kpi="${name}"})${scale}`, "{{slice}}")],
     });
 }
 
