@@ -7,7 +7,7 @@ import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 import dnscribe.stream.store.ClickHouse;
 import dnscribe.stream.store.ClickHouseWriter;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -90,7 +90,7 @@ public final class EnrichJob {
         writesDeadLetters,
         kafka.registry(),
         () -> {
-          RecordSchema schema = RecordSchema.load("dns.transaction/1");
+          RecordChecker schema = new RecordChecker("dns.transaction/1");
           return record -> new Transaction(record.key(), schema.check(record.value()));
         });
   }

@@ -4,7 +4,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import dnscribe.stream.config.Config;
 import dnscribe.stream.kafka.Topics;
 import dnscribe.stream.record.MalformedException;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -40,7 +40,7 @@ final class ReferenceData {
   private final ZoneTable zones = new ZoneTable();
   private final IntelTable intel;
   private final Map<String, ReferenceTable> tables;
-  private final Map<String, RecordSchema> schemas = new HashMap<>();
+  private final Map<String, RecordChecker> schemas = new HashMap<>();
   private final CountDownLatch ready = new CountDownLatch(1);
   private final Thread thread;
   private int users;
@@ -54,11 +54,11 @@ final class ReferenceData {
     tables = new HashMap<>();
     if (config.enrich().tables().contains("zones")) {
       tables.put(config.kafka().topics().zones(), zones);
-      schemas.put(config.kafka().topics().zones(), RecordSchema.load("dns.zone/1"));
+      schemas.put(config.kafka().topics().zones(), new RecordChecker("dns.zone/1"));
     }
     if (config.enrich().tables().contains("intel")) {
       tables.put(config.kafka().topics().intel(), intel);
-      schemas.put(config.kafka().topics().intel(), RecordSchema.load("dns.intel/1"));
+      schemas.put(config.kafka().topics().intel(), new RecordChecker("dns.intel/1"));
     }
     thread = new Thread(this::run, "reference-data");
     thread.setDaemon(true);
@@ -205,7 +205,7 @@ final class ReferenceData {
    *
    * @throws MalformedException if it does not fit its schema, or the table
    */
-  static String apply(ReferenceTable table, RecordSchema schema, byte[] key, byte[] value)
+  static String apply(ReferenceTable table, RecordChecker schema, byte[] key, byte[] value)
       throws MalformedException {
     schema.check(value);
     String name = key(key);

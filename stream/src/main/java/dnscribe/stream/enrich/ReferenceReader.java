@@ -5,7 +5,7 @@ import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
 import dnscribe.stream.record.DeadLetter;
 import dnscribe.stream.record.MalformedException;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
@@ -21,7 +21,7 @@ final class ReferenceReader extends CountingOperator<KafkaRecord, OutputRecord> 
 
   private final String stream;
   private final String schemaName;
-  private transient RecordSchema schema;
+  private transient RecordChecker schema;
   private transient ReferenceTable table;
 
   /**
@@ -44,7 +44,7 @@ final class ReferenceReader extends CountingOperator<KafkaRecord, OutputRecord> 
   @Override
   public void open() throws Exception {
     super.open();
-    schema = RecordSchema.load(schemaName);
+    schema = new RecordChecker(schemaName);
     table = stream.equals("zones") ? new ZoneTable() : new IntelTable(1);
   }
 

@@ -5,16 +5,16 @@ import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.record.CheckedRecord;
 import dnscribe.stream.record.MalformedException;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 
 /** Reads records that are stored as they are: alerts, probes and changes. */
 final class EventParser implements RecordReader.Parser<OutputRecord> {
   private final String name;
-  private final RecordSchema schema;
+  private final RecordChecker schema;
 
   EventParser(String name) {
     this.name = name;
-    this.schema = RecordSchema.load(name);
+    this.schema = new RecordChecker(name);
   }
 
   @Override

@@ -82,17 +82,14 @@ public final class FleetJob {
 
   /** Gives a window to the groupings of merged windows that it is part of. */
   private static void regroup(NodeWindow window, Collector<NodeWindow> out) {
-    switch (window.key().grouping()) {
-      case "node" -> {
-        out.collect(window.withKey(window.key().regroup("all", null)));
-        if (window.region() != null) {
-          out.collect(window.withKey(window.key().regroup("region", window.region())));
-        }
+    String grouping = window.key().grouping();
+    if (grouping.equals("node")) {
+      out.collect(window.withKey(window.key().regroup("all", null)));
+      if (window.region() != null) {
+        out.collect(window.withKey(window.key().regroup("region", window.region())));
       }
-      case "resolver", "zone", "qtype", "resolver+zone" -> out.collect(window);
-      default -> {
-        // Processes and pods are of one node.
-      }
+    } else if (NodeWindow.isMerged(grouping)) {
+      out.collect(window);
     }
   }
 }

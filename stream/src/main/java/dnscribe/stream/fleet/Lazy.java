@@ -65,6 +65,11 @@ final class Lazy<S> {
     sketch = value;
   }
 
+  void clear() {
+    encoded = null;
+    sketch = null;
+  }
+
   boolean isPresent() {
     return encoded != null || sketch != null;
   }

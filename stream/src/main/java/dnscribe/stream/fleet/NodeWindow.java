@@ -20,6 +20,11 @@ public record NodeWindow(
     WindowKey key,
     WindowSums sums) {
 
+  /** Returns false for groupings by what is on one node only: they are counted, and that is all. */
+  static boolean isMerged(String grouping) {
+    return !grouping.equals("process") && !grouping.equals("pod");
+  }
+
   /** Returns the same sums as part of another window or group. */
   NodeWindow withKey(WindowKey other) {
     return new NodeWindow(partition, writtenMs, eventId, node, region, transport, other, sums);

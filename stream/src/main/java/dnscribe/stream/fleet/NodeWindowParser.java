@@ -1,154 +1,225 @@
 package dnscribe.stream.fleet;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.StreamReadFeature;
-import com.fasterxml.jackson.databind.DeserializationFeature;
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.json.JsonMapper;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.record.MalformedException;
 import dnscribe.stream.record.RecordSchema;
-import java.io.IOException;
+import dnscribe.stream.record.RecordSchema.Setter;
 import java.time.Instant;
+import java.util.Arrays;
+import java.util.HashMap;
 import java.util.Map;
+import java.util.function.Function;
 
 /** Reads {@code dns.window/1}. */
 final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   /** Version of the sketches' encodings that can be merged. */
   private static final int SKETCH_ENCODING = 1;
 
-  private static final ObjectMapper JSON =
-      JsonMapper.builder()
-          .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
-          // Bounds of histograms, which the JDK parses slowly.
-          .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
-          .build();
-  private final RecordSchema schema = RecordSchema.load("dns.window/1");
+  private final RecordSchema<Draft> schema = RecordSchema.load("dns.window/1", setters());
 
   @Override
   public NodeWindow parse(KafkaRecord record) throws MalformedException {
-    try {
-      JsonNode json = JSON.readTree(record.value());
-      schema.check(json);
-      if (json.path("sketch_encoding").asInt() != SKETCH_ENCODING) {
-        throw new MalformedException(
-            "field", "sketch_encoding: this job reads version " + SKETCH_ENCODING);
-      }
-      return new NodeWindow(
-          record.partition(),
-          record.timestamp(),
-          json.path("event_id").asText(),
-          json.path("node").asText(),
-          text(json, "region"),
-          text(json, "transport"),
-          key(json),
-          sums(json));
-    } catch (JsonProcessingException error) {
-      throw new MalformedException("json", error.getOriginalMessage());
-    } catch (IOException error) {
-      throw new MalformedException("json", String.valueOf(error.getMessage()));
-    } catch (IllegalArgumentException error) {
-      // A sketch that cannot be read.
-      throw new MalformedException("field", String.valueOf(error.getMessage()));
+    Draft draft = new Draft();
+    schema.read(record.value(), draft);
+    if (draft.sketchEncoding != SKETCH_ENCODING) {
+      throw new MalformedException(
+          "field", "sketch_encoding: this job reads version " + SKETCH_ENCODING);
     }
+    return new NodeWindow(
+        record.partition(),
+        record.timestamp(),
+        draft.eventId,
+        draft.node,
+        draft.region,
+        draft.transport,
+        draft.key(),
+        draft.sums());
   }
 
-  private static WindowKey key(JsonNode json) throws MalformedException {
-    long length = json.path("window_seconds").asLong();
-    long step = json.path("step_seconds").asLong();
-    if (length < 1 || step < 1 || length > Integer.MAX_VALUE || step > length) {
-      throw new MalformedException("field", "window_seconds, step_seconds: not a window");
-    }
-    return new WindowKey(
-        Instant.parse(json.path("ts").asText()).toEpochMilli(),
-        (int) length,
-        (int) step,
-        json.path("grouping").asText(),
-        json.path("vantage").asText(),
-        null,
-        text(json, "resolver"),
-        text(json, "zone"),
-        text(json, "qtype"),
-        json.path("other").asBoolean());
+  private static Map<String, Setter<Draft>> setters() {
+    Map<String, Setter<Draft>> setters = new HashMap<>();
+    setters.put("sketch_encoding", (window, json) -> window.sketchEncoding = json.getLongValue());
+    setters.put("event_id", (window, json) -> window.eventId = json.getText());
+    setters.put("node", (window, json) -> window.node = json.getText());
+    setters.put("region", (window, json) -> window.region = json.getText());
+    setters.put("transport", (window, json) -> window.transport = json.getText());
+    setters.put("ts", (window, json) -> window.ts = json.getText());
+    setters.put("window_seconds", (window, json) -> window.length = json.getLongValue());
+    setters.put("step_seconds", (window, json) -> window.step = json.getLongValue());
+    setters.put("grouping", (window, json) -> window.grouping = json.getText());
+    setters.put("vantage", (window, json) -> window.vantage = json.getText());
+    setters.put("resolver", (window, json) -> window.resolver = json.getText());
+    setters.put("zone", (window, json) -> window.zone = json.getText());
+    setters.put("qtype", (window, json) -> window.qtype = json.getText());
+    setters.put("other", (window, json) -> window.isOther = json.getBooleanValue());
+
+    setters.put("partial", (window, json) -> window.sums.isPartial = json.getBooleanValue());
+    setters.put(
+        "undercounted", (window, json) -> window.sums.isUndercounted = json.getBooleanValue());
+    counter(setters, "", Counter.TRANSACTIONS);
+    counter(setters, "statuses.", Counter.STATUSES);
+    counter(setters, "", Counter.PLAIN);
+    counts(setters, "rcodes", "rcode", sums -> sums.rcodes);
+    counts(setters, "qtypes", "qtype", sums -> sums.qtypes);
+    histogram(setters, "qname_entropy", sums -> sums.qnameEntropy);
+    histogram(setters, "label_lengths", sums -> sums.labelLengths);
+    histogram(setters, "min_ttls", sums -> sums.minTtls);
+
+    setters.put("exact", (window, json) -> window.sums.hasExact = true);
+    counter(setters, "exact.", Counter.EXACT);
+    counts(setters, "exact.rcodes", "rcode", sums -> sums.exactRcodes);
+
+    setters.put("sample_ratio", (window, json) -> window.sums.isSampled = true);
+    setters.put("estimated_transactions", (window, json) -> window.hasEstimate = true);
+    setters.put(
+        "estimated_transactions.value", (window, json) -> window.estimate = json.getDoubleValue());
+    setters.put("estimated_transactions.low", (window, json) -> window.low = json.getDoubleValue());
+    setters.put(
+        "estimated_transactions.high", (window, json) -> window.high = json.getDoubleValue());
+
+    setters.put(
+        "latency_ms.max", (window, json) -> window.sums.latencyMaxMs = json.getDoubleValue());
+    sketch(setters, "latency_ms.sketch", sums -> sums.latency);
+    sketch(setters, "unique_qnames.sketch", sums -> sums.qnames);
+    sketch(setters, "unique_clients.sketch", sums -> sums.clients);
+    sketch(setters, "unique_resolvers.sketch", sums -> sums.resolvers);
+    sketch(setters, "top_sketches.qnames", sums -> sums.topQnames);
+    sketch(setters, "top_sketches.zones", sums -> sums.topZones);
+    sketch(setters, "top_sketches.clients", sums -> sums.topClients);
+    sketch(setters, "top_sketches.processes", sums -> sums.topProcesses);
+    return setters;
   }
 
-  private static WindowSums sums(JsonNode json) throws IOException {
-    WindowSums sums = new WindowSums();
-    sums.set(Counter.TRANSACTIONS, json.path("transactions").asLong());
-    counters(sums, Counter.STATUSES, json.path("statuses"));
-    counters(sums, Counter.PLAIN, json);
-    counts(sums.rcodes, json.path("rcodes"), "rcode");
-    counts(sums.qtypes, json.path("qtypes"), "qtype");
-    histogram(sums.qnameEntropy, json.path("qname_entropy"));
-    histogram(sums.labelLengths, json.path("label_lengths"));
-    histogram(sums.minTtls, json.path("min_ttls"));
-    sums.isPartial = json.path("partial").asBoolean();
-    sums.isUndercounted = json.path("undercounted").asBoolean();
-    estimate(sums, json);
-    if (json.has("exact")) {
-      sums.hasExact = true;
-      counters(sums, Counter.EXACT, json.path("exact"));
-      counts(sums.exactRcodes, json.path("exact").path("rcodes"), "rcode");
-    } else if (WindowSums.EXACT_GROUPINGS.contains(json.path("grouping").asText())) {
-      sums.setExactFromExported();
-    }
-    sums.latencyMaxMs = json.path("latency_ms").path("max").asDouble();
-    sketch(sums.latency, json.path("latency_ms").path("sketch"));
-    sketch(sums.qnames, json.path("unique_qnames").path("sketch"));
-    sketch(sums.clients, json.path("unique_clients").path("sketch"));
-    sketch(sums.resolvers, json.path("unique_resolvers").path("sketch"));
-    JsonNode tops = json.path("top_sketches");
-    sketch(sums.topQnames, tops.path("qnames"));
-    sketch(sums.topZones, tops.path("zones"));
-    sketch(sums.topClients, tops.path("clients"));
-    sketch(sums.topProcesses, tops.path("processes"));
-    return sums;
-  }
-
-  private static void estimate(WindowSums sums, JsonNode json) {
-    JsonNode estimate = json.path("estimated_transactions");
-    sums.isSampled = json.has("sample_ratio");
-    double value = estimate.path("value").asDouble((double) sums.get(Counter.TRANSACTIONS));
-    double low = value - estimate.path("low").asDouble(value);
-    double high = estimate.path("high").asDouble(value) - value;
-    sums.estimatedTransactions = value;
-    sums.lowSquared = low * low;
-    sums.highSquared = high * high;
-  }
-
-  private static void counters(WindowSums sums, Counter[] counters, JsonNode json) {
+  private static void counter(
+      Map<String, Setter<Draft>> setters, String path, Counter... counters) {
     for (Counter counter : counters) {
-      sums.set(counter, json.path(counter.field()).asLong());
+      setters.put(
+          path + counter.field(), (window, json) -> window.sums.set(counter, json.getLongValue()));
     }
   }
 
-  private static void counts(Map<String, Long> counts, JsonNode rows, String name) {
-    for (JsonNode row : rows) {
-      counts.merge(row.path(name).asText(), row.path("count").asLong(), Long::sum);
-    }
+  private static void counts(
+      Map<String, Setter<Draft>> setters,
+      String path,
+      String name,
+      Function<WindowSums, Map<String, Long>> counts) {
+    setters.put(path + "[]." + name, (window, json) -> window.rowName = json.getText());
+    setters.put(path + "[].count", (window, json) -> window.rowCount = json.getLongValue());
+    setters.put(
+        path + "[]",
+        (window, json) ->
+            counts.apply(window.sums).merge(window.rowName, window.rowCount, Long::sum));
   }
 
-  private static void histogram(Histogram histogram, JsonNode rows) {
-    histogram.bounds = new double[rows.size()];
-    histogram.counts = new long[rows.size()];
-    for (int i = 0; i < rows.size(); i++) {
-      histogram.bounds[i] = rows.get(i).path("up_to").asDouble(Double.POSITIVE_INFINITY);
-      histogram.counts[i] = rows.get(i).path("count").asLong();
-    }
+  private static void histogram(
+      Map<String, Setter<Draft>> setters, String path, Function<WindowSums, Histogram> histogram) {
+    setters.put(path + "[].up_to", (window, json) -> window.bucketBound = json.getDoubleValue());
+    setters.put(path + "[].count", (window, json) -> window.rowCount = json.getLongValue());
+    setters.put(path + "[]", (window, json) -> window.endBucket());
+    setters.put(path, (window, json) -> window.endHistogram(histogram.apply(window.sums)));
   }
 
-  private static void sketch(Lazy<?> sketch, JsonNode text) throws IOException {
-    if (text.isTextual()) {
-      sketch.set(text.binaryValue());
-      // Refuses what cannot be merged later.
-      sketch.get();
-    }
+  private static void sketch(
+      Map<String, Setter<Draft>> setters, String path, Function<WindowSums, Lazy<?>> sketch) {
+    setters.put(path, (window, json) -> sketch.apply(window.sums).set(json.getBinaryValue()));
   }
 
-  private static String text(JsonNode json, String field) {
-    JsonNode value = json.get(field);
-    return value == null ? null : value.asText();
+  /** What has been read of a window. */
+  private static final class Draft {
+    private final WindowSums sums = new WindowSums();
+    private long sketchEncoding;
+    private String eventId;
+    private String node;
+    private String region;
+    private String transport;
+    private String ts;
+    private long length;
+    private long step;
+    private String grouping;
+    private String vantage;
+    private String resolver;
+    private String zone;
+    private String qtype;
+    private boolean isOther;
+    private boolean hasEstimate;
+    private double estimate;
+    private double low;
+    private double high;
+
+    /** Fields of the row that is being read. */
+    private String rowName;
+
+    private long rowCount;
+
+    /** Without one, the bucket has all values above the others. */
+    private double bucketBound = Double.POSITIVE_INFINITY;
+
+    /** Buckets of the histogram that is being read. */
+    private double[] bounds = new double[32];
+
+    private long[] counts = new long[32];
+    private int buckets;
+
+    private void endBucket() {
+      if (buckets == bounds.length) {
+        bounds = Arrays.copyOf(bounds, 2 * buckets);
+        counts = Arrays.copyOf(counts, 2 * buckets);
+      }
+      bounds[buckets] = bucketBound;
+      counts[buckets] = rowCount;
+      buckets++;
+      bucketBound = Double.POSITIVE_INFINITY;
+    }
+
+    private void endHistogram(Histogram histogram) {
+      histogram.bounds = Arrays.copyOf(bounds, buckets);
+      histogram.counts = Arrays.copyOf(counts, buckets);
+      buckets = 0;
+    }
+
+    private WindowKey key() throws MalformedException {
+      if (length < 1 || step < 1 || length > Integer.MAX_VALUE || step > length) {
+        throw new MalformedException("field", "window_seconds, step_seconds: not a window");
+      }
+      return new WindowKey(
+          Instant.parse(ts).toEpochMilli(),
+          (int) length,
+          (int) step,
+          grouping,
+          vantage,
+          null,
+          resolver,
+          zone,
+          qtype,
+          isOther);
+    }
+
+    private WindowSums sums() throws MalformedException {
+      if (!sums.hasExact && WindowSums.EXACT_GROUPINGS.contains(grouping)) {
+        sums.setExactFromExported();
+      }
+      double exported = sums.get(Counter.TRANSACTIONS);
+      sums.estimatedTransactions = hasEstimate ? estimate : exported;
+      sums.lowSquared = hasEstimate ? (estimate - low) * (estimate - low) : 0;
+      sums.highSquared = hasEstimate ? (high - estimate) * (high - estimate) : 0;
+      readSketches();
+      return sums;
+    }
+
+    /** Refuses sketches that cannot be merged later, and drops those that never are. */
+    private void readSketches() throws MalformedException {
+      for (Lazy<?> sketch : sums.sketches()) {
+        if (!NodeWindow.isMerged(grouping)) {
+          sketch.clear();
+          continue;
+        }
+        try {
+          sketch.get();
+        } catch (IllegalArgumentException error) {
+          throw new MalformedException("field", String.valueOf(error.getMessage()));
+        }
+      }
+    }
   }
 }

@@ -142,6 +142,12 @@ public final class WindowSums {
     isUndercounted |= other.isUndercounted;
   }
 
+  /** Returns all sketches, in the order of the state. */
+  List<Lazy<?>> sketches() {
+    return List.of(
+        latency, qnames, clients, resolvers, topQnames, topZones, topClients, topProcesses);
+  }
+
   /** Sets the exact counters of a window all of whose messages were exported. */
   void setExactFromExported() {
     set(Counter.EXACT_QUERIES, get(Counter.QUERIES) + get(Counter.RETRIES));

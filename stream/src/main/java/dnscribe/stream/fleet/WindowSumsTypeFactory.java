@@ -81,7 +81,7 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
       write(sums.qnameEntropy, out);
       write(sums.labelLengths, out);
       write(sums.minTtls, out);
-      for (Lazy<?> sketch : sketches(sums)) {
+      for (Lazy<?> sketch : sums.sketches()) {
         byte[] bytes = sketch.encode();
         out.writeInt(bytes == null ? -1 : bytes.length);
         if (bytes != null) {
@@ -116,7 +116,7 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
       read(sums.qnameEntropy, in);
       read(sums.labelLengths, in);
       read(sums.minTtls, in);
-      for (Lazy<?> sketch : sketches(sums)) {
+      for (Lazy<?> sketch : sums.sketches()) {
         int length = in.readInt();
         if (length >= 0) {
           byte[] bytes = new byte[length];
@@ -140,19 +140,6 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
     @Override
     public TypeSerializerSnapshot<WindowSums> snapshotConfiguration() {
       return new Snapshot();
-    }
-
-    private static Lazy<?>[] sketches(WindowSums sums) {
-      return new Lazy<?>[] {
-        sums.latency,
-        sums.qnames,
-        sums.clients,
-        sums.resolvers,
-        sums.topQnames,
-        sums.topZones,
-        sums.topClients,
-        sums.topProcesses
-      };
     }
 
     private static void write(Map<String, Long> counts, DataOutputView out) throws IOException {

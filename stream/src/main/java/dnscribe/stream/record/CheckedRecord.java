@@ -1,10 +1,12 @@
 package dnscribe.stream.record;
 
 import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import dnscribe.stream.record.RecordSchema.Setter;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
+import java.util.Map;
 
 /**
  * A record that fits its schema. Fields that it does not have are null.
@@ -42,31 +44,6 @@ public record CheckedRecord(
    */
   public record Answer(String type, String data) {}
 
-  /** Fields that are collected, by their names in capitals; only texts are. */
-  enum Use {
-    NONE,
-    SCHEMA,
-    EVENT_ID,
-    TS,
-    NODE,
-    QNAME,
-    ZONE,
-    CLIENT_IP,
-    SERVER_IP,
-    TYPE,
-    DATA;
-
-    /** Returns the use of a field. */
-    static Use of(String name) {
-      for (Use use : values()) {
-        if (use.name().toLowerCase(Locale.ROOT).equals(name)) {
-          return use;
-        }
-      }
-      return NONE;
-    }
-  }
-
   /** Collects the fields while a record is parsed. */
   static final class Builder {
     private static final Answer[] NONE = {};
@@ -81,6 +58,7 @@ public record CheckedRecord(
     private String clientIp;
     private String serverIp;
     private String answerType;
+    private String answerData;
     private int schemaStart;
     private int schemaEnd;
     private int end;
@@ -89,38 +67,43 @@ public record CheckedRecord(
       this.json = json;
     }
 
-    /** Takes a text of the first level. */
-    void field(Use use, JsonParser parser) throws IOException {
-      switch (use) {
-        case EVENT_ID -> eventId = parser.getText();
-        case TS -> ts = parser.getText();
-        case NODE -> node = parser.getText();
-        case QNAME -> qname = parser.getText();
-        case ZONE -> zone = parser.getText();
-        case CLIENT_IP -> clientIp = parser.getText();
-        case SERVER_IP -> serverIp = parser.getText();
-        case SCHEMA -> {
-          schemaStart = (int) parser.currentTokenLocation().getByteOffset();
-          parser.finishToken();
-          schemaEnd = (int) parser.currentLocation().getByteOffset();
-        }
-        default -> {}
-      }
+    /** Returns the setters of the fields that a schema has. */
+    static Map<String, Setter<Builder>> setters() {
+      return Map.ofEntries(
+          Map.entry("", (record, parser) -> record.end = start(parser)),
+          Map.entry("schema", Builder::schema),
+          Map.entry("event_id", (record, parser) -> record.eventId = text(parser)),
+          Map.entry("ts", (record, parser) -> record.ts = text(parser)),
+          Map.entry("node", (record, parser) -> record.node = text(parser)),
+          Map.entry("qname", (record, parser) -> record.qname = text(parser)),
+          Map.entry("zone", (record, parser) -> record.zone = text(parser)),
+          Map.entry("client_ip", (record, parser) -> record.clientIp = text(parser)),
+          Map.entry("server_ip", (record, parser) -> record.serverIp = text(parser)),
+          Map.entry("answers[].type", (record, parser) -> record.answerType = text(parser)),
+          Map.entry("answers[].data", (record, parser) -> record.answerData = text(parser)),
+          Map.entry("answers[]", (record, parser) -> record.endAnswer()));
     }
 
-    /** Takes a text of an answer. */
-    void answerField(Use use, JsonParser parser) throws IOException {
-      if (use == Use.TYPE) {
-        answerType = parser.getText();
-      } else if (use == Use.DATA && answerType != null) {
-        // The agent writes the type first.
-        answers.add(new Answer(answerType, parser.getText()));
-        answerType = null;
-      }
+    private static String text(JsonParser parser) throws IOException {
+      return parser.currentToken() == JsonToken.VALUE_STRING ? parser.getText() : null;
     }
 
-    void end(long offset) {
-      end = (int) offset;
+    private static int start(JsonParser parser) {
+      return (int) parser.currentTokenLocation().getByteOffset();
+    }
+
+    private void schema(JsonParser parser) throws IOException {
+      schemaStart = start(parser);
+      parser.finishToken();
+      schemaEnd = (int) parser.currentLocation().getByteOffset();
+    }
+
+    private void endAnswer() {
+      if (answerType != null && answerData != null) {
+        answers.add(new Answer(answerType, answerData));
+      }
+      answerType = null;
+      answerData = null;
     }
 
     CheckedRecord build() {

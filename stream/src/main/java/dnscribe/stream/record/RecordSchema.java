@@ -4,9 +4,9 @@ import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import dnscribe.stream.record.CheckedRecord.Use;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.EnumSet;
@@ -16,46 +16,71 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * Checks records against one of the JSON Schemas in {@code schemas/}, in one pass over the bytes.
- * It knows the keywords that these use; fields that a schema does not name are allowed.
+ * Checks records against one of the JSON Schemas in {@code schemas/}, and gives the values that a
+ * program wants to it, in one pass over the bytes. It knows the keywords that these schemas use;
+ * fields that a schema does not name are allowed.
+ *
+ * @param <B> what the values are collected in
  */
-public final class RecordSchema {
-  private static final JsonFactory JSON = new JsonFactory();
+public final class RecordSchema<B> {
+  private static final JsonFactory JSON =
+      JsonFactory.builder()
+          // Bounds of histograms, which the JDK parses slowly.
+          .enable(StreamReadFeature.USE_FAST_DOUBLE_PARSER)
+          .build();
+
   private final String name;
-  private final Field root;
+  private final Field<B> root;
+  private final Field<B> schemaField;
 
-  /** An answer of a transaction; null in other schemas. */
-  private final Field answer;
-
-  private RecordSchema(String name, Field root) {
-    this.name = name;
-    this.root = root;
-    Field answers = root.properties.get("answers");
-    this.answer = answers == null ? null : answers.items;
+  /** What is done with a value that fits the schema. */
+  @FunctionalInterface
+  public interface Setter<B> {
+    /** Takes the value at whose last token the parser is: of an object, its closing brace. */
+    void set(B collected, JsonParser parser) throws IOException;
   }
 
-  /** Reads a schema of this jar, such as {@code dns.transaction/1}. */
-  public static RecordSchema load(String name) {
+  private RecordSchema(String name, Field<B> root) {
+    this.name = name;
+    this.root = root;
+    this.schemaField = root.properties.get("schema");
+  }
+
+  /**
+   * Reads a schema of this jar.
+   *
+   * @param name such as {@code dns.transaction/1}
+   * @param setters by the paths of the values that are wanted, such as {@code answers[].type}; an
+   *     empty path is that of the record itself
+   */
+  public static <B> RecordSchema<B> load(String name, Map<String, Setter<B>> setters) {
     String file = "/schemas/" + name.replace('/', '-') + ".json";
     try (InputStream stream = RecordSchema.class.getResourceAsStream(file)) {
       if (stream == null) {
         throw new IllegalArgumentException("no schema " + name);
       }
       JsonNode schema = new ObjectMapper().readTree(stream);
-      return new RecordSchema(name, new Field(Use.NONE, schema, schema.path("$defs"), false));
+      return new RecordSchema<>(
+          name, new Field<>("", schema, schema.path("$defs"), false, setters));
     } catch (IOException error) {
       throw new IllegalStateException("an unreadable schema " + name, error);
     }
   }
 
   /**
-   * Checks a record.
+   * Checks a record, and gives its values to the setters.
    *
    * @throws MalformedException if it is not a record of this schema
    */
-  public CheckedRecord check(byte[] json) throws MalformedException {
+  public void read(byte[] json, B collected) throws MalformedException {
     try (JsonParser parser = JSON.createParser(json)) {
-      return check(parser, json);
+      if (parser.nextToken() != JsonToken.START_OBJECT) {
+        throw new MalformedException("json", "not an object");
+      }
+      object(parser, root, collected);
+      if (parser.nextToken() != null) {
+        throw new MalformedException("json", "more than one value");
+      }
     } catch (JsonProcessingException error) {
       throw new MalformedException("json", error.getOriginalMessage());
     } catch (IOException error) {
@@ -63,66 +88,35 @@ public final class RecordSchema {
     }
   }
 
-  /**
-   * Checks a record that has been parsed.
-   *
-   * @throws MalformedException if it is not a record of this schema
-   */
-  public void check(JsonNode record) throws MalformedException {
-    try (JsonParser parser = record.traverse()) {
-      check(parser, null);
-    } catch (IOException error) {
-      throw new MalformedException("json", String.valueOf(error.getMessage()));
-    }
-  }
-
-  private CheckedRecord check(JsonParser parser, byte[] json)
-      throws IOException, MalformedException {
-    CheckedRecord.Builder found = new CheckedRecord.Builder(json);
-    if (parser.nextToken() != JsonToken.START_OBJECT) {
-      throw new MalformedException("json", "not an object");
-    }
-    object(parser, root, found);
-    found.end(parser.currentTokenLocation().getByteOffset());
-    if (parser.nextToken() != null) {
-      throw new MalformedException("json", "more than one value");
-    }
-    return found.build();
-  }
-
-  private void object(JsonParser parser, Field schema, CheckedRecord.Builder found)
+  private void object(JsonParser parser, Field<B> schema, B collected)
       throws IOException, MalformedException {
     int required = 0;
     for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
       JsonToken token = parser.nextToken();
-      Field field = schema.properties.get(key);
+      Field<B> field = schema.properties.get(key);
       if (field == null) {
         field = schema.additional;
       } else if (field.isRequired) {
         required++;
       }
-      if (schema == root) {
-        if (field != null && field.use == Use.SCHEMA && !name.equals(parser.getText())) {
-          throw new MalformedException("schema", "not a record of " + name);
-        }
-        if (field != null && token == JsonToken.VALUE_STRING) {
-          found.field(field.use, parser);
-        }
-      } else if (schema == answer && field != null && token == JsonToken.VALUE_STRING) {
-        found.answerField(field.use, parser);
-      }
       if (field == null) {
         parser.skipChildren();
-      } else {
-        value(parser, token, field, found);
+        continue;
       }
+      if (field == schemaField && !name.equals(parser.getText())) {
+        throw new MalformedException("schema", "not a record of " + name);
+      }
+      value(parser, token, field, collected);
     }
     if (required < schema.requiredCount) {
       throw new MalformedException("missing_field", "a required field is missing" + place(parser));
     }
+    if (schema.setter != null) {
+      schema.setter.set(collected, parser);
+    }
   }
 
-  private void value(JsonParser parser, JsonToken token, Field field, CheckedRecord.Builder found)
+  private void value(JsonParser parser, JsonToken token, Field<B> field, B collected)
       throws IOException, MalformedException {
     boolean fits =
         field.accepts(token)
@@ -135,17 +129,22 @@ public final class RecordSchema {
       throw new MalformedException("field", "not what the schema says" + place(parser));
     }
     if (token == JsonToken.START_OBJECT) {
-      object(parser, field, found);
-    } else if (token == JsonToken.START_ARRAY) {
+      object(parser, field, collected);
+      return;
+    }
+    if (token == JsonToken.START_ARRAY) {
       for (JsonToken next = parser.nextToken();
           next != JsonToken.END_ARRAY;
           next = parser.nextToken()) {
         if (field.items == null) {
           parser.skipChildren();
         } else {
-          value(parser, next, field.items, found);
+          value(parser, next, field.items, collected);
         }
       }
+    }
+    if (field.setter != null) {
+      field.setter.set(collected, parser);
     }
   }
 
@@ -154,13 +153,13 @@ public final class RecordSchema {
   }
 
   /** A schema or a part of one. */
-  private static final class Field {
-    final Map<String, Field> properties = new HashMap<>();
+  private static final class Field<B> {
+    final Map<String, Field<B>> properties = new HashMap<>();
     final boolean isRequired;
     final int requiredCount;
 
-    /** What the value is needed for besides the check. */
-    final Use use;
+    /** Takes the value; null if it is only checked. */
+    final Setter<B> setter;
 
     /** Tokens with which a value begins, as the schema's types say; empty for any. */
     private final Set<JsonToken> tokens = EnumSet.noneOf(JsonToken.class);
@@ -170,11 +169,16 @@ public final class RecordSchema {
     private final boolean isEventId;
     private final long minimum;
     private final long maximum;
-    final Field items;
-    final Field additional;
+    final Field<B> items;
+    final Field<B> additional;
 
-    Field(Use use, JsonNode written, JsonNode definitions, boolean isRequired) {
-      this.use = use;
+    Field(
+        String path,
+        JsonNode written,
+        JsonNode definitions,
+        boolean isRequired,
+        Map<String, Setter<B>> setters) {
+      this.setter = setters.get(path);
       this.isRequired = isRequired;
       JsonNode schema = written;
       if (schema.has("$ref")) {
@@ -196,8 +200,10 @@ public final class RecordSchema {
       requiredCount = required.size();
       for (var property : schema.path("properties").properties()) {
         String key = property.getKey();
+        String inner = path.isEmpty() ? key : path + "." + key;
         properties.put(
-            key, new Field(Use.of(key), property.getValue(), definitions, required.contains(key)));
+            key,
+            new Field<>(inner, property.getValue(), definitions, required.contains(key), setters));
       }
       isTime = schema.path("format").asText().equals("date-time");
       isEventId = schema.path("pattern").asText().equals("^[0-9a-f]{32}$");
@@ -207,9 +213,12 @@ public final class RecordSchema {
       minimum = schema.path("minimum").asLong(Long.MIN_VALUE);
       maximum = schema.path("maximum").asLong(Long.MAX_VALUE);
       items =
-          schema.has("items") ? new Field(Use.NONE, schema.get("items"), definitions, false) : null;
+          schema.has("items")
+              ? new Field<>(path + "[]", schema.get("items"), definitions, false, setters)
+              : null;
       JsonNode more = schema.path("additionalProperties");
-      additional = more.isObject() ? new Field(Use.NONE, more, definitions, false) : null;
+      additional =
+          more.isObject() ? new Field<>(path + ".*", more, definitions, false, setters) : null;
     }
 
     private static Set<JsonToken> tokens(String type) {

@@ -7,7 +7,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import dnscribe.stream.config.Detect;
 import dnscribe.stream.config.RuleSettings;
 import dnscribe.stream.kafka.OutputRecord;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
@@ -35,7 +35,7 @@ final class Detection implements AutoCloseable {
   static final long DAY = 24 * HOUR;
   private static final int MAX_PARALLELISM = 128;
   private static final ObjectMapper JSON = new ObjectMapper();
-  private static final RecordSchema SCHEMA = RecordSchema.load("dns.alert/1");
+  private static final RecordChecker SCHEMA = new RecordChecker("dns.alert/1");
 
   /** State of both operators. */
   record Savepoint(List<OperatorSubtaskState> detectors, OperatorSubtaskState engine) {}

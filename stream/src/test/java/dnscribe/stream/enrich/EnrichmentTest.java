@@ -10,7 +10,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dnscribe.stream.config.Config;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -26,7 +26,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 class EnrichmentTest {
   private static final ObjectMapper JSON = new ObjectMapper();
-  private final RecordSchema schema = RecordSchema.load("dns.transaction/1");
+  private final RecordChecker schema = new RecordChecker("dns.transaction/1");
   private final ZoneTable zones = new ZoneTable();
   private final IntelTable intel = new IntelTable(100);
   @TempDir private Path folder;

@@ -5,7 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import dnscribe.stream.record.RecordSchema;
+import dnscribe.stream.record.RecordChecker;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -84,7 +84,7 @@ class MergeTest {
 
   private static void check(List<FleetWindow> written, Map<String, Map<String, Long>> expected)
       throws Exception {
-    RecordSchema schema = RecordSchema.load("dns.fleet/1");
+    RecordChecker schema = new RecordChecker("dns.fleet/1");
     Map<String, Map<String, Long>> found = new HashMap<>();
     Map<String, Integer> revisions = new HashMap<>();
     Set<String> ids = new HashSet<>();

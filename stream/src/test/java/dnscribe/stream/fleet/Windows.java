@@ -9,6 +9,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
+import java.util.List;
 
 /** Windows as the agent writes them. */
 final class Windows {
@@ -20,8 +21,20 @@ final class Windows {
   /** Returns a record that the agent wrote, for changes: line {@code number} of a golden file. */
   static ObjectNode golden(int number) {
     try {
-      Path file = Path.of("..", "tests", "goldens", "windows.ndjson");
-      return (ObjectNode) JSON.readTree(Files.readAllLines(file).get(number));
+      return (ObjectNode) JSON.readTree(lines().get(number));
+    } catch (IOException error) {
+      throw new IllegalStateException(error);
+    }
+  }
+
+  /** Returns the number of records in the golden file. */
+  static int goldens() {
+    return lines().size();
+  }
+
+  private static List<String> lines() {
+    try {
+      return Files.readAllLines(Path.of("..", "tests", "goldens", "windows.ndjson"));
     } catch (IOException error) {
       throw new IllegalStateException(error);
     }

@@ -55,7 +55,7 @@ class AvroReaderTest {
     assertThat(AvroReader.isAvro(record)).isTrue();
     byte[] json = reader.toJson(record);
     assertThat(text(json)).isEqualTo(EXPECTED);
-    assertThat(RecordSchema.load("dns.transaction/1").check(json).qname())
+    assertThat(new RecordChecker("dns.transaction/1").check(json).qname())
         .isEqualTo("\\000.\"example");
   }
 
