@@ -1,9 +1,9 @@
-"""Airflow: one task for the facts, one for each day's values. A backfill runs its days in parallel."""
+"""Airflow 3: one task for the facts, one for each day's values. A backfill runs its days in parallel."""
 
 import datetime
 
-from airflow import DAG
-from airflow.operators.bash import BashOperator
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
 
 with DAG(
     "dnscribe_kpi",

@@ -21,8 +21,12 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Days that are computed at once.
-const CHUNK_DAYS: i32 = 92;
+/// Days that are computed at once, at least.
+const CHUNK_DAYS: usize = 92;
+
+/// Rows of facts of more days that are computed at once: planning a query takes as long as running it over some ten
+/// thousand rows.
+const CHUNK_ROWS: u64 = 2 << 20;
 
 /// Which days are computed, and whether they are frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +68,8 @@ pub async fn compute(
         let engine = Engine::open_copies(store, &state).await?;
         let gaps = Gaps::find(&engine, &state, span).await?;
         let mut days = BTreeMap::new();
-        let mut first = epoch_day(span.0);
-        while first <= epoch_day(span.1) {
-            let chunk = (date(first), date((first + CHUNK_DAYS - 1).min(epoch_day(span.1))));
+        for chunk in chunks(&state.rows_by_day(), span) {
             days.extend(write_days(store, dictionary, &engine, chunk).await?);
-            first += CHUNK_DAYS;
         }
         let commits = commits(&state, dictionary, &gaps, days, request.is_final);
         let mut outcome =
@@ -105,6 +106,27 @@ fn span(state: &State, request: Request) -> Result<Option<(Date, Date)>, KpiErro
         return Err(KpiError::Usage(format!("from {from} is after to {to}")));
     }
     Ok(Some((from, to)))
+}
+
+/// Divides a span of days into those that are computed at once.
+fn chunks(rows: &BTreeMap<Date, u64>, (from, to): (Date, Date)) -> Vec<(Date, Date)> {
+    let mut chunks: Vec<(Date, Date)> = Vec::new();
+    let (mut days, mut held) = (0, 0);
+    for day in (epoch_day(from)..=epoch_day(to)).map(date) {
+        let more = rows.get(&day).copied().unwrap_or(0);
+        match chunks.last_mut() {
+            Some((_, last)) if days < CHUNK_DAYS || held + more <= CHUNK_ROWS => {
+                *last = day;
+                days += 1;
+                held += more;
+            }
+            _ => {
+                chunks.push((day, day));
+                (days, held) = (1, more);
+            }
+        }
+    }
+    chunks
 }
 
 fn is_change(state: &State, day: Date, commit: &DayCommit) -> bool {
@@ -242,4 +264,23 @@ async fn write_days(
         paths.insert(date(day), path);
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_facts_are_computed_at_once() {
+        let day = |number: usize| date(i32::try_from(number).unwrap());
+        let rows = |count: u64| (0..300).map(|number| (day(number), count)).collect();
+        let span = (day(0), day(299));
+        assert_eq!(chunks(&BTreeMap::new(), span), [span]);
+        assert_eq!(chunks(&rows(1_000), span), [span]);
+        let quarters = [(0, 91), (92, 183), (184, 275), (276, 299)];
+        assert_eq!(chunks(&rows(1_000_000), span), quarters.map(|(a, b)| (day(a), day(b))));
+        let halves = [(0, 149), (150, 299)];
+        assert_eq!(chunks(&rows(CHUNK_ROWS / 150), span), halves.map(|(a, b)| (day(a), day(b))));
+        assert_eq!(chunks(&rows(1), (day(7), day(7))), [(day(7), day(7))]);
+    }
 }

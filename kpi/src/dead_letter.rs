@@ -2,10 +2,11 @@
 
 use crate::error::KpiError;
 use crate::facts::Rejected;
+use crate::topic;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_delivery::KafkaConfig;
-use dnscribe_delivery::kafka::{KeyedRecord, publish};
+use dnscribe_delivery::kafka::KeyedRecord;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{DlqRecord, EventId, Namespace, RecordHead};
 
@@ -15,8 +16,6 @@ const TOPIC: &str = "registrar.dlq";
 const SCHEMA: &str = "dns.dlq/1";
 /// Most bytes of a row in its dead letter; with the rest less than brokers take by default (1 MB).
 const MAX_BYTES: usize = 512 << 10;
-/// Dead letters sent at once.
-const BATCH: usize = 1000;
 
 /// Sends the dead letters of refused rows, with the source as key. The same row of the same content has the
 /// same `event_id` in every attempt.
@@ -26,12 +25,7 @@ const BATCH: usize = 1000;
 pub fn send(config: &KafkaConfig, rows: &[Rejected]) -> Result<(), KpiError> {
     let node = dnscribe_config::host::name();
     let topic = format!("{}{TOPIC}", config.topic_prefix);
-    for rows in rows.chunks(BATCH) {
-        let messages: Vec<KeyedRecord> = rows.iter().map(|row| message(&node, row)).collect();
-        publish(config, &topic, &node, &messages)
-            .map_err(|why| KpiError::Failed(format!("{}: {}", why.problem, why.remedy)))?;
-    }
-    Ok(())
+    topic::publish(config, &topic, &node, rows.iter().map(|row| message(&node, row)))
 }
 
 fn message(node: &str, row: &Rejected) -> KeyedRecord {

@@ -254,7 +254,7 @@ impl<'a> Importer<'a> {
         let rejected = std::mem::take(&mut self.rejected);
         if !rejected.is_empty() {
             if let Some(kafka) = self.request.dead_letters {
-                tokio::task::block_in_place(|| dead_letter::send(kafka, &rejected))?;
+                dead_letter::send(kafka, &rejected)?;
             }
             files.push(self.file(Table::Rejected, None, &facts::rejected(&rejected)?)?);
         }

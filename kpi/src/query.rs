@@ -45,11 +45,11 @@ pub fn technical_duplicates(raw: &str, bucket: Bucket) -> String {
 #[must_use]
 pub fn business_duplicates(raw: &str, technical: &str, bucket: Bucket) -> String {
     let condition = bucket.condition("business_hash");
+    let once = without(raw, "row_id", technical);
     format!(
         "SELECT row_id FROM (SELECT row_id, row_number() OVER \
          (PARTITION BY event_type, business_key ORDER BY event_us, event_id, row_id) AS nth \
-         FROM {raw} WHERE row_id NOT IN (SELECT row_id FROM {technical}) \
-         AND business_hash IN (SELECT business_hash FROM {raw} WHERE {condition} \
+         FROM ({once}) AS once WHERE business_hash IN (SELECT business_hash FROM {raw} WHERE {condition} \
          GROUP BY business_hash HAVING count(*) > 1)) AS numbered WHERE nth > 1"
     )
 }
@@ -83,15 +83,19 @@ pub fn corrected(corrections: &str) -> String {
 /// Events without duplicates.
 #[must_use]
 pub fn unique_events(raw: &str, duplicates: &str) -> String {
-    format!("SELECT * FROM {raw} WHERE row_id NOT IN (SELECT row_id FROM {duplicates})")
+    without(raw, "row_id", duplicates)
 }
 
 /// Events without duplicates and without what other events take away.
 #[must_use]
 pub fn net_events(unique: &str, corrected: &str) -> String {
-    format!(
-        "SELECT * FROM {unique} WHERE business_key NOT IN (SELECT business_key FROM {corrected})"
-    )
+    without(unique, "business_key", corrected)
+}
+
+/// Rows whose key is not in another, much smaller table. For `NOT IN` the embedded engine would keep the rows, and not the
+/// keys of the other table, in memory.
+fn without(table: &str, key: &str, other: &str) -> String {
+    format!("SELECT a.* FROM {table} AS a LEFT ANTI JOIN {other} AS b ON a.{key} = b.{key}")
 }
 
 /// Windows of the fleet: the highest revision of each, and of a day with windows of several lengths only those

@@ -246,9 +246,20 @@ impl State {
     /// First and last day with facts.
     #[must_use]
     pub fn span(&self) -> Option<(jiff::civil::Date, jiff::civil::Date)> {
-        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
-        let days: Vec<_> = files.filter_map(|file| file.day).collect();
-        Some((*days.iter().min()?, *days.iter().max()?))
+        let days = self.rows_by_day();
+        Some((*days.first_key_value()?.0, *days.last_key_value()?.0))
+    }
+
+    /// Rows of the facts of each day, duplicates included.
+    #[must_use]
+    pub fn rows_by_day(&self) -> BTreeMap<jiff::civil::Date, u64> {
+        let mut rows = BTreeMap::new();
+        for file in self.imports.values().flat_map(|(_, _, import)| &import.files) {
+            if let Some(day) = file.day {
+                *rows.entry(day).or_default() += file.rows;
+            }
+        }
+        rows
     }
 }
 

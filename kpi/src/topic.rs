@@ -1,4 +1,5 @@
-//! Import from Kafka: what a topic has since the last import of it becomes one import.
+//! Topics of Kafka: records to them, and import from them: what a topic has since the last import of it becomes one
+//! import.
 //!
 //! The commit of an import holds the next offset of each partition, together with its facts. So a crash between two
 //! commits neither loses a message nor counts one twice, without consumer groups.
@@ -12,7 +13,7 @@ use dnscribe_config::reader::Field as _;
 use dnscribe_config::value::Broker;
 use dnscribe_config::{section, source};
 use dnscribe_delivery::KafkaConfig;
-use dnscribe_delivery::kafka::{TimeSpan, read_topic};
+use dnscribe_delivery::kafka::{self as client, KeyedRecord, TimeSpan, read_topic};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -41,6 +42,20 @@ pub fn config(brokers: &[Broker]) -> Result<KafkaConfig, KpiError> {
     let given = (!brokers.is_empty()).then(|| brokers.to_vec());
     let flags = KafkaLayer { brokers: given, ..KafkaLayer::default() };
     kafka::resolve(flags.over(environment.kafka), &BTreeMap::new()).map_err(fail)
+}
+
+/// Sends records to a topic and waits until all are acknowledged; `node` is their header of that name.
+///
+/// # Errors
+/// Kafka has not acknowledged all of them.
+pub fn publish(
+    config: &KafkaConfig,
+    topic: &str,
+    node: &str,
+    records: impl IntoIterator<Item = KeyedRecord>,
+) -> Result<(), KpiError> {
+    tokio::task::block_in_place(|| client::publish(config, topic, node, records))
+        .map_err(|why| KpiError::Failed(format!("{}: {}", why.problem, why.remedy)))
 }
 
 /// Imports what a topic has had since its last import.

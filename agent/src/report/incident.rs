@@ -37,7 +37,7 @@ pub(super) fn incidents<'a>(
             _ => groups.push(vec![alert]),
         }
         // One that lasts for weeks, such as that of a certificate, does not join all that happen meanwhile.
-        end = end.max(alert.ended.unwrap_or(alert.started));
+        end = end.max(alert.last_fired());
     }
     groups.iter().filter_map(|group| incident(group, changes)).collect()
 }
@@ -47,7 +47,7 @@ fn incident<'a>(
     changes: &'a BTreeSet<ChangeFields>,
 ) -> Option<Incident<'a>> {
     let started = alerts.first()?.started;
-    let last = alerts.iter().map(|alert| alert.ended.unwrap_or(alert.started)).max()?;
+    let last = alerts.iter().map(|alert| alert.last_fired()).max()?;
     let is_from_probe = |alert: &AlertFields| alert.scope.as_deref() == Some("probe");
     let worst = alerts
         .iter()

@@ -2,6 +2,7 @@
 
 use dnscribe_record::JsonText;
 use dnscribe_record::time::Timestamp;
+use dnscribe_report::Tone;
 use serde::Deserialize;
 
 /// The fields of `dns.lookup/1` that are shown.
@@ -47,6 +48,20 @@ pub(super) struct AlertFields {
 impl AlertFields {
     pub(super) fn is_critical(&self) -> bool {
         self.severity == "critical"
+    }
+
+    /// Returns how bad it is.
+    pub(super) fn tone(&self) -> Tone {
+        match self.severity.as_str() {
+            "critical" => Tone::Bad,
+            "warning" => Tone::Warning,
+            _ => Tone::Plain,
+        }
+    }
+
+    /// Returns the last time at which it is known to have fired.
+    pub(super) fn last_fired(&self) -> Timestamp {
+        self.ended.unwrap_or(self.started)
     }
 }
 

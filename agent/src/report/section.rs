@@ -71,7 +71,7 @@ fn marks(model: &ReportModel) -> Vec<Mark> {
         start: second(alert.started),
         end: alert.ended.map(second),
         text: format!("{}: {}", alert.rule, alert.summary),
-        tone: severity_tone(&alert.severity),
+        tone: alert.tone(),
     });
     let changes = model.changes.iter().map(|change| Mark {
         start: second(change.ts),
@@ -80,14 +80,6 @@ fn marks(model: &ReportModel) -> Vec<Mark> {
         tone: Tone::Plain,
     });
     alerts.chain(changes).collect()
-}
-
-fn severity_tone(severity: &str) -> Tone {
-    match severity {
-        "critical" => Tone::Bad,
-        "warning" => Tone::Warning,
-        _ => Tone::Plain,
-    }
 }
 
 pub(super) fn events(model: &ReportModel) -> Option<Section> {
@@ -101,7 +93,7 @@ pub(super) fn events(model: &ReportModel) -> Option<Section> {
             [
                 Cell::text(time(start)),
                 Cell::text(end),
-                Cell::text(&alert.severity).tone(severity_tone(&alert.severity)),
+                Cell::text(&alert.severity).tone(alert.tone()),
                 Cell::text(&alert.rule),
                 Cell::text(&alert.node),
                 Cell::text(&alert.entity),

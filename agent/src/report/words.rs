@@ -111,8 +111,7 @@ fn sentence(incident: &Incident<'_>) -> (Tone, String) {
         format!(" {} at {}: {}.", change.kind, clock(second(change.ts)), change.summary)
     });
     let changes: String = changes.take(OF_EACH).collect();
-    let tone = if incident.worst.is_critical() { Tone::Bad } else { Tone::Warning };
-    (tone, format!("{period}: {summary}. Alerts: {rules}.{changes}"))
+    (incident.worst.tone(), format!("{period}: {summary}. Alerts: {rules}.{changes}"))
 }
 
 /// Names resolvers with a notable share of failures, and when they failed.

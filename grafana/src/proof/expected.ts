@@ -12,12 +12,13 @@ export interface Expectation {
     readonly holds: (rows: Record<string, unknown>[]) => boolean;
 }
 
-/** Some row has this value or more in a column. */
-function peak(span: Span, column: string, least: number): Expectation {
+/** Some row that contains all of these words has this value or more in a column. */
+function peak(span: Span, column: string, least: number, ...words: string[]): Expectation {
     return {
         span,
-        says: `${column} ≥ ${String(least)}`,
-        holds: (rows) => rows.some((row) => row[column] !== null && Number(row[column]) >= least),
+        says: [...words, `${column} ≥ ${String(least)}`].join(" and "),
+        holds: (rows) =>
+            rows.some((row) => row[column] !== null && Number(row[column]) >= least && contains(row, words)),
     };
 }
 
@@ -46,8 +47,13 @@ function shows(span: Span, ...words: string[]): Expectation {
     return {
         span,
         says: words.join(" and "),
-        holds: (rows) => rows.some((row) => words.every((word) => JSON.stringify(row).includes(word))),
+        holds: (rows) => rows.some((row) => contains(row, words)),
     };
+}
+
+function contains(row: Record<string, unknown>, words: string[]): boolean {
+    const text = JSON.stringify(row);
+    return words.every((word) => text.includes(word));
 }
 
 /** Expectations by board and title of the panel. */
@@ -233,7 +239,7 @@ function ofKpis(name: string): Record<string, readonly Expectation[]> {
         Ratios: [peak("day", "value", 0.5)],
         "Age of the newest fact": [peak("now", "value", 3_600)],
         "Age of the computation": [peak("now", "value", 60)],
-        "Incomplete days of the last 28": [peak("now", "value", 2)],
+        "Incomplete days of the last 28": [peak("now", "value", 2, name)],
     };
 }
 

@@ -5,7 +5,8 @@
 use super::{Report, Tolerance};
 use crate::error::KpiError;
 use crate::store::Store;
-use dnscribe_delivery::kafka::{KeyedRecord, publish};
+use crate::topic;
+use dnscribe_delivery::kafka::KeyedRecord;
 use dnscribe_delivery::{KafkaConfig, Stream};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
@@ -69,9 +70,7 @@ pub async fn send(
         event_id: record.head.event_id,
         value: Some(value),
     };
-    let topic = kafka.topic(Stream::Alerts);
-    tokio::task::block_in_place(|| publish(kafka, topic, &node, &[message]))
-        .map_err(|why| KpiError::Failed(format!("{}: {}", why.problem, why.remedy)))?;
+    topic::publish(kafka, kafka.topic(Stream::Alerts), &node, [message])?;
     let state = (!report.within_tolerance).then_some(firing);
     let state = serde_json::to_vec(&state).map_err(|error| KpiError::store(&path, &error))?;
     store.write(&path, state).await

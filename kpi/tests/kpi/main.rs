@@ -233,20 +233,10 @@ fn reads_csv_and_compressed_files() {
 #[test]
 fn computations_at_once_and_in_parts_give_the_same_bytes() {
     let world = World::new();
-    let sample = world.path("sample.ndjson");
-    world.ok(&[
-        "sample",
-        "--hostile",
-        "--days",
-        "12",
-        "--registrations",
-        "10",
-        "--file",
-        sample.to_str().unwrap(),
-    ]);
-    world.ok(&["import", sample.to_str().unwrap()]);
+    let sample = world.sample(12, 10, &["--hostile"]);
+    world.ok(&["import", &sample]);
     let other = World::new();
-    other.ok(&["import", sample.to_str().unwrap()]);
+    other.ok(&["import", &sample]);
     let spans =
         [("2025-01-01", "2025-01-08"), ("2025-01-05", "2025-01-12"), ("2025-01-01", "2025-01-12")];
     let computing: Vec<Child> = spans

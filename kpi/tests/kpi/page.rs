@@ -86,10 +86,8 @@ fn has_browser() -> bool {
 /// Creates a store with some weeks of the sample.
 fn sample() -> World {
     let world = World::new();
-    let file = world.path("sample.ndjson");
-    let file = file.to_str().unwrap();
-    world.ok(&["sample", "--days", "12", "--registrations", "40", "--file", file]);
-    world.ok(&["import", file]);
+    let file = world.sample(12, 40, &[]);
+    world.ok(&["import", &file]);
     world.compute();
     world
 }

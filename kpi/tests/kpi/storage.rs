@@ -77,12 +77,10 @@ fn store_in_s3_has_the_values_of_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::up(folder.path());
     let (local, remote) = (World::new(), gateway.world("teams/dns"));
-    let file = local.path("sample.ndjson");
-    let file = file.to_str().unwrap();
-    local.ok(&["sample", "--hostile", "--days", "20", "--registrations", "40", "--file", file]);
+    let file = local.sample(20, 40, &["--hostile"]);
     for world in [&local, &remote] {
-        world.ok(&["import", file]);
-        assert!(world.ok(&["import", file]).contains("imported before"));
+        world.ok(&["import", &file]);
+        assert!(world.ok(&["import", &file]).contains("imported before"));
         world.ok(&["compute", "--final"]);
     }
     let (one, other) = (local.serve(&["--no-auth"]), remote.serve(&["--no-auth"]));

@@ -62,6 +62,15 @@ impl World {
         serde_json::from_str(&output).unwrap()
     }
 
+    /// Writes the events of a sample registrar to a file and returns its path.
+    pub fn sample(&self, days: u32, registrations: u32, words: &[&str]) -> String {
+        let path = self.path("sample.ndjson").to_str().unwrap().to_owned();
+        let (days, registrations) = (days.to_string(), registrations.to_string());
+        let sized = ["sample", "--days", &days, "--registrations", &registrations, "--file", &path];
+        self.ok(&[&sized, words].concat());
+        path
+    }
+
     pub fn compute(&self) {
         self.ok(&["compute"]);
     }

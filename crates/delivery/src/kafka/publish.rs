@@ -12,6 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer,
 };
+use std::borrow::Borrow;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,8 +77,8 @@ impl ProducerContext for PublishContext {
     }
 }
 
-/// Sends records to a topic, in order for each key, and returns when all are acknowledged. `node` is
-/// the header of that name.
+/// Sends records to a topic, in order for each key, and returns when all are acknowledged. Takes each from the
+/// iterator once the queue has space for it. `node` is the header of that name.
 ///
 /// # Errors
 /// A record was not acknowledged; the others may have been.
@@ -85,28 +86,29 @@ pub fn publish(
     config: &KafkaConfig,
     topic: &str,
     node: &str,
-    records: &[KeyedRecord],
+    records: impl IntoIterator<Item = impl Borrow<KeyedRecord>>,
 ) -> Result<(), Diagnosis> {
     let context = PublishContext { config: config.clone(), answers: Mutex::default() };
     let producer: ThreadedProducer<PublishContext> = settings::producer(config, false)
         .create_with_context(context)
         .map_err(|error| settings::cannot_start(config, &error))?;
+    let mut sent = 0;
     for record in records {
-        send(&producer, topic, node, record).map_err(|error| {
+        send(&producer, topic, node, record.borrow()).map_err(|error| {
             let why = settings::describe_error(config, &error);
             Diagnosis::general(format!("cannot send to {topic}: {why}"))
         })?;
+        sent += 1;
     }
-    wait(&producer, records.len());
+    wait(&producer, sent);
     let answers = lock(&producer.context().answers);
-    if answers.delivered == records.len() {
+    if answers.delivered == sent {
         return Ok(());
     }
     let why = answers.first_error.as_deref().unwrap_or("the brokers do not answer");
     Err(Diagnosis::general(format!(
-        "{} of {} records were not acknowledged by {topic}: {why}",
-        records.len() - answers.delivered,
-        records.len()
+        "{} of {sent} records were not acknowledged by {topic}: {why}",
+        sent - answers.delivered
     )))
 }
 
