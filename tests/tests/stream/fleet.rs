@@ -34,8 +34,9 @@ fn merged_windows_are_the_sums_over_the_nodes() {
         });
         running.forget("fleet");
     }
+    let began = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     // Hours before the windows of other tests: those of the same minute would be one window with these.
-    let start = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() - 7200;
+    let start = began - 7200;
     replay(&running, start, &NODES);
     // Sent again, windows change nothing.
     replay(&running, start, &NODES[1..2]);
@@ -81,11 +82,11 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     compare_rows(&mut running, &expected, &range);
     compare_points(&mut running, &expected, &range);
     balances(&running, others, sent.len());
-    backfill(&mut running, &range);
+    backfill(&mut running, began, &range);
 }
 
-/// Makes the rows of these times anew from Kafka.
-fn backfill(running: &mut Running, times: &Range<String>) {
+/// Makes the rows of these times anew from what Kafka has received since `began`, in seconds since the epoch.
+fn backfill(running: &mut Running, began: u64, times: &Range<String>) {
     let checksum = |running: &mut Running| {
         let columns = COUNTERS.join(", ");
         let rows = format!(
@@ -103,8 +104,8 @@ fn backfill(running: &mut Running, times: &Range<String>) {
     assert_ne!(checksum(running), before);
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 1;
     let to = format!("{}Z", time(now));
-    // Kafka received all windows of this test within the last hour.
-    let from = format!("{}Z", time(now - 3600));
+    // Not those of other tests: the job has forgotten windows that were open when one of them ended.
+    let from = format!("{}Z", time(began));
     jobs::backfill(running.stack(), "fleet", &from, &to).unwrap();
     assert_eq!(checksum(running), before);
     // A span in which no record arrived changes nothing, although its margin has some.
