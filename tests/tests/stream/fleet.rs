@@ -34,12 +34,15 @@ fn merged_windows_are_the_sums_over_the_nodes() {
         });
         running.forget("fleet");
     }
-    let began = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let began = now();
     // Hours before the windows of other tests: those of the same minute would be one window with these.
     let start = began - 7200;
     replay(&running, start, &NODES);
     // Sent again, windows change nothing.
     replay(&running, start, &NODES[1..2]);
+    let ended = now() + 1;
+    std::thread::sleep(Duration::from_secs(2));
+    // The end of time for those above.
     replay(&running, start + 1080, &NODES);
 
     let sent: BTreeMap<String, Value> = running
@@ -82,11 +85,12 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     compare_rows(&mut running, &expected, &range);
     compare_points(&mut running, &expected, &range);
     balances(&running, others, sent.len());
-    backfill(&mut running, began, &range);
+    backfill(&mut running, began..ended, &range);
 }
 
-/// Makes the rows of these times anew from what Kafka has received since `began`, in seconds since the epoch.
-fn backfill(running: &mut Running, began: u64, times: &Range<String>) {
+/// Makes the rows of these times anew from what Kafka received in a span, in seconds since the epoch: not that of windows
+/// which are still open, or were when the job forgot its state.
+fn backfill(running: &mut Running, received: Range<u64>, times: &Range<String>) {
     let checksum = |running: &mut Running| {
         let columns = COUNTERS.join(", ");
         let rows = format!(
@@ -102,14 +106,12 @@ fn backfill(running: &mut Running, began: u64, times: &Range<String>) {
         format!("DELETE FROM dns_fleet WHERE ts >= '{}' AND ts < '{}'", times.start, times.end);
     running.stack().timescaledb(&gone).unwrap();
     assert_ne!(checksum(running), before);
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 1;
-    let to = format!("{}Z", time(now));
-    // Not those of other tests: the job has forgotten windows that were open when one of them ended.
-    let from = format!("{}Z", time(began));
+    let [from, to] = [received.start, received.end].map(|seconds| format!("{}Z", time(seconds)));
     jobs::backfill(running.stack(), "fleet", &from, &to).unwrap();
     assert_eq!(checksum(running), before);
     // A span in which no record arrived changes nothing, although its margin has some.
-    jobs::backfill(running.stack(), "fleet", &to, &format!("{}Z", time(now + 60))).unwrap();
+    let [from, to] = [now() + 1, now() + 60].map(|seconds| format!("{}Z", time(seconds)));
+    jobs::backfill(running.stack(), "fleet", &from, &to).unwrap();
     assert_eq!(checksum(running), before);
 }
 
@@ -254,6 +256,10 @@ fn balances(running: &Running, others: usize, unique: usize) {
     assert_eq!(ledger["balanced"], true, "{ledger}");
     assert_eq!(ledger["input"]["dns.metrics"]["unique"], unique, "{ledger}");
     assert_eq!(ledger["late"], 0, "{ledger}");
+}
+
+fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
 /// Returns a time in seconds since the epoch as records have it, without a fraction.

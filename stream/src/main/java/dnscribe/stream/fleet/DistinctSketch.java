@@ -44,8 +44,9 @@ final class DistinctSketch {
     union().update(other.union == null ? other.sketch : other.union.getResult(TgtHllType.HLL_8));
   }
 
+  /** Returns the estimate that depends on the values only, and not on the order of merging. */
   double estimate() {
-    return union().getEstimate();
+    return union().getCompositeEstimate();
   }
 
   double lower() {
@@ -60,7 +61,7 @@ final class DistinctSketch {
     return union().getResult(TgtHllType.HLL_6).toCompactByteArray();
   }
 
-  /** Estimates are always those of a union, so that they do not depend on what came first. */
+  /** Bounds are always those of a union, whose error does not depend on what came first. */
   private Union union() {
     if (union == null) {
       union = new Union(LG_REGISTERS);
