@@ -71,6 +71,7 @@ impl FaultLab {
     /// Starts all servers. Needs root and the programs of the lab, nginx, openssl, and dnssec-signzone.
     pub fn up() -> Result<Self> {
         let mut lab = Lab::up()?;
+        lab.lift_icmp_limits()?;
         web::write_certificates(&lab.folder().join("tls"))?;
         let zones = zones::write(&lab)?;
         zones::start(&mut lab, &zones)?;

@@ -126,16 +126,20 @@ impl Lab {
                 )?;
             }
         }
+        self.set(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
+        self.lift_icmp_limits()
+    }
+
+    /// Makes the server's host send each ICMP error: by default Linux sends about one a second to each address. (A rate of 0
+    /// would use up the tokens of the limit for routing errors, which has no setting.)
+    pub fn lift_icmp_limits(&self) -> Result<()> {
+        self.set(&[("ipv4/icmp_ratemask", "0"), ("ipv6/icmp/ratelimit", "0")])
+    }
+
+    /// Sets parameters of the server's network stack.
+    fn set(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.inside(Host::Server, || {
-            // No rate limit for ICMP errors: a test expects each of them. (A rate of 0 would use up
-            // the tokens of the limit for routing errors, which has no setting.)
-            let settings = [
-                ("ipv4/ip_forward", "1"),
-                ("ipv6/conf/all/forwarding", "1"),
-                ("ipv4/icmp_ratemask", "0"),
-                ("ipv6/icmp/ratelimit", "0"),
-            ];
-            settings.into_iter().try_for_each(|(name, value)| {
+            settings.iter().try_for_each(|(name, value)| {
                 std::fs::write(format!("/proc/sys/net/{name}"), value)
                     .with_context(|| format!("cannot set {name}"))
             })
