@@ -209,16 +209,14 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
 
     /** Refuses sketches that cannot be merged later, and drops those that never are. */
     private void readSketches() throws MalformedException {
-      for (Lazy<?> sketch : sums.sketches()) {
-        if (!NodeWindow.isMerged(grouping)) {
-          sketch.clear();
-          continue;
-        }
-        try {
-          sketch.get();
-        } catch (IllegalArgumentException error) {
-          throw new MalformedException("field", String.valueOf(error.getMessage()));
-        }
+      if (!NodeWindow.isMerged(grouping)) {
+        sums.sketches().forEach(Lazy::clear);
+        return;
+      }
+      try {
+        sums.sketches().forEach(Lazy::get);
+      } catch (IllegalArgumentException error) {
+        throw new MalformedException("field", String.valueOf(error.getMessage()));
       }
     }
   }
