@@ -48,6 +48,15 @@ class NodeWindowParserTest {
   }
 
   @Test
+  void keepsNoSketchesOfWindowsThatAreNeverMerged() throws MalformedException {
+    for (String grouping : new String[] {"process", "pod"}) {
+      WindowSums sums = Windows.parse(Windows.golden(0).put("grouping", grouping)).sums();
+      assertThat(sums.sketches()).noneMatch(Lazy::isPresent);
+      assertThat(sums.get(Counter.TRANSACTIONS)).isPositive();
+    }
+  }
+
+  @Test
   void readsFieldsInAnyOrder() throws MalformedException {
     ObjectNode json = Windows.golden(0);
     ObjectNode turned = Windows.JSON.createObjectNode();
