@@ -572,6 +572,7 @@ export const metric = {
     probe_dns_query_succeeded: "probe_dns_query_succeeded",
     probe_dns_serial: "probe_dns_serial",
     probe_duration_seconds: "probe_duration_seconds",
+    probe_expect_info: "probe_expect_info",
     probe_failed_due_to_regex: "probe_failed_due_to_regex",
     probe_http_content_length: "probe_http_content_length",
     probe_http_duration_seconds: "probe_http_duration_seconds",

@@ -2,6 +2,7 @@
 
 use crate::dns::{Resolver, presentation};
 use dnscribe_config::value;
+use dnscribe_config::value::LabelName;
 use dnscribe_record::named_enum;
 use hickory_proto::rr::{Name, RecordType};
 use hyper::header::HeaderName;
@@ -236,6 +237,8 @@ pub struct TcpTarget {
 pub struct DialogueStep {
     /// Pattern that a line must contain; lines before it are skipped.
     pub expect: Option<Pattern>,
+    /// Labels of the result. `${1}` in a value is what the first group of `expect` has matched.
+    pub labels: Vec<(LabelName, String)>,
     /// Line that is sent. `${1}` is what the first group of `expect` has matched.
     pub send: Option<SecretText>,
     /// Whether TLS begins after this step.
@@ -324,6 +327,8 @@ pub struct HttpTarget {
     pub response_headers: Vec<(HeaderName, Pattern)>,
     /// Patterns that headers of the response must not contain.
     pub response_headers_not: Vec<(HeaderName, Pattern)>,
+    /// Patterns of headers that the response may lack.
+    pub response_headers_if_present: Vec<(HeaderName, Pattern)>,
     /// Largest number of bytes of the body that are read.
     pub max_body_bytes: u64,
     /// Largest number of redirects that are followed.

@@ -1,6 +1,6 @@
 //! `dns.probe/1`.
 
-use super::{MaskingFields, RecordHead};
+use super::{Labels, MaskingFields, RecordHead};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ pub struct ProbeFields {
     pub cert: Option<CertificateFields>,
     /// Whether the certificate's issuer is none of those known to be good.
     pub issuer_changed: Option<bool>,
+    /// Labels of `query_response` with what the server said.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub response_labels: Labels,
     /// Status of the last response.
     pub http_status: Option<u16>,
     /// Version of HTTP of the last response: `1.1`, `2`.

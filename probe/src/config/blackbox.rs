@@ -90,15 +90,16 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
     }
     let unwanted = layer.fail_if_body_matches_regexp.unwrap_or_default();
     let checks = (layer.fail_if_header_not_matches, layer.fail_if_header_matches);
-    let (response_headers, response_headers_not) =
+    let headers_checked =
         header_checks(&checks.0.unwrap_or_default(), &checks.1.unwrap_or_default())?;
     let http = HttpLayer {
         method: layer.method,
         headers,
         request_body: layer.body,
         body_not: any_of(&unwanted)?,
-        response_headers,
-        response_headers_not,
+        response_headers: headers_checked.must_match,
+        response_headers_not: headers_checked.must_not_match,
+        response_headers_if_present: headers_checked.must_match_if_present,
         status: layer.valid_status_codes.filter(|codes| !codes.is_empty()),
         body: patterns.pop(),
         max_redirects: (!follows).then_some(0),
@@ -114,35 +115,43 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
 }
 
 /// Patterns by header.
-type Headers = BTreeMap<HeaderName, Pattern>;
+type Patterns = BTreeMap<HeaderName, Pattern>;
+
+/// Checks of headers.
+#[derive(Default)]
+struct HeaderChecks {
+    must_match: Patterns,
+    must_not_match: Patterns,
+    must_match_if_present: Patterns,
+}
 
 /// Translates checks of headers: what must match, and what must not.
 fn header_checks(
     wanted: &[HeaderCheckLayer],
     unwanted: &[HeaderCheckLayer],
-) -> Result<(Headers, Headers), String> {
-    let (mut must, mut must_not) = (Headers::new(), Headers::new());
+) -> Result<HeaderChecks, String> {
+    let mut translated = HeaderChecks::default();
     let checks = wanted.iter().map(|check| (check, true));
     for (check, is_wanted) in checks.chain(unwanted.iter().map(|check| (check, false))) {
         let HeaderCheckLayer { header: Some(header), regexp: Some(pattern), .. } = check else {
             return Err("http.fail_if_header_matches needs header and regexp".to_owned());
         };
         let may_be_missing = check.allow_missing.is_some_and(|allow| allow.0);
-        let list = if is_wanted { &mut must } else { &mut must_not };
-        if list.insert(header.clone(), pattern.clone()).is_some() {
+        let patterns = match (is_wanted, may_be_missing) {
+            (true, false) => &mut translated.must_match,
+            (true, true) => &mut translated.must_match_if_present,
+            (false, _) => &mut translated.must_not_match,
+        };
+        if patterns.insert(header.clone(), pattern.clone()).is_some() {
             return Err(format!("http: two checks of the header {}: give one", header.0));
         }
-        if is_wanted && may_be_missing {
-            let problem = "http.fail_if_header_not_matches.allow_missing: true is not supported";
-            return Err(problem.to_owned());
-        }
-        if !is_wanted && !may_be_missing && !must.contains_key(header) {
+        if !is_wanted && !may_be_missing && !translated.must_match.contains_key(header) {
             // Any value will do.
             let any = "".parse().map_err(|error: BadValue| error.to_string())?;
-            must.insert(header.clone(), any);
+            translated.must_match.insert(header.clone(), any);
         }
     }
-    Ok((must, must_not))
+    Ok(translated)
 }
 
 /// Joins patterns to one that matches where any of them does; `None` if there are none.

@@ -256,10 +256,22 @@ section! {
     StepLayer {
         /// Pattern (a regular expression) that a line of the server must contain. Lines before it are skipped.
         text expect: Option<Pattern> = example("^220 (.*)"),
+        /// Labels of the result: field response_labels of the record, metric probe_expect_info.
+        sections labels: Option<Vec<StepLabelLayer>> = each(StepLabelLayer, "[{ name: version, value: \"${1}\" }]"),
         /// Line that is sent then. ${1} is what the first group of expect has matched.
         text send: Option<SecretText> = example("QUIT"),
         /// Kind tls: whether TLS begins after this step. Default: before the first.
         text starttls: Option<Switch> = example("true"),
+    }
+}
+
+section! {
+    /// A label of a step.
+    StepLabelLayer {
+        /// Name of the label.
+        text name: Option<LabelName> = example("version"),
+        /// Value. ${1} is what the first group of expect has matched.
+        text value: Option<String> = example("${1}"),
     }
 }
 
@@ -330,6 +342,8 @@ section! {
         map response_headers: BTreeMap<HeaderName, Pattern> = example("{ Content-Type: json }"),
         /// Patterns that headers of the response must not contain.
         map response_headers_not: BTreeMap<HeaderName, Pattern> = example("{ Server: Apache }"),
+        /// Patterns that headers of the response must contain where they are present.
+        map response_headers_if_present: BTreeMap<HeaderName, Pattern> = example("{ Cache-Control: public }"),
         /// Number of bytes of the body that are read at most. Bodies are not decompressed.
         text max_body_bytes: Option<BodyBytes> = default(1 << 20),
         /// Largest number of redirects that are followed. With 0, or with the redirect's own status in

@@ -2,7 +2,7 @@
 
 use super::layer::{
     AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer,
-    StepLayer, TargetLayer, TcpLayer, TlsLayer,
+    StepLabelLayer, StepLayer, TargetLayer, TcpLayer, TlsLayer,
 };
 use super::value::{HeaderName, HeaderText, HostPort, ResolverUrl};
 use crate::dns::{Resolver, presentation};
@@ -180,7 +180,7 @@ impl Builder {
     fn tcp(&self, layer: &TcpLayer) -> Checked<Built> {
         let (name, port) = required(layer.address.clone(), "tcp.address")?.0;
         let host = self.host(name, port, layer.resolver.as_ref(), layer.address_family())?;
-        let query_response = dialogue(layer.query_response.as_deref());
+        let query_response = dialogue("tcp", layer.query_response.as_deref())?;
         if query_response.iter().any(|step| step.starttls) {
             return Err("tcp.query_response.starttls needs the kind tls".to_owned());
         }
@@ -201,7 +201,7 @@ impl Builder {
         check_server_name("tls", &server_name)?;
         let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
         let (starttls, verify) = (layer.starttls.is_some(), layer.verify().0);
-        let query_response = dialogue(layer.query_response.as_deref());
+        let query_response = dialogue("tls", layer.query_response.as_deref())?;
         let begins = query_response.iter().filter(|step| step.starttls).count();
         if begins + usize::from(starttls) > 1 {
             return Err("tls.query_response, starttls: TLS begins once".to_owned());
@@ -248,6 +248,7 @@ impl Builder {
             body_not: layer.body_not.clone(),
             response_headers: by_header(&layer.response_headers),
             response_headers_not: by_header(&layer.response_headers_not),
+            response_headers_if_present: by_header(&layer.response_headers_if_present),
             max_body_bytes: layer.max_body_bytes().0,
             max_redirects: layer.max_redirects(),
             redirect_to_private: layer.redirect_to_private().0,
@@ -297,11 +298,24 @@ fn check_server_name(kind: &str, name: &str) -> Checked<()> {
     }
 }
 
-fn dialogue(layer: Option<&[StepLayer]>) -> Vec<DialogueStep> {
-    let step = |step: &StepLayer| DialogueStep {
-        expect: step.expect.clone(),
-        send: step.send.clone(),
-        starttls: step.starttls.is_some_and(|starttls| starttls.0),
+fn dialogue(kind: &str, layer: Option<&[StepLayer]>) -> Checked<Vec<DialogueStep>> {
+    let label = |label: &StepLabelLayer| match label {
+        StepLabelLayer { name: Some(name), value: Some(value) } => {
+            Ok((name.clone(), value.clone()))
+        }
+        _ => Err(format!("{kind}.query_response.labels: a label needs name and value")),
+    };
+    let step = |step: &StepLayer| {
+        let labels = step.labels.iter().flatten().map(label).collect::<Checked<Vec<_>>>()?;
+        if step.expect.is_none() && !labels.is_empty() {
+            return Err(format!("{kind}.query_response.labels needs expect"));
+        }
+        Ok(DialogueStep {
+            expect: step.expect.clone(),
+            labels,
+            send: step.send.clone(),
+            starttls: step.starttls.is_some_and(|starttls| starttls.0),
+        })
     };
     layer.into_iter().flatten().map(step).collect()
 }
@@ -374,6 +388,22 @@ mod tests {
         assert_eq!(http.headers["x-key"], "token hunter3");
         let shown = format!("{config:?}");
         assert!(!shown.contains("hun") && !shown.contains(&login), "{shown}");
+    }
+
+    #[test]
+    fn labels_of_a_dialogue_are_checked() {
+        let load = |step: &str| {
+            load(&format!("tcp: {{ address: \"192.0.2.1:22\", query_response: [{step}] }}"))
+        };
+        assert!(load("{ expect: a, labels: [{ name: a, value: b }] }").is_ok());
+        for (step, expected) in [
+            ("{ expect: a, labels: [{ name: a }] }", "a label needs name and value"),
+            ("{ labels: [{ name: a, value: b }] }", "tcp.query_response.labels needs expect"),
+            ("{ expect: a, labels: [{ name: A-B, value: b }] }", "the name of a label"),
+        ] {
+            let why = load(step).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
     }
 
     #[test]

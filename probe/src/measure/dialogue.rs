@@ -1,7 +1,8 @@
 //! A dialogue with a server, in lines: greetings, commands and replies.
 
-use super::{Failure, Stage};
+use super::{Failure, Stage, printable};
 use crate::target::DialogueStep;
+use dnscribe_record::Labels;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
@@ -12,8 +13,8 @@ const MAX_BYTES: u64 = 64 << 10;
 /// Most bytes of the server's last line in the detail of a failure.
 const SHOWN_BYTES: usize = 80;
 
-/// Holds a dialogue: each step waits for a line that its pattern matches, and then sends its own. What the server
-/// has said beyond the last expected line is dropped.
+/// Holds a dialogue: each step waits for a line that its pattern matches, sets its labels, and then sends its own line.
+/// What the server has said beyond the last expected line is dropped.
 ///
 /// # Errors
 /// Stage `connect` with the reason `response_mismatch` (no line has matched before the server closed the connection or
@@ -21,6 +22,7 @@ const SHOWN_BYTES: usize = 80;
 pub(super) async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     steps: &[DialogueStep],
+    labels: &mut Labels,
     deadline: Instant,
 ) -> Result<S, Failure> {
     if steps.is_empty() {
@@ -30,7 +32,7 @@ pub(super) async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
         Dialogue { stream: BufReader::new(stream), left: MAX_BYTES, last: String::new() };
     let run = async {
         for step in steps {
-            dialogue.step(step).await?;
+            dialogue.step(step, labels).await?;
         }
         Ok(())
     };
@@ -50,7 +52,7 @@ struct Dialogue<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
-    async fn step(&mut self, step: &DialogueStep) -> Result<(), Failure> {
+    async fn step(&mut self, step: &DialogueStep, labels: &mut Labels) -> Result<(), Failure> {
         let mut send = step.send.as_ref().map(|text| text.0.clone());
         if let Some(pattern) = &step.expect {
             let captures = loop {
@@ -59,11 +61,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
                     break captures;
                 }
             };
-            send = send.map(|template| {
+            let expand = |template: &str| {
                 let mut text = String::new();
-                captures.expand(&template, &mut text);
+                captures.expand(template, &mut text);
                 text
-            });
+            };
+            send = send.map(|template| expand(&template));
+            let values = step.labels.iter();
+            labels.extend(values.map(|(name, value)| (name.0.clone(), printable(&expand(value)))));
         }
         if let Some(text) = send {
             let line = format!("{text}\n");
@@ -113,7 +118,7 @@ mod tests {
         DialogueStep {
             expect: (!expect.is_empty()).then(|| expect.parse().unwrap()),
             send: (!send.is_empty()).then(|| SecretText(send.to_owned())),
-            starttls: false,
+            ..DialogueStep::default()
         }
     }
 
@@ -129,7 +134,7 @@ mod tests {
             far.shutdown().await.unwrap();
         }
         let deadline = Instant::now() + Duration::from_millis(200);
-        let result = hold(near, steps, deadline).await;
+        let result = hold(near, steps, &mut Labels::new(), deadline).await;
         let failure = result.map(drop).err();
         let mut heard = String::new();
         far.read_to_string(&mut heard).await.unwrap();
@@ -146,6 +151,31 @@ mod tests {
         let (failure, heard) = hold_with("SSH-2.0-x\r\n", false, &anchored).await;
         assert_eq!((failure, heard.as_str()), (None, "SSH-2.0-dnscribe\r\n"));
         assert_eq!(hold_with("last line without end", true, &[step("end$", "")]).await.0, None);
+    }
+
+    #[tokio::test]
+    async fn labels_have_what_the_server_said() {
+        let label = |name: &str, value: &str| (name.parse().unwrap(), value.to_owned());
+        let steps = [DialogueStep {
+            labels: vec![label("version", "${1}"), label("comment", "${2}"), label("kind", "ssh")],
+            ..step("^SSH-2\\.0-([^ -]+)(?: (.*))?$", "")
+        }];
+        for (says, version, comment) in [
+            ("hello\r\nSSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "OpenSSH_9.2p1", "Debian-2"),
+            ("SSH-2.0-x\r\n", "x", ""),
+            ("SSH-2.0-x\u{1b}[2J y\n", "x\u{fffd}[2J", "y"),
+        ] {
+            let (near, mut far) = duplex(1 << 20);
+            far.write_all(says.as_bytes()).await.unwrap();
+            let mut labels = Labels::new();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            hold(near, &steps, &mut labels, deadline).await.unwrap();
+            let expected = [("comment", comment), ("kind", "ssh"), ("version", version)];
+            assert!(
+                labels.iter().map(|(name, value)| (&**name, &**value)).eq(expected),
+                "{labels:?}"
+            );
+        }
     }
 
     #[tokio::test]

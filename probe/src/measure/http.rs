@@ -198,7 +198,10 @@ impl Visit<'_> {
             values.any(|value| pattern.0.is_match(&String::from_utf8_lossy(value.as_bytes())))
         };
         let HttpTarget { response_headers, response_headers_not, .. } = self.http;
-        let missing = response_headers.iter().find(|(name, pattern)| !has(name, pattern));
+        let optional = self.http.response_headers_if_present.iter();
+        let present = optional.filter(|(name, _)| headers.contains_key(name));
+        let mut wanted = response_headers.iter().chain(present);
+        let missing = wanted.find(|(name, pattern)| !has(name, pattern));
         let unwanted = response_headers_not.iter().find(|(name, pattern)| has(name, pattern));
         let detail = match (missing, unwanted) {
             (Some((name, _)), _) if !headers.contains_key(name) => format!("there is no {name}"),

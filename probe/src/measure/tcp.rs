@@ -11,7 +11,10 @@ pub(super) async fn measure(context: &Context, target: &Target, tcp: &TcpTarget)
     let deadline = start + target.timeout;
     let mut fields = begin(context, target);
     let result = match host::connect(context, &mut fields, &tcp.host, deadline).await {
-        Ok(stream) => dialogue::hold(stream, &tcp.query_response, deadline).await.map(drop),
+        Ok(stream) => {
+            let labels = &mut fields.response_labels;
+            dialogue::hold(stream, &tcp.query_response, labels, deadline).await.map(drop)
+        }
         Err(failure) => Err(failure),
     };
     finish(fields, start.into_std(), result)

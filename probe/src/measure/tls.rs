@@ -53,14 +53,14 @@ async fn run(
     }
     let begin = tls.query_response.iter().position(|step| step.starttls).map_or(0, |last| last + 1);
     let (before, after) = tls.query_response.split_at(begin);
-    let stream = dialogue::hold(stream, before, deadline).await?;
+    let stream = dialogue::hold(stream, before, &mut fields.response_labels, deadline).await?;
     let peer = Peer { server_name: &tls.server_name, alpn: &tls.alpn, verify: tls.verify };
     let stream = handshake(context, fields, stream, &peer, deadline).await?;
     if fields.alpn.is_none() && !tls.alpn.is_empty() {
         let detail = format!("the server chose none of {}", tls.alpn.join(", "));
         return Err(Failure::new(Stage::Tls, "alpn_mismatch").with_detail(detail));
     }
-    dialogue::hold(stream, after, deadline).await.map(drop)
+    dialogue::hold(stream, after, &mut fields.response_labels, deadline).await.map(drop)
 }
 
 /// What a client offers to a server, and expects of it.

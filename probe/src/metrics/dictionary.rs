@@ -116,6 +116,8 @@ pub(super) const RESULTS: &[Metric] = &[
     ),
     result("dnscribe_probe_lame", "0 or 1", "1 if the nameserver does not answer with authority."),
     result("dnscribe_probe_loss_ratio", "ratio", "Ratio of echo requests without a reply."),
+    result("probe_expect_info", "1", "What the server said, by the labels of `query_response`.")
+        .caveat("Further labels: those of the configuration."),
     result("dnscribe_probe_failure_info", "1", "Stage and reason of the failure; absent without one.")
         .caveat("Further labels `stage`, `reason`."),
     result("dnscribe_probe_answer_info", "1", "Digest of the set of answers, of any type, and response code.")

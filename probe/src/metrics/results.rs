@@ -111,7 +111,7 @@ type Gauge = fn(&ProbeFields) -> Option<f64>;
 type Phases = fn(&ProbeFields) -> Vec<(&'static str, Option<f64>)>;
 
 /// Labels of an info metric; empty where a result has none.
-type Info = fn(&ProbeFields) -> Vec<(&'static str, String)>;
+type Info = fn(&ProbeFields) -> Vec<(&str, String)>;
 
 /// Gauges with one sample for each result.
 const GAUGES: &[(&str, Gauge)] = &[
@@ -211,6 +211,9 @@ const INFOS: &[(&str, Info)] = &[
             ("issuer", cert.issuer.clone()),
         ],
         None => Vec::new(),
+    }),
+    ("probe_expect_info", |fields| {
+        fields.response_labels.iter().map(|(name, value)| (&**name, value.clone())).collect()
     }),
     ("dnscribe_probe_failure_info", |fields| match &fields.error {
         Some(error) => vec![("stage", error.stage.clone()), ("reason", error.reason.clone())],

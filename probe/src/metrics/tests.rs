@@ -84,6 +84,7 @@ fn everything(kind: &str) -> ProbeFields {
             ..CertificateFields::default()
         }),
         issuer_changed: Some(false),
+        response_labels: [("version".to_owned(), "2.0".to_owned())].into(),
         http_status: Some(200),
         http_version: Some("1.1".into()),
         redirects: Some(1),
@@ -129,6 +130,7 @@ fn every_result_metric_is_written_and_described() {
         "qtype=\"SOA\",nameserver=\"ns1.example.com\",address=\"192.0.2.10\"} 2026112101\n",
         "phase=\"processing\"} 0.005\n",
         "version=\"TLS 1.3\"} 1\n",
+        "address=\"192.0.2.10\",version=\"2.0\"} 1\n",
         "digest=\"00000000deadbeef\",rcode=\"NOERROR\"} 1\n",
     ] {
         assert!(text.contains(sample), "{sample} in\n{text}");

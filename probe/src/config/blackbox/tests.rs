@@ -54,6 +54,16 @@ modules:
       - starttls: true
       - send: "QUIT\r"
   ssh_banner: { prober: tcp, tcp: { query_response: [{ expect: "^SSH-2.0-", send: "SSH-2.0-blackbox-ssh-check" }] } }
+  ssh_banner_extract:
+    prober: tcp
+    tcp:
+      query_response:
+      - expect: "^SSH-2.0-([^ -]+)(?: (.*))?$"
+        labels:
+        - name: ssh_version
+          value: "${1}"
+        - name: ssh_comments
+          value: "${2}"
 "#;
 
 #[test]
@@ -78,10 +88,10 @@ fn reads_modules_of_blackbox_exporter() {
         panic!("not tls")
     };
     assert_eq!(smtp.query_response.iter().position(|step| step.starttls), Some(5));
-    let TargetKind::Tcp(ssh) = target("ssh_banner", "192.0.2.1:22").0.kind else {
-        panic!("not tcp")
-    };
-    assert_eq!(ssh.query_response.len(), 1);
+    for (module, labels) in [("ssh_banner", 0), ("ssh_banner_extract", 2)] {
+        let TargetKind::Tcp(ssh) = target(module, "192.0.2.1:22").0.kind else { panic!("not tcp") };
+        assert_eq!((ssh.query_response.len(), ssh.query_response[0].labels.len()), (1, labels));
+    }
     let (dns, checks) = target("dns_soa", "192.0.2.53");
     assert_eq!((dns.name.as_str(), checks.answers.len()), ("example.com SOA", 1));
     let TargetKind::Dns(dns) = dns.kind else { panic!("not dns") };
@@ -92,10 +102,11 @@ fn reads_modules_of_blackbox_exporter() {
 }
 
 #[test]
-fn requests_have_logins_and_bodies() {
+fn requests_have_logins_and_bodies_and_responses_headers() {
     let file = r#"
 modules:
   post: { prober: http, http: { method: POST, body: '{"a": 1}', valid_http_versions: [HTTP/1.1, HTTP/2.0],
+    fail_if_header_not_matches: [{ header: age, regexp: "^0$", allow_missing: true }, { header: via, regexp: lab }],
     basic_auth: { username: me, password: hunter2 }, fail_if_body_matches_regexp: [sorry, "^a|b$"] } }
   token: { prober: http, http: { authorization: { type: Token, credentials: hunter3 } } }
   bearer: { prober: http, http: { bearer_token: hunter4 } }
@@ -112,6 +123,9 @@ modules:
     assert_eq!(post.headers["authorization"], "Basic bWU6aHVudGVyMg==");
     assert_eq!(post.request_body.unwrap().0, r#"{"a": 1}"#);
     assert_eq!(checks.http_versions, ["1.1", "2"]);
+    let [headers, if_present] = [post.response_headers, post.response_headers_if_present];
+    assert_eq!((headers.len(), if_present.len()), (1, 1));
+    assert_eq!((headers[0].0.as_str(), if_present[0].0.as_str()), ("via", "age"));
     let unwanted = post.body_not.unwrap().0;
     assert!(unwanted.is_match("so sorry") && unwanted.is_match("ab") && !unwanted.is_match("ba"));
     assert_eq!(target("token").0.headers["authorization"], "Token hunter3");
@@ -137,10 +151,6 @@ fn leaves_out_modules_that_need_more_than_it_has() {
         (
             "modules:\n  x: { prober: tcp, tcp: { query_response: [{ expect_bytes: a }] } }\n",
             "query_response.expect_bytes: unknown key",
-        ),
-        (
-            "modules:\n  x: { prober: http, http: { fail_if_header_not_matches: [{ header: a, regexp: b, allow_missing: true }] } }\n",
-            "allow_missing: true is not supported",
         ),
         (
             "modules:\n  x: { prober: http, http: { bearer_token: a, basic_auth: { username: b } } }\n",

@@ -44,6 +44,7 @@ fn target(url: &str) -> HttpTarget {
         body_not: None,
         response_headers: Vec::new(),
         response_headers_not: Vec::new(),
+        response_headers_if_present: Vec::new(),
         max_body_bytes: 1 << 20,
         max_redirects: 3,
         redirect_to_private: false,
@@ -285,6 +286,11 @@ async fn headers_must_be_there_or_must_not() {
         let expected =
             if detail.is_empty() { ("", "", "") } else { ("http", "header_mismatch", detail) };
         assert_eq!(reason(&found), expected);
+    }
+    for (optional, expected) in [("age", ""), ("x-cache", ""), ("server", "header_mismatch")] {
+        let mut http = target(&format!("http://{address}/"));
+        http.response_headers_if_present = check(optional, "HIT");
+        assert_eq!(reason(&probe(http).await).1, expected, "{optional}");
     }
 }
 

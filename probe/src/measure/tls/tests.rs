@@ -448,7 +448,7 @@ async fn dialogues_begin_tls_and_go_on_in_it() {
     let step = |expect: &str, send: &str| DialogueStep {
         expect: Some(expect.parse().unwrap()),
         send: Some(SecretText(send.to_owned())),
-        starttls: false,
+        ..DialogueStep::default()
     };
     let begin = DialogueStep { starttls: true, ..DialogueStep::default() };
     let steps = vec![
