@@ -30,15 +30,17 @@ pub(super) fn describe(all: &[&Measurement], diagnosis: &Diagnosis, now: Timesta
     // Answers that have changed are good as answers, and yet show the cause.
     let is_own = |one: &&Measurement| own.iter().any(|other| std::ptr::eq(*one, *other));
     let works: Vec<&Measurement> = works.into_iter().filter(|one| !is_own(one)).collect();
-    let working = limited(working(&works, all));
-    let failing = limited(failures(&own, now));
-    let following = limited(failures(&select(&diagnosis.following), now));
+    let working = working(&works, all);
+    let failed = failures(&own);
+    let failing = lines(&failed, |group| failure_line(group, now));
+    let following = failures(&select(&diagnosis.following));
+    let following = lines(&following, |group| failure_line(group, now));
     let arrow = format!("→ {}", diagnosis.cause.name());
     let rest = MAX_SUMMARY.saturating_sub(failing.len()).min(1);
     let context = working.iter().take(rest);
     let shown: Vec<&str> =
         context.chain(failing.iter().take(MAX_SUMMARY)).map(String::as_str).collect();
-    let more = failing.len().saturating_sub(MAX_SUMMARY);
+    let more = failed.len().saturating_sub(MAX_SUMMARY);
     let more = if more > 0 { format!("; {more} more") } else { String::new() };
     let summary = format!("{}{more} {arrow}", shown.join("; "));
     let following = following.into_iter().map(|line| format!("follows: {line}"));
@@ -46,32 +48,37 @@ pub(super) fn describe(all: &[&Measurement], diagnosis: &Diagnosis, now: Timesta
     Evidence { summary, lines }
 }
 
-fn limited(mut lines: Vec<String>) -> Vec<String> {
-    let more = lines.len().saturating_sub(MAX_LINES);
-    if more > 0 {
-        lines.truncate(MAX_LINES);
-        lines.push(format!("and {more} more of this kind"));
+/// Writes the lines of the first groups, and the number of the others.
+fn lines(groups: &[Vec<&Measurement>], line: impl Fn(&[&Measurement]) -> String) -> Vec<String> {
+    let more = groups.len().saturating_sub(MAX_LINES);
+    let more = (more > 0).then(|| format!("and {more} more of this kind"));
+    groups.iter().take(MAX_LINES).map(|group| line(group)).chain(more).collect()
+}
+
+/// Groups measurements that have a key in common, in their order.
+fn grouped<'a, K: Ord>(
+    all: &[&'a Measurement],
+    key: impl Fn(&'a Measurement) -> K,
+) -> Vec<Vec<&'a Measurement>> {
+    let mut places = BTreeMap::new();
+    let mut groups: Vec<Vec<&Measurement>> = Vec::new();
+    for one in all {
+        let place = *places.entry(key(one)).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
     }
-    lines
+    groups
 }
 
 /// Lines of measurements that are as they should be. Resolvers and nameservers share a line.
 fn working(works: &[&Measurement], all: &[&Measurement]) -> Vec<String> {
-    let mut groups: BTreeMap<(&str, &str), Vec<&Measurement>> = BTreeMap::new();
-    let mut order = Vec::new();
-    for one in works {
-        let key = (one.fields.kind.as_str(), one.fields.target.as_str());
-        if !groups.contains_key(&key) {
-            order.push(key);
-        }
-        groups.entry(key).or_default().push(one);
-    }
-    let lines = order.into_iter().filter_map(|key| {
-        let group = groups.get(&key)?;
+    let groups = grouped(works, |one| (one.fields.kind.as_str(), one.fields.target.as_str()));
+    lines(&groups, |group| {
         let of_target = |one: &&&Measurement| one.target == group[0].target;
-        Some(working_line(group, all.iter().filter(of_target).count()))
-    });
-    lines.collect()
+        working_line(group, all.iter().filter(of_target).count())
+    })
 }
 
 fn working_line(group: &[&Measurement], whole: usize) -> String {
@@ -121,17 +128,9 @@ fn count(part: usize, whole: usize, what: &str) -> String {
     }
 }
 
-/// Lines of failures. Those of one target with one reason share a line.
-fn failures(failed: &[&Measurement], now: Timestamp) -> Vec<String> {
-    let mut groups: Vec<(String, Vec<&Measurement>)> = Vec::new();
-    for one in failed {
-        let key = format!("{} {} {:?}", one.fields.kind, one.fields.target, one.error());
-        match groups.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, group)) => group.push(one),
-            None => groups.push((key, vec![one])),
-        }
-    }
-    groups.iter().map(|(_, group)| failure_line(group, now)).collect()
+/// Groups failures: those of one target with one reason share a line.
+fn failures<'a>(failed: &[&'a Measurement]) -> Vec<Vec<&'a Measurement>> {
+    grouped(failed, |one| (one.fields.kind.as_str(), one.fields.target.as_str(), one.error()))
 }
 
 fn failure_line(group: &[&Measurement], now: Timestamp) -> String {

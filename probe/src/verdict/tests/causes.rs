@@ -288,3 +288,14 @@ fn a_resolver_that_is_away_explains_why_no_nameserver_was_found() {
     let rules: Vec<_> = alerts.iter().map(|alert| alert.condition.rule.name()).collect();
     assert_eq!(rules, ["verdict_resolver"]);
 }
+
+#[test]
+fn summaries_count_all_that_fails() {
+    let lines: Vec<String> = (0..20).map(|n| format!("dns@r{n} dns/reason{n}")).collect();
+    let alerts = alerts_once(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let [Alert { condition, .. }] = alerts.as_slice() else { panic!("{alerts:?}") };
+    assert!(condition.summary.contains("at r2 reason2; 17 more → "), "{}", condition.summary);
+    let [.., eighth, more, _] = condition.evidence.as_slice() else { panic!("{condition:?}") };
+    assert!(eighth.ends_with("at r7 reason7"), "{eighth}");
+    assert_eq!(more, "and 12 more of this kind");
+}
