@@ -20,7 +20,7 @@ mod view;
 pub use draw::{Theme, WIDTH, plain_text};
 pub use follow::follow;
 pub use model::{Counts, OutcomeKind, Span, Vantage, process_and_place, process_label};
-pub use record::{Transaction as TransactionView, schema_of};
+pub use record::{Transaction as TransactionView, schema_of, stream_of};
 pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;
 pub use text::clean;

@@ -22,7 +22,7 @@ use dnscribe_delivery::{Batch, Stream};
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{ContainerView, JsonText, LedgerRecord, PodView, ProcessView};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use table::{Rows, StatsBySide, Table};
 
@@ -73,8 +73,8 @@ pub struct Model {
     pub alerts: Alerts,
     /// The newest ledger of each node.
     pub ledgers: BTreeMap<String, LedgerRecord>,
-    /// Node of the first record.
-    pub node: String,
+    /// Nodes that records came from, up to `MAX_NODES`.
+    pub nodes: BTreeSet<String>,
     start: Option<u64>,
     now: u64,
     pub records: u64,
@@ -114,17 +114,22 @@ impl Model {
             self.tick_second(second);
         }
         let node = part(&ledger.node).into_owned();
+        self.seen(&node);
         if self.ledgers.contains_key(&node) || self.ledgers.len() < MAX_NODES {
             self.ledgers.insert(node, ledger);
+        }
+    }
+
+    fn seen(&mut self, node: &str) {
+        if !node.is_empty() && self.nodes.len() < MAX_NODES && !self.nodes.contains(node) {
+            self.nodes.insert(node.to_owned());
         }
     }
 
     /// Adds a transaction. Returns none if its time or status is missing or invalid.
     fn transaction(&mut self, transaction: &Transaction<'_>) -> Option<()> {
         let ts = transaction.ts.parse().ok().filter(|_| !transaction.status.is_empty())?;
-        if self.node.is_empty() {
-            self.node = part(&transaction.node).into_owned();
-        }
+        self.seen(&part(&transaction.node));
         let event = self.event(transaction, ts);
         let labels = labels(transaction);
         for ((table, key), capacity) in self.tables.iter_mut().zip(&labels).zip(ROWS) {
@@ -176,7 +181,7 @@ impl Model {
         *self = Self {
             alerts: std::mem::take(&mut self.alerts),
             ledgers: std::mem::take(&mut self.ledgers),
-            node: std::mem::take(&mut self.node),
+            nodes: std::mem::take(&mut self.nodes),
             start: self.start.map(|_| self.now),
             now: self.now,
             ..new

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use dnscribe_record::time::Timestamp;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,14 +11,28 @@ use std::time::Duration;
 const YIELD_TIME: Duration = Duration::from_micros(200);
 
 /// A model that is fed while it is drawn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shared {
     model: Mutex<Model>,
     /// Set while a thread waits to draw: mutexes are not fair, and feeding threads rarely release it.
     drawing: AtomicBool,
     ended: AtomicBool,
-    /// Whether time follows this host's clock instead of the records.
-    uses_wall_clock: AtomicBool,
+    /// Nanoseconds by which the view is behind this host's clock; `FOLLOWS_RECORDS` without a clock.
+    clock_delay: AtomicU64,
+}
+
+/// Time follows the records, not a clock.
+const FOLLOWS_RECORDS: u64 = u64::MAX;
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            model: Mutex::default(),
+            drawing: AtomicBool::default(),
+            ended: AtomicBool::default(),
+            clock_delay: AtomicU64::new(FOLLOWS_RECORDS),
+        }
+    }
 }
 
 impl Shared {
@@ -38,15 +52,17 @@ impl Shared {
         self.drawing.store(true, Ordering::Relaxed);
         let mut model = self.lock();
         self.drawing.store(false, Ordering::Relaxed);
-        if self.uses_wall_clock.load(Ordering::Relaxed) && !self.has_ended() {
-            model.tick(Timestamp::now());
+        let delay = self.clock_delay.load(Ordering::Relaxed);
+        if delay != FOLLOWS_RECORDS && !self.has_ended() {
+            model.tick(Timestamp::now().minus(Duration::from_nanos(delay)));
         }
         read(&mut model)
     }
 
-    /// Lets time follow this host's clock from now on.
-    pub fn use_wall_clock(&self) {
-        self.uses_wall_clock.store(true, Ordering::Relaxed);
+    /// Lets time follow this host's clock from now on, `delay` behind it.
+    pub fn use_wall_clock(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(FOLLOWS_RECORDS);
+        self.clock_delay.store(delay, Ordering::Relaxed);
     }
 
     pub fn end(&self) {

@@ -2,7 +2,9 @@
 
 use crate::accounts;
 use crate::running::{CAUGHT_UP, Running, Shared};
+use dnscribe_tests::stack::Component;
 use dnscribe_tests::{environment, shell};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -27,10 +29,29 @@ fn rows_flow_from_live_dns() {
         check_documented_queries(&mut running);
         // While records arrive, as in production.
         accounts::check_balance(&mut running);
+        check_top(&mut running);
     }
     running.stack().stop_demo().unwrap();
     rows.unwrap();
     accounts::check(&mut running);
+}
+
+/// Waits until `dnscribe top --store` shows the queries of the demo's resolver.
+fn check_top(running: &mut Running) {
+    let mut top = Command::new(environment::binary().unwrap());
+    top.args(["top", "--once"]).stdin(Stdio::null());
+    for component in [Component::ClickHouse, Component::TimescaleDb] {
+        top.args(["--store", running.stack().address(component).unwrap().as_str().unwrap()]);
+    }
+    let mut text = String::new();
+    let shown = shell::wait_for("the view of what is stored", CAUGHT_UP, || {
+        text = String::from_utf8(shell::output(&mut top)?.stdout)?;
+        let figures = text.lines().find(|line| line.contains(" q/s ")).unwrap_or_default();
+        let has_queries = !figures.trim_start().starts_with("0 q/s");
+        // Agents' ledgers are in no store.
+        Ok((has_queries && text.contains("198.18.") && figures.contains("lost -")).then_some(()))
+    });
+    shown.unwrap_or_else(|why| panic!("{why}: {text}"));
 }
 
 /// Runs the statements of the page of queries for `TimescaleDB` and `InfluxDB`.

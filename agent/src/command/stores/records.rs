@@ -1,4 +1,4 @@
-//! Reads records back from stores, for `report --store`.
+//! Reads records back from stores, for `report --store` and `top --store`.
 
 use super::{Client, HttpQueries, Postgres, Store, TRANSACTIONS};
 use crate::report::TimeSpan;

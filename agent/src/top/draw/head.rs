@@ -17,8 +17,8 @@ pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
 /// Returns the line with node, source and time.
 fn title(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let Scene { model, status, theme, .. } = *scene;
-    let nodes = match model.ledgers.len() {
-        0 | 1 => theme.shown(&model.node),
+    let nodes = match model.nodes.len() {
+        0 | 1 => theme.shown(model.nodes.first().map_or("", String::as_str)),
         count => format!("{count} nodes"),
     };
     let state = if status.paused {
@@ -58,9 +58,10 @@ fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
         spans.push(Span::raw(format!("  {name} {value}")));
     }
     spans.extend(shares(theme, &figures));
-    let lost = lost(model);
-    let tone = if lost == 0 { Tone::Dim } else { Tone::Bad };
-    spans.push(span(theme, tone, format!("  lost {}", text::count(lost))));
+    let lost = (!model.ledgers.is_empty()).then(|| lost(model));
+    let tone = if lost.unwrap_or(0) == 0 { Tone::Dim } else { Tone::Bad };
+    let lost = lost.map_or_else(|| "-".to_owned(), text::count);
+    spans.push(span(theme, tone, format!("  lost {lost}")));
     let [_, warning, critical] = model.alerts.firing();
     for (count, name, tone) in
         [(critical, "critical", Tone::Bad), (warning, "warning", Tone::Warning)]
