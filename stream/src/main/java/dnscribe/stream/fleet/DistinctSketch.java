@@ -46,7 +46,7 @@ final class DistinctSketch {
 
   /** Returns the estimate that depends on the values only, and not on the order of merging. */
   double estimate() {
-    return union().getCompositeEstimate();
+    return union == null ? sketch.getCompositeEstimate() : union.getCompositeEstimate();
   }
 
   double lower() {

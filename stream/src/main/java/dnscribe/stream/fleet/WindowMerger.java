@@ -24,7 +24,8 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
  *
  * <p>A merged window is written when the watermark passes its end, again when windows of late nodes
  * have changed it, and as final once the allowed lateness is over. What comes then is counted as
- * late.
+ * late. If all nodes fall silent, no watermark passes the end of their last windows: these are
+ * written, not as final, when the allowed lateness has passed on the wall clock.
  */
 final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     implements Triggerable<String, VoidNamespace> {
@@ -104,6 +105,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
       open = OpenWindow.of(window.key());
       if (endMs > timers.currentWatermark()) {
         timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
+        timers.registerProcessingTimeTimer(
+            VoidNamespace.INSTANCE, Math.max(nowMs, endMs) + latenessMs);
       } else {
         timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
       }

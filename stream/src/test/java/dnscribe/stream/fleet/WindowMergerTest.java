@@ -46,6 +46,28 @@ class WindowMergerTest {
   }
 
   @Test
+  void theLastWindowsOfASilentFleetAreWrittenUnfinished() throws Exception {
+    try (var harness = merger()) {
+      harness.open();
+      harness.setProcessingTime(END);
+      add(harness, Windows.node("n1", START, 1));
+      harness.processWatermark(new Watermark(END - 1));
+      run(harness, END + 119_000);
+      assertThat(written(harness)).isEmpty();
+      run(harness, END + 120_000);
+      assertThat(written(harness)).extracting(FleetWindow::isFinal).containsExactly(false);
+      // The nodes speak again, the last of them of that window too.
+      add(harness, Windows.node("n2", START, 2));
+      harness.processWatermark(new Watermark(END + 120_000));
+      run(harness, END + 600_000);
+      List<FleetWindow> written = written(harness);
+      assertThat(written).extracting(FleetWindow::isFinal).containsExactly(false, false, true);
+      assertThat(written).extracting(FleetWindow::revision).containsExactly(0, 1, 1);
+      assertThat(written).last().extracting(w -> w.nodes().size).isEqualTo(2);
+    }
+  }
+
+  @Test
   void afterAnOutageAlsoGroupsThatOnlyLaterNodesHaveAreTaken() throws Exception {
     OperatorSubtaskState state;
     try (var harness = merger()) {
