@@ -97,9 +97,9 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
         headers,
         request_body: layer.body,
         body_not: any_of(&unwanted)?,
-        response_headers: headers_checked.must_match,
-        response_headers_not: headers_checked.must_not_match,
-        response_headers_if_present: headers_checked.must_match_if_present,
+        response_headers: headers_checked.wanted,
+        response_headers_not: headers_checked.unwanted,
+        response_headers_if_present: headers_checked.if_present,
         status: layer.valid_status_codes.filter(|codes| !codes.is_empty()),
         body: patterns.pop(),
         max_redirects: (!follows).then_some(0),
@@ -120,9 +120,9 @@ type Patterns = BTreeMap<HeaderName, Pattern>;
 /// Checks of headers.
 #[derive(Default)]
 struct HeaderChecks {
-    must_match: Patterns,
-    must_not_match: Patterns,
-    must_match_if_present: Patterns,
+    wanted: Patterns,
+    unwanted: Patterns,
+    if_present: Patterns,
 }
 
 /// Translates checks of headers: what must match, and what must not.
@@ -138,17 +138,17 @@ fn header_checks(
         };
         let may_be_missing = check.allow_missing.is_some_and(|allow| allow.0);
         let patterns = match (is_wanted, may_be_missing) {
-            (true, false) => &mut translated.must_match,
-            (true, true) => &mut translated.must_match_if_present,
-            (false, _) => &mut translated.must_not_match,
+            (true, false) => &mut translated.wanted,
+            (true, true) => &mut translated.if_present,
+            (false, _) => &mut translated.unwanted,
         };
         if patterns.insert(header.clone(), pattern.clone()).is_some() {
             return Err(format!("http: two checks of the header {}: give one", header.0));
         }
-        if !is_wanted && !may_be_missing && !translated.must_match.contains_key(header) {
+        if !is_wanted && !may_be_missing && !translated.wanted.contains_key(header) {
             // Any value will do.
             let any = "".parse().map_err(|error: BadValue| error.to_string())?;
-            translated.must_match.insert(header.clone(), any);
+            translated.wanted.insert(header.clone(), any);
         }
     }
     Ok(translated)
