@@ -51,7 +51,7 @@ fn check_top(running: &mut Running) {
         // Agents' ledgers are in no store.
         Ok((has_queries && text.contains("198.18.") && figures.contains("lost -")).then_some(()))
     });
-    shown.unwrap_or_else(|why| panic!("{why}: {text}"));
+    assert!(shown.is_ok(), "{text}");
 }
 
 /// Runs the statements of the page of queries for `TimescaleDB` and `InfluxDB`.
