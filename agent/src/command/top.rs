@@ -116,11 +116,7 @@ impl View<'_> {
         let input = path.to_path_buf();
         let reader = spawn("records", move || top::follow(&input, &shared, follow, &stop))?;
         let screen = self.open(&source, Span::Whole)?;
-        while !reader.is_finished() && !self.signals.stop() {
-            thread::sleep(PAUSE);
-        }
-        let done = if reader.is_finished() { joined(reader)? } else { Ok(()) };
-        let done = done.map_err(|problem| {
+        let done = self.wait_for_reader(reader)?.map_err(|problem| {
             Exit::usage(problem.to_string()).with_remedy(
                 "give a file of `dnscribe run -o json`; capture files need no --records",
             )
@@ -161,11 +157,16 @@ impl View<'_> {
         let follow = !self.args.once;
         let reader = spawn("stores", move || follow_stores(&urls, &shared, follow, &stop))?;
         let screen = self.open(&source, Span::Recent)?;
+        let done = self.wait_for_reader(reader)?;
+        self.close(screen, done, &source, Span::Recent)
+    }
+
+    /// Waits until a thread has read all, or the user quits. Returns the thread's result if it has ended.
+    fn wait_for_reader<E>(&self, reader: JoinHandle<Result<(), E>>) -> Result<Result<(), E>, Exit> {
         while !reader.is_finished() && !self.signals.stop() {
             thread::sleep(PAUSE);
         }
-        let done = if reader.is_finished() { joined(reader)? } else { Ok(()) };
-        self.close(screen, done, &source, Span::Recent)
+        if reader.is_finished() { joined(reader) } else { Ok(Ok(())) }
     }
 
     /// Waits until the user quits, or a signal ends the program.

@@ -2,8 +2,8 @@
 
 use super::model::Model;
 use dnscribe_record::time::Timestamp;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,28 +11,14 @@ use std::time::Duration;
 const YIELD_TIME: Duration = Duration::from_micros(200);
 
 /// A model that is fed while it is drawn.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Shared {
     model: Mutex<Model>,
     /// Set while a thread waits to draw: mutexes are not fair, and feeding threads rarely release it.
     drawing: AtomicBool,
     ended: AtomicBool,
-    /// Nanoseconds by which the view is behind this host's clock; `FOLLOWS_RECORDS` without a clock.
-    clock_delay: AtomicU64,
-}
-
-/// Time follows the records, not a clock.
-const FOLLOWS_RECORDS: u64 = u64::MAX;
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            model: Mutex::default(),
-            drawing: AtomicBool::default(),
-            ended: AtomicBool::default(),
-            clock_delay: AtomicU64::new(FOLLOWS_RECORDS),
-        }
-    }
+    /// Time by which the view is behind this host's clock; not set while time follows the records.
+    clock_delay: OnceLock<Duration>,
 }
 
 impl Shared {
@@ -52,17 +38,15 @@ impl Shared {
         self.drawing.store(true, Ordering::Relaxed);
         let mut model = self.lock();
         self.drawing.store(false, Ordering::Relaxed);
-        let delay = self.clock_delay.load(Ordering::Relaxed);
-        if delay != FOLLOWS_RECORDS && !self.has_ended() {
-            model.tick(Timestamp::now().minus(Duration::from_nanos(delay)));
+        if let Some(delay) = self.clock_delay.get().filter(|_| !self.has_ended()) {
+            model.tick(Timestamp::now().minus(*delay));
         }
         read(&mut model)
     }
 
     /// Lets time follow this host's clock from now on, `delay` behind it.
     pub fn use_wall_clock(&self, delay: Duration) {
-        let delay = u64::try_from(delay.as_nanos()).unwrap_or(FOLLOWS_RECORDS);
-        self.clock_delay.store(delay, Ordering::Relaxed);
+        self.clock_delay.get_or_init(|| delay);
     }
 
     pub fn end(&self) {
