@@ -20,7 +20,6 @@ use layer::{
     HeaderCheckLayer, HttpProber, HttpVersion, IpProtocol, ModuleLayer, Prober, TcpProber,
     TlsConfigLayer,
 };
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub(super) use layer::BlackboxFile;
@@ -90,16 +89,11 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
     }
     let unwanted = layer.fail_if_body_matches_regexp.unwrap_or_default();
     let checks = (layer.fail_if_header_not_matches, layer.fail_if_header_matches);
-    let headers_checked =
-        header_checks(&checks.0.unwrap_or_default(), &checks.1.unwrap_or_default())?;
     let http = HttpLayer {
         method: layer.method,
         headers,
         request_body: layer.body,
         body_not: any_of(&unwanted)?,
-        response_headers: headers_checked.wanted,
-        response_headers_not: headers_checked.unwanted,
-        response_headers_if_present: headers_checked.if_present,
         status: layer.valid_status_codes.filter(|codes| !codes.is_empty()),
         body: patterns.pop(),
         max_redirects: (!follows).then_some(0),
@@ -107,30 +101,19 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
         verify: layer.tls_config.verify(),
         server_name: layer.tls_config.server_name,
         pace,
-        ..HttpLayer::default()
+        ..header_checks(&checks.0.unwrap_or_default(), &checks.1.unwrap_or_default())?
     };
     let template = TargetLayer { http: Some(http), ..TargetLayer::default() };
     let checks = Checks { tls, http_versions, ..Checks::default() };
     Ok(Module { checks, ..Module::new(template) })
 }
 
-/// Patterns by header.
-type Patterns = BTreeMap<HeaderName, Pattern>;
-
-/// Checks of headers.
-#[derive(Default)]
-struct HeaderChecks {
-    wanted: Patterns,
-    unwanted: Patterns,
-    if_present: Patterns,
-}
-
-/// Translates checks of headers: what must match, and what must not.
+/// Translates checks of headers: what must match, and what must not. The other settings are not set.
 fn header_checks(
     wanted: &[HeaderCheckLayer],
     unwanted: &[HeaderCheckLayer],
-) -> Result<HeaderChecks, String> {
-    let mut translated = HeaderChecks::default();
+) -> Result<HttpLayer, String> {
+    let mut http = HttpLayer::default();
     let checks = wanted.iter().map(|check| (check, true));
     for (check, is_wanted) in checks.chain(unwanted.iter().map(|check| (check, false))) {
         let HeaderCheckLayer { header: Some(header), regexp: Some(pattern), .. } = check else {
@@ -138,20 +121,20 @@ fn header_checks(
         };
         let may_be_missing = check.allow_missing.is_some_and(|allow| allow.0);
         let patterns = match (is_wanted, may_be_missing) {
-            (true, false) => &mut translated.wanted,
-            (true, true) => &mut translated.if_present,
-            (false, _) => &mut translated.unwanted,
+            (true, false) => &mut http.response_headers,
+            (true, true) => &mut http.response_headers_if_present,
+            (false, _) => &mut http.response_headers_not,
         };
         if patterns.insert(header.clone(), pattern.clone()).is_some() {
             return Err(format!("http: two checks of the header {}: give one", header.0));
         }
-        if !is_wanted && !may_be_missing && !translated.wanted.contains_key(header) {
+        if !is_wanted && !may_be_missing && !http.response_headers.contains_key(header) {
             // Any value will do.
             let any = "".parse().map_err(|error: BadValue| error.to_string())?;
-            translated.wanted.insert(header.clone(), any);
+            http.response_headers.insert(header.clone(), any);
         }
     }
-    Ok(translated)
+    Ok(http)
 }
 
 /// Joins patterns to one that matches where any of them does; `None` if there are none.
