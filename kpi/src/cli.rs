@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
-use dnscribe_config::value::Broker;
+use dnscribe_config::value::{Broker, read_bytes};
 use jiff::civil::Date;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,6 +156,10 @@ pub struct ComputeArgs {
     #[arg(long = "final")]
     pub is_final: bool,
 
+    /// Use this much memory for queries, and the disk beyond it: at least 64MiB
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = memory)]
+    pub memory: usize,
+
     /// Write text or json
     #[arg(short, long, value_enum, default_value_t)]
     pub output: OutputFormat,
@@ -283,4 +287,11 @@ pub struct SampleArgs {
     /// File to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+}
+
+fn memory(text: &str) -> Result<usize, &'static str> {
+    let bytes = read_bytes(text).filter(|bytes| *bytes >= 64 << 20);
+    bytes
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or("a size of 64MiB or more, such as 4GiB")
 }

@@ -206,6 +206,7 @@ async fn compute(store: &Store, dictionary: &Dictionary, args: &ComputeArgs) -> 
         from: args.date.or(args.from),
         to: args.date.or(args.to),
         is_final: args.is_final,
+        memory: args.memory,
     };
     let outcome = compute::compute(store, dictionary, request).await?;
     let Some((from, to, days)) = outcome.days else {

@@ -21,12 +21,9 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Days that are computed at once, at least.
-const CHUNK_DAYS: usize = 92;
-
-/// Rows of facts of more days that are computed at once: planning a query takes as long as running it over some ten
-/// thousand rows.
-const CHUNK_ROWS: u64 = 2 << 20;
+/// Rows of facts that are computed at once, unless a day has more: planning a query takes as long as running it over
+/// some ten thousand rows.
+const CHUNK_ROWS: u64 = 8 << 20;
 
 /// Which days are computed, and whether they are frozen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +34,8 @@ pub struct Request {
     pub to: Option<Date>,
     /// Whether values are frozen that can be final.
     pub is_final: bool,
+    /// Memory of queries in bytes.
+    pub memory: usize,
 }
 
 /// What a computation has done.
@@ -65,11 +64,13 @@ pub async fn compute(
         let mut state = store.state().await?;
         let Some(span) = span(&state, request)? else { return Ok(Outcome::default()) };
         let snapshot = state.number;
-        let engine = Engine::open_copies(store, &state).await?;
+        let engine = Engine::open_copies(store, &state, request.memory).await?;
+        engine.models(dictionary, span).await?;
         let gaps = Gaps::find(&engine, &state, span).await?;
+        let present = event_types(&engine).await?;
         let mut days = BTreeMap::new();
         for chunk in chunks(&state.rows_by_day(), span) {
-            days.extend(write_days(store, dictionary, &engine, chunk).await?);
+            days.extend(write_days(store, dictionary, &engine, &present, chunk).await?);
         }
         let commits = commits(&state, dictionary, &gaps, days, request.is_final);
         let mut outcome =
@@ -111,18 +112,17 @@ fn span(state: &State, request: Request) -> Result<Option<(Date, Date)>, KpiErro
 /// Divides a span of days into those that are computed at once.
 fn chunks(rows: &BTreeMap<Date, u64>, (from, to): (Date, Date)) -> Vec<(Date, Date)> {
     let mut chunks: Vec<(Date, Date)> = Vec::new();
-    let (mut days, mut held) = (0, 0);
+    let mut held = 0;
     for day in (epoch_day(from)..=epoch_day(to)).map(date) {
         let more = rows.get(&day).copied().unwrap_or(0);
         match chunks.last_mut() {
-            Some((_, last)) if days < CHUNK_DAYS || held + more <= CHUNK_ROWS => {
+            Some((_, last)) if held + more <= CHUNK_ROWS => {
                 *last = day;
-                days += 1;
                 held += more;
             }
             _ => {
                 chunks.push((day, day));
-                (days, held) = (1, more);
+                held = more;
             }
         }
     }
@@ -194,25 +194,26 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Computes the rows of all measures for a span of days, sorted.
+/// Computes the rows of all measures for a span of days, sorted. `engine` has the models, `present` the types of all events.
 ///
 /// # Errors
 /// A query fails.
 pub async fn measure_rows(
     dictionary: &Dictionary,
     engine: &Engine,
+    present: &BTreeSet<String>,
     days: (Date, Date),
 ) -> Result<RecordBatch, KpiError> {
     let schema = schema();
     let failed = |error| KpiError::Failed(format!("values: {error}"));
     let mut batches = Vec::new();
-    let present = event_types(engine).await?;
     // A measure of events of which there are none has no rows, and planning its query takes longer than running it.
     let can_have_rows = |measure: &&Measure| {
         measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
     };
     for measure in dictionary.measures.iter().filter(can_have_rows) {
-        let sql = query::measure(dictionary, measure, days, Dialect::DataFusion)?;
+        let model = format!("model_{}", measure.model);
+        let sql = query::measure_of(&model, dictionary, measure, days, Dialect::DataFusion);
         for batch in engine.query(&format!("measure {}", measure.name), &sql).await? {
             let columns = batch.columns().iter().zip(schema.fields());
             let columns: Vec<ArrayRef> = columns
@@ -248,9 +249,10 @@ async fn write_days(
     store: &Store,
     dictionary: &Dictionary,
     engine: &Engine,
+    present: &BTreeSet<String>,
     days: (Date, Date),
 ) -> Result<BTreeMap<Date, String>, KpiError> {
-    let rows = measure_rows(dictionary, engine, days).await?;
+    let rows = measure_rows(dictionary, engine, present, days).await?;
     let column = Date32Array::from(rows.column(0).to_data());
     let mut paths = BTreeMap::new();
     let mut start = 0;
@@ -277,10 +279,10 @@ mod tests {
         let span = (day(0), day(299));
         assert_eq!(chunks(&BTreeMap::new(), span), [span]);
         assert_eq!(chunks(&rows(1_000), span), [span]);
-        let quarters = [(0, 91), (92, 183), (184, 275), (276, 299)];
-        assert_eq!(chunks(&rows(1_000_000), span), quarters.map(|(a, b)| (day(a), day(b))));
-        let halves = [(0, 149), (150, 299)];
-        assert_eq!(chunks(&rows(CHUNK_ROWS / 150), span), halves.map(|(a, b)| (day(a), day(b))));
+        let weeks = (0..300).step_by(7).map(|first| (day(first), day((first + 6).min(299))));
+        assert_eq!(chunks(&rows(CHUNK_ROWS / 7), span), weeks.collect::<Vec<_>>());
+        let days = (0..300).map(|number| (day(number), day(number)));
+        assert_eq!(chunks(&rows(2 * CHUNK_ROWS), span), days.collect::<Vec<_>>());
         assert_eq!(chunks(&rows(1), (day(7), day(7))), [(day(7), day(7))]);
     }
 }

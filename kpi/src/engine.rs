@@ -1,29 +1,47 @@
 //! The embedded query engine over the facts of a store.
 
+use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::facts;
 use crate::query::{self, Bucket};
 use crate::store::{State, Store, Table};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::config::TableParquetOptions;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
-use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
+use jiff::civil::Date;
 use std::sync::Arc;
+use std::time::Instant;
 use tempfile::TempDir;
 
-/// Rows whose keys are grouped at once when duplicates are searched for: some 400 MB.
-const BUCKET_ROWS: u64 = 8 << 20;
+/// Memory in bytes for each key when duplicates are searched for. Keys that do not fit are grouped later.
+const KEY_BYTES: usize = 128;
 
 /// Compression of copies: they are read some hundred times and live as long as the engine.
 const COPY_COMPRESSION: &str = "zstd(1)";
+
+/// Rows in a file of facts from which on it takes longer to copy them than to open the file for each query.
+const LARGE_FILE_ROWS: u64 = 10_000;
+
+/// Memory of queries in bytes, unless the user says otherwise. What does not fit goes to the folder for temporary files.
+pub const MEMORY: usize = 4 << 30;
 
 /// Query engine with the tables `events_raw`, `dns_raw`, `probes_raw`, `rejected_raw`, and the net ones:
 /// `events`, `events_unique`, `duplicates`, `corrected`, `dns`, `probes`.
 #[derive(Clone)]
 pub struct Engine {
     context: SessionContext,
+    /// The same tables; joins are sort-merge joins, which need no side in memory.
+    merging: SessionContext,
+    /// The same tables, each read by one thread, in its order.
+    in_order: SessionContext,
     /// Folder for copies of tables, if it makes any; removed with the last clone of the engine.
     copies: Option<Arc<TempDir>>,
     bucket_rows: u64,
@@ -36,8 +54,20 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    fn new(context: SessionContext) -> Self {
-        Self { context, copies: None, bucket_rows: BUCKET_ROWS }
+    fn new(memory: usize) -> Result<Self, KpiError> {
+        Self::with_memory(memory).map_err(KpiError::query("query engine"))
+    }
+
+    fn with_memory(memory: usize) -> Result<Self, DataFusionError> {
+        let pool = Arc::new(FairSpillPool::new(memory));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+        let config =
+            SessionConfig::new().set_bool("datafusion.execution.parquet.pushdown_filters", true);
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        let merging = changed(&context, "datafusion.optimizer.prefer_hash_join", "false")?;
+        let in_order = changed(&context, "datafusion.execution.target_partitions", "1")?;
+        let bucket_rows = u64::try_from(memory / KEY_BYTES).unwrap_or(u64::MAX);
+        Ok(Self { context, merging, in_order, copies: None, bucket_rows })
     }
 
     /// Opens the facts that `state` names.
@@ -45,7 +75,7 @@ impl Engine {
     /// # Errors
     /// A file cannot be read.
     pub async fn open(store: &Store, state: &State) -> Result<Self, KpiError> {
-        Self::open_with(store, state, None).await
+        Self::open_with(store, state, MEMORY, None).await
     }
 
     /// Opens the facts that `state` names, for many queries: they are copied to the folder for temporary files, net
@@ -53,28 +83,35 @@ impl Engine {
     ///
     /// # Errors
     /// A file cannot be read, or the folder is full.
-    pub async fn open_copies(store: &Store, state: &State) -> Result<Self, KpiError> {
+    pub async fn open_copies(
+        store: &Store,
+        state: &State,
+        memory: usize,
+    ) -> Result<Self, KpiError> {
         let copies = TempDir::with_prefix("dnscribe-kpi-");
         let copies = copies.map_err(|error| KpiError::write("temporary folder", &error))?;
-        Self::open_with(store, state, Some(Arc::new(copies))).await
+        Self::open_with(store, state, memory, Some(Arc::new(copies))).await
     }
 
     async fn open_with(
         store: &Store,
         state: &State,
+        memory: usize,
         copies: Option<Arc<TempDir>>,
     ) -> Result<Self, KpiError> {
-        let config =
-            SessionConfig::new().set_bool("datafusion.execution.parquet.pushdown_filters", true);
-        let context = SessionContext::new_with_config(config);
+        let engine = Self { copies, ..Self::new(memory)? };
         if store.url.scheme() != "file" {
-            context.register_object_store(&store.url, store.objects());
+            engine.context.register_object_store(&store.url, store.objects());
         }
-        let engine = Self { copies, ..Self::new(context) };
         for table in Table::ALL {
             let name = format!("{}_raw", table.name());
-            let paths: Vec<String> = state
-                .files(table)
+            let mut files: Vec<_> = state.files(table).collect();
+            files.sort_by_key(|file| file.day);
+            let rows: u64 = files.iter().map(|file| file.rows).sum();
+            let are_small = rows < LARGE_FILE_ROWS * files.len() as u64;
+            let is_remote = store.url.scheme() != "file";
+            let paths: Vec<String> = files
+                .into_iter()
                 .map(|file| store.url.join(store.location(&file.path).as_ref()))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| KpiError::store(&name, &error))?
@@ -82,12 +119,15 @@ impl Engine {
                 .map(String::from)
                 .collect();
             engine.register_files(table, &name, paths).await?;
+            if are_small || is_remote {
+                engine.copy_table(&name).await?;
+            }
         }
         engine.net("events_raw", "").await?;
         engine.view("dns", &query::dns_windows("dns_raw")).await?;
         engine.view("probes", &query::probe_results("probes_raw")).await?;
         for name in ["events", "dns", "probes"] {
-            engine.copy(name).await?;
+            engine.copy_table(name).await?;
         }
         Ok(engine)
     }
@@ -97,7 +137,7 @@ impl Engine {
     /// # Errors
     /// The engine cannot start.
     pub async fn empty() -> Result<Self, KpiError> {
-        let engine = Self::new(SessionContext::new());
+        let engine = Self::new(MEMORY)?;
         for table in Table::ALL {
             engine.register_batches(table, &format!("{}_raw", table.name()), Vec::new())?;
         }
@@ -121,30 +161,68 @@ impl Engine {
         let frame =
             self.context.read_parquet(paths, options).await.map_err(KpiError::query(name))?;
         let table = frame.into_view();
-        self.context.register_table(name, table).map_err(KpiError::query(name))?;
-        self.copy(name).await
+        self.context.register_table(name, table).map(drop).map_err(KpiError::query(name))
     }
 
-    /// Replaces a table by a local file with its rows, if this engine makes copies. Facts have a file for each day and import, and opening them all
-    /// takes longer than reading them; what defines a view is computed once instead of in each query.
-    async fn copy(&self, name: &str) -> Result<(), KpiError> {
+    /// Replaces a table by a copy, in its order, if this engine makes any. Facts have a file for each day and import, and
+    /// opening many small ones takes longer than reading them; what defines a view is computed once instead of in each query.
+    async fn copy_table(&self, name: &str) -> Result<(), KpiError> {
         let Some(copies) = &self.copies else { return Ok(()) };
-        let failed = KpiError::query(name);
+        let frame = self.in_order.table(name).await.map_err(KpiError::query(name))?;
+        self.copy(copies, name, frame).await.map_err(KpiError::query(name))
+    }
+
+    /// Makes a table of a local file with the rows of a frame.
+    async fn copy(
+        &self,
+        copies: &TempDir,
+        name: &str,
+        frame: DataFrame,
+    ) -> Result<(), DataFusionError> {
         let path = copies.path().join(name).with_extension("parquet");
         let path = path.to_string_lossy();
-        let write = async {
-            let frame = self.context.table(name).await?;
-            let schema = Arc::clone(frame.schema().inner());
-            let options = DataFrameWriteOptions::new().with_single_file_output(true);
-            let mut format = TableParquetOptions::default();
-            format.global.compression = Some(COPY_COMPRESSION.to_owned());
-            frame.write_parquet(&path, options, Some(format)).await?;
-            self.context.deregister_table(name)?;
-            let options = ParquetReadOptions::default().schema(&schema);
-            let copied = self.context.read_parquet(&*path, options).await?;
-            self.context.register_table(name, copied.into_view()).map(drop)
-        };
-        write.await.map_err(failed)
+        let schema = Arc::clone(frame.schema().inner());
+        let options = DataFrameWriteOptions::new().with_single_file_output(true);
+        let mut format = TableParquetOptions::default();
+        format.global.compression = Some(COPY_COMPRESSION.to_owned());
+        let start = Instant::now();
+        frame.write_parquet(&path, options, Some(format)).await?;
+        tracing::debug!(table = name, seconds = start.elapsed().as_secs_f64(), "copied");
+        self.context.deregister_table(name)?;
+        let options = ParquetReadOptions::default().schema(&schema);
+        let copied = self.context.read_parquet(&*path, options).await?;
+        self.context.register_table(name, copied.into_view()).map(drop)
+    }
+
+    /// Makes a table `model_…` of each model of a dictionary. If this engine makes copies, what joins, groups or numbers
+    /// rows is computed here, once, for these days.
+    ///
+    /// # Errors
+    /// A query fails, or the folder for copies is full.
+    pub async fn models(
+        &self,
+        dictionary: &Dictionary,
+        (from, to): (Date, Date),
+    ) -> Result<(), KpiError> {
+        for model in &dictionary.models {
+            let name = format!("model_{}", model.name);
+            let frame = self.context.sql(&model.sql).await.map_err(KpiError::query(&name))?;
+            let Some(copies) = self.copies.as_ref().filter(|_| is_costly(frame.logical_plan()))
+            else {
+                self.view(&name, &model.sql).await?;
+                continue;
+            };
+            let sql = format!(
+                "SELECT * FROM ({}) AS model WHERE day >= CAST('{from}' AS DATE) \
+                 AND day <= CAST('{to}' AS DATE) ORDER BY day",
+                model.sql
+            );
+            let copy = async |context: &SessionContext| {
+                self.copy(copies, &name, context.sql(&sql).await?).await
+            };
+            self.run(copy).await.map_err(KpiError::query(&name))?;
+        }
+        Ok(())
     }
 
     /// Registers rows in memory as a table of facts.
@@ -172,11 +250,11 @@ impl Engine {
         let (technical, business) = (name("technical"), name("business"));
         let (duplicates, corrections) = (name("duplicates"), name("corrections"));
         let (unique, corrected) = (name("events_unique"), name("corrected"));
-        let of = self.count(raw).await?.div_ceil(self.bucket_rows).max(1);
-        let buckets = || (0..of).map(|number| Bucket { number, of });
-        let sql = buckets().map(|bucket| query::technical_duplicates(raw, bucket));
+        let repeated = self.repeated(raw, "technical_hash", prefix).await?;
+        let sql = repeated.iter().map(|hashes| query::technical_duplicates(raw, hashes));
         self.materialise(&technical, sql).await?;
-        let sql = buckets().map(|bucket| query::business_duplicates(raw, &technical, bucket));
+        let repeated = self.repeated(raw, "business_hash", prefix).await?;
+        let sql = repeated.iter().map(|hashes| query::business_duplicates(raw, &technical, hashes));
         self.materialise(&business, sql).await?;
         let both =
             format!("SELECT row_id FROM {technical} UNION ALL SELECT row_id FROM {business}");
@@ -185,6 +263,16 @@ impl Engine {
         self.materialise(&corrected, [query::corrected(&corrections)]).await?;
         self.view(&unique, &query::unique_events(raw, &duplicates)).await?;
         self.view(&name("events"), &query::net_events(&unique, &corrected)).await
+    }
+
+    /// Finds the hashes of keys that more than one row has, and returns queries that select some of them each.
+    async fn repeated(&self, raw: &str, hash: &str, prefix: &str) -> Result<Vec<String>, KpiError> {
+        let table = format!("{prefix}repeated_{hash}");
+        let buckets = Bucket::divide(self.count(raw).await?, self.bucket_rows);
+        let sql = buckets.map(|bucket| query::repeated(hash, raw, bucket));
+        self.materialise(&table, sql).await?;
+        let buckets = Bucket::divide(self.count(&table).await?, self.bucket_rows);
+        Ok(buckets.map(|bucket| bucket.hashes(hash, &table)).collect())
     }
 
     async fn view(&self, name: &str, sql: &str) -> Result<(), KpiError> {
@@ -204,7 +292,7 @@ impl Engine {
         for sql in queries {
             let frame = self.context.sql(&sql).await.map_err(KpiError::query(name))?;
             schema.get_or_insert_with(|| Arc::clone(frame.schema().inner()));
-            rows.extend(frame.collect().await.map_err(KpiError::query(name))?);
+            rows.extend(self.query(name, &sql).await?);
         }
         let schema = schema.unwrap_or_else(|| Arc::new(Schema::empty()));
         let table = MemTable::try_new(schema, vec![rows]).map_err(KpiError::query(name))?;
@@ -224,8 +312,24 @@ impl Engine {
     /// # Errors
     /// The query is wrong, or its data cannot be read.
     pub async fn query(&self, what: &str, sql: &str) -> Result<Vec<RecordBatch>, KpiError> {
-        let frame = self.context.sql(sql).await.map_err(KpiError::query(what))?;
-        frame.collect().await.map_err(KpiError::query(what))
+        let collect = async |context: &SessionContext| context.sql(sql).await?.collect().await;
+        let start = Instant::now();
+        let rows = self.run(collect).await.map_err(KpiError::query(what))?;
+        tracing::debug!(query = what, seconds = start.elapsed().as_secs_f64(), "queried");
+        Ok(rows)
+    }
+
+    /// Runs a query, once more if its hash joins need more memory than there is: sort-merge joins are slower, and use the disk.
+    async fn run<T>(
+        &self,
+        query: impl AsyncFn(&SessionContext) -> Result<T, DataFusionError>,
+    ) -> Result<T, DataFusionError> {
+        match query(&self.context).await {
+            Err(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
+                query(&self.merging).await
+            }
+            done => done,
+        }
     }
 
     /// Plans a query without running it.
@@ -238,9 +342,36 @@ impl Engine {
     }
 }
 
+/// Whether a plan does more than to select rows and columns.
+fn is_costly(plan: &LogicalPlan) -> bool {
+    let costs = |node: &LogicalPlan| {
+        matches!(
+            node,
+            LogicalPlan::Join(_)
+                | LogicalPlan::Window(_)
+                | LogicalPlan::Aggregate(_)
+                | LogicalPlan::Distinct(_)
+        )
+    };
+    // The closure does not fail.
+    plan.exists(|node| Ok(costs(node))).unwrap_or(true)
+}
+
+/// Returns a context with the same tables and another value of an option.
+fn changed(
+    context: &SessionContext,
+    option: &str,
+    value: &str,
+) -> Result<SessionContext, DataFusionError> {
+    let mut state = context.state();
+    state.config_mut().options_mut().set(option, value)?;
+    Ok(SessionContext::new_with_state(state))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Columns;
 
     /// Rows whose keys repeat in many ways; each hash is a function of its key, half of them negative.
     const RAW: &str = "SELECT n AS row_id, 'registrar' AS source_system, n % 29 AS event_id, n % 11 AS business_key, \
@@ -250,18 +381,21 @@ mod tests {
         (VALUES (0), (1), (2), (3)) AS tens CROSS JOIN \
         (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS ones(column2)) AS numbers";
 
-    /// Returns the duplicates. Planning needs more stack than a test's thread has in a debug build.
+    /// Runs a test. Planning needs more stack than a test's thread has in a debug build.
+    fn run<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        thread.spawn(move || runtime.block_on(test)).unwrap().join().unwrap()
+    }
+
     fn duplicates(bucket_rows: u64) -> Vec<RecordBatch> {
-        let find = async move {
-            let engine = Engine { bucket_rows, ..Engine::new(SessionContext::new()) };
+        run(async move {
+            let engine = Engine { bucket_rows, ..Engine::new(MEMORY).unwrap() };
             engine.view("raw", RAW).await.unwrap();
             engine.net("raw", "").await.unwrap();
             let sql = "SELECT row_id FROM duplicates ORDER BY row_id";
             engine.query("duplicates", sql).await.unwrap()
-        };
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let thread = std::thread::Builder::new().stack_size(64 << 20);
-        thread.spawn(move || runtime.block_on(find)).unwrap().join().unwrap()
+        })
     }
 
     #[test]
@@ -272,5 +406,28 @@ mod tests {
         for bucket_rows in [20, 13, 1] {
             assert_eq!(duplicates(bucket_rows), whole, "{bucket_rows}");
         }
+    }
+
+    #[test]
+    fn joins_that_do_not_fit_into_memory_use_the_disk() {
+        // 64,000 rows of a kilobyte.
+        const WIDE: &str = "SELECT a.row_id * 1600 + b.row_id * 40 + c.row_id AS n, \
+            lpad(CAST(a.row_id AS VARCHAR), 1000, 'x') AS text \
+            FROM raw AS a CROSS JOIN raw AS b CROSS JOIN raw AS c";
+        const PAIRS: &str = "SELECT count(*) AS pairs, sum(length(a.text)) AS characters \
+            FROM wide AS a INNER JOIN wide AS b ON a.n = b.n AND a.text = b.text";
+        let join = |memory| {
+            run(async move {
+                let engine = Engine::new(memory).unwrap();
+                engine.view("raw", RAW).await.unwrap();
+                engine.materialise("wide", [WIDE.to_owned()]).await.unwrap();
+                let hashed = engine.context.sql(PAIRS).await.unwrap().collect().await;
+                (hashed.is_ok(), engine.query("pairs", PAIRS).await.unwrap())
+            })
+        };
+        let (fits, rows) = join(MEMORY);
+        assert!(fits);
+        assert_eq!(Columns(&rows[0]).integers("pairs").unwrap().value(0), 64_000);
+        assert_eq!(join(48 << 20), (false, rows));
     }
 }

@@ -243,9 +243,11 @@ pub fn clickhouse(
             let _ = writeln!(sql, "INSERT INTO {name} ({names}) SELECT {names} FROM {source};");
         }
     }
+    let repeated = |hash| query::repeated(hash, "events_raw", Bucket::ALL);
+    let business = repeated("business_hash");
     for (name, query) in [
-        ("technical", query::technical_duplicates("events_raw", Bucket::ALL)),
-        ("business", query::business_duplicates("events_raw", "technical", Bucket::ALL)),
+        ("technical", query::technical_duplicates("events_raw", &repeated("technical_hash"))),
+        ("business", query::business_duplicates("events_raw", "technical", &business)),
         (
             "duplicates",
             "SELECT row_id FROM technical UNION ALL SELECT row_id FROM business".to_owned(),

@@ -17,6 +17,18 @@ impl Bucket {
     /// The one bucket that has all rows.
     pub const ALL: Self = Self { number: 0, of: 1 };
 
+    /// Divides rows into buckets of about `size`.
+    pub fn divide(rows: u64, size: u64) -> impl Iterator<Item = Self> {
+        let of = rows.div_ceil(size).max(1);
+        (0..of).map(move |number| Self { number, of })
+    }
+
+    /// Query for the hashes of this bucket, of a table that has nothing else.
+    #[must_use]
+    pub fn hashes(self, hash: &str, table: &str) -> String {
+        format!("SELECT {hash} FROM {table} WHERE {}", self.condition(hash))
+    }
+
     /// Condition that selects the bucket. Hashes are signed, and so are remainders.
     fn condition(self, hash: &str) -> String {
         let Self { number, of } = self;
@@ -28,29 +40,34 @@ impl Bucket {
     }
 }
 
-/// Rows that repeat a fact by its technical key. The earliest row counts, whatever the order of imports.
+/// Hashes of keys that more than one row has.
 #[must_use]
-pub fn technical_duplicates(raw: &str, bucket: Bucket) -> String {
-    let condition = bucket.condition("technical_hash");
+pub fn repeated(hash: &str, raw: &str, bucket: Bucket) -> String {
+    let condition = bucket.condition(hash);
+    format!("SELECT {hash} FROM {raw} WHERE {condition} GROUP BY {hash} HAVING count(*) > 1")
+}
+
+/// Rows that repeat a fact by its technical key, of those with the hashes that `repeated` selects. The earliest row
+/// counts, whatever the order of imports.
+#[must_use]
+pub fn technical_duplicates(raw: &str, repeated: &str) -> String {
     format!(
         "SELECT row_id FROM (SELECT row_id, row_number() OVER \
          (PARTITION BY coalesce(source_system, ''), event_id \
          ORDER BY event_us, business_key, event_type, row_id) AS nth FROM {raw} \
-         WHERE technical_hash IN (SELECT technical_hash FROM {raw} WHERE {condition} \
-         GROUP BY technical_hash HAVING count(*) > 1)) AS numbered WHERE nth > 1"
+         WHERE technical_hash IN ({repeated})) AS numbered WHERE nth > 1"
     )
 }
 
-/// Rows that repeat a fact by its business key, `technical` rows left out. The earliest row counts.
+/// Rows that repeat a fact by its business key, of those with the hashes that `repeated` selects; `technical` rows are
+/// left out. The earliest row counts.
 #[must_use]
-pub fn business_duplicates(raw: &str, technical: &str, bucket: Bucket) -> String {
-    let condition = bucket.condition("business_hash");
+pub fn business_duplicates(raw: &str, technical: &str, repeated: &str) -> String {
     let once = without(raw, "row_id", technical);
     format!(
         "SELECT row_id FROM (SELECT row_id, row_number() OVER \
          (PARTITION BY event_type, business_key ORDER BY event_us, event_id, row_id) AS nth \
-         FROM ({once}) AS once WHERE business_hash IN (SELECT business_hash FROM {raw} WHERE {condition} \
-         GROUP BY business_hash HAVING count(*) > 1)) AS numbered WHERE nth > 1"
+         FROM ({once}) AS once WHERE business_hash IN ({repeated})) AS numbered WHERE nth > 1"
     )
 }
 
@@ -172,8 +189,7 @@ impl Dialect {
     }
 }
 
-/// Query for one measure: one row for each day and slice, with the columns of [`DIMENSIONS`] between `measure` and
-/// `value`; for samples, one row for each different value, which is in `sample`.
+/// Query for one measure, with the definition of its model; as [`measure_of`].
 ///
 /// # Errors
 /// The measure's model is missing.
@@ -185,6 +201,20 @@ pub fn measure(
 ) -> Result<String, KpiError> {
     let unknown = || KpiError::Usage(format!("measure {}: no model", measure.name));
     let model = dictionary.model_of(measure).ok_or_else(unknown)?;
+    Ok(measure_of(&format!("({})", model.sql), dictionary, measure, days, dialect))
+}
+
+/// Query for one measure of the rows of `model`, a table or a query in brackets: one row for each day and slice, with
+/// the columns of [`DIMENSIONS`] between `measure` and `value`; for samples, one row for each different value, which is
+/// in `sample`.
+#[must_use]
+pub fn measure_of(
+    model: &str,
+    dictionary: &Dictionary,
+    measure: &Measure,
+    days: (Date, Date),
+    dialect: Dialect,
+) -> String {
     let has = dictionary.dimensions_of_measure(measure);
     let mut columns = Vec::new();
     let mut keys = vec!["day".to_owned()];
@@ -207,12 +237,11 @@ pub fn measure(
     };
     let condition = measure.condition.as_deref().unwrap_or("1 = 1");
     let (from, to) = days;
-    Ok(format!(
-        "SELECT day, '{}' AS measure, {}, {value} AS value, {sample} AS sample FROM ({}) AS model \
+    format!(
+        "SELECT day, '{}' AS measure, {}, {value} AS value, {sample} AS sample FROM {model} AS model \
          WHERE day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE) AND ({condition}) GROUP BY {}",
         measure.name,
         columns.join(", "),
-        model.sql,
         keys.join(", "),
-    ))
+    )
 }

@@ -29,6 +29,8 @@ const TIERS: [&str; 3] = ["basic", "business", "enterprise"];
 const CATEGORIES: [&str; 3] = ["phishing", "malware", "spam"];
 const CURRENCIES: [&str; 3] = ["EUR", "USD", "JPY"];
 const CAMPAIGNS: [&str; 4] = ["spring", "newsletter", "search", "none"];
+const REGISTERED: usize = 1000;
+const SITES: [&str; 2] = ["fra", "iad"];
 const DAY_US: i64 = 86_400_000_000;
 
 /// Numbers that look random (`SplitMix64`).
@@ -65,7 +67,13 @@ impl Random {
 /// # Errors
 /// `out` cannot be written.
 pub fn write(plan: Plan, out: &mut impl Write) -> Result<(), KpiError> {
-    let mut sample = Sample { random: Random(plan.seed), plan, number: 0, rows: Vec::new() };
+    let mut sample = Sample {
+        random: Random(plan.seed),
+        plan,
+        number: 0,
+        rows: Vec::new(),
+        registered: Vec::new(),
+    };
     for day in 0..plan.days {
         sample.day(day);
         for row in sample.rows.drain(..) {
@@ -82,6 +90,8 @@ struct Sample {
     plan: Plan,
     number: u64,
     rows: Vec<String>,
+    /// Some registrations that may be renewed.
+    registered: Vec<Case>,
 }
 
 /// What events of one customer's case have in common.
@@ -113,7 +123,11 @@ impl Sample {
             self.api(start);
         }
         for hour in 0..24 {
-            self.dns(start + hour * 3_600_000_000);
+            let at = start + hour * 3_600_000_000;
+            self.dns(at);
+            for site in SITES {
+                self.probe(at, site);
+            }
         }
     }
 
@@ -126,7 +140,9 @@ impl Sample {
         let tld = self.random.pick(&TLDS);
         let mut fields = Map::new();
         fields.insert("tld".into(), json!(tld));
-        fields.insert("country".into(), json!(self.random.pick(&COUNTRIES)));
+        if !(self.plan.is_hostile && self.random.chance(10)) {
+            fields.insert("country".into(), json!(self.random.pick(&COUNTRIES)));
+        }
         fields.insert("channel".into(), json!(self.random.pick(&CHANNELS)));
         fields.insert("tier".into(), json!(self.random.pick(&TIERS)));
         fields.insert("account_id".into(), json!(format!("a-{}", self.random.below(500))));
@@ -150,7 +166,9 @@ impl Sample {
         event.insert("business_key".into(), json!(key));
         event.insert("event_type".into(), json!(kind));
         event.insert("event_ts".into(), json!(self.zoned(at)));
-        event.insert("ingest_ts".into(), json!(stamp(at + 90_000_000)));
+        let is_late = self.plan.is_hostile && self.random.chance(10);
+        let delay = if is_late { 2 * DAY_US } else { 90_000_000 };
+        event.insert("ingest_ts".into(), json!(stamp(at + delay)));
         event.insert("domain".into(), json!(case.domain));
         event.extend(case.fields.clone());
         event.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
@@ -182,9 +200,15 @@ impl Sample {
             self.rows.push(format!("{{\"event_id\": \"broken-{key}\""));
         }
         if self.random.chance(3) {
-            let mut bad = event;
+            let mut bad = event.clone();
             bad.insert("event_ts".into(), json!("yesterday"));
             bad.insert("event_id".into(), json!(format!("bad-{key}")));
+            self.rows.push(Value::Object(bad).to_string());
+        }
+        if self.random.chance(3) {
+            let mut bad = event;
+            bad.insert("country".into(), json!("Germany"));
+            bad.insert("event_id".into(), json!(format!("abroad-{key}")));
             self.rows.push(Value::Object(bad).to_string());
         }
         let reversal = match kind {
@@ -232,6 +256,9 @@ impl Sample {
             if campaign == "none" { Vec::new() } else { vec![("campaign", json!(campaign))] };
         self.event(&case, "cart_created", at, &campaign);
         self.event(&case, "workflow_started", at, &[]);
+        if self.random.chance(500) {
+            self.event(&case, "quote_created", at, &[]);
+        }
         if self.random.chance(300) {
             return;
         }
@@ -252,6 +279,22 @@ impl Sample {
         self.event(&case, "registration_completed", done, &more);
         self.event(&case, "workflow_completed", done, &[]);
         self.payment(&case, done);
+        if self.registered.len() < REGISTERED {
+            self.registered.push(case);
+        }
+    }
+
+    /// Returns the case of a renewal: half of them of domains whose registration is in the sample.
+    fn renewable(&mut self) -> Case {
+        let mut case = self.case();
+        if !self.registered.is_empty() && self.random.chance(500) {
+            let index = self.random.below(self.registered.len() as u64);
+            let known = self.registered.swap_remove(usize::try_from(index).unwrap_or(0));
+            let request = case.fields.remove("request_id");
+            case = known;
+            case.fields.extend(request.map(|id| ("request_id".to_owned(), id)));
+        }
+        case
     }
 
     fn payment(&mut self, case: &Case, at: i64) {
@@ -279,7 +322,7 @@ impl Sample {
     }
 
     fn renewal(&mut self, start: i64) {
-        let case = self.case();
+        let case = self.renewable();
         let at = self.time(start);
         match self.random.below(10) {
             0 => drop(self.event(&case, "renewal_declined", at, &[])),
@@ -370,6 +413,20 @@ impl Sample {
                 "statuses": {"answered": queries - timeout, "timeout": timeout, "late": 0, "icmp_error": 0,
                     "duplicate": 0, "orphan": 0, "evicted": 0, "open": 0},
             });
+            self.rows.push(row.to_string());
+        }
+    }
+
+    /// Writes a measurement of the registrar's shop.
+    fn probe(&mut self, at: i64, site: &str) {
+        self.number += 1;
+        let row = json!({
+            "schema": "dns.probe/1", "event_id": format!("{:032x}", self.number), "ts": stamp(at), "node": site,
+            "kind": "http", "service": "shop", "target": "https://shop.example/", "site": site,
+            "duration_ms": 20 + self.random.below(400), "ok": !self.random.chance(10), "attempt": 1,
+        });
+        self.rows.push(row.to_string());
+        if self.plan.is_hostile && self.random.chance(20) {
             self.rows.push(row.to_string());
         }
     }

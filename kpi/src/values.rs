@@ -23,10 +23,14 @@ const WIDTH: usize = DIMENSIONS.len();
 /// Identity of a dimension's value; 0 is no value.
 type TextId = u32;
 
-/// A row of a measure.
+/// Values of all dimensions.
+type Slice = [TextId; WIDTH];
+
+/// A row of a measure. There may be as many as events: of samples, nearly each has its own.
 #[derive(Clone, Debug)]
 struct SliceRow {
-    dimensions: [TextId; WIDTH],
+    /// Index in [`Slices`].
+    slice: u32,
     value: i64,
     sample: f64,
 }
@@ -49,6 +53,7 @@ struct DayValues {
 pub struct Values {
     days: BTreeMap<Date, DayValues>,
     texts: Texts,
+    slices: Slices,
     /// When values were computed last.
     pub as_of: Option<jiff::Timestamp>,
     /// Newest fact by table.
@@ -78,6 +83,22 @@ impl Texts {
     fn get(&self, id: TextId) -> Option<&str> {
         let index = usize::try_from(id).ok()?.checked_sub(1)?;
         self.all.get(index).map(|text| &**text)
+    }
+}
+
+/// All different slices.
+#[derive(Clone, Debug, Default)]
+struct Slices {
+    all: Vec<Slice>,
+    indices: HashMap<Slice, u32>,
+}
+
+impl Slices {
+    fn add(&mut self, slice: Slice) -> u32 {
+        *self.indices.entry(slice).or_insert_with(|| {
+            self.all.push(slice);
+            u32::try_from(self.all.len() - 1).unwrap_or(u32::MAX)
+        })
     }
 }
 
@@ -155,7 +176,8 @@ impl Values {
                 }
                 let sample = if samples.is_valid(row) { samples.value(row) } else { 0.0 };
                 let name = text(&measures, row).unwrap_or_default();
-                let slice = SliceRow { dimensions: ids, value: counts.value(row), sample };
+                let slice = self.slices.add(ids);
+                let slice = SliceRow { slice, value: counts.value(row), sample };
                 match rows.get_mut(name) {
                     Some(list) => list.push(slice),
                     None => drop(rows.insert(name.to_owned(), vec![slice])),
@@ -247,7 +269,7 @@ impl Values {
         names.zip(ids.iter().map(|id| self.texts.get(*id).map(str::to_owned))).collect()
     }
 
-    fn selection(&self, kpi: &Kpi, question: &Question) -> Selection {
+    fn selection(&self, kpi: &Kpi, question: &Question) -> Selection<'_> {
         let index = |name: &str| DIMENSIONS.iter().position(|known| *known == name);
         let mut by: Vec<usize> = Vec::new();
         for name in kpi.always_by.iter().chain(&question.by) {
@@ -261,26 +283,27 @@ impl Values {
             };
             Some((index(name)?, values.iter().map(id).collect()))
         });
-        Selection { by, filter: filter.collect() }
+        Selection { by, filter: filter.collect(), slices: &self.slices.all }
     }
 }
 
 /// Which rows count, and by which dimensions they are sliced.
 #[derive(Debug)]
-struct Selection {
+struct Selection<'a> {
     by: Vec<usize>,
     filter: Vec<(usize, Vec<TextId>)>,
+    slices: &'a [Slice],
 }
 
-impl Selection {
+impl Selection<'_> {
     /// Adds the rows of a KPI's measures to the sums of the span that begins with `start`.
     fn add(&self, kpi: &Kpi, rows: &MeasureRows, start: Date, into: &mut BTreeMap<Key, Sums>) {
         let mut each = |name: &str, add: &dyn Fn(&mut Sums, &SliceRow)| {
             for row in rows.get(name).into_iter().flat_map(|rows| rows.iter()) {
-                let has =
-                    |(index, ids): &(usize, Vec<TextId>)| ids.contains(&row.dimensions[*index]);
+                let dimensions = &self.slices[row.slice as usize];
+                let has = |(index, ids): &(usize, Vec<TextId>)| ids.contains(&dimensions[*index]);
                 if self.filter.iter().all(has) {
-                    let slice = self.by.iter().map(|index| row.dimensions[*index]).collect();
+                    let slice = self.by.iter().map(|index| dimensions[*index]).collect();
                     let sums = into.entry((start, slice)).or_default();
                     sums.rows += 1;
                     add(sums, row);

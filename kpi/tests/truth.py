@@ -1,15 +1,18 @@
-"""Expected values of KPIs, computed from the raw rows with nothing but the standard library.
+"""Expected values of all KPIs, computed from the raw rows with nothing but the standard library.
 
-Usage: truth.py FILE... > truth.json: {kpi: {"day[/slice]": value}}, and months for some.
+Usage: truth.py FILE... > truth.json: {kpi: {"day[/slice]": value}}; "kpi month" and "kpi by tld" for some.
+Days without a value are left out where a KPI is sliced; a ratio of nothing and a percentile of nothing are null.
 """
 
 import collections
 import datetime
 import json
-import statistics
+import math
 import sys
 
 HOUR = datetime.timedelta(hours=1)
+DAY = datetime.timedelta(days=1)
+WEEK = datetime.timedelta(days=7)
 
 
 def parse(text):
@@ -19,22 +22,31 @@ def parse(text):
     return moment.astimezone(datetime.timezone.utc)
 
 
-def read(paths):
-    events, windows = [], {}
-    for path in paths:
-        for line in open(path, encoding="utf-8"):
-            try:
-                row = json.loads(line)
-                row["at"] = parse(row.get("event_ts") or row["ts"])
-            except (ValueError, KeyError):
-                continue
-            if row.get("schema") == "dns.fleet/1":
-                key = (row["ts"], row["window_seconds"], row["vantage"])
-                if row["grouping"] == "all" and row["revision"] >= windows.get(key, {"revision": -1})["revision"]:
-                    windows[key] = row
-            else:
-                events.append(row)
-    return events, list(windows.values())
+class Rows:
+    """Rows of all files: events as they are, windows and measurements each once."""
+
+    def __init__(self, paths):
+        self.events, self.refused, windows, probes = [], [], {}, {}
+        seen = set()
+        for path in paths:
+            for line in open(path, encoding="utf-8"):
+                try:
+                    row = json.loads(line)
+                    row["at"] = parse(row.get("event_ts") or row["ts"])
+                except (ValueError, KeyError):
+                    continue
+                row["day"] = row["at"].date().isoformat()
+                if row.get("schema") == "dns.fleet/1":
+                    key = (row["ts"], row["window_seconds"], row["vantage"])
+                    if row["grouping"] == "all" and row["revision"] >= windows.get(key, row)["revision"]:
+                        windows[key] = row
+                elif row.get("schema") == "dns.probe/1":
+                    probes[row["event_id"]] = row
+                elif len(row.get("country", "DE")) != 2:
+                    self.refused.append(row)
+                else:
+                    self.events.append(row)
+        self.windows, self.probes = list(windows.values()), list(probes.values())
 
 
 def first_of_each(rows, key, order):
@@ -44,15 +56,18 @@ def first_of_each(rows, key, order):
     return list(best.values())
 
 
-def net(events):
+def unique(events):
+    """Events without those that repeat an earlier one."""
     events = first_of_each(
         events,
         lambda e: (e.get("source_system"), e["event_id"]),
         lambda e: (e["at"], e["business_key"], e["event_type"]),
     )
-    events = first_of_each(
-        events, lambda e: (e["event_type"], e["business_key"]), lambda e: (e["at"], e["event_id"])
-    )
+    return first_of_each(events, lambda e: (e["event_type"], e["business_key"]), lambda e: (e["at"], e["event_id"]))
+
+
+def alive_and_corrected(events):
+    """Events that count, and those that another event takes away."""
     correctors = collections.defaultdict(list)
     for event in events:
         if event.get("corrects"):
@@ -61,96 +76,245 @@ def net(events):
     def is_alive(key):
         return not any(is_alive(other) for other in correctors.get(key, []))
 
-    return [event for event in events if is_alive(event["business_key"])]
+    alive, corrected = [], []
+    for event in events:
+        (alive if is_alive(event["business_key"]) else corrected).append(event)
+    return alive, corrected
+
+
+def percentile(values, share):
+    if not values:
+        return None
+    values = sorted(values)
+    rank = share * (len(values) - 1)
+    low = math.floor(rank)
+    high = math.ceil(rank)
+    return values[low] + (values[high] - values[low]) * (rank - low)
+
+
+def by_day(rows, key=lambda row: row["day"], value=lambda row: 1):
+    sums = collections.Counter()
+    for row in rows:
+        sums[key(row)] += value(row)
+    return sums
+
+
+def lists(pairs):
+    found = collections.defaultdict(list)
+    for key, value in pairs:
+        found[key].append(value)
+    return found
+
+
+def durations(starts, ends):
+    """(day, hours) of each request from its first start to its first end after that, by the day of the start."""
+    first = {}
+    for event in sorted(starts, key=lambda e: e["at"]):
+        first.setdefault(event["request_id"], event)
+    after = lists((e["request_id"], e["at"]) for e in ends)
+    for request, start in first.items():
+        times = [at for at in after[request] if at >= start["at"]]
+        if times:
+            yield start["day"], (min(times) - start["at"]) / HOUR
+
+
+class Truth:
+    def __init__(self, rows):
+        self.rows = rows
+        once = unique(rows.events)
+        alive, self.corrected = alive_and_corrected(once)
+        self.duplicates = len(rows.events) - len(once)
+        self.once_ids = {id(event) for event in once}
+        self.of = lists((event["event_type"], event) for event in alive)
+        every = rows.events + rows.windows + rows.probes
+        self.days = sorted({row["day"] for row in every})
+        self.values = collections.defaultdict(dict)
+
+    def count(self, *kinds, key=lambda row: row["day"]):
+        return by_day((event for kind in kinds for event in self.of[kind]), key)
+
+    def simple(self, name, plus, minus=collections.Counter()):
+        for day in self.days:
+            self.values[name][day] = plus[day] - minus[day]
+
+    def ratio(self, name, above, below, keys=None):
+        for key in self.days if keys is None else keys:
+            self.values[name][key] = above[key] / below[key] if below[key] else None
+
+    def percentile(self, name, pairs, share):
+        values = lists(pairs)
+        for day in self.days:
+            self.values[name][day] = percentile(values[day], share)
+
+    def took(self, start, end):
+        return list(durations(self.of[start], self.of[end]))
+
+    def operations(self):
+        count = self.count
+        done, failed = count("registration_completed"), count("registration_failed")
+        self.ratio("registration_success_ratio", done, done + failed)
+        self.simple("registration_failures", failed)
+        asked = self.transfer_requests()
+        requested = collections.Counter({day: len(domains) for day, domains in asked.items()})
+        completed = collections.Counter({day: sum(domains.values()) for day, domains in asked.items()})
+        self.ratio("transfer_completion_ratio", completed, requested)
+        transfers = self.took("transfer_in_requested", "transfer_in_completed")
+        self.percentile("transfer_hours_p50", transfers, 0.5)
+        days = collections.Counter(day for day, _ in transfers)
+        self.ratio("transfer_sla_ratio", collections.Counter(day for day, hours in transfers if hours <= 120), days)
+        self.percentile("restore_hours_p50", self.took("restore_requested", "restore_completed"), 0.5)
+        self.ratio("restore_completion_ratio", count("restore_completed"), count("restore_requested"))
+        reports = {(e["domain"], e.get("abuse_category"), e["day"]) for e in self.of["abuse_reported"]}
+        self.simple("abuse_reports", collections.Counter(day for _, _, day in reports))
+        answers = self.took("abuse_reported", "abuse_first_response")
+        self.percentile("abuse_first_response_hours_p50", answers, 0.5)
+        self.percentile("abuse_first_response_hours_p95", answers, 0.95)
+        days = collections.Counter(day for day, _ in answers)
+        self.ratio("abuse_response_sla_ratio", collections.Counter(day for day, hours in answers if hours <= 24), days)
+        self.percentile("abuse_resolution_hours_p50", self.took("abuse_reported", "abuse_resolved"), 0.5)
+        months = lists((day[:7], hours) for day, hours in answers)
+        for month in sorted({day[:7] for day in self.days}):
+            self.values["abuse_first_response_hours_p50 month"][month] = percentile(months[month], 0.5)
+
+    def transfer_requests(self):
+        """Domains requested on a day, and whether one of that day's requests was completed within 7 days."""
+        completed = lists((e["domain"], e["at"]) for e in self.of["transfer_in_completed"])
+        asked = collections.defaultdict(lambda: collections.defaultdict(bool))
+        for event in self.of["transfer_in_requested"]:
+            in_time = any(event["at"] <= at <= event["at"] + WEEK for at in completed[event["domain"]])
+            asked[event["day"]][event["domain"]] |= in_time
+        return asked
+
+    def dns(self):
+        windows = self.rows.windows
+
+        def sums(value):
+            return by_day(windows, value=value)
+
+        def servfail(window):
+            return sum(r["count"] for r in window["rcodes"] if r["rcode"] == "SERVFAIL")
+
+        queries = sums(lambda w: w["queries"])
+        self.simple("dns_queries", queries)
+        self.ratio("dns_query_error_ratio", sums(lambda w: servfail(w) + w["statuses"]["timeout"]), queries)
+        self.ratio("dns_success_ratio", sums(lambda w: w["successes"]), queries)
+        self.ratio("dns_retry_ratio", sums(lambda w: w["retries"]), queries)
+        self.simple("dns_covered_seconds", sums(lambda w: w["window_seconds"]))
+        probes = self.rows.probes
+        self.ratio("probe_success_ratio", by_day(p for p in probes if p["ok"]), by_day(probes))
+        self.percentile("probe_duration_ms_p95", ((p["day"], p["duration_ms"]) for p in probes), 0.95)
+
+    def sales(self):
+        count = self.count
+        done = count("registration_completed")
+        self.simple("registrations", done)
+        for (day, tld), number in count("registration_completed", key=lambda e: (e["day"], e["tld"])).items():
+            self.values["registrations by tld"][f"{day}/{tld}"] = number
+        self.simple("registrations_by_campaign", done)
+        self.simple("renewals", count("renewal_completed"))
+        outcomes = count("renewal_completed", "renewal_declined", "expired")
+        self.ratio("renewal_ratio", count("renewal_completed"), outcomes)
+        t_in, t_out = count("transfer_in_completed"), count("transfer_out_completed")
+        self.simple("net_transfers", t_in, t_out)
+        self.simple("transfers_in", t_in)
+        self.simple("transfers_out", t_out)
+        gone = count("deleted", "transfer_out_completed")
+        self.simple("churn", gone)
+        self.simple("portfolio_growth", done + t_in, gone)
+        total = 0
+        for day in self.days:
+            total += done[day] + t_in[day] - gone[day]
+            self.values["portfolio"][day] = total
+        self.simple("quotes", count("quote_created"))
+        captured, failed = count("payment_captured"), count("payment_failed")
+        self.ratio("payment_failure_ratio", failed, captured + failed)
+        self.carts()
+        self.money()
+        self.cohorts()
+
+    def carts(self):
+        registered = lists((e["request_id"], e["at"]) for e in self.of["registration_completed"])
+        carts = {}
+        for event in sorted(self.of["cart_created"], key=lambda e: e["at"]):
+            carts.setdefault(event["request_id"], event)
+        converted = [
+            cart
+            for request, cart in carts.items()
+            if any(cart["at"] <= at <= cart["at"] + WEEK for at in registered[request])
+        ]
+        self.ratio("cart_conversion_ratio", by_day(converted), by_day(carts.values()))
+
+    def money(self):
+        def key(event):
+            return f'{event["day"]}/{event["currency"]}'
+
+        def amount(kind):
+            return by_day(self.of[kind], key, lambda e: e["amount_micros"])
+
+        captured, refunded = amount("payment_captured"), amount("payment_refunded")
+        keys = captured.keys() | refunded.keys()
+        self.values["revenue"] = {day: captured[day] - refunded[day] for day in keys}
+        self.ratio("refund_ratio", refunded, captured, keys)
+        self.ratio("revenue_per_payment", captured, by_day(self.of["payment_captured"], key), captured.keys())
+
+    def cohorts(self):
+        months = {}
+        for event in sorted(self.of["registration_completed"], key=lambda e: e["at"]):
+            months.setdefault(event["domain"], event["day"][:7] + "-01")
+
+        def outcomes(*kinds):
+            events = [e for kind in kinds for e in self.of[kind] if e["domain"] in months]
+            return by_day(events, lambda e: f'{e["day"]}/{months[e["domain"]]}')
+
+        due = outcomes("renewal_completed", "renewal_declined", "expired")
+        self.ratio("cohort_renewal_ratio", outcomes("renewal_completed"), due, due.keys())
+
+    def product(self):
+        count = self.count
+        self.ratio("workflow_completion_ratio", count("workflow_completed"), count("workflow_started"))
+        self.ratio("auth_code_ratio", count("auth_code_issued"), count("auth_code_requested"))
+        requests = count("api_request")
+        self.ratio("api_error_ratio", count("api_error"), requests)
+        self.ratio("api_retry_ratio", count("api_retry"), requests)
+        for name, kind in [("api_latency_ms_p95", "api_request"), ("registration_latency_ms_p95", "registration_completed")]:
+            self.percentile(name, ((e["day"], e["latency_ms"]) for e in self.of[kind]), 0.95)
+        changes = self.took("dns_change_requested", "dns_change_completed")
+        self.percentile("dns_change_minutes_p50", ((day, hours * 60) for day, hours in changes), 0.5)
+        checkouts = self.took("cart_created", "registration_completed")
+        self.percentile("checkout_minutes_p50", ((day, hours * 60) for day, hours in checkouts), 0.5)
+
+    def pipeline(self):
+        events = self.rows.events
+        all_rows, refused = by_day(events), by_day(self.rows.refused)
+        self.simple("raw_events", all_rows)
+        self.ratio("rejected_ratio", refused, all_rows + refused)
+        repeated = [event for event in events if id(event) not in self.once_ids]
+        self.ratio("duplicate_ratio", by_day(repeated), all_rows)
+        self.simple("corrections", by_day(self.corrected))
+        # What comes without a time of arrival arrives when it is imported: long after.
+        delays = [(e["day"], (parse(e["ingest_ts"]) - e["at"]) if "ingest_ts" in e else 400 * DAY) for e in events]
+        self.ratio("late_ratio", collections.Counter(day for day, delay in delays if delay > DAY), all_rows)
+        self.percentile(
+            "ingest_lag_minutes_p95", ((day, max(delay, 0 * DAY) // (HOUR / 60)) for day, delay in delays), 0.95
+        )
+        registrations = [e for e in events if e["event_type"] == "registration_completed"]
+        without = [e for e in registrations if "country" not in e]
+        self.ratio("null_country_ratio", by_day(without), by_day(registrations))
+
+    def months(self):
+        def month(event):
+            return event["day"][:7]
+
+        done = self.count("registration_completed", key=month)
+        both = done + self.count("registration_failed", key=month)
+        self.ratio("registration_success_ratio month", done, both, sorted({day[:7] for day in self.days}))
 
 
 def main():
-    events, windows = read(sys.argv[1:])
-    raw_days = sorted({e["at"].date().isoformat() for e in events + windows})
-    events = net(events)
-    of = collections.defaultdict(list)
-    for event in events:
-        event["day"] = event["at"].date().isoformat()
-        of[event["event_type"]].append(event)
-    truth = collections.defaultdict(dict)
-
-    def count(kind, key=lambda e: e["day"]):
-        return collections.Counter(key(e) for e in of[kind])
-
-    def ratio(name, above, below, keys):
-        for key in keys:
-            total = sum(c[key] for c in below)
-            truth[name][key] = sum(c[key] for c in above) / total if total else None
-
-    done, failed = count("registration_completed"), count("registration_failed")
-    renewed, declined, expired = count("renewal_completed"), count("renewal_declined"), count("expired")
-    t_in, t_out = count("transfer_in_completed"), count("transfer_out_completed")
-    for day in raw_days:
-        truth["registrations"][day] = done[day]
-        truth["renewals"][day] = renewed[day]
-        truth["net_transfers"][day] = t_in[day] - t_out[day]
-    ratio("registration_success_ratio", [done], [done, failed], raw_days)
-    ratio("renewal_ratio", [renewed], [renewed, declined, expired], raw_days)
-    month = lambda e: e["day"][:7]
-    months = sorted({day[:7] for day in raw_days})
-    ratio(
-        "registration_success_ratio month",
-        [count("registration_completed", month)],
-        [count("registration_completed", month), count("registration_failed", month)],
-        months,
-    )
-    for (day, tld), number in count("registration_completed", lambda e: (e["day"], e["tld"])).items():
-        truth["registrations by tld"][f"{day}/{tld}"] = number
-
-    # Domains requested on a day, and whether one of that day's requests was completed within 7 days.
-    completed = collections.defaultdict(list)
-    for event in of["transfer_in_completed"]:
-        completed[event["domain"]].append(event["at"])
-    asked = collections.defaultdict(lambda: collections.defaultdict(bool))
-    for event in of["transfer_in_requested"]:
-        week = datetime.timedelta(days=7)
-        in_time = any(event["at"] <= at <= event["at"] + week for at in completed[event["domain"]])
-        asked[event["day"]][event["domain"]] |= in_time
-    for day in raw_days:
-        domains = asked.get(day)
-        truth["transfer_completion_ratio"][day] = sum(domains.values()) / len(domains) if domains else None
-
-    reports = {(e["domain"], e.get("abuse_category"), e["day"]) for e in of["abuse_reported"]}
-    per_day = collections.Counter(day for _, _, day in reports)
-    first_report, hours = {}, collections.defaultdict(list)
-    for event in of["abuse_reported"]:
-        known = first_report.get(event["request_id"])
-        if known is None or event["at"] < known["at"]:
-            first_report[event["request_id"]] = event
-    answers = collections.defaultdict(list)
-    for event in of["abuse_first_response"]:
-        answers[event["request_id"]].append(event["at"])
-    for request, report in first_report.items():
-        after = [at for at in answers[request] if at >= report["at"]]
-        if after:
-            hours[report["day"]].append((min(after) - report["at"]) / HOUR)
-    for day in raw_days:
-        truth["abuse_reports"][day] = per_day[day]
-        truth["abuse_first_response_hours_p50"][day] = statistics.median(hours[day]) if hours[day] else None
-    for name in months:
-        values = [v for day, list_ in hours.items() if day.startswith(name) for v in list_]
-        truth["abuse_first_response_hours_p50 month"][name] = statistics.median(values) if values else None
-
-    revenue = collections.Counter()
-    for kind, sign in (("payment_captured", 1), ("payment_refunded", -1)):
-        for event in of[kind]:
-            revenue[f'{event["day"]}/{event["currency"]}'] += sign * event["amount_micros"]
-    truth["revenue"] = dict(revenue)
-
-    errors, queries = collections.Counter(), collections.Counter()
-    for window in windows:
-        day = window["at"].date().isoformat()
-        servfail = sum(r["count"] for r in window["rcodes"] if r["rcode"] == "SERVFAIL")
-        errors[day] += servfail + window["statuses"]["timeout"]
-        queries[day] += window["queries"]
-    for day in raw_days:
-        truth["dns_query_error_ratio"][day] = errors[day] / queries[day] if queries[day] else None
-    json.dump(truth, sys.stdout)
+    truth = Truth(Rows(sys.argv[1:]))
+    for part in [truth.operations, truth.dns, truth.sales, truth.product, truth.pipeline, truth.months]:
+        part()
+    json.dump(truth.values, sys.stdout)
 
 
 main()

@@ -27,7 +27,7 @@ impl Sums {
                 json!(self.numerator as f64 / self.denominator as f64)
             }
             KpiType::Percentile => {
-                self.samples.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+                self.samples.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
                 percentile(&self.samples, kpi.percentile.unwrap_or(0.5))
                     .map_or(Value::Null, |value| json!(value))
             }

@@ -48,10 +48,11 @@ fn values_equal_the_truth() {
 
     let server = world.serve(&["--no-auth"]);
     let truth = truth.as_object().unwrap();
-    let kpis: Vec<_> = truth.iter().filter(|(name, _)| !name.contains(' ')).collect();
-    assert_eq!(kpis.len(), 10, "those of the contract");
-    for (kpi, expected) in kpis {
-        compare(kpi, &World::values(&server, &format!("/v1/kpis/{kpi}")), expected);
+    let known = server.get("/v1/kpis").1;
+    for kpi in known["kpis"].as_array().unwrap() {
+        let name = kpi["name"].as_str().unwrap();
+        compare(name, &World::values(&server, &format!("/v1/kpis/{name}")), &truth[name]);
+        assert_eq!(server.get(&format!("/v1/kpis/{name}?grain=month")).0, 200, "{name}");
     }
     let by_tld = World::values(&server, "/v1/kpis/registrations?by=tld");
     compare("by tld", &by_tld, &truth["registrations by tld"]);
@@ -59,19 +60,11 @@ fn values_equal_the_truth() {
         let months = World::values(&server, &format!("/v1/kpis/{kpi}?grain=month"));
         compare(kpi, &months, &truth[&format!("{kpi} month")]);
     }
-    for kpi in server.get("/v1/kpis").1["kpis"].as_array().unwrap() {
-        let name = kpi["name"].as_str().unwrap();
-        assert_eq!(server.get(&format!("/v1/kpis/{name}?grain=month")).0, 200, "{name}");
-    }
     drop(server);
 
-    let before = fs::read_dir(world.path("data/log")).unwrap().count();
+    let before = world.files("log").len();
     world.compute();
-    assert_eq!(
-        fs::read_dir(world.path("data/log")).unwrap().count(),
-        before,
-        "nothing has changed"
-    );
+    assert_eq!(world.files("log").len(), before, "nothing has changed");
 }
 
 #[test]

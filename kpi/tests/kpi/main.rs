@@ -246,7 +246,10 @@ fn computations_at_once_and_in_parts_give_the_same_bytes() {
     for mut child in computing {
         assert!(child.wait().unwrap().success());
     }
-    other.ok(&["compute", "--from", "2025-01-01", "--to", "2025-01-12"]);
+    other.ok(&["compute", "--from", "2025-01-01", "--to", "2025-01-12", "--memory", "64MiB"]);
+    // Their names are hashes of their content.
+    let files = [&world, &other].map(|world| world.files("values"));
+    assert_eq!(files[0], files[1]);
     let answers = [&world, &other].map(|world| {
         let server = world.serve(&["--no-auth"]);
         World::values(&server, "/v1/kpis/portfolio?by=tld")

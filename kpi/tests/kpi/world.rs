@@ -1,11 +1,11 @@
 //! A store in a folder of its own, the program with its commands and its API, and events.
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// A store in a folder of its own, or elsewhere.
@@ -69,6 +69,24 @@ impl World {
         let sized = ["sample", "--days", &days, "--registrations", &registrations, "--file", &path];
         self.ok(&[&sized, words].concat());
         path
+    }
+
+    /// Names of the files in a folder of the store and in its subfolders, such as `values`.
+    pub fn files(&self, folder: &str) -> BTreeSet<PathBuf> {
+        let mut found = BTreeSet::new();
+        let root = Path::new(&self.data).join(folder);
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    found.insert(path.strip_prefix(&root).unwrap().to_owned());
+                }
+            }
+        }
+        found
     }
 
     pub fn compute(&self) {
