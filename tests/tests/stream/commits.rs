@@ -7,7 +7,7 @@ use crate::running::{CAUGHT_UP, Shared};
 use dnscribe_tests::shell;
 
 /// Kills at each of the two places. `DNSCRIBE_COMMIT_KILLS` has another number for long runs.
-const KILLS: u32 = 2;
+const KILLS: u32 = 1;
 
 #[test]
 fn no_transaction_is_lost_when_flink_is_killed_while_it_commits() {

@@ -103,6 +103,7 @@ fn incidents_of_the_fleet_are_alerts_although_the_job_is_upgraded() {
 /// Writes the windows of all nodes in these minutes after `base`, in seconds since the epoch.
 fn windows(running: &Running, base: u64, minutes: std::ops::Range<u64>) {
     let mut records = Vec::new();
+    let golden = golden();
     for minute in minutes {
         let zones_fail = (2..6).contains(&minute);
         let resolver_fails = (8..12).contains(&minute);
@@ -115,7 +116,7 @@ fn windows(running: &Running, base: u64, minutes: std::ops::Range<u64>) {
                 ("zone", "zone", BLOCKED, failed(zones_fail && region == "us")),
             ];
             for (grouping, field, value, failed) in windows {
-                let mut window = window(base + minute * 60, node, region, failed);
+                let mut window = window(&golden, base + minute * 60, node, region, failed);
                 window["grouping"] = grouping.into();
                 window[field] = value.into();
                 let text = format!("{base} {minute} {node} {value}");
@@ -127,12 +128,17 @@ fn windows(running: &Running, base: u64, minutes: std::ops::Range<u64>) {
     running.write("dns.metrics", &records);
 }
 
-/// Returns a window of a minute with failed queries (SERVFAIL); sketches are those of a golden file.
-fn window(time: u64, node: &str, region: &str, failed: u64) -> Value {
+/// Returns a window of a node from a golden file.
+fn golden() -> Value {
     let goldens = environment::workspace().join("tests/goldens/windows.ndjson");
     let goldens = std::fs::read_to_string(goldens).unwrap();
     let mut windows = goldens.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let mut window = windows.find(|window| window["grouping"] == "node").unwrap();
+    windows.find(|window| window["grouping"] == "node").unwrap()
+}
+
+/// Returns a window of a minute with failed queries (SERVFAIL) and the sketches of `golden`.
+fn window(golden: &Value, time: u64, node: &str, region: &str, failed: u64) -> Value {
+    let mut window = golden.clone();
     for status in window["statuses"].as_object_mut().unwrap().values_mut() {
         *status = 0.into();
     }
