@@ -38,9 +38,9 @@ pub const MEMORY: usize = 4 << 30;
 #[derive(Clone)]
 pub struct Engine {
     context: SessionContext,
-    /// The same tables; joins are sort-merge joins, which need no side in memory.
+    /// Its joins are sort-merge joins, which need no side in memory. It has the tables of `context`.
     merging: SessionContext,
-    /// The same tables, each read by one thread, in its order.
+    /// It reads each table by one thread, in the table's order. It has the tables of `context`.
     in_order: SessionContext,
     /// Folder for copies of tables, if it makes any; removed with the last clone of the engine.
     copies: Option<Arc<TempDir>>,
@@ -382,14 +382,16 @@ mod tests {
         (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS ones(column2)) AS numbers";
 
     /// Runs a test. Planning needs more stack than a test's thread has in a debug build.
-    fn run<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
+    fn run<T: Send + 'static, F: Future<Output = T>>(
+        test: impl FnOnce() -> F + Send + 'static,
+    ) -> T {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let thread = std::thread::Builder::new().stack_size(64 << 20);
-        thread.spawn(move || runtime.block_on(test)).unwrap().join().unwrap()
+        thread.spawn(move || runtime.block_on(test())).unwrap().join().unwrap()
     }
 
     fn duplicates(bucket_rows: u64) -> Vec<RecordBatch> {
-        run(async move {
+        run(move || async move {
             let engine = Engine { bucket_rows, ..Engine::new(MEMORY).unwrap() };
             engine.view("raw", RAW).await.unwrap();
             engine.net("raw", "").await.unwrap();
@@ -417,7 +419,7 @@ mod tests {
         const PAIRS: &str = "SELECT count(*) AS pairs, sum(length(a.text)) AS characters \
             FROM wide AS a INNER JOIN wide AS b ON a.n = b.n AND a.text = b.text";
         let join = |memory| {
-            run(async move {
+            run(move || async move {
                 let engine = Engine::new(memory).unwrap();
                 engine.view("raw", RAW).await.unwrap();
                 engine.materialise("wide", [WIDE.to_owned()]).await.unwrap();
