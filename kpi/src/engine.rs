@@ -61,11 +61,11 @@ impl Engine {
     fn with_memory(memory: usize) -> Result<Self, DataFusionError> {
         let pool = Arc::new(FairSpillPool::new(memory));
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
-        // Each of several sorts keeps it free for merging what it has written.
-        let reserved = (memory / 64).min(10 << 20);
+        // Each of several sorts holds two batches at least, and memory for merging what it has written.
         let config = SessionConfig::new()
-            .set_bool("datafusion.execution.parquet.pushdown_filters", true)
-            .set_usize("datafusion.execution.sort_spill_reservation_bytes", reserved);
+            .with_batch_size((memory >> 18).clamp(256, 8192))
+            .with_sort_spill_reservation_bytes((memory >> 6).min(10 << 20))
+            .set_bool("datafusion.execution.parquet.pushdown_filters", true);
         let context = SessionContext::new_with_config_rt(config, runtime);
         let merging = changed(&context, "datafusion.optimizer.prefer_hash_join", "false")?;
         let in_order = changed(&context, "datafusion.execution.target_partitions", "1")?;
