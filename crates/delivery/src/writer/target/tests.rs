@@ -127,7 +127,8 @@ fn rotates_by_age_unless_empty() {
     sleep(Duration::from_millis(200));
     test.write(&[1]);
     assert_eq!(test.rotated().len(), 0, "too early");
-    wait_for("the rotation", || test.rotated().len() == 1);
+    // The new file comes just after the old one has its name.
+    wait_for("the rotation", || test.rotated().len() == 1 && test.at("out").exists());
     assert_eq!((test.numbers(&test.rotated()[0]), test.numbers("out")), (vec![1, 2, 3], vec![]));
     sleep(Duration::from_secs(2));
     assert_eq!(test.rotated().len(), 1, "an empty file is not rotated");
