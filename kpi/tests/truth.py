@@ -27,7 +27,6 @@ class Rows:
 
     def __init__(self, paths):
         self.events, self.refused, windows, probes = [], [], {}, {}
-        seen = set()
         for path in paths:
             for line in open(path, encoding="utf-8"):
                 try:
@@ -54,6 +53,10 @@ def first_of_each(rows, key, order):
     for row in sorted(rows, key=order):
         best.setdefault(key(row), row)
     return list(best.values())
+
+
+def earliest(events, field):
+    return first_of_each(events, lambda e: e[field], lambda e: e["at"])
 
 
 def unique(events):
@@ -108,14 +111,15 @@ def lists(pairs):
 
 def durations(starts, ends):
     """(day, hours) of each request from its first start to its first end after that, by the day of the start."""
-    first = {}
-    for event in sorted(starts, key=lambda e: e["at"]):
-        first.setdefault(event["request_id"], event)
     after = lists((e["request_id"], e["at"]) for e in ends)
-    for request, start in first.items():
-        times = [at for at in after[request] if at >= start["at"]]
+    for start in earliest(starts, "request_id"):
+        times = [at for at in after[start["request_id"]] if at >= start["at"]]
         if times:
             yield start["day"], (min(times) - start["at"]) / HOUR
+
+
+def in_a_week(start, times):
+    return any(start <= at <= start + WEEK for at in times)
 
 
 class Truth:
@@ -123,7 +127,6 @@ class Truth:
         self.rows = rows
         once = unique(rows.events)
         alive, self.corrected = alive_and_corrected(once)
-        self.duplicates = len(rows.events) - len(once)
         self.once_ids = {id(event) for event in once}
         self.of = lists((event["event_type"], event) for event in alive)
         every = rows.events + rows.windows + rows.probes
@@ -140,6 +143,10 @@ class Truth:
     def ratio(self, name, above, below, keys=None):
         for key in self.days if keys is None else keys:
             self.values[name][key] = above[key] / below[key] if below[key] else None
+
+    def share_within(self, name, durations, limit):
+        days = collections.Counter(day for day, _ in durations)
+        self.ratio(name, collections.Counter(day for day, hours in durations if hours <= limit), days)
 
     def percentile(self, name, pairs, share):
         values = lists(pairs)
@@ -160,8 +167,7 @@ class Truth:
         self.ratio("transfer_completion_ratio", completed, requested)
         transfers = self.took("transfer_in_requested", "transfer_in_completed")
         self.percentile("transfer_hours_p50", transfers, 0.5)
-        days = collections.Counter(day for day, _ in transfers)
-        self.ratio("transfer_sla_ratio", collections.Counter(day for day, hours in transfers if hours <= 120), days)
+        self.share_within("transfer_sla_ratio", transfers, 120)
         self.percentile("restore_hours_p50", self.took("restore_requested", "restore_completed"), 0.5)
         self.ratio("restore_completion_ratio", count("restore_completed"), count("restore_requested"))
         reports = {(e["domain"], e.get("abuse_category"), e["day"]) for e in self.of["abuse_reported"]}
@@ -169,8 +175,7 @@ class Truth:
         answers = self.took("abuse_reported", "abuse_first_response")
         self.percentile("abuse_first_response_hours_p50", answers, 0.5)
         self.percentile("abuse_first_response_hours_p95", answers, 0.95)
-        days = collections.Counter(day for day, _ in answers)
-        self.ratio("abuse_response_sla_ratio", collections.Counter(day for day, hours in answers if hours <= 24), days)
+        self.share_within("abuse_response_sla_ratio", answers, 24)
         self.percentile("abuse_resolution_hours_p50", self.took("abuse_reported", "abuse_resolved"), 0.5)
         months = lists((day[:7], hours) for day, hours in answers)
         for month in sorted({day[:7] for day in self.days}):
@@ -181,8 +186,7 @@ class Truth:
         completed = lists((e["domain"], e["at"]) for e in self.of["transfer_in_completed"])
         asked = collections.defaultdict(lambda: collections.defaultdict(bool))
         for event in self.of["transfer_in_requested"]:
-            in_time = any(event["at"] <= at <= event["at"] + WEEK for at in completed[event["domain"]])
-            asked[event["day"]][event["domain"]] |= in_time
+            asked[event["day"]][event["domain"]] |= in_a_week(event["at"], completed[event["domain"]])
         return asked
 
     def dns(self):
@@ -234,15 +238,9 @@ class Truth:
 
     def carts(self):
         registered = lists((e["request_id"], e["at"]) for e in self.of["registration_completed"])
-        carts = {}
-        for event in sorted(self.of["cart_created"], key=lambda e: e["at"]):
-            carts.setdefault(event["request_id"], event)
-        converted = [
-            cart
-            for request, cart in carts.items()
-            if any(cart["at"] <= at <= cart["at"] + WEEK for at in registered[request])
-        ]
-        self.ratio("cart_conversion_ratio", by_day(converted), by_day(carts.values()))
+        carts = earliest(self.of["cart_created"], "request_id")
+        converted = [cart for cart in carts if in_a_week(cart["at"], registered[cart["request_id"]])]
+        self.ratio("cart_conversion_ratio", by_day(converted), by_day(carts))
 
     def money(self):
         def key(event):
@@ -258,9 +256,8 @@ class Truth:
         self.ratio("revenue_per_payment", captured, by_day(self.of["payment_captured"], key), captured.keys())
 
     def cohorts(self):
-        months = {}
-        for event in sorted(self.of["registration_completed"], key=lambda e: e["at"]):
-            months.setdefault(event["domain"], event["day"][:7] + "-01")
+        first = earliest(self.of["registration_completed"], "domain")
+        months = {event["domain"]: event["day"][:7] + "-01" for event in first}
 
         def outcomes(*kinds):
             events = [e for kind in kinds for e in self.of[kind] if e["domain"] in months]
