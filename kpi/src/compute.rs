@@ -68,9 +68,14 @@ pub async fn compute(
         engine.models(dictionary, span).await?;
         let gaps = Gaps::find(&engine, &state, span).await?;
         let present = event_types(&engine).await?;
+        // A measure of events of which there are none has no rows, and planning its query takes longer than running it.
+        let can_have_rows = |measure: &&Measure| {
+            measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
+        };
+        let measures: Vec<&Measure> = dictionary.measures.iter().filter(can_have_rows).collect();
         let mut days = BTreeMap::new();
         for chunk in chunks(&state.rows_by_day(), span) {
-            days.extend(write_days(store, dictionary, &engine, &present, chunk).await?);
+            days.extend(write_days(store, dictionary, &engine, &measures, chunk).await?);
         }
         let commits = commits(&state, dictionary, &gaps, days, request.is_final);
         let mut outcome =
@@ -194,24 +199,17 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Computes the rows of all measures for a span of days, sorted. `engine` has the models, `present` the types of all events.
-///
-/// # Errors
-/// A query fails.
-pub async fn measure_rows(
+/// Computes the rows of measures for a span of days, sorted. `engine` has the models.
+async fn measure_rows(
     dictionary: &Dictionary,
     engine: &Engine,
-    present: &BTreeSet<String>,
+    measures: &[&Measure],
     days: (Date, Date),
 ) -> Result<RecordBatch, KpiError> {
     let schema = schema();
     let failed = |error| KpiError::Failed(format!("values: {error}"));
     let mut batches = Vec::new();
-    // A measure of events of which there are none has no rows, and planning its query takes longer than running it.
-    let can_have_rows = |measure: &&Measure| {
-        measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
-    };
-    for measure in dictionary.measures.iter().filter(can_have_rows) {
+    for measure in measures {
         let model = format!("model_{}", measure.model);
         let sql = query::measure_of(&model, dictionary, measure, days, Dialect::DataFusion);
         for batch in engine.query(&format!("measure {}", measure.name), &sql).await? {
@@ -249,10 +247,10 @@ async fn write_days(
     store: &Store,
     dictionary: &Dictionary,
     engine: &Engine,
-    present: &BTreeSet<String>,
+    measures: &[&Measure],
     days: (Date, Date),
 ) -> Result<BTreeMap<Date, String>, KpiError> {
-    let rows = measure_rows(dictionary, engine, present, days).await?;
+    let rows = measure_rows(dictionary, engine, measures, days).await?;
     let column = Date32Array::from(rows.column(0).to_data());
     let mut paths = BTreeMap::new();
     let mut start = 0;

@@ -103,7 +103,8 @@ impl Engine {
         copies: Option<Arc<TempDir>>,
     ) -> Result<Self, KpiError> {
         let engine = Self { copies, ..Self::new(memory)? };
-        if store.url.scheme() != "file" {
+        let is_remote = store.url.scheme() != "file";
+        if is_remote {
             engine.context.register_object_store(&store.url, store.objects());
         }
         for table in Table::ALL {
@@ -112,7 +113,6 @@ impl Engine {
             files.sort_by_key(|file| file.day);
             let rows: u64 = files.iter().map(|file| file.rows).sum();
             let are_small = rows < LARGE_FILE_ROWS * files.len() as u64;
-            let is_remote = store.url.scheme() != "file";
             let paths: Vec<String> = files
                 .into_iter()
                 .map(|file| store.url.join(store.location(&file.path).as_ref()))
@@ -163,8 +163,7 @@ impl Engine {
         let options = ParquetReadOptions::default().schema(&schema);
         let frame =
             self.context.read_parquet(paths, options).await.map_err(KpiError::query(name))?;
-        let table = frame.into_view();
-        self.context.register_table(name, table).map(drop).map_err(KpiError::query(name))
+        self.register_view(name, frame)
     }
 
     /// Replaces a table by a copy, in its order, if this engine makes any. Facts have a file for each day and import, and
@@ -212,7 +211,7 @@ impl Engine {
             let frame = self.context.sql(&model.sql).await.map_err(KpiError::query(&name))?;
             let Some(copies) = self.copies.as_ref().filter(|_| is_costly(frame.logical_plan()))
             else {
-                self.view(&name, &model.sql).await?;
+                self.register_view(&name, frame)?;
                 continue;
             };
             let sql = format!(
@@ -280,6 +279,10 @@ impl Engine {
 
     async fn view(&self, name: &str, sql: &str) -> Result<(), KpiError> {
         let frame = self.context.sql(sql).await.map_err(KpiError::query(name))?;
+        self.register_view(name, frame)
+    }
+
+    fn register_view(&self, name: &str, frame: DataFrame) -> Result<(), KpiError> {
         let registered = self.context.register_table(name, frame.into_view());
         registered.map(drop).map_err(KpiError::query(name))
     }

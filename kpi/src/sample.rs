@@ -1,5 +1,8 @@
 //! Sample data: a plausible registrar, the same for the same seed.
 
+mod customers;
+mod telemetry;
+
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::date;
@@ -26,10 +29,6 @@ const TLDS: [&str; 6] = ["com", "net", "org", "de", "shop", "io"];
 const COUNTRIES: [&str; 6] = ["DE", "US", "FR", "IN", "BR", "JP"];
 const CHANNELS: [&str; 3] = ["web", "api", "reseller"];
 const TIERS: [&str; 3] = ["basic", "business", "enterprise"];
-const CATEGORIES: [&str; 3] = ["phishing", "malware", "spam"];
-const CURRENCIES: [&str; 3] = ["EUR", "USD", "JPY"];
-const CAMPAIGNS: [&str; 4] = ["spring", "newsletter", "search", "none"];
-const REGISTERED: usize = 1000;
 const SITES: [&str; 2] = ["fra", "iad"];
 const DAY_US: i64 = 86_400_000_000;
 
@@ -246,189 +245,6 @@ impl Sample {
         let local = stamp(at + i64::from(hours) * 3_600_000_000);
         let sign = if hours < 0 { '-' } else { '+' };
         format!("{}{sign}{:02}:00", local.trim_end_matches('Z'), hours.unsigned_abs())
-    }
-
-    fn registration(&mut self, start: i64) {
-        let case = self.case();
-        let at = self.time(start);
-        let campaign = self.random.pick(&CAMPAIGNS);
-        let campaign: Vec<(&str, Value)> =
-            if campaign == "none" { Vec::new() } else { vec![("campaign", json!(campaign))] };
-        self.event(&case, "cart_created", at, &campaign);
-        self.event(&case, "workflow_started", at, &[]);
-        if self.random.chance(500) {
-            self.event(&case, "quote_created", at, &[]);
-        }
-        if self.random.chance(300) {
-            return;
-        }
-        let done = at + i64::try_from(self.random.below(3_600_000)).unwrap_or(0) * 1000;
-        let latency = json!(100 + self.random.below(2000));
-        if self.random.chance(40) {
-            let code = self.random.pick(&["registry_timeout", "invalid_contact", "taken"]);
-            self.event(
-                &case,
-                "registration_failed",
-                done,
-                &[("error_code", json!(code)), ("latency_ms", latency)],
-            );
-            return;
-        }
-        let mut more = campaign;
-        more.push(("latency_ms", latency));
-        self.event(&case, "registration_completed", done, &more);
-        self.event(&case, "workflow_completed", done, &[]);
-        self.payment(&case, done);
-        if self.registered.len() < REGISTERED {
-            self.registered.push(case);
-        }
-    }
-
-    /// Returns the case of a renewal: half of them of domains whose registration is in the sample.
-    fn renewable(&mut self) -> Case {
-        let mut case = self.case();
-        if !self.registered.is_empty() && self.random.chance(500) {
-            let index = self.random.below(self.registered.len() as u64);
-            let known = self.registered.swap_remove(usize::try_from(index).unwrap_or(0));
-            let request = case.fields.remove("request_id");
-            case = known;
-            case.fields.extend(request.map(|id| ("request_id".to_owned(), id)));
-        }
-        case
-    }
-
-    fn payment(&mut self, case: &Case, at: i64) {
-        let currency = ("currency", json!(self.random.pick(&CURRENCIES)));
-        let amount = i64::try_from(self.random.below(40_000)).unwrap_or(0) * 1000 + 5_990_000;
-        if self.random.chance(30) {
-            self.event(case, "payment_failed", at, &[currency, ("error_code", json!("declined"))]);
-            return;
-        }
-        self.event(
-            case,
-            "payment_captured",
-            at,
-            &[currency.clone(), ("amount_micros", json!(amount))],
-        );
-        if self.random.chance(20) {
-            let later = at + 2 * DAY_US;
-            self.event(
-                case,
-                "payment_refunded",
-                later,
-                &[currency, ("amount_micros", json!(amount / 2))],
-            );
-        }
-    }
-
-    fn renewal(&mut self, start: i64) {
-        let case = self.renewable();
-        let at = self.time(start);
-        match self.random.below(10) {
-            0 => drop(self.event(&case, "renewal_declined", at, &[])),
-            1 => {
-                self.event(&case, "expired", at, &[]);
-                if self.random.chance(300) {
-                    self.event(&case, "restore_requested", at + DAY_US, &[]);
-                    let wait = i64::try_from(self.random.below(40)).unwrap_or(0) * 3_600_000_000;
-                    self.event(&case, "restore_completed", at + DAY_US + wait, &[]);
-                } else {
-                    self.event(&case, "deleted", at + 3 * DAY_US, &[]);
-                }
-            }
-            _ => {
-                self.event(&case, "renewal_completed", at, &[]);
-                self.payment(&case, at);
-            }
-        }
-    }
-
-    fn transfer(&mut self, start: i64) {
-        let case = self.case();
-        let at = self.time(start);
-        self.event(&case, "auth_code_requested", at, &[]);
-        if self.random.chance(970) {
-            self.event(&case, "auth_code_issued", at + 60_000_000, &[]);
-        }
-        if self.random.chance(300) {
-            self.event(&case, "transfer_out_completed", at + 5 * DAY_US, &[]);
-            return;
-        }
-        self.event(&case, "transfer_in_requested", at, &[]);
-        if self.random.chance(850) {
-            let wait = i64::try_from(self.random.below(8 * 24)).unwrap_or(0) * 3_600_000_000;
-            self.event(&case, "transfer_in_completed", at + wait, &[]);
-        } else {
-            self.event(&case, "transfer_in_failed", at + DAY_US, &[]);
-        }
-    }
-
-    fn abuse(&mut self, start: i64) {
-        let case = self.case();
-        let at = self.time(start);
-        let category = ("abuse_category", json!(self.random.pick(&CATEGORIES)));
-        self.event(&case, "abuse_reported", at, std::slice::from_ref(&category));
-        if self.random.chance(200) {
-            // Another person reports the same domain.
-            self.event(&case, "abuse_reported", at + 60_000_000, std::slice::from_ref(&category));
-        }
-        if self.random.chance(900) {
-            let wait = i64::try_from(self.random.below(48 * 60)).unwrap_or(0) * 60_000_000;
-            self.event(&case, "abuse_first_response", at + wait, std::slice::from_ref(&category));
-            self.event(&case, "abuse_resolved", at + wait + DAY_US, &[category]);
-        }
-    }
-
-    fn api(&mut self, start: i64) {
-        let case = self.case();
-        let at = self.time(start);
-        let latency = json!(5 + self.random.below(400));
-        self.event(&case, "api_request", at, &[("latency_ms", latency)]);
-        if self.random.chance(12) {
-            self.event(&case, "api_error", at, &[("error_code", json!("2400"))]);
-        }
-        if self.random.chance(25) {
-            self.event(&case, "api_retry", at, &[]);
-        }
-        if self.random.chance(100) {
-            self.event(&case, "dns_change_requested", at, &[]);
-            let wait = i64::try_from(self.random.below(600)).unwrap_or(0) * 1_000_000;
-            self.event(&case, "dns_change_completed", at + wait, &[]);
-        }
-    }
-
-    /// Writes a window of the fleet, and perhaps a revision of it.
-    fn dns(&mut self, at: i64) {
-        let revisions = if self.plan.is_hostile { 1 + self.random.below(2) } else { 1 };
-        for revision in 0..revisions {
-            let queries = 50_000 + self.random.below(50_000);
-            let (servfail, timeout) = (self.random.below(300), self.random.below(300));
-            let row = json!({
-                "schema": "dns.fleet/1", "ts": stamp(at), "node": "fleet", "window_seconds": 3600,
-                "step_seconds": 3600, "nodes": 4, "revision": revision, "final": revision + 1 == revisions,
-                "sketch_encoding": 1, "grouping": "all", "vantage": "client", "queries": queries,
-                "successes": queries - servfail - timeout, "retries": self.random.below(900),
-                "rcodes": [{"rcode": "NOERROR", "count": queries - servfail - timeout},
-                    {"rcode": "SERVFAIL", "count": servfail}],
-                "statuses": {"answered": queries - timeout, "timeout": timeout, "late": 0, "icmp_error": 0,
-                    "duplicate": 0, "orphan": 0, "evicted": 0, "open": 0},
-            });
-            self.rows.push(row.to_string());
-        }
-    }
-
-    /// Writes a measurement of the registrar's shop.
-    fn probe(&mut self, at: i64, site: &str) {
-        self.number += 1;
-        let row = json!({
-            "schema": "dns.probe/1", "event_id": format!("{:032x}", self.number), "ts": stamp(at), "node": site,
-            "kind": "http", "service": "shop", "target": "https://shop.example/", "site": site,
-            "duration_ms": 20 + self.random.below(400), "ok": !self.random.chance(10), "attempt": 1,
-        });
-        self.rows.push(row.to_string());
-        if self.plan.is_hostile && self.random.chance(20) {
-            self.rows.push(row.to_string());
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Values beside those of an independent program and of a second engine, and what other programs read of the dictionary.
 
 use crate::world::{World, is_near};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -106,37 +109,17 @@ fn second_engine(world: &World) -> Vec<String> {
 
 #[test]
 fn two_engines_give_the_same_values() {
-    use datafusion::arrow::array::Array as _;
     let world = World::new();
     let sample = world.sample(20, 20, &["--hostile"]);
     world.ok(&["import", &sample]);
     world.compute();
     let mut theirs = second_engine(&world);
     let mut ours = Vec::new();
-    for day in fs::read_dir(world.path("data/values")).unwrap() {
-        for file in fs::read_dir(day.unwrap().path()).unwrap() {
-            let file = fs::File::open(file.unwrap().path()).unwrap();
-            let reader =
-                parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
-            for batch in reader.unwrap().build().unwrap() {
-                let batch = batch.unwrap();
-                for row in 0..batch.num_rows() {
-                    let texts = batch.columns().iter().map(|column| {
-                        let options = datafusion::arrow::util::display::FormatOptions::default()
-                            .with_null("\\N");
-                        let format = datafusion::arrow::util::display::ArrayFormatter::try_new(
-                            column, &options,
-                        )
-                        .unwrap();
-                        if column.is_null(row) {
-                            "\\N".to_owned()
-                        } else {
-                            number(&format.value(row).to_string())
-                        }
-                    });
-                    ours.push(texts.collect::<Vec<_>>().join("\t"));
-                }
-            }
+    for file in world.files("values") {
+        let file = fs::File::open(world.path("data/values").join(file)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file);
+        for batch in reader.unwrap().build().unwrap() {
+            ours.extend(lines(&batch.unwrap()));
         }
     }
     ours.sort();
@@ -149,6 +132,19 @@ fn two_engines_give_the_same_values() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(ours.len(), theirs.len());
+}
+
+/// Rows as text, with tabs between their columns.
+fn lines(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("\\N");
+    let columns = batch.columns().iter();
+    let columns: Vec<_> =
+        columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+    let text = |row: usize| {
+        let texts = columns.iter().map(|column| number(&column.value(row).to_string()));
+        texts.collect::<Vec<_>>().join("\t")
+    };
+    (0..batch.num_rows()).map(text).collect()
 }
 
 /// Writes numbers with a fraction in one way.
