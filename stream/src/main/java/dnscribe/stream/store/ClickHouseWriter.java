@@ -28,7 +28,6 @@ public final class ClickHouseWriter extends StoreWriter {
         "INSERT INTO "
             + table
             + " SETTINGS input_format_skip_unknown_fields=1, date_time_input_format='best_effort',"
-            + " precise_float_parsing=1,"
             // A batch of a replay or a backfill may be of any number of days.
             + " max_partitions_per_insert_block=0 FORMAT JSONEachRow";
   }
