@@ -5,10 +5,11 @@ import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.record.MalformedException;
 import dnscribe.stream.record.RecordSchema;
 import dnscribe.stream.record.RecordSchema.Setter;
-import java.time.Instant;
+import dnscribe.stream.record.Time;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.function.Function;
 
 /** Reads {@code dns.window/1}. */
@@ -182,8 +183,12 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       if (length < 1 || step < 1 || length > Integer.MAX_VALUE || step > length) {
         throw new MalformedException("field", "window_seconds, step_seconds: not a window");
       }
+      OptionalLong start = Time.epochNanos(ts);
+      if (start.isEmpty()) {
+        throw new MalformedException("field", "ts: not in the years 1678 to 2262");
+      }
       return new WindowKey(
-          Instant.parse(ts).toEpochMilli(),
+          Math.floorDiv(start.getAsLong(), 1_000_000),
           (int) length,
           (int) step,
           grouping,

@@ -1,9 +1,13 @@
 package dnscribe.stream.record;
 
 import java.time.LocalDate;
+import java.time.YearMonth;
 import java.util.OptionalLong;
 
-/** Times as the agent writes them: RFC 3339 in UTC, with up to nine digits after the second. */
+/**
+ * Times as the agent writes them: RFC 3339 in UTC, with up to nine digits after the second, and
+ * without leap seconds, which Unix time does not have.
+ */
 public final class Time {
   private static final String FORM = "dddd-dd-ddTdd:dd:dd";
 
@@ -41,10 +45,8 @@ public final class Time {
         LocalDate.of(
             Integer.parseInt(time, 0, 4, 10),
             Integer.parseInt(time, 5, 7, 10),
-            // The check lets the 31st of any month pass.
-            1);
-    long days = day.toEpochDay() + Integer.parseInt(time, 8, 10, 10) - 1;
-    return days * 86_400
+            Integer.parseInt(time, 8, 10, 10));
+    return day.toEpochDay() * 86_400
         + Integer.parseInt(time, 11, 13, 10) * 3600L
         + Integer.parseInt(time, 14, 16, 10) * 60L
         + Integer.parseInt(time, 17, 19, 10);
@@ -77,10 +79,14 @@ public final class Time {
     return month >= 1
         && month <= 12
         && day >= 1
-        && day <= 31
+        && (day <= 28 || day <= length(100 * two(text, offset) + two(text, offset + 2), month))
         && two(text, offset + 11) < 24
         && two(text, offset + 14) < 60
-        && two(text, offset + 17) < 61;
+        && two(text, offset + 17) < 60;
+  }
+
+  private static int length(int year, int month) {
+    return YearMonth.of(year, month).lengthOfMonth();
   }
 
   private static int two(char[] text, int offset) {

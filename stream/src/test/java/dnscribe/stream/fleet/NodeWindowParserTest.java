@@ -107,6 +107,8 @@ class NodeWindowParserTest {
     Consumer<ObjectNode> noBase64 = json -> qnames(json).put("sketch", "%%%%");
     Consumer<ObjectNode> otherEncoding = json -> json.put("sketch_encoding", 2);
     Consumer<ObjectNode> noLength = json -> json.put("window_seconds", 0);
+    Consumer<ObjectNode> noDay = json -> json.put("ts", "2026-02-31T00:00:00Z");
+    Consumer<ObjectNode> noYear = json -> json.put("ts", "9999-01-01T00:00:00Z");
     Consumer<ObjectNode> wideStep = json -> json.put("step_seconds", 1_000_000);
     Consumer<ObjectNode> rowWithoutCount = json -> json.putArray("rcodes").addObject();
     return Stream.of(
@@ -115,6 +117,8 @@ class NodeWindowParserTest {
         Arguments.of("field", otherEncoding),
         Arguments.of("field", noLength),
         Arguments.of("field", wideStep),
+        Arguments.of("field", noDay),
+        Arguments.of("field", noYear),
         Arguments.of("missing_field", rowWithoutCount));
   }
 

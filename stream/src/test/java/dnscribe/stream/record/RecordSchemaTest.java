@@ -52,6 +52,8 @@ class RecordSchemaTest {
         "\"id\":7|\"id\":7.5|field",
         "\"vantage\":\"client\"|\"vantage\":\"server \"|field",
         "T03:04:05|T25:04:05|field",
+        "T03:04:05|T03:04:60|field",
+        "2026-01-02T|2026-02-29T|field",
         "\"ttl\":60|\"ttl\":\"60\"|field",
         "\"ttl\":60,||missing_field",
         "00000000000000000000000000000001|0000000000000000000000000000000G|field",
