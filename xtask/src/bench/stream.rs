@@ -42,7 +42,7 @@ const TRANSACTIONS: &str = "bench.normalized";
 /// Topic of the windows.
 const WINDOWS: &str = "bench.metrics";
 /// Nodes whose windows the job `fleet` merges.
-const NODES: u32 = 4_000;
+const NODES: u32 = 10_000;
 /// Share of the records after which measuring begins: Java compiles what runs often.
 const WARM_UP: f64 = 0.5;
 /// Time limit of a run.

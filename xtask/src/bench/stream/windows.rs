@@ -16,6 +16,10 @@ const NODE: (u32, u32) = (50, 60);
 /// Messages of a minute and a half of such a node.
 const MESSAGES: u32 = 9_000;
 
+/// Stand for a node's name and the id of one of its windows.
+const NODE_NAME: &str = "@node";
+const EVENT_ID: &str = "@event_id";
+
 /// Writes the windows of one minute of `nodes` nodes to a topic. Returns the number of windows of a node.
 pub fn produce(
     bench: &Bench,
@@ -29,19 +33,25 @@ pub fn produce(
     kcat.args(["-P", "-b", brokers, "-t", topic, "-z", "zstd", "-K", "\t"]);
     let mut child = kcat.stdin(Stdio::piped()).spawn().context("cannot start kcat")?;
     let mut out = BufWriter::new(child.stdin.take().context("no input")?);
+    let lines: Vec<String> = windows.into_iter().map(line).collect();
     for node in 0..nodes {
-        for (number, window) in windows.iter().enumerate() {
+        for (number, line) in lines.iter().enumerate() {
             let id = format!("{:08x}{:024x}", node, number + 1);
-            let key = window["resolver"].as_str().unwrap_or("all");
-            let mut window = window.clone();
-            window["node"] = format!("node-{node:05}").into();
-            window["event_id"] = id.into();
-            writeln!(out, "{key}\t{window}")?;
+            let line = line.replacen(NODE_NAME, &format!("node-{node:05}"), 1);
+            writeln!(out, "{}", line.replacen(EVENT_ID, &id, 1))?;
         }
     }
     drop(out);
     anyhow::ensure!(child.wait()?.success(), "kcat failed");
-    Ok(u64::try_from(windows.len())?)
+    Ok(u64::try_from(lines.len())?)
+}
+
+/// Returns the key and the record of a window of any node.
+fn line(mut window: Value) -> String {
+    window["node"] = NODE_NAME.into();
+    window["event_id"] = EVENT_ID.into();
+    let key = window["resolver"].as_str().unwrap_or("all");
+    format!("{key}\t{window}")
 }
 
 /// Returns the windows of a minute of one node.
