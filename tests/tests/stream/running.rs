@@ -105,7 +105,7 @@ impl Running {
             "checkpoints": { "interval": "2s" },
             // The captures are of past years.
             "clickhouse": { "retention": "18250d" },
-            "fleet": { "allowed_lateness": "60s" },
+            "fleet": { "allowed_lateness": "20s" },
             "archive": { "path": format!("file://{}", self.archive().display()) },
         });
         jobs::submit(self.stack.as_ref().unwrap(), &overrides).unwrap();
