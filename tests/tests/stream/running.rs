@@ -259,7 +259,7 @@ impl Running {
 
     /// Committed records of a topic from an offset of kcat(1), one text each.
     fn topic_from(&self, name: &str, offset: &str) -> Vec<String> {
-        let committed = ["-X", "isolation.level=read_committed"];
+        let committed = ["-X", "isolation.level=read_committed", "-X", "fetch.wait.max.ms=10"];
         let mut kcat = Command::new("kcat");
         kcat.args(["-b", &self.brokers, "-C", "-t", name, "-o", offset, "-e", "-q"]);
         kcat.args(committed);

@@ -203,9 +203,11 @@ fn connect(config: &KafkaConfig) -> Result<(Reader, Metadata), String> {
     let metadata = probe::metadata(config, REQUEST_TIMEOUT)
         .map_err(|why| format!("cannot read from {}: {why}", config.brokers.join(", ")))?;
     let context = ProbeContext::new(config).0;
-    let consumer = settings::consumer(config)
-        .create_with_context(context)
-        .map_err(|error| cannot_read(config, &error))?;
+    let mut client = settings::consumer(config);
+    // The broker says at once that a partition has no more records; by default it waits half a second for some.
+    client.set("fetch.wait.max.ms", "10");
+    let consumer =
+        client.create_with_context(context).map_err(|error| cannot_read(config, &error))?;
     Ok((consumer, metadata))
 }
 
