@@ -109,6 +109,8 @@ class NodeWindowParserTest {
     Consumer<ObjectNode> noLength = json -> json.put("window_seconds", 0);
     Consumer<ObjectNode> noDay = json -> json.put("ts", "2026-02-31T00:00:00Z");
     Consumer<ObjectNode> noYear = json -> json.put("ts", "9999-01-01T00:00:00Z");
+    Consumer<ObjectNode> noResolver =
+        json -> json.put("grouping", "resolver+zone").put("zone", "a");
     Consumer<ObjectNode> wideStep = json -> json.put("step_seconds", 1_000_000);
     Consumer<ObjectNode> rowWithoutCount = json -> json.putArray("rcodes").addObject();
     return Stream.of(
@@ -119,6 +121,7 @@ class NodeWindowParserTest {
         Arguments.of("field", wideStep),
         Arguments.of("field", noDay),
         Arguments.of("field", noYear),
+        Arguments.of("missing_field", noResolver),
         Arguments.of("missing_field", rowWithoutCount));
   }
 
