@@ -183,35 +183,26 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       if (length < 1 || step < 1 || length > Integer.MAX_VALUE || step > length) {
         throw new MalformedException("field", "window_seconds, step_seconds: not a window");
       }
-      if (!isOther && !hasValue()) {
-        throw new MalformedException("missing_field", "no value of the group " + grouping);
-      }
       OptionalLong start = Time.epochNanos(ts);
       if (start.isEmpty()) {
         throw new MalformedException("field", "ts: not in the years 1678 to 2262");
       }
-      return new WindowKey(
-          Math.floorDiv(start.getAsLong(), 1_000_000),
-          (int) length,
-          (int) step,
-          grouping,
-          vantage,
-          null,
-          resolver,
-          zone,
-          qtype,
-          isOther);
-    }
-
-    /** Returns whether the record says which group of its grouping it is about. */
-    private boolean hasValue() {
-      return switch (grouping) {
-        case "resolver" -> resolver != null;
-        case "zone" -> zone != null;
-        case "qtype" -> qtype != null;
-        case "resolver+zone" -> resolver != null && zone != null;
-        default -> true;
-      };
+      WindowKey key =
+          new WindowKey(
+              Math.floorDiv(start.getAsLong(), 1_000_000),
+              (int) length,
+              (int) step,
+              grouping,
+              vantage,
+              null,
+              resolver,
+              zone,
+              qtype,
+              isOther);
+      if (key.value() == null) {
+        throw new MalformedException("missing_field", "no value of the group " + grouping);
+      }
+      return key;
     }
 
     private WindowSums sums() throws MalformedException {

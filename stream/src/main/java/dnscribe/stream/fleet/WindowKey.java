@@ -60,7 +60,10 @@ public record WindowKey(
         startMs, lengthSeconds, stepSeconds, grouping, vantage, null, null, null, null, true);
   }
 
-  /** Returns the value of the group: empty for {@code all}; {@code other} for the rest. */
+  /**
+   * Returns the value of the group: empty for {@code all}; {@code other} for the rest; null if what
+   * the grouping is by is missing.
+   */
   public String value() {
     if (isOther) {
       return "other";
@@ -70,7 +73,7 @@ public record WindowKey(
       case "resolver" -> resolver;
       case "zone" -> zone;
       case "qtype" -> qtype;
-      case "resolver+zone" -> resolver + " " + zone;
+      case "resolver+zone" -> resolver == null || zone == null ? null : resolver + " " + zone;
       default -> "";
     };
   }
