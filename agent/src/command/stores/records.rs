@@ -85,9 +85,11 @@ fn transaction(line: &str) -> Result<(Vec<u8>, String), String> {
     // A column without a value has the default of its type; a record leaves the field out.
     fields.retain(|_, value| has_value(value));
     // ClickHouse reads decimal numbers with an error in their last bits; records have whole nanoseconds.
-    let latency = fields.get("latency_ms").and_then(Value::as_f64);
-    let latency = latency.map(|ms| ("latency_ms".to_owned(), ((ms * 1e6).round() / 1e6).into()));
-    fields.extend(latency);
+    if let Some(latency) = fields.get_mut("latency_ms")
+        && let Some(ms) = latency.as_f64()
+    {
+        *latency = ((ms * 1e6).round() / 1e6).into();
+    }
     fields.insert("schema".to_owned(), Stream::Transactions.schema().into());
     let record = serde_json::to_vec(&fields).map_err(|error| error.to_string())?;
     Ok((record, after))
@@ -129,7 +131,7 @@ mod tests {
     #[test]
     fn rows_become_records_without_empty_fields() {
         let row = r#"{"event_id":"5abb3de7f8c978bf3a301893952c27a0","ts":"2026-11-22T07:00:00.123456789Z","rcode":"",
-            "latency_ms":1.2568329999999999,"retries":0,"flags":["ra"],"process":{"pid":null,"comm":""},
+            "latency_ms":1.2568329999999999,"min_ttl_seconds":null,"retries":0,"flags":["ra"],"process":{"pid":null,"comm":""},
             "k8s":{"namespace":"shop","labels":{}}}"#;
         let (record, after) = transaction(row).unwrap();
         let record: Value = serde_json::from_slice(&record).unwrap();
