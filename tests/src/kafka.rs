@@ -321,6 +321,16 @@ fn last_lines(log: &str) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
+/// Reads the committed records of a topic, one text each, from an offset as kcat(1) takes it.
+pub fn committed(brokers: &str, topic: &str, offset: &str) -> Result<Vec<String>> {
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-b", brokers, "-C", "-t", topic, "-o", offset, "-e", "-q"]);
+    // The broker says at once that there are no more; by default it waits half a second for some.
+    kcat.args(["-X", "isolation.level=read_committed", "-X", "fetch.wait.max.ms=10"]);
+    let text = String::from_utf8(shell::output(&mut kcat)?.stdout)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 /// Downloads Kafka's program files if they are missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     Runtime::find().map(drop)

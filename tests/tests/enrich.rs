@@ -5,7 +5,7 @@
 use dnscribe_tests::flink_job::FlinkJob;
 use dnscribe_tests::registry::Registry;
 use dnscribe_tests::stack::{Component, Stack};
-use dnscribe_tests::{environment, geo, http, shell};
+use dnscribe_tests::{environment, geo, http, kafka, shell};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -96,11 +96,7 @@ impl Running {
 
     /// Committed records of a topic, one text each.
     fn topic(&self, name: &str) -> Vec<String> {
-        let mut kcat = Command::new("kcat");
-        kcat.args(["-b", &self.brokers, "-C", "-t", name, "-e", "-q"]);
-        kcat.args(["-X", "isolation.level=read_committed"]);
-        let text = String::from_utf8(shell::output(&mut kcat).unwrap().stdout).unwrap();
-        text.lines().map(str::to_owned).collect()
+        kafka::committed(&self.brokers, name, "beginning").unwrap()
     }
 
     /// Enriched records of a node, by event id, once all of them are there.

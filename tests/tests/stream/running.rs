@@ -1,7 +1,7 @@
 //! The stack that the tests share, and what they write to it.
 
 use crate::proxy::Proxy;
-use dnscribe_tests::kafka::Broker;
+use dnscribe_tests::kafka::{self, Broker};
 use dnscribe_tests::stack::flink::Flink;
 use dnscribe_tests::stack::{Component, Stack, jobs};
 use dnscribe_tests::{environment, http, shell};
@@ -254,23 +254,13 @@ impl Running {
 
     /// Committed records of a topic, one text each.
     pub fn topic(&self, name: &str) -> Vec<String> {
-        self.topic_from(name, "beginning")
-    }
-
-    /// Committed records of a topic from an offset of kcat(1), one text each.
-    fn topic_from(&self, name: &str, offset: &str) -> Vec<String> {
-        let committed = ["-X", "isolation.level=read_committed", "-X", "fetch.wait.max.ms=10"];
-        let mut kcat = Command::new("kcat");
-        kcat.args(["-b", &self.brokers, "-C", "-t", name, "-o", offset, "-e", "-q"]);
-        kcat.args(committed);
-        let text = String::from_utf8(shell::output(&mut kcat).unwrap().stdout).unwrap();
-        text.lines().map(str::to_owned).collect()
+        kafka::committed(&self.brokers, name, "beginning").unwrap()
     }
 
     /// Newest records of the stream ledger of the job `enrich`: those of the last minute at least, so that waiting does
     /// not read the whole topic again and again.
     pub fn ledgers(&self) -> Vec<Value> {
-        let all = self.topic_from("dns.stream.ledger", "-200").into_iter();
+        let all = kafka::committed(&self.brokers, "dns.stream.ledger", "-200").unwrap().into_iter();
         let mut ledgers: Vec<Value> =
             all.map(|text| serde_json::from_str(&text).unwrap()).collect();
         ledgers.retain(|ledger| ledger["job"] == jobs::ENRICH);
