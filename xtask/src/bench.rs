@@ -43,6 +43,9 @@ pub struct Args {
     /// Number of messages, transactions or queries of each case [default: depends on the part]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=5_000_000))]
     count: Option<u32>,
+    /// Only cases whose name contains this text, and only the table's rows about them; may be repeated
+    #[arg(long = "case", value_name = "TEXT", conflicts_with = "write")]
+    cases: Vec<String>,
     /// One repetition, with a quarter of the default number
     #[arg(long, conflicts_with_all = ["count", "repetitions", "write"])]
     quick: bool,
@@ -157,6 +160,8 @@ pub struct Bench {
     count: Option<u32>,
     /// Value of `--quick`.
     quick: bool,
+    /// Values of `--case`; empty for all cases.
+    cases: Vec<String>,
     interrupt: Interrupt,
 }
 
@@ -191,8 +196,9 @@ impl Bench {
         if self.quick { number / 4 } else { number }
     }
 
-    /// Runs all cases of a part in every repetition.
+    /// Runs all cases of a part, or those that `--case` names, in every repetition.
     pub fn run(&self, plan: Plan<'_>) -> Result<Report> {
+        let plan = if self.cases.is_empty() { plan } else { plan.only(&self.cases)? };
         plan.run(self.repetitions, &self.interrupt)
     }
 }
@@ -221,6 +227,7 @@ pub fn main(args: &Args) -> Result<()> {
         repetitions: if args.quick { 1 } else { args.repetitions },
         count: args.count,
         quick: args.quick,
+        cases: args.cases.clone(),
         interrupt: Interrupt::listen()?,
     };
     // Parts that need root run last, because the process that restarts as root runs only those.
@@ -302,6 +309,7 @@ fn become_root(args: &Args, parts: &[Part], failed: &[Part], binary: &Path) -> R
     arguments.push(format!("--profile={}", args.profile));
     arguments.push(format!("--binary={}", binary.display()));
     arguments.extend(args.count.map(|count| format!("--count={count}")));
+    arguments.extend(args.cases.iter().map(|text| format!("--case={text}")));
     arguments.extend(args.write.then(|| "--write".to_owned()));
     process::become_root_with("capturing", arguments.into_iter().map(Into::into))
 }

@@ -99,6 +99,22 @@ impl<'a> Plan<'a> {
         self
     }
 
+    /// Leaves out the cases whose name contains none of `texts`, and the rows that refer to one of them.
+    ///
+    /// # Errors
+    /// If no case is left.
+    pub fn only(mut self, texts: &[String]) -> Result<Self> {
+        self.check()?;
+        let is_wanted = |name: &str| texts.iter().any(|text| name.contains(text));
+        self.cases.retain(|case| is_wanted(&case.name));
+        self.absent.retain(|name, _| is_wanted(name));
+        self.rows.retain(|row| row.cases().all(is_wanted));
+        if self.cases.is_empty() {
+            bail!("{}: no case that can run here is called like {}", self.part, texts.join(" or "));
+        }
+        Ok(self)
+    }
+
     /// Runs the cases: one uncounted warm-up each, then forward and backward in each repetition.
     ///
     /// # Errors
@@ -213,6 +229,22 @@ mod tests {
         let report = plan.run(2, &Interrupt::listen().unwrap()).unwrap();
         assert_eq!(ran.into_inner(), "ab".to_owned() + "asb" + "ba" + "asb" + "ba");
         assert_eq!(report.missed(), 0);
+    }
+
+    #[test]
+    fn only_keeps_named_cases_and_their_rows() {
+        let plan = || {
+            let mut plan = Plan::new("test");
+            plan.slow_case("copy", || bail!("not wanted"));
+            plan.slow_case("enrich", || Ok(Figures::default().with("rate", 1.0)));
+            plan.row(Row::new("enrich", "rate").relative_to("copy").at_least(0.5));
+            plan.row(Row::new("enrich", "rate").at_least(2.0));
+            plan
+        };
+        let run = plan().only(&["rich".to_owned()]).unwrap();
+        let report = run.run(1, &Interrupt::listen().unwrap()).unwrap();
+        assert_eq!(report.missed(), 1);
+        assert!(plan().only(&["poor".to_owned()]).is_err());
     }
 
     #[test]

@@ -21,7 +21,8 @@ use dnscribe_tests::stack::{Component, Stack, jobs};
 use dnscribe_tests::{environment, geo, shell};
 use kafka_engine::KafkaEngine;
 use serde_json::{Value, json};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -37,8 +38,11 @@ const SHARE_OF_COPY: f64 = 0.5;
 const LAG: &str = "seconds_for_10000_nodes";
 /// Aim of that.
 const MAX_LAG: f64 = 10.0;
-/// Topic of the transactions.
+/// Topic of the transactions for jobs that write to a topic, and number of nodes that have written them.
 const TRANSACTIONS: &str = "bench.normalized";
+const TRANSACTION_NODES: u32 = 3;
+/// Topic of the transactions of one node, for `ClickHouse`, which is slower.
+const FEW_TRANSACTIONS: &str = "bench.normalized.few";
 /// Topic of the windows.
 const WINDOWS: &str = "bench.metrics";
 /// Nodes whose windows the job `fleet` merges.
@@ -83,7 +87,7 @@ const CASES: [Case; 5] = [
         name: TO_CLICKHOUSE,
         command: "enrich",
         source: "transactions",
-        topic: TRANSACTIONS,
+        topic: FEW_TRANSACTIONS,
         sinks: &["clickhouse"],
     },
     Case {
@@ -129,8 +133,7 @@ fn measure(bench: &Bench, stack: &Stack, folder: &Path) -> Result<Report> {
         brokers: stack.kafka().context("Kafka does not run")?,
         task_manager: process(folder, "TaskManagerRunner")?,
         clickhouse: process(folder, "tests/clickhouse/server.py")?,
-        transactions: Cell::new(0),
-        windows: Cell::new(0),
+        records: RefCell::default(),
         windows_of_a_node: Cell::new(0),
         runs: Cell::new(0),
     };
@@ -170,10 +173,8 @@ struct StreamBench<'a> {
     brokers: String,
     task_manager: u32,
     clickhouse: u32,
-    /// Transactions in their topic.
-    transactions: Cell<u64>,
-    /// Windows in their topic.
-    windows: Cell<u64>,
+    /// Number of records by topic.
+    records: RefCell<BTreeMap<&'static str, u64>>,
     windows_of_a_node: Cell<u64>,
     /// Runs so far: each has a topic and a database of its own.
     runs: Cell<u32>,
@@ -186,18 +187,27 @@ impl StreamBench<'_> {
         let messages = bench.count(2_000_000);
         let file = BufWriter::new(File::create(&capture)?);
         Realistic { messages, ..Realistic::default() }.write(file)?;
-        let mut replay = Command::new(bench.binary());
-        replay.arg("replay").arg(&capture).args(["--sink", "kafka", "--stream", "transactions"]);
-        replay.args(["--brokers", &self.brokers]);
-        replay.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", TRANSACTIONS);
-        shell::output(&mut replay)?;
+        let replay = |topic: &str, node: u32| {
+            let mut replay = Command::new(bench.binary());
+            replay.arg("replay").arg(&capture).args(["--sink", "kafka"]);
+            replay.args(["--stream", "transactions", "--brokers", &self.brokers]);
+            replay.env("DNSCRIBE_KAFKA__TOPICS__TRANSACTIONS", topic);
+            replay.env("DNSCRIBE_NODE", format!("node-{node}"));
+            shell::output(&mut replay)
+        };
+        for node in 0..TRANSACTION_NODES {
+            replay(TRANSACTIONS, node)?;
+        }
+        replay(FEW_TRANSACTIONS, 0)?;
         fs::remove_file(&capture)?;
         let nodes = bench.scaled(NODES);
         let each = windows::produce(bench, &self.folder, &self.brokers, WINDOWS, nodes)?;
         self.windows_of_a_node.set(each);
-        self.windows.set(self.count(WINDOWS)?);
-        self.transactions.set(self.count(TRANSACTIONS)?);
-        ensure!(self.windows.get() == each * u64::from(nodes), "{} windows", self.windows.get());
+        for topic in [TRANSACTIONS, FEW_TRANSACTIONS, WINDOWS] {
+            self.records.borrow_mut().insert(topic, self.count(topic)?);
+        }
+        let windows = self.records(WINDOWS);
+        ensure!(windows == each * u64::from(nodes), "{windows} windows");
         Ok(())
     }
 
@@ -213,7 +223,7 @@ impl StreamBench<'_> {
     }
 
     fn records(&self, topic: &str) -> u64 {
-        if topic == WINDOWS { self.windows.get() } else { self.transactions.get() }
+        self.records.borrow().get(topic).copied().unwrap_or_default()
     }
 
     fn database(&self) -> String {
@@ -285,13 +295,13 @@ impl StreamBench<'_> {
         self.runs.set(self.runs.get() + 1);
         let file = self.folder.join("kafka-engine.yaml");
         // JSON is YAML.
-        let config = self.config(Case { sinks: &["clickhouse"], ..CASES[1] })?;
+        let config = self.config(Case { sinks: &["clickhouse"], ..CASES[2] })?;
         fs::write(&file, config.to_string())?;
         jobs::run("migrate", &file)?;
         let url = self.stack.address(Component::ClickHouse).context("ClickHouse does not run")?;
         let url = url.as_str().context("no address")?;
-        let engine = KafkaEngine::start(url, &self.database(), &self.brokers, TRANSACTIONS)?;
-        let figures = self.observe(self.transactions.get(), || engine.rows());
+        let engine = KafkaEngine::start(url, &self.database(), &self.brokers, FEW_TRANSACTIONS)?;
+        let figures = self.observe(self.records(FEW_TRANSACTIONS), || engine.rows());
         engine.stop()?;
         figures
     }
