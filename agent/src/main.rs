@@ -3,12 +3,12 @@
 use clap::Parser;
 use dnscribe::{cli::Cli, command};
 use std::process::ExitCode;
-use tikv_jemallocator::Jemalloc;
 
 /// librdkafka allocates several times per record in one thread and frees in another, which glibc's
 /// allocator is slow at. This one takes the place of `malloc` in the whole process, C included.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match command::execute(&Cli::parse(), give_memory_back) {
@@ -20,5 +20,6 @@ fn main() -> ExitCode {
 /// Starts the allocator's own thread: one that has nothing to do would never give back what it has freed,
 /// and the start alone leaves 20 MiB. Where it cannot be, memory is given back when there is work.
 fn give_memory_back() {
+    #[cfg(feature = "jemalloc")]
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }

@@ -178,12 +178,12 @@ impl Bench {
 
     /// Path of the probe's binary.
     pub fn probe(&self) -> PathBuf {
-        build::benchmark_path("dnscribe-probe", &self.profile)
+        build::path("dnscribe-probe", &self.profile)
     }
 
     /// Path of a program of `tests/benches`, one of [`Part::programs`].
     pub fn program(&self, name: &str) -> PathBuf {
-        build::benchmark_path(name, &self.profile)
+        build::path(name, &self.profile)
     }
 
     /// Number of messages, transactions or queries: `--count`, or else `default`, or a quarter of it with `--quick`.

@@ -34,6 +34,12 @@ pub fn quick() -> Result<PathBuf> {
     agent("quick")
 }
 
+/// Builds the agent for a first look at it, as [`quick`] without what is not needed for that, and returns its path.
+pub fn first_look() -> Result<PathBuf> {
+    build(&["dnscribe"], "quick", &["--no-default-features"])?;
+    Ok(path("dnscribe", "quick"))
+}
+
 /// Builds the agent with a cargo profile and returns its path.
 pub fn agent(profile: &str) -> Result<PathBuf> {
     program("dnscribe", profile)
@@ -41,24 +47,29 @@ pub fn agent(profile: &str) -> Result<PathBuf> {
 
 /// Builds a program, named as its package, with a cargo profile and returns its path.
 pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
-    programs(&[name], profile)?;
-    Ok(environment::target().join(folder(profile)).join(name))
+    build(&[name], profile, &[])?;
+    Ok(path(name, profile))
 }
 
 /// Builds the agent and the probe with the profile `quick`: together, since cargo compiles what they share twice if one of them
 /// needs more features of it. Returns the agent's path; the probe is beside it.
 pub fn quick_agent_and_probe() -> Result<PathBuf> {
-    programs(&["dnscribe", "dnscribe-probe"], "quick")?;
-    Ok(environment::target().join(folder("quick")).join("dnscribe"))
+    build(&["dnscribe", "dnscribe-probe"], "quick", &[])?;
+    Ok(path("dnscribe", "quick"))
 }
 
 /// Builds programs, named as their packages, with a cargo profile, unless this process runs with another user's rights.
-fn programs(names: &[&str], profile: &str) -> Result<()> {
+fn build(names: &[&str], profile: &str, words: &[&str]) -> Result<()> {
     if is_elevated() {
         return Ok(());
     }
     let packages = names.iter().flat_map(|name| ["--package", name]);
-    shell::pass_through(cargo().args(["build", "--profile", profile]).args(packages))
+    shell::pass_through(cargo().args(["build", "--profile", profile]).args(packages).args(words))
+}
+
+/// Path of a program of this workspace that was built with a cargo profile.
+pub fn path(name: &str, profile: &str) -> PathBuf {
+    environment::target().join(folder(profile)).join(name)
 }
 
 /// Cross-compiles the agent for another architecture and returns its path.
@@ -117,11 +128,6 @@ pub fn benchmark(name: &str, profile: &str) -> Result<()> {
     }
     let words = ["build", "--profile", profile, "--package", "dnscribe-benches", "--bin", name];
     shell::pass_through(cargo().args(words))
-}
-
-/// Path of a program of `tests/benches` after [`benchmark`].
-pub fn benchmark_path(name: &str, profile: &str) -> PathBuf {
-    environment::target().join(folder(profile)).join(name)
 }
 
 /// Folder, below the target folder, to which cargo builds a profile.

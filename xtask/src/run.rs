@@ -17,7 +17,7 @@ pub struct Args {
 /// Runs the command. Returns only if it fails.
 pub fn main(args: &Args) -> Result<()> {
     setup::main(setup::Args::default())?;
-    let binary = build::quick()?;
+    let binary = build::first_look()?;
     if !is_root() {
         console::progress("capturing needs root: using sudo");
     }
