@@ -45,7 +45,7 @@ public record Config(
     if (version != 1) {
       throw new ConfigException("version: this program reads version 1");
     }
-    kafka = kafka == null ? new Kafka(null, null, null, null) : kafka;
+    kafka = kafka == null ? new Kafka(null, null, null, null, null) : kafka;
     enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
@@ -64,19 +64,31 @@ public record Config(
    * Kafka.
    *
    * @param brokers bootstrap servers
+   * @param topicPrefix before every topic, as the agent's {@code kafka.topic_prefix}
    * @param topics names of topics
    * @param options client properties, such as {@code security.protocol}
    * @param registry where the schemas of records in Avro are
    */
   public record Kafka(
-      String brokers, TopicNames topics, Map<String, String> options, Registry registry)
+      String brokers,
+      String topicPrefix,
+      TopicNames topics,
+      Map<String, String> options,
+      Registry registry)
       implements Serializable {
     /** Fills in defaults. */
     public Kafka {
       brokers = brokers == null ? "localhost:9092" : brokers;
+      topicPrefix = topicPrefix == null ? "" : topicPrefix;
       topics = topics == null ? TopicNames.DEFAULT : topics;
       options = options == null ? Map.of() : Map.copyOf(options);
       registry = registry == null ? new Registry(null, null, null, null) : registry;
+    }
+
+    /** Returns the names of topics with the prefix. */
+    @Override
+    public TopicNames topics() {
+      return topics.withPrefix(topicPrefix);
     }
   }
 
@@ -127,6 +139,21 @@ public record Config(
       intel = intel == null ? "dns.intel" : intel;
       dlq = dlq == null ? "dns.dlq" : dlq;
       streamLedger = streamLedger == null ? "dns.stream.ledger" : streamLedger;
+    }
+
+    private TopicNames withPrefix(String prefix) {
+      return new TopicNames(
+          prefix + transactions,
+          prefix + enriched,
+          prefix + metrics,
+          prefix + fleet,
+          prefix + alerts,
+          prefix + probes,
+          prefix + changes,
+          prefix + zones,
+          prefix + intel,
+          prefix + dlq,
+          prefix + streamLedger);
     }
 
     /** Returns the names of all topics. */

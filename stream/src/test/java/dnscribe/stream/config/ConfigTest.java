@@ -74,6 +74,16 @@ class ConfigTest {
   }
 
   @Test
+  void prefixIsBeforeEveryTopic() {
+    String file =
+        "version: 1\nkafka: { topic_prefix: sandbox., topics: { metrics: dns.metrics.eu } }\n";
+    Config.TopicNames topics = Config.parse("x.yaml", file, Map.of()).kafka().topics();
+    assertThat(topics.metrics()).isEqualTo("sandbox.dns.metrics.eu");
+    assertThat(topics.streamLedger()).isEqualTo("sandbox.dns.stream.ledger");
+    assertThat(topics.all()).allMatch(name -> name.startsWith("sandbox.dns."));
+  }
+
+  @Test
   void refusesOtherVersions() {
     assertThatThrownBy(() -> Config.parse("x.yaml", "version: 2", Map.of()))
         .hasMessageContaining("version");
