@@ -2,6 +2,7 @@ package dnscribe.stream.detect;
 
 import dnscribe.stream.config.Detect;
 import dnscribe.stream.ledger.CountingOperator;
+import dnscribe.stream.record.Time;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -35,6 +36,7 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
   private static final int EVICTED = 3;
   private static final int REFUSED = 4;
   private static final int FINDINGS = 5;
+  private static final int AHEAD = 6;
 
   /** Most cells of a bucket that wait for the end of one span. */
   private static final int MAX_CELLS = 32_768;
@@ -74,7 +76,8 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
         "detect/overflow",
         "detect/evicted",
         "detect/refused",
-        "detect/findings");
+        "detect/findings",
+        "detect/ahead");
     this.settings = settings;
   }
 
@@ -100,6 +103,10 @@ final class DetectOperator extends CountingOperator<Cell, Finding>
     Cell cell = element.getValue();
     Detector detector = detectors.get(cell.detector());
     count(CELLS, 1);
+    if (cell.start() > timers.currentProcessingTime() + Time.MAX_AHEAD_MS) {
+      count(AHEAD, 1);
+      return;
+    }
     long next = nextSpan(detector.spanMillis());
     if (cell.start() < next) {
       if (next == Long.MAX_VALUE || !detector.keepsLate(cell.name())) {

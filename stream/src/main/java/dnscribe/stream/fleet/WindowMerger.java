@@ -1,6 +1,7 @@
 package dnscribe.stream.fleet;
 
 import dnscribe.stream.ledger.CountingOperator;
+import dnscribe.stream.record.Time;
 import java.time.Duration;
 import java.util.List;
 import org.apache.flink.api.common.state.ListState;
@@ -38,9 +39,6 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
    * watermark on. Older windows are those of a backfill, of which too many would be open at once.
    */
   private static final long RECENT_MS = Duration.ofHours(1).toMillis();
-
-  /** How far a window may end after the present. The state of those beyond would never end. */
-  private static final long AHEAD_MS = Duration.ofDays(1).toMillis();
 
   /**
    * Step of the time that the allowed lateness is measured in. While a store holds the job up no
@@ -98,7 +96,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         count(LATE, 1);
         return;
       }
-      if (endMs > nowMs + AHEAD_MS) {
+      if (endMs > nowMs + Time.MAX_AHEAD_MS) {
         count(AHEAD, 1);
         return;
       }

@@ -1,5 +1,6 @@
 package dnscribe.stream.record;
 
+import java.time.Duration;
 import java.time.LocalDate;
 import java.time.YearMonth;
 import java.util.OptionalLong;
@@ -9,6 +10,9 @@ import java.util.OptionalLong;
  * without leap seconds, which Unix time does not have.
  */
 public final class Time {
+  /** How far a record's time may be after the present. State for those beyond would never end. */
+  public static final long MAX_AHEAD_MS = Duration.ofDays(1).toMillis();
+
   private static final String FORM = "dddd-dd-ddTdd:dd:dd";
 
   private Time() {}

@@ -287,6 +287,24 @@ class WindowRulesTest {
   }
 
   @Test
+  void cellsOfAnotherDayInTheFutureAreCountedAndIgnored() throws Exception {
+    try (Detection detection = new Detection(Detection.defaults())) {
+      long tomorrow = Detection.NOW + Detection.DAY;
+      for (long start : new long[] {tomorrow, tomorrow + MINUTE, Long.MAX_VALUE - MINUTE}) {
+        detection.cell(
+            new Cell(
+                Detectors.ZONE,
+                start,
+                ZoneDetector.entity("example.com", "client"),
+                NodeStats.name("eu", "n1", null),
+                new long[NodeStats.LENGTH]));
+      }
+      assertThat(detection.counter("detect/cells")).isEqualTo(3);
+      assertThat(detection.counter("detect/ahead")).isEqualTo(2);
+    }
+  }
+
+  @Test
   void tenThousandNodes() throws Exception {
     try (Detection detection = new Detection(Detection.defaults())) {
       long start = System.nanoTime();
