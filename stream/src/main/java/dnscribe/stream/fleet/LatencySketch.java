@@ -6,6 +6,7 @@ import com.datadoghq.sketch.ddsketch.mapping.IndexMappingProtoBinding;
 import com.datadoghq.sketch.ddsketch.mapping.LogarithmicMapping;
 import com.datadoghq.sketch.ddsketch.proto.IndexMapping;
 import com.datadoghq.sketch.ddsketch.store.CollapsingLowestDenseStore;
+import com.datadoghq.sketch.ddsketch.store.Store;
 import com.google.protobuf.InvalidProtocolBufferException;
 
 /**
@@ -23,9 +24,8 @@ final class LatencySketch {
   private static final int BINS = 2048;
 
   private static final LogarithmicMapping MAPPING = new LogarithmicMapping(GAMMA, 1);
-  private static final IndexMapping MESSAGE_MAPPING = IndexMappingProtoBinding.toProto(MAPPING);
   private static final IndexMapping ENCODED_MAPPING =
-      MESSAGE_MAPPING.toBuilder().setIndexOffset(0).build();
+      IndexMappingProtoBinding.toProto(MAPPING).toBuilder().setIndexOffset(0).build();
 
   private final DDSketch sketch;
 
@@ -51,12 +51,28 @@ final class LatencySketch {
           || mapping.getInterpolation() != IndexMapping.Interpolation.NONE) {
         throw new IllegalArgumentException("a DDSketch of another accuracy");
       }
-      message = message.toBuilder().setMapping(MESSAGE_MAPPING).build();
       return new LatencySketch(
-          DDSketchProtoBinding.fromProto(() -> new CollapsingLowestDenseStore(BINS), message));
+          DDSketch.of(
+              MAPPING,
+              store(message.getNegativeValues()),
+              store(message.getPositiveValues()),
+              message.getZeroCount()));
     } catch (InvalidProtocolBufferException error) {
       throw new IllegalArgumentException("not a DDSketch: " + error.getMessage(), error);
     }
+  }
+
+  /** Decodes bins without the empty ones, which are most of them and would cost as much. */
+  private static Store store(com.datadoghq.sketch.ddsketch.proto.Store encoded) {
+    Store store = new CollapsingLowestDenseStore(BINS);
+    for (int i = 0; i < encoded.getContiguousBinCountsCount(); i++) {
+      double count = encoded.getContiguousBinCounts(i);
+      if (count != 0) {
+        store.add(encoded.getContiguousBinIndexOffset() + i, count);
+      }
+    }
+    encoded.getBinCountsMap().forEach(store::add);
+    return store;
   }
 
   void add(double milliseconds) {

@@ -39,7 +39,8 @@ final class WindowDeduplicator extends CountingOperator<NodeWindow, NodeWindow> 
     descriptor.enableTimeToLive(
         StateTtlConfig.newBuilder(remembered)
             .setUpdateType(StateTtlConfig.UpdateType.OnCreateAndWrite)
-            .cleanupIncrementally(5, true)
+            // One node's ids for each access: looking at them copies them.
+            .cleanupIncrementally(1, false)
             .build());
     seen = getRuntimeContext().getMapState(descriptor);
   }
