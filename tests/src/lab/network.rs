@@ -69,9 +69,16 @@ pub fn mark_kept(slot: u8) -> Result<()> {
     fs::write(folder(slot).join("owner"), KEPT).context("cannot mark the lab as kept")
 }
 
-/// Slot of the kept lab, if there is one.
+/// Slot of the kept lab, if there is one whose servers run.
 pub fn kept() -> Result<Option<u8>> {
-    Ok(slots()?.into_iter().find(|slot| owner(*slot).as_deref() == Some(KEPT)))
+    let is_kept = |slot: &u8| owner(*slot).as_deref() == Some(KEPT) && runs(*slot);
+    Ok(slots()?.into_iter().find(is_kept))
+}
+
+/// Whether both servers of a lab run: after a kill their namespaces outlive them.
+fn runs(slot: u8) -> bool {
+    let servers = [Host::Resolver, Host::Server];
+    servers.into_iter().all(|host| !pids(&namespace(slot, host.name())).trim().is_empty())
 }
 
 /// Creates the hosts, the bridge, and the links between them.
@@ -117,7 +124,7 @@ pub fn clean_orphans() {
     let _ = clean(false);
 }
 
-/// Removes labs whose owner is gone, and kept ones if `with_kept`; returns how many.
+/// Removes labs whose owner or, of kept ones, whose servers are gone, and all kept ones if `with_kept`; returns how many.
 pub fn clean(with_kept: bool) -> Result<usize> {
     let mut removed = 0;
     if !Path::new(FOLDER).exists() {
@@ -128,7 +135,7 @@ pub fn clean(with_kept: bool) -> Result<usize> {
     lock.lock()?;
     for slot in slots()? {
         let orphan = match owner(slot).as_deref() {
-            Some(KEPT) => with_kept,
+            Some(KEPT) => with_kept || !runs(slot),
             Some(pid) => !Path::new("/proc").join(pid).exists(),
             // The slot is claimed, but its owner is not written yet.
             None => false,
@@ -157,19 +164,22 @@ pub fn remove(slot: u8) {
 }
 
 fn end_processes(namespace: &str) {
-    let pids = || {
-        shell::run(&["ip", "netns", "pids", namespace])
-            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-            .unwrap_or_default()
-    };
-    let running: Vec<u32> = pids().split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+    let running: Vec<u32> =
+        pids(namespace).split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     for pid in &running {
         // A process may end between the list and the signal.
         let _ = shell::signal_pid(*pid, rustix::process::Signal::KILL);
     }
     let _ = shell::wait_for("a namespace to empty", Duration::from_secs(2), || {
-        Ok(pids().trim().is_empty().then_some(()))
+        Ok(pids(namespace).trim().is_empty().then_some(()))
     });
+}
+
+/// Ids of the processes in a namespace, separated by white space; empty if there is no such namespace.
+fn pids(namespace: &str) -> String {
+    shell::run(&["ip", "netns", "pids", namespace])
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default()
 }
 
 fn owner(slot: u8) -> Option<String> {
