@@ -56,14 +56,14 @@ impl Broker {
     /// Downloads Kafka if needed, formats a data folder below `folder`, starts a broker, and waits
     /// until it accepts requests.
     pub fn up(folder: &Path) -> Result<Self> {
-        Self::with(folder, |ports| Ok(config::listeners(ports, &[])))
+        Self::with(Runtime::find()?, folder, |ports| Ok(config::listeners(ports, &[])))
     }
 
     /// Like [`Broker::up`], with these properties in place of the defaults.
     pub fn configured(folder: &Path, properties: &[(&str, &str)]) -> Result<Self> {
         // The last value of a property wins.
         let own = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Self::with(folder, |ports| {
+        Self::with(Runtime::find()?, folder, |ports| {
             Ok(config::listeners(ports, &[]).into_iter().chain(own).collect())
         })
     }
@@ -71,13 +71,13 @@ impl Broker {
     /// Like [`Broker::up`], with secured listeners beside the plain one. [`USER`] may log in by
     /// PLAIN.
     pub fn secured(folder: &Path, security: &Security) -> Result<Self> {
-        Self::with(folder, |ports| security.properties(ports))
+        Self::with(Runtime::find()?, folder, |ports| security.properties(ports))
     }
 
     /// Like [`Broker::up`], with a second listener that says to clients that it is at
     /// [`Broker::proxy_address`]: there the caller runs a proxy to [`Broker::proxied_address`].
     pub fn proxied(folder: &Path) -> Result<Self> {
-        Self::with(folder, |ports| Ok(config::proxied_listeners(ports)))
+        Self::with(Runtime::find()?, folder, |ports| Ok(config::proxied_listeners(ports)))
     }
 
     /// Address of the proxy of a [`Broker::proxied`].
@@ -105,6 +105,7 @@ impl Broker {
     }
 
     fn with(
+        runtime: Runtime,
         folder: &Path,
         more: impl FnOnce(Ports) -> Result<Vec<(String, String)>>,
     ) -> Result<Self> {
@@ -113,7 +114,6 @@ impl Broker {
         orphans::end();
         orphans::own(&folder)?;
         let ports = Ports::free()?;
-        let runtime = Runtime::find()?;
         let properties = [config::properties(), more(ports)?].concat();
         let mut broker = Self { folder, ports, properties, runtime, process: None };
         broker.runtime.format(&broker.folder, &broker.properties)?;
@@ -331,7 +331,10 @@ pub fn committed(brokers: &str, topic: &str, offset: &str) -> Result<Vec<String>
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-/// Downloads Kafka's program files if they are missing, so that tests need not.
+/// Downloads Kafka's program files if they are missing, and prepares its classes, so that tests need not.
 pub fn prepare() -> Result<()> {
-    Runtime::find().map(drop)
+    Runtime::find()?.store_classes(|runtime| {
+        let folder = tempfile::tempdir()?;
+        Broker::with(runtime, folder.path(), |ports| Ok(config::listeners(ports, &[])))?.stop()
+    })
 }

@@ -14,11 +14,19 @@ use std::time::Duration;
 /// Cluster id; any value works for a cluster of one node.
 const CLUSTER: &str = "ZG5zY3JpYmUtdGVzdHMtMQ";
 
+/// File beside the jars with Kafka's classes as Java has parsed them (class data sharing, JEP 350).
+const CLASSES: &str = "classes.jsa";
+
 /// How brokers run on this host.
 #[derive(Debug)]
 pub enum Runtime {
-    /// Java, with the jars in this folder.
-    Java(PathBuf),
+    /// Java.
+    Java {
+        /// Folder with the jars.
+        libraries: PathBuf,
+        /// File in which a broker that ends stores its classes, as Java has parsed them.
+        archive: Option<PathBuf>,
+    },
     /// A container engine, by the name of its command.
     Container(&'static str),
 }
@@ -47,7 +55,7 @@ impl Runtime {
     /// Selects Java if it is installed, else a container engine that responds.
     pub fn find() -> Result<Self> {
         if shell::which("java").is_some() && shell::which("mvn").is_some() {
-            return artefacts::libraries().map(Self::Java);
+            return Ok(Self::Java { libraries: artefacts::libraries()?, archive: None });
         }
         ["docker", "podman"]
             .into_iter()
@@ -59,9 +67,24 @@ impl Runtime {
             )
     }
 
+    /// Stores the classes of a broker that `run` starts and stops, unless they are stored: with them, later ones start with
+    /// two thirds of the CPU time.
+    pub fn store_classes(self, run: impl FnOnce(Self) -> Result<()>) -> Result<()> {
+        let Self::Java { libraries, .. } = self else { return Ok(()) };
+        let stored = libraries.join(CLASSES);
+        if stored.exists() {
+            return Ok(());
+        }
+        // Moved in one step, so that no other process reads half of it.
+        let folder = tempfile::tempdir_in(&libraries)?;
+        let archive = folder.path().join(CLASSES);
+        run(Self::Java { libraries, archive: Some(archive.clone()) })?;
+        fs::rename(archive, stored).context("Java has not stored Kafka's classes")
+    }
+
     /// Prepares an empty data folder.
     pub fn format(&self, folder: &Path, setup: &[(String, String)]) -> Result<()> {
-        let Self::Java(libraries) = self else { return Ok(()) };
+        let Self::Java { libraries, .. } = self else { return Ok(()) };
         let properties = folder.join("server.properties");
         fs::write(&properties, config::file(setup, folder))?;
         let _ = fs::remove_dir_all(folder.join("data"));
@@ -79,8 +102,11 @@ impl Runtime {
         log: fs::File,
     ) -> Result<Process> {
         match self {
-            Self::Java(libraries) => {
+            Self::Java { libraries, archive } => {
                 let mut command = java(libraries, "512m");
+                if let Some(archive) = archive {
+                    command.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
+                }
                 command.arg("kafka.Kafka").arg(folder.join("server.properties"));
                 let mut command = shell::without_descriptors(&command);
                 command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -96,7 +122,7 @@ impl Runtime {
     /// Runs one of Kafka's command line tools.
     pub fn tool(&self, tool: Tool, bootstrap: &str, words: &[&str]) -> Result<Output> {
         let mut command = match self {
-            Self::Java(libraries) => {
+            Self::Java { libraries, .. } => {
                 let mut command = java(libraries, "128m");
                 command.arg(tool.class());
                 command
@@ -112,7 +138,7 @@ impl Runtime {
 
     /// Returns the command of Kafka's producer benchmark, with the JVM options of its script.
     pub fn producer_performance(&self) -> Result<Command> {
-        let Self::Java(libraries) = self else {
+        let Self::Java { libraries, .. } = self else {
             bail!("a program in a container is not measured: install java and mvn");
         };
         let mut command = Command::new("java");
@@ -163,6 +189,11 @@ fn java(libraries: &Path, heap: &str) -> Command {
     command.arg(format!("-Xmx{heap}"));
     // Options for a fast start of a small, short-lived broker.
     command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+    let classes = libraries.join(CLASSES);
+    if classes.exists() {
+        // Another Java than the one that stored them does not use them, and would say so on standard output.
+        command.arg(format!("-XX:SharedArchiveFile={}", classes.display())).arg("-Xlog:disable");
+    }
     // Java fails to read limits of a cgroup whose namespace is not the host's; the heap has its own limit.
     command.arg("-XX:-UseContainerSupport");
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=info");
