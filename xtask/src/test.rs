@@ -110,7 +110,7 @@ impl Tier {
             Self::E2e => &["e2e", "alertmanager", "compose", "lab", "manifests"],
             Self::Probe => &["probe"],
             Self::Kafka => &["kafka"],
-            Self::Stream => &["stream", "enrich"],
+            Self::Stream => &["stream"],
             Self::Dashboards => &["dashboards"],
             Self::Unit | Self::Conformance | Self::Kpi | Self::Fuzz => &[],
         }
@@ -149,7 +149,9 @@ pub fn main(args: &Args) -> Result<()> {
     let mut failed = Vec::new();
     let mut times = Vec::new();
     let mut fuzz_build = None;
-    for tier in tiers.iter().copied() {
+    // Tiers whose tests wait run together, so that no core is idle while the last tests of one of them end.
+    for together in tiers.chunk_by(|one, next| one.is_waiting() && next.is_waiting()) {
+        let tier = together[0];
         let start = Instant::now();
         if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
             fuzz_build.get_or_insert_with(|| thread::spawn(fuzz::build_beside));
@@ -159,14 +161,20 @@ pub fn main(args: &Args) -> Result<()> {
         {
             prepared.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
-        let programs: Vec<_> = programs.iter().filter(|program| program.tier == tier).collect();
+        let programs: Vec<_> =
+            programs.iter().filter(|program| together.contains(&program.tier)).collect();
+        // Beside the stack's start, which mostly waits.
+        let java = (tier == Tier::Stream && args.arguments.is_empty())
+            .then(|| thread::spawn(|| passes(stack::jobs::unit_tests()?)));
         // Arguments select tests, whose output is then wanted as it comes.
         if tier.is_isolated() && args.arguments.is_empty() {
             failed.extend(isolated::run(&programs, &binary)?);
         } else {
             failed.extend(run_whole(&programs, args, &binary)?);
         }
-        if tier == Tier::Stream && !passes(stack::jobs::unit_tests()?)? {
+        if let Some(java) = java
+            && !java.join().unwrap_or_else(|panic| resume_unwind(panic))?
+        {
             failed.push("dnscribe-stream.jar".to_owned());
         }
         if tier == Tier::Unit && !passes(documentation(args))? {
@@ -178,7 +186,7 @@ pub fn main(args: &Args) -> Result<()> {
             let _ = fuzz_build.take().map(JoinHandle::join);
             fuzz::short(None)?;
         }
-        times.push((tier, start.elapsed()));
+        times.push((together, start.elapsed()));
     }
     report(&times);
     if !failed.is_empty() {
@@ -220,9 +228,10 @@ fn run_whole(programs: &[&Program], args: &Args, binary: &Path) -> Result<Vec<St
 }
 
 /// Writes the duration of each tier to standard error.
-fn report(times: &[(Tier, Duration)]) {
-    for (tier, time) in times {
-        console::progress(&format!("{tier:?}: {} s", time.as_secs()).to_lowercase());
+fn report(times: &[(&[Tier], Duration)]) {
+    for (tiers, time) in times {
+        let names: Vec<_> = tiers.iter().map(|tier| format!("{tier:?}")).collect();
+        console::progress(&format!("{}: {} s", names.join(" and "), time.as_secs()).to_lowercase());
     }
     let all: Duration = times.iter().map(|(_, time)| *time).sum();
     console::progress(&format!("all: {} s", all.as_secs()));

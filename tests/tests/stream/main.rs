@@ -11,6 +11,7 @@ mod archive;
 mod commits;
 mod demo;
 mod detection;
+mod enrich;
 mod faults;
 mod fleet;
 mod probes;

@@ -236,15 +236,13 @@ impl Running {
 
     /// Writes records with their keys to a topic.
     pub fn write(&self, topic: &str, records: &[(String, Value)]) {
-        let lines: String = records
-            .iter()
-            .map(|(key, record)| format!("{key}\t{record}\n"))
-            .collect::<Vec<_>>()
-            .concat();
-        self.write_lines(&["-t", topic, "-K", "\t"], &lines);
+        let lines: Vec<_> =
+            records.iter().map(|(key, record)| format!("{key}\t{record}\n")).collect();
+        self.write_lines(&["-t", topic, "-K", "\t"], &lines.concat());
     }
 
-    fn write_lines(&self, words: &[&str], lines: &str) {
+    /// Writes lines with `kcat -P` and these words.
+    pub fn write_lines(&self, words: &[&str], lines: &str) {
         let mut kcat = Command::new("kcat");
         kcat.args(["-b", &self.brokers, "-P"]).args(words).stdin(Stdio::piped());
         let mut child = kcat.spawn().unwrap();
@@ -329,9 +327,15 @@ impl Running {
 
     /// Runs a query of `ClickHouse`; returns the lines of its result.
     pub fn clickhouse(&mut self, query: &str) -> Vec<String> {
+        self.clickhouse_database("dns", query)
+    }
+
+    /// Runs a query of a database of `ClickHouse`; returns the lines of its result.
+    pub fn clickhouse_database(&mut self, database: &str, query: &str) -> Vec<String> {
         let url = self.stack().address(Component::ClickHouse).unwrap();
         let address: SocketAddr = url.as_str().unwrap()["http://".len()..].parse().unwrap();
-        let answer = http::send(address, "POST", "/?database=dns", "", query.as_bytes()).unwrap();
+        let path = format!("/?database={database}");
+        let answer = http::send(address, "POST", &path, "", query.as_bytes()).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.body.lines().map(str::to_owned).collect()
     }

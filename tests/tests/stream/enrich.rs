@@ -1,53 +1,41 @@
-//! The job `enrich` with real Kafka, Flink, `ClickHouse` and a schema registry: what it adds to
-//! transactions of a capture, in the topic and in the table, from JSON and from Avro.
-#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
+//! What the job `enrich` adds to the transactions of a capture, in the topic and in the table, from JSON and from Avro
+//! with a schema registry. It is a job of its own with the topics of a sandbox, so that it knows zones and indicators
+//! from its first record on.
 
+use crate::running::{CAUGHT_UP, Running, Shared, lab_capture};
 use dnscribe_tests::flink_job::FlinkJob;
 use dnscribe_tests::registry::Registry;
-use dnscribe_tests::stack::{Component, Stack};
-use dnscribe_tests::{environment, geo, http, kafka, shell};
+use dnscribe_tests::stack::Component;
+use dnscribe_tests::{environment, geo, shell};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-/// Time limit for the job to reach the end of its topic, on a busy machine.
-const CAUGHT_UP: Duration = Duration::from_secs(240);
 /// Fields that the job adds.
 const ADDED: [&str; 6] = ["client_geo", "server_geo", "answers_geo", "zone_meta", "intel", "name"];
+/// Before the name of each topic.
+const PREFIX: &str = "sandbox.";
+const DATABASE: &str = "sandbox";
 
-/// Parts of the system that this test runs. They end with it.
-struct Running {
-    stack: Option<Stack>,
-    brokers: String,
+/// Topics and tables beside those of the other tests.
+struct Sandbox<'a> {
+    running: &'a mut Running,
     registry: Registry,
     folder: tempfile::TempDir,
 }
 
-impl Running {
-    fn up() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::up(folder.path()).unwrap();
-        let mut stack = Stack::open(&folder.path().join("stack")).unwrap();
-        for component in [Component::Kafka, Component::Flink, Component::ClickHouse] {
-            stack.start(component).unwrap();
-        }
-        let brokers = stack.kafka().unwrap();
-        Self { stack: Some(stack), brokers, registry, folder }
-    }
-
-    fn stack(&self) -> &Stack {
-        self.stack.as_ref().unwrap()
-    }
-
-    fn config(&self) -> Value {
+impl Sandbox<'_> {
+    fn submit(&mut self) -> FlinkJob {
         let databases = geo::prepare().unwrap();
-        json!({
+        let config = json!({
             "version": 1,
-            "kafka": { "brokers": self.brokers, "registry": { "url": self.registry.url() } },
+            "kafka": {
+                "brokers": self.running.brokers(),
+                "registry": { "url": self.registry.url() },
+                "topic_prefix": PREFIX,
+            },
             "enrich": {
+                "group": "sandbox-enrich",
                 "sinks": ["enriched", "clickhouse"],
                 "geo": {
                     "city": databases.join("GeoLite2-City-Test.mmdb"),
@@ -56,32 +44,21 @@ impl Running {
             },
             "fleet": { "sinks": [] },
             "clickhouse": {
-                "url": self.stack().address(Component::ClickHouse).unwrap(),
+                "url": self.running.stack().address(Component::ClickHouse).unwrap(),
+                "database": DATABASE,
                 "retention": "18250d",
             },
             "checkpoints": { "interval": "2s" },
-        })
-    }
-
-    /// Writes records with their keys; a record without a value removes its key.
-    fn write(&self, topic: &str, records: &[(&str, &str)]) {
-        let mut kcat = Command::new("kcat");
-        kcat.args(["-b", &self.brokers, "-P", "-t", topic, "-K", "\t", "-Z"]);
-        let mut child = kcat.stdin(Stdio::piped()).spawn().unwrap();
-        let mut input = child.stdin.take().unwrap();
-        for (key, value) in records {
-            writeln!(input, "{key}\t{value}").unwrap();
-        }
-        drop(input);
-        assert!(child.wait().unwrap().success());
+        });
+        FlinkJob::submit(self.running.stack(), self.folder.path(), "enrich", &config).unwrap()
     }
 
     /// Replays the capture as a node.
     fn replay(&self, node: &str, words: &[&str]) -> Command {
-        let capture = environment::workspace().join("tests/goldens/lab.pcap");
         let mut replay = Command::new(environment::binary().unwrap());
-        replay.arg("replay").arg(capture).args(["--stream", "transactions"]).args(words);
-        replay.args(["--brokers", &self.brokers]).env("DNSCRIBE_NODE", node);
+        replay.arg("replay").arg(lab_capture()).args(["--stream", "transactions"]).args(words);
+        replay.args(["--brokers", self.running.brokers()]).env("DNSCRIBE_NODE", node);
+        replay.env("DNSCRIBE_KAFKA__TOPIC_PREFIX", PREFIX);
         replay.env("DNSCRIBE_KAFKA__REGISTRY__URL", self.registry.url());
         replay
     }
@@ -94,16 +71,18 @@ impl Running {
         String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// Committed records of a topic, one text each.
-    fn topic(&self, name: &str) -> Vec<String> {
-        kafka::committed(&self.brokers, name, "beginning").unwrap()
+    /// Writes records with their keys to a topic; a record without a value removes its key.
+    fn write(&self, name: &str, records: &[(&str, &str)]) {
+        let lines: Vec<_> =
+            records.iter().map(|(key, value)| format!("{key}\t{value}\n")).collect();
+        self.running.write_lines(&["-t", &topic(name), "-K", "\t", "-Z"], &lines.concat());
     }
 
     /// Enriched records of a node, by event id, once all of them are there.
     fn enriched(&self, node: &str, count: usize) -> BTreeMap<String, String> {
         shell::wait_for("enriched records", CAUGHT_UP, || {
             let mut found = BTreeMap::new();
-            for text in self.topic("dns.enriched") {
+            for text in self.running.topic(&topic("enriched")) {
                 let record: Value = serde_json::from_str(&text)?;
                 if record["node"] == node {
                     found.insert(record["event_id"].as_str().unwrap().to_owned(), text);
@@ -114,23 +93,15 @@ impl Running {
         .unwrap()
     }
 
-    fn query(&self, statement: &str) -> String {
-        let url = self.stack().address(Component::ClickHouse).unwrap();
-        let address: SocketAddr = url.as_str().unwrap()["http://".len()..].parse().unwrap();
-        let answer = http::send(address, "POST", "/?database=dns", "", statement.as_bytes());
-        let answer = answer.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.body.trim().to_owned()
+    /// Returns the only row of a query of the sandbox's tables.
+    fn query(&mut self, statement: &str) -> String {
+        self.running.clickhouse_database(DATABASE, statement).join("\n")
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(stack) = self.stack.take() {
-            // A failing test says more than a failing end.
-            let _ = stack.down();
-        }
-    }
+/// Name of a topic of the sandbox.
+fn topic(name: &str) -> String {
+    format!("{PREFIX}dns.{name}")
 }
 
 fn operator_record(schema: &str, fields: &Value) -> String {
@@ -161,18 +132,20 @@ fn assert_unchanged(transactions: &[String], enriched: &BTreeMap<String, String>
 
 #[test]
 fn enriches_from_json_and_avro_alike() {
-    if !environment::privileged() {
-        return;
-    }
-    let running = Running::up();
+    let Some(shared) = Shared::get() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // It starts while other tests use the stack.
+    let registry = Registry::up(folder.path()).unwrap();
+    let mut running = shared.lock();
+    let mut sandbox = Sandbox { running: &mut running, registry, folder };
     // The topics are there before the job: it must know all of this from its first record on.
     let zone = |zone: &str, owner: &str| {
         operator_record("dns.zone/1", &json!({ "zone": zone, "owner": owner, "tier": "1" }))
     };
     let zones = [("com", zone("com", "registry")), ("example.com", zone("example.com", "dns"))];
-    running.write("dns.zones", &zones.each_ref().map(|(key, value)| (*key, value.as_str())));
-    running.write(
-        "dns.intel",
+    sandbox.write("zones", &zones.each_ref().map(|(key, value)| (*key, value.as_str())));
+    sandbox.write(
+        "intel",
         &[
             ("192.0.2.0/24", &indicator("192.0.2.0/24", "prefix")),
             ("alias.example.com", &indicator("alias.example.com", "domain")),
@@ -181,17 +154,16 @@ fn enriches_from_json_and_avro_alike() {
             ("x", "not json"),
         ],
     );
-    let job = FlinkJob::submit(running.stack(), running.folder.path(), "enrich", &running.config())
-        .unwrap();
-    shell::output(&mut running.replay("json", &["--sink", "kafka"])).unwrap();
-    let mut avro = running.replay("avro", &["--sink", "kafka"]);
+    let job = sandbox.submit();
+    shell::output(&mut sandbox.replay("json", &["--sink", "kafka"])).unwrap();
+    let mut avro = sandbox.replay("avro", &["--sink", "kafka"]);
     shell::output(avro.env("DNSCRIBE_KAFKA__FORMAT", "avro")).unwrap();
 
-    let transactions = running.expected("json");
-    let from_json = running.enriched("json", transactions.len());
-    let from_avro = running.enriched("avro", transactions.len());
+    let transactions = sandbox.expected("json");
+    let from_json = sandbox.enriched("json", transactions.len());
+    let from_avro = sandbox.enriched("avro", transactions.len());
     assert_unchanged(&transactions, &from_json);
-    assert_unchanged(&running.expected("avro"), &from_avro);
+    assert_unchanged(&sandbox.expected("avro"), &from_avro);
     let added = |records: &BTreeMap<String, String>| {
         let mut all: Vec<String> = records
             .values()
@@ -221,21 +193,21 @@ fn enriches_from_json_and_avro_alike() {
     assert_eq!(record["name"]["class"], "words");
 
     // A change reaches the job while it runs.
-    running.write("dns.zones", &[("example.com", &zone("example.com", "other"))]);
+    sandbox.write("zones", &[("example.com", &zone("example.com", "other"))]);
     let counts = shell::wait_for("the tables' records in the ledger", CAUGHT_UP, || {
-        let ledgers = running.topic("dns.stream.ledger");
+        let ledgers = sandbox.running.topic(&topic("stream.ledger"));
         let ledger: Value = serde_json::from_str(ledgers.last().unwrap())?;
-        Ok(Some(ledger["input"].clone()).filter(|input| input["dns.zones"]["records"] == 3))
+        Ok(Some(ledger["input"].clone()).filter(|input| input[topic("zones")]["records"] == 3))
     })
     .unwrap();
     let intel =
-        ["records", "unique", "duplicates", "malformed"].map(|name| &counts["dns.intel"][name]);
+        ["records", "unique", "duplicates", "malformed"].map(|name| &counts[topic("intel")][name]);
     assert_eq!(intel, [5, 4, 0, 1]);
-    shell::output(&mut running.replay("later", &["--sink", "kafka"])).unwrap();
-    let later = running.enriched("later", transactions.len());
+    shell::output(&mut sandbox.replay("later", &["--sink", "kafka"])).unwrap();
+    let later = sandbox.enriched("later", transactions.len());
     assert!(later.values().all(|text| !text.contains("\"owner\":\"dns\"")));
 
-    let rows = running.query(
+    let rows = sandbox.query(
         "SELECT count(), countIf(zone_meta.owner != ''), countIf(notEmpty(intel)), \
          countIf(name.class = 'words') FROM dns_transactions FINAL",
     );
@@ -245,10 +217,10 @@ fn enriches_from_json_and_avro_alike() {
     let expected =
         [all.len(), with("\"zone_meta\":"), with("\"intel\":"), with("\"class\":\"words\"")];
     assert_eq!(rows, expected.map(|count| count.to_string()).join("\t"));
-    let views = running.query("SELECT uniqCombined64Merge(12)(transactions) FROM dns_names_1h");
+    let views = sandbox.query("SELECT uniqCombined64Merge(12)(transactions) FROM dns_names_1h");
     assert_eq!(views, all.len().to_string());
     for query in documented_queries() {
-        running.query(&query);
+        sandbox.query(&query);
     }
     job.cancel().unwrap();
 }
