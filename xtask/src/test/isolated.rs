@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Tests run at the same time on each core: most of them wait most of the time.
-const TESTS_PER_CORE: usize = 2;
+const TESTS_PER_CORE: usize = 3;
 /// Tests that measure times or load, and need the machine to themselves. They run one at a time, after the others.
 const ALONE: &[&str] = &[
     "e2e latency::latencies_match_tshark",
