@@ -8,7 +8,6 @@ use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 /// Time limit for the end of a canceled job, on a busy machine.
@@ -32,9 +31,7 @@ impl FlinkJob {
         fs::write(&file, serde_json::to_string_pretty(config)?)?;
         let file = file.to_str().context("a path that is not UTF-8")?;
         for preparation in ["topics", "migrate"] {
-            let mut java = Command::new("java");
-            java.args(["-XX:TieredStopAtLevel=1", "-jar"]).arg(&jar);
-            shell::output(java.args([preparation, "--config", file]))?;
+            jobs::run(preparation, Path::new(file))?;
         }
         let flink = stack.flink()?;
         let program_args_list = vec![command, "--config", file];
