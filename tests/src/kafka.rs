@@ -15,9 +15,10 @@ use config::Ports;
 pub use runtime::Tool;
 use runtime::{Process, Runtime};
 use security::{PASSWORD, SecureListener, Security, USER};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
+use std::env;
 use std::fs;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -30,11 +31,15 @@ const START: Duration = Duration::from_secs(90);
 const STOP: Duration = Duration::from_secs(60);
 /// File in the folder of a broker that was left running, with its address and process.
 const STATE_FILE: &str = "up.json";
+/// File in the folder of a broker that child processes may use, with its address and process.
+const LENT_FILE: &str = "lent.json";
+/// Variable with the folder of the broker that the parent process lends.
+const LENT: &str = "LENT_BROKER";
 /// Line that the broker logs once it accepts requests.
 const READY: &str = "Kafka Server started";
 
-/// A broker. Dropping it kills the process and keeps its folder, unless it was
-/// [`Broker::detach`]ed.
+/// A broker. Dropping it kills the process and keeps its folder, unless it was [`Broker::detach`]ed or is
+/// [`Broker::lent`].
 #[derive(Debug)]
 pub struct Broker {
     folder: PathBuf,
@@ -42,11 +47,13 @@ pub struct Broker {
     properties: Vec<(String, String)>,
     runtime: Runtime,
     process: Option<Process>,
+    /// Whether it belongs to the parent process, which ends it.
+    is_lent: bool,
 }
 
-/// A broker that outlives the process that started it, as stored in its folder.
-#[derive(Debug, Serialize, Deserialize)]
-struct DetachedBroker {
+/// A broker of another process, as stored in its folder.
+#[derive(Debug, Deserialize)]
+struct StoredBroker {
     ports: Ports,
     properties: Vec<(String, String)>,
     process: Process,
@@ -115,7 +122,7 @@ impl Broker {
         orphans::own(&folder)?;
         let ports = Ports::free()?;
         let properties = [config::properties(), more(ports)?].concat();
-        let mut broker = Self { folder, ports, properties, runtime, process: None };
+        let mut broker = Self { folder, ports, properties, runtime, process: None, is_lent: false };
         broker.runtime.format(&broker.folder, &broker.properties)?;
         broker.start()?;
         Ok(broker)
@@ -136,12 +143,23 @@ impl Broker {
 
     /// Takes over the broker that was left running with this folder.
     pub fn attach(folder: &Path) -> Result<Self> {
-        let folder = folder.canonicalize()?;
-        let text = fs::read(folder.join(STATE_FILE)).context("no broker was left running")?;
-        let detached: DetachedBroker =
-            serde_json::from_slice(&text).context("an unreadable up.json")?;
-        let DetachedBroker { ports, properties, process } = detached;
-        Ok(Self { folder, ports, properties, runtime: Runtime::find()?, process: Some(process) })
+        Self::load(folder, STATE_FILE).context("no broker was left running")
+    }
+
+    /// Lets the child process that `command` starts use this broker, by [`Broker::lent`].
+    pub fn lend(&self, command: &mut Command) -> Result<()> {
+        command.env(LENT, &self.folder);
+        self.store(LENT_FILE)
+    }
+
+    /// Returns the broker that the parent process lends this one, if it does. Dropping it leaves it running.
+    #[must_use]
+    pub fn lent() -> Option<Result<Self>> {
+        let folder = env::var_os(LENT)?;
+        Some(Self::load(Path::new(&folder), LENT_FILE).map(|mut broker| {
+            broker.is_lent = true;
+            broker
+        }))
     }
 
     /// Bootstrap address for clients.
@@ -252,28 +270,40 @@ impl Broker {
 
     /// Leaves the broker running after this process; [`Broker::down`] ends it.
     pub fn detach(mut self) -> Result<String> {
-        let process = self.process.take().context("the broker does not run")?;
-        let properties = mem::take(&mut self.properties);
-        let detached = DetachedBroker { ports: self.ports, properties, process };
-        fs::write(self.folder.join(STATE_FILE), serde_json::to_vec(&detached)?)?;
+        self.store(STATE_FILE)?;
+        self.process.take().context("the broker does not run")?;
         Ok(self.bootstrap())
+    }
+
+    fn store(&self, file: &str) -> Result<()> {
+        let process = self.process.as_ref().context("the broker does not run")?;
+        let stored =
+            json!({ "ports": self.ports, "properties": self.properties, "process": process });
+        fs::write(self.folder.join(file), stored.to_string())
+            .with_context(|| format!("cannot write to {}", self.folder.display()))
+    }
+
+    fn load(folder: &Path, file: &str) -> Result<Self> {
+        let folder = folder.canonicalize()?;
+        let StoredBroker { ports, properties, process } = StoredBroker::read(&folder, file)?;
+        let (runtime, process) = (Runtime::find()?, Some(process));
+        Ok(Self { folder, ports, properties, runtime, process, is_lent: false })
     }
 
     /// Returns the address of the broker that was left running with this folder, if one runs.
     #[must_use]
     pub fn running(folder: &Path) -> Option<String> {
-        let detached: DetachedBroker =
-            serde_json::from_slice(&fs::read(folder.join(STATE_FILE)).ok()?).ok()?;
+        let detached = StoredBroker::read(folder, STATE_FILE).ok()?;
         detached.process.runs().then(|| detached.ports.bootstrap())
     }
 
     /// Ends the broker that was left running with this folder and removes its data. Returns whether
     /// there was one.
     pub fn down(folder: &Path) -> Result<bool> {
-        let file = folder.join(STATE_FILE);
-        let Ok(text) = fs::read(&file) else { return Ok(false) };
-        let mut detached: DetachedBroker =
-            serde_json::from_slice(&text).context("an unreadable up.json")?;
+        if !folder.join(STATE_FILE).exists() {
+            return Ok(false);
+        }
+        let mut detached = StoredBroker::read(folder, STATE_FILE)?;
         let ran = detached.process.runs();
         if ran {
             // A test may have left it suspended.
@@ -306,8 +336,19 @@ impl Broker {
     }
 }
 
+impl StoredBroker {
+    fn read(folder: &Path, file: &str) -> Result<Self> {
+        let file = folder.join(file);
+        let text = fs::read(&file).with_context(|| file.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| format!("cannot parse {}", file.display()))
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
+        if self.is_lent {
+            return;
+        }
         if let Some(mut process) = self.process.take() {
             // Fails only if the broker has ended by itself.
             let _ = process.kill();

@@ -2,7 +2,7 @@
 //! reported as delivered or spooled must arrive; duplicates are counted.
 
 use crate::live_agent::{self, CompactTransaction, Scrape};
-use crate::{Setup, setup};
+use crate::{Setup, own_broker, setup};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::ledger;
 use serde_json::Value;
@@ -35,7 +35,7 @@ impl ReportedCounts {
 
 #[test]
 fn spooled_records_arrive_after_repeated_kills() {
-    let Some(mut setup) = setup() else { return };
+    let Some(mut setup) = setup(own_broker) else { return };
     live_agent::create_topics(&setup.broker);
     let mut queries = live_agent::start(&setup.lab, &live_agent::load(60, "kills"));
 

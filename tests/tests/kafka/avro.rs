@@ -1,6 +1,7 @@
 //! Avro with a schema registry: Confluent's client and `ledger verify` can read what the agent
 //! writes. Needs no root.
 
+use crate::admin::shared_broker;
 use crate::consume::consume;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::registry::Registry;
@@ -28,7 +29,7 @@ struct Setup {
 
 fn setup() -> Setup {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     let registry = Registry::new(folder.path()).unwrap();
     Setup { broker, registry, folder }
 }

@@ -2,7 +2,7 @@
 //! memory what fits and counts the rest. It spools again once the disk works.
 
 use crate::live_agent::{self, Scrape};
-use crate::{Setup, setup};
+use crate::{Setup, own_broker, setup};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::{ledger, shell};
 use std::fs;
@@ -67,7 +67,7 @@ fn warnings(log: &str, words: &str) -> usize {
 
 #[test]
 fn spools_again_after_disk_errors() {
-    let Some(mut setup) = setup() else { return };
+    let Some(mut setup) = setup(own_broker) else { return };
     let folder = setup.folder.path().to_owned();
     let full = Disk::mount(&folder, "full", "size=16m");
     let read_only = Disk::mount(&folder, "read-only", "ro");

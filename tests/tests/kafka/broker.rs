@@ -1,6 +1,7 @@
 //! Test of the harness: the broker keeps acknowledged records across restarts, and the topic reader
 //! returns all of them.
 
+use crate::admin::create_topic;
 use crate::consume::consume;
 use dnscribe_tests::kafka::Broker;
 use rdkafka::ClientConfig;
@@ -13,7 +14,7 @@ use std::time::Duration;
 fn records_survive_broker_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::up(folder.path()).unwrap();
-    broker.create_topic("kept", 2).unwrap();
+    create_topic(&broker, "kept", 2);
     produce(&broker, 0..100);
     assert_eq!(numbers(&broker), (0..100).collect());
     broker.kill().unwrap();

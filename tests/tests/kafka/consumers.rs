@@ -1,6 +1,7 @@
 //! Independent consumers read every stream: kcat and Kafka's console consumer. They must print what
 //! the agent writes to standard output. Needs no root.
 
+use crate::admin::shared_broker;
 use crate::replay::STREAMS;
 use crate::{LEDGER, TRANSACTIONS};
 use dnscribe_tests::kafka::{Broker, Tool};
@@ -19,7 +20,7 @@ struct Printed {
 #[test]
 fn independent_consumers_read_every_stream() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     let written = replay(&broker);
     let topics = [
         ("dns.message/1", "dns.raw"),

@@ -2,7 +2,7 @@
 //! the rest and reports the loss.
 
 use crate::live_agent::{self, Scrape};
-use crate::setup;
+use crate::{own_broker, setup};
 use dnscribe_tests::ledger;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 #[test]
 fn corrupt_spool_loses_only_corrupt_records() {
-    let Some(mut setup) = setup() else { return };
+    let Some(mut setup) = setup(own_broker) else { return };
     live_agent::create_topics(&setup.broker);
     setup.broker.kill().unwrap();
     let spool = setup.folder.path().join("spool");

@@ -1,6 +1,7 @@
 //! Records that the broker rejects permanently become dead letters, or are counted if these are
 //! rejected too. Needs no root.
 
+use crate::admin::{create_topic, shared_broker};
 use crate::consume::{Record, consume};
 use crate::live_agent;
 use crate::replay::{STREAMS, verify_command};
@@ -96,7 +97,7 @@ fn verify(broker: &Broker) {
 #[test]
 fn too_large_record_becomes_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     let words = ["--create", "--topic", TRANSACTIONS, "--config", "max.message.bytes=100"];
     broker.tool(Tool::Topics, &words).unwrap();
     let replayed = replay(&mut to(&broker));
@@ -118,7 +119,7 @@ fn record_without_topic_becomes_dead_letter() {
     let broker =
         Broker::configured(folder.path(), &[("auto.create.topics.enable", "false")]).unwrap();
     for topic in [TRANSACTIONS, DEAD_LETTERS, LEDGER] {
-        broker.create_topic(topic, 1).unwrap();
+        create_topic(&broker, topic, 1);
     }
     // librdkafka's wait for a topic that may be created at this moment.
     let wait = ("DNSCRIBE_KAFKA__OPTIONS__TOPIC_METADATA_PROPAGATION_MAX_MS", "1000");
@@ -137,7 +138,7 @@ fn unauthorised_record_becomes_dead_letter_or_is_counted() {
     let secured_broker = SecuredBroker::up();
     let broker = &secured_broker.broker;
     for topic in ["dns.raw", TRANSACTIONS, DEAD_LETTERS, LEDGER] {
-        broker.create_topic(topic, 1).unwrap();
+        create_topic(broker, topic, 1);
     }
     let config = secured_broker.config(
         "stranger",
@@ -181,7 +182,7 @@ fn delivers_after_right_is_granted() {
     }
     let secured_broker = SecuredBroker::up();
     let broker = &secured_broker.broker;
-    broker.create_topic(LEDGER, 1).unwrap();
+    create_topic(broker, LEDGER, 1);
     let config = secured_broker.config(
         "stranger",
         &secured_broker.address(Some(SecureListener::Sasl)),

@@ -3,7 +3,7 @@
 
 use crate::consume::consume_as;
 use crate::live_agent::{self, Scrape};
-use crate::{LEDGER, Setup, TRANSACTIONS, setup};
+use crate::{LEDGER, Setup, TRANSACTIONS, own_broker, setup};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::ledger;
 use rdkafka::message::Message as _;
@@ -23,7 +23,7 @@ const SLACK: usize = LAST / 10;
 
 #[test]
 fn full_spool_drops_least_important_first() {
-    let Some(mut setup) = setup() else { return };
+    let Some(mut setup) = setup(own_broker) else { return };
     live_agent::create_topics(&setup.broker);
     for (policy, keeps_newest) in [("drop_oldest", true), ("drop_newest", false)] {
         let reference = setup.folder.path().join(policy);

@@ -2,6 +2,7 @@
 //! across broker failures. Tests that capture need root.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+mod admin;
 mod avro;
 mod bad_disk;
 mod broker;
@@ -26,6 +27,7 @@ mod stream_ledger;
 mod topics;
 mod corrupt_spool;
 
+use admin::shared_broker;
 use consume::{Record, consume};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::dnsperf::Load;
@@ -33,6 +35,7 @@ use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::{environment, ledger, shell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -51,7 +54,12 @@ struct Setup {
     _alone: MutexGuard<'static, ()>,
 }
 
-fn setup() -> Option<Setup> {
+fn own_broker(folder: &Path) -> Broker {
+    Broker::up(folder).unwrap()
+}
+
+/// Starts a lab and takes a broker: [`own_broker`], or [`shared_broker`] where the test does not stop it.
+fn setup(broker: fn(&Path) -> Broker) -> Option<Setup> {
     if !environment::privileged() {
         return None;
     }
@@ -60,7 +68,7 @@ fn setup() -> Option<Setup> {
     // The agent's unprivileged user must reach its spool in there.
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), everybody).unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = broker(folder.path());
     Some(Setup { lab: Lab::up().unwrap(), broker, folder, _alone: alone })
 }
 
@@ -90,7 +98,7 @@ fn ids(records: &[&Record]) -> BTreeSet<String> {
 
 #[test]
 fn each_transaction_is_on_topic_once() {
-    let Some(setup) = setup() else { return };
+    let Some(setup) = setup(shared_broker) else { return };
     let suffix = "kafka.wild.example.com";
     let agent = agent(&setup.broker, &[]);
     let load = Load { queries: 2000, qps: Some(1000), suffix: suffix.into(), ..Load::default() };
@@ -137,7 +145,7 @@ fn check_envelopes(records: &[Record]) {
 
 #[test]
 fn ledger_is_correct_without_broker() {
-    let Some(mut setup) = setup() else { return };
+    let Some(mut setup) = setup(own_broker) else { return };
     let agent = agent(&setup.broker, &["--drain-timeout", "3s"]);
     setup.broker.kill().unwrap();
     let load = Load { queries: 500, qps: Some(500), ..Load::default() };

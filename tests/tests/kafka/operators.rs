@@ -1,6 +1,7 @@
 //! `zones import`, `intel import` and `annotate`: acknowledged records under their keys, tombstones for
 //! what is gone. Needs no root.
 
+use crate::admin::shared_broker;
 use crate::consume::consume_as;
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::{Broker, Tool};
@@ -47,7 +48,7 @@ fn counts(output: &Output) -> [u64; 3] {
 #[test]
 fn topics_hold_what_files_say() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     let first = "0.0.0.0 bad.example gone.example\nnonsense x\n";
     let first = write(folder.path(), "hosts", first);
     let output = dnscribe(&broker, &["intel", "import", &first, "--source", "a", "-o", "json"]);

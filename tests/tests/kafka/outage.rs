@@ -2,7 +2,7 @@
 //! partition keeps the order of its records.
 
 use crate::live_agent::{self, CompactTransaction, Scrape};
-use crate::setup;
+use crate::{own_broker, setup};
 use dnscribe_tests::ledger;
 use std::collections::HashMap;
 use std::env;
@@ -21,7 +21,7 @@ fn outage() -> u64 {
 
 #[test]
 fn outage_under_load_keeps_records_and_order() {
-    let Some(mut setup) = setup() else { return };
+    let Some(mut setup) = setup(own_broker) else { return };
     live_agent::create_topics(&setup.broker);
     let reference = setup.folder.path().join("reference.ndjson");
     let sinks = format!("kafka,stdout,file:{}", reference.display());

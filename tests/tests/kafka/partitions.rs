@@ -2,8 +2,8 @@
 //! spread over all partitions. Needs no root.
 
 use crate::TRANSACTIONS;
+use crate::admin::{create_topic, shared_broker};
 use crate::consume::consume;
-use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::{environment, pcap, shell};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,8 +18,8 @@ const MESSAGES: u32 = 40_000;
 #[test]
 fn zone_stays_in_one_partition() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(&folder.path().join("kafka")).unwrap();
-    broker.create_topic(TRANSACTIONS, PARTITIONS).unwrap();
+    let broker = shared_broker(&folder.path().join("kafka"));
+    create_topic(&broker, TRANSACTIONS, PARTITIONS);
     let capture = folder.path().join("zones.pcap");
     pcap::write(BufWriter::new(File::create(&capture).unwrap()), MESSAGES, ZONES).unwrap();
     let mut command = Command::new(environment::binary().unwrap());

@@ -1,6 +1,7 @@
 //! What the probe reads from a real broker: alerts that ask for a round, and changes that explain or mute its alerts;
 //! and `run --once` with Kafka as its sink.
 
+use crate::admin::shared_broker;
 use crate::consume;
 use crate::live_agent::create_topics;
 use crate::replay::verify_command;
@@ -159,7 +160,7 @@ fn texts(values: &[&Value], field: &str) -> BTreeSet<String> {
 #[test]
 fn alert_gives_one_round_and_its_result() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     create_topics(&broker);
     let (one, two) = (Resolver::start(), Resolver::start());
     two.answer.store(2, Ordering::Relaxed);
@@ -246,7 +247,7 @@ fn close((port, serving): (u16, thread::JoinHandle<()>)) {
 #[test]
 fn changes_explain_and_maintenance_mutes() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     create_topics(&broker);
     let resolver = Resolver::start();
     let (web, api) = (port(), port());
@@ -301,7 +302,7 @@ fn changes_explain_and_maintenance_mutes() {
 #[test]
 fn once_delivers_to_kafka_and_balances() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     create_topics(&broker);
     let (good, bad) = (port(), port());
     let bad_port = bad.0;

@@ -1,7 +1,7 @@
 //! `replay kafka://…`: messages of a topic through the pipeline again. Needs no root.
 
+use crate::admin::shared_broker;
 use dnscribe_tests::environment;
-use dnscribe_tests::kafka::Broker;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +27,7 @@ fn records(file: &Path) -> BTreeMap<(String, String), Value> {
 #[test]
 fn messages_make_the_same_records_again() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     let bootstrap = broker.bootstrap();
     let capture = environment::workspace().join("tests/goldens/lab.pcap");
     let first = folder.path().join("first.ndjson");

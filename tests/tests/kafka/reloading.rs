@@ -1,5 +1,6 @@
 //! SIGHUP: a change of topics while records are in flight, with the same spool.
 
+use crate::admin::{create_topic, shared_broker};
 use crate::live_agent::create_topics;
 use crate::{TRANSACTIONS, consume, setup};
 use dnscribe_tests::agent::Agent;
@@ -17,9 +18,9 @@ const OTHER: &str = "dns.elsewhere";
 
 #[test]
 fn reload_switches_topics_without_loss() {
-    let Some(setup) = setup() else { return };
+    let Some(setup) = setup(shared_broker) else { return };
     create_topics(&setup.broker);
-    setup.broker.create_topic(OTHER, 3).unwrap();
+    create_topic(&setup.broker, OTHER, 3);
     let config = setup.folder.path().join("dnscribe.yaml");
     let with = |topic: &str| {
         let content = json!({

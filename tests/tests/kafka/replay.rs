@@ -1,32 +1,22 @@
 //! Replays to Kafka twice: the event ids are equal, so that a consumer that removes duplicates gets
 //! one copy, and `ledger verify` closes and counts the duplicates. Needs no root.
 
+use crate::admin::{delete_old_records, shared_broker};
 use crate::consume::consume;
 use crate::{LEDGER, TRANSACTIONS};
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::{environment, shell};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::metadata::MetadataTopic;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::process::{Command, Output};
-use std::task::{Context, Poll, Waker};
-use std::thread;
-use std::time::Duration;
 
 /// All streams of a replay.
 pub const STREAMS: &str = "messages,transactions,dlq,ledger";
 
-const TIMEOUT: Duration = Duration::from_secs(20);
-
 #[test]
 fn second_replay_adds_only_duplicates() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     replay(&broker);
     let once = verify(&broker, 0);
     replay(&broker);
@@ -79,34 +69,4 @@ pub fn column<'a>(report: &'a Value, name: &str) -> Vec<(&'a str, u64)> {
         .iter()
         .map(|line| (line["stream"].as_str().unwrap(), line[name].as_u64().unwrap()))
         .collect()
-}
-
-/// Deletes all but the newest record of each partition, as retention does.
-fn delete_old_records(broker: &Broker, topic: &str) {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker.bootstrap());
-    let consumer: BaseConsumer = config.create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
-    let mut offsets = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).unwrap();
-        let keep = Offset::Offset((high - 1).max(low));
-        offsets.add_partition_offset(topic, partition.id(), keep).unwrap();
-    }
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let deleted = wait_for(admin.delete_records(&offsets, &AdminOptions::new())).unwrap();
-    for partition in deleted.elements() {
-        partition.error().unwrap();
-    }
-}
-
-/// Runs a future to completion without an executor.
-fn wait_for<T>(future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => return result,
-            Poll::Pending => thread::sleep(Duration::from_millis(10)),
-        }
-    }
 }

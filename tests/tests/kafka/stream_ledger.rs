@@ -1,5 +1,6 @@
 //! `ledger verify` with the ledger of a stream job: identity 6 against the topics. Needs no root.
 
+use crate::admin::shared_broker;
 use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use rdkafka::ClientConfig;
@@ -49,7 +50,7 @@ fn verify(broker: &Broker) -> (Option<i32>, Value) {
 #[test]
 fn job_accounts_for_every_record_of_the_topic() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::up(folder.path()).unwrap();
+    let broker = shared_broker(folder.path());
     let capture = environment::workspace().join("tests/goldens/lab.pcap");
     let words = ["replay", capture.to_str().unwrap(), "--sink", "kafka"];
     assert!(dnscribe(&broker, &words).status.success());

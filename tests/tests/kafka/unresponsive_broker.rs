@@ -2,7 +2,7 @@
 //! bounded, and the ledger accounts for the records.
 
 use crate::live_agent::{self, Scrape};
-use crate::{ONE_AT_A_TIME, setup};
+use crate::{ONE_AT_A_TIME, own_broker, setup};
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::lab::Lab;
 use dnscribe_tests::{environment, ledger};
@@ -21,7 +21,7 @@ const SUSPENDED: Duration = Duration::from_secs(20);
 
 #[test]
 fn suspended_broker_costs_no_packets_or_memory() {
-    let Some(setup) = setup() else { return };
+    let Some(setup) = setup(own_broker) else { return };
     live_agent::create_topics(&setup.broker);
     let agent =
         live_agent::run(&setup.broker.bootstrap(), &[("KAFKA__STREAMS", "transactions,ledger")]);
@@ -33,6 +33,7 @@ fn suspended_broker_costs_no_packets_or_memory() {
     setup.broker.thaw().unwrap();
     assert!(scrape.records("transactions", "spooled") > 0, "nothing is spooled");
     let perf = live_agent::finish(queries);
+    live_agent::wait_until_delivered(&agent);
     check_memory(&agent);
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);

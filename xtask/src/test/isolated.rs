@@ -4,10 +4,11 @@
 //! the whole host captures this test alone, and tests that mostly wait can run side by side. Where one fails beside
 //! others, which take the processor from it, it runs again alone, and that result counts.
 
-use super::Program;
+use super::{Program, Tier};
 use crate::process::as_root;
 use crate::{cgroup, console};
 use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::{environment, shell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -166,15 +167,20 @@ impl<'a> Pool<'a> {
 
     /// Runs waiting tests one after the other until there are none.
     fn work(&self, number: usize) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut broker = None;
         loop {
             let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(test) = next else { return Ok(()) };
-            self.run_one(test, number)?;
+            if test.program.tier == Tier::Kafka && broker.is_none() {
+                broker = Some(Broker::up(folder.path())?);
+            }
+            self.run_one(test, number, broker.as_ref())?;
         }
     }
 
-    /// Runs a test and prints its result; its output only if it failed.
-    fn run_one(&self, test: Test<'a>, number: usize) -> Result<()> {
+    /// Runs a test and prints its result; its output only if it failed. `broker` is one that it may use.
+    fn run_one(&self, test: Test<'a>, number: usize, broker: Option<&Broker>) -> Result<()> {
         let group = self.mount.join(format!("dnscribe-test-{}-{number}", std::process::id()));
         let mut output = tempfile::tempfile()?;
         let mut command = as_root("sh")?;
@@ -182,6 +188,9 @@ impl<'a> Pool<'a> {
         command.args(["--exact", &test.name, "--nocapture"]);
         command.current_dir(&test.program.folder);
         super::name_programs(&mut command, self.binary);
+        if let Some(broker) = broker {
+            broker.lend(&mut command)?;
+        }
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         let start = Instant::now();
         let status =
