@@ -5,6 +5,7 @@ Usage: manifests.py VERSION [JAR]
 
 JAR: classes of Flink's Kubernetes operator, with the schema of its FlinkDeployment."""
 
+import functools
 import json
 import re
 import sys
@@ -16,6 +17,9 @@ import yaml
 
 # Kinds of the Prometheus operator, which have no schema in Kubernetes.
 FOREIGN = {"PodMonitor"}
+
+# Without libyaml, the operator's definition takes seconds.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 FLINK = "META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"
 
@@ -32,8 +36,9 @@ def closed(schema):
             closed(part)
 
 
+@functools.cache
 def flink_deployment(jar):
-    definition = yaml.safe_load(zipfile.ZipFile(jar).read(FLINK))
+    definition = yaml.load(zipfile.ZipFile(jar).read(FLINK), LOADER)
     (version,) = definition["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]
     closed(schema)
@@ -42,19 +47,19 @@ def flink_deployment(jar):
     versions = schema["properties"]["spec"]["properties"]["flinkVersion"]
     assert all(re.fullmatch(r"v\d_\d+", name) for name in versions.pop("enum"))
     versions["pattern"] = r"^v\d_\d+$"
-    return schema
+    # Without checking the schema itself, which takes seconds.
+    return jsonschema.Draft202012Validator(schema)
 
 
 version = sys.argv[1]
-flink = flink_deployment(sys.argv[2]) if len(sys.argv) > 2 else None
 bad = False
-for document in yaml.safe_load_all(sys.stdin):
+for document in yaml.load_all(sys.stdin, LOADER):
     if document is None:
         continue
     kind = document.get("kind")
     try:
         if kind == "FlinkDeployment":
-            jsonschema.validate(document, flink)
+            flink_deployment(sys.argv[2]).validate(document)
         elif kind not in FOREIGN:
             kubernetes_validate.validate(document, version, strict=True)
     except Exception as error:
