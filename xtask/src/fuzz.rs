@@ -4,6 +4,7 @@
 //! them for our own crates only, so that dependencies are shared with the other builds.
 
 use crate::process::cargo;
+use crate::test::WITHOUT_KPI;
 use crate::{console, setup};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
@@ -55,9 +56,9 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<()> {
     setup::main(setup::Args::default())?;
     if args.short {
-        return short(args.target.as_deref());
+        return short(args.target.as_deref(), WITHOUT_KPI);
     }
-    let program = build()?;
+    let program = build(WITHOUT_KPI)?;
     for target in targets(args.target.as_deref())? {
         let folder = environment::target().join("fuzz").join(target);
         let mut fuzz = fuzzer(&program, target, &folder)?;
@@ -76,9 +77,9 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// Runs a fixed number of inputs from an empty corpus and the seeds, the same ones every time, with a target on each
-/// core. Prints the fuzzer's output only if it finds something.
-pub fn short(target: Option<&str>) -> Result<()> {
-    let program = build()?;
+/// core. Prints the fuzzer's output only if it finds something. `packages` are those that the build selects.
+pub fn short(target: Option<&str>, packages: &[&str]) -> Result<()> {
+    let program = build(packages)?;
     let targets = targets(target)?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
@@ -130,13 +131,13 @@ fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
 }
 
 /// Builds the fuzz program and returns its path.
-fn build() -> Result<PathBuf> {
-    build_by(cargo())?;
+fn build(packages: &[&str]) -> Result<PathBuf> {
+    build_by(cargo(), packages)?;
     Ok(environment::target().join("debug/examples/dnscribe-fuzz"))
 }
 
 /// Builds the fuzz program at a low priority, beside tests that run.
-pub fn build_beside() -> Result<()> {
+pub fn build_beside(packages: &[&str]) -> Result<()> {
     let cargo = cargo();
     let mut nice = Command::new("nice");
     nice.args(["-n", "10"]).arg(cargo.get_program()).current_dir(environment::workspace());
@@ -146,20 +147,13 @@ pub fn build_beside() -> Result<()> {
             None => nice.env_remove(name),
         };
     }
-    build_by(nice)
+    build_by(nice, packages)
 }
 
 /// Builds the fuzz program by this command of cargo.
-fn build_by(mut build: Command) -> Result<()> {
-    // Of the whole workspace, so that cargo chooses the same features as for the tests: both share the dependencies.
-    build.args([
-        "build",
-        "--workspace",
-        "--exclude",
-        "dnscribe-kpi",
-        "--features",
-        "dnscribe-fuzz/libfuzzer",
-    ]);
+fn build_by(mut build: Command, packages: &[&str]) -> Result<()> {
+    // Of all packages, so that cargo chooses the same features as for the tests: both share the dependencies.
+    build.arg("build").args(packages).args(["--features", "dnscribe-fuzz/libfuzzer"]);
     build.args(["--example", "dnscribe-fuzz"]);
     build.env("RUSTC_WORKSPACE_WRAPPER", environment::workspace().join("fuzz/rustc"));
     if let Some(object) = ebpf_object() {

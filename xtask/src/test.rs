@@ -154,7 +154,8 @@ pub fn main(args: &Args) -> Result<()> {
         let tier = together[0];
         let start = Instant::now();
         if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
-            fuzz_build.get_or_insert_with(|| thread::spawn(fuzz::build_beside));
+            let packages = packages(&tiers);
+            fuzz_build.get_or_insert_with(|| thread::spawn(|| fuzz::build_beside(packages)));
         }
         if has_stack(&tier)
             && let Some(prepared) = stack_programs.take()
@@ -166,6 +167,11 @@ pub fn main(args: &Args) -> Result<()> {
         // Beside the stack's start, which mostly waits.
         let java = (tier == Tier::Stream && args.arguments.is_empty())
             .then(|| thread::spawn(|| passes(stack::jobs::unit_tests()?)));
+        // Beside the unit tests, of which some wait for time limits.
+        let documentation = (tier == Tier::Unit).then(|| {
+            let mut docs = documentation(args, packages(&tiers));
+            thread::spawn(move || docs.output().context("cannot start cargo"))
+        });
         // Arguments select tests, whose output is then wanted as it comes.
         if tier.is_isolated() && args.arguments.is_empty() {
             failed.extend(isolated::run(&programs, &binary)?);
@@ -177,14 +183,20 @@ pub fn main(args: &Args) -> Result<()> {
         {
             failed.push("dnscribe-stream.jar".to_owned());
         }
-        if tier == Tier::Unit && !passes(documentation(args))? {
-            failed.push("documentation".to_owned());
+        if let Some(documentation) = documentation {
+            let output = documentation.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            for text in [&output.stdout, &output.stderr] {
+                console::progress(&String::from_utf8_lossy(text));
+            }
+            if !output.status.success() {
+                failed.push("documentation".to_owned());
+            }
         }
         // Arguments select tests by name, and mutated inputs have no names.
         if tier == Tier::Fuzz && args.arguments.is_empty() {
             // If it failed, the next build says so again.
             let _ = fuzz_build.take().map(JoinHandle::join);
-            fuzz::short(None)?;
+            fuzz::short(None, packages(&tiers))?;
         }
         times.push((together, start.elapsed()));
     }
@@ -268,9 +280,9 @@ fn name_programs(test: &mut Command, agent: &Path) {
 }
 
 /// Returns the command that tests the examples in the documentation.
-fn documentation(args: &Args) -> Command {
+fn documentation(args: &Args, packages: &[&str]) -> Command {
     let mut docs = cargo();
-    docs.args(["test", "--doc", "--workspace", "--exclude", KPI, "--"]).args(&args.arguments);
+    docs.args(["test", "--doc"]).args(packages).arg("--").args(&args.arguments);
     docs
 }
 
@@ -282,16 +294,24 @@ fn passes(mut test: Command) -> Result<bool> {
 
 /// Package that only its own tier builds, since its query engine takes longer to compile than everything else.
 const KPI: &str = "dnscribe-kpi";
+/// All packages but that one, as arguments of cargo.
+pub const WITHOUT_KPI: &[&str] = &["--workspace", "--exclude", KPI];
+
+/// Returns the packages that builds for these tiers select, as arguments of cargo. All of them select the same ones, since
+/// cargo compiles what packages share with the features that all selected ones need of it.
+fn packages(tiers: &[Tier]) -> &'static [&'static str] {
+    match tiers {
+        [Tier::Kpi] => &["--package", KPI],
+        _ if tiers.contains(&Tier::Kpi) => &["--workspace"],
+        _ => WITHOUT_KPI,
+    }
+}
 
 /// Builds the test programs of these tiers as this user.
 fn programs(tiers: &[Tier]) -> Result<Vec<Program>> {
     let mut build = cargo();
     build.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
-    match (tiers, tiers.contains(&Tier::Kpi)) {
-        ([Tier::Kpi], _) => build.args(["--package", KPI]),
-        (_, true) => build.arg("--workspace"),
-        (_, false) => build.args(["--workspace", "--exclude", KPI]),
-    };
+    build.args(packages(tiers));
     if tiers.iter().all(|tier| !tier.programs().is_empty()) {
         // Still of the whole workspace, so that features are those of every build.
         build.args(tiers.iter().flat_map(|tier| tier.programs()).flat_map(|name| ["--test", name]));
