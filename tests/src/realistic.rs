@@ -71,11 +71,19 @@ pub struct Realistic {
     pub queries_per_second: u32,
     /// Number of distinct names.
     pub names: u32,
+    /// Number of resolvers with an IPv4 address, and of those with an IPv6 address.
+    pub resolvers: u32,
 }
 
 impl Default for Realistic {
     fn default() -> Self {
-        Self { messages: 1_000_000, seed: 1, queries_per_second: 25_000, names: 200_000 }
+        Self {
+            messages: 1_000_000,
+            seed: 1,
+            queries_per_second: 25_000,
+            names: 200_000,
+            resolvers: 5,
+        }
     }
 }
 
@@ -103,6 +111,7 @@ impl Realistic {
             frames: Frames::begin(out)?,
             rng: Rng::new(self.seed),
             names: self.names,
+            resolvers: self.resolvers,
             counts: MessageCounts::default(),
         };
         let step = 1_000_000_000 / u64::from(self.queries_per_second.max(1));
@@ -121,6 +130,7 @@ struct Traffic<W: Write> {
     frames: Frames<W>,
     rng: Rng,
     names: u32,
+    resolvers: u32,
     counts: MessageCounts,
 }
 
@@ -147,7 +157,7 @@ impl<W: Write> Traffic<W> {
     /// Chooses a client and a resolver; one in five clients uses IPv6.
     fn ends(&mut self) -> (SocketAddr, SocketAddr) {
         let [.., high, low] = self.rng.zipf(400).to_be_bytes();
-        let [.., resolver] = self.rng.zipf(5).to_be_bytes();
+        let [.., resolver] = self.rng.zipf(self.resolvers).to_be_bytes();
         let port = 1024 + self.number() % 64_000;
         let six =
             |host: u16, last: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, host, 0, 0, 0, last));

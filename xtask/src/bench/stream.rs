@@ -1,10 +1,10 @@
 //! The Flink jobs with one slot: records per second, and CPU seconds per million of task manager and `ClickHouse`
 //! together. The floor is a job that only copies one topic to another; for `ClickHouse` also its own Kafka engine. Each
-//! run reads the same records; the first half of them, while Java compiles, is not counted.
+//! run reads the same records; the first of them, while Java compiles, are not counted: half of the transactions.
 //!
 //! The checkpoint that is measured is the last of the run: every event id is in its state. The windows of the job
-//! `fleet` are those of one minute of all nodes, which it finds in the topic at once: its lag at the window's end is
-//! the time that it needs for all of them.
+//! `fleet` are those of three minutes of all nodes, which it finds in the topic at once, and the last minute's are
+//! counted: the lag at a window's end is the time that these take.
 
 mod kafka_engine;
 mod windows;
@@ -47,8 +47,6 @@ const FEW_TRANSACTIONS: &str = "bench.normalized.few";
 const WINDOWS: &str = "bench.metrics";
 /// Nodes whose windows the job `fleet` merges.
 const NODES: u32 = 10_000;
-/// Share of the records after which measuring begins: Java compiles what runs often.
-const WARM_UP: f64 = 0.5;
 /// Time limit of a run.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Time between two readings of the counters. Flink writes all of its metrics for each: ten readings a second took a
@@ -62,6 +60,14 @@ const TO_TOPIC: &str = "enrich to a topic";
 const TO_CLICKHOUSE: &str = "enrich to ClickHouse";
 const KAFKA_ENGINE: &str = "ClickHouse's Kafka engine";
 const FLEET: &str = "fleet to a topic, TimescaleDB and InfluxDB";
+
+/// Records of a topic.
+#[derive(Clone, Copy)]
+struct Input {
+    records: u64,
+    /// Those after which measuring begins: Java compiles what runs often.
+    warm_up: u64,
+}
 
 /// A job to measure.
 #[derive(Clone, Copy)]
@@ -135,8 +141,8 @@ fn measure(bench: &Bench, stack: &Stack, folder: &Path) -> Result<Report> {
         brokers: stack.kafka().context("Kafka does not run")?,
         task_manager: process(folder, "TaskManagerRunner")?,
         clickhouse: process(folder, "tests/clickhouse/server.py")?,
-        records: RefCell::default(),
-        windows_of_a_node: Cell::new(0),
+        inputs: RefCell::default(),
+        nodes: bench.scaled(NODES),
         runs: Cell::new(0),
     };
     target.prepare(bench)?;
@@ -175,9 +181,10 @@ struct StreamBench<'a> {
     brokers: String,
     task_manager: u32,
     clickhouse: u32,
-    /// Number of records by topic.
-    records: RefCell<BTreeMap<&'static str, u64>>,
-    windows_of_a_node: Cell<u64>,
+    /// By topic.
+    inputs: RefCell<BTreeMap<&'static str, Input>>,
+    /// Nodes with windows.
+    nodes: u32,
     /// Runs so far: each has a topic and a database of its own.
     runs: Cell<u32>,
 }
@@ -202,14 +209,14 @@ impl StreamBench<'_> {
         }
         replay(FEW_TRANSACTIONS, 0)?;
         fs::remove_file(&capture)?;
-        let nodes = bench.scaled(NODES);
-        let each = windows::produce(bench, &self.folder, &self.brokers, WINDOWS, nodes)?;
-        self.windows_of_a_node.set(each);
-        for topic in [TRANSACTIONS, FEW_TRANSACTIONS, WINDOWS] {
-            self.records.borrow_mut().insert(topic, self.count(topic)?);
+        for topic in [TRANSACTIONS, FEW_TRANSACTIONS] {
+            let records = self.count(topic)?;
+            self.inputs.borrow_mut().insert(topic, Input { records, warm_up: records / 2 });
         }
-        let windows = self.records(WINDOWS);
-        ensure!(windows == each * u64::from(nodes), "{windows} windows");
+        let (records, warm_up) =
+            windows::produce(bench, &self.folder, &self.brokers, WINDOWS, self.nodes)?;
+        ensure!(self.count(WINDOWS)? == records, "not all windows are in the topic");
+        self.inputs.borrow_mut().insert(WINDOWS, Input { records, warm_up });
         Ok(())
     }
 
@@ -224,8 +231,8 @@ impl StreamBench<'_> {
         Ok(count)
     }
 
-    fn records(&self, topic: &str) -> u64 {
-        self.records.borrow().get(topic).copied().unwrap_or_default()
+    fn input(&self, topic: &str) -> Result<Input> {
+        self.inputs.borrow().get(topic).copied().with_context(|| format!("no topic {topic}"))
     }
 
     fn database(&self) -> String {
@@ -277,20 +284,20 @@ impl StreamBench<'_> {
         let config = self.config(case)?;
         let job = FlinkJob::submit(self.stack, &self.folder, case.command, &config)?;
         let source = format!("Source:_{}", case.source);
-        let measured = self.observe(self.records(case.topic), || {
+        let measured = self.observe(self.input(case.topic)?, || {
             job.check()?;
             job.records_out(&source)
         });
         let figures = measured.and_then(|figures| Self::checkpoint(&job, figures));
         job.cancel()?;
-        Ok(self.with_lag(case, figures?))
-    }
-
-    /// Adds the time for the windows of 10,000 nodes.
-    fn with_lag(&self, case: Case, figures: Figures) -> Figures {
-        let rate = figures.get(RATE).unwrap_or(f64::NAN);
-        let windows = 10_000 * self.windows_of_a_node.get();
-        if case.name == FLEET { figures.with(LAG, share(windows, 1) / rate) } else { figures }
+        let figures = figures?;
+        if case.name != FLEET {
+            return Ok(figures);
+        }
+        let Input { records, warm_up } = self.input(case.topic)?;
+        let windows_of_a_node = share(records - warm_up, self.nodes.into());
+        let rate = figures.get(RATE).context("no rate")?;
+        Ok(figures.with(LAG, f64::from(NODES) * windows_of_a_node / rate))
     }
 
     fn run_kafka_engine(&self) -> Result<Figures> {
@@ -303,20 +310,21 @@ impl StreamBench<'_> {
         let url = self.stack.address(Component::ClickHouse).context("ClickHouse does not run")?;
         let url = url.as_str().context("no address")?;
         let engine = KafkaEngine::start(url, &self.database(), &self.brokers, FEW_TRANSACTIONS)?;
-        let figures = self.observe(self.records(FEW_TRANSACTIONS), || engine.rows());
+        let figures = self.observe(self.input(FEW_TRANSACTIONS)?, || engine.rows());
         engine.stop()?;
         figures
     }
 
-    /// Follows a count of records until it has reached `all`.
-    fn observe(&self, all: u64, count: impl Fn() -> Result<u64>) -> Result<Figures> {
+    /// Follows a count of records until it has reached those of the input.
+    fn observe(&self, input: Input, count: impl Fn() -> Result<u64>) -> Result<Figures> {
+        let Input { records: all, warm_up } = input;
         let begun = Instant::now();
         let mut first = None;
         loop {
             let records = count()?;
             let now = Instant::now();
             let cpu = usage::cpu_seconds(self.task_manager)? + usage::cpu_seconds(self.clickhouse)?;
-            if share(records, all) < WARM_UP {
+            if records < warm_up {
                 first = None;
             }
             let (since, base, base_cpu) = *first.get_or_insert((now, records, cpu));

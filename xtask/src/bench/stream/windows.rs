@@ -1,49 +1,61 @@
-//! Windows of a fleet of nodes: the windows of one node, made by the agent from a minute of traffic, with the names and
-//! event ids of all other nodes.
+//! Windows of a fleet of nodes: the windows of one node, made by the agent from some minutes of traffic, with the names
+//! and event ids of all other nodes.
 
 use crate::bench::Bench;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::realistic::Realistic;
 use dnscribe_tests::shell;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Queries per second of a node, and distinct names that it asks for.
-const NODE: (u32, u32) = (50, 60);
-/// Messages of a minute and a half of such a node.
-const MESSAGES: u32 = 9_000;
+/// A node as docs/scale.md assumes it, with about 30 groups.
+const NODE: Realistic = Realistic {
+    messages: MINUTES * 6_000 + 3_000,
+    seed: 1,
+    queries_per_second: 50,
+    names: 20,
+    resolvers: 1,
+};
+/// Number of minutes whose windows are written.
+const MINUTES: u32 = 3;
 
 /// Stand for a node's name and the id of one of its windows.
 const NODE_NAME: &str = "@node";
 const EVENT_ID: &str = "@event_id";
 
-/// Writes the windows of one minute of `nodes` nodes to a topic. Returns the number of windows of a node.
+/// Writes the windows of some minutes of `nodes` nodes to a topic. Returns the number of windows, and of those before the
+/// last minute.
 pub fn produce(
     bench: &Bench,
     folder: &Path,
     brokers: &str,
     topic: &str,
     nodes: u32,
-) -> Result<u64> {
-    let windows = node(bench, folder)?;
+) -> Result<(u64, u64)> {
     let mut kcat = Command::new("kcat");
     kcat.args(["-P", "-b", brokers, "-t", topic, "-z", "zstd", "-K", "\t"]);
     let mut child = kcat.stdin(Stdio::piped()).spawn().context("cannot start kcat")?;
     let mut out = BufWriter::new(child.stdin.take().context("no input")?);
-    let lines: Vec<String> = windows.into_iter().map(line).collect();
-    for node in 0..nodes {
-        for (number, line) in lines.iter().enumerate() {
-            let id = format!("{:08x}{:024x}", node, number + 1);
-            let line = line.replacen(NODE_NAME, &format!("node-{node:05}"), 1);
-            writeln!(out, "{}", line.replacen(EVENT_ID, &id, 1))?;
+    let (mut written, mut before_last) = (0, 0);
+    for windows in node(bench, folder)? {
+        before_last = written;
+        let lines: Vec<String> = windows.into_iter().map(line).collect();
+        for node in 0..nodes {
+            for line in &lines {
+                written += 1;
+                let id = format!("{node:08x}{written:024x}");
+                let line = line.replacen(NODE_NAME, &format!("node-{node:05}"), 1);
+                writeln!(out, "{}", line.replacen(EVENT_ID, &id, 1))?;
+            }
         }
     }
     drop(out);
-    anyhow::ensure!(child.wait()?.success(), "kcat failed");
-    Ok(u64::try_from(lines.len())?)
+    ensure!(child.wait()?.success(), "kcat failed");
+    Ok((written, before_last))
 }
 
 /// Returns the key and the record of a window of any node.
@@ -54,24 +66,22 @@ fn line(mut window: Value) -> String {
     format!("{key}\t{window}")
 }
 
-/// Returns the windows of a minute of one node.
-fn node(bench: &Bench, folder: &Path) -> Result<Vec<Value>> {
+/// Returns the windows of one node, minute by minute.
+fn node(bench: &Bench, folder: &Path) -> Result<Vec<Vec<Value>>> {
     let (capture, records) = (folder.join("node.pcap"), folder.join("node.ndjson"));
-    let (queries_per_second, names) = NODE;
-    Realistic { messages: MESSAGES, queries_per_second, names, ..Realistic::default() }
-        .write(BufWriter::new(File::create(&capture)?))?;
+    NODE.write(BufWriter::new(File::create(&capture)?))?;
     let mut replay = Command::new(bench.binary());
     replay.arg("replay").arg(&capture).args(["--stream", "metrics", "--sink"]);
     shell::output(replay.arg(format!("file:{}", records.display())))?;
-    let mut windows = Vec::new();
+    let mut minutes: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in fs::read_to_string(&records)?.lines() {
         let window: Value = serde_json::from_str(line)?;
         if window["window_seconds"] == 60 && window["step_seconds"] == 60 {
-            windows.push(window);
+            minutes.entry(window["ts"].to_string()).or_default().push(window);
         }
     }
-    // The first minute is whole or begins with the traffic; the second is cut.
-    let first = windows.first().context("no window of a minute")?["ts"].clone();
-    windows.retain(|window| window["ts"] == first);
-    Ok(windows)
+    // The first begins with the traffic; the one after the last of these is cut.
+    let minutes: Vec<_> = minutes.into_values().take(MINUTES as usize).collect();
+    ensure!(minutes.len() == MINUTES as usize, "only {} minutes", minutes.len());
+    Ok(minutes)
 }
