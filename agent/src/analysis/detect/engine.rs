@@ -42,8 +42,8 @@ pub struct Detection {
     resolved: Vec<(Rule, Entity, Timestamp)>,
     /// Counters of alerts.
     pub counters: AlertCounters,
-    /// Time of the next evaluation; unknown before the first event.
-    next: Option<Timestamp>,
+    /// Number of the next evaluation, in intervals since 1970; unknown before the first event.
+    next: Option<u64>,
     /// Number of alerts reported so far; the next one has the number after it.
     pub ordinal: u64,
 }
@@ -90,19 +90,12 @@ impl Detection {
     /// Runs the evaluations that are due at `now`, and passes every alert that changes to `each`.
     pub fn expire(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
         let interval = nanos(INTERVAL);
-        let newest = now.as_nanos() / interval * interval;
-        let due = self.next.map_or(newest + interval, Timestamp::as_nanos);
-        if due > newest + interval {
-            // The clock was set back.
-            self.next = Some(Timestamp::from_nanos(newest + interval));
-            return;
+        let newest = now.as_nanos() / interval;
+        let next = self.next.replace(newest + 1).unwrap_or(newest + 1);
+        // Without evaluations where the clock was set back.
+        for number in next.max(newest.saturating_sub(MAX_CATCH_UP))..=newest {
+            self.evaluate(Timestamp::from_nanos(number * interval), each);
         }
-        let mut at = due.max(newest.saturating_sub(MAX_CATCH_UP * interval));
-        while at <= newest {
-            self.evaluate(Timestamp::from_nanos(at), each);
-            at += interval;
-        }
-        self.next = Some(Timestamp::from_nanos(at));
     }
 
     /// Ends the capture with a last evaluation. Alerts that fire then are not resolved; their last
