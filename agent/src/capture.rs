@@ -1,7 +1,6 @@
 //! The first stage: packets from live capture or from a capture file. Both give [`Packet`]s to the
 //! decoder; later stages do not know the difference.
 
-pub mod decompress;
 pub mod encrypted;
 pub mod live;
 pub mod net;

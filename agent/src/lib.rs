@@ -17,14 +17,10 @@ pub mod metrics;
 pub mod pipeline;
 // What the operator says and sees.
 pub mod config;
-pub mod import;
-mod top;
 pub mod trace;
-pub mod report;
 pub mod cli;
 pub mod privilege;
 pub mod handover;
-pub mod verify;
 pub mod command;
 #[cfg(test)]
 mod tests;

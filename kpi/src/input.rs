@@ -1,10 +1,10 @@
 //! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, row by row.
 
 use crate::error::KpiError;
-use flate2::read::MultiGzDecoder;
+use dnscribe_cli::input::decompressed;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
 
 /// Longest line of NDJSON in bytes: more than any record.
@@ -36,24 +36,9 @@ pub struct Digest {
 /// The file cannot be read.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, KpiError> {
     let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
-    let mut file = File::open(path).map_err(fail)?;
-    let mut magic = [0; 4];
-    let mut length = 0;
-    while length < magic.len() {
-        match file.read(&mut magic[length..]).map_err(fail)? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    file.seek(SeekFrom::Start(0)).map_err(fail)?;
-    Ok(match magic {
-        [0x1f, 0x8b, ..] => Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file))),
-        [0x28, 0xb5, 0x2f, 0xfd] => {
-            let decoder = zstd::stream::read::Decoder::new(file).map_err(fail)?;
-            Box::new(BufReader::with_capacity(1 << 16, decoder))
-        }
-        _ => Box::new(BufReader::with_capacity(1 << 16, file)),
-    })
+    let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(fail)?);
+    let content = decompressed(Box::new(file)).map_err(fail)?;
+    Ok(Box::new(BufReader::with_capacity(1 << 16, content)))
 }
 
 /// Hashes the content of a file.

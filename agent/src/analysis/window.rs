@@ -17,7 +17,6 @@ mod groups;
 mod measured;
 mod not_exported;
 mod options;
-pub mod sketch;
 mod tally;
 mod top_buffer;
 

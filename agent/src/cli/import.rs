@@ -2,10 +2,10 @@
 
 use super::CommonArgs;
 use crate::config::{Purpose, Sources};
-use crate::import::intel::IntelFormat;
-use crate::import::zones::ZoneFormat;
 use clap::{Args, Subcommand, ValueEnum};
 use dnscribe_config::value::{Broker, Output, PositiveSpan};
+use dnscribe_import::intel::IntelFormat;
+use dnscribe_import::zones::ZoneFormat;
 use dnscribe_record::time::Timestamp;
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -2,11 +2,11 @@
 
 use super::CommonArgs;
 use crate::config::{Purpose, Sources};
-use crate::report::{self, TimeSpan};
 use clap::Args;
 use dnscribe_config::value::{Broker, Listen, PositiveSpan};
 use dnscribe_delivery::SinkSpec;
 use dnscribe_record::time::Timestamp;
+use dnscribe_view::report::{self, TimeSpan};
 use std::path::PathBuf;
 
 /// `dnscribe report`.

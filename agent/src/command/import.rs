@@ -1,20 +1,20 @@
 //! `dnscribe zones import`, `dnscribe intel import` and `dnscribe annotate`: write records of
 //! operators to Kafka.
 
-use crate::capture::decompress::decompressed;
 use crate::cli::{AnnotateArgs, IntelArgs, PublishArgs, ZonesArgs};
 use crate::config::Config;
-use crate::import::intel::{self, IntelDefaults, IntelFormat};
-use crate::import::zones::{self, ZoneFormat};
-use crate::import::{Imported, domain};
 use clap::ValueEnum as _;
 use clap::builder::PossibleValue;
 use dnscribe_cli::exit::Exit;
+use dnscribe_cli::input::decompressed;
 use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_config::value::{Output, Topic};
 use dnscribe_delivery::kafka::topics::{Retention, TopicSpec, create_topic};
 use dnscribe_delivery::kafka::{Diagnosis, KeyedRecord, TimeSpan, publish, read_topic};
+use dnscribe_import::intel::{self, IntelDefaults, IntelFormat};
+use dnscribe_import::zones::{self, ZoneFormat};
+use dnscribe_import::{Imported, domain};
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{
     ChangeFields, ChangeRecord, EventId, IntelRecord, Namespace, RecordHead, ZoneRecord,
@@ -128,7 +128,7 @@ pub(super) fn annotate(args: &AnnotateArgs) -> Result<(), Exit> {
     let content = serde_json::to_string(&change).unwrap_or_default();
     let head = writer.head(&content);
     writer.add(&key, head.event_id, &ChangeRecord { head, change });
-    writer.finish("", &Imported::<()>::new())
+    writer.finish("", &Imported::<()>::empty())
 }
 
 fn load(args: &PublishArgs) -> Result<Config, Exit> {

@@ -1,20 +1,20 @@
 //! `dnscribe ledger verify`: checks whether the balance closes.
 
 use super::stores::{self, Store};
-use crate::capture::decompress::decompressed;
 use crate::cli::{StoreUrl, VerifyArgs};
 use crate::config::Config;
-use crate::verify::{
-    BalanceReport, Bounds, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
-    TopicCounter, TopicTotals, Verifier, read_ndjson,
-};
 use dnscribe_cli::exit::Exit;
+use dnscribe_cli::input::decompressed;
 use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_config::log::LogConfig;
 use dnscribe_config::value::{LogFormat, LogLevel, Output};
 use dnscribe_delivery::kafka::{self, TimeSpan};
 use dnscribe_delivery::{KafkaConfig, Stream};
+use dnscribe_verify::{
+    BalanceReport, Bounds, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
+    TopicCounter, TopicTotals, Verifier, read_ndjson,
+};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;

@@ -1,7 +1,6 @@
 //! Builds `dns.window/1` from the tally of one group in one window.
 
 use super::RecordBuilder;
-use crate::analysis::window::sketch::{DistinctSketch, QuantileSketch, TopSketch};
 use crate::analysis::window::{Group, Grouping, Span, Tally, Tops, bounds};
 use crate::pair::Status;
 use base64::Engine;
@@ -12,6 +11,7 @@ use dnscribe_record::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
     RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord, WindowStatistics,
 };
+use dnscribe_sketch::{DistinctSketch, QuantileSketch, TopSketch};
 use std::borrow::Cow;
 
 /// Entries of each list of most frequent values.

@@ -1,9 +1,9 @@
 //! The trace as text: a sentence, the waits, and the tree.
 
-use crate::top::clean;
 use dnscribe_record::trace::{
     Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, Wait, WaitCause,
 };
+use dnscribe_view::top::clean;
 use std::fmt::Write as _;
 
 /// Number of answers of a query that are shown.

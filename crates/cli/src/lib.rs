@@ -1,6 +1,6 @@
-//! What the command lines of dnscribe programs share: how a command fails ([`exit`]), the commands that print
-//! manual pages, completion scripts and schemas ([`pages`]), the report of `check` ([`check`]), the balance of a run
-//! ([`summary`]), and messages to the service manager ([`service`]).
+//! What the command lines of dnscribe programs share: how a command fails ([`exit`]), compressed input files
+//! ([`input`]), the commands that print manual pages, completion scripts and schemas ([`pages`]), the report of `check`
+//! ([`check`]), the balance of a run ([`summary`]), and messages to the service manager ([`service`]).
 //!
 //! ```
 //! use dnscribe_cli::exit::Exit;
@@ -13,6 +13,7 @@
 
 pub mod check;
 pub mod exit;
+pub mod input;
 pub mod pages;
 pub mod service;
 pub mod summary;

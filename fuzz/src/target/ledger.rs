@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, Limits, PacketMetadata};
 use crate::test_packets;
-use dnscribe::verify::{SortOptions, Verifier};
+use dnscribe_verify::{SortOptions, Verifier};
 use std::net::SocketAddr;
 
 /// Memory for entries before temporary files are used, in bytes.

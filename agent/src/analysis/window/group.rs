@@ -1,11 +1,11 @@
 //! Groups: how transactions are grouped, and how many groups there may be.
 
 use super::measured::Measured;
-use super::sketch::hash_of;
 use super::tally::{Tally, TopSlots};
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use dnscribe_dns::type_name;
+use dnscribe_sketch::hash_of;
 
 dnscribe_record::named_enum! {
     /// Dimension by which transactions are grouped, besides the vantage.

@@ -13,13 +13,13 @@ use super::direct_mapped_cache::DirectMappedCache;
 use super::group::{Group, GroupClass, GroupRef, Grouping};
 use super::measured::Measured;
 use super::not_exported::NotExported;
-use super::sketch::Hashed;
 use super::tally::Tally;
 use super::top_buffer::TopBuffer;
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use dnscribe_record::Merge;
+use dnscribe_sketch::Hashed;
 use hashbrown::{HashMap, HashSet, HashTable};
 
 /// Share of the slots that may be reserved: [`RESERVED_PARTS`] of [`PARTS`].
@@ -337,7 +337,7 @@ fn new_candidates() -> FrequentItemsSketch<u64> {
 /// and zone.
 const fn max_bytes(pairs: bool) -> usize {
     // Each byte of a name may be escaped as four.
-    const VALUE: usize = 4 * super::sketch::MAX_VALUE_BYTES;
+    const VALUE: usize = 4 * dnscribe_sketch::MAX_VALUE_BYTES;
     let (mut bytes, mut groups, mut number) = (size_of::<Groups>(), 0, 0);
     while number < Grouping::ALL.len() {
         let grouping = Grouping::ALL[number];

@@ -2,10 +2,10 @@
 
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::direct_mapped_cache::DirectMappedCache;
-use super::sketch::{Binned, Hashed, hash_of};
 use crate::analysis::view::TransactionView;
 use crate::correlate::AnswerSource;
 use crate::pair::Status;
+use dnscribe_sketch::{Binned, Hashed, hash_of};
 use std::net::IpAddr;
 use std::sync::LazyLock;
 

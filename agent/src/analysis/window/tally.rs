@@ -4,10 +4,10 @@ use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL};
 use super::counts::BoundedCounts;
 use super::measured::Measured;
 use super::not_exported::{NotExported, SampledCount};
-use super::sketch::{DistinctSketch, Hashed, MAX_VALUE_BYTES, QuantileSketch, TopSketch};
 use crate::correlate::AnswerSource;
 use crate::pair::Status;
 use dnscribe_record::Merge;
+use dnscribe_sketch::{DistinctSketch, Hashed, MAX_VALUE_BYTES, QuantileSketch, TopSketch};
 
 dnscribe_record::merged_struct! {
     /// Counts and sketches of a group.

@@ -2,10 +2,10 @@ mod batches;
 mod capacity;
 mod clock;
 
-use super::sketch::{DistinctSketch, TopSketch};
 use super::*;
 use crate::analysis::view::testing::example;
 use dnscribe_record::Merge;
+use dnscribe_sketch::{DistinctSketch, TopSketch};
 use proptest::prelude::*;
 use std::net::SocketAddr;
 

@@ -8,9 +8,9 @@
 //! ends up the same as if it had been updated each time.
 
 use super::measured::Measured;
-use super::sketch::{shared_text, truncated};
 use super::tally::Tops;
 use crate::analysis::view::TransactionView;
+use dnscribe_sketch::{shared_text, truncated};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -24,7 +24,7 @@ const MAX_PROCESSES: usize = 256;
 
 /// Capacity for text in bytes, and the part kept free for the names of one more transaction.
 const TEXT_BYTES: usize = 64 << 10;
-const RESERVED_BYTES: usize = 3 * super::sketch::MAX_VALUE_BYTES;
+const RESERVED_BYTES: usize = 3 * dnscribe_sketch::MAX_VALUE_BYTES;
 
 /// Indices of a transaction's groups that keep most frequent values: the node and the resolver. The
 /// resolver's group determines the node's.

@@ -1,7 +1,7 @@
 //! Reads and decompresses the bytes of a capture file, for the parsers in [`super::format`].
 
 use super::link::SUPPORTED;
-use crate::capture::decompress::{Compression, MAX_LAYERS};
+use dnscribe_cli::input::{Compression, MAX_LAYERS};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! Reads records back from stores, for `report --store` and `top --store`.
 
 use super::{Client, HttpQueries, Postgres, Store, TRANSACTIONS};
-use crate::report::TimeSpan;
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
+use dnscribe_view::report::TimeSpan;
 use serde_json::{Map, Value};
 
 /// Rows of a query.

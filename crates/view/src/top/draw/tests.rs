@@ -94,7 +94,7 @@ fn frame(model: &Model, (width, height): (u16, u16), theme: Theme, keys: &[KeyCo
 }
 
 fn golden(name: &str, found: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/top");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/top");
     let path = folder.join(name);
     if std::env::var_os("DNSCRIBE_BLESS").is_some() {
         std::fs::create_dir_all(&folder).unwrap();

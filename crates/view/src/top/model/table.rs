@@ -26,11 +26,14 @@ named_enum! {
     /// Sides that are shown, in the order of the key `v`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Vantage: "a side" {
-        /// Each query once: all sides but [`Side::ServerRepeat`].
+        /// Each query once: all sides but the second of a query that was captured at both sockets.
         #[default]
         Once = "once",
+        /// Those captured at a client's socket.
         Client = "client",
+        /// Those captured at a server's socket.
         Server = "server",
+        /// Those captured on the way.
         Passive = "passive",
         /// All: a query that was captured at both sockets counts twice.
         All = "all",
@@ -38,7 +41,7 @@ named_enum! {
 }
 
 impl Vantage {
-    pub const fn shows(self, side: Side) -> bool {
+    pub(crate) const fn shows(self, side: Side) -> bool {
         match self {
             Self::Once => !matches!(side, Side::ServerRepeat),
             Self::Client => matches!(side, Side::Client),

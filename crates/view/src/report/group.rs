@@ -1,8 +1,8 @@
 //! Figures of groups of transactions: by resolver, zone, name, process.
 
 use super::timeline::Timeline;
-use crate::analysis::window::sketch::{Binned, QuantileSketch};
 use crate::top::{Counts, OutcomeKind};
+use dnscribe_sketch::{Binned, QuantileSketch};
 use std::collections::BTreeMap;
 
 /// Outcome of one transaction.

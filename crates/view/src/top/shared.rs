@@ -26,6 +26,7 @@ impl Shared {
         self.model.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds records to the model, once the screen has read it.
     pub fn feed(&self, feed: impl FnOnce(&mut Model)) {
         while self.drawing.load(Ordering::Relaxed) {
             thread::sleep(YIELD_TIME);
@@ -49,10 +50,12 @@ impl Shared {
         self.clock_delay.get_or_init(|| delay);
     }
 
+    /// Tells the screen that no more records come.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether no more records come.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }

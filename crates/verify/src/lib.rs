@@ -8,6 +8,19 @@
 //! Memory is bounded for any number of records: about twenty bytes per record are kept, in memory
 //! up to a limit and in temporary files beyond it. Only the newest ledger record of each capture is
 //! kept completely.
+//!
+//! ```
+//! use dnscribe_verify::{DEFAULT_MEMORY_BYTES, SortOptions, Verifier};
+//!
+//! let temp_folder = std::env::temp_dir();
+//! let mut verifier = Verifier::new(SortOptions { temp_folder, memory_bytes: DEFAULT_MEMORY_BYTES });
+//! assert!(verifier.add_record(b"{", None, &"dns.normalized/0 at offset 7").is_continue());
+//! let report = verifier.report(None)?;
+//! assert!(!report.closes(), "a record could not be read");
+//! # Ok::<(), dnscribe_verify::TempError>(())
+//! ```
+
+#![forbid(unsafe_code)]
 
 mod balance;
 mod report;

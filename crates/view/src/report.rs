@@ -4,8 +4,6 @@
 //! zone, name and process, wasted lookups, losses, and examples. A state machine with bounded memory: the same records
 //! give the same file.
 
-#![forbid(unsafe_code)]
-
 mod evidence;
 mod group;
 mod incident;

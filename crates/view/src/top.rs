@@ -4,8 +4,6 @@
 //! `dnscribe`. The flow is record → [`Model`] → list → frame. Only the screen uses a clock, a terminal or
 //! threads.
 
-#![forbid(unsafe_code)]
-
 mod column;
 mod draw;
 mod follow;
@@ -19,8 +17,10 @@ mod view;
 
 pub use draw::{Theme, WIDTH, plain_text};
 pub use follow::follow;
-pub use model::{Counts, OutcomeKind, Span, Vantage, process_and_place, process_label};
-pub use record::{Transaction as TransactionView, schema_of, stream_of};
+pub(crate) use model::{Counts, OutcomeKind, process_and_place, process_label};
+pub use model::{Span, Vantage};
+pub use record::stream_of;
+pub(crate) use record::{Transaction as TransactionView, schema_of};
 pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;
 pub use text::clean;

@@ -1,7 +1,5 @@
 //! Decompresses input files. The format is detected from the first bytes, not from the file name.
 
-#![forbid(unsafe_code)]
-
 use std::io::{self, Cursor, Read};
 
 /// Most layers of compression. More are probably a mistake.

@@ -1,9 +1,9 @@
 //! Figures over time, in cells whose width grows with the time span.
 
 use super::group::{Figures, Outcome};
-use crate::analysis::window::sketch::QuantileSketch;
 use crate::top::Counts;
 use dnscribe_record::Merge as _;
+use dnscribe_sketch::QuantileSketch;
 use std::collections::BTreeMap;
 
 /// Maximum number of cells. With more, pairs are merged.

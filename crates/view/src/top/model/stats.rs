@@ -1,9 +1,9 @@
 //! Statistics of one row: outcomes and latencies, since the start and of the last minute.
 
 use super::table::Side;
-use crate::analysis::window::sketch::{Binned, QuantileSketch};
 use dnscribe_record::Merge as _;
 use dnscribe_record::number::to_f64;
+use dnscribe_sketch::{Binned, QuantileSketch};
 
 /// Outcome of a transaction, as the view distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::record::stream_of;
 use super::shared::Shared;
-use crate::capture::decompress::{Compression, decompressed};
+use dnscribe_cli::input::{Compression, decompressed};
 use dnscribe_record::time::Timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};

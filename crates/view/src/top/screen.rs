@@ -31,16 +31,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Time for which a new log line is shown.
 const NEW_LOG_TIME: Duration = Duration::from_secs(6);
 
+/// What the screen shows at first, and how.
 #[derive(Clone, Debug)]
 pub struct ScreenOptions {
     /// Source of the records, in words.
     pub source: String,
+    /// Sides whose queries are counted.
     pub vantage: Vantage,
+    /// Time over which they are counted.
     pub span: Span,
+    /// Capabilities of the terminal.
     pub theme: Theme,
 }
 
 /// Returns why no screen can be shown; none where it can.
+#[must_use]
 pub fn obstacle() -> Option<&'static str> {
     let term = std::env::var("TERM").unwrap_or_default();
     if !io::stdout().is_terminal() {

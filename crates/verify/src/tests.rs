@@ -1,7 +1,6 @@
 use super::*;
-use crate::capture::PacketId;
-use crate::decode::MessageId;
 use dnscribe_record::ledger::{Counters, Delivery, Kernel};
+use dnscribe_record::{MessageId, PacketId};
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -46,7 +46,7 @@ pub fn read(data: &str, format: ZoneFormat) -> Imported<ZoneFields> {
         ZoneFormat::Ndjson => table::ndjson(data),
         ZoneFormat::Yaml => table::yaml(data),
     };
-    let mut imported = Imported::new();
+    let mut imported = Imported::empty();
     for row in rows {
         let zone = row.and_then(|row| {
             let line = row.line;

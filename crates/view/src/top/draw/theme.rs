@@ -11,7 +11,9 @@ pub(super) const CURVE: Color = Color::Green;
 /// Capabilities of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
+    /// Whether it shows colours.
     pub colour: bool,
+    /// Whether it shows characters beyond ASCII.
     pub unicode: bool,
 }
 
@@ -28,7 +30,7 @@ impl Theme {
         }
     }
 
-    pub fn tone(self, tone: Tone) -> Style {
+    pub(crate) fn tone(self, tone: Tone) -> Style {
         let style = Style::new();
         match (tone, self.colour) {
             (Tone::Plain, _) => style,
@@ -41,27 +43,27 @@ impl Theme {
         }
     }
 
-    pub fn title(self) -> Style {
+    pub(crate) fn title(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD);
         if self.colour { style.fg(Color::Cyan) } else { style }
     }
 
     /// Style of the selected line and of bars.
-    pub fn inverted() -> Style {
+    pub(crate) fn inverted() -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    pub fn curve(self) -> Style {
+    pub(crate) fn curve(self) -> Style {
         if self.colour { Style::new().fg(CURVE) } else { Style::new() }
     }
 
     /// Text in place of a part that is left out.
-    pub const fn dots(self) -> &'static str {
+    pub(crate) const fn dots(self) -> &'static str {
         if self.unicode { "…" } else { ".." }
     }
 
     /// Mark of the column that a list is sorted by.
-    pub const fn arrow(self, descending: bool) -> &'static str {
+    pub(crate) const fn arrow(self, descending: bool) -> &'static str {
         match (self.unicode, descending) {
             (true, true) => "▼",
             (true, false) => "▲",
@@ -71,17 +73,17 @@ impl Theme {
     }
 
     /// Separator between items.
-    pub const fn between(self) -> &'static str {
+    pub(crate) const fn between(self) -> &'static str {
         if self.unicode { " · " } else { " | " }
     }
 
     /// Separator between levels of drilling down.
-    pub const fn into(self) -> &'static str {
+    pub(crate) const fn into(self) -> &'static str {
         if self.unicode { " ▸ " } else { " > " }
     }
 
     /// Characters of growing height, from empty to a full cell.
-    pub const fn heights(self) -> &'static [char] {
+    pub(crate) const fn heights(self) -> &'static [char] {
         if self.unicode {
             &[' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
         } else {
@@ -90,24 +92,24 @@ impl Theme {
     }
 
     /// Character of a height.
-    pub fn height(self, step: usize) -> char {
+    pub(crate) fn height(self, step: usize) -> char {
         self.heights().get(step).copied().unwrap_or(' ')
     }
 
     /// Fits a text into `columns`, without characters that the terminal cannot show.
-    pub fn fitted(self, text: &str, columns: usize) -> String {
+    pub(crate) fn fitted(self, text: &str, columns: usize) -> String {
         text::fit(&self.shown(text), columns, self.dots())
     }
 
     /// Fits a text into `columns`, and fills the rest with blanks.
-    pub fn padded(self, text: &str, columns: usize) -> String {
+    pub(crate) fn padded(self, text: &str, columns: usize) -> String {
         let mut text = self.fitted(text, columns);
         text.push_str(&" ".repeat(columns.saturating_sub(Span::raw(&text).width())));
         text
     }
 
     /// Replaces characters that the terminal cannot show.
-    pub fn shown(self, text: &str) -> String {
+    pub(crate) fn shown(self, text: &str) -> String {
         if self.unicode {
             return text.to_owned();
         }

@@ -90,7 +90,7 @@ pub fn read(
     now: Timestamp,
 ) -> Imported<IntelFields> {
     let data = data.trim_start_matches('\u{feff}');
-    let mut imported = Imported::new();
+    let mut imported = Imported::empty();
     match format {
         IntelFormat::Hosts => hosts(data, defaults, &mut imported),
         IntelFormat::Plain => plain(data, defaults, &mut imported),

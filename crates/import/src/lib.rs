@@ -1,6 +1,16 @@
 //! Reads what operators know about their zones and about threats from files, for `dnscribe zones
 //! import` and `dnscribe intel import`. A line that cannot be read is refused with its place, and the
 //! rest is read.
+//!
+//! ```
+//! use dnscribe_import::zones::{self, ZoneFormat};
+//!
+//! let read = zones::read("zone,owner\nShop.Example.,web\n.,dns\n", ZoneFormat::Csv);
+//! assert_eq!(read.items[0].zone, "shop.example");
+//! assert_eq!(read.refused[0].line, 3);
+//! ```
+
+#![forbid(unsafe_code)]
 
 pub mod intel;
 mod rpz;
@@ -49,7 +59,7 @@ pub struct Imported<T> {
 impl<T> Imported<T> {
     /// Creates an empty result.
     #[must_use]
-    pub(crate) const fn new() -> Self {
+    pub const fn empty() -> Self {
         Self { items: Vec::new(), duplicates: 0, expired: 0, refused: Vec::new() }
     }
 
