@@ -275,7 +275,6 @@ impl StreamBench<'_> {
             },
             "timescaledb": { "url": format!("jdbc:postgresql://{timescaledb}"), "user": "dns" },
             "influxdb": address(Component::InfluxDb)?,
-            "checkpoints": { "interval": "5s" },
         }))
     }
 

@@ -7,7 +7,10 @@ import com.datadoghq.sketch.ddsketch.mapping.LogarithmicMapping;
 import com.datadoghq.sketch.ddsketch.proto.IndexMapping;
 import com.datadoghq.sketch.ddsketch.store.CollapsingLowestDenseStore;
 import com.datadoghq.sketch.ddsketch.store.Store;
-import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.CodedInputStream;
+import com.google.protobuf.ExtensionRegistryLite;
+import com.google.protobuf.WireFormat;
+import java.io.IOException;
 
 /**
  * Latencies in milliseconds: Datadog's DDSketch as in {@code dns.window/1}.
@@ -27,6 +30,9 @@ final class LatencySketch {
   private static final IndexMapping ENCODED_MAPPING =
       IndexMappingProtoBinding.toProto(MAPPING).toBuilder().setIndexOffset(0).build();
 
+  private static final ExtensionRegistryLite NO_EXTENSIONS =
+      ExtensionRegistryLite.getEmptyRegistry();
+
   private final DDSketch sketch;
 
   private LatencySketch(DDSketch sketch) {
@@ -43,36 +49,109 @@ final class LatencySketch {
    * @throws IllegalArgumentException if it is none, or of another accuracy
    */
   static LatencySketch parse(byte[] encoded) {
+    Store positive = new CollapsingLowestDenseStore(BINS);
+    Store negative = new CollapsingLowestDenseStore(BINS);
+    double zeros = read(encoded, positive::add, negative::add);
+    return new LatencySketch(DDSketch.of(MAPPING, negative, positive, zeros));
+  }
+
+  /**
+   * Checks a Protobuf message without the work of a sketch.
+   *
+   * @throws IllegalArgumentException if it is none, or of another accuracy
+   */
+  static void check(byte[] encoded) {
+    Bins none =
+        (index, count) -> {
+          if (!(count >= 0)) {
+            throw new IllegalArgumentException("a bin of a DDSketch has no count");
+          }
+        };
+    read(encoded, none, none);
+  }
+
+  /** Takes the bins of a store. */
+  private interface Bins {
+    void add(int index, double count);
+  }
+
+  /**
+   * Reads the message's bins and returns the number of values that count as zero. The generated
+   * classes make an object of each bin, and most bins are empty.
+   */
+  private static double read(byte[] encoded, Bins positive, Bins negative) {
+    CodedInputStream in = CodedInputStream.newInstance(encoded);
+    IndexMapping mapping = IndexMapping.getDefaultInstance();
+    double zeros = 0;
     try {
-      var message = com.datadoghq.sketch.ddsketch.proto.DDSketch.parseFrom(encoded);
-      IndexMapping mapping = message.getMapping();
-      if (Math.abs(mapping.getGamma() - GAMMA) > 1e-9
-          || mapping.getIndexOffset() != 0
-          || mapping.getInterpolation() != IndexMapping.Interpolation.NONE) {
-        throw new IllegalArgumentException("a DDSketch of another accuracy");
+      for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
+        switch (tag) {
+          case 1 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED ->
+              mapping = in.readMessage(IndexMapping.parser(), NO_EXTENSIONS);
+          case 2 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED -> readStore(in, positive);
+          case 3 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED -> readStore(in, negative);
+          case 4 << 3 | WireFormat.WIRETYPE_FIXED64 -> zeros = in.readDouble();
+          default -> in.skipField(tag);
+        }
       }
-      return new LatencySketch(
-          DDSketch.of(
-              MAPPING,
-              store(message.getNegativeValues()),
-              store(message.getPositiveValues()),
-              message.getZeroCount()));
-    } catch (InvalidProtocolBufferException error) {
+    } catch (IOException error) {
       throw new IllegalArgumentException("not a DDSketch: " + error.getMessage(), error);
+    }
+    if (Math.abs(mapping.getGamma() - GAMMA) > 1e-9
+        || mapping.getIndexOffset() != 0
+        || mapping.getInterpolation() != IndexMapping.Interpolation.NONE) {
+      throw new IllegalArgumentException("a DDSketch of another accuracy");
+    }
+    return zeros;
+  }
+
+  /** Reads a message {@code Store}: single bins, and the counts of contiguous ones. */
+  private static void readStore(CodedInputStream in, Bins bins) throws IOException {
+    int limit = in.pushLimit(in.readRawVarint32());
+    double[] counts = {};
+    int first = 0;
+    for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
+      switch (tag) {
+        case 1 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED -> readBin(in, bins);
+        case 2 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED -> {
+          int end = in.pushLimit(in.readRawVarint32());
+          if (counts.length > 0 || in.getBytesUntilLimit() % Double.BYTES != 0) {
+            throw new IOException("its bins are not one list of numbers");
+          }
+          counts = new double[in.getBytesUntilLimit() / Double.BYTES];
+          for (int i = 0; i < counts.length; i++) {
+            counts[i] = in.readDouble();
+          }
+          in.popLimit(end);
+        }
+        case 2 << 3 | WireFormat.WIRETYPE_FIXED64 ->
+            throw new IOException("its bins are not one list of numbers");
+        case 3 << 3 | WireFormat.WIRETYPE_VARINT -> first = in.readSInt32();
+        default -> in.skipField(tag);
+      }
+    }
+    in.popLimit(limit);
+    for (int i = 0; i < counts.length; i++) {
+      if (counts[i] != 0) {
+        bins.add(first + i, counts[i]);
+      }
     }
   }
 
-  /** Decodes bins without the empty ones, which are most of them and would cost as much. */
-  private static Store store(com.datadoghq.sketch.ddsketch.proto.Store encoded) {
-    Store store = new CollapsingLowestDenseStore(BINS);
-    for (int i = 0; i < encoded.getContiguousBinCountsCount(); i++) {
-      double count = encoded.getContiguousBinCounts(i);
-      if (count != 0) {
-        store.add(encoded.getContiguousBinIndexOffset() + i, count);
+  /** Reads an entry of a Protobuf map from bins to counts. */
+  private static void readBin(CodedInputStream in, Bins bins) throws IOException {
+    int limit = in.pushLimit(in.readRawVarint32());
+    int index = 0;
+    double count = 0;
+    for (int tag = in.readTag(); tag != 0; tag = in.readTag()) {
+      switch (tag) {
+        case 1 << 3 | WireFormat.WIRETYPE_VARINT -> index = in.readSInt32();
+        case 2 << 3 | WireFormat.WIRETYPE_FIXED64 -> count = in.readDouble();
+        default -> in.skipField(tag);
       }
     }
-    encoded.getBinCountsMap().forEach(store::add);
-    return store;
+    in.popLimit(limit);
+    bins.add(index, count);
   }
 
   void add(double milliseconds) {

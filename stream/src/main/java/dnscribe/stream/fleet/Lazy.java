@@ -1,5 +1,7 @@
 package dnscribe.stream.fleet;
 
+import java.util.function.BiConsumer;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** A sketch that is decoded when it is merged or queried; most are only passed on. */
@@ -14,10 +16,14 @@ final class Lazy<S> {
     /** Decodes; throws {@link IllegalArgumentException} if the bytes are no such sketch. */
     S parse(byte[] encoded);
 
+    /** Throws {@link IllegalArgumentException} if the bytes are no such sketch. */
+    void check(byte[] encoded);
+
     static <S> Codec<S> of(
-        java.util.function.BiConsumer<S, S> merge,
+        BiConsumer<S, S> merge,
         Function<S, byte[]> encode,
-        Function<byte[], S> parse) {
+        Function<byte[], S> parse,
+        Consumer<byte[]> check) {
       return new Codec<>() {
         @Override
         public void merge(S sketch, S other) {
@@ -33,16 +39,30 @@ final class Lazy<S> {
         public S parse(byte[] encoded) {
           return parse.apply(encoded);
         }
+
+        @Override
+        public void check(byte[] encoded) {
+          check.accept(encoded);
+        }
       };
     }
   }
 
   static final Codec<LatencySketch> LATENCY =
-      Codec.of(LatencySketch::merge, LatencySketch::encode, LatencySketch::parse);
+      Codec.of(
+          LatencySketch::merge, LatencySketch::encode, LatencySketch::parse, LatencySketch::check);
   static final Codec<DistinctSketch> DISTINCT =
-      Codec.of(DistinctSketch::merge, DistinctSketch::encode, DistinctSketch::parse);
+      Codec.of(
+          DistinctSketch::merge,
+          DistinctSketch::encode,
+          DistinctSketch::parse,
+          DistinctSketch::parse);
   static final Codec<FrequentSketch> FREQUENT =
-      Codec.of(FrequentSketch::merge, FrequentSketch::encode, FrequentSketch::parse);
+      Codec.of(
+          FrequentSketch::merge,
+          FrequentSketch::encode,
+          FrequentSketch::parse,
+          FrequentSketch::decode);
 
   private final Codec<S> codec;
 
@@ -80,6 +100,13 @@ final class Lazy<S> {
       sketch = codec.parse(encoded);
     }
     return sketch;
+  }
+
+  /** Throws {@link IllegalArgumentException} if the bytes are no such sketch. */
+  void check() {
+    if (encoded != null) {
+      codec.check(encoded);
+    }
   }
 
   /** Returns the encoded sketch; null if it is absent. */

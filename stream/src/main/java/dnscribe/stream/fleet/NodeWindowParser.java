@@ -1,12 +1,16 @@
 package dnscribe.stream.fleet;
 
+import com.fasterxml.jackson.core.JsonParseException;
+import com.fasterxml.jackson.core.JsonParser;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.record.MalformedException;
 import dnscribe.stream.record.RecordSchema;
 import dnscribe.stream.record.RecordSchema.Setter;
 import dnscribe.stream.record.Time;
+import java.io.IOException;
 import java.util.Arrays;
+import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.OptionalLong;
@@ -123,7 +127,16 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
 
   private static void sketch(
       Map<String, Setter<Draft>> setters, String path, Function<WindowSums, Lazy<?>> sketch) {
-    setters.put(path, (window, json) -> sketch.apply(window.sums).set(json.getBinaryValue()));
+    setters.put(path, (window, json) -> sketch.apply(window.sums).set(base64(json)));
+  }
+
+  /** Decodes by the JDK, in a fraction of the time that Jackson takes. */
+  private static byte[] base64(JsonParser json) throws IOException {
+    try {
+      return Base64.getDecoder().decode(json.getText());
+    } catch (IllegalArgumentException error) {
+      throw new JsonParseException(json, "not Base64: " + error.getMessage(), error);
+    }
   }
 
   /** What has been read of a window. */
@@ -224,7 +237,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
         return;
       }
       try {
-        sums.sketches().forEach(Lazy::get);
+        sums.sketches().forEach(Lazy::check);
       } catch (IllegalArgumentException error) {
         throw new MalformedException("field", String.valueOf(error.getMessage()));
       }

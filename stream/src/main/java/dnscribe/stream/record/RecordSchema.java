@@ -5,6 +5,7 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.core.io.SerializedString;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
@@ -91,14 +92,30 @@ public final class RecordSchema<B> {
   private void object(JsonParser parser, Field<B> schema, B collected)
       throws IOException, MalformedException {
     int required = 0;
-    for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
-      JsonToken token = parser.nextToken();
-      Field<B> field = schema.properties.get(key);
+    Field<B> last = null;
+    while (true) {
+      // Programs write fields in one order: the name is compared, and neither read nor looked up.
+      Field<B> expected = last == null ? schema.first : last.next;
+      Field<B> field = expected;
+      if (expected == null || !parser.nextFieldName(expected.name)) {
+        JsonToken found = expected == null ? parser.nextToken() : parser.currentToken();
+        if (found != JsonToken.FIELD_NAME) {
+          break;
+        }
+        field = schema.properties.get(parser.currentName());
+        if (field != null && last == null) {
+          schema.first = field;
+        } else if (field != null) {
+          last.next = field;
+        }
+      }
       if (field == null) {
         field = schema.additional;
-      } else if (field.isRequired) {
-        required++;
+      } else {
+        last = field;
+        required += field.isRequired ? 1 : 0;
       }
+      JsonToken token = parser.nextToken();
       if (field == null) {
         parser.skipChildren();
         continue;
@@ -155,6 +172,14 @@ public final class RecordSchema<B> {
   /** A schema or a part of one. */
   private static final class Field<B> {
     final Map<String, Field<B>> properties = new HashMap<>();
+    final SerializedString name;
+
+    /** The property that came first in the last object. */
+    Field<B> first;
+
+    /** The property that came after this one when it came last. */
+    Field<B> next;
+
     final boolean isRequired;
     final int requiredCount;
 
@@ -178,6 +203,7 @@ public final class RecordSchema<B> {
         JsonNode definitions,
         boolean isRequired,
         Map<String, Setter<B>> setters) {
+      this.name = new SerializedString(path.substring(path.lastIndexOf('.') + 1));
       this.setter = setters.get(path);
       this.isRequired = isRequired;
       JsonNode schema = written;
