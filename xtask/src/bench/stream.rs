@@ -65,7 +65,7 @@ const FLEET: &str = "fleet to a topic, TimescaleDB and InfluxDB";
 #[derive(Clone, Copy)]
 struct Input {
     records: u64,
-    /// Those after which measuring begins: Java compiles what runs often.
+    /// Records before measuring begins: Java compiles what runs often.
     warm_up: u64,
 }
 

@@ -29,11 +29,11 @@ named_enum! {
         /// Each query once: all sides but the second of a query that was captured at both sockets.
         #[default]
         Once = "once",
-        /// Those captured at a client's socket.
+        /// Queries captured at a client's socket.
         Client = "client",
-        /// Those captured at a server's socket.
+        /// Queries captured at a server's socket.
         Server = "server",
-        /// Those captured on the way.
+        /// Queries captured on the way.
         Passive = "passive",
         /// All: a query that was captured at both sockets counts twice.
         All = "all",

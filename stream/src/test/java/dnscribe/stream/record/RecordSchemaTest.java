@@ -6,6 +6,7 @@ import static dnscribe.stream.Records.transaction;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -28,6 +29,23 @@ class RecordSchemaTest {
   void takesFieldsThatItDoesNotKnow() throws MalformedException {
     String json = text(transaction(1)).replace("{\"schema\"", "{\"new\":{\"a\":[1,{}]},\"schema\"");
     assertThat(schema.check(bytes(json)).node()).isEqualTo("n1");
+  }
+
+  @Test
+  void takesTheOrderOfEachRecord() throws Exception {
+    String first = text(transaction(1));
+    String turned = first.replace("{\"schema\":\"dns.transaction/1\",", "{");
+    turned = turned.substring(0, turned.length() - 1) + ",\"schema\":\"dns.transaction/1\"}";
+    String more = first.replace("{\"schema\"", "{\"new\":1,\"schema\"");
+    String escaped = first.replace("\"node\"", "\"no\\u0064e\"");
+    assertThat(escaped).isNotEqualTo(first);
+    for (String json : List.of(first, turned, more, escaped, first, escaped, turned, first)) {
+      assertThat(schema.check(bytes(json)).node()).isEqualTo("n1");
+      String missing = json.replace("\"node\"", "\"nodes\"").replace("no\\u0064e", "nodes");
+      var refused =
+          catchThrowableOfType(MalformedException.class, () -> schema.check(bytes(missing)));
+      assertThat(refused.reason()).isEqualTo("missing_field");
+    }
   }
 
   @Test
