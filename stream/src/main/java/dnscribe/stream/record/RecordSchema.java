@@ -19,7 +19,8 @@ import java.util.Set;
 /**
  * Checks records against one of the JSON Schemas in {@code schemas/}, and gives the values that a
  * program wants to it, in one pass over the bytes. It knows the keywords that these schemas use;
- * fields that a schema does not name are allowed.
+ * fields that a schema does not name are allowed. It remembers the order of a record's fields for
+ * the next one, so it is for one thread.
  *
  * @param <B> what the values are collected in
  */
