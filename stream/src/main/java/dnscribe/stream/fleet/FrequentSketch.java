@@ -27,19 +27,10 @@ final class FrequentSketch {
    * @throws IllegalArgumentException if it is none
    */
   static FrequentSketch parse(byte[] encoded) {
-    FrequentSketch parsed = empty();
-    parsed.sketch.merge(decode(encoded));
-    return parsed;
-  }
-
-  /**
-   * Decodes a serialized sketch, of any number of slots.
-   *
-   * @throws IllegalArgumentException if it is none
-   */
-  static ItemsSketch<String> decode(byte[] encoded) {
     try {
-      return ItemsSketch.getInstance(Memory.wrap(encoded), new ArrayOfStringsSerDe());
+      FrequentSketch parsed = empty();
+      parsed.sketch.merge(ItemsSketch.getInstance(Memory.wrap(encoded), new ArrayOfStringsSerDe()));
+      return parsed;
     } catch (SketchesArgumentException | IndexOutOfBoundsException | AssertionError error) {
       throw new IllegalArgumentException("not a sketch of items: " + error.getMessage(), error);
     }

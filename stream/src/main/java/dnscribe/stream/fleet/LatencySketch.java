@@ -51,35 +51,15 @@ final class LatencySketch {
   static LatencySketch parse(byte[] encoded) {
     Store positive = new CollapsingLowestDenseStore(BINS);
     Store negative = new CollapsingLowestDenseStore(BINS);
-    double zeros = read(encoded, positive::add, negative::add);
+    double zeros = read(encoded, positive, negative);
     return new LatencySketch(DDSketch.of(MAPPING, negative, positive, zeros));
-  }
-
-  /**
-   * Checks a Protobuf message without the work of a sketch.
-   *
-   * @throws IllegalArgumentException if it is none, or of another accuracy
-   */
-  static void check(byte[] encoded) {
-    Bins none =
-        (index, count) -> {
-          if (!(count >= 0)) {
-            throw new IllegalArgumentException("a bin of a DDSketch has no count");
-          }
-        };
-    read(encoded, none, none);
-  }
-
-  /** Takes the bins of a store. */
-  private interface Bins {
-    void add(int index, double count);
   }
 
   /**
    * Reads the message's bins and returns the number of values that count as zero. The generated
    * classes make an object of each bin, and most bins are empty.
    */
-  private static double read(byte[] encoded, Bins positive, Bins negative) {
+  private static double read(byte[] encoded, Store positive, Store negative) {
     CodedInputStream in = CodedInputStream.newInstance(encoded);
     IndexMapping mapping = IndexMapping.getDefaultInstance();
     double zeros = 0;
@@ -106,7 +86,7 @@ final class LatencySketch {
   }
 
   /** Reads a message {@code Store}: single bins, and the counts of contiguous ones. */
-  private static void readStore(CodedInputStream in, Bins bins) throws IOException {
+  private static void readStore(CodedInputStream in, Store bins) throws IOException {
     int limit = in.pushLimit(in.readRawVarint32());
     double[] counts = {};
     int first = 0;
@@ -139,7 +119,7 @@ final class LatencySketch {
   }
 
   /** Reads an entry of a Protobuf map from bins to counts. */
-  private static void readBin(CodedInputStream in, Bins bins) throws IOException {
+  private static void readBin(CodedInputStream in, Store bins) throws IOException {
     int limit = in.pushLimit(in.readRawVarint32());
     int index = 0;
     double count = 0;

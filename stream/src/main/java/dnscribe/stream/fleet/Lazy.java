@@ -1,7 +1,5 @@
 package dnscribe.stream.fleet;
 
-import java.util.function.BiConsumer;
-import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** A sketch that is decoded when it is merged or queried; most are only passed on. */
@@ -16,14 +14,10 @@ final class Lazy<S> {
     /** Decodes; throws {@link IllegalArgumentException} if the bytes are no such sketch. */
     S parse(byte[] encoded);
 
-    /** Throws {@link IllegalArgumentException} if the bytes are no such sketch. */
-    void check(byte[] encoded);
-
     static <S> Codec<S> of(
-        BiConsumer<S, S> merge,
+        java.util.function.BiConsumer<S, S> merge,
         Function<S, byte[]> encode,
-        Function<byte[], S> parse,
-        Consumer<byte[]> check) {
+        Function<byte[], S> parse) {
       return new Codec<>() {
         @Override
         public void merge(S sketch, S other) {
@@ -39,30 +33,16 @@ final class Lazy<S> {
         public S parse(byte[] encoded) {
           return parse.apply(encoded);
         }
-
-        @Override
-        public void check(byte[] encoded) {
-          check.accept(encoded);
-        }
       };
     }
   }
 
   static final Codec<LatencySketch> LATENCY =
-      Codec.of(
-          LatencySketch::merge, LatencySketch::encode, LatencySketch::parse, LatencySketch::check);
+      Codec.of(LatencySketch::merge, LatencySketch::encode, LatencySketch::parse);
   static final Codec<DistinctSketch> DISTINCT =
-      Codec.of(
-          DistinctSketch::merge,
-          DistinctSketch::encode,
-          DistinctSketch::parse,
-          DistinctSketch::parse);
+      Codec.of(DistinctSketch::merge, DistinctSketch::encode, DistinctSketch::parse);
   static final Codec<FrequentSketch> FREQUENT =
-      Codec.of(
-          FrequentSketch::merge,
-          FrequentSketch::encode,
-          FrequentSketch::parse,
-          FrequentSketch::decode);
+      Codec.of(FrequentSketch::merge, FrequentSketch::encode, FrequentSketch::parse);
 
   private final Codec<S> codec;
 
@@ -100,13 +80,6 @@ final class Lazy<S> {
       sketch = codec.parse(encoded);
     }
     return sketch;
-  }
-
-  /** Throws {@link IllegalArgumentException} if the bytes are no such sketch. */
-  void check() {
-    if (encoded != null) {
-      codec.check(encoded);
-    }
   }
 
   /** Returns the encoded sketch; null if it is absent. */

@@ -237,7 +237,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
         return;
       }
       try {
-        sums.sketches().forEach(Lazy::check);
+        sums.sketches().forEach(Lazy::get);
       } catch (IllegalArgumentException error) {
         throw new MalformedException("field", String.valueOf(error.getMessage()));
       }
