@@ -132,8 +132,12 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
 
   /** Decodes by the JDK, in a fraction of the time that Jackson takes. */
   private static byte[] base64(JsonParser json) throws IOException {
+    String text = json.getText();
+    if (text.length() % 4 != 0) {
+      throw new JsonParseException(json, "Base64 without its padding");
+    }
     try {
-      return Base64.getDecoder().decode(json.getText());
+      return Base64.getDecoder().decode(text);
     } catch (IllegalArgumentException error) {
       throw new JsonParseException(json, "not Base64: " + error.getMessage(), error);
     }
