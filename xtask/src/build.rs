@@ -34,10 +34,10 @@ pub fn quick() -> Result<PathBuf> {
     agent("quick")
 }
 
-/// Builds the agent for a first look at it, as [`quick`] without what is not needed for that, and returns its path.
+/// Builds the agent for a first look at it, not optimised and without what is not needed for that, and returns its path.
 pub fn first_look() -> Result<PathBuf> {
-    build(&["dnscribe"], "quick", &["--no-default-features"])?;
-    Ok(path("dnscribe", "quick"))
+    build(&["dnscribe"], "dev", &["--no-default-features"])?;
+    Ok(path("dnscribe", "dev"))
 }
 
 /// Builds the agent with a cargo profile and returns its path.
