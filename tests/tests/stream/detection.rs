@@ -1,5 +1,6 @@
 //! Fleet detection from the windows of several nodes to the topic, `TimescaleDB` and Alertmanager,
-//! with an upgrade of the job to another parallelism, and back, while an alert fires.
+//! while the jobs are stopped with a savepoint and go on from it: with another parallelism, and back, while alerts
+//! fire and records arrive.
 
 use crate::accounts;
 use crate::running::{CAUGHT_UP, Running, Shared};
@@ -24,11 +25,12 @@ const QUERIES: u64 = 100;
 const LAST_MINUTE: u64 = 16;
 
 #[test]
-fn incidents_of_the_fleet_are_alerts_although_the_job_is_upgraded() {
+fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upgraded() {
     let Some(shared) = Shared::get() else { return };
     let mut running = shared.lock();
     // Windows of other tests on this stack are of other times.
     running.forget("fleet");
+    let load = running.load();
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let base = now / 60 * 60 - (LAST_MINUTE + 2) * 60;
 
@@ -48,6 +50,8 @@ fn incidents_of_the_fleet_are_alerts_although_the_job_is_upgraded() {
     windows(&running, base, 6..12);
     wait_for_firing(&mut running, &["resolver_failing"]);
     jobs::upgrade(running.stack(), 1).unwrap();
+    running.checkpoints(1);
+    drop(load);
     windows(&running, base, 12..LAST_MINUTE + 1);
     let alerts = shell::wait_for("the end of all alerts", CAUGHT_UP, || {
         let alerts = fleet_alerts(&running);
@@ -97,7 +101,12 @@ fn incidents_of_the_fleet_are_alerts_although_the_job_is_upgraded() {
         Ok(notified(&mut running)?.is_empty().then_some(()))
     })
     .unwrap();
-    accounts::check_balance(&mut running);
+    accounts::check(&mut running);
+    // Threads of the former jobs would keep their classes.
+    let mut threads = running.flink().threads().unwrap();
+    assert!(threads.iter().any(|name| name.starts_with("kafka-producer")), "{threads:?}");
+    threads.retain(|name| name.starts_with("kafka-admin-client"));
+    assert_eq!(threads, [""; 0]);
 }
 
 /// Writes the windows of all nodes in these minutes after `base`, in seconds since the epoch.

@@ -19,4 +19,3 @@ mod proxy;
 mod rows;
 mod running;
 mod security;
-mod upgrade;
