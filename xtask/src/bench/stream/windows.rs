@@ -21,7 +21,7 @@ const NODE: Realistic = Realistic {
     resolvers: 1,
 };
 /// Number of minutes whose windows are written.
-const MINUTES: u32 = 3;
+const MINUTES: u32 = 5;
 
 /// Stand for a node's name and the id of one of its windows.
 const NODE_NAME: &str = "@node";
