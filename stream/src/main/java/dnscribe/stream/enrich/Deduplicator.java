@@ -3,6 +3,7 @@ package dnscribe.stream.enrich;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
+import java.util.HexFormat;
 import org.apache.flink.api.common.state.MapState;
 import org.apache.flink.api.common.state.MapStateDescriptor;
 import org.apache.flink.api.common.state.StateTtlConfig;
@@ -67,7 +68,7 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
   }
 
   private static long secondHalf(OutputRecord record) {
-    return Long.parseUnsignedLong(record.eventId(), 16, 32, 16);
+    return HexFormat.fromHexDigitsToLong(record.eventId(), 16, 32);
   }
 
   @Override
@@ -89,7 +90,7 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
 
   @Override
   public void processElement(StreamRecord<OutputRecord> element) throws Exception {
-    long high = Long.parseUnsignedLong(element.getValue().eventId(), 0, 16, 16);
+    long high = HexFormat.fromHexDigitsToLong(element.getValue().eventId(), 0, 16);
     if (!add(high, secondHalf(element.getValue()))) {
       count(DUPLICATES, 1);
       return;

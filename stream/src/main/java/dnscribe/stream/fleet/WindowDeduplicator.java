@@ -3,6 +3,7 @@ package dnscribe.stream.fleet;
 import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.HexFormat;
 import org.apache.flink.api.common.state.MapState;
 import org.apache.flink.api.common.state.MapStateDescriptor;
 import org.apache.flink.api.common.state.StateTtlConfig;
@@ -50,7 +51,7 @@ final class WindowDeduplicator extends CountingOperator<NodeWindow, NodeWindow> 
     NodeWindow window = element.getValue();
     long bucket = Math.floorDiv(window.key().endMs(), BUCKET_MS);
     // The last 24 of an id's 32 digits are a hash; the first 8 are common to all of a capture.
-    long id = Long.parseUnsignedLong(window.eventId(), 16, 32, 16);
+    long id = HexFormat.fromHexDigitsToLong(window.eventId(), 16, 32);
     long[] ids = seen.get(bucket);
     int place = ids == null ? -1 : Arrays.binarySearch(ids, id);
     if (place >= 0) {
