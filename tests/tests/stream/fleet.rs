@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 const NODES: [&str; 3] = ["fleet-1", "fleet-2", "fleet-3"];
@@ -41,7 +42,7 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     // Sent again, windows change nothing.
     replay(&running, start, &NODES[1..2]);
     let ended = now() + 1;
-    std::thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(2));
     // The end of time for those above.
     replay(&running, start + 1080, &NODES);
 
@@ -63,7 +64,7 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     assert!(groups.len() > 100, "{} groups", groups.len());
 
     let merged = shell::wait_for("final windows", CAUGHT_UP, || {
-        std::thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(500));
         let merged = newest(&running);
         let is_final = |key| merged.get(key).is_some_and(|window: &Value| window["final"] == true);
         Ok(groups.keys().all(is_final).then_some(merged))
@@ -116,9 +117,10 @@ fn backfill(running: &mut Running, received: Range<u64>, times: &Range<String>) 
 }
 
 /// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since
-/// the epoch.
+/// the epoch. All nodes at once: the windows of one that is a second behind the others may be late.
 fn replay(running: &Running, time: u64, nodes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
+    let mut captures = Vec::new();
     for node in nodes {
         let first = NODES.iter().position(|name| name == node).unwrap();
         let first = u32::try_from(first).unwrap();
@@ -127,8 +129,13 @@ fn replay(running: &Running, time: u64, nodes: &[&str]) {
         traffic.write(&mut capture).unwrap();
         let file = folder.path().join(format!("{node}.pcap"));
         std::fs::write(&file, moved_to(&capture, time)).unwrap();
-        running.replay_windows(node, &file);
+        captures.push((node, file));
     }
+    thread::scope(|scope| {
+        for (node, file) in &captures {
+            scope.spawn(|| running.replay_windows(node, file));
+        }
+    });
 }
 
 /// Returns what the windows that are merged have in common; `None` for those of one node only.
