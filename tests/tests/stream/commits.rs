@@ -26,7 +26,7 @@ fn no_transaction_is_lost_when_flink_is_killed_while_it_commits() {
             running.start_all();
             running.checkpoints(1);
             drop(load);
+            accounts::check(&mut running);
         }
     }
-    accounts::check(&mut running);
 }
