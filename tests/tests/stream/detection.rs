@@ -38,7 +38,9 @@ fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upg
     announce(&running, base + 5 * 60, "deploy", ["--service", RESOLVER], "unbound 1.21");
     windows(&running, base, 0..6);
     wait_for_firing(&mut running, &["zone_failing", "zone_failing_site"]);
+    running.checkpoints(1);
     jobs::upgrade(running.stack(), 2).unwrap();
+    running.checkpoints(1);
 
     let node_alert = node_alert(base + 8 * 60);
     running.write("dns.alerts", &[("n1".to_owned(), node_alert.clone())]);

@@ -120,20 +120,16 @@ fn backfill(running: &mut Running, received: Range<u64>, times: &Range<String>) 
 /// the epoch. All nodes at once: the windows of one that is a second behind the others may be late.
 fn replay(running: &Running, time: u64, nodes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let mut captures = Vec::new();
-    for node in nodes {
-        let first = NODES.iter().position(|name| name == node).unwrap();
-        let first = u32::try_from(first).unwrap();
-        let traffic = Traffic { exchanges: first..TRAFFIC.exchanges.end, ..TRAFFIC };
-        let mut capture = Vec::new();
-        traffic.write(&mut capture).unwrap();
-        let file = folder.path().join(format!("{node}.pcap"));
-        std::fs::write(&file, moved_to(&capture, time)).unwrap();
-        captures.push((node, file));
-    }
     thread::scope(|scope| {
-        for (node, file) in &captures {
-            scope.spawn(|| running.replay_windows(node, file));
+        for node in nodes {
+            let first = NODES.iter().position(|name| name == node).unwrap();
+            let first = u32::try_from(first).unwrap();
+            let traffic = Traffic { exchanges: first..TRAFFIC.exchanges.end, ..TRAFFIC };
+            let mut capture = Vec::new();
+            traffic.write(&mut capture).unwrap();
+            let file = folder.path().join(format!("{node}.pcap"));
+            std::fs::write(&file, moved_to(&capture, time)).unwrap();
+            scope.spawn(move || running.replay_windows(node, &file));
         }
     });
 }
