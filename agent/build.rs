@@ -3,11 +3,14 @@
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use object::build::elf::{Builder, SectionData};
 use object::elf::SHT_STRTAB;
 use std::env;
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -31,11 +34,11 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     match object(&root.join("agent-ebpf"), &out.join("target")) {
         Ok(object) => {
-            let stripped = out.join("dnscribe-ebpf");
-            if let Err(problem) = strip(&object, &stripped) {
-                println!("cargo::error=cannot strip {}: {problem}", object.display());
+            let packed = out.join("dnscribe-ebpf.gz");
+            if let Err(problem) = pack(&object, &packed) {
+                println!("cargo::error=cannot pack {}: {problem}", object.display());
             }
-            println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", stripped.display());
+            println!("cargo::rustc-env=DNSCRIBE_EBPF_OBJECT={}", packed.display());
             if env::var_os("CARGO_FEATURE_TESTING").is_some() {
                 // Benchmarks read it at run time.
                 let baseline = object.with_file_name("dnscribe-baseline");
@@ -46,8 +49,8 @@ fn main() {
     }
 }
 
-/// Copies the object without DWARF, which is most of it. BTF stays.
-fn strip(object: &Path, stripped: &Path) -> Result<(), Box<dyn Error>> {
+/// Compresses the object without DWARF, which is most of it. BTF stays.
+fn pack(object: &Path, packed: &Path) -> Result<(), Box<dyn Error>> {
     let bytes = fs::read(object)?;
     let mut builder = Builder::read(&*bytes)?;
     for section in &mut builder.sections {
@@ -63,7 +66,10 @@ fn strip(object: &Path, stripped: &Path) -> Result<(), Box<dyn Error>> {
     names.data = SectionData::SectionString;
     let mut bytes = Vec::new();
     builder.write(&mut bytes)?;
-    Ok(fs::write(stripped, bytes)?)
+    let mut file = GzEncoder::new(File::create(packed)?, Compression::best());
+    file.write_all(&bytes)?;
+    file.finish()?;
+    Ok(())
 }
 
 /// Returns the commit of the source, or `unknown` without a repository.

@@ -43,7 +43,7 @@ pub use name::Name;
 pub use rdata::{type_name, type_number};
 pub use record::{Record, Records};
 pub use text::{Hex, hex_digits};
-pub use zone::{RegistrableDomainCache, registrable_domain};
+pub use zone::{RegistrableDomainCache, has_unknown_suffix, registrable_domain};
 
 use index::QuestionRef;
 use reader::Reader;

@@ -49,6 +49,13 @@ pub fn registrable_domain(qname: &str) -> Option<&str> {
     (!qname[..before].ends_with("\\.")).then_some(domain)
 }
 
+/// Whether a name ends in a top-level domain that is not in the Public Suffix List.
+#[must_use]
+pub fn has_unknown_suffix(qname: &str) -> bool {
+    // Here, not where it is used: each crate that asks the list gets a copy of its code.
+    psl::suffix(qname.as_bytes()).is_some_and(|suffix| !suffix.is_known())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +73,13 @@ mod tests {
             let qname = format!("{number}.example.com");
             assert_eq!(zones.domain_start(&qname), Some(qname.len() - 11), "{qname}");
         }
+    }
+
+    #[test]
+    fn knows_suffixes_of_the_list() {
+        assert!(has_unknown_suffix("host.internal"));
+        assert!(!has_unknown_suffix("www.example.com"));
+        assert!(!has_unknown_suffix("com"));
     }
 
     #[test]

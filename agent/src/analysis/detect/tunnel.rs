@@ -12,6 +12,7 @@ use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::lexical::{MIN_PIECE_BYTES, encoded_bytes, is_lookup_service};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
+use dnscribe_dns::has_unknown_suffix;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use flow::{Counts, Flow, NameFeatures};
@@ -92,7 +93,7 @@ fn split<'a>(qname: &'a str, zone: Option<&'a str>) -> (&'a str, &'a str) {
     if zone.len() == qname.len()
         && let Some((first, last)) = qname.rsplit_once('.')
         && encoded_bytes(first) > 0
-        && psl::suffix(qname.as_bytes()).is_some_and(|suffix| !suffix.is_known())
+        && has_unknown_suffix(qname)
     {
         zone = last;
     }

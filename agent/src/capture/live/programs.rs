@@ -12,18 +12,28 @@ use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::globals::{CALL_KERNEL_SKB, CALL_TYPED};
 use dnscribe_common::record::CLASSES;
+use flate2::read::GzDecoder;
 use rustix::param::page_size;
 use std::fs::File;
+use std::io::Read as _;
 use std::panic::resume_unwind;
 use std::thread::{self, ScopedJoinHandle};
 
-/// The eBPF object that the build script made.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DNSCRIBE_EBPF_OBJECT"));
+/// The eBPF object that the build script made, compressed.
+static OBJECT: &[u8] = include_bytes!(env!("DNSCRIBE_EBPF_OBJECT"));
 
 /// Returns a hash of the object: equal for agents with the same programs.
 #[must_use]
 pub fn digest() -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(OBJECT))
+}
+
+/// Returns the object, decompressed.
+fn decompressed() -> Result<Vec<u8>, CannotCapture> {
+    let mut object = Vec::new();
+    let read = GzDecoder::new(OBJECT).read_to_end(&mut object);
+    read.map_err(|error| internal(&format!("cannot decompress the eBPF object: {error}")))?;
+    Ok(object)
 }
 
 /// A program of the object.
@@ -111,8 +121,9 @@ pub fn load_with_btf(
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
+    let plain = decompressed()?;
     loop {
-        let patched = patch(OBJECT, functions.filter(|_| settings.has_typed_packets()));
+        let patched = patch(&plain, functions.filter(|_| settings.has_typed_packets()));
         let mut ebpf = object(&patched, options, bytes, &settings)?;
         let entries: Vec<ProgramSpec> = wanted
             .iter()
