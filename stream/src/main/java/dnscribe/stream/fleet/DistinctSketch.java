@@ -40,8 +40,9 @@ final class DistinctSketch {
     }
   }
 
-  void merge(DistinctSketch other) {
-    union().update(other.union == null ? other.sketch : other.union.getResult(TgtHllType.HLL_8));
+  /** Adds the values of an encoded sketch; throws as {@link #parse} if it is none. */
+  void merge(byte[] encoded) {
+    union().update(parse(encoded).sketch);
   }
 
   /** Returns the estimate that depends on the values only, and not on the order of merging. */

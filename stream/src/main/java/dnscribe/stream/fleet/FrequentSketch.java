@@ -27,10 +27,15 @@ final class FrequentSketch {
    * @throws IllegalArgumentException if it is none
    */
   static FrequentSketch parse(byte[] encoded) {
+    FrequentSketch parsed = empty();
+    parsed.merge(encoded);
+    return parsed;
+  }
+
+  /** Adds the values of an encoded sketch; throws as {@link #parse} if it is none. */
+  void merge(byte[] encoded) {
     try {
-      FrequentSketch parsed = empty();
-      parsed.sketch.merge(ItemsSketch.getInstance(Memory.wrap(encoded), new ArrayOfStringsSerDe()));
-      return parsed;
+      sketch.merge(ItemsSketch.getInstance(Memory.wrap(encoded), new ArrayOfStringsSerDe()));
     } catch (SketchesArgumentException | IndexOutOfBoundsException | AssertionError error) {
       throw new IllegalArgumentException("not a sketch of items: " + error.getMessage(), error);
     }
@@ -42,10 +47,6 @@ final class FrequentSketch {
 
   void add(String item, long weight) {
     sketch.update(item, weight);
-  }
-
-  void merge(FrequentSketch other) {
-    sketch.merge(other.sketch);
   }
 
   /** Returns the rows of the most frequent values, the heaviest first. */

@@ -49,10 +49,9 @@ final class LatencySketch {
    * @throws IllegalArgumentException if it is none, or of another accuracy
    */
   static LatencySketch parse(byte[] encoded) {
-    Store positive = new CollapsingLowestDenseStore(BINS);
-    Store negative = new CollapsingLowestDenseStore(BINS);
-    double zeros = read(encoded, positive, negative);
-    return new LatencySketch(DDSketch.of(MAPPING, negative, positive, zeros));
+    LatencySketch parsed = empty();
+    parsed.merge(encoded);
+    return parsed;
   }
 
   /**
@@ -138,8 +137,12 @@ final class LatencySketch {
     sketch.accept(milliseconds);
   }
 
-  void merge(LatencySketch other) {
-    sketch.mergeWith(other.sketch);
+  /** Adds the values of an encoded sketch; throws as {@link #parse} if it is none. */
+  void merge(byte[] encoded) {
+    double zeros = read(encoded, sketch.getPositiveValueStore(), sketch.getNegativeValueStore());
+    if (zeros > 0) {
+      sketch.accept(0, zeros);
+    }
   }
 
   long count() {

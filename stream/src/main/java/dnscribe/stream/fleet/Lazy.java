@@ -1,13 +1,14 @@
 package dnscribe.stream.fleet;
 
+import java.util.function.BiConsumer;
 import java.util.function.Function;
 
 /** A sketch that is decoded when it is merged or queried; most are only passed on. */
 final class Lazy<S> {
   /** What a kind of sketch can do. */
   interface Codec<S> {
-    /** Adds the values of {@code other} to {@code sketch}. */
-    void merge(S sketch, S other);
+    /** Adds the values of an encoded sketch, as {@link #parse} reads it, to {@code sketch}. */
+    void merge(S sketch, byte[] encoded);
 
     byte[] encode(S sketch);
 
@@ -15,13 +16,11 @@ final class Lazy<S> {
     S parse(byte[] encoded);
 
     static <S> Codec<S> of(
-        java.util.function.BiConsumer<S, S> merge,
-        Function<S, byte[]> encode,
-        Function<byte[], S> parse) {
+        BiConsumer<S, byte[]> merge, Function<S, byte[]> encode, Function<byte[], S> parse) {
       return new Codec<>() {
         @Override
-        public void merge(S sketch, S other) {
-          merge.accept(sketch, other);
+        public void merge(S sketch, byte[] encoded) {
+          merge.accept(sketch, encoded);
         }
 
         @Override
@@ -98,7 +97,7 @@ final class Lazy<S> {
       set(other.encode());
       return;
     }
-    codec.merge(get(), other.get());
+    codec.merge(get(), other.encode());
     encoded = null;
   }
 }

@@ -82,7 +82,7 @@ public final class TagSet {
     if (sketch == null) {
       sketch = FrequentSketch.ofSlots(slots(limit));
       if (weights != null) {
-        sketch.merge(FrequentSketch.parse(weights));
+        sketch.merge(weights);
       }
     }
     return sketch;

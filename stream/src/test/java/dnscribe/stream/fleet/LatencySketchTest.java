@@ -69,7 +69,7 @@ class LatencySketchTest {
       }
       try {
         LatencySketch sketch = LatencySketch.parse(damaged);
-        sketch.merge(LatencySketch.parse(good));
+        sketch.merge(good);
         LatencySketch.parse(sketch.encode());
       } catch (IllegalArgumentException refused) {
         // As a dead letter.
