@@ -30,6 +30,14 @@ final class LatencySketch {
   private static final IndexMapping ENCODED_MAPPING =
       IndexMappingProtoBinding.toProto(MAPPING).toBuilder().setIndexOffset(0).build();
 
+  /** Bins of values that are numbers. */
+  private static final int FIRST_BIN = MAPPING.index(MAPPING.minIndexableValue());
+
+  private static final int LAST_BIN = MAPPING.index(MAPPING.maxIndexableValue());
+
+  /** Values of one bin at most: up to there a {@code double} counts each. */
+  private static final double MAX_COUNT = 1L << 53;
+
   private static final ExtensionRegistryLite NO_EXTENSIONS =
       ExtensionRegistryLite.getEmptyRegistry();
 
@@ -69,7 +77,7 @@ final class LatencySketch {
               mapping = in.readMessage(IndexMapping.parser(), NO_EXTENSIONS);
           case 2 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED -> readStore(in, positive);
           case 3 << 3 | WireFormat.WIRETYPE_LENGTH_DELIMITED -> readStore(in, negative);
-          case 4 << 3 | WireFormat.WIRETYPE_FIXED64 -> zeros = in.readDouble();
+          case 4 << 3 | WireFormat.WIRETYPE_FIXED64 -> zeros = count(in.readDouble());
           default -> in.skipField(tag);
         }
       }
@@ -112,7 +120,7 @@ final class LatencySketch {
     in.popLimit(limit);
     for (int i = 0; i < counts.length; i++) {
       if (counts[i] != 0) {
-        bins.add(first + i, counts[i]);
+        add(bins, first + i, counts[i]);
       }
     }
   }
@@ -130,7 +138,21 @@ final class LatencySketch {
       }
     }
     in.popLimit(limit);
-    bins.add(index, count);
+    add(bins, index, count);
+  }
+
+  private static void add(Store bins, int index, double count) throws IOException {
+    if (index < FIRST_BIN || index > LAST_BIN) {
+      throw new IOException("a bin of no number");
+    }
+    bins.add(index, count(count));
+  }
+
+  private static double count(double values) throws IOException {
+    if (!(values >= 0 && values <= MAX_COUNT)) {
+      throw new IOException("a bin with " + values + " values");
+    }
+    return values;
   }
 
   void add(double milliseconds) {

@@ -141,6 +141,9 @@ public final class RecordSchema<B> {
             && switch (token) {
               case VALUE_STRING -> field.fits(parser);
               case VALUE_NUMBER_INT -> field.inRange(parser);
+              // 1e999 is JSON, and as a sum's part it would be no number.
+              case VALUE_NUMBER_FLOAT ->
+                  field.setter == null || Double.isFinite(parser.getDoubleValue());
               default -> true;
             };
     if (!fits) {

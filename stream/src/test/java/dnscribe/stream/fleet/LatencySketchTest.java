@@ -2,6 +2,7 @@ package dnscribe.stream.fleet;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.datadoghq.sketch.ddsketch.proto.DDSketch;
 import com.datadoghq.sketch.ddsketch.proto.IndexMapping;
@@ -16,6 +17,10 @@ class LatencySketchTest {
   private static DDSketch.Builder message(Store bins) {
     IndexMapping mapping = IndexMapping.newBuilder().setGamma(1.01 / 0.99).build();
     return DDSketch.newBuilder().setMapping(mapping).setPositiveValues(bins);
+  }
+
+  private static byte[] bin(int index, double count) {
+    return message(Store.newBuilder().putBinCounts(index, count).build()).build().toByteArray();
   }
 
   @Test
@@ -54,11 +59,23 @@ class LatencySketchTest {
             .putBinCounts(3, 2)
             .build();
     byte[] good = message(bins).setZeroCount(4).build().toByteArray();
-    byte[] negative = message(Store.newBuilder().putBinCounts(3, -2).build()).build().toByteArray();
+    byte[] negative = bin(3, -2);
     byte[] coarse =
         message(bins).setMapping(IndexMapping.newBuilder().setGamma(1.1)).build().toByteArray();
     for (byte[] wrong :
-        new byte[][] {negative, coarse, {}, {0x12}, {0x12, 0x7f}, {0x12, 2, 0x11, 0}}) {
+        new byte[][] {
+          negative,
+          bin(3, Double.NaN),
+          bin(3, Double.POSITIVE_INFINITY),
+          bin(Integer.MAX_VALUE, 1),
+          message(bins).setZeroCount(-1).build().toByteArray(),
+          message(bins).setZeroCount(Double.NaN).build().toByteArray(),
+          coarse,
+          {},
+          {0x12},
+          {0x12, 0x7f},
+          {0x12, 2, 0x11, 0}
+        }) {
       assertThrows(IllegalArgumentException.class, () -> LatencySketch.parse(wrong));
     }
     Random random = new Random(1);
@@ -70,7 +87,7 @@ class LatencySketchTest {
       try {
         LatencySketch sketch = LatencySketch.parse(damaged);
         sketch.merge(good);
-        LatencySketch.parse(sketch.encode());
+        assertTrue(Double.isFinite(LatencySketch.parse(sketch.encode()).quantile(1)));
       } catch (IllegalArgumentException refused) {
         // As a dead letter.
       }

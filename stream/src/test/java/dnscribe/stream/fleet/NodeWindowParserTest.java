@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dnscribe.stream.record.MalformedException;
+import java.math.BigDecimal;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.function.Consumer;
@@ -112,6 +113,8 @@ class NodeWindowParserTest {
     Consumer<ObjectNode> noResolver =
         json -> json.put("grouping", "resolver+zone").put("zone", "a");
     Consumer<ObjectNode> wideStep = json -> json.put("step_seconds", 1_000_000);
+    Consumer<ObjectNode> noNumber =
+        json -> ((ObjectNode) json.path("latency_ms")).put("max", new BigDecimal("1e999"));
     Consumer<ObjectNode> rowWithoutCount = json -> json.putArray("rcodes").addObject();
     return Stream.of(
         Arguments.of("field", noSketch),
@@ -121,6 +124,7 @@ class NodeWindowParserTest {
         Arguments.of("field", wideStep),
         Arguments.of("field", noDay),
         Arguments.of("field", noYear),
+        Arguments.of("field", noNumber),
         Arguments.of("missing_field", noResolver),
         Arguments.of("missing_field", rowWithoutCount));
   }
