@@ -21,6 +21,12 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   /** Version of the sketches' encodings that can be merged. */
   private static final int SKETCH_ENCODING = 1;
 
+  /**
+   * Latencies of a window at most, so that the sum of 100,000 nodes is a number that a sketch
+   * counts.
+   */
+  private static final long MAX_LATENCIES = 1L << 36;
+
   private final RecordSchema<Draft> schema = RecordSchema.load("dns.window/1", setters());
 
   @Override
@@ -244,6 +250,9 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
         sums.sketches().forEach(Lazy::get);
       } catch (IllegalArgumentException error) {
         throw new MalformedException("field", String.valueOf(error.getMessage()));
+      }
+      if (sums.latency.isPresent() && sums.latency.get().count() > MAX_LATENCIES) {
+        throw new MalformedException("field", "latency_ms.sketch: too many values");
       }
     }
   }

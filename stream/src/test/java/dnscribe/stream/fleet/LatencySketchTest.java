@@ -19,7 +19,8 @@ class LatencySketchTest {
     return DDSketch.newBuilder().setMapping(mapping).setPositiveValues(bins);
   }
 
-  private static byte[] bin(int index, double count) {
+  /** Returns an encoded sketch with one bin. */
+  static byte[] bin(int index, double count) {
     return message(Store.newBuilder().putBinCounts(index, count).build()).build().toByteArray();
   }
 

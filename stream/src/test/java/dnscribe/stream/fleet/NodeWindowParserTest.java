@@ -115,6 +115,9 @@ class NodeWindowParserTest {
     Consumer<ObjectNode> wideStep = json -> json.put("step_seconds", 1_000_000);
     Consumer<ObjectNode> noNumber =
         json -> ((ObjectNode) json.path("latency_ms")).put("max", new BigDecimal("1e999"));
+    Consumer<ObjectNode> tooMany =
+        json ->
+            ((ObjectNode) json.path("latency_ms")).put("sketch", LatencySketchTest.bin(3, 0x1p37));
     Consumer<ObjectNode> rowWithoutCount = json -> json.putArray("rcodes").addObject();
     return Stream.of(
         Arguments.of("field", noSketch),
@@ -125,6 +128,7 @@ class NodeWindowParserTest {
         Arguments.of("field", noDay),
         Arguments.of("field", noYear),
         Arguments.of("field", noNumber),
+        Arguments.of("field", tooMany),
         Arguments.of("missing_field", noResolver),
         Arguments.of("missing_field", rowWithoutCount));
   }
