@@ -100,7 +100,9 @@ fn set_cross_environment(cargo: &mut Command, sysroot: &Sysroot) {
         cargo.env(name, tool(&name.to_lowercase()));
     }
     cargo.env("CC", tool("gcc")).env("CXX", tool("g++"));
-    for name in ["CFLAGS", "CXXFLAGS", "LDFLAGS"] {
+    // Optimised for size, as `.cargo/config.toml` says for this machine's own builds.
+    cargo.env("CFLAGS", format!("{sysroot_flag} -Os"));
+    for name in ["CXXFLAGS", "LDFLAGS"] {
         cargo.env(name, &sysroot_flag);
     }
     // Compilers for build scripts, which run on this host.
