@@ -1,7 +1,9 @@
 //! `ci`: runs exactly the checks of continuous integration.
 
-use crate::test;
+use crate::{setup, test};
 use anyhow::Result;
+use std::panic::resume_unwind;
+use std::thread;
 
 /// Arguments of `ci`.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -13,11 +15,16 @@ pub struct Args {
 
 /// Runs the command. The tests run even if a lint fails, so that one run reports every failure.
 pub fn main(args: Args) -> Result<()> {
-    crate::setup::main(crate::setup::Args { test: true })?;
+    setup::main(setup::Args { test: false })?;
     let tiers = if args.all { test::Args::every_tier() } else { test::Args::of_ci() };
-    // First, since the lints need some of it: two builds beside each other take less time than one after the other. What
-    // fails to build is said again below.
-    let _ = test::build(&tiers);
+    thread::scope(|scope| {
+        // Mostly downloads: they take no longer beside the builds.
+        let prepared = scope.spawn(|| test::prepare(&tiers));
+        // First, since the lints need some of it: two builds beside each other take less time than one after the other.
+        // What fails to build is said again below.
+        let _ = test::build(&tiers);
+        prepared.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
     let lint = crate::lint::main();
     let test = test::main(&tiers);
     if let Err(error) = &lint {

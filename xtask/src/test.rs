@@ -129,12 +129,8 @@ impl Tier {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    setup::main(setup::Args { test: true })?;
+    prepare(args)?;
     let tiers = args.sorted();
-    if tiers.contains(&Tier::Kafka) {
-        // Once and as this user: the tests run as root and only use the files.
-        kafka::prepare()?;
-    }
     let mut stack_programs = None;
     let has_stack = |tier: &Tier| matches!(tier, Tier::Stream | Tier::Dashboards);
     if tiers.iter().any(has_stack) {
@@ -203,6 +199,21 @@ pub fn main(args: &Args) -> Result<()> {
     report(&times);
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Installs and downloads what the tests of these tiers need besides what is built. Once and as this user: the tests run as
+/// root and only use the files.
+pub fn prepare(args: &Args) -> Result<()> {
+    setup::main(setup::Args { test: true })?;
+    let tiers = args.sorted();
+    if tiers.contains(&Tier::Kafka) {
+        kafka::prepare()?;
+    }
+    if tiers.contains(&Tier::Kpi) {
+        stack::clickhouse::prepare()?;
+        kpi_validators()?;
     }
     Ok(())
 }
