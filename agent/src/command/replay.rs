@@ -39,21 +39,9 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Exit> {
 
 /// Replays files as fast as possible, or at a pace.
 pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), Exit> {
-    let Start { config, signals, endpoint, sinks, summary, .. } = start;
-    let mut reader =
-        Replay::new(config.capture.ports.clone()).with_encrypted(config.capture.encrypted.clone());
-    let mut session = Session {
-        config: &config,
-        sinks: Some(sinks),
-        stages: None,
-        watch: SinkWatch::default(),
-        signals,
-        endpoint,
-        since_check: 0,
-        pace,
-        summary,
-        failure: None,
-    };
+    let capture = &start.config.capture;
+    let mut reader = Replay::new(capture.ports.clone()).with_encrypted(capture.encrypted.clone());
+    let mut session = Session::new(start, pace);
     let mut failure = None;
     for file in files {
         match reader.file(file, &mut |packet, passed| {
@@ -87,21 +75,9 @@ pub(super) fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Resu
 /// epoch of the capture and the counters of the source.
 pub(super) fn replay_session(
     start: Start,
-    each: impl FnOnce(&mut Session<'_>) -> Result<(Timestamp, CaptureCounters), Exit>,
+    each: impl FnOnce(&mut Session) -> Result<(Timestamp, CaptureCounters), Exit>,
 ) -> Result<(), Exit> {
-    let Start { config, signals, endpoint, sinks, summary, .. } = start;
-    let mut session = Session {
-        config: &config,
-        sinks: Some(sinks),
-        stages: None,
-        watch: SinkWatch::default(),
-        signals,
-        endpoint,
-        since_check: 0,
-        pace: None,
-        summary,
-        failure: None,
-    };
+    let mut session = Session::new(start, None);
     let (epoch, counters) = each(&mut session)?;
     session.end(Some(epoch), counters)
 }
@@ -120,8 +96,8 @@ impl Stages {
 }
 
 /// A replay that runs.
-pub(super) struct Session<'a> {
-    config: &'a Config,
+pub(super) struct Session {
+    config: Config,
     sinks: Option<Vec<Box<dyn Sink>>>,
     stages: Option<Stages>,
     watch: SinkWatch,
@@ -134,7 +110,23 @@ pub(super) struct Session<'a> {
     failure: Option<Exit>,
 }
 
-impl Session<'_> {
+impl Session {
+    fn new(start: Start, pace: Option<Pace>) -> Self {
+        let Start { config, signals, endpoint, sinks, summary, .. } = start;
+        Self {
+            config,
+            sinks: Some(sinks),
+            stages: None,
+            watch: SinkWatch::default(),
+            signals,
+            endpoint,
+            since_check: 0,
+            pace,
+            summary,
+            failure: None,
+        }
+    }
+
     /// Passes a packet of the capture that began at `epoch` on; `source` returns the counters of what it
     /// was read from. Breaks if a signal or the sinks end the replay.
     pub(super) fn packet(
@@ -189,10 +181,10 @@ impl Session<'_> {
         self.endpoint.set_phase(Phase::Replaying);
         let options = PipelineOptions {
             wait_for_sinks: Some(Arc::clone(&self.signals.stop)),
-            ..pipeline_options(self.config, epoch, false)?
+            ..pipeline_options(&self.config, epoch, false)?
         };
         let mut pipeline = Pipeline::new(options, sinks);
-        let flow = pipeline.flow_stage(flow_options(self.config));
+        let flow = pipeline.flow_stage(flow_options(&self.config));
         Ok(Some(Stages { pipeline, flow }))
     }
 

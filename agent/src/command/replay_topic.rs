@@ -173,7 +173,7 @@ impl Captures {
         &mut self,
         begin: &RawMessage,
         epoch: Timestamp,
-        session: &mut Session<'_>,
+        session: &mut Session,
     ) -> Result<(Timestamp, CaptureCounters), Exit> {
         let mut packetizer = Packetizer::default();
         let mut of_packet: Vec<RawMessage> = Vec::new();
