@@ -27,6 +27,9 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
    */
   private static final long MAX_LATENCIES = 1L << 36;
 
+  /** What a window counts of anything at most, so that the sum of 100,000 nodes fits a long. */
+  private static final long MAX_COUNT = 1L << 43;
+
   private final RecordSchema<Draft> schema = RecordSchema.load("dns.window/1", setters());
 
   @Override
@@ -81,8 +84,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
     counter(setters, "exact.", Counter.EXACT);
     counts(setters, "exact.rcodes", "rcode", sums -> sums.exactRcodes);
 
-    setters.put("sample_ratio", (window, json) -> window.sums.isSampled = true);
-    setters.put("estimated_transactions", (window, json) -> window.hasEstimate = true);
+    setters.put("estimated_transactions", (window, json) -> window.sums.isSampled = true);
     setters.put(
         "estimated_transactions.value", (window, json) -> window.estimate = json.getDoubleValue());
     setters.put("estimated_transactions.low", (window, json) -> window.low = json.getDoubleValue());
@@ -105,8 +107,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   private static void counter(
       Map<String, Setter<Draft>> setters, String path, Counter... counters) {
     for (Counter counter : counters) {
-      setters.put(
-          path + counter.field(), (window, json) -> window.sums.set(counter, json.getLongValue()));
+      setters.put(path + counter.field(), (window, json) -> window.sums.set(counter, count(json)));
     }
   }
 
@@ -116,7 +117,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       String name,
       Function<WindowSums, Map<String, Long>> counts) {
     setters.put(path + "[]." + name, (window, json) -> window.rowName = json.getText());
-    setters.put(path + "[].count", (window, json) -> window.rowCount = json.getLongValue());
+    setters.put(path + "[].count", (window, json) -> window.rowCount = count(json));
     setters.put(
         path + "[]",
         (window, json) ->
@@ -126,7 +127,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   private static void histogram(
       Map<String, Setter<Draft>> setters, String path, Function<WindowSums, Histogram> histogram) {
     setters.put(path + "[].up_to", (window, json) -> window.bucketBound = json.getDoubleValue());
-    setters.put(path + "[].count", (window, json) -> window.rowCount = json.getLongValue());
+    setters.put(path + "[].count", (window, json) -> window.rowCount = count(json));
     setters.put(path + "[]", (window, json) -> window.endBucket());
     setters.put(path, (window, json) -> window.endHistogram(histogram.apply(window.sums)));
   }
@@ -134,6 +135,15 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   private static void sketch(
       Map<String, Setter<Draft>> setters, String path, Function<WindowSums, Lazy<?>> sketch) {
     setters.put(path, (window, json) -> sketch.apply(window.sums).set(base64(json)));
+  }
+
+  private static long count(JsonParser json) throws IOException, MalformedException {
+    // Beyond a long, Jackson throws, and the record is malformed JSON.
+    long count = json.getLongValue();
+    if (count > MAX_COUNT) {
+      throw new MalformedException("field", json.currentName() + ": too large a count");
+    }
+    return count;
   }
 
   /** Decodes by the JDK, in a fraction of the time that Jackson takes. */
@@ -166,7 +176,6 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
     private String zone;
     private String qtype;
     private boolean isOther;
-    private boolean hasEstimate;
     private double estimate;
     private double low;
     private double high;
@@ -232,12 +241,22 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       if (!sums.hasExact && WindowSums.EXACT_GROUPINGS.contains(grouping)) {
         sums.setExactFromExported();
       }
-      double exported = sums.get(Counter.TRANSACTIONS);
-      sums.estimatedTransactions = hasEstimate ? estimate : exported;
-      sums.lowSquared = hasEstimate ? (estimate - low) * (estimate - low) : 0;
-      sums.highSquared = hasEstimate ? (high - estimate) * (high - estimate) : 0;
+      sums.estimatedTransactions = sums.get(Counter.TRANSACTIONS);
+      if (sums.isSampled) {
+        setEstimate();
+      }
       readSketches();
       return sums;
+    }
+
+    private void setEstimate() throws MalformedException {
+      boolean isInterval = 0 <= low && low <= estimate && estimate <= high && high <= MAX_COUNT;
+      if (!isInterval || estimate == 0) {
+        throw new MalformedException("field", "estimated_transactions: not an estimate");
+      }
+      sums.estimatedTransactions = estimate;
+      sums.lowSquared = (estimate - low) * (estimate - low);
+      sums.highSquared = (high - estimate) * (high - estimate);
     }
 
     /** Refuses sketches that cannot be merged later, and drops those that never are. */

@@ -39,7 +39,7 @@ public final class RecordSchema<B> {
   @FunctionalInterface
   public interface Setter<B> {
     /** Takes the value at whose last token the parser is: of an object, its closing brace. */
-    void set(B collected, JsonParser parser) throws IOException;
+    void set(B collected, JsonParser parser) throws IOException, MalformedException;
   }
 
   private RecordSchema(String name, Field<B> root) {

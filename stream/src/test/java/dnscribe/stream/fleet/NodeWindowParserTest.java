@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dnscribe.stream.record.MalformedException;
 import java.math.BigDecimal;
+import java.math.BigInteger;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.function.Consumer;
@@ -119,6 +120,13 @@ class NodeWindowParserTest {
         json ->
             ((ObjectNode) json.path("latency_ms")).put("sketch", LatencySketchTest.bin(3, 0x1p37));
     Consumer<ObjectNode> rowWithoutCount = json -> json.putArray("rcodes").addObject();
+    Consumer<ObjectNode> largeCount = json -> json.put("transactions", (1L << 43) + 1);
+    Consumer<ObjectNode> largeRow =
+        json -> json.putArray("qtypes").addObject().put("qtype", "A").put("count", Long.MAX_VALUE);
+    Consumer<ObjectNode> beyondLong =
+        json -> json.put("query_bytes", BigInteger.TWO.pow(64).subtract(BigInteger.ONE));
+    Consumer<ObjectNode> largeBucket =
+        json -> json.putArray("min_ttls").addObject().put("up_to", 1).put("count", 1L << 44);
     return Stream.of(
         Arguments.of("field", noSketch),
         Arguments.of("json", noBase64),
@@ -130,7 +138,25 @@ class NodeWindowParserTest {
         Arguments.of("field", noNumber),
         Arguments.of("field", tooMany),
         Arguments.of("missing_field", noResolver),
-        Arguments.of("missing_field", rowWithoutCount));
+        Arguments.of("missing_field", rowWithoutCount),
+        Arguments.of("field", largeCount),
+        Arguments.of("field", largeRow),
+        Arguments.of("json", beyondLong),
+        Arguments.of("field", largeBucket),
+        Arguments.of("field", estimate(0, 0, 0)),
+        Arguments.of("field", estimate(-1, 5, 9)),
+        Arguments.of("field", estimate(7, 5, 9)),
+        Arguments.of("field", estimate(1, 5, 4)),
+        Arguments.of("field", estimate(1, 5, 1e300)));
+  }
+
+  private static Consumer<ObjectNode> estimate(double low, double value, double high) {
+    return json ->
+        json.put("sample_ratio", 0.5)
+            .putObject("estimated_transactions")
+            .put("low", low)
+            .put("value", value)
+            .put("high", high);
   }
 
   private static ObjectNode qnames(ObjectNode json) {
