@@ -62,8 +62,7 @@ public final class RecordSchema<B> {
         throw new IllegalArgumentException("no schema " + name);
       }
       JsonNode schema = new ObjectMapper().readTree(stream);
-      return new RecordSchema<>(
-          name, new Field<>("", schema, schema.path("$defs"), false, setters));
+      return new RecordSchema<>(name, new Field<>("", schema, schema.path("$defs"), 0, setters));
     } catch (IOException error) {
       throw new IllegalStateException("an unreadable schema " + name, error);
     }
@@ -92,7 +91,7 @@ public final class RecordSchema<B> {
 
   private void object(JsonParser parser, Field<B> schema, B collected)
       throws IOException, MalformedException {
-    int required = 0;
+    long required = 0;
     Field<B> last = null;
     while (true) {
       // Programs write fields in one order: the name is compared, and neither read nor looked up.
@@ -114,7 +113,10 @@ public final class RecordSchema<B> {
         field = schema.additional;
       } else {
         last = field;
-        required += field.isRequired ? 1 : 0;
+        if ((required & field.requiredBit) != 0) {
+          throw new MalformedException("field", "comes twice" + place(parser));
+        }
+        required |= field.requiredBit;
       }
       JsonToken token = parser.nextToken();
       if (field == null) {
@@ -126,7 +128,7 @@ public final class RecordSchema<B> {
       }
       value(parser, token, field, collected);
     }
-    if (required < schema.requiredCount) {
+    if (required != schema.requiredBits) {
       throw new MalformedException("missing_field", "a required field is missing" + place(parser));
     }
     if (schema.setter != null) {
@@ -184,8 +186,11 @@ public final class RecordSchema<B> {
     /** The property that came after this one when it came last. */
     Field<B> next;
 
-    final boolean isRequired;
-    final int requiredCount;
+    /** Bit of this field among those that its object must have; 0 if it may be absent. */
+    final long requiredBit;
+
+    /** Bits of all fields that an object must have. */
+    final long requiredBits;
 
     /** Takes the value; null if it is only checked. */
     final Setter<B> setter;
@@ -205,11 +210,11 @@ public final class RecordSchema<B> {
         String path,
         JsonNode written,
         JsonNode definitions,
-        boolean isRequired,
+        long requiredBit,
         Map<String, Setter<B>> setters) {
       this.name = new SerializedString(path.substring(path.lastIndexOf('.') + 1));
       this.setter = setters.get(path);
-      this.isRequired = isRequired;
+      this.requiredBit = requiredBit;
       JsonNode schema = written;
       if (schema.has("$ref")) {
         String reference = schema.get("$ref").asText();
@@ -225,15 +230,19 @@ public final class RecordSchema<B> {
         values.add(schema.get("const").asText());
       }
       schema.path("enum").forEach(one -> values.add(one.asText()));
-      Set<String> required = new HashSet<>();
-      schema.path("required").forEach(one -> required.add(one.asText()));
-      requiredCount = required.size();
+      Map<String, Long> required = new HashMap<>();
+      schema.path("required").forEach(one -> required.put(one.asText(), 1L << required.size()));
+      if (required.size() >= Long.SIZE) {
+        throw new IllegalStateException("more required fields than bits of a long: " + path);
+      }
+      requiredBits = (1L << required.size()) - 1;
       for (var property : schema.path("properties").properties()) {
         String key = property.getKey();
         String inner = path.isEmpty() ? key : path + "." + key;
         properties.put(
             key,
-            new Field<>(inner, property.getValue(), definitions, required.contains(key), setters));
+            new Field<>(
+                inner, property.getValue(), definitions, required.getOrDefault(key, 0L), setters));
       }
       isTime = schema.path("format").asText().equals("date-time");
       isEventId = schema.path("pattern").asText().equals("^[0-9a-f]{32}$");
@@ -244,11 +253,10 @@ public final class RecordSchema<B> {
       maximum = schema.path("maximum").asLong(Long.MAX_VALUE);
       items =
           schema.has("items")
-              ? new Field<>(path + "[]", schema.get("items"), definitions, false, setters)
+              ? new Field<>(path + "[]", schema.get("items"), definitions, 0, setters)
               : null;
       JsonNode more = schema.path("additionalProperties");
-      additional =
-          more.isObject() ? new Field<>(path + ".*", more, definitions, false, setters) : null;
+      additional = more.isObject() ? new Field<>(path + ".*", more, definitions, 0, setters) : null;
     }
 
     private static Set<JsonToken> tokens(String type) {
