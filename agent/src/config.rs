@@ -114,7 +114,7 @@ pub struct Config {
     /// Times and limits of connections of encrypted DNS.
     pub connecting: ConnectionOptions,
     /// Whether the transactions of one lookup at a resolver are correlated.
-    pub joining: CorrelationMode,
+    pub correlation: CorrelationMode,
     /// Windows that are written.
     pub windows: WindowOptions,
     /// Options of detection; none where it does not run.
@@ -131,7 +131,7 @@ pub struct Config {
     pub alertmanager: Option<AlertmanagerConfig>,
     /// Time after which the sinks of Kafka and Alertmanager give up a server that cannot be reached;
     /// never where absent.
-    pub kafka_patience: Option<Duration>,
+    pub server_patience: Option<Duration>,
     /// Queue on disk for records while Kafka cannot be reached; in memory only where absent.
     pub spool: Option<SpoolConfig>,
     /// Rotation of the files of file sinks.
@@ -201,7 +201,7 @@ impl Config {
             rotation: self.rotation,
             kafka: &self.kafka,
             alertmanager: self.alertmanager.as_ref(),
-            kafka_patience: self.kafka_patience,
+            server_patience: self.server_patience,
             spool: self.spool.as_ref(),
         }
     }
@@ -224,7 +224,7 @@ impl Config {
             output: other.output,
             kafka: other.kafka,
             alertmanager: other.alertmanager,
-            kafka_patience: other.kafka_patience,
+            server_patience: other.server_patience,
             spool: other.spool,
             rotation: other.rotation,
             secret_files: other.secret_files,
@@ -259,7 +259,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let rotation = sinks::rotation(&layer.file)?;
     Ok(Config {
         output: layer.output(),
-        joining: layer.join(),
+        correlation: layer.join(),
         drain_timeout: layer.drain_timeout().0,
         node: layer.node.map_or_else(|| default_node(purpose), |node| node.0),
         region: layer.region.map(|region| region.0),
@@ -274,7 +274,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         sinks,
         kafka,
         alertmanager,
-        kafka_patience: (!is_live).then_some(REPLAY_PATIENCE),
+        server_patience: (!is_live).then_some(REPLAY_PATIENCE),
         // A replay can wait for Kafka, and be repeated.
         spool: sinks::spool(&layer.spool, environment, sinks::STATE_DIRECTORY).filter(|_| is_live),
         // In a replay, files do not age.

@@ -126,8 +126,8 @@ pub struct CorrelateStage {
 impl CorrelateStage {
     /// Creates a stage without state.
     #[must_use]
-    pub fn new(joining: CorrelationMode) -> Self {
-        let correlator = (joining == CorrelationMode::Auto).then(Box::default);
+    pub fn new(mode: CorrelationMode) -> Self {
+        let correlator = (mode == CorrelationMode::Auto).then(Box::default);
         Self { fallback: TcpFallback::default(), correlator, sampling: Timeline::default() }
     }
 

@@ -42,7 +42,7 @@ fn sink(alertmanager: &Alertmanager) -> Box<dyn Sink> {
         labels: None,
         kafka: &KafkaConfig::default(),
         alertmanager: Some(&config),
-        kafka_patience: None,
+        server_patience: None,
         spool: None,
     };
     open(&[SinkSpec::Alertmanager], &with).unwrap().remove(0)

@@ -123,7 +123,7 @@ pub(super) fn pipeline_options(
         ..RecordBuilder::new(node, region, epoch, resolvers)
     };
     Ok(PipelineOptions {
-        correlation: config.joining,
+        correlation: config.correlation,
         windows: config.windows,
         detection: config.detect.clone().map(|options| detection(config, options, live)),
         filters: config.filters.clone(),

@@ -39,7 +39,7 @@ pub struct OpenWith<'a> {
     pub alertmanager: Option<&'a AlertmanagerConfig>,
     /// How long Kafka may be unreachable after the start, and Alertmanager at any time, before the
     /// sink fails. `None`: without limit.
-    pub kafka_patience: Option<Duration>,
+    pub server_patience: Option<Duration>,
     /// The disk spool for Kafka. `None`: records wait in memory only.
     pub spool: Option<&'a SpoolConfig>,
 }
@@ -57,7 +57,7 @@ impl<'a> OpenWith<'a> {
             labels: None,
             kafka,
             alertmanager: None,
-            kafka_patience: None,
+            server_patience: None,
             spool: None,
         }
     }
@@ -127,7 +127,7 @@ impl SinkPlan {
     /// Creates the plan of the sink `spec`, to be opened with the options `with`.
     #[must_use]
     pub fn new(spec: &SinkSpec, with: &OpenWith<'_>) -> Self {
-        let patience = with.kafka_patience;
+        let patience = with.server_patience;
         let destination = match spec {
             SinkSpec::Stdout => Destination::Stdout(with.stdout),
             SinkSpec::File(path) => Destination::File(path.clone(), with.rotation),

@@ -87,7 +87,7 @@ fn sink(broker: &str, topic: &str) -> Result<Box<dyn Sink>, Box<dyn Error>> {
         labels: None,
         kafka: &kafka,
         alertmanager: None,
-        kafka_patience: Some(KAFKA_TIMEOUT),
+        server_patience: Some(KAFKA_TIMEOUT),
         spool: None,
     };
     open(&[SinkSpec::Kafka], &with)?.pop().ok_or_else(|| "no sink was opened".into())

@@ -80,7 +80,7 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
         );
         Detection::new(options, others)
     });
-    let correlation = config.joining;
+    let correlation = config.correlation;
     let windows = config.windows;
     let options =
         PipelineOptions { correlation, windows, detection, ..PipelineOptions::new(identity) };
