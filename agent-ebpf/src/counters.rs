@@ -1,4 +1,5 @@
-//! Writes the per-CPU counters. The only file that does.
+//! The map of per-CPU counters, and the additions to it. What is counted is decided where it happens: in the
+//! hooks, and for records that the ring does not take, in `ring.rs`.
 //!
 //! Additions are atomic although the counters are per CPU: a softirq may interrupt a program that runs for a
 //! task, and run the same program on the same CPU. They are written in assembly, because `core` has no

@@ -18,8 +18,8 @@
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
 //!
 //! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
-//! entity), `rolling.rs` (look-back spans), `group_stats.rs` (window values), `baseline.rs` (learned
-//! values), `lexical.rs` (name classification). From findings to alerts:
+//! entity), `rolling.rs` (look-back spans), `group_stats.rs` (window values), `lexical.rs`
+//! (name classification); learned values are in the crate `dnscribe_baseline`. From findings to alerts:
 //! `engine.rs`, `episode.rs` (one alert's life), `cause.rs` and `samples.rs` (suppression),
 //! `maintenance.rs`.
 

@@ -54,9 +54,9 @@ section! {
         section tunnel: RuleLayer,
         /// Names made by an algorithm, and attacks with random subdomains.
         section dga: RuleLayer,
-        /// Contradicting and guessed responses.
+        /// Responses to one query that contradict each other.
         section spoofing: RuleLayer,
-        /// Answers that could poison a cache.
+        /// Responses that guess the id and port of a query, to poison a cache.
         section cache_poisoning: RuleLayer,
         /// Large answers to addresses that did not ask.
         section amplification: RuleLayer,
