@@ -6,6 +6,7 @@
 )]
 
 use crate::config::{Layer, ResolverUrl, Sources};
+use crate::explain::Contact;
 use clap::{Args, Parser, Subcommand};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
@@ -118,6 +119,10 @@ pub struct ExplainArgs {
     /// Ask this resolver too: udp://, tcp://, tls:// or https:// with its address; may be repeated
     #[arg(long, value_name = "URL")]
     pub resolver: Vec<ResolverUrl>,
+
+    /// Contact these hosts of a name: none, public, or all: private addresses too [default: public]
+    #[arg(long, value_name = "HOSTS")]
+    pub contact: Option<Contact>,
 
     /// Read resolvers, services and what is trusted from this YAML file
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_PROBE_CONFIG", hide_env_values = true)]

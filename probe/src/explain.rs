@@ -1,10 +1,15 @@
 //! One round of all that a name depends on: its addresses at every resolver, its zone, and the hosts that
 //! the addresses lead to.
+//!
+//! Whoever owns the name chooses those hosts, so [`Contact`] says which may be contacted. An address is contacted as it
+//! was checked: the name is not resolved again.
 
 use crate::config::AdHoc;
 use crate::measure::{Context, Round, measure};
-use crate::target::{Service, Target, TargetKind};
+use crate::special::is_special;
+use crate::target::{HostName, Service, Target, TargetKind};
 use dnscribe_config::ConfigError;
+use dnscribe_record::named_enum;
 use futures_util::future::join_all;
 use hickory_proto::rr::Name;
 use std::collections::BTreeSet;
@@ -14,6 +19,20 @@ use std::sync::Arc;
 /// Most addresses of a name whose hosts are measured.
 const MAX_ADDRESSES: usize = 4;
 const PORT_TLS: u16 = 443;
+
+named_enum! {
+    /// Hosts that are contacted for a name: its addresses, and its zone's nameservers.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Contact: "a choice of hosts" {
+        /// None: only resolvers are asked.
+        #[default]
+        None = "none",
+        /// Those with addresses of the public Internet.
+        Public = "public",
+        /// All.
+        All = "all",
+    }
+}
 
 /// Measures all targets of services once, at the same time.
 pub async fn measure_services(context: &Context, services: &[Service]) -> Vec<Round> {
@@ -32,28 +51,32 @@ pub async fn measure_name(
     context: &Context,
     targets: &AdHoc,
     name: &Name,
+    contact: Contact,
 ) -> Result<(Service, Vec<Round>), ConfigError> {
-    let mut service = targets.names(name)?;
+    let mut service = targets.names(name, contact)?;
     let mut rounds = measure_services(context, std::slice::from_ref(&service)).await;
     accept_one_family(&mut rounds);
-    let addresses = addresses(&rounds);
+    let addresses = contacted(addresses(&rounds), name, contact);
     if addresses.is_empty() {
         return Ok((service, rounds));
     }
     let ports = targets.ports(name, &addresses)?;
     let mut hosts = measure_services(context, std::slice::from_ref(&ports)).await;
     service.targets.extend(ports.targets);
-    let open = open_port(&hosts);
+    let open = open_host(&hosts);
     // A web server on one of the ports is enough.
     hosts.retain(|round| {
         let port = tcp_port(&round.target);
         round.found.iter().all(|fields| fields.ok)
             || port.is_none()
             || open.is_none()
-            || port == open
+            || port == open.map(|(_, port)| port)
     });
     rounds.extend(hosts);
-    if let Some(port) = open {
+    if let Some((host, port)) = open {
+        // The address that accepts connections first.
+        let mut addresses = addresses;
+        addresses.sort_by_key(|address| *address != host);
         let web = targets.web(name, &addresses, port == PORT_TLS)?;
         rounds.extend(measure_services(context, std::slice::from_ref(&web)).await);
         service.targets.extend(web.targets);
@@ -100,8 +123,33 @@ fn tcp_port(target: &Arc<Target>) -> Option<u16> {
     }
 }
 
-/// Port that accepts connections; the one with TLS if both do.
-fn open_port(hosts: &[Round]) -> Option<u16> {
+/// Address and port that accepts connections; the port with TLS if both do.
+fn open_host(hosts: &[Round]) -> Option<(IpAddr, u16)> {
     let open = hosts.iter().filter(|round| round.found.iter().any(|fields| fields.ok));
-    open.filter_map(|round| tcp_port(&round.target)).max()
+    let open = open.filter_map(|round| match &round.target.kind {
+        TargetKind::Tcp(tcp) => match tcp.host.name {
+            HostName::Address(address) => Some((address, tcp.host.port)),
+            HostName::Name(_) => None,
+        },
+        _ => None,
+    });
+    // Of several addresses, the first in their order.
+    open.rev().max_by_key(|(_, port)| *port)
+}
+
+/// Returns the addresses of a name that may be contacted.
+fn contacted(addresses: Vec<IpAddr>, name: &Name, contact: Contact) -> Vec<IpAddr> {
+    let (kept, left): (Vec<_>, Vec<_>) = match contact {
+        Contact::None => return Vec::new(),
+        Contact::All => return addresses,
+        Contact::Public => addresses.into_iter().partition(|address| !is_special(*address)),
+    };
+    if !left.is_empty() {
+        let list: Vec<_> = left.iter().map(IpAddr::to_string).collect();
+        tracing::warn!(
+            "{} of {name} not contacted: not of the public Internet; explain --contact all, or trigger.contact: all",
+            list.join(", ")
+        );
+    }
+    kept
 }

@@ -7,6 +7,7 @@
 
 // What is asked, and how.
 pub mod failure;
+pub mod special;
 pub mod trust;
 pub mod dns;
 pub mod target;

@@ -125,6 +125,8 @@ pub struct AuthorityTarget {
     pub max_serial_lag: u32,
     /// Port of the nameservers.
     pub port: u16,
+    /// Whether nameservers at special addresses are left out ([`crate::special`]).
+    pub public_only: bool,
 }
 
 /// A host by address, or by name and the resolver that resolves it.

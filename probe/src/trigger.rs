@@ -12,7 +12,7 @@ pub use listener::{Listener, Notice};
 
 use crate::config::AdHoc;
 use crate::dns::{Resolver, ResolverHost};
-use crate::explain;
+use crate::explain::{self, Contact};
 use crate::measure::{Context, Round};
 use crate::target::{DnsTarget, Service, Target, TargetKind};
 use crate::verdict::{Alert, Condition, Entity, Figure, Rule, RuleOptions, Severity, Verdicts};
@@ -43,11 +43,18 @@ pub struct TriggerOptions {
     pub per_minute: u32,
     /// Least time between two requests of one entity.
     pub min_gap: Duration,
+    /// Hosts that are contacted for a name that no service has.
+    pub contact: Contact,
 }
 
 impl Default for TriggerOptions {
     fn default() -> Self {
-        Self { enabled: true, per_minute: 6, min_gap: Duration::from_secs(300) }
+        Self {
+            enabled: true,
+            per_minute: 6,
+            min_gap: Duration::from_secs(300),
+            contact: Contact::None,
+        }
     }
 }
 
@@ -76,6 +83,7 @@ pub struct Request {
     services: Vec<Service>,
     /// Name that it concerns, if no target does.
     name: Option<Name>,
+    contact: Contact,
     ad_hoc: AdHoc,
     alert_id: EventId,
     entity: Entity,
@@ -268,6 +276,7 @@ impl Trigger {
             triggered_by: alert.event_id,
             name: name.filter(|_| services.is_empty()),
             services,
+            contact: self.options.contact,
             ad_hoc,
             alert_id: alert.alert_id,
             entity,
@@ -284,7 +293,8 @@ impl Request {
     pub async fn measure(&mut self, context: &Context) -> Result<Vec<Round>, ConfigError> {
         let mut rounds = match &self.name {
             Some(name) => {
-                let (service, rounds) = explain::measure_name(context, &self.ad_hoc, name).await?;
+                let measuring = explain::measure_name(context, &self.ad_hoc, name, self.contact);
+                let (service, rounds) = measuring.await?;
                 self.services = vec![service];
                 rounds
             }

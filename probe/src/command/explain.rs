@@ -2,7 +2,7 @@
 
 use crate::cli::ExplainArgs;
 use crate::config::{AdHoc, Config};
-use crate::explain::{measure_name, measure_services};
+use crate::explain::{Contact, measure_name, measure_services};
 use crate::measure::{Context, Round};
 use crate::record::Recorder;
 use crate::table;
@@ -67,7 +67,8 @@ async fn measured(
     for resolver in &args.resolver {
         ad_hoc.add_resolver(&resolver.named());
     }
-    let (service, rounds) = measure_name(context, &ad_hoc, &name).await?;
+    let contact = args.contact.unwrap_or(Contact::Public);
+    let (service, rounds) = measure_name(context, &ad_hoc, &name, contact).await?;
     Ok((vec![service], rounds))
 }
 

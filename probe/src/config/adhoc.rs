@@ -7,6 +7,7 @@ use super::layer::{
 use super::services;
 use super::value::{DnsName, HostOnly, HostPort, HttpUrl, Qtype, ResolverUrl};
 use crate::dns::{Resolver, presentation};
+use crate::explain::Contact;
 use crate::target::{HostName, Service, TargetKind};
 use dnscribe_config::ConfigError;
 use dnscribe_dns::registrable_domain;
@@ -43,7 +44,7 @@ impl AdHoc {
     #[must_use]
     pub fn resolvers(&self) -> Vec<Arc<Resolver>> {
         // Without a resolver, no name can be asked for.
-        let service = self.names(&Name::root()).ok();
+        let service = self.names(&Name::root(), Contact::None).ok();
         let target = service.and_then(|service| service.targets.into_iter().next());
         match target.as_ref().map(|target| &target.kind) {
             Some(TargetKind::Dns(dns)) => dns.resolvers.clone(),
@@ -51,11 +52,12 @@ impl AdHoc {
         }
     }
 
-    /// Returns the targets of a name in DNS: its addresses at every resolver, and its zone.
+    /// Returns the targets of a name in DNS: its addresses at every resolver, and its zone where nameservers may be
+    /// contacted.
     ///
     /// # Errors
     /// There is no resolver.
-    pub fn names(&self, name: &Name) -> Result<Service, ConfigError> {
+    pub fn names(&self, name: &Name, contact: Contact) -> Result<Service, ConfigError> {
         let dns = |record_type| TargetLayer {
             dns: Some(DnsLayer {
                 name: Some(DnsName(name.clone())),
@@ -67,13 +69,20 @@ impl AdHoc {
         let mut targets = vec![dns(RecordType::A), dns(RecordType::AAAA)];
         let text = presentation(name);
         let zone = registrable_domain(&text).and_then(|zone| Name::from_ascii(zone).ok());
+        let zone = zone.filter(|_| contact != Contact::None);
         targets.extend(zone.map(|mut zone| {
             zone.set_fqdn(true);
             let authority =
                 AuthorityLayer { zone: Some(DnsName(zone)), ..AuthorityLayer::default() };
             TargetLayer { authority: Some(authority), ..TargetLayer::default() }
         }));
-        self.service(name, targets)
+        let mut service = self.service(name, targets)?;
+        for target in &mut service.targets {
+            if let TargetKind::Authority(authority) = &mut Arc::make_mut(target).kind {
+                authority.public_only = contact != Contact::All;
+            }
+        }
+        Ok(service)
     }
 
     /// Returns the ports of web servers at addresses of a name, and the addresses themselves.
@@ -96,7 +105,8 @@ impl AdHoc {
         self.service(name, targets.collect())
     }
 
-    /// Returns the web server of a name: with TLS at each address, or without.
+    /// Returns the web server of a name: with TLS at each address, or without. The page is requested at the first
+    /// address, whatever the name has meanwhile.
     ///
     /// # Errors
     /// As [`Self::names`].
@@ -122,6 +132,9 @@ impl AdHoc {
                 url: Some(url),
                 status: Some(WORKING.collect()),
                 resolver: resolver.map(dnscribe_config::value::Name),
+                connect_to: addresses.first().map(|address| {
+                    HostPort((HostName::Address(*address), if secure { 443 } else { 80 }))
+                }),
                 ..HttpLayer::default()
             }),
             ..TargetLayer::default()

@@ -1,6 +1,7 @@
 //! Sections `rules` and `trigger`: when alerts are raised, and which ask for measurements.
 
 use super::value::{RuleName, Share, ZScore};
+use crate::explain::Contact;
 use crate::trigger::TriggerOptions;
 use crate::verdict::{Maintenance, RuleOptions};
 use dnscribe_config::maintenance::{Pattern, PeriodLayer};
@@ -97,6 +98,10 @@ section! {
         text per_minute: Option<u32> = default(TriggerOptions::default().per_minute),
         /// Least time between two such rounds for one entity.
         text min_gap: Option<PositiveSpan> = default(TriggerOptions::default().min_gap),
+        /// Hosts that are contacted for a name that no service has, which whoever owns the name chooses: none, only
+        /// resolvers are asked; public, its addresses and its zone's nameservers, but for private, loopback and
+        /// other special ones; or all.
+        text contact: Option<Contact> = default(TriggerOptions::default().contact),
     }
 }
 
@@ -107,6 +112,7 @@ impl TriggerLayer {
             enabled: self.enabled().0,
             per_minute: self.per_minute(),
             min_gap: self.min_gap().0,
+            contact: self.contact(),
         }
     }
 }

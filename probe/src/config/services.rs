@@ -173,6 +173,7 @@ impl Builder {
             resolver,
             max_serial_lag: layer.max_serial_lag(),
             port: layer.port(),
+            public_only: false,
         };
         Ok((target, TargetKind::Authority(kind), layer.pace.clone()))
     }

@@ -8,6 +8,7 @@ mod verdict;
 use super::dns::{answers_of, digest};
 use super::{Context, Failure, Skip, Stage, begin, finish, milliseconds};
 use crate::dns::{Exchange, Protocol, Question, Resolver, addresses, exchange, presentation};
+use crate::special::is_special;
 use crate::target::{AuthorityTarget, Target};
 use crate::trust::Trust;
 use delegation::{Delegation, find_delegation, resolve_ns};
@@ -36,10 +37,17 @@ struct Asking<'a> {
     /// Resolver that finds the parent's servers and addresses outside the zone.
     resolver: &'a Resolver,
     port: u16,
+    /// Whether servers at special addresses are not asked.
+    public_only: bool,
     deadline: Instant,
 }
 
 impl Asking<'_> {
+    /// Returns whether a server at an address may be asked, and can be.
+    fn may_ask(&self, address: IpAddr) -> bool {
+        !(self.public_only && is_special(address)) && has_route(address)
+    }
+
     fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
@@ -67,7 +75,8 @@ impl Asking<'_> {
     /// some of the parent's are wrong. Returns those of the first that answers.
     async fn own_addresses(&self, name: &Name, glue: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         let limit = self.time_left() / 2;
-        let asked = glue.iter().map(|address| async move {
+        let glue = glue.iter().filter(|address| self.may_ask(**address));
+        let asked = glue.map(|address| async move {
             let server = Resolver::udp("", SocketAddr::new(*address, self.port));
             addresses(name, Some(&server), self.trust, limit).await
         });
@@ -99,6 +108,7 @@ pub(super) async fn measure(
         trust: &context.trust,
         resolver: &authority.resolver,
         port: authority.port,
+        public_only: authority.public_only,
         deadline: Instant::now() + target.timeout,
     };
     let zone = &authority.zone;
@@ -117,6 +127,7 @@ pub(super) async fn measure(
     let servers = nameservers.iter().flat_map(|nameserver| {
         nameserver.addresses.iter().map(move |address| (nameserver, *address))
     });
+    let servers = servers.filter(|(_, address)| !(asking.public_only && is_special(*address)));
     let (servers, others): (Vec<_>, Vec<_>) = servers.partition(|(_, address)| has_route(*address));
     *unrouted += others.len() as u64;
     let is_signed = !delegation.digests.is_empty();

@@ -1,15 +1,16 @@
 //! `http`: whether a URL answers as expected, over connections of its own so that each phase is measured.
 //!
 //! Redirects are followed under rules that keep a server from using the probe: never to special addresses
-//! ([`address::is_special`]) other than those of the configured host, never from https to http, and without
+//! ([`is_special`]) other than those of the configured host, never from https to http, and without
 //! the configured headers and the URL's password once the origin (RFC 6454) is another. The times of all
 //! requests of a round are added up, phase by phase.
 
-mod address;
 mod exchange;
 #[cfg(test)]
 mod tests;
+
 use super::{Context, Failure, Stage, begin, finish, host, tls};
+use crate::special::is_special;
 use crate::target::{Host, HttpTarget, Pattern, Target};
 use dnscribe_record::ProbeFields;
 use exchange::{Request, Response};
@@ -112,9 +113,7 @@ impl Visit<'_> {
     }
 
     fn is_allowed(&self, address: IpAddr) -> bool {
-        self.http.redirect_to_private
-            || !address::is_special(address)
-            || self.home.contains(&address)
+        self.http.redirect_to_private || !is_special(address) || self.home.contains(&address)
     }
 
     /// Returns where a redirect leads.

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::config::{Config, Sources};
+use crate::dns::testing::{a, response, udp};
 use crate::measure::Round;
 use dnscribe_record::{ProbeError, ProbeFields};
+use hickory_proto::rr::RecordType;
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 const CONFIG: &str = "
@@ -19,11 +22,15 @@ services:
       - dns: { name: mail.example.net, resolvers: [b] }
 ";
 
-fn trigger(options: TriggerOptions) -> Trigger {
+fn load(text: &str) -> Config {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(CONFIG.as_bytes()).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
     let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
-    let config = Config::load(&sources).unwrap();
+    Config::load(&sources).unwrap()
+}
+
+fn trigger(options: TriggerOptions) -> Trigger {
+    let config = load(CONFIG);
     Trigger::new(options, &config.services, &config.ad_hoc)
 }
 
@@ -51,6 +58,44 @@ fn targets(request: &Request) -> Vec<(&str, usize)> {
         _ => 0,
     };
     targets.map(|target| (target.name.as_str(), resolvers(target))).collect()
+}
+
+/// Kinds of the targets that are measured for a name that resolves to 127.0.0.1.
+async fn kinds_measured(contact: Contact) -> BTreeSet<String> {
+    let resolver = udp(|query| {
+        let mut message = response(&query);
+        if query.queries[0].query_type() == RecordType::A {
+            message.add_answer(a("evil.example.", [127, 0, 0, 1]));
+        }
+        vec![message.to_vec().unwrap()]
+    })
+    .await;
+    let config = format!(
+        "version: 1\nresolvers: {{ a: 'udp://{resolver}' }}\ndefaults: {{ timeout: 1s, dnssec: false }}\n\
+         services: [{{ name: x, targets: [{{ ping: {{ address: 127.0.0.1 }} }}] }}]\n"
+    );
+    let config = load(&config);
+    let mut trigger = Trigger::new(
+        TriggerOptions { contact, ..TriggerOptions::default() },
+        &config.services,
+        &config.ad_hoc,
+    );
+    let alert = alert(1, &[("qname", "evil.example")], "firing");
+    let mut request = trigger.observe(at(0), &alert).unwrap();
+    let context = Context::new("test".to_owned(), config.trust);
+    let rounds = request.measure(&context).await.unwrap();
+    rounds.iter().map(|round| round.target.kind.name().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn names_of_alerts_are_asked_for_and_their_hosts_left_alone() {
+    let kinds = |list: &[&str]| list.iter().map(|&kind| kind.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(TriggerOptions::default().contact, Contact::None);
+    assert_eq!(kinds_measured(Contact::None).await, kinds(&["dns"]));
+    // Its only address is special.
+    assert_eq!(kinds_measured(Contact::Public).await, kinds(&["authority", "dns"]));
+    let all = kinds_measured(Contact::All).await;
+    assert!(all.is_superset(&kinds(&["authority", "dns", "ping", "tcp"])), "{all:?}");
 }
 
 #[test]

@@ -5,8 +5,12 @@ use dnscribe_tests::environment;
 use dnscribe_tests::faults::{FaultLab, SHOP};
 use dnscribe_tests::lab::Host;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Kinds of targets.
+const KINDS: [&str; 6] = ["dns", "authority", "tcp", "tls", "http", "ping"];
 
 #[test]
 fn explains_names_and_services() -> Result<()> {
@@ -18,9 +22,18 @@ fn explains_names_and_services() -> Result<()> {
     let (code, text) = explain(&lab, &config, &[SHOP])?;
     ensure!(code == Some(0) && text.contains("No fault found in "), "{code:?}: {text}");
     // All that the name depends on: addresses, zone, ports, certificate, page and path.
-    for kind in ["dns", "authority", "tcp", "tls", "http", "ping"] {
+    for kind in KINDS {
         ensure!(text.lines().any(|line| line.split_whitespace().nth(2) == Some(kind)), "{text}");
     }
+
+    // By default, addresses that are not public are not contacted: those of the laboratory.
+    let binary = environment::probe_binary()?.display().to_string();
+    let path = config.display().to_string();
+    let output = lab.lab.run(Host::Client, &[&binary, "explain", "--config", &path, SHOP])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kinds = text.lines().filter_map(|line| line.split_whitespace().nth(2));
+    let kinds: BTreeSet<&str> = kinds.filter(|kind| KINDS.contains(kind)).collect();
+    ensure!(kinds == BTreeSet::from(["dns"]), "{kinds:?}: {text}");
 
     let (code, text) = explain(&lab, &config, &["www.expired.test"])?;
     ensure!(code == Some(1) && text.contains("dnssec"), "{code:?}: {text}");
@@ -62,7 +75,9 @@ fn write_config(lab: &FaultLab) -> Result<PathBuf> {
 fn explain(lab: &FaultLab, config: &Path, words: &[&str]) -> Result<(Option<i32>, String)> {
     let (binary, config) =
         (environment::probe_binary()?.display().to_string(), config.display().to_string());
-    let command = [&[&binary, "explain", "--config", &config][..], words].concat();
+    // All addresses of the laboratory are special ones.
+    let options = ["explain", "--config", &config, "--contact", "all"];
+    let command = [&[binary.as_str()][..], &options, words].concat();
     let output = lab.lab.run(Host::Client, &command)?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     Ok((output.status.code(), text))

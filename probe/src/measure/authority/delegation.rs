@@ -137,7 +137,7 @@ async fn ask_parent_server(
     server: &Name,
 ) -> Result<Delegation, Failure> {
     let addresses = asking.addresses(server).await?;
-    let address = addresses.into_iter().find(|address| super::has_route(*address));
+    let address = addresses.into_iter().find(|address| asking.may_ask(*address));
     let Some(address) = address else {
         let detail = format!("{} has no address that can be asked", presentation(server));
         return Err(Failure::new(Stage::Resolve, "no_address").with_detail(detail));

@@ -132,6 +132,7 @@ impl World {
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(2),
             kind: TargetKind::Authority(AuthorityTarget {
+                public_only: false,
                 zone: name("shop.example."),
                 resolver: Arc::new(resolver),
                 max_serial_lag: 0,

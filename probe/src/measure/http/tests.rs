@@ -1,5 +1,7 @@
 //! The kind `http` against servers on loopback.
 
+use crate::dns::Resolver;
+use crate::dns::testing::{a, response, udp};
 use crate::measure::testing::{
     authority, context_with, host, identity, listen, reset, roots, server_config, server_params,
 };
@@ -9,6 +11,7 @@ use bytes::Bytes;
 use dnscribe_record::ProbeFields;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hickory_proto::rr::RecordType;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
@@ -22,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
@@ -223,6 +227,102 @@ async fn redirects_do_not_lead_to_other_private_addresses() {
     let mut http = target(&format!("http://{address}/"));
     http.redirect_to_private = true;
     assert_eq!(reason(&probe(http).await), ("", "", ""));
+}
+
+/// Every way to write an address that is not public in a URL, with how its redirect ends.
+#[tokio::test]
+async fn redirects_do_not_lead_to_private_addresses_however_they_are_written() {
+    let (end, seen) = serve(respond("200 OK", "", "secret")).await;
+    // The server of the redirects listens at an address of its own: the host's own addresses are allowed.
+    let (private, invalid) = ("redirect_private", "redirect_invalid");
+    for (host, expected) in [
+        ("127.0.0.1", private),
+        ("127.0.0.1.", private),
+        ("127.1", private),
+        ("127.0.1", private),
+        ("2130706433", private),
+        ("0x7f000001", private),
+        ("0x7f.0.0.0x1", private),
+        ("0177.0.0.01", private),
+        ("017700000001", private),
+        ("%31%32%37.0.0.1", private),
+        ("%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1", private),
+        ("0", private),
+        ("0.0.0.0", private),
+        ("0x0", private),
+        ("0xA9FEA9FE", private),
+        ("255.255.255.255", private),
+        ("[::]", private),
+        ("[::1]", private),
+        ("[0:0:0:0:0:0:0:1]", private),
+        ("[::127.0.0.1]", private),
+        ("[::ffff:0.0.0.0]", private),
+        ("[::ffff:127.0.0.1]", private),
+        ("[::FFFF:7F00:1]", private),
+        ("[::ffff:0:127.0.0.1]", private),
+        ("[64:ff9b::127.0.0.1]", private),
+        ("[64:ff9b:1::127.0.0.1]", private),
+        ("[2002:7f00:1::]", private),
+        ("[2001:0:7f00:1::]", private),
+        ("[fe80::1]", private),
+        ("[fe80::5efe:127.0.0.1]", private),
+        ("[2606:4700::5efe:127.0.0.1]", private),
+        ("[fd00::1]", private),
+        ("[ff02::1]", private),
+        ("localhost", private),
+        ("LOCALHOST.", private),
+        ("[fe80::1%25lo]", invalid),
+        ("[fe80::1%lo]", invalid),
+        ("[v1.fe80::a]", invalid),
+        ("256.0.0.1", invalid),
+        ("0x100000000", invalid),
+        ("127.0.0.0x", private),
+    ] {
+        let location = format!("Location: http://{host}:{}/\r\n", end.port());
+        let redirect = respond("302 Found", &location, "");
+        let server = TcpListener::bind("127.0.0.9:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let (stream, _) = server.accept().await.unwrap();
+            answer(stream, &Log::default(), redirect.as_bytes()).await;
+        });
+        let fields = probe(target(&format!("http://{address}/"))).await;
+        assert_eq!(reason(&fields).1, expected, "{host}: {:?}", fields.error);
+        serving.await.unwrap();
+    }
+    assert_eq!(seen.lock().unwrap().len(), 0);
+}
+
+/// A name whose addresses change between two queries: that which is checked is that which is connected to.
+#[tokio::test]
+async fn names_are_resolved_once_and_their_addresses_are_checked() {
+    let (end, seen) = serve(respond("200 OK", "", "secret")).await;
+    for (first, expected, requests) in
+        // Its first address is the server's own, which is allowed; the next is not.
+        [([127, 0, 0, 1], "", 1), ([127, 0, 0, 2], "redirect_private", 0)]
+    {
+        let queries = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&queries);
+        let resolver = udp(move |query| {
+            let mut message = response(&query);
+            if query.queries[0].query_type() == RecordType::A {
+                *counted.lock().unwrap() += 1;
+                let is_first = *counted.lock().unwrap() == 1;
+                let address = if is_first { first } else { [127, 0, 0, 3] };
+                message.add_answer(a("rebind.test.", address));
+            }
+            vec![message.to_vec().unwrap()]
+        })
+        .await;
+        let location = format!("Location: http://rebind.test:{}/\r\n", end.port());
+        let (address, _) = serve(respond("302 Found", &location, "")).await;
+        seen.lock().unwrap().clear();
+        let mut http = target(&format!("http://{address}/"));
+        http.resolver = Some(Arc::new(Resolver::udp("rebinding", resolver)));
+        let fields = probe(http).await;
+        assert_eq!(reason(&fields).1, expected, "{:?}", fields.error);
+        assert_eq!((*queries.lock().unwrap(), seen.lock().unwrap().len()), (1, requests));
+    }
 }
 
 #[tokio::test]
