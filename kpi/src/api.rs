@@ -3,6 +3,7 @@
 use crate::access::{Access, Refusal, Scopes};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
 use crate::error::KpiError;
+use crate::lineage::describe;
 use crate::openapi;
 use crate::store::{State as Commits, Store};
 use crate::values::{Grain, KpiValue, Question, Values};
@@ -119,33 +120,6 @@ impl Service {
         let kpi = self.dictionary.kpi(name).ok_or_else(unknown)?;
         if scopes.allow(&kpi.family) { Ok(kpi) } else { Err(Box::new(refuse(Refusal::Forbidden))) }
     }
-
-    /// What the dictionary says about a KPI.
-    fn describe(&self, kpi: &Kpi) -> Value {
-        describe(&self.dictionary, kpi)
-    }
-}
-
-/// Describes a KPI as the API, the page and the report show it.
-#[must_use]
-pub fn describe(dictionary: &Dictionary, kpi: &Kpi) -> Value {
-    json!({
-        "name": kpi.name,
-        "label": kpi.label,
-        "family": kpi.family,
-        "description": kpi.description,
-        "type": kpi.kind,
-        "formula": kpi.formula(),
-        "unit": kpi.unit,
-        "grain": kpi.grain,
-        "dimensions": dictionary.dimensions(kpi),
-        "always_by": kpi.always_by,
-        "cadence": kpi.cadence,
-        "lateness_days": dictionary.lateness_days(kpi),
-        "owner": kpi.owner,
-        "sources": dictionary.sources(kpi),
-        "decision": kpi.decision,
-    })
 }
 
 /// Makes an answer of RFC 9457.
@@ -246,7 +220,7 @@ async fn kpis(State(service): State<Arc<Service>>, headers: HeaderMap) -> Respon
         Err(response) => return *response,
     };
     let allowed = service.dictionary.kpis.iter().filter(|kpi| scopes.allow(&kpi.family));
-    let kpis: Vec<Value> = allowed.map(|kpi| service.describe(kpi)).collect();
+    let kpis: Vec<Value> = allowed.map(|kpi| describe(&service.dictionary, kpi)).collect();
     json_response(&json!({ "kpis": kpis }))
 }
 

@@ -19,7 +19,7 @@ use crate::rows::{Columns, text};
 use crate::sample::{self, Plan};
 use crate::store::{State, Store};
 use crate::values::Values;
-use crate::{export, reference, report, server, topic};
+use crate::{export, kafka, reference, report, server, topic};
 use clap::CommandFactory as _;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::{pages, print};
@@ -106,7 +106,7 @@ fn write(file: Option<&Path>, text: &str) -> Result<(), Exit> {
 async fn import(store: &Store, args: &ImportArgs) -> Result<ExitCode, Exit> {
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let replaces = args.replaces.as_deref().map(replaced).transpose()?;
-    let kafka = (!args.brokers.is_empty()).then(|| topic::config(&args.brokers)).transpose()?;
+    let kafka = (!args.brokers.is_empty()).then(|| kafka::config(&args.brokers)).transpose()?;
     if let (Some(topic), Some(kafka)) = (&args.topic, &kafka) {
         let text = match topic::import_topic(store, kafka, topic, &policy).await? {
             Some(imported) => import_text(topic, &imported, args.output),
@@ -277,7 +277,7 @@ async fn reconcile(
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = if is_url { Some(args.against.clone()) } else { name };
         let source = args.source.clone().or(name).unwrap_or_default();
-        let kafka = topic::config(&args.brokers)?;
+        let kafka = kafka::config(&args.brokers)?;
         reconcile::alert::send(store, &kafka, &source, &report, tolerance).await?;
     }
     if args.output == OutputFormat::Json {

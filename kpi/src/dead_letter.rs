@@ -2,7 +2,7 @@
 
 use crate::error::KpiError;
 use crate::facts::Rejected;
-use crate::topic;
+use crate::kafka;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_delivery::KafkaConfig;
@@ -25,7 +25,7 @@ const MAX_BYTES: usize = 512 << 10;
 pub fn send(config: &KafkaConfig, rows: &[Rejected]) -> Result<(), KpiError> {
     let node = dnscribe_config::host::name();
     let topic = format!("{}{TOPIC}", config.topic_prefix);
-    topic::publish(config, &topic, &node, rows.iter().map(|row| message(&node, row)))
+    kafka::publish(config, &topic, &node, rows.iter().map(|row| message(&node, row)))
 }
 
 fn message(node: &str, row: &Rejected) -> KeyedRecord {

@@ -13,6 +13,7 @@ pub mod input;
 pub mod privacy;
 pub mod store;
 pub mod facts;
+pub mod kafka;
 pub mod dead_letter;
 pub mod import;
 pub mod topic;

@@ -1,10 +1,32 @@
-//! Lineage: from a KPI to its measures, models, sources and imported files.
+//! What the dictionary says about a KPI, and its lineage: measures, models, sources and imported files.
 
 use crate::dictionary::{Dictionary, Kpi};
 use crate::query::{self, Dialect};
 use crate::store::{State, Table};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+
+/// Describes a KPI as the API, the page and the report show it.
+#[must_use]
+pub fn describe(dictionary: &Dictionary, kpi: &Kpi) -> Value {
+    json!({
+        "name": kpi.name,
+        "label": kpi.label,
+        "family": kpi.family,
+        "description": kpi.description,
+        "type": kpi.kind,
+        "formula": kpi.formula(),
+        "unit": kpi.unit,
+        "grain": kpi.grain,
+        "dimensions": dictionary.dimensions(kpi),
+        "always_by": kpi.always_by,
+        "cadence": kpi.cadence,
+        "lateness_days": dictionary.lateness_days(kpi),
+        "owner": kpi.owner,
+        "sources": dictionary.sources(kpi),
+        "decision": kpi.decision,
+    })
+}
 
 /// Describes where the values of a KPI come from.
 #[must_use]

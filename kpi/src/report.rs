@@ -1,8 +1,8 @@
 //! The page of `serve`, and the report: the same page with its data in it.
 
-use crate::api::describe;
 use crate::dictionary::Dictionary;
 use crate::error::KpiError;
+use crate::lineage::describe;
 use crate::values::{Grain, Question, Values};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

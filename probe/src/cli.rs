@@ -6,7 +6,7 @@
 )]
 
 use crate::config::{Layer, ResolverUrl, Sources};
-use crate::explain::Contact;
+use crate::target::Contact;
 use clap::{Args, Parser, Subcommand};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;

@@ -11,13 +11,13 @@ mod value;
 
 pub use adhoc::AdHoc;
 pub use layer::Layer;
+pub use rules::TriggerOptions;
 pub use value::{DnsName, ResolverUrl};
 
 use self::layer::{LimitsLayer, METRICS_LISTEN, MemoryLayer};
 use crate::memory::{LearningRules, MemoryConfig};
 use crate::schedule::{BreakerOptions, Limits};
 use crate::target::Service;
-use crate::trigger::TriggerOptions;
 use crate::trust::Trust;
 use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;

@@ -36,9 +36,9 @@ pub struct Question {
     pub name: Name,
     /// Type asked for.
     pub record_type: RecordType,
-    /// Whether the server shall recurse (RD).
+    /// Whether the server is asked to recurse (RD).
     pub recursion: bool,
-    /// Whether the server shall send signatures and leave their validation to the client (DO and CD;
+    /// Whether the server is asked to send signatures and leave their validation to the client (DO and CD;
     /// RFC 4035, section 3.2).
     pub unchecked: bool,
 }

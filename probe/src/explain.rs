@@ -7,9 +7,8 @@
 use crate::config::AdHoc;
 use crate::measure::{Context, Round, measure};
 use crate::special::is_special;
-use crate::target::{HostName, Service, Target, TargetKind};
+use crate::target::{Contact, HostName, Service, Target, TargetKind};
 use dnscribe_config::ConfigError;
-use dnscribe_record::named_enum;
 use futures_util::future::join_all;
 use hickory_proto::rr::Name;
 use std::collections::BTreeSet;
@@ -19,20 +18,6 @@ use std::sync::Arc;
 /// Most addresses of a name whose hosts are measured.
 const MAX_ADDRESSES: usize = 4;
 const PORT_TLS: u16 = 443;
-
-named_enum! {
-    /// Hosts that are contacted for a name: its addresses, and its zone's nameservers.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum Contact: "a choice of hosts" {
-        /// None: only resolvers are asked.
-        #[default]
-        None = "none",
-        /// Those with addresses of the public Internet.
-        Public = "public",
-        /// All.
-        All = "all",
-    }
-}
 
 /// Measures all targets of services once, at the same time.
 pub async fn measure_services(context: &Context, services: &[Service]) -> Vec<Round> {

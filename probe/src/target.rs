@@ -15,6 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
+named_enum! {
+    /// Hosts that are contacted for a name: its addresses, and its zone's nameservers.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Contact: "a choice of hosts" {
+        /// None: only resolvers are asked.
+        #[default]
+        None = "none",
+        /// Those with addresses of the public Internet.
+        Public = "public",
+        /// All.
+        All = "all",
+    }
+}
+
 /// A service: a name that people know, with the targets that it depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -110,7 +124,7 @@ pub struct DnsTarget {
     pub dnssec: bool,
     /// Whether the answer must validate as secure.
     pub require_secure: bool,
-    /// Whether the server shall recurse (RD).
+    /// Whether the server is asked to recurse (RD).
     pub recursion_desired: bool,
 }
 
@@ -234,7 +248,7 @@ pub struct TcpTarget {
     pub query_response: Vec<DialogueStep>,
 }
 
-/// A step of a dialogue with a server, in lines: what it must say, and then what it is told.
+/// A step of a dialogue with a server, in lines: what it must say, and then what is sent to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DialogueStep {
     /// Pattern that a line must contain; lines before it are skipped.

@@ -10,11 +10,11 @@ mod tests;
 
 pub use listener::{Listener, Notice};
 
-use crate::config::AdHoc;
+use crate::config::{AdHoc, TriggerOptions};
 use crate::dns::{Resolver, ResolverHost};
-use crate::explain::{self, Contact};
+use crate::explain;
 use crate::measure::{Context, Round};
-use crate::target::{DnsTarget, Service, Target, TargetKind};
+use crate::target::{Contact, DnsTarget, Service, Target, TargetKind};
 use crate::verdict::{Alert, Condition, Entity, Figure, Rule, RuleOptions, Severity, Verdicts};
 use dnscribe_config::ConfigError;
 use dnscribe_record::EventId;
@@ -33,30 +33,6 @@ const MAX_TARGETS: usize = 16;
 const MAX_REMEMBERED: usize = 1024;
 /// Time after which a result ends if the alert that asked for it never does.
 const RESULT_LASTS: Duration = Duration::from_secs(3600);
-
-/// What triggers measurements, and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TriggerOptions {
-    /// Whether alerts trigger measurements.
-    pub enabled: bool,
-    /// Most requests a minute, in the long run and at once.
-    pub per_minute: u32,
-    /// Least time between two requests of one entity.
-    pub min_gap: Duration,
-    /// Hosts that are contacted for a name that no service has.
-    pub contact: Contact,
-}
-
-impl Default for TriggerOptions {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            per_minute: 6,
-            min_gap: Duration::from_secs(300),
-            contact: Contact::None,
-        }
-    }
-}
 
 /// The fields of a `dns.alert/1` that trigger measurements.
 #[derive(Clone, Debug, Deserialize)]

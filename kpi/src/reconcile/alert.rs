@@ -4,8 +4,8 @@
 
 use super::{Report, Tolerance};
 use crate::error::KpiError;
+use crate::kafka;
 use crate::store::Store;
-use crate::topic;
 use dnscribe_delivery::kafka::KeyedRecord;
 use dnscribe_delivery::{KafkaConfig, Stream};
 use dnscribe_record::number::to_f64;
@@ -70,7 +70,7 @@ pub async fn send(
         event_id: record.head.event_id,
         value: Some(value),
     };
-    topic::publish(kafka, kafka.topic(Stream::Alerts), &node, [message])?;
+    kafka::publish(kafka, kafka.topic(Stream::Alerts), &node, [message])?;
     let state = (!report.within_tolerance).then_some(firing);
     let state = serde_json::to_vec(&state).map_err(|error| KpiError::store(&path, &error))?;
     store.write(&path, state).await

@@ -8,6 +8,7 @@ mod page;
 mod storage;
 mod world;
 
+use dnscribe_tests::shell;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write as _;
@@ -273,9 +274,9 @@ fn a_full_disk_leaves_nothing_half_written() {
     // A limit of the size of files stands for a full disk: writing fails in the middle.
     let words = format!(
         "ulimit -f 32; trap '' XFSZ; exec {} --data {} import {}",
-        env!("CARGO_BIN_EXE_dnscribe-kpi"),
-        world.path("data").display(),
-        file.display()
+        shell::quote(env!("CARGO_BIN_EXE_dnscribe-kpi")),
+        shell::quote(world.path("data")),
+        shell::quote(&file)
     );
     let output = Command::new("bash").args(["-c", &words]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);

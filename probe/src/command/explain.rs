@@ -2,11 +2,11 @@
 
 use crate::cli::ExplainArgs;
 use crate::config::{AdHoc, Config};
-use crate::explain::{Contact, measure_name, measure_services};
+use crate::explain::{measure_name, measure_services};
 use crate::measure::{Context, Round};
 use crate::record::Recorder;
 use crate::table;
-use crate::target::Service;
+use crate::target::{Contact, Service};
 use crate::verdict::{self, Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;

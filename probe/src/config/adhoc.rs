@@ -7,8 +7,7 @@ use super::layer::{
 use super::services;
 use super::value::{DnsName, HostOnly, HostPort, HttpUrl, Qtype, ResolverUrl};
 use crate::dns::{Resolver, presentation};
-use crate::explain::Contact;
-use crate::target::{HostName, Service, TargetKind};
+use crate::target::{Contact, HostName, Service, TargetKind};
 use dnscribe_config::ConfigError;
 use dnscribe_dns::registrable_domain;
 use hickory_proto::rr::{Name, RecordType};

@@ -228,7 +228,7 @@ section! {
         text dnssec: Option<Switch> = example("false"),
         /// Whether the answer must be signed and validate.
         text require_secure: Option<Switch> = default(false),
-        /// Whether the server shall recurse (RD). Without, answers are not validated.
+        /// Whether the server is asked to recurse (RD). Without, answers are not validated.
         text recursion_desired: Option<Switch> = default(true),
         /// Interval and timeout.
         flatten pace: PaceLayer,

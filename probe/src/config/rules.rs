@@ -1,12 +1,12 @@
 //! Sections `rules` and `trigger`: when alerts are raised, and which ask for measurements.
 
 use super::value::{RuleName, Share, ZScore};
-use crate::explain::Contact;
-use crate::trigger::TriggerOptions;
+use crate::target::Contact;
 use crate::verdict::{Maintenance, RuleOptions};
 use dnscribe_config::maintenance::{Pattern, PeriodLayer};
 use dnscribe_config::value::{BaseUrl, Count, PositiveSpan, Switch};
 use dnscribe_config::{ConfigError, section};
+use std::time::Duration;
 
 section! {
     /// Section `rules`.
@@ -86,6 +86,30 @@ pub(super) fn resolve(layer: &RulesLayer) -> Result<RuleOptions, ConfigError> {
         repeat: layer.repeat().0,
         runbook_url: layer.runbook_url().0,
     })
+}
+
+/// What triggers measurements, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TriggerOptions {
+    /// Whether alerts trigger measurements.
+    pub enabled: bool,
+    /// Most requests a minute, in the long run and at once.
+    pub per_minute: u32,
+    /// Least time between two requests of one entity.
+    pub min_gap: Duration,
+    /// Hosts that are contacted for a name that no service has.
+    pub contact: Contact,
+}
+
+impl Default for TriggerOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            per_minute: 6,
+            min_gap: Duration::from_secs(300),
+            contact: Contact::None,
+        }
+    }
 }
 
 section! {

@@ -31,7 +31,7 @@ pub(super) async fn exchange(
     let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
     let (stream, handshake) = handshake(stream, resolver, trust, &alpn, deadline).await?;
     let mut query = question.query();
-    // Caches of HTTP shall see equal queries (RFC 8484, section 4.1).
+    // Caches of HTTP must see equal queries (RFC 8484, section 4.1).
     query.metadata.id = 0;
     let request = request(resolver, encode(&query)?)?;
     let sent = Instant::now();

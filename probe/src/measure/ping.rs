@@ -132,7 +132,7 @@ mod tests {
     use crate::target::TargetKind;
     use std::sync::Arc;
 
-    /// Pings a host. A process without the permission must skip, and be told the remedy.
+    /// Pings a host. A process without the permission must skip, and name the remedy.
     async fn probe(address: &str, timeout: Duration) -> Option<ProbeFields> {
         let ping =
             PingTarget { host: host(address, 0), count: 5, max_loss_percent: 50, ttl: Some(1) };

@@ -1,20 +1,35 @@
-//! Direction of imports: a module of the agent may only use modules that `agent/src/lib.rs` lists above it. The
-//! list is in the order of the data flow.
+//! Direction of imports: a module may only use modules that the `lib.rs` of its crate lists above it. The list is in the order
+//! of the data flow.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
 use std::fs;
 use std::path::Path;
 
-/// Checks every source file of the agent.
+/// Crates whose modules stand in the order of the flow.
+const CRATES: [&str; 3] = ["agent", "kpi", "probe"];
+
+/// Checks every source file of these crates.
 pub fn check() -> Result<()> {
-    let sources = environment::workspace().join("agent/src");
-    let list = fs::read_to_string(sources.join("lib.rs")).context("agent/src/lib.rs")?;
+    let mut wrong = Vec::new();
+    for name in CRATES {
+        wrong.extend(check_crate(&environment::workspace().join(name).join("src"))?);
+    }
+    if !wrong.is_empty() {
+        bail!("imports against the order in lib.rs:\n{}", wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// Returns a sentence for each import against the order in a crate with these sources.
+fn check_crate(sources: &Path) -> Result<Vec<String>> {
+    let list = sources.join("lib.rs");
+    let list = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
     let order = modules(&list);
     let mut wrong = Vec::new();
-    for file in super::files(&sources, "rs")? {
+    for file in super::files(sources, "rs")? {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let Some(module) = module_of(&sources, &file) else { continue };
+        let Some(module) = module_of(sources, &file) else { continue };
         for (line, target) in backward_imports(&order, &module, &text) {
             let place = file.strip_prefix(environment::workspace()).unwrap_or(&file).display();
             wrong.push(format!(
@@ -22,10 +37,7 @@ pub fn check() -> Result<()> {
             ));
         }
     }
-    if !wrong.is_empty() {
-        bail!("imports against the order in agent/src/lib.rs:\n{}", wrong.join("\n"));
-    }
-    Ok(())
+    Ok(wrong)
 }
 
 /// Returns the modules that a `lib.rs` declares, in its order.

@@ -67,8 +67,8 @@ const TYPES: [&str; 26] = [
 ];
 
 /// Folders with Rust files.
-const FOLDERS: [&str; 8] =
-    ["agent", "agent-common/src", "agent-ebpf/src", "crates", "fuzz", "kpi", "tests", "xtask/src"];
+const FOLDERS: [&str; 9] =
+    ["agent", "agent-common/src", "agent-ebpf", "crates", "fuzz", "kpi", "probe", "tests", "xtask"];
 
 /// Checks every Rust file.
 pub fn check() -> Result<()> {
