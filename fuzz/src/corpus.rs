@@ -19,10 +19,10 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Loads the generated messages and the inputs in [`environment::corpus`].
+    /// Loads the generated messages and the inputs in [`environment::find_corpus`].
     pub fn load() -> Result<Self> {
         let mut corpus = Self { messages: own(), captures: Vec::new() };
-        let Some(folder) = environment::corpus() else { return Ok(corpus) };
+        let Some(folder) = environment::find_corpus() else { return Ok(corpus) };
         for file in files(&folder.join("raw"))? {
             if file.file_name().is_some_and(|name| name == "messages.bin") {
                 corpus.messages.extend(messages(&fs::read(&file)?));

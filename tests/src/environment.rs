@@ -2,6 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// The workspace's root.
@@ -11,13 +14,47 @@ pub fn workspace() -> PathBuf {
     package.parent().unwrap_or(package).to_path_buf()
 }
 
-/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target` in the workspace.
+/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target` in the workspace, else, because the builds of librdkafka and
+/// jemalloc fail in a folder whose path has a space, a folder of this workspace in the user's cache.
 #[must_use]
 pub fn target() -> PathBuf {
-    match env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => workspace().join(folder),
-        None => workspace().join("target"),
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|folder| Path::new(folder).is_absolute());
+    let cache = cache.map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
+    target_of(&workspace(), env::var_os("CARGO_TARGET_DIR").as_deref(), cache.as_deref())
+}
+
+fn target_of(workspace: &Path, named: Option<&OsStr>, cache: Option<&Path>) -> PathBuf {
+    if let Some(folder) = named {
+        return workspace.join(folder);
     }
+    let usual = workspace.join("target");
+    if can_be_built_in(&usual) {
+        return usual;
+    }
+    // Below the cache, the workspace's path with other bytes as two hexadecimal digits.
+    let mut name = String::from("dnscribe/target");
+    for &byte in workspace.as_os_str().as_bytes() {
+        if is_plain(byte) {
+            name.push(byte.into());
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(name, "-{byte:02x}");
+        }
+    }
+    let elsewhere = cache.map(|cache| cache.join(name)).filter(|folder| can_be_built_in(folder));
+    elsewhere.unwrap_or(usual)
+}
+
+/// Whether everything can be built in a folder: the programs that build librdkafka and jemalloc (configure, make) pass its path on
+/// without quotes.
+#[must_use]
+pub fn can_be_built_in(folder: &Path) -> bool {
+    folder.as_os_str().as_bytes().iter().copied().all(is_plain)
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte)
 }
 
 /// The agent's binary: `DNSCRIBE_BIN`, else the build that was made last.
@@ -67,23 +104,37 @@ pub fn privileged() -> bool {
     root
 }
 
-/// The real captures that tests compare with: `DNSCRIBE_CORPUS`, else `../shared/corpus` beside
-/// the workspace. `None`, said on standard error, where they are missing.
+/// Folder with captures of other projects: `DNSCRIBE_CORPUS`, else `../shared/corpus` beside the workspace. They are not part of
+/// the repository; `None` where they are missing.
+#[must_use]
+pub fn find_corpus() -> Option<PathBuf> {
+    let folder = corpus_folder();
+    folder.join("pcap").is_dir().then_some(folder)
+}
+
+fn corpus_folder() -> PathBuf {
+    env::var_os("DNSCRIBE_CORPUS")
+        .map_or_else(|| workspace().join("../shared/corpus"), PathBuf::from)
+}
+
+/// Returns the folder of [`find_corpus`] for a test that compares with it. Without captures, the test is left out, which is said on
+/// standard error, in continuous integration too: a fork has none.
 ///
 /// # Panics
-/// In continuous integration where they are missing.
+/// If `DNSCRIBE_CORPUS` names a folder without captures.
 #[must_use]
 pub fn corpus() -> Option<PathBuf> {
-    let folder = env::var_os("DNSCRIBE_CORPUS")
-        .map_or_else(|| workspace().join("../shared/corpus"), PathBuf::from);
-    if folder.join("pcap").is_dir() {
-        return Some(folder);
+    let found = find_corpus();
+    if found.is_none() {
+        let folder = corpus_folder();
+        let named = env::var_os("DNSCRIBE_CORPUS").is_some();
+        assert!(!named, "DNSCRIBE_CORPUS names a folder without captures: {}", folder.display());
+        leave_out(&format!(
+            "no captures in {}; DNSCRIBE_CORPUS names a folder that has them",
+            folder.display()
+        ));
     }
-    skip(&format!(
-        "no captures in {}; DNSCRIBE_CORPUS names a folder that has them",
-        folder.display()
-    ));
-    None
+    found
 }
 
 /// Says why a test is skipped.
@@ -92,5 +143,31 @@ pub fn corpus() -> Option<PathBuf> {
 /// In continuous integration.
 pub fn skip(reason: &str) {
     assert!(!ci(), "a test cannot run, and CI skips none: {reason}");
-    eprintln!("skipped, because {reason}");
+    leave_out(reason);
+}
+
+/// Begin of the line that says that a test is left out. `cargo xtask test` counts and lists these.
+pub const LEFT_OUT: &str = "skipped, because ";
+
+fn leave_out(reason: &str) {
+    eprintln!("{LEFT_OUT}{reason}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_elsewhere_if_the_path_has_a_space_or_another_letter() {
+        let cache = Some(Path::new("/home/user/.cache"));
+        let target = |workspace: &str| target_of(Path::new(workspace), None, cache);
+        assert_eq!(target("/src/dnscribe-0.1_x"), Path::new("/src/dnscribe-0.1_x/target"));
+        let other = target("/My Projects/dnscribe");
+        assert_eq!(other, Path::new("/home/user/.cache/dnscribe/target/My-20Projects/dnscribe"));
+        assert!(can_be_built_in(&target("/Ünï cödé/dnscribe")));
+        let named = target_of(Path::new("/My Projects/a"), Some(OsStr::new("/b c")), cache);
+        assert_eq!(named, Path::new("/b c"));
+        let nowhere = target_of(Path::new("/a b"), None, Some(Path::new("/c d")));
+        assert_eq!(nowhere, Path::new("/a b/target"));
+    }
 }

@@ -17,6 +17,12 @@ pub fn command_line(command: &Command) -> String {
         .join(" ")
 }
 
+/// Returns a path or another word as a shell reads it as one word, whatever characters it has.
+#[must_use]
+pub fn quote(word: impl AsRef<OsStr>) -> String {
+    format!("'{}'", word.as_ref().to_string_lossy().replace('\'', r"'\''"))
+}
+
 /// Returns a command that runs `command` in the same process without the open files that this process
 /// has inherited, such as the lock of `flock`: a program that goes on in the background must not keep
 /// them open.
@@ -127,4 +133,19 @@ pub fn end(child: &mut Child) {
     // Either call fails only if the child is gone already.
     let _ = child.kill();
     let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_reads_quoted_words_as_they_are() {
+        for word in
+            ["plain", "/a/Ünï cödé x/dnscribe", "it's", "a\"b\\c", "$(echo no) `no` $HOME;&|*"]
+        {
+            let output = run(&["sh", "-c", &format!("printf %s {}", quote(word))]).unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+        }
+    }
 }

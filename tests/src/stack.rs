@@ -303,17 +303,3 @@ impl Stack {
             .context("cannot write stack.json")
     }
 }
-
-/// Downloads the programs of the tests and builds the jobs if they are missing, so that tests need
-/// not.
-pub fn prepare() -> Result<()> {
-    crate::kafka::prepare()?;
-    flink::prepare()?;
-    timescaledb::prepare()?;
-    clickhouse::prepare()?;
-    influxdb::prepare()?;
-    crate::geo::prepare()?;
-    crate::archive::prepare()?;
-    crate::archive::server()?;
-    jobs::build().map(drop)
-}

@@ -190,3 +190,29 @@ fn report_is_readable_in_a_browser() {
     let shown = |text: &str| names.iter().any(|name| name.as_str().unwrap().contains(text));
     assert!(shown("<script>alert(1)</script>") && shown("<svg"), "{names:?}");
 }
+
+#[test]
+fn browser_finds_what_is_wrong_with_a_page() {
+    const PAGE: &str = "<!doctype html><html lang=en><title>t</title><main><h1>Heading</h1>\
+        <p style='width:900px'>wide</p><img src='missing.png'></main><script>fail()</script>";
+    if browser::chromium().is_none() || shell::which("npm").is_none() {
+        environment::skip("Chromium or npm is missing; `cargo xtask setup --test` installs them");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    fs::write(&page, PAGE).unwrap();
+    let mut visit = Visit::file(&page, &[400, 1200]).unwrap();
+    visit.script = Some("document.querySelector('h1').textContent".to_owned());
+    visit.screenshot = Some(folder.path().join("pictures"));
+    let found = browser::inspect(&[visit]).unwrap();
+    let [narrow, wide] = found.as_slice() else { panic!("{found:?}") };
+    assert!(narrow.page_width > narrow.width);
+    assert_eq!(wide.page_width, wide.width);
+    let rules: Vec<&str> = wide.violations.iter().map(|one| one.id.as_str()).collect();
+    assert_eq!(rules, ["image-alt"]);
+    assert!(wide.errors.iter().any(|error| error.contains("fail is not defined")));
+    assert!(wide.fetched[0].ends_with("/missing.png"));
+    assert_eq!(wide.evaluated, json!("Heading"));
+    assert!(folder.path().join("pictures/400.png").is_file());
+}

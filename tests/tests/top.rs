@@ -18,15 +18,16 @@ fn dnscribe(words: &[&str], input: Stdio) -> Result<Output> {
     Ok(command.args(words).stdin(input).env("COLUMNS", "100").output()?)
 }
 
+/// Starts a terminal with a script in which `$dnscribe` is the agent and `$capture` the project's own capture.
 fn terminal(script: &str) -> Result<Terminal> {
-    let binary = environment::binary()?;
-    Terminal::start((80, 24), &script.replace("dnscribe", &binary.display().to_string()))
+    let (binary, capture) =
+        (shell::quote(environment::binary()?), shell::quote(golden("lab.pcap")));
+    Terminal::start((80, 24), &format!("dnscribe={binary} capture={capture}\n{script}"))
 }
 
 #[test]
 fn explores_capture_file() -> Result<()> {
-    let capture = golden("lab.pcap").display().to_string();
-    let terminal = terminal(&format!("dnscribe top {capture}; echo ended with $?"))?;
+    let terminal = terminal("\"$dnscribe\" top \"$capture\"; echo ended with $?")?;
     terminal.wait_for("the end of the file", |text| text.contains(" END "))?;
     terminal.press(&["5", "t", "t", "End"])?;
     terminal.wait_for("outcomes", |text| text.contains("NXDOMAIN"))?;
@@ -40,10 +41,10 @@ fn explores_capture_file() -> Result<()> {
 
 #[test]
 fn reads_keys_from_terminal_and_records_from_pipe() -> Result<()> {
-    let script =
-        "(dnscribe replay FILE -o json 2>/dev/null; sleep 1000) | dnscribe top --records -";
-    let script = script.replace("FILE", &golden("lab.pcap").display().to_string());
-    let terminal = terminal(&format!("{script}; echo ended with $?"))?;
+    let terminal = terminal(
+        "(\"$dnscribe\" replay \"$capture\" -o json 2>/dev/null; sleep 1000) | \"$dnscribe\" top --records -
+        echo ended with $?",
+    )?;
     terminal.wait_for("records", |text| text.contains("198.18.0.53"))?;
     terminal.press(&["4"])?;
     terminal.wait_for("the asking process", |text| text.contains("198.18.0.10"))?;
@@ -63,7 +64,7 @@ fn follows_growing_file() -> Result<()> {
     let lines = String::from_utf8(records.stdout)?;
     let (first, rest) = lines.split_once('\n').context("no records")?;
     fs::write(&path, format!("{first}\n"))?;
-    let terminal = terminal(&format!("dnscribe top --records {}", path.display()))?;
+    let terminal = terminal(&format!("\"$dnscribe\" top --records {}", shell::quote(&path)))?;
     terminal.wait_for("the first record", |text| text.contains("198.18.0.53"))?;
     ensure!(!terminal.text()?.contains("198.18.0.2 "));
     File::options().append(true).open(&path)?.write_all(rest.as_bytes())?;
@@ -73,8 +74,7 @@ fn follows_growing_file() -> Result<()> {
 
 #[test]
 fn ends_when_terminal_is_closed() -> Result<()> {
-    let capture = golden("lab.pcap").display().to_string();
-    let terminal = terminal(&format!("dnscribe top {capture}; echo ended"))?;
+    let terminal = terminal("\"$dnscribe\" top \"$capture\"; echo ended")?;
     terminal.wait_for("the view", |text| text.contains("[1 Resolvers]"))?;
     let program = PathBuf::from(format!("/proc/{}", terminal.program()?));
     ensure!(program.exists());

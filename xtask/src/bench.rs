@@ -125,6 +125,7 @@ impl Part {
         }
     }
 
+    /// Name on the command line.
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
@@ -207,7 +208,8 @@ impl Bench {
 pub fn main(args: &Args) -> Result<()> {
     let wanted = |part: &Part| args.parts.is_empty() || args.parts.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(wanted).collect();
-    setup::main(setup::Args { test: true })?;
+    let commands: Vec<String> = parts.iter().map(|part| format!("bench {}", part.name())).collect();
+    setup::install(&commands)?;
     if parts.contains(&Part::Pipeline) && !process::is_elevated() {
         setup::peers();
     }

@@ -7,10 +7,11 @@ use dnscribe_tests::shell;
 
 /// Runs the command.
 pub fn main() -> Result<()> {
-    schemas::write()?;
+    let packages = ["--workspace"];
+    schemas::write(&packages)?;
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--", "golden"]).env("DNSCRIBE_BLESS", "1");
-    tests.env("DNSCRIBE_BIN", build::quick()?);
+    tests.arg("test").args(packages).args(["--", "golden"]).env("DNSCRIBE_BLESS", "1");
+    tests.env("DNSCRIBE_BIN", build::beside_tests(&packages)?);
     shell::pass_through(&mut tests)?;
     crate::console::progress("golden files rewritten: review `git diff` before committing");
     Ok(())

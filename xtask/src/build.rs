@@ -51,11 +51,12 @@ pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
     Ok(path(name, profile))
 }
 
-/// Builds the agent and the probe with the profile `quick`: together, since cargo compiles what they share twice if one of them
-/// needs more features of it. Returns the agent's path; the probe is beside it.
-pub fn quick_agent_and_probe() -> Result<PathBuf> {
-    build(&["dnscribe", "dnscribe-probe"], "quick", &[])?;
-    Ok(path("dnscribe", "quick"))
+/// Builds the agent and the probe with the test programs' profile. `packages` are those that the tests' build selects, so that cargo
+/// compiles what they share once. Returns the agent's path; the probe is beside it.
+pub fn beside_tests(packages: &[&str]) -> Result<PathBuf> {
+    let bins = ["--bin", "dnscribe", "--bin", "dnscribe-probe"];
+    shell::pass_through(cargo().arg("build").args(packages).args(bins))?;
+    Ok(path("dnscribe", "dev"))
 }
 
 /// Builds programs, named as their packages, with a cargo profile, unless this process runs with another user's rights.

@@ -1,22 +1,14 @@
 //! `ci`: runs exactly the checks of continuous integration.
 
-use crate::{setup, test};
+use crate::{lint, setup, test};
 use anyhow::Result;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Arguments of `ci`.
-#[derive(clap::Args, Clone, Copy, Debug)]
-pub struct Args {
-    /// Run every tier, also those of the stream jobs and the dashboards
-    #[arg(long)]
-    all: bool,
-}
-
 /// Runs the command. The tests run even if a lint fails, so that one run reports every failure.
-pub fn main(args: Args) -> Result<()> {
-    setup::main(setup::Args { test: false })?;
-    let tiers = if args.all { test::Args::every_tier() } else { test::Args::of_ci() };
+pub fn main() -> Result<()> {
+    setup::install(&["build"])?;
+    let tiers = test::Args::every_tier();
     thread::scope(|scope| {
         // Mostly downloads: they take no longer beside the builds.
         let prepared = scope.spawn(|| test::prepare(&tiers));
@@ -25,7 +17,7 @@ pub fn main(args: Args) -> Result<()> {
         let _ = test::build(&tiers);
         prepared.join().unwrap_or_else(|panic| resume_unwind(panic))
     })?;
-    let lint = crate::lint::main();
+    let lint = lint::main(lint::Args { kpi: true });
     let test = test::main(&tiers);
     if let Err(error) = &lint {
         crate::console::progress(&format!("lint: {error:#}"));

@@ -19,13 +19,13 @@ pub struct Args {
 /// # Errors
 /// If a difference has no documented reason.
 pub fn main(args: &Args) -> Result<()> {
-    if environment::corpus().is_none() {
+    if environment::find_corpus().is_none() {
         bail!(
             "no corpus: set DNSCRIBE_CORPUS to a folder with `pcap`, `golden` and `peer` \
              (default: ../shared/corpus beside the repository)"
         );
     }
-    setup::main(setup::Args::default())?;
+    setup::install(&["build"])?;
     shell::pass_through(cargo().args(["build", "--package", "dnscribe"]))?;
     let folder = tempfile::tempdir()?;
     let table = folder.path().join("table");

@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    setup::main(setup::Args { test: true })?;
+    setup::install(&["demo"])?;
     let binary = build::first_look()?;
     become_root("capturing")?;
     console::progress("demo: starting a client, a resolver and a server in namespaces");

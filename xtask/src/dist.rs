@@ -77,7 +77,7 @@ struct Release {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    crate::setup::main(crate::setup::Args::default())?;
+    crate::setup::install(&["build"])?;
     crate::setup::dist()?;
     let mut architectures = match (args.all, args.architectures.as_slice()) {
         (true, _) => Architecture::value_variants().to_vec(),

@@ -54,7 +54,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    setup::main(setup::Args::default())?;
+    setup::install(&["build"])?;
     if args.short {
         return short(args.target.as_deref(), WITHOUT_KPI);
     }

@@ -32,9 +32,9 @@ pub fn main(args: &Args) -> Result<()> {
                 console::result(&bootstrap);
                 return Ok(());
             }
-            setup::main(setup::Args { test: true })?;
+            setup::install(&["kafka up"])?;
             let start = Instant::now();
-            console::progress("starting Kafka (the first start downloads it)");
+            console::progress("starting Kafka");
             let interrupt = Interrupt::listen()?;
             let broker = Broker::up(&folder)?;
             interrupt.check()?;

@@ -51,7 +51,7 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 fn up() -> Result<()> {
-    setup::main(setup::Args { test: true })?;
+    setup::install(&["lab up"])?;
     become_root("the lab")?;
     let lab = if let Some(lab) = Lab::find_kept()? {
         console::progress("the lab is already up");

@@ -24,7 +24,7 @@ const LARGE: (u16, u16) = (200, 50);
 
 /// Runs the command: writes the screenshots to `docs/top` and into `docs/top.md`.
 pub fn main() -> Result<()> {
-    setup::main(setup::Args { test: true })?;
+    setup::install(&["pictures"])?;
     shell::pass_through(cargo().args(["build", "--package", "dnscribe"]))?;
     let binary = environment::target().join("debug/dnscribe");
     become_root("capturing")?;
@@ -33,7 +33,7 @@ pub fn main() -> Result<()> {
     let cgroup = Cgroup::enter("pictures")?;
     let lab = Lab::up()?;
     let _traffic = TrafficSources::start(&lab)?;
-    let script = format!("{} top --cgroup {}", binary.display(), cgroup.path().display());
+    let script = format!("{} top --cgroup {}", shell::quote(binary), shell::quote(cgroup.path()));
     let small = Terminal::start(SMALL, &script)?;
     let large = Terminal::start(LARGE, &script)?;
     thread::sleep(WARM_UP);

@@ -14,7 +14,7 @@ const ELEVATED: &str = "XTASK_ELEVATED";
 /// Returns a command for the cargo that runs xtask, in the workspace's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(environment::workspace());
+    command.current_dir(environment::workspace()).env("CARGO_TARGET_DIR", environment::target());
     // Cargo sets these for xtask; they are wrong for what it builds. Build scripts also watch some of them (ring's does), and
     // would run again, with all that depends on them, each time a build follows one that was started without xtask.
     let is_of_package =
@@ -32,6 +32,8 @@ pub fn cargo() -> Command {
 pub fn install_tool(name: &str, version: &str) -> Command {
     let mut command = cargo();
     command.args(["install", name, "--version", version, "--locked", "--force"]);
+    // In a temporary folder instead.
+    command.env_remove("CARGO_TARGET_DIR");
     let profile = [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
     command.envs(profile.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
     command
@@ -46,14 +48,20 @@ pub fn is_root() -> bool {
 /// environment.
 pub fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     if is_root() {
-        return Ok(Command::new(program));
+        return Ok(with_target(Command::new(program)));
     }
     if shell::which("sudo").is_none() {
         bail!("root is needed and sudo is not installed: run this as root");
     }
     let mut command = Command::new("sudo");
     command.args(["--preserve-env", "--"]).arg(program);
-    Ok(command)
+    Ok(with_target(command))
+}
+
+/// Tells a program where the target folder is: as another user, or started without cargo, it would look for it elsewhere.
+fn with_target(mut command: Command) -> Command {
+    command.env("CARGO_TARGET_DIR", environment::target());
+    command
 }
 
 /// Replaces this process by the same command, run as root. Returns only if this process is root already.

@@ -16,7 +16,7 @@ pub struct Args {
 
 /// Runs the command. Returns only if it fails.
 pub fn main(args: &Args) -> Result<()> {
-    setup::main(setup::Args::default())?;
+    setup::install(&["build"])?;
     let binary = build::first_look()?;
     if !is_root() {
         console::progress("capturing needs root: using sudo");

@@ -9,12 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compares the files with the output of the code.
+/// Compares the files with the output of the agent, which is built with the features that it has among `packages`.
 ///
 /// # Errors
 /// If a file is stale, missing, or has no schema; the error names all of them.
-pub fn check() -> Result<()> {
-    let printed = printed()?;
+pub fn check(packages: &[&str]) -> Result<()> {
+    let printed = printed(packages)?;
     let stored = stored()?;
     let stale: Vec<&str> = printed
         .keys()
@@ -34,8 +34,8 @@ pub fn check() -> Result<()> {
 }
 
 /// Rewrites the files from the output of the code.
-pub fn write() -> Result<()> {
-    let printed = printed()?;
+pub fn write(packages: &[&str]) -> Result<()> {
+    let printed = printed(packages)?;
     fs::create_dir_all(folder())?;
     for name in stored()?.keys().filter(|name| !printed.contains_key(*name)) {
         fs::remove_file(folder().join(name))?;
@@ -51,9 +51,8 @@ const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
 
 /// Returns the schemas that the code prints, by file name: `dns.transaction/1` is in `dns.transaction-1.json` and
 /// `dns.transaction-1.avsc`.
-fn printed() -> Result<BTreeMap<String, Vec<u8>>> {
-    // With the probe, as the tests need both: cargo would compile much of them twice.
-    let binary = build::quick_agent_and_probe()?;
+fn printed(packages: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let binary = build::beside_tests(packages)?;
     let mut printed = BTreeMap::new();
     for (ending, words) in KINDS {
         let list = shell::output(Command::new(&binary).arg("schema").args(words))?;

@@ -3,61 +3,78 @@
 
 mod ebpf;
 mod packages;
+mod toolset;
 
 use crate::architecture::Architecture;
 use crate::console;
 use anyhow::{Context as _, Result};
 pub use packages::KEYRING;
 use packages::Need;
+use toolset::Toolset;
 
 /// Arguments of `setup`.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct Args {
-    /// Also install what the tests need: DNS servers and tools, Java and Maven for Kafka and the
+    /// Also install what `cargo xtask test` needs: DNS servers and tools, Java and Maven for Kafka and the
     /// schema registry, Python for their client and for sketch libraries, Prometheus and
-    /// Alertmanager, crun for containers, Chromium and Node.js for dashboards and reports, Helm and Kubernetes' schemas
+    /// Alertmanager, crun for containers, Chromium and Node.js for reports, Helm and Kubernetes' schemas
     #[arg(long)]
     pub test: bool,
 }
 
 /// Runs the command.
 pub fn main(args: Args) -> Result<()> {
+    if args.test {
+        crate::test::prepare(&crate::test::Args::default())
+    } else {
+        install(&["build"])
+    }
+}
+
+/// Installs and downloads what commands need, by their rows in the table of `setup/toolset.rs`.
+pub fn install(commands: &[impl AsRef<str>]) -> Result<()> {
+    install_packages(commands)?;
+    download(commands)
+}
+
+/// Installs what commands need of the distribution's packages and, for building, the toolchain of the eBPF programs.
+pub fn install_packages(commands: &[impl AsRef<str>]) -> Result<()> {
     if crate::process::is_elevated() {
         return Ok(());
     }
-    let mut missing = packages::missing(packages::BUILD);
-    let mut purpose = "building";
-    if args.test {
-        missing.extend(packages::missing(packages::TEST));
-        purpose = "building and testing";
-    }
-    if !packages::is_debian() {
-        // One list for the user; on Debian these do not all come from packages.
-        missing.extend(packages::missing(ebpf::LINKER));
-        if args.test {
-            missing.extend(packages::missing(packages::MONITORING));
-        }
-    }
-    let mut installed = packages::install(purpose, &missing)?;
-    installed |= ebpf::install()?;
-    if args.test {
-        dnscribe_tests::registry::prepare()?;
-        dnscribe_tests::confluent::prepare()?;
-        dnscribe_tests::sketches::prepare()?;
-        dnscribe_tests::browser::prepare()?;
-        dnscribe_tests::manifests::prepare()?;
-        packages::monitoring()?;
+    let toolsets = toolsets(commands)?;
+    let mut missing: Vec<&Need> = toolsets.iter().flat_map(|toolset| toolset.missing()).collect();
+    missing.sort_unstable_by_key(|need| need.debian);
+    missing.dedup_by_key(|need| need.debian);
+    let purpose: Vec<&str> = commands.iter().map(AsRef::as_ref).collect();
+    let mut installed = packages::install(&purpose.join(", "), &missing)?;
+    if toolsets.contains(&Toolset::Build) {
+        installed |= ebpf::install()?;
     }
     if !installed {
-        console::progress("setup: nothing is missing");
+        console::progress("setup: no package is missing");
     }
     Ok(())
 }
 
-/// Installs the packages that `stack` needs.
-pub fn stack() -> Result<()> {
-    let missing = packages::missing(packages::STACK);
-    packages::install("running the stack", &missing).map(|_| ())
+/// Downloads and builds what commands need besides packages, unless it is there.
+pub fn download(commands: &[impl AsRef<str>]) -> Result<()> {
+    if crate::process::is_elevated() {
+        return Ok(());
+    }
+    toolsets(commands)?.into_iter().try_for_each(Toolset::prepare)
+}
+
+/// Checks that the table has a row for each of these commands.
+#[cfg(test)]
+pub fn check_rows(commands: &[impl AsRef<str>]) -> Result<()> {
+    toolsets(commands).map(drop)
+}
+
+fn toolsets(commands: &[impl AsRef<str>]) -> Result<Vec<Toolset>> {
+    let commands: Vec<&str> = commands.iter().map(AsRef::as_ref).collect();
+    toolset::needs(&commands)
+        .with_context(|| format!("xtask/src/setup/toolset.rs has no row for one of {commands:?}"))
 }
 
 /// Installs the programs that `bench` compares with, as far as they are available.

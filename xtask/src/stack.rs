@@ -4,8 +4,8 @@ use crate::interrupt::Interrupt;
 use crate::process::become_root;
 use crate::{build, console, setup};
 use anyhow::{Result, bail};
-use dnscribe_tests::environment;
 use dnscribe_tests::stack::{Component, Stack, demo, jobs};
+use dnscribe_tests::{environment, shell};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -76,19 +76,25 @@ fn folder() -> PathBuf {
 
 /// Starts the components and the jobs. A component that cannot be started does not keep the others from it.
 fn up(stack: &mut Stack, args: &UpArgs) -> Result<()> {
-    setup::stack()?;
+    let wanted = |component: &Component| args.with.is_empty() || args.with.contains(component);
+    let components: Vec<Component> = Component::ALL.into_iter().filter(wanted).collect();
+    let mut commands: Vec<String> = components
+        .iter()
+        .map(|component| format!("stack up --with {}", component.name()))
+        .collect();
     if args.demo {
-        setup::main(setup::Args { test: true })?;
+        commands.push("stack up --demo".to_owned());
+    }
+    // Their programs are downloaded when they start, so that one that is not available does not keep the others from it.
+    setup::install_packages(&commands)?;
+    if args.demo {
         build::quick()?;
         become_root("capturing")?;
     }
     let start = Instant::now();
     let interrupt = Interrupt::listen()?;
     let mut failed = Vec::new();
-    for component in Component::ALL {
-        if !args.with.is_empty() && !args.with.contains(&component) {
-            continue;
-        }
+    for component in components {
         let begun = Instant::now();
         let was_running = stack.runs(component);
         if let Err(error) = stack.start(component) {
@@ -145,7 +151,8 @@ fn print_demo(stack: &Stack) {
         }
         let stores: String = stores.iter().map(|url| [" --store ", url].concat()).collect();
         console::result(&format!(
-            "  target/quick/dnscribe ledger verify --brokers {brokers}{stores}"
+            "  {} ledger verify --brokers {brokers}{stores}",
+            shell::quote(build::path("dnscribe", "quick"))
         ));
     }
     if let Some(url) = text(Component::Prometheus) {

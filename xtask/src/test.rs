@@ -1,12 +1,15 @@
 //! `test`: runs every test, the privileged and end-to-end ones included, or the tests of some tiers.
 
 mod isolated;
+mod results;
+mod whole;
 
 use crate::process::{as_root, cargo, is_root};
 use crate::{build, console, fuzz, setup};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
-use dnscribe_tests::{cache, environment, kafka, shell, stack};
+use dnscribe_tests::{cache, environment, shell, stack};
+use results::{Results, TestResult};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::panic::resume_unwind;
@@ -65,12 +68,6 @@ impl Args {
         Self { tiers: Tier::value_variants().to_vec(), arguments: Vec::new() }
     }
 
-    /// The tiers of continuous integration: those of plain `test`, and of the others those that take few minutes.
-    pub fn of_ci() -> Self {
-        let tiers = [&Tier::DEFAULT[..], &[Tier::Kpi]].concat();
-        Self { tiers, arguments: Vec::new() }
-    }
-
     /// Tiers in the order in which they run.
     fn sorted(&self) -> Vec<Tier> {
         let mut tiers = self.tiers.clone();
@@ -90,6 +87,11 @@ impl Tier {
         Self::Kafka,
         Self::Fuzz,
     ];
+
+    /// Name on the command line.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 
     /// Returns the tier of a test program by its name and whether it is in a `tests` folder.
     fn from_program(name: &str, is_integration: bool) -> Self {
@@ -129,19 +131,19 @@ impl Tier {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    prepare(args)?;
     let tiers = args.sorted();
-    let mut stack_programs = None;
-    let has_stack = |tier: &Tier| matches!(tier, Tier::Stream | Tier::Dashboards);
-    if tiers.iter().any(has_stack) {
-        setup::stack()?;
-        // Mostly downloads and one Java compiler: they take no longer beside the builds.
-        stack_programs = Some(thread::spawn(stack::prepare));
-    }
-    let (binary, programs) = build_all(&tiers)?;
+    setup::install_packages(&commands(&tiers))?;
+    let (binary, programs) = thread::scope(|scope| {
+        // Mostly downloads: they take no longer beside the builds.
+        let downloads = scope.spawn(|| download(&tiers));
+        let built = build_all(&tiers);
+        downloads.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        built
+    })?;
     if !is_root() {
         console::progress("the tests need root: building as this user, running with sudo");
     }
+    let mut results = Results::default();
     let mut failed = Vec::new();
     let mut times = Vec::new();
     let mut fuzz_build = None;
@@ -152,11 +154,6 @@ pub fn main(args: &Args) -> Result<()> {
         if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
             let packages = packages(&tiers);
             fuzz_build.get_or_insert_with(|| thread::spawn(|| fuzz::build_beside(packages)));
-        }
-        if has_stack(&tier)
-            && let Some(prepared) = stack_programs.take()
-        {
-            prepared.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         }
         let programs: Vec<_> =
             programs.iter().filter(|program| together.contains(&program.tier)).collect();
@@ -169,10 +166,12 @@ pub fn main(args: &Args) -> Result<()> {
             thread::spawn(move || docs.output().context("cannot start cargo"))
         });
         // Arguments select tests, whose output is then wanted as it comes.
-        if tier.is_isolated() && args.arguments.is_empty() {
-            failed.extend(isolated::run(&programs, &binary)?);
+        if !args.arguments.is_empty() {
+            failed.extend(run_selected(&programs, args, &binary)?);
+        } else if tier.is_isolated() {
+            results.extend(isolated::run(&programs, &binary)?);
         } else {
-            failed.extend(run_whole(&programs, args, &binary)?);
+            results.extend(run_whole(&programs, &binary)?);
         }
         if let Some(java) = java
             && !java.join().unwrap_or_else(|panic| resume_unwind(panic))?
@@ -192,11 +191,16 @@ pub fn main(args: &Args) -> Result<()> {
         if tier == Tier::Fuzz && args.arguments.is_empty() {
             // If it failed, the next build says so again.
             let _ = fuzz_build.take().map(JoinHandle::join);
-            fuzz::short(None, packages(&tiers))?;
+            if let Err(error) = fuzz::short(None, packages(&tiers)) {
+                console::progress(&format!("{error:#}"));
+                failed.push("fuzz".to_owned());
+            }
         }
         times.push((together, start.elapsed()));
     }
+    console::progress(&results.summary(&tiers));
     report(&times);
+    failed.extend(results.failures());
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
@@ -206,16 +210,23 @@ pub fn main(args: &Args) -> Result<()> {
 /// Installs and downloads what the tests of these tiers need besides what is built. Once and as this user: the tests run as
 /// root and only use the files.
 pub fn prepare(args: &Args) -> Result<()> {
-    setup::main(setup::Args { test: true })?;
     let tiers = args.sorted();
-    if tiers.contains(&Tier::Kafka) {
-        kafka::prepare()?;
-    }
+    setup::install_packages(&commands(&tiers))?;
+    download(&tiers)
+}
+
+/// Downloads what the tests of these tiers need.
+fn download(tiers: &[Tier]) -> Result<()> {
+    setup::download(&commands(tiers))?;
     if tiers.contains(&Tier::Kpi) {
-        stack::clickhouse::prepare()?;
         kpi_validators()?;
     }
     Ok(())
+}
+
+/// Rows of these tiers in the table of what commands need.
+fn commands(tiers: &[Tier]) -> Vec<String> {
+    tiers.iter().map(|tier| format!("test {}", tier.name())).collect()
 }
 
 /// Builds what the tiers run.
@@ -223,27 +234,34 @@ pub fn build(args: &Args) -> Result<()> {
     build_all(&args.sorted()).map(drop)
 }
 
-/// Builds the agent, the probe and the test programs of these tiers, the latter at the same time: each of the two builds has long
-/// steps that use one core. Returns the agent's path; the probe is beside it.
+/// Builds the test programs of these tiers, the agent and the probe. Returns the agent's path; the probe is beside it.
 fn build_all(tiers: &[Tier]) -> Result<(PathBuf, Vec<Program>)> {
-    if tiers == [Tier::Kpi] {
-        return Ok((PathBuf::new(), programs(tiers)?));
-    }
-    thread::scope(|scope| {
-        let agent = scope.spawn(build::quick_agent_and_probe);
-        let programs = if tiers == [Tier::Fuzz] { Ok(Vec::new()) } else { programs(tiers) };
-        let agent = agent.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok((agent?, programs?))
-    })
+    let programs = if tiers == [Tier::Fuzz] { Vec::new() } else { programs(tiers)? };
+    let needs_agent = !matches!(tiers, [Tier::Fuzz | Tier::Kpi]);
+    let agent = if needs_agent { build::beside_tests(packages(tiers))? } else { PathBuf::new() };
+    Ok((agent, programs))
 }
 
-/// Runs programs one after the other, each with all its tests in one process. Returns the names of those that failed.
-fn run_whole(programs: &[&Program], args: &Args, binary: &Path) -> Result<Vec<String>> {
+/// Runs programs one after the other, each with all its tests in one process.
+fn run_whole(programs: &[&Program], binary: &Path) -> Result<Vec<TestResult>> {
+    let mut results = Vec::new();
+    for program in programs {
+        results.extend(whole::run(program, binary)?);
+    }
+    Ok(results)
+}
+
+/// Runs programs with arguments for the test harness, and shows their output as it comes. Returns the names of those that failed.
+fn run_selected(programs: &[&Program], args: &Args, binary: &Path) -> Result<Vec<String>> {
     let mut failed = Vec::new();
     for program in programs {
         let Program { name, file, .. } = program;
         console::progress(&format!("     Running {name} ({})", file.display()));
-        if !program.passes(args, binary)? {
+        let mut test = as_root(file)?;
+        test.args(&args.arguments).current_dir(&program.folder);
+        name_programs(&mut test, binary);
+        program.add_environment(&mut test)?;
+        if !passes(test)? {
             failed.push(name.clone());
         }
     }
@@ -253,24 +271,21 @@ fn run_whole(programs: &[&Program], args: &Args, binary: &Path) -> Result<Vec<St
 /// Writes the duration of each tier to standard error.
 fn report(times: &[(&[Tier], Duration)]) {
     for (tiers, time) in times {
-        let names: Vec<_> = tiers.iter().map(|tier| format!("{tier:?}")).collect();
-        console::progress(&format!("{}: {} s", names.join(" and "), time.as_secs()).to_lowercase());
+        let names: Vec<_> = tiers.iter().map(|tier| tier.name()).collect();
+        console::progress(&format!("{}: {} s", names.join(" and "), time.as_secs()));
     }
     let all: Duration = times.iter().map(|(_, time)| *time).sum();
     console::progress(&format!("all: {} s", all.as_secs()));
 }
 
 impl Program {
-    /// Runs the program; whether its tests passed.
-    fn passes(&self, args: &Args, binary: &Path) -> Result<bool> {
-        let mut test = as_root(&self.file)?;
-        test.args(&args.arguments).current_dir(&self.folder);
-        name_programs(&mut test, binary);
+    /// Adds what only this program's tests need.
+    fn add_environment(&self, test: &mut Command) -> Result<()> {
         if self.tier == Tier::Kpi {
             test.env("DNSCRIBE_CHDB_PYTHON", stack::clickhouse::prepare()?.join("bin/python"));
             test.env("DNSCRIBE_VALIDATORS_PYTHON", kpi_validators()?.join("bin/python"));
         }
-        passes(test)
+        Ok(())
     }
 }
 
@@ -355,6 +370,11 @@ fn parse_message(message: &str) -> Option<Program> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_tier_says_what_it_needs() {
+        setup::check_rows(&commands(Tier::value_variants())).unwrap();
+    }
 
     #[test]
     fn finds_test_programs_and_their_tiers() {

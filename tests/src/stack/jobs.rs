@@ -106,7 +106,8 @@ fn maven() -> Command {
     let folder = environment::target().join("stream");
     let mut maven = Command::new("mvn");
     maven.args(["-B", "-q"]).arg(format!("-Dbuild.folder={}", folder.display()));
-    maven.current_dir(environment::workspace().join("stream"));
+    // In other locales Java cannot open files whose path has letters beyond ASCII.
+    maven.env("LC_ALL", "C.UTF-8").current_dir(environment::workspace().join("stream"));
     maven
 }
 

@@ -4,12 +4,12 @@
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::prometheus::Program;
 use dnscribe_tests::stack::{Component, Stack, jobs};
-use dnscribe_tests::{environment, grafana, shell};
+use dnscribe_tests::{environment, grafana, http, shell};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Components whose data the boards show, in the order of their start.
 const COMPONENTS: [Component; 5] = [
@@ -75,8 +75,7 @@ fn every_panel_shows_the_scripted_day() {
     shell::output(&mut promtool).unwrap();
     stack.start(Component::Prometheus).unwrap();
     fs::write(&addresses, stack.addresses().to_string()).unwrap();
-    // Two scrapes of the jobs.
-    std::thread::sleep(std::time::Duration::from_secs(11));
+    wait_for_scrapes(stack);
     proof("prove", &["dashboards", &addresses, &start]);
     proof("draw", &["dashboards", &addresses, &start, &text(&pictures())]);
     tells_every_incident(stack, now - DAY_SECONDS);
@@ -98,6 +97,17 @@ fn every_panel_shows_the_scripted_day() {
     refused("dashboards", &addresses, &start, "security: Evidence: ");
     stack.timescaledb("ALTER TABLE dns_probes RENAME COLUMN loss_ratio TO loss").unwrap();
     refused("dashboards", &addresses, &start, "probes: Packet loss: error: column");
+}
+
+/// Waits until Prometheus has scraped the jobs twice: rates need two values.
+fn wait_for_scrapes(stack: &Stack) {
+    let address = stack.service(Component::Prometheus).unwrap().address;
+    let path = "/api/v1/query?query=max(count_over_time(up%7Bjob=%22flink%22%7D%5B5m%5D))%3E=2";
+    shell::wait_for("two scrapes of the jobs", Duration::from_secs(60), || {
+        let (_, answer) = http::get(address, None, path)?;
+        Ok(answer.contains("\"value\"").then_some(()))
+    })
+    .unwrap();
 }
 
 /// Folder for pictures of the boards: that of the documentation with `cargo xtask bless`'s variable.

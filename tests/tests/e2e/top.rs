@@ -13,7 +13,7 @@ const ENDED: &str = "ended with";
 fn top(size: (u16, u16)) -> Terminal {
     let binary = environment::binary().unwrap();
     // A short query timeout, because the test has a silent server.
-    let script = format!("{} top --query-timeout 500ms; echo {ENDED} $?", binary.display());
+    let script = format!("{} top --query-timeout 500ms; echo {ENDED} $?", shell::quote(binary));
     let terminal = Terminal::start(size, &script).unwrap();
     terminal.wait_for("the view", |text| text.contains("[1 Resolvers]")).unwrap();
     terminal

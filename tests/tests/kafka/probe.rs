@@ -38,6 +38,17 @@ fn start(folder: &Path, broker: &Broker, ports: &[u16]) -> Child {
     command.args(["run", "--config"]).arg(path).stderr(Stdio::null()).spawn().unwrap()
 }
 
+/// Waits until a topic has `count` more records.
+fn wait_for_more(broker: &Broker, topic: &str, count: usize) {
+    let records = || consume(&broker.bootstrap(), topic).len();
+    let before = records();
+    shell::wait_for(&format!("{count} more records of {topic}"), 2 * END, || {
+        thread::sleep(Duration::from_millis(200));
+        Ok((records() >= before + count).then_some(()))
+    })
+    .unwrap();
+}
+
 fn end(mut probe: Child, signal: Signal) {
     shell::signal(&probe, signal).unwrap();
     let status = shell::wait(&mut probe, END).unwrap();
@@ -56,14 +67,15 @@ fn ledger_closes_over_a_probe_through_an_outage_and_a_kill() {
     }
 
     let killed = start(folder.path(), &broker, &ports);
-    thread::sleep(Duration::from_secs(12));
+    wait_for_more(&broker, LEDGER, 1);
     end(killed, Signal::KILL);
     let probe = start(folder.path(), &broker, &ports);
-    thread::sleep(Duration::from_secs(3));
+    wait_for_more(&broker, PROBES, 150);
     broker.stop().unwrap();
+    // The outage.
     thread::sleep(Duration::from_secs(3));
     broker.restart().unwrap();
-    thread::sleep(Duration::from_secs(5));
+    wait_for_more(&broker, PROBES, 400);
     end(probe, Signal::TERM);
 
     let output = verify_command(&broker).output().unwrap();

@@ -383,7 +383,7 @@ pub fn lab_capture() -> PathBuf {
 
 /// Real captures, or the project's own where they are missing.
 pub fn captures() -> Vec<PathBuf> {
-    let Some(corpus) = environment::corpus() else { return vec![lab_capture(); 12] };
+    let Some(corpus) = environment::find_corpus() else { return vec![lab_capture(); 12] };
     let programs = ["dns-collector", "packetbeat", "suricata-verify", "wireshark", "zeek"];
     let folders = programs.map(|name| corpus.join("pcap").join(name));
     let is_capture = |file: &Path| file.extension().is_some_and(|ending| ending == "pcap");

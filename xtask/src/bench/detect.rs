@@ -31,7 +31,7 @@ const COLUMNS: [(&str, &str, usize); 8] = [
 pub fn main(bench: &Bench) -> Result<()> {
     let mut command = Command::new(bench.program("detect_quality"));
     command.args(["holdout", &SEEDS.to_string(), &DAYS.to_string()]);
-    command.args(environment::corpus());
+    command.args(environment::find_corpus());
     let output =
         command.stderr(Stdio::inherit()).output().context("cannot start detect_quality")?;
     if !output.status.success() {

@@ -117,7 +117,6 @@ const CASES: [Case; 5] = [
 
 /// Runs this part of the benchmark and returns its report.
 pub fn main(bench: &Bench) -> Result<Report> {
-    dnscribe_tests::stack::prepare()?;
     // Gigabytes: not in /tmp, which may be in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let mut stack = Stack::open(&folder.path().join("stack"))?;

@@ -6,7 +6,6 @@ use crate::console;
 use crate::debian::sysroot;
 use crate::process::{as_root, first_line};
 use anyhow::{Context as _, Result, bail};
-use dnscribe_tests::browser;
 use dnscribe_tests::prometheus::{self, Program};
 use dnscribe_tests::shell;
 use std::fs;
@@ -43,61 +42,6 @@ pub const BUILD: &[Need] = &[
     need(|| library("openssl"), "libssl-dev", "openssl-devel", "openssl"),
     need(|| library("zlib"), "zlib1g-dev", "zlib-devel", "zlib"),
     need(|| library("libzstd"), "libzstd-dev", "libzstd-devel", "zstd"),
-];
-
-/// Needed for the tests: DNS programs, a web and a mail server for the lab, a terminal for `dnscribe top`, a debugger that is attached
-/// to the agent, Java and Maven for Kafka and the schema registry, Python for their client, kcat as an
-/// independent Kafka client, crun and busybox for containers, Chromium and Node.js for pages and dashboards, musl
-/// and Go for stub resolvers of other kinds.
-pub const TEST: &[Need] = &[
-    need(|| has("ip"), "iproute2", "iproute", "iproute2"),
-    need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
-    need(|| has("dnsperf"), "dnsperf", "dnsperf", "dnsperf"),
-    need(|| has("unbound"), "unbound", "unbound", "unbound"),
-    need(|| has("knotd"), "knot", "knot", "knot"),
-    need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
-    need(|| has("delv"), "bind9-dnsutils", "bind-utils", "bind"),
-    need(|| has("dnssec-signzone"), "bind9-utils", "bind-dnssec-utils", "bind"),
-    need(|| has("nginx"), "nginx", "nginx", "nginx"),
-    need(|| has("openssl"), "openssl", "openssl", "openssl"),
-    need(|| has("aiosmtpd"), "python3-aiosmtpd", "python3-aiosmtpd", "python-aiosmtpd"),
-    need(|| has("curl"), "curl", "curl", "curl"),
-    need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli"),
-    need(|| has("bpftool"), "bpftool", "bpftool", "bpf"),
-    need(|| has("java"), "default-jre-headless", "java-21-openjdk-headless", "jre-openjdk"),
-    need(|| has("mvn"), "maven", "maven", "maven"),
-    need(|| has("kcat"), "kcat", "kcat", "kcat"),
-    need(|| has("tmux"), "tmux", "tmux", "tmux"),
-    need(|| has("gdb"), "gdb", "gdb", "gdb"),
-    need(|| has("setpriv"), "util-linux", "util-linux", "util-linux"),
-    need(venv, "python3-venv", "python3", "python"),
-    need(|| has("crun"), "crun", "crun", "crun"),
-    need(|| has("busybox"), "busybox-static", "busybox", "busybox"),
-    need(
-        || browser::chromium().is_some(),
-        "chromium-headless-shell",
-        "chromium-headless",
-        "chromium",
-    ),
-    need(|| has("npm"), "nodejs npm", "nodejs-npm", "npm"),
-    need(|| has("musl-gcc"), "musl-tools", "musl-gcc", "musl"),
-    need(|| has("go"), "golang", "golang", "go"),
-];
-
-/// Needed for `stack`: Java and Maven for Kafka and Flink, Python for `ClickHouse`, Go for `InfluxDB`, and
-/// Debian's packages for `TimescaleDB`.
-pub const STACK: &[Need] = &[
-    need(|| has("java"), "default-jdk-headless", "java-21-openjdk-devel", "jdk-openjdk"),
-    need(|| has("mvn"), "maven", "maven", "maven"),
-    need(venv, "python3-venv", "python3", "python"),
-    need(|| has("go"), "golang", "golang", "go"),
-    need(|| has("mmdebstrap"), "mmdebstrap", "mmdebstrap", "mmdebstrap"),
-    need(
-        || Path::new(KEYRING).exists(),
-        "debian-archive-keyring",
-        "debian-keyring",
-        "debian-archive-keyring",
-    ),
 ];
 
 /// Programs that `bench` compares with. It also runs without them and reports which are missing.
@@ -258,7 +202,7 @@ pub fn has(program: &str) -> bool {
 }
 
 /// Whether Python can create virtual environments; Debian has a separate package for that.
-fn venv() -> bool {
+pub fn venv() -> bool {
     let modules = "import ensurepip, venv; print('ok')";
     first_line("python3", &["-c", modules]).is_some()
 }

@@ -1,13 +1,15 @@
 //! Runs each test in a process of its own, several at once.
 //!
 //! Each process has a cgroup of its own, which it sees as the root of the cgroup2 hierarchy. So an agent that captures
-//! the whole host captures this test alone, and tests that mostly wait can run side by side. Where one fails beside
-//! others, which take the processor from it, it runs again alone, and that result counts.
+//! the whole host captures this test alone, and tests that mostly wait can run side by side. Where one fails or takes
+//! too long beside others, which take the processor from it, it runs again alone, and that result counts.
 
+use super::results::TestResult;
 use super::{Program, Tier};
 use crate::process::as_root;
 use crate::{cgroup, console};
 use anyhow::{Context as _, Result, bail};
+use dnscribe_tests::environment::LEFT_OUT;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::{environment, shell};
 use std::collections::{BTreeMap, VecDeque};
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Tests run at the same time on each core: most of them wait most of the time.
 const TESTS_PER_CORE: usize = 3;
@@ -66,24 +68,25 @@ struct Test<'a> {
     name: String,
 }
 
-/// Tests that wait for a process, and those that have failed.
+/// Tests that wait for a process, and results of those that have run.
 struct Pool<'a> {
     waiting: Mutex<VecDeque<Test<'a>>>,
+    /// Tests that failed or took too long.
     failed: Mutex<Vec<Test<'a>>>,
-    /// Seconds that each test took, here or in an earlier run.
-    seconds: Mutex<BTreeMap<String, f64>>,
+    results: Mutex<Vec<TestResult>>,
     mount: PathBuf,
     binary: &'a Path,
 }
 
-/// Runs all tests of these programs and returns the names of those that failed. `binary` is the agent.
-pub fn run(programs: &[&Program], binary: &Path) -> Result<Vec<String>> {
+/// Runs all tests of these programs and returns their results. `binary` is the agent.
+pub fn run(programs: &[&Program], binary: &Path) -> Result<Vec<TestResult>> {
     let mut tests = Vec::new();
     for program in programs {
         tests.extend(list(program)?);
     }
     let times = environment::target().join("test-times.json");
-    let seconds: BTreeMap<String, f64> = fs::read(&times)
+    // Of an earlier run.
+    let mut seconds: BTreeMap<String, f64> = fs::read(&times)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
@@ -97,28 +100,21 @@ pub fn run(programs: &[&Program], binary: &Path) -> Result<Vec<String>> {
     let mut pool = Pool {
         waiting: Mutex::default(),
         failed: Mutex::default(),
-        seconds: Mutex::new(seconds),
+        results: Mutex::default(),
         mount: cgroup::mount()?,
         binary,
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let count = together.len() + alone.len();
     pool.run(together, cores * TESTS_PER_CORE)?;
     let again =
         std::mem::take(&mut pool.failed).into_inner().unwrap_or_else(PoisonError::into_inner);
-    let repeated: Vec<_> = again.iter().map(Test::id).collect();
     pool.run(alone, 1)?;
     pool.run(again, 1)?;
-    let seconds = pool.seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let results = pool.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let passed = results.iter().filter(|result| result.passed);
+    seconds.extend(passed.map(|result| (result.id.clone(), result.time.as_secs_f64())));
     fs::write(&times, serde_json::to_vec_pretty(&seconds)?).context("cannot store the times")?;
-    let failed = pool.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let failed: Vec<_> = failed.iter().map(Test::id).collect();
-    let alone: Vec<_> = repeated.into_iter().filter(|test| !failed.contains(test)).collect();
-    if !alone.is_empty() {
-        console::progress(&format!("failed beside others and passed alone: {}", alone.join(", ")));
-    }
-    console::progress(&format!("{count} tests, {} failed", failed.len()));
-    Ok(failed)
+    Ok(results)
 }
 
 /// Returns the tests of a program.
@@ -179,7 +175,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Runs a test and prints its result; its output only if it failed. `broker` is one that it may use.
+    /// Runs a test and prints its result; its output only if it failed. `broker` is one that the test may use.
     fn run_one(&self, test: Test<'a>, number: usize, broker: Option<&Broker>) -> Result<()> {
         let group = self.mount.join(format!("dnscribe-test-{}-{number}", std::process::id()));
         let mut output = tempfile::tempfile()?;
@@ -201,23 +197,19 @@ impl<'a> Pool<'a> {
         output.read_to_end(&mut bytes)?;
         let text = String::from_utf8_lossy(&bytes);
         // A name that selects no test would pass too.
-        if status.success() && text.contains("test result: ok. 1 passed") {
-            self.passed(&test, &text, time);
+        let passed = status.success() && text.contains("test result: ok. 1 passed");
+        let left_out = text.lines().find_map(|line| line.strip_prefix(LEFT_OUT)).map(str::to_owned);
+        let result = TestResult { tier: test.program.tier, id: test.id(), time, passed, left_out };
+        let (id, seconds) = (&result.id, time.as_secs_f64());
+        console::progress(&if passed {
+            format!("test {id} ... ok ({seconds:.1} s)")
         } else {
-            console::progress(&format!("{text}\ntest {} ... FAILED ({status})", test.id()));
+            format!("{text}\ntest {id} ... FAILED ({status}, {seconds:.1} s)")
+        });
+        if !passed || result.is_over_budget() {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(test);
         }
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
         Ok(())
-    }
-
-    /// Prints that a test passed, with the reason if it was skipped, and stores its time.
-    fn passed(&self, test: &Test, text: &str, time: Duration) {
-        for skipped in text.lines().filter(|line| line.starts_with("skipped, because")) {
-            console::progress(skipped);
-        }
-        let seconds = time.as_secs_f64();
-        console::progress(&format!("test {} ... ok ({seconds:.1} s)", test.id()));
-        let mut known = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(test.id(), seconds);
     }
 }

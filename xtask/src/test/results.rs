@@ -1,0 +1,174 @@
+//! Results of the tests, their time budgets, and the table that ends a run.
+
+use super::Tier;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Time budgets of tests that need longer than their tier's, in seconds, by program and name.
+const EXCEPTIONS: &[(&str, u64)] = &[];
+
+impl Tier {
+    /// Longest time of a test, on two busy cores. The tests of `stream` include the time for which they wait for each other,
+    /// because they share one stack.
+    const fn budget(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Unit | Self::Kernel => 60,
+            Self::Conformance | Self::E2e => 120,
+            Self::Probe | Self::Kafka | Self::Kpi => 240,
+            Self::Dashboards => 600,
+            Self::Stream => 1200,
+            // Its mutated inputs are no tests.
+            Self::Fuzz => 0,
+        })
+    }
+}
+
+/// Result of one run of one test.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestResult {
+    pub tier: Tier,
+    /// Program and path of the test function.
+    pub id: String,
+    pub time: Duration,
+    pub passed: bool,
+    /// Reason if the test could not run and passed without.
+    pub left_out: Option<String>,
+}
+
+impl TestResult {
+    /// Returns the test's time budget.
+    pub fn budget(&self) -> Duration {
+        let exception = EXCEPTIONS.iter().find(|(id, _)| *id == self.id);
+        exception.map_or(self.tier.budget(), |(_, seconds)| Duration::from_secs(*seconds))
+    }
+
+    /// Whether the test took longer than its budget.
+    pub fn is_over_budget(&self) -> bool {
+        self.time > self.budget()
+    }
+}
+
+/// Results of a run of tests, in the order in which they ended. A test that ran twice has two, and the last one counts.
+#[derive(Debug, Default)]
+pub struct Results(Vec<TestResult>);
+
+impl Results {
+    pub fn extend(&mut self, results: impl IntoIterator<Item = TestResult>) {
+        self.0.extend(results);
+    }
+
+    /// Returns the last result of each test, with the number of its runs.
+    fn last(&self) -> BTreeMap<&str, (&TestResult, usize)> {
+        let mut last = BTreeMap::new();
+        for result in &self.0 {
+            let runs = last.get(result.id.as_str()).map_or(0, |(_, runs)| *runs);
+            last.insert(result.id.as_str(), (result, runs + 1));
+        }
+        last
+    }
+
+    /// Returns the tests that failed or took longer than their budget, with the reason.
+    pub fn failures(&self) -> Vec<String> {
+        let failure = |(result, _): (&TestResult, usize)| {
+            let (id, seconds) = (&result.id, result.time.as_secs_f64());
+            if !result.passed {
+                Some(id.clone())
+            } else if result.is_over_budget() {
+                let budget = result.budget().as_secs();
+                Some(format!("{id} (took {seconds:.1} s, its budget is {budget} s)"))
+            } else {
+                None
+            }
+        };
+        self.last().into_values().filter_map(failure).collect()
+    }
+
+    /// Returns a table of the tiers, and the names of tests that passed on their second try or were left out.
+    pub fn summary(&self, tiers: &[Tier]) -> String {
+        let last = self.last();
+        let mut text =
+            "tier         tests  failed  second try  left out  slowest test\n".to_owned();
+        for &tier in tiers {
+            let of_tier = || last.values().filter(move |(result, _)| result.tier == tier);
+            let Some((slowest, _)) = of_tier().max_by_key(|(result, _)| result.time) else {
+                continue;
+            };
+            let count =
+                |is: fn(&(&TestResult, usize)) -> bool| of_tier().filter(|one| is(one)).count();
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "{:<12} {:>5}  {:>6}  {:>10}  {:>8}  {:.1} s of {} s: {}",
+                tier.name(),
+                of_tier().count(),
+                count(|(result, _)| !result.passed || result.is_over_budget()),
+                count(is_second_try),
+                count(|(result, _)| result.left_out.is_some()),
+                slowest.time.as_secs_f64(),
+                slowest.budget().as_secs(),
+                slowest.id,
+            );
+        }
+        let repeated: Vec<&str> =
+            last.iter().filter(|(_, one)| is_second_try(one)).map(|(id, _)| *id).collect();
+        if !repeated.is_empty() {
+            let _ = writeln!(
+                text,
+                "{} passed on the second try only: {}",
+                repeated.len(),
+                repeated.join(", ")
+            );
+        }
+        let reason = |(result, _): &(&TestResult, usize)| {
+            Some(format!("  {}: {}", result.id, result.left_out.as_ref()?))
+        };
+        let left_out: Vec<String> = last.values().filter_map(reason).collect();
+        if !left_out.is_empty() {
+            let _ = writeln!(text, "{} left out:\n{}", left_out.len(), left_out.join("\n"));
+        }
+        text
+    }
+}
+
+fn is_second_try((result, runs): &(&TestResult, usize)) -> bool {
+    *runs > 1 && result.passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(id: &str, seconds: u64, passed: bool) -> TestResult {
+        let (tier, time) = (Tier::E2e, Duration::from_secs(seconds));
+        TestResult { tier, id: id.to_owned(), time, passed, left_out: None }
+    }
+
+    #[test]
+    fn counts_failures_second_tries_and_tests_over_budget() {
+        let mut results = Results::default();
+        let budget = Tier::E2e.budget().as_secs();
+        results.extend([
+            result("e2e good", 1, true),
+            result("e2e flaky", 2, false),
+            result("e2e slow", budget + 1, true),
+            result("e2e bad", 3, false),
+            TestResult { left_out: Some("no corpus".to_owned()), ..result("e2e absent", 0, true) },
+            result("e2e flaky", 2, true),
+            result("e2e bad", 3, false),
+        ]);
+        let failures = results.failures();
+        assert_eq!(failures[0], "e2e bad");
+        assert!(
+            failures[1].starts_with("e2e slow (took 121.0 s, its budget is 120 s"),
+            "{failures:?}"
+        );
+        assert_eq!(failures.len(), 2);
+        let summary = results.summary(&[Tier::Unit, Tier::E2e]);
+        let row = "e2e              5       2           1         1  121.0 s of 120 s: e2e slow";
+        assert!(summary.contains(row), "{summary}");
+        assert!(summary.contains("1 passed on the second try only: e2e flaky"), "{summary}");
+        assert!(summary.contains("1 left out:\n  e2e absent: no corpus"), "{summary}");
+        assert!(!summary.contains("unit"), "{summary}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Runs a test program with all its tests in one process, and reads their results from what it prints.
+
+use super::results::TestResult;
+use super::{Program, name_programs};
+use crate::console;
+use crate::process::as_root;
+use anyhow::{Context as _, Result};
+use dnscribe_tests::environment::LEFT_OUT;
+use dnscribe_tests::shell;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Tests that take longer are printed one by one.
+const SHOWN: Duration = Duration::from_secs(1);
+
+/// Runs a program. Prints tests that fail or take long, and at the end the output of those that failed.
+pub fn run(program: &Program, binary: &Path) -> Result<Vec<TestResult>> {
+    let mut test = as_root(&program.file)?;
+    // Times of tests are an unstable option of the test harness, which a stable compiler's takes with this variable only.
+    test.args(["-Zunstable-options", "--report-time", "--show-output"]).env("RUSTC_BOOTSTRAP", "1");
+    test.current_dir(&program.folder).stdin(Stdio::null()).stdout(Stdio::piped());
+    name_programs(&mut test, binary);
+    program.add_environment(&mut test)?;
+    let start = Instant::now();
+    let command = shell::command_line(&test);
+    let mut child = test.spawn().with_context(|| format!("cannot start `{command}`"))?;
+    let output = BufReader::new(child.stdout.take().context("no standard output")?);
+    let mut reader = Reader { program, results: Vec::new(), block: None, is_failing: false };
+    for line in output.split(b'\n') {
+        reader.read(&String::from_utf8_lossy(&line?));
+    }
+    let status = child.wait().with_context(|| command.clone())?;
+    let mut results = reader.results;
+    if !status.success() && results.iter().all(|result| result.passed) {
+        // Not a test, but the program as a whole: it was killed, or a test ended the process.
+        let id = format!("{} ({status})", program.name);
+        let (tier, time) = (program.tier, start.elapsed());
+        results.push(TestResult { tier, id, time, passed: false, left_out: None });
+    }
+    let (count, seconds) = (results.len(), start.elapsed().as_secs_f64());
+    console::progress(&format!("{}: {count} tests in {seconds:.1} s", program.name));
+    Ok(results)
+}
+
+/// Reads the output of a test program line by line.
+struct Reader<'a> {
+    program: &'a Program,
+    results: Vec<TestResult>,
+    /// Test whose output is being read.
+    block: Option<String>,
+    /// Whether the lines are about tests that failed.
+    is_failing: bool,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, line: &str) {
+        if let Some((name, passed, time)) = parse_result(line).filter(|_| self.block.is_none()) {
+            if !passed || time > SHOWN {
+                console::progress(line);
+            }
+            let id = self.id(name);
+            self.results.push(TestResult {
+                tier: self.program.tier,
+                id,
+                time,
+                passed,
+                left_out: None,
+            });
+            return;
+        }
+        self.is_failing |= line == "failures:";
+        if self.is_failing {
+            console::progress(line);
+        }
+        if let Some(name) =
+            line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            self.block = Some(self.id(name));
+        } else if let (Some(reason), Some(id)) = (line.strip_prefix(LEFT_OUT), &self.block)
+            && let Some(result) = self.results.iter_mut().find(|result| result.id == *id)
+        {
+            result.left_out = Some(reason.to_owned());
+        }
+    }
+
+    fn id(&self, name: &str) -> String {
+        format!("{} {name}", self.program.name)
+    }
+}
+
+/// Parses `test NAME ... ok <0.123s>`. `None` for other lines, also for ignored tests.
+fn parse_result(line: &str) -> Option<(&str, bool, Duration)> {
+    let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    let (result, time) = rest.split_once(" <")?;
+    let seconds = time.strip_suffix("s>")?.parse().ok()?;
+    let name = name.strip_suffix(" - should panic").unwrap_or(name);
+    Some((name, result == "ok", Duration::try_from_secs_f64(seconds).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Tier;
+    use super::*;
+
+    #[test]
+    fn reads_results_times_and_reasons() {
+        let (name, folder) = ("dnscribe".to_owned(), "/a".into());
+        let program = Program { name, tier: Tier::Unit, file: "/a/b".into(), folder };
+        let mut reader =
+            Reader { program: &program, results: Vec::new(), block: None, is_failing: false };
+        let text = "\nrunning 3 tests\ntest a::b ... ok <0.004s>\ntest a::c - should panic ... ok <2.000s>\n\
+            test d ... FAILED <0.100s>\ntest e ... ignored\n\nsuccesses:\n\n---- a::b stdout ----\n\
+            skipped, because there is nothing\ntest x ... ok <9.000s>\n\n\nsuccesses:\n    a::b\n\nfailures:\n";
+        text.lines().for_each(|line| reader.read(line));
+        let result = |id: &str, ms, passed, left_out: Option<&str>| TestResult {
+            tier: Tier::Unit,
+            id: id.to_owned(),
+            time: Duration::from_millis(ms),
+            passed,
+            left_out: left_out.map(str::to_owned),
+        };
+        let expected = [
+            result("dnscribe a::b", 4, true, Some("there is nothing")),
+            result("dnscribe a::c", 2000, true, None),
+            result("dnscribe d", 100, false, None),
+        ];
+        assert_eq!(reader.results, expected);
+    }
+}
