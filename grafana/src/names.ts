@@ -548,6 +548,7 @@ export const metric = {
     dnscribe_probe_other_results_total: "dnscribe_probe_other_results_total",
     dnscribe_probe_query_latency_seconds: "dnscribe_probe_query_latency_seconds",
     dnscribe_probe_requests_total: "dnscribe_probe_requests_total",
+    dnscribe_probe_revocation_info: "dnscribe_probe_revocation_info",
     dnscribe_probe_rounds_late_total: "dnscribe_probe_rounds_late_total",
     dnscribe_probe_rounds_running: "dnscribe_probe_rounds_running",
     dnscribe_probe_rounds_total: "dnscribe_probe_rounds_total",

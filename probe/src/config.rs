@@ -2,11 +2,13 @@
 
 mod adhoc;
 mod blackbox;
+mod client_certificate;
 mod layer;
 pub mod modules;
 pub mod reference;
 mod rules;
 mod services;
+mod trust;
 mod value;
 
 pub use adhoc::AdHoc;
@@ -210,7 +212,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         rules: rules::resolve(&layer.rules)?,
         trigger: layer.trigger.resolve(),
         ad_hoc: AdHoc::new(layer),
-        trust: trust(layer)?,
+        trust: trust::resolve(layer)?,
         services: services::resolve(layer)?,
         limits: limits(&layer.limits),
         modules: modules::resolve(layer)?,
@@ -262,12 +264,6 @@ fn memory(layer: &MemoryLayer, environment: &[(OsString, OsString)]) -> MemoryCo
 
 /// Default streams of stdout.
 const SHOWN: StreamSet = StreamSet::EMPTY.with(Stream::Probes).with(Stream::Alerts);
-
-fn trust(layer: &Layer) -> Result<Trust, ConfigError> {
-    let (roots, anchors) = (&layer.trust.roots, &layer.trust.dnssec_anchors);
-    Trust::load(roots.as_deref(), anchors.as_deref())
-        .or_else(|problem| ConfigError::in_section("trust", problem))
-}
 
 /// Directory of state where no service manager gives one.
 pub const STATE_DIRECTORY: &str = "/var/lib/dnscribe-probe";

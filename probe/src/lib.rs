@@ -8,6 +8,8 @@
 // What is asked, and how.
 pub mod failure;
 pub mod special;
+pub mod client_certificate;
+pub mod revocation;
 pub mod trust;
 pub mod dns;
 pub mod target;

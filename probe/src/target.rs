@@ -1,5 +1,6 @@
 //! Targets: what is measured, how often, and what counts as good.
 
+use crate::client_certificate::ClientCertificate;
 use crate::dns::{Resolver, presentation};
 use dnscribe_config::value;
 use dnscribe_config::value::LabelName;
@@ -276,6 +277,8 @@ pub struct TlsTarget {
     pub query_response: Vec<DialogueStep>,
     /// Whether a certificate that is not valid is a failure.
     pub verify: bool,
+    /// Certificate with which the probe identifies itself.
+    pub client: Option<ClientCertificate>,
 }
 
 value! {
@@ -333,6 +336,8 @@ pub struct HttpTarget {
     pub server_name: Option<String>,
     /// Whether a certificate that is not valid is a failure.
     pub verify: bool,
+    /// Certificate with which the probe identifies itself to the URL's own origin.
+    pub client: Option<ClientCertificate>,
     /// Statuses that are good.
     pub status: Vec<u16>,
     /// Pattern that the body must contain.

@@ -1,5 +1,7 @@
-//! What the probe trusts: roots of certificates, and trust anchors of DNSSEC.
+//! What the probe trusts: roots of certificates with the lists of those that are revoked, and trust anchors of
+//! DNSSEC.
 
+use crate::revocation::{RevocationLists, RevocationOptions};
 use hickory_proto::ProtoError;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
 use hickory_proto::dnssec::{DigestType, PublicKey as _};
@@ -26,6 +28,8 @@ pub struct Trust {
     pub roots: Arc<RootCertStore>,
     /// Keys of zones from which DNSSEC is validated.
     pub anchors: Arc<[Anchor]>,
+    /// Lists of revoked certificates.
+    pub revocation: Arc<RevocationLists>,
 }
 
 /// A trust anchor: the digest of a zone's key (RFC 4033, section 2).
@@ -55,7 +59,14 @@ impl Trust {
             }
             None => parse_anchors(ROOT_ANCHORS)?,
         };
-        Ok(Self { roots: Arc::new(roots), anchors: anchors.into() })
+        let revocation = Arc::new(RevocationLists::new(RevocationOptions::default()));
+        Ok(Self { roots: Arc::new(roots), anchors: anchors.into(), revocation })
+    }
+
+    /// Changes whether revocation lists are fetched, and from where.
+    #[must_use]
+    pub fn with_revocation(self, options: RevocationOptions) -> Self {
+        Self { revocation: Arc::new(RevocationLists::new(options)), ..self }
     }
 
     /// Returns the settings of a TLS client that offers these application protocols. Sessions are not

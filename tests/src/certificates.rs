@@ -88,6 +88,15 @@ impl Authority {
         })
     }
 
+    /// Issues a server certificate that names the URL of a revocation list.
+    pub fn server_with_list(&self, names: &[&str], url: &str) -> Result<Identity> {
+        self.issue("broker", Validity::Current, None, |builder| {
+            add_names(builder, names)?;
+            builder.append_extension(distribution_point(url)?)?;
+            Ok(builder.append_extension(ExtendedKeyUsage::new().server_auth().build()?)?)
+        })
+    }
+
     /// Issues a client certificate; its key is encrypted if there is a password.
     pub fn client(
         &self,
@@ -134,6 +143,18 @@ fn authority_information_access(url: &str) -> Result<X509Extension> {
     let all = [&[0x30, u8::try_from(one.len())?], &one[..]].concat();
     let name = Asn1Object::from_str("1.3.6.1.5.5.7.1.1")?;
     let contents = Asn1OctetString::new_from_bytes(&all)?;
+    Ok(X509Extension::new_from_der(&name, false, &contents)?)
+}
+
+/// Returns the extension that names the URL of a revocation list (RFC 5280, section 4.2.1.13).
+fn distribution_point(url: &str) -> Result<X509Extension> {
+    let mut contents = [&[0x86, u8::try_from(url.len())?], url.as_bytes()].concat();
+    // fullName, distributionPoint, the point, all points.
+    for tag in [0xa0, 0xa0, 0x30, 0x30] {
+        contents = [&[tag, u8::try_from(contents.len())?], &contents[..]].concat();
+    }
+    let name = Asn1Object::from_str("2.5.29.31")?;
+    let contents = Asn1OctetString::new_from_bytes(&contents)?;
     Ok(X509Extension::new_from_der(&name, false, &contents)?)
 }
 

@@ -72,7 +72,7 @@ impl FaultLab {
     pub fn up() -> Result<Self> {
         let mut lab = Lab::up()?;
         lab.lift_icmp_limits()?;
-        web::write_certificates(&lab.folder().join("tls"))?;
+        web::write_certificates(&lab.folder().join("tls"), lab.address(Host::Server))?;
         let zones = zones::write(&lab)?;
         zones::start(&mut lab, &zones)?;
         web::start(&mut lab)?;
@@ -91,7 +91,8 @@ impl FaultLab {
     /// Writes a configuration of the probe with a service for each fault, and returns its path.
     pub fn write_config(&self, faults: &[Fault]) -> Result<PathBuf> {
         let mut text = format!(
-            "version: 1\nsite: lab\ntrust: {{ roots: [{ca}], dnssec_anchors: [{anchors}] }}\n\
+            "version: 1\nsite: lab\ntrust: {{ roots: [{ca}], dnssec_anchors: [{anchors}], \
+             crls_from_private: true }}\n\
              defaults: {{ timeout: 4s }}\nresolvers:\n  good: \"udp://{good}:53\"\n  \
              lying: \"udp://{lying}:53\"\n  dot: \"tls://{good}:853#dns.good.test\"\n  \
              doh: \"https://{good}/dns-query#dns.good.test\"\n  expired: \"tls://{lying}:853#{SHOP}\"\n  \

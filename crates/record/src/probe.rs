@@ -181,4 +181,17 @@ pub struct CertificateFields {
     /// Status in that response (RFC 6960): `good`, `revoked` or `unknown`; `invalid` if it cannot be read, is
     /// out of date, or is not signed for the issuer.
     pub ocsp_status: Option<String>,
+    /// Whether it is revoked, by the stapled OCSP response, else by the revocation list (CRL) of its issuer:
+    /// `good`, `revoked` or `unknown`. Absent if it was not checked: lists are not fetched, the chain does not
+    /// lead to a trusted root, or it has expired.
+    #[schemars(extend("enum" = ["good", "revoked", "unknown"]))]
+    pub revocation: Option<String>,
+    /// Where that is from: `stapled_ocsp` or `crl`; absent if it is unknown.
+    #[schemars(extend("enum" = ["stapled_ocsp", "crl"]))]
+    pub revocation_source: Option<String>,
+    /// Why it is revoked, if the list says so (RFC 5280, section 5.3.1): `key_compromise`, ...; or why that is
+    /// unknown: `no_crl` (the certificate names none), `crl_pending` (it is being fetched), `crl_unreachable`,
+    /// `crl_timeout`, `crl_status`, `crl_too_large`, `crl_no_room`, `crl_address_private`, `crl_malformed`,
+    /// `crl_delta`, `crl_expired`, `crl_signature`, `crl_other_scope`, `chain`.
+    pub revocation_reason: Option<String>,
 }

@@ -5,6 +5,7 @@ mod layer;
 #[cfg(test)]
 mod tests;
 
+use super::client_certificate::ClientCertificateLayer;
 use super::layer::{DnsLayer, HttpLayer, PaceLayer, PingLayer, TargetLayer, TcpLayer, TlsLayer};
 use super::modules::{AnswerCheck, AnswerCondition, Checks, Module};
 use super::services::basic;
@@ -99,6 +100,7 @@ fn http(layer: HttpProber, pace: PaceLayer) -> Result<Module, String> {
         max_redirects: (!follows).then_some(0),
         address_family: layer.family.resolve(),
         verify: layer.tls_config.verify(),
+        client_certificate: layer.tls_config.client(),
         server_name: layer.tls_config.server_name,
         pace,
         ..header_checks(&checks.0.unwrap_or_default(), &checks.1.unwrap_or_default())?
@@ -191,12 +193,14 @@ fn tcp(layer: TcpProber, pace: PaceLayer) -> Module {
     let begins_tls = steps.any(|step| step.starttls.is_some_and(|starttls| starttls.0));
     let template = if begins_tls || layer.tls.is_some_and(|tls| tls.0) {
         let verify = layer.tls_config.verify();
+        let client_certificate = layer.tls_config.client();
         let server_name = layer.tls_config.server_name;
         let tls = TlsLayer {
             server_name,
             query_response,
             address_family,
             verify,
+            client_certificate,
             pace,
             ..TlsLayer::default()
         };
@@ -267,5 +271,11 @@ impl FamilyLayer {
 impl TlsConfigLayer {
     fn verify(&self) -> Option<Switch> {
         self.insecure_skip_verify.map(|skip| Switch(!skip.0))
+    }
+
+    fn client(&self) -> Option<ClientCertificateLayer> {
+        let (certificate, key) = (self.cert_file.clone(), self.key_file.clone());
+        let is_given = certificate.is_some() || key.is_some();
+        is_given.then_some(ClientCertificateLayer { certificate, key })
     }
 }

@@ -1,6 +1,8 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
+use super::client_certificate::ClientCertificateLayer;
 use super::rules::{RulesLayer, TriggerLayer};
+use super::trust::TrustLayer;
 use super::value::{
     BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Percent,
     Qtype, ResolverUrl, StartTls,
@@ -96,16 +98,6 @@ section! {
         section log: LogLayer,
         /// Time limit of the shutdown.
         text drain_timeout: Option<Span> = default(Duration::from_secs(10)),
-    }
-}
-
-section! {
-    /// Section `trust`.
-    TrustLayer {
-        /// Files of trusted certificates, in PEM. Default: those of the system.
-        items roots: Option<Vec<PathBuf>> = example("[/etc/ssl/corp-ca.pem]"),
-        /// Files of trust anchors for DNSSEC: DS or DNSKEY records. Default: the root zone's.
-        items dnssec_anchors: Option<Vec<PathBuf>> = example("[/etc/dnscribe/anchors.ds]"),
     }
 }
 
@@ -312,6 +304,11 @@ section! {
         text address_family: Option<AddressFamily> = default(AddressFamily::Any),
         /// Whether a certificate that is not valid is a failure; else it is only recorded.
         text verify: Option<Switch> = default(true),
+        /// Certificate with which the probe identifies itself to the server (mTLS).
+        optional client_certificate: Option<ClientCertificateLayer> = each(
+            ClientCertificateLayer,
+            "{ certificate: /etc/dnscribe-probe/client.pem, key: /etc/dnscribe-probe/client.key }"
+        ),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }
@@ -365,6 +362,11 @@ section! {
         text server_name: Option<Name> = example("shop.example.com"),
         /// Whether a certificate that is not valid is a failure; else it is only recorded.
         text verify: Option<Switch> = default(true),
+        /// Certificate with which the probe identifies itself to the URL's own origin (mTLS).
+        optional client_certificate: Option<ClientCertificateLayer> = each(
+            ClientCertificateLayer,
+            "{ certificate: /etc/dnscribe-probe/client.pem, key: /etc/dnscribe-probe/client.key }"
+        ),
         /// Interval and timeout.
         flatten pace: PaceLayer,
     }

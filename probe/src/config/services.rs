@@ -1,5 +1,6 @@
 //! Section `services`: completes the targets with the defaults.
 
+use super::client_certificate;
 use super::layer::{
     AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer,
     StepLabelLayer, StepLayer, TargetLayer, TcpLayer, TlsLayer,
@@ -207,7 +208,8 @@ impl Builder {
         if begins + usize::from(starttls) > 1 {
             return Err("tls.query_response, starttls: TLS begins once".to_owned());
         }
-        let kind = TlsTarget { host, server_name, alpn, starttls, query_response, verify };
+        let client = client_certificate::resolve("tls", layer.client_certificate.as_ref())?;
+        let kind = TlsTarget { host, server_name, alpn, starttls, query_response, verify, client };
         Ok((target, TargetKind::Tls(kind), layer.pace.clone()))
     }
 
@@ -239,6 +241,7 @@ impl Builder {
             connect_to: connect_to.transpose()?,
             server_name,
             verify: layer.verify().0,
+            client: client_certificate::resolve("http", layer.client_certificate.as_ref())?,
             url,
             method,
             request_body: layer.request_body.clone(),

@@ -100,7 +100,9 @@ impl Visit<'_> {
                 let own = http.server_name.clone().filter(|_| is_home);
                 let name = own.unwrap_or_else(|| host.name.to_string());
                 let alpn = ["h2", "http/1.1"].map(str::to_owned);
-                let peer = tls::Peer { server_name: &name, alpn: &alpn, verify: http.verify };
+                let client = http.client.as_ref().filter(|_| is_home);
+                let peer =
+                    tls::Peer { server_name: &name, alpn: &alpn, verify: http.verify, client };
                 let stream =
                     tls::handshake(self.context, fields, stream, &peer, self.deadline).await?;
                 let is_http2 = fields.alpn.as_deref() == Some("h2");

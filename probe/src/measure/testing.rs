@@ -22,8 +22,8 @@ pub(super) fn context() -> Context {
 
 /// Creates a context that trusts these roots.
 pub(super) fn context_with(roots: RootCertStore) -> Context {
-    let trust = Trust { roots: Arc::new(roots), anchors: Arc::from([]) };
-    Context::new("test".to_owned(), trust)
+    let trust = Trust::load(Some(&[]), None).unwrap();
+    Context::new("test".to_owned(), Trust { roots: Arc::new(roots), ..trust })
 }
 
 /// Creates the fields of a measurement.

@@ -6,12 +6,14 @@
 
 mod certificate;
 mod ocsp;
+mod revocation;
 mod starttls;
 #[cfg(test)]
 mod tests;
 mod x509;
 
 use super::{Context, Failure, Stage, add_milliseconds, begin, dialogue, finish, host};
+use crate::client_certificate::{ClientCertificate, Presentation};
 use crate::target::{Target, TlsTarget};
 use certificate::{Presented, Problem, inspect};
 use dnscribe_record::ProbeFields;
@@ -23,12 +25,20 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
     PeerIncompatible, PeerMisbehaved, ProtocolVersion, SignatureScheme,
 };
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::AsyncBufRead as _;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// Longest time that a server may take to refuse a certificate of the probe.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(ring::default_provider()));
@@ -54,7 +64,12 @@ async fn run(
     let begin = tls.query_response.iter().position(|step| step.starttls).map_or(0, |last| last + 1);
     let (before, after) = tls.query_response.split_at(begin);
     let stream = dialogue::hold(stream, before, &mut fields.response_labels, deadline).await?;
-    let peer = Peer { server_name: &tls.server_name, alpn: &tls.alpn, verify: tls.verify };
+    let peer = Peer {
+        server_name: &tls.server_name,
+        alpn: &tls.alpn,
+        verify: tls.verify,
+        client: tls.client.as_ref(),
+    };
     let stream = handshake(context, fields, stream, &peer, deadline).await?;
     if fields.alpn.is_none() && !tls.alpn.is_empty() {
         let detail = format!("the server chose none of {}", tls.alpn.join(", "));
@@ -71,6 +86,8 @@ pub(super) struct Peer<'a> {
     pub(super) alpn: &'a [String],
     /// Whether a certificate that is not valid is a failure.
     pub(super) verify: bool,
+    /// Certificate of the probe.
+    pub(super) client: Option<&'a ClientCertificate>,
 }
 
 /// Shakes hands, describes what was agreed on in `fields`, and judges the server's certificate.
@@ -87,17 +104,24 @@ pub(super) async fn handshake(
 ) -> Result<TlsStream<TcpStream>, Failure> {
     let internal =
         |detail: String| Failure::new(Stage::Tls, "handshake_failed").with_detail(detail);
-    let Peer { server_name, alpn, verify } = peer;
+    let Peer { server_name, alpn, verify, client } = peer;
     let name = ServerName::try_from((*server_name).to_owned())
         .map_err(|_| internal(format!("{server_name} is not a name for a certificate")))?;
     let recorder = Arc::new(Recorder::default());
-    let config =
-        client_config(Arc::clone(&recorder), alpn).map_err(|error| internal(error.to_string()))?;
+    let client = client.cloned().map(|client| Arc::new(Presentation::new(client)));
+    let config = client_config(Arc::clone(&recorder), alpn, client.clone())
+        .map_err(|error| internal(error.to_string()))?;
     let begin = Instant::now();
     let connecting = TlsConnector::from(config).connect(name.clone(), stream);
-    let connected =
+    let mut connected =
         within(deadline, async { connecting.await.map_err(|error| failed(&error)) }).await;
     add_milliseconds(&mut fields.handshake_ms, begin.elapsed());
+    if let Ok(stream) = &mut connected
+        && client.is_some_and(|client| client.is_asked())
+        && let Err(error) = settle(stream, deadline).await
+    {
+        connected = Err(failed(&error));
+    }
     let presented = recorder.take();
     let mut problems = Vec::new();
     if !presented.chain.is_empty() {
@@ -105,6 +129,9 @@ pub(super) async fn handshake(
         (fields.cert, problems) = found;
     }
     let stream = connected.map_err(|failure| with_problems(failure, &problems))?;
+    if let Some(cert) = &mut fields.cert {
+        revocation::check(&context.trust, &presented, cert, &mut problems, deadline).await;
+    }
     let (_, connection) = stream.get_ref();
     fields.tls_version = connection.protocol_version().map(version);
     fields.cipher = connection.negotiated_cipher_suite().map(|suite| {
@@ -120,6 +147,22 @@ pub(super) async fn handshake(
             Err(with_problems(failure, others))
         }
     }
+}
+
+/// Waits until the server has read the probe's certificate: with TLS 1.3 the client's side of the handshake
+/// ends before (RFC 8446, section 2). It has once it sends a session ticket or data; one that sends neither in
+/// time counts as content.
+async fn settle(stream: &mut TlsStream<TcpStream>, deadline: Instant) -> io::Result<()> {
+    if stream.get_ref().1.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(());
+    }
+    let said = poll_fn(|context| {
+        let read = Pin::new(&mut *stream).poll_fill_buf(context).map_ok(drop);
+        let has_ticket = stream.get_ref().1.tls13_tickets_received() > 0;
+        if read.is_pending() && has_ticket { Poll::Ready(Ok(())) } else { read }
+    });
+    let left = deadline.saturating_duration_since(Instant::now());
+    timeout(left.min(SETTLE_LIMIT), said).await.unwrap_or(Ok(()))
 }
 
 /// Ends a step of the handshake at the time limit.
@@ -141,12 +184,19 @@ fn with_problems(mut failure: Failure, problems: &[Problem]) -> Failure {
     failure
 }
 
-fn client_config(recorder: Arc<Recorder>, alpn: &[String]) -> Result<Arc<ClientConfig>, Error> {
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+fn client_config(
+    recorder: Arc<Recorder>,
+    alpn: &[String],
+    client: Option<Arc<Presentation>>,
+) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(recorder)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(recorder);
+    let mut config = match client {
+        Some(client) => builder.with_client_cert_resolver(client),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     // A resumed session would bring no certificate.
     config.resumption = rustls::client::Resumption::disabled();
@@ -204,8 +254,8 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
-/// Names an error of a handshake.
-fn failed(error: &io::Error) -> Failure {
+/// Names an error of a handshake, or of TLS after it.
+pub(super) fn failed(error: &io::Error) -> Failure {
     let fail = |reason, detail: String| Failure::new(Stage::Tls, reason).with_detail(detail);
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return Failure::io(Stage::Tls, error);
@@ -215,6 +265,15 @@ fn failed(error: &io::Error) -> Failure {
             let reason = match alert {
                 AlertDescription::ProtocolVersion => "version",
                 AlertDescription::NoApplicationProtocol => "alpn_mismatch",
+                AlertDescription::CertificateRequired => "client_certificate_required",
+                // A client sends one certificate only: its own.
+                AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied => "client_certificate_refused",
                 _ => "handshake_failed",
             };
             fail(reason, format!("the server sent the alert {}", alert_name(*alert)))
@@ -236,9 +295,13 @@ fn failed(error: &io::Error) -> Failure {
 
 /// Returns the name of an alert (RFC 8446, section 6): `handshake_failure`.
 fn alert_name(alert: AlertDescription) -> String {
+    let letters: Vec<char> = format!("{alert:?}").chars().collect();
+    let is_lower = |index: usize| letters.get(index).is_some_and(char::is_ascii_lowercase);
     let mut name = String::new();
-    for letter in format!("{alert:?}").chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
+    for (index, letter) in letters.iter().enumerate() {
+        // Words begin with a capital; some are all capitals.
+        let begins = index > 0 && letter.is_ascii_uppercase();
+        if begins && (is_lower(index - 1) || is_lower(index + 1)) {
             name.push('_');
         }
         name.push(letter.to_ascii_lowercase());

@@ -127,6 +127,9 @@ pub(super) const RESULTS: &[Metric] = &[
         .caveat("Further labels `digest`, `rcode`."),
     result("dnscribe_probe_dnssec_info", "1", "Result of validation by the probe from the trust anchors.")
         .caveat("A further label `state`: secure, insecure, bogus, indeterminate."),
+    result("dnscribe_probe_revocation_info", "1", "Whether the certificate is revoked, and why that is unknown.")
+        .formula("`dnscribe_probe_revocation_info{status=\"unknown\"}`: certificates of which nobody would know")
+        .caveat("Further labels `status`: good, revoked, unknown; `source`: crl, stapled_ocsp; `reason`."),
 ];
 
 const PROBING: &str = "ledger: `probing`";

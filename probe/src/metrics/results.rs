@@ -231,6 +231,15 @@ const INFOS: &[(&str, Info)] = &[
     ("dnscribe_probe_dnssec_info", |fields| {
         fields.dnssec.clone().map(|state| ("state", state)).into_iter().collect()
     }),
+    ("dnscribe_probe_revocation_info", |fields| {
+        let Some(cert) = &fields.cert else { return Vec::new() };
+        let Some(status) = cert.revocation.clone() else { return Vec::new() };
+        vec![
+            ("status", status),
+            ("source", cert.revocation_source.clone().unwrap_or_default()),
+            ("reason", cert.revocation_reason.clone().unwrap_or_default()),
+        ]
+    }),
 ];
 
 /// Names of all families of this module.

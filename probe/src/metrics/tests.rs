@@ -81,6 +81,8 @@ fn everything(kind: &str) -> ProbeFields {
         cert: Some(CertificateFields {
             not_after: Some(Timestamp::from_nanos(1_900_000_000_000_000_000)),
             chain_ok: true,
+            revocation: Some("unknown".into()),
+            revocation_reason: Some("crl_unreachable".into()),
             ..CertificateFields::default()
         }),
         issuer_changed: Some(false),
@@ -132,6 +134,7 @@ fn every_result_metric_is_written_and_described() {
         "version=\"TLS 1.3\"} 1\n",
         "address=\"192.0.2.10\",version=\"2.0\"} 1\n",
         "digest=\"00000000deadbeef\",rcode=\"NOERROR\"} 1\n",
+        "status=\"unknown\",source=\"\",reason=\"crl_unreachable\"} 1\n",
     ] {
         assert!(text.contains(sample), "{sample} in\n{text}");
     }

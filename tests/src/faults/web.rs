@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Ports of the TLS servers, and what each has: file name of the certificate, further lines for nginx.
-pub(super) const TLS: [(&str, u16, &str, &str); 12] = [
+pub(super) const TLS: [(&str, u16, &str, &str); 15] = [
     ("good", 443, "good", ""),
     ("expired", 8401, "expired", ""),
     ("future", 8402, "future", ""),
@@ -32,7 +32,13 @@ pub(super) const TLS: [(&str, u16, &str, &str); 12] = [
     ("tls12", 8409, "good", "ssl_protocols TLSv1.2;"),
     ("tls11", 8410, "good", "ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;"),
     ("long-chain", 8411, "long-chain", ""),
+    ("revoked-by-list", 8412, "revoked-by-list", ""),
+    ("list-away", 8413, "list-away", ""),
+    ("mutual", 8414, "good", "ssl_verify_client on; ssl_client_certificate FOLDER/foreign.pem;"),
 ];
+
+/// Name of the authority's revocation list, as a file and in its URL.
+const LIST: &str = "issuing.crl";
 
 /// Number of certificates in the long chain: each has more than 400 bytes.
 const LONG_CHAIN: usize = 400;
@@ -93,8 +99,9 @@ enum Script {
     SlowTls(SocketAddr),
 }
 
-/// Issues all certificates below a folder: `NAME.pem` with the chain, `NAME.key`, and `ca.pem`.
-pub(super) fn write_certificates(folder: &Path) -> Result<()> {
+/// Issues all certificates below a folder: `NAME.pem` with the chain, `NAME.key`, and `ca.pem`. `server` is the
+/// address at which the authority publishes its revocation list.
+pub(super) fn write_certificates(folder: &Path, server: IpAddr) -> Result<()> {
     fs::create_dir_all(folder)?;
     let root = Authority::new("Lab Root CA")?;
     let authority = root.subordinate("Lab Issuing CA")?;
@@ -118,11 +125,37 @@ pub(super) fn write_certificates(folder: &Path) -> Result<()> {
     write("soon", &authority.server(&names, Validity::Days(13))?, &chain)?;
     write("wrong-name", &authority.server(&["mail.good.test"], Validity::Current)?, &chain)?;
     write("resolver", &authority.server(&["dns.good.test"], Validity::Current)?, &chain)?;
+    fs::write(folder.join("foreign.pem"), foreign.pem()?)?;
+    write("client", &foreign.client("probe", Validity::Current, None)?, "")?;
     write("untrusted", &foreign.server(&names, Validity::Current)?, "")?;
     write("self-signed", &self_signed(&names)?, "")?;
+    let away = format!("http://{server}/gone.crl");
+    write("list-away", &authority.server_with_list(&names, &away)?, &chain)?;
+    let listed = authority.server_with_list(&names, &format!("http://{server}/{LIST}"))?;
+    write("revoked-by-list", &listed, &chain)?;
+    write_list(folder, &listed)?;
     let revoked = authority.server(&names, Validity::Current)?;
     write("revoked", &revoked, &chain)?;
     write_ocsp(folder, &revoked)
+}
+
+/// Writes the authority's revocation list, which has this certificate.
+fn write_list(folder: &Path, revoked: &Identity) -> Result<()> {
+    let certificate = X509::from_pem(revoked.certificate.as_bytes())?;
+    let serial = certificate.serial_number().to_bn()?.to_hex_str()?.to_string();
+    let line =
+        format!("R\t491231235959Z\t250101000000Z,superseded\t{serial}\tunknown\t/CN=broker\n");
+    fs::write(folder.join("revoked.txt"), line)?;
+    fs::write(folder.join("number"), "01\n")?;
+    let config = "[ca]\ndefault_ca = own\n[own]\ndatabase = revoked.txt\ncrlnumber = number\n\
+                  default_md = sha256\nprivate_key = issuing.key\ncertificate = issuing.pem\n";
+    fs::write(folder.join("ca.cnf"), config)?;
+    let mut list = Command::new("openssl");
+    list.current_dir(folder).args(["ca", "-config", "ca.cnf", "-gencrl", "-crldays", "7"]);
+    shell::output(list.args(["-out", "list.pem"]))?;
+    let mut encode = Command::new("openssl");
+    encode.current_dir(folder).args(["crl", "-in", "list.pem", "-outform", "DER", "-out", LIST]);
+    shell::output(&mut encode).map(drop)
 }
 
 /// Writes `revoked.ocsp`: the signed response of an OCSP responder that knows the certificate as revoked.
@@ -200,7 +233,8 @@ fn write_nginx(folder: &Path, address: IpAddr) -> Result<std::path::PathBuf> {
             tls = tls.display()
         )]);
     }
-    servers.extend([format!("server {{ listen {address}:80; {locations} }}\n")]);
+    let list = format!("location = /{LIST} {{ root {}; }}", tls.display());
+    servers.extend([format!("server {{ listen {address}:80; {list} {locations} }}\n")]);
     let config = format!(
         "daemon off;\nuser root;\nworker_processes 1;\npid {run}/nginx.pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 256; }}\nhttp {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; default_type text/plain;\n\

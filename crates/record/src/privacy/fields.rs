@@ -198,6 +198,9 @@ const CERTIFICATE: Kind = Object(fields![
     sha256: must(Opaque(Class::Qname)),
     ocsp_stapled,
     ocsp_status,
+    revocation,
+    revocation_source,
+    revocation_reason,
 ]);
 
 const PROBE: &[Field] = fields![

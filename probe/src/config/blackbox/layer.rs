@@ -92,6 +92,10 @@ section! {
         text insecure_skip_verify: Option<Switch> = example("false"),
         /// Name for SNI and the certificate.
         text server_name: Option<Name> = example("shop.example.com"),
+        /// File with the certificate of the client.
+        text cert_file: Option<PathBuf> = example("/etc/blackbox/client.pem"),
+        /// File with its key.
+        text key_file: Option<PathBuf> = example("/etc/blackbox/client.key"),
     }
 }
 

@@ -172,3 +172,16 @@ fn leaves_out_modules_that_need_more_than_it_has() {
     }
     assert!(load("modules: []\n").is_err());
 }
+
+#[test]
+fn certificates_of_the_client_are_those_of_targets() {
+    for prober in ["http", "tcp"] {
+        let tls = if prober == "tcp" { "tls: true, " } else { "" };
+        let files = "cert_file: /none.pem, key_file: /none.key";
+        let own = format!("{prober}: {{ {tls}tls_config: {{ {files} }} }}");
+        let modules = load(&format!("modules:\n  x: {{ prober: {prober}, {own} }}\n")).unwrap();
+        let request = TargetRequest { target: "192.0.2.1:443".into(), ..Default::default() };
+        let why = modules.modules.target("x", &request).unwrap_err();
+        assert!(why.contains(".client_certificate: /none.pem: "), "{why}");
+    }
+}

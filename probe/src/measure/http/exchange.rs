@@ -1,7 +1,7 @@
 //! One request and its response over a connection.
 
 use super::{HttpTarget, fail};
-use crate::measure::{Failure, Stage, add_milliseconds};
+use crate::measure::{Failure, Stage, add_milliseconds, tls};
 use bytes::Bytes;
 use dnscribe_record::ProbeFields;
 use http_body_util::{BodyExt as _, Full};
@@ -201,10 +201,14 @@ pub(super) async fn within<T>(
 fn failed(error: &hyper::Error) -> Failure {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<io::Error>()
-            && !matches!(io.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData)
-        {
-            return Failure::io(Stage::Http, io);
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            let tls_error = io.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            if let Some(rustls::Error::AlertReceived(_)) = tls_error {
+                return tls::failed(io);
+            }
+            if !matches!(io.kind(), io::ErrorKind::Other | io::ErrorKind::InvalidData) {
+                return Failure::io(Stage::Http, io);
+            }
         }
         cause = inner.source();
     }

@@ -43,6 +43,7 @@ fn target(url: &str) -> HttpTarget {
         connect_to: None,
         server_name: None,
         verify: true,
+        client: None,
         status: (200..300).collect(),
         body: None,
         body_not: None,

@@ -37,7 +37,7 @@ pub(super) struct Presented {
 pub(super) enum ProblemKind {
     /// Not a certificate that can be read.
     Malformed,
-    /// Revoked, as the stapled OCSP response says.
+    /// Revoked, as the stapled OCSP response or its issuer's list says.
     Revoked,
     /// Expired, or another of its chain has.
     Expired,
@@ -138,6 +138,9 @@ impl<'a> Chain<'a> {
             sha256: hex(&Sha256::digest(self.leaf.as_raw())),
             ocsp_stapled: !self.presented.ocsp.is_empty(),
             ocsp_status: ocsp_status.map(str::to_owned),
+            revocation: None,
+            revocation_source: None,
+            revocation_reason: None,
         }
     }
 

@@ -1,10 +1,13 @@
 //! The kind `tls` against servers on loopback.
 
+mod client;
+mod revocation;
+
 use crate::measure::testing::{
     Authority, Identity, authority, context_with, host, identity, listen, reset, roots,
     server_config, server_params,
 };
-use crate::measure::{Round, measure};
+use crate::measure::{Context, Round, measure};
 use crate::target::{DialogueStep, SecretText, Target, TargetKind, TlsTarget};
 use dnscribe_record::ProbeFields;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
@@ -12,9 +15,10 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -65,6 +69,14 @@ async fn probe_with(
     address: SocketAddr,
     change: impl FnOnce(&mut TlsTarget, &mut Duration),
 ) -> ProbeFields {
+    probe_in(&context_with(trusted), address, change).await
+}
+
+async fn probe_in(
+    context: &Context,
+    address: SocketAddr,
+    change: impl FnOnce(&mut TlsTarget, &mut Duration),
+) -> ProbeFields {
     let mut timeout = Duration::from_secs(5);
     let mut tls = TlsTarget {
         host: host(&address.ip().to_string(), address.port()),
@@ -73,6 +85,7 @@ async fn probe_with(
         starttls: false,
         query_response: Vec::new(),
         verify: true,
+        client: None,
     };
     change(&mut tls, &mut timeout);
     let target = Target {
@@ -82,7 +95,7 @@ async fn probe_with(
         timeout,
         kind: TargetKind::Tls(tls),
     };
-    let Round { found, skipped, .. } = measure(&context_with(trusted), &Arc::new(target)).await;
+    let Round { found, skipped, .. } = measure(context, &Arc::new(target)).await;
     assert_eq!((found.len(), skipped), (1, None));
     found.into_iter().next().unwrap()
 }
@@ -289,35 +302,59 @@ async fn agrees_on_tls_1_2_and_protocols() {
     assert_eq!(reason(&fields), ("tls", "alpn_mismatch", detail));
 }
 
-/// Starts `openssl s_server`, which has the versions of TLS that rustls has not.
+/// A running `openssl s_server`.
+struct Openssl {
+    child: Child,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Openssl {
+    /// Starts the server with these words of its command line; it trusts the clients of `clients`.
+    async fn serve(identity: &Identity, words: &str, clients: Option<&Authority>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
+        write("own.der", &identity.chain[0]);
+        write("own.key", identity.key.serialize_pem().as_bytes());
+        write("clients.pem", clients.map_or_else(String::new, |one| one.pem()).as_bytes());
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let accept = address.to_string();
+        let child = Command::new("openssl")
+            .args(["s_server", "-accept", &accept, "-cert", "own.der", "-certform", "DER"])
+            .args(["-key", "own.key"])
+            .args(words.split(' '))
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "openssl s_server does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { child, address, _folder: folder }
+    }
+}
+
+impl Drop for Openssl {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `openssl s_server` has the versions of TLS that rustls has not.
 #[tokio::test]
 async fn old_versions_are_named() {
     let pki = Pki::new();
     let identity = pki.identity(&server_params(NAME));
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("own.der"), &identity.chain[0]).unwrap();
-    std::fs::write(folder.path().join("own.key"), identity.key.serialize_pem()).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let accept = address.to_string();
-    let mut server = Command::new("openssl")
-        .args(["s_server", "-accept", &accept, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"])
-        .args(["-cert", "own.der", "-certform", "DER", "-key", "own.key", "-quiet"])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begin = Instant::now();
-    while TcpStream::connect(address).await.is_err() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "openssl s_server does not listen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let fields = probe(pki.trusted(), address).await;
-    server.kill().unwrap();
-    server.wait().unwrap();
+    let server = Openssl::serve(&identity, "-tls1_1 -cipher ALL:@SECLEVEL=0 -quiet", None).await;
+    let fields = probe(pki.trusted(), server.address).await;
     assert_eq!((reason(&fields).0, reason(&fields).1), ("tls", "version"), "{:?}", fields.error);
 }
 

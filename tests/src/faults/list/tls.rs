@@ -6,7 +6,7 @@ use super::{dns, fault};
 
 /// Returns these faults, in the order of the page that shows them.
 pub(super) fn faults(lab: &FaultLab) -> Vec<Fault> {
-    [certificates(lab), handshakes(lab), mail(lab)].into_iter().flatten().collect()
+    [certificates(lab), clients(lab), handshakes(lab), mail(lab)].into_iter().flatten().collect()
 }
 
 fn certificates(lab: &FaultLab) -> Vec<Fault> {
@@ -37,6 +37,30 @@ fn certificates(lab: &FaultLab) -> Vec<Fault> {
     );
     revoked.peer = Peer::new(&s_client(lab, web::port("revoked"), "-status"), "Cert Status");
     revoked.fields = &[("cert.ocsp_status", "revoked"), ("cert.ocsp_stapled", "true")];
+    let mut by_list = service(
+        "certificate-revoked-by-list",
+        "revoked certificate, by its authority's list",
+        "revoked-by-list",
+        "certificate revoked",
+        &[("tls", "tls", "certificate_revoked")],
+    );
+    let download = "-crl_check -crl_download -verify_return_error";
+    by_list.peer =
+        Peer::new(&s_client(lab, web::port("revoked-by-list"), download), "certificate revoked");
+    by_list.fields = &[
+        ("cert.revocation", "revoked"),
+        ("cert.revocation_source", "crl"),
+        ("cert.revocation_reason", "superseded"),
+    ];
+    let away = web::port("list-away");
+    let mut away = fault(
+        "certificate-list-away",
+        "certificate whose revocation list cannot be fetched",
+        &tls(lab, away),
+        Peer::new(&s_client(lab, away, download), "unable to get certificate CRL"),
+    );
+    away.fields =
+        &[("ok", "true"), ("cert.revocation", "unknown"), ("cert.revocation_reason", "crl_status")];
     let verify = "verify error";
     vec![
         service(
@@ -82,8 +106,42 @@ fn certificates(lab: &FaultLab) -> Vec<Fault> {
             &[("tls", "tls", "certificate_untrusted")],
         ),
         revoked,
+        by_list,
+        away,
         soon,
     ]
+}
+
+/// A server that wants a certificate of its clients.
+fn clients(lab: &FaultLab) -> Vec<Fault> {
+    let folder = lab.authority();
+    let file = |name: &str| folder.with_file_name(name).display().to_string();
+    let (own, key) = (file("client.pem"), file("client.key"));
+    let url = format!("https://{}/health", lab.web(web::port("mutual")));
+    let service = |name, title, more: &str, options: &str, telling| {
+        let target = format!("http: {{ url: \"{url}\", server_name: {SHOP}{more} }}");
+        let command = format!("curl -sSk{options} {url}");
+        fault(name, title, &[dns(SHOP, "[good, dot]"), target], Peer::new(&command, telling))
+    };
+    let mut good = service(
+        "client-certificate",
+        "server that wants a certificate of its clients, and gets one",
+        &format!(", client_certificate: {{ certificate: {own}, key: {key} }}"),
+        &format!(" --cert {own} --key {key}"),
+        "status ok",
+    );
+    good.fields = &[("ok", "true"), ("http_status", "200")];
+    let mut none = service(
+        "client-certificate-none",
+        "server that wants a certificate of its clients, and gets none",
+        "",
+        "",
+        "400 No required SSL certificate was sent",
+    );
+    none.failures = &[("http", "http", "status")];
+    none.fields = &[("cert.chain_ok", "true")];
+    none.cause = Some("hosting");
+    vec![good, none]
 }
 
 fn handshakes(lab: &FaultLab) -> Vec<Fault> {
