@@ -116,7 +116,7 @@ pub struct ExplainArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// Ask this resolver too: udp://, tcp://, tls:// or https:// with its address; may be repeated
+    /// Ask this resolver too: udp://, tcp://, tls://, https:// or quic:// with its address; may be repeated
     #[arg(long, value_name = "URL")]
     pub resolver: Vec<ResolverUrl>,
 

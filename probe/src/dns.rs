@@ -3,6 +3,7 @@
 mod address;
 mod dnssec;
 mod https;
+mod quic;
 mod resolver;
 mod stream;
 #[cfg(test)]
@@ -126,6 +127,7 @@ async fn exchange_with(
         Protocol::Tcp => stream::exchange_tcp(server, question, deadline).await,
         Protocol::Tls => stream::exchange_tls(server, resolver, trust, question, deadline).await,
         Protocol::Https => https::exchange(server, resolver, trust, question, deadline).await,
+        Protocol::Quic => quic::exchange(server, resolver, trust, question, deadline).await,
     }
 }
 

@@ -277,12 +277,7 @@ impl Lab {
     }
 
     /// Starts a server on a host, with its log in `NAME.log`; the lab ends it.
-    pub(crate) fn start_server_named(
-        &mut self,
-        name: &str,
-        host: Host,
-        words: &[&str],
-    ) -> Result<()> {
+    pub fn start_server_named(&mut self, name: &str, host: Host, words: &[&str]) -> Result<()> {
         let log = fs::File::create(self.folder.join(format!("{name}.log")))?;
         let mut command = self.command(host, words);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -11,3 +11,5 @@ mod faults;
 mod issuer;
 #[path = "probe/page.rs"]
 mod page;
+#[path = "probe/quic.rs"]
+mod quic;

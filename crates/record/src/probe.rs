@@ -46,9 +46,9 @@ pub struct ProbeFields {
     pub attempt: u32,
     /// Configured name of the resolver that was asked.
     pub resolver: Option<String>,
-    /// Protocol to the resolver: `udp`, `tcp`, `tls` or `https`. A truncated response over UDP is
+    /// Protocol to the resolver: `udp`, `tcp`, `tls`, `https` or `quic`. A truncated response over UDP is
     /// asked for again over TCP, and the protocol is `tcp` then.
-    #[schemars(extend("enum" = ["udp", "tcp", "tls", "https"]))]
+    #[schemars(extend("enum" = ["udp", "tcp", "tls", "https", "quic"]))]
     pub protocol: Option<String>,
     /// Name asked for: lower case, no trailing dot, A-labels.
     pub qname: Option<String>,

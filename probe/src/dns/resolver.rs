@@ -18,6 +18,8 @@ named_enum! {
         Tls = "tls",
         /// DNS over HTTPS (RFC 8484).
         Https = "https",
+        /// DNS over QUIC (RFC 9250).
+        Quic = "quic",
     }
 }
 
@@ -25,7 +27,7 @@ impl Protocol {
     const fn default_port(self) -> u16 {
         match self {
             Self::Udp | Self::Tcp => 53,
-            Self::Tls => 853,
+            Self::Tls | Self::Quic => 853,
             Self::Https => 443,
         }
     }
@@ -133,6 +135,8 @@ mod tests {
         assert_eq!(tcp.host, ResolverHost::Address("2001:db8::53".parse().unwrap()));
         let tls = read("tls://198.51.100.1:853#dns.example");
         assert_eq!((tls.port, tls.server_name()), (853, "dns.example".to_owned()));
+        let quic = read("quic://[2001:db8::53]#dns.example");
+        assert_eq!((quic.protocol, quic.port), (Protocol::Quic, 853));
         let https = read("https://dns.example");
         assert_eq!((https.port, https.path.as_str()), (443, "/dns-query"));
         assert_eq!(https.server_name(), "dns.example");

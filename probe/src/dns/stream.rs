@@ -82,7 +82,14 @@ pub(super) async fn handshake(
 fn tls_reason(error: &io::Error) -> &'static str {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     let Some(cause) = cause else { return io_reason(error) };
-    let rustls::Error::InvalidCertificate(certificate) = cause else { return "handshake_failed" };
+    match cause {
+        rustls::Error::InvalidCertificate(certificate) => certificate_reason(certificate),
+        _ => "handshake_failed",
+    }
+}
+
+/// Names what is wrong with a certificate.
+pub(super) const fn certificate_reason(certificate: &CertificateError) -> &'static str {
     match certificate {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "certificate_expired"

@@ -1,0 +1,85 @@
+//! Resolvers over QUIC beside a server of another library: AdGuard's dnsproxy (quic-go) in front of unbound.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dnscribe_tests::faults::FaultLab;
+use dnscribe_tests::lab::Host;
+use dnscribe_tests::{cache, environment, shell};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+const VERSION: &str = "v0.78.2";
+
+#[test]
+fn asks_a_server_of_another_library() -> Result<()> {
+    if !environment::privileged() {
+        return Ok(());
+    }
+    let (mut lab, binary, proxy) = (FaultLab::up()?, environment::probe_binary()?, server()?);
+    let address = lab.validating();
+    let file = |ending| lab.lab.folder().join(format!("tls/resolver.{ending}"));
+    let words = [
+        proxy.display().to_string(),
+        format!("--listen={address}"),
+        "--port=0".to_owned(),
+        "--quic-port=853".to_owned(),
+        format!("--tls-crt={}", file("pem").display()),
+        format!("--tls-key={}", file("key").display()),
+        format!("--upstream={address}:53"),
+    ];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    lab.lab.start_server_named("dnsproxy", Host::Resolver, &words)?;
+    let config = lab.lab.folder().join("quic.yaml");
+    let text = format!(
+        "version: 1\ntrust: {{ roots: [{ca}], dnssec_anchors: [{anchors}] }}\nresolvers:\n  \
+         good: \"quic://{address}#dns.good.test\"\n  wrong: \"quic://{address}#{shop}\"\nservices:\n  \
+         - name: shop\n    targets: [{{ dns: {{ name: {shop}, require_secure: true }} }}]\n",
+        ca = lab.authority().display(),
+        anchors = lab.anchors().display(),
+        shop = dnscribe_tests::faults::SHOP,
+    );
+    fs::write(&config, text)?;
+    shell::wait_for("dnsproxy", Duration::from_secs(20), || {
+        let output = lab.run_probe(&binary, &config, &["-o", "json"])?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let records: Vec<Value> = text
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()
+            .context(text.clone())?;
+        let by = |name: &str| records.iter().find(|record| record["resolver"] == name).cloned();
+        let (Some(good), Some(wrong)) = (by("good"), by("wrong")) else {
+            bail!("two records are missing: {text}");
+        };
+        // Until the server listens.
+        if good["error"]["stage"] == "connect" {
+            return Ok(None);
+        }
+        ensure!(good["ok"] == true && good["protocol"] == "quic", "{good:#}");
+        ensure!(good["dnssec"] == "secure" && good["handshake_ms"].is_f64(), "{good:#}");
+        ensure!(wrong["error"]["reason"] == "name_mismatch", "{wrong:#}");
+        Ok(Some(()))
+    })
+}
+
+/// Returns the program of the server; builds it if it is missing, which takes minutes.
+fn server() -> Result<PathBuf> {
+    let folder = cache::folder("dnsproxy", VERSION, |scratch| {
+        if shell::which("go").is_none() {
+            bail!("the server is built from source and needs go: install golang");
+        }
+        let module = format!("github.com/AdguardTeam/dnsproxy@{VERSION}");
+        let mut download = Command::new("go");
+        download.args(["mod", "download", "-json", &module]).current_dir(scratch);
+        let found = shell::output(&mut download)
+            .with_context(|| format!("cannot get {module} from the Go module proxy"))?;
+        let found: Value = serde_json::from_slice(&found.stdout)?;
+        let sources = found["Dir"].as_str().context("go mod download names no folder")?;
+        let mut build = Command::new("go");
+        build.args(["build", "-o"]).arg(scratch.join("ready/dnsproxy")).arg(".");
+        shell::output(build.current_dir(sources)).map(drop)
+    })?;
+    Ok(folder.join("dnsproxy"))
+}
