@@ -532,6 +532,7 @@ export const metric = {
     dnscribe_probe_answer_changed: "dnscribe_probe_answer_changed",
     dnscribe_probe_answer_differs: "dnscribe_probe_answer_differs",
     dnscribe_probe_answer_info: "dnscribe_probe_answer_info",
+    dnscribe_probe_answer_known_ttl_seconds: "dnscribe_probe_answer_known_ttl_seconds",
     dnscribe_probe_answer_min_ttl_seconds: "dnscribe_probe_answer_min_ttl_seconds",
     dnscribe_probe_breakers_open: "dnscribe_probe_breakers_open",
     dnscribe_probe_build_info: "dnscribe_probe_build_info",

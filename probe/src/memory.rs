@@ -7,6 +7,7 @@
 pub mod file;
 mod known;
 mod subject;
+mod ttl;
 
 pub use known::LearningRules;
 

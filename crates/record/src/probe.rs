@@ -73,6 +73,10 @@ pub struct ProbeFields {
     pub answer_digest: Option<String>,
     /// Smallest TTL of the answers.
     pub min_ttl_seconds: Option<u32>,
+    /// Largest of these in the last hour or more: the TTL of the zone, which caches count down.
+    pub known_ttl_seconds: Option<u32>,
+    /// What it was before, while a change by more than half is new.
+    pub previous_ttl_seconds: Option<u32>,
     /// Result of validation by the probe itself, from the trust anchors (RFC 4033, section 5):
     /// `secure`, `insecure`, `bogus` or `indeterminate`.
     #[schemars(extend("enum" = ["secure", "insecure", "bogus", "indeterminate"]))]

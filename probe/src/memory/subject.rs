@@ -2,6 +2,7 @@
 
 use super::LearningRules;
 use super::known::{KnownValues, Lesson};
+use super::ttl::KnownTtl;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Subject {
     /// Serial numbers of the zone.
     #[serde(default, skip_serializing_if = "KnownValues::is_empty")]
     serials: KnownValues<u32>,
+    /// TTL of answers.
+    #[serde(default)]
+    ttl: KnownTtl,
 }
 
 impl Subject {
@@ -65,6 +69,11 @@ impl Subject {
         });
         let serial = fields.soa_serial.map(|serial| round.compare(&mut self.serials, &[serial]));
         fields.issuer_changed = certificate.map(|(_, issuer)| issuer);
+        if let Some(ttl) = fields.min_ttl_seconds.filter(|_| round.is_good) {
+            let change = self.ttl.observe(ttl, now, rules.after);
+            fields.known_ttl_seconds = self.ttl.known();
+            fields.previous_ttl_seconds = change.map(|change| change.from);
+        }
         let parts = [answers, certificate.map(|(certificate, _)| certificate), serial];
         fields.changed = parts.into_iter().flatten().reduce(|one, other| one || other);
         self.answers.shrink_to(MAX_ANSWERS)

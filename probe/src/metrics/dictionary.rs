@@ -110,6 +110,11 @@ pub(super) const RESULTS: &[Metric] = &[
     ),
     result("dnscribe_probe_answer_min_ttl_seconds", "seconds", "Smallest TTL of the answers."),
     result(
+        "dnscribe_probe_answer_known_ttl_seconds",
+        "seconds",
+        "Largest of these in the last hour or more: the TTL of the zone, which caches count down.",
+    ),
+    result(
         "dnscribe_probe_query_latency_seconds",
         "seconds",
         "Time from the query to its response, without connecting.",

@@ -164,6 +164,7 @@ const GAUGES: &[(&str, Gauge)] = &[
         fields.answer_digest.as_ref().map(|_| flag(!fields.differs_from.is_empty()))
     }),
     ("dnscribe_probe_answer_min_ttl_seconds", |fields| fields.min_ttl_seconds.map(f64::from)),
+    ("dnscribe_probe_answer_known_ttl_seconds", |fields| fields.known_ttl_seconds.map(f64::from)),
     ("dnscribe_probe_query_latency_seconds", |fields| fields.latency_ms.map(seconds)),
     ("dnscribe_probe_lame", |fields| fields.lame.map(flag)),
     ("dnscribe_probe_loss_ratio", |fields| fields.loss_ratio),

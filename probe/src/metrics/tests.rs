@@ -67,6 +67,7 @@ fn everything(kind: &str) -> ProbeFields {
         additional_records: Some(3),
         answer_digest: Some("00000000deadbeef".into()),
         min_ttl_seconds: Some(300),
+        known_ttl_seconds: Some(600),
         dnssec: Some("secure".into()),
         changed: Some(true),
         differs_from: vec!["backup".into()],

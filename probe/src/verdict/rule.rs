@@ -65,6 +65,8 @@ named_enum! {
         CertificateExpiry = "certificate_expiry",
         /// Answers are none of those known to be good.
         AnswerChanged = "answer_changed",
+        /// The TTL of answers is another than before.
+        TtlChanged = "ttl_changed",
         /// A certificate has another issuer than before.
         IssuerChanged = "issuer_changed",
         /// Resolvers answer one name differently.

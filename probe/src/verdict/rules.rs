@@ -20,6 +20,7 @@ pub(super) fn conditions(
     for one in all {
         found.extend(expiry(rules, one, &mut certificates));
         found.extend(changed(one, announced));
+        found.extend(ttl_changed(one, announced));
         found.extend(one.slow.map(|figure| slow(one, figure)));
         if one.error().1 == "serial_lag" && one.failing && zones.insert(&one.fields.target) {
             found.push(serial_lag(one, all));
@@ -104,6 +105,25 @@ fn changed(one: &Measurement, announced: Announced) -> Option<Condition> {
         let digest = one.fields.answer_digest.as_deref().unwrap_or_default();
         found.evidence.push(format!("digest {digest}, known before {previous}"));
     }
+    Some(found)
+}
+
+/// A TTL that is not the one that was known.
+fn ttl_changed(one: &Measurement, announced: Announced) -> Option<Condition> {
+    let (before, known) = one.fields.previous_ttl_seconds.zip(one.fields.known_ttl_seconds)?;
+    let (severity, how) = if announced.answers {
+        (Severity::Info, ", as announced")
+    } else {
+        (Severity::Warning, " without announcement")
+    };
+    let target = &one.fields.target;
+    let resolver = one.fields.resolver.clone().unwrap_or_default();
+    let summary = format!(
+        "The TTL of {target} has changed at {resolver}{how}: {known} s, before {before} s."
+    );
+    let mut found = condition(one, Rule::TtlChanged, severity, summary);
+    found.entity.resolver = Some(resolver);
+    found.figures.push(Figure::new("ttl_seconds", f64::from(known), Some(f64::from(before))));
     Some(found)
 }
 

@@ -207,7 +207,7 @@ const PROBE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, kind, service, target: must(ProbeTarget), site, duration_ms, ok,
     error: may(PROBE_ERROR), attempt, resolver: may(Resolver), protocol, qname: may(Name), qtype, rcode, latency_ms,
     answers: may(Answered), answer_count, answer_records, authority_records,
-    additional_records, answer_digest: may(Opaque(Class::Answers)), min_ttl_seconds, dnssec,
+    additional_records, answer_digest: may(Opaque(Class::Answers)), min_ttl_seconds, known_ttl_seconds, previous_ttl_seconds, dnssec,
     dnssec_reason: may(Octets), changed, previous_digest: may(Opaque(Class::Answers)), differs_from: may(Resolver),
     nameserver: may(Name), address: may(SERVER), soa_serial, lame,
     resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert: may(CERTIFICATE), issuer_changed,
