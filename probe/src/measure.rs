@@ -95,12 +95,13 @@ pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     Round { target: Arc::clone(target), start, found, skipped, unrouted }
 }
 
-/// Makes the round of a target that did not end by itself: all that it asks has failed for `reason`.
+/// Makes the round of a target that did not end by itself: all that it asks has failed for `reason`, `duration` after
+/// `start`.
 #[must_use]
 pub fn cut_off(
     context: &Context,
     target: &Arc<Target>,
-    start: Timestamp,
+    (start, duration): (Timestamp, Duration),
     reason: &'static str,
 ) -> Round {
     let stage = match &target.kind {
@@ -111,7 +112,7 @@ pub fn cut_off(
     };
     let failed = || {
         let mut fields = begin(context, target);
-        fields.duration_ms = milliseconds(Timestamp::now().since(start));
+        fields.duration_ms = milliseconds(duration);
         fields.ok = false;
         fields.error = Some(Failure::new(stage, reason).into());
         fields

@@ -195,7 +195,7 @@ impl Memory {
     /// written shortly before.
     pub fn save_if_due(&mut self, now: Timestamp) {
         let saved = *self.saved.get_or_insert(now);
-        if now.since(saved) < self.config.save_interval {
+        if !saved.has_passed(self.config.save_interval, now) {
             return;
         }
         self.saved = Some(now);

@@ -177,7 +177,7 @@ impl Trigger {
     pub fn expire(&mut self, now: Timestamp) -> Vec<Alert> {
         let is_old = |one: &Condition| now.since(one.started) >= RESULT_LASTS;
         let gap = self.options.min_gap;
-        self.last.retain(|_, then| now.since(*then) < gap);
+        self.last.retain(|_, then| !then.has_passed(gap, now));
         let old: Vec<u128> =
             self.results.iter().filter(|(_, one)| is_old(one)).map(|(id, _)| *id).collect();
         let old = old.into_iter().filter_map(|id| self.results.remove(&id));
@@ -198,7 +198,7 @@ impl Trigger {
         self.tokens = most.min(self.tokens + most * elapsed / 60.0);
         self.refilled = now;
         let is_soon =
-            self.last.get(entity).is_some_and(|then| now.since(*then) < self.options.min_gap);
+            self.last.get(entity).is_some_and(|then| !then.has_passed(self.options.min_gap, now));
         if is_soon || self.tokens < 1.0 || self.last.len() >= MAX_REMEMBERED {
             self.limited += 1;
             return false;

@@ -276,7 +276,7 @@ impl ServiceVerdicts {
 fn is_settled(all: &[&Measurement], one: &classify::Diagnosis, now: Timestamp) -> bool {
     let Some(since) = one.own.iter().map(|index| all[*index].since).min() else { return true };
     let longest = all.iter().map(|one| one.target.interval).max().unwrap_or_default();
-    now.since(since) >= longest.min(MAX_SETTLING) || all.iter().all(|one| one.measured >= since)
+    since.has_passed(longest.min(MAX_SETTLING), now) || all.iter().all(|one| one.measured >= since)
 }
 
 fn verdict(
@@ -323,7 +323,7 @@ impl Episode {
     ) -> Option<Alert> {
         let severity = self.condition.severity;
         let is_known = |(reported, then): (Severity, Timestamp)| {
-            reported == severity && now.since(then) < repeat
+            reported == severity && !then.has_passed(repeat, now)
         };
         if self.reported.is_some_and(is_known) {
             return None;

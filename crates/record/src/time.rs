@@ -37,6 +37,13 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// Returns whether `interval` has passed at `now`. So it has where the clock was set back since: for a deadline by
+    /// the time of day that may rather come early than wait until the clock has caught up.
+    #[must_use]
+    pub const fn has_passed(self, interval: Duration, now: Self) -> bool {
+        now.0 < self.0 || now.since(self).as_nanos() >= interval.as_nanos()
+    }
+
     /// Returns the timestamp `by` later, saturating.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
@@ -47,6 +54,39 @@ impl Timestamp {
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(saturating_nanos(by)))
+    }
+}
+
+/// How far a host's clock was set since a program began to follow it; negative if it was set back.
+///
+/// Deadlines and intervals need a clock that nobody sets. Records need the time of day. A program that runs on the
+/// former adds this to its times when it writes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockShift(i64);
+
+impl ClockShift {
+    /// Creates a shift of so many nanoseconds.
+    #[must_use]
+    pub const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// Returns the nanoseconds.
+    #[must_use]
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Returns the time of day at `time` of the clock that nobody sets.
+    #[must_use]
+    pub const fn apply(self, time: Timestamp) -> Timestamp {
+        Timestamp(time.0.saturating_add_signed(self.0))
+    }
+
+    /// Returns the time of the clock that nobody sets at the time of day `time`.
+    #[must_use]
+    pub const fn undo(self, time: Timestamp) -> Timestamp {
+        Timestamp(time.0.saturating_add_signed(self.0.saturating_neg()))
     }
 }
 
@@ -172,6 +212,25 @@ mod tests {
         }
         for wrong in ["", "now", "1969-12-31T23:59:59Z", "9999-01-01T00:00:00Z"] {
             assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn interval_has_passed_if_the_clock_was_set_back() {
+        let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+        let minute = Duration::from_secs(60);
+        for (now, passed) in [(1000, false), (1059, false), (1060, true), (999, true), (0, true)] {
+            assert_eq!(at(1000).has_passed(minute, at(now)), passed, "{now}");
+        }
+    }
+
+    #[test]
+    fn shifts_back_and_forth() {
+        let time = Timestamp::from_nanos(1_000);
+        for (nanos, shifted) in [(0, 1_000), (5, 1_005), (-5, 995), (-2_000, 0)] {
+            let shift = ClockShift::from_nanos(nanos);
+            assert_eq!((shift.apply(time).as_nanos(), shift.as_nanos()), (shifted, nanos));
+            assert!(shifted == 0 || shift.undo(shift.apply(time)) == time);
         }
     }
 

@@ -65,11 +65,11 @@ impl Rounds {
         for Start { id, target, .. } in self.scheduler.poll(self.started.elapsed()) {
             let (context, measured) = (Arc::clone(&self.context), Arc::clone(&target));
             let round = async move {
-                let start = Timestamp::now();
+                let (start, begun) = (Timestamp::now(), Instant::now());
                 let limit = measured.timeout + GRACE;
                 match timeout(limit, measure(&context, &measured)).await {
                     Ok(round) => round,
-                    Err(_) => cut_off(&context, &measured, start, "timeout"),
+                    Err(_) => cut_off(&context, &measured, (start, begun.elapsed()), "timeout"),
                 }
             };
             let handle = self.tasks.spawn(round);
@@ -109,7 +109,7 @@ impl Rounds {
             (Ok(round), _) => round,
             (Err(error), Some((_, target))) => {
                 tracing::error!(target = %target.name, "a round has failed inside: {error}");
-                cut_off(&self.context, target, Timestamp::now(), "internal")
+                cut_off(&self.context, target, (Timestamp::now(), Duration::ZERO), "internal")
             }
             // Every task is noted when it begins.
             (Err(error), None) => std::panic::resume_unwind(Box::new(error)),
