@@ -146,9 +146,8 @@ pub struct CommonArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 
-    /// Time that a query waits for its response [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub query_timeout: Option<PositiveSpan>,
+    #[command(flatten)]
+    pub pairing: PairingArgs,
 
     /// Write log lines as text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
@@ -157,6 +156,20 @@ pub struct CommonArgs {
     /// Log more on stderr: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Flags of pairing.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PairingArgs {
+    /// Time that a query waits for its response [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub query_timeout: Option<PositiveSpan>,
+}
+
+impl PairingArgs {
+    fn layer(self) -> PairingLayer {
+        PairingLayer { query_timeout: self.query_timeout, ..PairingLayer::default() }
+    }
 }
 
 /// Flags of live capture.
@@ -332,7 +345,7 @@ impl CommonArgs {
             streams: self.stream,
             sinks: some(&self.sink),
             capture: CaptureLayer { ports: self.port.clone(), ..CaptureLayer::default() },
-            pairing: PairingLayer { query_timeout: self.query_timeout, ..PairingLayer::default() },
+            pairing: self.pairing.layer(),
             kafka: KafkaLayer { brokers: some(&self.brokers), ..KafkaLayer::default() },
             metrics: MetricsLayer { listen: self.metrics_listen },
             log: LogLayer { format: self.log_format, level: level(self.verbose) },

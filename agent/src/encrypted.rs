@@ -22,7 +22,7 @@ pub use table::ConnectionTable;
 use crate::capture::encrypted::Service;
 use crate::capture::{Direction, Task, Transport};
 use crate::decode::{EncryptedContent, EncryptedPacket, Envelope, MessageId};
-use crate::pair::Vantage;
+use crate::pair::{QUERY_TIMEOUT, Vantage};
 use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 use hello::Side;
@@ -104,7 +104,7 @@ pub struct ConnectionOptions {
 impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
-            answer_timeout: Duration::from_secs(5),
+            answer_timeout: QUERY_TIMEOUT,
             idle_timeout: Duration::from_secs(300),
             quic_idle_timeout: Duration::from_secs(60),
             report_every: Duration::from_secs(60),

@@ -33,10 +33,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Version of the frames and their contents.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// How long the running agent may take to answer the first frame: it may be asleep.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the running agent waits for the rest of a frame, or for space to send one, while it still reads.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long either agent may take for any later frame. Packets wait in the ring meanwhile.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the new agent waits for each of the last frames: longer than the running agent waits for `Took`, which
@@ -147,7 +149,7 @@ pub struct HandoverState {
     pub shards: Vec<ShardState>,
     /// State of the merge side.
     pub pipeline: PipelineState,
-    /// Time at which it stopped reading, in nanoseconds since 1970.
+    /// Time at which it stopped reading, in nanoseconds by the clock of the capture.
     pub stopped: u64,
 }
 
@@ -187,6 +189,6 @@ mod tests {
         let other = hello(&[("ports", "53"), ("threads", "1"), ("node", "a"), ("hook", "tap")]);
         assert_eq!(running.differs(&other).unwrap(), "hook: nothing there, tap here");
         let other = Hello { protocol: 1, ..running.clone() };
-        assert!(running.differs(&other).unwrap().contains("version 3"));
+        assert!(running.differs(&other).unwrap().contains(&format!("version {PROTOCOL}")));
     }
 }

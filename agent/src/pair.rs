@@ -81,6 +81,9 @@ named_enum! {
     }
 }
 
+/// Default time that a query waits for its response.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Limits of the pairing table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairOptions {
@@ -92,7 +95,7 @@ pub struct PairOptions {
 
 impl Default for PairOptions {
     fn default() -> Self {
-        Self { query_timeout: Duration::from_secs(5), max_transactions: 1 << 18 }
+        Self { query_timeout: QUERY_TIMEOUT, max_transactions: 1 << 18 }
     }
 }
 

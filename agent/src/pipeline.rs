@@ -33,6 +33,7 @@ pub use renderer::RenderOptions;
 
 use crate::analysis::detect::Detection;
 use crate::analysis::window::WindowOptions;
+use crate::capture::live::CaptureStatus;
 use crate::capture::sampling::{Change, NotExported, PacketClass, Timeline, told};
 use crate::correlate::{CorrelateStage, CorrelationMode};
 use crate::enrich::Enricher;
@@ -44,7 +45,7 @@ use analysis::Analysis;
 use dnscribe_delivery::{OutputFormat, Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use renderer::Renderer;
 use resolver_names::ResolverNames;
 use std::collections::BTreeMap;
@@ -214,6 +215,12 @@ impl Pipeline {
         self.identity.epoch
     }
 
+    /// How far the host's clock was set since capture began.
+    #[must_use]
+    pub const fn clock_shift(&self) -> ClockShift {
+        self.identity.clock
+    }
+
     /// Creates a renderer of the parts of records that the sinks need.
     fn renderer(&self) -> Renderer {
         Renderer::new(self.identity.clone(), self.render_options)
@@ -227,6 +234,7 @@ impl Pipeline {
         match control {
             Control::Reconfigure(settings) => return self.reconfigure(settings),
             Control::Sample(change) => self.sample(*change),
+            Control::SetClock(shift) => self.set_clock(*shift),
             Control::Render(options) => self.render_options = *options,
             Control::AddPorts(_) | Control::SetPorts(_) => {}
         }
@@ -241,7 +249,17 @@ impl Pipeline {
         self.filters = settings.filters.clone();
         self.router.set_privacy(settings.privacy.clone())?;
         self.resolvers = ResolverNames::new(self.router.masker.hides_servers());
+        self.late_renderer = None;
         Ok(())
+    }
+
+    /// Writes records by the host's clock from now on, which was set this far since capture began.
+    fn set_clock(&mut self, shift: ClockShift) {
+        // In this order: what ends now has the time of before.
+        let (analysis, mut export) = self.analysis_parts();
+        analysis.set_clock(shift, &mut export);
+        self.identity.clock = shift;
+        self.late_renderer = None;
     }
 
     fn sample(&mut self, change: Change) {
@@ -250,7 +268,7 @@ impl Pipeline {
         if change.cut == 0 {
             sampling.since = None;
         } else if sampling.since.is_none() {
-            sampling.since = Some(change.at.to_string());
+            sampling.since = Some(self.identity.clock.apply(change.at).to_string());
             sampling.episodes += 1;
         }
         self.correlator.note_sampling(change);
@@ -295,7 +313,7 @@ impl Pipeline {
         self.router.offer();
     }
 
-    /// Returns whether a ledger record is due at `now`.
+    /// Returns whether a ledger record is due at `now` by the clock of the capture, which nobody sets.
     #[must_use]
     pub fn ledger_due(&self, now: Timestamp) -> bool {
         now >= self.next_ledger
@@ -325,15 +343,15 @@ impl Pipeline {
         counters
     }
 
-    /// The page for `/metrics`. `ring_used_bytes` is set in live capture.
+    /// The page for `/metrics`. `capture` is set in live capture.
     #[must_use]
-    pub fn exposition(&self, input: &InputCounters, ring_used_bytes: Option<u64>) -> String {
+    pub fn exposition(&self, input: &InputCounters, capture: Option<CaptureStatus>) -> String {
         let (sinks, analysis) = (&self.router.sinks, &self.analysis);
         metrics::render(&metrics::MetricsSnapshot {
             counters: &self.counters(input),
             transactions: &self.metrics,
             links: &self.correlator.counters(),
-            ring_used_bytes,
+            capture,
             spool_bytes: sinks.spool_bytes(),
             late_transactions: analysis.windows.as_ref().map_or(0, |windows| windows.late),
             windows_bytes: analysis.windows.as_ref().map(|windows| windows.bytes() as u64),
@@ -353,6 +371,20 @@ impl Pipeline {
     pub fn vitals(&self, input: &InputCounters) -> Vitals {
         let sinks = &self.router.sinks;
         Vitals::new(&self.counters(input), sinks.fullest_spool_bytes(), sinks.failures())
+    }
+}
+
+#[cfg(test)]
+impl Pipeline {
+    /// The settings that the stages of this thread use, as text.
+    pub(crate) fn settings_in_force(&self) -> String {
+        let resolvers: BTreeMap<_, _> = self.identity.resolvers.iter().collect();
+        let masked = Stream::ALL.map(|stream| self.router.masker.rules_of(stream));
+        let hides_servers = self.router.masker.hides_servers();
+        format!(
+            "{:#?}",
+            (self.analysis.settings_in_force(), resolvers, &self.filters, masked, hides_servers)
+        )
     }
 }
 

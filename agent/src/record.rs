@@ -18,7 +18,7 @@ use dnscribe_dns::{
     type_name,
 };
 use dnscribe_record::number::milliseconds;
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
     K8sFields, Labels, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead,
@@ -37,8 +37,11 @@ pub struct RecordBuilder {
     pub region: Option<String>,
     /// Labels of the node; none if it has no labels.
     pub labels: Option<Labels>,
-    /// Start of the capture.
+    /// Start of the capture, by the host's clock at that time.
     pub epoch: Timestamp,
+    /// How far the host's clock was set since. The only place where it is added to times: all stages use the clock of
+    /// the capture, which nobody sets.
+    pub clock: ClockShift,
     /// Configured names of resolvers by address.
     pub resolvers: HashMap<IpAddr, String>,
     /// Namespace of this capture's event ids.
@@ -64,6 +67,7 @@ impl RecordBuilder {
             region,
             labels: None,
             epoch,
+            clock: ClockShift::default(),
             resolvers,
             namespace,
             unicode: false,
@@ -76,7 +80,7 @@ impl RecordBuilder {
         RecordHead {
             schema: stream.schema(),
             event_id,
-            ts,
+            ts: self.clock.apply(ts),
             node: &self.node,
             region,
             labels: self.labels.as_ref(),

@@ -48,7 +48,6 @@ fn options() -> LiveOptions {
         ring_bytes: 1 << 20,
         snap_bytes: 131_072,
         sampling_floor: None,
-        query_timeout: std::time::Duration::from_secs(5),
         nice: 0,
         helper: None,
         shared: false,

@@ -78,23 +78,25 @@ pub struct ExpectedResolvers {
     pub system: BTreeSet<IpAddr>,
 }
 
-type NewDetector<'a> = (&'static [Rule], &'a dyn Fn() -> Box<dyn Detector>);
-
 /// Creates every detector that has an enabled rule.
 #[must_use]
 pub fn create_detectors(
     options: &DetectOptions,
     meant: &ExpectedResolvers,
 ) -> Vec<Box<dyn Detector>> {
-    let constructors: [NewDetector<'_>; 7] = [
-        (&[Rule::Tunnel], &|| Box::new(Tunnel::default())),
-        (&[Rule::Dga], &|| Box::new(Dga::default())),
-        (&[Rule::Spoofing], &|| Box::new(Spoofing::default())),
-        (&[Rule::CachePoisoning], &|| Box::new(CachePoisoning::default())),
-        (&[Rule::Amplification], &|| Box::new(Amplification::default())),
-        (&[Rule::ResolverDrift], &|| Box::new(Drift::default())),
-        (&[Rule::ResolverBypass, Rule::EncryptedBypass], &|| Box::new(Bypass::new(meant.clone()))),
+    let all: [Box<dyn Detector>; 7] = [
+        Box::new(Tunnel::default()),
+        Box::new(Dga::default()),
+        Box::new(Spoofing::default()),
+        Box::new(CachePoisoning::default()),
+        Box::new(Amplification::default()),
+        Box::new(Drift::default()),
+        Box::new(Bypass::new(meant.clone())),
     ];
-    let is_enabled = |rules: &[Rule]| rules.iter().any(|rule| options.rule(*rule).enabled);
-    constructors.iter().filter(|(rules, _)| is_enabled(rules)).map(|(_, new)| new()).collect()
+    all.into_iter().filter(|detector| is_enabled(&**detector, options)).collect()
+}
+
+/// Returns whether one of the detector's rules is enabled.
+fn is_enabled(detector: &dyn Detector, options: &DetectOptions) -> bool {
+    detector.rules().iter().any(|rule| options.rule(*rule).enabled)
 }

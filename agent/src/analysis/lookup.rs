@@ -30,7 +30,7 @@ use crate::analysis::view::TransactionView;
 use crate::capture::Transport;
 use crate::decode::MessageId;
 use crate::enrich::Attribution;
-use crate::pair::{Status, Vantage};
+use crate::pair::{QUERY_TIMEOUT, Status, Vantage};
 use dnscribe_dns::Answer;
 use dnscribe_record::LookupFields;
 use dnscribe_record::time::Timestamp;
@@ -181,7 +181,7 @@ pub struct LookupOptions {
 impl LookupOptions {
     /// A timeout of five seconds, and 131,072 lookups in 64 MiB.
     pub const DEFAULT: Self =
-        Self { query_timeout: Duration::from_secs(5), max_lookups: 1 << 17, max_bytes: 64 << 20 };
+        Self { query_timeout: QUERY_TIMEOUT, max_lookups: 1 << 17, max_bytes: 64 << 20 };
 }
 
 /// Counters of all lookups.

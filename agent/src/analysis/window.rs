@@ -29,26 +29,29 @@ pub use tally::{Tally, TopSlots, Tops};
 
 use crate::analysis::view::TransactionView;
 use crate::pair::Vantage;
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use measured::Measurer;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Length of a pane in seconds.
 const PANE: u64 = 10;
+const PANE_NANOS: u64 = PANE * 1_000_000_000;
 /// Panes per minute.
 const MINUTE: usize = 6;
 /// Maximum time by which a transaction may be ahead of the clock and of the time of its report.
 const MAX_AHEAD: Duration = Duration::from_secs(1);
-/// If the clock steps back by more than this, windows start anew.
+/// If the clock of a capture file steps back by more than this, windows start anew.
 const MAX_STEP_BACK: Duration = Duration::from_secs(300);
+/// If the host's clock is set by this much, windows start anew.
+const MIN_CLOCK_STEP_NANOS: u64 = 1_000_000_000;
 
 /// Time span of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Kind of window.
     pub kind: WindowKind,
-    /// Start: a multiple of the step since 1970-01-01 UTC.
+    /// Start: by the host's clock, a multiple of the step since 1970-01-01 UTC.
     pub start: Timestamp,
     /// Length.
     pub length: Duration,
@@ -64,8 +67,12 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Windows {
     /// Time after the end of a window during which its transactions may arrive.
-    pub lateness: Duration,
-    /// Start of the capture, or of the clock after a step back.
+    lateness: Duration,
+    /// A shorter such time, and when it begins: once the queries have ended that wait for longer.
+    next_lateness: Option<(Timestamp, Duration)>,
+    /// How far the host's clock was set since capture began. Panes begin at multiples of their length by that clock.
+    shift: ClockShift,
+    /// Start of the capture, or of the clock after a step.
     epoch: Timestamp,
     /// Latest time seen by [`Self::expire`].
     clock: Timestamp,
@@ -91,6 +98,8 @@ impl Windows {
     pub fn new(epoch: Timestamp, lateness: Duration) -> Self {
         Self {
             lateness,
+            next_lateness: None,
+            shift: ClockShift::default(),
             epoch,
             clock: epoch,
             now: epoch,
@@ -108,10 +117,29 @@ impl Windows {
         self.measurer.pairs = pairs;
     }
 
+    /// Sets the time after the end of a window during which its transactions may arrive. A shorter one begins when
+    /// those have arrived that the former one allowed for.
+    pub fn set_lateness(&mut self, lateness: Duration) {
+        self.next_lateness =
+            (lateness < self.lateness).then(|| (self.clock.plus(self.lateness), lateness));
+        self.lateness = self.lateness.max(lateness);
+    }
+
+    /// Follows the host's clock, which was set this far since capture began. After a step of a second or more, the
+    /// open windows are passed to `each` as partial, and new ones begin; the transactions that end later belong to
+    /// those.
+    pub fn set_clock(&mut self, shift: ClockShift, each: &mut dyn FnMut(&Span, &Groups)) {
+        if shift.as_nanos().abs_diff(self.shift.as_nanos()) >= MIN_CLOCK_STEP_NANOS {
+            self.close_all(each);
+            self.epoch = self.clock.max(self.now);
+        }
+        self.shift = shift;
+    }
+
     /// Counts a transaction. Its time must have been announced with [`Self::now`] or
     /// [`Self::expire`].
     pub fn observe(&mut self, observation: &TransactionView<'_>) {
-        let pane = pane_of(observation.ts);
+        let pane = self.pane_of(observation.ts);
         let is_closed = self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
         if is_closed
             || self.is_complete(pane)
@@ -148,7 +176,7 @@ impl Windows {
         untold: &NotExported,
     ) {
         let is_closed = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
-        let mut pane = pane_of(ts);
+        let mut pane = self.pane_of(ts);
         while is_closed(pane) || self.is_complete(pane) {
             pane += 1;
         }
@@ -165,6 +193,9 @@ impl Windows {
         }
         self.now = now;
         self.clock = self.clock.max(now);
+        if let Some((_, lateness)) = self.next_lateness.take_if(|(since, _)| *since <= self.clock) {
+            self.lateness = lateness;
+        }
         while let Some(next) = self.next_with_content()
             && self.is_complete(next)
         {
@@ -197,9 +228,18 @@ impl Windows {
             + Measurer::MAX_BYTES
     }
 
+    /// Returns the pane that contains a time.
+    const fn pane_of(&self, ts: Timestamp) -> u64 {
+        self.shift.apply(ts).as_nanos() / PANE_NANOS
+    }
+
+    fn start_of(&self, pane: u64) -> Timestamp {
+        self.shift.undo(Timestamp::from_nanos(pane.saturating_mul(PANE_NANOS)))
+    }
+
     /// Returns whether all transactions of a pane have arrived.
     fn is_complete(&self, pane: u64) -> bool {
-        end_of(pane).plus(self.lateness) <= self.clock
+        self.start_of(pane + 1).plus(self.lateness) <= self.clock
     }
 
     /// Returns the next pane whose end finishes a window with content. Silence has no windows.
@@ -276,29 +316,25 @@ impl Windows {
         let (panes, step) = kind.panes();
         let first =
             if step < panes { (last + 1).saturating_sub(panes) } else { last / panes * panes };
-        let start = start_of(first);
+        let start = self.start_of(first);
         let span = Span {
             kind,
             start,
             length: Duration::from_secs(panes * PANE),
             step: Duration::from_secs(step * PANE),
-            partial: start < self.epoch || start_of(first + panes) > self.clock,
+            partial: start < self.epoch || self.start_of(first + panes) > self.clock,
             late_total: self.late,
         };
         each(&span, groups);
     }
 }
 
-fn pane_of(ts: Timestamp) -> u64 {
-    ts.as_nanos() / (PANE * 1_000_000_000)
-}
-
-fn start_of(pane: u64) -> Timestamp {
-    Timestamp::from_nanos(pane.saturating_mul(PANE * 1_000_000_000))
-}
-
-fn end_of(pane: u64) -> Timestamp {
-    start_of(pane + 1)
+#[cfg(test)]
+impl Windows {
+    /// The settings in force: the lateness, and whether pairs are counted.
+    pub(crate) const fn settings_in_force(&self) -> (Duration, bool) {
+        (self.lateness, self.measurer.pairs)
+    }
 }
 
 #[cfg(test)]

@@ -51,10 +51,13 @@ use super::ports::PortSet;
 use super::{Packet, Received};
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 pub use cgroup::{mount as cgroup2_mount, own_path as own_cgroup, path_of_id as cgroup_of_id};
-use clock::Clock;
+pub(crate) use clock::Clock;
+pub use clock::ClockStep;
+#[cfg(test)]
+pub(crate) use clock::Measurement;
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{ledger, named_enum};
 pub use icmp::{pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
@@ -66,6 +69,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -111,8 +115,6 @@ pub struct LiveOptions {
     /// The smallest share of transactions that is exported under overload: 0 to 1. Without it, sampling is
     /// off, and the ring may fill.
     pub sampling_floor: Option<f64>,
-    /// Longest time between a query and its response.
-    pub query_timeout: Duration,
     /// The socket to the process that runs [`serve_icmp`]; a thread of this process runs it if none.
     pub helper: Option<Arc<OwnedFd>>,
     /// Whether the [descriptors](Live::parts) of the capture are kept for another process.
@@ -123,13 +125,12 @@ impl PartialEq for LiveOptions {
     /// Compares all settings. The socket `helper` is none.
     fn eq(&self, other: &Self) -> bool {
         let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
-        let Self { nice, snap_bytes, sampling_floor, query_timeout, helper: _, shared, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, helper: _, shared, .. } = self;
         (hook, cgroup, interfaces, ports)
             == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
             && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
             && (nice, snap_bytes) == (&other.nice, &other.snap_bytes)
-            && (sampling_floor, query_timeout) == (&other.sampling_floor, &other.query_timeout)
-            && *shared == other.shared
+            && (sampling_floor, shared) == (&other.sampling_floor, &other.shared)
     }
 }
 
@@ -147,7 +148,6 @@ impl Default for LiveOptions {
             nice: 0,
             snap_bytes: 131_072,
             sampling_floor: None,
-            query_timeout: Duration::from_secs(5),
             helper: None,
             shared: false,
         }
@@ -184,6 +184,17 @@ impl CannotCapture {
     }
 }
 
+/// State of a capture for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CaptureStatus {
+    /// Bytes that wait in the rings.
+    pub ring_used_bytes: u64,
+    /// Failed attempts to read this host's addresses, at hook `socket`.
+    pub address_errors: u64,
+    /// Steps of the host's clock.
+    pub clock_steps: u64,
+}
+
 /// A running capture. Dropping it detaches everything, and so does any end of the process.
 pub struct Live {
     attached: Option<Attached>,
@@ -194,6 +205,8 @@ pub struct Live {
     gauges: Vec<Arc<ring::Gauge>>,
     counters: PerCpuArray<MapData, [u64; WORDS]>,
     clock: Arc<Clock>,
+    /// Failed attempts to read this host's addresses.
+    address_errors: Arc<AtomicU64>,
     config: Arc<Mutex<ring::Config>>,
     sampler: sampler::Sampler,
     /// Classes of the ports, which programs read while they run.
@@ -261,6 +274,11 @@ impl Live {
         self.readers.first_mut().map_or(Ok(false), |reader| reader.wait(limit, bell))
     }
 
+    /// Continues after a handover that has failed: see [`Reader::continue_reading`].
+    pub fn continue_reading(&mut self) {
+        self.readers.iter_mut().for_each(Reader::continue_reading);
+    }
+
     /// Calls `each` with up to `max` packets of each ring, and returns their number: see [`Reader::drain`].
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         self.readers.iter_mut().map(|reader| reader.drain(max, each)).sum()
@@ -309,7 +327,6 @@ impl Live {
         readers: impl Iterator<Item = &'a [Received]>,
     ) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
         let received = tally::sum(readers);
-        self.clock.check();
         let cpus = tally::settled(|| self.read_counters()).unwrap_or_else(|error| {
             // Reading an open map fails only without memory.
             tracing::error!(%error, "cannot read the counters");
@@ -332,7 +349,8 @@ impl Live {
             let read = || {
                 caps::clear(None, caps::CapSet::Effective).is_ok() && self.read_counters().is_ok()
             };
-            scope.spawn(read).join().unwrap_or(false)
+            let thread = std::thread::Builder::new().spawn_scoped(scope, read);
+            thread.is_ok_and(|thread| thread.join().unwrap_or(false))
         })
     }
 
@@ -340,10 +358,33 @@ impl Live {
         Ok(self.counters.get(&0, 0)?.iter().map(|words| PerCpu(*words)).collect())
     }
 
-    /// Returns the current time by the clock of the packets.
+    /// Returns the current time by the clock of the packets, which nobody sets. Records add [`Self::clock_shift`].
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Returns how far the host's clock was set since capture began, as of the last [`Self::check_clock`].
+    #[must_use]
+    pub fn clock_shift(&self) -> ClockShift {
+        self.clock.shift()
+    }
+
+    /// Compares the clock of the packets with the host's. Returns the step of the latter, if it was set since the last
+    /// call.
+    #[must_use]
+    pub fn check_clock(&self) -> Option<ClockStep> {
+        self.clock.check()
+    }
+
+    /// Returns the state for the metrics.
+    #[must_use]
+    pub fn status(&self) -> CaptureStatus {
+        CaptureStatus {
+            ring_used_bytes: self.ring_used_bytes(),
+            address_errors: self.address_errors.load(Ordering::Relaxed),
+            clock_steps: self.clock.steps(),
+        }
     }
 
     /// Returns whether a ring is empty.

@@ -1,9 +1,9 @@
 //! `dnscribe report`.
 
-use super::CommonArgs;
+use super::{CommonArgs, PairingArgs};
 use crate::config::{Purpose, Sources};
 use clap::Args;
-use dnscribe_config::value::{Broker, Listen, PositiveSpan};
+use dnscribe_config::value::{Broker, Listen};
 use dnscribe_delivery::SinkSpec;
 use dnscribe_record::time::Timestamp;
 use dnscribe_view::report::{self, TimeSpan};
@@ -55,9 +55,8 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 
-    /// Time that a query of a capture file waits for its response [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub query_timeout: Option<PositiveSpan>,
+    #[command(flatten)]
+    pub pairing: PairingArgs,
 
     /// Log more on stderr: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -75,7 +74,7 @@ impl ReportArgs {
             sink: vec![SinkSpec::Null],
             brokers: self.brokers.clone(),
             metrics_listen: Some(Listen(None)),
-            query_timeout: self.query_timeout,
+            pairing: self.pairing,
             verbose: self.verbose,
             ..CommonArgs::default()
         };

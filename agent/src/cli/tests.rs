@@ -85,3 +85,21 @@ fn other_commands() {
         matches!(parse("check -o json").unwrap().command, Command::Check(args) if args.output == Some(Output::Json))
     );
 }
+
+/// The flag is the same for every command, and its help has the default of the configuration.
+#[test]
+fn one_flag_sets_the_query_timeout() {
+    use crate::config::layer::Layer;
+    use dnscribe_config::reader::Field as _;
+    let keys = Layer::keys();
+    let pairing = keys.iter().find(|key| key.name == "pairing").unwrap();
+    let key = pairing.inside.iter().find(|key| key.name == "query_timeout").unwrap();
+    let about = key.about.trim_end_matches('.');
+    let expected = format!("{about} [default: {}]", key.shown().unwrap());
+    let cli = Cli::command();
+    for command in ["run", "replay", "check", "top", "trace", "report"] {
+        let command = cli.find_subcommand(command).unwrap();
+        let flag = command.get_arguments().find(|one| one.get_id() == "query_timeout").unwrap();
+        assert_eq!(flag.get_help().unwrap().to_string(), expected, "{}", command.get_name());
+    }
+}

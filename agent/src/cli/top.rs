@@ -1,6 +1,6 @@
 //! `dnscribe top`.
 
-use super::{CaptureArgs, CommonArgs};
+use super::{CaptureArgs, CommonArgs, PairingArgs};
 use crate::capture::ports::PortSet;
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources};
@@ -81,9 +81,8 @@ pub struct TopArgs {
     #[arg(long, value_name = "LIST")]
     pub port: Option<PortSet>,
 
-    /// Time that a query waits for its response [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub query_timeout: Option<PositiveSpan>,
+    #[command(flatten)]
+    pub pairing: PairingArgs,
 
     /// Log more, to the page Loss: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -103,7 +102,7 @@ impl TopArgs {
             brokers: self.brokers.clone(),
             port: self.port.clone(),
             metrics_listen: Some(Listen(None)),
-            query_timeout: self.query_timeout,
+            pairing: self.pairing,
             verbose: self.verbose,
             ..CommonArgs::default()
         };

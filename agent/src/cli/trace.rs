@@ -1,6 +1,6 @@
 //! `dnscribe trace`.
 
-use super::CommonArgs;
+use super::{CommonArgs, PairingArgs};
 use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
 use crate::config::layer::Layer;
@@ -71,9 +71,8 @@ pub struct TraceArgs {
     #[arg(long, value_name = "LIST")]
     pub port: Option<PortSet>,
 
-    /// Time that a query waits for its response [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub query_timeout: Option<PositiveSpan>,
+    #[command(flatten)]
+    pub pairing: PairingArgs,
 
     /// Log more on stderr: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -92,7 +91,7 @@ impl TraceArgs {
             sink: vec![SinkSpec::Null],
             port: self.port.clone(),
             metrics_listen: Some(Listen(None)),
-            query_timeout: self.query_timeout,
+            pairing: self.pairing,
             verbose: self.verbose,
             ..CommonArgs::default()
         };

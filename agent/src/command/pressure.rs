@@ -67,15 +67,19 @@ impl NotExportedPoller {
     }
 
     /// Returns whether a pane has ended since the last poll.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        pane(now) != self.pane
+    pub(super) fn is_due(&self, pipeline: &Pipeline, now: Timestamp) -> bool {
+        pane(pipeline.clock_shift().apply(now)) != self.pane
     }
 
     /// Polls the kernel, and adds the difference to the pipeline.
     pub(super) fn poll(&mut self, live: &mut Live, pipeline: &mut Pipeline, now: Timestamp) {
-        let until =
-            if self.is_due(now) { start(pane(now)).minus(Duration::from_nanos(1)) } else { now };
-        self.pane = pane(now);
+        // Panes begin at times of day.
+        let clock = pipeline.clock_shift();
+        let current = pane(clock.apply(now));
+        let ended = self.is_due(pipeline, now);
+        let end = || clock.undo(start(current)).minus(Duration::from_nanos(1));
+        let until = if ended { end() } else { now };
+        self.pane = current;
         let (kernel, _) = live.counters();
         let not_exported = |kernel: &Kernel| kernel.sampled_out + kernel.lost_ring_full;
         let known = kernel.values().map(not_exported).sum();

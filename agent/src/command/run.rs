@@ -8,7 +8,7 @@ use super::session::{
     Endpoint, Prepared, Start, attach, close, flow_options, live_options, pipeline_options,
 };
 use super::signals::Signals;
-use crate::capture::live::{Live, cgroup2_mount};
+use crate::capture::live::{ClockStep, Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
@@ -21,7 +21,6 @@ use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::service::{State, notify};
 use dnscribe_delivery::{SinkStatus, SinkWatch};
-use dnscribe_record::time::Timestamp;
 use reload::PortChange;
 use runner::Runner;
 use std::time::{Duration, Instant};
@@ -29,6 +28,9 @@ use std::time::{Duration, Instant};
 /// Longest sleep while packets come: timers and sinks are checked this often. Without packets, sleeps grow up to a
 /// tenth of the time since the last packet.
 const MIN_SLEEP: Duration = Duration::from_millis(50);
+
+/// Step of the host's clock in nanoseconds from which on it is worth a warning.
+const NOTABLE_STEP_NS: u64 = 1_000_000_000;
 
 /// How long the start waits for the names of pods.
 const PODS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -124,7 +126,8 @@ impl Run {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
-        let epoch = running.as_ref().map_or_else(Timestamp::now, |running| running.epoch);
+        let epoch = running.as_ref().map_or_else(|| live.now(), |running| running.epoch);
+        live.set_query_timeout(config.pairing.query_timeout);
         let processes =
             helper.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
                 Exit::failed(format!("cannot reach the privileged helper: {error}"))
@@ -153,7 +156,7 @@ impl Run {
         endpoint.set_phase(Phase::Ready(live.description.clone()));
         notify(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
-        Ok(Self {
+        let mut run = Self {
             config,
             sources,
             live,
@@ -172,7 +175,10 @@ impl Run {
             helper,
             server: None,
             handed_over: None,
-        })
+        };
+        // Of a capture that another agent began.
+        run.apply(&Control::SetClock(run.live.clock_shift()));
+        Ok(run)
     }
 
     /// Captures until a signal, the end of the duration, or the failure of the last sink.
@@ -198,6 +204,7 @@ impl Run {
         let limit = self.sleep_limit();
         let Self { live, pipeline, runner, signals, .. } = self;
         let polled = runner.poll(live, pipeline, limit, &signals.waker)?;
+        self.follow_clock();
         self.regulate();
         let Self { live, pipeline, runner, not_exported, endpoint, .. } = self;
         if !polled.is_busy {
@@ -206,9 +213,9 @@ impl Run {
         if polled.packets > 0 {
             self.last_packet = Instant::now();
         }
-        let now = Timestamp::now();
+        let now = live.now();
         let ledger_due = pipeline.ledger_due(now);
-        if ledger_due || not_exported.is_due(now) {
+        if ledger_due || not_exported.is_due(pipeline, now) {
             not_exported.poll(live, pipeline, now);
         }
         if ledger_due {
@@ -217,7 +224,7 @@ impl Run {
             pipeline.write_ledger(&runner.counters(live), now, false);
         }
         let input = || runner.counters(live);
-        endpoint.serve(pipeline, input, Some(live.ring_used_bytes()));
+        endpoint.serve(pipeline, input, Some(live.status()));
         pipeline.router.update_sinks();
         self.change_ports();
         if self.signals.reload() {
@@ -241,7 +248,7 @@ impl Run {
         if !server.poll(&|| Hello::new(config), live, not_exported.epoch) {
             return;
         }
-        let stopped = Timestamp::now();
+        let stopped = live.now();
         let Some(paused) = runner.pause(live, pipeline) else {
             tracing::warn!(
                 "no handover: the worker threads do not pause in time; this agent continues"
@@ -262,7 +269,7 @@ impl Run {
             Ok(()) => self.handed_over = Some(capture),
             Err(error) => {
                 tracing::warn!("another agent did not take over: {error}; this one goes on");
-                runner.resume();
+                runner.resume(live);
             }
         }
     }
@@ -287,11 +294,28 @@ impl Run {
         notify(State::Stopping);
         let end = Instant::now() + config.drain_timeout;
         runner.leave(&mut pipeline, Instant::now() + config.drain_timeout / 4);
-        let now = Timestamp::now();
+        let now = live.now();
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
         let input = InputCounters { capture, ..runner.counters(&live) };
         close(pipeline, &input, now, left, &mut watch, summary)
+    }
+
+    /// Writes records by the host's clock after that was set. Nothing else depends on it: the clock of the capture goes
+    /// on.
+    fn follow_clock(&mut self) {
+        let Some(ClockStep { by_ns, shift }) = self.live.check_clock() else { return };
+        let milliseconds = by_ns / 1_000_000;
+        if by_ns.unsigned_abs() >= NOTABLE_STEP_NS {
+            tracing::warn!(
+                milliseconds,
+                "the host's clock was set: records have its new time from now on, and windows begin anew; no deadline \
+                 moves"
+            );
+        } else {
+            tracing::info!(milliseconds, "the host's clock was set a little");
+        }
+        self.apply(&Control::SetClock(shift));
     }
 
     /// Changes the sampling ratio after a change of the load.
@@ -304,7 +328,7 @@ impl Run {
     /// Applies a change that cannot fail to all stages.
     fn apply(&mut self, control: &Control) {
         // Only other settings of masking can be refused.
-        let _ = self.runner.apply(control, &mut self.pipeline);
+        let _ = self.runner.apply(control, &mut self.live, &mut self.pipeline);
     }
 
     /// Longest sleep until something else is due.
@@ -312,7 +336,7 @@ impl Run {
         let now = Instant::now();
         let limit = (now.duration_since(self.last_packet) / 10)
             .clamp(MIN_SLEEP, self.max_sleep)
-            .min(self.pipeline.ledger_in(Timestamp::now()));
+            .min(self.pipeline.ledger_in(self.live.now()));
         self.end.map_or(limit, |end| end.saturating_duration_since(now).min(limit))
     }
 
@@ -346,7 +370,7 @@ impl Run {
         notify(State::Stopping);
         live.detach();
         runner.stop(&mut live, &mut pipeline, drained, drained + limit / 4);
-        let now = Timestamp::now();
+        let now = live.now();
         not_exported.poll(&mut live, &mut pipeline, now);
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());

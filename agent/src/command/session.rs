@@ -3,7 +3,7 @@
 
 use super::signals::{Signals, Waker};
 use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
-use crate::capture::live::{CannotCapture, Live, LiveOptions};
+use crate::capture::live::{CannotCapture, CaptureStatus, Live, LiveOptions};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
@@ -133,14 +133,18 @@ pub(super) fn pipeline_options(
     })
 }
 
-/// Creates detection with all rules. The resolvers of this host are expected ones in live capture only.
+/// Creates detection with all rules that are enabled.
 pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
-    let expected = ExpectedResolvers {
+    let others = detect::create_detectors(&options, &expected_resolvers(config, live));
+    Detection::new(options, others)
+}
+
+/// The resolvers that clients are expected to use. Those of this host are expected ones in live capture only.
+pub(super) fn expected_resolvers(config: &Config, live: bool) -> ExpectedResolvers {
+    ExpectedResolvers {
         configured: config.resolvers.keys().copied().collect(),
         system: if live { system_resolvers() } else { BTreeSet::new() },
-    };
-    let others = detect::create_detectors(&options, &expected);
-    Detection::new(options, others)
+    }
 }
 
 /// Resolvers of this host; none where they cannot be read.
@@ -242,7 +246,7 @@ impl Endpoint {
         &mut self,
         pipeline: &Pipeline,
         input: impl Fn() -> InputCounters,
-        ring_used_bytes: Option<u64>,
+        capture: Option<CaptureStatus>,
     ) {
         self.try_again();
         let Some(Serving { requests, health, next_check, .. }) = &mut self.serving else { return };
@@ -254,7 +258,7 @@ impl Endpoint {
         }
         while let Some(request) = requests.try_next() {
             match request {
-                Request::Page(reply) => reply.send(pipeline.exposition(&input(), ring_used_bytes)),
+                Request::Page(reply) => reply.send(pipeline.exposition(&input(), capture)),
                 Request::Health(reply) => {
                     check(health);
                     reply.send(health.report(now));
@@ -276,11 +280,7 @@ pub(super) fn attach(config: &Config, helper: Option<&PrivilegedHelper>) -> Resu
 
 /// Options of live capture. `icmp` is the socket from which the privileged helper reports ICMP errors.
 pub(super) fn live_options(config: &Config, icmp: Option<Arc<OwnedFd>>) -> LiveOptions {
-    LiveOptions {
-        helper: icmp,
-        query_timeout: config.pairing.query_timeout,
-        ..config.capture.clone()
-    }
+    LiveOptions { helper: icmp, ..config.capture.clone() }
 }
 
 /// Ends a pipeline: flushes the sinks, writes the last ledger record, closes the sinks, and prints the summary on

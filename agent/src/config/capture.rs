@@ -198,7 +198,6 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
         ring_bytes: capture.ring_bytes().0,
         snap_bytes: capture.snap_bytes().0,
         sampling_floor: (sampling.mode() == SamplingMode::Auto).then(|| sampling.floor().0),
-        query_timeout: layer.pairing.query_timeout().0,
         helper: None,
         shared: layer.takeover.socket.is_some(),
     })

@@ -47,7 +47,7 @@ type Number = u64;
 #[derive(Debug)]
 pub struct ConnectionTable {
     encrypted: Encrypted,
-    options: ConnectionOptions,
+    pub(crate) options: ConnectionOptions,
     entries: HashMap<ConnectionKey, (Number, State), foldhash::fast::RandomState>,
     /// One timer for each connection that has not ended: time and number, with the key.
     timers: BTreeMap<(Timestamp, Number), ConnectionKey>,

@@ -94,13 +94,14 @@ impl RunningAgent {
         for (flow, shard) in flows.iter_mut().zip(&shards) {
             flow.continue_from(shard);
         }
-        pipeline.continue_from(&merge, Timestamp::now(), flows);
+        let stopped = Timestamp::from_nanos(stopped);
+        pipeline.continue_from(&merge, stopped, flows);
         let queries = self.import_queries(pipeline, flows)?;
         let received = shards.iter().map(|shard| shard.received().to_vec()).collect();
         live.resume(progress, received, nice).map_err(|error| error.to_string())?;
         self.frames.send(FrameKind::Took, &[])?;
         self.frames.expect(FrameKind::Over)?;
-        let unread = Timestamp::now().since(Timestamp::from_nanos(stopped));
+        let unread = live.now().since(stopped);
         let unread_ms = u64::try_from(unread.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(pid = self.pid, queries, unread_ms, "taken over");
         Ok(())

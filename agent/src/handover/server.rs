@@ -1,8 +1,9 @@
-//! The running agent's side: answers an agent that asks to take over. Never waits for one.
+//! The running agent's side: answers an agent that asks to take over. Waits for it at most [`POLL_TIMEOUT`] in the
+//! middle of a frame while it reads, and [`FRAME_TIMEOUT`] for a frame once it has stopped.
 
 use super::{
     FIRST_TIMEOUT, FRAME_TIMEOUT, FrameKind, FrameSocket, HandoverError, HandoverState, Hello,
-    MAX_PARTS, Offer, START_TIMEOUT, is_trusted, own_user,
+    MAX_PARTS, Offer, POLL_TIMEOUT, START_TIMEOUT, is_trusted, own_user,
 };
 use crate::capture::live::Live;
 use dnscribe_record::time::Timestamp;
@@ -45,7 +46,7 @@ impl HandoverServer {
         Self { listener, user: own_user(), peer: None }
     }
 
-    /// Answers a peer, if there is one, without waiting. `hello` returns that of this agent. Returns whether the
+    /// Answers a peer, if there is one. `hello` returns that of this agent. Returns whether the
     /// peer is ready to take over.
     pub fn poll(&mut self, hello: &dyn Fn() -> Hello, live: &Live, epoch: Timestamp) -> bool {
         self.try_poll(hello, live, epoch).unwrap_or_else(|why| {
@@ -65,7 +66,7 @@ impl HandoverServer {
             self.listener.set_nonblocking(true)?;
             // Mostly no agent connects. One that has disconnected again does no harm.
             let Ok((socket, _)) = self.listener.accept() else { return Ok(false) };
-            let frames = FrameSocket::new(socket, FRAME_TIMEOUT)?;
+            let frames = FrameSocket::new(socket, POLL_TIMEOUT)?;
             self.peer = Some(Peer { frames, since: Instant::now(), offered: None });
             return Ok(false);
         };
@@ -115,6 +116,7 @@ impl HandoverServer {
     pub fn hand_over(&mut self, state: &HandoverState, pages: &[Vec<u8>]) -> io::Result<()> {
         let disconnected = || io::Error::from(io::ErrorKind::NotConnected);
         let Peer { mut frames, .. } = self.peer.take().ok_or_else(disconnected)?;
+        frames.set_limit(FRAME_TIMEOUT)?;
         frames.send_json(FrameKind::State, state)?;
         for page in pages {
             frames.send(FrameKind::Page, page)?;

@@ -5,6 +5,7 @@ use super::dictionary;
 use super::transactions::TransactionMetrics;
 use crate::analysis::detect::{AlertCounters, Rule};
 use crate::analysis::lookup::{LookupCounters, Outcome};
+use crate::capture::live::CaptureStatus;
 use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
 use dnscribe_admin::text::Page;
@@ -30,8 +31,8 @@ pub struct MetricsSnapshot<'a> {
     pub transactions: &'a TransactionMetrics,
     /// Counters of links between transactions.
     pub links: &'a CorrelationCounters,
-    /// Bytes waiting in the ring; absent without a ring.
-    pub ring_used_bytes: Option<u64>,
+    /// State of a live capture; absent in replay.
+    pub capture: Option<CaptureStatus>,
     /// Bytes on disk that wait for Kafka.
     pub spool_bytes: u64,
     /// Transactions that came too late for their windows.
@@ -57,8 +58,10 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     snapshot.transactions.write(&mut page);
     joined(&mut page, snapshot.links);
     packets(&mut page, snapshot.counters);
-    if let Some(bytes) = snapshot.ring_used_bytes {
-        page.count("dnscribe_ring_used_bytes", bytes);
+    if let Some(capture) = snapshot.capture {
+        page.count("dnscribe_ring_used_bytes", capture.ring_used_bytes);
+        page.count("dnscribe_clock_steps_total", capture.clock_steps);
+        page.count("dnscribe_address_read_errors_total", capture.address_errors);
     }
     if let Some(sampling) = &snapshot.counters.sampling {
         sampled(&mut page, sampling);

@@ -21,7 +21,7 @@ pub(super) type TransactionSink<'a> = &'a mut dyn FnMut(&Transaction<'_>);
 /// Pairs responses with queries.
 #[derive(Debug, Default)]
 pub struct Pairer {
-    pub(super) options: PairOptions,
+    pub(crate) options: PairOptions,
     pub(super) table: Table,
     pub(super) established_pairs: EstablishedPairs,
     pub(super) answered: VecDeque<(Timestamp, EntryRef)>,

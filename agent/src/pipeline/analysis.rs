@@ -4,7 +4,7 @@
 use super::DetectionChange;
 use super::attribution::filter_subject;
 use super::handover::Ordinals;
-use crate::analysis::detect::{Alert, DetectOptions, Detection};
+use crate::analysis::detect::{Alert, DetectOptions, Detection, ExpectedResolvers};
 use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
@@ -16,7 +16,7 @@ use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
 use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use std::time::Duration;
 
 /// Where a stage exports records: their writer, the sinks, and the filters.
@@ -28,6 +28,8 @@ pub(super) struct Export<'a> {
 
 /// The analyses. Those whose results no sink wants are absent.
 pub(super) struct Analysis {
+    /// How far the host's clock was set since capture began.
+    clock: ClockShift,
     lookup_options: LookupOptions,
     pub(super) lookups: Option<LookupTable>,
     /// Reused buffer for the name of a query.
@@ -53,11 +55,13 @@ impl Analysis {
         let exports_windows = router.wants(Stream::Metrics);
         let has_windows = exports_windows || detection.is_some();
         Self {
+            clock: identity.clock,
             lookup_options,
             lookups: router.wants(Stream::Lookups).then(|| LookupTable::new(lookup_options)),
             qname: String::new(),
             window_options,
-            windows: has_windows.then(|| new_windows(identity.epoch, window_options)),
+            windows: has_windows
+                .then(|| new_windows(identity.epoch, window_options, identity.clock)),
             exports_windows,
             window_ordinal: 0,
             detection,
@@ -76,7 +80,7 @@ impl Analysis {
             detection.ordinal = ordinals.alerts;
         }
         if let Some(windows) = &mut self.windows {
-            *windows = new_windows(now, self.window_options);
+            *windows = new_windows(now, self.window_options, self.clock);
         }
     }
 
@@ -160,26 +164,42 @@ impl Analysis {
         match detection {
             DetectionChange::Off => self.detection = None,
             DetectionChange::Keep => {}
-            DetectionChange::Start(detection) => self.detection = Some(*detection),
+            DetectionChange::Start(mut detection) => {
+                detection.clock = self.clock;
+                self.detection = Some(*detection);
+            }
         }
         self.exports_windows = router.wants(Stream::Metrics);
         if !self.exports_windows && self.detection.is_none() {
             self.windows = None;
         } else if self.windows.is_none() {
-            self.windows = Some(new_windows(now, self.window_options));
+            self.windows = Some(new_windows(now, self.window_options, self.clock));
         }
     }
 
     /// Applies other options.
-    pub(super) fn reconfigure(&mut self, options: WindowOptions, detect: Option<DetectOptions>) {
-        if let (Some(detection), Some(detect)) = (&mut self.detection, detect) {
-            detection.reconfigure(detect);
+    pub(super) fn reconfigure(
+        &mut self,
+        options: WindowOptions,
+        detect: Option<(DetectOptions, ExpectedResolvers)>,
+    ) {
+        if let (Some(detection), Some((detect, expected))) = (&mut self.detection, detect) {
+            detection.reconfigure(detect, &expected);
         }
         if let Some(windows) = &mut self.windows {
-            windows.lateness = options.lateness;
+            windows.set_lateness(options.lateness);
             windows.count_pairs(options.groupings.contains(Grouping::ResolverZone));
         }
         self.window_options = options;
+    }
+
+    /// Follows the host's clock, which was set this far since capture began.
+    pub(super) fn set_clock(&mut self, shift: ClockShift, export: &mut Export<'_>) {
+        self.clock = shift;
+        self.with_windows(export, |windows, each| windows.set_clock(shift, each));
+        if let Some(detection) = &mut self.detection {
+            detection.clock = shift;
+        }
     }
 
     /// Sets how long a query waits for its response.
@@ -246,6 +266,17 @@ impl Analysis {
     }
 }
 
+#[cfg(test)]
+impl Analysis {
+    /// The settings that the analyses use, as text.
+    pub(super) fn settings_in_force(&self) -> String {
+        let lookups = self.lookups.as_ref().map(|lookups| lookups.options);
+        let windows = self.windows.as_ref().map(Windows::settings_in_force);
+        let detection = self.detection.as_ref().map(Detection::settings_in_force);
+        format!("{:#?}", (self.lookup_options, lookups, self.window_options, windows, detection))
+    }
+}
+
 /// What filters match in a lookup.
 fn subject<'a>(lookup: &'a Lookup<'_>) -> FilterSubject<'a> {
     let question = FilterQuestion { qname: Some(lookup.fields.qname), qtypes: &lookup.qtypes };
@@ -273,8 +304,9 @@ fn counts(packets: &NotExported) -> Option<window::NotExported> {
 }
 
 /// Creates the windows of a capture that begins at `epoch`.
-fn new_windows(epoch: Timestamp, options: WindowOptions) -> Windows {
+fn new_windows(epoch: Timestamp, options: WindowOptions, clock: ClockShift) -> Windows {
     let mut windows = Windows::new(epoch, options.lateness);
+    windows.set_clock(clock, &mut |_, _| {});
     windows.count_pairs(options.groupings.contains(Grouping::ResolverZone));
     windows
 }

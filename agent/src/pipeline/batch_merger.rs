@@ -10,11 +10,6 @@ use super::event::EventSink;
 use super::flow_stage::FlowCounters;
 use dnscribe_record::time::Timestamp;
 use std::collections::VecDeque;
-use std::time::Duration;
-
-/// The time of a flow stage may go back by this much although the clock does not: packets leave a ring in the
-/// order in which they entered it, and CPUs do not stamp them in that order.
-const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// Merges batches in order of time.
 #[derive(Debug)]
@@ -23,8 +18,6 @@ pub struct BatchMerger {
     /// Batches of a stage that may wait here; with this many waiting, the stage may have none left to fill.
     max_batches: usize,
     spent: Vec<EventBatch>,
-    /// Whether the clock was set back since events were passed on. All events that wait are from before.
-    set_back: bool,
 }
 
 /// Time of the next event of a flow stage, and the number of the stage.
@@ -47,13 +40,13 @@ impl BatchMerger {
     pub fn new(flows: Vec<FlowCounters>, max_batches: usize, epoch: Timestamp) -> Self {
         let lane = |counters| Lane { batches: VecDeque::new(), past: epoch, counters };
         let lanes = flows.into_iter().map(lane).collect();
-        Self { lanes, max_batches, spent: Vec::new(), set_back: false }
+        Self { lanes, max_batches, spent: Vec::new() }
     }
 
     /// Adds the next batch of a flow stage.
     pub fn push(&mut self, batch: EventBatch) {
         if let Some(lane) = self.lanes.get_mut(batch.shard) {
-            self.set_back |= lane.advance(batch.until);
+            lane.advance(batch.until);
             lane.batches.push_back(batch);
         }
     }
@@ -61,7 +54,7 @@ impl BatchMerger {
     /// Notes that an idle flow stage is past this time.
     pub fn advance(&mut self, shard: usize, time: Timestamp) {
         if let Some(lane) = self.lanes.get_mut(shard) {
-            self.set_back |= lane.advance(time);
+            lane.advance(time);
         }
     }
 
@@ -79,8 +72,7 @@ impl BatchMerger {
 
     /// Passes on the events up to the horizon, in order.
     pub fn merge(&mut self, sink: &mut dyn EventSink) {
-        let end = (!std::mem::take(&mut self.set_back)).then(|| self.horizon());
-        self.merge_until(end, sink);
+        self.merge_until(Some(self.horizon()), sink);
     }
 
     /// Passes on all events, in order, although earlier ones may follow: so that counters and records agree for a
@@ -146,11 +138,10 @@ impl Lane {
         last.and_then(EventBatch::last_at).map_or(self.past, |at| at.max(self.past))
     }
 
-    /// Notes that the stage is past this time. Returns whether the clock was set back.
-    fn advance(&mut self, time: Timestamp) -> bool {
-        let is_set_back = time.plus(TOLERANCE) < self.past;
-        self.past = if is_set_back { time } else { self.past.max(time) };
-        is_set_back
+    /// Notes that the stage is past this time. It may be a little before an earlier one: packets leave a ring in the
+    /// order in which they entered it, and CPUs do not stamp them in that order.
+    fn advance(&mut self, time: Timestamp) {
+        self.past = self.past.max(time);
     }
 
     fn next_at(&self) -> Option<Timestamp> {

@@ -2,7 +2,7 @@
 //! and applies what concerns it.
 
 use super::renderer::RenderOptions;
-use crate::analysis::detect::DetectOptions;
+use crate::analysis::detect::{DetectOptions, ExpectedResolvers};
 use crate::analysis::window::WindowOptions;
 use crate::capture::ports::PortSet;
 use crate::capture::sampling::Change;
@@ -10,6 +10,7 @@ use crate::encrypted::ConnectionOptions;
 use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
 use dnscribe_record::privacy::MaskingRules;
+use dnscribe_record::time::ClockShift;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub enum Control {
     Reconfigure(Arc<Settings>),
     /// Change the sampling ratio.
     Sample(Change),
+    /// Write records by the host's clock, which was set this far since capture began.
+    SetClock(ClockShift),
     /// Render these parts of records in the flow stages.
     Render(RenderOptions),
     /// Look for DNS on these ports, too.
@@ -41,8 +44,8 @@ pub struct Settings {
     pub resolvers: HashMap<IpAddr, String>,
     /// Which windows are exported.
     pub windows: WindowOptions,
-    /// Thresholds of detection, if it is on.
-    pub detect: Option<DetectOptions>,
+    /// Thresholds of detection, and the resolvers that clients are expected to use; none if it is off.
+    pub detect: Option<(DetectOptions, ExpectedResolvers)>,
     /// Which records are exported.
     pub filters: StreamFilters,
     /// How fields of records are masked.

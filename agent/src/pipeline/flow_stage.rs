@@ -218,6 +218,7 @@ impl FlowStage {
                 }
             }
             Control::Sample(change) => pairer.note_sampling(*change),
+            Control::SetClock(shift) => self.renderer.set_clock(*shift),
             Control::Render(options) => self.renderer.options = *options,
             Control::AddPorts(ports) => {
                 self.pending_ports = None;
@@ -267,6 +268,16 @@ impl FlowStage {
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.decoder.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+impl FlowStage {
+    /// The settings that the stages of this thread use, as text.
+    pub(crate) fn settings_in_force(&self) -> String {
+        let Trackers { pairer, connections } = &self.trackers;
+        let connections = connections.as_ref().map(|connections| connections.options);
+        format!("{:#?}", (pairer.options, connections))
     }
 }
 

@@ -196,7 +196,7 @@ impl Pipeline {
             let record = LedgerRecord {
                 schema: Stream::Ledger.schema().to_owned(),
                 event_id: id.to_string(),
-                ts: now.to_string(),
+                ts: identity.clock.apply(now).to_string(),
                 node: identity.node.clone(),
                 region: identity.region.clone(),
                 labels: identity.labels.clone().unwrap_or_default(),

@@ -5,6 +5,7 @@ use super::event::{Event, RenderedEvent};
 use crate::pair::MessageTexts;
 use crate::record::RecordBuilder;
 use dnscribe_delivery::append_json;
+use dnscribe_record::time::ClockShift;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +45,11 @@ impl Renderer {
     /// Creates a renderer of records of this writer.
     pub(super) fn new(identity: RecordBuilder, options: RenderOptions) -> Self {
         Self { identity, options, texts: MessageTexts::default(), json: Vec::new() }
+    }
+
+    /// Writes times by the host's clock, which was set this far.
+    pub(super) const fn set_clock(&mut self, shift: ClockShift) {
+        self.identity.clock = shift;
     }
 
     /// Renders the parts of an event that the options ask for.

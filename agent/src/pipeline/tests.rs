@@ -1,5 +1,7 @@
 //! Properties of all stages together: whatever packets come in whatever order, every unit is counted.
 
+mod clock;
+
 use super::*;
 use crate::capture::Received;
 use crate::capture::net::{protocol, test_packets};

@@ -21,7 +21,7 @@ impl RecordBuilder {
             schema: Stream::Connections.schema(),
             event_id: self.namespace.message(report.id()),
             connection_id: self.namespace.message(connection.id),
-            ts: connection.first,
+            ts: self.clock.apply(connection.first),
             node: &self.node,
             region: self.region.as_deref(),
             labels: self.labels.as_ref(),

@@ -1,6 +1,8 @@
 //! Handover: a new agent takes over from a running one under load, while answers are pending.
 
 use crate::support::{RECORD_LIMIT, lab};
+use dnscribe::capture::live::HandleName;
+use dnscribe::capture::live::testing::QuietWords;
 use dnscribe::handover::{FrameKind, FrameSocket, HandoverState, Hello, Offer, PROTOCOL};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab, SpecialAddress};
@@ -333,6 +335,14 @@ fn send_hello(socket: &Path) -> (FrameSocket, Offer) {
     (line, offer)
 }
 
+/// The words of the capture's map of settings that disable wakeups.
+fn quiet_words(line: &mut FrameSocket, offer: &Offer) -> QuietWords {
+    let config = HandleName::Map("CONFIG".to_owned());
+    let place = offer.parts.iter().position(|part| *part == config).unwrap();
+    // The first one is the listening socket.
+    QuietWords::open(line.take_descriptors().remove(place + 1)).unwrap()
+}
+
 /// A new agent that disconnects before the handover does not affect the running one.
 #[test]
 fn aborted_handover_keeps_agent_running() {
@@ -347,12 +357,21 @@ fn aborted_handover_keeps_agent_running() {
         assert_eq!(line.take_descriptors().len(), offer.parts.len() + 1);
         drop(line);
         thread::sleep(Duration::from_millis(300));
-        let (mut line, _) = send_hello(&place.socket());
+        let (mut line, offer) = send_hello(&place.socket());
+        let mut words = quiet_words(&mut line, &offer);
+        let before = words.read(threads).unwrap();
+        assert!(before.contains(&1), "at this rate the agent polls: {before:?}");
         line.send(FrameKind::Go, &[]).unwrap();
         let state: HandoverState = line.expect_json(FrameKind::State).unwrap();
         assert_eq!(state.shards.len(), threads as usize);
+        // The new agent has asked for wakeups before it fails.
+        words.clear(threads).unwrap();
         drop(line);
-        thread::sleep(Duration::from_millis(300));
+        let end = Instant::now() + RECORD_LIMIT;
+        while words.read(threads).unwrap() != before {
+            assert!(Instant::now() < end, "the agent does not poll any more");
+            thread::sleep(Duration::from_millis(10));
+        }
         // A new agent that sends nothing more.
         let (mut line, _) = send_hello(&place.socket());
         line.send(FrameKind::Go, &[]).unwrap();

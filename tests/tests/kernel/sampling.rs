@@ -121,6 +121,35 @@ fn sampling_matches_agent() {
     }
 }
 
+/// After a reload with a longer timeout, a late response is still sampled like its query.
+#[test]
+fn response_follows_query_as_long_as_the_timeout_of_a_reload() {
+    if !privileged() {
+        return;
+    }
+    for (program, _, tap, hook) in PROGRAMS {
+        let mut bench = Bench::load(&options(), tap).expect("loads");
+        bench.live.set_query_timeout(Duration::from_millis(1));
+        bench.live.force_sampling(1 << 15);
+        bench.live.set_query_timeout(Duration::from_secs(30));
+        let mut flow: Vec<(Message, u64)> = Vec::new();
+        for response in messages(true) {
+            let query = Message { response: false, ..response };
+            let out = sampled_by(&bench, hook, || drop(bench.run(program, &query.frame(), 1)));
+            flow.push((response, out));
+        }
+        assert!(flow.iter().any(|(_, out)| *out == 1), "{program}");
+        bench.live.force_sampling(0);
+        // Longer than the former timeout and what is added to it.
+        thread::sleep(Duration::from_millis(1_600));
+        bench.live.set_query_timeout(Duration::from_secs(30));
+        for (response, left_out) in flow {
+            let out = sampled_by(&bench, hook, || drop(bench.run(program, &response.frame(), 1)));
+            assert_eq!(out, left_out, "{program}");
+        }
+    }
+}
+
 #[test]
 fn response_follows_query_across_sampling_changes() {
     if !privileged() {
@@ -128,8 +157,8 @@ fn response_follows_query_across_sampling_changes() {
     }
     let timeout = Duration::from_millis(1);
     for (program, _, tap, hook) in PROGRAMS {
-        let with = LiveOptions { query_timeout: timeout, ..options() };
-        let mut bench = Bench::load(&with, tap).expect("loads");
+        let mut bench = Bench::load(&options(), tap).expect("loads");
+        bench.live.set_query_timeout(timeout);
         let mut flow: Vec<(u16, Message, bool)> = Vec::new();
         // Distinct ids, some of which are reused with another sampling decision.
         for (round, cut) in [0, 1 << 14, 60_000, 1 << 15, 0, u16::MAX, 0].into_iter().enumerate() {

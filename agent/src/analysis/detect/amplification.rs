@@ -65,6 +65,10 @@ merged_struct! {
 }
 
 impl Detector for Amplification {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::Amplification]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let Some(response_bytes) =
             observation.response_bytes.filter(|bytes| *bytes >= MIN_LARGE_BYTES)

@@ -7,7 +7,7 @@
 
 mod comparison;
 
-use super::finding::{Baseline, Detector, Finding};
+use super::finding::{Baseline, Detector, Finding, Rule};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
@@ -168,6 +168,15 @@ impl AnomalyDetector {
 }
 
 impl Detector for AnomalyDetector {
+    #[cfg(test)]
+    fn settings_in_force(&self) -> String {
+        format!("{:?} {:?}", self.rules(), &self.options)
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::QueryRate, Rule::Latency, Rule::Nxdomain, Rule::Servfail, Rule::Timeout]
+    }
+
     fn window(&mut self, span: &Span, groups: &Groups) {
         if span.length != MINUTE {
             return;

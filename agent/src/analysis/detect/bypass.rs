@@ -11,7 +11,7 @@ mod server_usage;
 
 use super::ExpectedResolvers;
 use super::attribution::{Attribution, hash, hash_address, is_echo, is_multicast};
-use super::finding::{Detector, Finding};
+use super::finding::{Detector, Finding, Rule};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
 use crate::encrypted::{ConnectionReport, ConnectionStatus};
@@ -85,6 +85,23 @@ impl Bypass {
 }
 
 impl Detector for Bypass {
+    #[cfg(test)]
+    fn settings_in_force(&self) -> String {
+        format!("{:?} {:?}", self.rules(), &self.expected)
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::ResolverBypass, Rule::EncryptedBypass]
+    }
+
+    fn expect_resolvers(&mut self, expected: &ExpectedResolvers) {
+        self.expected.configured.clone_from(&expected.configured);
+        // None if the host's configuration cannot be read.
+        if !expected.system.is_empty() {
+            self.expected.system.clone_from(&expected.system);
+        }
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let (server, client) = (observation.server.ip(), observation.client.ip());
         let pid = observation.process.map(|process| process.pid);

@@ -49,6 +49,10 @@ dnscribe_record::merged_struct! {
 }
 
 impl Detector for CachePoisoning {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::CachePoisoning]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let is_wrong = observation.status == Status::Orphan && observation.resembles.is_some();
         if !(is_wrong || observation.rejected > 0) || is_multicast(observation) {

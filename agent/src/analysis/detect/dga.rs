@@ -88,6 +88,10 @@ impl Dga {
 }
 
 impl Detector for Dga {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::Dga]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let (Some(qname), Some(zone)) = (observation.qname, observation.zone) else { return };
         let failed = match observation.status {

@@ -9,7 +9,7 @@
 mod compare;
 
 use super::attribution::{combine_hashes, hash, hash_address, is_echo, is_multicast};
-use super::finding::{Detector, Finding};
+use super::finding::{Detector, Finding, Rule};
 use super::table::AssociativeTable;
 use crate::analysis::view::TransactionView;
 use crate::decode::MessageId;
@@ -94,6 +94,10 @@ impl Drift {
 }
 
 impl Detector for Drift {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::ResolverDrift]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let (Some(qname), Some(qtype @ (A | AAAA))) = (observation.qname, observation.qtype) else {
             return;

@@ -9,11 +9,12 @@ use super::options::DetectOptions;
 use super::resolver_down::ResolverHealth;
 use super::samples::Samples;
 use super::success_ratio::SuccessRatio;
+use super::{ExpectedResolvers, create_detectors, is_enabled};
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
 use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Detection {
     next: Option<u64>,
     /// Number of alerts reported so far; the next one has the number after it.
     pub ordinal: u64,
+    /// How far the host's clock was set since capture began: maintenance is at times of day.
+    pub clock: ClockShift,
 }
 
 impl Detection {
@@ -64,6 +67,7 @@ impl Detection {
             counters: AlertCounters::default(),
             next: None,
             ordinal: 0,
+            clock: ClockShift::default(),
         }
     }
 
@@ -105,8 +109,16 @@ impl Detection {
         self.evaluate(now, each);
     }
 
-    /// Replaces the options. Baselines and firing alerts are kept.
-    pub fn reconfigure(&mut self, options: DetectOptions) {
+    /// Replaces the options, and starts and ends the detectors of rules that they enable and disable. Baselines,
+    /// firing alerts, and what the other detectors know are kept.
+    pub fn reconfigure(&mut self, options: DetectOptions, expected: &ExpectedResolvers) {
+        self.detectors.retain(|detector| is_enabled(&**detector, &options));
+        for new in create_detectors(&options, expected) {
+            match self.detectors.iter_mut().find(|detector| detector.rules() == new.rules()) {
+                Some(detector) => detector.expect_resolvers(expected),
+                None => self.detectors.push(new),
+            }
+        }
         self.resolvers.reconfigure(options.down, options.flapping);
         self.success.reconfigure(options.success);
         self.anomalies.reconfigure(&options);
@@ -226,7 +238,8 @@ impl Detection {
 
     /// Reports alerts that have changed or are due for repetition.
     fn report(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
-        let Self { options, episodes, samples, counters, ordinal, .. } = self;
+        let Self { options, episodes, samples, counters, ordinal, clock, .. } = self;
+        let time_of_day = clock.apply(now);
         for ((rule, entity), episode) in episodes {
             let Some(level) = episode.level else { continue };
             let is_explained =
@@ -234,7 +247,9 @@ impl Detection {
             if is_explained && episode.reported.is_none() {
                 continue;
             }
-            if options.maintenance.iter().any(|period| period.covers(now, *rule, entity)) {
+            let is_covered =
+                options.maintenance.iter().any(|one| one.covers(time_of_day, *rule, entity));
+            if is_covered {
                 counters.muted[*rule as usize] += u64::from(!episode.muted);
                 episode.muted = true;
                 continue;
@@ -253,6 +268,18 @@ impl Detection {
                 before.map(|(reported, _)| reported).filter(|reported| *reported != level);
             each(&Alert { previous, ..alert(*ordinal, now, *rule, entity, episode) });
         }
+    }
+}
+
+#[cfg(test)]
+impl Detection {
+    /// The settings that the detectors use, as text.
+    pub(crate) fn settings_in_force(&self) -> String {
+        let mut detectors: Vec<_> =
+            self.detectors.iter().map(|one| one.settings_in_force()).collect();
+        detectors.sort();
+        let own: [&dyn Detector; 3] = [&self.resolvers, &self.success, &self.anomalies];
+        format!("{:#?}", (&self.options, own.map(Detector::settings_in_force), detectors))
     }
 }
 

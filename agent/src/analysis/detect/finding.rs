@@ -4,6 +4,7 @@
 pub use dnscribe_baseline::{Baseline, Figure};
 pub use dnscribe_record::Severity;
 
+use super::ExpectedResolvers;
 use crate::analysis::view::TransactionView;
 use crate::analysis::window::{Groups, Span};
 use crate::decode::MessageId;
@@ -147,6 +148,18 @@ pub struct Finding {
 
 /// Evaluates one or more rules. Memory is bounded whatever the input.
 pub trait Detector {
+    /// The rules that it reports findings of, by which detectors are enabled and told apart.
+    fn rules(&self) -> &'static [Rule];
+
+    /// Replaces the resolvers that clients are expected to use.
+    fn expect_resolvers(&mut self, _expected: &ExpectedResolvers) {}
+
+    /// The rules, and the settings that the detector has a copy of, as text.
+    #[cfg(test)]
+    fn settings_in_force(&self) -> String {
+        format!("{:?}", self.rules())
+    }
+
     /// Processes a transaction.
     fn observe(&mut self, _observation: &TransactionView<'_>) {}
 

@@ -196,6 +196,15 @@ impl ResolverState {
 }
 
 impl Detector for ResolverHealth {
+    #[cfg(test)]
+    fn settings_in_force(&self) -> String {
+        format!("{:?} {:?}", self.rules(), (self.down, self.flapping))
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::ResolverDown, Rule::ResolverFlapping]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         // Multicast queries (mDNS, LLMNR) need no answer.
         if observation.opcode != 0 || observation.server.ip().is_multicast() {

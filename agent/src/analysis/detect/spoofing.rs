@@ -49,6 +49,10 @@ struct Counts {
 }
 
 impl Detector for Spoofing {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::Spoofing]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let contradicts = observation.status == Status::Duplicate && observation.conflict;
         if !contradicts || is_other_end(observation) || is_multicast(observation) {

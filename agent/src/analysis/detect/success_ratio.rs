@@ -85,6 +85,15 @@ impl SuccessRatio {
 }
 
 impl Detector for SuccessRatio {
+    #[cfg(test)]
+    fn settings_in_force(&self) -> String {
+        format!("{:?} {:?}", self.rules(), (self.options, self.panes))
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::SuccessRatio]
+    }
+
     fn window(&mut self, span: &Span, groups: &Groups) {
         if span.length != PANE {
             return;

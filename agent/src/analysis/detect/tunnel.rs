@@ -56,6 +56,10 @@ pub struct Tunnel {
 }
 
 impl Detector for Tunnel {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::Tunnel]
+    }
+
     fn observe(&mut self, observation: &TransactionView<'_>) {
         let Some(qname) = observation.qname else { return };
         let (below, zone) = split(qname, observation.zone);

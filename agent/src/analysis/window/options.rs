@@ -1,6 +1,7 @@
 //! Settings of the windows, from the section `windows` of the configuration.
 
 use super::group::Grouping;
+use crate::pair::QUERY_TIMEOUT;
 use dnscribe_record::{Named, UnknownName, named_enum};
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -46,9 +47,9 @@ pub struct WindowOptions {
 }
 
 impl WindowOptions {
-    /// All windows, for a query timeout of five seconds.
+    /// All windows, for the default query timeout.
     pub const DEFAULT: Self = Self {
-        lateness: Duration::from_secs(6),
+        lateness: QUERY_TIMEOUT.saturating_add(Duration::from_secs(1)),
         spans: WindowKindSet::ALL,
         groupings: GroupingSet::ALL.without(Grouping::ResolverZone),
     };

@@ -4,9 +4,11 @@
 use super::netlink::{self, Socket};
 use super::process;
 use dnscribe_common::owner::Owner;
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,40 +23,65 @@ const KINDS: [(u8, u8); 4] = [(2, 17), (10, 17), (2, 6), (10, 6)];
 
 /// Returns the owners of the host's sockets by cookie, as far as this process has access.
 pub fn owners() -> Vec<(u64, Owner)> {
-    let (by_inode, namespaces) = processes();
+    let ids = process::ids().unwrap_or_else(|error| {
+        tracing::warn!(
+            %error,
+            "cannot list the processes: sockets that are older than the agent have none until they send"
+        );
+        BTreeSet::new()
+    });
+    let (by_inode, namespaces) = processes(ids);
     // A separate thread, because it enters other namespaces.
-    let dumped = std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("backfill".into())
-        .spawn(move || sockets_of_all(&namespaces))
-        .map(|thread| thread.join().unwrap_or_default())
-        .unwrap_or_default();
+        .spawn(move || sockets_of_all(&namespaces));
+    let joined = thread.and_then(|thread| {
+        thread.join().map_err(|_| io::Error::other("the thread that reads them has panicked"))
+    });
+    let (dumped, failed) = joined.unwrap_or_else(|error| (Vec::new(), Some(error)));
+    if let Some(error) = failed {
+        tracing::warn!(
+            %error,
+            "cannot list all sockets that are older than the agent; those have no process until they send"
+        );
+    }
     let owned = |socket: Socket| Some((socket.cookie, *by_inode.get(&socket.inode.into())?));
     dumped.into_iter().filter_map(owned).take(LIMIT).collect()
 }
 
-fn sockets_of_all(namespaces: &[File]) -> Vec<Socket> {
-    let here = || {
-        KINDS
-            .into_iter()
-            .flat_map(|(family, protocol)| netlink::sockets(family, protocol).unwrap_or_default())
+/// Returns the sockets of this thread's network namespace and of the others, and the last error. A kernel without
+/// `sock_diag` lists none.
+fn sockets_of_all(namespaces: &[File]) -> (Vec<Socket>, Option<io::Error>) {
+    let (mut found, mut failed) = (Vec::new(), None);
+    let mut read = |failed: &mut Option<io::Error>| {
+        for (family, protocol) in KINDS {
+            match netlink::sockets(family, protocol) {
+                Ok(sockets) => found.extend(sockets),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => *failed = Some(error),
+            }
+        }
     };
-    let mut found: Vec<_> = here().collect();
+    read(&mut failed);
     for namespace in namespaces {
         let kind = Some(LinkNameSpaceType::Network);
-        if move_into_link_name_space(namespace.as_fd(), kind).is_ok() {
-            found.extend(here());
+        match move_into_link_name_space(namespace.as_fd(), kind) {
+            Ok(()) => read(&mut failed),
+            // Without privileges, only the sockets of its own namespace are found.
+            Err(Errno::PERM) => {}
+            Err(error) => failed = Some(error.into()),
         }
     }
-    found
+    (found, failed)
 }
 
 /// Returns processes by the inodes of their sockets, and the network namespaces other than the agent's.
-fn processes() -> (HashMap<u64, Owner>, Vec<File>) {
+fn processes(ids: BTreeSet<u32>) -> (HashMap<u64, Owner>, Vec<File>) {
     let mut by_inode = HashMap::new();
     let mut namespaces = Vec::new();
     let mut known: HashSet<u64> =
         process::inode_of(Path::new("/proc/self/ns/net")).into_iter().collect();
-    for pid in process::ids() {
+    for pid in ids {
         if namespaces.len() < NAMESPACES
             && let Some((inode, path)) = process::network_namespace(pid)
             && known.insert(inode)

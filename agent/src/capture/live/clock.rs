@@ -1,56 +1,128 @@
-//! Converts `CLOCK_MONOTONIC`, which the programs use, to the time of day.
+//! The clock of a live capture: `CLOCK_MONOTONIC`, which the programs use, as a time of day that nobody sets.
+//!
+//! It starts as the host's clock and does not follow when that one is set, so that no deadline is delayed and none
+//! comes early. How far the host's clock was set since is a [`ClockShift`], with which records get the time of day.
 
-use dnscribe_record::time::Timestamp;
+use dnscribe_record::time::{ClockShift, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-/// Largest error of the offset in nanoseconds. Less is measuring noise and slewing; more is a step of the
-/// clock, or accumulated drift.
+/// Smallest step of the host's clock that is noticed, in nanoseconds. Less is measuring noise. Slewing (adjtime(3),
+/// NTP) changes the speed of both clocks alike, and is no step.
 const TOLERANCE_NS: u64 = 1_000_000;
 
-/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, the same for all readers.
+/// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`, measured once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measurement {
+    /// Time between the readings before and after, in nanoseconds: the offset is no more wrong than this.
+    pub error_ns: u64,
+    /// The offset in nanoseconds.
+    pub offset_ns: i64,
+}
+
+/// A step of the host's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// Nanoseconds by which it was set; negative if it was set back.
+    pub by_ns: i64,
+    /// How far it was set since the capture began.
+    pub shift: ClockShift,
+}
+
+/// The clock, the same for all readers.
 pub struct Clock {
-    /// In nanoseconds.
-    pub offset_ns: AtomicU64,
+    /// The offset when capture began, in nanoseconds.
+    offset_ns: AtomicI64,
+    /// How far the host's clock was set since, in nanoseconds.
+    shift_ns: AtomicI64,
+    /// Steps of the host's clock since.
+    steps: AtomicU64,
 }
 
 impl Clock {
-    /// Creates a clock with a measured offset.
+    /// Creates a clock that shows the host's time of day.
     pub fn new() -> Self {
-        Self { offset_ns: AtomicU64::new(measure()) }
+        Self::from_offset(best_measurement().offset_ns)
     }
 
-    /// Measures the offset again, and takes it if it differs by more than [`TOLERANCE_NS`].
-    pub fn check(&self) {
-        let now = measure();
-        if now.abs_diff(self.offset_ns.load(Ordering::Relaxed)) > TOLERANCE_NS {
-            self.offset_ns.store(now, Ordering::Relaxed);
-        }
+    /// Creates a clock with this offset in nanoseconds.
+    pub fn from_offset(offset_ns: i64) -> Self {
+        let (shift_ns, steps) = (AtomicI64::new(0), AtomicU64::new(0));
+        Self { offset_ns: AtomicI64::new(offset_ns), shift_ns, steps }
     }
 
-    /// Returns the time of day, with the offset that packets get.
+    /// Continues the clock of another process: its offset, and its shift.
+    pub fn resume(&self, (offset_ns, shift_ns): (i64, i64)) {
+        self.offset_ns.store(offset_ns, Ordering::Relaxed);
+        self.shift_ns.store(shift_ns, Ordering::Relaxed);
+    }
+
+    /// Returns offset and shift, for another process.
+    pub fn state(&self) -> (i64, i64) {
+        (self.offset_ns.load(Ordering::Relaxed), self.shift().as_nanos())
+    }
+
+    /// Returns how far the host's clock was set since the capture began.
+    pub fn shift(&self) -> ClockShift {
+        ClockShift::from_nanos(self.shift_ns.load(Ordering::Relaxed))
+    }
+
+    /// Returns the number of steps of the host's clock since the capture began.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Compares with the host's clock. Returns its step, if it was set since the last call.
+    pub fn check(&self) -> Option<ClockStep> {
+        self.difference(measure())?;
+        self.step(best_measurement())
+    }
+
+    /// Returns the difference between a measured offset and the known one in nanoseconds, if it is a step.
+    fn difference(&self, measured: Measurement) -> Option<i64> {
+        let (offset_ns, shift_ns) = self.state();
+        let by_ns = measured.offset_ns.saturating_sub(offset_ns.saturating_add(shift_ns));
+        (by_ns.unsigned_abs() > TOLERANCE_NS.max(measured.error_ns * 2)).then_some(by_ns)
+    }
+
+    /// Takes a measured offset, if it shows a step.
+    pub fn step(&self, measured: Measurement) -> Option<ClockStep> {
+        let by_ns = self.difference(measured)?;
+        self.shift_ns.fetch_add(by_ns, Ordering::Relaxed);
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        Some(ClockStep { by_ns, shift: self.shift() })
+    }
+
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
-        self.wall(now(ClockId::Monotonic))
+        self.at(ktime_ns())
     }
 
-    /// Returns the time of day at which the monotonic clock showed `ktime_ns`.
-    pub fn wall(&self, ktime_ns: u64) -> Timestamp {
-        Timestamp::from_nanos(ktime_ns.saturating_add(self.offset_ns.load(Ordering::Relaxed)))
+    /// Returns the time at which the monotonic clock showed `ktime_ns`.
+    pub fn at(&self, ktime_ns: u64) -> Timestamp {
+        let offset_ns = self.offset_ns.load(Ordering::Relaxed);
+        Timestamp::from_nanos(ktime_ns.saturating_add_signed(offset_ns))
     }
 }
 
 /// Returns the best of five measurements: the one with the least time between its monotonic readings.
-fn measure() -> u64 {
-    (0..5)
-        .map(|_| {
-            let before = now(ClockId::Monotonic);
-            let wall = now(ClockId::Realtime);
-            let after = now(ClockId::Monotonic);
-            let duration = after.saturating_sub(before);
-            (duration, wall.saturating_sub(before + duration / 2))
-        })
-        .min()
-        .map_or(0, |(_, offset)| offset)
+fn best_measurement() -> Measurement {
+    let mut best = measure();
+    for _ in 0..4 {
+        let measured = measure();
+        if measured.error_ns < best.error_ns {
+            best = measured;
+        }
+    }
+    best
+}
+
+fn measure() -> Measurement {
+    let before = ktime_ns();
+    let wall = now(ClockId::Realtime);
+    let error_ns = ktime_ns().saturating_sub(before);
+    let offset_ns = wall.cast_signed().wrapping_sub((before + error_ns / 2).cast_signed());
+    Measurement { error_ns, offset_ns }
 }
 
 /// Returns `CLOCK_MONOTONIC` in nanoseconds.
@@ -69,13 +141,63 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    const SECOND_NS: i64 = 1_000_000_000;
+
+    fn exact(offset_ns: i64) -> Measurement {
+        Measurement { error_ns: 100, offset_ns }
+    }
+
     #[test]
-    fn agrees_with_the_system_clock() {
+    fn begins_as_the_clock_of_the_host() {
         let clock = Clock::new();
-        let wall = clock.wall(now(ClockId::Monotonic));
-        assert!(Timestamp::now().since(wall) < Duration::from_millis(100));
-        clock.offset_ns.store(5, Ordering::Relaxed);
-        clock.check();
-        assert!(clock.offset_ns.load(Ordering::Relaxed) > 5);
+        let (before, now, after) = (Timestamp::now(), clock.now(), Timestamp::now());
+        let tolerance = Duration::from_millis(100);
+        assert!(now.plus(tolerance) >= before && now <= after.plus(tolerance));
+        assert_eq!((clock.check(), clock.steps()), (None, 0));
+    }
+
+    #[test]
+    fn notices_a_clock_that_was_set() {
+        let clock = Clock::from_offset(best_measurement().offset_ns + 3600 * SECOND_NS);
+        let time = clock.at(7);
+        let step = clock.check().unwrap();
+        assert!((step.by_ns + 3600 * SECOND_NS).abs() < SECOND_NS, "{step:?}");
+        assert_eq!(step.shift.as_nanos(), step.by_ns);
+        assert_eq!((clock.check(), clock.steps()), (None, 1), "once");
+        assert_eq!(clock.at(7), time, "its own time stays");
+        let day = clock.shift().apply(clock.now());
+        assert!(Timestamp::now().since(day) < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn counts_each_step_with_its_size() {
+        let clock = Clock::from_offset(50 * SECOND_NS);
+        let mut shift = 0;
+        for (number, by_ns) in
+            (1..).zip([-3600 * SECOND_NS, 3600 * SECOND_NS, -2_000_000, 1_500_000])
+        {
+            shift += by_ns;
+            let step = clock.step(exact(50 * SECOND_NS + shift)).unwrap();
+            assert_eq!((step.by_ns, step.shift.as_nanos(), clock.steps()), (by_ns, shift, number));
+        }
+        for noise in [900_000, -900_000] {
+            assert_eq!(clock.step(exact(50 * SECOND_NS + shift + noise)), None);
+        }
+        // The thread was interrupted between the readings.
+        let unsure =
+            Measurement { error_ns: 4_000_000, offset_ns: 50 * SECOND_NS + shift + 3_000_000 };
+        assert_eq!((clock.step(unsure), clock.steps()), (None, 4));
+    }
+
+    /// A host without a clock of its own starts in 1970, perhaps with less than its uptime.
+    #[test]
+    fn works_before_the_clock_was_set() {
+        let clock = Clock::from_offset(-90 * SECOND_NS);
+        assert_eq!(clock.at(100_000_000_000), Timestamp::from_nanos(10_000_000_000));
+        let step = clock.step(exact(1_800_000_000 * SECOND_NS)).unwrap();
+        assert_eq!(
+            step.shift.apply(clock.at(100_000_000_000)),
+            Timestamp::from_nanos(1_800_000_100_000_000_000)
+        );
     }
 }

@@ -108,7 +108,8 @@ impl Live {
         hook: Hook,
         description: &str,
     ) -> Result<Self, CannotCapture> {
-        let locals = (hook == Hook::Socket).then(tap::LocalAddresses::new);
+        let address_errors = Arc::default();
+        let locals = (hook == Hook::Socket).then(|| tap::LocalAddresses::new(&address_errors));
         let totals = (take("TOTALS")?.try_into()?, take("TOTALS_OTHER")?.try_into()?);
         Ok(Self {
             attached: None,
@@ -120,6 +121,7 @@ impl Live {
             clock: Arc::new(Clock::new()),
             config: Arc::new(Mutex::new(take("CONFIG")?.try_into()?)),
             sampler: sampler::Sampler::new(totals, options, locals),
+            address_errors,
             ports: take(settings::PORTS_MAP)?.try_into()?,
             encrypted: options.encrypted.clone(),
             listeners: None,
@@ -143,7 +145,8 @@ impl Live {
             ring,
             received: Vec::new(),
             clock: Arc::clone(&self.clock),
-            locals: (self.hook == Hook::Socket).then(tap::LocalAddresses::new),
+            locals: (self.hook == Hook::Socket)
+                .then(|| tap::LocalAddresses::new(&self.address_errors)),
             coverage: self.listeners.as_ref().map(icmp::Listeners::coverage),
         });
         Ok(())

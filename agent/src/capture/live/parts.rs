@@ -16,7 +16,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 /// What a descriptor is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +55,9 @@ pub struct CaptureInfo {
 /// State of a capture's readers that is not in its maps.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReaderState {
-    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` in the packets' time stamps, in nanoseconds.
-    clock_offset_ns: u64,
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC` when capture began, and how far the host's clock was set since, in
+    /// nanoseconds.
+    clock_ns: (i64, i64),
     /// Counts of not exported packets that were already reported.
     reported: Vec<(Key, [u64; OUTCOMES])>,
 }
@@ -128,8 +128,7 @@ fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
             continue;
         };
         if program_of_link(&text).is_some_and(|program| programs.contains(&program)) {
-            // SAFETY: no other thread closes anything while capture begins, and the descriptor is
-            // copied at once.
+            // SAFETY: the descriptor is a link's, which `loaded` owns and nobody closes while it is borrowed.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             links.push(fd.try_clone_to_owned()?);
         }
@@ -155,7 +154,7 @@ impl Live {
     #[must_use]
     pub fn progress(&self) -> ReaderState {
         let reported = self.sampler.reported.iter().map(|(key, sums)| (*key, *sums)).collect();
-        ReaderState { clock_offset_ns: self.clock.offset_ns.load(Ordering::Relaxed), reported }
+        ReaderState { clock_ns: self.clock.state(), reported }
     }
 
     /// Takes over a capture that another process still reads. It has no readers before
@@ -209,7 +208,7 @@ impl Live {
     ) -> Result<(), CannotCapture> {
         let Some(parts) = &self.parts else { return Ok(()) };
         let ring_bytes = parts.about.ring_bytes;
-        self.clock.offset_ns.store(progress.clock_offset_ns, Ordering::Relaxed);
+        self.clock.resume(progress.clock_ns);
         {
             let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
             let cuts = config.get(&dnscribe_common::CONFIG_SAMPLING, 0)?;

@@ -181,7 +181,10 @@ fn is_pressed(fill: f64, before: f64, passed: Duration) -> bool {
 /// Shares that were left out recently, for responses that follow queries.
 #[derive(Debug)]
 pub struct Recent {
-    memory: Duration,
+    /// Time within which a response follows its query.
+    pub memory: Duration,
+    /// A shorter memory, and since when it holds: once no response follows a query from before.
+    next_memory: Option<(Instant, Duration)>,
     current: Cut,
     /// Earlier cuts, each with its end time.
     past: VecDeque<(Instant, Cut)>,
@@ -190,7 +193,16 @@ pub struct Recent {
 impl Recent {
     /// Creates an empty history. A response follows its query within `memory`.
     pub const fn new(memory: Duration) -> Self {
-        Self { memory, current: 0, past: VecDeque::new() }
+        Self { memory, next_memory: None, current: 0, past: VecDeque::new() }
+    }
+
+    /// Changes the time within which a response follows its query. Queries from before `now` keep theirs.
+    pub fn set_memory(&mut self, now: Instant, memory: Duration) {
+        let since = now.checked_add(self.memory);
+        self.next_memory = since.filter(|_| memory < self.memory).map(|since| (since, memory));
+        if self.next_memory.is_none() {
+            self.memory = memory;
+        }
     }
 
     /// Records a change of the share.
@@ -201,7 +213,11 @@ impl Recent {
 
     /// Returns the cuts for the programs.
     pub fn cuts(&mut self, now: Instant) -> Cuts {
-        while self.past.front().is_some_and(|(until, _)| *until + self.memory < now) {
+        if let Some((_, memory)) = self.next_memory.take_if(|(since, _)| *since < now) {
+            self.memory = memory;
+        }
+        let is_over = |until: Instant| now.saturating_duration_since(until) > self.memory;
+        while self.past.front().is_some_and(|(until, _)| is_over(*until)) {
             self.past.pop_front();
         }
         let all = || self.past.iter().map(|(_, cut)| *cut).chain([self.current]);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,15 @@ use std::path::{Path, PathBuf};
 const TICK_NS: u64 = 10_000_000;
 
 /// Returns the ids of all processes.
-pub(super) fn ids() -> BTreeSet<u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+///
+/// # Errors
+/// `/proc` cannot be read, or not to its end.
+pub(super) fn ids() -> io::Result<BTreeSet<u32>> {
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir("/proc")? {
+        ids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    Ok(ids)
 }
 
 /// Returns inode and path of a process's network namespace.

@@ -17,7 +17,7 @@ use rustix::param::page_size;
 use std::fs::File;
 use std::io::Read as _;
 use std::panic::resume_unwind;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 /// The eBPF object that the build script made, compressed.
 static OBJECT: &[u8] = include_bytes!(env!("DNSCRIBE_EBPF_OBJECT"));
@@ -197,23 +197,31 @@ const fn call(number: u32) -> [u8; INSTRUCTION] {
     [0x85, registers, 0, 0, a, b, c, d]
 }
 
-/// Loads the programs, each in a thread: the verifier takes tens of milliseconds for a large one. Returns the
-/// first that the kernel refuses.
+/// Loads the programs, each in a thread if one can start: the verifier takes tens of milliseconds for a large one.
+/// Returns the first that the kernel refuses.
 fn load_all(ebpf: &mut Ebpf, entries: &[ProgramSpec]) -> Option<(ProgramSpec, ProgramError)> {
     let index = |name: &str| entries.iter().position(|entry| entry.name == name);
-    let refused = thread::scope(|scope| {
-        let loading: Vec<_> = ebpf
-            .programs_mut()
-            .filter_map(|(name, program)| Some((index(name)?, program)))
-            .map(|(index, program)| (index, scope.spawn(|| load_one(program))))
-            .collect();
-        let refusal = |(index, thread): (usize, ScopedJoinHandle<'_, Result<(), ProgramError>>)| {
+    let (mut left, mut refused) = (Vec::new(), Vec::new());
+    thread::scope(|scope| {
+        let mut loading = Vec::new();
+        for (name, program) in ebpf.programs_mut() {
+            let Some(index) = index(name) else { continue };
+            match thread::Builder::new().spawn_scoped(scope, || load_one(program)) {
+                Ok(thread) => loading.push((index, thread)),
+                Err(_) => left.push(index),
+            }
+        }
+        for (index, thread) in loading {
             let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            Some((index, loaded.err()?))
-        };
-        loading.into_iter().filter_map(refusal).min_by_key(|(index, _)| *index)
+            refused.extend(loaded.err().map(|error| (index, error)));
+        }
     });
-    refused.map(|(index, error)| (entries[index], error))
+    for index in left {
+        let loaded = ebpf.program_mut(entries[index].name).map_or(Ok(()), load_one);
+        refused.extend(loaded.err().map(|error| (index, error)));
+    }
+    let first = refused.into_iter().min_by_key(|(index, _)| *index);
+    first.map(|(index, error)| (entries[index], error))
 }
 
 fn load_one(program: &mut Program) -> Result<(), ProgramError> {

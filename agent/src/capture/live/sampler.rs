@@ -34,7 +34,7 @@ pub type Key = (Option<Address>, u32);
 pub(super) struct Sampler {
     /// None if sampling is off.
     pressure: Option<Pressure>,
-    recent: Recent,
+    pub(super) recent: Recent,
     cuts: Cuts,
     by_server: PerCpuHashMap<MapData, Words, Sums>,
     others: PerCpuArray<MapData, Sums>,
@@ -53,7 +53,7 @@ impl Sampler {
     ) -> Self {
         Self {
             pressure: options.sampling_floor.map(Pressure::new),
-            recent: Recent::new(options.query_timeout + SLACK),
+            recent: Recent::new(Duration::MAX),
             cuts: Cuts::default(),
             by_server,
             others,
@@ -161,14 +161,16 @@ impl super::Live {
         changed.map(|cut| Change { at, cut })
     }
 
-    /// Sets the share that is left out, whatever the load. For tests of the programs.
-    #[doc(hidden)]
-    pub fn force_sampling(&mut self, cut: Cut) {
-        self.write_cuts(Instant::now(), Some(cut));
+    /// Sets how long a query waits for its response: responses within this time are sampled like their queries. Until
+    /// the first call, all are.
+    pub fn set_query_timeout(&mut self, query_timeout: Duration) {
+        let now = Instant::now();
+        self.sampler.recent.set_memory(now, query_timeout.saturating_add(SLACK));
+        self.write_cuts(now, None);
     }
 
     /// Tells the programs the share that is left out from now on, if it changes, and those of the recent past.
-    fn write_cuts(&mut self, now: Instant, changed: Option<Cut>) {
+    pub(super) fn write_cuts(&mut self, now: Instant, changed: Option<Cut>) {
         let sampler = &mut self.sampler;
         if let Some(cut) = changed {
             sampler.recent.change(now, cut);

@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 // Packet types of `linux/if_packet.h`.
@@ -21,7 +23,7 @@ const LOOPBACK: u32 = 1;
 
 /// Largest age of the list of addresses.
 const REFRESH: Duration = Duration::from_secs(5);
-/// Largest age when an address is not on the list.
+/// Largest age when an address is not on the list, or the list could not be read.
 const REFRESH_ON_MISS: Duration = Duration::from_millis(500);
 
 /// Opens a packet socket for each interface, or one for all interfaces if none is named. The filter is attached before
@@ -116,16 +118,60 @@ fn promiscuous(socket: &OwnedFd, index: i32) -> io::Result<()> {
     icmp::set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
 }
 
+/// Reads this host's addresses.
+type AddressSource = Box<dyn FnMut() -> io::Result<Vec<IpAddr>> + Send + Sync>;
+
 /// Addresses of this host, in the agent's network namespace.
 pub struct LocalAddresses {
     addresses: HashSet<IpAddr>,
+    source: AddressSource,
+    /// Time of the last attempt to read them.
     read: Instant,
+    /// Whether that attempt failed. The addresses are those of an earlier one.
+    failed: bool,
+    /// Failed attempts of all readers.
+    errors: Arc<AtomicU64>,
 }
 
 impl LocalAddresses {
-    /// Reads the addresses.
-    pub fn new() -> Self {
-        Self { addresses: read_addresses(), read: Instant::now() }
+    /// Reads the addresses. Failed attempts are counted in `errors`.
+    pub fn new(errors: &Arc<AtomicU64>) -> Self {
+        Self::from_source(Box::new(netlink::addresses), errors)
+    }
+
+    fn from_source(source: AddressSource, errors: &Arc<AtomicU64>) -> Self {
+        let mut new = Self {
+            addresses: HashSet::new(),
+            source,
+            read: Instant::now(),
+            failed: false,
+            errors: Arc::clone(errors),
+        };
+        new.refresh();
+        new
+    }
+
+    /// Reads the addresses. If that fails, those of an earlier attempt stay.
+    fn refresh(&mut self) {
+        self.read = Instant::now();
+        match (self.source)() {
+            Ok(addresses) => {
+                self.addresses = addresses.into_iter().collect();
+                if std::mem::take(&mut self.failed) {
+                    tracing::info!("this host's addresses can be read again");
+                }
+            }
+            Err(error) => {
+                self.errors.fetch_add(1, Ordering::Relaxed);
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(
+                        %error,
+                        known = self.addresses.len(),
+                        "cannot read this host's addresses; the known ones stay in use until it works"
+                    );
+                }
+            }
+        }
     }
 
     /// Returns the direction of a packet relative to this host. Loopback packets are reported once, when they
@@ -154,15 +200,12 @@ impl LocalAddresses {
     /// Returns whether an address is one of this host's.
     pub fn contains(&mut self, address: IpAddr) -> bool {
         let age = self.read.elapsed();
-        if age > REFRESH || (age > REFRESH_ON_MISS && !self.addresses.contains(&address)) {
-            *self = Self::new();
+        let is_urgent = self.failed || !self.addresses.contains(&address);
+        if age > REFRESH || (age > REFRESH_ON_MISS && is_urgent) {
+            self.refresh();
         }
         self.addresses.contains(&address)
     }
-}
-
-fn read_addresses() -> HashSet<IpAddr> {
-    netlink::addresses().unwrap_or_default().into_iter().collect()
 }
 
 /// Returns source and destination of an IP packet.
@@ -192,12 +235,40 @@ mod tests {
         packet
     }
 
+    fn locals(
+        source: impl FnMut() -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> LocalAddresses {
+        LocalAddresses::from_source(Box::new(source), &Arc::default())
+    }
+
+    /// A failed read neither forgets the addresses nor goes unnoticed, and is soon tried again.
+    #[test]
+    fn failed_read_keeps_the_addresses() {
+        let (own, new): ([u8; 4], [u8; 4]) = ([10, 0, 0, 1], [10, 0, 0, 9]);
+        let mut reads = 0;
+        let mut locals = locals(move || {
+            reads += 1;
+            match reads {
+                1 => Ok(vec![own.into()]),
+                4 => Ok(vec![own.into(), new.into()]),
+                _ => Err(io::ErrorKind::Interrupted.into()),
+            }
+        });
+        let query = packet(own, [10, 0, 0, 2]);
+        for (read, age, failures) in
+            [(2, REFRESH, 1), (3, REFRESH_ON_MISS, 2), (4, REFRESH_ON_MISS, 2)]
+        {
+            locals.read = Instant::now().checked_sub(age).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+            assert_eq!(locals.direction(2, PACKET_OUTGOING, &query), Direction::Egress, "{read}");
+            assert_eq!(locals.errors.load(Ordering::Relaxed), failures, "{read}");
+        }
+        assert!(!locals.failed && locals.contains(new.into()));
+    }
+
     #[test]
     fn finds_direction_of_packets() {
-        let mut locals = LocalAddresses {
-            addresses: HashSet::from([IpAddr::from([10, 0, 0, 1])]),
-            read: Instant::now(),
-        };
+        let mut locals = locals(|| Ok(vec![[10, 0, 0, 1].into()]));
         let (own, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
         let (out, back) = (packet(own, other), packet(other, own));
         assert_eq!(locals.direction(2, PACKET_OUTGOING, &out), Direction::Egress);
@@ -211,8 +282,7 @@ mod tests {
     #[test]
     fn icmp_error_about_forwarded_query_is_passive() {
         let (own, client, gone) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
-        let mut locals =
-            LocalAddresses { addresses: HashSet::from([IpAddr::from(own)]), read: Instant::now() };
+        let mut locals = locals(move || Ok(vec![own.into()]));
         let error_about = |server: [u8; 4]| {
             let mut quoted = packet(client, server);
             quoted.extend([0x80, 0, 0, 53, 0, 8, 0, 0]);

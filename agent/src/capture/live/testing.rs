@@ -5,9 +5,13 @@ use super::btf::Btf;
 use super::open::fill_owners;
 use super::programs::{self, Loaded};
 use super::{CannotCapture, Hook, Live, LiveOptions, netlink};
-use aya::maps::ProgramArray;
+use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::{Program, ProgramInfo, TestRun as _, TestRunOptions};
+use dnscribe_common::CONFIG_QUIET;
+use dnscribe_common::sample::Cut;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 pub use super::tap::open as attach_tap;
 
@@ -88,7 +92,50 @@ impl Bench {
     }
 }
 
+/// The words of the map `CONFIG` that disable wakeups of the readers, as another process sees them.
+pub struct QuietWords(Array<MapData, u64>);
+
+impl QuietWords {
+    /// Opens the map behind a descriptor.
+    ///
+    /// # Errors
+    /// Returns an error if it is no such map.
+    pub fn open(map: OwnedFd) -> io::Result<Self> {
+        let map = MapData::from_fd(map).and_then(Map::from_map_data).map_err(io::Error::other)?;
+        Ok(Self(map.try_into().map_err(io::Error::other)?))
+    }
+
+    /// Returns the words of the first `rings` rings.
+    ///
+    /// # Errors
+    /// Returns an error if the kernel refuses.
+    pub fn read(&self, rings: u32) -> io::Result<Vec<u64>> {
+        let words = (0..rings).map(|ring| self.0.get(&(CONFIG_QUIET + ring), 0));
+        words.collect::<Result<_, _>>().map_err(io::Error::other)
+    }
+
+    /// Asks for wakeups at the first `rings` rings, as an agent does that takes over.
+    ///
+    /// # Errors
+    /// Returns an error if the kernel refuses.
+    pub fn clear(&mut self, rings: u32) -> io::Result<()> {
+        (0..rings)
+            .try_for_each(|ring| self.0.set(CONFIG_QUIET + ring, 0, 0).map_err(io::Error::other))
+    }
+}
+
 impl Live {
+    /// Sets the share that is left out by sampling, whatever the load.
+    pub fn force_sampling(&mut self, cut: Cut) {
+        self.write_cuts(Instant::now(), Some(cut));
+    }
+
+    /// Returns how long after a query its response is sampled like it.
+    #[must_use]
+    pub const fn sampling_memory(&self) -> Duration {
+        self.sampler.recent.memory
+    }
+
     /// Returns the loaded programs; none once they are detached.
     #[must_use]
     pub fn loaded(&self) -> Option<&Loaded> {

@@ -1,6 +1,6 @@
 //! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
-use super::super::session::detection;
+use super::super::session::{detection, expected_resolvers};
 use super::Run;
 use crate::capture::live::LiveOptions;
 use crate::capture::ports::PortSet;
@@ -71,27 +71,11 @@ impl Run {
 
     /// Applies all settings but sinks and ports. Returns whether the rules of masking are in force.
     fn apply_settings(&mut self, new: &Config) -> bool {
-        let settings = Settings {
-            pairing: new.pairing,
-            connections: new.connecting,
-            resolvers: new.resolvers.clone().into_iter().collect(),
-            windows: new.windows,
-            detect: new.detect.clone(),
-            filters: new.filters.clone(),
-            privacy: new.privacy.clone(),
-        };
-        let control = Control::Reconfigure(Arc::new(settings));
-        let reconfigured = self.runner.apply(&control, &mut self.pipeline);
-        let config = &mut self.config;
-        (config.pairing, config.connecting) = (new.pairing, new.connecting);
-        (config.windows, config.resolvers) = (new.windows, new.resolvers.clone());
-        config.filters = new.filters.clone();
-        config.drain_timeout = new.drain_timeout;
-        if config.detect.is_some() && new.detect.is_some() {
-            config.detect.clone_from(&new.detect);
-        }
+        let control = Control::Reconfigure(Arc::new(settings(new)));
+        let reconfigured = self.runner.apply(&control, &mut self.live, &mut self.pipeline);
+        take_settings(&mut self.config, new);
         match &reconfigured {
-            Ok(()) => config.privacy = new.privacy.clone(),
+            Ok(()) => self.config.privacy = new.privacy.clone(),
             Err(why) => {
                 tracing::error!(
                     "masking and sinks stay unchanged: the key of the pseudonyms {why}"
@@ -105,14 +89,8 @@ impl Run {
     fn apply_sinks(&mut self, new: &Config) {
         let changed = self.config.clone().with_sinks_of(new);
         let (before, after) = (self.config.sink_plans(), changed.sink_plans());
-        let detection = match (&self.config.detect, &changed.detect) {
-            (_, None) => DetectionChange::Off,
-            (Some(_), Some(_)) => DetectionChange::Keep,
-            (None, Some(options)) => {
-                DetectionChange::Start(Box::new(detection(&changed, options.clone(), true)))
-            }
-        };
-        if before != after {
+        if before != after || self.config.detect.is_some() != changed.detect.is_some() {
+            let detection = detection_change(&self.config, &changed);
             let sinks = match self.pipeline.router.sinks.open_changes(&before, &after) {
                 Ok(sinks) => sinks,
                 Err(error) => {
@@ -138,6 +116,41 @@ impl Run {
         }
         "; since privileges were dropped, files can be opened only in directories of the configuration at the \
          start: restart to write elsewhere"
+    }
+}
+
+/// What becomes of detection, which runs if a sink wants alerts, or if that is configured.
+fn detection_change(now: &Config, new: &Config) -> DetectionChange {
+    match (&now.detect, &new.detect) {
+        (_, None) => DetectionChange::Off,
+        (Some(_), Some(_)) => DetectionChange::Keep,
+        (None, Some(options)) => {
+            DetectionChange::Start(Box::new(detection(new, options.clone(), true)))
+        }
+    }
+}
+
+/// Notes that the [`settings`] of `new` other than masking are in force.
+fn take_settings(config: &mut Config, new: &Config) {
+    (config.pairing, config.connecting) = (new.pairing, new.connecting);
+    (config.windows, config.resolvers) = (new.windows, new.resolvers.clone());
+    config.filters = new.filters.clone();
+    config.drain_timeout = new.drain_timeout;
+    if config.detect.is_some() && new.detect.is_some() {
+        config.detect.clone_from(&new.detect);
+    }
+}
+
+/// The settings of a configuration that all stages get at a reload.
+fn settings(config: &Config) -> Settings {
+    Settings {
+        pairing: config.pairing,
+        connections: config.connecting,
+        resolvers: config.resolvers.clone().into_iter().collect(),
+        windows: config.windows,
+        detect: config.detect.clone().map(|options| (options, expected_resolvers(config, true))),
+        filters: config.filters.clone(),
+        privacy: config.privacy.clone(),
     }
 }
 
@@ -179,13 +192,9 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         filters: _,
         drain_timeout: _,
     } = new;
-    // The rest of the options is compared under its own names.
-    let now_capture = LiveOptions {
-        ports: capture.ports.clone(),
-        query_timeout: capture.query_timeout,
-        shared: capture.shared,
-        ..now.capture.clone()
-    };
+    // Ports are applied, and `shared` is compared under the name of its section.
+    let now_capture =
+        LiveOptions { ports: capture.ports.clone(), shared: capture.shared, ..now.capture.clone() };
     let differs = [
         ("node", now.node != *node),
         ("region", now.region != *region),
@@ -206,3 +215,6 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ impl Runner {
         }
         // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
         // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
-        let before = Timestamp::now();
+        let before = live.now();
         let packets = live.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline));
         if live.is_empty(0) {
             flow.ring_drained(before, pipeline);
@@ -77,15 +77,19 @@ impl Runner {
         Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS })
     }
 
-    /// Applies a change of settings to the flow stages and the pipeline.
+    /// Applies a change of settings to all stages: the capture, the flow stages and the pipeline.
     ///
     /// # Errors
     /// The key of the pseudonyms cannot be read. Then masking stays unchanged.
     pub(super) fn apply(
         &mut self,
         control: &Control,
+        live: &mut Live,
         pipeline: &mut Pipeline,
     ) -> Result<(), KeyError> {
+        if let Control::Reconfigure(settings) = control {
+            live.set_query_timeout(settings.pairing.query_timeout);
+        }
         match self {
             Self::Inline(flow) => flow.apply(control),
             Self::Pool(pool) => pool.apply(control),
@@ -145,9 +149,10 @@ impl Runner {
     }
 
     /// Makes paused flow stages continue.
-    pub(super) fn resume(&self) {
-        if let Self::Pool(pool) = self {
-            pool.resume();
+    pub(super) fn resume(&self, live: &mut Live) {
+        match self {
+            Self::Inline(_) => live.continue_reading(),
+            Self::Pool(pool) => pool.resume(),
         }
     }
 
@@ -173,7 +178,7 @@ impl Runner {
                 while live.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline)) > 0
                     && Instant::now() < drained
                 {}
-                flow.finish(Timestamp::now(), pipeline);
+                flow.finish(live.now(), pipeline);
             }
             Self::Pool(pool) => pool.stop(pipeline, drained, end),
         }

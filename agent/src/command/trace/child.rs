@@ -84,10 +84,10 @@ pub(super) fn exit_code(status: ExitStatus) -> i32 {
 fn spawn(command: &mut Command, account: Option<&Account>) -> io::Result<Child> {
     let Some(account) = account else { return command.spawn() };
     thread::scope(|scope| {
-        let started = scope.spawn(|| {
+        let started = thread::Builder::new().spawn_scoped(scope, || {
             account.enter()?;
             command.spawn()
-        });
+        })?;
         started.join().map_err(|_| io::Error::other("the thread that starts it failed"))?
     })
 }

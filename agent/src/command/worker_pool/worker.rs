@@ -134,7 +134,10 @@ impl Worker {
         loop {
             match self.commands.recv() {
                 Ok(Command::Control(control)) => self.apply(&control),
-                Ok(Command::Resume) => return true,
+                Ok(Command::Resume) => {
+                    self.reader.continue_reading();
+                    return true;
+                }
                 Ok(Command::Leave) => {
                     self.send_with(None, |flow, batch| {
                         flow.leave(batch);

@@ -1,6 +1,7 @@
 //! Client and server of the privileged helper that reads /proc for an unprivileged agent.
 
 use super::ProcFiles;
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
@@ -39,7 +40,10 @@ impl HelperClient {
             .inspect_err(|error| {
                 self.retry_at = Some(Instant::now() + RETRY_PAUSE);
                 if !std::mem::replace(&mut self.has_warned, true) {
-                                    tracing::warn!(%error, "the privileged helper does not answer: some records have no executable");
+                    tracing::warn!(
+                        %error,
+                        "the privileged helper does not answer: some records have no executable"
+                    );
                 }
             })
             .ok()
@@ -50,7 +54,9 @@ impl HelperClient {
         set_socket_timeout(&*socket, Timeout::Recv, Some(TIMEOUT))?;
         send(&*socket, &pid.to_le_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
         loop {
-            let (length, _) = recv(&*socket, &mut buffer[..], RecvFlags::empty())?;
+            // A wait with a timeout ends with a signal even if its handler restarts system calls (signal(7)).
+            let (length, _) =
+                retry_on_intr(|| recv(&*socket, &mut buffer[..], RecvFlags::empty()))?;
             if length == 0 {
                 return Err(io::Error::other("it has ended"));
             }
@@ -71,7 +77,7 @@ impl HelperClient {
 pub fn serve_process_requests(socket: &OwnedFd) -> io::Result<()> {
     let mut pid = [0; 4];
     loop {
-        let (length, _) = recv(socket, &mut pid, RecvFlags::empty())?;
+        let (length, _) = retry_on_intr(|| recv(socket, &mut pid, RecvFlags::empty()))?;
         if length == 0 {
             return Ok(());
         }
@@ -83,7 +89,12 @@ pub fn serve_process_requests(socket: &OwnedFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+    use nix::sys::signal::Signal;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use signal_hook::consts::SIGUSR2;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn pair() -> (OwnedFd, OwnedFd) {
         let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
@@ -101,6 +112,39 @@ mod tests {
         assert_eq!((received.cgroups, received.start_ns), (own.cgroups, own.start_ns));
         drop(client);
         helper.join().unwrap().unwrap();
+    }
+
+    /// Waits until a thread of this process sleeps.
+    fn wait_for_sleep(thread: &str) {
+        let is_asleep = || {
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('S')
+        };
+        while !is_asleep() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn waits_on_after_a_signal() {
+        let handled = Arc::new(AtomicBool::new(false));
+        // The handler restarts system calls.
+        signal_hook::flag::register(SIGUSR2, Arc::clone(&handled)).unwrap();
+        let (ours, theirs) = pair();
+        let (client, id) = (pthread_self(), rustix::thread::gettid().as_raw_nonzero().to_string());
+        let helper = std::thread::spawn(move || {
+            let mut pid = [0; 4];
+            recv(&theirs, &mut pid[..], RecvFlags::empty()).unwrap();
+            wait_for_sleep(&id);
+            pthread_kill(client, Signal::SIGUSR2).unwrap();
+            while !handled.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            let files = ProcFiles { pid: u32::from_le_bytes(pid), ..ProcFiles::default() };
+            send(&theirs, &serde_json::to_vec(&files).unwrap(), SendFlags::empty()).unwrap();
+        });
+        assert_eq!(HelperClient::new(ours).try_request(7).unwrap().pid, 7);
+        helper.join().unwrap();
     }
 
     #[test]

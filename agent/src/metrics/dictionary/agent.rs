@@ -29,6 +29,23 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::gauge("dnscribe_ring_used_bytes", "bytes", "Bytes waiting in the ring.")
         .source("the ring buffer's positions")
         .caveat("Live capture only."),
+    Metric::counter(
+        "dnscribe_clock_steps_total",
+        "steps",
+        "Steps of the host's clock, back or forward, by a millisecond or more.",
+    )
+    .source("`CLOCK_REALTIME` and `CLOCK_MONOTONIC`")
+    .caveat(
+        "Live capture only. The log has the size of each. A step changes the times of records; it delays nothing and \
+         ends nothing early. A host that was asleep counts as set forward.",
+    ),
+    Metric::counter(
+        "dnscribe_address_read_errors_total",
+        "errors",
+        "Failed attempts to read this host's addresses, by which packets are told from those of other hosts.",
+    )
+    .source("rtnetlink")
+    .caveat("Live capture at hook `socket` only. The addresses known before stay in use."),
     Metric::gauge(
         "dnscribe_sampling_ratio",
         "ratio",
@@ -79,7 +96,7 @@ pub(super) const METRICS: &[Metric] = &[
     .source("`dns.window/1`: `late_total`")
     .caveat(
         "They are in no window. Includes zone transfers that last longer than the query timeout, and repeated \
-         times after a clock step back.",
+         times in a capture file after a clock step back.",
     ),
     Metric::gauge("dnscribe_windows_bytes", "bytes", "Memory used by windows.")
         .source("counted when the page is read")

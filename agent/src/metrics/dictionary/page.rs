@@ -34,8 +34,9 @@ const WINDOWS: &str = "
 
 A transaction belongs to the window that contains its `ts`: the time of the query, or of the response if no query was seen. A \
 window is exported when the capture's clock has passed its end by the query timeout and `windows.lateness`, because only then \
-every outcome is known. A transaction that comes later is in no window and counts in `late_total`. If the clock steps back by \
-more than five minutes, the open windows are exported as `partial` and new ones begin.
+every outcome is known. A transaction that comes later is in no window and counts in `late_total`. If the host's \
+clock is set by a second or more, or that of a capture file steps back by more than five minutes, the open windows are exported \
+as `partial` and new ones begin.
 
 Ratios are computed from the counts beside them. For several windows or nodes, add the counts and divide again.
 

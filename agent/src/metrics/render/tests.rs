@@ -68,7 +68,7 @@ fn page() -> String {
             overflowed: 1,
             ..CorrelationCounters::default()
         },
-        ring_used_bytes: Some(64),
+        capture: Some(CaptureStatus { ring_used_bytes: 64, address_errors: 3, clock_steps: 2 }),
         late_transactions: 0,
         windows_bytes: Some(4096),
         lookups: Some(&LookupCounters {
@@ -106,6 +106,8 @@ fn has_names_of_contract() {
         "dnscribe_packets_total{hook=\"cgroup\",outcome=\"skipped\"} 2",
         "dnscribe_clipped_packets_total{hook=\"cgroup\"} 2",
         "dnscribe_ring_used_bytes 64",
+        "dnscribe_clock_steps_total 2",
+        "dnscribe_address_read_errors_total 3",
         "dnscribe_records_total{stream=\"transactions\",outcome=\"delivered\"} 15",
         "dnscribe_records_total{stream=\"transactions\",outcome=\"dropped\"} 4",
         "dnscribe_records_waiting{stream=\"transactions\",place=\"in_flight\"} 2",

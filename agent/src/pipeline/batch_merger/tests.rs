@@ -88,24 +88,6 @@ fn merges_everything_for_the_ledger() {
 }
 
 #[test]
-fn clock_set_back_delays_nothing() {
-    let (mut merger, mut seen) = (new_merger(2, 8), Merged::new());
-    let hour = 3_600_000_000_000;
-    merger.push(batch(1, 0, &[], hour));
-    merger.push(batch(0, 0, &[hour + 1], hour + 1));
-    // Set back by an hour in mid batch.
-    merger.push(batch(1, 0, &[hour + 1, hour + 2, 10], 10));
-    merger.merge(&mut seen);
-    assert_eq!(seen.len(), 4, "{seen:?}");
-    merger.push(batch(0, 1, &[11], 12));
-    merger.advance(1, at(12));
-    merger.merge(&mut seen);
-    let of = |shard| seen.iter().filter(|(_, s, _)| *s == shard).map(|(_, _, n)| *n).collect();
-    let (zero, one): (Vec<_>, Vec<_>) = (of(0), of(1));
-    assert_eq!((zero, one), (vec![0, 1], vec![0, 1, 2]));
-}
-
-#[test]
 fn does_not_wait_for_a_shard_without_free_batches() {
     let (mut merger, mut seen) = (new_merger(2, 2), Merged::new());
     merger.advance(1, at(100));

@@ -59,7 +59,7 @@ impl Masker {
     /// Returns whether records of the stream are masked.
     #[must_use]
     pub fn masks(&self, stream: Stream) -> bool {
-        self.rules(stream).is_on()
+        self.rules_of(stream).is_on()
     }
 
     /// Returns whether `/metrics` must hide server addresses.
@@ -93,7 +93,7 @@ impl Masker {
 
     fn write(&mut self, stream: Stream, key: &[u8]) -> Result<(), Error> {
         self.partition.clear();
-        let mask = self.rules(stream);
+        let mask = self.rules_of(stream);
         let clear = std::str::from_utf8(&self.clear).map_err(|_| not_an_object())?;
         let record: RawObject<'_> = serde_json::from_str(clear)?;
         let ts = record.text("ts").and_then(|ts| ts.parse().ok());
@@ -115,7 +115,9 @@ impl Masker {
         Ok(())
     }
 
-    fn rules(&self, stream: Stream) -> Mask {
+    /// Returns the rules for records of the stream.
+    #[must_use]
+    pub fn rules_of(&self, stream: Stream) -> Mask {
         self.privacy.mask(stream)
     }
 }

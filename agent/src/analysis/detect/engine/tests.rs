@@ -18,6 +18,10 @@ fn at(seconds: u64) -> Timestamp {
 struct Script(Rc<RefCell<Vec<Finding>>>);
 
 impl Detector for Script {
+    fn rules(&self) -> &'static [Rule] {
+        &Rule::ALL
+    }
+
     fn evaluate(&mut self, _: Timestamp, each: &mut dyn FnMut(Finding)) {
         self.0.borrow().iter().cloned().for_each(each);
     }

@@ -130,3 +130,79 @@ fn first_transactions_may_be_unordered() {
     assert_eq!(windows.late, 0);
     assert_eq!(list(&closed, WindowKind::TenSeconds), [(0, 2, false), (10, 2, false)]);
 }
+
+/// Seconds of the host's clock after the epoch at which a window starts and ends.
+fn by_the_host(closed: &ClosedWindow, shift: ClockShift) -> (i64, bool) {
+    let start = shift.apply(closed.span.start).as_nanos() / 1_000_000_000;
+    (start.cast_signed() - EPOCH.cast_signed(), closed.span.partial)
+}
+
+#[test]
+fn windows_begin_anew_when_the_clock_of_the_host_is_set() {
+    for by_seconds in [-3603_i64, 3603] {
+        let shift = ClockShift::from_nanos(by_seconds * 1_000_000_000);
+        let mut windows = Windows::new(at(0), LATENESS);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let count = |windows: &mut Windows, second: u64| {
+            windows.now = at(second);
+            windows.observe(&example(at(second)));
+        };
+        let keep = |closed: &mut Vec<ClosedWindow>, span: &Span, groups: &Groups| {
+            closed.push(ClosedWindow { span: *span, groups: groups.clone() });
+        };
+        for second in [100, 103, 104] {
+            count(&mut windows, second);
+        }
+        windows.expire(at(105), &mut |span, groups| keep(&mut before, span, groups));
+        windows.set_clock(shift, &mut |span, groups| keep(&mut before, span, groups));
+        // The first one began before the step, and ends after it.
+        windows.observe(&example(at(104)));
+        count(&mut windows, 106);
+        windows.finish(at(130), &mut |span, groups| keep(&mut after, span, groups));
+        let short = |closed: &[ClosedWindow], shift| -> Vec<_> {
+            of(closed, 10, 10).map(|one| by_the_host(one, shift)).collect()
+        };
+        assert_eq!(short(&before, ClockShift::default()), [(100, true)], "{by_seconds}");
+        let tens = (106 + by_seconds).div_euclid(10) * 10;
+        assert_eq!(short(&after, shift), [(tens, true)], "{by_seconds}");
+        let transactions = |closed: &[ClosedWindow]| -> u64 {
+            of(closed, 10, 10).map(|one| one.node().transactions).sum()
+        };
+        assert_eq!((transactions(&before), transactions(&after), windows.late), (3, 2, 0));
+    }
+}
+
+#[test]
+fn small_step_of_the_host_moves_the_bounds_of_windows() {
+    let shift = ClockShift::from_nanos(-400_000_000);
+    let mut windows = Windows::new(at(0), LATENESS);
+    let mut closed = Vec::new();
+    windows.observe(&example(at(0)));
+    windows.set_clock(shift, &mut |_, _| panic!("no window ends"));
+    windows.now = at(20);
+    windows.observe(&example(at(10)));
+    windows.finish(at(40), &mut |span, groups| {
+        closed.push(ClosedWindow { span: *span, groups: groups.clone() });
+    });
+    let tens: Vec<_> =
+        of(&closed, 10, 10).map(|one| (one.span.start, one.node().transactions)).collect();
+    // At ten seconds by the capture's clock, the host shows 9.6.
+    assert_eq!(tens, [(at(0).plus(Duration::from_millis(400)), 2)]);
+}
+
+/// Queries from before a reload wait as long as the timeout at that time.
+#[test]
+fn shorter_lateness_begins_when_the_longer_one_is_over() {
+    let mut windows = Windows::new(at(0), LATENESS);
+    windows.observe(&example(at(0)));
+    windows.expire(at(12), &mut |_, _| {});
+    windows.set_lateness(Duration::from_secs(1));
+    windows.expire(at(15), &mut |_, _| panic!("a query may still wait for its response"));
+    windows.observe(&example(at(9)));
+    assert_eq!(windows.late, 0);
+    let mut starts = Vec::new();
+    windows.expire(at(18), &mut |span, _| starts.push(span.start));
+    assert_eq!((starts[0], windows.lateness), (at(0), Duration::from_secs(1)));
+    windows.set_lateness(LATENESS);
+    assert_eq!(windows.lateness, LATENESS, "a longer one begins at once");
+}

@@ -7,6 +7,7 @@
 use super::super::process::{ids, inode_of, network_namespace};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub struct NamespaceScanner {
     /// Id of the newest process or thread, from `/proc/loadavg`.
     newest_pid: Option<u64>,
     next_full: Instant,
+    /// Whether the last full scan failed.
+    has_failed: bool,
 }
 
 impl NamespaceScanner {
@@ -47,14 +50,29 @@ impl NamespaceScanner {
             young: HashMap::new(),
             newest_pid: None,
             next_full: Instant::now(),
+            has_failed: false,
         }
     }
 
-    /// Scans every process.
+    /// Scans every process. If they cannot be listed, the known namespaces stay, and the next scan is a full one.
     pub fn scan_all(&mut self, now: Instant) -> Namespaces {
+        self.scan_listed(ids(), now)
+    }
+
+    fn scan_listed(&mut self, listed: io::Result<BTreeSet<u32>>, now: Instant) -> Namespaces {
+        let current = match listed {
+            Ok(current) => current,
+            Err(error) => {
+                self.next_full = now;
+                if !std::mem::replace(&mut self.has_failed, true) {
+                    tracing::warn!(%error, "cannot list the processes to find network namespaces");
+                }
+                return self.namespaces.clone();
+            }
+        };
+        self.has_failed = false;
         self.next_full = now + FULL_SCAN_INTERVAL;
         self.newest_pid = newest_pid();
-        let current = ids();
         self.mark_young(&current, now);
         self.known = current;
         // In reverse, so that of several processes the oldest one counts.
@@ -70,9 +88,10 @@ impl NamespaceScanner {
             return Scan::Full(self.scan_all(now));
         }
         let newest_pid = newest_pid();
-        if newest_pid.is_none() || newest_pid != self.newest_pid {
+        if (newest_pid.is_none() || newest_pid != self.newest_pid)
+            && let Ok(current) = ids()
+        {
             self.newest_pid = newest_pid;
-            let current = ids();
             self.mark_young(&current, now);
             self.known.extend(current);
         }
@@ -104,6 +123,18 @@ mod tests {
 
     fn own() -> u64 {
         network_namespace(std::process::id()).unwrap().0
+    }
+
+    #[test]
+    fn failed_scan_keeps_the_namespaces() {
+        let (mut scanner, now) = (NamespaceScanner::new(), Instant::now());
+        let found = scanner.scan_all(now);
+        assert!(found.contains_key(&own()));
+        let failed = scanner.scan_listed(Err(io::ErrorKind::Other.into()), now);
+        assert_eq!(failed, found);
+        // Others may start and end meanwhile.
+        let Scan::Full(again) = scanner.scan(now) else { panic!("the next scan is a full one") };
+        assert!(again.contains_key(&own()));
     }
 
     #[test]

@@ -156,3 +156,25 @@ proptest! {
         prop_assert!((quiet.min, quiet.max) == (cuts.current, cuts.current));
     }
 }
+
+/// A response follows its query for as long as the timeout at that time allows.
+#[test]
+fn shorter_memory_begins_when_the_longer_one_is_over() {
+    let (start, second) = (Instant::now(), Duration::from_secs(1));
+    let mut recent = Recent::new(second * 10);
+    recent.change(start, 5);
+    recent.change(start + second, 9);
+    recent.set_memory(start + second * 2, second);
+    let cuts = recent.cuts(start + second * 9);
+    assert_eq!((cuts.min, cuts.max), (0, 9), "queries of before wait for ten seconds");
+    assert_eq!(cuts.memory_ticks, Cuts::memory(10_000_000_000));
+    let cuts = recent.cuts(start + second * 13);
+    assert_eq!((cuts.min, cuts.max, cuts.memory_ticks), (9, 9, Cuts::memory(1_000_000_000)));
+    // A longer one begins at once.
+    recent.set_memory(start + second * 14, second * 30);
+    assert_eq!(recent.cuts(start + second * 14).memory_ticks, Cuts::memory(30_000_000_000));
+    // The last one counts.
+    recent.set_memory(start + second * 15, second);
+    recent.set_memory(start + second * 16, second * 30);
+    assert_eq!(recent.cuts(start + second * 90).memory_ticks, Cuts::memory(30_000_000_000));
+}

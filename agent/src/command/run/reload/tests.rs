@@ -1,0 +1,237 @@
+//! After a reload, every stage has the settings that it would have after a start.
+
+use super::super::super::session::{flow_options, pipeline_options};
+use super::super::runner::Runner;
+use super::*;
+use crate::capture::live::testing::Bench;
+use crate::config::layer::Layer;
+use crate::config::{Purpose, Sources};
+use crate::pipeline::{FlowStage, Pipeline};
+use dnscribe_config::reader::Field as _;
+use dnscribe_config::reference::{Key, Value};
+use dnscribe_delivery::null::NullSink;
+use dnscribe_delivery::{SinkReplacement, Stream};
+use dnscribe_record::time::Timestamp;
+use dnscribe_tests::environment;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Variables of a configuration in which every stage has something to do.
+const BASE: [(&str, &str); 5] = [
+    ("streams", "messages,transactions,lookups,metrics,alerts,dlq,ledger,connections"),
+    ("sinks", "stdout,file:/var/log/dns.ndjson,kafka,alertmanager"),
+    ("kafka.brokers", "kafka-1:9092"),
+    ("alertmanager.urls", "http://alertmanager-1:9093"),
+    ("encrypted.resolvers", "192.0.2.53"),
+];
+
+/// Other values of keys for which [`other_value`] finds none.
+const OTHER_VALUES: [(&str, &str); 35] = [
+    ("capture.hook", "socket"),
+    ("capture.ports", "[53, 5353]"),
+    ("capture.ring_bytes", "64MiB"),
+    ("sampling.mode", "off"),
+    ("encrypted.ports", "[8853]"),
+    ("encrypted.https_ports", "[8443]"),
+    ("join", "off"),
+    ("windows.spans", "[1m]"),
+    ("windows.groupings", "[node, resolver+zone]"),
+    ("detect.enabled", "false"),
+    ("detect.runbook_url", "https://wiki.example/"),
+    ("output", "text"),
+    ("kafka.brokers", "[kafka-9:9092]"),
+    ("spool.enabled", "false"),
+    ("spool.directory", "/var/lib/other"),
+    ("spool.max_bytes", "2GiB"),
+    ("spool.when_full", "drop_newest"),
+    ("alertmanager.urls", "[\"http://alertmanager-9:9093\"]"),
+    ("encrypted.resolvers", "[192.0.2.9]"),
+    ("streams", "[transactions, alerts, ledger]"),
+    ("sinks", "[kafka, \"file:/var/log/other.ndjson\"]"),
+    ("metrics.listen", "off"),
+    ("privacy.qname", "hash"),
+    ("privacy.client", "hash"),
+    ("privacy.server", "hash"),
+    ("privacy.process", "hash"),
+    ("privacy.container", "hash"),
+    ("privacy.rotate", "48h"),
+    ("privacy.streams", "{ alerts: { qname: hash } }"),
+    ("privileges.drop", "off"),
+    ("log.format", "json"),
+    ("log.level", "debug"),
+    ("health.window", "7s"),
+    ("capture.nice", "5"),
+    ("capture.snap_bytes", "4096"),
+];
+
+/// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
+const NOT_ALONE: [&str; 24] = [
+    "kafka.option_files",
+    "kafka.format",
+    "kafka.formats",
+    "kafka.registry.username",
+    "kafka.registry.password",
+    "kafka.registry.password_file",
+    "kafka.registry.ca_file",
+    "kafka.registry.timeout",
+    "kafka.topics",
+    "alertmanager.username",
+    "alertmanager.password",
+    "alertmanager.password_file",
+    "alertmanager.bearer_token_file",
+    "alertmanager.ca_file",
+    "file.keep",
+    "file.compress",
+    "kubernetes.enabled",
+    "kubernetes.node_name",
+    "kubernetes.kubeconfig",
+    "kubernetes.labels",
+    "kubernetes.timeout",
+    "privacy.key_file",
+    "privileges.user",
+    "version",
+];
+
+/// Keys that are applied elsewhere than in the stages: the drain timeout when the agent stops, ports in three steps, and
+/// sinks by their own change. The options of masking other than the rules are checked where masking is.
+const ELSEWHERE: [&str; 4] = ["drain_timeout", "capture.ports", "privacy.key", "privacy.rotate"];
+
+/// Settings of topics that only `dnscribe kafka init` uses, and of rules without a sink.
+const NO_EFFECT_ON_RUN: [&str; 3] =
+    ["kafka.partitions", "kafka.retention", "kafka.replication_factor"];
+
+/// Names of all keys with a value, and the value that the reference shows.
+fn leaves(prefix: &str, keys: Vec<Key>) -> Vec<(String, String)> {
+    keys.into_iter()
+        .flat_map(|key| {
+            let name = format!("{prefix}{}", key.name);
+            match (key.value.clone(), key.inside) {
+                (Value::Default(shown), _) => vec![(name, shown)],
+                (Value::Example(shown) | Value::Each(_, shown), _) => {
+                    vec![(name, shown.to_owned())]
+                }
+                (_, inside) => leaves(&format!("{name}."), inside),
+            }
+        })
+        .collect()
+}
+
+/// A value other than the default `shown`; examples are other values already.
+fn other_value(key: &str, shown: &str) -> String {
+    if let Some((_, other)) = OTHER_VALUES.iter().find(|(name, _)| *name == key) {
+        return (*other).to_owned();
+    }
+    match (shown, shown.parse::<u64>(), shown.parse::<f64>()) {
+        ("true", ..) => "false".to_owned(),
+        ("false", ..) => "true".to_owned(),
+        (_, Ok(number), _) => (number + 1).to_string(),
+        (_, _, Ok(number)) => (number * 0.99).to_string(),
+        _ if shown.parse::<dnscribe_config::value::Span>().is_ok() => "7m7s".to_owned(),
+        _ => shown.to_owned(),
+    }
+}
+
+/// The configuration in which one key has this value.
+fn with(key: &str, value: &str) -> Result<Config, String> {
+    let mut yaml = "version: 1\n".to_owned();
+    for (depth, name) in key.split('.').enumerate() {
+        writeln!(yaml, "{}{name}:", "  ".repeat(depth)).unwrap();
+    }
+    yaml.pop();
+    writeln!(yaml, " {value}").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("dnscribe.yaml");
+    std::fs::write(&file, if key == "version" { "version: 1\n" } else { &*yaml }).unwrap();
+    let variable = |name: &str| format!("DNSCRIBE_{}", name.to_uppercase().replace('.', "__"));
+    let base = BASE.iter().filter(|(name, _)| *name != key);
+    let environment = base.map(|(name, value)| (variable(name).into(), (*value).into())).collect();
+    let sources =
+        Sources { purpose: Purpose::Live, file: Some(file), environment, flags: Layer::default() };
+    Config::load(&sources).map_err(|error| format!("{yaml}{error}"))
+}
+
+/// The stages behind the capture, as they start with a configuration.
+fn start(config: &Config) -> (Pipeline, FlowStage) {
+    let options = pipeline_options(config, Timestamp::default(), true).unwrap();
+    let sink = NullSink::new("null".to_owned(), Stream::ALL.into_iter().collect());
+    let mut pipeline = Pipeline::new(options, vec![Box::new(sink)]);
+    let flow = pipeline.flow_stage(flow_options(config));
+    (pipeline, flow)
+}
+
+fn in_force((pipeline, flow): &(Pipeline, FlowStage)) -> String {
+    format!("{}\n{}", pipeline.settings_in_force(), flow.settings_in_force())
+}
+
+#[test]
+fn every_stage_has_the_new_value_of_every_key() {
+    let base = with("version", "1").unwrap();
+    let at_start = in_force(&start(&base));
+    let (mut applied, mut problems) = (0, Vec::new());
+    for (key, shown) in leaves("", Layer::keys()) {
+        let value = other_value(&key, &shown);
+        if NOT_ALONE.contains(&&*key) {
+            continue;
+        }
+        let new = match with(&key, &value) {
+            Ok(new) if new != base => new,
+            Ok(_) => {
+                problems.push(format!("{key}: {value} is the default"));
+                continue;
+            }
+            Err(why) => {
+                problems.push(format!("{key}: {why}"));
+                continue;
+            }
+        };
+        let mut stages = start(&base);
+        let control = Control::Reconfigure(Arc::new(settings(&new)));
+        stages.0.apply(&control).unwrap();
+        stages.1.apply(&control);
+        let sinks = vec![SinkReplacement::Keep(0)];
+        let (flush_timeout, detection) = (Duration::ZERO, detection_change(&base, &new));
+        let options = stages.0.replace_sinks(SinkChange { sinks, flush_timeout, detection });
+        stages.1.apply(&Control::Render(options));
+        let mut config = base.clone();
+        take_settings(&mut config, &new);
+        config.privacy = new.privacy.clone();
+        config = config.with_sinks_of(&new);
+        config.capture.ports = new.capture.ports.clone();
+        let left = needs_restart(&config, &new);
+        let (after, fresh) = (in_force(&stages), in_force(&start(&new)));
+        if left.is_empty() && after != fresh {
+            problems.push(format!("{key}: a stage keeps the old value"));
+        }
+        if !left.is_empty() && after != at_start {
+            problems
+                .push(format!("{key} needs a restart ({left:?}), and a stage takes the new value"));
+        }
+        let is_seen = fresh != at_start || base.sink_plans() != new.sink_plans();
+        let is_elsewhere = ELSEWHERE.contains(&&*key) || NO_EFFECT_ON_RUN.contains(&&*key);
+        if !is_seen && !is_elsewhere && left.is_empty() {
+            problems.push(format!("{key}: nothing shows that it is applied"));
+        }
+        applied += usize::from(left.is_empty());
+    }
+    assert_eq!(problems, [""; 0]);
+    assert!(applied > 100, "{applied}");
+}
+
+/// The capture is a stage as well: its programs sample a late response like its query.
+#[test]
+fn capture_has_the_new_query_timeout() {
+    if !environment::privileged() {
+        return;
+    }
+    let options = LiveOptions { ring_bytes: 1 << 20, ..LiveOptions::default() };
+    let mut live = Bench::load(&options, false).unwrap().live;
+    let (mut pipeline, flow) = start(&with("version", "1").unwrap());
+    let mut runner = Runner::Inline(Box::new(flow));
+    for timeout in ["5s", "1m"] {
+        let config = with("pairing.query_timeout", timeout).unwrap();
+        let control = Control::Reconfigure(Arc::new(settings(&config)));
+        runner.apply(&control, &mut live, &mut pipeline).unwrap();
+        assert!(live.sampling_memory() > config.pairing.query_timeout, "{timeout}");
+        assert!(live.sampling_memory() < config.pairing.query_timeout * 2, "{timeout}");
+    }
+}
