@@ -109,6 +109,6 @@ mod tests {
             std::fs::write(STORED, &page).unwrap();
         }
         let stored = std::fs::read_to_string(STORED).unwrap();
-        assert!(stored == page, "docs/kpis.md is stale: rewrite it with `cargo xtask bless`");
+        assert!(stored == page, "docs/kpis.md is stale: rewrite it with `cargo xtask bless --kpi`");
     }
 }

@@ -1,17 +1,25 @@
 //! `bless`: rewrites the golden files and the schemas from the output of the current code. Review the diff by eye.
 
 use crate::process::cargo;
-use crate::{build, schemas};
+use crate::{build, schemas, test};
 use anyhow::Result;
 use dnscribe_tests::shell;
 
+/// Arguments of `bless`.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct Args {
+    /// Also rewrite those of dnscribe-kpi, whose query engine takes minutes to compile
+    #[arg(long)]
+    kpi: bool,
+}
+
 /// Runs the command.
-pub fn main() -> Result<()> {
-    let packages = ["--workspace"];
-    schemas::write(&packages)?;
+pub fn main(args: Args) -> Result<()> {
+    let packages = test::packages_with(args.kpi);
+    schemas::write(packages)?;
     let mut tests = cargo();
     tests.arg("test").args(packages).args(["--", "golden"]).env("DNSCRIBE_BLESS", "1");
-    tests.env("DNSCRIBE_BIN", build::beside_tests(&packages)?);
+    tests.env("DNSCRIBE_BIN", build::beside_tests(packages)?);
     shell::pass_through(&mut tests)?;
     crate::console::progress("golden files rewritten: review `git diff` before committing");
     Ok(())

@@ -6,8 +6,7 @@ mod links;
 mod style;
 
 use crate::process::{cargo, first_line, install_tool, run_bounded};
-use crate::test::WITHOUT_KPI;
-use crate::{console, schemas};
+use crate::{console, schemas, test};
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::{environment, shell};
 use std::fs;
@@ -36,7 +35,7 @@ type Check<'a> = &'a dyn Fn() -> Result<()>;
 pub fn main(args: Args) -> Result<()> {
     crate::setup::install(&["build"])?;
     crate::setup::components()?;
-    let packages = if args.kpi { &["--workspace"][..] } else { WITHOUT_KPI };
+    let packages = test::packages_with(args.kpi);
     let checks: [(&str, Check<'_>); 8] = [
         ("links", &links::check),
         ("flow", &flow::check),

@@ -72,7 +72,7 @@ enum Command {
     /// Rewrite the screenshots of `dnscribe top` in the documentation
     Pictures,
     /// Rewrite the golden files and the schemas from the output of the current code
-    Bless,
+    Bless(bless::Args),
     /// Build the release artifacts in target/dist: packages, image, checksums
     Dist(dist::Args),
     /// Install, run, upgrade and remove the packages in a fresh Debian; run the images in a chroot
@@ -106,7 +106,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::main(&args),
         Command::VmTest(args) => vm::main(&args),
         Command::Pictures => pictures::main(),
-        Command::Bless => bless::main(),
+        Command::Bless(args) => bless::main(args),
         Command::Dist(args) => dist::main(&args),
         Command::InstallTest => install_test::main(),
         Command::Ci => ci::main(),

@@ -328,9 +328,13 @@ pub const WITHOUT_KPI: &[&str] = &["--workspace", "--exclude", KPI];
 fn packages(tiers: &[Tier]) -> &'static [&'static str] {
     match tiers {
         [Tier::Kpi] => &["--package", KPI],
-        _ if tiers.contains(&Tier::Kpi) => &["--workspace"],
-        _ => WITHOUT_KPI,
+        _ => packages_with(tiers.contains(&Tier::Kpi)),
     }
+}
+
+/// Returns all packages, with or without `dnscribe-kpi`, as arguments of cargo.
+pub fn packages_with(kpi: bool) -> &'static [&'static str] {
+    if kpi { &["--workspace"] } else { WITHOUT_KPI }
 }
 
 /// Builds the test programs of these tiers as this user.
