@@ -12,6 +12,7 @@ pub mod confluent;
 pub mod container;
 pub mod rng;
 pub mod dnsperf;
+pub mod dnsproxy;
 pub mod environment;
 pub mod faults;
 pub mod flink_job;

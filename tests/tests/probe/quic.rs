@@ -1,23 +1,20 @@
-//! Resolvers over QUIC beside a server of another library: AdGuard's dnsproxy (quic-go) in front of unbound.
+//! Resolvers over QUIC beside a server of another library: `AdGuard`'s dnsproxy (quic-go) in front of unbound.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dnscribe_tests::faults::FaultLab;
 use dnscribe_tests::lab::Host;
-use dnscribe_tests::{cache, environment, shell};
+use dnscribe_tests::{dnsproxy, environment, shell};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
-
-const VERSION: &str = "v0.78.2";
 
 #[test]
 fn asks_a_server_of_another_library() -> Result<()> {
     if !environment::privileged() {
         return Ok(());
     }
-    let (mut lab, binary, proxy) = (FaultLab::up()?, environment::probe_binary()?, server()?);
+    let (mut lab, binary, proxy) =
+        (FaultLab::up()?, environment::probe_binary()?, dnsproxy::prepare()?);
     let address = lab.validating();
     let file = |ending| lab.lab.folder().join(format!("tls/resolver.{ending}"));
     let words = [
@@ -62,24 +59,4 @@ fn asks_a_server_of_another_library() -> Result<()> {
         ensure!(wrong["error"]["reason"] == "name_mismatch", "{wrong:#}");
         Ok(Some(()))
     })
-}
-
-/// Returns the program of the server; builds it if it is missing, which takes minutes.
-fn server() -> Result<PathBuf> {
-    let folder = cache::folder("dnsproxy", VERSION, |scratch| {
-        if shell::which("go").is_none() {
-            bail!("the server is built from source and needs go: install golang");
-        }
-        let module = format!("github.com/AdguardTeam/dnsproxy@{VERSION}");
-        let mut download = Command::new("go");
-        download.args(["mod", "download", "-json", &module]).current_dir(scratch);
-        let found = shell::output(&mut download)
-            .with_context(|| format!("cannot get {module} from the Go module proxy"))?;
-        let found: Value = serde_json::from_slice(&found.stdout)?;
-        let sources = found["Dir"].as_str().context("go mod download names no folder")?;
-        let mut build = Command::new("go");
-        build.args(["build", "-o"]).arg(scratch.join("ready/dnsproxy")).arg(".");
-        shell::output(build.current_dir(sources)).map(drop)
-    })?;
-    Ok(folder.join("dnsproxy"))
 }

@@ -5,14 +5,14 @@ use super::{KEYRING, ebpf};
 use anyhow::Result;
 use dnscribe_tests::stack::{clickhouse, flink, influxdb, jobs, timescaledb};
 use dnscribe_tests::{
-    archive, browser, confluent, geo, grafana, kafka, manifests, registry, sketches,
+    archive, browser, confluent, dnsproxy, geo, grafana, kafka, manifests, registry, sketches,
 };
 use std::path::Path;
 
 use Toolset::{
-    Archive, Arrow, Broker, Browser, Build, ClickHouse, Containers, Debugger, Flink, Geo, Grafana,
-    InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python, Registry, Resolvers, Servers,
-    Sketches, Terminal, TimescaleDb, Trace, Tshark,
+    Archive, Arrow, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy, Flink, Geo,
+    Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python, Registry, Resolvers,
+    Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
 };
 
 /// Programs that are needed together: packages of the distribution, and downloads below the target folder.
@@ -30,6 +30,8 @@ pub enum Toolset {
     Openssl,
     /// Servers with faults, and the programs that the probe is compared with.
     Servers,
+    /// A DNS server over QUIC.
+    Dnsproxy,
     /// bpftool, curl, setpriv: what looks at a running agent, or is traced by it.
     Trace,
     /// gdb.
@@ -80,7 +82,7 @@ const NEEDS: &[(&str, &[Toolset])] = &[
     ("test unit", &[Build, Openssl]),
     ("test conformance", &[Build, Lab, Terminal, Tshark, Browser, Sketches]),
     ("test kernel", &[Build, Lab, Trace]),
-    ("test probe", &[Build, Lab, Openssl, Servers]),
+    ("test probe", &[Build, Lab, Openssl, Servers, Dnsproxy]),
     (
         "test e2e",
         &[
@@ -177,7 +179,7 @@ impl Toolset {
             Registry => REGISTRY,
             Flink => FLINK,
             TimescaleDb => TIMESCALEDB,
-            InfluxDb | Archive => &[GO],
+            Dnsproxy | InfluxDb | Archive => &[GO],
         }
     }
 
@@ -212,6 +214,7 @@ impl Toolset {
             InfluxDb => influxdb::prepare().map(drop),
             ClickHouse => clickhouse::prepare().map(drop),
             Archive => archive::server().map(drop),
+            Dnsproxy => dnsproxy::prepare().map(drop),
             Arrow => archive::prepare().map(drop),
             Geo => geo::prepare().map(drop),
             Build | Lab | Terminal | Tshark | Openssl | Servers | Trace | Debugger | Resolvers
