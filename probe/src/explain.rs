@@ -1,7 +1,7 @@
 //! One round of all that a name depends on: its addresses at every resolver, its zone, and the hosts that
 //! the addresses lead to.
 //!
-//! Whoever owns the name chooses those hosts, so [`Contact`] says which may be contacted. An address is contacted as it
+//! The owner of the name chooses those hosts, so [`Contact`] says which may be contacted. An address is contacted as it
 //! was checked: the name is not resolved again.
 
 use crate::config::AdHoc;

@@ -40,11 +40,11 @@ pub struct RevocationOptions {
 #[derive(Debug)]
 pub struct RevocationLists {
     options: RevocationOptions,
-    lists: Mutex<HashMap<String, Entry>>,
+    lists: Mutex<HashMap<String, CachedList>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CachedList {
     /// What the last fetch has found; nothing before the first has ended.
     latest: Option<Result<Arc<RevocationList>, Unknown>>,
     /// When the list is fetched again.
@@ -53,7 +53,7 @@ struct Entry {
     fetching: Option<watch::Receiver<()>>,
 }
 
-impl Entry {
+impl CachedList {
     fn is_fetching(&self) -> bool {
         self.fetching.as_ref().is_some_and(|fetching| fetching.has_changed().is_ok())
     }
@@ -111,7 +111,7 @@ impl RevocationLists {
                 return Ok(Err("crl_no_room"));
             }
         }
-        let new = || Entry { latest: None, due: now, fetching: None };
+        let new = || CachedList { latest: None, due: now, fetching: None };
         let entry = lists.entry(url.as_str().to_owned()).or_insert_with(new);
         if entry.due <= now && !entry.is_fetching() {
             let (ended, fetching) = watch::channel(());
@@ -162,7 +162,7 @@ impl RevocationLists {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CachedList>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

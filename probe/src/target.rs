@@ -23,7 +23,7 @@ named_enum! {
         /// None: only resolvers are asked.
         #[default]
         None = "none",
-        /// Those with addresses of the public Internet.
+        /// Hosts with addresses of the public Internet.
         Public = "public",
         /// All.
         All = "all",

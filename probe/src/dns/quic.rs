@@ -67,7 +67,7 @@ async fn connect(
     let crypto = QuicClientConfig::try_from(config).map_err(|error| failed(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     let mut transport = TransportConfig::default();
-    // The time limit of the round is enough; a shorter one of the server is told apart.
+    // The time limit of the round is enough; a shorter one of the server has an error of its own.
     transport.max_idle_timeout(None);
     config.transport_config(Arc::new(transport));
     let local: SocketAddr = if server.is_ipv4() {

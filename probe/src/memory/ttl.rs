@@ -1,4 +1,4 @@
-//! The TTL of an answer at one endpoint, told from those that caches count down.
+//! The TTL of an answer at one endpoint, distinguished from those that caches count down.
 
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -148,7 +148,7 @@ pub struct Finding {
 
 /// Evaluates one or more rules. Memory is bounded whatever the input.
 pub trait Detector {
-    /// The rules that it reports findings of, by which detectors are enabled and told apart.
+    /// The rules that it reports findings of, by which detectors are enabled and distinguished.
     fn rules(&self) -> &'static [Rule];
 
     /// Replaces the resolvers that clients are expected to use.
