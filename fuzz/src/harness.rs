@@ -265,7 +265,11 @@ impl Sink for Reader {
         true
     }
 
-    fn close(&mut self) {}
+    fn begin_close(&mut self) {}
+
+    fn poll_closed(&mut self) -> bool {
+        true
+    }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
         self.counters.clone()

@@ -471,6 +471,7 @@ export const dns_transactions = {
     answers_geo: "answers_geo",
     zone_meta: "zone_meta",
     intel: "intel",
+    answers_omitted: "answers_omitted",
 } as const;
 
 /** Metrics of the agent, the probe and dnscribe-kpi. */
@@ -524,6 +525,7 @@ export const metric = {
     dnscribe_kubernetes_transactions_total: "dnscribe_kubernetes_transactions_total",
     dnscribe_kubernetes_up: "dnscribe_kubernetes_up",
     dnscribe_links_total: "dnscribe_links_total",
+    dnscribe_longest_turn_seconds: "dnscribe_longest_turn_seconds",
     dnscribe_lookup_queries_total: "dnscribe_lookup_queries_total",
     dnscribe_lookup_wasted_queries_total: "dnscribe_lookup_wasted_queries_total",
     dnscribe_lookups_evicted_total: "dnscribe_lookups_evicted_total",
@@ -557,6 +559,7 @@ export const metric = {
     dnscribe_probe_rounds_total: "dnscribe_probe_rounds_total",
     dnscribe_probe_unrouted_addresses_total: "dnscribe_probe_unrouted_addresses_total",
     dnscribe_probe_verdict: "dnscribe_probe_verdict",
+    dnscribe_records_shortened_total: "dnscribe_records_shortened_total",
     dnscribe_records_total: "dnscribe_records_total",
     dnscribe_records_waiting: "dnscribe_records_waiting",
     dnscribe_ring_used_bytes: "dnscribe_ring_used_bytes",

@@ -193,6 +193,9 @@ pub struct CaptureStatus {
     pub address_errors: u64,
     /// Steps of the host's clock.
     pub clock_steps: u64,
+    /// The longest time that the thread of the pipeline was busy between two looks at its ring or its
+    /// workers. That thread measures it.
+    pub longest_turn: Duration,
 }
 
 /// A running capture. Dropping it detaches everything, and so does any end of the process.
@@ -384,6 +387,7 @@ impl Live {
             ring_used_bytes: self.ring_used_bytes(),
             address_errors: self.address_errors.load(Ordering::Relaxed),
             clock_steps: self.clock.steps(),
+            longest_turn: Duration::ZERO,
         }
     }
 

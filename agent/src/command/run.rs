@@ -5,10 +5,11 @@ mod runner;
 
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Endpoint, Prepared, Start, attach, close, flow_options, live_options, pipeline_options,
+    Endpoint, LOG_TIMEOUT, Prepared, Start, attach, close, flow_options, live_options,
+    pipeline_options,
 };
 use super::signals::Signals;
-use crate::capture::live::{ClockStep, Live, cgroup2_mount};
+use crate::capture::live::{CaptureStatus, ClockStep, Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
@@ -20,8 +21,9 @@ use crate::privilege::helper::PrivilegedHelper;
 use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::service::{State, notify};
+use dnscribe_config::log;
 use dnscribe_delivery::{SinkStatus, SinkWatch};
-use reload::PortChange;
+use reload::{PortChange, Reload};
 use runner::Runner;
 use std::time::{Duration, Instant};
 
@@ -51,9 +53,16 @@ pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let config_file = prepared.sources.file.as_deref();
     drop_privileges(&prepared.config, config_file, !live.is_readable_by_anyone())?;
     settle();
-    let mut run = Run::start(prepared.open()?, live, helper, running)?;
-    run.server = server;
-    run.until_the_end()
+    // A log that nobody reads must not hold up the thread that reads the ring.
+    log::write_in_background()
+        .map_err(|error| Exit::failed(format!("cannot start the thread of the log: {error}")))?;
+    let run = || -> Result<(), Exit> {
+        let mut run = Run::start(prepared.open()?, live, helper, running)?;
+        run.server = server;
+        run.until_the_end()
+    };
+    // The error is printed at once: what led to it must stand before it.
+    run().inspect_err(|_| log::flush(LOG_TIMEOUT))
 }
 
 /// A capture, before anything is read.
@@ -98,6 +107,10 @@ pub(super) struct Run {
     runner: Runner,
     pipeline: Pipeline,
     port_change: PortChange,
+    /// The reload under way.
+    reloading: Option<Reload>,
+    /// Whether another is to follow it.
+    reload_is_due: bool,
     not_exported: NotExportedPoller,
     sampling_log: SamplingLog,
     watch: SinkWatch,
@@ -105,6 +118,8 @@ pub(super) struct Run {
     endpoint: Endpoint,
     end: Option<Instant>,
     last_packet: Instant,
+    /// The longest time between two looks at the rings.
+    longest_turn: Duration,
     max_sleep: Duration,
     summary: bool,
     /// Ends when it is dropped.
@@ -163,6 +178,8 @@ impl Run {
             runner,
             pipeline,
             port_change: PortChange::default(),
+            reloading: None,
+            reload_is_due: false,
             not_exported: NotExportedPoller::new(epoch),
             sampling_log: SamplingLog::default(),
             watch: SinkWatch::default(),
@@ -170,6 +187,7 @@ impl Run {
             endpoint,
             end,
             last_packet: Instant::now(),
+            longest_turn: Duration::ZERO,
             max_sleep,
             summary,
             helper,
@@ -224,13 +242,13 @@ impl Run {
             pipeline.write_ledger(&runner.counters(live), now, false);
         }
         let input = || runner.counters(live);
-        endpoint.serve(pipeline, input, Some(live.status()));
+        let status = CaptureStatus { longest_turn: self.longest_turn, ..live.status() };
+        endpoint.serve(pipeline, input, Some(status));
         pipeline.router.update_sinks();
         self.change_ports();
-        if self.signals.reload() {
-            self.reload();
-        }
+        self.reload();
         self.serve_handover();
+        self.longest_turn = self.longest_turn.max(polled.since.elapsed());
         Ok(polled.packets)
     }
 
@@ -334,8 +352,10 @@ impl Run {
     /// Longest sleep until something else is due.
     fn sleep_limit(&self) -> Duration {
         let now = Instant::now();
+        let is_changing = self.pipeline.router.sinks.is_changing();
+        let max_sleep = if is_changing { MIN_SLEEP } else { self.max_sleep };
         let limit = (now.duration_since(self.last_packet) / 10)
-            .clamp(MIN_SLEEP, self.max_sleep)
+            .clamp(MIN_SLEEP, max_sleep)
             .min(self.pipeline.ledger_in(self.live.now()));
         self.end.map_or(limit, |end| end.saturating_duration_since(now).min(limit))
     }

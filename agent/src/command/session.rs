@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 /// Share of the drain timeout for records, before the last ledger record.
 const FLUSH_SHARE: f32 = 0.8;
 
+/// How long the end waits for whoever reads the log.
+pub(super) const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Default of [`Start::max_sleep`]. Timers are late by up to this.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
@@ -302,6 +305,8 @@ pub(super) fn close(
     pipeline.router.close();
     let counters = pipeline.counters(input);
     let verdict = watch.check(&pipeline.router.sinks);
+    // Before the summary, and before the program ends.
+    log::flush(LOG_TIMEOUT);
     // After a closed pipe, no summary is wanted either.
     if summary && verdict != SinkStatus::Quiet {
         eprint!("{}", balance(&counters));

@@ -67,6 +67,8 @@ pub(super) struct WorkerPool {
     messages: Receiver<WorkerMessage>,
     merger: BatchMerger,
     ended: usize,
+    /// Why a worker has ended while all were to pause. The next [`Self::poll`] returns it.
+    failure: Option<io::Error>,
     /// Time that this thread has waited for workers, since they started.
     pub(super) waited: Duration,
     /// Number of controls sent to each worker.
@@ -120,6 +122,7 @@ impl WorkerPool {
             messages,
             merger,
             ended: 0,
+            failure: None,
             waited: Duration::ZERO,
             controls: 0,
         })
@@ -145,18 +148,22 @@ impl WorkerPool {
     }
 
     /// Waits up to `limit` for batches, and passes them to the pipeline. Returns the number of packets that they
-    /// are of.
+    /// are of, and when the wait ended.
     pub(super) fn poll(
         &mut self,
         live: &Live,
         pipeline: &mut Pipeline,
         limit: Duration,
-    ) -> Result<usize, Exit> {
+    ) -> Result<(usize, Instant), Exit> {
+        if let Some(error) = self.failure.take() {
+            return Err(cannot_wait(&error));
+        }
         let max_sleep = if self.merger.is_waiting() { IDLE_CHECK_INTERVAL } else { MAX_SLEEP };
         let limit = limit.min(max_sleep);
         let since = Instant::now();
         let message = self.messages.recv_timeout(limit);
         self.waited += since.elapsed().min(limit);
+        let since = Instant::now();
         let mut packets = match message {
             Ok(message) => self.push(message)?,
             Err(RecvTimeoutError::Timeout) => 0,
@@ -177,7 +184,7 @@ impl WorkerPool {
         if self.ended == 0 && self.workers.iter().any(|worker| worker.thread.is_finished()) {
             return Err(ended());
         }
-        Ok(packets)
+        Ok((packets, since))
     }
 
     /// Makes all workers read their rings until `drained`, and end. Waits for that until `end`. What they have not
@@ -197,8 +204,14 @@ impl WorkerPool {
         while paused.len() < self.workers.len() && Instant::now() < end {
             // A worker that waits for an empty batch gets no command. So all events are processed at once,
             // although a worker that has not paused may send earlier ones.
-            if let Ok(Ok(batch)) = self.messages.recv_timeout(PAUSE_CHECK_INTERVAL) {
-                self.merger.push(batch);
+            match self.messages.recv_timeout(PAUSE_CHECK_INTERVAL) {
+                Ok(Ok(batch)) => self.merger.push(batch),
+                // The pause fails: this worker sends no state.
+                Ok(Err(error)) => {
+                    self.failure = Some(error);
+                    break;
+                }
+                Err(_) => {}
             }
             self.merge_all(pipeline);
             paused.extend(paused_shards.try_iter());
@@ -250,8 +263,7 @@ impl WorkerPool {
     }
 
     fn push(&mut self, message: WorkerMessage) -> Result<usize, Exit> {
-        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-        let batch = message.map_err(failed)?;
+        let batch = message.map_err(|error| cannot_wait(&error))?;
         self.ended += usize::from(batch.is_last);
         let packets = batch.packets;
         self.merger.push(batch);
@@ -300,6 +312,10 @@ impl WorkerPool {
         let expired = |worker: &WorkerHandle| worker.progress.expired_ns.load(Ordering::Acquire);
         self.workers.iter().map(expired).min().map(Timestamp::from_nanos)
     }
+}
+
+fn cannot_wait(error: &io::Error) -> Exit {
+    Exit::failed(format!("cannot wait for the ring: {error}"))
 }
 
 fn ended() -> Exit {

@@ -62,6 +62,8 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
         page.count("dnscribe_ring_used_bytes", capture.ring_used_bytes);
         page.count("dnscribe_clock_steps_total", capture.clock_steps);
         page.count("dnscribe_address_read_errors_total", capture.address_errors);
+        let mut family = page.family("dnscribe_longest_turn_seconds");
+        family.value(&[], capture.longest_turn.as_secs_f64());
     }
     if let Some(sampling) = &snapshot.counters.sampling {
         sampled(&mut page, sampling);

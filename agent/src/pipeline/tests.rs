@@ -54,7 +54,11 @@ impl Sink for Keeper {
         true
     }
 
-    fn close(&mut self) {}
+    fn begin_close(&mut self) {}
+
+    fn poll_closed(&mut self) -> bool {
+        true
+    }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
         self.inner.counters()

@@ -1,9 +1,12 @@
 //! Section `log`, and the log itself: on stderr or in memory.
 
+mod background;
+
 use crate::value::{LogFormat, LogLevel};
+use background::Background;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -48,13 +51,53 @@ pub fn start(config: LogConfig) {
     let filter = filter(config.level);
     let lines = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
-        .with_writer(io::stderr)
+        .with_writer(|| StderrWriter)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // An error means that logging was started before.
     let _ = match config.format {
         LogFormat::Text => lines.with_target(false).finish().with(filter).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().with(filter).try_init(),
     };
+}
+
+/// The thread that writes to stderr, once it is started.
+static BACKGROUND: OnceLock<Background> = OnceLock::new();
+
+/// From now on, a thread of its own writes the log to stderr: whoever logs does not wait for whoever reads it. Lines that
+/// are written too slowly are lost, and their number is logged. A second call does nothing.
+///
+/// # Errors
+/// The thread cannot be started. Then lines are written as before.
+pub fn write_in_background() -> io::Result<()> {
+    if BACKGROUND.get().is_none() {
+        // Fails if another thread was faster.
+        let _ = BACKGROUND.set(Background::start(io::stderr())?);
+    }
+    Ok(())
+}
+
+/// Waits, at most for `limit`, until all lines that were logged in the background are written.
+pub fn flush(limit: Duration) {
+    if let Some(background) = BACKGROUND.get() {
+        background.flush(limit);
+    }
+}
+
+/// Writes whole lines to stderr, in the background if that was started.
+struct StderrWriter;
+
+impl io::Write for StderrWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match BACKGROUND.get() {
+            Some(background) => background.write(line),
+            None => io::Write::write_all(&mut io::stderr(), line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Starts logging to memory, for a program that draws on the terminal.

@@ -120,7 +120,11 @@ fn assemble(
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
     let mut sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, work)?;
     let bytes = Arc::clone(&gauges.bytes);
-    sink.spool = plan.spool.is_some().then_some(SpoolReport { recovered, bytes });
+    if plan.spool.is_some() {
+        sink.spool = Some(SpoolReport { recovered, bytes });
+        // The thread may wait for the registry before it writes what it has to the spool.
+        sink.end_timeout += plan.config.registry.as_ref().map_or(Duration::ZERO, |one| one.timeout);
+    }
     let seen = Arc::clone(&health);
     sink.gauges = Box::new(move || [seen.gauges(), gauges.gauges()].concat());
     Ok((sink, health))

@@ -67,9 +67,10 @@ pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertma
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
 pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
-pub use router::{Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch};
+pub use router::{
+    Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch, open_changes,
+};
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
-pub use successor::PendingSink;
 
 pub use dnscribe_record::{Stream, StreamSet};
 
@@ -321,14 +322,35 @@ pub trait Sink: Send {
         true
     }
 
-    /// Returns the sink that replaces this one, if it is ready. It has received the waiting
-    /// batches, which this sink no longer counts.
-    fn take_replacement(&mut self) -> Option<Box<dyn Sink>> {
+    /// Waits, at most for `limit`, until the sink that replaces this one is open, and returns it. It
+    /// has received the waiting batches, which this sink no longer counts. `None` if there is no
+    /// such sink, or not yet.
+    fn take_replacement(&mut self, _limit: Duration) -> Option<Box<dyn Sink>> {
         None
     }
 
-    /// Drops all records in flight (`shutdown`) and ends the thread.
-    fn close(&mut self);
+    /// Returns whether this is a placeholder that [`Self::take_replacement`] will replace.
+    fn is_pending(&self) -> bool {
+        false
+    }
+
+    /// Makes the sink end, without waiting for it. A sink with a spool writes all records in flight
+    /// to it; others drop them (`shutdown`). Call [`Self::poll_closed`] until it returns true.
+    fn begin_close(&mut self);
+
+    /// Returns whether the sink has ended after [`Self::begin_close`]. Never blocks. Records that
+    /// are still in flight then are dropped (`shutdown`).
+    fn poll_closed(&mut self) -> bool;
+
+    /// Ends the sink, and waits until it has ended.
+    fn close(&mut self) {
+        self.begin_close();
+        let mut pause = Duration::from_micros(50);
+        while !self.poll_closed() {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
 
     /// The current counters by stream name, for every stream of the sink. Identity 5 holds at every
     /// call.

@@ -41,8 +41,12 @@ impl Sink for NullSink {
         self.tally.delivered(&share);
     }
 
-    fn close(&mut self) {
+    fn begin_close(&mut self) {
         self.tally.close();
+    }
+
+    fn poll_closed(&mut self) -> bool {
+        true
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {

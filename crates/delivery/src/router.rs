@@ -5,7 +5,7 @@ mod format_buffer;
 mod sink_set;
 mod watch;
 
-pub use sink_set::{SinkReplacement, SinkSet};
+pub use sink_set::{SinkReplacement, SinkSet, open_changes};
 pub use watch::{SinkStatus, SinkWatch};
 
 use crate::{OutputFormat, Sink, Stream, append_json, append_partial_json};
@@ -85,7 +85,7 @@ impl SinkRouter {
         self.hide_dead_letters();
     }
 
-    /// Closes retired sinks that are done, and opens those that wait for that.
+    /// Closes retired sinks that are done, and opens those that wait for that. Never blocks.
     pub fn update_sinks(&mut self) {
         if self.sinks.update() {
             self.hide_dead_letters();
@@ -274,7 +274,7 @@ impl SinkRouter {
         self.sinks.flush(limit, STOP_INTERVAL, &stopped);
     }
 
-    /// Closes the sinks. Records that they still hold are dropped and counted.
+    /// Closes the sinks, and waits for that: see [`SinkSet::close`].
     pub fn close(&mut self) {
         self.sinks.close();
     }

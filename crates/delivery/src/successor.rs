@@ -1,12 +1,15 @@
 //! A placeholder for a sink that cannot be opened until another sink with the same file or spool is
-//! closed. Batches offered meanwhile are kept in memory and counted as in flight.
+//! closed. Batches offered meanwhile are kept in memory and counted as in flight. A thread of its own
+//! opens the sink, because that may take long: a spool is read.
 
 use super::open::{SinkError, SinkPlan};
 use super::tally::{DropReason, PerStream, Tally};
 use super::threaded::QueueLimits;
 use super::{Batch, Failure, OutputFormat, Sink, Stream};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use dnscribe_record::ledger::Delivery;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -29,8 +32,12 @@ pub struct PendingSink {
     waiting: VecDeque<Arc<Batch>>,
     waiting_bytes: usize,
     tally: Tally,
+    /// Result of the thread that opens the sink, once it runs.
+    opening: Option<Receiver<Opened>>,
     failure: Option<SinkError>,
 }
+
+type Opened = Result<Box<dyn Sink>, SinkError>;
 
 impl PendingSink {
     /// Creates a placeholder. The sink of `plan` is opened once `predecessor_closed` is set.
@@ -44,7 +51,37 @@ impl PendingSink {
             limits: QueueLimits::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            opening: None,
             failure: None,
+        }
+    }
+
+    /// Starts to open the sink, once the predecessor is closed. `None` before that.
+    fn opening(&mut self) -> Option<&Receiver<Opened>> {
+        if self.failure.is_some() || !self.predecessor_closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        if self.opening.is_none() {
+            let (sender, receiver) = crossbeam_channel::bounded(1);
+            let (plan, name) = (self.plan.clone(), self.name.clone());
+            let work = move || {
+                // Fails if the placeholder is gone, and then closes the sink.
+                let _ = sender.send(plan.open(name));
+            };
+            match thread::Builder::new().name(format!("open-{}", self.name)).spawn(work) {
+                Ok(_) => self.opening = Some(receiver),
+                Err(error) => self.fail(SinkError::Thread { name: self.name.clone(), error }),
+            }
+        }
+        self.opening.as_ref()
+    }
+
+    /// Drops the waiting batches, and all that come.
+    fn fail(&mut self, error: SinkError) {
+        self.failure = Some(error);
+        for batch in self.waiting.drain(..) {
+            self.tally.add_filtered(&batch);
+            self.tally.dropped(&self.tally.count_batch(&batch), DropReason::WriteError);
         }
     }
 }
@@ -92,11 +129,16 @@ impl Sink for PendingSink {
         settled
     }
 
-    fn take_replacement(&mut self) -> Option<Box<dyn Sink>> {
-        if self.failure.is_some() || !self.predecessor_closed.load(Ordering::Relaxed) {
-            return None;
-        }
-        match self.plan.open(self.name.clone()) {
+    fn take_replacement(&mut self, limit: Duration) -> Option<Box<dyn Sink>> {
+        let opened = match self.opening()?.recv_timeout(limit) {
+            Ok(opened) => opened,
+            Err(RecvTimeoutError::Timeout) => return None,
+            Err(RecvTimeoutError::Disconnected) => {
+                let error = io::Error::other("it has failed; this is a bug, please report it");
+                Err(SinkError::Thread { name: self.name.clone(), error })
+            }
+        };
+        match opened {
             Ok(mut sink) => {
                 for batch in self.waiting.drain(..) {
                     self.tally.withdrawn(&self.tally.count_batch(&batch));
@@ -105,19 +147,23 @@ impl Sink for PendingSink {
                 Some(sink)
             }
             Err(error) => {
-                self.failure = Some(error);
-                for batch in self.waiting.drain(..) {
-                    self.tally.add_filtered(&batch);
-                    self.tally.dropped(&self.tally.count_batch(&batch), DropReason::WriteError);
-                }
+                self.fail(error);
                 None
             }
         }
     }
 
-    fn close(&mut self) {
+    fn is_pending(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    fn begin_close(&mut self) {
         self.waiting.drain(..).for_each(|batch| self.tally.add_filtered(&batch));
         self.tally.close();
+    }
+
+    fn poll_closed(&mut self) -> bool {
+        true
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
@@ -134,6 +180,8 @@ mod tests {
     use super::*;
     use crate::{KafkaConfig, OpenWith, SinkSpec};
     use std::path::Path;
+
+    const LIMIT: Duration = Duration::from_secs(30);
 
     fn batch(number: u128) -> Arc<Batch> {
         let mut batch = Batch::default();
@@ -164,11 +212,11 @@ mod tests {
         let path = dir.path().join("out");
         let (mut waiting, predecessor_closed) = successor(&path);
         (1..=3).for_each(|number| waiting.offer(&batch(number)));
-        assert!(waiting.take_replacement().is_none() && !path.exists());
+        assert!(waiting.take_replacement(Duration::ZERO).is_none() && !path.exists());
         let counted = of_transactions(&waiting);
         assert_eq!((counted.records, counted.in_flight), (3, 3));
         predecessor_closed.store(true, Ordering::Relaxed);
-        let mut sink = waiting.take_replacement().unwrap();
+        let mut sink = waiting.take_replacement(LIMIT).unwrap();
         assert!(sink.flush(Duration::from_secs(30)));
         let counted = of_transactions(&*sink);
         assert_eq!((counted.records, counted.delivered, counted.filtered), (6, 3, 3));
@@ -182,7 +230,7 @@ mod tests {
         let (mut waiting, predecessor_closed) = successor(Path::new("/proc/nowhere/out"));
         waiting.offer(&batch(1));
         predecessor_closed.store(true, Ordering::Relaxed);
-        assert!(waiting.take_replacement().is_none());
+        assert!(waiting.take_replacement(LIMIT).is_none());
         waiting.offer(&batch(2));
         let counted = of_transactions(&waiting);
         assert_eq!((counted.records, counted.dropped["write_error"]), (4, 2));
@@ -197,7 +245,7 @@ mod tests {
         waiting.limits = QueueLimits { batches: 8, bytes: 1 << 20 };
         (1..=20).for_each(|number| waiting.offer(&batch(number)));
         predecessor_closed.store(true, Ordering::Relaxed);
-        let sink = waiting.take_replacement().unwrap();
+        let sink = waiting.take_replacement(LIMIT).unwrap();
         let (before, after) = (of_transactions(&waiting), of_transactions(&*sink));
         assert_eq!((before.records, before.dropped["queue_full"], before.filtered), (26, 13, 13));
         assert_eq!((after.records, after.filtered), (14, 7));

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long to wait for a thread to end. After that it is abandoned, blocked in the kernel.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for a thread that makes no progress to end. After that it is abandoned, blocked in the
+/// kernel.
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Wait of a thread that has nothing to do until it is woken.
 pub(super) const LONG_WAIT: Duration = Duration::from_secs(3600);
@@ -133,11 +134,13 @@ impl Drop for QueuedBatch {
 }
 
 impl SinkReceiver {
-    /// Waits for a batch, at most for `limit`.
+    /// Waits for a batch, at most for `limit`. A batch that leaves the queue is always returned: `stop` is
+    /// checked before, so that what is queued then stays there for [`Self::queued`].
     pub(super) fn next(&self, limit: Duration) -> NextStep {
-        let received = self.receiver.recv_timeout(limit);
-        match received {
-            _ if self.shared.stop.get() => NextStep::Stop,
+        if self.shared.stop.get() {
+            return NextStep::Stop;
+        }
+        match self.receiver.recv_timeout(limit) {
             Ok(Some(batch)) => NextStep::Batch(self.taken(batch)),
             Ok(None) | Err(RecvTimeoutError::Timeout) => NextStep::Idle,
             Err(RecvTimeoutError::Disconnected) => NextStep::Stop,
@@ -178,9 +181,21 @@ pub(super) struct ThreadedSink {
     shared: Arc<SharedState>,
     sender: Option<Sender<Option<Arc<Batch>>>>,
     thread: Option<JoinHandle<()>>,
+    /// How long the thread may make no progress when it ends.
+    pub(super) end_timeout: Duration,
+    /// Progress of the thread, once it is to end.
+    ending: Option<EndingProgress>,
     /// Further metrics of the sink.
     pub(super) gauges: Box<dyn Fn() -> Vec<Gauge> + Send>,
     pub(super) spool: Option<SpoolReport>,
+}
+
+/// Progress of a thread that ends.
+struct EndingProgress {
+    /// Records in flight at `since`.
+    in_flight: u64,
+    /// When fewer records than before were last in flight.
+    since: Instant,
 }
 
 /// What a sink reports about its spool.
@@ -205,7 +220,18 @@ impl ThreadedSink {
         let thread = thread.map_err(|error| SinkError::Thread { name: name.clone(), error })?;
         let (sender, thread) = (Some(sender), Some(thread));
         let gauges = Box::new(Vec::new);
-        Ok(Self { name, look, limits, shared, sender, thread, gauges, spool: None })
+        Ok(Self {
+            name,
+            look,
+            limits,
+            shared,
+            sender,
+            thread,
+            end_timeout: END_TIMEOUT,
+            ending: None,
+            gauges,
+            spool: None,
+        })
     }
 
     /// Queues a batch. The error is the reason for dropping it.
@@ -243,6 +269,16 @@ impl ThreadedSink {
                 DropReason::WriteError
             }
         }
+    }
+
+    /// Returns whether the thread is to end and has made no progress for too long.
+    fn is_stuck(&mut self) -> bool {
+        let (in_flight, now) = (self.shared.tally.in_flight(), Instant::now());
+        let Some(ending) = &mut self.ending else { return false };
+        if in_flight < ending.in_flight {
+            *ending = EndingProgress { in_flight, since: now };
+        }
+        now.saturating_duration_since(ending.since) >= self.end_timeout
     }
 
     fn has_capacity(&self, batch: &Batch) -> bool {
@@ -312,17 +348,28 @@ impl Sink for ThreadedSink {
         settled
     }
 
-    fn close(&mut self) {
+    fn begin_close(&mut self) {
         self.shared.stop.set(true);
         self.sender = None;
+        let in_flight = self.shared.tally.in_flight();
+        self.ending.get_or_insert_with(|| EndingProgress { in_flight, since: Instant::now() });
+    }
+
+    fn poll_closed(&mut self) -> bool {
+        let Some(thread) = &self.thread else { return true };
+        let is_finished = thread.is_finished();
+        if !is_finished && !self.is_stuck() {
+            return false;
+        }
         if let Some(thread) = self.thread.take()
-            && wait_until(END_TIMEOUT, || thread.is_finished())
+            && is_finished
             && thread.join().is_err()
         {
             let broken = format!("sink {}: its thread failed", self.name);
             self.shared.fail(Failure::Broken(broken), DropReason::WriteError);
         }
         self.shared.tally.close();
+        true
     }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
@@ -399,5 +446,54 @@ mod tests {
                 "{limits:?}"
             );
         }
+    }
+
+    /// A batch that leaves the queue reaches the sink, whenever the sink is closed.
+    #[test]
+    fn loses_no_batch_that_it_takes() {
+        for round in 0..300 {
+            let (sender, receiver) = crossbeam_channel::bounded(16);
+            let shared = SharedState::new(Stream::ALL.into_iter().collect(), REASONS);
+            let receiver = SinkReceiver { receiver, shared: Arc::clone(&shared) };
+            let taken = thread::spawn(move || {
+                let mut taken = 0;
+                while !matches!(receiver.next(LONG_WAIT), NextStep::Stop) {
+                    taken += 1;
+                }
+                (taken, receiver.queued().count())
+            });
+            for place in 0..16 {
+                if place == round % 17 {
+                    shared.stop.set(true);
+                }
+                sender.send(Some(batch(Stream::Ledger))).unwrap();
+            }
+            shared.stop.set(true);
+            drop(sender);
+            let (taken, queued) = taken.join().unwrap();
+            assert_eq!(taken + queued, 16, "round {round}");
+        }
+    }
+
+    /// [`Sink::begin_close`] and [`Sink::poll_closed`] wait for nothing, and records count as in flight until the
+    /// thread has ended.
+    #[test]
+    fn closes_without_blocking() {
+        let (mut sink, go) = blocked_sink(LIMITS);
+        sink.offer(&batch(Stream::Transactions));
+        let start = Instant::now();
+        sink.begin_close();
+        assert!(!sink.poll_closed());
+        assert!(start.elapsed() < END_TIMEOUT / 2, "{:?}", start.elapsed());
+        assert_eq!(sink.counters()["transactions"].in_flight, 1);
+        drop(go);
+        assert!(wait_until(Duration::from_secs(30), || sink
+            .thread
+            .as_ref()
+            .unwrap()
+            .is_finished()));
+        assert!(sink.poll_closed() && sink.poll_closed());
+        let counters = sink.counters();
+        assert_eq!((counters["transactions"].in_flight, counters["transactions"].records), (0, 1));
     }
 }

@@ -4,6 +4,7 @@
 mod alerts;
 mod isolated_cgroup;
 mod attribution;
+mod blocked;
 mod encrypted;
 mod shutdown;
 mod failures;

@@ -1,13 +1,18 @@
 //! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
 use super::super::session::{detection, expected_resolvers};
+use super::super::signals::Waker;
 use super::Run;
 use crate::capture::live::LiveOptions;
 use crate::capture::ports::PortSet;
-use crate::config::{Config, Drop};
+use crate::config::{Config, Drop, Sources};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange};
-use dnscribe_delivery::SinkWatch;
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use dnscribe_config::ConfigError;
+use dnscribe_delivery::{SinkError, SinkReplacement, SinkWatch, open_changes};
+use std::io;
 use std::sync::Arc;
+use std::thread;
 
 /// Change of the captured ports at run time without losing messages, in three steps: the flow stages also look for
 /// DNS on the new ports; the programs capture the new ports only; once the rings are empty, the flow stages stop
@@ -23,21 +28,91 @@ pub(super) enum PortChange {
     Removing,
 }
 
-impl Run {
-    /// Reopens files and applies the settings that can change while running. An invalid configuration changes
-    /// nothing; files are reopened anyway.
-    pub(super) fn reload(&mut self) {
-        self.pipeline.router.reopen();
-        let new = match Config::load(&self.sources) {
-            Ok(new) => new,
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                return;
-            }
+/// A configuration that was read again, and the sinks that it needs.
+pub(super) struct Reloaded {
+    config: Config,
+    settings: Arc<Settings>,
+    /// The sinks, if they change.
+    sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
+}
+
+/// A reload under way. Files are read and sinks opened in a thread of its own: either may block.
+pub(super) struct Reload(Receiver<Result<Reloaded, ConfigError>>);
+
+impl Reload {
+    /// Starts to read the configuration again. `names` are those of the sinks in use. Wakes `waker` when done.
+    fn start(
+        sources: Sources,
+        config: Config,
+        names: Vec<String>,
+        waker: Waker,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = bounded(1);
+        let work = move || {
+            let reloaded = Config::load(&sources).map(|new| {
+                let (before, detected) = (config.sink_plans(), config.detect.is_some());
+                let changed = config.with_sinks_of(&new);
+                let after = changed.sink_plans();
+                let is_changed = before != after || detected != changed.detect.is_some();
+                let sinks = is_changed.then(|| open_changes(&names, &before, &after));
+                Reloaded { settings: Arc::new(settings(&new)), config: new, sinks }
+            });
+            // Fails if the agent ends.
+            let _ = sender.send(reloaded);
+            waker.wake();
         };
+        thread::Builder::new().name("reload".to_owned()).spawn(work)?;
+        Ok(Self(receiver))
+    }
+
+    /// Returns the configuration once it is read and its sinks are open.
+    fn poll(&self) -> Option<Result<Reloaded, ConfigError>> {
+        match self.0.try_recv() {
+            Ok(reloaded) => Some(reloaded),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(ConfigError::Invalid(
+                "the thread that reads it has failed; this is a bug, please report it".to_owned(),
+            ))),
+        }
+    }
+}
+
+impl Run {
+    /// Starts a reload if a signal asks for one: reopens files, and reads the configuration again. Applies it once its
+    /// sinks are open. One reload follows another. Never blocks.
+    pub(super) fn reload(&mut self) {
+        if self.signals.reload() {
+            self.pipeline.router.reopen();
+            self.reload_is_due = true;
+        }
+        if let Some(reloaded) = self.reloading.as_ref().and_then(Reload::poll) {
+            self.reloading = None;
+            match reloaded {
+                Ok(reloaded) => self.apply_reloaded(reloaded),
+                Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+            }
+        }
+        if self.reload_is_due && self.reloading.is_none() {
+            self.reload_is_due = false;
+            let names = self.pipeline.router.sinks.names();
+            let (sources, waker) = (self.sources.clone(), self.signals.waker.clone());
+            match Reload::start(sources, self.config.clone(), names, waker) {
+                Ok(reload) => self.reloading = Some(reload),
+                Err(error) => tracing::error!(
+                    "the configuration stays as it was: cannot start a thread that reads it: {error}"
+                ),
+            }
+        }
+    }
+
+    /// Applies the settings that can change while running.
+    fn apply_reloaded(&mut self, reloaded: Reloaded) {
+        let Reloaded { config: new, settings, sinks } = reloaded;
         // In this order: no new sink gets fields that are to be masked.
-        if self.apply_settings(&new) {
-            self.apply_sinks(&new);
+        if self.apply_settings(&new, settings) {
+            self.apply_sinks(&new, sinks);
+        } else if let Some(Ok(sinks)) = sinks {
+            self.pipeline.router.sinks.discard(sinks);
         }
         if new.capture.ports != self.config.capture.ports {
             self.apply(&Control::AddPorts(new.capture.ports.clone()));
@@ -70,8 +145,8 @@ impl Run {
     }
 
     /// Applies all settings but sinks and ports. Returns whether the rules of masking are in force.
-    fn apply_settings(&mut self, new: &Config) -> bool {
-        let control = Control::Reconfigure(Arc::new(settings(new)));
+    fn apply_settings(&mut self, new: &Config, settings: Arc<Settings>) -> bool {
+        let control = Control::Reconfigure(settings);
         let reconfigured = self.runner.apply(&control, &mut self.live, &mut self.pipeline);
         take_settings(&mut self.config, new);
         match &reconfigured {
@@ -85,26 +160,29 @@ impl Run {
         reconfigured.is_ok()
     }
 
-    /// Opens sinks that are new or have other settings, and flushes those that are not wanted any more.
-    fn apply_sinks(&mut self, new: &Config) {
+    /// Replaces the sinks by those that were opened, and flushes those that are not wanted any more.
+    fn apply_sinks(
+        &mut self,
+        new: &Config,
+        sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
+    ) {
         let changed = self.config.clone().with_sinks_of(new);
-        let (before, after) = (self.config.sink_plans(), changed.sink_plans());
-        if before != after || self.config.detect.is_some() != changed.detect.is_some() {
-            let detection = detection_change(&self.config, &changed);
-            let sinks = match self.pipeline.router.sinks.open_changes(&before, &after) {
-                Ok(sinks) => sinks,
-                Err(error) => {
-                    let hint = self.write_hint();
-                    tracing::error!("the sinks stay unchanged: {error}{hint}");
-                    return;
-                }
-            };
-            let flush_timeout = changed.drain_timeout;
-            let options =
-                self.pipeline.replace_sinks(SinkChange { sinks, flush_timeout, detection });
-            self.apply(&Control::Render(options));
-            // The name of a sink that has failed may now be that of another.
-            self.watch = SinkWatch::default();
+        match sinks {
+            None => {}
+            Some(Ok(sinks)) => {
+                let detection = detection_change(&self.config, &changed);
+                let flush_timeout = changed.drain_timeout;
+                let options =
+                    self.pipeline.replace_sinks(SinkChange { sinks, flush_timeout, detection });
+                self.apply(&Control::Render(options));
+                // The name of a sink that has failed may now be that of another.
+                self.watch = SinkWatch::default();
+            }
+            Some(Err(error)) => {
+                let hint = self.write_hint();
+                tracing::error!("the sinks stay unchanged: {error}{hint}");
+                return;
+            }
         }
         self.config = changed;
     }

@@ -22,6 +22,8 @@ pub(super) struct Polled {
     pub(super) packets: usize,
     /// Whether more packets wait.
     pub(super) is_busy: bool,
+    /// When the wait for them ended.
+    pub(super) since: Instant,
 }
 
 /// The flow stages.
@@ -59,14 +61,15 @@ impl Runner {
         let flow = match self {
             Self::Inline(flow) => flow,
             Self::Pool(pool) => {
-                let packets = pool.poll(live, pipeline, limit)?;
-                return Ok(Polled { packets, is_busy: packets >= BUSY_PACKETS });
+                let (packets, since) = pool.poll(live, pipeline, limit)?;
+                return Ok(Polled { packets, is_busy: packets >= BUSY_PACKETS, since });
             }
         };
         let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
         if live.wait(limit, Some(waker.as_fd())).map_err(failed)? {
             waker.drain();
         }
+        let since = Instant::now();
         // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
         // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
         let before = live.now();
@@ -74,7 +77,7 @@ impl Runner {
         if live.is_empty(0) {
             flow.ring_drained(before, pipeline);
         }
-        Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS })
+        Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS, since })
     }
 
     /// Applies a change of settings to all stages: the capture, the flow stages and the pipeline.

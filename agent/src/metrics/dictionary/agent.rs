@@ -47,6 +47,16 @@ pub(super) const METRICS: &[Metric] = &[
     .source("rtnetlink")
     .caveat("Live capture at hook `socket` only. The addresses known before stay in use."),
     Metric::gauge(
+        "dnscribe_longest_turn_seconds",
+        "seconds",
+        "Longest time that the thread of the pipeline was busy between two looks at its ring or its workers.",
+    )
+    .source("measured around each turn of that thread, since the start")
+    .caveat(
+        "Live capture only. The ring must hold what comes in this time. That thread waits for no sink, file or log; \
+         the longest turns are those of a machine that is short of processors.",
+    ),
+    Metric::gauge(
         "dnscribe_sampling_ratio",
         "ratio",
         "Ratio of UDP transactions that are exported; below 1 while the agent is overloaded.",

@@ -5,6 +5,7 @@ use crate::analysis::lookup::{PacketCounts, PacketsByPod};
 use crate::capture::Transport;
 use crate::pair::{Status, Vantage};
 use dnscribe_record::ledger::{Delivery, Kernel};
+use std::time::Duration;
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
     reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
@@ -68,7 +69,12 @@ fn page() -> String {
             overflowed: 1,
             ..CorrelationCounters::default()
         },
-        capture: Some(CaptureStatus { ring_used_bytes: 64, address_errors: 3, clock_steps: 2 }),
+        capture: Some(CaptureStatus {
+            ring_used_bytes: 64,
+            address_errors: 3,
+            clock_steps: 2,
+            longest_turn: Duration::from_millis(250),
+        }),
         late_transactions: 0,
         windows_bytes: Some(4096),
         lookups: Some(&LookupCounters {
@@ -108,6 +114,7 @@ fn has_names_of_contract() {
         "dnscribe_ring_used_bytes 64",
         "dnscribe_clock_steps_total 2",
         "dnscribe_address_read_errors_total 3",
+        "dnscribe_longest_turn_seconds 0.25",
         "dnscribe_records_total{stream=\"transactions\",outcome=\"delivered\"} 15",
         "dnscribe_records_total{stream=\"transactions\",outcome=\"dropped\"} 4",
         "dnscribe_records_waiting{stream=\"transactions\",place=\"in_flight\"} 2",

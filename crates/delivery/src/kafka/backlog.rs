@@ -108,6 +108,13 @@ impl Backlog {
         }
     }
 
+    /// Tries to open the spool if one is configured and not open.
+    pub(super) fn ensure_open(&mut self, now: Instant) {
+        if self.spool.is_none() {
+            self.open(now);
+        }
+    }
+
     pub(super) fn note_away(&self, away: bool) {
         self.gauges.away.set(away);
     }
@@ -160,31 +167,43 @@ impl Backlog {
     /// Appends backup copies of records that have been in memory only for `age`, in case of a
     /// crash.
     pub(super) fn spool_unacked(&mut self, age: Duration, now: Instant) {
-        if now < self.next_backup {
-            return;
+        if now >= self.next_backup && !self.back_up(age, now) {
+            self.next_backup = now + SYNC_EVERY;
         }
-        let Some(spool) = &mut self.spool else { return };
+    }
+
+    /// Appends copies of all records that are in memory only, because the sink ends.
+    pub(super) fn spool_all(&mut self) {
+        self.in_flight.forget_backups();
+        self.back_up(Duration::ZERO, Instant::now());
+    }
+
+    /// Appends copies of the records that have been in memory only for `age`. Returns whether the
+    /// spool has accepted all.
+    fn back_up(&mut self, age: Duration, now: Instant) -> bool {
+        let Some(spool) = &mut self.spool else { return true };
         let all = self.in_flight.exposed(age, now);
+        let mut refused = StreamSet::EMPTY;
         for (number, exposed) in &all {
+            // After a record that is refused, no later one of its stream: the order stays.
             for stream in Stream::ALL {
                 let mut records = exposed.exposed(stream).peekable();
-                if records.peek().is_none() {
+                if refused.contains(stream) || records.peek().is_none() {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
                     Ok(frame) if self.in_flight.set_spooled(*number, exposed, frame) => {}
                     Ok(frame) => spool.settle(frame),
-                    Err(_) => {
-                        self.next_backup = now + SYNC_EVERY;
-                        return self.account_gone();
-                    }
+                    Err(_) => refused = refused.with(stream),
                 }
             }
         }
-        if let Some((last, _)) = all.last() {
+        let complete = refused == StreamSet::EMPTY;
+        if complete && let Some((last, _)) = all.last() {
             self.in_flight.set_backed_up(*last);
         }
         self.account_gone();
+        complete
     }
 
     pub(super) fn next(&mut self) -> Option<InFlightBatch> {
@@ -207,8 +226,8 @@ impl Backlog {
 
     /// Settles delivered frames, drops expired ones, syncs and writes checkpoints.
     pub(super) fn maintain(&mut self, now: Instant) {
-        if self.spool.is_none() && now >= self.next_open {
-            self.open(now);
+        if now >= self.next_open {
+            self.ensure_open(now);
         }
         let done = self.in_flight.take_done();
         let Some(spool) = &mut self.spool else { return };

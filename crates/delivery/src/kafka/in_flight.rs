@@ -232,6 +232,11 @@ impl InFlight {
         lock(&self.state).backed_up = number + 1;
     }
 
+    /// Lets [`Self::exposed`] find all batches again.
+    pub(super) fn forget_backups(&self) {
+        lock(&self.state).backed_up = 0;
+    }
+
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
     /// settled meanwhile, so that the frame is not needed.
     pub(super) fn set_spooled(

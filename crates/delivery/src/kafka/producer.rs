@@ -93,6 +93,16 @@ impl KafkaProducer {
         let _ = self.producer.flush(limit);
     }
 
+    /// Ends the producer. Unless Kafka is `away`, first waits for the acknowledgements of records on
+    /// their way, so that the next run does not send them again.
+    pub(super) fn end(&self, away: bool) {
+        if !away {
+            self.producer.purge(PurgeConfig::default().queue());
+            let _ = self.producer.flush(END_TIMEOUT);
+        }
+        self.purge();
+    }
+
     /// Purges the producer: every unacknowledged record is reported as returned.
     pub(super) fn purge(&self) {
         self.producer.purge(PurgeConfig::default().queue().inflight());

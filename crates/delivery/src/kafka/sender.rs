@@ -305,6 +305,8 @@ impl Sender {
         if direct || !self.backlog.is_open() {
             return self.send_directly(batch, streams);
         }
+        // Records in memory only are older, and must be sent before these also by the next run.
+        self.backlog.spool_unacked(Duration::ZERO, Instant::now());
         let refused = self.backlog.put(batch, streams);
         if refused.is_empty() {
             return;
@@ -358,20 +360,32 @@ impl Sender {
         self.backlog.is_open() || (self.caught_up() && self.has_capacity())
     }
 
-    /// Writes undelivered records to disk. Without a spool, closing the sink counts them.
+    /// Writes all undelivered records to disk, the oldest first, so that the next run sends them in
+    /// order. Without a spool, closing the sink counts them.
     fn end(mut self, receiver: &SinkReceiver) {
+        self.backlog.ensure_open(Instant::now());
         self.send_dead_letters();
         if self.backlog.is_open() {
-            let streams = self.in_flight.own().streams;
+            self.backlog.spool_all();
             while let Some(first) = receiver.queued().next() {
-                // Records that the spool refuses are still in flight, and are counted as dropped in
-                // the shutdown.
-                self.backlog.put(&gather(&first, receiver, Duration::ZERO), streams);
+                self.put(&gather(&first, receiver, Duration::ZERO));
             }
-            self.backlog.spool_unacked(Duration::ZERO, Instant::now());
         }
-        self.producer.purge();
+        self.producer.end(self.away);
+        if self.backlog.is_open() {
+            // Of records that the brokers have rejected meanwhile.
+            for letters in self.dead_letters.batches(&self.in_flight.take_dead()) {
+                self.put(&Arc::new(letters));
+            }
+        }
         self.backlog.close();
+    }
+
+    /// Appends a batch to the spool, and counts what the spool refuses as dropped.
+    fn put(&mut self, batch: &Batch) {
+        for (stream, reason) in self.backlog.put(batch, self.in_flight.own().streams) {
+            self.drop_all(batch, stream, reason);
+        }
     }
 }
 

@@ -1,12 +1,20 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
-use crate::{Failure, Gauge, PendingSink, Sink, SinkError, SinkNames, SinkPlan};
+use crate::successor::PendingSink;
+use crate::{Failure, Gauge, Sink, SinkError, SinkNames, SinkPlan};
 use dnscribe_record::Merge;
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
+
+/// Pause between two looks at sinks that are being closed or opened.
+const CHANGE_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long the end of the program waits for the sinks that are still being opened.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Counters by sink and stream.
 type DeliveryCounters = BTreeMap<String, BTreeMap<String, Delivery>>;
@@ -22,8 +30,10 @@ pub struct SinkSet {
 /// A sink that gets no more records.
 struct RetiredSink {
     sink: Box<dyn Sink>,
-    /// Records that it has not delivered by then are dropped.
+    /// It is closed then, even if it has not delivered all records.
     deadline: Instant,
+    /// Whether it was told to end.
+    is_closing: bool,
     /// Set once it is closed.
     is_closed: Arc<AtomicBool>,
 }
@@ -45,6 +55,45 @@ pub enum SinkReplacement {
     },
 }
 
+/// Opens the sinks of `after` that are not in `before`, the plans of the active sinks, which have these `names`. A
+/// sink that collides with one that goes is opened once that one is closed.
+///
+/// May block, for example while a spool is read: a thread that must not wait calls this in another.
+///
+/// # Errors
+/// A sink cannot be opened. Then nothing has changed.
+pub fn open_changes(
+    names: &[String],
+    before: &[SinkPlan],
+    after: &[SinkPlan],
+) -> Result<Vec<SinkReplacement>, SinkError> {
+    let mut stays = vec![false; before.len()];
+    let mut keep = |plan: &SinkPlan| {
+        let found = before.iter().zip(&stays).position(|(old, stays)| old == plan && !stays)?;
+        stays[found] = true;
+        Some(found)
+    };
+    let kept: Vec<_> = after.iter().map(&mut keep).collect();
+    let staying = names.iter().zip(&stays).filter(|(_, stays)| **stays);
+    let mut taken = SinkNames::with_used(staying.map(|(name, _)| name.as_str()));
+    let open = |(plan, kept): (&SinkPlan, Option<usize>)| {
+        if let Some(index) = kept {
+            return Ok(SinkReplacement::Keep(index));
+        }
+        let collides = |(old, stays): (&SinkPlan, &bool)| !stays && old.collides_with(plan);
+        let predecessor = before.iter().zip(&stays).position(collides);
+        let inherited = predecessor.and_then(|index| taken.reserve(&names[index]));
+        let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind));
+        match predecessor {
+            Some(predecessor) => {
+                Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })
+            }
+            None => plan.open(name).map(SinkReplacement::Add),
+        }
+    };
+    after.iter().zip(kept).map(open).collect()
+}
+
 impl SinkSet {
     /// Creates a set of open sinks.
     #[must_use]
@@ -52,42 +101,16 @@ impl SinkSet {
         Self { active, retired: Vec::new(), closed: DeliveryCounters::new() }
     }
 
-    /// Opens the sinks of `after` that are not in `before`, the plans of the active sinks. A sink that collides with
-    /// one that goes is opened once that one is closed.
-    ///
-    /// # Errors
-    /// A sink cannot be opened. Then nothing has changed.
-    pub fn open_changes(
-        &self,
-        before: &[SinkPlan],
-        after: &[SinkPlan],
-    ) -> Result<Vec<SinkReplacement>, SinkError> {
-        let names: Vec<_> = self.active.iter().map(|sink| sink.name()).collect();
-        let mut stays = vec![false; before.len()];
-        let mut keep = |plan: &SinkPlan| {
-            let found = before.iter().zip(&stays).position(|(old, stays)| old == plan && !stays)?;
-            stays[found] = true;
-            Some(found)
-        };
-        let kept: Vec<_> = after.iter().map(&mut keep).collect();
-        let staying = names.iter().zip(&stays).filter(|(_, stays)| **stays);
-        let mut taken = SinkNames::with_used(staying.map(|(name, _)| *name));
-        let open = |(plan, kept): (&SinkPlan, Option<usize>)| {
-            if let Some(index) = kept {
-                return Ok(SinkReplacement::Keep(index));
-            }
-            let collides = |(old, stays): (&SinkPlan, &bool)| !stays && old.collides_with(plan);
-            let predecessor = before.iter().zip(&stays).position(collides);
-            let inherited = predecessor.and_then(|index| taken.reserve(names[index]));
-            let name = inherited.unwrap_or_else(|| taken.reserve_next(plan.kind));
-            match predecessor {
-                Some(predecessor) => {
-                    Ok(SinkReplacement::AddAfter { predecessor, name, plan: plan.clone() })
-                }
-                None => plan.open(name).map(SinkReplacement::Add),
-            }
-        };
-        after.iter().zip(kept).map(open).collect()
+    /// Names of the active sinks, for [`open_changes`].
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.active.iter().map(|sink| sink.name().to_owned()).collect()
+    }
+
+    /// Returns whether sinks are being closed or opened, so that [`Self::update`] is to be called soon.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        !self.retired.is_empty() || self.active.iter().any(|sink| sink.is_pending())
     }
 
     /// Replaces the sinks. Those that are not kept have `flush_timeout` to deliver their records.
@@ -109,19 +132,46 @@ impl SinkSet {
         }
         let retired = old
             .into_iter()
-            .filter_map(|(sink, is_closed)| Some(RetiredSink { sink: sink?, deadline, is_closed }));
+            .filter_map(|(sink, is_closed)| Some((sink?, is_closed)))
+            .map(|(sink, is_closed)| RetiredSink { sink, deadline, is_closing: false, is_closed });
+        self.retired.extend(retired);
+        self.update();
+    }
+
+    /// Closes sinks that were opened and are not needed.
+    pub fn discard(&mut self, sinks: Vec<SinkReplacement>) {
+        let deadline = Instant::now();
+        let opened = sinks.into_iter().filter_map(|replacement| match replacement {
+            SinkReplacement::Add(sink) => Some(sink),
+            SinkReplacement::Keep(_) | SinkReplacement::AddAfter { .. } => None,
+        });
+        let retired = opened.map(|sink| RetiredSink {
+            sink,
+            deadline,
+            is_closing: false,
+            is_closed: Arc::default(),
+        });
         self.retired.extend(retired);
         self.update();
     }
 
     /// Closes retired sinks that have delivered everything or are past their deadline, and opens the sinks that
-    /// wait for that. Returns whether any was opened.
+    /// wait for that. Never blocks: sinks are closed and opened in threads of their own. Returns whether any was
+    /// opened.
     pub fn update(&mut self) -> bool {
-        let Self { active, retired, closed, .. } = self;
-        retired.retain_mut(|RetiredSink { sink, deadline, is_closed }| {
-            let is_done = sink.flush(Duration::ZERO) || Instant::now() >= *deadline;
+        let Self { active, retired, closed } = self;
+        retired.retain_mut(|RetiredSink { sink, deadline, is_closing, is_closed }| {
+            take_replacement(sink, closed, Duration::ZERO);
+            // One that is still being opened holds records that only the opened sink can spool.
+            if !*is_closing
+                && !sink.is_pending()
+                && (sink.flush(Duration::ZERO) || Instant::now() >= *deadline)
+            {
+                sink.begin_close();
+                *is_closing = true;
+            }
+            let is_done = *is_closing && sink.poll_closed();
             if is_done {
-                sink.close();
                 add_counters(closed, &**sink);
                 is_closed.store(true, Ordering::Relaxed);
             }
@@ -129,11 +179,7 @@ impl SinkSet {
         });
         let mut has_opened = false;
         for sink in active {
-            if let Some(next) = sink.take_replacement() {
-                add_counters(closed, &**sink);
-                *sink = next;
-                has_opened = true;
-            }
+            has_opened |= take_replacement(sink, closed, Duration::ZERO);
         }
         has_opened
     }
@@ -142,21 +188,43 @@ impl SinkSet {
     /// ends the wait.
     pub fn flush(&mut self, limit: Duration, step: Duration, stopped: &dyn Fn() -> bool) {
         let end = Instant::now() + limit;
-        let wait = |sink: &mut Box<dyn Sink>| {
-            while !sink.flush(end.saturating_duration_since(Instant::now()).min(step))
-                && Instant::now() < end
-                && !stopped()
-            {}
-        };
-        self.retired.iter_mut().for_each(|retired| wait(&mut retired.sink));
-        self.update();
-        self.active.iter_mut().for_each(wait);
+        loop {
+            self.update();
+            let is_changing = self.is_changing();
+            let step = if is_changing { CHANGE_INTERVAL } else { step };
+            let step = step.min(end.saturating_duration_since(Instant::now()));
+            let retired = self.retired.iter_mut().map(|retired| &mut retired.sink);
+            let is_settled = retired.chain(&mut self.active).all(|sink| sink.flush(step));
+            if is_settled && !is_changing || Instant::now() >= end || stopped() {
+                return;
+            }
+            if is_settled {
+                thread::sleep(step);
+            }
+        }
     }
 
-    /// Closes all sinks. Records that they still hold are dropped and counted.
+    /// Closes all sinks, and waits for that. A sink with a spool writes the records that it still holds to it, also
+    /// if it was not open yet; others drop them and count them.
     pub fn close(&mut self) {
-        self.retired.iter_mut().for_each(|retired| retired.sink.close());
-        self.active.iter_mut().for_each(|sink| sink.close());
+        let Self { active, retired, closed } = self;
+        let end = Instant::now() + OPEN_TIMEOUT;
+        let left = || end.saturating_duration_since(Instant::now());
+        let open = retired.iter_mut().filter(|retired| !retired.sink.is_pending());
+        open.for_each(|retired| retired.sink.begin_close());
+        // In order: one that is being opened waits for one that was retired before it.
+        for RetiredSink { sink, is_closed, .. } in retired {
+            take_replacement(sink, closed, left());
+            sink.close();
+            is_closed.store(true, Ordering::Relaxed);
+        }
+        for sink in active.iter_mut() {
+            take_replacement(sink, closed, left());
+            sink.begin_close();
+        }
+        for sink in active {
+            sink.close();
+        }
     }
 
     /// Counters by sink and stream, summed over sinks of one name. Records that an earlier capture has left on
@@ -202,6 +270,18 @@ impl SinkSet {
     }
 }
 
+/// Replaces a placeholder by the sink that it has opened, after waiting for that up to `limit`. Returns whether it has.
+fn take_replacement(
+    sink: &mut Box<dyn Sink>,
+    closed: &mut DeliveryCounters,
+    limit: Duration,
+) -> bool {
+    let Some(next) = sink.take_replacement(limit) else { return false };
+    add_counters(closed, &**sink);
+    *sink = next;
+    true
+}
+
 /// Adds the counters of a sink to those of its name.
 fn add_counters(delivered: &mut DeliveryCounters, sink: &dyn Sink) {
     let mut add = |name: &str, counters: BTreeMap<String, Delivery>| {
@@ -210,5 +290,117 @@ fn add_counters(delivered: &mut DeliveryCounters, sink: &dyn Sink) {
     add(sink.name(), sink.counters());
     if let Some(recovered) = sink.recovered() {
         add(&format!("{}_recovered", sink.name()), recovered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tally::DropReason;
+    use crate::threaded::{QueueLimits, SharedState, SinkReceiver, ThreadedSink};
+    use crate::{Batch, KafkaConfig, OpenWith, OutputFormat, SinkSpec, Stream};
+    use crossbeam_channel::bounded;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// The longest that a step may take that waits for nothing.
+    const AT_ONCE: Duration = Duration::from_millis(500);
+
+    fn batch() -> Arc<Batch> {
+        let mut batch = Batch::default();
+        batch.push(Stream::Transactions, 1, |out| out.extend(b"{}\n"), |_| {});
+        Arc::new(batch)
+    }
+
+    fn at_once<T>(step: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = step();
+        assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+        result
+    }
+
+    fn transactions(sinks: &SinkSet, name: &str) -> Delivery {
+        sinks.delivery()[name]["transactions"].clone()
+    }
+
+    /// Replacing a sink whose thread is blocked for good takes no time, and no record is lost from the counters.
+    #[test]
+    fn closes_a_blocked_sink_without_waiting() {
+        const REASONS: &[DropReason] = &[DropReason::QueueFull, DropReason::Shutdown];
+        let (_hold, held) = bounded::<()>(0);
+        let shared = SharedState::new(Stream::ALL.into_iter().collect(), REASONS);
+        let work = move |_: &SinkReceiver| {
+            let _ = held.recv();
+        };
+        let (name, limits) = ("blocked".to_owned(), QueueLimits::default());
+        let blocked = ThreadedSink::start(name, OutputFormat::Json, limits, shared, work).unwrap();
+        let mut sinks = SinkSet::new(vec![Box::new(blocked)]);
+        sinks.active[0].offer(&batch());
+        at_once(|| sinks.replace(Vec::new(), Duration::ZERO));
+        assert_eq!(transactions(&sinks, "blocked").in_flight, 1);
+        let start = Instant::now();
+        while sinks.is_changing() {
+            at_once(|| sinks.update());
+            assert!(start.elapsed() < LIMIT, "it is given up");
+            thread::sleep(CHANGE_INTERVAL);
+        }
+        let counted = transactions(&sinks, "blocked");
+        assert_eq!((counted.records, counted.in_flight, counted.dropped["shutdown"]), (1, 0, 1));
+    }
+
+    /// A spool whose opening blocks for good holds up nothing but its own sink.
+    #[test]
+    fn opens_a_blocked_spool_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = crate::spool::SpoolConfig {
+            directory: folder.path().to_owned(),
+            max_bytes: 1 << 20,
+            max_age: LIMIT,
+            when_full: crate::spool::WhenFull::DropOldest,
+        };
+        let kafka = |options: &[(&str, &str)]| KafkaConfig {
+            brokers: vec!["127.0.0.1:1".into()],
+            options: options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            ..KafkaConfig::default()
+        };
+        let plan = |kafka: &KafkaConfig| {
+            let with = OpenWith { spool: Some(&spool), ..OpenWith::new("n", kafka) };
+            SinkPlan::new(&SinkSpec::Kafka, &with)
+        };
+        let (before, after) = ([plan(&kafka(&[]))], [plan(&kafka(&[("linger.ms", "7")]))]);
+        let mut sinks = SinkSet::new(vec![before[0].open("kafka".into()).unwrap()]);
+        let slot = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let stream = slot.join("0/transactions");
+        std::fs::create_dir(&stream).unwrap();
+        // A pipe in the place of a segment: opening it waits for a writer.
+        let segment = stream.join(format!("{:020}.seg", 1));
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &segment, mode).unwrap();
+        let replacements = open_changes(&sinks.names(), &before, &after).unwrap();
+        at_once(|| sinks.replace(replacements, Duration::ZERO));
+        let opened = |path: &std::path::Path| {
+            let (flags, mode) = (rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty());
+            rustix::fs::open(path, flags | rustix::fs::OFlags::NONBLOCK, mode)
+        };
+        let (start, mut writer) = (Instant::now(), None);
+        while writer.is_none() {
+            at_once(|| sinks.update());
+            at_once(|| sinks.active[0].offer(&batch()));
+            // Succeeds once the sink's thread waits for a writer.
+            writer = opened(&segment).ok();
+            assert!(start.elapsed() < LIMIT, "the new sink is opened");
+        }
+        assert!(sinks.active[0].is_pending());
+        let offered = transactions(&sinks, "kafka").records;
+        drop(writer);
+        std::fs::remove_file(&segment).unwrap();
+        while sinks.is_changing() {
+            at_once(|| sinks.update());
+            assert!(start.elapsed() < LIMIT, "the new sink is open");
+            thread::sleep(CHANGE_INTERVAL);
+        }
+        let counted = transactions(&sinks, "kafka");
+        assert_eq!((counted.records, counted.in_flight + counted.spooled), (offered, offered));
+        sinks.close();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, context};
 use crate::config::Config;
-use dnscribe_delivery::SinkWatch;
+use dnscribe_delivery::{SinkWatch, open_changes};
 use dnscribe_record::time::Timestamp;
 
 impl Engine {
@@ -52,7 +52,7 @@ impl Engine {
         let (before, after) = (self.config.sink_plans(), changed.sink_plans());
         if before != after {
             let router = &mut self.rounds.pipeline.router;
-            match router.sinks.open_changes(&before, &after) {
+            match open_changes(&router.sinks.names(), &before, &after) {
                 Ok(sinks) => router.replace(sinks, new.drain_timeout),
                 Err(error) => {
                     tracing::error!("the sinks stay unchanged: {error}");

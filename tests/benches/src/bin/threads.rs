@@ -50,7 +50,10 @@ impl Sink for DroppingSink {
     fn flush(&mut self, _: Duration) -> bool {
         true
     }
-    fn close(&mut self) {}
+    fn begin_close(&mut self) {}
+    fn poll_closed(&mut self) -> bool {
+        true
+    }
     fn counters(&self) -> BTreeMap<String, Delivery> {
         BTreeMap::new()
     }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::spool::WhenFull;
+use crate::{OpenWith, SinkPlan, SinkSet, SinkSpec, open_changes};
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -168,4 +169,65 @@ fn continues_without_a_usable_disk() {
     cluster.broker_up(1).unwrap();
     assert!(sink.flush(Duration::from_secs(20)));
     assert_eq!(own(&sink, |d| d.delivered), 200);
+}
+
+/// Whenever the sink is closed, nothing that it has taken or that is queued is dropped: the next run delivers it, in
+/// order and once.
+#[test]
+fn keeps_everything_whenever_it_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let (config, spool) = (quick(&brokers), spool(folder.path()));
+    let mut total = 0;
+    // From a closing with all in the queue, over one with a batch in hand, to one with all in flight.
+    for (case, delay_ms) in [0, 0, 1, 3, 10, 30, 100, 300, 1500].into_iter().enumerate() {
+        for is_up in [false, true] {
+            if !is_up {
+                cluster.broker_down(1).unwrap();
+            }
+            let (mut sink, _) = open(&config, &spool);
+            let first = total;
+            for size in [1, 300, 1, 1, 500, 40, 4_000, 1] {
+                sink.offer(&numbered(total, size));
+                total += size;
+            }
+            std::thread::sleep(Duration::from_millis(delay_ms));
+            sink.close();
+            let (delivered, spooled) = (own(&sink, |d| d.delivered), own(&sink, |d| d.spooled));
+            assert_eq!(delivered + spooled, total - first, "case {case}, up: {is_up}");
+            assert_eq!(dropped(&sink, "shutdown"), 0);
+            cluster.broker_up(1).unwrap();
+            let (mut sink, _) = open(&config, &spool);
+            assert_eq!(recovered(&sink, |d| d.records), spooled, "case {case}, up: {is_up}");
+            assert!(sink.flush(Duration::from_secs(30)));
+            sink.close();
+            assert_eq!(recovered(&sink, |d| d.delivered), spooled, "case {case}, up: {is_up}");
+        }
+    }
+    assert_eq!(arrived(&brokers, total), (0..total).collect::<Vec<_>>());
+}
+
+/// A sink that is still to be opened when the program ends writes its records to its spool.
+#[test]
+fn keeps_records_of_a_sink_that_is_not_open_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, spool) = (quick("127.0.0.1:1"), spool(folder.path()));
+    let plan = |kafka: &KafkaConfig| {
+        let with = OpenWith { spool: Some(&spool), ..OpenWith::new("n", kafka) };
+        SinkPlan::new(&SinkSpec::Kafka, &with)
+    };
+    let mut changed = config.clone();
+    changed.options.insert("linger.ms".into(), "7".into());
+    let (before, after) = ([plan(&config)], [plan(&changed)]);
+    let sink = before[0].open("kafka".into()).unwrap();
+    let mut sinks = SinkSet::new(vec![sink]);
+    sinks.active[0].offer(&numbered(0, 100));
+    let replacements = open_changes(&sinks.names(), &before, &after).unwrap();
+    sinks.replace(replacements, Duration::from_secs(60));
+    sinks.active[0].offer(&numbered(100, 100));
+    assert!(sinks.active[0].is_pending() && sinks.is_changing());
+    sinks.close();
+    let delivery = &sinks.delivery()["kafka"];
+    assert_eq!(sum(delivery, |d| d.spooled), 200, "{delivery:?}");
 }

@@ -57,7 +57,11 @@ impl Sink for CountingSink {
         true
     }
 
-    fn close(&mut self) {}
+    fn begin_close(&mut self) {}
+
+    fn poll_closed(&mut self) -> bool {
+        true
+    }
 
     fn counters(&self) -> BTreeMap<String, Delivery> {
         BTreeMap::new()
