@@ -26,6 +26,7 @@ use crate::encrypted::ConnectionOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
 use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
+use crate::record::RecordLimits;
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
 use dnscribe_config::value::{Address, Listen, Name, Output};
@@ -148,6 +149,8 @@ pub struct Config {
     pub messages_wire: bool,
     /// Whether records contain internationalised names in Unicode, too.
     pub records_idn: bool,
+    /// Limits of records of messages and transactions.
+    pub record_limits: RecordLimits,
     /// Privileges that are dropped once capture has begun.
     pub privileges: Privileges,
     /// Files besides the configuration's own that were read, and are read again at a reload.
@@ -285,6 +288,10 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         health_window: layer.health.window().0,
         messages_wire,
         records_idn: layer.records.idn().0,
+        record_limits: RecordLimits {
+            answers: layer.records.max_answers().0,
+            bytes: layer.records.max_bytes().0,
+        },
         privileges: privileges::resolve(layer.privileges),
         takeover_socket: layer.takeover.socket.filter(|_| is_live),
         secret_files,

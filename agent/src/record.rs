@@ -2,8 +2,11 @@
 
 mod alert;
 mod connection;
+mod limits;
 mod lookup;
 mod window;
+
+pub use limits::RecordLimits;
 
 use crate::capture::Direction;
 use crate::capture::net::UnreachableReason;
@@ -24,6 +27,7 @@ use dnscribe_record::{
     K8sFields, Labels, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead,
     RecordTail, Stream, TransactionBody, TransactionContext,
 };
+use limits::ListLimits;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -50,6 +54,8 @@ pub struct RecordBuilder {
     pub unicode: bool,
     /// Whether message records include the message itself (`wire`).
     pub wire: bool,
+    /// Limits of records of messages and transactions.
+    pub limits: RecordLimits,
 }
 
 impl RecordBuilder {
@@ -72,6 +78,7 @@ impl RecordBuilder {
             namespace,
             unicode: false,
             wire: false,
+            limits: RecordLimits::default(),
         }
     }
 
@@ -98,6 +105,20 @@ impl RecordBuilder {
         self.resolvers.get(&server).map_or_else(|| server.to_string().into(), Into::into)
     }
 
+    fn message_limits(&self, message: &Message<'_>) -> ListLimits {
+        self.limits.lists(if self.wire { message.dns.bytes().len() } else { 0 })
+    }
+
+    /// Reads the texts of a message for its record.
+    pub fn read_message(&self, message: &Message<'_>, texts: &mut MessageTexts) {
+        texts.read_message(message, self.message_limits(message).answers);
+    }
+
+    /// Reads the texts of a transaction for its record and the analyses.
+    pub fn read_transaction(&self, transaction: &Transaction<'_>, texts: &mut MessageTexts) {
+        texts.read_transaction(transaction, self.limits.lists(0).answers);
+    }
+
     /// Builds the first part of `dns.message/1`. `texts` are the message's.
     #[must_use]
     pub fn message<'a>(
@@ -109,6 +130,10 @@ impl RecordBuilder {
         let dns = &message.dns;
         let asked = dns.question();
         let response = dns.flags.is_response();
+        let limits = self.message_limits(message);
+        let (further_questions, questions_omitted) =
+            self.limits.take(dns.further_questions(), question, limits.other_bytes);
+        let (dso, dso_omitted) = self.limits.take(dns.dso(), dso, limits.other_bytes);
         MessageBody {
             head: self.head(Stream::Messages, self.namespace.message(envelope.id), envelope.ts),
             seq: envelope.id.packet.seq,
@@ -130,14 +155,17 @@ impl RecordBuilder {
             qname_case: texts.qname_case(),
             qtype: asked.map(|question| type_name(question.qtype)),
             qclass: asked.map(|question| class_name(message.question_class(&question))),
-            further_questions: dns.further_questions().map(|asked| question(&asked)).collect(),
+            further_questions,
+            questions_omitted,
             question_count: dns.counts.question,
             answer_count: dns.counts.answer,
             authority_count: dns.counts.authority,
             additional_count: dns.counts.additional,
             answers: AnswerList(&texts.answers),
-            edns: dns.edns().as_ref().map(EdnsFields::of),
-            dso: dns.dso().map(|tlv| dso(&tlv)).collect(),
+            answers_omitted: omitted(texts),
+            edns: dns.edns().map(|edns| EdnsFields::of(edns, limits.edns_bytes)),
+            dso,
+            dso_omitted,
             trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
             wire_bytes: message.wire_bytes,
             captured_bytes: message.captured_bytes(),
@@ -164,6 +192,11 @@ impl RecordBuilder {
         let transfer = transaction.transfer.as_ref();
         let query_edns = query.and_then(|query| query.dns.edns());
         let response_edns = answered.and_then(|dns| dns.edns());
+        let edns_bytes = self.limits.lists(0).edns_bytes;
+        let limited_edns = query_edns.map(|mut edns| {
+            edns.limit_options(edns_bytes);
+            edns
+        });
         Some(TransactionBody {
             head: self.head(
                 Stream::Transactions,
@@ -192,13 +225,14 @@ impl RecordBuilder {
             icmp: transaction.icmp.map(icmp),
             flags: FlagNames(last.flags),
             answers: AnswerList(&texts.answers),
+            answers_omitted: omitted(texts),
             answer_count: answered.map(|dns| dns.counts.answer),
             authority_count: answered.map(|dns| dns.counts.authority),
             additional_count: answered.map(|dns| dns.counts.additional),
             min_ttl_seconds: answered.and_then(|dns| dns.min_ttl_seconds),
-            edns: response_edns.or(query_edns).as_ref().map(EdnsFields::of),
-            query_ecs: differing(query_edns, response_edns, Edns::ecs),
-            query_cookie: differing(query_edns, response_edns, Edns::cookie),
+            edns: response_edns.or(query_edns).map(|edns| EdnsFields::of(edns, edns_bytes)),
+            query_ecs: differing(limited_edns, response_edns, Edns::ecs),
+            query_cookie: differing(limited_edns, response_edns, Edns::cookie),
             query_bytes: query.map(|query| query.wire_bytes),
             response_bytes: transfer
                 .map(|transfer| transfer.bytes)
@@ -282,6 +316,11 @@ fn direction(sight: Direction, response: Option<bool>) -> Option<&'static str> {
 fn icmp(cause: UnreachableReason) -> IcmpFields {
     let (kind, code) = cause.code.unzip();
     IcmpFields { kind, code, name: cause.name }
+}
+
+/// Returns the number of answers that are left out, if there are any.
+fn omitted(texts: &MessageTexts) -> Option<u16> {
+    Some(texts.answers.omitted()).filter(|omitted| *omitted > 0)
 }
 
 fn question(question: &Question<'_>) -> QuestionFields {

@@ -123,6 +123,7 @@ pub(super) fn pipeline_options(
         labels: Some(labels).filter(|labels| !labels.is_empty()),
         unicode: config.records_idn,
         wire: config.messages_wire,
+        limits: config.record_limits,
         ..RecordBuilder::new(node, region, epoch, resolvers)
     };
     Ok(PipelineOptions {

@@ -8,15 +8,17 @@ use super::filters::FiltersLayer;
 use super::kubernetes::KubernetesLayer;
 use super::privileges::PrivilegesLayer;
 use crate::correlate::CorrelationMode;
+use crate::record::RecordLimits;
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::privacy::PrivacyLayer;
-use dnscribe_config::section;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
-    Address, LabelName, LabelValue, Name, Output, PositiveSpan, Span, Switch, Version,
+    Address, Count, LabelName, LabelValue, Name, Output, PositiveSpan, Span, Switch, Version,
+    read_bytes, show_bytes,
 };
+use dnscribe_config::{section, value};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -105,11 +107,27 @@ section! {
     }
 }
 
+value! {
+    /// Size of a record in bytes: at least [`RecordLimits::MIN_BYTES`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    RecordBytes(usize): "the size of a record", "256KiB or more, such as 512KiB";
+    |text| {
+        let bytes = read_bytes(text).and_then(|bytes| usize::try_from(bytes).ok());
+        bytes.filter(|bytes| *bytes >= RecordLimits::MIN_BYTES)
+    };
+    |bytes| show_bytes(*bytes as u64)
+}
+
 section! {
     /// Section `records`.
     RecordsLayer {
         /// Whether names with A-labels (xn--) are added in Unicode: qname_unicode beside qname.
         text idn: Option<Switch> = default(false),
+        /// Most answers in a record of a message or transaction; answers_omitted counts the others.
+        text max_answers: Option<Count> = default(RecordLimits::default().answers),
+        /// Most bytes of a record of a message or transaction as JSON. What exceeds it is left out and counted in
+        /// the record. Brokers accept 1 MiB unless they are configured otherwise.
+        text max_bytes: Option<RecordBytes> = default(RecordLimits::default().bytes),
     }
 }
 

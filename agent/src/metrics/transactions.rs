@@ -130,8 +130,19 @@ pub struct TransactionMetrics {
     durations: Family<Vantage, ResolverLabel, Histogram>,
     /// Messages by transport (UDP, TCP) and kind (query, response).
     messages: [[u64; 2]; 2],
+    /// Exported records that leave out parts of their messages.
+    pub shortened: ShortenedRecords,
     connections: Family<[&'static str; 3], ResolverLabel, u64>,
     handshakes: Family<[&'static str; 2], ResolverLabel, Histogram>,
+}
+
+/// Records that leave out parts of their messages, because they would be too large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShortenedRecords {
+    /// Of messages.
+    pub messages: u64,
+    /// Of transactions.
+    pub transactions: u64,
 }
 
 /// Resolver, query type and response code.
@@ -144,6 +155,7 @@ impl Default for TransactionMetrics {
             transactions: Family::new(MAX_SERIES),
             durations: Family::new(MAX_HISTOGRAMS),
             messages: [[0; 2]; 2],
+            shortened: ShortenedRecords::default(),
             connections: Family::new(MAX_SERIES),
             handshakes: Family::new(MAX_HISTOGRAMS),
         }
@@ -235,6 +247,9 @@ impl TransactionMetrics {
                 }
             }
         }
+        let ShortenedRecords { messages, transactions } = self.shortened;
+        let shortened = [("messages", messages), ("transactions", transactions)];
+        page.by_label("dnscribe_records_shortened_total", "stream", shortened);
         self.write_connections(page);
     }
 
@@ -291,6 +306,7 @@ mod tests {
         let silent = sample(resolver, Status::Timeout);
         metrics.transaction(&RecentlyAdded { latency_seconds: None, rcode: None, ..silent });
         metrics.message(false, Transport::Udp);
+        metrics.shortened.messages = 7;
         let mut page = Page::new(crate::metrics::dictionary::metric);
         metrics.write(&mut page);
         let text = page.into_text();
@@ -300,6 +316,7 @@ mod tests {
             "dns_transaction_duration_seconds_bucket{vantage=\"client\",resolver=\"r\",le=\"0.001\"} 2",
             "dns_transaction_duration_seconds_count{vantage=\"client\",resolver=\"r\"} 2",
             "dns_messages_total{qr=\"query\",transport=\"udp\"} 1",
+            "dnscribe_records_shortened_total{stream=\"messages\"} 7",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

@@ -3,7 +3,7 @@
 
 use crate::decode::Message;
 use crate::pair::Transaction;
-use dnscribe_dns::{Answers, Question, RegistrableDomainCache};
+use dnscribe_dns::{AnswerLimits, Answers, Question, RegistrableDomainCache};
 use std::ops::Range;
 
 /// Text forms of one transaction or message at a time.
@@ -15,7 +15,7 @@ pub struct MessageTexts {
     zone: Option<Range<usize>>,
     has_case: bool,
     qname_case: String,
-    /// Answers; empty without a response.
+    /// The first answers; empty without a response.
     pub answers: Answers,
     /// Cache of registrable domains, where names are read.
     zones: Option<Box<RegistrableDomainCache>>,
@@ -49,7 +49,7 @@ impl MessageTexts {
 
     /// Reads a transaction: the question of its query, else of its response; the answers of its
     /// response, else of its query.
-    pub fn read_transaction(&mut self, transaction: &Transaction<'_>) {
+    pub fn read_transaction(&mut self, transaction: &Transaction<'_>, limits: AnswerLimits) {
         self.read_qname(transaction.question());
         let start = if self.has_question {
             self.zones.get_or_insert_default().domain_start(&self.qname)
@@ -59,18 +59,18 @@ impl MessageTexts {
         self.zone = start.map(|start| start..self.qname.len());
         self.read_case(transaction.query.and_then(|query| query.dns.question()));
         match transaction.response.or(transaction.query) {
-            Some(last) => self.answers.read(last.dns.answers()),
+            Some(last) => self.answers.read(last.dns.answers(), limits),
             None => self.answers.clear(),
         }
     }
 
     /// Reads a message.
-    pub fn read_message(&mut self, message: &Message<'_>) {
+    pub fn read_message(&mut self, message: &Message<'_>, limits: AnswerLimits) {
         let question = message.dns.question();
         self.read_qname(question);
         self.zone = None;
         self.read_case(question);
-        self.answers.read(message.dns.answers());
+        self.answers.read(message.dns.answers(), limits);
     }
 
     /// Returns the query name: lower case, without the last dot, escaped; the root is `.`.

@@ -64,6 +64,7 @@ enum StoredEvent {
     Message {
         index: usize,
         json: Range<usize>,
+        is_shortened: bool,
     },
     Transaction {
         query: Option<usize>,
@@ -71,6 +72,7 @@ enum StoredEvent {
         rest: Transaction<'static>,
         texts: Option<usize>,
         json: Range<usize>,
+        is_shortened: bool,
     },
     Began(usize),
     Encrypted(Envelope),
@@ -94,6 +96,7 @@ impl EventSink for EventBatch {
             Event::Message(message) => StoredEvent::Message {
                 index: self.store_message(message),
                 json: self.store_bytes(rendered.json),
+                is_shortened: rendered.is_shortened,
             },
             Event::Began(query) => StoredEvent::Began(self.store_message(query)),
             Event::Transaction(transaction) => self.store_transaction(transaction, &rendered),
@@ -125,7 +128,8 @@ impl EventBatch {
         let rest = transaction.without_messages();
         let texts = rendered.texts.map(|texts| self.store_texts(texts));
         let json = self.store_bytes(rendered.json);
-        StoredEvent::Transaction { query, response, rest, texts, json }
+        let is_shortened = rendered.is_shortened;
+        StoredEvent::Transaction { query, response, rest, texts, json, is_shortened }
     }
 
     /// Copies texts and returns their index.
@@ -196,10 +200,11 @@ impl EventBatch {
         let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         let mut pass = |event: &Event<'_>| sink.event(*at, event.into());
         match kind {
-            StoredEvent::Message { index, json } => {
+            StoredEvent::Message { index, json, is_shortened } => {
                 if let Some(message) = message(index) {
-                    let event = &Event::Message(message);
-                    sink.event(*at, RenderedEvent { json: part(json), ..event.into() });
+                    let (event, json) = (&Event::Message(message), part(json));
+                    let is_shortened = *is_shortened;
+                    sink.event(*at, RenderedEvent { json, is_shortened, ..event.into() });
                 }
             }
             StoredEvent::Began(index) => {
@@ -207,13 +212,14 @@ impl EventBatch {
                     pass(&Event::Began(query));
                 }
             }
-            StoredEvent::Transaction { query, response, rest, texts, json } => {
+            StoredEvent::Transaction { query, response, rest, texts, json, is_shortened } => {
                 let query = query.as_ref().and_then(message);
                 let response = response.as_ref().and_then(message);
                 let transaction = Transaction { query, response, ..*rest };
                 let event = &Event::Transaction(&transaction);
                 let texts = texts.and_then(|index| self.texts.get(index));
-                sink.event(*at, RenderedEvent { event, texts, json: part(json) });
+                let (json, is_shortened) = (part(json), *is_shortened);
+                sink.event(*at, RenderedEvent { event, texts, json, is_shortened });
             }
             StoredEvent::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
             StoredEvent::Connection { connection, status, is_final } => {

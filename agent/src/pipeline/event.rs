@@ -35,11 +35,13 @@ pub struct RenderedEvent<'a> {
     /// The first part of the JSON record of a message or transaction, to which the merge stage adds fields.
     /// Empty if no sink needs it.
     pub(super) json: &'a [u8],
+    /// Whether the record leaves out parts of its messages, because it would be too large.
+    pub(super) is_shortened: bool,
 }
 
 impl<'a> From<&'a Event<'a>> for RenderedEvent<'a> {
     fn from(event: &'a Event<'a>) -> Self {
-        Self { event, texts: None, json: &[] }
+        Self { event, texts: None, json: &[], is_shortened: false }
     }
 }
 

@@ -37,7 +37,7 @@ impl EventSink for Pipeline {
 impl Pipeline {
     fn process(&mut self, rendered: &RenderedEvent<'_>) {
         match rendered.event {
-            Event::Message(message) => self.message(message, rendered.json),
+            Event::Message(message) => self.message(message, rendered),
             Event::Transaction(transaction) => self.transaction(transaction, rendered),
             Event::Began(query) => self.begin(query),
             Event::Encrypted(envelope) => self.note_process(envelope),
@@ -59,9 +59,8 @@ impl Pipeline {
         analysis.begin(query, &mut export);
     }
 
-    /// Counts a message and exports its record, the first part of which is `json`. Looks up its process while that
-    /// is alive.
-    fn message(&mut self, message: &Message<'_>, json: &[u8]) {
+    /// Counts a message and exports its record. Looks up its process while that is alive.
+    fn message(&mut self, message: &Message<'_>, event: &RenderedEvent<'_>) {
         let response = message.dns.flags.is_response();
         self.metrics.message(response, message.envelope.transport);
         let filter = self.filters.get(Stream::Messages);
@@ -86,7 +85,8 @@ impl Pipeline {
             let (_, server) = message.client_and_server();
             let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
-            self.router.push_partial(Stream::Messages, id, (json, &rest), key);
+            self.metrics.shortened.messages += u64::from(event.is_shortened);
+            self.router.push_partial(Stream::Messages, id, (event.json, &rest), key);
         }
     }
 
@@ -138,6 +138,7 @@ impl Pipeline {
         let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
         let context = identity.transaction_context(resolver, tail, &links, sample_ratio);
         let id = identity.namespace.message(subject.envelope.id);
+        metrics.shortened.transactions += u64::from(rendered.is_shortened);
         let body = || identity.transaction(transaction, texts);
         router.push_transaction(id, (rendered.json, &context), texts.zone(), body);
     }

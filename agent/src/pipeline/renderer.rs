@@ -57,20 +57,23 @@ impl Renderer {
         let Self { identity, options, texts, json } = self;
         match event {
             Event::Transaction(transaction) if options.texts => {
-                texts.read_transaction(transaction);
+                identity.read_transaction(transaction, texts);
                 json.clear();
+                let mut is_shortened = texts.answers.omitted() > 0;
                 if options.transactions
                     && let Some(body) = identity.transaction(transaction, texts)
                 {
                     append_json(json, &body);
+                    is_shortened = body.is_shortened();
                 }
-                RenderedEvent { event, texts: Some(texts), json }
+                RenderedEvent { event, texts: Some(texts), json, is_shortened }
             }
             Event::Message(message) if options.messages => {
-                texts.read_message(message);
+                identity.read_message(message, texts);
                 json.clear();
-                append_json(json, &identity.message(message, texts));
-                RenderedEvent { json, ..event.into() }
+                let body = identity.message(message, texts);
+                append_json(json, &body);
+                RenderedEvent { json, is_shortened: body.is_shortened(), ..event.into() }
             }
             _ => event.into(),
         }

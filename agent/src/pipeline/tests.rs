@@ -17,6 +17,8 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+mod sizes;
+
 const CLIENT: &str = "192.0.2.1:1024";
 const OTHER: &str = "192.0.2.1:1025";
 const SERVER: &str = "192.0.2.53:53";
@@ -172,10 +174,13 @@ fn input(packets: u64, flows: Vec<FlowCounters>) -> InputCounters {
 
 /// A pipeline, and the records that it writes.
 fn output() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
+    output_of(RecordBuilder::new("node".into(), None, EPOCH, HashMap::new()))
+}
+
+fn output_of(identity: RecordBuilder) -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let streams = StreamSet::SHOWN.with(Stream::Messages).with(Stream::Dlq).with(Stream::Lookups);
     let keeper = Keeper { inner: NullSink::new("keeper".into(), streams), kept: Arc::clone(&kept) };
-    let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
     (Pipeline::new(PipelineOptions::new(identity), vec![Box::new(keeper)]), kept)
 }
 

@@ -1,6 +1,7 @@
 //! The records of an answer section with all their text in one string: two allocations per section.
 
 use super::record::Records;
+use super::text::json_bytes;
 use std::fmt;
 
 /// One record of the answer section (RFC 1035, 4.1.3).
@@ -18,11 +19,27 @@ pub struct Answer<'a> {
     pub data: &'a str,
 }
 
-/// The records of an answer section in message order.
+/// How much of an answer section is read. Compressed names make the text of 64 KiB a few hundred
+/// times as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerLimits {
+    /// Most records.
+    pub records: usize,
+    /// Most bytes of the records as JSON.
+    pub bytes: usize,
+}
+
+impl AnswerLimits {
+    /// No limits.
+    pub const NONE: Self = Self { records: usize::MAX, bytes: usize::MAX };
+}
+
+/// The first records of an answer section in message order.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Answers {
     text: String,
     records: Vec<StoredRecord>,
+    omitted: u16,
 }
 
 /// A record as ranges of [`Answers::text`]. The text of a message is far below 4 GiB.
@@ -39,12 +56,16 @@ impl Answers {
     /// A reference to an empty list.
     pub const NONE: &'static Self = &Self::EMPTY;
     /// An empty list.
-    pub const EMPTY: Self = Self { text: String::new(), records: Vec::new() };
+    pub const EMPTY: Self = Self { text: String::new(), records: Vec::new(), omitted: 0 };
+
+    /// Most bytes of a record as JSON beside its name and data.
+    const RECORD_BYTES: usize = 80;
 
     /// Replaces the records by those of `other`; reuses the memory.
     pub fn copy_from(&mut self, other: &Self) {
         self.text.clone_from(&other.text);
         self.records.clone_from(&other.records);
+        self.omitted = other.omitted;
     }
 
     /// Returns the bytes of heap memory allocated.
@@ -53,23 +74,50 @@ impl Answers {
         self.text.capacity() + self.records.capacity() * size_of::<StoredRecord>()
     }
 
-    /// Replaces the records by those of `records`; reuses the memory.
-    pub fn read(&mut self, records: Records<'_>) {
+    /// Replaces the records by the first of `records` that keep the limits, and counts the others;
+    /// reuses the memory.
+    pub fn read(&mut self, mut records: Records<'_>, limits: AnswerLimits) {
         self.clear();
-        let mut owner = None;
-        for record in records {
+        let (mut owner, mut owner_bytes, mut bytes) = (None, 0, 0_usize);
+        loop {
+            let (left, before) = (records.left, self.text.len());
+            let Some(record) = records.next() else { return };
+            if self.records.len() >= limits.records {
+                self.omitted = left;
+                return;
+            }
             let place = record.name.first_label_offset();
             let same = owner.replace(place) == Some(place);
             let name = (!same).then_some(|text: &mut String| record.name.push(text));
             let numbers = (record.rtype, record.class, record.ttl_seconds);
             self.write(name, numbers, |text| record.push_data(text));
+            if let Some(added) = self.iter().next_back() {
+                if !same {
+                    owner_bytes = json_bytes(added.name);
+                }
+                bytes += Self::RECORD_BYTES + owner_bytes + json_bytes(added.data);
+            }
+            if bytes > limits.bytes {
+                self.records.pop();
+                self.text.truncate(before);
+                self.text.shrink_to(limits.bytes);
+                self.omitted = left;
+                return;
+            }
         }
+    }
+
+    /// Returns the number of records that [`Self::read`] has left out, behind the others.
+    #[must_use]
+    pub const fn omitted(&self) -> u16 {
+        self.omitted
     }
 
     /// Removes all records; keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();
         self.records.clear();
+        self.omitted = 0;
     }
 
     /// Adds a record. `name` and `data` append its text; without `name` the record has the owner of
@@ -98,7 +146,7 @@ impl Answers {
 
     /// Returns the records in order.
     #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Answer<'_>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Answer<'_>> + DoubleEndedIterator {
         self.records.iter().map(|record| {
             let StoredRecord { name, data, rtype, class, ttl_seconds } = *record;
             let part = |(start, end): (u32, u32)| {
@@ -169,6 +217,76 @@ mod tests {
             prop_assert_eq!(found(&all), given.iter().map(record).collect::<Vec<_>>());
             all.clear();
             prop_assert!(all.is_empty() && found(&all).is_empty());
+        }
+    }
+
+    /// A message with `count` records of the type and class IN, whose owner and data are `owner` and `data`.
+    fn message(count: u16, rtype: u16, owner: &[u8], data: &[u8]) -> Vec<u8> {
+        let mut message = vec![0, 0, 0x80, 0, 0, 0];
+        message.extend(count.to_be_bytes());
+        message.extend([0; 4]);
+        for _ in 0..count {
+            message.extend(owner);
+            message.extend(rtype.to_be_bytes());
+            message.extend([0, 1, 0, 0, 0, 9]);
+            message.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+            message.extend(data);
+        }
+        message
+    }
+
+    fn read(message: &[u8], limits: AnswerLimits) -> Answers {
+        let index = crate::MessageIndex::parse(message, false).unwrap();
+        let mut all = Answers::default();
+        all.read(crate::Dns::new(message, &index).answers(), limits);
+        all
+    }
+
+    #[test]
+    fn leaves_out_what_exceeds_the_limits() {
+        let records = message(5, 16, b"\x01a\0", b"\x02\"\\");
+        let all = read(&records, AnswerLimits::NONE);
+        assert_eq!((all.len(), all.omitted()), (5, 0));
+        assert_eq!(all.first().map(|answer| answer.data), Some(r#""\"\\""#));
+        let most = |records| AnswerLimits { records, ..AnswerLimits::NONE };
+        assert_eq!((read(&records, most(3)).len(), read(&records, most(3)).omitted()), (3, 2));
+        assert_eq!(read(&records, most(5)).omitted(), 0);
+        // Each has one byte of name, and six characters of data, all of which are escaped.
+        let each = Answers::RECORD_BYTES + 1 + 12;
+        for (bytes, kept) in [(5 * each, 5), (5 * each - 1, 4), (each, 1), (each - 1, 0)] {
+            let read = read(&records, AnswerLimits { bytes, ..AnswerLimits::NONE });
+            assert_eq!((read.len(), usize::from(read.omitted())), (kept, 5 - kept), "{bytes}");
+            assert!(read.iter().eq(all.iter().take(kept)));
+        }
+    }
+
+    /// No type of record makes more than a few bytes of text of each byte, but for one name.
+    #[test]
+    fn text_of_data_is_in_proportion() {
+        let mut name: Vec<u8> = [63, 63, 63, 58]
+            .iter()
+            .flat_map(|length| {
+                std::iter::once(*length).chain(std::iter::repeat_n(0xFF, usize::from(*length)))
+            })
+            .collect();
+        name.push(0);
+        let windows: Vec<u8> = (0..=255)
+            .cycle()
+            .take(1900)
+            .flat_map(|window| [window, 32].into_iter().chain([0xFF; 32]))
+            .collect();
+        // The pointers lead to the owner of the record, at the end of the header.
+        let pointers: Vec<u8> = [0, 5, 0, 0].into_iter().chain([0xC0, 12].repeat(30_000)).collect();
+        let ports = vec![0xFF; 60_000];
+        let nsec: Vec<u8> = name.iter().copied().chain(windows.iter().copied()).collect();
+        for (rtype, data) in [(47, &nsec), (62, &windows), (11, &ports), (55, &pointers)] {
+            let record = message(1, rtype, &name, data);
+            let all = read(&record, AnswerLimits::NONE);
+            let length = all.first().unwrap().data.len();
+            assert!(
+                length <= 5 * data.len() + super::super::rdata::MAX_LIST_BYTES,
+                "{rtype}: {length}"
+            );
         }
     }
 

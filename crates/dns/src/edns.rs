@@ -62,6 +62,28 @@ impl<'a> Edns<'a> {
         Tlvs::new(self.data)
     }
 
+    /// Keeps the first options that take at most `bytes` as JSON, in the list and in a field of their
+    /// own, and returns the number of the others.
+    pub fn limit_options(&mut self, bytes: usize) -> u16 {
+        /// Most bytes of an option as JSON without its data.
+        const OPTION_BYTES: usize = 64;
+        /// Most bytes of each byte of data, as JSON: six in a text, six in the list.
+        const DATA_FACTOR: usize = 12;
+        let (mut options, mut left) = (self.options(), bytes);
+        loop {
+            let others = options.clone();
+            let Some(option) = options.next() else { return 0 };
+            let needed = OPTION_BYTES + DATA_FACTOR * option.bytes.len();
+            let Some(rest) = left.checked_sub(needed) else {
+                let kept = self.data.len() - others.remaining_bytes();
+                self.data = self.data.get(..kept).unwrap_or_default();
+                // Options have at least four bytes each.
+                return u16::try_from(others.count()).unwrap_or(u16::MAX);
+            };
+            left = rest;
+        }
+    }
+
     /// Returns DO: whether the sender accepts DNSSEC records (RFC 3225).
     #[must_use]
     pub const fn dnssec_ok(&self) -> bool {

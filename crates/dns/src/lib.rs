@@ -33,7 +33,7 @@ mod record;
 mod text;
 mod zone;
 
-pub use answers::{Answer, Answers};
+pub use answers::{Answer, AnswerLimits, Answers};
 pub use dso::{dso_name, dso_text};
 pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, option_name};
 pub use idn::{to_ascii, to_unicode};
@@ -42,7 +42,7 @@ pub use mnemonic::{class_name, opcode_name, rcode_name};
 pub use name::Name;
 pub use rdata::{type_name, type_number};
 pub use record::{Record, Records};
-pub use text::{Hex, hex_digits};
+pub use text::{Hex, hex_digits, json_bytes};
 pub use zone::{RegistrableDomainCache, has_unknown_suffix, registrable_domain};
 
 use index::QuestionRef;

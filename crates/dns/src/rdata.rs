@@ -13,8 +13,13 @@ pub use grammar::{type_name, type_number};
 pub(super) use special::push_prefix;
 use std::fmt::Write;
 
+/// Most bytes of text of a list whose items are far longer as text than in the message: types and
+/// ports, of which each is one bit, and compressed names. A record with more is written as unknown
+/// data.
+pub(super) const MAX_LIST_BYTES: usize = 16 << 10;
+
 /// Appends the data of one record as text. `data` begins at offset `data_at` of `message`. Data
-/// that does not fit its type is written as unknown data.
+/// that does not fit its type, or whose text is out of proportion, is written as unknown data.
 pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8], rtype: u16) {
     let before = text.len();
     if push_known(text, message, data_at, data.len(), rtype).is_none() {
@@ -70,6 +75,11 @@ pub(super) fn unknown(data: &[u8]) -> String {
     let mut text = String::new();
     push_unknown(&mut text, data);
     text
+}
+
+/// Returns whether the list that begins at `start` of `text` is not too long to be written.
+fn is_short_list(text: &str, start: usize) -> Option<()> {
+    (text.len() - start <= MAX_LIST_BYTES).then_some(())
 }
 
 fn push_unknown(text: &mut String, data: &[u8]) {

@@ -21,7 +21,7 @@ impl ParsedMessage {
 
     fn answers(&self) -> Answers {
         let mut answers = Answers::default();
-        answers.read(self.dns().answers());
+        answers.read(self.dns().answers(), AnswerLimits::NONE);
         answers
     }
 
@@ -285,7 +285,7 @@ fn accepts_names_of_at_most_255_bytes() {
 /// Reads every part; the parts counted by the index must exist.
 fn show_all(dns: &Dns<'_>) {
     let mut answers = Answers::default();
-    answers.read(dns.answers());
+    answers.read(dns.answers(), AnswerLimits::NONE);
     assert_eq!(dns.answers().count(), answers.len());
     assert_eq!(dns.question().is_some(), dns.question_type_and_class().is_some());
     let questions =

@@ -44,6 +44,13 @@ pub fn hex_digits<'b>(buffer: &'b mut [u8], bytes: &[u8]) -> &'b str {
     std::str::from_utf8(buffer).unwrap_or_default()
 }
 
+/// Returns the length in bytes of a presentation text as a JSON string without its quotes. Such a
+/// text consists of printable ASCII characters, of which two are escaped.
+#[must_use]
+pub fn json_bytes(text: &str) -> usize {
+    text.len() + text.bytes().filter(|byte| matches!(byte, b'\\' | b'"')).count()
+}
+
 /// Appends lower case base32 with the extended hexadecimal alphabet, unpadded (RFC 4648, 7).
 pub(super) fn push_base32hex(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.chunks(5) {

@@ -179,15 +179,20 @@ pub struct EdnsFields<'a> {
     #[serde(skip_serializing_if = "OptionList::is_empty")]
     #[schemars(default, with = "Vec<OptionFields<'a>>")]
     pub options: OptionList<'a>,
+    /// Number of options that are left out, behind those in `options`, if the record would exceed
+    /// `records.max_bytes`. The fields above have nothing of them.
+    pub options_omitted: Option<u16>,
 }
 
 impl<'a> EdnsFields<'a> {
     /// Flags with a name: DO and CO.
     const NAMED_FLAGS: u16 = 0xC000;
 
-    /// Returns the fields of an OPT record.
+    /// Returns the fields of an OPT record, with the first options that fit into `max_bytes` as
+    /// JSON.
     #[must_use]
-    pub fn of(edns: &Edns<'a>) -> Self {
+    pub fn of(mut edns: Edns<'a>, max_bytes: usize) -> Self {
+        let omitted = edns.limit_options(max_bytes);
         let unnamed = edns.flags & !Self::NAMED_FLAGS;
         Self {
             udp_size: edns.udp_size,
@@ -202,6 +207,7 @@ impl<'a> EdnsFields<'a> {
             owner: edns.owner.map(|owner| owner.text()),
             opt_count: (edns.records > 1).then_some(edns.records),
             options: OptionList(edns.options()),
+            options_omitted: (omitted > 0).then_some(omitted),
         }
     }
 }

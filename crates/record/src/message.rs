@@ -76,6 +76,9 @@ pub struct MessageBody<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub further_questions: Vec<QuestionFields>,
+    /// Number of questions that are left out, behind those in `further_questions`, because the record
+    /// would exceed `records.max_answers` or `records.max_bytes`.
+    pub questions_omitted: Option<u16>,
     /// QDCOUNT.
     pub question_count: u16,
     /// ANCOUNT.
@@ -88,12 +91,18 @@ pub struct MessageBody<'a> {
     #[serde(skip_serializing_if = "AnswerList::is_empty")]
     #[schemars(default, with = "Vec<AnswerFields<'a>>")]
     pub answers: AnswerList<'a>,
+    /// Number of records of the answer section that are left out, behind those in `answers`, because
+    /// the record would exceed `records.max_answers` or `records.max_bytes`.
+    pub answers_omitted: Option<u16>,
     /// The OPT record (EDNS).
     pub edns: Option<EdnsFields<'a>>,
     /// TLVs of a message with opcode DSO (RFC 8490).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub dso: Vec<DsoFields>,
+    /// Number of TLVs that are left out, behind those in `dso`, because the record would exceed
+    /// `records.max_bytes`.
+    pub dso_omitted: Option<u16>,
     /// Bytes after the last record, if any.
     pub trailing_bytes: Option<usize>,
     /// Size of the message on the wire in bytes, without TCP's length prefix.
@@ -104,4 +113,14 @@ pub struct MessageBody<'a> {
     pub clipped: bool,
     /// The captured message in base64, with `messages.wire: true`.
     pub wire: Option<String>,
+}
+
+impl MessageBody<'_> {
+    /// Returns whether parts of the message are left out, because the record would be too large.
+    #[must_use]
+    pub fn is_shortened(&self) -> bool {
+        let edns = self.edns.as_ref().and_then(|edns| edns.options_omitted);
+        let lists = self.answers_omitted.or(self.questions_omitted).or(self.dso_omitted);
+        lists.or(edns).is_some()
+    }
 }

@@ -82,6 +82,10 @@ pub struct TransactionBody<'a> {
     #[serde(skip_serializing_if = "AnswerList::is_empty")]
     #[schemars(default, with = "Vec<AnswerFields<'a>>")]
     pub answers: AnswerList<'a>,
+    /// Number of records of the answer section that are left out, behind those in `answers`, because
+    /// the record would exceed `records.max_answers` or `records.max_bytes`.
+    /// Those of a zone transfer behind the first 100 do not count.
+    pub answers_omitted: Option<u16>,
     /// ANCOUNT of the response.
     pub answer_count: Option<u16>,
     /// NSCOUNT of the response.
@@ -133,6 +137,15 @@ pub struct TransactionBody<'a> {
     /// Number of orphans that resembled the expected response while the query waited: spoofing
     /// attempts, or strays. Absent if there were none.
     pub rejected_responses: Option<u32>,
+}
+
+impl TransactionBody<'_> {
+    /// Returns whether parts of the messages are left out, because the record would be too large.
+    #[must_use]
+    pub fn is_shortened(&self) -> bool {
+        let edns = self.edns.as_ref().and_then(|edns| edns.options_omitted);
+        self.answers_omitted.or(edns).is_some()
+    }
 }
 
 /// Second part of `dns.transaction/1`: the fields that depend on other flows, the host or the

@@ -1,6 +1,6 @@
 //! The DNS reader parses one message.
 
-use dnscribe_dns::{Answers, Dns, MessageIndex};
+use dnscribe_dns::{AnswerLimits, Answers, Dns, MessageIndex};
 
 /// Bytes of a header (RFC 1035, 4.1.1).
 const HEADER_BYTES: usize = 12;
@@ -39,7 +39,7 @@ pub fn run(data: &[u8]) {
 fn show(data: &[u8], outline: &MessageIndex) -> usize {
     let dns = Dns::new(data, outline);
     let mut answers = Answers::default();
-    answers.read(dns.answers());
+    answers.read(dns.answers(), AnswerLimits::NONE);
     let shown: usize = answers.iter().map(|one| one.name.len() + one.data.len()).sum();
     let most = (data.len() / 11 + 1) * MAX_TEXT_PER_RECORD + 4 * data.len();
     assert!(shown <= most, "{} bytes make {shown} bytes of text", data.len());

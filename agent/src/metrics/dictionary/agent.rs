@@ -81,6 +81,17 @@ pub(super) const METRICS: &[Metric] = &[
         ])
         .source("ledger: `kernel`, `decode.malformed`, `pairing.evicted`, `delivery`")
         .caveat("Stages count different things: do not add them."),
+    Metric::counter(
+        "dnscribe_records_shortened_total",
+        "records",
+        "Records that leave out parts of their messages, because they would be too large.",
+    )
+    .labels(&[("stream", "messages, transactions")])
+    .source(
+        "`dns.message/1`, `dns.transaction/1`: `answers_omitted`, `questions_omitted`, `dso_omitted`, \
+         `edns.options_omitted`",
+    )
+    .caveat("The limits are `records.max_answers` and `records.max_bytes`."),
     Metric::gauge("dnscribe_spool_bytes", "bytes", "Bytes waiting on disk.").source("the spool"),
     Metric::gauge("dnscribe_pairing_open", "queries", "Queries waiting for a response.")
         .source("ledger: `pairing.open`"),

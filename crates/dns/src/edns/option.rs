@@ -28,6 +28,11 @@ impl<'a> Tlvs<'a> {
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(Reader::new(bytes, 0))
     }
+
+    /// Returns the number of bytes that are not read yet.
+    pub(super) fn remaining_bytes(&self) -> usize {
+        self.0.rest().len()
+    }
 }
 
 impl<'a> Iterator for Tlvs<'a> {

@@ -3,7 +3,7 @@
 use super::super::mnemonic::tsig_error_name;
 use super::super::reader::Reader;
 use super::super::text::{Hex, push_base32hex, push_hex, push_list, push_quoted};
-use super::{service, special, type_name};
+use super::{is_short_list, service, special, type_name};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::{Display, Write};
@@ -180,17 +180,20 @@ fn push_types(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
                 text.push_str(&type_name(u16::from(window) << 8 | (place * 8 + bit)));
             }
         }
+        is_short_list(text, before)?;
     }
     Some(())
 }
 
 fn push_ports(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+    let before = text.len();
     push_display(text, reader.u8()?);
     for (byte, place) in reader.take_rest().iter().zip(0_u32..) {
         for bit in (0..8).filter(|bit| byte & (0x80 >> bit) != 0) {
             text.push(' ');
             push_display(text, place * 8 + bit);
         }
+        is_short_list(text, before)?;
     }
     Some(())
 }

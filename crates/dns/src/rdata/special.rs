@@ -2,6 +2,7 @@
 
 use super::super::reader::Reader;
 use super::super::text::push_hex;
+use super::is_short_list;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::Write;
@@ -123,9 +124,11 @@ pub(super) fn host_identity(text: &mut String, reader: &mut Reader<'_>) -> Optio
     push_hex(text, reader.take(tag_length.into())?);
     text.push(' ');
     BASE64.encode_string(reader.take(key_length.into())?, text);
+    let before = text.len();
     while !reader.is_done() {
         text.push(' ');
         reader.name()?.push(text);
+        is_short_list(text, before)?;
     }
     Some(())
 }

@@ -142,6 +142,7 @@ const EDE: Kind = Object(fields![code, text: must(Octets)]);
 const EDNS: Kind = Object(fields![
     udp_size, do, version, ecs: may(Subnet), ede: may(EDE), nsid: may(Octets),
     cookie: may(Octets), co, z, owner: may(Octets), opt_count, options: may(OPTIONS),
+    options_omitted,
 ]);
 
 const OPTIONS: Kind = Object(fields![code, name, length, data: may(Octets)]);
@@ -154,9 +155,9 @@ const MESSAGE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, seq, cpu, vantage, direction, transport,
     src_ip: must(Sender), src_port, dst_ip: must(Receiver), dst_port, id, qr, opcode, rcode,
     flags, qname: may(Name), qname_unicode: may(Spelling), qname_case: may(Spelling), qtype,
-    qclass, further_questions: may(QUESTIONS), question_count, answer_count, authority_count,
-    additional_count, answers: may(ANSWERS), edns: may(EDNS), dso: may(OPTIONS), trailing_bytes,
-    wire_bytes, captured_bytes, clipped, wire: may(Octets), process: may(PROCESS),
+    qclass, further_questions: may(QUESTIONS), questions_omitted, question_count, answer_count,
+    authority_count, additional_count, answers: may(ANSWERS), answers_omitted, edns: may(EDNS),
+    dso: may(OPTIONS), dso_omitted, trailing_bytes, wire_bytes, captured_bytes, clipped, wire: may(Octets), process: may(PROCESS),
     container: may(CONTAINER), k8s: may(K8S),
 ];
 
@@ -165,7 +166,7 @@ const TRANSACTION: &[Field] = fields![
     client_port, server_ip: must(SERVER), server_port, id, opcode, qname: may(Name),
     qname_unicode: may(Spelling), qtype, qclass, qname_case: may(Spelling), zone: may(Name),
     status, rcode, latency_ms, retries, conflict, icmp: may(ICMP), flags, answers: may(ANSWERS),
-    answer_count, authority_count, additional_count, min_ttl_seconds, edns: may(EDNS),
+    answers_omitted, answer_count, authority_count, additional_count, min_ttl_seconds, edns: may(EDNS),
     query_ecs: may(Subnet), query_cookie: may(Octets), query_bytes, response_bytes,
     transfer_messages, transfer_records, transfer_ms, transfer_complete,
     responder_ip: may(Peer), orphan_reason, resembles, rejected_responses,

@@ -12,6 +12,7 @@ use dnscribe::encrypted::{ConnectionOptions, ConnectionTable};
 use dnscribe::enrich::Attribution;
 use dnscribe::pair::MessageTexts;
 use dnscribe::pair::{PairOptions, Pairer, Transaction};
+use dnscribe_dns::AnswerLimits;
 use dnscribe_record::RecordTail;
 use dnscribe_record::time::Timestamp;
 use std::error::Error;
@@ -129,7 +130,7 @@ fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
     let Some(first) = transaction.query.or(transaction.response) else { return };
     let resolver = first.client_and_server().1.ip().to_string();
     let mut texts = MessageTexts::default();
-    texts.read_transaction(transaction);
+    texts.read_transaction(transaction, AnswerLimits::NONE);
     let (links, tail) = (TransactionLinks::default(), RecordTail::default());
     let attribution = &Attribution::default();
     let facts =
