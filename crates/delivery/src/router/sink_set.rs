@@ -32,7 +32,7 @@ struct RetiredSink {
     sink: Box<dyn Sink>,
     /// It is closed then, even if it has not delivered all records.
     deadline: Instant,
-    /// Whether it was told to end.
+    /// Whether it was asked to end.
     is_closing: bool,
     /// Set once it is closed.
     is_closed: Arc<AtomicBool>,
