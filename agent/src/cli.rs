@@ -14,7 +14,7 @@ mod store;
 mod top;
 mod trace;
 
-pub use helper::HelperArgs;
+pub use helper::{HelperArgs, HelperTask};
 pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
 pub use report::ReportArgs;

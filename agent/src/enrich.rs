@@ -16,7 +16,7 @@ use crate::capture::Task;
 use container::ContainerCache;
 use kubernetes::Pods;
 use process::ProcessCache;
-pub use process::serve_process_requests;
+pub use process::{await_process_server, serve_process_requests};
 pub use scope::{CgroupScope, Scope, ScopeMembers, ScopeTarget};
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;

@@ -19,7 +19,7 @@ mod tunnels;
 use dnscribe::capture::Body;
 use dnscribe::capture::encrypted::{Encrypted, Prefix};
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe::capture::live::{HookChoice, ListenerPlace, Live, LiveOptions};
 use dnscribe_record::ledger::Kernel;
 use dnscribe_tests::environment::privileged;
 use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
@@ -49,7 +49,7 @@ fn options() -> LiveOptions {
         snap_bytes: 131_072,
         sampling_floor: None,
         nice: 0,
-        helper: None,
+        icmp: ListenerPlace::Thread,
         shared: false,
     }
 }

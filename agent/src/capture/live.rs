@@ -59,7 +59,7 @@ use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{ledger, named_enum};
-pub use icmp::{pair as message_sockets, serve as serve_icmp};
+pub use icmp::{ListenerPlace, pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
 pub use parts::{CaptureHandles, CaptureInfo, HandleName, ReaderState};
 use programs::Loaded;
@@ -115,17 +115,17 @@ pub struct LiveOptions {
     /// The smallest share of transactions that is exported under overload: 0 to 1. Without it, sampling is
     /// off, and the ring may fill.
     pub sampling_floor: Option<f64>,
-    /// The socket to the process that runs [`serve_icmp`]; a thread of this process runs it if none.
-    pub helper: Option<Arc<OwnedFd>>,
+    /// Where the listeners for ICMP errors run.
+    pub icmp: ListenerPlace,
     /// Whether the [descriptors](Live::parts) of the capture are kept for another process.
     pub shared: bool,
 }
 
 impl PartialEq for LiveOptions {
-    /// Compares all settings. The socket `helper` is none.
+    /// Compares all settings. Where the listeners run is none.
     fn eq(&self, other: &Self) -> bool {
         let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
-        let Self { nice, snap_bytes, sampling_floor, helper: _, shared, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, icmp: _, shared, .. } = self;
         (hook, cgroup, interfaces, ports)
             == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
             && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
@@ -148,7 +148,7 @@ impl Default for LiveOptions {
             nice: 0,
             snap_bytes: 131_072,
             sampling_floor: None,
-            helper: None,
+            icmp: ListenerPlace::Thread,
             shared: false,
         }
     }
@@ -231,7 +231,7 @@ struct Attached {
         expect(dead_code, reason = "held, and read by tests only")
     )]
     programs: Loaded,
-    _log: Option<KernelLog>,
+    log: Option<KernelLog>,
 }
 
 impl Live {
@@ -261,6 +261,14 @@ impl Live {
     #[must_use]
     pub fn hook(&self) -> &'static str {
         self.hook.name()
+    }
+
+    /// Starts the thread that logs the programs' diagnostics, which are on at log level trace. It has the privileges
+    /// of the thread that calls this, so `run` drops them first.
+    pub fn start_diagnostics(&mut self) {
+        if let Some(log) = self.attached.as_mut().and_then(|attached| attached.log.as_mut()) {
+            log.start();
+        }
     }
 
     /// Moves the readers out, one for each ring. Other methods then cover the remaining readers only.

@@ -1,7 +1,7 @@
 //! `dnscribe check`: whether `run` would work on this host.
 
 use super::session::live_options;
-use crate::capture::live::probe;
+use crate::capture::live::{ListenerPlace, probe};
 use crate::cli::CheckArgs;
 use crate::config::Config;
 use crate::enrich::kubernetes;
@@ -20,7 +20,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let loaded = Config::load(&sources);
     let report = probe_all(loaded.as_ref(), args.create_topics, |config| {
-        let mut probes = probe::run_probes(&live_options(config, None));
+        let mut probes = probe::run_probes(&live_options(config, ListenerPlace::Thread));
         probes.extend(privilege::probe::probe(config, sources.file.as_deref()));
         probes
     });

@@ -9,7 +9,7 @@ use super::session::{
     pipeline_options,
 };
 use super::signals::Signals;
-use crate::capture::live::{CaptureStatus, ClockStep, Live, cgroup2_mount};
+use crate::capture::live::{CaptureStatus, ClockStep, ListenerPlace, Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
@@ -17,7 +17,7 @@ use crate::enrich::kubernetes::{KubernetesConfig, Pods};
 use crate::handover::{self, HandoverServer, Hello, RunningAgent, SharedCapture};
 use crate::pipeline::{CaptureCounters, Control, InputCounters, Pipeline, PipelineOptions};
 use crate::privilege::drop_privileges;
-use crate::privilege::helper::PrivilegedHelper;
+use crate::privilege::helper::{PrivilegedHelper, listener_place, start_file_helper};
 use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::service::{State, notify};
@@ -43,15 +43,18 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Captures until a signal, the end of the duration, or the failure of the last sink. `settle` is called once
 /// threads may start.
 ///
-/// Starts first the privileged helper, which keeps privileges as long as capture lasts, then the programs, which
-/// need them at the start. Then drops privileges, and starts whatever has threads.
+/// Starts first the helper processes, which keep privileges as long as capture lasts, then the programs, which need
+/// them at the start. Then drops privileges, and starts whatever has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let mut prepared = Prepared::new(args.sources())?;
+    let config_file = prepared.sources.file.clone();
     let helper = PrivilegedHelper::start(&prepared.config);
-    let Attached { live, server, running } = attach_or_share(&prepared.config, helper.as_ref())?;
+    start_file_helper(&prepared.config, config_file.as_deref());
+    let icmp = listener_place(&prepared.config, helper.as_ref());
+    let Attached { live, server, running } = attach_or_share(&prepared.config, icmp)?;
     prepared.takes_over = running.is_some();
-    let config_file = prepared.sources.file.as_deref();
-    drop_privileges(&prepared.config, config_file, !live.is_readable_by_anyone())?;
+    prepared.bind()?;
+    drop_privileges(&prepared.config, config_file.as_deref(), !live.is_readable_by_anyone())?;
     settle();
     // A log that nobody reads must not hold up the thread that reads the ring.
     log::write_in_background()
@@ -75,11 +78,11 @@ struct Attached {
 }
 
 /// Shares the capture of a running agent, if there is one and it agrees; otherwise attaches the programs.
-fn attach_or_share(config: &Config, helper: Option<&PrivilegedHelper>) -> Result<Attached, Exit> {
+fn attach_or_share(config: &Config, icmp: ListenerPlace) -> Result<Attached, Exit> {
     let Some(path) = &config.takeover_socket else {
-        return Ok(Attached { live: attach(config, helper)?, server: None, running: None });
+        return Ok(Attached { live: attach(config, icmp)?, server: None, running: None });
     };
-    let options = live_options(config, helper.map(PrivilegedHelper::icmp));
+    let options = live_options(config, icmp.clone());
     match handover::request(path, &Hello::new(config), &options) {
         Ok(Some(SharedCapture { live, server, running })) => {
             return Ok(Attached { live, server: Some(server), running: Some(running) });
@@ -91,7 +94,7 @@ fn attach_or_share(config: &Config, helper: Option<&PrivilegedHelper>) -> Result
             path.display()
         ),
     }
-    let live = attach(config, helper)?;
+    let live = attach(config, icmp)?;
     let server = HandoverServer::listen(path).map_err(|error| {
         Exit::failed(format!("cannot listen at takeover.socket {}: {error}", path.display()))
             .with_remedy("give a path in a directory that exists and only its owner can write to")
@@ -140,6 +143,7 @@ impl Run {
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
+        live.start_diagnostics();
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = running.as_ref().map_or_else(|| live.now(), |running| running.epoch);
         live.set_query_timeout(config.pairing.query_timeout);

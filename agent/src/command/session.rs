@@ -3,14 +3,13 @@
 
 use super::signals::{Signals, Waker};
 use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
-use crate::capture::live::{CannotCapture, CaptureStatus, Live, LiveOptions};
+use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, Live, LiveOptions};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::decode::DecoderOptions;
 use crate::enrich::Scope;
 use crate::health::Health;
 use crate::pipeline::{FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions};
-use crate::privilege::helper::PrivilegedHelper;
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
 use dnscribe_cli::exit::Exit;
@@ -21,9 +20,7 @@ use dnscribe_delivery::{self, Sink, SinkSpec, SinkStatus, SinkWatch};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 /// Share of the drain timeout for records, before the last ledger record.
@@ -59,6 +56,8 @@ pub(super) struct Prepared {
     pub(super) signals: Signals,
     /// Whether another agent still serves metrics at the address.
     pub(super) takes_over: bool,
+    /// The address of metrics, once it is bound.
+    listener: Option<TcpListener>,
 }
 
 impl Prepared {
@@ -67,23 +66,30 @@ impl Prepared {
         let config = Config::load(&sources)?;
         log::start(config.log);
         let signals = Signals::listen()?;
-        Ok(Self { sources, config, signals, takes_over: false })
+        Ok(Self { sources, config, signals, takes_over: false, listener: None })
+    }
+
+    /// Binds the address of metrics, if another agent does not still serve it. Otherwise, [`Self::open`] does.
+    pub(super) fn bind(&mut self) -> Result<(), Exit> {
+        let listen = self.config.metrics_listen.filter(|_| !self.takes_over);
+        self.listener = listen.map(dnscribe_admin::bind).transpose()?;
+        Ok(())
     }
 
     /// Does what [`Self::open`] does for one of several captures that are replayed one after another.
     pub(super) fn open_one(&self) -> Result<Start, Exit> {
-        let Self { sources, config, signals, takes_over } = self;
+        let Self { sources, config, signals, takes_over, .. } = self;
         let (sources, config, signals) = (sources.clone(), config.clone(), signals.clone());
-        Self { sources, config, signals, takes_over: *takes_over }.open()
+        Self { sources, config, signals, takes_over: *takes_over, listener: None }.open()
     }
 
     /// Serves metrics and health, and opens the sinks.
     pub(super) fn open(self) -> Result<Start, Exit> {
-        let Self { sources, config, signals, takes_over } = self;
+        let Self { sources, config, signals, takes_over, listener } = self;
         let endpoint = if takes_over {
             Endpoint::later(&config, &signals.waker)
         } else {
-            Endpoint::start(&config, &signals.waker)?
+            Endpoint::start(&config, listener, &signals.waker)?
         };
         let sinks = dnscribe_delivery::open(&config.sinks, &config.open_with())?;
         Ok(Start {
@@ -189,11 +195,17 @@ struct Serving {
 }
 
 impl Endpoint {
-    /// Starts to serve, if configured. Requests wake the thread of the pipeline.
-    pub(super) fn start(config: &Config, waker: &Waker) -> Result<Self, Exit> {
+    /// Starts to serve, if configured, at the bound address or else one that it binds. Requests wake the thread of the
+    /// pipeline.
+    pub(super) fn start(
+        config: &Config,
+        listener: Option<TcpListener>,
+        waker: &Waker,
+    ) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self::default()) };
         let waker = waker.clone();
-        let (server, requests) = Server::start(listen, move || waker.wake())?;
+        let listener = listener.map_or_else(|| dnscribe_admin::bind(listen), Ok)?;
+        let (server, requests) = Server::start_on(listener, move || waker.wake())?;
         tracing::info!("metrics at http://{}/metrics", server.address);
         let kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| kafka);
@@ -220,7 +232,7 @@ impl Endpoint {
         let Some(pending) = self.pending.as_mut().filter(|pending| pending.next_try <= now) else {
             return;
         };
-        match Self::start(&pending.config, &pending.waker) {
+        match Self::start(&pending.config, None, &pending.waker) {
             Ok(started) => {
                 let phase = pending.phase.clone();
                 *self = started;
@@ -276,15 +288,15 @@ impl Endpoint {
 ///
 /// # Errors
 /// This host cannot capture.
-pub(super) fn attach(config: &Config, helper: Option<&PrivilegedHelper>) -> Result<Live, Exit> {
-    let live = Live::open(&live_options(config, helper.map(PrivilegedHelper::icmp)))?;
+pub(super) fn attach(config: &Config, icmp: ListenerPlace) -> Result<Live, Exit> {
+    let live = Live::open(&live_options(config, icmp))?;
     tracing::info!("{}", live.description);
     Ok(live)
 }
 
-/// Options of live capture. `icmp` is the socket from which the privileged helper reports ICMP errors.
-pub(super) fn live_options(config: &Config, icmp: Option<Arc<OwnedFd>>) -> LiveOptions {
-    LiveOptions { helper: icmp, ..config.capture.clone() }
+/// Options of live capture. `icmp`: where the listeners for ICMP errors run.
+pub(super) fn live_options(config: &Config, icmp: ListenerPlace) -> LiveOptions {
+    LiveOptions { icmp, ..config.capture.clone() }
 }
 
 /// Ends a pipeline: flushes the sinks, writes the last ledger record, closes the sinks, and prints the summary on

@@ -6,6 +6,7 @@ use super::session::{Endpoint, Start, attach};
 use super::signals::Signals;
 use super::stores::{self, Store};
 use super::thread::{joined, spawn};
+use crate::capture::live::ListenerPlace;
 use crate::cli::{Speed, StoreUrl, TopArgs};
 use crate::config::{Config, Sources};
 use dnscribe_cli::exit::Exit;
@@ -80,7 +81,7 @@ impl View<'_> {
     /// Runs the pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let start = self.start(sources, config)?;
-        let live = attach(&start.config, None)?;
+        let live = attach(&start.config, ListenerPlace::Thread)?;
         let run = Run::start(start, live, None, None)?;
         // The first clause names the hook; the log shows all.
         let source = run.live.description.split(',').next().unwrap_or_default().to_owned();

@@ -7,7 +7,7 @@ use super::run::Run;
 use super::session::{Endpoint, Start, attach};
 use super::signals::Signals;
 use super::thread::{joined, spawn};
-use crate::capture::live::cgroup2_mount;
+use crate::capture::live::{ListenerPlace, cgroup2_mount};
 use crate::cli::TraceArgs;
 use crate::config::Config;
 use crate::enrich::{CgroupScope, Scope, ScopeMembers, ScopeTarget};
@@ -181,7 +181,7 @@ impl Tracer<'_> {
         let take = move |batch: &Batch| {
             shared.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
         };
-        let live = attach(&self.config, None)?;
+        let live = attach(&self.config, ListenerPlace::Thread)?;
         let start = Start {
             sources: self.args.sources(),
             config: self.config.clone(),

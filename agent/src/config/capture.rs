@@ -4,7 +4,7 @@
 use super::layer::Layer;
 use crate::analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
-use crate::capture::live::{HookChoice, LiveOptions};
+use crate::capture::live::{HookChoice, ListenerPlace, LiveOptions};
 use crate::capture::ports::PortSet;
 use crate::encrypted::ConnectionOptions;
 use crate::pair::PairOptions;
@@ -198,7 +198,7 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
         ring_bytes: capture.ring_bytes().0,
         snap_bytes: capture.snap_bytes().0,
         sampling_floor: (sampling.mode() == SamplingMode::Auto).then(|| sampling.floor().0),
-        helper: None,
+        icmp: ListenerPlace::default(),
         shared: layer.takeover.socket.is_some(),
     })
 }

@@ -1,8 +1,9 @@
 //! Section `privileges`.
 
 use super::layer::Layer;
-use dnscribe_config::section;
+use caps::{Capability, CapsHashSet};
 use dnscribe_config::value::Name;
+use dnscribe_config::{section, value};
 use dnscribe_record::named_enum;
 use std::path::PathBuf;
 
@@ -15,6 +16,9 @@ section! {
         /// User, by name or number, that `run` becomes when it was started as root. Default:
         /// `dnscribe` if this user exists, else `nobody`.
         text user: Option<Name> = example("dnscribe"),
+        /// Capabilities, by name, that `run` does not drop in the process that reads packets. Default:
+        /// none; ordinary use needs none.
+        items keep: Option<Vec<KeptCapability>> = example("[CAP_SYS_NICE]"),
     }
 }
 
@@ -31,6 +35,14 @@ named_enum! {
     }
 }
 
+value! {
+    /// A capability by its name (manual page `capabilities`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    KeptCapability(Capability): "a capability", "one of Linux, such as CAP_SYS_NICE";
+    |text| text.parse().ok();
+    ToString::to_string
+}
+
 /// Settings of the privilege drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privileges {
@@ -39,11 +51,14 @@ pub struct Privileges {
     /// User, by name or number, that the agent becomes where it is root. Where absent, `dnscribe` if
     /// this user exists, else `nobody`.
     pub user: Option<String>,
+    /// Capabilities that are not dropped.
+    pub keep: CapsHashSet,
 }
 
 /// Fills in the defaults.
 pub(super) fn resolve(layer: PrivilegesLayer) -> Privileges {
-    Privileges { drop: layer.drop(), user: layer.user.map(|user| user.0) }
+    let keep = layer.keep.iter().flatten().map(|one| one.0).collect();
+    Privileges { drop: layer.drop(), user: layer.user.map(|user| user.0), keep }
 }
 
 /// Returns the files besides the configuration itself that are read with it, and at each reload.

@@ -208,6 +208,10 @@ fn says_where_and_what_is_wrong() {
             "line 3, column 3: kafka.broker: unknown key `broker`, expected one of brokers, streams, topics, topic_prefix, options, option_files, partitions, retention, replication_factor, format, formats, registry",
         ),
         (
+            "version: 1\nprivileges:\n  keep: [CAP_SYS_NICE, CAP_NICE]\n",
+            "line 3, column 24: privileges.keep: \"CAP_NICE\" is not a capability: give one of Linux, such as CAP_SYS_NICE",
+        ),
+        (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
             "line 4, column 18: pairing.query_timeout: \"soon\" is not a duration: give a number with its unit, such as 5s or 1m30s",
         ),

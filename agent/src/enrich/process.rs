@@ -2,7 +2,7 @@
 
 mod helper;
 
-pub use helper::serve_process_requests;
+pub use helper::{await_process_server, serve_process_requests};
 
 use super::Container;
 use crate::capture::Task;

@@ -34,6 +34,13 @@ pub(super) const HELPER: AllowedCalls = AllowedCalls {
     bpf: &[],
 };
 
+/// Calls of the process that opens files for the agent: no new sockets.
+pub(super) const FILE_HELPER: AllowedCalls = AllowedCalls {
+    calls: &[MEMORY, THREADS, TIME, DESCRIPTORS, FILES, FILE_CHANGES, MESSAGES, OLD],
+    families: &[],
+    bpf: &[],
+};
+
 /// Declares groups of calls by their names in `libc`.
 macro_rules! calls {
     ($($(#[$about:meta])* $group:ident: $($call:ident)*;)+) => {
@@ -42,7 +49,7 @@ macro_rules! calls {
 }
 
 calls! {
-    MEMORY: SYS_brk SYS_madvise SYS_membarrier SYS_mincore SYS_mlock SYS_mmap SYS_mprotect
+    MEMORY: SYS_brk SYS_madvise SYS_membarrier SYS_memfd_create SYS_mincore SYS_mlock SYS_mmap SYS_mprotect
         SYS_mremap SYS_munlock SYS_munmap SYS_msync;
 
     THREADS: SYS_capget SYS_clone SYS_clone3 SYS_exit SYS_exit_group SYS_futex SYS_getcpu
@@ -70,6 +77,10 @@ calls! {
     CHANGES: SYS_copy_file_range SYS_fallocate SYS_fchmod SYS_fchmodat SYS_fchown SYS_fdatasync
         SYS_flock SYS_fsync SYS_ftruncate SYS_linkat SYS_mkdirat SYS_renameat SYS_renameat2
         SYS_sendfile SYS_splice SYS_sync_file_range SYS_truncate SYS_unlinkat SYS_utimensat;
+
+    FILE_CHANGES: SYS_fchmod SYS_fchown SYS_renameat SYS_renameat2 SYS_unlinkat SYS_utimensat;
+
+    MESSAGES: SYS_recvmsg SYS_sendmsg;
 
     SOCKETS: SYS_accept SYS_accept4 SYS_bind SYS_connect SYS_getpeername SYS_getsockname
         SYS_getsockopt SYS_listen SYS_recvfrom SYS_recvmmsg SYS_recvmsg SYS_sendmmsg SYS_sendmsg
@@ -127,7 +138,7 @@ mod tests {
 
     #[test]
     fn no_list_allows_exec_or_change_of_user() {
-        for list in [AGENT, HELPER] {
+        for list in [AGENT, HELPER, FILE_HELPER] {
             assert!(!program(list).unwrap().is_empty());
             let all: Vec<_> = list.calls.iter().copied().flatten().collect();
             for call in [

@@ -1,8 +1,10 @@
 //! The files that the agent may open after the drop: landlock rules, and who may write them.
 
 use super::Account;
+use super::broker::FileList;
 use crate::config::Config;
-use dnscribe_delivery::SinkSpec;
+use caps::{Capability, CapsHashSet};
+use dnscribe_delivery::{SinkSpec, kafka};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
     PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
@@ -48,6 +50,10 @@ const SHARED: [&str; 4] = ["/", "/etc", "/root", "/home"];
 /// The newest landlock ABI that is used. An older kernel enforces fewer rules.
 const NEWEST: ABI = ABI::V6;
 
+/// Capabilities that override file permissions.
+pub(super) const OVERRIDES: [Capability; 3] =
+    [Capability::CAP_DAC_OVERRIDE, Capability::CAP_DAC_READ_SEARCH, Capability::CAP_FOWNER];
+
 /// Access to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -60,12 +66,14 @@ pub(super) enum Access {
 pub(super) struct Files {
     /// Files and directories that are read at a reload, or when a server is connected again.
     read: Vec<PathBuf>,
+    /// Credentials of Kubernetes, which a library reads.
+    credentials: Option<PathBuf>,
     /// Files of file sinks.
     sinks: Vec<PathBuf>,
     spool: Option<PathBuf>,
     /// Mount point of cgroup2.
     cgroups: Option<PathBuf>,
-    /// Port of `/metrics`.
+    /// Port of `/metrics`, if this process may bind it after the drop: when it takes over from another agent.
     port: Option<u16>,
 }
 
@@ -73,22 +81,24 @@ impl Files {
     pub(super) fn new(config: &Config, config_file: Option<&Path>) -> Self {
         let mut read = config.secret_files.clone();
         read.extend(config_file.map(Path::to_path_buf));
-        // Keys and certificates, by the names of librdkafka's settings.
-        let is_path = |name: &str| name.ends_with(".location") || name.ends_with(".keytab");
-        let options = config.kafka.options.iter().filter(|(name, _)| is_path(name));
+        // Keys and certificates.
+        let options = config.kafka.options.iter().filter(|(name, _)| kafka::is_path(name));
         read.extend(options.map(|(_, path)| PathBuf::from(path)));
         let registry = config.kafka.registry.as_ref().and_then(|one| one.ca_file.clone());
         read.extend(registry);
         read.extend(config.alertmanager.as_ref().and_then(|one| one.ca_file.clone()));
-        read.extend(config.kubernetes.as_ref().map(|one| one.credentials().to_path_buf()));
         let has_kafka = config.sinks.contains(&SinkSpec::Kafka);
         let spool = config.spool.as_ref().filter(|_| has_kafka);
         Self {
             read,
             sinks: config.sinks.iter().filter_map(SinkSpec::file).map(Path::to_path_buf).collect(),
             spool: spool.map(|spool| spool.directory.clone()),
+            credentials: config.kubernetes.as_ref().map(|one| one.credentials().to_path_buf()),
             cgroups: crate::capture::live::cgroup2_mount(),
-            port: config.metrics_listen.map(|address| address.port()),
+            port: config
+                .metrics_listen
+                .filter(|_| config.takeover_socket.is_some())
+                .map(|address| address.port()),
         }
     }
 
@@ -130,72 +140,112 @@ impl Files {
         (!denied(account, &wanted).is_empty()).then_some(spool)
     }
 
-    /// Returns the files and directories of file sinks, and where rotated files are created.
-    fn sink_paths(&self) -> Vec<PathBuf> {
-        let mut written = Vec::new();
-        for path in &self.sinks {
-            // Links are followed: rotated files are beside the file itself.
-            let real = path.canonicalize();
-            let is_special = path.metadata().is_ok_and(|file| !file.is_file());
-            if !is_special {
-                written.extend(real.as_deref().map(directory));
-                written.push(directory(path));
-            }
-            // Unnamed pipes need no permission.
-            written.extend(real);
+    /// Returns the files of the configuration and of file sinks that `account` may not access, unless it keeps a
+    /// capability to do so. The spool is not among them.
+    pub(super) fn denied(&self, account: Option<&Account>, keep: &CapsHashSet) -> FileList {
+        let read = self.read.iter().map(|path| (Access::Read, path.clone()));
+        let written =
+            self.sinks.iter().flat_map(|sink| sink_paths(sink)).map(|path| (Access::Write, path));
+        let denied = denied(account, &read.chain(written).collect::<Vec<_>>());
+        let is_denied = |access, path: &PathBuf| {
+            !overrides(keep, access) && denied.contains(&(access, path.clone()))
+        };
+        let is_denied_sink =
+            |sink: &&PathBuf| sink_paths(sink).iter().any(|path| is_denied(Access::Write, path));
+        FileList {
+            read: self.read.iter().filter(|path| is_denied(Access::Read, path)).cloned().collect(),
+            sinks: self.sinks.iter().filter(is_denied_sink).cloned().collect(),
         }
-        written.sort();
-        written.dedup();
-        written
     }
 
-    /// Returns the files of the configuration and of file sinks that `account` may not access. The spool is
-    /// not among them: no capability is kept for it.
-    pub(super) fn denied(&self, account: Option<&Account>) -> Vec<(Access, PathBuf)> {
-        let read = self.read.iter().map(|path| (Access::Read, path.clone()));
-        let written = self.sink_paths().into_iter().map(|path| (Access::Write, path));
-        denied(account, &read.chain(written).collect::<Vec<_>>())
+    /// Returns the credentials of Kubernetes if `account` may not read them.
+    pub(super) fn denied_credentials(
+        &self,
+        account: Option<&Account>,
+        keep: &CapsHashSet,
+    ) -> Option<&Path> {
+        let path = self.credentials.as_deref().filter(|_| !overrides(keep, Access::Read))?;
+        (!denied(account, &[(Access::Read, path.to_path_buf())]).is_empty()).then_some(path)
     }
 
     /// Creates the rules. `is_bound`: file permissions apply to this process, so that whole directories of the
     /// files that are read may be open, and a file that replaces another can be read.
     pub(super) fn rules(&self, is_bound: bool) -> Result<(RulesetCreated, ABI), String> {
-        let abi = abi().ok_or("landlock is not available: it needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and lsm= with landlock in it")?;
-        if abi < ABI::V2 && self.spool.is_some() {
+        if abi().is_some_and(|abi| abi < ABI::V2) && self.spool.is_some() {
             // It forbids all renames from one directory to another.
             return Err("landlock before Linux 5.19 cannot be used with a spool".to_owned());
         }
-        let failed = |error: &dyn std::fmt::Display| format!("landlock: {error}");
-        let mut rules = Ruleset::default()
-            .handle_access(AccessFs::from_all(NEWEST))
-            .and_then(|rules| rules.handle_access(AccessNet::BindTcp))
-            .and_then(|rules| rules.scope(Scope::Signal))
-            .and_then(Ruleset::create)
-            .map_err(|error| failed(&error))?;
-        if let Some(port) = self.port {
-            rules = rules
-                .add_rule(NetPort::new(port, AccessNet::BindTcp))
-                .map_err(|error| failed(&error))?;
-        }
         let system = SYSTEM.iter().map(PathBuf::from).chain(self.cgroups.clone());
         let shared = is_bound.then(|| PathBuf::from("/etc"));
-        let read = self.read.iter().flat_map(|path| places(path, is_bound));
+        let read = self.read.iter().chain(&self.credentials);
+        let read = read.flat_map(|path| places(path, is_bound));
         let mut all: Vec<_> =
             system.chain(shared).chain(read).map(|path| (path, reading())).collect();
         all.push(("/dev/null".into(), reading() | AccessFs::WriteFile));
         // A spool on a disk that is read-only now is created later.
         let spool = self.spool.as_deref().map(nearest);
-        all.extend(self.sink_paths().into_iter().chain(spool).map(|path| (path, writing())));
-        for (path, access) in all {
-            // A missing file needs no rule.
-            let Ok(open) = PathFd::new(&path) else { continue };
-            let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
-            rules = rules
-                .add_rule(PathBeneath::new(open, access))
-                .map_err(|error| failed(&format!("{}: {error}", path.display())))?;
-        }
-        Ok((rules, abi))
+        let sinks = self.sinks.iter().flat_map(|sink| sink_paths(sink));
+        all.extend(sinks.chain(spool).map(|path| (path, writing())));
+        ruleset(self.port, all)
     }
+}
+
+/// Creates the rules of the process that opens these files for the agent.
+pub(super) fn rules_of_list(list: &FileList) -> Result<(RulesetCreated, ABI), String> {
+    let read = list.read.iter().flat_map(|path| places(path, false));
+    let sinks = list.sinks.iter().flat_map(|sink| sink_paths(sink));
+    let written = sinks.map(|path| (path, writing()));
+    ruleset(None, read.map(|path| (path, reading())).chain(written).collect())
+}
+
+/// Creates rules that allow listening at a port, and access to these files and directories, and nothing else.
+fn ruleset(
+    port: Option<u16>,
+    all: Vec<(PathBuf, BitFlags<AccessFs>)>,
+) -> Result<(RulesetCreated, ABI), String> {
+    let abi = abi().ok_or("landlock is not available: it needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and lsm= with landlock in it")?;
+    let failed = |error: &dyn std::fmt::Display| format!("landlock: {error}");
+    let mut rules = Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))
+        .and_then(|rules| rules.handle_access(AccessNet::BindTcp))
+        .and_then(|rules| rules.scope(Scope::Signal))
+        .and_then(Ruleset::create)
+        .map_err(|error| failed(&error))?;
+    if let Some(port) = port {
+        rules = rules
+            .add_rule(NetPort::new(port, AccessNet::BindTcp))
+            .map_err(|error| failed(&error))?;
+    }
+    for (path, access) in all {
+        // A missing file needs no rule.
+        let Ok(open) = PathFd::new(&path) else { continue };
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) };
+        rules = rules
+            .add_rule(PathBeneath::new(open, access))
+            .map_err(|error| failed(&format!("{}: {error}", path.display())))?;
+    }
+    Ok((rules, abi))
+}
+
+/// Whether one of these capabilities overrides the permissions of files for this access.
+fn overrides(keep: &CapsHashSet, access: Access) -> bool {
+    keep.contains(&Capability::CAP_DAC_OVERRIDE)
+        || access == Access::Read && keep.contains(&Capability::CAP_DAC_READ_SEARCH)
+}
+
+/// Returns the file of a file sink and its directory, and where rotated files are created.
+fn sink_paths(sink: &Path) -> Vec<PathBuf> {
+    let mut written = Vec::new();
+    // Links are followed: rotated files are beside the file itself.
+    let real = sink.canonicalize();
+    let is_special = sink.metadata().is_ok_and(|file| !file.is_file());
+    if !is_special {
+        written.extend(real.as_deref().map(directory));
+        written.push(directory(sink));
+    }
+    // Unnamed pipes need no permission.
+    written.extend(real);
+    written
 }
 
 /// Returns those that `account` may not access, or this user without capabilities. They are tried by a thread

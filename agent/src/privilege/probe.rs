@@ -1,12 +1,14 @@
 //! Probes of `dnscribe check`: the privileges that `run` would drop.
 
-use super::need::{self, Need};
-use super::{Account, Files, files, helper};
+use super::helper::{self, PrivilegedHelper};
+use super::loss::{Loss, NO_MAPS, keeps_maps, losses};
+use super::{Account, Files, files};
+use crate::capture::live::probe::maps_need_privileges;
 use crate::config::{Config, Drop};
 use dnscribe_cli::check::Probe;
 use std::path::Path;
 
-/// Returns the user that the agent would become and the capabilities that it would keep, and whether this
+/// Returns the user that the agent would become, what it would keep and do without, and whether this
 /// kernel has landlock and seccomp.
 #[must_use]
 pub fn probe(config: &Config, config_file: Option<&Path>) -> Vec<Probe> {
@@ -29,8 +31,15 @@ pub fn probe(config: &Config, config_file: Option<&Path>) -> Vec<Probe> {
         let remedy = "use a kernel with CONFIG_SECCOMP_FILTER";
         (format!("not available, system calls are not filtered: {error}"), remedy.into())
     });
+    let who = who(config, config_file);
+    let found = if maps_need_privileges() && !keeps_maps(&config.privileges.keep) {
+        let [problem, remedy] = NO_MAPS.map(str::to_owned);
+        Probe::from_result("privileges", true, who.and(Err((problem, remedy))))
+    } else {
+        Probe::from_result("privileges", is_required, who)
+    };
     vec![
-        Probe::from_result("privileges", is_required, who(config, config_file)),
+        found,
         Probe::from_result("landlock", is_required, landlock),
         Probe::from_result("seccomp", is_required, seccomp),
     ]
@@ -40,8 +49,6 @@ fn who(config: &Config, config_file: Option<&Path>) -> Result<String, (String, S
     let account = Account::choose(config.privileges.user.as_deref())
         .map_err(|why| (why, "see privileges.user, or set privileges.drop to off".to_owned()))?;
     let files = Files::new(config, config_file);
-    let mut needs = need::of_config(config, false);
-    needs.extend(need::of_files(&files, account.as_ref()));
     let who = match &account {
         Some(account) => format!("run becomes user {account} once its programs are attached"),
         None => "run keeps its user".to_owned(),
@@ -53,18 +60,44 @@ fn who(config: &Config, config_file: Option<&Path>) -> Result<String, (String, S
             format!("{who}, and may not write the spool {spool}: records wait in memory only");
         return Err((problem, format!("chown -R {user} {spool}")));
     }
-    let helper = if helper::is_useful() {
-        "; a helper process keeps the capabilities to inspect other processes and network namespaces"
-    } else {
-        ""
+    let helper = match PrivilegedHelper::probe(config) {
+        Ok(true) => {
+            "; a helper process keeps the capabilities to inspect other processes and network namespaces"
+        }
+        Ok(false) => "",
+        Err(why) => {
+            let problem = format!(
+                "{who}, and its privileged helper cannot start: {why}; records lack executables of other users, and \
+                 ICMP errors other than those of connected sockets"
+            );
+            return Err((problem, helper::START_REMEDY.to_owned()));
+        }
     };
-    Ok(format!("{who}, {}{helper}", keeps(&needs)))
+    for Loss { problem, remedy, is_wanted } in losses(config, &files, account.as_ref()) {
+        if is_wanted {
+            return Err((format!("{who}; {problem}"), remedy));
+        }
+    }
+    let denied = helper::denied_files(config, config_file);
+    let mut opens = String::new();
+    if !denied.is_empty() {
+        let names = helper::names(&denied);
+        if let Err(why) = helper::probe_file_helper(config, &denied) {
+            let problem = format!(
+                "{who}, which may not open {names}, and the process that would cannot start: {why}"
+            );
+            return Err((problem, helper::FILES_REMEDY.to_owned()));
+        }
+        opens = format!("; another process keeps those to open {names}");
+    }
+    Ok(format!("{who}, {}{helper}{opens}", kept(config)))
 }
 
-fn keeps(needs: &[Need]) -> String {
-    if needs.is_empty() {
+fn kept(config: &Config) -> String {
+    let mut names: Vec<_> = config.privileges.keep.iter().map(ToString::to_string).collect();
+    names.sort();
+    if names.is_empty() {
         return "without capabilities".to_owned();
     }
-    let needs: Vec<_> = needs.iter().map(ToString::to_string).collect();
-    format!("and keeps {}", needs.join("; "))
+    format!("and keeps {}, which privileges.keep names", names.join(", "))
 }

@@ -53,4 +53,4 @@ pub mod sinks;
 pub mod text;
 
 pub use axum::Router as Routes;
-pub use server::{BindError, Phase, Reply, Request, Requests, Server};
+pub use server::{BindError, Phase, Reply, Request, Requests, Server, bind};

@@ -141,6 +141,18 @@ impl Server {
         Self::start_with_routes(listen, Router::new(), wake)
     }
 
+    /// Serves an address that [`bind`] has bound, as [`Self::start`] does.
+    ///
+    /// # Errors
+    /// The thread cannot start.
+    pub fn start_on(
+        listener: TcpListener,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(Self, Requests), BindError> {
+        let (answer, requests) = requests(wake);
+        Ok((Self::serve(listener, Router::new(), answer)?, requests))
+    }
+
     /// Binds the address and serves it as [`Self::start`] does, and further routes of the program. Their
     /// handlers run in the server's thread and must not keep it busy.
     ///
@@ -151,15 +163,8 @@ impl Server {
         routes: Router,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Self, Requests), BindError> {
-        let (requests, waiting) = crossbeam_channel::bounded(MAX_WAITING);
-        let answer = move |request| {
-            let is_taken = requests.try_send(request).is_ok();
-            if is_taken {
-                wake();
-            }
-            is_taken
-        };
-        Ok((Self::bind(listen, routes, Box::new(answer))?, Requests(waiting)))
+        let (answer, requests) = requests(wake);
+        Ok((Self::serve(bind(listen)?, routes, answer)?, requests))
     }
 
     /// Binds the address and serves it as [`Self::start`] does. `page` returns the metrics in Prometheus'
@@ -179,18 +184,18 @@ impl Server {
             }
             true
         };
-        Self::bind(listen, Router::new(), Box::new(answer))
+        Self::serve(bind(listen)?, Router::new(), Box::new(answer))
     }
 
-    fn bind(
-        listen: SocketAddr,
+    fn serve(
+        listener: TcpListener,
         routes: Router,
         answer: Box<dyn Fn(Request) -> bool + Send + Sync>,
     ) -> Result<Self, BindError> {
-        let fail = |error| BindError { address: listen, error };
-        let listener = TcpListener::bind(listen).map_err(fail)?;
-        listener.set_nonblocking(true).map_err(fail)?;
-        let address = listener.local_addr().map_err(fail)?;
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address =
+            listener.local_addr().map_err(|error| BindError { address: unknown, error })?;
+        let fail = |error| BindError { address, error };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let shared = Arc::new(Shared { answer, phase: Mutex::new(Phase::Starting) });
@@ -214,6 +219,32 @@ impl Server {
     pub fn set_phase(&self, phase: Phase) {
         *self.shared.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
     }
+}
+
+/// Binds an address without serving it: for a program that may not do it later.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
+    let fail = |error| BindError { address: listen, error };
+    let listener = TcpListener::bind(listen).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Returns a function that passes requests on to a pipeline, which it wakes, and what that takes them from.
+fn requests(
+    wake: impl Fn() + Send + Sync + 'static,
+) -> (Box<dyn Fn(Request) -> bool + Send + Sync>, Requests) {
+    let (requests, waiting) = crossbeam_channel::bounded(MAX_WAITING);
+    let answer = move |request| {
+        let is_taken = requests.try_send(request).is_ok();
+        if is_taken {
+            wake();
+        }
+        is_taken
+    };
+    (Box::new(answer), Requests(waiting))
 }
 
 impl Drop for Server {

@@ -3,9 +3,8 @@
 
 use super::ConfigError;
 use super::value::{BadValue, Name};
-use dnscribe_delivery::{Login, Password};
+use dnscribe_delivery::{Login, Password, files};
 use std::convert::Infallible;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
@@ -82,7 +81,7 @@ pub(super) fn password_in(section: &str, key: &str, file: &Path) -> Result<Passw
 /// A few words, without the content: the file cannot be read, is empty, too long, or not text.
 pub fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    File::open(path)
+    files::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
     if bytes.len() as u64 > MAX_BYTES {

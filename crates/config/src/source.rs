@@ -15,9 +15,8 @@ const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
 /// # Errors
 /// The file cannot be read, or a key or value in it is wrong.
 pub fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, ConfigError> {
-    let yaml = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-        path: path.to_path_buf(),
-        error: error.into(),
+    let yaml = dnscribe_delivery::files::read_to_string(path).map_err(|error| {
+        ConfigError::Unreadable { path: path.to_path_buf(), error: error.into() }
     })?;
     let wrong = |place: Place, message: String| ConfigError::File {
         path: path.to_path_buf(),

@@ -127,7 +127,7 @@ pub fn error_message(said: &str) -> String {
 
 fn certificates(path: &Path, section: &str) -> Result<Vec<Certificate<'static>>, String> {
     let name = path.display();
-    let pem = std::fs::read(path)
+    let pem = crate::files::read(path)
         .map_err(|error| format!("cannot read {section}.ca_file {name}: {error}"))?;
     let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
         .filter_map(|item| match item {

@@ -48,7 +48,7 @@ pub use publish::{KeyedRecord, publish};
 pub use read_back::{
     Gap, RecordDecoder, RecordPosition, TimeSpan, TopicMessage, read_back, read_topic, topic_names,
 };
-pub use settings::validate;
+pub use settings::{is_path, validate};
 
 use super::spool::SpoolConfig;
 use super::tally::{DropReason, Tally};

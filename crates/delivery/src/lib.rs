@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod alertmanager;
+pub mod files;
 mod format;
 pub mod http;
 pub mod kafka;
@@ -71,6 +72,7 @@ pub use router::{
     Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch, open_changes,
 };
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
+pub use writer::is_rotated_from;
 
 pub use dnscribe_record::{Stream, StreamSet};
 

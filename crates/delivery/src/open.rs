@@ -280,14 +280,6 @@ fn file_identity(path: &Path) -> io::Result<(u64, u64, Option<OsString>)> {
     }
 }
 
-/// Removes a file. A missing file counts as removed.
-pub(super) fn remove_if_exists(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
 /// The directory that contains `path`.
 fn parent_directory(path: &Path) -> &Path {
     match path.parent() {

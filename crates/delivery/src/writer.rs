@@ -10,6 +10,7 @@ mod target;
 use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, OutputFormat, Rotation, SinkError, StreamSet};
+pub use rotation::is_rotated_from;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, ErrorKind};

@@ -20,6 +20,8 @@
 //! # Ok::<(), dnscribe_dns::ParseError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod answers;
 mod dso;
 mod edns;

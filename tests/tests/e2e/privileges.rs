@@ -1,18 +1,21 @@
 //! Privileges of an agent that was started as root: it keeps only those for its work.
 
+mod root_files;
+
 use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::{Client, RECORD_LIMIT, is_transaction, lab};
 use anyhow::{Result, ensure};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::Host;
-use dnscribe_tests::{environment, ledger, shell};
+use dnscribe_tests::{environment, http, ledger, shell};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -45,28 +48,107 @@ fn drops_root_privileges_within_a_second() {
     for wanted in ["dnscribe", "metrics", "sink-stdout", "flows-0", "flows-1"] {
         assert!(names.contains(wanted), "{names:?}");
     }
-    for thread in &threads {
-        let nobody = "65534\t65534\t65534\t65534";
-        for (field, wanted) in [
-            ("Uid", nobody),
-            ("Gid", nobody),
-            ("CapPrm", "0000000000000000"),
-            ("CapEff", "0000000000000000"),
-            ("CapInh", "0000000000000000"),
-            ("CapBnd", "0000000000000000"),
-            ("CapAmb", "0000000000000000"),
-            ("NoNewPrivs", "1"),
-            ("Seccomp", "2"),
-        ] {
-            assert_eq!(thread[field], wanted, "{field} of thread {}", thread["Name"]);
-        }
-        assert_ne!(thread["Groups"], "0", "{}", thread["Name"]);
-    }
+    assert_confined(&threads);
     assert!(queries.wait_with_output().unwrap().status.success());
     let end = finish(agent);
     let said = "privileges dropped: user nobody (65534), capabilities: none";
     assert!(end.stderr.contains(said), "{}", end.stderr);
     assert!(!end.stderr.contains("WARN"), "{}", end.stderr);
+}
+
+/// At every log level, with every kind of sink, each thread is confined. At level trace there is one more thread.
+#[test]
+fn every_thread_is_confined_at_every_log_level() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let out = directory.path().join("out");
+    fs::create_dir(&out).unwrap();
+    chown(&out, Some(65534), Some(65534)).unwrap();
+    let config = directory.path().join("dnscribe.yaml");
+    let file = format!("file:{}", out.join("records").display());
+    let sinks = ["--sink", "stdout", "--sink", "null", "--sink", &file, "--sink", "kafka"];
+    // A flag, a variable, and a key of the configuration, where given.
+    let levels = [
+        ("info", "", "", ""),
+        ("debug", "-v", "", ""),
+        ("trace", "-vv", "", ""),
+        ("trace", "", "DNSCRIBE_LOG__LEVEL", ""),
+        ("trace", "", "DNSCRIBE_LOG", ""),
+        ("trace", "", "", "log: { level: trace }\n"),
+    ];
+    for (number, (level, flag, variable, key)) in levels.into_iter().enumerate() {
+        let given = |word: &&str| !word.is_empty();
+        let variable = Some(variable).filter(given).map(|name| (name, level));
+        fs::write(&config, format!("version: 1\n{key}")).unwrap();
+        let mut command = Command::new(environment::binary().unwrap());
+        command.args(["run", "--config", config.to_str().unwrap(), "--brokers", "127.0.0.1:1"]);
+        command.args(sinks).args(["--stream", "ledger"]).args(Some(flag).filter(given));
+        command.env("DNSCRIBE_PRIVILEGES__DROP", "strict").envs(variable);
+        let agent = Agent::start(&mut command).unwrap();
+        let threads = threads(agent.pid()).unwrap();
+        assert_confined(&threads);
+        let names: BTreeSet<&str> = threads.iter().map(|thread| thread["Name"].as_str()).collect();
+        assert_eq!(names.contains("kernel-log"), level == "trace", "{number}: {names:?}");
+        for wanted in ["sink-stdout", "sink-file", "sink-kafka"] {
+            assert!(names.contains(wanted), "{number}: {names:?}");
+        }
+        let end = agent.kill().unwrap();
+        assert!(end.stderr.contains("capabilities: none"), "{}", end.stderr);
+    }
+}
+
+/// Where no other process can be started, nothing is done with privileges instead: ICMP errors are missing.
+#[test]
+fn no_thread_replaces_the_helper() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let mut check = without_children("check");
+    let checked = shell::output(check.args(["--sink", "null", "--metrics-listen", "off"])).unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.contains("its privileged helper cannot start"), "{checked}");
+    assert!(checked.contains("remedy: allow the program to execute itself"), "{checked}");
+    let mut run = without_children("run");
+    let agent = Agent::start(run.args(["-vv", "--stream", "ledger"])).unwrap();
+    assert_eq!(children(agent.pid()).unwrap(), Vec::<u32>::new());
+    assert_confined(&threads(agent.pid()).unwrap());
+    let end = agent.kill().unwrap();
+    for said in [
+        "cannot start the privileged helper",
+        "allow the program to execute itself",
+        "ICMP errors of connected sockets only (the privileged helper is missing)",
+        "capabilities: none",
+    ] {
+        assert!(end.stderr.contains(said), "{said}: {}", end.stderr);
+    }
+}
+
+/// A library that an injected variable loads starts a thread before the drop, which nothing can confine any more.
+#[test]
+fn thread_from_before_the_drop_is_named_and_fatal_if_strict() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (source, library) = (directory.path().join("stray.c"), directory.path().join("stray.so"));
+    fs::write(&source, include_str!("privileges/stray.c")).unwrap();
+    let paths = [&library, &source].map(|path| path.to_str().unwrap());
+    shell::run(&["cc", "-shared", "-fPIC", "-pthread", "-o", paths[0], paths[1]]).unwrap();
+    let run = |drop: &str| {
+        let mut command = Command::new(environment::binary().unwrap());
+        command.args(["run", "--sink", "null", "--metrics-listen", "off", "--duration", "1s"]);
+        command.env("LD_PRELOAD", &library).env("DNSCRIBE_PRIVILEGES__DROP", drop);
+        command.output().unwrap()
+    };
+    let (auto, strict) = (run("auto"), run("strict"));
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for output in [&auto, &strict] {
+        let said = said(output);
+        let thread = said.split("thread stray (").nth(1).expect(&said);
+        for excess in ["user root (0)", "capabilities: ", "no no_new_privs", "no seccomp filter"] {
+            assert!(thread.contains(excess), "{excess}: {said}");
+        }
+    }
+    assert!(auto.status.success(), "{}", said(&auto));
+    assert_eq!(strict.status.code(), Some(3), "{}", said(&strict));
+    assert!(said(&strict).contains("set privileges.drop to auto"), "{}", said(&strict));
 }
 
 #[test]
@@ -113,6 +195,7 @@ fn helper_reads_what_agent_may_not() {
     let agent = start_agent(&["--stream", "transactions,ledger"]);
     let helper = children(agent.pid()).unwrap();
     assert_eq!(helper.len(), 1, "{helper:?}");
+    assert_eq!(children_named(agent.pid(), "dnscribe-files"), Vec::<u32>::new());
     for thread in threads(helper[0]).unwrap() {
         // CAP_NET_RAW, CAP_SYS_PTRACE, CAP_SYS_ADMIN: bits 13, 19, 21.
         assert_eq!(thread["CapPrm"], "0000000000282000", "{}", thread["Name"]);
@@ -204,23 +287,21 @@ fn creates_the_spool_for_the_user_without_capabilities() {
     assert!(!end.stderr.contains("ERROR"), "{}", end.stderr);
 }
 
-/// If root owns the files, the agent keeps the capabilities that it needs for them and logs this;
-/// landlock limits access to these files.
+/// A port that only root may bind is bound before the drop, and needs no capability after it.
 #[test]
-fn files_of_root_keep_needed_capabilities() {
+fn metrics_at_a_port_of_root_need_no_capability() {
     let Some((_lab, _alone)) = lab() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let sink = format!("file:{}", directory.path().join("records").display());
-    let agent = start_agent(&["--stream", "ledger", "--sink", &sink, "--sink", "stdout"]);
-    for thread in threads(agent.pid()).unwrap() {
-        // CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER: bits 0, 1, 3.
-        assert_eq!(thread["CapPrm"], "000000000000000b", "{}", thread["Name"]);
-    }
-    for (thread, call, result) in inject(agent.pid(), true).unwrap() {
-        assert!(REFUSALS.contains(&result), "{call} by thread {thread}: {result}");
-    }
-    let end = agent.terminate().unwrap();
-    assert!(end.stderr.contains("keeps CAP_DAC_OVERRIDE for writing in"), "{}", end.stderr);
+    let address = "127.0.0.1:353".parse().unwrap();
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["run", "--sink", "null", "--metrics-listen", "127.0.0.1:353"]);
+    let mut agent = command.stderr(Stdio::null()).spawn().unwrap();
+    shell::wait_for("metrics", RECORD_LIMIT, || {
+        Ok(http::get(address, None, "/readyz").is_ok_and(|(code, _)| code == 200).then_some(()))
+    })
+    .unwrap();
+    assert_confined(&threads(agent.id()).unwrap());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
 }
 
 #[test]
@@ -243,9 +324,44 @@ fn unknown_user_is_logged_and_fatal_if_strict() {
 }
 
 /// The agent without nice threads, which need a capability where `RLIMIT_NICE` is fixed.
-fn start_agent(arguments: &[&str]) -> Agent {
+fn start_agent(arguments: &[impl AsRef<OsStr>]) -> Agent {
     let mut command = Command::new(environment::binary().unwrap());
     Agent::start(command.arg("run").args(arguments).env("DNSCRIBE_CAPTURE__NICE", "0")).unwrap()
+}
+
+/// The children of a process with this name.
+fn children_named(pid: u32, name: &str) -> Vec<u32> {
+    let children = children(pid).unwrap().into_iter();
+    children.filter(|pid| threads(*pid).unwrap().iter().all(|one| one["Name"] == name)).collect()
+}
+
+/// A command of dnscribe that cannot start processes, only threads.
+fn without_children(command: &str) -> Command {
+    let mut python = Command::new("python3");
+    python.args(["-c", include_str!("privileges/no_children.py")]);
+    python.arg(environment::binary().unwrap()).arg(command);
+    python
+}
+
+/// Checks that every thread is user nobody, without any capability, and filtered.
+fn assert_confined(threads: &[BTreeMap<String, String>]) {
+    let nobody = "65534\t65534\t65534\t65534";
+    for thread in threads {
+        for (field, wanted) in [
+            ("Uid", nobody),
+            ("Gid", nobody),
+            ("CapPrm", "0000000000000000"),
+            ("CapEff", "0000000000000000"),
+            ("CapInh", "0000000000000000"),
+            ("CapBnd", "0000000000000000"),
+            ("CapAmb", "0000000000000000"),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ] {
+            assert_eq!(thread[field], wanted, "{field} of thread {}", thread["Name"]);
+        }
+        assert_ne!(thread["Groups"], "0", "{}", thread["Name"]);
+    }
 }
 
 fn finish(agent: Agent) -> EndedAgent {

@@ -1,7 +1,7 @@
 //! Capture of real traffic of this host.
 
 use dnscribe::capture::live::testing::has_socket_diagnosis;
-use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe::capture::live::{HookChoice, ListenerPlace, Live, LiveOptions};
 use dnscribe::capture::{Body, Direction, Task};
 use dnscribe_record::ledger::Ring;
 use dnscribe_tests::environment::{self, privileged};
@@ -47,7 +47,7 @@ fn open(hook: HookChoice, port: u16) -> Live {
         snap_bytes: 131_072,
         sampling_floor: None,
         nice: 0,
-        helper: None,
+        icmp: ListenerPlace::Thread,
         shared: false,
     };
     Live::open(&options).expect("opens")
@@ -422,7 +422,7 @@ fn errors_name_problem_and_remedy() {
         snap_bytes: 1_500,
         sampling_floor: None,
         nice: 0,
-        helper: None,
+        icmp: ListenerPlace::Thread,
         shared: false,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {

@@ -6,8 +6,9 @@
 //! of its network namespace, and the program runs for it, since this process is in the cgroup. Each namespace
 //! with a process gets two raw sockets, which pass "unreachable" only, and queue nothing.
 //!
-//! Opening these sockets needs the privilege to enter any network namespace, which the agent has dropped. So
-//! [`serve`] does it at the other end of a socket: in the privileged helper process, or else in a thread.
+//! Opening these sockets needs the privilege to enter any network namespace, which `run` drops. So [`serve`] does
+//! it at the other end of a socket: in the privileged helper process or, in commands that keep their privileges, in
+//! a thread.
 
 mod coverage;
 mod scanner;
@@ -80,24 +81,39 @@ impl ScanResult {
     }
 }
 
+/// Where the listeners for ICMP errors run.
+#[derive(Clone, Debug, Default)]
+pub enum ListenerPlace {
+    /// In a thread of this process, which keeps its privileges.
+    #[default]
+    Thread,
+    /// In the process at the other end of this socket, which runs [`serve`].
+    Process(Arc<OwnedFd>),
+    /// Nowhere: this process drops its privileges, and has no other that keeps them.
+    Nowhere,
+}
+
 /// The raw sockets of all network namespaces, in this process or the helper. Dropping it closes them.
 pub struct Listeners {
     covered: Arc<SharedCoverage>,
-    /// The thread that runs [`serve`] if namespaces is no helper.
+    /// The thread that runs [`serve`], if it is in this process.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Listeners {
-    /// Opens listeners in every network namespace that has a process, and returns when they are open. `helper` is the
-    /// socket to the process that runs [`serve`]; without it, a thread of this process does.
+    /// Opens listeners in every network namespace that has a process, and returns when they are open.
     /// Needs `CAP_NET_RAW`, and `CAP_SYS_ADMIN` for namespaces other than its own.
-    pub fn start(helper: Option<&Arc<OwnedFd>>) -> io::Result<Self> {
-        let (socket, thread) = if let Some(helper) = helper {
-            (Arc::clone(helper), None)
-        } else {
-            let (own, other) = pair()?;
-            let thread = thread::Builder::new().name("icmp".into());
-            (Arc::new(own), Some(thread.spawn(move || serve(&other))?))
+    pub fn start(place: &ListenerPlace) -> io::Result<Self> {
+        let (socket, thread) = match place {
+            ListenerPlace::Process(helper) => (Arc::clone(helper), None),
+            ListenerPlace::Thread => {
+                let (own, other) = pair()?;
+                let thread = thread::Builder::new().name("icmp".into());
+                (Arc::new(own), Some(thread.spawn(move || serve(&other))?))
+            }
+            ListenerPlace::Nowhere => {
+                return Err(io::Error::other("the privileged helper is missing"));
+            }
         };
         send(&*socket, SCAN_REQUEST, SendFlags::NOSIGNAL)?;
         let mut buffer = vec![0; MESSAGE_BYTES];

@@ -24,30 +24,38 @@ pub fn level() -> u8 {
     if tracing::enabled!(tracing::Level::TRACE) { aya_log::Level::Trace as u8 } else { 0 }
 }
 
-/// The thread that writes the diagnostics. It ends after this is dropped.
+/// The diagnostics, and the thread that writes them. It ends after this is dropped.
 pub struct KernelLog {
-    _alive: Arc<()>,
+    /// Moved into the thread.
+    logger: Option<EbpfLogger<Tracing>>,
+    alive: Arc<()>,
 }
 
 impl KernelLog {
-    /// Starts the thread; nothing where diagnostics are off.
-    pub fn start(ebpf: &mut Ebpf) -> Option<Self> {
+    /// Opens the diagnostics without starting the thread; none where they are off.
+    pub fn open(ebpf: &mut Ebpf) -> Option<Self> {
         if level() == 0 {
             return None;
         }
-        let mut logger = EbpfLogger::init_with_logger(ebpf, Tracing)
+        let logger = EbpfLogger::init_with_logger(ebpf, Tracing)
             .inspect_err(|error| tracing::warn!(%error, "no diagnostics of the eBPF programs"))
             .ok()?;
-        let alive = Arc::new(());
-        let watch = Arc::downgrade(&alive);
+        Some(Self { logger: Some(logger), alive: Arc::new(()) })
+    }
+
+    /// Starts the thread, which inherits the privileges of this one. Needs none.
+    pub fn start(&mut self) {
+        let Some(mut logger) = self.logger.take() else { return };
+        let watch = Arc::downgrade(&self.alive);
         let run = move || {
             while Weak::strong_count(&watch) > 0 {
                 thread::sleep(INTERVAL);
                 logger.flush();
             }
         };
-        let started = thread::Builder::new().name("kernel-log".into()).spawn(run);
-        started.ok().map(|_| Self { _alive: alive })
+        if let Err(error) = thread::Builder::new().name("kernel-log".into()).spawn(run) {
+            tracing::warn!(%error, "no diagnostics of the eBPF programs");
+        }
     }
 }
 

@@ -41,8 +41,7 @@ impl Live {
             loaded.settings.describe()
         );
         describe_refused(&loaded, &mut description);
-        let helper = options.helper.as_ref();
-        let listeners = listeners(&mount, &directory, helper).inspect_err(|reason| {
+        let listeners = listeners(&mount, &directory, &options.icmp).inspect_err(|reason| {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
@@ -86,7 +85,7 @@ impl Live {
         hook: Hook,
         description: &str,
     ) -> Result<Self, CannotCapture> {
-        let log = KernelLog::start(&mut loaded.ebpf);
+        let log = KernelLog::open(&mut loaded.ebpf);
         let shared = || CaptureHandles::of(&loaded, &taps, (hook, description), cgroup);
         let parts = options.shared.then(shared).transpose();
         let take = |name: &str| {
@@ -97,7 +96,7 @@ impl Live {
         for records in std::mem::take(&mut loaded.rings) {
             live.add_reader(records, loaded.ring_bytes, options.nice)?;
         }
-        live.attached = Some(Attached { _taps: taps, programs: loaded, _log: log });
+        live.attached = Some(Attached { _taps: taps, programs: loaded, log });
         Ok(live)
     }
 
@@ -180,11 +179,11 @@ pub(super) fn fill_owners(loaded: &mut Loaded) {
 pub(super) fn listeners(
     mount: &Path,
     directory: &Path,
-    helper: Option<&Arc<OwnedFd>>,
+    place: &icmp::ListenerPlace,
 ) -> Result<icmp::Listeners, String> {
     let own = cgroup::own_path().map(|path| mount.join(path.trim_start_matches('/')));
     if directory != mount && !own.is_some_and(|own| own.starts_with(directory)) {
         return Err("this process is not in the cgroup".to_owned());
     }
-    icmp::Listeners::start(helper).map_err(|error| error.to_string())
+    icmp::Listeners::start(place).map_err(|error| error.to_string())
 }

@@ -128,7 +128,8 @@ fn links(loaded: &Loaded) -> io::Result<Vec<OwnedFd>> {
             continue;
         };
         if program_of_link(&text).is_some_and(|program| programs.contains(&program)) {
-            // SAFETY: the descriptor is a link's, which `loaded` owns and nobody closes while it is borrowed.
+            // SAFETY: a descriptor that refers to a link of one of `loaded`'s programs is owned by `loaded`, which
+            // is borrowed here, so that it stays open. It is copied at once.
             let fd = unsafe { BorrowedFd::borrow_raw(number) };
             links.push(fd.try_clone_to_owned()?);
         }
@@ -185,7 +186,7 @@ impl Live {
         if let Some(directory) = &parts.about.cgroup {
             let mount = super::cgroup2_mount().unwrap_or_else(|| directory.clone());
             // Without them, the received description may promise too much.
-            live.listeners = listeners(&mount, directory, options.helper.as_ref())
+            live.listeners = listeners(&mount, directory, &options.icmp)
                 .inspect_err(|why| {
                     tracing::warn!("capturing ICMP errors of connected sockets only: {why}");
                 })

@@ -45,9 +45,23 @@ pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
 
 fn kernel() -> Probe {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let ok = version(&release).is_none_or(|version| version >= (5, 12));
+    let ok = is_since(&release, (5, 12));
     let remedy = format!("what is needed is {OLDEST}");
     Probe::new("kernel", true, ok, format!("Linux {release}; 5.12 or later is needed"), &remedy)
+}
+
+/// Returns whether this kernel lets only privileged processes use open maps: before Linux 5.19, unless
+/// `kernel.unprivileged_bpf_disabled` is 0.
+#[must_use]
+pub fn maps_need_privileges() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled");
+    !is_since(&release, (5, 19)) && disabled.is_ok_and(|value| value.trim() != "0")
+}
+
+/// Returns whether a release is this version or later, or is unknown.
+fn is_since(release: &str, wanted: (u32, u32)) -> bool {
+    version(release).is_none_or(|version| version >= wanted)
 }
 
 /// Returns the first two numbers of a release such as `6.1.0-18-amd64`.
@@ -192,6 +206,8 @@ mod tests {
         assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
         assert_eq!(version("5.4-rc1"), Some((5, 4)));
         assert_eq!(version("unknown"), None);
+        assert!(is_since("5.19.0", (5, 19)) && is_since("6.1", (5, 19)) && is_since("?", (5, 19)));
+        assert!(!is_since("5.15.0-91-generic", (5, 19)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rustix::param::page_size;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -217,10 +217,13 @@ impl Gauge {
     /// Returns the bytes in the ring, headers and padding included.
     pub fn used(&self) -> u64 {
         let at = |offset: usize| {
-            // SAFETY: both positions are aligned words at the beginning of their mapped pages; the
-            // kernel writes them atomically.
-            unsafe { AtomicU64::from_ptr(self.pages.as_ptr().add(offset).cast()) }
-                .load(Ordering::Acquire)
+            // SAFETY: both positions are aligned words at the beginning of their mapped pages, which stay mapped as
+            // long as `self`, and the kernel writes them atomically. The pages are mapped read-only: on such memory
+            // `std::sync::atomic` allows relaxed loads of words, and nothing else is done with this reference.
+            let position = unsafe { AtomicU64::from_ptr(self.pages.as_ptr().add(offset).cast()) }
+                .load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            position
         };
         let consumer = at(0);
         at(page_size()).saturating_sub(consumer)

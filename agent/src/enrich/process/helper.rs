@@ -50,24 +50,40 @@ impl HelperClient {
     }
 
     fn try_request(&mut self, pid: u32) -> io::Result<ProcFiles> {
-        let Self { socket, buffer, .. } = self;
-        set_socket_timeout(&*socket, Timeout::Recv, Some(TIMEOUT))?;
-        send(&*socket, &pid.to_le_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
-        loop {
-            // A wait with a timeout ends with a signal even if its handler restarts system calls (signal(7)).
-            let (length, _) =
-                retry_on_intr(|| recv(&*socket, &mut buffer[..], RecvFlags::empty()))?;
-            if length == 0 {
-                return Err(io::Error::other("it has ended"));
-            }
-            let files: ProcFiles =
-                serde_json::from_slice(buffer.get(..length).unwrap_or_default())?;
-            // A late answer to an earlier request.
-            if files.pid == pid {
-                return Ok(files);
-            }
+        exchange(&self.socket, &mut self.buffer, pid, TIMEOUT)
+    }
+}
+
+/// Sends a request, and waits for its answer.
+fn exchange(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    pid: u32,
+    limit: Duration,
+) -> io::Result<ProcFiles> {
+    set_socket_timeout(socket, Timeout::Recv, Some(limit))?;
+    send(socket, &pid.to_le_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+    loop {
+        // A wait with a timeout ends with a signal even if its handler restarts system calls (signal(7)).
+        let (length, _) = retry_on_intr(|| recv(socket, &mut buffer[..], RecvFlags::empty()))?;
+        if length == 0 {
+            return Err(io::Error::other("it has ended"));
+        }
+        let files: ProcFiles = serde_json::from_slice(buffer.get(..length).unwrap_or_default())?;
+        // A late answer to an earlier request.
+        if files.pid == pid {
+            return Ok(files);
         }
     }
+}
+
+/// Waits until the process at the other end of `socket` answers a request.
+///
+/// # Errors
+/// It has ended, or does not answer within `limit`.
+pub fn await_process_server(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
+    let pid = std::process::id();
+    exchange(socket, &mut vec![0; MESSAGE_BYTES], pid, limit).map(drop)
 }
 
 /// Serves requests until the other end is closed.

@@ -38,7 +38,10 @@ impl KafkaProducer {
         for_ever: bool,
         reports: ProducerCallbacks,
     ) -> Result<Self, String> {
-        let producer = settings::producer(config, for_ever)
+        let mut client = settings::producer(config, for_ever);
+        // librdkafka has read them when it has created the producer.
+        let _copies = settings::open_files(&mut client, config);
+        let producer = client
             .create_with_context(reports)
             .map_err(|error| settings::describe_error(config, &error))?;
         Ok(Self { producer, topics: Stream::ALL.map(|stream| config.topic(stream).to_owned()) })

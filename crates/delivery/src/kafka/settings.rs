@@ -1,11 +1,13 @@
 //! librdkafka's settings, and its errors without secrets.
 
-use super::super::KafkaConfig;
+use super::super::{KafkaConfig, files};
 use super::diagnose::{self, Diagnosis};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
+use std::fs::File;
+use std::path::Path;
 
 /// dnscribe's settings. `kafka.options` override them; others are librdkafka's defaults.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -57,6 +59,24 @@ fn set_options(client: &mut ClientConfig, config: &KafkaConfig) {
     for (key, value) in &config.options {
         client.set(key, value);
     }
+}
+
+/// Returns whether the value of a setting of librdkafka is the path of a file that it reads.
+#[must_use]
+pub fn is_path(name: &str) -> bool {
+    name.ends_with(".location") || name.ends_with(".keytab")
+}
+
+/// Gives librdkafka copies of files that it may not open itself. They are valid as long as the returned files.
+pub(super) fn open_files(client: &mut ClientConfig, config: &KafkaConfig) -> Vec<File> {
+    let mut copies = Vec::new();
+    for (name, path) in config.options.iter().filter(|(name, _)| is_path(name)) {
+        if let Some(copy) = files::copy_for_library(Path::new(path)) {
+            client.set(name, files::path_of(&copy));
+            copies.push(copy);
+        }
+    }
+    copies
 }
 
 /// Settings of a consumer that reads whole topics and commits nothing.

@@ -10,7 +10,7 @@
 
 use super::SpoolError;
 use crate::Stream;
-use crate::open::remove_if_exists;
+use crate::files::remove_if_exists;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

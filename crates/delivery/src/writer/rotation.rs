@@ -5,7 +5,7 @@
 
 use super::target::copy_owner_and_mode;
 use crate::Rotation;
-use crate::open::remove_if_exists as remove;
+use crate::files::{self, remove_if_exists as remove};
 use crate::threaded::wait_until;
 use crossbeam_channel::{Receiver, Sender};
 use dnscribe_record::time::Timestamp;
@@ -13,10 +13,8 @@ use jiff::tz::TimeZone;
 use rustix::process::setpriority_process;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,7 +128,7 @@ impl RotationTask {
         let unfinished = series.unfinished(stamp);
         match self.compress_to(&plain, &unfinished) {
             Ok(true) => {
-                fs::rename(&unfinished, series.packed(stamp))?;
+                files::rename(&unfinished, &series.packed(stamp))?;
                 remove(&plain)
             }
             Ok(false) => remove(&unfinished),
@@ -140,11 +138,10 @@ impl RotationTask {
 
     /// Compresses the file and syncs it. Returns false if it was stopped.
     fn compress_to(&self, plain: &Path, unfinished: &Path) -> io::Result<bool> {
-        let mut plain = File::open(plain)?;
+        let mut plain = files::open(plain)?;
         let like = plain.metadata()?;
         // Not readable for others until mode and owner are copied.
-        let packed =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
+        let packed = files::create_new(unfinished, &plain)?;
         let mut encoder = Encoder::new(packed, LEVEL)?;
         encoder.include_checksum(true)?;
         let mut portion = vec![0; PORTION];
@@ -161,7 +158,7 @@ impl RotationTask {
         }
         let packed = encoder.finish()?;
         copy_owner_and_mode(&packed, &like)?;
-        packed.set_modified(like.modified()?)?;
+        files::set_modified(&packed, like.modified()?)?;
         packed.sync_all()?;
         Ok(true)
     }
@@ -197,7 +194,7 @@ impl Series {
     /// Lists the series of an existing file. If its path is a link, rotated files are beside its
     /// target.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let mut series = Self { path: path.canonicalize()?, last: None };
+        let mut series = Self { path: files::canonicalize(path)?, last: None };
         series.last = series.scan()?.last_key_value().map(|(stamp, _)| *stamp);
         Ok(series)
     }
@@ -237,11 +234,9 @@ impl Series {
 
     fn scan(&self) -> io::Result<BTreeMap<Timestamp, FileForms>> {
         let mut files: BTreeMap<Timestamp, FileForms> = BTreeMap::new();
-        let (Some(directory), Some(own)) = (self.path.parent(), self.path.file_name()) else {
-            return Ok(files);
-        };
-        for entry in fs::read_dir(directory)? {
-            let Some((stamp, form)) = parse_name(own, &entry?.file_name()) else { continue };
+        let Some(own) = self.path.file_name() else { return Ok(files) };
+        for name in files::names_beside(&self.path)? {
+            let Some((stamp, form)) = parse_name(own, &name) else { continue };
             let forms = files.entry(stamp).or_default();
             match form {
                 "" => forms.plain = true,
@@ -251,6 +246,14 @@ impl Series {
         }
         Ok(files)
     }
+}
+
+/// Returns whether `path` has a name that a file rotated from `own` can have, in the same directory.
+#[must_use]
+pub fn is_rotated_from(own: &Path, path: &Path) -> bool {
+    let names = own.file_name().zip(path.file_name());
+    own.parent() == path.parent()
+        && names.is_some_and(|(own, name)| parse_name(own, name).is_some())
 }
 
 fn format_stamp(stamp: Timestamp) -> String {
@@ -277,6 +280,7 @@ fn parse_name(own: &OsStr, name: &OsStr) -> Option<(Timestamp, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn parsed(name: &str) -> Option<(u64, &'static str)> {
         parse_name(OsStr::new("a.b"), OsStr::new(name))

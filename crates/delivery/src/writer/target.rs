@@ -3,12 +3,11 @@
 
 use super::rotation::{RotationWorker, Series};
 use crate::threaded::LONG_WAIT;
-use crate::{Rotation, SinkError};
+use crate::{Rotation, SinkError, files};
 use dnscribe_record::time::Timestamp;
-use rustix::fs::OFlags;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,15 +22,7 @@ const ROTATION_RETRY: Duration = Duration::from_secs(10);
 /// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
 /// named pipe without a reader is an error (`ENXIO`), not a wait.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    appending().create(true).mode(0o640).open(path)
-}
-
-/// In append mode the next line goes to the new end if another process truncates the file
-/// (`copytruncate`).
-fn appending() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.append(true).custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0));
-    options
+    files::append(path, true, None)
 }
 
 pub(super) struct Target {
@@ -76,16 +67,16 @@ impl RotationState {
     /// Renames the file to the next name of its series and creates a new one in its place; both or
     /// neither.
     fn rotate_file(&mut self, path: &Path, file: &File) -> io::Result<(File, PathBuf)> {
-        let real = path.canonicalize()?;
+        let real = files::canonicalize(path)?;
         if real != self.series.path {
             self.series = Series::of(path)?;
         }
         let rotated = self.series.next(Timestamp::now());
-        fs::rename(&real, &rotated)?;
+        files::rename(&real, &rotated)?;
         match create_like(&real, file) {
             Ok(next) => Ok((next, rotated)),
             Err(error) => {
-                if let Err(error) = fs::rename(&rotated, &real) {
+                if let Err(error) = files::rename(&rotated, &real) {
                     // The missing file is noticed later and then reopened.
                     tracing::warn!(file = %rotated.display(), %error, "cannot undo the rotation; the rotated file is still written");
                 }
@@ -312,7 +303,7 @@ fn since(metadata: &Metadata) -> SystemTime {
 /// Returns whether the path leads to the file, and the file's size.
 fn is_same_file(path: &Path, file: &File) -> io::Result<(bool, u64)> {
     let open = file.metadata()?;
-    match fs::metadata(path) {
+    match files::metadata(path) {
         Ok(found) => Ok(((found.dev(), found.ino()) == (open.dev(), open.ino()), open.len())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok((false, open.len())),
         Err(error) => Err(error),
@@ -321,7 +312,7 @@ fn is_same_file(path: &Path, file: &File) -> io::Result<(bool, u64)> {
 
 /// Reopens the path. A new file gets mode and owner of the one before.
 fn open_next(path: &Path, before: &File) -> io::Result<File> {
-    let file = match appending().open(path) {
+    let file = match files::append(path, false, None) {
         Err(error) if error.kind() == ErrorKind::NotFound => create_like(path, before)?,
         opened => opened?,
     };
@@ -333,7 +324,7 @@ fn open_next(path: &Path, before: &File) -> io::Result<File> {
 }
 
 fn create_like(path: &Path, before: &File) -> io::Result<File> {
-    let file = open(path)?;
+    let file = files::append(path, true, Some(before))?;
     if let Err(error) = before.metadata().and_then(|before| copy_owner_and_mode(&file, &before)) {
         let file = path.display();
         tracing::warn!(%file, %error, "cannot copy owner and mode to the new file");

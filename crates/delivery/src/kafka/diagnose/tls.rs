@@ -7,7 +7,6 @@ use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{self, Ssl, SslContext, SslContextBuilder, SslMethod, SslStream, SslVerifyMode};
 use openssl::x509::{X509, X509NameRef, X509Ref, X509StoreContextRef};
-use std::fs;
 use std::io;
 use std::net::{IpAddr, TcpStream};
 use std::path::Path;
@@ -85,7 +84,8 @@ impl Listener {
     }
 
     fn pem(&self, location: &str, text: &str) -> Option<Vec<u8>> {
-        let file = self.config.option(location).and_then(|path| fs::read(path).ok());
+        let file =
+            self.config.option(location).and_then(|path| crate::files::read(Path::new(path)).ok());
         file.or_else(|| self.config.option(text).map(|text| text.as_bytes().to_vec()))
     }
 

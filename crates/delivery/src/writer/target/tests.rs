@@ -4,6 +4,7 @@ use super::*;
 use crate::{OutputFormat, Sink};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::thread::sleep;
 use tempfile::TempDir;

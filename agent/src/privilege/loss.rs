@@ -1,0 +1,103 @@
+//! What a run without privileges cannot do, and the remedy.
+
+use super::files::Files;
+use super::{Account, permitted};
+use crate::config::Config;
+use caps::{Capability, CapsHashSet};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs;
+
+/// Something that the run does without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) problem: String,
+    pub(super) remedy: String,
+    /// Whether the configuration asks for it, so that it is worth a warning.
+    pub(super) is_wanted: bool,
+}
+
+impl Loss {
+    fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { problem: problem.into(), remedy: remedy.into(), is_wanted: true }
+    }
+}
+
+/// Problem and remedy where the kernel lets no unprivileged process use the maps of the programs.
+pub(super) const NO_MAPS: [&str; 2] = [
+    "this kernel, before Linux 5.19 with kernel.unprivileged_bpf_disabled not 0, lets no process without capabilities \
+     read the counters of the programs",
+    "use a later kernel, or set that to 0, or name CAP_BPF in privileges.keep",
+];
+
+/// Whether the capabilities are enough to use the maps there.
+pub(super) fn keeps_maps(keep: &CapsHashSet) -> bool {
+    [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN].iter().any(|one| keep.contains(one))
+}
+
+/// Returns what the configuration asks for and a run as `account` will not do.
+pub(super) fn losses(config: &Config, files: &Files, account: Option<&Account>) -> Vec<Loss> {
+    let keep = &config.privileges.keep;
+    let mut losses: Vec<_> = not_held(keep).into_iter().collect();
+    if config.capture.nice > 0
+        && !keep.contains(&Capability::CAP_SYS_NICE)
+        && !may_return_from_nice()
+    {
+        losses.push(Loss {
+            is_wanted: config.nice_is_set,
+            ..Loss::new(
+                "threads that read packets keep their scheduling priority, and capture.nice has no effect: RLIMIT_NICE \
+                 cannot be raised to 20",
+                "set LimitNICE=20 in the unit, or name CAP_SYS_NICE in privileges.keep",
+            )
+        });
+    }
+    let port = config.metrics_listen.map_or(0, |address| address.port());
+    if port != 0
+        && config.takeover_socket.is_some()
+        && port < first_free_port()
+        && !keep.contains(&Capability::CAP_NET_BIND_SERVICE)
+    {
+        losses.push(Loss::new(
+            format!("an agent that takes over cannot serve metrics at port {port}"),
+            "give metrics.listen a port from 1024 on, or name CAP_NET_BIND_SERVICE in privileges.keep",
+        ));
+    }
+    if let Some(path) = files.denied_credentials(account, keep) {
+        losses.push(Loss::new(
+            format!("the credentials of Kubernetes, {}, cannot be read again", path.display()),
+            "let the user of the agent read them, or name CAP_DAC_READ_SEARCH in privileges.keep",
+        ));
+    }
+    losses
+}
+
+/// Returns the capabilities to keep that this process does not have.
+fn not_held(keep: &CapsHashSet) -> Option<Loss> {
+    let held = permitted().unwrap_or_default();
+    let mut missing: Vec<_> = keep.difference(&held).map(Capability::to_string).collect();
+    missing.sort();
+    let missing = missing.join(", ");
+    (!missing.is_empty()).then(|| {
+        let problem = format!("privileges.keep names {missing}, which the agent does not have");
+        Loss::new(problem, "start it as root or with these capabilities, or leave them out")
+    })
+}
+
+/// Value of `RLIMIT_NICE` that stands for niceness 0 (manual page `getrlimit`).
+const NICENESS_0: u64 = 20;
+
+/// Raises `RLIMIT_NICE` so that threads may return to niceness 0 without a capability.
+fn may_return_from_nice() -> bool {
+    let limit = getrlimit(Resource::Nice);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= NICENESS_0);
+    is_enough(limit.current) || {
+        let maximum = if is_enough(limit.maximum) { limit.maximum } else { Some(NICENESS_0) };
+        setrlimit(Resource::Nice, Rlimit { current: Some(NICENESS_0), maximum }).is_ok()
+    }
+}
+
+/// Returns the first port that needs no capability (manual page `ip`, `ip_unprivileged_port_start`).
+fn first_free_port() -> u16 {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
+}
