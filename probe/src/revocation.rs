@@ -17,7 +17,7 @@ use url::Url;
 /// Most lists that are known at a time.
 const MAX_LISTS: usize = 256;
 /// Most bytes of all lists that are kept.
-const MAX_KEPT_BYTES: usize = 128 << 20;
+const MAX_KEPT_BYTES: usize = 64 << 20;
 /// Time after which a list is fetched again even if the next is announced for later: authorities publish
 /// new revocations before they must.
 const MAX_AGE: Duration = Duration::from_secs(6 * 3600);

@@ -1,13 +1,14 @@
 //! Helpers of tests: a context, targets and certificates.
 
 use super::Context;
+use crate::client_certificate::ClientCertificate;
 use crate::target::{AddressFamily, Host, HostName};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
 use hickory_proto::rr::Name;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -85,6 +86,23 @@ pub(super) fn identity(
     let own = params.signed_by(&key, issuer).unwrap().der().clone();
     let chain = std::iter::once(own).chain(sent.iter().map(|one| one.der().clone())).collect();
     Identity { chain, key }
+}
+
+/// Issues a certificate for the probe.
+pub(super) fn client_certificate(
+    issuer: &Authority,
+    change: impl FnOnce(&mut CertificateParams),
+) -> ClientCertificate {
+    let mut params = server_params("probe.example");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (own, secret) = (folder.path().join("own.pem"), folder.path().join("own.key"));
+    std::fs::write(&own, certificate.pem()).unwrap();
+    std::fs::write(&secret, key.serialize_pem()).unwrap();
+    ClientCertificate::load(&own, &secret).unwrap()
 }
 
 /// Creates a store of roots.

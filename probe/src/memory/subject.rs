@@ -38,7 +38,7 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "KnownValues::is_empty")]
     serials: KnownValues<u32>,
     /// TTL of answers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "KnownTtl::is_empty")]
     ttl: KnownTtl,
 }
 

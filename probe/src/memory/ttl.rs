@@ -44,6 +44,11 @@ pub struct TtlChange {
 }
 
 impl KnownTtl {
+    /// Returns whether no answer was seen.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// TTL of the zone in seconds, as far as it is known.
     pub fn known(&self) -> Option<u32> {
         (self.known > 0).then_some(self.known)

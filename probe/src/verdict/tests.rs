@@ -62,6 +62,11 @@ fn measurement(line: &str) -> ProbeFields {
             }
             "dnssec" => fields.dnssec = Some(value.to_owned()),
             "changed" => fields.changed = Some(true),
+            "ttl" => {
+                let (before, known) = value.split_once('>').unwrap();
+                fields.previous_ttl_seconds = before.parse().ok();
+                fields.known_ttl_seconds = known.parse().ok();
+            }
             "differs" => fields.differs_from = value.split(',').map(str::to_owned).collect(),
             "resolver" => fields.resolver = Some(value.to_owned()),
             "address" => fields.address = Some(value.to_owned()),

@@ -1,5 +1,7 @@
 //! The kind `http` against servers on loopback.
 
+mod client;
+
 use crate::dns::Resolver;
 use crate::dns::testing::{a, response, udp};
 use crate::measure::testing::{

@@ -149,16 +149,21 @@ fn configured_maintenance_mutes_its_service_and_rules() {
 
 #[test]
 fn announced_change_of_answers_is_an_info() {
-    let lines = ["dns@a ok answers=192.0.2.66 changed"];
+    expect_announced("dns@a ok answers=192.0.2.66 changed", Rule::AnswerChanged);
+    expect_announced("dns@a ok answers=192.0.2.66 ttl=3600>300", Rule::TtlChanged);
+}
+
+/// Expects an alert with severity `warning`, or `info` where a change was announced.
+fn expect_announced(line: &str, rule: Rule) {
     let severity = |announce: bool| {
         let mut probing = Probing::new();
         if announce {
             probing.verdicts.announce(at(60), change("zone_change", at(30), None));
         }
-        probing.minute(1, &lines)
+        probing.minute(1, &[line])
     };
-    assert_eq!(severity(false), [(Rule::AnswerChanged, Severity::Warning, false)]);
-    assert_eq!(severity(true), [(Rule::AnswerChanged, Severity::Info, false)]);
+    assert_eq!(severity(false), [(rule, Severity::Warning, false)]);
+    assert_eq!(severity(true), [(rule, Severity::Info, false)]);
 }
 
 #[test]

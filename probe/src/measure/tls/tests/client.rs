@@ -1,23 +1,8 @@
 //! Certificates of the probe at servers of openssl that want one.
 
 use super::{NAME, Openssl, Pki, probe_with, reason};
-use crate::client_certificate::ClientCertificate;
-use crate::measure::testing::{Authority, authority, identity, server_params};
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
-
-/// Issues a certificate for the probe.
-fn client(issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) -> ClientCertificate {
-    let mut params = server_params("probe.example");
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    change(&mut params);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, issuer).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (own, secret) = (folder.path().join("own.pem"), folder.path().join("own.key"));
-    std::fs::write(&own, certificate.pem()).unwrap();
-    std::fs::write(&secret, key.serialize_pem()).unwrap();
-    ClientCertificate::load(&own, &secret).unwrap()
-}
+use crate::measure::testing::{authority, client_certificate as client, identity, server_params};
+use rcgen::date_time_ymd;
 
 #[tokio::test]
 async fn servers_accept_or_refuse_the_probe_and_are_described_anyway() {
