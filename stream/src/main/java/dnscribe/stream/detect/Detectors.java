@@ -11,6 +11,7 @@ final class Detectors {
   static final int DNSSEC = 3;
   static final int FANOUT = 4;
   static final int SOURCE = 5;
+  static final int SITE = 6;
 
   private Detectors() {}
 
@@ -21,6 +22,7 @@ final class Detectors {
         new AnswerDetector(settings),
         new DnssecDetector(settings),
         new FanoutDetector(settings),
-        new SourceDetector(settings));
+        new SourceDetector(settings),
+        new SiteDetector(settings));
   }
 }

@@ -19,8 +19,8 @@ import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
  * Fleet detection as part of the job {@code fleet}: nodes' windows and enriched records to
  * findings, findings to alerts, alerts to their topic and to Alertmanager.
  *
- * <p>Rules on windows and rules on enriched records have an engine each, so that one input that is
- * behind does not delay the other's alerts.
+ * <p>Rules on windows, rules on enriched records and rules on probes have an engine each, so that
+ * one input that is behind does not delay the others' alerts.
  */
 public final class FleetDetection {
   static final TypeInformation<Cell> CELL = TypeInformation.of(Cell.class);
@@ -61,6 +61,17 @@ public final class FleetDetection {
           job.transform(records, "detect-read-enriched", CELL, new EnrichedReader(config));
       job.addDeadLetters(cells.getSideOutput(RecordReader.DEAD_LETTERS));
       alerts = alerts.union(alerts(job, settings, topics.alerts(), "answers", cells, context));
+    }
+    if (settings.rule(Rule.SITE_DISAGREEMENT).enabled()) {
+      DataStream<KafkaRecord> records =
+          job.source(
+              topics.probes(),
+              config.fleet().group() + "-detect",
+              "detect-probes",
+              WatermarkStrategy.noWatermarks());
+      DataStream<Cell> cells =
+          job.transform(records, "detect-read-probes", CELL, new ProbeReader(config));
+      alerts = alerts.union(alerts(job, settings, topics.alerts(), "probes", cells, context));
     }
     job.toTopic(alerts, topics.alerts());
     if (!config.alertmanager().urls().isEmpty()) {

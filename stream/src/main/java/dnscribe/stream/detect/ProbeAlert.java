@@ -65,9 +65,12 @@ public record ProbeAlert(
     return service != null && zone != null && rule.startsWith(VERDICT);
   }
 
-  /** Returns whether it is about the resolver or the zone of a finding. */
+  /** Returns whether it is about the resolver, the zone or the service of a finding. */
   boolean concerns(Finding finding) {
     Map<String, String> entity = finding.entity();
+    if (finding.rule() == Rule.SITE_DISAGREEMENT) {
+      return service != null && service.equals(entity.get("service"));
+    }
     if (resolver != null
         && (resolver.equals(entity.get("resolver"))
             || finding.examples(Finding.RESOLVERS).contains(resolver))) {

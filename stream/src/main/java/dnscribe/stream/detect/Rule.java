@@ -35,7 +35,9 @@ public enum Rule {
   /** A resolver validates otherwise than the others. */
   DNSSEC_DISAGREEMENT(1, 11, settings().warning(3).minQueries(3)),
   /** A name has other addresses and another TTL at once. */
-  ZONE_HIJACK(1, 11, settings().minQueries(3).learning(Duration.ofDays(1)));
+  ZONE_HIJACK(1, 11, settings().minQueries(3).learning(Duration.ofDays(1))),
+  /** Probes at several sites see different things of a service. */
+  SITE_DISAGREEMENT(2, 11, settings().minQueries(2).learning(Duration.ofHours(6)));
 
   /** Spans in a row with a finding before the alert fires. */
   final int streak;
@@ -80,7 +82,7 @@ public enum Rule {
 
   /** Returns the length of the spans that the rule judges, in milliseconds. */
   long spanMillis() {
-    return onEnriched().contains(this) ? 300_000 : 60_000;
+    return onEnriched().contains(this) || this == SITE_DISAGREEMENT ? 300_000 : 60_000;
   }
 
   /** Returns whether a change that was announced makes the finding informational. */

@@ -200,6 +200,20 @@ final class Detection implements AutoCloseable {
     }
   }
 
+  /** Adds a dns.probe/1 of the service shop with these fields in place of the usual ones. */
+  void probe(long time, String site, ObjectNode fields) throws Exception {
+    ObjectNode json = JSON.createObjectNode();
+    json.put("schema", "dns.probe/1").put("ts", Instant.ofEpochMilli(time).toString());
+    json.put("node", site).put("site", site).put("service", "shop").put("ok", true);
+    json.put("kind", "tcp").put("target", "192.0.2.10:443");
+    json.setAll(fields);
+    List<Cell> made = new ArrayList<>();
+    SiteCells.of(json, time, made::add);
+    for (Cell cell : made) {
+      cell(cell);
+    }
+  }
+
   /** Moves the watermark to where the spans that end at {@code time} are judged. */
   void advance(long time) throws Exception {
     long watermark = time + settings.closeAfter().toMillis();
