@@ -116,6 +116,8 @@ fn assemble(
     let gauges = Arc::new(BacklogGauges::default());
     let plan = Arc::new(plan.clone());
     let backlog = Backlog::new(&plan, Arc::clone(&in_flight), Arc::clone(&gauges));
+    // A flush that comes before the thread runs waits for recovered records, too.
+    shared.draining.set(!backlog.is_empty());
     let sender = Sender::new(&plan, in_flight, Arc::clone(&health), backlog)?;
     let work = move |receiver: &SinkReceiver| sender.run(receiver);
     let mut sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, work)?;
