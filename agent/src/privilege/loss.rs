@@ -101,3 +101,41 @@ fn first_free_port() -> u16 {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layer::Layer;
+    use crate::config::{Purpose, Sources};
+
+    fn problems(yaml: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dnscribe.yaml");
+        fs::write(&path, format!("version: 1\ncapture: {{ nice: 0 }}\n{yaml}")).unwrap();
+        let (environment, flags) = (Vec::new(), Layer::default());
+        let sources = Sources { purpose: Purpose::Live, file: Some(path), environment, flags };
+        let config = Config::load(&sources).unwrap();
+        let losses = losses(&config, &Files::default(), None);
+        losses.iter().map(|loss| format!("{}: {}\n", loss.problem, loss.remedy)).collect()
+    }
+
+    #[test]
+    fn names_what_needs_a_capability() {
+        let metrics = "metrics: { listen: 127.0.0.1:353 }\n";
+        assert_eq!(problems(metrics), "", "it is bound before the drop");
+        let takeover = format!("{metrics}takeover: {{ socket: /run/dnscribe-test.sock }}\n");
+        let is_reserved = 353 < first_free_port();
+        assert_eq!(problems(&takeover).contains("CAP_NET_BIND_SERVICE"), is_reserved);
+        let keep = "privileges: { keep: [CAP_NET_BIND_SERVICE] }\n";
+        assert!(!problems(&format!("{takeover}{keep}")).contains("at port 353"));
+        let holds = permitted().unwrap().contains(&Capability::CAP_NET_BIND_SERVICE);
+        assert_eq!(problems(keep).contains("the agent does not have"), !holds);
+    }
+
+    #[test]
+    fn maps_need_one_of_two_capabilities() {
+        assert!(!keeps_maps(&[Capability::CAP_NET_ADMIN].into()));
+        assert!(keeps_maps(&[Capability::CAP_BPF].into()));
+        assert!(keeps_maps(&[Capability::CAP_SYS_ADMIN].into()));
+    }
+}

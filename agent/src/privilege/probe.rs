@@ -31,31 +31,46 @@ pub fn probe(config: &Config, config_file: Option<&Path>) -> Vec<Probe> {
         let remedy = "use a kernel with CONFIG_SECCOMP_FILTER";
         (format!("not available, system calls are not filtered: {error}"), remedy.into())
     });
-    let who = who(config, config_file);
-    let found = if maps_need_privileges() && !keeps_maps(&config.privileges.keep) {
-        let [problem, remedy] = NO_MAPS.map(str::to_owned);
-        Probe::from_result("privileges", true, who.and(Err((problem, remedy))))
-    } else {
-        Probe::from_result("privileges", is_required, who)
-    };
     vec![
-        found,
+        privileges(config, config_file),
         Probe::from_result("landlock", is_required, landlock),
         Probe::from_result("seccomp", is_required, seccomp),
     ]
 }
 
-fn who(config: &Config, config_file: Option<&Path>) -> Result<String, (String, String)> {
-    let account = Account::choose(config.privileges.user.as_deref())
-        .map_err(|why| (why, "see privileges.user, or set privileges.drop to off".to_owned()))?;
+/// Returns what the drop leaves. It fails as `run` would: if the maps cannot be used then, or if the user cannot be changed
+/// and the drop is strict. Anything else is a warning of `run`, too.
+fn privileges(config: &Config, config_file: Option<&Path>) -> Probe {
+    const NAME: &str = "privileges";
+    if maps_need_privileges() && !keeps_maps(&config.privileges.keep) {
+        let [problem, remedy] = NO_MAPS.map(str::to_owned);
+        return Probe::from_result(NAME, true, Err((problem, remedy)));
+    }
+    match Account::choose(config.privileges.user.as_deref()) {
+        Ok(account) => {
+            Probe::from_result(NAME, false, found(config, config_file, account.as_ref()))
+        }
+        Err(why) => {
+            let remedy = "see privileges.user, or set privileges.drop to off".to_owned();
+            let is_required = config.privileges.drop == Drop::Strict;
+            Probe::from_result(NAME, is_required, Err((why, remedy)))
+        }
+    }
+}
+
+fn found(
+    config: &Config,
+    config_file: Option<&Path>,
+    account: Option<&Account>,
+) -> Result<String, (String, String)> {
     let files = Files::new(config, config_file);
-    let who = match &account {
+    let who = match account {
         Some(account) => format!("run becomes user {account} once its programs are attached"),
         None => "run keeps its user".to_owned(),
     };
-    if let Some(spool) = files.denied_spool(account.as_ref()) {
+    if let Some(spool) = files.denied_spool(account) {
         let (spool, user) =
-            (spool.display(), account.as_ref().map_or("USER".to_owned(), ToString::to_string));
+            (spool.display(), account.map_or("USER".to_owned(), ToString::to_string));
         let problem =
             format!("{who}, and may not write the spool {spool}: records wait in memory only");
         return Err((problem, format!("chown -R {user} {spool}")));
@@ -73,7 +88,7 @@ fn who(config: &Config, config_file: Option<&Path>) -> Result<String, (String, S
             return Err((problem, helper::START_REMEDY.to_owned()));
         }
     };
-    for Loss { problem, remedy, is_wanted } in losses(config, &files, account.as_ref()) {
+    for Loss { problem, remedy, is_wanted } in losses(config, &files, account) {
         if is_wanted {
             return Err((format!("{who}; {problem}"), remedy));
         }
