@@ -82,8 +82,9 @@ mod tests {
     #[test]
     fn keeps_the_first_items_that_fit() {
         let limits = RecordLimits { answers: 3, ..RecordLimits::default() };
-        let take =
-            |items: &[&str], bytes| limits.take(items.iter().copied(), |item| (*item).to_owned(), bytes);
+        let take = |items: &[&str], bytes| {
+            limits.take(items.iter().copied(), |item| (*item).to_owned(), bytes)
+        };
         // Each takes two quotes and a comma more.
         assert_eq!(take(&["aa", "bb"], 10), (vec!["aa".to_owned(), "bb".to_owned()], None));
         assert_eq!(take(&["aa", "bb"], 9), (vec!["aa".to_owned()], Some(1)));
