@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
+/// UDP port of the server: unbound has 853, though it only speaks TLS there.
+const PORT: u16 = 8853;
+
 #[test]
 fn asks_a_server_of_another_library() -> Result<()> {
     if !environment::privileged() {
@@ -21,7 +24,7 @@ fn asks_a_server_of_another_library() -> Result<()> {
         proxy.display().to_string(),
         format!("--listen={address}"),
         "--port=0".to_owned(),
-        "--quic-port=853".to_owned(),
+        format!("--quic-port={PORT}"),
         format!("--tls-crt={}", file("pem").display()),
         format!("--tls-key={}", file("key").display()),
         format!("--upstream={address}:53"),
@@ -31,7 +34,7 @@ fn asks_a_server_of_another_library() -> Result<()> {
     let config = lab.lab.folder().join("quic.yaml");
     let text = format!(
         "version: 1\ntrust: {{ roots: [{ca}], dnssec_anchors: [{anchors}] }}\nresolvers:\n  \
-         good: \"quic://{address}#dns.good.test\"\n  wrong: \"quic://{address}#{shop}\"\nservices:\n  \
+         good: \"quic://{address}:{PORT}#dns.good.test\"\n  wrong: \"quic://{address}:{PORT}#{shop}\"\nservices:\n  \
          - name: shop\n    targets: [{{ dns: {{ name: {shop}, require_secure: true }} }}]\n",
         ca = lab.authority().display(),
         anchors = lab.anchors().display(),
