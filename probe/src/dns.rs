@@ -12,8 +12,8 @@ pub(crate) mod testing;
 mod tests;
 mod udp;
 
-pub use address::{addresses, answer_owner};
-pub use dnssec::{Security, Validation, Validators};
+pub use address::{addresses, aliases};
+pub use dnssec::{CacheLimits, Security, SignedUntil, Validation, Validators};
 pub use resolver::{Protocol, Resolver, ResolverHost};
 
 use crate::failure::{Failure, Stage};
@@ -37,34 +37,35 @@ pub struct Question {
     pub name: Name,
     /// Type asked for.
     pub record_type: RecordType,
-    /// Whether the server is asked to recurse (RD).
+    /// Whether the server is to recurse (RD).
     pub recursion: bool,
-    /// Whether the server is asked to send signatures and leave their validation to the client (DO and CD;
-    /// RFC 4035, section 3.2).
-    pub unchecked: bool,
+    /// Whether the server is to send signatures (DO; RFC 3225).
+    pub dnssec_ok: bool,
+    /// Whether the server is to leave their validation to the client (CD; RFC 4035, section 3.2.2).
+    pub checking_disabled: bool,
 }
 
 impl Question {
     /// Creates a question for a resolver.
     #[must_use]
     pub const fn new(name: Name, record_type: RecordType) -> Self {
-        Self { name, record_type, recursion: true, unchecked: false }
+        Self { name, record_type, recursion: true, dnssec_ok: false, checking_disabled: false }
     }
 
     /// Creates a question for an authoritative server.
     #[must_use]
     pub const fn authoritative(name: Name, record_type: RecordType) -> Self {
-        Self { name, record_type, recursion: false, unchecked: false }
+        Self { name, record_type, recursion: false, dnssec_ok: false, checking_disabled: false }
     }
 
     /// Makes a query with a random id.
     fn query(&self) -> Message {
         let mut message = Message::query();
         message.metadata.recursion_desired = self.recursion;
-        message.metadata.checking_disabled = self.unchecked;
+        message.metadata.checking_disabled = self.checking_disabled;
         message.add_query(Query::query(self.name.clone(), self.record_type));
         let mut edns = Edns::new();
-        edns.set_max_payload(UDP_PAYLOAD_BYTES).set_dnssec_ok(self.unchecked);
+        edns.set_max_payload(UDP_PAYLOAD_BYTES).set_dnssec_ok(self.dnssec_ok);
         message.set_edns(edns);
         message
     }
@@ -131,7 +132,8 @@ async fn exchange_with(
     }
 }
 
-/// Asks a server over UDP, and over TCP if the response is truncated.
+/// Asks a server over UDP, and over TCP if the response is truncated. Signatures make a response long, so half of the
+/// time is left to ask without them where TCP is not to be had.
 async fn exchange_udp(
     server: SocketAddr,
     question: &Question,
@@ -141,6 +143,8 @@ async fn exchange_udp(
     if !found.response.metadata.truncation {
         return Ok(found);
     }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let deadline = if question.dnssec_ok { deadline - left / 2 } else { deadline };
     stream::exchange_tcp(server, question, deadline).await.map_err(|mut failure| {
         let detail = failure.detail.unwrap_or_default();
         failure.detail = Some(format!("over TCP, after a truncated response over UDP: {detail}"));

@@ -71,20 +71,20 @@ impl ProbeEndpoint {
     pub fn new(
         runtime: Handle,
         modules: Modules,
-        context: Arc<Context>,
+        context: &Context,
         max_concurrent: usize,
     ) -> Self {
         Self(Arc::new(Shared {
             runtime,
-            settings: RwLock::new((Arc::new(modules), context)),
+            settings: RwLock::new((Arc::new(modules), Arc::new(context.for_requests()))),
             permits: Semaphore::new(max_concurrent.min(Semaphore::MAX_PERMITS)),
             counters: Default::default(),
         }))
     }
 
     /// Replaces the modules, and what all measurements need.
-    pub fn configure(&self, modules: Modules, context: Arc<Context>) {
-        let settings = (Arc::new(modules), context);
+    pub fn configure(&self, modules: Modules, context: &Context) {
+        let settings = (Arc::new(modules), Arc::new(context.for_requests()));
         *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 

@@ -13,7 +13,7 @@ mod tls;
 
 pub use crate::failure::{Failure, Stage};
 
-use crate::dns::{Resolver, Validators, presentation};
+use crate::dns::{CacheLimits, Resolver, Validators, presentation};
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
@@ -39,7 +39,13 @@ impl Context {
     /// Creates what measurements need. Validators share their caches for as long as the context lives.
     #[must_use]
     pub fn new(site: String, trust: Trust) -> Self {
-        Self { site, trust, validators: Validators::default() }
+        Self { site, trust, validators: Validators::new(CacheLimits::CONFIGURED) }
+    }
+
+    /// Returns the same with caches of its own, for targets that others ask for.
+    #[must_use]
+    pub fn for_requests(&self) -> Self {
+        Self { validators: Validators::new(CacheLimits::REQUESTED), ..self.clone() }
     }
 }
 

@@ -73,10 +73,13 @@ fn result(fields: &ProbeFields) -> String {
         parts.push(rcode.clone());
         parts.push(fields.answers.join(" "));
     }
+    parts.extend(fields.ede.iter().map(ToString::to_string));
     parts.extend(fields.http_status.map(|status| status.to_string()));
     parts.extend(fields.tls_version.clone());
     let expiry = fields.cert.as_ref().and_then(|cert| cert.expiry_days);
     parts.extend(expiry.map(|days| format!("expires in {days:.1} days")));
+    let signed = fields.signature.as_ref().map(|signature| signature.expiry_days);
+    parts.extend(signed.map(|days| format!("signed for {days:.1} days")));
     if let (Some(sent), Some(received)) = (fields.sent, fields.received) {
         parts.push(format!("{received} of {sent} replies"));
     }

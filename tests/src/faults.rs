@@ -28,6 +28,8 @@ const SECONDARY: u8 = 21;
 /// Last bytes of addresses: the resolver that validates, and the one that lies.
 const VALIDATING: u8 = 54;
 const LYING: u8 = 55;
+/// Last byte of an address: the resolver with response policies.
+const POLICY: u8 = 56;
 /// Last byte of an address that no host has.
 const NOBODY: u8 = 99;
 
@@ -96,11 +98,12 @@ impl FaultLab {
              defaults: {{ timeout: 4s }}\nresolvers:\n  good: \"udp://{good}:53\"\n  \
              lying: \"udp://{lying}:53\"\n  dot: \"tls://{good}:853#dns.good.test\"\n  \
              doh: \"https://{good}/dns-query#dns.good.test\"\n  expired: \"tls://{lying}:853#{SHOP}\"\n  \
-             closed: \"udp://{closed}:53\"\n  blackhole: \"udp://{blackhole}:53\"\nservices:\n",
+             closed: \"udp://{closed}:53\"\n  policy: \"udp://{policy}:53\"\n  blackhole: \"udp://{blackhole}:53\"\nservices:\n",
             ca = self.authority().display(),
             anchors = self.anchors().display(),
             good = self.validating(),
             lying = self.lying(),
+            policy = self.policy(),
             closed = self.lab.closed_addr(),
             blackhole = self.lab.blackhole_addr(),
         );
@@ -153,6 +156,12 @@ impl FaultLab {
     #[must_use]
     pub fn lying(&self) -> IpAddr {
         self.lab.address_number(LYING)
+    }
+
+    /// Resolver whose response policy has another address for [`SHOP`], for clients that ask without DO.
+    #[must_use]
+    pub fn policy(&self) -> IpAddr {
+        self.lab.address_number(POLICY)
     }
 
     /// A web server.

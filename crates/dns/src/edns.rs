@@ -105,7 +105,12 @@ impl<'a> Edns<'a> {
     /// Returns the first extended DNS error (RFC 8914).
     #[must_use]
     pub fn ede(&self) -> Option<ExtendedError> {
-        self.complete_options(EXTENDED_ERROR).find_map(extended_error)
+        self.extended_errors().next()
+    }
+
+    /// Returns all extended DNS errors (RFC 8914, section 2: a response may have several).
+    pub fn extended_errors(&self) -> impl Iterator<Item = ExtendedError> + use<'a> {
+        self.complete_options(EXTENDED_ERROR).filter_map(extended_error)
     }
 
     /// Returns the code of the first extended DNS error (RFC 8914).
@@ -146,7 +151,8 @@ fn subnet(data: &[u8]) -> Option<String> {
 }
 
 /// Returns the meaning of an INFO-CODE (RFC 8914, 5.2); `None` for an unassigned code.
-fn ede_name(code: u16) -> Option<&'static str> {
+#[must_use]
+pub fn ede_name(code: u16) -> Option<&'static str> {
     EDE_NAMES.get(usize::from(code)).copied()
 }
 

@@ -37,7 +37,7 @@ mod zone;
 
 pub use answers::{Answer, AnswerLimits, Answers};
 pub use dso::{dso_name, dso_text};
-pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, option_name};
+pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, ede_name, option_name};
 pub use idn::{to_ascii, to_unicode};
 pub use index::MessageIndex;
 pub use mnemonic::{class_name, opcode_name, rcode_name};

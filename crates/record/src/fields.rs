@@ -3,7 +3,8 @@
 use super::{EventId, MaskingFields};
 use crate::time::Timestamp;
 use dnscribe_dns::{
-    Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name, option_name, type_name,
+    Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name, ede_name, option_name,
+    type_name,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -290,12 +291,26 @@ pub struct QuestionFields {
 }
 
 /// An extended DNS error (RFC 8914).
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EdeFields {
     /// INFO-CODE.
     pub code: u16,
     /// EXTRA-TEXT.
     pub text: String,
+}
+
+/// Writes `EDE 22 (No Reachable Authority): TEXT`.
+impl Display for EdeFields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EDE {}", self.code)?;
+        if let Some(name) = ede_name(self.code) {
+            write!(f, " ({name})")?;
+        }
+        if !self.text.is_empty() {
+            write!(f, ": {}", self.text)?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a query could not be delivered (RFC 792, 1122, 1812; RFC 4443, 3.1).

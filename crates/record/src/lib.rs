@@ -72,7 +72,7 @@ pub use merge::Merge;
 pub use message::{MessageBody, MessageRecord};
 pub use named_enum::{Named, UnknownName};
 pub use operator::{ChangeFields, ChangeRecord, IntelFields, IntelRecord, ZoneFields, ZoneRecord};
-pub use probe::{CertificateFields, ProbeError, ProbeFields, ProbeRecord};
+pub use probe::{CertificateFields, ProbeError, ProbeFields, ProbeRecord, SignatureFields};
 pub use registrar::RegistrarEventRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};

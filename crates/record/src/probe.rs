@@ -1,6 +1,6 @@
 //! `dns.probe/1`.
 
-use super::{Labels, MaskingFields, RecordHead};
+use super::{EdeFields, Labels, MaskingFields, RecordHead};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,12 +63,19 @@ pub struct ProbeFields {
     pub answers: Vec<String>,
     /// Number of those answers, if `answers` leaves some out: it has at most 100.
     pub answer_count: Option<u32>,
-    /// Number of records in the answer section, of all types.
+    /// Names to which CNAME records lead from `qname`, at most 17; `answers` are those of the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cname_chain: Vec<String>,
+    /// Number of records in the answer section, of all types. The numbers are those of a client that asks without
+    /// DO: without signatures and proofs.
     pub answer_records: Option<u32>,
     /// Number of records in the authority section.
     pub authority_records: Option<u32>,
     /// Number of records in the additional section, without OPT.
     pub additional_records: Option<u32>,
+    /// What the resolver says of its result (RFC 8914), at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ede: Vec<EdeFields>,
     /// Hash of the set of answers and of the response code, whatever their order: 16 hex digits.
     pub answer_digest: Option<String>,
     /// Smallest TTL of the answers.
@@ -83,6 +90,8 @@ pub struct ProbeFields {
     pub dnssec: Option<String>,
     /// Why the answer is bogus or indeterminate.
     pub dnssec_reason: Option<String>,
+    /// The record set whose signatures end first, among the secure ones of the answer and the keys that sign them.
+    pub signature: Option<SignatureFields>,
     /// Whether the answers, certificate or serial number are none of those known to be good.
     pub changed: Option<bool>,
     /// The `answer_digest` that was last known to be good; if `changed`.
@@ -156,6 +165,19 @@ pub struct ProbeError {
     pub reason: String,
     /// Details for people.
     pub detail: Option<String>,
+}
+
+/// The signatures of a record set (RFC 4034, section 3). Of several, the one that ends last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SignatureFields {
+    /// Owner and type of the record set: `shop.example.com A`.
+    pub record: String,
+    /// End of its validity.
+    pub not_after: Timestamp,
+    /// Days until then; negative once it has passed.
+    pub expiry_days: f64,
+    /// Days for which it is valid, from its beginning to its end.
+    pub lifetime_days: f64,
 }
 
 /// Certificate of a server.

@@ -18,7 +18,8 @@ section! {
         text ratio: Option<Share> = default(RuleOptions::default().ratio),
         /// Window of this share.
         text window: Option<PositiveSpan> = default(RuleOptions::default().window),
-        /// Days before its expiry at which a certificate gives an alert with severity info.
+        /// Days before its expiry at which a certificate gives an alert with severity info, and so do the signatures of an
+        /// answer, but not before four fifths of their lifetime have passed.
         text expiry_info_days: Option<u32> = default(RuleOptions::default().expiry_days[0]),
         /// Days before its expiry at which that alert becomes a warning.
         text expiry_warning_days: Option<u32> = default(RuleOptions::default().expiry_days[1]),

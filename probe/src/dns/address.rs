@@ -83,27 +83,29 @@ async fn by_resolver(
 
 /// Returns the addresses of a name in a response, following its CNAME records there.
 fn addresses_of(name: &Name, response: &Message) -> Vec<IpAddr> {
-    let Some(name) = answer_owner(name, RecordType::A, response) else { return Vec::new() };
-    let records = response.answers.iter().filter(|record| record.name == name);
+    let Some(aliases) = aliases(name, RecordType::A, response) else { return Vec::new() };
+    let name = aliases.last().unwrap_or(name);
+    let records = response.answers.iter().filter(|record| record.name == *name);
     records.filter_map(|record| record.data.ip_addr()).collect()
 }
 
-/// Returns the name at which the CNAME records of a response end, where its answers to the question stand.
-/// Returns nothing where they form a loop or are more than 16.
+/// Returns the names to which the CNAME records of a response lead from a name, in their order: the answers to the
+/// question stand at the last. Returns nothing where they form a loop or are more than 16.
 #[must_use]
-pub fn answer_owner(name: &Name, record_type: RecordType, response: &Message) -> Option<Name> {
-    let mut name = name.clone();
+pub fn aliases(name: &Name, record_type: RecordType, response: &Message) -> Option<Vec<Name>> {
+    let mut found: Vec<Name> = Vec::new();
     if matches!(record_type, RecordType::CNAME | RecordType::ANY) {
-        return Some(name);
+        return Some(found);
     }
     for _ in 0..=MAX_ALIASES {
+        let name = found.last().unwrap_or(name);
         let alias = response.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == name => Some(&target.0),
+            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
             _ => None,
         });
         match alias {
-            Some(target) => name = target.clone(),
-            None => return Some(name),
+            Some(target) => found.push(target),
+            None => return Some(found),
         }
     }
     None

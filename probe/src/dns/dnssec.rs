@@ -1,44 +1,50 @@
 //! Validation of DNSSEC by the probe itself, from its trust anchors (RFC 4035, section 5).
 //!
-//! The validator of hickory checks signatures and proofs. It asks the resolver that is measured for what it
-//! needs, with CD set, so that a resolver that validates too hides nothing. Keys and delegations are cached
-//! for each resolver; an answer is called bogus only after a second validation without the cache.
+//! The validator of hickory checks signatures and proofs of the answer that was measured: its message is handed over, and
+//! never asked for again. What else is needed is asked from the same resolver, with CD set, so that a resolver that
+//! validates too hides nothing. Keys and delegations are cached for each resolver; an answer is called bogus only after a
+//! second validation without the cache.
 
 mod anchor;
+mod cache;
 mod dname;
+mod expiry;
 mod explain;
+mod optout;
 mod upstream;
 mod wildcard;
 
 use super::{Resolver, presentation};
 use crate::trust::Trust;
 use anchor::{AnchoredKeys, anchored_keys};
+pub use cache::{CacheLimits, Validators};
 use dname::Redirection;
 use dnscribe_record::named_enum;
+use dnscribe_record::time::Timestamp;
+pub use expiry::SignedUntil;
+use expiry::signed_sets;
 use explain::explain;
 use futures_util::StreamExt as _;
 use hickory_net::dnssec::DnssecDnsHandle;
 use hickory_net::xfer::DnsHandle as _;
 use hickory_net::{DnsError, NetError};
 use hickory_proto::dnssec::Proof;
-use hickory_proto::op::{DnsRequestOptions, DnsResponse, Query};
+use hickory_proto::op::{
+    DnsRequest, DnsRequestOptions, DnsResponse, Message, MessageType, Query, ResponseCode,
+};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use optout::is_opted_out;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
-use upstream::Upstream;
-use wildcard::{expansion_is_proved, is_opted_out};
+use tokio::time::Instant;
+use upstream::{Upstream, reduce};
+use wildcard::expansion_is_proved;
 
 /// Longest time for which a validated record set is not validated again.
 const MAX_CACHED: Duration = Duration::from_secs(300);
 
 /// Largest number of CNAME records that are followed from a name.
 const MAX_ALIASES: usize = 16;
-
-/// Number of validated record sets that are remembered for each resolver.
-const CACHED_SETS: usize = 1024;
 
 named_enum! {
     /// Result of a validation (RFC 4033, section 5).
@@ -62,92 +68,29 @@ pub struct Validation {
     pub security: Security,
     /// Why it is bogus or indeterminate, for people.
     pub reason: Option<String>,
+    /// The record set whose signatures end first, among the secure ones of the answer and the keys that sign them.
+    pub signed_until: Option<SignedUntil>,
 }
 
 impl Validation {
     const fn good(security: Security) -> Self {
-        Self { security, reason: None }
+        Self { security, reason: None, signed_until: None }
     }
 
     fn bogus(reason: impl Into<String>) -> Self {
-        Self { security: Security::Bogus, reason: Some(reason.into()) }
+        Self { reason: Some(reason.into()), ..Self::good(Security::Bogus) }
     }
 
-    fn indeterminate(reason: impl Into<String>) -> Self {
-        Self { security: Security::Indeterminate, reason: Some(reason.into()) }
-    }
-}
-
-/// Validators, one for each resolver.
-#[derive(Clone, Default)]
-pub struct Validators {
-    by_resolver: Arc<Mutex<HashMap<Resolver, Arc<Validator>>>>,
-}
-
-impl fmt::Debug for Validators {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Validators").finish_non_exhaustive()
-    }
-}
-
-impl Validators {
-    /// Validates what a resolver answers to a question. Ends within `limit`.
-    pub async fn validate(
-        &self,
-        resolver: &Resolver,
-        trust: &Trust,
-        name: &Name,
-        record_type: RecordType,
-        limit: Duration,
-    ) -> Validation {
-        let validator = {
-            let mut validators = self.by_resolver.lock().unwrap_or_else(PoisonError::into_inner);
-            let validator = validators.entry(resolver.clone());
-            Arc::clone(validator.or_insert_with(|| Arc::new(Validator::new(resolver, trust))))
-        };
-        let validating = validator.validate(name, record_type);
-        timeout(limit, validating).await.unwrap_or_else(|_| {
-            Validation::indeterminate("the time limit ended before all keys were fetched")
-        })
-    }
-}
-
-/// Validator of one resolver's answers.
-struct Validator {
-    resolver: Resolver,
-    trust: Trust,
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
-}
-
-impl Validator {
-    fn new(resolver: &Resolver, trust: &Trust) -> Self {
-        Self { resolver: resolver.clone(), trust: trust.clone(), session: None.into() }
+    /// Creates the result of an answer of which nothing is found out.
+    #[must_use]
+    pub fn indeterminate(reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..Self::good(Security::Indeterminate) }
     }
 
-    async fn validate(&self, name: &Name, record_type: RecordType) -> Validation {
-        let (session, is_new) = self.session().await;
-        let found = session.validate(name, record_type).await;
-        if is_new || matches!(found.security, Security::Secure | Security::Insecure) {
-            return found;
-        }
-        // What was cached may have changed meanwhile: a key, a delegation, or its repair.
-        let fresh = Arc::new(Session::start(&self.resolver, &self.trust).await);
-        let found = fresh.validate(name, record_type).await;
-        if matches!(found.security, Security::Secure | Security::Insecure) {
-            *self.session.lock().await = Some(fresh);
-        }
-        found
-    }
-
-    /// Returns the session, and whether it was started for this call.
-    async fn session(&self) -> (Arc<Session>, bool) {
-        let mut session = self.session.lock().await;
-        if let Some(session) = session.as_ref().filter(|session| session.expires > Instant::now()) {
-            return (Arc::clone(session), false);
-        }
-        let started = Arc::new(Session::start(&self.resolver, &self.trust).await);
-        *session = Some(Arc::clone(&started));
-        (started, true)
+    /// Returns whether it stands: an answer that was secure may have expired since its signatures were checked.
+    fn stands(&self) -> bool {
+        let is_past = self.signed_until.as_ref().is_some_and(|one| one.expires < Timestamp::now());
+        matches!(self.security, Security::Secure | Security::Insecure) && !is_past
     }
 }
 
@@ -160,21 +103,27 @@ struct Session {
 }
 
 impl Session {
-    async fn start(resolver: &Resolver, trust: &Trust) -> Self {
-        let upstream = Upstream::new(resolver.clone(), trust.clone());
+    async fn start(resolver: &Resolver, trust: &Trust, max_cached: usize) -> Self {
+        let upstream = Upstream::new(resolver.clone(), trust.clone(), max_cached);
         let (anchors, keys, lifetime) = anchored_keys(&upstream, &trust.anchors).await;
         let handle = DnssecDnsHandle::with_trust_anchor(upstream.clone(), Arc::new(keys))
-            .validation_cache_size(CACHED_SETS)
+            .validation_cache_size(max_cached)
             .positive_validation_ttl(Duration::ZERO..=MAX_CACHED);
         Self { anchors, upstream, handle, expires: Instant::now() + lifetime }
     }
 
-    /// Validates the answers for a name and for those to which its CNAME records lead.
-    async fn validate(&self, name: &Name, record_type: RecordType) -> Validation {
+    /// Validates the answers of a message for a name and for those to which its CNAME records lead.
+    async fn validate(&self, answer: &Message, name: &Name, record_type: RecordType) -> Validation {
         let mut security = Security::Secure;
+        let mut signed_until: Option<SignedUntil> = None;
         let mut names = vec![name.clone()];
         while let Some(name) = names.last() {
-            let (found, target) = self.validate_one(name, record_type).await;
+            let (mut found, target) = self.validate_one(answer, name, record_type).await;
+            if let Some(one) = found.signed_until.take()
+                && signed_until.as_ref().is_none_or(|known| one.expires < known.expires)
+            {
+                signed_until = Some(one);
+            }
             match found.security {
                 Security::Secure => {}
                 Security::Insecure => security = Security::Insecure,
@@ -188,12 +137,13 @@ impl Session {
                 None => break,
             }
         }
-        Validation::good(security)
+        Validation { signed_until, ..Validation::good(security) }
     }
 
     /// Validates the answers for one name, and returns the target of its CNAME record.
     async fn validate_one(
         &self,
+        answer: &Message,
         name: &Name,
         record_type: RecordType,
     ) -> (Validation, Option<Name>) {
@@ -205,7 +155,7 @@ impl Session {
         if let Some(problem) = &anchor.problem {
             return (problem.clone(), None);
         }
-        match self.lookup(name, record_type).await {
+        match self.check(answer, name, record_type).await {
             Ok(response) => {
                 let found = self.judge(name, record_type, &response).await;
                 (found, alias(name, record_type, &response))
@@ -216,14 +166,14 @@ impl Session {
             Err(NetError::Dns(DnsError::Nsec { response, .. }))
                 if expansion_is_proved(&response) =>
             {
-                (Validation::good(Security::Secure), alias(name, record_type, &response))
+                (self.secure(&response).await, alias(name, record_type, &response))
             }
             Err(NetError::Dns(DnsError::Nsec { response, .. })) => {
                 (explain(self, name, record_type, &response).await, None)
             }
             Err(error) => {
                 if let Some(redirection) = Redirection::of(&error) {
-                    return self.validate_redirection(name, record_type, redirection).await;
+                    return self.validate_redirection(answer, name, record_type, redirection).await;
                 }
                 let shown = presentation(name);
                 let reason = format!("{shown} {record_type}: {}", describe(&error));
@@ -235,13 +185,14 @@ impl Session {
     /// Validates the DNAME record from which the answers for a name are made, and returns the name that takes its place.
     async fn validate_redirection(
         &self,
+        answer: &Message,
         name: &Name,
         record_type: RecordType,
         redirection: &Redirection,
     ) -> (Validation, Option<Name>) {
         let Redirection { owner, target, is_consistent } = redirection;
         // The owner has fewer labels than the name, so this ends.
-        let validating = Box::pin(self.validate_one(owner, RecordType::DNAME));
+        let validating = Box::pin(self.validate_one(answer, owner, RecordType::DNAME));
         let (found, _) = validating.await;
         if found.security == Security::Secure && !is_consistent {
             let (name, owner) = (presentation(name), presentation(owner));
@@ -252,11 +203,47 @@ impl Session {
         (found, (record_type != RecordType::CNAME).then(|| target.clone()))
     }
 
+    /// Checks what a message says of a name. Each record of the result says whether it is secure.
+    async fn check(
+        &self,
+        answer: &Message,
+        name: &Name,
+        record_type: RecordType,
+    ) -> Result<DnsResponse, NetError> {
+        let mut part = reduce(answer.clone(), name)?;
+        part.metadata.message_type = MessageType::Response;
+        if !part.answers.is_empty() {
+            // That of the response is about the last name of its aliases (RFC 6604, section 3).
+            part.metadata.response_code = ResponseCode::NoError;
+        }
+        part.queries = vec![Query::query(name.clone(), record_type)];
+        let request = DnsRequest::new(part, DnsRequestOptions::default());
+        let found = self.handle.send(request).next().await;
+        found.unwrap_or(Err(NetError::Timeout))
+    }
+
     /// Looks up records, each of which says whether it is secure.
     async fn lookup(&self, name: &Name, record_type: RecordType) -> Result<DnsResponse, NetError> {
         let query = Query::query(name.clone(), record_type);
         let found = self.handle.lookup(query, DnsRequestOptions::default()).next().await;
         found.unwrap_or(Err(NetError::Timeout))
+    }
+
+    /// Makes the result of a secure response: with the end of its signatures, or those of the keys that made them.
+    async fn secure(&self, response: &DnsResponse) -> Validation {
+        let mut sets = signed_sets(response);
+        let mut signers: Vec<Name> = sets.iter().map(|set| set.signer.clone()).collect();
+        signers.sort();
+        signers.dedup();
+        for signer in signers {
+            // The validation has asked for them, so they are cached.
+            match self.lookup(&signer, RecordType::DNSKEY).await {
+                Ok(keys) => sets.extend(signed_sets(&keys)),
+                Err(error) => tracing::debug!("the keys of {signer}: {}", describe(&error)),
+            }
+        }
+        let signed_until = sets.into_iter().min_by_key(|set| set.expires);
+        Validation { signed_until, ..Validation::good(Security::Secure) }
     }
 
     async fn judge(
@@ -273,8 +260,10 @@ impl Session {
         let weakest =
             if answers.is_empty() { authorities.iter().min() } else { answers.iter().min() };
         match weakest {
-            Some(Proof::Secure) if is_opted_out(response) => Validation::good(Security::Insecure),
-            Some(Proof::Secure) => Validation::good(Security::Secure),
+            Some(Proof::Secure) if is_opted_out(name, response) => {
+                Validation::good(Security::Insecure)
+            }
+            Some(Proof::Secure) => self.secure(response).await,
             // Denials without any proof come from zones that are proved to be unsigned.
             Some(Proof::Insecure) | None => Validation::good(Security::Insecure),
             _ => explain(self, name, record_type, response).await,

@@ -144,10 +144,10 @@ fn cname_records_are_followed_and_loops_end() {
     let mut message = Message::query();
     message.add_answer(alias("b.example.", "c.example."));
     message.add_answer(alias("a.example.", "b.example."));
-    let owner = |message: &Message| answer_owner(&name("a.example."), RecordType::A, message);
-    assert_eq!(owner(&message), Some(name("c.example.")));
+    let chain = |message: &Message| aliases(&name("a.example."), RecordType::A, message);
+    assert_eq!(chain(&message), Some(vec![name("b.example."), name("c.example.")]));
     message.add_answer(alias("c.example.", "a.example."));
-    assert_eq!(owner(&message), None);
+    assert_eq!(chain(&message), None);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Config, Sources};
+use crate::dns::CacheLimits;
 use dnscribe_admin::Server;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -21,9 +22,9 @@ impl Served {
         let path = Some(file.path().to_path_buf());
         let config = Config::load(&Sources { file: path, ..Sources::default() }).unwrap();
         let runtime = Runtime::new().unwrap();
-        let context = Arc::new(Context::new("test".into(), config.trust.clone()));
+        let context = Context::new("test".into(), config.trust.clone());
         let handle = runtime.handle().clone();
-        let endpoint = ProbeEndpoint::new(handle, config.modules, context, max_concurrent);
+        let endpoint = ProbeEndpoint::new(handle, config.modules, &context, max_concurrent);
         let listen = "127.0.0.1:0".parse().unwrap();
         let (server, _) = Server::start_with_routes(listen, endpoint.routes(), || {}).unwrap();
         Self { server, endpoint, _runtime: runtime }
@@ -53,15 +54,67 @@ fn dns_server() -> SocketAddr {
     thread::spawn(move || {
         let mut buffer = [0; 512];
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
-            // The question ends behind the root label, type and class; OPT is left out.
-            let end = 12 + buffer[12..length].iter().position(|byte| *byte == 0).unwrap() + 5;
-            let mut response = buffer[..end].to_vec();
-            response[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
-            response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 10]);
-            socket.send_to(&response, client).unwrap();
+            socket.send_to(&dns_response(&buffer[..length]), client).unwrap();
         }
     });
     address
+}
+
+/// Makes the response of that server to a query.
+fn dns_response(query: &[u8]) -> Vec<u8> {
+    // The question ends behind the root label, type and class; OPT is left out.
+    let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+    let mut response = query[..end].to_vec();
+    response[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 10]);
+    response
+}
+
+/// Answers queries at an address with 192.0.2.10.
+async fn serve_dns(socket: tokio::net::UdpSocket) {
+    let mut buffer = [0; 512];
+    while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+        let response = dns_response(&buffer[..length]);
+        socket.send_to(&response, client).await.unwrap();
+    }
+}
+
+#[test]
+fn caches_do_not_grow_with_the_resolvers_that_are_named() {
+    let served = Served::new("", 64);
+    let servers = Runtime::new().unwrap();
+    let free = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    for net in 0..100 {
+        let addresses: Vec<_> =
+            (0..100).map(|host| SocketAddr::from(([127, 1, net, host], port))).collect();
+        let running: Vec<_> = addresses
+            .iter()
+            .map(|address| {
+                let socket = servers.block_on(tokio::net::UdpSocket::bind(*address)).unwrap();
+                servers.spawn(serve_dns(socket))
+            })
+            .collect();
+        thread::scope(|scope| {
+            for part in addresses.chunks(25) {
+                let server = served.server.address;
+                scope.spawn(move || {
+                    for address in part {
+                        let query = format!("module=dns&target={address}&qname=a.test&qtype=A");
+                        let (status, text) = get(server, &query, "");
+                        assert!(status == 200 && text.contains("\nprobe_success 1\n"), "{text}");
+                    }
+                });
+            }
+        });
+        running.iter().for_each(tokio::task::JoinHandle::abort);
+        let context = Arc::clone(&served.endpoint.0.settings.read().unwrap().1);
+        let (resolvers, sets) = context.validators.cached();
+        assert!(resolvers <= CacheLimits::REQUESTED.resolvers, "{resolvers} after {net}");
+        assert!(sets <= resolvers * CacheLimits::REQUESTED.sets, "{sets} after {net}");
+        assert!(resolvers > 0);
+    }
 }
 
 #[test]

@@ -121,6 +121,10 @@ pub(super) async fn measure(
     };
     let delegation = match find_delegation(&asking, zone).await {
         Ok(delegation) => delegation,
+        // The parent's servers have no address that may be contacted, so nothing is known of the zone.
+        Err(failure) if authority.public_only && failure.reason == "no_address" => {
+            return Err(Skip::Unsupported);
+        }
         Err(failure) => return Ok(vec![finish(fields(), start, Err(failure))]),
     };
     let nameservers = find_nameservers(&asking, zone, &delegation).await;

@@ -115,6 +115,12 @@ pub(super) const RESULTS: &[Metric] = &[
         "Largest of these in the last hour or more: the TTL of the zone, which caches count down.",
     ),
     result(
+        "dnscribe_probe_signature_expiry_timestamp_seconds",
+        "Unix time",
+        "End of the signatures of a secure answer, or of its keys, that end first.",
+    )
+    .formula("days left: `(dnscribe_probe_signature_expiry_timestamp_seconds - time()) / 86400`"),
+    result(
         "dnscribe_probe_query_latency_seconds",
         "seconds",
         "Time from the query to its response, without connecting.",

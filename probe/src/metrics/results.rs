@@ -165,6 +165,9 @@ const GAUGES: &[(&str, Gauge)] = &[
     }),
     ("dnscribe_probe_answer_min_ttl_seconds", |fields| fields.min_ttl_seconds.map(f64::from)),
     ("dnscribe_probe_answer_known_ttl_seconds", |fields| fields.known_ttl_seconds.map(f64::from)),
+    ("dnscribe_probe_signature_expiry_timestamp_seconds", |fields| {
+        fields.signature.as_ref().map(|signature| unix(signature.not_after))
+    }),
     ("dnscribe_probe_query_latency_seconds", |fields| fields.latency_ms.map(seconds)),
     ("dnscribe_probe_lame", |fields| fields.lame.map(flag)),
     ("dnscribe_probe_loss_ratio", |fields| fields.loss_ratio),

@@ -3,7 +3,7 @@ use crate::target::{Target, TargetKind, TcpTarget};
 use dnscribe_admin::metric::MetricKind;
 use dnscribe_record::ledger::Probing;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{CertificateFields, ProbeError};
+use dnscribe_record::{CertificateFields, ProbeError, SignatureFields};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +69,7 @@ fn everything(kind: &str) -> ProbeFields {
         min_ttl_seconds: Some(300),
         known_ttl_seconds: Some(600),
         dnssec: Some("secure".into()),
+        signature: Some(SignatureFields::default()),
         changed: Some(true),
         differs_from: vec!["backup".into()],
         nameserver: Some("ns1.example.com".into()),

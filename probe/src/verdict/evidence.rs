@@ -195,9 +195,12 @@ fn what_failed(one: &Measurement) -> String {
     let detail = error.detail.as_deref().or(one.fields.dnssec_reason.as_deref());
     // An error of a socket says the reason again.
     let says_more = |detail: &&str| *detail != reason && !detail.contains("(os error");
-    let detail = detail.filter(says_more);
-    let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-    format!("{stage}{reason}{detail}")
+    let detail = detail.filter(says_more).map(str::to_owned);
+    let said = one.fields.ede.iter().map(ToString::to_string);
+    let details: Vec<String> = detail.into_iter().chain(said).collect();
+    let details =
+        if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
+    format!("{stage}{reason}{details}")
 }
 
 fn ping_counts(one: &Measurement) -> String {

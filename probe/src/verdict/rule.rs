@@ -63,6 +63,8 @@ named_enum! {
         VerdictResolver = "verdict_resolver",
         /// A certificate expires soon.
         CertificateExpiry = "certificate_expiry",
+        /// Signatures of an answer end soon, and have not been renewed.
+        SignatureExpiry = "signature_expiry",
         /// Answers are none of those known to be good.
         AnswerChanged = "answer_changed",
         /// The TTL of answers is another than before.

@@ -16,9 +16,11 @@ pub(super) fn conditions(
 ) -> Vec<Condition> {
     let mut found = Vec::new();
     let mut certificates = BTreeSet::new();
+    let mut signatures = BTreeSet::new();
     let mut zones = BTreeSet::new();
     for one in all {
         found.extend(expiry(rules, one, &mut certificates));
+        found.extend(signature_expiry(rules, one, &mut signatures));
         found.extend(changed(one, announced));
         found.extend(ttl_changed(one, announced));
         found.extend(one.slow.map(|figure| slow(one, figure)));
@@ -54,11 +56,7 @@ fn expiry(
 ) -> Option<Condition> {
     let cert = one.fields.cert.as_ref()?;
     let days = cert.expiry_days?;
-    let [info, warning, critical] = rules.expiry_days;
-    let thresholds =
-        [(critical, Severity::Critical), (warning, Severity::Warning), (info, Severity::Info)];
-    let (threshold, severity) =
-        thresholds.into_iter().find(|(threshold, _)| days <= f64::from(*threshold))?;
+    let (threshold, severity) = passed(rules.expiry_days.map(f64::from), days)?;
     if !seen.insert(cert.sha256.clone()) {
         return None;
     }
@@ -74,7 +72,48 @@ fn expiry(
     };
     let mut found = condition(one, Rule::CertificateExpiry, severity, summary);
     found.evidence.push(format!("subject {}, issuer {}", cert.subject, cert.issuer));
-    found.figures.push(Figure::new("expiry_days", days, Some(f64::from(threshold))));
+    found.figures.push(Figure::new("expiry_days", days, Some(threshold)));
+    Some(found)
+}
+
+/// Returns the threshold that so few days have passed, with its severity. Thresholds: info, warning, critical.
+fn passed(thresholds: [f64; 3], days: f64) -> Option<(f64, Severity)> {
+    let [info, warning, critical] = thresholds;
+    let thresholds =
+        [(critical, Severity::Critical), (warning, Severity::Warning), (info, Severity::Info)];
+    thresholds.into_iter().find(|(threshold, _)| days <= *threshold)
+}
+
+/// Shares of a signature's lifetime that are left where a signer that works has renewed it: BIND does with a quarter left,
+/// others with a fifth. For info, warning, critical.
+const RENEWED_BEFORE: [f64; 3] = [0.2, 0.15, 0.05];
+
+/// Signatures that end soon, once for each record set of the service. Most are valid for days or weeks by design, so that
+/// fewer days count where the lifetime is short.
+fn signature_expiry(
+    rules: &RuleOptions,
+    one: &Measurement,
+    seen: &mut BTreeSet<String>,
+) -> Option<Condition> {
+    let signature = one.fields.signature.as_ref()?;
+    let days = signature.expiry_days;
+    let [info, warning, critical] = rules.expiry_days.map(f64::from);
+    let [first, second, third] = RENEWED_BEFORE.map(|share| share * signature.lifetime_days);
+    let thresholds = [info.min(first), warning.min(second), critical.min(third)];
+    let (threshold, severity) = passed(thresholds, days)?;
+    if !seen.insert(signature.record.clone()) {
+        return None;
+    }
+    let time = signature.not_after.to_string();
+    let when = time.get(..16).unwrap_or(&time).replace('T', " ");
+    let left =
+        if days < 1.0 { format!("{:.1} hours", days * 24.0) } else { format!("{days:.1} days") };
+    let record = &signature.record;
+    let summary = format!("The signatures of {record} end in {left} ({when}) and are not renewed.");
+    let mut found = condition(one, Rule::SignatureExpiry, severity, summary);
+    let lifetime = signature.lifetime_days;
+    found.evidence.push(format!("valid for {lifetime:.1} days, as seen by {}", one.fields.target));
+    found.figures.push(Figure::new("signature_days", days, Some(threshold)));
     Some(found)
 }
 

@@ -7,7 +7,7 @@ mod causes;
 use super::*;
 use crate::config::{Config, Sources};
 use crate::target::Target;
-use dnscribe_record::{CertificateFields, ProbeError, ProbeFields};
+use dnscribe_record::{CertificateFields, ProbeError, ProbeFields, SignatureFields};
 use std::io::Write as _;
 
 /// Service with one target of each kind; the host by address and by name.
@@ -56,6 +56,15 @@ fn measurement(line: &str) -> ProbeFields {
     for word in words {
         let (field, value) = word.split_once('=').unwrap_or((word, ""));
         match field {
+            "signed" => {
+                let (days, lifetime) = value.split_once('/').unwrap();
+                fields.signature = Some(SignatureFields {
+                    record: "shop.example.com A".to_owned(),
+                    expiry_days: days.parse().unwrap(),
+                    lifetime_days: lifetime.parse().unwrap(),
+                    ..SignatureFields::default()
+                });
+            }
             "answers" => {
                 fields.answers = value.split(',').map(str::to_owned).collect();
                 fields.answer_digest = Some(value.to_owned());

@@ -1,8 +1,8 @@
 //! Signed zones below a root of their own, each with one thing wrong, on three servers: knot for the root and
-//! the parent, as primary, and as a secondary that lags behind and misses zones. Two resolvers: one validates, the other neither
-//! validates nor tells the truth about one name.
+//! the parent, as primary, and as a secondary that lags behind and misses zones. Three resolvers: unbound that validates, unbound
+//! that neither validates nor tells the truth about one name, and BIND with a response policy.
 
-use super::{LYING, PARENT, PRIMARY, SECONDARY, VALIDATING};
+use super::{LYING, PARENT, POLICY, PRIMARY, SECONDARY, SHOP, VALIDATING};
 use crate::lab::{Host, Lab};
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -14,6 +14,10 @@ use std::process::Command;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Signatures {
     Current,
+    /// They end in an hour, after a month.
+    Ending,
+    /// They have ended a minute ago, which resolvers accept that tolerate wrong clocks.
+    Ended,
     Expired,
     Future,
 }
@@ -30,10 +34,12 @@ enum Fault {
 }
 
 /// Zones below `test`, and what is wrong with each.
-const ZONES: [(&str, Fault); 15] = [
+const ZONES: [(&str, Fault); 17] = [
     ("good", Fault::Signed(Signatures::Current)),
     ("insecure", Fault::Unsigned),
     ("expired", Fault::Signed(Signatures::Expired)),
+    ("ending", Fault::Signed(Signatures::Ending)),
+    ("ended", Fault::Signed(Signatures::Ended)),
     ("future", Fault::Signed(Signatures::Future)),
     ("wrongds", Fault::WrongDs),
     ("stripped", Fault::Stripped),
@@ -136,7 +142,8 @@ impl Writer<'_> {
              @ TXT \"v=spf1 -all\"\nalias CNAME www\nshop A {shop}\n\
              *.wild A 192.0.2.82\nmoved DNAME target\nwww.target A 192.0.2.83\naway DNAME insecure.test.\n\
              cross CNAME www.insecure.test.\nsigned CNAME www.good.test.\nbroken CNAME www.expired.test.\n\
-             loop CNAME noose\nnoose CNAME loop\n{below}",
+             loop CNAME noose\nnoose CNAME loop\ndangling CNAME old.gone.test.\n\
+             *.walias CNAME www\n*.wgone CNAME old.gone.test.\n*.waway CNAME www.nsec3.test.\n{below}",
             self.nameservers(name, "@")
         )
     }
@@ -204,6 +211,8 @@ impl Writer<'_> {
         shell::output(Command::new("dnssec-keygen").args(words).arg(&keys).arg(&name))?;
         let (start, end) = match signatures {
             Signatures::Current => ("now-3600", "now+2592000"),
+            Signatures::Ending => ("now-2592000", "now+3600"),
+            Signatures::Ended => ("now-2592000", "now-60"),
             Signatures::Expired => ("now-2592000", "now-864000"),
             Signatures::Future => ("now+864000", "now+2592000"),
         };
@@ -265,7 +274,7 @@ pub(super) fn write_unbound(
          use-syslog: no\n  logfile: \"\"\n  verbosity: 1\n  access-control: 0.0.0.0/0 allow\n  \
          interface: {address}\n  interface: {address}@853\n  interface: {address}@443\n  \
          tls-port: 853\n  https-port: 443\n  root-hints: \"{hints}\"\n  num-threads: 1\n  \
-         so-rcvbuf: 0\n  do-ip6: no\n  qname-minimisation: no\n  local-zone: \"test.\" nodefault\n",
+         so-rcvbuf: 0\n  incoming-num-tcp: 200\n  do-ip6: no\n  qname-minimisation: no\n  local-zone: \"test.\" nodefault\n",
         run = run.display(),
         hints = hints.display(),
     );
@@ -278,7 +287,39 @@ pub(super) fn write_unbound(
     Ok(path)
 }
 
-/// Starts all servers and both resolvers, and waits until each answers.
+/// Writes the configuration of a BIND that knows the root's server, with a response policy that leaves alone what clients
+/// would find out who ask with DO (its default, `break-dnssec no`).
+fn write_bind(lab: &Lab, folder: &Path) -> Result<PathBuf> {
+    let run = lab.folder().join("named");
+    fs::create_dir_all(&run)?;
+    let parent = lab.address_number(PARENT);
+    let hints = format!(". 3600000 NS a.nic.test.\na.nic.test. 3600000 A {parent}\n");
+    fs::write(run.join("root.hints"), hints)?;
+    let policy = format!(
+        "$TTL 60\n@ SOA localhost. root.localhost. 1 3600 600 86400 60\n@ NS localhost.\n{SHOP} A 203.0.113.66\n"
+    );
+    fs::write(run.join("rpz.zone"), policy)?;
+    // Only one of these may run on a host otherwise; newer ones have no such file.
+    let version = shell::output(Command::new("named").arg("-v"))?.stdout;
+    let is_old = String::from_utf8_lossy(&version).contains("BIND 9.18");
+    let lock = if is_old { "lock-file none; " } else { "" };
+    let config = format!(
+        "options {{ directory \"{run}\"; pid-file none; {lock}listen-on {{ {address}; }}; listen-on-v6 {{ none; }};\n\
+         recursion yes; allow-query {{ any; }}; allow-recursion {{ any; }}; qname-minimization off;\n\
+         dnssec-validation yes; response-policy {{ zone \"rpz\"; }}; }};\n\
+         controls {{ }};\nzone \".\" {{ type hint; file \"root.hints\"; }};\n\
+         zone \"rpz\" {{ type primary; file \"rpz.zone\"; allow-query {{ none; }}; }};\n\
+         include \"{anchors}\";\n",
+        run = run.display(),
+        address = lab.address_number(POLICY),
+        anchors = folder.join(DELV_ANCHORS).display(),
+    );
+    let path = run.join("named.conf");
+    fs::write(&path, config)?;
+    Ok(path)
+}
+
+/// Starts all servers and all resolvers, and waits until each answers.
 pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
     for (host, number) in [
         (Host::Server, PARENT),
@@ -286,6 +327,7 @@ pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
         (Host::Server, SECONDARY),
         (Host::Resolver, VALIDATING),
         (Host::Resolver, LYING),
+        (Host::Resolver, POLICY),
     ] {
         lab.add_address(host, number)?;
     }
@@ -327,5 +369,8 @@ pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
         lab.start_server_named(name, Host::Resolver, &["unbound", "-d", "-p", "-c", &config])?;
         lab.await_answer(name, lab.address_number(number), "www.good.test")?;
     }
-    Ok(())
+    let config = write_bind(lab, folder)?.display().to_string();
+    let words = ["named", "-g", "-4", "-n", "1", "-c", &config];
+    lab.start_server_named("policy", Host::Resolver, &words)?;
+    lab.await_answer("policy", lab.address_number(POLICY), "www.good.test")
 }

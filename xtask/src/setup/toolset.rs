@@ -247,6 +247,7 @@ const LAB: &[Need] = &[
 ];
 
 const SERVERS: &[Need] = &[
+    need(|| has("named"), "bind9", "bind", "bind"),
     need(|| has("delv"), "bind9-dnsutils", "bind-utils", "bind"),
     need(|| has("dnssec-signzone"), "bind9-utils", "bind-dnssec-utils", "bind"),
     need(|| has("nginx"), "nginx", "nginx", "nginx"),

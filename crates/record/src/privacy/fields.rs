@@ -185,6 +185,9 @@ const LOOKUP: &[Field] = fields![
 
 const PROBE_ERROR: Kind = Object(fields![stage, reason, detail: may(Octets)]);
 
+const SIGNATURE: Kind =
+    Object(fields![record: must(Octets), not_after, expiry_days, lifetime_days]);
+
 const CERTIFICATE: Kind = Object(fields![
     subject: must(Opaque(Class::Qname)),
     // That of a certificate that signs itself is its subject.
@@ -207,9 +210,9 @@ const CERTIFICATE: Kind = Object(fields![
 const PROBE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, kind, service, target: must(ProbeTarget), site, duration_ms, ok,
     error: may(PROBE_ERROR), attempt, resolver: may(Resolver), protocol, qname: may(Name), qtype, rcode, latency_ms,
-    answers: may(Answered), answer_count, answer_records, authority_records,
-    additional_records, answer_digest: may(Opaque(Class::Answers)), min_ttl_seconds, known_ttl_seconds, previous_ttl_seconds, dnssec,
-    dnssec_reason: may(Octets), changed, previous_digest: may(Opaque(Class::Answers)), differs_from: may(Resolver),
+    answers: may(Answered), answer_count, cname_chain: may(Target), answer_records, authority_records,
+    additional_records, ede: may(EDE), answer_digest: may(Opaque(Class::Answers)), min_ttl_seconds, known_ttl_seconds, previous_ttl_seconds, dnssec,
+    dnssec_reason: may(Octets), signature: may(SIGNATURE), changed, previous_digest: may(Opaque(Class::Answers)), differs_from: may(Resolver),
     nameserver: may(Name), address: may(SERVER), soa_serial, lame,
     resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert: may(CERTIFICATE), issuer_changed,
     response_labels, http_status, http_version, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received,

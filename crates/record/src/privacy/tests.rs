@@ -387,7 +387,13 @@ fn probe(kind: &str, target: &str) -> Value {
         "kind": kind, "service": "web", "target": target, "site": "s", "duration_ms": 1.5, "ok": false,
         "error": {"stage": "tls", "reason": "name_mismatch", "detail": "192.0.2.10 is not shop.example.com"},
         "attempt": 1, "resolver": "corp", "qname": "shop.example.com", "qtype": "A",
-        "answers": ["192.0.2.10"], "answer_digest": "00ff00ff00ff00ff", "dnssec": "bogus",
+        "answers": ["192.0.2.10"], "cname_chain": ["cdn.shop.example.com"],
+        "ede": [{"code": 22, "text": "at delegation shop.example.com"}],
+        "answer_digest": "00ff00ff00ff00ff", "dnssec": "bogus",
+        "signature": {
+            "record": "shop.example.com A", "not_after": "2026-12-20T12:30:00Z", "expiry_days": 30.0,
+            "lifetime_days": 30.0,
+        },
         "dnssec_reason": "no DNSKEY of shop.example.com", "differs_from": ["198.51.100.7"],
         "nameserver": "ns.shop.example.com", "address": "192.0.2.10",
         "cert": {

@@ -45,7 +45,7 @@ impl Endpoint {
     /// Starts to serve, if configured. Notifies `requested` of each request.
     pub(super) fn start(
         config: &Config,
-        context: Arc<Context>,
+        context: &Context,
         requested: &Arc<Notify>,
     ) -> Result<Self, Exit> {
         let Some(listen) = config.metrics_listen else { return Ok(Self { serving: None }) };
@@ -74,11 +74,11 @@ impl Endpoint {
     }
 
     /// Uses the modules of another configuration from now on.
-    pub(super) fn reload(&self, config: &Config, context: &Arc<Context>) {
+    pub(super) fn reload(&self, config: &Config, context: &Context) {
         let probe = self.serving.as_ref().and_then(|serving| serving.probe.as_ref());
         if let Some(probe) = probe {
             warn_of_modules(config);
-            probe.configure(config.modules.clone(), Arc::clone(context));
+            probe.configure(config.modules.clone(), context);
         }
     }
 

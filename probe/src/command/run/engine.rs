@@ -207,7 +207,7 @@ impl Engine {
     pub(super) fn start(config: Config, sources: Sources) -> Result<Self, Exit> {
         let signals = Signals::listen()?;
         let requested = Arc::new(Notify::new());
-        let endpoint = Endpoint::start(&config, context(&config), &requested)?;
+        let endpoint = Endpoint::start(&config, &context(&config), &requested)?;
         let rounds = Rounds::new(&config, &config.sinks, Repeat::Always)?;
         let targets: usize = config.services.iter().map(|service| service.targets.len()).sum();
         let services = config.services.len();

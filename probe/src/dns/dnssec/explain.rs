@@ -73,7 +73,18 @@ fn check_signature(signed: &Signed, signature: &RRSIG, keys: &[DNSKEY]) -> Resul
     let (inception, expiration) = (input.sig_inception.get(), input.sig_expiration.get());
     if seconds_from_now(expiration) < 0 {
         let since = written(expiration);
-        return Err(format!("signature of {shown} expired at {since} (key tag {tag} of {signer})"));
+        let late = seconds_from_now(expiration).unsigned_abs();
+        let skew = tolerated_skew(expiration.wrapping_sub(inception));
+        let tolerated = if late > skew {
+            String::new()
+        } else {
+            format!(
+                ", {late} s ago: a resolver that tolerates wrong clocks accepts it for {skew} s"
+            )
+        };
+        return Err(format!(
+            "signature of {shown} expired at {since} (key tag {tag} of {signer}){tolerated}"
+        ));
     }
     if seconds_from_now(inception) > 0 {
         let from = written(inception);
@@ -99,11 +110,17 @@ fn check_signature(signed: &Signed, signature: &RRSIG, keys: &[DNSKEY]) -> Resul
 
 /// Seconds from now to a time of a signature, which is a serial number (RFC 4034, section 3.1.5).
 #[expect(clippy::cast_possible_truncation, reason = "times of signatures are modulo 2^32")]
-fn seconds_from_now(time: u32) -> i32 {
+pub(super) fn seconds_from_now(time: u32) -> i32 {
     time.wrapping_sub(now_seconds() as u32).cast_signed()
 }
 
-fn now_seconds() -> u64 {
+/// Seconds for which a signature that was valid for `lifetime` seconds is accepted beyond its end for the sake of
+/// wrong clocks: as unbound does, the resolver with the largest tolerance (`val-sig-skew-min`, `val-sig-skew-max`).
+fn tolerated_skew(lifetime: u32) -> u32 {
+    (lifetime / 10).clamp(3600, 86_400)
+}
+
+pub(super) fn now_seconds() -> u64 {
     Timestamp::now().as_nanos() / 1_000_000_000
 }
 
@@ -201,7 +218,8 @@ async fn check_set(session: &Session, signed: Signed) -> Result<Link, Validation
     }
     Err(match check_signatures(&signed, &keys) {
         Err(reason) => Validation::bogus(reason),
-        Ok(()) => Validation::bogus(format!("{} is not proved", signed.shown())),
+        // What the validator could not get a moment ago.
+        Ok(()) => Validation::indeterminate(format!("a key for {} came too late", signed.shown())),
     })
 }
 
@@ -292,7 +310,7 @@ async fn check_keys(session: &Session, zone: Name) -> Result<Link, Validation> {
     }
     Err(match check_signatures(&signed, &trusted) {
         Err(reason) => Validation::bogus(reason),
-        Ok(()) => Validation::bogus(format!("the keys of {shown} are not proved")),
+        Ok(()) => Validation::indeterminate(format!("a key of {shown} came too late")),
     })
 }
 

@@ -28,22 +28,6 @@ pub(super) fn expansion_is_proved(response: &DnsResponse) -> bool {
         })
 }
 
-/// Returns whether an answer is made from a wildcard, and an NSEC3 record with the flag Opt-Out proves that there is no
-/// closer match: an unsigned delegation may be one, so the answer is insecure (RFC 5155, section 9.2).
-pub(super) fn is_opted_out(response: &DnsResponse) -> bool {
-    let is_expanded = response.answers.iter().any(|record| match &record.data {
-        RData::DNSSEC(DNSSECRData::RRSIG(signature)) => {
-            signature.input().num_labels < record.name.num_labels()
-        }
-        _ => false,
-    });
-    let is_opted_out = |record: &Record| match &record.data {
-        RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) => nsec3.opt_out(),
-        _ => false,
-    };
-    is_expanded && response.authorities.iter().any(is_opted_out)
-}
-
 /// Returns whether an NSEC record proves that a name does not exist, and that the closest name above it which
 /// does is the parent of the wildcard.
 fn proves_no_closer_match(name: &Name, signature: &RRSIG, proof: &Record) -> bool {

@@ -8,7 +8,7 @@ use hickory_proto::rr::Name;
 use std::collections::BTreeMap;
 
 /// Reasons with which the responses of several resolvers agree that a name is gone.
-const GONE: [&str; 2] = ["nxdomain", "no_data"];
+const GONE: [&str; 3] = ["nxdomain", "no_data", "dangling_cname"];
 
 /// State of a zone at its nameservers.
 #[derive(Debug, Default)]
@@ -187,13 +187,19 @@ impl Judge<'_> {
     }
 
     fn judge_bogus(&self, bogus: &[usize], assigned: &mut Assigned) {
+        // The resolver itself has the signatures of another answer.
+        let (forged, bogus): (Vec<usize>, Vec<usize>) =
+            bogus.iter().partition(|index| self.all[**index].error().1 == "forged");
+        if !forged.is_empty() {
+            assigned.own(Cause::Resolver, &forged);
+        }
         if bogus.is_empty() {
             return;
         }
         // Signatures that validate elsewhere are good: this resolver removes or forges answers.
         let is_secure = |index: &usize| self.all[*index].fields.dnssec.as_deref() == Some("secure");
         let cause = if self.group.iter().any(is_secure) { Cause::Resolver } else { Cause::Dnssec };
-        assigned.own(cause, bogus);
+        assigned.own(cause, &bogus);
     }
 
     /// Judges responses that are not what they should be.

@@ -186,6 +186,31 @@ fn certificate_that_expires_becomes_more_severe() {
 }
 
 #[test]
+fn signatures_end_in_steps_by_their_lifetime() {
+    let mut probing = Probing::new();
+    let mut expect = |minute, signed: &str, expected: &[(Severity, bool)]| {
+        let found = probing.minute(minute, &[&format!("dns@a ok signed={signed}")]);
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(severity, over)| (Rule::SignatureExpiry, *severity, *over))
+            .collect();
+        assert_eq!(found, expected, "{signed}");
+    };
+    // As signers renew them: Cloudflare's, BIND's, OpenDNSSEC's, and those of a year.
+    expect(0, "1/2", &[]);
+    expect(1, "7.5/30", &[]);
+    expect(2, "3/14", &[]);
+    expect(3, "30.5/365", &[]);
+    expect(4, "29/365", &[(Severity::Info, false)]);
+    expect(5, "13.9/365", &[(Severity::Warning, false)]);
+    expect(6, "2.9/365", &[(Severity::Critical, false)]);
+    expect(7, "364/365", &[(Severity::Critical, true)]);
+    expect(8, "2.7/14", &[(Severity::Info, false)]);
+    expect(9, "2/14", &[(Severity::Warning, false)]);
+    expect(10, "0.04/30", &[(Severity::Critical, false)]);
+}
+
+#[test]
 fn disagreement_and_serial_lag_must_last() {
     let mut probing = Probing::new();
     let lines = [

@@ -26,7 +26,32 @@ fn dnssec(lab: &FaultLab) -> Vec<Fault> {
     insecure.failures = &[("dns", "dns", "not_secure")];
     insecure.fields = &[("dnssec", "insecure")];
     insecure.cause = Some("dnssec");
+    let mut ending = fault(
+        "dnssec-ending",
+        "signatures that end in an hour",
+        &[dns("www.ending.test", "[good]")],
+        Peer::new(&delv(lab, "www.ending.test"), "; fully validated"),
+    );
+    ending.fields = &[("dnssec", "secure"), ("signature.record", "www.ending.test A")];
+    let mut opt_out = fault(
+        "dnssec-opt-out",
+        "name that does not exist, by a proof that leaves out unsigned zones",
+        &["dns: { name: gone.optout.test, rcodes: [NXDOMAIN], resolvers: [good], require_secure: true }"
+            .to_owned()],
+        Peer::new(&format!("dig @{} +dnssec gone.optout.test", lab.validating()), "flags: qr rd ra;"),
+    );
+    opt_out.failures = &[("dns", "dns", "not_secure")];
+    opt_out.fields = &[("dnssec", "insecure")];
+    opt_out.cause = Some("dnssec");
     vec![
+        ending,
+        opt_out,
+        bogus(
+            "dnssec-ended",
+            "signatures have ended a minute ago",
+            "www.ended.test",
+            "resolution failed",
+        ),
         bogus("dnssec-expired", "signatures have expired", "www.expired.test", "resolution failed"),
         bogus(
             "dnssec-future",
@@ -61,6 +86,14 @@ fn resolvers(lab: &FaultLab) -> Vec<Fault> {
         fault.cause = Some("resolver");
         fault
     };
+    let mut policy = service(
+        "resolver-policy",
+        "BIND with a response policy that forges what is asked for without DO",
+        dns(SHOP, "[policy]"),
+        Peer::new(&format!("dig @{} {SHOP}", lab.policy()), "203.0.113.66"),
+        &[("dns", "dns", "forged")],
+    );
+    policy.fields = &[("dnssec", "bogus")];
     let mut disagree = fault(
         "resolver-disagrees",
         "resolver with another answer for an unsigned name",
@@ -76,6 +109,7 @@ fn resolvers(lab: &FaultLab) -> Vec<Fault> {
             Peer::new(&format!("dig @{lying} {SHOP}"), "203.0.113.66"),
             &[("dns", "dns", "bogus")],
         ),
+        policy,
         disagree,
         service(
             "resolver-closed",
@@ -134,7 +168,16 @@ fn names(lab: &FaultLab) -> Vec<Fault> {
     );
     looping.failures = &[("dns", "dns", "servfail")];
     looping.cause = Some("resolver");
-    vec![nxdomain, no_data, looping]
+    let mut dangling = fault(
+        "name-dangling",
+        "CNAME record that leads to a name that does not exist",
+        &[dns("dangling.good.test", "[good, dot]")],
+        Peer::new(&format!("dig @{at} +short dangling.good.test"), "old.gone.test."),
+    );
+    dangling.failures = &[("dns", "dns", "dangling_cname")];
+    dangling.fields = &[("cname_chain.0", "old.gone.test"), ("dnssec", "secure")];
+    dangling.cause = Some("dns");
+    vec![nxdomain, no_data, dangling, looping]
 }
 
 fn authority(lab: &FaultLab) -> Vec<Fault> {
