@@ -142,7 +142,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "LIST")]
     pub port: Option<PortSet>,
 
-    /// Serve /metrics, /healthz and /readyz at this address, or "off" [default: 127.0.0.1:9353; replay: off]
+    /// Serve /metrics, /healthz, /livez and /readyz at this address, or "off" [default: 127.0.0.1:9353; replay: off]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 

@@ -1,4 +1,6 @@
-//! What unit tests of several modules share.
+//! What unit tests of several modules share, and what documentation says of the code.
+
+mod docs;
 
 /// The heap of each thread, for tests of memory bounds.
 pub(crate) mod heap {

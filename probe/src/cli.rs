@@ -81,7 +81,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Serve /metrics, /healthz and /readyz at this address, or "off" [default: 127.0.0.1:9354]
+    /// Serve /metrics, /healthz, /livez and /readyz at this address, or "off" [default: 127.0.0.1:9354]
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 

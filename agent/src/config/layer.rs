@@ -52,8 +52,8 @@ section! {
         /// Detection of problems and attacks, for sinks that get the stream alerts.
         section detect: DetectLayer,
         /// Streams of every sink that has no streams of its own: messages, transactions, lookups,
-        /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout; transactions,
-        /// metrics, alerts, dlq and ledger for the other sinks.
+        /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout and null;
+        /// transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts.
         joined streams: Option<StreamSet> = example("[transactions, dlq, ledger]"),
         /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
         /// kafka.brokers is given, else stdout.

@@ -129,7 +129,7 @@ pub fn outputs(
     }
     if let Some(address) = metrics_listen {
         let found = TcpListener::bind(address)
-            .map(|_| format!("{address} is free for /metrics, /healthz and /readyz"))
+            .map(|_| format!("{address} is free for /metrics, /healthz, /livez and /readyz"))
             .map_err(|error| BindError { address, error });
         probes.push(with_remedy("metrics", found, BindError::REMEDY));
     }

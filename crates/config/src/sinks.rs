@@ -51,7 +51,7 @@ section! {
 section! {
     /// Section `metrics`.
     MetricsLayer {
-        /// Address of /metrics, /healthz and /readyz: ADDR:PORT, or off.
+        /// Address of /metrics, /healthz, /livez and /readyz: ADDR:PORT, or off.
         text listen: Option<Listen> = default(Listen::DEFAULT),
     }
 }
