@@ -68,11 +68,15 @@ fn health_pages_show_the_report() {
     let example = example.split("```").next().unwrap();
     let whole = report(7, 2);
     for line in example.lines() {
-        assert!(whole.lines().any(|own| own == line), "docs/health.md: {line:?} is not of\n{whole}");
+        assert!(
+            whole.lines().any(|own| own == line),
+            "docs/health.md: {line:?} is not of\n{whole}"
+        );
     }
     let checks: Vec<&str> =
         whole.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    let documented: Vec<String> = table(&page, "| check |").into_iter().map(|row| row[0].clone()).collect();
+    let documented: Vec<String> =
+        table(&page, "| check |").into_iter().map(|row| row[0].clone()).collect();
     let expected: Vec<String> = checks.iter().map(|check| format!("`{check}`")).collect();
     assert_eq!(documented, expected);
     for check in checks {
@@ -107,7 +111,8 @@ fn default_streams_are_those_of_the_sinks() {
             _ => names.concat(),
         }
     };
-    let [stdout, null, kafka, file, alertmanager] = sinks().map(|sink| list(sink.default_streams()));
+    let [stdout, null, kafka, file, alertmanager] =
+        sinks().map(|sink| list(sink.default_streams()));
     assert_eq!((&stdout, &kafka), (&null, &file));
     let sentence = format!(
         "Default: {stdout} for stdout and null; {kafka} for file and kafka; alertmanager always gets {alertmanager}."
@@ -121,7 +126,10 @@ fn every_status_is_explained() {
     for status in Status::ALL {
         let name = status.name();
         let is_explained = [format!("`{name}`"), format!("\n| {name} |")];
-        assert!(is_explained.iter().any(|text| pages.contains(text)), "{name} is explained nowhere");
+        assert!(
+            is_explained.iter().any(|text| pages.contains(text)),
+            "{name} is explained nowhere"
+        );
     }
 }
 
@@ -150,7 +158,8 @@ fn users_and_grants_are_those_of_the_stores() {
             if !line.starts_with(' ') {
                 section = line;
             }
-            let is_store = section.starts_with("clickhouse:") || section.starts_with("timescaledb:");
+            let is_store =
+                section.starts_with("clickhouse:") || section.starts_with("timescaledb:");
             if let Some(user) = line.trim_start().strip_prefix("user: ").filter(|_| is_store) {
                 assert!(STORE_USERS.contains(&user.trim()), "{page}: no roles.sql creates {user}");
             }
@@ -161,7 +170,8 @@ fn users_and_grants_are_those_of_the_stores() {
 /// Topics that the rules of Kafka's access control give to a principal for an operation.
 fn topics_of(page: &str, principal: &str, operation: &str) -> BTreeSet<String> {
     let rules = page.lines().filter(|line| {
-        line.contains(&format!("User:{principal} ")) && line.contains(&format!("--operation {operation} "))
+        line.contains(&format!("User:{principal} "))
+            && line.contains(&format!("--operation {operation} "))
     });
     let topics = rules.flat_map(|line| line.split("--topic ").skip(1));
     topics.filter_map(|rest| rest.split_whitespace().next().map(str::to_owned)).collect()
@@ -193,7 +203,9 @@ fn access_rules_have_every_topic() {
 #[test]
 fn endpoints_are_listed_completely() {
     let mut sources = files("docs", "md");
-    for (folder, extension) in [("deploy", "yaml"), ("agent/src", "rs"), ("probe/src", "rs"), ("crates", "rs")] {
+    for (folder, extension) in
+        [("deploy", "yaml"), ("agent/src", "rs"), ("probe/src", "rs"), ("crates", "rs")]
+    {
         sources.extend(files(folder, extension));
     }
     let mut lists = 0;
@@ -238,7 +250,11 @@ fn boards_need_the_stores_of_the_table() {
     for path in files("grafana/dashboards", "json") {
         let board: serde_json::Value = serde_json::from_str(&read(&path)).unwrap();
         let title = board["title"].as_str().unwrap();
-        let name = if title.starts_with("Registrar: ") { "registrar" } else { title.trim_start_matches("DNS: ") };
+        let name = if title.starts_with("Registrar: ") {
+            "registrar"
+        } else {
+            title.trim_start_matches("DNS: ")
+        };
         boards.entry(name.to_owned()).or_default().push(sources(&board));
     }
     let rows = table(&read("docs/dashboards.md"), "| board | TimescaleDB |");
