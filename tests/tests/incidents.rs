@@ -103,7 +103,7 @@ fn reports_partly_failing_resolver_after_five_minutes() -> Result<()> {
     Ok(())
 }
 
-/// The same resolver in a capture that is shorter than the rule has to learn: no alert, and the log says why.
+/// A failing resolver in a capture that is shorter than the rule has to learn: no alert, and the log says why.
 #[test]
 fn says_that_it_is_learning() -> Result<()> {
     let folder = tempfile::tempdir()?;

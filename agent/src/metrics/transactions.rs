@@ -139,9 +139,9 @@ pub struct TransactionMetrics {
 /// Records that leave out parts of their messages, because they would be too large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShortenedRecords {
-    /// Of messages.
+    /// Records of messages.
     pub messages: u64,
-    /// Of transactions.
+    /// Records of transactions.
     pub transactions: u64,
 }
 

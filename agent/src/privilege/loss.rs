@@ -116,7 +116,8 @@ mod tests {
         let sources = Sources { purpose: Purpose::Live, file: Some(path), environment, flags };
         let config = Config::load(&sources).unwrap();
         let losses = losses(&config, &Files::default(), None);
-        losses.iter().map(|loss| format!("{}: {}\n", loss.problem, loss.remedy)).collect()
+        let lines = losses.iter().map(|loss| format!("{}: {}", loss.problem, loss.remedy));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     #[test]

@@ -19,11 +19,11 @@ pub struct RecordLimits {
 /// Shares of the lists of one record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListLimits {
-    /// Of the answers.
+    /// Limits of the answers.
     pub(super) answers: AnswerLimits,
-    /// Of EDNS, in bytes.
+    /// Limit of EDNS, in bytes.
     pub(super) edns_bytes: usize,
-    /// Of the questions and of the TLVs of DSO each, in bytes.
+    /// Limit of the questions, and of the TLVs of DSO, in bytes each.
     pub(super) other_bytes: usize,
 }
 

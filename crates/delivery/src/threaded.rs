@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// kernel.
 pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The same for a thread that has written all its records to its spool. Its successor needs the spool, so that it is
+/// Longest time to wait for the end of a thread that has written all its records to its spool. Its successor needs the spool, so that it is
 /// given up only if it hangs.
 const SPOOLED_END_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -21,7 +21,7 @@ pub(super) struct Background {
 
 enum Item {
     Line(Vec<u8>),
-    /// Told once all lines before it are written.
+    /// Request to signal once all lines before it are written.
     Flush(SyncSender<()>),
 }
 

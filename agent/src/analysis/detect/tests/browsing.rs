@@ -334,7 +334,7 @@ fn million_queries_have_no_alert() {
     assert!(browsing.alerts.is_empty(), "{:#?}", summaries(&browsing.alerts));
 }
 
-/// The same traffic has alerts where ten minutes are the baseline and five queries a second matter.
+/// Such traffic has alerts where ten minutes are the baseline and five queries a second matter.
 #[test]
 fn browsing_has_alerts_with_baseline_of_minutes() {
     let mut browsing = Browsing::new(6 * HOUR, BUSY, fast_learning());
