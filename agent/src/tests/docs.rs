@@ -209,7 +209,7 @@ fn endpoints_are_listed_completely() {
         sources.extend(files(folder, extension));
     }
     let mut lists = 0;
-    for path in sources {
+    for path in sources.into_iter().filter(|path| !path.ends_with(file!())) {
         for line in read(&path).lines() {
             if line.contains("/metrics") && line.contains("/readyz") {
                 lists += 1;

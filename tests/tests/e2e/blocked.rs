@@ -10,10 +10,10 @@ use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, mkfifoat, open};
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, PipeWriter, Read, Write as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -63,6 +63,8 @@ fn drained(mut pipe: impl Read + Send + 'static) -> JoinHandle<io::Result<u64>> 
 fn blocked_readers_and_sinks_do_not_hold_up_the_ring() {
     let Some((lab, _alone)) = lab() else { return };
     let directory = tempfile::tempdir().unwrap();
+    // The agent makes files there after it has become another user.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
     let at = |name: &str| directory.path().join(name);
     let config = |linger: &str, more: &[&str]| {
         let file = format!("file:{}", at("records").display());

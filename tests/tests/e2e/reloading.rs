@@ -9,7 +9,8 @@ use dnscribe_tests::{ledger, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::slice;
@@ -81,6 +82,8 @@ fn reload_of_sinks_loses_nothing_with_two_threads() {
 fn swap_sinks(threads: u32) {
     let Some((lab, _alone)) = lab() else { return };
     let directory = tempfile::tempdir().unwrap();
+    // The agent makes files there after it has become another user.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
     let at = |name: &str| directory.path().join(name);
     let sink = |name: &str| format!("file:{}", at(name).display());
     let with = |sinks: &[String], streams: &[&str]| {

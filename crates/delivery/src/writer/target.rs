@@ -236,6 +236,10 @@ impl Target {
                 self.switch_to(file);
                 true
             }
+            // Another process moved it meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.reopen_because("it was moved or removed")
+            }
             Err(error) => {
                 if !logged {
                     tracing::warn!(

@@ -26,7 +26,7 @@ const BASE: [(&str, &str); 5] = [
 ];
 
 /// Other values of keys for which [`other_value`] finds none.
-const OTHER_VALUES: [(&str, &str); 35] = [
+const OTHER_VALUES: [(&str, &str); 36] = [
     ("capture.hook", "socket"),
     ("capture.ports", "[53, 5353]"),
     ("capture.ring_bytes", "64MiB"),
@@ -43,6 +43,7 @@ const OTHER_VALUES: [(&str, &str); 35] = [
     ("spool.enabled", "false"),
     ("spool.directory", "/var/lib/other"),
     ("spool.max_bytes", "2GiB"),
+    ("records.max_bytes", "1MiB"),
     ("spool.when_full", "drop_newest"),
     ("alertmanager.urls", "[\"http://alertmanager-9:9093\"]"),
     ("encrypted.resolvers", "[192.0.2.9]"),
