@@ -1,5 +1,4 @@
-//! Helpers for the tests of detectors, the check of the runbooks, and days of browsing.
+//! Helpers for the tests of detectors, and the check of the runbooks.
 
-mod browsing;
 pub(crate) mod helpers;
 mod runbooks;
