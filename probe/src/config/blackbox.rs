@@ -34,7 +34,7 @@ pub(super) fn module(layer: Result<ModuleLayer, YamlError>) -> Result<Module, St
         format!("line {}, column {}: {error}", error.place.line, error.place.column)
     })?;
     let prober = layer.prober.ok_or("prober is missing: give http, tcp, dns or icmp")?;
-    let pace = PaceLayer { timeout: layer.timeout, interval: None };
+    let pace = PaceLayer { timeout: layer.timeout, ..PaceLayer::default() };
     match prober {
         Prober::Http => http(layer.http, pace),
         Prober::Tcp => Ok(tcp(layer.tcp, pace)),
