@@ -29,7 +29,7 @@ pub(super) struct ListLimits {
 
 impl Default for RecordLimits {
     fn default() -> Self {
-        Self { answers: 4096, bytes: 512 << 10 }
+        Self { answers: 4096, bytes: 768 << 10 }
     }
 }
 

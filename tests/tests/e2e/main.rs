@@ -4,7 +4,6 @@
 mod alerts;
 mod isolated_cgroup;
 mod attribution;
-mod blocked;
 mod encrypted;
 mod shutdown;
 mod failures;
