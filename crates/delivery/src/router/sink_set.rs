@@ -389,6 +389,8 @@ mod tests {
             // Succeeds once the sink's thread waits for a writer.
             writer = opened(&segment).ok();
             assert!(start.elapsed() < LIMIT, "the new sink is opened");
+            // Fewer batches than a queue holds: the test is of waiting, not of a queue that is full.
+            thread::sleep(CHANGE_INTERVAL);
         }
         assert!(sinks.active[0].is_pending());
         let offered = transactions(&sinks, "kafka").records;
