@@ -84,7 +84,7 @@ pub struct TransactionBody<'a> {
     pub answers: AnswerList<'a>,
     /// Number of records of the answer section that are left out, behind those in `answers`, because
     /// the record would exceed `records.max_answers` or `records.max_bytes`.
-    /// Those of a zone transfer behind the first 100 do not count.
+    /// Records of a zone transfer behind the first 100 do not count.
     pub answers_omitted: Option<u16>,
     /// ANCOUNT of the response.
     pub answer_count: Option<u16>,

@@ -14,10 +14,11 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
+use tempfile::TempDir;
 
 /// `-EPERM` and `-EACCES`.
 const REFUSALS: [i64; 2] = [-1, -13];
@@ -56,15 +57,21 @@ fn drops_root_privileges_within_a_second() {
     assert!(!end.stderr.contains("WARN"), "{}", end.stderr);
 }
 
-/// At every log level, with every kind of sink, each thread is confined. At level trace there is one more thread.
-#[test]
-fn every_thread_is_confined_at_every_log_level() {
-    let Some((_lab, _alone)) = lab() else { return };
+/// A folder that everyone may read, and one in it of the user that the agent becomes.
+fn folders() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let out = directory.path().join("out");
     fs::create_dir(&out).unwrap();
     chown(&out, Some(65534), Some(65534)).unwrap();
+    (directory, out)
+}
+
+/// At every log level, with every kind of sink, each thread is confined. At level trace there is one more thread.
+#[test]
+fn every_thread_is_confined_at_every_log_level() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let (directory, out) = folders();
     let config = directory.path().join("dnscribe.yaml");
     let file = format!("file:{}", out.join("records").display());
     let sinks = ["--sink", "stdout", "--sink", "null", "--sink", &file, "--sink", "kafka"];
@@ -232,11 +239,7 @@ fn helper_reads_what_agent_may_not() {
 #[test]
 fn files_of_user_need_no_capability() {
     let Some((lab, _alone)) = lab() else { return };
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let out = directory.path().join("out");
-    fs::create_dir(&out).unwrap();
-    chown(&out, Some(65534), Some(65534)).unwrap();
+    let (directory, out) = folders();
     let config = directory.path().join("dnscribe.yaml");
     fs::write(&config, "version: 1\nfile: { rotate_bytes: 64KiB }\n").unwrap();
     let file = out.join("records");
