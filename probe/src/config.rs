@@ -213,7 +213,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         trigger: layer.trigger.resolve(),
         ad_hoc: AdHoc::new(layer),
         trust: trust::resolve(layer)?,
-        services: services::resolve(layer)?,
+        services: services::resolve(layer, sources.file.as_deref())?,
         limits: limits(&layer.limits),
         modules: modules::resolve(layer)?,
         probe_requests: probe_requests(layer),

@@ -17,12 +17,15 @@ pub use dnssec::{CacheLimits, Security, SignedUntil, Validation, Validators};
 pub use resolver::{Protocol, Resolver, ResolverHost};
 
 use crate::failure::{Failure, Stage};
+use crate::source::Source;
 use crate::trust::Trust;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// UDP payload size in bytes that queries announce, which fits into a packet of every network (RFC 9715).
 const UDP_PAYLOAD_BYTES: u16 = 1232;
@@ -43,19 +46,33 @@ pub struct Question {
     pub dnssec_ok: bool,
     /// Whether the server is to leave their validation to the client (CD; RFC 4035, section 3.2.2).
     pub checking_disabled: bool,
+    /// Number of further attempts where there is no response.
+    pub retries: u32,
 }
+
+/// Number of further attempts of queries that have no setting of their own.
+pub const QUERY_RETRIES: u32 = 1;
 
 impl Question {
     /// Creates a question for a resolver.
     #[must_use]
     pub const fn new(name: Name, record_type: RecordType) -> Self {
-        Self { name, record_type, recursion: true, dnssec_ok: false, checking_disabled: false }
+        Self {
+            name,
+            record_type,
+            recursion: true,
+            dnssec_ok: false,
+            checking_disabled: false,
+            retries: QUERY_RETRIES,
+        }
     }
 
     /// Creates a question for an authoritative server.
     #[must_use]
     pub const fn authoritative(name: Name, record_type: RecordType) -> Self {
-        Self { name, record_type, recursion: false, dnssec_ok: false, checking_disabled: false }
+        let mut question = Self::new(name, record_type);
+        question.recursion = false;
+        question
     }
 
     /// Makes a query with a random id.
@@ -88,9 +105,12 @@ pub struct Exchange {
     pub connect: Option<Duration>,
     /// Duration of the TLS handshake, where there is one.
     pub handshake: Option<Duration>,
+    /// Number of attempts that were made.
+    pub attempts: u32,
 }
 
-/// Asks a resolver. Over UDP, a truncated response is asked for again over TCP. Ends within `limit`.
+/// Asks a resolver, again if there is no response (`question.retries`). Over UDP, a truncated response is asked for
+/// again over TCP. Ends within `limit`.
 ///
 /// # Errors
 /// The stage that failed: the resolver's name, the connection, TLS, HTTP, or the exchange itself.
@@ -101,6 +121,24 @@ pub async fn exchange(
     limit: Duration,
 ) -> Result<Exchange, Failure> {
     let deadline = Instant::now() + limit;
+    let mut attempts = 1;
+    loop {
+        match ask_once(resolver, trust, question, deadline).await {
+            Ok(found) => return Ok(Exchange { attempts: attempts.max(found.attempts), ..found }),
+            Err(failure) if failure.is_transient() && attempts <= question.retries => attempts += 1,
+            Err(failure) => {
+                return Err(Failure { attempts: attempts.max(failure.attempts), ..failure });
+            }
+        }
+    }
+}
+
+async fn ask_once(
+    resolver: &Resolver,
+    trust: &Trust,
+    question: &Question,
+    deadline: Instant,
+) -> Result<Exchange, Failure> {
     let servers = server_addresses(resolver, deadline).await?;
     let Some((last, others)) = servers.split_last() else {
         return Err(Failure::new(Stage::Resolve, "no_address"));
@@ -124,8 +162,8 @@ async fn exchange_with(
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
     match resolver.protocol {
-        Protocol::Udp => exchange_udp(server, question, deadline).await,
-        Protocol::Tcp => stream::exchange_tcp(server, question, deadline).await,
+        Protocol::Udp => exchange_udp(server, resolver.source, question, deadline).await,
+        Protocol::Tcp => stream::exchange_tcp(server, resolver.source, question, deadline).await,
         Protocol::Tls => stream::exchange_tls(server, resolver, trust, question, deadline).await,
         Protocol::Https => https::exchange(server, resolver, trust, question, deadline).await,
         Protocol::Quic => quic::exchange(server, resolver, trust, question, deadline).await,
@@ -136,20 +174,57 @@ async fn exchange_with(
 /// time is left to ask without them where TCP is not to be had.
 async fn exchange_udp(
     server: SocketAddr,
+    source: Source,
     question: &Question,
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
-    let found = udp::exchange(server, question, deadline).await?;
+    let found = repeat_udp(server, source, question, deadline).await?;
     if !found.response.metadata.truncation {
         return Ok(found);
     }
+    let attempts = found.attempts;
     let left = deadline.saturating_duration_since(Instant::now());
     let deadline = if question.dnssec_ok { deadline - left / 2 } else { deadline };
-    stream::exchange_tcp(server, question, deadline).await.map_err(|mut failure| {
-        let detail = failure.detail.unwrap_or_default();
-        failure.detail = Some(format!("over TCP, after a truncated response over UDP: {detail}"));
-        failure
-    })
+    match stream::exchange_tcp(server, source, question, deadline).await {
+        Ok(found) => Ok(Exchange { attempts, ..found }),
+        Err(mut failure) => {
+            let detail = failure.detail.unwrap_or_default();
+            failure.detail =
+                Some(format!("over TCP, after a truncated response over UDP: {detail}"));
+            Err(failure)
+        }
+    }
+}
+
+/// Sends a query over UDP up to `1 + question.retries` times, at equal parts of the time limit, each from another port
+/// with another id, and takes the first response to any of them: neither a datagram that gets lost nor a slow server is a
+/// failure.
+async fn repeat_udp(
+    server: SocketAddr,
+    source: Source,
+    question: &Question,
+    deadline: Instant,
+) -> Result<Exchange, Failure> {
+    let (start, most) = (Instant::now(), question.retries.saturating_add(1));
+    let share = deadline.saturating_duration_since(start) / most;
+    let mut asked = FuturesUnordered::new();
+    let mut attempts = 0;
+    loop {
+        if attempts < most && Instant::now() >= start + share * attempts {
+            asked.push(udp::exchange(server, source, question, deadline));
+            attempts += 1;
+        }
+        let next = if attempts < most { start + share * attempts } else { deadline };
+        tokio::select! {
+            Some(result) = asked.next() => match result {
+                Ok(found) => return Ok(Exchange { attempts, ..found }),
+                // The last query waits as long as the others.
+                Err(failure) if failure.reason == "timeout" && !asked.is_empty() => {}
+                Err(failure) => return Err(Failure { attempts, ..failure }),
+            },
+            () = sleep_until(next), if attempts < most => {}
+        }
+    }
 }
 
 /// Returns the addresses of a resolver, of which a name is resolved by the system.

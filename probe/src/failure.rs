@@ -39,13 +39,15 @@ pub struct Failure {
     pub reason: &'static str,
     /// Details for people.
     pub detail: Option<String>,
+    /// Number of attempts that failed.
+    pub attempts: u32,
 }
 
 impl Failure {
     /// Creates a failure without details.
     #[must_use]
     pub const fn new(stage: Stage, reason: &'static str) -> Self {
-        Self { stage, reason, detail: None }
+        Self { stage, reason, detail: None, attempts: 1 }
     }
 
     /// Adds details for people.
@@ -53,6 +55,12 @@ impl Failure {
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Returns whether another attempt may get a response: there was none, and the time limit has not passed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        is_transient(self.stage.name(), self.reason)
     }
 
     /// Creates a failure from an error of a socket.
@@ -87,4 +95,11 @@ pub fn io_reason(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "forbidden",
         _ => "io",
     }
+}
+
+/// Returns whether another attempt may get a response, by stage and reason of a failure.
+#[must_use]
+pub fn is_transient(stage: &str, reason: &str) -> bool {
+    matches!(reason, "refused" | "reset" | "closed" | "io" | "host_unreachable")
+        || stage == "resolve" && matches!(reason, "timeout" | "servfail")
 }

@@ -7,6 +7,7 @@
 
 // What is asked, and how.
 pub mod failure;
+pub mod source;
 pub mod special;
 pub mod client_certificate;
 pub mod revocation;

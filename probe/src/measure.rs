@@ -14,12 +14,16 @@ mod tls;
 pub use crate::failure::{Failure, Stage};
 
 use crate::dns::{CacheLimits, Resolver, Validators, presentation};
+use crate::failure::is_transient;
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Time between a failure and the next attempt, for a server that is being restarted.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Length limit of the detail of a failure.
 const MAX_DETAIL_CHARS: usize = 1000;
@@ -84,21 +88,59 @@ impl Skip {
 /// Runs one round of a target. Ends within the target's time limit.
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
-    let one = |fields| Ok(vec![fields]);
     let mut unrouted = 0;
-    let found = match &target.kind {
+    let found = repeat(context, target, &mut unrouted).await;
+    let (found, skipped) =
+        found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
+    Round { target: Arc::clone(target), start, found, skipped, unrouted }
+}
+
+/// Measures a target, and again while it fails without a response and attempts and time are left. Targets that ask
+/// several servers repeat their queries themselves.
+async fn repeat(
+    context: &Context,
+    target: &Target,
+    unrouted: &mut u64,
+) -> Result<Vec<ProbeFields>, Skip> {
+    let start = Instant::now();
+    let mut found = measure_once(context, target, unrouted).await?;
+    let is_single =
+        matches!(target.kind, TargetKind::Tcp(_) | TargetKind::Tls(_) | TargetKind::Http(_));
+    let attempts = if is_single { target.retries.saturating_add(1) } else { 1 };
+    for attempt in 2..=attempts {
+        let mut errors = found.iter().filter_map(|fields| fields.error.as_ref());
+        let is_transient = errors.any(|error| is_transient(&error.stage, &error.reason));
+        if !is_transient || start.elapsed() + PAUSE >= target.timeout {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        let timeout = target.timeout.saturating_sub(start.elapsed());
+        let again = Target { timeout, ..target.clone() };
+        found = measure_once(context, &again, unrouted).await?;
+        for fields in &mut found {
+            fields.attempt = attempt;
+            fields.duration_ms = milliseconds(start.elapsed());
+        }
+    }
+    Ok(found)
+}
+
+async fn measure_once(
+    context: &Context,
+    target: &Target,
+    unrouted: &mut u64,
+) -> Result<Vec<ProbeFields>, Skip> {
+    let one = |fields| Ok(vec![fields]);
+    match &target.kind {
         TargetKind::Dns(dns) => Ok(dns::measure(context, target, dns).await),
         TargetKind::Authority(authority) => {
-            Box::pin(authority::measure(context, target, authority, &mut unrouted)).await
+            Box::pin(authority::measure(context, target, authority, unrouted)).await
         }
         TargetKind::Tcp(tcp) => one(tcp::measure(context, target, tcp).await),
         TargetKind::Tls(tls) => one(tls::measure(context, target, tls).await),
         TargetKind::Http(http) => one(Box::pin(http::measure(context, target, http)).await),
         TargetKind::Ping(ping) => ping::measure(context, target, ping).await.and_then(one),
-    };
-    let (found, skipped) =
-        found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
-    Round { target: Arc::clone(target), start, found, skipped, unrouted }
+    }
 }
 
 /// Makes the round of a target that did not end by itself: all that it asks has failed for `reason`, `duration` after
@@ -158,6 +200,7 @@ fn finish(mut fields: ProbeFields, start: Instant, result: Result<(), Failure>) 
     if let Err(mut failure) = result {
         failure.detail = failure.detail.as_deref().map(printable);
         fields.ok = false;
+        fields.attempt = fields.attempt.max(failure.attempts);
         fields.error = Some(failure.into());
     }
     fields

@@ -10,8 +10,11 @@ mod subject;
 mod ttl;
 
 pub use known::LearningRules;
+pub use subject::is_same_organization;
 
+use crate::dns::presentation;
 use crate::measure::Round;
+use crate::target::Target;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
 use file::{MemoryFile, ReadError};
@@ -85,23 +88,15 @@ pub struct AnnouncedChange {
 }
 
 impl AnnouncedChange {
-    /// Returns whether the change concerns a measurement.
-    fn covers(&self, fields: &ProbeFields) -> bool {
-        let is_service = self.service.as_deref() == Some(&*fields.service);
+    /// Returns whether the change concerns a target.
+    fn covers(&self, target: &Target) -> bool {
+        let is_service = self.service.as_deref() == Some(&*target.service);
         let is_zone = self.zone.as_deref().is_some_and(|zone| {
-            let name = fields.qname.as_deref().unwrap_or(&fields.target);
-            let host = host_of(name);
-            host == zone || host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+            let name = target.name_asked().map(|name| presentation(&name)).unwrap_or_default();
+            name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
         });
         is_service || is_zone || self.service.is_none() && self.zone.is_none()
     }
-}
-
-/// Returns the host in the text of a target: a URL, `HOST:PORT`, or a name.
-fn host_of(target: &str) -> &str {
-    let text = target.split_once("://").map_or(target, |(_, rest)| rest);
-    let text = text.split([' ', '/']).next().unwrap_or(text);
-    text.rsplit_once(':').map_or(text, |(host, _)| host)
 }
 
 /// Counters of the memory.
@@ -165,6 +160,7 @@ impl Memory {
     pub fn observe(&mut self, round: &mut Round) {
         let now = round.start;
         self.announced.retain(|change| change.ends > now);
+        let announced = self.announced.iter().any(|change| change.covers(&round.target));
         for fields in &mut round.found {
             let room = self.subjects.len() < MAX_SUBJECTS;
             let subject = match self.subjects.entry(SubjectKey::new(fields)) {
@@ -175,7 +171,6 @@ impl Memory {
                     continue;
                 }
             };
-            let announced = self.announced.iter().any(|change| change.covers(fields));
             self.counters.evicted += subject.observe(fields, now, &self.config.learning, announced);
         }
     }

@@ -26,7 +26,7 @@ use breaker::Breaker;
 use dnscribe_record::ledger::Probing;
 use host::Host;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use targets::{Progress, Slot, TargetKey};
@@ -118,12 +118,8 @@ impl Scheduler {
     pub fn set_services(&mut self, now: Duration, limits: Limits, services: &[Service]) {
         self.limits = limits;
         let mut old = std::mem::take(&mut self.known);
-        let mut ordinals: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
         for target in services.iter().flat_map(|service| &service.targets) {
-            let (kind, name) = (target.kind.name(), target.name.as_str());
-            let ordinal = ordinals.entry((&target.service, kind, name)).or_default();
-            let key = (Arc::clone(&target.service), kind, name.to_owned(), *ordinal);
-            *ordinal += 1;
+            let key = (Arc::clone(&target.service), target.kind.name(), target.name.clone());
             let number = match old.remove(&key) {
                 Some(number) => self.update(now, number, &key, target),
                 None => self.insert(now, &key, target),

@@ -92,6 +92,9 @@ fn result(fields: &ProbeFields) -> String {
         ("rtt ", fields.rtt_ms),
     ];
     parts.extend(times.iter().filter_map(|(name, ms)| ms.map(|ms| format!("{name}{ms:.1} ms"))));
+    if fields.attempt > 1 {
+        parts.push(format!("{} attempts", fields.attempt));
+    }
     if !fields.differs_from.is_empty() {
         parts.push(format!("differs from {}", fields.differs_from.join(", ")));
     }

@@ -1,7 +1,13 @@
 //! Targets: what is measured, how often, and what counts as good.
 
+mod answers;
+mod name;
+
+pub use answers::ExpectedAnswers;
+
 use crate::client_certificate::ClientCertificate;
 use crate::dns::{Resolver, presentation};
+use crate::source::Source;
 use dnscribe_config::value;
 use dnscribe_config::value::LabelName;
 use dnscribe_record::named_enum;
@@ -44,12 +50,14 @@ pub struct Service {
 pub struct Target {
     /// Name of the service.
     pub service: Arc<str>,
-    /// Text that names the target in records: unique within kind and service.
+    /// Text that names the target in records, metrics and alerts: unique within the service.
     pub name: String,
     /// Time between two rounds.
     pub interval: Duration,
     /// Time limit of a round.
     pub timeout: Duration,
+    /// Number of further attempts of a round that gets no response.
+    pub retries: u32,
     /// What is measured.
     pub kind: TargetKind,
 }
@@ -108,6 +116,42 @@ impl TargetKind {
             Self::Ping(_) => "ping",
         }
     }
+
+    /// Has everything measured from an address of this host: hosts, and the resolvers that are asked.
+    #[must_use]
+    pub fn with_source(mut self, source: Source) -> Self {
+        let resolver = |one: &mut Arc<Resolver>| Arc::make_mut(one).source = source;
+        let host = |host: &mut Host| {
+            host.source = source;
+            host.resolver.iter_mut().for_each(resolver);
+        };
+        match &mut self {
+            Self::Dns(dns) => dns.resolvers.iter_mut().for_each(resolver),
+            Self::Authority(authority) => resolver(&mut authority.resolver),
+            Self::Tcp(tcp) => host(&mut tcp.host),
+            Self::Tls(tls) => host(&mut tls.host),
+            Self::Ping(ping) => host(&mut ping.host),
+            Self::Http(http) => {
+                http.source = source;
+                http.resolver.iter_mut().for_each(resolver);
+                http.connect_to.iter_mut().for_each(host);
+            }
+        }
+        self
+    }
+
+    /// Address of this host from which everything is measured.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Dns(dns) => dns.resolvers.first().map(|one| one.source).unwrap_or_default(),
+            Self::Authority(authority) => authority.resolver.source,
+            Self::Tcp(tcp) => tcp.host.source,
+            Self::Tls(tls) => tls.host.source,
+            Self::Http(http) => http.source,
+            Self::Ping(ping) => ping.host.source,
+        }
+    }
 }
 
 /// A name that is asked for at every resolver in one round.
@@ -127,6 +171,8 @@ pub struct DnsTarget {
     pub require_secure: bool,
     /// Whether the server is asked to recurse (RD).
     pub recursion_desired: bool,
+    /// Answers that are good; any where absent.
+    pub expected: Option<ExpectedAnswers>,
 }
 
 /// A zone that is asked for at every nameserver, by every address.
@@ -140,6 +186,8 @@ pub struct AuthorityTarget {
     pub max_serial_lag: u32,
     /// Port of the nameservers.
     pub port: u16,
+    /// Nameservers that are asked in place of those that the parent and the zone name; none where these are.
+    pub servers: Vec<HostName>,
     /// Whether nameservers at special addresses are left out ([`crate::special`]).
     pub public_only: bool,
 }
@@ -155,6 +203,8 @@ pub struct Host {
     pub resolver: Option<Arc<Resolver>>,
     /// Which of the name's addresses are used.
     pub family: AddressFamily,
+    /// Address of this host from which it is reached.
+    pub source: Source,
 }
 
 named_enum! {
@@ -225,6 +275,7 @@ impl Host {
         url: &Url,
         resolver: Option<&Arc<Resolver>>,
         family: AddressFamily,
+        source: Source,
     ) -> Option<Self> {
         let name = match url.host()? {
             url::Host::Ipv4(address) => HostName::Address(address.into()),
@@ -236,7 +287,7 @@ impl Host {
             }
         };
         let port = url.port_or_known_default()?;
-        Some(Self { name, port, resolver: resolver.cloned(), family })
+        Some(Self { name, port, resolver: resolver.cloned(), family, source })
     }
 }
 
@@ -330,6 +381,8 @@ pub struct HttpTarget {
     pub resolver: Option<Arc<Resolver>>,
     /// Which of the name's addresses are used, also after redirects.
     pub family: AddressFamily,
+    /// Address of this host from which hosts are reached.
+    pub source: Source,
     /// Host to connect to for the URL's own origin, in place of the URL's.
     pub connect_to: Option<Host>,
     /// Name for SNI and for the certificate of the URL's own origin, in place of the URL's.

@@ -228,7 +228,9 @@ impl Trigger {
         }
         let resolvers = ad_hoc.resolvers();
         let name = entity.qname.as_ref().or(entity.zone.as_ref()).and_then(|text| parse_name(text));
-        let is_named = |resolver: &Arc<Resolver>| named.as_ref() == Some(resolver);
+        let is_named = |resolver: &Arc<Resolver>| {
+            named.as_ref().is_some_and(|named| named.name == resolver.name)
+        };
         let concerned = |target: &Target| match &name {
             Some(name) if entity.qname.is_some() => target.name_asked().as_ref() == Some(name),
             Some(zone) => target.name_asked().is_some_and(|name| zone.zone_of(&name)),
@@ -305,7 +307,9 @@ fn parse_name(text: &str) -> Option<Name> {
 fn with_resolvers(target: &Arc<Target>, resolvers: &[Arc<Resolver>]) -> Arc<Target> {
     let TargetKind::Dns(dns) = &target.kind else { return Arc::clone(target) };
     let mut all = dns.resolvers.clone();
-    all.extend(resolvers.iter().filter(|one| !dns.resolvers.contains(one)).cloned());
+    // Those of the target have its source address.
+    let is_new = |one: &&Arc<Resolver>| dns.resolvers.iter().all(|own| own.name != one.name);
+    all.extend(resolvers.iter().filter(is_new).cloned());
     let kind = TargetKind::Dns(DnsTarget { resolvers: all, ..dns.clone() });
     Arc::new(Target { kind, ..Target::clone(target) })
 }

@@ -51,7 +51,19 @@ pub enum Validity {
 impl Authority {
     /// Creates an authority that no client trusts yet.
     pub fn new(name: &str) -> Result<Self> {
-        let (name, key) = (common_name(name)?, new_key()?);
+        Self::with_name(common_name(name)?)
+    }
+
+    /// Creates an authority of an organization.
+    pub fn of_organization(name: &str, organization: &str) -> Result<Self> {
+        let mut builder = X509NameBuilder::new()?;
+        builder.append_entry_by_nid(Nid::COMMONNAME, name)?;
+        builder.append_entry_by_nid(Nid::ORGANIZATIONNAME, organization)?;
+        Self::with_name(builder.build())
+    }
+
+    fn with_name(name: X509Name) -> Result<Self> {
+        let key = new_key()?;
         let mut builder = builder(&name, &name, &key, Validity::Current)?;
         builder.append_extension(BasicConstraints::new().critical().ca().build()?)?;
         builder.sign(&key, MessageDigest::sha256())?;

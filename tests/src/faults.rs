@@ -2,6 +2,7 @@
 //! probe must say of each.
 
 mod list;
+mod loss;
 mod peer;
 pub mod web;
 mod zones;
@@ -30,6 +31,8 @@ const VALIDATING: u8 = 54;
 const LYING: u8 = 55;
 /// Last byte of an address: the resolver with response policies.
 const POLICY: u8 = 56;
+/// Last byte of an address: a server whose answers do not arrive at the client.
+const FILTERED: u8 = 23;
 /// Last byte of an address that no host has.
 const NOBODY: u8 = 99;
 
@@ -67,6 +70,7 @@ pub struct FaultLab {
     /// The network, with the client that the probe runs on.
     pub lab: Lab,
     zones: PathBuf,
+    lossy: SocketAddr,
 }
 
 impl FaultLab {
@@ -81,7 +85,8 @@ impl FaultLab {
         // Echo requests without privileges: ping_group_range is off in a new namespace.
         let range = "/proc/sys/net/ipv4/ping_group_range";
         lab.inside(Host::Client, || fs::write(range, "0 2147483647"))?.context(range)?;
-        Ok(Self { lab, zones })
+        let lossy = loss::start(&lab, SocketAddr::new(lab.address_number(VALIDATING), 53))?;
+        Ok(Self { lab, zones, lossy })
     }
 
     /// The faults, each once, and the service that has none.
@@ -98,7 +103,9 @@ impl FaultLab {
              defaults: {{ timeout: 4s }}\nresolvers:\n  good: \"udp://{good}:53\"\n  \
              lying: \"udp://{lying}:53\"\n  dot: \"tls://{good}:853#dns.good.test\"\n  \
              doh: \"https://{good}/dns-query#dns.good.test\"\n  expired: \"tls://{lying}:853#{SHOP}\"\n  \
-             closed: \"udp://{closed}:53\"\n  policy: \"udp://{policy}:53\"\n  blackhole: \"udp://{blackhole}:53\"\nservices:\n",
+             closed: \"udp://{closed}:53\"\n  policy: \"udp://{policy}:53\"\n  blackhole: \"udp://{blackhole}:53\"\n  \
+             sorry: \"https://{web}/503#{SHOP}\"\n  primary: \"udp://{primary}:53\"\n  \
+             secondary: \"udp://{secondary}:53\"\n  lossy: \"udp://{lossy}\"\nservices:\n",
             ca = self.authority().display(),
             anchors = self.anchors().display(),
             good = self.validating(),
@@ -106,6 +113,10 @@ impl FaultLab {
             policy = self.policy(),
             closed = self.lab.closed_addr(),
             blackhole = self.lab.blackhole_addr(),
+            web = self.web(443),
+            primary = self.lab.address_number(PRIMARY),
+            secondary = self.lab.address_number(SECONDARY),
+            lossy = self.lossy(),
         );
         for fault in faults {
             // Writing to a String cannot fail.
@@ -164,6 +175,12 @@ impl FaultLab {
         self.lab.address_number(POLICY)
     }
 
+    /// A way to the resolver that validates, on which the first datagram of each client is lost.
+    #[must_use]
+    pub const fn lossy(&self) -> SocketAddr {
+        self.lossy
+    }
+
     /// A web server.
     #[must_use]
     pub fn web(&self, port: u16) -> SocketAddr {
@@ -177,6 +194,7 @@ impl FaultLab {
         let folder = self.lab.folder().display().to_string();
         text.replace(&format!("198.18.{slot}."), "198.18.0.")
             .replace(&format!("198.19.{slot}."), "198.19.0.")
+            .replace(&format!("2001:db8:1:{slot:x}::"), "2001:db8:1::")
             .replace(&format!("{folder}/"), "")
     }
 }
@@ -214,6 +232,15 @@ impl Fault {
                 |record: &Value| record.pointer(&pointer).is_some_and(|at| text(at) == *value);
             ensure!(probes.iter().any(has), "no {path} {value}: {}", list(&probes));
         }
+        let rules = alerts.iter().filter_map(|alert| alert["rule"].as_str());
+        let verdicts: BTreeSet<_> =
+            rules.filter_map(|rule| rule.strip_prefix("verdict_")).collect();
+        let expected = self.cause.into_iter().collect();
+        ensure!(
+            verdicts == expected,
+            "expected {expected:?}, found {verdicts:?}: {}",
+            list(&alerts)
+        );
         Ok(Finding { probes, alerts })
     }
 }

@@ -158,6 +158,22 @@ impl Lab {
         shell::run(&["ip", "-n", &namespace, "address", "add", &address, "dev", "eth0"]).map(drop)
     }
 
+    /// Drops, without a word, all that a host sends from one of its addresses to another host.
+    ///
+    /// # Errors
+    /// The host refuses the rule.
+    pub fn drop_answers(&self, host: Host, from: IpAddr, to: IpAddr) -> Result<()> {
+        let (namespace, from, to) = (self.namespace(host), from.to_string(), to.to_string());
+        let rule = ["rule", "add", "from", &from, "to", &to, "blackhole"];
+        shell::run(&[&["ip", "-n", &namespace][..], &rule].concat()).map(drop)
+    }
+
+    /// IPv6 address that the client has a route to, and where everything is dropped.
+    #[must_use]
+    pub fn blackhole_ipv6(&self) -> IpAddr {
+        network::blackhole_ipv6(self.slot).into()
+    }
+
     /// Number of the lab, which is a byte of its addresses.
     #[must_use]
     pub const fn slot(&self) -> u8 {

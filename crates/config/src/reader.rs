@@ -4,7 +4,7 @@
 //! are sequences or comma separated texts; sections and maps may be empty.
 
 use crate::reference::Key;
-use crate::yaml::{Content, MapEntry, Node, YamlError};
+use crate::yaml::{Content, MapEntry, Node, Place, YamlError};
 use dnscribe_record::Stream;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -58,6 +58,21 @@ pub trait Given {
 
 impl<T> Given for Option<T> {
     type Value = T;
+}
+
+/// A section with the place where it stands in its document, for errors that concern several sections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placed<T> {
+    /// Where the section begins; the default of one that is in no document.
+    pub place: Place,
+    /// The section.
+    pub section: T,
+}
+
+impl<T> From<T> for Placed<T> {
+    fn from(section: T) -> Self {
+        Self { place: Place::default(), section }
+    }
 }
 
 /// Settings by stream; the settings of one stream are merged key by key.
@@ -133,6 +148,17 @@ pub fn items<T: Leaf>(node: &Node) -> Result<Option<Vec<T>>, YamlError> {
 pub fn sections<T: Section>(node: &Node) -> Result<Option<Vec<T>>, YamlError> {
     given(node, |node| match &node.content {
         Content::List(items) => items.iter().map(section).collect(),
+        _ => Err(node.error(EXPECTED_LIST)),
+    })
+}
+
+/// Reads a list of sections, each with its place.
+pub fn placed_sections<T: Section>(node: &Node) -> Result<Option<Vec<Placed<T>>>, YamlError> {
+    given(node, |node| match &node.content {
+        Content::List(items) => items
+            .iter()
+            .map(|item| Ok(Placed { place: item.place(), section: section(item)? }))
+            .collect(),
         _ => Err(node.error(EXPECTED_LIST)),
     })
 }

@@ -134,6 +134,11 @@ impl Node {
         Self { place, content: Content::Map(vec![MapEntry { place, key, value: self }]) }
     }
 
+    /// Where the value begins.
+    pub(crate) const fn place(&self) -> Place {
+        self.place
+    }
+
     /// Whether there is no value.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.content, Content::Null)

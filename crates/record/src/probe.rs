@@ -31,8 +31,9 @@ pub struct ProbeFields {
     pub kind: String,
     /// Service that the target belongs to.
     pub service: String,
-    /// What is measured: `shop.example.com A`, a zone, `192.0.2.10:443`, a URL without user and
-    /// password, or an address.
+    /// Name of the target, unique in its service: the configured one, or what is measured:
+    /// `shop.example.com A`, a zone, `192.0.2.10:443 ipv4`, a URL without user, password and query, or an
+    /// address.
     pub target: String,
     /// Vantage point: where the probe runs.
     pub site: String,
@@ -42,7 +43,7 @@ pub struct ProbeFields {
     pub ok: bool,
     /// Why not.
     pub error: Option<ProbeError>,
-    /// Number of the attempt in this round, from 1.
+    /// Number of attempts that were made in this round, from 1: more where there was no response.
     pub attempt: u32,
     /// Configured name of the resolver that was asked.
     pub resolver: Option<String>,
@@ -123,6 +124,8 @@ pub struct ProbeFields {
     pub cert: Option<CertificateFields>,
     /// Whether the certificate's issuer is none of those known to be good.
     pub issuer_changed: Option<bool>,
+    /// An issuer known to be good, of the same organization where there is one; if `issuer_changed`.
+    pub previous_issuer: Option<String>,
     /// Labels of `query_response` with what the server said.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub response_labels: Labels,

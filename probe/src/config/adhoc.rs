@@ -143,9 +143,10 @@ impl AdHoc {
 
     fn service(&self, name: &Name, targets: Vec<TargetLayer>) -> Result<Service, ConfigError> {
         let name = dnscribe_config::value::Name(presentation(name));
+        let targets = targets.into_iter().map(Into::into).collect();
         let service = ServiceLayer { name: Some(name.clone()), targets: Some(targets) };
-        let layer = Layer { services: Some(vec![service]), ..self.0.clone() };
+        let layer = Layer { services: Some(vec![service.into()]), ..self.0.clone() };
         let empty = Service { name: name.0.into(), targets: Vec::new() };
-        Ok(services::resolve(&layer)?.pop().unwrap_or(empty))
+        Ok(services::resolve(&layer, None)?.pop().unwrap_or(empty))
     }
 }

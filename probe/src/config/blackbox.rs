@@ -21,6 +21,7 @@ use layer::{
     HeaderCheckLayer, HttpProber, HttpVersion, IpProtocol, ModuleLayer, Prober, TcpProber,
     TlsConfigLayer,
 };
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub(super) use layer::BlackboxFile;
@@ -34,7 +35,7 @@ pub(super) fn module(layer: Result<ModuleLayer, YamlError>) -> Result<Module, St
         format!("line {}, column {}: {error}", error.place.line, error.place.column)
     })?;
     let prober = layer.prober.ok_or("prober is missing: give http, tcp, dns or icmp")?;
-    let pace = PaceLayer { timeout: layer.timeout, interval: None };
+    let pace = PaceLayer { timeout: layer.timeout, ..PaceLayer::default() };
     match prober {
         Prober::Http => http(layer.http, pace),
         Prober::Tcp => Ok(tcp(layer.tcp, pace)),
@@ -43,6 +44,7 @@ pub(super) fn module(layer: Result<ModuleLayer, YamlError>) -> Result<Module, St
             let address_family = layer.icmp.family.resolve();
             let count = Some(Count(1));
             let ttl = layer.icmp.ttl;
+            let pace = from(layer.icmp.source_ip_address, pace);
             let ping = PingLayer { count, ttl, address_family, pace, ..PingLayer::default() };
             Ok(Module::new(TargetLayer { ping: Some(ping), ..TargetLayer::default() }))
         }
@@ -186,7 +188,13 @@ impl AuthorizationLayer {
     }
 }
 
+/// Adds the address from which is measured.
+fn from(source: Option<IpAddr>, pace: PaceLayer) -> PaceLayer {
+    PaceLayer { source_address: source.map(|address| vec![address]), ..pace }
+}
+
 fn tcp(layer: TcpProber, pace: PaceLayer) -> Module {
+    let pace = from(layer.source_ip_address, pace);
     let address_family = layer.family.resolve();
     let query_response = layer.query_response;
     let mut steps = query_response.iter().flatten();
@@ -224,7 +232,7 @@ fn dns(layer: DnsProber, pace: PaceLayer) -> Result<Module, String> {
         r#type: Some(query_type),
         rcodes: layer.valid_rcodes,
         recursion_desired: layer.recursion_desired,
-        pace,
+        pace: from(layer.source_ip_address, pace),
         ..DnsLayer::default()
     };
     let protocol = match layer.transport_protocol {

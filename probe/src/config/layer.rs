@@ -4,14 +4,15 @@ use super::client_certificate::ClientCertificateLayer;
 use super::rules::{RulesLayer, TriggerLayer};
 use super::trust::TrustLayer;
 use super::value::{
-    BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl, Percent,
-    Qtype, ResolverUrl, StartTls,
+    Answer, BodyBytes, DnsName, HeaderName, HeaderText, HostOnly, HostPort, HttpMethod, HttpUrl,
+    Percent, Qtype, ResolverUrl, Retries, StartTls,
 };
 use crate::target::{AddressFamily, Pattern, SecretText};
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::privacy::PrivacyLayer;
+use dnscribe_config::reader::Placed;
 use dnscribe_config::section;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
@@ -52,7 +53,7 @@ section! {
         /// What runs at the same time, and how often.
         section limits: LimitsLayer,
         /// Services, each with the targets that it depends on.
-        sections services: Option<Vec<ServiceLayer>> = each(
+        placed_sections services: Option<Vec<Placed<ServiceLayer>>> = each(
             ServiceLayer,
             "[{ name: shop, targets: [{ dns: { name: shop.example.com } }] }]"
         ),
@@ -108,6 +109,10 @@ section! {
         text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
         /// Time limit of a round.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
+        /// Further attempts of dns and authority targets where there is no response.
+        text retries: Option<Retries> = default(1_u32),
+        /// Addresses of this host from which is measured: one, or one of each family. Default: the system's choice.
+        items source_address: Option<Vec<IpAddr>> = example("192.0.2.1"),
         /// Whether answers of dns targets are validated with DNSSEC.
         text dnssec: Option<Switch> = default(true),
     }
@@ -170,7 +175,7 @@ section! {
         /// Name of the service; unique.
         text name: Option<Name> = example("shop"),
         /// Targets, each of one kind: dns, authority, tcp, tls, http or ping.
-        sections targets: Option<Vec<TargetLayer>> = each(
+        placed_sections targets: Option<Vec<Placed<TargetLayer>>> = each(
             TargetLayer,
             "[{ dns: { name: shop.example.com } }, { tcp: { address: \"192.0.2.10:443\" } }]"
         ),
@@ -180,6 +185,9 @@ section! {
 section! {
     /// An item of `services.targets`.
     TargetLayer {
+        /// Name in records, metrics and alerts; unique in its service. Default: what is measured, with address_family
+        /// and connect_to where these are given, and never the query of a URL.
+        text name: Option<Name> = example("shop-ipv6"),
         /// A name that resolvers are asked for.
         optional dns: Option<DnsLayer> = each(DnsLayer, "{ name: shop.example.com, type: A }"),
         /// A zone at every nameserver that it has.
@@ -200,8 +208,13 @@ section! {
     PaceLayer {
         /// Time between two rounds. Default: defaults.interval.
         text interval: Option<PositiveSpan> = example("30s"),
-        /// Time limit of a round. Default: defaults.timeout.
+        /// Time limit of a round, with all its attempts. Default: defaults.timeout.
         text timeout: Option<PositiveSpan> = example("2s"),
+        /// Further attempts where there is no response. Queries over UDP are sent again at equal parts of the time limit;
+        /// else the next attempt follows a failure. Default: defaults.retries for dns and authority, 0 for others.
+        text retries: Option<Retries> = example("2"),
+        /// Addresses of this host from which is measured. Default: defaults.source_address.
+        items source_address: Option<Vec<IpAddr>> = example("[192.0.2.1, \"2001:db8::1\"]"),
     }
 }
 
@@ -216,13 +229,15 @@ section! {
         items resolvers: Option<Vec<Name>> = example("[corp, backup]"),
         /// Response codes that are good.
         items rcodes: Option<Vec<Name>> = example("[NOERROR, NXDOMAIN]"),
+        /// Answers that the name must have, and no others: addresses, or what a zone file has. Default: any.
+        items answers: Option<Vec<Answer>> = example("[\"10 mail.example.com\"]"),
         /// Whether the answer is validated with DNSSEC. Default: defaults.dnssec.
         text dnssec: Option<Switch> = example("false"),
         /// Whether the answer must be signed and validate.
         text require_secure: Option<Switch> = default(false),
         /// Whether the server is asked to recurse (RD). Without, answers are not validated.
         text recursion_desired: Option<Switch> = default(true),
-        /// Interval and timeout.
+        /// Interval, timeout, retries and source address.
         flatten pace: PaceLayer,
     }
 }
@@ -234,11 +249,14 @@ section! {
         text zone: Option<DnsName> = example("example.com"),
         /// Resolver that finds the parent's nameservers. Default: the first.
         text resolver: Option<Name> = example("corp"),
+        /// Nameservers that are asked, by address or name, and no others: for a zone whose parent does not know them, as of
+        /// a split horizon. The parent is not asked. Default: those that the parent and the zone name.
+        items servers: Option<Vec<HostOnly>> = example("[192.0.2.53, ns2.corp.example.com]"),
         /// Largest difference between the serial numbers of its nameservers that is good.
         text max_serial_lag: Option<u32> = default(0_u32),
         /// Port of the nameservers.
         text port: Option<u16> = default(53_u16),
-        /// Interval and timeout.
+        /// Interval, timeout, retries and source address.
         flatten pace: PaceLayer,
     }
 }
@@ -279,7 +297,7 @@ section! {
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
         /// prefer_ipv6.
         text address_family: Option<AddressFamily> = default(AddressFamily::Any),
-        /// Interval and timeout.
+        /// Interval, timeout, retries and source address.
         flatten pace: PaceLayer,
     }
 }
@@ -309,7 +327,7 @@ section! {
             ClientCertificateLayer,
             "{ certificate: /etc/dnscribe-probe/client.pem, key: /etc/dnscribe-probe/client.key }"
         ),
-        /// Interval and timeout.
+        /// Interval, timeout, retries and source address.
         flatten pace: PaceLayer,
     }
 }
@@ -367,7 +385,7 @@ section! {
             ClientCertificateLayer,
             "{ certificate: /etc/dnscribe-probe/client.pem, key: /etc/dnscribe-probe/client.key }"
         ),
-        /// Interval and timeout.
+        /// Interval, timeout, retries and source address.
         flatten pace: PaceLayer,
     }
 }
@@ -388,7 +406,7 @@ section! {
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
         /// prefer_ipv6.
         text address_family: Option<AddressFamily> = default(AddressFamily::Any),
-        /// Interval and timeout.
+        /// Interval, timeout, retries and source address.
         flatten pace: PaceLayer,
     }
 }

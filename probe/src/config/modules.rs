@@ -118,6 +118,10 @@ pub(super) fn resolve(layer: &Layer) -> Result<Modules, ConfigError> {
         }
     }
     for (name, template) in &layer.modules {
+        if template.name.is_some() {
+            let problem = "a module has no name of a target: remove name";
+            return ConfigError::in_section(&format!("modules.{}", name.0), problem);
+        }
         let module = Module::new(template.clone());
         by_name.insert(name.0.clone(), module);
     }
@@ -214,23 +218,22 @@ impl Modules {
         if let Some(known) = self.builder.resolvers.iter().find(|known| known.name == text) {
             return Ok(Arc::clone(known));
         }
-        let resolver = if text.contains("://") {
-            read::<ResolverUrl>(text)?.0
-        } else {
-            let (name, port) = match text.parse::<IpAddr>() {
-                Ok(_) => (text, None),
-                Err(_) => split_port(text),
-            };
-            let url = format!("{}://{}", protocol.name(), "192.0.2.1");
-            let blank = Resolver::parse(&url).ok_or("a protocol without a port")?;
-            let name = name.trim_start_matches('[').trim_end_matches(']');
-            let host = match name.parse() {
-                Ok(address) => ResolverHost::Address(address),
-                Err(_) => ResolverHost::Name(read::<DnsName>(name).map(|_| name.to_owned())?),
-            };
-            Resolver { host, port: port.unwrap_or(blank.port), ..blank }
+        if text.contains("://") {
+            return Ok(Arc::new(read::<ResolverUrl>(text)?.named()));
+        }
+        let (name, port) = match text.parse::<IpAddr>() {
+            Ok(_) => (text, None),
+            Err(_) => split_port(text),
         };
-        Ok(Arc::new(Resolver { name: text.to_owned(), ..resolver }))
+        let url = format!("{}://{}", protocol.name(), "192.0.2.1");
+        let blank = Resolver::parse(&url).ok_or("a protocol without a port")?;
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let host = match name.parse() {
+            Ok(address) => ResolverHost::Address(address),
+            Err(_) => ResolverHost::Name(read::<DnsName>(name).map(|_| name.to_owned())?),
+        };
+        let port = port.unwrap_or(blank.port);
+        Ok(Arc::new(Resolver { name: text.to_owned(), host, port, ..blank }))
     }
 }
 
@@ -309,7 +312,12 @@ mod tests {
             ("http_2xx", "shop.example.com", "http://shop.example.com/"),
             ("http_2xx", "https://shop.example.com/x", "https://shop.example.com/x"),
             ("tcp_connect", "192.0.2.10:443", "192.0.2.10:443"),
-            ("tls", "shop.example.com:443", "shop.example.com:443"),
+            ("tls", "shop.example.com:443", "shop.example.com:443 shop.example.com"),
+            (
+                "http_2xx",
+                "https://shop.example.com/x?key=secret#secret",
+                "https://shop.example.com/x",
+            ),
             ("icmp", "192.0.2.10", "192.0.2.10"),
             ("authority", "example.com", "example.com"),
         ] {
@@ -318,7 +326,7 @@ mod tests {
         let hostname = Some("shop.example.com".into());
         let request_by_name = TargetRequest { hostname, ..request("https://192.0.2.10:8443/x") };
         let (target, _) = modules.target("http_2xx", &request_by_name).unwrap();
-        assert_eq!(target.name, "https://shop.example.com:8443/x");
+        assert_eq!(target.name, "https://shop.example.com:8443/x via 192.0.2.10:8443");
         let TargetKind::Http(http) = target.kind else { panic!("not http") };
         assert_eq!(http.connect_to.unwrap().to_string(), "192.0.2.10:8443");
         let refused =

@@ -6,47 +6,66 @@ use super::layer::{
     StepLabelLayer, StepLayer, TargetLayer, TcpLayer, TlsLayer,
 };
 use super::value::{HeaderName, HeaderText, HostPort, ResolverUrl};
-use crate::dns::{Resolver, presentation};
+use crate::dns::Resolver;
+use crate::source::Source;
 use crate::target::{
-    AddressFamily, AuthorityTarget, DialogueStep, DnsTarget, Host, HostName, HttpTarget, Pattern,
-    PingTarget, Service, Target, TargetKind, TcpTarget, TlsTarget,
+    AddressFamily, AuthorityTarget, DialogueStep, DnsTarget, ExpectedAnswers, Host, HostName,
+    HttpTarget, Pattern, PingTarget, Service, Target, TargetKind, TcpTarget, TlsTarget,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dnscribe_config::host::{self, RESOLV_CONF};
+use dnscribe_config::reader::Placed;
 use dnscribe_config::value::{BadValue, Name, Switch};
+use dnscribe_config::yaml::Place;
 use dnscribe_config::{ConfigError, read_secret};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use url::Url;
 
 /// A result whose error is one sentence.
 type Checked<T> = Result<T, String>;
 
-/// Checks all services.
+/// Checks all services, which are those of `file` where there is one.
 ///
 /// # Errors
-/// A target is incomplete, of no kind or of several, or names a resolver that does not exist.
-pub(super) fn resolve(layer: &Layer) -> Result<Vec<Service>, ConfigError> {
+/// A target is incomplete, of no kind or of several, names a resolver that does not exist, or has the name of
+/// another; so has a service.
+pub(super) fn resolve(layer: &Layer, file: Option<&Path>) -> Result<Vec<Service>, ConfigError> {
     let builder = Builder::new(layer);
-    let mut names = BTreeSet::new();
+    let mut names = BTreeMap::new();
     let services = layer.services.iter().flatten().enumerate();
     services
-        .map(|(index, service)| {
+        .map(|(index, Placed { place, section: service })| {
             let name = service.name.as_ref().map(|name| name.0.clone());
-            let place = name.as_ref().map_or_else(|| index.to_string(), Clone::clone);
-            let fail = |problem| ConfigError::in_section(&format!("services, {place}"), problem);
-            let Some(name) = name else { return fail("name is missing".to_owned()) };
-            if !names.insert(name.clone()) {
-                return fail("there are two services of this name: rename one".to_owned());
+            let shown = name.as_ref().map_or_else(|| index.to_string(), Clone::clone);
+            let fail = |(place, problem)| {
+                Err(refused(file, place, format!("services, {shown}: {problem}")))
+            };
+            let Some(name) = name else { return fail((*place, "name is missing".to_owned())) };
+            if let Some(first) = names.insert(name.clone(), *place) {
+                let problem = format!(
+                    "there is a service of this name in line {} too: rename one",
+                    first.line
+                );
+                return fail((*place, problem));
             }
-            builder.service(name.into(), service).or_else(fail)
+            builder.service(name.into(), service, *place).or_else(fail)
         })
         .collect()
+}
+
+/// Makes the error of what stands at a place of the file.
+fn refused(file: Option<&Path>, Place { line, column }: Place, message: String) -> ConfigError {
+    match file {
+        Some(path) => ConfigError::File { path: path.to_path_buf(), line, column, message },
+        None => ConfigError::Invalid(message),
+    }
 }
 
 fn resolvers(layer: &BTreeMap<Name, ResolverUrl>) -> Vec<Arc<Resolver>> {
@@ -76,27 +95,46 @@ pub(super) struct Builder {
     pub(super) resolvers: Vec<Arc<Resolver>>,
 }
 
-/// Text of a target in records, its kind, and its interval and timeout.
-type Built = (String, TargetKind, PaceLayer);
+/// What a target measures, and its interval and timeout.
+type Built = (TargetKind, PaceLayer);
+
+/// What is wrong, and where.
+type Problem = (Place, String);
 
 impl Builder {
     pub(super) fn new(layer: &Layer) -> Self {
         Self { defaults: layer.defaults.clone(), resolvers: resolvers(&layer.resolvers) }
     }
 
-    fn service(&self, name: Arc<str>, layer: &ServiceLayer) -> Checked<Service> {
-        let targets = layer.targets.iter().flatten();
-        let targets: Vec<_> = targets
-            .map(|target| Ok(Arc::new(self.target(&name, target)?)))
-            .collect::<Checked<_>>()?;
+    fn service(
+        &self,
+        name: Arc<str>,
+        layer: &ServiceLayer,
+        place: Place,
+    ) -> Result<Service, Problem> {
+        let mut targets = Vec::new();
+        let mut places = BTreeMap::new();
+        for Placed { place, section } in layer.targets.iter().flatten() {
+            let target = self.target(&name, section).map_err(|problem| (*place, problem))?;
+            // Also of different kinds: alerts have the name without the kind.
+            if let Some(Place { line, .. }) = places.insert(target.name.clone(), *place) {
+                let problem = format!(
+                    "the target in line {line} is \"{}\" too: give one of them another name, such as \
+                     name: \"{} 2\"",
+                    target.name, target.name
+                );
+                return Err((*place, problem));
+            }
+            targets.push(Arc::new(target));
+        }
         if targets.is_empty() {
-            return Err("targets is missing: give at least one".to_owned());
+            return Err((place, "targets is missing: give at least one".to_owned()));
         }
         Ok(Service { name, targets })
     }
 
     pub(super) fn target(&self, service: &Arc<str>, layer: &TargetLayer) -> Checked<Target> {
-        let TargetLayer { dns, authority, tcp, tls, http, ping } = layer;
+        let TargetLayer { name, dns, authority, tcp, tls, http, ping } = layer;
         let kinds = [
             dns.as_ref().map(|layer| self.dns(layer)),
             authority.as_ref().map(|layer| self.authority(layer)),
@@ -110,13 +148,27 @@ impl Builder {
             let problem = "each target is one of dns, authority, tcp, tls, http and ping";
             return Err(problem.to_owned());
         };
-        let (name, kind, pace) = built?;
+        let (kind, pace) = built?;
+        let source = pace.source_address.as_ref().or(self.defaults.source_address.as_ref());
+        let kind = match source {
+            Some(addresses) => {
+                let source = Source::new(addresses);
+                kind.with_source(source.map_err(|problem| format!("source_address: {problem}"))?)
+            }
+            None => kind,
+        };
+        let retries = pace.retries.map(|retries| retries.0);
+        let name = name.as_ref().map_or_else(|| kind.default_name(), |name| name.0.clone());
         let defaults = &self.defaults;
         Ok(Target {
             service: Arc::clone(service),
             name,
             interval: pace.interval.unwrap_or_else(|| defaults.interval()).0,
             timeout: pace.timeout.unwrap_or_else(|| defaults.timeout()).0,
+            retries: retries.unwrap_or(match kind {
+                TargetKind::Dns(_) | TargetKind::Authority(_) => defaults.retries().0,
+                _ => 0,
+            }),
             kind,
         })
     }
@@ -137,7 +189,17 @@ impl Builder {
             Some(rcodes) => rcodes.iter().map(|rcode| rcode.0.to_uppercase()).collect(),
             None => vec!["NOERROR".to_owned()],
         };
-        let target = format!("{} {record_type}", presentation(&name));
+        let expected = match &layer.answers {
+            Some(_) if !rcodes.iter().any(|rcode| rcode == "NOERROR") => {
+                return Err("dns.answers needs NOERROR among rcodes".to_owned());
+            }
+            Some(answers) => {
+                let answers: Vec<_> = answers.iter().map(|answer| answer.0.clone()).collect();
+                let expected = ExpectedAnswers::new(record_type, &answers);
+                Some(expected.map_err(|problem| format!("dns.answers: {problem}"))?)
+            }
+            None => None,
+        };
         let require_secure = layer.require_secure().0;
         let recursion_desired = layer.recursion_desired().0;
         let dnssec = match layer.dnssec {
@@ -158,8 +220,9 @@ impl Builder {
             dnssec,
             require_secure,
             recursion_desired,
+            expected,
         };
-        Ok((target, TargetKind::Dns(kind), layer.pace.clone()))
+        Ok((TargetKind::Dns(kind), layer.pace.clone()))
     }
 
     fn authority(&self, layer: &AuthorityLayer) -> Checked<Built> {
@@ -168,15 +231,15 @@ impl Builder {
             Some(name) => self.resolver(name)?,
             None => self.resolvers.first().cloned().ok_or(NO_RESOLVER)?,
         };
-        let target = presentation(&zone);
         let kind = AuthorityTarget {
             zone,
             resolver,
             max_serial_lag: layer.max_serial_lag(),
             port: layer.port(),
+            servers: layer.servers.iter().flatten().map(|server| server.0.clone()).collect(),
             public_only: false,
         };
-        Ok((target, TargetKind::Authority(kind), layer.pace.clone()))
+        Ok((TargetKind::Authority(kind), layer.pace.clone()))
     }
 
     fn tcp(&self, layer: &TcpLayer) -> Checked<Built> {
@@ -186,19 +249,14 @@ impl Builder {
         if query_response.iter().any(|step| step.starttls) {
             return Err("tcp.query_response.starttls needs the kind tls".to_owned());
         }
-        let target = host.to_string();
         let kind = TcpTarget { host, query_response };
-        Ok((target, TargetKind::Tcp(kind), layer.pace.clone()))
+        Ok((TargetKind::Tcp(kind), layer.pace.clone()))
     }
 
     fn tls(&self, layer: &TlsLayer) -> Checked<Built> {
         let (name, port) = required(layer.address.clone(), "tls.address")?.0;
         let host = self.host(name, port, layer.resolver.as_ref(), layer.address_family())?;
         let server_name = layer.server_name.as_ref().map(|name| name.0.clone());
-        let target = match &server_name {
-            Some(name) => format!("{host} {name}"),
-            None => host.to_string(),
-        };
         let server_name = server_name.unwrap_or_else(|| host.name.to_string());
         check_server_name("tls", &server_name)?;
         let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
@@ -210,7 +268,7 @@ impl Builder {
         }
         let client = client_certificate::resolve("tls", layer.client_certificate.as_ref())?;
         let kind = TlsTarget { host, server_name, alpn, starttls, query_response, verify, client };
-        Ok((target, TargetKind::Tls(kind), layer.pace.clone()))
+        Ok((TargetKind::Tls(kind), layer.pace.clone()))
     }
 
     fn http(&self, layer: &HttpLayer) -> Checked<Built> {
@@ -228,7 +286,6 @@ impl Builder {
         if method != hyper::Method::POST && layer.request_body.is_some() {
             return Err("http.request_body needs the method POST".to_owned());
         }
-        let target = url.to_string();
         let family = layer.address_family();
         let connect_to = layer
             .connect_to
@@ -238,6 +295,7 @@ impl Builder {
         server_name.iter().try_for_each(|name| check_server_name("http", name))?;
         let kind = HttpTarget {
             family,
+            source: Source::default(),
             connect_to: connect_to.transpose()?,
             server_name,
             verify: layer.verify().0,
@@ -258,20 +316,19 @@ impl Builder {
             redirect_to_private: layer.redirect_to_private().0,
             redirect_to_insecure: layer.redirect_to_insecure().0,
         };
-        Ok((target, TargetKind::Http(Box::new(kind)), layer.pace.clone()))
+        Ok((TargetKind::Http(Box::new(kind)), layer.pace.clone()))
     }
 
     fn ping(&self, layer: &PingLayer) -> Checked<Built> {
         let name = required(layer.address.clone(), "ping.address")?.0;
         let host = self.host(name, 0, layer.resolver.as_ref(), layer.address_family())?;
         let count = u32::try_from(layer.count().0).unwrap_or(u32::MAX);
-        let target = host.name.to_string();
         let (max_loss_percent, ttl) = (layer.max_loss_percent().0, layer.ttl);
         if ttl == Some(0) {
             return Err("ping.ttl must be at least 1".to_owned());
         }
         let kind = PingTarget { host, count, max_loss_percent, ttl };
-        Ok((target, TargetKind::Ping(kind), layer.pace.clone()))
+        Ok((TargetKind::Ping(kind), layer.pace.clone()))
     }
 
     fn host(
@@ -282,7 +339,7 @@ impl Builder {
         family: AddressFamily,
     ) -> Checked<Host> {
         let resolver = resolver.map(|name| self.resolver(name)).transpose()?;
-        Ok(Host { name, port, resolver, family })
+        Ok(Host { name, port, resolver, family, source: Source::default() })
     }
 
     fn resolver(&self, name: &Name) -> Checked<Arc<Resolver>> {

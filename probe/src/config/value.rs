@@ -26,16 +26,23 @@ value! {
     ToString::to_string
 }
 
-value! {
-    /// A resolver, without its name.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    ResolverUrl(Resolver): "a resolver",
-    "a URL such as udp://192.0.2.53:53, tcp://192.0.2.53, tls://198.51.100.1:853#dns.example or https://dns.example/dns-query";
-    Resolver::parse
+/// A resolver, without its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolverUrl(pub Resolver);
+
+/// Never repeats the text: a URL may contain a password or a token.
+impl FromStr for ResolverUrl {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let problem = "not a resolver: give a URL without user and query such as udp://192.0.2.53:53, \
+                       tcp://192.0.2.53, tls://198.51.100.1:853#dns.example or https://dns.example/dns-query";
+        Resolver::parse(text).map(Self).ok_or_else(|| BadValue::unquoted(problem))
+    }
 }
 
 impl ResolverUrl {
-    /// Returns the resolver, named after its address.
+    /// Returns the resolver, named after its address. A path may contain a token, and is left out.
     #[must_use]
     pub fn named(&self) -> Resolver {
         let Resolver { protocol, host, port, .. } = &self.0;
@@ -62,6 +69,21 @@ value! {
     /// Address or name of a host.
     #[derive(Clone, Debug, PartialEq, Eq)]
     HostOnly(HostName): "a host", "an address or a name, such as 192.0.2.10"; read_host
+}
+
+value! {
+    /// An answer in presentation format.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    Answer(String): "an answer", "one as a zone file has it, such as \"10 mail.example.com\"";
+    |text| (!text.trim().is_empty()).then(|| text.to_owned())
+}
+
+value! {
+    /// A number of further attempts.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Retries(u32): "a number of further attempts", "a number from 0 to 10";
+    |text| text.parse().ok().filter(|retries| *retries <= 10);
+    ToString::to_string
 }
 
 /// A URL of HTTP.

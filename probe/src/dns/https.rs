@@ -27,7 +27,7 @@ pub(super) async fn exchange(
     question: &Question,
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
-    let (stream, connect) = connect(server, deadline).await?;
+    let (stream, connect) = connect(server, resolver.source, deadline).await?;
     let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
     let (stream, handshake) = handshake(stream, resolver, trust, &alpn, deadline).await?;
     let mut query = question.query();
@@ -50,6 +50,7 @@ pub(super) async fn exchange(
         latency,
         connect: Some(connect),
         handshake: Some(handshake),
+        attempts: 1,
     })
 }
 

@@ -3,6 +3,7 @@
 use super::stream::certificate_reason;
 use super::{Exchange, Protocol, Question, Resolver, encode, malformed, read_response};
 use crate::failure::{Failure, Stage};
+use crate::source;
 use crate::trust::Trust;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{
@@ -15,7 +16,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::version::TLS13;
 use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
@@ -50,8 +51,16 @@ pub(super) async fn exchange(
     let wire = unframed(answer)?;
     let response = read_response(&query, &wire)?
         .ok_or_else(|| malformed("the response has another id or question"))?;
-    let (protocol, connect) = (Protocol::Quic, None);
-    Ok(Exchange { response, wire, protocol, server, latency, connect, handshake: Some(handshake) })
+    Ok(Exchange {
+        response,
+        wire,
+        protocol: Protocol::Quic,
+        server,
+        latency,
+        connect: None,
+        handshake: Some(handshake),
+        attempts: 1,
+    })
 }
 
 /// Connects and shakes hands, which are one step here.
@@ -70,12 +79,9 @@ async fn connect(
     // The time limit of the round is enough; a shorter one of the server has an error of its own.
     transport.max_idle_timeout(None);
     config.transport_config(Arc::new(transport));
-    let local: SocketAddr = if server.is_ipv4() {
-        (Ipv4Addr::UNSPECIFIED, 0).into()
-    } else {
-        (Ipv6Addr::UNSPECIFIED, 0).into()
-    };
-    let endpoint = Endpoint::client(local).map_err(|error| Failure::io(Stage::Connect, &error))?;
+    let local = resolver.source.local_for(server.ip());
+    let endpoint = Endpoint::client(SocketAddr::new(local, 0))
+        .map_err(|error| Failure::io(Stage::Connect, &source::explained(local, error)))?;
     let connecting = endpoint.connect_with(config, server, &resolver.server_name());
     let connecting = connecting.map_err(|error| failed(error.to_string()))?;
     match timeout_at(deadline, connecting).await {

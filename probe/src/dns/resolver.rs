@@ -1,5 +1,6 @@
 //! Resolvers as the configuration spells them: `udp://192.0.2.53:53`, `tls://198.51.100.1:853#dns.example`.
 
+use crate::source::Source;
 use dnscribe_record::named_enum;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -48,6 +49,8 @@ pub struct Resolver {
     pub tls_name: Option<String>,
     /// Path of DNS over HTTPS.
     pub path: String,
+    /// Address of this host from which it is asked.
+    pub source: Source,
 }
 
 /// Address or name of a resolver's host.
@@ -70,6 +73,7 @@ impl Resolver {
             port: address.port(),
             tls_name: None,
             path: String::new(),
+            source: Source::default(),
         }
     }
 
@@ -103,13 +107,16 @@ impl Resolver {
             (_, "" | "/") => "",
             _ => return None,
         };
-        (url.username().is_empty() && url.password().is_none()).then(|| Self {
+        let is_bare =
+            url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        is_bare.then(|| Self {
             name: String::new(),
             protocol,
             host,
             port: url.port().unwrap_or(protocol.default_port()),
             tls_name: url.fragment().map(str::to_owned),
             path: path.to_owned(),
+            source: Source::default(),
         })
     }
 }
@@ -151,6 +158,7 @@ mod tests {
             "udp://dns.example",
             "tls://192.0.2.1/x",
             "https://me:secret@dns.example/",
+            "https://dns.example/dns-query?token=secret",
         ] {
             assert_eq!(Resolver::parse(text), None, "{text}");
         }

@@ -2,6 +2,7 @@
 
 use super::{Exchange, Protocol, Question, Resolver, encode, malformed, read_response};
 use crate::failure::{Failure, Stage, io_reason};
+use crate::source::Source;
 use crate::trust::Trust;
 use rustls::CertificateError;
 use rustls::pki_types::ServerName;
@@ -16,10 +17,11 @@ use tokio_rustls::client::TlsStream;
 
 pub(super) async fn exchange_tcp(
     server: SocketAddr,
+    source: Source,
     question: &Question,
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
-    let (stream, connect) = connect(server, deadline).await?;
+    let (stream, connect) = connect(server, source, deadline).await?;
     let found = exchange(stream, server, question, deadline).await?;
     Ok(Exchange { connect: Some(connect), ..found })
 }
@@ -31,7 +33,7 @@ pub(super) async fn exchange_tls(
     question: &Question,
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
-    let (stream, connect) = connect(server, deadline).await?;
+    let (stream, connect) = connect(server, resolver.source, deadline).await?;
     let (stream, handshake) = handshake(stream, resolver, trust, &[b"dot"], deadline).await?;
     let found = exchange(stream, server, question, deadline).await?;
     let protocol = Protocol::Tls;
@@ -41,10 +43,11 @@ pub(super) async fn exchange_tls(
 /// Connects, and returns how long that took.
 pub(super) async fn connect(
     server: SocketAddr,
+    source: Source,
     deadline: Instant,
 ) -> Result<(TcpStream, Duration), Failure> {
     let begin = Instant::now();
-    let stream = match timeout_at(deadline, TcpStream::connect(server)).await {
+    let stream = match timeout_at(deadline, source.connect_tcp(server)).await {
         Ok(connected) => connected.map_err(|error| Failure::io(Stage::Connect, &error))?,
         Err(_) => return Err(Failure::new(Stage::Connect, "timeout")),
     };
@@ -144,6 +147,6 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     let response = read_response(&query, &wire)?
         .ok_or_else(|| malformed("the response has another id or question"))?;
     let protocol = Protocol::Tcp;
-    let (connect, handshake) = (None, None);
-    Ok(Exchange { response, wire, protocol, server, latency, connect, handshake })
+    let (connect, handshake, attempts) = (None, None, 1);
+    Ok(Exchange { response, wire, protocol, server, latency, connect, handshake, attempts })
 }

@@ -8,6 +8,7 @@ use hickory_proto::rr::rdata::CNAME;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -18,7 +19,8 @@ fn trust() -> Trust {
 }
 
 fn question() -> Question {
-    Question::new(Name::from_ascii("shop.example.").unwrap(), RecordType::A)
+    let question = Question::new(Name::from_ascii("shop.example.").unwrap(), RecordType::A);
+    Question { retries: 0, ..question }
 }
 
 async fn ask(protocol: Protocol, server: SocketAddr, limit: Duration) -> Result<Exchange, Failure> {
@@ -189,13 +191,13 @@ async fn serve_tls(alpn: &'static [u8]) -> (SocketAddr, Trust) {
     let key = rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(identity.cert.der().clone()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let chain = vec![identity.cert.der().clone()];
     let mut config = builder.with_single_cert(chain, key.unwrap()).unwrap();
     config.alpn_protocols = vec![alpn.to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -274,4 +276,52 @@ async fn untrusted_and_silent_tls_servers_fail_at_tls() {
     let server = silent.local_addr().unwrap();
     let failure = ask(Protocol::Tls, server, Duration::from_millis(200)).await.unwrap_err();
     assert_eq!((failure.stage, failure.reason), (Stage::Tls, "handshake_timeout"));
+}
+
+/// Asks a server that ignores the first `lost` datagrams and delays each of its responses.
+async fn ask_lossy(lost: usize, delay: u64, retries: u32) -> Result<Exchange, Failure> {
+    let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        for number in 0.. {
+            let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+            if number < lost {
+                continue;
+            }
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let mut response = response(&query);
+            response.add_answer(a("shop.example.", [192, 0, 2, 1]));
+            let socket = Arc::clone(&socket);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(delay)).await;
+                socket.send_to(&response.to_vec().unwrap(), client).await.unwrap();
+            });
+        }
+    });
+    let name = Name::from_ascii("shop.example.").unwrap();
+    let question = Question { retries, ..Question::new(name, RecordType::A) };
+    exchange(&Resolver::udp("test", address), &trust(), &question, Duration::from_millis(900)).await
+}
+
+#[tokio::test]
+async fn one_lost_datagram_is_no_failure() {
+    let found = ask_lossy(0, 0, 1).await.unwrap();
+    assert_eq!(found.attempts, 1);
+    let found = ask_lossy(1, 0, 1).await.unwrap();
+    assert_eq!(found.attempts, 2);
+    assert!(found.latency < Duration::from_millis(300), "of the second query: {:?}", found.latency);
+    let found = ask_lossy(2, 0, 2).await.unwrap();
+    assert_eq!(found.attempts, 3);
+    let failure = ask_lossy(2, 0, 1).await.unwrap_err();
+    assert_eq!((failure.reason, failure.attempts), ("timeout", 2));
+    let failure = ask_lossy(1, 0, 0).await.unwrap_err();
+    assert_eq!((failure.reason, failure.attempts), ("timeout", 1));
+}
+
+#[tokio::test]
+async fn a_slow_response_to_the_first_query_is_taken() {
+    let found = ask_lossy(0, 600, 1).await.unwrap();
+    assert_eq!(found.attempts, 2);
+    assert!(found.latency >= Duration::from_millis(600), "of the first query: {:?}", found.latency);
 }

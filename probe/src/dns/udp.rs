@@ -4,9 +4,10 @@
 
 use super::{Exchange, Protocol, Question, encode, read_response};
 use crate::failure::{Failure, Stage, io_reason};
+use crate::source::Source;
 use rustix::net::RecvFlags;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -16,12 +17,14 @@ const MAX_DATAGRAM_BYTES: usize = 65_535;
 
 pub(super) async fn exchange(
     server: SocketAddr,
+    source: Source,
     question: &Question,
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
     let query = question.query();
     let bytes = encode(&query)?;
-    let socket = connect(server).await.map_err(|error| Failure::io(Stage::Connect, &error))?;
+    let socket = source.connect_udp(server).await;
+    let socket = socket.map_err(|error| Failure::io(Stage::Connect, &error))?;
     let sent = Instant::now();
     socket.send(&bytes).await.map_err(|error| failed(&error))?;
     let mut ignored = 0_u32;
@@ -39,21 +42,19 @@ pub(super) async fn exchange(
         let latency = sent.elapsed();
         if let Some(response) = read_response(&query, &wire)? {
             let protocol = Protocol::Udp;
-            let (connect, handshake) = (None, None);
-            return Ok(Exchange { response, wire, protocol, server, latency, connect, handshake });
+            return Ok(Exchange {
+                response,
+                wire,
+                protocol,
+                server,
+                latency,
+                connect: None,
+                handshake: None,
+                attempts: 1,
+            });
         }
         ignored += 1;
     }
-}
-
-async fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
-    let any = match server {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
-    Ok(socket)
 }
 
 /// Receives a datagram, or the error that ICMP reports. The buffer is allocated once one of them is there:

@@ -9,7 +9,7 @@ use super::dns::{answers_of, digest};
 use super::{Context, Failure, Skip, Stage, begin, finish, milliseconds};
 use crate::dns::{Exchange, Protocol, Question, Resolver, addresses, exchange, presentation};
 use crate::special::is_special;
-use crate::target::{AuthorityTarget, Target};
+use crate::target::{AuthorityTarget, HostName, Target};
 use crate::trust::Trust;
 use delegation::{Delegation, find_delegation, resolve_ns};
 use dnscribe_dns::rcode_name;
@@ -39,6 +39,7 @@ struct Asking<'a> {
     port: u16,
     /// Whether servers at special addresses are not asked.
     public_only: bool,
+    retries: u32,
     deadline: Instant,
 }
 
@@ -61,8 +62,10 @@ impl Asking<'_> {
         record_type: RecordType,
     ) -> Result<Exchange, Failure> {
         let server = SocketAddr::new(address, self.port);
-        let server = Resolver { protocol, ..Resolver::udp("", server) };
+        let source = self.resolver.source;
+        let server = Resolver { protocol, source, ..Resolver::udp("", server) };
         let question = Question::authoritative(name.clone(), record_type);
+        let question = Question { retries: self.retries, ..question };
         exchange(&server, self.trust, &question, self.time_left()).await
     }
 
@@ -78,6 +81,7 @@ impl Asking<'_> {
         let glue = glue.iter().filter(|address| self.may_ask(**address));
         let asked = glue.map(|address| async move {
             let server = Resolver::udp("", SocketAddr::new(*address, self.port));
+            let server = Resolver { source: self.resolver.source, ..server };
             addresses(name, Some(&server), self.trust, limit).await
         });
         join_all(asked).await.into_iter().find_map(Result::ok).unwrap_or_default()
@@ -87,6 +91,8 @@ impl Asking<'_> {
 /// A nameserver with the addresses by which it is asked.
 struct Nameserver {
     name: Name,
+    /// The name, or the address where it is configured without one.
+    shown: String,
     addresses: Vec<IpAddr>,
     /// Why it cannot be asked, or must not be as it is.
     problem: Option<Failure>,
@@ -109,6 +115,7 @@ pub(super) async fn measure(
         resolver: &authority.resolver,
         port: authority.port,
         public_only: authority.public_only,
+        retries: target.retries,
         deadline: Instant::now() + target.timeout,
     };
     let zone = &authority.zone;
@@ -119,7 +126,12 @@ pub(super) async fn measure(
         fields.qtype = Some(RecordType::SOA.to_string());
         fields
     };
-    let delegation = match find_delegation(&asking, zone).await {
+    let delegation = if authority.servers.is_empty() {
+        find_delegation(&asking, zone).await
+    } else {
+        Ok(Delegation::unknown())
+    };
+    let delegation = match delegation {
         Ok(delegation) => delegation,
         // The parent's servers have no address that may be contacted, so nothing is known of the zone.
         Err(failure) if authority.public_only && failure.reason == "no_address" => {
@@ -127,7 +139,10 @@ pub(super) async fn measure(
         }
         Err(failure) => return Ok(vec![finish(fields(), start, Err(failure))]),
     };
-    let nameservers = find_nameservers(&asking, zone, &delegation).await;
+    let nameservers = match authority.servers.as_slice() {
+        [] => find_nameservers(&asking, zone, &delegation).await,
+        servers => join_all(servers.iter().map(|server| own_nameserver(&asking, server))).await,
+    };
     let servers = nameservers.iter().flat_map(|nameserver| {
         nameserver.addresses.iter().map(move |address| (nameserver, *address))
     });
@@ -150,14 +165,14 @@ pub(super) async fn measure(
         let lag = authority.max_serial_lag;
         let judged = judge(zone, &nameserver.name, state, &states, &delegation, lag);
         let judged = judged.and(nameserver.problem.clone().map_or(Ok(()), Err));
-        let mut fields = describe(fields(), &nameserver.name, *address, state);
+        let mut fields = describe(fields(), &nameserver.shown, *address, state);
         fields = finish(fields, start, judged);
         fields.duration_ms = milliseconds(*duration);
         found.push(fields);
     }
     for nameserver in nameservers.iter().filter(|nameserver| nameserver.addresses.is_empty()) {
         let mut fields = fields();
-        fields.nameserver = Some(presentation(&nameserver.name));
+        fields.nameserver = Some(nameserver.shown.clone());
         let failure = nameserver.problem.clone();
         let failure = failure.unwrap_or_else(|| Failure::new(Stage::Resolve, "no_address"));
         found.push(finish(fields, start, Err(failure)));
@@ -200,6 +215,24 @@ async fn find_nameservers(
     join_all(names.map(|name| locate(asking, zone, delegation, name))).await
 }
 
+/// Finds the addresses of a nameserver that the configuration names.
+async fn own_nameserver(asking: &Asking<'_>, server: &HostName) -> Nameserver {
+    let shown = server.to_string();
+    match server {
+        HostName::Address(address) => {
+            Nameserver { name: Name::root(), shown, addresses: vec![*address], problem: None }
+        }
+        HostName::Name(name) => {
+            let (mut addresses, problem) = match asking.addresses(name).await {
+                Ok(found) => (found, None),
+                Err(failure) => (Vec::new(), Some(failure)),
+            };
+            addresses.truncate(MAX_ADDRESSES);
+            Nameserver { name: name.clone(), shown, addresses, problem }
+        }
+    }
+}
+
 /// Finds the addresses of a nameserver. Those of a name inside the zone come from the parent's glue, which is
 /// compared with what the zone itself says.
 async fn locate(
@@ -208,12 +241,14 @@ async fn locate(
     delegation: &Delegation,
     name: &Name,
 ) -> Nameserver {
-    let mut nameserver = Nameserver { name: name.clone(), addresses: Vec::new(), problem: None };
+    let shown = presentation(name);
+    let mut nameserver =
+        Nameserver { name: name.clone(), shown, addresses: Vec::new(), problem: None };
     let glue: BTreeSet<IpAddr> = delegation.glue_of(name);
     let by_resolver = asking.addresses(name).await;
     let needs_glue =
         delegation.is_referral && zone.zone_of(name) && delegation.nameservers.contains(name);
-    let shown = presentation(name);
+    let shown = nameserver.shown.clone();
     match by_resolver {
         Ok(found) => nameserver.addresses = found,
         Err(failure) if glue.is_empty() => nameserver.problem = Some(failure),
@@ -301,17 +336,18 @@ fn is_authoritative(found: &Exchange) -> bool {
 
 fn describe(
     mut fields: ProbeFields,
-    nameserver: &Name,
+    nameserver: &str,
     address: IpAddr,
     state: &ServerState,
 ) -> ProbeFields {
-    fields.nameserver = Some(presentation(nameserver));
+    fields.nameserver = Some(nameserver.to_owned());
     fields.address = Some(address.to_string());
     fields.soa_serial = state.serial;
     if let Ok(soa) = &state.soa {
         let rcode = rcode_name(soa.response.metadata.response_code.into()).into_owned();
         fields.protocol = Some(soa.protocol.name().to_owned());
         fields.latency_ms = Some(milliseconds(soa.latency));
+        fields.attempt = soa.attempts;
         fields.lame = Some(state.lame().is_some());
         if state.nameservers.is_some() {
             fields.answer_digest = Some(digest(&rcode, &state.answers));

@@ -36,6 +36,7 @@ struct Asking<'a> {
     context: &'a Context,
     dns: &'a DnsTarget,
     resolver: &'a Resolver,
+    retries: u32,
     deadline: Instant,
 }
 
@@ -46,8 +47,11 @@ impl Asking<'_> {
 
     /// Returns the question as clients ask it.
     fn question(&self) -> Question {
-        let recursion = self.dns.recursion_desired;
-        Question { recursion, ..Question::new(self.dns.name.clone(), self.dns.record_type) }
+        Question {
+            recursion: self.dns.recursion_desired,
+            retries: self.retries,
+            ..Question::new(self.dns.name.clone(), self.dns.record_type)
+        }
     }
 
     async fn ask(&self, question: &Question) -> Result<Exchange, Failure> {
@@ -116,7 +120,7 @@ async fn ask(
     resolver: &Resolver,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + target.timeout;
-    let asking = Asking { context, dns, resolver, deadline };
+    let asking = Asking { context, dns, resolver, retries: target.retries, deadline };
     // Signatures cover record sets, and these types are none.
     let is_set = !matches!(dns.record_type, RecordType::ANY | RecordType::RRSIG);
     let is_validated = dns.dnssec && is_set;
@@ -151,6 +155,7 @@ fn describe(
 ) -> Result<(), Failure> {
     fields.address = Some(found.server.ip().to_string());
     fields.protocol = Some(found.protocol.name().to_owned());
+    fields.attempt = found.attempts;
     fields.latency_ms = Some(milliseconds(found.latency));
     fields.connect_ms = found.connect.map(milliseconds);
     fields.handshake_ms = found.handshake.map(milliseconds);
@@ -285,7 +290,11 @@ fn judge(
         }
         return Err(Failure::new(Stage::Dns, "no_data").with_detail(detail));
     }
-    Ok(())
+    let expected = dns.expected.as_ref().filter(|_| rcode == "NOERROR");
+    match expected.and_then(|expected| expected.difference(&fields.answers)) {
+        Some(detail) => Err(Failure::new(Stage::Dns, "answer_mismatch").with_detail(detail)),
+        None => Ok(()),
+    }
 }
 
 fn judge_security(fields: &ProbeFields, dns: &DnsTarget) -> Result<(), Failure> {

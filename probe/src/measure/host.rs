@@ -16,7 +16,7 @@ pub(super) async fn connect(
     deadline: Instant,
 ) -> Result<TcpStream, Failure> {
     let addresses = resolve(context, fields, host, deadline).await?;
-    connect_to(fields, &addresses, host.port, deadline).await
+    connect_to(fields, &addresses, host, deadline).await
 }
 
 /// Resolves a host by its resolver or the system's, and adds the time to `resolve_ms`. Returns at least one
@@ -45,13 +45,13 @@ pub(super) async fn resolve(
     Ok(found)
 }
 
-/// Connects to the first of several addresses that accepts, in their order. Each gets its share of the time
+/// Connects to a host at the first of several addresses that accepts, in their order. Each gets its share of the time
 /// that is left, so that one that does not answer leaves time for the next. The time of all attempts is
 /// added to `connect_ms`, and the failure is that of the last.
 pub(super) async fn connect_to(
     fields: &mut ProbeFields,
     addresses: &[IpAddr],
-    port: u16,
+    host: &Host,
     deadline: Instant,
 ) -> Result<TcpStream, Failure> {
     let begin = Instant::now();
@@ -61,7 +61,7 @@ pub(super) async fn connect_to(
         let now = Instant::now();
         let limit = now + deadline.saturating_duration_since(now) / left;
         fields.address = Some(address.to_string());
-        let connecting = TcpStream::connect(SocketAddr::new(*address, port));
+        let connecting = host.source.connect_tcp(SocketAddr::new(*address, host.port));
         let failure = match timeout_at(limit, connecting).await {
             Ok(Ok(stream)) => {
                 add_milliseconds(&mut fields.connect_ms, begin.elapsed());
@@ -100,15 +100,16 @@ mod tests {
     #[tokio::test]
     async fn tries_one_address_after_the_other() {
         let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let host = host("127.0.0.1", listener.local_addr().unwrap().port());
         let mut fields = fields();
         let addresses = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
-        let stream = connect_to(&mut fields, &addresses, port, in_millis(5000)).await.unwrap();
+        let stream = connect_to(&mut fields, &addresses, &host, in_millis(5000)).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
         assert_eq!(fields.address.as_deref(), Some("127.0.0.2"));
         assert!(fields.connect_ms.is_some_and(|ms| ms > 0.0 && ms < 1000.0), "{fields:?}");
         drop(listener);
-        let failure = connect_to(&mut fields, &addresses, port, in_millis(5000)).await.unwrap_err();
+        let failure =
+            connect_to(&mut fields, &addresses, &host, in_millis(5000)).await.unwrap_err();
         assert_eq!((failure.stage, failure.reason), (Stage::Connect, "refused"));
         assert_eq!(failure.detail.as_deref(), Some("127.0.0.1 refused, 127.0.0.2 refused"));
     }
@@ -122,14 +123,14 @@ mod tests {
         let port = full.local_addr().unwrap().port();
         let _first = TcpStream::connect(full.local_addr().unwrap()).await.unwrap();
         let good = TcpListener::bind(("127.0.0.4", port)).await.unwrap();
-        let mut fields = fields();
+        let (mut fields, host) = (fields(), host("127.0.0.3", port));
         let addresses = ["127.0.0.3", "127.0.0.4"].map(|text| text.parse().unwrap());
-        connect_to(&mut fields, &addresses, port, in_millis(400)).await.unwrap();
+        connect_to(&mut fields, &addresses, &host, in_millis(400)).await.unwrap();
         let connect_ms = fields.connect_ms.unwrap();
         assert!((190.0..390.0).contains(&connect_ms), "{connect_ms} ms");
         drop(good);
         let failure =
-            connect_to(&mut fields, &addresses[..1], port, in_millis(100)).await.unwrap_err();
+            connect_to(&mut fields, &addresses[..1], &host, in_millis(100)).await.unwrap_err();
         assert_eq!((failure.stage, failure.reason), (Stage::Connect, "timeout"));
     }
 

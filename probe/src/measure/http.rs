@@ -77,7 +77,7 @@ impl Visit<'_> {
         is_redirect: bool,
     ) -> Result<Response, Failure> {
         let http = self.http;
-        let host = Host::of_url(url, http.resolver.as_ref(), http.family);
+        let host = Host::of_url(url, http.resolver.as_ref(), http.family, http.source);
         let host =
             host.ok_or_else(|| fail("redirect_invalid", format!("{} has no host", shown(url))))?;
         let is_home = url.origin() == http.url.origin();
@@ -92,7 +92,7 @@ impl Visit<'_> {
         } else {
             self.home.clone_from(&addresses);
         }
-        let stream = host::connect_to(fields, &addresses, server.port, self.deadline).await?;
+        let stream = host::connect_to(fields, &addresses, server, self.deadline).await?;
         stream.set_nodelay(true).map_err(|error| Failure::io(Stage::Connect, &error))?;
         let request = Request::new(http, method, url, is_home)?;
         let sent = async {

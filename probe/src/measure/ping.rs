@@ -10,7 +10,7 @@ use dnscribe_record::ProbeFields;
 use futures_util::future::join_all;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 use std::time::Duration;
 use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence, SurgeError};
@@ -40,7 +40,7 @@ pub(super) async fn measure(
     let result = match addresses.as_deref() {
         Ok([address, ..]) => {
             fields.address = Some(address.to_string());
-            match client(*address, ping.ttl) {
+            match client(*address, ping) {
                 Ok(client) => {
                     let replies = send(&client, *address, ping.count, deadline).await;
                     describe(&mut fields, &replies);
@@ -60,10 +60,14 @@ pub(super) async fn measure(
     Ok(finish(fields, start.into_std(), result))
 }
 
-fn client(address: IpAddr, ttl: Option<u8>) -> io::Result<Client> {
+fn client(address: IpAddr, ping: &PingTarget) -> io::Result<Client> {
     let kind = if address.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
     let config = Config::builder().kind(kind);
-    let config = match ttl {
+    let config = match ping.host.source.address_for(address) {
+        Some(own) => config.bind(SocketAddr::new(own, 0)),
+        None => config,
+    };
+    let config = match ping.ttl {
         Some(ttl) => config.ttl(u32::from(ttl)),
         None => config,
     };
@@ -136,15 +140,16 @@ mod tests {
     async fn probe(address: &str, timeout: Duration) -> Option<ProbeFields> {
         let ping =
             PingTarget { host: host(address, 0), count: 5, max_loss_percent: 50, ttl: Some(1) };
+        let is_permitted = client(address.parse().unwrap(), &ping).is_ok();
         let target = Target {
             service: "shop".into(),
             name: address.to_owned(),
             interval: Duration::from_secs(60),
             timeout,
+            retries: 0,
             kind: TargetKind::Ping(ping),
         };
         let round = crate::measure::measure(&context(), &Arc::new(target)).await;
-        let is_permitted = client(address.parse().unwrap(), None).is_ok();
         assert_eq!(round.skipped, (!is_permitted).then_some(Skip::Unsupported));
         assert_eq!(round.found.len(), usize::from(is_permitted));
         round.found.into_iter().next()

@@ -2,6 +2,7 @@
 
 use super::Context;
 use crate::client_certificate::ClientCertificate;
+use crate::source::Source;
 use crate::target::{AddressFamily, Host, HostName};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
@@ -38,7 +39,8 @@ pub(super) fn host(name: &str, port: u16) -> Host {
         |_| HostName::Name(Name::from_ascii(format!("{name}.")).unwrap()),
         HostName::Address,
     );
-    Host { name, port, resolver: None, family: AddressFamily::Any }
+    let (family, source) = (AddressFamily::Any, Source::default());
+    Host { name, port, resolver: None, family, source }
 }
 
 /// Key with certificates of a test: an authority, or a server.

@@ -59,6 +59,7 @@ impl Subject {
         if answers == Some(true) {
             fields.previous_digest = previous;
         }
+        let previous_issuer = fields.cert.as_ref().and_then(|cert| self.known_issuer(&cert.issuer));
         let certificate = fields.cert.as_ref().map(|cert| {
             let sha256 = std::slice::from_ref(&cert.sha256);
             let issuer = std::slice::from_ref(&cert.issuer);
@@ -69,6 +70,7 @@ impl Subject {
         });
         let serial = fields.soa_serial.map(|serial| round.compare(&mut self.serials, &[serial]));
         fields.issuer_changed = certificate.map(|(_, issuer)| issuer);
+        fields.previous_issuer = previous_issuer.filter(|_| fields.issuer_changed == Some(true));
         if let Some(ttl) = fields.min_ttl_seconds.filter(|_| round.is_good) {
             let change = self.ttl.observe(ttl, now, rules.after);
             fields.known_ttl_seconds = self.ttl.known();
@@ -81,6 +83,13 @@ impl Subject {
             + self.certificates.shrink_to(MAX_OTHERS)
             + self.issuers.shrink_to(MAX_OTHERS)
             + self.serials.shrink_to(MAX_OTHERS)
+    }
+
+    /// Returns a good issuer: one of the same organization as `issuer`, else the last one.
+    fn known_issuer(&self, issuer: &str) -> Option<String> {
+        let mut good = self.issuers.good().map(|known| &known.value);
+        let related = good.find(|known| is_same_organization(known, issuer));
+        related.or_else(|| self.issuers.last_good()).cloned()
     }
 
     /// Returns whether the answers are none that are known to be good; absent without a response.
@@ -159,11 +168,52 @@ impl RoundRules<'_> {
     }
 }
 
+/// Returns whether two issuers of certificates, as records have them, are of one organization. Authorities sign with
+/// several intermediates at a time, and replace them without announcement.
+#[must_use]
+pub fn is_same_organization(one: &str, other: &str) -> bool {
+    organization(one).is_some_and(|name| organization(other) == Some(name))
+}
+
+/// Returns the organization (`O`) in a name of RFC 4514, as it is written there.
+fn organization(name: &str) -> Option<&str> {
+    let mut rest = name;
+    loop {
+        // Within a value, these characters are escaped (RFC 4514, section 2.4).
+        let mut is_escaped = false;
+        let end = rest.find(|letter| {
+            let ends = !is_escaped && matches!(letter, ',' | '+');
+            is_escaped = !is_escaped && letter == '\\';
+            ends
+        });
+        let part = &rest[..end.unwrap_or(rest.len())];
+        if let Some(value) = part.strip_prefix("O=").filter(|value| !value.is_empty()) {
+            return Some(value);
+        }
+        rest = &rest[end? + 1..];
+    }
+}
+
 /// Returns whether two addresses are in one network as operators announce them: /24 of IPv4, /48 of IPv6.
 fn is_same_network(one: IpAddr, other: IpAddr) -> bool {
     match (one, other) {
         (IpAddr::V4(one), IpAddr::V4(other)) => one.octets()[..3] == other.octets()[..3],
         (IpAddr::V6(one), IpAddr::V6(other)) => one.octets()[..6] == other.octets()[..6],
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_organization() {
+        assert_eq!(organization("CN=R12,O=Let's Encrypt,C=US"), Some("Let's Encrypt"));
+        assert_eq!(organization("CN=a\\,O=Mallory,O=Acme\\, Inc.,C=US"), Some("Acme\\, Inc."));
+        assert_eq!(organization("CN=a\\\\,O=Acme+OU=x"), Some("Acme"));
+        assert_eq!(organization("O=,CN=a"), None);
+        assert_eq!(organization("CN=Acme CA"), None);
+        assert!(!is_same_organization("CN=a", "CN=a"));
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::dns::Resolver;
-use crate::target::{DnsTarget, Target, TargetKind};
+use crate::target::{AddressFamily, DnsTarget, Host, Target, TargetKind, TcpTarget};
 use dnscribe_record::CertificateFields;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::BTreeSet;
@@ -59,12 +59,14 @@ fn target() -> Arc<Target> {
         dnssec: false,
         require_secure: false,
         recursion_desired: true,
+        expected: None,
     });
     Arc::new(Target {
         service: "shop".into(),
         name: "shop.example.com A".into(),
         interval: MINUTE,
         timeout: MINUTE,
+        retries: 0,
         kind,
     })
 }
@@ -223,14 +225,27 @@ fn zones_cover_names_hosts_and_urls() {
         zone: Some(zone.into()),
         ends: Timestamp::from_nanos(1),
     };
-    for target in ["https://shop.example.com/health", "shop.example.com:443", "example.com"] {
-        let fields =
-            ProbeFields { service: "shop".into(), target: target.into(), ..ProbeFields::default() };
-        assert!(change("example.com").covers(&fields), "{target}");
-        assert!(!change("ample.com").covers(&fields) && !change("com.net").covers(&fields));
-        let mail = ProbeFields { service: "mail".into(), ..fields };
-        assert!(change("com.net").covers(&mail), "{target}");
+    let named = |service: &str, url: &str| {
+        let mut target = Target::clone(&target());
+        (target.service, target.name) = (service.into(), "front".into());
+        let host = Host::of_url(
+            &url.parse().unwrap(),
+            None,
+            AddressFamily::Any,
+            crate::source::Source::default(),
+        )
+        .unwrap();
+        target.kind = TargetKind::Tcp(TcpTarget { host, query_response: Vec::new() });
+        target
+    };
+    for url in ["https://shop.example.com:8443/", "http://example.com"] {
+        // A name that was given says nothing of the host.
+        let target = named("shop", url);
+        assert!(change("example.com").covers(&target), "{url}");
+        assert!(!change("ample.com").covers(&target) && !change("com.net").covers(&target));
+        assert!(change("com.net").covers(&named("mail", url)), "{url}");
     }
+    assert!(!change("example.com").covers(&named("shop", "http://192.0.2.1")));
 }
 
 #[test]
@@ -249,7 +264,20 @@ fn knows_issuers_certificates_and_serials() {
     let changes = |found: ProbeFields| (found.changed, found.issuer_changed);
     assert_eq!(changes(server.round(tls("aa", "CN=R1"))), (Some(false), Some(false)));
     assert_eq!(changes(server.round(tls("bb", "CN=R1"))), (Some(true), Some(false)), "renewed");
-    assert_eq!(changes(server.round(tls("cc", "CN=Other"))), (Some(true), Some(true)));
+    let other = server.round(tls("cc", "CN=Other"));
+    assert_eq!(other.previous_issuer.as_deref(), Some("CN=R1"));
+    assert_eq!(changes(other), (Some(true), Some(true)));
+    let mut server = Simulation::new();
+    for issuer in ["CN=R12,O=Acme,C=US", "CN=R12,O=Other"] {
+        server.memory.announce(AnnouncedChange {
+            service: None,
+            zone: None,
+            ends: server.now.plus(60 * MINUTE),
+        });
+        server.round(tls("aa", issuer));
+    }
+    let related = server.round(tls("bb", "CN=R13,O=Acme,C=US"));
+    assert_eq!(related.previous_issuer.as_deref(), Some("CN=R12,O=Acme,C=US"), "not the last one");
     let soa = |serial| ProbeFields {
         kind: "authority".into(),
         nameserver: Some("ns1.example.com".into()),

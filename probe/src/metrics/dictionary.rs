@@ -94,6 +94,12 @@ pub(super) const COMPATIBLE: &[Metric] = &[
 /// Results that blackbox_exporter does not have.
 pub(super) const RESULTS: &[Metric] = &[
     result(
+        "dnscribe_probe_attempts",
+        "attempts",
+        "Attempts of the last round: more than 1 where there was no response at first.",
+    )
+    .formula("`avg_over_time(dnscribe_probe_attempts[1h]) > 1.1` shows loss that no measurement failed by"),
+    result(
         "dnscribe_probe_answer_changed",
         "0 or 1",
         "1 while the answers, certificate or serial number are none of those known to be good.",

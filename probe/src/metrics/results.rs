@@ -158,6 +158,7 @@ const GAUGES: &[(&str, Gauge)] = &[
         let failed = fields.error.as_ref().is_some_and(|error| is_mismatch(&error.reason));
         matches!(fields.kind.as_str(), "http" | "tcp" | "tls").then(|| flag(failed))
     }),
+    ("dnscribe_probe_attempts", |fields| Some(f64::from(fields.attempt))),
     ("dnscribe_probe_answer_changed", |fields| fields.changed.map(flag)),
     ("dnscribe_probe_issuer_changed", |fields| fields.issuer_changed.map(flag)),
     ("dnscribe_probe_answer_differs", |fields| {

@@ -27,12 +27,14 @@ fn round(target: &str, found: Vec<ProbeFields>) -> Round {
         port: 443,
         resolver: None,
         family: crate::target::AddressFamily::Any,
+        source: crate::source::Source::default(),
     };
     let target = Target {
         service: "shop".into(),
         name: target.to_owned(),
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(5),
+        retries: 0,
         kind: TargetKind::Tcp(TcpTarget { host, query_response: Vec::new() }),
     };
     Round {

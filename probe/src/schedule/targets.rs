@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Longest time from the start to the first round of a target, whatever its interval.
 const MAX_PHASE: Duration = Duration::from_secs(300);
 
-/// Identity of a target over a reload: its service, kind and name, and its number among those that are equal in these.
-pub(super) type TargetKey = (Arc<str>, &'static str, String, usize);
+/// Identity of a target over a reload: its service, kind and name.
+pub(super) type TargetKey = (Arc<str>, &'static str, String);
 
 /// Progress of a target's round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,13 +178,9 @@ impl Scheduler {
 }
 
 /// Returns the first time after `now` at which a target is due: a hash of the target decides where in its interval.
-fn first_due(
-    now: Duration,
-    (service, kind, name, ordinal): &TargetKey,
-    interval: Duration,
-) -> Duration {
+fn first_due(now: Duration, (service, kind, name): &TargetKey, interval: Duration) -> Duration {
     let span = interval.min(MAX_PHASE);
-    let hash = xxh3_64(format!("{service}\0{kind}\0{name}\0{ordinal}").as_bytes());
+    let hash = xxh3_64(format!("{service}\0{kind}\0{name}").as_bytes());
     // The product of two numbers of 64 bits, and its upper half, which is below the span.
     let phase = (u128::from(hash) * span.as_nanos()) >> 64;
     let phase = Duration::from_nanos(u64::try_from(phase).unwrap_or(0));

@@ -7,7 +7,7 @@ use crate::target::{
 };
 use hickory_proto::rr::{Name, RecordType};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -30,13 +30,14 @@ const fn at(seconds: u64) -> Duration {
 
 fn target(name: &str, interval: Duration, kind: TargetKind) -> Arc<Target> {
     let timeout = Duration::from_secs(5);
-    Arc::new(Target { service: "shop".into(), name: name.to_owned(), interval, timeout, kind })
+    let (service, name, retries) = ("shop".into(), name.to_owned(), 0);
+    Arc::new(Target { service, name, interval, timeout, retries, kind })
 }
 
 fn tcp(name: &str, address: [u8; 4], interval: Duration) -> Arc<Target> {
     let name_of_host = HostName::Address(IpAddr::from(address));
-    let host =
-        TargetHost { name: name_of_host, port: 443, resolver: None, family: AddressFamily::Any };
+    let (family, source) = (AddressFamily::Any, crate::source::Source::default());
+    let host = TargetHost { name: name_of_host, port: 443, resolver: None, family, source };
     target(name, interval, TargetKind::Tcp(TcpTarget { host, query_response: Vec::new() }))
 }
 
@@ -52,6 +53,7 @@ fn dns(name: &str, resolvers: &[[u8; 4]]) -> Arc<Target> {
         dnssec: false,
         require_secure: false,
         recursion_desired: true,
+        expected: None,
     });
     target(name, INTERVAL, kind)
 }
@@ -370,10 +372,11 @@ proptest! {
                     scheduler.finish(now, start.id, 1, &[reach]);
                 }
                 Step::Reload(targets) if !is_stopped => {
-                    let targets = targets.into_iter().map(|(name, host, interval)| {
-                        tcp(&format!("t{name}"), [192, 0, 2, host], at(interval.into()))
-                    });
-                    let targets: Vec<_> = targets.collect();
+                    // Names are unique.
+                    let targets: BTreeMap<_, _> = targets.into_iter().map(|(name, host, interval)| {
+                        (name, tcp(&format!("t{name}"), [192, 0, 2, host], at(interval.into())))
+                    }).collect();
+                    let targets: Vec<_> = targets.into_values().collect();
                     scheduler.set_services(now, limits, &service(&targets));
                 }
                 Step::Finish(..) | Step::Reload(_) => {}

@@ -22,6 +22,8 @@ pub(super) struct Diagnosis {
     pub(super) own: Vec<usize>,
     /// Failures that follow from it.
     pub(super) following: Vec<usize>,
+    /// Family of addresses (`IPv6`) that alone fails, of hosts that work over the other.
+    pub(super) family: Option<&'static str>,
 }
 
 /// Failures by cause, while they are assigned.
@@ -35,6 +37,7 @@ impl Assigned {
             severity: Severity::Warning,
             own: Vec::new(),
             following: Vec::new(),
+            family: None,
         })
     }
 
@@ -81,6 +84,9 @@ pub(super) fn classify(all: &[&Measurement]) -> Vec<Diagnosis> {
         one.following.dedup();
         let own = &one.own;
         one.following.retain(|index| !own.contains(index));
+        if one.cause == Cause::Path {
+            one.family = hosts::lone_family(all, own);
+        }
         one.severity = Severity::at_least_warning(is_critical(all, one));
     }
     found
@@ -104,7 +110,9 @@ fn is_critical(all: &[&Measurement], diagnosis: &Diagnosis) -> bool {
     // A signature that does not validate is refused by every resolver that validates.
     let is_bogus = diagnosis.cause == Cause::Dnssec
         && failed.iter().any(|one| one.fields.kind == "dns" && one.error().1 == "bogus");
-    is_dead_name || is_dead_host || is_dead_url || is_bogus
+    // Clients use the other family of addresses.
+    let is_served = diagnosis.family.is_some();
+    is_dead_name || !is_served && (is_dead_host || is_dead_url) || is_bogus
 }
 
 /// How much of a service a measurement uses: 0 for names, more the nearer it is to what users do.
@@ -134,6 +142,7 @@ fn is_silence(reason: &str) -> bool {
         reason,
         "timeout"
             | "unreachable"
+            | "parent_unreachable"
             | "port_unreachable"
             | "host_unreachable"
             | "network_unreachable"

@@ -35,7 +35,8 @@ pub(super) fn describe(all: &[&Measurement], diagnosis: &Diagnosis, now: Timesta
     let failing = lines(&failed, |group| failure_line(group, now));
     let following = failures(&select(&diagnosis.following));
     let following = lines(&following, |group| failure_line(group, now));
-    let arrow = format!("→ {}", diagnosis.cause.name());
+    let only = diagnosis.family.map(|family| format!(" ({family} only)")).unwrap_or_default();
+    let arrow = format!("→ {}{only}", diagnosis.cause.name());
     let rest = MAX_SUMMARY.saturating_sub(failing.len()).min(1);
     let context = working.iter().take(rest);
     let shown: Vec<&str> =

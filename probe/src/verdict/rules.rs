@@ -4,6 +4,7 @@ use super::evidence::show_ms;
 use super::rule::{Condition, Entity, Figure, Rule, Severity};
 use super::state::Measurement;
 use super::{Announced, RuleOptions};
+use crate::memory::is_same_organization;
 use dnscribe_record::number::to_f64;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -124,10 +125,16 @@ fn changed(one: &Measurement, announced: Announced) -> Option<Condition> {
     let said = |announced| if announced { ", as announced" } else { " without announcement" };
     if one.fields.issuer_changed == Some(true) {
         let issuer = one.fields.cert.as_ref().map_or("", |cert| cert.issuer.as_str());
-        let how = said(announced.certificate);
-        let summary = format!("The certificate of {target} has a new issuer{how}: {issuer}.");
-        let severity = severity(announced.certificate);
-        return Some(condition(one, Rule::IssuerChanged, severity, summary));
+        let previous = one.fields.previous_issuer.as_deref().unwrap_or_default();
+        let (what, severity) = if is_same_organization(previous, issuer) {
+            (" of the same organization", Severity::Info)
+        } else {
+            (said(announced.certificate), severity(announced.certificate))
+        };
+        let summary = format!("The certificate of {target} has a new issuer{what}: {issuer}.");
+        let mut found = condition(one, Rule::IssuerChanged, severity, summary);
+        found.evidence.push(format!("known before: {previous}"));
+        return Some(found);
     }
     if one.fields.kind != "dns" || one.fields.changed != Some(true) {
         return None;

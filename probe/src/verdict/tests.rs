@@ -7,7 +7,7 @@ mod causes;
 use super::*;
 use crate::config::{Config, Sources};
 use crate::target::Target;
-use dnscribe_record::{CertificateFields, ProbeError, ProbeFields, SignatureFields};
+use dnscribe_record::{CertificateFields, EdeFields, ProbeError, ProbeFields, SignatureFields};
 use std::io::Write as _;
 
 /// Service with one target of each kind; the host by address and by name.
@@ -26,8 +26,12 @@ services:
 ";
 
 fn services() -> Vec<Service> {
+    read(SHOP)
+}
+
+fn read(config: &str) -> Vec<Service> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(SHOP.as_bytes()).unwrap();
+    file.write_all(config.as_bytes()).unwrap();
     let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
     Config::load(&sources).unwrap().services
 }
@@ -68,6 +72,9 @@ fn measurement(line: &str) -> ProbeFields {
             "answers" => {
                 fields.answers = value.split(',').map(str::to_owned).collect();
                 fields.answer_digest = Some(value.to_owned());
+            }
+            "ede" => {
+                fields.ede.push(EdeFields { code: value.parse().unwrap(), text: String::new() });
             }
             "dnssec" => fields.dnssec = Some(value.to_owned()),
             "changed" => fields.changed = Some(true),

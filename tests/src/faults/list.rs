@@ -87,7 +87,24 @@ fn paths(lab: &FaultLab) -> Vec<Fault> {
             &[("tcp", "connect", "network_unreachable")],
             "path",
         ),
+        dual_stack(lab),
     ]
+}
+
+fn dual_stack(lab: &FaultLab) -> Fault {
+    let target = |family: &str| {
+        format!(
+            "tcp: {{ address: \"dual.insecure.test:443\", resolver: good, address_family: {family} }}"
+        )
+    };
+    let address = lab.lab.blackhole_ipv6();
+    let peer = Peer::new(&format!("curl -sS -m 3 http://[{address}]:443/"), "curl: (28)");
+    let title = "name whose IPv6 packets are dropped on the way, while IPv4 works";
+    let mut fault = fault("ipv6-dropped", title, &[target("ipv4"), target("ipv6")], peer);
+    fault.failures = &[("tcp", "connect", "timeout")];
+    fault.fields = &[("ok", "true")];
+    fault.cause = Some("path");
+    fault
 }
 
 fn responses(lab: &FaultLab) -> Vec<Fault> {

@@ -2,7 +2,7 @@
 //! the parent, as primary, and as a secondary that lags behind and misses zones. Three resolvers: unbound that validates, unbound
 //! that neither validates nor tells the truth about one name, and BIND with a response policy.
 
-use super::{LYING, PARENT, POLICY, PRIMARY, SECONDARY, SHOP, VALIDATING};
+use super::{FILTERED, LYING, PARENT, POLICY, PRIMARY, SECONDARY, SHOP, VALIDATING};
 use crate::lab::{Host, Lab};
 use crate::shell;
 use anyhow::{Context as _, Result};
@@ -68,7 +68,7 @@ struct Writer<'a> {
 /// Writes and signs all zones; returns their folder.
 pub(super) fn write(lab: &Lab) -> Result<PathBuf> {
     let folder = lab.folder().join("zones");
-    for part in ["keys", "parent", "primary", "secondary"] {
+    for part in ["keys", "parent", "primary", "secondary", "filtered"] {
         fs::create_dir_all(folder.join(part))?;
     }
     let writer = Writer { lab, folder };
@@ -78,6 +78,7 @@ pub(super) fn write(lab: &Lab) -> Result<PathBuf> {
         delegations += &writer.delegation(name);
         delegations += &writer.delegation_signer(name, fault)?;
     }
+    delegations += &writer.write_filtered()?;
     let parent = lab.address_number(PARENT);
     let head = |zone: &str| {
         format!(
@@ -130,10 +131,25 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes a zone whose parent is on the server that the client cannot ask. Returns that parent's delegation.
+    fn write_filtered(&self) -> Result<String> {
+        let (server, below) = (self.lab.address_number(FILTERED), "deep.filtered");
+        let parent = format!(
+            "$ORIGIN filtered.test.\n$TTL 300\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\n\
+             ns1 A {server}\n{}",
+            self.nameservers(below, "deep")
+        );
+        fs::write(self.folder.join("filtered/filtered.test"), parent)?;
+        fs::write(self.folder.join("primary/deep.filtered.test"), self.zone(below, 2026))?;
+        let internal = "$ORIGIN corp.internal.\n$TTL 300\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\n";
+        fs::write(self.folder.join("primary/corp.internal"), internal)?;
+        Ok(format!("filtered NS ns1.filtered.test.\nns1.filtered.test. A {server}\n"))
+    }
+
     /// The zone itself: `www`, `shop` at the lab's web server, a wildcard, and aliases of several kinds: into zones that
-    /// are signed, unsigned and broken, for a name and for all names below one, and in a loop.
+    /// are signed, unsigned and broken, for a name and for all names below one, and in a loop; and a host whose IPv6 is dropped on the way.
     fn zone(&self, name: &str, serial: u32) -> String {
-        let shop = self.lab.address(Host::Server);
+        let (shop, dropped) = (self.lab.address(Host::Server), self.lab.blackhole_ipv6());
         let below =
             if name == "optout" { self.nameservers(LEFT_OUT, "sub") } else { String::new() };
         format!(
@@ -142,7 +158,7 @@ impl Writer<'_> {
              @ TXT \"v=spf1 -all\"\nalias CNAME www\nshop A {shop}\n\
              *.wild A 192.0.2.82\nmoved DNAME target\nwww.target A 192.0.2.83\naway DNAME insecure.test.\n\
              cross CNAME www.insecure.test.\nsigned CNAME www.good.test.\nbroken CNAME www.expired.test.\n\
-             loop CNAME noose\nnoose CNAME loop\ndangling CNAME old.gone.test.\n\
+             loop CNAME noose\nnoose CNAME loop\ndangling CNAME old.gone.test.\ndual A {shop}\ndual AAAA {dropped}\n\
              *.walias CNAME www\n*.wgone CNAME old.gone.test.\n*.waway CNAME www.nsec3.test.\n{below}",
             self.nameservers(name, "@")
         )
@@ -325,6 +341,7 @@ pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
         (Host::Server, PARENT),
         (Host::Server, PRIMARY),
         (Host::Server, SECONDARY),
+        (Host::Server, FILTERED),
         (Host::Resolver, VALIDATING),
         (Host::Resolver, LYING),
         (Host::Resolver, POLICY),
@@ -335,11 +352,13 @@ pub(super) fn start(lab: &mut Lab, folder: &Path) -> Result<()> {
         ("parent", PARENT, "test"),
         ("primary", PRIMARY, "good.test"),
         ("secondary", SECONDARY, "lag.test"),
+        ("filtered", FILTERED, "filtered.test"),
     ] {
         let config = write_knot(lab, folder, name, number)?.display().to_string();
         lab.start_server_named(name, Host::Server, &["knotd", "-c", &config])?;
         lab.await_answer(name, lab.address_number(number), zone)?;
     }
+    lab.drop_answers(Host::Server, lab.address_number(FILTERED), lab.client_addr())?;
     let tls = |certificate: &str| {
         let folder = lab.folder().join("tls");
         [

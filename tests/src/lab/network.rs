@@ -39,6 +39,11 @@ pub fn ipv6(slot: u8, number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(slot), 0, 0, 0, digits)
 }
 
+/// IPv6 address beyond the server's host, which drops what is sent there.
+pub const fn blackhole_ipv6(slot: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 1, slot as u16, 0, 0, 0, 0x80)
+}
+
 /// Claims a free slot: the kernel allows only one process to create a namespace of a given name.
 pub fn claim() -> Result<u8> {
     fs::create_dir_all(FOLDER)
@@ -94,6 +99,11 @@ pub fn build(slot: u8) -> Result<()> {
     ip(&["-n", &server, "address", "add", &closed, "dev", "eth0"])?;
     // The server's host does not forward, so other packets routed to it are dropped silently.
     let client = namespace(slot, Host::Client.name());
+    let (beyond, via) =
+        (format!("{}/128", blackhole_ipv6(slot)), ipv6(slot, Host::Server.number()));
+    // On a host without IPv6, the lab has none either. The server's host would answer what it has no route for.
+    let _ = ip(&["-n", &server, "route", "add", "blackhole", &beyond]);
+    let _ = ip(&["-n", &client, "route", "add", &beyond, "via", &via.to_string()]);
     let (beyond, via) = (format!("198.19.{slot}.0/24"), ipv4(slot, Host::Server.number()));
     ip(&["-n", &client, "route", "add", &beyond, "via", &via.to_string()])
 }

@@ -1,6 +1,6 @@
 //! A server of openssl whose certificate another authority issues from one moment on.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
@@ -15,10 +15,31 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn new_issuer_is_noticed() -> Result<()> {
+    let changed = replace(&[Authority::new("First CA")?, Authority::new("Second CA")?])?;
+    ensure!(
+        changed == ("CN=Second CA".into(), "CN=First CA".into(), "warning".into()),
+        "{changed:?}"
+    );
+    Ok(())
+}
+
+/// As at most renewals of certificates of public authorities.
+#[test]
+fn new_intermediate_of_the_same_organization_is_an_info() -> Result<()> {
+    let of = |name| Authority::of_organization(name, "Acme Trust");
+    let (issuer, previous, severity) = replace(&[of("R12")?, of("R13")?])?;
+    ensure!(issuer.as_str().is_some_and(|name| name.contains("CN=R13")), "{issuer}");
+    ensure!(previous.as_str().is_some_and(|name| name.contains("CN=R12")), "{previous}");
+    ensure!(severity == "info", "{severity}");
+    Ok(())
+}
+
+/// Lets the certificate of the first authority become known, and replaces it by one of the second. Returns the issuer of
+/// the record that says so, the one before, and the severity of the alert.
+fn replace(authorities: &[Authority; 2]) -> Result<(Value, Value, Value)> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let authorities = [Authority::new("First CA")?, Authority::new("Second CA")?];
     let mut roots = String::new();
     for (authority, name) in authorities.iter().zip(["first", "second"]) {
         let server = authority.server(&["shop.test"], Validity::Current)?;
@@ -46,12 +67,14 @@ fn new_issuer_is_noticed() -> Result<()> {
     shell::end(&mut server);
     let records = changed?;
     let changed = records.iter().find(|record| record["issuer_changed"] == true);
-    let issuer = changed.map(|record| record["cert"]["issuer"].clone());
-    ensure!(issuer == Some("CN=Second CA".into()), "{changed:#?}");
-    let alerts = records.iter().filter(|record| record["rule"] == "issuer_changed");
-    let severities: Vec<_> = alerts.map(|alert| alert["severity"].clone()).collect();
-    ensure!(severities.first() == Some(&"warning".into()), "{severities:?}");
-    Ok(())
+    let changed = changed.context("no new issuer")?;
+    let mut alerts = records.iter().filter(|record| record["rule"] == "issuer_changed");
+    let alert = alerts.next().context("no alert")?;
+    Ok((
+        changed["cert"]["issuer"].clone(),
+        changed["previous_issuer"].clone(),
+        alert["severity"].clone(),
+    ))
 }
 
 /// Lets the first certificate become known, replaces it, and returns all records once the alert is there.

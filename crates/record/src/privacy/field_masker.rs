@@ -209,9 +209,7 @@ impl FieldMasker<'_> {
             Kind::Found => self.address(answers, text),
             Kind::Data => self.data(object.text("type").as_deref(), text),
             Kind::Answered => self.data(object.text("qtype").as_deref(), text),
-            Kind::ProbeTarget => {
-                self.probe_target(object.text("kind").as_deref(), text).map(Into::into)
-            }
+            Kind::ProbeTarget => Some(self.probe_target(text).into()),
             Kind::Opaque(class) => self.opaque(self.mask.method(class), Domain::Data, text),
             Kind::Subnet => self.subnet(ecs, text),
             Kind::Octets => (!self.mask.hides_message_bytes()).then(|| text.into()),

@@ -215,6 +215,7 @@ const PROBE: &[Field] = fields![
     dnssec_reason: may(Octets), signature: may(SIGNATURE), changed, previous_digest: may(Opaque(Class::Answers)), differs_from: may(Resolver),
     nameserver: may(Name), address: may(SERVER), soa_serial, lame,
     resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert: may(CERTIFICATE), issuer_changed,
+    previous_issuer: may(Opaque(Class::Qname)),
     response_labels, http_status, http_version, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received,
     loss_ratio, rtt_ms, rtt_min_ms, rtt_max_ms, triggered_by,
 ];

@@ -1,51 +1,44 @@
-//! Masks the target of a measurement: names and addresses in it, by the kind of the target.
+//! Masks the target of a measurement: names and addresses in it.
 
 use super::MaskingMethod;
 use super::field_masker::FieldMasker;
 use super::key::Domain;
 use std::net::IpAddr;
 
+/// Words in the names of targets that are settings.
+const SETTINGS: [&str; 6] = ["ipv4", "ipv6", "prefer_ipv4", "prefer_ipv6", "via", "from"];
+
 impl FieldMasker<'_> {
-    /// Returns the masked target of a measurement of this kind. Parts that may not be kept are left out of it.
-    pub(super) fn probe_target(&self, kind: Option<&str>, text: &str) -> Option<String> {
+    /// Returns the masked target of a measurement: a name that was given to it, or what is measured, such as
+    /// `shop.example.com A`, `192.0.2.10:443 ipv4` or a URL. Words that may not be kept are left out of it.
+    pub(super) fn probe_target(&self, text: &str) -> String {
         let mask = self.mask;
         let strict = mask.qname.max(mask.server);
         if strict == MaskingMethod::Keep {
-            return Some(text.to_owned());
+            return text.to_owned();
         }
-        match kind? {
-            "dns" => {
-                let (name, record_type) = text.rsplit_once(' ')?;
-                let name = self.name(mask.qname, name);
-                Some(
-                    name.map_or_else(|| record_type.into(), |name| format!("{name} {record_type}")),
-                )
-            }
-            "authority" => self.name(mask.qname, text).map(Into::into),
-            "ping" => self.probe_host(text),
-            "tcp" => self.host_with_port(text),
-            "tls" => {
-                let (host, server_name) = text.split_once(' ').unwrap_or((text, ""));
-                let server_name = self.name(mask.qname, server_name);
-                let parts = [self.host_with_port(host), server_name.map(Into::into)];
-                let parts: Vec<String> =
-                    parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
-                Some(parts.join(" "))
-            }
-            "http" => {
-                let (scheme, rest) = text.split_once("://")?;
-                let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-                let host = self.host_with_port(host).unwrap_or_default();
-                // A path and a query can contain anything.
-                let path = match path {
-                    "" | "/" => path.into(),
-                    _ => self.opaque(strict, Domain::Data, path).unwrap_or_default(),
-                };
-                let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
-                Some(format!("{scheme}://{host}{slash}{path}"))
-            }
-            _ => None,
+        let masked = text.split(' ').filter_map(|word| self.probe_word(strict, word));
+        masked.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Masks a word of a target: a URL, a host with or without a port, or a name. Types of records, methods and the
+    /// words for settings are kept.
+    fn probe_word(&self, strict: MaskingMethod, word: &str) -> Option<String> {
+        let is_upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+        let begins_upper = word.starts_with(|first: char| first.is_ascii_uppercase());
+        if begins_upper && word.bytes().all(is_upper) || SETTINGS.contains(&word) {
+            return Some(word.to_owned());
         }
+        let Some((scheme, rest)) = word.split_once("://") else { return self.host_with_port(word) };
+        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let host = self.host_with_port(host).unwrap_or_default();
+        // A path and a query can contain anything.
+        let path = match path {
+            "" | "/" => path.into(),
+            _ => self.opaque(strict, Domain::Data, path).unwrap_or_default(),
+        };
+        let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
+        Some(format!("{scheme}://{host}{slash}{path}"))
     }
 
     /// Masks `HOST:PORT`, or a host alone.

@@ -415,6 +415,8 @@ fn masked_probes_are_valid_and_tell_no_name_or_address() {
         ("http", "https://shop.example.com:8443/to/shop?host=192.0.2.10"),
         ("http", "http://[2001:db8:7::a]/"),
         ("ping", "2001:db8:7::a"),
+        ("http", "POST https://shop.example.com/a via 192.0.2.10:443 from 2001:db8:7::a ipv6"),
+        ("tcp", "front of shop"),
     ] {
         for mask in [HASHED, TRUNCATED, DROPPED] {
             let (record, _) = mask_record(&mut masker(mask), Stream::Probes, &probe(kind, target));
@@ -445,6 +447,7 @@ fn targets_of_probes_keep_what_is_public() {
         "192.0.2.0:443 example.com"
     );
     assert_eq!(target(TRUNCATED, "tcp", "[2001:db8:7::a]:53"), "[2001:db8:7::]:53");
+    assert_eq!(target(TRUNCATED, "tcp", "192.0.2.10:443 ipv4"), "192.0.2.0:443 ipv4");
     assert_eq!(target(DROPPED, "dns", "shop.example.com A"), "A");
     assert_eq!(target(DROPPED, "http", "http://192.0.2.10/"), "http:///");
     let hashed = target(HASHED, "dns", "shop.example.com MX");

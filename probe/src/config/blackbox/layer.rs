@@ -10,6 +10,7 @@ use dnscribe_config::value::{Name, PositiveSpan, Switch};
 use dnscribe_config::yaml::YamlError;
 use dnscribe_record::named_enum;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 section! {
@@ -201,6 +202,8 @@ section! {
         sections query_response: Option<Vec<StepLayer>> = each(StepLayer, "[]"),
         /// Settings of TLS.
         section tls_config: TlsConfigLayer,
+        /// Address of this host from which is measured.
+        text source_ip_address: Option<IpAddr> = example("192.0.2.1"),
         /// Address family.
         flatten family: FamilyLayer,
     }
@@ -223,6 +226,8 @@ section! {
         text dns_over_tls: Option<Switch> = example("false"),
         /// Checks of answers.
         section validate_answer_rrs: AnswerChecksLayer,
+        /// Address of this host from which is measured.
+        text source_ip_address: Option<IpAddr> = example("192.0.2.1"),
         /// Address family.
         flatten family: FamilyLayer,
     }
@@ -247,6 +252,8 @@ section! {
     IcmpProber {
         /// Largest number of hops.
         text ttl: Option<u8> = example("5"),
+        /// Address of this host from which is measured.
+        text source_ip_address: Option<IpAddr> = example("192.0.2.1"),
         /// Address family.
         flatten family: FamilyLayer,
     }

@@ -41,7 +41,7 @@ modules:
       valid_rcodes: [NOERROR, NXDOMAIN]
       validate_answer_rrs:
         fail_if_not_matches_regexp: ["example.com.\t300\tIN\t.*"]
-  icmp: { prober: icmp, icmp: { preferred_ip_protocol: ip4, ttl: 5 } }
+  icmp: { prober: icmp, icmp: { preferred_ip_protocol: ip4, ttl: 5, source_ip_address: 192.0.2.7 } }
   smtp_starttls:
     prober: tcp
     tcp:
@@ -96,9 +96,9 @@ fn reads_modules_of_blackbox_exporter() {
     assert_eq!((dns.name.as_str(), checks.answers.len()), ("example.com SOA", 1));
     let TargetKind::Dns(dns) = dns.kind else { panic!("not dns") };
     assert_eq!((dns.resolvers[0].port, dns.rcodes.len()), (853, 2));
-    assert!(
-        matches!(target("icmp", "192.0.2.1").0.kind, TargetKind::Ping(ping) if (ping.count, ping.ttl) == (1, Some(5)))
-    );
+    let ping = target("icmp", "192.0.2.1").0;
+    assert_eq!(ping.name, "192.0.2.1 prefer_ipv4 from 192.0.2.7");
+    assert!(matches!(ping.kind, TargetKind::Ping(ping) if (ping.count, ping.ttl) == (1, Some(5))));
 }
 
 #[test]

@@ -86,3 +86,177 @@ fn impossible_targets_are_refused() {
     let body = "http: { url: \"https://shop.example/\", request_body: x }";
     assert!(load(body).unwrap_err().contains("needs the method POST"));
 }
+
+/// Targets of which each differs from all others, many in one setting alone.
+const DIFFERENT: &[&str] = &[
+    "dns: { name: shop.example }",
+    "dns: { name: shop.example, type: AAAA }",
+    "dns: { name: shop.example, resolvers: [a] }",
+    "dns: { name: shop.example, rcodes: [NXDOMAIN] }",
+    "dns: { name: shop.example, dnssec: false }",
+    "dns: { name: shop.example, require_secure: true }",
+    "dns: { name: shop.example, recursion_desired: false }",
+    "dns: { name: shop.example, interval: 5s }",
+    "dns: { name: shop.example, retries: 0 }",
+    "dns: { name: shop.example, answers: [192.0.2.1] }",
+    "dns: { name: shop.example, source_address: 192.0.2.1 }",
+    "authority: { zone: shop.example, servers: [192.0.2.1] }",
+    "tcp: { address: \"shop.example:443\", source_address: 192.0.2.1 }",
+    "http: { url: \"https://shop.example/\", source_address: \"2001:db8::1\" }",
+    "authority: { zone: shop.example }",
+    "authority: { zone: shop.example, port: 5353 }",
+    "authority: { zone: shop.example, resolver: b }",
+    "authority: { zone: shop.example, max_serial_lag: 1 }",
+    "tcp: { address: \"shop.example:443\" }",
+    "tcp: { address: \"shop.example:443\", address_family: ipv4 }",
+    "tcp: { address: \"shop.example:443\", address_family: ipv6 }",
+    "tcp: { address: \"shop.example:443\", resolver: a }",
+    "tcp: { address: \"shop.example:443\", query_response: [{ expect: a }] }",
+    "tls: { address: \"shop.example:443\" }",
+    "tls: { address: \"shop.example:443\", server_name: www.example }",
+    "tls: { address: \"shop.example:443\", alpn: [h2] }",
+    "tls: { address: \"shop.example:443\", starttls: smtp }",
+    "tls: { address: \"shop.example:443\", verify: false }",
+    "tls: { address: \"shop.example:443\", address_family: ipv6 }",
+    "http: { url: \"https://shop.example/\" }",
+    "http: { url: \"https://shop.example/\", address_family: ipv4 }",
+    "http: { url: \"https://shop.example/\", address_family: ipv6 }",
+    "http: { url: \"https://shop.example/\", connect_to: \"192.0.2.1:443\" }",
+    "http: { url: \"https://shop.example/\", connect_to: \"192.0.2.2:443\" }",
+    "http: { url: \"https://shop.example/\", method: POST }",
+    "http: { url: \"https://shop.example/\", method: POST, request_body: a }",
+    "http: { url: \"https://shop.example/\", headers: { A: b } }",
+    "http: { url: \"https://shop.example/\", server_name: www.example }",
+    "http: { url: \"https://shop.example/\", status: [404] }",
+    "http: { url: \"https://shop.example/\", body: a }",
+    "http: { url: \"https://shop.example/?a\" }",
+    "http: { url: \"https://shop.example/?b\" }",
+    "http: { url: \"https://a@shop.example/\" }",
+    "ping: { address: shop.example }",
+    "ping: { address: shop.example, count: 2 }",
+    "ping: { address: shop.example, address_family: prefer_ipv6 }",
+];
+
+/// Resolves the services of one service with these targets, one a line from line 6.
+fn resolve_targets(targets: &[&str]) -> Result<Vec<String>, String> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let targets: Vec<_> = targets.iter().map(|target| format!("  - {{ {target} }}\n")).collect();
+    let targets = targets.concat();
+    let head = "version: 1\nresolvers: { a: \"udp://192.0.2.1\", b: \"udp://192.0.2.2\" }";
+    let text = format!("{head}\nservices:\n- name: shop\n  targets:\n{targets}");
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    let read = dnscribe_config::source::file(file.path(), |layer: &Layer| layer.version.is_some());
+    let services = read.and_then(|layer| resolve(&layer, Some(file.path())));
+    let mut services = services.map_err(|error| error.to_string())?;
+    let targets = services.remove(0).targets;
+    Ok(targets.iter().map(|target| target.name.clone()).collect())
+}
+
+#[test]
+fn different_targets_have_different_names_or_are_refused() {
+    let mut refused = 0;
+    for (index, one) in DIFFERENT.iter().enumerate() {
+        for other in &DIFFERENT[index..] {
+            match resolve_targets(&[one, other]) {
+                Ok(names) => assert_ne!(names[0], names[1], "{one} and {other}"),
+                Err(why) => {
+                    refused += 1;
+                    let place = "line 7, column 5: services, shop: the target in line 6 is \"";
+                    assert!(why.contains(place) && why.contains("such as name: "), "{why}");
+                    let named = resolve_targets(&[one, &format!("name: other, {other}")]);
+                    assert_eq!(named.unwrap()[1], "other");
+                }
+            }
+        }
+    }
+    assert!(refused > DIFFERENT.len(), "each is refused beside itself");
+}
+
+#[test]
+fn families_hosts_and_kinds_tell_targets_apart() {
+    let names = resolve_targets(&[
+        "dns: { name: shop.example }",
+        "authority: { zone: shop.example }",
+        "tcp: { address: \"shop.example:443\" }",
+        "tcp: { address: \"shop.example:443\", address_family: ipv4 }",
+        "tcp: { address: \"shop.example:443\", address_family: ipv6 }",
+        "tls: { address: \"shop.example:443\" }",
+        "http: { url: \"https://shop.example/\", address_family: ipv4 }",
+        "http: { url: \"https://shop.example/\", address_family: ipv6 }",
+        "http: { url: \"https://shop.example/\", connect_to: \"192.0.2.1:443\" }",
+    ]);
+    assert_eq!(
+        names.unwrap(),
+        [
+            "shop.example A",
+            "shop.example",
+            "shop.example:443",
+            "shop.example:443 ipv4",
+            "shop.example:443 ipv6",
+            "shop.example:443 shop.example",
+            "https://shop.example/ ipv4",
+            "https://shop.example/ ipv6",
+            "https://shop.example/ via 192.0.2.1:443",
+        ]
+    );
+}
+
+#[test]
+fn equal_names_of_services_have_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("probes.yaml");
+    let target = "targets: [{ dns: { name: a.example } }]";
+    let text =
+        format!("version: 1\nservices:\n- {{ name: a, {target} }}\n- {{ name: a, {target} }}\n");
+    std::fs::write(&file, text).unwrap();
+    let why = Config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap_err();
+    let why = why.to_string();
+    assert!(
+        why.contains("line 4, column 3: services, a: there is a service of this name in line 3"),
+        "{why}"
+    );
+}
+
+#[test]
+fn settings_of_all_kinds_reach_the_target() {
+    let at = |target: &str| {
+        let config = load(target).unwrap();
+        Target::clone(&config.services[0].targets[0])
+    };
+    let dns = at("dns: { name: shop.example, resolvers: [system] }");
+    assert_eq!((dns.retries, dns.kind.source()), (1, Source::default()));
+    let sources = "source_address: [192.0.2.1, \"2001:db8::1\"], retries: 3";
+    for target in [
+        "dns: { name: shop.example",
+        "authority: { zone: shop.example",
+        "tcp: { address: \"192.0.2.9:443\"",
+        "tls: { address: \"192.0.2.9:443\"",
+        "http: { url: \"https://shop.example/\"",
+        "ping: { address: 192.0.2.9",
+    ] {
+        let target = at(&format!("{target}, {sources} }}"));
+        assert_eq!(
+            (target.retries, target.kind.source().to_string().as_str()),
+            (3, "192.0.2.1,2001:db8::1")
+        );
+        assert!(target.name.ends_with(" from 192.0.2.1,2001:db8::1"), "{}", target.name);
+    }
+    assert_eq!(at("tcp: { address: \"192.0.2.9:443\" }").retries, 0);
+}
+
+#[test]
+fn wrong_settings_are_refused_with_the_remedy() {
+    for (target, expected) in [
+        ("dns: { name: a.example, type: MX, answers: [mail.example] }", "is no answer of type MX"),
+        ("dns: { name: a.example, answers: [192.0.2.1], rcodes: [NXDOMAIN] }", "needs NOERROR"),
+        ("dns: { name: a.example, answers: [] }", "give at least one answer"),
+        (
+            "tcp: { address: \"192.0.2.1:1\", source_address: [192.0.2.1, 192.0.2.2] }",
+            "of one family",
+        ),
+        ("tcp: { address: \"192.0.2.1:1\", retries: 11 }", "a number from 0 to 10"),
+    ] {
+        let why = load(target).unwrap_err();
+        assert!(why.contains(expected), "{why}");
+    }
+}

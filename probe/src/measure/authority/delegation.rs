@@ -9,8 +9,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Number of the parent's servers that are tried.
 const MAX_PARENT_SERVERS: usize = 4;
@@ -28,6 +27,16 @@ pub(super) struct Delegation {
 }
 
 impl Delegation {
+    /// Creates the delegation of a zone whose parent is not asked: there is nothing to compare.
+    pub(super) const fn unknown() -> Self {
+        Self {
+            nameservers: BTreeSet::new(),
+            is_referral: false,
+            glue: Vec::new(),
+            digests: Vec::new(),
+        }
+    }
+
     /// Returns the addresses of a nameserver that the parent gives.
     pub(super) fn glue_of(&self, name: &Name) -> BTreeSet<IpAddr> {
         let glue = self.glue.iter().filter(|(owner, _)| owner == name);
@@ -49,16 +58,13 @@ pub(super) async fn find_delegation(
         return Ok(Delegation { nameservers, is_referral: false, glue, digests });
     }
     // The nameservers need the other half of the time.
-    let limit = asking.time_left() / 2;
-    let deadline = Instant::now() + limit;
-    let finding = async {
-        let (parent, servers) = find_parent(asking, zone).await?;
-        ask_parent(asking, zone, &parent, &servers, deadline).await
-    };
-    timeout(limit, finding).await.unwrap_or_else(|_| {
-        let detail = format!("no server of the parent of {} answered", presentation(zone));
-        Err(Failure::new(Stage::Dns, "timeout").with_detail(detail))
-    })
+    let deadline = Instant::now() + asking.time_left() / 2;
+    let finding = timeout_at(deadline, find_parent(asking, zone));
+    let (parent, servers) = finding.await.unwrap_or_else(|_| {
+        let detail = format!("resolver {} did not find the parent in time", asking.resolver);
+        Err(Failure::new(Stage::Resolve, "timeout").with_detail(detail))
+    })?;
+    ask_parent(asking, zone, &parent, &servers, deadline).await
 }
 
 /// Returns the closest zone above, and the names of its servers.
@@ -113,7 +119,10 @@ async fn ask_parent(
         match timeout(share, ask_parent_server(asking, zone, server)).await {
             Ok(Ok(delegation)) => return Ok(delegation),
             Ok(Err(failure)) => last = Some(failure),
-            Err(_) => last = Some(timed_out(server, share)),
+            Err(_) => {
+                let how = format!("did not answer within {} ms", share.as_millis());
+                last = Some(parent_unreachable(server, &how));
+            }
         }
     }
     Err(last.unwrap_or_else(|| {
@@ -122,13 +131,14 @@ async fn ask_parent(
     }))
 }
 
-fn timed_out(server: &Name, share: Duration) -> Failure {
+/// Makes the failure of a server of the parent that cannot be asked from here. The zone and the resolver may be in good
+/// order: many networks let their resolvers alone ask nameservers.
+fn parent_unreachable(server: &Name, how: &str) -> Failure {
     let detail = format!(
-        "{}, a server of the parent, did not answer within {} ms",
-        presentation(server),
-        share.as_millis()
+        "{}, a server of the parent, {how}; where this host may not ask nameservers, give authority.servers",
+        presentation(server)
     );
-    Failure::new(Stage::Dns, "timeout").with_detail(detail)
+    Failure::new(Stage::Dns, "parent_unreachable").with_detail(detail)
 }
 
 async fn ask_parent_server(
@@ -146,7 +156,12 @@ async fn ask_parent_server(
         asking.server(address, Protocol::Udp, zone, RecordType::NS),
         asking.server(address, Protocol::Udp, zone, RecordType::DS),
     );
-    let delegation = read_delegation(zone, server, &referral?.response)?;
+    // A response that cannot be read is one.
+    let referral = referral.map_err(|failure| match failure.reason {
+        "malformed" => failure,
+        reason => parent_unreachable(server, &format!("cannot be asked at {address}: {reason}")),
+    })?;
+    let delegation = read_delegation(zone, server, &referral.response)?;
     // Without them the delegation is known, and whether the zone is signed is not.
     let digests = match ds {
         Ok(found) => digests(&found.response.answers, zone),

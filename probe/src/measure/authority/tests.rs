@@ -37,6 +37,10 @@ struct World {
     zones: [Zone; 2],
     /// A further address of the first nameserver.
     unrouted: Option<Ipv6Addr>,
+    /// Nameservers that the configuration names.
+    servers: Vec<HostName>,
+    /// Whether the parent answers.
+    is_parent_silent: bool,
 }
 
 impl Default for World {
@@ -46,6 +50,8 @@ impl Default for World {
             glue: vec![("ns1.shop.example.", FIRST), ("ns2.shop.example.", SECOND)],
             zones: [Zone::default(), Zone::default()],
             unrouted: None,
+            servers: Vec::new(),
+            is_parent_silent: false,
         }
     }
 }
@@ -111,7 +117,10 @@ impl World {
         let (socket, listener) = sockets(PARENT.into(), 0).await;
         let port = socket.local_addr().unwrap().port();
         let world = self.clone();
-        tokio::spawn(serve_udp(socket, move |query| vec![world.refer(&query).to_vec().unwrap()]));
+        tokio::spawn(serve_udp(socket, move |query| {
+            let referral = world.refer(&query).to_vec().unwrap();
+            if world.is_parent_silent { Vec::new() } else { vec![referral] }
+        }));
         drop(listener);
         let (socket, _) = sockets(RESOLVER.into(), port).await;
         let world = self.clone();
@@ -131,8 +140,10 @@ impl World {
             name: "shop.example".to_owned(),
             interval: Duration::from_secs(60),
             timeout: Duration::from_secs(2),
+            retries: 0,
             kind: TargetKind::Authority(AuthorityTarget {
                 public_only: false,
+                servers: self.servers.clone(),
                 zone: name("shop.example."),
                 resolver: Arc::new(resolver),
                 max_serial_lag: 0,
@@ -248,4 +259,30 @@ async fn addresses_without_a_route_are_counted_and_not_failed() {
 async fn zone_without_delegation_is_named() {
     let world = World { delegated: Vec::new(), glue: Vec::new(), ..World::default() };
     assert_eq!(reasons(world).await, [(String::new(), Some("delegation_mismatch".to_owned()))]);
+}
+
+#[tokio::test]
+async fn a_parent_that_does_not_answer_here_is_named() {
+    let found = World { is_parent_silent: true, ..World::default() }.measure().await;
+    let [fields] = found.as_slice() else { panic!("{found:?}") };
+    let error = fields.error.as_ref().unwrap();
+    assert_eq!((error.stage.as_str(), error.reason.as_str()), ("dns", "parent_unreachable"));
+    let detail = error.detail.as_deref().unwrap();
+    assert!(detail.contains("ns.parent.test") && detail.contains("authority.servers"), "{detail}");
+}
+
+#[tokio::test]
+async fn configured_servers_are_asked_in_place_of_those_of_the_parent() {
+    let servers = vec![HostName::Address(FIRST.into()), HostName::Name(name("ns2.shop.example."))];
+    // The parent knows neither the zone nor its servers.
+    let (delegated, glue) = (Vec::new(), Vec::new());
+    let split = World { servers, delegated, glue, is_parent_silent: true, ..World::default() };
+    let found = split.clone().measure().await;
+    let shown: Vec<_> =
+        found.iter().map(|fields| (fields.nameserver.as_deref(), fields.ok)).collect();
+    assert_eq!(shown, [(Some("127.0.0.3"), true), (Some("ns2.shop.example"), true)], "{found:?}");
+    let mut lagging = split;
+    lagging.zones[1].serial = 5;
+    let found = lagging.measure().await;
+    assert_eq!(found[1].error.as_ref().unwrap().reason, "serial_lag");
 }

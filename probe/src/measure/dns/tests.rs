@@ -95,6 +95,7 @@ async fn probe(server: SocketAddr, trust: Trust) -> ProbeFields {
         record_type: RecordType::A,
         resolvers: vec![Arc::new(Resolver::udp("one", server))],
         rcodes: vec!["NOERROR".to_owned()],
+        expected: None,
         dnssec: true,
         require_secure: false,
         recursion_desired: true,
@@ -104,6 +105,7 @@ async fn probe(server: SocketAddr, trust: Trust) -> ProbeFields {
         name: "www.test A".to_owned(),
         interval: Duration::from_secs(60),
         timeout: Duration::from_secs(5),
+        retries: 1,
         kind: TargetKind::Dns(dns),
     };
     let context = Context::new("test".to_owned(), trust);

@@ -42,6 +42,7 @@ fn target(url: &str) -> HttpTarget {
         headers: HeaderMap::new(),
         resolver: None,
         family: AddressFamily::Any,
+        source: crate::source::Source::default(),
         connect_to: None,
         server_name: None,
         verify: true,
@@ -65,6 +66,7 @@ async fn probe_with(trusted: RootCertStore, http: HttpTarget, timeout: Duration)
         name: http.url.to_string(),
         interval: Duration::from_secs(60),
         timeout,
+        retries: 0,
         kind: TargetKind::Http(Box::new(http)),
     };
     let Round { found, .. } = measure(&context_with(trusted), &Arc::new(target)).await;

@@ -93,6 +93,7 @@ async fn probe_in(
         name: address.to_string(),
         interval: Duration::from_secs(60),
         timeout,
+        retries: 0,
         kind: TargetKind::Tls(tls),
     };
     let Round { found, skipped, .. } = measure(context, &Arc::new(target)).await;

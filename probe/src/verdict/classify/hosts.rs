@@ -1,10 +1,11 @@
 //! Hosts: certificates, services, and the path to them.
 
 use super::{Assigned, OF_NAMES, has_no_route};
-use crate::target::{HostName, TargetKind};
+use crate::target::{AddressFamily, HostName, TargetKind};
 use crate::verdict::rule::Cause;
 use crate::verdict::state::Measurement;
 use hickory_proto::rr::Name;
+use std::net::IpAddr;
 
 /// Reasons of stage `tls` that concern the certificate.
 const CERTIFICATE: [&str; 8] = [
@@ -49,6 +50,12 @@ fn assign_service(all: &[&Measurement], index: usize, assigned: &mut Assigned) {
         "connect" if has_no_route(one) => Cause::Path,
         "connect" if reason == "timeout" && !is_reached(all, one) => Cause::Path,
         "tls" if CERTIFICATE.contains(&reason) => Cause::Certificate,
+        // Packets of full size get lost over one family: the host serves the other.
+        _ if matches!(reason, "timeout" | "handshake_timeout" | "response_timeout")
+            && works_over_other_family(all, one) =>
+        {
+            Cause::Path
+        }
         _ => Cause::Hosting,
     };
     assigned.own(cause, &[index]);
@@ -128,11 +135,60 @@ fn is_reached(all: &[&Measurement], one: &Measurement) -> bool {
     })
 }
 
-/// Returns whether two measurements are of one host.
+/// Returns whether two measurements are of one host. One that is restricted to a family of addresses says nothing of
+/// the other: the ways to them differ.
 fn is_same_host(one: &Measurement, other: &Measurement) -> bool {
     let same_address = one.fields.address.is_some() && one.fields.address == other.fields.address;
     let is_host = super::layer(other) > 0 && !std::ptr::eq(one, other);
-    is_host && (same_address || host(one).is_some() && host(one) == host(other))
+    let is_same_name = host(one).is_some() && host(one) == host(other);
+    let may_be_same = match (restriction(one), address(other)) {
+        (Some(is_ipv4), Some(address)) => is_ipv4 == address.is_ipv4(),
+        _ => true,
+    };
+    is_host && (same_address || is_same_name && may_be_same)
+}
+
+/// Returns whether a target uses IPv4 alone (true), IPv6 alone (false), or any address.
+fn restriction(one: &Measurement) -> Option<bool> {
+    let family = match &one.target.kind {
+        TargetKind::Tcp(tcp) => tcp.host.family,
+        TargetKind::Tls(tls) => tls.host.family,
+        TargetKind::Ping(ping) => ping.host.family,
+        TargetKind::Http(http) => http.family,
+        TargetKind::Dns(_) | TargetKind::Authority(_) => return None,
+    };
+    match family {
+        AddressFamily::Ipv4 => Some(true),
+        AddressFamily::Ipv6 => Some(false),
+        AddressFamily::Any | AddressFamily::PreferIpv4 | AddressFamily::PreferIpv6 => None,
+    }
+}
+
+fn address(one: &Measurement) -> Option<IpAddr> {
+    one.fields.address.as_ref()?.parse().ok()
+}
+
+/// Returns whether the host of a failure serves connections over the other family of addresses.
+fn works_over_other_family(all: &[&Measurement], one: &Measurement) -> bool {
+    let Some(HostName::Name(name)) = host(one) else { return false };
+    let Some(own) = address(one) else { return false };
+    all.iter().any(|other| {
+        // Echo replies say nothing of connections.
+        let serves = other.fields.ok && (super::layer(other) > 1 || one.fields.kind == "ping");
+        let is_other = address(other).is_some_and(|address| address.is_ipv4() != own.is_ipv4());
+        serves && is_other && is_host(other, &name)
+    })
+}
+
+/// Returns the family of addresses by which alone hosts fail that work over the other.
+pub(super) fn lone_family(all: &[&Measurement], failures: &[usize]) -> Option<&'static str> {
+    let families = failures.iter().map(|index| {
+        let address = address(all[*index]).filter(|_| works_over_other_family(all, all[*index]))?;
+        Some(if address.is_ipv4() { "IPv4" } else { "IPv6" })
+    });
+    let families: Vec<Option<&str>> = families.collect();
+    let first = *families.first()?;
+    first.filter(|_| families.iter().all(|other| *other == first))
 }
 
 /// Host of a target.

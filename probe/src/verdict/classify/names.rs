@@ -7,8 +7,8 @@ use crate::verdict::state::Measurement;
 use hickory_proto::rr::Name;
 use std::collections::BTreeMap;
 
-/// Reasons with which the responses of several resolvers agree that a name is gone.
-const GONE: [&str; 3] = ["nxdomain", "no_data", "dangling_cname"];
+/// Reasons with which the responses of several resolvers agree about a name: that it is gone, or is not as expected.
+const GONE: [&str; 4] = ["nxdomain", "no_data", "dangling_cname", "answer_mismatch"];
 
 /// State of a zone at its nameservers.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct ZoneState {
 
 /// Assigns the failures of `authority` and `dns` targets.
 pub(super) fn assign(all: &[&Measurement], assigned: &mut Assigned) {
-    let (without_resolver, zones) = judge_zones(all, assigned);
+    let Authorities { without_resolver, without_parent, zones } = judge_zones(all, assigned);
     let mut names: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, one) in all.iter().enumerate().filter(|(_, one)| one.fields.kind == "dns") {
         names.entry(&one.target.name).or_default().push(index);
@@ -38,6 +38,20 @@ pub(super) fn assign(all: &[&Measurement], assigned: &mut Assigned) {
         match (0..all.len()).filter(is_name).find_map(|other| assigned.cause_of(other)) {
             Some(cause) => assigned.follow(cause, &[index]),
             None => assigned.own(Cause::Resolver, &[index]),
+        }
+    }
+    for index in without_parent {
+        // Resolvers that cannot reach the parent either fail: then it is away. Else the way from here is closed.
+        let is_away = |other: &usize| {
+            let one = all[*other];
+            let TargetKind::Authority(authority) = &all[index].target.kind else { return false };
+            let is_below =
+                one.target.name_asked().is_some_and(|name| authority.zone.zone_of(&name));
+            one.fields.kind == "dns" && is_below && matches!(one.error().1, "servfail" | "timeout")
+        };
+        match (0..all.len()).filter(is_away).find_map(|other| assigned.cause_of(other)) {
+            Some(cause) => assigned.follow(cause, &[index]),
+            None => assigned.own(Cause::Path, &[index]),
         }
     }
 }
@@ -66,19 +80,35 @@ fn judge_changed(all: &[&Measurement], group: &[usize], assigned: &mut Assigned)
     }
 }
 
-/// Judges zones. Returns the measurements that failed because the resolver was not reached that finds the
-/// nameservers, and the state of the zones that have others.
-fn judge_zones<'a>(
-    all: &[&'a Measurement],
-    assigned: &mut Assigned,
-) -> (Vec<usize>, Vec<(&'a Name, ZoneState)>) {
-    let mut zones: Vec<(&Name, ZoneState)> = Vec::new();
-    let mut without_resolver = Vec::new();
+/// What the measurements of `authority` targets say.
+#[derive(Debug, Default)]
+struct Authorities<'a> {
+    /// Measurements that failed because the resolver was not reached, or refused, that finds the nameservers.
+    without_resolver: Vec<usize>,
+    /// Measurements that failed because no server of the parent can be asked from here: the zone is unknown.
+    without_parent: Vec<usize>,
+    /// State of the zones that have others.
+    zones: Vec<(&'a Name, ZoneState)>,
+}
+
+/// Judges zones.
+fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Authorities<'a> {
+    let mut found = Authorities::default();
+    let zones = &mut found.zones;
     for (index, one) in all.iter().enumerate() {
         let TargetKind::Authority(authority) = &one.target.kind else { continue };
-        if !one.fields.ok && one.fields.nameserver.is_none() && is_silence(one.error().1) {
-            without_resolver.push(index);
-            continue;
+        if !one.fields.ok && one.fields.nameserver.is_none() {
+            match one.error() {
+                (_, "parent_unreachable") => {
+                    found.without_parent.push(index);
+                    continue;
+                }
+                (stage, reason) if is_silence(reason) || stage == "resolve" && refuses(one) => {
+                    found.without_resolver.push(index);
+                    continue;
+                }
+                _ => {}
+            }
         }
         let known = zones.iter().position(|(zone, _)| **zone == authority.zone);
         let place = known.unwrap_or_else(|| {
@@ -101,7 +131,7 @@ fn judge_zones<'a>(
             state.contradictions.push(index);
         }
     }
-    for (_, state) in &zones {
+    for (_, state) in &found.zones {
         if !state.contradictions.is_empty() {
             assigned.own(Cause::Delegation, &state.contradictions);
         }
@@ -120,7 +150,16 @@ fn judge_zones<'a>(
         };
         assigned.own(cause, &state.unreachable);
     }
-    (without_resolver, zones)
+    found
+}
+
+/// Returns whether a resolver was reached and did not do its work: what it says is not about the name.
+fn refuses(one: &Measurement) -> bool {
+    let (stage, reason) = one.error();
+    let of_server = ["NOTAUTH", "BADVERS", "BADCOOKIE", "BADKEY", "BADTIME"];
+    stage == "http"
+        || matches!(reason, "refused" | "formerr" | "notimp" | "malformed")
+        || one.fields.rcode.as_deref().is_some_and(|rcode| of_server.contains(&rcode))
 }
 
 fn is_of_dnssec(reason: &str) -> bool {
@@ -154,6 +193,17 @@ impl Judge<'_> {
         let (bogus, wrong): (Vec<usize>, Vec<usize>) =
             answered.iter().partition(|index| self.is_bogus(**index));
         self.judge_bogus(&bogus, assigned);
+        // A resolver passes on that the zone's own servers refuse.
+        let is_of_zone = self.zone_is_dead()
+            || assigned.has(Cause::Dnssec)
+            || self.zone().is_some_and(|zone| !zone.contradictions.is_empty());
+        let (refusing, wrong): (Vec<usize>, Vec<usize>) = wrong.iter().partition(|index| {
+            let one = self.all[**index];
+            refuses(one) && !(is_of_zone && one.error() == ("dns", "refused"))
+        });
+        if !refusing.is_empty() {
+            assigned.own(Cause::Resolver, &refusing);
+        }
         self.judge_wrong(&wrong, &bogus, assigned);
         if !unreachable.is_empty() {
             let others_answer = unreachable.len() < self.group.len();
@@ -184,6 +234,12 @@ impl Judge<'_> {
     fn is_bogus(&self, index: usize) -> bool {
         let one = self.all[index];
         is_of_dnssec(one.error().1) || one.fields.dnssec.as_deref() == Some("bogus")
+    }
+
+    /// Returns whether a resolver says that it got no response from the zone's nameservers (No Reachable Authority, Network
+    /// Error; RFC 8914, sections 4.23 and 4.24).
+    fn lacks_authority(&self, index: usize) -> bool {
+        self.all[index].fields.ede.iter().any(|error| matches!(error.code, 22 | 23))
     }
 
     fn judge_bogus(&self, bogus: &[usize], assigned: &mut Assigned) {
@@ -226,11 +282,14 @@ impl Judge<'_> {
         let gone = are(&GONE);
         let is_of_name = if good > 0 {
             gone && wrong.len() > good
-        } else if gone || self.zone_is_dead() {
+        } else if gone
+            || self.zone_is_dead()
+            || zone.is_none() && wrong.iter().all(|index| self.lacks_authority(*index))
+        {
             true
         } else {
             // One resolver alone that does not resolve what is there.
-            wrong.len() > 1 || !(zone.is_some() || self.hosts_work() || are(&["refused"]))
+            wrong.len() > 1 || !(zone.is_some() || self.hosts_work())
         };
         assigned.own(if is_of_name { Cause::Dns } else { Cause::Resolver }, wrong);
     }

@@ -77,6 +77,12 @@ const SITUATIONS: &[Situation] = &[
     ("one resolver fails", &["dns@b dns/servfail"], &["resolver warning"]),
     ("one resolver denies the name", &["dns@b dns/nxdomain"], &["resolver warning"]),
     (
+        "answers that nobody wants, from the first round on",
+        &["dns@a dns/answer_mismatch", "dns@b dns/answer_mismatch", "dns@c dns/answer_mismatch"],
+        &["dns critical"],
+    ),
+    ("one resolver has other answers", &["dns@b dns/answer_mismatch"], &["resolver warning"]),
+    (
         "one resolver forges a signed answer",
         &["dns@a ok answers=192.0.2.10 dnssec=secure", "dns@b dns/bogus dnssec=bogus"],
         &["resolver warning"],
@@ -107,6 +113,32 @@ const SITUATIONS: &[Situation] = &[
         &["dns critical"],
     ),
     ("the resolver of a target fails", &["http resolve/timeout"], &["resolver critical"]),
+    (
+        "no resolver serves this host",
+        &["dns@a http/status", "dns@b dns/notimp", "dns@c dns/formerr", "http resolve/status"],
+        &["resolver critical"],
+    ),
+    (
+        "every resolver refuses",
+        &["dns@a dns/refused", "dns@b dns/refused", "dns@c dns/refused"],
+        &["resolver critical"],
+    ),
+    (
+        "the only answer is one about the resolver",
+        &["dns@a http/content_type", "dns@b dns/timeout", "dns@c dns/timeout"],
+        &["resolver critical"],
+    ),
+    (
+        "every nameserver is lame, and forwarders pass on that it refuses",
+        &[
+            "authority@ns1 dns/lame",
+            "authority@ns2 dns/lame",
+            "dns@a dns/refused",
+            "dns@b dns/refused",
+            "dns@c dns/refused",
+        ],
+        &["delegation critical"],
+    ),
     // DNSSEC.
     (
         "expired signatures",
@@ -290,6 +322,22 @@ fn a_resolver_that_is_away_explains_why_no_nameserver_was_found() {
 }
 
 #[test]
+fn a_resolver_that_finds_no_nameserver_is_not_at_fault() {
+    let verdicts = |lines: &[&str]| -> Vec<&str> {
+        alerts_once(lines).iter().map(|alert| alert.condition.rule.name()).collect()
+    };
+    let reached = "tcp ok";
+    for code in [22, 23] {
+        let failed = format!("dns@a dns/servfail ede={code}");
+        assert_eq!(verdicts(&[&failed, reached]), ["verdict_dns"], "{code}");
+        // The nameservers respond to others.
+        assert_eq!(verdicts(&[&failed, "dns@b ok", "dns@c ok", reached]), ["verdict_resolver"]);
+        assert_eq!(verdicts(&[&failed, "authority@ns1 ok", reached]), ["verdict_resolver"]);
+    }
+    assert_eq!(verdicts(&["dns@a dns/servfail ede=14", reached]), ["verdict_resolver"]);
+}
+
+#[test]
 fn summaries_count_all_that_fails() {
     let lines: Vec<String> = (0..20).map(|n| format!("dns@r{n} dns/reason{n}")).collect();
     let alerts = alerts_once(&lines.iter().map(String::as_str).collect::<Vec<_>>());
@@ -298,4 +346,96 @@ fn summaries_count_all_that_fails() {
     let [.., eighth, more, _] = condition.evidence.as_slice() else { panic!("{condition:?}") };
     assert!(eighth.ends_with("at r7 reason7"), "{eighth}");
     assert_eq!(more, "and 12 more of this kind");
+}
+
+/// Returns the rules and severities of a service whose only failure is that no server of the parent can be asked.
+fn without_parent(more: &[&str]) -> Vec<String> {
+    let good = ["tcp ok", "tls ok days=90", "http ok", "ping ok received=5"];
+    let authority = ["authority dns/parent_unreachable resolver=a"];
+    let alerts = alerts_once(&[&good[..], &authority, more].concat());
+    let show = |Condition { rule, severity, .. }: &Condition| {
+        format!("{} {}", rule.name(), severity.name())
+    };
+    alerts.iter().map(|alert| show(&alert.condition)).collect()
+}
+
+#[test]
+fn parents_that_do_not_answer_from_here_are_no_fault_of_the_resolver() {
+    let resolved = ["dns@a ok", "dns@b ok", "dns@c ok"];
+    assert_eq!(without_parent(&resolved), ["verdict_path warning"]);
+    // Where resolvers do not reach it either, the parent is away.
+    let failed = ["dns@a dns/servfail", "dns@b dns/servfail", "dns@c dns/servfail"];
+    assert_eq!(without_parent(&failed), ["verdict_dns critical"]);
+}
+
+/// Service with a host of both families, and the targets that its measurements are of.
+const DUAL: &str = "
+version: 1
+resolvers: { a: 'udp://192.0.2.1' }
+services:
+  - name: shop
+    targets:
+      - { name: tcp4, tcp: { address: 'shop.example.com:443', address_family: ipv4 } }
+      - { name: tcp6, tcp: { address: 'shop.example.com:443', address_family: ipv6 } }
+      - { name: tls4, tls: { address: 'shop.example.com:443', address_family: ipv4 } }
+      - { name: tls6, tls: { address: 'shop.example.com:443', address_family: ipv6 } }
+      - { name: http4, http: { url: 'https://shop.example.com/', address_family: ipv4 } }
+      - { name: http6, http: { url: 'https://shop.example.com/', address_family: ipv6 } }
+";
+
+/// Returns the verdicts of targets with these results; all others are good.
+fn dual_stack(results: &[(&str, &str)]) -> Vec<String> {
+    let services = read(DUAL);
+    let rounds: Vec<Round> = services[0]
+        .targets
+        .iter()
+        .map(|target| {
+            let result =
+                results.iter().find(|(name, _)| *name == target.name).map_or("ok", |one| one.1);
+            let address = if target.name.ends_with('4') { "192.0.2.10" } else { "2001:db8::10" };
+            let fields = measurement(&format!("{} {result} address={address}", target.kind.name()));
+            let target = Arc::clone(target);
+            let found = vec![ProbeFields { target: target.name.clone(), ..fields }];
+            Round { target, start: at(0), found, skipped: None, unrouted: 0 }
+        })
+        .collect();
+    let measured = rounds.iter().map(|round| (round, Vec::new()));
+    let alerts = Verdicts::once(at(1), &RuleOptions::default(), &services, measured);
+    alerts
+        .iter()
+        .map(|Alert { condition, .. }| {
+            let arrow = condition.evidence.last().unwrap();
+            assert!(condition.summary.ends_with(arrow), "{condition:?}");
+            format!("{} {arrow}", condition.severity.name())
+        })
+        .collect()
+}
+
+#[test]
+fn one_family_alone_is_the_path() {
+    for (results, expected) in [
+        (&[("tcp6", "connect/timeout")][..], "warning → path (IPv6 only)"),
+        (&[("tcp4", "connect/timeout")], "warning → path (IPv4 only)"),
+        // A URL of this family alone: its clients use the other.
+        (
+            &[("http6", "connect/timeout"), ("tcp6", "connect/timeout")],
+            "warning → path (IPv6 only)",
+        ),
+        (&[("tls6", "connect/host_unreachable")], "warning → path (IPv6 only)"),
+        // Large packets are lost.
+        (
+            &[("tls6", "tls/handshake_timeout"), ("http6", "tls/handshake_timeout")],
+            "warning → path (IPv6 only)",
+        ),
+        // The host answers over this family.
+        (&[("tcp6", "connect/refused")], "warning → hosting"),
+        (&[("http6", "http/status")], "critical → hosting"),
+    ] {
+        assert_eq!(dual_stack(results), [expected], "{results:?}");
+    }
+    let both: Vec<_> = ["tcp4", "tcp6", "tls4", "tls6", "http4", "http6"]
+        .iter()
+        .map(|name| (*name, "connect/timeout"))
+        .collect();
+    assert_eq!(dual_stack(&both), ["critical → path"]);
 }

@@ -1,6 +1,6 @@
 //! Faults of names, zones and resolvers.
 
-use super::super::{Fault, FaultLab, PRIMARY, Peer, SECONDARY, SHOP};
+use super::super::{FILTERED, Fault, FaultLab, PRIMARY, Peer, SECONDARY, SHOP};
 use super::{dns, fault};
 
 /// Returns these faults, in the order of the page that shows them.
@@ -138,7 +138,41 @@ fn resolvers(lab: &FaultLab) -> Vec<Fault> {
             ),
             &[("dns", "tls", "certificate_expired")],
         ),
+        service(
+            "resolver-503",
+            "DNS over HTTPS where the server answers 503",
+            dns("www.good.test", "[sorry]"),
+            Peer::new(&format!("curl -sSik https://{}/503", lab.web(443)), " 503"),
+            &[("dns", "http", "status")],
+        ),
+        service(
+            "resolver-refuses",
+            "servers without recursion in place of resolvers",
+            "dns: { name: a.nic.test, resolvers: [primary, secondary], dnssec: false }".to_owned(),
+            Peer::new(
+                &format!("dig @{} a.nic.test", lab.lab.address_number(PRIMARY)),
+                "status: REFUSED",
+            ),
+            &[("dns", "dns", "refused")],
+        ),
+        lossy(lab),
     ]
+}
+
+/// A resolver behind a network that loses each first datagram of a client.
+fn lossy(lab: &FaultLab) -> Fault {
+    let at = lab.lossy();
+    let mut fault = fault(
+        "resolver-loss",
+        "first query lost on the way to the resolver",
+        &["dns: { name: www.good.test, resolvers: [lossy], dnssec: false }".to_owned()],
+        Peer::new(
+            &format!("dig @{} -p {} +tries=1 +time=1 mail.good.test", at.ip(), at.port()),
+            "timed out",
+        ),
+    );
+    fault.fields = &[("attempt", "2"), ("rcode", "NOERROR")];
+    fault
 }
 
 fn names(lab: &FaultLab) -> Vec<Fault> {
@@ -167,7 +201,7 @@ fn names(lab: &FaultLab) -> Vec<Fault> {
         Peer::new(&format!("dig @{} loop.insecure.test", lab.lying()), "status: "),
     );
     looping.failures = &[("dns", "dns", "servfail")];
-    looping.cause = Some("resolver");
+    looping.cause = Some("dns");
     let mut dangling = fault(
         "name-dangling",
         "CNAME record that leads to a name that does not exist",
@@ -177,7 +211,31 @@ fn names(lab: &FaultLab) -> Vec<Fault> {
     dangling.failures = &[("dns", "dns", "dangling_cname")];
     dangling.fields = &[("cname_chain.0", "old.gone.test"), ("dnssec", "secure")];
     dangling.cause = Some("dns");
-    vec![nxdomain, no_data, dangling, looping]
+    let mut mistyped = fault(
+        "name-mistyped",
+        "mail exchanger other than the configuration expects, from the first round on",
+        &["dns: { name: good.test, type: MX, resolvers: [good], answers: [\"10 mx.good.test\"] }"
+            .to_owned()],
+        Peer::new(&format!("dig @{at} good.test MX +short"), "10 mail.good.test."),
+    );
+    mistyped.failures = &[("dns", "dns", "answer_mismatch")];
+    mistyped.fields = &[("error.detail", "expected 10 mx.good.test; got 10 mail.good.test")];
+    mistyped.cause = Some("dns");
+    let mut expected = fault(
+        "name-expected",
+        "answers as the configuration expects them",
+        &[
+            "dns: { name: good.test, type: MX, resolvers: [good], answers: [\"10 mail.good.test\"] }"
+                .to_owned(),
+            "dns: { name: good.test, type: TXT, resolvers: [good], answers: [\"v=spf1 -all\"] }"
+                .to_owned(),
+            "dns: { name: www.good.test, resolvers: [good], answers: [192.0.2.81, 192.0.2.80] }"
+                .to_owned(),
+        ],
+        Peer::new(&format!("dig @{at} good.test TXT +short"), "v=spf1 -all"),
+    );
+    expected.fields = &[("attempt", "1")];
+    vec![nxdomain, no_data, dangling, looping, mistyped, expected]
 }
 
 fn authority(lab: &FaultLab) -> Vec<Fault> {
@@ -201,6 +259,19 @@ fn authority(lab: &FaultLab) -> Vec<Fault> {
     );
     keyless.fields = &[("nameserver", "ns2.nokey.test"), ("ok", "true")];
     keyless.cause = Some("dnssec");
+    let filtered = lab.lab.address_number(FILTERED);
+    let mut filtered = zone(
+        "parent-filtered",
+        "parent that answers resolvers, and not this host",
+        "deep.filtered.test",
+        Peer::new(
+            &format!("dig @{filtered} +tries=1 +time=2 deep.filtered.test NS +norec"),
+            "timed out",
+        ),
+        &[("authority", "dns", "parent_unreachable")],
+    );
+    filtered.targets.push(dns("www.deep.filtered.test", "[good]"));
+    filtered.cause = Some("path");
     vec![
         zone(
             "lame",
@@ -245,7 +316,27 @@ fn authority(lab: &FaultLab) -> Vec<Fault> {
             &[("authority", "dns", "glue_missing")],
         ),
         keyless,
+        filtered,
+        split_horizon(lab),
     ]
+}
+
+/// A zone that its parent does not know, at servers that the configuration names.
+fn split_horizon(lab: &FaultLab) -> Fault {
+    let (first, second) = (lab.lab.address_number(PRIMARY), lab.lab.address_number(SECONDARY));
+    let target = format!(
+        "authority: {{ zone: corp.internal, servers: [{first}, {second}], resolver: good }}"
+    );
+    let mut fault = fault(
+        "split-horizon",
+        "internal zone that the root does not know, at servers of which one has it",
+        &[target],
+        Peer::new(&format!("dig +tries=1 @{second} corp.internal SOA +norec"), "status: REFUSED"),
+    );
+    fault.failures = &[("authority", "dns", "lame")];
+    fault.fields = &[("ok", "true")];
+    fault.cause = Some("delegation");
+    fault
 }
 
 /// Command line of delv, which validates by itself, for a name.
