@@ -1,8 +1,10 @@
 //! Reads a topic from its beginning to its end.
 
+use dnscribe_tests::shell;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,11 +60,28 @@ fn extent(consumer: &BaseConsumer, topic: &str) -> (TopicPartitionList, i64) {
     let mut partitions = TopicPartitionList::new();
     let mut count = 0;
     for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).unwrap();
+        let (low, high) = watermarks(consumer, topic, partition.id());
         partitions.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
         count += high - low;
     }
     (partitions, count)
+}
+
+/// Returns the first and the next offset of a partition. A broker that has just started may not lead it yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let found = shell::wait_for("the leader of a partition", TIMEOUT, || {
+        match consumer.fetch_watermarks(topic, partition, TIMEOUT) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.rdkafka_error_code().is_some_and(is_starting) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    });
+    found.unwrap()
+}
+
+fn is_starting(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    matches!(code, LeaderNotAvailable | NotLeaderForPartition)
 }
 
 fn read(message: &BorrowedMessage<'_>) -> Record {
