@@ -71,7 +71,7 @@ public final class FleetDetection {
               WatermarkStrategy.noWatermarks());
       DataStream<Cell> cells =
           job.transform(records, "detect-read-probes", CELL, new ProbeReader(config));
-      alerts = alerts.union(alerts(job, settings, topics.alerts(), "probes", cells, context));
+      alerts = alerts.union(alerts(job, settings, topics.alerts(), "sites", cells, context));
     }
     job.toTopic(alerts, topics.alerts());
     if (!config.alertmanager().urls().isEmpty()) {

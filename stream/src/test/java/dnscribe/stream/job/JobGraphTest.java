@@ -1,0 +1,98 @@
+package dnscribe.stream.job;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dnscribe.stream.config.Arguments;
+import dnscribe.stream.config.Config;
+import dnscribe.stream.enrich.EnrichJob;
+import dnscribe.stream.fleet.FleetJob;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.core.execution.JobClient;
+import org.apache.flink.runtime.jobgraph.JobGraph;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.streaming.api.graph.StreamGraph;
+import org.apache.flink.streaming.api.graph.StreamingJobGraphGenerator;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The jobs as a cluster gets them: Flink refuses two operators with one uid only there. */
+class JobGraphTest {
+  @TempDir private Path folder;
+
+  /** Keeps the graphs of jobs instead of running them. */
+  private static final class Graphs extends StreamExecutionEnvironment {
+    private static final List<JobGraph> SUBMITTED = new ArrayList<>();
+
+    private Graphs(Configuration options) {
+      super(options);
+    }
+
+    static void keep() {
+      SUBMITTED.clear();
+      initializeContextEnvironment(Graphs::new);
+    }
+
+    static void forget() {
+      resetContextEnvironment();
+    }
+
+    @Override
+    public JobClient executeAsync(StreamGraph graph) {
+      SUBMITTED.add(StreamingJobGraphGenerator.createJobGraph(graph));
+      throw new Submitted();
+    }
+  }
+
+  private static final class Submitted extends RuntimeException {
+    private static final long serialVersionUID = 1;
+  }
+
+  private interface Job {
+    void submit(Config config, Arguments arguments) throws Exception;
+  }
+
+  @BeforeEach
+  void keep() {
+    Graphs.keep();
+  }
+
+  @AfterEach
+  void forget() {
+    Graphs.forget();
+  }
+
+  @Test
+  void everyJobHasAGraph() throws Exception {
+    for (String more :
+        List.of(
+            "",
+            "archive: { path: file:///tmp/archive }\nalertmanager: { urls: [http://a:9093] }\n",
+            "detect: { enabled: false }\n",
+            "fleet: { sinks: [fleet] }\n")) {
+      submit("enrich", EnrichJob::submit, more);
+      submit("fleet", FleetJob::submit, more);
+    }
+    assertThat(Graphs.SUBMITTED).hasSize(16).allMatch(graph -> graph.getNumberOfVertices() > 1);
+  }
+
+  private void submit(String name, Job job, String more) throws Exception {
+    Path file = folder.resolve("stream.yaml");
+    Files.writeString(file, "version: 1\nkafka: { brokers: \"localhost:1\" }\n" + more);
+    Instant end = Instant.parse("2026-01-02T00:00:00Z");
+    for (Arguments arguments :
+        List.of(
+            new Arguments(name, file, null, null),
+            new Arguments(name, file, "2026-01-01T00:00:00Z", end))) {
+      assertThatThrownBy(() -> job.submit(Config.load(file), arguments))
+          .isInstanceOf(Submitted.class);
+    }
+  }
+}
