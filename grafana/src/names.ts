@@ -487,6 +487,7 @@ export const metric = {
     dns_transaction_duration_seconds_sum: "dns_transaction_duration_seconds_sum",
     dns_transactions_total: "dns_transactions_total",
     dnscribe_address_read_errors_total: "dnscribe_address_read_errors_total",
+    dnscribe_alert_baselines: "dnscribe_alert_baselines",
     dnscribe_alertmanager_away: "dnscribe_alertmanager_away",
     dnscribe_alertmanager_failed_total: "dnscribe_alertmanager_failed_total",
     dnscribe_alertmanager_firing: "dnscribe_alertmanager_firing",

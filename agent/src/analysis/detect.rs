@@ -51,7 +51,7 @@ mod table;
 mod tests;
 mod tunnel;
 
-pub use alert::{Alert, AlertCounters, AlertState};
+pub use alert::{Alert, AlertCounters, AlertState, EntityCounts};
 pub use amplification::Amplification;
 pub use bypass::Bypass;
 pub use cache_poisoning::CachePoisoning;

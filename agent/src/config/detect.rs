@@ -34,16 +34,17 @@ section! {
 section! {
     /// Section `detect.rules`.
     RulesLayer {
-        /// Far more queries than usual. Thresholds are multiples of the usual rate.
-        section query_rate: TimesLayer = defaults(usual_defaults(|options| options.query_rate)),
+        /// Far more queries than usual. Thresholds are multiples of the usual rate; min_queries is the
+        /// least difference from it, in queries a minute.
+        section query_rate: TimesLayer = defaults(usual_defaults(Rule::QueryRate, |options| options.query_rate)),
         /// Far slower answers than usual. Thresholds are multiples of the usual latency.
-        section latency: TimesLayer = defaults(usual_defaults(|options| options.latency)),
+        section latency: TimesLayer = defaults(usual_defaults(Rule::Latency, |options| options.latency)),
         /// Far more NXDOMAIN than usual. Thresholds are added to the usual share.
-        section nxdomain: ShareLayer = defaults(usual_defaults(|options| options.nxdomain)),
+        section nxdomain: ShareLayer = defaults(usual_defaults(Rule::Nxdomain, |options| options.nxdomain)),
         /// Far more SERVFAIL than usual. Thresholds are added to the usual share.
-        section servfail: ShareLayer = defaults(usual_defaults(|options| options.servfail)),
+        section servfail: ShareLayer = defaults(usual_defaults(Rule::Servfail, |options| options.servfail)),
         /// Far more unanswered queries than usual. Thresholds are added to the usual share.
-        section timeout: ShareLayer = defaults(usual_defaults(|options| options.timeout)),
+        section timeout: ShareLayer = defaults(usual_defaults(Rule::Timeout, |options| options.timeout)),
         /// Too few queries that succeed.
         section success_ratio: SuccessLayer,
         /// A resolver that does not answer.
@@ -70,9 +71,13 @@ section! {
 }
 
 /// Defaults of a rule that compares with what is usual, by key.
-fn usual_defaults(of: fn(DetectOptions) -> AnomalyOptions) -> Vec<(&'static str, String)> {
+fn usual_defaults(
+    rule: Rule,
+    of: fn(DetectOptions) -> AnomalyOptions,
+) -> Vec<(&'static str, String)> {
     let AnomalyOptions { z_score, warning, critical, min_queries } = of(DetectOptions::default());
     let all = [
+        ("learning", Some(show_duration(&common_default(rule).learning))),
         ("z_score", Some(z_score.to_string())),
         ("warning", Some(warning.to_string())),
         ("critical", critical.map(|threshold| threshold.to_string())),
@@ -101,6 +106,27 @@ impl RuleLayer {
         RuleOptions {
             enabled: self.enabled.map_or(default.enabled, |enabled| enabled.0),
             clear_for: self.clear_for.map_or(default.clear_for, |span| span.0),
+            ..default
+        }
+    }
+}
+
+section! {
+    /// The keys that every rule has which compares with what is usual.
+    LearnedRuleLayer {
+        /// The keys that every rule has.
+        flatten common: RuleLayer,
+        /// Capture time for which a resolver, zone, process, pod or the node is observed before this rule
+        /// judges it; until then the rule is learning and reports nothing. It begins anew with the agent.
+        text learning: Option<Span> = default(common_default(Rule::SuccessRatio).learning),
+    }
+}
+
+impl LearnedRuleLayer {
+    fn common(&self, default: RuleOptions) -> RuleOptions {
+        RuleOptions {
+            learning: self.learning.map_or(default.learning, |span| span.0),
+            ..self.common.common(default)
         }
     }
 }
@@ -111,8 +137,8 @@ macro_rules! usual_rule {
         section! {
             $(#[doc = $about])*
             $name {
-                /// The keys that every rule has.
-                flatten common: RuleLayer,
+                /// The keys that every rule has which compares with what is usual.
+                flatten common: LearnedRuleLayer,
                 /// Least distance from the mean, in standard deviations: above 1.
                 text z_score: Option<Times> = example("5"),
                 #[doc = $warning]
@@ -156,9 +182,10 @@ usual_rule! {
 section! {
     /// Section `detect.rules.success_ratio`.
     SuccessLayer {
-        /// The keys that every rule has.
-        flatten common: RuleLayer,
-        /// Share of successful queries below which a warning is reported: between 0 and 1.
+        /// The keys that every rule has which compares with what is usual.
+        flatten common: LearnedRuleLayer,
+        /// Share of successful queries below which a warning is reported, if twice the usual share of
+        /// failures is exceeded, too: between 0 and 1.
         text warning: Option<Share> = default(DetectOptions::default().success.warning),
         /// Share of successful queries below which the alert is critical: between 0 and 1.
         text critical: Option<Share> = default(DetectOptions::default().success.critical),

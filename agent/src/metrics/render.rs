@@ -106,6 +106,13 @@ fn alerts(page: &mut Page, counters: &AlertCounters) {
     for (rule, level, count) in counters.active() {
         family.count(&[("rule", rule.name()), ("severity", level.name())], count);
     }
+    let mut family = page.family("dnscribe_alert_baselines");
+    for (rule, entities) in counters.entities() {
+        let states = [("learning", entities.learning), ("judged", entities.judged)];
+        for (state, count) in states {
+            family.count(&[("rule", rule.name()), ("state", state)], count);
+        }
+    }
     let unreported = [
         ("dnscribe_alerts_suppressed_total", &counters.suppressed),
         ("dnscribe_alerts_muted_total", &counters.muted),

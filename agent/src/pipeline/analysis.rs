@@ -1,6 +1,8 @@
 //! Analyses of transactions: lookups, windows, detection. Takes transaction views from the merge stage and exports
 //! the records of what the analyses find.
 
+mod learning;
+
 use super::DetectionChange;
 use super::attribution::filter_subject;
 use super::handover::Ordinals;
@@ -17,6 +19,7 @@ use crate::record::RecordBuilder;
 use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
 use dnscribe_record::time::{ClockShift, Timestamp};
+use learning::LearningLog;
 use std::time::Duration;
 
 /// Where a stage exports records: their writer, the sinks, and the filters.
@@ -41,6 +44,7 @@ pub(super) struct Analysis {
     /// Window records so far.
     window_ordinal: u64,
     pub(super) detection: Option<Detection>,
+    learning: LearningLog,
 }
 
 impl Analysis {
@@ -65,6 +69,7 @@ impl Analysis {
             exports_windows,
             window_ordinal: 0,
             detection,
+            learning: LearningLog::default(),
         }
     }
 
@@ -140,6 +145,7 @@ impl Analysis {
         self.with_lookups(export, |lookups, each| lookups.expire(now, each));
         self.with_windows(export, |windows, each| windows.expire(now, each));
         self.with_detection(export, |detection, each| detection.expire(now, each));
+        self.learning.update(self.detection.as_ref());
     }
 
     /// Ends the capture and reports everything.
@@ -147,6 +153,7 @@ impl Analysis {
         self.with_lookups(export, |lookups, each| lookups.finish(now, each));
         self.with_windows(export, |windows, each| windows.finish(now, each));
         self.with_detection(export, |detection, each| detection.finish(now, each));
+        self.learning.finish(self.detection.as_ref());
     }
 
     /// Starts and ends analyses after a change of the sinks. Those that stay keep their state.

@@ -62,6 +62,17 @@ pub struct AlertCounters {
     pub muted: [u64; Rule::ALL.len()],
     /// Findings dropped because their rule has too many alerts.
     pub overflowed: u64,
+    /// Entities that a rule with a baseline knows, by rule: still learning, and judged.
+    pub entities: [EntityCounts; Rule::ALL.len()],
+}
+
+/// Entities with a baseline, by what a rule does with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntityCounts {
+    /// Entities that were not observed for long enough, about which the rule reports nothing.
+    pub learning: u64,
+    /// Entities that the rule judges.
+    pub judged: u64,
 }
 
 impl AlertCounters {
@@ -82,6 +93,12 @@ impl AlertCounters {
                 self.reported[*rule as usize][*level as usize][AlertState::Firing as usize] > 0
             })
             .map(|(rule, level)| (rule, level, self.active[rule as usize][level as usize]))
+    }
+
+    /// Returns the number of entities of each rule with a baseline.
+    pub fn entities(&self) -> impl Iterator<Item = (Rule, EntityCounts)> {
+        let learned = Rule::ALL.into_iter().filter(|rule| rule.has_baseline());
+        learned.map(|rule| (rule, self.entities[rule as usize]))
     }
 
     pub(super) const fn count(&mut self, rule: Rule, level: Severity, state: AlertState) {

@@ -3,10 +3,13 @@
 //!
 //! Baselines are learned from whole minutes. Every ten seconds the last minute is compared with
 //! them. A finding must be statistically significant (z-score), large (threshold), and based on
-//! enough queries.
+//! enough queries. While an entity was not observed for long enough, there is none: the rule is
+//! learning.
 
 mod comparison;
+mod range;
 
+use super::alert::{AlertCounters, EntityCounts};
 use super::finding::{Baseline, Detector, Finding, Rule};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
@@ -15,6 +18,7 @@ use comparison::Comparison;
 use dnscribe_baseline::LearnedBaseline;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
+use range::DayRange;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -47,6 +51,7 @@ dnscribe_record::named_enum! {
         Nxdomain = "nxdomain_ratio",
         Servfail = "servfail_ratio",
         Unanswered = "unanswered_ratio",
+        Failed = "failed_ratio",
     }
 }
 
@@ -73,6 +78,7 @@ impl Metric {
             Self::Nxdomain => share(to_f64(stats.nxdomain), responses),
             Self::Servfail => share(to_f64(stats.servfail), responses),
             Self::Unanswered => share(to_f64(stats.unanswered), to_f64(stats.queries)),
+            Self::Failed => share(to_f64(stats.queries - stats.succeeded()), to_f64(stats.queries)),
         }
     }
 }
@@ -88,6 +94,8 @@ pub(super) struct AnomalyDetector {
     partial: bool,
     /// End of the last minute that was learned.
     learned: Option<Timestamp>,
+    /// Number of minutes of the capture that were learned.
+    minutes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -96,10 +104,18 @@ struct EntityBaselines {
     /// Values that were anomalous in the last comparison.
     anomalous: [bool; Metric::ALL.len()],
     last_seen: Timestamp,
+    /// Number of minutes that were learned, those without queries included.
+    minutes: u64,
+    /// Rates of the last day.
+    range: DayRange,
 }
 
 impl EntityBaselines {
     fn learn(&mut self, at: Timestamp, stats: &GroupStats) {
+        self.minutes += 1;
+        if let Some((rate, _)) = Metric::QueryRate.value(stats, 0.0) {
+            self.range.add(at, rate, self.anomalous[Metric::QueryRate as usize]);
+        }
         for metric in Metric::ALL {
             let baseline = &mut self.baselines[metric as usize];
             if let Some((value, floor)) = metric.value(stats, baseline.mean()) {
@@ -129,7 +145,44 @@ impl AnomalyDetector {
             end: Timestamp::default(),
             partial: true,
             learned: None,
+            minutes: 0,
         }
+    }
+
+    /// Returns the rules that have not observed the capture for as long as their baselines need.
+    pub(super) fn learning(&self) -> impl Iterator<Item = Rule> {
+        let rules = Rule::ALL.into_iter().filter(|rule| self.options.rule(*rule).enabled);
+        rules.filter(|rule| is_learning(&self.options, *rule, self.minutes))
+    }
+
+    /// Counts the entities of each rule: those that it learns, and those that it judges.
+    pub(super) fn count_entities(&self, counters: &mut AlertCounters) {
+        for rule in Rule::ALL.into_iter().filter(|rule| rule.has_baseline()) {
+            let is_of_rule = |key: &GroupKey| {
+                rule != Rule::SuccessRatio
+                    || matches!(key.grouping, Grouping::Resolver | Grouping::Pod)
+            };
+            let mut counts = EntityCounts::default();
+            for (_, entity) in self.entities.iter().filter(|(key, _)| is_of_rule(key)) {
+                if is_learning(&self.options, rule, entity.minutes) {
+                    counts.learning += 1;
+                } else {
+                    counts.judged += 1;
+                }
+            }
+            counters.entities[rule as usize] = counts;
+        }
+    }
+
+    /// Returns the usual share of failed queries of an entity; `None` while `success_ratio` learns it.
+    /// The share is 0 where it was not learned because most queries failed from the start.
+    pub(super) fn usual_failures(&self, key: &GroupKey, at: Timestamp) -> Option<f64> {
+        let entity = self.entities.get(key)?;
+        if is_learning(&self.options, Rule::SuccessRatio, entity.minutes) {
+            return None;
+        }
+        let baseline = entity.baselines[Metric::Failed as usize].compare(at, 0.0, SHARE_FLOOR);
+        Some(baseline.map_or(0.0, |usual| usual.mean))
     }
 
     pub(super) fn reconfigure(&mut self, options: &DetectOptions) {
@@ -147,6 +200,7 @@ impl AnomalyDetector {
             }
         }
         self.learned = Some(span.start.plus(span.length));
+        self.minutes += 1 + if missed <= MAX_SILENCE { missed } else { 0 };
         for (key, entity) in &mut self.entities {
             let stats = groups.remove(key);
             if stats.is_some() {
@@ -209,6 +263,11 @@ impl Detector for AnomalyDetector {
             baselines.anomalous = find(key, &stats, baselines);
         }
     }
+}
+
+/// Returns whether `rule` still learns what was observed for some minutes.
+fn is_learning(options: &DetectOptions, rule: Rule, minutes: u64) -> bool {
+    MINUTE.as_secs().saturating_mul(minutes) < options.rule(rule).learning.as_secs()
 }
 
 /// Returns the logarithm of a latency: a doubling is equally surprising at a millisecond and at a

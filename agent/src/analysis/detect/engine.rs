@@ -29,6 +29,10 @@ const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
 /// Time after which an alert whose explanation is gone is reported.
 const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
 const MAX_RESOLVED: usize = 64;
+/// Number of names that must fail before a share says something about more than these names, unless
+/// at least this share of all queries fails.
+const MIN_NAMES: usize = 3;
+const MOST: f64 = 0.5;
 
 /// The detection stage.
 pub struct Detection {
@@ -131,6 +135,12 @@ impl Detection {
         &self.options.runbook_url
     }
 
+    /// Returns the rules that have not observed this capture for as long as their baselines need,
+    /// with that time.
+    pub fn learning(&self) -> impl Iterator<Item = (Rule, Duration)> {
+        self.anomalies.learning().map(|rule| (rule, self.options.rule(rule).learning))
+    }
+
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(&Alert)) {
         self.collect_findings(now);
         self.update_levels(now, each);
@@ -146,8 +156,17 @@ impl Detection {
 
     /// Collects the findings of all detectors.
     fn collect_findings(&mut self, now: Timestamp) {
-        let Self { options, resolvers, success, anomalies, detectors, episodes, counters, .. } =
-            self;
+        let Self {
+            options,
+            resolvers,
+            success,
+            anomalies,
+            detectors,
+            samples,
+            episodes,
+            counters,
+            ..
+        } = self;
         let mut found = Vec::new();
         let mut each = |finding: Finding| {
             if options.rule(finding.rule).enabled {
@@ -155,11 +174,13 @@ impl Detection {
             }
         };
         resolvers.evaluate(now, &mut each);
-        success.evaluate(now, &mut each);
+        success.evaluate(now, anomalies, &mut each);
         anomalies.evaluate(now, &mut each);
         for detector in detectors {
             detector.evaluate(now, &mut each);
         }
+        anomalies.count_entities(counters);
+        found.retain(|finding| !is_narrow(finding, samples));
         for mut finding in found {
             if is_distant(&finding, resolvers) {
                 finding.level = Severity::Info;
@@ -278,8 +299,12 @@ impl Detection {
         let mut detectors: Vec<_> =
             self.detectors.iter().map(|one| one.settings_in_force()).collect();
         detectors.sort();
-        let own: [&dyn Detector; 3] = [&self.resolvers, &self.success, &self.anomalies];
-        format!("{:#?}", (&self.options, own.map(Detector::settings_in_force), detectors))
+        let own = [
+            self.resolvers.settings_in_force(),
+            self.success.settings_in_force(),
+            self.anomalies.settings_in_force(),
+        ];
+        format!("{:#?}", (&self.options, own, detectors))
     }
 }
 
@@ -321,6 +346,20 @@ fn is_distant(finding: &Finding, resolvers: &ResolverHealth) -> bool {
     !cause::is_direct(*rule)
         && entity.vantage == Some(Vantage::Client)
         && entity.resolver.as_ref().is_some_and(|resolver| !resolvers.is_recursive(resolver))
+}
+
+/// Returns whether a finding about a share rests on a few names that fail, among others that do not.
+/// That is a fault of these names, not of the node, resolver, process or pod that it is about; the
+/// rules on zones report it.
+fn is_narrow(finding: &Finding, samples: &Samples) -> bool {
+    let Finding { rule, entity, .. } = finding;
+    let Some(figure) = finding.evidence.figures.first() else { return false };
+    let failed = match rule {
+        Rule::SuccessRatio => 1.0 - figure.value,
+        Rule::Nxdomain | Rule::Servfail | Rule::Timeout => figure.value,
+        _ => return false,
+    };
+    entity.zone.is_none() && failed < MOST && samples.has_fewer_names(MIN_NAMES, *rule, entity)
 }
 
 fn nanos(span: Duration) -> u64 {

@@ -27,7 +27,7 @@ dnscribe_record::named_enum! {
         Servfail = "servfail",
         /// Far more timeouts than usual.
         Timeout = "timeout",
-        /// Too few queries succeed, independent of the baseline.
+        /// Too few queries succeed.
         SuccessRatio = "success_ratio",
         /// A resolver has stopped answering.
         ResolverDown = "resolver_down",
@@ -49,6 +49,22 @@ dnscribe_record::named_enum! {
         ResolverBypass = "resolver_bypass",
         /// A client uses encrypted DNS of other resolvers than the expected ones.
         EncryptedBypass = "encrypted_bypass",
+    }
+}
+
+impl Rule {
+    /// Returns whether the rule compares with what is usual, and so has to learn that first.
+    #[must_use]
+    pub const fn has_baseline(self) -> bool {
+        matches!(
+            self,
+            Self::QueryRate
+                | Self::Latency
+                | Self::Nxdomain
+                | Self::Servfail
+                | Self::Timeout
+                | Self::SuccessRatio
+        )
     }
 }
 

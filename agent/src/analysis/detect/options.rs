@@ -40,6 +40,9 @@ pub struct RuleOptions {
     pub enabled: bool,
     /// Time without a finding after which an alert is resolved, or its severity reduced.
     pub clear_for: Duration,
+    /// Capture time for which an entity is observed before the rule judges it. Zero for rules
+    /// without a baseline.
+    pub learning: Duration,
 }
 
 /// Thresholds of `resolver_down`.
@@ -108,6 +111,12 @@ impl Default for DetectOptions {
                     Rule::ResolverDown => Duration::from_secs(30),
                     _ => Duration::from_secs(60),
                 },
+                learning: match rule {
+                    // A day has its busiest and its quietest hour.
+                    Rule::QueryRate => Duration::from_secs(24 * 3600),
+                    rule if rule.has_baseline() => Duration::from_secs(3600),
+                    _ => Duration::ZERO,
+                },
             }),
             down: DownOptions { min_queries: 10, span: Duration::from_secs(5) },
             flapping: FlappingOptions { times: 3, span: Duration::from_secs(600) },
@@ -121,7 +130,7 @@ impl Default for DetectOptions {
                 z_score: 6.0,
                 warning: 3.0,
                 critical: None,
-                min_queries: 300,
+                min_queries: 3000,
             },
             latency: AnomalyOptions {
                 z_score: 5.0,

@@ -221,6 +221,28 @@ impl Samples {
         }
     }
 
+    /// Returns whether the matching samples of a finding of `rule` about `entity` have fewer than
+    /// `least` names. False if no name is known.
+    pub(super) fn has_fewer_names(&self, least: usize, rule: Rule, entity: &Entity) -> bool {
+        let mut names: Vec<&str> = Vec::with_capacity(least);
+        let pool = self.pool(Pool::for_rule(rule));
+        for sample in pool.filter(|sample| {
+            sample.matches_rule(rule, None)
+                && sample.concerns(entity)
+                && sample.has_vantage_of(entity)
+        }) {
+            if let Some(name) = sample.entity.qname.as_deref()
+                && !names.contains(&name)
+            {
+                names.push(name);
+                if names.len() >= least {
+                    return false;
+                }
+            }
+        }
+        !names.is_empty()
+    }
+
     fn offer(&mut self, pool: Pool, observation: &TransactionView<'_>, outcome: Outcome) {
         let reservoir = &mut self.pools[pool as usize];
         reservoir.seen += 1;

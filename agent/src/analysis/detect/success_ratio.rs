@@ -1,7 +1,11 @@
-//! Rule `success_ratio`: too few queries of a resolver or pod succeed, independent of the baseline.
+//! Rule `success_ratio`: too few queries of a resolver or pod succeed.
+//!
+//! A share below `critical` is always a finding. Between `critical` and `warning` it is one if twice
+//! the usual share of queries fails. Nothing is found while the usual share is learned.
 
+use super::anomaly::AnomalyDetector;
 use super::attribution::share;
-use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
+use super::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::group_stats::{GroupKey, GroupStats};
 use super::options::SuccessOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
@@ -16,6 +20,10 @@ const MAX_ENTITIES: usize = 512;
 const PANE: Duration = Duration::from_secs(10);
 /// Panes per minute.
 const MINUTE: usize = 6;
+/// Minimum number of failed queries in [`SuccessOptions::span`].
+const MIN_FAILED: u64 = 20;
+/// Multiple of the usual share of failures that is a finding.
+const WORSE_THAN_USUAL: f64 = 2.0;
 /// Maximum number of panes kept: one hour.
 const MAX_PANES: usize = 360;
 
@@ -82,19 +90,14 @@ impl SuccessRatio {
         }
         self.entities.retain(|_, history| history.last(history.panes.len()).1 > 0);
     }
-}
 
-impl Detector for SuccessRatio {
+    /// The settings in force, as text.
     #[cfg(test)]
-    fn settings_in_force(&self) -> String {
-        format!("{:?} {:?}", self.rules(), (self.options, self.panes))
+    pub(super) fn settings_in_force(&self) -> String {
+        format!("{:?}", (self.options, self.panes))
     }
 
-    fn rules(&self) -> &'static [Rule] {
-        &[Rule::SuccessRatio]
-    }
-
-    fn window(&mut self, span: &Span, groups: &Groups) {
+    pub(super) fn window(&mut self, span: &Span, groups: &Groups) {
         if span.length != PANE {
             return;
         }
@@ -117,7 +120,13 @@ impl Detector for SuccessRatio {
         self.entities.retain(|_, history| history.last(history.panes.len()).1 > 0);
     }
 
-    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
+    /// Passes every condition that holds at `now` to `each`. `usual` knows the usual shares of failures.
+    pub(super) fn evaluate(
+        &mut self,
+        now: Timestamp,
+        usual: &AnomalyDetector,
+        each: &mut dyn FnMut(Finding),
+    ) {
         if now.since(self.end) > self.options.span {
             // There were no queries for the whole span.
             self.entities.clear();
@@ -125,25 +134,29 @@ impl Detector for SuccessRatio {
         let options = self.options;
         for (key, history) in &self.entities {
             let (good, all) = history.last(self.panes);
+            if history.under < self.panes || all < options.min_queries || all - good < MIN_FAILED {
+                continue;
+            }
+            let Some(usual) = usual.usual_failures(key, now) else { continue };
             let failed_share = lower_bound(all - good, all);
-            if history.under < self.panes
-                || all < options.min_queries
-                || failed_share <= 1.0 - options.warning
-            {
+            let limit = (usual * WORSE_THAN_USUAL)
+                .clamp(1.0 - options.warning, (1.0 - options.critical).max(1.0 - options.warning));
+            if failed_share <= limit {
                 continue;
             }
             let ratio = share(good, all);
             let is_critical = failed_share > 1.0 - options.critical;
-            let threshold = if is_critical { options.critical } else { options.warning };
+            let threshold = if is_critical { options.critical } else { 1.0 - limit };
 
             each(Finding {
                 rule: Rule::SuccessRatio,
                 entity: Entity::from(key),
                 level: if is_critical { Severity::Critical } else { Severity::Warning },
                 summary: format!(
-                    "{key}: {:.1} % of {all} queries succeeded in the last {} s, under {:.1} % all the time.",
+                    "{key}: {:.1} % of {all} queries succeeded in the last {} s, usually {:.1} %; under {:.1} % all the time.",
                     ratio * 100.0,
                     self.panes as u64 * PANE.as_secs(),
+                    (1.0 - usual) * 100.0,
                     options.warning * 100.0,
                 ),
                 evidence: Evidence {

@@ -1,4 +1,5 @@
-//! Helpers for the tests of detectors, and the check of the runbooks.
+//! Helpers for the tests of detectors, the check of the runbooks, and days of browsing.
 
+mod browsing;
 pub(crate) mod helpers;
 mod runbooks;

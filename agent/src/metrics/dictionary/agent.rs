@@ -165,6 +165,14 @@ pub(super) const METRICS: &[Metric] = &[
         .labels(&[RULE, SEVERITY])
         .source("the alert engine")
         .caveat(DETECTION),
+    Metric::gauge(
+        "dnscribe_alert_baselines",
+        "entities",
+        "Entities that a rule with a baseline knows: still learning, so that nothing is reported about them, or judged.",
+    )
+    .labels(&[RULE, ("state", "`learning` until the rule's `learning` time was observed, then `judged`")])
+    .source("the table of baselines")
+    .caveat(DETECTION),
     Metric::counter(
         "dnscribe_alerts_suppressed_total",
         "alerts",

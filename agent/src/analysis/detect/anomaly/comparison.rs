@@ -1,6 +1,6 @@
 //! Compares the last minute of one entity with its baselines.
 
-use super::{EntityBaselines, Metric};
+use super::{EntityBaselines, Metric, is_learning};
 use crate::analysis::detect::finding::{
     Baseline, Entity, Evidence, Figure, Finding, Rule, Severity,
 };
@@ -19,7 +19,14 @@ const TAIL_FACTOR: f64 = 1.5;
 const MIN_CRITICAL_MS: f64 = 500.0;
 /// A rate below this share of the usual one is low.
 const LOW_RATE_SHARE: f64 = 0.2;
-/// Share of failures that is a warning while there is no baseline,
+/// A high rate is at least this multiple of the highest minute of the last day, and a low one at most
+/// the inverse of the lowest.
+const BEYOND_DAY: f64 = 1.5;
+/// Minimum number of queries behind a finding about a share: NXDOMAIN, which a page that does not exist
+/// or a search list causes by the dozen, and failures.
+const MIN_DENIED: u64 = 30;
+const MIN_FAILED: u64 = 5;
+/// Share of failures that is a warning without a baseline,
 const WARNING_SHARE: f64 = 0.5;
 /// and share that is critical.
 const CRITICAL_SHARE: f64 = 0.9;
@@ -54,16 +61,30 @@ impl Comparison<'_> {
             ),
         ];
         let mut anomalous = [false; Metric::ALL.len()];
+        let failures = queries - self.stats.succeeded();
+        let too_many = 1.0 - self.options.success.critical;
+        anomalous[Metric::Failed as usize] = lower_bound(failures, queries) >= too_many;
         for (metrics, finding) in found {
             for metric in metrics {
                 anomalous[*metric as usize] = finding.is_some();
             }
-            finding.into_iter().for_each(&mut *each);
+            finding
+                .into_iter()
+                .filter(|finding| !self.is_learning(finding.rule))
+                .for_each(&mut *each);
         }
         anomalous
     }
 
-    fn compare(&self, metric: Metric) -> Option<(f64, Baseline)> {
+    fn is_learning(&self, rule: Rule) -> bool {
+        is_learning(self.options, rule, self.baselines.minutes)
+    }
+
+    /// Compares the value of `rule` with its baseline; `None` while the rule is learning.
+    fn compare(&self, rule: Rule, metric: Metric) -> Option<(f64, Baseline)> {
+        if self.is_learning(rule) {
+            return None;
+        }
         self.baselines.compare(metric, self.at, self.stats)
     }
 
@@ -79,16 +100,18 @@ impl Comparison<'_> {
 
     fn rate(&self) -> Option<Finding> {
         let options = self.options.query_rate;
-        let (rate, usual) = self.compare(Metric::QueryRate).filter(|_| !self.partial)?;
+        let compared = self.compare(Rule::QueryRate, Metric::QueryRate);
+        let (rate, usual) = compared.filter(|_| !self.partial)?;
+        let (lowest, highest) = self.baselines.range.bounds().unwrap_or((rate, rate));
         let least = to_f64(options.min_queries) / 60.0;
         let is_high = usual.z >= options.z_score
-            && rate >= usual.mean * options.warning
+            && rate >= (usual.mean * options.warning).max(highest * BEYOND_DAY)
             && rate - usual.mean >= least;
         // The end of a pod or process is no anomaly.
         let lasts = matches!(self.key.grouping, Grouping::Node | Grouping::Resolver);
         let is_low = lasts
             && -usual.z >= options.z_score / 2.0
-            && rate <= usual.mean * LOW_RATE_SHARE
+            && rate <= (usual.mean * LOW_RATE_SHARE).min(lowest / BEYOND_DAY)
             && usual.mean >= least;
         if !is_high && !is_low {
             return None;
@@ -122,7 +145,7 @@ impl Comparison<'_> {
         let mut level = None;
         let mut figures = Vec::new();
         for (metric, more, least) in metrics {
-            let Some((log, learned)) = self.compare(metric) else { continue };
+            let Some((log, learned)) = self.compare(Rule::Latency, metric) else { continue };
             let (now, usual) = (log.exp(), learned.mean.exp());
             let exceeds = |threshold: f64| now >= usual * threshold * more;
             if learned.z >= options.z_score && exceeds(options.warning) && now - usual >= least {
@@ -158,12 +181,13 @@ impl Comparison<'_> {
         options: AnomalyOptions,
         (part, whole): (u64, u64),
     ) -> Option<Finding> {
-        if whole < options.min_queries || part == 0 {
+        let least = if rule == Rule::Nxdomain { MIN_DENIED } else { MIN_FAILED };
+        if whole < options.min_queries || part < least {
             return None;
         }
         let lower = lower_bound(part, whole);
         let share = to_f64(part) / to_f64(whole);
-        let Some((_, usual)) = self.compare(metric) else {
+        let Some((_, usual)) = self.compare(rule, metric) else {
             return self.share_without_baseline(rule, metric, share, lower);
         };
         let exceeds = |more: f64| lower >= usual.mean + more && share >= usual.mean * 2.0;
@@ -189,7 +213,8 @@ impl Comparison<'_> {
         Some(self.finding(rule, level, &what, vec![figure, count]))
     }
 
-    /// Returns the finding for a share without a baseline.
+    /// Returns the finding for a share without a baseline: while the rule is learning, and where most
+    /// queries failed from the start. Such values do not become the baseline.
     fn share_without_baseline(
         &self,
         rule: Rule,

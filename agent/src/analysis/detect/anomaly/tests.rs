@@ -1,4 +1,5 @@
 use super::*;
+use crate::analysis::detect::tests::helpers::fast_learning;
 use crate::analysis::detect::{Rule, Severity};
 use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
@@ -45,7 +46,7 @@ fn play(
     seconds: u64,
     traffic: impl Fn(u64) -> Traffic,
 ) -> BTreeMap<(Rule, String), (u64, Severity)> {
-    let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
+    let mut anomalies = AnomalyDetector::new(&fast_learning());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut first = BTreeMap::new();
     for second in 0..seconds {
@@ -126,7 +127,7 @@ fn ignores_small_changes() {
 
 #[test]
 fn evidence_contains_baseline() {
-    let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
+    let mut anomalies = AnomalyDetector::new(&fast_learning());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     let mut last = None;
     for second in 0..1300 {
@@ -151,20 +152,36 @@ fn evidence_contains_baseline() {
 }
 
 #[test]
-fn without_baseline_finds_only_high_failure_shares() {
-    let found =
-        play(200, |_| Traffic { queries: 10, latency: 5.0, nxdomain: 0, servfail: 8, timeout: 0 });
+fn high_failure_shares_from_the_start_are_found_after_learning() {
+    let failing = |_| Traffic { queries: 10, latency: 5.0, nxdomain: 0, servfail: 8, timeout: 0 };
+    assert_eq!(play(590, failing), BTreeMap::new());
+    let found = play(900, failing);
     assert!(found.keys().all(|(rule, _)| *rule == Rule::Servfail), "{found:?}");
     assert!(found.contains_key(&(Rule::Servfail, RESOLVER.to_owned())), "{found:?}");
-    assert!(found.values().all(|(_, level)| *level == Severity::Warning));
+    assert!(found.values().all(|(second, level)| *second >= 600 && *level == Severity::Warning));
     let found =
-        play(200, |_| Traffic { queries: 10, latency: 5.0, nxdomain: 9, servfail: 1, timeout: 0 });
+        play(900, |_| Traffic { queries: 10, latency: 5.0, nxdomain: 9, servfail: 1, timeout: 0 });
     assert_eq!(found, BTreeMap::new());
+}
+
+/// A rate that was reached in the last day is no flood, however quiet the last hour was.
+#[test]
+fn rate_of_the_day_before_is_usual() {
+    let bursts = |second: u64| {
+        let is_burst = second % 7200 >= 5400;
+        Traffic { queries: if is_burst { 20 } else { 1 }, latency: 5.0, ..plain(1) }
+    };
+    let quiet = |second| Traffic { nxdomain: 0, servfail: 0, timeout: 0, ..bursts(second) };
+    let found = play(3 * 7200, quiet);
+    let rates = found.keys().filter(|(rule, _)| *rule == Rule::QueryRate);
+    // The first burst is beyond all that the short learning time has seen; the later ones are not.
+    assert!(rates.clone().count() > 0, "{found:?}");
+    assert!(rates.clone().all(|key| found[key].0 < 7200), "{found:?}");
 }
 
 #[test]
 fn baselines_are_bounded() {
-    let mut anomalies = AnomalyDetector::new(&DetectOptions::default());
+    let mut anomalies = AnomalyDetector::new(&fast_learning());
     let mut windows = Windows::new(at(0), Duration::from_secs(1));
     for second in 0..1500 {
         windows.expire(at(second), &mut |span, groups| anomalies.window(span, groups));

@@ -1,6 +1,6 @@
 //! Helpers for the tests of detectors.
 
-use crate::analysis::detect::{Detector, Finding};
+use crate::analysis::detect::{DetectOptions, Detector, Finding};
 use crate::analysis::view::TransactionView;
 use crate::analysis::view::testing::example;
 use dnscribe_record::time::Timestamp;
@@ -47,6 +47,16 @@ pub(crate) fn random(number: u64, alphabet: &[u8], length: u64) -> String {
         char::from(alphabet[chosen])
     };
     (0..length).map(letter).collect()
+}
+
+/// Returns options that judge after ten minutes, the least that a baseline needs, and small rates.
+pub(crate) fn fast_learning() -> DetectOptions {
+    let mut options = DetectOptions::default();
+    for rule in &mut options.rules {
+        rule.learning = rule.learning.min(Duration::from_secs(600));
+    }
+    options.query_rate.min_queries = 300;
+    options
 }
 
 pub(crate) const HEX: &[u8] = b"0123456789abcdef";

@@ -65,12 +65,15 @@ impl Incident {
 
 /// Begin of incidents in seconds, after a time without incident.
 const BEGINS: f64 = 1800.0;
+/// Begin of incidents that are found by what is usual: after all that the rules have to learn.
+const AFTER_HOUR: f64 = 3600.0 + 600.0;
+const AFTER_DAY: f64 = 24.0 * 3600.0 + 600.0;
 
 /// Returns every incident with random parameters.
 pub fn all(rng: &mut Rng) -> Vec<Incident> {
     let mut incidents = tunnels::all(rng, BEGINS);
     incidents.extend(names::all(rng, BEGINS));
     incidents.extend(servers::all(rng, BEGINS));
-    incidents.extend(numbers::all(rng, BEGINS));
+    incidents.extend(numbers::all(rng, AFTER_HOUR, AFTER_DAY));
     incidents
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const REFUSED: u16 = 5;
 
-pub(super) fn all(rng: &mut Rng, begins: f64) -> Vec<Incident> {
+pub(super) fn all(rng: &mut Rng, begins: f64, flood_begins: f64) -> Vec<Incident> {
     let share = 0.3 + rng.unit() * 0.5;
     let slower = u32::try_from(5 + rng.below(20)).unwrap_or(5);
     let is_to_cluster = |event: &Event| event.server == IpAddr::from(CLUSTER);
@@ -67,7 +67,7 @@ pub(super) fn all(rng: &mut Rng, begins: f64) -> Vec<Incident> {
             720.0,
             refuses,
         ),
-        hammer(rng, begins),
+        hammer(rng, flood_begins),
     ]
 }
 
