@@ -160,7 +160,7 @@ final class ResolverDetector implements Detector {
       Estimate estimate = Estimate.in(memory, LATENCY + node.node);
       double value = Math.log(Math.max(node.medianMs, 0.001));
       boolean isSlow = false;
-      if (estimate.isWarm()) {
+      if (estimate.isWarm() && isLearned(estimate)) {
         judged++;
         Figure.Usual usual = estimate.usual(value, LATENCY_FLOOR, false);
         double usualMs = Math.exp(usual.mean());
@@ -214,6 +214,11 @@ final class ResolverDetector implements Detector {
                 Figure.of("nodes", affected.size(), slow.minNodes()),
                 Figure.of("nodes_judged", judged))
             .with(Finding.NODES, affected));
+  }
+
+  /** Returns whether a node was compared for long enough: a value is of a minute. */
+  private boolean isLearned(Estimate estimate) {
+    return estimate.count() * spanMillis() >= slow.learning().toMillis();
   }
 
   /** Returns whether a node has a baseline or may get one. */

@@ -14,13 +14,23 @@ public enum Rule {
   /** A resolver fails for several nodes. */
   RESOLVER_FAILING(1, 2, settings().warning(0.1).critical(0.5).minQueries(10).minNodes(2)),
   /** A resolver is slow for several nodes. */
-  RESOLVER_SLOW(2, 2, settings().warning(2).critical(5).zScore(5).minQueries(20).minNodes(2)),
+  RESOLVER_SLOW(
+      2,
+      2,
+      settings()
+          .warning(2)
+          .critical(5)
+          .zScore(5)
+          .minQueries(20)
+          .minNodes(2)
+          .learning(Duration.ofHours(1))),
   /** A zone fails at all sites that query it, or at many. */
   ZONE_FAILING(1, 2, settings().warning(0.25).critical(0.5).minQueries(10).minNodes(2)),
   /** A zone fails at one site, and works at others. */
   ZONE_FAILING_SITE(1, 2, settings().warning(0.25).critical(0.9).minQueries(10).minNodes(2)),
   /** Far more NXDOMAIN below a zone than usual. */
-  ZONE_NXDOMAIN(2, 2, settings().warning(0.2).zScore(5).minQueries(100)),
+  ZONE_NXDOMAIN(
+      2, 2, settings().warning(0.2).zScore(5).minQueries(100).learning(Duration.ofHours(1))),
   /** Far more or far fewer queries of a zone than usual. */
   ZONE_QUERY_RATE(
       2, 2, settings().warning(3).zScore(6).minQueries(300).learning(Duration.ofDays(1))),

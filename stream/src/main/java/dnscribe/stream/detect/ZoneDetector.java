@@ -271,7 +271,8 @@ final class ZoneDetector implements Detector {
     Baseline baseline = Baseline.in(memory, NXDOMAIN);
     double share = Shares.share(part, whole);
     double floor = Shares.floor(baseline.mean(), whole);
-    List<Usual> usual = baseline.compare(start, share, floor);
+    boolean learned = baseline.age(start) >= nxdomain.learning().toMillis();
+    List<Usual> usual = learned ? baseline.compare(start, share, floor) : List.of();
     double lower = Shares.lowerBound(part, whole);
     boolean found =
         whole >= nxdomain.minQueries()
