@@ -37,15 +37,21 @@ section! {
         /// Far more queries than usual. Thresholds are multiples of the usual rate; min_queries is the
         /// least difference from it, in queries a minute.
         section query_rate: TimesLayer = defaults(usual_defaults(Rule::QueryRate, |options| options.query_rate)),
-        /// Far slower answers than usual. Thresholds are multiples of the usual latency.
+        /// Far slower answers than usual, and than in any minute of the last day. Thresholds are multiples of
+        /// the usual latency; min_queries is the least number of answers in a minute.
         section latency: TimesLayer = defaults(usual_defaults(Rule::Latency, |options| options.latency)),
-        /// Far more NXDOMAIN than usual. Thresholds are added to the usual share.
+        /// Far more NXDOMAIN than usual, and than in any minute of the last day. Thresholds are added to the
+        /// usual share; min_queries is the least number of NXDOMAIN in a minute, twice as many of a zone.
         section nxdomain: ShareLayer = defaults(usual_defaults(Rule::Nxdomain, |options| options.nxdomain)),
-        /// Far more SERVFAIL than usual. Thresholds are added to the usual share.
+        /// Far more SERVFAIL than usual, and than in any minute of the last day; or more than half. Thresholds are
+        /// added to the usual share; min_queries is the least number of SERVFAIL in a minute, twice as many of a zone.
         section servfail: ShareLayer = defaults(usual_defaults(Rule::Servfail, |options| options.servfail)),
-        /// Far more unanswered queries than usual. Thresholds are added to the usual share.
+        /// Far more unanswered queries than usual, and than in any minute of the last day; or more than half.
+        /// Thresholds are added to the usual share; min_queries is the least number of unanswered queries in a
+        /// minute, twice as many of a zone.
         section timeout: ShareLayer = defaults(usual_defaults(Rule::Timeout, |options| options.timeout)),
-        /// Too few queries that succeed.
+        /// Fewer queries that succeed than usual, and more failures a minute than in any of the last day; or
+        /// less than half.
         section success_ratio: SuccessLayer,
         /// A resolver that does not answer.
         section resolver_down: DownLayer = defaults([("clear_for", show_duration(&common_default(Rule::ResolverDown).clear_for))]),
@@ -75,10 +81,9 @@ fn usual_defaults(
     rule: Rule,
     of: fn(DetectOptions) -> AnomalyOptions,
 ) -> Vec<(&'static str, String)> {
-    let AnomalyOptions { z_score, warning, critical, min_queries } = of(DetectOptions::default());
+    let AnomalyOptions { warning, critical, min_queries } = of(DetectOptions::default());
     let all = [
         ("learning", Some(show_duration(&common_default(rule).learning))),
-        ("z_score", Some(z_score.to_string())),
         ("warning", Some(warning.to_string())),
         ("critical", critical.map(|threshold| threshold.to_string())),
         ("min_queries", Some(min_queries.to_string())),
@@ -139,13 +144,11 @@ macro_rules! usual_rule {
             $name {
                 /// The keys that every rule has which compares with what is usual.
                 flatten common: LearnedRuleLayer,
-                /// Least distance from the mean, in standard deviations: above 1.
-                text z_score: Option<Times> = example("5"),
                 #[doc = $warning]
                 text warning: Option<$threshold> = example($example),
                 #[doc = $critical]
                 text critical: Option<$threshold> = example($example),
-                /// Least number of queries in a minute.
+                /// Least number of queries in a minute, of those that the rule counts.
                 text min_queries: Option<Count> = example("20"),
             }
         }
@@ -153,7 +156,6 @@ macro_rules! usual_rule {
         impl $name {
             fn thresholds(&self, default: AnomalyOptions) -> AnomalyOptions {
                 AnomalyOptions {
-                    z_score: self.z_score.map_or(default.z_score, |score| score.0),
                     warning: self.warning.map_or(default.warning, |threshold| threshold.0),
                     critical: self.critical.map(|threshold| threshold.0).or(default.critical),
                     min_queries: self.min_queries.map_or(default.min_queries, |count| count.0 as u64),
@@ -184,8 +186,8 @@ section! {
     SuccessLayer {
         /// The keys that every rule has which compares with what is usual.
         flatten common: LearnedRuleLayer,
-        /// Share of successful queries below which a warning is reported, if twice the usual share of
-        /// failures is exceeded, too: between 0 and 1.
+        /// Share of successful queries below which a warning is reported, if it is as much below the usual
+        /// share as this is below 1: between 0 and 1.
         text warning: Option<Share> = default(DetectOptions::default().success.warning),
         /// Share of successful queries below which the alert is critical: between 0 and 1.
         text critical: Option<Share> = default(DetectOptions::default().success.critical),

@@ -57,7 +57,7 @@ detect:
   rules:
     resolver_down: {min_queries: 20, for: 10s, clear_for: 1m}
     success_ratio: {warning: 0.95, critical: 0.8, for: 2m}
-    latency: {z_score: 8, warning: 4}
+    latency: {warning: 4}
     tunnel: {enabled: false}
   maintenance:
     - {start: 2026-11-21T22:00:00Z, end: 2026-11-22T02:00:00Z, rules: [resolver_*], resolver: 192.0.2.*}

@@ -2,9 +2,9 @@
 //! pod, process or of the node that are far from their baseline.
 //!
 //! Baselines are learned from whole minutes. Every ten seconds the last minute is compared with
-//! them. A finding must be statistically significant (z-score), large (threshold), and based on
-//! enough queries. While an entity was not observed for long enough, there is none: the rule is
-//! learning.
+//! them. A finding must be statistically significant (z-score), large (threshold), based on enough
+//! queries, and beyond every minute of the last day. While an entity was not observed for long
+//! enough, there is none: the rule is learning.
 
 mod comparison;
 mod range;
@@ -15,7 +15,7 @@ use super::group_stats::{GroupKey, GroupStats};
 use super::options::DetectOptions;
 use crate::analysis::window::{Grouping, Groups, Span};
 use comparison::Comparison;
-use dnscribe_baseline::LearnedBaseline;
+use dnscribe_baseline::{LearnedBaseline, lower_bound};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use range::DayRange;
@@ -40,6 +40,10 @@ const GROUPINGS: [Grouping; 5] =
 /// Smallest deviation assumed of a share, and of the logarithm of a latency (15 %).
 const SHARE_FLOOR: f64 = 0.005;
 const LATENCY_FLOOR: f64 = 0.15;
+/// Multiple of the minimum number of answers from which the 95th percentile is judged.
+const TAIL_ANSWERS: u64 = 2;
+/// Share of failures that is an incident, whatever is usual.
+pub(super) const MOST: f64 = 0.5;
 
 dnscribe_record::named_enum! {
     /// Values that are learned of each entity, with their names in evidence.
@@ -57,15 +61,15 @@ dnscribe_record::named_enum! {
 
 impl Metric {
     /// Returns the value of a minute, and the smallest deviation to assume for it; latencies as
-    /// logarithms. `None` if the minute has no such value.
-    fn value(self, stats: &GroupStats, mean: f64) -> Option<(f64, f64)> {
-        let share = |part: f64, whole: f64| {
-            let whole = Some(whole).filter(|whole| *whole > 0.0)?;
+    /// logarithms. `None` if the minute has no such value, or too few answers for a latency.
+    fn value(self, stats: &GroupStats, mean: f64, min_measured: u64) -> Option<(f64, f64)> {
+        if let Some((part, whole)) = self.counts(stats) {
+            let whole = Some(to_f64(whole)).filter(|whole| *whole > 0.0)?;
             // The share of a few queries varies by chance.
             let usual = mean.clamp(1.0 / whole, 1.0).min(0.5);
-            Some((part / whole, (usual * (1.0 - usual) / whole).sqrt().max(SHARE_FLOOR)))
-        };
-        let responses = to_f64(stats.responses);
+            let floor = (usual * (1.0 - usual) / whole).sqrt().max(SHARE_FLOOR);
+            return Some((to_f64(part) / whole, floor));
+        }
         match self {
             Self::QueryRate => {
                 let by_chance = mean.max(0.0) / MINUTE.as_secs_f64();
@@ -73,12 +77,29 @@ impl Metric {
                 let queries = to_f64(stats.queries + stats.untold);
                 (!stats.is_thinned).then_some((queries / MINUTE.as_secs_f64(), floor))
             }
-            Self::Median => stats.latency.map(|[p50, _]| (log(p50), LATENCY_FLOOR)),
-            Self::Percentile95 => stats.latency.map(|[_, p95]| (log(p95), LATENCY_FLOOR)),
-            Self::Nxdomain => share(to_f64(stats.nxdomain), responses),
-            Self::Servfail => share(to_f64(stats.servfail), responses),
-            Self::Unanswered => share(to_f64(stats.unanswered), to_f64(stats.queries)),
-            Self::Failed => share(to_f64(stats.queries - stats.succeeded()), to_f64(stats.queries)),
+            Self::Median if stats.measured >= min_measured => {
+                stats.latency.map(|[p50, _]| (log(p50), LATENCY_FLOOR))
+            }
+            Self::Percentile95 if stats.measured >= min_measured.saturating_mul(TAIL_ANSWERS) => {
+                stats.latency.map(|[_, p95]| (log(p95), LATENCY_FLOOR))
+            }
+            Self::Median
+            | Self::Percentile95
+            | Self::Nxdomain
+            | Self::Servfail
+            | Self::Unanswered
+            | Self::Failed => None,
+        }
+    }
+
+    /// Returns the parts of a share: the number of queries or responses that it counts, and of all.
+    const fn counts(self, stats: &GroupStats) -> Option<(u64, u64)> {
+        match self {
+            Self::Nxdomain => Some((stats.nxdomain, stats.responses)),
+            Self::Servfail => Some((stats.servfail, stats.responses)),
+            Self::Unanswered => Some((stats.unanswered, stats.queries)),
+            Self::Failed => Some((stats.queries - stats.succeeded(), stats.queries)),
+            Self::QueryRate | Self::Median | Self::Percentile95 => None,
         }
     }
 }
@@ -106,22 +127,45 @@ struct EntityBaselines {
     last_seen: Timestamp,
     /// Number of minutes that were learned, those without queries included.
     minutes: u64,
-    /// Rates of the last day.
-    range: DayRange,
+    /// Number of those with enough answers for a latency.
+    measured_minutes: u64,
+    /// Values of the last day. Of a share that is the number of queries that it counts: in a quiet
+    /// hour the same failures are a larger share.
+    ranges: [DayRange; Metric::ALL.len()],
 }
 
 impl EntityBaselines {
-    fn learn(&mut self, at: Timestamp, stats: &GroupStats) {
+    fn learn(&mut self, at: Timestamp, stats: &GroupStats, min_measured: u64) {
         self.minutes += 1;
-        if let Some((rate, _)) = Metric::QueryRate.value(stats, 0.0) {
-            self.range.add(at, rate, self.anomalous[Metric::QueryRate as usize]);
-        }
+        self.measured_minutes += u64::from(stats.measured >= min_measured);
         for metric in Metric::ALL {
+            let anomalous = self.anomalous[metric as usize];
             let baseline = &mut self.baselines[metric as usize];
-            if let Some((value, floor)) = metric.value(stats, baseline.mean()) {
-                baseline.learn(at, value, floor, self.anomalous[metric as usize]);
+            if let Some((value, floor)) = metric.value(stats, baseline.mean(), min_measured) {
+                baseline.learn(at, value, floor, anomalous);
+                let extent = metric.counts(stats).map_or(value, |(part, _)| to_f64(part));
+                self.ranges[metric as usize].add(at, extent, anomalous);
             }
         }
+    }
+
+    /// Returns the number of minutes that `rule` has learned. For `latency`, at most half of them may
+    /// have had too few answers.
+    const fn learned_minutes(&self, rule: Rule) -> u64 {
+        match rule {
+            Rule::Latency if self.measured_minutes < self.minutes / 2 => self.measured_minutes * 2,
+            _ => self.minutes,
+        }
+    }
+
+    /// Returns the highest value of a minute of the last day; for shares, the highest count.
+    fn highest(&self, metric: Metric) -> f64 {
+        self.ranges[metric as usize].bounds().map_or(f64::NEG_INFINITY, |(_, highest)| highest)
+    }
+
+    fn usual_failures(&self, at: Timestamp) -> UsualFailures {
+        let usual = self.baselines[Metric::Failed as usize].compare(at, 0.0, SHARE_FLOOR);
+        UsualFailures { share: usual.map(|usual| usual.mean), most: self.highest(Metric::Failed) }
     }
 
     fn compare(
@@ -129,10 +173,33 @@ impl EntityBaselines {
         metric: Metric,
         at: Timestamp,
         stats: &GroupStats,
+        min_measured: u64,
     ) -> Option<(f64, Baseline)> {
         let baseline = &self.baselines[metric as usize];
-        let (value, floor) = metric.value(stats, baseline.mean())?;
+        let (value, floor) = metric.value(stats, baseline.mean(), min_measured)?;
         Some((value, baseline.compare(at, value, floor)?))
+    }
+}
+
+/// What is usual of the queries of an entity that fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UsualFailures {
+    /// Their share; unknown if most failed from the start.
+    pub(super) share: Option<f64>,
+    /// Their number in the worst minute of the last day.
+    most: f64,
+}
+
+impl UsualFailures {
+    /// Returns the share that is too large: `more` than usual.
+    pub(super) fn limit(&self, more: f64) -> f64 {
+        self.share.map_or(MOST, |share| (share + more).min(MOST.max(more)))
+    }
+
+    /// Returns whether `failed` of `all` queries within some minutes are too many.
+    pub(super) fn are_exceeded(&self, (failed, all): (u64, u64), minutes: f64, more: f64) -> bool {
+        let share = lower_bound(failed, all);
+        share > self.limit(more) && (share > MOST || to_f64(failed) / minutes > self.most)
     }
 }
 
@@ -164,7 +231,7 @@ impl AnomalyDetector {
             };
             let mut counts = EntityCounts::default();
             for (_, entity) in self.entities.iter().filter(|(key, _)| is_of_rule(key)) {
-                if is_learning(&self.options, rule, entity.minutes) {
+                if is_learning(&self.options, rule, entity.learned_minutes(rule)) {
                     counts.learning += 1;
                 } else {
                     counts.judged += 1;
@@ -174,15 +241,12 @@ impl AnomalyDetector {
         }
     }
 
-    /// Returns the usual share of failed queries of an entity; `None` while `success_ratio` learns it.
-    /// The share is 0 where it was not learned because most queries failed from the start.
-    pub(super) fn usual_failures(&self, key: &GroupKey, at: Timestamp) -> Option<f64> {
+    /// Returns what is usual of the failed queries of an entity; `None` while `success_ratio` learns
+    /// it.
+    pub(super) fn usual_failures(&self, key: &GroupKey, at: Timestamp) -> Option<UsualFailures> {
         let entity = self.entities.get(key)?;
-        if is_learning(&self.options, Rule::SuccessRatio, entity.minutes) {
-            return None;
-        }
-        let baseline = entity.baselines[Metric::Failed as usize].compare(at, 0.0, SHARE_FLOOR);
-        Some(baseline.map_or(0.0, |usual| usual.mean))
+        let is_learning = is_learning(&self.options, Rule::SuccessRatio, entity.minutes);
+        (!is_learning).then(|| entity.usual_failures(at))
     }
 
     pub(super) fn reconfigure(&mut self, options: &DetectOptions) {
@@ -191,12 +255,14 @@ impl AnomalyDetector {
 
     /// Learns a minute. An absent entity sent no queries.
     fn learn(&mut self, span: &Span, mut groups: BTreeMap<GroupKey, GroupStats>) {
+        let min_measured = self.options.latency.min_queries;
         let missed = self.learned.map_or(0, |end| span.start.since(end).as_secs() / 60);
         if missed <= MAX_SILENCE {
             for before in (1..=missed).rev() {
                 let at = Timestamp::from_nanos(span.start.as_nanos() - before * 60_000_000_000);
                 let silence = GroupStats::default();
-                self.entities.values_mut().for_each(|entity| entity.learn(at, &silence));
+                let entities = self.entities.values_mut();
+                entities.for_each(|entity| entity.learn(at, &silence, min_measured));
             }
         }
         self.learned = Some(span.start.plus(span.length));
@@ -206,7 +272,7 @@ impl AnomalyDetector {
             if stats.is_some() {
                 entity.last_seen = span.start;
             }
-            entity.learn(span.start, &stats.unwrap_or_default());
+            entity.learn(span.start, &stats.unwrap_or_default(), min_measured);
         }
         if self.entities.len() + groups.len() > MAX_ENTITIES {
             self.entities.retain(|_, entity| span.start.since(entity.last_seen) < FORGET);
@@ -215,7 +281,7 @@ impl AnomalyDetector {
             if self.entities.len() < MAX_ENTITIES {
                 let entity = self.entities.entry(key).or_default();
                 entity.last_seen = span.start;
-                entity.learn(span.start, &stats);
+                entity.learn(span.start, &stats, min_measured);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Turns findings into alerts.
 
 use super::alert::{Alert, AlertCounters, AlertState};
-use super::anomaly::AnomalyDetector;
+use super::anomaly::{AnomalyDetector, MOST};
 use super::cause::{self, Candidate};
 use super::episode::Episode;
 use super::finding::{Detector, Entity, Finding, Rule, Severity};
@@ -30,9 +30,8 @@ const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
 const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
 const MAX_RESOLVED: usize = 64;
 /// Number of names that must fail before a share says something about more than these names, unless
-/// at least this share of all queries fails.
+/// most queries fail.
 const MIN_NAMES: usize = 3;
-const MOST: f64 = 0.5;
 
 /// The detection stage.
 pub struct Detection {

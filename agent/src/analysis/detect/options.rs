@@ -66,9 +66,9 @@ pub struct FlappingOptions {
 /// Thresholds of `success_ratio`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SuccessOptions {
-    /// A smaller share is a warning.
+    /// A smaller share is a warning if as much less than usual.
     pub warning: f64,
-    /// A smaller share is critical.
+    /// A smaller share is critical then.
     pub critical: f64,
     /// Time for which every minute must be below the threshold.
     pub span: Duration,
@@ -79,13 +79,12 @@ pub struct SuccessOptions {
 /// Thresholds of a value relative to its baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AnomalyOptions {
-    /// Minimum z-score.
-    pub z_score: f64,
     /// Distance from the mean for a warning.
     pub warning: f64,
     /// Distance from the mean for a critical alert; none if absent.
     pub critical: Option<f64>,
-    /// Minimum number of queries in the minute.
+    /// Minimum number of queries in the minute: above the usual rate, with a latency, or of those
+    /// that a share counts.
     pub min_queries: u64,
 }
 
@@ -99,8 +98,7 @@ impl DetectOptions {
 
 impl Default for DetectOptions {
     fn default() -> Self {
-        let ratio =
-            AnomalyOptions { z_score: 5.0, warning: 0.05, critical: Some(0.25), min_queries: 20 };
+        let ratio = AnomalyOptions { warning: 0.05, critical: Some(0.25), min_queries: 30 };
         Self {
             repeat: Duration::from_secs(300),
             runbook_url: "docs/runbooks".to_owned(),
@@ -126,18 +124,8 @@ impl Default for DetectOptions {
                 span: Duration::from_secs(300),
                 min_queries: 30,
             },
-            query_rate: AnomalyOptions {
-                z_score: 6.0,
-                warning: 3.0,
-                critical: None,
-                min_queries: 3000,
-            },
-            latency: AnomalyOptions {
-                z_score: 5.0,
-                warning: 2.0,
-                critical: Some(5.0),
-                min_queries: 20,
-            },
+            query_rate: AnomalyOptions { warning: 3.0, critical: None, min_queries: 3000 },
+            latency: AnomalyOptions { warning: 2.0, critical: Some(5.0), min_queries: 60 },
             nxdomain: AnomalyOptions { warning: 0.2, critical: None, ..ratio },
             servfail: ratio,
             timeout: ratio,

@@ -1,7 +1,8 @@
 //! Rule `success_ratio`: too few queries of a resolver or pod succeed.
 //!
-//! A share below `critical` is always a finding. Between `critical` and `warning` it is one if twice
-//! the usual share of queries fails. Nothing is found while the usual share is learned.
+//! A share that is further below the usual one than `warning` is below 1 is a finding, if more queries a
+//! minute fail than in the worst minute of the last day; or if most fail. Nothing is found while the
+//! usual share is learned.
 
 use super::anomaly::AnomalyDetector;
 use super::attribution::share;
@@ -22,8 +23,6 @@ const PANE: Duration = Duration::from_secs(10);
 const MINUTE: usize = 6;
 /// Minimum number of failed queries in [`SuccessOptions::span`].
 const MIN_FAILED: u64 = 20;
-/// Multiple of the usual share of failures that is a finding.
-const WORSE_THAN_USUAL: f64 = 2.0;
 /// Maximum number of panes kept: one hour.
 const MAX_PANES: usize = 360;
 
@@ -138,25 +137,26 @@ impl SuccessRatio {
                 continue;
             }
             let Some(usual) = usual.usual_failures(key, now) else { continue };
-            let failed_share = lower_bound(all - good, all);
-            let limit = (usual * WORSE_THAN_USUAL)
-                .clamp(1.0 - options.warning, (1.0 - options.critical).max(1.0 - options.warning));
-            if failed_share <= limit {
+            let minutes = to_f64(self.panes as u64) / to_f64(MINUTE as u64);
+            if !usual.are_exceeded((all - good, all), minutes, 1.0 - options.warning) {
                 continue;
             }
             let ratio = share(good, all);
-            let is_critical = failed_share > 1.0 - options.critical;
-            let threshold = if is_critical { options.critical } else { 1.0 - limit };
+            let limit = 1.0 - usual.limit(1.0 - options.warning);
+            let is_critical = lower_bound(all - good, all) > 1.0 - options.critical;
+            let threshold = if is_critical { limit.min(options.critical) } else { limit };
+            let known =
+                usual.share.map(|usual| format!(", usually {:.1} %", (1.0 - usual) * 100.0));
 
             each(Finding {
                 rule: Rule::SuccessRatio,
                 entity: Entity::from(key),
                 level: if is_critical { Severity::Critical } else { Severity::Warning },
                 summary: format!(
-                    "{key}: {:.1} % of {all} queries succeeded in the last {} s, usually {:.1} %; under {:.1} % all the time.",
+                    "{key}: {:.1} % of {all} queries succeeded in the last {} s{}; under {:.1} % all the time.",
                     ratio * 100.0,
                     self.panes as u64 * PANE.as_secs(),
-                    (1.0 - usual) * 100.0,
+                    known.unwrap_or_default(),
                     options.warning * 100.0,
                 ),
                 evidence: Evidence {

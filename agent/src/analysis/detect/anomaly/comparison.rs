@@ -1,6 +1,6 @@
 //! Compares the last minute of one entity with its baselines.
 
-use super::{EntityBaselines, Metric, is_learning};
+use super::{EntityBaselines, MOST, Metric, is_learning};
 use crate::analysis::detect::finding::{
     Baseline, Entity, Evidence, Figure, Finding, Rule, Severity,
 };
@@ -19,16 +19,16 @@ const TAIL_FACTOR: f64 = 1.5;
 const MIN_CRITICAL_MS: f64 = 500.0;
 /// A rate below this share of the usual one is low.
 const LOW_RATE_SHARE: f64 = 0.2;
-/// A high rate is at least this multiple of the highest minute of the last day, and a low one at most
-/// the inverse of the lowest.
+/// Minimum z-score of a high rate, and of a latency.
+const MIN_RATE_Z: f64 = 6.0;
+const MIN_LATENCY_Z: f64 = 5.0;
+/// A high rate or latency is at least this multiple of the highest minute of the last day, and a low
+/// rate at most the inverse of the lowest.
 const BEYOND_DAY: f64 = 1.5;
-/// Minimum number of queries behind a finding about a share: NXDOMAIN, which a page that does not exist
-/// or a search list causes by the dozen, and failures.
-const MIN_DENIED: u64 = 30;
-const MIN_FAILED: u64 = 5;
-/// Share of failures that is a warning without a baseline,
-const WARNING_SHARE: f64 = 0.5;
-/// and share that is critical.
+/// Multiple of the minimum number of queries behind a share, for a zone: clients repeat queries for the
+/// few names that fail.
+const ZONE_FACTOR: u64 = 2;
+/// Share of failures that is critical without a baseline; [`MOST`] is a warning.
 const CRITICAL_SHARE: f64 = 0.9;
 
 /// The last minute of one entity and its baselines.
@@ -47,23 +47,19 @@ impl Comparison<'_> {
     /// Passes all findings to `each`, and returns which values are anomalous.
     pub(super) fn find(self, each: &mut dyn FnMut(Finding)) -> [bool; Metric::ALL.len()] {
         let DetectOptions { nxdomain, servfail, timeout, .. } = *self.options;
-        let GroupStats { queries, responses, unanswered, .. } = *self.stats;
-        let denied = (self.stats.nxdomain, responses);
-        let failed = (self.stats.servfail, responses);
         let found: [(&[Metric], Option<Finding>); 5] = [
             (&[Metric::QueryRate], self.rate()),
             (&[Metric::Median, Metric::Percentile95], self.latency()),
-            (&[Metric::Nxdomain], self.share(Rule::Nxdomain, Metric::Nxdomain, nxdomain, denied)),
-            (&[Metric::Servfail], self.share(Rule::Servfail, Metric::Servfail, servfail, failed)),
-            (
-                &[Metric::Unanswered],
-                self.share(Rule::Timeout, Metric::Unanswered, timeout, (unanswered, queries)),
-            ),
+            (&[Metric::Nxdomain], self.share(Rule::Nxdomain, Metric::Nxdomain, nxdomain)),
+            (&[Metric::Servfail], self.share(Rule::Servfail, Metric::Servfail, servfail)),
+            (&[Metric::Unanswered], self.share(Rule::Timeout, Metric::Unanswered, timeout)),
         ];
         let mut anomalous = [false; Metric::ALL.len()];
-        let failures = queries - self.stats.succeeded();
-        let too_many = 1.0 - self.options.success.critical;
-        anomalous[Metric::Failed as usize] = lower_bound(failures, queries) >= too_many;
+        let more = 1.0 - self.options.success.warning;
+        let usual = self.baselines.usual_failures(self.at);
+        anomalous[Metric::Failed as usize] = Metric::Failed
+            .counts(self.stats)
+            .is_some_and(|failed| usual.are_exceeded(failed, 1.0, more));
         for (metrics, finding) in found {
             for metric in metrics {
                 anomalous[*metric as usize] = finding.is_some();
@@ -77,7 +73,7 @@ impl Comparison<'_> {
     }
 
     fn is_learning(&self, rule: Rule) -> bool {
-        is_learning(self.options, rule, self.baselines.minutes)
+        is_learning(self.options, rule, self.baselines.learned_minutes(rule))
     }
 
     /// Compares the value of `rule` with its baseline; `None` while the rule is learning.
@@ -85,7 +81,7 @@ impl Comparison<'_> {
         if self.is_learning(rule) {
             return None;
         }
-        self.baselines.compare(metric, self.at, self.stats)
+        self.baselines.compare(metric, self.at, self.stats, self.options.latency.min_queries)
     }
 
     fn finding(&self, rule: Rule, level: Severity, what: &str, figures: Vec<Figure>) -> Finding {
@@ -102,15 +98,16 @@ impl Comparison<'_> {
         let options = self.options.query_rate;
         let compared = self.compare(Rule::QueryRate, Metric::QueryRate);
         let (rate, usual) = compared.filter(|_| !self.partial)?;
-        let (lowest, highest) = self.baselines.range.bounds().unwrap_or((rate, rate));
+        let range = self.baselines.ranges[Metric::QueryRate as usize].bounds();
+        let (lowest, highest) = range.unwrap_or((rate, rate));
         let least = to_f64(options.min_queries) / 60.0;
-        let is_high = usual.z >= options.z_score
+        let is_high = usual.z >= MIN_RATE_Z
             && rate >= (usual.mean * options.warning).max(highest * BEYOND_DAY)
             && rate - usual.mean >= least;
         // The end of a pod or process is no anomaly.
         let lasts = matches!(self.key.grouping, Grouping::Node | Grouping::Resolver);
         let is_low = lasts
-            && -usual.z >= options.z_score / 2.0
+            && -usual.z >= MIN_RATE_Z / 2.0
             && rate <= (usual.mean * LOW_RATE_SHARE).min(lowest / BEYOND_DAY)
             && usual.mean >= least;
         if !is_high && !is_low {
@@ -135,9 +132,6 @@ impl Comparison<'_> {
 
     fn latency(&self) -> Option<Finding> {
         let options = self.options.latency;
-        if self.stats.measured < options.min_queries {
-            return None;
-        }
         let metrics = [
             (Metric::Median, 1.0, MIN_SLOWDOWN_MS[0]),
             (Metric::Percentile95, TAIL_FACTOR, MIN_SLOWDOWN_MS[1]),
@@ -148,7 +142,9 @@ impl Comparison<'_> {
             let Some((log, learned)) = self.compare(Rule::Latency, metric) else { continue };
             let (now, usual) = (log.exp(), learned.mean.exp());
             let exceeds = |threshold: f64| now >= usual * threshold * more;
-            if learned.z >= options.z_score && exceeds(options.warning) && now - usual >= least {
+            let is_beyond = now >= self.baselines.highest(metric).exp() * BEYOND_DAY;
+            let is_significant = learned.z >= MIN_LATENCY_Z && now - usual >= least;
+            if is_beyond && is_significant && exceeds(options.warning) {
                 let critical = options.critical.is_some_and(exceeds) && now >= MIN_CRITICAL_MS;
                 let is_critical = critical && metric == Metric::Median;
                 level = level.max(Some(Severity::at_least_warning(is_critical)));
@@ -169,34 +165,30 @@ impl Comparison<'_> {
             "half of the answers take {:.0} ms or longer, usually {:.0} ms; the slowest 5 % {:.0} ms",
             what.value,
             what.baseline.map_or(0.0, |usual| usual.mean),
-            figures.last().map_or(0.0, |last| last.value),
+            self.stats.latency.map_or(0.0, |[_, p95]| p95),
         );
         Some(self.finding(Rule::Latency, level, &what, figures))
     }
 
-    fn share(
-        &self,
-        rule: Rule,
-        metric: Metric,
-        options: AnomalyOptions,
-        (part, whole): (u64, u64),
-    ) -> Option<Finding> {
-        let least = if rule == Rule::Nxdomain { MIN_DENIED } else { MIN_FAILED };
-        if whole < options.min_queries || part < least {
+    fn share(&self, rule: Rule, metric: Metric, options: AnomalyOptions) -> Option<Finding> {
+        let (part, whole) = metric.counts(self.stats)?;
+        let lower = lower_bound(part, whole);
+        let is_broken = lower >= MOST && self.may_be_broken(rule);
+        let is_beyond = is_broken || to_f64(part) > self.baselines.highest(metric);
+        let factor = if self.key.grouping == Grouping::Zone { ZONE_FACTOR } else { 1 };
+        if part < options.min_queries.saturating_mul(factor) || !is_beyond {
             return None;
         }
-        let lower = lower_bound(part, whole);
         let share = to_f64(part) / to_f64(whole);
         let Some((_, usual)) = self.compare(rule, metric) else {
             return self.share_without_baseline(rule, metric, share, lower);
         };
         let exceeds = |more: f64| lower >= usual.mean + more && share >= usual.mean * 2.0;
-        let is_significant = usual.z >= options.z_score;
-        let level = if is_significant && options.critical.is_some_and(exceeds) {
+        let level = if options.critical.is_some_and(exceeds) {
             Severity::Critical
-        } else if is_significant && exceeds(options.warning) {
+        } else if exceeds(options.warning) {
             Severity::Warning
-        } else if is_significant && exceeds(options.warning / 2.0) {
+        } else if exceeds(options.warning / 2.0) {
             Severity::Info
         } else {
             return None;
@@ -213,6 +205,13 @@ impl Comparison<'_> {
         Some(self.finding(rule, level, &what, vec![figure, count]))
     }
 
+    /// Returns whether it is an incident if most queries fail, whatever is usual. A zone or process may
+    /// be broken for ever.
+    const fn may_be_broken(&self, rule: Rule) -> bool {
+        matches!(rule, Rule::Servfail | Rule::Timeout)
+            && matches!(self.key.grouping, Grouping::Node | Grouping::Resolver | Grouping::Pod)
+    }
+
     /// Returns the finding for a share without a baseline: while the rule is learning, and where most
     /// queries failed from the start. Such values do not become the baseline.
     fn share_without_baseline(
@@ -222,16 +221,14 @@ impl Comparison<'_> {
         share: f64,
         lower: f64,
     ) -> Option<Finding> {
-        let matters = matches!(rule, Rule::Servfail | Rule::Timeout)
-            && matches!(self.key.grouping, Grouping::Node | Grouping::Resolver | Grouping::Pod);
-        if !matters || lower < WARNING_SHARE {
+        if lower < MOST || !self.may_be_broken(rule) {
             return None;
         }
         let what = format!("{:.1} % {}", share * 100.0, describe(rule));
         let (level, threshold) = if lower >= CRITICAL_SHARE {
             (Severity::Critical, Some(CRITICAL_SHARE))
         } else {
-            (Severity::Warning, Some(WARNING_SHARE))
+            (Severity::Warning, Some(MOST))
         };
         let figure = Figure::new(metric.name(), share, threshold);
         Some(self.finding(rule, level, &what, vec![figure]))

@@ -1,14 +1,14 @@
-//! Highest and lowest rate of a day.
+//! Highest and lowest value of a day.
 
 use dnscribe_record::time::Timestamp;
 
 /// Number of hours kept: those of a day, and the one that has begun.
 const HOURS: usize = 25;
 
-/// Lowest and highest rate of each of the last hours.
+/// Lowest and highest value of a minute, for each of the last hours.
 ///
 /// A minute enters only once the next one was judged: the minute in which a flood begins would
-/// otherwise be the highest rate with which the flood is compared.
+/// otherwise be the highest value with which the flood is compared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DayRange {
     hours: [Option<(f32, f32)>; HOURS],
@@ -19,34 +19,34 @@ pub(super) struct DayRange {
 }
 
 impl DayRange {
-    /// Adds the rate of the minute that begins at `at`. `anomalous`: neither this minute nor the one
+    /// Adds the value of the minute that begins at `at`. `anomalous`: neither this minute nor the one
     /// before it is usual.
-    pub(super) fn add(&mut self, at: Timestamp, rate: f64, anomalous: bool) {
+    pub(super) fn add(&mut self, at: Timestamp, value: f64, anomalous: bool) {
         let hour = at.as_nanos() / 3_600_000_000_000;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "six digits are enough for what is usual"
         )]
-        let pending = self.pending.replace((hour, rate as f32));
+        let pending = self.pending.replace((hour, value as f32));
         if anomalous {
             self.pending = None;
-        } else if let Some((hour, rate)) = pending {
-            self.commit(hour, rate);
+        } else if let Some((hour, value)) = pending {
+            self.commit(hour, value);
         }
     }
 
-    fn commit(&mut self, hour: u64, rate: f32) {
+    fn commit(&mut self, hour: u64, value: f32) {
         let passed = hour.saturating_sub(self.last).min(HOURS as u64);
         for skipped in 0..passed {
             self.hours[index(hour - skipped)] = None;
         }
         self.last = self.last.max(hour);
         let known = &mut self.hours[index(hour)];
-        let (lowest, highest) = known.unwrap_or((rate, rate));
-        *known = Some((lowest.min(rate), highest.max(rate)));
+        let (lowest, highest) = known.unwrap_or((value, value));
+        *known = Some((lowest.min(value), highest.max(value)));
     }
 
-    /// Returns the lowest and the highest rate of the last 24 hours, if there is one.
+    /// Returns the lowest and the highest value of the last 24 hours, if there is one.
     pub(super) fn bounds(&self) -> Option<(f64, f64)> {
         let known = self.hours.iter().flatten();
         let (lowest, highest) = known
