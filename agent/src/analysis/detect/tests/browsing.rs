@@ -78,7 +78,7 @@ impl Query {
 
 /// Pages per second at the usual intensity: a busy client, and one with a million queries in these days.
 const BUSY: f64 = 0.12;
-const MILLION: f64 = 0.5;
+const MILLION: f64 = 0.4;
 
 /// One client, its agent's windows and detection, and the alerts so far.
 struct Browsing {
