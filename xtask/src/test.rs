@@ -63,10 +63,9 @@ struct Program {
 }
 
 impl Args {
-    /// The tiers of continuous integration: all but those of the stream jobs and the boards.
-    pub fn of_ci() -> Self {
-        let tiers = [&Tier::DEFAULT[..], &[Tier::Kpi]].concat();
-        Self { tiers, arguments: Vec::new() }
+    /// Every tier.
+    pub fn every_tier() -> Self {
+        Self { tiers: Tier::value_variants().to_vec(), arguments: Vec::new() }
     }
 
     /// Tiers in the order in which they run.
