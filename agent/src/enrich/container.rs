@@ -1,9 +1,11 @@
 //! Containers, recognized by the names of their cgroups.
 
 use crate::capture::live::cgroup_of_id;
+use crate::capture::live::process::if_there;
 use dnscribe_record::named_enum;
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,25 +142,35 @@ impl ContainerCache {
             return container;
         }
         if self.last_scan.is_none_or(|last_scan| last_scan.elapsed() >= SCAN_INTERVAL) {
-            self.scan(&mount);
+            match self.scan(&mount) {
+                // A cgroup that is not in the tree no longer exists: cache that.
+                Ok(()) => drop(self.cache.entry(cgroup_id).or_insert(None)),
+                Err(error) => {
+                    tracing::warn!(
+                        "containers may be missing in records: cannot read cgroups: {error}"
+                    );
+                }
+            }
             self.last_scan = Some(Instant::now());
-            // A cgroup that is not in the tree no longer exists: cache that.
-            self.cache.entry(cgroup_id).or_insert(None);
         }
         self.cache.get(&cgroup_id).cloned().flatten()
     }
 
-    fn scan(&mut self, top: &Path) {
+    /// Caches the container of every cgroup. A cgroup may be removed during the scan.
+    fn scan(&mut self, top: &Path) -> io::Result<()> {
         let mut directories = vec![top.to_path_buf()];
         while let Some(directory) = directories.pop() {
-            let Ok(metadata) = fs::metadata(&directory) else { continue };
+            let Some(metadata) = if_there(fs::metadata(&directory))? else { continue };
             let container = Container::from_cgroup_path(&directory.to_string_lossy());
             self.cache.insert(metadata.ino(), container.map(Arc::new));
-            // A cgroup may be removed during the scan.
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
-            directories.extend(entries.filter(is_directory).map(|entry| entry.path()));
+            for entry in if_there(fs::read_dir(&directory))?.into_iter().flatten() {
+                let Some(entry) = if_there(entry)? else { break };
+                if if_there(entry.file_type())?.is_some_and(|kind| kind.is_dir()) {
+                    directories.push(entry.path());
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -179,6 +191,19 @@ mod tests {
     const POD: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
     const POD_: &str = "0a1b2c3d_0000_4000_8000_0123456789ab";
     const HASH: &str = "00112233445566778899aabbccddeeff";
+
+    /// What a scan could not read may be there: the next one looks again.
+    #[test]
+    fn only_a_scan_to_the_end_says_that_a_cgroup_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("no-directory");
+        File::create(&file).unwrap();
+        for (mount, is_known) in [(file.as_path(), false), (folder.path(), true)] {
+            let mut containers = ContainerCache::new(Some(mount));
+            assert!(containers.get(u64::MAX, None).is_none());
+            assert_eq!(containers.cache.contains_key(&u64::MAX), is_known);
+        }
+    }
 
     #[test]
     fn parses_cgroup_names_of_all_runtimes() {

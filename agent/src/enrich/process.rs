@@ -6,13 +6,13 @@ pub use helper::{await_process_server, serve_process_requests};
 
 use super::Container;
 use crate::capture::Task;
-use crate::capture::live::process::{is_same_start, start_ns};
+use crate::capture::live::process::{if_there, is_same_start, start_ns};
 use helper::HelperClient;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::{fs, io};
 
 /// Maximum number of cached processes; at the limit, the cache is cleared.
 const MAX_PROCESSES: usize = 1 << 14;
@@ -47,10 +47,12 @@ impl ProcessCache {
         if self.cache.len() >= MAX_PROCESSES {
             self.cache.clear();
         }
-        let (files, is_complete) = self.files(task.pid);
+        let (files, mut is_complete) = self.files(task.pid);
         let mut process = files.for_task(task);
         if process.exe.is_none() && task.parent_pid != 0 {
-            process.exe = self.files(task.parent_pid).0.exe_of_child(task).map(Into::into);
+            let (parent, is_known) = self.files(task.parent_pid);
+            is_complete &= is_known;
+            process.exe = parent.exe_of_child(task).map(Into::into);
         }
         if is_complete {
             self.cache.insert(*task, process.clone());
@@ -59,13 +61,13 @@ impl ProcessCache {
     }
 
     /// Returns the contents of /proc for a pid, and whether to cache them. Where the helper did not answer,
-    /// the next call asks it again.
+    /// or something could not be read now, the next call asks again.
     fn files(&mut self, pid: u32) -> (ProcFiles, bool) {
-        match self.helper.as_mut().map(|helper| helper.request(pid)) {
-            Some(Some(files)) => (files, true),
-            None => (ProcFiles::read(pid), true),
-            Some(None) => (ProcFiles::read(pid), false),
-        }
+        let answer = self.helper.as_mut().map(|helper| helper.request(pid));
+        let is_answered = !matches!(answer, Some(None));
+        let files = answer.flatten().unwrap_or_else(|| ProcFiles::read(pid));
+        let is_complete = is_answered && !files.is_incomplete;
+        (files, is_complete)
     }
 }
 
@@ -79,19 +81,28 @@ struct ProcFiles {
     comm: Vec<u8>,
     /// By the clock of [`start_ns`].
     start_ns: Option<u64>,
+    /// Something could not be read now, such as with too many open files, that may be there.
+    #[serde(default)]
+    is_incomplete: bool,
 }
 
 impl ProcFiles {
     fn read(pid: u32) -> Self {
-        let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-        Self {
-            pid,
-            exe: exe.map(|path| path.to_string_lossy().into_owned()),
-            cgroups: fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(),
-            comm: fs::read(format!("/proc/{pid}/comm")).unwrap_or_default(),
-            // Read last: if the process still exists, the other values are its own.
-            start_ns: start_ns(pid),
-        }
+        let mut files = Self { pid, ..Self::default() };
+        files.is_incomplete = files.fill().is_err();
+        files
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let file = |name: &str| format!("/proc/{}/{name}", self.pid);
+        let exe = if_there(fs::read_link(file("exe")))?;
+        let cgroups = if_there(fs::read_to_string(file("cgroup")))?;
+        let comm = if_there(fs::read(file("comm")))?;
+        // Read last: if the process still exists, the other values are its own.
+        self.start_ns = if_there(start_ns(self.pid))?;
+        self.exe = exe.map(|path| path.to_string_lossy().into_owned());
+        (self.cgroups, self.comm) = (cgroups.unwrap_or_default(), comm.unwrap_or_default());
+        Ok(())
     }
 
     /// Returns the properties of the task, unless the pid now belongs to another process.

@@ -271,7 +271,10 @@ fn denied(account: Option<&Account>, wanted: &[(Access, PathBuf)]) -> Vec<(Acces
         }
         wanted.iter().filter(|one| is_denied(one)).cloned().collect()
     };
-    thread::scope(|scope| scope.spawn(try_all).join().unwrap_or_default())
+    thread::scope(|scope| {
+        let tried = thread::Builder::new().spawn_scoped(scope, try_all);
+        tried.ok().and_then(|tried| tried.join().ok()).unwrap_or_default()
+    })
 }
 
 /// Returns the directory of a file.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -35,9 +35,28 @@ pub(super) fn inode_of(path: &Path) -> Option<u64> {
 
 /// Returns the start time of the process that has this pid now, in nanoseconds of `CLOCK_BOOTTIME`, rounded
 /// down to ticks (manual page `proc_pid_stat`, field 22).
-#[must_use]
-pub fn start_ns(pid: u32) -> Option<u64> {
-    start_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+///
+/// # Errors
+/// No process has the pid, or the file cannot be read.
+pub fn start_ns(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    start_in(&stat).ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+/// Returns what was read; `None` if it is not there, as of a process or cgroup that has ended, or not for this user.
+///
+/// # Errors
+/// It may be there: there are too many open files, for example.
+pub fn if_there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    use rustix::io::Errno;
+    const GONE: [Errno; 5] = [Errno::NOENT, Errno::SRCH, Errno::NODEV, Errno::ACCESS, Errno::PERM];
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if Errno::from_io_error(&error).is_some_and(|error| GONE.contains(&error)) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns whether two start times are in the same tick, and so of the same process.
@@ -56,13 +75,26 @@ fn start_in(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn only_what_is_gone_is_not_there() {
+        let read = |errno: Errno| if_there::<()>(Err(errno.into()));
+        for gone in [Errno::NOENT, Errno::SRCH, Errno::ACCESS, Errno::PERM] {
+            assert_eq!(read(gone).unwrap(), None, "{gone}");
+        }
+        for unknown in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO] {
+            assert!(read(unknown).is_err(), "{unknown}");
+        }
+        assert_eq!(if_there(Ok(7)).unwrap(), Some(7));
+    }
 
     #[test]
     fn parses_start_time_after_any_name() {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
         assert_eq!(start_in(stat), Some(47_110_000_000));
         assert_eq!(start_in("7 (a) S 1"), None);
-        assert!(start_ns(std::process::id()).is_some());
+        assert!(start_ns(std::process::id()).is_ok());
     }
 
     #[test]
