@@ -41,7 +41,7 @@ section! {
         /// the usual latency; min_queries is the least number of answers in a minute.
         section latency: TimesLayer = defaults(usual_defaults(Rule::Latency, |options| options.latency)),
         /// Far more NXDOMAIN than usual, and than in any minute of the last day. Thresholds are added to the
-        /// usual share; min_queries is the least number of NXDOMAIN in a minute, twice as many of a zone.
+        /// usual share; min_queries is the least number of NXDOMAIN in a minute.
         section nxdomain: ShareLayer = defaults(usual_defaults(Rule::Nxdomain, |options| options.nxdomain)),
         /// Far more SERVFAIL than usual, and than in any minute of the last day; or more than half. Thresholds are
         /// added to the usual share; min_queries is the least number of SERVFAIL in a minute, twice as many of a zone.

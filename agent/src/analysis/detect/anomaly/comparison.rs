@@ -175,7 +175,9 @@ impl Comparison<'_> {
         let lower = lower_bound(part, whole);
         let is_broken = lower >= MOST && self.may_be_broken(rule);
         let is_beyond = is_broken || to_f64(part) > self.baselines.highest(metric);
-        let factor = if self.key.grouping == Grouping::Zone { ZONE_FACTOR } else { 1 };
+        // Nobody repeats a query for a name that does not exist.
+        let is_repeated = self.key.grouping == Grouping::Zone && rule != Rule::Nxdomain;
+        let factor = if is_repeated { ZONE_FACTOR } else { 1 };
         if part < options.min_queries.saturating_mul(factor) || !is_beyond {
             return None;
         }
