@@ -15,11 +15,34 @@ use std::time::{Duration, Instant};
 /// Tests that take longer are printed one by one.
 const SHOWN: Duration = Duration::from_secs(1);
 
-/// Runs a program. Prints tests that fail or take long, and at the end the output of those that failed.
+/// Runs a program, and those of its tests that failed once more, without the others. Prints tests that fail or take long, and at
+/// the end the output of those that failed.
 pub fn run(program: &Program, binary: &Path) -> Result<Vec<TestResult>> {
+    let mut results = run_tests(program, binary, &[])?;
+    let prefix = format!("{} ", program.name);
+    let failed = results.iter().filter(|result| !result.passed);
+    let names: Option<Vec<_>> = failed.map(|result| result.id.strip_prefix(&prefix)).collect();
+    // Where the program as a whole failed, all its tests are in doubt.
+    if let Some(names) = names.filter(|names| !names.is_empty() && names.iter().all(is_test)) {
+        let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+        results.extend(run_tests(program, binary, &names)?);
+    }
+    Ok(results)
+}
+
+/// Whether this is the path of a test function.
+fn is_test(name: &&str) -> bool {
+    !name.contains(' ')
+}
+
+/// Runs these tests of a program; all of them if none is named.
+fn run_tests(program: &Program, binary: &Path, names: &[String]) -> Result<Vec<TestResult>> {
     let mut test = as_root(&program.file)?;
     // Times of tests are an unstable option of the test harness, which a stable compiler's takes with this variable only.
     test.args(["-Zunstable-options", "--report-time", "--show-output"]).env("RUSTC_BOOTSTRAP", "1");
+    if !names.is_empty() {
+        test.arg("--exact").args(names);
+    }
     test.current_dir(&program.folder).stdin(Stdio::null()).stdout(Stdio::piped());
     name_programs(&mut test, binary);
     program.add_environment(&mut test)?;
