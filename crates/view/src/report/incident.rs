@@ -16,6 +16,8 @@ pub(super) struct Incident<'a> {
     pub(super) ended: Option<Timestamp>,
     /// The worst and earliest alert, that of a probe first: it says why.
     pub(super) worst: &'a AlertFields,
+    /// The alert that says why: a verdict of a probe that is no later than the worst one; else that.
+    pub(super) cause: &'a AlertFields,
     /// Rules in the order of their first alerts, each with its number of nodes.
     pub(super) rules: Vec<(&'a str, usize)>,
     /// Changes from ten minutes before the incident to its end.
@@ -52,6 +54,9 @@ fn incident<'a>(
     let worst = alerts
         .iter()
         .min_by_key(|alert| (!alert.is_critical(), alert.started, !is_from_probe(alert)))?;
+    let verdicts = alerts.iter().filter(|alert| alert.rule.starts_with("verdict_"));
+    let verdict =
+        verdicts.filter(|alert| alert.started <= worst.started).min_by_key(|alert| alert.started);
     let mut nodes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut rules = Vec::new();
     for alert in alerts {
@@ -66,6 +71,7 @@ fn incident<'a>(
         started,
         ended: alerts.iter().all(|alert| alert.ended.is_some()).then_some(last),
         worst,
+        cause: verdict.unwrap_or(worst),
         rules: rules.into_iter().map(|rule| (rule, nodes[rule].len())).collect(),
         changes: changes.iter().filter(|change| near.contains(&change.ts)).collect(),
     })
@@ -118,5 +124,21 @@ mod tests {
             ("f", vec![("nxdomain", 1)], true, vec![]),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_verdict_that_came_first_is_the_cause_of_worse_symptoms() {
+        for (verdict, timeout, cause) in
+            [(100, 101, "path"), (101, 101, "path"), (102, 101, "us-1")]
+        {
+            let alerts = [
+                alert("path", "verdict_path", "warning", (verdict, Some(120))),
+                alert("us-1", "timeout", "critical", (timeout, Some(120))),
+            ];
+            let changes = BTreeSet::new();
+            let found = incidents(alerts.iter(), &changes);
+            assert_eq!(found[0].worst.alert_id, "us-1");
+            assert_eq!(found[0].cause.alert_id, cause, "{verdict} {timeout}");
+        }
     }
 }

@@ -106,7 +106,7 @@ fn sentence(incident: &Incident<'_>) -> (Tone, String) {
         _ => format!("{rule} of {nodes} nodes"),
     });
     let rules = rules.collect::<Vec<_>>().join(", ");
-    let summary = incident.worst.summary.trim_end_matches('.');
+    let summary = incident.cause.summary.trim_end_matches('.');
     let changes = incident.changes.iter().map(|change| {
         format!(" {} at {}: {}.", change.kind, clock(second(change.ts)), change.summary)
     });
