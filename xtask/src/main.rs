@@ -47,7 +47,7 @@ enum Command {
     Setup(setup::Args),
     /// Build the release binary with the eBPF programs embedded
     Build(build::Args),
-    /// Set up, build, and run the agent on this host
+    /// Set up, build, and run the agent on this host, or any command of any program
     Run(run::Args),
     /// Set up and run the tests, all or by tier, the privileged and end-to-end ones included
     Test(test::Args),
