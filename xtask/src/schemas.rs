@@ -1,4 +1,6 @@
-//! The folder `schemas`: the output of `dnscribe schema`, two files per record schema.
+//! The folder `schemas`: the output of `dnscribe schema`, two files per record schema; and the page with all their fields.
+
+mod page;
 
 use crate::build;
 use anyhow::{Context as _, Result, bail};
@@ -6,7 +8,6 @@ use dnscribe_tests::{environment, shell};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Compares the files with the output of the agent, which is built with the features that it has among `packages`.
@@ -26,7 +27,7 @@ pub fn check(packages: &[&str]) -> Result<()> {
         .collect();
     if !stale.is_empty() {
         bail!(
-            "schemas differ from the code (rewrite them with `cargo xtask bless`): {}",
+            "these files differ from the code (rewrite them with `cargo xtask bless`): {}",
             stale.join(", ")
         );
     }
@@ -36,12 +37,13 @@ pub fn check(packages: &[&str]) -> Result<()> {
 /// Rewrites the files from the output of the code.
 pub fn write(packages: &[&str]) -> Result<()> {
     let printed = printed(packages)?;
-    fs::create_dir_all(folder())?;
+    let workspace = environment::workspace();
+    fs::create_dir_all(workspace.join(FOLDER))?;
     for name in stored()?.keys().filter(|name| !printed.contains_key(*name)) {
-        fs::remove_file(folder().join(name))?;
+        fs::remove_file(workspace.join(name))?;
     }
     for (name, text) in printed {
-        fs::write(folder().join(name), text)?;
+        fs::write(workspace.join(name), text)?;
     }
     Ok(())
 }
@@ -49,29 +51,38 @@ pub fn write(packages: &[&str]) -> Result<()> {
 /// File extension of each format, and the flags of `dnscribe schema` for it.
 const KINDS: [(&str, &[&str]); 2] = [("json", &[]), ("avsc", &["--avro"])];
 
-/// Returns the schemas that the code prints, by file name: `dns.transaction/1` is in `dns.transaction-1.json` and
-/// `dns.transaction-1.avsc`.
+/// Folder of the schemas, and the page, in the workspace.
+const FOLDER: &str = "schemas";
+const PAGE: &str = "docs/fields.md";
+
+/// Returns the schemas that the code prints, and the page made of them, by file: `dns.transaction/1` is in
+/// `schemas/dns.transaction-1.json` and `schemas/dns.transaction-1.avsc`.
 fn printed(packages: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
     let binary = build::beside_tests(packages)?;
-    let mut printed = BTreeMap::new();
+    let (mut printed, mut json) = (BTreeMap::new(), BTreeMap::new());
     for (ending, words) in KINDS {
         let list = shell::output(Command::new(&binary).arg("schema").args(words))?;
         let list = String::from_utf8(list.stdout).context("the list of schemas")?;
         for name in list.lines().filter_map(|line| line.split_whitespace().next()) {
             let mut print = Command::new(&binary);
             let schema = shell::output(print.args(["schema", name]).args(words))?.stdout;
-            printed.insert(format!("{}.{ending}", name.replace('/', "-")), schema);
+            if words.is_empty() {
+                json.insert(name.to_owned(), serde_json::from_slice(&schema)?);
+            }
+            printed.insert(format!("{FOLDER}/{}.{ending}", name.replace('/', "-")), schema);
         }
     }
     if printed.is_empty() {
         bail!("`dnscribe schema` lists no schema");
     }
+    printed.insert(PAGE.to_owned(), page::page(&json).into_bytes());
     Ok(printed)
 }
 
-/// Returns the files of the folder, by name.
+/// Returns the files that are there.
 fn stored() -> Result<BTreeMap<String, Vec<u8>>> {
-    let folder = folder();
+    let workspace = environment::workspace();
+    let folder = workspace.join(FOLDER);
     let mut stored = BTreeMap::new();
     let entries =
         fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -79,12 +90,11 @@ fn stored() -> Result<BTreeMap<String, Vec<u8>>> {
         let file = entry?.path();
         let ours = KINDS.iter().any(|(ending, _)| file.extension() == Some(OsStr::new(ending)));
         if ours && let Some(name) = file.file_name().and_then(OsStr::to_str) {
-            stored.insert(name.to_owned(), fs::read(&file)?);
+            stored.insert(format!("{FOLDER}/{name}"), fs::read(&file)?);
         }
     }
+    if let Ok(page) = fs::read(workspace.join(PAGE)) {
+        stored.insert(PAGE.to_owned(), page);
+    }
     Ok(stored)
-}
-
-fn folder() -> PathBuf {
-    Path::new(&environment::workspace()).join("schemas")
 }
