@@ -125,7 +125,15 @@ pub async fn exchange(
     loop {
         match ask_once(resolver, trust, question, deadline).await {
             Ok(found) => return Ok(Exchange { attempts: attempts.max(found.attempts), ..found }),
-            Err(failure) if failure.is_transient() && attempts <= question.retries => attempts += 1,
+            Err(failure)
+                // Queries over UDP were repeated already.
+                if (resolver.protocol != Protocol::Udp || failure.stage == Stage::Resolve)
+                    && failure.is_transient()
+                    && attempts <= question.retries
+                    && Instant::now() < deadline =>
+            {
+                attempts += 1;
+            }
             Err(failure) => {
                 return Err(Failure { attempts: attempts.max(failure.attempts), ..failure });
             }

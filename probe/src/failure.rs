@@ -57,10 +57,16 @@ impl Failure {
         self
     }
 
-    /// Returns whether another attempt may get a response: there was none, and the time limit has not passed.
+    /// Returns whether another attempt may get a response, while time is left.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         is_transient(self.stage.name(), self.reason)
+    }
+
+    /// Returns whether this host does not have the configured `source_address`.
+    #[must_use]
+    pub fn is_of_source(&self) -> bool {
+        self.detail.as_deref().is_some_and(|detail| detail.starts_with("source_address:"))
     }
 
     /// Creates a failure from an error of a socket.

@@ -116,13 +116,21 @@ async fn repeat(
         tokio::time::sleep(PAUSE).await;
         let timeout = target.timeout.saturating_sub(start.elapsed());
         let again = Target { timeout, ..target.clone() };
-        found = measure_once(context, &again, unrouted).await?;
+        let later = measure_once(context, &again, unrouted).await?;
+        // A reason says more than a time limit that was cut short.
+        if !later.iter().any(has_timed_out) {
+            found = later;
+        }
         for fields in &mut found {
             fields.attempt = attempt;
             fields.duration_ms = milliseconds(start.elapsed());
         }
     }
     Ok(found)
+}
+
+fn has_timed_out(fields: &ProbeFields) -> bool {
+    fields.error.as_ref().is_some_and(|error| error.reason.ends_with("timeout"))
 }
 
 async fn measure_once(

@@ -96,12 +96,13 @@ impl ProcFiles {
     fn fill(&mut self) -> io::Result<()> {
         let file = |name: &str| format!("/proc/{}/{name}", self.pid);
         let exe = if_there(fs::read_link(file("exe")))?;
-        let cgroups = if_there(fs::read_to_string(file("cgroup")))?;
+        let cgroups = if_there(fs::read(file("cgroup")))?.unwrap_or_default();
         let comm = if_there(fs::read(file("comm")))?;
         // Read last: if the process still exists, the other values are its own.
         self.start_ns = if_there(start_ns(self.pid))?;
         self.exe = exe.map(|path| path.to_string_lossy().into_owned());
-        (self.cgroups, self.comm) = (cgroups.unwrap_or_default(), comm.unwrap_or_default());
+        self.cgroups = String::from_utf8_lossy(&cgroups).into_owned();
+        self.comm = comm.unwrap_or_default();
         Ok(())
     }
 
@@ -177,6 +178,22 @@ mod tests {
         assert_eq!(exe(orphan), None, "the parent's pid is of a later process");
         let renamed = Task { comm: *b"after-exec\0\0\0\0\0\0", ..child };
         assert_eq!(exe(renamed), None, "parent and child have different names");
+    }
+
+    /// Names are cut at 15 bytes, also within a character.
+    #[test]
+    fn a_name_that_is_not_utf8_is_read_like_any_other() {
+        let cut = "сканер-трафика".as_bytes()[..14].to_vec();
+        assert!(std::str::from_utf8(&cut).is_err());
+        let renamed = std::thread::spawn(move || {
+            fs::write("/proc/thread-self/comm", &cut).unwrap();
+            let thread = fs::read_link("/proc/thread-self").unwrap();
+            let id = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            (ProcFiles::read(id), cut)
+        });
+        let (files, cut) = renamed.join().unwrap();
+        assert_eq!(files.comm.strip_suffix(b"\n"), Some(cut.as_slice()));
+        assert!(files.start_ns.is_some() && !files.is_incomplete);
     }
 
     #[test]

@@ -189,8 +189,9 @@ impl AuthorizationLayer {
 }
 
 /// Adds the address from which is measured.
-fn from(source: Option<IpAddr>, pace: PaceLayer) -> PaceLayer {
-    PaceLayer { source_address: source.map(|address| vec![address]), ..pace }
+fn from(source: Option<IpAddr>, mut pace: PaceLayer) -> PaceLayer {
+    pace.source_address = source.map(|address| vec![address]);
+    pace
 }
 
 fn tcp(layer: TcpProber, pace: PaceLayer) -> Module {

@@ -211,7 +211,7 @@ section! {
         /// Time limit of a round, with all its attempts. Default: defaults.timeout.
         text timeout: Option<PositiveSpan> = example("2s"),
         /// Further attempts where there is no response. Queries over UDP are sent again at equal parts of the time limit;
-        /// else the next attempt follows a failure. Default: defaults.retries for dns and authority, 0 for others.
+        /// else the next attempt follows a failure. Default: defaults.retries for dns and authority, 0 for others; ping has none.
         text retries: Option<Retries> = example("2"),
         /// Addresses of this host from which is measured. Default: defaults.source_address.
         items source_address: Option<Vec<IpAddr>> = example("[192.0.2.1, \"2001:db8::1\"]"),

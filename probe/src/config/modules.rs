@@ -207,7 +207,9 @@ impl Modules {
             pace.timeout = Some(pace.timeout.map_or(limit, |own| own.0.min(limit)).into());
         }
         let mut target = self.builder.target(&SERVICE.into(), &layer)?;
-        if let (TargetKind::Dns(dns), Some(resolver)) = (&mut target.kind, resolver) {
+        let source = target.kind.source();
+        if let (TargetKind::Dns(dns), Some(mut resolver)) = (&mut target.kind, resolver) {
+            Arc::make_mut(&mut resolver).source = source;
             dns.resolvers = vec![resolver];
         }
         Ok((target, module.checks.clone()))

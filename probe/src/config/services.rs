@@ -158,7 +158,13 @@ impl Builder {
             None => kind,
         };
         let retries = pace.retries.map(|retries| retries.0);
-        let name = name.as_ref().map_or_else(|| kind.default_name(), |name| name.0.clone());
+        // A source of its own tells a target from another one. That of all targets differs from site to site, where the
+        // same target has the same name.
+        let default_name = || match &pace.source_address {
+            Some(_) => format!("{} from {}", kind.default_name(), kind.source()),
+            None => kind.default_name(),
+        };
+        let name = name.as_ref().map_or_else(default_name, |name| name.0.clone());
         let defaults = &self.defaults;
         Ok(Target {
             service: Arc::clone(service),
@@ -326,6 +332,9 @@ impl Builder {
         let (max_loss_percent, ttl) = (layer.max_loss_percent().0, layer.ttl);
         if ttl == Some(0) {
             return Err("ping.ttl must be at least 1".to_owned());
+        }
+        if layer.pace.retries.is_some() {
+            return Err("ping.retries: give count, the number of echo requests".to_owned());
         }
         let kind = PingTarget { host, count, max_loss_percent, ttl };
         Ok((TargetKind::Ping(kind), layer.pace.clone()))

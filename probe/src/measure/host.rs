@@ -80,7 +80,10 @@ fn combine(mut failures: Vec<(IpAddr, Failure)>) -> Failure {
     let several: Vec<_> =
         failures.iter().map(|(address, failure)| format!("{address} {}", failure.reason)).collect();
     match failures.pop() {
-        Some((_, failure)) if several.len() > 1 => failure.with_detail(several.join(", ")),
+        // What this host lacks, it lacks for all of them.
+        Some((_, failure)) if several.len() > 1 && !failure.is_of_source() => {
+            failure.with_detail(several.join(", "))
+        }
         Some((_, failure)) => failure,
         None => Failure::new(Stage::Resolve, "no_data"),
     }

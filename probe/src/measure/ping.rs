@@ -5,6 +5,7 @@
 //! `CAP_NET_RAW`.
 
 use super::{Context, Failure, Skip, Stage, begin, finish, host, milliseconds};
+use crate::source::explained;
 use crate::target::{PingTarget, Target};
 use dnscribe_record::ProbeFields;
 use futures_util::future::join_all;
@@ -63,7 +64,8 @@ pub(super) async fn measure(
 fn client(address: IpAddr, ping: &PingTarget) -> io::Result<Client> {
     let kind = if address.is_ipv4() { ICMP::V4 } else { ICMP::V6 };
     let config = Config::builder().kind(kind);
-    let config = match ping.host.source.address_for(address) {
+    let own = ping.host.source.address_for(address);
+    let config = match own {
         Some(own) => config.bind(SocketAddr::new(own, 0)),
         None => config,
     };
@@ -71,7 +73,10 @@ fn client(address: IpAddr, ping: &PingTarget) -> io::Result<Client> {
         Some(ttl) => config.ttl(u32::from(ttl)),
         None => config,
     };
-    Client::new(&config.build())
+    Client::new(&config.build()).map_err(|error| match own {
+        Some(own) => explained(own, error),
+        None => error,
+    })
 }
 
 /// Round-trip times; an error where there was no reply.

@@ -94,9 +94,10 @@ fn reach(fields: &ProbeFields) -> Reach {
         (_, "timeout") | ("connect", _) => Reach::Unreached,
         ("resolve", _) => Reach::Unknown,
         // `refused` is the response code at this stage.
-        ("dns", "port_unreachable" | "host_unreachable" | "network_unreachable") => {
-            Reach::Unreached
-        }
+        (
+            "dns",
+            "port_unreachable" | "host_unreachable" | "network_unreachable" | "parent_unreachable",
+        ) => Reach::Unreached,
         _ => Reach::Reached,
     }
 }

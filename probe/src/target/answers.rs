@@ -25,8 +25,8 @@ impl ExpectedAnswers {
             RecordType::A => answer.parse::<Ipv4Addr>().is_err(),
             RecordType::AAAA => answer.parse::<Ipv6Addr>().is_err(),
             RecordType::MX => {
-                let (preference, name) = answer.split_once(' ').unwrap_or_default();
-                preference.parse::<u16>().is_err() || name.trim().is_empty()
+                let words: Vec<&str> = answer.split_whitespace().collect();
+                words.len() != 2 || words[0].parse::<u16>().is_err()
             }
             _ => answer.trim().is_empty(),
         };

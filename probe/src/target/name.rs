@@ -13,7 +13,7 @@ impl TargetKind {
     /// Targets that differ in such settings alone have the same name here, and the configuration must name them.
     #[must_use]
     pub fn default_name(&self) -> String {
-        let name = match self {
+        match self {
             Self::Dns(dns) => format!("{} {}", presentation(&dns.name), dns.record_type),
             Self::Authority(authority) => match authority.port {
                 53 => presentation(&authority.zone),
@@ -25,10 +25,6 @@ impl TargetKind {
             }
             Self::Http(http) => name_http(http),
             Self::Ping(ping) => with_family(ping.host.name.to_string(), ping.host.family),
-        };
-        match self.source().to_string() {
-            source if source.is_empty() => name,
-            source => format!("{name} from {source}"),
         }
     }
 }

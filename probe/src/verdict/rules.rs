@@ -4,7 +4,9 @@ use super::evidence::show_ms;
 use super::rule::{Condition, Entity, Figure, Rule, Severity};
 use super::state::Measurement;
 use super::{Announced, RuleOptions};
+use crate::dns::presentation;
 use crate::memory::is_same_organization;
+use crate::target::TargetKind;
 use dnscribe_record::number::to_f64;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,8 +27,12 @@ pub(super) fn conditions(
         found.extend(changed(one, announced));
         found.extend(ttl_changed(one, announced));
         found.extend(one.slow.map(|figure| slow(one, figure)));
-        if one.error().1 == "serial_lag" && one.failing && zones.insert(&one.fields.target) {
-            found.push(serial_lag(one, all));
+        if one.error().1 == "serial_lag"
+            && one.failing
+            && let TargetKind::Authority(authority) = &one.target.kind
+            && zones.insert(&one.fields.target)
+        {
+            found.push(serial_lag(one, presentation(&authority.zone), all));
         }
     }
     found.extend(disagreements(all));
@@ -124,9 +130,12 @@ fn changed(one: &Measurement, announced: Announced) -> Option<Condition> {
     let target = &one.fields.target;
     let said = |announced| if announced { ", as announced" } else { " without announcement" };
     if one.fields.issuer_changed == Some(true) {
-        let issuer = one.fields.cert.as_ref().map_or("", |cert| cert.issuer.as_str());
+        let cert = one.fields.cert.as_ref();
+        // Anyone can write any organization into a certificate that nobody vouches for.
+        let is_vouched = cert.is_some_and(|cert| cert.chain_ok);
+        let issuer = cert.map_or("", |cert| cert.issuer.as_str());
         let previous = one.fields.previous_issuer.as_deref().unwrap_or_default();
-        let (what, severity) = if is_same_organization(previous, issuer) {
+        let (what, severity) = if is_vouched && is_same_organization(previous, issuer) {
             (" of the same organization", Severity::Info)
         } else {
             (said(announced.certificate), severity(announced.certificate))
@@ -191,8 +200,7 @@ fn slow(one: &Measurement, figure: Figure) -> Condition {
     found
 }
 
-fn serial_lag(one: &Measurement, all: &[&Measurement]) -> Condition {
-    let zone = &one.fields.target;
+fn serial_lag(one: &Measurement, zone: String, all: &[&Measurement]) -> Condition {
     let of_zone = || all.iter().filter(|other| other.target == one.target);
     let newest = of_zone().filter_map(|other| other.fields.soa_serial).reduce(newer);
     let late: Vec<String> = of_zone()
@@ -209,7 +217,7 @@ fn serial_lag(one: &Measurement, all: &[&Measurement]) -> Condition {
     let mut found = condition(one, Rule::SerialLag, Severity::Warning, summary);
     found.started = one.since;
     found.entity.target = None;
-    found.entity.zone = Some(zone.clone());
+    found.entity.zone = Some(zone);
     let lag = newest.zip(one.fields.soa_serial).map(|(newest, own)| newest.wrapping_sub(own));
     found.figures.extend(lag.map(|lag| Figure::new("serial_lag", f64::from(lag), None)));
     found

@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 const MAX_PER_SPAN: usize = 128;
 /// Number of past spans kept: one minute.
 const MAX_SPANS: usize = 6;
+/// Minimum number of samples with a name that tell how many names there are.
+const MIN_KNOWN: usize = 10;
 /// Maximum number of items of each kind in evidence.
 const MAX_SHOWN: usize = 5;
 
@@ -222,25 +224,26 @@ impl Samples {
     }
 
     /// Returns whether the matching samples of a finding of `rule` about `entity` have fewer than
-    /// `least` names. False if no name is known.
+    /// `least` names. False if there are too few samples to tell.
     pub(super) fn has_fewer_names(&self, least: usize, rule: Rule, entity: &Entity) -> bool {
         let mut names: Vec<&str> = Vec::with_capacity(least);
+        let mut known = 0;
         let pool = self.pool(Pool::for_rule(rule));
         for sample in pool.filter(|sample| {
             sample.matches_rule(rule, None)
                 && sample.concerns(entity)
                 && sample.has_vantage_of(entity)
         }) {
-            if let Some(name) = sample.entity.qname.as_deref()
-                && !names.contains(&name)
-            {
+            let Some(name) = sample.entity.qname.as_deref() else { continue };
+            known += 1;
+            if !names.contains(&name) {
                 names.push(name);
                 if names.len() >= least {
                     return false;
                 }
             }
         }
-        !names.is_empty()
+        known >= MIN_KNOWN
     }
 
     fn offer(&mut self, pool: Pool, observation: &TransactionView<'_>, outcome: Outcome) {

@@ -39,8 +39,9 @@ pub(super) fn inode_of(path: &Path) -> Option<u64> {
 /// # Errors
 /// No process has the pid, or the file cannot be read.
 pub fn start_ns(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    start_in(&stat).ok_or_else(|| ErrorKind::InvalidData.into())
+    // The name in it may be of any bytes, and be cut within a character.
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    start_in(&String::from_utf8_lossy(&stat)).ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
 /// Returns what was read; `None` if it is not there, as of a process or cgroup that has ended, or not for this user.

@@ -213,7 +213,7 @@ const PROBE: &[Field] = fields![
     answers: may(Answered), answer_count, cname_chain: may(Target), answer_records, authority_records,
     additional_records, ede: may(EDE), answer_digest: may(Opaque(Class::Answers)), min_ttl_seconds, known_ttl_seconds, previous_ttl_seconds, dnssec,
     dnssec_reason: may(Octets), signature: may(SIGNATURE), changed, previous_digest: may(Opaque(Class::Answers)), differs_from: may(Resolver),
-    nameserver: may(Name), address: may(SERVER), soa_serial, lame,
+    nameserver: may(ProbeTarget), address: may(SERVER), soa_serial, lame,
     resolve_ms, connect_ms, handshake_ms, tls_version, cipher, alpn, cert: may(CERTIFICATE), issuer_changed,
     previous_issuer: may(Opaque(Class::Qname)),
     response_labels, http_status, http_version, redirects, ttfb_ms, transfer_ms, body_bytes, sent, received,

@@ -3,10 +3,12 @@
 use super::MaskingMethod;
 use super::field_masker::FieldMasker;
 use super::key::Domain;
+use dnscribe_dns::{type_name, type_number};
 use std::net::IpAddr;
 
 /// Words in the names of targets that are settings.
-const SETTINGS: [&str; 6] = ["ipv4", "ipv6", "prefer_ipv4", "prefer_ipv6", "via", "from"];
+const SETTINGS: [&str; 9] =
+    ["ipv4", "ipv6", "prefer_ipv4", "prefer_ipv6", "via", "from", "GET", "HEAD", "POST"];
 
 impl FieldMasker<'_> {
     /// Returns the masked target of a measurement: a name that was given to it, or what is measured, such as
@@ -21,13 +23,16 @@ impl FieldMasker<'_> {
         masked.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
-    /// Masks a word of a target: a URL, a host with or without a port, or a name. Types of records, methods and the
-    /// words for settings are kept.
+    /// Masks a word of a target: a URL, a host with or without a port, addresses with commas between them, or a name.
+    /// Types of records, methods and the words for settings are kept.
     fn probe_word(&self, strict: MaskingMethod, word: &str) -> Option<String> {
-        let is_upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
-        let begins_upper = word.starts_with(|first: char| first.is_ascii_uppercase());
-        if begins_upper && word.bytes().all(is_upper) || SETTINGS.contains(&word) {
+        let is_type = || type_number(word).is_some_and(|number| type_name(number) == word);
+        if SETTINGS.contains(&word) || is_type() {
             return Some(word.to_owned());
+        }
+        if word.contains(',') && !word.contains("://") {
+            let parts = word.split(',').filter_map(|part| self.host_with_port(part));
+            return Some(parts.collect::<Vec<_>>().join(","));
         }
         let Some((scheme, rest)) = word.split_once("://") else { return self.host_with_port(word) };
         let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -45,9 +50,10 @@ impl FieldMasker<'_> {
     fn host_with_port(&self, text: &str) -> Option<String> {
         let is_port =
             |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let Some((host, port)) = text.rsplit_once(':').filter(|(_, port)| is_port(port)) else {
-            return self.probe_host(text);
-        };
+        // The last group of an IPv6 address may look like a port.
+        let is_bare = text.parse::<IpAddr>().is_ok();
+        let split = text.rsplit_once(':').filter(|(_, port)| !is_bare && is_port(port));
+        let Some((host, port)) = split else { return self.probe_host(text) };
         Some(format!("{}:{port}", self.probe_host(host).unwrap_or_default()))
     }
 

@@ -417,12 +417,26 @@ fn masked_probes_are_valid_and_tell_no_name_or_address() {
         ("ping", "2001:db8:7::a"),
         ("http", "POST https://shop.example.com/a via 192.0.2.10:443 from 2001:db8:7::a ipv6"),
         ("tcp", "front of shop"),
+        ("tcp", "SHOP01 ACME"),
+        ("ping", "2001:db8:7::10"),
+        ("tcp", "shop from 192.0.2.10,2001:db8:7::10"),
     ] {
         for mask in [HASHED, TRUNCATED, DROPPED] {
             let (record, _) = mask_record(&mut masker(mask), Stream::Probes, &probe(kind, target));
             assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
             let text = record.to_string();
-            for hidden in ["shop", "192.0.2.10", "2001:db8:7::a", "198.51.100.7", "00ff", "abab"] {
+            for hidden in [
+                "shop",
+                "192.0.2.10",
+                "2001:db8:7::a",
+                "2001:db8:7::10",
+                ":10",
+                "SHOP01",
+                "ACME",
+                "198.51.100.7",
+                "00ff",
+                "abab",
+            ] {
                 assert!(!text.contains(hidden), "{hidden}: {record:#}");
             }
             assert_eq!(record["error"]["reason"], "name_mismatch");
@@ -448,6 +462,8 @@ fn targets_of_probes_keep_what_is_public() {
     );
     assert_eq!(target(TRUNCATED, "tcp", "[2001:db8:7::a]:53"), "[2001:db8:7::]:53");
     assert_eq!(target(TRUNCATED, "tcp", "192.0.2.10:443 ipv4"), "192.0.2.0:443 ipv4");
+    let truncated = target(TRUNCATED, "tcp", "a.example.com from 192.0.2.7,2001:db8:7::10");
+    assert_eq!(truncated, "example.com from 192.0.2.0,2001:db8:7::");
     assert_eq!(target(DROPPED, "dns", "shop.example.com A"), "A");
     assert_eq!(target(DROPPED, "http", "http://192.0.2.10/"), "http:///");
     let hashed = target(HASHED, "dns", "shop.example.com MX");

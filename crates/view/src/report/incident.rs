@@ -44,6 +44,10 @@ pub(super) fn incidents<'a>(
     groups.iter().filter_map(|group| incident(group, changes)).collect()
 }
 
+/// Verdicts of a probe on what makes queries fail.
+const VERDICTS: [&str; 5] =
+    ["verdict_dns", "verdict_delegation", "verdict_dnssec", "verdict_path", "verdict_resolver"];
+
 fn incident<'a>(
     alerts: &[&'a AlertFields],
     changes: &'a BTreeSet<ChangeFields>,
@@ -54,7 +58,7 @@ fn incident<'a>(
     let worst = alerts
         .iter()
         .min_by_key(|alert| (!alert.is_critical(), alert.started, !is_from_probe(alert)))?;
-    let verdicts = alerts.iter().filter(|alert| alert.rule.starts_with("verdict_"));
+    let verdicts = alerts.iter().filter(|alert| VERDICTS.contains(&alert.rule.as_str()));
     let verdict =
         verdicts.filter(|alert| alert.started <= worst.started).min_by_key(|alert| alert.started);
     let mut nodes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -128,17 +132,20 @@ mod tests {
 
     #[test]
     fn a_verdict_that_came_first_is_the_cause_of_worse_symptoms() {
-        for (verdict, timeout, cause) in
-            [(100, 101, "path"), (101, 101, "path"), (102, 101, "us-1")]
-        {
+        for (rule, verdict, timeout, cause) in [
+            ("verdict_path", 100, 101, "probe"),
+            ("verdict_path", 101, 101, "probe"),
+            ("verdict_path", 102, 101, "us-1"),
+            ("verdict_certificate", 100, 101, "us-1"),
+        ] {
             let alerts = [
-                alert("path", "verdict_path", "warning", (verdict, Some(120))),
+                alert("probe", rule, "warning", (verdict, Some(120))),
                 alert("us-1", "timeout", "critical", (timeout, Some(120))),
             ];
             let changes = BTreeSet::new();
             let found = incidents(alerts.iter(), &changes);
             assert_eq!(found[0].worst.alert_id, "us-1");
-            assert_eq!(found[0].cause.alert_id, cause, "{verdict} {timeout}");
+            assert_eq!(found[0].cause.alert_id, cause, "{rule} {verdict} {timeout}");
         }
     }
 }

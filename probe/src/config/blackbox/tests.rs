@@ -38,6 +38,7 @@ modules:
       query_name: "example.com"
       query_type: "SOA"
       dns_over_tls: true
+      source_ip_address: 192.0.2.7
       valid_rcodes: [NOERROR, NXDOMAIN]
       validate_answer_rrs:
         fail_if_not_matches_regexp: ["example.com.\t300\tIN\t.*"]
@@ -93,8 +94,9 @@ fn reads_modules_of_blackbox_exporter() {
         assert_eq!((ssh.query_response.len(), ssh.query_response[0].labels.len()), (1, labels));
     }
     let (dns, checks) = target("dns_soa", "192.0.2.53");
-    assert_eq!((dns.name.as_str(), checks.answers.len()), ("example.com SOA", 1));
+    assert_eq!((dns.name.as_str(), checks.answers.len()), ("example.com SOA from 192.0.2.7", 1));
     let TargetKind::Dns(dns) = dns.kind else { panic!("not dns") };
+    assert_eq!(dns.resolvers[0].source.to_string(), "192.0.2.7");
     assert_eq!((dns.resolvers[0].port, dns.rcodes.len()), (853, 2));
     let ping = target("icmp", "192.0.2.1").0;
     assert_eq!(ping.name, "192.0.2.1 prefer_ipv4 from 192.0.2.7");

@@ -225,8 +225,8 @@ fn settings_of_all_kinds_reach_the_target() {
     };
     let dns = at("dns: { name: shop.example, resolvers: [system] }");
     assert_eq!((dns.retries, dns.kind.source()), (1, Source::default()));
-    let sources = "source_address: [192.0.2.1, \"2001:db8::1\"], retries: 3";
-    for target in [
+    let sources = "source_address: [192.0.2.1, \"2001:db8::1\"]";
+    for kind in [
         "dns: { name: shop.example",
         "authority: { zone: shop.example",
         "tcp: { address: \"192.0.2.9:443\"",
@@ -234,14 +234,19 @@ fn settings_of_all_kinds_reach_the_target() {
         "http: { url: \"https://shop.example/\"",
         "ping: { address: 192.0.2.9",
     ] {
-        let target = at(&format!("{target}, {sources} }}"));
-        assert_eq!(
-            (target.retries, target.kind.source().to_string().as_str()),
-            (3, "192.0.2.1,2001:db8::1")
-        );
+        let (retries, more) = if kind.starts_with("ping") { (0, "") } else { (3, ", retries: 3") };
+        let target = at(&format!("{kind}, {sources}{more} }}"));
+        assert_eq!(target.kind.source().to_string(), "192.0.2.1,2001:db8::1");
+        assert_eq!(target.retries, retries);
         assert!(target.name.ends_with(" from 192.0.2.1,2001:db8::1"), "{}", target.name);
     }
     assert_eq!(at("tcp: { address: \"192.0.2.9:443\" }").retries, 0);
+    // The source of all targets differs from site to site, and their names do not.
+    let target = at("tcp: { address: \"192.0.2.9:443\" }\ndefaults: { source_address: 192.0.2.1 }");
+    assert_eq!(
+        (target.name.as_str(), target.kind.source().to_string().as_str()),
+        ("192.0.2.9:443", "192.0.2.1")
+    );
 }
 
 #[test]
@@ -254,6 +259,7 @@ fn wrong_settings_are_refused_with_the_remedy() {
             "tcp: { address: \"192.0.2.1:1\", source_address: [192.0.2.1, 192.0.2.2] }",
             "of one family",
         ),
+        ("ping: { address: 192.0.2.1, retries: 1 }", "give count"),
         ("tcp: { address: \"192.0.2.1:1\", retries: 11 }", "a number from 0 to 10"),
     ] {
         let why = load(target).unwrap_err();

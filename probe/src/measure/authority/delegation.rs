@@ -116,7 +116,9 @@ async fn ask_parent(
         let left = servers.len().min(MAX_PARENT_SERVERS) - index;
         let share = deadline.saturating_duration_since(Instant::now());
         let share = share / u32::try_from(left).unwrap_or(1);
-        match timeout(share, ask_parent_server(asking, zone, server)).await {
+        // Its attempts are spread over this share of the time.
+        let asking = Asking { deadline: Instant::now() + share, ..*asking };
+        match timeout(share, ask_parent_server(&asking, zone, server)).await {
             Ok(Ok(delegation)) => return Ok(delegation),
             Ok(Err(failure)) => last = Some(failure),
             Err(_) => {

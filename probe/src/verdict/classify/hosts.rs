@@ -68,7 +68,10 @@ fn assign_unresolved(all: &[&Measurement], index: usize, assigned: &mut Assigned
     let asked: Vec<&&Measurement> = all.iter().filter(own_name).collect();
     let (_, reason) = one.error();
     let cause = if asked.iter().any(|other| !other.fields.ok) || asked.is_empty() {
-        OF_NAMES.into_iter().find(|cause| assigned.has(*cause))
+        // A parent that does not answer here is no reason for an answer that is wrong.
+        let is_silent = matches!(reason, "timeout" | "port_unreachable" | "refused" | "io");
+        let mut causes = OF_NAMES.into_iter().filter(|cause| *cause != Cause::Path || is_silent);
+        causes.find(|cause| assigned.has(*cause))
     } else {
         None
     };
@@ -168,13 +171,13 @@ fn address(one: &Measurement) -> Option<IpAddr> {
     one.fields.address.as_ref()?.parse().ok()
 }
 
-/// Returns whether the host of a failure serves connections over the other family of addresses.
+/// Returns whether the host of a failure serves over the other family of addresses what failed, or more: an open port
+/// says nothing of the application behind it.
 fn works_over_other_family(all: &[&Measurement], one: &Measurement) -> bool {
     let Some(HostName::Name(name)) = host(one) else { return false };
     let Some(own) = address(one) else { return false };
     all.iter().any(|other| {
-        // Echo replies say nothing of connections.
-        let serves = other.fields.ok && (super::layer(other) > 1 || one.fields.kind == "ping");
+        let serves = other.fields.ok && super::layer(other) >= super::layer(one);
         let is_other = address(other).is_some_and(|address| address.is_ipv4() != own.is_ipv4());
         serves && is_other && is_host(other, &name)
     })

@@ -430,6 +430,8 @@ fn one_family_alone_is_the_path() {
         // The host answers over this family.
         (&[("tcp6", "connect/refused")], "warning → hosting"),
         (&[("http6", "http/status")], "critical → hosting"),
+        // Open ports say nothing of an application that does not answer.
+        (&[("http4", "http/timeout"), ("http6", "http/timeout")], "critical → hosting"),
     ] {
         assert_eq!(dual_stack(results), [expected], "{results:?}");
     }

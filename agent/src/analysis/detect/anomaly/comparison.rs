@@ -108,6 +108,7 @@ impl Comparison<'_> {
         let lasts = matches!(self.key.grouping, Grouping::Node | Grouping::Resolver);
         let is_low = lasts
             && -usual.z >= MIN_RATE_Z / 2.0
+            && rate < lowest
             && rate <= (usual.mean * LOW_RATE_SHARE).min(lowest / BEYOND_DAY)
             && usual.mean >= least;
         if !is_high && !is_low {
