@@ -91,13 +91,14 @@ pub fn outcomes(round: &Round) -> Vec<Reach> {
 fn reach(fields: &ProbeFields) -> Reach {
     let Some(error) = &fields.error else { return Reach::Reached };
     match (error.stage.as_str(), error.reason.as_str()) {
-        (_, "timeout") | ("connect", _) => Reach::Unreached,
-        ("resolve", _) => Reach::Unknown,
-        // `refused` is the response code at this stage.
-        (
+        // `refused` is the response code at stage `dns`.
+        (_, "timeout")
+        | ("connect", _)
+        | (
             "dns",
             "port_unreachable" | "host_unreachable" | "network_unreachable" | "parent_unreachable",
         ) => Reach::Unreached,
+        ("resolve", _) => Reach::Unknown,
         _ => Reach::Reached,
     }
 }
