@@ -26,6 +26,7 @@ use std::time::Instant;
 const TESTS_PER_CORE: usize = 3;
 /// Tests that measure times or load, and need the machine to themselves. They run one at a time, after the others.
 const ALONE: &[&str] = &[
+    "e2e blocked::blocked_readers_and_sinks_do_not_hold_up_the_ring",
     "e2e latency::latencies_match_tshark",
     "e2e load::counts_queries_with_two_threads",
     "e2e load::counts_ten_thousand_tcp_queries",
