@@ -65,19 +65,21 @@ export const probes = board(
                 [
                     8,
                     bars({
-                        title: "Days until certificates expire",
+                        title: "Days until certificates and signatures expire",
                         description:
-                            "Newest measurement of each TLS target. Yellow below 14 days, red below 3: renew it, and find out why the renewal did not run. " +
-                            "Negative days: it has expired.",
+                            "Newest measurement of each target with TLS, and of each name that is signed. Yellow below 14 days, " +
+                            "red below 3: renew it, and find out why the renewal or the signer did not run. Negative days: it has expired. Signatures " +
+                            "that live for a few days are always low; their rule knows.",
                         unit: "d",
                         decimals: 0,
                         bounds: { warning: 14, critical: 3, isLower: true },
-                        links: [runbook("runbooks/certificate-expiry"), next("noc")],
+                        links: [runbook("runbooks/certificate-expiry"), runbook("runbooks/signature-expiry"), next("noc")],
                         targets: [
                             timescaledb(
                                 "table",
-                                `SELECT DISTINCT ON (${p.target}) ${p.service} || ' ' || ${p.target} AS target, ${p.cert_expiry_days} AS days FROM dns_probes
-                 WHERE ${RANGE} AND ${p.cert_expiry_days} IS NOT NULL ORDER BY ${p.target}, ${p.ts} DESC`,
+                                `SELECT DISTINCT ON (${p.target}) ${p.service} || ' ' || ${p.target} AS target,
+                   coalesce(${p.cert_expiry_days}, (${p.body} #>> '{signature,expiry_days}')::float) AS days FROM dns_probes
+                 WHERE ${RANGE} AND (${p.cert_expiry_days} IS NOT NULL OR ${p.body} -> 'signature' IS NOT NULL) ORDER BY ${p.target}, ${p.ts} DESC`,
                             ),
                         ],
                     }),

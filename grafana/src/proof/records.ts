@@ -106,7 +106,16 @@ export function* probes(startMs: number, without: readonly IncidentName[] = []):
                 latency_ms: 3 + jitter,
                 answers: ["192.0.2.20"],
                 dnssec: isBogus ? "bogus" : "secure",
-                ...(isBogus ? { error: { stage: "dns", reason: "bogus" } } : {}),
+                ...(isBogus
+                    ? { error: { stage: "dns", reason: "bogus" } }
+                    : {
+                          signature: {
+                              record: "wiki.intranet-corp.com A",
+                              not_after: time(startMs + 20 * 86_400_000),
+                              expiry_days: 20 - minute / 1440,
+                              lifetime_days: 30,
+                          },
+                      }),
             });
             for (const nameserver of ["ns1.intranet-corp.com", "ns2.intranet-corp.com"]) {
                 const behind = nameserver.startsWith("ns2") && minute >= 300 ? 2 : 0;
