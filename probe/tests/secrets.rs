@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Part of every secret here.
 const SECRET: &str = "hunter2";
-/// The same, as Basic authentication sends it.
+/// How Basic authentication sends [`SECRET`].
 const ENCODED: &str = "aHVudGVyM";
 
 /// How the server answers, by the path of the request. It repeats the query where it can.
