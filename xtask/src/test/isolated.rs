@@ -33,6 +33,7 @@ const ALONE: &[&str] = &[
     "e2e load::counts_ten_thousand_udp_queries",
     "e2e overload::samples_equally_with_several_threads",
     "e2e overload::samples_whole_transactions_with_exact_totals",
+    "e2e privileges::drops_root_privileges_within_a_second",
     "e2e reloading::reload_of_ports_times_out_no_query",
     "e2e reloading::reload_of_ports_times_out_no_query_with_threads",
 ];
