@@ -73,7 +73,11 @@ export const probes = board(
                         unit: "d",
                         decimals: 0,
                         bounds: { warning: 14, critical: 3, isLower: true },
-                        links: [runbook("runbooks/certificate-expiry"), runbook("runbooks/signature-expiry"), next("noc")],
+                        links: [
+                            runbook("runbooks/certificate-expiry"),
+                            runbook("runbooks/signature-expiry"),
+                            next("noc"),
+                        ],
                         targets: [
                             timescaledb(
                                 "table",

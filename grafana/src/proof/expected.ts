@@ -147,7 +147,10 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
             shows("packets", "verdict_path"),
             shows("day", "certificate_expiry"),
         ],
-        "Days until certificates and signatures expire": [low("day", "days", 2.99), shows("day", "wiki.intranet-corp.com")],
+        "Days until certificates and signatures expire": [
+            low("day", "days", 2.99),
+            shows("day", "wiki.intranet-corp.com"),
+        ],
         "Nameservers that lag or are lame": [shows("day", "ns2.intranet-corp.com", '"behind":"2"')],
         "Resolvers that disagree": [shows("forged", "resolver-2", "203.0.113.66")],
         "Connect, handshake and first byte": [
