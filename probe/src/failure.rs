@@ -3,6 +3,9 @@
 use dnscribe_record::ProbeError;
 use std::io;
 
+/// How the detail begins where this host does not have the configured `source_address`.
+pub(crate) const NO_SOURCE: &str = "source_address: this host does not have";
+
 /// A stage of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -66,7 +69,7 @@ impl Failure {
     /// Returns whether this host does not have the configured `source_address`.
     #[must_use]
     pub fn is_of_source(&self) -> bool {
-        self.detail.as_deref().is_some_and(|detail| detail.starts_with("source_address:"))
+        self.detail.as_deref().is_some_and(|detail| detail.starts_with(NO_SOURCE))
     }
 
     /// Creates a failure from an error of a socket.

@@ -1,5 +1,6 @@
 //! Addresses of this host from which a target is measured.
 
+use crate::failure::NO_SOURCE;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -80,7 +81,7 @@ impl Source {
 pub(crate) fn explained(own: IpAddr, error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable => {
-            let problem = format!("source_address: this host does not have {own}");
+            let problem = format!("{NO_SOURCE} {own}");
             io::Error::new(error.kind(), problem)
         }
         _ => error,

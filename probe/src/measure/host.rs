@@ -93,6 +93,7 @@ fn combine(mut failures: Vec<(IpAddr, Failure)>) -> Failure {
 mod tests {
     use super::*;
     use crate::measure::testing::{context, fields, host};
+    use crate::source::Source;
     use std::time::Duration;
     use tokio::net::{TcpListener, TcpSocket};
 
@@ -115,6 +116,17 @@ mod tests {
             connect_to(&mut fields, &addresses, &host, in_millis(5000)).await.unwrap_err();
         assert_eq!((failure.stage, failure.reason), (Stage::Connect, "refused"));
         assert_eq!(failure.detail.as_deref(), Some("127.0.0.1 refused, 127.0.0.2 refused"));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_this_host_lacks_is_named() {
+        let source = Source::new(&["192.0.2.77".parse().unwrap()]).unwrap();
+        let host = Host { source, ..host("127.0.0.1", 9) };
+        let addresses = ["127.0.0.1", "127.0.0.2"].map(|text| text.parse().unwrap());
+        let failure =
+            connect_to(&mut fields(), &addresses, &host, in_millis(5000)).await.unwrap_err();
+        let expected = "source_address: this host does not have 192.0.2.77";
+        assert_eq!(failure.detail.as_deref(), Some(expected));
     }
 
     #[tokio::test]

@@ -97,6 +97,14 @@ fn measurement(line: &str) -> ProbeFields {
                 fields.cert =
                     Some(CertificateFields { expiry_days: days, ..CertificateFields::default() });
             }
+            "issuer" => {
+                let (previous, issuer) = value.split_once('>').unwrap();
+                fields.issuer_changed = Some(true);
+                fields.previous_issuer = Some(previous.to_owned());
+                let issuer = issuer.to_owned();
+                fields.cert = Some(CertificateFields { issuer, ..CertificateFields::default() });
+            }
+            "vouched" => fields.cert.as_mut().unwrap().chain_ok = true,
             _ => panic!("{field}"),
         }
     }

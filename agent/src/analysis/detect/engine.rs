@@ -347,9 +347,9 @@ fn is_distant(finding: &Finding, resolvers: &ResolverHealth) -> bool {
         && entity.resolver.as_ref().is_some_and(|resolver| !resolvers.is_recursive(resolver))
 }
 
-/// Returns whether a finding about a share rests on a few names that fail, among others that do not.
-/// That is a fault of these names, not of the node, resolver, process or pod that it is about; the
-/// rules on zones report it.
+/// Returns whether a finding about a share rests on a few names that fail, among others that do not:
+/// the fault is of these names, which the rules on zones report, and not of the node, resolver,
+/// process or pod.
 fn is_narrow(finding: &Finding, samples: &Samples) -> bool {
     let Finding { rule, entity, .. } = finding;
     let Some(figure) = finding.evidence.figures.first() else { return false };

@@ -229,6 +229,33 @@ fn disagreement_and_serial_lag_must_last() {
 }
 
 #[test]
+fn serial_lag_names_the_zone_and_not_the_target() {
+    let services = read(&SHOP.replace(
+        "authority: { zone: example.com }",
+        "{ name: primary dns, authority: { zone: example.com, port: 5353 } }",
+    ));
+    let lines = ["authority@ns1 ok serial=9", "authority@ns2 dns/serial_lag serial=7"];
+    let rounds = rounds(&services, at(0), &lines);
+    assert_eq!(rounds[0].target.name, "primary dns");
+    let measured = rounds.iter().map(|round| (round, Vec::new()));
+    let alerts = Verdicts::once(at(1), &RuleOptions::default(), &services, measured);
+    let lag = alerts.iter().find(|alert| alert.condition.rule == Rule::SerialLag).unwrap();
+    assert_eq!(lag.condition.entity.zone.as_deref(), Some("example.com"));
+}
+
+#[test]
+fn only_a_certificate_that_is_vouched_for_is_of_an_organization() {
+    let severity = |more: &str| {
+        let line = format!("tls ok issuer=CN=R12,O=Let>CN=R13,O=Let{more}");
+        let alerts = alerts_once(&[&line]);
+        let found = alerts.iter().find(|alert| alert.condition.rule == Rule::IssuerChanged);
+        found.unwrap().condition.severity
+    };
+    assert_eq!(severity(" vouched"), Severity::Info);
+    assert_eq!(severity(""), Severity::Warning);
+}
+
+#[test]
 fn reload_keeps_what_stays_and_ends_the_rest() {
     let mut probing = Probing::new();
     (0..2).for_each(|minute| drop(probing.minute(minute, REFUSED)));
