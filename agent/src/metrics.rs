@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod dictionary;
+pub mod pods;
 pub mod render;
 pub mod transactions;
 
+pub use pods::PodMetrics;
 pub use render::{BuildInfo, MetricsSnapshot, render};
 pub use transactions::{RecentlyAdded, ResolverLabel, TransactionMetrics};

@@ -38,7 +38,7 @@ use crate::capture::sampling::{Change, NotExported, PacketClass, Timeline, told}
 use crate::correlate::{CorrelateStage, CorrelationMode};
 use crate::enrich::Enricher;
 use crate::health::Vitals;
-use crate::metrics::{self, BuildInfo, TransactionMetrics};
+use crate::metrics::{self, BuildInfo, PodMetrics, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordBuilder;
 use analysis::Analysis;
@@ -150,6 +150,8 @@ pub struct Pipeline {
     late_renderer: Option<Renderer>,
     analysis: Analysis,
     metrics: TransactionMetrics,
+    /// Metrics by pod, if Kubernetes is configured.
+    pod_metrics: Option<PodMetrics>,
     resolvers: ResolverNames,
     filters: StreamFilters,
     /// Counters of sampling, in live capture.
@@ -175,6 +177,11 @@ impl Pipeline {
         let analysis = Analysis::new(options.windows, options.detection, &identity, &router);
         Self {
             correlator: CorrelateStage::new(options.correlation),
+            pod_metrics: options
+                .enricher
+                .as_ref()
+                .and_then(Enricher::kubernetes)
+                .map(|_| PodMetrics::default()),
             enricher: options.enricher,
             render_options: render_options(&router, &analysis),
             late_renderer: None,
@@ -287,7 +294,7 @@ impl Pipeline {
 
     /// Adds packets that the kernel has counted instead of exporting, up to time `ts`.
     pub fn add_not_exported(&mut self, ts: Timestamp, packets: &NotExported) {
-        let sums = &mut self.sampling.get_or_insert_default().untold;
+        let sums = &mut self.sampling.get_or_insert_default().not_exported;
         *match packets.class {
             PacketClass::Query => &mut sums.queries,
             PacketClass::Response { .. } => &mut sums.responses,
@@ -358,6 +365,7 @@ impl Pipeline {
             lookups: analysis.lookups.as_ref().map(|lookups| &lookups.counters),
             alerts: analysis.detection.as_ref().map(|detection| &detection.counters),
             kubernetes: self.enricher.as_ref().and_then(Enricher::kubernetes).as_ref(),
+            pods: self.pod_metrics.as_ref().filter(|_| !self.router.masker.hides_containers()),
             gauges: &sinks.gauges(),
             build: BuildInfo {
                 version: env!("CARGO_PKG_VERSION"),

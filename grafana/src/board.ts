@@ -31,6 +31,9 @@ export const boards = {
 /** Name of a board. */
 export type BoardName = keyof typeof boards;
 
+/** Where docs/ is published. */
+export const published = "https://github.com/dnscribe/dnscribe/blob/main/docs";
+
 /** Where the runbooks are published: the constant `docs` of every board. */
 const DOCS = "${docs}";
 
@@ -186,7 +189,7 @@ const docs: VariableModel = {
     label: "Documentation",
     description: "Where docs/ of dnscribe is published.",
     hide: VariableHide.hideVariable,
-    query: "https://github.com/dnscribe/dnscribe/blob/main/docs",
+    query: published,
 };
 
 function annotation(name: string, iconColor: string, rawSql: string): AnnotationQuery {

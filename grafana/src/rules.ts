@@ -1,5 +1,5 @@
 // Alert rules that Grafana evaluates: those about what lives in SQL. The rules about metrics are in prometheus/rules.
-import { boards, type BoardName } from "./board.js";
+import { boards, type BoardName, published } from "./board.js";
 import { FAILURES, FRESHNESS_SECONDS } from "./common.js";
 import { dns_fleet as f, dns_probes as p, stream_ledger as l } from "./names.js";
 import { failed, sources, timescaledb } from "./sources.js";
@@ -128,7 +128,7 @@ export function provisioning(): object {
         labels: { severity: rule.severity, cause: rule.cause },
         annotations: {
             summary: escape(rule.summary),
-            runbook_url: `docs/${rule.runbook}.md`,
+            runbook_url: `${published}/${rule.runbook}.md`,
             dashboard: boards[rule.board].uid,
             __dashboardUid__: boards[rule.board].uid,
         },

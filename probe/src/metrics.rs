@@ -107,7 +107,7 @@ impl Metrics {
         write_states(&mut page, snapshot);
         write_memory(&mut page, &snapshot.memory);
         sinks::write_records(&mut page, &snapshot.counters.delivery);
-        write_dropped(&mut page, snapshot.counters);
+        sinks::write_dropped(&mut page, &snapshot.counters.delivery);
         page.count("dnscribe_spool_bytes", snapshot.spool_bytes);
         sinks::write(&mut page, snapshot.gauges);
         let version = ("version", env!("CARGO_PKG_VERSION"));
@@ -142,19 +142,6 @@ fn write_memory(page: &mut Page, memory: &MemoryCounters) {
     page.count("dnscribe_probe_memory_evicted_total", memory.evicted);
     page.count("dnscribe_probe_memory_overflow_total", memory.overflowed);
     page.count("dnscribe_probe_memory_write_failures_total", memory.write_failures);
-}
-
-fn write_dropped(page: &mut Page, counters: &Counters) {
-    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-    for (reason, count) in
-        counters.delivery.values().flat_map(BTreeMap::values).flat_map(|sink| &sink.dropped)
-    {
-        *reasons.entry(reason).or_default() += count;
-    }
-    let mut family = page.family("dnscribe_dropped_total");
-    for (reason, count) in reasons {
-        family.count(&[("stage", "delivery"), ("reason", reason)], count);
-    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct RuleOptions {
     pub maintenance: Vec<Maintenance>,
     /// Time after which an alert that fires is repeated.
     pub repeat: Duration,
-    /// Base URL or path of the runbooks.
+    /// Base URL of the runbooks.
     pub runbook_url: String,
 }
 
@@ -68,7 +68,7 @@ impl Default for RuleOptions {
             disabled: Vec::new(),
             maintenance: Vec::new(),
             repeat: Duration::from_secs(3600),
-            runbook_url: "docs/runbooks".to_owned(),
+            runbook_url: dnscribe_record::RUNBOOKS.to_owned(),
         }
     }
 }
@@ -198,7 +198,7 @@ impl Verdicts {
         })
     }
 
-    /// Base URL or path of the runbooks.
+    /// Base URL of the runbooks.
     #[must_use]
     pub fn runbooks(&self) -> &str {
         &self.options.runbook_url

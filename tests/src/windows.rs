@@ -134,7 +134,12 @@ fn values(transaction: &Value) -> Vec<(&'static str, String)> {
 /// Returns the value that identifies a group in its grouping; empty for the group of all
 /// transactions of a node.
 fn value(group: &Value, grouping: &str) -> String {
-    let value = group[grouping].as_str().filter(|_| grouping != "node");
+    let field = match grouping {
+        "process" => &group["process"]["comm"],
+        "pod" => &group["container"]["id"],
+        _ => &group[grouping],
+    };
+    let value = field.as_str().filter(|_| grouping != "node");
     value.unwrap_or_default().to_owned()
 }
 

@@ -99,7 +99,8 @@ fn reports_partly_failing_resolver_after_five_minutes() -> Result<()> {
     let records = records(&shell::output(learned.stderr(Stdio::null()))?.stdout)?;
     let expected = [["success_ratio", "198.19.0.1", "firing", "critical"]];
     assert_eq!(summaries(&records), expected, "{records:#?}");
-    assert_eq!(records[0]["runbook"], "docs/runbooks/success-ratio.md");
+    let runbook = format!("{}/success-ratio.md", dnscribe_record::RUNBOOKS);
+    assert_eq!(records[0]["runbook"], runbook);
     Ok(())
 }
 

@@ -108,22 +108,32 @@ impl Outcome {
 
     /// Returns the outcome of a transaction for its question.
     fn of_transaction(observation: &TransactionView<'_>) -> Self {
-        match observation.status {
+        let is_truncated = observation.transport == Transport::Udp && observation.truncated();
+        Self::new(observation.status, observation.rcode, is_truncated, || has_records(observation))
+    }
+
+    /// Returns the outcome of a transaction. `is_truncated`: an answer over UDP with the TC bit; `has_records`: the
+    /// answer has records that were asked for.
+    #[must_use]
+    pub fn new(
+        status: Status,
+        rcode: Option<u16>,
+        is_truncated: bool,
+        has_records: impl FnOnce() -> bool,
+    ) -> Self {
+        match status {
             Status::Timeout => Self::Timeout,
             Status::IcmpError => Self::Unreachable,
             Status::Evicted | Status::Open => Self::Open,
-            Status::Answered | Status::Late | Status::Duplicate | Status::Orphan => {
-                let over_udp = observation.transport == Transport::Udp;
-                match observation.rcode {
-                    _ if over_udp && observation.truncated() => Self::Truncated,
-                    Some(NOERROR) if has_records(observation) => Self::Answered,
-                    Some(NOERROR) => Self::Nodata,
-                    Some(NXDOMAIN) => Self::Nxdomain,
-                    Some(SERVFAIL) => Self::Servfail,
-                    Some(REFUSED) => Self::Refused,
-                    _ => Self::Error,
-                }
-            }
+            Status::Answered | Status::Late | Status::Duplicate | Status::Orphan => match rcode {
+                _ if is_truncated => Self::Truncated,
+                Some(NOERROR) if has_records() => Self::Answered,
+                Some(NOERROR) => Self::Nodata,
+                Some(NXDOMAIN) => Self::Nxdomain,
+                Some(SERVFAIL) => Self::Servfail,
+                Some(REFUSED) => Self::Refused,
+                _ => Self::Error,
+            },
         }
     }
 }

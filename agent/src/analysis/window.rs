@@ -173,14 +173,14 @@ impl Windows {
         ts: Timestamp,
         vantage: Vantage,
         (transport, resolver): (&'static str, Option<&str>),
-        untold: &NotExported,
+        not_exported: &NotExported,
     ) {
         let is_closed = |pane| self.next.is_some_and(|next| pane < next && !self.closed.is_empty());
         let mut pane = self.pane_of(ts);
         while is_closed(pane) || self.is_complete(pane) {
             pane += 1;
         }
-        self.open_pane(pane).add_not_exported(vantage, (transport, resolver), untold);
+        self.open_pane(pane).add_not_exported(vantage, (transport, resolver), not_exported);
     }
 
     /// Closes the panes whose transactions have all arrived by `now`, and passes every finished

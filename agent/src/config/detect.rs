@@ -241,8 +241,10 @@ section! {
         /// Pattern of the entity's name.
         text qname: Option<Pattern> = example("www.*"),
         /// Pattern of the entity's process.
-        text process_name: Option<Pattern> = example("curl"),
-        /// Pattern of the entity's pod.
+        text process: Option<Pattern> = example("curl"),
+        /// Pattern of the namespace of the entity's pod.
+        text namespace: Option<Pattern> = example("shop"),
+        /// Pattern of the name of the entity's pod.
         text pod: Option<Pattern> = example("web-*"),
         /// Pattern of the entity's client.
         text client_ip: Option<Pattern> = example("192.0.2.*"),
@@ -325,7 +327,8 @@ impl MaintenanceLayer {
             ("resolver", self.resolver),
             ("zone", self.zone),
             ("qname", self.qname),
-            ("process_name", self.process_name),
+            ("process", self.process),
+            ("namespace", self.namespace),
             ("pod", self.pod),
             ("client_ip", self.client_ip),
             ("vantage", self.vantage),

@@ -2,15 +2,17 @@
 //! names.
 
 use super::dictionary;
+use super::pods::PodMetrics;
 use super::transactions::TransactionMetrics;
 use crate::analysis::detect::{AlertCounters, Rule};
-use crate::analysis::lookup::{LookupCounters, Outcome};
+use crate::analysis::lookup::{LookupCounters, Outcome, PacketCounts};
 use crate::capture::live::CaptureStatus;
 use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
 use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_delivery::Gauge;
+use dnscribe_record::PodName;
 use dnscribe_record::ledger::{Counters, Sampling};
 use std::collections::BTreeMap;
 
@@ -45,6 +47,8 @@ pub struct MetricsSnapshot<'a> {
     pub alerts: Option<&'a AlertCounters>,
     /// State of the watch of Kubernetes pods, if there is one.
     pub kubernetes: Option<&'a kubernetes::PodWatchStatus>,
+    /// Metrics by pod, if Kubernetes is configured and pods are not masked.
+    pub pods: Option<&'a PodMetrics>,
     /// Metrics of the sinks, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Version of the program.
@@ -69,11 +73,13 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
         sampled(&mut page, sampling);
     }
     sinks::write_records(&mut page, &snapshot.counters.delivery);
-    dropped(&mut page, snapshot.counters, snapshot.links);
+    dropped(&mut page, snapshot.counters);
+    sinks::write_dropped(&mut page, &snapshot.counters.delivery);
     page.count("dnscribe_spool_bytes", snapshot.spool_bytes);
     page.count("dnscribe_pairing_open", snapshot.counters.pairing.open);
     if let Some(connections) = snapshot.counters.connections {
         page.count("dnscribe_connections_open", connections.open);
+        page.count("dnscribe_connections_evicted_total", connections.evicted);
     }
     page.count("dnscribe_windows_late_total", snapshot.late_transactions);
     if let Some(bytes) = snapshot.windows_bytes {
@@ -87,6 +93,9 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     }
     if let Some(status) = snapshot.kubernetes {
         pods(&mut page, status);
+    }
+    if let Some(metrics) = snapshot.pods {
+        metrics.write(&mut page);
     }
     sinks::write(&mut page, snapshot.gauges);
     let mut family = page.family("dnscribe_build_info");
@@ -137,10 +146,22 @@ fn pods(page: &mut Page, status: &kubernetes::PodWatchStatus) {
 fn lookups(page: &mut Page, counters: &LookupCounters) {
     let outcomes = Outcome::ALL.map(Outcome::name).into_iter().zip(counters.outcomes);
     page.by_label("dnscribe_lookups_total", "outcome", outcomes);
-    let sent = counters.packets.iter().map(|(pod, packets)| (pod, packets.sent));
-    page.by_label("dnscribe_lookup_queries_total", "pod", sent);
-    let wasted = counters.packets.iter().map(|(pod, packets)| (pod, packets.wasted));
-    page.by_label("dnscribe_lookup_wasted_queries_total", "pod", wasted);
+    let families: [(&str, fn(PacketCounts) -> u64); 2] = [
+        ("dnscribe_lookup_queries_total", |packets| packets.sent),
+        ("dnscribe_lookup_wasted_queries_total", |packets| packets.wasted),
+    ];
+    for (name, count) in families {
+        let mut family = page.family(name);
+        for (path, packets) in counters.packets.iter() {
+            let (pod, container) = PodName::or_container(Some(path));
+            let labels = &[
+                ("namespace", pod.map_or("", |pod| pod.namespace)),
+                ("pod", pod.map_or("", |pod| pod.pod)),
+                ("container_id", container.map_or("", |container| container.id)),
+            ];
+            family.count(labels, count(packets));
+        }
+    }
     page.count("dnscribe_lookups_evicted_total", counters.evicted);
     page.count("dnscribe_lookups_open", counters.open);
 }
@@ -150,6 +171,7 @@ fn joined(page: &mut Page, joined: &CorrelationCounters) {
     page.by_label("dns_cache_answers_total", "cache", sources);
     let matches = ParentMatch::ALL.map(ParentMatch::name).into_iter().zip(joined.linked);
     page.by_label("dnscribe_links_total", "match", matches.chain([("none", joined.unlinked)]));
+    page.count("dnscribe_links_overflow_total", joined.overflowed);
 }
 
 fn packets(page: &mut Page, counters: &Counters) {
@@ -173,17 +195,17 @@ fn packets(page: &mut Page, counters: &Counters) {
 fn sampled(page: &mut Page, sampling: &Sampling) {
     page.family("dnscribe_sampling_ratio").value(&[], sampling.ratio);
     page.count("dnscribe_sampling_episodes_total", sampling.episodes);
-    let untold = sampling.untold;
+    let packets = sampling.not_exported;
     let kinds = [
-        ("query", untold.queries),
-        ("response", untold.responses),
-        ("tcp_segment", untold.segments),
-        ("other", untold.other),
+        ("query", packets.queries),
+        ("response", packets.responses),
+        ("tcp_segment", packets.segments),
+        ("other", packets.other),
     ];
-    page.by_label("dnscribe_untold_packets_total", "kind", kinds);
+    page.by_label("dnscribe_not_exported_packets_total", "kind", kinds);
 }
 
-fn dropped(page: &mut Page, counters: &Counters, joined: &CorrelationCounters) {
+fn dropped(page: &mut Page, counters: &Counters) {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut add = |stage, reason, count| *sums.entry((stage, reason)).or_default() += count;
     for kernel in counters.kernel.values() {
@@ -193,20 +215,12 @@ fn dropped(page: &mut Page, counters: &Counters, joined: &CorrelationCounters) {
     for (reason, count) in &counters.decode.malformed {
         add("decode", reason, *count);
     }
-    add("pairing", "evicted", counters.pairing.evicted);
-    if let Some(connections) = counters.connections {
-        add("connections", "evicted", connections.evicted);
-    }
-    add("join", "table_full", joined.overflowed);
-    for delivery in counters.delivery.values().flat_map(BTreeMap::values) {
-        for (reason, count) in &delivery.dropped {
-            add("delivery", reason, *count);
-        }
-    }
-    let mut family = page.family("dnscribe_dropped_total");
+    let mut family = page.family("dnscribe_dropped_packets_total");
     for ((stage, reason), count) in sums {
         family.count(&[("stage", stage), ("reason", reason)], count);
     }
+    let mut family = page.family("dnscribe_dropped_queries_total");
+    family.count(&[("stage", "pairing"), ("reason", "evicted")], counters.pairing.evicted);
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const MAX_HISTOGRAMS: usize = 100;
 const OTHER: &str = "other";
 
 /// Upper bounds of the latency buckets in seconds: from a local cache to a query timeout.
-const BOUNDS: &[f64] = &[
+pub(super) const BOUNDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];

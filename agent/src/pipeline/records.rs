@@ -4,6 +4,7 @@ use super::Pipeline;
 use super::analysis::{Analysis, Export};
 use super::attribution::filter_subject;
 use super::event::{Event, EventSink, RenderedEvent};
+use crate::analysis::lookup::Outcome;
 use crate::analysis::view::{Facts, TransactionView};
 use crate::capture::Transport;
 use crate::capture::sampling::Timeline;
@@ -11,11 +12,12 @@ use crate::decode::{DeadLetter, Envelope, Message};
 use crate::encrypted::ConnectionReport;
 use crate::enrich::Attribution;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
-use crate::pair::{MessageTexts, OrphanReason, Transaction};
+use crate::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use crate::record::record_tail;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{LedgerRecord, Stream};
+use std::time::Duration;
 
 impl EventSink for Pipeline {
     fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {
@@ -94,18 +96,34 @@ impl Pipeline {
     fn transaction(&mut self, transaction: &Transaction<'_>, rendered: &RenderedEvent<'_>) {
         let links = self.correlator.end_transaction(transaction);
         let Some(subject) = transaction.identifying_message() else { return };
-        let Self { identity, resolvers, filters, enricher, router, analysis, metrics, now, .. } =
-            self;
+        let Self {
+            identity,
+            resolvers,
+            filters,
+            enricher,
+            router,
+            analysis,
+            metrics,
+            pod_metrics,
+            now,
+            ..
+        } = self;
         let (client, server) = transaction.query.unwrap_or(subject).client_and_server();
         let resolver = resolvers.get(server.ip(), identity, metrics);
         metrics.transaction(&labels(transaction, subject, resolver.label));
         let resolver = &*resolver.name;
         let filter = filters.get(Stream::Transactions);
         let is_exported = router.asks_for(Stream::Transactions, filter.is_some());
-        if !is_exported && !analysis.is_active() {
+        if !is_exported && !analysis.is_active() && pod_metrics.is_none() {
             return;
         }
         let attribution = Attribution::of_transaction(enricher, transaction);
+        if let Some(metrics) = pod_metrics
+            && let Some(pod) = &attribution.pod
+            && let Some((outcome, latency)) = query_outcome(transaction)
+        {
+            metrics.query(*now, &pod.pod, outcome, latency);
+        }
         if let Some(enricher) = enricher {
             enricher.count(&attribution);
         }
@@ -226,6 +244,26 @@ fn sample_ratio(sampling: &Timeline, transaction: &Transaction<'_>) -> f64 {
         }
         _ => 1.0,
     }
+}
+
+/// Returns the outcome of a query that a client on this host sent, and its latency where the response came in time. A late
+/// response or a duplicate is none: its query has had its outcome.
+fn query_outcome(transaction: &Transaction<'_>) -> Option<(Outcome, Option<Duration>)> {
+    if transaction.vantage != Vantage::Client {
+        return None;
+    }
+    let latency = match transaction.status {
+        Status::Late | Status::Duplicate | Status::Orphan => return None,
+        Status::Answered => transaction.latency(),
+        Status::Timeout | Status::IcmpError | Status::Evicted | Status::Open => None,
+    };
+    let dns = transaction.response.map(|response| response.dns);
+    let over_udp =
+        transaction.query.is_some_and(|query| query.envelope.transport == Transport::Udp);
+    let is_truncated = over_udp && dns.is_some_and(|dns| dns.flags.is_truncated());
+    let has_records = || dns.is_some_and(|dns| dns.counts.answer > 0);
+    let rcode = dns.map(|dns| dns.rcode());
+    Some((Outcome::new(transaction.status, rcode, is_truncated, has_records), latency))
 }
 
 /// Labels and value of a transaction in the metrics.

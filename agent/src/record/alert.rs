@@ -2,7 +2,7 @@
 
 use super::RecordBuilder;
 use crate::analysis::detect::Alert;
-use dnscribe_record::{AlertRecord, EventId, Stream, runbook_address};
+use dnscribe_record::{AlertRecord, EventId, PodName, ProcessName, Stream, runbook_address};
 
 impl RecordBuilder {
     /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
@@ -10,6 +10,7 @@ impl RecordBuilder {
     pub fn alert<'a>(&'a self, alert: &'a Alert, runbooks: &str) -> AlertRecord<'a> {
         let Alert { entity, evidence, .. } = alert;
         let until = alert.ended.unwrap_or(alert.ts);
+        let (k8s, container) = PodName::or_container(entity.pod.as_deref());
         AlertRecord {
             head: self.head(Stream::Alerts, self.namespace.alert(alert.ordinal), alert.ts),
             alert_id: self.alert_id(alert),
@@ -19,8 +20,9 @@ impl RecordBuilder {
             resolver: entity.resolver.as_deref(),
             zone: entity.zone.as_deref(),
             qname: entity.qname.as_deref(),
-            process_name: entity.process.as_deref(),
-            pod: entity.pod.as_deref(),
+            process: entity.process.as_deref().map(|comm| ProcessName { comm }),
+            container,
+            k8s,
             client_ip: entity.client.as_deref(),
             vantage: entity.vantage.map(crate::pair::Vantage::name),
             state: alert.state.name(),

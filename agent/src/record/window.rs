@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_dns::{rcode_name, type_name};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::{
-    BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
-    RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord, WindowStatistics,
+    BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, PodName, ProcessName,
+    QtypeCount, RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord, WindowStatistics,
 };
 use dnscribe_sketch::{DistinctSketch, QuantileSketch, TopSketch};
 use std::borrow::Cow;
@@ -34,6 +34,7 @@ impl RecordBuilder {
         ordinal: u64,
     ) -> WindowRecord<'a> {
         let of = |grouping| group.value_of(grouping);
+        let (k8s, container) = PodName::or_container(of(Grouping::Pod));
         WindowRecord {
             head: self.head(Stream::Metrics, self.namespace.window(ordinal), span.start),
             window_seconds: span.length.as_secs(),
@@ -47,8 +48,9 @@ impl RecordBuilder {
             resolver: of(Grouping::Resolver),
             zone: of(Grouping::Zone),
             qtype: of(Grouping::Qtype),
-            process: of(Grouping::Process),
-            pod: of(Grouping::Pod),
+            process: of(Grouping::Process).map(|comm| ProcessName { comm }),
+            container,
+            k8s,
             other: group.value.is_none(),
             undercounted: tally.undercounted,
             statistics: statistics(tally, group, span),
@@ -124,9 +126,9 @@ fn estimated(tally: &Tally) -> Option<EstimateFields> {
 
 /// Returns exact counts of all messages, exported or not, if some were not exported.
 fn exact(tally: &Tally, queries: u64) -> Option<ExactFields> {
-    let untold = tally.not_exported.as_deref()?;
+    let not_exported = tally.not_exported.as_deref()?;
     // The header holds the lower four bits of an extended code (RFC 6891, 6.1.3).
-    let mut counts = untold.rcodes;
+    let mut counts = not_exported.rcodes;
     for (rcode, count) in tally.rcodes.sorted() {
         counts[usize::from(rcode & 15)] += count;
     }
@@ -140,13 +142,13 @@ fn exact(tally: &Tally, queries: u64) -> Option<ExactFields> {
     }
     rcodes.sort_by_key(|row| std::cmp::Reverse(row.count));
     Some(ExactFields {
-        queries: queries + tally.retries + untold.queries,
-        responses: tally.rcodes.total() + untold.responses,
+        queries: queries + tally.retries + not_exported.queries,
+        responses: tally.rcodes.total() + not_exported.responses,
         rcodes,
-        truncated: tally.truncated + untold.truncated,
-        untold: untold.queries + untold.responses,
-        lost: untold.lost,
-        lost_segments: untold.segments,
+        truncated: tally.truncated + not_exported.truncated,
+        not_exported: not_exported.queries + not_exported.responses,
+        lost: not_exported.lost,
+        lost_segments: not_exported.segments,
     })
 }
 

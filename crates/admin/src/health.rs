@@ -179,7 +179,7 @@ impl DeliveryHealth {
         let dropped =
             self.delivery.check(now, self.window, CheckState::Warn, "records dropped by the sinks");
         let restart = format!("see the log, then restart the {}", self.program);
-        let reason = "see dnscribe_dropped_total{stage=\"delivery\"} for the reason";
+        let reason = "see dnscribe_dropped_records_total for the reason";
         [
             Check::new(
                 "spool",

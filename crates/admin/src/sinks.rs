@@ -53,7 +53,7 @@ pub const METRICS: &[Metric] = &[
         "requests",
         "Requests without an answer in time.",
     )),
-    Metric::gauge("dnscribe_kafka_away", "0 or 1", "1 while Kafka accepts no records, else 0.")
+    Metric::gauge("dnscribe_kafka_up", "0 or 1", "1 while Kafka accepts records, else 0.")
         .labels(SINK)
         .source("the sink"),
     Metric::gauge(
@@ -91,16 +91,23 @@ pub const METRICS: &[Metric] = &[
         "Alerts whose latest state no Alertmanager has received.",
     )),
     alertmanager(Metric::gauge(
-        "dnscribe_alertmanager_away",
+        "dnscribe_alertmanager_up",
         "0 or 1",
-        "1 while no Alertmanager accepts alerts.",
+        "1 while an Alertmanager accepts alerts, else 0.",
     )),
 ];
 
 const STREAM: (&str, &str) = ("stream", "names of the streams");
 
-/// Descriptions of what the ledger counts of all sinks, without what was dropped.
+/// Descriptions of what the ledger counts of all sinks.
 pub const RECORDS: &[Metric] = &[
+    Metric::counter(
+        "dnscribe_dropped_records_total",
+        "records",
+        "Records that sinks dropped, by reason.",
+    )
+    .labels(&[("stage", "delivery"), ("reason", "as in the ledger")])
+    .source("ledger: `delivery`"),
     Metric::counter("dnscribe_records_total", "records", "Records of all sinks by outcome.")
         .labels(&[STREAM, ("outcome", "delivered, filtered, dropped")])
         .source("ledger: `delivery`")
@@ -141,6 +148,19 @@ pub fn write_records(page: &mut Page, sinks: &BTreeMap<String, BTreeMap<String, 
                 family.count(&[("stream", stream), (label, value)], sum);
             }
         }
+    }
+}
+
+/// Writes the records that sinks dropped, by reason.
+pub fn write_dropped(page: &mut Page, sinks: &BTreeMap<String, BTreeMap<String, Delivery>>) {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    let deliveries = sinks.values().flat_map(BTreeMap::values);
+    for (reason, count) in deliveries.flat_map(|delivery| &delivery.dropped) {
+        *reasons.entry(reason).or_default() += count;
+    }
+    let mut family = page.family("dnscribe_dropped_records_total");
+    for (reason, count) in reasons {
+        family.count(&[("stage", "delivery"), ("reason", reason)], count);
     }
 }
 

@@ -121,7 +121,7 @@ impl SenderMetrics {
             Gauge::new("dnscribe_alertmanager_failed_total", self.failed as f64),
             Gauge::new("dnscribe_alertmanager_firing", self.firing as f64),
             Gauge::new("dnscribe_alertmanager_waiting", self.waiting as f64),
-            Gauge::new("dnscribe_alertmanager_away", f64::from(u8::from(self.away))),
+            Gauge::new("dnscribe_alertmanager_up", f64::from(u8::from(!self.away))),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! `dns.alert/1`.
 
-use super::{EventId, MaskingFields, RecordHead};
+use super::{ContainerId, EventId, MaskingFields, PodName, ProcessName, RecordHead};
 use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -63,10 +63,12 @@ pub struct AlertRecord<'a> {
     pub zone: Option<&'a str>,
     /// Query name.
     pub qname: Option<&'a str>,
-    /// Name of the process.
-    pub process_name: Option<&'a str>,
-    /// `namespace/pod`, else the container's id.
-    pub pod: Option<&'a str>,
+    /// Process, by its name.
+    pub process: Option<ProcessName<'a>>,
+    /// Container, if its pod is not known.
+    pub container: Option<ContainerId<'a>>,
+    /// Pod.
+    pub k8s: Option<PodName<'a>>,
     /// Address of the client.
     pub client_ip: Option<&'a str>,
     /// Side from which it was seen: `client`, `server` or `passive`.
@@ -159,6 +161,9 @@ pub struct AlertRecord<'a> {
     /// How the record was masked, if the configuration asks for masking.
     pub masking: Option<MaskingFields>,
 }
+
+/// Base of the runbooks' addresses unless the configuration has another one.
+pub const RUNBOOKS: &str = "https://github.com/dnscribe/dnscribe/blob/main/docs/runbooks";
 
 /// Returns the address of a rule's runbook below `base`, which has no slash at its end: the rule's name with hyphens.
 #[must_use]

@@ -342,6 +342,41 @@ pub struct ProcessFields<'a> {
     pub exe: Option<&'a str>,
 }
 
+/// The processes of one name: a `process` without pid and user.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct ProcessName<'a> {
+    /// Name of the process.
+    pub comm: &'a str,
+}
+
+/// A `container` by its id alone.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct ContainerId<'a> {
+    /// Container id, 64 hex digits.
+    pub id: &'a str,
+}
+
+/// A `k8s` by the names of the pod alone.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct PodName<'a> {
+    /// Namespace of the pod.
+    pub namespace: &'a str,
+    /// Name of the pod.
+    pub pod: &'a str,
+}
+
+impl<'a> PodName<'a> {
+    /// Reads `namespace/pod`; any other text is the id of a container.
+    #[must_use]
+    pub fn or_container(path: Option<&'a str>) -> (Option<Self>, Option<ContainerId<'a>>) {
+        match path.map(|path| (path, path.split_once('/'))) {
+            Some((_, Some((namespace, pod)))) => (Some(Self { namespace, pod }), None),
+            Some((id, None)) => (None, Some(ContainerId { id })),
+            None => (None, None),
+        }
+    }
+}
+
 /// A container.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, JsonSchema)]

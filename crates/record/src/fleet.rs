@@ -79,7 +79,7 @@ mod tests {
         for line in WINDOWS.lines() {
             let mut fleet: Value = serde_json::from_str(line).unwrap();
             let fields = fleet.as_object_mut().unwrap();
-            for field in ["process", "pod"] {
+            for field in ["process", "container", "k8s"] {
                 fields.remove(field);
             }
             let added = [("schema", json!("dns.fleet/1")), ("grouping", json!("all"))];

@@ -192,7 +192,7 @@ pub struct Sampling {
     /// Number of times that sampling began.
     pub episodes: u64,
     /// Packets that were not exported.
-    pub untold: NotExported,
+    pub not_exported: NotExported,
 }
 
 /// Packets of the hooks `cgroup` and `socket` that were sampled out or did not fit into the ring,
@@ -213,7 +213,7 @@ pub struct NotExported {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { ratio: 1.0, since: None, episodes: 0, untold: NotExported::default() }
+        Self { ratio: 1.0, since: None, episodes: 0, not_exported: NotExported::default() }
     }
 }
 

@@ -49,7 +49,7 @@ mod transaction;
 mod window;
 
 pub use alert::{
-    AlertRecord, ChangeReference, FigureFields, ProbeReference, Severity, runbook_address,
+    AlertRecord, ChangeReference, FigureFields, ProbeReference, RUNBOOKS, Severity, runbook_address,
 };
 pub use avro::{avro_schema, names as avro_schema_names};
 pub use connection::ConnectionRecord;
@@ -59,9 +59,9 @@ pub use enriched::{
 };
 pub use event_id::{EventId, MessageId, Namespace, PacketId};
 pub use fields::{
-    AnswerFields, AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames,
-    IcmpFields, K8sFields, Labels, OptionFields, OwnedRecordHead, ProcessFields, QuestionFields,
-    RecordHead, RecordTail,
+    AnswerFields, AnswerList, ContainerFields, ContainerId, DsoFields, EdeFields, EdnsFields,
+    FlagNames, IcmpFields, K8sFields, Labels, OptionFields, OwnedRecordHead, PodName,
+    ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
 };
 pub use fleet::FleetRecord;
 pub use json::{ContainerView, JsonText, PodView, ProcessView, add_json};

@@ -1,6 +1,6 @@
 //! `dns.window/1`.
 
-use super::{MaskingFields, RecordHead};
+use super::{ContainerId, MaskingFields, PodName, ProcessName, RecordHead};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -43,10 +43,12 @@ pub struct WindowRecord<'a> {
     pub zone: Option<&'a str>,
     /// Grouping `qtype`: mnemonic.
     pub qtype: Option<&'a str>,
-    /// Grouping `process`: name of the process.
-    pub process: Option<&'a str>,
-    /// Grouping `pod`: `namespace/pod`, else the container's id.
-    pub pod: Option<&'a str>,
+    /// Grouping `process`: the processes of one name.
+    pub process: Option<ProcessName<'a>>,
+    /// Grouping `pod`: the container, if its pod is not known.
+    pub container: Option<ContainerId<'a>>,
+    /// Grouping `pod`: the pod.
+    pub k8s: Option<PodName<'a>>,
     /// True for the group that collects all transactions without a group of their own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
@@ -188,8 +190,8 @@ pub struct ExactFields {
     pub truncated: u64,
     /// Queries and responses that were not exported. They belong to the window in which the kernel
     /// counted them.
-    pub untold: u64,
-    /// Messages and TCP segments, of those in `untold` and `lost_segments`, that did not fit into
+    pub not_exported: u64,
+    /// Messages and TCP segments, of those in `not_exported` and `lost_segments`, that did not fit into
     /// the ring.
     pub lost: u64,
     /// TCP segments that did not fit into the ring. The number of messages in them is unknown, and

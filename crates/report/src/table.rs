@@ -50,6 +50,8 @@ pub struct Cell {
     value: Option<f64>,
     /// Length of a bar below the text: 0 to 1.
     share: Option<f64>,
+    /// Name and address of a web page, behind the text.
+    link: Option<(&'static str, String)>,
     tone: Tone,
 }
 
@@ -58,6 +60,16 @@ impl Cell {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Adds a link to a web page behind the text; another address than one of HTTP is left out.
+    #[must_use]
+    pub fn link(mut self, name: &'static str, address: Option<&str>) -> Self {
+        let address = address.filter(|address| {
+            ["https://", "http://"].iter().any(|scheme| address.starts_with(scheme))
+        });
+        self.link = address.map(|address| (name, address.to_owned()));
+        self
     }
 
     /// Creates a cell with a count.
@@ -165,6 +177,9 @@ impl Cell {
         html! {
             td class=[class] data-sort=[self.value] {
                 (self.text)
+                @if let Some((name, address)) = &self.link {
+                    " " a href=(address) { (name) }
+                }
                 @if let Some(share) = self.share {
                     span.bar style=(format!("width:{:.1}%", (share * 100.0).clamp(1.0, 100.0))) {}
                 }

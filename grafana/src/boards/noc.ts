@@ -274,7 +274,7 @@ export const noc = board(
                         targets: [
                             prometheus(
                                 `sum(rate(${m.dnscribe_packets_total}{outcome="lost_ring_full", instance=~"$instance"}[$__rate_interval]))
-                 + (sum(rate(${m.dnscribe_dropped_total}{stage="delivery", instance=~"$instance"}[$__rate_interval])) or vector(0))`,
+                 + (sum(rate(${m.dnscribe_dropped_records_total}{instance=~"$instance"}[$__rate_interval])) or vector(0))`,
                                 "lost",
                             ),
                         ],

@@ -132,13 +132,13 @@ export const pipeline = board(
                         title: "Losses by stage",
                         description:
                             "Losses a second by stage and reason, as the agents' ledgers count them: kernel (ring full), decode (malformed), pairing (evicted), delivery (a sink's queue). " +
-                            "Stages count different things: do not add them. Red: the page losses says what each reason needs.",
+                            "Kernel and decode count packets, pairing queries, delivery records. Red: the page losses says what each reason needs.",
                         unit: "cps",
                         bounds: { warning: 0.1, critical: 10 },
                         links: [runbook("runbooks/losses"), next("kubernetes")],
                         targets: [
                             prometheus(
-                                `sum by (stage, reason) (rate(${m.dnscribe_dropped_total}{instance=~"$instance"}[$__rate_interval])) > 0`,
+                                `sum by (stage, reason) (rate({__name__=~"dnscribe_dropped_(packets|queries|records)_total", instance=~"$instance"}[$__rate_interval])) > 0`,
                                 "{{stage}} {{reason}}",
                             ),
                         ],
@@ -192,7 +192,7 @@ export const pipeline = board(
                         unit: "short",
                         bounds: NONE,
                         links: [runbook("kafka"), next("kubernetes")],
-                        targets: [prometheus(`sum(${m.dnscribe_kafka_away}{instance=~"$instance"})`, "agents")],
+                        targets: [prometheus(`sum(${m.dnscribe_kafka_up}{instance=~"$instance"} == bool 0)`, "agents")],
                     }),
                 ],
             ],

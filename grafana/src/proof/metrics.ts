@@ -142,12 +142,14 @@ const families: Family[] = [
         ],
     },
     {
-        name: m.dnscribe_dropped_total,
+        name: m.dnscribe_dropped_packets_total,
         type: "counter",
-        series: [
-            ...each({ stage: "kernel", reason: "ring_full" }, (node, minute) => (isLossy(node, minute) ? 300 : 0)),
-            ...each({ stage: "delivery", reason: "queue_full" }, () => 0),
-        ],
+        series: each({ stage: "kernel", reason: "ring_full" }, (node, minute) => (isLossy(node, minute) ? 300 : 0)),
+    },
+    {
+        name: m.dnscribe_dropped_records_total,
+        type: "counter",
+        series: each({ stage: "delivery", reason: "queue_full" }, () => 0),
     },
     {
         name: m.dnscribe_records_total,
@@ -160,9 +162,9 @@ const families: Family[] = [
         series: each({}, (node, minute) => (isLossy(node, minute) ? 4e6 : 0)),
     },
     {
-        name: m.dnscribe_kafka_away,
+        name: m.dnscribe_kafka_up,
         type: "gauge",
-        series: each({ sink: "kafka" }, (node, minute) => (isLossy(node, minute) ? 1 : 0)),
+        series: each({ sink: "kafka" }, (node, minute) => (isLossy(node, minute) ? 0 : 1)),
     },
     { name: m.dnscribe_alertmanager_waiting, type: "gauge", series: each({ sink: "alertmanager" }, () => 0) },
     { name: m.dnscribe_build_info, type: "gauge", series: each({ version: "0.1.0", revision: "unknown" }, () => 1) },
@@ -178,7 +180,7 @@ const families: Family[] = [
         series: nodeNames.flatMap((node) => {
             const [cart, web] = clients(node);
             return [cart, web].map(({ namespace, pod }) => ({
-                labels: { ...instance(node), pod: `${namespace}/${pod}` },
+                labels: { ...instance(node), namespace, pod },
                 value: () => 40,
             }));
         }),
@@ -189,7 +191,7 @@ const families: Family[] = [
         series: nodeNames.flatMap((node) => {
             const [cart, web] = clients(node);
             return [cart, web].map((client) => ({
-                labels: { ...instance(node), pod: `${client.namespace}/${client.pod}` },
+                labels: { ...instance(node), namespace: client.namespace, pod: client.pod },
                 value: () => (client === web ? 28 : 2),
             }));
         }),

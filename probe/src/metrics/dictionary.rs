@@ -221,9 +221,6 @@ pub(super) const PROGRAM: &[Metric] = &[
         .source("`/probe`")
         .caveat("refused: a wrong target or module; busy: too many at once."),
     Metric::gauge("dnscribe_spool_bytes", "bytes", "Bytes waiting on disk.").source("the spool"),
-    Metric::counter("dnscribe_dropped_total", "records", "Losses by stage and reason.")
-        .labels(&[("stage", "delivery"), ("reason", "as in the ledger")])
-        .source("ledger: `delivery`"),
     Metric::gauge("dnscribe_probe_build_info", "1", "Version of dnscribe-probe.")
         .labels(&[("version", "one")])
         .source("the program"),

@@ -39,7 +39,10 @@ fn prometheus_rules_do_what_their_tests_say() {
         assert!(tests.contains(&format!("alertname: {alert}")), "{alert} has no test");
     }
     for page in values("runbook_url:") {
-        assert!(environment::workspace().join(&page).is_file(), "{page}");
+        let address = dnscribe_record::RUNBOOKS.trim_end_matches("runbooks");
+        let file =
+            page.strip_prefix(address).map(|name| environment::workspace().join("docs").join(name));
+        assert!(file.is_some_and(|file| file.is_file()), "{page}");
     }
     for board in values("dashboard:") {
         let file = grafana::folder().join(format!("dashboards/{board}.json"));
@@ -66,7 +69,7 @@ fn a_notification_has_evidence_board_and_runbook() {
         "status": "resolved",
         "labels": { "alertname": "DnsTunnel", "rule": "tunnel", "severity": "critical", "zone": "evil.example", "node": "a b" },
         "annotations": { "summary": "Data in names below evil.example.", "description": "names 900 (threshold 100)",
-            "changes": "cart 2.0 by ci", "runbook_url": "docs/runbooks/tunnel.md" },
+            "changes": "cart 2.0 by ci", "runbook_url": "https://wiki.example/docs/runbooks/tunnel.md" },
         "startsAt": "2026-11-22T10:00:00Z", "endsAt": "2026-11-22T10:20:00Z",
     });
     let message = serde_json::json!({
@@ -91,7 +94,7 @@ fn a_notification_has_evidence_board_and_runbook() {
         "Evidence: names 900 (threshold 100)",
         "Changes: cart 2.0 by ci",
         "/d/dnscribe-security?from=1795339800000&to=1795342800000&var-zone=evil.example&var-node=a+b",
-        "/docs/runbooks/tunnel.md",
+        "Runbook: https://wiki.example/docs/runbooks/tunnel.md",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

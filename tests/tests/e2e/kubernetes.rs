@@ -122,6 +122,13 @@ fn names_pod_of_container() {
     for line in ["dnscribe_kubernetes_up 1", "dnscribe_kubernetes_pods 1"] {
         assert!(metrics.lines().any(|other| other == line), "{line}\n{metrics}");
     }
+    let labels = r#"namespace="shop",pod="web-7d4b9c6f5-x2x9z",workload="web""#;
+    for line in [
+        format!("dns_pod_transactions_total{{{labels},outcome=\"nxdomain\"}} 2"),
+        "dns_pod_transaction_duration_seconds_count{namespace=\"shop\",workload=\"web\"} 2".into(),
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line}\n{metrics}");
+    }
     let asked = api.requests();
     assert!(
         asked.iter().all(|target| target.contains("fieldSelector=spec.nodeName%3Dnode-1")),
@@ -132,7 +139,9 @@ fn names_pod_of_container() {
         let found = end.records_of(schema).find(|record| record["qname"] == "www.a.test").unwrap();
         assert_eq!(found["k8s"]["pod"], "web-7d4b9c6f5-x2x9z", "{found}");
     }
-    let of_pod = |record: &&Value| record["pod"] == "shop/web-7d4b9c6f5-x2x9z";
+    let of_pod = |record: &&Value| {
+        record["k8s"] == json!({ "namespace": "shop", "pod": "web-7d4b9c6f5-x2x9z" })
+    };
     assert!(end.records_of("dns.window/1").any(|record| of_pod(&record)), "windows by pod");
     end.final_ledger().unwrap();
 }

@@ -81,7 +81,7 @@ impl Scrape {
     /// Records that were dropped before the sinks for a reason.
     pub fn dropped(&self, reason: &str) -> u64 {
         let reason = format!("reason=\"{reason}\"");
-        self.sum("dnscribe_dropped_total", &["stage=\"delivery\"", &reason])
+        self.sum("dnscribe_dropped_records_total", &[&reason])
     }
 }
 

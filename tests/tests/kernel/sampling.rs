@@ -73,8 +73,8 @@ fn messages(response: bool) -> impl Iterator<Item = Message> {
     })
 }
 
-fn sum(untold: &[NotExported], wanted: impl Fn(&NotExported) -> bool) -> (u64, u64) {
-    let found = untold.iter().filter(|untold| wanted(untold));
+fn sum(not_exported: &[NotExported], wanted: impl Fn(&NotExported) -> bool) -> (u64, u64) {
+    let found = not_exported.iter().filter(|not_exported| wanted(not_exported));
     found.fold((0, 0), |(sampled, lost), one| (sampled + one.sampled, lost + one.lost))
 }
 
@@ -107,15 +107,21 @@ fn sampling_matches_agent() {
                     left_out[usize::from(response)] += out;
                 }
             }
-            let untold = bench.live.not_exported();
+            let not_exported = bench.live.not_exported();
             let [queries, responses] = left_out;
-            assert_eq!(sum(&untold, |untold| untold.class == PacketClass::Query), (queries, 0));
+            assert_eq!(
+                sum(&not_exported, |not_exported| not_exported.class == PacketClass::Query),
+                (queries, 0)
+            );
             let failures = PacketClass::Response { rcode: SERVFAIL, truncated: true };
-            assert_eq!(sum(&untold, |untold| untold.class == failures), (responses, 0));
-            assert_eq!(sum(&untold, |_| true), (queries + responses, 0));
+            assert_eq!(
+                sum(&not_exported, |not_exported| not_exported.class == failures),
+                (responses, 0)
+            );
+            assert_eq!(sum(&not_exported, |_| true), (queries + responses, 0));
             let servers = ["192.0.2.2", "2001:db8::2"].map(|server| server.parse().ok());
-            let server = |untold: &NotExported| servers.contains(&untold.server);
-            assert!(untold.iter().all(server), "{untold:?}");
+            let server = |not_exported: &NotExported| servers.contains(&not_exported.server);
+            assert!(not_exported.iter().all(server), "{not_exported:?}");
             assert_eq!(bench.live.not_exported(), [], "reported twice");
         }
     }
@@ -235,13 +241,21 @@ fn counts_ring_loss_by_packet_class() {
         bench.run(program, &segment, TRIES).expect("runs");
         let kernel = counters(&bench, hook);
         assert_balance(&kernel);
-        let untold = bench.live.not_exported();
-        let lost = |wanted: &dyn Fn(&NotExported) -> bool| sum(&untold, wanted).1;
+        let not_exported = bench.live.not_exported();
+        let lost = |wanted: &dyn Fn(&NotExported) -> bool| sum(&not_exported, wanted).1;
         assert_eq!(lost(&|_| true), kernel.lost_ring_full, "{program}");
         let failures = PacketClass::Response { rcode: SERVFAIL, truncated: true };
-        assert_eq!(lost(&|untold| untold.class == failures), u64::from(TRIES), "{program}");
+        assert_eq!(
+            lost(&|not_exported| not_exported.class == failures),
+            u64::from(TRIES),
+            "{program}"
+        );
         let segments = PacketClass::Segment { to_server: true };
-        assert_eq!(lost(&|untold| untold.class == segments), u64::from(TRIES), "{program}");
+        assert_eq!(
+            lost(&|not_exported| not_exported.class == segments),
+            u64::from(TRIES),
+            "{program}"
+        );
     }
 }
 
@@ -289,10 +303,10 @@ fn servers_beyond_map_capacity_share_a_count() {
         bench.run("cgroup_ingress", &ethernet(&ip), 1).expect("runs");
     }
     let kernel = counters(&bench, "cgroup");
-    let untold = bench.live.not_exported();
+    let not_exported = bench.live.not_exported();
     let (known, others) = (
-        sum(&untold, |untold| untold.server.is_some()).0,
-        sum(&untold, |untold| untold.server.is_none()).0,
+        sum(&not_exported, |not_exported| not_exported.server.is_some()).0,
+        sum(&not_exported, |not_exported| not_exported.server.is_none()).0,
     );
     assert_eq!(known + others, kernel.sampled_out);
     assert!(kernel.sampled_out > u64::from(SERVERS) - 10, "{kernel:?}");

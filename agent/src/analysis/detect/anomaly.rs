@@ -74,7 +74,7 @@ impl Metric {
             Self::QueryRate => {
                 let by_chance = mean.max(0.0) / MINUTE.as_secs_f64();
                 let floor = by_chance.sqrt().max(0.1 * mean).max(0.1);
-                let queries = to_f64(stats.queries + stats.untold);
+                let queries = to_f64(stats.queries + stats.not_exported);
                 (!stats.is_thinned).then_some((queries / MINUTE.as_secs_f64(), floor))
             }
             Self::Median if stats.measured >= min_measured => {

@@ -128,7 +128,7 @@ impl Detection {
         self.options = options;
     }
 
-    /// Returns the base URL or path of the runbooks.
+    /// Returns the base URL of the runbooks.
     #[must_use]
     pub fn runbooks(&self) -> &str {
         &self.options.runbook_url

@@ -10,6 +10,7 @@ use crate::analysis::window::{Groups, Span};
 use crate::decode::MessageId;
 use crate::encrypted::ConnectionReport;
 use crate::pair::Vantage;
+use dnscribe_record::PodName;
 use dnscribe_record::time::Timestamp;
 use std::fmt;
 
@@ -82,7 +83,7 @@ pub struct Entity {
     pub qname: Option<Box<str>>,
     /// Name of the process.
     pub process: Option<Box<str>>,
-    /// Pod, otherwise container id.
+    /// Pod as `namespace/name`, otherwise container id.
     pub pod: Option<Box<str>>,
     /// Address of the client.
     pub client: Option<Box<str>>,
@@ -102,19 +103,22 @@ impl fmt::Display for Entity {
 }
 
 impl Entity {
-    /// Returns all parts but the vantage, with their names in records.
-    pub(super) fn texts(&self) -> [(&'static str, Option<&str>); 6] {
+    /// Returns all parts but the vantage, with their names.
+    pub(super) fn texts(&self) -> [(&'static str, Option<&str>); 8] {
+        let (pod, container) = PodName::or_container(self.pod.as_deref());
         [
             ("resolver", self.resolver.as_deref()),
             ("zone", self.zone.as_deref()),
             ("qname", self.qname.as_deref()),
-            ("process_name", self.process.as_deref()),
-            ("pod", self.pod.as_deref()),
+            ("process", self.process.as_deref()),
+            ("namespace", pod.map(|pod| pod.namespace)),
+            ("pod", pod.map(|pod| pod.pod)),
+            ("container", container.map(|container| container.id)),
             ("client_ip", self.client.as_deref()),
         ]
     }
 
-    /// Returns the parts that are present, with their names in records.
+    /// Returns the parts that are present, with their names.
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let vantage = ("vantage", self.vantage.map(Vantage::name));
         let parts = self.texts().into_iter().chain([vantage]);

@@ -66,7 +66,7 @@ pub(super) struct GroupStats {
     /// Number of answers from which the latency was computed.
     pub(super) measured: u64,
     /// Queries that were not exported, as counted by the kernel.
-    pub(super) untold: u64,
+    pub(super) not_exported: u64,
     /// Whether transactions were sampled and the rest was not counted, so that the query rate is
     /// unknown.
     pub(super) is_thinned: bool,
@@ -98,7 +98,7 @@ impl GroupStats {
         self.queries += tally.transactions - strays;
         // Transactions that were not exported are counted for nodes and resolvers only.
         match &tally.not_exported {
-            Some(untold) => self.untold += untold.queries,
+            Some(not_exported) => self.not_exported += not_exported.queries,
             None => self.is_thinned |= tally.sampled.is_sampled(),
         }
         self.answered += count(Status::Answered);

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct DetectOptions {
     /// Interval at which a firing alert is repeated.
     pub repeat: Duration,
-    /// Base URL or path of the runbooks, without a trailing slash.
+    /// Base URL of the runbooks, without a trailing slash.
     pub runbook_url: String,
     /// Maintenance periods, during which alerts are muted.
     pub maintenance: Vec<Maintenance>,
@@ -101,7 +101,7 @@ impl Default for DetectOptions {
         let ratio = AnomalyOptions { warning: 0.05, critical: Some(0.25), min_queries: 30 };
         Self {
             repeat: Duration::from_secs(300),
-            runbook_url: "docs/runbooks".to_owned(),
+            runbook_url: dnscribe_record::RUNBOOKS.to_owned(),
             maintenance: Vec::new(),
             rules: Rule::ALL.map(|rule| RuleOptions {
                 enabled: true,

@@ -171,11 +171,11 @@ impl Groups {
         &mut self,
         vantage: Vantage,
         (transport, resolver): (&'static str, Option<&str>),
-        untold: &NotExported,
+        not_exported: &NotExported,
     ) {
         GroupRef::each_not_exported(vantage, transport, resolver, |key| {
             let index = self.index_or_other(&key);
-            self.entries[index].tally.add_not_exported(untold);
+            self.entries[index].tally.add_not_exported(not_exported);
         });
     }
 

@@ -160,8 +160,8 @@ impl Tally {
     }
 
     /// Counts messages that were not exported.
-    pub fn add_not_exported(&mut self, untold: &NotExported) {
-        self.not_exported.get_or_insert_default().merge(untold);
+    pub fn add_not_exported(&mut self, not_exported: &NotExported) {
+        self.not_exported.get_or_insert_default().merge(not_exported);
     }
 
     /// Memory in use, in bytes.
@@ -174,7 +174,7 @@ impl Tally {
             + self.qnames.heap_bytes()
             + self.clients.heap_bytes()
             + self.resolvers.heap_bytes()
-            + self.not_exported.as_ref().map_or(0, |untold| size_of_val(&**untold))
+            + self.not_exported.as_ref().map_or(0, |not_exported| size_of_val(&**not_exported))
             + self.tops.as_ref().map_or(0, |tops| tops.bytes())
     }
 

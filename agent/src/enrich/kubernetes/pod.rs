@@ -103,6 +103,24 @@ pub struct PodRef {
     pub runtime: Option<Runtime>,
 }
 
+#[cfg(test)]
+impl Pod {
+    /// A pod without labels and containers.
+    pub(crate) fn named(namespace: &str, name: &str, workload: Option<(&str, &str)>) -> Self {
+        Self {
+            uid: name.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            path: format!("{namespace}/{name}").into(),
+            workload: workload
+                .map(|(kind, name)| Workload { kind: kind.into(), name: name.into() }),
+            labels: BTreeMap::new(),
+            containers: Vec::new(),
+            single_container: None,
+        }
+    }
+}
+
 impl Pod {
     /// Reads a pod with the configured `labels`. Returns `None` if it has no namespace, name or uid.
     pub(super) fn of(api: &ApiPod, labels: &[String]) -> Option<Self> {

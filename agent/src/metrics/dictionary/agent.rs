@@ -6,10 +6,14 @@ const HOOK: (&str, &str) = ("hook", "cgroup, socket, replay");
 const RULE: (&str, &str) = ("rule", "names of the detection rules");
 const SEVERITY: (&str, &str) = ("severity", "info, warning, critical");
 const DETECTION: &str = "Only if detection is on.";
-const PODS: &[(&str, &str)] = &[(
-    "pod",
-    "`namespace/pod`, else the container's id; empty outside containers; after the first 256, `other`",
-)];
+const PODS: &[(&str, &str)] = &[
+    ("namespace", "of the pod; empty outside Kubernetes"),
+    ("pod", "name of the pod; empty outside Kubernetes"),
+    (
+        "container_id",
+        "of a container without a known pod; after the first 256 pods and containers, `other`",
+    ),
+];
 const KUBERNETES: &str = "Only if Kubernetes is configured.";
 const LOOKUPS: &str = "Only if a sink receives the stream lookups.";
 
@@ -67,20 +71,23 @@ pub(super) const METRICS: &[Metric] = &[
         .source("ledger: `sampling.episodes`")
         .caveat("Live capture only."),
     Metric::counter(
-        "dnscribe_untold_packets_total",
+        "dnscribe_not_exported_packets_total",
         "packets",
         "Packets that were sampled out or lost to a full ring, counted by the kernel.",
     )
     .labels(&[("kind", "query, response, tcp_segment, other")])
-    .source("ledger: `sampling.untold`")
+    .source("ledger: `sampling.not_exported`")
     .caveat("Live capture only; read from the kernel every ten seconds."),
-    Metric::counter("dnscribe_dropped_total", "packets, queries or records", "Losses by stage and reason.")
-        .labels(&[
-            ("stage", "kernel, decode, pairing, connections, join, delivery"),
-            ("reason", "as in the ledger"),
-        ])
-        .source("ledger: `kernel`, `decode.malformed`, `pairing.evicted`, `delivery`")
-        .caveat("Stages count different things: do not add them."),
+    Metric::counter("dnscribe_dropped_packets_total", "packets", "Packets lost before they were messages.")
+        .labels(&[("stage", "kernel, decode"), ("reason", "as in the ledger")])
+        .source("ledger: `kernel`, `decode.malformed`"),
+    Metric::counter(
+        "dnscribe_dropped_queries_total",
+        "queries",
+        "Queries whose response was not waited for, because the table was full.",
+    )
+    .labels(&[("stage", "pairing"), ("reason", "evicted")])
+    .source("ledger: `pairing.evicted`"),
     Metric::counter(
         "dnscribe_records_shortened_total",
         "records",
@@ -102,6 +109,19 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .source("ledger: `connections.open`")
     .caveat("Only if a sink receives the stream connections."),
+    Metric::counter(
+        "dnscribe_connections_evicted_total",
+        "connections",
+        "Connections of encrypted DNS reported before their end because the table was full.",
+    )
+    .source("ledger: `connections.evicted`")
+    .caveat("Only if a sink receives the stream connections."),
+    Metric::counter(
+        "dnscribe_links_overflow_total",
+        "transactions",
+        "Transactions without links because the tables of correlation were full.",
+    )
+    .source("counted by correlation"),
     Metric::counter(
         "dnscribe_links_total",
         "transactions",

@@ -6,6 +6,12 @@ const VANTAGE: (&str, &str) = ("vantage", "client, server, passive");
 const TRANSPORT: (&str, &str) = ("transport", "udp, tcp");
 const RESOLVER: (&str, &str) = ("resolver", "configured name, else address; limited, then `other`");
 const PROTOCOL: (&str, &str) = ("protocol", "dot, doh, doq, doh3");
+const NAMESPACE: (&str, &str) = ("namespace", "of the pod");
+const WORKLOAD: (&str, &str) =
+    ("workload", "name of the Deployment, StatefulSet, DaemonSet, CronJob, …; empty without one");
+const POD_SERIES: &str = "Only if Kubernetes is configured and `privacy` keeps containers. At most 512 pods at a time: one \
+     without queries for ten minutes gives its place to another; those beyond are `other`. `nodata` is NOERROR without \
+     answers.";
 const BOUNDED: &str =
     "At most 1,000 series; further ones have `other` in place of the labels that traffic chooses.";
 const BUCKETS: &str =
@@ -36,6 +42,42 @@ pub(super) const METRICS: &[Metric] = &[
     .formula("`histogram_quantile(0.99, sum by (le) (rate(dns_transaction_duration_seconds_bucket[5m])))`")
     .source("`dns.transaction/1`: `latency_ms`, if present")
     .caveat(BUCKETS),
+    Metric::counter(
+        "dns_pod_transactions_total",
+        "transactions",
+        "Queries that pods of this node sent, by outcome.",
+    )
+    .labels(&[
+        NAMESPACE,
+        ("pod", "name of the pod"),
+        WORKLOAD,
+        (
+            "outcome",
+            "answered, nodata, nxdomain, truncated, servfail, refused, error, unreachable, timeout, open",
+        ),
+    ])
+    .formula(
+        "failures per query: `sum by (namespace, pod) \
+         (rate(dns_pod_transactions_total{outcome=~\"servfail|refused|error|unreachable|timeout\"}[5m])) / \
+         sum by (namespace, pod) (rate(dns_pod_transactions_total[5m]))`",
+    )
+    .source("`dns.transaction/1` at vantage client: one each, but for late, duplicate and orphan")
+    .caveat(POD_SERIES),
+    Metric::histogram(
+        "dns_pod_transaction_duration_seconds",
+        "seconds",
+        "Time from a pod's query to its response.",
+    )
+    .labels(&[NAMESPACE, WORKLOAD])
+    .source("`dns.transaction/1`: `latency_ms` of answered ones")
+    .caveat("Only if Kubernetes is configured. At most 128 workloads, then `other`."),
+    Metric::counter(
+        "dnscribe_pod_series_removed_total",
+        "pods",
+        "Pods whose series ended because others needed the room.",
+    )
+    .source("counted when it happens")
+    .caveat("Only if Kubernetes is configured."),
     Metric::counter("dns_messages_total", "messages", "DNS messages decoded.")
         .labels(&[("qr", "query, response"), TRANSPORT])
         .source("ledger: `decode.queries`, `decode.responses`"),

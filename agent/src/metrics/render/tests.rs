@@ -3,8 +3,11 @@ use super::super::transactions::RecentlyAdded;
 use super::*;
 use crate::analysis::lookup::{PacketCounts, PacketsByPod};
 use crate::capture::Transport;
+use crate::enrich::kubernetes::Pod;
 use crate::pair::{Status, Vantage};
 use dnscribe_record::ledger::{Delivery, Kernel};
+use dnscribe_record::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -60,6 +63,9 @@ fn page() -> String {
         }
         (sink.to_owned(), own)
     });
+    let mut pods = PodMetrics::default();
+    let pod = Arc::new(Pod::named("shop", "web", None));
+    pods.query(Timestamp::default(), &pod, Outcome::Servfail, Some(Duration::from_millis(3)));
     render(&MetricsSnapshot {
         counters: &counters,
         transactions: &transactions,
@@ -93,6 +99,7 @@ fn page() -> String {
             unnamed: 1,
             refused: 0,
         }),
+        pods: Some(&pods),
         spool_bytes: 0,
         gauges: &gauges,
         build: BuildInfo { version: "0.1.0", revision: "0123456789ab" },
@@ -107,7 +114,7 @@ fn has_names_of_contract() {
         "dns_cache_answers_total{cache=\"miss\"} 5",
         "dnscribe_links_total{match=\"question\"} 0",
         "dnscribe_links_total{match=\"none\"} 2",
-        "dnscribe_dropped_total{stage=\"join\",reason=\"table_full\"} 1",
+        "dnscribe_links_overflow_total 1",
         "dnscribe_packets_total{hook=\"cgroup\",outcome=\"submitted\"} 6",
         "dnscribe_packets_total{hook=\"cgroup\",outcome=\"skipped\"} 2",
         "dnscribe_clipped_packets_total{hook=\"cgroup\"} 2",
@@ -118,15 +125,18 @@ fn has_names_of_contract() {
         "dnscribe_records_total{stream=\"transactions\",outcome=\"delivered\"} 15",
         "dnscribe_records_total{stream=\"transactions\",outcome=\"dropped\"} 4",
         "dnscribe_records_waiting{stream=\"transactions\",place=\"in_flight\"} 2",
-        "dnscribe_dropped_total{stage=\"kernel\",reason=\"ring_full\"} 1",
-        "dnscribe_dropped_total{stage=\"decode\",reason=\"ip_header\"} 3",
-        "dnscribe_dropped_total{stage=\"pairing\",reason=\"evicted\"} 4",
-        "dnscribe_dropped_total{stage=\"delivery\",reason=\"queue_full\"} 4",
+        "dnscribe_dropped_packets_total{stage=\"kernel\",reason=\"ring_full\"} 1",
+        "dnscribe_dropped_packets_total{stage=\"decode\",reason=\"ip_header\"} 3",
+        "dnscribe_dropped_queries_total{stage=\"pairing\",reason=\"evicted\"} 4",
+        "dnscribe_dropped_records_total{stage=\"delivery\",reason=\"queue_full\"} 4",
         "dnscribe_kafka_queue_bytes{sink=\"kafka_2\"} 9",
         "dnscribe_spool_bytes 0",
         "dnscribe_lookups_total{outcome=\"nxdomain\"} 2",
-        "dnscribe_lookup_queries_total{pod=\"\"} 4",
-        "dnscribe_lookup_wasted_queries_total{pod=\"shop/web\"} 11",
+        "dnscribe_lookup_queries_total{namespace=\"\",pod=\"\",container_id=\"\"} 4",
+        "dnscribe_lookup_wasted_queries_total{namespace=\"shop\",pod=\"web\",container_id=\"\"} 11",
+        "dns_pod_transactions_total{namespace=\"shop\",pod=\"web\",workload=\"\",outcome=\"servfail\"} 1",
+        "dns_pod_transaction_duration_seconds_count{namespace=\"shop\",workload=\"\"} 1",
+        "dnscribe_kafka_up{sink=\"kafka\"} 9",
         "dnscribe_kubernetes_up 1",
         "dnscribe_kubernetes_pods 12",
         "dnscribe_kubernetes_errors_total{reason=\"unreachable\"} 3",

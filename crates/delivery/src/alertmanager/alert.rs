@@ -40,11 +40,24 @@ pub(super) struct AlertRecord {
     runbook: Option<String>,
     /// Remaining fields, among them the parts of the entity.
     #[serde(flatten)]
-    more: Map<String, Value>,
+    more: Value,
 }
 
-/// Fields that are labels of an alert that has them.
-const LABELS: &str = "region service target resolver zone qname process_name pod client_ip vantage";
+/// Labels of an alert, with the path of the field that each is taken from.
+const LABELS: [(&str, &str); 12] = [
+    ("region", "/region"),
+    ("service", "/service"),
+    ("target", "/target"),
+    ("resolver", "/resolver"),
+    ("zone", "/zone"),
+    ("qname", "/qname"),
+    ("process", "/process/comm"),
+    ("namespace", "/k8s/namespace"),
+    ("pod", "/k8s/pod"),
+    ("container_id", "/container/id"),
+    ("client_ip", "/client_ip"),
+    ("vantage", "/vantage"),
+];
 
 #[derive(Clone, Debug, Deserialize)]
 struct Figure {
@@ -85,8 +98,9 @@ impl AlertRecord {
     /// entity do.
     fn labels(&self, config: &AlertmanagerConfig) -> Map<String, Value> {
         let configured = config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let entity = LABELS.split(' ');
-        let entity = entity.filter_map(|name| Some((name, self.more.get(name)?.as_str()?)));
+        let entity = LABELS.into_iter();
+        let entity =
+            entity.filter_map(|(name, path)| Some((name, self.more.pointer(path)?.as_str()?)));
         let alertname = alertname(&self.rule);
         let always = [
             ("rule", &self.rule),

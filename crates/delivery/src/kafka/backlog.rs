@@ -334,7 +334,7 @@ impl BacklogGauges {
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
         let torn_bytes = self.torn_bytes.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::new("dnscribe_kafka_away", f64::from(u8::from(self.away.get()))),
+            Gauge::new("dnscribe_kafka_up", f64::from(u8::from(!self.away.get()))),
             Gauge::new("dnscribe_spool_oldest_seconds", age.as_secs_f64()),
             Gauge::new("dnscribe_spool_torn_bytes_total", torn_bytes),
         ]

@@ -8,20 +8,27 @@ use std::fmt::Write as _;
 
 /// Returns the entity of an alert, made of its masked parts in the order of the original.
 pub(super) fn entity(fields: &FieldMasker<'_>, alert: &RawObject<'_>) -> String {
-    const PARTS: [(&str, Kind); 9] = [
-        ("service", Kind::Public),
-        ("target", Kind::Octets),
-        ("resolver", Kind::Resolver),
-        ("zone", Kind::Name),
-        ("qname", Kind::Name),
-        ("process_name", Kind::Process),
-        ("pod", Kind::Container),
-        ("client_ip", Kind::Address(Class::Client)),
-        ("vantage", Kind::Public),
+    /// Name of each part, the object that holds its field, and the field.
+    const PARTS: [(&str, Option<&str>, &str, Kind); 11] = [
+        ("service", None, "service", Kind::Public),
+        ("target", None, "target", Kind::Octets),
+        ("resolver", None, "resolver", Kind::Resolver),
+        ("zone", None, "zone", Kind::Name),
+        ("qname", None, "qname", Kind::Name),
+        ("process", Some("process"), "comm", Kind::Process),
+        ("namespace", Some("k8s"), "namespace", Kind::Container),
+        ("pod", Some("k8s"), "pod", Kind::Container),
+        ("container", Some("container"), "id", Kind::Container),
+        ("client_ip", None, "client_ip", Kind::Address(Class::Client)),
+        ("vantage", None, "vantage", Kind::Public),
     ];
     let mut entity = String::new();
-    for (part, kind) in PARTS {
-        let Some(value) = alert.text(part) else { continue };
+    for (part, object, field, kind) in PARTS {
+        let value = match object.map(|name| alert.object(name)) {
+            None => alert.text(field),
+            Some(object) => object.and_then(|object| object.text(field)),
+        };
+        let Some(value) = value else { continue };
         let Some(masked) = fields.masked_text(kind, &value, alert) else { continue };
         let comma = if entity.is_empty() { "" } else { "," };
         // Writing to a String cannot fail.

@@ -28,6 +28,11 @@ impl<'a> RawObject<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
     }
 
+    /// Returns a field that is an object.
+    pub(super) fn object(&self, name: &str) -> Option<Self> {
+        from_str(self.raw(name)?).ok()
+    }
+
     /// Returns a field that is a string.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         from_str::<JsonText<'a>>(self.raw(name)?).ok().map(|text| text.0)

@@ -134,6 +134,12 @@ const K8S: Kind = ObjectOf(
     ],
 );
 
+/// Objects that name processes, containers and pods of a group or an entity.
+const PROCESS_NAME: Kind = ObjectOf(Class::Process, fields![comm: must(Process)]);
+const CONTAINER_ID: Kind = ObjectOf(Class::Container, fields![id: must(Container)]);
+const POD_NAME: Kind =
+    ObjectOf(Class::Container, fields![namespace: must(Container), pod: must(Container)]);
+
 const ANSWERS: Kind =
     ObjectOf(Class::Answers, fields![name: must(Name), type, class, ttl, data: must(Data)]);
 
@@ -258,7 +264,7 @@ const PROBES: Kind = Object(fields![alert_id, rule, service, summary: must(Summa
 const ALERT: &[Field] = fields![
     schema, event_id, ts, node, region, labels, alert_id: must(AlertId), scope, rule, entity: must(Entity),
     service, target: may(Octets), resolver: may(Resolver), zone: may(Name), qname: may(Name),
-    process_name: may(Process), pod: may(Container), client_ip: may(CLIENT), vantage, site, state, severity,
+    process: may(PROCESS_NAME), container: may(CONTAINER_ID), k8s: may(POD_NAME), client_ip: may(CLIENT), vantage, site, state, severity,
     previous_severity, started, ended, duration_seconds, summary: must(Summary),
     evidence: may(Octets), figures: must(FIGURES), samples, qnames: may(Name),
     processes: may(ProcessWithId), clients: may(CLIENT), resolvers: may(Resolver), nodes,
@@ -312,7 +318,7 @@ const QTYPES: Kind = Object(fields![qtype, count]);
 const BUCKETS: Kind = Object(fields![up_to, count]);
 
 const EXACT: Kind = Object(fields![
-    queries, responses, rcodes: must(RCODES), truncated, untold, lost, lost_segments,
+    queries, responses, rcodes: must(RCODES), truncated, not_exported, lost, lost_segments,
 ]);
 
 const STATUSES: Kind =
@@ -323,7 +329,7 @@ const LATENCY: Kind = Object(fields![count, p50, p90, p95, p99, max, sketch]);
 const WINDOW: &[Field] = fields![
     schema, event_id, ts, node, region, labels, window_seconds, step_seconds, partial, late_total,
     sketch_encoding, grouping, vantage, transport, resolver: may(Resolver), zone: may(Name),
-    qtype, process: may(Process), pod: may(Container), other, undercounted, transactions,
+    qtype, process: may(PROCESS_NAME), container: may(CONTAINER_ID), k8s: may(POD_NAME), other, undercounted, transactions,
     sample_ratio, estimated_transactions: may(ESTIMATE), exact: may(EXACT),
     statuses: must(STATUSES), queries, query_rate, rcodes: must(RCODES), qtypes: must(QTYPES),
     successes, success_ratio, truncated, retries, tcp_fallbacks, cache_hits, cache_misses,

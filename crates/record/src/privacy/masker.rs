@@ -62,6 +62,12 @@ impl Masker {
         self.rules_of(stream).is_on()
     }
 
+    /// Returns whether `/metrics` must hide containers and pods.
+    #[must_use]
+    pub fn hides_containers(&self) -> bool {
+        self.privacy.general.container != MaskingMethod::Keep
+    }
+
     /// Returns whether `/metrics` must hide server addresses.
     #[must_use]
     pub fn hides_servers(&self) -> bool {

@@ -87,7 +87,6 @@ pub(super) fn events(model: &ReportModel) -> Option<Section> {
     for alert in model.alerts.values() {
         let start = second(alert.started);
         let end = alert.ended.map_or_else(|| "lasts".to_owned(), |ended| time(second(ended)));
-        let runbook = alert.runbook.as_ref().map_or_else(String::new, |page| format!(" ({page})"));
         rows.push((
             start,
             [
@@ -97,7 +96,7 @@ pub(super) fn events(model: &ReportModel) -> Option<Section> {
                 Cell::text(&alert.rule),
                 Cell::text(&alert.node),
                 Cell::text(&alert.entity),
-                Cell::text(format!("{}{runbook}", alert.summary)),
+                Cell::text(&*alert.summary).link("runbook", alert.runbook.as_deref()),
             ],
         ));
     }
@@ -132,7 +131,7 @@ pub(super) fn events(model: &ReportModel) -> Option<Section> {
         .rows(rows.into_iter().map(|(_, row)| row));
     (!table.is_empty()).then(|| {
         Section::new("alerts", "Alerts and changes", table.render())
-            .intro("In order of time. The page in parentheses is the runbook with the remedies.")
+            .intro("In order of time. The runbook has the remedies.")
     })
 }
 

@@ -92,12 +92,13 @@ fn hostile_texts_stay_texts() {
     one["process"]["comm"] = json!(HOSTILE);
     let ts = one["ts"].clone();
     let alert = json!({"schema": "dns.alert/1", "alert_id": "a", "ts": ts, "started": ts, "ended": ts, "rule": HOSTILE,
-        "entity": HOSTILE, "state": "resolved", "severity": "critical", "summary": HOSTILE, "runbook": HOSTILE});
+        "entity": HOSTILE, "state": "resolved", "severity": "critical", "summary": HOSTILE, "runbook": "javascript:alert(2)"});
     let change = json!({"schema": "dns.change/1", "ts": ts, "kind": HOSTILE, "zone": HOSTILE, "summary": HOSTILE, "actor": HOSTILE});
     let lookup = json!({"schema": "dns.lookup/1", "ts": ts, "client_ip": HOSTILE, "outcome": HOSTILE, "packets": 9, "packets_wasted": 9});
     let text = report(&[one, alert, change, lookup], TimeSpan::default());
     let (page, _) = text.split_once("<script>").unwrap();
     assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<svg/onload"), "{page}");
+    assert!(!page.contains("javascript:"), "{page}");
     assert_eq!(text.matches("<script").count(), 1, "the page's own");
 }
 

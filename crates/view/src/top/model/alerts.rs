@@ -56,7 +56,7 @@ impl Alerts {
     pub fn add(&mut self, record: &Value, second: u64) {
         self.turn += 1;
         let alert = read(record, second, self.turn);
-        let key = text_of(record, "alert_id")
+        let key = text_of(record.get("alert_id"))
             .unwrap_or_else(|| format!("{} {} {}", alert.rule, alert.whom, alert.state));
         self.alerts.insert(key, alert);
         if self.alerts.len() > CAPACITY {
@@ -89,12 +89,21 @@ impl Alerts {
 }
 
 fn read(record: &Value, second: u64, turn: u64) -> Alert {
-    /// Fields of a record that name the entity.
-    const PARTS: [&str; 6] = ["resolver", "zone", "qname", "process_name", "pod", "client_ip"];
-    let field = |name| text_of(record, name).unwrap_or_default();
-    let whom: Vec<String> = PARTS.iter().filter_map(|part| text_of(record, part)).collect();
+    /// Paths of the fields that name the entity.
+    const PARTS: [&str; 8] = [
+        "/resolver",
+        "/zone",
+        "/qname",
+        "/process/comm",
+        "/k8s/namespace",
+        "/k8s/pod",
+        "/container/id",
+        "/client_ip",
+    ];
+    let field = |name| text_of(record.get(name)).unwrap_or_default();
+    let whom: Vec<String> = PARTS.iter().filter_map(|part| text_of(record.pointer(part))).collect();
     let whom = if whom.is_empty() {
-        text_of(record, "entity").unwrap_or_else(|| field("node"))
+        text_of(record.get("entity")).unwrap_or_else(|| field("node"))
     } else {
         whom.join(" ")
     };
@@ -111,8 +120,8 @@ fn read(record: &Value, second: u64, turn: u64) -> Alert {
 }
 
 /// Returns a field as text to show; none where it is missing or empty.
-fn text_of(record: &Value, name: &str) -> Option<String> {
-    record.get(name).and_then(scalar).filter(|text| !text.is_empty())
+fn text_of(field: Option<&Value>) -> Option<String> {
+    field.and_then(scalar).filter(|text| !text.is_empty())
 }
 
 fn scalar(value: &Value) -> Option<String> {

@@ -25,6 +25,8 @@ public record Detect(
     Boolean privateClients,
     Map<String, RuleSettings> rules)
     implements Serializable {
+  private static final String RUNBOOKS =
+      "https://github.com/dnscribe/dnscribe/blob/main/docs/runbooks";
   static final Detect DEFAULT = new Detect(null, null, null, null, null, null);
 
   /** Fills in defaults and refuses rules that do not exist. */
@@ -32,7 +34,7 @@ public record Detect(
     enabled = enabled == null || enabled;
     closeAfter = closeAfter == null ? Duration.ofSeconds(30) : closeAfter;
     repeat = repeat == null ? Duration.ofMinutes(5) : repeat;
-    runbookUrl = runbookUrl == null ? "docs/runbooks" : runbookUrl;
+    runbookUrl = runbookUrl == null ? RUNBOOKS : runbookUrl;
     privateClients = privateClients != null && privateClients;
     Map<String, RuleSettings> given = rules == null ? Map.of() : rules;
     for (String name : given.keySet()) {
