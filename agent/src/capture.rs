@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 pub use dnscribe_record::PacketId;
 
 /// Direction of a packet at the point of capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Leaving a socket of this host.
     Egress,
@@ -30,7 +30,7 @@ pub enum Direction {
 }
 
 /// The task behind a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Task {
     /// Process id (thread group id) in the initial pid namespace.
     pub pid: u32,
@@ -46,7 +46,7 @@ pub struct Task {
 }
 
 /// Records received from the rings of a live capture that were written by one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// Number of records.
     pub records: u64,

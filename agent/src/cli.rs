@@ -22,17 +22,22 @@ pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
 pub use trace::{PodName, TraceArgs};
 
+use crate::capture::encrypted::Prefix;
 use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
 use crate::config::capture::{CaptureLayer, PairingLayer};
+use crate::config::filters::Qtype;
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources, Threads};
+use crate::pipeline::filter::NameSuffix;
 use clap::{Args, Parser, Subcommand};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::sinks::MetricsLayer;
-use dnscribe_config::value::{Broker, Listen, LogFormat, LogLevel, Output, PositiveSpan, Span};
+use dnscribe_config::value::{
+    Broker, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, Span,
+};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +46,7 @@ use std::path::{Path, PathBuf};
 #[command(
     name = "dnscribe",
     version,
+    long_version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("DNSCRIBE_REVISION"), ")"),
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -51,7 +57,7 @@ Examples:
   dnscribe replay traffic.pcapng.gz -o json | jq .  Read a capture file
   dnscribe top                                      Watch DNS on a live screen
   dnscribe trace -- curl -s https://example.com     See what one command asks, and where it waits
-  dnscribe report traffic.pcap -o report.html       Tell others what happened
+  dnscribe report traffic.pcap > report.html        Tell others what happened
   dnscribe check                                    Check whether `run` would work here
 
 Exit codes: 0 success, 1 failed while running, 2 bad usage, configuration or input file,
@@ -200,6 +206,49 @@ pub struct OutputArgs {
     pub output: Option<Output>,
 }
 
+/// Flags that choose the records of transactions, messages, lookups and connections, as `filters.include` does.
+/// Windows and alerts are of all traffic.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters: what all of them admit, by any value of each")]
+pub struct FilterArgs {
+    /// Records of these names and all names below them
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub name: Vec<NameSuffix>,
+
+    /// Records of these processes: names, or paths of executables
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub process: Vec<Name>,
+
+    /// Records of pods of these Kubernetes namespaces
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub namespace: Vec<Name>,
+
+    /// Records of pods of these names
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub pod: Vec<Name>,
+
+    /// Records of clients at these addresses and prefixes
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub client: Vec<Prefix>,
+
+    /// Records of these query types
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub qtype: Vec<Qtype>,
+}
+
+impl FilterArgs {
+    fn add_to(&self, layer: &mut Layer) {
+        let Self { name, process, namespace, pod, client, qtype } = self;
+        let include = &mut layer.filters.general.include;
+        include.qname = some(name);
+        include.process = some(process);
+        include.namespace = some(namespace);
+        include.pod = some(pod);
+        include.client = some(client);
+        include.qtype = some(qtype);
+    }
+}
+
 /// `dnscribe run`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "\
@@ -207,7 +256,8 @@ Examples:
   dnscribe run --duration 30s
   dnscribe run --sink file:/var/log/dns.ndjson --stream transactions,ledger
   dnscribe run --config /etc/dnscribe.yaml --brokers kafka-1:9092,kafka-2:9092
-  dnscribe run --hook socket --interface eth0 --port 53,5353")]
+  dnscribe run --hook socket --interface eth0 --port 53,5353
+  dnscribe run --process curl,/usr/bin/dig --name example.com")]
 pub struct RunArgs {
     #[command(flatten)]
     pub common: CommonArgs,
@@ -215,6 +265,8 @@ pub struct RunArgs {
     pub capture: CaptureArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
 
     /// Stop after this time, such as 30s [default: run until stopped]
     #[arg(long, value_name = "DURATION")]
@@ -246,6 +298,8 @@ pub struct ReplayArgs {
     pub common: CommonArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 /// `dnscribe check`.
@@ -383,6 +437,7 @@ impl RunArgs {
     pub fn sources(&self) -> Sources {
         let mut layer = self.common.layer();
         self.capture.add_to(&mut layer);
+        self.filter.add_to(&mut layer);
         layer.output = self.output.output;
         layer.duration = self.duration;
         layer.drain_timeout = self.drain_timeout;
@@ -394,7 +449,8 @@ impl ReplayArgs {
     /// Returns the sources of the configuration.
     #[must_use]
     pub fn sources(&self) -> Sources {
-        let layer = Layer { output: self.output.output, ..self.common.layer() };
+        let mut layer = Layer { output: self.output.output, ..self.common.layer() };
+        self.filter.add_to(&mut layer);
         self.common.sources(Purpose::Replay, layer)
     }
 }

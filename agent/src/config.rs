@@ -9,7 +9,7 @@
 
 pub mod capture;
 mod detect;
-mod filters;
+pub mod filters;
 mod kubernetes;
 pub mod layer;
 mod privileges;
@@ -159,8 +159,6 @@ pub struct Config {
     pub filters: StreamFilters,
     /// Masking of records.
     pub privacy: MaskingRules,
-    /// Socket at which a new agent takes over from a running one, if it may.
-    pub takeover_socket: Option<PathBuf>,
     /// Log on stderr.
     pub log: LogConfig,
     /// Time limit of the shutdown.
@@ -293,7 +291,6 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
             bytes: layer.records.max_bytes().0,
         },
         privileges: privileges::resolve(layer.privileges),
-        takeover_socket: layer.takeover.socket.filter(|_| is_live),
         secret_files,
         filters: filters::resolve(layer.filters)?,
         privacy: privacy::resolve(layer.privacy, messages_wire)?,

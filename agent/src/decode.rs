@@ -22,16 +22,14 @@ use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 
 use dnscribe_dns::{Dns, ParseError, Question};
-use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Metadata of a message: sender, receiver, time and transport.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Envelope {
     /// The packet that completed the message.
     pub id: MessageId,
     /// Time of that packet.
-    #[serde(with = "dnscribe_record::time::nanos")]
     pub ts: Timestamp,
     /// See [`crate::capture::Packet::scope`].
     pub scope: u64,

@@ -20,7 +20,6 @@ pub mod config;
 pub mod trace;
 pub mod cli;
 pub mod privilege;
-pub mod handover;
 pub mod command;
 #[cfg(test)]
 mod tests;

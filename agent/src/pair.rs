@@ -8,7 +8,6 @@
 mod answer_hash;
 mod entry;
 mod established_pairs;
-mod handover;
 mod intrusive_list;
 mod key;
 mod multicast;
@@ -20,7 +19,6 @@ mod texts;
 mod transaction;
 mod transfer;
 
-pub use handover::{HandoverQuery, HandoverQueryState};
 pub use pairer::Pairer;
 pub use texts::MessageTexts;
 pub use transaction::{OrphanDetails, OrphanReason, Transaction};

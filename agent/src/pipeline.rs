@@ -16,7 +16,6 @@ mod control;
 mod event;
 pub mod filter;
 mod flow_stage;
-mod handover;
 mod records;
 mod renderer;
 mod resolver_names;
@@ -28,7 +27,6 @@ pub use batch_merger::BatchMerger;
 pub use control::{Control, Settings};
 pub use event::{Event, EventSink, RenderedEvent};
 pub use flow_stage::{FlowCounters, FlowOptions, FlowStage};
-pub use handover::{PipelineState, ShardState};
 pub use renderer::RenderOptions;
 
 use crate::analysis::detect::Detection;
@@ -161,8 +159,6 @@ pub struct Pipeline {
     ledgers: u64,
     next_ledger: Timestamp,
     ledger_every: Duration,
-    /// Number of agents that had this capture before.
-    handovers: u64,
     /// Clock of the capture.
     now: Timestamp,
 }
@@ -195,7 +191,6 @@ impl Pipeline {
             ledgers: 0,
             next_ledger: identity.epoch.plus(options.ledger_every),
             ledger_every: options.ledger_every,
-            handovers: 0,
             now: identity.epoch,
             identity,
         }

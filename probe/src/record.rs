@@ -87,7 +87,6 @@ impl Recorder {
                 uptime_seconds: now.since(self.epoch).as_secs_f64(),
                 is_final: is_last,
                 balanced: counters.balanced(),
-                takeovers: 0,
                 counters,
             };
             router.push(Stream::Ledger, id, &record, self.node.as_bytes());

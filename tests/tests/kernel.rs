@@ -50,7 +50,6 @@ fn options() -> LiveOptions {
         sampling_floor: None,
         nice: 0,
         icmp: ListenerPlace::Thread,
-        shared: false,
     }
 }
 

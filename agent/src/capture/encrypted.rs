@@ -4,8 +4,7 @@
 
 use super::ports::PortSet;
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -79,14 +78,6 @@ pub struct Prefixes {
     lengths: [Vec<u8>; 2],
 }
 
-impl Serialize for Prefixes {
-    /// Serializes the prefixes in a fixed order, so that equal sets have equal text.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let sorted: BTreeSet<_> = self.all.iter().collect();
-        serializer.collect_seq(sorted.iter().map(ToString::to_string))
-    }
-}
-
 impl Prefixes {
     /// Returns whether any prefix holds the address. IPv4 addresses are not mapped.
     #[must_use]
@@ -123,7 +114,7 @@ pub enum Service {
 }
 
 /// The rules for encrypted DNS. Ports of plain DNS are never among these.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encrypted {
     /// The ports where every packet counts.
     pub ports: Vec<u16>,

@@ -31,7 +31,6 @@ mod load_error;
 mod netlink;
 mod nice;
 mod open;
-mod parts;
 mod pressure;
 pub mod probe;
 pub mod process;
@@ -49,7 +48,7 @@ pub mod testing;
 use super::encrypted::Encrypted;
 use super::ports::PortSet;
 use super::{Packet, Received};
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, MapData, MapError, PerCpuArray};
 pub use cgroup::{mount as cgroup2_mount, own_path as own_cgroup, path_of_id as cgroup_of_id};
 pub(crate) use clock::Clock;
 pub use clock::ClockStep;
@@ -61,9 +60,7 @@ use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{ledger, named_enum};
 pub use icmp::{ListenerPlace, pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
-pub use parts::{CaptureHandles, CaptureInfo, HandleName, ReaderState};
 use programs::Loaded;
-pub use programs::digest as object_digest;
 pub use reader::Reader;
 use std::collections::BTreeMap;
 use std::io;
@@ -117,20 +114,18 @@ pub struct LiveOptions {
     pub sampling_floor: Option<f64>,
     /// Where the listeners for ICMP errors run.
     pub icmp: ListenerPlace,
-    /// Whether the [descriptors](Live::parts) of the capture are kept for another process.
-    pub shared: bool,
 }
 
 impl PartialEq for LiveOptions {
     /// Compares all settings. Where the listeners run is none.
     fn eq(&self, other: &Self) -> bool {
         let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
-        let Self { nice, snap_bytes, sampling_floor, icmp: _, shared, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, icmp: _, .. } = self;
         (hook, cgroup, interfaces, ports)
             == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
             && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
             && (nice, snap_bytes) == (&other.nice, &other.snap_bytes)
-            && (sampling_floor, shared) == (&other.sampling_floor, &other.shared)
+            && *sampling_floor == other.sampling_floor
     }
 }
 
@@ -149,7 +144,6 @@ impl Default for LiveOptions {
             snap_bytes: 131_072,
             sampling_floor: None,
             icmp: ListenerPlace::Thread,
-            shared: false,
         }
     }
 }
@@ -216,10 +210,6 @@ pub struct Live {
     ports: Array<MapData, settings::PortClasses>,
     encrypted: Option<Encrypted>,
     listeners: Option<icmp::Listeners>,
-    /// Rings that another process still reads.
-    unread: Vec<Map>,
-    /// Descriptors for another process, or received from one.
-    parts: Option<CaptureHandles>,
 }
 
 /// Objects that keep the programs attached. Fields are dropped in order: packet sockets go before the programs
@@ -285,11 +275,6 @@ impl Live {
         self.readers.first_mut().map_or(Ok(false), |reader| reader.wait(limit, bell))
     }
 
-    /// Continues after a handover that has failed: see [`Reader::continue_reading`].
-    pub fn continue_reading(&mut self) {
-        self.readers.iter_mut().for_each(Reader::continue_reading);
-    }
-
     /// Calls `each` with up to `max` packets of each ring, and returns their number: see [`Reader::drain`].
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         self.readers.iter_mut().map(|reader| reader.drain(max, each)).sum()
@@ -311,9 +296,7 @@ impl Live {
     /// can still be drained.
     pub fn detach(&mut self) {
         self.listeners = None;
-        // Both hold links.
-        let parts = self.parts.take().is_some();
-        if self.attached.take().is_some() || parts {
+        if self.attached.take().is_some() {
             wait_for_programs();
         }
     }

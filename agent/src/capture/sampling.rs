@@ -50,11 +50,6 @@ impl Timeline {
         self.changes.push_back(change);
     }
 
-    /// Returns the recent changes, oldest first.
-    pub fn changes(&self) -> impl Iterator<Item = Change> {
-        self.changes.iter().copied()
-    }
-
     /// Returns the share that was left out at a time.
     #[must_use]
     pub fn cut_at(&self, ts: Timestamp) -> Cut {

@@ -3,7 +3,7 @@
 use super::{CommonArgs, PairingArgs};
 use crate::config::{Purpose, Sources};
 use clap::Args;
-use dnscribe_config::value::{Broker, Listen};
+use dnscribe_config::value::{Broker, Listen, PositiveSpan};
 use dnscribe_delivery::SinkSpec;
 use dnscribe_record::time::Timestamp;
 use dnscribe_view::report::{self, TimeSpan};
@@ -13,11 +13,11 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
-  dnscribe report traffic.pcapng.zst -o report.html      What a capture file shows
-  dnscribe report dns.ndjson.1.zst dns.ndjson -o report.html --title 'Outage of Monday'
-  dnscribe report --brokers kafka-1:9092 --from 2026-11-20T07:00:00Z --to 2026-11-20T08:00:00Z -o report.html
+  dnscribe report traffic.pcapng.zst > report.html       What a capture file shows
+  dnscribe report dns.ndjson.1.zst dns.ndjson --output-file report.html --title 'Outage of Monday'
+  dnscribe report --brokers kafka-1:9092 --from 2026-11-20T07:00:00Z --to 2026-11-20T08:00:00Z --output-file report.html
   dnscribe report --store http://clickhouse:8123/?database=dns --store postgres://dns@db/dns --from 2026-11-20T07:00:00Z
-  dnscribe run --stream transactions,lookups,alerts,ledger -o json | dnscribe report - -o report.html
+  dnscribe run --stream transactions,lookups,alerts,ledger -o json | dnscribe report - --output-file report.html
 
 The file needs no network and no other file; mail it, attach it to a ticket, print it. The same input gives
 the same file.")]
@@ -32,20 +32,24 @@ pub struct ReportArgs {
     pub brokers: Vec<Broker>,
 
     /// Read stores instead: transactions of http://..., alerts and changes of postgres://...; can be repeated
-    #[arg(long, value_name = "URL", requires = "from", conflicts_with = "brokers")]
+    #[arg(long, value_name = "URL", requires = "begin", conflicts_with = "brokers")]
     pub store: Vec<String>,
 
     /// Write the report to this file [default: standard output, unless that is a terminal]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
 
     /// Title of the report
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
 
     /// Begin with transactions of this time, such as 2026-11-20T07:00:00Z
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", group = "begin")]
     pub from: Option<Timestamp>,
+
+    /// Begin this long ago, such as 1h
+    #[arg(long, value_name = "DURATION", group = "begin")]
+    pub since: Option<PositiveSpan>,
 
     /// End before this time
     #[arg(long, value_name = "TIME")]
@@ -83,7 +87,8 @@ impl ReportArgs {
 
     /// Returns the time of the report.
     #[must_use]
-    pub const fn span(&self) -> TimeSpan {
-        TimeSpan { from: self.from, to: self.to }
+    pub fn span(&self) -> TimeSpan {
+        let since = self.since.map(|since| Timestamp::now().minus(since.0));
+        TimeSpan { from: self.from.or(since), to: self.to }
     }
 }

@@ -51,8 +51,6 @@ impl SamplingLog {
 /// has its own numbers.
 #[derive(Debug)]
 pub(super) struct NotExportedPoller {
-    /// Start of the capture.
-    pub(super) epoch: Timestamp,
     pane: u64,
     /// Packets that were not exported, at the last poll.
     known: u64,
@@ -63,7 +61,7 @@ const PANE: Duration = Duration::from_secs(10);
 
 impl NotExportedPoller {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { epoch: now, pane: pane(now), known: 0 }
+        Self { pane: pane(now), known: 0 }
     }
 
     /// Returns whether a pane has ended since the last poll.

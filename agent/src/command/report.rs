@@ -38,9 +38,9 @@ const JSON_START: u8 = b'{';
 
 /// Reads the input and writes the report.
 pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
-    if args.output.is_none() && io::stdout().is_terminal() {
+    if args.output_file.is_none() && io::stdout().is_terminal() {
         return Err(Exit::usage("a report is an HTML file, and standard output is a terminal")
-            .with_remedy("give a file by -o report.html"));
+            .with_remedy("give a file by --output-file report.html"));
     }
     let sources = args.sources();
     let config = Config::load(&sources)?;
@@ -67,7 +67,7 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
     }
     let title = args.title.clone().unwrap_or_default();
     let html = report::render(&model, &ReportSource { title, source });
-    match &args.output {
+    match &args.output_file {
         None => print(&html),
         Some(path) => std::fs::write(path, html)
             .map_err(|error| Exit::failed(format!("cannot write {}: {error}", path.display()))),

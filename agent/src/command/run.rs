@@ -5,17 +5,15 @@ mod runner;
 
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Endpoint, LOG_TIMEOUT, Prepared, Start, attach, close, flow_options, live_options,
-    pipeline_options,
+    Endpoint, LOG_TIMEOUT, Prepared, Start, attach, close, flow_options, pipeline_options,
 };
 use super::signals::Signals;
-use crate::capture::live::{CaptureStatus, ClockStep, ListenerPlace, Live, cgroup2_mount};
+use crate::capture::live::{CaptureStatus, ClockStep, Live, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
-use crate::handover::{self, HandoverServer, Hello, RunningAgent, SharedCapture};
-use crate::pipeline::{CaptureCounters, Control, InputCounters, Pipeline, PipelineOptions};
+use crate::pipeline::{Control, Pipeline, PipelineOptions};
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::{PrivilegedHelper, listener_place, start_file_helper};
 use dnscribe_admin::Phase;
@@ -51,55 +49,17 @@ pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let helper = PrivilegedHelper::start(&prepared.config);
     start_file_helper(&prepared.config, config_file.as_deref());
     let icmp = listener_place(&prepared.config, helper.as_ref());
-    let Attached { live, server, running } = attach_or_share(&prepared.config, icmp)?;
-    prepared.takes_over = running.is_some();
+    let live = attach(&prepared.config, icmp)?;
     prepared.bind()?;
     drop_privileges(&prepared.config, config_file.as_deref(), !live.is_readable_by_anyone())?;
     settle();
     // A log that nobody reads must not hold up the thread that reads the ring.
     log::write_in_background()
         .map_err(|error| Exit::failed(format!("cannot start the thread of the log: {error}")))?;
-    let run = || -> Result<(), Exit> {
-        let mut run = Run::start(prepared.open()?, live, helper, running)?;
-        run.server = server;
-        run.until_the_end()
-    };
+    let run =
+        || -> Result<(), Exit> { Run::start(prepared.open()?, live, helper)?.until_the_end() };
     // The error is printed at once: what led to it must stand before it.
     run().inspect_err(|_| log::flush(LOG_TIMEOUT))
-}
-
-/// A capture, before anything is read.
-struct Attached {
-    live: Live,
-    /// Listens for the next agent, if that may take over.
-    server: Option<HandoverServer>,
-    /// The running agent that this one takes over from.
-    running: Option<RunningAgent>,
-}
-
-/// Shares the capture of a running agent, if there is one and it agrees; otherwise attaches the programs.
-fn attach_or_share(config: &Config, icmp: ListenerPlace) -> Result<Attached, Exit> {
-    let Some(path) = &config.takeover_socket else {
-        return Ok(Attached { live: attach(config, icmp)?, server: None, running: None });
-    };
-    let options = live_options(config, icmp.clone());
-    match handover::request(path, &Hello::new(config), &options) {
-        Ok(Some(SharedCapture { live, server, running })) => {
-            return Ok(Attached { live, server: Some(server), running: Some(running) });
-        }
-        Ok(None) => {}
-        Err(why) => tracing::warn!(
-            "cannot take over from the agent at {}: {why}; this agent captures beside it, with an epoch of its \
-             own, so that records of both have different event ids",
-            path.display()
-        ),
-    }
-    let live = attach(config, icmp)?;
-    let server = HandoverServer::listen(path).map_err(|error| {
-        Exit::failed(format!("cannot listen at takeover.socket {}: {error}", path.display()))
-            .with_remedy("give a path in a directory that exists and only its owner can write to")
-    })?;
-    Ok(Attached { live, server: Some(server), running: None })
 }
 
 /// A live capture with its pipeline.
@@ -127,25 +87,20 @@ pub(super) struct Run {
     summary: bool,
     /// Ends when it is dropped.
     helper: Option<PrivilegedHelper>,
-    /// Listens for an agent that takes over.
-    server: Option<HandoverServer>,
-    /// Counters of the capture when another agent took over.
-    handed_over: Option<CaptureCounters>,
 }
 
 impl Run {
-    /// Starts to process a capture; if another agent still reads it, from where that one stops.
+    /// Starts to process a capture.
     pub(super) fn start(
         start: Start,
         mut live: Live,
         helper: Option<PrivilegedHelper>,
-        running: Option<RunningAgent>,
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
         live.start_diagnostics();
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
-        let epoch = running.as_ref().map_or_else(|| live.now(), |running| running.epoch);
+        let epoch = live.now();
         live.set_query_timeout(config.pairing.query_timeout);
         let processes =
             helper.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
@@ -161,21 +116,12 @@ impl Run {
         };
         let mut pipeline = Pipeline::new(options, sinks);
         let threads = config.capture.rings as usize;
-        let mut flows = pipeline.flow_stages(&flow_options(&config), threads);
-        if let Some(running) = running {
-            let (pid, nice) = (running.pid, config.capture.nice);
-            running.take_over(&mut live, nice, &mut pipeline, &mut flows).map_err(|why| {
-                Exit::failed(format!("cannot take over from the agent with pid {pid}: {why}"))
-                    .with_remedy(
-                        "that agent continues; start this one again, or stop that one first",
-                    )
-            })?;
-        }
+        let flows = pipeline.flow_stages(&flow_options(&config), threads);
         let runner = Runner::start(&mut live, flows, epoch)?;
         endpoint.set_phase(Phase::Ready(live.description.clone()));
         notify(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
-        let mut run = Self {
+        Ok(Self {
             config,
             sources,
             live,
@@ -195,12 +141,7 @@ impl Run {
             max_sleep,
             summary,
             helper,
-            server: None,
-            handed_over: None,
-        };
-        // Of a capture that another agent began.
-        run.apply(&Control::SetClock(run.live.clock_shift()));
-        Ok(run)
+        })
     }
 
     /// Captures until a signal, the end of the duration, or the failure of the last sink.
@@ -215,10 +156,7 @@ impl Run {
                 self.hint();
             }
         }
-        match self.handed_over.take() {
-            Some(capture) => self.leave(capture),
-            None => self.stop(),
-        }
+        self.stop()
     }
 
     /// Waits for packets, processes them, and does what is due. Returns the number of packets.
@@ -251,76 +189,8 @@ impl Run {
         pipeline.router.update_sinks();
         self.change_ports();
         self.reload();
-        self.serve_handover();
         self.longest_turn = self.longest_turn.max(polled.since.elapsed());
         Ok(polled.packets)
-    }
-
-    /// Hands over to another agent that is ready. If that one fails before it has the whole state, this one
-    /// continues.
-    fn serve_handover(&mut self) {
-        // The ports in force and those of the packets in the rings must be the same.
-        if self.port_change != PortChange::Done {
-            return;
-        }
-        let Self { server: Some(server), live, config, runner, pipeline, not_exported, .. } = self
-        else {
-            return;
-        };
-        if !server.poll(&|| Hello::new(config), live, not_exported.epoch) {
-            return;
-        }
-        let stopped = live.now();
-        let Some(paused) = runner.pause(live, pipeline) else {
-            tracing::warn!(
-                "no handover: the worker threads do not pause in time; this agent continues"
-            );
-            return server.disconnect();
-        };
-        let (shards, pages): (Vec<_>, Vec<_>) =
-            paused.into_iter().map(|shard| (shard.state, shard.pages)).unzip();
-        not_exported.poll(live, pipeline, stopped);
-        let InputCounters { capture, .. } = runner.counters(live);
-        let state = handover::HandoverState {
-            progress: live.progress(),
-            shards,
-            pipeline: pipeline.state(),
-            stopped: stopped.as_nanos(),
-        };
-        match server.hand_over(&state, &pages.concat()) {
-            Ok(()) => self.handed_over = Some(capture),
-            Err(error) => {
-                tracing::warn!("another agent did not take over: {error}; this one goes on");
-                runner.resume(live);
-            }
-        }
-    }
-
-    /// Ends after a handover: exports what waits as `open`, flushes the sinks, and prints the summary. The other agent
-    /// reads the capture, so that nothing is detached.
-    fn leave(self, capture: CaptureCounters) -> Result<(), Exit> {
-        let Self {
-            live,
-            mut runner,
-            mut pipeline,
-            mut watch,
-            endpoint,
-            config,
-            summary,
-            helper: _helper,
-            ..
-        } = self;
-        tracing::info!("another agent has taken over; this one ends");
-        // The other agent serves at that address from now on.
-        drop(endpoint);
-        notify(State::Stopping);
-        let end = Instant::now() + config.drain_timeout;
-        runner.leave(&mut pipeline, Instant::now() + config.drain_timeout / 4);
-        let now = live.now();
-        pipeline.finish(now);
-        let left = end.saturating_duration_since(Instant::now());
-        let input = InputCounters { capture, ..runner.counters(&live) };
-        close(pipeline, &input, now, left, &mut watch, summary)
     }
 
     /// Writes records by the host's clock after that was set. Nothing else depends on it: the clock of the capture goes
@@ -365,8 +235,7 @@ impl Run {
     }
 
     fn is_over(&mut self) -> bool {
-        self.handed_over.is_some()
-            || self.signals.stop()
+        self.signals.stop()
             || self.end.is_some_and(|end| Instant::now() >= end)
             || self.watch.check(&self.pipeline.router.sinks) != SinkStatus::Continue
     }

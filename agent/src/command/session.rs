@@ -54,8 +54,6 @@ pub(super) struct Prepared {
     pub(super) sources: Sources,
     pub(super) config: Config,
     pub(super) signals: Signals,
-    /// Whether another agent still serves metrics at the address.
-    pub(super) takes_over: bool,
     /// The address of metrics, once it is bound.
     listener: Option<TcpListener>,
 }
@@ -66,31 +64,27 @@ impl Prepared {
         let config = Config::load(&sources)?;
         log::start(config.log);
         let signals = Signals::listen()?;
-        Ok(Self { sources, config, signals, takes_over: false, listener: None })
+        Ok(Self { sources, config, signals, listener: None })
     }
 
-    /// Binds the address of metrics, if another agent does not still serve it. Otherwise, [`Self::open`] does.
+    /// Binds the address of metrics.
     pub(super) fn bind(&mut self) -> Result<(), Exit> {
-        let listen = self.config.metrics_listen.filter(|_| !self.takes_over);
+        let listen = self.config.metrics_listen;
         self.listener = listen.map(dnscribe_admin::bind).transpose()?;
         Ok(())
     }
 
     /// Does what [`Self::open`] does for one of several captures that are replayed one after another.
     pub(super) fn open_one(&self) -> Result<Start, Exit> {
-        let Self { sources, config, signals, takes_over, .. } = self;
+        let Self { sources, config, signals, .. } = self;
         let (sources, config, signals) = (sources.clone(), config.clone(), signals.clone());
-        Self { sources, config, signals, takes_over: *takes_over, listener: None }.open()
+        Self { sources, config, signals, listener: None }.open()
     }
 
     /// Serves metrics and health, and opens the sinks.
     pub(super) fn open(self) -> Result<Start, Exit> {
-        let Self { sources, config, signals, takes_over, listener } = self;
-        let endpoint = if takes_over {
-            Endpoint::later(&config, &signals.waker)
-        } else {
-            Endpoint::start(&config, listener, &signals.waker)?
-        };
+        let Self { sources, config, signals, listener } = self;
+        let endpoint = Endpoint::start(&config, listener, &signals.waker)?;
         let sinks = dnscribe_delivery::open(&config.sinks, &config.open_with())?;
         Ok(Start {
             sources,
@@ -168,23 +162,10 @@ fn system_resolvers() -> BTreeSet<IpAddr> {
 /// Interval of health checks, for `/healthz`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Interval of attempts to serve at an address that another agent still uses.
-const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Serves `/metrics` and `/healthz`, if configured.
 #[derive(Default)]
 pub(super) struct Endpoint {
     serving: Option<Serving>,
-    pending: Option<PendingEndpoint>,
-}
-
-/// An endpoint that waits until its address is free.
-struct PendingEndpoint {
-    config: Box<Config>,
-    waker: Waker,
-    phase: Phase,
-    next_try: Instant,
-    is_logged: bool,
 }
 
 struct Serving {
@@ -211,47 +192,11 @@ impl Endpoint {
         let spool = config.spool.as_ref().filter(|_| kafka);
         let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
         let serving = Some(Serving { server, requests, health, next_check: Instant::now() });
-        Ok(Self { serving, pending: None })
-    }
-
-    /// Starts to serve, if configured, as soon as another agent has freed the address.
-    pub(super) fn later(config: &Config, waker: &Waker) -> Self {
-        let pending = PendingEndpoint {
-            config: Box::new(config.clone()),
-            waker: waker.clone(),
-            phase: Phase::Starting,
-            next_try: Instant::now(),
-            is_logged: false,
-        };
-        let pending = config.metrics_listen.map(|_| pending);
-        Self { serving: None, pending }
-    }
-
-    fn try_again(&mut self) {
-        let now = Instant::now();
-        let Some(pending) = self.pending.as_mut().filter(|pending| pending.next_try <= now) else {
-            return;
-        };
-        match Self::start(&pending.config, None, &pending.waker) {
-            Ok(started) => {
-                let phase = pending.phase.clone();
-                *self = started;
-                self.set_phase(phase);
-            }
-            Err(why) => {
-                if !pending.is_logged {
-                    tracing::info!("metrics are served as soon as the address is free: {why}");
-                }
-                pending.is_logged = true;
-                pending.next_try = now + RETRY_INTERVAL;
-            }
-        }
+        Ok(Self { serving })
     }
 
     pub(super) fn set_phase(&mut self, phase: Phase) {
-        if let Some(pending) = &mut self.pending {
-            pending.phase = phase;
-        } else if let Some(serving) = &self.serving {
+        if let Some(serving) = &self.serving {
             serving.server.set_phase(phase);
         }
     }
@@ -264,7 +209,6 @@ impl Endpoint {
         input: impl Fn() -> InputCounters,
         capture: Option<CaptureStatus>,
     ) {
-        self.try_again();
         let Some(Serving { requests, health, next_check, .. }) = &mut self.serving else { return };
         let now = Instant::now();
         let check = |health: &mut Health| health.observe(now, pipeline.vitals(&input()));

@@ -82,7 +82,7 @@ impl View<'_> {
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let start = self.start(sources, config)?;
         let live = attach(&start.config, ListenerPlace::Thread)?;
-        let run = Run::start(start, live, None, None)?;
+        let run = Run::start(start, live, None)?;
         // The first clause names the hook; the log shows all.
         let source = run.live.description.split(',').next().unwrap_or_default().to_owned();
         self.shared.use_wall_clock(Duration::ZERO);

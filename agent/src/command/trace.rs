@@ -193,7 +193,7 @@ impl Tracer<'_> {
             summary: false,
             scope: Some(Scope::new(target, members)),
         };
-        let run = Run::start(start, live, None, None)?;
+        let run = Run::start(start, live, None)?;
         Ok(Capture { run, collector, query_timeout: self.config.pairing.query_timeout })
     }
 }

@@ -7,7 +7,6 @@
 mod worker;
 
 use crate::capture::live::{Live, Reader};
-use crate::handover::PausedShard;
 use crate::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,
 };
@@ -27,24 +26,12 @@ const MAX_SLEEP: Duration = Duration::from_millis(100);
 /// Longest sleep while events wait until an idle worker's ring was checked.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long the workers may take to pause.
-const PAUSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long to wait for batches between two checks for paused workers.
-const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(1);
-
 /// A command to a worker.
 enum Command {
     /// Apply a change of settings.
     Control(Control),
     /// Read what is in the ring until this time, and end.
     Stop(Instant),
-    /// Stop between two packets, send the state, and wait for one of the next two commands.
-    Pause(Sender<PausedShard>),
-    /// Continue after a pause.
-    Resume,
-    /// End after a pause: another agent continues.
-    Leave,
 }
 
 /// A message from a worker: a batch, or why the worker has ended.
@@ -67,8 +54,6 @@ pub(super) struct WorkerPool {
     messages: Receiver<WorkerMessage>,
     merger: BatchMerger,
     ended: usize,
-    /// Why a worker has ended while all were to pause. The next [`Self::poll`] returns it.
-    failure: Option<io::Error>,
     /// Time that this thread has waited for workers, since they started.
     pub(super) waited: Duration,
     /// Number of controls sent to each worker.
@@ -122,7 +107,6 @@ impl WorkerPool {
             messages,
             merger,
             ended: 0,
-            failure: None,
             waited: Duration::ZERO,
             controls: 0,
         })
@@ -155,9 +139,6 @@ impl WorkerPool {
         pipeline: &mut Pipeline,
         limit: Duration,
     ) -> Result<(usize, Instant), Exit> {
-        if let Some(error) = self.failure.take() {
-            return Err(cannot_wait(&error));
-        }
         let max_sleep = if self.merger.is_waiting() { IDLE_CHECK_INTERVAL } else { MAX_SLEEP };
         let limit = limit.min(max_sleep);
         let since = Instant::now();
@@ -191,52 +172,6 @@ impl WorkerPool {
     /// sent by then counts as still in the rings.
     pub(super) fn stop(&mut self, pipeline: &mut Pipeline, drained: Instant, end: Instant) {
         self.send(|| Command::Stop(drained));
-        self.join(pipeline, end);
-    }
-
-    /// Pauses all workers, and passes their events to the pipeline. Returns none if one does not pause in time;
-    /// then all continue.
-    pub(super) fn pause(&mut self, pipeline: &mut Pipeline) -> Option<Vec<PausedShard>> {
-        let (sender, paused_shards) = unbounded();
-        self.send(|| Command::Pause(sender.clone()));
-        let end = Instant::now() + PAUSE_TIMEOUT;
-        let mut paused: Vec<PausedShard> = Vec::new();
-        while paused.len() < self.workers.len() && Instant::now() < end {
-            // A worker that waits for an empty batch gets no command. So all events are processed at once,
-            // although a worker that has not paused may send earlier ones.
-            match self.messages.recv_timeout(PAUSE_CHECK_INTERVAL) {
-                Ok(Ok(batch)) => self.merger.push(batch),
-                // The pause fails: this worker sends no state.
-                Ok(Err(error)) => {
-                    self.failure = Some(error);
-                    break;
-                }
-                Err(_) => {}
-            }
-            self.merge_all(pipeline);
-            paused.extend(paused_shards.try_iter());
-        }
-        if paused.len() < self.workers.len() {
-            self.resume();
-            return None;
-        }
-        // Each worker has sent its last batch before its state.
-        while let Ok(Ok(batch)) = self.messages.try_recv() {
-            self.merger.push(batch);
-            self.merge_all(pipeline);
-        }
-        paused.sort_by_key(|shard| shard.shard);
-        Some(paused)
-    }
-
-    /// Makes paused workers continue.
-    pub(super) fn resume(&self) {
-        self.send(|| Command::Resume);
-    }
-
-    /// Makes paused workers send what waits as `open`, and end. Waits for that until `end`.
-    pub(super) fn leave(&mut self, pipeline: &mut Pipeline, end: Instant) {
-        self.send(|| Command::Leave);
         self.join(pipeline, end);
     }
 

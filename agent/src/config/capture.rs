@@ -1,4 +1,4 @@
-//! Sections `capture`, `sampling`, `pairing`, `encrypted`, `windows` and `takeover`: the settings of the
+//! Sections `capture`, `sampling`, `pairing`, `encrypted`, and `windows`: the settings of the
 //! stages from capture to windows.
 
 use super::layer::Layer;
@@ -99,15 +99,6 @@ section! {
     }
 }
 
-section! {
-    /// Section `takeover`.
-    TakeoverLayer {
-        /// Unix socket of the handover: a starting agent connects to it, and the running agent listens
-        /// at it. Default: no handover.
-        text socket: Option<PathBuf> = example("/run/dnscribe/takeover.sock"),
-    }
-}
-
 named_enum! {
     /// Behaviour under overload.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +190,6 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
         snap_bytes: capture.snap_bytes().0,
         sampling_floor: (sampling.mode() == SamplingMode::Auto).then(|| sampling.floor().0),
         icmp: ListenerPlace::default(),
-        shared: layer.takeover.socket.is_some(),
     })
 }
 

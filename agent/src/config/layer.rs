@@ -1,8 +1,6 @@
 //! One layer of the configuration: what a file, the environment or the flags give, and nothing else.
 
-use super::capture::{
-    CaptureLayer, EncryptedLayer, PairingLayer, SamplingLayer, TakeoverLayer, WindowsLayer,
-};
+use super::capture::{CaptureLayer, EncryptedLayer, PairingLayer, SamplingLayer, WindowsLayer};
 use super::detect::DetectLayer;
 use super::filters::FiltersLayer;
 use super::kubernetes::KubernetesLayer;
@@ -87,8 +85,6 @@ section! {
         section privacy: PrivacyLayer,
         /// Privileges that `run` drops once it has attached its programs.
         section privileges: PrivilegesLayer,
-        /// Handover of the capture from a running agent to a new one, without a gap.
-        section takeover: TakeoverLayer,
         /// Log on stderr.
         section log: LogLayer,
         /// Time limit of the shutdown. Records that are not delivered by then are dropped and counted,

@@ -127,19 +127,6 @@ impl Decoder {
         self.streams.finish(&mut out);
     }
 
-    /// Returns the counters as if everything held had been discarded.
-    #[must_use]
-    pub fn counters_with_held_discarded(&self) -> ledger::Decode {
-        let mut counters = ledger::Decode { held: 0, ..self.counters() };
-        for (reason, held) in [
-            (Malformed::FragmentIncomplete, self.fragments.held),
-            (Malformed::TcpIncomplete, self.streams.held),
-        ] {
-            *counters.malformed.entry(reason.name().to_owned()).or_default() += held;
-        }
-        counters
-    }
-
     /// Returns the approximate memory of pending data in bytes; within the limits of the options.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -1,5 +1,4 @@
 mod floods;
-mod handover;
 mod histories;
 mod model;
 mod multicast;

@@ -5,7 +5,6 @@ mod learning;
 
 use super::DetectionChange;
 use super::attribution::filter_subject;
-use super::handover::Ordinals;
 use crate::analysis::detect::{Alert, DetectOptions, Detection, ExpectedResolvers};
 use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use crate::analysis::view::TransactionView;
@@ -70,22 +69,6 @@ impl Analysis {
             window_ordinal: 0,
             detection,
             learning: LearningLog::default(),
-        }
-    }
-
-    /// Numbers of window and alert records so far, which their event ids are made of.
-    pub(super) fn ordinals(&self) -> (u64, u64) {
-        (self.window_ordinal, self.detection.as_ref().map_or(0, |detection| detection.ordinal))
-    }
-
-    /// Continues the capture of another agent at `now`: the first windows are incomplete.
-    pub(super) fn continue_from(&mut self, now: Timestamp, ordinals: &Ordinals) {
-        self.window_ordinal = ordinals.windows;
-        if let Some(detection) = &mut self.detection {
-            detection.ordinal = ordinals.alerts;
-        }
-        if let Some(windows) = &mut self.windows {
-            *windows = new_windows(now, self.window_options, self.clock);
         }
     }
 

@@ -17,7 +17,6 @@ use crate::pair::{PairOptions, Pairer};
 use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Time by the clock of the capture between two checks for expired entries.
@@ -82,15 +81,12 @@ pub struct FlowStage {
     pub last_packet: Timestamp,
     /// Timers were checked up to this time.
     pub expired: Timestamp,
-    /// What an agent before this one counted. The pairing counters are not among them: the pairer continues
-    /// with those itself.
-    pub(super) inherited: FlowCounters,
     /// Ports that replace the current ones once the ring has been found empty.
     pending_ports: Option<PortSet>,
 }
 
 /// Counters of a flow stage at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowCounters {
     /// Records read from the ring, by CPU. Empty if the stage does not read a ring of its own.
     pub received: Vec<Received>,
@@ -138,7 +134,6 @@ impl FlowStage {
             renderer: pipeline.renderer(),
             last_packet: pipeline.epoch(),
             expired: pipeline.epoch(),
-            inherited: FlowCounters::default(),
             pending_ports: None,
         }
     }
@@ -253,13 +248,8 @@ impl FlowStage {
     /// Counters of this stage, which has read `received` from its ring.
     #[must_use]
     pub fn counters(&self, received: &[Received]) -> FlowCounters {
-        // In this order: if no other agent had this capture before, nothing is added.
-        let mut decode = self.decoder.counters();
-        decode.merge(&self.inherited.decode);
-        let mut connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
-        if let (Some(now), Some(before)) = (&mut connections, &self.inherited.connections) {
-            now.merge(before);
-        }
+        let decode = self.decoder.counters();
+        let connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         let pairing = self.trackers.pairer.counters();
         FlowCounters { received: received.to_vec(), decode, pairing, connections }
     }

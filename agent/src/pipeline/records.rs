@@ -223,7 +223,6 @@ impl Pipeline {
                 uptime_seconds: now.since(identity.epoch).as_secs_f64(),
                 is_final: last,
                 balanced: counters.balanced(),
-                takeovers: self.handovers,
                 counters: counters.clone(),
             };
             let key = identity.node.as_bytes();

@@ -6,8 +6,8 @@ use crate::config::Config;
 use caps::{Capability, CapsHashSet};
 use dnscribe_delivery::{SinkSpec, kafka};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
-    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use rustix::fs::{AtFlags, CWD, accessat};
 use std::fs::{self, DirBuilder};
@@ -73,8 +73,6 @@ pub(super) struct Files {
     spool: Option<PathBuf>,
     /// Mount point of cgroup2.
     cgroups: Option<PathBuf>,
-    /// Port of `/metrics`, if this process may bind it after the drop: when it takes over from another agent.
-    port: Option<u16>,
 }
 
 impl Files {
@@ -95,10 +93,6 @@ impl Files {
             spool: spool.map(|spool| spool.directory.clone()),
             credentials: config.kubernetes.as_ref().map(|one| one.credentials().to_path_buf()),
             cgroups: crate::capture::live::cgroup2_mount(),
-            port: config
-                .metrics_listen
-                .filter(|_| config.takeover_socket.is_some())
-                .map(|address| address.port()),
         }
     }
 
@@ -186,7 +180,7 @@ impl Files {
         let spool = self.spool.as_deref().map(nearest);
         let sinks = self.sinks.iter().flat_map(|sink| sink_paths(sink));
         all.extend(sinks.chain(spool).map(|path| (path, writing())));
-        ruleset(self.port, all)
+        ruleset(all)
     }
 }
 
@@ -195,14 +189,11 @@ pub(super) fn rules_of_list(list: &FileList) -> Result<(RulesetCreated, ABI), St
     let read = list.read.iter().flat_map(|path| places(path, false));
     let sinks = list.sinks.iter().flat_map(|sink| sink_paths(sink));
     let written = sinks.map(|path| (path, writing()));
-    ruleset(None, read.map(|path| (path, reading())).chain(written).collect())
+    ruleset(read.map(|path| (path, reading())).chain(written).collect())
 }
 
-/// Creates rules that allow listening at a port, and access to these files and directories, and nothing else.
-fn ruleset(
-    port: Option<u16>,
-    all: Vec<(PathBuf, BitFlags<AccessFs>)>,
-) -> Result<(RulesetCreated, ABI), String> {
+/// Creates rules that allow access to these files and directories, and nothing else.
+fn ruleset(all: Vec<(PathBuf, BitFlags<AccessFs>)>) -> Result<(RulesetCreated, ABI), String> {
     let abi = abi().ok_or("landlock is not available: it needs Linux 5.13 with CONFIG_SECURITY_LANDLOCK, and lsm= with landlock in it")?;
     let failed = |error: &dyn std::fmt::Display| format!("landlock: {error}");
     let mut rules = Ruleset::default()
@@ -211,11 +202,6 @@ fn ruleset(
         .and_then(|rules| rules.scope(Scope::Signal))
         .and_then(Ruleset::create)
         .map_err(|error| failed(&error))?;
-    if let Some(port) = port {
-        rules = rules
-            .add_rule(NetPort::new(port, AccessNet::BindTcp))
-            .map_err(|error| failed(&error))?;
-    }
     for (path, access) in all {
         // A missing file needs no rule.
         let Ok(open) = PathFd::new(&path) else { continue };

@@ -5,7 +5,6 @@ use super::{Account, permitted};
 use crate::config::Config;
 use caps::{Capability, CapsHashSet};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::fs;
 
 /// Something that the run does without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,17 +50,6 @@ pub(super) fn losses(config: &Config, files: &Files, account: Option<&Account>) 
             )
         });
     }
-    let port = config.metrics_listen.map_or(0, |address| address.port());
-    if port != 0
-        && config.takeover_socket.is_some()
-        && port < first_free_port()
-        && !keep.contains(&Capability::CAP_NET_BIND_SERVICE)
-    {
-        losses.push(Loss::new(
-            format!("an agent that takes over cannot serve metrics at port {port}"),
-            "give metrics.listen a port from 1024 on, or name CAP_NET_BIND_SERVICE in privileges.keep",
-        ));
-    }
     if let Some(path) = files.denied_credentials(account, keep) {
         losses.push(Loss::new(
             format!("the credentials of Kubernetes, {}, cannot be read again", path.display()),
@@ -96,17 +84,12 @@ fn may_return_from_nice() -> bool {
     }
 }
 
-/// Returns the first port that needs no capability (manual page `ip`, `ip_unprivileged_port_start`).
-fn first_free_port() -> u16 {
-    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::layer::Layer;
     use crate::config::{Purpose, Sources};
+    use std::fs;
 
     fn problems(yaml: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -124,11 +107,7 @@ mod tests {
     fn names_what_needs_a_capability() {
         let metrics = "metrics: { listen: 127.0.0.1:353 }\n";
         assert_eq!(problems(metrics), "", "it is bound before the drop");
-        let takeover = format!("{metrics}takeover: {{ socket: /run/dnscribe-test.sock }}\n");
-        let is_reserved = 353 < first_free_port();
-        assert_eq!(problems(&takeover).contains("CAP_NET_BIND_SERVICE"), is_reserved);
         let keep = "privileges: { keep: [CAP_NET_BIND_SERVICE] }\n";
-        assert!(!problems(&format!("{takeover}{keep}")).contains("at port 353"));
         let holds = permitted().unwrap().contains(&Capability::CAP_NET_BIND_SERVICE);
         assert_eq!(problems(keep).contains("the agent does not have"), !holds);
     }

@@ -45,6 +45,13 @@ pub fn resolve(layer: &LogLayer) -> LogConfig {
 /// Number of lines that a [`Ring`] keeps.
 const RING_LINES: usize = 100;
 
+/// Returns whether text on a stream may have colours: on a terminal, unless `NO_COLOR` is there and not empty
+/// (no-color.org).
+#[must_use]
+pub fn wants_color(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Starts logging to stderr. [`VARIABLE`] wins over the configured level; it contains levels by module,
 /// such as `info,dnscribe::pair=debug`. A second call does nothing.
 pub fn start(config: LogConfig) {
@@ -52,7 +59,7 @@ pub fn start(config: LogConfig) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_writer(|| StderrWriter)
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+        .with_ansi(wants_color(&io::stderr()));
     // An error means that logging was started before.
     let _ = match config.format {
         LogFormat::Text => lines.with_target(false).finish().with(filter).try_init(),

@@ -28,23 +28,12 @@ pub struct LedgerRecord {
     pub epoch: String,
     /// Seconds since `epoch`.
     pub uptime_seconds: f64,
-    /// True in the last record of this epoch, and in the last record of an agent that handed its
-    /// capture over.
+    /// True in the last record of this epoch.
     #[serde(rename = "final")]
     pub is_final: bool,
     /// True if every identity holds.
     pub balanced: bool,
-    /// Number of agents that ran this capture before the one that writes this record, each handing
-    /// over to the next; absent for the first. Counters continue from one agent to the next, but
-    /// `delivery` belongs to each agent alone.
-    #[serde(default, skip_serializing_if = "is_none")]
-    pub takeovers: u64,
     /// Counters of every stage.
     #[serde(flatten)]
     pub counters: Counters,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
-const fn is_none(takeovers: &u64) -> bool {
-    *takeovers == 0
 }

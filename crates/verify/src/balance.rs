@@ -14,7 +14,7 @@
 //!   id: copies then count towards the minimum.
 
 use super::sort::SortEntry;
-use super::{BalanceReport, CombinedLedger, Incomplete, report::BalanceLine};
+use super::{BalanceReport, Incomplete, report::BalanceLine};
 use dnscribe_record::ledger::{Delivery, Pairing};
 use dnscribe_record::{LedgerRecord, Stream};
 use std::collections::BTreeMap;
@@ -68,7 +68,6 @@ impl FoundRecords {
 
 /// One capture: its newest ledger record and the records found.
 pub(super) struct CaptureBalance<'a> {
-    pub(super) combined: &'a CombinedLedger,
     pub(super) ledger: &'a LedgerRecord,
     pub(super) found: FoundRecords,
 }
@@ -76,8 +75,7 @@ pub(super) struct CaptureBalance<'a> {
 impl CaptureBalance<'_> {
     /// Returns the number of found records of a stream to compare with `delivered`.
     fn comparable(&self, stream: Stream) -> u64 {
-        let found = if self.combined.agents > 1 { self.found.records } else { self.found.distinct };
-        found[stream as usize]
+        self.found.distinct[stream as usize]
     }
 }
 
@@ -119,17 +117,6 @@ impl NodeBalance<'_> {
         incomplete: &Incomplete,
         report: &mut BalanceReport,
     ) {
-        for CaptureBalance { ledger, .. } in
-            self.epochs.iter().filter(|epoch| !epoch.combined.complete)
-        {
-            report.notes.add(|| {
-                format!(
-                    "{}, epoch {}: handed over {} times, but ledger records of some agents are \
-                     missing: transactions are not compared with the pairing counters",
-                    self.name, ledger.epoch, ledger.takeovers
-                )
-            });
-        }
         for CaptureBalance { ledger, .. } in
             self.epochs.iter().filter(|epoch| !epoch.ledger.is_final)
         {
@@ -196,7 +183,7 @@ impl NodeBalance<'_> {
     /// Without a sink name the records may come from any sink: the one with the most deliveries is
     /// used, since each of several sinks gets its own copy.
     fn claim(&self, index: usize, sink: Option<&str>, stream: Stream) -> Option<LedgerClaim<'_>> {
-        let CaptureBalance { ledger, combined, .. } = self.epochs.get(index)?;
+        let CaptureBalance { ledger, .. } = self.epochs.get(index)?;
         let sinks = ledger.counters.delivery.iter();
         let (sink, delivery) = sinks
             .filter(|(name, _)| match sink {
@@ -214,8 +201,7 @@ impl NodeBalance<'_> {
             emptied |= left.is_none_or(|(left, _)| left == 0);
             dropped_later += left.map_or(0, |(_, of)| of.dropped.values().sum());
         }
-        let ledgers = if stream == Stream::Ledger { combined.agents } else { 0 };
-        let delivered = delivery.delivered + ledgers;
+        let delivered = delivery.delivered + u64::from(stream == Stream::Ledger);
         Some(LedgerClaim { sink, delivery, delivered, emptied, dropped_later })
     }
 
@@ -340,7 +326,7 @@ impl LedgerClaim<'_> {
         hint: &str,
         report: &mut BalanceReport,
     ) {
-        let CaptureBalance { ledger, found, combined } = epoch;
+        let CaptureBalance { ledger, found } = epoch;
         let what = || format!("{node}, epoch {}: {}", ledger.epoch, stream.name());
         let distinct = found.distinct[stream as usize];
         let (least, sent, most) = (self.min_found(), self.sent(), self.max_found());
@@ -373,8 +359,7 @@ impl LedgerClaim<'_> {
         if waiting > 0 {
             report.notes.add(|| format!("{}: {waiting} records may still be in the spool", what()));
         }
-        let is_whole = ledger.is_final && combined.complete;
-        if stream == Stream::Transactions && is_whole && self.is_lossless() {
+        if stream == Stream::Transactions && ledger.is_final && self.is_lossless() {
             check_statuses(&what(), epoch, report);
         }
     }

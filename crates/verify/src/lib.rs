@@ -35,7 +35,7 @@ pub use sort::DEFAULT_MEMORY_BYTES;
 
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{EventId, JsonText, LedgerRecord, Merge, Namespace, Stream};
+use dnscribe_record::{EventId, JsonText, LedgerRecord, Namespace, Stream};
 use serde::Deserialize;
 use sort::{SortEntry, Sorter};
 use std::borrow::Cow;
@@ -80,7 +80,7 @@ pub struct Verifier {
     folder: PathBuf,
     nodes: HashMap<String, u32, foldhash::fast::RandomState>,
     sorter: Sorter,
-    newest: BTreeMap<Capture, AgentLedgers>,
+    newest: BTreeMap<Capture, LedgerRecord>,
     ledgers: u64,
     failure: Option<io::Error>,
     options: SortOptions,
@@ -244,7 +244,10 @@ impl Verifier {
             self.problems.add(|| format!("{location}: `balanced` says {}", record.balanced));
         }
         let capture = (record.node.clone(), epoch);
-        self.newest.entry(capture).or_default().add(record);
+        let newest = self.newest.get(&capture);
+        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
+            self.newest.insert(capture, record);
+        }
         Ok(())
     }
 
@@ -282,7 +285,6 @@ impl Verifier {
     fn balance(mut self, sink: Option<&str>) -> io::Result<BalanceReport> {
         self.check_names(sink);
         let captures = self.capture_indexes();
-        let ledgers: Vec<_> = self.newest.values().filter_map(AgentLedgers::combined).collect();
         let mut found = vec![FoundRecords::default(); self.newest.len()];
         let mut unknown: BTreeMap<u32, FoundRecords> = BTreeMap::new();
         let mut totals = [FoundTotals::default(); Stream::ALL.len()];
@@ -311,13 +313,9 @@ impl Verifier {
         };
         let mut found = found.into_iter();
         let mut epochs: BTreeMap<&str, Vec<CaptureBalance<'_>>> = BTreeMap::new();
-        for ((node, _), combined) in self.newest.keys().zip(&ledgers) {
+        for ((node, _), ledger) in &self.newest {
             let found = found.next().unwrap_or_default();
-            epochs.entry(node).or_default().push(CaptureBalance {
-                combined,
-                ledger: &combined.ledger,
-                found,
-            });
+            epochs.entry(node).or_default().push(CaptureBalance { ledger, found });
         }
         let nodes: BTreeMap<&String, u32> =
             self.nodes.iter().map(|(name, number)| (name, *number)).collect();
@@ -355,7 +353,7 @@ impl Verifier {
             self.problems.add(|| "no ledger record was found: nothing to verify against".into());
             return;
         }
-        let names: BTreeSet<&str> = self.newest.values().flat_map(AgentLedgers::sinks).collect();
+        let names: BTreeSet<&str> = self.newest.values().flat_map(sinks).collect();
         if let Some(sink) = sink.filter(|sink| !names.contains(sink)) {
             let names = Vec::from_iter(names).join(", ");
             self.problems.add(|| format!("no ledger record has a sink {sink}, only: {names}"));
@@ -363,47 +361,9 @@ impl Verifier {
     }
 }
 
-/// Newest ledger record of each agent of a capture, by the number of agents before it. Counters continue from one
-/// to the next, but `delivery` counts the sinks of each agent alone.
-#[derive(Debug, Default)]
-struct AgentLedgers(BTreeMap<u64, LedgerRecord>);
-
-/// A capture's ledger, combined from all of its agents.
-#[derive(Debug)]
-struct CombinedLedger {
-    /// Newest ledger record, with the deliveries of all agents added up; final if each agent's is.
-    ledger: LedgerRecord,
-    /// Number of agents that ledger records were found of.
-    agents: u64,
-    /// Whether ledger records of all agents were found.
-    complete: bool,
-}
-
-impl AgentLedgers {
-    /// Adds a ledger record.
-    fn add(&mut self, record: LedgerRecord) {
-        let newest = self.0.get(&record.takeovers);
-        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
-            self.0.insert(record.takeovers, record);
-        }
-    }
-
-    /// Returns the names of all sinks.
-    fn sinks(&self) -> impl Iterator<Item = &str> {
-        self.0.values().flat_map(|ledger| ledger.counters.delivery.keys().map(String::as_str))
-    }
-
-    /// Returns the combined ledger, or none without a record.
-    fn combined(&self) -> Option<CombinedLedger> {
-        let (last, newest) = self.0.last_key_value()?;
-        let mut ledger = newest.clone();
-        for (_, earlier) in self.0.range(..*last) {
-            ledger.is_final &= earlier.is_final;
-            Merge::merge(&mut ledger.counters.delivery, &earlier.counters.delivery);
-        }
-        let agents = self.0.len() as u64;
-        Some(CombinedLedger { ledger, agents, complete: agents == last + 1 })
-    }
+/// Returns the names of the sinks of a ledger record.
+fn sinks(ledger: &LedgerRecord) -> impl Iterator<Item = &str> {
+    ledger.counters.delivery.keys().map(String::as_str)
 }
 
 /// Maximum length of a line in bytes. Kafka accepts no record of this size, and a file without line

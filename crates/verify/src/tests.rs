@@ -59,7 +59,6 @@ impl Run {
             uptime_seconds: ordinal as f64,
             is_final: last,
             balanced: true,
-            takeovers: 0,
             counters,
         };
         serde_json::to_string(&record).unwrap()
@@ -385,62 +384,5 @@ proptest! {
         lines.extend(there.into_iter().map(|(record, _)| record));
         let report = read(verifier(200), &lines.join("\n"), Some("kafka"));
         prop_assert_eq!(report.closes(), lost.is_none(), "{}", report);
-    }
-}
-
-/// Returns the ledger record of an agent with `takeovers` agents before it.
-fn after(ledger: &str, takeovers: u64) -> String {
-    let mut record: LedgerRecord = serde_json::from_str(ledger).unwrap();
-    record.takeovers = takeovers;
-    serde_json::to_string(&record).unwrap()
-}
-
-/// The first agent delivers three transactions, one of them open; the second delivers that one
-/// answered, and another one.
-fn handover_records() -> [Vec<String>; 2] {
-    let with = |ordinal, answered, open, delivered| {
-        let mut counters = balanced(answered);
-        counters.pairing.queries += open;
-        counters.pairing.open = open;
-        counters.decode.queries += open;
-        counters.decode.messages += open;
-        counters.decode.received += open;
-        counters.decode.decoded_packets += open;
-        counters.ring.submitted += open;
-        counters.ring.received += open;
-        for kernel in counters.kernel.values_mut() {
-            kernel.seen += open;
-            kernel.submitted += open;
-        }
-        let streams = [("transactions", delivered), ("ledger", 0)];
-        let streams = streams.map(|(stream, count)| (stream.to_owned(), delivery(count, 0, 0, 0)));
-        counters.delivery.insert("file".into(), streams.into());
-        FIRST.record(ordinal, true, counters)
-    };
-    let answered = |seq| FIRST.transaction(seq, "answered");
-    let first = vec![answered(0), answered(1), FIRST.transaction(2, "open"), with(1, 2, 1, 3)];
-    let second = vec![answered(2), answered(3), after(&with(2, 4, 0, 2), 1)];
-    [first, second]
-}
-
-#[test]
-fn balances_agents_after_handover() {
-    let [first, second] = handover_records();
-    let together = verify(&[first.clone(), second.clone()].concat());
-    assert!(together.closes() && together.notes.is_empty(), "{together}");
-    let transactions = line(&together, FIRST, "transactions");
-    assert_eq!((transactions.found, transactions.duplicates), (4, 1));
-    let alone = verify(&first);
-    assert!(alone.closes() && alone.notes.is_empty(), "{alone}");
-    let alone = verify(&second);
-    assert!(alone.closes() && says(&alone.notes, "ledger records of some agents"), "{alone}");
-}
-
-#[test]
-fn finds_missing_records_after_handover() {
-    let [first, second] = handover_records();
-    for without in [[first[1..].to_vec(), second.clone()], [first, second[1..].to_vec()]] {
-        let report = verify(&without.concat());
-        assert!(!report.closes() && says(&report.problems, "1 missing"), "{report}");
     }
 }

@@ -11,11 +11,11 @@ use crate::verdict::{self, Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log;
+use dnscribe_config::log::wants_color;
 use dnscribe_delivery::{self as delivery, OutputFormat, SinkRouter, SinkSpec};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use hickory_proto::rr::Name;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 /// Runs the command.
@@ -74,7 +74,7 @@ async fn measured(
 
 /// Table of the measurements, and the verdict.
 fn text(rounds: &[Round], alerts: &[Alert]) -> String {
-    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let color = wants_color(&std::io::stdout());
     let found: Vec<_> = rounds.iter().flat_map(|round| &round.found).cloned().collect();
     let verdict = if alerts.is_empty() {
         let failed = found.iter().filter(|fields| !fields.ok).count();

@@ -48,7 +48,6 @@ fn open(hook: HookChoice, port: u16) -> Live {
         sampling_floor: None,
         nice: 0,
         icmp: ListenerPlace::Thread,
-        shared: false,
     };
     Live::open(&options).expect("opens")
 }
@@ -423,7 +422,6 @@ fn errors_name_problem_and_remedy() {
         sampling_floor: None,
         nice: 0,
         icmp: ListenerPlace::Thread,
-        shared: false,
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened in spite of the error"),

@@ -51,17 +51,6 @@ impl Clock {
         Self { offset_ns: AtomicI64::new(offset_ns), shift_ns, steps }
     }
 
-    /// Continues the clock of another process: its offset, and its shift.
-    pub fn resume(&self, (offset_ns, shift_ns): (i64, i64)) {
-        self.offset_ns.store(offset_ns, Ordering::Relaxed);
-        self.shift_ns.store(shift_ns, Ordering::Relaxed);
-    }
-
-    /// Returns offset and shift, for another process.
-    pub fn state(&self) -> (i64, i64) {
-        (self.offset_ns.load(Ordering::Relaxed), self.shift().as_nanos())
-    }
-
     /// Returns how far the host's clock was set since the capture began.
     pub fn shift(&self) -> ClockShift {
         ClockShift::from_nanos(self.shift_ns.load(Ordering::Relaxed))
@@ -80,8 +69,9 @@ impl Clock {
 
     /// Returns the difference between a measured offset and the known one in nanoseconds, if it is a step.
     fn difference(&self, measured: Measurement) -> Option<i64> {
-        let (offset_ns, shift_ns) = self.state();
-        let by_ns = measured.offset_ns.saturating_sub(offset_ns.saturating_add(shift_ns));
+        let known_ns =
+            self.offset_ns.load(Ordering::Relaxed).saturating_add(self.shift().as_nanos());
+        let by_ns = measured.offset_ns.saturating_sub(known_ns);
         (by_ns.unsigned_abs() > TOLERANCE_NS.max(measured.error_ns * 2)).then_some(by_ns)
     }
 

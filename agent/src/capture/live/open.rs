@@ -4,8 +4,8 @@ use super::clock::Clock;
 use super::kernel_log::KernelLog;
 use super::programs::{self, Loaded};
 use super::{
-    Attached, CannotCapture, CaptureHandles, Live, LiveOptions, Reader, backfill, cgroup, icmp,
-    internal, ring, sampler, settings, tap,
+    Attached, CannotCapture, Live, LiveOptions, Reader, backfill, cgroup, icmp, internal, ring,
+    sampler, settings, tap,
 };
 use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::Program;
@@ -14,7 +14,7 @@ use dnscribe_common::{CONFIG_OWNERS, owner};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 impl Live {
@@ -45,8 +45,7 @@ impl Live {
             let _ = write!(description, "; ICMP errors of connected sockets only ({reason})");
         });
         fill_owners(&mut loaded);
-        let attached = (Vec::new(), Some(directory));
-        let mut live = Self::new(loaded, options, attached, Hook::Cgroup, &description)?;
+        let mut live = Self::new(loaded, options, Vec::new(), Hook::Cgroup, &description)?;
         live.listeners = listeners.ok();
         for reader in &mut live.readers {
             reader.coverage = live.listeners.as_ref().map(icmp::Listeners::coverage);
@@ -74,25 +73,22 @@ impl Live {
         };
         let mut description = format!("hook socket{why}, attached to {on}");
         describe_refused(&loaded, &mut description);
-        Self::new(loaded, options, (taps, None), Hook::Socket, &description)
+        Self::new(loaded, options, taps, Hook::Socket, &description)
     }
 
     /// Creates the capture from loaded programs.
     pub(super) fn new(
         mut loaded: Loaded,
         options: &LiveOptions,
-        (taps, cgroup): (Vec<OwnedFd>, Option<PathBuf>),
+        taps: Vec<OwnedFd>,
         hook: Hook,
         description: &str,
     ) -> Result<Self, CannotCapture> {
         let log = KernelLog::open(&mut loaded.ebpf);
-        let shared = || CaptureHandles::of(&loaded, &taps, (hook, description), cgroup);
-        let parts = options.shared.then(shared).transpose();
         let take = |name: &str| {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
         let mut live = Self::without_readers(take, options, hook, description)?;
-        live.parts = parts.map_err(|error| internal(&error.to_string()))?;
         for records in std::mem::take(&mut loaded.rings) {
             live.add_reader(records, loaded.ring_bytes, options.nice)?;
         }
@@ -124,8 +120,6 @@ impl Live {
             ports: take(settings::PORTS_MAP)?.try_into()?,
             encrypted: options.encrypted.clone(),
             listeners: None,
-            unread: Vec::new(),
-            parts: None,
         })
     }
 

@@ -83,11 +83,6 @@ impl Pressure {
         }
     }
 
-    /// Continues with `cut` left out.
-    pub fn leave_out(&mut self, cut: Cut) {
-        self.exported = (PARTS - u32::from(cut)).max(self.floor);
-    }
-
     /// Returns the share that is left out.
     pub fn cut(&self) -> Cut {
         Cut::try_from(PARTS - self.exported).unwrap_or(Cut::MAX)

@@ -22,12 +22,6 @@ use std::thread;
 /// The eBPF object that the build script made, compressed.
 static OBJECT: &[u8] = include_bytes!(env!("DNSCRIBE_EBPF_OBJECT"));
 
-/// Returns a hash of the object: equal for agents with the same programs.
-#[must_use]
-pub fn digest() -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(OBJECT))
-}
-
 /// Returns the object, decompressed.
 fn decompressed() -> Result<Vec<u8>, CannotCapture> {
     let mut object = Vec::new();

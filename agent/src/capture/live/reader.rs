@@ -38,11 +38,6 @@ impl Reader {
         self.ring.gauge.used() == 0
     }
 
-    /// Continues after a handover that has failed: the other process may already have asked for wakeups.
-    pub fn continue_reading(&mut self) {
-        self.ring.restore_mode();
-    }
-
     /// Waits until the ring may hold records, `bell` can be read, or `limit` is over. Returns whether `bell`
     /// can be read. At high rates the programs send no wakeups, and this sleeps for a few milliseconds without
     /// checking `bell`.

@@ -82,22 +82,6 @@ impl Ring {
         })
     }
 
-    /// Writes the mode for the programs again: another process may have changed it that was about to take over.
-    pub fn restore_mode(&mut self) {
-        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = config.set(self.quiet_word, u64::from(self.quiet), 0) {
-            // Writing to an array map does not fail.
-            tracing::error!(%error, "cannot set the wakeups of a ring");
-        }
-        drop(config);
-        self.poll_for_a_while();
-    }
-
-    /// Polls for a while: a program may have read the setting of an earlier reader.
-    pub fn poll_for_a_while(&mut self) {
-        self.poll_until = Instant::now() + GRACE_PERIOD;
-    }
-
     /// Calls `each` with up to `max` records, oldest first. Returns their number.
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
         self.gauge.note_fill();

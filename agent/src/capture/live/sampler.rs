@@ -62,22 +62,6 @@ impl Sampler {
         }
     }
 
-    /// Continues where another process stopped that had set `word`.
-    pub(super) fn resume(&mut self, word: u64, reported: Vec<(Key, Sums)>) {
-        self.reported = reported.into_iter().collect();
-        let now = Instant::now();
-        self.cuts = Cuts::unpack(word);
-        if self.cuts == Cuts::default() {
-            return;
-        }
-        // Assumes that the largest recent share was left out until now.
-        self.recent.change(now, self.cuts.max);
-        self.recent.change(now, self.cuts.current);
-        if let Some(pressure) = &mut self.pressure {
-            pressure.leave_out(self.cuts.current);
-        }
-    }
-
     /// Returns the packets that were not exported since the last call. The kernel's map never shrinks, so an
     /// iteration returns every key that existed at its start; later keys are read next time.
     pub(super) fn not_exported(&mut self) -> Result<Vec<NotExported>, MapError> {

@@ -59,7 +59,7 @@ impl Bench {
         };
         let mut loaded = programs::load_with_btf(btf, options, entries)?;
         fill_owners(&mut loaded);
-        Ok(Self { live: Live::new(loaded, options, (Vec::new(), None), hook, "")? })
+        Ok(Self { live: Live::new(loaded, options, Vec::new(), hook, "")? })
     }
 
     /// Removes the program that the tap calls.

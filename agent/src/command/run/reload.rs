@@ -247,7 +247,6 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         records_idn,
         record_limits,
         privileges,
-        takeover_socket,
         privacy,
         log,
         duration,
@@ -271,9 +270,8 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         filters: _,
         drain_timeout: _,
     } = new;
-    // Ports are applied, and `shared` is compared under the name of its section.
-    let now_capture =
-        LiveOptions { ports: capture.ports.clone(), shared: capture.shared, ..now.capture.clone() };
+    // Ports are applied.
+    let now_capture = LiveOptions { ports: capture.ports.clone(), ..now.capture.clone() };
     let differs = [
         ("node", now.node != *node),
         ("region", now.region != *region),
@@ -289,7 +287,6 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         ("records.idn", now.records_idn != *records_idn),
         ("records.max_answers and max_bytes", now.record_limits != *record_limits),
         ("privileges", now.privileges != *privileges),
-        ("takeover", now.takeover_socket != *takeover_socket),
         ("log", now.log != *log),
         ("duration", now.duration != *duration),
     ];

@@ -3,7 +3,6 @@
 use super::super::signals::Waker;
 use super::super::worker_pool::WorkerPool;
 use crate::capture::live::Live;
-use crate::handover::PausedShard;
 use crate::pipeline::{Control, FlowStage, InputCounters, Pipeline};
 use dnscribe_cli::exit::Exit;
 use dnscribe_record::privacy::KeyError;
@@ -131,39 +130,6 @@ impl Runner {
     pub(super) fn merge_all(&mut self, pipeline: &mut Pipeline) {
         if let Self::Pool(pool) = self {
             pool.merge_all(pipeline);
-        }
-    }
-
-    /// Pauses all flow stages between two packets. Returns none if one does not pause in time; then all continue.
-    pub(super) fn pause(
-        &mut self,
-        live: &Live,
-        pipeline: &mut Pipeline,
-    ) -> Option<Vec<PausedShard>> {
-        let paused = match self {
-            Self::Inline(flow) => {
-                flow.pause(pipeline);
-                vec![PausedShard::new(flow, live.received().next().unwrap_or_default())]
-            }
-            Self::Pool(pool) => pool.pause(pipeline)?,
-        };
-        pipeline.router.offer();
-        Some(paused)
-    }
-
-    /// Makes paused flow stages continue.
-    pub(super) fn resume(&self, live: &mut Live) {
-        match self {
-            Self::Inline(_) => live.continue_reading(),
-            Self::Pool(pool) => pool.resume(),
-        }
-    }
-
-    /// Ends paused flow stages: what waits is `open`, and another agent continues. Waits for workers until `end`.
-    pub(super) fn leave(&mut self, pipeline: &mut Pipeline, end: Instant) {
-        match self {
-            Self::Inline(flow) => flow.leave(pipeline),
-            Self::Pool(pool) => pool.leave(pipeline, end),
         }
     }
 

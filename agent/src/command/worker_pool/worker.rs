@@ -2,7 +2,6 @@
 
 use super::{Command, MAX_SLEEP, Progress, WorkerMessage};
 use crate::capture::live::Reader;
-use crate::handover::PausedShard;
 use crate::pipeline::{Control, EventBatch, FlowStage};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
@@ -38,14 +37,7 @@ impl Worker {
             match self.commands.try_recv() {
                 Ok(Command::Control(control)) => self.apply(&control),
                 Ok(Command::Stop(deadline)) => return self.stop(batch, deadline),
-                Ok(Command::Pause(paused)) => {
-                    if !self.pause(batch.take(), &paused) {
-                        return;
-                    }
-                    continue;
-                }
-                // The first two belong to a pause that this worker has not begun.
-                Ok(Command::Resume | Command::Leave) | Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
             }
             // Waits for the pipeline if that is behind.
@@ -122,44 +114,5 @@ impl Worker {
                 return;
             }
         }
-    }
-
-    /// Pauses, sends the state, and waits for the next command. Returns whether the worker continues.
-    fn pause(&mut self, batch: Option<EventBatch>, paused: &Sender<PausedShard>) -> bool {
-        if !self.send_with(batch, |flow, batch| flow.pause(batch)) {
-            return false;
-        }
-        // Fails if the pool has given up waiting; then it has sent the command to continue.
-        let _ = paused.send(PausedShard::new(&self.flow, &self.reader.received));
-        loop {
-            match self.commands.recv() {
-                Ok(Command::Control(control)) => self.apply(&control),
-                Ok(Command::Resume) => {
-                    self.reader.continue_reading();
-                    return true;
-                }
-                Ok(Command::Leave) => {
-                    self.send_with(None, |flow, batch| {
-                        flow.leave(batch);
-                        batch.is_last = true;
-                    });
-                    return false;
-                }
-                // The pool neither pauses a paused worker nor stops it.
-                Ok(Command::Pause(_) | Command::Stop(_)) | Err(_) => return false,
-            }
-        }
-    }
-
-    /// Adds events to a batch, or to an empty one, and sends it. Returns whether the pool is still there.
-    fn send_with(
-        &mut self,
-        batch: Option<EventBatch>,
-        fill: impl FnOnce(&mut FlowStage, &mut EventBatch),
-    ) -> bool {
-        let Some(mut batch) = batch.or_else(|| self.empty.recv().ok()) else { return false };
-        fill(&mut self.flow, &mut batch);
-        self.flow.finish_batch(&mut batch, &self.reader.received, None);
-        self.messages.send(Ok(batch)).is_ok()
     }
 }

@@ -284,7 +284,6 @@ const LEDGER: &[Field] = fields![
     uptime_seconds,
     final,
     balanced,
-    takeovers,
     kernel,
     ring,
     decode,

@@ -8,10 +8,10 @@ use crate::table;
 use crate::verdict;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
+use dnscribe_config::log::wants_color;
 use dnscribe_delivery::SinkSpec;
 use dnscribe_record::ProbeFields;
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) async fn run(config: Config, is_table: bool) -> Result<ExitCode, Exit
     let found = in_order(&config, ended);
     if is_table {
         let stdout = std::io::stdout();
-        let color = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let color = wants_color(&stdout);
         print(&table::render(&found, color))?;
         if !alerts.is_empty() {
             print(&format!("\n{}", verdict::render(&alerts, color)))?;
