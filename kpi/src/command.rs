@@ -357,7 +357,8 @@ async fn export(cli: &Cli, dictionary: &Dictionary, args: &ExportArgs) -> Result
         ExportFormat::Clickhouse => {
             let store = open(cli)?;
             let state: State = store.state().await?;
-            export::clickhouse(dictionary, &store, &state, (args.from, args.to))?
+            let chain = Engine::open(&store, &state).await?.correction_chain().await?;
+            export::clickhouse(dictionary, &store, &state, (args.from, args.to), chain)?
         }
     };
     write(args.file.as_deref(), &text)

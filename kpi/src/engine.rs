@@ -4,8 +4,9 @@ use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::facts;
 use crate::query::{self, Bucket};
+use crate::rows::{Columns, text};
 use crate::store::{State, Store, Table};
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::TreeNode as _;
 use datafusion::config::TableParquetOptions;
@@ -17,6 +18,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
 use jiff::civil::Date;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -34,7 +36,7 @@ const LARGE_FILE_ROWS: u64 = 10_000;
 pub const MEMORY: usize = 4 << 30;
 
 /// Query engine with the tables `events_raw`, `dns_raw`, `probes_raw`, `rejected_raw`, and the net ones:
-/// `events`, `events_unique`, `duplicates`, `corrected`, `dns`, `probes`.
+/// `events`, `events_unique`, `duplicates`, `technical`, `corrected`, `dns`, `probes`.
 #[derive(Clone)]
 pub struct Engine {
     context: SessionContext,
@@ -251,7 +253,8 @@ impl Engine {
         let name = |table: &str| format!("{prefix}{table}");
         let (technical, business) = (name("technical"), name("business"));
         let (duplicates, corrections) = (name("duplicates"), name("corrections"));
-        let (unique, corrected) = (name("events_unique"), name("corrected"));
+        let (unique, targets, corrected) =
+            (name("events_unique"), name("correction_targets"), name("corrected"));
         let repeated = self.repeated(raw, "technical_hash", prefix).await?;
         let sql = repeated.iter().map(|hashes| query::technical_duplicates(raw, hashes));
         self.materialise(&technical, sql).await?;
@@ -262,9 +265,53 @@ impl Engine {
             format!("SELECT row_id FROM {technical} UNION ALL SELECT row_id FROM {business}");
         self.materialise(&duplicates, [both]).await?;
         self.materialise(&corrections, [query::corrections(raw, &duplicates)]).await?;
-        self.materialise(&corrected, [query::corrected(&corrections)]).await?;
         self.view(&unique, &query::unique_events(raw, &duplicates)).await?;
+        self.materialise(&targets, [query::correction_targets(&unique, &corrections)]).await?;
+        self.resolve_corrections(&targets, &corrected).await?;
         self.view(&name("events"), &query::net_events(&unique, &corrected)).await
+    }
+
+    /// Makes the table of events that are taken away.
+    async fn resolve_corrections(&self, targets: &str, corrected: &str) -> Result<(), KpiError> {
+        let pairs = self.correction_pairs(targets).await?;
+        let (alive, _) = alive_corrections(&pairs);
+        let taken = pairs.iter().filter(|(correction, ..)| alive.contains(correction));
+        let taken: BTreeMap<i64, &str> =
+            taken.map(|(_, target, key)| (*target, key.as_str())).collect();
+        let rows: Int64Array = taken.keys().copied().collect();
+        let keys: StringArray = taken.values().map(|key| Some(*key)).collect();
+        let columns: Vec<(&str, ArrayRef)> =
+            vec![("row_id", Arc::new(rows)), ("business_key", Arc::new(keys))];
+        let batch = RecordBatch::try_from_iter(columns)
+            .map_err(|error| KpiError::Failed(error.to_string()))?;
+        let table = MemTable::try_new(batch.schema(), vec![vec![batch]]);
+        let table = table.map_err(KpiError::query(corrected))?;
+        let registered = self.context.register_table(corrected, Arc::new(table));
+        registered.map(drop).map_err(KpiError::query(corrected))
+    }
+
+    /// Corrections with what each of them takes away: rows of both, and the business key.
+    async fn correction_pairs(&self, targets: &str) -> Result<Vec<(i64, i64, String)>, KpiError> {
+        let sql = format!("SELECT row_id, target, business_key FROM {targets}");
+        let mut pairs = Vec::new();
+        for batch in self.query(targets, &sql).await? {
+            let columns = Columns(&batch);
+            let (rows, taken) = (columns.integers("row_id")?, columns.integers("target")?);
+            let keys = columns.texts("business_key")?;
+            pairs.extend((0..batch.num_rows()).map(|row| {
+                (rows.value(row), taken.value(row), text(&keys, row).unwrap_or("").to_owned())
+            }));
+        }
+        Ok(pairs)
+    }
+
+    /// Longest chain of corrections of corrections.
+    ///
+    /// # Errors
+    /// A query fails.
+    pub async fn correction_chain(&self) -> Result<usize, KpiError> {
+        let pairs = self.correction_pairs("correction_targets").await?;
+        Ok(alive_corrections(&pairs).1)
     }
 
     /// Finds the hashes of keys that more than one row has, and returns queries that select some of them each.
@@ -348,6 +395,44 @@ impl Engine {
     }
 }
 
+/// Returns the corrections that have an effect, and the length of the longest chain. A correction has one if no correction
+/// with an effect takes it away; corrections in a circle have none.
+fn alive_corrections(pairs: &[(i64, i64, String)]) -> (BTreeSet<i64>, usize) {
+    let mut takes: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    for (correction, target, _) in pairs {
+        takes.entry(*correction).or_default().insert(*target);
+    }
+    // Corrections whose own correctors are all decided come next.
+    let mut undecided: BTreeMap<i64, usize> = takes.keys().map(|row| (*row, 0)).collect();
+    for target in takes.values().flatten() {
+        undecided.entry(*target).and_modify(|count| *count += 1);
+    }
+    let mut ready: VecDeque<(i64, usize)> = undecided
+        .iter()
+        .filter(|(_, count)| **count == 0)
+        .map(|(row, _)| (*row, 1))
+        .collect();
+    let (mut alive, mut dead, mut longest) = (BTreeSet::new(), BTreeSet::new(), 0);
+    while let Some((row, length)) = ready.pop_front() {
+        longest = longest.max(length);
+        let has_effect = !dead.contains(&row);
+        if has_effect {
+            alive.insert(row);
+        }
+        for target in &takes[&row] {
+            let Some(count) = undecided.get_mut(target) else { continue };
+            *count -= 1;
+            if has_effect {
+                dead.insert(*target);
+            }
+            if *count == 0 {
+                ready.push_back((*target, length + 1));
+            }
+        }
+    }
+    (alive, longest)
+}
+
 /// Whether a plan does more than to select rows and columns.
 fn is_costly(plan: &LogicalPlan) -> bool {
     let costs = |node: &LogicalPlan| {
@@ -381,7 +466,8 @@ mod tests {
 
     /// Rows whose keys repeat in many ways; each hash is a function of its key, half of them negative.
     const RAW: &str = "SELECT n AS row_id, 'registrar' AS source_system, n % 29 AS event_id, n % 11 AS business_key, \
-        'renewed' AS event_type, 100 - n AS event_us, (n % 29 - 14) * 997 AS technical_hash, \
+        'renewed' AS event_type, 100 - n AS event_us, 'file' AS source, \
+        CAST(NULL AS VARCHAR) AS corrects_type, CAST(NULL AS BIGINT) AS corrects_event_id, (n % 29 - 14) * 997 AS technical_hash, \
         (n % 11 - 5) * 991 AS business_hash, CAST(NULL AS BIGINT) AS corrects \
         FROM (SELECT column1 * 10 + column2 AS n FROM \
         (VALUES (0), (1), (2), (3)) AS tens CROSS JOIN \
@@ -414,6 +500,19 @@ mod tests {
         for bucket_rows in [20, 13, 1] {
             assert_eq!(duplicates(bucket_rows), whole, "{bucket_rows}");
         }
+    }
+
+    #[test]
+    fn each_second_correction_of_a_chain_has_an_effect() {
+        for length in 1..40_i64 {
+            // Row 0 is a fact; each following row takes away the one before.
+            let chain: Vec<_> = (1..=length).map(|row| (row, row - 1, String::new())).collect();
+            let (alive, longest) = alive_corrections(&chain);
+            let expected = (1..=length).rev().step_by(2).collect();
+            assert_eq!((alive, longest), (expected, length as usize));
+        }
+        let circle = [(1, 2, String::new()), (2, 1, String::new()), (3, 0, String::new())];
+        assert_eq!(alive_corrections(&circle).0, BTreeSet::from([3]));
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Rejection {
 }
 
 /// Names of the fields, in the order of the schema.
-pub const FIELDS: [&str; 23] = [
+pub const FIELDS: [&str; 25] = [
     "schema",
     "event_id",
     "business_key",
@@ -44,6 +44,8 @@ pub const FIELDS: [&str; 23] = [
     "currency",
     "request_id",
     "corrects",
+    "corrects_type",
+    "corrects_event_id",
     "schema_version",
     "campaign",
 ];
@@ -157,6 +159,8 @@ impl Default for Draft {
             currency: None,
             request_id: None,
             corrects: None,
+            corrects_type: None,
+            corrects_event_id: None,
             schema_version: None,
             campaign: None,
         };
@@ -177,6 +181,7 @@ impl Draft {
                 | "account_id"
                 | "request_id"
                 | "corrects"
+                | "corrects_event_id"
                 | "schema_version"
                 | "error_code"
         );
@@ -212,6 +217,8 @@ impl Draft {
             "currency" => event.currency = currency(text)?,
             "request_id" => event.request_id = some(),
             "corrects" => event.corrects = some(),
+            "corrects_type" => event.corrects_type = some(),
+            "corrects_event_id" => event.corrects_event_id = some(),
             "schema_version" => event.schema_version = some(),
             "campaign" => event.campaign = some(),
             _ => return Err(Rejection::new("unknown_field", name)),
@@ -242,12 +249,34 @@ impl Draft {
         if let Some(name) = required(&event) {
             return Err(missing(name));
         }
+        if is_correction(&event) && has_effect(kind) {
+            let detail = format!(
+                "{kind} counts by itself and takes nothing away: leave out corrects, or send an event of a type \
+                 that ends in _reversed or _voided"
+            );
+            return Err(Rejection::new("corrects_with_effect", detail));
+        }
         if event.tld.is_none() {
             let last = event.domain.as_deref().and_then(|domain| domain.rsplit_once('.'));
             event.tld = last.map(|(_, tld)| tld.to_owned());
         }
         Ok(event)
     }
+}
+
+/// Returns whether an event takes another one away.
+fn is_correction(event: &RegistrarEventRecord) -> bool {
+    event.corrects.is_some() || event.corrects_event_id.is_some()
+}
+
+/// Returns whether the name of a type says that its events only take others away.
+fn is_reversal(kind: &str) -> bool {
+    kind.ends_with("_reversed") || kind.ends_with("_voided")
+}
+
+/// Returns whether KPIs of the built-in dictionary count events of this type.
+fn has_effect(kind: &str) -> bool {
+    KNOWN_TYPES.contains(&kind) && !is_reversal(kind)
 }
 
 /// Names a field without which an event of this type would be counted wrongly.
@@ -264,11 +293,7 @@ fn required(event: &RegistrarEventRecord) -> Option<&'static str> {
             Some("domain")
         }
         "abuse_first_response" if event.request_id.is_none() => Some("request_id"),
-        _ if (kind.ends_with("_reversed") || kind.ends_with("_voided"))
-            && event.corrects.is_none() =>
-        {
-            Some("corrects")
-        }
+        _ if is_reversal(kind) && !is_correction(event) => Some("corrects"),
         _ => None,
     }
 }
@@ -369,6 +394,8 @@ mod tests {
             ("event_type", json!("payment_captured"), "missing_field"),
             ("event_type", json!("registration_reversed"), "missing_field"),
             ("amount_micro", json!(5), "unknown_field"),
+            ("corrects", json!("b2"), "corrects_with_effect"),
+            ("corrects_event_id", json!("2"), "corrects_with_effect"),
             ("schema", json!("registrar.event/2"), "wrong_schema"),
             ("domain", json!(["a"]), "bad_type"),
         ] {

@@ -204,7 +204,8 @@ const SETTINGS: &str = "SET join_use_nulls = 1;\nSET transform_null_in = 0;\n\
     SET prefer_column_name_to_alias = 1;\n";
 
 /// Writes SQL for `ClickHouse` that computes the values of all measures from the store's files, with the columns of
-/// a file of values: what the embedded engine writes, to the unit.
+/// a file of values: what the embedded engine writes, to the unit. `correction_chain` is the length of the longest chain of
+/// corrections of corrections.
 ///
 /// # Errors
 /// The store has no facts, or no files that the engine can name.
@@ -213,6 +214,7 @@ pub fn clickhouse(
     store: &Store,
     state: &State,
     (from, to): (Option<Date>, Option<Date>),
+    correction_chain: usize,
 ) -> Result<String, KpiError> {
     let empty = || KpiError::Usage("the store has no facts".to_owned());
     let (first, last) = state.span().ok_or_else(empty)?;
@@ -253,8 +255,9 @@ pub fn clickhouse(
             "SELECT row_id FROM technical UNION ALL SELECT row_id FROM business".to_owned(),
         ),
         ("corrections", query::corrections("events_raw", "duplicates")),
-        ("corrected", query::corrected("corrections")),
         ("events_unique", query::unique_events("events_raw", "duplicates")),
+        ("correction_targets", query::correction_targets("events_unique", "corrections")),
+        ("corrected", query::corrected("correction_targets", correction_chain)),
         ("events", query::net_events("events_unique", "corrected")),
         ("dns", query::dns_windows("dns_raw")),
         ("probes", query::probe_results("probes_raw")),

@@ -180,7 +180,7 @@ fn number(name: &str) -> Field {
 /// Texts of an event, by column.
 type TextColumn = (&'static str, fn(&RegistrarEventRecord) -> Option<&str>);
 
-const EVENT_TEXTS: [TextColumn; 18] = [
+const EVENT_TEXTS: [TextColumn; 20] = [
     ("event_id", |event| Some(&event.event_id)),
     ("business_key", |event| Some(&event.business_key)),
     ("event_type", |event| Some(&event.event_type)),
@@ -197,6 +197,8 @@ const EVENT_TEXTS: [TextColumn; 18] = [
     ("currency", |event| event.currency.as_deref()),
     ("request_id", |event| event.request_id.as_deref()),
     ("corrects", |event| event.corrects.as_deref()),
+    ("corrects_type", |event| event.corrects_type.as_deref()),
+    ("corrects_event_id", |event| event.corrects_event_id.as_deref()),
     ("schema_version", |event| event.schema_version.as_deref()),
     ("campaign", |event| event.campaign.as_deref()),
 ];
@@ -307,15 +309,16 @@ pub fn events(rows: &[(Origin, Box<RegistrarEventRecord>)]) -> Result<RecordBatc
     let all = || rows.iter().map(|(_, event)| &**event);
     let days = all().map(|event| Some(day_of(micros(event.event_ts))));
     let mut columns = head_columns(days, rows.iter().map(|(origin, _)| origin))?;
-    let technical = |event: &RegistrarEventRecord| {
-        hash([event.source_system.as_deref().unwrap_or(""), &event.event_id])
+    // A technical key is unique within the source system, or within the source where events name no system.
+    let technical = |(origin, event): &(Origin, Box<RegistrarEventRecord>)| {
+        hash([event.source_system.as_deref().unwrap_or(&origin.source), &event.event_id])
     };
     columns.extend([
         integers(all().map(|event| micros(event.event_ts))),
         Arc::new(all().map(|event| event.ingest_ts.map(micros)).collect::<Int64Array>())
             as ArrayRef,
         Arc::new(all().map(|event| event.amount_micros).collect::<Int64Array>()),
-        integers(all().map(technical)),
+        integers(rows.iter().map(technical)),
         integers(all().map(|event| hash([&event.event_type, &event.business_key]))),
         Arc::new(all().map(|event| event.latency_ms).collect::<Float64Array>()),
     ]);

@@ -21,6 +21,12 @@ use std::sync::Arc;
 /// Rows in memory before files are written.
 const BUFFERED_ROWS: usize = 1 << 20;
 
+/// Earliest time of a fact, in microseconds since the Unix epoch: 1985, when the first domains were registered.
+const EARLIEST_US: i64 = 473_385_600_000_000;
+
+/// Largest time of a fact after its import, in microseconds: a day, for clocks that are wrong.
+const FUTURE_US: i64 = 86_400_000_000;
+
 /// What one import has done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Imported {
@@ -156,11 +162,30 @@ impl<'a> Importer<'a> {
         self.commit.rows += 1;
         self.buffered += 1;
         let origin = Origin { line, ..self.origin.clone() };
-        let parsed = parse(&row).and_then(|fact| self.protect(fact));
+        let parsed = parse(&row).and_then(|fact| self.check_time(fact));
+        let parsed = parsed.and_then(|fact| self.protect(fact));
         match parsed {
             Ok(fact) => self.accept(origin, fact),
             Err(rejection) => self.reject(origin, rejection, row),
         }
+    }
+
+    /// Refuses times that cannot be right, since one of them would move the first or the last day of all values.
+    fn check_time(&self, fact: Fact) -> Result<Fact, Rejection> {
+        if matches!(fact, Fact::Skipped) {
+            return Ok(fact);
+        }
+        let (at, latest) = (fact.ts_us(), self.origin.imported_us + FUTURE_US);
+        if at >= EARLIEST_US && at <= latest {
+            return Ok(fact);
+        }
+        let (day, bound) = (facts::day_of(at), facts::day_of(EARLIEST_US));
+        let detail = if at > latest {
+            format!("{day}: more than a day after the import")
+        } else {
+            format!("{day}: before {bound}")
+        };
+        Err(Rejection::new("implausible_time", detail))
     }
 
     fn protect(&self, fact: Fact) -> Result<Fact, Rejection> {
@@ -224,7 +249,9 @@ impl<'a> Importer<'a> {
             Row::Unreadable(text, _) => (text, BTreeMap::new()),
         };
         let field = |name: &str| fields.get(name).filter(|text| !text.is_empty()).cloned();
-        let time = field("event_ts").and_then(|text| text.parse::<Timestamp>().ok());
+        // A day that cannot be right says nothing about which day lacks the row.
+        let time = field("event_ts").filter(|_| rejection.reason != "implausible_time");
+        let time = time.and_then(|text| text.parse::<Timestamp>().ok());
         self.rejected.push(Rejected {
             origin,
             rejection,

@@ -53,7 +53,7 @@ pub fn repeated(hash: &str, raw: &str, bucket: Bucket) -> String {
 pub fn technical_duplicates(raw: &str, repeated: &str) -> String {
     format!(
         "SELECT row_id FROM (SELECT row_id, row_number() OVER \
-         (PARTITION BY coalesce(source_system, ''), event_id \
+         (PARTITION BY {SYSTEM}, event_id \
          ORDER BY event_us, business_key, event_type, row_id) AS nth FROM {raw} \
          WHERE technical_hash IN ({repeated})) AS numbered WHERE nth > 1"
     )
@@ -71,30 +71,52 @@ pub fn business_duplicates(raw: &str, technical: &str, repeated: &str) -> String
     )
 }
 
-/// Events that take away others, each with the business key that it takes away.
+/// Source system of an event, or the source of its file where it names none.
+const SYSTEM: &str = "coalesce(source_system, source)";
+
+/// Events that take away others, with what each of them names.
 #[must_use]
 pub fn corrections(raw: &str, duplicates: &str) -> String {
     format!(
-        "SELECT business_key, corrects FROM {raw} WHERE corrects IS NOT NULL \
+        "SELECT row_id, corrects, corrects_type, corrects_event_id, {SYSTEM} AS system, \
+         CASE WHEN event_type LIKE '%reversed' OR event_type LIKE '%voided' \
+         THEN replace(replace(event_type, '_reversed', ''), '_voided', '') ELSE '' END AS family \
+         FROM {raw} WHERE (corrects IS NOT NULL OR corrects_event_id IS NOT NULL) \
          AND row_id NOT IN (SELECT row_id FROM {duplicates})"
     )
 }
 
-/// Longest chain of corrections of corrections that is followed.
-const CHAIN: usize = 6;
-
-/// Business keys that are taken away. A correction that is itself taken away has no effect, so a chain is
-/// resolved from its end.
+/// Pairs of a correction (`row_id`) and an event that it takes away (`target`): by technical key, or by business key and
+/// type. Without a type, `payment_voided` takes away events whose types begin with `payment`, and an event that is neither
+/// reversed nor voided takes away those of any type.
 #[must_use]
-pub fn corrected(corrections: &str) -> String {
-    let mut alive = corrections.to_owned();
-    for level in 0..CHAIN {
+pub fn correction_targets(unique: &str, corrections: &str) -> String {
+    format!(
+        "SELECT c.row_id AS row_id, t.row_id AS target, t.business_key AS business_key \
+         FROM {unique} AS t INNER JOIN {corrections} AS c ON t.business_key = c.corrects \
+         WHERE c.corrects_event_id IS NULL AND t.row_id <> c.row_id \
+         AND coalesce(c.corrects_type, t.event_type) = t.event_type \
+         AND (c.corrects_type IS NOT NULL OR t.event_type LIKE concat(c.family, '%')) UNION ALL \
+         SELECT c.row_id AS row_id, t.row_id AS target, t.business_key AS business_key \
+         FROM {unique} AS t INNER JOIN {corrections} AS c ON t.event_id = c.corrects_event_id \
+         WHERE coalesce(t.source_system, t.source) = c.system AND t.row_id <> c.row_id \
+         AND coalesce(c.corrects, t.business_key) = t.business_key \
+         AND coalesce(c.corrects_type, t.event_type) = t.event_type"
+    )
+}
+
+/// Events that are taken away. A correction that is itself taken away has no effect, so a chain is resolved from its
+/// end, for chains of up to `length` corrections.
+#[must_use]
+pub fn corrected(targets: &str, length: usize) -> String {
+    let mut alive = targets.to_owned();
+    for level in 0..length {
         alive = format!(
-            "(SELECT business_key, corrects FROM {corrections} \
-             WHERE business_key NOT IN (SELECT corrects FROM {alive} AS alive_{level}))"
+            "(SELECT row_id, target, business_key FROM {targets} \
+             WHERE row_id NOT IN (SELECT target FROM {alive} AS alive_{level}))"
         );
     }
-    format!("SELECT DISTINCT corrects AS business_key FROM {alive} AS alive")
+    format!("SELECT DISTINCT target AS row_id, business_key FROM {alive} AS alive")
 }
 
 /// Events without duplicates.
@@ -106,7 +128,7 @@ pub fn unique_events(raw: &str, duplicates: &str) -> String {
 /// Events without duplicates and without what other events take away.
 #[must_use]
 pub fn net_events(unique: &str, corrected: &str) -> String {
-    without(unique, "business_key", corrected)
+    without(unique, "row_id", corrected)
 }
 
 /// Rows whose key is not in another, much smaller table. For `NOT IN` the embedded engine would keep the rows, and not the

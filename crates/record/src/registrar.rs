@@ -57,8 +57,14 @@ pub struct RegistrarEventRecord {
     pub currency: Option<String>,
     /// Request, order or case that the event belongs to.
     pub request_id: Option<String>,
-    /// Business key of the fact that this event takes away, on that fact's own day.
+    /// Business key of the fact that this event takes away, on that fact's own day. Without `corrects_type`, the fact's
+    /// type begins with the same word: `payment_voided` takes away payments only.
     pub corrects: Option<String>,
+    /// Type of the fact that this event takes away, where its business key does not suffice.
+    pub corrects_type: Option<String>,
+    /// Technical key (`event_id`, of the same source system) of the fact that this event takes away, in place of its
+    /// business key.
+    pub corrects_event_id: Option<String>,
     /// Version of the source's schema.
     pub schema_version: Option<String>,
     /// Campaign that led to the sale or request.

@@ -3,6 +3,7 @@
 
 mod api;
 mod engines;
+mod hostile;
 mod kafka;
 mod page;
 mod storage;
@@ -210,7 +211,10 @@ fn reads_csv_and_compressed_files() {
                 1,k1,payment_captured,2026-03-01T10:00:00Z,a.com,1000000,EUR\n\
                 2,k2,payment_captured,2026-03-01T10:00:00Z,a.com,1.5,EUR\n\
                 3,k3,payment_captured,2026-03-01T10:00:00Z\n";
-    let imported = world.import_text("a.csv", text);
+    fs::write(world.path("a.csv"), text).unwrap();
+    let csv = world.path("a.csv");
+    let imported = world.ok(&["import", csv.to_str().unwrap(), "--source", "billing", "-o", "json"]);
+    let imported: Value = serde_json::from_str(&imported).unwrap();
     assert_eq!(imported["accepted"], 1);
     assert_eq!(imported["rejected"], json!({"bad_amount": 1, "unreadable": 1}));
     let packed = world.path("b.csv.gz");
@@ -224,7 +228,8 @@ fn reads_csv_and_compressed_files() {
     assert!(output.contains("imported before"), "{output}");
     let packed = world.path("c.csv.zst");
     fs::write(&packed, zstd::encode_all(text.replace("k1", "k9").as_bytes(), 1).unwrap()).unwrap();
-    assert!(world.ok(&["import", packed.to_str().unwrap()]).contains("1 accepted"));
+    let packed = packed.to_str().unwrap();
+    assert!(world.ok(&["import", packed, "--source", "billing"]).contains("1 accepted"));
     world.compute();
     let server = world.serve(&["--no-auth"]);
     let values = World::values(&server, "/v1/kpis/revenue?from=2026-03-01&to=2026-03-01");
