@@ -49,6 +49,16 @@ pub struct Cli {
     )]
     pub dictionary: Option<PathBuf>,
 
+    /// Configuration with the declared sources
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "DNSCRIBE_KPI_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+
     /// Log more on stderr: debug; twice: trace
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -116,6 +126,10 @@ pub struct ImportArgs {
     #[arg(long, value_name = "TOPIC", requires = "brokers", conflicts_with = "files")]
     pub topic: Option<String>,
 
+    /// Read the topic from its beginning, after it was made anew
+    #[arg(long, requires = "topic")]
+    pub from_beginning: bool,
+
     /// Connect to Kafka at these brokers (HOST:PORT,...): refused rows also go to the topic registrar.dlq
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
@@ -155,6 +169,14 @@ pub struct ComputeArgs {
     /// Freeze values whose finalisation window has ended and whose data are complete
     #[arg(long = "final")]
     pub is_final: bool,
+
+    /// Make a final day provisional again and compute it; its former values are shown beside the new ones
+    #[arg(long, value_name = "DAY", requires = "reason", conflicts_with_all = ["date", "from", "to"])]
+    pub reopen: Option<Date>,
+
+    /// Why the day is reopened; kept for ever
+    #[arg(long, value_name = "TEXT", requires = "reopen")]
+    pub reason: Option<String>,
 
     /// Use this much memory for queries, and the disk beyond it: at least 64MiB
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = memory)]

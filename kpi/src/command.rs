@@ -17,6 +17,7 @@ use crate::query::{self, Dialect};
 use crate::reconcile::{self, Report, Tolerance};
 use crate::rows::{Columns, text};
 use crate::sample::{self, Plan};
+use crate::sources::Sources;
 use crate::store::{State, Store};
 use crate::values::Values;
 use crate::{export, kafka, reference, report, server, topic};
@@ -30,6 +31,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Store where neither `--data` nor a service manager names one.
 const STATE_DIRECTORY: &str = "/var/lib/dnscribe-kpi";
@@ -69,10 +71,13 @@ fn start_log(verbose: u8) {
 
 async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
     let dictionary = || Dictionary::load(cli.dictionary.as_deref());
+    let sources = || cli.config.as_deref().map_or_else(|| Ok(Sources::default()), Sources::read);
     match &cli.command {
-        Command::Import(args) => import(&open(cli)?, args).await,
+        Command::Import(args) => import(&open(cli)?, &sources()?, args).await,
         Command::Rejected(args) => rejected(&open(cli)?, args.output).await.map(done),
-        Command::Compute(args) => compute(&open(cli)?, &dictionary()?, args).await.map(done),
+        Command::Compute(args) => {
+            compute(&open(cli)?, &dictionary()?, &sources()?, args).await.map(done)
+        }
         Command::Serve(args) => serve(cli, dictionary()?, args).await.map(done),
         Command::Reconcile(args) => reconcile(&open(cli)?, &dictionary()?, args).await,
         Command::Check(args) => check(&dictionary()?, args.output).await,
@@ -103,15 +108,18 @@ fn write(file: Option<&Path>, text: &str) -> Result<(), Exit> {
     }
 }
 
-async fn import(store: &Store, args: &ImportArgs) -> Result<ExitCode, Exit> {
+async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<ExitCode, Exit> {
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let replaces = args.replaces.as_deref().map(replaced).transpose()?;
     let kafka = (!args.brokers.is_empty()).then(|| kafka::config(&args.brokers)).transpose()?;
     if let (Some(topic), Some(kafka)) = (&args.topic, &kafka) {
-        let text = match topic::import_topic(store, kafka, topic, &policy).await? {
-            Some(imported) => import_text(topic, &imported, args.output),
-            None => format!("{topic}: no new messages\n"),
-        };
+        let text =
+            match topic::import_topic(store, kafka, topic, &policy, sources, args.from_beginning)
+                .await?
+            {
+                Some(imported) => import_text(topic, &imported, args.output),
+                None => format!("{topic}: no new messages\n"),
+            };
         return print(&text).map(done);
     }
     for path in &args.files {
@@ -125,6 +133,8 @@ async fn import(store: &Store, args: &ImportArgs) -> Result<ExitCode, Exit> {
             name,
             is_named: args.source.is_some(),
             policy: &policy,
+            sources,
+            format: None,
             replaces: replaces.clone(),
             dead_letters: kafka.as_ref(),
             offsets: std::collections::BTreeMap::new(),
@@ -201,14 +211,23 @@ async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn compute(store: &Store, dictionary: &Dictionary, args: &ComputeArgs) -> Result<(), Exit> {
+async fn compute(
+    store: &Store,
+    dictionary: &Dictionary,
+    sources: &Sources,
+    args: &ComputeArgs,
+) -> Result<(), Exit> {
+    if let (Some(day), Some(reason)) = (args.reopen, &args.reason) {
+        compute::reopen(store, day, reason).await?;
+    }
+    let day = args.date.or(args.reopen);
     let request = compute::Request {
-        from: args.date.or(args.from),
-        to: args.date.or(args.to),
+        from: day.or(args.from),
+        to: day.or(args.to),
         is_final: args.is_final,
         memory: args.memory,
     };
-    let outcome = compute::compute(store, dictionary, request).await?;
+    let outcome = compute::compute(store, dictionary, sources, request).await?;
     let Some((from, to, days)) = outcome.days else {
         return print("no facts: nothing to compute\n");
     };
@@ -275,7 +294,7 @@ async fn reconcile(
     let report = reconcile::reconcile(store, dictionary, &file, tolerance).await?;
     if !args.brokers.is_empty() {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = if is_url { Some(args.against.clone()) } else { name };
+        let name = if is_url { Some(without_secrets(&args.against)) } else { name };
         let source = args.source.clone().or(name).unwrap_or_default();
         let kafka = kafka::config(&args.brokers)?;
         reconcile::alert::send(store, &kafka, &source, &report, tolerance).await?;
@@ -288,9 +307,24 @@ async fn reconcile(
     Ok(if report.within_tolerance { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// Returns a URL without user, password, query and fragment: signed URLs differ each day, and what is secret stays so.
+fn without_secrets(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return "export".to_owned() };
+    url.set_query(None);
+    url.set_fragment(None);
+    // Every HTTP URL has a host, and so may have neither.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+/// Time that the download of an export may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
 fn fetch(url: &str) -> Result<tempfile::NamedTempFile, KpiError> {
-    let fail = |error: ureq::Error| KpiError::Usage(format!("{url}: {error}"));
-    let response = ureq::get(url).call().map_err(fail)?;
+    let fail = |error: ureq::Error| KpiError::Usage(format!("{}: {error}", without_secrets(url)));
+    let request = ureq::get(url).config().timeout_global(Some(FETCH_TIMEOUT)).build();
+    let response = request.call().map_err(fail)?;
     input::spooled(response.into_body().into_reader())
 }
 
@@ -383,4 +417,16 @@ fn sample(args: &SampleArgs) -> Result<(), Exit> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_exports_have_no_secrets() {
+        let name =
+            without_secrets("https://me:secret@billing.example:8443/export.csv?signature=abc#top");
+        assert_eq!(name, "https://billing.example:8443/export.csv");
+    }
 }

@@ -1,14 +1,19 @@
 //! Which data of a day are missing, so that its KPIs are marked as incomplete instead of being silently wrong.
 //!
-//! - A source system that delivers nearly every day has delivered nothing for a day.
+//! - A declared source has not delivered a day of its calendar; or, where none is declared, a source system that delivers
+//!   nearly every day has delivered nothing for a day.
 //! - Windows of the fleet, or measurements of probes, do not cover a day.
-//! - Many rows of one type and day, or of one file, were refused and have not been corrected.
+//! - Rows of one type and day, or of one file, were refused and have not been corrected.
+//! - A key stands for more than one fact.
+//! - No source has ever delivered what a KPI is made of.
 
+use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
-use crate::store::{State, Table};
+use crate::sources::{Calendar, Sources};
+use crate::store::{Absent, State, Table};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,18 +22,34 @@ use std::collections::{BTreeMap, BTreeSet};
 const REGULAR_DAYS: usize = 7;
 /// Share of its days that a source system delivers if it is regular.
 const REGULAR_SHARE: f64 = 0.8;
+/// Times that a weekday must have passed without events until a source system rests on it.
+const RESTING_WEEKS: usize = 3;
 /// Share of a day's hours that windows of the fleet must touch.
 const COVERED_HOURS: i64 = 22;
-/// Refused rows of one type and day from which on the day is incomplete, and their least share.
-const REJECTED_ROWS: u64 = 5;
-const REJECTED_SHARE: f64 = 0.05;
+/// Length of a day in microseconds.
+const DAY_US: i64 = 86_400_000_000;
+/// Share of the rows of one type and day that may be refused where no source is declared that delivers them.
+const REJECTED_SHARE: f64 = 0.01;
 
 /// What is missing, by day.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gaps {
     days: BTreeMap<Date, BTreeMap<String, String>>,
     rejected: BTreeMap<Date, u64>,
+    /// Types of events that KPIs need and no source delivers.
+    pub absent: Absent,
 }
+
+/// Hours of each day that windows of the fleet cover, at the vantage that covers most.
+const WINDOW_HOURS: &str = "SELECT day, max(seconds) / 3600 AS hours FROM (SELECT day, vantage, region, \
+    sum(window_seconds) AS seconds FROM dns GROUP BY day, vantage, region) AS covered GROUP BY day";
+
+/// Hours of each day that have measurements of probes.
+const PROBE_HOURS: &str =
+    "SELECT day, count(DISTINCT event_us / 3600000000) AS hours FROM probes_raw GROUP BY day";
+
+/// Length of the parts of a day, in microseconds, that no time zone divides: a quarter of an hour.
+const QUARTER_US: i64 = 900_000_000;
 
 /// Key under which missing events of a type are listed.
 #[must_use]
@@ -36,28 +57,80 @@ pub fn event_key(event_type: &str) -> String {
     format!("event:{event_type}")
 }
 
+/// Returns why the value of a KPI on a day is incomplete: nothing if it is not. `of_day` has what is missing of a day, by
+/// source or type of events.
+pub fn reasons<'a>(
+    dictionary: &Dictionary,
+    kpi: &Kpi,
+    day: Date,
+    absent: &Absent,
+    of_day: impl Fn(Date) -> Option<&'a BTreeMap<String, String>>,
+) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let types = dictionary.event_types(kpi);
+    let missing: Vec<&str> =
+        types.iter().copied().filter(|kind| absent.types.contains(*kind)).collect();
+    if absent.are_sources_declared && !missing.is_empty() {
+        reasons.push(format!("no declared source delivers {}", missing.join(", ")));
+    } else if !types.is_empty() && missing.len() == types.len() {
+        reasons.push(format!("no source has ever delivered {}", missing.join(", ")));
+    }
+    for measure in kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)) {
+        let model = dictionary.model_of(measure).map(|model| model.source.clone());
+        let keys: Vec<String> =
+            measure.types.iter().map(|kind| event_key(kind)).chain(model).collect();
+        // What happens until the horizon counts, so these days must be there, too.
+        for after in 0..=i32::try_from(measure.horizon_days).unwrap_or_default() {
+            let day = date(epoch_day(day) + after);
+            let Some(missing) = of_day(day) else { continue };
+            for (key, reason) in keys.iter().filter_map(|key| missing.get_key_value(key)) {
+                let reason = format!("{day}: {key}: {reason}");
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+    }
+    reasons
+}
+
 impl Gaps {
-    /// Finds what is missing in `span`.
+    /// Finds what is missing in `span`. `present` are the types of all events.
     ///
     /// # Errors
     /// A query fails.
     pub async fn find(
         engine: &Engine,
         state: &State,
+        dictionary: &Dictionary,
+        sources: &Sources,
         span: (Date, Date),
+        present: &BTreeSet<String>,
     ) -> Result<Self, KpiError> {
-        let mut gaps = Self::default();
-        gaps.find_silent_systems(engine, state).await?;
-        gaps.find_uncovered(engine, "dns_raw", "dns.fleet/1", span).await?;
-        gaps.find_uncovered(engine, "probes_raw", "dns.probe/1", span).await?;
-        gaps.find_rejected(engine, state).await?;
+        let is_absent = |kind: &&str| match sources.are_declared() {
+            true => !sources.iter().any(|source| source.delivers(kind)),
+            false => !present.contains(*kind),
+        };
+        let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
+        let types = needed.filter(is_absent).map(str::to_owned).collect();
+        let absent = Absent { types, are_sources_declared: sources.are_declared() };
+        let mut gaps = Self { absent, ..Self::default() };
+        if sources.are_declared() {
+            gaps.find_undelivered(engine, dictionary, sources, span).await?;
+        } else {
+            gaps.find_silent_systems(engine, state).await?;
+        }
+        gaps.find_uncovered(engine, WINDOW_HOURS, "dns.fleet/1", span).await?;
+        gaps.find_uncovered(engine, PROBE_HOURS, "dns.probe/1", span).await?;
+        gaps.find_rejected(engine, state, sources).await?;
+        gaps.find_conflicts(engine).await?;
         Ok(gaps)
     }
 
     /// What is missing of a day: source or type of events, and the reason.
     #[must_use]
-    pub fn of_day(&self, day: Date) -> BTreeMap<String, String> {
-        self.days.get(&day).cloned().unwrap_or_default()
+    pub fn of_day(&self, day: Date) -> Option<&BTreeMap<String, String>> {
+        self.days.get(&day)
     }
 
     /// Refused rows of a day that wait for a correction.
@@ -110,7 +183,17 @@ impl Gaps {
             if days.len() < REGULAR_DAYS || delivered < REGULAR_SHARE * span {
                 continue;
             }
-            for day in (*first..=epoch_day(last)).filter(|day| !days.contains(day)) {
+            // A weekday on which it has never delivered is none of its days.
+            let weekday = |day: i32| date(day).weekday().to_monday_zero_offset();
+            let rests = |day: i32| {
+                let same = (*first..=epoch_day(last)).filter(|one| weekday(*one) == weekday(day));
+                let mut same = same.peekable();
+                same.clone().count() >= RESTING_WEEKS && same.all(|one| !days.contains(&one))
+            };
+            let resting: BTreeSet<i8> =
+                (*first..*first + 7).filter(|day| rests(*day)).map(weekday).collect();
+            let missing = |day: &i32| !days.contains(day) && !resting.contains(&weekday(*day));
+            for day in (*first..=epoch_day(last)).filter(missing) {
                 for kind in types.get(system).into_iter().flatten() {
                     self.add(date(day), event_key(kind), format!("{system} has delivered nothing"));
                 }
@@ -123,15 +206,12 @@ impl Gaps {
     async fn find_uncovered(
         &mut self,
         engine: &Engine,
-        table: &str,
+        sql: &str,
         source: &str,
         (from, to): (Date, Date),
     ) -> Result<(), KpiError> {
-        let sql = format!(
-            "SELECT day, count(DISTINCT event_us / 3600000000) AS hours FROM {table} GROUP BY day"
-        );
         let mut hours = BTreeMap::new();
-        for batch in engine.query(table, &sql).await? {
+        for batch in engine.query(source, sql).await? {
             let columns = Columns(&batch);
             let (days, counts) = (columns.days("day")?, columns.integers("hours")?);
             hours.extend((0..batch.num_rows()).map(|row| (days.value(row), counts.value(row))));
@@ -145,7 +225,107 @@ impl Gaps {
         Ok(())
     }
 
-    async fn find_rejected(&mut self, engine: &Engine, state: &State) -> Result<(), KpiError> {
+    /// Finds technical keys that stand for several facts, of which only one counts, and facts with several amounts.
+    async fn find_conflicts(&mut self, engine: &Engine) -> Result<(), KpiError> {
+        let technical = "SELECT r.day AS day, r.event_type AS event_type, count(*) AS conflicts \
+             FROM (SELECT day, event_type, business_key FROM events_raw \
+             WHERE row_id IN (SELECT row_id FROM technical)) AS r LEFT ANTI JOIN events_unique AS u \
+             ON r.event_type = u.event_type AND r.business_key = u.business_key \
+             GROUP BY r.day, r.event_type";
+        let amounts = "SELECT u.day AS day, u.event_type AS event_type, count(*) AS conflicts \
+             FROM (SELECT event_type, business_key, amount_micros, currency FROM events_raw \
+             WHERE row_id IN (SELECT row_id FROM business)) AS r INNER JOIN events AS u \
+             ON r.event_type = u.event_type AND r.business_key = u.business_key \
+             WHERE coalesce(r.amount_micros, -1) <> coalesce(u.amount_micros, -1) \
+             OR coalesce(r.currency, '') <> coalesce(u.currency, '') GROUP BY u.day, u.event_type";
+        for (sql, what) in [
+            (technical, "events share their technical key with another fact"),
+            (amounts, "events repeat a business key with another amount"),
+        ] {
+            for batch in engine.query("conflicts of keys", sql).await? {
+                let columns = Columns(&batch);
+                let (days, kinds) = (columns.days("day")?, columns.texts("event_type")?);
+                let counts = columns.integers("conflicts")?;
+                for row in 0..batch.num_rows() {
+                    let key = event_key(text(&kinds, row).unwrap_or_default());
+                    self.add(date(days.value(row)), key, format!("{} {what}", counts.value(row)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds days that declared sources have not delivered, by their calendars.
+    async fn find_undelivered(
+        &mut self,
+        engine: &Engine,
+        dictionary: &Dictionary,
+        sources: &Sources,
+        (from, to): (Date, Date),
+    ) -> Result<(), KpiError> {
+        let sql = format!(
+            "SELECT source, quarter FROM (SELECT coalesce(source_system, source) AS source, \
+             event_us / {QUARTER_US} AS quarter FROM events_raw UNION ALL \
+             SELECT source, event_us / {QUARTER_US} AS quarter FROM dns_raw UNION ALL \
+             SELECT source, event_us / {QUARTER_US} AS quarter FROM probes_raw) AS delivered \
+             GROUP BY source, quarter"
+        );
+        let mut delivered: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();
+        let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
+        for batch in engine.query("days of sources", &sql).await? {
+            let columns = Columns(&batch);
+            let (names, quarters) = (columns.texts("source")?, columns.integers("quarter")?);
+            for row in 0..batch.num_rows() {
+                let Some(source) = text(&names, row).and_then(|name| sources.find(name)) else {
+                    continue;
+                };
+                let at = quarters.value(row) * QUARTER_US;
+                delivered.entry(&source.name).or_default().insert(source.day_of(at));
+                let known = newest.entry(&source.name).or_insert(at);
+                *known = at.max(*known);
+            }
+        }
+        let horizons = dictionary.kpis.iter().map(|kpi| dictionary.horizon_days(kpi));
+        let after = i32::try_from(horizons.max().unwrap_or_default()).unwrap_or_default();
+        let today = epoch_day(crate::facts::day_of(crate::clock::now().as_microsecond()));
+        let needed: BTreeSet<&str> =
+            dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi)).collect();
+        for source in sources.iter() {
+            let has = delivered.get(source.name.as_str());
+            let until = newest.get(source.name.as_str()).copied();
+            for number in epoch_day(from)..=(epoch_day(to) + after).min(today - 1) {
+                let (start, end) = (i64::from(number) * DAY_US, i64::from(number + 1) * DAY_US);
+                // A day in UTC may have parts of two days of the source.
+                let days = BTreeSet::from([source.day_of(start), source.day_of(end - 1)]);
+                let early = days.iter().find(|day| **day < source.first_day);
+                let missing =
+                    days.iter().filter(|day| source.is_due(**day)).find(|day| {
+                        match source.calendar {
+                            Calendar::Sparse => until.is_none_or(|until| until < end),
+                            Calendar::Weekdays(_) => !has.is_some_and(|has| has.contains(day)),
+                        }
+                    });
+                let name = &source.name;
+                let reason = match (early, has, missing) {
+                    (Some(_), ..) => format!("{name} delivers from {} on", source.first_day),
+                    (_, None, _) => format!("{name} has never delivered"),
+                    (_, _, Some(day)) => format!("{name} has not delivered {day}"),
+                    _ => continue,
+                };
+                for kind in needed.iter().filter(|kind| source.delivers(kind)) {
+                    self.add(date(number), event_key(kind), reason.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn find_rejected(
+        &mut self,
+        engine: &Engine,
+        state: &State,
+        sources: &Sources,
+    ) -> Result<(), KpiError> {
         if state.files(Table::Rejected).next().is_none() {
             return Ok(());
         }
@@ -156,9 +336,11 @@ impl Gaps {
             .collect();
         let sql = "SELECT r.day AS day, r.event_type AS event_type, r.source_sha256 AS sha256, \
                    count(*) AS refused FROM rejected_raw AS r \
-                   LEFT JOIN (SELECT DISTINCT e.business_key AS business_key FROM events_raw AS e \
-                   INNER JOIN rejected_raw AS k ON e.business_key = k.business_key) AS done \
-                   ON r.business_key = done.business_key WHERE done.business_key IS NULL \
+                   LEFT JOIN (SELECT DISTINCT e.event_type AS event_type, e.business_key AS business_key \
+                   FROM events_raw AS e INNER JOIN rejected_raw AS k ON e.business_key = k.business_key) AS done \
+                   ON r.business_key = done.business_key \
+                   AND coalesce(r.event_type, done.event_type) = done.event_type \
+                   WHERE done.business_key IS NULL \
                    GROUP BY r.day, r.event_type, r.source_sha256";
         let mut open: BTreeMap<(Date, String), u64> = BTreeMap::new();
         let mut unplaced: BTreeMap<String, u64> = BTreeMap::new();
@@ -184,17 +366,18 @@ impl Gaps {
                 }
             }
         }
-        self.add_placed(engine, &open).await?;
-        self.add_unplaced(engine, state, &unplaced).await
+        self.add_placed(engine, sources, &open).await?;
+        self.add_unplaced(engine, state, sources, &unplaced).await
     }
 
     /// Adds refused rows whose day and type can be read.
     async fn add_placed(
         &mut self,
         engine: &Engine,
+        sources: &Sources,
         open: &BTreeMap<(Date, String), u64>,
     ) -> Result<(), KpiError> {
-        if open.values().all(|count| *count < REJECTED_ROWS) {
+        if open.is_empty() {
             return Ok(());
         }
         let sql = "SELECT day, event_type, count(*) AS accepted FROM events_raw \
@@ -210,7 +393,8 @@ impl Gaps {
             }
         }
         for (key, refused) in open {
-            if is_too_many(*refused, accepted.get(key).copied().unwrap_or_default()) {
+            let allowed = sources.tolerance(&key.1).unwrap_or(REJECTED_SHARE);
+            if is_too_many(*refused, accepted.get(key).copied().unwrap_or_default(), allowed) {
                 self.add(key.0, event_key(&key.1), format!("{refused} rows were refused"));
             }
         }
@@ -223,11 +407,13 @@ impl Gaps {
         &mut self,
         engine: &Engine,
         state: &State,
+        sources: &Sources,
         unplaced: &BTreeMap<String, u64>,
     ) -> Result<(), KpiError> {
         for (file, refused) in unplaced {
             let Some((_, at, import)) = state.imports.get(file) else { continue };
-            if !is_too_many(*refused, import.accepted) {
+            let declared = sources.find(&import.source).map(|source| source.tolerance);
+            if !is_too_many(*refused, import.accepted, declared.unwrap_or(REJECTED_SHARE)) {
                 continue;
             }
             let source = import.source.replace('\'', "''");
@@ -255,8 +441,8 @@ impl Gaps {
     }
 }
 
-fn is_too_many(refused: u64, accepted: u64) -> bool {
+fn is_too_many(refused: u64, accepted: u64, allowed: f64) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
     let share = refused as f64 / (refused + accepted).max(1) as f64;
-    refused >= REJECTED_ROWS && share >= REJECTED_SHARE
+    share > allowed
 }

@@ -1,16 +1,17 @@
 //! Computation: facts become the rows of all measures, one file for each day.
 //!
 //! A computation depends on nothing but the facts and the dictionary, so running it again, or in parallel for other
-//! days, gives the same bytes. Frozen measures keep the file that they were frozen with.
+//! days, gives the same bytes. Final KPIs keep the file that they were finalised with.
 
-use crate::completeness::{Gaps, event_key};
-use crate::dictionary::{DIMENSIONS, Dictionary, Measure};
+use crate::completeness::{Gaps, reasons};
+use crate::dictionary::{DIMENSIONS, Dictionary, KpiType, Measure};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::{self, epoch_day};
 use crate::query::{self, Dialect};
 use crate::rows::{Columns, date, text};
-use crate::store::{CommitKind, ComputeCommit, DayCommit, State, Store};
+use crate::sources::Sources;
+use crate::store::{CommitKind, ComputeCommit, DayCommit, ReopenCommit, State, Store};
 use datafusion::arrow::array::{Array as _, ArrayRef, Date32Array, RecordBatch};
 use datafusion::arrow::compute::{
     SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch,
@@ -45,7 +46,7 @@ pub struct Outcome {
     pub days: Option<(Date, Date, usize)>,
     /// Days whose values have changed.
     pub changed: usize,
-    /// Days of which all measures are final now.
+    /// Days of which all KPIs are final now.
     pub finished: usize,
     /// Days of which something is incomplete, with the reasons by source.
     pub incomplete: BTreeMap<Date, BTreeMap<String, String>>,
@@ -58,6 +59,7 @@ pub struct Outcome {
 pub async fn compute(
     store: &Store,
     dictionary: &Dictionary,
+    sources: &Sources,
     request: Request,
 ) -> Result<Outcome, KpiError> {
     loop {
@@ -66,8 +68,8 @@ pub async fn compute(
         let snapshot = state.number;
         let engine = Engine::open_copies(store, &state, request.memory).await?;
         engine.models(dictionary, span).await?;
-        let gaps = Gaps::find(&engine, &state, span).await?;
         let present = event_types(&engine).await?;
+        let gaps = Gaps::find(&engine, &state, dictionary, sources, span, &present).await?;
         // A measure of events of which there are none has no rows, and planning its query takes longer than running it.
         let can_have_rows = |measure: &&Measure| {
             measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
@@ -88,18 +90,47 @@ pub async fn compute(
         let changed: BTreeMap<_, _> =
             commits.into_iter().filter(|(day, commit)| is_change(&state, *day, commit)).collect();
         outcome.changed = changed.len();
-        if !changed.is_empty() || state.computed_at.is_none() {
-            let compute =
-                ComputeCommit { snapshot, dictionary: dictionary.sha256.clone(), days: changed };
-            if !store.commit(&mut state, CommitKind::Compute(compute)).await? {
-                tracing::info!("the facts have changed meanwhile: computing again");
+        if !changed.is_empty() || state.computed_at.is_none() || state.absent != gaps.absent {
+            let finalised: BTreeSet<&String> =
+                changed.values().flat_map(|commit| &commit.finalised).collect();
+            let kpis = dictionary.kpis.iter().filter(|kpi| finalised.contains(&kpi.name));
+            let definitions =
+                kpis.map(|kpi| (kpi.name.clone(), dictionary.definition(kpi))).collect();
+            let compute = ComputeCommit {
+                snapshot,
+                dictionary: dictionary.sha256.clone(),
+                absent: gaps.absent,
+                definitions,
+                days: changed,
+            };
+            if !commit(store, &mut state, compute).await? {
+                tracing::info!("other values were computed meanwhile: computing again");
                 continue;
             }
         }
-        let all = dictionary.measures.len();
+        let all = dictionary.kpis.len();
         let finished = state.days.range(span.0..=span.1);
         outcome.finished = finished.filter(|(_, day)| day.frozen.len() >= all).count();
         return Ok(outcome);
+    }
+}
+
+/// Commits values. Facts that were imported meanwhile are left to the next computation; returns false if values or their
+/// finality have changed meanwhile.
+async fn commit(
+    store: &Store,
+    state: &mut State,
+    compute: ComputeCommit,
+) -> Result<bool, KpiError> {
+    let decided = state.decided;
+    loop {
+        if store.commit(state, CommitKind::Compute(compute.clone())).await? {
+            return Ok(true);
+        }
+        store.refresh(state).await?;
+        if state.decided != decided {
+            return Ok(false);
+        }
     }
 }
 
@@ -137,13 +168,13 @@ fn chunks(rows: &BTreeMap<Date, u64>, (from, to): (Date, Date)) -> Vec<(Date, Da
 fn is_change(state: &State, day: Date, commit: &DayCommit) -> bool {
     state.days.get(&day).is_none_or(|old| {
         old.current != commit.path
-            || !commit.froze.is_empty()
+            || !commit.finalised.is_empty()
             || old.incomplete != commit.incomplete
             || old.rejected != commit.rejected
     })
 }
 
-/// Decides what each day's commit says: its file, and what is frozen with it.
+/// Decides what each day's commit says: its file, and which KPIs are final with it.
 fn commits(
     state: &State,
     dictionary: &Dictionary,
@@ -151,39 +182,62 @@ fn commits(
     paths: BTreeMap<Date, String>,
     is_final: bool,
 ) -> BTreeMap<Date, DayCommit> {
-    let now = facts::day_of(crate::clock::now().as_microsecond());
+    let now = epoch_day(facts::day_of(crate::clock::now().as_microsecond()));
+    let is_frozen = |day: Date, name: &str| {
+        state.days.get(&day).is_some_and(|old| old.frozen.contains_key(name))
+    };
+    // A running total is final only where it is final on all days before.
+    let first = state.span().map_or(Date::MAX, |(first, _)| first);
+    let start = paths.keys().next().copied().unwrap_or(first);
+    let mut before = (epoch_day(first)..epoch_day(start)).map(date);
+    let cumulative = dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative);
+    let mut open: BTreeSet<&str> = cumulative
+        .map(|kpi| kpi.name.as_str())
+        .filter(|name| before.any(|day| !is_frozen(day, name)))
+        .collect();
     let mut commits = BTreeMap::new();
     for (day, path) in paths {
-        let incomplete = gaps.of_day(day);
-        let frozen = state.days.get(&day).map(|old| &old.frozen);
-        let can_be_final = |measure: &&Measure| {
-            let days = i32::try_from(measure.lateness_days).unwrap_or(i32::MAX);
-            epoch_day(day).saturating_add(days) < epoch_day(now)
-                && !frozen.is_some_and(|frozen| frozen.contains_key(&measure.name))
-                && !is_incomplete(dictionary, measure, &incomplete)
-        };
-        let froze: BTreeSet<String> = if is_final {
-            let measures = dictionary.measures.iter().filter(can_be_final);
-            measures.map(|measure| measure.name.clone()).collect()
-        } else {
-            BTreeSet::new()
-        };
-        let rejected = gaps.rejected(day);
-        commits.insert(day, DayCommit { path, froze, incomplete, rejected });
+        let mut finalised = BTreeSet::new();
+        for kpi in dictionary.kpis.iter().filter(|kpi| !is_frozen(day, &kpi.name)) {
+            let lateness = i32::try_from(dictionary.lateness_days(kpi)).unwrap_or(i32::MAX);
+            if is_final
+                && epoch_day(day).saturating_add(lateness) < now
+                && !open.contains(kpi.name.as_str())
+                && reasons(dictionary, kpi, day, &gaps.absent, |day| gaps.of_day(day)).is_empty()
+            {
+                finalised.insert(kpi.name.clone());
+            } else if kpi.kind == KpiType::Cumulative {
+                open.insert(&kpi.name);
+            }
+        }
+        let incomplete = gaps.of_day(day).cloned().unwrap_or_default();
+        commits
+            .insert(day, DayCommit { path, finalised, incomplete, rejected: gaps.rejected(day) });
     }
     commits
 }
 
-/// Whether a measure needs data that are incomplete.
-#[must_use]
-pub fn is_incomplete(
-    dictionary: &Dictionary,
-    measure: &Measure,
-    incomplete: &BTreeMap<String, String>,
-) -> bool {
-    let source = dictionary.model_of(measure).map(|model| model.source.as_str());
-    source.is_some_and(|source| incomplete.contains_key(source))
-        || measure.types.iter().any(|kind| incomplete.contains_key(&event_key(kind)))
+/// Ends the finality of a day. What was final stays recorded, and is shown beside what replaces it.
+///
+/// # Errors
+/// Nothing of the day is final, or the store cannot be written.
+pub async fn reopen(store: &Store, day: Date, reason: &str) -> Result<(), KpiError> {
+    if reason.trim().is_empty() {
+        return Err(KpiError::Usage("--reason is empty: say why the day is reopened".to_owned()));
+    }
+    let mut state = store.state().await?;
+    loop {
+        if state.days.get(&day).is_none_or(|values| values.frozen.is_empty()) {
+            return Err(KpiError::Usage(format!(
+                "--reopen {day}: no value of this day is final; `compute` alone changes it"
+            )));
+        }
+        let reopen = ReopenCommit { day, reason: reason.trim().to_owned() };
+        if store.commit(&mut state, CommitKind::Reopen(reopen)).await? {
+            return Ok(());
+        }
+        store.refresh(&mut state).await?;
+    }
 }
 
 /// Columns of a file of values.

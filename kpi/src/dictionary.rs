@@ -1,7 +1,10 @@
 //! The metric dictionary: models, measures and KPIs, as `kpi/metrics.yaml` says them.
 
+pub use crate::definition::KpiType;
+use crate::definition::{Definition, Formula};
 use crate::error::KpiError;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -97,24 +100,10 @@ pub struct Measure {
     pub types: Vec<String>,
     /// Days after the end of a day until the day's value can be final.
     pub lateness_days: u32,
-}
-
-/// Kind of a KPI, in the words of the dbt Semantic Layer; `percentile` is a simple metric there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KpiType {
-    /// Sum of measures.
-    Simple,
-    /// Sum of measures minus others.
-    Derived,
-    /// Sums divided by sums.
-    Ratio,
-    /// Share of things to which something else happened in time.
-    Conversion,
-    /// Running total since the first fact.
-    Cumulative,
-    /// Percentile of collected values.
-    Percentile,
+    /// Days after the end of a day on which something can still happen to what the day's rows stand for: until then the
+    /// measure is open.
+    #[serde(default)]
+    pub horizon_days: u32,
 }
 
 /// What to do, and when.
@@ -288,6 +277,33 @@ impl Dictionary {
         measures.map(|measure| measure.lateness_days).max().unwrap_or_default()
     }
 
+    /// Days after the end of a day until nothing can happen any more that the KPI's value counts.
+    #[must_use]
+    pub fn horizon_days(&self, kpi: &Kpi) -> u32 {
+        let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
+        measures.map(|measure| measure.horizon_days).max().unwrap_or_default()
+    }
+
+    /// Definition of a KPI.
+    #[must_use]
+    pub fn definition(&self, kpi: &Kpi) -> Definition {
+        let formula = Formula {
+            kind: kpi.kind,
+            plus: kpi.plus.clone(),
+            minus: kpi.minus.clone(),
+            over: kpi.over.clone(),
+            samples: kpi.samples.clone(),
+            percentile: kpi.percentile,
+        };
+        let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
+        let measures = measures.map(|measure| {
+            let sql = self.model_of(measure).map(|model| &model.sql);
+            json!([measure.name, sql, measure.agg, measure.condition, measure.expr])
+        });
+        let all = json!([formula, kpi.always_by, measures.collect::<Vec<_>>()]).to_string();
+        Definition { sha256: crate::input::hex(&Sha256::digest(all.as_bytes())), formula }
+    }
+
     /// Schemas of the records that a KPI is made of, each once.
     #[must_use]
     pub fn sources(&self, kpi: &Kpi) -> BTreeSet<&str> {
@@ -346,6 +362,11 @@ impl Dictionary {
             for name in dimensions.iter().filter(|name| !model.dimensions.contains(name)) {
                 problems.push(format!("{place}: model {} has no dimension {name}", model.name));
             }
+        }
+        if measure.horizon_days > measure.lateness_days {
+            problems.push(format!(
+                "{place}: horizon_days: final before it has closed: raise lateness_days"
+            ));
         }
         if (measure.agg == Aggregation::Count) == measure.expr.is_some() {
             problems.push(format!("{place}: sum and samples need expr, count has none"));

@@ -407,11 +407,8 @@ fn alive_corrections(pairs: &[(i64, i64, String)]) -> (BTreeSet<i64>, usize) {
     for target in takes.values().flatten() {
         undecided.entry(*target).and_modify(|count| *count += 1);
     }
-    let mut ready: VecDeque<(i64, usize)> = undecided
-        .iter()
-        .filter(|(_, count)| **count == 0)
-        .map(|(row, _)| (*row, 1))
-        .collect();
+    let mut ready: VecDeque<(i64, usize)> =
+        undecided.iter().filter(|(_, count)| **count == 0).map(|(row, _)| (*row, 1)).collect();
     let (mut alive, mut dead, mut longest) = (BTreeSet::new(), BTreeSet::new(), 0);
     while let Some((row, length)) = ready.pop_front() {
         longest = longest.max(length);

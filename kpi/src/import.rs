@@ -4,8 +4,9 @@ use crate::dead_letter;
 use crate::error::KpiError;
 use crate::event::{self, KNOWN_TYPES, Rejection};
 use crate::facts::{self, DnsWindow, Fact, Origin, ProbeResult, Rejected};
-use crate::input::{self, Digest, Row};
+use crate::input::{self, Digest, Format, Row};
 use crate::privacy::Policy;
+use crate::sources::{KeyRule, Sources};
 use crate::store::{CommitKind, FactFile, ImportCommit, State, Store, Table};
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_delivery::KafkaConfig;
@@ -52,8 +53,14 @@ pub async fn import(
     }
     refuse_collision(&state, &digest)?;
     let mut importer = Importer::new(store, request, &digest);
-    input::read_rows(file, |line, row| {
-        importer.add(line, row);
+    let format = match request.format {
+        Some(format) => format,
+        None => input::detect(file)?,
+    };
+    let has_event_ids = request.sources.find(request.source);
+    let has_event_ids = has_event_ids.is_none_or(|source| source.key == KeyRule::EventId);
+    input::read_rows(file, format, |line, row| {
+        importer.add(line, if has_event_ids { row } else { with_event_id(row) });
         if importer.buffered < BUFFERED_ROWS {
             return Ok(());
         }
@@ -85,6 +92,10 @@ pub struct Request<'a> {
     pub is_named: bool,
     /// What becomes of personal data.
     pub policy: &'a Policy,
+    /// Sources that are declared.
+    pub sources: &'a Sources,
+    /// Format of the content, if it is not decided by its beginning.
+    pub format: Option<Format>,
     /// SHA-256 of an earlier import whose rejected rows this file replaces.
     pub replaces: Option<String>,
     /// Kafka that refused rows go to as dead letters, too.
@@ -163,6 +174,7 @@ impl<'a> Importer<'a> {
         self.buffered += 1;
         let origin = Origin { line, ..self.origin.clone() };
         let parsed = parse(&row).and_then(|fact| self.check_time(fact));
+        let parsed = parsed.and_then(|fact| self.check_source(fact));
         let parsed = parsed.and_then(|fact| self.protect(fact));
         match parsed {
             Ok(fact) => self.accept(origin, fact),
@@ -186,6 +198,26 @@ impl<'a> Importer<'a> {
             format!("{day}: before {bound}")
         };
         Err(Rejection::new("implausible_time", detail))
+    }
+
+    /// Refuses what the row's source was not declared to deliver, and gives events the technical key of its rule.
+    fn check_source(&self, mut fact: Fact) -> Result<Fact, Rejection> {
+        let at = fact.ts_us();
+        let sources = self.request.sources;
+        match &mut fact {
+            Fact::Event(event) => {
+                let name = event.source_system.as_deref().unwrap_or(self.request.source);
+                sources.check(name, &event.event_type, at)?;
+                let rule = sources.find(name).map(|source| source.key);
+                if rule == Some(KeyRule::BusinessKey) {
+                    event.event_id = format!("{}/{}", event.event_type, event.business_key);
+                }
+            }
+            Fact::Dns(_) => sources.check(self.request.source, "dns.fleet/1", at)?,
+            Fact::Probe(_) => sources.check(self.request.source, "dns.probe/1", at)?,
+            Fact::Skipped => {}
+        }
+        Ok(fact)
     }
 
     fn protect(&self, fact: Fact) -> Result<Fact, Rejection> {
@@ -307,6 +339,27 @@ impl<'a> Importer<'a> {
         };
         let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         Ok((FactFile { table, path, day, rows }, facts::parquet(batch)?))
+    }
+}
+
+/// Gives an event without technical key its business key: an export of a ledger has no deliveries.
+#[must_use]
+pub fn with_event_id(row: Row) -> Row {
+    match row {
+        Row::Json(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
+            Ok(mut object) if !object.contains_key("event_id") => {
+                let key = object.get("business_key").cloned();
+                object.extend(key.map(|key| ("event_id".to_owned(), key)));
+                Row::Json(Value::Object(object).to_string())
+            }
+            _ => Row::Json(text),
+        },
+        Row::Csv(text, mut fields) if !fields.iter().any(|(name, _)| name == "event_id") => {
+            let key = fields.iter().find(|(name, _)| name == "business_key").cloned();
+            fields.extend(key.map(|(_, key)| ("event_id".to_owned(), key)));
+            Row::Csv(text, fields)
+        }
+        other => other,
     }
 }
 

@@ -71,24 +71,47 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// Format of a file's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// An object of JSON on each line.
+    Json,
+    /// CSV with a header.
+    Csv,
+}
+
+/// Decides the format of a file by its beginning.
+///
+/// # Errors
+/// The file cannot be read, or is a JSON array.
+pub fn detect(path: &Path) -> Result<Format, KpiError> {
+    let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
+    let mut reader = open(path)?;
+    skip_byte_order_mark(&mut reader).map_err(fail)?;
+    let beginning = reader.fill_buf().map_err(fail)?;
+    match beginning.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None | Some(b'{') => Ok(Format::Json),
+        Some(b'[') => Err(KpiError::Usage(format!(
+            "{}: a JSON array: give one object on each line (jq -c '.[]' FILE)",
+            path.display()
+        ))),
+        Some(_) => Ok(Format::Csv),
+    }
+}
+
 /// Calls `row` with each row of a file and its line, counted from 1.
 ///
 /// # Errors
 /// The file cannot be read, or `row` fails.
 pub fn read_rows(
     path: &Path,
+    format: Format,
     mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
 ) -> Result<(), KpiError> {
     let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
     let mut reader = open(path)?;
     skip_byte_order_mark(&mut reader).map_err(fail)?;
-    let is_json = reader
-        .fill_buf()
-        .map_err(fail)?
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace())
-        .is_none_or(|byte| *byte == b'{');
-    if !is_json {
+    if format == Format::Csv {
         return read_csv(path, reader, row);
     }
     let (mut line, mut number) = (Vec::new(), 0);

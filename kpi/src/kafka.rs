@@ -18,8 +18,13 @@ section! {
 }
 
 /// Variables of this program that are not settings of Kafka.
-const FLAGS: [&str; 4] =
-    ["DNSCRIBE_KPI_DATA", "DNSCRIBE_KPI_DICTIONARY", "DNSCRIBE_KPI_POLICY", "DNSCRIBE_KPI_TOKENS"];
+const FLAGS: [&str; 5] = [
+    "DNSCRIBE_KPI_CONFIG",
+    "DNSCRIBE_KPI_DATA",
+    "DNSCRIBE_KPI_DICTIONARY",
+    "DNSCRIBE_KPI_POLICY",
+    "DNSCRIBE_KPI_TOKENS",
+];
 
 /// Returns the connection to Kafka: brokers from the command line, everything else from the environment
 /// (`DNSCRIBE_KPI_KAFKA__OPTIONS__SASL_PASSWORD`).

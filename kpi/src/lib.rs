@@ -7,9 +7,11 @@
 
 pub mod clock;
 pub mod error;
+pub mod definition;
 // From files to facts.
 pub mod event;
 pub mod input;
+pub mod sources;
 pub mod privacy;
 pub mod store;
 pub mod facts;

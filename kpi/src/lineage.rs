@@ -22,6 +22,7 @@ pub fn describe(dictionary: &Dictionary, kpi: &Kpi) -> Value {
         "always_by": kpi.always_by,
         "cadence": kpi.cadence,
         "lateness_days": dictionary.lateness_days(kpi),
+        "horizon_days": dictionary.horizon_days(kpi),
         "owner": kpi.owner,
         "sources": dictionary.sources(kpi),
         "decision": kpi.decision,

@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Days whose states are counted.
 const DAYS: i32 = 28;
 
+/// Days at most before the last one whose value stands for a KPI with a horizon: its own are still open.
+const HORIZON_DAYS: i32 = 31;
+
 const OF_KPI: &[(&str, &str)] = &[
     ("kpi", "name"),
     ("family", "operations, sales, product, pipeline"),
@@ -25,7 +28,7 @@ pub static METRICS: [Metric; 7] = [
     Metric::gauge(
         "dnscribe_kpi_value",
         "the KPI's",
-        "Value of a KPI on the last day that was over when values were computed. Ratios over nothing are absent.",
+        "Value of a KPI on the last day that was over when values were computed; of one with a horizon, on the last day whose horizon was over. Ratios over nothing are absent.",
     )
     .labels(OF_KPI)
     .source("values"),
@@ -86,7 +89,7 @@ pub fn page(
     if let Some(day) = last_day(values) {
         let kpis = dictionary.kpis.iter().filter(|kpi| allows(&kpi.family));
         let question = Question {
-            from: Some(before(day, DAYS - 1)),
+            from: Some(before(day, DAYS - 1 + HORIZON_DAYS)),
             to: Some(day),
             grain: Grain::Day,
             by: Vec::new(),
@@ -94,11 +97,19 @@ pub fn page(
         };
         let answer = |kpi| (kpi, values.answer(dictionary, kpi, &question));
         let answers: Vec<(&Kpi, Vec<KpiValue>)> = kpis.map(answer).collect();
-        write_values(page.family("dnscribe_kpi_value"), &answers, day);
-        write_values(page.family("dnscribe_kpi_value_week_before"), &answers, before(day, 7));
+        let closed = |kpi: &Kpi, day| {
+            let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or(HORIZON_DAYS);
+            before(day, horizon.min(HORIZON_DAYS))
+        };
+        write_values(page.family("dnscribe_kpi_value"), &answers, |kpi| closed(kpi, day));
+        let week_before = before(day, 7);
+        let family = page.family("dnscribe_kpi_value_week_before");
+        write_values(family, &answers, |kpi| closed(kpi, week_before));
         let mut family = page.family("dnscribe_kpi_incomplete");
         for (kpi, values) in &answers {
-            let incomplete = values.iter().filter(|value| value.state == ValueState::Incomplete);
+            let first = before(day, DAYS - 1);
+            let counted = values.iter().filter(|value| value.from >= first);
+            let incomplete = counted.filter(|value| value.state == ValueState::Incomplete);
             let days: BTreeSet<Date> = incomplete.map(|value| value.from).collect();
             family.count(&[("kpi", &kpi.name), ("family", &kpi.family)], days.len() as u64);
         }
@@ -129,8 +140,13 @@ fn before(day: Date, days: i32) -> Date {
     date(epoch_day(day) - days)
 }
 
-fn write_values(mut family: Family<'_>, answers: &[(&Kpi, Vec<KpiValue>)], day: Date) {
+fn write_values(
+    mut family: Family<'_>,
+    answers: &[(&Kpi, Vec<KpiValue>)],
+    day_of: impl Fn(&Kpi) -> Date,
+) {
     for (kpi, values) in answers {
+        let day = day_of(kpi);
         for value in values.iter().filter(|value| value.from == day) {
             let slice: Vec<&str> = value.by.values().flatten().map(String::as_str).collect();
             let slice = slice.join(" ");

@@ -137,20 +137,30 @@ fn without(table: &str, key: &str, other: &str) -> String {
     format!("SELECT a.* FROM {table} AS a LEFT ANTI JOIN {other} AS b ON a.{key} = b.{key}")
 }
 
-/// Windows of the fleet: the highest revision of each, and of a day with windows of several lengths only those
-/// of the length that covers most of it.
+/// Windows of the fleet: the highest revision of each. Of a day with windows of several lengths, those of the length that
+/// covers most of it count, and of the others those that overlap none of a length that comes before theirs.
 #[must_use]
 pub fn dns_windows(raw: &str) -> String {
-    format!(
-        "SELECT w.* FROM (SELECT * FROM (SELECT *, row_number() OVER \
+    let ranked = format!(
+        "SELECT w.*, l.rank_of_length FROM (SELECT * FROM (SELECT *, row_number() OVER \
          (PARTITION BY event_us, window_seconds, coalesce(vantage, ''), coalesce(region, '') \
          ORDER BY revision DESC, row_id) AS nth FROM {raw} WHERE step_seconds = window_seconds) \
-         AS numbered WHERE nth = 1) AS w INNER JOIN (SELECT day, window_seconds FROM \
+         AS numbered WHERE nth = 1) AS w INNER JOIN \
          (SELECT day, window_seconds, row_number() OVER (PARTITION BY day \
          ORDER BY count(DISTINCT event_us) * window_seconds DESC, window_seconds) AS rank_of_length \
-         FROM {raw} WHERE step_seconds = window_seconds GROUP BY day, window_seconds) AS lengths \
-         WHERE rank_of_length = 1) AS l ON w.day = l.day AND w.window_seconds = l.window_seconds"
-    )
+         FROM {raw} WHERE step_seconds = window_seconds GROUP BY day, window_seconds) AS l \
+         ON w.day = l.day AND w.window_seconds = l.window_seconds"
+    );
+    let place = "row_id, day, coalesce(vantage, '') AS vantage, coalesce(region, '') AS region, \
+         rank_of_length, event_us, event_us + window_seconds * 1000000 AS end_us";
+    let overlapping = format!(
+        "SELECT DISTINCT a.row_id AS row_id FROM \
+         (SELECT {place} FROM ({ranked}) AS r WHERE rank_of_length > 1) AS a INNER JOIN \
+         (SELECT {place} FROM ({ranked}) AS r) AS b \
+         ON a.day = b.day AND a.vantage = b.vantage AND a.region = b.region \
+         WHERE b.rank_of_length < a.rank_of_length AND b.event_us < a.end_us AND a.event_us < b.end_us"
+    );
+    without(&format!("({ranked})"), "row_id", &format!("({overlapping})"))
 }
 
 /// Measurements of probes, each once.

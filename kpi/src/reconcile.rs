@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::rows::{Columns, date, text};
 use crate::store::{State, Store, Table};
-use crate::values::{Grain, KpiValue, Question, Values};
+use crate::values::{AdjustmentCause, Grain, KpiValue, Question, Values};
 use datafusion::arrow::array::{Array as _, RecordBatch};
 use export::{Export, ValueRow};
 use jiff::civil::Date;
@@ -199,6 +199,7 @@ fn difference(
         return None;
     }
     let adjusted = ours.as_ref().and_then(|value| value.adjustment.as_ref());
+    let adjusted = adjusted.filter(|adjustment| adjustment.cause == AdjustmentCause::Late);
     let is_late = adjusted
         .and_then(|adjustment| adjustment.value.as_f64())
         .is_some_and(|adjusted| theirs.is_some_and(|theirs| is_near(adjusted, theirs)));

@@ -4,6 +4,7 @@
 //! number can be taken only once, on a local disk as in S3-compatible storage, so two programs that write at the
 //! same time cannot both believe that they were first, and a program that dies leaves files that no commit names.
 
+use crate::definition::Definition;
 use crate::error::KpiError;
 use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
@@ -133,8 +134,8 @@ pub struct ImportCommit {
 pub struct DayCommit {
     /// File with the rows of all measures, as of this computation.
     pub path: String,
-    /// Measures that this computation froze, and the file that has them from now on.
-    pub froze: BTreeSet<String>,
+    /// KPIs that this computation made final: their values are those of this file from now on.
+    pub finalised: BTreeSet<String>,
     /// Sources whose data of the day are incomplete, with the reason.
     pub incomplete: BTreeMap<String, String>,
     /// Rejected rows of the day that wait for a correction.
@@ -148,8 +149,21 @@ pub struct ComputeCommit {
     pub snapshot: u64,
     /// SHA-256 of the dictionary.
     pub dictionary: String,
+    /// Types of events that KPIs need and no source delivers.
+    pub absent: Absent,
+    /// Definitions of the KPIs that this computation made final.
+    pub definitions: BTreeMap<String, Definition>,
     /// Days with their values. Days whose values have not changed are left out.
     pub days: BTreeMap<jiff::civil::Date, DayCommit>,
+}
+
+/// The end of a day's finality.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReopenCommit {
+    /// Day whose values are no longer final.
+    pub day: jiff::civil::Date,
+    /// Why, in the user's words.
+    pub reason: String,
 }
 
 /// What a commit says.
@@ -160,6 +174,8 @@ pub enum CommitKind {
     Import(Box<ImportCommit>),
     /// Values were computed.
     Compute(ComputeCommit),
+    /// A day's values are no longer final.
+    Reopen(ReopenCommit),
 }
 
 /// A commit.
@@ -185,6 +201,41 @@ pub struct State {
     pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
     /// Time of the newest computation.
     pub computed_at: Option<jiff::Timestamp>,
+    /// Number of the newest commit that is no import.
+    pub decided: u64,
+    /// Types of events that KPIs need and no source delivers.
+    pub absent: Absent,
+}
+
+/// Types of events that KPIs need and no source delivers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The types: those that no declared source has, or, where none is declared, those that have never come.
+    pub types: BTreeSet<String>,
+    /// Whether sources are declared: then a KPI needs all of its types, and else one of them.
+    pub are_sources_declared: bool,
+}
+
+/// Final value of a KPI on a day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frozen {
+    /// File with the rows of its measures.
+    pub path: String,
+    /// Number of the newest commit whose facts it has seen.
+    pub snapshot: u64,
+    /// Definition that it was computed with.
+    pub definition: Arc<Definition>,
+}
+
+/// The last time that a day was reopened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reopening {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// Why, in the user's words.
+    pub reason: String,
+    /// What was final before, by KPI.
+    pub previous: BTreeMap<String, Frozen>,
 }
 
 /// Values of one day, and which of them are final.
@@ -192,10 +243,10 @@ pub struct State {
 pub struct DayState {
     /// Newest file with the rows of all measures.
     pub current: String,
-    /// Files of frozen measures.
-    pub frozen: BTreeMap<String, String>,
-    /// Number of the last facts' commit that was visible when a measure was frozen.
-    pub frozen_snapshot: BTreeMap<String, u64>,
+    /// Final values by KPI.
+    pub frozen: BTreeMap<String, Frozen>,
+    /// The last time that the day was reopened.
+    pub reopened: Option<Reopening>,
     /// Sources that are incomplete, with the reason.
     pub incomplete: BTreeMap<String, String>,
     /// Rejected rows of the day that wait for a correction.
@@ -216,17 +267,34 @@ impl State {
             }
             CommitKind::Compute(compute) => {
                 self.computed_at = Some(commit.at);
+                self.decided = number;
+                self.absent = compute.absent;
+                let shared = |(kpi, definition)| (kpi, Arc::new(definition));
+                let definitions: BTreeMap<_, _> =
+                    compute.definitions.into_iter().map(shared).collect();
                 for (day, values) in compute.days {
                     let state = self.days.entry(day).or_default();
-                    for measure in values.froze {
-                        state.frozen_snapshot.insert(measure.clone(), compute.snapshot);
-                        state.frozen.entry(measure).or_insert_with(|| values.path.clone());
+                    for kpi in values.finalised {
+                        let Some(definition) = definitions.get(&kpi) else { continue };
+                        state.frozen.entry(kpi).or_insert_with(|| Frozen {
+                            path: values.path.clone(),
+                            snapshot: compute.snapshot,
+                            definition: Arc::clone(definition),
+                        });
                     }
                     state.current = values.path;
                     state.incomplete = values.incomplete;
                     state.rejected = values.rejected;
                     state.as_of = Some(commit.at);
                 }
+            }
+            CommitKind::Reopen(ReopenCommit { day, reason }) => {
+                self.decided = number;
+                let state = self.days.entry(day).or_default();
+                let known = state.reopened.take().map(|reopening| reopening.previous);
+                let mut previous = known.unwrap_or_default();
+                previous.append(&mut state.frozen);
+                state.reopened = Some(Reopening { at: commit.at, reason, previous });
             }
         }
     }

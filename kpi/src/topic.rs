@@ -5,14 +5,17 @@
 
 use crate::error::KpiError;
 use crate::import::{self, Imported, Request};
+use crate::input::Format;
 use crate::privacy::Policy;
+use crate::sources::Sources;
 use crate::store::Store;
 use dnscribe_delivery::KafkaConfig;
 use dnscribe_delivery::kafka::{TimeSpan, read_topic};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 
-/// Imports what a topic has had since its last import.
+/// Imports what a topic has had since its last import, or since its beginning (`is_restart`).
 ///
 /// # Errors
 /// Kafka cannot be read, or the store cannot be written; then nothing is imported.
@@ -21,15 +24,20 @@ pub async fn import_topic(
     config: &KafkaConfig,
     topic: &str,
     policy: &Policy,
+    sources: &Sources,
+    is_restart: bool,
 ) -> Result<Option<Imported>, KpiError> {
     let name = format!("kafka:{topic}");
-    let known = store.state().await?.offsets.remove(&name).unwrap_or_default();
+    let known = store.state().await?.offsets.remove(&name).filter(|_| !is_restart);
+    let known = known.unwrap_or_default();
     let mut next = known.clone();
+    let mut ends = BTreeMap::new();
     let fail = |error: std::io::Error| KpiError::Failed(format!("temporary file: {error}"));
     let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
     let mut messages = 0_u64;
     let span = TimeSpan::default();
     let mut write = |partition: i32, offset: i64, value: Option<&[u8]>| -> std::io::Result<()> {
+        ends.insert(partition, offset + 1);
         if known.get(&partition).is_some_and(|first| offset < *first) {
             return Ok(());
         }
@@ -58,6 +66,14 @@ pub async fn import_topic(
     for sentence in missing.map_err(KpiError::Failed)? {
         tracing::warn!("{sentence}");
     }
+    for (partition, end) in ends {
+        if let Some(first) = known.get(&partition).filter(|first| end < **first) {
+            return Err(KpiError::Usage(format!(
+                "{topic}: partition {partition} ends at offset {end}, but {first} were imported: the topic was made \
+                 anew; import it with --from-beginning"
+            )));
+        }
+    }
     if messages == 0 {
         return Ok(None);
     }
@@ -67,6 +83,9 @@ pub async fn import_topic(
         name: &name,
         is_named: false,
         policy,
+        sources,
+        // A message that is no JSON must not decide how the others are read.
+        format: Some(Format::Json),
         replaces: None,
         dead_letters: Some(config),
         offsets: next,

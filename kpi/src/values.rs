@@ -3,17 +3,21 @@
 mod question;
 mod sums;
 
-pub use question::{Adjustment, Grain, KpiValue, Question, ValueState};
+pub use question::{
+    Adjustment, AdjustmentCause, Grain, KpiValue, Question, Restatement, ValueState,
+};
 
+use crate::completeness;
+use crate::definition::{Definition, Formula};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType};
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
-use crate::store::{DayState, State, Store, Table};
+use crate::store::{Absent, DayState, Frozen, State, Store, Table};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use sums::{SpanState, Sums, accumulate};
 
@@ -41,11 +45,54 @@ type MeasureRows = BTreeMap<String, Arc<Vec<SliceRow>>>;
 /// Values of a day.
 #[derive(Clone, Debug, Default)]
 struct DayValues {
-    /// As they are published: frozen where they are final.
-    official: MeasureRows,
-    /// As of the newest computation.
-    current: MeasureRows,
+    /// Rows of each file that the state names.
+    files: BTreeMap<String, MeasureRows>,
     state: DayState,
+}
+
+impl DayValues {
+    /// As of the newest computation.
+    fn current(&self) -> &MeasureRows {
+        &self.files[&self.state.current]
+    }
+
+    /// As they are published: frozen where the KPI is final.
+    fn official<'a>(&'a self, kpi: &Kpi, present: &'a Formula) -> (&'a MeasureRows, &'a Formula) {
+        self.frozen(self.state.frozen.get(&kpi.name), present)
+    }
+
+    /// As they were published before the day was reopened.
+    fn previous<'a>(&'a self, kpi: &Kpi, present: &'a Formula) -> (&'a MeasureRows, &'a Formula) {
+        let reopened = self.state.reopened.as_ref();
+        let previous = reopened.and_then(|reopening| reopening.previous.get(&kpi.name));
+        self.frozen(previous.or_else(|| self.state.frozen.get(&kpi.name)), present)
+    }
+
+    fn frozen<'a>(
+        &'a self,
+        frozen: Option<&'a Frozen>,
+        present: &'a Formula,
+    ) -> (&'a MeasureRows, &'a Formula) {
+        match frozen {
+            Some(frozen) => (&self.files[&frozen.path], &frozen.definition.formula),
+            None => (self.current(), present),
+        }
+    }
+
+    /// Whether a final value may differ from the newest one.
+    fn is_adjusted(&self, kpi: &Kpi) -> bool {
+        let frozen = self.state.frozen.get(&kpi.name);
+        frozen.is_some_and(|frozen| frozen.path != self.state.current)
+    }
+}
+
+/// What is added up: which rows, by which spans.
+#[derive(Debug)]
+struct Scope<'a> {
+    selection: Selection<'a>,
+    grain: Grain,
+    days: (Date, Date),
+    is_cumulative: bool,
 }
 
 /// All values of a store.
@@ -54,6 +101,8 @@ pub struct Values {
     days: BTreeMap<Date, DayValues>,
     texts: Texts,
     slices: Slices,
+    /// Types of events that KPIs need and no source delivers.
+    absent: Absent,
     /// When values were computed last.
     pub as_of: Option<jiff::Timestamp>,
     /// Newest fact by table.
@@ -121,26 +170,24 @@ impl Values {
     /// # Errors
     /// A file cannot be read.
     pub async fn refresh(&mut self, store: &Store, state: &State) -> Result<(), KpiError> {
-        let mut files: HashMap<String, MeasureRows> = HashMap::new();
         for (day, wanted) in &state.days {
             if self.days.get(day).is_some_and(|have| have.state == *wanted) {
                 continue;
             }
-            for path in wanted.frozen.values().chain([&wanted.current]) {
+            let reopened = wanted.reopened.iter().flat_map(|reopening| reopening.previous.values());
+            let frozen = wanted.frozen.values().chain(reopened).map(|frozen| &frozen.path);
+            let mut files = BTreeMap::new();
+            for path in frozen.chain([&wanted.current]) {
+                let known = self.days.get(day).and_then(|have| have.files.get(path).cloned());
                 if !files.contains_key(path) {
-                    files.insert(path.clone(), self.read(store, path).await?);
+                    let rows = match known {
+                        Some(rows) => rows,
+                        None => self.read(store, path).await?,
+                    };
+                    files.insert(path.clone(), rows);
                 }
             }
-            let current = files[&wanted.current].clone();
-            let mut official = current.clone();
-            for (measure, path) in &wanted.frozen {
-                match files[path].get(measure) {
-                    Some(rows) => official.insert(measure.clone(), Arc::clone(rows)),
-                    None => official.remove(measure),
-                };
-            }
-            files.clear();
-            self.days.insert(*day, DayValues { official, current, state: wanted.clone() });
+            self.days.insert(*day, DayValues { files, state: wanted.clone() });
         }
         for (_, _, import) in state.imports.values() {
             for file in &import.files {
@@ -151,6 +198,7 @@ impl Values {
             }
         }
         self.as_of = state.computed_at;
+        self.absent.clone_from(&state.absent);
         self.number = state.number;
         Ok(())
     }
@@ -212,56 +260,145 @@ impl Values {
         let from = question.from.or(known.map(|(first, _)| first));
         let to = question.to.or(known.map(|(_, last)| last));
         let (Some(from), Some(to)) = (from, to) else { return Vec::new() };
-        let selection = self.selection(kpi, question);
-        let mut official: BTreeMap<Key, Sums> = BTreeMap::new();
-        let mut current: BTreeMap<Key, Sums> = BTreeMap::new();
-        let mut spans: BTreeMap<Date, SpanState> = BTreeMap::new();
-        let (mut before, mut before_current) = (BTreeMap::new(), BTreeMap::new());
-        if kpi.kind == KpiType::Cumulative {
-            for values in self.days.range(..from).map(|(_, values)| values) {
-                selection.add(kpi, &values.official, Date::MIN, &mut before);
-                selection.add(kpi, &values.current, Date::MIN, &mut before_current);
-            }
-        }
-        for day in (epoch_day(from)..=epoch_day(to)).map(date) {
-            let start = question.grain.start(day).max(from);
-            let span = spans.entry(start).or_insert_with(|| SpanState::new(day));
-            span.last = day;
-            if selection.by.is_empty() {
-                official.entry((start, Vec::new())).or_default();
-                current.entry((start, Vec::new())).or_default();
-            }
-            let Some(values) = self.days.get(&day) else {
-                span.add_missing(day);
-                continue;
-            };
-            span.add(dictionary, kpi, day, &values.state);
-            selection.add(kpi, &values.official, start, &mut official);
-            selection.add(kpi, &values.current, start, &mut current);
-        }
-        if kpi.kind == KpiType::Cumulative {
-            accumulate(&mut official, before, &spans);
-            accumulate(&mut current, before_current, &spans);
-        }
-        let keys: std::collections::BTreeSet<Key> =
-            official.keys().chain(current.keys()).cloned().collect();
+        let definition = dictionary.definition(kpi);
+        let present = &definition.formula;
+        let spans = self.span_states(dictionary, kpi, question.grain, (from, to), &definition);
+        let scope = Scope {
+            selection: self.selection(kpi, question),
+            grain: question.grain,
+            days: (from, to),
+            is_cumulative: kpi.kind == KpiType::Cumulative,
+        };
+        let official = self.collect(&scope, &spans, |day| day.official(kpi, present));
+        let counted = self.days.range(if scope.is_cumulative { Date::MIN } else { from }..=to);
+        let is_adjusted = counted.clone().any(|(_, day)| day.is_adjusted(kpi));
+        let is_adjusted = is_adjusted || spans.values().any(|span| span.definition.is_some());
+        let current =
+            is_adjusted.then(|| self.collect(&scope, &spans, |day| (day.current(), present)));
+        let is_restated = spans.values().any(|span| span.reopened.is_some());
+        let previous =
+            is_restated.then(|| self.collect(&scope, &spans, |day| day.previous(kpi, present)));
+        let types = dictionary.event_types(kpi);
+        let absent = types.iter().filter(|kind| self.absent.types.contains(**kind));
+        let notes: Vec<String> =
+            absent.map(|kind| format!("{kind}: no source has ever delivered it")).collect();
+        let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default();
+        // Where data are missing, a day without slices has one value that says so.
+        let nothing = vec![0; scope.selection.by.len()];
+        let has_rows: BTreeSet<Date> = official.keys().map(|(start, _)| *start).collect();
+        let without_rows = spans
+            .iter()
+            .filter(|(start, span)| {
+                span.state() == ValueState::Incomplete && !has_rows.contains(start)
+            })
+            .map(|(start, _)| (*start, nothing.clone()));
+        let without_rows: Vec<Key> = without_rows.collect();
+        let keys: BTreeSet<&Key> = official
+            .keys()
+            .chain(&without_rows)
+            .chain(current.iter().flat_map(BTreeMap::keys))
+            .chain(previous.iter().flat_map(BTreeMap::keys))
+            .collect();
         let values = keys.into_iter().map(|key| {
             let span = &spans[&key.0];
-            let is_incomplete = span.state() == ValueState::Incomplete;
-            let value = official.get(&key).cloned().unwrap_or_default().value(kpi, is_incomplete);
-            let adjusted = current.get(&key).cloned().unwrap_or_default().value(kpi, is_incomplete);
+            let state = span.state();
+            let then = span.definition.as_ref().map_or(present, |then| &then.formula);
+            let value = |sums: &BTreeMap<Key, Sums>, formula| {
+                let sums = sums.get(key).cloned().unwrap_or_default();
+                sums.value(formula, state == ValueState::Incomplete)
+            };
+            let official = value(&official, then);
+            let cause = match span.definition {
+                Some(_) => AdjustmentCause::Definition,
+                None => AdjustmentCause::Late,
+            };
+            let adjustment = current
+                .as_ref()
+                .and_then(|current| Adjustment::between(&official, value(current, present), cause));
+            let restatement = previous.as_ref().zip(span.reopened.as_ref());
+            let restatement = restatement.map(|(previous, (at, reason))| Restatement {
+                previous: value(previous, then),
+                at: *at,
+                reason: reason.clone(),
+            });
+            let closes = date(epoch_day(span.last) + horizon);
+            let today = self.as_of.map(|at| crate::facts::day_of(at.as_microsecond()));
+            let is_open = horizon > 0 && today.is_some_and(|today| today <= closes);
             KpiValue {
                 from: key.0.max(from),
                 to: span.last,
-                adjustment: Adjustment::between(&value, adjusted),
-                value,
-                state: span.state(),
-                by: self.slice(&selection, &key.1),
+                value: official,
+                state,
+                by: self.slice(&scope.selection, &key.1),
+                open_until: is_open.then_some(closes),
+                adjustment,
+                restatement,
                 reasons: span.reasons.clone(),
+                notes: if state == ValueState::Incomplete { Vec::new() } else { notes.clone() },
                 rejected_rows: span.rejected,
             }
         });
         values.collect()
+    }
+
+    /// Finds out what is known of each span. A running total needs all days before its span, too.
+    fn span_states(
+        &self,
+        dictionary: &Dictionary,
+        kpi: &Kpi,
+        grain: Grain,
+        (from, to): (Date, Date),
+        definition: &Definition,
+    ) -> BTreeMap<Date, SpanState> {
+        let is_cumulative = kpi.kind == KpiType::Cumulative;
+        let first = self.days.first_key_value().map_or(from, |(first, _)| *first);
+        let first = if is_cumulative { first.min(from) } else { from };
+        let mut spans: BTreeMap<Date, SpanState> = BTreeMap::new();
+        let mut total = SpanState::new(first);
+        let missing = |day: Date| self.days.get(&day).map(|values| &values.state.incomplete);
+        for day in (epoch_day(first)..=epoch_day(to)).map(date) {
+            let state = self.days.get(&day).map(|values| &values.state);
+            let reasons = || completeness::reasons(dictionary, kpi, day, &self.absent, missing);
+            let start = grain.start(day).max(from);
+            if is_cumulative {
+                total.add(kpi, day, state, &definition.sha256, reasons);
+                if day >= from {
+                    spans.insert(start, total.clone());
+                }
+            } else {
+                let span = spans.entry(start).or_insert_with(|| SpanState::new(day));
+                span.add(kpi, day, state, &definition.sha256, reasons);
+            }
+        }
+        spans
+    }
+
+    /// Adds up the rows that `pick` chooses of each day, by span and slice.
+    fn collect<'a>(
+        &'a self,
+        scope: &Scope<'_>,
+        spans: &BTreeMap<Date, SpanState>,
+        pick: impl Fn(&'a DayValues) -> (&'a MeasureRows, &'a Formula),
+    ) -> BTreeMap<Key, Sums> {
+        let (from, to) = scope.days;
+        let mut sums: BTreeMap<Key, Sums> = BTreeMap::new();
+        if scope.selection.by.is_empty() {
+            sums.extend(spans.keys().map(|start| ((*start, Vec::new()), Sums::default())));
+        }
+        for (day, values) in self.days.range(from..=to) {
+            let (rows, formula) = pick(values);
+            let start = scope.grain.start(*day).max(from);
+            scope.selection.add(formula, rows, start, &mut sums);
+        }
+        if scope.is_cumulative {
+            let mut before = BTreeMap::new();
+            for (_, values) in self.days.range(..from) {
+                let (rows, formula) = pick(values);
+                scope.selection.add(formula, rows, Date::MIN, &mut before);
+            }
+            accumulate(&mut sums, before, spans);
+        }
+        sums
     }
 
     fn slice(&self, selection: &Selection, ids: &[TextId]) -> BTreeMap<String, Option<String>> {
@@ -297,7 +434,13 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     /// Adds the rows of a KPI's measures to the sums of the span that begins with `start`.
-    fn add(&self, kpi: &Kpi, rows: &MeasureRows, start: Date, into: &mut BTreeMap<Key, Sums>) {
+    fn add(
+        &self,
+        formula: &Formula,
+        rows: &MeasureRows,
+        start: Date,
+        into: &mut BTreeMap<Key, Sums>,
+    ) {
         let mut each = |name: &str, add: &dyn Fn(&mut Sums, &SliceRow)| {
             for row in rows.get(name).into_iter().flat_map(|rows| rows.iter()) {
                 let dimensions = &self.slices[row.slice as usize];
@@ -310,16 +453,16 @@ impl Selection<'_> {
                 }
             }
         };
-        for name in &kpi.plus {
+        for name in &formula.plus {
             each(name, &|sums, row| sums.numerator += i128::from(row.value));
         }
-        for name in &kpi.minus {
+        for name in &formula.minus {
             each(name, &|sums, row| sums.numerator -= i128::from(row.value));
         }
-        for name in &kpi.over {
+        for name in &formula.over {
             each(name, &|sums, row| sums.denominator += i128::from(row.value));
         }
-        if let Some(name) = &kpi.samples {
+        if let Some(name) = &formula.samples {
             each(name, &|sums, row| sums.samples.push((row.sample, row.value)));
         }
     }

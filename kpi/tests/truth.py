@@ -144,9 +144,10 @@ class Truth:
         for key in self.days if keys is None else keys:
             self.values[name][key] = above[key] / below[key] if below[key] else None
 
-    def share_within(self, name, durations, limit):
-        days = collections.Counter(day for day, _ in durations)
-        self.ratio(name, collections.Counter(day for day, hours in durations if hours <= limit), days)
+    def share_within(self, name, start, end, limit):
+        """Share of what was due: what has not happened is not within the limit."""
+        within = collections.Counter(day for day, hours in self.took(start, end) if hours <= limit)
+        self.ratio(name, within, by_day(earliest(self.of[start], "request_id")))
 
     def percentile(self, name, pairs, share):
         values = lists(pairs)
@@ -167,15 +168,15 @@ class Truth:
         self.ratio("transfer_completion_ratio", completed, requested)
         transfers = self.took("transfer_in_requested", "transfer_in_completed")
         self.percentile("transfer_hours_p50", transfers, 0.5)
-        self.share_within("transfer_sla_ratio", transfers, 120)
+        self.share_within("transfer_sla_ratio", "transfer_in_requested", "transfer_in_completed", 120)
         self.percentile("restore_hours_p50", self.took("restore_requested", "restore_completed"), 0.5)
-        self.ratio("restore_completion_ratio", count("restore_completed"), count("restore_requested"))
+        self.share_within("restore_completion_ratio", "restore_requested", "restore_completed", 168)
         reports = {(e["domain"], e.get("abuse_category"), e["day"]) for e in self.of["abuse_reported"]}
         self.simple("abuse_reports", collections.Counter(day for _, _, day in reports))
         answers = self.took("abuse_reported", "abuse_first_response")
         self.percentile("abuse_first_response_hours_p50", answers, 0.5)
         self.percentile("abuse_first_response_hours_p95", answers, 0.95)
-        self.share_within("abuse_response_sla_ratio", answers, 24)
+        self.share_within("abuse_response_sla_ratio", "abuse_reported", "abuse_first_response", 24)
         self.percentile("abuse_resolution_hours_p50", self.took("abuse_reported", "abuse_resolved"), 0.5)
         months = lists((day[:7], hours) for day, hours in answers)
         for month in sorted({day[:7] for day in self.days}):
@@ -256,20 +257,26 @@ class Truth:
         self.ratio("revenue_per_payment", captured, by_day(self.of["payment_captured"], key), captured.keys())
 
     def cohorts(self):
-        first = earliest(self.of["registration_completed"], "domain")
-        months = {event["domain"]: event["day"][:7] + "-01" for event in first}
+        starts = collections.defaultdict(list)
+        for prefix, kind in [("", "registration_completed"), ("transfer ", "transfer_in_completed")]:
+            for event in self.of[kind]:
+                starts[event["domain"]].append((event["at"], prefix + event["day"][:7] + "-01"))
+
+        def cohort(event):
+            """That of the last registration or transfer before the event."""
+            return max((start for start in starts[event["domain"]] if start[0] <= event["at"]), default=(None, None))[1]
 
         def outcomes(*kinds):
-            events = [e for kind in kinds for e in self.of[kind] if e["domain"] in months]
-            return by_day(events, lambda e: f'{e["day"]}/{months[e["domain"]]}')
+            events = [e for kind in kinds for e in self.of[kind] if cohort(e)]
+            return by_day(events, lambda e: f'{e["day"]}/{cohort(e)}')
 
         due = outcomes("renewal_completed", "renewal_declined", "expired")
         self.ratio("cohort_renewal_ratio", outcomes("renewal_completed"), due, due.keys())
 
     def product(self):
         count = self.count
-        self.ratio("workflow_completion_ratio", count("workflow_completed"), count("workflow_started"))
-        self.ratio("auth_code_ratio", count("auth_code_issued"), count("auth_code_requested"))
+        self.share_within("workflow_completion_ratio", "workflow_started", "workflow_completed", 168)
+        self.share_within("auth_code_ratio", "auth_code_requested", "auth_code_issued", 120)
         requests = count("api_request")
         self.ratio("api_error_ratio", count("api_error"), requests)
         self.ratio("api_retry_ratio", count("api_retry"), requests)

@@ -41,8 +41,8 @@ impl Export {
         let mut events: Vec<(Origin, Box<RegistrarEventRecord>)> = Vec::new();
         let sha256: Arc<str> = input::digest(file)?.sha256.into();
         let source: Arc<str> = "authority".into();
-        input::read_rows(file, |line, row| {
-            let row = with_event_id(row);
+        input::read_rows(file, input::detect(file)?, |line, row| {
+            let row = import::with_event_id(row);
             match value_row(&row) {
                 Some(Ok(values)) => export.values.get_or_insert_default().push(values),
                 Some(Err(reason)) => export.refuse(&reason),
@@ -70,6 +70,11 @@ impl Export {
         if !events.is_empty() {
             export.batches.push(facts::events(&events)?);
         }
+        if export.values.is_none() && export.batches.is_empty() && export.unreadable.is_empty() {
+            let problem =
+                "the export has no rows, so it agrees with nothing: give the complete export";
+            return Err(KpiError::Usage(problem.to_owned()));
+        }
         if export.values.is_some() && !export.batches.is_empty() {
             return Err(KpiError::Usage("the export mixes events and values".to_owned()));
         }
@@ -78,26 +83,6 @@ impl Export {
 
     fn refuse(&mut self, reason: &str) {
         *self.unreadable.entry(reason.to_owned()).or_default() += 1;
-    }
-}
-
-/// Gives an event without technical key its business key: an export of a ledger has no deliveries.
-fn with_event_id(row: Row) -> Row {
-    match row {
-        Row::Json(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
-            Ok(mut object) if !object.contains_key("event_id") => {
-                let key = object.get("business_key").cloned();
-                object.extend(key.map(|key| ("event_id".to_owned(), key)));
-                Row::Json(Value::Object(object).to_string())
-            }
-            _ => Row::Json(text),
-        },
-        Row::Csv(text, mut fields) if !fields.iter().any(|(name, _)| name == "event_id") => {
-            let key = fields.iter().find(|(name, _)| name == "business_key").cloned();
-            fields.extend(key.map(|(_, key)| ("event_id".to_owned(), key)));
-            Row::Csv(text, fields)
-        }
-        other => other,
     }
 }
 

@@ -36,10 +36,15 @@ impl Grain {
         ("all", Self::All),
     ];
 
+    /// Short names of grains.
+    const SHORT_NAMES: [(&'static str, Self); 3] =
+        [("1d", Self::Day), ("1w", Self::Week), ("1mo", Self::Month)];
+
     /// Finds a grain by its name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, grain)| grain)
+        let all = Self::NAMES.into_iter().chain(Self::SHORT_NAMES);
+        all.into_iter().find(|(known, _)| *known == name).map(|(_, grain)| grain)
     }
 
     /// First day of the span that contains `day`.
@@ -74,6 +79,26 @@ pub struct Question {
     pub filter: BTreeMap<String, Vec<String>>,
 }
 
+/// Longest span of a question in days: a century.
+const MAX_DAYS: i32 = 36_525;
+
+impl Question {
+    /// Checks the length of the span; `known` are the first and the last day with values.
+    ///
+    /// # Errors
+    /// It is longer than a century.
+    pub fn check_length(&self, known: Option<(Date, Date)>) -> Result<(), String> {
+        let from = self.from.or(known.map(|(first, _)| first));
+        let to = self.to.or(known.map(|(_, last)| last));
+        match (from, to) {
+            (Some(from), Some(to)) if epoch_day(to) - epoch_day(from) > MAX_DAYS => {
+                Err(format!("from {from} to {to}: more than {MAX_DAYS} days"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether a value can still change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,13 +111,36 @@ pub enum ValueState {
     Incomplete,
 }
 
-/// What a value would be with the facts that arrived after it became final.
+/// Why a final value would be another one today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustmentCause {
+    /// Facts arrived after it became final.
+    Late,
+    /// The KPI's definition has changed; facts may have arrived, too.
+    Definition,
+}
+
+/// What the value of a reopened day was before.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Restatement {
+    /// The value that was final.
+    pub previous: Value,
+    /// When the day was reopened.
+    pub at: jiff::Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a final value would be with all facts and the present definition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Adjustment {
     /// The value with all facts.
     pub value: Value,
     /// Difference to the final value.
     pub difference: Value,
+    /// Why they differ.
+    pub cause: AdjustmentCause,
 }
 
 /// A value of a KPI.
@@ -109,12 +157,21 @@ pub struct KpiValue {
     /// Slice.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub by: BTreeMap<String, Option<String>>,
-    /// What arrived after the value became final.
+    /// Last day on which something can still happen that the value counts, while that day is not over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<Date>,
+    /// What has changed since the value became final.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adjustment: Option<Adjustment>,
+    /// What the value was before its day was reopened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restatement: Option<Restatement>,
     /// Why the value is incomplete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
+    /// What the value takes for granted: no source has ever delivered one of its types of events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Rows of these days that were refused at import and wait for a correction.
     #[serde(skip_serializing_if = "is_zero")]
     pub rejected_rows: u64,
@@ -127,7 +184,7 @@ fn is_zero(number: &u64) -> bool {
 
 impl Adjustment {
     /// Compares a final value with the value that all facts give; nothing if they are equal.
-    pub(super) fn between(value: &Value, adjusted: Value) -> Option<Self> {
+    pub(super) fn between(value: &Value, adjusted: Value, cause: AdjustmentCause) -> Option<Self> {
         if *value == adjusted {
             return None;
         }
@@ -138,7 +195,7 @@ impl Adjustment {
                 _ => Value::Null,
             },
         };
-        Some(Self { value: adjusted, difference })
+        Some(Self { value: adjusted, difference, cause })
     }
 }
 

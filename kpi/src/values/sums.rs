@@ -2,12 +2,13 @@
 
 use super::question::ValueState;
 use super::{Key, TextId};
-use crate::compute::is_incomplete;
-use crate::dictionary::{Dictionary, Kpi, KpiType};
+use crate::definition::{Definition, Formula};
+use crate::dictionary::{Kpi, KpiType};
 use crate::store::DayState;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Sums of one slice and span.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +21,15 @@ pub(super) struct Sums {
 
 impl Sums {
     #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
-    pub(super) fn value(mut self, kpi: &Kpi, is_incomplete: bool) -> Value {
-        match kpi.kind {
+    pub(super) fn value(mut self, formula: &Formula, is_incomplete: bool) -> Value {
+        match formula.kind {
             KpiType::Ratio | KpiType::Conversion if self.denominator == 0 => Value::Null,
             KpiType::Ratio | KpiType::Conversion => {
                 json!(self.numerator as f64 / self.denominator as f64)
             }
             KpiType::Percentile => {
                 self.samples.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
-                percentile(&self.samples, kpi.percentile.unwrap_or(0.5))
+                percentile(&self.samples, formula.percentile.unwrap_or(0.5))
                     .map_or(Value::Null, |value| json!(value))
             }
             KpiType::Simple | KpiType::Derived if is_incomplete && self.rows == 0 => Value::Null,
@@ -66,22 +67,28 @@ fn percentile(samples: &[(f64, i64)], p: f64) -> Option<f64> {
 }
 
 /// What is known of a span of days.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SpanState {
     pub(super) last: Date,
     is_final: bool,
     pub(super) reasons: Vec<String>,
     pub(super) rejected: u64,
+    /// Definition of the last final value, if it is not the present one.
+    pub(super) definition: Option<Arc<Definition>>,
+    /// When and why one of the days was reopened last.
+    pub(super) reopened: Option<(jiff::Timestamp, String)>,
 }
 
 impl SpanState {
     pub(super) fn new(first: Date) -> Self {
-        Self { last: first, is_final: true, reasons: Vec::new(), rejected: 0 }
-    }
-
-    pub(super) fn add_missing(&mut self, day: Date) {
-        self.is_final = false;
-        self.add_reason(format!("{day}: not computed"));
+        Self {
+            last: first,
+            is_final: true,
+            reasons: Vec::new(),
+            rejected: 0,
+            definition: None,
+            reopened: None,
+        }
     }
 
     fn add_reason(&mut self, reason: String) {
@@ -91,19 +98,35 @@ impl SpanState {
         }
     }
 
-    pub(super) fn add(&mut self, dictionary: &Dictionary, kpi: &Kpi, day: Date, state: &DayState) {
+    /// Adds a day, with what is known of it and why it is incomplete.
+    pub(super) fn add(
+        &mut self,
+        kpi: &Kpi,
+        day: Date,
+        state: Option<&DayState>,
+        sha256: &str,
+        reasons: impl FnOnce() -> Vec<String>,
+    ) {
+        self.last = day;
+        let Some(state) = state else {
+            self.is_final = false;
+            self.add_reason(format!("{day}: not computed"));
+            return;
+        };
         self.rejected += state.rejected;
-        for measure in kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)) {
-            let is_frozen = state.frozen.contains_key(&measure.name);
-            self.is_final &= is_frozen;
-            // What was complete when it was frozen stays final.
-            if !is_frozen && is_incomplete(dictionary, measure, &state.incomplete) {
-                let model = dictionary.model_of(measure).map_or("", |model| &model.source);
-                let keys = measure.types.iter().map(|kind| crate::completeness::event_key(kind));
-                for key in keys.chain([model.to_owned()]) {
-                    if let Some(reason) = state.incomplete.get(&key) {
-                        self.add_reason(format!("{day}: {key}: {reason}"));
-                    }
+        if let Some(reopening) = &state.reopened
+            && reopening.previous.contains_key(&kpi.name)
+        {
+            self.reopened = Some((reopening.at, reopening.reason.clone()));
+        }
+        match state.frozen.get(&kpi.name) {
+            // What was complete when it became final stays final.
+            Some(frozen) if frozen.definition.sha256 == sha256 => {}
+            Some(frozen) => self.definition = Some(Arc::clone(&frozen.definition)),
+            None => {
+                self.is_final = false;
+                for reason in reasons() {
+                    self.add_reason(reason);
                 }
             }
         }

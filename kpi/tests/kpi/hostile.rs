@@ -1,7 +1,8 @@
 //! Input that would give a wrong number without a mark: each value is right, or its state says that it may not be.
 
-use crate::world::World;
+use crate::world::{World, event};
 use serde_json::{Value, json};
+use std::fs;
 
 const DAY: &str = "2026-03-01";
 
@@ -63,6 +64,45 @@ fn equal_technical_keys_of_two_files_are_two_facts() {
 }
 
 #[test]
+fn one_technical_key_of_two_facts_is_a_conflict() {
+    let world = World::new();
+    let payment = fact("1", "p-1", "payment_captured", DAY, euro());
+    world.import(
+        "a.ndjson",
+        &[fact("1", "a-1", "registration_completed", DAY, json!({})), payment.clone()],
+    );
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "revenue", DAY), is(Value::Null, "incomplete"));
+    let server = world.serve(&["--no-auth"]);
+    let failures =
+        World::values(&server, &format!("/v1/kpis/payment_failure_ratio?from={DAY}&to={DAY}"));
+    assert_eq!(failures[DAY]["state"], "incomplete");
+    assert!(failures[DAY]["reasons"].to_string().contains("key"), "{}", failures[DAY]);
+    drop(server);
+    // With a technical key of its own the payment counts, and the conflict is over.
+    let mut mended = payment;
+    mended["event_id"] = json!("2");
+    world.import("b.ndjson", &[mended]);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "revenue", DAY), is(10_000_000, "final"));
+}
+
+#[test]
+fn one_payment_with_two_amounts_is_a_conflict() {
+    let world = World::new();
+    let mut other = fact("2", "p-1", "payment_captured", DAY, euro());
+    other["amount_micros"] = json!(99_000_000);
+    world.import("a.ndjson", &[fact("1", "p-1", "payment_captured", DAY, euro()), other]);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "revenue", DAY), is(10_000_000, "incomplete"));
+    // Voided and captured anew under another key, the amount is certain.
+    let void = fact("3", "v-1", "payment_voided", DAY, json!({"corrects": "p-1"}));
+    world.import("b.ndjson", &[void, fact("4", "p-2", "payment_captured", DAY, euro())]);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "revenue", DAY), is(10_000_000, "final"));
+}
+
+#[test]
 fn corrections_take_away_facts_of_their_own_family_only() {
     let world = World::new();
     let rows = [
@@ -73,16 +113,76 @@ fn corrections_take_away_facts_of_their_own_family_only() {
         fact("4", "o-2", "transfer_in_completed", DAY, json!({"domain": "b.com"})),
         fact("5", "o-2", "transfer_out_completed", DAY, json!({"domain": "b.com"})),
         fact("6", "o-3", "transfer_out_completed", DAY, json!({"domain": "c.com"})),
-        fact("7", "v-2", "transfer_reversed", DAY, json!({"corrects": "o-2", "corrects_type": "transfer_out_completed"})),
+        fact(
+            "7",
+            "v-2",
+            "transfer_reversed",
+            DAY,
+            json!({"corrects": "o-2", "corrects_type": "transfer_out_completed"}),
+        ),
         fact("8", "v-3", "transfer_reversed", DAY, json!({"corrects_event_id": "6"})),
     ];
     world.import("a.ndjson", &rows);
     world.compute();
     assert_eq!(state(&world, "registrations", DAY).0, 1);
-    assert_eq!(value(&world, "revenue", DAY), Value::Null);
+    assert_eq!(value(&world, "revenue", DAY), Value::Null, "no currency has revenue");
     assert_eq!(state(&world, "transfers_in", DAY).0, 1);
     assert_eq!(state(&world, "transfers_out", DAY).0, 0);
     assert_eq!(state(&world, "corrections", DAY).0, 3);
+}
+
+#[test]
+fn a_kpi_without_a_source_is_incomplete() {
+    let world = World::new();
+    world.import("a.ndjson", &[registration(1, DAY)]);
+    world.ok(&["compute", "--final"]);
+    let reports = value(&world, "abuse_reports", DAY);
+    assert_eq!((&reports["value"], &reports["state"]), (&Value::Null, &json!("incomplete")));
+    assert!(reports["reasons"].to_string().contains("abuse_reported"), "{reports}");
+    assert_eq!(state(&world, "registration_failures", DAY), is(Value::Null, "incomplete"));
+    assert_eq!(state(&world, "revenue", DAY), is(Value::Null, "incomplete"));
+    assert_eq!(state(&world, "renewal_ratio", DAY), is(Value::Null, "incomplete"));
+    assert_eq!(state(&world, "registrations", DAY), is(1, "final"));
+    // Billing is connected later.
+    world.import("b.ndjson", &[fact("2", "p-1", "payment_captured", DAY, euro())]);
+    world.ok(&["compute", "--final"]);
+    let revenue = value(&world, "revenue", DAY);
+    assert_eq!((&revenue["value"], &revenue["state"]), (&json!(10_000_000), &json!("final")));
+    assert_eq!(revenue["adjustment"], Value::Null);
+}
+
+#[test]
+fn few_refused_rows_make_a_day_incomplete() {
+    let world = World::new();
+    let mut rows: Vec<Value> = (1..=4)
+        .map(|n| {
+            fact(
+                &n.to_string(),
+                &format!("a-{n}"),
+                "abuse_reported",
+                DAY,
+                json!({"domain": "a.com", "category": "spam"}),
+            )
+        })
+        .collect();
+    rows.push(registration(9, DAY));
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    let reports = value(&world, "abuse_reports", DAY);
+    assert_eq!((&reports["state"], &reports["rejected_rows"]), (&json!("incomplete"), &json!(4)));
+    // Forty payments of a thousand.
+    let rows: Vec<Value> = (0..1000)
+        .map(|n| {
+            let country = if n < 40 { "Germany" } else { "DE" };
+            let mut row =
+                fact(&format!("p{n}"), &format!("p-{n}"), "payment_captured", DAY, euro());
+            row["country"] = json!(country);
+            row
+        })
+        .collect();
+    world.import("b.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "revenue", DAY), is(9_600_000_000_i64, "incomplete"));
 }
 
 #[test]
@@ -102,6 +202,42 @@ fn times_that_cannot_be_right_are_refused() {
 }
 
 #[test]
+fn a_running_total_needs_all_days_before() {
+    let world = World::new();
+    let mut rows = vec![registration(1, DAY), registration(2, "2026-03-03")];
+    rows.extend((1..=5).map(|n| {
+        fact(
+            &format!("d{n}"),
+            &format!("d-{n}"),
+            "deleted",
+            "2026-03-02",
+            json!({"country": "Germany"}),
+        )
+    }));
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "portfolio", "2026-03-03"), is(2, "incomplete"));
+    for row in &mut rows {
+        row["country"] = json!("DE");
+    }
+    world.import("b.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "portfolio", "2026-03-03"), is(-3, "final"));
+}
+
+#[test]
+fn an_event_with_an_effect_corrects_nothing() {
+    let world = World::new();
+    let mut refund = fact("2", "q-1", "payment_refunded", DAY, euro());
+    refund["corrects"] = json!("p-1");
+    let imported =
+        world.import("a.ndjson", &[fact("1", "p-1", "payment_captured", DAY, euro()), refund]);
+    assert_eq!(imported["rejected"], json!({"corrects_with_effect": 1}));
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "revenue", DAY), is(10_000_000, "incomplete"));
+}
+
+#[test]
 fn chains_of_corrections_have_any_length() {
     for length in [7_u32, 8, 9, 30] {
         let world = World::new();
@@ -116,3 +252,341 @@ fn chains_of_corrections_have_any_length() {
     }
 }
 
+#[test]
+fn a_source_that_rests_on_sundays_is_complete_on_sundays() {
+    let world = World::new();
+    // 1 March 2026 is a Sunday.
+    let days = (2..=31).filter(|day| day % 7 != 1);
+    let rows: Vec<Value> =
+        days.map(|day| registration(day, &format!("2026-03-{day:02}"))).collect();
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    for sunday in ["08", "15", "22", "29"] {
+        assert_eq!(state(&world, "registrations", &format!("2026-03-{sunday}")), is(0, "final"));
+    }
+    // A Monday without events is a gap.
+    let rows: Vec<Value> = rows.into_iter().filter(|row| row["business_key"] != "r-16").collect();
+    let world = World::new();
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "registrations", "2026-03-16"), is(Value::Null, "incomplete"));
+    assert_eq!(state(&world, "registrations", "2026-03-15"), is(0, "final"));
+}
+
+#[test]
+fn compute_ends_beside_steady_imports() {
+    let world = World::new();
+    let sample = world.sample(20, 20, &[]);
+    world.ok(&["import", &sample]);
+    let mut computing = world.command(&["compute"]).spawn().unwrap();
+    let mut number = 0;
+    // Imports follow each other without a pause until the computation has ended.
+    let status = loop {
+        if let Some(status) = computing.try_wait().unwrap() {
+            break status;
+        }
+        number += 1;
+        let at = format!("{DAY}T10:00:00Z");
+        world.import(
+            &format!("i{number}.ndjson"),
+            &[event(number, "registration_completed", &at, json!({}))],
+        );
+        assert!(number < 2000, "the computation does not end");
+    };
+    assert!(status.success());
+    assert!(number > 1, "no import came between");
+    world.compute();
+    assert_eq!(state(&world, "registrations", DAY).0, number);
+}
+
+#[test]
+fn a_reopened_day_shows_both_values() {
+    let world = World::new();
+    world.import("a.ndjson", &[registration(1, DAY), registration(2, "2026-03-02")]);
+    world.ok(&["compute", "--final"]);
+    world.import("b.ndjson", &[registration(3, DAY)]);
+    world.ok(&["compute", "--final"]);
+    let before = value(&world, "registrations", DAY);
+    assert_eq!((&before["value"], &before["adjustment"]["value"]), (&json!(1), &json!(2)));
+    assert_eq!(before["adjustment"]["cause"], "late");
+    for words in [
+        vec!["compute", "--reopen", DAY],
+        vec!["compute", "--reopen", DAY, "--reason", " "],
+        vec!["compute", "--reopen", "2026-05-01", "--reason", "nothing is final"],
+    ] {
+        assert_eq!(world.run(&words).status.code(), Some(2), "{words:?}");
+    }
+    world.ok(&["compute", "--reopen", DAY, "--reason", "late registry file"]);
+    let open = value(&world, "registrations", DAY);
+    assert_eq!((&open["value"], &open["state"]), (&json!(2), &json!("provisional")));
+    assert_eq!(open["adjustment"], Value::Null);
+    assert_eq!(
+        (&open["restatement"]["previous"], &open["restatement"]["reason"]),
+        (&json!(1), &json!("late registry file"))
+    );
+    // A running total is restated on all days that follow.
+    let total = value(&world, "portfolio", "2026-03-02");
+    assert_eq!((&total["value"], &total["restatement"]["previous"]), (&json!(3), &json!(2)));
+    assert_eq!(total["state"], "provisional");
+    world.ok(&["compute", "--final"]);
+    let restated = value(&world, "registrations", DAY);
+    assert_eq!((&restated["value"], &restated["state"]), (&json!(2), &json!("final")));
+    assert_eq!(restated["restatement"]["previous"], 1);
+    assert_eq!(state(&world, "portfolio", "2026-03-02"), is(3, "final"));
+    assert_eq!(value(&world, "registrations", "2026-03-02")["restatement"], Value::Null);
+}
+
+#[test]
+fn a_changed_definition_is_no_late_fact() {
+    let world = World::new();
+    let mut failed = registration(2, DAY);
+    failed["event_type"] = json!("registration_failed");
+    world.import("a.ndjson", &[registration(1, DAY), failed]);
+    world.ok(&["compute", "--final"]);
+    let file = world.path("metrics.yaml");
+    let text = include_str!("../../metrics.yaml");
+    let changed = text.replacen(
+        "where: event_type = 'registration_completed'",
+        "where: event_type IN ('registration_completed', 'registration_failed')",
+        1,
+    );
+    assert_ne!(text, changed);
+    fs::write(&file, changed).unwrap();
+    let dictionary = file.to_str().unwrap();
+    world.ok(&["compute", "--final", "--dictionary", dictionary]);
+    let server = world.serve(&["--no-auth", "--dictionary", dictionary]);
+    let values = World::values(&server, &format!("/v1/kpis/registrations?from={DAY}&to={DAY}"));
+    assert_eq!((&values[DAY]["value"], &values[DAY]["state"]), (&json!(1), &json!("final")));
+    assert_eq!(
+        values[DAY]["adjustment"],
+        json!({"value": 2, "difference": 1, "cause": "definition"})
+    );
+}
+
+#[test]
+fn windows_of_several_lengths_count_once_and_completely() {
+    let window = |minute: u32, length: u32| {
+        json!({"schema": "dns.fleet/1", "ts": format!("{DAY}T{:02}:{:02}:00Z", minute / 60, minute % 60),
+            "window_seconds": length * 60, "step_seconds": length * 60, "grouping": "all", "vantage": "client",
+            "queries": 100, "successes": 100, "rcodes": [], "statuses": {"answered": 100, "timeout": 0}})
+    };
+    // The length changes at noon.
+    let mut rows: Vec<Value> = (0..12).map(|hour| window(hour * 60, 60)).collect();
+    rows.extend((24..48).map(|half| window(half * 30, 30)));
+    let world = World::new();
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "dns_queries", DAY), is(3600, "final"));
+    assert_eq!(state(&world, "dns_covered_seconds", DAY).0, 86_400);
+    // Both lengths all day long.
+    let world = World::new();
+    let mut rows: Vec<Value> = (0..24).map(|hour| window(hour * 60, 60)).collect();
+    rows.extend((0..48).map(|half| window(half * 30, 30)));
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "dns_covered_seconds", DAY), is(86_400, "final"));
+}
+
+#[test]
+fn a_cohort_is_the_registration_that_is_alive() {
+    let world = World::new();
+    let a = json!({"domain": "a.com"});
+    let b = json!({"domain": "b.com"});
+    let rows = [
+        fact("1", "r-1", "registration_completed", "2024-01-10", a.clone()),
+        fact("2", "x-1", "deleted", "2025-02-01", a.clone()),
+        fact("3", "r-2", "registration_completed", "2025-03-05", a.clone()),
+        fact("4", "n-1", "renewal_completed", "2026-03-05", a),
+        fact("5", "t-1", "transfer_in_completed", "2025-03-06", b.clone()),
+        fact("6", "n-2", "renewal_declined", "2026-03-05", b),
+    ];
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--from", "2026-03-05", "--to", "2026-03-05"]);
+    let server = world.serve(&["--no-auth"]);
+    let values =
+        World::values(&server, "/v1/kpis/cohort_renewal_ratio?from=2026-03-05&to=2026-03-05");
+    let found: Vec<(&str, &Value)> =
+        values.iter().map(|(key, value)| (key.as_str(), &value["value"])).collect();
+    let (renewed, declined) = (json!(1.0), json!(0.0));
+    let expected =
+        [("2026-03-05/2025-03-01", &renewed), ("2026-03-05/transfer 2025-03-01", &declined)];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_empty_export_agrees_with_nothing() {
+    let world = World::new();
+    world.import(
+        "a.ndjson",
+        &[fact("1", "p-1", "payment_captured", DAY, euro()), registration(1, DAY)],
+    );
+    world.compute();
+    let header = "business_key,event_type,event_ts,amount_micros,currency\n";
+    let row = format!("p-1,payment_captured,{DAY}T10:00:00Z,10000000,EUR\n");
+    let reconcile = |text: &str, more: &[&str]| {
+        let file = world.path("billing.csv");
+        fs::write(&file, text).unwrap();
+        let output =
+            world.run(&[&["reconcile", "--against", file.to_str().unwrap()], more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(reconcile(&format!("{header}{row}"), &[]).0, Some(0));
+    for empty in ["", header, "day,kpi,by,value\n"] {
+        let (code, text) = reconcile(empty, &[]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("no rows"), "{text}");
+    }
+}
+
+#[test]
+fn a_json_array_is_refused() {
+    let world = World::new();
+    let file = world.path("a.json");
+    fs::write(&file, format!("[{}]\n", registration(1, DAY))).unwrap();
+    let output = world.run(&["import", file.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("JSON array"), "{text}");
+}
+
+#[test]
+fn spans_are_bounded_by_the_days_with_values() {
+    let world = World::new();
+    world.import("a.ndjson", &[registration(1, DAY)]);
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    for span in ["from=0001-01-01&limit=1", "to=9999-12-31", "from=0001-01-01&to=9999-12-31"] {
+        let (status, problem) = server.get(&format!("/v1/kpis/registrations?{span}"));
+        assert_eq!(status, 400, "{span}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("days"), "{problem}");
+    }
+    assert_eq!(server.get("/v1/kpis/registrations?from=2026-01-01").0, 200);
+}
+
+#[test]
+fn a_kpi_is_final_when_its_declared_sources_have_delivered() {
+    let world = World::new();
+    let config = world.path("kpi.yaml");
+    let text = "version: 1\nsources:\n\
+        \x20 - { name: registry, types: [\"registration_*\"], calendar: weekdays, first_day: 2026-03-01 }\n\
+        \x20 - { name: billing, types: [\"payment_*\"], first_day: 2026-03-01, time_zone: Europe/Berlin, key: business_key }\n\
+        \x20 - { name: abuse, types: [\"abuse_*\"], first_day: 2026-03-01, calendar: sparse }\n";
+    fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    let import = |name: &str, source: &str, rows: &[Value]| {
+        let file = world.path(name);
+        let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+        fs::write(&file, rows.join("\n")).unwrap();
+        let file = file.to_str().unwrap();
+        let words = ["--config", config, "import", file, "--source", source, "-o", "json"];
+        serde_json::from_str::<Value>(&world.ok(&words)).unwrap()["rejected"].clone()
+    };
+    let compute = || world.ok(&["--config", config, "compute", "--final"]);
+    let of = |source: &str, mut row: Value| {
+        row["source_system"] = json!(source);
+        row
+    };
+    // 2 March is a Monday, and 7 March a Saturday, on which the registry rests.
+    let registrations: Vec<Value> = (2..=6)
+        .chain([9])
+        .map(|day| of("registry", registration(day, &format!("2026-03-{day:02}"))))
+        .collect();
+    assert_eq!(import("a.ndjson", "registry", &registrations), json!({}));
+    compute();
+    assert_eq!(state(&world, "registrations", "2026-03-02"), is(1, "final"));
+    assert_eq!(state(&world, "registrations", "2026-03-07"), is(0, "final"));
+    let revenue = value(&world, "revenue", "2026-03-03");
+    assert_eq!((&revenue["value"], &revenue["state"]), (&Value::Null, &json!("incomplete")));
+    assert!(revenue["reasons"].to_string().contains("billing has never delivered"), "{revenue}");
+    let renewals = value(&world, "renewals", "2026-03-03");
+    assert!(
+        renewals["reasons"].to_string().contains("no declared source delivers renewal_completed"),
+        "{renewals}"
+    );
+
+    // The third of March in UTC ends in the fourth of Berlin. Without event_id, the business key is the key.
+    let payment = |day: u32| {
+        let mut row =
+            fact("", &format!("p-{day}"), "payment_captured", &format!("2026-03-{day:02}"), euro());
+        row.as_object_mut().unwrap().remove("event_id");
+        of("billing", row)
+    };
+    assert_eq!(import("b.ndjson", "billing", &[payment(3)]), json!({}));
+    compute();
+    let revenue = value(&world, "revenue", "2026-03-03");
+    assert!(
+        revenue["reasons"].to_string().contains("billing has not delivered 2026-03-04"),
+        "{revenue}"
+    );
+    assert_eq!(import("c.ndjson", "billing", &[payment(3), payment(4)]), json!({}));
+    compute();
+    assert_eq!(state(&world, "revenue", "2026-03-03"), is(10_000_000, "final"));
+
+    // A day without abuse reports is complete once a later one has come.
+    let abuse = |day: &str| {
+        let row = fact(
+            day,
+            day,
+            "abuse_reported",
+            day,
+            json!({"domain": "a.com", "abuse_category": "spam"}),
+        );
+        of("abuse", row)
+    };
+    assert_eq!(import("d.ndjson", "abuse", &[abuse("2026-03-02")]), json!({}));
+    compute();
+    assert_eq!(state(&world, "abuse_reports", "2026-03-03"), is(Value::Null, "incomplete"));
+    assert_eq!(import("e.ndjson", "abuse", &[abuse("2026-03-05")]), json!({}));
+    compute();
+    assert_eq!(state(&world, "abuse_reports", "2026-03-03"), is(0, "final"));
+
+    // What was not declared is refused.
+    let stranger = of("stranger", registration(20, "2026-03-02"));
+    let early = of("registry", registration(21, "2026-02-27"));
+    let rejected = import(
+        "f.ndjson",
+        "registry",
+        &[stranger, early, abuse("2026-03-06"), of("abuse", registration(22, "2026-03-02"))],
+    );
+    assert_eq!(
+        rejected,
+        json!({"undeclared_source": 1, "implausible_time": 1, "undeclared_type": 1})
+    );
+}
+
+#[test]
+fn shares_are_of_what_was_due_and_open_until_their_horizon() {
+    let world = World::new();
+    let case = |n: u32, kind: &str, at: &str| {
+        let more = json!({"request_id": format!("q{n}"), "abuse_category": "spam", "event_ts": at});
+        fact(&format!("{kind}{n}"), &format!("{kind}-{n}"), kind, DAY, {
+            let mut more = more;
+            more["domain"] = json!(format!("d{n}.com"));
+            more
+        })
+    };
+    let mut rows: Vec<Value> =
+        (0..10).map(|n| case(n, "abuse_reported", "2026-03-01T10:00:00Z")).collect();
+    rows.push(case(0, "abuse_first_response", "2026-03-01T12:00:00Z"));
+    rows.push(case(1, "abuse_first_response", "2026-03-03T12:00:00Z"));
+    // Two restores end on a day on which one is requested.
+    rows.extend((0..2).map(|n| case(n, "restore_requested", "2026-02-27T10:00:00Z")));
+    rows.push(case(2, "restore_requested", "2026-03-01T10:00:00Z"));
+    rows.extend((0..2).map(|n| case(n, "restore_completed", "2026-03-01T11:00:00Z")));
+    let now = jiff::Timestamp::now();
+    let yesterday = (now - jiff::SignedDuration::from_hours(24)).to_string();
+    rows.push(case(7, "transfer_in_requested", &yesterday));
+    rows.push(case(8, "transfer_in_requested", "2026-03-01T10:00:00Z"));
+    rows.push(case(8, "transfer_in_completed", "2026-03-07T10:00:00Z"));
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "abuse_response_sla_ratio", DAY), is(0.1, "final"));
+    assert_eq!(state(&world, "restore_completion_ratio", "2026-02-27"), is(1.0, "final"));
+    assert_eq!(state(&world, "restore_completion_ratio", DAY), is(0.0, "final"));
+    assert_eq!(state(&world, "transfer_sla_ratio", DAY), is(0.0, "final"));
+    let closed = value(&world, "transfer_completion_ratio", DAY);
+    assert_eq!((&closed["value"], &closed["open_until"]), (&json!(1.0), &Value::Null));
+    let open = value(&world, "transfer_completion_ratio", &yesterday[..10]);
+    assert_eq!((&open["value"], &open["state"]), (&json!(0.0), &json!("provisional")));
+    assert!(open["open_until"].as_str().unwrap() > &now.to_string()[..10], "{open}");
+}

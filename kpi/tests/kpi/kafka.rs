@@ -36,6 +36,41 @@ fn read(broker: &Broker, topic: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
+fn a_poison_message_and_a_topic_made_anew_are_noticed() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 1).unwrap();
+    broker.create_topic(DEAD_LETTERS, 1).unwrap();
+    let brokers = broker.bootstrap();
+    let line =
+        |n: u32| event(n, "registration_completed", "2026-03-01T10:00:00Z", json!({})).to_string();
+    let words = ["import", "--topic", EVENTS, "--brokers", &brokers];
+    write(&broker, EVENTS, &["hello".to_owned(), line(1), line(2), line(3)]);
+    let text = world.ok(&words);
+    assert!(text.contains("4 rows, 3 accepted, 1 rejected (bad_json 1)"), "{text}");
+    assert_eq!(read(&broker, DEAD_LETTERS).len(), 1);
+
+    // A topic with the same name, in another broker, whose offsets begin anew.
+    drop(broker);
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 1).unwrap();
+    broker.create_topic(DEAD_LETTERS, 1).unwrap();
+    let brokers = broker.bootstrap();
+    let words = ["import", "--topic", EVENTS, "--brokers", &brokers];
+    write(&broker, EVENTS, &[line(4), line(5)]);
+    let output = world.run(&words);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("partition 0 ends at offset 2, but 4 were imported"), "{text}");
+    let text = world.ok(&[&words[..], &["--from-beginning"]].concat());
+    assert!(text.contains("2 accepted"), "{text}");
+    write(&broker, EVENTS, &[line(6)]);
+    assert!(world.ok(&words).contains("1 accepted"));
+}
+
+#[test]
 fn topic_is_imported_and_comparisons_make_alerts() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();

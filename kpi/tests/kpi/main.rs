@@ -71,7 +71,7 @@ fn final_values_are_frozen_and_later_facts_are_adjustments() {
     let values = World::values(&server, "/v1/kpis/registrations?from=2026-03-01&to=2026-03-01");
     let value = &values["2026-03-01"];
     assert_eq!((&value["value"], &value["state"]), (&json!(1), &json!("final")));
-    assert_eq!(value["adjustment"], json!({"value": 2, "difference": 1}));
+    assert_eq!(value["adjustment"], json!({"value": 2, "difference": 1, "cause": "late"}));
     drop(server);
 
     // A day that may still change stays provisional.
@@ -213,7 +213,8 @@ fn reads_csv_and_compressed_files() {
                 3,k3,payment_captured,2026-03-01T10:00:00Z\n";
     fs::write(world.path("a.csv"), text).unwrap();
     let csv = world.path("a.csv");
-    let imported = world.ok(&["import", csv.to_str().unwrap(), "--source", "billing", "-o", "json"]);
+    let imported =
+        world.ok(&["import", csv.to_str().unwrap(), "--source", "billing", "-o", "json"]);
     let imported: Value = serde_json::from_str(&imported).unwrap();
     assert_eq!(imported["accepted"], 1);
     assert_eq!(imported["rejected"], json!({"bad_amount": 1, "unreadable": 1}));
