@@ -5,6 +5,7 @@ mod api;
 mod engines;
 mod hostile;
 mod kafka;
+mod oracle;
 mod page;
 mod storage;
 mod world;
