@@ -138,6 +138,10 @@ pub struct ImportArgs {
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
 
+    /// Map of the file's own columns, values and times to those of registrar.event/1
+    #[arg(long, value_name = "FILE", conflicts_with = "topic")]
+    pub map: Option<PathBuf>,
+
     /// Policy for personal data: which fields are kept, tokenised or refused
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_KPI_POLICY", hide_env_values = true)]
     pub policy: Option<PathBuf>,

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::import::{self, Imported};
 use crate::input;
+use crate::mapping::Mapping;
 use crate::privacy::Policy;
 use crate::query::{self, Dialect};
 use crate::reconcile::{self, Report, Tolerance};
@@ -110,7 +111,9 @@ fn write(file: Option<&Path>, text: &str) -> Result<(), Exit> {
 
 async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<ExitCode, Exit> {
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
-    let replaces = args.replaces.as_deref().map(replaced).transpose()?;
+    let mapping = args.map.as_deref().map(Mapping::read).transpose()?;
+    let replaces = args.replaces.as_deref();
+    let replaces = replaces.map(|text| replaced(text, mapping.as_ref())).transpose()?;
     let kafka = (!args.brokers.is_empty()).then(|| kafka::config(&args.brokers)).transpose()?;
     if let (Some(topic), Some(kafka)) = (&args.topic, &kafka) {
         let text =
@@ -134,6 +137,7 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             is_named: args.source.is_some(),
             policy: &policy,
             sources,
+            mapping: mapping.as_ref(),
             format: None,
             replaces: replaces.clone(),
             dead_letters: kafka.as_ref(),
@@ -170,12 +174,13 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
 }
 
 /// Returns the SHA-256 of an earlier import: of its file, or as it was given.
-fn replaced(text: &str) -> Result<String, KpiError> {
+fn replaced(text: &str, mapping: Option<&Mapping>) -> Result<String, KpiError> {
     let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hash {
         return Ok(text.to_ascii_lowercase());
     }
-    Ok(input::digest(Path::new(text))?.sha256)
+    let sha256 = input::digest(Path::new(text))?.sha256;
+    Ok(mapping.map_or(sha256.clone(), |mapping| mapping.identity(&sha256)))
 }
 
 async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {

@@ -107,9 +107,12 @@ impl Gaps {
         span: (Date, Date),
         present: &BTreeSet<String>,
     ) -> Result<Self, KpiError> {
-        let is_absent = |kind: &&str| match sources.are_declared() {
-            true => !sources.iter().any(|source| source.delivers(kind)),
-            false => !present.contains(*kind),
+        let is_absent = |kind: &&str| {
+            if sources.are_declared() {
+                !sources.iter().any(|source| source.delivers(kind))
+            } else {
+                !present.contains(*kind)
+            }
         };
         let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
         let types = needed.filter(is_absent).map(str::to_owned).collect();

@@ -501,12 +501,13 @@ mod tests {
 
     #[test]
     fn each_second_correction_of_a_chain_has_an_effect() {
-        for length in 1..40_i64 {
+        for length in 1..40_usize {
+            let last = i64::try_from(length).unwrap();
             // Row 0 is a fact; each following row takes away the one before.
-            let chain: Vec<_> = (1..=length).map(|row| (row, row - 1, String::new())).collect();
+            let chain: Vec<_> = (1..=last).map(|row| (row, row - 1, String::new())).collect();
             let (alive, longest) = alive_corrections(&chain);
-            let expected = (1..=length).rev().step_by(2).collect();
-            assert_eq!((alive, longest), (expected, length as usize));
+            let expected = (1..=last).rev().step_by(2).collect();
+            assert_eq!((alive, longest), (expected, length));
         }
         let circle = [(1, 2, String::new()), (2, 1, String::new()), (3, 0, String::new())];
         assert_eq!(alive_corrections(&circle).0, BTreeSet::from([3]));

@@ -5,6 +5,7 @@ use crate::error::KpiError;
 use crate::event::{self, KNOWN_TYPES, Rejection};
 use crate::facts::{self, DnsWindow, Fact, Origin, ProbeResult, Rejected};
 use crate::input::{self, Digest, Format, Row};
+use crate::mapping::Mapping;
 use crate::privacy::Policy;
 use crate::sources::{KeyRule, Sources};
 use crate::store::{CommitKind, FactFile, ImportCommit, State, Store, Table};
@@ -46,7 +47,10 @@ pub async fn import(
     file: &Path,
     request: &Request<'_>,
 ) -> Result<Imported, KpiError> {
-    let digest = input::digest(file)?;
+    let mut digest = input::digest(file)?;
+    if let Some(mapping) = request.mapping {
+        digest.sha256 = mapping.identity(&digest.sha256);
+    }
     let mut state = store.state().await?;
     if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
         return Ok(Imported::Already(*import.clone()));
@@ -94,6 +98,8 @@ pub struct Request<'a> {
     pub policy: &'a Policy,
     /// Sources that are declared.
     pub sources: &'a Sources,
+    /// How its rows become events, if they are not events already.
+    pub mapping: Option<&'a Mapping>,
     /// Format of the content, if it is not decided by its beginning.
     pub format: Option<Format>,
     /// SHA-256 of an earlier import whose rejected rows this file replaces.
@@ -173,7 +179,12 @@ impl<'a> Importer<'a> {
         self.commit.rows += 1;
         self.buffered += 1;
         let origin = Origin { line, ..self.origin.clone() };
-        let parsed = parse(&row).and_then(|fact| self.check_time(fact));
+        let (row, mapped) = match self.request.mapping.map(|mapping| mapping.apply(&row)) {
+            None => (row, Ok(())),
+            Some(Ok(mapped)) => (mapped, Ok(())),
+            Some(Err(rejection)) => (row, Err(rejection)),
+        };
+        let parsed = mapped.and_then(|()| parse(&row)).and_then(|fact| self.check_time(fact));
         let parsed = parsed.and_then(|fact| self.check_source(fact));
         let parsed = parsed.and_then(|fact| self.protect(fact));
         match parsed {

@@ -12,6 +12,7 @@ pub mod definition;
 pub mod event;
 pub mod input;
 pub mod sources;
+pub mod mapping;
 pub mod privacy;
 pub mod store;
 pub mod facts;

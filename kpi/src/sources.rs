@@ -123,6 +123,17 @@ impl Default for Zone {
     }
 }
 
+impl Zone {
+    /// Returns the instant of a local time.
+    ///
+    /// # Errors
+    /// The zone has no such time on that day, or has it twice.
+    pub fn instant(&self, local: jiff::civil::DateTime) -> Result<jiff::Timestamp, String> {
+        let instant = self.0.to_ambiguous_timestamp(local).unambiguous();
+        instant.map_err(|error| error.to_string())
+    }
+}
+
 impl TryFrom<String> for Zone {
     type Error = String;
 

@@ -84,6 +84,7 @@ pub async fn import_topic(
         is_named: false,
         policy,
         sources,
+        mapping: None,
         // A message that is no JSON must not decide how the others are read.
         format: Some(Format::Json),
         replaces: None,

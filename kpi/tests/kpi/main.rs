@@ -238,6 +238,41 @@ fn reads_csv_and_compressed_files() {
     assert_eq!(values["2026-03-01/EUR"]["value"], 1_000_000, "one technical key counts once");
 }
 
+/// What docs/kpi.md shows a newcomer, step by step.
+#[test]
+fn a_foreign_export_becomes_values_by_the_steps_of_the_page() {
+    let page = include_str!("../../../docs/kpi.md");
+    let block = |name: &str| {
+        let (_, rest) = page.split_once(&format!("`{name}`:\n\n```")).unwrap();
+        let (_, rest) = rest.split_once('\n').unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    let world = World::new();
+    for name in ["orders.csv", "shop.yaml"] {
+        fs::write(world.path(name), block(name)).unwrap();
+    }
+    let (_, commands) = page.split_once("orders.csv --source shop").unwrap();
+    assert!(commands.contains("dnscribe-kpi --data kpi compute"), "the page's commands");
+    let (orders, map) = (world.path("orders.csv"), world.path("shop.yaml"));
+    let words =
+        ["import", orders.to_str().unwrap(), "--source", "shop", "--map", map.to_str().unwrap()];
+    let text = world.ok(&words);
+    assert!(text.contains("10 rows, 10 accepted, 0 rejected"), "{text}");
+    assert!(world.ok(&words).contains("imported before"));
+    // Another map makes other facts of the same file.
+    fs::write(&map, block("shop.yaml").replace("SALE: payment_captured, ", "")).unwrap();
+    let text = world.ok(&words);
+    assert!(text.contains("unmapped_value 4"), "{text}");
+    let listed = world.ok(&["rejected"]);
+    assert!(listed.contains("event_type: \"SALE\""), "{listed}");
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let values = World::values(&server, "/v1/kpis/revenue?grain=all&by=tld");
+    assert_eq!(values["2026-03-01/EUR/com"]["value"], 19_980_000);
+    let values = World::values(&server, "/v1/kpis/registrations?date=2026-03-01");
+    assert_eq!(values["2026-03-01"]["value"], 2);
+}
+
 #[test]
 fn computations_at_once_and_in_parts_give_the_same_bytes() {
     let world = World::new();

@@ -470,8 +470,8 @@ fn record(index: usize, number: usize, line: &str) -> Value {
             match name {
                 "servfail" => servfail = value.parse().unwrap(),
                 "timeout" => {
-                    window["statuses"] =
-                        json!({"answered": 0, "timeout": value.parse::<i64>().unwrap()})
+                    let timeout: i64 = value.parse().unwrap();
+                    window["statuses"] = json!({"answered": 0, "timeout": timeout});
                 }
                 "grouping" => window["grouping"] = json!(value),
                 _ => window[name] = json!(value.parse::<i64>().unwrap()),

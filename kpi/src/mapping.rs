@@ -1,0 +1,250 @@
+//! Foreign exports: a map from a file's own columns, values and times to those of `registrar.event/1`.
+
+use crate::error::KpiError;
+use crate::event::{FIELDS, Rejection};
+use crate::input::{Row, hex};
+use crate::sources::Zone;
+use jiff::fmt::strtime;
+use serde::Deserialize;
+use serde_json::{Map as JsonMap, Value};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What `import --map` names.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    version: u32,
+    /// Columns of the file by the field that they become. Others are left out.
+    columns: BTreeMap<String, String>,
+    /// Fields that are the same in every row.
+    #[serde(default)]
+    constants: BTreeMap<String, String>,
+    /// The file's values by field, with what they become. A value that is not listed is refused.
+    #[serde(default)]
+    values: BTreeMap<String, BTreeMap<String, String>>,
+    /// How times are written, if not as RFC 3339.
+    time: Option<TimeFormat>,
+    /// How amounts are written, if not in millionths.
+    amount: Option<AmountFormat>,
+    #[serde(skip)]
+    sha256: String,
+}
+
+/// How times are written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TimeFormat {
+    /// Format of strftime, such as `%d.%m.%Y %H:%M`; `unix` for seconds since 1970, `unix_ms` for milliseconds.
+    format: String,
+    /// Time zone of times without offset.
+    #[serde(default)]
+    time_zone: Zone,
+}
+
+/// How amounts are written: in units of the currency.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AmountFormat {
+    /// Character before the fraction: `.` or `,`. The other one, and spaces, may divide thousands.
+    decimal: char,
+}
+
+impl Mapping {
+    /// Reads a map.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a value in it is wrong.
+    pub fn read(path: &Path) -> Result<Self, KpiError> {
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| KpiError::Usage(format!("{name}: {error}")))?;
+        Self::parse(&text).map_err(|problem| KpiError::Usage(format!("{name}: {problem}")))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut map: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        map.sha256 = hex(&Sha256::digest(text.as_bytes()));
+        if map.version != 1 {
+            return Err(format!("version {}: only 1 is known", map.version));
+        }
+        let sections = [
+            ("columns", map.columns.keys().collect::<Vec<_>>()),
+            ("constants", map.constants.keys().collect()),
+            ("values", map.values.keys().collect()),
+        ];
+        for (section, fields) in sections {
+            if let Some(field) = fields.iter().find(|field| !FIELDS.contains(&field.as_str())) {
+                let known = FIELDS.join(", ");
+                return Err(format!("{section}.{field}: registrar.event/1 has {known}"));
+            }
+        }
+        for field in ["business_key", "event_type", "event_ts"] {
+            if !map.columns.contains_key(field) && !map.constants.contains_key(field) {
+                return Err(format!("columns.{field} is missing: name the column of the file"));
+            }
+        }
+        if map.amount.as_ref().is_some_and(|amount| !matches!(amount.decimal, '.' | ',')) {
+            return Err("amount.decimal: choose \".\" or \",\"".to_owned());
+        }
+        Ok(map)
+    }
+
+    /// Returns the identity of a file's content together with this map: another map makes other facts of it.
+    #[must_use]
+    pub fn identity(&self, sha256: &str) -> String {
+        hex(&Sha256::digest(format!("{sha256}{}", self.sha256).as_bytes()))
+    }
+
+    /// Makes a row of `registrar.event/1` of a row of the file.
+    ///
+    /// # Errors
+    /// A column is missing, or a value is none of those that the map has.
+    pub fn apply(&self, row: &Row) -> Result<Row, Rejection> {
+        let (text, fields) = match row {
+            Row::Csv(text, fields) => (text, fields.iter().cloned().collect()),
+            Row::Json(text) => (text, json_fields(text)?),
+            Row::Unreadable(..) => return Ok(row.clone()),
+        };
+        let mut mapped = Vec::new();
+        for (field, column) in &self.columns {
+            let missing = || Rejection::new("missing_column", format!("{column} (for {field})"));
+            let value: &String = fields.get(column).ok_or_else(missing)?;
+            mapped.push((field.clone(), self.convert(field, value.trim())?));
+        }
+        mapped.extend(self.constants.clone());
+        let get = |name: &str| mapped.iter().find(|(field, _)| field == name).map(|(_, text)| text);
+        // Two facts of one order differ in their types.
+        if get("event_id").is_none()
+            && let (Some(kind), Some(key)) = (get("event_type"), get("business_key"))
+        {
+            let id = format!("{kind}/{key}");
+            mapped.push(("event_id".to_owned(), id));
+        }
+        Ok(Row::Csv(text.clone(), mapped))
+    }
+
+    fn convert(&self, field: &str, text: &str) -> Result<String, Rejection> {
+        if let Some(known) = self.values.get(field) {
+            let unknown = || Rejection::new("unmapped_value", format!("{field}: \"{text}\""));
+            return known.get(text).cloned().ok_or_else(unknown);
+        }
+        match (field, &self.time, &self.amount) {
+            (_, _, _) if text.is_empty() => Ok(String::new()),
+            ("event_ts" | "ingest_ts", Some(format), _) => format.parse(text).map_err(|error| {
+                Rejection::new("bad_timestamp", format!("{field}: \"{text}\": {error}"))
+            }),
+            ("amount_micros", _, Some(format)) => format.parse(text).ok_or_else(|| {
+                let detail =
+                    format!("\"{text}\": not an amount of 0 or more with up to 6 decimals");
+                Rejection::new("bad_amount", detail)
+            }),
+            _ => Ok(text.to_owned()),
+        }
+    }
+}
+
+fn json_fields(text: &str) -> Result<BTreeMap<String, String>, Rejection> {
+    let object: JsonMap<String, Value> =
+        serde_json::from_str(text).map_err(|error| Rejection::new("bad_json", error))?;
+    let texts = object.into_iter().map(|(name, value)| match value {
+        Value::String(text) => (name, text),
+        Value::Null => (name, String::new()),
+        other => (name, other.to_string()),
+    });
+    Ok(texts.collect())
+}
+
+impl TimeFormat {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let number = || text.parse::<i64>().map_err(|error| error.to_string());
+        let time = match self.format.as_str() {
+            "unix" => jiff::Timestamp::from_second(number()?).map_err(|error| error.to_string())?,
+            "unix_ms" => {
+                jiff::Timestamp::from_millisecond(number()?).map_err(|error| error.to_string())?
+            }
+            format => {
+                let parts = strtime::parse(format, text).map_err(|error| error.to_string())?;
+                if parts.offset().is_some() {
+                    parts.to_timestamp().map_err(|error| error.to_string())?
+                } else {
+                    let local = parts.to_datetime().map_err(|error| error.to_string())?;
+                    self.time_zone.instant(local)?
+                }
+            }
+        };
+        Ok(time.to_string())
+    }
+}
+
+impl AmountFormat {
+    /// Returns an amount in millionths, exactly.
+    fn parse(&self, text: &str) -> Option<String> {
+        let divides =
+            |one: &char| !matches!(one, '.' | ',' | ' ' | '\u{a0}') || *one == self.decimal;
+        let text: String = text.chars().filter(divides).collect();
+        let (whole, fraction) = text.split_once(self.decimal).unwrap_or((&text, ""));
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || !is_number(whole) || !is_number(fraction) || fraction.len() > 6 {
+            return None;
+        }
+        format!("{whole}{fraction:0<6}").parse::<i64>().ok().map(|micros| micros.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "version: 1\ncolumns: { business_key: Order, event_type: Kind, event_ts: When, amount_micros: Price }\n\
+        constants: { currency: EUR, source_system: shop }\nvalues: { event_type: { PAID: payment_captured } }\n\
+        time: { format: \"%d.%m.%Y %H:%M\", time_zone: Europe/Berlin }\namount: { decimal: \",\" }\n";
+
+    fn apply(order: &[(&str, &str)]) -> Result<BTreeMap<String, String>, &'static str> {
+        let fields = order.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let row = Row::Csv(String::new(), fields.collect());
+        match Mapping::parse(TEXT).unwrap().apply(&row) {
+            Ok(Row::Csv(_, fields)) => Ok(fields.into_iter().collect()),
+            Ok(_) => panic!("another row"),
+            Err(rejection) => Err(rejection.reason),
+        }
+    }
+
+    #[test]
+    fn makes_events_of_foreign_rows() {
+        let order =
+            [("Order", "7"), ("Kind", "PAID"), ("When", "02.03.2026 00:30"), ("Price", "1.234,5")];
+        let event = apply(&order).unwrap();
+        assert_eq!(event["event_ts"], "2026-03-01T23:30:00Z");
+        assert_eq!((&*event["amount_micros"], &*event["currency"]), ("1234500000", "EUR"));
+        assert_eq!(event["event_id"], "payment_captured/7");
+        for (column, text, reason) in [
+            ("Kind", "LOST", "unmapped_value"),
+            ("When", "2026-03-02", "bad_timestamp"),
+            // An hour that clocks skip in Berlin, and one that they have twice.
+            ("When", "29.03.2026 02:30", "bad_timestamp"),
+            ("When", "25.10.2026 02:30", "bad_timestamp"),
+            ("Price", "-1,00", "bad_amount"),
+            ("Price", "0,1234567", "bad_amount"),
+        ] {
+            let order = order.map(|(name, old)| (name, if name == column { text } else { old }));
+            assert_eq!(apply(&order), Err(reason), "{column} {text}");
+        }
+        assert_eq!(apply(&order[..3]), Err("missing_column"));
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        for (from, to, problem) in [
+            ("Order", "[Order]", "line"),
+            ("business_key", "busines_key", "columns.busines_key"),
+            ("event_ts: When, ", "", "columns.event_ts is missing"),
+            ("Europe/Berlin", "Berlin", "time_zone Berlin"),
+            ("\",\"", "\";\"", "amount.decimal"),
+        ] {
+            let error = Mapping::parse(&TEXT.replacen(from, to, 1)).unwrap_err();
+            assert!(error.contains(problem), "{to}: {error}");
+        }
+    }
+}
