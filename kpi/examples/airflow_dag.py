@@ -14,7 +14,7 @@ with DAG(
 ) as dag:
     facts = BashOperator(
         task_id="import",
-        bash_command="dnscribe-kpi --data s3://kpi/registrar import /exports/registrar/{{ ds }}.ndjson.gz",
+        bash_command="dnscribe-kpi --data s3://kpi/registrar import --source registrar /exports/registrar/{{ ds }}.ndjson.gz",
     )
     # Late events and corrections change the days before: the window covers the longest lateness.
     values = BashOperator(

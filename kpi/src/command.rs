@@ -81,7 +81,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
         }
         Command::Serve(args) => serve(cli, dictionary()?, args).await.map(done),
         Command::Reconcile(args) => reconcile(&open(cli)?, &dictionary()?, args).await,
-        Command::Check(args) => check(&dictionary()?, args.output).await,
+        Command::Check(args) => check(&dictionary()?, &sources()?, args.output).await,
         Command::Report(args) => {
             let store = open(cli)?;
             let values = Values::load(&store, &store.state().await?).await?;
@@ -142,6 +142,7 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             replaces: replaces.clone(),
             dead_letters: kafka.as_ref(),
             offsets: std::collections::BTreeMap::new(),
+            last_messages: std::collections::BTreeMap::new(),
         };
         let imported = import::import(store, file, &request).await?;
         print(&import_text(&path.display().to_string(), &imported, args.output))?;
@@ -352,7 +353,11 @@ fn reconciliation_text(report: &Report) -> String {
     page
 }
 
-async fn check(dictionary: &Dictionary, output: OutputFormat) -> Result<ExitCode, Exit> {
+async fn check(
+    dictionary: &Dictionary,
+    sources: &Sources,
+    output: OutputFormat,
+) -> Result<ExitCode, Exit> {
     let engine = Engine::empty().await?;
     let day = jiff::civil::date(2026, 1, 1);
     let mut problems = Vec::new();
@@ -362,11 +367,18 @@ async fn check(dictionary: &Dictionary, output: OutputFormat) -> Result<ExitCode
             problems.push(error.to_string());
         }
     }
+    // Types that no declared source delivers: their KPIs stay incomplete.
+    let undelivered = |kpi| -> Vec<&str> {
+        let types = dictionary.event_types(kpi).into_iter();
+        let is_missing = |kind: &&str| !sources.iter().any(|source| source.delivers(kind));
+        types.filter(|kind| sources.are_declared() && is_missing(kind)).collect()
+    };
     let kpis = dictionary.kpis.iter();
     let lineage: Vec<_> = kpis
         .map(|kpi| {
             json!({ "kpi": kpi.name, "measures": kpi.measures(), "sources": dictionary.sources(kpi),
-                "dimensions": dictionary.dimensions(kpi), "event_types": dictionary.event_types(kpi) })
+                "dimensions": dictionary.dimensions(kpi), "event_types": dictionary.event_types(kpi),
+                "undelivered": undelivered(kpi) })
         })
         .collect();
     if output == OutputFormat::Json {
@@ -377,9 +389,14 @@ async fn check(dictionary: &Dictionary, output: OutputFormat) -> Result<ExitCode
     } else {
         let mut page = String::new();
         for kpi in &dictionary.kpis {
-            let sources = dictionary.sources(kpi).into_iter().collect::<Vec<_>>().join(", ");
+            let schemas = dictionary.sources(kpi).into_iter().collect::<Vec<_>>().join(", ");
             // Writing to a string cannot fail.
-            let _ = writeln!(page, "ok    {}  {} <- {sources}", kpi.name, kpi.formula());
+            let _ = writeln!(page, "ok    {}  {} <- {schemas}", kpi.name, kpi.formula());
+            let missing = undelivered(kpi);
+            if !missing.is_empty() {
+                let missing = missing.join(", ");
+                let _ = writeln!(page, "note  {}: no declared source delivers {missing}", kpi.name);
+            }
         }
         for problem in &problems {
             let _ = writeln!(page, "fail  {problem}");

@@ -57,41 +57,62 @@ pub fn event_key(event_type: &str) -> String {
     format!("event:{event_type}")
 }
 
-/// Returns why the value of a KPI on a day is incomplete: nothing if it is not. `of_day` has what is missing of a day, by
-/// source or type of events.
-pub fn reasons<'a>(
-    dictionary: &Dictionary,
-    kpi: &Kpi,
-    day: Date,
-    absent: &Absent,
-    of_day: impl Fn(Date) -> Option<&'a BTreeMap<String, String>>,
-) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let types = dictionary.event_types(kpi);
-    let missing: Vec<&str> =
-        types.iter().copied().filter(|kind| absent.types.contains(*kind)).collect();
-    if absent.are_sources_declared && !missing.is_empty() {
-        reasons.push(format!("no declared source delivers {}", missing.join(", ")));
-    } else if !types.is_empty() && missing.len() == types.len() {
-        reasons.push(format!("no source has ever delivered {}", missing.join(", ")));
-    }
-    for measure in kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)) {
-        let model = dictionary.model_of(measure).map(|model| model.source.clone());
-        let keys: Vec<String> =
-            measure.types.iter().map(|kind| event_key(kind)).chain(model).collect();
-        // What happens until the horizon counts, so these days must be there, too.
-        for after in 0..=i32::try_from(measure.horizon_days).unwrap_or_default() {
-            let day = date(epoch_day(day) + after);
-            let Some(missing) = of_day(day) else { continue };
-            for (key, reason) in keys.iter().filter_map(|key| missing.get_key_value(key)) {
-                let reason = format!("{day}: {key}: {reason}");
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
+/// What a KPI needs on a day: found once, and asked for many days.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    /// Sources and types of events, with the days after a day until which they count.
+    keys: BTreeMap<String, i32>,
+    /// Why the KPI is incomplete on every day.
+    always: Option<String>,
+}
+
+impl Needs {
+    /// Finds what a KPI needs.
+    #[must_use]
+    pub fn of(dictionary: &Dictionary, kpi: &Kpi, absent: &Absent) -> Self {
+        let types = dictionary.event_types(kpi);
+        let missing: Vec<&str> =
+            types.iter().copied().filter(|kind| absent.types.contains(*kind)).collect();
+        let list = missing.join(", ");
+        let always = if absent.are_sources_declared && !missing.is_empty() {
+            Some(format!("no declared source delivers {list}"))
+        } else if !types.is_empty() && missing.len() == types.len() {
+            Some(format!("no source has ever delivered {list}"))
+        } else {
+            None
+        };
+        let mut keys = BTreeMap::new();
+        for measure in kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)) {
+            let horizon = i32::try_from(measure.horizon_days).unwrap_or_default();
+            let model = dictionary.model_of(measure).map(|model| model.source.clone());
+            for key in measure.types.iter().map(|kind| event_key(kind)).chain(model) {
+                let known = keys.entry(key).or_insert(horizon);
+                *known = horizon.max(*known);
             }
         }
+        Self { keys, always }
     }
-    reasons
+
+    /// Returns why the KPI's value on a day is incomplete: nothing if it is not. `of_day` has what is missing of a day, by
+    /// source or type of events.
+    pub fn reasons<'a>(
+        &self,
+        day: Date,
+        of_day: impl Fn(Date) -> Option<&'a BTreeMap<String, String>>,
+    ) -> Vec<String> {
+        let mut reasons: Vec<String> = self.always.iter().cloned().collect();
+        // What happens until the horizon counts, so these days must be there, too.
+        let longest = self.keys.values().max().copied().unwrap_or_default();
+        for after in 0..=longest {
+            let day = date(epoch_day(day) + after);
+            let Some(missing) = of_day(day).filter(|missing| !missing.is_empty()) else { continue };
+            let keys = self.keys.iter().filter(|(_, horizon)| after <= **horizon);
+            for (key, reason) in keys.filter_map(|(key, _)| missing.get_key_value(key)) {
+                reasons.push(format!("{day}: {key}: {reason}"));
+            }
+        }
+        reasons
+    }
 }
 
 impl Gaps {

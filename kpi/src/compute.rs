@@ -3,8 +3,8 @@
 //! A computation depends on nothing but the facts and the dictionary, so running it again, or in parallel for other
 //! days, gives the same bytes. Final KPIs keep the file that they were finalised with.
 
-use crate::completeness::{Gaps, reasons};
-use crate::dictionary::{DIMENSIONS, Dictionary, KpiType, Measure};
+use crate::completeness::{Gaps, Needs};
+use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType, Measure};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::{self, epoch_day};
@@ -195,6 +195,8 @@ fn commits(
         .map(|kpi| kpi.name.as_str())
         .filter(|name| before.any(|day| !is_frozen(day, name)))
         .collect();
+    let needs = |kpi: &Kpi| (kpi.name.clone(), Needs::of(dictionary, kpi, &gaps.absent));
+    let needs: BTreeMap<String, Needs> = dictionary.kpis.iter().map(needs).collect();
     let mut commits = BTreeMap::new();
     for (day, path) in paths {
         let mut finalised = BTreeSet::new();
@@ -203,7 +205,7 @@ fn commits(
             if is_final
                 && epoch_day(day).saturating_add(lateness) < now
                 && !open.contains(kpi.name.as_str())
-                && reasons(dictionary, kpi, day, &gaps.absent, |day| gaps.of_day(day)).is_empty()
+                && needs[&kpi.name].reasons(day, |day| gaps.of_day(day)).is_empty()
             {
                 finalised.insert(kpi.name.clone());
             } else if kpi.kind == KpiType::Cumulative {

@@ -108,6 +108,8 @@ pub struct Request<'a> {
     pub dead_letters: Option<&'a KafkaConfig>,
     /// Topic: next offset by partition.
     pub offsets: BTreeMap<i32, i64>,
+    /// Topic: hash of the newest message by partition.
+    pub last_messages: BTreeMap<String, String>,
 }
 
 /// Rows are identified by the beginning of the hash: two files must differ in it.
@@ -153,6 +155,7 @@ impl<'a> Importer<'a> {
             newest: None,
             replaces: request.replaces.clone(),
             offsets: request.offsets.clone(),
+            last_messages: request.last_messages.clone(),
             files: Vec::new(),
         };
         let origin = Origin {

@@ -146,10 +146,14 @@ fn skip_byte_order_mark(reader: &mut Box<dyn BufRead>) -> std::io::Result<()> {
 
 fn read_csv(
     path: &Path,
-    reader: Box<dyn BufRead>,
+    mut reader: Box<dyn BufRead>,
     mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
 ) -> Result<(), KpiError> {
-    let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(reader);
+    let beginning = reader.fill_buf();
+    let beginning =
+        beginning.map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
+    let delimiter = delimiter(beginning);
+    let mut csv = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(reader);
     let bad = |error: csv::Error| KpiError::Usage(format!("{}: {error}", path.display()));
     let header = csv.byte_headers().map_err(bad)?.clone();
     let names: Vec<String> =
@@ -172,6 +176,14 @@ fn read_csv(
     Ok(())
 }
 
+/// Finds what divides the fields of a CSV file by its header: a comma, a semicolon or a tab.
+fn delimiter(beginning: &[u8]) -> u8 {
+    let header = beginning.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let count = |delimiter: u8| header.split(|byte| *byte == delimiter).count();
+    // Of equal numbers, the last one wins.
+    [b'\t', b';', b','].into_iter().max_by_key(|byte| count(*byte)).unwrap_or(b',')
+}
+
 /// Copies standard input, or the body of a response, into a temporary file, since its content is read twice.
 ///
 /// # Errors
@@ -182,4 +194,22 @@ pub fn spooled(mut from: impl Read) -> Result<tempfile::NamedTempFile, KpiError>
     std::io::copy(&mut from, &mut file).map_err(fail)?;
     file.flush().map_err(fail)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_tell_the_delimiter() {
+        for (text, expected) in [
+            ("a,b,c\n1;2;3", b','),
+            ("a;b;c,d\r\n", b';'),
+            ("a\tb\n", b'\t'),
+            ("a\n", b','),
+            ("", b','),
+        ] {
+            assert_eq!(delimiter(text.as_bytes()), expected, "{text}");
+        }
+    }
 }

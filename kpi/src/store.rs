@@ -125,6 +125,9 @@ pub struct ImportCommit {
     /// Topic: next offset by partition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "by_partition")]
     pub offsets: BTreeMap<i32, i64>,
+    /// Topic: hash of the newest message by partition, by which a topic that was made anew is noticed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_messages: BTreeMap<String, String>,
     /// Files that were written.
     pub files: Vec<FactFile>,
 }
@@ -199,6 +202,8 @@ pub struct State {
     pub days: BTreeMap<jiff::civil::Date, DayState>,
     /// Next offset by partition, by the name of the import of a topic.
     pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Hash of the newest message by partition, by the name of the import of a topic.
+    pub last_messages: BTreeMap<String, BTreeMap<String, String>>,
     /// Time of the newest computation.
     pub computed_at: Option<jiff::Timestamp>,
     /// Number of the newest commit that is no import.
@@ -262,6 +267,7 @@ impl State {
             CommitKind::Import(import) => {
                 if !import.offsets.is_empty() {
                     self.offsets.insert(import.name.clone(), import.offsets.clone());
+                    self.last_messages.insert(import.name.clone(), import.last_messages.clone());
                 }
                 self.imports.insert(import.sha256.clone(), (number, commit.at, import));
             }

@@ -28,8 +28,11 @@ pub async fn import_topic(
     is_restart: bool,
 ) -> Result<Option<Imported>, KpiError> {
     let name = format!("kafka:{topic}");
-    let known = store.state().await?.offsets.remove(&name).filter(|_| !is_restart);
-    let known = known.unwrap_or_default();
+    let mut state = store.state().await?;
+    let known = state.offsets.remove(&name).filter(|_| !is_restart).unwrap_or_default();
+    let known_last = state.last_messages.remove(&name).unwrap_or_default();
+    let mut last_messages = known_last.clone();
+    let mut changed = None;
     let mut next = known.clone();
     let mut ends = BTreeMap::new();
     let fail = |error: std::io::Error| KpiError::Failed(format!("temporary file: {error}"));
@@ -38,6 +41,13 @@ pub async fn import_topic(
     let span = TimeSpan::default();
     let mut write = |partition: i32, offset: i64, value: Option<&[u8]>| -> std::io::Result<()> {
         ends.insert(partition, offset + 1);
+        let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(value.unwrap_or_default()));
+        if known.get(&partition) == Some(&(offset + 1))
+            && known_last.get(&partition.to_string()).is_some_and(|last| *last != hash)
+        {
+            changed = Some((partition, offset));
+        }
+        last_messages.insert(partition.to_string(), hash);
         if known.get(&partition).is_some_and(|first| offset < *first) {
             return Ok(());
         }
@@ -74,6 +84,12 @@ pub async fn import_topic(
             )));
         }
     }
+    if let Some((partition, offset)) = changed {
+        return Err(KpiError::Usage(format!(
+            "{topic}: partition {partition} has another message at offset {offset} than was imported: the topic was \
+             made anew; import it with --from-beginning"
+        )));
+    }
     if messages == 0 {
         return Ok(None);
     }
@@ -90,6 +106,7 @@ pub async fn import_topic(
         replaces: None,
         dead_letters: Some(config),
         offsets: next,
+        last_messages,
     };
     import::import(store, file.path(), &request).await.map(Some)
 }

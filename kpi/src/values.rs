@@ -7,7 +7,7 @@ pub use question::{
     Adjustment, AdjustmentCause, Grain, KpiValue, Question, Restatement, ValueState,
 };
 
-use crate::completeness;
+use crate::completeness::Needs;
 use crate::definition::{Definition, Formula};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType};
 use crate::error::KpiError;
@@ -355,10 +355,11 @@ impl Values {
         let first = if is_cumulative { first.min(from) } else { from };
         let mut spans: BTreeMap<Date, SpanState> = BTreeMap::new();
         let mut total = SpanState::new(first);
+        let needs = Needs::of(dictionary, kpi, &self.absent);
         let missing = |day: Date| self.days.get(&day).map(|values| &values.state.incomplete);
         for day in (epoch_day(first)..=epoch_day(to)).map(date) {
             let state = self.days.get(&day).map(|values| &values.state);
-            let reasons = || completeness::reasons(dictionary, kpi, day, &self.absent, missing);
+            let reasons = || needs.reasons(day, missing);
             let start = grain.start(day).max(from);
             if is_cumulative {
                 total.add(kpi, day, state, &definition.sha256, reasons);

@@ -486,6 +486,12 @@ fn a_kpi_is_final_when_its_declared_sources_have_delivered() {
         row["source_system"] = json!(source);
         row
     };
+    let checked = world.ok(&["--config", config, "check"]);
+    assert!(
+        checked.contains("note  renewals: no declared source delivers renewal_completed"),
+        "{checked}"
+    );
+    assert!(!checked.contains("note  registrations:"), "{checked}");
     // 2 March is a Monday, and 7 March a Saturday, on which the registry rests.
     let registrations: Vec<Value> = (2..=6)
         .chain([9])

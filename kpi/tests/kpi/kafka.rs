@@ -64,8 +64,14 @@ fn a_poison_message_and_a_topic_made_anew_are_noticed() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("partition 0 ends at offset 2, but 4 were imported"), "{text}");
+    // It has more messages than the one before had.
+    write(&broker, EVENTS, &[line(7), line(8), line(9)]);
+    let output = world.run(&words);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("has another message at offset 3"), "{text}");
     let text = world.ok(&[&words[..], &["--from-beginning"]].concat());
-    assert!(text.contains("2 accepted"), "{text}");
+    assert!(text.contains("5 accepted"), "{text}");
     write(&broker, EVENTS, &[line(6)]);
     assert!(world.ok(&words).contains("1 accepted"));
 }
