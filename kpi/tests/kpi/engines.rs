@@ -1,10 +1,10 @@
 //! Values beside those of an independent program and of a second engine, and what other programs read of the dictionary.
 
-use crate::world::{World, is_near};
+use crate::world::{World, event, is_near};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -108,11 +108,37 @@ fn second_engine(world: &World) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
+/// What the sample does not have: a chain of corrections, corrections by type and by technical key, windows of several
+/// lengths on a day, and a transferred domain that is renewed.
+fn rare() -> Vec<Value> {
+    let at = "2025-01-05T10:00:00Z";
+    let mut rows = vec![event(1, "registration_completed", at, json!({}))];
+    rows.extend((2..11).map(|n| {
+        let corrects = json!({"corrects": format!("b{}", n - 1)});
+        event(n, "registration_reversed", at, corrects)
+    }));
+    rows.push(event(20, "transfer_in_completed", at, json!({"business_key": "t"})));
+    rows.push(event(21, "transfer_out_completed", at, json!({"business_key": "t"})));
+    let of_type = json!({"corrects": "t", "corrects_type": "transfer_out_completed"});
+    rows.push(event(22, "transfer_reversed", at, of_type));
+    rows.push(event(23, "deleted", at, json!({})));
+    rows.push(event(24, "deleted_reversed", at, json!({"corrects_event_id": "e23"})));
+    rows.push(event(25, "renewal_completed", "2025-01-09T10:00:00Z", json!({"domain": "d20.com"})));
+    for (hour, minutes) in [(0, 60), (1, 60), (1, 30), (2, 30), (3, 15)] {
+        let seconds = minutes * 60;
+        rows.push(json!({"schema": "dns.fleet/1", "ts": format!("2025-02-01T{hour:02}:00:00Z"), "grouping": "all",
+            "window_seconds": seconds, "step_seconds": seconds, "vantage": "client", "queries": minutes,
+            "successes": minutes, "rcodes": [], "statuses": {"answered": minutes, "timeout": 0}}));
+    }
+    rows
+}
+
 #[test]
 fn two_engines_give_the_same_values() {
     let world = World::new();
     let sample = world.sample(20, 20, &["--hostile"]);
     world.ok(&["import", &sample]);
+    world.import("rare.ndjson", &rare());
     world.compute();
     let mut theirs = second_engine(&world);
     let mut ours = Vec::new();
