@@ -146,11 +146,7 @@ fn pods(page: &mut Page, status: &kubernetes::PodWatchStatus) {
 fn lookups(page: &mut Page, counters: &LookupCounters) {
     let outcomes = Outcome::ALL.map(Outcome::name).into_iter().zip(counters.outcomes);
     page.by_label("dnscribe_lookups_total", "outcome", outcomes);
-    let families: [(&str, fn(PacketCounts) -> u64); 2] = [
-        ("dnscribe_lookup_queries_total", |packets| packets.sent),
-        ("dnscribe_lookup_wasted_queries_total", |packets| packets.wasted),
-    ];
-    for (name, count) in families {
+    for name in ["dnscribe_lookup_queries_total", "dnscribe_lookup_wasted_queries_total"] {
         let mut family = page.family(name);
         for (path, packets) in counters.packets.iter() {
             let (pod, container) = PodName::or_container(Some(path));
@@ -159,7 +155,8 @@ fn lookups(page: &mut Page, counters: &LookupCounters) {
                 ("pod", pod.map_or("", |pod| pod.pod)),
                 ("container_id", container.map_or("", |container| container.id)),
             ];
-            family.count(labels, count(packets));
+            let PacketCounts { sent, wasted } = packets;
+            family.count(labels, if name.contains("wasted") { wasted } else { sent });
         }
     }
     page.count("dnscribe_lookups_evicted_total", counters.evicted);
