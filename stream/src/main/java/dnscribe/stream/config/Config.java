@@ -54,10 +54,11 @@ public record Config(
             : clickhouse;
     timescaledb = timescaledb == null ? TimescaleDbConfig.DEFAULT : timescaledb;
     influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
-    checkpoints = checkpoints == null ? new Checkpoints(null) : checkpoints;
+    checkpoints = checkpoints == null ? new Checkpoints(null, null) : checkpoints;
     detect = detect == null ? Detect.DEFAULT : detect;
     alertmanager = alertmanager == null ? Alertmanager.DEFAULT : alertmanager;
     archive = archive == null ? ArchiveConfig.DEFAULT : archive;
+    checkpoints.check(kafka.transactionTimeout());
   }
 
   /**
@@ -76,6 +77,12 @@ public record Config(
       Map<String, String> options,
       Registry registry)
       implements Serializable {
+    /** The client's setting after which the broker aborts a transaction. */
+    public static final String TRANSACTION_TIMEOUT = "transaction.timeout.ms";
+
+    /** The longest timeout that brokers allow, unless they are configured otherwise. */
+    private static final Duration LONGEST_TRANSACTION = Duration.ofMinutes(15);
+
     /** Fills in defaults. */
     public Kafka {
       brokers = brokers == null ? "localhost:9092" : brokers;
@@ -89,6 +96,17 @@ public record Config(
     @Override
     public TopicNames topics() {
       return topics.withPrefix(topicPrefix);
+    }
+
+    /** Returns the time after which the broker aborts a transaction. */
+    public Duration transactionTimeout() {
+      String timeout = options.get(TRANSACTION_TIMEOUT);
+      try {
+        return timeout == null ? LONGEST_TRANSACTION : Duration.ofMillis(Long.parseLong(timeout));
+      } catch (NumberFormatException error) {
+        throw new ConfigException(
+            "kafka.options." + TRANSACTION_TIMEOUT + ": not a number of milliseconds");
+      }
     }
   }
 
@@ -287,16 +305,33 @@ public record Config(
    *
    * @param interval time from one to the next
    */
-  public record Checkpoints(Duration interval) implements Serializable {
+  public record Checkpoints(Duration interval, Duration timeout) implements Serializable {
     /** Fills in defaults. */
     public Checkpoints {
       interval = interval == null ? Duration.ofSeconds(10) : interval;
     }
+   * @param timeout after which the job restarts from the last one instead of waiting for the next
   }
 
   /** Reads a file and this process's environment. */
   public static Config load(Path file) {
     try {
+      timeout = timeout == null ? Duration.ofMinutes(5) : timeout;
+    }
+
+    /**
+     * Refuses a timeout with which a checkpoint could complete although the broker has aborted its
+     * transactions. Those begin while the checkpoint before is still under way.
+     */
+    private void check(Duration transactionTimeout) {
+      Duration longest = timeout.multipliedBy(2).plus(interval);
+      if (longest.compareTo(transactionTimeout) >= 0) {
+        throw new ConfigException(
+            "checkpoints.timeout: twice its value and checkpoints.interval are %d ms, and must be"
+                    .formatted(longest.toMillis())
+                + " less than kafka.options.%s, which is %d"
+                    .formatted(Kafka.TRANSACTION_TIMEOUT, transactionTimeout.toMillis()));
+      }
       return parse(file.toString(), Files.readString(file), System.getenv());
     } catch (IOException error) {
       throw new ConfigException(file + ": cannot be read: " + error.getMessage());

@@ -2,6 +2,7 @@ package dnscribe.stream.job;
 
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.ConfigException;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.kafka.Topics;
@@ -50,11 +51,20 @@ public final class JobBuilder {
     options.set(CheckpointingOptions.CHECKPOINTING_INTERVAL, config.checkpoints().interval());
     options.set(
         CheckpointingOptions.CHECKPOINTING_CONSISTENCY_MODE, CheckpointingMode.EXACTLY_ONCE);
-    // While a store is away a checkpoint cannot complete; the job then waits instead of failing.
-    options.set(CheckpointingOptions.TOLERABLE_FAILURE_NUMBER, Integer.MAX_VALUE);
+    // A checkpoint that does not complete restarts the job before its transactions expire.
+    options.set(CheckpointingOptions.CHECKPOINTING_TIMEOUT, config.checkpoints().timeout());
+    options.set(CheckpointingOptions.TOLERABLE_FAILURE_NUMBER, 0);
+    options.set(CheckpointingOptions.MAX_CONCURRENT_CHECKPOINTS, 1);
+    options.set(CheckpointingOptions.MIN_PAUSE_BETWEEN_CHECKPOINTS, Duration.ZERO);
     // Every type has a serializer of Flink's own.
     options.set(PipelineOptions.GENERIC_TYPES, false);
     environment = StreamExecutionEnvironment.getExecutionEnvironment(options);
+    // The ledger's counters speak of the records before the barriers.
+    if (environment.getConfiguration().get(CheckpointingOptions.ENABLE_UNALIGNED)) {
+      throw new ConfigException(
+          CheckpointingOptions.ENABLE_UNALIGNED.key()
+              + " is set in Flink's configuration: the ledger needs aligned checkpoints");
+    }
   }
 
   /** Returns the environment, for inputs that are not topics. */

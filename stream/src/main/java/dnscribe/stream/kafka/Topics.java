@@ -11,9 +11,9 @@ import org.apache.flink.connector.kafka.lineage.DefaultKafkaDatasetFacet;
 import org.apache.flink.connector.kafka.lineage.DefaultKafkaDatasetIdentifier;
 import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacet;
 import org.apache.flink.connector.kafka.lineage.KafkaDatasetFacetProvider;
+import org.apache.flink.connector.kafka.sink.ExactlyOnceKafkaSink;
 import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
 import org.apache.flink.connector.kafka.sink.KafkaSink;
-import org.apache.flink.connector.kafka.sink.ReleasingKafkaSink;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
@@ -26,9 +26,6 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /** Sources and sinks of the topics. */
 public final class Topics {
-  /** Longest time from the first record of a transaction to its commit that brokers allow. */
-  private static final String TRANSACTION_TIMEOUT_MS = "900000";
-
   private Topics() {}
 
   /** Returns a source of committed records; the caller adds offsets and builds it. */
@@ -67,7 +64,8 @@ public final class Topics {
     properties.putIfAbsent("compression.zstd.level", "1");
     properties.putIfAbsent("linger.ms", "20");
     properties.putIfAbsent("batch.size", "262144");
-    properties.putIfAbsent("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    properties.put(
+        Config.Kafka.TRANSACTION_TIMEOUT, String.valueOf(kafka.transactionTimeout().toMillis()));
     Writer writer = new Writer(topic);
     KafkaSink<OutputRecord> sink =
         KafkaSink.<OutputRecord>builder()
@@ -77,7 +75,7 @@ public final class Topics {
             .setDeliveryGuarantee(DeliveryGuarantee.EXACTLY_ONCE)
             .setTransactionalIdPrefix(prefix)
             .build();
-    return new ReleasingKafkaSink<>(sink, writer, prefix);
+    return new ExactlyOnceKafkaSink<>(sink, writer, prefix);
   }
 
   private static final class Reader implements KafkaRecordDeserializationSchema<KafkaRecord> {

@@ -101,7 +101,7 @@ class ArchiveS3Test {
   @Timeout(120)
   void eachRecordOnceAlthoughTheJobFails() throws Exception {
     ArchiveConfig settings = new ArchiveConfig("s3a://dns/archive", null, null);
-    Config.Checkpoints checkpoints = new Config.Checkpoints(Duration.ofMillis(200));
+    Config.Checkpoints checkpoints = new Config.Checkpoints(Duration.ofMillis(200), null);
     Config config =
         new Config(1, null, null, null, null, null, null, checkpoints, null, null, settings);
     Arguments arguments = new Arguments("enrich", Path.of("stream.yaml"), null, null);

@@ -37,11 +37,28 @@ class ConfigTest {
         "enrich: { sinks: [disk] }|x.yaml: enrich.sinks: no sink disk",
         "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
         "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: at most",
+        "kafka: { options: { transaction.timeout.ms: 5m } }|x.yaml: kafka.options.transaction.",
       })
   void refusalsHaveTheirPlace(String line, String message) {
     assertThatThrownBy(() -> Config.parse("x.yaml", "version: 1\n" + line, Map.of()))
         .isInstanceOf(ConfigException.class)
         .hasMessageStartingWith(message);
+  }
+
+  @Test
+  void checkpointsEndBeforeTransactionsExpire() {
+    String file = "version: 1\nkafka: { options: { transaction.timeout.ms: 60000 } }\n";
+    assertThatThrownBy(() -> Config.parse("x.yaml", file, Map.of()))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("checkpoints.timeout")
+        .hasMessageContaining("610000 ms")
+        .hasMessageContaining("kafka.options.transaction.timeout.ms, which is 60000");
+    String shorter = file + "checkpoints: { interval: 10s, timeout: 24s }";
+    assertThat(Config.parse("x.yaml", shorter, Map.of()).checkpoints().timeout())
+        .isEqualTo(Duration.ofSeconds(24));
+    String equal = file + "checkpoints: { interval: 10s, timeout: 25s }";
+    assertThatThrownBy(() -> Config.parse("x.yaml", equal, Map.of()))
+        .isInstanceOf(ConfigException.class);
   }
 
   @Test

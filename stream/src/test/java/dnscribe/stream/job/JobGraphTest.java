@@ -5,13 +5,16 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.ConfigException;
 import dnscribe.stream.enrich.EnrichJob;
 import dnscribe.stream.fleet.FleetJob;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.runtime.jobgraph.JobGraph;
@@ -35,9 +38,14 @@ class JobGraphTest {
       super(options);
     }
 
-    static void keep() {
+    static void keep(Configuration cluster) {
       SUBMITTED.clear();
-      initializeContextEnvironment(Graphs::new);
+      initializeContextEnvironment(
+          options -> {
+            Configuration all = new Configuration(cluster);
+            all.addAll(options);
+            return new Graphs(all);
+          });
     }
 
     static void forget() {
@@ -61,7 +69,7 @@ class JobGraphTest {
 
   @BeforeEach
   void keep() {
-    Graphs.keep();
+    Graphs.keep(new Configuration());
   }
 
   @AfterEach
@@ -81,6 +89,24 @@ class JobGraphTest {
       submit("fleet", FleetJob::submit, more);
     }
     assertThat(Graphs.SUBMITTED).hasSize(16).allMatch(graph -> graph.getNumberOfVertices() > 1);
+    assertThat(Graphs.SUBMITTED)
+        .map(graph -> graph.getCheckpointingSettings().getCheckpointCoordinatorConfiguration())
+        .allMatch(checkpoints -> checkpoints.getTolerableCheckpointFailureNumber() == 0)
+        .allMatch(checkpoints -> checkpoints.getCheckpointTimeout() == 300_000)
+        .allMatch(checkpoints -> checkpoints.getMaxConcurrentCheckpoints() == 1);
+  }
+
+  @Test
+  void unalignedCheckpointsAreRefused() throws IOException {
+    Path file = folder.resolve("stream.yaml");
+    Files.writeString(file, "version: 1");
+    Configuration cluster = new Configuration();
+    cluster.set(CheckpointingOptions.ENABLE_UNALIGNED, true);
+    Graphs.keep(cluster);
+    Arguments arguments = new Arguments("enrich", file, null, null);
+    assertThatThrownBy(() -> EnrichJob.submit(Config.load(file), arguments))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("execution.checkpointing.unaligned");
   }
 
   private void submit(String name, Job job, String more) throws Exception {
