@@ -13,7 +13,7 @@ use dnscribe_delivery::kafka::{self, TimeSpan};
 use dnscribe_delivery::{KafkaConfig, Stream};
 use dnscribe_verify::{
     BalanceReport, Bounds, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
-    TopicCounter, TopicTotals, Verifier, read_ndjson,
+    TopicCounter, TopicTotals, Verifier, is_of_job, read_ndjson,
 };
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -104,6 +104,9 @@ const FLEET_TOPIC: &str = "dns.fleet";
 /// What stream jobs and stores say, for identities 6 and 7.
 struct JobBalance {
     ledgers: StreamLedgers,
+    /// Ledgers of the jobs after `outputs` were counted.
+    later: StreamLedgers,
+    outputs: Vec<OutputTopic>,
     /// Problems found while reading.
     problems: Vec<String>,
     kafka: KafkaConfig,
@@ -111,6 +114,15 @@ struct JobBalance {
     /// Streams of which records are gone.
     gaps: BTreeSet<Stream>,
     stores: Vec<Store>,
+}
+
+/// A topic that jobs write.
+struct OutputTopic {
+    name: String,
+    /// Records of jobs.
+    found: u64,
+    /// Whether records of it or of the ledgers are gone.
+    has_gaps: bool,
 }
 
 /// A table of a store and the topic that feeds it.
@@ -144,14 +156,13 @@ impl JobBalance {
             }
             return Err(format!("there is no topic {ledger_topic}: stores cannot be compared"));
         }
-        let mut ledgers = StreamLedgers::default();
         let mut problems = Vec::new();
-        kafka::read_topic(&kafka, &ledger_topic, TimeSpan::default(), &mut |message| {
-            if let Some(Err(problem)) = message.value.map(|value| ledgers.add(value)) {
-                problems.push(problem);
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        let (mut ledgers, has_gaps) = read_ledgers(&kafka, &ledger_topic, &mut problems)?;
+        let mut outputs = Vec::new();
+        for topic in ledgers.outputs().into_iter().filter(|output| topics.contains(*output)) {
+            outputs.push(OutputTopic::count(&kafka, topic, has_gaps)?);
+        }
+        let (later, _) = read_ledgers(&kafka, &ledger_topic, &mut Vec::new())?;
         let stores = stores.iter().map(Store::connect).collect::<Result<Vec<_>, _>>()?;
         let mut tables = Vec::new();
         for (index, store) in stores.iter().enumerate() {
@@ -193,7 +204,8 @@ impl JobBalance {
                 tables.push(found);
             }
         }
-        Ok(Some(Self { ledgers, problems, kafka, tables, gaps: BTreeSet::new(), stores }))
+        let gaps = BTreeSet::new();
+        Ok(Some(Self { ledgers, later, outputs, problems, kafka, tables, gaps, stores }))
     }
 
     /// Adds the comparisons to the report.
@@ -207,6 +219,9 @@ impl JobBalance {
         let totals = self.tables.iter().filter(|table| table.is_counted_alone(&self.kafka));
         let totals = totals.map(|table| (table.topic.clone(), table.totals));
         report.compare_jobs(&self.ledgers, totals.collect(), &streams);
+        for OutputTopic { name, found, has_gaps } in self.outputs {
+            report.compare_output(&name, found, &self.ledgers, &self.later, has_gaps);
+        }
         let is_flowing = report.inputs.iter().any(|input| input.unread > 0);
         for table in &self.tables {
             let Some(store) = self.stores.get(table.store) else { continue };
@@ -228,6 +243,37 @@ impl JobBalance {
             report.compare_rows(line, self.ledgers.malformed(&table.topic), has_gaps);
         }
         Ok(())
+    }
+}
+
+/// Reads the ledgers of stream jobs; returns also whether the oldest are gone.
+fn read_ledgers(
+    kafka: &KafkaConfig,
+    topic: &str,
+    problems: &mut Vec<String>,
+) -> Result<(StreamLedgers, bool), String> {
+    let mut ledgers = StreamLedgers::default();
+    let mut has_gaps = false;
+    kafka::read_topic(kafka, topic, TimeSpan::default(), &mut |message| {
+        has_gaps |= message.is_first && message.offset > 0;
+        if let Some(Err(problem)) = message.value.map(|value| ledgers.add(value)) {
+            problems.push(problem);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok((ledgers, has_gaps))
+}
+
+impl OutputTopic {
+    /// Counts the records of jobs in a topic. `has_gaps` says whether ledger records are gone.
+    fn count(kafka: &KafkaConfig, name: &str, has_gaps: bool) -> Result<Self, String> {
+        let mut topic = Self { name: name.to_owned(), found: 0, has_gaps };
+        kafka::read_topic(kafka, name, TimeSpan::default(), &mut |message| {
+            topic.has_gaps |= message.is_first && message.offset > 0;
+            topic.found += u64::from(message.value.is_some_and(is_of_job));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(topic)
     }
 }
 

@@ -29,7 +29,8 @@ mod sort;
 
 pub use report::{BalanceLine, BalanceReport, Findings};
 pub use rows::{
-    Bounds, FoundTotals, InputLine, StoreLine, StreamLedgers, TopicCounter, TopicTotals,
+    Bounds, FoundTotals, InputLine, OutputLine, StoreLine, StreamLedgers, TopicCounter,
+    TopicTotals, is_of_job,
 };
 pub use sort::DEFAULT_MEMORY_BYTES;
 
@@ -307,6 +308,7 @@ impl Verifier {
             totals: Stream::ALL.into_iter().zip(totals).collect(),
             unreadable: self.unreadable,
             inputs: Vec::new(),
+            outputs: Vec::new(),
             stores: Vec::new(),
             notes: self.notes,
             problems: self.problems,

@@ -1,6 +1,6 @@
 //! The balance as text and as JSON.
 
-use super::{FoundTotals, InputLine, StoreLine, StreamLedgers, TopicTotals};
+use super::{FoundTotals, InputLine, OutputLine, StoreLine, StreamLedgers, TopicTotals};
 use dnscribe_record::{Stream, StreamInput};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -114,6 +114,8 @@ pub struct BalanceReport {
     pub unreadable: BTreeMap<String, Findings>,
     /// Counters of stream jobs by topic.
     pub inputs: Vec<InputLine>,
+    /// Records of jobs by the topic that they are in.
+    pub outputs: Vec<OutputLine>,
     /// Rows of stores by table.
     pub stores: Vec<StoreLine>,
     /// Notes: facts that contradict nothing.
@@ -149,6 +151,22 @@ impl BalanceReport {
         self.inputs = ledgers.compare(&topics, &mut self.notes, &mut self.problems);
     }
 
+    /// Compares the records of jobs in a topic with what the jobs say. Their ledgers were read `before`
+    /// and `after` the topic; `has_gaps` says whether records of it or of the ledgers are gone.
+    pub fn compare_output(
+        &mut self,
+        topic: &str,
+        found: u64,
+        before: &StreamLedgers,
+        after: &StreamLedgers,
+        has_gaps: bool,
+    ) {
+        let ledgers = (before, after);
+        let (notes, problems) = (&mut self.notes, &mut self.problems);
+        let line = OutputLine::compare(topic, found, ledgers, has_gaps, notes, problems);
+        self.outputs.push(line);
+    }
+
     /// Returns the number of records found of a stream.
     #[must_use]
     pub fn total(&self, stream: Stream) -> FoundTotals {
@@ -182,6 +200,7 @@ impl BalanceReport {
             "ledgers": self.ledgers,
             "streams": self.lines,
             "inputs": self.inputs,
+            "outputs": self.outputs,
             "stores": self.stores,
             "notes": self.notes,
             "problems": self.problems,
@@ -204,6 +223,14 @@ impl InputLine {
         let (job, topic) = (self.job.clone(), self.topic.clone());
         let (found, distinct) = (optional(self.found), optional(self.found_distinct));
         [job, topic, records, unique, duplicates, malformed, found, distinct]
+    }
+}
+
+impl OutputLine {
+    const TITLES: [&'static str; 3] = ["topic of jobs", "written", "found"];
+
+    fn cells(&self) -> [String; 3] {
+        [self.topic.clone(), self.written.to_string(), self.found.to_string()]
     }
 }
 
@@ -248,6 +275,10 @@ impl fmt::Display for BalanceReport {
         if !self.inputs.is_empty() {
             writeln!(f)?;
             write_table(f, InputLine::TITLES, self.inputs.iter().map(InputLine::cells), 2)?;
+        }
+        if !self.outputs.is_empty() {
+            writeln!(f)?;
+            write_table(f, OutputLine::TITLES, self.outputs.iter().map(OutputLine::cells), 1)?;
         }
         if !self.stores.is_empty() {
             writeln!(f)?;

@@ -10,7 +10,8 @@ use dnscribe_record::ledger::Reasons;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{EventId, Stream, StreamInput, StreamLedgerRecord};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_128;
@@ -62,6 +63,8 @@ impl Bounds {
 pub struct StreamLedgers {
     /// Last record of each run, by job.
     runs: BTreeMap<String, Vec<StreamLedgerRecord>>,
+    /// The record before the newest one of the same run, by job.
+    previous: BTreeMap<String, StreamLedgerRecord>,
     /// Records before the offsets of the newest checkpoint, by job and topic.
     read: BTreeMap<(String, String), u64>,
 }
@@ -127,8 +130,13 @@ impl StreamLedgers {
         let runs = self.runs.entry(record.job.clone()).or_default();
         match runs.last_mut() {
             Some(last) if record.head.event_id == last.head.event_id => {}
-            Some(last) if record.checkpoint > last.checkpoint => *last = record,
-            _ => runs.push(record),
+            Some(last) if record.checkpoint > last.checkpoint => {
+                self.previous.insert(record.job.clone(), std::mem::replace(last, record));
+            }
+            _ => {
+                self.previous.remove(&record.job);
+                runs.push(record);
+            }
         }
         problem.map_or(Ok(()), Err)
     }
@@ -184,6 +192,30 @@ impl StreamLedgers {
         outputs.map(|output| dropped(&output.dropped)).reduce(|all, more| all + more)
     }
 
+    /// Returns the names of all outputs: topics and other sinks.
+    #[must_use]
+    pub fn outputs(&self) -> BTreeSet<&str> {
+        self.runs.values().flatten().flat_map(|run| run.output.keys().map(String::as_str)).collect()
+    }
+
+    /// Returns the number of records that all jobs have written to a sink.
+    fn written(&self, sink: &str) -> u64 {
+        self.runs.values().flatten().map(|run| written_by(run, sink)).sum()
+    }
+
+    /// Returns the number of records among [`Self::written`] whose commits have certainly ended: a
+    /// checkpoint's topics are committed one by one, but before the next checkpoint.
+    fn committed(&self, sink: &str) -> u64 {
+        let is_recent = |run: &StreamLedgerRecord| run.head.ts.plus(RECENT) > Timestamp::now();
+        let of_job = |(job, runs): (&String, &Vec<StreamLedgerRecord>)| -> u64 {
+            let Some((newest, earlier)) = runs.split_last() else { return 0 };
+            let committed = if is_recent(newest) { self.previous.get(job) } else { Some(newest) };
+            let earlier: u64 = earlier.iter().map(|run| written_by(run, sink)).sum();
+            earlier + committed.map_or(0, |run| written_by(run, sink))
+        };
+        self.runs.iter().map(of_job).sum()
+    }
+
     /// Compares the counters with the topics (identity 6). `topics` has those that were read.
     #[must_use]
     pub fn compare(
@@ -214,6 +246,78 @@ impl StreamLedgers {
             lines.push(line);
         }
         lines
+    }
+}
+
+fn written_by(run: &StreamLedgerRecord, sink: &str) -> u64 {
+    run.output.get(sink).map_or(0, |output| output.written)
+}
+
+/// Returns whether a stream job wrote a record: the others of its topic are of agents and probes.
+#[must_use]
+pub fn is_of_job(value: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Writer<'a> {
+        schema: &'a str,
+        #[serde(borrow)]
+        node: Cow<'a, str>,
+        stage: Option<&'a str>,
+        scope: Option<&'a str>,
+    }
+    let Ok(Writer { schema, node, stage, scope }) = serde_json::from_slice(value) else {
+        return false;
+    };
+    match schema {
+        "dns.dlq/1" => node == "stream" && matches!(stage, Some("stream" | "store")),
+        "dns.alert/1" => node == "fleet" && scope == Some("fleet"),
+        _ => true,
+    }
+}
+
+/// Records of a topic that jobs wrote, beside what their ledgers say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutputLine {
+    /// Name of the topic.
+    pub topic: String,
+    /// Records that the jobs have written to it, by their newest ledger records.
+    pub written: u64,
+    /// Records of jobs found in the topic.
+    pub found: u64,
+}
+
+impl OutputLine {
+    /// Compares the records that jobs have written with those that were found after `before` and before
+    /// `after` were read. `has_gaps` says whether records of the topic or of the ledgers are gone.
+    pub(super) fn compare(
+        topic: &str,
+        found: u64,
+        (before, after): (&StreamLedgers, &StreamLedgers),
+        has_gaps: bool,
+        notes: &mut Findings,
+        problems: &mut Findings,
+    ) -> Self {
+        let (least, most) = (before.committed(topic), after.written(topic));
+        let sentence = if found < least {
+            let missing = least - found;
+            Some(format!(
+                "{topic}: the jobs say that they have written {least} records, {found} were found: \
+                 {missing} missing"
+            ))
+        } else if found > most {
+            Some(format!(
+                "{topic}: the jobs say that they have written {most} records, {found} were found: \
+                 {} too many",
+                found - most
+            ))
+        } else {
+            None
+        };
+        match sentence {
+            Some(sentence) if has_gaps => notes.add(|| format!("{sentence}; the oldest are gone")),
+            Some(sentence) => problems.add(|| sentence),
+            None => {}
+        }
+        Self { topic: topic.to_owned(), written: most, found }
     }
 }
 
@@ -529,6 +633,57 @@ mod tests {
         assert!(!counted(0, 6, 7).1.is_empty(), "one is missing");
         assert!(!counted(0, 8, 7).1.is_empty(), "one too many");
         assert!(!counted(3, 7, 7).1.is_empty(), "the job has stopped");
+    }
+
+    #[test]
+    fn topics_have_what_jobs_say_that_they_wrote() {
+        let written = |checkpoint: u64, minutes: u64, count: u64| {
+            let mut value: serde_json::Value =
+                serde_json::from_slice(&record(checkpoint, 1, 0, 0)).unwrap();
+            value["ts"] =
+                Timestamp::now().minus(Duration::from_secs(60 * minutes)).to_string().into();
+            value["output"]["dns.fleet"] = json!({"records": count, "written": count});
+            value.to_string().into_bytes()
+        };
+        let compare = |ledgers: &StreamLedgers, found, has_gaps| {
+            let (mut notes, mut problems) = (Findings::default(), Findings::default());
+            let both = (ledgers, ledgers);
+            OutputLine::compare("dns.fleet", found, both, has_gaps, &mut notes, &mut problems);
+            (notes.shown, problems.shown)
+        };
+        let mut ledgers = StreamLedgers::default();
+        // A run, then one without its state.
+        for (checkpoint, count) in [(7, 1000), (1, 3000), (2, 3090)] {
+            ledgers.add(&written(checkpoint, 2, count)).unwrap();
+        }
+        assert_eq!(ledgers.outputs(), ["clickhouse", "dns.fleet"].into());
+        assert_eq!(compare(&ledgers, 4090, false), (vec![], vec![]));
+        let lost = "dns.fleet: the jobs say that they have written 4090 records, 4042 were found: \
+                    48 missing";
+        assert_eq!(compare(&ledgers, 4042, false), (vec![], vec![lost.to_owned()]));
+        assert!(compare(&ledgers, 4042, true).1.is_empty());
+        assert_eq!(compare(&ledgers, 4091, false).1.len(), 1);
+        // The newest checkpoint's topics may still be committed.
+        ledgers.add(&written(3, 0, 3100)).unwrap();
+        for found in [4090, 4100] {
+            assert_eq!(compare(&ledgers, found, false), (vec![], vec![]));
+        }
+        assert_eq!(compare(&ledgers, 4089, false).1.len(), 1);
+    }
+
+    #[test]
+    fn records_of_jobs_are_not_those_of_agents() {
+        for (line, expected) in [
+            (r#"{"schema":"dns.fleet/1"}"#, false),
+            (r#"{"schema":"dns.fleet/1","node":"fleet"}"#, true),
+            (r#"{"schema":"dns.enriched/1","node":"\u00e4"}"#, true),
+            (r#"{"schema":"dns.dlq/1","node":"stream","stage":"decode"}"#, false),
+            (r#"{"schema":"dns.dlq/1","node":"stream","stage":"stream"}"#, true),
+            (r#"{"schema":"dns.alert/1","node":"fleet","scope":"node"}"#, false),
+            (r#"{"schema":"dns.alert/1","node":"fleet","scope":"fleet"}"#, true),
+        ] {
+            assert_eq!(is_of_job(line.as_bytes()), expected, "{line}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 
 const NODES: [&str; 3] = ["fleet-1", "fleet-2", "fleet-3"];
 /// About a minute, in 40 zones. Each node has every third exchange.
-const TRAFFIC: Traffic = Traffic { exchanges: 0..600, every: 3, step_ns: 100_000_000, names: 400 };
+pub const TRAFFIC: Traffic =
+    Traffic { exchanges: 0..600, every: 3, step_ns: 100_000_000, names: 400 };
 /// Counters that are compared.
 const COUNTERS: [&str; 6] =
     ["transactions", "queries", "successes", "truncated", "query_bytes", "response_bytes"];
@@ -261,7 +262,7 @@ fn balances(running: &Running, others: usize, unique: usize) {
     assert_eq!(ledger["late"], 0, "{ledger}");
 }
 
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 

@@ -14,6 +14,7 @@ mod detection;
 mod enrich;
 mod faults;
 mod fleet;
+mod outage;
 mod probes;
 mod proxy;
 mod rows;

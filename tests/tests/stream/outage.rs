@@ -1,0 +1,126 @@
+//! A store that is away for longer than Kafka keeps a transaction open: no record of a topic is lost, and `ledger verify`
+//! says so. A job of its own with the topics of a sandbox, because its transactions end early.
+
+use crate::fleet::{TRAFFIC, now};
+use crate::rows::moved_to;
+use crate::running::{CAUGHT_UP, Running, Shared};
+use dnscribe_tests::flink_job::FlinkJob;
+use dnscribe_tests::stack::Component;
+use dnscribe_tests::{environment, http, shell};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Before the name of each topic, and name of the bucket.
+const NAME: &str = "outage";
+/// Time after which the broker aborts a transaction.
+const TRANSACTION: Duration = Duration::from_secs(20);
+/// How long the store is suspended: the broker looks for old transactions every ten seconds.
+const SUSPENDED: Duration = Duration::from_secs(45);
+
+#[test]
+fn no_record_of_a_topic_is_lost_when_a_store_outlasts_transactions() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let influxdb = running.stack().address(Component::InfluxDb).unwrap();
+    create_bucket(&influxdb);
+    let store = running.stack().service(Component::InfluxDb).unwrap().clone();
+    let job = submit(&mut running, folder.path(), &influxdb);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (running, folder, stop) = (&*running, folder.path(), &stop);
+        let load = scope.spawn(move || write_windows(running, folder, stop));
+        let flows = || Ok((written(running) > 0).then_some(()));
+        shell::wait_for("merged windows", CAUGHT_UP, flows).unwrap();
+        store.freeze().unwrap();
+        thread::sleep(SUSPENDED);
+        store.thaw().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        load.join().unwrap();
+    });
+    let closes = || {
+        let found = verify(&running, &influxdb);
+        Ok(found.status.success().then_some(found))
+    };
+    let balance = shell::wait_for("the balance", CAUGHT_UP, closes);
+    let balance = balance.unwrap_or_else(|_| verify(&running, &influxdb));
+    let [text, errors] =
+        [&balance.stdout, &balance.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(balance.status.success(), "{text}{errors}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let topic = format!("{NAME}.dns.fleet");
+    let outputs = report["outputs"].as_array().unwrap();
+    let line = outputs.iter().find(|line| line["topic"] == topic.as_str()).unwrap();
+    assert_eq!(line["written"], running.topic(&topic).len(), "{text}");
+    assert_eq!(report["stores"][0]["table"], "dns_fleet", "{text}");
+    job.cancel().unwrap();
+}
+
+/// Number of committed records of merged windows.
+fn written(running: &Running) -> usize {
+    running.topic(&format!("{NAME}.dns.fleet")).len()
+}
+
+fn submit(running: &mut Running, folder: &Path, influxdb: &Value) -> FlinkJob {
+    let mut store = influxdb.clone();
+    store["bucket"] = NAME.into();
+    let config = json!({
+        "version": 1,
+        "kafka": {
+            "brokers": running.brokers(),
+            "topic_prefix": format!("{NAME}."),
+            "options": { "transaction.timeout.ms": TRANSACTION.as_millis().to_string() },
+        },
+        "checkpoints": { "interval": "1s", "timeout": "8s" },
+        "enrich": { "sinks": [] },
+        "fleet": { "group": NAME, "sinks": ["fleet", "influxdb"], "allowed_lateness": "10s" },
+        "influxdb": store,
+        "detect": { "enabled": false },
+    });
+    FlinkJob::submit(running.stack(), folder, "fleet", &config).unwrap()
+}
+
+/// Writes the windows of a node until it is told to stop, a minute of them at a time.
+fn write_windows(running: &Running, folder: &Path, stop: &AtomicBool) {
+    let mut capture = Vec::new();
+    TRAFFIC.write(&mut capture).unwrap();
+    let start = now() - 7200;
+    for minute in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let file = folder.join("minute.pcap");
+        std::fs::write(&file, moved_to(&capture, start + 60 * minute)).unwrap();
+        let mut replay = Command::new(environment::binary().unwrap());
+        replay.arg("replay").arg(&file).args(["--sink", "kafka", "--stream", "metrics,ledger"]);
+        replay.args(["--brokers", running.brokers()]).env("DNSCRIBE_NODE", NAME);
+        replay.env("DNSCRIBE_KAFKA__TOPIC_PREFIX", format!("{NAME}."));
+        shell::output(&mut replay).unwrap();
+    }
+}
+
+fn verify(running: &Running, influxdb: &Value) -> Output {
+    let [url, org, token] = ["url", "org", "token"].map(|name| influxdb[name].as_str().unwrap());
+    let mut verify = Command::new(environment::binary().unwrap());
+    verify.args(["ledger", "verify", "-o", "json", "--brokers", running.brokers()]);
+    verify.args(["--store", &format!("influx:{url}/?org={org}&bucket={NAME}")]);
+    verify.env("INFLUX_TOKEN", token).env("DNSCRIBE_KAFKA__TOPIC_PREFIX", format!("{NAME}."));
+    verify.output().unwrap()
+}
+
+fn create_bucket(influxdb: &Value) {
+    let [url, org, token] = ["url", "org", "token"].map(|name| influxdb[name].as_str().unwrap());
+    let address: SocketAddr = url["http://".len()..].parse().unwrap();
+    let headers = format!("Authorization: Token {token}\r\nContent-Type: application/json\r\n");
+    let path = format!("/api/v2/orgs?org={org}");
+    let found = http::send(address, "GET", &path, &headers, b"").unwrap();
+    let found: Value = serde_json::from_str(&found.body).unwrap();
+    let bucket = json!({ "name": NAME, "orgID": found["orgs"][0]["id"] }).to_string();
+    let made = http::send(address, "POST", "/api/v2/buckets", &headers, bucket.as_bytes()).unwrap();
+    assert_eq!(made.status, 201, "{}", made.body);
+}
