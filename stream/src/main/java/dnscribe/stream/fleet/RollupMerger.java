@@ -25,9 +25,7 @@ final class RollupMerger extends CountingOperator<FleetWindow, FleetWindow>
   private final int seconds;
   private final long intervalMs;
 
-  /**
-   * Time after the end until the last part is final: on the wall clock it may take as long again.
-   */
+  /** What the watermark has to be after the end, by which the last part has come. */
   private final long finalAfterMs;
 
   private transient ValueState<OpenWindow> state;

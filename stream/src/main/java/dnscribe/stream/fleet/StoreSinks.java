@@ -44,8 +44,8 @@ final class StoreSinks {
   void windows(DataStream<FleetWindow> merged) {
     if (hasTimescaleDb()) {
       table("dns_fleet", encoded(merged), fleetCall("dns_fleet"));
-      // A backfill waits for its end.
-      Duration lateness = job.isBackfill() ? AGES : config.fleet().allowedLateness();
+      // The watermark says when the last part is final; a backfill waits for its end.
+      Duration finalAfter = job.isBackfill() ? AGES : Duration.ZERO;
       int base = (int) config.fleet().rollupWindow().toSeconds();
       DataStream<FleetWindow> parts =
           merged
@@ -56,15 +56,14 @@ final class StoreSinks {
                           && window.key().stepSeconds() == base)
               .name("parts");
       DataStream<FleetWindow> hours =
-          rollup(parts, HOUR, config.fleet().rollupInterval(), lateness.multipliedBy(2));
+          rollup(parts, HOUR, config.fleet().rollupInterval(), finalAfter);
       table("dns_fleet_1h", encoded(hours), fleetCall("dns_fleet_1h"));
-      // By then the day's last hour is final, on the wall clock too.
       DataStream<FleetWindow> days =
           rollup(
               hours.filter(FleetWindow::isFinal).name("hours"),
               DAY,
               config.fleet().rollupInterval(),
-              lateness.multipliedBy(4));
+              finalAfter);
       table("dns_fleet_1d", encoded(days), fleetCall("dns_fleet_1d"));
     }
     if (hasInfluxDb()) {

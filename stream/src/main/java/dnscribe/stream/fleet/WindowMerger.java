@@ -4,6 +4,7 @@ import dnscribe.stream.ledger.CountingOperator;
 import dnscribe.stream.record.Time;
 import java.time.Duration;
 import java.util.List;
+import java.util.TreeMap;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
@@ -25,8 +26,10 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
  *
  * <p>A merged window is written when the watermark passes its end, again when windows of late nodes
  * have changed it, and as final once the allowed lateness is over. What comes then is counted as
- * late. If all nodes fall silent, no watermark passes the end of their last windows: these are
- * written, not as final, when the allowed lateness has passed on the wall clock.
+ * late. This operator's watermark says up to which end all windows were written as final, so that
+ * roll-ups need not wait any longer. If all nodes fall silent, no watermark passes the end of their
+ * last windows: these are written, not as final, when the allowed lateness has passed on the wall
+ * clock.
  */
 final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     implements Triggerable<String, VoidNamespace> {
@@ -59,6 +62,11 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
 
   private transient ListState<Long> settledState;
 
+  /** Number of open windows by their end, those of all keys of this subtask. */
+  private transient TreeMap<Long, Integer> openEnds;
+
+  private transient long emittedMs;
+
   WindowMerger(Duration lateness) {
     super("merger", "late", "ahead");
     this.latenessMs = lateness.toMillis();
@@ -67,9 +75,16 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   @Override
   public void open() throws Exception {
     super.open();
-    state =
-        getRuntimeContext()
-            .getState(new ValueStateDescriptor<>("open", TypeInformation.of(OpenWindow.class)));
+    var descriptor = new ValueStateDescriptor<>("open", TypeInformation.of(OpenWindow.class));
+    state = getRuntimeContext().getState(descriptor);
+    openEnds = new TreeMap<>();
+    emittedMs = Long.MIN_VALUE;
+    this.<String>getKeyedStateBackend()
+        .applyToAllKeys(
+            VoidNamespace.INSTANCE,
+            VoidNamespaceSerializer.INSTANCE,
+            descriptor,
+            (key, open) -> openEnds.merge(open.value().key.endMs(), 1, Integer::sum));
     timers = getInternalTimerService("timers", VoidNamespaceSerializer.INSTANCE, this);
     setTick();
   }
@@ -81,6 +96,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
             clock.getCurrentProcessingTime() + TICK_MS,
             time -> {
               runningMs += TICK_MS;
+              emitWatermark();
               setTick();
             });
   }
@@ -101,6 +117,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
         return;
       }
       open = OpenWindow.of(window.key());
+      openEnds.merge(endMs, 1, Integer::sum);
       if (endMs > timers.currentWatermark()) {
         timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
         timers.registerProcessingTimeTimer(
@@ -141,7 +158,31 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   public void processWatermark(Watermark mark) throws Exception {
     // Before the timers, which ask for it.
     watermarks.add(mark.getTimestamp(), runningMs);
-    super.processWatermark(mark);
+    timeServiceManager.advanceWatermark(mark);
+    emitWatermark();
+  }
+
+  /** Emits the end up to which all windows are final and written. */
+  private void emitWatermark() {
+    long finalMs = finalMs();
+    if (!openEnds.isEmpty()) {
+      finalMs = Math.min(finalMs, openEnds.firstKey() - 1);
+    }
+    if (finalMs > emittedMs) {
+      emittedMs = finalMs;
+      output.emitWatermark(new Watermark(finalMs));
+    }
+  }
+
+  /** Returns the greatest end for which {@link #isFinal} holds. */
+  private long finalMs() {
+    long watermark = timers.currentWatermark();
+    if (watermark == Long.MAX_VALUE || watermark < Long.MIN_VALUE + latenessMs) {
+      return watermark;
+    }
+    long oldMs = timers.currentProcessingTime() - RECENT_MS - 1;
+    return Math.min(
+        watermark - latenessMs, Math.max(oldMs, watermarks.before(runningMs - latenessMs)));
   }
 
   @Override
@@ -183,6 +224,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     }
     if (isFinal) {
       state.clear();
+      openEnds.computeIfPresent(
+          open.key.endMs(), (end, count) -> count == 1 ? null : Integer.valueOf(count - 1));
       return;
     }
     if (watermark < finalMs) {

@@ -46,6 +46,43 @@ class WindowMergerTest {
   }
 
   @Test
+  void theWatermarkWaitsForFinalWindows() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = merger()) {
+      harness.open();
+      harness.setProcessingTime(END);
+      add(harness, Windows.node("n1", START, 1));
+      // As after a restart: the nodes are far ahead, and the job has just begun to run.
+      harness.processWatermark(new Watermark(END + 240_000));
+      run(harness, END + 60_000);
+      assertThat(watermark(harness)).isLessThan(END);
+      state = harness.snapshot(1, 1);
+    }
+    try (var harness = merger()) {
+      harness.initializeState(state);
+      harness.open();
+      harness.setProcessingTime(END + 60_000);
+      harness.processWatermark(new Watermark(END + 300_000));
+      assertThat(watermark(harness)).isLessThan(END);
+      run(harness, END + 240_000);
+      assertThat(written(harness)).last().matches(FleetWindow::isFinal);
+      assertThat(watermark(harness)).isGreaterThanOrEqualTo(END);
+      Object last = harness.getOutput().toArray()[harness.getOutput().size() - 1];
+      assertThat(last).isInstanceOf(Watermark.class);
+    }
+  }
+
+  /** Returns the newest watermark that the operator has emitted. */
+  private static long watermark(
+      KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> harness) {
+    return harness.getOutput().stream()
+        .filter(Watermark.class::isInstance)
+        .mapToLong(mark -> ((Watermark) mark).getTimestamp())
+        .max()
+        .orElse(Long.MIN_VALUE);
+  }
+
+  @Test
   void theLastWindowsOfASilentFleetAreWrittenUnfinished() throws Exception {
     try (var harness = merger()) {
       harness.open();
