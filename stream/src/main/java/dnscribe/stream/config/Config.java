@@ -50,7 +50,7 @@ public record Config(
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     clickhouse =
         clickhouse == null
-            ? new ClickHouse(null, null, null, null, null, null, null, null)
+            ? new ClickHouse(null, null, null, null, null, null, null, null, null)
             : clickhouse;
     timescaledb = timescaledb == null ? TimescaleDbConfig.DEFAULT : timescaledb;
     influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
@@ -260,6 +260,7 @@ public record Config(
    * @param user with the right to insert, or to create tables for {@code migrate}
    * @param passwordFile a file with its password
    * @param batchRows rows of one insert at most
+   * @param batchBytes after which an insert takes no more rows
    * @param batchWait how long a row waits for others at most
    * @param retention how long transactions are kept
    * @param caFile certificates of authorities in PEM for a URL with https; null for Java's own
@@ -270,6 +271,7 @@ public record Config(
       String user,
       String passwordFile,
       Integer batchRows,
+      Integer batchBytes,
       Duration batchWait,
       Duration retention,
       String caFile)
@@ -283,10 +285,14 @@ public record Config(
       database = database == null ? "dns" : database;
       user = user == null ? "default" : user;
       batchRows = batchRows == null ? 20_000 : batchRows;
+      batchBytes = batchBytes == null ? 32 * 1024 * 1024 : batchBytes;
       batchWait = batchWait == null ? Duration.ofSeconds(1) : batchWait;
       retention = retention == null ? Duration.ofDays(7) : retention;
       if (batchRows < 1) {
         throw new ConfigException("clickhouse.batch_rows: at least 1");
+      }
+      if (batchBytes < 1) {
+        throw new ConfigException("clickhouse.batch_bytes: at least 1");
       }
       if (retention.compareTo(LONGEST_RETENTION) > 0) {
         throw new ConfigException(
@@ -304,18 +310,12 @@ public record Config(
    * Flink's checkpoints; with each one records become visible in Kafka.
    *
    * @param interval time from one to the next
+   * @param timeout after which the job restarts from the last one instead of waiting for the next
    */
   public record Checkpoints(Duration interval, Duration timeout) implements Serializable {
     /** Fills in defaults. */
     public Checkpoints {
       interval = interval == null ? Duration.ofSeconds(10) : interval;
-    }
-   * @param timeout after which the job restarts from the last one instead of waiting for the next
-  }
-
-  /** Reads a file and this process's environment. */
-  public static Config load(Path file) {
-    try {
       timeout = timeout == null ? Duration.ofMinutes(5) : timeout;
     }
 
@@ -332,6 +332,12 @@ public record Config(
                 + " less than kafka.options.%s, which is %d"
                     .formatted(Kafka.TRANSACTION_TIMEOUT, transactionTimeout.toMillis()));
       }
+    }
+  }
+
+  /** Reads a file and this process's environment. */
+  public static Config load(Path file) {
+    try {
       return parse(file.toString(), Files.readString(file), System.getenv());
     } catch (IOException error) {
       throw new ConfigException(file + ": cannot be read: " + error.getMessage());

@@ -17,6 +17,7 @@ import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
 /** The job's ways to TimescaleDB and InfluxDB. */
 final class StoreSinks {
+  private static final int BATCH_BYTES = 8 * 1024 * 1024;
   private static final int HOUR = 3600;
   private static final int DAY = 86_400;
   private static final TypeInformation<FleetWindow> WINDOW = TypeInformation.of(FleetWindow.class);
@@ -172,6 +173,7 @@ final class StoreSinks {
   }
 
   private StoreWriter.Settings batches(int rows, Duration wait) {
-    return new StoreWriter.Settings(rows, wait, config.kafka().topics().dlq(), !job.isBackfill());
+    return new StoreWriter.Settings(
+        rows, BATCH_BYTES, wait, config.kafka().topics().dlq(), !job.isBackfill());
   }
 }

@@ -25,6 +25,64 @@ public final class ClickHouse {
    */
   private static final Set<Integer> DATA_CODES = Set.of(6, 26, 27, 33, 38, 41, 53, 69, 72, 117);
 
+  /**
+   * Codes of exceptions that are about the server, its load, its disks, its tables or the user's
+   * rights: the rows are taken once that is mended.
+   */
+  private static final Set<Integer> SERVER_CODES =
+      Set.of(
+          // Files, memory, time, connections.
+          73,
+          74,
+          75,
+          76,
+          77,
+          95,
+          159,
+          160,
+          164,
+          173,
+          198,
+          203,
+          209,
+          210,
+          236,
+          241,
+          243,
+          245,
+          246,
+          279,
+          // Load: queries, parts.
+          202,
+          252,
+          285,
+          286,
+          319,
+          394,
+          439,
+          473,
+          700,
+          // Replicas and Keeper.
+          225,
+          242,
+          244,
+          254,
+          289,
+          999,
+          // Databases, tables, columns, users.
+          16,
+          60,
+          81,
+          192,
+          193,
+          194,
+          291,
+          497,
+          516,
+          1000,
+          1001,
+          1002);
+
   private final String url;
   private final String database;
   private final String user;
@@ -53,6 +111,11 @@ public final class ClickHouse {
     /** Whether the data of the query is wrong, so that another attempt is refused too. */
     public boolean isOfData() {
       return DATA_CODES.contains(code);
+    }
+
+    /** Whether the data may be wrong: the server does not say that it is its own fault. */
+    public boolean isUnclear() {
+      return code != 0 && !SERVER_CODES.contains(code);
     }
   }
 

@@ -22,7 +22,11 @@ public final class ClickHouseWriter extends StoreWriter {
     super(
         "clickhouse",
         new Settings(
-            settings.batchRows(), settings.batchWait(), deadLetterTopic, writesDeadLetters));
+            settings.batchRows(),
+            settings.batchBytes(),
+            settings.batchWait(),
+            deadLetterTopic,
+            writesDeadLetters));
     this.settings = settings;
     this.insert =
         "INSERT INTO "
@@ -52,6 +56,9 @@ public final class ClickHouseWriter extends StoreWriter {
     } catch (ClickHouse.RefusedException error) {
       if (error.isOfData()) {
         throw new RefusedException(error.getMessage());
+      }
+      if (error.isUnclear()) {
+        throw new UnclearException(error.getMessage(), error);
       }
       throw error;
     }

@@ -12,6 +12,7 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
+import java.util.Set;
 
 /**
  * Writes points to InfluxDB 2: records whose values are lines of its line protocol. A point with
@@ -20,6 +21,9 @@ import java.util.List;
 public final class InfluxDbWriter extends StoreWriter {
   private static final Duration CONNECT = Duration.ofSeconds(5);
   private static final Duration ANSWER = Duration.ofSeconds(60);
+
+  /** Statuses about the token, the bucket and the load: points are taken once that is mended. */
+  private static final Set<Integer> SERVER_STATUSES = Set.of(401, 403, 404, 407, 408, 425, 429);
 
   private final InfluxDbConfig settings;
   private transient HttpClient client;
@@ -64,9 +68,12 @@ public final class InfluxDbWriter extends StoreWriter {
     int status = response.statusCode();
     String message = "InfluxDB at " + settings.url() + " (" + status + "): " + response.body();
     // 400: lines that cannot be parsed, or fields of another type. 422: points outside of the
-    // bucket's retention, of which the others are written.
-    if (status == 400 || status == 422) {
+    // bucket's retention, of which the others are written. 413: more bytes than the server takes.
+    if (status == 400 || status == 422 || status == 413) {
       throw new RefusedException(message.strip());
+    }
+    if (status / 100 == 4 && !SERVER_STATUSES.contains(status)) {
+      throw new UnclearException(message.strip(), null);
     }
     if (status / 100 != 2) {
       throw new IOException(message.strip());

@@ -25,12 +25,18 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
   private static final int REFUSED = 2;
   private static final int DEAD_LETTER_RECORDS = 3;
   private static final int DEAD_LETTERS_WRITTEN = 4;
-  private static final int BATCH_BYTES = 8 * 1024 * 1024;
   private static final Duration FIRST_RETRY = Duration.ofMillis(100);
   private static final Duration LAST_RETRY = Duration.ofSeconds(10);
 
+  /** Attempts for a batch that a store refuses for a reason that is not known to be transient. */
+  private static final int ATTEMPTS = 7;
+
+  /** Attempts for a part of a batch that was refused after {@link #ATTEMPTS}. */
+  private static final int ATTEMPTS_OF_PART = 2;
+
   private final String sink;
   private final int batchRows;
+  private final int batchBytes;
   private final Duration batchWait;
   private final boolean writesDeadLetters;
   private transient ExecutorService sender;
@@ -53,12 +59,29 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
     }
   }
 
+  /**
+   * A store's answer that may be about the data of a batch or about the store: it counts as a
+   * refusal after some attempts.
+   */
+  public static final class UnclearException extends IOException {
+    private static final long serialVersionUID = 1;
+
+    /** Creates an exception with the store's message. */
+    public UnclearException(String message, Throwable cause) {
+      super(message, cause);
+    }
+  }
+
   /** A record that the store does not take, and what it says about it. */
   private record Refused(OutputRecord record, String message) {}
 
   /** Where dead letters go, and how batches are made. */
   public record Settings(
-      int batchRows, Duration batchWait, String deadLetterTopic, boolean writesDeadLetters)
+      int batchRows,
+      int batchBytes,
+      Duration batchWait,
+      String deadLetterTopic,
+      boolean writesDeadLetters)
       implements java.io.Serializable {}
 
   /** Creates a writer whose counters are those of {@code sink} in the ledger. */
@@ -72,6 +95,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
         "output/" + settings.deadLetterTopic() + "/written");
     this.sink = sink;
     this.batchRows = settings.batchRows();
+    this.batchBytes = settings.batchBytes();
     this.batchWait = settings.batchWait();
     this.writesDeadLetters = settings.writesDeadLetters();
   }
@@ -80,7 +104,8 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
    * Writes a batch, in a thread of its own.
    *
    * @throws RefusedException if its data is wrong
-   * @throws IOException if the store did not take it for another reason
+   * @throws UnclearException if its data may be wrong
+   * @throws IOException if the store is away or cannot take it now
    */
   protected abstract void write(List<OutputRecord> batch)
       throws RefusedException, IOException, InterruptedException;
@@ -105,7 +130,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
     waiting.add(element.getValue());
     bytes += element.getValue().value().length;
     count(RECORDS, 1);
-    if (waiting.size() >= batchRows || bytes >= BATCH_BYTES) {
+    if (waiting.size() >= batchRows || bytes >= batchBytes) {
       send();
     } else if (!timerIsSet) {
       timerIsSet = true;
@@ -138,7 +163,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
         sender.submit(
             () -> {
               List<Refused> refused = new ArrayList<>();
-              write(batch, refused);
+              write(batch, ATTEMPTS, refused);
               return refused;
             });
     waiting = new ArrayList<>(batch.size());
@@ -164,9 +189,10 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
   }
 
   /** Writes records; halves a batch with one that is refused until only this one is left out. */
-  private void write(List<OutputRecord> batch, List<Refused> refused) throws InterruptedException {
+  private void write(List<OutputRecord> batch, int attempts, List<Refused> refused)
+      throws InterruptedException {
     try {
-      writeUntilTaken(batch);
+      writeUntilTaken(batch, attempts);
     } catch (RefusedException error) {
       if (batch.size() == 1) {
         LOG.warn("{}: a record is refused and left out: {}", sink, error.getMessage());
@@ -174,18 +200,26 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
         return;
       }
       int half = batch.size() / 2;
-      write(batch.subList(0, half), refused);
-      write(batch.subList(half, batch.size()), refused);
+      write(batch.subList(0, half), ATTEMPTS_OF_PART, refused);
+      write(batch.subList(half, batch.size()), ATTEMPTS_OF_PART, refused);
     }
   }
 
-  private void writeUntilTaken(List<OutputRecord> batch)
+  private void writeUntilTaken(List<OutputRecord> batch, int attempts)
       throws RefusedException, InterruptedException {
     Duration wait = FIRST_RETRY;
+    int unclear = 0;
     while (true) {
       try {
         write(batch);
         return;
+      } catch (UnclearException error) {
+        unclear++;
+        LOG.warn(
+            "{}: attempt {} with {} records: {}", sink, unclear, batch.size(), error.toString());
+        if (unclear == attempts) {
+          throw new RefusedException(error.getMessage());
+        }
       } catch (IOException error) {
         LOG.warn("{}: {} records wait: {}", sink, batch.size(), error.toString());
       }

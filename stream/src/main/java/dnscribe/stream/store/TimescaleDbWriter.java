@@ -22,6 +22,13 @@ public final class TimescaleDbWriter extends StoreWriter {
   private static final Duration FIRST_RETENTION = Duration.ofMinutes(1);
   private static final Duration NEXT_RETENTION = Duration.ofHours(1);
 
+  /**
+   * Classes of SQLSTATE about the connection, the server, its load or its schema: rows are taken
+   * once that is mended.
+   */
+  private static final Set<String> SERVER_CLASSES =
+      Set.of("08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0");
+
   private final TimescaleDbConfig settings;
   private final boolean appliesRetention;
   private final String call;
@@ -83,11 +90,15 @@ public final class TimescaleDbWriter extends StoreWriter {
       }
     } catch (SQLException error) {
       String state = error.getSQLState();
-      if (state != null && state.length() == 5 && DATA_CLASSES.contains(state.substring(0, 2))) {
+      String kind = state != null && state.length() == 5 ? state.substring(0, 2) : "08";
+      if (DATA_CLASSES.contains(kind)) {
         throw new RefusedException(error.getMessage());
       }
       disconnect();
-      throw new IOException("TimescaleDB at " + settings.url() + ": " + error.getMessage(), error);
+      String message = "TimescaleDB at " + settings.url() + ": " + error.getMessage();
+      throw SERVER_CLASSES.contains(kind)
+          ? new IOException(message, error)
+          : new UnclearException(message, error);
     }
   }
 

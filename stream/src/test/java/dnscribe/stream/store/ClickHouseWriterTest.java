@@ -74,6 +74,30 @@ class ClickHouseWriterTest {
   }
 
   @Test
+  void aBatchEndsAtItsBytes() throws Exception {
+    write("twelve bytes", "b");
+    assertThat(inserted).containsExactly("twelve bytes\n", "b\n");
+  }
+
+  @Test
+  void aRefusalForAnUnknownReasonIsOneAfterSomeAttempts() throws Exception {
+    assertThat(write("a", "poison"))
+        .containsEntry("output/clickhouse/written", 1L)
+        .containsEntry("output/clickhouse/dropped/refused", 1L);
+    assertThat(letters).hasSize(1);
+    assertThat(letters.get(0).path("detail").asText()).contains("clickhouse: ClickHouse at");
+    assertThat(inserted).containsExactly("a\n");
+  }
+
+  @Test
+  void aFaultOfTheServerIsNoRefusal() throws Exception {
+    // TOO_MANY_PARTS, then no exception of ClickHouse but one of a proxy, then an unknown one.
+    assertThat(new ClickHouse.RefusedException(252, "").isUnclear()).isFalse();
+    assertThat(new ClickHouse.RefusedException(0, "").isUnclear()).isFalse();
+    assertThat(new ClickHouse.RefusedException(349, "").isUnclear()).isTrue();
+  }
+
+  @Test
   void statementsOfAScript() {
     assertThat(Migrations.statements("-- a; b\nSELECT ';';\n\n-- c\nSELECT 2;\n"))
         .containsExactly("SELECT ';'", "SELECT 2");
@@ -87,6 +111,7 @@ class ClickHouseWriterTest {
             null,
             null,
             2,
+            12,
             Duration.ofHours(1),
             null,
             null);
@@ -109,7 +134,10 @@ class ClickHouseWriterTest {
   private void answer(HttpExchange exchange) throws IOException {
     String body = text(exchange.getRequestBody().readAllBytes());
     Integer status = statuses.poll();
-    if (status == null && body.contains("bad")) {
+    if (body.contains("poison")) {
+      exchange.getResponseHeaders().add("X-ClickHouse-Exception-Code", "349");
+      status = 500;
+    } else if (status == null && body.contains("bad")) {
       exchange.getResponseHeaders().add("X-ClickHouse-Exception-Code", "27");
       status = 400;
     } else if (status == null) {
