@@ -8,10 +8,15 @@ import java.io.IOException;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -32,6 +37,8 @@ public final class LedgerWriter extends AbstractStreamOperator<Void>
       "INSERT INTO stream_ledger (ts, event_id, job, checkpoint, balanced, late, input, output)"
           + " VALUES (?::timestamptz, ?, ?, ?, ?, ?, ?::jsonb, ?::jsonb) ON CONFLICT DO NOTHING";
 
+  private static final Duration LAST_WRITE = Duration.ofSeconds(5);
+
   private final TimescaleDbConfig settings;
 
   /** Records since the last checkpoint. */
@@ -41,6 +48,15 @@ public final class LedgerWriter extends AbstractStreamOperator<Void>
   private transient TreeMap<Long, List<OutputRecord>> waiting;
 
   private transient ListState<OutputRecord> state;
+
+  /** A server that does not answer must not hold up the job. */
+  private transient ExecutorService sender;
+
+  /** What is being written, or was; null if there is nothing new. */
+  private transient Future<?> sending;
+
+  /** Last checkpoint whose records these are. */
+  private transient long sendingTo;
 
   /** Creates a writer to the table {@code stream_ledger}. */
   public LedgerWriter(TimescaleDbConfig settings) {
@@ -64,6 +80,25 @@ public final class LedgerWriter extends AbstractStreamOperator<Void>
   }
 
   @Override
+  public void open() throws Exception {
+    super.open();
+    sender =
+        Executors.newSingleThreadExecutor(work -> new Thread(work, "timescaledb.stream_ledger"));
+  }
+
+  @Override
+  public void close() throws Exception {
+    if (sender != null) {
+      // The records of a job's last checkpoint.
+      sender.shutdown();
+      boolean isWritten = sender.awaitTermination(LAST_WRITE.toSeconds(), TimeUnit.SECONDS);
+      LOG.debug("timescaledb: the last ledger records are written: {}", isWritten);
+      sender.shutdownNow();
+    }
+    super.close();
+  }
+
+  @Override
   public void processElement(StreamRecord<OutputRecord> element) {
     current.add(element.getValue());
   }
@@ -83,19 +118,37 @@ public final class LedgerWriter extends AbstractStreamOperator<Void>
   @Override
   public void notifyCheckpointComplete(long checkpoint) throws Exception {
     super.notifyCheckpointComplete(checkpoint);
-    Map<Long, List<OutputRecord>> complete = waiting.headMap(checkpoint, true);
-    if (complete.isEmpty()) {
+    if (sending != null && !sending.isDone()) {
+      return;
+    }
+    settle();
+    List<List<OutputRecord>> complete = List.copyOf(waiting.headMap(checkpoint, true).values());
+    if (!complete.isEmpty()) {
+      sendingTo = checkpoint;
+      sending =
+          sender.submit(
+              () -> {
+                write(complete);
+                return null;
+              });
+    }
+  }
+
+  /** Forgets the records that were written since the last call. */
+  private void settle() throws InterruptedException {
+    if (sending == null) {
       return;
     }
     try {
-      write(complete.values());
-      complete.clear();
-    } catch (IOException | SQLException error) {
+      sending.get();
+      waiting.headMap(sendingTo, true).clear();
+    } catch (ExecutionException error) {
       LOG.warn(
           "timescaledb: {} ledger records wait for the next checkpoint: {}",
           waiting.size(),
-          error.toString());
+          error.getCause().toString());
     }
+    sending = null;
   }
 
   private void write(Iterable<List<OutputRecord>> batches) throws IOException, SQLException {

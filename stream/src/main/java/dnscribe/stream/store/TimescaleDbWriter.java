@@ -10,6 +10,9 @@ import java.sql.SQLException;
 import java.time.Duration;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
 
 /**
  * Writes records to a table of TimescaleDB by one of the functions of {@code stores/timescaledb},
@@ -19,9 +22,6 @@ public final class TimescaleDbWriter extends StoreWriter {
   /** Classes of SQLSTATE that mean that the data is wrong: data, constraints, limits. */
   private static final Set<String> DATA_CLASSES = Set.of("22", "23", "54");
 
-  private static final Duration FIRST_RETENTION = Duration.ofMinutes(1);
-  private static final Duration NEXT_RETENTION = Duration.ofHours(1);
-
   /**
    * Classes of SQLSTATE about the connection, the server, its load or its schema: rows are taken
    * once that is mended.
@@ -29,10 +29,16 @@ public final class TimescaleDbWriter extends StoreWriter {
   private static final Set<String> SERVER_CLASSES =
       Set.of("08", "25", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0");
 
+  private static final Duration FIRST_RETENTION = Duration.ofMinutes(1);
+  private static final Duration NEXT_RETENTION = Duration.ofHours(1);
+
   private final TimescaleDbConfig settings;
   private final boolean appliesRetention;
   private final String call;
   private transient volatile Connection connection;
+
+  /** Its statements may wait for readers of a table, and must not hold up the job. */
+  private transient ScheduledExecutorService retention;
 
   /**
    * Creates a writer.
@@ -57,19 +63,14 @@ public final class TimescaleDbWriter extends StoreWriter {
   public void open() throws Exception {
     super.open();
     if (appliesRetention && getRuntimeContext().getTaskInfo().getIndexOfThisSubtask() == 0) {
-      applyRetention(FIRST_RETENTION);
+      retention = Executors.newSingleThreadScheduledExecutor(work -> new Thread(work, "retention"));
+      var unused =
+          retention.scheduleWithFixedDelay(
+              () -> Retention.apply(settings),
+              FIRST_RETENTION.toSeconds(),
+              NEXT_RETENTION.toSeconds(),
+              TimeUnit.SECONDS);
     }
-  }
-
-  private void applyRetention(Duration wait) {
-    var clock = getProcessingTimeService();
-    var unused =
-        clock.registerTimer(
-            clock.getCurrentProcessingTime() + wait.toMillis(),
-            time -> {
-              Retention.apply(settings);
-              applyRetention(NEXT_RETENTION);
-            });
   }
 
   @Override
@@ -104,6 +105,9 @@ public final class TimescaleDbWriter extends StoreWriter {
 
   @Override
   public void close() throws Exception {
+    if (retention != null) {
+      retention.shutdownNow();
+    }
     super.close();
     disconnect();
   }
