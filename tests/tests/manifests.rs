@@ -219,6 +219,18 @@ fn configuration_change_restarts_pods() {
 }
 
 /// Flink's jobs keep their state in the storage that the values name, and are run with the
+/// The rules of Prometheus know agents and probes by the label `job`.
+#[test]
+fn monitored_pods_have_the_job_of_the_rules() {
+    let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
+    let monitors = documents.iter().filter(|document| document["kind"] == "PodMonitor");
+    let relabelings = monitors.map(|one| &one["spec"]["podMetricsEndpoints"][0]["relabelings"]);
+    let relabelings: Vec<&Value> = relabelings.collect();
+    let expected = ["dnscribe", "dnscribe-probe"]
+        .map(|job| json!([{ "targetLabel": "job", "replacement": job }]));
+    assert_eq!(relabelings, expected.each_ref());
+}
+
 /// configuration and the rights that they need.
 #[test]
 fn flink_deployment_survives_its_job_manager() {
