@@ -52,6 +52,7 @@ fn everything() -> Value {
                 "pathStyleAccess": true, "existingSecret": "minio",
             },
             "flinkConfiguration": { "taskmanager.numberOfTaskSlots": 4 },
+            "jobs": { "fleet": { "taskManager": { "resource": { "memory": "5g" } } } },
         },
     })
 }
@@ -218,7 +219,6 @@ fn configuration_change_restarts_pods() {
     assert_ne!(first, checksum(&json!({ "config": { "region": "eu" } })));
 }
 
-/// Flink's jobs keep their state in the storage that the values name, and are run with the
 /// The rules of Prometheus know agents and probes by the label `job`.
 #[test]
 fn monitored_pods_have_the_job_of_the_rules() {
@@ -231,6 +231,7 @@ fn monitored_pods_have_the_job_of_the_rules() {
     assert_eq!(relabelings, expected.each_ref());
 }
 
+/// Flink's jobs keep their state in the storage that the values name, and are run with the
 /// configuration and the rights that they need.
 #[test]
 fn flink_deployment_survives_its_job_manager() {
@@ -246,6 +247,11 @@ fn flink_deployment_survives_its_job_manager() {
     assert_eq!(flink["high-availability.storageDir"], "s3://flink/dnscribe/enrich/ha");
     assert_eq!(flink["execution.checkpointing.dir"], "s3://flink/dnscribe/enrich/checkpoints");
     assert_eq!(flink["taskmanager.numberOfTaskSlots"], "4");
+    assert_eq!(flink["state.backend.type"], "rocksdb");
+    let fleet = &deployments[1]["spec"];
+    assert_eq!(fleet["flinkConfiguration"]["state.backend.type"], "hashmap");
+    assert_eq!(fleet["taskManager"]["resource"]["memory"], "5g");
+    assert_eq!(deployment["taskManager"]["resource"]["memory"], "3072m");
     let job = &deployment["job"];
     assert_eq!(job["args"], json!(["enrich", "--config", "/etc/dnscribe/stream.yaml"]));
     let [container] = &deployment["podTemplate"]["spec"]["containers"].as_array().unwrap()[..]
