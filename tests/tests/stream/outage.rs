@@ -85,7 +85,7 @@ fn submit(running: &mut Running, folder: &Path, influxdb: &Value) -> FlinkJob {
     FlinkJob::submit(running.stack(), folder, "fleet", &config).unwrap()
 }
 
-/// Writes the windows of a node until it is told to stop, a minute of them at a time.
+/// Writes the windows of a node until `stop` is set, a minute of them at a time.
 fn write_windows(running: &Running, folder: &Path, stop: &AtomicBool) {
     let mut capture = Vec::new();
     TRAFFIC.write(&mut capture).unwrap();
