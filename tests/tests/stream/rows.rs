@@ -46,6 +46,11 @@ fn each_transaction_is_one_row_although_agents_send_them_again() {
     }
     let expected = ["field", "json", "schema"].map(|reason| (reason.to_owned(), 1));
     assert_eq!(reasons, expected.into());
+    let undurable = running.clickhouse(
+        "SELECT name FROM system.tables WHERE database = 'dns' AND engine LIKE '%MergeTree' AND name != 'dns_migrations' \
+         AND NOT (engine_full LIKE '%fsync_after_insert = 1%' AND engine_full LIKE '%min_rows_to_fsync_after_merge = 1%')",
+    );
+    assert!(undurable.is_empty(), "{undurable:?}");
 }
 
 #[test]
