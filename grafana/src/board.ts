@@ -13,7 +13,7 @@ import {
     VariableSort,
 } from "@grafana/schema";
 import { dns_alerts as a, dns_changes as c, dns_fleet as f, dns_transactions as t, metric as m } from "./names.js";
-import { sources, timescaledb, type Target } from "./sources.js";
+import { sources, timescaledb, type Target, worst } from "./sources.js";
 
 /** Boards by their uids. */
 export const boards = {
@@ -207,7 +207,7 @@ const annotations: AnnotationQuery[] = [
     annotation(
         "Alerts",
         "red",
-        `SELECT min(${a.started}) AS time, max(${a.ended}) AS timeend, min(${a.summary}) AS text, concat_ws(',', min(${a.rule}), max(${a.severity}), min(${a.scope})) AS tags
+        `SELECT min(${a.started}) AS time, max(${a.ended}) AS timeend, min(${a.summary}) AS text, concat_ws(',', min(${a.rule}), ${worst(a.severity)}, min(${a.scope})) AS tags
      FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${a.severity} IN ('warning', 'critical') GROUP BY ${a.alert_id}`,
     ),
 ];

@@ -3,7 +3,7 @@ import type { Panel } from "@grafana/schema";
 import { next, runbook } from "./board.js";
 import { dns_alerts as a, dns_changes as c, dns_fleet as f } from "./names.js";
 import { type Base, type Bounds, column, stat, table } from "./panels.js";
-import { failed, failureRatio, matches, timescaledb, windows } from "./sources.js";
+import { failed, failureRatio, matches, timescaledb, windows, worst } from "./sources.js";
 
 /** Share of failed queries: the origin of these bounds is docs/runbooks/success-ratio.md. */
 export const FAILURES: Bounds = { warning: 0.01, critical: 0.05 };
@@ -70,7 +70,7 @@ export function alerts(title: string, description: string, condition: string, li
         targets: [
             timescaledb(
                 "table",
-                `SELECT min(${a.started}) AS started, min(${a.rule}) AS rule, max(${a.severity}) AS severity, min(${a.entity}) AS entity,
+                `SELECT min(${a.started}) AS started, min(${a.rule}) AS rule, ${worst(a.severity)} AS severity, min(${a.entity}) AS entity,
            (array_agg(${a.summary} ORDER BY ${a.ts}))[1] AS summary, min(${a.scope}) AS scope, min(${a.node}) AS node,
            (array_agg(array_to_string(ARRAY(SELECT jsonb_array_elements_text(${a.body} -> 'processes')), ', ') ORDER BY ${a.ts}))[1] AS processes,
            extract(epoch FROM coalesce(max(${a.ended}), max(${a.ts})) - min(${a.started}))::float8 AS duration,
@@ -98,7 +98,7 @@ export function whatChanged(): Panel {
                 `SELECT ${c.ts} AS time, ${c.kind} AS kind, coalesce(${c.zone}, ${c.service}, '') AS subject, ${c.summary} AS summary, coalesce(${c.actor}, '') AS actor
            FROM dns_changes WHERE $__timeFilter(${c.ts})
          UNION ALL SELECT min(${a.started}), min(${a.rule}), min(${a.entity}), (array_agg(${a.summary} ORDER BY ${a.ts}))[1], min(${a.node})
-           FROM dns_alerts WHERE $__timeFilter(${a.ts}) GROUP BY ${a.alert_id} HAVING max(${a.severity}) <> 'info'
+           FROM dns_alerts WHERE $__timeFilter(${a.ts}) GROUP BY ${a.alert_id} HAVING ${worst(a.severity)} <> 'info'
          ORDER BY 1 DESC LIMIT 100`,
             ),
         ],

@@ -86,6 +86,12 @@ export function chMatches(column: string, variable: "resolver" | "zone" | "envir
     return `(${isAll(variable)} OR match(${column}, '^(\${${variable}:regex})$'))`;
 }
 
+/** Highest severity of a group of alerts. As texts, "warning" would be above "critical". */
+export function worst(severity: string): string {
+    const ranks = "ARRAY['info', 'warning', 'critical']";
+    return `(${ranks})[max(array_position(${ranks}, ${severity}))]`;
+}
+
 /** Condition: windows of one minute of a grouping, at the chosen vantage, in the time range. */
 export function windows(grouping: "all" | "region" | "resolver" | "zone" | "qtype"): string {
     return `$__timeFilter(${f.ts}) AND ${f.grouping} = '${grouping}' AND ${f.window_seconds} = ${String(WINDOW_SECONDS)}

@@ -3,7 +3,7 @@ import { board, events, next, runbook } from "../board.js";
 import { alerts, firing, NONE } from "../common.js";
 import { dns_alerts as a, dns_probes as p, dns_transactions as t } from "../names.js";
 import { column, series, table } from "../panels.js";
-import { chMatches, clickhouse, matches, timescaledb } from "../sources.js";
+import { chMatches, clickhouse, matches, timescaledb, worst } from "../sources.js";
 
 /** Rules of nodes, fleet and probes about misuse. */
 const RULES =
@@ -170,7 +170,7 @@ export const security = board(
                         targets: [
                             timescaledb(
                                 "table",
-                                `SELECT min(${a.started}) AS started, min(${a.rule}) AS rule, max(${a.severity}) AS severity, coalesce(min(${a.zone}), min(${a.qname}), min(${a.entity})) AS subject,
+                                `SELECT min(${a.started}) AS started, min(${a.rule}) AS rule, ${worst(a.severity)} AS severity, coalesce(min(${a.zone}), min(${a.qname}), min(${a.entity})) AS subject,
                    (array_agg(${a.summary} ORDER BY ${a.ts}))[1] AS summary
                  FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${a.rule} ~ '^(${DRIFT})$' GROUP BY ${a.alert_id} ORDER BY 1 DESC LIMIT 50`,
                             ),

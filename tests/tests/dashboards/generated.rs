@@ -121,6 +121,17 @@ fn links_to_the_documentation_hold() {
     }
 }
 
+/// As texts, "warning" is above "critical".
+#[test]
+fn severities_are_not_compared_as_texts() {
+    for file in files(&grafana::folder().join("dashboards")) {
+        let board = fs::read_to_string(&file).unwrap();
+        for wrong in ["max(severity)", "min(severity)", "ORDER BY severity"] {
+            assert!(!board.contains(wrong), "{}: {wrong}", file.display());
+        }
+    }
+}
+
 /// Compares a file with the checked-in one, or writes it there.
 fn compare(made: &Path, kept: &Path) {
     let text = fs::read_to_string(made).unwrap();
