@@ -5,7 +5,7 @@ use super::dictionary;
 use super::pods::PodMetrics;
 use super::transactions::TransactionMetrics;
 use crate::analysis::detect::{AlertCounters, Rule};
-use crate::analysis::lookup::{LookupCounters, Outcome, PacketCounts};
+use crate::analysis::lookup::{LookupCounters, Outcome};
 use crate::capture::live::CaptureStatus;
 use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
@@ -146,21 +146,29 @@ fn pods(page: &mut Page, status: &kubernetes::PodWatchStatus) {
 fn lookups(page: &mut Page, counters: &LookupCounters) {
     let outcomes = Outcome::ALL.map(Outcome::name).into_iter().zip(counters.outcomes);
     page.by_label("dnscribe_lookups_total", "outcome", outcomes);
-    for name in ["dnscribe_lookup_queries_total", "dnscribe_lookup_wasted_queries_total"] {
-        let mut family = page.family(name);
-        for (path, packets) in counters.packets.iter() {
-            let (pod, container) = PodName::or_container(Some(path));
-            let labels = &[
-                ("namespace", pod.map_or("", |pod| pod.namespace)),
-                ("pod", pod.map_or("", |pod| pod.pod)),
-                ("container_id", container.map_or("", |container| container.id)),
-            ];
-            let PacketCounts { sent, wasted } = packets;
-            family.count(labels, if name.contains("wasted") { wasted } else { sent });
-        }
-    }
+    let packets = || counters.packets.iter();
+    by_pod(page, "dnscribe_lookup_queries_total", packets().map(|(pod, of)| (pod, of.sent)));
+    by_pod(
+        page,
+        "dnscribe_lookup_wasted_queries_total",
+        packets().map(|(pod, of)| (pod, of.wasted)),
+    );
     page.count("dnscribe_lookups_evicted_total", counters.evicted);
     page.count("dnscribe_lookups_open", counters.open);
+}
+
+/// Writes counts by `namespace/pod`, or the id of a container.
+fn by_pod<'a>(page: &mut Page, name: &'static str, counts: impl Iterator<Item = (&'a str, u64)>) {
+    let mut family = page.family(name);
+    for (path, count) in counts {
+        let (pod, container) = PodName::or_container(Some(path));
+        let labels = &[
+            ("namespace", pod.map_or("", |pod| pod.namespace)),
+            ("pod", pod.map_or("", |pod| pod.pod)),
+            ("container_id", container.map_or("", |container| container.id)),
+        ];
+        family.count(labels, count);
+    }
 }
 
 fn joined(page: &mut Page, joined: &CorrelationCounters) {
