@@ -26,10 +26,10 @@ use crate::capture::encrypted::Prefix;
 use crate::capture::live::HookChoice;
 use crate::capture::ports::PortSet;
 use crate::config::capture::{CaptureLayer, PairingLayer};
-use crate::config::filters::Qtype;
+use crate::config::filters::{CriteriaLayer, FilterLayer, Qtype};
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources, Threads};
-use crate::pipeline::filter::NameSuffix;
+use crate::pipeline::filter::{FILTERED_STREAMS, NameSuffix};
 use clap::{Args, Parser, Subcommand};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
@@ -206,26 +206,14 @@ pub struct OutputArgs {
     pub output: Option<Output>,
 }
 
-/// Flags that choose the records of transactions, messages, lookups and connections, as `filters.include` does.
-/// Windows and alerts are of all traffic.
+/// Flags that choose the records of transactions, messages, lookups and connections. Each stands for the same criterion
+/// of `filters.include`, and replaces it in all streams. Windows and alerts are of all traffic.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Filters: what all of them admit, by any value of each")]
+#[command(next_help_heading = "Filters (each replaces its criterion of filters.include)")]
 pub struct FilterArgs {
     /// Records of these names and all names below them
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub name: Vec<NameSuffix>,
-
-    /// Records of these processes: names, or paths of executables
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub process: Vec<Name>,
-
-    /// Records of pods of these Kubernetes namespaces
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub namespace: Vec<Name>,
-
-    /// Records of pods of these names
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub pod: Vec<Name>,
 
     /// Records of clients at these addresses and prefixes
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -237,16 +225,38 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    fn add_to(&self, layer: &mut Layer) {
-        let Self { name, process, namespace, pod, client, qtype } = self;
-        let include = &mut layer.filters.general.include;
-        include.qname = some(name);
-        include.process = some(process);
-        include.namespace = some(namespace);
-        include.pod = some(pod);
-        include.client = some(client);
-        include.qtype = some(qtype);
+    fn criteria(&self) -> CriteriaLayer {
+        let Self { name, client, qtype } = self;
+        CriteriaLayer {
+            qname: some(name),
+            client: some(client),
+            qtype: some(qtype),
+            ..CriteriaLayer::default()
+        }
     }
+}
+
+/// Filters by what only a live capture knows: who asks.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters (each replaces its criterion of filters.include)")]
+pub struct OwnerFilterArgs {
+    /// Records of these processes: names, or paths of executables
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub process: Vec<Name>,
+
+    /// Records of pods of these Kubernetes namespaces
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub namespace: Vec<Name>,
+
+    /// Records of pods of these names
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub pod: Vec<Name>,
+}
+
+/// Sets criteria of all filtered streams: above those of the configuration, also of its `filters.streams`.
+fn include(layer: &mut Layer, criteria: &CriteriaLayer) {
+    let filter = FilterLayer { include: criteria.clone(), ..FilterLayer::default() };
+    layer.filters.streams.0.extend(FILTERED_STREAMS.map(|stream| (stream, filter.clone())));
 }
 
 /// `dnscribe run`.
@@ -267,6 +277,8 @@ pub struct RunArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub filter: FilterArgs,
+    #[command(flatten)]
+    pub owner: OwnerFilterArgs,
 
     /// Stop after this time, such as 30s [default: run until stopped]
     #[arg(long, value_name = "DURATION")]
@@ -437,7 +449,14 @@ impl RunArgs {
     pub fn sources(&self) -> Sources {
         let mut layer = self.common.layer();
         self.capture.add_to(&mut layer);
-        self.filter.add_to(&mut layer);
+        let OwnerFilterArgs { process, namespace, pod } = &self.owner;
+        let criteria = CriteriaLayer {
+            process: some(process),
+            namespace: some(namespace),
+            pod: some(pod),
+            ..self.filter.criteria()
+        };
+        include(&mut layer, &criteria);
         layer.output = self.output.output;
         layer.duration = self.duration;
         layer.drain_timeout = self.drain_timeout;
@@ -450,7 +469,7 @@ impl ReplayArgs {
     #[must_use]
     pub fn sources(&self) -> Sources {
         let mut layer = Layer { output: self.output.output, ..self.common.layer() };
-        self.filter.add_to(&mut layer);
+        include(&mut layer, &self.filter.criteria());
         self.common.sources(Purpose::Replay, layer)
     }
 }

@@ -32,7 +32,7 @@ pub use renderer::RenderOptions;
 use crate::analysis::detect::Detection;
 use crate::analysis::window::WindowOptions;
 use crate::capture::live::CaptureStatus;
-use crate::capture::sampling::{Change, NotExported, PacketClass, Timeline, told};
+use crate::capture::sampling::{Change, NotExported, PacketClass, Timeline, exported_share};
 use crate::correlate::{CorrelateStage, CorrelationMode};
 use crate::enrich::Enricher;
 use crate::health::Vitals;
@@ -266,7 +266,7 @@ impl Pipeline {
 
     fn sample(&mut self, change: Change) {
         let sampling = self.sampling.get_or_insert_default();
-        sampling.ratio = told(change.cut);
+        sampling.ratio = exported_share(change.cut);
         if change.cut == 0 {
             sampling.since = None;
         } else if sampling.since.is_none() {
@@ -360,7 +360,8 @@ impl Pipeline {
             lookups: analysis.lookups.as_ref().map(|lookups| &lookups.counters),
             alerts: analysis.detection.as_ref().map(|detection| &detection.counters),
             kubernetes: self.enricher.as_ref().and_then(Enricher::kubernetes).as_ref(),
-            pods: self.pod_metrics.as_ref().filter(|_| !self.router.masker.hides_containers()),
+            pods: self.pod_metrics.as_ref(),
+            hides_containers: self.router.masker.hides_containers(),
             gauges: &sinks.gauges(),
             build: BuildInfo {
                 version: env!("CARGO_PKG_VERSION"),

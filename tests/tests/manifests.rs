@@ -224,6 +224,9 @@ fn configuration_change_restarts_pods() {
 fn monitored_pods_have_the_job_of_the_rules() {
     let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
     let monitors = documents.iter().filter(|document| document["kind"] == "PodMonitor");
+    let agents = monitors.clone().next().unwrap();
+    // Otherwise `namespace` and `pod` of the agent's metrics would be those of the agent.
+    assert_eq!(agents["spec"]["podMetricsEndpoints"][0]["honorLabels"], true, "{agents:#}");
     let relabelings = monitors.map(|one| &one["spec"]["podMetricsEndpoints"][0]["relabelings"]);
     let relabelings: Vec<&Value> = relabelings.collect();
     let expected = ["dnscribe", "dnscribe-probe"]

@@ -26,7 +26,7 @@ pub struct Change {
 
 /// Returns the share of all transactions that is exported while `cut` is left out: 0 to 1.
 #[must_use]
-pub fn told(cut: Cut) -> f64 {
+pub fn exported_share(cut: Cut) -> f64 {
     f64::from(PARTS - u32::from(cut)) / f64::from(PARTS)
 }
 
@@ -59,7 +59,7 @@ impl Timeline {
     /// Returns the share of UDP transactions that was exported at a time: 0 to 1.
     #[must_use]
     pub fn exported_share(&self, ts: Timestamp) -> f64 {
-        told(self.cut_at(ts))
+        exported_share(self.cut_at(ts))
     }
 
     /// Returns the largest share that was left out between two times, with some tolerance for clocks.

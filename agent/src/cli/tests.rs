@@ -1,6 +1,7 @@
 use super::*;
 use clap::CommandFactory;
 use dnscribe_delivery::Stream;
+use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -102,4 +103,39 @@ fn one_flag_sets_the_query_timeout() {
         let flag = command.get_arguments().find(|one| one.get_id() == "query_timeout").unwrap();
         assert_eq!(flag.get_help().unwrap().to_string(), expected, "{}", command.get_name());
     }
+}
+
+#[test]
+fn filter_flags_replace_the_criteria_of_the_file_in_all_streams() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dnscribe.yaml");
+    let text = "version: 1\nfilters:\n  include: { qname: [a.example], qtype: [A] }\n  streams:\n    \
+                transactions: { include: { qname: [c.example] }, exclude: { client: [192.0.2.1/32] } }\n";
+    std::fs::write(&file, text).unwrap();
+    let line = format!("run --config {} --name b.example --process curl", file.display());
+    let Command::Run(run) = parse(&line).unwrap().command else { panic!() };
+    let sources = Sources { environment: Vec::new(), ..run.sources() };
+    let filters = crate::config::Config::load(&sources).unwrap().filters;
+    for stream in FILTERED_STREAMS {
+        let filter = filters.get(stream).unwrap();
+        let names = filter.include.qname.as_ref().unwrap();
+        assert!(names.matches("www.b.example"), "{stream:?}");
+        assert!(!names.matches("a.example") && !names.matches("c.example"), "{stream:?}");
+        assert_eq!(filter.include.process, Some(["curl".to_owned()].into()));
+        assert_eq!(filter.include.qtype, Some([1].into()), "of the file");
+        assert_eq!(filter.exclude.client.is_some(), stream == Stream::Transactions, "of the file");
+    }
+    // A capture file does not say who asked.
+    assert!(parse("replay a.pcap --process curl").is_err());
+}
+
+#[test]
+fn a_report_begins_some_time_ago() {
+    let Command::Report(args) = parse("report --brokers a:1 --since 1h").unwrap().command else {
+        panic!()
+    };
+    let (before, from) = (Timestamp::now(), args.span().from.unwrap());
+    let age = before.since(from);
+    assert!(age.abs_diff(Duration::from_secs(3600)) < Duration::from_secs(60), "{age:?}");
+    assert!(parse("report --brokers a:1 --since 1h --from 2026-11-20T07:00:00Z").is_err());
 }

@@ -2,7 +2,7 @@
 //! exported.
 
 use crate::capture::live::Live;
-use crate::capture::sampling::{Change, told};
+use crate::capture::sampling::{Change, exported_share};
 use crate::pipeline::Pipeline;
 use dnscribe_record::ledger::Kernel;
 use dnscribe_record::time::Timestamp;
@@ -23,7 +23,7 @@ struct Episode {
 impl SamplingLog {
     /// Logs a change of the sampling ratio.
     pub(super) fn log(&mut self, change: Change) {
-        let ratio = told(change.cut);
+        let ratio = exported_share(change.cut);
         match &mut self.episode {
             None if change.cut > 0 => {
                 self.episode = Some(Episode { since: change.at, lowest_ratio: ratio });

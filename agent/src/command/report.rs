@@ -14,8 +14,7 @@ use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_delivery::kafka::{self, RecordDecoder};
 use dnscribe_delivery::{Batch, KafkaConfig};
-use dnscribe_record::time::Timestamp;
-use dnscribe_view::report::{self, ReportModel, ReportSource, STREAMS};
+use dnscribe_view::report::{self, ReportModel, ReportSource, STREAMS, TimeSpan};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read};
 use std::ops::ControlFlow;
@@ -42,19 +41,20 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
         return Err(Exit::usage("a report is an HTML file, and standard output is a terminal")
             .with_remedy("give a file by --output-file report.html"));
     }
+    let span = args.span();
     let sources = args.sources();
     let config = Config::load(&sources)?;
     log::start(config.log);
     let signals = Signals::listen()?;
     let (model, source) = if !args.store.is_empty() {
-        of_stores(args, &signals)?
+        of_stores(args, span, &signals)?
     } else if args.files.is_empty() {
         (
-            of_topics(args, &config.kafka, &signals)?,
+            of_topics(span, &config.kafka, &signals)?,
             format!("Kafka at {}", config.kafka.brokers.join(", ")),
         )
     } else {
-        (of_files(args, config, &signals)?, names(&args.files))
+        (of_files(args, span, config, &signals)?, names(&args.files))
     };
     if signals.stop() {
         return Err(Exit::failed("stopped before the input was read to its end"));
@@ -75,8 +75,12 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
 }
 
 /// Reads stores. Returns also their names.
-fn of_stores(args: &ReportArgs, signals: &Signals) -> Result<(ReportModel, String), Exit> {
-    let mut model = ReportModel::new(args.span());
+fn of_stores(
+    args: &ReportArgs,
+    span: TimeSpan,
+    signals: &Signals,
+) -> Result<(ReportModel, String), Exit> {
+    let mut model = ReportModel::new(span);
     let mut names = Vec::new();
     for url in stores::parse(&args.store)? {
         let store = Store::connect(&url).map_err(Exit::failed)?;
@@ -84,7 +88,7 @@ fn of_stores(args: &ReportArgs, signals: &Signals) -> Result<(ReportModel, Strin
             model.line(record);
             !signals.stop()
         };
-        store.records(args.span(), &mut take).map_err(Exit::failed)?;
+        store.records(span, &mut take).map_err(Exit::failed)?;
         names.push(store.name);
     }
     Ok((model, names.join(", ")))
@@ -93,8 +97,13 @@ fn of_stores(args: &ReportArgs, signals: &Signals) -> Result<(ReportModel, Strin
 /// A file, opened and decompressed.
 type Input = BufReader<Box<dyn Read>>;
 
-fn of_files(args: &ReportArgs, config: Config, signals: &Signals) -> Result<ReportModel, Exit> {
-    let [first, ..] = &*args.files else { return Ok(ReportModel::new(args.span())) };
+fn of_files(
+    args: &ReportArgs,
+    span: TimeSpan,
+    config: Config,
+    signals: &Signals,
+) -> Result<ReportModel, Exit> {
+    let [first, ..] = &*args.files else { return Ok(ReportModel::new(span)) };
     // Standard input can be read once only, so a capture file must be named.
     let is_stdin = first == Path::new("-");
     let mut input = open(first)?;
@@ -105,9 +114,9 @@ fn of_files(args: &ReportArgs, config: Config, signals: &Signals) -> Result<Repo
             .with_remedy("name the file, or pipe it through `dnscribe replay - -o json`"));
     }
     if !holds_records {
-        return of_captures(args, config, signals);
+        return of_captures(args, span, config, signals);
     }
-    let mut model = ReportModel::new(args.span());
+    let mut model = ReportModel::new(span);
     read_lines(first, input, &mut model, signals)?;
     for path in args.files.iter().skip(1) {
         read_lines(path, open(path)?, &mut model, signals)?;
@@ -157,8 +166,13 @@ fn read_lines(
 }
 
 /// Runs the pipeline of `replay` with the report as its only sink.
-fn of_captures(args: &ReportArgs, config: Config, signals: &Signals) -> Result<ReportModel, Exit> {
-    let model = Arc::new(Mutex::new(ReportModel::new(args.span())));
+fn of_captures(
+    args: &ReportArgs,
+    span: TimeSpan,
+    config: Config,
+    signals: &Signals,
+) -> Result<ReportModel, Exit> {
+    let model = Arc::new(Mutex::new(ReportModel::new(span)));
     let shared = Arc::clone(&model);
     let take = move |batch: &Batch| {
         shared.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
@@ -176,21 +190,21 @@ fn of_captures(args: &ReportArgs, config: Config, signals: &Signals) -> Result<R
     };
     replay::files(&args.files, start, None)?;
     let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::replace(&mut *model, ReportModel::new(args.span())))
+    Ok(std::mem::replace(&mut *model, ReportModel::new(span)))
 }
 
 /// Reads the topics of all nodes.
 fn of_topics(
-    args: &ReportArgs,
+    report: TimeSpan,
     config: &KafkaConfig,
     signals: &Signals,
 ) -> Result<ReportModel, Exit> {
     let existing = kafka::topic_names(config).map_err(Exit::failed)?;
     let span = kafka::TimeSpan {
-        from: args.from.map(|from: Timestamp| from.minus(DELIVERY)),
-        to: args.to.map(|to: Timestamp| to.plus(DELIVERY)),
+        from: report.from.map(|from| from.minus(DELIVERY)),
+        to: report.to.map(|to| to.plus(DELIVERY)),
     };
-    let mut model = ReportModel::new(args.span());
+    let mut model = ReportModel::new(report);
     let mut decoder = RecordDecoder::new(config);
     let topics = STREAMS.map(|stream| config.topic(stream).to_owned());
     for topic in topics.into_iter().chain([CHANGES.to_owned()]) {

@@ -45,6 +45,14 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// them at the start. Then drops privileges, and starts whatever has threads.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let mut prepared = Prepared::new(args.sources())?;
+    if !(args.owner.namespace.is_empty() && args.owner.pod.is_empty())
+        && prepared.config.kubernetes.is_none()
+    {
+        return Err(Exit::usage(
+            "--namespace and --pod need the names of pods, which this agent does not ask for",
+        )
+        .with_remedy("set kubernetes.enabled: true, and kubernetes.kubeconfig outside of a pod"));
+    }
     let config_file = prepared.sources.file.clone();
     let helper = PrivilegedHelper::start(&prepared.config);
     start_file_helper(&prepared.config, config_file.as_deref());

@@ -246,6 +246,8 @@ section! {
         text namespace: Option<Pattern> = example("shop"),
         /// Pattern of the name of the entity's pod.
         text pod: Option<Pattern> = example("web-*"),
+        /// Pattern of the id of the entity's container, where its pod is not known.
+        text container: Option<Pattern> = example("4b6ee1d1c3c2*"),
         /// Pattern of the entity's client.
         text client_ip: Option<Pattern> = example("192.0.2.*"),
         /// Pattern of the entity's vantage.
@@ -330,6 +332,7 @@ impl MaintenanceLayer {
             ("process", self.process),
             ("namespace", self.namespace),
             ("pod", self.pod),
+            ("container", self.container),
             ("client_ip", self.client_ip),
             ("vantage", self.vantage),
         ];

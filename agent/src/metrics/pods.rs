@@ -41,11 +41,14 @@ pub struct PodMetrics {
     /// By `namespace/name`.
     pods: HashMap<Box<str>, PodCounts, RandomState>,
     other: Counts,
-    /// By namespace and name of the workload.
-    durations: HashMap<[Box<str>; 2], Histogram, RandomState>,
+    /// By `namespace/name` of the workload, with the time of the latest query.
+    durations: HashMap<Box<str>, (Timestamp, Histogram), RandomState>,
+    /// Those of all workloads without a place.
+    other_durations: Option<Histogram>,
     next_search: Timestamp,
     /// Pods that gave their place to another one.
     removed: u64,
+    key: String,
 }
 
 impl PodMetrics {
@@ -59,15 +62,30 @@ impl PodMetrics {
     ) {
         self.counts(now, pod)[outcome as usize] += 1;
         let Some(latency) = latency else { return };
-        let workload = pod.workload.as_ref().map_or("", |workload| &workload.name);
-        let mut key = [&*pod.namespace, workload].map(Box::from);
-        if self.durations.len() >= MAX_WORKLOADS && !self.durations.contains_key(&key) {
-            key = [OTHER; 2].map(Box::from);
+        self.durations_of(now, pod).observe(latency.as_secs_f64());
+    }
+
+    /// Returns the histogram of a pod's workload, or that of all workloads without a place.
+    fn durations_of(&mut self, now: Timestamp, pod: &Pod) -> &mut Histogram {
+        self.key.clear();
+        for part in [&*pod.namespace, "/", workload(pod)] {
+            self.key.push_str(part);
         }
-        self.durations
-            .entry(key)
-            .or_insert_with(|| Histogram::new(BOUNDS))
-            .observe(latency.as_secs_f64());
+        if !self.durations.contains_key(&*self.key) {
+            if self.durations.len() >= MAX_WORKLOADS {
+                self.remove_idle(now);
+            }
+            if self.durations.len() < MAX_WORKLOADS {
+                self.durations.insert(self.key.as_str().into(), (now, Histogram::new(BOUNDS)));
+            }
+        }
+        match self.durations.get_mut(&*self.key) {
+            Some((latest, histogram)) => {
+                *latest = now;
+                histogram
+            }
+            None => self.other_durations.get_or_insert_with(|| Histogram::new(BOUNDS)),
+        }
     }
 
     /// Returns the counters of a pod, or those of all pods without a place.
@@ -86,13 +104,17 @@ impl PodMetrics {
         match self.pods.get_mut(&pod.path) {
             Some(counts) => {
                 counts.latest = now;
+                // It may have got another workload since, or be another pod of that name.
+                if !Arc::ptr_eq(&counts.pod, pod) {
+                    counts.pod = Arc::clone(pod);
+                }
                 &mut counts.outcomes
             }
             None => &mut self.other,
         }
     }
 
-    /// Removes the pods that have been idle, most of which have ended.
+    /// Removes the pods and workloads that have been idle, most of which have ended.
     fn remove_idle(&mut self, now: Timestamp) {
         if now < self.next_search {
             return;
@@ -101,6 +123,7 @@ impl PodMetrics {
         let before = self.pods.len();
         self.pods.retain(|_, counts| now.since(counts.latest) < IDLE);
         self.removed += (before - self.pods.len()) as u64;
+        self.durations.retain(|_, (latest, _)| now.since(*latest) < IDLE);
     }
 
     /// Writes all families.
@@ -108,8 +131,7 @@ impl PodMetrics {
         let mut pods: Vec<_> = self.pods.values().collect();
         pods.sort_unstable_by(|one, other| one.pod.path.cmp(&other.pod.path));
         let named = pods.into_iter().map(|PodCounts { pod, outcomes, .. }| {
-            let workload = pod.workload.as_ref().map_or("", |workload| &workload.name);
-            ([&*pod.namespace, &*pod.name, workload], outcomes)
+            ([&*pod.namespace, &*pod.name, workload(pod)], outcomes)
         });
         let mut family = page.family("dns_pod_transactions_total");
         for ([namespace, pod, workload], outcomes) in named.chain([([OTHER; 3], &self.other)]) {
@@ -127,12 +149,21 @@ impl PodMetrics {
         }
         let mut durations: Vec<_> = self.durations.iter().collect();
         durations.sort_unstable_by_key(|(key, _)| *key);
+        let named = durations.into_iter().filter_map(|(key, (_, histogram))| {
+            key.split_once('/').map(|(namespace, workload)| ([namespace, workload], histogram))
+        });
+        let other = self.other_durations.iter().map(|histogram| ([OTHER; 2], histogram));
         let mut family = page.family("dns_pod_transaction_duration_seconds");
-        for ([namespace, workload], histogram) in durations {
+        for ([namespace, workload], histogram) in named.chain(other) {
             family.histogram(&[("namespace", namespace), ("workload", workload)], histogram);
         }
         page.count("dnscribe_pod_series_removed_total", self.removed);
     }
+}
+
+/// Returns the name of a pod's workload; empty without one.
+fn workload(pod: &Pod) -> &str {
+    pod.workload.as_ref().map_or("", |workload| &workload.name)
 }
 
 #[cfg(test)]
@@ -165,6 +196,36 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_pod_has_its_newest_workload() {
+        let mut metrics = PodMetrics::default();
+        let bare = Arc::new(Pod::named("shop", "web-1", None));
+        for pod in [bare, pod(1)] {
+            metrics.query(Timestamp::default(), &pod, Outcome::Answered, None);
+        }
+        let line = r#"{namespace="shop",pod="web-1",workload="web",outcome="answered"} 2"#;
+        assert!(page(&metrics).contains(line), "{}", page(&metrics));
+    }
+
+    #[test]
+    fn workloads_that_ended_give_their_place() {
+        let mut metrics = PodMetrics::default();
+        let job = |number: usize| {
+            let name = format!("job-{number}");
+            Arc::new(Pod::named("ci", &name, Some(("Job", &name))))
+        };
+        let (start, latency) = (Timestamp::from_nanos(1), Some(Duration::from_millis(1)));
+        for number in 0..2 * MAX_WORKLOADS {
+            metrics.query(start, &job(number), Outcome::Answered, latency);
+        }
+        let text = page(&metrics);
+        let other =
+            "dns_pod_transaction_duration_seconds_count{namespace=\"other\",workload=\"other\"}";
+        assert!(text.contains(&format!("{other} {MAX_WORKLOADS}")), "{text}");
+        metrics.query(start.plus(IDLE), &pod(1), Outcome::Answered, latency);
+        assert!(page(&metrics).contains("_count{namespace=\"shop\",workload=\"web\"} 1"));
     }
 
     /// Cron jobs make a new pod each minute: those that ended must not keep the places of those that run.

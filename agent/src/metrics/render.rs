@@ -47,8 +47,10 @@ pub struct MetricsSnapshot<'a> {
     pub alerts: Option<&'a AlertCounters>,
     /// State of the watch of Kubernetes pods, if there is one.
     pub kubernetes: Option<&'a kubernetes::PodWatchStatus>,
-    /// Metrics by pod, if Kubernetes is configured and pods are not masked.
+    /// Metrics by pod, if Kubernetes is configured.
     pub pods: Option<&'a PodMetrics>,
+    /// Whether pods and containers are masked: nothing on the page names one.
+    pub hides_containers: bool,
     /// Metrics of the sinks, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
     /// Version of the program.
@@ -86,7 +88,7 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
         page.count("dnscribe_windows_bytes", bytes);
     }
     if let Some(counters) = snapshot.lookups {
-        lookups(&mut page, counters);
+        lookups(&mut page, counters, snapshot.hides_containers);
     }
     if let Some(counters) = snapshot.alerts {
         alerts(&mut page, counters);
@@ -94,7 +96,7 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     if let Some(status) = snapshot.kubernetes {
         pods(&mut page, status);
     }
-    if let Some(metrics) = snapshot.pods {
+    if let Some(metrics) = snapshot.pods.filter(|_| !snapshot.hides_containers) {
         metrics.write(&mut page);
     }
     sinks::write(&mut page, snapshot.gauges);
@@ -143,10 +145,10 @@ fn pods(page: &mut Page, status: &kubernetes::PodWatchStatus) {
     page.by_label("dnscribe_kubernetes_transactions_total", "outcome", outcomes);
 }
 
-fn lookups(page: &mut Page, counters: &LookupCounters) {
+fn lookups(page: &mut Page, counters: &LookupCounters, hides_containers: bool) {
     let outcomes = Outcome::ALL.map(Outcome::name).into_iter().zip(counters.outcomes);
     page.by_label("dnscribe_lookups_total", "outcome", outcomes);
-    let packets = || counters.packets.iter();
+    let packets = || counters.packets.iter().filter(|_| !hides_containers);
     by_pod(page, "dnscribe_lookup_queries_total", packets().map(|(pod, of)| (pod, of.sent)));
     by_pod(
         page,

@@ -53,9 +53,13 @@ pub const METRICS: &[Metric] = &[
         "requests",
         "Requests without an answer in time.",
     )),
-    Metric::gauge("dnscribe_kafka_up", "0 or 1", "1 while Kafka accepts records, else 0.")
-        .labels(SINK)
-        .source("the sink"),
+    Metric::gauge(
+        "dnscribe_kafka_up",
+        "0 or 1",
+        "0 while Kafka accepts no records, else 1, also before the first one.",
+    )
+    .labels(SINK)
+    .source("the sink"),
     Metric::gauge(
         "dnscribe_spool_oldest_seconds",
         "seconds",
@@ -93,7 +97,7 @@ pub const METRICS: &[Metric] = &[
     alertmanager(Metric::gauge(
         "dnscribe_alertmanager_up",
         "0 or 1",
-        "1 while an Alertmanager accepts alerts, else 0.",
+        "0 while no Alertmanager accepts alerts, else 1, also before the first one.",
     )),
 ];
 

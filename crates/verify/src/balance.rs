@@ -10,8 +10,6 @@
 //! - Records that a later run dropped from the spool may be missing. One counter covers the spools
 //!   of all earlier captures, so these are balanced as a sum.
 //! - A ledger record counts what was delivered before it, so never itself.
-//! - If one agent handed over to another, both deliver what waited in the meantime, under one event
-//!   id: copies then count towards the minimum.
 
 use super::sort::SortEntry;
 use super::{BalanceReport, Incomplete, report::BalanceLine};

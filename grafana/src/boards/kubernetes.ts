@@ -98,9 +98,9 @@ export const kubernetes = board(
                         links: [runbook("lookups"), next("noc"), events("endsWith(qname, '.cluster.local')")],
                         targets: [
                             prometheus(
-                                `topk(10, sum by (namespace, pod) (rate(${m.dnscribe_lookup_wasted_queries_total}{instance=~"$instance"}[$__rate_interval]))
-                 / sum by (namespace, pod) (rate(${m.dnscribe_lookup_queries_total}{instance=~"$instance"}[$__rate_interval])) > 0)`,
-                                "{{namespace}}/{{pod}}",
+                                `topk(10, sum by (namespace, pod, container_id) (rate(${m.dnscribe_lookup_wasted_queries_total}{instance=~"$instance"}[$__rate_interval]))
+                 / sum by (namespace, pod, container_id) (rate(${m.dnscribe_lookup_queries_total}{instance=~"$instance"}[$__rate_interval])) > 0)`,
+                                "{{namespace}}/{{pod}} {{container_id}}",
                             ),
                         ],
                     }),

@@ -10,13 +10,13 @@ use dnscribe_delivery::kafka::KeyedRecord;
 use dnscribe_delivery::{KafkaConfig, Stream};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{AlertRecord, EventId, FigureFields, Namespace, RecordHead, runbook_address};
+use dnscribe_record::{
+    AlertRecord, EventId, FigureFields, Namespace, RUNBOOKS, RecordHead, runbook_address,
+};
 use serde::{Deserialize, Serialize};
 
 /// Name of the rule.
 const RULE: &str = "reconciliation";
-/// Folder of the runbooks.
-const RUNBOOKS: &str = "docs/runbooks";
 /// Most differences that an alert lists.
 const MAX_EVIDENCE: usize = 20;
 

@@ -15,6 +15,10 @@ fn reasons(reasons: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 fn page() -> String {
+    page_with(false)
+}
+
+fn page_with(hides_containers: bool) -> String {
     let mut packets = PacketsByPod::default();
     packets.add(Some("shop/web"), PacketCounts { sent: 30, wasted: 11 });
     packets.add(None, PacketCounts { sent: 4, wasted: 0 });
@@ -100,10 +104,18 @@ fn page() -> String {
             refused: 0,
         }),
         pods: Some(&pods),
+        hides_containers,
         spool_bytes: 0,
         gauges: &gauges,
         build: BuildInfo { version: "0.1.0", revision: "0123456789ab" },
     })
+}
+
+#[test]
+fn masked_pods_are_on_no_line() {
+    assert!(page().contains("namespace=\"shop\""));
+    let masked = page_with(true);
+    assert!(!masked.contains("shop") && !masked.contains("pod=\""), "{masked}");
 }
 
 #[test]

@@ -276,8 +276,8 @@ fn finds_client_of_message_by_qr() {
 fn rebuilds_alert_summary() {
     let alert = json!({
         "schema": "dns.alert/1", "event_id": "1".repeat(32), "ts": "2026-11-20T12:30:00Z", "node": "n",
-        "alert_id": "2".repeat(32), "rule": "tunnel", "entity": "zone=exfil.example,client_ip=192.0.2.7",
-        "zone": "exfil.example", "client_ip": "192.0.2.7", "state": "firing", "severity": "critical",
+        "alert_id": "2".repeat(32), "rule": "tunnel", "entity": "zone=exfil.example,process=nc,namespace=shop,pod=cart-1,client_ip=192.0.2.7",
+        "zone": "exfil.example", "process": {"comm": "nc"}, "k8s": {"namespace": "shop", "pod": "cart-1"}, "client_ip": "192.0.2.7", "state": "firing", "severity": "critical",
         "started": "2026-11-20T12:29:00Z", "duration_seconds": 60.0,
         "summary": "192.0.2.7 sends 9 KB in names below exfil.example",
         "figures": [{"name": "payload_bytes", "value": 9000.0, "threshold": 4000.0}],
@@ -288,7 +288,21 @@ fn rebuilds_alert_summary() {
     let (record, _) = mask_record(&mut masker, Stream::Alerts, &alert);
     assert_eq!(record["summary"], "tunnel: payload_bytes 9000 (threshold 4000)");
     let (zone, client) = (record["zone"].as_str().unwrap(), record["client_ip"].as_str().unwrap());
-    assert_eq!(record["entity"], format!("zone={zone},client_ip={client}"));
+    let [process, namespace, pod] = ["/process/comm", "/k8s/namespace", "/k8s/pod"]
+        .map(|path| record.pointer(path).and_then(Value::as_str).unwrap());
+    assert!(!["nc", "shop", "cart-1"].iter().any(|name| [process, namespace, pod].contains(name)));
+    let entity =
+        format!("zone={zone},process={process},namespace={namespace},pod={pod},client_ip={client}");
+    assert_eq!(record["entity"], entity);
+    let mut contained = alert.clone();
+    contained["container"] = json!({ "id": "4b6ee1d1c3c2" });
+    contained.as_object_mut().unwrap().remove("k8s");
+    let (contained, _) = mask_record(&mut masker, Stream::Alerts, &contained);
+    let id = contained["container"]["id"].as_str().unwrap();
+    assert!(
+        id != "4b6ee1d1c3c2"
+            && contained["entity"].as_str().unwrap().contains(&format!("container={id}"))
+    );
     assert!(record["processes"][0].as_str().unwrap().ends_with("[12]"));
     assert_ne!(record["alert_id"], alert["alert_id"]);
     let mut later = alert.clone();
