@@ -181,14 +181,21 @@ impl TimeFormat {
 impl AmountFormat {
     /// Returns an amount in millionths, exactly.
     fn parse(&self, text: &str) -> Option<String> {
-        let divides =
-            |one: &char| !matches!(one, '.' | ',' | ' ' | '\u{a0}') || *one == self.decimal;
-        let text: String = text.chars().filter(divides).collect();
-        let (whole, fraction) = text.split_once(self.decimal).unwrap_or((&text, ""));
+        let (whole, fraction) = text.split_once(self.decimal).unwrap_or((text, ""));
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole.is_empty() || !is_number(whole) || !is_number(fraction) || fraction.len() > 6 {
+        let mut groups = whole.split(['.', ',', ' ', '\u{a0}']);
+        let first = groups.next().filter(|first| !first.is_empty() && is_number(first))?;
+        // A decimal sign of another convention must not become one of thousands: 9.99 is no 999.
+        let mut rest = groups.clone();
+        let is_divided = whole.len() != first.len();
+        if is_divided && first.len() > 3
+            || !rest.all(|group| group.len() == 3 && is_number(group))
+            || !is_number(fraction)
+            || fraction.len() > 6
+        {
             return None;
         }
+        let whole: String = std::iter::once(first).chain(groups).collect();
         format!("{whole}{fraction:0<6}").parse::<i64>().ok().map(|micros| micros.to_string())
     }
 }
@@ -226,6 +233,9 @@ mod tests {
             ("When", "29.03.2026 02:30", "bad_timestamp"),
             ("When", "25.10.2026 02:30", "bad_timestamp"),
             ("Price", "-1,00", "bad_amount"),
+            ("Price", "9.99", "bad_amount"),
+            ("Price", "1.23.456,00", "bad_amount"),
+            ("Price", "1234.567,00", "bad_amount"),
             ("Price", "0,1234567", "bad_amount"),
         ] {
             let order = order.map(|(name, old)| (name, if name == column { text } else { old }));

@@ -23,7 +23,8 @@ public final class ClickHouse {
    * Codes of exceptions that mean that the data is wrong, not the server: types that do not fit and
    * text that cannot be parsed.
    */
-  private static final Set<Integer> DATA_CODES = Set.of(6, 26, 27, 33, 38, 41, 53, 69, 72, 117);
+  private static final Set<Integer> DATA_CODES = 
+      Set.of(6, 26, 27, 33, 38, 41, 53, 69, 72, 117, 349, 407, 467);
 
   /**
    * Codes of exceptions that are about the server, its load, its disks, its tables or the user's
@@ -32,12 +33,15 @@ public final class ClickHouse {
   private static final Set<Integer> SERVER_CODES =
       Set.of(
           // Files, memory, time, connections.
+          40,
+          49,
           73,
           74,
           75,
           76,
           77,
           95,
+          107,
           159,
           160,
           164,
@@ -52,16 +56,21 @@ public final class ClickHouse {
           245,
           246,
           279,
-          // Load: queries, parts.
+          // Load: queries, parts, quotas.
+          201,
           202,
           252,
           285,
           286,
+          307,
           319,
           394,
+          425,
           439,
           473,
+          499,
           700,
+          722,
           // Replicas and Keeper.
           225,
           242,
@@ -69,14 +78,18 @@ public final class ClickHouse {
           254,
           289,
           999,
-          // Databases, tables, columns, users.
+          // Databases, tables, columns, users, settings.
+          10,
           16,
+          47,
           60,
           81,
+          115,
           192,
           193,
           194,
           291,
+          452,
           497,
           516,
           1000,

@@ -2,8 +2,10 @@ package org.apache.flink.connector.kafka.sink;
 
 import java.io.IOException;
 import java.lang.reflect.Field;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Deque;
 import java.util.List;
 import org.apache.flink.api.connector.sink2.Committer;
 import org.apache.flink.connector.kafka.sink.internal.KafkaCommitter;
@@ -17,10 +19,16 @@ import org.apache.kafka.clients.admin.TransactionState;
  *
  * <p>After a restart the transactions of the last checkpoint are committed again, most of them for
  * the second time, which brokers since Kafka 4.0 refuse. Whether such a transaction was committed
- * is what the broker says about its id, as long as nothing else has used the id: the writer gets it
- * back only when the next checkpoint is committed.
+ * is what the broker says about its id, as long as nothing else has used the id. So the writer gets
+ * it back when a checkpoint whose state no longer has the transaction is committed: the next one,
+ * or, since a savepoint is committed together with the checkpoint after it, one of the next {@value
+ * #CHECKPOINTS}. A job that takes more savepoints than that between two checkpoints and then fails
+ * may have to be started from one of them.
  */
 final class StrictCommitter implements Committer<KafkaCommittable> {
+  /** Commits after which an id is free again. */
+  static final int CHECKPOINTS = 3;
+
   private final KafkaCommitter committer;
   private final Transactions transactions;
   private final Finished finished;
@@ -81,23 +89,26 @@ final class StrictCommitter implements Committer<KafkaCommittable> {
     committer.close();
   }
 
-  /** Tells the writer which transactions have ended, one checkpoint later. */
+  /** Tells the writer which transactions have ended, some checkpoints later. */
   private static final class Finished implements WritableBackchannel<TransactionFinished> {
     private final WritableBackchannel<TransactionFinished> writer;
-    private final List<TransactionFinished> held = new ArrayList<>();
+    private final Deque<List<TransactionFinished>> held = new ArrayDeque<>();
 
     Finished(WritableBackchannel<TransactionFinished> writer) {
       this.writer = writer;
+      held.add(new ArrayList<>());
     }
 
     void release() {
-      held.forEach(writer::send);
-      held.clear();
+      held.addLast(new ArrayList<>());
+      if (held.size() > CHECKPOINTS) {
+        held.removeFirst().forEach(writer::send);
+      }
     }
 
     @Override
     public void send(TransactionFinished transaction) {
-      held.add(transaction);
+      held.getLast().add(transaction);
     }
 
     @Override

@@ -142,12 +142,15 @@ class StrictCommitterTest {
     assertThat(request.isCommitted).isTrue();
   }
 
+  /** A savepoint is committed together with the checkpoint after it, whose state has both. */
   @Test
-  void idsAreFreeOnceTheNextCheckpointIsCommitted() throws Exception {
-    commit(new Request("id-1"));
-    assertThat(writer.poll()).isNull();
+  void idsAreFreeOnceNoCheckpointHasThem() throws Exception {
+    for (String id : List.of("id-1", "id-2", "id-3")) {
+      commit(new Request(id));
+      assertThat(writer.poll()).isNull();
+    }
     refusal = new TimeoutException("later");
-    Request retried = new Request("id-2");
+    Request retried = new Request("id-4");
     commit(retried);
     assertThat(writer.poll()).isEqualTo(TransactionFinished.successful("id-1"));
     refusal = null;
