@@ -113,7 +113,7 @@ fn every_loss_has_a_section() {
         "evicted_streams",
         "pairing.evicted",
         "connections.evicted",
-        "join.table_full",
+        "dnscribe_links_overflow_total",
         "dnscribe_windows_late_total",
     ];
     for name in others {
