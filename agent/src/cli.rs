@@ -275,10 +275,6 @@ pub struct RunArgs {
     pub capture: CaptureArgs,
     #[command(flatten)]
     pub output: OutputArgs,
-    #[command(flatten)]
-    pub filter: FilterArgs,
-    #[command(flatten)]
-    pub owner: OwnerFilterArgs,
 
     /// Stop after this time, such as 30s [default: run until stopped]
     #[arg(long, value_name = "DURATION")]
@@ -287,6 +283,12 @@ pub struct RunArgs {
     /// Time limit of the shutdown [default: 10s]
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<Span>,
+
+    // Last, since their heading holds for all flags after them.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
+    pub owner: OwnerFilterArgs,
 }
 
 /// `dnscribe replay`.

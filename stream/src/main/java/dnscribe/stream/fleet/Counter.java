@@ -31,7 +31,7 @@ public enum Counter {
   EXACT_QUERIES,
   EXACT_RESPONSES,
   EXACT_TRUNCATED,
-  EXACT_UNTOLD,
+  EXACT_NOT_EXPORTED,
   EXACT_LOST,
   EXACT_LOST_SEGMENTS;
 
@@ -60,7 +60,12 @@ public enum Counter {
 
   /** Counters in {@code exact}: of all messages, exported or not. */
   static final Counter[] EXACT = {
-    EXACT_QUERIES, EXACT_RESPONSES, EXACT_TRUNCATED, EXACT_UNTOLD, EXACT_LOST, EXACT_LOST_SEGMENTS
+    EXACT_QUERIES,
+    EXACT_RESPONSES,
+    EXACT_TRUNCATED,
+    EXACT_NOT_EXPORTED,
+    EXACT_LOST,
+    EXACT_LOST_SEGMENTS
   };
 
   private final String field;

@@ -23,7 +23,7 @@ public final class ClickHouse {
    * Codes of exceptions that mean that the data is wrong, not the server: types that do not fit and
    * text that cannot be parsed.
    */
-  private static final Set<Integer> DATA_CODES = 
+  private static final Set<Integer> DATA_CODES =
       Set.of(6, 26, 27, 33, 38, 41, 53, 69, 72, 117, 349, 407, 467);
 
   /**

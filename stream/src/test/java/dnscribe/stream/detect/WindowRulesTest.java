@@ -45,7 +45,9 @@ class WindowRulesTest {
       assertThat(alert.path("suppressed_alerts")).hasSize(1);
       assertThat(alert.path("suppressed").asInt()).isEqualTo(1);
       assertThat(alert.path("started").asText()).isEqualTo(Instant.ofEpochMilli(at(21)).toString());
-      assertThat(alert.path("runbook").asText()).isEqualTo("docs/runbooks/resolver-failing.md");
+      assertThat(alert.path("runbook").asText())
+          .isEqualTo(
+              "https://github.com/dnscribe/dnscribe/blob/main/docs/runbooks/resolver-failing.md");
     }
   }
 
