@@ -43,7 +43,7 @@ pub struct PodMetrics {
     other: Counts,
     /// By `namespace/name` of the workload, with the time of the latest query.
     durations: HashMap<Box<str>, (Timestamp, Histogram), RandomState>,
-    /// Those of all workloads without a place.
+    /// Latencies of all workloads without a place.
     other_durations: Option<Histogram>,
     next_search: Timestamp,
     /// Pods that gave their place to another one.
