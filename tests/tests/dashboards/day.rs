@@ -122,7 +122,7 @@ fn pictures() -> PathBuf {
 fn tells_every_incident(stack: &mut Stack, start: u64) {
     let from = Timestamp::from_nanos(start * 1_000_000_000).to_string();
     let mut report = Command::new(environment::binary().unwrap());
-    report.args(["report", "--title", "The scripted day", "--from", &from, "-o"]);
+    report.args(["report", "--title", "The scripted day", "--from", &from, "--output-file"]);
     // It stays there to be looked at.
     let file = environment::target().join("day.html");
     report.arg(&file);
