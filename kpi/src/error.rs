@@ -3,6 +3,8 @@
 use datafusion::error::DataFusionError;
 use dnscribe_cli::exit::Exit;
 use std::fmt::Display;
+use std::fs;
+use std::path::Path;
 
 /// Reason why a command fails.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,19 @@ pub enum KpiError {
 }
 
 impl KpiError {
+    /// Reads a file that an operator has written. Errors begin with its name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or `parse` refuses it.
+    pub fn reading<T>(
+        path: &Path,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, Self> {
+        let named = |problem: String| Self::Usage(format!("{}: {problem}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        parse(&text).map_err(named)
+    }
+
     /// The store cannot be opened or read.
     pub fn store(path: &str, problem: &(impl Display + ?Sized)) -> Self {
         Self::Store { path: path.to_owned(), problem: problem.to_string() }

@@ -186,10 +186,7 @@ impl Sources {
     /// # Errors
     /// The file cannot be read, or a value in it is wrong.
     pub fn read(path: &Path) -> Result<Self, KpiError> {
-        let name = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| KpiError::Usage(format!("{name}: {error}")))?;
-        Self::parse(&text).map_err(|problem| KpiError::Usage(format!("{name}: {problem}")))
+        KpiError::reading(path, Self::parse)
     }
 
     fn parse(text: &str) -> Result<Self, String> {

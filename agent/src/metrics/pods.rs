@@ -1,6 +1,6 @@
 //! Transactions and latency by Kubernetes pod and workload, in bounded memory.
 
-use super::transactions::BOUNDS;
+use super::transactions::{BOUNDS, OTHER};
 use crate::analysis::lookup::Outcome;
 use crate::enrich::kubernetes::Pod;
 use dnscribe_admin::text::{Histogram, Page};
@@ -22,9 +22,6 @@ const IDLE: Duration = Duration::from_secs(600);
 
 /// Time between two searches for idle pods while all places are taken.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
-
-/// Label value for everything beyond the maximum.
-const OTHER: &str = "other";
 
 type Counts = [u64; Outcome::ALL.len()];
 

@@ -18,7 +18,7 @@ const MAX_SERIES: usize = 1000;
 const MAX_HISTOGRAMS: usize = 100;
 
 /// Label value for everything beyond the maximum.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Upper bounds of the latency buckets in seconds: from a local cache to a query timeout.
 pub(super) const BOUNDS: &[f64] = &[
