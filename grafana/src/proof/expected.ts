@@ -180,7 +180,10 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
                 },
             },
         ],
-        "Wasted queries by pod": [shows("day", '"namespace":"shop"', '"pod":"web-7d4f9-eu1"'), peak("day", "value", 0.6)],
+        "Wasted queries by pod": [
+            shows("day", '"namespace":"shop"', '"pod":"web-7d4f9-eu1"'),
+            peak("day", "value", 0.6),
+        ],
         "Names from search lists": [shows("day", ".cluster.local", '"workload":"web"')],
         "Queries by pod": [shows("deploy", "shop/cart-7d4f9-eu1"), peak("deploy", "queries", 4)],
         "Lost packets by node": [shows("packets", "us-1"), peak("packets", "value", 4)],
