@@ -22,9 +22,7 @@ pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
 pub use trace::{PodName, TraceArgs};
 
-use crate::capture::encrypted::Prefix;
 use crate::capture::live::HookChoice;
-use crate::capture::ports::PortSet;
 use crate::config::capture::{CaptureLayer, PairingLayer};
 use crate::config::filters::{CriteriaLayer, FilterLayer, Qtype};
 use crate::config::layer::Layer;
@@ -39,6 +37,8 @@ use dnscribe_config::value::{
     Broker, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, Span,
 };
 use dnscribe_delivery::{SinkSpec, StreamSet};
+use dnscribe_transaction::packet::encrypted::Prefix;
+use dnscribe_transaction::packet::ports::PortSet;
 use std::path::{Path, PathBuf};
 
 /// Every DNS message at the socket, with its process, exactly accounted for.

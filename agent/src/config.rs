@@ -18,15 +18,12 @@ pub mod reference;
 pub use capture::Threads;
 pub use privileges::{Drop, Privileges};
 
-use crate::analysis::detect::DetectOptions;
-use crate::analysis::window::WindowOptions;
 use crate::capture::live::LiveOptions;
-use crate::correlate::CorrelationMode;
-use crate::encrypted::ConnectionOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
-use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordLimits;
+use dnscribe_analysis::detect::DetectOptions;
+use dnscribe_analysis::window::WindowOptions;
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
 use dnscribe_config::value::{Address, Listen, Name, Output};
@@ -38,6 +35,9 @@ use dnscribe_delivery::{
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
+use dnscribe_transaction::correlate::CorrelationMode;
+use dnscribe_transaction::encrypted::ConnectionOptions;
+use dnscribe_transaction::pair::PairOptions;
 use layer::Layer;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

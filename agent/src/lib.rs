@@ -5,12 +5,7 @@
 
 // The flow: packets become messages, transactions, findings and records.
 pub mod capture;
-pub mod decode;
-pub mod pair;
-pub mod encrypted;
-pub mod correlate;
 pub mod enrich;
-pub mod analysis;
 pub mod record;
 pub mod health;
 pub mod metrics;

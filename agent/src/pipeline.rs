@@ -29,21 +29,23 @@ pub use event::{Event, EventSink, RenderedEvent};
 pub use flow_stage::{FlowCounters, FlowOptions, FlowStage};
 pub use renderer::RenderOptions;
 
-use crate::analysis::detect::Detection;
-use crate::analysis::window::WindowOptions;
 use crate::capture::live::CaptureStatus;
-use crate::capture::sampling::{Change, NotExported, PacketClass, Timeline, exported_share};
-use crate::correlate::{CorrelateStage, CorrelationMode};
 use crate::enrich::Enricher;
 use crate::health::Vitals;
 use crate::metrics::{self, BuildInfo, PodMetrics, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordBuilder;
 use analysis::Analysis;
+use dnscribe_analysis::detect::Detection;
+use dnscribe_analysis::window::WindowOptions;
 use dnscribe_delivery::{OutputFormat, Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::{ClockShift, Timestamp};
+use dnscribe_transaction::correlate::{CorrelateStage, CorrelationMode};
+use dnscribe_transaction::packet::sampling::{
+    Change, NotExported, PacketClass, Timeline, exported_share,
+};
 use renderer::Renderer;
 use resolver_names::ResolverNames;
 use std::collections::BTreeMap;

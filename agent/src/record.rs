@@ -8,14 +8,9 @@ mod window;
 
 pub use limits::RecordLimits;
 
-use crate::capture::Direction;
-use crate::capture::net::UnreachableReason;
-use crate::correlate::{AnswerSource, TransactionLinks};
-use crate::decode::{DeadLetter, Message};
-use crate::enrich::{Attribution, PodRef, Runtime};
-use crate::pair::{MessageTexts, Transaction, Vantage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_analysis::attribution::{Attribution, PodRef, Runtime};
 use dnscribe_dns::{
     Edns, Question, Tlv, class_name, dso_name, dso_text, opcode_name, rcode_name, to_unicode,
     type_name,
@@ -27,6 +22,11 @@ use dnscribe_record::{
     K8sFields, Labels, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead,
     RecordTail, Stream, TransactionBody, TransactionContext,
 };
+use dnscribe_transaction::correlate::{AnswerSource, TransactionLinks};
+use dnscribe_transaction::decode::{DeadLetter, Message};
+use dnscribe_transaction::packet::Direction;
+use dnscribe_transaction::packet::net::UnreachableReason;
+use dnscribe_transaction::pair::{MessageTexts, Transaction, Vantage};
 use limits::ListLimits;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -361,22 +361,20 @@ pub fn record_tail(attribution: &Attribution) -> RecordTail<'_> {
             runtime: attribution.runtime().map(Runtime::name),
             pod_uid: container.pod_uid.as_deref(),
         }),
-        k8s: attribution.pod.as_ref().map(Into::into),
+        k8s: attribution.pod.as_ref().map(k8s_fields),
         masking: None,
     }
 }
 
-impl<'a> From<&'a PodRef> for K8sFields<'a> {
-    fn from(place: &'a PodRef) -> Self {
-        let pod = &*place.pod;
-        let workload = pod.workload.as_ref();
-        Self {
-            namespace: &pod.namespace,
-            pod: &pod.name,
-            container: place.container.as_deref(),
-            workload_kind: workload.map(|workload| &*workload.kind),
-            workload: workload.map(|workload| &*workload.name),
-            labels: Some(&pod.labels).filter(|labels| !labels.is_empty()),
-        }
+fn k8s_fields(place: &PodRef) -> K8sFields<'_> {
+    let pod = &*place.pod;
+    let workload = pod.workload.as_ref();
+    K8sFields {
+        namespace: &pod.namespace,
+        pod: &pod.name,
+        container: place.container.as_deref(),
+        workload_kind: workload.map(|workload| &*workload.kind),
+        workload: workload.map(|workload| &*workload.name),
+        labels: Some(&pod.labels).filter(|labels| !labels.is_empty()),
     }
 }

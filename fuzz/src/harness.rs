@@ -1,14 +1,14 @@
 //! Runs the pipeline on hostile input and checks its invariants.
 
-use dnscribe::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
-use dnscribe::capture::{Body, Direction, Packet, PacketId};
-use dnscribe::decode::DecoderOptions;
-use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::RecordBuilder;
+use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::DecoderOptions;
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
+use dnscribe_transaction::pair::PairOptions;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

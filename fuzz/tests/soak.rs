@@ -4,13 +4,13 @@
 //! `SOAK_PACKETS` sets the number of packets; 200,000 by default.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
-use dnscribe::capture::Body;
-use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
 use dnscribe_fuzz::corpus::{self, Corpus};
 use dnscribe_fuzz::harness::{Harness, Limits, PacketMetadata};
 use dnscribe_fuzz::mutate::{Random, damage};
 use dnscribe_fuzz::test_packets::{self, Segment, flag};
+use dnscribe_transaction::packet::Body;
+use dnscribe_transaction::packet::ports::PortSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;

@@ -16,12 +16,12 @@ mod sampling;
 #[path = "kernel/tunnels.rs"]
 mod tunnels;
 
-use dnscribe::capture::Body;
-use dnscribe::capture::encrypted::{Encrypted, Prefix};
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{HookChoice, ListenerPlace, Live, LiveOptions};
 use dnscribe_record::ledger::Kernel;
 use dnscribe_tests::environment::privileged;
+use dnscribe_transaction::packet::Body;
+use dnscribe_transaction::packet::encrypted::{Encrypted, Prefix};
 use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
 
 const UDP: u8 = 17;

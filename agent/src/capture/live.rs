@@ -45,9 +45,7 @@ mod tap;
 #[doc(hidden)]
 pub mod testing;
 
-use super::encrypted::Encrypted;
-use super::ports::PortSet;
-use super::{Packet, Received};
+use super::Received;
 use aya::maps::{Array, MapData, MapError, PerCpuArray};
 pub use cgroup::{mount as cgroup2_mount, own_path as own_cgroup, path_of_id as cgroup_of_id};
 pub(crate) use clock::Clock;
@@ -58,6 +56,9 @@ use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{ledger, named_enum};
+use dnscribe_transaction::packet::Packet;
+use dnscribe_transaction::packet::encrypted::Encrypted;
+use dnscribe_transaction::packet::ports::PortSet;
 pub use icmp::{ListenerPlace, pair as message_sockets, serve as serve_icmp};
 use kernel_log::KernelLog;
 use programs::Loaded;

@@ -5,11 +5,11 @@
 //! into one segment again. What a record does not have is unknown: the task, its cgroup and the
 //! network namespace.
 
-use super::{Body, Direction, Packet, PacketId, Transport};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{EventId, Labels};
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Transport};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

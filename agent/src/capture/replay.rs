@@ -14,11 +14,11 @@ mod source;
 
 pub use source::InputError;
 
-use super::encrypted::Encrypted;
-use super::ports::PortSet;
-use super::{Body, Direction, Packet, PacketId};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::encrypted::Encrypted;
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
 use filter::Filter;
 use format::{Frame, Reader};
 use link::Inside;

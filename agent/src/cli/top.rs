@@ -1,12 +1,12 @@
 //! `dnscribe top`.
 
 use super::{CaptureArgs, CommonArgs, PairingArgs};
-use crate::capture::ports::PortSet;
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources};
 use clap::Args;
 use dnscribe_config::value::{Broker, Listen, PositiveSpan};
 use dnscribe_delivery::{SinkSpec, Stream};
+use dnscribe_transaction::packet::ports::PortSet;
 use dnscribe_view::top::Vantage;
 use std::path::PathBuf;
 use std::str::FromStr;

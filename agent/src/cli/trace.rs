@@ -2,13 +2,13 @@
 
 use super::{CommonArgs, PairingArgs};
 use crate::capture::live::HookChoice;
-use crate::capture::ports::PortSet;
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources};
 use crate::trace;
 use clap::{ArgGroup, Args};
 use dnscribe_config::value::{Listen, LogLevel, Output, PositiveSpan};
 use dnscribe_delivery::SinkSpec;
+use dnscribe_transaction::packet::ports::PortSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;

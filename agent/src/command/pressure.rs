@@ -2,10 +2,10 @@
 //! exported.
 
 use crate::capture::live::Live;
-use crate::capture::sampling::{Change, exported_share};
 use crate::pipeline::Pipeline;
 use dnscribe_record::ledger::Kernel;
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::sampling::{Change, exported_share};
 use std::time::Duration;
 
 /// Logs the start and the end of each episode of sampling, but not its steps.

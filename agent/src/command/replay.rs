@@ -3,7 +3,6 @@
 use super::replay_topic;
 use super::session::{Endpoint, Prepared, Start, close, flow_options, pipeline_options};
 use super::signals::Signals;
-use crate::capture::Packet;
 use crate::capture::replay::{InputError, Replay};
 use crate::cli::ReplayArgs;
 use crate::config::Config;
@@ -12,6 +11,7 @@ use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
 use dnscribe_delivery::{Sink, SinkStatus, SinkWatch};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::Packet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,7 +6,6 @@
 
 use super::replay::{Session, replay_session};
 use super::session::Prepared;
-use crate::capture::PacketId;
 use crate::capture::raw::{NoMessage, Packetizer, RawMessage};
 use crate::cli::ReplayArgs;
 use crate::pipeline::CaptureCounters;
@@ -16,6 +15,7 @@ use dnscribe_delivery::{KafkaConfig, Stream};
 use dnscribe_record::Namespace;
 use dnscribe_record::ledger::{Kernel, Ring};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::PacketId;
 use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -362,7 +362,7 @@ mod tests {
             id: PacketId { cpu: 0, seq: ts_ns },
             offset: (0, 0),
             event_id: u128::from(ts_ns),
-            transport: crate::capture::Transport::Udp,
+            transport: dnscribe_transaction::packet::Transport::Udp,
             direction: crate::capture::raw::WireDirection::Passive,
             src: "192.0.2.1:1".parse().unwrap(),
             dst: "192.0.2.2:53".parse().unwrap(),

@@ -2,16 +2,15 @@
 //! watching the sinks, and ending with the summary.
 
 use super::signals::{Signals, Waker};
-use crate::analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, Live, LiveOptions};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
-use crate::decode::DecoderOptions;
 use crate::enrich::Scope;
 use crate::health::Health;
 use crate::pipeline::{FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions};
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
+use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
 use dnscribe_config::host::{self, RESOLV_CONF};
@@ -19,6 +18,7 @@ use dnscribe_config::log;
 use dnscribe_delivery::{self, Sink, SinkSpec, SinkStatus, SinkWatch};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::DecoderOptions;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};

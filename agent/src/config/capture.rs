@@ -2,16 +2,16 @@
 //! stages from capture to windows.
 
 use super::layer::Layer;
-use crate::analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
-use crate::capture::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
 use crate::capture::live::{HookChoice, ListenerPlace, LiveOptions};
-use crate::capture::ports::PortSet;
-use crate::encrypted::ConnectionOptions;
-use crate::pair::PairOptions;
+use dnscribe_analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use dnscribe_common::flow::MAX_RINGS;
 use dnscribe_config::value::{Count, PositiveSpan, Span, read_bytes, show_bytes};
 use dnscribe_config::{ConfigError, section, value};
 use dnscribe_record::named_enum;
+use dnscribe_transaction::encrypted::ConnectionOptions;
+use dnscribe_transaction::packet::encrypted::{ENCRYPTED_PORT, Encrypted, HTTPS_PORT, Prefix};
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::pair::PairOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 

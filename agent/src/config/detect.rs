@@ -2,7 +2,7 @@
 
 mod value;
 
-use crate::analysis::detect::{
+use dnscribe_analysis::detect::{
     AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, Rule, RuleOptions,
     SuccessOptions,
 };

@@ -1,11 +1,11 @@
 //! Section `filters`.
 
-use crate::capture::encrypted::Prefix;
 use crate::pipeline::filter::{Criteria, FILTERED_STREAMS, Filter, NameSuffix, StreamFilters};
 use dnscribe_config::reader::{Field as _, PerStream};
 use dnscribe_config::value::Name;
 use dnscribe_config::{ConfigError, section, value};
 use dnscribe_dns::type_number;
+use dnscribe_transaction::packet::encrypted::Prefix;
 
 section! {
     /// Section `filters`.

@@ -5,7 +5,6 @@ use super::detect::DetectLayer;
 use super::filters::FiltersLayer;
 use super::kubernetes::KubernetesLayer;
 use super::privileges::PrivilegesLayer;
-use crate::correlate::CorrelationMode;
 use crate::record::RecordLimits;
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
@@ -18,6 +17,7 @@ use dnscribe_config::value::{
 };
 use dnscribe_config::{section, value};
 use dnscribe_delivery::{SinkSpec, StreamSet};
+use dnscribe_transaction::correlate::CorrelationMode;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 use super::*;
-use crate::analysis::detect::{MaintenancePeriod, Rule};
 use crate::capture::live::HookChoice;
+use dnscribe_analysis::detect::{MaintenancePeriod, Rule};
 use dnscribe_config::value::{LogFormat, LogLevel};
 use dnscribe_delivery::{Format, Login, Password, Rotation, Stream};
 use std::fs;

@@ -12,10 +12,9 @@ mod watcher;
 
 pub use client::probe;
 pub use error::ApiErrorReason;
-pub use pod::{Pod, PodRef, Workload};
 
-use super::container::Container;
 use arc_swap::{ArcSwap, Cache};
+use dnscribe_analysis::attribution::{Container, PodRef};
 use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};

@@ -4,9 +4,9 @@ mod helper;
 
 pub use helper::{await_process_server, serve_process_requests};
 
-use super::Container;
-use crate::capture::Task;
 use crate::capture::live::process::{if_there, is_same_start, start_ns};
+use dnscribe_analysis::attribution::Container;
+use dnscribe_transaction::packet::Task;
 use helper::HelperClient;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

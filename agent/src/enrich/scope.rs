@@ -1,8 +1,9 @@
 //! The part of a host's processes that is of interest: one command, one process with its children, or one pod.
 
-use super::{Attribution, PodRef};
-use crate::capture::Task;
 use crate::capture::live::cgroup_of_id;
+use dnscribe_analysis::attribution::Attribution;
+use dnscribe_analysis::attribution::PodRef;
+use dnscribe_transaction::packet::Task;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;

@@ -1,9 +1,9 @@
 //! Transactions and latency by Kubernetes pod and workload, in bounded memory.
 
 use super::transactions::{BOUNDS, OTHER};
-use crate::analysis::lookup::Outcome;
-use crate::enrich::kubernetes::Pod;
 use dnscribe_admin::text::{Histogram, Page};
+use dnscribe_analysis::attribution::Pod;
+use dnscribe_analysis::lookup::Outcome;
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;

@@ -4,16 +4,16 @@
 use super::dictionary;
 use super::pods::PodMetrics;
 use super::transactions::TransactionMetrics;
-use crate::analysis::detect::{AlertCounters, Rule};
-use crate::analysis::lookup::{LookupCounters, Outcome};
 use crate::capture::live::CaptureStatus;
-use crate::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use crate::enrich::kubernetes::{self, ApiErrorReason};
 use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
+use dnscribe_analysis::detect::{AlertCounters, Rule};
+use dnscribe_analysis::lookup::{LookupCounters, Outcome};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::PodName;
 use dnscribe_record::ledger::{Counters, Sampling};
+use dnscribe_transaction::correlate::{AnswerSource, CorrelationCounters, ParentMatch};
 use std::collections::BTreeMap;
 
 /// Version of the program.

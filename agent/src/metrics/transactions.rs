@@ -1,10 +1,10 @@
 //! Counts and latencies of transactions and connections by label, in bounded memory.
 
-use crate::capture::Transport;
-use crate::encrypted::ConnectionReport;
-use crate::pair::{Status, Vantage};
 use dnscribe_admin::text::{Histogram, Labels, Page};
 use dnscribe_dns::{rcode_name, type_name};
+use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::packet::Transport;
+use dnscribe_transaction::pair::{Status, Vantage};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::borrow::Cow;

@@ -5,19 +5,21 @@ mod learning;
 
 use super::DetectionChange;
 use super::attribution::filter_subject;
-use crate::analysis::detect::{Alert, DetectOptions, Detection, ExpectedResolvers};
-use crate::analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
-use crate::analysis::view::TransactionView;
-use crate::analysis::window::{self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows};
-use crate::capture::sampling::{NotExported, PacketClass};
-use crate::decode::Message;
-use crate::encrypted::ConnectionReport;
-use crate::pair::Vantage;
 use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
+use dnscribe_analysis::detect::{Alert, DetectOptions, Detection, ExpectedResolvers};
+use dnscribe_analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
+use dnscribe_analysis::view::TransactionView;
+use dnscribe_analysis::window::{
+    self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows,
+};
 use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
 use dnscribe_record::time::{ClockShift, Timestamp};
+use dnscribe_transaction::decode::Message;
+use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::packet::sampling::{NotExported, PacketClass};
+use dnscribe_transaction::pair::Vantage;
 use learning::LearningLog;
 use std::time::Duration;
 

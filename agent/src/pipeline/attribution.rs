@@ -1,60 +1,65 @@
 //! The process, container and pod behind a transaction, a connection or a dead letter, as far as known.
 
-use crate::capture::Task;
-use crate::decode::Message;
-use crate::enrich::{Attribution, Enricher, Process};
-use crate::pair::{Transaction, Vantage};
+use crate::enrich::Enricher;
 use crate::pipeline::filter::{Filter, FilterQuestion, FilterSubject};
+use dnscribe_analysis::attribution::{Attribution, Process};
 use dnscribe_dns::Question;
+use dnscribe_transaction::decode::Message;
+use dnscribe_transaction::packet::Task;
+use dnscribe_transaction::pair::{Transaction, Vantage};
 use std::net::IpAddr;
 
-impl Attribution {
-    /// Looks up a task. The first lookup must come while the task is alive.
-    pub(super) fn new(
-        enricher: &mut Option<Enricher>,
-        task: Option<&Task>,
-        cgroup_id: u64,
-    ) -> Self {
-        match enricher {
-            Some(enricher) => enricher.attribute(task, cgroup_id),
-            None => Self { process: task.map(|task| Process::new(task, None)), ..Self::default() },
-        }
+/// Looks up a task. The first lookup must come while the task is alive.
+pub(super) fn attribute(
+    enricher: &mut Option<Enricher>,
+    task: Option<&Task>,
+    cgroup_id: u64,
+) -> Attribution {
+    match enricher {
+        Some(enricher) => enricher.attribute(task, cgroup_id),
+        None => Attribution {
+            process: task.map(|task| Process::new(task, None)),
+            ..Attribution::default()
+        },
     }
+}
 
-    /// Looks up the sender of a message.
-    pub(super) fn of_sender(enricher: &mut Option<Enricher>, message: &Message<'_>) -> Self {
-        let envelope = message.envelope;
-        Self::new(enricher, envelope.task.as_ref(), envelope.cgroup_id)
-    }
+/// Looks up the sender of a message.
+pub(super) fn attribute_sender(
+    enricher: &mut Option<Enricher>,
+    message: &Message<'_>,
+) -> Attribution {
+    let envelope = message.envelope;
+    attribute(enricher, envelope.task.as_ref(), envelope.cgroup_id)
+}
 
-    /// Looks up the process of a transaction: at the server, the sender of the response; elsewhere, the sender of
-    /// the query. If its task is unknown, the other one.
-    pub(super) fn of_transaction(
-        enricher: &mut Option<Enricher>,
-        transaction: &Transaction<'_>,
-    ) -> Self {
-        let (first, second) = match transaction.vantage {
-            Vantage::Server => (transaction.response, transaction.query),
-            Vantage::Client | Vantage::Passive => (transaction.query, transaction.response),
-        };
-        let has_task = |message: &Message<'_>| message.envelope.task.is_some();
-        let known = first.filter(has_task).or_else(|| second.filter(has_task));
-        let sender = known.or(first).or(second);
-        sender.map(|message| Self::of_sender(enricher, &message)).unwrap_or_default()
-    }
+/// Looks up the process of a transaction: at the server, the sender of the response; elsewhere, the sender of
+/// the query. If its task is unknown, the other one.
+pub(super) fn attribute_transaction(
+    enricher: &mut Option<Enricher>,
+    transaction: &Transaction<'_>,
+) -> Attribution {
+    let (first, second) = match transaction.vantage {
+        Vantage::Server => (transaction.response, transaction.query),
+        Vantage::Client | Vantage::Passive => (transaction.query, transaction.response),
+    };
+    let has_task = |message: &Message<'_>| message.envelope.task.is_some();
+    let known = first.filter(has_task).or_else(|| second.filter(has_task));
+    let sender = known.or(first).or(second);
+    sender.map(|message| attribute_sender(enricher, &message)).unwrap_or_default()
+}
 
-    /// Returns whether a filter admits a message or transaction.
-    pub(super) fn passes(
-        &self,
-        filter: &Filter,
-        question: Option<Question<'_>>,
-        client: IpAddr,
-    ) -> bool {
-        let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
-        let qtype = question.map(|question| question.qtype);
-        let asked = FilterQuestion { qname: qname.as_deref(), qtypes: qtype.as_slice() };
-        filter.admits(&FilterSubject { question: Some(asked), ..filter_subject(self, client) })
-    }
+/// Returns whether a filter admits a message or transaction.
+pub(super) fn passes(
+    attribution: &Attribution,
+    filter: &Filter,
+    question: Option<Question<'_>>,
+    client: IpAddr,
+) -> bool {
+    let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
+    let qtype = question.map(|question| question.qtype);
+    let asked = FilterQuestion { qname: qname.as_deref(), qtypes: qtype.as_slice() };
+    filter.admits(&FilterSubject { question: Some(asked), ..filter_subject(attribution, client) })
 }
 
 /// What filters match of a client and its process, without a question.

@@ -3,11 +3,11 @@
 
 use super::event::{Event, EventSink, RenderedEvent};
 use super::flow_stage::FlowCounters;
-use crate::decode::{DeadLetter, Envelope, Malformed, Message};
-use crate::encrypted::{self, Connection};
-use crate::pair::{MessageTexts, Transaction};
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::{DeadLetter, Envelope, Malformed, Message};
+use dnscribe_transaction::encrypted::{self, Connection};
+use dnscribe_transaction::pair::{MessageTexts, Transaction};
 use std::ops::Range;
 
 /// A batch of this size is full: a worker sends it before it adds more.

@@ -2,15 +2,15 @@
 //! and applies what concerns it.
 
 use super::renderer::RenderOptions;
-use crate::analysis::detect::{DetectOptions, ExpectedResolvers};
-use crate::analysis::window::WindowOptions;
-use crate::capture::ports::PortSet;
-use crate::capture::sampling::Change;
-use crate::encrypted::ConnectionOptions;
-use crate::pair::PairOptions;
 use crate::pipeline::filter::StreamFilters;
+use dnscribe_analysis::detect::{DetectOptions, ExpectedResolvers};
+use dnscribe_analysis::window::WindowOptions;
 use dnscribe_record::privacy::MaskingRules;
 use dnscribe_record::time::ClockShift;
+use dnscribe_transaction::encrypted::ConnectionOptions;
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::packet::sampling::Change;
+use dnscribe_transaction::pair::PairOptions;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;

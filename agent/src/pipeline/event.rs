@@ -1,9 +1,9 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
-use crate::decode::{DeadLetter, Envelope, Message};
-use crate::encrypted::ConnectionReport;
-use crate::pair::{MessageTexts, Transaction};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::{DeadLetter, Envelope, Message};
+use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::pair::{MessageTexts, Transaction};
 
 /// An event of one flow. Events are passed in the order in which they happened.
 ///

@@ -11,8 +11,8 @@ mod tests;
 
 pub use names::{InvalidSuffix, NameSuffix, NameSuffixes};
 
-use crate::capture::encrypted::Prefixes;
 use dnscribe_record::Stream;
+use dnscribe_transaction::packet::encrypted::Prefixes;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 

@@ -9,14 +9,15 @@ use super::batch::EventBatch;
 use super::control::Control;
 use super::event::{Event, EventSink};
 use super::renderer::Renderer;
-use crate::capture::ports::PortSet;
-use crate::capture::{Packet, Received};
-use crate::decode::{Decoded, Decoder, DecoderOptions};
-use crate::encrypted::{ConnectionOptions, ConnectionTable};
-use crate::pair::{PairOptions, Pairer};
+use crate::capture::Received;
 use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe_transaction::encrypted::{ConnectionOptions, ConnectionTable};
+use dnscribe_transaction::packet::Packet;
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::pair::{PairOptions, Pairer};
 use std::time::Duration;
 
 /// Time by the clock of the capture between two checks for expired entries.

@@ -2,21 +2,22 @@
 
 use super::Pipeline;
 use super::analysis::{Analysis, Export};
-use super::attribution::filter_subject;
+use super::attribution::{
+    attribute, attribute_sender, attribute_transaction, filter_subject, passes,
+};
 use super::event::{Event, EventSink, RenderedEvent};
-use crate::analysis::lookup::Outcome;
-use crate::analysis::view::{Facts, TransactionView};
-use crate::capture::Transport;
-use crate::capture::sampling::Timeline;
-use crate::decode::{DeadLetter, Envelope, Message};
-use crate::encrypted::ConnectionReport;
-use crate::enrich::Attribution;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
-use crate::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use crate::record::record_tail;
+use dnscribe_analysis::lookup::Outcome;
+use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{LedgerRecord, Stream};
+use dnscribe_transaction::decode::{DeadLetter, Envelope, Message};
+use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::packet::Transport;
+use dnscribe_transaction::packet::sampling::Timeline;
+use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::time::Duration;
 
 impl EventSink for Pipeline {
@@ -70,10 +71,11 @@ impl Pipeline {
         if response && !rendered {
             return;
         }
-        let sender = Attribution::of_sender(&mut self.enricher, message);
+        let sender = attribute_sender(&mut self.enricher, message);
         if rendered {
             if let Some(filter) = filter
-                && !sender.passes(
+                && !passes(
+                    &sender,
                     filter,
                     message.dns.question(),
                     message.client_and_server().0.ip(),
@@ -117,7 +119,7 @@ impl Pipeline {
         if !is_exported && !analysis.is_active() && pod_metrics.is_none() {
             return;
         }
-        let attribution = Attribution::of_transaction(enricher, transaction);
+        let attribution = attribute_transaction(enricher, transaction);
         if let Some(metrics) = pod_metrics
             && let Some(pod) = &attribution.pod
             && let Some((outcome, latency)) = query_outcome(transaction)
@@ -149,7 +151,7 @@ impl Pipeline {
             return;
         }
         if let Some(filter) = filter
-            && !attribution.passes(filter, transaction.question(), client.ip())
+            && !passes(&attribution, filter, transaction.question(), client.ip())
         {
             return router.filter(Stream::Transactions);
         }
@@ -164,7 +166,7 @@ impl Pipeline {
     /// Looks up the process of a packet of encrypted DNS while the process is alive.
     fn note_process(&mut self, envelope: &Envelope) {
         if envelope.task.is_some() {
-            Attribution::new(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
+            attribute(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
         }
     }
 
@@ -182,7 +184,7 @@ impl Pipeline {
         if self.router.asks_for(Stream::Connections, filter.is_some()) {
             let task = connection.task.as_ref();
             let cgroup_id = connection.cgroup_id;
-            let attribution = Attribution::new(&mut self.enricher, task, cgroup_id);
+            let attribution = attribute(&mut self.enricher, task, cgroup_id);
             let subject = filter_subject(&attribution, connection.client.ip());
             if filter.is_some_and(|filter| !filter.admits(&subject)) {
                 self.router.filter(Stream::Connections);
@@ -199,7 +201,7 @@ impl Pipeline {
         if self.router.asks_for(Stream::Dlq, false) {
             let envelope = &letter.envelope;
             let task = envelope.task.as_ref();
-            let attribution = Attribution::new(&mut self.enricher, task, envelope.cgroup_id);
+            let attribution = attribute(&mut self.enricher, task, envelope.cgroup_id);
             let record = self.identity.dead_letter(letter, record_tail(&attribution));
             let key = self.identity.node.as_bytes();
             self.router.push(Stream::Dlq, record.head.event_id, &record, key);

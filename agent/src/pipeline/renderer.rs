@@ -2,10 +2,10 @@
 //! threads of the flow stages. The merge stage adds what depends on other flows or on the host.
 
 use super::event::{Event, RenderedEvent};
-use crate::pair::MessageTexts;
 use crate::record::RecordBuilder;
 use dnscribe_delivery::append_json;
 use dnscribe_record::time::ClockShift;
+use dnscribe_transaction::pair::MessageTexts;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,14 +4,14 @@ mod clock;
 
 use super::*;
 use crate::capture::Received;
-use crate::capture::net::{protocol, test_packets};
-use crate::capture::{Body, Direction, Packet, PacketId};
-use crate::decode::DecoderOptions;
-use crate::pair::PairOptions;
 use crate::record::RecordBuilder;
 use dnscribe_delivery::null::NullSink;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream, StreamSet};
 use dnscribe_record::ledger::Delivery;
+use dnscribe_transaction::decode::DecoderOptions;
+use dnscribe_transaction::packet::net::{protocol, test_packets};
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
+use dnscribe_transaction::pair::PairOptions;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::HashMap;

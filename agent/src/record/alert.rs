@@ -1,7 +1,7 @@
 //! Builds `dns.alert/1` from a change of an alert.
 
 use super::RecordBuilder;
-use crate::analysis::detect::Alert;
+use dnscribe_analysis::detect::Alert;
 use dnscribe_record::{AlertRecord, EventId, PodName, ProcessName, Stream, runbook_address};
 
 impl RecordBuilder {
@@ -24,10 +24,10 @@ impl RecordBuilder {
             container,
             k8s,
             client_ip: entity.client.as_deref(),
-            vantage: entity.vantage.map(crate::pair::Vantage::name),
+            vantage: entity.vantage.map(dnscribe_transaction::pair::Vantage::name),
             state: alert.state.name(),
             severity: alert.level.name(),
-            previous_severity: alert.previous.map(crate::analysis::detect::Severity::name),
+            previous_severity: alert.previous.map(dnscribe_analysis::detect::Severity::name),
             started: self.clock.apply(alert.started),
             ended: alert.ended.map(|ended| self.clock.apply(ended)),
             duration_seconds: until.since(alert.started).as_secs_f64(),
@@ -56,11 +56,13 @@ impl RecordBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analysis::detect::{AlertState, Baseline, Entity, Evidence, Figure, Rule, Severity};
-    use crate::decode::MessageId;
-    use crate::pair::Vantage;
+    use dnscribe_analysis::detect::{
+        AlertState, Baseline, Entity, Evidence, Figure, Rule, Severity,
+    };
     use dnscribe_record::json_schema;
     use dnscribe_record::time::Timestamp;
+    use dnscribe_transaction::decode::MessageId;
+    use dnscribe_transaction::pair::Vantage;
     use serde_json::json;
     use std::collections::HashMap;
 

@@ -1,9 +1,9 @@
 //! Builds `dns.connection/1` from a connection report.
 
 use super::RecordBuilder;
-use crate::encrypted::{ConnectionReport, Handshake};
 use dnscribe_record::number::milliseconds;
 use dnscribe_record::{ConnectionRecord, RecordTail, Stream};
+use dnscribe_transaction::encrypted::{ConnectionReport, Handshake};
 use std::borrow::Cow;
 
 impl RecordBuilder {

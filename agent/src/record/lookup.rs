@@ -1,7 +1,7 @@
 //! Builds `dns.lookup/1` from a finished lookup.
 
 use super::{RecordBuilder, record_tail};
-use crate::analysis::lookup::Lookup;
+use dnscribe_analysis::lookup::Lookup;
 use dnscribe_record::{LookupRecord, Stream};
 
 /// Ids in `transaction_ids` at most.

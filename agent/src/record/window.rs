@@ -1,10 +1,9 @@
 //! Builds `dns.window/1` from the tally of one group in one window.
 
 use super::RecordBuilder;
-use crate::analysis::window::{Group, Grouping, Span, Tally, Tops, bounds};
-use crate::pair::Status;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_analysis::window::{Group, Grouping, Span, Tally, Tops, bounds};
 use dnscribe_dns::{rcode_name, type_name};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::{
@@ -12,6 +11,7 @@ use dnscribe_record::{
     QtypeCount, RcodeCount, StatusCounts, Stream, TopSketches, WindowRecord, WindowStatistics,
 };
 use dnscribe_sketch::{DistinctSketch, QuantileSketch, TopSketch};
+use dnscribe_transaction::pair::Status;
 use std::borrow::Cow;
 
 /// Entries of each list of most frequent values.

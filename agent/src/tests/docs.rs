@@ -2,10 +2,10 @@
 //! drifts apart.
 
 use crate::health::{Health, Vitals};
-use crate::pair::Status;
 use dnscribe_admin::health::DeliveryVitals;
 use dnscribe_delivery::SinkSpec;
 use dnscribe_record::{Stream, StreamSet};
+use dnscribe_transaction::pair::Status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

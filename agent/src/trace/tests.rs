@@ -1,9 +1,10 @@
 use super::*;
-use crate::capture::Task;
-use crate::enrich::{Attribution, ScopeMembers};
+use crate::enrich::ScopeMembers;
+use dnscribe_analysis::attribution::Attribution;
 use dnscribe_delivery::Stream;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::trace::WaitCause;
+use dnscribe_transaction::packet::Task;
 use serde_json::{Value, json};
 use std::time::Duration;
 

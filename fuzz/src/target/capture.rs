@@ -3,8 +3,8 @@
 use crate::corpus::Corpus;
 use crate::harness::{Harness, Limits};
 use crate::test_packets;
-use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
+use dnscribe_transaction::packet::ports::PortSet;
 use std::io::{Cursor, Write as _};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;

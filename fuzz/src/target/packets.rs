@@ -6,7 +6,7 @@
 
 use crate::harness::{Harness, Limits, PacketMetadata};
 use crate::test_packets::{self, Segment, flag};
-use dnscribe::capture::{Body, Direction, Transport};
+use dnscribe_transaction::packet::{Body, Direction, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 

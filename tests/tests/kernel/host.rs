@@ -2,9 +2,9 @@
 
 use dnscribe::capture::live::testing::has_socket_diagnosis;
 use dnscribe::capture::live::{HookChoice, ListenerPlace, Live, LiveOptions};
-use dnscribe::capture::{Body, Direction, Task};
 use dnscribe_record::ledger::Ring;
 use dnscribe_tests::environment::{self, privileged};
+use dnscribe_transaction::packet::{Body, Direction, Task};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;

@@ -2,11 +2,11 @@
 
 use super::frames::{PORT, QUERY, ethernet, v4, v6};
 use super::{PROGRAMS, TCP, UDP, assert_balance, options};
-use dnscribe::capture::Body;
 use dnscribe::capture::live::testing::Bench;
 use dnscribe::capture::live::{LiveOptions, Reader};
 use dnscribe_common::flow;
 use dnscribe_tests::environment::privileged;
+use dnscribe_transaction::packet::Body;
 
 const RINGS: u32 = 4;
 

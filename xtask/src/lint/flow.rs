@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates whose modules stand in the order of the flow.
-const CRATES: [&str; 3] = ["agent", "kpi", "probe"];
+const CRATES: [&str; 5] = ["agent", "crates/analysis", "crates/transaction", "kpi", "probe"];
 
 /// Checks every source file of these crates.
 pub fn check() -> Result<()> {

@@ -4,9 +4,10 @@
 use super::clock::Clock;
 use super::ring::Ring;
 use super::{icmp, tap};
-use crate::capture::{Body, Direction, Packet, PacketId, Received, Task, Transport};
+use crate::capture::Received;
 use dnscribe_common::record::{self, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Task, Transport};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;

@@ -4,8 +4,6 @@
 use super::LiveOptions;
 use super::pressure::{Load, Pressure, Recent};
 use super::tap::LocalAddresses;
-use crate::capture::Direction;
-use crate::capture::sampling::{Change, NotExported, PacketClass};
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap};
 use dnscribe_common::CONFIG_SAMPLING;
 use dnscribe_common::flow::Address;
@@ -13,6 +11,8 @@ use dnscribe_common::sample::{Cut, Cuts};
 use dnscribe_common::totals::{
     CLASSES, LOST, OUTCOMES, PacketKind, PacketPath, SAMPLED, TotalsKey, TrafficClass,
 };
+use dnscribe_transaction::packet::Direction;
+use dnscribe_transaction::packet::sampling::{Change, NotExported, PacketClass};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::PoisonError;

@@ -2,13 +2,13 @@
 //! kernel refuses.
 
 use super::btf::Btf;
-use crate::capture::encrypted::Encrypted;
-use crate::capture::ports::PortSet;
 use dnscribe_common::globals::{
     NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
     TASK_TYPED,
 };
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED, PORT_HTTPS, PORT_WORDS};
+use dnscribe_transaction::packet::encrypted::Encrypted;
+use dnscribe_transaction::packet::ports::PortSet;
 
 /// Values of the global `SETTINGS`.
 #[derive(Clone, Debug, PartialEq, Eq)]

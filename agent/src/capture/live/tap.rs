@@ -1,8 +1,8 @@
 //! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
 use super::{CannotCapture, icmp, load_error, netlink};
-use crate::capture::{Direction, net};
 use aya::programs::{ProgramError, SocketFilter};
+use dnscribe_transaction::packet::{Direction, net};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
 use std::collections::HashSet;
 use std::fs;

@@ -3,12 +3,12 @@
 
 mod fragments;
 
-use crate::capture::encrypted::Encrypted;
-use crate::capture::net::{self, IpPacket, TunnelContent, protocol};
-use crate::capture::ports::PortSet;
-use crate::capture::{Body, Packet};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger;
+use dnscribe_transaction::packet::encrypted::Encrypted;
+use dnscribe_transaction::packet::net::{self, IpPacket, TunnelContent, protocol};
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::packet::{Body, Packet};
 use fragments::{DatagramKey, Fragments};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;

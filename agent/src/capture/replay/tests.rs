@@ -1,6 +1,6 @@
 use super::*;
-use crate::capture::net::test_packets::{self, query};
-use crate::decode::{Decoder, DecoderOptions};
+use dnscribe_transaction::decode::{Decoder, DecoderOptions};
+use dnscribe_transaction::packet::net::test_packets::{self, query};
 use std::io::{Cursor, Write};
 
 const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];

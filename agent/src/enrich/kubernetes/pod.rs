@@ -1,13 +1,8 @@
 //! Pods as the API describes them, and the properties that are kept.
 
-use crate::enrich::Runtime;
+use dnscribe_analysis::attribution::{MAX_CONTAINERS, Pod, PodContainer, Runtime, Workload};
 use kube::core::Object;
 use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// Maximum number of containers per pod: the running ones, then former ones.
-const MAX_CONTAINERS: usize = 64;
 
 /// The cgroups of pods from static manifests are named after this annotation, not after the uid.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -54,147 +49,61 @@ struct ContainerStatus {
     container_id: Option<String>,
 }
 
-/// A pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pod {
-    /// Uid as in the paths of its cgroups.
-    pub uid: Box<str>,
-    /// Namespace.
-    pub namespace: Box<str>,
-    /// Name.
-    pub name: Box<str>,
-    /// `namespace/name`.
-    pub path: Box<str>,
-    /// The workload that owns it.
-    pub workload: Option<Workload>,
-    /// Its labels, as far as configured.
-    pub labels: BTreeMap<String, String>,
-    /// Its containers, the running ones first.
-    pub(super) containers: Vec<PodContainer>,
-    /// Name of its container if it has only one.
-    pub(super) single_container: Option<Arc<str>>,
+/// Reads a pod with the configured `labels`. Returns `None` if it has no namespace, name or uid.
+pub(super) fn read_pod(api: &ApiPod, labels: &[String]) -> Option<Pod> {
+    let meta = &api.metadata;
+    let (namespace, name) = (meta.namespace.as_deref()?, meta.name.as_deref()?);
+    let annotated = meta.annotations.as_ref().and_then(|all| all.get(CONFIG_HASH));
+    let status = api.status.as_ref();
+    let statuses = status.into_iter().flat_map(|status| {
+        let ApiStatus { usual, init, ephemeral } = status;
+        usual.iter().chain(init).chain(ephemeral)
+    });
+    let given = meta.labels.as_ref();
+    let wanted = labels.iter().filter_map(|label| {
+        given.and_then(|given| given.get(label)).map(|value| (label.clone(), value.clone()))
+    });
+    let Spec { containers, init_containers, ephemeral_containers } = &api.spec;
+    let single_container = match (&**containers, &**init_containers, &**ephemeral_containers) {
+        ([only], [], []) => Some(only.name.as_str().into()),
+        _ => None,
+    };
+    Some(Pod {
+        uid: annotated.or(meta.uid.as_ref())?.as_str().into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        path: format!("{namespace}/{name}").into(),
+        workload: workload(api),
+        labels: wanted.collect(),
+        containers: statuses.filter_map(pod_container).take(MAX_CONTAINERS).collect(),
+        single_container,
+    })
 }
 
-/// A container of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PodContainer {
-    pub(super) id: Box<str>,
-    pub(super) name: Arc<str>,
-    pub(super) runtime: Option<Runtime>,
+fn pod_container(status: &ContainerStatus) -> Option<PodContainer> {
+    let (scheme, id) = status.container_id.as_deref()?.split_once("://")?;
+    let runtime = Runtime::ALL.into_iter().find(|runtime| runtime.name() == scheme);
+    Some(PodContainer { id: id.into(), name: status.name.as_str().into(), runtime })
 }
 
-/// Owner of pods: a Deployment, StatefulSet, DaemonSet, CronJob, …
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Workload {
-    /// Kind, as named by the API.
-    pub kind: Box<str>,
-    /// Name.
-    pub name: Box<str>,
-}
-
-/// The pod and container that a task runs in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PodRef {
-    /// The pod.
-    pub pod: Arc<Pod>,
-    /// Name of the container in the pod, if known.
-    pub container: Option<Arc<str>>,
-    /// Runtime of the container, if the API reported it.
-    pub runtime: Option<Runtime>,
-}
-
-#[cfg(test)]
-impl Pod {
-    /// A pod without labels and containers.
-    pub(crate) fn named(namespace: &str, name: &str, workload: Option<(&str, &str)>) -> Self {
-        Self {
-            uid: name.into(),
-            namespace: namespace.into(),
-            name: name.into(),
-            path: format!("{namespace}/{name}").into(),
-            workload: workload
-                .map(|(kind, name)| Workload { kind: kind.into(), name: name.into() }),
-            labels: BTreeMap::new(),
-            containers: Vec::new(),
-            single_container: None,
+/// Returns the controlling owner of a pod. Instead of a ReplicaSet or Job, returns the Deployment or
+/// CronJob that its name shows.
+fn workload(api: &ApiPod) -> Option<Workload> {
+    let meta = &api.metadata;
+    let owners = meta.owner_references.as_deref()?;
+    let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+    let hash = meta.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+    let (kind, name) = match &*owner.kind {
+        "ReplicaSet" => hash
+            .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
+            .map_or(("ReplicaSet", &*owner.name), |name| ("Deployment", name)),
+        "Job" => {
+            let created = meta.creation_timestamp.as_ref().map(|time| time.0.as_second());
+            scheduled(&owner.name, created).map_or(("Job", &*owner.name), |name| ("CronJob", name))
         }
-    }
-}
-
-impl Pod {
-    /// Reads a pod with the configured `labels`. Returns `None` if it has no namespace, name or uid.
-    pub(super) fn of(api: &ApiPod, labels: &[String]) -> Option<Self> {
-        let meta = &api.metadata;
-        let (namespace, name) = (meta.namespace.as_deref()?, meta.name.as_deref()?);
-        let annotated = meta.annotations.as_ref().and_then(|all| all.get(CONFIG_HASH));
-        let status = api.status.as_ref();
-        let statuses = status.into_iter().flat_map(|status| {
-            let ApiStatus { usual, init, ephemeral } = status;
-            usual.iter().chain(init).chain(ephemeral)
-        });
-        let given = meta.labels.as_ref();
-        let wanted = labels.iter().filter_map(|label| {
-            given.and_then(|given| given.get(label)).map(|value| (label.clone(), value.clone()))
-        });
-        let Spec { containers, init_containers, ephemeral_containers } = &api.spec;
-        let single_container = match (&**containers, &**init_containers, &**ephemeral_containers) {
-            ([only], [], []) => Some(only.name.as_str().into()),
-            _ => None,
-        };
-        Some(Self {
-            uid: annotated.or(meta.uid.as_ref())?.as_str().into(),
-            namespace: namespace.into(),
-            name: name.into(),
-            path: format!("{namespace}/{name}").into(),
-            workload: Workload::of(api),
-            labels: wanted.collect(),
-            containers: statuses.filter_map(PodContainer::of).take(MAX_CONTAINERS).collect(),
-            single_container,
-        })
-    }
-
-    /// Keeps former containers of the pod, whose last records come late.
-    pub(super) fn remember(&mut self, before: &Self) {
-        let capacity = MAX_CONTAINERS.saturating_sub(self.containers.len());
-        let ended = before.containers.iter().filter(|old| !self.has(&old.id)).take(capacity);
-        let ended: Vec<_> = ended.cloned().collect();
-        self.containers.extend(ended);
-    }
-
-    fn has(&self, id: &str) -> bool {
-        self.containers.iter().any(|container| &*container.id == id)
-    }
-}
-
-impl PodContainer {
-    fn of(status: &ContainerStatus) -> Option<Self> {
-        let (scheme, id) = status.container_id.as_deref()?.split_once("://")?;
-        let runtime = Runtime::ALL.into_iter().find(|runtime| runtime.name() == scheme);
-        Some(Self { id: id.into(), name: status.name.as_str().into(), runtime })
-    }
-}
-
-impl Workload {
-    /// Returns the controlling owner of a pod. Instead of a ReplicaSet or Job, returns the Deployment or
-    /// CronJob that its name shows.
-    fn of(api: &ApiPod) -> Option<Self> {
-        let meta = &api.metadata;
-        let owners = meta.owner_references.as_deref()?;
-        let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
-        let hash = meta.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
-        let (kind, name) = match &*owner.kind {
-            "ReplicaSet" => hash
-                .and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'))
-                .map_or(("ReplicaSet", &*owner.name), |name| ("Deployment", name)),
-            "Job" => {
-                let created = meta.creation_timestamp.as_ref().map(|time| time.0.as_second());
-                scheduled(&owner.name, created)
-                    .map_or(("Job", &*owner.name), |name| ("CronJob", name))
-            }
-            kind => (kind, &*owner.name),
-        };
-        Some(Self { kind: kind.into(), name: name.into() })
-    }
+        kind => (kind, &*owner.name),
+    };
+    Some(Workload { kind: kind.into(), name: name.into() })
 }
 
 /// Returns the CronJob of a Job. The CronJob controller names Jobs after the scheduled minute; other
@@ -239,10 +148,10 @@ mod tests {
             },
         }))
         .unwrap();
-        Pod::of(&api, &["team".to_owned(), "absent".to_owned()]).unwrap()
+        read_pod(&api, &["team".to_owned(), "absent".to_owned()]).unwrap()
     }
 
-    fn workload(kind: &str, name: &str) -> Option<(String, String)> {
+    fn workload_of(kind: &str, name: &str) -> Option<(String, String)> {
         let owner = json!({ "apiVersion": "v1", "kind": kind, "name": name, "uid": "o", "controller": true });
         let workload = pod(&owner, Value::Null).workload?;
         Some((workload.kind.into(), workload.name.into()))
@@ -269,14 +178,14 @@ mod tests {
     #[test]
     fn finds_workload_of_owner() {
         let expected = |kind: &str, name: &str| Some((kind.to_owned(), name.to_owned()));
-        assert_eq!(workload("ReplicaSet", "web-7d4b9c6f5"), expected("Deployment", "web"));
-        assert_eq!(workload("ReplicaSet", "web-other"), expected("ReplicaSet", "web-other"));
-        assert_eq!(workload("StatefulSet", "db"), expected("StatefulSet", "db"));
+        assert_eq!(workload_of("ReplicaSet", "web-7d4b9c6f5"), expected("Deployment", "web"));
+        assert_eq!(workload_of("ReplicaSet", "web-other"), expected("ReplicaSet", "web-other"));
+        assert_eq!(workload_of("StatefulSet", "db"), expected("StatefulSet", "db"));
         // 2026-11-20T10:00:00Z is minute 29920440 of the Unix epoch.
         let minute = 1_795_168_800 / 60;
-        assert_eq!(workload("Job", &format!("backup-{minute}")), expected("CronJob", "backup"));
-        assert_eq!(workload("Job", "import-20261120"), expected("Job", "import-20261120"));
-        assert_eq!(workload("Job", "migrate"), expected("Job", "migrate"));
+        assert_eq!(workload_of("Job", &format!("backup-{minute}")), expected("CronJob", "backup"));
+        assert_eq!(workload_of("Job", "import-20261120"), expected("Job", "import-20261120"));
+        assert_eq!(workload_of("Job", "migrate"), expected("Job", "migrate"));
     }
 
     #[test]

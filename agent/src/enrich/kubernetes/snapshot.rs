@@ -1,7 +1,7 @@
 //! The pods of a node, by container id and pod uid. A pure state machine that takes time as an
 //! argument.
 
-use super::pod::{Pod, PodRef};
+use dnscribe_analysis::attribution::{Pod, PodRef};
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -119,8 +119,8 @@ impl SnapshotBuilder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pod::PodContainer;
     use super::*;
+    use dnscribe_analysis::attribution::PodContainer;
 
     fn pod(uid: &str, containers: &[&str]) -> Pod {
         let container = |id: &&str| PodContainer {

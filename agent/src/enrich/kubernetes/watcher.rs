@@ -2,10 +2,11 @@
 
 use super::client::{NO_PODS, PodsApi, WATCH_SECONDS};
 use super::error::{ApiError, ApiErrorReason};
-use super::pod::{ApiPod, Pod};
+use super::pod::{ApiPod, read_pod};
 use super::snapshot::{Snapshot, SnapshotBuilder};
 use super::{KubernetesConfig, PodWatchStatus};
 use arc_swap::ArcSwap;
+use dnscribe_analysis::attribution::Pod;
 use futures_util::{StreamExt, pin_mut};
 use kube::core::WatchEvent;
 use std::hash::BuildHasher;
@@ -112,7 +113,7 @@ impl Watcher {
             return Err(ApiError::new(ApiErrorReason::InvalidAnswer, message));
         }
         let labels = &self.config.labels;
-        let pods: Vec<Pod> = list.items.iter().filter_map(|pod| Pod::of(pod, labels)).collect();
+        let pods: Vec<Pod> = list.items.iter().filter_map(|pod| read_pod(pod, labels)).collect();
         let (count, node) = (pods.len(), &self.config.node_name);
         if count == 0 {
             tracing::warn!("kubernetes: no pods on node {node}; remedy: {NO_PODS}");
@@ -159,7 +160,7 @@ impl Watcher {
     /// Reads a pod and notes its version, from which the watch continues.
     fn read_pod(&mut self, pod: &ApiPod) -> Option<Pod> {
         self.version.clone_from(&pod.metadata.resource_version);
-        Pod::of(pod, &self.config.labels)
+        read_pod(pod, &self.config.labels)
     }
 
     fn publish(&self) {

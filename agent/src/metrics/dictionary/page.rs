@@ -1,7 +1,7 @@
 //! Generates `docs/metrics.md` from the dictionary, the window schema and the window limits.
 
 use super::ALL;
-use crate::analysis::window::{Grouping, Groups, WindowOptions, Windows};
+use dnscribe_analysis::window::{Grouping, Groups, WindowOptions, Windows};
 use dnscribe_record::json_schema;
 use serde_json::Value;
 use std::fmt::Write as _;

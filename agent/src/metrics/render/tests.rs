@@ -1,12 +1,12 @@
 use super::super::dictionary;
 use super::super::transactions::RecentlyAdded;
 use super::*;
-use crate::analysis::lookup::{PacketCounts, PacketsByPod};
-use crate::capture::Transport;
-use crate::enrich::kubernetes::Pod;
-use crate::pair::{Status, Vantage};
+use dnscribe_analysis::attribution::Pod;
+use dnscribe_analysis::lookup::{PacketCounts, PacketsByPod};
 use dnscribe_record::ledger::{Delivery, Kernel};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::Transport;
+use dnscribe_transaction::pair::{Status, Vantage};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Says in the log which detection rules are learning, so that silence is not taken for health.
 
-use crate::analysis::detect::{Detection, Rule};
+use dnscribe_analysis::detect::{Detection, Rule};
 use std::time::Duration;
 
 /// The rules that were learning when this was last logged.

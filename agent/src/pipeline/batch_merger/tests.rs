@@ -1,7 +1,7 @@
 use super::*;
-use crate::capture::{Direction, PacketId, Transport};
-use crate::decode::{Envelope, MessageId};
 use crate::pipeline::event::{Event, RenderedEvent};
+use dnscribe_transaction::decode::{Envelope, MessageId};
+use dnscribe_transaction::packet::{Direction, PacketId, Transport};
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
 

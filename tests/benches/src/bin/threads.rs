@@ -8,8 +8,6 @@
 
 use dnscribe_benches::cpu;
 
-use dnscribe::capture::{Body, Direction, Packet, PacketId};
-use dnscribe::pair::PairOptions;
 use dnscribe::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, EventBatch, FlowOptions, FlowStage, InputCounters, Pipeline,
     PipelineOptions,
@@ -19,6 +17,8 @@ use dnscribe_common::flow;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::Delivery;
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
+use dnscribe_transaction::pair::PairOptions;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -1,9 +1,9 @@
 //! Fragments that wait for the first fragment of their datagram, which alone has the ports.
 
-use crate::capture::net::{Fragment, IpPacket};
 use crate::capture::replay::passive;
-use crate::capture::{Packet, PacketId};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::net::{Fragment, IpPacket};
+use dnscribe_transaction::packet::{Packet, PacketId};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;

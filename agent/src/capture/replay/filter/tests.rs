@@ -1,7 +1,7 @@
 use super::*;
-use crate::capture::net::test_packets::{self, ACK, FIN, RST, SYN, query};
-use crate::capture::{Direction, PacketId};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::net::test_packets::{self, ACK, FIN, RST, SYN, query};
+use dnscribe_transaction::packet::{Direction, PacketId};
 use std::time::Duration;
 
 const CLIENT: &str = "192.0.2.1:1024";

@@ -5,7 +5,7 @@ use crate::event::{
     Rng, SERVFAIL, SRV, TXT, seconds,
 };
 use crate::names::{Sites, domain, reverse};
-use dnscribe::pair::{OrphanReason, Status};
+use dnscribe_transaction::pair::{OrphanReason, Status};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 

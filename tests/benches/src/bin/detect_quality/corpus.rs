@@ -1,20 +1,20 @@
 //! Replays real captures through the detectors.
 
 use crate::evaluate::{DetectedAlert, DetectorRun};
-use dnscribe::analysis::detect::{ExpectedResolvers, Rule};
-use dnscribe::analysis::view::{Facts, TransactionView};
-use dnscribe::capture::encrypted::Encrypted;
-use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
-use dnscribe::correlate::TransactionLinks;
-use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
-use dnscribe::encrypted::{ConnectionOptions, ConnectionTable};
-use dnscribe::enrich::Attribution;
-use dnscribe::pair::MessageTexts;
-use dnscribe::pair::{PairOptions, Pairer, Transaction};
+use dnscribe_analysis::attribution::Attribution;
+use dnscribe_analysis::detect::{ExpectedResolvers, Rule};
+use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::AnswerLimits;
 use dnscribe_record::RecordTail;
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::correlate::TransactionLinks;
+use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe_transaction::encrypted::{ConnectionOptions, ConnectionTable};
+use dnscribe_transaction::packet::encrypted::Encrypted;
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::pair::MessageTexts;
+use dnscribe_transaction::pair::{PairOptions, Pairer, Transaction};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use crate::benign::{Node, Profile};
 use crate::cpu::cpu_time;
 use crate::event::{A, BASE36, Client, Event, NXDOMAIN, Rng, seconds};
 use crate::heap;
-use dnscribe::analysis::detect::{
+use dnscribe_analysis::detect::{
     Amplification, Bypass, CachePoisoning, Detector, Dga, Drift, Spoofing, Tunnel,
 };
 use dnscribe_dns::registrable_domain;

@@ -4,13 +4,13 @@
 use crate::benign::{DAY, Node, Profile};
 use crate::event::{Event, Rng, seconds};
 use crate::incidents::Incident;
-use dnscribe::analysis::detect::{
+use dnscribe_analysis::detect::{
     self, Alert, AlertState, DetectOptions, Detection, Entity, ExpectedResolvers, Rule, Severity,
 };
-use dnscribe::analysis::view::TransactionView;
-use dnscribe::analysis::window::Windows;
-use dnscribe::encrypted::ConnectionReport;
+use dnscribe_analysis::view::TransactionView;
+use dnscribe_analysis::window::Windows;
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::encrypted::ConnectionReport;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

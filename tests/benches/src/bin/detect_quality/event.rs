@@ -1,12 +1,12 @@
 //! Generated transactions, and a pseudo-random generator with fixed seeds.
 
-use dnscribe::analysis::view::{ProcessView, TransactionView};
-use dnscribe::capture::{PacketId, Transport};
-use dnscribe::decode::MessageId;
-use dnscribe::pair::{OrphanReason, Status, Vantage};
+use dnscribe_analysis::view::{ProcessView, TransactionView};
 use dnscribe_dns::registrable_domain;
 use dnscribe_dns::{Answer, Answers, Flags};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::MessageId;
+use dnscribe_transaction::packet::{PacketId, Transport};
+use dnscribe_transaction::pair::{OrphanReason, Status, Vantage};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

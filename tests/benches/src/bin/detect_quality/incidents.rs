@@ -7,7 +7,7 @@ mod tunnels;
 
 use crate::benign::Profile;
 use crate::event::{Event, Rng};
-use dnscribe::analysis::detect::{Entity, Rule};
+use dnscribe_analysis::detect::{Entity, Rule};
 
 /// Changes a transaction of other traffic; gets the seconds since the incident began.
 pub type Alter = Box<dyn Fn(&mut Event, f64, &mut Rng) + Send>;

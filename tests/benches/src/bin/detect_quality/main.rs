@@ -17,7 +17,7 @@ mod names;
 mod report;
 
 use benign::Profile;
-use dnscribe::analysis::detect::ExpectedResolvers;
+use dnscribe_analysis::detect::ExpectedResolvers;
 use evaluate::{DetectedAlert, IncidentResult, run_incident, run_quiet_node};
 use event::Rng;
 use report::Report;

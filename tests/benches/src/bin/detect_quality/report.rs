@@ -3,7 +3,7 @@
 use crate::benign::Profile;
 use crate::evaluate::{DetectedAlert, IncidentResult};
 use crate::incidents::Incident;
-use dnscribe::analysis::detect::{Rule, Severity};
+use dnscribe_analysis::detect::{Rule, Severity};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};

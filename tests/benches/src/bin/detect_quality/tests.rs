@@ -1,7 +1,7 @@
 //! Detects regressions of quality with a small part of the benchmark, which runs in seconds in a debug build.
 
 use super::*;
-use dnscribe::analysis::detect::{Rule, Severity};
+use dnscribe_analysis::detect::{Rule, Severity};
 
 /// Largest incident that the tests run; larger and longer ones are left to the benchmark.
 const MOST_EVENTS: usize = 2500;

@@ -3,7 +3,7 @@
 use crate::cpu::cpu_time;
 use crate::load::Packets;
 use crate::{Failure, Measurement, real};
-use dnscribe::capture::{Body, Packet};
+use dnscribe_transaction::packet::{Body, Packet};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::hint::black_box;

@@ -1,10 +1,10 @@
 //! Packets of a capture in memory.
 
 use crate::Failure;
-use dnscribe::capture::ports::PortSet;
 use dnscribe::capture::replay::Replay;
-use dnscribe::capture::{Body, Packet, PacketId, Task};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::packet::{Body, Packet, PacketId, Task};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Packets {
             ts: header.ts,
             id: PacketId { cpu: 0, seq: header.seq },
             scope: 0,
-            direction: dnscribe::capture::Direction::Passive,
+            direction: dnscribe_transaction::packet::Direction::Passive,
             task: header.task,
             datagram_bytes: 0,
             cgroup_id: 0,

@@ -3,7 +3,7 @@
 use crate::cpu::cpu_time;
 use crate::load::Packets;
 use crate::{Measurement, allocations, real};
-use dnscribe::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions};
 use hickory_proto::op::Message;
 use std::hint::black_box;
 

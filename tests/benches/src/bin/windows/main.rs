@@ -7,8 +7,8 @@ use dnscribe_benches::cpu;
 mod traffic;
 
 use cpu::cpu_time;
-use dnscribe::analysis::window::{Groups, Span, Windows};
 use dnscribe::record::RecordBuilder;
+use dnscribe_analysis::window::{Groups, Span, Windows};
 use dnscribe_record::time::Timestamp;
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,11 +1,11 @@
 //! Generated transactions, the same in every run: ordinary ones, and a flood of new keys.
 
-use dnscribe::analysis::view::{ProcessView, TransactionView};
-use dnscribe::capture::Transport;
-use dnscribe::decode::MessageId;
-use dnscribe::pair::{Status, Vantage};
+use dnscribe_analysis::view::{ProcessView, TransactionView};
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::MessageId;
+use dnscribe_transaction::packet::Transport;
+use dnscribe_transaction::pair::{Status, Vantage};
 use std::net::SocketAddr;
 
 /// Time of the first transaction in seconds since 1970, at the beginning of a window of five minutes.

@@ -4,7 +4,7 @@ use super::Incident;
 use crate::benign::RESOLVER;
 use crate::event::{A, BASE36, Client, Event, HEX, LETTERS, NXDOMAIN, Rng, SERVFAIL, seconds};
 use crate::names::{domain, words};
-use dnscribe::analysis::detect::{Entity, Rule};
+use dnscribe_analysis::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
 /// Generation algorithm: name, alphabet, range of lengths, range of seconds between two domains.

@@ -3,7 +3,7 @@
 use super::{Alter, Incident};
 use crate::benign::{CLUSTER, Profile};
 use crate::event::{A, Client, Event, NXDOMAIN, Rng, SERVFAIL, seconds};
-use dnscribe::analysis::detect::{Entity, Rule};
+use dnscribe_analysis::detect::{Entity, Rule};
 use std::net::IpAddr;
 use std::time::Duration;
 

@@ -4,8 +4,8 @@ use super::Incident;
 use crate::benign::RESOLVER;
 use crate::event::{A, ANY, Client, DNSKEY, Event, NXDOMAIN, Rng, TXT, seconds};
 use crate::names::domain;
-use dnscribe::analysis::detect::{Entity, Rule};
-use dnscribe::pair::{OrphanReason, Status, Vantage};
+use dnscribe_analysis::detect::{Entity, Rule};
+use dnscribe_transaction::pair::{OrphanReason, Status, Vantage};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Resolver with wrong answers, which clients query in addition to the usual one.

@@ -5,7 +5,7 @@ use crate::benign::RESOLVER;
 use crate::event::{
     A, AAAA, BASE32, BASE64, CNAME, Client, Event, HEX, MX, NULL, NXDOMAIN, Rng, SRV, TXT, seconds,
 };
-use dnscribe::analysis::detect::{Entity, Rule};
+use dnscribe_analysis::detect::{Entity, Rule};
 use std::net::Ipv4Addr;
 
 /// Names, queries and answers of a tool.

@@ -1,0 +1,137 @@
+//! Counts over a look-back of one to two spans of time, and sets of hashes to count each value once.
+
+use dnscribe_record::Merge;
+use dnscribe_record::time::Timestamp;
+use std::time::Duration;
+
+/// A timestamp older than the current span by more than this (and by more than a span) means that the
+/// clock was set back.
+const CLOCK_SET_BACK: Duration = Duration::from_secs(3600);
+
+/// The current span of time and the previous one: a look-back of one to two spans.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rolling<T> {
+    start: Timestamp,
+    pub(super) current: T,
+    pub(super) previous: T,
+}
+
+impl<T: Default> Rolling<T> {
+    /// Moves on to the span that contains `ts`. A late `ts` leaves the current span as it is.
+    pub(super) fn roll(&mut self, ts: Timestamp, span: Duration) {
+        if ts < self.start {
+            if self.start.since(ts) > CLOCK_SET_BACK.max(span) {
+                *self = Self { start: ts, ..Self::default() };
+            }
+            return;
+        }
+        let passed = ts.since(self.start);
+        if passed >= span * 2 {
+            *self = Self { start: ts, ..Self::default() };
+        } else if passed >= span {
+            self.previous = std::mem::take(&mut self.current);
+            self.start = self.start.plus(span);
+        }
+    }
+}
+
+impl<T> Rolling<T> {
+    /// Returns the sum of a count over both spans.
+    pub(super) fn sum(&self, count: impl Fn(&T) -> u64) -> u64 {
+        count(&self.current) + count(&self.previous)
+    }
+}
+
+/// Counts of a span, and the values that were counted in it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SpanCounts<C, const WORDS: usize> {
+    pub(super) counts: C,
+    seen: BloomFilter<WORDS>,
+}
+
+impl<C: Merge + Clone, const WORDS: usize> Rolling<SpanCounts<C, WORDS>> {
+    /// Returns whether a value is new in both spans. It is known from then on.
+    pub(super) fn is_new(&mut self, hash: u64) -> bool {
+        self.current.seen.insert_new(&self.previous.seen, hash)
+    }
+
+    /// Returns the counts of both spans.
+    pub(super) fn total(&self) -> C {
+        let mut total = self.current.counts.clone();
+        total.merge(&self.previous.counts);
+        total
+    }
+}
+
+/// Bloom filter with one hash function and 64 × `WORDS` bits.
+#[derive(Clone, Debug)]
+pub(super) struct BloomFilter<const WORDS: usize>([u64; WORDS]);
+
+impl<const WORDS: usize> Default for BloomFilter<WORDS> {
+    fn default() -> Self {
+        Self([0; WORDS])
+    }
+}
+
+impl<const WORDS: usize> BloomFilter<WORDS> {
+    /// Inserts `hash` unless it is in this filter or in that of the previous span. Returns whether it
+    /// was new.
+    pub(super) fn insert_new(&mut self, previous: &Self, hash: u64) -> bool {
+        !previous.contains(hash) && self.insert(hash)
+    }
+
+    /// Inserts `hash`. Returns whether it was new.
+    pub(super) fn insert(&mut self, hash: u64) -> bool {
+        let (word, bit) = Self::position(hash);
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        let (word, bit) = Self::position(hash);
+        self.0[word] & bit != 0
+    }
+
+    fn position(hash: u64) -> (usize, u64) {
+        // The lower half of the hash; `AssociativeTable` uses the upper half.
+        let low = usize::try_from(hash & 0xFFFF_FFFF).unwrap_or(0);
+        (low / 64 % WORDS, 1 << (low % 64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::tests::helpers::{key, seconds as at};
+
+    #[test]
+    fn filter_contains_inserted_hash() {
+        let (mut current, mut previous) = (BloomFilter::<16>::default(), BloomFilter::default());
+        assert!(current.insert(key(7)) && !current.insert(key(7)));
+        assert!(previous.insert(key(8)) && !current.insert_new(&previous, key(8)));
+        assert!(!current.contains(key(8)));
+    }
+
+    #[test]
+    fn looks_back_at_least_one_span() {
+        let span = Duration::from_secs(60);
+        let mut rolling = Rolling::<u32>::default();
+        rolling.roll(at(1000), span);
+        rolling.current += 1;
+        rolling.roll(at(1059), span);
+        rolling.current += 1;
+        rolling.roll(at(1061), span);
+        assert_eq!((rolling.current, rolling.previous), (0, 2));
+        // A late timestamp is ignored; one that is hours old resets the spans.
+        rolling.roll(at(100), span);
+        assert_eq!(rolling.previous, 2);
+        rolling.roll(at(20_000), span);
+        rolling.current = 3;
+        rolling.roll(at(100), span);
+        assert_eq!((rolling.current, rolling.previous), (0, 0));
+        rolling.current = 3;
+        rolling.roll(at(400), span);
+        assert_eq!((rolling.current, rolling.previous), (0, 0));
+    }
+}
