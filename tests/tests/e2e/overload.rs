@@ -37,7 +37,7 @@ fn check_sampling(threads: &str) {
     let Some((lab, _alone)) = lab() else { return };
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["run", "--stream", "transactions,metrics,ledger", "--query-timeout", "500ms"]);
-    command.env("DNSCRIBE_CAPTURE__THREADS", threads);
+    command.env("DNSCRIBE_CAPTURE__THREADS", threads).env("DNSCRIBE_SAMPLING__MODE", "auto");
     let agent = Agent::start(command.env("DNSCRIBE_CAPTURE__RING_BYTES", "256KiB")).unwrap();
     let perf = flood(&agent, &lab);
     let is_over = || {
