@@ -216,10 +216,15 @@ impl EndedAgent {
     }
 }
 
-/// Lets an agent of a test keep every transaction on a machine that is busy, unless the test is about sampling.
+/// Whether a command sets an environment variable itself.
+fn sets(command: &Command, variable: &str) -> bool {
+    command.get_envs().any(|(name, _)| name == variable)
+}
+
+/// Lets an agent keep every transaction on a machine that is busy, unless the command sets the variable. It beats a file.
 fn sample_nothing(command: &mut Command) {
     const VARIABLE: &str = "DNSCRIBE_SAMPLING__MODE";
-    if command.get_envs().all(|(name, _)| name != VARIABLE) {
+    if !sets(command, VARIABLE) {
         command.env(VARIABLE, "off");
     }
 }
@@ -227,7 +232,7 @@ fn sample_nothing(command: &mut Command) {
 /// Gives each agent a spool directory of its own, so that tests do not read each other's records.
 fn own_spool(command: &mut Command) -> Result<Option<tempfile::TempDir>> {
     const VARIABLE: &str = "DNSCRIBE_SPOOL__DIRECTORY";
-    if command.get_envs().any(|(name, _)| name == VARIABLE) {
+    if sets(command, VARIABLE) {
         return Ok(None);
     }
     let spool = tempfile::tempdir().context("cannot make a directory for the spool")?;

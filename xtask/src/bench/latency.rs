@@ -31,6 +31,8 @@ pub fn main(bench: &Bench) -> Result<Report> {
 fn measure(binary: &Path, queries: u32) -> Result<Figures> {
     let lab = Lab::up()?;
     let mut command = Command::new(binary);
+    // As users run it: tests switch sampling off.
+    command.env("DNSCRIBE_SAMPLING__MODE", "auto");
     let agent =
         Agent::start(command.args(["run", "--hook", "cgroup", "--stream", "transactions"]))?;
     let capture = lab.capture(Host::Client)?;

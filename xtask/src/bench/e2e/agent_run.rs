@@ -58,6 +58,8 @@ impl AgentRun<'_> {
         fs::write(&config, self.config(&records).to_string())?;
         let mut command = Command::new(self.binary);
         command.args(["run", "--hook", "cgroup", "--config"]).arg(&config);
+        // As users run it: tests switch sampling off.
+        command.env("DNSCRIBE_SAMPLING__MODE", "auto");
         if let Some(cgroup) = self.cgroup {
             command.arg("--cgroup").arg(cgroup);
         }
