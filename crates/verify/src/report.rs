@@ -165,6 +165,12 @@ impl BalanceReport {
         let (notes, problems) = (&mut self.notes, &mut self.problems);
         let line = OutputLine::compare(topic, found, ledgers, has_gaps, notes, problems);
         self.outputs.push(line);
+        // Other jobs read it: what they have not read yet is not in their stores.
+        for input in self.inputs.iter_mut().filter(|input| input.topic == topic) {
+            if input.found.is_none() && !has_gaps {
+                input.set_found(found, notes);
+            }
+        }
     }
 
     /// Returns the number of records found of a stream.

@@ -350,6 +350,16 @@ fn imbalance(record: &StreamLedgerRecord) -> Option<String> {
 }
 
 impl InputLine {
+    /// Notes how many records of a topic, which other jobs write, the job has not read yet.
+    pub(super) fn set_found(&mut self, found: u64, notes: &mut Findings) {
+        self.found = Some(found);
+        self.unread = found.saturating_sub(self.counters.records);
+        if self.unread > 0 {
+            let Self { job, topic, unread, .. } = self;
+            notes.add(|| format!("{job}: {topic}: {unread} records are not read yet"));
+        }
+    }
+
     /// Checks identity 6 beside a topic. `newest` is the time of the newest checkpoint.
     #[expect(clippy::comparison_chain, reason = "each case has a sentence of its own")]
     fn check(
@@ -669,6 +679,20 @@ mod tests {
             assert_eq!(compare(&ledgers, found, false), (vec![], vec![]));
         }
         assert_eq!(compare(&ledgers, 4089, false).1.len(), 1);
+    }
+
+    #[test]
+    fn what_a_job_has_not_read_of_others_topics_is_noted() {
+        let mut ledgers = StreamLedgers::default();
+        ledgers.add(&record(1, 30, 0, 0)).unwrap();
+        let (mut notes, mut problems) = (Findings::default(), Findings::default());
+        let lines = ledgers.compare(&BTreeMap::new(), &mut notes, &mut problems);
+        for (found, unread) in [(30, 0), (29, 0), (37, 7)] {
+            let (mut line, mut notes) = (lines[0].clone(), Findings::default());
+            line.set_found(found, &mut notes);
+            assert_eq!((line.found, line.unread), (Some(found), unread));
+            assert_eq!(notes.is_empty(), unread == 0);
+        }
     }
 
     #[test]
