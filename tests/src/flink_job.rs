@@ -22,11 +22,11 @@ pub struct FlinkJob {
 }
 
 impl FlinkJob {
-    /// Creates the topics and tables of a configuration and submits a command of the jar with it.
-    /// The configuration is written to `folder`.
-    pub fn submit(stack: &Stack, folder: &Path, command: &str, config: &Value) -> Result<Self> {
+    /// Creates the topics and tables of a configuration and submits a job of the jar with it. The
+    /// configuration is written to `folder`.
+    pub fn submit(stack: &Stack, folder: &Path, name: &str, config: &Value) -> Result<Self> {
         let jar = jobs::build()?;
-        let file = folder.join(format!("{command}.yaml"));
+        let file = folder.join(format!("{name}.yaml"));
         // JSON is YAML.
         fs::write(&file, serde_json::to_string_pretty(config)?)?;
         let file = file.to_str().context("a path that is not UTF-8")?;
@@ -34,7 +34,7 @@ impl FlinkJob {
             jobs::run(preparation, Path::new(file))?;
         }
         let flink = stack.flink()?;
-        let program_args_list = vec![command, "--config", file];
+        let program_args_list = jobs::arguments(name, file);
         let id = flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
         Ok(Self { address: flink.address(), id, reporters: flink.metrics() })
     }

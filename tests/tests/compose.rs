@@ -85,7 +85,8 @@ fn jobs_are_those_of_the_stack() {
     assert_eq!(submitted, jobs::JOBS);
     for job in submitted {
         let script = words(&services[&format!("job-{job}")]["command"])[2].to_owned();
-        let run = format!("dnscribe-stream.jar {job} --config /etc/dnscribe/stream.yaml");
+        let words = jobs::arguments(job, "/etc/dnscribe/stream.yaml").join(" ");
+        let run = format!("dnscribe-stream.jar {words}");
         assert!(script.contains(&run), "{script}");
     }
     for command in ["topics", "migrate"] {

@@ -257,6 +257,9 @@ fn flink_deployment_survives_its_job_manager() {
     assert_eq!(deployment["taskManager"]["resource"]["memory"], "3072m");
     let job = &deployment["job"];
     assert_eq!(job["args"], json!(["enrich", "--config", "/etc/dnscribe/stream.yaml"]));
+    let store = &deployments[2]["spec"]["job"];
+    let args = json!(["store", "--only", "clickhouse", "--config", "/etc/dnscribe/stream.yaml"]);
+    assert_eq!(store["args"], args);
     let [container] = &deployment["podTemplate"]["spec"]["containers"].as_array().unwrap()[..]
     else {
         panic!("{deployment}")

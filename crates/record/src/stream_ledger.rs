@@ -14,7 +14,7 @@ pub struct StreamLedgerRecord {
     /// Fields that begin every record.
     #[serde(flatten)]
     pub head: OwnedRecordHead,
-    /// Name of the job: `enrich` or `fleet`.
+    /// Name of the job: `enrich`, `fleet`, or `store-` and the name of the store.
     pub job: String,
     /// Number of the checkpoint.
     pub checkpoint: u64,

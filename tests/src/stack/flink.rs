@@ -328,7 +328,7 @@ fn start_task_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
     };
     let before = registered().unwrap_or_default();
     let main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner";
-    let heap = ["-Xmx640m", "-XX:MaxDirectMemorySize=256m", "-XX:MaxMetaspaceSize=256m"];
+    let heap = ["-Xmx768m", "-XX:MaxDirectMemorySize=288m", "-XX:MaxMetaspaceSize=512m"];
     let mut command = java(folder, "taskmanager", &heap, main)?;
     command.arg("--configDir").arg(folder);
     let service = Service::start(&command, rest, &folder.join("taskmanager.out"), || true)?;
@@ -381,16 +381,16 @@ fn configuration(
         "web.upload.dir": path("jars"),
         "taskmanager.host": host,
         "taskmanager.bind-host": host,
-        "taskmanager.numberOfTaskSlots": 4,
+        "taskmanager.numberOfTaskSlots": 12,
         "taskmanager.cpu.cores": 2,
         "taskmanager.memory.framework.heap.size": "128m",
-        "taskmanager.memory.task.heap.size": "512m",
+        "taskmanager.memory.task.heap.size": "640m",
         "taskmanager.memory.framework.off-heap.size": "128m",
         "taskmanager.memory.task.off-heap.size": "0",
-        "taskmanager.memory.network.min": "96m",
-        "taskmanager.memory.network.max": "96m",
-        "taskmanager.memory.managed.size": "256m",
-        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.network.min": "128m",
+        "taskmanager.memory.network.max": "128m",
+        "taskmanager.memory.managed.size": "64m",
+        "taskmanager.memory.jvm-metaspace.size": "512m",
         "taskmanager.memory.jvm-overhead.min": "128m",
         "taskmanager.memory.jvm-overhead.max": "128m",
         "io.tmp.dirs": path("tmp"),

@@ -16,27 +16,45 @@ const SOURCES: [&str; 3] = ["stream", "stores", "schemas"];
 const CONFIG: &str = "stream.yaml";
 /// Name of the job that enriches transactions, and of its command.
 pub const ENRICH: &str = "enrich";
-/// Names of all jobs, which are their commands.
-pub const JOBS: [&str; 2] = [ENRICH, "fleet"];
+/// Beginning of the names of the jobs that write a store; the store's name follows.
+const STORE: &str = "store-";
+/// Names of all jobs. The archive has one too where it is configured.
+pub const JOBS: [&str; 5] =
+    [ENRICH, "fleet", "store-clickhouse", "store-influxdb", "store-timescaledb"];
+
+/// Words of the jar's command line that submit a job.
+#[must_use]
+pub fn arguments<'a>(job: &'a str, config: &'a str) -> Vec<&'a str> {
+    match job.strip_prefix(STORE) {
+        Some(store) => vec!["store", "--only", store, "--config", config],
+        None => vec![job, "--config", config],
+    }
+}
 
 /// Submits the jobs that do not run yet. `overrides` has keys of their configuration that replace
 /// those of the stack.
 pub fn submit(stack: &Stack, overrides: &Value) -> Result<()> {
     let flink = stack.flink()?;
     let running = flink.jobs()?;
-    let missing: Vec<&str> =
-        JOBS.into_iter().filter(|name| running.iter().all(|job| job.name != *name)).collect();
+    let config = configuration_of(stack, overrides)?;
+    let stores = config["store"]["stores"].as_array().context("no stores")?;
+    let stores = stores.iter().filter_map(Value::as_str).map(|store| format!("{STORE}{store}"));
+    let wanted = [ENRICH, "fleet"].map(str::to_owned).into_iter().chain(stores);
+    let missing: Vec<String> =
+        wanted.filter(|name| running.iter().all(|job| job.name != *name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let jar = build()?;
-    let config = configure(stack, overrides)?;
-    let config = config.to_str().context("a path that is not UTF-8")?;
+    let file = stack.folder.join(CONFIG);
+    // JSON is YAML.
+    fs::write(&file, serde_json::to_string_pretty(&config)?)?;
+    let config = file.to_str().context("a path that is not UTF-8")?;
     for command in ["topics", "migrate"] {
         run(command, Path::new(config))?;
     }
-    for job in missing {
-        let program_args_list = vec![job, "--config", config];
+    for job in &missing {
+        let program_args_list = arguments(job, config);
         flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
     }
     Ok(())
@@ -51,7 +69,7 @@ pub fn upgrade(stack: &Stack, parallelism: u32) -> Result<()> {
     let config = config.to_str().context("a path that is not UTF-8")?;
     for job in flink.jobs()? {
         let savepoint = flink.stop_with_savepoint(&job.id)?;
-        let program_args_list = vec![job.name.as_str(), "--config", config];
+        let program_args_list = arguments(&job.name, config);
         let savepoint_path = Some(savepoint.as_str());
         let parallelism = Some(parallelism);
         flink.submit(&jar, &Submission { program_args_list, savepoint_path, parallelism })?;
@@ -62,12 +80,13 @@ pub fn upgrade(stack: &Stack, parallelism: u32) -> Result<()> {
 /// Time limit of a backfill.
 const BACKFILL: Duration = Duration::from_secs(300);
 
-/// Runs a job over the records that Kafka received in a span of RFC 3339 times, and waits for its end.
+/// Runs the job of a store over the records that Kafka received in a span of RFC 3339 times, and waits for its end.
 pub fn backfill(stack: &Stack, job: &str, from: &str, to: &str) -> Result<()> {
     let flink = stack.flink()?;
     let config = stack.folder.join(CONFIG);
     let config = config.to_str().context("a path that is not UTF-8")?;
-    let program_args_list = vec![job, "--config", config, "--from", from, "--to", to];
+    let mut program_args_list = arguments(job, config);
+    program_args_list.extend(["--from", from, "--to", to]);
     let id = flink.submit(&build()?, &Submission { program_args_list, ..Submission::default() })?;
     shell::wait_for("the end of a backfill", BACKFILL, || {
         Ok(match flink.state(&id)?.as_str() {
@@ -118,36 +137,34 @@ pub fn run(command: &str, config: &Path) -> Result<()> {
     shell::output(java.arg(config)).map(drop)
 }
 
-/// Writes the configuration of the jobs; returns its path.
-fn configure(stack: &Stack, overrides: &Value) -> Result<PathBuf> {
+/// Returns the configuration of the jobs.
+fn configuration_of(stack: &Stack, overrides: &Value) -> Result<Value> {
     let url = |component| stack.address(component).and_then(|url| Some(url.as_str()?.to_owned()));
     let (clickhouse, timescaledb) = (url(Component::ClickHouse), url(Component::TimescaleDb));
     let brokers = stack.kafka().context("Kafka does not run")?;
     let mut config = configuration(&brokers, clickhouse.as_deref(), timescaledb.as_deref());
-    let mut sinks = vec!["fleet"];
-    if timescaledb.is_some() {
-        sinks.push("timescaledb");
-    }
+    let mut stores = config["store"]["stores"].take();
+    let mut add = |store: &str| stores.as_array_mut().map(|stores| stores.push(store.into()));
     if let Some(mut influxdb) = stack.address(Component::InfluxDb) {
         // In development the token is no secret.
-        sinks.push("influxdb");
+        add("influxdb");
         config["influxdb"] = influxdb.take();
     }
-    config["fleet"] = json!({ "sinks": sinks });
+    if overrides["archive"]["path"].is_string() {
+        add("archive");
+    }
+    config["store"]["stores"] = stores;
     if let Some(url) = url(Component::Alertmanager) {
         config["alertmanager"] = json!({ "urls": [url] });
     }
     merge(&mut config, overrides);
-    let file = stack.folder.join(CONFIG);
-    // JSON is YAML.
-    fs::write(&file, serde_json::to_string_pretty(&config)?)?;
-    Ok(file)
+    Ok(config)
 }
 
 /// Configuration of the jobs with the stores that have an address.
 #[must_use]
 pub fn configuration(brokers: &str, clickhouse: Option<&str>, timescaledb: Option<&str>) -> Value {
-    let mut sinks = vec!["enriched"];
+    let mut stores = Vec::new();
     let mut config = json!({
         "version": 1,
         "kafka": { "brokers": brokers },
@@ -155,14 +172,14 @@ pub fn configuration(brokers: &str, clickhouse: Option<&str>, timescaledb: Optio
     });
     if let Some(url) = clickhouse {
         config["clickhouse"] = json!({ "url": url });
-        sinks.push("clickhouse");
+        stores.push("clickhouse");
     }
     if let Some(url) = timescaledb {
         let database = url.rsplit_once('@').map_or(url, |(_, database)| database);
         config["timescaledb"] = json!({ "url": format!("jdbc:postgresql://{database}") });
-        sinks.push("timescaledb");
+        stores.push("timescaledb");
     }
-    config["enrich"] = json!({ "sinks": sinks });
+    config["store"] = json!({ "stores": stores });
     config
 }
 

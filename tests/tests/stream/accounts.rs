@@ -2,6 +2,7 @@
 
 use crate::running::{CAUGHT_UP, Running};
 use dnscribe_tests::shell;
+use dnscribe_tests::stack::jobs;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,19 +13,20 @@ pub fn check(running: &mut Running) -> BTreeMap<String, Value> {
     let written = running.topic("dns.normalized");
     let transactions: BTreeMap<String, Value> =
         written.iter().filter_map(|text| transaction(text)).collect();
-    let ledger = running.caught_up(written.len() as u64);
+    let ledger = running.caught_up(jobs::ENRICH, "dns.normalized", written.len() as u64);
     let (unique, malformed) = (transactions.len() as u64, running.malformed);
     let input = &ledger["input"]["dns.normalized"];
     assert_eq!(ledger["balanced"], true, "{ledger}");
     assert_eq!(input["unique"], unique, "{ledger}");
     assert_eq!(input["malformed"], malformed, "{ledger}");
-    for (sink, records) in [
-        ("dns.enriched", unique),
-        ("dns.dlq", malformed),
-        ("clickhouse", unique),
-        ("archive", unique),
-    ] {
+    for (sink, records) in [("dns.enriched", unique), ("dns.dlq", malformed)] {
         assert_eq!(ledger["output"][sink]["written"], records, "{sink}: {ledger}");
+    }
+    for (job, sink) in [("store-clickhouse", "clickhouse"), ("store-archive", "archive")] {
+        let ledger = running.caught_up(job, "dns.enriched", unique);
+        assert_eq!(ledger["balanced"], true, "{ledger}");
+        assert_eq!(ledger["input"]["dns.enriched"]["unique"], unique, "{ledger}");
+        assert_eq!(ledger["output"][sink]["written"], unique, "{sink}: {ledger}");
     }
 
     let enriched = running.topic("dns.enriched");

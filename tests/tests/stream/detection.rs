@@ -99,6 +99,23 @@ fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upg
         Ok((rows == expected).then_some(()))
     })
     .unwrap();
+    let all: BTreeSet<String> = running
+        .topic("dns.alerts")
+        .iter()
+        .map(|text| {
+            serde_json::from_str::<Value>(text).unwrap()["event_id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    shell::wait_for("alerts beside transactions", CAUGHT_UP, || {
+        let rows = running.clickhouse("SELECT event_id FROM dns_alerts FINAL");
+        Ok((rows.len() == all.len() && rows.iter().all(|id| all.contains(id))).then_some(()))
+    })
+    .unwrap();
+    let figures = format!(
+        "SELECT count() FROM dns_alerts FINAL WHERE zone = '{BROKEN}' AND state = 'firing' \
+         AND notEmpty(figures.value) AND changes[1].summary = 'new nameservers'"
+    );
+    assert_ne!(running.clickhouse(&figures), ["0"]);
     shell::wait_for("the end of alerts in Alertmanager", CAUGHT_UP, || {
         Ok(notified(&mut running)?.is_empty().then_some(()))
     })

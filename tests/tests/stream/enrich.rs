@@ -1,4 +1,4 @@
-//! What the job `enrich` adds to the transactions of a capture, in the topic and in the table, from JSON and from Avro
+//! What the job `enrich` adds to the transactions of a capture, in the topic and, by the job `store`, in the table, from JSON and from Avro
 //! with a schema registry. It is a job of its own with the topics of a sandbox, so that it knows zones and indicators
 //! from its first record on.
 
@@ -25,7 +25,7 @@ struct Sandbox<'a> {
 }
 
 impl Sandbox<'_> {
-    fn submit(&mut self) -> FlinkJob {
+    fn submit(&mut self) -> [FlinkJob; 2] {
         let databases = geo::prepare().unwrap();
         let config = json!({
             "version": 1,
@@ -36,13 +36,12 @@ impl Sandbox<'_> {
             },
             "enrich": {
                 "group": "sandbox-enrich",
-                "sinks": ["enriched", "clickhouse"],
                 "geo": {
                     "city": databases.join("GeoLite2-City-Test.mmdb"),
                     "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
                 },
             },
-            "fleet": { "sinks": [] },
+            "store": { "group": "sandbox-store", "stores": ["clickhouse"] },
             "clickhouse": {
                 "url": self.running.stack().address(Component::ClickHouse).unwrap(),
                 "database": DATABASE,
@@ -50,7 +49,9 @@ impl Sandbox<'_> {
             },
             "checkpoints": { "interval": "2s" },
         });
-        FlinkJob::submit(self.running.stack(), self.folder.path(), "enrich", &config).unwrap()
+        ["enrich", "store-clickhouse"].map(|job| {
+            FlinkJob::submit(self.running.stack(), self.folder.path(), job, &config).unwrap()
+        })
     }
 
     /// Replays the capture as a node.
@@ -154,7 +155,7 @@ fn enriches_from_json_and_avro_alike() {
             ("x", "not json"),
         ],
     );
-    let job = sandbox.submit();
+    let submitted = sandbox.submit();
     shell::output(&mut sandbox.replay("json", &["--sink", "kafka"])).unwrap();
     let mut avro = sandbox.replay("avro", &["--sink", "kafka"]);
     shell::output(avro.env("DNSCRIBE_KAFKA__FORMAT", "avro")).unwrap();
@@ -196,8 +197,11 @@ fn enriches_from_json_and_avro_alike() {
     sandbox.write("zones", &[("example.com", &zone("example.com", "other"))]);
     let counts = shell::wait_for("the tables' records in the ledger", CAUGHT_UP, || {
         let ledgers = sandbox.running.topic(&topic("stream.ledger"));
-        let ledger: Value = serde_json::from_str(ledgers.last().unwrap())?;
-        Ok(Some(ledger["input"].clone()).filter(|input| input[topic("zones")]["records"] == 3))
+        let ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        let ledger = ledgers.filter(|ledger| ledger["job"] == "enrich").last();
+        Ok(ledger
+            .map(|ledger| ledger["input"].clone())
+            .filter(|input| input[topic("zones")]["records"] == 3))
     })
     .unwrap();
     let intel =
@@ -207,22 +211,29 @@ fn enriches_from_json_and_avro_alike() {
     let later = sandbox.enriched("later", transactions.len());
     assert!(later.values().all(|text| !text.contains("\"owner\":\"dns\"")));
 
-    let rows = sandbox.query(
-        "SELECT count(), countIf(zone_meta.owner != ''), countIf(notEmpty(intel)), \
-         countIf(name.class = 'words') FROM dns_transactions FINAL",
-    );
     let all = [from_json, from_avro, later];
     let all: Vec<&String> = all.iter().flat_map(BTreeMap::values).collect();
     let with = |part: &str| all.iter().filter(|text| text.contains(part)).count();
     let expected =
         [all.len(), with("\"zone_meta\":"), with("\"intel\":"), with("\"class\":\"words\"")];
-    assert_eq!(rows, expected.map(|count| count.to_string()).join("\t"));
+    let expected = expected.map(|count| count.to_string()).join("\t");
+    let mut rows = String::new();
+    let waited = shell::wait_for("rows", CAUGHT_UP, || {
+        rows = sandbox.query(
+            "SELECT count(), countIf(zone_meta.owner != ''), countIf(notEmpty(intel)), \
+             countIf(name.class = 'words') FROM dns_transactions FINAL",
+        );
+        Ok((rows == expected).then_some(()))
+    });
+    assert!(waited.is_ok(), "{rows}, not {expected}");
     let views = sandbox.query("SELECT uniqCombined64Merge(12)(transactions) FROM dns_names_1h");
     assert_eq!(views, all.len().to_string());
     for query in documented_queries() {
         sandbox.query(&query);
     }
-    job.cancel().unwrap();
+    for job in submitted {
+        job.cancel().unwrap();
+    }
 }
 
 /// The statements of the page of queries.

@@ -2,8 +2,9 @@
 //! in `commits`, at the worst moments.
 
 use crate::accounts;
-use crate::running::{Running, STORES, Shared};
-use dnscribe_tests::stack::Component;
+use crate::running::{CAUGHT_UP, Running, STORES, Shared};
+use dnscribe_tests::shell;
+use dnscribe_tests::stack::{Component, jobs};
 use std::thread;
 use std::time::Duration;
 
@@ -71,6 +72,41 @@ fn nothing_is_lost_when_stores_are_suspended_killed_and_full() {
     // PostgreSQL ends if it cannot write its log.
     running.start_all();
     running.checkpoints(1);
+    drop(load);
+    accounts::check(&mut running);
+}
+
+#[test]
+fn a_store_that_is_away_delays_itself_alone() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    let load = running.load();
+    running.checkpoints(1);
+    for (store, name) in [
+        (Component::ClickHouse, "store-clickhouse"),
+        (Component::TimescaleDb, "store-timescaledb"),
+        (Component::InfluxDb, "store-influxdb"),
+    ] {
+        running.stack().service(store).unwrap().freeze().unwrap();
+        let written = |running: &Running| running.topic("dns.enriched").len();
+        let before = written(&running);
+        for job in jobs::JOBS.into_iter().chain(["store-archive"]).filter(|job| *job != name) {
+            running.checkpoints_of(job, 2);
+        }
+        // The other stores have what the topic got meanwhile.
+        let after = written(&running);
+        assert!(after > before, "{name}: {after} records");
+        for other in ["store-clickhouse", "store-archive"].into_iter().filter(|job| *job != name) {
+            shell::wait_for(other, CAUGHT_UP, || {
+                let ledger = running.ledger(other, "dns.enriched");
+                let records =
+                    ledger.and_then(|one| one["input"]["dns.enriched"]["unique"].as_u64());
+                Ok((records >= Some(after as u64)).then_some(()))
+            })
+            .unwrap();
+        }
+        running.stack().service(store).unwrap().thaw().unwrap();
+    }
     drop(load);
     accounts::check(&mut running);
 }

@@ -121,7 +121,7 @@ impl Running {
         self.submit();
     }
 
-    /// Folder of the archive that the job `enrich` writes.
+    /// Folder of the archive.
     pub fn archive(&self) -> PathBuf {
         self.folder.path().join("archive")
     }
@@ -255,40 +255,45 @@ impl Running {
         kafka::committed(&self.brokers, name, "beginning").unwrap()
     }
 
-    /// Newest records of the stream ledger of the job `enrich`: those of the last minute at least, so that waiting does
-    /// not read the whole topic again and again.
-    pub fn ledgers(&self) -> Vec<Value> {
-        let all = kafka::committed(&self.brokers, "dns.stream.ledger", "-200").unwrap().into_iter();
+    /// Newest records of the stream ledger of a job: those of the last minute at least, so that waiting does not read the
+    /// whole topic again and again.
+    pub fn ledgers(&self, job: &str) -> Vec<Value> {
+        let all = kafka::committed(&self.brokers, "dns.stream.ledger", "-600").unwrap().into_iter();
         let mut ledgers: Vec<Value> =
             all.map(|text| serde_json::from_str(&text).unwrap()).collect();
-        ledgers.retain(|ledger| ledger["job"] == jobs::ENRICH);
+        ledgers.retain(|ledger| ledger["job"] == job);
         ledgers
     }
 
-    /// The newest of these: the one that has counted most.
-    pub fn ledger(&self) -> Option<Value> {
-        let records = |ledger: &Value| ledger["input"]["dns.normalized"]["records"].as_u64();
-        self.ledgers().into_iter().max_by_key(records)
+    /// The newest of these: the one that has counted most of a topic.
+    pub fn ledger(&self, job: &str, topic: &str) -> Option<Value> {
+        let records = |ledger: &Value| ledger["input"][topic]["records"].as_u64();
+        self.ledgers(job).into_iter().max_by_key(records)
     }
 
-    /// Waits until the ledger has counted every record of the input topic; returns it.
-    pub fn caught_up(&self, total: u64) -> Value {
+    /// Waits until the ledger of a job has counted every record of a topic; returns it.
+    pub fn caught_up(&self, job: &str, topic: &str, total: u64) -> Value {
         let waited = shell::wait_for(&format!("a ledger of {total} records"), CAUGHT_UP, || {
             thread::sleep(Duration::from_millis(200));
-            let ledger = self.ledger();
-            Ok(ledger.filter(|ledger| ledger["input"]["dns.normalized"]["records"] == total))
+            let ledger = self.ledger(job, topic);
+            Ok(ledger.filter(|ledger| ledger["input"][topic]["records"] == total))
         });
-        assert!(waited.is_ok(), "the newest is {:?}", self.ledger());
+        assert!(waited.is_ok(), "the newest is {:?}", self.ledger(job, topic));
         waited.unwrap()
     }
 
-    /// Waits for `count` more records of the ledger, so as many completed checkpoints.
+    /// Waits for `count` completed checkpoints of the job `enrich`.
     pub fn checkpoints(&self, count: usize) {
+        self.checkpoints_of(jobs::ENRICH, count);
+    }
+
+    /// Waits for `count` more records of the ledger of a job, so as many completed checkpoints.
+    pub fn checkpoints_of(&self, job: &str, count: usize) {
         let ts = |ledger: &Value| ledger["ts"].as_str().map(str::to_owned);
-        let before = self.ledgers().iter().filter_map(ts).max();
-        shell::wait_for("checkpoints", CAUGHT_UP, || {
+        let before = self.ledgers(job).iter().filter_map(ts).max();
+        shell::wait_for(&format!("checkpoints of {job}"), CAUGHT_UP, || {
             thread::sleep(Duration::from_millis(200));
-            let mut ledgers = self.ledgers();
+            let mut ledgers = self.ledgers(job);
             ledgers.retain(|ledger| ts(ledger) > before);
             Ok((ledgers.len() >= count).then_some(()))
         })

@@ -1,4 +1,4 @@
-//! The job `enrich` with TLS and a password to each of its servers, and no more rights than the
+//! The jobs `enrich` and `store` with TLS and a password to each of its servers, and no more rights than the
 //! documentation gives it; roles of the stores.
 
 use crate::running::{CAUGHT_UP, Running, Shared, lab_capture};
@@ -55,9 +55,11 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
     let written = files.replay(&brokers, agent);
     let config = config("stream.yaml", job, "dnscribe_writer");
     let flink = running.flink();
-    let arguments = vec![jobs::ENRICH, "--config", config.to_str().unwrap()];
-    let submission = Submission { program_args_list: arguments, ..Submission::default() };
-    let id = flink.submit(&jobs::build().unwrap(), &submission).unwrap();
+    let submitted = [jobs::ENRICH, "store-clickhouse", "store-timescaledb"].map(|job| {
+        let program_args_list = jobs::arguments(job, config.to_str().unwrap());
+        let submission = Submission { program_args_list, ..Submission::default() };
+        flink.submit(&jobs::build().unwrap(), &submission).unwrap()
+    });
     let enriched = shell::wait_for("enriched records", CAUGHT_UP, || {
         let count = files.records(&brokers, reader, "dns.enriched")?;
         Ok((count >= written).then_some(count))
@@ -68,7 +70,9 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
         Ok((count.trim() != "0").then_some(()))
     });
     let roles = check_roles(&mut running);
-    flink.cancel(&id).unwrap();
+    for id in submitted {
+        flink.cancel(&id).unwrap();
+    }
     rows.stop(Signal::TERM).unwrap();
     assert_eq!(enriched.unwrap(), written);
     ledgers.unwrap();
@@ -194,8 +198,7 @@ impl Files {
                     "config.providers.directory.class": provider,
                 },
             },
-            "enrich": { "sinks": ["enriched", "clickhouse", "timescaledb"] },
-            "fleet": { "sinks": ["fleet", "timescaledb"] },
+            "store": { "stores": ["clickhouse", "timescaledb"] },
             "clickhouse": {
                 "url": format!("https://127.0.0.1:{port}"),
                 "ca_file": self.path("ca.pem"),

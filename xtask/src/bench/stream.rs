@@ -44,6 +44,8 @@ const TRANSACTIONS: &str = "bench.normalized";
 const TRANSACTION_NODES: u32 = 6;
 /// Topic of the transactions of one node, for `ClickHouse`, which is slower.
 const FEW_TRANSACTIONS: &str = "bench.normalized.few";
+/// Topic of the same, enriched.
+const FEW_ENRICHED: &str = "bench.enriched.few";
 /// Topic of the windows.
 const WINDOWS: &str = "bench.metrics";
 /// Nodes whose windows the job `fleet` merges.
@@ -58,9 +60,9 @@ const READ_EVERY: Duration = Duration::from_secs(2);
 const COPY: &str = "copy";
 const COPY_WINDOWS: &str = "copy of windows";
 const TO_TOPIC: &str = "enrich to a topic";
-const TO_CLICKHOUSE: &str = "enrich to ClickHouse";
+const TO_CLICKHOUSE: &str = "store to ClickHouse";
 const KAFKA_ENGINE: &str = "ClickHouse's Kafka engine";
-const FLEET: &str = "fleet to a topic, TimescaleDB and InfluxDB";
+const FLEET: &str = "fleet to topics";
 
 /// Records of a topic.
 #[derive(Clone, Copy)]
@@ -78,41 +80,21 @@ struct Case {
     /// Operator that reads `topic`.
     source: &'static str,
     topic: &'static str,
-    sinks: &'static [&'static str],
 }
 
-const ENRICH_TO_CLICKHOUSE: Case = Case {
+const STORE_TO_CLICKHOUSE: Case = Case {
     name: TO_CLICKHOUSE,
-    command: "enrich",
-    source: "transactions",
-    topic: FEW_TRANSACTIONS,
-    sinks: &["clickhouse"],
+    command: "store-clickhouse",
+    source: "enriched",
+    topic: FEW_ENRICHED,
 };
 
 const CASES: [Case; 5] = [
-    Case { name: COPY, command: "copy", source: "transactions", topic: TRANSACTIONS, sinks: &[] },
-    Case {
-        name: TO_TOPIC,
-        command: "enrich",
-        source: "transactions",
-        topic: TRANSACTIONS,
-        sinks: &["enriched"],
-    },
-    ENRICH_TO_CLICKHOUSE,
-    Case {
-        name: COPY_WINDOWS,
-        command: "copy",
-        source: "transactions",
-        topic: WINDOWS,
-        sinks: &[],
-    },
-    Case {
-        name: FLEET,
-        command: "fleet",
-        source: "windows",
-        topic: WINDOWS,
-        sinks: &["fleet", "timescaledb", "influxdb"],
-    },
+    Case { name: COPY, command: "copy", source: "transactions", topic: TRANSACTIONS },
+    Case { name: TO_TOPIC, command: "enrich", source: "transactions", topic: TRANSACTIONS },
+    STORE_TO_CLICKHOUSE,
+    Case { name: COPY_WINDOWS, command: "copy", source: "transactions", topic: WINDOWS },
+    Case { name: FLEET, command: "fleet", source: "windows", topic: WINDOWS },
 ];
 
 /// Runs this part of the benchmark and returns its report.
@@ -120,13 +102,7 @@ pub fn main(bench: &Bench) -> Result<Report> {
     // Gigabytes: not in /tmp, which may be in memory.
     let folder = tempfile::tempdir_in(environment::target())?;
     let mut stack = Stack::open(&folder.path().join("stack"))?;
-    for component in [
-        Component::Kafka,
-        Component::Flink,
-        Component::ClickHouse,
-        Component::TimescaleDb,
-        Component::InfluxDb,
-    ] {
+    for component in [Component::Kafka, Component::Flink, Component::ClickHouse] {
         stack.start(component)?;
     }
     let report = measure(bench, &stack, folder.path());
@@ -213,11 +189,26 @@ impl StreamBench<'_> {
             let records = self.count(topic)?;
             self.inputs.borrow_mut().insert(topic, Input { records, warm_up: records / 2 });
         }
+        self.enrich_few()?;
         let (records, warm_up) =
             windows::produce(bench, &self.folder, &self.brokers, WINDOWS, self.nodes)?;
         ensure!(self.count(WINDOWS)? == records, "not all windows are in the topic");
         self.inputs.borrow_mut().insert(WINDOWS, Input { records, warm_up });
         Ok(())
+    }
+
+    /// Writes the enriched records of one node.
+    fn enrich_few(&self) -> Result<()> {
+        let case = Case { command: "enrich", topic: FEW_TRANSACTIONS, ..STORE_TO_CLICKHOUSE };
+        let mut config = self.config(case)?;
+        config["kafka"]["topics"]["enriched"] = FEW_ENRICHED.into();
+        let input = self.input(FEW_TRANSACTIONS)?;
+        let job = FlinkJob::submit(self.stack, &self.folder, case.command, &config)?;
+        let written = || Ok((self.count(FEW_ENRICHED)? >= input.records).then_some(()));
+        let written = shell::wait_for("enriched records", LIMIT, written);
+        job.cancel()?;
+        self.inputs.borrow_mut().insert(FEW_ENRICHED, input);
+        written
     }
 
     /// Returns the number of records in a topic.
@@ -242,12 +233,8 @@ impl StreamBench<'_> {
     fn config(&self, case: Case) -> Result<Value> {
         let databases = geo::prepare()?;
         let run = self.runs.get();
-        let address = |component| self.stack.address(component).context("a store does not run");
-        let timescaledb = address(Component::TimescaleDb)?;
-        let timescaledb = timescaledb.as_str().and_then(|url| url.rsplit_once('@'));
-        let (_, timescaledb) = timescaledb.context("no address of TimescaleDB")?;
-        let none: &[&str] = &[];
-        let sinks = |command| if case.command == command { case.sinks } else { none };
+        let enriched = format!("bench.enriched.{run}");
+        let enriched = if case.topic == FEW_ENRICHED { FEW_ENRICHED } else { &enriched };
         Ok(json!({
             "version": 1,
             "kafka": {
@@ -255,26 +242,26 @@ impl StreamBench<'_> {
                 "topics": {
                     "transactions": case.topic,
                     "metrics": WINDOWS,
-                    "enriched": format!("bench.enriched.{run}"),
+                    "enriched": enriched,
+                    "alerts": format!("bench.alerts.{run}"),
                     "fleet": format!("bench.fleet.{run}"),
+                    "fleet_rollups": format!("bench.fleet.rollups.{run}"),
                 },
             },
             "enrich": {
                 "group": format!("bench-{run}"),
-                "sinks": sinks("enrich"),
                 "geo": {
                     "city": databases.join("GeoLite2-City-Test.mmdb"),
                     "asn": databases.join("GeoLite2-ASN-Test.mmdb"),
                 },
             },
-            "fleet": { "group": format!("bench-{run}"), "sinks": sinks("fleet") },
+            "fleet": { "group": format!("bench-{run}") },
+            "store": { "group": format!("bench-store-{run}"), "stores": ["clickhouse"] },
             "clickhouse": {
                 "url": self.stack.address(Component::ClickHouse),
                 "database": self.database(),
                 "retention": "18250d",
             },
-            "timescaledb": { "url": format!("jdbc:postgresql://{timescaledb}"), "user": "dns" },
-            "influxdb": address(Component::InfluxDb)?,
         }))
     }
 
@@ -307,7 +294,7 @@ impl StreamBench<'_> {
         self.runs.set(self.runs.get() + 1);
         let file = self.folder.join("kafka-engine.yaml");
         // Its table is that of the job. JSON is YAML.
-        let config = self.config(ENRICH_TO_CLICKHOUSE)?;
+        let config = self.config(STORE_TO_CLICKHOUSE)?;
         fs::write(&file, config.to_string())?;
         jobs::run("migrate", &file)?;
         let url = self.stack.address(Component::ClickHouse).context("ClickHouse does not run")?;

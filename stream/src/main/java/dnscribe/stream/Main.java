@@ -8,19 +8,25 @@ import dnscribe.stream.fleet.FleetJob;
 import dnscribe.stream.kafka.CopyJob;
 import dnscribe.stream.kafka.TopicCreation;
 import dnscribe.stream.store.Migrations;
+import dnscribe.stream.store.StoreJob;
+import java.util.Set;
 
 /** Entry point of the jar: submits a job to Flink, or prepares topics and stores. */
 public final class Main {
   private static final String USAGE =
       """
       usage: dnscribe-stream.jar COMMAND --config FILE
-        enrich [--from EARLIEST|LATEST|TIMESTAMP] [--to TIMESTAMP]
-                  the job dns.normalized -> dns.enriched and ClickHouse; on a Flink cluster
-        fleet [--from ...] [--to ...]
-                  the job dns.metrics -> dns.fleet, TimescaleDB and InfluxDB; on a Flink cluster
+        enrich [--from EARLIEST|LATEST|TIMESTAMP]
+                  the job dns.normalized -> dns.enriched; on a Flink cluster
+        fleet [--from ...]
+                  the job dns.metrics -> dns.fleet and dns.alerts; on a Flink cluster
+        store --only clickhouse|timescaledb|influxdb|archive [--from ...] [--to TIMESTAMP]
+                  the job topics -> one store; on a Flink cluster
         migrate   create or update the tables of the stores
         topics    create the Kafka topics that are missing
       """;
+
+  private static final Set<String> JOBS = Set.of("enrich", "fleet", "store");
 
   private Main() {}
 
@@ -33,7 +39,7 @@ public final class Main {
       config = Config.load(arguments.config());
     } catch (ConfigException error) {
       // In a Flink cluster this process is the cluster's: only the error may end it.
-      if (words.length > 0 && (words[0].equals("enrich") || words[0].equals("fleet"))) {
+      if (words.length > 0 && JOBS.contains(words[0])) {
         throw error;
       }
       System.err.println(error.getMessage());
@@ -45,6 +51,7 @@ public final class Main {
       // Not for users: the floor of the benchmark.
       case "copy" -> CopyJob.submit(config, arguments);
       case "fleet" -> FleetJob.submit(config, arguments);
+      case "store" -> StoreJob.submit(config, arguments);
       case "migrate" -> Migrations.apply(config);
       case "topics" -> TopicCreation.create(config);
       default -> throw new IllegalStateException(arguments.command());

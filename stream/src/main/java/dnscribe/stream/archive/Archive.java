@@ -1,14 +1,10 @@
 package dnscribe.stream.archive;
 
-import com.fasterxml.jackson.core.JsonFactory;
-import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonToken;
 import dnscribe.stream.config.ArchiveConfig;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
-import java.io.IOException;
-import java.io.UncheckedIOException;
+import dnscribe.stream.record.JsonFields;
 import org.apache.flink.connector.file.sink.FileSink;
 import org.apache.flink.core.fs.Path;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
@@ -61,24 +57,11 @@ public final class Archive {
   /** Names the folder of a record: {@code day=2026-01-31/hour=10}, in UTC. */
   static final class HourAssigner implements BucketAssigner<OutputRecord, String> {
     private static final long serialVersionUID = 1;
-    private static final JsonFactory JSON = new JsonFactory();
 
     @Override
     public String getBucketId(OutputRecord record, Context context) {
-      try (JsonParser parser = JSON.createParser(record.value())) {
-        parser.nextToken();
-        for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
-          JsonToken token = parser.nextToken();
-          if (key.equals("ts") && token == JsonToken.VALUE_STRING) {
-            String ts = parser.getText();
-            return "day=" + ts.substring(0, 10) + "/hour=" + ts.substring(11, 13);
-          }
-          parser.skipChildren();
-        }
-      } catch (IOException error) {
-        throw new UncheckedIOException(error);
-      }
-      throw new IllegalArgumentException("a record without a time: " + record.eventId());
+      String ts = JsonFields.text(record.value(), "ts");
+      return "day=" + ts.substring(0, 10) + "/hour=" + ts.substring(11, 13);
     }
 
     @Override

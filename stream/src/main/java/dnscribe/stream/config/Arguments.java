@@ -1,8 +1,6 @@
 package dnscribe.stream.config;
 
-import dnscribe.stream.job.BackfillSpan;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.time.Instant;
 import java.time.format.DateTimeParseException;
 import java.util.List;
@@ -15,10 +13,11 @@ import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsIni
  * @param config the configuration file
  * @param from {@code EARLIEST}, {@code LATEST} or a time; null for where the consumer group stopped
  * @param to end of a backfill; null for a job that does not end
+ * @param only the store that the job {@code store} writes; null for other commands
  */
-public record Arguments(String command, Path config, String from, Instant to) {
+public record Arguments(String command, Path config, String from, Instant to, String only) {
   private static final List<String> COMMANDS =
-      List.of("enrich", "fleet", "copy", "migrate", "topics");
+      List.of("enrich", "fleet", "store", "copy", "migrate", "topics");
 
   /** Parses the words of a command line; a refusal contains {@code usage}. */
   public static Arguments parse(String[] words, String usage) {
@@ -28,6 +27,7 @@ public record Arguments(String command, Path config, String from, Instant to) {
     Path config = null;
     String from = null;
     Instant to = null;
+    String only = null;
     for (int i = 1; i < words.length; i += 2) {
       if (i + 1 == words.length) {
         throw new ConfigException(words[i] + " needs a value\n" + usage);
@@ -37,13 +37,22 @@ public record Arguments(String command, Path config, String from, Instant to) {
         case "--config" -> config = Path.of(value);
         case "--from" -> from = value;
         case "--to" -> to = time("--to", value);
+        case "--only" -> only = value;
         default -> throw new ConfigException("unknown argument " + words[i] + "\n" + usage);
       }
     }
     if (config == null) {
       throw new ConfigException("--config is missing\n" + usage);
     }
-    Arguments arguments = new Arguments(words[0], config, from, to);
+    boolean isStore = words[0].equals("store");
+    if (isStore != (only != null)) {
+      throw new ConfigException("--only STORE is of the job store, which needs it\n" + usage);
+    }
+    if (to != null && !isStore) {
+      throw new ConfigException(
+          "--to is of the job store: the topics have what a backfill would write\n" + usage);
+    }
+    Arguments arguments = new Arguments(words[0], config, from, to, only);
     arguments.start();
     return arguments;
   }
@@ -53,23 +62,9 @@ public record Arguments(String command, Path config, String from, Instant to) {
     return to != null;
   }
 
-  /** Returns the span of a backfill. */
-  public BackfillSpan span() {
-    boolean isTime = from != null && !from.equals("EARLIEST") && !from.equals("LATEST");
-    long fromMs = isTime ? time("--from", from).toEpochMilli() : Long.MIN_VALUE;
-    return new BackfillSpan(fromMs, to.toEpochMilli());
-  }
-
   /** Returns the offsets at which the job starts. */
-  public OffsetsInitializer start() {
-    return start(Duration.ZERO);
-  }
-
-  /**
-   * Returns the offsets of the time that is {@code margin} before the one at which the job starts.
-   */
   @SuppressWarnings("deprecation") // The connector's method takes nothing else.
-  public OffsetsInitializer start(Duration margin) {
+  public OffsetsInitializer start() {
     if (from == null) {
       return OffsetsInitializer.committedOffsets(
           org.apache.kafka.clients.consumer.OffsetResetStrategy.EARLIEST);
@@ -77,7 +72,7 @@ public record Arguments(String command, Path config, String from, Instant to) {
     return switch (from) {
       case "EARLIEST" -> OffsetsInitializer.earliest();
       case "LATEST" -> OffsetsInitializer.latest();
-      default -> OffsetsInitializer.timestamp(time("--from", from).minus(margin).toEpochMilli());
+      default -> OffsetsInitializer.timestamp(time("--from", from).toEpochMilli());
     };
   }
 

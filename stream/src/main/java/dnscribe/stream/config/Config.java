@@ -29,6 +29,7 @@ public record Config(
     Kafka kafka,
     Enrich enrich,
     FleetConfig fleet,
+    StoreConfig store,
     ClickHouse clickhouse,
     TimescaleDbConfig timescaledb,
     InfluxDbConfig influxdb,
@@ -48,6 +49,7 @@ public record Config(
     kafka = kafka == null ? new Kafka(null, null, null, null, null) : kafka;
     enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
+    store = store == null ? StoreConfig.DEFAULT : store;
     clickhouse =
         clickhouse == null
             ? new ClickHouse(null, null, null, null, null, null, null, null, null)
@@ -132,6 +134,7 @@ public record Config(
       String enriched,
       String metrics,
       String fleet,
+      String fleetRollups,
       String alerts,
       String probes,
       String changes,
@@ -142,7 +145,7 @@ public record Config(
       implements Serializable {
     /** Names of the contract. */
     public static final TopicNames DEFAULT =
-        new TopicNames(null, null, null, null, null, null, null, null, null, null, null);
+        new TopicNames(null, null, null, null, null, null, null, null, null, null, null, null);
 
     /** Fills in defaults. */
     public TopicNames {
@@ -150,6 +153,7 @@ public record Config(
       enriched = enriched == null ? "dns.enriched" : enriched;
       metrics = metrics == null ? "dns.metrics" : metrics;
       fleet = fleet == null ? "dns.fleet" : fleet;
+      fleetRollups = fleetRollups == null ? "dns.fleet.rollups" : fleetRollups;
       alerts = alerts == null ? "dns.alerts" : alerts;
       probes = probes == null ? "dns.probes" : probes;
       changes = changes == null ? "dns.changes" : changes;
@@ -165,6 +169,7 @@ public record Config(
           prefix + enriched,
           prefix + metrics,
           prefix + fleet,
+          prefix + fleetRollups,
           prefix + alerts,
           prefix + probes,
           prefix + changes,
@@ -181,6 +186,7 @@ public record Config(
           enriched,
           metrics,
           fleet,
+          fleetRollups,
           alerts,
           probes,
           changes,
@@ -201,8 +207,7 @@ public record Config(
    *
    * @param group consumer group
    * @param deduplicate how long an {@code event_id} is remembered
-   * @param sinks where its records go: {@code enriched} (the topic), {@code clickhouse}, {@code
-   *     timescaledb} (its ledger)
+   * @param sinks where its records go: {@code enriched} (the topic)
    * @param geo databases of places and networks
    * @param tables compacted topics that it reads: {@code zones}, {@code intel}
    * @param maxIndicators indicators that each task manager holds in memory at most
@@ -215,7 +220,7 @@ public record Config(
       List<String> tables,
       Integer maxIndicators)
       implements Serializable {
-    private static final List<String> SINKS = List.of("enriched", "clickhouse", "timescaledb");
+    private static final List<String> SINKS = List.of("enriched");
     private static final List<String> TABLES = List.of("zones", "intel");
 
     /** Fills in defaults and refuses unknown sinks. */
@@ -238,7 +243,8 @@ public record Config(
         if (!known.contains(value)) {
           String kind = key.substring(0, key.length() - 1);
           throw new ConfigException(
-              "enrich." + key + ": no " + kind + " " + value + "; there are " + known);
+              "enrich.%s: no %s %s; there are %s%s"
+                  .formatted(key, kind, value, known, StoreConfig.remedy(value)));
         }
       }
     }

@@ -14,8 +14,8 @@ import java.util.List;
  * @param idleTimeout how long a silent node is taken into account
  * @param rollupWindow length of the windows that roll-ups are made of; agents must write these
  * @param rollupInterval how often roll-ups of the current hour and day are written
- * @param sinks where its records go: {@code fleet} (the topic), {@code timescaledb}, {@code
- *     influxdb}
+ * @param sinks where its records go: {@code fleet} (the topic), {@code rollups} (the topic of hours
+ *     and days)
  */
 public record FleetConfig(
     String group,
@@ -27,7 +27,7 @@ public record FleetConfig(
     Duration rollupInterval,
     List<String> sinks)
     implements Serializable {
-  private static final List<String> SINKS = List.of("fleet", "timescaledb", "influxdb");
+  private static final List<String> SINKS = List.of("fleet", "rollups");
   static final FleetConfig DEFAULT =
       new FleetConfig(null, null, null, null, null, null, null, null);
 
@@ -43,7 +43,9 @@ public record FleetConfig(
     sinks = sinks == null ? SINKS : List.copyOf(sinks);
     for (String sink : sinks) {
       if (!SINKS.contains(sink)) {
-        throw new ConfigException("fleet.sinks: no sink " + sink + "; there are " + SINKS);
+        throw new ConfigException(
+            "fleet.sinks: no sink %s; there are %s%s"
+                .formatted(sink, SINKS, StoreConfig.remedy(sink)));
       }
     }
   }

@@ -32,8 +32,7 @@ public final class FleetDetection {
   /** Adds detection to a job; {@code windows} has the watermarks of the fleet's progress. */
   public static void add(JobBuilder job, Config config, DataStream<NodeWindow> windows) {
     Detect settings = config.detect();
-    // The alerts of a backfill are in the topic already.
-    if (!settings.enabled() || job.isBackfill()) {
+    if (!settings.enabled()) {
       return;
     }
     Config.TopicNames topics = config.kafka().topics();

@@ -1,6 +1,5 @@
 package dnscribe.stream.enrich;
 
-import dnscribe.stream.archive.Archive;
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
 import dnscribe.stream.job.JobBuilder;
@@ -8,16 +7,11 @@ import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.record.RecordChecker;
-import dnscribe.stream.store.ClickHouse;
-import dnscribe.stream.store.ClickHouseWriter;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
-/**
- * The job {@code enrich}: dns.normalized to dns.enriched, ClickHouse and the archive, each
- * transaction once.
- */
+/** The job {@code enrich}: dns.normalized to dns.enriched, each transaction once. */
 public final class EnrichJob {
   private EnrichJob() {}
 
@@ -27,7 +21,7 @@ public final class EnrichJob {
     // No operator keeps or changes a record that it has passed on.
     job.reuseObjects();
     Config.TopicNames topics = config.kafka().topics();
-    boolean toTopic = config.enrich().sinks().contains("enriched") && !job.isBackfill();
+    boolean toTopic = config.enrich().sinks().contains("enriched");
 
     DataStream<KafkaRecord> records =
         job.source(
@@ -36,30 +30,15 @@ public final class EnrichJob {
             "transactions",
             WatermarkStrategy.noWatermarks());
     SingleOutputStreamOperator<OutputRecord> enriched = enrich(job, config, records, toTopic);
-    if (!job.isBackfill()) {
-      for (String table : config.enrich().tables()) {
-        String topic = table.equals("zones") ? topics.zones() : topics.intel();
-        job.checkTable(
-            topic, config.enrich().group(), table, new ReferenceReader(table, topic, topics.dlq()));
-      }
-    }
-    if (config.enrich().sinks().contains("clickhouse")) {
-      job.addDeadLetters(
-          job.transform(
-              enriched,
-              "clickhouse",
-              JobBuilder.OUTPUT,
-              new ClickHouseWriter(
-                  config.clickhouse(), ClickHouse.TRANSACTIONS, topics.dlq(), !job.isBackfill())));
+    for (String table : config.enrich().tables()) {
+      String topic = table.equals("zones") ? topics.zones() : topics.intel();
+      job.checkTable(
+          topic, config.enrich().group(), table, new ReferenceReader(table, topic, topics.dlq()));
     }
     if (toTopic) {
       job.toTopic(enriched, topics.enriched());
     }
-    // Files have no keys: a backfill would write its records a second time.
-    if (config.archive().enabled() && !job.isBackfill()) {
-      Archive.add(job, enriched, config.archive());
-    }
-    job.execute(config.enrich().sinks().contains("timescaledb"));
+    job.execute();
   }
 
   /** Adds the operators from the topic's records to enriched ones, each once. */
@@ -67,7 +46,7 @@ public final class EnrichJob {
       JobBuilder job, Config config, DataStream<KafkaRecord> records, boolean toTopic) {
     Config.TopicNames topics = config.kafka().topics();
     SingleOutputStreamOperator<Transaction> transactions =
-        job.read(records, "read", Transaction.class, reader(config.kafka(), !job.isBackfill()));
+        job.read(records, "read", Transaction.class, reader(config.kafka()));
     // Enriched before the shuffle: what goes through the network is what the sinks need.
     return job.transform(
         transactions
@@ -81,13 +60,13 @@ public final class EnrichJob {
   }
 
   /** Returns the operator that reads transactions. */
-  static RecordReader<Transaction> reader(Config.Kafka kafka, boolean writesDeadLetters) {
+  static RecordReader<Transaction> reader(Config.Kafka kafka) {
     return new RecordReader<>(
         "reader",
         "transactions",
         kafka.topics().transactions(),
         kafka.topics().dlq(),
-        writesDeadLetters,
+        true,
         kafka.registry(),
         () -> {
           RecordChecker schema = new RecordChecker("dns.transaction/1");

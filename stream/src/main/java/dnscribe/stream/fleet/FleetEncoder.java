@@ -9,8 +9,9 @@ final class FleetEncoder extends CountingOperator<FleetWindow, OutputRecord> {
   private static final int RECORDS = 0;
   private static final int WRITTEN = 1;
 
-  FleetEncoder(String topic) {
-    super("encoder", "output/" + topic + "/records", "output/" + topic + "/written");
+  /** Creates an encoder; {@code name} is its own in the ledger's state. */
+  FleetEncoder(String name, String topic) {
+    super(name, "output/" + topic + "/records", "output/" + topic + "/written");
   }
 
   @Override

@@ -2,16 +2,21 @@ package dnscribe.stream.fleet;
 
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.FleetConfig;
 import dnscribe.stream.detect.FleetDetection;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
-import java.util.List;
+import java.time.Duration;
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.util.Collector;
 
-/** The job {@code fleet}: the windows of all nodes, merged, to dns.fleet and the stores. */
+/** The job {@code fleet}: the windows of all nodes, merged, to dns.fleet. */
 public final class FleetJob {
+  private static final int HOUR = 3600;
+  private static final int DAY = 86_400;
   private static final TypeInformation<NodeWindow> NODE_WINDOW =
       TypeInformation.of(NodeWindow.class);
 
@@ -30,29 +35,60 @@ public final class FleetJob {
             windows.flatMap(FleetJob::regroup).returns(NODE_WINDOW).keyBy(w -> w.key().text()),
             "merge",
             TypeInformation.of(FleetWindow.class),
-            job.isBackfill()
-                ? new BackfillMerger(job.span())
-                : new WindowMerger(config.fleet().allowedLateness()));
-    if (config.fleet().sinks().contains("fleet") && !job.isBackfill()) {
-      job.toTopic(
-          job.transform(merged, "write", JobBuilder.OUTPUT, new FleetEncoder(topics.fleet())),
-          topics.fleet());
+            new WindowMerger(config.fleet().allowedLateness()));
+    if (config.fleet().sinks().contains("fleet")) {
+      write(job, merged, "write", "encoder", topics.fleet());
     }
-    StoreSinks stores = new StoreSinks(job, config);
-    stores.windows(merged);
-    if (!config.fleet().sinks().equals(List.of("fleet"))) {
-      stores.events(topics.alerts(), "dns.alert/1", "dns_alerts");
-      stores.events(topics.changes(), "dns.change/1", "dns_changes");
-      stores.probePoints(stores.events(topics.probes(), "dns.probe/1", "dns_probes"));
+    if (config.fleet().sinks().contains("rollups")) {
+      write(
+          job,
+          rollups(job, config.fleet(), merged),
+          "write-rollups",
+          "encoder-rollups",
+          topics.fleetRollups());
     }
     FleetDetection.add(job, config, windows);
-    job.execute(config.fleet().sinks().contains("timescaledb"));
+    job.execute();
+  }
+
+  private static void write(
+      JobBuilder job, DataStream<FleetWindow> windows, String uid, String name, String topic) {
+    job.toTopic(
+        job.transform(windows, uid, JobBuilder.OUTPUT, new FleetEncoder(name, topic)), topic);
+  }
+
+  /** Returns the hours and days that final windows are part of. */
+  private static DataStream<FleetWindow> rollups(
+      JobBuilder job, FleetConfig settings, DataStream<FleetWindow> merged) {
+    int base = (int) settings.rollupWindow().toSeconds();
+    DataStream<FleetWindow> parts =
+        merged
+            .filter(
+                window ->
+                    window.isFinal()
+                        && window.key().lengthSeconds() == base
+                        && window.key().stepSeconds() == base)
+            .name("parts");
+    DataStream<FleetWindow> hours = rollup(job, parts, HOUR, settings.rollupInterval());
+    DataStream<FleetWindow> finalHours = hours.filter(FleetWindow::isFinal).name("hours");
+    return hours.union(rollup(job, finalHours, DAY, settings.rollupInterval()));
+  }
+
+  private static DataStream<FleetWindow> rollup(
+      JobBuilder job, DataStream<FleetWindow> parts, int seconds, Duration interval) {
+    return job.transform(
+        parts.keyBy(window -> RollupMerger.longer(window.key(), seconds).text()),
+        "rollup-" + seconds,
+        TypeInformation.of(FleetWindow.class),
+        new RollupMerger(seconds, interval));
   }
 
   /** Returns each window of each node once, with watermarks of the fleet's progress. */
   private static SingleOutputStreamOperator<NodeWindow> windows(JobBuilder job, Config config) {
     Config.TopicNames topics = config.kafka().topics();
-    var records = job.windowSource(topics.metrics(), config.fleet().group(), "windows");
+    var records =
+        job.source(
+            topics.metrics(), config.fleet().group(), "windows", WatermarkStrategy.noWatermarks());
     SingleOutputStreamOperator<NodeWindow> timed =
         job.read(
             records,
@@ -63,16 +99,14 @@ public final class FleetJob {
                 "metrics",
                 topics.metrics(),
                 topics.dlq(),
-                !job.isBackfill(),
+                true,
                 config.kafka().registry(),
                 NodeWindowParser::new));
-    if (!job.isBackfill()) {
-      timed =
-          timed
-              .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
-              .uid("clock")
-              .setParallelism(1);
-    }
+    timed =
+        timed
+            .transform("clock", NODE_WINDOW, new ClockOperator(config.fleet()))
+            .uid("clock")
+            .setParallelism(1);
     return job.transform(
         timed.keyBy(NodeWindow::node),
         "deduplicate-windows",

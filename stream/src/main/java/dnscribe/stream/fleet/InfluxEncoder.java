@@ -16,15 +16,14 @@ import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
-import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
  * Makes points for InfluxDB with a bounded number of series: the heaviest zones and named resolvers
- * have their own. The windows of the rest become one, {@code other}, once they are final; so do
- * resolvers without a name, because addresses are never tags. It has one subtask.
+ * have their own. The windows of the rest become one, {@code other}, with the checkpoint after they
+ * are final; so do resolvers without a name, because addresses are never tags. It has one subtask.
  */
-final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
+public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     implements OneInputStreamOperator<FleetWindow, OutputRecord> {
   private static final long HOUR_MS = Duration.ofHours(1).toMillis();
   private static final Pattern ADDRESS = Pattern.compile("[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*");
@@ -36,6 +35,9 @@ final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
   /** Windows of what is not a tag, by the text of their keys. */
   private transient Map<String, OpenWindow> others;
 
+  /** End of the newest window that is final. */
+  private transient long finalMs;
+
   private transient ListState<Map<String, TagSet>> tagState;
   private transient ListState<OpenWindow> otherState;
 
@@ -45,7 +47,7 @@ final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
    * @param limit zones, and resolvers, with series of their own
    * @param lateness after which merged windows are final
    */
-  InfluxEncoder(int limit, Duration lateness) {
+  public InfluxEncoder(int limit, Duration lateness) {
     this.limit = limit;
     this.keptMs = 2 * lateness.toMillis() + HOUR_MS;
   }
@@ -61,6 +63,7 @@ final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     otherState =
         store.getListState(
             new ListStateDescriptor<>("others", TypeInformation.of(OpenWindow.class)));
+    finalMs = Long.MIN_VALUE;
     tags = new HashMap<>();
     tagState.get().forEach(tags::putAll);
     others = new TreeMap<>();
@@ -73,6 +76,10 @@ final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
   public void processElement(StreamRecord<FleetWindow> element) {
     FleetWindow window = element.getValue();
     WindowKey key = window.key();
+    if (window.isFinal() && key.endMs() > finalMs) {
+      finalMs = key.endMs();
+      changeTags();
+    }
     boolean isBounded = key.grouping().equals("zone") || key.grouping().equals("resolver");
     if (key.grouping().equals("resolver+zone")) {
       // Their number has no useful bound.
@@ -98,9 +105,28 @@ final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     return set.admits(key.value(), key.startMs(), limit);
   }
 
+  private void changeTags() {
+    long hour = Math.floorDiv(finalMs, HOUR_MS) * HOUR_MS;
+    for (TagSet set : tags.values()) {
+      if (set.current.size() >= limit && hour > set.sinceMs) {
+        // From the next hour on: windows of this one may have been written.
+        set.change(hour + HOUR_MS, limit);
+      }
+    }
+  }
+
   @Override
-  public void processWatermark(Watermark mark) throws Exception {
-    long watermark = mark.getTimestamp();
+  public void prepareSnapshotPreBarrier(long checkpoint) {
+    writeOthers();
+  }
+
+  @Override
+  public void finish() throws Exception {
+    writeOthers();
+    super.finish();
+  }
+
+  private void writeOthers() {
     for (OpenWindow other : others.values()) {
       if (other.hasChanged) {
         other.hasChanged = false;
@@ -108,17 +134,7 @@ final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
         output.collect(new StreamRecord<>(InfluxPoint.of(other.snapshot(true))));
       }
     }
-    others.values().removeIf(other -> other.key.endMs() < watermark - keptMs);
-    if (watermark != Long.MAX_VALUE) {
-      long hour = Math.floorDiv(watermark, HOUR_MS) * HOUR_MS;
-      for (TagSet set : tags.values()) {
-        if (set.current.size() >= limit && hour > set.sinceMs) {
-          // From the next hour on: windows of this one may have been written.
-          set.change(hour + HOUR_MS, limit);
-        }
-      }
-    }
-    super.processWatermark(mark);
+    others.values().removeIf(other -> other.key.endMs() + keptMs < finalMs);
   }
 
   @Override

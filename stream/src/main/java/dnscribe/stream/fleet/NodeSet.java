@@ -15,18 +15,26 @@ public final class NodeSet {
   /** Number of nodes. */
   public int size;
 
+  /** Returns the set of so many nodes whose names are not known. */
+  static NodeSet ofSize(int size) {
+    NodeSet nodes = new NodeSet();
+    nodes.size = size;
+    return nodes;
+  }
+
   /** Adds a node if it is missing. */
   public void add(String node) {
     add(hash(node));
   }
 
-  /** Adds the nodes of another set. */
+  /** Adds the nodes of another set; of nodes without names the larger number counts. */
   public void addAll(NodeSet other) {
     for (long hash : other.slots) {
       if (hash != 0) {
         add(hash);
       }
     }
+    size = Math.max(size, other.size);
   }
 
   private void add(long hash) {

@@ -36,10 +36,6 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   public NodeWindow parse(KafkaRecord record) throws MalformedException {
     Draft draft = new Draft();
     schema.read(record.value(), draft);
-    if (draft.sketchEncoding != SKETCH_ENCODING) {
-      throw new MalformedException(
-          "field", "sketch_encoding: this job reads version " + SKETCH_ENCODING);
-    }
     return new NodeWindow(
         record.partition(),
         record.timestamp(),
@@ -47,11 +43,12 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
         draft.node,
         draft.region,
         draft.transport,
-        draft.key(),
+        draft.key(null),
         draft.sums());
   }
 
-  private static Map<String, Setter<Draft>> setters() {
+  /** Returns the setters of the fields that {@code dns.fleet/1} has too. */
+  static Map<String, Setter<Draft>> setters() {
     Map<String, Setter<Draft>> setters = new HashMap<>();
     setters.put("sketch_encoding", (window, json) -> window.sketchEncoding = json.getLongValue());
     setters.put("event_id", (window, json) -> window.eventId = json.getText());
@@ -160,12 +157,15 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   }
 
   /** What has been read of a window. */
-  private static final class Draft {
+  static final class Draft {
     private final WindowSums sums = new WindowSums();
     private long sketchEncoding;
     private String eventId;
+    int nodes;
+    int revision;
+    boolean isFinal;
     private String node;
-    private String region;
+    String region;
     private String transport;
     private String ts;
     private long length;
@@ -211,7 +211,12 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       buckets = 0;
     }
 
-    private WindowKey key() throws MalformedException {
+    /** Returns window and group; {@code groupRegion} is that of the grouping {@code region}. */
+    WindowKey key(String groupRegion) throws MalformedException {
+      if (sketchEncoding != SKETCH_ENCODING) {
+        throw new MalformedException(
+            "field", "sketch_encoding: this job reads version " + SKETCH_ENCODING);
+      }
       if (length < 1 || step < 1 || length > Integer.MAX_VALUE || step > length) {
         throw new MalformedException("field", "window_seconds, step_seconds: not a window");
       }
@@ -226,7 +231,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
               (int) step,
               grouping,
               vantage,
-              null,
+              groupRegion,
               resolver,
               zone,
               qtype,
@@ -237,7 +242,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       return key;
     }
 
-    private WindowSums sums() throws MalformedException {
+    WindowSums sums() throws MalformedException {
       if (!sums.hasExact && WindowSums.EXACT_GROUPINGS.contains(grouping)) {
         sums.setExactFromExported();
       }

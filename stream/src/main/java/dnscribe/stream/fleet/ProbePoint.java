@@ -8,7 +8,7 @@ import java.io.IOException;
 import java.time.Instant;
 
 /** Makes points of {@code dns.probe/1} for InfluxDB. */
-final class ProbePoint {
+public final class ProbePoint {
   private static final ObjectMapper JSON = new ObjectMapper();
 
   /** Numbers of the record that become fields. */
@@ -28,7 +28,8 @@ final class ProbePoint {
 
   private ProbePoint() {}
 
-  static OutputRecord of(OutputRecord record) {
+  /** Returns the point of a record that has been checked. */
+  public static OutputRecord of(OutputRecord record) {
     try {
       JsonNode probe = JSON.readTree(record.value());
       String target = probe.path("target").asText();

@@ -25,17 +25,13 @@ final class RollupMerger extends CountingOperator<FleetWindow, FleetWindow>
   private final int seconds;
   private final long intervalMs;
 
-  /** What the watermark has to be after the end, by which the last part has come. */
-  private final long finalAfterMs;
-
   private transient ValueState<OpenWindow> state;
   private transient InternalTimerService<VoidNamespace> timers;
 
-  RollupMerger(int seconds, Duration interval, Duration finalAfter) {
+  RollupMerger(int seconds, Duration interval) {
     super("rollup-" + seconds, "late_rollups");
     this.seconds = seconds;
     this.intervalMs = interval.toMillis();
-    this.finalAfterMs = finalAfter.toMillis();
   }
 
   /** Returns the key of the longer window that a window is part of. */
@@ -60,7 +56,7 @@ final class RollupMerger extends CountingOperator<FleetWindow, FleetWindow>
     OpenWindow open = state.value();
     if (open == null) {
       open = OpenWindow.of(longer(window.key(), seconds));
-      long finalMs = open.key.endMs() + finalAfterMs;
+      long finalMs = open.key.endMs();
       if (finalMs <= timers.currentWatermark()) {
         count(LATE, 1);
         return;

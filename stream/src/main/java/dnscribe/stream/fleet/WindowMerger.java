@@ -44,8 +44,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   private static final long RECENT_MS = Duration.ofHours(1).toMillis();
 
   /**
-   * Step of the time that the allowed lateness is measured in. While a store holds the job up no
-   * step passes: windows that wait inside the job do not become late there.
+   * Step of the time that the allowed lateness is measured in. While Kafka holds the job up no step
+   * passes: windows that wait inside the job do not become late there.
    */
   private static final long TICK_MS = 1_000;
 

@@ -9,7 +9,6 @@ import dnscribe.stream.kafka.Topics;
 import dnscribe.stream.ledger.CountingOperator;
 import dnscribe.stream.ledger.Counts;
 import dnscribe.stream.ledger.LedgerOperator;
-import dnscribe.stream.store.LedgerWriter;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,7 +28,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 /**
  * The parts that all jobs share: environment, sources, dead letters, topics and the ledger.
  *
- * <p>A backfill ({@code --to}) writes to the stores only: its records are in the topics already.
+ * <p>A backfill ({@code --to}) writes to its store only: its dead letters are in the topic already.
  */
 public final class JobBuilder {
   /** Type of records for topics. */
@@ -77,43 +76,15 @@ public final class JobBuilder {
     return arguments.isBounded();
   }
 
-  /** Returns the span of a backfill; null for a job that does not end. */
-  public BackfillSpan span() {
-    return isBackfill() ? arguments.span() : null;
-  }
-
   /** Reads a topic from where the arguments say. {@code uid} names the source in savepoints. */
   public DataStream<KafkaRecord> source(
       String topic, String group, String uid, WatermarkStrategy<KafkaRecord> watermarks) {
-    return source(topic, group, uid, watermarks, Duration.ZERO);
-  }
-
-  /**
-   * Reads a topic whose records are parts of windows. A backfill reads {@link BackfillSpan#MARGIN}
-   * more at both ends, and its watermarks are behind the times of the records by as much.
-   */
-  public DataStream<KafkaRecord> windowSource(String topic, String group, String uid) {
-    if (!isBackfill()) {
-      return source(topic, group, uid, WatermarkStrategy.noWatermarks());
-    }
-    WatermarkStrategy<KafkaRecord> watermarks =
-        WatermarkStrategy.<KafkaRecord>forBoundedOutOfOrderness(BackfillSpan.MARGIN)
-            .withWatermarkAlignment(uid, BackfillSpan.MARGIN);
-    return source(topic, group, uid, watermarks, BackfillSpan.MARGIN);
-  }
-
-  private DataStream<KafkaRecord> source(
-      String topic,
-      String group,
-      String uid,
-      WatermarkStrategy<KafkaRecord> watermarks,
-      Duration margin) {
     // A backfill must not move the offsets at which the job itself would go on.
     KafkaSourceBuilder<KafkaRecord> source =
         Topics.source(config.kafka(), topic, group + (isBackfill() ? "-backfill" : ""));
-    source.setStartingOffsets(arguments.start(margin));
+    source.setStartingOffsets(arguments.start());
     if (isBackfill()) {
-      source.setBounded(OffsetsInitializer.timestamp(arguments.to().plus(margin).toEpochMilli()));
+      source.setBounded(OffsetsInitializer.timestamp(arguments.to().toEpochMilli()));
     }
     return environment.fromSource(source.build(), watermarks, uid).uid(uid);
   }
@@ -173,22 +144,13 @@ public final class JobBuilder {
   }
 
   /** Adds the ledger and the dead letters, and submits the job. */
-  public void execute(boolean ledgerToTimescaleDb) throws Exception {
+  public void execute() throws Exception {
     if (!isBackfill()) {
       toTopic(union(deadLetters), config.kafka().topics().dlq());
       SingleOutputStreamOperator<OutputRecord> ledger =
           union(counts).transform("ledger", OUTPUT, new LedgerOperator(name)).uid("ledger");
       ledger.setParallelism(1).setMaxParallelism(1);
       toTopic(ledger, config.kafka().topics().streamLedger());
-      if (ledgerToTimescaleDb) {
-        ledger
-            .transform(
-                "timescaledb",
-                TypeInformation.of(Void.class),
-                new LedgerWriter(config.timescaledb()))
-            .uid("timescaledb")
-            .setParallelism(1);
-      }
     }
     executeWithoutLedger();
   }

@@ -111,10 +111,15 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
       }
       parent.put(place[place.length - 1], sum.getValue());
     }
-    // Topics that are read as tables, or by keys that may come again, have no duplicates.
+    // Topics that are read as tables, or that a job wrote, have no duplicates.
     for (var input : ledger.get("input")) {
+      ObjectNode counters = (ObjectNode) input;
       if (!input.has("duplicates")) {
-        ((ObjectNode) input).put("duplicates", 0);
+        counters.put("duplicates", 0);
+      }
+      if (!input.has("unique")) {
+        long malformed = input.path("malformed").asLong();
+        counters.put("unique", input.path("records").asLong() - malformed);
       }
     }
     ledger.put("balanced", balances(ledger));

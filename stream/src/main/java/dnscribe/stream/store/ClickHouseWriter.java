@@ -15,18 +15,10 @@ public final class ClickHouseWriter extends StoreWriter {
   /**
    * Creates a writer for a table of the configured database.
    *
-   * @param writesDeadLetters false for a backfill, whose dead letters are in the topic already
+   * @param sink its name in the ledger
    */
-  public ClickHouseWriter(
-      Config.ClickHouse settings, String table, String deadLetterTopic, boolean writesDeadLetters) {
-    super(
-        "clickhouse",
-        new Settings(
-            settings.batchRows(),
-            settings.batchBytes(),
-            settings.batchWait(),
-            deadLetterTopic,
-            writesDeadLetters));
+  public ClickHouseWriter(Config.ClickHouse settings, String sink, String table, Settings batches) {
+    super(sink, batches);
     this.settings = settings;
     this.insert =
         "INSERT INTO "

@@ -1,6 +1,7 @@
 package dnscribe.stream.store;
 
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.StoreConfig;
 import dnscribe.stream.config.TimescaleDbConfig;
 import java.io.IOException;
 import java.io.InputStream;
@@ -16,19 +17,18 @@ import java.util.Set;
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
 public final class Migrations {
   private static final List<String> CLICKHOUSE =
-      List.of("001_transactions", "002_enriched", "003_omitted", "004_durability");
+      List.of("001_transactions", "002_enriched", "003_omitted", "004_durability", "005_alerts");
   private static final List<String> TIMESCALEDB =
-      List.of("001_stream_ledger", "002_fleet", "003_retention", "004_incidents");
+      List.of("001_stream_ledger", "002_fleet", "003_retention", "004_incidents", "005_ledger_put");
 
   private Migrations() {}
 
   /** Applies the migrations that a store does not have yet. */
   public static void apply(Config config) throws IOException, InterruptedException, SQLException {
-    if (config.enrich().sinks().contains("clickhouse")) {
+    if (config.store().stores().contains(StoreConfig.CLICKHOUSE)) {
       clickhouse(config.clickhouse());
     }
-    if (config.enrich().sinks().contains("timescaledb")
-        || config.fleet().sinks().contains("timescaledb")) {
+    if (config.store().stores().contains(StoreConfig.TIMESCALEDB)) {
       timescaledb(config.timescaledb());
     }
   }

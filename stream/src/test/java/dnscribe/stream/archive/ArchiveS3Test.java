@@ -103,8 +103,8 @@ class ArchiveS3Test {
     ArchiveConfig settings = new ArchiveConfig("s3a://dns/archive", null, null);
     Config.Checkpoints checkpoints = new Config.Checkpoints(Duration.ofMillis(200), null);
     Config config =
-        new Config(1, null, null, null, null, null, null, checkpoints, null, null, settings);
-    Arguments arguments = new Arguments("enrich", Path.of("stream.yaml"), null, null);
+        new Config(1, null, null, null, null, null, null, null, checkpoints, null, null, settings);
+    Arguments arguments = new Arguments("enrich", Path.of("stream.yaml"), null, null, null);
     JobBuilder job = new JobBuilder("enrich", config, arguments);
     job.environment().setParallelism(2);
     DataStream<OutputRecord> records =

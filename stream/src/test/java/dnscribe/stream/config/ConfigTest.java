@@ -20,11 +20,11 @@ class ConfigTest {
             file,
             Map.of(
                 "DNSCRIBE_STREAM_KAFKA__BROKERS", "b:2",
-                "DNSCRIBE_STREAM_ENRICH__SINKS", "[clickhouse]",
+                "DNSCRIBE_STREAM_STORE__STORES", "[clickhouse]",
                 "DNSCRIBE_BROKERS", "c:3"));
     assertThat(config.kafka().brokers()).isEqualTo("b:2");
     assertThat(config.kafka().topics().enriched()).isEqualTo("dns.enriched");
-    assertThat(config.enrich().sinks()).containsExactly("clickhouse");
+    assertThat(config.store().stores()).containsExactly("clickhouse");
     assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(18_250));
     assertThat(config.checkpoints().interval()).isEqualTo(Duration.ofSeconds(10));
   }
@@ -34,7 +34,10 @@ class ConfigTest {
       delimiter = '|',
       value = {
         "kafka: { broker: a }|x.yaml:2:21: kafka.broker: unknown key broker",
-        "enrich: { sinks: [disk] }|x.yaml: enrich.sinks: no sink disk",
+        "enrich: { sinks: [disk] }|x.yaml: enrich.sinks: no sink disk; there are [enriched]",
+        "enrich: { sinks: [clickhouse] }|x.yaml: enrich.sinks: no sink clickhouse; there are [enriched] (the job store",
+        "fleet: { sinks: [influxdb] }|x.yaml: fleet.sinks: no sink influxdb; there are [fleet, rollups] (the job store",
+        "store: { stores: [disk] }|x.yaml: store.stores: no store disk",
         "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
         "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: at most",
         "kafka: { options: { transaction.timeout.ms: 5m } }|x.yaml: kafka.options.transaction.",
@@ -108,10 +111,19 @@ class ConfigTest {
 
   @Test
   void argumentsAreChecked() {
-    assertThat(Arguments.parse(words("enrich --config a.yaml --to 2026-01-01T00:00:00Z"), "usage"))
-        .matches(Arguments::isBounded);
+    String backfill = "store --only influxdb --config a.yaml --to 2026-01-01T00:00:00Z";
+    assertThat(Arguments.parse(words(backfill), "usage")).matches(Arguments::isBounded);
     for (String line :
-        new String[] {"", "x", "enrich", "enrich --config", "enrich --config a --from monday"}) {
+        new String[] {
+          "",
+          "x",
+          "enrich",
+          "enrich --config",
+          "enrich --config a --from monday",
+          "store --config a",
+          "enrich --config a --only influxdb",
+          "enrich --config a --to 2026-01-01T00:00:00Z"
+        }) {
       assertThatThrownBy(() -> Arguments.parse(words(line), "usage"))
           .isInstanceOf(ConfigException.class);
     }

@@ -103,6 +103,6 @@ class EnrichedReaderTest {
   }
 
   private static Config config() {
-    return new Config(1, null, null, null, null, null, null, null, null, null, null);
+    return new Config(1, null, null, null, null, null, null, null, null, null, null, null);
   }
 }

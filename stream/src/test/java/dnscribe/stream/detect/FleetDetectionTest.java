@@ -34,9 +34,9 @@ class FleetDetectionTest {
 
   @Test
   void cellsBecomeAlerts() throws Exception {
-    Config config = new Config(1, null, null, null, null, null, null, null, null, null, null);
+    Config config = new Config(1, null, null, null, null, null, null, null, null, null, null, null);
     JobBuilder job =
-        new JobBuilder("fleet", config, new Arguments("fleet", Path.of("none"), null, null));
+        new JobBuilder("fleet", config, new Arguments("fleet", Path.of("none"), null, null, null));
     List<Cell> cells = new ArrayList<>();
     for (int minute = 0; minute < 10; minute++) {
       for (String node : List.of("n1", "n2", "n3", "n4")) {

@@ -169,7 +169,7 @@ class SiteRulesTest {
 
   @Test
   void readsProbesAndCountsWhatItCannotRead() throws Exception {
-    var config = new Config(1, null, null, null, null, null, null, null, null, null, null);
+    var config = new Config(1, null, null, null, null, null, null, null, null, null, null, null);
     try (var harness = new OneInputStreamOperatorTestHarness<>(new ProbeReader(config))) {
       harness.open();
       String record =

@@ -31,7 +31,7 @@ class EnrichJobTest {
   @Test
   void eachTransactionOnceInTwoSlots() throws Exception {
     Config config = config();
-    Arguments arguments = new Arguments("enrich", Path.of("stream.yaml"), null, null);
+    Arguments arguments = new Arguments("enrich", Path.of("stream.yaml"), null, null, null);
     JobBuilder job = new JobBuilder("enrich", config, arguments);
     job.reuseObjects();
     job.environment().setParallelism(2);
@@ -64,6 +64,6 @@ class EnrichJobTest {
   /** Without topics of tables, so that no broker is needed. */
   private static Config config() {
     Config.Enrich enrich = new Config.Enrich(null, null, null, null, List.of(), null);
-    return new Config(1, null, enrich, null, null, null, null, null, null, null, null);
+    return new Config(1, null, enrich, null, null, null, null, null, null, null, null, null);
   }
 }

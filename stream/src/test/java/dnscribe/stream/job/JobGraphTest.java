@@ -8,12 +8,14 @@ import dnscribe.stream.config.Config;
 import dnscribe.stream.config.ConfigException;
 import dnscribe.stream.enrich.EnrichJob;
 import dnscribe.stream.fleet.FleetJob;
+import dnscribe.stream.store.StoreJob;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.core.execution.JobClient;
@@ -85,10 +87,19 @@ class JobGraphTest {
             "archive: { path: file:///tmp/archive }\nalertmanager: { urls: [http://a:9093] }\n",
             "detect: { enabled: false }\n",
             "fleet: { sinks: [fleet] }\n")) {
-      submit("enrich", EnrichJob::submit, more);
-      submit("fleet", FleetJob::submit, more);
+      submit(new Arguments("enrich", null, null, null, null), EnrichJob::submit, more);
+      submit(new Arguments("fleet", null, null, null, null), FleetJob::submit, more);
     }
-    assertThat(Graphs.SUBMITTED).hasSize(16).allMatch(graph -> graph.getNumberOfVertices() > 1);
+    for (String store : List.of("clickhouse", "timescaledb", "influxdb", "archive")) {
+      String more = "archive: { path: file:///tmp/archive }\n";
+      submit(new Arguments("store", null, null, null, store), StoreJob::submit, more);
+    }
+    String start = "2026-01-01T00:00:00Z";
+    Instant end = Instant.parse("2026-01-02T00:00:00Z");
+    for (String store : List.of("clickhouse", "timescaledb", "influxdb")) {
+      submit(new Arguments("store", null, start, end, store), StoreJob::submit, "");
+    }
+    assertThat(Graphs.SUBMITTED).hasSize(15).allMatch(graph -> graph.getNumberOfVertices() > 1);
     assertThat(Graphs.SUBMITTED)
         .map(graph -> graph.getCheckpointingSettings().getCheckpointCoordinatorConfiguration())
         .allMatch(checkpoints -> checkpoints.getTolerableCheckpointFailureNumber() == 0)
@@ -103,22 +114,30 @@ class JobGraphTest {
     Configuration cluster = new Configuration();
     cluster.set(CheckpointingOptions.ENABLE_UNALIGNED, true);
     Graphs.keep(cluster);
-    Arguments arguments = new Arguments("enrich", file, null, null);
+    Arguments arguments = new Arguments("enrich", file, null, null, null);
     assertThatThrownBy(() -> EnrichJob.submit(Config.load(file), arguments))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("execution.checkpointing.unaligned");
   }
 
-  private void submit(String name, Job job, String more) throws Exception {
+  @Test
+  void aStoreThatIsSwitchedOffHasNoJob() throws IOException {
+    Path file = folder.resolve("stream.yaml");
+    Files.writeString(file, "version: 1\nstore: { stores: [clickhouse, archive] }\n");
+    for (var store :
+        Map.of("influxdb", "store.stores: [clickhouse, archive]", "archive", "archive.path")
+            .entrySet()) {
+      Arguments arguments = new Arguments("store", file, null, null, store.getKey());
+      assertThatThrownBy(() -> StoreJob.submit(Config.load(file), arguments))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageContaining(store.getValue());
+    }
+  }
+
+  private void submit(Arguments arguments, Job job, String more) throws Exception {
     Path file = folder.resolve("stream.yaml");
     Files.writeString(file, "version: 1\nkafka: { brokers: \"localhost:1\" }\n" + more);
-    Instant end = Instant.parse("2026-01-02T00:00:00Z");
-    for (Arguments arguments :
-        List.of(
-            new Arguments(name, file, null, null),
-            new Arguments(name, file, "2026-01-01T00:00:00Z", end))) {
-      assertThatThrownBy(() -> job.submit(Config.load(file), arguments))
-          .isInstanceOf(Submitted.class);
-    }
+    assertThatThrownBy(() -> job.submit(Config.load(file), arguments))
+        .isInstanceOf(Submitted.class);
   }
 }

@@ -117,7 +117,11 @@ class ClickHouseWriterTest {
             null);
     try (var harness =
         new OneInputStreamOperatorTestHarness<>(
-            new ClickHouseWriter(settings, "t", "dns.dlq", true))) {
+            new ClickHouseWriter(
+                settings,
+                "clickhouse",
+                "t",
+                new StoreWriter.Settings(2, 12, Duration.ofHours(1), "dns.dlq", true)))) {
       harness.open();
       for (String row : rows) {
         harness.processElement(

@@ -1,4 +1,4 @@
-package dnscribe.stream.fleet;
+package dnscribe.stream.store;
 
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;

@@ -1,4 +1,4 @@
-package dnscribe.stream.fleet;
+package dnscribe.stream.store;
 
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;

@@ -1,0 +1,56 @@
+package dnscribe.stream.store;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+
+/** The table of alerts in ClickHouse has the fields of {@code dns.alert/1}, in their order. */
+class AlertColumnsTest {
+  private static final Pattern COLUMN = Pattern.compile("(?m)^    `(\\w+)` (\\S+)");
+  private static final Pattern MEMBER = Pattern.compile("[(,] ?(\\w+) \\w");
+
+  @Test
+  void columnsAreTheFieldsOfTheRecord() throws Exception {
+    JsonNode schema = new ObjectMapper().readTree(resource("/schemas/dns.alert-1.json"));
+    List<String> fields = new ArrayList<>();
+    schema.path("properties").fieldNames().forEachRemaining(fields::add);
+    fields.remove("schema");
+    String script =
+        new String(resource("/stores/clickhouse/005_alerts.sql"), StandardCharsets.UTF_8);
+    List<String> columns = new ArrayList<>();
+    Matcher column = COLUMN.matcher(script);
+    while (column.find()) {
+      columns.add(column.group(1));
+      JsonNode field = schema.path("properties").path(column.group(1));
+      String reference = field.path("$ref").asText(field.path("items").path("$ref").asText());
+      if (!reference.isEmpty()) {
+        String name = reference.substring(reference.lastIndexOf('/') + 1);
+        List<String> parts = new ArrayList<>();
+        schema
+            .path("$defs")
+            .path(name)
+            .path("properties")
+            .fieldNames()
+            .forEachRemaining(parts::add);
+        String line = script.substring(column.start(), script.indexOf(" CODEC", column.start()));
+        assertThat(MEMBER.matcher(line).results().map(member -> member.group(1))).isEqualTo(parts);
+      }
+    }
+    // The event id is the first column of every table, as in the record.
+    assertThat(columns).isEqualTo(fields);
+  }
+
+  private static byte[] resource(String name) throws Exception {
+    try (InputStream stream = AlertColumnsTest.class.getResourceAsStream(name)) {
+      return stream.readAllBytes();
+    }
+  }
+}
