@@ -87,12 +87,12 @@ function object(name: string, doc: string, pairs: (readonly [string, string])[])
     return `/** ${doc} */\nexport const ${name} = {\n${lines.join("\n")}\n} as const;\n`;
 }
 
-function tables(found: Map<string, string[]>, store: string): string {
+function tables(found: Map<string, string[]>, store: string, prefix: (table: string) => string = () => ""): string {
     return [...found]
         .sort()
         .map(([table, columns]) =>
             object(
-                table,
+                prefix(table) + table,
                 `Columns of ${table} in ${store}.`,
                 columns.map((column) => [column, RESERVED.has(column) ? `"${column}"` : column] as const),
             ),
@@ -100,10 +100,12 @@ function tables(found: Map<string, string[]>, store: string): string {
         .join("\n");
 }
 
+const relational = timescaledb();
 const parts = [
     "// Names of columns and metrics, made by update-names.ts from the migrations and the metric dictionaries: do not edit.\n",
-    tables(timescaledb(), "TimescaleDB"),
-    tables(clickhouse(), "ClickHouse"),
+    tables(relational, "TimescaleDB"),
+    // A table that both stores have.
+    tables(clickhouse(), "ClickHouse", (table) => (relational.has(table) ? "clickhouse_" : "")),
     object(
         "metric",
         "Metrics of the agent, the probe and dnscribe-kpi.",

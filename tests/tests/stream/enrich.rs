@@ -198,7 +198,7 @@ fn enriches_from_json_and_avro_alike() {
     let counts = shell::wait_for("the tables' records in the ledger", CAUGHT_UP, || {
         let ledgers = sandbox.running.topic(&topic("stream.ledger"));
         let ledgers = ledgers.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
-        let ledger = ledgers.filter(|ledger| ledger["job"] == "enrich").last();
+        let ledger = ledgers.rev().find(|ledger| ledger["job"] == "enrich");
         Ok(ledger
             .map(|ledger| ledger["input"].clone())
             .filter(|input| input[topic("zones")]["records"] == 3))
