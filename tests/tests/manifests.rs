@@ -76,7 +76,7 @@ fn chart_is_valid_in_every_version() {
         "spool": { "enabled": false }, "tolerations": [],
     });
     for version in VERSIONS {
-        for (values, kinds) in [(json!({}), 7), (everything(), 15), (none.clone(), 2)] {
+        for (values, kinds) in [(json!({}), 7), (everything(), 18), (none.clone(), 2)] {
             let documents = read(version, &render(version, &values).unwrap()).unwrap();
             assert_eq!(documents.len(), kinds, "{version}: {values}");
         }
