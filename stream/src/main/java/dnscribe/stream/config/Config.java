@@ -228,24 +228,22 @@ public record Config(
       group = group == null ? "dnscribe-enrich" : group;
       deduplicate = deduplicate == null ? Duration.ofHours(2) : deduplicate;
       sinks = sinks == null ? SINKS : List.copyOf(sinks);
-      check("sinks", sinks, SINKS);
+      StoreConfig.checkSinks("enrich.sinks", sinks, SINKS);
+      if (sinks.isEmpty()) {
+        throw new ConfigException(
+            "enrich.sinks: it writes nowhere; write enrich.sinks: %s, or submit no job enrich"
+                .formatted(SINKS));
+      }
       geo = geo == null ? new Geo(null, null) : geo;
       tables = tables == null ? TABLES : List.copyOf(tables);
-      check("tables", tables, TABLES);
+      for (String table : tables) {
+        if (!TABLES.contains(table)) {
+          throw new ConfigException("enrich.tables: no table " + table + "; there are " + TABLES);
+        }
+      }
       maxIndicators = maxIndicators == null ? 2_000_000 : maxIndicators;
       if (maxIndicators < 1) {
         throw new ConfigException("enrich.max_indicators: at least 1");
-      }
-    }
-
-    private static void check(String key, List<String> values, List<String> known) {
-      for (String value : values) {
-        if (!known.contains(value)) {
-          String kind = key.substring(0, key.length() - 1);
-          throw new ConfigException(
-              "enrich.%s: no %s %s; there are %s%s"
-                  .formatted(key, kind, value, known, StoreConfig.remedy(value)));
-        }
       }
     }
   }

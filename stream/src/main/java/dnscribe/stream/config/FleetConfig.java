@@ -41,12 +41,6 @@ public record FleetConfig(
     rollupWindow = rollupWindow == null ? Duration.ofMinutes(1) : rollupWindow;
     rollupInterval = rollupInterval == null ? Duration.ofMinutes(5) : rollupInterval;
     sinks = sinks == null ? SINKS : List.copyOf(sinks);
-    for (String sink : sinks) {
-      if (!SINKS.contains(sink)) {
-        throw new ConfigException(
-            "fleet.sinks: no sink %s; there are %s%s"
-                .formatted(sink, SINKS, StoreConfig.remedy(sink)));
-      }
-    }
+    StoreConfig.checkSinks("fleet.sinks", sinks, SINKS);
   }
 }

@@ -38,8 +38,18 @@ public record StoreConfig(String group, Duration deduplicate, List<String> store
     }
   }
 
-  /** Returns the name in a list of sinks with the remedy, if it is that of a store. */
-  static String remedy(String sink) {
-    return ALL.contains(sink) ? " (the job store writes " + sink + ": store.stores)" : "";
+  /** Refuses unknown sinks of a job that writes topics. Lists of former versions have stores. */
+  static void checkSinks(String key, List<String> sinks, List<String> known) {
+    for (String sink : sinks) {
+      if (!known.contains(sink)) {
+        String remedy =
+            ALL.contains(sink)
+                ? "; the job store writes %s: write %s: %s, and submit store --only %s"
+                    .formatted(sink, key, known, sink)
+                : "";
+        throw new ConfigException(
+            "%s: no sink %s; there are %s%s".formatted(key, sink, known, remedy));
+      }
+    }
   }
 }

@@ -34,7 +34,6 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
   private static final int PERIODS = 64;
 
   private final Duration remembered;
-  private final boolean toTopic;
   private final long periodMs;
 
   /** The ids of a page; null where state is on disk. */
@@ -48,9 +47,8 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
    *
    * @param input topic of the transactions
    * @param output topic of the enriched records
-   * @param toTopic whether the records go to that topic
    */
-  Deduplicator(String input, String output, boolean toTopic, Duration remembered) {
+  Deduplicator(String input, String output, Duration remembered) {
     super(
         "deduplicator",
         "input/" + input + "/unique",
@@ -59,7 +57,6 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
         "output/" + output + "/written");
     this.remembered = remembered;
     this.periodMs = Math.max(1, remembered.toMillis() / PERIODS);
-    this.toTopic = toTopic;
   }
 
   /** Returns the page of a record. */
@@ -96,11 +93,9 @@ final class Deduplicator extends CountingOperator<OutputRecord, OutputRecord> {
       return;
     }
     count(UNIQUE, 1);
-    if (toTopic) {
-      // Its transaction in Kafka is committed with the checkpoint that has these counters.
-      count(RECORDS, 1);
-      count(WRITTEN, 1);
-    }
+    // Its transaction in Kafka is committed with the checkpoint that has these counters.
+    count(RECORDS, 1);
+    count(WRITTEN, 1);
     output.collect(element);
   }
 

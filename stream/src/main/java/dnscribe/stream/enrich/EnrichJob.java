@@ -21,7 +21,6 @@ public final class EnrichJob {
     // No operator keeps or changes a record that it has passed on.
     job.reuseObjects();
     Config.TopicNames topics = config.kafka().topics();
-    boolean toTopic = config.enrich().sinks().contains("enriched");
 
     DataStream<KafkaRecord> records =
         job.source(
@@ -29,21 +28,19 @@ public final class EnrichJob {
             config.enrich().group(),
             "transactions",
             WatermarkStrategy.noWatermarks());
-    SingleOutputStreamOperator<OutputRecord> enriched = enrich(job, config, records, toTopic);
+    SingleOutputStreamOperator<OutputRecord> enriched = enrich(job, config, records);
     for (String table : config.enrich().tables()) {
       String topic = table.equals("zones") ? topics.zones() : topics.intel();
       job.checkTable(
           topic, config.enrich().group(), table, new ReferenceReader(table, topic, topics.dlq()));
     }
-    if (toTopic) {
-      job.toTopic(enriched, topics.enriched());
-    }
+    job.toTopic(enriched, topics.enriched());
     job.execute();
   }
 
   /** Adds the operators from the topic's records to enriched ones, each once. */
   static SingleOutputStreamOperator<OutputRecord> enrich(
-      JobBuilder job, Config config, DataStream<KafkaRecord> records, boolean toTopic) {
+      JobBuilder job, Config config, DataStream<KafkaRecord> records) {
     Config.TopicNames topics = config.kafka().topics();
     SingleOutputStreamOperator<Transaction> transactions =
         job.read(records, "read", Transaction.class, reader(config.kafka()));
@@ -55,8 +52,7 @@ public final class EnrichJob {
             .keyBy(Deduplicator::key),
         "deduplicate",
         JobBuilder.OUTPUT,
-        new Deduplicator(
-            topics.transactions(), topics.enriched(), toTopic, config.enrich().deduplicate()));
+        new Deduplicator(topics.transactions(), topics.enriched(), config.enrich().deduplicate()));
   }
 
   /** Returns the operator that reads transactions. */

@@ -35,8 +35,9 @@ class ConfigTest {
       value = {
         "kafka: { broker: a }|x.yaml:2:21: kafka.broker: unknown key broker",
         "enrich: { sinks: [disk] }|x.yaml: enrich.sinks: no sink disk; there are [enriched]",
-        "enrich: { sinks: [clickhouse] }|x.yaml: enrich.sinks: no sink clickhouse; there are [enriched] (the job store",
-        "fleet: { sinks: [influxdb] }|x.yaml: fleet.sinks: no sink influxdb; there are [fleet, rollups] (the job store",
+        "enrich: { sinks: [clickhouse] }|x.yaml: enrich.sinks: no sink clickhouse; there are [enriched]; the job store writes clickhouse: write enrich.sinks: [enriched], and submit store --only clickhouse",
+        "enrich: { sinks: [] }|x.yaml: enrich.sinks: it writes nowhere; write enrich.sinks: [enriched],",
+        "fleet: { sinks: [fleet, timescaledb, influxdb] }|x.yaml: fleet.sinks: no sink timescaledb; there are [fleet, rollups]; the job store writes timescaledb: write fleet.sinks: [fleet, rollups], and submit store --only timescaledb",
         "store: { stores: [disk] }|x.yaml: store.stores: no store disk",
         "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
         "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: at most",

@@ -47,7 +47,7 @@ class EnrichJobTest {
     DataStream<KafkaRecord> records =
         job.environment().fromData(KafkaRecord.class, topic.toArray(new KafkaRecord[0]));
     List<OutputRecord> enriched = new ArrayList<>();
-    try (var results = EnrichJob.enrich(job, config, records, true).executeAndCollect()) {
+    try (var results = EnrichJob.enrich(job, config, records).executeAndCollect()) {
       results.forEachRemaining(enriched::add);
     }
     assertThat(enriched)

@@ -186,7 +186,7 @@ class OperatorsTest {
       deduplicator(StateBackend backend) throws Exception {
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
-            new Deduplicator(TOPIC, "dns.enriched", true, Duration.ofHours(2)),
+            new Deduplicator(TOPIC, "dns.enriched", Duration.ofHours(2)),
             Deduplicator::key,
             Types.INT);
     harness.setStateBackend(backend);
