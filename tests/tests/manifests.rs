@@ -272,6 +272,81 @@ fn flink_deployment_survives_its_job_manager() {
     assert!(without.contains("stream.storage.url"), "{without}");
 }
 
+/// Values of the stream jobs, with these over those of [`everything`].
+fn stream_values(stream: &Value) -> Value {
+    let mut values = everything();
+    for (key, value) in stream.as_object().unwrap() {
+        values["stream"][key] = value.clone();
+    }
+    values
+}
+
+/// The configuration of the stream jobs, and their command lines.
+fn stream_jobs(stream: &Value) -> (Value, Vec<String>) {
+    let documents = read("1.34", &render("1.34", &stream_values(stream)).unwrap()).unwrap();
+    let config = documents.iter().find_map(|document| document["data"]["stream.yaml"].as_str());
+    let jobs = documents.iter().filter(|document| document["kind"] == "FlinkDeployment");
+    let words = jobs.map(|job| job["spec"]["job"]["args"].as_array().unwrap());
+    let lines = words.map(|words| {
+        let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+        words.join(" ").replace(" --config /etc/dnscribe/stream.yaml", "")
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, config.unwrap()).unwrap();
+    (manifests::read_yaml(file.path()).unwrap(), lines.collect())
+}
+
+/// Each store that is configured has a job, each job of a store is configured, and says where it
+/// begins.
+#[test]
+fn stores_and_their_jobs_agree() {
+    let (config, lines) = stream_jobs(&json!({}));
+    assert_eq!(config["store"]["stores"], json!(["clickhouse", "influxdb", "timescaledb"]));
+    assert_eq!(lines.len(), 5);
+    let from = "2026-01-31T10:00:00Z";
+    let (config, lines) = stream_jobs(&json!({
+        "config": { "archive": { "path": "s3a://dns/archive" } },
+        "jobs": {
+            "fleet": null, "store-influxdb": null, "store-timescaledb": { "from": "LATEST" },
+            "store-archive": { "parallelism": 1, "from": from },
+        },
+    }));
+    assert_eq!(config["store"]["stores"], json!(["archive", "clickhouse", "timescaledb"]));
+    let archive = format!("store --only archive --from {from}");
+    let expected = [
+        "enrich",
+        &archive,
+        "store --only clickhouse",
+        "store --only timescaledb --from LATEST",
+    ];
+    assert_eq!(lines, expected);
+    // One list switches a store off for all parts.
+    let (config, lines) = stream_jobs(&json!({
+        "config": { "store": { "stores": ["clickhouse"] }, "archive": { "path": "s3a://dns/archive" } },
+    }));
+    assert_eq!(config["store"]["stores"], json!(["clickhouse"]));
+    assert_eq!(lines, ["enrich", "fleet", "store --only clickhouse"]);
+
+    let archive = json!({ "archive": { "path": "s3a://dns/archive" } });
+    for (wrong, remedy) in [
+        (json!({ "config": archive }), "add stream.jobs.store-archive"),
+        (
+            json!({ "jobs": { "store-archive": { "parallelism": 1 } } }),
+            "needs stream.config.archive.path",
+        ),
+        (
+            json!({
+                "config": { "store": { "stores": ["influxdb"] } }, "jobs": { "store-influxdb": null },
+            }),
+            "add stream.jobs.store-influxdb",
+        ),
+        (json!({ "jobs": { "enrich": { "from": "monday" } } }), "stream/jobs/enrich/from"),
+    ] {
+        let error = render("1.34", &stream_values(&wrong)).unwrap_err().to_string();
+        assert!(error.contains(remedy), "{error}");
+    }
+}
+
 /// The agent accepts the configuration of the chart.
 #[test]
 fn agent_accepts_chart_configuration() {

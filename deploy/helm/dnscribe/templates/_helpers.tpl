@@ -70,12 +70,44 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 {{- end }}
 
+{{- /* What every configuration of the jobs has: unless `config` lists the stores, they are those with a job. */ -}}
+{{- define "dnscribe.stream.base" -}}
+{{- $base := dict "version" 1 }}
+{{- if not (hasKey (default dict .Values.stream.config.store) "stores") }}
+{{- $stores := list }}
+{{- range $job, $settings := .Values.stream.jobs }}
+{{- if hasPrefix "store-" $job }}{{ $stores = append $stores (trimPrefix "store-" $job) }}{{ end }}
+{{- end }}
+{{- $_ := set $base "store" (dict "stores" $stores) }}
+{{- end }}
+{{- toYaml $base }}
+{{- end }}
+
 {{- define "dnscribe.stream.config" -}}
-{{ toYaml (merge (dict "version" 1) (deepCopy .Values.stream.config)) }}
+{{ toYaml (mergeOverwrite (include "dnscribe.stream.base" . | fromYaml) (deepCopy .Values.stream.config)) }}
 {{- end }}
 
 {{- define "dnscribe.stream.migrateConfig" -}}
-{{ toYaml (mergeOverwrite (dict "version" 1) (deepCopy .Values.stream.config) (deepCopy .Values.stream.migrate.config)) }}
+{{ toYaml (mergeOverwrite (include "dnscribe.stream.config" . | fromYaml) (deepCopy .Values.stream.migrate.config)) }}
+{{- end }}
+
+{{- /* Refuses stores without a job, and a job of the archive without a path. */ -}}
+{{- define "dnscribe.stream.checkStores" -}}
+{{- $jobs := .Values.stream.jobs }}
+{{- $isListed := hasKey (default dict .Values.stream.config.store) "stores" }}
+{{- $stores := (include "dnscribe.stream.config" . | fromYaml).store.stores }}
+{{- $path := dig "archive" "path" "" .Values.stream.config }}
+{{- range $stores }}
+{{- if not (hasKey $jobs (printf "store-%s" .)) }}
+{{- fail (printf "stream.config.store.stores has %s, which no job writes: add stream.jobs.store-%s: { parallelism: 1 }, or take it out" . .) }}
+{{- end }}
+{{- end }}
+{{- if and $path (not $isListed) (not (hasKey $jobs "store-archive")) }}
+{{- fail "stream.config.archive.path is set, and no job writes the archive: add stream.jobs.store-archive: { parallelism: 1 }" }}
+{{- end }}
+{{- if and (hasKey $jobs "store-archive") (has "archive" $stores) (not $path) }}
+{{- fail "stream.jobs.store-archive needs stream.config.archive.path, such as s3a://bucket/archive" }}
+{{- end }}
 {{- end }}
 
 {{- /* Volumes and mounts of the jobs' pods: configuration and secrets as files. */ -}}
