@@ -347,6 +347,21 @@ fn stores_and_their_jobs_agree() {
     }
 }
 
+/// State of operators that a version or a setting removes is left behind only if the values say so.
+#[test]
+fn state_is_left_behind_on_request() {
+    for (stream, expected) in
+        [(json!({}), false), (json!({ "allowNonRestoredState": true }), true)]
+    {
+        let rendered = render("1.34", &stream_values(&stream)).unwrap();
+        let documents = read("1.34", &rendered).unwrap();
+        let deployments = documents.iter().filter(|one| one["kind"] == "FlinkDeployment");
+        let allowed: Vec<&Value> =
+            deployments.map(|one| &one["spec"]["job"]["allowNonRestoredState"]).collect();
+        assert_eq!(allowed, [&json!(expected); 5]);
+    }
+}
+
 /// The agent accepts the configuration of the chart.
 #[test]
 fn agent_accepts_chart_configuration() {
