@@ -11,7 +11,9 @@ import dnscribe.stream.ledger.Counts;
 import dnscribe.stream.ledger.LedgerOperator;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.configuration.CheckpointingOptions;
@@ -39,6 +41,7 @@ public final class JobBuilder {
   private final Arguments arguments;
   private final StreamExecutionEnvironment environment;
   private final List<DataStream<Counts>> counts = new ArrayList<>();
+  private final Set<String> operators = new HashSet<>();
   private final List<DataStream<OutputRecord>> deadLetters = new ArrayList<>();
 
   /** Creates a job in the cluster in whose context this runs. */
@@ -117,6 +120,7 @@ public final class JobBuilder {
       DataStream<I> input, String uid, TypeInformation<O> type, CountingOperator<I, O> operator) {
     SingleOutputStreamOperator<O> result = input.transform(uid, type, operator).uid(uid);
     counts.add(result.getSideOutput(CountingOperator.COUNTS));
+    operators.add(operator.name());
     return result;
   }
 
@@ -148,7 +152,9 @@ public final class JobBuilder {
     if (!isBackfill()) {
       toTopic(union(deadLetters), config.kafka().topics().dlq());
       SingleOutputStreamOperator<OutputRecord> ledger =
-          union(counts).transform("ledger", OUTPUT, new LedgerOperator(name)).uid("ledger");
+          union(counts)
+              .transform("ledger", OUTPUT, new LedgerOperator(name, operators))
+              .uid("ledger");
       ledger.setParallelism(1).setMaxParallelism(1);
       toTopic(ledger, config.kafka().topics().streamLedger());
     }

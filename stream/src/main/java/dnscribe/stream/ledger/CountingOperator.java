@@ -44,6 +44,11 @@ public abstract class CountingOperator<I, O> extends AbstractStreamOperator<O>
     this.counters = counters;
   }
 
+  /** Returns the operator's name in the ledger's state. */
+  public final String name() {
+    return name;
+  }
+
   /** Adds to the counter with this index. */
   protected final void count(int counter, long amount) {
     values[counter] += amount;

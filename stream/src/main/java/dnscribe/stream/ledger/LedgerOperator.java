@@ -9,6 +9,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
@@ -31,14 +32,18 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
 
   private final String job;
 
+  /** Names of the operators whose counters it adds up. */
+  private final Set<String> operators;
+
   /** Newest counters by operator and subtask. */
   private transient Map<String, Map<Integer, Counts>> newest;
 
   private transient ListState<Counts> state;
 
-  /** Creates the ledger of a job. */
-  public LedgerOperator(String job) {
+  /** Creates the ledger of a job with these operators. */
+  public LedgerOperator(String job, Set<String> operators) {
     this.job = job;
+    this.operators = Set.copyOf(operators);
   }
 
   @Override
@@ -51,7 +56,10 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
             .getListState(new ListStateDescriptor<>("newest", TypeInformation.of(Counts.class)));
     // Subtasks that had finished before a restart do not send theirs again.
     for (Counts counts : state.get()) {
-      put(counts);
+      // What the job no longer has would be said to be written for ever.
+      if (operators.contains(counts.operator())) {
+        put(counts);
+      }
     }
   }
 

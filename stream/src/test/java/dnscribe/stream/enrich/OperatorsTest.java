@@ -17,6 +17,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.runtime.state.StateBackend;
@@ -134,7 +135,7 @@ class OperatorsTest {
 
   @Test
   void ledgerAddsSubtasksUpAndSurvivesRescaling() throws Exception {
-    try (var harness = new OneInputStreamOperatorTestHarness<>(new LedgerOperator("enrich"))) {
+    try (var harness = ledger("reader", "deduplicator")) {
       harness.open();
       for (Counts counts :
           List.of(
@@ -176,6 +177,35 @@ class OperatorsTest {
           .extracting(ledger -> ledger.path("event_id").asText())
           .doesNotHaveDuplicates();
     }
+  }
+
+  @Test
+  void sinksThatTheJobNoLongerHasLeaveTheLedger() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = ledger("reader", "clickhouse")) {
+      harness.open();
+      harness.processElement(counts("reader", "input/t/records"));
+      harness.processElement(counts("clickhouse", "output/clickhouse/records"));
+      harness.prepareSnapshotPreBarrier(1);
+      state = harness.snapshot(1, 1);
+    }
+    try (var harness = ledger("reader")) {
+      harness.initializeState(state);
+      harness.open();
+      harness.prepareSnapshotPreBarrier(2);
+      JsonNode ledger = JSON.readTree(harness.extractOutputValues().get(0).value());
+      assertThat(ledger.at("/input/t/records").asInt()).isEqualTo(7);
+      assertThat(ledger.at("/output")).isEmpty();
+    }
+  }
+
+  private static StreamRecord<Counts> counts(String operator, String place) {
+    return new StreamRecord<>(new Counts(operator, 0, 1, Map.of(place, 7L)));
+  }
+
+  private static OneInputStreamOperatorTestHarness<Counts, OutputRecord> ledger(String... operators)
+      throws Exception {
+    return new OneInputStreamOperatorTestHarness<>(new LedgerOperator("enrich", Set.of(operators)));
   }
 
   static List<StateBackend> backends() {
