@@ -159,8 +159,12 @@ impl JobBalance {
         let mut problems = Vec::new();
         let (mut ledgers, has_gaps) = read_ledgers(&kafka, &ledger_topic, &mut problems)?;
         let mut outputs = Vec::new();
-        for topic in ledgers.outputs().into_iter().filter(|output| topics.contains(*output)) {
-            outputs.push(OutputTopic::count(&kafka, topic, has_gaps)?);
+        let written: Vec<String> = ledgers.outputs().into_iter().map(str::to_owned).collect();
+        for topic in written.iter().filter(|output| topics.contains(*output)) {
+            // Those of agents' streams are counted with the streams.
+            let is_of_stream = Stream::ALL.iter().any(|stream| kafka.topic(*stream) == topic);
+            let ledgers = (!is_of_stream).then_some(&mut ledgers);
+            outputs.push(OutputTopic::count(&kafka, topic, has_gaps, ledgers)?);
         }
         let (later, _) = read_ledgers(&kafka, &ledger_topic, &mut Vec::new())?;
         let stores = stores.iter().map(Store::connect).collect::<Result<Vec<_>, _>>()?;
@@ -265,12 +269,23 @@ fn read_ledgers(
 }
 
 impl OutputTopic {
-    /// Counts the records of jobs in a topic. `has_gaps` says whether ledger records are gone.
-    fn count(kafka: &KafkaConfig, name: &str, has_gaps: bool) -> Result<Self, String> {
+    /// Counts the records of jobs in a topic, for `ledgers` too if given. `has_gaps` says whether
+    /// ledger records are gone.
+    fn count(
+        kafka: &KafkaConfig,
+        name: &str,
+        has_gaps: bool,
+        mut ledgers: Option<&mut StreamLedgers>,
+    ) -> Result<Self, String> {
         let mut topic = Self { name: name.to_owned(), found: 0, has_gaps };
         kafka::read_topic(kafka, name, TimeSpan::default(), &mut |message| {
             topic.has_gaps |= message.is_first && message.offset > 0;
-            topic.found += u64::from(message.value.is_some_and(is_of_job));
+            if message.value.is_some_and(is_of_job) {
+                topic.found += 1;
+                if let Some(ledgers) = &mut ledgers {
+                    ledgers.count(name, message.partition, message.offset);
+                }
+            }
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(topic)

@@ -168,7 +168,7 @@ impl BalanceReport {
         // Other jobs read it: what they have not read yet is not in their stores.
         for input in self.inputs.iter_mut().filter(|input| input.topic == topic) {
             if input.found.is_none() && !has_gaps {
-                input.set_found(found, notes);
+                before.compare_read(input, found, notes, problems);
             }
         }
     }

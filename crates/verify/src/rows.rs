@@ -8,7 +8,7 @@ use super::Findings;
 use super::sort::{Age, SortEntry, Sorter};
 use dnscribe_record::ledger::Reasons;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{EventId, Stream, StreamInput, StreamLedgerRecord};
+use dnscribe_record::{EventId, Stream, StreamInput, StreamLedgerRecord, StreamOutput};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +67,8 @@ pub struct StreamLedgers {
     previous: BTreeMap<String, StreamLedgerRecord>,
     /// Records before the offsets of the newest checkpoint, by job and topic.
     read: BTreeMap<(String, String), u64>,
+    /// Last counters of sinks that a job stopped to write without losing its state, by job and sink.
+    ended: BTreeMap<(String, String), StreamOutput>,
 }
 
 /// Counters of one job for one topic beside what the topic has.
@@ -131,6 +133,17 @@ impl StreamLedgers {
         match runs.last_mut() {
             Some(last) if record.head.event_id == last.head.event_id => {}
             Some(last) if record.checkpoint > last.checkpoint => {
+                for (sink, output) in &last.output {
+                    if !record.output.contains_key(sink) {
+                        let key = (record.job.clone(), sink.clone());
+                        let ended = self.ended.entry(key).or_default();
+                        ended.records += output.records;
+                        ended.written += output.written;
+                        for (reason, count) in &output.dropped {
+                            *ended.dropped.entry(reason.clone()).or_default() += count;
+                        }
+                    }
+                }
                 self.previous.insert(record.job.clone(), std::mem::replace(last, record));
             }
             _ => {
@@ -161,6 +174,47 @@ impl StreamLedgers {
         writers.map(|run| run.head.ts.minus(RECENT)).max()
     }
 
+    /// Returns the time of a job's newest checkpoint.
+    fn newest(&self, job: &str) -> Option<Timestamp> {
+        self.runs.get(job).and_then(|runs| runs.last()).map(|run| run.head.ts)
+    }
+
+    /// Returns the number of records of a topic that a job had read at its newest checkpoint; none if
+    /// its ledger has no offsets.
+    fn read_of(&self, job: &str, topic: &str) -> Option<u64> {
+        self.read.get(&(job.to_owned(), topic.to_owned())).copied()
+    }
+
+    /// Completes the line of a topic that jobs write with the records `found` there, which
+    /// [`Self::count`] was told.
+    pub(super) fn compare_read(
+        &self,
+        line: &mut InputLine,
+        found: u64,
+        notes: &mut Findings,
+        problems: &mut Findings,
+    ) {
+        let InputLine { job, topic, counters, .. } = line;
+        let records = counters.records;
+        let is_one_run = self.runs.get(job).is_some_and(|runs| runs.len() == 1);
+        let name = format!("{job}: {topic}");
+        // A ledger of an older version has no offsets.
+        let read = self.read_of(job, topic).unwrap_or_else(|| records.min(found));
+        line.found = Some(found);
+        line.unread = found.saturating_sub(read);
+        let sentence = format!("{name}: the job has counted {records} of {read} records");
+        if records < read {
+            notes.add(|| format!("{sentence}: it began later"));
+        } else if records > read && is_one_run {
+            problems.add(|| sentence);
+        } else if records > read {
+            notes.add(|| format!("{sentence}: it was submitted again without its state"));
+        }
+        if let Some(newest) = self.newest(job) {
+            line.check_unread(newest, notes, problems);
+        }
+    }
+
     /// Returns the counters of each job and topic, and the number of runs.
     fn inputs(&self) -> BTreeMap<(&str, &str), (StreamInput, usize)> {
         let mut sums = BTreeMap::<_, (StreamInput, usize)>::new();
@@ -188,6 +242,7 @@ impl StreamLedgers {
     #[must_use]
     pub fn dropped(&self, sink: &str) -> Option<u64> {
         let outputs = self.runs.values().flatten().filter_map(|run| run.output.get(sink));
+        let outputs = outputs.chain(self.ended_of(sink));
         let dropped = |reasons: &Reasons| reasons.values().sum::<u64>();
         outputs.map(|output| dropped(&output.dropped)).reduce(|all, more| all + more)
     }
@@ -195,12 +250,19 @@ impl StreamLedgers {
     /// Returns the names of all outputs: topics and other sinks.
     #[must_use]
     pub fn outputs(&self) -> BTreeSet<&str> {
-        self.runs.values().flatten().flat_map(|run| run.output.keys().map(String::as_str)).collect()
+        let of_runs = self.runs.values().flatten().flat_map(|run| run.output.keys());
+        of_runs.chain(self.ended.keys().map(|(_, sink)| sink)).map(String::as_str).collect()
+    }
+
+    /// Returns the last counters of jobs that no longer write a sink.
+    fn ended_of(&self, sink: &str) -> impl Iterator<Item = &StreamOutput> {
+        self.ended.iter().filter(move |((_, name), _)| name == sink).map(|(_, output)| output)
     }
 
     /// Returns the number of records that all jobs have written to a sink.
     fn written(&self, sink: &str) -> u64 {
-        self.runs.values().flatten().map(|run| written_by(run, sink)).sum()
+        let ended: u64 = self.ended_of(sink).map(|output| output.written).sum();
+        ended + self.runs.values().flatten().map(|run| written_by(run, sink)).sum::<u64>()
     }
 
     /// Returns the number of records among [`Self::written`] whose commits have certainly ended: a
@@ -210,10 +272,13 @@ impl StreamLedgers {
         let of_job = |(job, runs): (&String, &Vec<StreamLedgerRecord>)| -> u64 {
             let Some((newest, earlier)) = runs.split_last() else { return 0 };
             let committed = if is_recent(newest) { self.previous.get(job) } else { Some(newest) };
+            // Otherwise those of the record before are among `ended`.
+            let committed = committed.filter(|_| newest.output.contains_key(sink));
             let earlier: u64 = earlier.iter().map(|run| written_by(run, sink)).sum();
             earlier + committed.map_or(0, |run| written_by(run, sink))
         };
-        self.runs.iter().map(of_job).sum()
+        let ended: u64 = self.ended_of(sink).map(|output| output.written).sum();
+        ended + self.runs.iter().map(of_job).sum::<u64>()
     }
 
     /// Compares the counters with the topics (identity 6). `topics` has those that were read.
@@ -224,10 +289,21 @@ impl StreamLedgers {
         notes: &mut Findings,
         problems: &mut Findings,
     ) -> Vec<InputLine> {
+        for ((job, sink), StreamOutput { written, .. }) in &self.ended {
+            let newest = self.runs.get(job).and_then(|runs| runs.last());
+            if newest.is_some_and(|run| run.output.contains_key(sink)) {
+                continue;
+            }
+            notes.add(|| format!("{job}: it no longer writes {sink}: {written} records until then"));
+        }
         let mut lines = Vec::new();
         for ((job, topic), (counters, runs)) in self.inputs() {
+            let newest = self.runs.get(job).and_then(|runs| runs.last());
+            if newest.is_none_or(|run| !run.input.contains_key(topic)) {
+                // It no longer reads the topic.
+                continue;
+            }
             let totals = topics.get(topic);
-            let newest = self.runs.get(job).and_then(|runs| runs.last()).map(|run| run.head.ts);
             let mut line = InputLine {
                 job: job.to_owned(),
                 topic: topic.to_owned(),
@@ -237,10 +313,10 @@ impl StreamLedgers {
                 unread: 0,
             };
             if let Some(found) = line.found {
-                let read = self.read.get(&(job.to_owned(), topic.to_owned()));
-                line.unread = read.map_or(0, |read| found.saturating_sub(*read));
+                let read = self.read_of(job, topic);
+                line.unread = read.map_or(0, |read| found.saturating_sub(read));
             }
-            if let (Some(totals), Some(newest)) = (totals, newest) {
+            if let (Some(totals), Some(newest)) = (totals, self.newest(job)) {
                 line.check(runs, totals, newest, notes, problems);
             }
             lines.push(line);
@@ -350,16 +426,6 @@ fn imbalance(record: &StreamLedgerRecord) -> Option<String> {
 }
 
 impl InputLine {
-    /// Notes how many records of a topic, which other jobs write, the job has not read yet.
-    pub(super) fn set_found(&mut self, found: u64, notes: &mut Findings) {
-        self.found = Some(found);
-        self.unread = found.saturating_sub(self.counters.records);
-        if self.unread > 0 {
-            let Self { job, topic, unread, .. } = self;
-            notes.add(|| format!("{job}: {topic}: {unread} records are not read yet"));
-        }
-    }
-
     /// Checks identity 6 beside a topic. `newest` is the time of the newest checkpoint.
     #[expect(clippy::comparison_chain, reason = "each case has a sentence of its own")]
     fn check(
@@ -404,6 +470,13 @@ impl InputLine {
                 });
             }
         }
+        self.check_unread(newest, notes, problems);
+    }
+
+    /// Checks that the job still reads. `newest` is the time of its newest checkpoint.
+    fn check_unread(&self, newest: Timestamp, notes: &mut Findings, problems: &mut Findings) {
+        let name = format!("{}: {}", self.job, self.topic);
+        let unread = self.unread;
         if unread > 0 && newest.plus(LONGEST_CHECKPOINT) < Timestamp::now() {
             problems.add(|| {
                 format!(
@@ -682,17 +755,72 @@ mod tests {
     }
 
     #[test]
-    fn what_a_job_has_not_read_of_others_topics_is_noted() {
+    fn others_topics_are_compared_by_offsets() {
+        let compare = |minutes: u64, runs: &[u64], offset: Option<i64>| {
+            let mut ledgers = StreamLedgers::default();
+            for records in runs {
+                let mut value: serde_json::Value =
+                    serde_json::from_slice(&record(1, *records, 0, 0)).unwrap();
+                value["event_id"] = format!("{records:032x}").into();
+                value["ts"] =
+                    Timestamp::now().minus(Duration::from_secs(60 * minutes)).to_string().into();
+                if let Some(offset) = offset {
+                    value["input"]["dns.normalized"]["offsets"] = json!({"0": offset});
+                }
+                ledgers.add(value.to_string().as_bytes()).unwrap();
+            }
+            // Every other offset is that of a transaction's end.
+            for offset in 0..37 {
+                ledgers.count("dns.normalized", 0, 2 * offset);
+            }
+            let (mut notes, mut problems) = (Findings::default(), Findings::default());
+            let mut lines = ledgers.compare(&BTreeMap::new(), &mut notes, &mut problems);
+            ledgers.compare_read(&mut lines[0], 37, &mut notes, &mut problems);
+            (lines[0].unread, notes.shown.len(), problems.shown.len())
+        };
+        assert_eq!(compare(0, &[37], Some(74)), (0, 0, 0));
+        assert_eq!(compare(0, &[30], Some(60)), (7, 1, 0), "seven came later");
+        assert_eq!(compare(3, &[30], Some(60)), (7, 0, 1), "the job does not run");
+        assert_eq!(compare(0, &[10], Some(74)), (0, 1, 0), "it began later, and has read all");
+        assert_eq!(compare(0, &[31], Some(60)), (7, 1, 1), "one too many");
+        // The sum of two runs hides nothing that is not read.
+        assert_eq!(compare(0, &[25, 30], Some(60)), (7, 2, 0));
+        assert_eq!(compare(0, &[30], None), (7, 1, 0), "a ledger without offsets");
+    }
+
+    #[test]
+    fn sinks_that_a_job_no_longer_writes_still_count() {
+        let written = |checkpoint: u64, topics: &[(&str, u64)]| {
+            let mut value: serde_json::Value =
+                serde_json::from_slice(&record(checkpoint, 1, 0, 0)).unwrap();
+            value["output"] = json!({});
+            for (topic, count) in topics {
+                value["output"][topic] =
+                    json!({"records": count + 1, "written": count, "dropped": {"refused": 1}});
+            }
+            value["ts"] = Timestamp::now().to_string().into();
+            value.to_string().into_bytes()
+        };
         let mut ledgers = StreamLedgers::default();
-        ledgers.add(&record(1, 30, 0, 0)).unwrap();
+        ledgers.add(&written(1, &[("a", 10), ("b", 5)])).unwrap();
+        ledgers.add(&written(2, &[("a", 20)])).unwrap();
+        assert_eq!((ledgers.written("b"), ledgers.committed("b")), (5, 5));
+        // It is switched on again: its counters begin anew.
+        ledgers.add(&written(3, &[("a", 30), ("b", 2)])).unwrap();
+        assert_eq!((ledgers.written("b"), ledgers.committed("b")), (7, 5));
+        ledgers.add(&written(4, &[("a", 30), ("b", 3)])).unwrap();
+        assert_eq!((ledgers.written("b"), ledgers.committed("b")), (8, 7));
+        assert_eq!((ledgers.written("a"), ledgers.dropped("b")), (30, Some(2)));
+        assert_eq!(ledgers.outputs(), ["a", "b"].into());
         let (mut notes, mut problems) = (Findings::default(), Findings::default());
+        let _lines = ledgers.compare(&BTreeMap::new(), &mut notes, &mut problems);
+        assert!(notes.is_empty());
+        let mut last: serde_json::Value = serde_json::from_slice(&written(5, &[("a", 31)])).unwrap();
+        last["input"] = json!({});
+        ledgers.add(last.to_string().as_bytes()).unwrap();
         let lines = ledgers.compare(&BTreeMap::new(), &mut notes, &mut problems);
-        for (found, unread) in [(30, 0), (29, 0), (37, 7)] {
-            let (mut line, mut notes) = (lines[0].clone(), Findings::default());
-            line.set_found(found, &mut notes);
-            assert_eq!((line.found, line.unread), (Some(found), unread));
-            assert_eq!(notes.is_empty(), unread == 0);
-        }
+        assert!(lines.is_empty(), "it reads nothing any more");
+        assert_eq!(notes.shown, ["enrich: it no longer writes b: 8 records until then"]);
     }
 
     #[test]
