@@ -71,19 +71,27 @@ function trim(text: string): string {
 /** Length of the windows that boards read, in seconds: every agent writes them by default. */
 export const WINDOW_SECONDS = 60;
 
+/**
+ * Literal of SQL around a regular expression of a variable's values, for both databases. Names may have quotes and backslashes. Between `$re$`
+ * neither means anything, and values cannot have that, because Grafana puts a backslash before each `$` in `regex`.
+ */
+function literal(pattern: string): string {
+    return `$re$${pattern}$re$`;
+}
+
 /** Condition that is constant for the database: "All" is chosen, so that the rows need not be compared. */
 function isAll(variable: string): string {
-    return `'\${${variable}:regex}' = '.*'`;
+    return `${literal(`\${${variable}:regex}`)} = '.*'`;
 }
 
 /** Condition of SQL: a column has one of a variable's values. "All" is the regular expression `.*`. */
 export function matches(column: string, variable: "site" | "resolver" | "zone" | "environment" | "node"): string {
-    return `(${isAll(variable)} OR coalesce(${column}, '') ~ '^(\${${variable}:regex})$')`;
+    return `(${isAll(variable)} OR coalesce(${column}, '') ~ ${literal(`^(\${${variable}:regex})$`)})`;
 }
 
 /** Condition of ClickHouse's SQL, as `matches`. */
 export function chMatches(column: string, variable: "resolver" | "zone" | "environment" | "node"): string {
-    return `(${isAll(variable)} OR match(${column}, '^(\${${variable}:regex})$'))`;
+    return `(${isAll(variable)} OR match(${column}, ${literal(`^(\${${variable}:regex})$`)}))`;
 }
 
 /** Highest severity of a group of alerts. As texts, "warning" would be above "critical". */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { chMatches, matches } from "../sources.js";
 import * as expand from "./expand.js";
 
 const RANGE = { fromMs: 1_763_760_000_000, toMs: 1_763_763_600_000, stepSeconds: 60 };
@@ -10,6 +11,19 @@ test("variables are replaced in all their forms", () => {
         expand.variables("$zone ${zone} ${zone:regex} ${resolver:regex} ${docs}/x $unknown ${__from}", values),
         "a.example a.example a\\.example .* https://docs/x $unknown ${__from}",
     );
+});
+
+test("no name ends the literal of a condition", () => {
+    for (const zone of ["o'brien.example", "a\\", "$re$", "x$re$ OR true --", "a$", "re$", "100%_"]) {
+        for (const sql of [matches("zone", "zone"), chMatches("zone", "zone")]) {
+            const parts = expand.variables(sql, { zone }).split("$re$");
+            // Two literals and what is around them.
+            assert.equal(parts.length, 5, zone);
+            for (const [index, part] of parts.entries()) {
+                if (index % 2 === 0) assert.doesNotMatch(part, /[\\"%$]|brien|example/, zone);
+            }
+        }
+    }
 });
 
 test("macros of PostgreSQL", () => {
