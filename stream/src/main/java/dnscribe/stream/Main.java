@@ -20,8 +20,10 @@ public final class Main {
                   the job dns.normalized -> dns.enriched; on a Flink cluster
         fleet [--from ...]
                   the job dns.metrics -> dns.fleet and dns.alerts; on a Flink cluster
-        store --only clickhouse|timescaledb|influxdb|archive [--from ...] [--to TIMESTAMP]
+        store --only clickhouse|timescaledb|influxdb|archive [--from ...]
                   the job topics -> one store; on a Flink cluster
+        store --only clickhouse|timescaledb --from TIMESTAMP --to TIMESTAMP
+                  a span of the topics -> one store, beside its job
         migrate   create or update the tables of the stores
         topics    create the Kafka topics that are missing
       """;

@@ -119,6 +119,12 @@ public final class StoreJob {
   }
 
   private void influxdb() {
+    if (job.isBackfill()) {
+      // A point is the sum of windows, or has the fields of one revision: the span's may be fewer.
+      throw new ConfigException(
+          "--to: the points at the end of the span would replace whole ones; submit the job again"
+              + " without its state, with --from and without --to");
+    }
     var records = job.source(topics.fleet(), group, "fleet", WatermarkStrategy.noWatermarks());
     SingleOutputStreamOperator<FleetWindow> windows =
         job.read(

@@ -112,7 +112,7 @@ class ConfigTest {
 
   @Test
   void argumentsAreChecked() {
-    String backfill = "store --only influxdb --config a.yaml --to 2026-01-01T00:00:00Z";
+    String backfill = "store --only timescaledb --config a.yaml --to 2026-01-01T00:00:00Z";
     assertThat(Arguments.parse(words(backfill), "usage")).matches(Arguments::isBounded);
     for (String line :
         new String[] {

@@ -96,10 +96,10 @@ class JobGraphTest {
     }
     String start = "2026-01-01T00:00:00Z";
     Instant end = Instant.parse("2026-01-02T00:00:00Z");
-    for (String store : List.of("clickhouse", "timescaledb", "influxdb")) {
+    for (String store : List.of("clickhouse", "timescaledb")) {
       submit(new Arguments("store", null, start, end, store), StoreJob::submit, "");
     }
-    assertThat(Graphs.SUBMITTED).hasSize(15).allMatch(graph -> graph.getNumberOfVertices() > 1);
+    assertThat(Graphs.SUBMITTED).hasSize(14).allMatch(graph -> graph.getNumberOfVertices() > 1);
     assertThat(Graphs.SUBMITTED)
         .map(graph -> graph.getCheckpointingSettings().getCheckpointCoordinatorConfiguration())
         .allMatch(checkpoints -> checkpoints.getTolerableCheckpointFailureNumber() == 0)
@@ -118,6 +118,22 @@ class JobGraphTest {
     assertThatThrownBy(() -> EnrichJob.submit(Config.load(file), arguments))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("execution.checkpointing.unaligned");
+  }
+
+  @Test
+  void storesThatABackfillWouldHarmHaveNone() throws IOException {
+    Path file = folder.resolve("stream.yaml");
+    Files.writeString(file, "version: 1\narchive: { path: file:///tmp/archive }\n");
+    String start = "2026-01-01T00:00:00Z";
+    Instant end = Instant.parse("2026-01-02T00:00:00Z");
+    for (var store :
+        Map.of("influxdb", "would replace whole ones", "archive", "a second time").entrySet()) {
+      Arguments arguments = new Arguments("store", file, start, end, store.getKey());
+      assertThatThrownBy(() -> StoreJob.submit(Config.load(file), arguments))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageStartingWith("--to: ")
+          .hasMessageContaining(store.getValue());
+    }
   }
 
   @Test
