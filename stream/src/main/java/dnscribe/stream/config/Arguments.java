@@ -76,6 +76,18 @@ public record Arguments(String command, Path config, String from, Instant to, St
     };
   }
 
+  /** Returns the time at which the job starts; the smallest if it is not a given one. */
+  public long beginMs() {
+    if (from == null) {
+      return Long.MIN_VALUE;
+    }
+    return switch (from) {
+      case "EARLIEST" -> Long.MIN_VALUE;
+      case "LATEST" -> System.currentTimeMillis();
+      default -> time("--from", from).toEpochMilli();
+    };
+  }
+
   private static Instant time(String name, String value) {
     try {
       return Instant.parse(value);

@@ -1,6 +1,7 @@
 package dnscribe.stream.fleet;
 
 import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -14,42 +15,48 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.StateSnapshotContext;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
-import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
+import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
  * Makes points for InfluxDB with a bounded number of series: the heaviest zones and named resolvers
  * have their own. The windows of the rest become one, {@code other}, with the checkpoint after they
  * are final; so do resolvers without a name, because addresses are never tags. It has one subtask.
+ *
+ * <p>What becomes one point is in several partitions, of which some may be read much later. So sums
+ * are kept until the watermark, which is that of the slowest partition, says that they are
+ * complete. Windows that come later still would replace a sum by themselves: they are late.
  */
-public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
-    implements OneInputStreamOperator<FleetWindow, OutputRecord> {
+public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRecord> {
+  private static final int LATE = 0;
   private static final long HOUR_MS = Duration.ofHours(1).toMillis();
   private static final Pattern ADDRESS = Pattern.compile("[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*");
 
   private final int limit;
-  private final long keptMs;
+  private final long beginMs;
   private transient Map<String, TagSet> tags;
 
   /** Windows of what is not a tag, by the text of their keys. */
   private transient Map<String, OpenWindow> others;
 
-  /** End of the newest window that is final. */
-  private transient long finalMs;
+  /** The newest watermark, also that of before a restart. */
+  private transient long watermark;
 
   private transient ListState<Map<String, TagSet>> tagState;
   private transient ListState<OpenWindow> otherState;
+  private transient ListState<Long> watermarkState;
 
   /**
    * Creates an encoder.
    *
    * @param limit zones, and resolvers, with series of their own
-   * @param lateness after which merged windows are final
+   * @param beginMs time from which on the topic is read: windows that end before may have parts
+   *     that are not read
    */
-  public InfluxEncoder(int limit, Duration lateness) {
+  public InfluxEncoder(int limit, long beginMs) {
+    super("points", "late");
     this.limit = limit;
-    this.keptMs = 2 * lateness.toMillis() + HOUR_MS;
+    this.beginMs = beginMs;
   }
 
   @Override
@@ -63,7 +70,13 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     otherState =
         store.getListState(
             new ListStateDescriptor<>("others", TypeInformation.of(OpenWindow.class)));
-    finalMs = Long.MIN_VALUE;
+    watermarkState =
+        store.getListState(new ListStateDescriptor<>("watermark", TypeInformation.of(Long.class)));
+    watermark = Long.MIN_VALUE;
+    // After a restart, too, what is no longer kept must not be begun anew.
+    for (Long restored : watermarkState.get()) {
+      watermark = Math.max(watermark, restored);
+    }
     tags = new HashMap<>();
     tagState.get().forEach(tags::putAll);
     others = new TreeMap<>();
@@ -76,10 +89,6 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
   public void processElement(StreamRecord<FleetWindow> element) {
     FleetWindow window = element.getValue();
     WindowKey key = window.key();
-    if (window.isFinal() && key.endMs() > finalMs) {
-      finalMs = key.endMs();
-      changeTags();
-    }
     boolean isBounded = key.grouping().equals("zone") || key.grouping().equals("resolver");
     if (key.grouping().equals("resolver+zone")) {
       // Their number has no useful bound.
@@ -87,7 +96,9 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     }
     if (!isBounded || (!key.isOther() && isTag(window))) {
       output.collect(element.replace(InfluxPoint.of(window)));
-    } else if (window.isFinal()) {
+    } else if (window.isFinal() && isClosed(key)) {
+      count(LATE, 1);
+    } else if (window.isFinal() && key.endMs() >= beginMs) {
       WindowKey rest = key.rest();
       others.computeIfAbsent(rest.text(), text -> OpenWindow.of(rest)).add(window);
     }
@@ -105,8 +116,23 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     return set.admits(key.value(), key.startMs(), limit);
   }
 
+  @Override
+  public void processWatermark(Watermark mark) throws Exception {
+    // The last one, at the end of a bounded topic, is no time.
+    if (mark.getTimestamp() != Long.MAX_VALUE && mark.getTimestamp() > watermark) {
+      watermark = mark.getTimestamp();
+      changeTags();
+    }
+    super.processWatermark(mark);
+  }
+
+  /** Returns whether the sum that a window is part of is complete, and no longer kept. */
+  private boolean isClosed(WindowKey key) {
+    return key.endMs() + HOUR_MS < watermark;
+  }
+
   private void changeTags() {
-    long hour = Math.floorDiv(finalMs, HOUR_MS) * HOUR_MS;
+    long hour = Math.floorDiv(watermark, HOUR_MS) * HOUR_MS;
     for (TagSet set : tags.values()) {
       if (set.current.size() >= limit && hour > set.sinceMs) {
         // From the next hour on: windows of this one may have been written.
@@ -116,17 +142,7 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
   }
 
   @Override
-  public void prepareSnapshotPreBarrier(long checkpoint) {
-    writeOthers();
-  }
-
-  @Override
-  public void finish() throws Exception {
-    writeOthers();
-    super.finish();
-  }
-
-  private void writeOthers() {
+  protected void flush() {
     for (OpenWindow other : others.values()) {
       if (other.hasChanged) {
         other.hasChanged = false;
@@ -134,7 +150,7 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
         output.collect(new StreamRecord<>(InfluxPoint.of(other.snapshot(true))));
       }
     }
-    others.values().removeIf(other -> other.key.endMs() + keptMs < finalMs);
+    others.values().removeIf(other -> isClosed(other.key));
   }
 
   @Override
@@ -144,5 +160,6 @@ public final class InfluxEncoder extends AbstractStreamOperator<OutputRecord>
     tags.forEach((grouping, set) -> copy.put(grouping, set.snapshot()));
     tagState.update(List.of(copy));
     otherState.update(new ArrayList<>(others.values()));
+    watermarkState.update(List.of(watermark));
   }
 }

@@ -79,6 +79,11 @@ public final class JobBuilder {
     return arguments.isBounded();
   }
 
+  /** Returns the time from which on topics are read; the smallest if it is not a given one. */
+  public long beginMs() {
+    return arguments.beginMs();
+  }
+
   /** Reads a topic from where the arguments say. {@code uid} names the source in savepoints. */
   public DataStream<KafkaRecord> source(
       String topic, String group, String uid, WatermarkStrategy<KafkaRecord> watermarks) {

@@ -7,6 +7,7 @@ import dnscribe.stream.config.ConfigException;
 import dnscribe.stream.config.InfluxDbConfig;
 import dnscribe.stream.config.StoreConfig;
 import dnscribe.stream.config.TimescaleDbConfig;
+import dnscribe.stream.fleet.FleetProgress;
 import dnscribe.stream.fleet.FleetWindow;
 import dnscribe.stream.fleet.FleetWindowParser;
 import dnscribe.stream.fleet.InfluxEncoder;
@@ -125,7 +126,12 @@ public final class StoreJob {
           "--to: the points at the end of the span would replace whole ones; submit the job again"
               + " without its state, with --from and without --to");
     }
-    var records = job.source(topics.fleet(), group, "fleet", WatermarkStrategy.noWatermarks());
+    var records =
+        job.source(
+            topics.fleet(),
+            group,
+            "fleet",
+            FleetProgress.watermarks(config.fleet().allowedLateness()));
     SingleOutputStreamOperator<FleetWindow> windows =
         job.read(
             records,
@@ -133,12 +139,11 @@ public final class StoreJob {
             FleetWindow.class,
             reader("fleet", topics.fleet(), FleetWindowParser::new));
     points(
-        windows
-            .transform(
+        job.transform(
+                windows,
                 "points",
                 JobBuilder.OUTPUT,
-                new InfluxEncoder(config.influxdb().maxZones(), config.fleet().allowedLateness()))
-            .uid("points")
+                new InfluxEncoder(config.influxdb().maxZones(), job.beginMs()))
             .setParallelism(1),
         "dns_fleet");
     points(

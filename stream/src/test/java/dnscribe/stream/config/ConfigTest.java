@@ -114,6 +114,10 @@ class ConfigTest {
   void argumentsAreChecked() {
     String backfill = "store --only timescaledb --config a.yaml --to 2026-01-01T00:00:00Z";
     assertThat(Arguments.parse(words(backfill), "usage")).matches(Arguments::isBounded);
+    String replay = "store --only influxdb --config a.yaml --from 2026-01-01T00:00:00Z";
+    assertThat(Arguments.parse(words(replay), "usage").beginMs()).isEqualTo(1_767_225_600_000L);
+    String all = "store --only influxdb --config a.yaml --from EARLIEST";
+    assertThat(Arguments.parse(words(all), "usage").beginMs()).isNegative();
     for (String line :
         new String[] {
           "",

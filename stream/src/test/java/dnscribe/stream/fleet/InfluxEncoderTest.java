@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dnscribe.stream.Records;
 import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.ledger.CountingOperator;
+import dnscribe.stream.ledger.Counts;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -52,6 +54,62 @@ class InfluxEncoderTest {
                 "dns_fleet,grouping=zone,other=true,step=10s,vantage=client,window=10s", 210L));
   }
 
+  /** One partition is a day behind the other: both have windows of the same point. */
+  @Test
+  void partitionsThatAreReadLaterDoNotReplaceSums() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = encoder()) {
+      harness.open();
+      // They take the two places.
+      harness.processElement(new StreamRecord<>(window("zone", "z0.com", 1, true)));
+      harness.processElement(new StreamRecord<>(window("zone", "z1.com", 1, true)));
+      harness.processElement(new StreamRecord<>(window("zone", "z2.com", 40, true)));
+      harness.prepareSnapshotPreBarrier(1);
+      long ahead = START + Duration.ofDays(1).toMillis();
+      harness.processElement(new StreamRecord<>(window("zone", "z2.com", 50, true, ahead)));
+      harness.prepareSnapshotPreBarrier(2);
+      harness.processWatermark(START + Duration.ofMinutes(30).toMillis());
+      harness.processElement(new StreamRecord<>(window("zone", "z3.com", 60, true)));
+      harness.prepareSnapshotPreBarrier(3);
+      String other = "dns_fleet,grouping=zone,other=true,step=10s,vantage=client,window=10s";
+      assertThat(sums(points(harness))).containsEntry(other, 100L);
+
+      // No partition has more: what comes nevertheless is late, and replaces nothing.
+      harness.processWatermark(START + Duration.ofHours(2).toMillis());
+      harness.prepareSnapshotPreBarrier(4);
+      int points = points(harness).size();
+      harness.processElement(new StreamRecord<>(window("zone", "z4.com", 70, true)));
+      harness.prepareSnapshotPreBarrier(5);
+      assertThat(points(harness)).hasSize(points);
+      List<Counts> counts = new ArrayList<>();
+      harness.getSideOutput(CountingOperator.COUNTS).forEach(c -> counts.add(c.getValue()));
+      assertThat(counts)
+          .extracting(c -> c.values().get("late"))
+          .containsExactly(0L, 0L, 0L, 0L, 1L);
+      state = harness.snapshot(5, 1);
+    }
+    // Also while no partition has said how far it is.
+    try (var harness = encoder()) {
+      harness.initializeState(state);
+      harness.open();
+      harness.processElement(new StreamRecord<>(window("zone", "z5.com", 80, true)));
+      harness.prepareSnapshotPreBarrier(6);
+      assertThat(points(harness)).isEmpty();
+    }
+  }
+
+  @Test
+  void sumsWithPartsBeforeTheBeginAreNotWritten() throws Exception {
+    try (var harness = encoder(START + 20_000)) {
+      harness.open();
+      for (long start : new long[] {START, START + 10_000}) {
+        harness.processElement(new StreamRecord<>(window("zone", null, 5, true, start)));
+      }
+      harness.prepareSnapshotPreBarrier(1);
+      assertThat(points(harness)).singleElement().asString().endsWith(" " + (START + 10_000));
+    }
+  }
+
   @Test
   void addressesAreNotTags() throws Exception {
     try (var harness = encoder()) {
@@ -90,16 +148,27 @@ class InfluxEncoderTest {
 
   private static OneInputStreamOperatorTestHarness<FleetWindow, OutputRecord> encoder()
       throws Exception {
-    return new OneInputStreamOperatorTestHarness<>(new InfluxEncoder(2, Duration.ofMinutes(2)));
+    return encoder(Long.MIN_VALUE);
+  }
+
+  private static OneInputStreamOperatorTestHarness<FleetWindow, OutputRecord> encoder(long beginMs)
+      throws Exception {
+    return new OneInputStreamOperatorTestHarness<>(new InfluxEncoder(2, beginMs));
   }
 
   private static FleetWindow window(String grouping, String value, long transactions, boolean last)
+      throws Exception {
+    return window(grouping, value, transactions, last, START);
+  }
+
+  private static FleetWindow window(
+      String grouping, String value, long transactions, boolean last, long startMs)
       throws Exception {
     ObjectNode json = Windows.node("n", START, 1).put("transactions", transactions);
     WindowSums sums = Windows.parse(json).sums();
     WindowKey key =
         new WindowKey(
-            START,
+            startMs,
             10,
             10,
             grouping,
