@@ -4,6 +4,7 @@ use crate::accounts;
 use crate::running::{CAUGHT_UP, Running, Shared};
 use dnscribe_tests::stack::Component;
 use dnscribe_tests::{environment, shell};
+use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,21 @@ fn rows_flow_from_live_dns() {
     running.stack().stop_demo().unwrap();
     rows.unwrap();
     accounts::check(&mut running);
+}
+
+/// The jobs' `topics` ran before the agents' `kafka init`, which must find its topics as it would have created them.
+#[test]
+fn topics_are_those_of_the_agents() {
+    let Some(shared) = Shared::get() else { return };
+    let running = shared.lock();
+    let mut init = Command::new(environment::binary().unwrap());
+    init.args(["kafka", "init", "--dry-run", "-o", "json", "--brokers", running.brokers()]);
+    let report: Value = serde_json::from_slice(&shell::output(&mut init).unwrap().stdout).unwrap();
+    let topics = report["topics"].as_array().unwrap();
+    for name in ["dns.normalized", "dns.metrics", "dns.probes", "dns.alerts", "dns.dlq"] {
+        let topic = topics.iter().find(|topic| topic["topic"] == name).unwrap();
+        assert_eq!(topic["outcome"], "exists", "{topic:#}");
+    }
 }
 
 /// Waits until `dnscribe top --store` shows the queries of the demo's resolver.

@@ -18,7 +18,6 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
 
 /**
  * Configuration of the jobs: defaults, then the file, then environment variables such as {@code
@@ -46,7 +45,7 @@ public record Config(
     if (version != 1) {
       throw new ConfigException("version: this program reads version 1");
     }
-    kafka = kafka == null ? new Kafka(null, null, null, null, null) : kafka;
+    kafka = kafka == null ? new Kafka(null, null, null, null, null, null, null, null) : kafka;
     enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     store = store == null ? StoreConfig.DEFAULT : store;
@@ -71,13 +70,20 @@ public record Config(
    * @param topics names of topics
    * @param options client properties, such as {@code security.protocol}
    * @param registry where the schemas of records in Avro are
+   * @param partitions of topics that {@code topics} creates, by stream; as the agent's key
+   * @param retention how long these topics keep their records, by stream
+   * @param replicationFactor copies of each partition of these topics; null for the brokers'
+   *     default
    */
   public record Kafka(
       String brokers,
       String topicPrefix,
       TopicNames topics,
       Map<String, String> options,
-      Registry registry)
+      Registry registry,
+      Map<String, Integer> partitions,
+      Map<String, Duration> retention,
+      Short replicationFactor)
       implements Serializable {
     /** The client's setting after which the broker aborts a transaction. */
     public static final String TRANSACTION_TIMEOUT = "transaction.timeout.ms";
@@ -92,6 +98,9 @@ public record Config(
       topics = topics == null ? TopicNames.DEFAULT : topics;
       options = options == null ? Map.of() : Map.copyOf(options);
       registry = registry == null ? new Registry(null, null, null, null) : registry;
+      partitions = partitions == null ? Map.of() : Map.copyOf(partitions);
+      retention = retention == null ? Map.of() : Map.copyOf(retention);
+      TopicConfig.check(partitions, retention, replicationFactor);
     }
 
     /** Returns the names of topics with the prefix. */
@@ -179,26 +188,21 @@ public record Config(
           prefix + streamLedger);
     }
 
-    /** Returns the names of all topics. */
-    public List<String> all() {
-      return List.of(
-          transactions,
-          enriched,
-          metrics,
-          fleet,
-          fleetRollups,
-          alerts,
-          probes,
-          changes,
-          zones,
-          intel,
-          dlq,
-          streamLedger);
-    }
-
-    /** Returns the names of the topics in which the newest record of a key counts. */
-    public Set<String> compacted() {
-      return Set.of(zones, intel);
+    /** Returns the names of all topics by stream. */
+    public Map<String, String> byStream() {
+      return Map.ofEntries(
+          Map.entry("transactions", transactions),
+          Map.entry("enriched", enriched),
+          Map.entry("metrics", metrics),
+          Map.entry("fleet", fleet),
+          Map.entry("fleet_rollups", fleetRollups),
+          Map.entry("alerts", alerts),
+          Map.entry("probes", probes),
+          Map.entry("changes", changes),
+          Map.entry("zones", zones),
+          Map.entry("intel", intel),
+          Map.entry("dlq", dlq),
+          Map.entry("stream_ledger", streamLedger));
     }
   }
 

@@ -1,6 +1,7 @@
 package dnscribe.stream.kafka;
 
 import dnscribe.stream.config.Config;
+import dnscribe.stream.config.TopicConfig;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -14,29 +15,32 @@ import org.apache.kafka.clients.admin.NewTopic;
 public final class TopicCreation {
   private TopicCreation() {}
 
-  /** Creates the topics of the jobs that are missing, with the broker's defaults. */
+  /** Creates the topics of the jobs that are missing; the others stay as they are. */
   public static void create(Config config) throws Exception {
-    List<String> wanted = config.kafka().topics().all();
-    Set<String> compacted = config.kafka().topics().compacted();
     Properties properties = properties(config.kafka());
     properties.setProperty("bootstrap.servers", config.kafka().brokers());
     try (Admin admin = Admin.create(properties)) {
       Set<String> existing = admin.listTopics().names().get();
-      List<NewTopic> missing = new ArrayList<>();
-      for (String name : wanted) {
-        if (!existing.contains(name)) {
-          NewTopic topic = new NewTopic(name, Optional.empty(), Optional.empty());
-          missing.add(
-              compacted.contains(name)
-                  ? topic.configs(Map.of("cleanup.policy", "compact"))
-                  : topic);
-        }
-      }
+      List<NewTopic> missing = missing(config.kafka(), existing);
       admin.createTopics(missing).all().get();
       for (NewTopic topic : missing) {
         System.out.println("created " + topic.name());
       }
     }
+  }
+
+  static List<NewTopic> missing(Config.Kafka kafka, Set<String> existing) {
+    Short replicas = kafka.replicationFactor();
+    List<NewTopic> missing = new ArrayList<>();
+    for (TopicConfig topic : TopicConfig.all(kafka)) {
+      if (!existing.contains(topic.name())) {
+        NewTopic wanted =
+            new NewTopic(
+                topic.name(), Optional.of(topic.partitions()), Optional.ofNullable(replicas));
+        missing.add(wanted.configs(topic.settings(replicas)));
+      }
+    }
+    return missing;
   }
 
   static Properties properties(Config.Kafka kafka) {

@@ -41,6 +41,9 @@ class ConfigTest {
         "store: { stores: [disk] }|x.yaml: store.stores: no store disk",
         "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
         "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: at most",
+        "kafka: { partitions: { lookups: 3 } }|x.yaml: kafka.partitions: no stream lookups; there are [alerts,",
+        "kafka: { partitions: { fleet: 0 } }|x.yaml: kafka.partitions.fleet: 1 to 10000",
+        "kafka: { retention: { fleet: 3 } }|x.yaml:2:30: kafka.retention.fleet: ",
         "kafka: { options: { transaction.timeout.ms: 5m } }|x.yaml: kafka.options.transaction.",
       })
   void refusalsHaveTheirPlace(String line, String message) {
@@ -101,7 +104,9 @@ class ConfigTest {
     Config.TopicNames topics = Config.parse("x.yaml", file, Map.of()).kafka().topics();
     assertThat(topics.metrics()).isEqualTo("sandbox.dns.metrics.eu");
     assertThat(topics.streamLedger()).isEqualTo("sandbox.dns.stream.ledger");
-    assertThat(topics.all()).allMatch(name -> name.startsWith("sandbox.dns."));
+    assertThat(topics.byStream().values())
+        .hasSize(12)
+        .allMatch(name -> name.startsWith("sandbox.dns."));
   }
 
   @Test

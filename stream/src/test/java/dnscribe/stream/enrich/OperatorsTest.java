@@ -38,7 +38,7 @@ class OperatorsTest {
   void readerSeparatesDeadLetters() throws Exception {
     try (var harness =
         new OneInputStreamOperatorTestHarness<>(
-            EnrichJob.reader(new Config.Kafka(null, null, null, null, null)))) {
+            EnrichJob.reader(new Config.Kafka(null, null, null, null, null, null, null, null)))) {
       harness.open();
       harness.processElement(new StreamRecord<>(record(0, transaction(1))));
       harness.processElement(new StreamRecord<>(record(1, bytes("{\"schema\":3}"))));
