@@ -156,12 +156,15 @@ impl StreamLedgers {
 
     /// Counts a record of a topic, for the jobs that had read it at their newest checkpoint.
     pub fn count(&mut self, topic: &str, partition: i32, offset: i64) {
+        let partition = u32::try_from(partition).unwrap_or(u32::MAX);
         for (job, runs) in &self.runs {
-            let input = runs.last().and_then(|run| run.input.get(topic));
-            let next = input.map(|input| &input.offsets).filter(|offsets| !offsets.is_empty());
-            let Some(next) = next else { continue };
-            let partition = u32::try_from(partition).unwrap_or(u32::MAX);
-            let is_read = next.get(&partition).is_some_and(|next| offset < *next);
+            let inputs = runs.iter().rev().filter_map(|run| run.input.get(topic));
+            let mut offsets = inputs.map(|input| &input.offsets).filter(|all| !all.is_empty());
+            let Some(newest) = offsets.next() else { continue };
+            // A run without an offset of a partition had nothing new there: an earlier one has it.
+            let next = newest.get(&partition);
+            let next = next.or_else(|| offsets.find_map(|earlier| earlier.get(&partition)));
+            let is_read = next.is_some_and(|next| offset < *next);
             *self.read.entry((job.clone(), topic.to_owned())).or_default() += u64::from(is_read);
         }
     }
@@ -294,7 +297,8 @@ impl StreamLedgers {
             if newest.is_some_and(|run| run.output.contains_key(sink)) {
                 continue;
             }
-            notes.add(|| format!("{job}: it no longer writes {sink}: {written} records until then"));
+            notes
+                .add(|| format!("{job}: it no longer writes {sink}: {written} records until then"));
         }
         let mut lines = Vec::new();
         for ((job, topic), (counters, runs)) in self.inputs() {
@@ -789,6 +793,21 @@ mod tests {
     }
 
     #[test]
+    fn partitions_without_records_since_a_new_run_are_read() {
+        let mut ledgers = StreamLedgers::default();
+        for (id, offsets) in [(1, json!({"0": 3, "1": 2})), (2, json!({"0": 5}))] {
+            let mut value: serde_json::Value = serde_json::from_slice(&record(1, 5, 0, 0)).unwrap();
+            value["event_id"] = format!("{id:032x}").into();
+            value["input"]["dns.normalized"]["offsets"] = offsets;
+            ledgers.add(value.to_string().as_bytes()).unwrap();
+        }
+        for (partition, offset) in [(0, 3), (0, 5), (1, 1), (1, 2), (2, 0)] {
+            ledgers.count("dns.normalized", partition, offset);
+        }
+        assert_eq!(ledgers.read_of("enrich", "dns.normalized"), Some(2));
+    }
+
+    #[test]
     fn sinks_that_a_job_no_longer_writes_still_count() {
         let written = |checkpoint: u64, topics: &[(&str, u64)]| {
             let mut value: serde_json::Value =
@@ -815,7 +834,8 @@ mod tests {
         let (mut notes, mut problems) = (Findings::default(), Findings::default());
         let _lines = ledgers.compare(&BTreeMap::new(), &mut notes, &mut problems);
         assert!(notes.is_empty());
-        let mut last: serde_json::Value = serde_json::from_slice(&written(5, &[("a", 31)])).unwrap();
+        let mut last: serde_json::Value =
+            serde_json::from_slice(&written(5, &[("a", 31)])).unwrap();
         last["input"] = json!({});
         ledgers.add(last.to_string().as_bytes()).unwrap();
         let lines = ledgers.compare(&BTreeMap::new(), &mut notes, &mut problems);
