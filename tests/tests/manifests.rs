@@ -313,12 +313,8 @@ fn stores_and_their_jobs_agree() {
     }));
     assert_eq!(config["store"]["stores"], json!(["archive", "clickhouse", "timescaledb"]));
     let archive = format!("store --only archive --from {from}");
-    let expected = [
-        "enrich",
-        &archive,
-        "store --only clickhouse",
-        "store --only timescaledb --from LATEST",
-    ];
+    let expected =
+        ["enrich", &archive, "store --only clickhouse", "store --only timescaledb --from LATEST"];
     assert_eq!(lines, expected);
     // One list switches a store off for all parts.
     let (config, lines) = stream_jobs(&json!({
@@ -350,8 +346,7 @@ fn stores_and_their_jobs_agree() {
 /// State of operators that a version or a setting removes is left behind only if the values say so.
 #[test]
 fn state_is_left_behind_on_request() {
-    for (stream, expected) in
-        [(json!({}), false), (json!({ "allowNonRestoredState": true }), true)]
+    for (stream, expected) in [(json!({}), false), (json!({ "allowNonRestoredState": true }), true)]
     {
         let rendered = render("1.34", &stream_values(&stream)).unwrap();
         let documents = read("1.34", &rendered).unwrap();

@@ -29,11 +29,7 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     // Windows of other tests on this stack are newer: after them, those of this test would be late.
     let others = running.topic("dns.metrics").len();
     if others > 0 {
-        // Its ledger may have begun after some of them, if another test has submitted it anew.
-        ledger(&running, |input| {
-            let next = input["offsets"].as_object().into_iter().flatten();
-            next.filter_map(|(_, offset)| offset.as_u64()).sum::<u64>() == others as u64
-        });
+        read_to(&running, others);
         running.forget("fleet");
     }
     let began = now();
@@ -248,6 +244,26 @@ fn ledger(running: &Running, is_wanted: impl Fn(&Value) -> bool) -> Value {
         Ok(newest.filter(|ledger| is_wanted(&ledger["input"]["dns.metrics"])))
     })
     .unwrap()
+}
+
+/// Waits until the job has read so many windows. Its ledger may have begun after some of them, if another test has submitted
+/// it anew, and then lacks partitions that had nothing new: the newest offset of each counts.
+fn read_to(running: &Running, windows: usize) {
+    shell::wait_for("the ledger of the job fleet", CAUGHT_UP, || {
+        thread::sleep(Duration::from_millis(200));
+        let mut next = BTreeMap::new();
+        for text in running.topic("dns.stream.ledger") {
+            let ledger: Value = serde_json::from_str(&text).unwrap();
+            let offsets = ledger["input"]["dns.metrics"]["offsets"].as_object();
+            for (partition, offset) in
+                offsets.filter(|_| ledger["job"] == "fleet").into_iter().flatten()
+            {
+                next.insert(partition.clone(), offset.as_u64().unwrap());
+            }
+        }
+        Ok((next.values().sum::<u64>() == windows as u64).then_some(()))
+    })
+    .unwrap();
 }
 
 /// Checks the job's ledger: each window was read once.
