@@ -189,7 +189,7 @@ impl StreamLedgers {
     }
 
     /// Completes the line of a topic that jobs write with the records `found` there, which
-    /// [`Self::count`] was told.
+    /// [`Self::count`] has counted.
     pub(super) fn compare_read(
         &self,
         line: &mut InputLine,
