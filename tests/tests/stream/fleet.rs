@@ -6,11 +6,12 @@ use crate::rows::moved_to;
 use crate::running::{CAUGHT_UP, Running, Shared};
 use dnscribe_tests::stack::{Component, jobs};
 use dnscribe_tests::traffic::Traffic;
-use dnscribe_tests::{http, shell, sketches};
+use dnscribe_tests::{environment, http, shell, sketches};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -110,22 +111,33 @@ fn backfill(running: &mut Running, received: u64, times: &Range<String>) {
     }
 }
 
-/// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since
-/// the epoch. All nodes at once: the windows of one that is a second behind the others may be late.
+/// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since the epoch. By time, as
+/// nodes write that live at once: the windows of one that is a second behind the others may be late.
 fn replay(running: &Running, time: u64, nodes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    thread::scope(|scope| {
-        for node in nodes {
-            let first = NODES.iter().position(|name| name == node).unwrap();
-            let first = u32::try_from(first).unwrap();
-            let traffic = Traffic { exchanges: first..TRAFFIC.exchanges.end, ..TRAFFIC };
-            let mut capture = Vec::new();
-            traffic.write(&mut capture).unwrap();
-            let file = folder.path().join(format!("{node}.pcap"));
-            std::fs::write(&file, moved_to(&capture, time)).unwrap();
-            scope.spawn(move || running.replay_windows(node, &file));
-        }
-    });
+    let windows = |node: &str| -> Vec<Value> {
+        let first = NODES.iter().position(|name| *name == node).unwrap();
+        let first = u32::try_from(first).unwrap();
+        let traffic = Traffic { exchanges: first..TRAFFIC.exchanges.end, ..TRAFFIC };
+        let mut capture = Vec::new();
+        traffic.write(&mut capture).unwrap();
+        let file = folder.path().join(format!("{node}.pcap"));
+        std::fs::write(&file, moved_to(&capture, time)).unwrap();
+        let mut replay = Command::new(environment::binary().unwrap());
+        replay.arg("replay").arg(file).args(["--stream", "metrics", "-o", "json"]);
+        let output = shell::output(replay.env("DNSCRIBE_NODE", node)).unwrap();
+        let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    };
+    let mut all: Vec<Value> = nodes.iter().flat_map(|node| windows(node)).collect();
+    all.sort_by_cached_key(|window| window["ts"].to_string());
+    // The key of an agent's record: the group's value.
+    let key = |window: &Value| {
+        let value = &window[window["grouping"].as_str().unwrap_or_default()];
+        value.as_str().unwrap_or("other").to_owned()
+    };
+    let keyed: Vec<_> = all.into_iter().map(|window| (key(&window), window)).collect();
+    running.write("dns.metrics", &keyed);
 }
 
 /// Returns what the windows that are merged have in common; `None` for those of one node only.

@@ -198,14 +198,6 @@ impl Running {
         shell::output(&mut replay(&self.brokers, node, captures)).unwrap();
     }
 
-    /// Writes the windows of a capture to Kafka, as those of a node.
-    pub fn replay_windows(&self, node: &str, capture: &Path) {
-        let mut replay = Command::new(environment::binary().unwrap());
-        replay.arg("replay").arg(capture).args(["--sink", "kafka", "--stream", "metrics"]);
-        replay.args(["--brokers", &self.brokers]).env("DNSCRIBE_NODE", node);
-        shell::output(&mut replay).unwrap();
-    }
-
     /// Starts what [`Running::replay`] runs, and kills it after some time.
     pub fn replay_and_kill(&self, node: &str, captures: &[PathBuf], after: Duration) {
         let mut child =
