@@ -39,7 +39,6 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     replay(&running, start, &NODES);
     // Sent again, windows change nothing.
     replay(&running, start, &NODES[1..2]);
-    thread::sleep(Duration::from_secs(2));
     // The end of time for those above.
     replay(&running, start + 1080, &NODES);
 
@@ -112,7 +111,8 @@ fn backfill(running: &mut Running, received: u64, times: &Range<String>) {
 }
 
 /// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since the epoch. By time, as
-/// nodes write that live at once: the windows of one that is a second behind the others may be late.
+/// nodes write that live at once, and none before the job has read those of the ten seconds before: it may read a partition far
+/// ahead of another, and then windows are late.
 fn replay(running: &Running, time: u64, nodes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let windows = |node: &str| -> Vec<Value> {
@@ -129,15 +129,22 @@ fn replay(running: &Running, time: u64, nodes: &[&str]) {
         let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
     };
-    let mut all: Vec<Value> = nodes.iter().flat_map(|node| windows(node)).collect();
-    all.sort_by_cached_key(|window| window["ts"].to_string());
+    let mut slices: BTreeMap<String, Vec<(String, Value)>> = BTreeMap::new();
+    let first = self::time(time);
     // The key of an agent's record: the group's value.
     let key = |window: &Value| {
         let value = &window[window["grouping"].as_str().unwrap_or_default()];
         value.as_str().unwrap_or("other").to_owned()
     };
-    let keyed: Vec<_> = all.into_iter().map(|window| (key(&window), window)).collect();
-    running.write("dns.metrics", &keyed);
+    for window in nodes.iter().flat_map(|node| windows(node)) {
+        // Longer windows begin before the traffic.
+        let begin = window["ts"].as_str().unwrap()[..19].to_owned().max(first.clone());
+        slices.entry(begin).or_default().push((key(&window), window));
+    }
+    for windows in slices.into_values() {
+        running.write("dns.metrics", &windows);
+        read_to(running, running.topic("dns.metrics").len());
+    }
 }
 
 /// Returns what the windows that are merged have in common; `None` for those of one node only.
