@@ -119,7 +119,7 @@ pub struct OutputArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
     /// Files of NDJSON or CSV, plain or compressed with gzip or zstd; - is standard input
-    #[arg(required_unless_present = "topic", value_name = "FILE")]
+    #[arg(required_unless_present_any = ["topic", "complete", "undo"], value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
     /// Import what this topic has had since its last import
@@ -149,6 +149,19 @@ pub struct ImportArgs {
     /// Replace the rejected rows of this earlier import: its file, or its SHA-256
     #[arg(long, value_name = "FILE|SHA256")]
     pub replaces: Option<String>,
+
+    /// Say that --source has delivered all of this day: nothing later is waited for
+    #[arg(long, value_name = "DAY", requires = "source")]
+    pub complete: Option<Date>,
+
+    /// Take back an earlier import: its file, or its SHA-256; days of it that are final are reopened
+    #[arg(long, value_name = "FILE|SHA256", requires = "reason",
+        conflicts_with_all = ["files", "topic", "complete", "replaces"])]
+    pub undo: Option<String>,
+
+    /// Why the import is taken back; kept for ever
+    #[arg(long, value_name = "TEXT", requires = "undo")]
+    pub reason: Option<String>,
 
     /// Write text or json
     #[arg(short, long, value_enum, default_value_t)]

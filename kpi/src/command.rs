@@ -10,7 +10,7 @@ use crate::compute;
 use crate::dictionary::Dictionary;
 use crate::engine::Engine;
 use crate::error::KpiError;
-use crate::import::{self, Imported};
+use crate::import::{self, Imported, undo};
 use crate::input;
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
@@ -112,8 +112,14 @@ fn write(file: Option<&Path>, text: &str) -> Result<(), Exit> {
 async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<ExitCode, Exit> {
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let mapping = args.map.as_deref().map(Mapping::read).transpose()?;
+    if let (Some(earlier), Some(reason)) = (&args.undo, &args.reason) {
+        let undone = undo::undo(store, earlier, mapping.as_ref(), reason).await?;
+        let (name, rows) = (&undone.name, undone.accepted);
+        return print(&format!("{name}: {rows} rows taken back; `compute` counts without them\n"))
+            .map(done);
+    }
     let replaces = args.replaces.as_deref();
-    let replaces = replaces.map(|text| replaced(text, mapping.as_ref())).transpose()?;
+    let replaces = replaces.map(|text| undo::identity(text, mapping.as_ref())).transpose()?;
     let kafka = (!args.brokers.is_empty()).then(|| kafka::config(&args.brokers)).transpose()?;
     if let (Some(topic), Some(kafka)) = (&args.topic, &kafka) {
         let text =
@@ -123,7 +129,7 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
                 Some(imported) => import_text(topic, &imported, args.output),
                 None => format!("{topic}: no new messages\n"),
             };
-        return print(&text).map(done);
+        print(&text)?;
     }
     for path in &args.files {
         let is_stdin = path == Path::new("-");
@@ -146,6 +152,9 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
         };
         let imported = import::import(store, file, &request).await?;
         print(&import_text(&path.display().to_string(), &imported, args.output))?;
+    }
+    if let (Some(day), Some(source)) = (args.complete, &args.source) {
+        import::complete(store, sources, source, day).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -172,16 +181,6 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
     let reasons = if rejected > 0 { format!(" ({reasons})") } else { String::new() };
     let (rows, accepted) = (commit.rows, commit.accepted);
     format!("{name}: {rows} rows, {accepted} accepted, {rejected} rejected{reasons}\n")
-}
-
-/// Returns the SHA-256 of an earlier import: of its file, or as it was given.
-fn replaced(text: &str, mapping: Option<&Mapping>) -> Result<String, KpiError> {
-    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash {
-        return Ok(text.to_ascii_lowercase());
-    }
-    let sha256 = input::digest(Path::new(text))?.sha256;
-    Ok(mapping.map_or(sha256.clone(), |mapping| mapping.identity(&sha256)))
 }
 
 async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {
@@ -239,12 +238,18 @@ async fn compute(
     };
     if args.output == OutputFormat::Json {
         let line = json!({ "from": from, "to": to, "days": days, "changed": outcome.changed,
-            "finished": outcome.finished, "incomplete": outcome.incomplete });
+            "finished": outcome.finished, "incomplete": outcome.incomplete,
+            "are_sources_declared": sources.are_declared() });
         return print(&format!("{line}\n"));
     }
     let incomplete = outcome.incomplete.len();
+    let note = if sources.are_declared() {
+        ""
+    } else {
+        "no sources are declared (--config): KPIs count without what has never come\n"
+    };
     print(&format!(
-        "{from} to {to}: {days} days, {} changed, {} final, {incomplete} incomplete\n",
+        "{from} to {to}: {days} days, {} changed, {} final, {incomplete} incomplete\n{note}",
         outcome.changed, outcome.finished
     ))
 }

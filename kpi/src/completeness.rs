@@ -7,13 +7,15 @@
 //! - A key stands for more than one fact.
 //! - No source has ever delivered what a KPI is made of.
 
+mod delivery;
+
 use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
-use crate::sources::{Calendar, Sources};
-use crate::store::{Absent, State, Table};
+use crate::sources::{BEFORE_FIRST_DAY, Sources};
+use crate::store::{Coverage, State, Table};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +28,6 @@ const REGULAR_SHARE: f64 = 0.8;
 const RESTING_WEEKS: usize = 3;
 /// Share of a day's hours that windows of the fleet must touch.
 const COVERED_HOURS: i64 = 22;
-/// Length of a day in microseconds.
-const DAY_US: i64 = 86_400_000_000;
 /// Share of the rows of one type and day that may be refused where no source is declared that delivers them.
 const REJECTED_SHARE: f64 = 0.01;
 
@@ -36,8 +36,8 @@ const REJECTED_SHARE: f64 = 0.01;
 pub struct Gaps {
     days: BTreeMap<Date, BTreeMap<String, String>>,
     rejected: BTreeMap<Date, u64>,
-    /// Types of events that KPIs need and no source delivers.
-    pub absent: Absent,
+    /// What sources are declared, and what none of them delivers.
+    pub coverage: Coverage,
 }
 
 /// Hours of each day that windows of the fleet cover, at the vantage that covers most.
@@ -47,9 +47,6 @@ const WINDOW_HOURS: &str = "SELECT day, max(seconds) / 3600 AS hours FROM (SELEC
 /// Hours of each day that have measurements of probes.
 const PROBE_HOURS: &str =
     "SELECT day, count(DISTINCT event_us / 3600000000) AS hours FROM probes_raw GROUP BY day";
-
-/// Length of the parts of a day, in microseconds, that no time zone divides: a quarter of an hour.
-const QUARTER_US: i64 = 900_000_000;
 
 /// Key under which missing events of a type are listed.
 #[must_use]
@@ -69,12 +66,12 @@ pub struct Needs {
 impl Needs {
     /// Finds what a KPI needs.
     #[must_use]
-    pub fn of(dictionary: &Dictionary, kpi: &Kpi, absent: &Absent) -> Self {
+    pub fn of(dictionary: &Dictionary, kpi: &Kpi, coverage: &Coverage) -> Self {
         let types = dictionary.event_types(kpi);
         let missing: Vec<&str> =
-            types.iter().copied().filter(|kind| absent.types.contains(*kind)).collect();
+            types.iter().copied().filter(|kind| coverage.absent.contains(*kind)).collect();
         let list = missing.join(", ");
-        let always = if absent.are_sources_declared && !missing.is_empty() {
+        let always = if coverage.are_sources_declared && !missing.is_empty() {
             Some(format!("no declared source delivers {list}"))
         } else if !types.is_empty() && missing.len() == types.len() {
             Some(format!("no source has ever delivered {list}"))
@@ -136,11 +133,13 @@ impl Gaps {
             }
         };
         let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
-        let types = needed.filter(is_absent).map(str::to_owned).collect();
-        let absent = Absent { types, are_sources_declared: sources.are_declared() };
-        let mut gaps = Self { absent, ..Self::default() };
+        let absent = needed.filter(is_absent).map(str::to_owned).collect();
+        let are_sources_declared = sources.are_declared();
+        let openings = delivery::openings(dictionary, sources, state);
+        let coverage = Coverage { absent, are_sources_declared, openings };
+        let mut gaps = Self { coverage, ..Self::default() };
         if sources.are_declared() {
-            gaps.find_undelivered(engine, dictionary, sources, span).await?;
+            gaps.find_undelivered(engine, state, dictionary, sources, span).await?;
         } else {
             gaps.find_silent_systems(engine, state).await?;
         }
@@ -279,71 +278,6 @@ impl Gaps {
         Ok(())
     }
 
-    /// Finds days that declared sources have not delivered, by their calendars.
-    async fn find_undelivered(
-        &mut self,
-        engine: &Engine,
-        dictionary: &Dictionary,
-        sources: &Sources,
-        (from, to): (Date, Date),
-    ) -> Result<(), KpiError> {
-        let sql = format!(
-            "SELECT source, quarter FROM (SELECT coalesce(source_system, source) AS source, \
-             event_us / {QUARTER_US} AS quarter FROM events_raw UNION ALL \
-             SELECT source, event_us / {QUARTER_US} AS quarter FROM dns_raw UNION ALL \
-             SELECT source, event_us / {QUARTER_US} AS quarter FROM probes_raw) AS delivered \
-             GROUP BY source, quarter"
-        );
-        let mut delivered: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();
-        let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
-        for batch in engine.query("days of sources", &sql).await? {
-            let columns = Columns(&batch);
-            let (names, quarters) = (columns.texts("source")?, columns.integers("quarter")?);
-            for row in 0..batch.num_rows() {
-                let Some(source) = text(&names, row).and_then(|name| sources.find(name)) else {
-                    continue;
-                };
-                let at = quarters.value(row) * QUARTER_US;
-                delivered.entry(&source.name).or_default().insert(source.day_of(at));
-                let known = newest.entry(&source.name).or_insert(at);
-                *known = at.max(*known);
-            }
-        }
-        let horizons = dictionary.kpis.iter().map(|kpi| dictionary.horizon_days(kpi));
-        let after = i32::try_from(horizons.max().unwrap_or_default()).unwrap_or_default();
-        let today = epoch_day(crate::facts::day_of(crate::clock::now().as_microsecond()));
-        let needed: BTreeSet<&str> =
-            dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi)).collect();
-        for source in sources.iter() {
-            let has = delivered.get(source.name.as_str());
-            let until = newest.get(source.name.as_str()).copied();
-            for number in epoch_day(from)..=(epoch_day(to) + after).min(today - 1) {
-                let (start, end) = (i64::from(number) * DAY_US, i64::from(number + 1) * DAY_US);
-                // A day in UTC may have parts of two days of the source.
-                let days = BTreeSet::from([source.day_of(start), source.day_of(end - 1)]);
-                let early = days.iter().find(|day| **day < source.first_day);
-                let missing =
-                    days.iter().filter(|day| source.is_due(**day)).find(|day| {
-                        match source.calendar {
-                            Calendar::Sparse => until.is_none_or(|until| until < end),
-                            Calendar::Weekdays(_) => !has.is_some_and(|has| has.contains(day)),
-                        }
-                    });
-                let name = &source.name;
-                let reason = match (early, has, missing) {
-                    (Some(_), ..) => format!("{name} delivers from {} on", source.first_day),
-                    (_, None, _) => format!("{name} has never delivered"),
-                    (_, _, Some(day)) => format!("{name} has not delivered {day}"),
-                    _ => continue,
-                };
-                for kind in needed.iter().filter(|kind| source.delivers(kind)) {
-                    self.add(date(number), event_key(kind), reason.clone());
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn find_rejected(
         &mut self,
         engine: &Engine,
@@ -359,19 +293,20 @@ impl Gaps {
             .filter_map(|(_, _, import)| import.replaces.as_deref())
             .collect();
         let sql = "SELECT r.day AS day, r.event_type AS event_type, r.source_sha256 AS sha256, \
-                   count(*) AS refused FROM rejected_raw AS r \
+                   r.reason AS reason, count(*) AS refused FROM rejected_raw AS r \
                    LEFT JOIN (SELECT DISTINCT e.event_type AS event_type, e.business_key AS business_key \
                    FROM events_raw AS e INNER JOIN rejected_raw AS k ON e.business_key = k.business_key) AS done \
                    ON r.business_key = done.business_key \
                    AND coalesce(r.event_type, done.event_type) = done.event_type \
                    WHERE done.business_key IS NULL \
-                   GROUP BY r.day, r.event_type, r.source_sha256";
+                   GROUP BY r.day, r.event_type, r.source_sha256, r.reason";
         let mut open: BTreeMap<(Date, String), u64> = BTreeMap::new();
         let mut unplaced: BTreeMap<String, u64> = BTreeMap::new();
         for batch in engine.query("rejected rows", sql).await? {
             let columns = Columns(&batch);
             let (days, kinds) = (columns.days("day")?, columns.texts("event_type")?);
             let (files, counts) = (columns.texts("sha256")?, columns.integers("refused")?);
+            let reasons = columns.texts("reason")?;
             for row in 0..batch.num_rows() {
                 let file = text(&files, row).unwrap_or_default();
                 let count = u64::try_from(counts.value(row)).unwrap_or_default();
@@ -380,6 +315,10 @@ impl Gaps {
                 }
                 if days.is_valid(row) {
                     *self.rejected.entry(date(days.value(row))).or_default() += count;
+                }
+                // Nobody has agreed upon what came before the first day of a source.
+                if text(&reasons, row) == Some(BEFORE_FIRST_DAY) {
+                    continue;
                 }
                 match (days.is_valid(row), text(&kinds, row)) {
                     (true, Some(kind)) => {

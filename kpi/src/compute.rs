@@ -64,6 +64,10 @@ pub async fn compute(
 ) -> Result<Outcome, KpiError> {
     loop {
         let mut state = store.state().await?;
+        if request.is_final && state.coverage.are_sources_declared && !sources.are_declared() {
+            let remedy = "the last computation had declared sources: give --config again";
+            return Err(KpiError::Usage(format!("--final without sources: {remedy}")));
+        }
         let Some(span) = span(&state, request)? else { return Ok(Outcome::default()) };
         let snapshot = state.number;
         let engine = Engine::open_copies(store, &state, request.memory).await?;
@@ -90,7 +94,7 @@ pub async fn compute(
         let changed: BTreeMap<_, _> =
             commits.into_iter().filter(|(day, commit)| is_change(&state, *day, commit)).collect();
         outcome.changed = changed.len();
-        if !changed.is_empty() || state.computed_at.is_none() || state.absent != gaps.absent {
+        if !changed.is_empty() || state.computed_at.is_none() || state.coverage != gaps.coverage {
             let finalised: BTreeSet<&String> =
                 changed.values().flat_map(|commit| &commit.finalised).collect();
             let kpis = dictionary.kpis.iter().filter(|kpi| finalised.contains(&kpi.name));
@@ -99,7 +103,7 @@ pub async fn compute(
             let compute = ComputeCommit {
                 snapshot,
                 dictionary: dictionary.sha256.clone(),
-                absent: gaps.absent,
+                coverage: gaps.coverage,
                 definitions,
                 days: changed,
             };
@@ -186,16 +190,17 @@ fn commits(
     let is_frozen = |day: Date, name: &str| {
         state.days.get(&day).is_some_and(|old| old.frozen.contains_key(name))
     };
-    // A running total is final only where it is final on all days before.
+    // A running total is final only where it is final on all days before, from its opening on.
     let first = state.span().map_or(Date::MAX, |(first, _)| first);
     let start = paths.keys().next().copied().unwrap_or(first);
-    let mut before = (epoch_day(first)..epoch_day(start)).map(date);
+    let is_open_before = |name: &&str| {
+        let first = gaps.coverage.opening(name).max(first);
+        (epoch_day(first)..epoch_day(start)).any(|day| !is_frozen(date(day), name))
+    };
     let cumulative = dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative);
-    let mut open: BTreeSet<&str> = cumulative
-        .map(|kpi| kpi.name.as_str())
-        .filter(|name| before.any(|day| !is_frozen(day, name)))
-        .collect();
-    let needs = |kpi: &Kpi| (kpi.name.clone(), Needs::of(dictionary, kpi, &gaps.absent));
+    let mut open: BTreeSet<&str> =
+        cumulative.map(|kpi| kpi.name.as_str()).filter(is_open_before).collect();
+    let needs = |kpi: &Kpi| (kpi.name.clone(), Needs::of(dictionary, kpi, &gaps.coverage));
     let needs: BTreeMap<String, Needs> = dictionary.kpis.iter().map(needs).collect();
     let mut commits = BTreeMap::new();
     for (day, path) in paths {
@@ -208,7 +213,7 @@ fn commits(
                 && needs[&kpi.name].reasons(day, |day| gaps.of_day(day)).is_empty()
             {
                 finalised.insert(kpi.name.clone());
-            } else if kpi.kind == KpiType::Cumulative {
+            } else if kpi.kind == KpiType::Cumulative && day >= gaps.coverage.opening(&kpi.name) {
                 open.insert(&kpi.name);
             }
         }

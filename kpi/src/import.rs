@@ -1,5 +1,7 @@
 //! Import: files become immutable facts, and rows that do not fit become rejected rows with their reason.
 
+pub mod undo;
+
 use crate::dead_letter;
 use crate::error::KpiError;
 use crate::event::{self, KNOWN_TYPES, Rejection};
@@ -8,7 +10,7 @@ use crate::input::{self, Digest, Format, Row};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
 use crate::sources::{KeyRule, Sources};
-use crate::store::{CommitKind, FactFile, ImportCommit, State, Store, Table};
+use crate::store::{CommitKind, DeliveredCommit, FactFile, ImportCommit, State, Store, Table};
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_delivery::KafkaConfig;
 use dnscribe_record::RegistrarEventRecord;
@@ -82,6 +84,39 @@ pub async fn import(
         if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
             return Ok(Imported::Already(*import.clone()));
         }
+    }
+}
+
+/// Records that a declared source has delivered all of a day.
+///
+/// # Errors
+/// The source is not declared, the day is not over or none of its days, or the store cannot be written.
+pub async fn complete(
+    store: &Store,
+    sources: &Sources,
+    name: &str,
+    day: Date,
+) -> Result<(), KpiError> {
+    let fail = |why: String| Err(KpiError::Usage(format!("--complete {day}: {why}")));
+    let Some(source) = sources.find(name) else {
+        return fail(format!("{name} is not in sources: give --config with its declaration"));
+    };
+    if day < source.first_day {
+        return fail(format!("{name} delivers from {} on", source.first_day));
+    }
+    if day >= source.day_of(crate::clock::now().as_microsecond()) {
+        return fail(format!("this day of {name} is not over"));
+    }
+    let mut state = store.state().await?;
+    loop {
+        if state.delivered.get(name).is_some_and(|days| days.contains(&day)) {
+            return Ok(());
+        }
+        let delivered = DeliveredCommit { source: name.to_owned(), day };
+        if store.commit(&mut state, CommitKind::Delivered(delivered)).await? {
+            return Ok(());
+        }
+        store.refresh(&mut state).await?;
     }
 }
 

@@ -86,6 +86,7 @@ pub fn of_kpi(dictionary: &Dictionary, kpi: &Kpi, state: &State) -> Value {
         "sources": sources,
         "import_count": imports.len(),
         "imports": newest.collect::<Vec<_>>(),
+        "undone": state.undone.iter().rev().take(100).collect::<Vec<_>>(),
         "dictionary_sha256": dictionary.sha256,
     })
 }

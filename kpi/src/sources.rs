@@ -8,6 +8,9 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// Reason of refusal of a row before the first day of its source.
+pub const BEFORE_FIRST_DAY: &str = "before_first_day";
+
 /// What `--config` names.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +63,7 @@ pub enum KeyRule {
 pub enum Calendar {
     /// These weekdays.
     Weekdays(Vec<Weekday>),
-    /// Any day may be without events: a day has been delivered once a later event of the source has come.
+    /// Any day may be without events.
     Sparse,
 }
 
@@ -257,7 +260,7 @@ impl Sources {
         let day = source.day_of(micros);
         if day < source.first_day {
             let detail = format!("{day}: before first_day {} of {name}", source.first_day);
-            return Err(Rejection::new("implausible_time", detail));
+            return Err(Rejection::new(BEFORE_FIRST_DAY, detail));
         }
         Ok(())
     }
@@ -287,7 +290,7 @@ mod tests {
         assert_eq!(check("registry", "expired", "2026-03-06T10:00:00Z"), None);
         assert_eq!(check("billing", "expired", "2026-03-06T10:00:00Z"), Some("undeclared_source"));
         assert_eq!(check("registry", "deleted", "2026-03-06T10:00:00Z"), Some("undeclared_type"));
-        assert_eq!(check("registry", "expired", "2025-12-31T23:59:59Z"), Some("implausible_time"));
+        assert_eq!(check("registry", "expired", "2025-12-31T23:59:59Z"), Some(BEFORE_FIRST_DAY));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! number can be taken only once, on a local disk as in S3-compatible storage, so two programs that write at the
 //! same time cannot both believe that they were first, and a program that dies leaves files that no commit names.
 
+mod state;
+
+pub use state::{Coverage, DayState, Frozen, Reopening, State, Undone};
+
 use crate::definition::Definition;
 use crate::error::KpiError;
 use futures_util::StreamExt as _;
@@ -152,8 +156,8 @@ pub struct ComputeCommit {
     pub snapshot: u64,
     /// SHA-256 of the dictionary.
     pub dictionary: String,
-    /// Types of events that KPIs need and no source delivers.
-    pub absent: Absent,
+    /// What sources were declared, and what none of them delivers.
+    pub coverage: Coverage,
     /// Definitions of the KPIs that this computation made final.
     pub definitions: BTreeMap<String, Definition>,
     /// Days with their values. Days whose values have not changed are left out.
@@ -169,6 +173,24 @@ pub struct ReopenCommit {
     pub reason: String,
 }
 
+/// The word of a user that a source has delivered all of a day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveredCommit {
+    /// Name of the declared source.
+    pub source: String,
+    /// Day in the source's time zone.
+    pub day: jiff::civil::Date,
+}
+
+/// The end of an import: its rows no longer count, and days with final values that have some are reopened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UndoCommit {
+    /// SHA-256 by which the import is known.
+    pub sha256: String,
+    /// Why, in the user's words.
+    pub reason: String,
+}
+
 /// What a commit says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -179,6 +201,10 @@ pub enum CommitKind {
     Compute(ComputeCommit),
     /// A day's values are no longer final.
     Reopen(ReopenCommit),
+    /// A source has delivered a day.
+    Delivered(DeliveredCommit),
+    /// An import no longer counts.
+    Undo(UndoCommit),
 }
 
 /// A commit.
@@ -189,152 +215,6 @@ pub struct Commit {
     /// What it says.
     #[serde(flatten)]
     pub kind: CommitKind,
-}
-
-/// What all commits together say.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Number of the newest commit.
-    pub number: u64,
-    /// Imports by the SHA-256 of their content, with the number and time of their commits.
-    pub imports: BTreeMap<String, (u64, jiff::Timestamp, Box<ImportCommit>)>,
-    /// Values by day.
-    pub days: BTreeMap<jiff::civil::Date, DayState>,
-    /// Next offset by partition, by the name of the import of a topic.
-    pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
-    /// Hash of the newest message by partition, by the name of the import of a topic.
-    pub last_messages: BTreeMap<String, BTreeMap<String, String>>,
-    /// Time of the newest computation.
-    pub computed_at: Option<jiff::Timestamp>,
-    /// Number of the newest commit that is no import.
-    pub decided: u64,
-    /// Types of events that KPIs need and no source delivers.
-    pub absent: Absent,
-}
-
-/// Types of events that KPIs need and no source delivers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Absent {
-    /// The types: those that no declared source has, or, where none is declared, those that have never come.
-    pub types: BTreeSet<String>,
-    /// Whether sources are declared: then a KPI needs all of its types, and else one of them.
-    pub are_sources_declared: bool,
-}
-
-/// Final value of a KPI on a day.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Frozen {
-    /// File with the rows of its measures.
-    pub path: String,
-    /// Number of the newest commit whose facts it has seen.
-    pub snapshot: u64,
-    /// Definition that it was computed with.
-    pub definition: Arc<Definition>,
-}
-
-/// The last time that a day was reopened.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reopening {
-    /// When.
-    pub at: jiff::Timestamp,
-    /// Why, in the user's words.
-    pub reason: String,
-    /// What was final before, by KPI.
-    pub previous: BTreeMap<String, Frozen>,
-}
-
-/// Values of one day, and which of them are final.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DayState {
-    /// Newest file with the rows of all measures.
-    pub current: String,
-    /// Final values by KPI.
-    pub frozen: BTreeMap<String, Frozen>,
-    /// The last time that the day was reopened.
-    pub reopened: Option<Reopening>,
-    /// Sources that are incomplete, with the reason.
-    pub incomplete: BTreeMap<String, String>,
-    /// Rejected rows of the day that wait for a correction.
-    pub rejected: u64,
-    /// When the day was computed last with a result that differs from the one before.
-    pub as_of: Option<jiff::Timestamp>,
-}
-
-impl State {
-    fn apply(&mut self, number: u64, commit: Commit) {
-        self.number = number;
-        match commit.kind {
-            CommitKind::Import(import) => {
-                if !import.offsets.is_empty() {
-                    self.offsets.insert(import.name.clone(), import.offsets.clone());
-                    self.last_messages.insert(import.name.clone(), import.last_messages.clone());
-                }
-                self.imports.insert(import.sha256.clone(), (number, commit.at, import));
-            }
-            CommitKind::Compute(compute) => {
-                self.computed_at = Some(commit.at);
-                self.decided = number;
-                self.absent = compute.absent;
-                let shared = |(kpi, definition)| (kpi, Arc::new(definition));
-                let definitions: BTreeMap<_, _> =
-                    compute.definitions.into_iter().map(shared).collect();
-                for (day, values) in compute.days {
-                    let state = self.days.entry(day).or_default();
-                    for kpi in values.finalised {
-                        let Some(definition) = definitions.get(&kpi) else { continue };
-                        state.frozen.entry(kpi).or_insert_with(|| Frozen {
-                            path: values.path.clone(),
-                            snapshot: compute.snapshot,
-                            definition: Arc::clone(definition),
-                        });
-                    }
-                    state.current = values.path;
-                    state.incomplete = values.incomplete;
-                    state.rejected = values.rejected;
-                    state.as_of = Some(commit.at);
-                }
-            }
-            CommitKind::Reopen(ReopenCommit { day, reason }) => {
-                self.decided = number;
-                let state = self.days.entry(day).or_default();
-                let known = state.reopened.take().map(|reopening| reopening.previous);
-                let mut previous = known.unwrap_or_default();
-                previous.append(&mut state.frozen);
-                state.reopened = Some(Reopening { at: commit.at, reason, previous });
-            }
-        }
-    }
-
-    /// Files of a table.
-    pub fn files(&self, table: Table) -> impl Iterator<Item = &FactFile> {
-        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
-        files.filter(move |file| file.table == table)
-    }
-
-    /// Rows that imports have refused, corrected ones included.
-    #[must_use]
-    pub fn rejected_rows(&self) -> u64 {
-        self.imports.values().flat_map(|(_, _, import)| import.rejected.values()).sum()
-    }
-
-    /// First and last day with facts.
-    #[must_use]
-    pub fn span(&self) -> Option<(jiff::civil::Date, jiff::civil::Date)> {
-        let days = self.rows_by_day();
-        Some((*days.first_key_value()?.0, *days.last_key_value()?.0))
-    }
-
-    /// Rows of the facts of each day, duplicates included.
-    #[must_use]
-    pub fn rows_by_day(&self) -> BTreeMap<jiff::civil::Date, u64> {
-        let mut rows = BTreeMap::new();
-        for file in self.imports.values().flat_map(|(_, _, import)| &import.files) {
-            if let Some(day) = file.day {
-                *rows.entry(day).or_default() += file.rows;
-            }
-        }
-        rows
-    }
 }
 
 impl Store {

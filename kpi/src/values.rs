@@ -13,7 +13,7 @@ use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType};
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
-use crate::store::{Absent, DayState, Frozen, State, Store, Table};
+use crate::store::{Coverage, DayState, Frozen, State, Store, Table};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -93,6 +93,8 @@ struct Scope<'a> {
     grain: Grain,
     days: (Date, Date),
     is_cumulative: bool,
+    /// First day that counts.
+    opening: Date,
 }
 
 /// All values of a store.
@@ -101,8 +103,8 @@ pub struct Values {
     days: BTreeMap<Date, DayValues>,
     texts: Texts,
     slices: Slices,
-    /// Types of events that KPIs need and no source delivers.
-    absent: Absent,
+    /// What sources were declared at the newest computation.
+    coverage: Coverage,
     /// When values were computed last.
     pub as_of: Option<jiff::Timestamp>,
     /// Newest fact by table.
@@ -170,6 +172,8 @@ impl Values {
     /// # Errors
     /// A file cannot be read.
     pub async fn refresh(&mut self, store: &Store, state: &State) -> Result<(), KpiError> {
+        self.days.retain(|day, _| state.days.contains_key(day));
+        self.newest.clear();
         for (day, wanted) in &state.days {
             if self.days.get(day).is_some_and(|have| have.state == *wanted) {
                 continue;
@@ -198,7 +202,7 @@ impl Values {
             }
         }
         self.as_of = state.computed_at;
-        self.absent.clone_from(&state.absent);
+        self.coverage.clone_from(&state.coverage);
         self.number = state.number;
         Ok(())
     }
@@ -268,6 +272,7 @@ impl Values {
             grain: question.grain,
             days: (from, to),
             is_cumulative: kpi.kind == KpiType::Cumulative,
+            opening: self.coverage.opening(&kpi.name),
         };
         let official = self.collect(&scope, &spans, |day| day.official(kpi, present));
         let counted = self.days.range(if scope.is_cumulative { Date::MIN } else { from }..=to);
@@ -279,9 +284,17 @@ impl Values {
         let previous =
             is_restated.then(|| self.collect(&scope, &spans, |day| day.previous(kpi, present)));
         let types = dictionary.event_types(kpi);
-        let absent = types.iter().filter(|kind| self.absent.types.contains(**kind));
-        let notes: Vec<String> =
-            absent.map(|kind| format!("{kind}: no source has ever delivered it")).collect();
+        let absent = types.iter().filter(|kind| self.coverage.absent.contains(**kind));
+        let never = |kind: &&str| {
+            format!("{kind} has never come, and no sources are declared: none is counted")
+        };
+        let mut notes: Vec<String> = absent.map(never).collect();
+        if scope.opening > Date::MIN {
+            let opening = scope.opening;
+            notes.push(format!(
+                "counted from {opening} on, when its sources begin: nothing before is in it"
+            ));
+        }
         let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default();
         // Where data are missing, a day without slices has one value that says so.
         let nothing = vec![0; scope.selection.by.len()];
@@ -341,7 +354,7 @@ impl Values {
         values.collect()
     }
 
-    /// Finds out what is known of each span. A running total needs all days before its span, too.
+    /// Finds out what is known of each span. A running total needs all days before its span, too, from its opening on.
     fn span_states(
         &self,
         dictionary: &Dictionary,
@@ -355,18 +368,19 @@ impl Values {
         let first = if is_cumulative { first.min(from) } else { from };
         let mut spans: BTreeMap<Date, SpanState> = BTreeMap::new();
         let mut total = SpanState::new(first);
-        let needs = Needs::of(dictionary, kpi, &self.absent);
+        let opening = self.coverage.opening(&kpi.name);
+        let needs = Needs::of(dictionary, kpi, &self.coverage);
         let missing = |day: Date| self.days.get(&day).map(|values| &values.state.incomplete);
         for day in (epoch_day(first)..=epoch_day(to)).map(date) {
             let state = self.days.get(&day).map(|values| &values.state);
             let reasons = || needs.reasons(day, missing);
             let start = grain.start(day).max(from);
-            if is_cumulative {
+            if is_cumulative && day >= opening {
                 total.add(kpi, day, state, &definition.sha256, reasons);
                 if day >= from {
                     spans.insert(start, total.clone());
                 }
-            } else {
+            } else if day >= from {
                 let span = spans.entry(start).or_insert_with(|| SpanState::new(day));
                 span.add(kpi, day, state, &definition.sha256, reasons);
             }
@@ -386,14 +400,15 @@ impl Values {
         if scope.selection.by.is_empty() {
             sums.extend(spans.keys().map(|start| ((*start, Vec::new()), Sums::default())));
         }
-        for (day, values) in self.days.range(from..=to) {
+        let counts = |(day, _): &(&Date, &DayValues)| **day >= scope.opening;
+        for (day, values) in self.days.range(from..=to).filter(counts) {
             let (rows, formula) = pick(values);
             let start = scope.grain.start(*day).max(from);
             scope.selection.add(formula, rows, start, &mut sums);
         }
         if scope.is_cumulative {
             let mut before = BTreeMap::new();
-            for (_, values) in self.days.range(..from) {
+            for (_, values) in self.days.range(..from).filter(counts) {
                 let (rows, formula) = pick(values);
                 scope.selection.add(formula, rows, Date::MIN, &mut before);
             }

@@ -7,7 +7,7 @@ use std::fs;
 const DAY: &str = "2026-03-01";
 
 /// An event at ten o'clock with keys of its own.
-fn fact(id: &str, key: &str, kind: &str, day: &str, more: Value) -> Value {
+pub fn fact(id: &str, key: &str, kind: &str, day: &str, more: Value) -> Value {
     let mut fact = json!({ "event_id": id, "business_key": key, "event_type": kind,
         "event_ts": format!("{day}T10:00:00Z"), "source_system": "s" });
     if let (Value::Object(fact), Value::Object(more)) = (&mut fact, more) {
@@ -16,11 +16,11 @@ fn fact(id: &str, key: &str, kind: &str, day: &str, more: Value) -> Value {
     fact
 }
 
-fn euro() -> Value {
+pub fn euro() -> Value {
     json!({"amount_micros": 10_000_000, "currency": "EUR"})
 }
 
-fn registration(number: u32, day: &str) -> Value {
+pub fn registration(number: u32, day: &str) -> Value {
     fact(
         &format!("r{number}"),
         &format!("r-{number}"),
@@ -31,18 +31,18 @@ fn registration(number: u32, day: &str) -> Value {
 }
 
 /// The only value of a KPI on a day, with all that the API says about it.
-fn value(world: &World, kpi: &str, day: &str) -> Value {
+pub fn value(world: &World, kpi: &str, day: &str) -> Value {
     let server = world.serve(&["--no-auth"]);
     let values = World::values(&server, &format!("/v1/kpis/{kpi}?from={day}&to={day}"));
     values.into_values().next().unwrap_or(Value::Null)
 }
 
-fn state(world: &World, kpi: &str, day: &str) -> (Value, String) {
+pub fn state(world: &World, kpi: &str, day: &str) -> (Value, String) {
     let value = value(world, kpi, day);
     (value["value"].clone(), value["state"].as_str().unwrap_or("none").to_owned())
 }
 
-fn is(value: impl Into<Value>, state: &str) -> (Value, String) {
+pub fn is(value: impl Into<Value>, state: &str) -> (Value, String) {
     (value.into(), state.to_owned())
 }
 
@@ -461,103 +461,6 @@ fn spans_are_bounded_by_the_days_with_values() {
         assert!(problem["detail"].as_str().unwrap().contains("days"), "{problem}");
     }
     assert_eq!(server.get("/v1/kpis/registrations?from=2026-01-01").0, 200);
-}
-
-#[test]
-fn a_kpi_is_final_when_its_declared_sources_have_delivered() {
-    let world = World::new();
-    let config = world.path("kpi.yaml");
-    let text = "version: 1\nsources:\n\
-        \x20 - { name: registry, types: [\"registration_*\"], calendar: weekdays, first_day: 2026-03-01 }\n\
-        \x20 - { name: billing, types: [\"payment_*\"], first_day: 2026-03-01, time_zone: Europe/Berlin, key: business_key }\n\
-        \x20 - { name: abuse, types: [\"abuse_*\"], first_day: 2026-03-01, calendar: sparse }\n";
-    fs::write(&config, text).unwrap();
-    let config = config.to_str().unwrap();
-    let import = |name: &str, source: &str, rows: &[Value]| {
-        let file = world.path(name);
-        let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
-        fs::write(&file, rows.join("\n")).unwrap();
-        let file = file.to_str().unwrap();
-        let words = ["--config", config, "import", file, "--source", source, "-o", "json"];
-        serde_json::from_str::<Value>(&world.ok(&words)).unwrap()["rejected"].clone()
-    };
-    let compute = || world.ok(&["--config", config, "compute", "--final"]);
-    let of = |source: &str, mut row: Value| {
-        row["source_system"] = json!(source);
-        row
-    };
-    let checked = world.ok(&["--config", config, "check"]);
-    assert!(
-        checked.contains("note  renewals: no declared source delivers renewal_completed"),
-        "{checked}"
-    );
-    assert!(!checked.contains("note  registrations:"), "{checked}");
-    // 2 March is a Monday, and 7 March a Saturday, on which the registry rests.
-    let registrations: Vec<Value> = (2..=6)
-        .chain([9])
-        .map(|day| of("registry", registration(day, &format!("2026-03-{day:02}"))))
-        .collect();
-    assert_eq!(import("a.ndjson", "registry", &registrations), json!({}));
-    compute();
-    assert_eq!(state(&world, "registrations", "2026-03-02"), is(1, "final"));
-    assert_eq!(state(&world, "registrations", "2026-03-07"), is(0, "final"));
-    let revenue = value(&world, "revenue", "2026-03-03");
-    assert_eq!((&revenue["value"], &revenue["state"]), (&Value::Null, &json!("incomplete")));
-    assert!(revenue["reasons"].to_string().contains("billing has never delivered"), "{revenue}");
-    let renewals = value(&world, "renewals", "2026-03-03");
-    assert!(
-        renewals["reasons"].to_string().contains("no declared source delivers renewal_completed"),
-        "{renewals}"
-    );
-
-    // The third of March in UTC ends in the fourth of Berlin. Without event_id, the business key is the key.
-    let payment = |day: u32| {
-        let mut row =
-            fact("", &format!("p-{day}"), "payment_captured", &format!("2026-03-{day:02}"), euro());
-        row.as_object_mut().unwrap().remove("event_id");
-        of("billing", row)
-    };
-    assert_eq!(import("b.ndjson", "billing", &[payment(3)]), json!({}));
-    compute();
-    let revenue = value(&world, "revenue", "2026-03-03");
-    assert!(
-        revenue["reasons"].to_string().contains("billing has not delivered 2026-03-04"),
-        "{revenue}"
-    );
-    assert_eq!(import("c.ndjson", "billing", &[payment(3), payment(4)]), json!({}));
-    compute();
-    assert_eq!(state(&world, "revenue", "2026-03-03"), is(10_000_000, "final"));
-
-    // A day without abuse reports is complete once a later one has come.
-    let abuse = |day: &str| {
-        let row = fact(
-            day,
-            day,
-            "abuse_reported",
-            day,
-            json!({"domain": "a.com", "abuse_category": "spam"}),
-        );
-        of("abuse", row)
-    };
-    assert_eq!(import("d.ndjson", "abuse", &[abuse("2026-03-02")]), json!({}));
-    compute();
-    assert_eq!(state(&world, "abuse_reports", "2026-03-03"), is(Value::Null, "incomplete"));
-    assert_eq!(import("e.ndjson", "abuse", &[abuse("2026-03-05")]), json!({}));
-    compute();
-    assert_eq!(state(&world, "abuse_reports", "2026-03-03"), is(0, "final"));
-
-    // What was not declared is refused.
-    let stranger = of("stranger", registration(20, "2026-03-02"));
-    let early = of("registry", registration(21, "2026-02-27"));
-    let rejected = import(
-        "f.ndjson",
-        "registry",
-        &[stranger, early, abuse("2026-03-06"), of("abuse", registration(22, "2026-03-02"))],
-    );
-    assert_eq!(
-        rejected,
-        json!({"undeclared_source": 1, "implausible_time": 1, "undeclared_type": 1})
-    );
 }
 
 #[test]

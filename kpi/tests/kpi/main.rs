@@ -7,7 +7,9 @@ mod hostile;
 mod kafka;
 mod oracle;
 mod page;
+mod sources;
 mod storage;
+mod undo;
 mod world;
 
 use dnscribe_tests::shell;

@@ -1,0 +1,229 @@
+//! What all commits together say.
+
+use super::{
+    Commit, CommitKind, DeliveredCommit, FactFile, ImportCommit, ReopenCommit, Table, UndoCommit,
+};
+use crate::definition::Definition;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What all commits together say.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Number of the newest commit.
+    pub number: u64,
+    /// Imports by the SHA-256 of their content, with the number and time of their commits.
+    pub imports: BTreeMap<String, (u64, jiff::Timestamp, Box<ImportCommit>)>,
+    /// Values by day.
+    pub days: BTreeMap<Date, DayState>,
+    /// Next offset by partition, by the name of the import of a topic.
+    pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Hash of the newest message by partition, by the name of the import of a topic.
+    pub last_messages: BTreeMap<String, BTreeMap<String, String>>,
+    /// Time of the newest computation.
+    pub computed_at: Option<jiff::Timestamp>,
+    /// Number of the newest commit that is no import.
+    pub decided: u64,
+    /// What sources were declared at the newest computation.
+    pub coverage: Coverage,
+    /// Days that sources were said to have delivered (`import --complete`), by their names.
+    pub delivered: BTreeMap<String, BTreeSet<Date>>,
+    /// Imports that were taken back, in the order of time.
+    pub undone: Vec<Undone>,
+    /// What was final on days that lost their facts with an import, until they are computed again.
+    emptied: BTreeMap<Date, Reopening>,
+}
+
+/// What the sources of a computation cover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Types of events that KPIs need and no declared source has, or, where none is declared, that have never come.
+    pub absent: BTreeSet<String>,
+    /// Whether sources are declared: then a KPI needs all of its types, and else one of them.
+    pub are_sources_declared: bool,
+    /// First day that a running total counts, by KPI: the first on which each of its types has a declared source.
+    pub openings: BTreeMap<String, Date>,
+}
+
+/// Final value of a KPI on a day.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frozen {
+    /// File with the rows of its measures.
+    pub path: String,
+    /// Number of the newest commit whose facts it has seen.
+    pub snapshot: u64,
+    /// Definition that it was computed with.
+    pub definition: Arc<Definition>,
+}
+
+/// The last time that a day was reopened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reopening {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// Why, in the user's words.
+    pub reason: String,
+    /// What was final before, by KPI.
+    pub previous: BTreeMap<String, Frozen>,
+}
+
+/// Values of one day, and which of them are final.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DayState {
+    /// Newest file with the rows of all measures.
+    pub current: String,
+    /// Final values by KPI.
+    pub frozen: BTreeMap<String, Frozen>,
+    /// The last time that the day was reopened.
+    pub reopened: Option<Reopening>,
+    /// Sources that are incomplete, with the reason.
+    pub incomplete: BTreeMap<String, String>,
+    /// Rejected rows of the day that wait for a correction.
+    pub rejected: u64,
+    /// When the day was computed last with a result that differs from the one before.
+    pub as_of: Option<jiff::Timestamp>,
+}
+
+/// An import that was taken back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Undone {
+    /// SHA-256 by which the import was known.
+    pub sha256: String,
+    /// Name of the source.
+    pub source: String,
+    /// Name of the file or topic.
+    pub name: String,
+    /// Rows that counted.
+    pub accepted: u64,
+    /// When it was taken back.
+    pub at: jiff::Timestamp,
+    /// Why, in the user's words.
+    pub reason: String,
+}
+
+impl Coverage {
+    /// First day that a running total counts.
+    #[must_use]
+    pub fn opening(&self, kpi: &str) -> Date {
+        self.openings.get(kpi).copied().unwrap_or(Date::MIN)
+    }
+}
+
+impl State {
+    /// Adds a commit.
+    pub(super) fn apply(&mut self, number: u64, commit: Commit) {
+        self.number = number;
+        match commit.kind {
+            CommitKind::Import(import) => {
+                if !import.offsets.is_empty() {
+                    self.offsets.insert(import.name.clone(), import.offsets.clone());
+                    self.last_messages.insert(import.name.clone(), import.last_messages.clone());
+                }
+                self.imports.insert(import.sha256.clone(), (number, commit.at, import));
+            }
+            CommitKind::Compute(compute) => {
+                self.computed_at = Some(commit.at);
+                self.decided = number;
+                self.coverage = compute.coverage;
+                let shared = |(kpi, definition)| (kpi, Arc::new(definition));
+                let definitions: BTreeMap<_, _> =
+                    compute.definitions.into_iter().map(shared).collect();
+                for (day, values) in compute.days {
+                    let state = self.days.entry(day).or_default();
+                    if let Some(reopening) = self.emptied.remove(&day) {
+                        state.reopened = Some(reopening);
+                    }
+                    for kpi in values.finalised {
+                        let Some(definition) = definitions.get(&kpi) else { continue };
+                        state.frozen.entry(kpi).or_insert_with(|| Frozen {
+                            path: values.path.clone(),
+                            snapshot: compute.snapshot,
+                            definition: Arc::clone(definition),
+                        });
+                    }
+                    state.current = values.path;
+                    state.incomplete = values.incomplete;
+                    state.rejected = values.rejected;
+                    state.as_of = Some(commit.at);
+                }
+            }
+            CommitKind::Delivered(DeliveredCommit { source, day }) => {
+                self.delivered.entry(source).or_default().insert(day);
+            }
+            CommitKind::Reopen(ReopenCommit { day, reason }) => {
+                self.decided = number;
+                self.reopen(day, commit.at, &reason);
+            }
+            CommitKind::Undo(UndoCommit { sha256, reason }) => {
+                self.decided = number;
+                self.undo(&sha256, commit.at, &reason);
+            }
+        }
+    }
+
+    fn reopen(&mut self, day: Date, at: jiff::Timestamp, reason: &str) {
+        let has_final = |state: &&mut DayState| !state.frozen.is_empty();
+        let Some(state) = self.days.get_mut(&day).filter(has_final) else { return };
+        let known = state.reopened.take().map(|reopening| reopening.previous);
+        let mut previous = known.unwrap_or_default();
+        previous.append(&mut state.frozen);
+        state.reopened = Some(Reopening { at, reason: reason.to_owned(), previous });
+    }
+
+    fn undo(&mut self, sha256: &str, at: jiff::Timestamp, reason: &str) {
+        let Some((_, _, import)) = self.imports.remove(sha256) else { return };
+        let days: BTreeSet<_> = import.files.iter().filter_map(|file| file.day).collect();
+        for day in days {
+            self.reopen(day, at, reason);
+        }
+        // Days before the first fact and after the last have no values.
+        let span = self.span();
+        let is_within = |day| span.is_some_and(|(first, last)| day >= first && day <= last);
+        let (days, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.days).into_iter().partition(|(day, _)| is_within(*day));
+        self.days = days;
+        let gone = gone.into_iter().filter_map(|(day, state)| Some((day, state.reopened?)));
+        self.emptied.extend(gone);
+        self.undone.push(Undone {
+            sha256: import.sha256,
+            source: import.source,
+            name: import.name,
+            accepted: import.accepted,
+            at,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Files of a table.
+    pub fn files(&self, table: Table) -> impl Iterator<Item = &FactFile> {
+        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
+        files.filter(move |file| file.table == table)
+    }
+
+    /// Rows that imports have refused, corrected ones included.
+    #[must_use]
+    pub fn rejected_rows(&self) -> u64 {
+        self.imports.values().flat_map(|(_, _, import)| import.rejected.values()).sum()
+    }
+
+    /// First and last day with facts.
+    #[must_use]
+    pub fn span(&self) -> Option<(Date, Date)> {
+        let days = self.rows_by_day();
+        Some((*days.first_key_value()?.0, *days.last_key_value()?.0))
+    }
+
+    /// Rows of the facts of each day, duplicates included.
+    #[must_use]
+    pub fn rows_by_day(&self) -> BTreeMap<Date, u64> {
+        let mut rows = BTreeMap::new();
+        for file in self.imports.values().flat_map(|(_, _, import)| &import.files) {
+            if let Some(day) = file.day {
+                *rows.entry(day).or_default() += file.rows;
+            }
+        }
+        rows
+    }
+}
