@@ -157,6 +157,7 @@ pub struct ComputeCommit {
     /// SHA-256 of the dictionary.
     pub dictionary: String,
     /// What sources were declared, and what none of them delivers.
+    #[serde(alias = "absent")]
     pub coverage: Coverage,
     /// Definitions of the KPIs that this computation made final.
     pub definitions: BTreeMap<String, Definition>,
@@ -357,4 +358,22 @@ const LOG: &str = "log";
 
 fn commit_path(number: u64) -> String {
     format!("{LOG}/{number:020}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_of_former_versions_are_read() {
+        let text = r#"{"at":"2026-11-24T08:00:00Z","compute":{"snapshot":1,"dictionary":"5e",
+            "absent":{"types":["abuse_reported"],"are_sources_declared":true},"definitions":{},
+            "days":{"2026-03-01":{"path":"values/a","finalised":[],"incomplete":{},"rejected":0}}}}"#;
+        let mut state = State::default();
+        state.apply(1, serde_json::from_str(text).unwrap());
+        let absent = BTreeSet::from(["abuse_reported".to_owned()]);
+        let openings = BTreeMap::new();
+        assert_eq!(state.coverage, Coverage { absent, are_sources_declared: true, openings });
+        assert_eq!(state.days.len(), 1);
+    }
 }

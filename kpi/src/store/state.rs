@@ -40,10 +40,12 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
     /// Types of events that KPIs need and no declared source has, or, where none is declared, that have never come.
+    #[serde(alias = "types")]
     pub absent: BTreeSet<String>,
     /// Whether sources are declared: then a KPI needs all of its types, and else one of them.
     pub are_sources_declared: bool,
     /// First day that a running total counts, by KPI: the first on which each of its types has a declared source.
+    #[serde(default)]
     pub openings: BTreeMap<String, Date>,
 }
 
