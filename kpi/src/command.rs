@@ -223,7 +223,7 @@ async fn compute(
     args: &ComputeArgs,
 ) -> Result<(), Exit> {
     if let (Some(day), Some(reason)) = (args.reopen, &args.reason) {
-        compute::reopen(store, day, reason).await?;
+        compute::reopen(store, sources, day, reason).await?;
     }
     let day = args.date.or(args.reopen);
     let request = compute::Request {

@@ -64,10 +64,7 @@ pub async fn compute(
 ) -> Result<Outcome, KpiError> {
     loop {
         let mut state = store.state().await?;
-        if request.is_final && state.coverage.are_sources_declared && !sources.are_declared() {
-            let remedy = "the last computation had declared sources: give --config again";
-            return Err(KpiError::Usage(format!("--final without sources: {remedy}")));
-        }
+        state.require_sources(sources)?;
         let Some(span) = span(&state, request)? else { return Ok(Outcome::default()) };
         let snapshot = state.number;
         let engine = Engine::open_copies(store, &state, request.memory).await?;
@@ -227,12 +224,18 @@ fn commits(
 /// Ends the finality of a day. What was final stays recorded, and is shown beside what replaces it.
 ///
 /// # Errors
-/// Nothing of the day is final, or the store cannot be written.
-pub async fn reopen(store: &Store, day: Date, reason: &str) -> Result<(), KpiError> {
+/// Nothing of the day is final, sources are missing, or the store cannot be written.
+pub async fn reopen(
+    store: &Store,
+    sources: &Sources,
+    day: Date,
+    reason: &str,
+) -> Result<(), KpiError> {
     if reason.trim().is_empty() {
         return Err(KpiError::Usage("--reason is empty: say why the day is reopened".to_owned()));
     }
     let mut state = store.state().await?;
+    state.require_sources(sources)?;
     loop {
         if state.days.get(&day).is_none_or(|values| values.frozen.is_empty()) {
             return Err(KpiError::Usage(format!(

@@ -54,6 +54,7 @@ pub async fn import(
         digest.sha256 = mapping.identity(&digest.sha256);
     }
     let mut state = store.state().await?;
+    state.require_sources(request.sources)?;
     if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
         return Ok(Imported::Already(*import.clone()));
     }

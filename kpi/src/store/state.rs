@@ -4,6 +4,8 @@ use super::{
     Commit, CommitKind, DeliveredCommit, FactFile, ImportCommit, ReopenCommit, Table, UndoCommit,
 };
 use crate::definition::Definition;
+use crate::error::KpiError;
+use crate::sources::Sources;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,6 +116,19 @@ impl Coverage {
 }
 
 impl State {
+    /// Refuses to go on without sources where they were declared: rows would be taken unchecked, and what is missing would
+    /// no longer be known.
+    ///
+    /// # Errors
+    /// There are none, but the newest computation had some.
+    pub fn require_sources(&self, sources: &Sources) -> Result<(), KpiError> {
+        if self.coverage.are_sources_declared && !sources.are_declared() {
+            let problem = "this store has declared sources: give their file with --config";
+            return Err(KpiError::Usage(format!("{problem} (DNSCRIBE_KPI_CONFIG)")));
+        }
+        Ok(())
+    }
+
     /// Adds a commit.
     pub(super) fn apply(&mut self, number: u64, commit: Commit) {
         self.number = number;

@@ -254,6 +254,16 @@ fn a_type_without_a_source_is_a_note_until_sources_are_declared() {
         reasons.contains("no declared source delivers payment_captured, payment_refunded"),
         "{reasons}"
     );
-    // Who forgets the configuration freezes nothing.
-    assert_eq!(world.run(&["compute", "--final"]).status.code(), Some(2));
+    // Who forgets the configuration changes nothing.
+    let more = world.path("b.ndjson");
+    fs::write(&more, on(4).to_string()).unwrap();
+    let import = ["import", more.to_str().unwrap()];
+    let reopen = ["compute", "--reopen", "2026-03-03", "--reason", "late"];
+    for words in [&["compute"][..], &["compute", "--final"], &reopen, &import] {
+        let output = world.run(words);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(text.contains("give their file with --config"), "{text}");
+    }
+    assert!(store.reasons("revenue", "2026-03-03").contains("no declared source"));
 }
