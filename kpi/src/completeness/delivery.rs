@@ -35,7 +35,7 @@ fn beginning<'a>(sources: &'a Sources, kind: &str) -> Option<(Date, &'a Source)>
 }
 
 /// Returns the first day that each running total counts: the first on which each of its types has a declared source.
-/// A total that was final before keeps counting from the first fact.
+/// A total that was ever final keeps its opening, since another one would change its final values.
 pub(super) fn openings(
     dictionary: &Dictionary,
     sources: &Sources,
@@ -43,12 +43,13 @@ pub(super) fn openings(
 ) -> BTreeMap<String, Date> {
     let totals = dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative);
     let openings = totals.filter_map(|kpi| {
-        let types = dictionary.event_types(kpi).into_iter().chain(dictionary.sources(kpi));
-        let (opening, _) =
-            types.filter_map(|kind| beginning(sources, kind)).max_by_key(|(day, _)| *day)?;
-        let mut before = state.days.range(..opening);
-        let was_final = before.any(|(_, day)| day.frozen.contains_key(&kpi.name));
-        (!was_final).then(|| (kpi.name.clone(), opening))
+        let opening = if state.was_final(&kpi.name) {
+            state.coverage.openings.get(&kpi.name).copied()
+        } else {
+            let types = dictionary.event_types(kpi).into_iter().chain(dictionary.sources(kpi));
+            types.filter_map(|kind| beginning(sources, kind)).map(|(day, _)| day).max()
+        };
+        Some((kpi.name.clone(), opening?))
     });
     openings.collect()
 }

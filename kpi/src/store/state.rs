@@ -213,6 +213,15 @@ impl State {
         });
     }
 
+    /// Whether a KPI is final on some day, or was before the day was reopened.
+    #[must_use]
+    pub fn was_final(&self, kpi: &str) -> bool {
+        let reopened = self.days.values().filter_map(|day| day.reopened.as_ref());
+        let mut reopened = reopened.chain(self.emptied.values());
+        self.days.values().any(|day| day.frozen.contains_key(kpi))
+            || reopened.any(|reopening| reopening.previous.contains_key(kpi))
+    }
+
     /// Files of a table.
     pub fn files(&self, table: Table) -> impl Iterator<Item = &FactFile> {
         let files = self.imports.values().flat_map(|(_, _, import)| &import.files);

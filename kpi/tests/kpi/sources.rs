@@ -217,6 +217,29 @@ fn a_running_total_opens_with_the_first_day_of_its_sources() {
 }
 
 #[test]
+fn a_total_that_was_final_keeps_its_opening() {
+    let store = Declared::new(REGISTRY);
+    store.world.import("old.ndjson", &[on(1), on(2)]);
+    store.import("a.ndjson", "registry", &[on(3), on(4), on(5)]);
+    store.compute();
+    assert_eq!(store.state("portfolio", "2026-03-04"), is(2, "final"));
+    for first_day in ["2026-03-01", "2026-03-04", "2026-03-06"] {
+        store.declare(&REGISTRY.replace("2026-03-03", first_day));
+        store.compute();
+        let total = value(&store.world, "portfolio", "2026-03-04");
+        assert_eq!((&total["value"], &total["state"]), (&json!(2), &json!("final")), "{first_day}");
+        assert_eq!(total["adjustment"], Value::Null, "{total}");
+        assert!(total["notes"].to_string().contains("counted from 2026-03-03 on"), "{total}");
+    }
+    // What was final before is shown as it was.
+    for day in ["2026-03-03", "2026-03-04"] {
+        store.ok(&["compute", "--reopen", day, "--reason", "late registry file"]);
+    }
+    let total = value(&store.world, "portfolio", "2026-03-04");
+    assert_eq!((&total["value"], &total["restatement"]["previous"]), (&json!(2), &json!(2)));
+}
+
+#[test]
 fn rows_before_the_first_day_concern_their_own_day_alone() {
     let store = Declared::new(REGISTRY);
     let rejected = store.import("a.ndjson", "registry", &[on(2), on(3), on(4), on(5)]);
