@@ -18,7 +18,7 @@ use dnscribe_record::time::Timestamp;
 use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -188,6 +188,7 @@ impl<'a> Importer<'a> {
             rejected: BTreeMap::new(),
             filled: BTreeMap::new(),
             unknown_types: BTreeMap::new(),
+            systems: BTreeSet::new(),
             newest: None,
             replaces: request.replaces.clone(),
             offsets: request.offsets.clone(),
@@ -292,6 +293,10 @@ impl<'a> Importer<'a> {
         match fact {
             Fact::Event(event) => {
                 self.count_fields(&event);
+                let system = event.source_system.as_deref().unwrap_or(self.request.source);
+                if self.request.sources.are_declared() && !self.commit.systems.contains(system) {
+                    self.commit.systems.insert(system.to_owned());
+                }
                 self.events.entry(day).or_default().push((origin, event));
             }
             Fact::Dns(window) => self.dns.entry(day).or_default().push((origin, window)),

@@ -121,6 +121,9 @@ pub struct ImportCommit {
     pub filled: BTreeMap<String, u64>,
     /// Event types that no KPI of the built-in dictionary knows, with their rows.
     pub unknown_types: BTreeMap<String, u64>,
+    /// Declared sources that its accepted rows are of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub systems: BTreeSet<String>,
     /// Time of the newest accepted row.
     pub newest: Option<jiff::Timestamp>,
     /// SHA-256 of an earlier import whose rejected rows this one replaces.

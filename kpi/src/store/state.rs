@@ -191,15 +191,26 @@ impl State {
 
     fn undo(&mut self, sha256: &str, at: jiff::Timestamp, reason: &str) {
         let Some((_, _, import)) = self.imports.remove(sha256) else { return };
-        let days: BTreeSet<_> = import.files.iter().filter_map(|file| file.day).collect();
-        for day in days {
-            self.reopen(day, at, reason);
+        let days: BTreeSet<Date> = import.files.iter().filter_map(|file| file.day).collect();
+        for day in &days {
+            self.reopen(*day, at, reason);
         }
-        // Days before the first fact and after the last have no values.
+        // Who said that a day is complete had seen rows that are gone. Days of a source may be those of another time zone.
+        let near = |day: &Date| [day.yesterday().ok(), Some(*day), day.tomorrow().ok()];
+        let near: BTreeSet<Date> = days.iter().flat_map(near).flatten().collect();
+        for name in import.systems.iter().chain([&import.source]) {
+            if let Some(said) = self.delivered.get_mut(name) {
+                said.retain(|day| !near.contains(day));
+            }
+        }
+        // Days before the first fact and after the last have no values, unless these are final.
         let span = self.span();
-        let is_within = |day| span.is_some_and(|(first, last)| day >= first && day <= last);
+        let stays = |day: Date, state: &DayState| {
+            let is_within = span.is_some_and(|(first, last)| day >= first && day <= last);
+            is_within || !state.frozen.is_empty()
+        };
         let (days, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.days).into_iter().partition(|(day, _)| is_within(*day));
+            std::mem::take(&mut self.days).into_iter().partition(|(day, state)| stays(*day, state));
         self.days = days;
         let gone = gone.into_iter().filter_map(|(day, state)| Some((day, state.reopened?)));
         self.emptied.extend(gone);

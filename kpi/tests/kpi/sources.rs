@@ -240,6 +240,36 @@ fn a_total_that_was_final_keeps_its_opening() {
 }
 
 #[test]
+fn an_import_that_is_taken_back_has_delivered_nothing() {
+    let store = Declared::new(REGISTRY);
+    let compute = || store.ok(&["compute", "--final", "--from", "2026-03-03", "--to", "2026-03-09"]);
+    store.import("a.ndjson", "registry", &[on(3)]);
+    // The source is named by the row, and not by the import.
+    let mut row = on(4);
+    row["source_system"] = json!("registry");
+    let file = store.world.path("wrong.ndjson");
+    fs::write(&file, row.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    store.ok(&["import", file]);
+    for day in ["2026-03-04", "2026-03-08", "2026-03-09"] {
+        store.ok(&["import", "--complete", day, "--source", "registry"]);
+    }
+    compute();
+    assert_eq!(store.state("registrations", "2026-03-04"), is(1, "final"));
+    assert_eq!(store.state("registrations", "2026-03-08"), is(0, "final"));
+    store.ok(&["import", "--undo", file, "--reason", "test data"]);
+    // What is final and has no row of the import stays, also beyond the last fact.
+    assert_eq!(store.state("registrations", "2026-03-08"), is(0, "final"));
+    compute();
+    assert_eq!(store.state("registrations", "2026-03-04"), is(Value::Null, "incomplete"));
+    let reasons = store.reasons("registrations", "2026-03-04");
+    assert!(reasons.contains("registry has not delivered 2026-03-04"), "{reasons}");
+    // Another day's word is still given.
+    store.ok(&["compute", "--reopen", "2026-03-08", "--reason", "test"]);
+    assert_eq!(store.state("registrations", "2026-03-08"), is(0, "provisional"));
+}
+
+#[test]
 fn rows_before_the_first_day_concern_their_own_day_alone() {
     let store = Declared::new(REGISTRY);
     let rejected = store.import("a.ndjson", "registry", &[on(2), on(3), on(4), on(5)]);
