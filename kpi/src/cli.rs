@@ -154,7 +154,8 @@ pub struct ImportArgs {
     #[arg(long, value_name = "DAY", requires = "source")]
     pub complete: Option<Date>,
 
-    /// Take back an earlier import: its file, or its SHA-256; days of it that are final are reopened
+    /// Take back an earlier import: its file (with its --map), or its SHA-256; its final days are reopened. Messages of a topic
+    /// are read again only with --from-beginning
     #[arg(long, value_name = "FILE|SHA256", requires = "reason",
         conflicts_with_all = ["files", "topic", "complete", "replaces"])]
     pub undo: Option<String>,

@@ -115,8 +115,15 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
     if let (Some(earlier), Some(reason)) = (&args.undo, &args.reason) {
         let undone = undo::undo(store, earlier, mapping.as_ref(), reason).await?;
         let (name, rows) = (&undone.name, undone.accepted);
-        return print(&format!("{name}: {rows} rows taken back; `compute` counts without them\n"))
-            .map(done);
+        let topic = if undone.offsets.is_empty() {
+            ""
+        } else {
+            "the topic's messages are read again only with --from-beginning\n"
+        };
+        return print(&format!(
+            "{name}: {rows} rows taken back; `compute` counts without them\n{topic}"
+        ))
+        .map(done);
     }
     let replaces = args.replaces.as_deref();
     let replaces = replaces.map(|text| undo::identity(text, mapping.as_ref())).transpose()?;

@@ -6,10 +6,13 @@ use crate::mapping::Mapping;
 use crate::store::{CommitKind, ImportCommit, State, Store, UndoCommit};
 use std::path::Path;
 
+/// Imports of a name that are listed: the newest ones.
+const CANDIDATES: usize = 10;
+
 /// Takes back an import, which is named by its file or its SHA-256, and returns it.
 ///
 /// # Errors
-/// There is no such import, or there are several, or the store cannot be written.
+/// There is no such import, or the store cannot be written.
 pub async fn undo(
     store: &Store,
     earlier: &str,
@@ -31,30 +34,29 @@ pub async fn undo(
     }
 }
 
-/// Finds an import by its identity, else by the name and length of its file: a map may have been mended meanwhile.
+/// Finds an import by its identity. Where the file or its map has changed since, imports of its name are named, but none
+/// is taken for it.
 fn find(state: &State, earlier: &str, mapping: Option<&Mapping>) -> Result<ImportCommit, KpiError> {
-    let identity = identity(earlier, mapping)?;
-    if let Some((_, _, import)) = state.imports.get(&identity) {
+    let known = identity(earlier, mapping);
+    if let Some((_, _, import)) = known.as_ref().ok().and_then(|known| state.imports.get(known)) {
         return Ok(import.as_ref().clone());
     }
-    let path = Path::new(earlier);
-    let bytes = path.exists().then(|| input::digest(path)).transpose()?.map(|digest| digest.bytes);
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    let imports = state.imports.values().map(|(_, at, import)| (at, import));
-    let found: Vec<_> = imports
-        .filter(|(_, import)| {
-            Some(import.bytes) == bytes && Some(import.name.as_str()) == name.as_deref()
-        })
-        .collect();
-    match found.as_slice() {
-        [] => Err(KpiError::Usage(format!("--undo {earlier}: no such import"))),
-        [(_, import)] => Ok(import.as_ref().clone()),
-        several => {
-            let each = several.iter().map(|(at, import)| format!("{} of {at}", import.sha256));
-            let each = each.collect::<Vec<_>>().join(", ");
-            Err(KpiError::Usage(format!("--undo {earlier}: several imports: name one of {each}")))
-        }
+    let file = Path::new(earlier).file_name().unwrap_or_default().to_string_lossy();
+    let names = [file.into_owned(), format!("kafka:{earlier}")];
+    let mut found: Vec<_> =
+        state.imports.values().filter(|(_, _, import)| names.contains(&import.name)).collect();
+    if found.is_empty() {
+        known?;
+        return Err(KpiError::Usage(format!("--undo {earlier}: no such import")));
     }
+    found.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
+    let each = found.iter().take(CANDIDATES).map(|(_, at, import)| {
+        format!("\n{} of {at}, {} rows accepted", import.sha256, import.accepted)
+    });
+    Err(KpiError::Usage(format!(
+        "--undo {earlier}: no import of this content and --map; give the SHA-256 of one with this name:{}",
+        each.collect::<String>()
+    )))
 }
 
 /// Returns the SHA-256 by which an import is known: that of its file and map, or as it was given.

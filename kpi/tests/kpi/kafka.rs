@@ -73,7 +73,23 @@ fn a_poison_message_and_a_topic_made_anew_are_noticed() {
     let text = world.ok(&[&words[..], &["--from-beginning"]].concat());
     assert!(text.contains("5 accepted"), "{text}");
     write(&broker, EVENTS, &[line(6)]);
-    assert!(world.ok(&words).contains("1 accepted"));
+    let imported = world.ok(&[&words[..], &["-o", "json"]].concat());
+    let imported: Value = serde_json::from_str(&imported).unwrap();
+    assert_eq!(imported["accepted"], 1);
+
+    // What was taken back stays away, unless the topic is read from its beginning.
+    let output = world.run(&["import", "--undo", EVENTS, "--reason", "test"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    let sha256 = imported["sha256"].as_str().unwrap();
+    assert!(output.status.code() == Some(2) && text.contains(sha256), "{text}");
+    let text = world.ok(&["import", "--undo", sha256, "--reason", "test"]);
+    assert!(text.contains("only with --from-beginning"), "{text}");
+    assert!(world.ok(&words).contains("no new messages"));
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 8);
+    world.ok(&[&words[..], &["--from-beginning"]].concat());
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 9);
 }
 
 #[test]

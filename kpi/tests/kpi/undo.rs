@@ -36,9 +36,14 @@ fn rows_of_a_wrong_map_are_taken_back() {
     ] {
         assert_eq!(world.run(&words).status.code(), Some(2), "{words:?}");
     }
-    // The map has been mended meanwhile: the file's name and length find the import.
+    // The map has been mended meanwhile: another import could have this name.
     fs::write(&mapping, map("renewal_completed")).unwrap();
-    let undo = ["import", "--undo", orders, "--reason", "wrong map"];
+    let output = world.run(&["import", "--undo", orders, "--reason", "wrong map"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(state(&world, "registrations", "2026-03-02"), is(1, "final"));
+    let sha256 = text.lines().nth(1).unwrap().split_once(" of ").unwrap().0;
+    let undo = ["import", "--undo", sha256, "--reason", "wrong map"];
     assert!(world.ok(&undo).contains("orders.csv: 3 rows taken back"));
     assert_eq!(world.run(&undo).status.code(), Some(2), "it is taken back already");
     // No fact is left: nothing is said about these days.
