@@ -257,13 +257,13 @@ impl Gaps {
              GROUP BY r.day, r.event_type";
         let amounts = "SELECT u.day AS day, u.event_type AS event_type, count(*) AS conflicts \
              FROM (SELECT event_type, business_key, amount_micros, currency FROM events_raw \
-             WHERE row_id IN (SELECT row_id FROM business)) AS r INNER JOIN events AS u \
+             WHERE row_id IN (SELECT row_id FROM duplicates)) AS r INNER JOIN events AS u \
              ON r.event_type = u.event_type AND r.business_key = u.business_key \
              WHERE coalesce(r.amount_micros, -1) <> coalesce(u.amount_micros, -1) \
              OR coalesce(r.currency, '') <> coalesce(u.currency, '') GROUP BY u.day, u.event_type";
         for (sql, what) in [
             (technical, "events share their technical key with another fact"),
-            (amounts, "events repeat a business key with another amount"),
+            (amounts, "events repeat a fact with another amount"),
         ] {
             for batch in engine.query("conflicts of keys", sql).await? {
                 let columns = Columns(&batch);

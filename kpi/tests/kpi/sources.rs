@@ -242,7 +242,8 @@ fn a_total_that_was_final_keeps_its_opening() {
 #[test]
 fn an_import_that_is_taken_back_has_delivered_nothing() {
     let store = Declared::new(REGISTRY);
-    let compute = || store.ok(&["compute", "--final", "--from", "2026-03-03", "--to", "2026-03-09"]);
+    let compute =
+        || store.ok(&["compute", "--final", "--from", "2026-03-03", "--to", "2026-03-09"]);
     store.import("a.ndjson", "registry", &[on(3)]);
     // The source is named by the row, and not by the import.
     let mut row = on(4);
