@@ -248,6 +248,18 @@ pub struct ReconcileArgs {
     #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
     pub tolerance_ratio: f64,
 
+    /// The export has all days from this one on [default: the first of its rows]
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<Date>,
+
+    /// The export has all days up to this one [default: the last of its rows]
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Date>,
+
+    /// The export has events of this type, or values of this KPI; with several, one each [default: those of its rows]
+    #[arg(long = "has", value_name = "TYPE|KPI", value_delimiter = ',')]
+    pub names: Vec<String>,
+
     /// Send an alert to the topic dns.alerts of these brokers beyond the tolerance, and its end: HOST:PORT,...
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,

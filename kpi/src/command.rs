@@ -15,7 +15,7 @@ use crate::input;
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
 use crate::query::{self, Dialect};
-use crate::reconcile::{self, Report, Tolerance};
+use crate::reconcile::{self, Extent, Report, Tolerance};
 use crate::rows::{Columns, text};
 use crate::sample::{self, Plan};
 use crate::sources::Sources;
@@ -309,7 +309,9 @@ async fn reconcile(
     let fetched = is_url.then(|| fetch(&args.against)).transpose()?;
     let file =
         fetched.as_ref().map_or_else(|| PathBuf::from(&args.against), |file| file.path().into());
-    let report = reconcile::reconcile(store, dictionary, &file, tolerance).await?;
+    let extent =
+        Extent { from: args.from, to: args.to, names: args.names.iter().cloned().collect() };
+    let report = reconcile::reconcile(store, dictionary, &file, tolerance, extent).await?;
     if !args.brokers.is_empty() {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = if is_url { Some(without_secrets(&args.against)) } else { name };
@@ -356,11 +358,14 @@ fn reconciliation_text(report: &Report) -> String {
         let _ = writeln!(page, "{line}");
     }
     let verdict = if report.within_tolerance { "ok" } else { "beyond the tolerance" };
+    let Report { compared, differences, extent, .. } = report;
+    let names = extent.names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let days = extent.from.zip(extent.to).map(|(from, to)| format!("{from} to {to}, "));
     let _ = writeln!(
         page,
-        "{} compared, {} differences: {verdict}",
-        report.compared,
-        report.differences.len()
+        "{}{names}: {compared} compared, {} differences: {verdict}",
+        days.unwrap_or_default(),
+        differences.len()
     );
     page
 }

@@ -27,6 +27,27 @@ pub struct Tolerance {
     pub ratio: f64,
 }
 
+/// What is compared: days, and types of events or KPIs. An export that has less than it is said to have lacks it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Extent {
+    /// First day.
+    pub from: Option<Date>,
+    /// Last day.
+    pub to: Option<Date>,
+    /// Types of events, or KPIs.
+    pub names: BTreeSet<String>,
+}
+
+impl Extent {
+    fn include(&mut self, day: Date, name: &str) {
+        self.from = Some(self.from.map_or(day, |from| from.min(day)));
+        self.to = Some(self.to.map_or(day, |to| to.max(day)));
+        if !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+}
+
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
@@ -56,6 +77,9 @@ impl fmt::Display for Difference {
 /// Result of a comparison.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
+    /// What was compared.
+    #[serde(flatten)]
+    pub extent: Extent,
     /// Keys or slices that were compared.
     pub compared: u64,
     /// Rows of the export that could not be read, by reason.
@@ -73,7 +97,7 @@ impl Report {
     }
 }
 
-/// Compares a file with the store.
+/// Compares a file with the store. The file is said to have what `extent` names.
 ///
 /// # Errors
 /// The file or the store cannot be read.
@@ -82,17 +106,18 @@ pub async fn reconcile(
     dictionary: &Dictionary,
     file: &Path,
     tolerance: Tolerance,
+    extent: Extent,
 ) -> Result<Report, KpiError> {
     let state = store.state().await?;
     let export = Export::read(file)?;
     let mut report = if let Some(rows) = export.values {
         let values = Values::load(store, &state).await?;
-        let mut report = Report::default();
+        let mut report = Report { extent, ..Report::default() };
         compare_values(dictionary, &values, &rows, tolerance, &mut report)?;
         report.within_tolerance = report.differences.is_empty();
         report
     } else {
-        let mut report = compare_events(store, &state, export.batches).await?;
+        let mut report = compare_events(store, &state, export.batches, extent).await?;
         #[expect(clippy::cast_precision_loss, reason = "a number of keys")]
         let (found, all) = (report.differences.len() as f64, report.compared.max(1) as f64);
         report.within_tolerance = found <= tolerance.absolute.max(tolerance.ratio * all);
@@ -113,21 +138,31 @@ fn compare_values(
     tolerance: Tolerance,
     report: &mut Report,
 ) -> Result<(), KpiError> {
+    let find = |name: &str| {
+        let unknown = || KpiError::Usage(format!("there is no KPI {name}"));
+        dictionary.kpi(name).ok_or_else(unknown)
+    };
     // Rows of one KPI and the same dimensions are compared at once.
     let mut groups: BTreeMap<(&str, Vec<String>), Vec<NamedRow>> = BTreeMap::new();
+    let is_said = report.extent != Extent::default();
+    let said = std::mem::take(&mut report.extent.names);
     for row in rows {
-        let unknown = || KpiError::Usage(format!("there is no KPI {}", row.kpi));
-        let kpi = dictionary.kpi(&row.kpi).ok_or_else(unknown)?;
-        let by = named_slice(dictionary, kpi, row)?;
+        let by = named_slice(dictionary, find(&row.kpi)?, row)?;
+        report.extent.include(row.day, &row.kpi);
         let names = by.keys().cloned().collect();
         groups.entry((&row.kpi, names)).or_default().push((row.day, by, row.value));
     }
+    for name in said.iter().filter(|name| !report.extent.names.contains(*name)) {
+        groups.insert((name, find(name)?.always_by.clone()), Vec::new());
+    }
+    report.extent.names.extend(said.iter().cloned());
+    let Extent { from, to, .. } = report.extent;
     for ((name, by), rows) in groups {
-        let Some(kpi) = dictionary.kpi(name) else { continue };
+        let kpi = find(name)?;
         let days: BTreeSet<Date> = rows.iter().map(|(day, ..)| *day).collect();
         let question = Question {
-            from: days.first().copied(),
-            to: days.last().copied(),
+            from: if is_said { from } else { days.first().copied() },
+            to: if is_said { to } else { days.last().copied() },
             grain: Grain::Day,
             by,
             filter: BTreeMap::new(),
@@ -140,8 +175,9 @@ fn compare_values(
             let found = ours.remove(&(day, by.clone()));
             report.differences.extend(difference(kpi, day, &by, found, theirs, tolerance));
         }
-        // Slices that the authority does not have on a day of which it has others.
-        for ((day, by), value) in ours.into_iter().filter(|((day, _), _)| days.contains(day)) {
+        // Slices that the authority does not have on a day of which it has others, or is said to have.
+        let ours = ours.into_iter().filter(|((day, _), _)| is_said || days.contains(day));
+        for ((day, by), value) in ours {
             if value.value.as_f64().is_some_and(|value| value != 0.0) {
                 report.compared += 1;
                 report.differences.extend(difference(kpi, day, &by, Some(value), None, tolerance));
@@ -228,37 +264,63 @@ fn difference(
     })
 }
 
-/// Facts of both sides with their type and business key; only differences remain.
-const COMPARE: &str = "
-SELECT coalesce(o.event_type, t.event_type) AS event_type,
-  coalesce(o.business_key, t.business_key) AS business_key,
-  o.day AS our_day, t.day AS their_day, o.amount_micros AS our_amount, t.amount_micros AS their_amount,
-  o.currency AS our_currency, t.currency AS their_currency
-FROM (SELECT event_type, business_key, day, amount_micros, currency FROM events
-  WHERE event_type IN (SELECT event_type FROM their_raw)
-  AND day >= (SELECT min(day) FROM their_raw) AND day <= (SELECT max(day) FROM their_raw)) AS o
-FULL OUTER JOIN (SELECT event_type, business_key, day, amount_micros, currency FROM their_events) AS t
-  ON o.event_type = t.event_type AND o.business_key = t.business_key
-WHERE o.business_key IS NULL OR t.business_key IS NULL OR o.day <> t.day
-  OR (t.amount_micros IS NOT NULL AND coalesce(o.amount_micros, -1) <> t.amount_micros)
-  OR (t.currency IS NOT NULL AND coalesce(o.currency, '') <> t.currency)
-ORDER BY coalesce(t.day, o.day), 1, 2";
+/// Query for the facts of both sides with their type and business key, of which only differences remain.
+fn comparison(extent: &Extent) -> Option<String> {
+    let (from, to) = extent.from.zip(extent.to)?;
+    let names: Vec<String> =
+        extent.names.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    Some(format!(
+        "SELECT coalesce(o.event_type, t.event_type) AS event_type, \
+         coalesce(o.business_key, t.business_key) AS business_key, \
+         o.day AS our_day, t.day AS their_day, o.amount_micros AS our_amount, t.amount_micros AS their_amount, \
+         o.currency AS our_currency, t.currency AS their_currency \
+         FROM (SELECT event_type, business_key, day, amount_micros, currency FROM events \
+         WHERE event_type IN ({}) AND day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE)) AS o \
+         FULL OUTER JOIN (SELECT event_type, business_key, day, amount_micros, currency FROM their_events) AS t \
+         ON o.event_type = t.event_type AND o.business_key = t.business_key \
+         WHERE o.business_key IS NULL OR t.business_key IS NULL OR o.day <> t.day \
+         OR (t.amount_micros IS NOT NULL AND coalesce(o.amount_micros, -1) <> t.amount_micros) \
+         OR (t.currency IS NOT NULL AND coalesce(o.currency, '') <> t.currency) \
+         ORDER BY coalesce(t.day, o.day), 1, 2",
+        names.join(", ")
+    ))
+}
+
+/// Adds what the rows of an export have to what it is said to have.
+async fn include_rows(engine: &Engine, extent: &mut Extent) -> Result<(), KpiError> {
+    let sql =
+        "SELECT event_type, min(day) AS first, max(day) AS last FROM their_raw GROUP BY event_type";
+    for batch in engine.query("extent of the export", sql).await? {
+        let columns = Columns(&batch);
+        let kinds = columns.texts("event_type")?;
+        let (firsts, lasts) = (columns.days("first")?, columns.days("last")?);
+        for row in 0..batch.num_rows() {
+            let kind = text(&kinds, row).unwrap_or_default();
+            extent.include(date(firsts.value(row)), kind);
+            extent.include(date(lasts.value(row)), kind);
+        }
+    }
+    Ok(())
+}
 
 async fn compare_events(
     store: &Store,
     state: &State,
     batches: Vec<RecordBatch>,
+    mut extent: Extent,
 ) -> Result<Report, KpiError> {
     let engine = Engine::open(store, state).await?;
     engine.register_batches(Table::Events, "their_raw", batches)?;
     engine.net("their_raw", "their_").await?;
-    let mut report = Report::default();
+    include_rows(&engine, &mut extent).await?;
+    let Some(comparison) = comparison(&extent) else { return Ok(Report::default()) };
+    let mut report = Report { extent, ..Report::default() };
     let count = "SELECT count(*) AS n FROM their_events";
     for batch in engine.query("rows of the export", count).await? {
         report.compared +=
             u64::try_from(Columns(&batch).integers("n")?.value(0)).unwrap_or_default();
     }
-    for batch in engine.query("comparison", COMPARE).await? {
+    for batch in engine.query("comparison", &comparison).await? {
         let columns = Columns(&batch);
         let (kinds, keys) = (columns.texts("event_type")?, columns.texts("business_key")?);
         let (our_days, their_days) = (columns.days("our_day")?, columns.days("their_day")?);

@@ -442,6 +442,45 @@ fn an_empty_export_agrees_with_nothing() {
 }
 
 #[test]
+fn half_an_export_lacks_what_it_is_said_to_have() {
+    let world = World::new();
+    let days = ["2026-03-01", "2026-03-02", "2026-03-03"];
+    let payment = |day: &&str| fact(day, &format!("p-{day}"), "payment_captured", day, euro());
+    let mut rows: Vec<Value> = days.iter().map(payment).collect();
+    rows.push(registration(1, DAY));
+    world.import("a.ndjson", &rows);
+    world.compute();
+    let file = world.path("export");
+    let reconcile = |text: &str, more: &[&str]| {
+        fs::write(&file, text).unwrap();
+        let output =
+            world.run(&[&["reconcile", "--against", file.to_str().unwrap()], more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let half = format!("{}\n{}\n", rows[0], rows[1]);
+    let (code, text) = reconcile(&half, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    let said = "2026-03-01 to 2026-03-02, payment_captured: 2 compared, 0 differences: ok";
+    assert!(text.contains(said), "{text}");
+    let (code, text) = reconcile(&half, &["--to", "2026-03-03"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("2026-03-03 payment_captured p-2026-03-03: extra"), "{text}");
+    let (code, text) = reconcile(&half, &["--has", "payment_captured,registration_completed"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("registration_completed r-1: extra"), "{text}");
+    // Values, of which a day or a KPI is missing.
+    let half = "day,kpi,by,value\n2026-03-02,revenue,EUR,10000000\n";
+    assert_eq!(reconcile(half, &[]).0, Some(0));
+    assert_eq!(reconcile(half, &["--from", "2026-03-02", "--to", "2026-03-02"]).0, Some(0));
+    let (code, text) = reconcile(half, &["--to", "2026-03-03"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("2026-03-03 revenue currency=EUR"), "{text}");
+    let (code, text) = reconcile(half, &["--from", DAY, "--has", "registrations"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("2026-03-01 registrations"), "{text}");
+}
+
+#[test]
 fn a_json_array_is_refused() {
     let world = World::new();
     let file = world.path("a.json");
