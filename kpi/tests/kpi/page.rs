@@ -1,6 +1,6 @@
 //! The page of `serve` and the report, in headless Chromium.
 
-use crate::world::World;
+use crate::world::{World, event};
 use dnscribe_tests::browser::{self, Inspection, Visit};
 use dnscribe_tests::{environment, shell};
 use serde_json::{Value, json};
@@ -144,6 +144,56 @@ fn page_and_report_show_what_the_api_says() {
     assert!(locked.iter().all(|found| found.evaluated == *read));
     drop(server);
     report_shows_what_the_page_shows(&world, read);
+}
+
+#[test]
+fn slices_end_before_days_that_are_open() {
+    if !has_browser() {
+        return;
+    }
+    let world = World::new();
+    let day = |before: i64| {
+        let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * before);
+        at.to_string()
+    };
+    let transfer = |number: u32, kind: &str, before: i64| {
+        event(number, kind, &day(before), json!({"domain": format!("d{}.com", number / 10)}))
+    };
+    world.import(
+        "a.ndjson",
+        &[
+            transfer(10, "transfer_in_requested", 12),
+            transfer(11, "transfer_in_completed", 11),
+            transfer(20, "transfer_in_requested", 1),
+        ],
+    );
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let script = format!(
+        "(async () => {{ {UNTIL}
+        await until(() => document.querySelector('#status').textContent.startsWith('Computed'));
+        const kpi = document.getElementById('kpi');
+        kpi.value = 'transfer_completion_ratio';
+        kpi.dispatchEvent(new Event('change'));
+        const table = document.getElementById('slices');
+        await until(() => table.caption.textContent.startsWith('Transfer completion by tld'));
+        return {{caption: table.caption.textContent, rows: [...table.tBodies[0].rows].map(row => row.innerText)}};
+        }})()"
+    );
+    let visit = Visit {
+        url: format!("http://{}/", server.address),
+        widths: vec![WIDTHS[1]],
+        dark: false,
+        script: Some(script),
+        screenshot: None,
+    };
+    let inspected = browser::inspect(&[visit]).unwrap();
+    let found = &inspected[0].evaluated;
+    assert_eq!(found["rows"].as_array().unwrap().len(), 1, "{found}");
+    // One of one, and not one of two.
+    assert!(found["rows"][0].as_str().unwrap().contains("100.00 %"), "{found}");
+    let last = format!("until {}", &day(8)[..10]);
+    assert!(found["caption"].as_str().unwrap().ends_with(&last), "{found}");
 }
 
 /// The report is the page without a server, and without slices.
