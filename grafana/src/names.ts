@@ -698,7 +698,7 @@ export const kpi = {
     transfers_in: { name: "transfers_in", description: "Completed incoming transfers.", unit: "domains", when: "none", action: "Compare with outgoing transfers.", runbook: "kpi" },
     transfers_out: { name: "transfers_out", description: "Completed outgoing transfers.", unit: "domains", when: "above twice the mean of 28 days", action: "Find where customers go, and why.", runbook: "kpi" },
     revenue: { name: "revenue", description: "Captured payments minus refunded payments, in millionths of the currency's unit.", unit: "micros", when: "below 0.8 of the same day of last week", action: "Compare with billing by `reconcile`.", runbook: "kpi" },
-    refund_ratio: { name: "refund_ratio", description: "Refunded amount, of the captured amount.", unit: "ratio", when: "above 0.05", action: "Look at refunds by channel.", runbook: "kpi" },
+    refund_ratio: { name: "refund_ratio", description: "Refunded amount per captured amount of the same day; above 1 where more was refunded than captured.", unit: "ratio", when: "above 0.05", action: "Look at refunds by channel.", runbook: "kpi" },
     revenue_per_payment: { name: "revenue_per_payment", description: "Captured amount per captured payment.", unit: "micros", when: "none", action: "Compare tiers and channels.", runbook: "kpi" },
     payment_failure_ratio: { name: "payment_failure_ratio", description: "Failed payments, of all payments with an outcome.", unit: "ratio", when: "above 0.05", action: "Call the payment provider.", runbook: "kpi" },
     cart_conversion_ratio: { name: "cart_conversion_ratio", description: "Carts that became a registration within 7 days, by the day of the cart.", unit: "ratio", when: "below 0.2", action: "Look at channels and campaigns.", runbook: "kpi" },

@@ -292,7 +292,20 @@ fn required(event: &RegistrarEventRecord) -> Option<&'static str> {
         {
             Some("domain")
         }
-        "abuse_first_response" if event.request_id.is_none() => Some("request_id"),
+        "abuse_first_response"
+        | "restore_requested"
+        | "restore_completed"
+        | "auth_code_requested"
+        | "auth_code_issued"
+            if event.request_id.is_none() && event.domain.is_none() =>
+        {
+            Some("request_id")
+        }
+        "cart_created" | "workflow_started" | "workflow_completed"
+            if event.request_id.is_none() =>
+        {
+            Some("request_id")
+        }
         _ if is_reversal(kind) && !is_correction(event) => Some("corrects"),
         _ => None,
     }

@@ -1,8 +1,11 @@
 //! Values worked out by hand from the descriptions of KPIs, without the dictionary's formulas: at least three scenes for each KPI,
 //! of which one is hostile.
 
+mod scenes;
+
 use crate::world::{World, is_near};
 use jiff::civil::date;
+use scenes::MORE_SCENES;
 use serde_json::{Value, json};
 
 /// Events of one day and the value that the description of a KPI gives them. An event is `HH:MM:SS TYPE KEY FIELD=VALUE…`; with
@@ -18,7 +21,13 @@ const fn scene(kpi: &'static str, events: &'static [&'static str], value: &'stat
 }
 
 /// Days between the scenes: more than any horizon.
-const APART: i32 = 12;
+const APART: i32 = 9;
+
+/// KPIs whose values depend on more than one day, or on refused rows: tests beside this one have them.
+const ELSEWHERE: [&str; 3] = ["portfolio", "cohort_renewal_ratio", "rejected_ratio"];
+
+/// KPIs of what may be more than what it is divided by.
+const RATES: [&str; 4] = ["refund_ratio", "dns_retry_ratio", "api_error_ratio", "api_retry_ratio"];
 
 const SCENES: &[Scene] = &[
     // Completed registrations.
@@ -481,11 +490,23 @@ fn record(index: usize, number: usize, line: &str) -> Value {
         return window;
     }
     let key = words.next().unwrap();
+    if kind == "probe" {
+        let mut probe = json!({"schema": "dns.probe/1", "ts": format!("{day}T{time}Z"), "event_id": own(key),
+            "kind": "dns", "service": "shop"});
+        for (name, value) in words.map(|word| word.split_once('=').unwrap()) {
+            probe[name] = serde_json::from_str(value).unwrap();
+        }
+        return probe;
+    }
     let mut event = json!({"event_id": format!("s{index}-{number}"), "business_key": own(key), "event_type": kind,
         "event_ts": format!("{day}T{time}Z"), "domain": format!("{}.com", own(key))});
     for (name, value) in words.map(|word| word.split_once('=').unwrap()) {
+        if name == "arrival" {
+            event["ingest_ts"] = json!(format!("{day}T{value}Z"));
+            continue;
+        }
         event[name] = match name {
-            "amount_micros" => json!(value.parse::<i64>().unwrap()),
+            "amount_micros" | "latency_ms" => json!(value.parse::<i64>().unwrap()),
             "domain" => json!(format!("{}.com", own(value))),
             "corrects" | "request_id" => json!(own(value)),
             _ => json!(value),
@@ -496,14 +517,14 @@ fn record(index: usize, number: usize, line: &str) -> Value {
 
 fn day(index: usize, later: i32) -> jiff::civil::Date {
     let days = i32::try_from(index).unwrap() * APART + later;
-    date(2024, 1, 1).saturating_add(jiff::Span::new().days(days))
+    date(2016, 1, 1).saturating_add(jiff::Span::new().days(days))
 }
 
 #[test]
 fn values_are_those_of_the_descriptions() {
     let world = World::new();
-    let scenes = SCENES.iter().enumerate();
-    let rows: Vec<Value> = scenes
+    let scenes = || SCENES.iter().chain(MORE_SCENES).enumerate();
+    let rows: Vec<Value> = scenes()
         .flat_map(|(index, scene)| {
             let lines = scene.events.iter().enumerate();
             lines.map(move |(number, line)| record(index, number, line))
@@ -519,7 +540,7 @@ fn values_are_those_of_the_descriptions() {
     world.compute();
     let server = world.serve(&["--no-auth"]);
     let mut wrong = Vec::new();
-    for (index, Scene { kpi, events, value }) in SCENES.iter().enumerate() {
+    for (index, Scene { kpi, events, value }) in scenes() {
         let expected: Value = serde_json::from_str(value).unwrap();
         let day = day(index, 0);
         let found = World::values(&server, &format!("/v1/kpis/{kpi}?date={day}"));
@@ -536,4 +557,15 @@ fn values_are_those_of_the_descriptions() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for kpi in server.get("/v1/kpis").1["kpis"].as_array().unwrap() {
+        let name = kpi["name"].as_str().unwrap();
+        let count = scenes().filter(|(_, scene)| scene.kpi == name).count();
+        assert!(count >= 3 || ELSEWHERE.contains(&name), "{name}: {count} scenes");
+        // A share is not above 1.
+        if kpi["unit"] == "ratio" && !RATES.contains(&name) {
+            let values = World::values(&server, &format!("/v1/kpis/{name}?limit=10000"));
+            let above = values.iter().find(|(_, value)| value["value"].as_f64() > Some(1.0));
+            assert_eq!(above, None, "{name}");
+        }
+    }
 }
