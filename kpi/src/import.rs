@@ -496,6 +496,18 @@ fn dns_window(value: Value) -> Result<Fact, Rejection> {
         return Ok(Fact::Skipped);
     }
     let servfail = row.rcodes.iter().filter(|one| one.rcode == "SERVFAIL").map(|one| one.count);
+    let servfail: i64 = servfail.sum();
+    let counts = [row.queries, row.successes, row.retries, servfail, row.statuses.timeout];
+    if row.window_seconds < 1 || counts.iter().any(|count| *count < 0) {
+        return Err(Rejection::new(
+            "bad_dns_fleet",
+            "a number below 0, or a window without length",
+        ));
+    }
+    if row.successes > row.queries {
+        let detail = format!("{} successes of {} queries", row.successes, row.queries);
+        return Err(Rejection::new("bad_dns_fleet", detail));
+    }
     Ok(Fact::Dns(DnsWindow {
         ts_us: facts::micros(row.ts),
         window_seconds: row.window_seconds,
@@ -507,7 +519,7 @@ fn dns_window(value: Value) -> Result<Fact, Rejection> {
         nodes: row.nodes,
         queries: row.queries,
         successes: row.successes,
-        servfail: servfail.sum(),
+        servfail,
         timeout: row.statuses.timeout,
         answered: row.statuses.answered,
         retries: row.retries,
@@ -531,6 +543,9 @@ struct ProbeRow {
 fn probe(value: Value) -> Result<Fact, Rejection> {
     let row: ProbeRow =
         serde_json::from_value(value).map_err(|error| Rejection::new("bad_dns_probe", error))?;
+    if row.duration_ms < 0.0 {
+        return Err(Rejection::new("bad_dns_probe", format!("duration_ms {}", row.duration_ms)));
+    }
     Ok(Fact::Probe(ProbeResult {
         ts_us: facts::micros(row.ts),
         event_id: row.event_id,

@@ -391,6 +391,23 @@ fn windows_of_several_lengths_count_once_and_completely() {
 }
 
 #[test]
+fn numbers_that_cannot_be_right_are_refused() {
+    let window = json!({"schema": "dns.fleet/1", "ts": format!("{DAY}T10:00:00Z"), "window_seconds": 3600,
+        "step_seconds": 3600, "grouping": "all", "vantage": "client", "queries": 100, "successes": 100,
+        "rcodes": [], "statuses": {"answered": 100, "timeout": 0}});
+    let probe = json!({"schema": "dns.probe/1", "ts": format!("{DAY}T10:00:00Z"), "event_id": "1", "kind": "dns",
+        "service": "shop", "ok": true, "duration_ms": -1.0});
+    let mut rows = vec![window.clone(), probe];
+    for (field, value) in [("successes", 101), ("queries", -1), ("window_seconds", 0)] {
+        let mut row = window.clone();
+        row[field] = json!(value);
+        rows.push(row);
+    }
+    let imported = World::new().import("a.ndjson", &rows);
+    assert_eq!(imported["rejected"], json!({"bad_dns_fleet": 3, "bad_dns_probe": 1}));
+}
+
+#[test]
 fn a_cohort_is_the_registration_that_is_alive() {
     let world = World::new();
     let a = json!({"domain": "a.com"});
