@@ -174,7 +174,7 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
     let rejected: u64 = commit.rejected.values().sum();
     if output == OutputFormat::Json {
         let line = json!({
-            "file": name, "source": commit.source, "sha256": commit.sha256, "new": is_new,
+            "file": name, "source": commit.source, "sha256": commit.sha256, "new": is_new, "format": commit.format,
             "rows": commit.rows, "accepted": commit.accepted, "skipped": commit.skipped,
             "rejected": commit.rejected, "unknown_types": commit.unknown_types,
         });
@@ -187,7 +187,8 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
     let reasons = reasons.collect::<Vec<_>>().join(", ");
     let reasons = if rejected > 0 { format!(" ({reasons})") } else { String::new() };
     let (rows, accepted) = (commit.rows, commit.accepted);
-    format!("{name}: {rows} rows, {accepted} accepted, {rejected} rejected{reasons}\n")
+    let format = commit.format.map_or(String::new(), |format| format!(" ({})", format.name()));
+    format!("{name}{format}: {rows} rows, {accepted} accepted, {rejected} rejected{reasons}\n")
 }
 
 async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {

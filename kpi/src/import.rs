@@ -59,11 +59,11 @@ pub async fn import(
         return Ok(Imported::Already(*import.clone()));
     }
     refuse_collision(&state, &digest)?;
-    let mut importer = Importer::new(store, request, &digest);
     let format = match request.format {
         Some(format) => format,
         None => input::detect(file)?,
     };
+    let mut importer = Importer::new(store, request, &digest, format);
     let has_event_ids = request.sources.find(request.source);
     let has_event_ids = has_event_ids.is_none_or(|source| source.key == KeyRule::EventId);
     input::read_rows(file, format, |line, row| {
@@ -176,12 +176,13 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(store: &'a Store, request: &'a Request<'a>, digest: &Digest) -> Self {
+    fn new(store: &'a Store, request: &'a Request<'a>, digest: &Digest, format: Format) -> Self {
         let commit = ImportCommit {
             sha256: digest.sha256.clone(),
             source: request.source.to_owned(),
             name: request.name.to_owned(),
             bytes: digest.bytes,
+            format: Some(format),
             rows: 0,
             accepted: 0,
             skipped: 0,

@@ -2,6 +2,7 @@
 
 use crate::error::KpiError;
 use dnscribe_cli::input::decompressed;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
@@ -72,12 +73,24 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Format of a file's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// An object of JSON on each line.
     Json,
     /// CSV with a header.
     Csv,
+}
+
+impl Format {
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Csv => "CSV",
+        }
+    }
 }
 
 /// Decides the format of a file by its beginning.

@@ -10,6 +10,7 @@ pub use state::{Coverage, DayState, Frozen, Reopening, State, Undone};
 
 use crate::definition::Definition;
 use crate::error::KpiError;
+use crate::input::Format;
 use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
@@ -109,6 +110,9 @@ pub struct ImportCommit {
     pub name: String,
     /// Bytes of the content, decompressed.
     pub bytes: u64,
+    /// How its rows were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// Rows read.
     pub rows: u64,
     /// Rows accepted.

@@ -259,7 +259,7 @@ fn a_foreign_export_becomes_values_by_the_steps_of_the_page() {
     let words =
         ["import", orders.to_str().unwrap(), "--source", "shop", "--map", map.to_str().unwrap()];
     let text = world.ok(&words);
-    assert!(text.contains("10 rows, 10 accepted, 0 rejected"), "{text}");
+    assert!(text.contains("orders.csv (CSV): 10 rows, 10 accepted, 0 rejected"), "{text}");
     assert!(world.ok(&words).contains("imported before"));
     // Another map makes other facts of the same file.
     fs::write(&map, block("shop.yaml").replace("SALE: payment_captured, ", "")).unwrap();
