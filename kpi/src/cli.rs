@@ -248,6 +248,10 @@ pub struct ReconcileArgs {
     #[arg(long, value_name = "RATIO", default_value_t = 0.0)]
     pub tolerance_ratio: f64,
 
+    /// Policy for personal data that the facts were imported with
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_KPI_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
+
     /// The export has all days from this one on [default: the first of its rows]
     #[arg(long, value_name = "DAY")]
     pub from: Option<Date>,

@@ -312,7 +312,8 @@ async fn reconcile(
         fetched.as_ref().map_or_else(|| PathBuf::from(&args.against), |file| file.path().into());
     let extent =
         Extent { from: args.from, to: args.to, names: args.names.iter().cloned().collect() };
-    let report = reconcile::reconcile(store, dictionary, &file, tolerance, extent).await?;
+    let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
+    let report = reconcile::reconcile(store, dictionary, &file, &policy, tolerance, extent).await?;
     if !args.brokers.is_empty() {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = if is_url { Some(without_secrets(&args.against)) } else { name };

@@ -337,6 +337,8 @@ impl<'a> Importer<'a> {
             Row::Unreadable(text, _) => (text, BTreeMap::new()),
         };
         let field = |name: &str| fields.get(name).filter(|text| !text.is_empty()).cloned();
+        let key =
+            |name: &str| field(name).and_then(|text| self.request.policy.key(name, &text).ok());
         // A day that cannot be right says nothing about which day lacks the row.
         let time = field("event_ts").filter(|_| rejection.reason != "implausible_time");
         let time = time.and_then(|text| text.parse::<Timestamp>().ok());
@@ -344,8 +346,8 @@ impl<'a> Importer<'a> {
             origin,
             rejection,
             raw: if self.request.policy.keeps_all() { raw } else { String::new() },
-            event_id: field("event_id"),
-            business_key: field("business_key"),
+            event_id: key("event_id"),
+            business_key: key("business_key"),
             event_type: field("event_type"),
             day: time.map(|time| facts::day_of(facts::micros(time))),
         });

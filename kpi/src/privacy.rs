@@ -35,6 +35,9 @@ pub enum PersonalField {
     RequestId,
     /// `country`, which can only be kept or refused.
     Country,
+    /// `business_key` and `corrects`, and `event_id` and `corrects_event_id`, which may be made of it. They can only be kept or
+    /// tokenised.
+    BusinessKey,
 }
 
 /// Policy for personal data, as its file says it.
@@ -77,6 +80,9 @@ impl Policy {
         if file.fields.get(&PersonalField::Country) == Some(&Treatment::Tokenise) {
             return Err(fail("country can be kept or refused".to_owned()));
         }
+        if file.fields.get(&PersonalField::BusinessKey) == Some(&Treatment::Refuse) {
+            return Err(fail("business_key can be kept or tokenised".to_owned()));
+        }
         let tokenises = file.fields.values().any(|treatment| *treatment == Treatment::Tokenise);
         let key = match (&file.key_file, tokenises) {
             (Some(key), _) => dnscribe_config::read_secret(key)
@@ -101,12 +107,14 @@ impl Policy {
     /// # Errors
     /// The event has a value that is to be refused.
     pub fn apply(&self, event: &mut RegistrarEventRecord) -> Result<(), Rejection> {
+        self.apply_to_keys(event)?;
         for (field, treatment) in &self.fields {
             let (name, value) = match field {
                 PersonalField::AccountId => ("account_id", &mut event.account_id),
                 PersonalField::Domain => ("domain", &mut event.domain),
                 PersonalField::RequestId => ("request_id", &mut event.request_id),
                 PersonalField::Country => ("country", &mut event.country),
+                PersonalField::BusinessKey => continue,
             };
             match (treatment, value.as_deref()) {
                 (Treatment::Refuse, Some(_)) => return Err(Rejection::new("personal_data", name)),
@@ -115,6 +123,32 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// Applies the policy to the keys of an event.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub fn apply_to_keys(&self, event: &mut RegistrarEventRecord) -> Result<(), Rejection> {
+        event.business_key = self.key("business_key", &event.business_key)?;
+        event.event_id = self.key("event_id", &event.event_id)?;
+        for (name, key) in
+            [("business_key", &mut event.corrects), ("event_id", &mut event.corrects_event_id)]
+        {
+            *key = key.as_deref().map(|text| self.key(name, text)).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Returns a key as it is stored: its token if keys are tokenised.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub fn key(&self, name: &str, text: &str) -> Result<String, Rejection> {
+        match self.fields.get(&PersonalField::BusinessKey) {
+            Some(Treatment::Tokenise) => self.token(name, text),
+            _ => Ok(text.to_owned()),
+        }
     }
 
     /// Returns the token of a value: name of the key, and 128 bits of HMAC-SHA-256 in hex.
@@ -160,6 +194,16 @@ mod tests {
         let mut again = parse();
         tokenising.apply(&mut again).unwrap();
         assert_eq!(again, masked);
+
+        let mut masked = parse();
+        masked.corrects = Some("b".to_owned());
+        masked.corrects_event_id = Some("1".to_owned());
+        read("{business_key: tokenise}").unwrap().apply(&mut masked).unwrap();
+        assert!(masked.business_key.starts_with("k1:") && masked.event_id.starts_with("k1:"));
+        // A correction names what it corrects.
+        assert_eq!(masked.corrects.as_ref(), Some(&masked.business_key));
+        assert_eq!(masked.corrects_event_id.as_ref(), Some(&masked.event_id));
+        assert!(read("{business_key: refuse}").is_err());
 
         let refusing = read("{account_id: refuse}").unwrap();
         assert_eq!(refusing.apply(&mut parse()).unwrap_err().reason, "personal_data");

@@ -6,6 +6,7 @@ mod export;
 use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
+use crate::privacy::Policy;
 use crate::rows::{Columns, date, text};
 use crate::store::{State, Store, Table};
 use crate::values::{AdjustmentCause, Grain, KpiValue, Question, Values};
@@ -105,11 +106,12 @@ pub async fn reconcile(
     store: &Store,
     dictionary: &Dictionary,
     file: &Path,
+    policy: &Policy,
     tolerance: Tolerance,
     extent: Extent,
 ) -> Result<Report, KpiError> {
     let state = store.state().await?;
-    let export = Export::read(file)?;
+    let export = Export::read(file, policy)?;
     let mut report = if let Some(rows) = export.values {
         let values = Values::load(store, &state).await?;
         let mut report = Report { extent, ..Report::default() };

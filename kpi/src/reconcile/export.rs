@@ -1,9 +1,11 @@
 //! Reading of an authoritative export.
 
 use crate::error::KpiError;
+use crate::event::Rejection;
 use crate::facts::{self, Fact, Origin};
 use crate::import;
 use crate::input::{self, Row};
+use crate::privacy::Policy;
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_record::RegistrarEventRecord;
 use jiff::civil::Date;
@@ -36,7 +38,7 @@ pub(super) struct ValueRow {
 }
 
 impl Export {
-    pub(super) fn read(file: &Path) -> Result<Self, KpiError> {
+    pub(super) fn read(file: &Path, policy: &Policy) -> Result<Self, KpiError> {
         let mut export = Self::default();
         let mut events: Vec<(Origin, Box<RegistrarEventRecord>)> = Vec::new();
         let sha256: Arc<str> = input::digest(file)?.sha256.into();
@@ -46,7 +48,7 @@ impl Export {
             match value_row(&row) {
                 Some(Ok(values)) => export.values.get_or_insert_default().push(values),
                 Some(Err(reason)) => export.refuse(&reason),
-                None => match import::parse(&row) {
+                None => match import::parse(&row).and_then(|fact| protected(fact, policy)) {
                     Ok(Fact::Event(event)) => {
                         let origin = Origin {
                             line,
@@ -84,6 +86,13 @@ impl Export {
     fn refuse(&mut self, reason: &str) {
         *self.unreadable.entry(reason.to_owned()).or_default() += 1;
     }
+}
+
+/// Gives an event the keys that ours has by the policy.
+fn protected(fact: Fact, policy: &Policy) -> Result<Fact, Rejection> {
+    let Fact::Event(mut event) = fact else { return Ok(fact) };
+    policy.apply_to_keys(&mut event)?;
+    Ok(Fact::Event(event))
 }
 
 /// Reads a row of the form `day,kpi,by,value`; none if it has another form.

@@ -498,6 +498,47 @@ fn half_an_export_lacks_what_it_is_said_to_have() {
 }
 
 #[test]
+fn keys_that_are_personal_data_are_tokens() {
+    let world = World::new();
+    let (policy, key) = (world.path("policy.yaml"), world.path("key"));
+    fs::write(&key, "0123456789abcdef").unwrap();
+    let text = format!("key_id: k1\nkey_file: {}\n", key.display());
+    fs::write(&policy, format!("version: 1\nfields: {{ business_key: tokenise }}\n{text}"))
+        .unwrap();
+    let policy = policy.to_str().unwrap();
+    let mut rows = vec![
+        fact("anna-1", "anna", "registration_completed", DAY, json!({"country": "DE"})),
+        fact("bruno-1", "bruno", "registration_completed", DAY, json!({"country": "Germany"})),
+        fact("carla-1", "carla", "registration_completed", DAY, json!({})),
+        fact("v-1", "v", "registration_reversed", DAY, json!({"corrects": "carla"})),
+    ];
+    let import = |name: &str, rows: &[Value]| {
+        let file = world.path(name);
+        let rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+        fs::write(&file, rows.join("\n")).unwrap();
+        world.ok(&["import", file.to_str().unwrap(), "--policy", policy]);
+        file.to_str().unwrap().to_owned()
+    };
+    import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "registrations", DAY), is(1, "incomplete"));
+    // The token of a refused row's key meets that of the corrected row.
+    rows[1]["country"] = json!("DE");
+    let export = import("b.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "registrations", DAY), is(2, "final"));
+    let reconcile = |more: &[&str]| {
+        let output = world.run(&[&["reconcile", "--against", &export], more].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(reconcile(&["--policy", policy]).0, Some(0));
+    let (code, text) = reconcile(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    let extra: Vec<&str> = text.lines().filter(|line| line.contains(": extra: ")).collect();
+    assert!(extra.len() == 3 && extra.iter().all(|line| line.contains(" k1:")), "{text}");
+}
+
+#[test]
 fn a_json_array_is_refused() {
     let world = World::new();
     let file = world.path("a.json");
