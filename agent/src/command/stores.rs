@@ -69,7 +69,8 @@ impl Store {
     /// Name of the store in sinks of stream ledgers: with `table`, of one of its tables.
     pub fn sink(&self, table: &str) -> String {
         match self.client {
-            Client::ClickHouse(_) => "clickhouse".to_owned(),
+            Client::ClickHouse(_) if table == TRANSACTIONS => "clickhouse".to_owned(),
+            Client::ClickHouse(_) => format!("clickhouse.{table}"),
             Client::TimescaleDb(_) => format!("timescaledb.{table}"),
             Client::InfluxDb(_) => format!("influxdb.{table}"),
         }
@@ -78,7 +79,7 @@ impl Store {
     /// Tables that are compared with topics.
     pub const fn tables(&self) -> &'static [&'static str] {
         match self.client {
-            Client::ClickHouse(_) => &[TRANSACTIONS],
+            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts"],
             Client::TimescaleDb(_) => &[FLEET, "dns_alerts", "dns_changes", "dns_probes"],
             Client::InfluxDb(_) => &[FLEET],
         }
