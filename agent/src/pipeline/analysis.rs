@@ -221,7 +221,7 @@ impl Analysis {
             }
             let record = identity.lookup(lookup);
             let key = lookup.fields.client_ip.to_string();
-            router.push(Stream::Lookups, record.head.event_id, &record, key.as_bytes());
+            router.push_lookup(&record, key.as_bytes());
         });
     }
 

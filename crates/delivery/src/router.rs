@@ -12,8 +12,9 @@ use crate::{OutputFormat, Sink, Stream, append_json, append_partial_json};
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
-    AlertRecord, EventId, TransactionBody, TransactionContext, alert_line, alert_line_from_json,
-    transaction_line, transaction_line_from_json,
+    AlertRecord, EventId, LookupRecord, TransactionBody, TransactionContext, alert_line,
+    alert_line_from_json, lookup_line, lookup_line_from_json, transaction_line,
+    transaction_line_from_json,
 };
 pub use format_buffer::Render;
 use format_buffer::{FormatBuffer, format_buffers};
@@ -120,7 +121,7 @@ impl SinkRouter {
         asks
     }
 
-    /// Adds a record, as JSON in either format: only transactions and alerts have a text form.
+    /// Adds a record, as JSON in either format: only transactions, lookups and alerts have a text form.
     pub fn push(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
         self.route(stream, id, key, &|out| append_json(out, record), None);
     }
@@ -167,6 +168,13 @@ impl SinkRouter {
         self.route(Stream::Transactions, id, key, &json, Some(&text));
     }
 
+    /// Adds the record of a lookup, by the key of its partition.
+    pub fn push_lookup(&mut self, record: &LookupRecord<'_>, key: &[u8]) {
+        let json = |out: &mut Vec<u8>| append_json(out, record);
+        let text = |out: &mut Vec<u8>| lookup_line(out, record);
+        self.route(Stream::Lookups, record.head.event_id, key, &json, Some(&text));
+    }
+
     /// Adds the record of an alert.
     pub fn push_alert(&mut self, record: &AlertRecord<'_>) {
         let (id, key) = (record.head.event_id, record.entity.as_bytes());
@@ -197,6 +205,7 @@ impl SinkRouter {
             let as_text = |out: &mut Vec<u8>| {
                 let shown = match stream {
                     Stream::Alerts => alert_line_from_json(out, masked.json),
+                    Stream::Lookups => lookup_line_from_json(out, masked.json),
                     Stream::Probes => return json_line(out),
                     _ => transaction_line_from_json(out, masked.json),
                 };

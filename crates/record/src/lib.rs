@@ -77,7 +77,10 @@ pub use registrar::RegistrarEventRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};
 pub use stream_ledger::{StreamInput, StreamLedgerRecord, StreamOutput};
-pub use text::{alert_line, alert_line_from_json, transaction_line, transaction_line_from_json};
+pub use text::{
+    alert_line, alert_line_from_json, lookup_line, lookup_line_from_json, transaction_line,
+    transaction_line_from_json,
+};
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use window::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,

@@ -1,12 +1,13 @@
-//! Renders transactions and alerts as one line of text for a terminal, from the record or from its
-//! (possibly masked) JSON.
+//! Renders transactions, lookups and alerts as one line of text for a terminal, from the record or
+//! from its (possibly masked) JSON.
 
 use super::{
-    AlertRecord, ContainerView, JsonText, PodView, ProcessView, TransactionBody, TransactionContext,
+    AlertRecord, ContainerView, JsonText, LookupRecord, PodView, ProcessView, TransactionBody,
+    TransactionContext,
 };
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{Display, Formatter, Write};
 use std::net::{IpAddr, SocketAddr};
 
 /// The fields of a transaction that its line shows; a masked record may lack some.
@@ -17,7 +18,6 @@ struct TransactionLine<'a> {
     vantage: &'a str,
     transport: &'a str,
     client_ip: IpAddr,
-    client_port: u16,
     server_ip: IpAddr,
     server_port: u16,
     status: &'a str,
@@ -72,8 +72,30 @@ struct AlertLine<'a> {
     summary: Cow<'a, str>,
 }
 
-/// Appends one aligned line for a transaction: time, status or rcode, latency, transport,
-/// endpoints, question, answers, process.
+/// The fields of a lookup that its line shows; a masked record may lack some.
+#[derive(Deserialize)]
+struct LookupLine<'a> {
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    client_ip: Option<JsonText<'a>>,
+    outcome: &'a str,
+    rcode: Option<JsonText<'a>>,
+    duration_ms: f64,
+    qname: Option<JsonText<'a>>,
+    #[serde(borrow, default)]
+    addresses: Vec<JsonText<'a>>,
+    packets: u32,
+    packets_wasted: u32,
+    #[serde(borrow)]
+    process: Option<ProcessView<'a>>,
+    #[serde(borrow)]
+    container: Option<ContainerView<'a>>,
+    #[serde(borrow)]
+    k8s: Option<PodView<'a>>,
+}
+
+/// Appends one line for a transaction: time, process or else its address, status or rcode, latency, `>` and the server that it asked or
+/// `<` and the client that asked it, question, answers, pod or container. Most fit 80 columns.
 ///
 /// The line ends with a newline and contains no control characters, since names are escaped.
 pub fn transaction_line(
@@ -93,6 +115,23 @@ pub fn transaction_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), 
     Ok(())
 }
 
+/// Appends one line for a lookup: time, process or else client, outcome or rcode, duration, name, addresses, wasted packets of all,
+/// pod or container.
+/// The line ends with a newline and contains no control characters, since names are escaped.
+pub fn lookup_line(out: &mut Vec<u8>, record: &LookupRecord<'_>) {
+    // By way of JSON, as alerts: a lookup stands for many packets, and the way cannot fail for a whole record.
+    let _ = serde_json::to_vec(record).and_then(|json| lookup_line_from_json(out, &json));
+}
+
+/// Appends the line of a record that is given as JSON.
+///
+/// # Errors
+/// The JSON is not such a record. Then nothing is appended.
+pub fn lookup_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<LookupLine<'_>>(json)?.write_to(out);
+    Ok(())
+}
+
 /// Appends one line for an alert: time, severity, state, rule, entity, summary. The line ends with
 /// a newline and contains no control characters.
 pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
@@ -109,10 +148,87 @@ pub fn alert_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_
     Ok(())
 }
 
+impl LookupLine<'_> {
+    fn write_to(&self, out: &mut Vec<u8>) {
+        let mut text = String::with_capacity(120);
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        out.extend(text.as_bytes());
+        out.push(b'\n');
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let rcode = self.rcode.as_ref().filter(|_| self.outcome == "answered");
+        let outcome = rcode.map_or(self.outcome, |rcode| &rcode.0);
+        let own = self.client_ip.as_ref().map_or("-", |client| &client.0);
+        write_start(text, &self.ts, self.process.as_ref(), &own, outcome, Some(self.duration_ms))?;
+        let qname = self.qname.as_ref().map_or("-", |qname| &qname.0);
+        write!(text, " {qname}")?;
+        let answers = self.addresses.iter().map(|address| Answer { data: (*address.0).into() });
+        write_answers(text, &answers.collect::<Vec<_>>())?;
+        if self.packets_wasted > 0 {
+            write!(text, " wasted={}/{}", self.packets_wasted, self.packets)?;
+        }
+        write_pod(text, self.k8s.as_ref(), self.container.as_ref())
+    }
+}
+
+/// An address, with its port unless that is 53.
+struct Endpoint {
+    ip: IpAddr,
+    port: Option<u16>,
+}
+
+impl Display for Endpoint {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) if port != 53 => SocketAddr::new(self.ip, port).fmt(formatter),
+            _ => self.ip.fmt(formatter),
+        }
+    }
+}
+
+/// Appends what lines have in common: time in milliseconds, the process or else what stands for it, outcome, latency.
+fn write_start(
+    text: &mut String,
+    ts: &str,
+    process: Option<&ProcessView<'_>>,
+    own: &impl Display,
+    outcome: &str,
+    latency_ms: Option<f64>,
+) -> std::fmt::Result {
+    let time = ts.get(11..23).unwrap_or(ts);
+    let own = process.map_or_else(
+        || own.to_string(),
+        |ProcessView { pid, comm }| format!("{}[{pid}]", comm.escape_default()),
+    );
+    let latency = match latency_ms {
+        None => "-".to_owned(),
+        Some(ms) if ms < 10.0 => format!("{ms:.3}ms"),
+        Some(ms) if ms < 1000.0 => format!("{ms:.1}ms"),
+        Some(ms) => format!("{:.3}s", ms / 1000.0),
+    };
+    write!(text, "{time} {own:<12} {outcome:<8} {latency:>7}")
+}
+
+/// Appends the pod, or else the container.
+fn write_pod(
+    text: &mut String,
+    k8s: Option<&PodView<'_>>,
+    container: Option<&ContainerView<'_>>,
+) -> std::fmt::Result {
+    if let Some(PodView { namespace, pod }) = k8s {
+        write!(text, " {}/{}", namespace.0, pod.0)?;
+    } else if let Some(ContainerView { id }) = container {
+        write!(text, " {}", id.get(..12).unwrap_or(id))?;
+    }
+    Ok(())
+}
+
 impl AlertLine<'_> {
     fn write_to(&self, out: &mut Vec<u8>) {
         let Self { ts, severity, state, rule, entity, summary } = self;
-        let time = ts.get(11..26).unwrap_or(ts);
+        let time = ts.get(11..23).unwrap_or(ts);
         let text = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
         let visible = text.chars().filter(|letter| !letter.is_control());
         out.extend(visible.collect::<String>().as_bytes());
@@ -129,7 +245,6 @@ impl<'a> TransactionLine<'a> {
             vantage: record.vantage,
             transport: record.transport,
             client_ip: record.client_ip,
-            client_port: record.client_port,
             server_ip: record.server_ip,
             server_port: record.server_port,
             status: record.status,
@@ -168,23 +283,22 @@ impl<'a> TransactionLine<'a> {
     }
 
     fn write_columns(&self, text: &mut String) -> std::fmt::Result {
-        let time = self.ts.get(11..26).unwrap_or(&self.ts);
         let rcode = self.rcode.as_ref().map(|rcode| &*rcode.0);
         let answered = self.status == "answered";
         let outcome = rcode.filter(|_| answered).unwrap_or(self.status);
-        let latency = self.latency_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.3} ms"));
-        let transport = self.transport;
-        let client = SocketAddr::new(self.client_ip, self.client_port);
-        let server = SocketAddr::new(self.server_ip, self.server_port);
+        let client = Endpoint { ip: self.client_ip, port: None };
+        let server = Endpoint { ip: self.server_ip, port: Some(self.server_port) };
+        let (own, arrow, peer) = match self.vantage {
+            "server" => (server, '<', client),
+            _ => (client, '>', server),
+        };
+        write_start(text, &self.ts, self.process.as_ref(), &own, outcome, self.latency_ms)?;
         let qtype = self.qtype.as_ref().map_or("-", |qtype| &qtype.0);
         let qname = self.qname.as_ref().map_or("-", |qname| &qname.0);
-        write!(
-            text,
-            "{time} {:<7} {transport} {:>21} > {:<21} {outcome:<10} {latency:>11}  {qtype:<5} {qname}",
-            self.vantage,
-            client.to_string(),
-            server.to_string(),
-        )?;
+        write!(text, " {arrow} {:<11} {qtype} {qname}", peer.to_string())?;
+        if self.transport != "udp" {
+            write!(text, " {}", self.transport)?;
+        }
         if self.flags.contains(&"tc") {
             write!(text, " truncated")?;
         }
@@ -215,35 +329,61 @@ impl<'a> TransactionLine<'a> {
             let bytes = self.response_bytes.unwrap_or_default();
             write!(text, " messages={messages} bytes={bytes}{incomplete}")?;
         }
-        if self.rcode.is_some() && !self.answers.is_empty() {
-            write!(text, "  {}", answers_summary(&self.answers))?;
+        if self.rcode.is_some() {
+            write_answers(text, &self.answers)?;
         }
-        if let Some(ProcessView { pid, comm }) = &self.process {
-            write!(text, "  {}[{pid}]", comm.escape_default())?;
-        }
-        if let Some(PodView { namespace, pod }) = &self.k8s {
-            write!(text, " {}/{}", namespace.0, pod.0)?;
-        } else if let Some(ContainerView { id }) = &self.container {
-            write!(text, " {}", id.get(..12).unwrap_or(id))?;
-        }
-        Ok(())
+        write_pod(text, self.k8s.as_ref(), self.container.as_ref())
     }
 }
 
-/// Returns the data of the first answers in one line, each truncated.
-fn answers_summary(answers: &[Answer<'_>]) -> String {
+/// Appends the data of the first answers, each truncated.
+fn write_answers(text: &mut String, answers: &[Answer<'_>]) -> std::fmt::Result {
     const SHOWN: usize = 3;
     const WIDTH: usize = 60;
-    let mut text = String::new();
     for answer in answers.iter().take(SHOWN) {
         // Presentation form is ASCII, so any byte index is a character boundary.
-        let cut = answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len());
-        text.push_str(cut.unwrap_or(&answer.data));
-        text.push_str(if cut.is_some() { "… " } else { " " });
+        match answer.data.get(..WIDTH).filter(|cut| cut.len() < answer.data.len()) {
+            Some(cut) => write!(text, " {cut}…")?,
+            None => write!(text, " {}", answer.data)?,
+        }
     }
-    let more = answers.len().saturating_sub(SHOWN);
-    if more > 0 {
-        text.extend(["+".to_owned(), more.to_string()]);
+    match answers.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => write!(text, " +{more}"),
     }
-    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn line_shows_who_asked_and_the_other_side() {
+        let line = |vantage, process: serde_json::Value, port: u16, latency: f64| {
+            let record = json!({
+                "ts": "2026-11-24T15:39:59.846541Z", "vantage": vantage, "transport": "udp",
+                "client_ip": "192.0.2.7", "client_port": 49490, "server_ip": "2001:db8::53", "server_port": port,
+                "status": "answered", "rcode": "NOERROR", "latency_ms": latency, "qtype": "A",
+                "qname": "example.com", "retries": 0, "answers": [{ "data": "192.0.2.1" }], "process": process,
+                "k8s": { "namespace": "shop", "pod": "cart-0" },
+            });
+            let mut out = Vec::new();
+            transaction_line_from_json(&mut out, record.to_string().as_bytes()).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let process = json!({ "pid": 5641, "comm": "dig" });
+        assert_eq!(
+            line("client", process.clone(), 53, 0.116),
+            "15:39:59.846 dig[5641]    NOERROR  0.116ms > 2001:db8::53 A example.com 192.0.2.1 shop/cart-0\n"
+        );
+        assert_eq!(
+            line("server", process, 5300, 123.4),
+            "15:39:59.846 dig[5641]    NOERROR  123.4ms < 192.0.2.7   A example.com 192.0.2.1 shop/cart-0\n"
+        );
+        assert_eq!(
+            line("passive", json!(null), 5300, 5003.0),
+            "15:39:59.846 192.0.2.7    NOERROR   5.003s > [2001:db8::53]:5300 A example.com 192.0.2.1 shop/cart-0\n"
+        );
+    }
 }
