@@ -156,13 +156,13 @@ impl Victim {
         let client = &self.entity;
         let summary = if self.solicited {
             format!(
-                "{client} draws large responses by small queries: {responses} of {each:.0} octets within a \
+                "{client} draws large responses by small queries: {responses} of {each:.0} bytes within a \
                  minute, {factor:.0} times the queries, each question {repeats:.0} times; probably its \
                  address is forged and it is the victim"
             )
         } else {
             format!(
-                "{client} gets large responses that it did not ask for: {responses} of {each:.0} octets \
+                "{client} gets large responses that it did not ask for: {responses} of {each:.0} bytes \
                  within a minute"
             )
         };

@@ -212,11 +212,11 @@ fn finding(flow: &Flow, found: &Indication, counts: &Counts, within: &str) -> Fi
         "opaque_names" => format!("{} names by NULL or private types", counts.opaque),
         "carrier_names" => format!("{} names by TXT, CNAME, MX and the like", counts.carriers),
         "beat_variation" => format!("a new name every {:.1} s", intervals.mean_seconds),
-        _ => format!("{} octets of data in {} names", counts.bytes, counts.names),
+        _ => format!("{} bytes of data in {} names", counts.bytes, counts.names),
     };
     let summary = format!(
-        "{attribution} carries data in names of {zone}: {what} within {within}, {per_name:.0} octets of data in \
-         each, {} octets out and {} back",
+        "{attribution} carries data in names of {zone}: {what} within {within}, {per_name:.0} bytes of data in \
+         each, {} bytes out and {} back",
         counts.query_bytes, counts.answer_bytes
     );
     let mut figures = vec![Figure::new(found.figure, found.value, Some(found.threshold))];
