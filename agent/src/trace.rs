@@ -14,4 +14,4 @@ mod wait;
 mod tests;
 
 pub use collect::{Collector, STREAMS, TraceSubject};
-pub use text::render;
+pub use text::{name_service, render};

@@ -217,7 +217,13 @@ fn write(args: &TraceArgs, trace: &Trace) -> Result<(), Exit> {
             json.map_err(|error| Exit::failed(format!("cannot write the trace: {error}")))? + "\n"
         }
         Some(Output::Auto | Output::Text) | None => {
-            trace::render(trace, Theme::of_environment(|name| std::env::var(name).ok()).unicode)
+            let theme = Theme::of_environment(|name| std::env::var(name).ok());
+            let mut text = trace::render(trace, theme.unicode);
+            // Without the file, libc has an order of its own, in which DNS comes first.
+            let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+            let service = trace::name_service(&nsswitch).filter(|_| trace.processes.is_empty());
+            text.extend(service.map(|service| format!("{service}\n")));
+            text
         }
     };
     match &args.output_file {

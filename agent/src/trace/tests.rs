@@ -163,6 +163,26 @@ fn without_queries_names_reasons() {
 }
 
 #[test]
+fn says_who_is_asked_before_dns() {
+    let of = |line: &str| name_service(&format!("passwd: files sss\n{line}\n"));
+    assert!(
+        of("hosts: mymachines resolve [!UNAVAIL=return] files dns")
+            .unwrap()
+            .contains("systemd-resolved")
+    );
+    assert!(of("hosts: files mdns4_minimal [NOTFOUND=return] dns").unwrap().contains("avahi"));
+    for line in [
+        "hosts: files dns",
+        "hosts: files dns resolve",
+        "hosts: files # resolve",
+        "#hosts: resolve",
+        "",
+    ] {
+        assert_eq!(of(line), None, "{line}");
+    }
+}
+
+#[test]
 fn escapes_control_characters() {
     let mut record = transaction(1, 10, "TXT", Some(1.0));
     record["process"]["comm"] = json!("a\u{1b}[2Jb");

@@ -81,6 +81,25 @@ fn hint(trace: &Trace) -> &'static str {
     "; names may come from /etc/hosts, from nscd or systemd-resolved by its own socket, or from encrypted DNS"
 }
 
+/// Returns who answers for names before DNS is asked, and how to trace that: by the line `hosts` of an nsswitch.conf(5).
+pub fn name_service(nsswitch: &str) -> Option<&'static str> {
+    let hosts = nsswitch.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"))?;
+    let hosts = hosts.split('#').next()?;
+    hosts.split_whitespace().take_while(|service| *service != "dns").find_map(|service| {
+        match service {
+            "resolve" => Some(
+                "`resolve` in /etc/nsswitch.conf: names come from systemd-resolved by its own socket; trace it too, by \
+                 --cgroup system.slice/systemd-resolved.service",
+            ),
+            "sss" => Some("`sss` in /etc/nsswitch.conf: names may come from SSSD; trace it too, by --cgroup system.slice/sssd.service"),
+            "mdns" | "mdns4" | "mdns6" | "mdns_minimal" | "mdns4_minimal" | "mdns6_minimal" => Some(
+                "`mdns` in /etc/nsswitch.conf: names below .local come from avahi-daemon, which asks on port 5353",
+            ),
+            _ => None,
+        }
+    })
+}
+
 fn figures(trace: &Trace) -> String {
     let count = |number: u64, one: &str, many: &str| match number {
         1 => format!("1 {one}"),
