@@ -14,6 +14,7 @@ pub mod rng;
 pub mod dnsperf;
 pub mod dnsproxy;
 pub mod environment;
+pub mod examples;
 pub mod faults;
 pub mod flink_job;
 pub mod geo;

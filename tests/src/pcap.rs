@@ -60,6 +60,34 @@ pub fn write_datagrams(mut out: impl Write, datagrams: &[Datagram]) -> Result<()
     out.flush().context("cannot write the capture")
 }
 
+/// Writes a pcapng file (nanoseconds) of datagrams, in this order.
+pub fn write_pcapng(mut out: impl Write, datagrams: &[Datagram]) -> Result<()> {
+    // Section header without a length; interface of raw IP packets, option if_tsresol = 9.
+    let section = [0x1a2b_3c4d_u32, 1, u32::MAX, u32::MAX];
+    block(&mut out, 0x0a0d_0d0a, &section, &[])?;
+    block(&mut out, 1, &[LINKTYPE_RAW, 65_535, 0x0001_0009, 9, 0], &[])?;
+    for one in datagrams {
+        let packet = datagram(one.from, one.to, &one.payload)?;
+        let time = EPOCH_SECONDS * 1_000_000_000 + one.at_ns;
+        let [high, low] = [time >> 32, time & 0xffff_ffff].map(u32::try_from);
+        let length = u32::try_from(packet.len())?;
+        block(&mut out, 6, &[0, high?, low?, length, length], &packet)?;
+    }
+    out.flush().context("cannot write the capture")
+}
+
+/// Writes a block of a pcapng file, with its data padded to four bytes.
+fn block(out: &mut impl Write, kind: u32, words: &[u32], data: &[u8]) -> Result<()> {
+    let padded = data.len().next_multiple_of(4);
+    let length = u32::try_from(12 + 4 * words.len() + padded)?;
+    for word in [&[kind, length], words].concat() {
+        out.write_all(&word.to_le_bytes())?;
+    }
+    out.write_all(data)?;
+    out.write_all(&[0; 3][..padded - data.len()])?;
+    out.write_all(&length.to_le_bytes()).map_err(io::Error::into)
+}
+
 /// A UDP query: its time in nanoseconds after the beginning of the capture, its number, and the
 /// code of the answer one millisecond later, if there is one. The number modulo three selects the
 /// resolver.

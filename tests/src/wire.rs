@@ -93,10 +93,19 @@ impl Reply {
 
     /// Adds an address record for the queried name.
     #[must_use]
-    pub fn address(mut self, address: [u8; 4]) -> Self {
+    pub fn address(self, address: [u8; 4]) -> Self {
+        self.record(A, &address)
+    }
+
+    /// Adds a record of this type for the queried name.
+    #[must_use]
+    pub fn record(mut self, kind: u16, data: &[u8]) -> Self {
         self.message[7] += 1;
-        self.message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4]);
-        self.message.extend(address);
+        self.message.extend([0xc0, 12]);
+        self.message.extend(kind.to_be_bytes());
+        self.message.extend([0, 1, 0, 0, 1, 44]);
+        self.message.extend(u16::try_from(data.len()).unwrap_or(u16::MAX).to_be_bytes());
+        self.message.extend(data);
         self
     }
 

@@ -7,6 +7,7 @@
 
 mod conformance {
     pub mod compare;
+    pub mod examples;
     pub mod fields;
     pub mod golden;
     pub mod agent_records;

@@ -434,3 +434,29 @@ fn plain(rendered: &str) -> String {
     }
     text
 }
+
+/// Every configuration in `examples/` is one that its program accepts.
+#[test]
+fn example_configurations_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where the example says /etc/dnscribe/privacy.key.
+    let key = folder.path().join("privacy.key");
+    fs::write(&key, "0123456789abcdef").unwrap();
+    let mut count = 0;
+    for entry in fs::read_dir(environment::workspace().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let is_probe = path.file_stem().is_some_and(|name| name == "probe");
+        let binary = if is_probe { environment::probe_binary() } else { environment::binary() };
+        let mut check = Command::new(binary.unwrap());
+        check.args(["check", "-o", "json", "--config"]).arg(&path);
+        check.env("DNSCRIBE_PRIVACY__KEY_FILE", &key);
+        let output = check.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["probes"][0]["ok"], true, "{}: {report}", path.display());
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}

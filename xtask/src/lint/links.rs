@@ -6,11 +6,13 @@ use dnscribe_tests::environment;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Checks README.md, CHANGELOG.md and every page below `docs`.
+/// Checks every page below `docs` and those that are found without it.
 pub fn check() -> Result<()> {
     let root = environment::workspace();
     let mut pages = super::files(&root.join("docs"), "md")?;
-    pages.extend([root.join("README.md"), root.join("CHANGELOG.md")]);
+    let others =
+        ["README", "CHANGELOG", "CONTRIBUTING", "GOVERNANCE", "SECURITY", "examples/README"];
+    pages.extend(others.map(|name| root.join(format!("{name}.md"))));
     let mut wrong = Vec::new();
     for page in pages {
         let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
