@@ -162,13 +162,14 @@ macro_rules! value {
             }
         }
 
-        impl From<$inner> for $name {
+        // Only for what can have a default: clap takes a flag's text by `From<String>` without reading it.
+        $(impl From<$inner> for $name {
             fn from(value: $inner) -> Self {
                 Self(value)
             }
         }
 
-        $(impl std::fmt::Display for $name {
+        impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let show: fn(&$inner) -> String = $show;
                 f.write_str(&show(&self.0))
