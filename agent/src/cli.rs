@@ -24,7 +24,7 @@ pub use trace::{PodName, TraceArgs};
 
 use crate::capture::live::HookChoice;
 use crate::config::capture::{CaptureLayer, PairingLayer};
-use crate::config::filters::{CriteriaLayer, FilterLayer, Qtype};
+use crate::config::filters::{CriteriaLayer, FilterLayer, Qtype, ResolverName, StatusName};
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources, Threads};
 use crate::pipeline::filter::{FILTERED_STREAMS, NameSuffix};
@@ -222,15 +222,25 @@ pub struct FilterArgs {
     /// Records of these query types
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub qtype: Vec<Qtype>,
+
+    /// Records of these resolvers: configured names, else addresses
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub resolver: Vec<ResolverName>,
+
+    /// Transactions and lookups that ended so: statuses, outcomes, response codes
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub status: Vec<StatusName>,
 }
 
 impl FilterArgs {
     fn criteria(&self) -> CriteriaLayer {
-        let Self { name, client, qtype } = self;
+        let Self { name, client, qtype, resolver, status } = self;
         CriteriaLayer {
             qname: some(name),
             client: some(client),
             qtype: some(qtype),
+            resolver: some(resolver),
+            status: some(status),
             ..CriteriaLayer::default()
         }
     }
@@ -267,7 +277,8 @@ Examples:
   dnscribe run --sink file:/var/log/dns.ndjson --stream transactions,ledger
   dnscribe run --config /etc/dnscribe.yaml --brokers kafka-1:9092,kafka-2:9092
   dnscribe run --hook socket --interface eth0 --port 53,5353
-  dnscribe run --process curl,/usr/bin/dig --name example.com")]
+  dnscribe run --process curl,/usr/bin/dig --name example.com
+  dnscribe run --status timeout,icmp_error,servfail         What fails, and whose it is")]
 pub struct RunArgs {
     #[command(flatten)]
     pub common: CommonArgs,

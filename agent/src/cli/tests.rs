@@ -47,6 +47,9 @@ fn says_the_remedy_and_exits_2() {
         ("ledger verify", "FILE"),
         ("kafka init --partitions 0", "such as 12"),
         ("ledger verify x --brokers a:1", "cannot be used with"),
+        ("run --brokers kafka:port", "HOST:PORT"),
+        ("run --process a,", "at least one visible character"),
+        ("run --status nonsense", "a status such as timeout"),
         ("run --nonsense", "--nonsense"),
         ("nonsense", "nonsense"),
     ] {
@@ -112,7 +115,10 @@ fn filter_flags_replace_the_criteria_of_the_file_in_all_streams() {
     let text = "version: 1\nfilters:\n  include: { qname: [a.example], qtype: [A] }\n  streams:\n    \
                 transactions: { include: { qname: [c.example] }, exclude: { client: [192.0.2.1/32] } }\n";
     std::fs::write(&file, text).unwrap();
-    let line = format!("run --config {} --name b.example --process curl", file.display());
+    let line = format!(
+        "run --config {} --name b.example --process curl --status Timeout,SERVFAIL",
+        file.display()
+    );
     let Command::Run(run) = parse(&line).unwrap().command else { panic!() };
     let sources = Sources { environment: Vec::new(), ..run.sources() };
     let filters = crate::config::Config::load(&sources).unwrap().filters;
@@ -122,6 +128,8 @@ fn filter_flags_replace_the_criteria_of_the_file_in_all_streams() {
         assert!(names.matches("www.b.example"), "{stream:?}");
         assert!(!names.matches("a.example") && !names.matches("c.example"), "{stream:?}");
         assert_eq!(filter.include.process, Some(["curl".to_owned()].into()));
+        let statuses = ["timeout", "servfail"].map(str::to_owned);
+        assert_eq!(filter.include.status, Some(statuses.into()));
         assert_eq!(filter.include.qtype, Some([1].into()), "of the file");
         assert_eq!(filter.exclude.client.is_some(), stream == Stream::Transactions, "of the file");
     }

@@ -1,11 +1,17 @@
 //! Section `filters`.
 
 use crate::pipeline::filter::{Criteria, FILTERED_STREAMS, Filter, NameSuffix, StreamFilters};
+use dnscribe_analysis::lookup::Outcome;
 use dnscribe_config::reader::{Field as _, PerStream};
 use dnscribe_config::value::Name;
 use dnscribe_config::{ConfigError, section, value};
-use dnscribe_dns::type_number;
+use dnscribe_dns::{rcode_name, type_number};
 use dnscribe_transaction::packet::encrypted::Prefix;
+use dnscribe_transaction::pair::Status;
+use std::net::IpAddr;
+
+/// Largest response code: 12 bits (RFC 6891, section 6.1.3).
+const MAX_RCODE: u16 = 0xFFF;
 
 section! {
     /// Section `filters`.
@@ -36,6 +42,10 @@ section! {
         items client: Option<Vec<Prefix>> = example("[10.0.0.0/8, \"2001:db8::/32\"]"),
         /// Record types that are asked for.
         items qtype: Option<Vec<Qtype>> = example("[A, AAAA, TYPE65]"),
+        /// Names of resolvers as in section `resolvers`, else their addresses.
+        items resolver: Option<Vec<ResolverName>> = example("[corp-dns, 192.0.2.53]"),
+        /// Statuses of transactions, outcomes of lookups, and response codes.
+        items status: Option<Vec<StatusName>> = example("[timeout, icmp_error, servfail]"),
         /// Names of processes, or paths of executables, which contain a slash.
         items process: Option<Vec<Name>> = example("[curl, /usr/bin/dig]"),
         /// Ids of containers, or their first digits.
@@ -51,6 +61,31 @@ value! {
     /// A record type: a mnemonic, or `TYPE65280` (RFC 3597, section 5).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     Qtype(u16): "a record type", "one such as AAAA or TYPE65280"; type_number
+}
+
+value! {
+    /// A resolver's configured name, or its address as records have it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    ResolverName(String): "a resolver", "a configured name, or an address such as 192.0.2.53";
+    |text| {
+        let address = text.parse().map(|address: IpAddr| address.to_canonical().to_string());
+        address.ok().or_else(|| text.parse::<Name>().ok().map(|name| name.0))
+    }
+}
+
+value! {
+    /// How a transaction or lookup ended, in lower case.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    StatusName(String): "a status",
+        "a status such as timeout or icmp_error, an outcome such as nodata, or a response code such as SERVFAIL";
+    |text| {
+        let name = text.to_ascii_lowercase();
+        let is_rcode = || (0..=MAX_RCODE).any(|code| rcode_name(code).eq_ignore_ascii_case(&name));
+        let is_known = Status::ALL.iter().any(|status| status.name() == name)
+            || Outcome::ALL.iter().any(|outcome| outcome.name() == name)
+            || is_rcode();
+        is_known.then_some(name)
+    }
 }
 
 value! {
@@ -71,12 +106,15 @@ impl FilterLayer {
 
 impl CriteriaLayer {
     fn criteria(self) -> Criteria {
-        let Self { qname, client, qtype, process, container, namespace, pod } = self;
+        let Self { qname, client, qtype, resolver, status, process, container, namespace, pod } =
+            self;
         let names = |names: Vec<Name>| names.into_iter().map(|name| name.0).collect();
         Criteria {
             qname: qname.map(|names| names.into_iter().collect()),
             client: client.map(|prefixes| prefixes.into_iter().collect()),
             qtype: qtype.map(|types| types.into_iter().map(|qtype| qtype.0).collect()),
+            resolver: resolver.map(|names| names.into_iter().map(|name| name.0).collect()),
+            status: status.map(|names| names.into_iter().map(|name| name.0).collect()),
             process: process.map(names),
             namespace: namespace.map(names),
             pod: pod.map(names),

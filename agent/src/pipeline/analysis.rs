@@ -274,6 +274,9 @@ fn subject<'a>(lookup: &'a Lookup<'_>) -> FilterSubject<'a> {
     let question = FilterQuestion { qname: Some(lookup.fields.qname), qtypes: &lookup.qtypes };
     FilterSubject {
         question: Some(question),
+        resolvers: &lookup.fields.resolvers,
+        status: Some(lookup.outcome.name()),
+        rcode: lookup.fields.rcode.as_deref(),
         ..filter_subject(lookup.attribution, lookup.fields.client_ip)
     }
 }

@@ -49,20 +49,19 @@ pub(super) fn attribute_transaction(
     sender.map(|message| attribute_sender(enricher, &message)).unwrap_or_default()
 }
 
-/// Returns whether a filter admits a message or transaction.
+/// Returns whether a filter admits a message or transaction; `subject` is what matches beside its question.
 pub(super) fn passes(
-    attribution: &Attribution,
     filter: &Filter,
     question: Option<Question<'_>>,
-    client: IpAddr,
+    subject: FilterSubject<'_>,
 ) -> bool {
     let qname = question.filter(|_| filter.reads_names()).map(|question| question.qname());
     let qtype = question.map(|question| question.qtype);
     let asked = FilterQuestion { qname: qname.as_deref(), qtypes: qtype.as_slice() };
-    filter.admits(&FilterSubject { question: Some(asked), ..filter_subject(attribution, client) })
+    filter.admits(&FilterSubject { question: Some(asked), ..subject })
 }
 
-/// What filters match of a client and its process, without a question.
+/// What filters match of a client and its process, without a question, a server and an outcome.
 pub(super) fn filter_subject(attribution: &Attribution, client: IpAddr) -> FilterSubject<'_> {
     let process = attribution.process.as_ref();
     FilterSubject {
@@ -73,5 +72,6 @@ pub(super) fn filter_subject(attribution: &Attribution, client: IpAddr) -> Filte
         exe: process.and_then(|process| process.exe.as_deref()),
         container: attribution.container.as_ref().map(|container| &*container.id),
         pod: attribution.pod.as_ref().map(|place| (&*place.pod.namespace, &*place.pod.name)),
+        ..FilterSubject::default()
     }
 }

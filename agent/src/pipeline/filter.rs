@@ -13,6 +13,7 @@ pub use names::{InvalidSuffix, NameSuffix, NameSuffixes};
 
 use dnscribe_record::Stream;
 use dnscribe_transaction::packet::encrypted::Prefixes;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -57,6 +58,10 @@ pub struct Criteria {
     pub client: Option<Prefixes>,
     /// Query types.
     pub qtype: Option<BTreeSet<u16>>,
+    /// Configured names of resolvers, else their addresses.
+    pub resolver: Option<BTreeSet<String>>,
+    /// Statuses, outcomes of lookups and response codes, in lower case.
+    pub status: Option<BTreeSet<String>>,
     /// Process names, or paths of executables if they begin with a slash.
     pub process: Option<BTreeSet<String>>,
     /// Prefixes of container ids.
@@ -74,6 +79,12 @@ pub struct FilterSubject<'a> {
     pub question: Option<FilterQuestion<'a>>,
     /// Address of the client.
     pub client: Option<IpAddr>,
+    /// Configured names of the servers, else their addresses.
+    pub resolvers: &'a [Cow<'a, str>],
+    /// Status or outcome, in lower case; `None` for records without one.
+    pub status: Option<&'a str>,
+    /// Mnemonic of the response code.
+    pub rcode: Option<&'a str>,
     /// Name of the process.
     pub comm: Option<&'a str>,
     /// Path of the executable.
@@ -110,7 +121,7 @@ impl Filter {
 impl Criteria {
     /// Returns for each criterion that applies to the subject whether it matches.
     fn fits<'a>(&'a self, subject: &'a FilterSubject<'_>) -> impl Iterator<Item = bool> + 'a {
-        let FilterSubject { question: asked, client, comm, exe, container, pod } = *subject;
+        let FilterSubject { question: asked, client, comm, exe, container, pod, .. } = *subject;
         let names =
             self.qname.as_ref().zip(asked).map(move |(suffixes, asked)| {
                 asked.qname.is_some_and(|qname| suffixes.matches(qname))
@@ -122,6 +133,16 @@ impl Criteria {
             .map(move |(types, asked)| asked.qtypes.iter().any(|qtype| types.contains(qtype)));
         let clients = self.client.as_ref().map(move |prefixes| {
             client.is_some_and(|client| prefixes.contains(client.to_canonical()))
+        });
+        let resolvers = self
+            .resolver
+            .as_ref()
+            .map(|names| subject.resolvers.iter().any(|name| names.contains(&**name)));
+        let statuses = self.status.as_ref().zip(subject.status).map(|(names, status)| {
+            names.contains(status)
+                || subject
+                    .rcode
+                    .is_some_and(|rcode| names.iter().any(|name| name.eq_ignore_ascii_case(rcode)))
         });
         let processes = self
             .process
@@ -136,6 +157,8 @@ impl Criteria {
             .map(move |names| pod.is_some_and(|(namespace, _)| names.contains(namespace)));
         let pods =
             self.pod.as_ref().map(move |names| pod.is_some_and(|(_, pod)| names.contains(pod)));
-        [names, types, clients, processes, containers, namespaces, pods].into_iter().flatten()
+        [names, types, clients, resolvers, statuses, processes, containers, namespaces, pods]
+            .into_iter()
+            .flatten()
     }
 }

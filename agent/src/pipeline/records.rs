@@ -6,10 +6,12 @@ use super::attribution::{
     attribute, attribute_sender, attribute_transaction, filter_subject, passes,
 };
 use super::event::{Event, EventSink, RenderedEvent};
+use super::filter::FilterSubject;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::record::record_tail;
 use dnscribe_analysis::lookup::Outcome;
 use dnscribe_analysis::view::{Facts, TransactionView};
+use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{LedgerRecord, Stream};
@@ -18,6 +20,7 @@ use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::packet::Transport;
 use dnscribe_transaction::packet::sampling::Timeline;
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
+use std::borrow::Cow;
 use std::time::Duration;
 
 impl EventSink for Pipeline {
@@ -73,21 +76,20 @@ impl Pipeline {
         }
         let sender = attribute_sender(&mut self.enricher, message);
         if rendered {
-            if let Some(filter) = filter
-                && !passes(
-                    &sender,
-                    filter,
-                    message.dns.question(),
-                    message.client_and_server().0.ip(),
-                )
-            {
-                self.router.filter(Stream::Messages);
-                return;
+            let (client, server) = message.client_and_server();
+            let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
+            if let Some(filter) = filter {
+                let subject = FilterSubject {
+                    resolvers: &[Cow::Borrowed(&*resolver.name)],
+                    ..filter_subject(&sender, client.ip())
+                };
+                if !passes(filter, message.dns.question(), subject) {
+                    self.router.filter(Stream::Messages);
+                    return;
+                }
             }
             let id = self.identity.namespace.message(message.envelope.id);
             let rest = record_tail(&sender);
-            let (_, server) = message.client_and_server();
-            let resolver = self.resolvers.get(server.ip(), &self.identity, &mut self.metrics);
             let key = resolver.name.as_bytes();
             self.metrics.shortened.messages += u64::from(event.is_shortened);
             self.router.push_partial(Stream::Messages, id, (event.json, &rest), key);
@@ -150,10 +152,17 @@ impl Pipeline {
         if !is_exported {
             return;
         }
-        if let Some(filter) = filter
-            && !passes(&attribution, filter, transaction.question(), client.ip())
-        {
-            return router.filter(Stream::Transactions);
+        if let Some(filter) = filter {
+            let rcode = transaction.response.map(|response| rcode_name(response.dns.rcode()));
+            let subject = FilterSubject {
+                resolvers: &[Cow::Borrowed(resolver)],
+                status: Some(transaction.status.name()),
+                rcode: rcode.as_deref(),
+                ..filter_subject(&attribution, client.ip())
+            };
+            if !passes(filter, transaction.question(), subject) {
+                return router.filter(Stream::Transactions);
+            }
         }
         let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
         let context = identity.transaction_context(resolver, tail, &links, sample_ratio);
@@ -185,7 +194,10 @@ impl Pipeline {
             let task = connection.task.as_ref();
             let cgroup_id = connection.cgroup_id;
             let attribution = attribute(&mut self.enricher, task, cgroup_id);
-            let subject = filter_subject(&attribution, connection.client.ip());
+            let subject = FilterSubject {
+                resolvers: &[Cow::Borrowed(resolver)],
+                ..filter_subject(&attribution, connection.client.ip())
+            };
             if filter.is_some_and(|filter| !filter.admits(&subject)) {
                 self.router.filter(Stream::Connections);
                 return;

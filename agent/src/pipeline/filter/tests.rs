@@ -16,6 +16,9 @@ fn subject<'a>(qname: &'a str, client: &str) -> FilterSubject<'a> {
         exe: Some("/usr/bin/curl"),
         container: Some("4b6ee1d1c3c2ff"),
         pod: Some(("shop", "cart-1")),
+        resolvers: &[Cow::Borrowed("corp-dns")],
+        status: Some("answered"),
+        rcode: Some("SERVFAIL"),
     }
 }
 
@@ -79,6 +82,12 @@ fn each_criterion_is_independent() {
     assert!(!fits(Criteria { container: Some(set(&["ee1"])), ..Criteria::default() }));
     assert!(fits(Criteria { namespace: Some(set(&["shop"])), ..Criteria::default() }));
     assert!(!fits(Criteria { namespace: Some(set(&["cart-1"])), ..Criteria::default() }));
+    assert!(fits(Criteria { resolver: Some(set(&["corp-dns"])), ..Criteria::default() }));
+    assert!(!fits(Criteria { resolver: Some(set(&["corp"])), ..Criteria::default() }));
+    for (status, is_fit) in [("answered", true), ("servfail", true), ("timeout", false)] {
+        let status = Some(set(&[status]));
+        assert_eq!(fits(Criteria { status, ..Criteria::default() }), is_fit);
+    }
     assert!(fits(Criteria { pod: Some(set(&["cart-1"])), ..Criteria::default() }));
     assert!(!fits(Criteria { pod: Some(set(&["cart"])), ..Criteria::default() }));
 }
@@ -105,6 +114,10 @@ fn unknown_property_matches_no_criterion() {
         Filter { include: names, ..Filter::default() }.admits(&connection),
         "it has no question"
     );
+    let failed = Criteria { status: Some(set(&["timeout"])), ..Criteria::default() };
+    let filter = Filter { include: failed, ..Filter::default() };
+    assert!(filter.admits(&unknown), "a message has no status");
+    assert!(!filter.admits(&FilterSubject { status: Some("answered"), ..unknown }));
 }
 
 #[test]
