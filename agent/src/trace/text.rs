@@ -82,6 +82,7 @@ fn hint(trace: &Trace) -> &'static str {
 }
 
 /// Returns who answers for names before DNS is asked, and how to trace that: by the line `hosts` of an nsswitch.conf(5).
+#[must_use]
 pub fn name_service(nsswitch: &str) -> Option<&'static str> {
     let hosts = nsswitch.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"))?;
     let hosts = hosts.split('#').next()?;
