@@ -19,13 +19,15 @@ const agent = process.env.DNSCRIBE_BIN ?? "dnscribe";
 /** How long the jobs may take. */
 const LIMIT_MS = 300_000;
 
-/** Topics by schema. */
-const TOPICS: Record<string, string> = {
-    "dns.transaction/1": "dns.normalized",
-    "dns.window/1": "dns.metrics",
-    "dns.alert/1": "dns.alerts",
-    "dns.probe/1": "dns.probes",
+/** Topics by schema, and the field that is the key there: a compacted topic takes no record without one. */
+const TOPICS: Record<string, [topic: string, key: string]> = {
+    "dns.transaction/1": ["dns.normalized", "resolver"],
+    "dns.window/1": ["dns.metrics", "resolver"],
+    "dns.alert/1": ["dns.alerts", "entity"],
+    "dns.probe/1": ["dns.probes", "target"],
 };
+/** Between key and record: JSON has none, and neither have names. */
+const DELIMITER = "\t";
 
 function run(program: string, args: string[], input?: string): void {
     const result = spawnSync(program, args, { input, stdio: ["pipe", "inherit", "inherit"], maxBuffer: 2 ** 30 });
@@ -76,14 +78,15 @@ for (const args of annotations(startMs)) run(agent, [...args, "--brokers", addre
 records.sort((a, b) => String(a.ts).localeCompare(String(b.ts)));
 const texts = new Map<string, string[]>();
 for (const record of records) {
-    const topic = TOPICS[String(record.schema)] ?? "";
+    const [topic, key] = TOPICS[String(record.schema)] ?? ["", ""];
     const lines = texts.get(topic) ?? [];
-    lines.push(JSON.stringify(record));
+    lines.push(`${String(record[key] ?? "")}${DELIMITER}${JSON.stringify(record)}`);
     texts.set(topic, lines);
 }
 // One partition: records of one topic stay in their order.
 for (const [topic, lines] of texts) {
-    run("kcat", ["-b", addresses.kafka, "-P", "-t", topic, "-p", "0", "-z", "zstd"], lines.join("\n") + "\n");
+    const args = ["-b", addresses.kafka, "-P", "-t", topic, "-p", "0", "-z", "zstd", "-K", DELIMITER];
+    run("kcat", args, lines.join("\n") + "\n");
 }
 
 const stores = new Stores(addresses);
