@@ -22,6 +22,7 @@ export const boards = {
     slo: { uid: "dnscribe-slo", title: "DNS: service levels" },
     probes: { uid: "dnscribe-probes", title: "DNS: probes" },
     kubernetes: { uid: "dnscribe-kubernetes", title: "DNS: Kubernetes" },
+    pods: { uid: "dnscribe-pods", title: "DNS by pod" },
     pipeline: { uid: "dnscribe-pipeline", title: "DNS: pipeline" },
     operations: { uid: "dnscribe-kpi-operations", title: "Registrar: operations" },
     sales: { uid: "dnscribe-kpi-sales", title: "Registrar: sales" },
@@ -81,7 +82,7 @@ export function events(condition: string): DashboardLink {
 }
 
 interface Choice {
-    readonly name: "site" | "environment" | "resolver" | "zone" | "node" | "instance";
+    readonly name: "site" | "environment" | "resolver" | "zone" | "node" | "instance" | "namespace" | "pod";
     readonly label: string;
     readonly description: string;
     readonly target: Target;
@@ -148,6 +149,26 @@ const choices: Record<Choice["name"], Choice> = {
             refId: "A",
             datasource: sources.prometheus,
             query: `label_values(${m.dnscribe_build_info}, instance)`,
+        },
+    },
+    namespace: {
+        name: "namespace",
+        label: "Namespace",
+        description: "Namespace of the pods that ask.",
+        target: {
+            refId: "A",
+            datasource: sources.prometheus,
+            query: `label_values(${m.dns_pod_transactions_total}, namespace)`,
+        },
+    },
+    pod: {
+        name: "pod",
+        label: "Pod",
+        description: "Pod that asks.",
+        target: {
+            refId: "A",
+            datasource: sources.prometheus,
+            query: `label_values(${m.dns_pod_transactions_total}{namespace=~"$namespace"}, pod)`,
         },
     },
 };
@@ -270,5 +291,43 @@ export function board(
         templating: { list: [...chosen.map((one) => variable(choices[one])), ...(hasVantage ? [vantage] : []), docs] },
         annotations: { list: annotations },
         panels,
+    };
+}
+
+/** Data source of a board that is imported: the variable `datasource`. */
+const CHOSEN = { ...sources.prometheus, uid: "${datasource}" };
+
+const datasource: VariableModel = {
+    type: "datasource",
+    name: "datasource",
+    label: "Data source",
+    description: "Prometheus that scrapes the agents.",
+    query: sources.prometheus.type,
+    refresh: VariableRefresh.onDashboardLoad,
+    includeAll: false,
+    multi: false,
+};
+
+/**
+ * Makes a board that any Grafana with a Prometheus shows, whether it is imported, provisioned, or read from a ConfigMap: the variable
+ * `datasource` chooses the source, no annotation needs another one, and links lead only to boards that are there.
+ */
+export function standalone(made: Dashboard): Dashboard {
+    const { templating, ...rest } = made;
+    const chosen = JSON.parse(
+        JSON.stringify({ ...rest, templating }).replaceAll(JSON.stringify(sources.prometheus), JSON.stringify(CHOSEN)),
+    ) as Dashboard;
+    const byTag: DashboardLink = {
+        ...link("Boards", ""),
+        type: "dashboards",
+        tags: ["dnscribe"],
+        asDropdown: true,
+        keepTime: true,
+    };
+    return {
+        ...chosen,
+        links: [byTag],
+        annotations: { list: [] },
+        templating: { list: [datasource, ...(chosen.templating?.list ?? [])] },
     };
 }

@@ -8,12 +8,13 @@ import { operations, product, sales } from "./boards/kpi.js";
 import { kubernetes } from "./boards/kubernetes.js";
 import { noc } from "./boards/noc.js";
 import { pipeline } from "./boards/pipeline.js";
+import { pods } from "./boards/pods.js";
 import { probes } from "./boards/probes.js";
 import { security } from "./boards/security.js";
 import { slo } from "./boards/slo.js";
 import { provisioning } from "./rules.js";
 
-const all = [noc, security, slo, probes, kubernetes, pipeline, operations, sales, product] satisfies Dashboard[];
+const all = [noc, security, slo, probes, kubernetes, pods, pipeline, operations, sales, product] satisfies Dashboard[];
 
 const [folder = "."] = process.argv.slice(2);
 

@@ -32,6 +32,11 @@ import type {
     FieldConfig as SeriesField,
     Options as SeriesOptions,
 } from "@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen";
+import {
+    HeatmapColorMode,
+    HeatmapColorScale,
+    type Options as HeatmapOptions,
+} from "@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen";
 import type { Options as StatOptions } from "@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
 import type { Options as TableOptions } from "@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen";
 import type { Options as GaugeOptions } from "@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen";
@@ -191,6 +196,71 @@ export function table(base: Base & { readonly sortBy?: string }): Panel {
         ...(base.sortBy === undefined ? {} : { sortBy: [{ displayName: base.sortBy, desc: true }] }),
     };
     return panel("table", base, options, { filterable: true }, FieldColorModeId.Thresholds);
+}
+
+/** A column of a merged table: its name, and the query that has its value. */
+export interface Measure {
+    readonly name: string;
+    readonly target: Target;
+}
+
+/** A table with one row for the labels that the results of several queries of Prometheus share, and a column for each query. */
+export function merged(
+    base: Omit<Base, "targets" | "transformations"> & { readonly sortBy: string; readonly isAscending?: boolean },
+    labels: readonly string[],
+    measures: readonly [Measure, ...Measure[]],
+): Panel {
+    const [first, ...others] = measures;
+    const names = [...labels, ...measures.map(({ name }) => name)];
+    const made = table({
+        ...base,
+        targets: [first.target, ...others.map(({ target }) => target)],
+        transformations: [
+            { id: "merge", options: {} },
+            {
+                id: "organize",
+                options: {
+                    excludeByName: { Time: true },
+                    indexByName: Object.fromEntries(
+                        [...labels, ...measures.map(({ target }) => `Value #${target.refId}`)].map((name, index) => [
+                            name,
+                            index,
+                        ]),
+                    ),
+                    renameByName: Object.fromEntries(
+                        measures.map(({ name, target }) => [`Value #${target.refId}`, name]),
+                    ),
+                },
+            },
+        ],
+    });
+    if (!names.includes(base.sortBy)) throw new Error(`${base.title}: no column ${base.sortBy}`);
+    if (base.isAscending === true)
+        made.options = { ...made.options, sortBy: [{ displayName: base.sortBy, desc: false }] };
+    return made;
+}
+
+/** Counts over time and by the buckets of a histogram: the darker a cell, the more it has. */
+export function heatMap(base: Base): Panel {
+    const options: HeatmapOptions = {
+        calculate: false,
+        cellGap: 1,
+        color: {
+            mode: HeatmapColorMode.Scheme,
+            scheme: "Oranges",
+            scale: HeatmapColorScale.Exponential,
+            exponent: 0.5,
+            steps: 32,
+            fill: "dark-orange",
+            reverse: false,
+        },
+        exemplars: { color: "rgba(255,0,255,0.7)" },
+        legend: { show: true },
+        showValue: VisibilityMode.Never,
+        tooltip: { mode: TooltipDisplayMode.Single, yHistogram: false },
+        yAxis: { unit: base.unit },
+    };
+    return panel("heatmap", base, options, {}, FieldColorModeId.Thresholds);
 }
 
 /** Unit and colour of a table's column. */

@@ -61,6 +61,16 @@ export function prometheusNow(expr: string, legend: string, refId = "A"): Target
     return { ...prometheus(expr, legend, refId), instant: true, range: false };
 }
 
+/** Instant query of Prometheus as a table, with a column for each label and `Value #A` for the value of the query `A`. */
+export function prometheusTable(refId: string, expr: string): Target {
+    return { ...prometheusNow(expr, "", refId), format: "table" };
+}
+
+/** Range query of the buckets of a histogram, for a heat map. */
+export function prometheusBuckets(expr: string): Target {
+    return { ...prometheus(expr, "{{le}}"), format: "heatmap" };
+}
+
 /** Removes the indentation that all lines share. */
 function trim(text: string): string {
     const lines = text.split("\n").filter((line) => line.trim() !== "");

@@ -68,8 +68,9 @@ function format(value: number, defaults: FieldConfig): string {
     switch (defaults.unit) {
         case "percentunit":
             return `${(value * 100).toFixed(Math.abs(value) < 0.1 ? 2 : 1)} %`;
-        case "ms":
         case "s":
+            return Math.abs(value) < 1 && value !== 0 ? `${short(value * 1000)} ms` : `${short(value)} s`;
+        case "ms":
         case "m":
         case "h":
         case "d":
@@ -291,6 +292,38 @@ function drawTable(panel: Panel, frames: readonly Frame[], box: Box): string {
     return [...head, ...cells.flat(), rest].join("");
 }
 
+/** Cells of a heat map: counts of one bucket in one step, the darker the more. */
+function drawHeatMap(frames: readonly Frame[], box: Box, range: Range): string {
+    const plot: Box = { x: box.x + 52, y: box.y + 4, width: box.width - 60, height: box.height - 24 };
+    const rows = series(frames)
+        .map(({ name, points }) => ({ bound: Number(name.replace("+Inf", "Infinity")), counts: new Map(points) }))
+        .sort((one, other) => one.bound - other.bound);
+    // Buckets are cumulative.
+    const own = rows.map(({ bound, counts }, index) => {
+        const below = rows[index - 1]?.counts;
+        const cells = [...counts].map(([at, count]) => [at, count - (below?.get(at) ?? 0)] as const);
+        return { bound, cells };
+    });
+    const highest = Math.max(...own.flatMap(({ cells }) => cells.map(([, count]) => count))) || 1;
+    const width = range.toMs - range.fromMs;
+    const height = plot.height / Math.max(own.length, 1);
+    const step = ((range.stepSeconds * 1000) / width) * plot.width;
+    const drawn = own.map(({ bound, cells }, index) => {
+        const y = plot.y + plot.height - (index + 1) * height;
+        const label = Number.isFinite(bound) ? `${short(bound * 1000)} ms` : "more";
+        const filled = cells
+            .filter(([at, count]) => count > highest / 1000 && at >= range.fromMs && at <= range.toMs)
+            .map(([at, count]) => {
+                const x = plot.x + ((at - range.fromMs) / width) * plot.width;
+                const opacity = Math.max(0.1, Math.sqrt(count / highest)).toFixed(2);
+                const one = { x, y, width: Math.min(step, plot.x + plot.width - x), height: height - 1 };
+                return rectangle(one, "#fa6400").replace("/>", ` fill-opacity="${opacity}"/>`);
+            });
+        return write(plot.x - 4, y + height / 2 + 4, label, `text-anchor="end" class="axis"`) + filled.join("");
+    });
+    return drawn.join("") + hours(range, plot);
+}
+
 function drawPanel(panel: Panel, frames: readonly Frame[], box: Box, range: Range): string {
     switch (panel.type) {
         case "stat":
@@ -303,14 +336,17 @@ function drawPanel(panel: Panel, frames: readonly Frame[], box: Box, range: Rang
             return drawBars(panel, frames, box);
         case "table":
             return drawTable(panel, frames, box);
+        case "heatmap":
+            return drawHeatMap(frames, box, range);
         default:
             throw new Error(`no picture of panels of type ${panel.type}`);
     }
 }
 
-async function drawBoard(board: Dashboard): Promise<string> {
-    // The jobs have read the day after its end.
-    const range: Range = { ...questions.range("day"), toMs: Date.now(), stepSeconds: STEP_SECONDS };
+async function drawBoard(name: BoardName, board: Dashboard): Promise<string> {
+    // The jobs have read the day after its end. What fails now is seen during an incident.
+    const toMs = name === "pods" ? questions.range("packets").toMs : Date.now();
+    const range: Range = { ...questions.range("day"), toMs, stepSeconds: STEP_SECONDS };
     const values = await questions.variables(board.templating?.list ?? [], (variable) => {
         throw new Error(`${String(board.title)}: the variable ${variable} has no values`);
     });
@@ -359,6 +395,6 @@ async function drawBoard(board: Dashboard): Promise<string> {
 mkdirSync(output, { recursive: true });
 for (const name of Object.keys(boards) as BoardName[]) {
     const board = JSON.parse(readFileSync(join(folder, `${boards[name].uid}.json`), "utf8")) as Dashboard;
-    writeFileSync(join(output, `${name}.svg`), await drawBoard(board));
+    writeFileSync(join(output, `${name}.svg`), await drawBoard(name, board));
 }
 await questions.stores.end();

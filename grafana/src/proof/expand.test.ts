@@ -60,6 +60,7 @@ test("macros of Flux and of Prometheus", () => {
         'from(bucket: "dns") |> range(start: 2025-11-21T21:20:00Z, stop: 2025-11-21T22:20:00Z) |> window(every: 60s)',
     );
     assert.equal(expand.prometheus("rate(x[$__rate_interval])", RANGE), "rate(x[240s])");
+    assert.equal(expand.prometheus("increase(x[$__range])", RANGE), "increase(x[3600s])");
 });
 
 test("what is not replaced is found", () => {

@@ -65,7 +65,11 @@ export function influxdb(flux: string, range: Range, bucket: string): string {
 /** Replaces what Grafana's Prometheus source does; a rate covers four scrapes at least. */
 export function prometheus(expr: string, range: Range): string {
     const rate = Math.max(range.stepSeconds, 4 * 60);
-    return builtIn(expr.replaceAll("$__rate_interval", `${String(rate)}s`), range);
+    const all = Math.max(1, seconds(range.toMs - range.fromMs));
+    return builtIn(
+        expr.replaceAll("$__rate_interval", `${String(rate)}s`).replaceAll("$__range", `${String(all)}s`),
+        range,
+    );
 }
 
 function builtIn(text: string, { stepSeconds }: Range): string {

@@ -190,6 +190,53 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
         "Nodes that know their pods": [peak("packets", "value", 1)],
         "Queries of unknown pods": [atMost("packets", "value", 0)],
     },
+    pods: {
+        "Pods that fail": [peak("packets", "value", 3), peak("resolver", "value", 9), atMost("deploy", "value", 0)],
+        "Failing pods": [
+            shows("packets", "cart-7d4f9-us1", '"namespace":"shop"', '"timeout"'),
+            peak("resolver", "share", 0.3),
+            peak("forged", "servfail", 0.1),
+            {
+                span: "packets",
+                says: "pods of us-1 alone, the worst first",
+                holds: (rows) =>
+                    rows.every((row) => String(row.pod).endsWith("-us1")) &&
+                    rows.every((row, index) => Number(row.failed) <= Number(rows[index - 1]?.failed ?? row.failed)) &&
+                    rows.every((row) => Number(row.queries) > Number(row.failed)),
+            },
+        ],
+        "Failures by outcome": [
+            shows("resolver", '"outcome":"timeout"'),
+            shows("forged", '"outcome":"servfail"'),
+            peak("resolver", "value", 1),
+        ],
+        "Failing queries by namespace": [
+            shows("resolver", '"namespace":"build"'),
+            peak("resolver", "value", 0.3),
+            atMost("deploy", "value", 0),
+        ],
+        "Queries by namespace": [peak("deploy", "value", 4), shows("tunnel", '"namespace":"tools"')],
+        "Slowest workloads": [shows("day", '"workload":"cart"'), peak("day", "value", 0.02)],
+        "Latency by workload": [peak("resolver", "p99", 0.02), low("resolver", "p50", 0.0025)],
+        "Latency of all chosen workloads": [shows("day", '"le":"0.0025"'), peak("day", "value", 1)],
+        "Queries by pod": [shows("deploy", "cart-7d4f9-eu1"), peak("deploy", "value", 4)],
+        "Names that do not exist, by pod": [
+            shows("day", "web-7d4f9-us1"),
+            peak("deploy", "value", 3.5),
+            atMost("packets", "value", 0.3),
+        ],
+        "Agents down": [peak("day", "value", 0), atMost("day", "value", 0)],
+        "Agents without pods": [peak("day", "value", 0), atMost("day", "value", 0)],
+        "Of unknown pods": [peak("day", "value", 0), atMost("day", "value", 0)],
+        "Counted as other": [peak("day", "value", 0), atMost("day", "value", 0)],
+        Agents: [
+            shows("packets", "us-1:9353"),
+            peak("packets", "lost", 3),
+            atMost("resolver", "lost", 0),
+            peak("day", "pods", 4),
+            peak("day", "up", 1),
+        ],
+    },
     pipeline: {
         "Every identity closes": [peak("now", "balanced", 1)],
         "Age of the newest row": [peak("now", "windows", 0), peak("now", "transactions", 0)],

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Panel } from "@grafana/schema";
+import { merged } from "../panels.js";
 import { series, table } from "./frames.js";
 
 const AT = "2026-11-22T05:00:00Z";
@@ -36,6 +37,30 @@ test("a matrix has a column for each value", () => {
         rows: [
             { resolver: "a", x: 1, y: 2 },
             { resolver: "b", x: 3 },
+        ],
+    });
+});
+
+test("queries of a merged table are columns of one row for the same labels", () => {
+    const measure = (refId: string) => ({ refId, datasource: { type: "prometheus", uid: "p" } });
+    const panel = merged(
+        { title: "Pods", description: "", unit: "short", links: [], sortBy: "failed" },
+        ["pod"],
+        [
+            { name: "queries", target: measure("A") },
+            { name: "failed", target: measure("B") },
+        ],
+    );
+    const row = (pod: string, value: number): Record<string, unknown> => ({ pod, time: AT_MS / 1000, value });
+    const frames = [
+        { target: measure("A"), rows: [row("a", 5), row("b", 9)] },
+        { target: measure("B"), rows: [row("b", 2)] },
+    ];
+    assert.deepEqual(table(panel, frames), {
+        columns: ["pod", "queries", "failed"],
+        rows: [
+            { pod: "b", queries: 9, failed: 2 },
+            { pod: "a", queries: 5 },
         ],
     });
 });

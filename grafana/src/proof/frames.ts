@@ -71,6 +71,7 @@ function values(target: Target, row: Row): [string, number][] {
 
 /** Returns the columns of a table and its rows, with the panel's transformation. */
 export function table(panel: Panel, frames: readonly Frame[]): { readonly columns: string[]; readonly rows: Row[] } {
+    if (panel.transformations?.some(({ id }) => id === "merge") === true) return merged(panel, frames);
     const rows = frames.flatMap((frame) => frame.rows);
     const matrix = panel.transformations?.find(({ id }) => id === "groupingToMatrix")?.options as
         { columnField: string; rowField: string; valueField: string } | undefined;
@@ -86,4 +87,37 @@ export function table(panel: Panel, frames: readonly Frame[]): { readonly column
         });
     }
     return { columns: [...columns], rows: [...byRow.values()] };
+}
+
+/** What `organize` says of the columns. */
+interface Organization {
+    readonly indexByName: Record<string, number>;
+    readonly renameByName: Record<string, string>;
+}
+
+/** Rows of several queries of Prometheus that have the same labels as one row, in the panel's order. */
+function merged(panel: Panel, frames: readonly Frame[]): { readonly columns: string[]; readonly rows: Row[] } {
+    const { indexByName, renameByName } = panel.transformations?.find(({ id }) => id === "organize")
+        ?.options as unknown as Organization;
+    const renamed = (name: string): string => renameByName[name] ?? name;
+    const byLabels = new Map<string, Row>();
+    for (const { target, rows } of frames) {
+        for (const { value, ...row } of rows) {
+            const labels = Object.fromEntries(Object.entries(row).filter(([name]) => name !== "time"));
+            const key = JSON.stringify(Object.entries(labels).sort());
+            byLabels.set(key, {
+                ...(byLabels.get(key) ?? labels),
+                [renamed(`Value #${String(target.refId)}`)]: value,
+            });
+        }
+    }
+    const columns = Object.entries(indexByName)
+        .sort(([, one], [, other]) => one - other)
+        .map(([name]) => renamed(name));
+    const { sortBy } = panel.options as {
+        sortBy?: readonly { readonly displayName: string; readonly desc: boolean }[];
+    };
+    const [{ displayName, desc } = { displayName: "", desc: true }] = sortBy ?? [];
+    const rank = (row: Row): number => (numeric(row[displayName]) ?? 0) * (desc ? -1 : 1);
+    return { columns, rows: [...byLabels.values()].sort((one, other) => rank(one) - rank(other)) };
 }

@@ -25,7 +25,7 @@ interface Series {
 
 interface Family {
     readonly name: string;
-    readonly type: "counter" | "gauge";
+    readonly type: "counter" | "gauge" | "histogram";
     readonly series: readonly Series[];
 }
 
@@ -54,6 +54,51 @@ const outcomes = ["resolver-1", "resolver-2"].flatMap((resolver) => [
         isDead(resolver, minute) ? 30 : isLossy(node, minute) ? 10 : 0,
     ),
 ]);
+
+/** Queries of each pod, of 20 a minute and those of the incidents, by outcome. */
+const byPod = nodeNames.flatMap((node) => {
+    const [cart, web, runner, shell] = clients(node);
+    return [cart, web, runner, shell].flatMap((client) => {
+        const asks = client === shell ? 0 : 20;
+        const lost = (minute: number): number =>
+            (happens("resolver", minute) ? asks / 2 : 0) + (isLossy(node, minute) ? 0.35 * asks : 0);
+        const outcomes: Record<string, Value> = {
+            answered: (minute) =>
+                asks - lost(minute) + (client === shell && node === "us-1" && happens("tunnel", minute) ? 180 : 0),
+            nxdomain: (minute) =>
+                (client === web ? 12 : 0) + (client === cart && node !== "us-1" && happens("deploy", minute) ? 240 : 0),
+            servfail: (minute) => (client === web && happens("forged", minute) ? 10 : 0),
+            timeout: lost,
+        };
+        return Object.entries(outcomes).map(([outcome, value]) => ({ node, client, outcome, value }));
+    });
+});
+const podLabels = byPod.map(({ node, client: { namespace, pod, workload }, outcome, value }) => ({
+    labels: { ...instance(node), namespace, pod, workload, outcome },
+    value,
+}));
+/** Share of the responses up to a bound in seconds: those of the cache take half a millisecond to 1.5, the others 8 to 38. */
+const latencies = {
+    "0.0005": 0,
+    "0.001": 0.35,
+    "0.0025": 0.7,
+    "0.005": 0.7,
+    "0.01": 0.72,
+    "0.025": 0.87,
+    "0.05": 1,
+    "0.1": 1,
+    "+Inf": 1,
+};
+const durations = nodeNames.flatMap((node) =>
+    clients(node).flatMap(({ namespace, pod, workload }) => {
+        const mine = byPod.filter((one) => one.node === node && one.client.pod === pod && one.outcome !== "timeout");
+        const responses: Value = (minute) => mine.reduce((sum, { value }) => sum + value(minute), 0);
+        return Object.entries(latencies).map(([le, share]) => ({
+            labels: { ...instance(node), namespace, workload, le },
+            value: (minute: number) => share * responses(minute),
+        }));
+    }),
+);
 
 /** A KPI of the day: its usual value, and the value during an incident. */
 const kpis: readonly (readonly [keyof typeof kpi, family: string, usual: number, IncidentName?, during?: number])[] = [
@@ -169,6 +214,12 @@ const families: Family[] = [
     { name: m.dnscribe_alertmanager_waiting, type: "gauge", series: each({ sink: "alertmanager" }, () => 0) },
     { name: m.dnscribe_build_info, type: "gauge", series: each({ version: "0.1.0", revision: "unknown" }, () => 1) },
     { name: m.dnscribe_kubernetes_up, type: "gauge", series: each({}, () => 1) },
+    { name: m.dnscribe_kubernetes_pods, type: "gauge", series: each({}, () => 4) },
+    { name: m.dns_pod_transactions_total, type: "counter", series: podLabels },
+    { name: m.dns_pod_transaction_duration_seconds_bucket, type: "histogram", series: durations },
+    { name: m.dnscribe_pod_series_removed_total, type: "counter", series: each({}, () => 0) },
+    // Prometheus writes it itself, for each target.
+    { name: "up", type: "gauge", series: each({}, () => 1) },
     {
         name: m.dnscribe_kubernetes_transactions_total,
         type: "counter",
@@ -230,8 +281,8 @@ const families: Family[] = [
 
 const out = createWriteStream(file);
 for (const { name, type, series } of families) {
-    // OpenMetrics names a counter without its suffix in the line TYPE.
-    out.write(`# TYPE ${type === "counter" ? name.replace(/_total$/, "") : name} ${type}\n`);
+    // OpenMetrics names counters and histograms without their suffixes in the line TYPE.
+    out.write(`# TYPE ${type === "gauge" ? name : name.replace(/_(total|bucket)$/, "")} ${type}\n`);
     for (const { labels, value } of series) {
         const text = Object.entries(labels)
             .map(([label, content]) => `${label}="${content}"`)
@@ -239,7 +290,7 @@ for (const { name, type, series } of families) {
         let sum = 0;
         for (let minute = 0; minute <= MINUTES; minute++) {
             const now = value(minute);
-            sum = type === "counter" ? sum + now : now;
+            sum = type === "gauge" ? now : sum + now;
             out.write(`${name}{${text}} ${String(sum)} ${String(startSeconds + minute * 60)}\n`);
         }
     }

@@ -10,6 +10,7 @@ import { rules } from "../rules.js";
 import { chMatches, matches, sources } from "../sources.js";
 import type * as expand from "./expand.js";
 import { expected } from "./expected.js";
+import { type Frame, table } from "./frames.js";
 import { Questions, type Target } from "./questions.js";
 import type { Addresses, Answer, Range } from "./stores.js";
 
@@ -20,6 +21,9 @@ const REPEATS = 2;
 
 /** A name that means something to each part of a query: DNS allows every byte in names. */
 const AWKWARD = `o'brien\\'"100%_(\\"$re$)/[a-z]*|.example`;
+
+/** Variables whose values are chosen by us, or that the source of Prometheus escapes itself. */
+const PLAIN = new Set(["vantage", "instance", "namespace", "pod"]);
 
 const [folder = "", stackFile = "", startText = ""] = process.argv.slice(2);
 const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
@@ -50,36 +54,62 @@ async function provePanel(name: BoardName, panel: Panel, values: expand.Variable
         description: panel.description,
         unit: panel.fieldConfig?.defaults.unit,
         runbook: panel.links?.some(({ url }) => url?.startsWith("${docs}")),
-        "link to the next board": panel.links?.some(({ url }) => url?.includes("__all_variables")),
+        // It is made for Grafanas that have no other board.
+        "link to the next board": name === "pods" || panel.links?.some(({ url }) => url?.includes("__all_variables")),
     })) {
         if (value === undefined || value === "" || value === false) problems.push(`${where}: no ${field}`);
     }
     const list = expected[name][title] ?? [];
     if (list.length === 0) problems.push(`${where}: nothing is expected of it`);
     for (const { span, says, holds } of list) {
-        const rows: Record<string, unknown>[] = [];
+        const frames: Frame[] = [];
         for (const target of panel.targets ?? []) {
             try {
                 const answer = await askFast(target, questions.range(span), values);
-                rows.push(...answer.rows);
+                frames.push({ target, rows: answer.rows });
                 times.push({ name: `${where} (${span})`, ms: answer.ms });
                 if (answer.ms > LIMIT_MS) problems.push(`${where}: ${String(Math.round(answer.ms))} ms`);
             } catch (error) {
                 problems.push(`${where}: ${String(error)}`);
             }
         }
+        const isMerged = panel.transformations?.some(({ id }) => id === "merge") === true;
+        const rows = isMerged ? table(panel, frames).rows : frames.flatMap((frame) => frame.rows);
         if (!rows.some(hasValue)) problems.push(`${where}: shows nothing in ${span}`);
         else if (!holds(rows))
             problems.push(`${where}: expected in ${span}: ${says}; ${JSON.stringify(rows.slice(0, 3))}`);
     }
 }
 
+/** A namespace, pod or agent that nobody has. */
+const NOBODY = "nobody";
+
+/** Panels of the board of pods about what the board itself cannot know: a namespace does not narrow them. */
+const ABOUT_AGENTS = "whatever pods are chosen";
+
+/** Each variable of the board of pods narrows each panel, but for those about the agents, which only an agent narrows. */
+async function proveChoices(board: Dashboard, values: expand.Variables): Promise<void> {
+    for (const variable of ["namespace", "pod", "instance"]) {
+        for (const panel of board.panels ?? []) {
+            const { description = "", targets = [] } = panel as Panel;
+            if (panel.type === "row" || (variable !== "instance" && description.includes(ABOUT_AGENTS))) continue;
+            for (const target of targets) {
+                const { rows } = await questions.ask(target, questions.range("resolver"), {
+                    ...values,
+                    [variable]: NOBODY,
+                });
+                if (rows.some(({ value }) => value !== 0))
+                    problems.push(`pods: ${String(panel.title)}: the variable ${variable} does not narrow it`);
+            }
+        }
+    }
+}
+
 /** Sends all queries of a board with names that are awkward for SQL, Flux and regular expressions: none may be refused. */
 async function proveNames(name: BoardName, board: Dashboard, values: expand.Variables): Promise<void> {
     const awkward = { ...values };
-    // The source of Prometheus escapes values itself.
     for (const variable of Object.keys(values)) {
-        if (variable !== "vantage" && variable !== "instance") awkward[variable] = AWKWARD;
+        if (!PLAIN.has(variable)) awkward[variable] = AWKWARD;
     }
     for (const panel of board.panels ?? []) {
         for (const target of (panel as Panel).targets ?? []) {
@@ -133,6 +163,7 @@ for (const name of Object.keys(boards) as BoardName[]) {
         await provePanel(name, panel as Panel, values);
     }
     await proveNames(name, board, values);
+    if (name === "pods") await proveChoices(board, values);
     for (const title of Object.keys(expected[name])) {
         if (!titles.has(title)) problems.push(`${name}: ${title}: expected, but not on the board`);
     }

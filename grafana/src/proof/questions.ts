@@ -73,7 +73,7 @@ export class Questions {
             const { type } = variable.datasource as { type: string };
             const found =
                 type === "prometheus"
-                    ? await this.stores.labelValues(...labelQuery(query))
+                    ? await this.stores.labelValues(...labelQuery(expand.variables(query, values)))
                     : (await this.ask({ datasource: variable.datasource, rawSql: query }, this.range("day"), values))
                           .rows;
             if (found.length === 0) empty(variable.name);
@@ -83,6 +83,6 @@ export class Questions {
 }
 
 function labelQuery(query: string): [string, string] {
-    const [, metric = "", label = ""] = /^label_values\((\w+), (\w+)\)$/.exec(query) ?? [];
-    return [metric, label];
+    const [, selector = "", label = ""] = /^label_values\((\w+(?:\{.*\})?), (\w+)\)$/.exec(query) ?? [];
+    return [selector, label];
 }

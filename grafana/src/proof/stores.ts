@@ -93,8 +93,8 @@ export class Stores {
     }
 
     /** Values of a label, as a variable of Grafana asks for them. */
-    async labelValues(metric: string, label: string): Promise<string[]> {
-        const query = new URLSearchParams({ "match[]": metric });
+    async labelValues(selector: string, label: string): Promise<string[]> {
+        const query = new URLSearchParams({ "match[]": selector });
         const text = await fetched(`${this.addresses.prometheus}/api/v1/label/${label}/values?${query.toString()}`, {});
         return (JSON.parse(text) as { data: string[] }).data;
     }

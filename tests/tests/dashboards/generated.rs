@@ -55,8 +55,8 @@ fn golden_names_and_boards() {
     grafana::compile().unwrap();
     shell::output(grafana::program("generate").arg(scratch.path())).unwrap();
     let written = files(&scratch.path().join("dashboards"));
-    assert_eq!(written.len(), 9);
-    assert_eq!(files(&folder.join("dashboards")).len(), 9, "a board that is not generated");
+    assert_eq!(written.len(), 10);
+    assert_eq!(files(&folder.join("dashboards")).len(), 10, "a board that is not generated");
     for file in written {
         compare(&file, &folder.join("dashboards").join(file.file_name().unwrap()));
     }
@@ -119,6 +119,35 @@ fn links_to_the_documentation_hold() {
     for page in pages {
         assert!(environment::workspace().join("docs").join(&page).is_file(), "{page}");
     }
+}
+
+/// The board of pods is for those who have a Prometheus of any name, and nothing else.
+#[test]
+fn board_of_pods_needs_nothing_but_prometheus() {
+    fn sources<'a>(part: &'a Value, found: &mut Vec<&'a Value>) {
+        match part {
+            Value::Object(fields) => {
+                found.extend(fields.get("datasource").filter(|source| source.is_object()));
+                fields.values().for_each(|field| sources(field, found));
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| sources(part, found)),
+            _ => {}
+        }
+    }
+    let file = grafana::folder().join("dashboards/dnscribe-pods.json");
+    let board: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let mut found = Vec::new();
+    sources(&board, &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    let chosen = serde_json::json!({ "type": "prometheus", "uid": "${datasource}" });
+    assert!(found.iter().all(|source| **source == chosen), "{found:?}");
+    let variable = &board["templating"]["list"][0];
+    assert_eq!(
+        (&variable["type"], &variable["query"]),
+        (&"datasource".into(), &"prometheus".into())
+    );
+    // Links that a Grafana without the other boards would not have.
+    assert!(!board.to_string().contains("/d/dnscribe-"), "{board}");
 }
 
 /// As texts, "warning" is above "critical".
