@@ -16,7 +16,7 @@ import kubernetes_validate
 import yaml
 
 # Kinds of the Prometheus operator, which have no schema in Kubernetes.
-FOREIGN = {"PodMonitor"}
+FOREIGN = {"PodMonitor", "PrometheusRule"}
 
 # Without libyaml, the operator's definition takes seconds.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

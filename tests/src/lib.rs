@@ -25,6 +25,7 @@ pub mod kubernetes;
 pub mod lab;
 pub mod ledger;
 pub mod manifests;
+pub mod page;
 pub mod pcap;
 pub mod prometheus;
 pub mod realistic;

@@ -158,6 +158,15 @@ pub fn render(version: &str, values: &Value) -> Result<String> {
     String::from_utf8(output.stdout).context("Helm's output")
 }
 
+/// Renders the chart as a command `helm install …` of a page does in the folder of the repository, for a Kubernetes version.
+pub fn render_command(version: &str, command: &str) -> Result<String> {
+    let words = command.strip_prefix("helm install ").context("not an installation")?;
+    let mut render = Command::new(helm()?);
+    render.arg("template").args(words.split_whitespace()).args(["--kube-version", version]);
+    let output = shell::output(render.current_dir(environment::workspace()))?;
+    String::from_utf8(output.stdout).context("Helm's output")
+}
+
 /// Parses YAML and validates each document for a Kubernetes version, and those of Flink's operator;
 /// other kinds that Kubernetes itself does not define are not validated.
 pub fn read(version: &str, yaml: &str) -> Result<Vec<Value>> {

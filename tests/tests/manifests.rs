@@ -2,8 +2,9 @@
 //! more privileges than documented.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+use dnscribe_tests::prometheus::Program;
 use dnscribe_tests::stack::jobs;
-use dnscribe_tests::{environment, manifests, shell};
+use dnscribe_tests::{environment, grafana, manifests, page, shell};
 use manifests::{VERSIONS, base, chart, of_kind, read, render};
 use serde_json::{Value, json};
 use std::fs;
@@ -20,6 +21,8 @@ fn everything() -> Value {
         },
         "kafka": { "existingSecret": "kafka", "optionKeys": { "sasl.password": "password" } },
         "podMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
+        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" } },
+        "dashboards": { "enabled": true, "namespace": "monitoring", "annotations": { "grafana_folder": "DNS" } },
         "networkPolicy": {
             "scrapers": [{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }],
             "egress": [{ "ports": [{ "port": 9093, "protocol": "TCP" }] }],
@@ -76,7 +79,7 @@ fn chart_is_valid_in_every_version() {
         "spool": { "enabled": false }, "tolerations": [],
     });
     for version in VERSIONS {
-        for (values, kinds) in [(json!({}), 7), (everything(), 18), (none.clone(), 2)] {
+        for (values, kinds) in [(json!({}), 7), (everything(), 20), (none.clone(), 2)] {
             let documents = read(version, &render(version, &values).unwrap()).unwrap();
             assert_eq!(documents.len(), kinds, "{version}: {values}");
         }
@@ -227,11 +230,87 @@ fn monitored_pods_have_the_job_of_the_rules() {
     let agents = monitors.clone().next().unwrap();
     // Otherwise `namespace` and `pod` of the agent's metrics would be those of the agent.
     assert_eq!(agents["spec"]["podMetricsEndpoints"][0]["honorLabels"], true, "{agents:#}");
-    let relabelings = monitors.map(|one| &one["spec"]["podMetricsEndpoints"][0]["relabelings"]);
+    let relabelings = monitors.map(|one| &one["spec"]["podMetricsEndpoints"][0]["relabelings"][0]);
     let relabelings: Vec<&Value> = relabelings.collect();
     let expected = ["dnscribe", "dnscribe-probe"]
-        .map(|job| json!([{ "targetLabel": "job", "replacement": job }]));
+        .map(|job| json!({ "targetLabel": "job", "replacement": job }));
     assert_eq!(relabelings, expected.each_ref());
+}
+
+/// The installation of `docs/pods.md`, with each option that the page offers, makes what it says; promtool accepts its rules and
+/// its lines for a Prometheus without the operator.
+#[test]
+fn page_of_pods_installs_monitor_rules_and_board() {
+    let text = page::read("pods").unwrap();
+    let commands = page::commands(&text);
+    let install = commands.iter().find(|command| command.starts_with("helm install ")).unwrap();
+    for version in VERSIONS {
+        let rendered = manifests::render_command(version, install).unwrap();
+        assert_eq!(read(version, &rendered).unwrap().len(), 10, "{version}");
+    }
+    let options: Vec<&str> =
+        page::inline(&text).filter(|code| code.starts_with("--set ")).collect();
+    assert_eq!(options.len(), 3, "{options:?}");
+    for option in options {
+        manifests::render_command("1.34", &format!("{install} {option}")).unwrap();
+    }
+
+    let documents = read("1.34", &manifests::render_command("1.34", install).unwrap()).unwrap();
+    let board = documents
+        .iter()
+        .find(|document| document["metadata"]["labels"]["grafana_dashboard"] == "1");
+    let board = board.unwrap()["data"]["dnscribe-pods.json"].as_str().unwrap();
+    let file = grafana::folder().join("dashboards/dnscribe-pods.json");
+    assert_eq!(board, fs::read_to_string(file).unwrap());
+    let rules = of_kind(&documents, "PrometheusRule").unwrap();
+    let groups = rules["spec"]["groups"].as_array().unwrap().iter();
+    let names: Vec<&str> = groups.map(|group| group["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["recording", "slo", "agent", "pods"].map(|name| format!("dnscribe-{name}")));
+    let alerts = rules.to_string();
+    for code in page::inline(&text).filter(|code| code.starts_with("Dns")) {
+        assert!(alerts.contains(&format!("\"alert\":\"{code}\"")), "no alert {code}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let check = |what: &str, content: &str| {
+        let file = folder.path().join(what);
+        fs::write(&file, content).unwrap();
+        let mut promtool = Command::new(Program::Promtool.file().unwrap());
+        shell::output(promtool.args(["check", what]).arg(file)).unwrap();
+    };
+    check("rules", &rules["spec"].to_string());
+    let [lines] = &page::blocks(&text, "yaml")[..] else { panic!("not one block of YAML") };
+    let file = folder.path().join("scrape.yaml");
+    fs::write(&file, lines).unwrap();
+    let mut config = manifests::read_yaml(&file).unwrap();
+    let scrape = config["scrape_configs"][0].as_object_mut().unwrap();
+    assert_eq!(scrape["honor_labels"], true);
+    // Debian's promtool knows no Kubernetes.
+    let pods = scrape.remove("kubernetes_sd_configs").unwrap();
+    assert_eq!(pods, json!([{ "role": "pod", "namespaces": { "names": ["dnscribe"] } }]));
+    check("config", &config.to_string());
+    let agents = &of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"];
+    assert_eq!(agents["metadata"]["labels"]["app.kubernetes.io/name"], "dnscribe");
+    assert_eq!(agents["spec"]["containers"][0]["ports"][0]["name"], "metrics");
+}
+
+/// With probes come their rules; KPIs are not in the chart.
+#[test]
+fn rules_are_those_of_what_is_installed() {
+    let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
+    let rules = of_kind(&documents, "PrometheusRule").unwrap().to_string();
+    assert!(rules.contains("DnscribeProbeDown") && !rules.contains("KpiStale"), "{rules}");
+}
+
+/// `examples/cluster-values.yaml` has the configuration of `examples/cluster.yaml`, but for what the chart sets.
+#[test]
+fn example_values_have_the_example_configuration() {
+    let read = |name: &str| {
+        manifests::read_yaml(&environment::workspace().join("examples").join(name)).unwrap()
+    };
+    let (values, config) = (read("cluster-values.yaml"), read("cluster.yaml"));
+    for key in ["sinks", "streams"] {
+        assert_eq!(values["config"][key], config[key], "{key}");
+    }
 }
 
 /// Flink's jobs keep their state in the storage that the values name, and are run with the
@@ -445,7 +524,8 @@ fn example_configurations_are_accepted() {
     let mut count = 0;
     for entry in fs::read_dir(environment::workspace().join("examples")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
+        let is_values = path.to_string_lossy().ends_with("-values.yaml");
+        if is_values || path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
         let is_probe = path.file_stem().is_some_and(|name| name == "probe");

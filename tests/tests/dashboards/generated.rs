@@ -1,6 +1,6 @@
 //! The checked-in files are those that the generator writes, and its names are those of the code.
 
-use dnscribe_tests::{environment, grafana, shell};
+use dnscribe_tests::{environment, grafana, manifests, shell};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,6 +62,11 @@ fn golden_names_and_boards() {
     }
     let rules = "provisioning/alerting/rules.json";
     compare(&scratch.path().join(rules), &folder.join(rules));
+    // Helm reads no file outside of a chart.
+    let copies = manifests::chart().join("files");
+    let board = "dashboards/dnscribe-pods.json";
+    compare(&scratch.path().join(board), &copies.join(board));
+    compare(&folder.join("prometheus/rules/dnscribe.yaml"), &copies.join("rules.yaml"));
 }
 
 #[test]
