@@ -6,7 +6,7 @@
 
 use crate::{agent, cache, http, shell};
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -124,13 +124,19 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts Prometheus and waits until it answers; its files are written to `folder`.
     pub fn up(folder: &Path, target: SocketAddr) -> Result<Self> {
-        let config = format!(
-            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\n\
-             scrape_configs:\n\
-             - job_name: dnscribe\n  static_configs: [{{ targets: [\"{target}\"] }}]\n"
-        );
+        let scrape = json!({ "job_name": "dnscribe", "static_configs": [{ "targets": [target.to_string()] }] });
+        Self::up_with(folder, &scrape, &[])
+    }
+
+    /// Like [`Prometheus::up`], with an entry of `scrape_configs` and files of rules, which are evaluated each second.
+    pub fn up_with(folder: &Path, scrape: &Value, rules: &[PathBuf]) -> Result<Self> {
+        let config = json!({
+            "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
+            "rule_files": rules, "scrape_configs": [scrape],
+        });
+        // JSON is YAML.
         let file = folder.join("prometheus.yml");
-        fs::write(&file, config)?;
+        fs::write(&file, config.to_string())?;
         let address = agent::free_address()?;
         let mut command = below(Program::Prometheus)?;
         command.arg(format!("--config.file={}", file.display()));

@@ -16,6 +16,7 @@ mod load;
 mod lookups;
 mod outcomes;
 mod overload;
+mod pods;
 mod privacy;
 mod privileges;
 mod processes;
