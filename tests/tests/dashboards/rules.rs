@@ -74,7 +74,7 @@ fn a_notification_has_evidence_board_and_runbook() {
     let data = scratch.path().join("data.json");
     let alert = serde_json::json!({
         "status": "resolved",
-        "labels": { "alertname": "DnsTunnel", "rule": "tunnel", "severity": "critical", "zone": "evil.example", "node": "a b" },
+        "labels": { "alertname": "DnsTunnel", "rule": "tunnel", "severity": "critical", "zone": "evil.example", "node": "a b", "namespace": "shop" },
         "annotations": { "summary": "Data in names below evil.example.", "description": "names 900 (threshold 100)",
             "changes": "cart 2.0 by ci", "runbook_url": "https://wiki.example/docs/runbooks/tunnel.md" },
         "startsAt": "2026-11-22T10:00:00Z", "endsAt": "2026-11-22T10:20:00Z",
@@ -100,7 +100,7 @@ fn a_notification_has_evidence_board_and_runbook() {
         "Data in names below evil.example.",
         "Evidence: names 900 (threshold 100)",
         "Changes: cart 2.0 by ci",
-        "/d/dnscribe-security?from=1795339800000&to=1795342800000&var-zone=evil.example&var-node=a+b",
+        "/d/dnscribe-security?from=1795339800000&to=1795342800000&var-zone=evil.example&var-node=a+b&var-namespace=shop",
         "Runbook: https://wiki.example/docs/runbooks/tunnel.md",
     ] {
         assert!(text.contains(part), "{part}: {text}");
