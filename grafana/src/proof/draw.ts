@@ -1,10 +1,11 @@
 // Draws every board over the scripted day as an SVG file, for the documentation. It is no Grafana: one picture of each
-// kind of panel, with the board's layout, queries, units, bounds and colours.
+// kind of panel, with the board's layout, queries, units, bounds and colours. Panels without data on that day are left
+// out, and named at the foot. Every colour has a contrast of 3:1 in light and in dark, and a word beside it.
 //
 // Usage: node draw.js DASHBOARDS STACK.json START_MS FOLDER
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Dashboard, FieldConfig, Panel } from "@grafana/schema";
+import type { Dashboard, FieldConfig, GridPos, Panel } from "@grafana/schema";
 import { type BoardName, boards } from "../board.js";
 import { type Frame, numeric, series, type Series, table } from "./frames.js";
 import { Questions, type Target } from "./questions.js";
@@ -17,10 +18,19 @@ const COLUMNS = 24;
 const TITLE = 22;
 /** Seconds between the points of a line: the day's shortest incident has two. */
 const STEP_SECONDS = 240;
+/** Width of a character of a table. */
+const CHARACTER = 6.4;
 /** Series, and characters of a name, that a legend has room for. */
 const LEGEND = { series: 6, characters: 34 };
-const COLOURS: Record<string, string> = { green: "#37872d", yellow: "#e0b400", red: "#c4162a" };
-const PALETTE = ["#1f60c4", "#37872d", "#e0b400", "#c4162a", "#8f3bb8", "#fa6400", "#3aa6b9", "#7c8a99"];
+const COLOURS: Record<string, string> = { green: "#37872d", yellow: "#a87400", red: "#d1333f" };
+/** What a colour of a value means. */
+const STATES: Record<string, string> = { green: "ok", yellow: "warning", red: "critical" };
+/** Colours of series: neither of them means a state. */
+const PALETTE = ["#3274d9", "#a352cc", "#0f8a8a", "#c4622d", "#7c8a99", "#d6457a"];
+/** Lines of quantiles: those of one series have its colour. */
+const DASHES: Record<string, string> = { p50: "1 3", p90: "3 3", p95: "6 3" };
+/** Points that a line needs to be one. */
+const LEAST_POINTS = 3;
 
 const [folder = "", stackFile = "", startText = "", output = ""] = process.argv.slice(2);
 const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
@@ -45,10 +55,17 @@ function write(x: number, y: number, text: string, style = ""): string {
     return `<text x="${x.toFixed(0)}" y="${y.toFixed(0)}" ${style}>${escape(text)}</text>`;
 }
 
-function rectangle(box: Box, fill: string): string {
+/** A rectangle; `paint` is its colour, or `class="…"`. */
+function rectangle(box: Box, paint: string): string {
     const { x, y, width, height } = box;
     const size = `width="${Math.max(width, 0.5).toFixed(1)}" height="${height.toFixed(1)}"`;
-    return `<rect x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${size} fill="${fill}"/>`;
+    const fill = paint.startsWith("class=") ? paint : `fill="${paint}"`;
+    return `<rect x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${size} ${fill}/>`;
+}
+
+/** The name of a series or column as words: `latency_ms_p99 resolver-1` is `p99 resolver-1`. */
+function words(name: string): string {
+    return name.replace(/\blatency_ms_(?=p\d\d\b)/, "").replaceAll("_", " ");
 }
 
 /** A number with three digits, and k, M or G. */
@@ -60,6 +77,13 @@ function short(value: number): string {
     return `${scaled.toFixed(digits)}${suffix}`;
 }
 
+/** Seconds, minutes or hours. */
+function duration(seconds: number): string {
+    const size = Math.abs(seconds);
+    if (size >= 7200) return `${short(seconds / 3600)} h`;
+    return size >= 120 ? `${short(seconds / 60)} min` : `${short(seconds)} s`;
+}
+
 function format(value: number, defaults: FieldConfig): string {
     const mapping = defaults.mappings?.find(({ type }) => String(type) === "value");
     const words = mapping?.options as Record<string, { text?: string }> | undefined;
@@ -69,7 +93,7 @@ function format(value: number, defaults: FieldConfig): string {
         case "percentunit":
             return `${(value * 100).toFixed(Math.abs(value) < 0.1 ? 2 : 1)} %`;
         case "s":
-            return Math.abs(value) < 1 && value !== 0 ? `${short(value * 1000)} ms` : `${short(value)} s`;
+            return duration(value);
         case "ms":
         case "m":
         case "h":
@@ -86,13 +110,23 @@ function format(value: number, defaults: FieldConfig): string {
     }
 }
 
-/** Colour of a value by its bounds; undefined if there are none. */
-function colour(value: number, { thresholds }: FieldConfig): string | undefined {
+/** Name of a value's colour by its bounds; undefined if there are none. */
+function level(value: number, { thresholds }: FieldConfig): string | undefined {
     const steps = thresholds?.steps ?? [];
     if (steps.length < 2) return undefined;
     // Grafana reads null as the lowest value.
     const reached = steps.filter((step) => step.value === null || value >= step.value);
-    return COLOURS[reached.at(-1)?.color ?? ""];
+    return reached.at(-1)?.color;
+}
+
+/** Colour of a value by its bounds; undefined if there are none. */
+function colour(value: number, defaults: FieldConfig): string | undefined {
+    return COLOURS[level(value, defaults) ?? ""];
+}
+
+/** What the colour of a value means; nothing if it has none. */
+function state(value: number, defaults: FieldConfig): string {
+    return STATES[level(value, defaults) ?? ""] ?? "";
 }
 
 /** Settings of a column: the panel's, with those that the column has of its own. */
@@ -126,11 +160,13 @@ function drawStat(panel: Panel, frames: readonly Frame[], box: Box): string {
             const centred = (pixels: number): string =>
                 `text-anchor="middle" style="fill:#fff;font-size:${pixels.toFixed(0)}px"`;
             const x = part.x + part.width / 2;
-            const label = shorten(one.name, Math.floor(part.width / 7));
+            const label = [words(one.name), state(last(one), defaults)].filter((text) => text !== "").join(": ");
             return (
                 rectangle(part, colour(last(one), defaults) ?? "#37872d") +
                 write(x, middle + size / 4, format(last(one), defaults), centred(size)) +
-                (part.height > 50 ? write(x, middle + size / 4 + 16, label, centred(11)) : "")
+                (part.height > 44
+                    ? write(x, middle + size / 4 + 16, shorten(label, Math.floor(part.width / 6)), centred(11))
+                    : "")
             );
         })
         .join("");
@@ -147,7 +183,22 @@ function hours(range: Range, plot: Box): string {
     return lines.join("");
 }
 
+/** Colours of series, and dashes of quantiles: those of one thing have one colour. */
+function strokes(all: readonly Series[]): { readonly colour: string; readonly dash: string }[] {
+    const things = [...new Set(all.map(({ name }) => name.replace(/\bp\d\d\b/, "")))];
+    return all.map(({ name }) => {
+        const quantile = /\bp\d\d\b/.exec(name)?.[0] ?? "";
+        const index = things.indexOf(name.replace(/\bp\d\d\b/, ""));
+        const dash = DASHES[quantile];
+        return {
+            colour: PALETTE[index % PALETTE.length] ?? "",
+            dash: dash === undefined ? "" : ` stroke-dasharray="${dash}"`,
+        };
+    });
+}
+
 function legend(all: readonly Series[], box: Box): string {
+    const looks = strokes(all);
     const columns = Math.max(1, Math.floor(box.width / 250));
     return all
         .slice(0, LEGEND.series)
@@ -156,8 +207,9 @@ function legend(all: readonly Series[], box: Box): string {
             const y = box.y + Math.floor(index / columns) * 15;
             const more = index === LEGEND.series - 1 && all.length > LEGEND.series;
             const label = more ? `and ${String(all.length - index)} more` : shorten(name, LEGEND.characters);
-            const key = rectangle({ x, y: y - 7, width: 10, height: 4 }, PALETTE[index % PALETTE.length] ?? "");
-            return key + write(x + 14, y, label, `class="axis"`);
+            const { colour: stroke, dash } = looks[index] ?? { colour: "", dash: "" };
+            const key = `<path d="M${x.toFixed(0)} ${(y - 4).toFixed(0)}h14" stroke="${stroke}" class="key"${dash}/>`;
+            return key + write(x + 18, y, label, `class="axis"`);
         })
         .join("");
 }
@@ -167,7 +219,10 @@ function drawSeries(panel: Panel, frames: readonly Frame[], box: Box, range: Ran
     const custom = defaults.custom as { stacking?: { mode?: string }; drawStyle?: string } | undefined;
     const isStacked = custom?.stacking?.mode === "normal";
     const peak = ({ points }: Series): number => points.reduce((most, [, value]) => Math.max(most, value), 0);
-    const all = series(frames).sort((a, b) => peak(b) - peak(a));
+    const all = series(frames)
+        .map(({ name, points }): Series => ({ name: words(name), points }))
+        .sort((a, b) => peak(b) - peak(a));
+    const looks = strokes(all);
     const perRow = Math.max(1, Math.floor(box.width / 250));
     const under = 18 + Math.ceil(Math.min(all.length, LEGEND.series) / perRow) * 15;
     const plot: Box = { x: box.x + 52, y: box.y + 4, width: box.width - 60, height: box.height - under - 8 };
@@ -188,11 +243,11 @@ function drawSeries(panel: Panel, frames: readonly Frame[], box: Box, range: Ran
     });
     const below = new Map<number, number>();
     const lines = all.map(({ points }, index) => {
-        const stroke = PALETTE[index % PALETTE.length] ?? "";
+        const { colour: stroke, dash } = looks[index] ?? { colour: "", dash: "" };
         const point = ([at, value]: readonly [number, number]): string => `${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
         if (!isStacked) {
             const only = points.length === 1 ? "h2" : "";
-            return `<path d="M${points.map(point).join("L")}${only}" stroke="${stroke}" fill="none"/>`;
+            return `<path d="M${points.map(point).join("L")}${only}" stroke="${stroke}" fill="none"${dash}/>`;
         }
         const floor = points.map(([at]) => [at, below.get(at) ?? 0] as const);
         const top = points.map(([at, value]) => [at, value + (below.get(at) ?? 0)] as const);
@@ -213,7 +268,8 @@ function drawSeries(panel: Panel, frames: readonly Frame[], box: Box, range: Ran
 function drawTimeline(panel: Panel, frames: readonly Frame[], box: Box, range: Range): string {
     const defaults = panel.fieldConfig?.defaults ?? {};
     const all = series(frames);
-    const plot: Box = { x: box.x + 130, y: box.y, width: box.width - 138, height: box.height - 20 };
+    const plot: Box = { x: box.x + 130, y: box.y, width: box.width - 138, height: box.height - 36 };
+    const levels = new Set<string>();
     const row = plot.height / Math.max(all.length, 1);
     const width = range.toMs - range.fromMs;
     const rows = all.map(({ name, points }, index) => {
@@ -221,12 +277,24 @@ function drawTimeline(panel: Panel, frames: readonly Frame[], box: Box, range: R
         const bars = points.map(([at, value], place) => {
             const [next = range.toMs] = points[place + 1] ?? [];
             const x = plot.x + ((at - range.fromMs) / width) * plot.width;
-            const bar = { x, y: y + 2, width: ((next - at) / width) * plot.width + 0.5, height: row - 4 };
+            // The worse a state, the taller its bar: nobody needs to see the colour.
+            const name = level(value, defaults) ?? "green";
+            levels.add(name);
+            const share = name === "green" ? 0.35 : name === "yellow" ? 0.65 : 1;
+            const height = (row - 4) * share;
+            const bar = { x, y: y + row - 2 - height, width: ((next - at) / width) * plot.width + 0.5, height };
             return rectangle(bar, colour(value, defaults) ?? "#37872d");
         });
         return write(box.x, y + row / 2 + 4, shorten(name, 18)) + bars.join("");
     });
-    return rows.join("") + hours(range, plot);
+    const states = Object.keys(STATES).filter((name) => levels.has(name));
+    const keys = states.map((name, index) => {
+        const x = plot.x + index * 90;
+        const y = plot.y + plot.height + 28;
+        const key = rectangle({ x, y: y - 8, width: 10, height: 8 }, COLOURS[name] ?? "");
+        return key + write(x + 14, y, STATES[name] ?? "", `class="axis"`);
+    });
+    return rows.join("") + hours(range, plot) + keys.join("");
 }
 
 function drawBars(panel: Panel, frames: readonly Frame[], box: Box): string {
@@ -242,8 +310,9 @@ function drawBars(panel: Panel, frames: readonly Frame[], box: Box): string {
                 { x: box.x + 160, y: y + 3, width, height: row - 6 },
                 colour(value, defaults) ?? "#37872d",
             );
-            const label = write(box.x, y + row / 2 + 4, shorten(name, 24));
-            return label + bar + write(box.x + 166 + width, y + row / 2 + 4, format(value, defaults));
+            const label = write(box.x, y + row / 2 + 4, shorten(words(name), 24));
+            const text = [format(value, defaults), state(value, defaults)].join(" ");
+            return label + bar + write(box.x + 166 + width, y + row / 2 + 4, text);
         })
         .join("");
 }
@@ -252,44 +321,76 @@ function cell(value: unknown, settings: FieldConfig): string {
     if (value === null || value === undefined) return "";
     const number = numeric(value);
     if (number !== undefined) return format(number, settings);
-    if (value instanceof Date) return value.toISOString().slice(0, 16).replace("T", " ");
+    // The day is that of the whole board.
+    if (value instanceof Date) return value.toISOString().slice(11, 16);
+    if (typeof value === "string" && /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d/.test(value)) return value.slice(11, 16);
     return typeof value === "object" ? JSON.stringify(value) : String(value as string | boolean);
 }
 
+/** Characters that a table's columns get: as many as they need, else fewer for the longest. */
+function columnWidths(needs: readonly number[], room: number): number[] {
+    for (let most = 48; most >= 10; most -= 1) {
+        const widths = needs.map((need) => Math.min(need, most));
+        if (widths.reduce((sum, width) => sum + width, 0) <= room) return widths;
+    }
+    return needs.map((need) => Math.min(need, 10));
+}
+
 function drawTable(panel: Panel, frames: readonly Frame[], box: Box): string {
-    const { columns, rows } = table(panel, frames);
+    const { columns: every, rows } = table(panel, frames);
     const shown = rows.slice(0, Math.floor(box.height / 18) - 1);
-    const settings = columns.map((name) => ofColumn(panel, name));
-    const texts = shown.map((row) => columns.map((name, index) => cell(row[name], settings[index] ?? {})));
-    const lengths = columns.map((name, index) =>
-        Math.min(40, Math.max(name.length, ...texts.map((row) => (row[index] ?? "").length)) + 2),
-    );
-    const unit = Math.min(7, box.width / lengths.reduce((sum, length) => sum + length, 0));
+    const settingsOf = new Map(every.map((name) => [name, ofColumn(panel, name)]));
+    const text = (row: Record<string, unknown>, name: string): string => {
+        const value = row[name];
+        const settings = settingsOf.get(name);
+        const parsed = numeric(value);
+        const isJudged = parsed !== undefined && settings?.isColoured === true;
+        const word = isJudged ? state(parsed, settings) : "";
+        return cell(value, settings ?? {}) + (word === "" || word === "ok" ? "" : ` ${word}`);
+    };
+    const room = Math.floor(box.width / CHARACTER);
+    // Columns that say nothing are left out, then those for which there is no room, the last ones first.
+    let columns = every.filter((name) => shown.some((row) => text(row, name) !== ""));
+    const needs = (names: readonly string[]): number[] =>
+        names.map((name) => Math.max(words(name).length, ...shown.map((row) => text(row, name).length)) + 2);
+    const least = (names: readonly string[]): number =>
+        needs(names).reduce(
+            (sum, need, index) => sum + Math.min(need, Math.max(words(names[index] ?? "").length + 2, 12)),
+            0,
+        );
+    while (columns.length > 2 && least(columns) > room) columns = columns.slice(0, -1);
+    const lengths = columnWidths(needs(columns), room);
     const starts = lengths.map((_, index) =>
-        lengths.slice(0, index).reduce((sum, length) => sum + length * unit, box.x),
+        lengths.slice(0, index).reduce((sum, length) => sum + length * CHARACTER, box.x),
     );
     const place = (index: number): number => starts[index] ?? box.x;
-    const fit = (text: string, index: number): string =>
-        shorten(text, Math.floor(((lengths[index] ?? 8) * unit) / 6.4));
-    const head = columns.map((name, index) => write(place(index), box.y + 12, fit(name, index), `class="head"`));
-    const cells = texts.map((row, number) => {
+    const fit = (content: string, index: number): string => shorten(content, (lengths[index] ?? 8) - 1);
+    const head = columns.map((name, index) => write(place(index), box.y + 12, fit(words(name), index), `class="head"`));
+    const cells = shown.map((row, number) => {
         const y = box.y + (number + 1) * 18;
-        return row.map((text, index) => {
-            const value = shown[number]?.[columns[index] ?? ""];
-            const own = settings[index];
-            const parsed = numeric(value);
+        return columns.map((name, index) => {
+            const own = settingsOf.get(name);
+            const parsed = numeric(row[name]);
             const fill = parsed !== undefined && own?.isColoured === true ? colour(parsed, own) : undefined;
-            const box = { x: place(index) - 2, y, width: (lengths[index] ?? 8) * unit - 4, height: 17 };
-            const ground = fill === undefined ? "" : rectangle(box, fill).replace("/>", ' fill-opacity="0.35"/>');
-            return ground + write(place(index), y + 12, fit(text, index));
+            const ground = { x: place(index) - 2, y, width: (lengths[index] ?? 8) * CHARACTER - 4, height: 17 };
+            const behind = fill === undefined ? "" : rectangle(ground, fill).replace("/>", ' fill-opacity="0.3"/>');
+            return behind + write(place(index), y + 12, fit(text(row, name), index));
         });
     });
-    const more = rows.length - shown.length;
-    const rest =
-        more > 0
-            ? write(box.x + box.width, box.y - 8, `${String(more)} more rows`, `text-anchor="end" class="axis"`)
-            : "";
-    return [...head, ...cells.flat(), rest].join("");
+    const rest = [
+        [rows.length - shown.length, "rows"],
+        [every.length - columns.length, "columns"],
+    ] as const;
+    const more = rest.filter(([count]) => count > 0).map(([count, what]) => `${String(count)} more ${what}`);
+    const note = write(box.x + box.width, box.y - 8, more.join(", "), `text-anchor="end" class="axis"`);
+    return [...head, ...cells.flat(), more.length > 0 ? note : ""].join("");
+}
+
+/** Whether a panel shows anything on this day. */
+function hasData(panel: Panel, frames: readonly Frame[]): boolean {
+    if (panel.type === "table") return table(panel, frames).rows.length > 0;
+    const all = series(frames);
+    return panel.type === "timeseries" ? all.some(({ points }) => points.length >= LEAST_POINTS) : all.length > 0;
 }
 
 /** Cells of a heat map: counts of one bucket in one step, the darker the more. */
@@ -350,45 +451,74 @@ async function drawBoard(name: BoardName, board: Dashboard): Promise<string> {
     const values = await questions.variables(board.templating?.list ?? [], (variable) => {
         throw new Error(`${String(board.title)}: the variable ${variable} has no values`);
     });
-    const parts: string[] = [];
-    let height = 0;
+    const drawn: { readonly panel: Panel; readonly frames: readonly Frame[]; readonly grid: GridPos }[] = [];
+    const empty: string[] = [];
     for (const panel of board.panels ?? []) {
-        const { x, y, w, h } = panel.gridPos ?? { x: 0, y: 0, w: COLUMNS, h: 1 };
-        height = Math.max(height, (y + h) * CELL.height);
-        if (panel.type === "row") {
-            parts.push(
-                write(x * CELL.width + CELL.gap, (y + 1) * CELL.height - 10, String(panel.title), `class="row"`),
-            );
-            continue;
-        }
+        const grid = panel.gridPos ?? { x: 0, y: 0, w: COLUMNS, h: 1 };
         const frames: Frame[] = [];
         for (const target of ("targets" in panel ? panel.targets : undefined) ?? []) {
             const { rows } = await questions.ask(target as Target, range, values);
             frames.push({ target: target as Target, rows });
         }
-        const frame: Box = {
-            x: x * CELL.width + CELL.gap / 2,
-            y: y * CELL.height + CELL.gap / 2,
-            width: w * CELL.width - CELL.gap,
-            height: h * CELL.height - CELL.gap,
-        };
-        const inner: Box = {
-            x: frame.x + 8,
-            y: frame.y + TITLE + 4,
-            width: frame.width - 16,
-            height: frame.height - TITLE - 10,
-        };
-        parts.push(rectangle(frame, "#fff"), write(inner.x, frame.y + 16, String(panel.title), `class="title"`));
-        parts.push(drawPanel(panel as Panel, frames, inner, range));
+        if (panel.type === "row" || hasData(panel as Panel, frames))
+            drawn.push({ panel: panel as Panel, frames, grid });
+        else empty.push(String(panel.title));
+    }
+    const parts: string[] = [];
+    let top = 0;
+    // Panels that begin at the same height share the width that those without data leave.
+    const lines = [...new Set(drawn.map(({ grid }) => grid.y))].sort((a, b) => a - b);
+    for (const [index, y] of lines.entries()) {
+        const line = drawn.filter(({ grid }) => grid.y === y);
+        const isRow = line.every(({ panel }) => String(panel.type) === "row");
+        const next = drawn.filter(({ grid }) => grid.y === lines[index + 1]);
+        // A heading above nothing but the next heading is left out, too.
+        if (isRow && next.every(({ panel }) => String(panel.type) === "row")) continue;
+        const used = line.reduce((sum, { grid }) => sum + grid.w, 0);
+        const scale = line.some(({ grid }) => grid.w === COLUMNS) ? 1 : COLUMNS / used;
+        let left = 0;
+        for (const { panel, frames, grid } of line.sort((a, b) => a.grid.x - b.grid.x)) {
+            const width = grid.w * scale;
+            if (isRow) {
+                parts.push(write(CELL.gap, (top + 1) * CELL.height - 10, String(panel.title), `class="row"`));
+                continue;
+            }
+            const frame: Box = {
+                x: left * CELL.width + CELL.gap / 2,
+                y: top * CELL.height + CELL.gap / 2,
+                width: width * CELL.width - CELL.gap,
+                height: grid.h * CELL.height - CELL.gap,
+            };
+            left += width;
+            const inner: Box = {
+                x: frame.x + 8,
+                y: frame.y + TITLE + 4,
+                width: frame.width - 16,
+                height: frame.height - TITLE - 10,
+            };
+            const title = write(inner.x, frame.y + 16, words(String(panel.title)), `class="title"`);
+            parts.push(rectangle(frame, `class="panel"`), title, drawPanel(panel, frames, inner, range));
+        }
+        top += Math.max(...line.map(({ grid }) => grid.h));
+    }
+    let height = top * CELL.height;
+    if (empty.length > 0) {
+        height += 24;
+        parts.push(
+            write(CELL.gap, height - 10, `Left out, without data on this day: ${empty.join(", ")}`, `class="axis"`),
+        );
     }
     const width = COLUMNS * CELL.width;
     const style =
-        "text{font:11px sans-serif;fill:#24292e}.axis{fill:#6a737d;font-size:10px}.title{font-weight:bold;font-size:12px}" +
-        ".row{font-weight:bold;font-size:14px}.head{font-weight:bold}.grid{stroke:#e4e7eb}path{stroke-width:1.2}";
+        "text{font:11px sans-serif}.axis{font-size:10px}.title{font-weight:bold;font-size:12px}path{stroke-width:1.2}" +
+        ".row{font-weight:bold;font-size:14px}.head{font-weight:bold}.key{stroke-width:3}" +
+        ".ground{fill:#f4f5f7}.panel{fill:#fff}text{fill:#24292e}.axis{fill:#57606a}.grid{stroke:#e4e7eb}" +
+        "@media (prefers-color-scheme:dark){" +
+        ".ground{fill:#111318}.panel{fill:#1b1e24}text{fill:#e6e8ec}.axis{fill:#aeb6c2}.grid{stroke:#363c47}}";
     const size = `viewBox="0 0 ${String(width)} ${String(height)}" width="${String(width)}" height="${String(height)}"`;
     return (
         `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img" aria-label="${escape(String(board.title))}">` +
-        `<style>${style}</style><rect width="100%" height="100%" fill="#f4f5f7"/>\n${parts.join("\n")}\n</svg>\n`
+        `<style>${style}</style><rect width="100%" height="100%" class="ground"/>\n${parts.join("\n")}\n</svg>\n`
     );
 }
 
