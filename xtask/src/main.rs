@@ -69,8 +69,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Boot Debian's kernels in QEMU and capture on each
     VmTest(vm::Args),
-    /// Rewrite the screenshots of `dnscribe top` in the documentation
-    Pictures,
+    /// Record the session of the README and the screenshots of `dnscribe top`
+    Pictures(pictures::Args),
     /// Rewrite the golden files and the schemas from the output of the current code
     Bless(bless::Args),
     /// Build the release artifacts in target/dist: packages, image, checksums
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
         Command::Stack(args) => stack::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
         Command::VmTest(args) => vm::main(&args),
-        Command::Pictures => pictures::main(),
+        Command::Pictures(args) => pictures::main(&args),
         Command::Bless(args) => bless::main(args),
         Command::Dist(args) => dist::main(&args),
         Command::InstallTest => install_test::main(),

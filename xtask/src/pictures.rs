@@ -1,50 +1,81 @@
-//! `pictures`: takes screenshots of `dnscribe top` in a lab, as text and SVG, for the documentation.
+//! `pictures`: makes the pictures of the documentation that need a running program: screenshots of `dnscribe top` and the session
+//! of the README. Pictures that are drawn from files of the repository are rewritten by `bless`.
 
+mod animation;
+mod palette;
+mod recording;
+mod scenario;
+mod screen;
+mod session;
 mod svg;
 
-use crate::cgroup::Cgroup;
 use crate::process::{become_root, cargo};
 use crate::{console, setup};
 use anyhow::{Context as _, Result};
-use dnscribe_tests::dnsperf::Load;
-use dnscribe_tests::lab::{Host, Lab};
+use clap::ValueEnum as _;
 use dnscribe_tests::tmux::Terminal;
 use dnscribe_tests::{environment, shell};
+use scenario::{DEAD, Scenario};
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 /// Duration of traffic before the first screenshot: the charts are 60 seconds wide.
 const WARM_UP: Duration = Duration::from_secs(75);
-/// Longest duration of traffic.
-const LIMIT: Duration = Duration::from_secs(240);
-const SMALL: (u16, u16) = (80, 24);
-const LARGE: (u16, u16) = (200, 50);
+const SMALL: (u16, u16) = (80, 16);
+/// Size for the page that lists the losses.
+const TALL: (u16, u16) = (80, 28);
+const LARGE: (u16, u16) = (150, 28);
 
-/// Runs the command: writes the screenshots to `docs/top` and into `docs/top.md`.
-pub fn main() -> Result<()> {
+/// Arguments of `pictures`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Pictures to make [default: all]
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+}
+
+/// Pictures that are made together.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Screenshots of `dnscribe top`, in docs/top and docs/top.md
+    Top,
+    /// The session of the README, in docs/pictures
+    Session,
+}
+
+/// Runs the command.
+pub fn main(args: &Args) -> Result<()> {
     setup::install(&["pictures"])?;
     shell::pass_through(cargo().args(["build", "--package", "dnscribe"]))?;
     let binary = environment::target().join("debug/dnscribe");
     become_root("capturing")?;
     console::progress("pictures: generating traffic in a lab, some minutes");
-    // Other processes on this host must not appear in the documentation.
-    let cgroup = Cgroup::enter("pictures")?;
-    let lab = Lab::up()?;
-    let _traffic = TrafficSources::start(&lab)?;
-    let script = format!("{} top --cgroup {}", shell::quote(binary), shell::quote(cgroup.path()));
-    let small = Terminal::start(SMALL, &script)?;
-    let large = Terminal::start(LARGE, &script)?;
+    let scenario = Scenario::start()?;
+    let parts = if args.parts.is_empty() { Part::value_variants() } else { args.parts.as_slice() };
+    for part in parts {
+        match part {
+            Part::Top => take_screenshots(&scenario, &binary)?,
+            Part::Session => session::record(&scenario, &binary)?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes the screenshots of `dnscribe top`.
+fn take_screenshots(scenario: &Scenario, binary: &Path) -> Result<()> {
+    let small = scenario.top(SMALL, binary)?;
+    let tall = scenario.top(TALL, binary)?;
+    let large = scenario.top(LARGE, binary)?;
     thread::sleep(WARM_UP);
-    let dead = lab.blackhole_addr().to_string();
     let screenshots: [(&str, &Terminal, &[&str]); 6] = [
         ("resolvers", &small, &[]),
-        ("large", &large, &["t", "t"]),
-        ("failing", &small, &["/", &dead, "Enter", "Enter"]),
+        ("large", &large, &["t", "t", "End"]),
+        ("failing", &small, &["/", DEAD, "Enter", "Enter"]),
         ("asking", &small, &["Enter"]),
         ("processes", &small, &["4"]),
-        ("loss", &small, &["7"]),
+        ("loss", &tall, &["7"]),
     ];
     for (name, terminal, keys) in screenshots {
         if !keys.is_empty() {
@@ -54,7 +85,7 @@ pub fn main() -> Result<()> {
         thread::sleep(Duration::from_millis(1200));
         save(name, terminal)?;
     }
-    for terminal in [&small, &large] {
+    for terminal in [&small, &tall, &large] {
         terminal.press(&["q"])?;
         terminal.wait_for("its own screen again", |text| !text.contains("dnscribe top"))?;
     }
@@ -66,7 +97,7 @@ fn save(name: &str, terminal: &Terminal) -> Result<()> {
     let folder = environment::workspace().join("docs/top");
     fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{name}.svg"));
-    fs::write(&path, svg::render(&terminal.coloured()?))?;
+    fs::write(&path, svg::render(&terminal.coloured()?, &format!("dnscribe top: {name}")))?;
     let page = environment::workspace().join("docs/top.md");
     let text = fs::read_to_string(&page).with_context(|| page.display().to_string())?;
     fs::write(&page, replace_frame(&text, name, &terminal.text()?))?;
@@ -84,41 +115,18 @@ fn replace_frame(page: &str, name: &str, frame: &str) -> String {
     format!("{before}{mark}{}\n```\n{after}", lines.join("\n"))
 }
 
-/// Processes that send queries in the lab; ended when dropped.
-struct TrafficSources(Vec<Child>);
-
-impl TrafficSources {
-    /// Starts much successful traffic to two servers, and a little to a dead server and to a closed port.
-    fn start(lab: &Lab) -> Result<Self> {
-        let limit = LIMIT;
-        let load = |qps, load: Load| Load { queries: 200_000, qps: Some(qps), limit, ..load };
-        let mut sources = Self(Vec::new());
-        let (resolver, server) = (lab.resolver_addr(), lab.server_addr());
-        sources.0.push(lab.start_dnsperf(Host::Client, resolver, &load(300, Load::mixed()))?);
-        let single =
-            load(40, Load { questions: vec!["www.example.com A".into()], ..Load::default() });
-        sources.0.push(lab.start_dnsperf(Host::Client, server, &single)?);
-        let asks = [
-            format!(
-                "kdig +retry=0 +timeout=1 @{} payments.example.com >/dev/null",
-                lab.blackhole_addr()
-            ),
-            format!("dig +tries=1 +time=1 @{} ldap.example.com >/dev/null", lab.closed_addr()),
-        ];
-        for ask in asks {
-            let script = format!("while :; do {ask}; sleep 0.2; done");
-            let mut command: Command = lab.command(Host::Client, &["sh", "-c", &script]);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            sources.0.push(command.spawn()?);
-        }
-        Ok(sources)
+/// Compares a file with what the present code makes, or writes it for `bless`.
+///
+/// # Errors
+/// They differ.
+#[cfg(test)]
+fn golden(file: &Path, text: &str) -> Result<()> {
+    if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+        return fs::write(file, text).with_context(|| file.display().to_string());
     }
-}
-
-impl Drop for TrafficSources {
-    fn drop(&mut self) {
-        self.0.iter_mut().for_each(shell::end);
-    }
+    let found = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    anyhow::ensure!(found == text, "{}: run `cargo xtask bless`", file.display());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,151 +1,162 @@
-//! SVG images of a terminal's screen, from the output of `tmux capture-pane -e`.
+//! SVG pictures of a terminal's screen, in the colors that the reader's system prefers.
 
+use super::palette::{self, Palette};
+use super::screen::{self, Row, Style};
 use std::fmt::Write as _;
 
 /// Width and height of a character cell in pixels.
 const CELL: (usize, usize) = (8, 17);
 /// Margin around the screen in pixels.
 const MARGIN: usize = 10;
-const BACKGROUND: &str = "#16181d";
-const FOREGROUND: &str = "#d7dae0";
+/// Pixels between the block elements of two rows.
+const GAP: usize = 2;
+/// Distance of a row's baseline from its top.
+const BASELINE: usize = 13;
+/// Block elements by height, in eighths of a cell, from 1.
+const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Colours of SGR 30 to 37, then of 90 to 97.
-const COLOURS: [&str; 16] = [
-    "#3b4048", "#f0616d", "#8cc265", "#e5c07b", "#61afef", "#c678dd", "#56c8d8", "#d7dae0",
-    "#737b8c", "#ff7b86", "#a5e075", "#f0d399", "#8cc8ff", "#de9bf0", "#7ae0ee", "#ffffff",
-];
-
-/// Colours and attributes of text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Style {
-    foreground: Option<usize>,
-    background: Option<usize>,
-    bold: bool,
-    dim: bool,
-    inverted: bool,
+/// Returns the picture of a screen. `label` says what it shows, for readers who do not see it.
+pub fn render(screen: &str, label: &str) -> String {
+    let rows = screen::rows(screen);
+    let length = |row: &Row| -> usize { row.iter().map(|(_, text)| text.chars().count()).sum() };
+    let columns = rows.iter().map(length).max().unwrap_or(0);
+    let mut svg = begin((columns, rows.len()), label, "");
+    for (number, row) in rows.iter().enumerate() {
+        write_row(&mut svg, number, row);
+    }
+    svg + END
 }
 
-impl Style {
-    /// Applies the parameters of Select Graphic Rendition (ECMA-48, 8.3.117).
-    fn select(&mut self, parameters: &str) {
-        let mut numbers = parameters.split(';').map(|number| number.parse().unwrap_or(0));
-        while let Some(number) = numbers.next() {
-            match number {
-                0 => *self = Self::default(),
-                1 => self.bold = true,
-                2 => self.dim = true,
-                7 => self.inverted = true,
-                22 => (self.bold, self.dim) = (false, false),
-                27 => self.inverted = false,
-                30..=37 => self.foreground = Some(number - 30),
-                90..=97 => self.foreground = Some(number - 82),
-                40..=47 => self.background = Some(number - 40),
-                100..=107 => self.background = Some(number - 92),
-                39 => self.foreground = None,
-                49 => self.background = None,
-                38 | 48 => {
-                    // The first 16 of the 256 colours are those of `COLOURS`; others are not used.
-                    let colour = numbers.nth(1).filter(|colour| *colour < COLOURS.len());
-                    *(if number == 38 { &mut self.foreground } else { &mut self.background }) =
-                        colour;
-                }
-                _ => {}
-            }
-        }
-    }
+/// End of every picture.
+pub const END: &str = "</svg>\n";
 
-    fn colours(self) -> (&'static str, Option<&'static str>) {
-        let of = |colour: Option<usize>| colour.map(|colour| COLOURS[colour]);
-        match (self.inverted, of(self.foreground), of(self.background)) {
-            (false, foreground, background) => (foreground.unwrap_or(FOREGROUND), background),
-            (true, foreground, background) => {
-                (background.unwrap_or(BACKGROUND), Some(foreground.unwrap_or(FOREGROUND)))
-            }
-        }
-    }
-}
-
-/// Returns the SVG image of a screen.
-pub fn render(screen: &str) -> String {
-    let lines: Vec<Vec<(Style, String)>> = styled_lines(screen);
-    let length = |line: &Vec<(Style, String)>| -> usize {
-        line.iter().map(|(_, text)| text.chars().count()).sum()
-    };
-    let columns = lines.iter().map(length).max().unwrap_or(0);
-    let (width, height) = (columns * CELL.0 + 2 * MARGIN, lines.len() * CELL.1 + 2 * MARGIN);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+/// Returns the beginning of a picture of `columns` × `rows`; `rules` are further rules of CSS.
+pub fn begin((columns, rows): (usize, usize), label: &str, rules: &str) -> String {
+    let (width, height) = (columns * CELL.0 + 2 * MARGIN, rows * CELL.1 + 2 * MARGIN);
+    let label = palette::escape(label);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\" \
          font-family=\"DejaVu Sans Mono, Menlo, Consolas, monospace\" font-size=\"13\">\n\
-         <rect width=\"{width}\" height=\"{height}\" rx=\"6\" fill=\"{BACKGROUND}\"/>\n"
-    );
-    for (row, line) in lines.iter().enumerate() {
-        let mut column = 0;
-        for (style, text) in line {
-            write_run(&mut svg, *style, text, (column, row));
-            column += text.chars().count();
+         <style>\n{}path{{shape-rendering:crispEdges}}.b{{font-weight:bold}}.d{{opacity:.8}}\n{rules}</style>\n\
+         <rect class=\"cb\" width=\"{width}\" height=\"{height}\" rx=\"6\"/>\n",
+        rules_of_colors()
+    )
+}
+
+/// Returns the rules of CSS for all colors: `c0` to `c15`, `cf` (foreground) and `cb` (background).
+fn rules_of_colors() -> String {
+    let rules = |palette: &Palette| -> String {
+        let mut rules =
+            format!("text,.cf{{fill:{}}}.cb{{fill:{}}}", palette.foreground, palette.background);
+        for (number, color) in palette.terminal.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ = write!(rules, ".c{number}{{fill:{color}}}");
+        }
+        rules
+    };
+    format!(
+        "{}\n@media (prefers-color-scheme:light){{{}}}\n",
+        rules(&palette::DARK),
+        rules(&palette::LIGHT)
+    )
+}
+
+/// Writes a row of a screen.
+pub fn write_row(svg: &mut String, number: usize, row: &Row) {
+    let mut column = 0;
+    for (style, text) in row {
+        for part in split_blocks(text) {
+            write_run(svg, *style, part, (column, number));
+            column += part.chars().count();
         }
     }
-    svg.push_str("</svg>\n");
-    svg
+}
+
+/// Splits a text into parts of block elements only and parts without.
+fn split_blocks(text: &str) -> Vec<&str> {
+    let is_block = |character: char| BLOCKS.contains(&character);
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|character: char| is_block(character) != is_block(first));
+        let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
+/// Returns the classes of a text's color and of what is behind it.
+fn classes(style: Style) -> (String, Option<String>) {
+    let class = |color: Option<usize>| color.map(|color| format!("c{color}"));
+    let (foreground, background) = (class(style.foreground), class(style.background));
+    let own = || "cf".to_owned();
+    if style.inverted {
+        (background.unwrap_or_else(|| "cb".to_owned()), Some(foreground.unwrap_or_else(own)))
+    } else {
+        (foreground.unwrap_or_else(own), background)
+    }
 }
 
 /// Writes a run of text of one style.
 fn write_run(svg: &mut String, style: Style, text: &str, (column, row): (usize, usize)) {
     let (x, y) = (MARGIN + column * CELL.0, MARGIN + row * CELL.1);
-    let width = text.chars().count() * CELL.0;
-    let (foreground, background) = style.colours();
+    let (mut class, background) = classes(style);
+    let characters = text.chars().count();
     // Writing to a String cannot fail.
     if let Some(background) = background {
-        let height = CELL.1;
+        let (width, height) = (characters * CELL.0, CELL.1);
         let _ = writeln!(
             svg,
-            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"{background}\"/>"
+            "<rect class=\"{background}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/>"
         );
     }
-    if text.trim().is_empty() {
+    let shown = text.trim_matches(' ');
+    if shown.is_empty() {
         return;
     }
-    let mut more = String::new();
-    for (is_set, attribute) in
-        [(style.bold, " font-weight=\"bold\""), (style.dim, " opacity=\"0.6\"")]
-    {
-        more.push_str(if is_set { attribute } else { "" });
+    if shown.starts_with(BLOCKS) {
+        let _ = writeln!(svg, "<path class=\"{class}\" d=\"{}\"/>", outline(shown, (x, y)));
+        return;
     }
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let baseline = y + 13;
+    if style.bold {
+        class.push_str(" b");
+    }
+    if style.dim {
+        class.push_str(" d");
+    }
+    let class = if class == "cf" { String::new() } else { format!(" class=\"{class}\"") };
+    let x = x + (text.chars().count() - text.trim_start_matches(' ').chars().count()) * CELL.0;
+    let (width, y) = (shown.chars().count() * CELL.0, y + BASELINE);
+    let spaces = if shown.contains("  ") { " xml:space=\"preserve\"" } else { "" };
+    let shown = palette::escape(shown);
     let _ = writeln!(
         svg,
-        "<text x=\"{x}\" y=\"{baseline}\" textLength=\"{width}\" lengthAdjust=\"spacingAndGlyphs\" \
-         xml:space=\"preserve\" fill=\"{foreground}\"{more}>{text}</text>"
+        "<text{class} x=\"{x}\" y=\"{y}\" textLength=\"{width}\"{spaces}>{shown}</text>"
     );
 }
 
-/// Splits each line into runs of one style. Other escape sequences are ignored.
-fn styled_lines(screen: &str) -> Vec<Vec<(Style, String)>> {
-    let mut style = Style::default();
-    let line = |line: &str| {
-        let mut runs: Vec<(Style, String)> = Vec::new();
-        for (number, part) in line.split('\x1b').enumerate() {
-            let text = match part.strip_prefix('[').filter(|_| number > 0) {
-                Some(sequence) => {
-                    let end = sequence.find(|one: char| one.is_ascii_alphabetic());
-                    let (parameters, rest) = sequence.split_at(end.unwrap_or(sequence.len()));
-                    if rest.starts_with('m') {
-                        style.select(parameters);
-                    }
-                    rest.get(1..).unwrap_or("")
-                }
-                None => part,
-            };
-            match runs.last_mut() {
-                Some((last, run)) if *last == style => run.push_str(text),
-                _ if text.is_empty() => {}
-                _ => runs.push((style, text.to_owned())),
-            }
-        }
-        runs
-    };
-    screen.lines().map(line).collect()
+/// Returns the outline of block elements as a path: fonts draw them with gaps between rows.
+fn outline(blocks: &str, (x, y): (usize, usize)) -> String {
+    let height = |block: char| BLOCKS.iter().position(|own| *own == block).map_or(0, |at| at + 1);
+    let heights: Vec<usize> = blocks.chars().map(height).collect();
+    let mut path = String::new();
+    let mut x = x;
+    for run in heights.chunk_by(|a, b| a == b) {
+        // Some pixels stay free above the highest, so that the curves of two rows do not touch.
+        let (width, height) = (run.len() * CELL.0, run[0] * (CELL.1 - GAP));
+        let bottom = y + CELL.1;
+        // Writing to a String cannot fail.
+        let _ = write!(path, "M{x} {bottom}v-{}h{width}V{bottom}z", eighths(height));
+        x += width;
+    }
+    path
+}
+
+/// Returns a number of eighths as a decimal number.
+fn eighths(number: usize) -> String {
+    let decimal = format!("{}.{:03}", number / 8, number % 8 * 125);
+    decimal.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -153,20 +164,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn splits_lines_by_style() {
-        let found = styled_lines("a\x1b[1;31mb\x1b[0mc\n\x1b[7md\x1b[27m\x1b[38;5;10me");
-        let plain = Style::default();
-        let red = Style { foreground: Some(1), bold: true, ..plain };
-        let of = |style, text: &str| (style, text.to_owned());
-        assert_eq!(found[0], [of(plain, "a"), of(red, "b"), of(plain, "c")]);
-        let inverted = Style { inverted: true, ..plain };
-        assert_eq!(found[1], [of(inverted, "d"), of(Style { foreground: Some(10), ..plain }, "e")]);
+    fn renders_escaped_text() {
+        let svg = render("a <b> & c\n\x1b[7mchosen\x1b[0m", "a \"label\"");
+        assert!(svg.contains(">a &lt;b&gt; &amp; c</text>") && svg.contains(">chosen</text>"));
+        assert!(svg.contains("aria-label=\"a &quot;label&quot;\""), "{svg}");
+        assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
     }
 
     #[test]
-    fn renders_escaped_text() {
-        let svg = render("a <b> & c\n\x1b[7mchosen\x1b[0m");
-        assert!(svg.contains(">a &lt;b&gt; &amp; c</text>") && svg.contains(">chosen</text>"));
-        assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+    fn draws_blocks_as_outlines() {
+        let svg = render("x ██▄", "");
+        assert!(svg.contains("d=\"M26 27v-15h16V27zM42 27v-7.5h8V27z\""), "{svg}");
+        assert!(svg.contains(">x</text>"), "{svg}");
     }
 }
