@@ -2,6 +2,10 @@
 //! of the README. Pictures that are drawn from files of the repository are rewritten by `bless`.
 
 mod animation;
+#[cfg(test)]
+mod chart;
+#[cfg(test)]
+mod drawings;
 mod palette;
 mod recording;
 mod scenario;
