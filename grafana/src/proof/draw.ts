@@ -160,7 +160,10 @@ function drawStat(panel: Panel, frames: readonly Frame[], box: Box): string {
             const centred = (pixels: number): string =>
                 `text-anchor="middle" style="fill:#fff;font-size:${pixels.toFixed(0)}px"`;
             const x = part.x + part.width / 2;
-            const label = [words(one.name), state(last(one), defaults)].filter((text) => text !== "").join(": ");
+            // A number of alerts by severity has a name that is such a word itself.
+            const isSeverity = one.name === "info" || Object.values(STATES).includes(one.name);
+            const word = isSeverity ? "" : state(last(one), defaults);
+            const label = [words(one.name), word].filter((text) => text !== "").join(": ");
             return (
                 rectangle(part, colour(last(one), defaults) ?? "#37872d") +
                 write(x, middle + size / 4, format(last(one), defaults), centred(size)) +
