@@ -30,7 +30,8 @@ const WARM_UP: Duration = Duration::from_secs(75);
 const SMALL: (u16, u16) = (80, 16);
 /// Size for the page that lists the losses.
 const TALL: (u16, u16) = (80, 28);
-const LARGE: (u16, u16) = (150, 28);
+/// Least size with chart and preview.
+const LARGE: (u16, u16) = (150, 40);
 
 /// Arguments of `pictures`.
 #[derive(clap::Args, Debug)]
