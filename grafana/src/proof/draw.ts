@@ -80,6 +80,7 @@ function short(value: number): string {
 /** Seconds, minutes or hours. */
 function duration(seconds: number): string {
     const size = Math.abs(seconds);
+    if (size < 1 && size !== 0) return `${short(seconds * 1000)} ms`;
     if (size >= 7200) return `${short(seconds / 3600)} h`;
     return size >= 120 ? `${short(seconds / 60)} min` : `${short(seconds)} s`;
 }
