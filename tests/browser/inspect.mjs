@@ -2,7 +2,8 @@
 //
 // Usage: node inspect.mjs MODULES CHROMIUM < requests.json > results.json
 //
-// A request: {"url", "widths": [PIXELS], "dark": BOOLEAN, "script": EXPRESSION or null, "screenshot": FOLDER or null}.
+// A request: {"url", "widths": [PIXELS], "dark": BOOLEAN, "script": EXPRESSION or null, "axe": BOOLEAN,
+// "screenshot": FOLDER or null}.
 // There is one result for each width: see `Inspection` in tests/src/browser.rs.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
@@ -25,7 +26,7 @@ for (const request of requests) {
 await browser.close();
 process.stdout.write(JSON.stringify(results));
 
-async function inspect({ url, dark, script, screenshot }, width) {
+async function inspect({ url, dark, script, axe: withAxe, screenshot }, width) {
   const colorScheme = dark ? "dark" : "light";
   const page = await browser.newPage({ viewport: { width, height: HEIGHT }, colorScheme });
   const errors = [];
@@ -44,8 +45,12 @@ async function inspect({ url, dark, script, screenshot }, width) {
   await page.goto(url, { waitUntil: "load" });
   const evaluated = script ? await page.evaluate(script) : null;
   const pageWidth = await page.evaluate("document.documentElement.scrollWidth");
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate("axe.run()");
+  let violations = [];
+  if (withAxe) {
+    await page.evaluate(axe);
+    // It would fetch style sheets again, which a page of a file may not.
+    ({ violations } = await page.evaluate("axe.run({ preload: false })"));
+  }
   if (screenshot) {
     const path = join(screenshot, `${width}${dark ? "-dark" : ""}.png`);
     await page.screenshot({ path, fullPage: true });

@@ -27,6 +27,8 @@ pub struct Visit {
     pub dark: bool,
     /// JavaScript expression to evaluate on the page.
     pub script: Option<String>,
+    /// Whether axe looks at the page.
+    pub axe: bool,
     /// Folder for a picture of the whole page, `WIDTH.png` or `WIDTH-dark.png`.
     pub screenshot: Option<PathBuf>,
 }
@@ -40,6 +42,7 @@ impl Visit {
             widths: widths.to_vec(),
             dark: false,
             script: None,
+            axe: true,
             screenshot: None,
         })
     }

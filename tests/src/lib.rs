@@ -33,6 +33,7 @@ pub mod registry;
 pub mod scale;
 pub mod scripted;
 pub mod shell;
+pub mod site;
 pub mod sketches;
 pub mod stack;
 pub mod tmux;

@@ -23,6 +23,7 @@ mod run;
 mod console;
 mod schemas;
 mod setup;
+mod site;
 mod stack;
 mod test;
 #[path = "../../agent/build/toolchain.rs"]
@@ -71,6 +72,8 @@ enum Command {
     VmTest(vm::Args),
     /// Record the session of the README and the screenshots of `dnscribe top`
     Pictures(pictures::Args),
+    /// Build the documentation as a site with a search in target/site, and check its links
+    Site,
     /// Rewrite the golden files and the schemas from the output of the current code
     Bless(bless::Args),
     /// Build the release artifacts in target/dist: packages, image, checksums
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::main(&args),
         Command::VmTest(args) => vm::main(&args),
         Command::Pictures(args) => pictures::main(&args),
+        Command::Site => site::main(),
         Command::Bless(args) => bless::main(args),
         Command::Dist(args) => dist::main(&args),
         Command::InstallTest => install_test::main(),

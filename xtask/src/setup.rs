@@ -17,7 +17,7 @@ use toolset::Toolset;
 pub struct Args {
     /// Also install what `cargo xtask test` needs: DNS servers and tools, Java and Maven for Kafka and the
     /// schema registry, Python for their client and for sketch libraries, Prometheus and
-    /// Alertmanager, crun for containers, Chromium and Node.js for reports, Helm and Kubernetes' schemas
+    /// Alertmanager, crun for containers, Chromium and Node.js for reports, mdBook, Helm and Kubernetes' schemas
     #[arg(long)]
     pub test: bool,
 }

@@ -52,6 +52,7 @@ fn visit(url: &str, dark: bool, before: &str) -> Visit {
         widths: WIDTHS.to_vec(),
         dark,
         script: Some(format!("(async () => {{ {UNTIL} {before} {READ} }})()")),
+        axe: true,
         screenshot: pictures.map(|folder| folder.join("kpi")),
     }
 }
@@ -185,6 +186,7 @@ fn slices_end_before_days_that_are_open() {
         widths: vec![WIDTHS[1]],
         dark: false,
         script: Some(script),
+        axe: false,
         screenshot: None,
     };
     let inspected = browser::inspect(&[visit]).unwrap();

@@ -1,8 +1,8 @@
 //! Links between pages of the documentation: each relative link must lead to a file, and each anchor to a heading
-//! of that file.
+//! of that file. Each page is a chapter of the site.
 
 use anyhow::{Context as _, Result, bail};
-use dnscribe_tests::environment;
+use dnscribe_tests::{environment, site};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub fn check() -> Result<()> {
     if !wrong.is_empty() {
         bail!("broken links:\n{}", wrong.join("\n"));
     }
-    Ok(())
+    site::check_chapters()
 }
 
 /// Returns the targets of the Markdown links in a text, outside of code blocks.

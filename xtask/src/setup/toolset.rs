@@ -5,14 +5,14 @@ use super::{KEYRING, ebpf};
 use anyhow::Result;
 use dnscribe_tests::stack::{clickhouse, flink, influxdb, jobs, timescaledb};
 use dnscribe_tests::{
-    archive, browser, confluent, dnsproxy, geo, grafana, kafka, manifests, registry, sketches,
+    archive, browser, confluent, dnsproxy, geo, grafana, kafka, manifests, registry, site, sketches,
 };
 use std::path::Path;
 
 use Toolset::{
-    Archive, Arrow, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy, Flink, Geo,
-    Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python, Registry, Resolvers,
-    Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
+    Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy,
+    Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python, Registry,
+    Resolvers, Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
 };
 
 /// Programs that are needed together: packages of the distribution, and downloads below the target folder.
@@ -46,6 +46,8 @@ pub enum Toolset {
     Monitoring,
     /// Headless Chromium and its driver.
     Browser,
+    /// mdBook, which makes the site.
+    Book,
     /// Compiler and packages of the dashboards' generator.
     Grafana,
     /// Readers of sketches.
@@ -78,9 +80,10 @@ const NEEDS: &[(&str, &[Toolset])] = &[
     ("demo", &[Build, Lab]),
     ("kafka up", &[Broker]),
     ("pictures", &[Build, Lab, Terminal]),
+    ("site", &[Book]),
     ("stack up --demo", &[Build, Lab]),
     ("test unit", &[Build, Openssl]),
-    ("test conformance", &[Build, Lab, Terminal, Tshark, Browser, Sketches]),
+    ("test conformance", &[Build, Lab, Terminal, Tshark, Browser, Book, Sketches]),
     ("test kernel", &[Build, Lab, Trace]),
     ("test probe", &[Build, Lab, Openssl, Servers, Dnsproxy]),
     (
@@ -172,6 +175,7 @@ impl Toolset {
             // On Debian these do not come from packages of this host.
             Monitoring => packages::MONITORING,
             Browser => BROWSER,
+            Book => &[],
             Grafana => &[NPM],
             Sketches | Python | ClickHouse | Arrow | Geo => &[PYTHON],
             Broker => &[JAVA, MAVEN],
@@ -202,6 +206,7 @@ impl Toolset {
             Kubernetes => manifests::prepare(),
             Monitoring => packages::monitoring(),
             Browser => browser::prepare(),
+            Book => site::prepare(),
             Grafana => grafana::prepare(),
             Sketches => sketches::prepare(),
             Broker => kafka::prepare(),
