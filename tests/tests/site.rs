@@ -3,7 +3,8 @@
 
 use dnscribe_record::Stream;
 use dnscribe_tests::browser::{self, Visit};
-use dnscribe_tests::{environment, shell, site};
+use dnscribe_tests::stack::{clickhouse, flink, influxdb};
+use dnscribe_tests::{environment, kafka, manifests, registry, shell, site};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,16 +13,9 @@ const WIDTHS: [u32; 3] = [360, 800, 1400];
 /// Rules of axe that mdBook's own bar and tables without a heading for their last column do not keep.
 const ALLOWED: [&str; 4] =
     ["aria-allowed-attr", "aria-prohibited-attr", "region", "empty-table-header"];
-/// Pages that are looked at closely, at every width and in both themes: prose, wide tables, pictures, code, a runbook, a generated page.
-const CLOSELY: [&str; 7] = [
-    "index.html",
-    "top.html",
-    "kubernetes.html",
-    "metrics.html",
-    "development.html",
-    "runbooks/tunnel.html",
-    "adr/index.html",
-];
+/// Pages that are looked at closely, at every width and in both themes: prose, pictures, tables, code, a runbook, an index.
+const CLOSELY: [&str; 5] =
+    ["index.html", "top.html", "kubernetes.html", "runbooks/tunnel.html", "adr/index.html"];
 
 /// Script that waits for the results of a search and returns their titles.
 const SEARCH: &str = "(async () => {
@@ -113,6 +107,27 @@ fn every_topic_is_on_its_page() {
     assert!(topics.len() >= 12, "{topics:?}");
     for (name, topic) in topics {
         assert!(row(topic).is_some(), "no row for {topic}: {name}");
+    }
+}
+
+#[test]
+fn support_page_names_the_tested_versions() {
+    let path = environment::workspace().join("docs/support.md");
+    let page = fs::read_to_string(path).unwrap();
+    let row = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap();
+    for version in manifests::VERSIONS {
+        assert!(row("| chart, Kubernetes").contains(version), "Kubernetes {version}");
+    }
+    let programs = [
+        ("| Apache Kafka", kafka::VERSION),
+        ("| schema registry", registry::VERSION),
+        ("| Apache Flink", flink::VERSION),
+        ("| ClickHouse", clickhouse::VERSION),
+        ("| InfluxDB", influxdb::VERSION.trim_start_matches('v')),
+    ];
+    for (start, version) in programs {
+        let minor: Vec<&str> = version.split('.').take(2).collect();
+        assert!(row(start).contains(&minor.join(".")), "{start} {version}");
     }
 }
 
