@@ -23,7 +23,7 @@
 
 mod backfill;
 mod btf;
-mod cgroup;
+pub mod cgroup;
 mod clock;
 mod icmp;
 mod kernel_log;

@@ -1,5 +1,7 @@
 //! `dnscribe check`: whether `run` would work on this host.
 
+mod memory;
+
 use super::session::live_options;
 use crate::capture::live::{ListenerPlace, probe};
 use crate::cli::CheckArgs;
@@ -21,6 +23,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let loaded = Config::load(&sources);
     let report = probe_all(loaded.as_ref(), args.create_topics, |config| {
         let mut probes = probe::run_probes(&live_options(config, ListenerPlace::Thread));
+        probes.push(memory::probe(config));
         probes.extend(privilege::probe::probe(config, sources.file.as_deref()));
         probes
     });

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Returns the mount point of cgroup2 from the text of `/proc/self/mountinfo` (manual page `proc_pid_mountinfo`);
 /// with several, the one that shows most of the hierarchy. A container has its own part mounted. If the host's
 /// hierarchy is mounted too, its root is above, at `/../..` in the container's cgroup namespace.
+#[must_use]
 pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     let mounts = mountinfo.lines().filter_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
@@ -62,6 +63,7 @@ pub fn own_path() -> Option<String> {
 }
 
 /// Returns the directory to attach to: `wanted` if absolute, below the mount if relative, and the mount if none.
+#[must_use]
 pub fn directory(mount: &Path, wanted: Option<&Path>) -> PathBuf {
     wanted.map_or_else(|| mount.to_path_buf(), |wanted| mount.join(wanted))
 }
