@@ -73,8 +73,9 @@ function metrics(): string[] {
 /** What the page of all KPIs says of each, as an object. */
 function kpis(): string {
     const [page = ""] = readFileSync(join(repository, "docs/kpis.md"), "utf8").split("\n## Metrics\n");
-    const entry = /^### (\w+)\n\n(.*?)\n\n.*?^- Unit: (\w+)\..*?^- If (.*?): (.*?) \(\[runbook\]\((\S+?)\.md/gms;
-    const lines = [...page.matchAll(entry)].map(([, name = "", description, unit, when, action, runbook]) => {
+    const entry = /^### (\w+)\n\n(.*?)\n\n.*?^- Unit: (\w+)\..*?^- (If .*?|Always): (.*?) \(\[runbook\]\((\S+?)\.md/gms;
+    const lines = [...page.matchAll(entry)].map(([, name = "", description, unit, rule = "", action, runbook]) => {
+        const when = rule.replace(/^If /, "");
         const fields = Object.entries({ name, description, unit, when, action, runbook });
         return `    ${name}: { ${fields.map(([key, text = ""]) => `${key}: ${JSON.stringify(text)}`).join(", ")} },`;
     });

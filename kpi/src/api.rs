@@ -4,9 +4,11 @@ use crate::access::{Access, Refusal, Scopes};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
 use crate::error::KpiError;
 use crate::lineage::describe;
+use crate::metrics::newest_verdicts;
 use crate::openapi;
 use crate::store::{State as Commits, Store};
 use crate::values::{Grain, KpiValue, Question, Values};
+use crate::verdict::Verdict;
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,7 +18,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use url::form_urlencoded;
 
 /// Values in one answer if the request gives no limit, and at most.
@@ -40,6 +42,8 @@ struct Published {
     values: Values,
     commits: Commits,
     answers: RwLock<HashMap<(String, Question), Arc<Answer>>>,
+    /// What the rules say, by KPI of the dictionary, once somebody has asked.
+    verdicts: OnceLock<Vec<Vec<Verdict>>>,
 }
 
 /// Answer to a question about a KPI.
@@ -66,7 +70,7 @@ impl Service {
     ) -> Result<Self, KpiError> {
         let commits = store.state().await?;
         let values = Values::load(&store, &commits).await?;
-        let published = Published { values, commits, answers: RwLock::default() };
+        let published = Published { values, commits, ..Published::default() };
         Ok(Self { dictionary, access, store, published: RwLock::new(Arc::new(published)) })
     }
 
@@ -86,7 +90,7 @@ impl Service {
         }
         let mut values = old.values.clone();
         values.refresh(&self.store, &commits).await?;
-        let published = Published { values, commits, answers: RwLock::default() };
+        let published = Published { values, commits, ..Published::default() };
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
         Ok(())
     }
@@ -219,8 +223,21 @@ async fn kpis(State(service): State<Arc<Service>>, headers: HeaderMap) -> Respon
         Ok(scopes) => scopes,
         Err(response) => return *response,
     };
-    let allowed = service.dictionary.kpis.iter().filter(|kpi| scopes.allow(&kpi.family));
-    let kpis: Vec<Value> = allowed.map(|kpi| describe(&service.dictionary, kpi)).collect();
+    let published = service.published();
+    let kpis: Vec<Value> = tokio::task::block_in_place(|| {
+        let verdicts = published.verdicts.get_or_init(|| {
+            let kpis = service.dictionary.kpis.iter();
+            kpis.map(|kpi| newest_verdicts(&service.dictionary, &published.values, kpi)).collect()
+        });
+        let kpis = service.dictionary.kpis.iter().zip(verdicts);
+        let allowed = kpis.filter(|(kpi, _)| scopes.allow(&kpi.family));
+        let item = |(kpi, verdicts): (&Kpi, &Vec<Verdict>)| {
+            let mut item = describe(&service.dictionary, kpi);
+            item["verdicts"] = json!(verdicts);
+            item
+        };
+        allowed.map(item).collect()
+    });
     json_response(&json!({ "kpis": kpis }))
 }
 

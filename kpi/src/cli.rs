@@ -295,6 +295,8 @@ pub enum ExportFormat {
     Markdown,
     /// SQL for `ClickHouse` that computes all values from the store's files.
     Clickhouse,
+    /// Alerting rules for Prometheus, one for each decision rule.
+    Prometheus,
 }
 
 /// `export`.

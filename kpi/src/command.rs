@@ -429,6 +429,7 @@ async fn export(cli: &Cli, dictionary: &Dictionary, args: &ExportArgs) -> Result
     let text = match args.format {
         ExportFormat::Dbt => export::dbt(dictionary),
         ExportFormat::Markdown => reference::markdown(dictionary),
+        ExportFormat::Prometheus => export::prometheus(dictionary),
         ExportFormat::Clickhouse => {
             let store = open(cli)?;
             let state: State = store.state().await?;

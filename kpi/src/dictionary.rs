@@ -1,5 +1,6 @@
 //! The metric dictionary: models, measures and KPIs, as `kpi/metrics.yaml` says them.
 
+use crate::decision::{Decision, Rule};
 pub use crate::definition::KpiType;
 use crate::definition::{Definition, Formula};
 use crate::error::KpiError;
@@ -104,18 +105,6 @@ pub struct Measure {
     /// measure is open.
     #[serde(default)]
     pub horizon_days: u32,
-}
-
-/// What to do, and when.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decision {
-    /// When: `below 0.97`, `above 24`, or in words.
-    pub threshold: String,
-    /// What.
-    pub action: String,
-    /// Page with the details.
-    pub runbook: String,
 }
 
 /// What people read.
@@ -411,13 +400,15 @@ impl Dictionary {
             ("unit", &kpi.unit),
             ("cadence", &kpi.cadence),
             ("owner", &kpi.owner),
-            ("decision.threshold", &kpi.decision.threshold),
             ("decision.action", &kpi.decision.action),
             ("decision.runbook", &kpi.decision.runbook),
         ] {
             if text.trim().is_empty() {
                 problems.push(format!("{place}: {key} is empty"));
             }
+        }
+        if let Some(problem) = kpi.decision.when.as_ref().and_then(Rule::problem) {
+            problems.push(format!("{place}: decision.when: {problem}"));
         }
         if kpi.grain != "day" {
             problems.push(format!("{place}: grain {}: values are kept by day", kpi.grain));

@@ -1,9 +1,12 @@
-//! The dictionary for other tools: YAML of the dbt Semantic Layer, and SQL for `ClickHouse`.
+//! The dictionary for other tools: YAML of the dbt Semantic Layer, SQL for `ClickHouse`, and rules for Prometheus.
 
-use crate::dictionary::{Aggregation, DIMENSIONS, Dictionary, Kpi, KpiType, Measure, Model};
+use crate::dictionary::{
+    Aggregation, DIMENSIONS, Dictionary, FAMILIES, Kpi, KpiType, Measure, Model,
+};
 use crate::error::KpiError;
 use crate::facts;
 use crate::query::{self, Bucket, Dialect};
+use crate::reference;
 use crate::store::{State, Store, Table};
 use datafusion::arrow::datatypes::DataType;
 use jiff::civil::Date;
@@ -140,7 +143,7 @@ fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
         metric["label"] = if is_own { json!(kpi.label) } else { metric["name"].clone() };
         metric["config"] = json!({ "meta": { "owner": kpi.owner, "unit": kpi.unit, "family": kpi.family,
             "cadence": kpi.cadence, "lateness_days": dictionary.lateness_days(kpi),
-            "threshold": kpi.decision.threshold, "action": kpi.decision.action } });
+            "decision": kpi.decision.describe() } });
     }
     parts
 }
@@ -197,6 +200,45 @@ fn add_yaml(page: &mut String, value: &Value, indent: usize) {
             let _ = writeln!(page, "{pad}{scalar}");
         }
     }
+}
+
+/// Writes the decision rules as alerting rules for Prometheus, which reads them from `/metrics`.
+#[must_use]
+pub fn prometheus(dictionary: &Dictionary) -> String {
+    let groups = FAMILIES.into_iter().filter_map(|family| {
+        let kpis = dictionary.kpis.iter().filter(|kpi| kpi.family == family);
+        let rules: Vec<Value> = kpis.filter_map(alert).collect();
+        (!rules.is_empty())
+            .then(|| json!({ "name": format!("dnscribe-kpi-{family}"), "rules": rules }))
+    });
+    let mut page = "# Decision rules of the KPIs, by `dnscribe-kpi export --format prometheus`: do not edit. Leave this file out where there are none.\n".to_owned();
+    add_yaml(&mut page, &json!({ "groups": groups.collect::<Vec<_>>() }), 0);
+    page
+}
+
+/// The alerting rule of a KPI that has a rule.
+fn alert(kpi: &Kpi) -> Option<Value> {
+    let rule = kpi.decision.when.as_ref()?;
+    let name: String = kpi.name.split('_').map(reference::capital).collect();
+    let page = kpi.decision.runbook.split('#').next().unwrap_or_default();
+    let address = match page.strip_prefix("docs/") {
+        Some(page) => format!("{}{page}", dnscribe_record::RUNBOOKS.trim_end_matches("runbooks")),
+        None => kpi.decision.runbook.clone(),
+    };
+    let name = format!("Kpi{name}");
+    let summary =
+        format!("{}{{{{ with $labels.slice }}}} ({{{{ . }}}}){{{{ end }}}} is {rule}.", kpi.label);
+    Some(json!({
+        "alert": name,
+        "expr": format!("dnscribe_kpi_rule_fires{{kpi=\"{}\"}} == 1", kpi.name),
+        "labels": { "severity": "warning", "cause": "kpi", "owner": kpi.owner },
+        "annotations": {
+            "summary": summary,
+            "description": kpi.decision.action,
+            "runbook_url": address,
+            "dashboard": if kpi.family == "pipeline" { "dnscribe-pipeline".to_owned() } else { format!("dnscribe-kpi-{}", kpi.family) },
+        },
+    }))
 }
 
 /// Makes `ClickHouse` treat nulls and names as standard SQL does.
@@ -288,5 +330,29 @@ fn clickhouse_type(kind: &DataType) -> &'static str {
         DataType::Boolean => "Nullable(Bool)",
         DataType::Date32 => "Nullable(Date32)",
         _ => "Nullable(String)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../grafana/prometheus/rules/kpi.yaml");
+
+    #[test]
+    fn golden_rules_are_current() {
+        let dictionary = Dictionary::load(None).unwrap();
+        let rules = prometheus(&dictionary);
+        let with_rule = dictionary.kpis.iter().filter(|kpi| kpi.decision.when.is_some()).count();
+        assert_eq!(rules.matches("alert: ").count(), with_rule);
+        if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+            std::fs::write(RULES, &rules).unwrap();
+        }
+        let stored = std::fs::read_to_string(RULES).unwrap();
+        assert!(
+            stored == rules,
+            "rules/kpi.yaml is stale: rewrite it with `cargo xtask bless --kpi`"
+        );
     }
 }

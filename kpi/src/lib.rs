@@ -21,6 +21,7 @@ pub mod dead_letter;
 pub mod import;
 pub mod topic;
 // What is counted, and how.
+pub mod decision;
 pub mod dictionary;
 pub mod query;
 pub mod rows;
@@ -29,6 +30,7 @@ pub mod engine;
 pub mod completeness;
 pub mod compute;
 pub mod values;
+pub mod verdict;
 pub mod reconcile;
 // What people and programs read.
 pub mod lineage;

@@ -5,6 +5,7 @@ use crate::facts::{day_of, epoch_day};
 use crate::rows::date;
 use crate::store::State;
 use crate::values::{Grain, KpiValue, Question, ValueState, Values};
+use crate::verdict::{Judgement, LOOK_BACK_DAYS, Verdict, verdicts};
 use dnscribe_admin::metric::Metric;
 use dnscribe_admin::text::{Family, Page};
 use jiff::civil::Date;
@@ -24,7 +25,7 @@ const OF_KPI: &[(&str, &str)] = &[
 ];
 
 /// Every metric of the page.
-pub static METRICS: [Metric; 7] = [
+pub static METRICS: [Metric; 8] = [
     Metric::gauge(
         "dnscribe_kpi_value",
         "the KPI's",
@@ -38,6 +39,18 @@ pub static METRICS: [Metric; 7] = [
         "Value of a KPI on the same weekday of the week before.",
     )
     .labels(OF_KPI)
+    .source("values"),
+    Metric::gauge(
+        "dnscribe_kpi_rule_fires",
+        "0 or 1",
+        "Whether the decision rule of a KPI asks for action on the day of dnscribe_kpi_value. Absent without a rule, and while data are missing: of that day, or of what it is compared with.",
+    )
+    .labels(&[
+        ("kpi", "name"),
+        ("family", "operations, sales, product, pipeline"),
+        ("owner", "who answers for it"),
+        ("slice", "such as the currency, for KPIs that are always sliced; else empty"),
+    ])
     .source("values"),
     Metric::gauge(
         "dnscribe_kpi_incomplete",
@@ -88,23 +101,31 @@ pub fn page(
     let mut page = Page::new(describe);
     if let Some(day) = last_day(values) {
         let kpis = dictionary.kpis.iter().filter(|kpi| allows(&kpi.family));
-        let question = Question {
-            from: Some(before(day, DAYS - 1 + HORIZON_DAYS)),
-            to: Some(day),
-            grain: Grain::Day,
-            by: Vec::new(),
-            filter: BTreeMap::new(),
-        };
-        let answer = |kpi| (kpi, values.answer(dictionary, kpi, &question));
+        let answer = |kpi| (kpi, recent(dictionary, values, kpi, day));
         let answers: Vec<(&Kpi, Vec<KpiValue>)> = kpis.map(answer).collect();
-        let closed = |kpi: &Kpi, day| {
-            let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or(HORIZON_DAYS);
-            before(day, horizon.min(HORIZON_DAYS))
-        };
+        let closed = |kpi: &Kpi, day| closed(dictionary, kpi, day);
         write_values(page.family("dnscribe_kpi_value"), &answers, |kpi| closed(kpi, day));
         let week_before = before(day, 7);
         let family = page.family("dnscribe_kpi_value_week_before");
         write_values(family, &answers, |kpi| closed(kpi, week_before));
+        let mut family = page.family("dnscribe_kpi_rule_fires");
+        for (kpi, values) in &answers {
+            for verdict in verdicts(kpi, values, closed(kpi, day)) {
+                let number = match verdict.state {
+                    Judgement::Fires => 1,
+                    Judgement::Quiet => 0,
+                    Judgement::Muted => continue,
+                };
+                let slice = slice(&verdict.by);
+                let labels = [
+                    ("kpi", &*kpi.name),
+                    ("family", &kpi.family),
+                    ("owner", &kpi.owner),
+                    ("slice", &slice),
+                ];
+                family.count(&labels, number);
+            }
+        }
         let mut family = page.family("dnscribe_kpi_incomplete");
         for (kpi, values) in &answers {
             let first = before(day, DAYS - 1);
@@ -129,6 +150,36 @@ pub fn page(
     page.into_text()
 }
 
+/// Values of the days until `day` that the page and the rules need.
+fn recent(dictionary: &Dictionary, values: &Values, kpi: &Kpi, day: Date) -> Vec<KpiValue> {
+    let question = Question {
+        from: Some(before(day, LOOK_BACK_DAYS + HORIZON_DAYS)),
+        to: Some(day),
+        grain: Grain::Day,
+        by: Vec::new(),
+        filter: BTreeMap::new(),
+    };
+    values.answer(dictionary, kpi, &question)
+}
+
+/// The last day until `day` whose horizon was over with it.
+fn closed(dictionary: &Dictionary, kpi: &Kpi, day: Date) -> Date {
+    let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or(HORIZON_DAYS);
+    before(day, horizon.min(HORIZON_DAYS))
+}
+
+/// What the rule of a KPI says of the last day that was over when values were computed, and whose horizon was over.
+#[must_use]
+pub fn newest_verdicts(dictionary: &Dictionary, values: &Values, kpi: &Kpi) -> Vec<Verdict> {
+    match last_day(values) {
+        Some(day) if kpi.decision.when.is_some() => {
+            let recent = recent(dictionary, values, kpi, day);
+            verdicts(kpi, &recent, closed(dictionary, kpi, day))
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The last day that was over when values were computed.
 fn last_day(values: &Values) -> Option<Date> {
     let (first, last) = values.span()?;
@@ -148,8 +199,7 @@ fn write_values(
     for (kpi, values) in answers {
         let day = day_of(kpi);
         for value in values.iter().filter(|value| value.from == day) {
-            let slice: Vec<&str> = value.by.values().flatten().map(String::as_str).collect();
-            let slice = slice.join(" ");
+            let slice = slice(&value.by);
             let Some(number) = value.value.as_f64() else { continue };
             let labels = [
                 ("kpi", &*kpi.name),
@@ -160,4 +210,8 @@ fn write_values(
             family.value(&labels, number);
         }
     }
+}
+
+fn slice(by: &BTreeMap<String, Option<String>>) -> String {
+    by.values().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
 }

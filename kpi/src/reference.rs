@@ -69,7 +69,7 @@ fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
     let _ = write!(
         page,
         "\n### {}\n\n{}\n\n- Formula: `{}`\n- Unit: {}. Grain: {}, {}, final after {days} {}.\n- Dimensions: {}{}\n\
-         - Sources: {}. Owner: {}.\n- If {}: {} ([runbook]({}))\n",
+         - Sources: {}. Owner: {}.\n- {}: {} ([runbook]({}))\n",
         kpi.name,
         kpi.description,
         kpi.formula(),
@@ -85,13 +85,15 @@ fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
         },
         list(dictionary.sources(kpi).into_iter().collect()),
         kpi.owner,
-        kpi.decision.threshold,
+        kpi.decision.when.as_ref().map_or_else(|| "Always".to_owned(), |rule| format!("If {rule}")),
         kpi.decision.action,
         kpi.decision.runbook.trim_start_matches("docs/"),
     );
 }
 
-fn capital(word: &str) -> String {
+/// A word with a capital letter.
+#[must_use]
+pub fn capital(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

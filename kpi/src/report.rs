@@ -3,6 +3,7 @@
 use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::lineage::describe;
+use crate::metrics::newest_verdicts;
 use crate::values::{Grain, Question, Values};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub fn html(dictionary: &Dictionary, values: &Values) -> Result<String, KpiError
         };
         let mut described = describe(dictionary, kpi);
         described["values"] = json!(values.answer(dictionary, kpi, &question));
+        described["verdicts"] = json!(newest_verdicts(dictionary, values, kpi));
         kpis.push(described);
     }
     let data: Value = json!({ "as_of": values.as_of, "newest": values.newest.iter()

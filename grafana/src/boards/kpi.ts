@@ -29,7 +29,7 @@ function value({ name, description, unit, when, action, runbook: page }: Kpi): P
     const [shown, scale] = UNITS[unit] ?? ["short", ""];
     return stat({
         title: name,
-        description: `${description} The last day that is over. If ${when}: ${action}`,
+        description: `${description} The last day that is over. ${when === "Always" ? "" : `If ${when}: `}${action}`,
         unit: shown,
         ...bounds(when),
         withTrend: true,

@@ -129,6 +129,51 @@ fn metrics_have_the_values_of_the_last_day() {
 }
 
 #[test]
+fn rules_say_whether_somebody_should_act() {
+    let world = World::new();
+    let mut rows = Vec::new();
+    let mut add = |kind: &str, day: u32, numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let fields = json!({ "domain": format!("d{number}.example") });
+            rows.push(event(number, kind, &format!("2026-03-{day:02}T10:00:00Z"), fields));
+        }
+    };
+    add("registration_completed", 1, 1..6);
+    add("registration_completed", 8, 6..9);
+    add("registration_failed", 8, 9..10);
+    world.import("a.ndjson", &rows);
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let (_, listed) = server.get("/v1/kpis");
+    let (_, _, page) = server.request("GET", "/metrics", "");
+    let verdict = |name: &str| {
+        let kpis = listed["kpis"].as_array().unwrap();
+        let kpi = kpis.iter().find(|kpi| kpi["name"] == name).unwrap();
+        kpi["verdicts"][0].clone()
+    };
+    let metric = |name: &str| {
+        let start = format!("dnscribe_kpi_rule_fires{{kpi=\"{name}\"");
+        let line = page.lines().find(|line| line.starts_with(&start));
+        line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+    };
+    // 3 are below 0.8 of 5, and 3 of 4 below 0.97.
+    for (name, bound) in [("registrations", 4.0), ("registration_success_ratio", 0.97)] {
+        let found = verdict(name);
+        assert_eq!((&found["state"], &found["day"]), (&json!("fires"), &json!("2026-03-08")));
+        assert_eq!(found["bound"].as_f64(), Some(bound), "{name}");
+        assert_eq!(metric(name).as_deref(), Some("1"), "{page}");
+    }
+    // No week of values tells what is usual, and no transfer was due.
+    for name in ["registration_failures", "transfer_completion_ratio"] {
+        let found = verdict(name);
+        assert_eq!(found["state"], "muted", "{found}");
+        assert!(!found["reason"].as_str().unwrap().is_empty());
+        assert_eq!(metric(name), None, "{page}");
+    }
+    assert_eq!(verdict("transfers_in"), Value::Null, "it has no rule");
+}
+
+#[test]
 fn serves_with_tls_beside_clients_that_say_nothing() {
     let world = World::new();
     world.import(
