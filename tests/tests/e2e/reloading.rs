@@ -145,7 +145,7 @@ fn swap_sinks(threads: u32) {
         record["vantage"] == "client" && record["client_ip"] == lab.client_addr().to_string()
     });
     let names: BTreeSet<_> = seen.filter_map(|record| record["qname"].as_str()).collect();
-    assert_eq!(names.len() as u64, perf.sent, "a query has no record");
+    assert_eq!(names.len() as u64, perf.sent, "a query has no record: {perf:?} {last:#}");
     let outcomes = ["answered", "timeout", "icmp_error", "open", "late", "duplicate", "orphan"];
     let count = |name| ledger::counter(last, &["pairing", name]).unwrap();
     let outcomes: u64 = outcomes.into_iter().map(count).sum();
