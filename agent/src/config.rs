@@ -167,7 +167,18 @@ pub struct Config {
     pub duration: Option<Duration>,
 }
 
+/// Whether any sink gets records of the stream.
+fn is_wanted(streams: &StreamSelection, sinks: &[SinkSpec], stream: Stream) -> bool {
+    sinks.iter().any(|sink| streams.for_sink(sink).contains(stream))
+}
+
 impl Config {
+    /// Whether any sink gets records of the stream.
+    #[must_use]
+    pub fn wants(&self, stream: Stream) -> bool {
+        is_wanted(&self.streams, &self.sinks, stream)
+    }
+
     /// Reads and merges all sources.
     ///
     /// # Errors
@@ -250,7 +261,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let alertmanager = alertmanager::resolve(layer.alertmanager.clone())?;
     let mut sinks = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), is_live)?;
-    let has = |stream| sinks.iter().any(|sink| streams.for_sink(sink).contains(stream));
+    let has = |stream| is_wanted(&streams, &sinks, stream);
     let detect = detect::resolve(layer.detect.clone(), has(Stream::Alerts))?;
     let has_encrypted =
         has(Stream::Connections) || detect.is_some() && layer.encrypted.has_targets();

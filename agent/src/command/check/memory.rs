@@ -2,12 +2,14 @@
 
 use crate::capture::live::cgroup;
 use crate::config::Config;
+use dnscribe_analysis::lookup::LookupOptions;
 use dnscribe_analysis::window::Windows;
 use dnscribe_cli::check::Probe;
 use dnscribe_delivery::{SinkSpec, Stream};
 use std::fs;
 use std::path::Path;
 
+const NAME: &str = "memory";
 const MIB: u64 = 1 << 20;
 
 // Figures of the page "Sizing".
@@ -15,20 +17,20 @@ const MIB: u64 = 1 << 20;
 const BASE: u64 = 25 * MIB;
 /// Most of the queue of a sink, and as much again in Kafka's client.
 const QUEUE: u64 = 64 * MIB;
-/// Most that lookups need.
-const LOOKUPS: u64 = 64 * MIB;
 /// Most that detection needs.
 const DETECTION: u64 = 80 * MIB;
 
 /// Probes the memory: a failure where `run` would not get what it needs at once, a warning where a flood of queries could
 /// have it killed.
 pub fn probe(config: &Config) -> Probe {
-    const NAME: &str = "memory";
     let Some(room) = Room::find() else {
         let found = Err(("/proc/meminfo cannot be read".into(), "mount /proc".into()));
         return Probe::from_result(NAME, false, found);
     };
-    let need = Need::of(config);
+    judge(&room, Need::of(config))
+}
+
+fn judge(room: &Room, need: Need) -> Probe {
     Probe::from_result(NAME, room.bytes < need.least, room.suffices(need))
 }
 
@@ -43,8 +45,6 @@ struct Need {
 
 impl Need {
     fn of(config: &Config) -> Self {
-        let has =
-            |stream| config.sinks.iter().any(|sink| config.streams.for_sink(sink).contains(stream));
         let least = BASE + u64::from(config.capture.ring_bytes);
         let queues = config.sinks.iter().map(|sink| match sink {
             SinkSpec::Null => 0,
@@ -53,9 +53,9 @@ impl Need {
         });
         let parts = [
             config.pairing.memory_limit_bytes() as u64,
-            u64::from(has(Stream::Metrics) || config.detect.is_some())
+            u64::from(config.wants(Stream::Metrics) || config.detect.is_some())
                 * Windows::max_bytes(config.windows.lateness) as u64,
-            u64::from(has(Stream::Lookups)) * LOOKUPS,
+            u64::from(config.wants(Stream::Lookups)) * LookupOptions::DEFAULT.max_bytes as u64,
             u64::from(config.detect.is_some()) * DETECTION,
             queues.sum(),
         ];
@@ -167,6 +167,20 @@ mod tests {
         let (problem, remedy) = room(100).suffices(need).unwrap_err();
         assert!(problem.ends_with("100 MiB are available on this host"), "{problem}");
         assert!(remedy.contains("capture.ring_bytes"), "{remedy}");
+    }
+
+    #[test]
+    fn fails_only_where_not_even_the_ring_fits() {
+        let need = Need { least: 57 * MIB, most: 512 * MIB };
+        let judged = |mib| {
+            let room = Room { bytes: mib * MIB, of: "are available on this host".into() };
+            let probe = judge(&room, need);
+            (probe.ok, probe.required)
+        };
+        assert_eq!(judged(56), (false, true), "a failure");
+        assert_eq!(judged(57), (false, false), "a warning");
+        assert_eq!(judged(511), (false, false), "a warning");
+        assert_eq!(judged(512), (true, false));
     }
 
     #[test]
