@@ -3,8 +3,8 @@
 
 use super::event::{Event, RenderedEvent};
 use crate::record::RecordBuilder;
-use dnscribe_delivery::append_json;
 use dnscribe_record::time::ClockShift;
+use dnscribe_record::write_json;
 use dnscribe_transaction::pair::MessageTexts;
 
 /// Which parts of records a flow stage renders. Derived from the sinks.
@@ -63,7 +63,7 @@ impl Renderer {
                 if options.transactions
                     && let Some(body) = identity.transaction(transaction, texts)
                 {
-                    append_json(json, &body);
+                    write_json(json, &body);
                     is_shortened = body.is_shortened();
                 }
                 RenderedEvent { event, texts: Some(texts), json, is_shortened }
@@ -72,7 +72,7 @@ impl Renderer {
                 identity.read_message(message, texts);
                 json.clear();
                 let body = identity.message(message, texts);
-                append_json(json, &body);
+                write_json(json, &body);
                 RenderedEvent { json, is_shortened: body.is_shortened(), ..event.into() }
             }
             _ => event.into(),

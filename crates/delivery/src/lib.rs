@@ -76,7 +76,6 @@ pub use writer::is_rotated_from;
 
 pub use dnscribe_record::{Stream, StreamSet};
 
-use dnscribe_record::add_json;
 use dnscribe_record::ledger::Delivery;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -259,27 +258,11 @@ impl Batch {
     }
 }
 
-/// Appends the JSON of a record whose first part `begun` is rendered, without a newline.
-pub fn append_partial_json(out: &mut Vec<u8>, begun: &[u8], rest: &impl Serialize) {
-    append_or_empty(out, |out| {
-        out.extend_from_slice(begun);
-        add_json(out, rest)
-    });
-}
-
-/// Appends a record as JSON without a newline.
+/// Appends a record as JSON without a newline; an empty object if it cannot be rendered.
 pub fn append_json(out: &mut Vec<u8>, record: &impl Serialize) {
-    append_or_empty(out, |out| serde_json::to_writer(out, record));
-}
-
-/// Appends what `render` writes; an empty object if it fails.
-fn append_or_empty(
-    out: &mut Vec<u8>,
-    render: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
-) {
     let start = out.len();
     // Records have string keys and serialize without errors, and writing to memory does not fail.
-    if let Err(error) = render(out) {
+    if let Err(error) = serde_json::to_writer(&mut *out, record) {
         tracing::error!(%error, "cannot render a record");
         out.truncate(start);
         out.extend(b"{}");

@@ -8,13 +8,13 @@ mod watch;
 pub use sink_set::{SinkReplacement, SinkSet, open_changes};
 pub use watch::{SinkStatus, SinkWatch};
 
-use crate::{OutputFormat, Sink, Stream, append_json, append_partial_json};
+use crate::{OutputFormat, Sink, Stream, append_json};
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
-    AlertRecord, EventId, LookupRecord, TransactionBody, TransactionContext, alert_line,
-    alert_line_from_json, lookup_line, lookup_line_from_json, transaction_line,
-    transaction_line_from_json,
+    AlertRecord, EventId, JsonFields, LookupRecord, TransactionBody, TransactionContext,
+    alert_line, alert_line_from_json, extend_json, lookup_line, lookup_line_from_json,
+    transaction_line, transaction_line_from_json, write_json,
 };
 pub use format_buffer::Render;
 use format_buffer::{FormatBuffer, format_buffers};
@@ -131,10 +131,10 @@ impl SinkRouter {
         &mut self,
         stream: Stream,
         id: EventId,
-        (first, rest): (&[u8], &impl Serialize),
+        (first, rest): (&[u8], &impl JsonFields),
         key: &[u8],
     ) {
-        self.route(stream, id, key, &|out| append_partial_json(out, first, rest), None);
+        self.route(stream, id, key, &|out| extend_json(out, first, rest), None);
     }
 
     /// Adds the record of a transaction: its first part in JSON, empty if it is not rendered yet, and the fields to
@@ -150,15 +150,13 @@ impl SinkRouter {
         let key = partition_key(&mut self.key, context.resolver, zone);
         let key = hex_digits(&mut hash, &key.to_be_bytes()).as_bytes();
         let json = |out: &mut Vec<u8>| {
+            let mut late = Vec::new();
             if first.is_empty()
                 && let Some(body) = body()
             {
-                let mut first = Vec::new();
-                append_json(&mut first, &body);
-                append_partial_json(out, &first, context);
-            } else {
-                append_partial_json(out, first, context);
+                write_json(&mut late, &body);
             }
+            extend_json(out, if first.is_empty() { &late } else { first }, context);
         };
         let text = |out: &mut Vec<u8>| {
             if let Some(body) = body() {

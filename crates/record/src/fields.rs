@@ -1,6 +1,8 @@
 //! Objects and lists that several records contain.
 
-use super::{EventId, MaskingFields};
+use super::json::write_list;
+use super::{EventId, JsonBuffer, JsonValue, MaskingFields};
+use crate::record_struct;
 use crate::time::Timestamp;
 use dnscribe_dns::{
     Answer, Answers, Edns, Flags, Hex, OptionText, Tlv, Tlvs, class_name, ede_name, option_name,
@@ -13,23 +15,24 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-/// Fields that begin every record. Flattening costs nothing here: `serde_json` writes structs and
-/// maps in the same way.
-#[skip_serializing_none]
-#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
-pub struct RecordHead<'a> {
-    /// Name of the record's schema, such as `dns.message/1`.
-    pub schema: &'static str,
-    /// Identifies the record within its stream, for all time.
-    pub event_id: EventId,
-    /// Time of the event; the schema of each record says which event.
-    pub ts: Timestamp,
-    /// Name of the node that made the record.
-    pub node: &'a str,
-    /// Region of the node, if configured.
-    pub region: Option<&'a str>,
-    /// Labels that the operator gave the node, if any.
-    pub labels: Option<&'a Labels>,
+record_struct! {
+    /// Fields that begin every record.
+    #[skip_serializing_none]
+    #[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
+    pub struct RecordHead<'a> {
+        /// Name of the record's schema, such as `dns.message/1`.
+        pub schema: &'static str,
+        /// Identifies the record within its stream, for all time.
+        pub event_id: EventId,
+        /// Time of the event; the schema of each record says which event.
+        pub ts: Timestamp,
+        /// Name of the node that made the record.
+        pub node: &'a str,
+        /// Region of the node, if configured.
+        pub region: Option<&'a str>,
+        /// Labels that the operator gave the node, if any.
+        pub labels: Option<&'a Labels>,
+    }
 }
 
 /// [`RecordHead`] of a record that is read back.
@@ -54,18 +57,20 @@ pub struct OwnedRecordHead {
 /// Static labels of a node, from the configuration: `environment`, `cluster` and so on.
 pub type Labels = BTreeMap<String, String>;
 
-/// Fields that end the records that belong to a process.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct RecordTail<'a> {
-    /// Process that sent or received the message; the schema of each record says which one.
-    pub process: Option<ProcessFields<'a>>,
-    /// Container of the process.
-    pub container: Option<ContainerFields<'a>>,
-    /// Kubernetes pod of the container.
-    pub k8s: Option<K8sFields<'a>>,
-    /// How the record was masked, if the configuration asks for masking.
-    pub masking: Option<MaskingFields>,
+record_struct! {
+    /// Fields that end the records that belong to a process.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+    pub struct RecordTail<'a> {
+        /// Process that sent or received the message; the schema of each record says which one.
+        pub process: Option<ProcessFields<'a>>,
+        /// Container of the process.
+        pub container: Option<ContainerFields<'a>>,
+        /// Kubernetes pod of the container.
+        pub k8s: Option<K8sFields<'a>>,
+        /// How the record was masked, if the configuration asks for masking.
+        pub masking: Option<MaskingFields>,
+    }
 }
 
 /// Serializes an optional value as the text that it displays.
@@ -80,21 +85,23 @@ pub(super) fn optional_text<T: Display, S: Serializer>(
     }
 }
 
-/// One record of an answer section.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct AnswerFields<'a> {
-    /// Owner name, case preserved.
-    pub name: &'a str,
-    /// Mnemonic.
-    #[serde(rename = "type")]
-    pub rtype: Cow<'static, str>,
-    /// Mnemonic of the class, if not `IN`.
-    pub class: Option<Cow<'static, str>>,
-    /// Time to live in seconds.
-    pub ttl: u32,
-    /// Data in presentation form.
-    pub data: &'a str,
+record_struct! {
+    /// One record of an answer section.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct AnswerFields<'a> {
+        /// Owner name, case preserved.
+        pub name: &'a str,
+        /// Mnemonic.
+        #[serde(rename = "type")]
+        pub rtype: Cow<'static, str>,
+        /// Mnemonic of the class, if not `IN`.
+        pub class: Option<Cow<'static, str>>,
+        /// Time to live in seconds.
+        pub ttl: u32,
+        /// Data in presentation form.
+        pub data: &'a str,
+    }
 }
 
 /// Records of an answer section, serialized one by one without a copy.
@@ -112,6 +119,16 @@ impl AnswerList<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl JsonValue for AnswerList<'_> {
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn write(&self, out: &mut JsonBuffer<'_>) {
+        write_list(out, self.0.iter().map(AnswerFields::of));
     }
 }
 
@@ -139,50 +156,58 @@ impl<'a> AnswerFields<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct FlagNames(pub Flags);
 
+impl JsonValue for FlagNames {
+    fn write(&self, out: &mut JsonBuffer<'_>) {
+        write_list(out, self.0.names());
+    }
+}
+
 impl Serialize for FlagNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.names())
     }
 }
 
-/// An OPT record.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct EdnsFields<'a> {
-    /// UDP payload size of the sender in bytes.
-    pub udp_size: u16,
-    /// Flag DO: DNSSEC OK.
-    #[serde(rename = "do")]
-    pub dnssec_ok: bool,
-    /// EDNS version.
-    pub version: u8,
-    /// Client subnet, `198.51.100.0/24`.
-    pub ecs: Option<String>,
-    /// Extended DNS error.
-    pub ede: Option<EdeFields>,
-    /// Name server identifier, hexadecimal.
-    #[serde(serialize_with = "optional_text")]
-    #[schemars(with = "Option<String>")]
-    pub nsid: Option<Hex<'a>>,
-    /// Cookie, hexadecimal.
-    #[serde(serialize_with = "optional_text")]
-    #[schemars(with = "Option<String>")]
-    pub cookie: Option<Hex<'a>>,
-    /// True if the flag CO is set: compact answers are accepted (RFC 9824).
-    pub co: Option<bool>,
-    /// Flags after DO and CO, if one is set: none has a meaning yet.
-    pub z: Option<u16>,
-    /// Owner of the OPT record, if it is not the root as required.
-    pub owner: Option<String>,
-    /// Number of OPT records in the message, if more than the one allowed; this is the first.
-    pub opt_count: Option<u16>,
-    /// All options in the message's order, those above included.
-    #[serde(skip_serializing_if = "OptionList::is_empty")]
-    #[schemars(default, with = "Vec<OptionFields<'a>>")]
-    pub options: OptionList<'a>,
-    /// Number of options that are left out, behind those in `options`, if the record would exceed
-    /// `records.max_bytes`. The fields above have nothing of them.
-    pub options_omitted: Option<u16>,
+record_struct! {
+    /// An OPT record.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct EdnsFields<'a> {
+        /// UDP payload size of the sender in bytes.
+        pub udp_size: u16,
+        /// Flag DO: DNSSEC OK.
+        #[serde(rename = "do")]
+        pub dnssec_ok: bool,
+        /// EDNS version.
+        pub version: u8,
+        /// Client subnet, `198.51.100.0/24`.
+        pub ecs: Option<String>,
+        /// Extended DNS error.
+        pub ede: Option<EdeFields>,
+        /// Name server identifier, hexadecimal.
+        #[serde(serialize_with = "optional_text")]
+        #[schemars(with = "Option<String>")]
+        pub nsid: Option<Hex<'a>>,
+        /// Cookie, hexadecimal.
+        #[serde(serialize_with = "optional_text")]
+        #[schemars(with = "Option<String>")]
+        pub cookie: Option<Hex<'a>>,
+        /// True if the flag CO is set: compact answers are accepted (RFC 9824).
+        pub co: Option<bool>,
+        /// Flags after DO and CO, if one is set: none has a meaning yet.
+        pub z: Option<u16>,
+        /// Owner of the OPT record, if it is not the root as required.
+        pub owner: Option<String>,
+        /// Number of OPT records in the message, if more than the one allowed; this is the first.
+        pub opt_count: Option<u16>,
+        /// All options in the message's order, those above included.
+        #[serde(skip_serializing_if = "OptionList::is_empty")]
+        #[schemars(default, with = "Vec<OptionFields<'a>>")]
+        pub options: OptionList<'a>,
+        /// Number of options that are left out, behind those in `options`, if the record would exceed
+        /// `records.max_bytes`. The fields above have nothing of them.
+        pub options_omitted: Option<u16>,
+    }
 }
 
 impl<'a> EdnsFields<'a> {
@@ -231,26 +256,38 @@ impl OptionList<'_> {
     }
 }
 
+impl JsonValue for OptionList<'_> {
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn write(&self, out: &mut JsonBuffer<'_>) {
+        write_list(out, self.0.clone().map(|option| OptionFields::of(&option)));
+    }
+}
+
 impl Serialize for OptionList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.clone().map(|option| OptionFields::of(&option)))
     }
 }
 
-/// An EDNS option.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct OptionFields<'a> {
-    /// OPTION-CODE.
-    pub code: u16,
-    /// Mnemonic; `OPT65001` for a code without one.
-    pub name: Cow<'static, str>,
-    /// OPTION-LENGTH: length of the data in bytes.
-    pub length: u16,
-    /// Data in the option's text form, else in hexadecimal; `\# 2 0a0b` if malformed or cut off.
-    #[serde(serialize_with = "optional_text")]
-    #[schemars(with = "Option<String>")]
-    pub data: Option<OptionText<'a>>,
+record_struct! {
+    /// An EDNS option.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct OptionFields<'a> {
+        /// OPTION-CODE.
+        pub code: u16,
+        /// Mnemonic; `OPT65001` for a code without one.
+        pub name: Cow<'static, str>,
+        /// OPTION-LENGTH: length of the data in bytes.
+        pub length: u16,
+        /// Data in the option's text form, else in hexadecimal; `\# 2 0a0b` if malformed or cut off.
+        #[serde(serialize_with = "optional_text")]
+        #[schemars(with = "Option<String>")]
+        pub data: Option<OptionText<'a>>,
+    }
 }
 
 impl<'a> OptionFields<'a> {
@@ -264,39 +301,45 @@ impl<'a> OptionFields<'a> {
     }
 }
 
-/// A TLV of a DSO message (RFC 8490).
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct DsoFields {
-    /// DSO-TYPE.
-    pub code: u16,
-    /// Mnemonic; `DSO63488` for a code without one.
-    pub name: Cow<'static, str>,
-    /// DSO-LENGTH: length of the data in bytes.
-    pub length: u16,
-    /// Data: milliseconds for timers, else hexadecimal.
-    pub data: Option<String>,
+record_struct! {
+    /// A TLV of a DSO message (RFC 8490).
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct DsoFields {
+        /// DSO-TYPE.
+        pub code: u16,
+        /// Mnemonic; `DSO63488` for a code without one.
+        pub name: Cow<'static, str>,
+        /// DSO-LENGTH: length of the data in bytes.
+        pub length: u16,
+        /// Data: milliseconds for timers, else hexadecimal.
+        pub data: Option<String>,
+    }
 }
 
-/// A question after the first one.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct QuestionFields {
-    /// Name, in the form of `qname`.
-    pub name: String,
-    /// Mnemonic.
-    #[serde(rename = "type")]
-    pub qtype: Cow<'static, str>,
-    /// Mnemonic.
-    pub class: Cow<'static, str>,
+record_struct! {
+    /// A question after the first one.
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct QuestionFields {
+        /// Name, in the form of `qname`.
+        pub name: String,
+        /// Mnemonic.
+        #[serde(rename = "type")]
+        pub qtype: Cow<'static, str>,
+        /// Mnemonic.
+        pub class: Cow<'static, str>,
+    }
 }
 
-/// An extended DNS error (RFC 8914).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct EdeFields {
-    /// INFO-CODE.
-    pub code: u16,
-    /// EXTRA-TEXT.
-    pub text: String,
+record_struct! {
+    /// An extended DNS error (RFC 8914).
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct EdeFields {
+        /// INFO-CODE.
+        pub code: u16,
+        /// EXTRA-TEXT.
+        pub text: String,
+    }
 }
 
 /// Writes `EDE 22 (No Reachable Authority): TEXT`.
@@ -313,33 +356,37 @@ impl Display for EdeFields {
     }
 }
 
-/// Why a query could not be delivered (RFC 792, 1122, 1812; RFC 4443, 3.1).
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct IcmpFields {
-    /// ICMP type: 3 in IPv4, 1 in IPv6; absent if the kernel reported an error that stands for
-    /// several codes.
-    #[serde(rename = "type")]
-    pub kind: Option<u8>,
-    /// ICMP code.
-    pub code: Option<u8>,
-    /// Meaning of type and code: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so
-    /// on.
-    pub name: &'static str,
+record_struct! {
+    /// Why a query could not be delivered (RFC 792, 1122, 1812; RFC 4443, 3.1).
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct IcmpFields {
+        /// ICMP type: 3 in IPv4, 1 in IPv6; absent if the kernel reported an error that stands for
+        /// several codes.
+        #[serde(rename = "type")]
+        pub kind: Option<u8>,
+        /// ICMP code.
+        pub code: Option<u8>,
+        /// Meaning of type and code: `port_unreachable`, `host_unreachable`, `admin_prohibited` and so
+        /// on.
+        pub name: &'static str,
+    }
 }
 
-/// A process.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct ProcessFields<'a> {
-    /// Process id in the initial pid namespace.
-    pub pid: u32,
-    /// User id.
-    pub uid: u32,
-    /// Name of the process.
-    pub comm: Cow<'a, str>,
-    /// Path of the executable; absent if the process ended before it could be read.
-    pub exe: Option<&'a str>,
+record_struct! {
+    /// A process.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct ProcessFields<'a> {
+        /// Process id in the initial pid namespace.
+        pub pid: u32,
+        /// User id.
+        pub uid: u32,
+        /// Name of the process.
+        pub comm: Cow<'a, str>,
+        /// Path of the executable; absent if the process ended before it could be read.
+        pub exe: Option<&'a str>,
+    }
 }
 
 /// The processes of one name: a `process` without pid and user.
@@ -377,38 +424,42 @@ impl<'a> PodName<'a> {
     }
 }
 
-/// A container.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct ContainerFields<'a> {
-    /// Container id, 64 hex digits.
-    pub id: &'a str,
-    /// `docker`, `containerd`, `cri-o` or `podman`.
-    pub runtime: Option<&'static str>,
-    /// Uid of the Kubernetes pod that contains the cgroup; for a static pod, the hash of its
-    /// manifest. Present without `k8s` if the names of the pod were unknown, or not known yet.
-    pub pod_uid: Option<&'a str>,
+record_struct! {
+    /// A container.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct ContainerFields<'a> {
+        /// Container id, 64 hex digits.
+        pub id: &'a str,
+        /// `docker`, `containerd`, `cri-o` or `podman`.
+        pub runtime: Option<&'static str>,
+        /// Uid of the Kubernetes pod that contains the cgroup; for a static pod, the hash of its
+        /// manifest. Present without `k8s` if the names of the pod were unknown, or not known yet.
+        pub pod_uid: Option<&'a str>,
+    }
 }
 
-/// A Kubernetes pod.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct K8sFields<'a> {
-    /// Namespace of the pod.
-    pub namespace: &'a str,
-    /// Name of the pod.
-    pub pod: &'a str,
-    /// Name of the container in the pod; absent if the API had not reported the container's id yet
-    /// and the pod has several containers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<&'a str>,
-    /// Kind of the workload that created the pod: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`,
-    /// `CronJob` and so on; for a static pod, `Node`. Absent if nothing created it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub workload_kind: Option<&'a str>,
-    /// Name of that workload.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub workload: Option<&'a str>,
-    /// Labels of the pod that `kubernetes.labels` selects.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<&'a BTreeMap<String, String>>,
+record_struct! {
+    /// A Kubernetes pod.
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct K8sFields<'a> {
+        /// Namespace of the pod.
+        pub namespace: &'a str,
+        /// Name of the pod.
+        pub pod: &'a str,
+        /// Name of the container in the pod; absent if the API had not reported the container's id yet
+        /// and the pod has several containers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub container: Option<&'a str>,
+        /// Kind of the workload that created the pod: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`,
+        /// `CronJob` and so on; for a static pod, `Node`. Absent if nothing created it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub workload_kind: Option<&'a str>,
+        /// Name of that workload.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub workload: Option<&'a str>,
+        /// Labels of the pod that `kubernetes.labels` selects.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub labels: Option<&'a BTreeMap<String, String>>,
+    }
 }

@@ -64,7 +64,10 @@ pub use fields::{
     ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
 };
 pub use fleet::FleetRecord;
-pub use json::{ContainerView, JsonText, PodView, ProcessView, add_json};
+pub use json::{
+    ContainerView, JsonBuffer, JsonFields, JsonText, JsonValue, PodView, ProcessView, extend_json,
+    write_json,
+};
 pub use ledger_record::LedgerRecord;
 pub use lookup::{LookupFields, LookupRecord};
 pub use masking::MaskingFields;

@@ -4,6 +4,7 @@ use super::{
     AnswerFields, AnswerList, DsoFields, EdnsFields, FlagNames, QuestionFields, RecordHead,
     RecordTail,
 };
+use crate::record_struct;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -22,97 +23,99 @@ pub struct MessageRecord<'a> {
     pub tail: RecordTail<'a>,
 }
 
-/// First part of `dns.message/1`: the fields that the message itself determines.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct MessageBody<'a> {
-    /// Fields that begin every record.
-    #[serde(flatten)]
-    pub head: RecordHead<'a>,
-    /// Capture sequence number on its CPU; in replay the number of the frame that completed the
-    /// message.
-    pub seq: u64,
-    /// CPU that captured the message; in replay the number of the file, from 0.
-    pub cpu: u32,
-    /// `client`, `server` or `passive`.
-    #[schemars(extend("enum" = ["client", "server", "passive"]))]
-    pub vantage: &'static str,
-    /// `ingress` or `egress`; absent for packets that only passed by.
-    pub direction: Option<&'static str>,
-    /// `udp` or `tcp`.
-    #[schemars(extend("enum" = ["udp", "tcp"]))]
-    pub transport: &'static str,
-    /// Address of the sender.
-    pub src_ip: IpAddr,
-    /// Port of the sender.
-    pub src_port: u16,
-    /// Address of the receiver.
-    pub dst_ip: IpAddr,
-    /// Port of the receiver.
-    pub dst_port: u16,
-    /// Id in the header.
-    pub id: u16,
-    /// `query` or `response`.
-    #[schemars(extend("enum" = ["query", "response"]))]
-    pub qr: &'static str,
-    /// Mnemonic of the opcode.
-    pub opcode: &'static str,
-    /// Mnemonic of the extended response code; responses only.
-    pub rcode: Option<Cow<'static, str>>,
-    /// Flags that are set, of aa tc rd ra ad cd.
-    #[schemars(with = "Vec<&'static str>")]
-    pub flags: FlagNames,
-    /// Query name: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
-    pub qname: Option<&'a str>,
-    /// Query name in Unicode, with `records.idn: true`, if it differs from `qname`.
-    pub qname_unicode: Option<String>,
-    /// Query name as written in the message, if it is not all lower case.
-    pub qname_case: Option<&'a str>,
-    /// Query type: mnemonic; `TYPE65280` for a type without one.
-    pub qtype: Option<Cow<'static, str>>,
-    /// Query class: mnemonic; `CLASS32` for a class without one.
-    pub qclass: Option<Cow<'static, str>>,
-    /// Questions after the first one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub further_questions: Vec<QuestionFields>,
-    /// Number of questions that are left out, behind those in `further_questions`, because the record
-    /// would exceed `records.max_answers` or `records.max_bytes`.
-    pub questions_omitted: Option<u16>,
-    /// QDCOUNT.
-    pub question_count: u16,
-    /// ANCOUNT.
-    pub answer_count: u16,
-    /// NSCOUNT.
-    pub authority_count: u16,
-    /// ARCOUNT, OPT included.
-    pub additional_count: u16,
-    /// Records of the answer section.
-    #[serde(skip_serializing_if = "AnswerList::is_empty")]
-    #[schemars(default, with = "Vec<AnswerFields<'a>>")]
-    pub answers: AnswerList<'a>,
-    /// Number of records of the answer section that are left out, behind those in `answers`, because
-    /// the record would exceed `records.max_answers` or `records.max_bytes`.
-    pub answers_omitted: Option<u16>,
-    /// The OPT record (EDNS).
-    pub edns: Option<EdnsFields<'a>>,
-    /// TLVs of a message with opcode DSO (RFC 8490).
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
-    pub dso: Vec<DsoFields>,
-    /// Number of TLVs that are left out, behind those in `dso`, because the record would exceed
-    /// `records.max_bytes`.
-    pub dso_omitted: Option<u16>,
-    /// Bytes after the last record, if any.
-    pub trailing_bytes: Option<usize>,
-    /// Size of the message on the wire in bytes, without TCP's length prefix.
-    pub wire_bytes: u32,
-    /// Bytes of the message that were captured.
-    pub captured_bytes: u32,
-    /// True if fewer bytes were captured than were on the wire.
-    pub clipped: bool,
-    /// The captured message in base64, with `messages.wire: true`.
-    pub wire: Option<String>,
+record_struct! {
+    /// First part of `dns.message/1`: the fields that the message itself determines.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct MessageBody<'a> {
+        /// Fields that begin every record.
+        #[serde(flatten)]
+        pub head: RecordHead<'a>,
+        /// Capture sequence number on its CPU; in replay the number of the frame that completed the
+        /// message.
+        pub seq: u64,
+        /// CPU that captured the message; in replay the number of the file, from 0.
+        pub cpu: u32,
+        /// `client`, `server` or `passive`.
+        #[schemars(extend("enum" = ["client", "server", "passive"]))]
+        pub vantage: &'static str,
+        /// `ingress` or `egress`; absent for packets that only passed by.
+        pub direction: Option<&'static str>,
+        /// `udp` or `tcp`.
+        #[schemars(extend("enum" = ["udp", "tcp"]))]
+        pub transport: &'static str,
+        /// Address of the sender.
+        pub src_ip: IpAddr,
+        /// Port of the sender.
+        pub src_port: u16,
+        /// Address of the receiver.
+        pub dst_ip: IpAddr,
+        /// Port of the receiver.
+        pub dst_port: u16,
+        /// Id in the header.
+        pub id: u16,
+        /// `query` or `response`.
+        #[schemars(extend("enum" = ["query", "response"]))]
+        pub qr: &'static str,
+        /// Mnemonic of the opcode.
+        pub opcode: &'static str,
+        /// Mnemonic of the extended response code; responses only.
+        pub rcode: Option<Cow<'static, str>>,
+        /// Flags that are set, of aa tc rd ra ad cd.
+        #[schemars(with = "Vec<&'static str>")]
+        pub flags: FlagNames,
+        /// Query name: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+        pub qname: Option<&'a str>,
+        /// Query name in Unicode, with `records.idn: true`, if it differs from `qname`.
+        pub qname_unicode: Option<String>,
+        /// Query name as written in the message, if it is not all lower case.
+        pub qname_case: Option<&'a str>,
+        /// Query type: mnemonic; `TYPE65280` for a type without one.
+        pub qtype: Option<Cow<'static, str>>,
+        /// Query class: mnemonic; `CLASS32` for a class without one.
+        pub qclass: Option<Cow<'static, str>>,
+        /// Questions after the first one.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[schemars(default)]
+        pub further_questions: Vec<QuestionFields>,
+        /// Number of questions that are left out, behind those in `further_questions`, because the record
+        /// would exceed `records.max_answers` or `records.max_bytes`.
+        pub questions_omitted: Option<u16>,
+        /// QDCOUNT.
+        pub question_count: u16,
+        /// ANCOUNT.
+        pub answer_count: u16,
+        /// NSCOUNT.
+        pub authority_count: u16,
+        /// ARCOUNT, OPT included.
+        pub additional_count: u16,
+        /// Records of the answer section.
+        #[serde(skip_serializing_if = "AnswerList::is_empty")]
+        #[schemars(default, with = "Vec<AnswerFields<'a>>")]
+        pub answers: AnswerList<'a>,
+        /// Number of records of the answer section that are left out, behind those in `answers`, because
+        /// the record would exceed `records.max_answers` or `records.max_bytes`.
+        pub answers_omitted: Option<u16>,
+        /// The OPT record (EDNS).
+        pub edns: Option<EdnsFields<'a>>,
+        /// TLVs of a message with opcode DSO (RFC 8490).
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[schemars(default)]
+        pub dso: Vec<DsoFields>,
+        /// Number of TLVs that are left out, behind those in `dso`, because the record would exceed
+        /// `records.max_bytes`.
+        pub dso_omitted: Option<u16>,
+        /// Bytes after the last record, if any.
+        pub trailing_bytes: Option<usize>,
+        /// Size of the message on the wire in bytes, without TCP's length prefix.
+        pub wire_bytes: u32,
+        /// Bytes of the message that were captured.
+        pub captured_bytes: u32,
+        /// True if fewer bytes were captured than were on the wire.
+        pub clipped: bool,
+        /// The captured message in base64, with `messages.wire: true`.
+        pub wire: Option<String>,
+    }
 }
 
 impl MessageBody<'_> {
