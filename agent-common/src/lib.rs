@@ -3,7 +3,6 @@
 //! Numbers are in the byte order of the host, since both sides run on the same machine. Addresses are in network
 //! byte order.
 #![no_std]
-#![forbid(unsafe_code)]
 
 pub mod counter;
 pub mod flow;

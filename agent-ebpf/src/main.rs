@@ -99,7 +99,7 @@ fn tap(ctx: SkBuffContext) -> i64 {
 /// The program that `tap` calls for a packet that is, or may be, DNS.
 #[socket_filter]
 #[inline(always)]
-fn tap_look(ctx: SkBuffContext) -> i64 {
+fn tap_check(ctx: SkBuffContext) -> i64 {
     hook::tap::inspect::observe(&ctx);
     0
 }

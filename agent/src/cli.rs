@@ -1,6 +1,4 @@
 //! The command line.
-
-#![forbid(unsafe_code)]
 #![expect(
     missing_docs,
     reason = "clap would take the comment of flattened flags for the command's help"

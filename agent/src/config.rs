@@ -5,8 +5,6 @@
 //! is wrong, where, and what to give instead. The sections in [`layer`] declare every key, with its type,
 //! default and description.
 
-#![forbid(unsafe_code)]
-
 pub mod capture;
 mod detect;
 pub mod filters;

@@ -1,7 +1,5 @@
 //! Health of the agent, as `/healthz` reports it: the pipeline and what the kernel lost, then the sinks.
 
-#![forbid(unsafe_code)]
-
 use dnscribe_admin::health::{
     Check, CheckState, DeliveryHealth, DeliveryVitals, HealthReport, LossCounter,
 };

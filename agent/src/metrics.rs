@@ -1,7 +1,5 @@
 //! The agent's own metrics: what `/metrics` shows of its stages, beside the sinks and the process.
 
-#![forbid(unsafe_code)]
-
 pub mod dictionary;
 pub mod pods;
 pub mod render;

@@ -11,8 +11,6 @@
 //! executables of other users' processes and receives ICMP errors in other network namespaces; one opens files of the
 //! configuration that the unprivileged user may not open.
 
-#![forbid(unsafe_code)]
-
 mod account;
 mod broker;
 mod calls;

@@ -305,8 +305,8 @@ impl RecordBuilder {
 
 /// Returns the direction of a packet. Loopback, which is folded into the client's view, has the
 /// client's direction, if it is known whether the packet held a response.
-fn direction(sight: Direction, response: Option<bool>) -> Option<&'static str> {
-    match (sight, response) {
+fn direction(seen: Direction, response: Option<bool>) -> Option<&'static str> {
+    match (seen, response) {
         (Direction::Egress, _) | (Direction::Loopback, Some(false)) => Some("egress"),
         (Direction::Ingress, _) | (Direction::Loopback, Some(true)) => Some("ingress"),
         (Direction::Loopback, None) | (Direction::Passive, _) => None,

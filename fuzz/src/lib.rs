@@ -4,8 +4,6 @@
 //! (`cargo xtask fuzz`), and so do the tests: with inputs that once failed, and with millions of
 //! mutated packets.
 
-#![forbid(unsafe_code)]
-
 pub mod corpus;
 pub mod harness;
 pub mod mutate;

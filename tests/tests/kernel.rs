@@ -125,7 +125,7 @@ fn verifier_accepts_every_program() {
         let loaded = bench.live.loaded().unwrap();
         assert_eq!(loaded.refused, [], "this kernel lacks a feature");
         assert_eq!(loaded.entries.len(), count);
-        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_look"] {
+        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_check"] {
             // The limit is a million, but older kernels need more for the same program.
             let info = bench.live.program_info(program);
             if let Some(count) = info.and_then(|info| info.verified_instruction_count()) {

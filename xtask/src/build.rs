@@ -35,7 +35,7 @@ pub fn quick() -> Result<PathBuf> {
 }
 
 /// Builds the agent for a first look at it, not optimised and without what is not needed for that, and returns its path.
-pub fn first_look() -> Result<PathBuf> {
+pub fn first_build() -> Result<PathBuf> {
     build(&["dnscribe"], "dev", &["--no-default-features"])?;
     Ok(path("dnscribe", "dev"))
 }

@@ -27,7 +27,7 @@ pub struct Args {
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
     setup::install(&["demo"])?;
-    let binary = build::first_look()?;
+    let binary = build::first_build()?;
     become_root("capturing")?;
     console::progress("demo: starting a client, a resolver and a server in namespaces");
     let interrupt = Interrupt::listen()?;

@@ -36,13 +36,14 @@ pub fn main(args: Args) -> Result<()> {
     crate::setup::install(&["build"])?;
     crate::setup::components()?;
     let packages = test::packages_with(args.kpi);
-    let checks: [(&str, Check<'_>); 8] = [
+    let checks: [(&str, Check<'_>); 9] = [
         ("links", &links::check),
         ("flow", &flow::check),
         ("style", &style::check),
         ("format", &format),
         ("format of the eBPF programs", &format_ebpf),
         ("clippy", &|| clippy(packages)),
+        ("documentation of the code", &|| rustdoc(packages)),
         ("dependencies", &dependencies),
         ("schemas", &|| schemas::check(packages)),
     ];
@@ -91,6 +92,12 @@ fn format_ebpf() -> Result<()> {
 fn clippy(packages: &[&str]) -> Result<()> {
     let words = ["--all-targets", "--", "--deny", "warnings"];
     shell::pass_through(cargo().arg("clippy").args(packages).args(words))
+}
+
+fn rustdoc(packages: &[&str]) -> Result<()> {
+    let mut doc = cargo();
+    doc.arg("doc").args(packages).args(["--no-deps", "--document-private-items"]);
+    shell::pass_through(doc.env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 fn dependencies() -> Result<()> {

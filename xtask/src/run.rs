@@ -51,7 +51,7 @@ pub fn main(args: &Args) -> Result<()> {
     let wanted = Wanted::new(&args.words);
     setup::install(&["build"])?;
     let binary = match wanted.program {
-        "dnscribe" => build::first_look()?,
+        "dnscribe" => build::first_build()?,
         other => build::program(other, "dev")?,
     };
     let mut command = if wanted.needs_root() {

@@ -398,6 +398,7 @@ impl Live {
 
 /// Waits for programs that were running on other CPUs when they were detached. They run as RCU readers, and
 /// this system call returns after a grace period.
+#[expect(unsafe_code, reason = "a system call without a safe wrapper")]
 fn wait_for_programs() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: no pointers.

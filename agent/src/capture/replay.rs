@@ -5,8 +5,6 @@
 //! reads `if_tsoffset` in one byte order only and treats a damaged block as the end of the file; pcap-file 3 is not
 //! released. Only framing is needed, in constant memory and with every length checked.
 
-#![forbid(unsafe_code)]
-
 mod filter;
 mod format;
 mod link;

@@ -31,8 +31,8 @@ fn from_file(yaml: &str) -> Result<Config, ConfigError> {
 }
 
 fn complaint(yaml: &str) -> String {
-    let told = from_file(yaml).unwrap_err().to_string();
-    told.split_once("dnscribe.yaml: ").map_or(told.clone(), |(_, rest)| rest.to_owned())
+    let error = from_file(yaml).unwrap_err().to_string();
+    error.split_once("dnscribe.yaml: ").map_or(error.clone(), |(_, rest)| rest.to_owned())
 }
 
 const FULL: &str = r#"
@@ -119,8 +119,8 @@ duration: 100ms
 fn the_null_sink_needs_no_quotes() {
     let config = from_file("version: 1\nsinks: [null, stdout]\n").unwrap();
     assert_eq!(config.sinks, [SinkSpec::Null, SinkSpec::Stdout]);
-    let told = complaint("version: 1\ncapture: {ports: [53, null]}\n");
-    assert!(told.starts_with("line 2, column 18: capture"), "{told}");
+    let error = complaint("version: 1\ncapture: {ports: [53, null]}\n");
+    assert!(error.starts_with("line 2, column 18: capture"), "{error}");
 }
 
 #[test]
@@ -302,8 +302,8 @@ fn errors_never_tell_secrets() {
         ["sasl.password: [hunter2]", "sasl.password: {hunter2: 1}", "sasl.password: \"hunter2"];
     for line in lines {
         let yaml = format!("version: 1\nkafka:\n  options:\n    {line}\n  brokers: 5\n");
-        let told = from_file(&yaml).unwrap_err();
-        assert!(!format!("{told} {told:?}").contains("hunter2"), "{told}");
+        let error = from_file(&yaml).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
 }
 
@@ -402,27 +402,27 @@ fn two_sinks_on_one_file_are_refused() {
         from_file(&format!("version: 1\nsinks: [\"file:{}\", \"file:{}\"]\n", at(one), at(other)))
     };
     for other in ["a", "./a", "link"] {
-        let told = load("a", other).unwrap_err().to_string();
-        assert!(told.contains("are the same file") && told.contains("keep one"), "{told}");
+        let error = load("a", other).unwrap_err().to_string();
+        assert!(error.contains("are the same file") && error.contains("keep one"), "{error}");
     }
     assert_eq!(load("a", "b").unwrap().sinks.len(), 2);
 }
 
 #[test]
 fn wrong_variables_are_named() {
-    let told = |name, value| {
+    let error = |name, value| {
         let loaded = load(None, &[(name, value)], Layer::default(), Purpose::Live);
         loaded.unwrap_err().to_string()
     };
-    let unknown = told("DNSCRIBE_BROKERS", "a:1");
+    let unknown = error("DNSCRIBE_BROKERS", "a:1");
     assert!(
         unknown.starts_with("environment variable DNSCRIBE_BROKERS: unknown key `brokers`"),
         "{unknown}"
     );
-    let nested = told("DNSCRIBE_KAFKA__BROKER", "a:1");
+    let nested = error("DNSCRIBE_KAFKA__BROKER", "a:1");
     assert!(nested.contains("DNSCRIBE_KAFKA__BROKER: unknown key `broker`"), "{nested}");
-    assert!(told("DNSCRIBE_DURATION", "x").contains("DNSCRIBE_DURATION: \"x\" is not a duration"));
-    assert!(told("DNSCRIBE_KAFKA", "x").contains("DNSCRIBE_KAFKA: "));
+    assert!(error("DNSCRIBE_DURATION", "x").contains("DNSCRIBE_DURATION: \"x\" is not a duration"));
+    assert!(error("DNSCRIBE_KAFKA", "x").contains("DNSCRIBE_KAFKA: "));
 }
 
 #[test]
@@ -443,16 +443,16 @@ fn a_missing_file_is_named() {
         environment: Vec::new(),
         flags: Layer::default(),
     };
-    let told = Config::load(&sources).unwrap_err().to_string();
-    assert!(told.contains("/nowhere/dnscribe.yaml") && told.contains("No such file"), "{told}");
+    let error = Config::load(&sources).unwrap_err().to_string();
+    assert!(error.contains("/nowhere/dnscribe.yaml") && error.contains("No such file"), "{error}");
 }
 
 #[test]
 fn options_must_be_known_to_librdkafka() {
-    let told = complaint("version: 1\nkafka:\n  options:\n    linger: 5\n");
-    assert!(told.starts_with("kafka.options: linger: "), "{told}");
-    let told = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
-    assert!(told.starts_with("kafka.options: acks: "), "{told}");
+    let error = complaint("version: 1\nkafka:\n  options:\n    linger: 5\n");
+    assert!(error.starts_with("kafka.options: linger: "), "{error}");
+    let error = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
+    assert!(error.starts_with("kafka.options: acks: "), "{error}");
 }
 
 #[test]
@@ -473,22 +473,23 @@ fn options_may_come_from_files() {
     assert_eq!(config.kafka.options["client.rack"], "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
 
-    let told = complaint("version: 1\nkafka: {option_files: {sasl.password: /nowhere/x}}\n");
-    assert!(told.starts_with("kafka.option_files.sasl.password: "), "{told}");
-    assert!(told.contains("/nowhere/x: No such file"), "{told}");
+    let error = complaint("version: 1\nkafka: {option_files: {sasl.password: /nowhere/x}}\n");
+    assert!(error.starts_with("kafka.option_files.sasl.password: "), "{error}");
+    assert!(error.contains("/nowhere/x: No such file"), "{error}");
     let twice = format!(
         "version: 1\nkafka: {{options: {{sasl.password: a}}, option_files: {{sasl.password: {path}}}}}"
     );
-    let told = complaint(&twice);
+    let error = complaint(&twice);
     assert_eq!(
-        told,
+        error,
         "sasl.password is in kafka.options and in kafka.option_files: keep one of them"
     );
     for (option, words) in [("acks", "the value of acks is not valid"), ("sasl.pasword", "No such")]
     {
-        let told = complaint(&format!("version: 1\nkafka: {{option_files: {{{option}: {path}}}}}"));
-        assert!(told.starts_with("kafka.option_files: ") && told.contains(option), "{told}");
-        assert!(told.contains(words) && !told.contains("hunter2"), "{told}");
+        let error =
+            complaint(&format!("version: 1\nkafka: {{option_files: {{{option}: {path}}}}}"));
+        assert!(error.starts_with("kafka.option_files: ") && error.contains(option), "{error}");
+        assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
     }
 }
 
@@ -531,8 +532,8 @@ fn formats_and_their_registry_fit_together() {
     for (line, expected) in cases {
         assert_eq!(complaint(&format!("version: 1\n{line}\n")), expected, "{line}");
     }
-    let told = complaint("version: 1\nkafka: {registry: {url: 'http://me:hunter2@a'}}\n");
-    assert!(told.starts_with("line 2, column 25: ") && !told.contains("hunter2"), "{told}");
+    let error = complaint("version: 1\nkafka: {registry: {url: 'http://me:hunter2@a'}}\n");
+    assert!(error.starts_with("line 2, column 25: ") && !error.contains("hunter2"), "{error}");
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, "hunter2\n").unwrap();
     let variables = [

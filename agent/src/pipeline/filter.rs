@@ -3,8 +3,6 @@
 //! Input: the properties of a record. Excluded records are counted as `filtered`. Windows and alerts
 //! are computed before filters apply.
 
-#![forbid(unsafe_code)]
-
 mod names;
 #[cfg(test)]
 mod tests;

@@ -374,13 +374,13 @@ proptest! {
     /// Packets in their order, with losses and copies: near enough to real traffic that conversations complete.
     #[test]
     fn counts_losses_and_copies(
-        fates in prop::collection::vec((0..10_u8, 0..20_u64), pool().len()),
+        kinds in prop::collection::vec((0..10_u8, 0..20_u64), pool().len()),
         rounds in 1..4_usize,
     ) {
         let pool = pool();
         let mut steps: Vec<Step> = Vec::new();
-        for (place, (fate, pause)) in fates.iter().enumerate() {
-            let copies = match fate { 0 => 0, 1 => 2, _ => 1 };
+        for (place, (kind, pause)) in kinds.iter().enumerate() {
+            let copies = match kind { 0 => 0, 1 => 2, _ => 1 };
             steps.extend(vec![(place, None, *pause); copies]);
         }
         let steps = steps.repeat(rounds);

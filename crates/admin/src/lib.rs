@@ -43,8 +43,6 @@
 //! # }
 //! ```
 
-#![forbid(unsafe_code)]
-
 pub mod health;
 pub mod metric;
 pub mod process;

@@ -23,8 +23,6 @@
 //! `engine.rs`, `episode.rs` (one alert's life), `cause.rs` and `samples.rs` (suppression),
 //! `maintenance.rs`.
 
-#![forbid(unsafe_code)]
-
 mod alert;
 mod amplification;
 mod anomaly;

@@ -1,5 +1,7 @@
 //! The heap of each thread, for tests of memory bounds.
 
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

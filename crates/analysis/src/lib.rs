@@ -2,8 +2,6 @@
 //!
 //! Input: [`view::TransactionView`]s. Output: lookups, windows and alerts for `record`.
 
-#![cfg_attr(not(test), forbid(unsafe_code))]
-
 pub mod attribution;
 pub mod view;
 pub mod lookup;

@@ -1,8 +1,6 @@
 //! The view of a transaction that lookups, windows and detection take: its messages, links and attribution as
 //! flat fields, named as in `dns.transaction/1`.
 
-#![forbid(unsafe_code)]
-
 use crate::attribution::Attribution;
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_record::RecordTail;

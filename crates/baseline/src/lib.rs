@@ -19,8 +19,6 @@
 //! assert!((compared.mean - 12.0).abs() < 0.1 && compared.z > 100.0);
 //! ```
 
-#![forbid(unsafe_code)]
-
 use dnscribe_record::FigureFields;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;

@@ -9,8 +9,6 @@
 //! assert_eq!(exit.to_string(), "error: no resolver is left\n  remedy: give one in resolvers");
 //! ```
 
-#![forbid(unsafe_code)]
-
 pub mod check;
 pub mod exit;
 pub mod input;

@@ -49,8 +49,6 @@
 //! # }
 //! ```
 
-#![forbid(unsafe_code)]
-
 #[macro_use]
 mod macros;
 pub mod alertmanager;

@@ -42,8 +42,6 @@
 //! # }
 //! ```
 
-#![forbid(unsafe_code)]
-
 mod alertmanager;
 pub mod files;
 mod format;

@@ -148,9 +148,9 @@ impl SinkPlan {
     }
 
     /// The output format of the sink.
-    pub(super) const fn look(&self) -> OutputFormat {
+    pub(super) const fn output_format(&self) -> OutputFormat {
         match &self.destination {
-            Destination::Stdout(look) => *look,
+            Destination::Stdout(format) => *format,
             Destination::Null => OutputFormat::None,
             Destination::File(..) | Destination::Kafka(_) | Destination::Alertmanager(..) => {
                 OutputFormat::Json

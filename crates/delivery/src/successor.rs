@@ -96,7 +96,7 @@ impl Sink for PendingSink {
     }
 
     fn output_format(&self) -> OutputFormat {
-        self.plan.look()
+        self.plan.output_format()
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {

@@ -20,8 +20,6 @@
 //! # Ok::<(), dnscribe_dns::ParseError>(())
 //! ```
 
-#![forbid(unsafe_code)]
-
 mod answers;
 mod dso;
 mod edns;

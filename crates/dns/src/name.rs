@@ -125,13 +125,32 @@ impl<'a> Name<'a> {
             return;
         }
         text.reserve(self.bytes.into());
+        // Most names need no escape: they are checked and appended as a whole.
+        let mut buffer = [0; MAX_NAME_BYTES];
+        let mut end = 0;
+        let mut plain = true;
+        for label in self.labels() {
+            let Some([dot, there @ ..]) = buffer.get_mut(end..end + 1 + label.len()) else { break };
+            *dot = b'.';
+            for (byte, there) in label.iter().zip(there) {
+                *there = *byte;
+                plain &= is_plain(*byte);
+            }
+            end += 1 + label.len();
+        }
+        match std::str::from_utf8(buffer.get(1..end).unwrap_or_default()) {
+            Ok(name) if plain => text.push_str(name),
+            _ => self.push_labels(text),
+        }
+    }
+
+    fn push_labels(&self, text: &mut String) {
         for (place, label) in self.labels().enumerate() {
             if place > 0 {
                 text.push('.');
             }
-            match std::str::from_utf8(label) {
-                Ok(plain) if label.iter().all(|byte| is_plain(*byte)) => text.push_str(plain),
-                _ => label.iter().for_each(|byte| push_escaped(text, *byte, b".\\", b'!')),
+            for byte in label {
+                push_escaped(text, *byte, b".\\", b'!');
             }
         }
     }

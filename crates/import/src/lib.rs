@@ -10,8 +10,6 @@
 //! assert_eq!(read.refused[0].line, 3);
 //! ```
 
-#![forbid(unsafe_code)]
-
 pub mod intel;
 mod rpz;
 mod stix;

@@ -199,7 +199,6 @@ pub struct Sampling {
 /// classified by the kernel by their first bytes, up to the last time the kernel's counters were
 /// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "Untold")]
 pub struct NotExported {
     /// Queries over UDP.
     pub queries: u64,

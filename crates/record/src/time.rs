@@ -97,7 +97,7 @@ fn saturating_nanos(duration: Duration) -> u64 {
 /// Formats RFC 3339 in UTC with nine digits after the second: `2026-11-20T07:30:00.000000001Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.rfc3339(&mut [0; LENGTH]).ok_or(fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.rfc3339()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -105,11 +105,12 @@ impl fmt::Display for Timestamp {
 const LENGTH: usize = "2026-11-20T07:30:00.000000001Z".len();
 
 impl Timestamp {
-    /// Formats the timestamp into `buffer`. Done digit by digit, since every record contains one.
-    fn rfc3339(self, buffer: &mut [u8; LENGTH]) -> Option<&str> {
-        let time = jiff::Timestamp::from_nanosecond(i128::from(self.0)).ok()?;
+    /// Formats the timestamp. Done digit by digit, since every record contains one.
+    pub(crate) fn rfc3339(self) -> [u8; LENGTH] {
+        // All of them are in range: the last is in the year 2554.
+        let time = jiff::Timestamp::from_nanosecond(self.0.into()).unwrap_or(jiff::Timestamp::MAX);
         let time = jiff::tz::Offset::UTC.to_datetime(time);
-        *buffer = *b"0000-00-00T00:00:00.000000000Z";
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
         for (range, value) in [
             (0..4, i64::from(time.year())),
             (5..7, time.month().into()),
@@ -120,12 +121,12 @@ impl Timestamp {
             (20..29, time.subsec_nanosecond().into()),
         ] {
             let mut rest = value.unsigned_abs();
-            for digit in buffer[range].iter_mut().rev() {
-                *digit += u8::try_from(rest % 10).ok()?;
+            for digit in text[range].iter_mut().rev() {
+                *digit += u8::try_from(rest % 10).unwrap_or_default();
                 rest /= 10;
             }
         }
-        std::str::from_utf8(buffer).ok()
+        text
     }
 }
 
@@ -147,10 +148,7 @@ pub struct BadTimestamp(String);
 
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut buffer = [0; LENGTH];
-        let text = self.rfc3339(&mut buffer);
-        serializer
-            .serialize_str(text.ok_or_else(|| serde::ser::Error::custom("timestamp out of range"))?)
+        serializer.collect_str(self)
     }
 }
 

@@ -15,8 +15,6 @@
 //! assert!(html.contains("&lt;script&gt;.example.com") && !html.contains("<script>.example"));
 //! ```
 
-#![forbid(unsafe_code)]
-
 mod chart;
 mod format;
 mod heat_map;

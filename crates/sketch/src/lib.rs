@@ -14,8 +14,6 @@
 //! assert_eq!((node.count(), node.max()), (2, Some(25.0)));
 //! ```
 
-#![forbid(unsafe_code)]
-
 mod distinct;
 mod quantiles;
 mod top;

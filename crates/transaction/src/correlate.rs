@@ -9,8 +9,6 @@
 //! O(1), and what exceeds the capacity is counted and not linked. `docs/correlation.md` describes the
 //! method and its limits.
 
-#![forbid(unsafe_code)]
-
 mod cache;
 mod client_queries;
 mod correlator;

@@ -20,8 +20,6 @@
 //! # Ok::<(), dnscribe_verify::TempError>(())
 //! ```
 
-#![forbid(unsafe_code)]
-
 mod balance;
 mod report;
 mod rows;

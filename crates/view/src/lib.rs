@@ -10,7 +10,5 @@
 //! assert!(html.contains("Monday"));
 //! ```
 
-#![forbid(unsafe_code)]
-
 pub mod report;
 pub mod top;

@@ -63,7 +63,7 @@ pub(super) const COMPATIBLE: &[Metric] = &[
         "seconds",
         "Returns last SSL chain expiry in timestamp, if the chain is trusted.",
     )
-    .caveat("The certificate that expires first of those that the server sent; cross-signed chains are not told apart."),
+    .caveat("The certificate that expires first of those that the server sent; cross-signed chains are not distinguished."),
     result("probe_ssl_last_chain_info", "1", "Contains SSL leaf certificate information.")
         .caveat("Further labels `fingerprint_sha256`, `subject`, `issuer`."),
     result("probe_tls_version_info", "1", "Contains the TLS version used.")

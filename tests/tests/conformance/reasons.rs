@@ -52,7 +52,7 @@ pub fn explain(capture: &str, difference: &Difference) -> Option<&'static Reason
 }
 
 const QUOTED_RESPONSE: &str =
-    "the ICMP message quotes a response: no query failed, so nothing is told";
+    "the ICMP message quotes a response: no query failed, so nothing is reported";
 const DATA: &str = "record data that makes no sense: the message is sound and did its work, the data is shown as \
      unknown (ADR 3)";
 const ICMP: &str = "an ICMP error ends a query: sent again, it is a query of its own; the corpus's model knows \
@@ -82,7 +82,7 @@ pub const ALL: &[Reason] = &[
         &[],
         &["extra", "transactions.answered", "transactions.orphan"],
         "after a lost segment tshark waits for ever; here the stream goes on: all 39 queries whose \
-         octets were captured, one of them without its length prefix",
+         bytes were captured, one of them without its length prefix",
     ),
     because(
         "dnscap/do1t-nosyn-1nolen.pcap",
@@ -101,7 +101,7 @@ pub const ALL: &[Reason] = &[
         "made/tcp-snaplen-80.pcap",
         &[],
         &["missing", "extra", "transactions.*"],
-        "where length and body came in two segments, tshark takes the clipped body's first octets \
+        "where length and body came in two segments, tshark takes the clipped body's first bytes \
          for the length; the ids here are those of the unclipped capture",
     ),
     because("ndpi/dns-invalid-chars.pcap", &[2], &["latency"], QUESTION),

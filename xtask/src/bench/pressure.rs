@@ -48,7 +48,7 @@ pub fn main(bench: &Bench) -> Result<Report> {
     plan.row(Row::new("sampling", "whole_share").relative_to("tail_drop").at_least(1.0));
     plan.row(Row::new("tail_drop", "whole_share"));
     for name in ["sampling", "tail_drop"] {
-        plan.row(Row::new(name, "told_share"));
+        plan.row(Row::new(name, "exported_share"));
         plan.row(Row::new(name, "lost_packets"));
         plan.row(Row::new(name, "dropped_records"));
         plan.row(Row::new(name, "exact_queries_off").at_most(0.0));
@@ -126,7 +126,7 @@ impl PressureBench<'_> {
         let totals = self.totals(end)?;
         Ok(Figures::default()
             .with("whole_share", whole / (whole + half))
-            .with("told_share", float(kernel("submitted")?) / float(kernel("seen")?))
+            .with("exported_share", float(kernel("submitted")?) / float(kernel("seen")?))
             .with("lost_packets", float(kernel("lost_ring_full")?))
             .with("dropped_records", float(dropped_records(record)?))
             .with("exact_queries_off", (totals.queries - float(perf.sent)).abs())

@@ -1,5 +1,7 @@
 //! Finds the cgroup2 mount, which on hybrid hosts is not at `/sys/fs/cgroup`, and cgroups in it.
 
+#![expect(unsafe_code, reason = "opens a cgroup by its id, for which no safe wrapper exists")]
+
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};

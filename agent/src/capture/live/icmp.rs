@@ -10,6 +10,8 @@
 //! it at the other end of a socket: in the privileged helper process or, in commands that keep their privileges, in
 //! a thread.
 
+#![expect(unsafe_code, reason = "sets options of raw sockets, for which no safe wrapper exists")]
+
 mod coverage;
 mod scanner;
 

@@ -68,7 +68,7 @@ pub const CGROUP: [ProgramSpec; 9] = [
 pub const SOCKET: [ProgramSpec; 2] =
     [spec("tap", true, "packets on interfaces"), spec(CALLED, true, "packets on interfaces")];
 /// Program that the attached program `tap` calls for packets that are or may be DNS.
-const CALLED: &str = "tap_look";
+const CALLED: &str = "tap_check";
 /// Program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
 

@@ -1,6 +1,8 @@
 //! The reader's end of one ring buffer. Reads records, and decides whether the programs wake the reader for
 //! each record or leave it to poll.
 
+#![expect(unsafe_code, reason = "shares the memory of the ring with the kernel")]
+
 use super::nice::NicePolicy;
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;

@@ -1,5 +1,7 @@
 //! Hook `socket`: packet sockets on interfaces, and the direction of their packets relative to this host.
 
+#![expect(unsafe_code, reason = "binds a packet socket, for which no safe wrapper exists")]
+
 use super::{CannotCapture, icmp, load_error, netlink};
 use aya::programs::{ProgramError, SocketFilter};
 use dnscribe_transaction::packet::{Direction, net};

@@ -46,7 +46,7 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::counter(
         "dnscribe_address_read_errors_total",
         "errors",
-        "Failed attempts to read this host's addresses, by which packets are told from those of other hosts.",
+        "Failed attempts to read this host's addresses, which distinguish its packets from those of other hosts.",
     )
     .source("rtnetlink")
     .caveat("Live capture at hook `socket` only. The addresses known before stay in use."),

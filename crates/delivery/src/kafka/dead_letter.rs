@@ -84,11 +84,11 @@ impl DeadLetters {
         let reason = dead.reason.name();
         if self.logged.insert((dead.stream, reason)) {
             let stream = dead.stream.name();
-            let fate = match (dead.stream, self.wanted) {
+            let outcome = match (dead.stream, self.wanted) {
                 (Stream::Dlq, _) | (_, false) => "they are counted as dropped",
                 (_, true) => "they are counted as dropped and go to the stream dlq",
             };
-            warn!(stream, reason, "Kafka refuses records; {fate}");
+            warn!(stream, reason, "Kafka refuses records; {outcome}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::EventId;
 use crate::time::Timestamp;
-use dnscribe_dns::{Hex, OptionText};
+use dnscribe_dns::{Hex, OptionText, hex_digits};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
@@ -389,14 +389,18 @@ impl JsonValue for IpAddr {
 impl JsonValue for EventId {
     #[inline]
     fn write(&self, out: &mut JsonBuffer<'_>) {
-        out.displayed(self);
+        let [open, digits @ .., close] = out.next(34) else { return };
+        (*open, *close) = (b'"', b'"');
+        let _ = hex_digits(digits, &self.0.to_be_bytes());
     }
 }
 
 impl JsonValue for Timestamp {
     #[inline]
     fn write(&self, out: &mut JsonBuffer<'_>) {
-        out.displayed(self);
+        out.push(b'"');
+        out.push_known(&self.rfc3339());
+        out.push(b'"');
     }
 }
 
@@ -418,7 +422,7 @@ pub fn write_list<T: JsonValue>(out: &mut JsonBuffer<'_>, items: impl Iterator<I
 }
 
 /// Declares a struct whose fields are written as JSON by their attributes for serde: `flatten` and `rename`. A field is left
-/// out as its type says ([`JsonValue::is_absent`]), which is how serde is told as well.
+/// out as its type says ([`JsonValue::is_absent`]), as serde does by its own attributes.
 #[macro_export]
 macro_rules! record_struct {
     ($(#[$about:meta])* pub struct $name:ident $(<$life:lifetime>)? { $(

@@ -1,8 +1,6 @@
 //! Decodes packets: finds the transport, unpacks tunnels, passes fragments and segments to
 //! reassembly.
 
-#![forbid(unsafe_code)]
-
 use super::emitter::{Emitter, Flow, MessageBytes, PacketContext, PacketCounters};
 use super::fragment::Fragments;
 use super::steady_clock::SteadyClock;

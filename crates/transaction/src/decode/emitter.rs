@@ -1,7 +1,5 @@
 //! Emits decoded events and counts packets and messages.
 
-#![forbid(unsafe_code)]
-
 use super::{DeadLetter, Decoded, Envelope, Malformed, Message, MessageId};
 use crate::packet::{Direction, Packet, PacketId, Task, Transport};
 use dnscribe_dns::{Dns, MessageIndex};

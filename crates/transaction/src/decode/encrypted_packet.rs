@@ -1,7 +1,5 @@
 //! Packets of encrypted DNS: their unencrypted parts.
 
-#![forbid(unsafe_code)]
-
 use super::emitter::{Emitter, Flow, PacketContext, envelope};
 use super::{Decoded, Envelope};
 use crate::packet::Transport;

@@ -1,7 +1,5 @@
 //! IP reassembly (RFC 791, 3.2; RFC 8200, 4.5). Overlapping fragments are rejected (RFC 5722).
 
-#![forbid(unsafe_code)]
-
 use super::Malformed;
 use super::emitter::{Emitter, Flow, PacketContext};
 use crate::packet::net::{Fragment, IpPacket, protocol};

@@ -1,7 +1,5 @@
 //! A message that outlives its packet.
 
-#![forbid(unsafe_code)]
-
 use super::{Envelope, Malformed, Message};
 use dnscribe_dns::{Dns, MessageIndex};
 use smallvec::SmallVec;

@@ -1,7 +1,5 @@
 //! The clock of the decoder's timeouts.
 
-#![forbid(unsafe_code)]
-
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 

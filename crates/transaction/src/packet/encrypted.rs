@@ -1,7 +1,5 @@
 //! Rules that identify encrypted DNS by port and address: dedicated ports, and HTTPS to known resolvers.
 
-#![forbid(unsafe_code)]
-
 use super::ports::PortSet;
 use ipnet::IpNet;
 use std::collections::HashSet;

@@ -55,7 +55,7 @@ fn a_timeout_counts_when_it_is_known() {
 }
 
 #[test]
-fn processes_are_told_by_name_and_place() {
+fn processes_are_known_by_name_and_place() {
     let with = |more: &str| {
         transaction(0, "a.example", "answered", "NOERROR", "client")
             .replace("\"retries\"", &format!("{more},\"retries\""))

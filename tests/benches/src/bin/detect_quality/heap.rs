@@ -1,5 +1,7 @@
 //! The agent's allocator with a counter of the bytes that each thread holds.
 
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use tikv_jemallocator::Jemalloc;

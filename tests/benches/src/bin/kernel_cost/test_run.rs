@@ -24,7 +24,7 @@ pub fn measure(program: &str) -> Result<Figures, Failure> {
     if let Some(bytes) = info(program).filter(|_| tap).and_then(|info| info.size_translated()) {
         figures.insert("attached_bytes".to_owned(), bytes.into());
     }
-    if let Some(count) = info("tap_look").and_then(|info| info.verified_instruction_count()) {
+    if let Some(count) = info("tap_check").and_then(|info| info.verified_instruction_count()) {
         figures.insert("look_verified_instructions".to_owned(), count.into());
     }
     let empty = format!("empty_{hook}");

@@ -1,5 +1,7 @@
 //! The agent's allocator with a counter of allocations.
 
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tikv_jemallocator::Jemalloc;
