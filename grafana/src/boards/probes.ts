@@ -30,7 +30,7 @@ export const probes = board(
                     ),
                 ],
                 [
-                    10,
+                    6,
                     lights({
                         title: "Services",
                         description:
@@ -49,7 +49,7 @@ export const probes = board(
                     }),
                 ],
                 [
-                    10,
+                    14,
                     alerts(
                         "Verdicts",
                         "What probes found: the cause in the rule (dns, delegation, dnssec, certificate, hosting, path, resolver), the evidence in the summary. " +

@@ -50,7 +50,9 @@ impl Fleet {
         let name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
         let mut migrations: Vec<_> = files.filter(|file| name(file).starts_with('0')).collect();
         migrations.sort();
-        migrations.into_iter().for_each(|file| fleet.apply(&file));
+        for file in migrations {
+            fleet.apply(&file);
+        }
         // The captures are of past years.
         for table in ["dns_transactions", "dns_resolvers_1m"] {
             fleet.query(&format!("ALTER TABLE {table} REMOVE TTL"));
@@ -66,8 +68,8 @@ impl Fleet {
     /// Runs a file with the address of the broker, as the page has it done by sed.
     fn apply(&self, file: &Path) {
         let text = fs::read_to_string(file).unwrap().replace("kafka:9092", &self.brokers);
-        let code = text.lines().filter(|line| !line.starts_with("--"));
-        let code = code.map(|line| format!("{line}\n")).collect::<String>();
+        let code: Vec<_> = text.lines().filter(|line| !line.starts_with("--")).collect();
+        let code = code.join("\n") + "\n";
         for statement in code.split(";\n").map(str::trim).filter(|code| !code.is_empty()) {
             self.query(statement);
         }
