@@ -12,12 +12,21 @@ import {
     VariableRefresh,
     VariableSort,
 } from "@grafana/schema";
-import { dns_alerts as a, dns_changes as c, dns_fleet as f, dns_transactions as t, metric as m } from "./names.js";
+import {
+    dns_alerts as a,
+    dns_changes as c,
+    dns_fleet as f,
+    dns_nodes_1h as n,
+    dns_probes as p,
+    dns_transactions as t,
+    metric as m,
+} from "./names.js";
 import { sources, timescaledb, type Target, worst } from "./sources.js";
 
 /** Boards by their uids. */
 export const boards = {
     noc: { uid: "dnscribe-noc", title: "DNS: operations" },
+    traffic: { uid: "dnscribe-traffic", title: "DNS: traffic" },
     security: { uid: "dnscribe-security", title: "DNS: security" },
     slo: { uid: "dnscribe-slo", title: "DNS: service levels" },
     probes: { uid: "dnscribe-probes", title: "DNS: probes" },
@@ -82,7 +91,7 @@ export function events(condition: string): DashboardLink {
 }
 
 interface Choice {
-    readonly name: "site" | "environment" | "resolver" | "zone" | "node" | "instance" | "namespace" | "pod";
+    readonly name: "site" | "resolver" | "zone" | "node" | "instance" | "namespace" | "pod";
     readonly label: string;
     readonly description: string;
     readonly target: Target;
@@ -94,22 +103,11 @@ const choices: Record<Choice["name"], Choice> = {
     site: {
         name: "site",
         label: "Site",
-        description: "Region of nodes, site of probes.",
+        description: "Site of probes.",
         target: timescaledb(
             "table",
-            `SELECT DISTINCT ${f.region} FROM dns_fleet_1h WHERE ${f.grouping} = 'region' AND ${f.ts} > ${RECENT} AND ${f.region} IS NOT NULL
-       UNION SELECT DISTINCT site FROM dns_probes WHERE ts > ${RECENT} AND site IS NOT NULL ORDER BY 1`,
+            `SELECT DISTINCT ${p.site} FROM dns_probes WHERE ${p.ts} > ${RECENT} AND ${p.site} IS NOT NULL ORDER BY 1`,
         ),
-    },
-    environment: {
-        name: "environment",
-        label: "Environment",
-        description: "Environment of zones, as dns.zones says.",
-        target: {
-            refId: "A",
-            datasource: sources.clickhouse,
-            rawSql: `SELECT DISTINCT ${t.zone_meta}.environment FROM dns_transactions WHERE $__timeFilter(${t.ts}) ORDER BY 1`,
-        },
     },
     resolver: {
         name: "resolver",
@@ -138,7 +136,7 @@ const choices: Record<Choice["name"], Choice> = {
         target: {
             refId: "A",
             datasource: sources.clickhouse,
-            rawSql: `SELECT DISTINCT ${t.node} FROM dns_transactions WHERE $__timeFilter(${t.ts}) ORDER BY 1`,
+            rawSql: `SELECT DISTINCT ${n.node} FROM dns_nodes_1h WHERE ${n.hour} > now() - INTERVAL 7 DAY ORDER BY 1`,
         },
     },
     instance: {
@@ -240,12 +238,21 @@ export interface Row {
     readonly panels: readonly (readonly [width: number, panel: Panel])[];
 }
 
-/** Makes a board. Its variables are those named, and `vantage` where a query has it. */
+/** Time range and refresh interval of boards whose rows are of hours, and of days. */
+const HOURS = { from: "now-3h", refresh: "1m" };
+export const DAYS = { from: "now-7d", refresh: "5m" };
+export const WEEKS = { from: "now-30d", refresh: "30m" };
+
+/**
+ * Makes a board. Its variables are those named, and `vantage` where a query has it. Each must narrow every panel, but for those whose
+ * description says what they show whatever is chosen.
+ */
 export function board(
     name: BoardName,
     description: string,
     chosen: readonly Choice["name"][],
     rows: readonly Row[],
+    { from, refresh } = HOURS,
 ): Dashboard {
     const panels: (Panel | RowPanel)[] = [];
     let id = 1;
@@ -279,8 +286,8 @@ export function board(
         version: 1,
         editable: true,
         graphTooltip: DashboardCursorSync.Crosshair,
-        refresh: "1m",
-        time: { from: "now-3h", to: "now" },
+        refresh,
+        time: { from, to: "now" },
         timezone: "browser",
         links: others.map((other) => ({
             ...next(other),
@@ -330,4 +337,41 @@ export function standalone(made: Dashboard): Dashboard {
         annotations: { list: [] },
         templating: { list: [datasource, ...(chosen.templating?.list ?? [])] },
     };
+}
+
+/** Plugins of the data sources by their names. */
+const PLUGINS: Record<keyof typeof sources, string> = {
+    timescaledb: "PostgreSQL",
+    clickhouse: "ClickHouse",
+    prometheus: "Prometheus",
+};
+
+/**
+ * Returns a board as grafana.com and "Import" take it: they ask for the data sources in `__inputs`, which have other ids there. Provisioning does
+ * not read these.
+ */
+export function importable(made: Dashboard): object {
+    const used = (Object.keys(sources) as (keyof typeof sources)[]).filter((name) =>
+        JSON.stringify(made).includes(sources[name].uid),
+    );
+    const input = (name: keyof typeof sources): string => `DS_DNSCRIBE_${name.toUpperCase()}`;
+    const inputs = used.map((name) => ({
+        name: input(name),
+        label: `dnscribe ${PLUGINS[name]}`,
+        description: "",
+        type: "datasource",
+        pluginId: sources[name].type,
+        pluginName: PLUGINS[name],
+    }));
+    const panels = new Set((made.panels ?? []).map(({ type }) => type).filter((type) => type !== "row"));
+    const requires = [
+        { type: "grafana", id: "grafana", name: "Grafana", version: "12.0.0" },
+        ...used.map((name) => ({ type: "datasource", id: sources[name].type, name: PLUGINS[name], version: "1.0.0" })),
+        ...[...panels].sort().map((id) => ({ type: "panel", id, name: id, version: "" })),
+    ];
+    const text = used.reduce(
+        (all, name) => all.replaceAll(sources[name].uid, `\${${input(name)}}`),
+        JSON.stringify({ ...made, id: null }),
+    );
+    return { __inputs: inputs, __elements: {}, __requires: requires, ...(JSON.parse(text) as object) };
 }

@@ -2,8 +2,11 @@
 import type { Panel } from "@grafana/schema";
 import { next, runbook } from "./board.js";
 import { dns_alerts as a, dns_changes as c, dns_fleet as f } from "./names.js";
-import { type Base, type Bounds, column, stat, table } from "./panels.js";
+import { type Base, type Bounds, column, level, severities, stat, TIME, table } from "./panels.js";
 import { failed, failureRatio, matches, timescaledb, windows, worst } from "./sources.js";
+
+/** Condition: alerts about the chosen resolvers and zones. */
+export const ABOUT_CHOSEN = `${matches(a.zone, "zone")} AND ${matches(a.resolver, "resolver")}`;
 
 /** Share of failed queries: the origin of these bounds is docs/runbooks/success-ratio.md. */
 export const FAILURES: Bounds = { warning: 0.01, critical: 0.05 };
@@ -43,7 +46,8 @@ export function firing(title: string, description: string, condition: string, li
         title,
         description,
         unit: "short",
-        bounds: NONE,
+        // One critical alert is as red as ten.
+        overrides: [level("critical", "red"), level("warning", "yellow"), level("info", "blue")],
         links,
         targets: [
             timescaledb(
@@ -66,7 +70,18 @@ export function alerts(title: string, description: string, condition: string, li
         description,
         unit: "none",
         links,
-        overrides: [column("duration", "s"), column("started", "dateTimeFromNow")],
+        overrides: [column("duration", "s"), column("started", TIME), severities("severity")],
+        widths: {
+            started: 70,
+            rule: 150,
+            severity: 75,
+            entity: 170,
+            scope: 60,
+            node: 90,
+            processes: 110,
+            duration: 85,
+            state: 75,
+        },
         targets: [
             timescaledb(
                 "table",
@@ -75,30 +90,30 @@ export function alerts(title: string, description: string, condition: string, li
            (array_agg(array_to_string(ARRAY(SELECT jsonb_array_elements_text(${a.body} -> 'processes')), ', ') ORDER BY ${a.ts}))[1] AS processes,
            extract(epoch FROM coalesce(max(${a.ended}), max(${a.ts})) - min(${a.started}))::float8 AS duration,
            (array_agg(${a.state} ORDER BY ${a.ts} DESC))[1] AS state
-         FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${condition} AND ${matches(a.zone, "zone")} AND ${matches(a.resolver, "resolver")}
+         FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${condition}
          GROUP BY ${a.alert_id} ORDER BY started DESC LIMIT 200`,
             ),
         ],
     });
 }
 
-/** Changes and alerts of the time range in one list. */
+/** Changes that were announced in the time range. */
 export function whatChanged(): Panel {
     return table({
         title: "What changed",
         description:
-            "Changes that people and pipelines announced (dnscribe annotate), and alerts that began, newest first. Look at what changed just " +
+            "Changes that people and pipelines announced (dnscribe annotate), of any vantage, newest first. Look at what changed just " +
             "before the first red: most incidents follow a change. Nothing here although something changed: announce it in the pipeline.",
         unit: "none",
         links: [runbook("commands"), next("slo")],
-        overrides: [column("time", "dateTimeFromNow")],
+        overrides: [column("time", TIME)],
+        widths: { time: 70, kind: 90, subject: 150, actor: 80 },
+        noValue: "no change was announced",
         targets: [
             timescaledb(
                 "table",
                 `SELECT ${c.ts} AS time, ${c.kind} AS kind, coalesce(${c.zone}, ${c.service}, '') AS subject, ${c.summary} AS summary, coalesce(${c.actor}, '') AS actor
-           FROM dns_changes WHERE $__timeFilter(${c.ts})
-         UNION ALL SELECT min(${a.started}), min(${a.rule}), min(${a.entity}), (array_agg(${a.summary} ORDER BY ${a.ts}))[1], min(${a.node})
-           FROM dns_alerts WHERE $__timeFilter(${a.ts}) GROUP BY ${a.alert_id} HAVING ${worst(a.severity)} <> 'info'
+         FROM dns_changes WHERE $__timeFilter(${c.ts}) AND ${matches(c.zone, "zone")} AND ${matches(c.service, "resolver")}
          ORDER BY 1 DESC LIMIT 100`,
             ),
         ],
@@ -111,7 +126,7 @@ export const resolverStates = timescaledb(
     `WITH minute AS (
      SELECT $__timeGroup(${f.ts}, $__interval) AS time, ${f.resolver} AS metric, sum(${failed})::float8 / nullif(sum(${f.queries}), 0) AS failing,
        max(${f.latency_ms_p95}) AS p95, sum(${f.queries}) AS queries
-     FROM dns_fleet WHERE ${windows("resolver")} AND ${matches(f.resolver, "resolver")} GROUP BY 1, 2
+     FROM dns_fleet WHERE ${windows("resolver")} GROUP BY 1, 2
    ), usual AS (
      SELECT metric, percentile_cont(0.5) WITHIN GROUP (ORDER BY p95) AS p95 FROM minute GROUP BY metric
    )

@@ -1,4 +1,4 @@
-// Writes one file for each board, and the provisioning file of the alert rules.
+// Writes two files for each board, one to be provisioned and one to be imported, and the provisioning file of the alert rules.
 //
 // Usage: node build/generate.js FOLDER
 import type { Dashboard } from "@grafana/schema";
@@ -12,9 +12,23 @@ import { pods } from "./boards/pods.js";
 import { probes } from "./boards/probes.js";
 import { security } from "./boards/security.js";
 import { slo } from "./boards/slo.js";
+import { traffic } from "./boards/traffic.js";
+import { importable } from "./board.js";
 import { provisioning } from "./rules.js";
 
-const all = [noc, security, slo, probes, kubernetes, pods, pipeline, operations, sales, product] satisfies Dashboard[];
+const all = [
+    noc,
+    traffic,
+    security,
+    slo,
+    probes,
+    kubernetes,
+    pods,
+    pipeline,
+    operations,
+    sales,
+    product,
+] satisfies Dashboard[];
 
 const [folder = "."] = process.argv.slice(2);
 
@@ -24,5 +38,11 @@ function write(name: string, content: object): void {
     writeFileSync(file, `${JSON.stringify(content, null, 2)}\n`);
 }
 
-for (const board of all) write(join("dashboards", `${String(board.uid)}.json`), board);
+for (const board of all) {
+    write(join("dashboards", `${String(board.uid)}.json`), board);
+    // Compact: it is for programs, and the same board.
+    const file = join(folder, "import", `${String(board.uid)}.json`);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, `${JSON.stringify(importable(board))}\n`);
+}
 write("provisioning/alerting/rules.json", provisioning());

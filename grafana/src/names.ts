@@ -447,6 +447,15 @@ export const dns_names_1h = {
     clients: "clients",
 } as const;
 
+/** Columns of dns_nodes_1h in ClickHouse. */
+export const dns_nodes_1h = {
+    hour: "hour",
+    node: "node",
+    region: "region",
+    last: "last",
+    transactions: "transactions",
+} as const;
+
 /** Columns of dns_resolvers_1m in ClickHouse. */
 export const dns_resolvers_1m = {
     minute: "minute",
@@ -457,6 +466,20 @@ export const dns_resolvers_1m = {
     transactions: "transactions",
     clients: "clients",
     latency_ms: "latency_ms",
+} as const;
+
+/** Columns of dns_traffic_1m in ClickHouse. */
+export const dns_traffic_1m = {
+    minute: "minute",
+    region: "region",
+    resolver: "resolver",
+    vantage: "vantage",
+    transport: "transport",
+    latency_bin: "latency_bin",
+    transactions: "transactions",
+    failures: "failures",
+    truncated: "truncated",
+    response_bytes: "response_bytes",
 } as const;
 
 /** Columns of dns_transactions in ClickHouse. */

@@ -61,7 +61,13 @@ export type Unit =
     | "rps"
     | "cps"
     | "none"
-    | "dateTimeFromNow";
+    | typeof TIME
+    | typeof DAY_TIME;
+
+/** Times of a table whose rows are of hours. */
+export const TIME = "time:HH:mm";
+/** Times of a table whose rows are of days. */
+export const DAY_TIME = "time:MM-DD HH:mm";
 
 /** Bounds from which on a value is a warning, and critical. */
 export interface Bounds {
@@ -188,14 +194,50 @@ export function series(base: Base & { readonly isStacked?: boolean; readonly isB
     return panel("timeseries", base, options, custom, FieldColorModeId.PaletteClassic);
 }
 
-/** Rows, of which some columns have units and colours of their own: see `column`. */
-export function table(base: Base & { readonly sortBy?: string }): Panel {
+/** Colour of a value from 1 on, by its name: what is bad once it is there at all. */
+export function level(name: string, color: "red" | "yellow" | "blue"): Override {
+    // JSON has no infinity: Grafana reads null as the lowest value.
+    const steps = [
+        { color: GREEN, value: null },
+        { color, value: 1 },
+    ];
+    return {
+        matcher: { id: "byName", options: name },
+        properties: [{ id: "thresholds", value: { mode: ThresholdsMode.Absolute, steps } }],
+    };
+}
+
+/** Colours of the severities in a column of texts. */
+export function severities(name: string): Override {
+    const colors = { critical: RED, warning: YELLOW, info: "blue" };
+    const options = Object.fromEntries(Object.entries(colors).map(([text, color], index) => [text, { color, index }]));
+    return {
+        matcher: { id: "byName", options: name },
+        properties: [
+            { id: "mappings", value: [{ type: MappingType.ValueToText, options }] },
+            { id: "custom.cellOptions", value: { type: TableCellDisplayMode.ColorText } },
+        ],
+    };
+}
+
+/**
+ * Rows, of which some columns have units and colours of their own: see `column`. `widths` has the pixels of each column but those with the
+ * longest texts, which share the rest.
+ */
+export function table(
+    base: Base & { readonly sortBy?: string; readonly widths?: Readonly<Record<string, number>> },
+): Panel {
     const options: TableOptions = {
         frameIndex: 0,
         showHeader: true,
         ...(base.sortBy === undefined ? {} : { sortBy: [{ displayName: base.sortBy, desc: true }] }),
     };
-    return panel("table", base, options, { filterable: true }, FieldColorModeId.Thresholds);
+    const widths = Object.entries(base.widths ?? {}).map(([name, width]) => ({
+        matcher: { id: "byName", options: name },
+        properties: [{ id: "custom.width", value: width }],
+    }));
+    const overrides = [...(base.overrides ?? []), ...widths];
+    return panel("table", { ...base, overrides }, options, { filterable: true }, FieldColorModeId.Thresholds);
 }
 
 /** A column of a merged table: its name, and the query that has its value. */
@@ -206,7 +248,11 @@ export interface Measure {
 
 /** A table with one row for the labels that the results of several queries of Prometheus share, and a column for each query. */
 export function merged(
-    base: Omit<Base, "targets" | "transformations"> & { readonly sortBy: string; readonly isAscending?: boolean },
+    base: Omit<Base, "targets" | "transformations"> & {
+        readonly sortBy: string;
+        readonly isAscending?: boolean;
+        readonly widths?: Readonly<Record<string, number>>;
+    },
     labels: readonly string[],
     measures: readonly [Measure, ...Measure[]],
 ): Panel {
@@ -214,6 +260,7 @@ export function merged(
     const names = [...labels, ...measures.map(({ name }) => name)];
     const made = table({
         ...base,
+        widths: { ...Object.fromEntries(measures.map(({ name }) => [name, 90])), ...base.widths },
         targets: [first.target, ...others.map(({ target }) => target)],
         transformations: [
             { id: "merge", options: {} },

@@ -26,7 +26,7 @@ interface Rule {
 export const rules: readonly Rule[] = [
     {
         uid: "dnscribe-identity",
-        title: "DnsIdentityOpen",
+        title: "DnscribeIdentityOpen",
         sql: `SELECT ${l.job}, 1 - ${l.balanced}::int AS value FROM (SELECT DISTINCT ON (${l.job}) * FROM stream_ledger
           WHERE ${l.ts} > now() - INTERVAL '1 day' ORDER BY ${l.job}, ${l.ts} DESC, ${l.checkpoint} DESC) AS newest`,
         above: 0,
@@ -39,7 +39,7 @@ export const rules: readonly Rule[] = [
     },
     {
         uid: "dnscribe-stale",
-        title: "DnsRowsStale",
+        title: "DnscribeRowsStale",
         sql: `SELECT extract(epoch FROM now() - max(${f.ts}))::float8 AS value FROM dns_fleet WHERE ${f.ts} > now() - INTERVAL '1 day'`,
         above: FRESHNESS_SECONDS.critical,
         pending: "2m",
@@ -51,7 +51,7 @@ export const rules: readonly Rule[] = [
     },
     {
         uid: "dnscribe-zone-failing",
-        title: "DnsZoneFailing",
+        title: "DnscribeZoneFailing",
         sql: `SELECT ${f.zone}, sum(${failed})::float8 / sum(${f.queries}) AS value FROM dns_fleet
           WHERE $__timeFilter(${f.ts}) AND ${f.grouping} = 'zone' AND ${f.window_seconds} = 60 AND ${f.step_seconds} = 60 AND NOT ${f.other}
           GROUP BY 1 HAVING sum(${f.queries}) >= 100`,
@@ -65,7 +65,7 @@ export const rules: readonly Rule[] = [
     },
     {
         uid: "dnscribe-certificate",
-        title: "DnsCertificateExpires",
+        title: "DnscribeCertificateExpires",
         sql: `SELECT ${p.service}, ${p.target}, -min(${p.cert_expiry_days}) AS value FROM dns_probes
           WHERE $__timeFilter(${p.ts}) AND ${p.cert_expiry_days} IS NOT NULL GROUP BY 1, 2`,
         above: -3,
@@ -78,7 +78,7 @@ export const rules: readonly Rule[] = [
     },
     {
         uid: "dnscribe-probes-silent",
-        title: "DnsSiteSilent",
+        title: "DnscribeSiteSilent",
         sql: `SELECT ${p.site}, extract(epoch FROM now() - max(${p.ts}))::float8 AS value FROM dns_probes
           WHERE ${p.ts} > now() - INTERVAL '1 day' AND ${p.site} IS NOT NULL GROUP BY 1`,
         above: 900,
@@ -122,7 +122,7 @@ export function provisioning(): object {
             },
         ],
         for: rule.pending,
-        // A store without rows is the rule DnsRowsStale's, one that does not answer is each rule's.
+        // A store without rows is the rule DnscribeRowsStale's, one that does not answer is each rule's.
         noDataState: "OK",
         execErrState: "Error",
         labels: { severity: rule.severity, cause: rule.cause },

@@ -1,4 +1,4 @@
-// The four data sources, their queries, and the conditions that recur in these.
+// The three data sources, their queries, and the conditions that recur in these.
 import type { DataSourceRef } from "@grafana/schema";
 import { dns_fleet as f } from "./names.js";
 
@@ -6,7 +6,6 @@ import { dns_fleet as f } from "./names.js";
 export const sources = {
     timescaledb: { type: "grafana-postgresql-datasource", uid: "dnscribe-timescaledb" },
     clickhouse: { type: "grafana-clickhouse-datasource", uid: "dnscribe-clickhouse" },
-    influxdb: { type: "influxdb", uid: "dnscribe-influxdb" },
     prometheus: { type: "prometheus", uid: "dnscribe-prometheus" },
 } as const satisfies Record<string, DataSourceRef>;
 
@@ -36,11 +35,6 @@ export function clickhouse(format: Shape, rawSql: string, refId = "A"): Target {
         queryType: isSeries ? "timeseries" : "table",
         rawSql: trim(rawSql),
     };
-}
-
-/** Query of InfluxDB in Flux. */
-export function influxdb(query: string, refId = "A"): Target {
-    return { refId, datasource: sources.influxdb, query: trim(query) };
 }
 
 /** Range query of Prometheus; `legend` names its series. */
@@ -95,12 +89,24 @@ function isAll(variable: string): string {
 }
 
 /** Condition of SQL: a column has one of a variable's values. "All" is the regular expression `.*`. */
-export function matches(column: string, variable: "site" | "resolver" | "zone" | "environment" | "node"): string {
+export function matches(column: string, variable: "site" | "resolver" | "zone"): string {
     return `(${isAll(variable)} OR coalesce(${column}, '') ~ ${literal(`^(\${${variable}:regex})$`)})`;
 }
 
+/** Condition of SQL: a column has a value of any of these variables; with nothing chosen in all of them, any value. */
+export function isOneOf(column: string, variables: Chosen): string {
+    const all = variables.map(isAll).join(" AND ");
+    const any = variables.map((name) => `NOT ${isAll(name)} AND ${matches(column, name)}`).join(" OR ");
+    return `(${all} OR ${any})`;
+}
+
+/** Condition of SQL: a name is in one of a variable's zones. */
+export function below(name: string, variable: "zone"): string {
+    return `(${isAll(variable)} OR coalesce(${name}, '') ~ ${literal(`(^|[.])(\${${variable}:regex})$`)})`;
+}
+
 /** Condition of ClickHouse's SQL, as `matches`. */
-export function chMatches(column: string, variable: "resolver" | "zone" | "environment" | "node"): string {
+export function chMatches(column: string, variable: "resolver" | "zone" | "node"): string {
     return `(${isAll(variable)} OR match(${column}, ${literal(`^(\${${variable}:regex})$`)}))`;
 }
 
@@ -110,11 +116,34 @@ export function worst(severity: string): string {
     return `(${ranks})[max(array_position(${ranks}, ${severity}))]`;
 }
 
-/** Condition: windows of one minute of a grouping, at the chosen vantage, in the time range. */
-export function windows(grouping: "all" | "region" | "resolver" | "zone" | "qtype"): string {
-    return `$__timeFilter(${f.ts}) AND ${f.grouping} = '${grouping}' AND ${f.window_seconds} = ${String(WINDOW_SECONDS)}
-      AND ${f.step_seconds} = ${String(WINDOW_SECONDS)} AND ${f.vantage} = '$vantage' AND NOT ${f.other}`;
+/** Variables by which windows are narrowed. */
+type Chosen = readonly ("resolver" | "zone")[];
+
+/**
+ * Condition: windows at the chosen vantage that are grouped by `by` and by what is chosen. With nothing chosen these are those of the grouping
+ * `by`, with a resolver also by resolver, and so on: a choice narrows every panel, and none shows the whole instead. Both together need the
+ * grouping `resolver+zone` of the agents.
+ */
+export function grouped(
+    by: "all" | "resolver" | "zone",
+    chosen: Chosen = ["resolver", "zone"],
+    vantage = `${f.vantage} = '$vantage'`,
+): string {
+    const isWhole = (name: "resolver" | "zone"): string =>
+        by === name ? "false" : chosen.includes(name) ? isAll(name) : "true";
+    const [resolvers, zones] = [isWhole("resolver"), isWhole("zone")];
+    const grouping = `CASE WHEN ${resolvers} AND ${zones} THEN 'all' WHEN ${zones} THEN 'resolver' WHEN ${resolvers} THEN 'zone' ELSE 'resolver+zone' END`;
+    const narrowed = chosen.map((name) => ` AND ${matches(f[name], name)}`).join("");
+    return `${f.grouping} = ${grouping}${narrowed} AND ${vantage} AND NOT ${f.other}`;
 }
+
+/** Condition: windows of one minute in the time range, as `grouped`. */
+export function windows(by: "all" | "resolver" | "zone", chosen?: Chosen): string {
+    return `$__timeFilter(${f.ts}) AND ${MINUTES} AND ${grouped(by, chosen)}`;
+}
+
+/** Condition: windows of one minute. */
+export const MINUTES = `${f.window_seconds} = ${String(WINDOW_SECONDS)} AND ${f.step_seconds} = ${String(WINDOW_SECONDS)}`;
 
 /** Queries that failed for their client: no answer, or SERVFAIL. NXDOMAIN is an answer. */
 export const failed = `(${f.timeout} + ${f.icmp_error} + ${f.servfail})`;

@@ -225,7 +225,7 @@ fn alert(kpi: &Kpi) -> Option<Value> {
         Some(page) => format!("{}{page}", dnscribe_record::RUNBOOKS.trim_end_matches("runbooks")),
         None => kpi.decision.runbook.clone(),
     };
-    let name = format!("Kpi{name}");
+    let name = format!("DnscribeKpi{name}");
     let summary =
         format!("{}{{{{ with $labels.slice }}}} ({{{{ . }}}}){{{{ end }}}} is {rule}.", kpi.label);
     Some(json!({

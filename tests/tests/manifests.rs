@@ -298,7 +298,7 @@ fn page_of_pods_installs_monitor_rules_and_board() {
 fn rules_are_those_of_what_is_installed() {
     let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
     let rules = of_kind(&documents, "PrometheusRule").unwrap().to_string();
-    assert!(rules.contains("DnscribeProbeDown") && !rules.contains("KpiStale"), "{rules}");
+    assert!(rules.contains("DnscribeProbeDown") && !rules.contains("DnscribeKpiStale"), "{rules}");
 }
 
 /// `examples/cluster-values.yaml` has the configuration of `examples/cluster.yaml`, but for what the chart sets.

@@ -1,6 +1,6 @@
 // KPIs of a registrar: a board each for operations, sales and product, from `/metrics` of `dnscribe-kpi serve`.
 import type { Dashboard, Panel } from "@grafana/schema";
-import { board, next, runbook } from "../board.js";
+import { board, next, runbook, WEEKS } from "../board.js";
 import { kpi, metric as m } from "../names.js";
 import { bars, type Bounds, series, stat, type Unit } from "../panels.js";
 import { prometheus, prometheusNow } from "../sources.js";
@@ -140,6 +140,7 @@ function kpiBoard(family: Family, question: string, headlines: readonly [Kpi, Kp
                 ],
             },
         ],
+        WEEKS,
     );
 }
 

@@ -1,17 +1,19 @@
-// Kubernetes: which pods suffer, which waste queries, which are noisy, and which nodes lose packets?
+// Kubernetes: which pods suffer, which waste queries, and which are noisy?
 import { board, events, next, runbook } from "../board.js";
-import { FAILURES, NONE } from "../common.js";
-import { dns_transactions as t, metric as m } from "../names.js";
-import { column, series, stat, states, table } from "../panels.js";
-import { chFailed, chMatches, clickhouse, prometheus, prometheusNow } from "../sources.js";
+import { FAILURES } from "../common.js";
+import { dns_transactions as t } from "../names.js";
+import { column, series, stat, table } from "../panels.js";
+import { chFailed, chMatches, clickhouse } from "../sources.js";
 
 const FILTER = `$__timeFilter(${t.ts}) AND ${chMatches(t.node, "node")} AND ${chMatches(t.zone, "zone")} AND ${t.vantage} = '$vantage'`;
 const WASTE = { warning: 0.3, critical: 0.6 };
+const WASTED = `endsWith(${t.qname}, '.cluster.local') AND ${t.rcode} = 'NXDOMAIN'`;
+const POD = `concat(${t.k8s}.namespace, '/', ${t.k8s}.pod)`;
 
 export const kubernetes = board(
     "kubernetes",
-    "Which pods suffer? The first row answers it; below it which waste queries, which are noisy, and which nodes lose packets.",
-    ["environment", "zone", "node", "instance"],
+    "Which pods suffer? The first row answers it; below it which waste queries, and which are noisy.",
+    ["zone", "node"],
     [
         {
             title: "Which pods suffer?",
@@ -47,11 +49,12 @@ export const kubernetes = board(
                         sortBy: "failed",
                         links: [runbook("kubernetes"), next("noc"), events("k8s.pod != '' AND rcode = 'SERVFAIL'")],
                         overrides: [column("ratio", "percentunit", FAILURES)],
+                        widths: { namespace: 80, host: 80, queries: 75, failed: 70, ratio: 75, nxdomain: 85 },
                         targets: [
                             clickhouse(
                                 "table",
                                 `SELECT ${t.k8s}.namespace AS namespace, ${t.k8s}.pod AS pod, any(${t.node}) AS host, count() AS queries, countIf(${chFailed}) AS failed,
-                   failed / queries AS ratio, countIf(${t.rcode} = 'NXDOMAIN') AS nxdomain, topKIf(1)(${t.qname}, ${chFailed}) AS example
+                   failed / queries AS ratio, countIf(${t.rcode} = 'NXDOMAIN') AS nxdomain, topKIf(1)(${t.qname}, ${chFailed})[1] AS example
                  FROM dns_transactions WHERE ${FILTER} AND ${t.k8s}.pod != '' GROUP BY namespace, pod HAVING failed > 0 ORDER BY failed DESC LIMIT 50`,
                             ),
                         ],
@@ -90,17 +93,19 @@ export const kubernetes = board(
                     series({
                         title: "Wasted queries by pod",
                         description:
-                            "Share of query messages that contributed nothing: search lists, retries, duplicates. ndots:5 wastes four of five for external names: end them with a " +
-                            "dot, or set ndots in the pod's dnsConfig. Needs the stream lookups.",
+                            "Share of queries for names below cluster.local that do not exist, of the ten pods with most: what search lists cost. ndots:5 wastes four of five for " +
+                            "external names: end them with a dot, or set ndots in the pod's dnsConfig.",
                         unit: "percentunit",
                         max: 1,
                         bounds: WASTE,
                         links: [runbook("lookups"), next("noc"), events("endsWith(qname, '.cluster.local')")],
                         targets: [
-                            prometheus(
-                                `topk(10, sum by (namespace, pod, container_id) (rate(${m.dnscribe_lookup_wasted_queries_total}{instance=~"$instance"}[$__rate_interval]))
-                 / sum by (namespace, pod, container_id) (rate(${m.dnscribe_lookup_queries_total}{instance=~"$instance"}[$__rate_interval])) > 0)`,
-                                "{{namespace}}/{{pod}} {{container_id}}",
+                            clickhouse(
+                                "time_series",
+                                `SELECT $__timeInterval(${t.ts}) AS time, ${POD} AS name, countIf(${WASTED}) / count() AS wasted FROM dns_transactions
+                 WHERE ${FILTER} AND ${POD} IN (SELECT ${POD} FROM dns_transactions WHERE ${FILTER} AND ${WASTED} AND ${t.k8s}.pod != ''
+                   GROUP BY 1 ORDER BY count() DESC LIMIT 10)
+                 GROUP BY time, name ORDER BY time`,
                             ),
                         ],
                     }),
@@ -118,12 +123,13 @@ export const kubernetes = board(
                             events("endsWith(qname, '.cluster.local') AND rcode = 'NXDOMAIN'"),
                         ],
                         overrides: [column("ratio", "percentunit", WASTE)],
+                        widths: { namespace: 110, workload: 130, process: 110, wasted: 80, queries: 80, ratio: 80 },
                         targets: [
                             clickhouse(
                                 "table",
                                 `SELECT ${t.k8s}.namespace AS namespace, ${t.k8s}.workload AS workload, ${t.process}.comm AS process,
-                   countIf(endsWith(${t.qname}, '.cluster.local') AND ${t.rcode} = 'NXDOMAIN') AS wasted, count() AS queries, wasted / queries AS ratio,
-                   anyIf(${t.qname}, endsWith(${t.qname}, '.cluster.local') AND ${t.rcode} = 'NXDOMAIN') AS example
+                   countIf(${WASTED}) AS wasted, count() AS queries, wasted / queries AS ratio,
+                   anyIf(${t.qname}, ${WASTED}) AS example
                  FROM dns_transactions WHERE ${FILTER} GROUP BY namespace, workload, process HAVING wasted > 0 ORDER BY wasted DESC LIMIT 50`,
                             ),
                         ],
@@ -132,11 +138,11 @@ export const kubernetes = board(
             ],
         },
         {
-            title: "Noisy neighbours, and nodes that lose",
+            title: "Noisy neighbours",
             height: 9,
             panels: [
                 [
-                    8,
+                    12,
                     series({
                         title: "Queries by pod",
                         description:
@@ -147,9 +153,8 @@ export const kubernetes = board(
                         targets: [
                             clickhouse(
                                 "time_series",
-                                `SELECT $__timeInterval(${t.ts}) AS time, concat(${t.k8s}.namespace, '/', ${t.k8s}.pod) AS name, count() / $__interval_s AS queries FROM dns_transactions
-                 WHERE ${FILTER} AND ${t.k8s}.pod != '' AND concat(${t.k8s}.namespace, '/', ${t.k8s}.pod) IN (
-                   SELECT concat(${t.k8s}.namespace, '/', ${t.k8s}.pod) FROM dns_transactions WHERE ${FILTER} AND ${t.k8s}.pod != ''
+                                `SELECT $__timeInterval(${t.ts}) AS time, ${POD} AS name, count() / $__interval_s AS queries FROM dns_transactions
+                 WHERE ${FILTER} AND ${t.k8s}.pod != '' AND ${POD} IN (SELECT ${POD} FROM dns_transactions WHERE ${FILTER} AND ${t.k8s}.pod != ''
                    GROUP BY 1 ORDER BY count() DESC LIMIT 10)
                  GROUP BY time, name ORDER BY time`,
                             ),
@@ -157,51 +162,21 @@ export const kubernetes = board(
                     }),
                 ],
                 [
-                    8,
+                    12,
                     series({
-                        title: "Lost packets by node",
+                        title: "Names that do not exist, by pod",
                         description:
-                            "Packets a second that each kernel could not hand over because the ring was full, and those sampled out under overload. Not traffic that was lost: " +
-                            "what this view misses of it. Red: raise capture.ring_bytes or give the agent more CPU.",
-                        unit: "cps",
-                        bounds: { warning: 0.1, critical: 10 },
-                        links: [runbook("pressure"), next("pipeline")],
+                            "NXDOMAIN a second of the ten pods with most. One pod after a release: a wrong name in its configuration. All pods of a workload, always: its search list.",
+                        unit: "reqps",
+                        links: [runbook("runbooks/nxdomain"), next("noc"), events("rcode = 'NXDOMAIN'")],
                         targets: [
-                            prometheus(
-                                `sum by (instance, outcome) (rate(${m.dnscribe_packets_total}{outcome=~"lost_ring_full|sampled_out", instance=~"$instance"}[$__rate_interval]))`,
-                                "{{instance}} {{outcome}}",
-                            ),
-                        ],
-                    }),
-                ],
-                [
-                    4,
-                    stat({
-                        title: "Nodes that know their pods",
-                        description:
-                            "Whether the Kubernetes API tells each agent of its node's pods. Red: names of pods are those last known; see dnscribe_kubernetes_errors_total for the reason.",
-                        unit: "none",
-                        bounds: { warning: 1, critical: 1, isLower: true },
-                        mappings: [states({ "0": "last known", "1": "yes" })],
-                        noValue: "not configured",
-                        links: [runbook("kubernetes"), next("pipeline")],
-                        targets: [prometheusNow(`min(${m.dnscribe_kubernetes_up}{instance=~"$instance"})`, "pods")],
-                    }),
-                ],
-                [
-                    4,
-                    stat({
-                        title: "Queries of unknown pods",
-                        description:
-                            "Transactions of pods a second whose names were not known. Above 0 for long: the agent may not watch pods (RBAC), or pods live for less than a second.",
-                        unit: "cps",
-                        bounds: NONE,
-                        noValue: "not configured",
-                        links: [runbook("kubernetes"), next("pipeline")],
-                        targets: [
-                            prometheusNow(
-                                `sum(rate(${m.dnscribe_kubernetes_transactions_total}{outcome="unnamed", instance=~"$instance"}[$__rate_interval]))`,
-                                "unnamed",
+                            clickhouse(
+                                "time_series",
+                                `SELECT $__timeInterval(${t.ts}) AS time, ${POD} AS name, count() / $__interval_s AS nxdomain FROM dns_transactions
+                 WHERE ${FILTER} AND ${t.rcode} = 'NXDOMAIN' AND ${POD} IN (
+                   SELECT ${POD} FROM dns_transactions WHERE ${FILTER} AND ${t.rcode} = 'NXDOMAIN' AND ${t.k8s}.pod != ''
+                   GROUP BY 1 ORDER BY count() DESC LIMIT 10)
+                 GROUP BY time, name ORDER BY time`,
                             ),
                         ],
                     }),

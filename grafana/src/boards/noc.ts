@@ -1,19 +1,18 @@
 // Operations: is DNS healthy, where not, since when, and what changed then?
 import { board, events, next, runbook } from "../board.js";
-import { failuresNow, FAILURES, firing, LATENCY_MS, resolverStates, whatChanged } from "../common.js";
-import { dns_fleet as f, dns_transactions as t, metric as m } from "../names.js";
-import { column, lights, matrix, series, stat, table } from "../panels.js";
 import {
-    chMatches,
-    clickhouse,
-    failureRatio,
-    influxdb,
-    matches,
-    prometheus,
-    queryRate,
-    timescaledb,
-    windows,
-} from "../sources.js";
+    ABOUT_CHOSEN,
+    alerts,
+    failuresNow,
+    FAILURES,
+    firing,
+    LATENCY_MS,
+    resolverStates,
+    whatChanged,
+} from "../common.js";
+import { dns_fleet as f, dns_transactions as t } from "../names.js";
+import { column, lights, matrix, series, stat, table } from "../panels.js";
+import { chMatches, clickhouse, failureRatio, grouped, MINUTES, queryRate, timescaledb, windows } from "../sources.js";
 
 const SECURITY =
     "tunnel|dga|spoofing|cache_poisoning|amplification|resolver_bypass|encrypted_bypass|zone_hijack|zone_new_source|client_fanout";
@@ -21,7 +20,7 @@ const SECURITY =
 export const noc = board(
     "noc",
     "Is DNS healthy? The first row answers it; below it where not, since when, and what changed then.",
-    ["site", "environment", "resolver", "zone", "node", "instance"],
+    ["resolver", "zone"],
     [
         {
             title: "Is DNS healthy?",
@@ -39,14 +38,35 @@ export const noc = board(
                     4,
                     firing(
                         "Alerts that fire",
-                        "Alerts of nodes, fleet and probes that fire at the end of the time range, without those of the security board. " +
-                            "Red: begin with the alert that started first (What changed).",
-                        `rule !~ '^(${SECURITY})$'`,
+                        "Alerts of nodes, fleet and probes that fire at the end of the time range, of any vantage, without those of the security board. " +
+                            "Red: begin with the alert that started first.",
+                        `rule !~ '^(${SECURITY})$' AND ${ABOUT_CHOSEN}`,
                         [runbook("runbooks/README"), next("slo")],
                     ),
                 ],
                 [
-                    16,
+                    4,
+                    stat({
+                        title: "Undercounted windows",
+                        description:
+                            "Share of windows in which some node counted less than it saw: its capture began or ended, it sampled under overload, or its tables were full. " +
+                            "Red: numbers of this board are too low; see the pipeline board for the node and the reason.",
+                        unit: "percentunit",
+                        decimals: 1,
+                        bounds: { warning: 0.05, critical: 0.2 },
+                        links: [runbook("runbooks/losses"), next("pipeline")],
+                        noValue: "no queries",
+                        targets: [
+                            timescaledb(
+                                "table",
+                                `SELECT avg((${f.partial} OR ${f.undercounted} OR coalesce(${f.sample_ratio}, 1) < 1)::int)::float8 AS share
+                 FROM dns_fleet WHERE ${windows("all")}`,
+                            ),
+                        ],
+                    }),
+                ],
+                [
+                    12,
                     lights({
                         title: "Resolvers",
                         description:
@@ -85,7 +105,7 @@ export const noc = board(
                             timescaledb(
                                 "time_series",
                                 `SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.resolver} AS metric, ${queryRate} AS "queries"
-                 FROM dns_fleet WHERE ${windows("resolver")} AND ${matches(f.resolver, "resolver")} GROUP BY 1, 2 ORDER BY 1`,
+                 FROM dns_fleet WHERE ${windows("resolver")} GROUP BY 1, 2 ORDER BY 1`,
                             ),
                         ],
                     }),
@@ -138,7 +158,7 @@ export const noc = board(
                             timescaledb(
                                 "time_series",
                                 `WITH worst AS (
-                   SELECT ${f.zone} FROM dns_fleet WHERE ${windows("zone")} AND ${matches(f.zone, "zone")}
+                   SELECT ${f.zone} FROM dns_fleet WHERE ${windows("zone")}
                    GROUP BY 1 HAVING sum(${f.timeout} + ${f.servfail}) > 0 ORDER BY sum(${f.timeout} + ${f.servfail}) DESC LIMIT 10
                  )
                  SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.zone} AS metric, ${failureRatio} AS "failing"
@@ -159,20 +179,17 @@ export const noc = board(
                         title: "Latency by resolver",
                         description:
                             "Median, 95th and 99th percentile of each minute, from merged sketches: the highest minute of each step is shown, never an average of " +
-                            "percentiles. Red: compare with the cache hits beside it; cold caches and slow upstream servers look alike otherwise. " +
-                            "Resolvers need a configured name to appear here.",
+                            "percentiles. Red: compare with the cache hits beside it; cold caches and slow upstream servers look alike otherwise.",
                         unit: "ms",
                         bounds: LATENCY_MS,
                         links: [runbook("runbooks/resolver-slow"), next("probes"), events("latency_ms > 100")],
                         targets: [
-                            influxdb(`
-                from(bucket: v.defaultBucket)
-                  |> range(start: v.timeRangeStart, stop: v.timeRangeStop)
-                  |> filter(fn: (r) => r._measurement == "dns_fleet" and r.grouping == "resolver" and r.window == "60s" and r.step == "60s")
-                  |> filter(fn: (r) => r.vantage == "$vantage" and r.resolver =~ /^(\${resolver:regex})$/)
-                  |> filter(fn: (r) => r._field == "${f.latency_ms_p50}" or r._field == "${f.latency_ms_p95}" or r._field == "${f.latency_ms_p99}")
-                  |> keep(columns: ["_time", "_value", "_field", "resolver"])
-                  |> aggregateWindow(every: v.windowPeriod, fn: max, createEmpty: false)`),
+                            timescaledb(
+                                "time_series",
+                                `SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.resolver} AS metric, max(${f.latency_ms_p50}) AS "p50",
+                   max(${f.latency_ms_p95}) AS "p95", max(${f.latency_ms_p99}) AS "p99"
+                 FROM dns_fleet WHERE ${windows("resolver")} AND ${f.latency_ms_p50} IS NOT NULL GROUP BY 1, 2 ORDER BY 1`,
+                            ),
                         ],
                     }),
                 ],
@@ -208,7 +225,7 @@ export const noc = board(
                     series({
                         title: "Cache hits",
                         description:
-                            "Share of answers from the cache of each resolver with an agent beside it, inferred from its own queries meanwhile. A fall after a restart " +
+                            "Share of answers from the cache of each resolver with an agent beside it, of any vantage, inferred from its own queries meanwhile. A fall after a restart " +
                             "recovers within minutes; one that lasts is a flood of new names (random subdomains) or TTLs that somebody shortened.",
                         unit: "percentunit",
                         max: 1,
@@ -219,8 +236,7 @@ export const noc = board(
                                 "time_series",
                                 `SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.resolver} AS metric,
                    sum(${f.cache_hits})::float8 / nullif(sum(${f.cache_hits} + ${f.cache_misses}), 0) AS "cache hits"
-                 FROM dns_fleet WHERE $__timeFilter(${f.ts}) AND ${f.grouping} = 'resolver' AND ${f.window_seconds} = 60 AND ${f.step_seconds} = 60
-                   AND ${matches(f.resolver, "resolver")}
+                 FROM dns_fleet WHERE $__timeFilter(${f.ts}) AND ${MINUTES} AND ${grouped("resolver", undefined, "true")}
                  GROUP BY 1, 2 HAVING sum(${f.cache_hits} + ${f.cache_misses}) > 0 ORDER BY 1`,
                             ),
                         ],
@@ -229,11 +245,11 @@ export const noc = board(
             ],
         },
         {
-            title: "Names that do not exist, and what changed",
-            height: 10,
+            title: "Names that do not exist",
+            height: 9,
             panels: [
                 [
-                    10,
+                    24,
                     table({
                         title: "Who asks for names that do not exist",
                         description:
@@ -243,6 +259,16 @@ export const noc = board(
                         sortBy: "nxdomain",
                         links: [runbook("runbooks/zone-nxdomain"), next("kubernetes"), events("rcode = 'NXDOMAIN'")],
                         overrides: [column("ratio", "percentunit", { warning: 0.2, critical: 0.5 })],
+                        widths: {
+                            zone: 190,
+                            clients: 150,
+                            process: 120,
+                            namespace: 120,
+                            pod: 200,
+                            nxdomain: 95,
+                            ratio: 80,
+                            names: 80,
+                        },
                         targets: [
                             clickhouse(
                                 "table",
@@ -251,34 +277,27 @@ export const noc = board(
                    ${t.process}.comm AS process, ${t.k8s}.namespace AS namespace, ${t.k8s}.pod AS pod,
                    countIf(${t.rcode} = 'NXDOMAIN') AS nxdomain, nxdomain / count() AS ratio, uniq(${t.qname}) AS names, anyIf(${t.qname}, ${t.rcode} = 'NXDOMAIN') AS example
                  FROM dns_transactions
-                 WHERE $__timeFilter(${t.ts}) AND ${t.vantage} = '$vantage' AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.node, "node")}
-                   AND ${chMatches(`${t.zone_meta}.environment`, "environment")}
+                 WHERE $__timeFilter(${t.ts}) AND ${t.vantage} = '$vantage' AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.resolver, "resolver")}
                  GROUP BY ${t.zone}, clients, process, namespace, pod HAVING nxdomain > 0 ORDER BY nxdomain DESC LIMIT 50`,
                             ),
                         ],
                     }),
                 ],
-                [10, whatChanged()],
+            ],
+        },
+        {
+            title: "What changed, and what fired then",
+            height: 10,
+            panels: [
+                [7, whatChanged()],
                 [
-                    4,
-                    stat({
-                        title: "Lost and dropped",
-                        description:
-                            "Packets that the kernel could not hand over and records that agents dropped, a second. Anything above 0 means that this board shows " +
-                            "too little: see the pipeline board for the stage and the reason.",
-                        unit: "cps",
-                        withTrend: true,
-                        bounds: { warning: 0.1, critical: 10 },
-                        links: [runbook("runbooks/losses"), next("pipeline")],
-                        noValue: "no agents",
-                        targets: [
-                            prometheus(
-                                `sum(rate(${m.dnscribe_packets_total}{outcome="lost_ring_full", instance=~"$instance"}[$__rate_interval]))
-                 + (sum(rate(${m.dnscribe_dropped_records_total}{instance=~"$instance"}[$__rate_interval])) or vector(0))`,
-                                "lost",
-                            ),
-                        ],
-                    }),
+                    17,
+                    alerts(
+                        "Alerts",
+                        "Alerts of the time range, of any vantage, without those of the security board, newest first. The one that started first is nearest to the cause.",
+                        `rule !~ '^(${SECURITY})$' AND severity <> 'info' AND ${ABOUT_CHOSEN}`,
+                        [runbook("runbooks/README"), next("slo")],
+                    ),
                 ],
             ],
         },

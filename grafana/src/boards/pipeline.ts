@@ -5,11 +5,11 @@ import {
     dns_alerts as a,
     dns_fleet as f,
     dns_probes as p,
-    dns_transactions as t,
+    dns_nodes_1h as n,
     metric as m,
     stream_ledger as l,
 } from "../names.js";
-import { column, series, stat, states, table } from "../panels.js";
+import { column, DAY_TIME, series, stat, states, table } from "../panels.js";
 import { clickhouse, prometheus, timescaledb } from "../sources.js";
 
 /** Metrics of Flink's Prometheus reporter. */
@@ -27,7 +27,7 @@ const age = (column: string): string => `extract(epoch FROM $__timeTo()::timesta
 export const pipeline = board(
     "pipeline",
     "Does every record arrive? The first row answers it; below it how late, and where losses are.",
-    ["instance"],
+    [],
     [
         {
             title: "Does every record arrive?",
@@ -73,7 +73,8 @@ export const pipeline = board(
                             ),
                             clickhouse(
                                 "table",
-                                `SELECT dateDiff('second', max(${t.ts}), $__toTime) AS transactions FROM dns_transactions WHERE $__timeFilter(${t.ts})`,
+                                `SELECT dateDiff('second', max(${n.last}), $__toTime) AS transactions FROM dns_nodes_1h
+                 WHERE ${n.hour} > $__toTime - INTERVAL 1 DAY AND ${n.hour} <= $__toTime`,
                                 "B",
                             ),
                         ],
@@ -110,6 +111,7 @@ export const pipeline = board(
                             column("difference", "short", { warning: 1, critical: 1 }),
                             column("dropped", "short", NONE),
                         ],
+                        widths: { job: 120, records: 85, passed: 85, duplicates: 85, dropped: 80, difference: 85 },
                         targets: [
                             timescaledb(
                                 "table",
@@ -138,8 +140,38 @@ export const pipeline = board(
                         links: [runbook("runbooks/losses"), next("kubernetes")],
                         targets: [
                             prometheus(
-                                `sum by (stage, reason) (rate({__name__=~"dnscribe_dropped_(packets|queries|records)_total", instance=~"$instance"}[$__rate_interval])) > 0`,
+                                `sum by (stage, reason) (rate({__name__=~"dnscribe_dropped_(packets|queries|records)_total"}[$__rate_interval])) > 0`,
                                 "{{stage}} {{reason}}",
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "Nodes",
+            height: 6,
+            panels: [
+                [
+                    24,
+                    table({
+                        title: "Nodes that fell silent",
+                        description:
+                            "Nodes of the week before the end of the time range without a transaction in its last 15 minutes, the latest first. Down, without traffic, or with an agent " +
+                            "that does not run or cannot reach Kafka: its spool and its service's log say which.",
+                        unit: "short",
+                        links: [runbook("runbooks/health"), next("kubernetes")],
+                        overrides: [
+                            column("last_seen", DAY_TIME),
+                            column("silent_for", "s", { warning: 900, critical: 3_600 }),
+                        ],
+                        widths: { site: 150, last_seen: 150, silent_for: 150 },
+                        noValue: "every node sends",
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT ${n.node}, any(${n.region}) AS site, max(${n.last}) AS last_seen, dateDiff('second', last_seen, $__toTime) AS silent_for FROM dns_nodes_1h
+                 WHERE ${n.hour} > $__toTime - INTERVAL 7 DAY AND ${n.hour} <= $__toTime GROUP BY ${n.node} HAVING silent_for > 900 ORDER BY silent_for LIMIT 100`,
                             ),
                         ],
                     }),
@@ -159,12 +191,7 @@ export const pipeline = board(
                             "bound spool.max_bytes: beyond it records are dropped.",
                         unit: "bytes",
                         links: [runbook("kafka"), next("kubernetes")],
-                        targets: [
-                            prometheus(
-                                `sum by (instance) (${m.dnscribe_spool_bytes}{instance=~"$instance"})`,
-                                "{{instance}}",
-                            ),
-                        ],
+                        targets: [prometheus(`sum by (instance) (${m.dnscribe_spool_bytes})`, "{{instance}}")],
                     }),
                 ],
                 [
@@ -177,7 +204,7 @@ export const pipeline = board(
                         links: [runbook("kafka"), next("noc")],
                         targets: [
                             prometheus(
-                                `sum by (stream) (rate(${m.dnscribe_records_total}{outcome="delivered", instance=~"$instance"}[$__rate_interval]))`,
+                                `sum by (stream) (rate(${m.dnscribe_records_total}{outcome="delivered"}[$__rate_interval]))`,
                                 "{{stream}}",
                             ),
                         ],
@@ -192,7 +219,7 @@ export const pipeline = board(
                         unit: "short",
                         bounds: NONE,
                         links: [runbook("kafka"), next("kubernetes")],
-                        targets: [prometheus(`sum(${m.dnscribe_kafka_up}{instance=~"$instance"} == bool 0)`, "agents")],
+                        targets: [prometheus(`sum(${m.dnscribe_kafka_up} == bool 0)`, "agents")],
                     }),
                 ],
             ],
@@ -285,12 +312,7 @@ export const pipeline = board(
                         bounds: NONE,
                         noValue: "no Alertmanager configured",
                         links: [runbook("alertmanager"), next("slo")],
-                        targets: [
-                            prometheus(
-                                `sum by (instance) (${m.dnscribe_alertmanager_waiting}{instance=~"$instance"})`,
-                                "{{instance}}",
-                            ),
-                        ],
+                        targets: [prometheus(`sum by (instance) (${m.dnscribe_alertmanager_waiting})`, "{{instance}}")],
                     }),
                 ],
             ],

@@ -85,6 +85,7 @@ export const pods = standalone(
                                 links,
                                 noValue: "0",
                                 overrides: [column("share", "percentunit", FAILURES)],
+                                widths: { namespace: 110 },
                             },
                             ["namespace", "pod"],
                             [
@@ -294,7 +295,7 @@ export const pods = standalone(
                         stat({
                             title: "Counted as other",
                             description:
-                                "Share of the queries of pods that have no series of their own, because a node has 512 already: they are in sums, as namespace and pod `other`, and not in the list. " +
+                                "Share of the queries, whatever pods are chosen, of pods that have no series of their own, because a node has 512 already: they are in sums, as namespace and pod `other`, and not in the list. " +
                                 "Above 0: a node has more pods than that within ten minutes.",
                             unit: "percentunit",
                             bounds: UNNAMED,

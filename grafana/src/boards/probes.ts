@@ -1,18 +1,20 @@
 // Probes: does each service work from each site, why not, and what will fail next?
 import { board, next, runbook } from "../board.js";
 import { alerts, firing } from "../common.js";
-import { dns_probes as p, metric as m } from "../names.js";
-import { bars, column, lights, series, table } from "../panels.js";
+import { dns_alerts as a, dns_probes as p, metric as m } from "../names.js";
+import { bars, column, lights, series, table, TIME } from "../panels.js";
 import { matches, prometheus, timescaledb } from "../sources.js";
 
 const RANGE = `$__timeFilter(${p.ts}) AND ${matches(p.site, "site")}`;
+/** Alerts of a chosen site: that of the probe, or one of those that agree. */
+const OF_SITE = `(${matches(`${a.body} ->> 'site'`, "site")} OR EXISTS (SELECT FROM jsonb_array_elements_text(${a.body} -> 'sites') AS one (name) WHERE ${matches("one.name", "site")}))`;
 /** Measurements of the hour before, with which a value is compared. */
 const HOUR = `OVER (PARTITION BY ${p.target}, ${p.site}, ${p.resolver} ORDER BY ${p.ts} ROWS BETWEEN 60 PRECEDING AND 1 PRECEDING)`;
 
 export const probes = board(
     "probes",
     "Does each service work from each site? The first row answers it; below it why not, and what will fail next.",
-    ["site", "resolver", "zone"],
+    ["site"],
     [
         {
             title: "Does each service work?",
@@ -23,12 +25,12 @@ export const probes = board(
                     firing(
                         "Verdicts that fire",
                         "Alerts of probes at the end of the time range. Red: the verdict's rule names the cause; its evidence is in the list beside it.",
-                        "scope = 'probe'",
+                        `scope = 'probe' AND ${OF_SITE}`,
                         [runbook("probe"), next("noc")],
                     ),
                 ],
                 [
-                    10,
+                    6,
                     lights({
                         title: "Services",
                         description:
@@ -47,12 +49,12 @@ export const probes = board(
                     }),
                 ],
                 [
-                    10,
+                    14,
                     alerts(
                         "Verdicts",
                         "What probes found: the cause in the rule (dns, delegation, dnssec, certificate, hosting, path, resolver), the evidence in the summary. " +
                             "Each rule has a runbook of its name.",
-                        "scope = 'probe'",
+                        `scope = 'probe' AND ${OF_SITE}`,
                         [runbook("runbooks/README"), next("slo")],
                     ),
                 ],
@@ -97,7 +99,8 @@ export const probes = board(
                             "Red: the zone transfer does not work, or the delegation names a server that does not know the zone.",
                         unit: "none",
                         links: [runbook("runbooks/serial-lag"), next("noc")],
-                        overrides: [column("behind", "none", { warning: 1, critical: 10 })],
+                        overrides: [column("behind", "none", { warning: 1, critical: 10 }), column("ts", TIME)],
+                        widths: { serial: 95, behind: 80, lame: 60, ts: 60 },
                         targets: [
                             timescaledb(
                                 "table",
@@ -119,7 +122,8 @@ export const probes = board(
                             "TTL; one that stays different is split-horizon DNS or redirection.",
                         unit: "short",
                         links: [runbook("runbooks/resolver-disagreement"), next("security")],
-                        overrides: [column("last", "dateTimeFromNow")],
+                        overrides: [column("last", TIME)],
+                        widths: { qtype: 60, resolver: 95, site: 50, differs: 65, changed: 75, last: 60 },
                         targets: [
                             timescaledb(
                                 "table",
@@ -209,7 +213,7 @@ export const probes = board(
                     series({
                         title: "Measurements by service",
                         description:
-                            "Share of successful measurements by service, as the probes' own metrics say: it works while Kafka and the stores do not. A line that ends is a probe " +
+                            "Share of successful measurements by service, as the probes' own metrics say, whatever site is chosen: it works while Kafka and the stores do not. A line that ends is a probe " +
                             "that died or is not scraped any more.",
                         unit: "percentunit",
                         max: 1,

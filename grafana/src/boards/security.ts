@@ -1,9 +1,9 @@
 // Security: does somebody misuse DNS, who, and with which names?
 import { board, events, next, runbook } from "../board.js";
-import { alerts, firing, NONE } from "../common.js";
+import { ABOUT_CHOSEN, alerts, firing, NONE } from "../common.js";
 import { dns_alerts as a, dns_probes as p, dns_transactions as t } from "../names.js";
-import { column, series, table } from "../panels.js";
-import { chMatches, clickhouse, matches, timescaledb, worst } from "../sources.js";
+import { column, series, severities, table, TIME } from "../panels.js";
+import { below, chMatches, clickhouse, matches, timescaledb, worst } from "../sources.js";
 
 /** Rules of nodes, fleet and probes about misuse. */
 const RULES =
@@ -11,12 +11,12 @@ const RULES =
 const DRIFT = "answer_drift|resolver_drift|answer_changed|zone_hijack|dnssec_disagreement|resolver_disagreement";
 /** Extended DNS errors about DNSSEC (RFC 8914, section 4). */
 const EDE_DNSSEC = "1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 25, 27";
-const FILTER = `$__timeFilter(${t.ts}) AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.node, "node")} AND ${chMatches(t.resolver, "resolver")}`;
+const FILTER = `$__timeFilter(${t.ts}) AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.resolver, "resolver")}`;
 
 export const security = board(
     "security",
     "Does somebody misuse DNS? The first row answers it; below it the evidence by kind.",
-    ["site", "environment", "resolver", "zone", "node"],
+    ["resolver", "zone"],
     [
         {
             title: "Does somebody misuse DNS?",
@@ -28,7 +28,7 @@ export const security = board(
                         "Security alerts that fire",
                         "Alerts about tunnels, generated names, forged answers, bypass of resolvers and hijacked zones at the end of the time range. " +
                             "Red: open the newest in the list beside it, and keep its transactions before retention removes them.",
-                        `rule ~ '^(${RULES})$'`,
+                        `rule ~ '^(${RULES})$' AND ${ABOUT_CHOSEN}`,
                         [runbook("runbooks/README"), next("noc")],
                     ),
                 ],
@@ -38,7 +38,7 @@ export const security = board(
                         "Evidence",
                         "Each alert of the time range with its processes. The summary has the decisive figures; the runbook of the rule says how to confirm them. " +
                             "A row per alert: rows that repeat for one client are one machine to isolate.",
-                        `rule ~ '^(${RULES})$'`,
+                        `rule ~ '^(${RULES})$' AND ${ABOUT_CHOSEN}`,
                         [
                             runbook("runbooks/README"),
                             next("noc"),
@@ -69,6 +69,15 @@ export const security = board(
                             column("name_bytes", "bytes", { warning: 20_000, critical: 100_000 }),
                             column("entropy_bits", "none"),
                         ],
+                        widths: {
+                            zone: 130,
+                            client: 110,
+                            process: 80,
+                            names: 70,
+                            name_bytes: 100,
+                            entropy_bits: 100,
+                            qtype: 65,
+                        },
                         targets: [
                             clickhouse(
                                 "table",
@@ -151,7 +160,8 @@ export const security = board(
                             timescaledb(
                                 "time_series",
                                 `SELECT $__timeGroupAlias(${p.ts}, $__interval), 'probe ' || ${p.qname} AS metric, count(*) FILTER (WHERE ${p.dnssec} = 'bogus') AS "bogus"
-                 FROM dns_probes WHERE $__timeFilter(${p.ts}) AND ${p.kind} = 'dns' AND ${matches(p.site, "site")} GROUP BY 1, 2 ORDER BY 1`,
+                 FROM dns_probes WHERE $__timeFilter(${p.ts}) AND ${p.kind} = 'dns' AND ${matches(p.resolver, "resolver")} AND ${below(p.qname, "zone")}
+                 GROUP BY 1, 2 ORDER BY 1`,
                                 "B",
                             ),
                         ],
@@ -166,13 +176,14 @@ export const security = board(
                             "network is another: treat it as a hijack until the owner of the zone has confirmed it.",
                         unit: "none",
                         links: [runbook("runbooks/answer-drift"), next("probes"), events(chMatches(t.zone, "zone"))],
-                        overrides: [column("started", "dateTimeFromNow")],
+                        overrides: [column("started", TIME), severities("severity")],
+                        widths: { started: 70, rule: 120, severity: 75, subject: 140 },
                         targets: [
                             timescaledb(
                                 "table",
                                 `SELECT min(${a.started}) AS started, min(${a.rule}) AS rule, ${worst(a.severity)} AS severity, coalesce(min(${a.zone}), min(${a.qname}), min(${a.entity})) AS subject,
                    (array_agg(${a.summary} ORDER BY ${a.ts}))[1] AS summary
-                 FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${a.rule} ~ '^(${DRIFT})$' GROUP BY ${a.alert_id} ORDER BY 1 DESC LIMIT 50`,
+                 FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${a.rule} ~ '^(${DRIFT})$' AND ${ABOUT_CHOSEN} GROUP BY ${a.alert_id} ORDER BY 1 DESC LIMIT 50`,
                             ),
                         ],
                     }),
@@ -196,11 +207,13 @@ export const security = board(
                             next("kubernetes"),
                             events(chMatches(t.resolver, "resolver")),
                         ],
+                        overrides: [column("last", TIME)],
+                        widths: { port: 60, process: 100, clients: 75, queries: 80, last: 70 },
                         targets: [
                             clickhouse(
                                 "table",
                                 `SELECT ${t.resolver}, ${t.server_port} AS port, ${t.process}.comm AS process, uniq(${t.client_ip}) AS clients, count() AS queries,
-                   max(${t.ts}) AS last FROM dns_transactions WHERE ${FILTER} AND ${t.vantage} = '$vantage'
+                   max(${t.ts}) AS last FROM dns_transactions WHERE ${FILTER} AND ${t.process}.comm != ''
                  GROUP BY ${t.resolver}, port, process ORDER BY uniq(${t.client_ip}) ASC, queries DESC LIMIT 50`,
                             ),
                         ],
@@ -219,6 +232,7 @@ export const security = board(
                             column("bytes", "bytes"),
                             column("amplification", "none", { warning: 10, critical: 30 }),
                         ],
+                        widths: { country: 75, as_org: 80, queries: 75, clients: 70, bytes: 75, amplification: 105 },
                         targets: [
                             clickhouse(
                                 "table",
@@ -240,6 +254,16 @@ export const security = board(
                             "of them is only forwarding.",
                         unit: "short",
                         links: [runbook("threat-intelligence"), next("noc"), events("notEmpty(intel)")],
+                        overrides: [column("first", TIME), column("last", TIME)],
+                        widths: {
+                            category: 80,
+                            source: 70,
+                            queries: 75,
+                            clients: 70,
+                            client: 100,
+                            first: 60,
+                            last: 60,
+                        },
                         targets: [
                             clickhouse(
                                 "table",

@@ -1,5 +1,5 @@
 // Service levels: is what was promised kept, how fast is the budget used, and what did incidents cost?
-import { board, events, next, runbook } from "../board.js";
+import { board, DAYS, events, next, runbook } from "../board.js";
 import { FAILURES, LATENCY_MS } from "../common.js";
 import {
     dns_fleet as f,
@@ -9,8 +9,8 @@ import {
     dns_rule_quality as q,
     dns_transactions as t,
 } from "../names.js";
-import { column, series, stat, table } from "../panels.js";
-import { chMatches, failed, matches, timescaledb, windows } from "../sources.js";
+import { column, DAY_TIME, series, severities, stat, table } from "../panels.js";
+import { chMatches, failed, grouped, isOneOf, MINUTES, timescaledb, windows } from "../sources.js";
 
 /** Objective: this share of queries gets an answer other than SERVFAIL. */
 const OBJECTIVE = 0.999;
@@ -20,10 +20,13 @@ const LATENCY_OBJECTIVE = 0.99;
 /** Burn rates at which 2 % of a 30 day budget is used in an hour, and 5 % in six (Site Reliability Workbook, chapter 5). */
 const BURN = { warning: 6, critical: 14.4 };
 
+/** Condition: incidents about a chosen resolver or zone. Their subject is the zone, else the resolver, service or entity. */
+const SUBJECT = isOneOf(i.subject, ["resolver", "zone"]);
+
 export const slo = board(
     "slo",
     "Is what was promised kept? The first row answers it; below it how fast the budget is used, by whom, and what incidents cost.",
-    ["site", "resolver", "zone"],
+    ["resolver", "zone"],
     [
         {
             title: "Is what was promised kept?",
@@ -49,9 +52,10 @@ export const slo = board(
                 [
                     6,
                     stat({
-                        title: "Error budget left",
+                        title: "Error budget left, 30 days",
                         description:
-                            "What is left of the failures that the objective allows for the queries of the time range: 100 % at its beginning, negative once it is missed. " +
+                            "What is left of the failures that the objective allows for the queries of the 30 days before the end of the time range, whatever its length: 100 % without " +
+                            "failures, negative once the objective is missed. " +
                             "Red: stop risky changes until it recovers.",
                         unit: "percentunit",
                         decimals: 1,
@@ -60,7 +64,8 @@ export const slo = board(
                         targets: [
                             timescaledb(
                                 "table",
-                                `SELECT 1 - sum(${failed})::float8 / nullif(sum(${f.queries}) * ${BUDGET}::float8, 0) AS budget FROM dns_fleet WHERE ${windows("all")}`,
+                                `SELECT 1 - sum(${failed})::float8 / nullif(sum(${f.queries}) * ${BUDGET}::float8, 0) AS budget
+                 FROM dns_fleet_1h WHERE ${h.ts} > $__timeTo()::timestamptz - INTERVAL '30 days' AND ${h.ts} <= $__timeTo() AND ${grouped("all")}`,
                             ),
                         ],
                     }),
@@ -78,7 +83,7 @@ export const slo = board(
                             timescaledb(
                                 "table",
                                 `SELECT count(*) FILTER (WHERE ${f.latency_ms_p95} <= ${String(LATENCY_MS.warning)})::float8 / nullif(count(*), 0) AS good
-                 FROM dns_fleet WHERE ${windows("resolver")} AND ${matches(f.resolver, "resolver")} AND ${f.latency_ms_p95} IS NOT NULL`,
+                 FROM dns_fleet WHERE ${windows("resolver")} AND ${f.latency_ms_p95} IS NOT NULL`,
                             ),
                         ],
                     }),
@@ -88,7 +93,7 @@ export const slo = board(
                     stat({
                         title: "Incidents",
                         description:
-                            "Incidents that began in the time range, and those still open, of severity warning or critical. Each is a row in the table below.",
+                            "Incidents that began in the time range, and those still open, of severity warning or critical and any vantage. Each is a row in the table below.",
                         unit: "short",
                         bounds: { warning: 1, critical: 5 },
                         links: [runbook("dashboards"), next("noc")],
@@ -96,7 +101,7 @@ export const slo = board(
                             timescaledb(
                                 "table",
                                 `SELECT count(*) AS incidents, count(*) FILTER (WHERE ${i.ended} IS NULL) AS open FROM dns_incidents
-                 WHERE $__timeFilter(${i.started}) AND ${i.severity} <> 'info'`,
+                 WHERE $__timeFilter(${i.started}) AND ${i.severity} <> 'info' AND ${SUBJECT}`,
                             ),
                         ],
                     }),
@@ -123,8 +128,8 @@ export const slo = board(
                                 "time_series",
                                 `WITH minute AS (
                    SELECT ${f.ts} AS time, sum(${failed})::float8 AS failed, sum(${f.queries})::float8 AS queries FROM dns_fleet
-                   WHERE ${f.ts} BETWEEN $__timeFrom()::timestamptz - INTERVAL '6 hours' AND $__timeTo() AND ${f.grouping} = 'all' AND ${f.window_seconds} = 60
-                     AND ${f.step_seconds} = 60 AND ${f.vantage} = '$vantage' AND NOT ${f.other} GROUP BY 1
+                   WHERE ${f.ts} BETWEEN $__timeFrom()::timestamptz - INTERVAL '6 hours' AND $__timeTo() AND ${MINUTES}
+                     AND ${grouped("all")} GROUP BY 1
                  ), burn AS (
                    SELECT time, ${[
                        ["5 minutes", "5 min"],
@@ -157,13 +162,14 @@ export const slo = board(
                             column("week_before", "percentunit", FAILURES),
                             column("change", "none", { warning: 2, critical: 5 }),
                         ],
+                        widths: { queries: 90, failed: 80, failing: 90, week_before: 110, change: 90 },
                         targets: [
                             timescaledb(
                                 "table",
                                 `WITH week AS (
                    SELECT ${h.zone} AS zone, ${h.ts} > $__timeTo()::timestamptz - INTERVAL '7 days' AS is_this, sum(${failed})::float8 AS failed,
                      sum(${h.queries})::float8 AS queries
-                   FROM dns_fleet_1h WHERE ${h.grouping} = 'zone' AND NOT ${h.other} AND ${h.vantage} = '$vantage' AND ${matches(h.zone, "zone")}
+                   FROM dns_fleet_1h WHERE ${grouped("zone")}
                      AND ${h.ts} > $__timeTo()::timestamptz - INTERVAL '14 days' AND ${h.ts} <= $__timeTo() GROUP BY 1, 2
                  )
                  SELECT now.zone, now.queries, now.failed, now.failed / nullif(now.queries, 0) AS failing, past.failed / nullif(past.queries, 0) AS week_before,
@@ -186,14 +192,27 @@ export const slo = board(
                         title: "Incidents of the time range",
                         description:
                             "Alerts that belong together are one incident: when it began, when users saw it, when which rule found it, how long it lasted, and what a person " +
-                            "said of it (dnscribe annotate --incident). Red detection: more than five minutes.",
+                            "said of it (dnscribe annotate --incident), at any vantage. Red detection: more than five minutes.",
                         unit: "short",
                         links: [runbook("dashboards"), next("noc"), events("status IN ('timeout', 'icmp_error')")],
                         overrides: [
                             column("detection", "s", { warning: 120, critical: 300 }),
                             column("duration", "s"),
-                            column("started", "dateTimeFromNow"),
+                            column("started", DAY_TIME),
+                            severities("severity"),
                         ],
+                        widths: {
+                            started: 100,
+                            subject: 150,
+                            severity: 75,
+                            cause: 130,
+                            spotted_by: 130,
+                            scope: 60,
+                            detection: 85,
+                            duration: 85,
+                            alerts: 60,
+                            judged: 85,
+                        },
                         targets: [
                             timescaledb(
                                 "table",
@@ -201,7 +220,7 @@ export const slo = board(
                    extract(epoch FROM ${i.detected} - coalesce(${i.user_visible}, ${i.started}))::float8 AS detection,
                    extract(epoch FROM coalesce(${i.ended}, $__timeTo()::timestamptz) - ${i.started})::float8 AS duration, ${i.alerts},
                    CASE WHEN ${i.was_real} THEN 'confirmed' WHEN NOT ${i.was_real} THEN 'false alarm' ELSE '' END AS judged, ${i.summary}
-                 FROM dns_incidents WHERE $__timeFilter(${i.started}) AND ${i.severity} <> 'info' ORDER BY ${i.started} DESC LIMIT 100`,
+                 FROM dns_incidents WHERE $__timeFilter(${i.started}) AND ${i.severity} <> 'info' AND ${SUBJECT} ORDER BY ${i.started} DESC LIMIT 100`,
                             ),
                         ],
                     }),
@@ -211,7 +230,7 @@ export const slo = board(
                     table({
                         title: "Quality of rules",
                         description:
-                            "Over all time: in how many incidents each rule fired, how many were confirmed and how many false, and the mean time to detect where it was first. " +
+                            "Over all time, whatever resolver, zone or vantage is chosen: in how many incidents each rule fired, how many were confirmed and how many false, and the mean time to detect where it was first. " +
                             "Low precision: raise the rule's threshold; long detection: lower it. Precision is empty until somebody has judged an incident.",
                         unit: "short",
                         links: [runbook("detection"), next("noc")],
@@ -220,6 +239,15 @@ export const slo = board(
                             column("recall", "percentunit"),
                             column("time_to_detect", "s", { warning: 120, critical: 300 }),
                         ],
+                        widths: {
+                            incidents: 75,
+                            first: 55,
+                            confirmed: 80,
+                            false_alarms: 90,
+                            precision: 75,
+                            recall: 65,
+                            time_to_detect: 105,
+                        },
                         targets: [
                             timescaledb(
                                 "table",
@@ -241,14 +269,14 @@ export const slo = board(
                     series({
                         title: "Queries an hour",
                         description:
-                            "Queries an hour, and the busiest vantage's clients. Plan for twice the busiest hour; a trend over months needs a time range of months.",
+                            "Queries an hour. Plan for twice the busiest hour; a trend over months needs a time range of months.",
                         unit: "short",
                         links: [runbook("sizing"), next("pipeline")],
                         targets: [
                             timescaledb(
                                 "time_series",
-                                `SELECT ${h.ts} AS "time", sum(${h.queries}) AS "queries", max(${h.unique_clients}) AS "clients" FROM dns_fleet_1h
-                 WHERE $__timeFilter(${h.ts}) AND ${h.grouping} = 'all' AND ${h.vantage} = '$vantage' GROUP BY 1 ORDER BY 1`,
+                                `SELECT ${h.ts} AS "time", sum(${h.queries}) AS "queries" FROM dns_fleet_1h
+                 WHERE $__timeFilter(${h.ts}) AND ${grouped("all")} GROUP BY 1 ORDER BY 1`,
                             ),
                         ],
                     }),
@@ -266,7 +294,7 @@ export const slo = board(
                             timescaledb(
                                 "time_series",
                                 `SELECT ${d.ts} AS "time", sum(${d.query_bytes}) AS "queries", sum(${d.response_bytes}) AS "responses" FROM dns_fleet_1d
-                 WHERE ${d.ts} BETWEEN $__timeFrom()::timestamptz - INTERVAL '1 day' AND $__timeTo() AND ${d.grouping} = 'all' AND ${d.vantage} = '$vantage' GROUP BY 1 ORDER BY 1`,
+                 WHERE ${d.ts} BETWEEN $__timeFrom()::timestamptz - INTERVAL '1 day' AND $__timeTo() AND ${grouped("all")} GROUP BY 1 ORDER BY 1`,
                             ),
                         ],
                     }),
@@ -274,4 +302,5 @@ export const slo = board(
             ],
         },
     ],
+    DAYS,
 );

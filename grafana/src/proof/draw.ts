@@ -22,7 +22,7 @@ const STEP_SECONDS = 240;
 const CHARACTER = 6.4;
 /** Series, and characters of a name, that a legend has room for. */
 const LEGEND = { series: 6, characters: 34 };
-const COLOURS: Record<string, string> = { green: "#37872d", yellow: "#a87400", red: "#d1333f" };
+const COLOURS: Record<string, string> = { green: "#37872d", yellow: "#a87400", red: "#d1333f", blue: "#3274d9" };
 /** What a colour of a value means. */
 const STATES: Record<string, string> = { green: "ok", yellow: "warning", red: "critical" };
 /** Colours of series: neither of them means a state. */
@@ -147,11 +147,11 @@ function last({ points }: Series): number {
 }
 
 function drawStat(panel: Panel, frames: readonly Frame[], box: Box): string {
-    const defaults = panel.fieldConfig?.defaults ?? {};
     const all = series(frames).slice(0, 8);
     const isWide = box.width > box.height * 2;
     return all
         .map((one, index) => {
+            const settings = ofColumn(panel, one.name);
             const share = 1 / all.length;
             const part: Box = isWide
                 ? { ...box, x: box.x + index * share * box.width, width: share * box.width - 2 }
@@ -163,11 +163,11 @@ function drawStat(panel: Panel, frames: readonly Frame[], box: Box): string {
             const x = part.x + part.width / 2;
             // A number of alerts by severity has a name that is such a word itself.
             const isSeverity = one.name === "info" || Object.values(STATES).includes(one.name);
-            const word = isSeverity ? "" : state(last(one), defaults);
+            const word = isSeverity ? "" : state(last(one), settings);
             const label = [words(one.name), word].filter((text) => text !== "").join(": ");
             return (
-                rectangle(part, colour(last(one), defaults) ?? "#37872d") +
-                write(x, middle + size / 4, format(last(one), defaults), centred(size)) +
+                rectangle(part, colour(last(one), settings) ?? "#37872d") +
+                write(x, middle + size / 4, format(last(one), settings), centred(size)) +
                 (part.height > 44
                     ? write(x, middle + size / 4 + 16, shorten(label, Math.floor(part.width / 6)), centred(11))
                     : "")
@@ -400,12 +400,17 @@ function hasData(panel: Panel, frames: readonly Frame[]): boolean {
 /** Cells of a heat map: counts of one bucket in one step, the darker the more. */
 function drawHeatMap(frames: readonly Frame[], box: Box, range: Range): string {
     const plot: Box = { x: box.x + 52, y: box.y + 4, width: box.width - 60, height: box.height - 24 };
-    const rows = series(frames)
-        .map(({ name, points }) => ({ bound: Number(name.replace("+Inf", "Infinity")), counts: new Map(points) }))
+    const all = series(frames);
+    // Buckets of Prometheus are cumulative and named by their bounds in seconds; others are named as they are shown.
+    const isCumulative = !all.some(({ name }) => name.endsWith(" ms"));
+    const rows = all
+        .map(({ name, points }) => ({
+            bound: isCumulative ? Number(name.replace("+Inf", "Infinity")) : Number.parseFloat(name) / 1000,
+            counts: new Map(points),
+        }))
         .sort((one, other) => one.bound - other.bound);
-    // Buckets are cumulative.
     const own = rows.map(({ bound, counts }, index) => {
-        const below = rows[index - 1]?.counts;
+        const below = isCumulative ? rows[index - 1]?.counts : undefined;
         const cells = [...counts].map(([at, count]) => [at, count - (below?.get(at) ?? 0)] as const);
         return { bound, cells };
     });

@@ -50,15 +50,7 @@ test("macros of ClickHouse", () => {
     );
 });
 
-test("macros of Flux and of Prometheus", () => {
-    assert.equal(
-        expand.influxdb(
-            "from(bucket: v.defaultBucket) |> range(start: v.timeRangeStart, stop: v.timeRangeStop) |> window(every: v.windowPeriod)",
-            RANGE,
-            "dns",
-        ),
-        'from(bucket: "dns") |> range(start: 2025-11-21T21:20:00Z, stop: 2025-11-21T22:20:00Z) |> window(every: 60s)',
-    );
+test("macros of Prometheus", () => {
     assert.equal(expand.prometheus("rate(x[$__rate_interval])", RANGE), "rate(x[240s])");
     assert.equal(expand.prometheus("increase(x[$__range])", RANGE), "increase(x[3600s])");
 });

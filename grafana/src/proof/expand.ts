@@ -53,15 +53,6 @@ export function clickhouse(sql: string, range: Range): string {
     );
 }
 
-/** Replaces what Grafana's InfluxDB source does in Flux. */
-export function influxdb(flux: string, range: Range, bucket: string): string {
-    return builtIn(flux, range)
-        .replaceAll("v.timeRangeStart", iso(range.fromMs))
-        .replaceAll("v.timeRangeStop", iso(range.toMs))
-        .replaceAll("v.windowPeriod", `${String(range.stepSeconds)}s`)
-        .replaceAll("v.defaultBucket", `"${bucket}"`);
-}
-
 /** Replaces what Grafana's Prometheus source does; a rate covers four scrapes at least. */
 export function prometheus(expr: string, range: Range): string {
     const rate = Math.max(range.stepSeconds, 4 * 60);

@@ -3,7 +3,7 @@ import type { BoardName } from "../board.js";
 import type { IncidentName } from "./day.js";
 
 /** Part of the day: an incident with some minutes around it, or all of it. */
-export type Span = IncidentName | "day" | "now";
+export type Span = IncidentName | "day" | "now" | "later";
 
 /** A condition on the rows of a panel's queries. */
 export interface Expectation {
@@ -75,9 +75,9 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
         Outcomes: [peak("deploy", "nxdomain", 4), peak("resolver", "timeout", 1), peak("forged", "servfail", 0.3)],
         "Failing queries by zone": [shows("resolver", "shop-corp.com"), peak("forged", "failing", 0.05)],
         "Latency by resolver": [
-            shows("day", "resolver-1", "latency_ms_p95"),
-            peak("day", "_value", 8),
-            shows("day", "resolver-2", "latency_ms_p99"),
+            shows("day", "resolver-1", '"p95"'),
+            peak("day", "p95", 8),
+            shows("day", "resolver-2", '"p99"'),
         ],
         "Latency by resolver and zone": [shows("day", "resolver-1", "shop-corp.com"), peak("day", "p95_ms", 8)],
         "Cache hits": [peak("day", "cache hits", 0.2)],
@@ -85,12 +85,52 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
             shows("deploy", "cart-v2.shop-corp.com", '"process":"cart"', "10.1.1.0/24", "shop"),
             peak("deploy", "ratio", 0.5),
         ],
-        "What changed": [
-            shows("deploy", "cart 2.0", "deploy"),
-            shows("resolver", "resolver_down"),
-            shows("tunnel", "tunnel"),
+        "What changed": [shows("deploy", "cart 2.0", "deploy"), shows("day", "resolver-2 lost its upstream link")],
+        Alerts: [shows("resolver", "resolver_down"), shows("deploy", "nxdomain")],
+        "Undercounted windows": [peak("day", "share", 0), atMost("resolver", "share", 0)],
+    },
+    traffic: {
+        "Queries, today and a week ago": [
+            peak("day", "now", 2),
+            peak("day", "a week ago", 2),
+            {
+                span: "deploy",
+                says: "as a week ago",
+                holds: (rows) => {
+                    const most = (name: string): number => Math.max(...rows.map((row) => Number(row[name] ?? 0)));
+                    return Math.abs(most("now") - most("a week ago")) < 0.01;
+                },
+            },
         ],
-        "Lost and dropped": [peak("packets", "value", 1), atMost("resolver", "value", 0)],
+        "Sites side by side": [
+            {
+                span: "packets",
+                says: "us fails, eu does not",
+                holds: (rows) => {
+                    const failing = (site: string): number => Number(rows.find((row) => row.site === site)?.failing);
+                    return failing("us") > 0.1 && failing("eu") < 0.01;
+                },
+            },
+            peak("day", "p95", 20),
+            atMost("day", "p95", 60),
+        ],
+        "Top names": [shows("day", "www.shop-corp.com"), shows("deploy", "cart-v2.shop-corp.com")],
+        "Top clients": [shows("day", "10.1.1.11"), shows("tunnel", "10.3.1.66")],
+        "Query types": [shows("tunnel", "TXT"), peak("deploy", "queries", 4)],
+        Transport: [shows("day", "udp"), peak("deploy", "queries", 4)],
+        "Truncation, TCP and retries": [atMost("day", "truncated", 0), peak("day", "truncated", 0)],
+        "Response sizes": [peak("day", "p50", 40), atMost("day", "p99", 512)],
+        Latency: [
+            peak("day", "1.9 ms", 50),
+            {
+                span: "deploy",
+                says: "two bands: the cache at a millisecond, upstream around twenty",
+                holds: (rows) => {
+                    const sum = (name: string): number => rows.reduce((all, row) => all + Number(row[name]), 0);
+                    return sum("1 ms") + sum("1.9 ms") > sum("25 ms") && sum("25 ms") > 100 && sum("170 ms") === 0;
+                },
+            },
+        ],
     },
     security: {
         "Security alerts that fire": [
@@ -113,7 +153,7 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
     },
     slo: {
         "Answered queries": [low("resolver", "answered", 0.7), peak("deploy", "answered", 0.99)],
-        "Error budget left": [low("day", "budget", 0)],
+        "Error budget left, 30 days": [low("day", "budget", 0), low("deploy", "budget", 0)],
         "Minutes within the latency objective": [peak("day", "good", 0.9)],
         Incidents: [peak("day", "incidents", 5)],
         "Burn rate": [peak("resolver", "5 min", 100), peak("resolver", "1 h", 14.4), atMost("deploy", "5 min", 30)],
@@ -180,15 +220,10 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
                 },
             },
         ],
-        "Wasted queries by pod": [
-            shows("day", '"namespace":"shop"', '"pod":"web-7d4f9-eu1"'),
-            peak("day", "value", 0.6),
-        ],
+        "Wasted queries by pod": [shows("day", "shop/web-7d4f9-eu1"), peak("day", "wasted", 0.5)],
         "Names from search lists": [shows("day", ".cluster.local", '"workload":"web"')],
         "Queries by pod": [shows("deploy", "shop/cart-7d4f9-eu1"), peak("deploy", "queries", 4)],
-        "Lost packets by node": [shows("packets", "us-1"), peak("packets", "value", 4)],
-        "Nodes that know their pods": [peak("packets", "value", 1)],
-        "Queries of unknown pods": [atMost("packets", "value", 0)],
+        "Names that do not exist, by pod": [shows("deploy", "shop/cart-7d4f9-eu1"), peak("deploy", "nxdomain", 3)],
     },
     pods: {
         "Pods that fail": [peak("packets", "value", 3), peak("resolver", "value", 9), atMost("deploy", "value", 0)],
@@ -246,6 +281,7 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
             shows("now", "writes clickhouse"),
             atMost("now", "difference", 0),
         ],
+        "Nodes that fell silent": [shows("later", "us-1"), shows("later", "eu-1"), peak("later", "silent_for", 3_000)],
         "Losses by stage": [shows("packets", "ring_full"), peak("packets", "value", 1)],
         Spool: [peak("packets", "value", 4e6), atMost("deploy", "value", 0)],
         "Records delivered": [peak("day", "value", 1)],

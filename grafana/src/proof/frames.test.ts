@@ -12,7 +12,7 @@ test("rows of every source become series", () => {
     const frames = [
         { target: {}, rows: [{ time: new Date(AT), metric: "resolver-1", queries: "12" }] },
         { target: {}, rows: [{ time: "2026-11-22 05:00:00", queries: 3, failed: 1 }] },
-        { target: {}, rows: [{ _time: AT, _value: 4, resolver: "resolver-2", result: "_result", table: "0" }] },
+        { target: {}, rows: [{ time: AT, resolver: "resolver-2", p95: 4 }] },
         { target: { legendFormat: "{{instance}} lost" }, rows: [{ instance: "us-1", time: AT_MS / 1000, value: 5 }] },
     ];
     assert.deepEqual(series(frames), [

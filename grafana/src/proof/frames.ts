@@ -16,15 +16,12 @@ export interface Series {
     readonly points: readonly (readonly [atMs: number, value: number])[];
 }
 
-/** Columns of InfluxDB's tables that say nothing about the values. */
-const HIDDEN = new Set(["", "result", "table", "_start", "_stop", "_measurement"]);
-
 /** Returns the series of all queries of a panel, in the order of their first rows. */
 export function series(frames: readonly Frame[]): Series[] {
     const all = new Map<string, [number, number][]>();
     for (const { target, rows } of frames) {
         for (const row of rows) {
-            const at = time(row.time ?? row._time);
+            const at = time(row.time);
             for (const [name, value] of values(target, row)) {
                 const points = all.get(name) ?? [];
                 points.push([at, value]);
@@ -55,7 +52,7 @@ function values(target: Target, row: Row): [string, number][] {
         const name = legend.replaceAll(/\{\{(\w+)\}\}/g, (_, label: string) => String(row[label] ?? ""));
         return [[name, Number(row.value)]];
     }
-    const shown = Object.entries(row).filter(([name]) => name !== "time" && name !== "_time" && !HIDDEN.has(name));
+    const shown = Object.entries(row).filter(([name]) => name !== "time");
     const numbers = shown.flatMap(([name, value]) => {
         const parsed = numeric(value);
         return parsed === undefined ? [] : [[name, parsed] as const];
@@ -64,7 +61,7 @@ function values(target: Target, row: Row): [string, number][] {
         .filter(([, value]) => typeof value === "string" && numeric(value) === undefined)
         .map(([, value]) => String(value));
     return numbers.map(([name, value]) => {
-        const own = name === "_value" || (texts.length > 0 && numbers.length === 1) ? [] : [name];
+        const own = texts.length > 0 && numbers.length === 1 ? [] : [name];
         return [[...texts, ...own].join(" "), value];
     });
 }

@@ -16,6 +16,8 @@ const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
 const startMs = Number(startText);
 const without = withoutText.split(",").filter((name) => name !== "") as IncidentName[];
 const agent = process.env.DNSCRIBE_BIN ?? "dnscribe";
+/** Those of the default, and the one with which boards narrow by resolver and zone at once. */
+const GROUPINGS = ["node", "resolver", "zone", "qtype", "process", "pod", "resolver+zone"];
 /** How long the jobs may take. */
 const LIMIT_MS = 300_000;
 
@@ -50,7 +52,13 @@ for (const node of nodeNames) {
     const names = Object.fromEntries(Object.entries(resolvers).map(([name, address]) => [name, [address]]));
     writeFileSync(
         config,
-        JSON.stringify({ version: 1, node, region: nodes[node], resolvers: names, windows: { spans: ["1m"] } }),
+        JSON.stringify({
+            version: 1,
+            node,
+            region: nodes[node],
+            resolvers: names,
+            windows: { spans: ["1m"], groupings: GROUPINGS },
+        }),
     );
     // The sink appends.
     rmSync(output, { force: true });
@@ -123,5 +131,16 @@ for (;;) {
         throw new Error(`the stores do not have the day: ${JSON.stringify({ found, expected })}`);
     await new Promise((resolve) => setTimeout(resolve, 1_000));
 }
+// A week ago was the same day.
+const columns = (
+    await stores.timescaledb(
+        `SELECT string_agg(quote_ident(column_name), ', ' ORDER BY ordinal_position) AS names FROM information_schema.columns
+     WHERE table_name = 'dns_fleet' AND column_name <> 'ts'`,
+    )
+).rows[0]?.names;
+await stores.timescaledb(
+    `INSERT INTO dns_fleet (ts, ${String(columns)}) SELECT ts - INTERVAL '7 days', ${String(columns)} FROM dns_fleet
+     WHERE "grouping" IN ('all', 'resolver') AND window_seconds = 60`,
+);
 await stores.end();
 console.error(`the stores have the day after ${String(Math.round((Date.now() - began) / 1000))} s`);

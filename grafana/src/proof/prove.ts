@@ -73,6 +73,11 @@ async function provePanel(name: BoardName, panel: Panel, values: expand.Variable
                 problems.push(`${where}: ${String(error)}`);
             }
         }
+        const isMatrix = panel.transformations?.some(({ id }) => id === "groupingToMatrix") === true;
+        if (panel.type === "table" && !isMatrix) {
+            const shown = table(panel, frames);
+            proveColumns(where, panel, shown.columns, shown.rows);
+        }
         const isMerged = panel.transformations?.some(({ id }) => id === "merge") === true;
         const rows = isMerged ? table(panel, frames).rows : frames.flatMap((frame) => frame.rows);
         if (!rows.some(hasValue)) problems.push(`${where}: shows nothing in ${span}`);
@@ -81,27 +86,77 @@ async function provePanel(name: BoardName, panel: Panel, values: expand.Variable
     }
 }
 
-/** A namespace, pod or agent that nobody has. */
+/** A value of a variable that nothing has. */
 const NOBODY = "nobody";
 
-/** Panels of the board of pods about what the board itself cannot know: a namespace does not narrow them. */
-const ABOUT_AGENTS = "whatever pods are chosen";
+/** How the description of a panel says that a variable does not narrow it: what the panel shows has no such property. */
+function exempts(description: string, variable: string): boolean {
+    if (variable === "vantage") return /any vantage|or vantage is chosen/.test(description);
+    if (variable === "namespace" || variable === "pod") return description.includes("whatever pods are chosen");
+    return new RegExp(`whatever [a-z ,]*${variable}[a-z ,]* is chosen`).test(description);
+}
 
-/** Each variable of the board of pods narrows each panel, but for those about the agents, which only an agent narrows. */
-async function proveChoices(board: Dashboard, values: expand.Variables): Promise<void> {
-    for (const variable of ["namespace", "pod", "instance"]) {
+/** Whether a row says something: a text, or a number other than 0. */
+function saysSomething(row: Record<string, unknown>): boolean {
+    return Object.entries(row).some(
+        ([name, value]) => name !== "time" && value !== null && value !== "" && Number(value) !== 0,
+    );
+}
+
+/** Rows of a query over the day; none if it is refused, which is a problem of its panel. */
+async function rowsOf(target: Target, values: expand.Variables): Promise<Record<string, unknown>[]> {
+    try {
+        return (await questions.ask(target, questions.range("day"), values)).rows;
+    } catch {
+        return [];
+    }
+}
+
+/** Each variable of a board narrows each panel: chosen so that nothing has its value, it leaves nothing. */
+async function proveChoices(name: BoardName, board: Dashboard, values: expand.Variables): Promise<void> {
+    for (const { name: variable = "", type } of board.templating?.list ?? []) {
+        if (type !== "query" && type !== "custom") continue;
         for (const panel of board.panels ?? []) {
-            const { description = "", targets = [] } = panel as Panel;
-            if (panel.type === "row" || (variable !== "instance" && description.includes(ABOUT_AGENTS))) continue;
+            const { title, description = "", targets = [] } = panel as Panel;
+            if (panel.type === "row" || exempts(description, variable)) continue;
             for (const target of targets) {
-                const { rows } = await questions.ask(target, questions.range("resolver"), {
-                    ...values,
-                    [variable]: NOBODY,
-                });
-                if (rows.some(({ value }) => value !== 0))
-                    problems.push(`pods: ${String(panel.title)}: the variable ${variable} does not narrow it`);
+                const chosen = { ...values, [variable]: NOBODY };
+                const rows = await rowsOf(target, chosen);
+                // A query of Prometheus has one value and labels, which stay.
+                const left = rows.filter((row) => saysSomething("value" in row ? { value: row.value } : row));
+                if (left.length > 0)
+                    problems.push(
+                        `${name}: ${String(title)}: the variable ${variable} does not narrow it: ${JSON.stringify(left[0])}`,
+                    );
             }
         }
+    }
+}
+
+/** Columns of texts of which nobody knows how long they are: they share what the others leave. */
+const MOST_WITHOUT_WIDTH = 3;
+
+/** Each column of a table has a width, but for a few with texts, and each time is one of the day. */
+function proveColumns(
+    where: string,
+    panel: Panel,
+    columns: readonly string[],
+    rows: readonly Record<string, unknown>[],
+): void {
+    const of = (column: string, id: string): unknown =>
+        panel.fieldConfig?.overrides
+            .filter(({ matcher }) => matcher.options === column)
+            .flatMap(({ properties }) => properties)
+            .find((property) => property.id === id)?.value;
+    const free = columns.filter((column) => of(column, "custom.width") === undefined);
+    const numbers = free.filter((column) => rows.some((row) => typeof row[column] === "number"));
+    if (free.length > MOST_WITHOUT_WIDTH) problems.push(`${where}: columns without a width: ${free.join(", ")}`);
+    if (numbers.length > 0) problems.push(`${where}: numbers without a width: ${numbers.join(", ")}`);
+    for (const column of columns) {
+        const isTime = rows.some(
+            (row) => row[column] instanceof Date || /^\d{4}-\d\d-\d\d[ T]/.test(String(row[column])),
+        );
+        if (isTime && !String(of(column, "unit")).endsWith("HH:mm")) problems.push(`${where}: ${column} is no HH:MM`);
     }
 }
 
@@ -163,7 +218,7 @@ for (const name of Object.keys(boards) as BoardName[]) {
         await provePanel(name, panel as Panel, values);
     }
     await proveNames(name, board, values);
-    if (name === "pods") await proveChoices(board, values);
+    await proveChoices(name, board, values);
     for (const title of Object.keys(expected[name])) {
         if (!titles.has(title)) problems.push(`${name}: ${title}: expected, but not on the board`);
     }
@@ -179,7 +234,7 @@ for (const rule of rules) {
         );
         times.push({ name: `rule ${rule.title}`, ms });
         const fires = rows.some((row) => Number(row.value) > rule.above);
-        const isExpected = rule.title === "DnsCertificateExpires";
+        const isExpected = rule.title === "DnscribeCertificateExpires";
         if (rows.length === 0) problems.push(`rule ${rule.title}: no rows`);
         // The day ends when it is loaded: how old rows are then says nothing.
         else if (rule.cause !== "stream" && rule.cause !== "agent" && fires !== isExpected) {

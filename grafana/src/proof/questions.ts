@@ -20,7 +20,7 @@ export class Questions {
 
     /** `startMs` is the start of the day in milliseconds since the epoch. */
     constructor(
-        private readonly addresses: Addresses,
+        addresses: Addresses,
         private readonly startMs: number,
     ) {
         this.stores = new Stores(addresses);
@@ -31,6 +31,7 @@ export class Questions {
         const { startMs } = this;
         const end = startMs + HOURS * 60 * MINUTE_MS;
         if (span === "day") return { fromMs: startMs, toMs: end, stepSeconds: 60 };
+        if (span === "later") return { fromMs: end, toMs: end + 60 * MINUTE_MS, stepSeconds: 60 };
         if (span === "now") return { fromMs: Date.now() - 60 * MINUTE_MS, toMs: Date.now(), stepSeconds: 60 };
         const { from, minutes } = incidents[span];
         return {
@@ -41,7 +42,7 @@ export class Questions {
     }
 
     async ask(target: Target, at: Range, values: expand.Variables): Promise<Answer> {
-        const { stores, addresses } = this;
+        const { stores } = this;
         const text = (field: string): string => expand.variables(String(target[field]), values);
         const check = (query: string): string => {
             const left = expand.unresolved(query);
@@ -54,8 +55,6 @@ export class Questions {
                 return stores.timescaledb(check(expand.timescaledb(text("rawSql"), at)));
             case "grafana-clickhouse-datasource":
                 return stores.clickhouse(check(expand.clickhouse(text("rawSql"), at)));
-            case "influxdb":
-                return stores.influxdb(check(expand.influxdb(text("query"), at, addresses.influxdb.bucket)));
             case "prometheus":
                 return stores.prometheus(check(expand.prometheus(text("expr"), at)), at, target.instant === true);
             default:

@@ -243,6 +243,7 @@ export function* probeAlerts(startMs: number, without: readonly IncidentName[] =
             figures: [{ name: "failures", value: 2 }],
             evidence: [summary],
             suppressed: 0,
+            site: "eu",
             runbook: `docs/runbooks/${page}.md`,
             ...fields,
         });

@@ -7,7 +7,6 @@ export interface Addresses {
     readonly timescaledb: string;
     readonly clickhouse: string;
     readonly prometheus: string;
-    readonly influxdb: { readonly url: string; readonly org: string; readonly bucket: string; readonly token: string };
 }
 
 /** Rows by the names of their columns, and the milliseconds that the query took. */
@@ -50,21 +49,6 @@ export class Stores {
         return { rows: data, ms: performance.now() - began };
     }
 
-    async influxdb(flux: string): Promise<Answer> {
-        const began = performance.now();
-        const { url, org, token } = this.addresses.influxdb;
-        const text = await fetched(`${url}/api/v2/query?org=${org}`, {
-            method: "POST",
-            headers: {
-                Authorization: `Token ${token}`,
-                "Content-Type": "application/vnd.flux",
-                Accept: "application/csv",
-            },
-            body: flux,
-        });
-        return { rows: csv(text), ms: performance.now() - began };
-    }
-
     /** One row for each sample: its labels, `time` in seconds and `value`. */
     async prometheus(expr: string, range: Range, isInstant: boolean): Promise<Answer> {
         const began = performance.now();
@@ -105,25 +89,4 @@ async function fetched(url: string, options: RequestInit): Promise<string> {
     const text = await response.text();
     if (!response.ok) throw new Error(`${String(response.status)} ${text.slice(0, 600)}`);
     return text;
-}
-
-/** Rows of InfluxDB's annotated CSV; each table begins with a header. */
-function csv(text: string): Record<string, unknown>[] {
-    const rows: Record<string, unknown>[] = [];
-    let header: string[] = [];
-    for (const line of text.split("\r\n")) {
-        if (line === "") {
-            header = [];
-        } else if (header.length === 0) {
-            header = line.split(",");
-        } else {
-            const cells = line.split(",");
-            rows.push(
-                Object.fromEntries(
-                    header.map((name, index) => [name, name === "_value" ? Number(cells[index]) : cells[index]]),
-                ),
-            );
-        }
-    }
-    return rows;
 }

@@ -55,10 +55,14 @@ fn golden_names_and_boards() {
     grafana::compile().unwrap();
     shell::output(grafana::program("generate").arg(scratch.path())).unwrap();
     let written = files(&scratch.path().join("dashboards"));
-    assert_eq!(written.len(), 10);
-    assert_eq!(files(&folder.join("dashboards")).len(), 10, "a board that is not generated");
-    for file in written {
-        compare(&file, &folder.join("dashboards").join(file.file_name().unwrap()));
+    assert_eq!(written.len(), 11);
+    for place in ["dashboards", "import"] {
+        let written = files(&scratch.path().join(place));
+        let kept = files(&folder.join(place));
+        assert_eq!(kept.len(), written.len(), "a board in {place} that is not generated");
+        for file in written {
+            compare(&file, &folder.join(place).join(file.file_name().unwrap()));
+        }
     }
     let rules = "provisioning/alerting/rules.json";
     compare(&scratch.path().join(rules), &folder.join(rules));
@@ -153,6 +157,136 @@ fn board_of_pods_needs_nothing_but_prometheus() {
     );
     // Links that a Grafana without the other boards would not have.
     assert!(!board.to_string().contains("/d/dnscribe-"), "{board}");
+}
+
+/// The boards that are provisioned, by their uids.
+fn boards() -> Vec<(String, Value)> {
+    let read = |file: PathBuf| {
+        let board: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        (board["uid"].as_str().unwrap().to_owned(), board)
+    };
+    files(&grafana::folder().join("dashboards")).into_iter().map(read).collect()
+}
+
+/// Panels of a board that are no rows.
+fn panels(board: &Value) -> impl Iterator<Item = &Value> {
+    board["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row")
+}
+
+/// Variables of a board whose values people choose.
+fn variables(board: &Value) -> impl Iterator<Item = &Value> {
+    let list = board["templating"]["list"].as_array().unwrap().iter();
+    list.filter(|variable| ["query", "custom"].map(Value::from).contains(&variable["type"]))
+}
+
+/// A variable narrows every query of a board, or the panel says what it shows whatever is chosen. That queries do what they say is
+/// tested over the scripted day.
+#[test]
+fn variables_act_on_every_panel() {
+    let mut count = 0;
+    for (uid, board) in boards() {
+        for variable in variables(&board) {
+            let name = variable["name"].as_str().unwrap();
+            let forms = [format!("${name}"), format!("${{{name}:")];
+            for panel in panels(&board) {
+                let description = panel["description"].as_str().unwrap();
+                let says =
+                    ["whatever", "any vantage"].iter().any(|word| description.contains(word));
+                for target in panel["targets"].as_array().unwrap() {
+                    let target = target.to_string();
+                    let acts = forms.iter().any(|form| target.contains(form));
+                    assert!(acts || says, "{uid}: {}: {name}", panel["title"]);
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+/// Lists of variables come from tables of hours or from metrics, never from single transactions.
+#[test]
+fn variables_read_no_transactions() {
+    for (uid, board) in boards() {
+        for variable in variables(&board) {
+            let query = variable["query"].to_string();
+            assert!(!query.contains("dns_transactions"), "{uid}: {query}");
+        }
+    }
+}
+
+#[test]
+fn one_critical_alert_is_red() {
+    let mut count = 0;
+    for (uid, board) in boards() {
+        for panel in panels(&board).filter(|panel| panel.to_string().contains("AS critical")) {
+            let overrides = panel["fieldConfig"]["overrides"].as_array().unwrap();
+            for (name, color) in [("critical", "red"), ("warning", "yellow")] {
+                let own = overrides.iter().find(|one| one["matcher"]["options"] == name).unwrap();
+                let steps = &own["properties"][0]["value"]["steps"];
+                let is_so = steps[1] == serde_json::json!({ "color": color, "value": 1 });
+                assert!(is_so && steps[2].is_null(), "{uid}: {name}: {steps}");
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 3);
+    // So is its word in a list.
+    let mut lists = 0;
+    for (uid, board) in boards() {
+        for panel in panels(&board).filter(|panel| panel["type"] == "table") {
+            let query = panel["targets"][0]["rawSql"].as_str().unwrap_or_default();
+            if !query.contains("AS severity") && !query.contains(", severity,") {
+                continue;
+            }
+            let overrides = panel["fieldConfig"]["overrides"].as_array().unwrap();
+            let own = overrides.iter().find(|one| one["matcher"]["options"] == "severity");
+            let colors = &own.unwrap()["properties"][0]["value"][0]["options"];
+            assert_eq!(colors["critical"]["color"], "red", "{uid}: {}", panel["title"]);
+            lists += 1;
+        }
+    }
+    assert_eq!(lists, 5);
+}
+
+#[test]
+fn budget_is_of_thirty_days_whatever_the_range() {
+    let (_, board) = boards().into_iter().find(|(uid, _)| uid == "dnscribe-slo").unwrap();
+    let panel = panels(&board).find(|panel| panel["title"].to_string().contains("budget"));
+    let query = panel.unwrap()["targets"][0]["rawSql"].as_str().unwrap();
+    assert!(query.contains("dns_fleet_1h") && query.contains("INTERVAL '30 days'"), "{query}");
+    assert!(!query.contains("$__timeFilter") && !query.contains("$__timeFrom"), "{query}");
+}
+
+/// Another Grafana asks for each data source, and no id of ours is left.
+#[test]
+fn boards_can_be_imported() {
+    let folder = grafana::folder().join("import");
+    for (uid, provisioned) in boards() {
+        let text = fs::read_to_string(folder.join(format!("{uid}.json"))).unwrap();
+        let board: Value = serde_json::from_str(&text).unwrap();
+        let mut rest = text.clone();
+        for input in board["__inputs"].as_array().unwrap() {
+            let name = input["name"].as_str().unwrap();
+            assert_eq!(input["type"], "datasource", "{uid}");
+            assert!(rest.contains(&format!("${{{name}}}")), "{uid}: {name} is not used");
+            rest = rest.replace(&format!("${{{name}}}"), "chosen");
+            let plugin = input["pluginId"].as_str().unwrap();
+            let requires = board["__requires"].to_string();
+            assert!(requires.contains(&format!("\"{plugin}\"")), "{uid}: {plugin}");
+        }
+        assert!(!rest.contains("${DS_"), "{uid}: a source without an input");
+        for source in ["timescaledb", "clickhouse", "influxdb", "prometheus"] {
+            assert!(!rest.contains(&format!("\"dnscribe-{source}\"")), "{uid}: {source}");
+            assert!(!rest.contains(&format!("%22dnscribe-{source}%22")), "{uid}: {source}");
+        }
+        assert_eq!(board["panels"].as_array().unwrap().len(), panels_and_rows(&provisioned));
+        assert_eq!(board["id"], Value::Null);
+    }
+}
+
+fn panels_and_rows(board: &Value) -> usize {
+    board["panels"].as_array().unwrap().len()
 }
 
 /// As texts, "warning" is above "critical".

@@ -2,6 +2,7 @@
 
 use dnscribe_tests::prometheus::Program;
 use dnscribe_tests::{environment, grafana, shell};
+use serde_json::Value;
 use std::fs;
 use std::process::Command;
 
@@ -10,7 +11,7 @@ const ROUTES: [(&[&str], &str); 5] = [
     (&["severity=info", "alertname=DnscribeSampling"], "chat"),
     (&["severity=warning", "zone=shop.example"], "ticket,chat"),
     (&["severity=critical", "scope=fleet", "rule=resolver_failing"], "page,ticket,chat"),
-    (&["severity=critical", "alertname=DnsErrorBudgetBurnsFast"], "page,ticket,chat"),
+    (&["severity=critical", "alertname=DnscribeErrorBudgetBurnsFast"], "page,ticket,chat"),
     (&["alertname=WithoutSeverity"], "chat"),
 ];
 
@@ -45,6 +46,8 @@ fn check_rules(name: &str) {
     };
     let alerts = values("alert:");
     assert!(alerts.len() > 4);
+    // Others have rules in the same Prometheus.
+    assert!(alerts.iter().all(|alert| alert.starts_with("Dnscribe")), "{alerts:?}");
     for alert in alerts.iter().filter(|_| name != "kpi") {
         assert!(tests.contains(&format!("alertname: {alert}")), "{alert} has no test");
     }
@@ -58,6 +61,26 @@ fn check_rules(name: &str) {
         let file = grafana::folder().join(format!("dashboards/{board}.json"));
         assert!(file.is_file(), "{board}");
     }
+}
+
+/// Rules of Grafana and the boards lead to the pages at the address that the other rules and the agents have: one text to replace.
+#[test]
+fn rules_of_grafana_name_the_product_and_lead_to_pages() {
+    let read = |name: &str| fs::read_to_string(grafana::folder().join(name)).unwrap();
+    let rules: Value = serde_json::from_str(&read("provisioning/alerting/rules.json")).unwrap();
+    let address = dnscribe_record::RUNBOOKS.trim_end_matches("runbooks");
+    let rules = rules["groups"][0]["rules"].as_array().unwrap();
+    assert!(rules.len() > 4);
+    for rule in rules {
+        assert!(rule["title"].as_str().unwrap().starts_with("Dnscribe"), "{rule}");
+        let page = rule["annotations"]["runbook_url"].as_str().unwrap();
+        let file = environment::workspace().join("docs").join(page.strip_prefix(address).unwrap());
+        assert!(file.is_file(), "{page}");
+    }
+    let board: Value = serde_json::from_str(&read("dashboards/dnscribe-noc.json")).unwrap();
+    let variables = board["templating"]["list"].as_array().unwrap();
+    let docs = variables.iter().find(|variable| variable["name"] == "docs").unwrap();
+    assert_eq!(docs["query"], address.trim_end_matches('/'));
 }
 
 #[test]

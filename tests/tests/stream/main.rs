@@ -20,3 +20,4 @@ mod proxy;
 mod rows;
 mod running;
 mod security;
+mod without_flink;

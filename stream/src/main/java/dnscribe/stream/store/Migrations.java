@@ -17,7 +17,13 @@ import java.util.Set;
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
 public final class Migrations {
   private static final List<String> CLICKHOUSE =
-      List.of("001_transactions", "002_enriched", "003_omitted", "004_durability", "005_alerts");
+      List.of(
+          "001_transactions",
+          "002_enriched",
+          "003_omitted",
+          "004_durability",
+          "005_alerts",
+          "006_traffic");
   private static final List<String> TIMESCALEDB =
       List.of("001_stream_ledger", "002_fleet", "003_retention", "004_incidents", "005_ledger_put");
 

@@ -1,0 +1,292 @@
+//! `stores/clickhouse/kafka.sql`: `ClickHouse` reads the agents' topics itself, with a real broker and engine. Every record
+//! that an agent has delivered is a row, field by field, although the engine is killed; what is no record stops nothing.
+
+use crate::running::{captures, lab_capture};
+use dnscribe_tests::pcap::{self, Datagram};
+use dnscribe_tests::stack::{Component, Stack};
+use dnscribe_tests::{environment, grafana, http, kafka, shell, wire};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Time limit for rows of records that Kafka has. `ClickHouse` inserts what it has read every 7.5 s.
+const CAUGHT_UP: Duration = Duration::from_secs(120);
+/// Names that mean something to SQL, JSON, regular expressions or the text form of names.
+const AWKWARD: [&str; 4] = ["it's.example", "a\"b.example", "a\\b.example", "$re$'\\\"%_(.example"];
+/// Values that are no transaction, one a line.
+const MALFORMED: [&str; 6] = [
+    "not json",
+    "{}",
+    "[1, 2]",
+    "\"\"",
+    "{\"schema\":\"dns.transaction/2\",\"event_id\":\"00000000000000000000000000000001\",\"ts\":\"2026-11-20T08:40:26Z\"}",
+    "{\"schema\":\"dns.transaction/1\",\"event_id\":\"xyz\",\"ts\":\"2026-11-20T08:40:26Z\"}",
+];
+
+/// Kafka and `ClickHouse` without jobs, which end with their value.
+struct Fleet {
+    stack: Option<Stack>,
+    brokers: String,
+    folder: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn up() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stack = Stack::open(&folder.path().join("stack")).unwrap();
+        for component in [Component::Kafka, Component::ClickHouse] {
+            stack.start(component).unwrap();
+        }
+        let brokers = stack.kafka().unwrap();
+        let fleet = Self { stack: Some(stack), brokers, folder };
+        fleet.query_of("default", "CREATE DATABASE dns");
+        let folder = environment::workspace().join("stores/clickhouse");
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let name = |file: &Path| file.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut migrations: Vec<_> = files.filter(|file| name(file).starts_with('0')).collect();
+        migrations.sort();
+        for file in migrations {
+            fleet.apply(&file);
+        }
+        // The captures are of past years.
+        for table in ["dns_transactions", "dns_resolvers_1m"] {
+            fleet.query(&format!("ALTER TABLE {table} REMOVE TTL"));
+        }
+        fleet.apply(&folder.join("kafka.sql"));
+        fleet
+    }
+
+    fn stack(&mut self) -> &mut Stack {
+        self.stack.as_mut().unwrap()
+    }
+
+    /// Runs a file with the address of the broker, as the page has it done by sed.
+    fn apply(&self, file: &Path) {
+        let text = fs::read_to_string(file).unwrap().replace("kafka:9092", &self.brokers);
+        let code: Vec<_> = text.lines().filter(|line| !line.starts_with("--")).collect();
+        let code = code.join("\n") + "\n";
+        for statement in code.split(";\n").map(str::trim).filter(|code| !code.is_empty()) {
+            self.query(statement);
+        }
+    }
+
+    fn query(&self, query: &str) -> Vec<String> {
+        self.query_of("dns", query)
+    }
+
+    fn query_of(&self, database: &str, query: &str) -> Vec<String> {
+        let service = self.stack.as_ref().unwrap().service(Component::ClickHouse).unwrap();
+        let path = format!("/?database={database}");
+        let answer = http::send(service.address, "POST", &path, "", query.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}: {query}", answer.body);
+        answer.body.lines().map(str::to_owned).collect()
+    }
+
+    /// Rows of a query as JSON objects, with times as in records.
+    fn rows(&self, query: &str) -> Vec<Value> {
+        let settings =
+            "output_format_json_quote_64bit_integers = 0, date_time_output_format = 'iso'";
+        let lines = self.query(&format!("{query} FORMAT JSONEachRow SETTINGS {settings}"));
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Writes the records of captures, as those of a node.
+    fn replay(&self, node: &str, captures: &[PathBuf]) {
+        let mut replay = Command::new(environment::binary().unwrap());
+        replay.arg("replay").args(captures).args(["--sink", "kafka", "--brokers", &self.brokers]);
+        replay.args(["--stream", "transactions,alerts,ledger"]).env("DNSCRIBE_NODE", node);
+        shell::output(&mut replay).unwrap();
+    }
+
+    /// Kills the engine and starts it again, with its data.
+    fn restart(&mut self) {
+        self.stack().service(Component::ClickHouse).unwrap().kill().unwrap();
+        self.stack().start(Component::ClickHouse).unwrap();
+    }
+
+    /// Waits until each of so many captures has all its rows.
+    fn balanced(&self, captures: usize) {
+        let waited = shell::wait_for("a balance of all captures", CAUGHT_UP, || {
+            let query = "SELECT count(), countIf(missing != 0 OR NOT final) FROM dns_balance WHERE stream = 'transactions'";
+            Ok((self.query(query) == [format!("{captures}\t0")]).then_some(()))
+        });
+        assert!(waited.is_ok(), "{:#?}", self.rows("SELECT * FROM dns_balance"));
+    }
+
+    /// Distinct records of a topic by event id.
+    fn topic(&self, name: &str, schema: &str) -> BTreeMap<String, Value> {
+        let lines = kafka::committed(&self.brokers, name, "beginning").unwrap();
+        let records = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let own = records.filter(|record| record["schema"] == schema && record["node"].is_string());
+        own.map(|record| (record["event_id"].as_str().unwrap().to_owned(), record)).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if let Some(stack) = self.stack.take() {
+            // A failing test says more than a failing end.
+            let _ = stack.down();
+        }
+    }
+}
+
+#[test]
+fn clickhouse_without_flink_has_every_record_once() {
+    let mut fleet = Fleet::up();
+    let names = fleet.folder.path().join("names.pcap");
+    fs::write(&names, awkward_names()).unwrap();
+    fleet.replay("it's \"me\" \\", &[names]);
+    fleet.balanced(1);
+    // What was read and not inserted is read again.
+    fleet.replay("n1", &captures());
+    fleet.restart();
+    fleet.write("dns.normalized", &MALFORMED);
+    fleet.replay("n2", &captures());
+    fleet.balanced(3);
+    fleet.restart();
+    // Views and tables of Kafka are new, offsets are not.
+    fleet.apply(&environment::workspace().join("stores/clickhouse/kafka.sql"));
+    fleet.write("dns.alerts", &["no alert"]);
+    fleet
+        .replay("n3", &[lab_capture(), environment::workspace().join("tests/goldens/outage.pcap")]);
+    fleet.balanced(4);
+
+    for (topic, schema, table) in [
+        ("dns.normalized", "dns.transaction/1", "dns_transactions"),
+        ("dns.alerts", "dns.alert/1", "dns_alerts"),
+    ] {
+        let records = fleet.topic(topic, schema);
+        let rows = fleet.rows(&format!("SELECT * FROM {table} FINAL"));
+        assert_eq!(rows.len(), records.len(), "{table}");
+        assert!(!rows.is_empty(), "{table}");
+        for row in rows {
+            let mut record = records[row["event_id"].as_str().unwrap()].clone();
+            record.as_object_mut().unwrap().remove("schema");
+            assert!(contains(&row, &record), "{table}: {row} is not {record}");
+        }
+    }
+    let errors = fleet.rows("SELECT * FROM dns_kafka_errors FINAL");
+    assert_eq!(errors.len(), MALFORMED.len() + 1, "{errors:#?}");
+    for (error, record) in [
+        ("no JSON", "not json"),
+        ("no dns.transaction/1 with event_id and ts: dns.transaction/2", MALFORMED[4]),
+        ("no JSON", "no alert"),
+    ] {
+        let found = errors.iter().any(|row| row["error"] == error && row["record"] == record);
+        assert!(found, "{error}: {record}: {errors:#?}");
+    }
+    // The views over the rows count each once, too: exactly up to some hundred in a group, else with an error of 1.6 %.
+    let counted = "SELECT sum(count) FROM (SELECT uniqCombined64Merge(12)(transactions) AS count FROM dns_resolvers_1m \
+         GROUP BY minute, resolver, vantage, status, rcode)";
+    let count = |query: &str| fleet.query(query)[0].parse::<f64>().unwrap();
+    let (counted, rows) = (count(counted), count("SELECT count() FROM dns_transactions FINAL"));
+    assert!((counted / rows - 1.0).abs() < 0.04, "{counted} of {rows}");
+    every_column_is_read(&fleet);
+    boards_read_its_rows(&fleet);
+}
+
+/// The views read each column that migrations create, with its type.
+fn every_column_is_read(fleet: &Fleet) {
+    let file = environment::workspace().join("stores/clickhouse/kafka.sql");
+    let text = fs::read_to_string(file).unwrap().replace("\\'", "'");
+    for table in ["dns_transactions", "dns_alerts"] {
+        let (_, view) = text.split_once(&format!("{table}_kafka_view TO {table} AS")).unwrap();
+        let (view, _) = view.split_once(";\n").unwrap();
+        let of_table = format!("FROM system.columns WHERE database = 'dns' AND table = '{table}'");
+        for column in fleet.query(&format!("SELECT name, type {of_table} FORMAT TSVRaw")) {
+            let (name, kind) = column.split_once('\t').unwrap();
+            assert!(view.contains(&format!("`{name}` {kind}")), "{table}: {column}");
+            assert!(view.contains(&format!(" AS {name}")), "{table}: {column}");
+        }
+    }
+}
+
+impl Fleet {
+    /// Writes values to a topic.
+    fn write(&self, topic: &str, values: &[&str]) {
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-b", &self.brokers, "-P", "-t", topic]).stdin(Stdio::piped());
+        let mut child = kcat.spawn().unwrap();
+        child.stdin.take().unwrap().write_all((values.join("\n") + "\n").as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+}
+
+/// A capture with queries for the awkward names and their answers.
+fn awkward_names() -> Vec<u8> {
+    let [client, server]: [SocketAddrV4; 2] =
+        ["192.0.2.1:4000", "192.0.2.53:53"].map(|address| address.parse().unwrap());
+    let exchange = |(number, name): (usize, &&str)| {
+        let id = u16::try_from(number).unwrap();
+        let query = wire::query(id, name, wire::A).unwrap();
+        let answer = wire::Reply::to(&query).address([192, 0, 2, 80]).octets();
+        let at_ns = u64::from(id) * 1_000_000;
+        [
+            Datagram { at_ns, from: client, to: server, payload: query },
+            Datagram { at_ns: at_ns + 100, from: server, to: client, payload: answer },
+        ]
+    };
+    let datagrams: Vec<_> = AWKWARD.iter().enumerate().flat_map(exchange).collect();
+    let mut capture = Vec::new();
+    pcap::write_datagrams(&mut capture, &datagrams).unwrap();
+    capture
+}
+
+/// Returns whether a row has all values of a record. It may have more: defaults of fields that are absent.
+fn contains(row: &Value, record: &Value) -> bool {
+    match (row, record) {
+        (Value::Object(row), Value::Object(record)) => record
+            .iter()
+            .all(|(name, value)| row.get(name).is_some_and(|found| contains(found, value))),
+        (Value::Array(row), Value::Array(record)) => {
+            row.len() == record.len()
+                && row.iter().zip(record).all(|(row, record)| contains(row, record))
+        }
+        (Value::Number(row), Value::Number(record)) => row.as_f64() == record.as_f64(),
+        _ => row == record,
+    }
+}
+
+/// Every query of the boards to `ClickHouse` is understood, and those that need no enrichment have rows.
+fn boards_read_its_rows(fleet: &Fleet) {
+    let mut panels = BTreeMap::new();
+    for entry in fs::read_dir(grafana::folder().join("dashboards")).unwrap() {
+        let board: Value =
+            serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        for panel in board["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                if target["datasource"]["type"] == "grafana-clickhouse-datasource" {
+                    let rows = fleet.query(&expand(target["rawSql"].as_str().unwrap()));
+                    let title = panel["title"].as_str().unwrap().to_owned();
+                    panels.insert(title, rows.len());
+                }
+            }
+        }
+    }
+    eprintln!("{panels:#?}");
+    for title in ["Latency by resolver and zone", "Who asks for names that do not exist"] {
+        assert!(panels[title] > 0, "{panels:#?}");
+    }
+}
+
+/// Replaces the macros of Grafana's source and its variables: all times, everything chosen.
+fn expand(sql: &str) -> String {
+    let mut sql = sql.replace("$vantage", "passive").replace("$__interval_s", "60");
+    for (macro_name, instead) in
+        [("$__timeFilter(", "isNotNull("), ("$__timeInterval(", "toStartOfMinute(")]
+    {
+        sql = sql.replace(macro_name, instead);
+    }
+    sql = sql.replace("$__fromTime", "toDateTime(0)").replace("$__toTime", "now()");
+    for variable in ["resolver", "zone", "environment", "node", "site"] {
+        sql = sql.replace(&format!("${{{variable}:regex}}"), ".*");
+    }
+    assert!(!sql.contains("$__") && !sql.contains("${"), "{sql}");
+    sql
+}
