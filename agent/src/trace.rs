@@ -1,6 +1,6 @@
 //! What one command, process or pod asks of DNS, and what it waits for: the tree of `dnscribe trace`.
 //!
-//! Input: records of transactions, lookups, connections and the ledger ([`Collector`]). Output: a [`Trace`], as a
+//! Input: records of transactions, lookups, connections and the ledger ([`Collector`]). Output: a `dns.trace/1`, as a
 //! text or as JSON. No I/O, no clock.
 
 mod collect;

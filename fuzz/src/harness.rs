@@ -46,7 +46,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 pub struct PacketMetadata {
     /// Direction of the packet.
-    pub sight: Direction,
+    pub direction: Direction,
     /// The network in which it was captured.
     pub scope: u64,
     /// Its length on the wire, in bytes.
@@ -60,7 +60,7 @@ impl PacketMetadata {
     #[must_use]
     pub fn passive(packet: &[u8]) -> Self {
         let wire_bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-        Self { sight: Direction::Passive, scope: 0, wire_bytes, datagram_bytes: 0 }
+        Self { direction: Direction::Passive, scope: 0, wire_bytes, datagram_bytes: 0 }
     }
 }
 
@@ -107,7 +107,7 @@ impl Harness {
             ts: self.now,
             id: PacketId { cpu: 0, seq: self.packets },
             scope: metadata.scope,
-            direction: metadata.sight,
+            direction: metadata.direction,
             task: None,
             datagram_bytes: metadata.datagram_bytes,
             cgroup_id: 0,

@@ -2,7 +2,7 @@
 //! is one against what is known, and not against the round before.
 //!
 //! A round comes in and leaves with `changed`, `previous_digest` and `issuer_changed`. Time is that of the
-//! rounds. What is remembered is bounded for each target, and kept in one file ([`file`]) across restarts.
+//! rounds. What is remembered is bounded for each target, and kept in one file ([`mod@file`]) across restarts.
 
 pub mod file;
 mod known;

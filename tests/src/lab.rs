@@ -243,7 +243,7 @@ impl Lab {
         DnsperfReport::wait(self.start_dnsperf(host, server, load)?)
     }
 
-    /// Starts load and returns at once; [`Perf::of`] waits for its end.
+    /// Starts load and returns at once; [`DnsperfReport::wait`] waits for its end.
     pub fn start_dnsperf(&self, host: Host, server: IpAddr, load: &Load) -> Result<Child> {
         let mut data = tempfile::Builder::new().prefix("dnsperf-").tempfile_in(&self.folder)?;
         std::io::Write::write_all(&mut data, load.data().as_bytes())?;

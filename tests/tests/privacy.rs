@@ -66,8 +66,8 @@ fn secrets(records: &[Value]) -> BTreeSet<String> {
             let is_address = text.parse::<std::net::IpAddr>().is_ok();
             let is_name = ["qname", "qname_case", "zone", "name", "answered_name", "sni"];
             // Shorter texts could be part of a pseudonym by chance.
-            let is_told = text.len() >= 7 && text.contains(['.', ':']);
-            if is_told && (is_address || is_name.contains(&name)) {
+            let is_value = text.len() >= 7 && text.contains(['.', ':']);
+            if is_value && (is_address || is_name.contains(&name)) {
                 secrets.insert(text.to_ascii_lowercase());
             }
         });

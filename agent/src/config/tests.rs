@@ -572,8 +572,8 @@ fn encrypted_dns_is_looked_for_where_a_sink_wants_it() {
     assert_eq!(plain.capture.encrypted.unwrap().ports, [0_u16; 0]);
     let alerts = "version: 1\nstreams: alerts\n";
     assert_eq!(from_file(alerts).unwrap().capture.encrypted, None);
-    let told_where = from_file(&format!("{alerts}encrypted: {{ports: [853]}}\n")).unwrap();
-    assert_eq!(told_where.capture.encrypted.unwrap().ports, [853]);
+    let with_ports = from_file(&format!("{alerts}encrypted: {{ports: [853]}}\n")).unwrap();
+    assert_eq!(with_ports.capture.encrypted.unwrap().ports, [853]);
     let wrong = complaint("version: 1\nencrypted:\n  resolvers: [dns.example]\n");
     assert!(
         wrong.starts_with("line 3, column 15: encrypted.resolvers: \"dns.example\" is not"),

@@ -35,7 +35,7 @@ pub(super) struct ProcessCache {
 }
 
 impl ProcessCache {
-    /// `helper` is a socket to a process that runs [`answer`]. Without it, this process reads /proc.
+    /// `helper` is a socket to a process that runs [`helper::serve_process_requests`]. Without it, this process reads /proc.
     pub(super) fn new(helper: Option<OwnedFd>) -> Self {
         Self { cache: HashMap::new(), helper: helper.map(HelperClient::new) }
     }

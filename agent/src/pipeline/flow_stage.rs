@@ -1,7 +1,7 @@
 //! Decoding, pairing and tracking of connections: the stages in which packets of a flow meet packets of the
 //! same flow only. Takes packets from the capture and passes events to an [`EventSink`].
 //!
-//! One flow stage runs in the thread that also has the [`Pipeline`](super::Pipeline), or several run on
+//! One flow stage runs in the thread that also has the [`Pipeline`], or several run on
 //! worker threads, each with a share of the flows.
 
 use super::Pipeline;

@@ -6,8 +6,8 @@
 //! describes the method and its limits.
 //!
 //! A pure state machine: time comes with the queries. A query is assigned when it is sent
-//! ([`Lookups::begin`]), since the stub's next query depends on what it knows by then; its outcome
-//! comes later ([`Lookups::observe`]). Each query belongs to exactly one lookup. Memory is bounded;
+//! ([`LookupTable::begin`]), since the stub's next query depends on what it knows by then; its outcome
+//! comes later ([`LookupTable::observe`]). Each query belongs to exactly one lookup. Memory is bounded;
 //! when it is exhausted, the oldest lookup is emitted early.
 
 mod matching;

@@ -2,7 +2,7 @@
 //!
 //! A program declares its keys with [`section!`], each with type, default and description. Reading from a
 //! YAML file and the environment ([`source`]), merging of sources ([`reader::Field::over`]) and the
-//! reference for users ([`reference`]) are generated from the declaration. An error names the key, line and
+//! reference for users ([`mod@reference`]) are generated from the declaration. An error names the key, line and
 //! column, or the variable, and says what to give instead; it never contains a secret.
 //!
 //! Sections that several programs have are here, each with the function that checks it and fills in the

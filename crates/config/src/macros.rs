@@ -1,4 +1,4 @@
-//! Macros that declare settings: [`section!`] for keys, [`value!`] for their values; values that are one of a few
+//! Macros that declare settings: [`crate::section!`] for keys, [`crate::value!`] for their values; values that are one of a few
 //! words are declared with [`named_enum!`](dnscribe_record::named_enum).
 //!
 //! A key is declared once, in a section: name, type, default or example, and the sentence that the

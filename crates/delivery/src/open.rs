@@ -179,7 +179,7 @@ impl SinkPlan {
     pub fn open(&self, name: String) -> Result<Box<dyn Sink>, SinkError> {
         let streams = self.streams;
         Ok(match &self.destination {
-            Destination::Stdout(look) => Box::new(writer::stdout(name, streams, *look)?),
+            Destination::Stdout(format) => Box::new(writer::stdout(name, streams, *format)?),
             Destination::File(path, rotation) => {
                 Box::new(writer::file(name, streams, path, *rotation)?)
             }

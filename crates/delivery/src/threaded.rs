@@ -180,7 +180,7 @@ impl SinkReceiver {
 
 pub(super) struct ThreadedSink {
     name: String,
-    look: OutputFormat,
+    format: OutputFormat,
     limits: QueueLimits,
     shared: Arc<SharedState>,
     sender: Option<Sender<Option<Arc<Batch>>>>,
@@ -212,7 +212,7 @@ pub(super) struct SpoolReport {
 impl ThreadedSink {
     pub(super) fn start(
         name: String,
-        look: OutputFormat,
+        format: OutputFormat,
         limits: QueueLimits,
         shared: Arc<SharedState>,
         work: impl FnOnce(&SinkReceiver) + Send + 'static,
@@ -226,7 +226,7 @@ impl ThreadedSink {
         let gauges = Box::new(Vec::new);
         Ok(Self {
             name,
-            look,
+            format,
             limits,
             shared,
             sender,
@@ -317,7 +317,7 @@ impl Sink for ThreadedSink {
     }
 
     fn output_format(&self) -> OutputFormat {
-        self.look
+        self.format
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {

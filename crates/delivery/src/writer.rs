@@ -33,11 +33,11 @@ const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 pub(super) fn stdout(
     name: String,
     streams: StreamSet,
-    look: OutputFormat,
+    format: OutputFormat,
 ) -> Result<ThreadedSink, SinkError> {
     let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
     let file = file.map_err(|error| SinkError::Stdout { error })?;
-    start(name, streams, look, Writer::new(Target::unnamed(file, "stdout".into()), true))
+    start(name, streams, format, Writer::new(Target::unnamed(file, "stdout".into()), true))
 }
 
 /// Opens a file as a sink that appends. Creates it with mode 0640 if it is missing.
@@ -53,12 +53,12 @@ pub(super) fn file(
 fn start(
     name: String,
     streams: StreamSet,
-    look: OutputFormat,
+    format: OutputFormat,
     mut writer: Writer,
 ) -> Result<ThreadedSink, SinkError> {
     let shared = SharedState::new(streams, REASONS);
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
-    ThreadedSink::start(name, look, QueueLimits::default(), shared, work)
+    ThreadedSink::start(name, format, QueueLimits::default(), shared, work)
 }
 
 /// The lines of one batch that belong to the sink, contiguous.

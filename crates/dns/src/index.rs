@@ -6,7 +6,7 @@ use super::record::Record;
 use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, Question, dso};
 
 /// Offsets and counts of a message's parts. Names and data are read from the bytes through
-/// [`Dns`](super::Dns).
+/// [`Dns`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MessageIndex {
     /// The header's id.

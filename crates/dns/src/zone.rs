@@ -16,7 +16,7 @@ pub struct RegistrableDomainCache {
 }
 
 impl RegistrableDomainCache {
-    /// Returns the offset in `qname` at which its [registrable] domain begins.
+    /// Returns the offset in `qname` at which its registrable domain begins.
     pub fn domain_start(&mut self, qname: &str) -> Option<usize> {
         if self.slots.is_empty() {
             self.slots.resize(SLOTS, None);

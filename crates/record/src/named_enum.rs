@@ -4,7 +4,7 @@
 /// their declaration, and `name`.
 ///
 /// With a description of a value behind the enum's name, it can also be parsed from a name, and
-/// displays as it: see [`Named`](crate::Named). A second text replaces `choose from` in the error.
+/// displays as it: see [`crate::Named`]. A second text replaces `choose from` in the error.
 ///
 /// ```
 /// dnscribe_record::named_enum! {

@@ -4,7 +4,7 @@
 //! resolver, and leaving the resolver for authoritative servers. Each of these names the previous one
 //! as its parent. The queries that the resolver sends show whether its answer came from the cache.
 //!
-//! Input: queries that start transactions, and transactions. Output: [`Links`] for each transaction. A
+//! Input: queries that start transactions, and transactions. Output: [`TransactionLinks`] for each transaction. A
 //! pure state machine that takes its time from the messages. All tables are bounded, each event costs
 //! O(1), and what exceeds the capacity is counted and not linked. `docs/correlation.md` describes the
 //! method and its limits.

@@ -33,7 +33,7 @@ pub struct Envelope {
     pub ts: Timestamp,
     /// See [`crate::packet::Packet::scope`].
     pub scope: u64,
-    /// See [`crate::packet::Packet::sight`].
+    /// See [`crate::packet::Packet::direction`].
     pub direction: Direction,
     /// See [`crate::packet::Packet::task`].
     pub task: Option<Task>,

@@ -45,8 +45,8 @@ impl Vantage {
     /// Returns the vantage of a message captured in direction `sight`. A query leaves its client and
     /// arrives at its server; a response goes the other way.
     #[must_use]
-    pub const fn from_direction(sight: Direction, response: bool) -> Self {
-        match (sight, response) {
+    pub const fn from_direction(direction: Direction, response: bool) -> Self {
+        match (direction, response) {
             (Direction::Egress, false) | (Direction::Ingress, true) | (Direction::Loopback, _) => {
                 Self::Client
             }

@@ -1,7 +1,7 @@
 //! `dnscribe top`: a live view of records on a terminal.
 //!
 //! It reads only published records: of a capture in this process, of capture files, or of another
-//! `dnscribe`. The flow is record → [`Model`] → list → frame. Only the screen uses a clock, a terminal or
+//! `dnscribe`. The flow is record → [`Model`](model::Model) → list → frame. Only the screen uses a clock, a terminal or
 //! threads.
 
 mod column;

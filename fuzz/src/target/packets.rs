@@ -86,7 +86,7 @@ impl<'a> ScriptStep<'a> {
     }
 
     fn send_ip(&self, harness: &mut Harness, packet: &[u8]) {
-        let sight = match self.flags >> 5 & 3 {
+        let direction = match self.flags >> 5 & 3 {
             0 => Direction::Passive,
             1 => Direction::Egress,
             2 => Direction::Ingress,
@@ -96,7 +96,7 @@ impl<'a> ScriptStep<'a> {
         // Only UDP packets contain merged datagrams (generic receive offload).
         let datagram_bytes = if self.kind % 8 == 1 { self.number } else { 0 };
         let metadata = PacketMetadata {
-            sight,
+            direction,
             scope: u64::from(self.flags >> 4 & 1),
             datagram_bytes,
             ..PacketMetadata::passive(packet)

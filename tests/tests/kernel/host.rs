@@ -28,7 +28,7 @@ pub fn run_in_new_namespace(test: &str) {
 /// The compared fields of a packet.
 #[derive(Clone, Debug)]
 struct CapturedPacket {
-    sight: Direction,
+    direction: Direction,
     task: Option<Task>,
     cgroup_id: u64,
     payload: Vec<u8>,
@@ -64,7 +64,7 @@ fn collect(live: &mut Live, count: usize) -> Vec<CapturedPacket> {
                 Body::SocketError { errno, .. } => (Vec::new(), Some(errno)),
             };
             seen.push(CapturedPacket {
-                sight: packet.direction,
+                direction: packet.direction,
                 task: packet.task,
                 cgroup_id: packet.cgroup_id,
                 payload,
@@ -92,7 +92,7 @@ fn server() -> (UdpSocket, u16) {
 fn assert_sent_by(seen: &[CapturedPacket], payload: &[u8], pid: u32, name: &str) {
     let egress = seen
         .iter()
-        .find(|seen| seen.sight == Direction::Egress && seen.payload == payload)
+        .find(|seen| seen.direction == Direction::Egress && seen.payload == payload)
         .unwrap_or_else(|| panic!("no {payload:?} among {seen:?}"));
     let task = egress.task.expect("a task");
     assert_eq!((task.pid, comm(&task)), (pid, name.to_owned()));
@@ -116,7 +116,7 @@ fn attributes_packet_to_task() {
     connected.send(b"connected").expect("sends");
     let seen = collect(&mut live, 2);
     assert_sent_by(&seen, b"connected", pid, &own_comm());
-    let ingress = seen.iter().find(|seen| seen.sight == Direction::Ingress).expect("arrives");
+    let ingress = seen.iter().find(|seen| seen.direction == Direction::Ingress).expect("arrives");
     if has_socket_diagnosis() {
         assert_eq!(ingress.task.expect("the server's owner").pid, pid);
     }
@@ -207,9 +207,10 @@ fn names_the_listener_behind_a_stream_without_answer() {
         client.wait().expect("ends");
         // Two SYNs, the query and a FIN; each seen twice.
         let seen = collect(&mut live, 8);
-        let query = |sight| {
-            let wanted =
-                |seen: &&CapturedPacket| seen.sight == sight && seen.payload.ends_with(b"query");
+        let query = |direction| {
+            let wanted = |seen: &&CapturedPacket| {
+                seen.direction == direction && seen.payload.ends_with(b"query")
+            };
             seen.iter().find(wanted).and_then(|seen| seen.task).map(|task| task.pid)
         };
         assert_eq!(query(Direction::Egress), Some(client.id()), "{address}");
@@ -233,7 +234,7 @@ fn names_the_parent_of_a_forked_sender() {
     let seen = collect(&mut live, 4);
     let sent = |payload: &[u8]| {
         let wanted =
-            |seen: &&CapturedPacket| seen.sight == Direction::Egress && seen.payload == payload;
+            |seen: &&CapturedPacket| seen.direction == Direction::Egress && seen.payload == payload;
         seen.iter().find(wanted).and_then(|seen| seen.task).expect("a task")
     };
     let forked = sent(b"forked");
@@ -398,7 +399,7 @@ fn merges_both_copies_of_loopback_packet() {
     client.send_to(b"once", ("127.0.0.1", port)).expect("sends");
     let seen = collect(&mut live, 2);
     assert_eq!(seen.len(), 1, "{seen:?}");
-    assert_eq!((seen[0].sight, &seen[0].payload[..]), (Direction::Loopback, &b"once"[..]));
+    assert_eq!((seen[0].direction, &seen[0].payload[..]), (Direction::Loopback, &b"once"[..]));
     let (kernel, ring) = live.counters();
     let socket = &kernel["socket"];
     assert_eq!((socket.seen, socket.submitted, socket.skipped["loopback_copy"]), (2, 1, 1));

@@ -105,11 +105,11 @@ fn finds_port_in_every_tunnel() {
                     got.push((packet.direction, bytes.to_vec()));
                 }
             });
-            let [(sight, bytes)] = got.as_slice() else { panic!("{what}: {got:?}") };
+            let [(direction, bytes)] = got.as_slice() else { panic!("{what}: {got:?}") };
             // Tags and labels are not tunnels; the loopback interface, where the test runs, is
             // reported as such.
             let sights = [Direction::Passive, Direction::Loopback];
-            assert!(sights.contains(sight), "{what}");
+            assert!(sights.contains(direction), "{what}");
             assert!(
                 frame.ends_with(bytes),
                 "{what}: the packet does not start at the outermost IP header"
@@ -163,7 +163,10 @@ fn follows_fragments_inside_and_outside_tunnels() {
         }
         let mut sights = Vec::new();
         both.bench.live.drain(100, &mut |packet| sights.push(packet.direction));
-        assert!(sights.iter().all(|sight| *sight == Direction::Passive), "{what}: {sights:?}");
+        assert!(
+            sights.iter().all(|direction| *direction == Direction::Passive),
+            "{what}: {sights:?}"
+        );
     };
     let wrap = |parts: Vec<Vec<u8>>| parts.iter().map(|part| vxlan(part)).collect::<Vec<_>>();
     show("in a tunnel", &wrap(fragments(&inner, 1, 128)), 1);
@@ -187,15 +190,15 @@ fn keeps_inner_and_outer_fragments_apart() {
         return;
     }
     let mut bench = Bench::load(&options(), true).expect("loads");
-    let mut sight = |packet: &[u8]| {
+    let mut direction = |packet: &[u8]| {
         bench.run("tap", &ethernet(packet), 1).expect("runs");
-        let mut sight = None;
-        bench.live.drain(10, &mut |packet| sight = Some(packet.direction));
-        sight
+        let mut direction = None;
+        bench.live.drain(10, &mut |packet| direction = Some(packet.direction));
+        direction
     };
     for part in fragments(&v4(UDP, &[], 0, &udp(PORT, &[7; 300])), 1, 128) {
-        assert_eq!(sight(&part), Some(Direction::Loopback));
-        assert_eq!(sight(&vxlan(&part)), Some(Direction::Passive));
+        assert_eq!(direction(&part), Some(Direction::Loopback));
+        assert_eq!(direction(&vxlan(&part)), Some(Direction::Passive));
     }
 }
 

@@ -98,6 +98,7 @@ pub fn check() -> Result<()> {
 fn problems(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut in_doc = false;
+    let mut in_text = false;
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_start();
         let doc = line.strip_prefix("/// ").or_else(|| line.strip_prefix("//! "));
@@ -112,7 +113,9 @@ fn problems(text: &str) -> Vec<(usize, String)> {
             let word = WORDS.iter().find(|word| has_word(&comment, word));
             found.extend(word.map(|word| (number + 1, format!("private word \"{word}\""))));
         }
-        let code = code(line);
+        let code = if in_text { String::new() } else { code(line) };
+        // A text goes on in the next line.
+        in_text = line.ends_with('\\');
         let mut names = code.split(|c: char| !c.is_ascii_alphanumeric());
         let named = names.find(|name| NAMES.contains(name));
         found.extend(named.map(|name| (number + 1, format!("a name with \"{name}\""))));

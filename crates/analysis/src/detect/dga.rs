@@ -190,11 +190,11 @@ impl Client {
     /// Moves on to `now` and returns the finding of this client, if any.
     fn evaluate(&mut self, now: Timestamp) -> Option<Finding> {
         self.roll(now);
-        let look_backs = [
+        let spans_back = [
             (&self.short, MIN_RANDOM_SHORT, MIN_ANY_SHORT, "20 min"),
             (&self.long, MIN_RANDOM_LONG, MIN_ANY_LONG, "2 h"),
         ];
-        let found = look_backs.into_iter().filter_map(|(spans, min_random, min_any, within)| {
+        let found = spans_back.into_iter().filter_map(|(spans, min_random, min_any, within)| {
             let mut totals = spans.current.totals;
             totals.merge(&spans.previous.totals);
             Some((totals.level(min_random, min_any)?, totals, min_random, within))

@@ -38,9 +38,9 @@ impl OpenLookup {
             return None;
         }
         let Some(name) = self.name(&query.qname) else {
-            let told = self.queries.get(self.target(&query.qname)?.sent)?;
-            let same_type = told.qtype == query.qtype;
-            return (same_type || both_companions(told, query)).then_some(Fit::Likely);
+            let parent = self.queries.get(self.target(&query.qname)?.sent)?;
+            let same_type = parent.qtype == query.qtype;
+            return (same_type || both_companions(parent, query)).then_some(Fit::Likely);
         };
         let of_name = || self.queries().filter(|sent| sent.name == name);
         let same = || of_name().filter(|sent| sent.qtype == query.qtype);

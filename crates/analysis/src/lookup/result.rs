@@ -175,13 +175,13 @@ impl OpenLookup {
 
     /// Returns the CNAMEs of the first answer that has some, and of its target's answer.
     fn cname_chain(&self, decision: &Decision) -> Vec<&str> {
-        let told = |place: usize| {
+        let targets = |place: usize| {
             let found = self.queries.get(place).map(|sent| &sent.found);
             found.into_iter().flat_map(|found| self.pieces(&found.chain))
         };
         let mut chains = decision.best.iter().map(|place| {
-            let before = self.cname_source(*place).into_iter().flat_map(told);
-            before.chain(told(*place)).take(MAX_CHAIN).collect::<Vec<&str>>()
+            let before = self.cname_source(*place).into_iter().flat_map(targets);
+            before.chain(targets(*place)).take(MAX_CHAIN).collect::<Vec<&str>>()
         });
         chains.find(|chain| !chain.is_empty()).unwrap_or_default()
     }

@@ -107,10 +107,10 @@ mod tests {
         fn unsampled_count_is_exact(exported in 0..1_000_u32) {
             let mut thinned = SampledCount::default();
             (0..exported).for_each(|_| thinned.add(1.0));
-            let told_all = f64::from(exported);
+            let all = f64::from(exported);
             let EstimateFields { value, low, high } = thinned.estimate(exported.into());
             prop_assert!(!thinned.is_sampled());
-            prop_assert_eq!([value, low, high].map(f64::to_bits), [told_all.to_bits(); 3]);
+            prop_assert_eq!([value, low, high].map(f64::to_bits), [all.to_bits(); 3]);
         }
     }
 }

@@ -97,12 +97,12 @@ impl Spool {
         recovered: &mut RecoveryReport,
     ) -> Result<(), SpoolError> {
         let path = self.slot.segment_path(stream, name);
-        let look = || {
+        let scan = || {
             let file = File::open(&path)?;
             let length = file.metadata()?.len();
             Ok((length, scan(&file, length, newest, marks.mark(stream, name))?))
         };
-        let (length, found) = look().map_err(SpoolError::at(&path))?;
+        let (length, found) = scan().map_err(SpoolError::at(&path))?;
         let segment = match found {
             Err(Unreadable::Foreign) => return Err(SpoolError::Newer { path }),
             Err(Unreadable::Torn) => {

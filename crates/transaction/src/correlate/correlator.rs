@@ -87,12 +87,12 @@ impl Correlator {
         let (sender, receiver) = Resolver::of_query(message.envelope);
         let may_resolve = sender.is_some_and(|resolver| self.may_resolve(resolver, message));
         let quiet = receiver.is_some_and(|resolver| self.is_quiet(resolver));
-        let sight = message.envelope.direction;
+        let direction = message.envelope.direction;
         let involves_resolver = may_resolve || receiver.is_some() && !quiet;
         // A query that leaves a client of this host may arrive at a server of this host.
-        let sender = sender.filter(|_| may_resolve || sight == Direction::Egress);
-        let receiver =
-            receiver.filter(|_| !quiet || sight == Direction::Ingress && !self.clients.is_empty());
+        let sender = sender.filter(|_| may_resolve || direction == Direction::Egress);
+        let receiver = receiver
+            .filter(|_| !quiet || direction == Direction::Ingress && !self.clients.is_empty());
         sender.or(receiver)?;
         Query::of(message, (sender, receiver), involves_resolver, &mut self.text)
     }

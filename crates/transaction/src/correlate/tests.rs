@@ -34,7 +34,7 @@ fn server() -> SocketAddr {
 /// A message as captured by one hook.
 #[derive(Clone, Copy, Debug)]
 struct TestMessage<'a> {
-    sight: Direction,
+    direction: Direction,
     pid: Option<u32>,
     from: SocketAddr,
     to: SocketAddr,
@@ -90,8 +90,8 @@ impl TestHost {
     /// Sends a client's query. Returns the numbers of its egress and ingress.
     fn ask(&mut self, port: u16, qname: &str, qtype: u16) -> (u64, u64) {
         let query = TestMessage { qtype, ..query(client(port), resolver(53), 7, qname) };
-        let left = self.see(TestMessage { sight: Direction::Egress, pid: Some(DIG), ..query });
-        (left, self.see(TestMessage { sight: Direction::Ingress, pid: Some(UNBOUND), ..query }))
+        let left = self.see(TestMessage { direction: Direction::Egress, pid: Some(DIG), ..query });
+        (left, self.see(TestMessage { direction: Direction::Ingress, pid: Some(UNBOUND), ..query }))
     }
 
     /// Sends the resolver's answer.
@@ -99,15 +99,15 @@ impl TestHost {
         let mut answer =
             TestMessage { flags: TO_CLIENT, qtype, ..query(resolver(53), client(port), 7, qname) };
         change(&mut answer);
-        self.see(TestMessage { sight: Direction::Egress, pid: Some(UNBOUND), ..answer });
-        self.see(TestMessage { sight: Direction::Ingress, pid: Some(DIG), ..answer });
+        self.see(TestMessage { direction: Direction::Egress, pid: Some(UNBOUND), ..answer });
+        self.see(TestMessage { direction: Direction::Ingress, pid: Some(DIG), ..answer });
     }
 
     /// Sends an upstream query from a port.
     fn send(&mut self, port: u16, qname: &str, qtype: u16) -> u64 {
         let query = query(resolver(port), server(), 9, qname);
         self.see(TestMessage {
-            sight: Direction::Egress,
+            direction: Direction::Egress,
             pid: Some(UNBOUND),
             flags: 0,
             qtype,
@@ -118,7 +118,7 @@ impl TestHost {
     fn receive(&mut self, port: u16, qname: &str, qtype: u16, cname: Option<&str>) {
         let answer = query(server(), resolver(port), 9, qname);
         let answer = TestMessage { flags: FROM_SERVER, qtype, cname, ..answer };
-        self.see(TestMessage { sight: Direction::Ingress, pid: Some(UNBOUND), ..answer });
+        self.see(TestMessage { direction: Direction::Ingress, pid: Some(UNBOUND), ..answer });
     }
 
     /// Runs a complete cache miss, so that the resolver is known.
@@ -140,7 +140,7 @@ impl TestHost {
 
 fn query(from: SocketAddr, to: SocketAddr, id: u16, qname: &str) -> TestMessage<'_> {
     TestMessage {
-        sight: Direction::Passive,
+        direction: Direction::Passive,
         pid: None,
         from,
         to,
@@ -166,7 +166,7 @@ fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
             id: MessageId { packet: PacketId { cpu: 0, seq: now_us }, index: 0 },
             ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
             scope: 0,
-            direction: seen.sight,
+            direction: seen.direction,
             task: seen.pid.map(|pid| Task { pid, ..Task::default() }),
             cgroup_id: 0,
             transport: Transport::Udp,

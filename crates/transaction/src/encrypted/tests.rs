@@ -30,7 +30,7 @@ struct Harness {
     connections: ConnectionTable,
     now_ms: u64,
     seq: u64,
-    sight: Direction,
+    direction: Direction,
     pid: Option<u32>,
     reports: Vec<ReportCopy>,
 }
@@ -43,7 +43,7 @@ impl Harness {
             connections: ConnectionTable::new(encrypted, options),
             now_ms: 1,
             seq: 0,
-            sight: Direction::Passive,
+            direction: Direction::Passive,
             pid: None,
             reports: Vec::new(),
         }
@@ -59,7 +59,7 @@ impl Harness {
                 },
                 ts: Timestamp::from_nanos(self.now_ms * 1_000_000),
                 scope: 0,
-                direction: self.sight,
+                direction: self.direction,
                 task: self.pid.map(|pid| Task { pid, ..Task::default() }),
                 cgroup_id: 0,
                 transport,
@@ -314,10 +314,10 @@ fn ended_connections_leave_no_timers() {
 #[test]
 fn task_is_the_sender() {
     let mut harness = Harness::new(ConnectionOptions::default());
-    harness.sight = Direction::Ingress;
+    harness.direction = Direction::Ingress;
     harness.pid = Some(1);
     harness.tcp(CLIENT, SERVER, 1, SYN, b"");
-    harness.sight = Direction::Egress;
+    harness.direction = Direction::Egress;
     harness.pid = Some(2);
     harness.tcp(SERVER, CLIENT, 1, SYN, b"");
     harness.pid = Some(3);

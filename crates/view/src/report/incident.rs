@@ -115,7 +115,7 @@ mod tests {
         };
         let changes = BTreeSet::from([change("1", 88), change("2", 89), change("3", 130)]);
         let found = incidents(alerts.iter(), &changes);
-        let told: Vec<_> = found
+        let shown: Vec<_> = found
             .iter()
             .map(|one| {
                 let changes: Vec<_> = one.changes.iter().map(|it| it.event_id.as_str()).collect();
@@ -127,7 +127,7 @@ mod tests {
             ("e", vec![("certificate_expiry", 1)], false, vec!["3"]),
             ("f", vec![("nxdomain", 1)], true, vec![]),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn main() {
     let argument = |place: usize| std::env::args().nth(place);
     let number = |place, usual| argument(place).and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (shards, clients, millions) = (number(1, 2), number(2, 4_000), number(3, 1));
-    let look = if argument(4).as_deref() == Some("json") {
+    let format = if argument(4).as_deref() == Some("json") {
         OutputFormat::Json
     } else {
         OutputFormat::None
@@ -204,14 +204,14 @@ fn main() {
     let rings = distribute(shards, clients, packets);
     let epoch = Timestamp::from_nanos(EPOCH);
     let identity = RecordBuilder::new("bench".into(), None, epoch, HashMap::new());
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(DroppingSink(look))];
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(DroppingSink(format))];
     let pairing = PairOptions { query_timeout: Duration::from_secs(5), max_transactions: 262_144 };
     let flow = FlowOptions { pairing, ..FlowOptions::default() };
     let mut pipeline = Pipeline::new(PipelineOptions::new(identity), sinks);
     let parts = pipeline.flow_stages(&flow, shards);
     let counters = parts.iter().map(|part| part.counters(&[])).collect();
     let mut merger = BatchMerger::new(counters, BATCHES_PER_SHARD, epoch);
-    let (tell, told) = sync_channel::<EventBatch>(shards * BATCHES_PER_SHARD);
+    let (tell, received) = sync_channel::<EventBatch>(shards * BATCHES_PER_SHARD);
     let started = Instant::now();
     let (front_cpu, back_cpu) = std::thread::scope(|scope| {
         let mut pools = Vec::new();
@@ -231,7 +231,7 @@ fn main() {
         drop(tell);
         pin(0);
         let before = cpu_seconds();
-        for batch in told {
+        for batch in received {
             let (shard, is_last) = (batch.shard, batch.is_last);
             merger.push(batch);
             if is_last {
@@ -267,7 +267,7 @@ fn main() {
         "{}",
         serde_json::json!({
             "shards": shards,
-            "look": if look == OutputFormat::Json { "json" } else { "null" },
+            "format": if format == OutputFormat::Json { "json" } else { "null" },
             "messages": packets,
             "seconds": seconds,
             "messages_per_second": millions * 1e6 / seconds,

@@ -44,16 +44,16 @@ fn transaction_must_be_unique_and_match() {
         json!({ "qname": "a.test", "vantage": "client", "transport": "udp", "status": status,
                 "process": { "comm": comm } })
     };
-    let look = |records: &[Value], process| {
+    let judge = |records: &[Value], process| {
         transaction(records, "a.test", "client", "udp", "answered", process)
     };
     let good = record("answered", "kdig");
-    assert!(look(std::slice::from_ref(&good), Some("kdig")).is_ok());
-    assert!(look(&[], Some("kdig")).is_err());
-    assert!(look(&[good.clone(), good.clone()], Some("kdig")).is_err());
-    assert!(look(&[record("timeout", "kdig")], Some("kdig")).is_err());
-    assert!(look(&[record("answered", "other")], Some("kdig")).is_err());
-    assert!(look(&[good], None).is_err());
+    assert!(judge(std::slice::from_ref(&good), Some("kdig")).is_ok());
+    assert!(judge(&[], Some("kdig")).is_err());
+    assert!(judge(&[good.clone(), good.clone()], Some("kdig")).is_err());
+    assert!(judge(&[record("timeout", "kdig")], Some("kdig")).is_err());
+    assert!(judge(&[record("answered", "other")], Some("kdig")).is_err());
+    assert!(judge(&[good], None).is_err());
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
     comm[..7].copy_from_slice(b"firefox");
     let ends = [SocketAddr::from(([192, 0, 2, 1], 40_000)), SocketAddr::from((server, 853))];
     let mut each = |report: &ConnectionReport<'_>| bypass.connection(report, &server.to_string());
-    for (number, sight) in [(0, Direction::Egress), (1, Direction::Ingress)] {
+    for (number, direction) in [(0, Direction::Egress), (1, Direction::Ingress)] {
         if number == 1 && !answered {
             break;
         }
@@ -126,7 +126,7 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
             id: MessageId { packet: origin, index: 0 },
             ts: at(1.0),
             scope: 0,
-            direction: sight,
+            direction,
             task: Some(Task { pid: 99, comm, ..Task::default() }),
             cgroup_id: 0,
             transport: Transport::Udp,

@@ -126,9 +126,9 @@ proptest! {
         let (lookups, parented, _) = run(&history, options);
         let members: BTreeSet<MessageId> =
             lookups.iter().flat_map(|lookup| lookup.members.to_vec()).collect();
-        let told: usize = lookups.iter().map(|lookup| lookup.members.len()).sum();
-        prop_assert_eq!(told, members.len());
-        let missing = history.len() - told;
+        let counted: usize = lookups.iter().map(|lookup| lookup.members.len()).sum();
+        prop_assert_eq!(counted, members.len());
+        let missing = history.len() - counted;
         prop_assert!(missing <= parented.len());
         for lookup in &lookups {
             check(lookup)?;

@@ -19,13 +19,13 @@ fn hosts() -> [SocketAddr; 4] {
 
 prop_compose! {
     fn seen()(
-        sight in 0..4_usize, pid in 0..4_usize, from in 0..4_usize, to in 0..4_usize,
+        direction in 0..4_usize, pid in 0..4_usize, from in 0..4_usize, to in 0..4_usize,
         id in 0..3_u16, response: bool, code in 0..4_u16, name in 0..6_usize, ipv6: bool,
         cname in proptest::option::of(0..6_usize), stale: bool, step in 0..2_000_000_u64,
     ) -> (u64, TestMessage<'static>) {
         let flags = if response { TO_CLIENT | code } else { 0x100 * (code & 1) };
         let seen = TestMessage {
-            sight: DIRECTIONS[sight],
+            direction: DIRECTIONS[direction],
             pid: PIDS[pid],
             from: hosts()[from],
             to: hosts()[to],
@@ -77,11 +77,11 @@ proptest! {
             prop_assert!(begun.contains(&before) && before < *number, "{} of {}", number, before);
             let (child, parent_seen) = (queries[number], queries[&before]);
             if parent.by == ParentMatch::Exchange {
-                prop_assert_eq!(child.sight, Direction::Ingress);
-                prop_assert_eq!(parent_seen.sight, Direction::Egress);
+                prop_assert_eq!(child.direction, Direction::Ingress);
+                prop_assert_eq!(parent_seen.direction, Direction::Egress);
                 prop_assert_eq!((child.qname, child.from), (parent_seen.qname, parent_seen.from));
-            } else if child.sight == Direction::Passive {
-                prop_assert_eq!(parent_seen.sight, Direction::Passive);
+            } else if child.direction == Direction::Passive {
+                prop_assert_eq!(parent_seen.direction, Direction::Passive);
             } else {
                 prop_assert_eq!(child.pid, parent_seen.pid, "one process");
             }

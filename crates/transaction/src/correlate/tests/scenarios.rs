@@ -189,12 +189,16 @@ fn matches_translated_address_if_unambiguous() {
     let mut host = TestHost::new();
     let service = SocketAddr::from(([10, 96, 0, 10], 53));
     let arriving = |port| TestMessage {
-        sight: Direction::Ingress,
+        direction: Direction::Ingress,
         pid: Some(UNBOUND),
         ..query(client(port), resolver(53), 7, "www.example.com")
     };
-    let leaving =
-        |port, to| TestMessage { sight: Direction::Egress, pid: Some(DIG), to, ..arriving(port) };
+    let leaving = |port, to| TestMessage {
+        direction: Direction::Egress,
+        pid: Some(DIG),
+        to,
+        ..arriving(port)
+    };
     let sure = host.see(leaving(4000, service));
     let arrived = host.see(arriving(4000));
     host.reply(4000, "www.example.com", A, |_| ());
@@ -213,9 +217,9 @@ fn processes_are_separate_resolvers() {
     host.warm_up();
     host.ask(4000, "www.example.com", A);
     let query = query(resolver(5000), server(), 9, "www.example.com");
-    let other = host.see(TestMessage { sight: Direction::Egress, pid: Some(DIG), ..query });
+    let other = host.see(TestMessage { direction: Direction::Egress, pid: Some(DIG), ..query });
     let answer = TestMessage { from: server(), to: resolver(5000), flags: FROM_SERVER, ..query };
-    host.see(TestMessage { sight: Direction::Ingress, pid: Some(DIG), ..answer });
+    host.see(TestMessage { direction: Direction::Ingress, pid: Some(DIG), ..answer });
     assert_eq!(host.parent(other), None);
 }
 

@@ -174,14 +174,14 @@ mod tests {
     #[test]
     fn keeps_the_newest_state_and_sorts_by_severity() {
         let mut alerts = Alerts::default();
-        let told = |key: &str, level: &str, state: &str| {
+        let alert = |key: &str, level: &str, state: &str| {
             json!({"schema": "dns.alert/1", "alert_id": key, "severity": level, "state": state,
                 "rule": "resolver_down", "resolver": "192.0.2.1", "summary": "no answers"})
         };
-        alerts.add(&told("a", "warning", "firing"), 10);
-        alerts.add(&told("b", "critical", "firing"), 11);
-        alerts.add(&told("c", "critical", "resolved"), 12);
-        alerts.add(&told("a", "warning", "firing"), 13);
+        alerts.add(&alert("a", "warning", "firing"), 10);
+        alerts.add(&alert("b", "critical", "firing"), 11);
+        alerts.add(&alert("c", "critical", "resolved"), 12);
+        alerts.add(&alert("a", "warning", "firing"), 13);
         let keys: Vec<_> = alerts.sorted().into_iter().map(|(key, _)| key.to_owned()).collect();
         assert_eq!(keys, ["b", "a", "c"]);
         assert_eq!(alerts.firing(), [0, 1, 1]);

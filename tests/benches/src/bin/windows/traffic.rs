@@ -108,8 +108,8 @@ fn ordinary(ts: Timestamp, number: u32) -> Transaction {
     let zone = format!("zone-{}.example", name % ZONES);
     let host = format!("host-{name}.");
     let qtype = *rng.pick(&[1, 1, 1, 1, 1, 1, 28, 28, 28, 65, 16, 12]);
-    let fate = rng.below(100);
-    let (status, rcode) = match fate {
+    let draw = rng.below(100);
+    let (status, rcode) = match draw {
         0 => (Status::Timeout, None),
         1..3 => (Status::Answered, Some(2)),
         3..12 => (Status::Answered, Some(3)),
