@@ -14,8 +14,8 @@ impl Tier {
     const fn budget(self) -> Duration {
         Duration::from_secs(match self {
             Self::Unit | Self::Kernel => 60,
-            Self::Conformance | Self::E2e => 120,
-            Self::Probe | Self::Kafka | Self::Kpi => 240,
+            Self::E2e => 120,
+            Self::Conformance | Self::Probe | Self::Kafka | Self::Kpi => 240,
             Self::Dashboards => 600,
             Self::Stream => 1200,
             // Its mutated inputs are no tests.
