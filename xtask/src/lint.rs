@@ -1,5 +1,5 @@
-//! `lint`: checks format, clippy, licences, links, the direction of imports, the style of comments, and that the
-//! schemas match the code.
+//! `lint`: checks format, clippy, the documentation of the code, licences, links, the direction of imports, the style of
+//! comments and names, and that the schemas match the code.
 
 mod flow;
 mod links;

@@ -1,6 +1,5 @@
 //! Objects and lists that several records contain.
 
-use super::json::write_list;
 use super::{EventId, JsonBuffer, JsonValue, MaskingFields};
 use crate::record_struct;
 use crate::time::Timestamp;
@@ -128,7 +127,7 @@ impl JsonValue for AnswerList<'_> {
     }
 
     fn write(&self, out: &mut JsonBuffer<'_>) {
-        write_list(out, self.0.iter().map(AnswerFields::of));
+        out.list(self.0.iter().map(AnswerFields::of));
     }
 }
 
@@ -158,7 +157,7 @@ pub struct FlagNames(pub Flags);
 
 impl JsonValue for FlagNames {
     fn write(&self, out: &mut JsonBuffer<'_>) {
-        write_list(out, self.0.names());
+        out.list(self.0.names());
     }
 }
 
@@ -262,7 +261,7 @@ impl JsonValue for OptionList<'_> {
     }
 
     fn write(&self, out: &mut JsonBuffer<'_>) {
-        write_list(out, self.0.clone().map(|option| OptionFields::of(&option)));
+        out.list(self.0.clone().map(|option| OptionFields::of(&option)));
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod writer;
 
-pub(super) use writer::write_list;
 pub use writer::{JsonBuffer, JsonFields, JsonValue, extend_json, write_json};
 
 use serde::Deserialize;

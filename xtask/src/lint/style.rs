@@ -1,5 +1,5 @@
-//! Checks the part of docs/STYLE.md that a program can check: doc comments that do not stand alone, and words
-//! of the project's former private vocabulary.
+//! Checks the part of docs/STYLE.md that a program can check: doc comments that do not stand alone, words of the
+//! project's former private vocabulary, and names of types and in code that do not say what they name.
 
 use anyhow::{Context as _, Result, bail};
 use dnscribe_tests::environment;
