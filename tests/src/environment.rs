@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// The workspace's root.
 #[must_use]
@@ -110,6 +111,29 @@ pub fn privileged() -> bool {
 pub fn find_corpus() -> Option<PathBuf> {
     let folder = corpus_folder();
     folder.join("pcap").is_dir().then_some(folder)
+}
+
+/// The project's own capture of a DNS lab.
+#[must_use]
+pub fn lab_capture() -> PathBuf {
+    workspace().join("tests/goldens/lab.pcap")
+}
+
+/// Real captures of some programs, or the project's own instead where they are missing, and the project's own.
+pub fn stream_captures() -> io::Result<Vec<PathBuf>> {
+    let Some(corpus) = find_corpus() else { return Ok(vec![lab_capture(); 12]) };
+    let mut files = Vec::new();
+    for program in ["dns-collector", "packetbeat", "suricata-verify", "wireshark", "zeek"] {
+        for entry in fs::read_dir(corpus.join("pcap").join(program))? {
+            let file = entry?.path();
+            if file.extension().is_some_and(|ending| ending == "pcap") {
+                files.push(file);
+            }
+        }
+    }
+    files.sort();
+    files.push(lab_capture());
+    Ok(files)
 }
 
 fn corpus_folder() -> PathBuf {

@@ -112,7 +112,7 @@ impl Tier {
             Self::E2e => &["e2e", "alertmanager", "compose", "lab", "manifests"],
             Self::Probe => &["probe"],
             Self::Kafka => &["kafka"],
-            Self::Stream => &["stream"],
+            Self::Stream => &["stream", "without_flink"],
             Self::Dashboards => &["dashboards"],
             Self::Unit | Self::Conformance | Self::Kpi | Self::Fuzz => &[],
         }

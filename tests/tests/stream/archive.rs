@@ -2,7 +2,8 @@
 //! file, with all its fields.
 
 use crate::accounts;
-use crate::running::{Shared, captures};
+use crate::running::Shared;
+use dnscribe_tests::environment::stream_captures;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ const COLUMNS: &str = "event_id, toUnixTimestamp64Nano(ts), node, ifNull(qname, 
 fn other_readers_find_every_field_of_every_record() {
     let Some(shared) = Shared::get() else { return };
     let mut running = shared.lock();
-    running.replay("archive", &captures());
+    running.replay("archive", &stream_captures().unwrap());
     accounts::check(&mut running);
 
     let topic = running.topic("dns.enriched");

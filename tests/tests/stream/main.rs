@@ -20,4 +20,3 @@ mod proxy;
 mod rows;
 mod running;
 mod security;
-mod without_flink;

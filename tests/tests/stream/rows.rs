@@ -2,9 +2,10 @@
 //! sends them again; other records become dead letters.
 
 use crate::accounts;
-use crate::running::{Shared, captures, lab_capture};
+use crate::running::Shared;
+use dnscribe_tests::environment::{self, lab_capture, stream_captures};
+use dnscribe_tests::shell;
 use dnscribe_tests::stack::Component;
-use dnscribe_tests::{environment, shell};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -22,11 +23,11 @@ fn each_transaction_is_one_row_although_agents_send_them_again() {
     let Some(shared) = Shared::get() else { return };
     let mut running = shared.lock();
     // Killed while it sends; the next one sends all of it.
-    running.replay_and_kill("n1", &captures(), Duration::from_millis(500));
+    running.replay_and_kill("n1", &stream_captures().unwrap(), Duration::from_millis(500));
     for node in ["n1", "n2"] {
-        running.replay(node, &captures());
+        running.replay(node, &stream_captures().unwrap());
     }
-    running.replay("n2", &captures());
+    running.replay("n2", &stream_captures().unwrap());
     running.write_malformed(MALFORMED);
     let transactions = accounts::check(&mut running);
 
@@ -81,7 +82,7 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
 fn a_report_of_the_store_is_that_of_its_records() {
     let Some(shared) = Shared::get() else { return };
     let mut running = shared.lock();
-    running.replay("report", &captures());
+    running.replay("report", &stream_captures().unwrap());
     let transactions = accounts::check(&mut running);
     let mut records: Vec<&Value> = transactions.values().collect();
     records.sort_by_key(|record| (record["ts"].as_str(), record["event_id"].as_str()));

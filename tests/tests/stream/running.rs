@@ -1,10 +1,11 @@
 //! The stack that the tests share, and what they write to it.
 
 use crate::proxy::Proxy;
+use dnscribe_tests::environment::{self, lab_capture};
 use dnscribe_tests::kafka::{self, Broker};
 use dnscribe_tests::stack::flink::Flink;
 use dnscribe_tests::stack::{Component, Stack, jobs};
-use dnscribe_tests::{environment, http, shell};
+use dnscribe_tests::{http, shell};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -371,23 +372,4 @@ fn replay(brokers: &str, node: &str, captures: &[PathBuf]) -> Command {
     replay.arg("replay").args(captures).args(["--sink", "kafka", "--brokers", brokers]);
     replay.args(["--stream", "transactions,ledger"]).env("DNSCRIBE_NODE", node);
     replay
-}
-
-/// The project's own capture.
-pub fn lab_capture() -> PathBuf {
-    environment::workspace().join("tests/goldens/lab.pcap")
-}
-
-/// Real captures, or the project's own where they are missing.
-pub fn captures() -> Vec<PathBuf> {
-    let Some(corpus) = environment::find_corpus() else { return vec![lab_capture(); 12] };
-    let programs = ["dns-collector", "packetbeat", "suricata-verify", "wireshark", "zeek"];
-    let folders = programs.map(|name| corpus.join("pcap").join(name));
-    let is_capture = |file: &Path| file.extension().is_some_and(|ending| ending == "pcap");
-    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
-    let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| is_capture(file));
-    files.sort();
-    files.push(lab_capture());
-    files
 }

@@ -1,13 +1,14 @@
 //! The jobs `enrich` and `store` with TLS and a password to each of its servers, and no more rights than the
 //! documentation gives it; roles of the stores.
 
-use crate::running::{CAUGHT_UP, Running, Shared, lab_capture};
+use crate::running::{CAUGHT_UP, Running, Shared};
 use dnscribe_tests::certificates::Validity;
+use dnscribe_tests::environment::{self, lab_capture};
 use dnscribe_tests::kafka::security::{PASSWORD, ROLES, SecureListener, Security};
 use dnscribe_tests::kafka::{Broker, Tool};
+use dnscribe_tests::shell;
 use dnscribe_tests::stack::flink::Submission;
 use dnscribe_tests::stack::{Component, clickhouse, jobs, timescaledb};
-use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;

@@ -130,6 +130,11 @@ final class AlertmanagerWriter extends CountingOperator<OutputRecord, Void> {
     }
   }
 
+  /** The answer that is not taken yet, or null. */
+  CompletableFuture<?> answer() {
+    return answer;
+  }
+
   private void setTimer() {
     var clock = getProcessingTimeService();
     var unused =

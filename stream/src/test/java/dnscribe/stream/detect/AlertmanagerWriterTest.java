@@ -16,6 +16,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
@@ -117,9 +118,10 @@ class AlertmanagerWriterTest {
       Thread.sleep(10);
     }
     assertThat(posted).hasSize(requests);
-    for (int i = 0; i < 20; i++) {
-      Thread.sleep(10);
-      harness.setProcessingTime(time += 25);
+    var answer = ((AlertmanagerWriter) harness.getOperator()).answer();
+    if (answer != null) {
+      answer.get(30, TimeUnit.SECONDS);
+      harness.setProcessingTime(time + 500);
     }
   }
 

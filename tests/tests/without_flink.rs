@@ -1,10 +1,11 @@
 //! `stores/clickhouse/kafka.sql`: `ClickHouse` reads the agents' topics itself, with a real broker and engine. Every record
 //! that an agent has delivered is a row, field by field, although the engine is killed; what is no record stops nothing.
+#![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
-use crate::running::{captures, lab_capture};
+use dnscribe_tests::environment::{self, lab_capture, stream_captures};
 use dnscribe_tests::pcap::{self, Datagram};
 use dnscribe_tests::stack::{Component, Stack};
-use dnscribe_tests::{environment, grafana, http, kafka, shell, wire};
+use dnscribe_tests::{grafana, http, kafka, shell, wire};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -144,10 +145,10 @@ fn clickhouse_without_flink_has_every_record_once() {
     fleet.replay("it's \"me\" \\", &[names]);
     fleet.balanced(1);
     // What was read and not inserted is read again.
-    fleet.replay("n1", &captures());
+    fleet.replay("n1", &stream_captures().unwrap());
     fleet.restart();
     fleet.write("dns.normalized", &MALFORMED);
-    fleet.replay("n2", &captures());
+    fleet.replay("n2", &stream_captures().unwrap());
     fleet.balanced(3);
     fleet.restart();
     // Views and tables of Kafka are new, offsets are not.
