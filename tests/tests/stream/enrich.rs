@@ -2,11 +2,12 @@
 //! with a schema registry. It is a job of its own with the topics of a sandbox, so that it knows zones and indicators
 //! from its first record on.
 
-use crate::running::{CAUGHT_UP, Running, Shared, lab_capture};
+use crate::running::{CAUGHT_UP, Running, Shared};
+use dnscribe_tests::environment::{self, lab_capture};
 use dnscribe_tests::flink_job::FlinkJob;
 use dnscribe_tests::registry::Registry;
 use dnscribe_tests::stack::Component;
-use dnscribe_tests::{environment, geo, shell};
+use dnscribe_tests::{geo, shell};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;

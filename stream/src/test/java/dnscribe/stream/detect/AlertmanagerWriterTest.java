@@ -76,7 +76,7 @@ class AlertmanagerWriterTest {
           .containsEntry("output/alertmanager/records", 1L)
           .containsEntry("output/alertmanager/written", 1L);
       JsonNode alert = posted.get(1).get(0);
-      assertThat(alert.at("/labels/alertname").asText()).isEqualTo("DnscribeZoneFailing");
+      assertThat(alert.at("/labels/alertname").asText()).isEqualTo("DnsZoneFailing");
       assertThat(alert.at("/labels/team").asText()).isEqualTo("dns");
       assertThat(alert.at("/labels/scope").asText()).isEqualTo("fleet");
       assertThat(alert.at("/annotations/description").asText())
