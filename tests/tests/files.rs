@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 /// Replays the project's capture twelve times in a row into these files, about 300 KiB.
 fn replay(files: &[&Path], variables: &[(&str, &str)]) -> Result<Output> {
-    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let capture = environment::lab_capture();
     let mut command = Command::new(environment::binary()?);
     command.arg("replay").args([&capture; 12]).args(["--stream", "messages,transactions,ledger"]);
     for file in files {

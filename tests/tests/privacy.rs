@@ -31,7 +31,7 @@ fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
     let capture =
         Realistic { messages: 1_500, queries_per_second: 150, names: 200, ..Realistic::default() };
     capture.write(&mut fs::File::create(&realistic)?)?;
-    let lab = environment::workspace().join("tests/goldens/lab.pcap");
+    let lab = environment::lab_capture();
     Ok(vec![realistic, lab])
 }
 
@@ -212,7 +212,7 @@ fn counts_filtered_records_and_keeps_windows() -> Result<()> {
 
 #[test]
 fn rejects_configuration_that_leaks() -> Result<()> {
-    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let capture = environment::lab_capture();
     let output = Command::new(environment::binary()?)
         .args(["replay", "--sink", "null"])
         .arg(capture)

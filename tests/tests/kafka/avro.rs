@@ -71,7 +71,7 @@ impl Setup {
 }
 
 fn capture() -> String {
-    let file = environment::workspace().join("tests/goldens/lab.pcap");
+    let file = environment::lab_capture();
     file.to_str().unwrap().to_owned()
 }
 

@@ -55,7 +55,7 @@ fn independent_consumers_read_every_stream() {
 /// Replays the golden capture to Kafka; returns its standard output.
 fn replay(broker: &Broker) -> String {
     let mut command = Command::new(environment::binary().unwrap());
-    command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
+    command.arg("replay").arg(environment::lab_capture());
     command.args(["--sink", "kafka", "--sink", "stdout", "--output", "json"]);
     command.args(["--brokers", &broker.bootstrap(), "--stream", STREAMS]);
     String::from_utf8(shell::output(&mut command).unwrap().stdout).unwrap()

@@ -56,7 +56,7 @@ impl Replayed {
 /// Replays the golden capture to Kafka and standard output, all streams.
 fn replay(command: &mut Command) -> Replayed {
     let spool = tempfile::tempdir().unwrap();
-    command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
+    command.arg("replay").arg(environment::lab_capture());
     command.args(["--sink", "kafka", "--sink", "stdout", "--output", "json"]);
     command.args(["--stream", STREAMS]);
     command.env("DNSCRIBE_SPOOL__DIRECTORY", spool.path());

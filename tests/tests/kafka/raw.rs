@@ -29,7 +29,7 @@ fn messages_make_the_same_records_again() {
     let folder = tempfile::tempdir().unwrap();
     let broker = shared_broker(folder.path());
     let bootstrap = broker.bootstrap();
-    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let capture = environment::lab_capture();
     let first = folder.path().join("first.ndjson");
     let sinks = [format!("file:{}", first.display()), "kafka".to_owned()];
     let words = ["replay", capture.to_str().unwrap(), "--sink", &sinks[0], "--sink", &sinks[1]];

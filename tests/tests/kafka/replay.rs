@@ -43,7 +43,7 @@ fn second_replay_adds_only_duplicates() {
 /// Replays the lab's capture to the broker.
 pub fn replay(broker: &Broker) {
     let mut command = Command::new(environment::binary().unwrap());
-    command.arg("replay").arg(environment::workspace().join("tests/goldens/lab.pcap"));
+    command.arg("replay").arg(environment::lab_capture());
     command.args(["--sink", "kafka", "--brokers", &broker.bootstrap()]);
     shell::output(command.args(["--stream", STREAMS])).unwrap();
 }

@@ -144,7 +144,7 @@ pub fn dnscribe(words: &[&str], config: &Path) -> Output {
 
 /// Replays the golden capture.
 fn replay(config: &Path) -> Output {
-    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let capture = environment::lab_capture();
     let capture = capture.display().to_string();
     let sinks = ["--sink", "kafka", "--sink", "stdout", "--stream", "transactions,ledger"];
     dnscribe(&[&["replay", &capture, "-o", "json"], &sinks[..]].concat(), config)

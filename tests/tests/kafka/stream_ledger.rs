@@ -51,7 +51,7 @@ fn verify(broker: &Broker) -> (Option<i32>, Value) {
 fn job_accounts_for_every_record_of_the_topic() {
     let folder = tempfile::tempdir().unwrap();
     let broker = shared_broker(folder.path());
-    let capture = environment::workspace().join("tests/goldens/lab.pcap");
+    let capture = environment::lab_capture();
     let words = ["replay", capture.to_str().unwrap(), "--sink", "kafka"];
     assert!(dnscribe(&broker, &words).status.success());
     let (code, report) = verify(&broker);
