@@ -1,8 +1,9 @@
 //! `ci`: runs exactly the checks of continuous integration.
 
-use crate::{lint, setup, test};
-use anyhow::Result;
+use crate::{console, process, setup, test};
+use anyhow::{Context as _, Result, bail};
 use std::panic::resume_unwind;
+use std::process::Command;
 use std::thread;
 
 /// Runs the command. The tests run even if a lint fails, so that one run reports every failure.
@@ -12,15 +13,23 @@ pub fn main() -> Result<()> {
     thread::scope(|scope| {
         // Mostly downloads: they take no longer beside the builds.
         let prepared = scope.spawn(|| test::prepare(&tiers));
-        // First, since the lints need some of it: two builds beside each other take less time than one after the other.
         // What fails to build is said again below.
         let _ = test::build(&tiers);
         prepared.join().unwrap_or_else(|panic| resume_unwind(panic))
     })?;
-    let lint = lint::main(lint::Args { kpi: true });
-    let test = test::main(&tiers);
-    if let Err(error) = &lint {
-        crate::console::progress(&format!("lint: {error:#}"));
+    test::run(&tiers, lint)
+}
+
+/// Runs `lint` in a process that leaves the processors to the tests, which wait much of their time.
+fn lint() -> Result<()> {
+    let mut lint = Command::new(std::env::current_exe().context("cannot find this program")?);
+    lint.args(["lint", "--kpi"]);
+    let output = process::idle(&lint).output().context("cannot start `chrt`, of util-linux")?;
+    for text in [&output.stdout, &output.stderr] {
+        console::progress(&String::from_utf8_lossy(text));
     }
-    test.and(lint)
+    if !output.status.success() {
+        bail!("lint");
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! Needs neither nightly Rust nor cargo-fuzz: the compiler flags for coverage are stable, and `fuzz/rustc` sets
 //! them for our own crates only, so that dependencies are shared with the other builds.
 
-use crate::process::cargo;
+use crate::process::{cargo, idle};
 use crate::test::WITHOUT_KPI;
 use crate::{console, setup};
 use anyhow::{Context as _, Result, bail};
@@ -132,26 +132,18 @@ fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
 
 /// Builds the fuzz program and returns its path.
 fn build(packages: &[&str]) -> Result<PathBuf> {
-    build_by(cargo(), packages)?;
+    shell::pass_through(&mut build_command(packages))?;
     Ok(environment::target().join("debug/examples/dnscribe-fuzz"))
 }
 
-/// Builds the fuzz program at a low priority, beside tests that run.
+/// Builds the fuzz program beside tests that run.
 pub fn build_beside(packages: &[&str]) -> Result<()> {
-    let cargo = cargo();
-    let mut nice = Command::new("nice");
-    nice.args(["-n", "10"]).arg(cargo.get_program()).current_dir(environment::workspace());
-    for (name, value) in cargo.get_envs() {
-        match value {
-            Some(value) => nice.env(name, value),
-            None => nice.env_remove(name),
-        };
-    }
-    build_by(nice, packages)
+    shell::pass_through(&mut idle(&build_command(packages)))
 }
 
-/// Builds the fuzz program by this command of cargo.
-fn build_by(mut build: Command, packages: &[&str]) -> Result<()> {
+/// Returns the command that builds the fuzz program.
+fn build_command(packages: &[&str]) -> Command {
+    let mut build = cargo();
     // Of all packages, so that cargo chooses the same features as for the tests: both share the dependencies.
     build.arg("build").args(packages).args(["--features", "dnscribe-fuzz/libfuzzer"]);
     build.args(["--example", "dnscribe-fuzz"]);
@@ -159,7 +151,7 @@ fn build_by(mut build: Command, packages: &[&str]) -> Result<()> {
     if let Some(object) = ebpf_object() {
         build.env("DNSCRIBE_EBPF_PREBUILT", object);
     }
-    shell::pass_through(&mut build)
+    build
 }
 
 /// Returns the newest eBPF object that a debug build has made. No target runs it, and compiling it takes a minute.

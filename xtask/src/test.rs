@@ -131,6 +131,11 @@ impl Tier {
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
+    run(args, || Ok(()))
+}
+
+/// Runs tests and, from the second tier on, beside them something that leaves the processors to them.
+pub fn run(args: &Args, beside: fn() -> Result<()>) -> Result<()> {
     let tiers = args.sorted();
     setup::install_packages(&commands(&tiers))?;
     let (binary, programs) = thread::scope(|scope| {
@@ -146,14 +151,29 @@ pub fn main(args: &Args) -> Result<()> {
     let mut results = Results::default();
     let mut failed = Vec::new();
     let mut times = Vec::new();
-    let mut fuzz_build = None;
+    let mut beside = Some(beside);
+    let mut running = None;
     // Tiers whose tests wait run together, so that no core is idle while the last tests of one of them end.
     for together in tiers.chunk_by(|one, next| one.is_waiting() && next.is_waiting()) {
         let tier = together[0];
         let start = Instant::now();
-        if tier.is_waiting() && tiers.contains(&Tier::Fuzz) && args.arguments.is_empty() {
+        // Not yet beside the unit tests, since cargo builds those in the documentation then: it does one thing at a time.
+        if tier != Tier::Unit
+            && let Some(beside) = beside.take()
+        {
+            let fuzz = tiers.contains(&Tier::Fuzz) && args.arguments.is_empty();
             let packages = packages(&tiers);
-            fuzz_build.get_or_insert_with(|| thread::spawn(|| fuzz::build_beside(packages)));
+            running = Some(thread::spawn(move || {
+                let result = beside();
+                if fuzz {
+                    // If it fails, the next build says so again.
+                    let _ = fuzz::build_beside(packages);
+                }
+                result
+            }));
+        }
+        if tier == Tier::Fuzz {
+            failed.extend(running.take().and_then(failure));
         }
         let programs: Vec<_> =
             programs.iter().filter(|program| together.contains(&program.tier)).collect();
@@ -188,16 +208,16 @@ pub fn main(args: &Args) -> Result<()> {
             }
         }
         // Arguments select tests by name, and mutated inputs have no names.
-        if tier == Tier::Fuzz && args.arguments.is_empty() {
-            // If it failed, the next build says so again.
-            let _ = fuzz_build.take().map(JoinHandle::join);
-            if let Err(error) = fuzz::short(None, packages(&tiers)) {
-                console::progress(&format!("{error:#}"));
-                failed.push("fuzz".to_owned());
-            }
+        if tier == Tier::Fuzz
+            && args.arguments.is_empty()
+            && let Err(error) = fuzz::short(None, packages(&tiers))
+        {
+            console::progress(&format!("{error:#}"));
+            failed.push("fuzz".to_owned());
         }
         times.push((together, start.elapsed()));
     }
+    failed.extend(running.and_then(failure));
     console::progress(&results.summary(&tiers));
     report(&times);
     failed.extend(results.failures());
@@ -205,6 +225,12 @@ pub fn main(args: &Args) -> Result<()> {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// Waits for a thread; returns how it failed.
+fn failure(thread: JoinHandle<Result<()>>) -> Option<String> {
+    let result = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+    result.err().map(|error| format!("{error:#}"))
 }
 
 /// Installs and downloads what the tests of these tiers need besides what is built. Once and as this user: the tests run as
