@@ -29,18 +29,25 @@ pub fn quote(word: impl AsRef<OsStr>) -> String {
 #[must_use]
 pub fn without_descriptors(command: &Command) -> Command {
     const CLOSE: &str = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec \"$@\"";
-    let mut closed = Command::new("sh");
-    closed.args(["-c", CLOSE, "sh"]).arg(command.get_program()).args(command.get_args());
+    started_by(&["sh", "-c", CLOSE, "sh"], command)
+}
+
+/// Returns a command that passes `command` to the program in `words`, which starts it: with its arguments, its folder and its
+/// variables.
+#[must_use]
+pub fn started_by(words: &[&str], command: &Command) -> Command {
+    let mut starter = Command::new(words[0]);
+    starter.args(&words[1..]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => closed.env(name, value),
-            None => closed.env_remove(name),
+            Some(value) => starter.env(name, value),
+            None => starter.env_remove(name),
         };
     }
     if let Some(folder) = command.get_current_dir() {
-        closed.current_dir(folder);
+        starter.current_dir(folder);
     }
-    closed
+    starter
 }
 
 /// Runs a command without standard input and returns its output. A nonzero exit status is an error

@@ -29,18 +29,7 @@ pub fn cargo() -> Command {
 
 /// Returns a command that does the same with what other processes leave of the processors.
 pub fn idle(command: &Command) -> Command {
-    let mut idle = Command::new("chrt");
-    idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
-    if let Some(folder) = command.get_current_dir() {
-        idle.current_dir(folder);
-    }
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => idle.env(name, value),
-            None => idle.env_remove(name),
-        };
-    }
-    idle
+    shell::started_by(&["chrt", "--idle", "0"], command)
 }
 
 /// Returns a command that builds and installs a tool from source. It overrides the tool's release profile: a
