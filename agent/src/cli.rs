@@ -305,6 +305,7 @@ pub struct RunArgs {
 #[command(after_help = "\
 Examples:
   dnscribe replay traffic.pcap
+  dnscribe replay resolver.dnstap
   dnscribe replay monday.pcapng.zst tuesday.pcapng.zst --stream transactions,ledger -o json
   tcpdump -w - port 53 | dnscribe replay -
   dnscribe replay 'kafka://kafka-1:9092/dns.raw?from=2026-11-20T00:00:00Z' --sink file:again.ndjson")]
@@ -313,7 +314,7 @@ pub struct ReplayArgs {
     #[arg(
         value_name = "FILE",
         required = true,
-        help = "Capture files: pcap or pcapng, plain, .gz or .zst; - is stdin. Or the messages of a topic: \
+        help = "Capture files: pcap, pcapng or dnstap, plain, .gz or .zst; - is stdin. Or the messages of a topic: \
                 kafka://BROKERS/TOPIC?from=TIME&to=TIME"
     )]
     pub files: Vec<PathBuf>,

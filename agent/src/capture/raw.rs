@@ -1,9 +1,8 @@
 //! Messages of `dns.message/1` and dead letters as packets again, for `replay kafka://…`.
 //!
-//! Each message is put behind headers of IP and of its transport, with the position of the packet that
-//! completed it: so its `event_id` is the same again. Messages that one TCP segment completed are put
-//! into one segment again. What a record does not have is unknown: the task, its cgroup and the
-//! network namespace.
+//! Each message has the position of the packet that completed it, and its own among the messages of that
+//! packet: so its `event_id` is the same again. What a record does not have is unknown: the task, its cgroup
+//! and the network namespace.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,7 +10,6 @@ use dnscribe_record::time::Timestamp;
 use dnscribe_record::{EventId, Labels};
 use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Transport};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// A DNS message with its place in a capture. Sorts by capture, time and position.
@@ -111,6 +109,7 @@ impl RawMessage {
         let wire = wire.filter(|wire| !wire.is_empty()).ok_or(NoMessage::NoBytes)?;
         let address = |ip: Option<IpAddr>, port: Option<u16>| Some(SocketAddr::new(ip?, port?));
         let message = || {
+            let transport = fields.transport?;
             Some(Self {
                 node: fields.node,
                 region: fields.region,
@@ -120,11 +119,7 @@ impl RawMessage {
                 id: PacketId { cpu: fields.cpu?, seq: fields.seq? },
                 offset,
                 event_id: fields.event_id.0,
-                transport: match fields.transport?.as_str() {
-                    "udp" => Transport::Udp,
-                    "tcp" => Transport::Tcp,
-                    _ => return None,
-                },
+                transport: Transport::ALL.into_iter().find(|one| one.name() == transport)?,
                 direction: fields.direction,
                 src: address(fields.src_ip, fields.src_port)?,
                 dst: address(fields.dst_ip, fields.dst_port)?,
@@ -142,112 +137,17 @@ impl RawMessage {
     }
 }
 
-/// Most directions of TCP connections whose sequence numbers are remembered.
-const MAX_FLOWS: usize = 1 << 16;
-
-/// Most bytes of a segment, so that it fits into an IP packet.
-const SEGMENT_BYTES: usize = 60_000;
-
-/// Makes packets of messages.
-#[derive(Debug, Default)]
-pub struct Packetizer {
-    /// Next sequence number of each direction of a TCP connection.
-    flows: HashMap<(SocketAddr, SocketAddr), u32>,
-    /// Packets made.
-    packets: u64,
-    buffer: Vec<u8>,
-}
-
-impl Packetizer {
-    /// Returns the number of packets made.
-    #[must_use]
-    pub const fn packets(&self) -> u64 {
-        self.packets
-    }
-
-    /// Calls `each` with the packets of the messages that one packet completed.
-    pub fn packets_of(&mut self, messages: &[RawMessage], each: &mut dyn FnMut(&Packet<'_>)) {
-        let Some(first) = messages.first() else { return };
-        if first.transport == Transport::Udp {
-            for message in messages {
-                self.packet(message, None, &message.wire, each);
-            }
-            return;
-        }
-        let mut stream = Vec::new();
-        for message in messages {
-            let length = u16::try_from(message.wire.len()).unwrap_or(u16::MAX);
-            stream.extend(length.to_be_bytes());
-            stream.extend(message.wire.iter().take(usize::from(length)));
-        }
-        if self.flows.len() >= MAX_FLOWS {
-            // A stream that is joined in the middle is read as well.
-            self.flows.clear();
-        }
-        for segment in stream.chunks(SEGMENT_BYTES) {
-            let next = self.flows.entry((first.src, first.dst)).or_insert(1);
-            let seq = *next;
-            *next = next.wrapping_add(u32::try_from(segment.len()).unwrap_or(u32::MAX));
-            self.packet(first, Some(seq), segment, each);
-        }
-    }
-
-    /// Makes one packet: of TCP with this sequence number, else of UDP.
-    fn packet(
-        &mut self,
-        message: &RawMessage,
-        seq: Option<u32>,
-        payload: &[u8],
-        each: &mut dyn FnMut(&Packet<'_>),
-    ) {
-        let bytes = &mut self.buffer;
-        bytes.clear();
-        let transport_bytes = payload.len() + if seq.is_some() { 20 } else { 8 };
-        let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes();
-        let protocol = if seq.is_some() { 6 } else { 17 };
-        match (message.src.ip(), message.dst.ip()) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                bytes.extend([0x45, 0]);
-                bytes.extend(length(transport_bytes + 20));
-                bytes.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
-                bytes.extend(src.octets());
-                bytes.extend(dst.octets());
-            }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                bytes.extend([0x60, 0, 0, 0]);
-                bytes.extend(length(transport_bytes));
-                bytes.extend([protocol, 64]);
-                bytes.extend(src.octets());
-                bytes.extend(dst.octets());
-            }
-            _ => return,
-        }
-        bytes.extend(message.src.port().to_be_bytes());
-        bytes.extend(message.dst.port().to_be_bytes());
-        if let Some(seq) = seq {
-            const ACK_AND_PSH: u8 = 0x18;
-            bytes.extend(seq.to_be_bytes());
-            bytes.extend([0, 0, 0, 1, 5 << 4, ACK_AND_PSH, 0xFF, 0xFF, 0, 0, 0, 0]);
-        } else {
-            bytes.extend(length(transport_bytes));
-            bytes.extend([0, 0]);
-        }
-        bytes.extend(payload);
-        self.packets += 1;
-        each(&Packet {
-            ts: Timestamp::from_nanos(message.ts_ns),
-            id: message.id,
-            scope: 0,
-            direction: match message.direction {
-                WireDirection::Ingress => Direction::Ingress,
-                WireDirection::Egress => Direction::Egress,
-                WireDirection::Passive => Direction::Passive,
-            },
-            task: None,
-            datagram_bytes: 0,
-            cgroup_id: 0,
-            body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },
-        });
+/// Calls `each` with the messages that one packet completed, as packets of one message each.
+pub fn packets_of(messages: &[RawMessage], each: &mut dyn FnMut(&Packet<'_>)) {
+    for (index, message) in (0..).zip(messages) {
+        let &RawMessage { transport, src, dst, .. } = message;
+        let direction = match message.direction {
+            WireDirection::Ingress => Direction::Ingress,
+            WireDirection::Egress => Direction::Egress,
+            WireDirection::Passive => Direction::Passive,
+        };
+        let body = Body::Message { transport, src, dst, index, bytes: &message.wire };
+        each(&Packet::new(Timestamp::from_nanos(message.ts_ns), message.id, direction, body));
     }
 }
 
@@ -267,16 +167,6 @@ mod tests {
             record[name] = value.clone();
         }
         record.to_string().into_bytes()
-    }
-
-    fn packets(messages: &[RawMessage]) -> Vec<Vec<u8>> {
-        let mut found = Vec::new();
-        Packetizer::default().packets_of(messages, &mut |packet| {
-            let Body::Ip { bytes, .. } = packet.body else { return };
-            assert_eq!(packet.id, PacketId { cpu: 1, seq: 7 });
-            found.push(bytes.to_vec());
-        });
-        found
     }
 
     #[test]
@@ -301,22 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn tcp_messages_of_a_packet_share_it() {
-        let message = RawMessage::read(&record(&json!({"transport": "tcp"})), (0, 0)).unwrap();
-        let both = packets(&[message.clone(), message.clone()]);
-        assert_eq!(both.iter().map(Vec::len).collect::<Vec<_>>(), [40 + 2 * 14]);
-        assert_eq!(both[0][40..42], [0, 12]);
-        let large = RawMessage { wire: vec![0; 65_535], ..message };
-        assert_eq!(packets(&[large]).iter().map(Vec::len).collect::<Vec<_>>(), [60_040, 5_577]);
-    }
-
-    #[test]
-    fn udp_packets_have_their_lengths() {
-        let message = RawMessage::read(&record(&json!({})), (0, 0)).unwrap();
-        let v4 = packets(&[message]);
-        assert_eq!((v4[0].len(), &v4[0][2..4], &v4[0][24..26]), (40, &[0, 40][..], &[0, 20][..]));
-        let addresses = json!({"src_ip": "2001:db8::1", "dst_ip": "2001:db8::2"});
-        let message = RawMessage::read(&record(&addresses), (0, 0)).unwrap();
-        assert_eq!(packets(&[message])[0].len(), 60);
+    fn messages_of_a_packet_are_numbered() {
+        let message = RawMessage::read(&record(&json!({"transport": "dot"})), (0, 0)).unwrap();
+        let mut found = Vec::new();
+        packets_of(&[message.clone(), message], &mut |packet| {
+            let Body::Message { transport, index, bytes, .. } = packet.body else { return };
+            assert_eq!(packet.id, PacketId { cpu: 1, seq: 7 });
+            found.push((transport.name(), index, bytes.len()));
+        });
+        assert_eq!(found, [("dot", 0, 12), ("dot", 1, 12)]);
     }
 }

@@ -1,5 +1,5 @@
 //! Replay: reads packets from capture files (pcap and pcapng, plain or compressed), filters them as the eBPF
-//! programs do, and passes them to the decoder.
+//! programs do, and passes them to the decoder. Messages of dnstap files take the same way, unfiltered.
 //!
 //! The formats are parsed here instead of by a crate: pcap-parser 0.17 does not support clocks of binary resolution,
 //! reads `if_tsoffset` in one byte order only and treats a damaged block as the end of the file; pcap-file 3 is not
@@ -12,18 +12,23 @@ mod source;
 
 pub use source::InputError;
 
+use super::dnstap::{Report, unreadable};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::encrypted::Encrypted;
 use dnscribe_transaction::packet::ports::PortSet;
 use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
 use filter::Filter;
+use format::frame_streams::Frames;
 use format::{Frame, Reader};
 use link::Inside;
 use source::{Problem, Source};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
+
+/// Most frames of dnstap that cannot be read before the first that can, which has the time.
+const MAX_UNREADABLE: usize = 256;
 
 /// Summary of one replayed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,9 +121,12 @@ impl Replay {
 
     fn try_packets(
         &mut self,
-        source: Source,
+        mut source: Source,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, Problem> {
+        if Frames::begin(&mut source)? {
+            return self.reports(Frames::new(source), each);
+        }
         let mut reader = Reader::new(source)?;
         if let Some(link) = reader.link() {
             link::inside(link, &[]).map_err(Problem::UnknownLink)?;
@@ -147,6 +155,51 @@ impl Replay {
         Ok(FileSummary { packets, warning: reader.warning })
     }
 
+    /// Passes the messages of a dnstap file on. A frame that cannot be read has the time of the one before it; of the first
+    /// that can, if there is none before it.
+    fn reports(
+        &mut self,
+        mut frames: Frames,
+        each: &mut PacketHandler<'_>,
+    ) -> Result<FileSummary, Problem> {
+        let mut packets = 0;
+        let mut last = None;
+        let mut early = Vec::new();
+        'frames: while let Some(frame) = frames.next()? {
+            packets += 1;
+            let id = PacketId { cpu: self.files, seq: packets };
+            let report = Report::read(frame);
+            let Some(ts) = report.as_ref().map(|report| report.ts).or(last) else {
+                if early.len() == MAX_UNREADABLE {
+                    return Err(Problem::NoReport);
+                }
+                early.push((id, frame.to_vec()));
+                continue;
+            };
+            last = Some(ts);
+            let first_packet = *self.first_packet.get_or_insert(ts);
+            let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
+                each(packet, &ReplayProgress { filter, first_packet })
+            };
+            for (id, frame) in early.drain(..) {
+                if self.filter.pass(&unreadable(&frame, ts, id), pass_on).is_break() {
+                    break 'frames;
+                }
+            }
+            let packet = match &report {
+                Some(report) => report.packet(id),
+                None => unreadable(frame, ts, id),
+            };
+            if self.filter.pass(&packet, pass_on).is_break() {
+                break;
+            }
+        }
+        if !early.is_empty() {
+            return Err(Problem::NoReport);
+        }
+        Ok(FileSummary { packets, warning: frames.warning })
+    }
+
     /// Returns the counters of hook `replay`, and matching ones for the ring, which replay does not use.
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
@@ -166,21 +219,8 @@ fn packet<'a>(frame: &Frame<'a>, ip: Range<usize>, origin: PacketId) -> Option<P
     let bytes = frame.bytes.get(ip.clone())?;
     let trailing = u32::try_from(frame.bytes.len().checked_sub(ip.end)?).ok()?;
     let wire_bytes = frame.wire_bytes.checked_sub(u32::try_from(ip.start).ok()?)?;
-    Some(passive(frame.ts, origin, bytes, wire_bytes.saturating_sub(trailing)))
-}
-
-/// Creates a packet of which only its content is known.
-fn passive(ts: Timestamp, id: PacketId, bytes: &[u8], wire_bytes: u32) -> Packet<'_> {
-    Packet {
-        ts,
-        id,
-        scope: 0,
-        direction: Direction::Passive,
-        task: None,
-        datagram_bytes: 0,
-        cgroup_id: 0,
-        body: Body::Ip { bytes, wire_bytes },
-    }
+    let body = Body::Ip { bytes, wire_bytes: wire_bytes.saturating_sub(trailing) };
+    Some(Packet::new(frame.ts, origin, Direction::Passive, body))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::replay::{Session, replay_session};
 use super::session::Prepared;
-use crate::capture::raw::{NoMessage, Packetizer, RawMessage};
+use crate::capture::raw::{NoMessage, RawMessage, packets_of};
 use crate::cli::ReplayArgs;
 use crate::pipeline::CaptureCounters;
 use dnscribe_cli::exit::Exit;
@@ -175,7 +175,7 @@ impl Captures {
         epoch: Timestamp,
         session: &mut Session,
     ) -> Result<(Timestamp, CaptureCounters), Exit> {
-        let mut packetizer = Packetizer::default();
+        let mut seen = 0;
         let mut of_packet: Vec<RawMessage> = Vec::new();
         let mut flow = ControlFlow::Continue(());
         while flow.is_continue() {
@@ -187,8 +187,7 @@ impl Captures {
                 .zip(next)
                 .is_some_and(|(first, next)| place(first) == place(next));
             if !is_same {
-                let mut seen = packetizer.packets();
-                packetizer.packets_of(&of_packet, &mut |packet| {
+                packets_of(&of_packet, &mut |packet| {
                     seen += 1;
                     if flow.is_continue() {
                         flow = session.packet(packet, epoch, &|| counters(seen));
@@ -210,7 +209,7 @@ impl Captures {
             // Stopped by a signal or a sink: nothing after it is replayed.
             self.next = None;
         }
-        Ok((epoch, counters(packetizer.packets())))
+        Ok((epoch, counters(seen)))
     }
 }
 

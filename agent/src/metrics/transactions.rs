@@ -128,8 +128,8 @@ pub struct TransactionMetrics {
     names: ResolverNames,
     transactions: Family<(Vantage, Transport, Status), Varying, u64>,
     durations: Family<Vantage, ResolverLabel, Histogram>,
-    /// Messages by transport (UDP, TCP) and kind (query, response).
-    messages: [[u64; 2]; 2],
+    /// Messages by transport and kind (query, response).
+    messages: [[u64; 2]; Transport::ALL.len()],
     /// Exported records that leave out parts of their messages.
     pub shortened: ShortenedRecords,
     connections: Family<[&'static str; 3], ResolverLabel, u64>,
@@ -154,7 +154,7 @@ impl Default for TransactionMetrics {
             names: ResolverNames::default(),
             transactions: Family::new(MAX_SERIES),
             durations: Family::new(MAX_HISTOGRAMS),
-            messages: [[0; 2]; 2],
+            messages: [[0; 2]; Transport::ALL.len()],
             shortened: ShortenedRecords::default(),
             connections: Family::new(MAX_SERIES),
             handshakes: Family::new(MAX_HISTOGRAMS),
@@ -239,7 +239,7 @@ impl TransactionMetrics {
         }
         let mut family = page.family("dns_messages_total");
         for (response, qr) in ["query", "response"].into_iter().enumerate() {
-            for transport in [Transport::Tcp, Transport::Udp] {
+            for transport in Transport::ALL {
                 let count = self.messages[transport as usize][response];
                 if count > 0 {
                     let labels = &[("qr", qr), ("transport", transport.name())];

@@ -1,6 +1,6 @@
 //! `dns.dlq/1`.
 
-use super::{EventId, RecordHead, RecordTail};
+use super::{EventId, RecordHead, RecordTail, Transport};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -31,8 +31,8 @@ pub struct DlqRecord<'a> {
     pub cpu: Option<u32>,
     /// `ingress` or `egress`; absent for packets that only passed by.
     pub direction: Option<&'static str>,
-    /// `udp` or `tcp`.
-    #[schemars(extend("enum" = ["udp", "tcp"]))]
+    /// `udp` or `tcp`; from dnstap also `dot`, `doh`, `doq` or `dnscrypt`.
+    #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
     pub transport: Option<&'static str>,
     /// Address of the sender.
     pub src_ip: Option<IpAddr>,

@@ -1,6 +1,6 @@
 //! `dns.fleet/1`.
 
-use super::{OwnedRecordHead, WindowStatistics};
+use super::{OwnedRecordHead, Transport, WindowStatistics};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -44,8 +44,8 @@ pub struct FleetRecord {
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: String,
-    /// `udp` or `tcp`, if the group distinguishes them.
-    #[schemars(extend("enum" = ["udp", "tcp"]))]
+    /// `udp`, `tcp` or, from dnstap, `dot`, `doh`, `doq` or `dnscrypt`, if the group distinguishes them.
+    #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
     pub transport: Option<String>,
     /// Groupings `resolver` and `resolver+zone`: configured name of the server, else its address.
     pub resolver: Option<String>,

@@ -70,7 +70,7 @@ pub use ledger_record::LedgerRecord;
 pub use lookup::{LookupFields, LookupRecord};
 pub use masking::MaskingFields;
 pub use merge::Merge;
-pub use message::{MessageBody, MessageRecord};
+pub use message::{MessageBody, MessageRecord, Transport};
 pub use named_enum::{Named, UnknownName};
 pub use operator::{ChangeFields, ChangeRecord, IntelFields, IntelRecord, ZoneFields, ZoneRecord};
 pub use probe::{CertificateFields, ProbeError, ProbeFields, ProbeRecord, SignatureFields};

@@ -4,12 +4,31 @@ use super::{
     AnswerFields, AnswerList, DsoFields, EdnsFields, FlagNames, QuestionFields, RecordHead,
     RecordTail,
 };
-use crate::record_struct;
+use crate::{named_enum, record_struct};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 use std::borrow::Cow;
 use std::net::IpAddr;
+
+named_enum! {
+    /// Transport protocol of a DNS message.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    pub enum Transport {
+        /// UDP datagrams.
+        Udp = "udp",
+        /// A TCP stream, each message after a length of two bytes (RFC 1035, 4.2.2).
+        Tcp = "tcp",
+        /// TLS (RFC 7858), where the server itself reports its messages, as for those below.
+        Dot = "dot",
+        /// HTTPS (RFC 8484).
+        Doh = "doh",
+        /// QUIC (RFC 9250).
+        Doq = "doq",
+        /// DNSCrypt over UDP or TCP.
+        DnsCrypt = "dnscrypt",
+    }
+}
 
 /// `dns.message/1`: one DNS message as captured.
 #[derive(JsonSchema)]
@@ -41,8 +60,8 @@ record_struct! {
         pub vantage: &'static str,
         /// `ingress` or `egress`; absent for packets that only passed by.
         pub direction: Option<&'static str>,
-        /// `udp` or `tcp`.
-        #[schemars(extend("enum" = ["udp", "tcp"]))]
+        /// `udp` or `tcp`; from dnstap also `dot`, `doh`, `doq` or `dnscrypt`.
+        #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
         pub transport: &'static str,
         /// Address of the sender.
         pub src_ip: IpAddr,

@@ -108,7 +108,7 @@ pub struct TracedQuery {
     pub qtype: Option<String>,
     /// `client`, `server` or `passive`.
     pub vantage: String,
-    /// `udp` or `tcp`.
+    /// `udp` or `tcp`; from dnstap also `dot`, `doh`, `doq` or `dnscrypt`.
     pub transport: String,
     /// Server: its configured name, else its address.
     pub resolver: String,

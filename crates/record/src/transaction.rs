@@ -4,7 +4,7 @@ use super::fields::optional_text;
 use super::{
     AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, RecordHead, RecordTail,
 };
-use crate::record_struct;
+use crate::{Transport, record_struct};
 use dnscribe_dns::Hex;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -35,8 +35,8 @@ record_struct! {
         /// `client`, `server` or `passive`.
         #[schemars(extend("enum" = ["client", "server", "passive"]))]
         pub vantage: &'static str,
-        /// `udp` or `tcp`.
-        #[schemars(extend("enum" = ["udp", "tcp"]))]
+        /// `udp` or `tcp`; from dnstap also `dot`, `doh`, `doq` or `dnscrypt`.
+        #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
         pub transport: &'static str,
         /// Address of the client.
         pub client_ip: IpAddr,

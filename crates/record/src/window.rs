@@ -1,6 +1,6 @@
 //! `dns.window/1`.
 
-use super::{ContainerId, MaskingFields, PodName, ProcessName, RecordHead};
+use super::{ContainerId, MaskingFields, PodName, ProcessName, RecordHead, Transport};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -34,8 +34,8 @@ pub struct WindowRecord<'a> {
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: &'static str,
-    /// Grouping `resolver`: `udp` or `tcp`.
-    #[schemars(extend("enum" = ["udp", "tcp"]))]
+    /// Grouping `resolver`: `udp`, `tcp` or, from dnstap, `dot`, `doh`, `doq` or `dnscrypt`.
+    #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
     pub transport: Option<&'static str>,
     /// Groupings `resolver` and `resolver+zone`: configured name of the server, else its address.
     pub resolver: Option<&'a str>,

@@ -58,6 +58,8 @@ named_enum! {
         UdpHeader = "udp_header",
         /// A TCP header is cut off, or its data offset is impossible.
         TcpHeader = "tcp_header",
+        /// A frame of dnstap has no message, no time, or is not dnstap's.
+        DnstapFrame = "dnstap_frame",
         /// IP fragments overlap or cannot belong to one datagram.
         FragmentConflict = "fragment_conflict",
         /// IP fragments were incomplete at their timeout, or evicted.

@@ -49,11 +49,11 @@ named_enum! {
 
 impl Protocol {
     const fn of(service: Service, transport: Transport) -> Self {
-        match (service, transport) {
-            (Service::Dedicated, Transport::Tcp) => Self::Dot,
-            (Service::Dedicated, Transport::Udp) => Self::Doq,
-            (Service::Https, Transport::Tcp) => Self::Doh,
-            (Service::Https, Transport::Udp) => Self::Doh3,
+        match (service, matches!(transport, Transport::Udp)) {
+            (Service::Dedicated, false) => Self::Dot,
+            (Service::Dedicated, true) => Self::Doq,
+            (Service::Https, false) => Self::Doh,
+            (Service::Https, true) => Self::Doh3,
         }
     }
 }
@@ -168,9 +168,10 @@ enum HandshakeReader {
 
 impl Connection {
     fn new(envelope: &Envelope, key: &ConnectionKey, protocol: Protocol) -> Self {
-        let reader = match envelope.transport {
-            Transport::Tcp => HandshakeReader::Tls(Box::default()),
-            Transport::Udp => HandshakeReader::Quic(Box::default()),
+        let reader = if envelope.transport == Transport::Udp {
+            HandshakeReader::Quic(Box::default())
+        } else {
+            HandshakeReader::Tls(Box::default())
         };
         Self {
             id: envelope.id,

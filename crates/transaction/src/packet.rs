@@ -5,12 +5,11 @@ pub mod net;
 pub mod ports;
 pub mod sampling;
 
-use dnscribe_record::named_enum;
+use crate::decode::Malformed;
 use dnscribe_record::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-pub use dnscribe_record::PacketId;
+pub use dnscribe_record::{PacketId, Transport};
 
 /// Direction of a packet at the point of capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,17 +40,6 @@ pub struct Task {
     pub parent_pid: u32,
 }
 
-named_enum! {
-    /// Transport protocol of a DNS message.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-    pub enum Transport {
-        /// UDP datagrams.
-        Udp = "udp",
-        /// A TCP stream, each message after a length of two bytes (RFC 1035, 4.2.2).
-        Tcp = "tcp",
-    }
-}
-
 /// One captured packet, or one error report of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
@@ -75,6 +63,14 @@ pub struct Packet<'a> {
     pub body: Body<'a>,
 }
 
+impl<'a> Packet<'a> {
+    /// Creates a packet of which nothing else is known: neither task nor network.
+    #[must_use]
+    pub const fn new(ts: Timestamp, id: PacketId, direction: Direction, body: Body<'a>) -> Self {
+        Self { ts, id, scope: 0, direction, task: None, datagram_bytes: 0, cgroup_id: 0, body }
+    }
+}
+
 /// Content of a [`Packet`].
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
@@ -85,6 +81,26 @@ pub enum Body<'a> {
         /// Length of the packet on the wire from its IP header on, in bytes, according to the
         /// capture (not to the IP header).
         wire_bytes: u32,
+    },
+    /// A whole DNS message without the packets that carried it, as a server reports it.
+    Message {
+        /// The transport.
+        transport: Transport,
+        /// Sender.
+        src: SocketAddr,
+        /// Receiver.
+        dst: SocketAddr,
+        /// Number of messages that the same packet completed before.
+        index: u32,
+        /// The message.
+        bytes: &'a [u8],
+    },
+    /// What should have been a message and cannot be read as one.
+    Unreadable {
+        /// Why.
+        reason: Malformed,
+        /// What was there instead.
+        bytes: &'a [u8],
     },
     /// An ICMP unreachable that the kernel reported on a socket (tracepoint
     /// `sock:inet_sk_error_report`).

@@ -5,6 +5,7 @@ mod alerts;
 mod blocked;
 mod isolated_cgroup;
 mod attribution;
+mod dnstap;
 mod encrypted;
 mod shutdown;
 mod failures;

@@ -62,6 +62,7 @@ fn collect(live: &mut Live, count: usize) -> Vec<CapturedPacket> {
             let (payload, error) = match packet.body {
                 Body::Ip { bytes, .. } => (bytes.get(28..).unwrap_or_default().to_vec(), None),
                 Body::SocketError { errno, .. } => (Vec::new(), Some(errno)),
+                other => panic!("not of the kernel: {other:?}"),
             };
             seen.push(CapturedPacket {
                 direction: packet.direction,

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use Toolset::{
     Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy,
-    Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python, Registry,
-    Resolvers, Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
+    Dnstap, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python,
+    Registry, Resolvers, Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
 };
 
 /// Programs that are needed together: packages of the distribution, and downloads below the target folder.
@@ -32,6 +32,8 @@ pub enum Toolset {
     Servers,
     /// A DNS server over QUIC.
     Dnsproxy,
+    /// A receiver of dnstap.
+    Dnstap,
     /// bpftool, curl, setpriv: what looks at a running agent, or is traced by it.
     Trace,
     /// gdb.
@@ -89,8 +91,8 @@ const NEEDS: &[(&str, &[Toolset])] = &[
     (
         "test e2e",
         &[
-            Build, Lab, Terminal, Tshark, Trace, Debugger, Resolvers, Containers, Kubernetes,
-            Monitoring,
+            Build, Lab, Terminal, Tshark, Dnstap, Trace, Debugger, Resolvers, Containers,
+            Kubernetes, Monitoring,
         ],
     ),
     ("test kafka", &[Build, Lab, Openssl, Broker, Kcat, Registry]),
@@ -167,6 +169,7 @@ impl Toolset {
             Tshark => &[TSHARK],
             Openssl => &[OPENSSL],
             Servers => SERVERS,
+            Dnstap => &[FSTRM],
             Trace => TRACE,
             Debugger => &[GDB],
             Resolvers => RESOLVERS,
@@ -222,8 +225,8 @@ impl Toolset {
             Dnsproxy => dnsproxy::prepare().map(drop),
             Arrow => archive::prepare().map(drop),
             Geo => geo::prepare().map(drop),
-            Build | Lab | Terminal | Tshark | Openssl | Servers | Trace | Debugger | Resolvers
-            | Containers | Kcat | Python => Ok(()),
+            Build | Lab | Terminal | Tshark | Openssl | Servers | Dnstap | Trace | Debugger
+            | Resolvers | Containers | Kcat | Python => Ok(()),
         }
     }
 }
@@ -231,6 +234,7 @@ impl Toolset {
 const TMUX: Need = need(|| has("tmux"), "tmux", "tmux", "tmux");
 const TSHARK: Need = need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli");
 const OPENSSL: Need = need(|| has("openssl"), "openssl", "openssl", "openssl");
+const FSTRM: Need = need(|| has("fstrm_capture"), "fstrm-bin", "fstrm-utils", "fstrm");
 const GDB: Need = need(|| has("gdb"), "gdb", "gdb", "gdb");
 const KCAT: Need = need(|| has("kcat"), "kcat", "kcat", "kcat");
 const JAVA: Need =

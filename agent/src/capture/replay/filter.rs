@@ -82,6 +82,15 @@ impl Filter {
         self.account(outcome, packet, each)
     }
 
+    /// Counts what is no packet and is always passed on, and calls `each` with it.
+    pub(super) fn pass(
+        &mut self,
+        packet: &Packet<'_>,
+        each: &mut dyn FnMut(&Packet<'_>, &Self) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.account(Outcome::Submitted, packet, each)
+    }
+
     /// Counts a frame with too many headers.
     pub(super) fn skip_too_deep(&mut self) {
         self.outcomes[Outcome::TooDeep as usize] += 1;

@@ -1,5 +1,6 @@
-//! Parses pcap and pcapng files into frames with time and link type.
+//! Parses pcap and pcapng files into frames with time and link type, and files of Frame Streams.
 
+pub(super) mod frame_streams;
 mod pcap;
 mod pcapng;
 

@@ -21,16 +21,21 @@ pub(super) enum Problem {
     Open(io::Error),
     #[error("cannot be read ({0}); capture or copy it again")]
     Read(io::Error),
-    #[error("is empty; give a pcap or pcapng file")]
+    #[error("is empty; give a pcap, pcapng or dnstap file")]
     Empty,
     #[error(
-        "is not a capture file (it begins with {}); pcap and pcapng are supported, plain or \
+        "is not a capture file (it begins with {}); pcap, pcapng and dnstap are supported, plain or \
          compressed with gzip or zstd",
         hex(.0)
     )]
     NotACapture(Vec<u8>),
     #[error("has version {0}.{1} of its format, which is not supported; convert it with editcap")]
     Version(u16, u16),
+    #[error(
+        "has no message of dnstap in its first frames; let the server write it again with dnstap as its \
+         content"
+    )]
+    NoReport,
     #[error("holds packets of link type {0}; supported are {SUPPORTED}")]
     UnknownLink(u32),
     #[error(

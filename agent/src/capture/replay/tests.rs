@@ -288,3 +288,44 @@ proptest::proptest! {
         replay.stream("test", Box::new(Cursor::new(file)), each).unwrap();
     }
 }
+
+/// A control frame of Frame Streams.
+fn control(kind: u32, content_type: Option<&[u8]>) -> Vec<u8> {
+    let mut body = kind.to_be_bytes().to_vec();
+    if let Some(name) = content_type {
+        let length = u32::try_from(name.len()).unwrap();
+        body.extend([1_u32.to_be_bytes(), length.to_be_bytes()].concat());
+        body.extend(name);
+    }
+    let length = u32::try_from(body.len()).unwrap();
+    [&0_u32.to_be_bytes()[..], &length.to_be_bytes(), &body].concat()
+}
+
+fn data(frame: &[u8]) -> Vec<u8> {
+    [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], frame].concat()
+}
+
+#[test]
+fn replays_dnstap_and_counts_what_is_none() {
+    use crate::capture::dnstap::{CONTENT_TYPE, tests::query_frame};
+    let start = control(2, Some(CONTENT_TYPE));
+    let query = data(&query_frame());
+    let (junk, stop) = (data(b"junk"), control(3, None));
+    let whole = [&start[..], &junk, &query, &junk, &query, &stop].concat();
+    let at = 1_700_000_000_000_000_005;
+    let (summary, packets) = replay(whole.clone());
+    assert_eq!(summary.unwrap(), FileSummary { packets: 4, warning: None });
+    assert_eq!(packets, [(at, 1), (at, 2), (at, 3), (at, 4)]);
+    let (summary, packets) = replay(whole[..whole.len() - stop.len() - 3].to_vec());
+    assert!(summary.unwrap().warning.unwrap().contains("truncated"));
+    assert_eq!(packets.len(), 3);
+    for (file, error) in [
+        ([&start[..], &junk, &stop].concat(), "no message of dnstap"),
+        (control(2, Some(b"protobuf:other")), "not dnstap's"),
+        ([&start[..], &[0xff; 4]].concat(), "a frame's length is impossible"),
+        ([&start[..], &[0, 0, 0, 0, 0, 0, 9, 9]].concat(), "a control frame's length"),
+    ] {
+        let message = replay(file).0.unwrap_err().to_string();
+        assert!(message.contains(error), "{message}");
+    }
+}

@@ -3,7 +3,7 @@
 use dnscribe_admin::metric::Metric;
 
 const VANTAGE: (&str, &str) = ("vantage", "client, server, passive");
-const TRANSPORT: (&str, &str) = ("transport", "udp, tcp");
+const TRANSPORT: (&str, &str) = ("transport", "udp, tcp, and from dnstap dot, doh, doq, dnscrypt");
 const RESOLVER: (&str, &str) = ("resolver", "configured name, else address; limited, then `other`");
 const PROTOCOL: (&str, &str) = ("protocol", "dot, doh, doq, doh3");
 const NAMESPACE: (&str, &str) = ("namespace", "of the pod");

@@ -46,6 +46,7 @@ impl TcpFallback {
                 let (since, id) = self.truncated.remove(&key)?;
                 (query.envelope.ts.since(since) <= LIMIT).then_some(id)
             }
+            Transport::Dot | Transport::Doh | Transport::Doq | Transport::DnsCrypt => None,
         }
     }
 

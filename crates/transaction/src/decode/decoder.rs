@@ -15,6 +15,10 @@ use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// Addresses of what cannot be read.
+const NOWHERE: (IpAddr, IpAddr) =
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
 /// Memory of one direction of a TCP connection without pending data, in bytes.
 pub const TCP_STREAM_BYTES: usize = super::tcp::STREAM_BYTES;
 
@@ -98,6 +102,14 @@ impl Decoder {
         let mut decoder = PacketDecoder { ports, encrypted, fragments, streams, context, out };
         match packet.body {
             Body::Ip { bytes, wire_bytes } => decoder.decode_ip(bytes, wire_bytes, 0),
+            Body::Message { transport, src, dst, mut index, bytes } => {
+                let wire_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                let bytes = MessageBytes { captured: bytes, wire_bytes };
+                let flow = Flow { transport, src, dst };
+                let result = decoder.out.emit_message(&context, &flow, bytes, &mut index);
+                decoder.account(result.err());
+            }
+            Body::Unreadable { reason, bytes } => decoder.reject(NOWHERE, reason, bytes),
             Body::SocketError { transport, local, remote, errno, seen } => {
                 if !seen && (ports.contains(remote.port()) || decoder.offers_encrypted(remote)) {
                     let flow = Flow { transport, src: local, dst: remote };
@@ -172,10 +184,7 @@ impl PacketDecoder<'_> {
     fn decode_ip(&mut self, bytes: &[u8], wire_bytes: u32, depth: usize) {
         let ip = match net::parse_ip(bytes, wire_bytes) {
             Ok(ip) => ip,
-            Err(bad) => {
-                let unspecified = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-                return self.reject((unspecified, unspecified), bad.into(), bytes);
-            }
+            Err(bad) => return self.reject(NOWHERE, bad.into(), bytes),
         };
         let Some(fragment) = ip.fragment else { return self.decode_packet(&ip, depth) };
         let datagram = self.fragments.add(&ip, fragment, self.context, &mut self.out);

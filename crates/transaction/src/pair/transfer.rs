@@ -48,9 +48,9 @@ pub(super) struct RunningTransfer {
 }
 
 /// Returns whether a query asks for a transfer of possibly many messages. Over UDP, the response is
-/// one message (RFC 1995, 2).
+/// one message (RFC 1995, 2); over TLS and QUIC it is as over TCP (RFC 9103).
 pub(super) fn is_transfer_query(query: &Message<'_>) -> bool {
-    query.envelope.transport == Transport::Tcp
+    matches!(query.envelope.transport, Transport::Tcp | Transport::Dot | Transport::Doq)
         && matches!(query.dns.question_type_and_class(), Some((IXFR | AXFR, _)))
 }
 

@@ -1,9 +1,8 @@
 //! Fragments that wait for the first fragment of their datagram, which alone has the ports.
 
-use crate::capture::replay::passive;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::net::{Fragment, IpPacket};
-use dnscribe_transaction::packet::{Packet, PacketId};
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -45,7 +44,8 @@ pub(super) struct PendingFragment {
 
 impl PendingFragment {
     pub(super) fn packet(&self) -> Packet<'_> {
-        passive(self.ts, self.origin, &self.bytes, self.wire_bytes)
+        let body = Body::Ip { bytes: &self.bytes, wire_bytes: self.wire_bytes };
+        Packet::new(self.ts, self.origin, Direction::Passive, body)
     }
 }
 
