@@ -1,7 +1,7 @@
 //! The first stage: packets from live capture or from a capture file. Both give
 //! [`Packet`](dnscribe_transaction::packet::Packet)s to the decoder; later stages do not know the difference.
 
-mod dnstap;
+pub mod dnstap;
 pub mod live;
 pub mod raw;
 pub mod replay;

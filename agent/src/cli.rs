@@ -20,6 +20,7 @@ pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
 pub use trace::{PodName, TraceArgs};
 
+use crate::capture::dnstap::DnstapAddress;
 use crate::capture::live::HookChoice;
 use crate::config::capture::{CaptureLayer, PairingLayer};
 use crate::config::filters::{CriteriaLayer, FilterLayer, Qtype, ResolverName, StatusName};
@@ -191,6 +192,10 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
 
+    /// Receive dnstap of servers at unix:PATH or tcp:ADDRESS:PORT instead; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    pub dnstap: Vec<DnstapAddress>,
+
     /// Number of threads that read packets [default: one for every four CPUs, 1 to 4]
     #[arg(long, value_name = "N")]
     pub threads: Option<Threads>,
@@ -275,6 +280,7 @@ Examples:
   dnscribe run --sink file:/var/log/dns.ndjson --stream transactions,ledger
   dnscribe run --config /etc/dnscribe.yaml --brokers kafka-1:9092,kafka-2:9092
   dnscribe run --hook socket --interface eth0 --port 53,5353
+  dnscribe run --dnstap unix:/run/dnstap.sock               What a server reports, DoT and DoH too
   dnscribe run --process curl,/usr/bin/dig --name example.com
   dnscribe run --status timeout,icmp_error,servfail         What fails, and whose it is")]
 pub struct RunArgs {
@@ -451,6 +457,7 @@ impl CaptureArgs {
         layer.capture.hook = self.hook;
         layer.capture.cgroup.clone_from(&self.cgroup);
         layer.capture.interfaces = some(&self.interface);
+        layer.capture.dnstap = some(&self.dnstap);
         layer.capture.threads = self.threads;
     }
 }

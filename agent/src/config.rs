@@ -16,6 +16,7 @@ pub mod reference;
 pub use capture::Threads;
 pub use privileges::{Drop, Privileges};
 
+use crate::capture::dnstap::DnstapAddress;
 use crate::capture::live::LiveOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
 use crate::pipeline::filter::StreamFilters;
@@ -106,6 +107,8 @@ pub struct Config {
     pub labels: Labels,
     /// Live capture. `helper` is filled in by the command.
     pub capture: LiveOptions,
+    /// Addresses at which servers send dnstap. If there are any, nothing is attached.
+    pub dnstap: Vec<DnstapAddress>,
     /// Whether `capture.nice` is configured, so that it is worth a capability.
     pub nice_is_set: bool,
     /// Pairing of queries and responses.
@@ -269,6 +272,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let rotation = sinks::rotation(&layer.file)?;
     Ok(Config {
         output: layer.output(),
+        dnstap: layer.capture.dnstap.clone().unwrap_or_default(),
         correlation: layer.join(),
         drain_timeout: layer.drain_timeout().0,
         node: layer.node.map_or_else(|| default_node(purpose), |node| node.0),

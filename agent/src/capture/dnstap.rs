@@ -3,8 +3,15 @@
 //! A frame has one message, with the addresses and times that the server knows. A frame of a response may have its query as
 //! well, which servers also report by itself: it is not read twice.
 
+mod address;
+mod order;
+mod receiver;
+
+pub use address::DnstapAddress;
+pub(super) use order::{Arrival, DELAY, Ordered};
+pub use receiver::Receiver;
+
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::Malformed;
 use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Transport};
 use prost::Message as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -54,9 +61,9 @@ mod proto {
 
 /// A message that a server has reported.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Report {
+struct Report {
     /// When the server received or sent it.
-    pub(super) ts: Timestamp,
+    ts: Timestamp,
     direction: Direction,
     transport: Transport,
     src: SocketAddr,
@@ -66,7 +73,7 @@ pub(super) struct Report {
 
 impl Report {
     /// Reads a frame; `None` if it is not dnstap's, or lacks the message or its time.
-    pub(super) fn read(frame: &[u8]) -> Option<Self> {
+    fn read(frame: &[u8]) -> Option<Self> {
         let message = proto::Dnstap::decode(frame).ok()?.message?;
         // Types come in pairs of a query, which is odd, and its response.
         let is_query = message.kind % 2 == 1;
@@ -111,18 +118,12 @@ impl Report {
         })
     }
 
-    /// Returns it as a packet.
-    pub(super) fn packet(&self, id: PacketId) -> Packet<'_> {
+    /// Returns it as a packet of this time.
+    fn packet(&self, ts: Timestamp, id: PacketId) -> Packet<'_> {
         let &Self { transport, src, dst, .. } = self;
         let body = Body::Message { transport, src, dst, index: 0, bytes: &self.bytes };
-        Packet::new(self.ts, id, self.direction, body)
+        Packet::new(ts, id, self.direction, body)
     }
-}
-
-/// Returns a frame that cannot be read as a packet.
-pub(super) fn unreadable(frame: &[u8], ts: Timestamp, id: PacketId) -> Packet<'_> {
-    let body = Body::Unreadable { reason: Malformed::DnstapFrame, bytes: frame };
-    Packet::new(ts, id, Direction::Passive, body)
 }
 
 /// Reads an address, which servers may leave out: a resolver that does not know which of its own it asks from.
@@ -144,7 +145,7 @@ pub(super) mod tests {
 
     const QUERY: [u8; 12] = [0, 7, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-    /// A CLIENT_QUERY by DoT.
+    /// A `CLIENT_QUERY` by DoT.
     fn query() -> proto::Message {
         proto::Message {
             kind: 5,
@@ -163,6 +164,11 @@ pub(super) mod tests {
 
     pub(in crate::capture) fn query_frame() -> Vec<u8> {
         frame(query())
+    }
+
+    /// A frame of a query at this second.
+    pub(in crate::capture) fn frame_at(second: u64) -> Vec<u8> {
+        frame(proto::Message { query_seconds: Some(second), query_nanos: 0, ..query() })
     }
 
     fn frame(message: proto::Message) -> Vec<u8> {

@@ -10,19 +10,22 @@ mod format;
 mod link;
 mod source;
 
+pub(super) use format::frame_streams::Frames;
+#[cfg(test)]
+pub(super) use format::frame_streams::control;
 pub use source::InputError;
+pub(super) use source::Source;
 
-use super::dnstap::{Report, unreadable};
+use super::dnstap::{Arrival, DELAY, Ordered};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::encrypted::Encrypted;
 use dnscribe_transaction::packet::ports::PortSet;
 use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
 use filter::Filter;
-use format::frame_streams::Frames;
 use format::{Frame, Reader};
 use link::Inside;
-use source::{Problem, Source};
+use source::Problem;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
@@ -155,43 +158,54 @@ impl Replay {
         Ok(FileSummary { packets, warning: reader.warning })
     }
 
-    /// Passes the messages of a dnstap file on. A frame that cannot be read has the time of the one before it; of the first
-    /// that can, if there is none before it.
+    /// Passes the messages of a dnstap file on, in order of time. A frame that cannot be read has the time of the one before
+    /// it; of the first that can, if there is none before it.
     fn reports(
         &mut self,
         mut frames: Frames,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, Problem> {
         let mut packets = 0;
+        let mut newest = None;
         let mut last = None;
         let mut early = Vec::new();
-        'frames: while let Some(frame) = frames.next()? {
-            packets += 1;
-            let id = PacketId { cpu: self.files, seq: packets };
-            let report = Report::read(frame);
-            let Some(ts) = report.as_ref().map(|report| report.ts).or(last) else {
-                if early.len() == MAX_UNREADABLE {
-                    return Err(Problem::NoReport);
+        let mut ordered = Ordered::default();
+        let mut more = true;
+        while more {
+            more = match frames.next()? {
+                Some(frame) => {
+                    packets += 1;
+                    let id = PacketId { cpu: self.files, seq: packets };
+                    let arrival = Arrival::read(frame, id, last.unwrap_or_default());
+                    if last.is_none() && !arrival.is_readable() {
+                        if early.len() == MAX_UNREADABLE {
+                            return Err(Problem::NoReport);
+                        }
+                        early.push(arrival);
+                        continue;
+                    }
+                    let ts = arrival.ts;
+                    early.push(arrival);
+                    for mut arrival in early.drain(..) {
+                        arrival.ts = ts;
+                        ordered.push(ts, arrival);
+                    }
+                    last = Some(ts);
+                    newest = newest.max(last);
+                    true
                 }
-                early.push((id, frame.to_vec()));
-                continue;
+                None => false,
             };
-            last = Some(ts);
-            let first_packet = *self.first_packet.get_or_insert(ts);
-            let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
-                each(packet, &ReplayProgress { filter, first_packet })
-            };
-            for (id, frame) in early.drain(..) {
-                if self.filter.pass(&unreadable(&frame, ts, id), pass_on).is_break() {
-                    break 'frames;
+            let Some(newest) = newest else { continue };
+            let horizon = if more { newest.minus(DELAY) } else { newest };
+            while let Some(arrival) = ordered.pop(horizon) {
+                let first_packet = *self.first_packet.get_or_insert(arrival.ts);
+                let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
+                    each(packet, &ReplayProgress { filter, first_packet })
+                };
+                if self.filter.pass(&arrival.packet(), pass_on).is_break() {
+                    return Ok(FileSummary { packets, warning: None });
                 }
-            }
-            let packet = match &report {
-                Some(report) => report.packet(id),
-                None => unreadable(frame, ts, id),
-            };
-            if self.filter.pass(&packet, pass_on).is_break() {
-                break;
             }
         }
         if !early.is_empty() {

@@ -3,6 +3,7 @@
 mod memory;
 
 use super::session::live_options;
+use crate::capture::dnstap::Receiver;
 use crate::capture::live::{ListenerPlace, probe};
 use crate::cli::CheckArgs;
 use crate::config::Config;
@@ -22,7 +23,12 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let loaded = Config::load(&sources);
     let report = probe_all(loaded.as_ref(), args.create_topics, |config| {
-        let mut probes = probe::run_probes(&live_options(config, ListenerPlace::Thread));
+        let mut probes = if config.dnstap.is_empty() {
+            probe::run_probes(&live_options(config, ListenerPlace::Thread))
+        } else {
+            let bound = Receiver::bind(&config.dnstap).map(|receiver| receiver.description.clone());
+            vec![required("dnstap", bound.map_err(|why| (why.problem, why.remedy)))]
+        };
         probes.push(memory::probe(config));
         probes.extend(privilege::probe::probe(config, sources.file.as_deref()));
         probes

@@ -1,7 +1,7 @@
 //! Sampling in `run`: logs episodes of overload, and polls the kernel for the numbers of packets that were not
 //! exported.
 
-use crate::capture::live::Live;
+use super::run::Capture;
 use crate::pipeline::Pipeline;
 use dnscribe_record::ledger::Kernel;
 use dnscribe_record::time::Timestamp;
@@ -70,7 +70,7 @@ impl NotExportedPoller {
     }
 
     /// Polls the kernel, and adds the difference to the pipeline.
-    pub(super) fn poll(&mut self, live: &mut Live, pipeline: &mut Pipeline, now: Timestamp) {
+    pub(super) fn poll(&mut self, capture: &mut Capture, pipeline: &mut Pipeline, now: Timestamp) {
         // Panes begin at times of day.
         let clock = pipeline.clock_shift();
         let current = pane(clock.apply(now));
@@ -78,12 +78,15 @@ impl NotExportedPoller {
         let end = || clock.undo(start(current)).minus(Duration::from_nanos(1));
         let until = if ended { end() } else { now };
         self.pane = current;
-        let (kernel, _) = live.counters();
+        let (kernel, _) = capture.counters(&[]);
         let not_exported = |kernel: &Kernel| kernel.sampled_out + kernel.lost_ring_full;
         let known = kernel.values().map(not_exported).sum();
         if known != self.known {
             self.known = known;
-            live.not_exported().iter().for_each(|counts| pipeline.add_not_exported(until, counts));
+            capture
+                .not_exported()
+                .iter()
+                .for_each(|counts| pipeline.add_not_exported(until, counts));
         }
     }
 }

@@ -1,14 +1,17 @@
 //! `dnscribe run`: live capture until it is stopped.
 
+mod capture;
 mod reload;
 mod runner;
 
+pub(super) use capture::Capture;
+
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::session::{
-    Endpoint, LOG_TIMEOUT, Prepared, Start, attach, close, flow_options, pipeline_options,
+    Endpoint, LOG_TIMEOUT, Prepared, Start, close, flow_options, pipeline_options,
 };
 use super::signals::Signals;
-use crate::capture::live::{CaptureStatus, ClockStep, Live, cgroup2_mount};
+use crate::capture::live::{CaptureStatus, ClockStep, cgroup2_mount};
 use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
@@ -54,18 +57,20 @@ pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
         .with_remedy("set kubernetes.enabled: true, and kubernetes.kubeconfig outside of a pod"));
     }
     let config_file = prepared.sources.file.clone();
-    let helper = PrivilegedHelper::start(&prepared.config);
+    // Servers know no processes of their clients.
+    let is_dnstap = !prepared.config.dnstap.is_empty();
+    let helper = (!is_dnstap).then(|| PrivilegedHelper::start(&prepared.config)).flatten();
     start_file_helper(&prepared.config, config_file.as_deref());
     let icmp = listener_place(&prepared.config, helper.as_ref());
-    let live = attach(&prepared.config, icmp)?;
+    let capture = Capture::open(&prepared.config, icmp)?;
     prepared.bind()?;
-    drop_privileges(&prepared.config, config_file.as_deref(), !live.is_readable_by_anyone())?;
+    drop_privileges(&prepared.config, config_file.as_deref(), capture.needs_bpf())?;
     settle();
     // A log that nobody reads must not hold up the thread that reads the ring.
     log::write_in_background()
         .map_err(|error| Exit::failed(format!("cannot start the thread of the log: {error}")))?;
     let run =
-        || -> Result<(), Exit> { Run::start(prepared.open()?, live, helper)?.until_the_end() };
+        || -> Result<(), Exit> { Run::start(prepared.open()?, capture, helper)?.until_the_end() };
     // The error is printed at once: what led to it must stand before it.
     run().inspect_err(|_| log::flush(LOG_TIMEOUT))
 }
@@ -74,7 +79,7 @@ pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
 pub(super) struct Run {
     config: Config,
     sources: Sources,
-    pub(super) live: Live,
+    pub(super) capture: Capture,
     runner: Runner,
     pipeline: Pipeline,
     port_change: PortChange,
@@ -101,15 +106,15 @@ impl Run {
     /// Starts to process a capture.
     pub(super) fn start(
         start: Start,
-        mut live: Live,
+        mut capture: Capture,
         helper: Option<PrivilegedHelper>,
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
-        live.start_diagnostics();
+        capture.start()?;
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
-        let epoch = live.now();
-        live.set_query_timeout(config.pairing.query_timeout);
+        let epoch = capture.now();
+        capture.set_query_timeout(config.pairing.query_timeout);
         let processes =
             helper.as_ref().map(PrivilegedHelper::processes).transpose().map_err(|error| {
                 Exit::failed(format!("cannot reach the privileged helper: {error}"))
@@ -125,14 +130,14 @@ impl Run {
         let mut pipeline = Pipeline::new(options, sinks);
         let threads = config.capture.rings as usize;
         let flows = pipeline.flow_stages(&flow_options(&config), threads);
-        let runner = Runner::start(&mut live, flows, epoch)?;
-        endpoint.set_phase(Phase::Ready(live.description.clone()));
+        let runner = Runner::start(&mut capture, flows, epoch)?;
+        endpoint.set_phase(Phase::Ready(capture.description().to_owned()));
         notify(State::Ready);
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
             config,
             sources,
-            live,
+            capture,
             runner,
             pipeline,
             port_change: PortChange::default(),
@@ -170,29 +175,29 @@ impl Run {
     /// Waits for packets, processes them, and does what is due. Returns the number of packets.
     fn turn(&mut self) -> Result<usize, Exit> {
         let limit = self.sleep_limit();
-        let Self { live, pipeline, runner, signals, .. } = self;
-        let polled = runner.poll(live, pipeline, limit, &signals.waker)?;
+        let Self { capture, pipeline, runner, signals, .. } = self;
+        let polled = runner.poll(capture, pipeline, limit, &signals.waker)?;
         self.follow_clock();
         self.regulate();
-        let Self { live, pipeline, runner, not_exported, endpoint, .. } = self;
+        let Self { capture, pipeline, runner, not_exported, endpoint, .. } = self;
         if !polled.is_busy {
             pipeline.router.offer();
         }
         if polled.packets > 0 {
             self.last_packet = Instant::now();
         }
-        let now = live.now();
+        let now = capture.now();
         let ledger_due = pipeline.ledger_due(now);
         if ledger_due || not_exported.is_due(pipeline, now) {
-            not_exported.poll(live, pipeline, now);
+            not_exported.poll(capture, pipeline, now);
         }
         if ledger_due {
             runner.merge_all(pipeline);
             pipeline.router.offer();
-            pipeline.write_ledger(&runner.counters(live), now, false);
+            pipeline.write_ledger(&runner.counters(capture), now, false);
         }
-        let input = || runner.counters(live);
-        let status = CaptureStatus { longest_turn: self.longest_turn, ..live.status() };
+        let input = || runner.counters(capture);
+        let status = CaptureStatus { longest_turn: self.longest_turn, ..capture.status() };
         endpoint.serve(pipeline, input, Some(status));
         pipeline.router.update_sinks();
         self.change_ports();
@@ -204,7 +209,7 @@ impl Run {
     /// Writes records by the host's clock after that was set. Nothing else depends on it: the clock of the capture goes
     /// on.
     fn follow_clock(&mut self) {
-        let Some(ClockStep { by_ns, shift }) = self.live.check_clock() else { return };
+        let Some(ClockStep { by_ns, shift }) = self.capture.check_clock() else { return };
         let milliseconds = by_ns / 1_000_000;
         if by_ns.unsigned_abs() >= NOTABLE_STEP_NS {
             tracing::warn!(
@@ -220,7 +225,7 @@ impl Run {
 
     /// Changes the sampling ratio after a change of the load.
     fn regulate(&mut self) {
-        let Some(change) = self.live.regulate(self.runner.waited()) else { return };
+        let Some(change) = self.capture.regulate(self.runner.waited()) else { return };
         self.sampling_log.log(change);
         self.apply(&Control::Sample(change));
     }
@@ -228,7 +233,7 @@ impl Run {
     /// Applies a change that cannot fail to all stages.
     fn apply(&mut self, control: &Control) {
         // Only other settings of masking can be refused.
-        let _ = self.runner.apply(control, &mut self.live, &mut self.pipeline);
+        let _ = self.runner.apply(control, &mut self.capture, &mut self.pipeline);
     }
 
     /// Longest sleep until something else is due.
@@ -238,7 +243,7 @@ impl Run {
         let max_sleep = if is_changing { MIN_SLEEP } else { self.max_sleep };
         let limit = (now.duration_since(self.last_packet) / 10)
             .clamp(MIN_SLEEP, max_sleep)
-            .min(self.pipeline.ledger_in(self.live.now()));
+            .min(self.pipeline.ledger_in(self.capture.now()));
         self.end.map_or(limit, |end| end.saturating_duration_since(now).min(limit))
     }
 
@@ -251,7 +256,7 @@ impl Run {
     /// Detaches, drains the rings, exports what waits, flushes the sinks, and prints the summary.
     fn stop(self) -> Result<(), Exit> {
         let Self {
-            mut live,
+            mut capture,
             mut runner,
             mut pipeline,
             mut not_exported,
@@ -269,22 +274,18 @@ impl Run {
         let drained = Instant::now() + limit / 2;
         endpoint.set_phase(Phase::Stopping);
         notify(State::Stopping);
-        live.detach();
-        runner.stop(&mut live, &mut pipeline, drained, drained + limit / 4);
-        let now = live.now();
-        not_exported.poll(&mut live, &mut pipeline, now);
+        capture.detach();
+        runner.stop(&mut capture, &mut pipeline, drained, drained + limit / 4);
+        let now = capture.now();
+        not_exported.poll(&mut capture, &mut pipeline, now);
         pipeline.finish(now);
         let left = end.saturating_duration_since(Instant::now());
-        let input = runner.counters(&live);
+        let input = runner.counters(&capture);
         close(pipeline, &input, now, left, &mut watch, summary)
     }
 
     fn hint(&self) {
-        let ports = &self.config.capture.ports;
-        tracing::info!(
-            "no DNS yet on port {ports}: {}; make a query with, for example, `dig example.com`",
-            self.live.description
-        );
+        tracing::info!("{}", self.capture.hint(&self.config.capture.ports));
     }
 }
 

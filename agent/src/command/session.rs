@@ -2,7 +2,7 @@
 //! watching the sinks, and ending with the summary.
 
 use super::signals::{Signals, Waker};
-use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, Live, LiveOptions};
+use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, LiveOptions};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::enrich::Scope;
@@ -226,16 +226,6 @@ impl Endpoint {
             }
         }
     }
-}
-
-/// Attaches the programs.
-///
-/// # Errors
-/// This host cannot capture.
-pub(super) fn attach(config: &Config, icmp: ListenerPlace) -> Result<Live, Exit> {
-    let live = Live::open(&live_options(config, icmp))?;
-    tracing::info!("{}", live.description);
-    Ok(live)
 }
 
 /// Options of live capture. `icmp`: where the listeners for ICMP errors run.

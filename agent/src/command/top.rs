@@ -1,8 +1,8 @@
 //! `dnscribe top`: a live view of captured, replayed or recorded traffic.
 
 use super::replay::{self, Pace};
-use super::run::Run;
-use super::session::{Endpoint, Start, attach};
+use super::run::{Capture, Run};
+use super::session::{Endpoint, Start};
 use super::signals::Signals;
 use super::stores::{self, Store};
 use super::thread::{joined, spawn};
@@ -81,10 +81,10 @@ impl View<'_> {
     /// Runs the pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
         let start = self.start(sources, config)?;
-        let live = attach(&start.config, ListenerPlace::Thread)?;
-        let run = Run::start(start, live, None)?;
+        let capture = Capture::open(&start.config, ListenerPlace::Thread)?;
+        let run = Run::start(start, capture, None)?;
         // The first clause names the hook; the log shows all.
-        let source = run.live.description.split(',').next().unwrap_or_default().to_owned();
+        let source = run.capture.description().split(',').next().unwrap_or_default().to_owned();
         self.shared.use_wall_clock(Duration::ZERO);
         // Nothing is logged between here and the screen.
         let screen = self.open(&source, Span::Recent)?;

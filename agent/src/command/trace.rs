@@ -3,8 +3,8 @@
 mod cgroup;
 mod child;
 
-use super::run::Run;
-use super::session::{Endpoint, Start, attach};
+use super::run::{self, Run};
+use super::session::{Endpoint, Start};
 use super::signals::Signals;
 use super::thread::{joined, spawn};
 use crate::capture::live::{ListenerPlace, cgroup2_mount};
@@ -45,7 +45,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Traces until the command or process ends, or a signal to stop.
 pub(super) fn trace(args: &TraceArgs) -> Result<ExitCode, Exit> {
-    let config = Config::load(&args.sources())?;
+    let mut config = Config::load(&args.sources())?;
+    // What servers report has no processes.
+    config.dnstap.clear();
     log::start(config.log);
     let mount = cgroup2_mount().ok_or_else(|| {
         Exit::cannot_capture("no cgroup2 file system is mounted")
@@ -181,7 +183,7 @@ impl Tracer<'_> {
         let take = move |batch: &Batch| {
             shared.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
         };
-        let live = attach(&self.config, ListenerPlace::Thread)?;
+        let capture = run::Capture::open(&self.config, ListenerPlace::Thread)?;
         let start = Start {
             sources: self.args.sources(),
             config: self.config.clone(),
@@ -193,7 +195,7 @@ impl Tracer<'_> {
             summary: false,
             scope: Some(Scope::new(target, members)),
         };
-        let run = Run::start(start, live, None)?;
+        let run = Run::start(start, capture, None)?;
         Ok(Capture { run, collector, query_timeout: self.config.pairing.query_timeout })
     }
 }

@@ -6,7 +6,8 @@
 
 mod worker;
 
-use crate::capture::live::{Live, Reader};
+use super::run::Capture;
+use crate::capture::live::Reader;
 use crate::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,
 };
@@ -135,7 +136,7 @@ impl WorkerPool {
     /// are of, and when the wait ended.
     pub(super) fn poll(
         &mut self,
-        live: &Live,
+        capture: &Capture,
         pipeline: &mut Pipeline,
         limit: Duration,
     ) -> Result<(usize, Instant), Exit> {
@@ -151,7 +152,7 @@ impl WorkerPool {
             Err(RecvTimeoutError::Disconnected) => return Err(ended()),
         };
         // In this order: batches that an idle worker has sent before it slept come before its idle time counts.
-        let idle = self.idle(live);
+        let idle = self.idle(capture);
         while let Ok(message) = self.messages.try_recv() {
             packets += self.push(message)?;
         }
@@ -228,12 +229,12 @@ impl WorkerPool {
     }
 
     /// Workers that sleep before an empty ring, with the time before which they have passed all events.
-    fn idle(&self, live: &Live) -> Vec<(usize, Timestamp)> {
-        let now = live.now();
+    fn idle(&self, capture: &Capture) -> Vec<(usize, Timestamp)> {
+        let now = capture.now();
         let is_idle = |(shard, worker): (usize, &WorkerHandle)| {
             let turns = || worker.progress.turns.load(Ordering::SeqCst);
             let before = turns();
-            let sleeps = before.is_multiple_of(2) && live.is_empty(shard);
+            let sleeps = before.is_multiple_of(2) && capture.is_empty(shard);
             fence(Ordering::SeqCst);
             // If the worker has slept all the time, the ring was empty before it was checked, and packets that enter
             // it now have a later time than `now`.

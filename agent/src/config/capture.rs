@@ -2,6 +2,7 @@
 //! stages from capture to windows.
 
 use super::layer::Layer;
+use crate::capture::dnstap::DnstapAddress;
 use crate::capture::live::{HookChoice, ListenerPlace, LiveOptions};
 use dnscribe_analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use dnscribe_common::flow::MAX_RINGS;
@@ -29,6 +30,9 @@ section! {
         text cgroup: Option<PathBuf> = example("kubepods.slice"),
         /// Interfaces that are watched with hook socket. Default: all.
         items interfaces: Option<Vec<String>> = example("[eth0]"),
+        /// Addresses at which servers send dnstap, instead of programs that are attached: unix:PATH or
+        /// tcp:ADDRESS:PORT. Default: none.
+        items dnstap: Option<Vec<DnstapAddress>> = example("[\"unix:/run/dnscribe/dnstap.sock\"]"),
         /// Ports of DNS: 1 to 65535.
         joined ports: Option<PortSet> = shown(format!("[{}]", PortSet::default())),
         /// Number of threads that read packets: 1 to 16. Default: one for every four CPUs, from 1 to
@@ -177,6 +181,16 @@ impl EncryptedLayer {
 pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOptions, ConfigError> {
     let (capture, sampling) = (&layer.capture, &layer.sampling);
     let ports = capture.ports.clone().unwrap_or_default();
+    let is_dnstap = capture.dnstap.as_ref().is_some_and(|addresses| !addresses.is_empty());
+    if is_dnstap
+        && (capture.hook.is_some() || capture.cgroup.is_some() || capture.interfaces.is_some())
+    {
+        return ConfigError::in_section(
+            "capture.dnstap",
+            "servers that send dnstap and a hook cannot be captured by one agent: leave out hook, cgroup and \
+             interfaces, or run two agents",
+        );
+    }
     let encrypted = has_encrypted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     Ok(LiveOptions {
         hook: capture.hook(),
@@ -184,7 +198,8 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
         interfaces: capture.interfaces.clone().unwrap_or_default(),
         ports,
         encrypted,
-        rings: capture.threads.unwrap_or_else(Threads::of_this_host).0,
+        // Each sender of dnstap has a thread of its own.
+        rings: if is_dnstap { 1 } else { capture.threads.unwrap_or_else(Threads::of_this_host).0 },
         nice: capture.nice().0,
         ring_bytes: capture.ring_bytes().0,
         snap_bytes: capture.snap_bytes().0,

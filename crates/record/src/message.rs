@@ -25,7 +25,7 @@ named_enum! {
         Doh = "doh",
         /// QUIC (RFC 9250).
         Doq = "doq",
-        /// DNSCrypt over UDP or TCP.
+        /// `DNSCrypt` over UDP or TCP.
         DnsCrypt = "dnscrypt",
     }
 }

@@ -5,7 +5,6 @@ pub mod net;
 pub mod ports;
 pub mod sampling;
 
-use crate::decode::Malformed;
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
 
@@ -95,11 +94,9 @@ pub enum Body<'a> {
         /// The message.
         bytes: &'a [u8],
     },
-    /// What should have been a message and cannot be read as one.
+    /// A frame in which a server should have reported a message, and that cannot be read as one.
     Unreadable {
-        /// Why.
-        reason: Malformed,
-        /// What was there instead.
+        /// The frame.
         bytes: &'a [u8],
     },
     /// An ICMP unreachable that the kernel reported on a socket (tracepoint

@@ -1,7 +1,7 @@
 //! dnstap of a real resolver, of encrypted questions too, beside another program's reading of the same file.
 
-use crate::support::lab_with;
-use anyhow::Result;
+use crate::support::{agent, lab_with};
+use anyhow::{Result, bail};
 use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
@@ -9,11 +9,16 @@ use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const START: Duration = Duration::from_secs(20);
+/// A name that nobody has asked for before.
+const NAME: &str = "mail.example.com";
 const END: Duration = Duration::from_secs(30);
 
 /// The program that receives dnstap and writes a file of it.
@@ -69,9 +74,9 @@ fn options(folder: &Path, socket: &Path) -> Vec<String> {
 fn ask(lab: &Lab) {
     let at = format!("@{}", lab.resolver_addr());
     for transport in ["+tls", "+https", "+notcp", "+tcp"] {
-        let words = ["kdig", "+retry=0", &at, "www.example.com", transport];
+        let words = ["kdig", "+retry=0", &at, NAME, transport];
         let output = lab.run(Host::Client, &words).unwrap();
-        assert!(String::from_utf8_lossy(&output.stdout).contains("192.0.2.80"), "{transport}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("192.0.2.25"), "{transport}");
     }
 }
 
@@ -95,10 +100,12 @@ fn read_by_bind(file: &Path) -> Vec<String> {
     let text = String::from_utf8(output.stdout).unwrap();
     let line = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
-        let [_, time, kind, client, _, server, _, bytes, _] = words[..] else { panic!("{line}") };
-        format!("{time} {kind} {client} {server} {bytes}")
+        let [_, time, kind, client, _, server, _, bytes, _] = words[..] else {
+            bail!("not a message: {line}");
+        };
+        Ok(format!("{time} {kind} {client} {server} {bytes}"))
     };
-    text.lines().map(line).collect()
+    text.lines().map(line).collect::<Result<_>>().unwrap()
 }
 
 /// A message as we record it, in the same words.
@@ -115,6 +122,34 @@ fn recorded(message: &Value) -> String {
     format!("{time} {asked}{kind} {client} {server} {}b", message["wire_bytes"])
 }
 
+/// Checks the transactions of the questions of [`ask`], in their order, and the queries that the resolver sent for them.
+fn check(records: &[Value], client: IpAddr) {
+    let transactions = || records.iter().filter(|one| one["schema"] == "dns.transaction/1");
+    let mut ours: Vec<&Value> = transactions()
+        .filter(|one| one["qname"] == NAME && one["client_ip"] == client.to_string())
+        .collect();
+    ours.sort_by_key(|one| one["ts"].as_str());
+    let seen: Vec<_> = ours
+        .iter()
+        .map(|one| ["transport", "cache", "status"].map(|name| one[name].as_str().unwrap_or("-")))
+        .collect();
+    let hits = ["doh", "udp", "tcp"].map(|transport| [transport, "hit", "answered"]);
+    assert_eq!(seen, [&[["dot", "miss", "answered"]][..], &hits].concat());
+    let parent = &ours[0]["event_id"];
+    let upstream: Vec<_> = transactions().filter(|one| one["parent_event_id"] == *parent).collect();
+    assert!(!upstream.is_empty());
+    for one in upstream {
+        assert_eq!((&one["vantage"], &one["server_port"]), (&"client".into(), &53.into()));
+    }
+}
+
+/// Whether records have the last message of [`ask`], or its transaction.
+fn have_last(records: &[Value]) -> bool {
+    records
+        .iter()
+        .any(|one| one["transport"] == "tcp" && one["qname"] == NAME && one["qr"] != "query")
+}
+
 #[test]
 fn a_resolvers_dnstap_becomes_transactions() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,13 +162,12 @@ fn a_resolvers_dnstap_becomes_transactions() {
     let receiver = Receiver::start(&socket, &file);
     let Some((lab, _alone)) = lab_with(&options) else { return };
     ask(&lab);
-    let (client, server) = (lab.client_addr(), lab.server_addr());
+    let client = lab.client_addr();
     // unbound reports a second later, and not what it has not yet when it ends.
     shell::wait_for("the last response in the file", END, || {
         receiver.flush();
-        let last = replay(&file)
-            .map(|records| records.iter().any(|one| one["transport"] == "tcp" && one["qr"] == "response"));
-        Ok(last.unwrap_or_default().then_some(()))
+        let records = replay(&file).unwrap_or_default();
+        Ok(have_last(&records).then_some(()))
     })
     .unwrap();
     drop(lab);
@@ -141,31 +175,47 @@ fn a_resolvers_dnstap_becomes_transactions() {
 
     let records = replay(&file).unwrap();
     let of = |schema: &'static str| records.iter().filter(move |one| one["schema"] == schema);
-    let messages: Vec<String> = of("dns.message/1").map(recorded).collect();
-    assert_eq!(messages, read_by_bind(&file));
-    let ledger = of("dns.ledger/1").last().unwrap();
+    let mut messages: Vec<String> = of("dns.message/1").map(recorded).collect();
+    let mut others = read_by_bind(&file);
+    messages.sort_unstable();
+    others.sort_unstable();
+    assert_eq!(messages, others);
+    let ledger = of("dns.ledger/1").next_back().unwrap();
     for path in [["decode", "received"], ["decode", "messages"]] {
         assert_eq!(counter(ledger, &path).unwrap(), messages.len() as u64, "{ledger}");
     }
     assert_eq!(ledger["balanced"], true, "{ledger}");
+    check(&records, client);
+}
 
-    let ours: Vec<&Value> = of("dns.transaction/1")
-        .filter(|one| one["qname"] == "www.example.com" && one["client_ip"] == client.to_string())
-        .collect();
-    let seen: Vec<_> = ours
-        .iter()
-        .map(|one| ["transport", "cache", "status"].map(|name| one[name].as_str().unwrap_or("-")))
-        .collect();
-    let hits = ["doh", "udp", "tcp"].map(|transport| [transport, "hit", "answered"]);
-    assert_eq!(seen, [&[["dot", "miss", "answered"]][..], &hits].concat());
-    let parent = &ours[0]["event_id"];
-    let upstream = of("dns.transaction/1").filter(|one| one["parent_event_id"] == *parent);
-    let upstream: Vec<_> = upstream.collect();
-    assert!(!upstream.is_empty());
-    for one in upstream {
-        assert_eq!(
-            (&one["vantage"], &one["server_ip"]),
-            (&"client".into(), &server.to_string().into())
-        );
+#[test]
+fn an_agent_shows_what_a_resolver_is_asked_over_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("sock");
+    let options = options(folder.path(), &socket);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    if !environment::privileged() {
+        return;
+    }
+    let address = format!("unix:{}", socket.display());
+    let agent = agent(&["--dnstap", &address]);
+    let Some((lab, _alone)) = lab_with(&options) else { return };
+    ask(&lab);
+    agent.wait_for("the last transaction", END, have_last).unwrap();
+    let client = lab.client_addr();
+    let mut stray = UnixStream::connect(&socket).unwrap();
+    stray.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let (_, metrics) = agent.get("/metrics").unwrap();
+    assert!(metrics.contains("dnscribe_packets_total{hook=\"dnstap\""), "{metrics}");
+    drop(lab);
+    let ended = agent.terminate().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    check(&ended.records, client);
+    let ledger = ended.records.iter().rfind(|one| one["schema"] == "dns.ledger/1").unwrap();
+    assert_eq!(ledger["balanced"], true, "{ledger}");
+    let received = counter(ledger, &["ring", "received"]).unwrap();
+    assert!(received > 8, "{ledger}");
+    for path in [&["kernel", "dnstap", "seen"][..], &["decode", "messages"]] {
+        assert_eq!(counter(ledger, path).unwrap(), received, "{ledger}");
     }
 }

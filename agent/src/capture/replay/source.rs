@@ -16,7 +16,7 @@ pub struct InputError {
 
 /// Reasons why a file cannot be replayed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
+pub(in crate::capture) enum Problem {
     #[error("cannot be opened ({0}); give a capture file, or - for stdin")]
     Open(io::Error),
     #[error("cannot be read ({0}); capture or copy it again")]
@@ -45,6 +45,17 @@ pub(super) enum Problem {
     Damaged { offset: u64, what: &'static str },
 }
 
+impl Problem {
+    /// What is wrong, without what is said of files.
+    pub(in crate::capture) fn cause(&self) -> String {
+        match self {
+            Self::Read(error) => error.to_string(),
+            Self::Damaged { what, .. } => (*what).to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
@@ -55,7 +66,7 @@ pub(super) fn name(input: &Path) -> String {
 }
 
 /// Decompressed input with a window over the bytes that are not yet consumed.
-pub(super) struct Source {
+pub(in crate::capture) struct Source {
     input: Box<dyn Read>,
     window: Vec<u8>,
     start: usize,
@@ -89,7 +100,7 @@ impl Source {
         Ok(source)
     }
 
-    fn plain(input: Box<dyn Read>) -> Self {
+    pub(in crate::capture) fn plain(input: Box<dyn Read>) -> Self {
         Self { input, window: vec![0; FIRST_WINDOW], start: 0, end: 0, position: 0, cut_off: None }
     }
 

@@ -289,24 +289,13 @@ proptest::proptest! {
     }
 }
 
-/// A control frame of Frame Streams.
-fn control(kind: u32, content_type: Option<&[u8]>) -> Vec<u8> {
-    let mut body = kind.to_be_bytes().to_vec();
-    if let Some(name) = content_type {
-        let length = u32::try_from(name.len()).unwrap();
-        body.extend([1_u32.to_be_bytes(), length.to_be_bytes()].concat());
-        body.extend(name);
-    }
-    let length = u32::try_from(body.len()).unwrap();
-    [&0_u32.to_be_bytes()[..], &length.to_be_bytes(), &body].concat()
-}
-
 fn data(frame: &[u8]) -> Vec<u8> {
     [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], frame].concat()
 }
 
 #[test]
 fn replays_dnstap_and_counts_what_is_none() {
+    use super::format::frame_streams::control;
     use crate::capture::dnstap::{CONTENT_TYPE, tests::query_frame};
     let start = control(2, Some(CONTENT_TYPE));
     let query = data(&query_frame());

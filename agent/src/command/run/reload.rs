@@ -134,7 +134,7 @@ impl Run {
             return;
         }
         let PortChange::Adding(ports) = std::mem::take(&mut self.port_change) else { return };
-        if let Err(error) = self.live.set_ports(&ports) {
+        if let Err(error) = self.capture.set_ports(&ports) {
             tracing::error!("the ports stay unchanged: the kernel refuses others: {error}");
             return;
         }
@@ -147,7 +147,7 @@ impl Run {
     /// Applies all settings but sinks and ports. Returns whether the rules of masking are in force.
     fn apply_settings(&mut self, new: &Config, settings: Arc<Settings>) -> bool {
         let control = Control::Reconfigure(settings);
-        let reconfigured = self.runner.apply(&control, &mut self.live, &mut self.pipeline);
+        let reconfigured = self.runner.apply(&control, &mut self.capture, &mut self.pipeline);
         take_settings(&mut self.config, new);
         match &reconfigured {
             Ok(()) => self.config.privacy = new.privacy.clone(),
@@ -239,6 +239,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         region,
         labels,
         capture,
+        dnstap,
         correlation,
         kubernetes,
         metrics_listen,
@@ -277,6 +278,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         ("region", now.region != *region),
         ("labels", now.labels != *labels),
         ("capture (but for ports)", now_capture != *capture),
+        ("capture.dnstap", now.dnstap != *dnstap),
         ("join", now.correlation != *correlation),
         ("sinks", now.sink_plans() != new.sink_plans()),
         ("privacy", now.privacy != *privacy),

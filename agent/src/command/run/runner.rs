@@ -2,7 +2,7 @@
 
 use super::super::signals::Waker;
 use super::super::worker_pool::WorkerPool;
-use crate::capture::live::Live;
+use super::Capture;
 use crate::pipeline::{Control, FlowStage, InputCounters, Pipeline};
 use dnscribe_cli::exit::Exit;
 use dnscribe_record::privacy::KeyError;
@@ -36,7 +36,7 @@ pub(super) enum Runner {
 impl Runner {
     /// Starts the flow stages of a capture that began at `epoch`: on worker threads if there are several.
     pub(super) fn start(
-        live: &mut Live,
+        capture: &mut Capture,
         mut flows: Vec<FlowStage>,
         epoch: Timestamp,
     ) -> Result<Self, Exit> {
@@ -46,13 +46,13 @@ impl Runner {
             return Ok(Self::Inline(Box::new(flow)));
         }
         let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
-        WorkerPool::start(live.take_readers(), flows, epoch).map(Self::Pool).map_err(failed)
+        WorkerPool::start(capture.take_readers(), flows, epoch).map(Self::Pool).map_err(failed)
     }
 
     /// Waits for packets up to `limit`, and processes them.
     pub(super) fn poll(
         &mut self,
-        live: &mut Live,
+        capture: &mut Capture,
         pipeline: &mut Pipeline,
         limit: Duration,
         waker: &Waker,
@@ -60,20 +60,20 @@ impl Runner {
         let flow = match self {
             Self::Inline(flow) => flow,
             Self::Pool(pool) => {
-                let (packets, since) = pool.poll(live, pipeline, limit)?;
+                let (packets, since) = pool.poll(capture, pipeline, limit)?;
                 return Ok(Polled { packets, is_busy: packets >= BUSY_PACKETS, since });
             }
         };
         let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-        if live.wait(limit, Some(waker.as_fd())).map_err(failed)? {
+        if capture.wait(limit, waker.as_fd()).map_err(failed)? {
             waker.drain();
         }
         let since = Instant::now();
         // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
         // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
-        let before = live.now();
-        let packets = live.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline));
-        if live.is_empty(0) {
+        let before = capture.now();
+        let packets = capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline));
+        if capture.is_empty(0) {
             flow.ring_drained(before, pipeline);
         }
         Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS, since })
@@ -86,11 +86,11 @@ impl Runner {
     pub(super) fn apply(
         &mut self,
         control: &Control,
-        live: &mut Live,
+        capture: &mut Capture,
         pipeline: &mut Pipeline,
     ) -> Result<(), KeyError> {
         if let Control::Reconfigure(settings) = control {
-            live.set_query_timeout(settings.pairing.query_timeout);
+            capture.set_query_timeout(settings.pairing.query_timeout);
         }
         match self {
             Self::Inline(flow) => flow.apply(control),
@@ -116,13 +116,12 @@ impl Runner {
     }
 
     /// Counters of the capture and the flow stages, as of the events that the pipeline has processed.
-    pub(super) fn counters(&self, live: &Live) -> InputCounters {
+    pub(super) fn counters(&self, capture: &Capture) -> InputCounters {
         let flows: Vec<_> = match self {
             Self::Inline(flow) => vec![flow.counters(&[])],
             Self::Pool(pool) => pool.counters().cloned().collect(),
         };
-        let received = live.received().chain(flows.iter().map(|flow| &*flow.received));
-        InputCounters { capture: live.counters_of(received), flows }
+        InputCounters { capture: capture.counters(&flows), flows }
     }
 
     /// Makes the pipeline process all events that the flow stages have passed, so that counters and records agree for
@@ -137,17 +136,17 @@ impl Runner {
     /// `end`.
     pub(super) fn stop(
         &mut self,
-        live: &mut Live,
+        capture: &mut Capture,
         pipeline: &mut Pipeline,
         drained: Instant,
         end: Instant,
     ) {
         match self {
             Self::Inline(flow) => {
-                while live.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline)) > 0
+                while capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline)) > 0
                     && Instant::now() < drained
                 {}
-                flow.finish(live.now(), pipeline);
+                flow.finish(capture.now(), pipeline);
             }
             Self::Pool(pool) => pool.stop(pipeline, drained, end),
         }

@@ -2,7 +2,7 @@
 
 use dnscribe_admin::metric::Metric;
 
-const HOOK: (&str, &str) = ("hook", "cgroup, socket, replay");
+const HOOK: (&str, &str) = ("hook", "cgroup, socket, dnstap, replay");
 const RULE: (&str, &str) = ("rule", "names of the detection rules");
 const SEVERITY: (&str, &str) = ("severity", "info, warning, critical");
 const DETECTION: &str = "Only if detection is on.";

@@ -109,7 +109,7 @@ impl Decoder {
                 let result = decoder.out.emit_message(&context, &flow, bytes, &mut index);
                 decoder.account(result.err());
             }
-            Body::Unreadable { reason, bytes } => decoder.reject(NOWHERE, reason, bytes),
+            Body::Unreadable { bytes } => decoder.reject(NOWHERE, Malformed::DnstapFrame, bytes),
             Body::SocketError { transport, local, remote, errno, seen } => {
                 if !seen && (ports.contains(remote.port()) || decoder.offers_encrypted(remote)) {
                     let flow = Flow { transport, src: local, dst: remote };

@@ -1,6 +1,7 @@
 //! After a reload, every stage has the settings that it would have after a start.
 
 use super::super::super::session::{flow_options, pipeline_options};
+use super::super::Capture;
 use super::super::runner::Runner;
 use super::*;
 use crate::capture::live::testing::Bench;
@@ -26,7 +27,7 @@ const BASE: [(&str, &str); 5] = [
 ];
 
 /// Other values of keys for which [`other_value`] finds none.
-const OTHER_VALUES: [(&str, &str); 36] = [
+const OTHER_VALUES: [(&str, &str); 37] = [
     ("capture.hook", "socket"),
     ("capture.ports", "[53, 5353]"),
     ("capture.ring_bytes", "64MiB"),
@@ -63,6 +64,7 @@ const OTHER_VALUES: [(&str, &str); 36] = [
     ("health.window", "7s"),
     ("capture.nice", "5"),
     ("capture.snap_bytes", "4096"),
+    ("capture.dnstap", "[\"tcp:127.0.0.1:6000\"]"),
 ];
 
 /// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
@@ -225,13 +227,15 @@ fn capture_has_the_new_query_timeout() {
         return;
     }
     let options = LiveOptions { ring_bytes: 1 << 20, ..LiveOptions::default() };
-    let mut live = Bench::load(&options, false).unwrap().live;
+    let live = Bench::load(&options, false).unwrap().live;
+    let mut capture = Capture::Hook(Box::new(live));
     let (mut pipeline, flow) = start(&with("version", "1").unwrap());
     let mut runner = Runner::Inline(Box::new(flow));
     for timeout in ["5s", "1m"] {
         let config = with("pairing.query_timeout", timeout).unwrap();
         let control = Control::Reconfigure(Arc::new(settings(&config)));
-        runner.apply(&control, &mut live, &mut pipeline).unwrap();
+        runner.apply(&control, &mut capture, &mut pipeline).unwrap();
+        let Capture::Hook(live) = &capture else { panic!() };
         assert!(live.sampling_memory() > config.pairing.query_timeout, "{timeout}");
         assert!(live.sampling_memory() < config.pairing.query_timeout * 2, "{timeout}");
     }

@@ -1,0 +1,571 @@
+//! Receives dnstap from servers that send it: the capture of `run --dnstap`.
+//!
+//! A thread for each sender reads without pause, so that no server waits for this agent: what cannot be kept is counted as
+//! lost. The clock of this capture is late by [`DELAY`], and messages are passed on when it reaches them.
+
+use super::address::DnstapAddress;
+use super::order::{Arrival, DELAY, Ordered};
+use crate::capture::live::{CannotCapture, Clock};
+use crate::capture::replay::{Frames, Source};
+use dnscribe_record::ledger;
+use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::packet::{Packet, PacketId};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, Permissions};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Most senders at a time.
+const MAX_SENDERS: usize = 64;
+
+/// Most bytes of memory of messages that wait.
+const MAX_WAITING_BYTES: usize = 256 << 20;
+
+/// How long a sender may take to read an answer of the handshake.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Shortest sleep while messages wait, so that several are processed in a turn.
+const MIN_SLEEP: Duration = Duration::from_millis(10);
+
+/// A capture of what servers report.
+pub struct Receiver {
+    /// A sentence with the addresses.
+    pub description: String,
+    /// Clock of the messages without the delay.
+    pub(crate) clock: Clock,
+    delay: Duration,
+    /// Time up to which messages were passed on.
+    horizon: Timestamp,
+    ordered: Ordered,
+    /// Messages passed on.
+    received: u64,
+    arrivals: Arc<Arrivals>,
+    listeners: Vec<Listener>,
+    threads: Option<Threads>,
+}
+
+/// The thread that accepts senders. It ends, and returns the threads of the senders, once the bell is dropped.
+struct Threads {
+    bell: UnixStream,
+    acceptor: JoinHandle<Vec<JoinHandle<()>>>,
+}
+
+/// What the threads of senders have received.
+struct Arrivals {
+    /// Most bytes of memory that may wait.
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Not yet taken by the thread of the pipeline.
+    arrived: Vec<Arrival>,
+    /// Bytes of memory of these, and of those that were taken and not passed on.
+    waiting_bytes: usize,
+    submitted: u64,
+    lost: u64,
+    /// Connections of senders, by number.
+    senders: HashMap<u32, OwnedFd>,
+}
+
+impl Arrivals {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, arrival: Arrival) {
+        let bytes = arrival.bytes();
+        let mut state = self.lock();
+        if state.waiting_bytes + bytes > self.limit {
+            state.lost += 1;
+            return;
+        }
+        state.submitted += 1;
+        state.waiting_bytes += bytes;
+        state.arrived.push(arrival);
+    }
+}
+
+impl Receiver {
+    /// Binds the addresses. No thread runs before [`Self::start`].
+    ///
+    /// # Errors
+    /// An address cannot be bound.
+    pub fn bind(addresses: &[DnstapAddress]) -> Result<Self, CannotCapture> {
+        let listeners: Result<Vec<_>, _> = addresses.iter().map(Listener::bind).collect();
+        let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let clock = Clock::new();
+        Ok(Self {
+            description: format!("dnstap at {}", names.join(", ")),
+            delay: DELAY,
+            horizon: clock.now().minus(DELAY),
+            clock,
+            ordered: Ordered::default(),
+            received: 0,
+            arrivals: Arc::new(Arrivals { limit: MAX_WAITING_BYTES, state: Mutex::default() }),
+            listeners: listeners?,
+            threads: None,
+        })
+    }
+
+    /// Starts to accept senders.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(&mut self) -> io::Result<()> {
+        let listeners = std::mem::take(&mut self.listeners);
+        let (bell, rung) = UnixStream::pair()?;
+        let arrivals = Arc::clone(&self.arrivals);
+        let acceptor = thread::Builder::new().name("dnstap".to_owned());
+        let acceptor = acceptor.spawn(move || accept(&listeners, &rung, &arrivals))?;
+        self.threads = Some(Threads { bell, acceptor });
+        Ok(())
+    }
+
+    /// Returns the current time by the clock of this capture, which nobody sets: all messages before it were passed on.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().minus(self.delay)
+    }
+
+    /// Waits until messages may be due, `bell` can be read, or `limit` is over. Returns whether `bell` can be read.
+    ///
+    /// # Errors
+    /// Returns an error if `poll(2)` fails.
+    pub fn wait(&self, limit: Duration, bell: BorrowedFd<'_>) -> io::Result<bool> {
+        let due = self.ordered.first_due().map(|due| due.since(self.now()).max(MIN_SLEEP));
+        let timeout = due.map_or(limit, |due| due.min(limit));
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        match poll(&mut [PollFd::from_borrowed_fd(bell, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Calls `each` with up to `max` messages that are due, in order of time, and returns their number.
+    pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
+        let (shift, present) = (self.clock.shift(), self.clock.now());
+        for mut arrival in std::mem::take(&mut self.arrivals.lock().arrived) {
+            // Servers have the host's time of day.
+            arrival.ts = shift.undo(arrival.ts);
+            // A sender whose clock is ahead does not hold up what it sends.
+            self.ordered.push(arrival.ts.min(present), arrival);
+        }
+        self.horizon = self.now();
+        let (mut count, mut bytes) = (0, 0);
+        while count < max
+            && let Some(arrival) = self.ordered.pop(self.horizon)
+        {
+            bytes += arrival.bytes();
+            each(&arrival.packet());
+            count += 1;
+        }
+        self.received += count as u64;
+        self.arrivals.lock().waiting_bytes -= bytes;
+        count
+    }
+
+    /// Returns whether all messages that are due were passed on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ordered.first_due().is_none_or(|due| due > self.horizon)
+    }
+
+    /// Returns the counters of hook `dnstap`, and those of the queue, which stands for the ring.
+    #[must_use]
+    pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
+        let (submitted, lost) = {
+            let state = self.arrivals.lock();
+            (state.submitted, state.lost)
+        };
+        let kernel = ledger::Kernel {
+            seen: submitted + lost,
+            submitted,
+            lost_ring_full: lost,
+            ..ledger::Kernel::default()
+        };
+        let received = self.received;
+        let ring = ledger::Ring {
+            submitted,
+            received,
+            in_ring: submitted - received,
+            sequence_gaps: lost,
+        };
+        (BTreeMap::from([("dnstap".to_owned(), kernel)]), ring)
+    }
+
+    /// Ends the connections, once what they have received is read. All of it is due then.
+    pub fn detach(&mut self) {
+        let Some(Threads { bell, acceptor }) = self.threads.take() else { return };
+        drop(bell);
+        let senders = acceptor.join().unwrap_or_default();
+        for sender in self.arrivals.lock().senders.values() {
+            // Fails if the sender has gone.
+            let _ = shutdown(sender, Shutdown::Read);
+        }
+        for sender in senders {
+            if sender.join().is_err() {
+                tracing::error!("a thread of dnstap has failed; this is a bug, please report it");
+            }
+        }
+        self.delay = Duration::ZERO;
+    }
+}
+
+/// A bound address.
+enum Listener {
+    Unix(UnixListener, PathBuf),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    fn bind(address: &DnstapAddress) -> Result<Self, CannotCapture> {
+        let listener = match address {
+            DnstapAddress::Unix(path) => {
+                bind_unix(path).map(|listener| Self::Unix(listener, path.clone()))
+            }
+            DnstapAddress::Tcp(address) => TcpListener::bind(address).map(Self::Tcp),
+        };
+        listener
+            .and_then(|listener| {
+                match &listener {
+                    Self::Unix(listener, _) => listener.set_nonblocking(true),
+                    Self::Tcp(listener) => listener.set_nonblocking(true),
+                }
+                .map(|()| listener)
+            })
+            .map_err(|error| CannotCapture {
+                problem: format!("cannot receive dnstap at {address}: {error}"),
+                remedy: "give an address that this user may bind and no program uses".to_owned(),
+            })
+    }
+
+    fn accept(&self) -> io::Result<Sender> {
+        match self {
+            Self::Unix(listener, path) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+                let (fd, replies) = (stream.try_clone()?.into(), Box::new(stream.try_clone()?));
+                Ok(Sender {
+                    name: path.display().to_string(),
+                    fd,
+                    replies,
+                    stream: Box::new(stream),
+                })
+            }
+            Self::Tcp(listener) => {
+                let (stream, peer): (TcpStream, _) = listener.accept()?;
+                stream.set_nonblocking(false)?;
+                stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+                let (fd, replies) = (stream.try_clone()?.into(), Box::new(stream.try_clone()?));
+                Ok(Sender { name: peer.to_string(), fd, replies, stream: Box::new(stream) })
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Not allowed after privileges were dropped; the next start then replaces it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener, _) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// Binds a path. Servers run as users of their own, so anyone may connect who can enter the folder.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path).or_else(|error| {
+        // A regular file refuses a connection as well.
+        let is_socket =
+            || fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+        let is_left_over = error.kind() == io::ErrorKind::AddrInUse
+            && is_socket()
+            && UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if !is_left_over {
+            return Err(error);
+        }
+        fs::remove_file(path)?;
+        UnixListener::bind(path)
+    })?;
+    fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+/// A server that has connected.
+struct Sender {
+    name: String,
+    /// The connection, to end it.
+    fd: OwnedFd,
+    replies: Box<dyn Write + Send>,
+    stream: Box<dyn Read + Send>,
+}
+
+/// Accepts senders until the other end of `bell` is dropped, and those that had connected before that. Returns their
+/// threads.
+fn accept(
+    listeners: &[Listener],
+    bell: &UnixStream,
+    arrivals: &Arc<Arrivals>,
+) -> Vec<JoinHandle<()>> {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    let mut number = 0;
+    let mut last_turns = MAX_SENDERS;
+    loop {
+        let fds = listeners.iter().map(AsFd::as_fd).chain([bell.as_fd()]);
+        let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                tracing::error!("cannot wait for senders of dnstap: {error}");
+                return threads;
+            }
+        }
+        let is_ending = fds.last().is_some_and(|bell| !bell.revents().is_empty());
+        let mut accepted = false;
+        threads.retain(|thread| !thread.is_finished());
+        for listener in listeners {
+            match listener.accept() {
+                Ok(Sender { name, fd, replies, stream }) if threads.len() < MAX_SENDERS => {
+                    accepted = true;
+                    let arrivals = Arc::clone(arrivals);
+                    arrivals.lock().senders.insert(number, fd);
+                    let thread = thread::Builder::new().name(format!("dnstap-{number}"));
+                    let receive = move || {
+                        let frames = Frames::of_sender(Source::plain(stream), replies);
+                        receive(frames, &name, number, &arrivals);
+                    };
+                    match thread.spawn(receive) {
+                        Ok(thread) => threads.push(thread),
+                        Err(error) => tracing::error!("cannot start a thread: {error}"),
+                    }
+                    number += 1;
+                }
+                Ok(sender) => {
+                    tracing::warn!(
+                        "a sender of dnstap ({}) was refused: there are {MAX_SENDERS} already",
+                        sender.name
+                    );
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::warn!("cannot accept a sender of dnstap: {error}");
+                    // Without a descriptor left, the next attempt fails at once.
+                    thread::sleep(MIN_SLEEP);
+                }
+            }
+        }
+        if is_ending {
+            last_turns -= 1;
+            if !accepted || last_turns == 0 {
+                return threads;
+            }
+        }
+    }
+}
+
+/// Reads what a sender sends, until it ends.
+fn receive(mut frames: Frames, name: &str, number: u32, arrivals: &Arrivals) {
+    tracing::info!("a sender of dnstap has connected: {name}");
+    let (mut seq, mut last) = (0, Clock::new().now());
+    let end = loop {
+        match frames.next() {
+            Ok(Some(frame)) => {
+                seq += 1;
+                let arrival = Arrival::read(frame, PacketId { cpu: number, seq }, last);
+                last = arrival.ts;
+                arrivals.push(arrival);
+            }
+            Ok(None) => break frames.warning.take(),
+            Err(problem) => break Some(problem.cause()),
+        }
+    };
+    arrivals.lock().senders.remove(&number);
+    match end {
+        None => tracing::info!("a sender of dnstap has ended after {seq} frames: {name}"),
+        Some(why) => tracing::warn!("a sender of dnstap is gone after {seq} frames: {name}: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::dnstap::CONTENT_TYPE;
+    use crate::capture::dnstap::tests::frame_at;
+    use crate::capture::replay::control;
+    use dnscribe_transaction::packet::Body;
+
+    const ACCEPT: u32 = 1;
+    const START: u32 = 2;
+    const STOP: u32 = 3;
+    const READY: u32 = 4;
+    const FINISH: u32 = 5;
+
+    fn data(frame: &[u8]) -> Vec<u8> {
+        [&u32::try_from(frame.len()).unwrap().to_be_bytes()[..], frame].concat()
+    }
+
+    fn receiver(folder: &Path) -> (Receiver, PathBuf) {
+        let path = folder.join("dnstap.sock");
+        let mut receiver = Receiver::bind(&[DnstapAddress::Unix(path.clone())]).unwrap();
+        receiver.start().unwrap();
+        (receiver, path)
+    }
+
+    /// Connects, greets, and returns the connection once the greeting is answered.
+    fn sender(path: &Path) -> UnixStream {
+        let mut stream = UnixStream::connect(path).unwrap();
+        stream.write_all(&control(READY, Some(CONTENT_TYPE))).unwrap();
+        expect(&mut stream, &control(ACCEPT, Some(CONTENT_TYPE)));
+        stream.write_all(&control(START, Some(CONTENT_TYPE))).unwrap();
+        stream
+    }
+
+    fn expect(stream: &mut UnixStream, bytes: &[u8]) {
+        let mut answer = vec![0; bytes.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, bytes);
+    }
+
+    /// Ends the capture; returns sender, number and readability of what it passes on, and its counters.
+    fn end(mut receiver: Receiver) -> (Vec<(u32, u64, bool)>, ledger::Kernel, ledger::Ring) {
+        receiver.detach();
+        let mut found = Vec::new();
+        receiver.drain(usize::MAX, &mut |packet| {
+            let is_readable = matches!(packet.body, Body::Message { .. });
+            found.push((packet.id.cpu, packet.id.seq, is_readable));
+        });
+        assert!(receiver.is_empty());
+        let (mut kernel, ring) = receiver.counters();
+        (found, kernel.remove("dnstap").unwrap(), ring)
+    }
+
+    #[test]
+    fn messages_of_all_senders_come_in_order_of_time_and_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (receiver, path) = receiver(folder.path());
+        let now = receiver.clock.now().as_nanos() / 1_000_000_000;
+        let mut one = sender(&path);
+        let mut other = sender(&path);
+        for age in [3, 1, 5] {
+            one.write_all(&data(&frame_at(now - age))).unwrap();
+        }
+        other.write_all(&data(b"junk")).unwrap();
+        other.write_all(&data(&frame_at(now - 4))).unwrap();
+        for stream in [&mut one, &mut other] {
+            stream.write_all(&control(STOP, None)).unwrap();
+            expect(stream, &control(FINISH, None));
+        }
+        let (found, kernel, ring) = end(receiver);
+        // What cannot be read has the time of its arrival.
+        let expected = [(0, 3, true), (1, 2, true), (0, 1, true), (0, 2, true), (1, 1, false)];
+        assert_eq!(found, expected);
+        assert_eq!((kernel.seen, kernel.submitted, kernel.lost_ring_full), (5, 5, 0));
+        assert_eq!((ring.received, ring.in_ring, ring.sequence_gaps), (5, 0, 0));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn messages_wait_for_earlier_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut receiver, path) = receiver(folder.path());
+        let mut stream = sender(&path);
+        let future = receiver.clock.now().as_nanos() / 1_000_000_000 + 60;
+        stream.write_all(&data(&frame_at(future))).unwrap();
+        stream.write_all(&control(STOP, None)).unwrap();
+        expect(&mut stream, &control(FINISH, None));
+        let count = |receiver: &mut Receiver| receiver.drain(9, &mut |_| {});
+        assert_eq!(count(&mut receiver), 0);
+        assert_eq!(receiver.counters().1.in_ring, 1);
+        let (bell, _other) = UnixStream::pair().unwrap();
+        // A clock that is ahead does not hold it up longer.
+        let since = std::time::Instant::now();
+        while count(&mut receiver) == 0 && since.elapsed() < DELAY * 4 {
+            assert!(!receiver.wait(DELAY * 4, bell.as_fd()).unwrap());
+        }
+        assert_eq!(receiver.counters().1.received, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_lost_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dnstap.sock");
+        let mut receiver = Receiver::bind(&[DnstapAddress::Unix(path.clone())]).unwrap();
+        let state = Mutex::default();
+        receiver.arrivals = Arc::new(Arrivals { limit: 1_000, state });
+        receiver.start().unwrap();
+        let mut stream = sender(&path);
+        for _ in 0..9 {
+            stream.write_all(&data(&[1; 300])).unwrap();
+        }
+        stream.write_all(&control(STOP, None)).unwrap();
+        expect(&mut stream, &control(FINISH, None));
+        let (found, kernel, ring) = end(receiver);
+        let kept = found.len() as u64;
+        assert!((1..9).contains(&kept), "{kept}");
+        assert_eq!((kernel.seen, kernel.submitted), (9, kept));
+        assert_eq!((kernel.lost_ring_full, ring.sequence_gaps), (9 - kept, 9 - kept));
+    }
+
+    #[test]
+    fn what_is_no_dnstap_ends_its_connection_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (receiver, path) = receiver(folder.path());
+        for junk in [&b"GET / HTTP/1.1\r\n\r\n"[..], &control(READY, Some(b"protobuf:other"))] {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            stream.write_all(junk).unwrap();
+            assert_eq!(stream.read(&mut [0; 9]).unwrap_or(0), 0);
+        }
+        // Killed in a frame.
+        let mut cut = sender(&path);
+        cut.write_all(&data(&frame_at(1))[..9]).unwrap();
+        drop(cut);
+        // Without a handshake.
+        let mut plain = UnixStream::connect(&path).unwrap();
+        plain.write_all(&control(START, Some(CONTENT_TYPE))).unwrap();
+        plain.write_all(&data(&frame_at(1))).unwrap();
+        drop(plain);
+        let (found, ..) = end(receiver);
+        assert_eq!(found, [(3, 1, true)]);
+    }
+
+    #[test]
+    fn a_socket_that_was_left_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dnstap.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let (receiver, path) = receiver(folder.path());
+        let again = Receiver::bind(&[DnstapAddress::Unix(path.clone())]).err().unwrap();
+        assert!(again.problem.contains("in use"), "{}", again.problem);
+        sender(&path);
+        drop(receiver);
+        fs::write(folder.path().join("file"), "").unwrap();
+        let file = DnstapAddress::Unix(folder.path().join("file"));
+        assert!(Receiver::bind(&[file]).is_err(), "no file is removed");
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = DnstapAddress::Tcp(tcp.local_addr().unwrap());
+        assert!(Receiver::bind(&[tcp]).is_err());
+    }
+}
