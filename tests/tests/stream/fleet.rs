@@ -111,7 +111,7 @@ fn backfill(running: &mut Running, received: u64, times: &Range<String>) {
 }
 
 /// Writes the windows of each node's share of the traffic, which begins at `time`, in seconds since the epoch. By time, as
-/// nodes write that live at once, and none before the job has read those of the ten seconds before: it may read a partition far
+/// nodes write that live at once, and none before the job has read those of the twenty seconds before: it may read a partition far
 /// ahead of another, and then windows are late.
 fn replay(running: &Running, time: u64, nodes: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -141,8 +141,9 @@ fn replay(running: &Running, time: u64, nodes: &[&str]) {
         let begin = window["ts"].as_str().unwrap()[..19].to_owned().max(first.clone());
         slices.entry(begin).or_default().push((key(&window), window));
     }
-    for windows in slices.into_values() {
-        running.write("dns.metrics", &windows);
+    let slices: Vec<_> = slices.into_values().collect();
+    for slices in slices.chunks(2) {
+        running.write("dns.metrics", &slices.concat());
         read_to(running, running.topic("dns.metrics").len());
     }
 }
