@@ -33,7 +33,7 @@ use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::sinks::MetricsLayer;
 use dnscribe_config::value::{
-    Broker, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, Span,
+    Broker, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, RecordOutput, Span,
 };
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use dnscribe_transaction::packet::encrypted::Prefix;
@@ -204,9 +204,9 @@ pub struct CaptureArgs {
 /// Flags of commands that write records to stdout.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OutputArgs {
-    /// Write stdout as text, json, or auto: text on a terminal [default: auto]
+    /// Write stdout as text, json, ecs, or auto: text on a terminal [default: auto]
     #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<Output>,
+    pub output: Option<RecordOutput>,
 }
 
 /// Flags that choose the records of transactions, messages, lookups and connections. Each stands for the same criterion

@@ -25,7 +25,7 @@ use dnscribe_analysis::detect::DetectOptions;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
-use dnscribe_config::value::{Address, Listen, Name, Output};
+use dnscribe_config::value::{Address, FileFormat, Listen, Name, RecordOutput};
 use dnscribe_config::{ConfigError, alertmanager, host, kafka, privacy, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
@@ -126,7 +126,7 @@ pub struct Config {
     /// Destinations of records; at least one.
     pub sinks: Vec<SinkSpec>,
     /// Format of records on stdout.
-    pub output: Output,
+    pub output: RecordOutput,
     /// Connection to Kafka; with brokers where a sink needs them.
     pub kafka: KafkaConfig,
     /// Connection to Alertmanager; given where a sink needs it.
@@ -138,6 +138,8 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// Rotation of the files of file sinks.
     pub rotation: Rotation,
+    /// Format of records in these files.
+    pub files: FileFormat,
     /// Names of resolvers by address (IPv4-mapped IPv6 addresses as IPv4).
     pub resolvers: BTreeMap<IpAddr, String>,
     /// How pods are watched, if they are.
@@ -212,6 +214,7 @@ impl Config {
             region: self.region.as_deref(),
             labels: Some(&self.labels).filter(|labels| !labels.is_empty()),
             rotation: self.rotation,
+            files: self.files.into(),
             kafka: &self.kafka,
             alertmanager: self.alertmanager.as_ref(),
             server_patience: self.server_patience,
@@ -240,6 +243,7 @@ impl Config {
             server_patience: other.server_patience,
             spool: other.spool,
             rotation: other.rotation,
+            files: other.files,
             secret_files: other.secret_files,
             ..self
         }
@@ -291,6 +295,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         server_patience: (!is_live).then_some(REPLAY_PATIENCE),
         // A replay can wait for Kafka, and be repeated.
         spool: sinks::spool(&layer.spool, environment, sinks::STATE_DIRECTORY).filter(|_| is_live),
+        files: layer.file.format(),
         // In a replay, files do not age.
         rotation: Rotation { every: rotation.every.filter(|_| is_live), ..rotation },
         resolvers: resolvers(layer.resolvers)?,

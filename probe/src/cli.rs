@@ -12,7 +12,7 @@ use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::sinks::MetricsLayer;
-use dnscribe_config::value::{Broker, Listen, LogFormat, LogLevel, Output};
+use dnscribe_config::value::{Broker, Listen, LogFormat, LogLevel, RecordOutput};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::path::PathBuf;
 
@@ -85,9 +85,9 @@ pub struct CommonArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 
-    /// Write stdout as text, json, or auto: text on a terminal [default: auto]
+    /// Write stdout as text, json, ecs, or auto: text on a terminal [default: auto]
     #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<Output>,
+    pub output: Option<RecordOutput>,
 
     /// Write log lines as text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
@@ -130,7 +130,7 @@ pub struct ExplainArgs {
 
     /// Write text, or records as json [default: text]
     #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<Output>,
+    pub output: Option<RecordOutput>,
 
     /// Log more on stderr: debug; twice: trace
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -144,7 +144,7 @@ impl ExplainArgs {
         let common = CommonArgs {
             config: self.config.clone(),
             // Text for people, also through a pipe.
-            output: Some(self.output.unwrap_or(Output::Text)),
+            output: Some(self.output.unwrap_or(RecordOutput::Text)),
             verbose: self.verbose,
             ..CommonArgs::default()
         };

@@ -23,6 +23,7 @@ use crate::target::Service;
 use crate::trust::Trust;
 use crate::verdict::RuleOptions;
 use dnscribe_config::privacy;
+use dnscribe_config::value::FileFormat;
 use dnscribe_config::{
     ConfigError, alertmanager, host, kafka, log, reader::Field as _, sinks, source,
 };
@@ -90,6 +91,8 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// Rotation of the files of file sinks.
     pub rotation: Rotation,
+    /// Format of records in these files.
+    pub files: FileFormat,
     /// What `/probe` measures.
     pub modules: Modules,
     /// Number of requests that `/probe` measures at a time; absent where it is not served.
@@ -138,6 +141,7 @@ impl Config {
             region: self.region.as_deref(),
             labels: Some(&self.labels).filter(|labels| !labels.is_empty()),
             rotation: self.rotation,
+            files: self.files.into(),
             alertmanager: self.alertmanager.as_ref(),
             spool: self.spool.as_ref(),
             ..OpenWith::new(&self.node, &self.kafka)
@@ -163,6 +167,7 @@ impl Config {
             alertmanager: other.alertmanager,
             spool: other.spool,
             rotation: other.rotation,
+            files: other.files,
             privacy: other.privacy,
             ..self
         }
@@ -229,6 +234,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
         alertmanager,
         spool: sinks::spool(&layer.spool, &sources.environment, STATE_DIRECTORY),
         rotation: sinks::rotation(&layer.file)?,
+        files: layer.file.format(),
         metrics_listen: metrics_listen(layer),
         health_window: layer.health.window().0,
         privacy: privacy::resolve(layer.privacy.clone(), false)?,

@@ -4,8 +4,7 @@
 
 use anyhow::Context as _;
 use dnscribe_delivery::{
-    AlertmanagerConfig, Batch, KafkaConfig, OpenWith, OutputFormat, Rotation, Sink, SinkSpec,
-    Stream, StreamSelection, open,
+    AlertmanagerConfig, Batch, KafkaConfig, OpenWith, Sink, SinkSpec, Stream, open,
 };
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::alertmanager::Alertmanager;
@@ -33,18 +32,8 @@ fn sink(alertmanager: &Alertmanager) -> Box<dyn Sink> {
         labels: BTreeMap::from([("team".to_owned(), "dns".to_owned())]),
         generator_url: Some("https://dashboards.example/dns".to_owned()),
     };
-    let with = OpenWith {
-        streams: StreamSelection::default(),
-        rotation: Rotation::default(),
-        stdout: OutputFormat::Json,
-        node: "n",
-        region: None,
-        labels: None,
-        kafka: &KafkaConfig::default(),
-        alertmanager: Some(&config),
-        server_patience: None,
-        spool: None,
-    };
+    let kafka = KafkaConfig::default();
+    let with = OpenWith { alertmanager: Some(&config), ..OpenWith::new("n", &kafka) };
     open(&[SinkSpec::Alertmanager], &with).unwrap().remove(0)
 }
 

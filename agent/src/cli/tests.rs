@@ -26,7 +26,7 @@ fn reads_flags_into_the_top_layer() {
     assert_eq!(layer.capture.ports.unwrap().to_string(), "53,5353");
     assert_eq!(layer.metrics.listen, Some(Listen(None)));
     assert_eq!(layer.pairing.query_timeout.unwrap().0, Duration::from_secs(1));
-    assert_eq!((layer.output, layer.log.level), (Some(Output::Json), Some(LogLevel::Trace)));
+    assert_eq!((layer.output, layer.log.level), (Some(RecordOutput::Json), Some(LogLevel::Trace)));
     assert_eq!(layer.capture.interfaces.unwrap(), ["eth0", "eth1"]);
     assert_eq!(layer.capture.threads, Some(Threads(3)));
     assert_eq!(layer.drain_timeout, Some(Span(Duration::ZERO)));

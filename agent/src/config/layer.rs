@@ -12,7 +12,7 @@ use dnscribe_config::log::LogLayer;
 use dnscribe_config::privacy::PrivacyLayer;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
-    Address, Count, LabelName, LabelValue, Name, Output, PositiveSpan, Span, Switch, Version,
+    Address, Count, LabelName, LabelValue, Name, PositiveSpan, RecordOutput, Span, Switch, Version,
     read_bytes, show_bytes,
 };
 use dnscribe_config::{section, value};
@@ -56,9 +56,9 @@ section! {
         /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
         /// kafka.brokers is given, else stdout.
         items sinks: Option<Vec<SinkSpec>> = example("[kafka, \"file:/var/log/dnscribe/dns.ndjson\"]"),
-        /// Format of records on stdout: text, json, or auto, which is text on a terminal and json
-        /// elsewhere.
-        text output: Option<Output> = default(Output::Auto),
+        /// Format of records on stdout: text, json, ecs (the Elastic Common Schema), or auto, which is text on
+        /// a terminal and json elsewhere.
+        text output: Option<RecordOutput> = default(RecordOutput::Auto),
         /// Connection to Kafka, and what is sent there.
         section kafka: KafkaLayer,
         /// Queue on disk for records while Kafka cannot be reached.

@@ -174,7 +174,7 @@ fn reads_every_key() {
     let weekly = MaintenancePeriod::Weekly { days: 0b110_0000, from: 81_000, to: 14_400 };
     assert_eq!(whens, [MaintenancePeriod::Once(once[0], once[1]), weekly]);
     assert_eq!(config.metrics_listen, Some("0.0.0.0:9000".parse().unwrap()));
-    assert!(config.messages_wire && config.records_idn && config.output == Output::Json);
+    assert!(config.messages_wire && config.records_idn && config.output == RecordOutput::Json);
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: LogLevel::Debug });
     assert_eq!(config.drain_timeout, Duration::from_secs(2));
     assert_eq!(config.duration, Some(Duration::from_millis(100)));
@@ -498,7 +498,7 @@ fn formats_and_their_registry_fit_together() {
     let cases = [
         (
             "kafka: {format: xml}",
-            "line 2, column 17: kafka.format: \"xml\" is not a format: choose from json, avro",
+            "line 2, column 17: kafka.format: \"xml\" is not a format: choose from json, avro, ecs",
         ),
         (
             "kafka: {format: avro}",

@@ -35,7 +35,7 @@ section! {
         /// Number of copies of each partition of these topics, 1 to 1000. Default: that of the
         /// brokers.
         text replication_factor: Option<Replicas> = example("3"),
-        /// Format of records: json or avro.
+        /// Format of records: json, avro, or ecs, which is the Elastic Common Schema.
         text format: Option<Format> = shown("json"),
         /// Format of the records of single streams, where it differs from `format`.
         map formats: BTreeMap<Stream, Format> = example("{ transactions: avro }"),

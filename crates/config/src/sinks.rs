@@ -2,7 +2,7 @@
 
 use crate::ConfigError;
 use crate::value::{
-    Compress, Count, DiskBytes, Listen, PositiveSpan, RotateBytes, RotateEvery, Switch,
+    Compress, Count, DiskBytes, FileFormat, Listen, PositiveSpan, RotateBytes, RotateEvery, Switch,
 };
 use dnscribe_delivery::spool::{SpoolConfig, WhenFull};
 use dnscribe_delivery::{KafkaConfig, Rotation, SinkSpec, StreamSet, is_same_file};
@@ -37,6 +37,8 @@ section! {
     FileLayer {
         /// Streams that are written to files, where they differ from `streams`.
         joined streams: Option<StreamSet> = example("[messages, ledger]"),
+        /// Format of records: json, or ecs, which is the Elastic Common Schema.
+        text format: Option<FileFormat> = default(FileFormat::Json),
         /// Size at which a file is rotated: at least 64KiB. Default: no limit.
         text rotate_bytes: Option<RotateBytes> = example("100MiB"),
         /// Age at which a file is rotated: at least 1s. Default: no limit.

@@ -208,19 +208,34 @@ value! {
 }
 
 named_enum! {
-    /// The format of records on stdout.
+    /// The format of what a command says on stdout.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Output: "an output format", "give one of" {
+        /// Text on a terminal, else JSON.
+        Auto = "auto",
+        /// Text.
+        Text = "text",
+        /// JSON.
+        Json = "json",
+    }
+}
+
+named_enum! {
+    /// The format of records on stdout.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum RecordOutput: "an output format", "give one of" {
         /// Text on a terminal, else JSON.
         Auto = "auto",
         /// One aligned readable line per record.
         Text = "text",
         /// One JSON object per record.
         Json = "json",
+        /// One JSON object of the Elastic Common Schema per record.
+        Ecs = "ecs",
     }
 }
 
-impl Output {
+impl RecordOutput {
     /// Returns the format of records on the stdout of this process.
     #[must_use]
     pub fn stdout_format(self) -> OutputFormat {
@@ -228,6 +243,27 @@ impl Output {
             Self::Text => OutputFormat::Text,
             Self::Auto if std::io::stdout().is_terminal() => OutputFormat::Text,
             Self::Json | Self::Auto => OutputFormat::Json,
+            Self::Ecs => OutputFormat::Ecs,
+        }
+    }
+}
+
+named_enum! {
+    /// The format of records in files.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum FileFormat: "a format of files", "give one of" {
+        /// One JSON object per record.
+        Json = "json",
+        /// One JSON object of the Elastic Common Schema per record.
+        Ecs = "ecs",
+    }
+}
+
+impl From<FileFormat> for OutputFormat {
+    fn from(format: FileFormat) -> Self {
+        match format {
+            FileFormat::Json => Self::Json,
+            FileFormat::Ecs => Self::Ecs,
         }
     }
 }

@@ -14,6 +14,8 @@ named_enum! {
         Json = "json",
         /// Avro in the registry's framing: byte 0, the schema id in four bytes, the record.
         Avro = "avro",
+        /// One JSON object of the Elastic Common Schema.
+        Ecs = "ecs",
     }
 }
 
@@ -57,7 +59,7 @@ mod tests {
     fn reads_formats() {
         assert_eq!("avro".parse(), Ok(Format::Avro));
         let why = "protobuf".parse::<Format>().unwrap_err().to_string();
-        assert_eq!(why, "\"protobuf\" is not a format: choose from json, avro");
+        assert_eq!(why, "\"protobuf\" is not a format: choose from json, avro, ecs");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct OpenWith<'a> {
     pub rotation: Rotation,
     /// The output format of stdout.
     pub stdout: OutputFormat,
+    /// The output format of files.
+    pub files: OutputFormat,
     /// The node's name, for the headers of Kafka records.
     pub node: &'a str,
     /// The node's region, for records that a sink itself writes.
@@ -52,6 +54,7 @@ impl<'a> OpenWith<'a> {
             streams: StreamSelection::default(),
             rotation: Rotation::default(),
             stdout: OutputFormat::Json,
+            files: OutputFormat::Json,
             node,
             region: None,
             labels: None,
@@ -116,7 +119,7 @@ pub struct SinkPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Destination {
     Stdout(OutputFormat),
-    File(PathBuf, Rotation),
+    File(PathBuf, OutputFormat, Rotation),
     Kafka(Box<KafkaPlan>),
     /// The configuration is `None` if it is incomplete.
     Alertmanager(Option<Box<AlertmanagerConfig>>, Option<Duration>),
@@ -130,7 +133,7 @@ impl SinkPlan {
         let patience = with.server_patience;
         let destination = match spec {
             SinkSpec::Stdout => Destination::Stdout(with.stdout),
-            SinkSpec::File(path) => Destination::File(path.clone(), with.rotation),
+            SinkSpec::File(path) => Destination::File(path.clone(), with.files, with.rotation),
             SinkSpec::Kafka => Destination::Kafka(Box::new(KafkaPlan {
                 node: with.node.into(),
                 region: with.region.map(str::to_owned),
@@ -150,11 +153,9 @@ impl SinkPlan {
     /// The output format of the sink.
     pub(super) const fn output_format(&self) -> OutputFormat {
         match &self.destination {
-            Destination::Stdout(format) => *format,
+            Destination::Stdout(format) | Destination::File(_, format, _) => format.rendered(),
             Destination::Null => OutputFormat::None,
-            Destination::File(..) | Destination::Kafka(_) | Destination::Alertmanager(..) => {
-                OutputFormat::Json
-            }
+            Destination::Kafka(_) | Destination::Alertmanager(..) => OutputFormat::Json,
         }
     }
 
@@ -163,7 +164,7 @@ impl SinkPlan {
     pub fn collides_with(&self, other: &Self) -> bool {
         match (&self.destination, &other.destination) {
             (Destination::Stdout(_), Destination::Stdout(_)) => true,
-            (Destination::File(one, _), Destination::File(other, _)) => is_same_file(one, other),
+            (Destination::File(one, ..), Destination::File(other, ..)) => is_same_file(one, other),
             (Destination::Kafka(one), Destination::Kafka(other)) => {
                 let spools = one.spool.as_ref().zip(other.spool.as_ref());
                 spools.is_some_and(|(one, other)| is_same_file(&one.directory, &other.directory))
@@ -180,8 +181,8 @@ impl SinkPlan {
         let streams = self.streams;
         Ok(match &self.destination {
             Destination::Stdout(format) => Box::new(writer::stdout(name, streams, *format)?),
-            Destination::File(path, rotation) => {
-                Box::new(writer::file(name, streams, path, *rotation)?)
+            Destination::File(path, format, rotation) => {
+                Box::new(writer::file(name, streams, *format, path, *rotation)?)
             }
             Destination::Kafka(plan) => Box::new(kafka::open(name, streams, plan)?),
             Destination::Alertmanager(config, patience) => {

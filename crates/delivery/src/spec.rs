@@ -145,10 +145,22 @@ impl fmt::Display for SinkSpec {
 pub enum OutputFormat {
     /// One JSON object per line.
     Json,
+    /// One JSON object of the Elastic Common Schema per line.
+    Ecs,
     /// One aligned line for people.
     Text,
     /// Not rendered: records are only counted.
     None,
+}
+
+impl OutputFormat {
+    /// The form in which the sink gets records. It makes documents of the Elastic Common Schema of them itself.
+    pub(super) const fn rendered(self) -> Self {
+        match self {
+            Self::Ecs => Self::Json,
+            other => other,
+        }
+    }
 }
 
 /// How to reach Kafka, and which stream goes to which topic.

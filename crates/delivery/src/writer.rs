@@ -9,7 +9,8 @@ mod target;
 
 use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, OutputFormat, Rotation, SinkError, StreamSet};
+use super::{Batch, Failure, OutputFormat, Rotation, SinkError, Stream, StreamSet};
+use dnscribe_record::EcsEncoder;
 pub use rotation::is_rotated_from;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -20,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use target::Target;
 pub(super) use target::open;
+use tracing::error;
 
 const REASONS: &[DropReason] =
     &[DropReason::QueueFull, DropReason::WriteError, DropReason::PipeClosed, DropReason::Shutdown];
@@ -44,10 +46,11 @@ pub(super) fn stdout(
 pub(super) fn file(
     name: String,
     streams: StreamSet,
+    format: OutputFormat,
     path: &Path,
     rotation: Rotation,
 ) -> Result<ThreadedSink, SinkError> {
-    start(name, streams, OutputFormat::Json, Writer::new(Target::at(path, rotation)?, false))
+    start(name, streams, format, Writer::new(Target::at(path, rotation)?, false))
 }
 
 fn start(
@@ -56,9 +59,10 @@ fn start(
     format: OutputFormat,
     mut writer: Writer,
 ) -> Result<ThreadedSink, SinkError> {
+    writer.lines.ecs = (format == OutputFormat::Ecs).then(EcsEncoder::default);
     let shared = SharedState::new(streams, REASONS);
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
-    ThreadedSink::start(name, format, QueueLimits::default(), shared, work)
+    ThreadedSink::start(name, format.rendered(), QueueLimits::default(), shared, work)
 }
 
 /// The lines of one batch that belong to the sink, contiguous.
@@ -67,6 +71,8 @@ struct Lines {
     bytes: Vec<u8>,
     /// The end of each line, and its stream.
     ends: Vec<(usize, usize)>,
+    /// Makes documents of them, if they are to be.
+    ecs: Option<EcsEncoder>,
 }
 
 impl Lines {
@@ -74,8 +80,21 @@ impl Lines {
         self.bytes.clear();
         self.ends.clear();
         for record in batch.iter().filter(|record| streams.contains(record.stream)) {
-            self.bytes.extend_from_slice(record.line);
+            self.add(record.stream, record.line);
             self.ends.push((self.bytes.len(), record.stream as usize));
+        }
+    }
+
+    fn add(&mut self, stream: Stream, line: &[u8]) {
+        let Some(ecs) = &self.ecs else { return self.bytes.extend_from_slice(line) };
+        match ecs.write(stream, line, &mut self.bytes) {
+            Ok(()) => self.bytes.push(b'\n'),
+            Err(error) => {
+                error!(
+                    "a record is no JSON ({error}) and is written as it is; this is a bug, please report it"
+                );
+                self.bytes.extend_from_slice(line);
+            }
         }
     }
 

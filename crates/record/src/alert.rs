@@ -49,6 +49,7 @@ pub struct AlertRecord<'a> {
         "resolver_down", "resolver_flapping", "tunnel", "dga", "spoofing", "cache_poisoning",
         "amplification", "resolver_drift", "resolver_bypass", "encrypted_bypass"
     ]))]
+    #[schemars(extend("x-ecs" = ["rule.name"]))]
     pub rule: &'static str,
     /// Affected entity as one string: `resolver=192.0.2.53,vantage=client`. The parts follow as
     /// separate fields; a part that is absent is not distinguished.
@@ -58,10 +59,13 @@ pub struct AlertRecord<'a> {
     /// Scope `probe`: target of the service, as in `dns.probe/1`.
     pub target: Option<&'a str>,
     /// Configured name of the resolver, else its address.
+    #[schemars(extend("x-ecs" = ["server.address", "destination.address"]))]
     pub resolver: Option<&'a str>,
     /// Registrable domain.
+    #[schemars(extend("x-ecs" = ["dns.question.registered_domain"]))]
     pub zone: Option<&'a str>,
     /// Query name.
+    #[schemars(extend("x-ecs" = ["dns.question.name"]))]
     pub qname: Option<&'a str>,
     /// Process, by its name.
     pub process: Option<ProcessName<'a>>,
@@ -70,6 +74,7 @@ pub struct AlertRecord<'a> {
     /// Pod.
     pub k8s: Option<PodName<'a>>,
     /// Address of the client.
+    #[schemars(extend("x-ecs" = ["client.ip", "source.ip"]))]
     pub client_ip: Option<&'a str>,
     /// Side from which it was seen: `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
@@ -92,6 +97,7 @@ pub struct AlertRecord<'a> {
     /// Seconds from `started` to `ended`, else to `ts`.
     pub duration_seconds: f64,
     /// Summary in one sentence.
+    #[schemars(extend("x-ecs" = ["message"]))]
     pub summary: &'a str,
     /// Scope `probe`: what was measured, one line each, the decisive ones last; scope `kpi`: the first differences.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -157,6 +163,7 @@ pub struct AlertRecord<'a> {
     #[schemars(default)]
     pub probes: Vec<ProbeReference<'a>>,
     /// Address of the runbook for this rule.
+    #[schemars(extend("x-ecs" = ["rule.reference"]))]
     pub runbook: String,
     /// How the record was masked, if the configuration asks for masking.
     pub masking: Option<MaskingFields>,

@@ -17,17 +17,22 @@ pub struct ConnectionRecord<'a> {
     /// `dns.connection/1`.
     pub schema: &'static str,
     /// Identifies the record within its stream, for all time.
+    #[schemars(extend("x-ecs" = ["event.id"]))]
     pub event_id: EventId,
     /// Identifies the connection: the `event_id` of its first record, the same in all of its
     /// records.
     pub connection_id: EventId,
     /// Capture time of the first packet.
+    #[schemars(extend("x-ecs" = ["@timestamp"]))]
     pub ts: Timestamp,
     /// Name of the node that made the record.
+    #[schemars(extend("x-ecs" = ["host.name"]))]
     pub node: &'a str,
     /// Region of the node, if configured.
+    #[schemars(extend("x-ecs" = ["host.geo.name"]))]
     pub region: Option<&'a str>,
     /// Labels that the operator gave the node, if any.
+    #[schemars(extend("x-ecs" = ["labels"]))]
     pub labels: Option<&'a Labels>,
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
@@ -37,16 +42,22 @@ pub struct ConnectionRecord<'a> {
     pub protocol: &'static str,
     /// `udp` or `tcp`.
     #[schemars(extend("enum" = ["udp", "tcp"]))]
+    #[schemars(extend("x-ecs" = ["network.transport"]))]
     pub transport: &'static str,
     /// Address of the client.
+    #[schemars(extend("x-ecs" = ["client.ip", "source.ip"]))]
     pub client_ip: IpAddr,
     /// Port of the client.
+    #[schemars(extend("x-ecs" = ["client.port", "source.port"]))]
     pub client_port: u16,
     /// Address of the server.
+    #[schemars(extend("x-ecs" = ["server.ip", "destination.ip"]))]
     pub server_ip: IpAddr,
     /// Port of the server.
+    #[schemars(extend("x-ecs" = ["server.port", "destination.port"]))]
     pub server_port: u16,
     /// Configured name of the server, else its address.
+    #[schemars(extend("x-ecs" = ["server.address", "destination.address"]))]
     pub resolver: &'a str,
     /// `closed`, `reset`, `refused`, `timeout`, `handshake_failed`, `idle`, `evicted`, or `open`
     /// while it continues.
@@ -58,18 +69,21 @@ pub struct ConnectionRecord<'a> {
     #[serde(rename = "final")]
     pub is_final: bool,
     /// Server name that the client requested, in lower case; with ECH the name of the outer hello.
+    #[schemars(extend("x-ecs" = ["tls.client.server_name"]))]
     pub sni: Option<&'a str>,
     /// Application protocols that the client offered, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub alpn: Vec<&'a str>,
     /// Application protocol that the server chose; TLS 1.3 and QUIC encrypt it.
+    #[schemars(extend("x-ecs" = ["tls.next_protocol"]))]
     pub alpn_selected: Option<&'a str>,
     /// TLS version that the server chose: `TLSv1.3`, `TLSv1.2`, ...
     pub tls_version: Option<Cow<'static, str>>,
     /// True if the client sent the Encrypted Client Hello extension, which may be grease.
     pub ech: Option<bool>,
     /// True if the server resumed an earlier session.
+    #[schemars(extend("x-ecs" = ["tls.resumed"]))]
     pub resumed: Option<bool>,
     /// TCP only: time from the client's first SYN to the server's, in milliseconds.
     pub connect_ms: Option<f64>,
@@ -79,10 +93,13 @@ pub struct ConnectionRecord<'a> {
     pub handshake_ms: Option<f64>,
     /// Time from the first packet to the last, in milliseconds. TCP acknowledgements alone do not
     /// count.
+    #[schemars(extend("x-ecs" = ["event.duration"]))]
     pub duration_ms: f64,
     /// Bytes of TCP or UDP payload from the client; TCP retransmissions count once.
+    #[schemars(extend("x-ecs" = ["client.bytes", "source.bytes"]))]
     pub client_bytes: u64,
     /// Bytes of TCP or UDP payload from the server; TCP retransmissions count once.
+    #[schemars(extend("x-ecs" = ["server.bytes", "destination.bytes"]))]
     pub server_bytes: u64,
     /// Fields that end the record.
     #[serde(flatten)]

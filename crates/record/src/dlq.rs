@@ -20,6 +20,7 @@ pub struct DlqRecord<'a> {
     #[schemars(extend("enum" = ["decode", "encode", "deliver", "stream", "import"]))]
     pub stage: &'static str,
     /// Why it failed; the name of the ledger's counter.
+    #[schemars(extend("x-ecs" = ["error.type"]))]
     pub reason: &'static str,
     /// Stream of the refused record.
     pub stream: Option<&'static str>,
@@ -30,17 +31,22 @@ pub struct DlqRecord<'a> {
     /// CPU that captured the packet, as in `dns.message/1`.
     pub cpu: Option<u32>,
     /// `ingress` or `egress`; absent for packets that only passed by.
+    #[schemars(extend("x-ecs" = ["network.direction"]))]
     pub direction: Option<&'static str>,
     /// `udp` or `tcp`; from dnstap also `dot`, `doh`, `doq` or `dnscrypt`.
     #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
     pub transport: Option<&'static str>,
     /// Address of the sender.
+    #[schemars(extend("x-ecs" = ["source.ip"]))]
     pub src_ip: Option<IpAddr>,
     /// Port of the sender.
+    #[schemars(extend("x-ecs" = ["source.port"]))]
     pub src_port: Option<u16>,
     /// Address of the receiver.
+    #[schemars(extend("x-ecs" = ["destination.ip"]))]
     pub dst_ip: Option<IpAddr>,
     /// Port of the receiver.
+    #[schemars(extend("x-ecs" = ["destination.port"]))]
     pub dst_port: Option<u16>,
     /// The unreadable bytes, or the beginning of the refused record, in base64.
     pub bytes: String,
@@ -49,6 +55,7 @@ pub struct DlqRecord<'a> {
     /// Size of the refused record in bytes.
     pub record_bytes: Option<u32>,
     /// Stages `stream` and `import`: what does not fit, in words.
+    #[schemars(extend("x-ecs" = ["error.message"]))]
     pub detail: Option<&'a str>,
     /// Stage `stream`: topic of the refused record.
     pub topic: Option<&'a str>,

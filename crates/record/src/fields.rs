@@ -22,14 +22,19 @@ record_struct! {
         /// Name of the record's schema, such as `dns.message/1`.
         pub schema: &'static str,
         /// Identifies the record within its stream, for all time.
+        #[schemars(extend("x-ecs" = ["event.id"]))]
         pub event_id: EventId,
         /// Time of the event; the schema of each record says which event.
+        #[schemars(extend("x-ecs" = ["@timestamp"]))]
         pub ts: Timestamp,
         /// Name of the node that made the record.
+        #[schemars(extend("x-ecs" = ["host.name"]))]
         pub node: &'a str,
         /// Region of the node, if configured.
+        #[schemars(extend("x-ecs" = ["host.geo.name"]))]
         pub region: Option<&'a str>,
         /// Labels that the operator gave the node, if any.
+        #[schemars(extend("x-ecs" = ["labels"]))]
         pub labels: Option<&'a Labels>,
     }
 }
@@ -378,12 +383,16 @@ record_struct! {
     #[derive(Clone, Debug, Serialize, JsonSchema)]
     pub struct ProcessFields<'a> {
         /// Process id in the initial pid namespace.
+        #[schemars(extend("x-ecs" = ["process.pid"]))]
         pub pid: u32,
         /// User id.
+        #[schemars(extend("x-ecs" = ["process.user.id"]))]
         pub uid: u32,
         /// Name of the process.
+        #[schemars(extend("x-ecs" = ["process.name"]))]
         pub comm: Cow<'a, str>,
         /// Path of the executable; absent if the process ended before it could be read.
+        #[schemars(extend("x-ecs" = ["process.executable"]))]
         pub exe: Option<&'a str>,
     }
 }
@@ -392,6 +401,7 @@ record_struct! {
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct ProcessName<'a> {
     /// Name of the process.
+    #[schemars(extend("x-ecs" = ["process.name"]))]
     pub comm: &'a str,
 }
 
@@ -399,6 +409,7 @@ pub struct ProcessName<'a> {
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct ContainerId<'a> {
     /// Container id, 64 hex digits.
+    #[schemars(extend("x-ecs" = ["container.id"]))]
     pub id: &'a str,
 }
 
@@ -406,8 +417,10 @@ pub struct ContainerId<'a> {
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct PodName<'a> {
     /// Namespace of the pod.
+    #[schemars(extend("x-ecs" = ["orchestrator.namespace"]))]
     pub namespace: &'a str,
     /// Name of the pod.
+    #[schemars(extend("x-ecs" = ["orchestrator.resource.name"]))]
     pub pod: &'a str,
 }
 
@@ -429,11 +442,14 @@ record_struct! {
     #[derive(Clone, Debug, Serialize, JsonSchema)]
     pub struct ContainerFields<'a> {
         /// Container id, 64 hex digits.
+        #[schemars(extend("x-ecs" = ["container.id"]))]
         pub id: &'a str,
         /// `docker`, `containerd`, `cri-o` or `podman`.
+        #[schemars(extend("x-ecs" = ["container.runtime"]))]
         pub runtime: Option<&'static str>,
         /// Uid of the Kubernetes pod that contains the cgroup; for a static pod, the hash of its
         /// manifest. Present without `k8s` if the names of the pod were unknown, or not known yet.
+        #[schemars(extend("x-ecs" = ["orchestrator.resource.id"]))]
         pub pod_uid: Option<&'a str>,
     }
 }
@@ -443,16 +459,20 @@ record_struct! {
     #[derive(Clone, Debug, Serialize, JsonSchema)]
     pub struct K8sFields<'a> {
         /// Namespace of the pod.
+        #[schemars(extend("x-ecs" = ["orchestrator.namespace"]))]
         pub namespace: &'a str,
         /// Name of the pod.
+        #[schemars(extend("x-ecs" = ["orchestrator.resource.name"]))]
         pub pod: &'a str,
         /// Name of the container in the pod; absent if the API had not reported the container's id yet
         /// and the pod has several containers.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("x-ecs" = ["container.name"]))]
         pub container: Option<&'a str>,
         /// Kind of the workload that created the pod: `Deployment`, `StatefulSet`, `DaemonSet`, `Job`,
         /// `CronJob` and so on; for a static pod, `Node`. Absent if nothing created it.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("x-ecs" = ["orchestrator.resource.parent.type"]))]
         pub workload_kind: Option<&'a str>,
         /// Name of that workload.
         #[serde(skip_serializing_if = "Option::is_none")]

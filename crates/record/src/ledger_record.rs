@@ -14,15 +14,20 @@ pub struct LedgerRecord {
     /// `dns.ledger/1`.
     pub schema: String,
     /// Identifies the record within its stream, for all time.
+    #[schemars(extend("x-ecs" = ["event.id"]))]
     pub event_id: String,
     /// Time at which the counters were read, RFC 3339.
+    #[schemars(extend("x-ecs" = ["@timestamp"]))]
     pub ts: String,
     /// Name of the node that made the record.
+    #[schemars(extend("x-ecs" = ["host.name"]))]
     pub node: String,
     /// Region of the node, if configured.
+    #[schemars(extend("x-ecs" = ["host.geo.name"]))]
     pub region: Option<String>,
     /// Labels that the operator gave the node, if any.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    #[schemars(extend("x-ecs" = ["labels"]))]
     pub labels: Labels,
     /// Start of the capture, RFC 3339.
     pub epoch: String,

@@ -20,6 +20,7 @@ mod alert;
 mod avro;
 mod connection;
 mod dlq;
+mod ecs;
 mod enriched;
 mod event_id;
 mod fields;
@@ -52,6 +53,7 @@ pub use alert::{
 pub use avro::{avro_schema, names as avro_schema_names};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
+pub use ecs::{ECS_VERSION, EcsEncoder};
 pub use enriched::{
     EnrichedRecord, EnrichmentFields, GeoFields, IntelMatchFields, NameFields, ZoneMetaFields,
 };

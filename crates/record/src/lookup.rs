@@ -38,16 +38,19 @@ pub struct LookupRecord<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct LookupFields<'a> {
     /// Address of the client.
+    #[schemars(extend("x-ecs" = ["client.ip", "source.ip"]))]
     pub client_ip: IpAddr,
     /// Configured names of the servers, else their addresses, in the order in which they were first
     /// queried.
     pub resolvers: Vec<Cow<'a, str>>,
     /// Name that the application looked up, as far as it can be inferred: with a search list, the
     /// name without the domains of the list.
+    #[schemars(extend("x-ecs" = ["dns.question.name"]))]
     pub qname: &'a str,
     /// Query types, in the order of their first queries: mnemonics.
     pub qtypes: Vec<Cow<'static, str>>,
     /// Query class: mnemonic.
+    #[schemars(extend("x-ecs" = ["dns.question.class"]))]
     pub qclass: Cow<'static, str>,
     /// Outcome: `answered` (records of a queried type), `nodata` (the name exists without such
     /// records), `nxdomain`, `truncated` (the answer did not fit, and no TCP query followed),
@@ -66,6 +69,7 @@ pub struct LookupFields<'a> {
     #[schemars(default)]
     pub partial: bool,
     /// Mnemonic of the extended code of the response that decided; absent without one.
+    #[schemars(extend("x-ecs" = ["dns.response_code"]))]
     pub rcode: Option<Cow<'static, str>>,
     /// Name that had records: `qname`, or `qname` with a domain of the search list.
     pub answered_name: Option<&'a str>,
@@ -76,12 +80,14 @@ pub struct LookupFields<'a> {
     /// Addresses in the answers, the first 32.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
+    #[schemars(extend("x-ecs" = ["dns.resolved_ip"]))]
     pub addresses: Vec<&'a str>,
     /// Number of address records.
     pub address_count: u32,
     /// Time that the application waited, in milliseconds: from the first query to the last of the
     /// responses that decided the outcome for each type. A query without a response counts until
     /// its ICMP error, its timeout here, or the end of the capture.
+    #[schemars(extend("x-ecs" = ["event.duration"]))]
     pub duration_ms: f64,
     /// Number of transactions; a query that was sent again with the same id, from the same port, to
     /// the same server counts once.

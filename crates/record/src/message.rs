@@ -59,39 +59,51 @@ record_struct! {
         #[schemars(extend("enum" = ["client", "server", "passive"]))]
         pub vantage: &'static str,
         /// `ingress` or `egress`; absent for packets that only passed by.
+        #[schemars(extend("x-ecs" = ["network.direction"]))]
         pub direction: Option<&'static str>,
         /// `udp` or `tcp`; from dnstap also `dot`, `doh`, `doq` or `dnscrypt`.
         #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
         pub transport: &'static str,
         /// Address of the sender.
+        #[schemars(extend("x-ecs" = ["source.ip"]))]
         pub src_ip: IpAddr,
         /// Port of the sender.
+        #[schemars(extend("x-ecs" = ["source.port"]))]
         pub src_port: u16,
         /// Address of the receiver.
+        #[schemars(extend("x-ecs" = ["destination.ip"]))]
         pub dst_ip: IpAddr,
         /// Port of the receiver.
+        #[schemars(extend("x-ecs" = ["destination.port"]))]
         pub dst_port: u16,
         /// Id in the header.
+        #[schemars(extend("x-ecs" = ["dns.id"]))]
         pub id: u16,
         /// `query` or `response`.
         #[schemars(extend("enum" = ["query", "response"]))]
         pub qr: &'static str,
         /// Mnemonic of the opcode.
+        #[schemars(extend("x-ecs" = ["dns.op_code"]))]
         pub opcode: &'static str,
         /// Mnemonic of the extended response code; responses only.
+        #[schemars(extend("x-ecs" = ["dns.response_code"]))]
         pub rcode: Option<Cow<'static, str>>,
         /// Flags that are set, of aa tc rd ra ad cd.
         #[schemars(with = "Vec<&'static str>")]
+        #[schemars(extend("x-ecs" = ["dns.header_flags"]))]
         pub flags: FlagNames,
         /// Query name: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+        #[schemars(extend("x-ecs" = ["dns.question.name"]))]
         pub qname: Option<&'a str>,
         /// Query name in Unicode, with `records.idn: true`, if it differs from `qname`.
         pub qname_unicode: Option<String>,
         /// Query name as written in the message, if it is not all lower case.
         pub qname_case: Option<&'a str>,
         /// Query type: mnemonic; `TYPE65280` for a type without one.
+        #[schemars(extend("x-ecs" = ["dns.question.type"]))]
         pub qtype: Option<Cow<'static, str>>,
         /// Query class: mnemonic; `CLASS32` for a class without one.
+        #[schemars(extend("x-ecs" = ["dns.question.class"]))]
         pub qclass: Option<Cow<'static, str>>,
         /// Questions after the first one.
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +123,7 @@ record_struct! {
         /// Records of the answer section.
         #[serde(skip_serializing_if = "AnswerList::is_empty")]
         #[schemars(default, with = "Vec<AnswerFields<'a>>")]
+        #[schemars(extend("x-ecs" = ["dns.answers"]))]
         pub answers: AnswerList<'a>,
         /// Number of records of the answer section that are left out, behind those in `answers`, because
         /// the record would exceed `records.max_answers` or `records.max_bytes`.
@@ -127,6 +140,7 @@ record_struct! {
         /// Bytes after the last record, if any.
         pub trailing_bytes: Option<usize>,
         /// Size of the message on the wire in bytes, without TCP's length prefix.
+        #[schemars(extend("x-ecs" = ["network.bytes"]))]
         pub wire_bytes: u32,
         /// Bytes of the message that were captured.
         pub captured_bytes: u32,

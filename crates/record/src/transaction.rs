@@ -39,28 +39,38 @@ record_struct! {
         #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
         pub transport: &'static str,
         /// Address of the client.
+        #[schemars(extend("x-ecs" = ["client.ip", "source.ip"]))]
         pub client_ip: IpAddr,
         /// Port of the client.
+        #[schemars(extend("x-ecs" = ["client.port", "source.port"]))]
         pub client_port: u16,
         /// Address of the server.
+        #[schemars(extend("x-ecs" = ["server.ip", "destination.ip"]))]
         pub server_ip: IpAddr,
         /// Port of the server.
+        #[schemars(extend("x-ecs" = ["server.port", "destination.port"]))]
         pub server_port: u16,
         /// Id in the header.
+        #[schemars(extend("x-ecs" = ["dns.id"]))]
         pub id: u16,
         /// Mnemonic of the opcode.
+        #[schemars(extend("x-ecs" = ["dns.op_code"]))]
         pub opcode: &'static str,
         /// Query name: lower case, no trailing dot, root `.`; escaped as `\DDD`, `\.` and `\\`.
+        #[schemars(extend("x-ecs" = ["dns.question.name"]))]
         pub qname: Option<&'a str>,
         /// Query name in Unicode, with `records.idn: true`, if it differs from `qname`.
         pub qname_unicode: Option<String>,
         /// Query type: mnemonic; `TYPE65280` for a type without one.
+        #[schemars(extend("x-ecs" = ["dns.question.type"]))]
         pub qtype: Option<Cow<'static, str>>,
         /// Query class: mnemonic; `CLASS32` for a class without one.
+        #[schemars(extend("x-ecs" = ["dns.question.class"]))]
         pub qclass: Option<Cow<'static, str>>,
         /// Query name as written in the query, if it is not all lower case.
         pub qname_case: Option<&'a str>,
         /// Registrable domain of `qname` by the Public Suffix List, private entries included.
+        #[schemars(extend("x-ecs" = ["dns.question.registered_domain"]))]
         pub zone: Option<&'a str>,
         /// `answered`, `timeout`, `late`, `icmp_error`, `duplicate`, `orphan`, `evicted` or `open`.
         #[schemars(extend("enum" = [
@@ -68,8 +78,10 @@ record_struct! {
         ]))]
         pub status: &'static str,
         /// Mnemonic of the extended response code; absent without a response.
+        #[schemars(extend("x-ecs" = ["dns.response_code"]))]
         pub rcode: Option<Cow<'static, str>>,
         /// Time from the first query to the response, in milliseconds.
+        #[schemars(extend("x-ecs" = ["event.duration"]))]
         pub latency_ms: Option<f64>,
         /// Number of times the query was sent again before an answer.
         pub retries: u32,
@@ -79,10 +91,12 @@ record_struct! {
         pub icmp: Option<IcmpFields>,
         /// Flags that are set, of aa tc rd ra ad cd, in the response, else in the query.
         #[schemars(with = "Vec<&'static str>")]
+        #[schemars(extend("x-ecs" = ["dns.header_flags"]))]
         pub flags: FlagNames,
         /// Records of the answer section.
         #[serde(skip_serializing_if = "AnswerList::is_empty")]
         #[schemars(default, with = "Vec<AnswerFields<'a>>")]
+        #[schemars(extend("x-ecs" = ["dns.answers"]))]
         pub answers: AnswerList<'a>,
         /// Number of records of the answer section that are left out, behind those in `answers`, because
         /// the record would exceed `records.max_answers` or `records.max_bytes`.
@@ -105,8 +119,10 @@ record_struct! {
         #[schemars(with = "Option<String>")]
         pub query_cookie: Option<Hex<'a>>,
         /// Size of the query's DNS message in bytes.
+        #[schemars(extend("x-ecs" = ["client.bytes", "source.bytes"]))]
         pub query_bytes: Option<u32>,
         /// Size of the response's DNS message in bytes; for a zone transfer, the sum of all messages.
+        #[schemars(extend("x-ecs" = ["server.bytes", "destination.bytes"]))]
         pub response_bytes: Option<u64>,
         /// Zone transfer over TCP (AXFR, IXFR): number of response messages. `answers`, the counts,
         /// flags and `latency_ms` come from the first one; if there are several, the first 100 answers
@@ -158,6 +174,7 @@ record_struct! {
     #[derive(Clone, Debug, Serialize, JsonSchema)]
     pub struct TransactionContext<'a> {
         /// Configured name of the server, else its address.
+        #[schemars(extend("x-ecs" = ["server.address", "destination.address"]))]
         pub resolver: &'a str,
         /// Sampling ratio of UDP transactions when this one passed, if below 1: an overloaded agent
         /// leaves out whole transactions. This record stands for 1 / `sample_ratio` transactions.

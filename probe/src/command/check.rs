@@ -7,7 +7,7 @@ use dnscribe_cli::check::{Probe, Report, outputs, required};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::ConfigError;
-use dnscribe_config::value::Output;
+use dnscribe_config::value::{Output, RecordOutput};
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use std::process::exit;
 use std::sync::Arc;
@@ -15,7 +15,12 @@ use std::sync::Arc;
 /// Prints the results, and ends with the exit code that `run` would end with.
 pub(super) fn check(args: &CommonArgs) -> Result<(), Exit> {
     let report = probe_all(Config::load(&args.sources()).as_ref());
-    print(&report.render(args.output.unwrap_or(Output::Text)))?;
+    let output = match args.output {
+        None | Some(RecordOutput::Text) => Output::Text,
+        Some(RecordOutput::Auto) => Output::Auto,
+        Some(RecordOutput::Json | RecordOutput::Ecs) => Output::Json,
+    };
+    print(&report.render(output))?;
     match report.exit_code() {
         0 => Ok(()),
         // The report says everything. This host lacks nothing that only other hosts have.

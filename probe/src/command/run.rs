@@ -11,7 +11,7 @@ use crate::cli::RunArgs;
 use crate::config::Config;
 use dnscribe_cli::exit::Exit;
 use dnscribe_config::log;
-use dnscribe_config::value::Output;
+use dnscribe_config::value::RecordOutput;
 use engine::Engine;
 use std::process::ExitCode;
 
@@ -28,7 +28,8 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
     let code = runtime.block_on(async {
         if args.once {
             // The table is for people, wherever it goes; records are asked for by `-o json`.
-            let is_json = args.common.output == Some(Output::Json);
+            let is_json =
+                matches!(args.common.output, Some(RecordOutput::Json | RecordOutput::Ecs));
             return once::run(config, !is_json).await;
         }
         let engine = Engine::start(config, sources)?;

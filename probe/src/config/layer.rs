@@ -16,7 +16,7 @@ use dnscribe_config::reader::Placed;
 use dnscribe_config::section;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
-    Count, LabelName, LabelValue, Listen, Name, Output, PositiveSpan, Span, Switch, Version,
+    Count, LabelName, LabelValue, Listen, Name, PositiveSpan, RecordOutput, Span, Switch, Version,
 };
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use hickory_proto::rr::RecordType;
@@ -78,9 +78,9 @@ section! {
         /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
         /// kafka.brokers is given, else stdout.
         items sinks: Option<Vec<SinkSpec>> = example("[kafka, \"file:/var/log/dnscribe/probes.ndjson\"]"),
-        /// Format of records on stdout: text, json, or auto, which is text on a terminal and json
-        /// elsewhere.
-        text output: Option<Output> = default(Output::Auto),
+        /// Format of records on stdout: text, json, ecs (the Elastic Common Schema), or auto, which is text on
+        /// a terminal and json elsewhere.
+        text output: Option<RecordOutput> = default(RecordOutput::Auto),
         /// Connection to Kafka, and what is sent there.
         section kafka: KafkaLayer,
         /// Queue on disk for records while Kafka cannot be reached.

@@ -15,13 +15,22 @@ const INTRODUCTION: &str = "# Fields of all records
 
 Every field of every record, from the [schemas](../schemas). `a.b` is a field of an object, `a[].b` of each item of a list,
 `a.*.b` of each value of a map. Fields that are not `always` there are left out where there is nothing to say: empty lists, maps
-and texts, and what is not known. What the fields mean together is in [records](records.md).
+and texts, and what is not known. What the fields mean together is in [records](records.md). ECS: names
+in the Elastic Common Schema ([ECS](ecs.md)).
 
 This page is generated from the code: `cargo xtask bless`.
 ";
 
-/// A row: path, type, whether it is always there, and description.
-type Field = (String, String, bool, String);
+/// A row of the table.
+#[derive(PartialEq)]
+struct Field {
+    path: String,
+    kind: String,
+    is_always_there: bool,
+    /// Its names in the Elastic Common Schema.
+    ecs: String,
+    description: String,
+}
 
 /// Writes the page. `schemas` are JSON schemas by the name of their record.
 pub(super) fn page(schemas: &BTreeMap<String, Value>) -> String {
@@ -36,11 +45,11 @@ pub(super) fn page(schemas: &BTreeMap<String, Value>) -> String {
         if let Some(base) = base {
             let _ = write!(page, "\nBeside the fields of `{base}`:\n");
         }
-        page.push_str("\n| field | type | always | |\n|---|---|---|---|\n");
+        page.push_str("\n| field | type | always | | ECS |\n|---|---|---|---|---|\n");
         for field in fields[name.as_str()].iter().filter(|field| !known.contains(field)) {
-            let (path, kind, always, description) = field;
-            let always = if *always { "yes" } else { "" };
-            let _ = writeln!(page, "| `{path}` | {kind} | {always} | {description} |");
+            let Field { path, kind, is_always_there, ecs, description } = field;
+            let always = if *is_always_there { "yes" } else { "" };
+            let _ = writeln!(page, "| `{path}` | {kind} | {always} | {description} | {ecs} |");
         }
     }
     page
@@ -60,7 +69,14 @@ fn add(root: &Value, object: &Value, prefix: &str, depth: usize, fields: &mut Ve
     for (name, field) in object["properties"].as_object().into_iter().flatten() {
         let (kind, suffix, inner) = describe(root, field);
         let path = format!("{prefix}{name}");
-        fields.push((path.clone(), kind, is_required(name), sentences(field)));
+        let names = field["x-ecs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        fields.push(Field {
+            path: path.clone(),
+            kind,
+            is_always_there: is_required(name),
+            ecs: names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+            description: sentences(field),
+        });
         if depth < MAX_DEPTH {
             add(root, inner, &format!("{path}{suffix}."), depth + 1, fields);
         }
@@ -111,7 +127,9 @@ mod tests {
             "description": "A record.",
             "properties": {
                 "schema": { "const": "a/1" },
-                "ts": { "type": "string", "format": "date-time", "description": "When it\nwas." },
+                "ts": {
+                    "type": "string", "format": "date-time", "description": "When it\nwas.", "x-ecs": ["@timestamp", "b"],
+                },
                 "all": { "type": "array", "items": { "$ref": "#/$defs/One" } },
                 "by": { "type": "object", "additionalProperties": { "$ref": "#/$defs/One" } },
             },
@@ -120,11 +138,11 @@ mod tests {
         });
         let schemas = BTreeMap::from([("a/1".to_owned(), base)]);
         let page = page(&schemas);
-        let (_, rows) = page.split_once("|---|---|---|---|\n").unwrap();
-        let expected = "| `schema` | `a/1` | yes |  |\n\
-            | `ts` | time | yes | When it was. |\n\
-            | `all` | list of object |  |  |\n| `all[].n` | integer |  | a \\| b |\n\
-            | `by` | map of object |  |  |\n| `by.*.n` | integer |  | a \\| b |\n";
+        let (_, rows) = page.split_once("|---|---|---|---|---|\n").unwrap();
+        let expected = "| `schema` | `a/1` | yes |  |  |\n\
+            | `ts` | time | yes | When it was. | `@timestamp`, `b` |\n\
+            | `all` | list of object |  |  |  |\n| `all[].n` | integer |  | a \\| b |  |\n\
+            | `by` | map of object |  |  |  |\n| `by.*.n` | integer |  | a \\| b |  |\n";
         assert_eq!(rows, expected);
     }
 }

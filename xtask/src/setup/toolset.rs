@@ -5,13 +5,14 @@ use super::{KEYRING, ebpf};
 use anyhow::Result;
 use dnscribe_tests::stack::{clickhouse, flink, influxdb, jobs, timescaledb};
 use dnscribe_tests::{
-    archive, browser, confluent, dnsproxy, geo, grafana, kafka, manifests, registry, site, sketches,
+    archive, browser, confluent, dnsproxy, ecs, geo, grafana, kafka, manifests, registry, site,
+    sketches,
 };
 use std::path::Path;
 
 use Toolset::{
     Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy,
-    Dnstap, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python,
+    Dnstap, Ecs, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python,
     Registry, Resolvers, Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
 };
 
@@ -52,6 +53,8 @@ pub enum Toolset {
     Book,
     /// Compiler and packages of the dashboards' generator.
     Grafana,
+    /// Elastic's definition of the Elastic Common Schema.
+    Ecs,
     /// Readers of sketches.
     Sketches,
     /// A Kafka broker.
@@ -85,7 +88,7 @@ const NEEDS: &[(&str, &[Toolset])] = &[
     ("site", &[Book]),
     ("stack up --demo", &[Build, Lab]),
     ("test unit", &[Build, Openssl]),
-    ("test conformance", &[Build, Lab, Terminal, Tshark, Browser, Book, Sketches]),
+    ("test conformance", &[Build, Lab, Terminal, Tshark, Browser, Book, Sketches, Ecs]),
     ("test kernel", &[Build, Lab, Trace]),
     ("test probe", &[Build, Lab, Openssl, Servers, Dnsproxy]),
     (
@@ -179,7 +182,7 @@ impl Toolset {
             Monitoring => packages::MONITORING,
             Browser => BROWSER,
             Book => &[],
-            Grafana => &[NPM],
+            Grafana | Ecs => &[NPM],
             Sketches | Python | ClickHouse | Arrow | Geo => &[PYTHON],
             Broker => &[JAVA, MAVEN],
             Kcat => &[KCAT],
@@ -211,6 +214,7 @@ impl Toolset {
             Browser => browser::prepare(),
             Book => site::prepare(),
             Grafana => grafana::prepare(),
+            Ecs => ecs::prepare(),
             Sketches => sketches::prepare(),
             Broker => kafka::prepare(),
             Registry => registry::prepare().and_then(|()| confluent::prepare()),

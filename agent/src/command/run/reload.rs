@@ -266,6 +266,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         server_patience: _,
         spool: _,
         rotation: _,
+        files: _,
         resolvers: _,
         secret_files: _,
         filters: _,

@@ -1,6 +1,6 @@
 //! Encodes records for Kafka, just before librdkafka gets them.
 //!
-//! Everywhere else, also in the spool, a record is its JSON line. Avro is made from that line, so
+//! Everywhere else, also in the spool, a record is its JSON line. Avro and ECS are made from that line, so
 //! that the registry is needed only here, and a record that waited on disk gets the schema of the
 //! day on which it is sent.
 
@@ -13,6 +13,7 @@ pub(super) use decode::{DecodeError, Decoder};
 
 use crate::format::Format;
 use crate::{KafkaConfig, Stream, StreamSet};
+use dnscribe_record::EcsEncoder;
 use registry::Registry;
 use shape::Shape;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ const FRAME: usize = 5;
 
 pub(super) struct Encoder {
     formats: [Format; Stream::ALL.len()],
+    ecs: Option<EcsEncoder>,
     registry: Option<Registry>,
     /// The streams in Avro that have a record type.
     subjects: Vec<Subject>,
@@ -85,6 +87,7 @@ impl Encoder {
         };
         let formats = Stream::ALL.map(|stream| config.format(stream));
         Ok(Self {
+            ecs: formats.contains(&Format::Ecs).then(EcsEncoder::default),
             formats,
             registry,
             subjects,
@@ -140,8 +143,15 @@ impl Encoder {
         stream: Stream,
         line: &'a [u8],
     ) -> Result<&'a [u8], EncodeError> {
-        if self.formats[stream as usize] == Format::Json {
-            return Ok(line);
+        match (self.formats[stream as usize], &self.ecs) {
+            (Format::Json, _) => return Ok(line),
+            (Format::Ecs, Some(ecs)) => {
+                self.buffer.clear();
+                let written = ecs.write(stream, line, &mut self.buffer);
+                written.map_err(|error| EncodeError::Invalid(error.to_string()))?;
+                return Ok(&self.buffer);
+            }
+            _ => {}
         }
         let subject = self.subjects.iter().find(|subject| subject.stream == stream);
         let subject = subject.ok_or_else(|| {

@@ -67,7 +67,8 @@ fn appends_whole_batches_to_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.ndjson");
     fs::write(&path, "before\n").unwrap();
-    let mut sink = file("file".into(), two_streams(), &path, Rotation::default()).unwrap();
+    let mut sink =
+        file("file".into(), two_streams(), OutputFormat::Json, &path, Rotation::default()).unwrap();
     let mut number = 0;
     sink.offer(&batch(&[(0, 5), (2, 5), (1, 0)], &mut number));
     sink.offer(&batch(&[(2, 5)], &mut number));
@@ -85,7 +86,9 @@ fn creates_files_without_access_for_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new");
-    drop(file("file".into(), two_streams(), &path, Rotation::default()).unwrap());
+    drop(
+        file("file".into(), two_streams(), OutputFormat::Json, &path, Rotation::default()).unwrap(),
+    );
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
 }
 
@@ -109,8 +112,14 @@ fn names_sinks_and_reports_open_errors() {
 
 #[test]
 fn fails_on_a_full_device() {
-    let mut sink =
-        file("file".into(), two_streams(), Path::new("/dev/full"), Rotation::default()).unwrap();
+    let mut sink = file(
+        "file".into(),
+        two_streams(),
+        OutputFormat::Json,
+        Path::new("/dev/full"),
+        Rotation::default(),
+    )
+    .unwrap();
     let mut number = 0;
     sink.offer(&batch(&[(0, 5), (1, 5)], &mut number));
     sink.flush(Duration::from_secs(5));
@@ -135,7 +144,8 @@ fn leaves_whole_records_on_a_full_disk() {
         return;
     }
     let path = dir.path().join("out");
-    let mut sink = file("file".into(), two_streams(), &path, Rotation::default()).unwrap();
+    let mut sink =
+        file("file".into(), two_streams(), OutputFormat::Json, &path, Rotation::default()).unwrap();
     let mut number = 0;
     for _ in 0..100 {
         sink.offer(&batch(&[(0, 700), (1, 333), (2, 10)], &mut number));
@@ -208,7 +218,9 @@ fn limits_the_queue_in_bytes() {
 fn fails_independently_of_other_sinks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");
-    let open = |path: &Path| file("file".into(), two_streams(), path, Rotation::default());
+    let open = |path: &Path| {
+        file("file".into(), two_streams(), OutputFormat::Json, path, Rotation::default())
+    };
     let mut sinks = [open(Path::new("/dev/full")).unwrap(), open(&path).unwrap()];
     let mut number = 0;
     for _ in 0..10 {
@@ -273,4 +285,23 @@ proptest! {
             .collect();
         prop_assert!(numbers.is_sorted());
     }
+}
+
+#[test]
+fn files_may_have_documents_of_ecs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dns.ndjson");
+    let rotation = Rotation::default();
+    let mut sink = file("file".into(), two_streams(), OutputFormat::Ecs, &path, rotation).unwrap();
+    assert_eq!(sink.output_format(), OutputFormat::Json);
+    let mut batch = Batch::default();
+    batch.push(Stream::Ledger, 0, |out| out.extend(b"{\"node\":\"n\"}\n"), |_| {});
+    sink.offer(&Arc::new(batch));
+    sink.flush(Duration::from_secs(5));
+    let document: serde_json::Value =
+        serde_json::from_str(fs::read_to_string(&path).unwrap().trim_end()).unwrap();
+    assert_eq!(
+        (&document["host"]["name"], &document["event"]["kind"]),
+        (&"n".into(), &"metric".into())
+    );
 }

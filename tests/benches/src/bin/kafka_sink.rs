@@ -4,8 +4,7 @@
 //! `kafka_sink BROKER TOPIC FILE`. Each line of the file is a key, a tab and a transaction record.
 
 use dnscribe_delivery::{
-    Batch, KafkaConfig, OpenWith, OutputFormat, Rotation, Sink, SinkSpec, Stream, StreamSelection,
-    StreamSet, open,
+    Batch, KafkaConfig, OpenWith, Sink, SinkSpec, Stream, StreamSelection, StreamSet, open,
 };
 use dnscribe_record::EventId;
 use std::collections::BTreeMap;
@@ -80,15 +79,8 @@ fn sink(broker: &str, topic: &str) -> Result<Box<dyn Sink>, Box<dyn Error>> {
             kafka: Some(StreamSet::from_iter([STREAM])),
             ..StreamSelection::default()
         },
-        rotation: Rotation::default(),
-        stdout: OutputFormat::Json,
-        node: NODE,
-        region: None,
-        labels: None,
-        kafka: &kafka,
-        alertmanager: None,
         server_patience: Some(KAFKA_TIMEOUT),
-        spool: None,
+        ..OpenWith::new(NODE, &kafka)
     };
     open(&[SinkSpec::Kafka], &with)?.pop().ok_or_else(|| "no sink was opened".into())
 }

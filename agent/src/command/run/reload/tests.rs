@@ -27,7 +27,8 @@ const BASE: [(&str, &str); 5] = [
 ];
 
 /// Other values of keys for which [`other_value`] finds none.
-const OTHER_VALUES: [(&str, &str); 37] = [
+const OTHER_VALUES: [(&str, &str); 38] = [
+    ("file.format", "ecs"),
     ("capture.hook", "socket"),
     ("capture.ports", "[53, 5353]"),
     ("capture.ring_bytes", "64MiB"),

@@ -166,6 +166,19 @@ fn avro(url: &str) -> KafkaConfig {
 }
 
 #[test]
+fn makes_documents_of_ecs() {
+    let formats = [(Stream::Ledger, Format::Ecs)].into();
+    let config = KafkaConfig { formats, ..KafkaConfig::default() };
+    let mut encoder = Encoder::new(&config, StreamSet::STORED).unwrap();
+    assert!(encoder.ready());
+    assert_eq!(encoder.encode(Stream::Transactions, b"{}"), Ok(b"{}".as_slice()));
+    let document = encoder.encode(Stream::Ledger, b"{\"node\":\"n\"}").unwrap();
+    let document: Value = serde_json::from_slice(document).unwrap();
+    assert_eq!(document["host"]["name"], "n");
+    assert!(encoder.encode(Stream::Ledger, b"junk").is_err());
+}
+
+#[test]
 fn waits_for_the_schema_id_and_decodes_again() {
     let ledger = GOLDEN.lines().find(|line| line.contains("\"dns.ledger/1\"")).unwrap();
     let schema = dnscribe_record::avro_schema("dns.ledger/1").unwrap().to_string();
