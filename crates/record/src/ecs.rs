@@ -137,7 +137,7 @@ fn converted(path: &str, value: &Value) -> Option<(String, Value)> {
         }
         "event.duration" => nanoseconds(value)?.into(),
         "client.ip" | "server.ip" | "source.ip" | "destination.ip" if !is_ip(value) => {
-            // A pseudonym or a prefix.
+            // Victims of an amplification are a prefix.
             path.truncate(path.len() - "ip".len());
             path.push_str("address");
             value.clone()
@@ -149,6 +149,12 @@ fn converted(path: &str, value: &Value) -> Option<(String, Value)> {
 
 fn is_ip(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok())
+}
+
+/// Whether an address stands for one that is not shown: a pseudonym, whose family says nothing, or a dropped one.
+fn is_mask(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    text.starts_with("100::") || text == "::" || text == "0.0.0.0"
 }
 
 /// Reads milliseconds.
@@ -223,8 +229,9 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
     };
     set("network.direction", direction);
     let ends = ["client_ip", "server_ip", "src_ip", "dst_ip", "responder_ip"];
+    let known = |ip: &&Value| is_ip(ip) && !is_mask(ip);
     let mut addresses: Vec<&Value> =
-        ends.into_iter().filter_map(|name| record.get(name)).filter(|ip| is_ip(ip)).collect();
+        ends.into_iter().filter_map(|name| record.get(name)).filter(known).collect();
     if let Some(ip) = addresses.first().and_then(|ip| ip.as_str()) {
         set("network.type", Some(if ip.contains(':') { "ipv6" } else { "ipv4" }.into()));
     }
@@ -345,7 +352,16 @@ mod tests {
     }
 
     #[test]
-    fn masked_addresses_are_no_ip() {
+    fn pseudonyms_have_no_family_and_no_relations() {
+        let record = json!({ "client_ip": "100::a202:381f:cf89:b925", "server_ip": "192.0.2.53" });
+        let document = document(Stream::Transactions, &record);
+        assert_eq!(document["client"]["ip"], record["client_ip"]);
+        assert_eq!(document["network"]["type"], "ipv4");
+        assert_eq!(document["related"]["ip"], json!(["192.0.2.53"]));
+    }
+
+    #[test]
+    fn what_is_no_address_is_no_ip() {
         let record = json!({ "client_ip": "h:3f2a", "server_ip": "h:99", "resolver": "cache" });
         let document = document(Stream::Transactions, &record);
         assert_eq!(document["client"], json!({ "address": "h:3f2a" }));
