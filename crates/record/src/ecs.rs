@@ -3,6 +3,7 @@
 //! A field's names there stand beside its declaration (`x-ecs` in the JSON Schemas). What has none is kept below `dnscribe`,
 //! by its own name: nothing is lost.
 
+use crate::privacy::is_pseudonym;
 use crate::time::Timestamp;
 use crate::{Stream, json_schema};
 use serde_json::{Map, Value, json};
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Version of the schema that documents follow.
-pub const ECS_VERSION: &str = "9.4.0";
+const ECS_VERSION: &str = "9.4.0";
 
 /// Makes documents of records.
 pub struct EcsEncoder {
@@ -147,14 +148,17 @@ fn converted(path: &str, value: &Value) -> Option<(String, Value)> {
     Some((path, value))
 }
 
-fn is_ip(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok())
+fn ip(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
 }
 
-/// Whether an address stands for one that is not shown: a pseudonym, whose family says nothing, or a dropped one.
-fn is_mask(value: &Value) -> bool {
-    let text = value.as_str().unwrap_or_default();
-    text.starts_with("100::") || text == "::" || text == "0.0.0.0"
+fn is_ip(value: &Value) -> bool {
+    ip(value).is_some()
+}
+
+/// Returns an address unless it stands for one that is not shown: a pseudonym, whose family says nothing, or a dropped one.
+fn shown_ip(value: &Value) -> Option<IpAddr> {
+    ip(value).filter(|ip| !ip.is_unspecified() && !is_pseudonym(*ip))
 }
 
 /// Reads milliseconds.
@@ -229,11 +233,10 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
     };
     set("network.direction", direction);
     let ends = ["client_ip", "server_ip", "src_ip", "dst_ip", "responder_ip"];
-    let known = |ip: &&Value| is_ip(ip) && !is_mask(ip);
-    let mut addresses: Vec<&Value> =
-        ends.into_iter().filter_map(|name| record.get(name)).filter(known).collect();
-    if let Some(ip) = addresses.first().and_then(|ip| ip.as_str()) {
-        set("network.type", Some(if ip.contains(':') { "ipv6" } else { "ipv4" }.into()));
+    let ends = ends.into_iter().filter_map(|name| record.get(name));
+    let mut addresses: Vec<&Value> = ends.filter(|end| shown_ip(end).is_some()).collect();
+    if let Some(ip) = addresses.first().and_then(|end| ip(end)) {
+        set("network.type", Some(if ip.is_ipv6() { "ipv6" } else { "ipv4" }.into()));
     }
     let answers = record.get("answers").and_then(Value::as_array).into_iter().flatten();
     let answered = answers.filter_map(|answer| answer.get("data"));
@@ -242,10 +245,10 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
         set("dns.resolved_ip", Some(json!(resolved)));
     }
     let looked_up = record.get("addresses").and_then(Value::as_array).into_iter().flatten();
-    addresses.extend(resolved.into_iter().chain(looked_up.filter(|ip| is_ip(ip))));
+    addresses.extend(resolved.into_iter().chain(looked_up));
     let mut related: Vec<&Value> = Vec::new();
     for address in addresses {
-        if !related.contains(&address) {
+        if shown_ip(address).is_some() && !related.contains(&address) {
             related.push(address);
         }
     }
@@ -353,7 +356,10 @@ mod tests {
 
     #[test]
     fn pseudonyms_have_no_family_and_no_relations() {
-        let record = json!({ "client_ip": "100::a202:381f:cf89:b925", "server_ip": "192.0.2.53" });
+        let answers = json!([{ "type": "A", "data": "100::1" }]);
+        let record = json!({
+            "client_ip": "100::a202:381f:cf89:b925", "server_ip": "192.0.2.53", "answers": answers,
+        });
         let document = document(Stream::Transactions, &record);
         assert_eq!(document["client"]["ip"], record["client_ip"]);
         assert_eq!(document["network"]["type"], "ipv4");

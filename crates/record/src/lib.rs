@@ -53,7 +53,7 @@ pub use alert::{
 pub use avro::{avro_schema, names as avro_schema_names};
 pub use connection::ConnectionRecord;
 pub use dlq::DlqRecord;
-pub use ecs::{ECS_VERSION, EcsEncoder};
+pub use ecs::EcsEncoder;
 pub use enriched::{
     EnrichedRecord, EnrichmentFields, GeoFields, IntelMatchFields, NameFields, ZoneMetaFields,
 };

@@ -14,6 +14,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use key::is_pseudonym;
 pub use key::{KeyError, KeyMaterial};
 pub use masker::{MaskedRecord, Masker};
 

@@ -16,6 +16,14 @@ const RANDOM_BYTES: usize = 32;
 /// Period keys kept ready: records arrive slightly out of order, and windows late.
 const CACHED_KEYS: usize = 4;
 
+/// First 64 bits of the pseudonyms of addresses: the discard-only prefix `100::/64` (RFC 6666).
+const PSEUDONYMS: u128 = 0x0100 << 48;
+
+/// Returns whether an address is a pseudonym.
+pub(crate) fn is_pseudonym(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_bits() >> 64 == PSEUDONYMS)
+}
+
 /// Secret from which all keys are derived. Its debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyMaterial(Vec<u8>);
@@ -110,7 +118,7 @@ impl Key {
         };
         let digest = self.digest(Domain::Address, &bits.to_be_bytes());
         let low = digest.iter().take(8).fold(0, |low: u128, byte| low << 8 | u128::from(*byte));
-        Ipv6Addr::from_bits(0x0100 << 112 | low).into()
+        Ipv6Addr::from_bits(PSEUDONYMS << 64 | low).into()
     }
 
     fn digest(&self, domain: Domain, bytes: &[u8]) -> [u8; 32] {

@@ -240,6 +240,19 @@ fn dropped_record_matches_schema() {
 }
 
 #[test]
+fn documents_of_ecs_relate_no_masked_address() {
+    for mask in [HASHED, DROPPED] {
+        let (record, _) = mask_record(&mut masker(mask), Stream::Transactions, &transaction());
+        let mut document = Vec::new();
+        let encoder = crate::EcsEncoder::default();
+        encoder.write(Stream::Transactions, record.to_string().as_bytes(), &mut document).unwrap();
+        let document: Value = serde_json::from_slice(&document).unwrap();
+        assert_eq!(document["related"].get("ip"), None, "{document}");
+        assert_eq!(document["network"].get("type"), None, "{document}");
+    }
+}
+
+#[test]
 fn keeps_public_fields_verbatim() {
     let mask = Mask { client: MaskingMethod::Hash, ..Mask::default() };
     let (mut record, _) = mask_record(&mut masker(mask), Stream::Transactions, &transaction());
