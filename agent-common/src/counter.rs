@@ -20,11 +20,16 @@ pub enum Hook {
     Socket = 1,
     /// The tracepoint `sock:inet_sk_error_report`.
     Icmp = 2,
+    /// `cgroup/connect4` and `connect6`, and the first datagrams of connected UDP sockets: connections that begin.
+    Connect = 3,
+    /// `sock_ops`: what became of TCP connections.
+    SockOps = 4,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 3] = [Self::Cgroup, Self::Socket, Self::Icmp];
+    pub const ALL: [Self; 5] =
+        [Self::Cgroup, Self::Socket, Self::Icmp, Self::Connect, Self::SockOps];
 
     /// Returns the name in the ledger.
     #[must_use]
@@ -33,6 +38,8 @@ impl Hook {
             Self::Cgroup => "cgroup",
             Self::Socket => "socket",
             Self::Icmp => "icmp",
+            Self::Connect => "connect",
+            Self::SockOps => "sock_ops",
         }
     }
 }

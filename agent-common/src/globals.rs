@@ -87,10 +87,12 @@ pub enum Setting {
     TaskMm = 34,
     /// Offset of `mm_struct.exe_file`; 0 where parents are not recorded.
     MmExe = 35,
+    /// Whether connections are recorded.
+    Connects = 36,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 36;
+pub const SETTINGS: usize = 37;
 
 /// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
 /// agent replaces it in the object before loading.

@@ -1,4 +1,5 @@
-//! Records in the ring: a [`Header`], followed by the packet from its IP header on, or by a [`SocketError`].
+//! Records in the ring: a [`Header`], followed by the packet from its IP header on, or by a [`SocketError`], or
+//! by a [`Connect`].
 //!
 //! A record has the size of the smallest [size class](CLASSES) that holds the packet, because the verifier needs
 //! constant sizes. Bytes after [`Header::captured_bytes`] are undefined.
@@ -29,11 +30,24 @@ const fn class_bytes(class: usize) -> u32 {
 pub const HEADER_BYTES: usize = 96;
 /// Size of a [`SocketError`] in bytes.
 pub const SOCKET_ERROR_BYTES: usize = 48;
+/// Size of a [`Connect`] in bytes.
+pub const CONNECT_BYTES: usize = 40;
 
 /// [`Header::kind`]: an IP packet follows.
 pub const KIND_PACKET: u8 = 1;
 /// [`Header::kind`]: a [`SocketError`] follows.
 pub const KIND_SOCKET_ERROR: u8 = 2;
+/// [`Header::kind`]: a [`Connect`] follows.
+pub const KIND_CONNECT: u8 = 3;
+
+/// [`Connect::step`]: the socket connects, or sends its first datagram to an address that it was connected to.
+pub const STEP_BEGUN: u8 = 1;
+/// [`Connect::step`]: the peer accepted the TCP connection.
+pub const STEP_ESTABLISHED: u8 = 2;
+/// [`Connect::step`]: the TCP connection ended before it was established.
+pub const STEP_FAILED: u8 = 3;
+/// [`Connect::step`]: the peer reset an established TCP connection.
+pub const STEP_RESET: u8 = 4;
 
 /// [`Header::direction`]: out of a socket of this host.
 pub const DIRECTION_EGRESS: u8 = 1;
@@ -152,6 +166,39 @@ const _: () = {
     assert!(offset_of!(SocketError, protocol) == 41);
 };
 
+/// A step of a connection that a socket of this host opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
+#[repr(C)]
+pub struct Connect {
+    /// Cookie of the socket, which no other socket of this boot has.
+    pub cookie: u64,
+    /// Address of the peer, as the program gave it; IPv4 in the first four bytes. Zeros unless [`STEP_BEGUN`].
+    pub remote: [u8; 16],
+    /// The socket's error as a positive errno, if [`STEP_FAILED`]; 0 where there is none, or unknown.
+    pub errno: i32,
+    /// Port of the peer, in host order.
+    pub remote_port: u16,
+    /// 4 or 6.
+    pub version: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// One of the `STEP_` constants.
+    pub step: u8,
+    /// Zero.
+    pub pad: [u8; 7],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Connect>() == CONNECT_BYTES && align_of::<Connect>() == 8);
+    assert!(offset_of!(Connect, remote) == 8);
+    assert!(offset_of!(Connect, errno) == 24);
+    assert!(offset_of!(Connect, remote_port) == 28);
+    assert!(offset_of!(Connect, version) == 30);
+    assert!(offset_of!(Connect, protocol) == 31);
+    assert!(offset_of!(Connect, step) == 32);
+};
+
 /// A record whose header has been checked against its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -168,6 +215,8 @@ pub enum Body<'a> {
     Packet(&'a [u8]),
     /// A socket's error.
     SocketError(SocketError),
+    /// A step of a connection.
+    Connect(Connect),
 }
 
 /// Errors of reading a record. They cannot occur if programs and agent are from the same build.
@@ -204,6 +253,11 @@ impl<'a> TryFrom<&'a [u8]> for Record<'a> {
                 let (error, _) =
                     SocketError::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
                 Body::SocketError(error)
+            }
+            KIND_CONNECT => {
+                let (connect, _) =
+                    Connect::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
+                Body::Connect(connect)
             }
             kind => return Err(RecordError::Kind(kind)),
         };
@@ -261,6 +315,19 @@ mod tests {
         assert_eq!(error.local_port.to_ne_bytes(), [132, 133]);
         assert_eq!(error.remote_port.to_ne_bytes(), [134, 135]);
         assert_eq!((error.version, error.protocol), (136, 137));
+    }
+
+    #[test]
+    fn reads_a_connect() {
+        let mut bytes = counting();
+        bytes[80] = KIND_CONNECT;
+        let record = Record::try_from(&bytes[..]).unwrap();
+        let Body::Connect(connect) = record.body else { panic!("{record:?}") };
+        assert_eq!((connect.cookie.to_ne_bytes()[0], connect.remote[0]), (96, 104));
+        assert_eq!(connect.errno.to_ne_bytes()[0], 120);
+        assert_eq!(connect.remote_port.to_ne_bytes(), [124, 125]);
+        assert_eq!((connect.version, connect.protocol, connect.step), (126, 127, 128));
+        assert_eq!(Record::try_from(&bytes[..135]), Err(RecordError::Short));
     }
 
     #[test]

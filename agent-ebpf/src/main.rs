@@ -21,8 +21,12 @@ mod socket;
 mod task;
 mod totals;
 
-use aya_ebpf::macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, socket_filter};
-use aya_ebpf::programs::{RawTracePointContext, SkBuffContext, SockAddrContext, SockContext};
+use aya_ebpf::macros::{
+    cgroup_skb, cgroup_sock, cgroup_sock_addr, raw_tracepoint, sock_ops, socket_filter,
+};
+use aya_ebpf::programs::{
+    RawTracePointContext, SkBuffContext, SockAddrContext, SockContext, SockOpsContext,
+};
 use hook::cgroup_skb::{Egress, Ingress};
 use object::PASS;
 
@@ -54,13 +58,13 @@ fn post_bind6(ctx: SockContext) -> i32 {
 
 #[cgroup_sock_addr(connect4)]
 fn connect4(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::record_owner(ctx.sock_addr);
+    hook::sock_addr::record_connect::<4>(ctx.sock_addr);
     PASS
 }
 
 #[cgroup_sock_addr(connect6)]
 fn connect6(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::record_owner(ctx.sock_addr);
+    hook::sock_addr::record_connect::<6>(ctx.sock_addr);
     PASS
 }
 
@@ -74,6 +78,13 @@ fn sendmsg4(ctx: SockAddrContext) -> i32 {
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
     hook::sock_addr::record_owner(ctx.sock_addr);
     PASS
+}
+
+/// The program for what becomes of TCP connections.
+#[sock_ops]
+fn tcp_state(ctx: SockOpsContext) -> u32 {
+    hook::connect::observe_state(ctx.ops);
+    1
 }
 
 /// The program for ICMP errors that the kernel reports to sockets.

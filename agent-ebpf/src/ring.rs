@@ -21,7 +21,8 @@ use dnscribe_common::flow::{self, MAX_RINGS};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
-    CLASSES, FLAG_TASK, FLAG_TUNNEL, Header, KIND_PACKET, KIND_SOCKET_ERROR, SocketError,
+    CLASSES, Connect, FLAG_TASK, FLAG_TUNNEL, Header, KIND_CONNECT, KIND_PACKET, KIND_SOCKET_ERROR,
+    SocketError,
 };
 use dnscribe_common::totals::{LOST, PacketPath, SAMPLED};
 
@@ -73,11 +74,11 @@ struct Slot<const N: usize> {
     bytes: [u8; N],
 }
 
-/// A record of a socket's error.
+/// A record of a report on a socket.
 #[repr(C)]
-struct ErrorSlot {
+struct ReportSlot<T> {
     header: Header,
-    error: SocketError,
+    report: T,
 }
 
 /// Writes a record with `wire` bytes of the packet, from `start` on, unless it is sampled out.
@@ -297,18 +298,29 @@ unsafe fn copy_block<const EACH: usize>(from: usize, to: *mut u8) {
 
 /// Writes a record with the error of a socket.
 #[inline(always)]
-pub fn write_socket_error(counters: Counters, error: &SocketError, context: &Context) {
+pub fn write_socket_error(counters: Counters, error: SocketError, context: &Context) {
+    write_report(counters, KIND_SOCKET_ERROR, error, context);
+}
+
+/// Writes a record with a step of a connection.
+#[inline(always)]
+pub fn write_connect(counters: Counters, connect: Connect, context: &Context) {
+    write_report(counters, KIND_CONNECT, connect, context);
+}
+
+#[inline(always)]
+fn write_report<T: 'static>(counters: Counters, kind: u8, report: T, context: &Context) {
     let seq = counters.next_sequence();
     let ring = ring_of(context);
-    let Some(mut slot) = reserve::<ErrorSlot>(ring) else {
+    let Some(mut slot) = reserve::<ReportSlot<T>>(ring) else {
         counters.add(context.hook, Counter::LostRingFull);
         return;
     };
-    let at: *mut ErrorSlot = MaybeUninit::as_mut_ptr(&mut slot);
-    // SAFETY: `at` is reserved memory of the size of an `ErrorSlot`.
+    let at: *mut ReportSlot<T> = MaybeUninit::as_mut_ptr(&mut slot);
+    // SAFETY: `at` is reserved memory of the size of a `ReportSlot`.
     unsafe {
-        write_header(&raw mut (*at).header, KIND_SOCKET_ERROR, seq, 0, 0, context);
-        (&raw mut (*at).error).write(SocketError { pad: [0; 6], ..*error });
+        write_header(&raw mut (*at).header, kind, seq, 0, 0, context);
+        (&raw mut (*at).report).write(report);
     }
     counters.add(context.hook, Counter::Submitted);
     slot.submit(wakeup(ring));

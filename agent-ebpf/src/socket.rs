@@ -28,6 +28,34 @@ pub struct SocketState {
     unowned: u32,
     /// Process that forked the owner, if that runs the same executable file; else 0.
     pub parent_pid: u32,
+    /// The peer of a connected UDP socket that has sent nothing to it yet.
+    pub peer: Peer,
+}
+
+/// Address of a peer, as the program gave it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Peer {
+    /// First half of the address, in the order of memory. IPv4 is in the first half of it.
+    pub front: u64,
+    /// Second half.
+    pub back: u64,
+    /// In host order.
+    pub port: u32,
+    /// 4 or 6; 0 if there is no peer.
+    pub version: u32,
+}
+
+impl Peer {
+    /// No peer.
+    pub const NONE: Self = Self { front: 0, back: 0, port: 0, version: 0 };
+
+    /// Returns the address; IPv4 in the first four bytes.
+    #[inline(always)]
+    pub fn octets(&self) -> [u8; 16] {
+        // SAFETY: any bytes are valid.
+        unsafe { core::mem::transmute([self.front, self.back]) }
+    }
 }
 
 /// Definition of the map, in the form that loaders read from BTF. [`aya_ebpf::btf_maps::SkStorage`] has no
@@ -67,29 +95,37 @@ impl SocketState {
     /// or where there is no socket, which the verifier cannot rule out.
     #[inline(always)]
     pub fn get(socket: *mut c_void, spare: &mut MaybeUninit<Self>) -> &mut Self {
-        let map = (&raw const SOCKETS).cast_mut().cast();
-        let place: *mut Self = if socket.is_null() {
-            null_mut()
-        } else {
-            // SAFETY: a map and a socket; null as the initial value stands for zeros.
-            unsafe {
-                bpf_sk_storage_get(map, socket, null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into())
+        match Self::existing_or_created(socket, BPF_SK_STORAGE_GET_F_CREATE) {
+            Some(state) => state,
+            None => {
+                if !socket.is_null() {
+                    diagnose::no_socket_state();
+                }
+                Self::empty(spare)
             }
-            .cast()
-        };
-        if place.is_null() {
-            if !socket.is_null() {
-                diagnose::no_socket_state();
-            }
-            return Self::empty(spare);
         }
-        // SAFETY: the map's value, which lives as long as the program runs; any bytes are valid.
-        unsafe { &mut *place }
+    }
+
+    /// Returns the state of a kernel socket, if there is one.
+    #[inline(always)]
+    pub fn find<'a>(socket: *mut c_void) -> Option<&'a mut Self> {
+        Self::existing_or_created(socket, 0)
+    }
+
+    #[inline(always)]
+    fn existing_or_created<'a>(socket: *mut c_void, flags: u32) -> Option<&'a mut Self> {
+        if socket.is_null() {
+            return None;
+        }
+        let map = (&raw const SOCKETS).cast_mut().cast();
+        // SAFETY: a map and a socket; null as the initial value stands for zeros. The result is null, or the map's
+        // value, which lives as long as the program runs; any bytes are valid.
+        unsafe { bpf_sk_storage_get(map, socket, null_mut(), flags.into()).cast::<Self>().as_mut() }
     }
 
     /// Creates an empty state in place. By words, and volatile: see [`maps::FragmentKey::empty`].
     #[inline(always)]
-    fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
+    pub fn empty(place: &mut MaybeUninit<Self>) -> &mut Self {
         let words = place.as_mut_ptr().cast::<u64>();
         for word in 0..WORDS {
             // SAFETY: a `SocketState` consists of `WORDS` aligned words without padding.

@@ -30,7 +30,7 @@ use dnscribe_config::{ConfigError, alertmanager, host, kafka, privacy, sinks, so
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
     AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkPlan, SinkSpec, Stream,
-    StreamSelection,
+    StreamSelection, StreamSet,
 };
 use dnscribe_record::Labels;
 use dnscribe_record::privacy::MaskingRules;
@@ -258,6 +258,11 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         general: layer.streams,
         kafka: layer.kafka.streams,
         file: layer.file.streams,
+        besides: if is_live && layer.capture.connections().0 {
+            StreamSet::EMPTY.with(Stream::Uses)
+        } else {
+            StreamSet::EMPTY
+        },
     };
     let secret_files = privileges::secret_files(&layer);
     let labels = host::labels(&layer.labels)?;
@@ -270,7 +275,13 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let detect = detect::resolve(layer.detect.clone(), has(Stream::Alerts))?;
     let has_encrypted =
         has(Stream::Connections) || detect.is_some() && layer.encrypted.has_targets();
-    let capture = capture::live_options(&layer, has_encrypted)?;
+    let connects = is_live && has(Stream::Uses);
+    if !connects && streams.besides != StreamSet::EMPTY {
+        let problem =
+            "no sink gets the stream uses: add it to their streams, or leave out connections";
+        return ConfigError::in_section("capture.connections", problem);
+    }
+    let capture = capture::live_options(&layer, has_encrypted, connects)?;
     let pairing = capture::pairing(&layer.pairing);
     let messages_wire = layer.messages.wire().0;
     let rotation = sinks::rotation(&layer.file)?;

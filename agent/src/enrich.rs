@@ -56,6 +56,14 @@ impl Enricher {
         }
     }
 
+    /// Returns the pid of the process that forked a task's process; 0 if unknown. The first call for a task reads /proc.
+    pub fn parent(&mut self, task: &Task) -> u32 {
+        match self.processes.get(task).parent {
+            0 => task.parent_pid,
+            parent => parent,
+        }
+    }
+
     /// Returns the attribution of a task and of its socket's cgroup (0 if unknown). The first call for
     /// a task reads /proc and should come while the task lives.
     pub fn attribute(&mut self, task: Option<&Task>, cgroup_id: u64) -> Attribution {

@@ -115,6 +115,8 @@ pub struct PipelineOptions {
     pub ledger_every: Duration,
     /// Whether the ledger has counters of sampling, in live capture.
     pub sampling: bool,
+    /// Whether connections that processes open are captured.
+    pub connects: bool,
 }
 
 impl PipelineOptions {
@@ -132,6 +134,7 @@ impl PipelineOptions {
             masker: Masker::default(),
             ledger_every: LEDGER_INTERVAL,
             sampling: false,
+            connects: false,
         }
     }
 }
@@ -172,7 +175,8 @@ impl Pipeline {
         let PipelineOptions { identity, masker, .. } = options;
         let resolvers = ResolverNames::new(masker.hides_servers());
         let router = SinkRouter::new(sinks, masker, options.wait_for_sinks);
-        let analysis = Analysis::new(options.windows, options.detection, &identity, &router);
+        let analysis =
+            Analysis::new(options.windows, options.connects, options.detection, &identity, &router);
         Self {
             correlator: CorrelateStage::new(options.correlation),
             pod_metrics: options
@@ -342,7 +346,10 @@ impl Pipeline {
         let (kernel, ring) = input.capture.clone();
         let delivery = self.router.sinks.delivery();
         let sampling = self.sampling.clone();
-        let mut counters = Counters { kernel, ring, sampling, delivery, ..Counters::default() };
+        let lost = kernel.get("connect").map_or(0, |connect| connect.lost_ring_full);
+        let uses = self.analysis.uses.as_ref().map(|uses| uses.counters(lost));
+        let mut counters =
+            Counters { kernel, ring, sampling, uses, delivery, ..Counters::default() };
         input.flows.iter().for_each(|flow| flow.add_to(&mut counters));
         counters
     }
@@ -359,6 +366,7 @@ impl Pipeline {
             spool_bytes: sinks.spool_bytes(),
             late_transactions: analysis.windows.as_ref().map_or(0, |windows| windows.late),
             windows_bytes: analysis.windows.as_ref().map(|windows| windows.bytes() as u64),
+            uses: analysis.uses.as_ref().map(|uses| &uses.outcomes),
             lookups: analysis.lookups.as_ref().map(|lookups| &lookups.counters),
             alerts: analysis.detection.as_ref().map(|detection| &detection.counters),
             kubernetes: self.enricher.as_ref().and_then(Enricher::kubernetes).as_ref(),

@@ -4,6 +4,7 @@ mod alert;
 mod connection;
 mod limits;
 mod lookup;
+mod use_record;
 mod window;
 
 pub use limits::RecordLimits;

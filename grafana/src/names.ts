@@ -655,6 +655,7 @@ export const metric = {
     dnscribe_spool_bytes: "dnscribe_spool_bytes",
     dnscribe_spool_oldest_seconds: "dnscribe_spool_oldest_seconds",
     dnscribe_spool_torn_bytes_total: "dnscribe_spool_torn_bytes_total",
+    dnscribe_uses_total: "dnscribe_uses_total",
     dnscribe_windows_bytes: "dnscribe_windows_bytes",
     dnscribe_windows_late_total: "dnscribe_windows_late_total",
     probe_dns_additional_rrs: "probe_dns_additional_rrs",

@@ -228,6 +228,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
             general: Some(layer.streams.unwrap_or(SHOWN)),
             kafka: Some(layer.kafka.streams.unwrap_or(stored)),
             file: Some(layer.file.streams.unwrap_or(stored)),
+            ..StreamSelection::default()
         },
         stdout: layer.output().stdout_format(),
         kafka,

@@ -1,4 +1,4 @@
-//! An independent check of `dns.ledger/1`: recomputes the five identities from the JSON alone,
+//! An independent check of `dns.ledger/1`: recomputes the identities from the JSON alone,
 //! without the agent's types.
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -28,6 +28,7 @@ pub fn violations(record: &Value) -> Result<Vec<String>> {
     ring(&mut found, record, submitted, lost)?;
     decode(&mut found, record)?;
     pairing(&mut found, record)?;
+    uses(&mut found, record)?;
     delivery(&mut found, record)?;
     if record["balanced"] != Value::Bool(found.is_empty()) {
         found.push(format!(
@@ -124,6 +125,21 @@ fn pairing(found: &mut Vec<String>, record: &Value) -> Result<()> {
     check_equal(found, "pairing: queries", count(pairing, "queries")?, sum(&ends)?);
     let ends = ["answered", "late", "duplicate", "orphan"];
     check_equal(found, "pairing: responses", count(pairing, "responses")?, sum(&ends)?);
+    Ok(())
+}
+
+/// Connections, where they are captured.
+fn uses(found: &mut Vec<String>, record: &Value) -> Result<()> {
+    if record["uses"].is_null() {
+        return Ok(());
+    }
+    let of = |name: &str| counter(record, &["uses", name]);
+    let sum = of("matched")? + of("ambiguous")? + of("none")? + of("lost")?;
+    check_equal(found, "uses: connects", of("connects")?, sum);
+    if counter(record, &["ring", "in_ring"])? == 0 {
+        let seen = counter(record, &["kernel", "connect", "seen"])?;
+        check_equal(found, "kernel.connect: seen", seen, of("connects")?);
+    }
     Ok(())
 }
 

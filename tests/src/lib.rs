@@ -26,6 +26,7 @@ pub mod kubernetes;
 pub mod lab;
 pub mod ledger;
 pub mod manifests;
+pub mod name_server;
 pub mod page;
 pub mod pcap;
 pub mod prometheus;

@@ -45,6 +45,20 @@ pub fn labels(message: &[u8]) -> Vec<String> {
     labels
 }
 
+/// Name in an uncompressed question, without the last dot.
+#[must_use]
+pub fn name(message: &[u8]) -> String {
+    labels(message).join(".")
+}
+
+/// Type of an uncompressed question; 0 if there is none.
+#[must_use]
+pub fn qtype(message: &[u8]) -> u16 {
+    let name: usize = labels(message).iter().map(|label| label.len() + 1).sum();
+    let found = message.get(HEADER + name + 1..HEADER + name + 3);
+    found.and_then(<[u8]>::first_chunk).map_or(0, |two| u16::from_be_bytes(*two))
+}
+
 /// A response under construction.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -99,11 +113,18 @@ impl Reply {
 
     /// Adds a record of this type for the queried name.
     #[must_use]
-    pub fn record(mut self, kind: u16, data: &[u8]) -> Self {
+    pub fn record(self, kind: u16, data: &[u8]) -> Self {
+        self.record_for(12, kind, 300, data)
+    }
+
+    /// Adds a record of this type and TTL in seconds for the name at this offset.
+    #[must_use]
+    pub fn record_for(mut self, owner: u16, kind: u16, ttl_seconds: u32, data: &[u8]) -> Self {
         self.message[7] += 1;
-        self.message.extend([0xc0, 12]);
+        self.message.extend((0xc000 | owner).to_be_bytes());
         self.message.extend(kind.to_be_bytes());
-        self.message.extend([0, 1, 0, 0, 1, 44]);
+        self.message.extend([0, 1]);
+        self.message.extend(ttl_seconds.to_be_bytes());
         self.message.extend(u16::try_from(data.len()).unwrap_or(u16::MAX).to_be_bytes());
         self.message.extend(data);
         self
@@ -144,6 +165,7 @@ mod tests {
     fn reply_repeats_question() {
         let query = query(7, "drop.example", A).unwrap();
         assert_eq!(labels(&query), ["drop", "example"]);
+        assert_eq!((&*name(&query), qtype(&query)), ("drop.example", A));
         let reply = Reply::to(&query).rcode(2).extended_error(22, "why").address([1, 2, 3, 4]);
         let reply = reply.octets();
         assert_eq!((id(&reply), reply[3] & 15), (7, 2));

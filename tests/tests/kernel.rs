@@ -17,7 +17,7 @@ mod sampling;
 mod tunnels;
 
 use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::{HookChoice, ListenerPlace, Live, LiveOptions};
+use dnscribe::capture::live::{CannotCapture, Live, LiveOptions};
 use dnscribe_record::ledger::Kernel;
 use dnscribe_tests::environment::privileged;
 use dnscribe_transaction::packet::Body;
@@ -39,17 +39,9 @@ const PROGRAMS: [(&str, u32, bool, &str); 3] = [
 
 fn options() -> LiveOptions {
     LiveOptions {
-        encrypted: None,
-        hook: HookChoice::Auto,
-        cgroup: None,
-        interfaces: Vec::new(),
         ports: vec![PORT].try_into().expect("a port"),
-        rings: 1,
         ring_bytes: 1 << 20,
-        snap_bytes: 131_072,
-        sampling_floor: None,
-        nice: 0,
-        icmp: ListenerPlace::Thread,
+        ..LiveOptions::default()
     }
 }
 
@@ -120,8 +112,9 @@ fn verifier_accepts_every_program() {
     if !privileged() {
         return;
     }
-    for (tap, count) in [(false, 9), (true, 2)] {
-        let bench = Bench::load(&options(), tap).expect("loads");
+    for (tap, connects, count) in [(false, false, 9), (false, true, 10), (true, false, 2)] {
+        let options = LiveOptions { connects, ..options() };
+        let bench = Bench::load(&options, tap).expect("loads");
         let loaded = bench.live.loaded().unwrap();
         assert_eq!(loaded.refused, [], "this kernel lacks a feature");
         assert_eq!(loaded.entries.len(), count);
@@ -135,17 +128,25 @@ fn verifier_accepts_every_program() {
     }
 }
 
+type Load = fn(&LiveOptions, bool) -> Result<Bench, CannotCapture>;
+
 #[test]
 fn passes_and_counts_every_packet() {
     if !privileged() {
         return;
     }
     // Without BTF, programs call helpers in place of loads from kernel types.
-    let ways = [Bench::load, Bench::load_without_types];
-    for ((program, pass, tap, hook), load) in
-        PROGRAMS.iter().flat_map(|program| ways.map(|load| (*program, load)))
+    let ways: [(Load, bool); 4] = [
+        (Bench::load, false),
+        (Bench::load_without_types, false),
+        (Bench::load, true),
+        (Bench::load_without_types, true),
+    ];
+    for ((program, pass, tap, hook), (load, connects)) in
+        PROGRAMS.iter().flat_map(|program| ways.map(|way| (*program, way)))
     {
-        let mut bench = load(&options(), tap).expect("loads");
+        let options = LiveOptions { connects: connects && !tap, ..options() };
+        let mut bench = load(&options, tap).expect("loads");
         for (what, ip, expectation) in test_packets() {
             let before = counters(&bench, hook);
             let frame = ethernet(&ip);

@@ -3,6 +3,7 @@
 use crate::counters::Counters;
 use crate::diagnose;
 use crate::flow;
+use crate::hook::connect;
 use crate::maps;
 use crate::parse::{self, ICMP, ICMP6, Outcome, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
@@ -40,6 +41,9 @@ impl Direction for Ingress {
 /// Classifies a packet and writes a record if it is captured.
 #[inline(always)]
 pub fn observe<D: Direction>(skb: *mut __sk_buff) {
+    if D::EGRESS && settings::get(Setting::Connects) != 0 {
+        connect::observe_datagram(skb);
+    }
     let verdict = match fast_path::<D>(skb) {
         Some(verdict) => verdict,
         None => parse::classify(Skb::whole(skb), !D::EGRESS && is_for_us(skb)),
@@ -191,7 +195,7 @@ fn socket_state<D: Direction>(
     let (socket, cookie) =
         unsafe { ((*skb).__bindgen_anon_2.sk, || bpf_get_socket_cookie(skb.cast())) };
     let socket = SocketState::get(socket.cast(), spare);
-    socket.set_placement(|| (cgroup_id(skb), netns(skb)));
+    socket.set_placement(|| placement(skb));
     if D::EGRESS
         && is_sender(skb, protocol, socket, cookie)
         && let Some(task) = task::current(Setting::Task)
@@ -201,6 +205,12 @@ fn socket_state<D: Direction>(
         socket.load_owner(cookie);
     }
     socket
+}
+
+/// Returns cgroup and network namespace of the packet's socket; 0 where unknown.
+#[inline(always)]
+pub fn placement(skb: *mut __sk_buff) -> (u64, u64) {
+    (cgroup_id(skb), netns(skb))
 }
 
 #[inline(always)]

@@ -113,7 +113,7 @@ pub fn observe(socket: *const core::ffi::c_void) {
         protocol,
         pad: [0; 6],
     };
-    ring::write_socket_error(counters, &error, &context);
+    ring::write_socket_error(counters, error, &context);
 }
 
 /// Returns the flow hash of a socket's packets.

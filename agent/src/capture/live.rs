@@ -13,6 +13,7 @@
 //! | tracepoint `sock:inet_sk_error_report`, and BTF | 5.14 | no ICMP errors at hook `cgroup`; the tracepoint has those of connected sockets, without code |
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next row, which takes eight times as long |
 //! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` reads packets in place | 6.2 | it copies their first bytes |
+//! | `sock_ops`: outcomes of connections, if these are captured | 5.12 | no outcomes |
 //! | `bpf_get_current_uid_gid` and similar helpers in `cgroup_skb` | 6.16 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -113,6 +114,8 @@ pub struct LiveOptions {
     /// The smallest share of transactions that is exported under overload: 0 to 1. Without it, sampling is
     /// off, and the ring may fill.
     pub sampling_floor: Option<f64>,
+    /// Whether connections that sockets open are captured as well, at hook `cgroup`.
+    pub connects: bool,
     /// Where the listeners for ICMP errors run.
     pub icmp: ListenerPlace,
 }
@@ -121,11 +124,11 @@ impl PartialEq for LiveOptions {
     /// Compares all settings. Where the listeners run is none.
     fn eq(&self, other: &Self) -> bool {
         let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
-        let Self { nice, snap_bytes, sampling_floor, icmp: _, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, connects, icmp: _, .. } = self;
         (hook, cgroup, interfaces, ports)
             == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
             && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
-            && (nice, snap_bytes) == (&other.nice, &other.snap_bytes)
+            && (nice, snap_bytes, connects) == (&other.nice, &other.snap_bytes, &other.connects)
             && *sampling_floor == other.sampling_floor
     }
 }
@@ -144,6 +147,7 @@ impl Default for LiveOptions {
             nice: 0,
             snap_bytes: 131_072,
             sampling_floor: None,
+            connects: false,
             icmp: ListenerPlace::Thread,
         }
     }
@@ -211,6 +215,8 @@ pub struct Live {
     ports: Array<MapData, settings::PortClasses>,
     encrypted: Option<Encrypted>,
     listeners: Option<icmp::Listeners>,
+    /// Whether connections are captured.
+    connects: bool,
 }
 
 /// Objects that keep the programs attached. Fields are dropped in order: packet sockets go before the programs
@@ -327,8 +333,11 @@ impl Live {
             tracing::error!(%error, "cannot read the counters");
             Vec::new()
         });
-        let hooks: &[Hook] =
-            if self.hook == Hook::Cgroup { &[Hook::Cgroup, Hook::Icmp] } else { &[Hook::Socket] };
+        let hooks: &[Hook] = match self.hook {
+            Hook::Socket => &[Hook::Socket],
+            _ if self.connects => &[Hook::Cgroup, Hook::Icmp, Hook::Connect, Hook::SockOps],
+            _ => &[Hook::Cgroup, Hook::Icmp],
+        };
         (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &received))
     }
 

@@ -131,6 +131,7 @@ pub(super) fn pipeline_options(
         windows: config.windows,
         detection: config.detect.clone().map(|options| detection(config, options, live)),
         filters: config.filters.clone(),
+        connects: config.capture.connects,
         masker: Masker::new(config.privacy.clone())
             .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
         ..PipelineOptions::new(identity)

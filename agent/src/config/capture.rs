@@ -6,7 +6,7 @@ use crate::capture::dnstap::DnstapAddress;
 use crate::capture::live::{HookChoice, ListenerPlace, LiveOptions};
 use dnscribe_analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use dnscribe_common::flow::MAX_RINGS;
-use dnscribe_config::value::{Count, PositiveSpan, Span, read_bytes, show_bytes};
+use dnscribe_config::value::{Count, PositiveSpan, Span, Switch, read_bytes, show_bytes};
 use dnscribe_config::{ConfigError, section, value};
 use dnscribe_record::named_enum;
 use dnscribe_transaction::encrypted::ConnectionOptions;
@@ -33,6 +33,9 @@ section! {
         /// Addresses at which servers send dnstap, instead of programs that are attached: unix:PATH or
         /// tcp:ADDRESS:PORT. Default: none.
         items dnstap: Option<Vec<DnstapAddress>> = example("[\"unix:/run/dnscribe/dnstap.sock\"]"),
+        /// Whether connections are captured that processes open, beside DNS, and matched to the lookups
+        /// that they use: the stream uses, which sinks then get by default. Needs hook cgroup.
+        text connections: Option<Switch> = default(false),
         /// Ports of DNS: 1 to 65535.
         joined ports: Option<PortSet> = shown(format!("[{}]", PortSet::default())),
         /// Number of threads that read packets: 1 to 16. Default: one for every four CPUs, from 1 to
@@ -177,8 +180,13 @@ impl EncryptedLayer {
     }
 }
 
-/// Returns the options of live capture. `has_encrypted`: connections of encrypted DNS are followed.
-pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOptions, ConfigError> {
+/// Returns the options of live capture. `has_encrypted`: connections of encrypted DNS are followed; `connects`:
+/// those that processes open.
+pub(super) fn live_options(
+    layer: &Layer,
+    has_encrypted: bool,
+    connects: bool,
+) -> Result<LiveOptions, ConfigError> {
     let (capture, sampling) = (&layer.capture, &layer.sampling);
     let ports = capture.ports.clone().unwrap_or_default();
     let is_dnstap = capture.dnstap.as_ref().is_some_and(|addresses| !addresses.is_empty());
@@ -189,6 +197,18 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
             "capture.dnstap",
             "servers that send dnstap and a hook cannot be captured by one agent: leave out hook, cgroup and \
              interfaces, or run two agents",
+        );
+    }
+    if connects && is_dnstap {
+        return ConfigError::in_section(
+            "capture.connections",
+            "servers that send dnstap report no connections: leave out connections and the stream uses, or dnstap",
+        );
+    }
+    if connects && capture.hook == Some(HookChoice::Socket) {
+        return ConfigError::in_section(
+            "capture.connections",
+            "hook socket sees no connections: leave out hook, or connections and the stream uses",
         );
     }
     let encrypted = has_encrypted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
@@ -204,6 +224,7 @@ pub(super) fn live_options(layer: &Layer, has_encrypted: bool) -> Result<LiveOpt
         ring_bytes: capture.ring_bytes().0,
         snap_bytes: capture.snap_bytes().0,
         sampling_floor: (sampling.mode() == SamplingMode::Auto).then(|| sampling.floor().0),
+        connects,
         icmp: ListenerPlace::default(),
     })
 }

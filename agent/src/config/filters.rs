@@ -2,6 +2,7 @@
 
 use crate::pipeline::filter::{Criteria, FILTERED_STREAMS, Filter, NameSuffix, StreamFilters};
 use dnscribe_analysis::lookup::Outcome;
+use dnscribe_analysis::uses::UseOutcome;
 use dnscribe_config::reader::{Field as _, PerStream};
 use dnscribe_config::value::Name;
 use dnscribe_config::{ConfigError, section, value};
@@ -44,7 +45,7 @@ section! {
         items qtype: Option<Vec<Qtype>> = example("[A, AAAA, TYPE65]"),
         /// Names of resolvers as in section `resolvers`, else their addresses.
         items resolver: Option<Vec<ResolverName>> = example("[corp-dns, 192.0.2.53]"),
-        /// Statuses of transactions, outcomes of lookups, and response codes.
+        /// Statuses of transactions, outcomes of lookups and connections, and response codes.
         items status: Option<Vec<StatusName>> = example("[timeout, icmp_error, servfail]"),
         /// Names of processes, or paths of executables, which contain a slash.
         items process: Option<Vec<Name>> = example("[curl, /usr/bin/dig]"),
@@ -74,7 +75,7 @@ value! {
 }
 
 value! {
-    /// How a transaction or lookup ended, in lower case.
+    /// How a transaction, lookup or connection ended, in lower case.
     #[derive(Clone, Debug, PartialEq, Eq)]
     StatusName(String): "a status",
         "a status such as timeout or icmp_error, an outcome such as nodata, or a response code such as SERVFAIL";
@@ -83,6 +84,7 @@ value! {
         let is_rcode = || (0..=MAX_RCODE).any(|code| rcode_name(code).eq_ignore_ascii_case(&name));
         let is_known = Status::ALL.iter().any(|status| status.name() == name)
             || Outcome::ALL.iter().any(|outcome| outcome.name() == name)
+            || UseOutcome::ALL.iter().any(|outcome| outcome.name() == name)
             || is_rcode();
         is_known.then_some(name)
     }

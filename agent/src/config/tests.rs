@@ -256,7 +256,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nkafka:\n  topics:\n    raw: x\n",
-            "line 4, column 5: kafka.topics.raw: \"raw\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections, probes",
+            "line 4, column 5: kafka.topics.raw: \"raw\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections, uses, probes",
         ),
         (
             "version: 1\nresolvers:\n  a: 192.0.2.1\n  b: 192.0.2.1\n",

@@ -4,7 +4,7 @@ mod helper;
 
 pub use helper::{await_process_server, serve_process_requests};
 
-use crate::capture::live::process::{if_there, is_same_start, start_ns};
+use crate::capture::live::process::{ProcStatus, if_there, is_same_start};
 use dnscribe_analysis::attribution::Container;
 use dnscribe_transaction::packet::Task;
 use helper::HelperClient;
@@ -20,6 +20,8 @@ const MAX_PROCESSES: usize = 1 << 14;
 /// Cached properties of a process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProcessInfo {
+    /// Pid of the parent; 0 where unknown.
+    pub(super) parent: u32,
     pub(super) exe: Option<Arc<str>>,
     /// From the paths in /proc/PID/cgroup; needed where containers are in cgroup v1.
     pub(super) container: Option<Arc<Container>>,
@@ -79,8 +81,11 @@ struct ProcFiles {
     cgroups: String,
     /// Contents of /proc/PID/comm.
     comm: Vec<u8>,
-    /// By the clock of [`start_ns`].
+    /// By the clock of [`ProcStatus`].
     start_ns: Option<u64>,
+    /// Pid of the parent; 0 where unknown.
+    #[serde(default)]
+    parent: u32,
     /// Something could not be read now, such as with too many open files, that may be there.
     #[serde(default)]
     is_incomplete: bool,
@@ -99,7 +104,9 @@ impl ProcFiles {
         let cgroups = if_there(fs::read(file("cgroup")))?.unwrap_or_default();
         let comm = if_there(fs::read(file("comm")))?;
         // Read last: if the process still exists, the other values are its own.
-        self.start_ns = if_there(start_ns(self.pid))?;
+        let status = if_there(ProcStatus::read(self.pid))?;
+        self.start_ns = status.map(|status| status.start_ns);
+        self.parent = status.map_or(0, |status| status.parent);
         self.exe = exe.map(|path| path.to_string_lossy().into_owned());
         self.cgroups = String::from_utf8_lossy(&cgroups).into_owned();
         self.comm = comm.unwrap_or_default();
@@ -112,6 +119,7 @@ impl ProcFiles {
             return ProcessInfo::default();
         }
         ProcessInfo {
+            parent: self.parent,
             // Another name means another program (`exec`), or a process that is gone.
             exe: self.exe.filter(|_| is_comm(&self.comm, &task.comm)).map(Into::into),
             container: self.cgroups.lines().find_map(Container::from_cgroup_path).map(Arc::new),
@@ -141,7 +149,7 @@ mod tests {
         let pid = std::process::id();
         let mut comm = [0; 16];
         comm[..name.len()].copy_from_slice(name);
-        Task { pid, uid: 0, start_ns: start_ns(pid).unwrap(), comm, parent_pid: 0 }
+        Task { pid, uid: 0, start_ns: ProcStatus::read(pid).unwrap().start_ns, comm, parent_pid: 0 }
     }
 
     fn name() -> Vec<u8> {

@@ -10,6 +10,7 @@ use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_analysis::detect::{AlertCounters, Rule};
 use dnscribe_analysis::lookup::{LookupCounters, Outcome};
+use dnscribe_analysis::uses::{Match, UseCounts, UseOutcome};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::PodName;
 use dnscribe_record::ledger::{Counters, Sampling};
@@ -41,6 +42,8 @@ pub struct MetricsSnapshot<'a> {
     pub late_transactions: u64,
     /// Memory of the windows in bytes, if there are any.
     pub windows_bytes: Option<u64>,
+    /// Connections by match and outcome, if they are captured.
+    pub uses: Option<&'a UseCounts>,
     /// Counters of lookups, if they are made.
     pub lookups: Option<&'a LookupCounters>,
     /// Counters of alerts, if detection is on.
@@ -89,6 +92,14 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     }
     if let Some(counters) = snapshot.lookups {
         lookups(&mut page, counters, snapshot.hides_containers);
+    }
+    if let Some(outcomes) = snapshot.uses {
+        let mut family = page.family("dnscribe_uses_total");
+        for (matched, counts) in Match::ALL.into_iter().zip(outcomes) {
+            for (outcome, count) in UseOutcome::ALL.into_iter().zip(counts) {
+                family.count(&[("match", matched.name()), ("outcome", outcome.name())], *count);
+            }
+        }
     }
     if let Some(counters) = snapshot.alerts {
         alerts(&mut page, counters);

@@ -1,4 +1,4 @@
-//! Analyses of transactions: lookups, windows, detection. Takes transaction views from the merge stage and exports
+//! Analyses of transactions: lookups, what used them, windows, detection. Takes transaction views from the merge stage and exports
 //! the records of what the analyses find.
 
 mod learning;
@@ -7,8 +7,10 @@ use super::DetectionChange;
 use super::attribution::filter_subject;
 use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
+use dnscribe_analysis::attribution::Attribution;
 use dnscribe_analysis::detect::{Alert, DetectOptions, Detection, ExpectedResolvers};
 use dnscribe_analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
+use dnscribe_analysis::uses::{Use, UseOptions, UseTable};
 use dnscribe_analysis::view::TransactionView;
 use dnscribe_analysis::window::{
     self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows,
@@ -16,8 +18,9 @@ use dnscribe_analysis::window::{
 use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
 use dnscribe_record::time::{ClockShift, Timestamp};
-use dnscribe_transaction::decode::Message;
+use dnscribe_transaction::decode::{Connect, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::packet::Task;
 use dnscribe_transaction::packet::sampling::{NotExported, PacketClass};
 use dnscribe_transaction::pair::Vantage;
 use learning::LearningLog;
@@ -36,6 +39,8 @@ pub(super) struct Analysis {
     clock: ClockShift,
     lookup_options: LookupOptions,
     pub(super) lookups: Option<LookupTable>,
+    /// Where connections are captured.
+    pub(super) uses: Option<UseTable>,
     /// Reused buffer for the name of a query.
     qname: String,
     window_options: WindowOptions,
@@ -49,9 +54,10 @@ pub(super) struct Analysis {
 }
 
 impl Analysis {
-    /// Creates the analyses that the sinks want.
+    /// Creates the analyses that the sinks want. `has_connects`: connections are captured.
     pub(super) fn new(
         window_options: WindowOptions,
+        has_connects: bool,
         detection: Option<Detection>,
         identity: &RecordBuilder,
         router: &SinkRouter,
@@ -62,7 +68,9 @@ impl Analysis {
         Self {
             clock: identity.clock,
             lookup_options,
-            lookups: router.wants(Stream::Lookups).then(|| LookupTable::new(lookup_options)),
+            lookups: (has_connects || router.wants(Stream::Lookups))
+                .then(|| LookupTable::new(lookup_options)),
+            uses: has_connects.then(|| UseTable::new(UseOptions::DEFAULT)),
             qname: String::new(),
             window_options,
             windows: has_windows
@@ -90,8 +98,22 @@ impl Analysis {
         self.qname = qname;
     }
 
-    /// Processes a transaction, the outcome of which was known at `now`.
-    pub(super) fn observe(&mut self, now: Timestamp, view: &TransactionView<'_>) {
+    /// Processes a transaction, the outcome of which was known at `now`; `task` sent its query.
+    pub(super) fn observe(
+        &mut self,
+        now: Timestamp,
+        view: &TransactionView<'_>,
+        task: Option<&Task>,
+    ) {
+        if let Some(uses) = &mut self.uses {
+            let answered = view.query.zip(view.response_ts);
+            let lookup = self.lookups.as_ref().zip(answered);
+            uses.observe(
+                task,
+                view,
+                lookup.and_then(|(lookups, (id, at))| lookups.of_query(id, at)),
+            );
+        }
         if let Some(lookups) = &mut self.lookups {
             lookups.observe(now, view);
         }
@@ -125,8 +147,23 @@ impl Analysis {
         }
     }
 
+    /// Processes a step of a connection. `attribute` returns its process, and the pid of the process that forked it.
+    pub(super) fn connect(
+        &mut self,
+        connect: &Connect,
+        attribute: impl FnOnce() -> (Attribution, u32),
+        export: &mut Export<'_>,
+    ) {
+        let lookups = self.lookups.take();
+        self.with_uses(export, |uses, each| {
+            uses.connect(connect, attribute, lookups.as_ref(), each);
+        });
+        self.lookups = lookups;
+    }
+
     /// Reports what has ended at `now`.
     pub(super) fn expire(&mut self, now: Timestamp, export: &mut Export<'_>) {
+        self.with_uses(export, |uses, each| uses.expire(now, each));
         self.with_lookups(export, |lookups, each| lookups.expire(now, each));
         self.with_windows(export, |windows, each| windows.expire(now, each));
         self.with_detection(export, |detection, each| detection.expire(now, each));
@@ -135,6 +172,7 @@ impl Analysis {
 
     /// Ends the capture and reports everything.
     pub(super) fn finish(&mut self, now: Timestamp, export: &mut Export<'_>) {
+        self.with_uses(export, |uses, each| uses.finish(now, each));
         self.with_lookups(export, |lookups, each| lookups.finish(now, each));
         self.with_windows(export, |windows, each| windows.finish(now, each));
         self.with_detection(export, |detection, each| detection.finish(now, each));
@@ -148,7 +186,7 @@ impl Analysis {
         now: Timestamp,
         router: &SinkRouter,
     ) {
-        if !router.wants(Stream::Lookups) {
+        if self.uses.is_none() && !router.wants(Stream::Lookups) {
             self.lookups = None;
         } else if self.lookups.is_none() {
             self.lookups = Some(LookupTable::new(self.lookup_options));
@@ -225,6 +263,28 @@ impl Analysis {
         });
     }
 
+    /// Calls `act` on the uses and exports those that it ends.
+    fn with_uses(
+        &mut self,
+        export: &mut Export<'_>,
+        act: impl FnOnce(&mut UseTable, &mut dyn FnMut(&Use)),
+    ) {
+        let Some(uses) = &mut self.uses else { return };
+        let Export { identity, router, filters } = export;
+        let is_rendered = router.renders(Stream::Uses);
+        let filter = filters.get(Stream::Uses);
+        act(uses, &mut |one| {
+            if filter.is_some_and(|filter| !filter.admits(&use_subject(one))) {
+                return router.filter(Stream::Uses);
+            }
+            if !is_rendered {
+                return router.count(Stream::Uses);
+            }
+            let key = one.remote.ip().to_string();
+            router.push_use(&identity.use_record(one), key.as_bytes());
+        });
+    }
+
     /// Calls `act` on detection and exports the alerts that change.
     fn with_detection(
         &mut self,
@@ -266,6 +326,18 @@ impl Analysis {
         let windows = self.windows.as_ref().map(Windows::settings_in_force);
         let detection = self.detection.as_ref().map(Detection::settings_in_force);
         format!("{:#?}", (self.lookup_options, lookups, self.window_options, windows, detection))
+    }
+}
+
+/// What filters match in a use. It has no client, resolver or type of a query.
+fn use_subject(one: &Use) -> FilterSubject<'_> {
+    let question =
+        one.name.as_deref().map(|name| FilterQuestion { qname: Some(name), qtypes: &[] });
+    FilterSubject {
+        question,
+        client: None,
+        status: Some(one.outcome.name()),
+        ..filter_subject(&one.attribution, one.remote.ip())
     }
 }
 

@@ -5,7 +5,7 @@ use super::event::{Event, EventSink, RenderedEvent};
 use super::flow_stage::FlowCounters;
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{DeadLetter, Envelope, Malformed, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Malformed, Message};
 use dnscribe_transaction::encrypted::{self, Connection};
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 use std::ops::Range;
@@ -81,6 +81,7 @@ enum StoredEvent {
         status: encrypted::ConnectionStatus,
         is_final: bool,
     },
+    Connect(Connect),
     DeadLetter {
         envelope: Envelope,
         reason: Malformed,
@@ -106,6 +107,7 @@ impl EventSink for EventBatch {
                 status: report.status,
                 is_final: report.is_final,
             },
+            Event::Connect(connect) => StoredEvent::Connect(*connect),
             Event::DeadLetter(letter) => StoredEvent::DeadLetter {
                 envelope: letter.envelope.clone(),
                 reason: letter.reason,
@@ -230,6 +232,7 @@ impl EventBatch {
                     is_final,
                 }));
             }
+            StoredEvent::Connect(connect) => pass(&Event::Connect(connect)),
             StoredEvent::DeadLetter { envelope, reason, bytes } => {
                 let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));
                 pass(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));

@@ -1,7 +1,7 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{DeadLetter, Envelope, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 
@@ -21,6 +21,8 @@ pub enum Event<'a> {
     Encrypted(&'a Envelope),
     /// A connection of encrypted DNS has ended, or is reported while it is open because it is long.
     Connection(&'a ConnectionReport<'a>),
+    /// A connection of a socket has taken a step.
+    Connect(&'a Connect),
     /// A packet cannot be decoded.
     DeadLetter(&'a DeadLetter<'a>),
 }

@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Streams with filters. The records of other streams summarize transactions or report losses.
-pub const FILTERED_STREAMS: [Stream; 4] =
-    [Stream::Transactions, Stream::Messages, Stream::Lookups, Stream::Connections];
+pub const FILTERED_STREAMS: [Stream; 5] =
+    [Stream::Transactions, Stream::Messages, Stream::Lookups, Stream::Connections, Stream::Uses];
 
 /// The filters of all streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

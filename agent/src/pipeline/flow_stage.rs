@@ -300,6 +300,7 @@ impl Trackers {
                         .observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)));
                 }
             }
+            Decoded::Connect(connect) => emit(&Event::Connect(&connect)),
             Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),
         }
     }

@@ -15,7 +15,7 @@ use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{LedgerRecord, Stream};
-use dnscribe_transaction::decode::{DeadLetter, Envelope, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::packet::Transport;
 use dnscribe_transaction::packet::sampling::Timeline;
@@ -48,6 +48,7 @@ impl Pipeline {
             Event::Began(query) => self.begin(query),
             Event::Encrypted(envelope) => self.note_process(envelope),
             Event::Connection(report) => self.connection(report),
+            Event::Connect(connect) => self.connect(connect),
             Event::DeadLetter(letter) => self.dead_letter(letter),
         }
     }
@@ -147,7 +148,8 @@ impl Pipeline {
                 },
             )
         {
-            analysis.observe(*now, &view);
+            let asker = transaction.query.and_then(|query| query.envelope.task);
+            analysis.observe(*now, &view, asker.as_ref());
         }
         if !is_exported {
             return;
@@ -206,6 +208,18 @@ impl Pipeline {
             let (id, key) = (record.event_id, resolver.as_bytes());
             self.router.push(Stream::Connections, id, &record, key);
         }
+    }
+
+    /// Passes a step of a connection to the analysis, which exports its record.
+    fn connect(&mut self, connect: &Connect) {
+        let Self { analysis, identity, router, filters, enricher, .. } = self;
+        let attribute = || {
+            let task = connect.task.as_ref();
+            let attribution = attribute(enricher, task, connect.cgroup_id);
+            let parent = enricher.as_mut().zip(task).map(|(enricher, task)| enricher.parent(task));
+            (attribution, parent.unwrap_or(0))
+        };
+        analysis.connect(connect, attribute, &mut Export { identity, router, filters });
     }
 
     /// Exports the record of a packet that cannot be decoded.

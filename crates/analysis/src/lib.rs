@@ -1,10 +1,11 @@
-//! Findings made of many transactions: lookups, windows of metrics, and alerts.
+//! Findings made of many transactions: lookups and what used them, windows of metrics, and alerts.
 //!
-//! Input: [`view::TransactionView`]s. Output: lookups, windows and alerts for `record`.
+//! Input: [`view::TransactionView`]s. Output: lookups, uses, windows and alerts for `record`.
 
 pub mod attribution;
 pub mod view;
 pub mod lookup;
+pub mod uses;
 pub mod window;
 pub mod detect;
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod result;
 
 pub use pods::{PacketCounts, PacketsByPod};
 pub use query::Query;
-pub use table::LookupTable;
+pub use table::{LookupRef, LookupTable};
 
 use crate::attribution::Attribution;
 use crate::view::TransactionView;

@@ -12,9 +12,9 @@ use crate::{OutputFormat, Sink, Stream, append_json};
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{
-    AlertRecord, EventId, JsonFields, LookupRecord, TransactionBody, TransactionContext,
+    AlertRecord, EventId, JsonFields, LookupRecord, TransactionBody, TransactionContext, UseRecord,
     alert_line, alert_line_from_json, extend_json, lookup_line, lookup_line_from_json,
-    transaction_line, transaction_line_from_json, write_json,
+    transaction_line, transaction_line_from_json, use_line, use_line_from_json, write_json,
 };
 pub use format_buffer::Render;
 use format_buffer::{FormatBuffer, format_buffers};
@@ -121,7 +121,7 @@ impl SinkRouter {
         asks
     }
 
-    /// Adds a record, as JSON in either format: only transactions, lookups and alerts have a text form.
+    /// Adds a record, as JSON in either format: only transactions, lookups, uses and alerts have a text form.
     pub fn push(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
         self.route(stream, id, key, &|out| append_json(out, record), None);
     }
@@ -173,6 +173,13 @@ impl SinkRouter {
         self.route(Stream::Lookups, record.head.event_id, key, &json, Some(&text));
     }
 
+    /// Adds the record of a use, by the key of its partition.
+    pub fn push_use(&mut self, record: &UseRecord<'_>, key: &[u8]) {
+        let json = |out: &mut Vec<u8>| append_json(out, record);
+        let text = |out: &mut Vec<u8>| use_line(out, record);
+        self.route(Stream::Uses, record.head.event_id, key, &json, Some(&text));
+    }
+
     /// Adds the record of an alert.
     pub fn push_alert(&mut self, record: &AlertRecord<'_>) {
         let (id, key) = (record.head.event_id, record.entity.as_bytes());
@@ -204,6 +211,7 @@ impl SinkRouter {
                 let shown = match stream {
                     Stream::Alerts => alert_line_from_json(out, masked.json),
                     Stream::Lookups => lookup_line_from_json(out, masked.json),
+                    Stream::Uses => use_line_from_json(out, masked.json),
                     Stream::Probes => return json_line(out),
                     _ => transaction_line_from_json(out, masked.json),
                 };

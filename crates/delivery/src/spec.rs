@@ -64,6 +64,8 @@ pub struct StreamSelection {
     pub kafka: Option<StreamSet>,
     /// Streams of files.
     pub file: Option<StreamSet>,
+    /// Streams besides the defaults of a kind of sink.
+    pub besides: StreamSet,
 }
 
 impl StreamSelection {
@@ -77,7 +79,7 @@ impl StreamSelection {
             SinkSpec::Alertmanager => Some(StreamSet::ALERTS),
             SinkSpec::Stdout | SinkSpec::Null => None,
         };
-        own.or(self.general).unwrap_or(sink.default_streams())
+        own.or(self.general).unwrap_or(sink.default_streams().union(self.besides))
     }
 }
 

@@ -191,6 +191,7 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
             json!(["connection", "protocol"])
         }
         Stream::Connections => json!(["connection"]),
+        Stream::Uses => json!(["connection", "start"]),
         Stream::Alerts | Stream::Probes => json!(["info"]),
         Stream::Metrics | Stream::Ledger | Stream::Dlq => Value::Null,
     };
@@ -232,7 +233,7 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
         _ => None,
     };
     set("network.direction", direction);
-    let ends = ["client_ip", "server_ip", "src_ip", "dst_ip", "responder_ip"];
+    let ends = ["client_ip", "server_ip", "src_ip", "dst_ip", "responder_ip", "address"];
     let ends = ends.into_iter().filter_map(|name| record.get(name));
     let mut addresses: Vec<&Value> = ends.filter(|end| shown_ip(end).is_some()).collect();
     if let Some(ip) = addresses.first().and_then(|end| ip(end)) {
@@ -285,6 +286,11 @@ fn outcome(stream: Stream, record: &Map<String, Value>) -> Option<&'static str> 
         Stream::Connections => match text("status") {
             "closed" | "idle" => "success",
             "open" | "evicted" => "unknown",
+            _ => "failure",
+        },
+        Stream::Uses => match text("outcome") {
+            "established" => "success",
+            "unknown" => "unknown",
             _ => "failure",
         },
         _ => return None,

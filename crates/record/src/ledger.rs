@@ -162,6 +162,24 @@ merged_struct! {
 }
 
 merged_struct! {
+    /// Counters of connections that processes opened, where these are captured. Identity 8: `connects = matched +
+    /// ambiguous + none + lost`. With an empty ring, `kernel.connect.seen = connects`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct Uses {
+        /// Connections that began.
+        pub connects: u64,
+        /// Connections to an address with one name that fits.
+        pub matched: u64,
+        /// Connections to an address with several names that fit.
+        pub ambiguous: u64,
+        /// Connections to an address that no known lookup gave.
+        pub none: u64,
+        /// Connections that did not fit into the ring.
+        pub lost: u64,
+    }
+}
+
+merged_struct! {
     /// Counters of one stream at one sink. Identity 5: `records = delivered + spooled + in_flight +
     /// filtered + Σ dropped`.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -250,6 +268,9 @@ pub struct Counters {
     /// Connections of encrypted DNS; present if they are captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<Connections>,
+    /// Connections that processes opened; present if they are captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<Uses>,
     /// Sampling; present in live capture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,

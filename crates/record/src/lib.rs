@@ -45,6 +45,7 @@ mod text;
 pub mod time;
 pub mod trace;
 mod transaction;
+mod use_record;
 mod window;
 
 pub use alert::{
@@ -82,9 +83,10 @@ pub use stream::{ParseStreamError, Stream, StreamSet};
 pub use stream_ledger::{StreamInput, StreamLedgerRecord, StreamOutput};
 pub use text::{
     alert_line, alert_line_from_json, lookup_line, lookup_line_from_json, transaction_line,
-    transaction_line_from_json,
+    transaction_line_from_json, use_line, use_line_from_json,
 };
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
+pub use use_record::UseRecord;
 pub use window::{
     BucketCount, DistinctFields, EstimateFields, ExactFields, LatencyFields, QtypeCount,
     RankedFields, RcodeCount, StatusCounts, TopSketches, WindowRecord, WindowStatistics,

@@ -3,7 +3,7 @@
 use super::{
     AlertRecord, ChangeRecord, ConnectionRecord, DlqRecord, EnrichedRecord, FleetRecord,
     IntelRecord, LedgerRecord, LookupRecord, MessageRecord, ProbeRecord, RegistrarEventRecord,
-    StreamLedgerRecord, TransactionRecord, WindowRecord, ZoneRecord,
+    StreamLedgerRecord, TransactionRecord, UseRecord, WindowRecord, ZoneRecord,
 };
 use crate::trace::Trace;
 use schemars::transform::{RecursiveTransform, Transform};
@@ -45,7 +45,7 @@ struct RecordSchema {
     process: &'static str,
 }
 
-const ALL: [RecordSchema; 17] = [
+const ALL: [RecordSchema; 18] = [
     RecordSchema {
         name: "dns.message/1",
         generate: generate::<MessageRecord<'static>>,
@@ -93,6 +93,12 @@ const ALL: [RecordSchema; 17] = [
         generate: generate::<ConnectionRecord<'static>>,
         ts: "Capture time of the first packet.",
         process: "Process on this host.",
+    },
+    RecordSchema {
+        name: "dns.use/1",
+        generate: generate::<UseRecord<'static>>,
+        ts: "Time of the first connection.",
+        process: "Process that connected.",
     },
     RecordSchema {
         name: "dns.enriched/1",

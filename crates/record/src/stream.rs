@@ -24,13 +24,15 @@ pub enum Stream {
     Ledger,
     /// `dns.connection/1`.
     Connections,
+    /// `dns.use/1`.
+    Uses,
     /// `dns.probe/1`: of `dnscribe-probe` only.
     Probes,
 }
 
 impl Stream {
     /// Every stream, in the order of the contract.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Messages,
         Self::Transactions,
         Self::Lookups,
@@ -39,6 +41,7 @@ impl Stream {
         Self::Dlq,
         Self::Ledger,
         Self::Connections,
+        Self::Uses,
         Self::Probes,
     ];
 
@@ -53,6 +56,7 @@ impl Stream {
             Self::Dlq => ["dlq", "dns.dlq", "dns.dlq/1"],
             Self::Ledger => ["ledger", "dns.ledger", "dns.ledger/1"],
             Self::Connections => ["connections", "dns.connections", "dns.connection/1"],
+            Self::Uses => ["uses", "dns.uses", "dns.use/1"],
             Self::Probes => ["probes", "dns.probes", "dns.probe/1"],
         }
     }
@@ -114,6 +118,12 @@ impl StreamSet {
         Self(self.0 | 1 << stream as u16)
     }
 
+    /// Adds the streams of another set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Returns whether the set contains `stream`.
     #[must_use]
     pub const fn contains(self, stream: Stream) -> bool {
@@ -143,7 +153,7 @@ impl fmt::Debug for StreamSet {
 pub enum ParseStreamError {
     /// No stream has this name.
     #[error(
-        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections, probes"
+        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections, uses, probes"
     )]
     Unknown(String),
     /// The list is empty.

@@ -1,9 +1,9 @@
-//! Renders transactions, lookups and alerts as one line of text for a terminal, from the record or
+//! Renders transactions, lookups, uses and alerts as one line of text for a terminal, from the record or
 //! from its (possibly masked) JSON.
 
 use super::{
     AlertRecord, ContainerView, JsonText, LookupRecord, PodView, ProcessView, TransactionBody,
-    TransactionContext,
+    TransactionContext, UseRecord,
 };
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -94,6 +94,32 @@ struct LookupLine<'a> {
     k8s: Option<PodView<'a>>,
 }
 
+/// The fields of a use that its line shows; a masked record may lack some.
+#[derive(Deserialize)]
+struct UseLine<'a> {
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+    protocol: &'a str,
+    address: JsonText<'a>,
+    port: u16,
+    #[serde(rename = "match")]
+    matched: &'a str,
+    name: Option<JsonText<'a>>,
+    #[serde(borrow, default)]
+    candidates: Vec<JsonText<'a>>,
+    ttl_left_ms: Option<f64>,
+    lookup_ms: Option<f64>,
+    connect_ms: Option<f64>,
+    outcome: &'a str,
+    count: u64,
+    #[serde(borrow)]
+    process: Option<ProcessView<'a>>,
+    #[serde(borrow)]
+    container: Option<ContainerView<'a>>,
+    #[serde(borrow)]
+    k8s: Option<PodView<'a>>,
+}
+
 /// Appends one line for a transaction: time, process or else its address, status or rcode, latency, `>` and the server that it asked or
 /// `<` and the client that asked it, question, answers, pod or container. Most fit 80 columns.
 ///
@@ -129,6 +155,22 @@ pub fn lookup_line(out: &mut Vec<u8>, record: &LookupRecord<'_>) {
 /// The JSON is not such a record. Then nothing is appended.
 pub fn lookup_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<LookupLine<'_>>(json)?.write_to(out);
+    Ok(())
+}
+
+/// Appends one line for a use: time, process, outcome, time to connect, `>` and the address, name, and what is unusual.
+/// The line ends with a newline and contains no control characters, since names are escaped.
+pub fn use_line(out: &mut Vec<u8>, record: &UseRecord<'_>) {
+    // By way of JSON, as lookups.
+    let _ = serde_json::to_vec(record).and_then(|json| use_line_from_json(out, &json));
+}
+
+/// Appends the line of a record that is given as JSON.
+///
+/// # Errors
+/// The JSON is not such a record. Then nothing is appended.
+pub fn use_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<UseLine<'_>>(json)?.write_to(out);
     Ok(())
 }
 
@@ -168,6 +210,46 @@ impl LookupLine<'_> {
         write_answers(text, &answers.collect::<Vec<_>>())?;
         if self.packets_wasted > 0 {
             write!(text, " wasted={}/{}", self.packets_wasted, self.packets)?;
+        }
+        write_pod(text, self.k8s.as_ref(), self.container.as_ref())
+    }
+}
+
+impl UseLine<'_> {
+    fn write_to(&self, out: &mut Vec<u8>) {
+        let mut text = String::with_capacity(120);
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        out.extend(text.as_bytes());
+        out.push(b'\n');
+    }
+
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Self { address, port, protocol, .. } = self;
+        write_start(text, &self.ts, self.process.as_ref(), &"-", self.outcome, self.connect_ms)?;
+        let is_six = address.contains(':');
+        let (open, close) = if is_six { ("[", "]") } else { ("", "") };
+        write!(text, " > {open}{}{close}:{port}", &**address)?;
+        if *protocol != "tcp" {
+            write!(text, " {protocol}")?;
+        }
+        match (&self.name, self.matched) {
+            (Some(name), "newest") => write!(text, " {} (newest)", &**name)?,
+            (Some(name), _) => write!(text, " {}", &**name)?,
+            (None, "none") => write!(text, " no name")?,
+            (None, matched) => write!(text, " {matched}")?,
+        }
+        if !self.candidates.is_empty() {
+            write!(text, ": one of {} names", self.candidates.len())?;
+        }
+        if let Some(lookup) = self.lookup_ms {
+            write!(text, " lookup={lookup:.1}ms")?;
+        }
+        if let Some(left) = self.ttl_left_ms.filter(|left| *left < 0.0) {
+            write!(text, " stale={:.3}s", -left / 1000.0)?;
+        }
+        if self.count > 1 {
+            write!(text, " count={}", self.count)?;
         }
         write_pod(text, self.k8s.as_ref(), self.container.as_ref())
     }

@@ -16,7 +16,7 @@ pub use encrypted_packet::{EncryptedContent, EncryptedPacket};
 pub use owned_message::OwnedMessage;
 
 use crate::packet::net::UnreachableReason;
-use crate::packet::{Direction, Task, Transport};
+use crate::packet::{ConnectStep, Direction, PacketId, Task, Transport};
 pub use dnscribe_record::MessageId;
 use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
@@ -163,6 +163,25 @@ pub struct Unreachable {
     pub cause: UnreachableReason,
 }
 
+/// A step of a connection that a socket of this host opens.
+#[derive(Clone, Copy, Debug)]
+pub struct Connect {
+    /// The record of the ring that reported it.
+    pub id: PacketId,
+    /// Its time.
+    pub ts: Timestamp,
+    /// See [`crate::packet::Packet::scope`].
+    pub scope: u64,
+    /// The process that connects, in the first step.
+    pub task: Option<Task>,
+    /// The cgroup2 id of that process, in the first step; 0 where unknown.
+    pub cgroup_id: u64,
+    /// The socket's cookie.
+    pub cookie: u64,
+    /// The step.
+    pub step: ConnectStep,
+}
+
 /// A packet or part of a stream that is not readable DNS.
 #[derive(Clone, Debug)]
 pub struct DeadLetter<'a> {
@@ -183,6 +202,8 @@ pub enum Decoded<'a> {
     Unreachable(Unreachable),
     /// A packet of encrypted DNS.
     Encrypted(Box<EncryptedPacket>),
+    /// A step of a connection.
+    Connect(Connect),
     /// A packet or part of a stream that could not be read.
     DeadLetter(DeadLetter<'a>),
 }

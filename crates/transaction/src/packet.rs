@@ -117,4 +117,33 @@ pub enum Body<'a> {
         /// Whether the ICMP packet itself is captured as well.
         seen: bool,
     },
+    /// A step of a connection that a socket of this host opens, to a port other than those of plain DNS.
+    Connect {
+        /// The socket's cookie: no other socket of this boot has it.
+        cookie: u64,
+        /// The step.
+        step: ConnectStep,
+    },
+}
+
+/// A step of a connection that a socket opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectStep {
+    /// A TCP socket connects, or a UDP socket sends its first datagram to the address that it was connected to.
+    Begun {
+        /// The socket's protocol.
+        transport: Transport,
+        /// The address that the program gave.
+        remote: SocketAddr,
+    },
+    /// The peer accepted the TCP connection.
+    Established,
+    /// The TCP connection ended before it was established, with this positive errno; 0 if the socket has no error:
+    /// its process gave up.
+    Failed {
+        /// The errno.
+        errno: i32,
+    },
+    /// The peer reset an established TCP connection.
+    Reset,
 }

@@ -29,4 +29,5 @@ mod top;
 mod trace;
 mod transfers;
 mod upgrade;
+mod uses;
 mod windows;

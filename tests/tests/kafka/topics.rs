@@ -117,6 +117,7 @@ fn check_created_topics(described: &TopicDescriptions) {
         ("dns.dlq", 3, 7, "delete"),
         ("dns.ledger", 1, 90, "delete"),
         ("dns.connections", 6, 7, "delete"),
+        ("dns.uses", 6, 7, "delete"),
     ];
     for (name, partitions, days, policy) in table {
         let (found, configured) = &described[name];

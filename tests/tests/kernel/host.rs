@@ -1,7 +1,7 @@
 //! Capture of real traffic of this host.
 
 use dnscribe::capture::live::testing::has_socket_diagnosis;
-use dnscribe::capture::live::{HookChoice, ListenerPlace, Live, LiveOptions};
+use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe_record::ledger::Ring;
 use dnscribe_tests::environment::{self, privileged};
 use dnscribe_transaction::packet::{Body, Direction, Task};
@@ -37,17 +37,10 @@ struct CapturedPacket {
 
 fn open(hook: HookChoice, port: u16) -> Live {
     let options = LiveOptions {
-        encrypted: None,
         hook,
-        cgroup: None,
-        interfaces: Vec::new(),
         ports: vec![port].try_into().expect("a port"),
-        rings: 1,
         ring_bytes: 1 << 20,
-        snap_bytes: 131_072,
-        sampling_floor: None,
-        nice: 0,
-        icmp: ListenerPlace::Thread,
+        ..LiveOptions::default()
     };
     Live::open(&options).expect("opens")
 }
@@ -413,17 +406,10 @@ fn errors_name_problem_and_remedy() {
         return;
     }
     let base = LiveOptions {
-        encrypted: None,
-        hook: HookChoice::Auto,
-        cgroup: None,
-        interfaces: Vec::new(),
         ports: vec![5390].try_into().expect("a port"),
-        rings: 1,
         ring_bytes: 1 << 20,
         snap_bytes: 1_500,
-        sampling_floor: None,
-        nice: 0,
-        icmp: ListenerPlace::Thread,
+        ..LiveOptions::default()
     };
     let refused = |options: &LiveOptions| match Live::open(options) {
         Ok(_) => panic!("opened in spite of the error"),

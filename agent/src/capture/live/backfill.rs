@@ -116,7 +116,7 @@ fn read_owner(process: &Path, pid: u32) -> Owner {
         *place = *octet;
     }
     let uid = fs::metadata(process).map_or(0, |metadata| metadata.uid());
-    let start_ns = process::start_ns(pid).unwrap_or(0);
+    let start_ns = process::ProcStatus::read(pid).map_or(0, |status| status.start_ns);
     Owner { pid, uid, start_ns, comm }
 }
 

@@ -33,7 +33,7 @@ impl Live {
                 &format!("name a directory below {}", mount.display()),
             )
         })?;
-        let mut loaded = programs::load(options, &programs::CGROUP)?;
+        let mut loaded = programs::load(options, &programs::of_cgroup(options.connects))?;
         programs::attach_cgroup(&mut loaded, &group)?;
         let mut description = format!(
             "hook cgroup{why}, attached at {}; {}",
@@ -59,6 +59,12 @@ impl Live {
             return Err(CannotCapture::new(
                 "hook socket knows no cgroups".into(),
                 "leave out --cgroup, or use --hook cgroup",
+            ));
+        }
+        if options.connects {
+            return Err(CannotCapture::new(
+                "hook socket sees no connections".into(),
+                "leave out capture.connections, or use --hook cgroup",
             ));
         }
         let loaded = programs::load(options, &programs::SOCKET)?;
@@ -120,6 +126,7 @@ impl Live {
             ports: take(settings::PORTS_MAP)?.try_into()?,
             encrypted: options.encrypted.clone(),
             listeners: None,
+            connects: options.connects,
         })
     }
 

@@ -33,15 +33,34 @@ pub(super) fn inode_of(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
-/// Returns the start time of the process that has this pid now, in nanoseconds of `CLOCK_BOOTTIME`, rounded
-/// down to ticks (manual page `proc_pid_stat`, field 22).
-///
-/// # Errors
-/// No process has the pid, or the file cannot be read.
-pub fn start_ns(pid: u32) -> io::Result<u64> {
-    // The name in it may be of any bytes, and be cut within a character.
-    let stat = fs::read(format!("/proc/{pid}/stat"))?;
-    start_in(&String::from_utf8_lossy(&stat)).ok_or_else(|| ErrorKind::InvalidData.into())
+/// What `/proc/PID/stat` says of the process that has this pid now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcStatus {
+    /// Pid of its parent; 0 if that is in another pid namespace (manual page `proc_pid_stat`, field 4).
+    pub parent: u32,
+    /// Its start time in nanoseconds of `CLOCK_BOOTTIME`, rounded down to ticks (field 22).
+    pub start_ns: u64,
+}
+
+impl ProcStatus {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// No process has the pid, or the file cannot be read.
+    pub fn read(pid: u32) -> io::Result<Self> {
+        // The name in it may be of any bytes, and be cut within a character.
+        let stat = fs::read(format!("/proc/{pid}/stat"))?;
+        Self::parse(&String::from_utf8_lossy(&stat)).ok_or_else(|| ErrorKind::InvalidData.into())
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The name stands in parentheses and may hold anything, parentheses too.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace().skip(1);
+        let parent = fields.next()?.parse().ok()?;
+        let ticks: u64 = fields.nth(17)?.parse().ok()?;
+        Some(Self { parent, start_ns: ticks.checked_mul(TICK_NS)? })
+    }
 }
 
 /// Returns what was read; `None` if it is not there, as of a process or cgroup that has ended, or not for this user.
@@ -66,13 +85,6 @@ pub fn is_same_start(a_ns: u64, b_ns: u64) -> bool {
     a_ns / TICK_NS == b_ns / TICK_NS
 }
 
-fn start_in(stat: &str) -> Option<u64> {
-    // The name stands in parentheses and may hold anything, parentheses too.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let ticks: u64 = rest.split_whitespace().nth(19)?.parse().ok()?;
-    ticks.checked_mul(TICK_NS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,11 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn parses_start_time_after_any_name() {
-        let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
-        assert_eq!(start_in(stat), Some(47_110_000_000));
-        assert_eq!(start_in("7 (a) S 1"), None);
-        assert!(start_ns(std::process::id()).is_ok());
+    fn parses_parent_and_start_time_after_any_name() {
+        let stat = "7 (a) b) (c) S 3 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
+        let status = ProcStatus { parent: 3, start_ns: 47_110_000_000 };
+        assert_eq!(ProcStatus::parse(stat), Some(status));
+        assert_eq!(ProcStatus::parse("7 (a) S 1"), None);
+        let own = ProcStatus::read(std::process::id()).unwrap();
+        assert_eq!(own.parent, std::os::unix::process::parent_id());
     }
 
     #[test]

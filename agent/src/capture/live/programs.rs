@@ -47,8 +47,20 @@ const fn spec(name: &'static str, required: bool, loses: &'static str) -> Progra
     ProgramSpec { name, required, loses, needs: OLDEST }
 }
 
-/// Programs of hook `cgroup`.
-pub const CGROUP: [ProgramSpec; 9] = [
+/// Returns the programs of hook `cgroup`. `connects`: connections are captured as well.
+pub fn of_cgroup(connects: bool) -> Vec<ProgramSpec> {
+    let mut programs = CGROUP.to_vec();
+    if connects {
+        for program in &mut programs {
+            program.required |= program.name.starts_with("connect");
+        }
+        programs.push(spec(TCP_STATE, false, "outcomes of TCP connections"));
+    }
+    programs
+}
+
+/// Programs of hook `cgroup` for DNS.
+const CGROUP: [ProgramSpec; 9] = [
     spec("cgroup_ingress", true, "packets to sockets of this host"),
     spec("cgroup_egress", true, "packets from sockets of this host"),
     spec("post_bind4", false, "owners of IPv4 servers that have sent nothing yet"),
@@ -71,6 +83,8 @@ pub const SOCKET: [ProgramSpec; 2] =
 const CALLED: &str = "tap_check";
 /// Program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
+/// Program for the outcomes of connections.
+const TCP_STATE: &str = "tcp_state";
 
 /// The object with the programs of one hook loaded.
 pub struct Loaded {
@@ -104,6 +118,7 @@ pub fn load_with_btf(
     let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
     let mut settings = Settings::best(snap_bytes, options.rings, btf);
+    settings.record_connects(options.connects);
     let is_tap = wanted.iter().any(|entry| entry.name == CALLED);
     let functions = btf.filter(|_| is_tap).and_then(|btf| {
         let ids = function_ids(btf)?;
@@ -133,8 +148,8 @@ pub fn load_with_btf(
             return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = reason_of(&error);
-        // This program has no alternative to reading kernel memory by copies.
-        let has_no_fallback = entry.name == SOCKET_ERROR;
+        // These programs have no alternative to reading kernel memory by copies.
+        let has_no_fallback = matches!(entry.name, SOCKET_ERROR | TCP_STATE);
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | CALLED);
         if !has_no_fallback && settings.degrade(is_hook, &log) {
             continue;
@@ -224,6 +239,7 @@ fn load_one(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
         Program::RawTracePoint(program) => program.load(),
+        Program::SockOps(program) => program.load(),
         Program::SocketFilter(program) => program.load(),
         _ => Ok(()),
     }
@@ -251,6 +267,7 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
             }
             Some(Program::CgroupSock(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::CgroupSockAddr(program)) => program.attach(cgroup, mode).map(drop),
+            Some(Program::SockOps(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::RawTracePoint(program)) => {
                 program.attach("inet_sk_error_report").map(drop)
             }

@@ -5,9 +5,11 @@ use super::clock::Clock;
 use super::ring::Ring;
 use super::{icmp, tap};
 use crate::capture::Received;
-use dnscribe_common::record::{self, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
+use dnscribe_common::record::{self, Connect, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Task, Transport};
+use dnscribe_transaction::packet::{
+    Body, ConnectStep, Direction, Packet, PacketId, Task, Transport,
+};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
@@ -93,6 +95,7 @@ fn packet<'a>(
             };
             socket_error(&error, coverage.is_some_and(was_captured))
         }
+        record::Body::Connect(connect) => connect_body(&connect),
     };
     let direction = direction_of(header, &body, locals);
     Packet {
@@ -135,17 +138,38 @@ fn direction_of(
 }
 
 fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
-    let address = |bytes: [u8; 16]| match (error.version, bytes) {
+    Body::SocketError {
+        transport: transport(error.protocol),
+        local: SocketAddr::new(address(error.version, error.local), error.local_port),
+        remote: SocketAddr::new(address(error.version, error.remote), error.remote_port),
+        errno: error.errno,
+        seen,
+    }
+}
+
+fn connect_body(connect: &Connect) -> Body<'static> {
+    let step = match connect.step {
+        record::STEP_ESTABLISHED => ConnectStep::Established,
+        record::STEP_FAILED => ConnectStep::Failed { errno: connect.errno },
+        record::STEP_RESET => ConnectStep::Reset,
+        _ => ConnectStep::Begun {
+            transport: transport(connect.protocol),
+            remote: SocketAddr::new(address(connect.version, connect.remote), connect.remote_port),
+        },
+    };
+    Body::Connect { cookie: connect.cookie, step }
+}
+
+fn transport(protocol: u8) -> Transport {
+    if protocol == 6 { Transport::Tcp } else { Transport::Udp }
+}
+
+/// Returns an address of a socket.
+fn address(version: u8, bytes: [u8; 16]) -> IpAddr {
+    match (version, bytes) {
         (4, [a, b, c, d, ..]) => IpAddr::from([a, b, c, d]),
         // A dual-stack socket has IPv4-mapped addresses of IPv4 peers (RFC 4291, 2.5.5.2).
         _ => Ipv6Addr::from(bytes).to_canonical(),
-    };
-    Body::SocketError {
-        transport: if error.protocol == 6 { Transport::Tcp } else { Transport::Udp },
-        local: SocketAddr::new(address(error.local), error.local_port),
-        remote: SocketAddr::new(address(error.remote), error.remote_port),
-        errno: error.errno,
-        seen,
     }
 }
 

@@ -106,6 +106,11 @@ impl Settings {
         settings
     }
 
+    /// Sets whether the programs record connections.
+    pub fn record_connects(&mut self, connects: bool) {
+        self.set(Setting::Connects, u32::from(connects));
+    }
+
     /// Enables reads of packets through typed pointers in the tap, if the kernel's types allow it.
     pub fn enable_typed_packets(&mut self, btf: &Btf) {
         let skb = |member| btf.offset("sk_buff", &[member]);

@@ -53,11 +53,11 @@ impl Bench {
         tap: bool,
     ) -> Result<Self, CannotCapture> {
         let (entries, hook) = if tap {
-            (&programs::SOCKET[..], Hook::Socket)
+            (programs::SOCKET.to_vec(), Hook::Socket)
         } else {
-            (&programs::CGROUP[..], Hook::Cgroup)
+            (programs::of_cgroup(options.connects), Hook::Cgroup)
         };
-        let mut loaded = programs::load_with_btf(btf, options, entries)?;
+        let mut loaded = programs::load_with_btf(btf, options, &entries)?;
         fill_owners(&mut loaded);
         Ok(Self { live: Live::new(loaded, options, Vec::new(), hook, "")? })
     }

@@ -3,6 +3,7 @@
 use crate::capture::live::cgroup;
 use crate::config::Config;
 use dnscribe_analysis::lookup::LookupOptions;
+use dnscribe_analysis::uses::UseOptions;
 use dnscribe_analysis::window::Windows;
 use dnscribe_cli::check::Probe;
 use dnscribe_delivery::{SinkSpec, Stream};
@@ -55,7 +56,9 @@ impl Need {
             config.pairing.memory_limit_bytes() as u64,
             u64::from(config.wants(Stream::Metrics) || config.detect.is_some())
                 * Windows::max_bytes(config.windows.lateness) as u64,
-            u64::from(config.wants(Stream::Lookups)) * LookupOptions::DEFAULT.max_bytes as u64,
+            u64::from(config.wants(Stream::Lookups) || config.capture.connects)
+                * LookupOptions::DEFAULT.max_bytes as u64,
+            u64::from(config.capture.connects) * UseOptions::DEFAULT.max_bytes(),
             u64::from(config.detect.is_some()) * DETECTION,
             queues.sum(),
         ];

@@ -147,6 +147,14 @@ pub(super) const METRICS: &[Metric] = &[
         .source("`dns.lookup/1`: one each")
         .caveat(LOOKUPS),
     Metric::counter(
+        "dnscribe_uses_total",
+        "connections",
+        "Connections that processes opened, by how their name was found and what became of them.",
+    )
+    .labels(&[("match", "as in `dns.use/1`"), ("outcome", "as in `dns.use/1`")])
+    .source("`dns.use/1`: the sum of `count`")
+    .caveat("Absent unless connections are captured."),
+    Metric::counter(
         "dnscribe_lookup_queries_total",
         "queries",
         "Query messages that applications sent for lookups.",

@@ -87,6 +87,7 @@ fn page_with(hides_containers: bool) -> String {
         }),
         late_transactions: 0,
         windows_bytes: Some(4096),
+        uses: Some(&[[0, 1, 2, 3, 4]; 4]),
         lookups: Some(&LookupCounters {
             outcomes: [7, 0, 2, 0, 0, 0, 0, 0, 1, 0],
             packets,
@@ -144,6 +145,7 @@ fn has_names_of_contract() {
         "dnscribe_kafka_queue_bytes{sink=\"kafka_2\"} 9",
         "dnscribe_spool_bytes 0",
         "dnscribe_lookups_total{outcome=\"nxdomain\"} 2",
+        "dnscribe_uses_total{match=\"sole\",outcome=\"refused\"} 1",
         "dnscribe_lookup_queries_total{namespace=\"\",pod=\"\",container_id=\"\"} 4",
         "dnscribe_lookup_wasted_queries_total{namespace=\"shop\",pod=\"web\",container_id=\"\"} 11",
         "dns_pod_transactions_total{namespace=\"shop\",pod=\"web\",workload=\"\",outcome=\"servfail\"} 1",

@@ -16,9 +16,20 @@ use dnscribe_transaction::pair::Status;
 use foldhash::fast::RandomState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
 
 /// Receiver of ended lookups.
 type Each<'a> = &'a mut dyn FnMut(&Lookup<'_>);
+
+/// Refers to a lookup that may have ended.
+#[derive(Clone, Copy, Debug)]
+pub struct LookupRef {
+    /// Id of its first query.
+    pub first: MessageId,
+    /// Time from that to the answer.
+    pub waited: Duration,
+    id: LookupId,
+}
 
 /// Groups queries into lookups.
 #[derive(Debug)]
@@ -110,6 +121,24 @@ impl LookupTable {
         } else {
             self.end(id, place, observation, ended);
         }
+    }
+
+    /// Returns the open lookup of a query that was answered at `at`, before the answer is observed.
+    #[must_use]
+    pub fn of_query(&self, query: MessageId, at: Timestamp) -> Option<LookupRef> {
+        let (id, _) = *self.asked.get(&query)?;
+        let first = self.open.get(id)?.queries().next()?;
+        Some(LookupRef { first: first.id, waited: at.since(first.ts), id })
+    }
+
+    /// Returns how long the client has waited for a lookup at `now`: to its last answer, or to `now` if a query still
+    /// waits for one.
+    #[must_use]
+    pub fn waited(&self, lookup: &LookupRef, now: Timestamp) -> Duration {
+        let Some(open) = self.open.get(lookup.id) else { return lookup.waited };
+        let first = open.queries().next().map(|sent| sent.ts);
+        let end = open.queries().map(|sent| sent.ended.unwrap_or(now)).max();
+        first.zip(end).map_or(lookup.waited, |(first, end)| end.min(now).since(first))
     }
 
     /// Emits the lookups that have ended.

@@ -159,6 +159,7 @@ pub(super) const IMPORTANCE: [Stream; Stream::ALL.len()] = [
     Stream::Lookups,
     Stream::Transactions,
     Stream::Connections,
+    Stream::Uses,
     Stream::Dlq,
     Stream::Messages,
 ];

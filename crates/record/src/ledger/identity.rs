@@ -1,6 +1,8 @@
 //! Identities that hold in every ledger record.
 
-use super::{Connections, Counters, Decode, Delivery, Kernel, Pairing, Probing, Reasons, Ring};
+use super::{
+    Connections, Counters, Decode, Delivery, Kernel, Pairing, Probing, Reasons, Ring, Uses,
+};
 use std::fmt;
 
 /// An identity that does not hold.
@@ -73,6 +75,13 @@ impl Counters {
         collect(&mut found, "pairing", &self.pairing.sides(&self.decode));
         if let Some(connections) = &self.connections {
             collect(&mut found, "connections", &[connections.sides()]);
+        }
+        if let Some(uses) = &self.uses {
+            collect(&mut found, "uses", &[uses.sides()]);
+            if let Some(connect) = self.kernel.get("connect").filter(|_| self.ring.in_ring == 0) {
+                let sides = ("seen = uses.connects", connect.seen, uses.connects);
+                collect(&mut found, "kernel.connect", &[sides]);
+            }
         }
         if let Some(probing) = &self.probing {
             collect(&mut found, "probing", &[probing.sides()]);
@@ -151,6 +160,12 @@ impl Connections {
             connections =
                 closed + reset + refused + timeout + handshake_failed + idle + evicted + open
         )
+    }
+}
+
+impl Uses {
+    fn sides(&self) -> Sides {
+        sides!(self, connects = matched + ambiguous + none + lost)
     }
 }
 

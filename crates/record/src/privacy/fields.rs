@@ -116,6 +116,7 @@ pub(super) const fn of_stream(stream: Stream) -> &'static [Field] {
         Stream::Dlq => DEAD_LETTER,
         Stream::Ledger => LEDGER,
         Stream::Connections => CONNECTION,
+        Stream::Uses => USE,
         Stream::Probes => PROBE,
     }
 }
@@ -234,6 +235,12 @@ const CONNECTION: &[Field] = fields![
     server_bytes, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 
+const USE: &[Field] = fields![
+    schema, event_id, ts, node, region, labels, protocol, address: must(Found), port, match, name: may(Name),
+    candidates: may(Name), lookup_event_id, lookup_scope, answer_age_ms, ttl_left_ms, lookup_ms, connect_ms,
+    outcome, count, first, last, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+];
+
 const DEAD_LETTER: &[Field] = fields![
     schema, event_id, ts, node, region, labels, stage, reason, stream, record_event_id, seq, cpu,
     direction, transport, src_ip: may(Peer), src_port, dst_ip: may(Peer), dst_port,
@@ -289,6 +296,7 @@ const LEDGER: &[Field] = fields![
     decode,
     pairing,
     connections,
+    uses,
     sampling,
     probing,
     delivery,

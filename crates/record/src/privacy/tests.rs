@@ -202,7 +202,9 @@ fn random_keys_survive_reload() {
     let random = MaskingRules { keys: KeyOptions::default(), ..privacy(HASHED) };
     let mut masker = Masker::new(random.clone()).unwrap();
     let (before, _) = mask_record(&mut masker, Stream::Transactions, &transaction());
-    masker.reconfigure(MaskingRules { masks: [TRUNCATED; 9], ..random.clone() }).unwrap();
+    masker
+        .reconfigure(MaskingRules { masks: [TRUNCATED; Stream::ALL.len()], ..random.clone() })
+        .unwrap();
     let (meanwhile, _) = mask_record(&mut masker, Stream::Transactions, &transaction());
     masker.reconfigure(random).unwrap();
     let (after, _) = mask_record(&mut masker, Stream::Transactions, &transaction());

@@ -5,7 +5,7 @@ use super::emitter::{Emitter, Flow, MessageBytes, PacketContext, PacketCounters}
 use super::fragment::Fragments;
 use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
-use super::{Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
+use super::{Connect, Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
 use crate::packet::encrypted::Encrypted;
 use crate::packet::net::{self, BadHeader, IpPacket, TunnelContent, UnreachableReason, protocol};
 use crate::packet::ports::PortSet;
@@ -116,6 +116,18 @@ impl Decoder {
                     let cause = UnreachableReason::from_errno(remote.is_ipv6(), errno);
                     decoder.emit_unreachable(flow, None, cause);
                 }
+                decoder.account(None);
+            }
+            Body::Connect { cookie, step } => {
+                (decoder.out.each)(Decoded::Connect(Connect {
+                    id: packet.id,
+                    ts: packet.ts,
+                    scope: packet.scope,
+                    task: packet.task,
+                    cgroup_id: packet.cgroup_id,
+                    cookie,
+                    step,
+                }));
                 decoder.account(None);
             }
         }

@@ -1,7 +1,7 @@
 //! Test harness of the decoder, and properties over all of it.
 
 use super::{
-    Decoded, Decoder, DecoderOptions, EncryptedPacket, Envelope, Malformed, OwnedMessage,
+    Connect, Decoded, Decoder, DecoderOptions, EncryptedPacket, Envelope, Malformed, OwnedMessage,
     Unreachable,
 };
 use crate::packet::net::test_packets;
@@ -19,6 +19,7 @@ pub(super) enum OwnedEvent {
     Message(OwnedMessage),
     Unreachable(Unreachable),
     Sealed(Box<EncryptedPacket>),
+    Connect(Connect),
     DeadLetter(OwnedDeadLetter),
 }
 
@@ -35,6 +36,7 @@ impl From<Decoded<'_>> for OwnedEvent {
             Decoded::Message(message) => Self::Message(message.into()),
             Decoded::Unreachable(unreachable) => Self::Unreachable(unreachable),
             Decoded::Encrypted(sealed) => Self::Sealed(sealed),
+            Decoded::Connect(connect) => Self::Connect(connect),
             Decoded::DeadLetter(letter) => {
                 let bytes = letter.bytes.to_vec();
                 Self::DeadLetter(OwnedDeadLetter {

@@ -69,7 +69,8 @@ const OTHER_VALUES: [(&str, &str); 38] = [
 ];
 
 /// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
-const NOT_ALONE: [&str; 24] = [
+const NOT_ALONE: [&str; 25] = [
+    "capture.connections",
     "kafka.option_files",
     "kafka.format",
     "kafka.formats",

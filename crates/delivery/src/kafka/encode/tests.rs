@@ -22,6 +22,8 @@ const WINDOWS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/windows.ndjson"));
 const ALERTS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/alerts.ndjson"));
+const USES: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/uses.ndjson"));
 const PROBES: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/probes.ndjson"));
 
@@ -43,7 +45,7 @@ fn decoded(name: &str, avro: &[u8]) -> Result<String, String> {
 #[test]
 fn round_trips_golden_records() {
     let mut seen = BTreeSet::new();
-    let goldens = [GOLDEN, ALERTS, ENCRYPTED, LOOKUPS, WINDOWS, PROBES];
+    let goldens = [GOLDEN, ALERTS, ENCRYPTED, LOOKUPS, WINDOWS, USES, PROBES];
     for line in goldens.iter().flat_map(|golden| golden.lines()) {
         let record: Value = serde_json::from_str(line).unwrap();
         let name = record["schema"].as_str().unwrap();

@@ -94,7 +94,7 @@ const fn defaults(stream: Stream) -> (u16, u64) {
     match stream {
         Stream::Messages => (12, 1),
         Stream::Transactions => (12, 7),
-        Stream::Lookups | Stream::Connections => (6, 7),
+        Stream::Lookups | Stream::Connections | Stream::Uses => (6, 7),
         Stream::Metrics => (6, 30),
         Stream::Probes => (3, 30),
         Stream::Alerts => (3, 90),

@@ -1,7 +1,7 @@
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Malformed, Unreachable};
 use crate::packet::net::{protocol, test_packets};
-use crate::packet::{Body, Transport};
+use crate::packet::{Body, ConnectStep, Transport};
 
 mod tunnels;
 
@@ -241,6 +241,25 @@ fn reads_long_packets() {
     let mut harness = Harness::default();
     harness.receive(&packet);
     assert_eq!(harness.messages(), [message]);
+}
+
+#[test]
+fn passes_on_steps_of_connections() {
+    let mut harness = Harness::default();
+    let remote = "198.51.100.7:443".parse().unwrap();
+    let begun = ConnectStep::Begun { transport: Transport::Tcp, remote };
+    for step in [begun, ConnectStep::Failed { errno: 111 }] {
+        harness.receive_body(Body::Connect { cookie: 7, step }, None);
+    }
+    let steps = harness.events.iter().map(|event| match event {
+        OwnedEvent::Connect(connect) => (connect.cookie, connect.id.seq, connect.step),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        steps.collect::<Vec<_>>(),
+        [(7, 1, begun), (7, 2, ConnectStep::Failed { errno: 111 })]
+    );
+    assert_eq!(harness.decoder.counters().decoded_packets, 2);
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Stages {
             Decoded::Encrypted(sealed) => {
                 connections.observe(&sealed, &mut |report| watch.connection(report));
             }
-            Decoded::DeadLetter(_) => {}
+            Decoded::DeadLetter(_) | Decoded::Connect(_) => {}
         }
     }
 

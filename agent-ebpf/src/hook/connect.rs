@@ -1,0 +1,233 @@
+//! Connections that sockets of this host open: hooks `cgroup/connect4` and `connect6`, the first datagram of a
+//! connected UDP socket, and `sock_ops` for what becomes of TCP connections. Only if [`Setting::Connects`] is set.
+//!
+//! # Minimum kernel version
+//!
+//! Linux 5.8, for the cookie of the network namespace.
+
+use crate::counters::Counters;
+use crate::maps;
+use crate::parse::{TCP, UDP};
+use crate::ring::{self, Context};
+use crate::settings;
+use crate::socket::{Peer, SocketState};
+use crate::task;
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+    BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_ESTABLISHED,
+    BPF_TCP_SYN_SENT, bpf_sock_addr, bpf_sock_ops,
+};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie,
+    bpf_sock_ops_cb_flags_set,
+};
+use core::mem::MaybeUninit;
+use dnscribe_common::PORT_DNS;
+use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::globals::Setting;
+use dnscribe_common::record::{
+    Connect, DIRECTION_EGRESS, STEP_BEGUN, STEP_ESTABLISHED, STEP_FAILED, STEP_RESET,
+};
+use dnscribe_common::totals::PacketPath;
+
+const ECONNRESET: i32 = 104;
+const ECONNREFUSED: i32 = 111;
+
+/// Records a TCP connection that begins. Of a UDP socket, remembers the peer until it sends: many sockets are
+/// connected only to learn which source address the kernel would choose (`getaddrinfo` of glibc).
+#[inline(always)]
+pub fn begin<const VERSION: u8>(address: *mut bpf_sock_addr) {
+    // SAFETY: the kernel hands a valid context.
+    let (protocol, socket) =
+        unsafe { ((*address).protocol, (*address).__bindgen_anon_1.sk.cast()) };
+    let is_tcp = protocol == u32::from(TCP);
+    if !is_tcp && protocol != u32::from(UDP) {
+        return;
+    }
+    let mut spare = MaybeUninit::uninit();
+    let state =
+        if is_tcp { SocketState::empty(&mut spare) } else { SocketState::get(socket, &mut spare) };
+    if let Some(owner) = task::current(Setting::HookTask) {
+        state.set_owner(&owner);
+    }
+    let peer = peer::<VERSION>(address);
+    if !is_tcp {
+        state.peer = peer;
+        return;
+    }
+    // SAFETY: helpers that are allowed for this context.
+    unsafe {
+        state.netns_cookie = bpf_get_netns_cookie(address.cast());
+        state.cgroup_id = bpf_get_current_cgroup_id();
+        let cookie = bpf_get_socket_cookie(address.cast());
+        write(Hook::Connect, TCP, STEP_BEGUN, cookie, 0, &peer, state);
+    }
+}
+
+/// Returns the peer's address, as the program gave it.
+#[inline(always)]
+fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
+    let pair = |[a, b]: [u32; 2]| u64::from_ne_bytes(words([a.to_ne_bytes(), b.to_ne_bytes()]));
+    // Volatile, because the verifier refuses loads of several words, and of computed addresses.
+    // SAFETY: the kernel hands a valid context.
+    let [front, back] = unsafe {
+        if VERSION == 4 {
+            [pair([(&raw const (*address).user_ip4).read_volatile(), 0]), 0]
+        } else {
+            let [a, b, c, d] = [
+                (&raw const (*address).user_ip6[0]).read_volatile(),
+                (&raw const (*address).user_ip6[1]).read_volatile(),
+                (&raw const (*address).user_ip6[2]).read_volatile(),
+                (&raw const (*address).user_ip6[3]).read_volatile(),
+            ];
+            [pair([a, b]), pair([c, d])]
+        }
+    };
+    // SAFETY: the kernel hands a valid context.
+    let port = u16::from_be(unsafe { (*address).user_port } as u16);
+    Peer { front, back, port: u32::from(port), version: u32::from(VERSION) }
+}
+
+#[inline(always)]
+fn words([[a, b, c, d], [e, f, g, h]]: [[u8; 4]; 2]) -> [u8; 8] {
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Records the first datagram of a connected UDP socket.
+#[inline(always)]
+pub fn observe_datagram(skb: *mut __sk_buff) {
+    // SAFETY: the kernel hands a valid context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if start + 28 > end {
+        return;
+    }
+    // SAFETY: compared with `end`.
+    let (first, four, six) = unsafe {
+        (*(start as *const u8), *((start + 9) as *const u8), *((start + 6) as *const u8))
+    };
+    if (if first >> 4 == 4 { four } else { six }) != UDP {
+        return;
+    }
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    let Some(state) = SocketState::find(socket.cast()) else { return };
+    if state.peer.version == 0 {
+        return;
+    }
+    let peer = state.peer;
+    state.peer.version = 0;
+    state.set_placement(|| super::cgroup_skb::placement(skb));
+    // SAFETY: a helper that is allowed for this context.
+    let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    write(Hook::Connect, UDP, STEP_BEGUN, cookie, 0, &peer, state);
+}
+
+/// Records what becomes of a TCP connection.
+#[inline(always)]
+pub fn observe_state(ops: *mut bpf_sock_ops) {
+    if settings::get(Setting::Connects) == 0 {
+        return;
+    }
+    // SAFETY: the kernel hands a valid context.
+    let (operation, port) = unsafe { ((*ops).op, (*ops).remote_port) };
+    // In network order, in the upper half of little-endian words.
+    let port = if cfg!(target_endian = "big") { port } else { port >> 16 };
+    if maps::port_class(u16::from_be(port as u16)) == PORT_DNS {
+        return;
+    }
+    let (step, errno) = match operation {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            // Other programs may have set flags for themselves.
+            // SAFETY: the kernel hands a valid context.
+            unsafe {
+                let flags = (*ops).bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG;
+                bpf_sock_ops_cb_flags_set(ops, flags as i32);
+            }
+            return;
+        }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => (STEP_ESTABLISHED, 0),
+        BPF_SOCK_OPS_STATE_CB => {
+            // SAFETY: the kernel hands a valid context, with both states as arguments of this operation.
+            let (from, to) = unsafe {
+                let states = &raw const (*ops).__bindgen_anon_1.args;
+                (
+                    (&raw const (*states)[0]).read_volatile(),
+                    (&raw const (*states)[1]).read_volatile(),
+                )
+            };
+            if to != BPF_TCP_CLOSE {
+                return;
+            }
+            match from {
+                BPF_TCP_SYN_SENT => (STEP_FAILED, error_of(ops)),
+                // A socket that its owner closes has no error.
+                BPF_TCP_ESTABLISHED if error_of(ops) == ECONNRESET => (STEP_RESET, 0),
+                _ => return,
+            }
+        }
+        _ => return,
+    };
+    let mut spare = MaybeUninit::uninit();
+    // SAFETY: a helper that is allowed for this context.
+    let cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
+    let state = SocketState::empty(&mut spare);
+    write(Hook::SockOps, TCP, step, cookie, errno, &Peer::NONE, state);
+}
+
+/// Returns the error of the socket; 0 if it has none. Without BTF: that the peer refused, if it sent anything.
+#[inline(always)]
+fn error_of(ops: *mut bpf_sock_ops) -> i32 {
+    if settings::get(Setting::SockError) == 0 {
+        // SAFETY: the kernel hands a valid context.
+        return if unsafe { (*ops).segs_in } == 0 { 0 } else { ECONNREFUSED };
+    }
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*ops).__bindgen_anon_2.sk };
+    if socket.is_null() { 0 } else { task::read(task::address_of(socket), Setting::SockError) }
+}
+
+#[inline(always)]
+fn write(
+    hook: Hook,
+    protocol: u8,
+    step: u8,
+    cookie: u64,
+    errno: i32,
+    peer: &Peer,
+    state: &SocketState,
+) {
+    let Some(counters) = Counters::this_cpu() else { return };
+    counters.add(hook, Counter::Seen);
+    let context = Context {
+        hook,
+        path: PacketPath::Egress,
+        ip: 0,
+        direction: DIRECTION_EGRESS,
+        packet_type: 0,
+        datagram_bytes: 0,
+        max_bytes: u32::MAX,
+        ifindex: 0,
+        netns_cookie: state.netns_cookie,
+        cgroup_id: state.cgroup_id,
+        task: if state.has_owner() { Some(state.owner) } else { None },
+        parent_pid: state.parent_pid,
+        tunnelled: false,
+        direct: false,
+        // All steps of a connection come through one ring, in order.
+        flow: cookie as u32,
+    };
+    ring::write_connect(
+        counters,
+        Connect {
+            cookie,
+            remote: peer.octets(),
+            errno,
+            remote_port: peer.port as u16,
+            version: peer.version as u8,
+            protocol,
+            step,
+            pad: [0; 7],
+        },
+        &context,
+    );
+}

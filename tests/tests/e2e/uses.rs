@@ -1,0 +1,296 @@
+//! `dns.use/1`: the names of connections, against what the programs say that they did.
+
+use crate::support::{RECORD_LIMIT, lab};
+use dnscribe_tests::agent::{Agent, EndedAgent};
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::name_server::NameServer;
+use dnscribe_tests::wire::{self, Reply};
+use dnscribe_tests::{environment, ledger, shell};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const CLIENT: &str = include_str!("uses/client.py");
+
+/// Numbers of the lab's addresses that names lead to.
+const ADDRESSES: [u8; 6] = [60, 61, 62, 63, 64, 65];
+
+/// Names on shared addresses.
+const NAMES: usize = 200;
+
+/// An address of the lab by its place in [`ADDRESSES`].
+fn address(lab: &Lab, place: usize) -> Ipv4Addr {
+    match lab.address_number(ADDRESSES[place % ADDRESSES.len()]) {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => unreachable!(),
+    }
+}
+
+/// Adds the addresses, and starts the name server that knows names by their first label: `s7` is on a shared address,
+/// `all` on each of these, `only` on one that no other name has, `alias` is a CNAME of the last of them; `ttl1` has a TTL of 1 s.
+fn name_server(lab: &Lab) -> NameServer {
+    for number in ADDRESSES {
+        lab.add_address(Host::Server, number).unwrap();
+    }
+    let addresses: Vec<Ipv4Addr> = (0..ADDRESSES.len()).map(|place| address(lab, place)).collect();
+    NameServer::start(lab, 59, move |query| {
+        let reply = Reply::to(query);
+        if wire::qtype(query) != wire::A {
+            return Some(reply.octets());
+        }
+        let labels = wire::labels(query);
+        let label = labels.first()?.as_str();
+        let octets = |place: usize| addresses[place].octets();
+        let number = || label.get(1..).and_then(|number| number.parse::<usize>().ok());
+        Some(
+            match label {
+                "all" => {
+                    addresses.iter().take(3).fold(reply, |reply, one| reply.address(one.octets()))
+                }
+                "only" => reply.address(octets(5)),
+                "ttl1" => reply.record_for(12, wire::A, 1, &octets(4)),
+                "alias" => {
+                    // Behind header, question and the record's beginning: the target `edge`, and the zone by a pointer.
+                    let target = [&[4][..], b"edge", &[0xc0, 12 + 6]].concat();
+                    let offset = u16::try_from(query.len()).ok()? + 12;
+                    let reply = reply.record_for(12, CNAME, 60, &target);
+                    reply.record_for(offset, wire::A, 300, &octets(3))
+                }
+                _ => reply.address(octets(number()? % 3)),
+            }
+            .octets(),
+        )
+    })
+    .unwrap()
+}
+
+const CNAME: u16 = 5;
+
+/// Runs the steps on the lab's client, and returns what it says that it did.
+fn run(lab: &Lab, steps: &[Value]) -> Vec<Value> {
+    let mut child = lab.spawn(Host::Client, &["python3", "-c", CLIENT]).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let text = json!(steps).to_string();
+    let writer = thread::spawn(move || stdin.write_all(text.as_bytes()).unwrap());
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    writer.join().unwrap();
+    assert!(shell::wait(&mut child, RECORD_LIMIT).unwrap().success());
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The uses of Python programs by port, after the agent has ended with a balanced ledger.
+fn uses(agent: Agent) -> BTreeMap<u64, Vec<Value>> {
+    let EndedAgent { records, stderr, .. } = agent.terminate().unwrap();
+    let is_ledger = |record: &&Value| record["schema"] == "dns.ledger/1";
+    let last = records.iter().rev().find(is_ledger).unwrap();
+    ledger::verify(last).unwrap();
+    assert_eq!(last["kernel"]["connect"]["lost_ring_full"], 0, "{stderr}");
+    let mut uses = BTreeMap::<u64, Vec<Value>>::new();
+    let uses_only = records.into_iter().filter(|record| record["schema"] == "dns.use/1");
+    for record in uses_only {
+        if record["process"]["comm"].as_str().unwrap_or_default().starts_with("python") {
+            uses.entry(record["port"].as_u64().unwrap()).or_default().push(record);
+        }
+    }
+    uses
+}
+
+fn agent() -> Agent {
+    Agent::run(&["--stream", "uses,ledger"]).unwrap()
+}
+
+fn has_candidate(record: &Value, name: &str) -> bool {
+    record["candidates"].as_array().is_some_and(|names| names.iter().any(|one| one == name))
+}
+
+#[test]
+fn connections_have_the_names_that_programs_looked_up() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = name_server(&lab);
+    let _stub =
+        lab.configure_stub(Host::Client, &format!("nameserver {}\n", server.address)).unwrap();
+    let agent = agent();
+    // Each has a port of its own, where nobody listens.
+    let mut port = 20_000;
+    let mut step = |name: String, more: Value| {
+        port += 1;
+        let mut step = json!({ "name": name, "port": port });
+        let more = more.as_object().unwrap().clone();
+        step.as_object_mut().unwrap().extend(more);
+        step
+    };
+    let none = || json!({});
+    let mut steps: Vec<Value> =
+        (0..NAMES).map(|number| step(format!("s{number}.uses.example"), none())).collect();
+    steps.push(step("all.uses.example".into(), json!({ "all": true })));
+    steps.push(step("alias.uses.example".into(), json!({ "pause": 1.2 })));
+    steps.push(step("ttl1.uses.example".into(), json!({ "pause": 1.2 })));
+    steps.push(step("only.uses.example".into(), json!({ "mapped": true })));
+    steps.push(step("only.uses.example".into(), json!({ "udp": true, "datagrams": 3 })));
+    steps.push(step("only.uses.example".into(), json!({ "udp": true, "datagrams": 0 })));
+    steps.push(step("only.uses.example".into(), json!({ "fork": true })));
+    steps.push(step("only.uses.example".into(), json!({ "times": 5 })));
+    let literal = lab.blackhole_addr().to_string();
+    steps.push(step("-".into(), json!({ "literal": literal, "timeout": 0.1 })));
+    let said = run(&lab, &steps);
+    assert_eq!(said.len(), steps.len() + 2 + 4);
+    // Again, at once.
+    let at_once: Vec<Value> = (0..NAMES)
+        .map(|number| step(format!("t{number}.uses.example"), json!({ "thread": number % 8 })))
+        .collect();
+    let said_at_once = run(&lab, &at_once);
+    assert_eq!(said_at_once.len(), NAMES);
+
+    let uses = uses(agent);
+    let (mut right, mut ambiguous) = (0, 0);
+    for did in said.iter().chain(&said_at_once) {
+        let (name, address) = (did["name"].as_str().unwrap(), did["address"].as_str().unwrap());
+        let records = uses.get(&did["port"].as_u64().unwrap()).map_or(&[][..], Vec::as_slice);
+        if did["udp"] == true && did["datagrams"] == 0 {
+            assert_eq!(records, [] as [Value; 0], "nothing was sent");
+            continue;
+        }
+        let of_address = |record: &&Value| record["address"] == address;
+        let record =
+            records.iter().find(of_address).unwrap_or_else(|| panic!("{did}: {records:?}"));
+        match record["match"].as_str().unwrap() {
+            "none" => assert_eq!(did["literal"], address, "{did}: {record:#}"),
+            "ambiguous" => {
+                // Only where names were looked up at once, or their addresses are those of many.
+                let may = did.get("thread").is_some() || did["all"] == true;
+                assert!(may && has_candidate(record, name), "{did}: {record:#}");
+                ambiguous += 1;
+            }
+            _ => {
+                assert_eq!(record["name"], name, "{did}: {record:#}");
+                right += 1;
+            }
+        }
+    }
+    eprintln!("{right} of {} have their name, {ambiguous} are ambiguous", right + ambiguous);
+    let of = |option: &str, value: Value| {
+        let did = said.iter().find(|did| did[option] == value).unwrap();
+        uses[&did["port"].as_u64().unwrap()].clone()
+    };
+    let only = |option: &str, value: Value| of(option, value).into_iter().next().unwrap();
+    let stale = only("name", json!("ttl1.uses.example"));
+    assert!(stale["ttl_left_ms"].as_f64().unwrap() < 0.0, "{stale:#}");
+    let alias = only("name", json!("alias.uses.example"));
+    let age = alias["answer_age_ms"].as_f64().unwrap();
+    let left = alias["ttl_left_ms"].as_f64().unwrap();
+    assert!((1_200.0..5_000.0).contains(&age), "{alias:#}");
+    assert!((age + left - 60_000.0).abs() < 0.01, "the CNAME's TTL is the shortest: {alias:#}");
+    assert_eq!(alias["lookup_scope"], "process");
+    assert!(alias["lookup_event_id"].is_string() && alias["lookup_ms"].is_number(), "{alias:#}");
+    let udp = only("datagrams", json!(3));
+    assert_eq!(
+        [&udp["protocol"], &udp["outcome"], &udp["count"]],
+        [&json!("udp"), &json!("unknown"), &json!(1)]
+    );
+    assert_eq!(only("fork", json!(true))["lookup_scope"], "parent");
+    let counts: Vec<_> = of("times", json!(5)).iter().map(|one| one["count"].clone()).collect();
+    assert_eq!(counts, [json!(1), json!(4)], "one first use, and the sum of the others");
+}
+
+#[test]
+fn outcomes_are_those_of_the_connections() {
+    let Some((lab, _alone)) = lab() else { return };
+    lab.add_address(Host::Server, ADDRESSES[0]).unwrap();
+    let open = address(&lab, 0);
+    let listen =
+        |port: u16| lab.inside(Host::Server, || TcpListener::bind((open, port))).unwrap().unwrap();
+    let accepting = listen(21_001);
+    let resetting = listen(21_002);
+    let resets = thread::spawn(move || {
+        let (socket, _) = resetting.accept().unwrap();
+        let linger = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&socket, linger).unwrap();
+    });
+    let agent = agent();
+    let to = |literal: IpAddr, port: u16, timeout: f64| json!({ "literal": literal.to_string(), "port": port, "timeout": timeout, "wait": 1.2 });
+    let said = run(
+        &lab,
+        &[
+            to(open.into(), 21_001, 2.0),
+            to(open.into(), 21_002, 2.0),
+            to(open.into(), 21_003, 2.0),
+            to(lab.blackhole_addr(), 21_004, 1.5),
+            to(lab.blackhole_addr(), 21_005, 0.2),
+            to(lab.closed_addr(), 21_006, 2.0),
+        ],
+    );
+    assert_eq!(said.len(), 6);
+    resets.join().unwrap();
+    drop(accepting);
+    let uses = uses(agent);
+    let outcome = |port: u64| {
+        let [record] = uses[&port].as_slice() else { panic!("{port}: {uses:#?}") };
+        (record["outcome"].as_str().unwrap().to_owned(), record["connect_ms"].is_number())
+    };
+    assert_eq!(
+        (21_001..=21_006).map(outcome).collect::<Vec<_>>(),
+        [
+            ("established", true),
+            ("reset", true),
+            ("refused", true),
+            ("timeout", true),
+            ("unknown", true),
+            ("refused", true),
+        ]
+        .map(|(name, timed)| (name.to_owned(), timed))
+    );
+}
+
+#[test]
+fn connections_that_do_not_fit_into_the_ring_are_counted() {
+    let Some((lab, _alone)) = lab() else { return };
+    lab.add_address(Host::Server, ADDRESSES[0]).unwrap();
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["run", "--stream", "uses,ledger"]).env("DNSCRIBE_CAPTURE__RING_BYTES", "64KiB");
+    let agent = Agent::start(&mut command).unwrap();
+    agent.signal(Signal::STOP).unwrap();
+    let step = json!({ "literal": address(&lab, 0).to_string(), "port": 22_000, "times": 2_000 });
+    let said = run(&lab, &[step]);
+    agent.signal(Signal::CONT).unwrap();
+    assert_eq!(said.len(), 2_000);
+    let EndedAgent { records, .. } = agent.terminate().unwrap();
+    let last = records.iter().rev().find(|one| one["schema"] == "dns.ledger/1").unwrap();
+    ledger::verify(last).unwrap();
+    let (uses, connect) = (&last["uses"], &last["kernel"]["connect"]);
+    let number = |value: &Value| value.as_u64().unwrap();
+    assert!(number(&uses["lost"]) > 500, "{last:#}");
+    assert_eq!(uses["lost"], connect["lost_ring_full"]);
+    assert!(number(&uses["connects"]) >= 2_000, "{last:#}");
+    let counted: u64 = records
+        .iter()
+        .filter(|one| one["schema"] == "dns.use/1")
+        .map(|one| number(&one["count"]))
+        .sum();
+    assert_eq!(counted + number(&uses["lost"]), number(&uses["connects"]), "{last:#}");
+}
+
+#[test]
+fn connections_are_captured_only_where_they_are_asked_for() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let ended = Agent::run(&["--stream", "ledger"]).unwrap().terminate().unwrap();
+    let last = ended.records.last().unwrap();
+    assert!(last["uses"].is_null() && last["kernel"]["connect"].is_null(), "{last:#}");
+    let run = |hook: &str, streams: &str| {
+        let mut command = Command::new(environment::binary().unwrap());
+        command.args(["run", "--hook", hook, "--stream", streams, "--duration", "1s"]);
+        command.env("DNSCRIBE_CAPTURE__CONNECTIONS", "true").stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = run("socket", "uses");
+    assert!(code == Some(2) && said.contains("hook socket sees no connections"), "{said}");
+    let (code, said) = run("cgroup", "ledger");
+    assert!(code == Some(2) && said.contains("no sink gets the stream uses"), "{said}");
+    assert_eq!(run("cgroup", "uses,ledger").0, Some(0));
+}

@@ -1,0 +1,78 @@
+"""Connects as programs do. Reads steps as a JSON list from standard input, and after each writes one line that says
+what it did: the step with the address that it connected to, and `at`, seconds since it began."""
+
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+
+BEGAN = time.monotonic()
+lock = threading.Lock()
+
+
+def say(step, address):
+    with lock:
+        print(json.dumps({**step, "address": address, "at": time.monotonic() - BEGAN}), flush=True)
+
+
+def look_up(step):
+    """Returns the addresses of the step's name, or its literal address."""
+    if "literal" in step:
+        return [step["literal"]]
+    found = socket.getaddrinfo(step["name"], step["port"], socket.AF_INET, socket.SOCK_STREAM)
+    return [one[4][0] for one in found]
+
+
+def connect(step, address):
+    family, text = socket.AF_INET, address
+    if step.get("mapped"):
+        family, text = socket.AF_INET6, "::ffff:" + address
+    kind = socket.SOCK_DGRAM if step.get("udp") else socket.SOCK_STREAM
+    with socket.socket(family, kind) as one:
+        one.settimeout(step.get("timeout", 5))
+        try:
+            one.connect((text, step["port"]))
+            if step.get("udp"):
+                for _ in range(step.get("datagrams", 1)):
+                    one.send(b"x")
+            else:
+                # Until the other side has closed, or for a moment.
+                one.settimeout(step.get("wait", 0.05))
+                one.recv(1)
+        except OSError:
+            pass
+    say(step, address)
+
+
+def run(step):
+    addresses = look_up(step)
+    time.sleep(step.get("pause", 0))
+    for address in addresses if step.get("all") else addresses[:1]:
+        if step.get("fork"):
+            child = os.fork()
+            if child == 0:
+                connect(step, address)
+                os._exit(0)
+            os.waitpid(child, 0)
+        else:
+            for _ in range(step.get("times", 1)):
+                connect(step, address)
+
+
+steps = json.load(sys.stdin)
+threads = {}
+for step in steps:
+    if "thread" in step:
+        threads.setdefault(step["thread"], []).append(step)
+    else:
+        run(step)
+workers = [
+    threading.Thread(target=lambda own=own: [run(step) for step in own]) for own in threads.values()
+]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
