@@ -1,6 +1,6 @@
 //! What one command, process or pod asks of DNS, and what it waits for: the tree of `dnscribe trace`.
 //!
-//! Input: records of transactions, lookups, connections and the ledger ([`Collector`]). Output: a `dns.trace/1`, as a
+//! Input: records of transactions, lookups, connections, uses and the ledger ([`Collector`]). Output: a `dns.trace/1`, as a
 //! text or as JSON. No I/O, no clock.
 
 mod collect;
@@ -12,4 +12,4 @@ mod wait;
 mod tests;
 
 pub use collect::{Collector, STREAMS, TraceSubject};
-pub use text::{name_service, render};
+pub use text::{has_dns, name_service, render};

@@ -7,7 +7,7 @@ use super::run::{self, Run};
 use super::session::{Endpoint, Start};
 use super::signals::Signals;
 use super::thread::{joined, spawn};
-use crate::capture::live::{ListenerPlace, cgroup2_mount};
+use crate::capture::live::{HookChoice, ListenerPlace, cgroup2_mount};
 use crate::cli::TraceArgs;
 use crate::config::Config;
 use crate::enrich::{CgroupScope, Scope, ScopeMembers, ScopeTarget};
@@ -48,6 +48,7 @@ pub(super) fn trace(args: &TraceArgs) -> Result<ExitCode, Exit> {
     let mut config = Config::load(&args.sources())?;
     // What servers report has no processes.
     config.dnstap.clear();
+    config.capture.connects = config.capture.hook != HookChoice::Socket;
     log::start(config.log);
     let mount = cgroup2_mount().ok_or_else(|| {
         Exit::cannot_capture("no cgroup2 file system is mounted")
@@ -183,10 +184,18 @@ impl Tracer<'_> {
         let take = move |batch: &Batch| {
             shared.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
         };
-        let capture = run::Capture::open(&self.config, ListenerPlace::Thread)?;
+        let mut config = self.config.clone();
+        let mut capture = run::Capture::open(&config, ListenerPlace::Thread);
+        if capture.is_err() && config.capture.connects {
+            // Hook socket has no connections, and is better than nothing.
+            config.capture.connects = false;
+            capture = run::Capture::open(&config, ListenerPlace::Thread);
+        }
+        let capture = capture?;
+        let query_timeout = config.pairing.query_timeout;
         let start = Start {
             sources: self.args.sources(),
-            config: self.config.clone(),
+            config,
             signals: signals.clone(),
             endpoint: Endpoint::default(),
             sinks: vec![dnscribe_delivery::observer(SINK, STREAMS.into_iter().collect(), take)?],
@@ -196,7 +205,7 @@ impl Tracer<'_> {
             scope: Some(Scope::new(target, members)),
         };
         let run = Run::start(start, capture, None)?;
-        Ok(Capture { run, collector, query_timeout: self.config.pairing.query_timeout })
+        Ok(Capture { run, collector, query_timeout })
     }
 }
 
@@ -223,7 +232,7 @@ fn write(args: &TraceArgs, trace: &Trace) -> Result<(), Exit> {
             let mut text = trace::render(trace, theme.unicode);
             // Without the file, libc has an order of its own, in which DNS comes first.
             let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
-            let service = trace::name_service(&nsswitch).filter(|_| trace.processes.is_empty());
+            let service = trace::name_service(&nsswitch).filter(|_| !trace::has_dns(trace));
             text.extend(service.map(|service| format!("{service}\n")));
             text
         }

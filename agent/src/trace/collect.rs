@@ -1,6 +1,6 @@
 //! Collects the records of a scope, and the transactions that they caused at resolvers on this host.
 
-use super::record::{ConnectionFields, LookupFields, TransactionFields};
+use super::record::{ConnectionFields, LookupFields, TransactionFields, UseFields};
 use crate::enrich::ScopeMembers;
 use dnscribe_delivery::{Batch, Stream};
 use dnscribe_record::LedgerRecord;
@@ -8,8 +8,8 @@ use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Streams that a trace is made of.
-pub const STREAMS: [Stream; 4] =
-    [Stream::Transactions, Stream::Lookups, Stream::Connections, Stream::Ledger];
+pub const STREAMS: [Stream; 5] =
+    [Stream::Transactions, Stream::Lookups, Stream::Connections, Stream::Uses, Stream::Ledger];
 
 /// Maximum number of transactions of the scope. A transaction takes about 1 KiB.
 const MAX_QUERIES: usize = 1 << 16;
@@ -44,6 +44,9 @@ pub struct Collector {
     pub(super) candidates: VecDeque<TransactionFields>,
     pub(super) lookups: Vec<LookupFields>,
     pub(super) connections: BTreeMap<String, ConnectionFields>,
+    pub(super) uses: Vec<UseFields>,
+    /// Whether connections are captured, as of the newest ledger record.
+    pub(super) has_uses: bool,
     /// Packets that the kernel could not hand over, as of the newest ledger record.
     pub(super) lost_packets: u64,
     /// Records of the scope beyond [`MAX_QUERIES`].
@@ -72,6 +75,7 @@ impl Collector {
             Stream::Transactions => serde_json::from_slice(line).map(|one| self.transaction(one)),
             Stream::Lookups => serde_json::from_slice(line).map(|one| self.lookup(one)),
             Stream::Connections => serde_json::from_slice(line).map(|one| self.connection(one)),
+            Stream::Uses => serde_json::from_slice(line).map(|one| self.add_use(one)),
             Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(&one)),
             _ => return,
         };
@@ -105,6 +109,17 @@ impl Collector {
         }
     }
 
+    fn add_use(&mut self, one: UseFields) {
+        let process = one.process.as_ref();
+        if process.is_some_and(|process| self.members.contains(process.pid)) {
+            if self.uses.len() >= MAX_QUERIES {
+                self.not_kept += 1;
+            } else {
+                self.uses.push(one);
+            }
+        }
+    }
+
     fn connection(&mut self, connection: ConnectionFields) {
         let process = connection.process.as_ref();
         let is_member = process.is_some_and(|process| self.members.contains(process.pid));
@@ -115,6 +130,7 @@ impl Collector {
     }
 
     fn ledger(&mut self, ledger: &LedgerRecord) {
+        self.has_uses = ledger.counters.uses.is_some();
         self.lost_packets = ledger.counters.kernel.values().map(|hook| hook.lost_ring_full).sum();
     }
 }

@@ -65,6 +65,7 @@ pub struct ProcessFields {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LookupFields {
+    pub event_id: String,
     pub ts: Timestamp,
     pub qname: String,
     pub qtypes: Vec<String>,
@@ -93,4 +94,32 @@ pub struct ConnectionFields {
     pub sni: Option<String>,
     pub handshake_ms: Option<f64>,
     pub process: Option<ProcessFields>,
+}
+
+/// The fields of `dns.use/1` that a trace shows.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct UseFields {
+    pub ts: Timestamp,
+    pub protocol: String,
+    pub address: String,
+    pub port: u16,
+    #[serde(rename = "match")]
+    pub matched: String,
+    pub name: Option<String>,
+    pub candidates: Vec<String>,
+    pub lookup_event_id: Option<String>,
+    pub outcome: String,
+    pub connect_ms: Option<f64>,
+    pub ttl_left_ms: Option<f64>,
+    pub count: u64,
+    pub process: Option<ProcessFields>,
+}
+
+impl UseFields {
+    /// Returns when the connection was being opened.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        let took = Duration::try_from_secs_f64(self.connect_ms.unwrap_or(0.0) / 1e3);
+        (self.ts, self.ts.plus(took.unwrap_or_default()))
+    }
 }

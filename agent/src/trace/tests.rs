@@ -41,9 +41,11 @@ fn transaction(id: u128, millis: u64, qtype: &str, latency_ms: Option<f64>) -> V
     record
 }
 
+const LOOKUP: &str = "00000000000000000000000000000abc";
+
 fn lookup(ids: &[u128]) -> Value {
     let ids: Vec<String> = ids.iter().map(|id| format!("{id:032x}")).collect();
-    json!({"ts": at(10), "qname": "www.example.com", "qtypes": ["A", "AAAA"], "outcome": "answered", "partial": true,
+    json!({"event_id": LOOKUP, "ts": at(10), "qname": "www.example.com", "qtypes": ["A", "AAAA"], "outcome": "answered", "partial": true,
         "addresses": ["192.0.2.80"], "packets": ids.len(), "packets_wasted": 1, "retries": 1, "transaction_ids": ids,
         "process": {"pid": 7, "uid": 0, "comm": "curl"}})
 }
@@ -88,6 +90,20 @@ fn waits_end_with_the_next_attempt_and_with_the_command() {
         (answer.cause, answer.qtypes.as_slice()),
         (WaitCause::Answer, &["A".to_owned()][..])
     );
+}
+
+#[test]
+fn a_query_that_was_sent_again_waits_until_the_attempt_after() {
+    let mut again = transaction(2, 10, "AAAA", None);
+    again["retries"] = json!(1);
+    let transactions = [
+        transaction(1, 10, "A", Some(2.0)),
+        again,
+        transaction(3, 2_010, "A", Some(2.0)),
+        transaction(4, 4_010, "A", Some(2.0)),
+    ];
+    let trace = collect(&transactions, &[lookup(&[1, 2, 3, 4])]).finish(&subject(4_500));
+    assert!((trace.wait_ms - 4_002.0).abs() < 0.01, "{trace:?}");
 }
 
 #[test]
@@ -139,6 +155,47 @@ fn is_what_its_schema_says() {
     assert!(jsonschema::is_valid(&schema, &trace), "{trace:#}");
     let fields: Vec<_> = schema["properties"].as_object().unwrap().keys().collect();
     assert!(trace.as_object().unwrap().keys().all(|field| fields.contains(&field)), "{fields:?}");
+}
+
+#[test]
+fn shows_what_connected_and_what_the_time_is_made_of() {
+    let mut collector = without_aaaa();
+    let connects = |millis: u64, more: Value| {
+        let mut record = json!({"ts": at(millis), "protocol": "tcp", "address": "192.0.2.80", "port": 443,
+            "match": "sole", "name": "www.example.com", "lookup_event_id": LOOKUP, "outcome": "established",
+            "connect_ms": 40.0, "count": 1, "process": {"pid": 7, "uid": 0, "comm": "curl"}});
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        record
+    };
+    let uses = [
+        connects(8_010, json!({"outcome": "refused", "connect_ms": 10.0, "ttl_left_ms": -2_500.0})),
+        connects(8_015, json!({})),
+        connects(
+            8_060,
+            json!({"address": "2001:db8::1", "match": "none", "name": null, "lookup_event_id": null,
+            "protocol": "udp", "outcome": "unknown", "connect_ms": null}),
+        ),
+    ];
+    collector.has_uses = true;
+    for record in &uses {
+        collector.line(Stream::Uses, record.to_string().as_bytes());
+    }
+    assert_eq!(collector.unreadable, 0);
+    // The wait for AAAA ends with the first connection.
+    let trace = collector.finish(&subject(8_100));
+    assert_eq!(trace.processes[0].lookups[0].uses.len(), 2, "{trace:#?}");
+    assert!((trace.connect_ms.unwrap() - 45.0).abs() < 0.01, "{trace:#?}");
+    let text = render(&trace, true);
+    for line in [
+        "8.100 s = 8.000 s DNS + 0.045 s connecting + 0.055 s the rest",
+        "connects to 192.0.2.80:443: refused after 0.010 s, the answer stale for 2.500 s",
+        "connects to 192.0.2.80:443: established after 0.040 s",
+        "connects to [2001:db8::1]:443 (udp); no name was looked up for it",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let schema = dnscribe_record::json_schema("dns.trace/1").unwrap();
+    assert!(jsonschema::is_valid(&schema, &serde_json::to_value(trace).unwrap()));
 }
 
 #[test]

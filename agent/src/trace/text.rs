@@ -1,7 +1,7 @@
 //! The trace as text: a sentence, the waits, and the tree.
 
 use dnscribe_record::trace::{
-    Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, Wait, WaitCause,
+    Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, TracedUse, Wait, WaitCause,
 };
 use dnscribe_view::top::clean;
 use std::fmt::Write as _;
@@ -41,6 +41,9 @@ pub fn render(trace: &Trace, unicode: bool) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{}", headline(trace));
     let _ = writeln!(out, "{}", figures(trace));
+    if let Some(sum) = sum(trace) {
+        let _ = writeln!(out, "{sum}");
+    }
     for wait in trace.waits.iter().take(WAITS) {
         let _ = writeln!(out, "  {:>8} s {}", seconds(wait.wait_ms), reason(wait));
     }
@@ -58,11 +61,20 @@ pub fn render(trace: &Trace, unicode: bool) -> String {
     out
 }
 
+/// Returns whether anything was sent or received that is DNS.
+#[must_use]
+pub fn has_dns(trace: &Trace) -> bool {
+    trace.processes.iter().any(|process| {
+        let TracedProcess { lookups, others, encrypted, .. } = process;
+        !lookups.is_empty() || !others.is_empty() || !encrypted.is_empty()
+    })
+}
+
 /// Returns the sentence that says where the time went.
 fn headline(trace: &Trace) -> String {
     let (name, duration) = (clean(&trace.subject), trace.duration_ms);
     let total = short_seconds(duration);
-    if trace.processes.is_empty() {
+    if !has_dns(trace) {
         return format!("{name} sent no DNS query in {total} s{}", hint(trace));
     }
     match trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE) {
@@ -99,6 +111,21 @@ pub fn name_service(nsswitch: &str) -> Option<&'static str> {
             _ => None,
         }
     })
+}
+
+/// Returns what the duration is made of, if connections were opened.
+fn sum(trace: &Trace) -> Option<String> {
+    let connecting = trace.connect_ms?;
+    let uses = |process: &TracedProcess| {
+        process.uses.len() + process.lookups.iter().map(|lookup| lookup.uses.len()).sum::<usize>()
+    };
+    if trace.processes.iter().map(uses).sum::<usize>() == 0 {
+        return None;
+    }
+    let rest = (trace.duration_ms - trace.wait_ms - connecting).max(0.0);
+    let [total, dns, connecting, rest] =
+        [trace.duration_ms, trace.wait_ms, connecting, rest].map(seconds);
+    Some(format!("{total} s = {dns} s DNS + {connecting} s connecting + {rest} s the rest"))
 }
 
 fn figures(trace: &Trace) -> String {
@@ -178,11 +205,12 @@ fn process_node(process: &TracedProcess) -> Node {
     let lookups = process.lookups.iter().map(lookup_node);
     let others = process.others.iter().map(|query| query_node(query, &Widths::of([query])));
     let encrypted = process.encrypted.iter().map(connection_node);
+    let uses = process.uses.iter().map(use_node);
     let name = if process.comm.is_empty() { "unknown process" } else { &*process.comm };
     let pid = if process.pid == 0 { String::new() } else { format!(" ({})", process.pid) };
     Node {
         text: format!("{}{pid}: {} s of waiting", clean(name), seconds(process.wait_ms)),
-        below: lookups.chain(others).chain(encrypted).collect(),
+        below: lookups.chain(others).chain(encrypted).chain(uses).collect(),
     }
 }
 
@@ -209,7 +237,46 @@ fn lookup_node(lookup: &TracedLookup) -> Node {
         let _ = write!(text, "; {} of {} queries wasted", lookup.packets_wasted, lookup.packets);
     }
     let widths = Widths::of(&lookup.queries);
-    Node { text, below: lookup.queries.iter().map(|query| query_node(query, &widths)).collect() }
+    let queries = lookup.queries.iter().map(|query| query_node(query, &widths));
+    Node { text, below: queries.chain(lookup.uses.iter().map(use_node)).collect() }
+}
+
+/// Returns a node for connections.
+fn use_node(one: &TracedUse) -> Node {
+    let address = clean(&one.address);
+    let address = if address.contains(':') { format!("[{address}]") } else { address.into_owned() };
+    let mut text =
+        format!("{:>8} connects to {address}:{}", format!("+{}", seconds(one.start_ms)), one.port);
+    if one.protocol != "tcp" {
+        let _ = write!(text, " ({})", clean(&one.protocol));
+    }
+    match (&*one.outcome, one.connect_ms) {
+        ("unknown", None) => {}
+        ("unknown", Some(after)) => {
+            let _ = write!(text, ": given up after {} s", seconds(after));
+        }
+        ("timeout", Some(after)) => {
+            let _ = write!(text, ": no answer in {} s", seconds(after));
+        }
+        (outcome, after) => {
+            let _ = write!(text, ": {}", clean(outcome));
+            let _ = after.map(|after| write!(text, " after {} s", seconds(after)));
+        }
+    }
+    if one.count > 1 {
+        let _ = write!(text, ", {} times", one.count);
+    }
+    if let Some(left) = one.ttl_left_ms.filter(|left| *left < 0.0) {
+        let _ = write!(text, ", the answer stale for {} s", seconds(-left));
+    }
+    match &*one.matched {
+        "none" => text.push_str("; no name was looked up for it"),
+        "ambiguous" => {
+            let _ = write!(text, "; one of {} names", one.candidates.len());
+        }
+        _ => {}
+    }
+    Node { text, below: Vec::new() }
 }
 
 /// Widths of the columns of queries that stand below each other.

@@ -1,10 +1,12 @@
 //! The tree: processes, their lookups, the queries of each, and what resolvers on this host did for them.
 
 use super::collect::{Collector, TraceSubject};
-use super::record::{ConnectionFields, LookupFields, TransactionFields};
-use super::wait::{Interval, by_cause, covered, millis};
+use super::record::{ConnectionFields, LookupFields, TransactionFields, UseFields};
+use super::wait::{Interval, by_cause, covered, covered_by, millis};
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::trace::{Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery};
+use dnscribe_record::trace::{
+    Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, TracedUse,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -23,11 +25,19 @@ impl Collector {
     }
 }
 
+/// After every other time.
+const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);
+
+/// In place of the `event_id` of a lookup.
+const NO_LOOKUP: &str = "";
+
 struct Builder<'a> {
     records: &'a Collector,
     subject: &'a TraceSubject,
     /// Transactions by the one that caused them, in order of time.
     caused: HashMap<&'a str, Vec<&'a TransactionFields>>,
+    /// Connections by the lookup that they used, in order of time.
+    used: HashMap<&'a str, Vec<&'a UseFields>>,
 }
 
 /// Lookups and other transactions of a process.
@@ -38,6 +48,8 @@ struct ProcessRecords<'a> {
     lookups: Vec<(&'a LookupFields, Vec<&'a TransactionFields>)>,
     others: Vec<&'a TransactionFields>,
     encrypted: Vec<&'a ConnectionFields>,
+    /// Connections that used no lookup of the trace.
+    uses: Vec<&'a UseFields>,
 }
 
 impl<'a> Builder<'a> {
@@ -51,7 +63,16 @@ impl<'a> Builder<'a> {
         for transactions in caused.values_mut() {
             transactions.sort_by(|a, b| (a.ts, &a.event_id).cmp(&(b.ts, &b.event_id)));
         }
-        Self { records, subject, caused }
+        let known: HashSet<&str> = records.lookups.iter().map(|one| &*one.event_id).collect();
+        let mut used: HashMap<&str, Vec<&UseFields>> = HashMap::new();
+        for one in &records.uses {
+            let lookup = one.lookup_event_id.as_deref().filter(|lookup| known.contains(lookup));
+            used.entry(lookup.unwrap_or(NO_LOOKUP)).or_default().push(one);
+        }
+        for uses in used.values_mut() {
+            uses.sort_by_key(|one| one.ts);
+        }
+        Self { records, subject, caused, used }
     }
 
     fn build(&self) -> Trace {
@@ -62,6 +83,10 @@ impl<'a> Builder<'a> {
         let others = || processes.values().flat_map(|process| &process.others);
         let asked =
             others().filter(|query| is_question(query)).map(|query| u64::from(query.retries) + 1);
+        let waited = covered(&intervals);
+        let connects = self.records.uses.iter().map(UseFields::span);
+        let busy = || covered_by(intervals.iter().map(Interval::span).chain(connects));
+        let connect = self.records.has_uses.then(|| busy().saturating_sub(waited));
         Trace {
             schema: "dns.trace/1",
             subject: self.subject.name.clone(),
@@ -69,7 +94,8 @@ impl<'a> Builder<'a> {
             started: self.subject.started,
             duration_ms: millis(self.subject.ended.since(self.subject.started)),
             exit_code: self.subject.exit_code,
-            wait_ms: millis(covered(&intervals)),
+            wait_ms: millis(waited),
+            connect_ms: connect.map(millis),
             lookups: lookups().count(),
             queries: lookups().map(|(lookup, _)| u64::from(lookup.packets)).sum::<u64>()
                 + asked.sum::<u64>(),
@@ -116,6 +142,13 @@ impl<'a> Builder<'a> {
             found.comm = process.map_or(found.comm, |process| &*process.comm);
             found.encrypted.push(connection);
         }
+        for one in self.used.get(NO_LOOKUP).into_iter().flatten() {
+            let process = one.process.as_ref();
+            let found = processes.entry(process.map_or(0, |process| process.pid)).or_default();
+            found.comm = process.map_or(found.comm, |process| &*process.comm);
+            found.exe = process.and_then(|process| process.exe.as_deref()).or(found.exe);
+            found.uses.push(one);
+        }
         processes
     }
 
@@ -142,16 +175,28 @@ impl<'a> Builder<'a> {
         lookup: &LookupFields,
         queries: &[&'a TransactionFields],
     ) -> Vec<Interval<'a>> {
+        // The next attempt to which the query itself was not sent again. `queries` are in order of time.
         let next = |query: &TransactionFields| {
-            let later = queries.iter().filter(|other| other.ts.since(query.ts) > GAVE_UP);
-            later.map(|other| other.ts).min()
+            let mut last = query.ts;
+            let attempts = queries.iter().filter(|other| {
+                let is_another = other.ts.since(last) > GAVE_UP;
+                if is_another {
+                    last = other.ts;
+                }
+                is_another
+            });
+            attempts.map(|other| other.ts).nth(usize::try_from(query.retries).unwrap_or(usize::MAX))
         };
+        let uses = self.uses_of(lookup);
         queries
             .iter()
             .copied()
             .map(|query| Interval {
                 query,
-                end: self.wait_end(query, next(query)),
+                // Who connects waits no more.
+                end: self
+                    .wait_end(query, next(query))
+                    .min(uses.iter().map(|one| one.ts).find(|ts| *ts >= query.ts).unwrap_or(NEVER)),
                 is_search_miss: is_search_miss(lookup, query),
             })
             .collect()
@@ -183,6 +228,7 @@ impl<'a> Builder<'a> {
                 .map(|query| self.query(query, self.wait_end(query, None), false, 0))
                 .collect(),
             encrypted: process.encrypted.iter().copied().map(traced).collect(),
+            uses: process.uses.iter().map(|one| self.traced_use(one)).collect(),
         }
     }
 
@@ -205,6 +251,29 @@ impl<'a> Builder<'a> {
                 .iter()
                 .map(|one| self.query(one.query, one.end, one.is_search_miss, 0))
                 .collect(),
+            uses: self.uses_of(lookup).iter().map(|one| self.traced_use(one)).collect(),
+        }
+    }
+
+    /// Returns the connections that used a lookup, in order of time.
+    fn uses_of(&self, lookup: &LookupFields) -> &[&'a UseFields] {
+        let uses = self.used.get(&*lookup.event_id).filter(|_| lookup.event_id != NO_LOOKUP);
+        uses.map_or(&[], Vec::as_slice)
+    }
+
+    fn traced_use(&self, one: &UseFields) -> TracedUse {
+        TracedUse {
+            start_ms: self.offset(one.ts),
+            protocol: one.protocol.clone(),
+            address: one.address.clone(),
+            port: one.port,
+            matched: one.matched.clone(),
+            name: one.name.clone(),
+            candidates: one.candidates.clone(),
+            outcome: one.outcome.clone(),
+            connect_ms: one.connect_ms,
+            ttl_left_ms: one.ttl_left_ms,
+            count: one.count,
         }
     }
 

@@ -24,6 +24,10 @@ impl Interval<'_> {
         }
     }
 
+    pub(super) const fn span(&self) -> (Timestamp, Timestamp) {
+        (self.query.ts, self.end)
+    }
+
     fn duration(&self) -> Duration {
         self.end.since(self.query.ts)
     }
@@ -31,7 +35,12 @@ impl Interval<'_> {
 
 /// Returns the time covered by at least one interval.
 pub(super) fn covered<'a>(intervals: impl IntoIterator<Item = &'a Interval<'a>>) -> Duration {
-    let mut spans: Vec<_> = intervals.into_iter().map(|one| (one.query.ts, one.end)).collect();
+    covered_by(intervals.into_iter().map(Interval::span))
+}
+
+/// Returns the time covered by at least one span.
+pub(super) fn covered_by(spans: impl IntoIterator<Item = (Timestamp, Timestamp)>) -> Duration {
+    let mut spans: Vec<_> = spans.into_iter().collect();
     spans.sort_unstable();
     let (mut total, mut until) = (Duration::ZERO, Timestamp::default());
     for (start, end) in spans {

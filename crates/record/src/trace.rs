@@ -25,6 +25,9 @@ pub struct Trace {
     pub exit_code: Option<i32>,
     /// Time in which at least one query waited.
     pub wait_ms: f64,
+    /// Time in which no query waited, and at least one connection was being opened; absent where connections are not
+    /// captured.
+    pub connect_ms: Option<f64>,
     /// Number of lookups.
     pub lookups: usize,
     /// Number of query messages sent, retransmissions included.
@@ -62,6 +65,39 @@ pub struct TracedProcess {
     /// Connections of encrypted DNS, in which queries are not visible.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encrypted: Vec<TracedConnection>,
+    /// Connections that used no lookup of the trace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<TracedUse>,
+}
+
+/// Connections that are alike, as in `dns.use/1`.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct TracedUse {
+    /// Time of the first.
+    pub start_ms: f64,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Address that the program connected to.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// How the name was found: `sole`, `newest`, `ambiguous` or `none`.
+    #[serde(rename = "match")]
+    pub matched: String,
+    /// Name that was looked up.
+    pub name: Option<String>,
+    /// Names that fit, if it is ambiguous.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<String>,
+    /// `established`, `refused`, `timeout`, `reset` or `unknown`.
+    pub outcome: String,
+    /// Time until the connection was established or had failed.
+    pub connect_ms: Option<f64>,
+    /// Time that the address might still be used; negative if the answer was stale.
+    pub ttl_left_ms: Option<f64>,
+    /// Number of connections.
+    pub count: u64,
 }
 
 /// What an application looked up with one call.
@@ -94,6 +130,9 @@ pub struct TracedLookup {
     pub retries: u32,
     /// Its queries, in order.
     pub queries: Vec<TracedQuery>,
+    /// Connections to its addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<TracedUse>,
 }
 
 /// One query with its outcome.

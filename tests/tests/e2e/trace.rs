@@ -2,17 +2,16 @@
 
 use crate::support::lab;
 use dnscribe_tests::lab::{Host, Lab};
-use dnscribe_tests::{environment, shell, wire};
+use dnscribe_tests::name_server::NameServer;
+use dnscribe_tests::wire::{self, Reply};
+use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A search list like those of Kubernetes.
@@ -22,51 +21,13 @@ const SEARCH: &str =
 /// Time limit for a traced program to start.
 const START: Duration = Duration::from_secs(20);
 
-/// A resolver that answers A and never anything else. Dropping it stops it.
-struct WithoutAaaa {
-    address: IpAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl WithoutAaaa {
-    /// Starts it on an address of its own.
-    fn start(lab: &Lab) -> Self {
-        const NUMBER: u8 = 54;
-        lab.add_address(Host::Server, NUMBER).unwrap();
-        let address = lab.address_number(NUMBER);
-        let socket = lab.inside(Host::Server, || UdpSocket::bind((address, 53))).unwrap().unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        let stop = Arc::<AtomicBool>::default();
-        let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let mut buffer = [0; 512];
-                let received = socket.recv_from(&mut buffer);
-                if received.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-                    continue;
-                }
-                let (length, client) = received.unwrap();
-                let query = &buffer[..length];
-                // The type follows the name and its final zero.
-                let name: usize = wire::labels(query).iter().map(|label| label.len() + 1).sum();
-                if query.get(12 + name + 1..12 + name + 3) == Some(&wire::A.to_be_bytes()) {
-                    let reply = wire::Reply::to(query).address([192, 0, 2, 80]).octets();
-                    socket.send_to(&reply, client).unwrap();
-                }
-            }
-        });
-        Self { address, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for WithoutAaaa {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().is_ok(), "the resolver failed");
-        }
-    }
+/// Starts a resolver that answers A and never anything else.
+fn without_aaaa(lab: &Lab) -> NameServer {
+    NameServer::start(lab, 54, |query| {
+        let is_a = wire::qtype(query) == wire::A;
+        is_a.then(|| Reply::to(query).address([192, 0, 2, 80]).octets())
+    })
+    .unwrap()
 }
 
 /// Returns `dnscribe trace` with flags, of a program on the lab's client.
@@ -168,7 +129,7 @@ fn trace_shows_search_list_cache_and_upstream() {
 #[test]
 fn trace_names_who_was_waited_for() {
     let Some((lab, _alone)) = lab() else { return };
-    let resolver = WithoutAaaa::start(&lab);
+    let resolver = without_aaaa(&lab);
     let text = format!("nameserver {}\noptions timeout:2 attempts:1\n", resolver.address);
     let _stub = lab.configure_stub(Host::Client, &text).unwrap();
     // The command ends when curl has resolved the name and found no server at the address.
@@ -368,4 +329,58 @@ fn trace_without_privilege_names_the_remedy() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("remedy: run as root"), "{text}");
+}
+
+/// The lab of issue "From the name to the connection": no AAAA, the first address refuses, and the answer is stale.
+#[test]
+fn trace_shows_what_connected_to_the_addresses() {
+    let Some((lab, _alone)) = lab() else { return };
+    let listen = || TcpListener::bind((lab.server_addr(), 8080));
+    let _open = lab.inside(Host::Server, listen).unwrap().unwrap();
+    let (closed, server) = (lab.closed_addr(), lab.server_addr());
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(_) => unreachable!(),
+    };
+    let addresses = [octets(closed), octets(server)];
+    let resolver = NameServer::start(&lab, 54, move |query| {
+        let reply = |reply, address: &[u8; 4]| Reply::record_for(reply, 12, wire::A, 0, address);
+        let is_a = wire::qtype(query) == wire::A;
+        is_a.then(|| addresses.iter().fold(Reply::to(query), reply).octets())
+    });
+    let resolver = resolver.unwrap();
+    let text = format!("nameserver {}\noptions timeout:1 attempts:1\n", resolver.address);
+    let _stub = lab.configure_stub(Host::Client, &text).unwrap();
+    let script = "curl -sS -m 8 http://www.example.com:8080/; \
+                  curl -sS -m 1 http://$0:8080/; true";
+    let words = ["sh", "-c", script, &server.to_string()];
+    let (_, traced) = trace(&lab, &words);
+    let all = lookups(&traced);
+    let found = all.iter().find(|(comm, _)| *comm == "curl");
+    let (_, lookup) = found.unwrap_or_else(|| panic!("{traced:#}"));
+    let uses = lookup["uses"].as_array().unwrap_or_else(|| panic!("{traced:#}"));
+    let of = |address: IpAddr| {
+        let found = uses.iter().find(|one| one["address"] == address.to_string());
+        found.unwrap_or_else(|| panic!("{address}: {traced:#}"))
+    };
+    let (first, second) = (of(closed), of(server));
+    assert_eq!((&first["outcome"], &second["outcome"]), (&json!("refused"), &json!("established")));
+    assert_eq!((&first["match"], &first["name"]), (&json!("sole"), &json!("www.example.com")));
+    assert!(number(&first["ttl_left_ms"]) < 0.0, "the TTL is 0, and AAAA took its time: {first:#}");
+    let mut literals = processes(&traced).iter().filter_map(|one| one["uses"].as_array()).flatten();
+    assert!(literals.any(|one| one["match"] == "none"), "{traced:#}");
+    let [whole, waited, connecting] =
+        ["duration_ms", "wait_ms", "connect_ms"].map(|name| number(&traced[name]));
+    let is_right = (2_900.0..4_500.0).contains(&waited);
+    assert!(is_right, "the wait ends with the first connection: {traced:#}");
+    assert!(connecting > 0.0 && waited + connecting <= whole, "{traced:#}");
+
+    let output = command(&lab, &[], &words).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    for part in
+        [" s connecting + ", ": refused after ", ", the answer stale for ", "no name was looked up"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    eprintln!("{text}");
 }
