@@ -1,4 +1,4 @@
--- Reads the agents' topics into dns_transactions and dns_alerts, for fleets without Flink: docs/clickhouse-without-flink.md.
+-- Reads the agents' topics into dns_transactions, dns_alerts and dns_uses, for fleets without Flink: docs/clickhouse-without-flink.md.
 -- Not a migration, and not for a database that the job `store` writes. Apply it after the migrations, with your brokers in
 -- place of kafka:9092. It may be applied again, and must be after a migration that adds columns: offsets are in Kafka.
 --
@@ -10,9 +10,12 @@ DROP VIEW IF EXISTS dns_transactions_kafka_view;
 DROP VIEW IF EXISTS dns_transactions_kafka_errors;
 DROP VIEW IF EXISTS dns_alerts_kafka_view;
 DROP VIEW IF EXISTS dns_alerts_kafka_errors;
+DROP VIEW IF EXISTS dns_uses_kafka_view;
+DROP VIEW IF EXISTS dns_uses_kafka_errors;
 DROP VIEW IF EXISTS dns_ledger_kafka_view;
 DROP TABLE IF EXISTS dns_transactions_kafka;
 DROP TABLE IF EXISTS dns_alerts_kafka;
+DROP TABLE IF EXISTS dns_uses_kafka;
 DROP TABLE IF EXISTS dns_ledger_kafka;
 
 -- Records that did not become rows, one row each: where they are in Kafka, why, and what they are.
@@ -306,6 +309,86 @@ SELECT
 FROM dns_alerts_kafka
 WHERE NOT (r.schema = 'dns.alert/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
 
+CREATE TABLE dns_uses_kafka (`record` String)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'dns.uses',
+    kafka_group_name = 'dnscribe-clickhouse',
+    kafka_format = 'RawBLOB',
+    date_time_input_format = 'best_effort';
+
+CREATE MATERIALIZED VIEW dns_uses_kafka_view TO dns_uses AS
+WITH JSONExtract(record, 'Tuple(
+        `schema` String,
+        `event_id` FixedString(32),
+        `ts` DateTime64(9, \'UTC\'),
+        `node` LowCardinality(String),
+        `region` LowCardinality(String),
+        `labels` Map(LowCardinality(String), String),
+        `protocol` LowCardinality(String),
+        `address` String,
+        `port` UInt16,
+        `match` LowCardinality(String),
+        `name` String,
+        `candidates` Array(String),
+        `lookup_event_id` String,
+        `lookup_scope` LowCardinality(String),
+        `answer_age_ms` Nullable(Float64),
+        `ttl_left_ms` Nullable(Float64),
+        `lookup_ms` Nullable(Float64),
+        `connect_ms` Nullable(Float64),
+        `outcome` LowCardinality(String),
+        `count` UInt64,
+        `first` DateTime64(9, \'UTC\'),
+        `last` DateTime64(9, \'UTC\'),
+        `process` Tuple(pid Nullable(UInt32), uid Nullable(UInt32), comm LowCardinality(String), exe LowCardinality(String)),
+        `container` Tuple(id String, runtime LowCardinality(String), pod_uid String),
+        `k8s` Tuple(namespace LowCardinality(String), pod String, container LowCardinality(String), workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(LowCardinality(String), String)),
+        `masking` Tuple(key_id String, qname LowCardinality(String), client LowCardinality(String), server LowCardinality(String), answers LowCardinality(String), ecs LowCardinality(String), process LowCardinality(String), container LowCardinality(String)))') AS r
+SELECT
+    r.event_id AS event_id,
+    r.ts AS ts,
+    r.node AS node,
+    r.region AS region,
+    r.labels AS labels,
+    r.protocol AS protocol,
+    r.address AS address,
+    r.port AS port,
+    r.match AS match,
+    r.name AS name,
+    r.candidates AS candidates,
+    r.lookup_event_id AS lookup_event_id,
+    r.lookup_scope AS lookup_scope,
+    r.answer_age_ms AS answer_age_ms,
+    r.ttl_left_ms AS ttl_left_ms,
+    r.lookup_ms AS lookup_ms,
+    r.connect_ms AS connect_ms,
+    r.outcome AS outcome,
+    r.count AS count,
+    r.first AS first,
+    r.last AS last,
+    r.process AS process,
+    r.container AS container,
+    r.k8s AS k8s,
+    r.masking AS masking
+FROM dns_uses_kafka
+WHERE r.schema = 'dns.use/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
+
+CREATE MATERIALIZED VIEW dns_uses_kafka_errors TO dns_kafka_errors AS
+WITH JSONExtract(record, 'Tuple(`schema` String, `event_id` FixedString(32), `ts` DateTime64(9, \'UTC\'))') AS r
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    now('UTC') AS received,
+    _headers.value[indexOf(_headers.name, 'node')] AS node,
+    _headers.value[indexOf(_headers.name, 'event_id')] AS event_id,
+    if(isValidJSON(record), concat('no dns.use/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
+    record
+FROM dns_uses_kafka
+WHERE NOT (r.schema = 'dns.use/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
+
 -- Newest ledger record of each capture of an agent: what Kafka has acknowledged, and what it may still get from the spool.
 CREATE TABLE IF NOT EXISTS dns_ledger
 (
@@ -346,10 +429,11 @@ SELECT
     counts.spooled + counts.in_flight AS undecided
 FROM dns_ledger_kafka
 ARRAY JOIN mapKeys(delivery) AS stream, mapValues(delivery) AS counts
-WHERE r.schema = 'dns.ledger/1' AND stream IN ('transactions', 'alerts');
+WHERE r.schema = 'dns.ledger/1' AND stream IN ('transactions', 'alerts', 'uses');
 
 -- What each capture has delivered beside the rows that came of it. The first eight digits of an event id name the capture.
-CREATE VIEW IF NOT EXISTS dns_balance AS
+DROP VIEW IF EXISTS dns_balance;
+CREATE VIEW dns_balance AS
 SELECT
     node,
     epoch,
@@ -367,10 +451,12 @@ LEFT JOIN
     SELECT 'transactions' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_transactions FINAL GROUP BY capture
     UNION ALL
     SELECT 'alerts' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_alerts FINAL GROUP BY capture
+    UNION ALL
+    SELECT 'uses' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_uses FINAL GROUP BY capture
 ) AS rows USING (stream, capture)
 LEFT JOIN
 (
-    SELECT if(topic = 'dns.alerts', 'alerts', 'transactions') AS stream, left(event_id, 8) AS capture, count() AS count
+    SELECT multiIf(topic = 'dns.alerts', 'alerts', topic = 'dns.uses', 'uses', 'transactions') AS stream, left(event_id, 8) AS capture, count() AS count
     FROM dns_kafka_errors FINAL
     GROUP BY stream, capture
 ) AS errors USING (stream, capture);

@@ -79,7 +79,7 @@ impl Store {
     /// Tables that are compared with topics.
     pub const fn tables(&self) -> &'static [&'static str] {
         match self.client {
-            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts"],
+            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts", "dns_uses"],
             Client::TimescaleDb(_) => &[FLEET, "dns_alerts", "dns_changes", "dns_probes"],
             Client::InfluxDb(_) => &[FLEET],
         }

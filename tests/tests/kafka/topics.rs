@@ -37,7 +37,7 @@ fn init(config: &Path, more: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) 
 }
 
 /// Topics of agents and probes, as docs/kafka.md lists them.
-const TOPICS: usize = 9;
+const TOPICS: usize = 10;
 
 fn outcomes(topics: &BTreeMap<String, Value>, outcome: &str) -> usize {
     topics.values().filter(|topic| topic["outcome"] == outcome).count()

@@ -79,6 +79,30 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
 }
 
 #[test]
+fn each_use_is_one_row_although_it_is_read_twice() {
+    let Some(shared) = Shared::get() else { return };
+    let mut running = shared.lock();
+    // Old rows would expire.
+    let goldens = include_str!("../../goldens/uses.ndjson").replace("2026-11-26T", &today());
+    running.write_lines(&["-t", "dns.uses"], &goldens.repeat(2));
+    let counters = running.caught_up("store-clickhouse", "dns.uses", 6);
+    let input = &counters["input"]["dns.uses"];
+    assert_eq!([&input["unique"], &input["duplicates"]], [3, 3], "{counters}");
+    let rows =
+        running.clickhouse("SELECT count(), uniqExact(event_id), sum(count) FROM dns_uses FINAL");
+    assert_eq!(rows, ["3\t3\t5"]);
+    let stale = "SELECT name, address, -ttl_left_ms, process.comm FROM dns_uses FINAL WHERE ttl_left_ms < 0";
+    assert_eq!(running.clickhouse(stale), ["shop.example\t198.51.100.7\t30000\tcurl"]);
+    accounts::check_balance(&mut running);
+}
+
+/// The date of today as records have it.
+fn today() -> String {
+    let now = dnscribe_record::time::Timestamp::now().to_string();
+    now.get(..11).unwrap().to_owned()
+}
+
+#[test]
 fn a_report_of_the_store_is_that_of_its_records() {
     let Some(shared) = Shared::get() else { return };
     let mut running = shared.lock();

@@ -145,6 +145,7 @@ public record Config(
       String fleet,
       String fleetRollups,
       String alerts,
+      String uses,
       String probes,
       String changes,
       String zones,
@@ -154,7 +155,8 @@ public record Config(
       implements Serializable {
     /** Names of the contract. */
     public static final TopicNames DEFAULT =
-        new TopicNames(null, null, null, null, null, null, null, null, null, null, null, null);
+        new TopicNames(
+            null, null, null, null, null, null, null, null, null, null, null, null, null);
 
     /** Fills in defaults. */
     public TopicNames {
@@ -164,6 +166,7 @@ public record Config(
       fleet = fleet == null ? "dns.fleet" : fleet;
       fleetRollups = fleetRollups == null ? "dns.fleet.rollups" : fleetRollups;
       alerts = alerts == null ? "dns.alerts" : alerts;
+      uses = uses == null ? "dns.uses" : uses;
       probes = probes == null ? "dns.probes" : probes;
       changes = changes == null ? "dns.changes" : changes;
       zones = zones == null ? "dns.zones" : zones;
@@ -180,6 +183,7 @@ public record Config(
           prefix + fleet,
           prefix + fleetRollups,
           prefix + alerts,
+          prefix + uses,
           prefix + probes,
           prefix + changes,
           prefix + zones,
@@ -197,6 +201,7 @@ public record Config(
           Map.entry("fleet", fleet),
           Map.entry("fleet_rollups", fleetRollups),
           Map.entry("alerts", alerts),
+          Map.entry("uses", uses),
           Map.entry("probes", probes),
           Map.entry("changes", changes),
           Map.entry("zones", zones),

@@ -23,7 +23,8 @@ public final class Migrations {
           "003_omitted",
           "004_durability",
           "005_alerts",
-          "006_traffic");
+          "006_traffic",
+          "007_uses");
   private static final List<String> TIMESCALEDB =
       List.of("001_stream_ledger", "002_fleet", "003_retention", "004_incidents", "005_ledger_put");
 

@@ -67,6 +67,7 @@ public final class StoreJob {
         ClickHouse.TRANSACTIONS);
     clickhouseTable(
         unique(topics.alerts(), "alerts", "dns.alert/1"), "clickhouse.dns_alerts", "dns_alerts");
+    clickhouseTable(unique(topics.uses(), "uses", "dns.use/1"), "clickhouse.dns_uses", "dns_uses");
   }
 
   private void clickhouseTable(DataStream<OutputRecord> records, String sink, String table) {

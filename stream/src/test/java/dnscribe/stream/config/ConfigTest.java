@@ -105,7 +105,7 @@ class ConfigTest {
     assertThat(topics.metrics()).isEqualTo("sandbox.dns.metrics.eu");
     assertThat(topics.streamLedger()).isEqualTo("sandbox.dns.stream.ledger");
     assertThat(topics.byStream().values())
-        .hasSize(12)
+        .hasSize(13)
         .allMatch(name -> name.startsWith("sandbox.dns."));
   }
 

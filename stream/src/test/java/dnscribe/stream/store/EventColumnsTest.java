@@ -10,21 +10,23 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
-/** The table of alerts in ClickHouse has the fields of {@code dns.alert/1}, in their order. */
-class AlertColumnsTest {
+/** The tables of events in ClickHouse have the fields of their records, in their order. */
+class EventColumnsTest {
   private static final Pattern COLUMN = Pattern.compile("(?m)^    `(\\w+)` (\\S+)");
   private static final Pattern MEMBER = Pattern.compile("[(,] ?(\\w+) \\w");
 
-  @Test
-  void columnsAreTheFieldsOfTheRecord() throws Exception {
-    JsonNode schema = new ObjectMapper().readTree(resource("/schemas/dns.alert-1.json"));
+  @ParameterizedTest
+  @CsvSource({"dns.alert-1, 005_alerts", "dns.use-1, 007_uses"})
+  void columnsAreTheFieldsOfTheRecord(String name, String migration) throws Exception {
+    JsonNode schema = new ObjectMapper().readTree(resource("/schemas/" + name + ".json"));
     List<String> fields = new ArrayList<>();
     schema.path("properties").fieldNames().forEachRemaining(fields::add);
     fields.remove("schema");
     String script =
-        new String(resource("/stores/clickhouse/005_alerts.sql"), StandardCharsets.UTF_8);
+        new String(resource("/stores/clickhouse/" + migration + ".sql"), StandardCharsets.UTF_8);
     List<String> columns = new ArrayList<>();
     Matcher column = COLUMN.matcher(script);
     while (column.find()) {
@@ -32,11 +34,11 @@ class AlertColumnsTest {
       JsonNode field = schema.path("properties").path(column.group(1));
       String reference = field.path("$ref").asText(field.path("items").path("$ref").asText());
       if (!reference.isEmpty()) {
-        String name = reference.substring(reference.lastIndexOf('/') + 1);
+        String type = reference.substring(reference.lastIndexOf('/') + 1);
         List<String> parts = new ArrayList<>();
         schema
             .path("$defs")
-            .path(name)
+            .path(type)
             .path("properties")
             .fieldNames()
             .forEachRemaining(parts::add);
@@ -49,7 +51,7 @@ class AlertColumnsTest {
   }
 
   private static byte[] resource(String name) throws Exception {
-    try (InputStream stream = AlertColumnsTest.class.getResourceAsStream(name)) {
+    try (InputStream stream = EventColumnsTest.class.getResourceAsStream(name)) {
       return stream.readAllBytes();
     }
   }
