@@ -547,6 +547,35 @@ export const dns_transactions = {
     answers_omitted: "answers_omitted",
 } as const;
 
+/** Columns of dns_uses in ClickHouse. */
+export const dns_uses = {
+    event_id: "event_id",
+    ts: "ts",
+    node: "node",
+    region: "region",
+    labels: "labels",
+    protocol: "protocol",
+    address: "address",
+    port: "port",
+    match: "match",
+    name: "name",
+    candidates: "candidates",
+    lookup_event_id: "lookup_event_id",
+    lookup_scope: "lookup_scope",
+    answer_age_ms: "answer_age_ms",
+    ttl_left_ms: "ttl_left_ms",
+    lookup_ms: "lookup_ms",
+    connect_ms: "connect_ms",
+    outcome: "outcome",
+    count: "count",
+    first: "first",
+    last: "last",
+    process: "process",
+    container: "container",
+    k8s: "k8s",
+    masking: "masking",
+} as const;
+
 /** Metrics of the agent, the probe and dnscribe-kpi. */
 export const metric = {
     dns_cache_answers_total: "dns_cache_answers_total",

@@ -73,6 +73,9 @@ section! {
         section resolver_bypass: RuleLayer,
         /// Processes that use encrypted DNS at other resolvers than the usual ones.
         section encrypted_bypass: RuleLayer,
+        /// Processes that keep connecting to addresses of answers that expired long ago. Needs
+        /// capture.connections.
+        section stale_address: RuleLayer,
     }
 }
 
@@ -317,6 +320,7 @@ impl RulesLayer {
             Rule::ResolverDrift => self.resolver_drift.common(default),
             Rule::ResolverBypass => self.resolver_bypass.common(default),
             Rule::EncryptedBypass => self.encrypted_bypass.common(default),
+            Rule::StaleAddress => self.stale_address.common(default),
         }
     }
 }

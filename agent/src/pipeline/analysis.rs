@@ -269,11 +269,15 @@ impl Analysis {
         export: &mut Export<'_>,
         act: impl FnOnce(&mut UseTable, &mut dyn FnMut(&Use)),
     ) {
-        let Some(uses) = &mut self.uses else { return };
+        let Self { uses, detection, .. } = self;
+        let Some(uses) = uses else { return };
         let Export { identity, router, filters } = export;
         let is_rendered = router.renders(Stream::Uses);
         let filter = filters.get(Stream::Uses);
         act(uses, &mut |one| {
+            if let Some(detection) = detection {
+                detection.used(one);
+            }
             if filter.is_some_and(|filter| !filter.admits(&use_subject(one))) {
                 return router.filter(Stream::Uses);
             }

@@ -16,6 +16,7 @@
 //! | `amplification` | `amplification.rs` | transactions | small queries draw large responses |
 //! | `resolver_drift` | `drift.rs` | transactions | resolvers answer one name differently |
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
+//! | `stale_address` | `stale_address.rs` | uses, transactions | a process uses an answer long after its end |
 //!
 //! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
 //! entity), `rolling.rs` (look-back spans), `group_stats.rs` (window values), `lexical.rs`
@@ -43,6 +44,7 @@ mod resolver_down;
 mod rolling;
 mod samples;
 mod spoofing;
+mod stale_address;
 mod success_ratio;
 mod table;
 #[cfg(test)]
@@ -62,6 +64,7 @@ pub use options::{
     AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions,
 };
 pub use spoofing::Spoofing;
+pub use stale_address::StaleAddress;
 pub use tunnel::Tunnel;
 
 use std::collections::BTreeSet;
@@ -82,7 +85,7 @@ pub fn create_detectors(
     options: &DetectOptions,
     meant: &ExpectedResolvers,
 ) -> Vec<Box<dyn Detector>> {
-    let all: [Box<dyn Detector>; 7] = [
+    let all: [Box<dyn Detector>; 8] = [
         Box::new(Tunnel::default()),
         Box::new(Dga::default()),
         Box::new(Spoofing::default()),
@@ -90,6 +93,7 @@ pub fn create_detectors(
         Box::new(Amplification::default()),
         Box::new(Drift::default()),
         Box::new(Bypass::new(meant.clone())),
+        Box::new(StaleAddress::default()),
     ];
     all.into_iter().filter(|detector| is_enabled(&**detector, options)).collect()
 }

@@ -493,7 +493,9 @@ const fn is_alias(rtype: u16) -> bool {
 }
 
 /// Returns the addresses in an answer, with their TTLs in seconds.
-fn addresses<'a>(view: &TransactionView<'a>) -> impl Iterator<Item = (IpAddr, u32)> + use<'a> {
+pub(crate) fn addresses<'a>(
+    view: &TransactionView<'a>,
+) -> impl Iterator<Item = (IpAddr, u32)> + use<'a> {
     let answers = view.answers.iter().filter(|answer| matches!(answer.rtype, A | AAAA));
     answers.filter_map(|answer| {
         let address: IpAddr = answer.data.parse().ok()?;

@@ -10,6 +10,7 @@ use super::resolver_down::ResolverHealth;
 use super::samples::Samples;
 use super::success_ratio::SuccessRatio;
 use super::{ExpectedResolvers, create_detectors, is_enabled};
+use crate::uses::Use;
 use crate::view::TransactionView;
 use crate::window::{Groups, Span};
 use dnscribe_record::time::{ClockShift, Timestamp};
@@ -85,6 +86,11 @@ impl Detection {
     /// the server, otherwise its address.
     pub fn connection(&mut self, report: &ConnectionReport<'_>, resolver: &str) {
         self.detectors.iter_mut().for_each(|detector| detector.connection(report, resolver));
+    }
+
+    /// Processes connections that are alike, each once.
+    pub fn used(&mut self, one: &Use) {
+        self.detectors.iter_mut().for_each(|detector| detector.used(one));
     }
 
     /// Processes a closed window.

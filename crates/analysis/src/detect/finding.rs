@@ -5,6 +5,7 @@ pub use dnscribe_baseline::{Baseline, Figure};
 pub use dnscribe_record::Severity;
 
 use super::ExpectedResolvers;
+use crate::uses::Use;
 use crate::view::TransactionView;
 use crate::window::{Groups, Span};
 use dnscribe_record::PodName;
@@ -50,6 +51,8 @@ dnscribe_record::named_enum! {
         ResolverBypass = "resolver_bypass",
         /// A client uses encrypted DNS of other resolvers than the expected ones.
         EncryptedBypass = "encrypted_bypass",
+        /// A process keeps connecting to an address long after its answer expired.
+        StaleAddress = "stale_address",
     }
 }
 
@@ -186,6 +189,9 @@ pub trait Detector {
     /// Processes a report about a connection of encrypted DNS. `resolver` is the configured name of
     /// the server, otherwise its address.
     fn connection(&mut self, _report: &ConnectionReport<'_>, _resolver: &str) {}
+
+    /// Processes connections that are alike, each once.
+    fn used(&mut self, _one: &Use) {}
 
     /// Processes a closed window of any length; a detector ignores those it does not use.
     fn window(&mut self, _span: &Span, _groups: &Groups) {}

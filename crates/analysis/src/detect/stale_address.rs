@@ -1,0 +1,209 @@
+//! Rule `stale_address`: processes that keep connecting to an address long after the answer that gave it has expired.
+//!
+//! Harmless while the name still has the address. So the answers that anyone on this host gets for the name are
+//! remembered from the first stale connection on.
+
+use super::attribution::{Attribution, combine_hashes, hash};
+use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
+use super::rolling::Rolling;
+use super::table::AssociativeTable;
+use crate::attribution::Process;
+use crate::uses::{Use, UseOutcome, addresses};
+use crate::view::TransactionView;
+use dnscribe_record::number::to_f64;
+use dnscribe_record::time::Timestamp;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Half of the look-back.
+const SPAN: Duration = Duration::from_secs(600);
+/// Least number of connections within ten to twenty minutes.
+const MIN_CONNECTIONS: u64 = 3;
+/// Least time since the answer expired, as a multiple of its TTL.
+const MIN_TTLS: u32 = 5;
+/// Least time since the answer expired.
+const MIN_STALE: Duration = Duration::from_secs(60);
+/// Least number of later answers without the address after which it counts as gone.
+const MIN_ANSWERS: u64 = 3;
+const MAX_USERS: usize = 1024;
+const MAX_NAMES: usize = 1024;
+const MAX_ADDRESSES: usize = 8;
+/// Addresses of later answers that are remembered.
+const MAX_ANSWERED: usize = 64;
+/// Time after which an idle process or name is forgotten.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Finds processes that keep connecting to stale addresses.
+#[derive(Debug, Default)]
+pub struct StaleAddress {
+    users: AssociativeTable<User, MAX_USERS>,
+    /// Answers since the first stale connection, by name.
+    names: AssociativeTable<LaterAnswers, MAX_NAMES>,
+}
+
+/// A process that connects to addresses that it got long ago for a name.
+#[derive(Debug)]
+struct User {
+    attribution: Attribution,
+    /// Process that was seen first.
+    pid: u32,
+    name: Box<str>,
+    used: Rolling<Vec<StaleUse>>,
+    /// Longest time since an answer expired.
+    longest: Duration,
+}
+
+/// Connections to a stale address.
+#[derive(Clone, Debug)]
+struct StaleUse {
+    address: IpAddr,
+    connections: u64,
+    failed: u64,
+}
+
+/// Answers for a name.
+#[derive(Debug, Default)]
+struct LaterAnswers {
+    answers: u64,
+    addresses: Vec<IpAddr>,
+}
+
+impl LaterAnswers {
+    /// Returns whether the name no longer has the address.
+    fn lacks(&self, address: IpAddr) -> bool {
+        self.answers >= MIN_ANSWERS
+            && self.addresses.len() < MAX_ANSWERED
+            && !self.addresses.contains(&address)
+    }
+}
+
+impl User {
+    fn record(&mut self, one: &Use, stale: Duration) {
+        self.used.roll(one.last, SPAN);
+        self.longest = self.longest.max(stale);
+        let (address, used) = (one.remote.ip(), &mut self.used.current);
+        let index = used.iter().position(|used| used.address == address).unwrap_or_else(|| {
+            if used.len() < MAX_ADDRESSES {
+                used.push(StaleUse { address, connections: 0, failed: 0 });
+            }
+            used.len() - 1
+        });
+        let has_failed =
+            matches!(one.outcome, UseOutcome::Refused | UseOutcome::Timeout | UseOutcome::Reset);
+        used[index].connections += one.count;
+        used[index].failed += if has_failed { one.count } else { 0 };
+    }
+
+    fn finding(&self, later: Option<&LaterAnswers>) -> Option<Finding> {
+        let used = || self.used.current.iter().chain(&self.used.previous);
+        let connections: u64 = used().map(|used| used.connections).sum();
+        if connections < MIN_CONNECTIONS {
+            return None;
+        }
+        let failed: u64 = used().map(|used| used.failed).sum();
+        let is_gone = later.is_some_and(|later| used().all(|used| later.lacks(used.address)));
+        let mut addresses: Vec<String> = used().map(|used| used.address.to_string()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let summary = format!(
+            "{} keeps connecting to {} for {}, up to {} s after the answer expired: {connections} connections within \
+             20 min{}{}",
+            self.attribution,
+            addresses.join(", "),
+            self.name,
+            self.longest.as_secs(),
+            if failed > 0 { format!(", {failed} failed") } else { String::new() },
+            if is_gone { "; the name has other addresses now" } else { "" },
+        );
+        let worse = is_gone || failed * 2 >= connections;
+        let processes = match &self.attribution {
+            Attribution::Process(process, _) => vec![format!("{process}[{}]", self.pid).into()],
+            Attribution::Client(_) => Vec::new(),
+        };
+        Some(Finding {
+            rule: Rule::StaleAddress,
+            entity: Entity { qname: Some(self.name.clone()), ..self.attribution.entity() },
+            level: if worse { Severity::Warning } else { Severity::Info },
+            summary,
+            evidence: Evidence {
+                figures: vec![
+                    Figure::new("connections", to_f64(connections), Some(to_f64(MIN_CONNECTIONS))),
+                    Figure::new("failed", to_f64(failed), None),
+                    Figure::new("stale_seconds", self.longest.as_secs_f64(), None),
+                ],
+                qnames: vec![self.name.clone()],
+                processes,
+                ..Evidence::default()
+            },
+        })
+    }
+}
+
+impl Detector for StaleAddress {
+    fn rules(&self) -> &'static [Rule] {
+        &[Rule::StaleAddress]
+    }
+
+    fn observe(&mut self, observation: &TransactionView<'_>) {
+        let Some(name) = observation.qname else { return };
+        let Some(later) = self.names.get_mut(hash(name.as_bytes()), observation.ts) else { return };
+        let before = later.addresses.len();
+        let mut found = addresses(observation).peekable();
+        if found.peek().is_none() {
+            return;
+        }
+        for (address, _) in found {
+            if before < MAX_ANSWERED && !later.addresses.contains(&address) {
+                later.addresses.push(address);
+            }
+        }
+        later.answers += 1;
+    }
+
+    fn used(&mut self, one: &Use) {
+        let (Some(name), Some((age, ttl))) = (&one.name, one.age_and_ttl) else { return };
+        let stale = age.saturating_sub(ttl);
+        if stale < MIN_STALE.max(ttl.saturating_mul(MIN_TTLS)) {
+            return;
+        }
+        let Some(process) = &one.attribution.process else { return };
+        let pod = one.attribution.pod_path();
+        let comm = process.name();
+        let name_key = hash(name.as_bytes());
+        let process_key =
+            combine_hashes(hash(comm.as_bytes()), pod.map_or(1, |pod| hash(pod.as_bytes())));
+        self.names.entry(name_key, one.last, LaterAnswers::default);
+        let user = self.users.entry(combine_hashes(process_key, name_key), one.last, || {
+            User::new(process, pod, name)
+        });
+        user.record(one, stale);
+    }
+
+    fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
+        let Self { users, names } = self;
+        users.values_mut().for_each(|user| user.used.roll(now, SPAN));
+        users.age(now, IDLE);
+        names.age(now, IDLE);
+        let findings =
+            users.iter().filter_map(|user| user.finding(names.get(hash(user.name.as_bytes()))));
+        findings.for_each(each);
+    }
+}
+
+impl User {
+    fn new(process: &Process, pod: Option<&str>, name: &str) -> Self {
+        Self {
+            attribution: Attribution::Process(
+                process.name().into_owned().into(),
+                pod.map(Into::into),
+            ),
+            pid: process.pid,
+            name: name.into(),
+            used: Rolling::default(),
+            longest: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

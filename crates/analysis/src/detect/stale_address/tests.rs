@@ -1,0 +1,122 @@
+use super::*;
+use crate::attribution;
+use crate::uses::{LookupScope, Match};
+use crate::view::testing::example;
+use dnscribe_dns::{Answer, Answers};
+use dnscribe_transaction::decode::MessageId;
+use dnscribe_transaction::packet::{Task, Transport};
+
+const NAME: &str = "www.example.com";
+const OLD: &str = "198.51.100.9";
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_nanos((1_795_000_000 + seconds) * 1_000_000_000)
+}
+
+/// A connection to [`OLD`], `age` seconds after an answer with a TTL of 30 s.
+fn stale(seconds: u64, age: u64, outcome: UseOutcome) -> Use {
+    let mut task = Task { pid: 812, ..Task::default() };
+    task.comm[..4].copy_from_slice(b"java");
+    let process = Some(Process::new(&task, None));
+    Use {
+        id: MessageId::default(),
+        count: 1,
+        first: at(seconds),
+        last: at(seconds),
+        transport: Transport::Tcp,
+        remote: format!("{OLD}:5432").parse().unwrap(),
+        matched: Match::Sole,
+        name: Some(NAME.into()),
+        candidates: Vec::new(),
+        lookup: Some((MessageId::default(), LookupScope::Process)),
+        age_and_ttl: Some((Duration::from_secs(age), Duration::from_secs(30))),
+        lookup_time: None,
+        connect_time: None,
+        outcome,
+        attribution: attribution::Attribution { process, ..attribution::Attribution::default() },
+    }
+}
+
+fn answer(detector: &mut StaleAddress, seconds: u64, address: &str) {
+    let mut answers = Answers::default();
+    answers.push(&Answer { name: NAME, rtype: 1, class: 1, ttl_seconds: 30, data: address });
+    detector.observe(&TransactionView { answers: &answers, ..example(at(seconds)) });
+}
+
+fn findings(detector: &mut StaleAddress, seconds: u64) -> Vec<Finding> {
+    let mut found = Vec::new();
+    detector.evaluate(at(seconds), &mut |finding| found.push(finding));
+    found
+}
+
+fn detector(outcome: UseOutcome) -> StaleAddress {
+    let mut detector = StaleAddress::default();
+    for number in 0..3 {
+        detector.used(&stale(number * 60, 3_630 + number * 60, outcome));
+    }
+    detector
+}
+
+#[test]
+fn an_address_that_the_name_still_has_is_an_info() {
+    let mut detector = detector(UseOutcome::Established);
+    for number in 0..5 {
+        answer(&mut detector, 100 + number, if number == 3 { OLD } else { "198.51.100.10" });
+    }
+    let [found] = findings(&mut detector, 200).try_into().unwrap();
+    assert_eq!(found.level, Severity::Info);
+    assert_eq!(found.entity.to_string(), "qname=www.example.com,process=java");
+    assert_eq!(
+        found.summary,
+        "java keeps connecting to 198.51.100.9 for www.example.com, up to 3720 s after the answer expired: 3 connections \
+         within 20 min"
+    );
+    assert_eq!(found.evidence.processes, ["java[812]".into()]);
+}
+
+#[test]
+fn an_address_that_is_gone_or_fails_is_a_warning() {
+    let mut gone = detector(UseOutcome::Established);
+    answer(&mut gone, 100, "198.51.100.10");
+    assert_eq!(findings(&mut gone, 130)[0].level, Severity::Info, "one answer may be a part");
+    answer(&mut gone, 140, "198.51.100.10");
+    answer(&mut gone, 150, "198.51.100.11");
+    let [found] = findings(&mut gone, 200).try_into().unwrap();
+    assert_eq!(found.level, Severity::Warning);
+    assert!(found.summary.ends_with("; the name has other addresses now"), "{}", found.summary);
+
+    let [found] = findings(&mut detector(UseOutcome::Refused), 200).try_into().unwrap();
+    assert_eq!(found.level, Severity::Warning);
+    assert!(found.summary.ends_with(", 3 failed"), "{}", found.summary);
+}
+
+#[test]
+fn few_or_fresh_connections_are_none() {
+    let mut few = StaleAddress::default();
+    few.used(&stale(0, 3_630, UseOutcome::Refused));
+    few.used(&stale(1, 3_631, UseOutcome::Refused));
+    assert_eq!(findings(&mut few, 10), []);
+    let mut fresh = StaleAddress::default();
+    for number in 0..9 {
+        // Five TTLs after the end of the first are the limit.
+        fresh.used(&stale(number, 30 + 5 * 30 - 1, UseOutcome::Refused));
+    }
+    assert_eq!(findings(&mut fresh, 10), []);
+    let mut over = detector(UseOutcome::Refused);
+    assert_eq!(findings(&mut over, 3_000), [], "the last was 48 minutes ago");
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut detector = StaleAddress::default();
+    for number in 0..20_000_u32 {
+        let one = Use {
+            name: Some(format!("{number}.example").into()),
+            remote: std::net::SocketAddr::new(std::net::Ipv4Addr::from(number).into(), 443),
+            ..stale(number.into(), 9_999, UseOutcome::Established)
+        };
+        detector.used(&one);
+    }
+    assert!(detector.users.iter().count() <= MAX_USERS);
+    assert!(detector.names.iter().count() <= MAX_NAMES);
+}
