@@ -66,9 +66,9 @@ fn check_sampling(threads: &str) {
     check_whole_transactions(&end, &lab, &perf, lost);
 }
 
-/// Sends 12,000 queries; pauses the agent for a part of that time.
+/// Sends 30,000 queries, which takes six seconds at least; pauses the agent for a part of that time.
 fn flood(agent: &Agent, lab: &Lab) -> DnsperfReport {
-    let load = Load { queries: 12_000, qps: Some(5_000), clients: 8, ..Load::mixed() };
+    let load = Load { queries: 30_000, qps: Some(5_000), clients: 8, ..Load::mixed() };
     let child = lab.start_dnsperf(Host::Client, lab.resolver_addr(), &load).unwrap();
     agent.wait_for("the first transactions", RECORD_LIMIT, |records| records.len() > 50).unwrap();
     agent.signal(Signal::STOP).unwrap();

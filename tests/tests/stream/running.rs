@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Time limit for the job to reach the end of its topic, on a busy machine and with a restart.
 pub const CAUGHT_UP: Duration = Duration::from_secs(240);
+/// Pause of a load; checkpoints are two seconds apart.
+const LOAD_PAUSE: Duration = Duration::from_millis(800);
 /// Components of the stack.
 const COMPONENTS: [Component; 6] = [
     Component::Kafka,
@@ -207,7 +209,8 @@ impl Running {
         shell::end(&mut child);
     }
 
-    /// Writes records until the value that it returns is dropped.
+    /// Writes records, some with each checkpoint, until the value that it returns is dropped. Not as fast as it could: every
+    /// check afterwards reads all of them.
     pub fn load(&self) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let (brokers, stopped) = (self.brokers.clone(), Arc::clone(&stop));
@@ -216,6 +219,7 @@ impl Running {
                 let node = format!("load-{}", NODES.fetch_add(1, Ordering::Relaxed));
                 // It fails while the broker is away.
                 let _ = shell::output(&mut replay(&brokers, &node, &[lab_capture()]));
+                thread::park_timeout(LOAD_PAUSE);
             }
         });
         Load { stop, thread: Some(thread) }
@@ -362,6 +366,7 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
             thread.join().unwrap();
         }
     }
