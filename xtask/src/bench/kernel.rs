@@ -56,9 +56,20 @@ pub fn main(bench: &Bench) -> Result<Report> {
         }
     }
     plan.case("storm", move || measure(program, &["storm"]));
-    for name in ["udp_connect", "udp_connect_dns", "tcp_connect", "udp_send_unconnected"] {
+    for name in [
+        "udp_connect",
+        "udp_connect_send",
+        "udp_connect_dns",
+        "tcp_connect",
+        "udp_send_unconnected",
+    ] {
         plan.row(Row::new("storm", &format!("{name}_ns")));
         plan.row(Row::new("storm", &format!("{name}_to_bare")));
+        plan.row(Row::new("storm", &format!("{name}_connects_to_bare")));
+    }
+    // What connections cost: the first program runs once for each, the second some five times.
+    for name in ["connect4", "connect4_connects", "tcp_state_connects"] {
+        plan.row(Row::new("storm", &format!("program_{name}_ns")));
     }
     plan.case("prices", move || measure(program, &["prices"]));
     bench.run(plan)

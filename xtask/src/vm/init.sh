@@ -142,16 +142,19 @@ as_nobody() {
 # Tests the agent with features of this kernel hidden or disabled.
 missing_features() {
     check no-privilege as_nobody
+    check connections env DNSCRIBE_CAPTURE__CONNECTIONS=true
     # All the memory of this machine.
     check ring-too-large env DNSCRIBE_CAPTURE__RING_BYTES=1GiB
     mount -t tmpfs none /sys/kernel/btf
     check no-btf
+    check no-btf-connections env DNSCRIBE_CAPTURE__CONNECTIONS=true
     capture no-btf-cgroup cgroup
     umount /sys/kernel/btf
     echo 2 >/proc/sys/kernel/unprivileged_bpf_disabled
     check unprivileged-bpf-disabled
     echo confidentiality >/sys/kernel/security/lockdown
     check lockdown
+    check lockdown-connections env DNSCRIBE_CAPTURE__CONNECTIONS=true
     capture lockdown-cgroup cgroup
 }
 

@@ -60,13 +60,16 @@ pub fn evaluate(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict>
     if layout == Layout::Unified && kernel.can_capture() {
         verdicts.extend([
             looked("no-privilege", &|section| fails(section, "capabilities", "CAP_BPF")),
+            looked("connections", &|section| check(kernel, section)),
             looked("ring-too-large", &|section| fails(section, "cgroup ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
+            looked("no-btf-connections", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
             looked("no-btf-cgroup", &|section| {
                 captures(section, "no-btf-cgroup", "cgroup", kernel.has_typed_sender())
             }),
             looked("unprivileged-bpf-disabled", &|section| check(kernel, section)),
             looked("lockdown", &|section| check(kernel, section)),
+            looked("lockdown-connections", &|section| check(kernel, section)),
             looked("lockdown-cgroup", &|section| {
                 let stderr = section.text("stderr");
                 ensure!(stderr.contains("sender by typed task_struct"), "no sender of packets");

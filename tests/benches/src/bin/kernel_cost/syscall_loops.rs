@@ -1,5 +1,5 @@
-//! Cost of attribution for processes that use sockets: CPU time of loops of system calls, in the order without
-//! the agent, with it, with it, without.
+//! Cost of the agent for processes that use sockets: CPU time of loops of system calls, without the agent, with it, and
+//! with it capturing connections, forward and backward.
 
 use crate::cgroup::Cgroup;
 use crate::cpu::cpu_time;
@@ -9,8 +9,12 @@ use dnscribe::capture::live::{Live, LiveOptions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 const ROUNDS: usize = 3;
-/// Whether the agent runs, in each pass of a round.
-const ORDER: [bool; 4] = [false, true, true, false];
+/// What runs in each pass of a round, as an index of [`NAMES`].
+const ORDER: [usize; 6] = [0, 1, 2, 2, 1, 0];
+/// Ends of the names of figures: without the agent, with it, with connections.
+const NAMES: [&str; 3] = ["_bare", "", "_connects"];
+/// A port of a UDP socket, and of no DNS.
+const OTHER_UDP: u16 = OTHER + 1;
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 type Iteration = Box<dyn Fn() -> Result<(), Failure>>;
@@ -22,43 +26,49 @@ struct SyscallLoop(&'static str, u32, Iteration);
 pub fn measure() -> Result<Figures, Failure> {
     let cgroup = Cgroup::enter()?;
     let loops = loops()?;
-    let mut readings = vec![[Vec::new(), Vec::new()]; loops.len()];
+    let mut readings = vec![[Vec::new(), Vec::new(), Vec::new()]; loops.len()];
     for _ in 0..ROUNDS {
         for with in ORDER {
-            let mut live = with.then(|| open(&cgroup)).transpose()?;
+            let mut live = (with > 0).then(|| open(&cgroup, with == 2)).transpose()?;
             for (syscall_loop, readings) in loops.iter().zip(&mut readings) {
-                readings[usize::from(with)].push(time_loop(syscall_loop)?);
+                readings[with].push(time_loop(syscall_loop)?);
                 while live.as_mut().is_some_and(|live| live.drain(10_000, &mut |_| ()) > 0) {}
             }
         }
     }
     let mut figures = Figures::new();
-    for (SyscallLoop(name, ..), [without, with]) in loops.iter().zip(readings) {
-        let (without, with) = (middle(without), middle(with));
-        figures.insert(format!("{name}_bare_ns"), without.into());
-        figures.insert(format!("{name}_ns"), with.into());
-        figures.insert(format!("{name}_to_bare"), (with / without).into());
+    for (SyscallLoop(name, ..), readings) in loops.iter().zip(readings) {
+        let readings = readings.map(middle);
+        for (end, reading) in NAMES.into_iter().zip(readings) {
+            figures.insert(format!("{name}{end}_ns"), reading.into());
+        }
+        figures.insert(format!("{name}_to_bare"), (readings[1] / readings[0]).into());
+        figures.insert(format!("{name}_connects_to_bare"), (readings[2] / readings[0]).into());
     }
     // The share of the programs themselves. The kernel's statistics add a cost, so this comes last.
-    let live = open(&cgroup)?;
     let _counting = count_run_time()?;
-    for syscall_loop in &loops {
-        time_loop(syscall_loop)?;
-    }
-    for entry in live.loaded().map_or(&[][..], |loaded| &loaded.entries) {
-        let name = entry.name;
-        let Some(info) = live.program_info(name).filter(|info| info.run_count() > 0) else {
-            continue;
-        };
-        #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
-        let each = info.run_time().as_nanos() as f64 / info.run_count() as f64;
-        figures.insert(format!("program_{name}_ns"), each.into());
+    for connects in [false, true] {
+        let mut live = open(&cgroup, connects)?;
+        for syscall_loop in &loops {
+            time_loop(syscall_loop)?;
+            while live.drain(10_000, &mut |_| ()) > 0 {}
+        }
+        for entry in live.loaded().map_or(&[][..], |loaded| &loaded.entries) {
+            let (name, end) = (entry.name, NAMES[1 + usize::from(connects)]);
+            let Some(info) = live.program_info(name).filter(|info| info.run_count() > 0) else {
+                continue;
+            };
+            #[expect(clippy::cast_precision_loss, reason = "far from 2^52 nanoseconds")]
+            let each = info.run_time().as_nanos() as f64 / info.run_count() as f64;
+            figures.insert(format!("program_{name}{end}_ns"), each.into());
+        }
     }
     Ok(figures)
 }
 
-fn open(cgroup: &Cgroup) -> Result<Live, Failure> {
-    Ok(Live::open(&LiveOptions { cgroup: Some(cgroup.path().to_owned()), ..options() })?)
+fn open(cgroup: &Cgroup, connects: bool) -> Result<Live, Failure> {
+    let cgroup = Some(cgroup.path().to_owned());
+    Ok(Live::open(&LiveOptions { cgroup, connects, ..options() })?)
 }
 
 fn loops() -> Result<Vec<SyscallLoop>, Failure> {
@@ -68,8 +78,20 @@ fn loops() -> Result<Vec<SyscallLoop>, Failure> {
     let connect = |port: u16| -> Iteration {
         Box::new(move || Ok(UdpSocket::bind(("0.0.0.0", 0))?.connect((LOCAL, port))?))
     };
+    let connected = UdpSocket::bind((LOCAL, OTHER_UDP))?;
     Ok(vec![
         SyscallLoop("udp_connect", 4_000, connect(OTHER)),
+        SyscallLoop(
+            "udp_connect_send",
+            4_000,
+            Box::new(move || {
+                let client = UdpSocket::bind(("0.0.0.0", 0))?;
+                client.connect((LOCAL, OTHER_UDP))?;
+                client.send(&[7; 100])?;
+                connected.recv(&mut [0; 200])?;
+                Ok(())
+            }),
+        ),
         SyscallLoop("udp_connect_dns", 4_000, connect(DNS)),
         SyscallLoop(
             "tcp_connect",
