@@ -95,7 +95,7 @@ impl SocketState {
     /// or where there is no socket, which the verifier cannot rule out.
     #[inline(always)]
     pub fn get(socket: *mut c_void, spare: &mut MaybeUninit<Self>) -> &mut Self {
-        match Self::existing_or_created(socket, BPF_SK_STORAGE_GET_F_CREATE) {
+        match Self::storage(socket, BPF_SK_STORAGE_GET_F_CREATE) {
             Some(state) => state,
             None => {
                 if !socket.is_null() {
@@ -109,11 +109,11 @@ impl SocketState {
     /// Returns the state of a kernel socket, if there is one.
     #[inline(always)]
     pub fn find<'a>(socket: *mut c_void) -> Option<&'a mut Self> {
-        Self::existing_or_created(socket, 0)
+        Self::storage(socket, 0)
     }
 
     #[inline(always)]
-    fn existing_or_created<'a>(socket: *mut c_void, flags: u32) -> Option<&'a mut Self> {
+    fn storage<'a>(socket: *mut c_void, flags: u32) -> Option<&'a mut Self> {
         if socket.is_null() {
             return None;
         }

@@ -1,5 +1,5 @@
 //! Connections that sockets of this host open: hooks `cgroup/connect4` and `connect6`, the first datagram of a
-//! connected UDP socket, and `sock_ops` for what becomes of TCP connections. Only if [`Setting::Connects`] is set.
+//! connected UDP socket, and `sock_ops` for what becomes of TCP connections. Only where connections are captured.
 //!
 //! # Minimum kernel version
 //!
@@ -125,9 +125,6 @@ pub fn observe_datagram(skb: *mut __sk_buff) {
 /// Records what becomes of a TCP connection.
 #[inline(always)]
 pub fn observe_state(ops: *mut bpf_sock_ops) {
-    if settings::get(Setting::Connects) == 0 {
-        return;
-    }
     // SAFETY: the kernel hands a valid context.
     let (operation, port) = unsafe { ((*ops).op, (*ops).remote_port) };
     // In network order, in the upper half of little-endian words.

@@ -9,8 +9,10 @@ use dnscribe_tests::{environment, ledger, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -196,6 +198,111 @@ fn connections_have_the_names_that_programs_looked_up() {
     assert_eq!(only("fork", json!(true))["lookup_scope"], "parent");
     let counts: Vec<_> = of("times", json!(5)).iter().map(|one| one["count"].clone()).collect();
     assert_eq!(counts, [json!(1), json!(4)], "one first use, and the sum of the others");
+}
+
+/// Programs with other stubs and caches: what they run, and the port that they connect to.
+fn programs(folder: &Path) -> Vec<(u16, Vec<String>)> {
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let musl = file(
+        "musl.c",
+        "#include <netdb.h>\n#include <sys/socket.h>\nint main(int count, char **words) { struct addrinfo *found; \
+         if (getaddrinfo(words[1], words[2], 0, &found)) return 1; \
+         connect(socket(found->ai_family, SOCK_STREAM, 0), found->ai_addr, found->ai_addrlen); return 0; }\n",
+    );
+    let built = folder.join("musl-client").to_str().unwrap().to_owned();
+    shell::run(&["musl-gcc", "-static", "-o", &built, &musl]).unwrap();
+    let go = file(
+        "client.go",
+        "package main\n\nimport (\n\t\"net\"\n\t\"os\"\n\t\"time\"\n)\n\nfunc main() {\n\t\
+         net.DialTimeout(\"tcp\", net.JoinHostPort(os.Args[1], os.Args[2]), 2*time.Second)\n}\n",
+    );
+    let built_go = folder.join("go-client").to_str().unwrap().to_owned();
+    let mut build = Command::new("go");
+    build.args(["build", "-o", &built_go, &go]);
+    build.env("CGO_ENABLED", "0").env("GO111MODULE", "off").env("GOCACHE", folder.join("cache"));
+    shell::output(&mut build).unwrap();
+    // Java remembers an answer for 30 s, whatever its TTL.
+    let java = file(
+        "Client.java",
+        "public class Client { public static void main(String[] words) throws Exception { \
+         for (int i = 0; i < 2; i++) { \
+         try { new java.net.Socket(words[0], Integer.parseInt(words[1])).close(); } catch (java.io.IOException refused) { } \
+         Thread.sleep(1500); } } }\n",
+    );
+    let node = "require('net').connect(process.argv[2], process.argv[1]).on('error', () => {})";
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    vec![
+        (23_001, words(&["curl", "-sS", "-m", "5", "http://only.uses.example:23001/"])),
+        (23_002, words(&[&built, "only.uses.example", "23002"])),
+        (23_003, words(&[&built_go, "only.uses.example", "23003"])),
+        (23_004, words(&["node", "-e", node, "only.uses.example", "23004"])),
+        (23_005, words(&["java", "-Xshare:auto", &java, "ttl1.uses.example", "23005"])),
+    ]
+}
+
+/// Runs nginx, which looks up the name of its upstream when it starts, and forwards one request of curl.
+fn forward_by_nginx(lab: &Lab, folder: &Path) {
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = paths.map(|name| format!("{name}_temp_path {}/{name};", folder.display()));
+    let config = format!(
+        "daemon off; worker_processes 1; user root; pid {0}/pid; error_log stderr; events {{}} http {{ access_log off; {1} \
+         server {{ listen 127.0.0.1:8099; location / {{ proxy_pass http://only.uses.example:23006; }} }} }}",
+        folder.display(),
+        paths.join(" ")
+    );
+    let file = folder.join("nginx.conf");
+    fs::write(&file, config).unwrap();
+    let words = ["nginx", "-e", "stderr", "-c", file.to_str().unwrap()];
+    let mut nginx = lab.spawn(Host::Client, &words).unwrap();
+    shell::wait_for("nginx", RECORD_LIMIT, || {
+        let words =
+            ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8099/"];
+        Ok(lab.run(Host::Client, &words).is_ok_and(|found| found.stdout == b"502").then_some(()))
+    })
+    .unwrap();
+    shell::end(&mut nginx);
+}
+
+#[test]
+fn programs_with_other_stubs_have_the_names_that_they_looked_up() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = name_server(&lab);
+    let text = format!("nameserver {}\n", server.address);
+    let _stub = lab.configure_stub(Host::Client, &text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let programs = programs(folder.path());
+    let agent = agent();
+    for (_, words) in &programs {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        // Nobody listens, which some of them report.
+        let _ = lab.run(Host::Client, &words);
+    }
+    forward_by_nginx(&lab, folder.path());
+    let EndedAgent { records, .. } = agent.terminate().unwrap();
+    let of_port = |port: u16| -> Vec<&Value> {
+        let is_of = |one: &&Value| one["schema"] == "dns.use/1" && one["port"] == port;
+        records.iter().filter(is_of).collect()
+    };
+    for port in 23_001..=23_006 {
+        let found = of_port(port);
+        assert!(!found.is_empty(), "{port}: {records:#?}");
+        let name = if port == 23_005 { "ttl1.uses.example" } else { "only.uses.example" };
+        for one in &found {
+            assert_eq!(
+                (&one["name"], &one["outcome"]),
+                (&json!(name), &json!("refused")),
+                "{one:#}"
+            );
+            let scope = if port == 23_006 { "parent" } else { "process" };
+            assert_eq!(one["lookup_scope"], scope, "{one:#}");
+        }
+    }
+    let stale = |one: &&&Value| one["ttl_left_ms"].as_f64().unwrap() < 0.0;
+    assert_eq!(of_port(23_005).iter().filter(stale).count(), 1, "the second of Java");
 }
 
 #[test]
