@@ -59,11 +59,6 @@ impl Kernel {
         self != Self::V5_10 || architecture == Architecture::Amd64
     }
 
-    /// Whether programs can read the sender of a packet without BTF (Linux 6.16).
-    pub const fn has_typed_sender(self) -> bool {
-        matches!(self, Self::Newest)
-    }
-
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {

@@ -53,7 +53,7 @@ pub fn evaluate(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict>
     for hook in hooks(layout) {
         let expected = expected(kernel, layout, hook);
         verdicts.push(looked(hook, &|section| match expected {
-            Expected::Captures(by) => captures(section, hook, by, true),
+            Expected::Captures(by) => captures(section, hook, by),
             Expected::Refuses(words) => refuses(section, words),
         }));
     }
@@ -64,16 +64,14 @@ pub fn evaluate(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict>
             looked("ring-too-large", &|section| fails(section, "cgroup ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
             looked("no-btf-connections", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
-            looked("no-btf-cgroup", &|section| {
-                captures(section, "no-btf-cgroup", "cgroup", kernel.has_typed_sender())
-            }),
+            looked("no-btf-cgroup", &|section| captures(section, "no-btf-cgroup", "cgroup")),
             looked("unprivileged-bpf-disabled", &|section| check(kernel, section)),
             looked("lockdown", &|section| check(kernel, section)),
             looked("lockdown-connections", &|section| check(kernel, section)),
             looked("lockdown-cgroup", &|section| {
                 let stderr = section.text("stderr");
                 ensure!(stderr.contains("sender by typed task_struct"), "no sender of packets");
-                captures(section, "lockdown-cgroup", "cgroup", true)
+                captures(section, "lockdown-cgroup", "cgroup")
             }),
         ]);
     }
@@ -151,9 +149,8 @@ fn refuses(section: &Section, words: &str) -> Result<String> {
     Ok(format!("refused: {}", reason.lines().map(str::trim).collect::<Vec<_>>().join("; ")))
 }
 
-/// Expects that `run` writes one transaction per query and a ledger that balances without loss. `accepted`:
-/// whether the process of an accepted connection must be known.
-fn captures(section: &Section, name: &str, hook: &str, accepted: bool) -> Result<String> {
+/// Expects that `run` writes one transaction per query and a ledger that balances without loss.
+fn captures(section: &Section, name: &str, hook: &str) -> Result<String> {
     ensure!(section.code == 0, "exit code {}", section.code);
     let asked = section.text("questions").trim_end();
     ensure!(asked.is_empty(), "queries failed: {asked}");
@@ -170,8 +167,7 @@ fn captures(section: &Section, name: &str, hook: &str, accepted: bool) -> Result
             by_process.then_some("kdig"),
         )?;
         if by_process {
-            let server = (accepted || transport == "udp").then_some("knotd");
-            transaction(&records, &qname, "server", transport, "answered", server)?;
+            transaction(&records, &qname, "server", transport, "answered", Some("knotd"))?;
         }
     }
     let qname = format!("{CLOSED}.{name}.vm.test");
