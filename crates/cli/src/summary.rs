@@ -97,6 +97,10 @@ fn write_capture(text: &mut String, counters: &Counters) -> std::fmt::Result {
             counts!(found, closed, idle, reset, refused, timeout, handshake_failed, evicted, open);
         writeln!(text, "  connections     found {} = {ends}", found.connections)?;
     }
+    if let Some(found) = &counters.uses {
+        let ends = counts!(found, matched, ambiguous, none, lost);
+        writeln!(text, "  uses            connects {} = {ends}", found.connects)?;
+    }
     Ok(())
 }
 

@@ -54,7 +54,10 @@ pub fn of_cgroup(connects: bool) -> Vec<ProgramSpec> {
         for program in &mut programs {
             program.required |= program.name.starts_with("connect");
         }
-        programs.push(spec(TCP_STATE, false, "outcomes of TCP connections"));
+        programs.push(ProgramSpec {
+            needs: "Linux 5.12 or later, and CAP_NET_ADMIN",
+            ..spec(TCP_STATE, false, "outcomes of TCP connections")
+        });
     }
     programs
 }
@@ -148,7 +151,12 @@ pub fn load_with_btf(
             return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
         };
         let (log, reason) = reason_of(&error);
-        // These programs have no alternative to reading kernel memory by copies.
+        // The other program that reads a socket's error is refused for the same reason.
+        let is_alone = refused.iter().any(|(other, _)| other.name == SOCKET_ERROR);
+        if entry.name == TCP_STATE && is_alone && settings.forget_socket_error() {
+            continue;
+        }
+        // These programs have no alternative to reading kernel memory by copies, or none left.
         let has_no_fallback = matches!(entry.name, SOCKET_ERROR | TCP_STATE);
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | CALLED);
         if !has_no_fallback && settings.degrade(is_hook, &log) {

@@ -111,6 +111,13 @@ impl Settings {
         self.set(Setting::Connects, u32::from(connects));
     }
 
+    /// Lets the programs do without the error of a socket, as under lockdown. Returns `false` if they do already.
+    pub fn forget_socket_error(&mut self) -> bool {
+        let is_read = self.get(Setting::SockError) != 0;
+        self.set(Setting::SockError, 0);
+        is_read
+    }
+
     /// Enables reads of packets through typed pointers in the tap, if the kernel's types allow it.
     pub fn enable_typed_packets(&mut self, btf: &Btf) {
         let skb = |member| btf.offset("sk_buff", &[member]);
