@@ -5,7 +5,7 @@ use super::{
     AlertRecord, ContainerView, JsonText, LookupRecord, PodView, ProcessView, TransactionBody,
     TransactionContext, UseRecord,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt::{Display, Formatter, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -145,8 +145,7 @@ pub fn transaction_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), 
 /// pod or container.
 /// The line ends with a newline and contains no control characters, since names are escaped.
 pub fn lookup_line(out: &mut Vec<u8>, record: &LookupRecord<'_>) {
-    // By way of JSON, as alerts: a lookup stands for many packets, and the way cannot fail for a whole record.
-    let _ = serde_json::to_vec(record).and_then(|json| lookup_line_from_json(out, &json));
+    line_by_json(out, record, lookup_line_from_json);
 }
 
 /// Appends the line of a record that is given as JSON.
@@ -161,8 +160,7 @@ pub fn lookup_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde
 /// Appends one line for a use: time, process, outcome, time to connect, `>` and the address, name, and what is unusual.
 /// The line ends with a newline and contains no control characters, since names are escaped.
 pub fn use_line(out: &mut Vec<u8>, record: &UseRecord<'_>) {
-    // By way of JSON, as lookups.
-    let _ = serde_json::to_vec(record).and_then(|json| use_line_from_json(out, &json));
+    line_by_json(out, record, use_line_from_json);
 }
 
 /// Appends the line of a record that is given as JSON.
@@ -177,8 +175,7 @@ pub fn use_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_js
 /// Appends one line for an alert: time, severity, state, rule, entity, summary. The line ends with
 /// a newline and contains no control characters.
 pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
-    // Alerts are rare, so a way through JSON costs nothing, and it cannot fail for a whole record.
-    let _ = serde_json::to_vec(record).and_then(|json| alert_line_from_json(out, &json));
+    line_by_json(out, record, alert_line_from_json);
 }
 
 /// Appends the line of a record that is given as JSON.
@@ -190,13 +187,28 @@ pub fn alert_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_
     Ok(())
 }
 
+/// Appends the line of a record by way of its JSON. The records stand for many packets, and the way cannot fail for a
+/// whole record.
+fn line_by_json(
+    out: &mut Vec<u8>,
+    record: &impl Serialize,
+    from_json: fn(&mut Vec<u8>, &[u8]) -> Result<(), serde_json::Error>,
+) {
+    let _ = serde_json::to_vec(record).and_then(|json| from_json(out, &json));
+}
+
+/// Appends what `write` writes as a line.
+fn write_line(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> std::fmt::Result) {
+    let mut text = String::with_capacity(120);
+    // Writing to a String cannot fail.
+    let _ = write(&mut text);
+    out.extend(text.as_bytes());
+    out.push(b'\n');
+}
+
 impl LookupLine<'_> {
     fn write_to(&self, out: &mut Vec<u8>) {
-        let mut text = String::with_capacity(120);
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text);
-        out.extend(text.as_bytes());
-        out.push(b'\n');
+        write_line(out, |text| self.write(text));
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
@@ -217,11 +229,7 @@ impl LookupLine<'_> {
 
 impl UseLine<'_> {
     fn write_to(&self, out: &mut Vec<u8>) {
-        let mut text = String::with_capacity(120);
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text);
-        out.extend(text.as_bytes());
-        out.push(b'\n');
+        write_line(out, |text| self.write(text));
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
