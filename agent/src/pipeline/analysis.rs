@@ -248,14 +248,13 @@ impl Analysis {
     ) {
         let Some(lookups) = &mut self.lookups else { return };
         let Export { identity, router, filters } = export;
-        let is_rendered = router.renders(Stream::Lookups);
         let filter = filters.get(Stream::Lookups);
         act(lookups, &mut |lookup| {
+            if !router.asks_for(Stream::Lookups, filter.is_some()) {
+                return;
+            }
             if filter.is_some_and(|filter| !filter.admits(&subject(lookup))) {
                 return router.filter(Stream::Lookups);
-            }
-            if !is_rendered {
-                return router.count(Stream::Lookups);
             }
             let record = identity.lookup(lookup);
             let key = lookup.fields.client_ip.to_string();
@@ -272,17 +271,16 @@ impl Analysis {
         let Self { uses, detection, .. } = self;
         let Some(uses) = uses else { return };
         let Export { identity, router, filters } = export;
-        let is_rendered = router.renders(Stream::Uses);
         let filter = filters.get(Stream::Uses);
         act(uses, &mut |one| {
             if let Some(detection) = detection {
                 detection.used(one);
             }
+            if !router.asks_for(Stream::Uses, filter.is_some()) {
+                return;
+            }
             if filter.is_some_and(|filter| !filter.admits(&use_subject(one))) {
                 return router.filter(Stream::Uses);
-            }
-            if !is_rendered {
-                return router.count(Stream::Uses);
             }
             let key = one.remote.ip().to_string();
             router.push_use(&identity.use_record(one), key.as_bytes());
