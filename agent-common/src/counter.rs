@@ -24,12 +24,14 @@ pub enum Hook {
     Connect = 3,
     /// `sock_ops`: what became of TCP connections.
     SockOps = 4,
+    /// The tracepoint `skb:kfree_skb`: packets that the kernel discards.
+    Drop = 5,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 5] =
-        [Self::Cgroup, Self::Socket, Self::Icmp, Self::Connect, Self::SockOps];
+    pub const ALL: [Self; 6] =
+        [Self::Cgroup, Self::Socket, Self::Icmp, Self::Connect, Self::SockOps, Self::Drop];
 
     /// Returns the name in the ledger.
     #[must_use]
@@ -40,6 +42,7 @@ impl Hook {
             Self::Icmp => "icmp",
             Self::Connect => "connect",
             Self::SockOps => "sock_ops",
+            Self::Drop => "drop",
         }
     }
 }

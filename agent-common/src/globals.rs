@@ -89,10 +89,28 @@ pub enum Setting {
     MmExe = 35,
     /// Whether connections are recorded.
     Connects = 36,
+    /// Offset of `sk_buff.head`.
+    SkbHead = 37,
+    /// Offset of `sk_buff.network_header`.
+    SkbNetwork = 38,
+    /// Offset of `sk_buff.tail`.
+    SkbTail = 39,
+    /// Offset of `sk_buff.protocol`.
+    SkbProtocol = 40,
+    /// Offset of `sk_buff.sk`.
+    SkbSock = 41,
+    /// Offset of `sk_buff.dev`.
+    SkbDevice = 42,
+    /// Offset of `net_device.nd_net`.
+    DeviceNet = 43,
+    /// `SKB_DROP_REASON_NETFILTER_DROP`.
+    ReasonNetfilter = 44,
+    /// `SKB_DROP_REASON_OTHERHOST`.
+    ReasonOtherHost = 45,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 37;
+pub const SETTINGS: usize = 46;
 
 /// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
 /// agent replaces it in the object before loading.

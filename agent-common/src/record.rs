@@ -1,5 +1,5 @@
 //! Records in the ring: a [`Header`], followed by the packet from its IP header on, or by a [`SocketError`], or
-//! by a [`Connect`].
+//! by a [`Connect`], or by a [`PacketDrop`] with the packet.
 //!
 //! A record has the size of the smallest [size class](CLASSES) that holds the packet, because the verifier needs
 //! constant sizes. Bytes after [`Header::captured_bytes`] are undefined.
@@ -32,6 +32,10 @@ pub const HEADER_BYTES: usize = 96;
 pub const SOCKET_ERROR_BYTES: usize = 48;
 /// Size of a [`Connect`] in bytes.
 pub const CONNECT_BYTES: usize = 40;
+/// Size of a [`PacketDrop`] in bytes.
+pub const PACKET_DROP_BYTES: usize = 16 + 8 * STACK_FRAMES;
+/// Number of return addresses in a [`PacketDrop`].
+pub const STACK_FRAMES: usize = 16;
 
 /// [`Header::kind`]: an IP packet follows.
 pub const KIND_PACKET: u8 = 1;
@@ -39,6 +43,15 @@ pub const KIND_PACKET: u8 = 1;
 pub const KIND_SOCKET_ERROR: u8 = 2;
 /// [`Header::kind`]: a [`Connect`] follows.
 pub const KIND_CONNECT: u8 = 3;
+/// [`Header::kind`]: a [`PacketDrop`] and the packet follow.
+pub const KIND_PACKET_DROP: u8 = 4;
+
+/// [`PacketDrop::flags`]: the packet's socket is that of its sender.
+pub const DROP_SENDER: u32 = 1;
+/// [`PacketDrop::flags`]: the packet began with its IP header, as on its way through the network layer.
+pub const DROP_NETWORK_LAYER: u32 = 2;
+/// [`PacketDrop::flags`]: the packet had no network device yet.
+pub const DROP_NO_DEVICE: u32 = 4;
 
 /// [`Connect::step`]: the socket connects, or sends its first datagram to an address that it was connected to.
 pub const STEP_BEGUN: u8 = 1;
@@ -199,6 +212,28 @@ const _: () = {
     assert!(offset_of!(Connect, step) == 32);
 };
 
+/// A packet that the kernel discarded. The packet follows, from its IP header on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
+#[repr(C)]
+pub struct PacketDrop {
+    /// Address of the code that discarded it.
+    pub location: u64,
+    /// `enum skb_drop_reason` of the running kernel.
+    pub reason: u32,
+    /// Combination of the `DROP_` constants.
+    pub flags: u32,
+    /// Return addresses, innermost first, if netfilter discarded it; else zeros.
+    pub stack: [u64; STACK_FRAMES],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<PacketDrop>() == PACKET_DROP_BYTES && align_of::<PacketDrop>() == 8);
+    assert!(offset_of!(PacketDrop, reason) == 8);
+    assert!(offset_of!(PacketDrop, flags) == 12);
+    assert!(offset_of!(PacketDrop, stack) == 16);
+};
+
 /// A record whose header has been checked against its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -217,6 +252,8 @@ pub enum Body<'a> {
     SocketError(SocketError),
     /// A step of a connection.
     Connect(Connect),
+    /// A packet that the kernel discarded, and its captured bytes.
+    PacketDrop(PacketDrop, &'a [u8]),
 }
 
 /// Errors of reading a record. They cannot occur if programs and agent are from the same build.
@@ -245,10 +282,7 @@ impl<'a> TryFrom<&'a [u8]> for Record<'a> {
     fn try_from(bytes: &'a [u8]) -> Result<Self, RecordError> {
         let (header, rest) = Header::read_from_prefix(bytes).map_err(|_| RecordError::Short)?;
         let body = match header.kind {
-            KIND_PACKET => {
-                let captured = usize::try_from(header.captured_bytes).unwrap_or(usize::MAX);
-                Body::Packet(rest.get(..captured).ok_or(RecordError::Short)?)
-            }
+            KIND_PACKET => Body::Packet(captured(&header, rest)?),
             KIND_SOCKET_ERROR => {
                 let (error, _) =
                     SocketError::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
@@ -259,10 +293,21 @@ impl<'a> TryFrom<&'a [u8]> for Record<'a> {
                     Connect::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
                 Body::Connect(connect)
             }
+            KIND_PACKET_DROP => {
+                let (drop, rest) =
+                    PacketDrop::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
+                Body::PacketDrop(drop, captured(&header, rest)?)
+            }
             kind => return Err(RecordError::Kind(kind)),
         };
         Ok(Self { header, body })
     }
+}
+
+/// Returns the captured bytes of the packet, with which `rest` begins.
+fn captured<'a>(header: &Header, rest: &'a [u8]) -> Result<&'a [u8], RecordError> {
+    let captured = usize::try_from(header.captured_bytes).unwrap_or(usize::MAX);
+    rest.get(..captured).ok_or(RecordError::Short)
 }
 
 #[cfg(test)]
@@ -328,6 +373,23 @@ mod tests {
         assert_eq!(connect.remote_port.to_ne_bytes(), [124, 125]);
         assert_eq!((connect.version, connect.protocol, connect.step), (126, 127, 128));
         assert_eq!(Record::try_from(&bytes[..135]), Err(RecordError::Short));
+    }
+
+    #[test]
+    fn reads_a_packet_drop() {
+        let mut bytes = packet(16);
+        bytes[80] = KIND_PACKET_DROP;
+        let record = Record::try_from(&bytes[..]).unwrap();
+        let Body::PacketDrop(drop, packet) = record.body else { panic!("{record:?}") };
+        assert_eq!(drop.location.to_ne_bytes()[0], 96);
+        assert_eq!((drop.reason.to_ne_bytes()[0], drop.flags.to_ne_bytes()[0]), (104, 108));
+        assert_eq!((drop.stack[0].to_ne_bytes()[0], drop.stack[15].to_ne_bytes()[7]), (112, 239));
+        assert_eq!(
+            packet,
+            &core::array::from_fn::<u8, 16, _>(|at| 240 + u8::try_from(at).unwrap())
+        );
+        bytes[60] = 17;
+        assert_eq!(Record::try_from(&bytes[..]), Err(RecordError::Short));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod cgroup_skb;
 pub mod cgroup_sock;
 pub mod connect;
+pub mod packet_drop;
 pub mod sock_addr;
 pub mod socket_error;
 pub mod tap;

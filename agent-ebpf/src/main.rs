@@ -98,6 +98,17 @@ fn socket_error(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// The program for packets that the kernel discards.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.17, for the reason.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+fn packet_drop(ctx: RawTracePointContext) -> i32 {
+    hook::packet_drop::observe(&ctx);
+    0
+}
+
 /// The program attached to packet sockets. Small, since its size counts against `net.core.optmem_max`. Returns 0:
 /// the packet socket queues nothing, since all records are written to the ring.
 #[socket_filter]

@@ -6,14 +6,17 @@ use crate::parse::{PacketSummary, Skb};
 use crate::sample;
 use crate::settings;
 use crate::totals;
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{__sk_buff, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::helpers::generated::{
-    bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skb_load_bytes,
+    bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns, bpf_probe_read_kernel,
+    bpf_skb_load_bytes,
 };
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
+use aya_ebpf::programs::RawTracePointContext;
 use core::arch::asm;
 use core::mem::MaybeUninit;
 use dnscribe_common::counter::{Counter, Hook};
@@ -21,8 +24,8 @@ use dnscribe_common::flow::{self, MAX_RINGS};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
-    CLASSES, Connect, FLAG_TASK, FLAG_TUNNEL, Header, KIND_CONNECT, KIND_PACKET, KIND_SOCKET_ERROR,
-    SocketError,
+    CLASSES, Connect, FLAG_TASK, FLAG_TUNNEL, Header, KIND_CONNECT, KIND_PACKET, KIND_PACKET_DROP,
+    KIND_SOCKET_ERROR, PacketDrop, STACK_FRAMES, SocketError,
 };
 use dnscribe_common::totals::{LOST, PacketPath, SAMPLED};
 
@@ -324,6 +327,89 @@ fn write_report<T: 'static>(counters: Counters, kind: u8, report: T, context: &C
     }
     counters.add(context.hook, Counter::Submitted);
     slot.submit(wakeup(ring));
+}
+
+/// A packet that the kernel discards.
+pub struct DroppedPacket {
+    /// Address of its IP header.
+    pub ip: u64,
+    /// Its length by its IP header.
+    pub wire: u32,
+    /// Bytes from its IP header on that are in one piece.
+    pub contiguous: u32,
+    /// See [`PacketDrop::location`].
+    pub location: u64,
+    /// See [`PacketDrop::reason`].
+    pub reason: u32,
+    /// See [`PacketDrop::flags`].
+    pub flags: u32,
+}
+
+/// A record of a discarded packet, with space for `N` bytes of it.
+#[repr(C)]
+struct DropSlot<const N: usize> {
+    header: Header,
+    drop: PacketDrop,
+    bytes: [u8; N],
+}
+
+/// Writes a record with a packet that the kernel discards.
+#[inline(always)]
+pub fn write_packet_drop(
+    counters: Counters,
+    ctx: &RawTracePointContext,
+    packet: &DroppedPacket,
+    context: &Context,
+) {
+    let captured = packet.contiguous.min(packet.wire).min(settings::get(Setting::Snap));
+    let is_written = if captured <= CLASSES[0] as u32 {
+        write_drop_sized::<{ CLASSES[0] }>(counters, ctx, packet, captured, context)
+    } else {
+        write_drop_sized::<{ CLASSES[2] }>(counters, ctx, packet, captured, context)
+    };
+    if !is_written {
+        counters.add(context.hook, Counter::LostRingFull);
+    }
+}
+
+#[inline(always)]
+fn write_drop_sized<const N: usize>(
+    counters: Counters,
+    ctx: &RawTracePointContext,
+    packet: &DroppedPacket,
+    captured: u32,
+    context: &Context,
+) -> bool {
+    let seq = counters.next_sequence();
+    let ring = ring_of(context);
+    let Some(mut slot) = reserve::<DropSlot<N>>(ring) else { return false };
+    let at: *mut DropSlot<N> = MaybeUninit::as_mut_ptr(&mut slot);
+    let mut captured = bounded::<N, 0>(captured);
+    // SAFETY: `at` is reserved memory of the size of a `DropSlot<N>`; the helpers write within its fields, and
+    // `captured` is not above `N`.
+    unsafe {
+        let bytes = (&raw mut (*at).bytes).cast();
+        if bpf_probe_read_kernel(bytes, captured as u32, packet.ip as *const _) != 0 {
+            captured = 0;
+        }
+        let header = &raw mut (*at).header;
+        write_header(header, KIND_PACKET_DROP, seq, packet.wire, captured as u32, context);
+        (&raw mut (*at).drop.location).write_volatile(packet.location);
+        (&raw mut (*at).drop.reason).write_volatile(packet.reason);
+        (&raw mut (*at).drop.flags).write_volatile(packet.flags);
+        let stack = (&raw mut (*at).drop.stack).cast::<u64>();
+        if packet.reason == settings::get(Setting::ReasonNetfilter) {
+            // Fills what it does not use with zeros.
+            bpf_get_stack(ctx.as_ptr(), stack.cast(), STACK_FRAMES as u32 * 8, 0);
+        } else {
+            for frame in 0..STACK_FRAMES {
+                stack.add(frame).write_volatile(0);
+            }
+        }
+    }
+    counters.add(context.hook, Counter::Submitted);
+    slot.submit(wakeup(ring));
+    true
 }
 
 /// Returns the ring of the packet's flow.

@@ -171,15 +171,25 @@ unsafe fn read_start(leader: u64, owner: *mut Owner) {
 /// Reads a field of a kernel object; zeros if the address is not mapped.
 #[inline(always)]
 pub fn read<T: Plain>(object: u64, field: Setting) -> T {
+    read_at(object + u64::from(settings::get(field)))
+}
+
+/// Reads kernel memory; zeros if the address is not mapped.
+#[inline(always)]
+pub fn read_at<T: Plain>(address: u64) -> T {
     let mut value = MaybeUninit::uninit();
-    read_into(object, field, value.as_mut_ptr());
+    copy_from(address, value.as_mut_ptr());
     // SAFETY: the helper wrote every byte, and any bytes are a valid `T`.
     unsafe { value.assume_init() }
 }
 
 #[inline(always)]
 fn read_into<T: Plain>(object: u64, field: Setting, into: *mut T) {
-    let address = object + u64::from(settings::get(field));
+    copy_from(object + u64::from(settings::get(field)), into);
+}
+
+#[inline(always)]
+fn copy_from<T: Plain>(address: u64, into: *mut T) {
     // SAFETY: the helper accepts any address, and zeroes `into` if it fails.
     unsafe {
         bpf_probe_read_kernel(

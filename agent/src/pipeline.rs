@@ -16,6 +16,7 @@ mod control;
 mod event;
 pub mod filter;
 mod flow_stage;
+mod held;
 mod records;
 mod renderer;
 mod resolver_names;
@@ -37,6 +38,7 @@ use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordBuilder;
 use analysis::Analysis;
 use dnscribe_analysis::detect::Detection;
+use dnscribe_analysis::losses::LossTable;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_delivery::{OutputFormat, Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
@@ -117,6 +119,8 @@ pub struct PipelineOptions {
     pub sampling: bool,
     /// Whether connections that processes open are captured.
     pub connects: bool,
+    /// Whether packets that the kernel discards are captured.
+    pub path: bool,
 }
 
 impl PipelineOptions {
@@ -135,6 +139,7 @@ impl PipelineOptions {
             ledger_every: LEDGER_INTERVAL,
             sampling: false,
             connects: false,
+            path: false,
         }
     }
 }
@@ -152,6 +157,8 @@ pub struct Pipeline {
     /// Renders the parts that a flow stage has not rendered.
     late_renderer: Option<Renderer>,
     analysis: Analysis,
+    /// Messages that the kernel discarded, if these are captured.
+    losses: Option<LossTable>,
     metrics: TransactionMetrics,
     /// Metrics by pod, if Kubernetes is configured.
     pod_metrics: Option<PodMetrics>,
@@ -189,6 +196,7 @@ impl Pipeline {
             late_renderer: None,
             router,
             analysis,
+            losses: options.path.then(LossTable::default),
             metrics: TransactionMetrics::default(),
             resolvers,
             filters: options.filters,
@@ -205,15 +213,22 @@ impl Pipeline {
     /// Creates `shards` flow stages for this pipeline, each for a share of the flows.
     #[must_use]
     pub fn flow_stages(&mut self, options: &FlowOptions, shards: usize) -> Vec<FlowStage> {
-        self.analysis.set_query_timeout(options.pairing.query_timeout);
+        self.set_query_timeout(options.pairing.query_timeout);
         let create = |shard| FlowStage::new(shard, shards, options.clone(), self);
         (0..shards).map(create).collect()
+    }
+
+    fn set_query_timeout(&mut self, query_timeout: Duration) {
+        self.analysis.set_query_timeout(query_timeout);
+        if let Some(losses) = &mut self.losses {
+            losses.query_timeout = query_timeout;
+        }
     }
 
     /// Creates the only flow stage for this pipeline.
     #[must_use]
     pub fn flow_stage(&mut self, options: FlowOptions) -> FlowStage {
-        self.analysis.set_query_timeout(options.pairing.query_timeout);
+        self.set_query_timeout(options.pairing.query_timeout);
         FlowStage::new(0, 1, options, self)
     }
 
@@ -250,7 +265,7 @@ impl Pipeline {
     }
 
     fn reconfigure(&mut self, settings: &Settings) -> Result<(), KeyError> {
-        self.analysis.set_query_timeout(settings.pairing.query_timeout);
+        self.set_query_timeout(settings.pairing.query_timeout);
         self.analysis.reconfigure(settings.windows, settings.detect.clone());
         self.identity.resolvers.clone_from(&settings.resolvers);
         self.resolvers.names.clear();
@@ -309,6 +324,9 @@ impl Pipeline {
     /// Lets the analyses report what ends up to `now`. All events up to `now` must have been passed.
     pub fn expire(&mut self, now: Timestamp) {
         self.now = now;
+        if let Some(losses) = &mut self.losses {
+            losses.expire(now);
+        }
         let (analysis, mut export) = self.analysis_parts();
         analysis.expire(now, &mut export);
     }
@@ -366,6 +384,7 @@ impl Pipeline {
             spool_bytes: sinks.spool_bytes(),
             late_transactions: analysis.windows.as_ref().map_or(0, |windows| windows.late),
             windows_bytes: analysis.windows.as_ref().map(|windows| windows.bytes() as u64),
+            losses: self.losses.as_ref().map(|losses| &losses.counts),
             uses: analysis.uses.as_ref().map(|uses| &uses.outcomes),
             lookups: analysis.lookups.as_ref().map(|lookups| &lookups.counters),
             alerts: analysis.detection.as_ref().map(|detection| &detection.counters),

@@ -272,6 +272,7 @@ impl RecordBuilder {
             parent_event_id: links.parent.map(|parent| named(parent.id)),
             parent_match: links.parent.map(|parent| parent.by.name()),
             cache: links.cache.map(AnswerSource::name),
+            lost_at: None,
             tail,
         }
     }

@@ -583,6 +583,7 @@ export const metric = {
     dns_connection_handshake_seconds_count: "dns_connection_handshake_seconds_count",
     dns_connection_handshake_seconds_sum: "dns_connection_handshake_seconds_sum",
     dns_connections_total: "dns_connections_total",
+    dns_lost_messages_total: "dns_lost_messages_total",
     dns_messages_total: "dns_messages_total",
     dns_pod_transaction_duration_seconds_bucket: "dns_pod_transaction_duration_seconds_bucket",
     dns_pod_transaction_duration_seconds_count: "dns_pod_transaction_duration_seconds_count",

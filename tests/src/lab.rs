@@ -6,6 +6,7 @@
 //! 2544) and documentation (RFC 3849).
 
 mod capture;
+mod firewall;
 mod special_addresses;
 pub mod latency;
 mod network;
@@ -14,6 +15,7 @@ mod pauses;
 mod zones;
 
 pub use capture::{Capture, dns_times};
+pub use firewall::FirewallRule;
 pub use pauses::ServerPauses;
 pub use special_addresses::{SpecialAddress, inside};
 pub use stub::StubConfig;

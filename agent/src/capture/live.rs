@@ -14,6 +14,7 @@
 //! | `bpf_get_current_task_btf` outside tracing, and BTF | 5.15 | the next row, which takes eight times as long |
 //! | `bpf_cast_to_kern_ctx` and `bpf_rdonly_cast`, and BTF: hook `socket` reads packets in place | 6.2 | it copies their first bytes |
 //! | `sock_ops`: outcomes of connections, if these are captured | 5.12 | no outcomes |
+//! | tracepoint `skb:kfree_skb` with a reason, and BTF, if the path of packets is captured | 5.17 | no discarded packets |
 //! | `bpf_get_current_uid_gid` and similar helpers in `cgroup_skb` | 6.16 | read from `task_struct`, by BTF |
 //! | `bpf_get_netns_cookie` in `cgroup_skb` | 6.15 | read from `struct net`, by BTF |
 //!
@@ -26,6 +27,7 @@ mod backfill;
 mod btf;
 pub mod cgroup;
 mod clock;
+mod drops;
 mod icmp;
 mod kernel_log;
 mod load_error;
@@ -116,6 +118,8 @@ pub struct LiveOptions {
     pub sampling_floor: Option<f64>,
     /// Whether connections that sockets open are captured as well, at hook `cgroup`.
     pub connects: bool,
+    /// Whether packets that the kernel discards are captured as well, at hook `cgroup`.
+    pub path: bool,
     /// Where the listeners for ICMP errors run.
     pub icmp: ListenerPlace,
 }
@@ -124,11 +128,12 @@ impl PartialEq for LiveOptions {
     /// Compares all settings. Where the listeners run is none.
     fn eq(&self, other: &Self) -> bool {
         let Self { hook, cgroup, interfaces, ports, encrypted, rings, ring_bytes, .. } = self;
-        let Self { nice, snap_bytes, sampling_floor, connects, icmp: _, .. } = self;
+        let Self { nice, snap_bytes, sampling_floor, connects, path, icmp: _, .. } = self;
         (hook, cgroup, interfaces, ports)
             == (&other.hook, &other.cgroup, &other.interfaces, &other.ports)
             && (encrypted, rings, ring_bytes) == (&other.encrypted, &other.rings, &other.ring_bytes)
-            && (nice, snap_bytes, connects) == (&other.nice, &other.snap_bytes, &other.connects)
+            && (nice, snap_bytes) == (&other.nice, &other.snap_bytes)
+            && (connects, path) == (&other.connects, &other.path)
             && *sampling_floor == other.sampling_floor
     }
 }
@@ -148,6 +153,7 @@ impl Default for LiveOptions {
             snap_bytes: 131_072,
             sampling_floor: None,
             connects: false,
+            path: false,
             icmp: ListenerPlace::Thread,
         }
     }
@@ -217,6 +223,8 @@ pub struct Live {
     listeners: Option<icmp::Listeners>,
     /// Whether connections are captured.
     connects: bool,
+    /// The kernel's reasons to discard packets, if these are captured.
+    reasons: Option<drops::Reasons>,
 }
 
 /// Objects that keep the programs attached. Fields are dropped in order: packet sockets go before the programs
@@ -333,12 +341,17 @@ impl Live {
             tracing::error!(%error, "cannot read the counters");
             Vec::new()
         });
-        let hooks: &[Hook] = match self.hook {
-            Hook::Socket => &[Hook::Socket],
-            _ if self.connects => &[Hook::Cgroup, Hook::Icmp, Hook::Connect, Hook::SockOps],
-            _ => &[Hook::Cgroup, Hook::Icmp],
+        let mut hooks = match self.hook {
+            Hook::Socket => vec![Hook::Socket],
+            _ => vec![Hook::Cgroup, Hook::Icmp],
         };
-        (tally::of_hooks(&cpus, hooks), tally::of_ring(&cpus, &received))
+        if self.connects {
+            hooks.extend([Hook::Connect, Hook::SockOps]);
+        }
+        if self.reasons.is_some() {
+            hooks.push(Hook::Drop);
+        }
+        (tally::of_hooks(&cpus, &hooks), tally::of_ring(&cpus, &received))
     }
 
     /// Returns whether the maps can be read without any capability. Tries it in a temporary thread without

@@ -107,7 +107,12 @@ pub(super) fn flow_options(config: &Config) -> FlowOptions {
         encrypted: config.capture.encrypted.clone(),
         ..DecoderOptions::default()
     };
-    FlowOptions { decoder, pairing: config.pairing, connections: config.connecting }
+    FlowOptions {
+        decoder,
+        pairing: config.pairing,
+        connections: config.connecting,
+        path: config.capture.path,
+    }
 }
 
 /// Options of the pipeline of a live capture, or of a replay, from `epoch` on.
@@ -132,6 +137,7 @@ pub(super) fn pipeline_options(
         detection: config.detect.clone().map(|options| detection(config, options, live)),
         filters: config.filters.clone(),
         connects: config.capture.connects,
+        path: config.capture.path,
         masker: Masker::new(config.privacy.clone())
             .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,
         ..PipelineOptions::new(identity)

@@ -49,6 +49,8 @@ pub(super) fn trace(args: &TraceArgs) -> Result<ExitCode, Exit> {
     // What servers report has no processes.
     config.dnstap.clear();
     config.capture.connects = config.capture.hook != HookChoice::Socket;
+    // The path of packets is that of the whole host.
+    config.capture.path = config.capture.connects && config.capture.cgroup.is_none();
     log::start(config.log);
     let mount = cgroup2_mount().ok_or_else(|| {
         Exit::cannot_capture("no cgroup2 file system is mounted")
@@ -189,6 +191,7 @@ impl Tracer<'_> {
         if capture.is_err() && config.capture.connects {
             // Hook socket has no connections, and is better than nothing.
             config.capture.connects = false;
+            config.capture.path = false;
             capture = run::Capture::open(&config, ListenerPlace::Thread);
         }
         let capture = capture?;

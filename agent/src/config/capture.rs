@@ -36,6 +36,9 @@ section! {
         /// Whether connections are captured that processes open, beside DNS, and matched to the lookups
         /// that they use: the stream uses, which sinks then get by default. Needs hook cgroup.
         text connections: Option<Switch> = default(false),
+        /// Whether DNS packets over UDP are captured that the kernel of this host discards, with its reason:
+        /// lost_at in transactions. Needs hook cgroup at the root of the hierarchy, and Linux 5.17.
+        text path: Option<Switch> = default(false),
         /// Ports of DNS: 1 to 65535.
         joined ports: Option<PortSet> = shown(format!("[{}]", PortSet::default())),
         /// Number of threads that read packets: 1 to 16. Default: one for every four CPUs, from 1 to
@@ -211,6 +214,19 @@ pub(super) fn live_options(
             "hook socket sees no connections: leave out hook, or connections and the stream uses",
         );
     }
+    let path = capture.path().0;
+    if path && is_dnstap {
+        return ConfigError::in_section(
+            "capture.path",
+            "servers that send dnstap know nothing of lost packets: leave out path, or dnstap",
+        );
+    }
+    if path && (capture.hook == Some(HookChoice::Socket) || capture.cgroup.is_some()) {
+        return ConfigError::in_section(
+            "capture.path",
+            "needs hook cgroup for the whole host: leave out hook and cgroup, or path",
+        );
+    }
     let encrypted = has_encrypted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     Ok(LiveOptions {
         hook: capture.hook(),
@@ -225,6 +241,7 @@ pub(super) fn live_options(
         snap_bytes: capture.snap_bytes().0,
         sampling_floor: (sampling.mode() == SamplingMode::Auto).then(|| sampling.floor().0),
         connects,
+        path,
         icmp: ListenerPlace::default(),
     })
 }

@@ -76,6 +76,10 @@ section! {
         /// Processes that keep connecting to addresses of answers that expired long ago. Needs
         /// capture.connections.
         section stale_address: RuleLayer,
+        /// Servers of this host that lose queries, because their receive buffer is full. Needs capture.path.
+        section receive_buffer: RuleLayer,
+        /// Processes whose messages the kernel of this host discards. Needs capture.path.
+        section local_loss: RuleLayer,
     }
 }
 
@@ -321,6 +325,8 @@ impl RulesLayer {
             Rule::ResolverBypass => self.resolver_bypass.common(default),
             Rule::EncryptedBypass => self.encrypted_bypass.common(default),
             Rule::StaleAddress => self.stale_address.common(default),
+            Rule::ReceiveBuffer => self.receive_buffer.common(default),
+            Rule::LocalLoss => self.local_loss.common(default),
         }
     }
 }

@@ -10,6 +10,7 @@ use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_analysis::detect::{AlertCounters, Rule};
 use dnscribe_analysis::lookup::{LookupCounters, Outcome};
+use dnscribe_analysis::losses::LossKey;
 use dnscribe_analysis::uses::{Match, UseCounts, UseOutcome};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::PodName;
@@ -42,6 +43,8 @@ pub struct MetricsSnapshot<'a> {
     pub late_transactions: u64,
     /// Memory of the windows in bytes, if there are any.
     pub windows_bytes: Option<u64>,
+    /// Messages that the kernel discarded, if these are captured.
+    pub losses: Option<&'a BTreeMap<LossKey, u64>>,
     /// Connections by match and outcome, if they are captured.
     pub uses: Option<&'a UseCounts>,
     /// Counters of lookups, if they are made.
@@ -92,6 +95,13 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     }
     if let Some(counters) = snapshot.lookups {
         lookups(&mut page, counters, snapshot.hides_containers);
+    }
+    if let Some(losses) = snapshot.losses {
+        let mut family = page.family("dns_lost_messages_total");
+        for (LossKey { is_response, stage, reason }, count) in losses {
+            let qr = if *is_response { "response" } else { "query" };
+            family.count(&[("qr", qr), ("stage", stage.name()), ("reason", reason)], *count);
+        }
     }
     if let Some(outcomes) = snapshot.uses {
         let mut family = page.family("dnscribe_uses_total");

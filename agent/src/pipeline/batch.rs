@@ -5,7 +5,7 @@ use super::event::{Event, EventSink, RenderedEvent};
 use super::flow_stage::FlowCounters;
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Malformed, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Malformed, Message};
 use dnscribe_transaction::encrypted::{self, Connection};
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 use std::ops::Range;
@@ -82,6 +82,7 @@ enum StoredEvent {
         is_final: bool,
     },
     Connect(Connect),
+    Dropped(Dropped),
     DeadLetter {
         envelope: Envelope,
         reason: Malformed,
@@ -108,6 +109,7 @@ impl EventSink for EventBatch {
                 is_final: report.is_final,
             },
             Event::Connect(connect) => StoredEvent::Connect(*connect),
+            Event::Dropped(dropped) => StoredEvent::Dropped((*dropped).clone()),
             Event::DeadLetter(letter) => StoredEvent::DeadLetter {
                 envelope: letter.envelope.clone(),
                 reason: letter.reason,
@@ -233,6 +235,7 @@ impl EventBatch {
                 }));
             }
             StoredEvent::Connect(connect) => pass(&Event::Connect(connect)),
+            StoredEvent::Dropped(dropped) => pass(&Event::Dropped(dropped)),
             StoredEvent::DeadLetter { envelope, reason, bytes } => {
                 let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));
                 pass(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));

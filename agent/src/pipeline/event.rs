@@ -1,7 +1,7 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 
@@ -23,6 +23,8 @@ pub enum Event<'a> {
     Connection(&'a ConnectionReport<'a>),
     /// A connection of a socket has taken a step.
     Connect(&'a Connect),
+    /// The kernel has discarded a message.
+    Dropped(&'a Dropped),
     /// A packet cannot be decoded.
     DeadLetter(&'a DeadLetter<'a>),
 }

@@ -8,6 +8,7 @@ use super::Pipeline;
 use super::batch::EventBatch;
 use super::control::Control;
 use super::event::{Event, EventSink};
+use super::held::HeldPackets;
 use super::renderer::Renderer;
 use crate::capture::Received;
 use dnscribe_record::Merge as _;
@@ -36,12 +37,14 @@ pub struct FlowOptions {
     pub pairing: PairOptions,
     /// Timeouts and limits of connections of encrypted DNS, which are tracked if the decoder looks for them.
     pub connections: ConnectionOptions,
+    /// Whether packets that the kernel discards are captured.
+    pub path: bool,
 }
 
 impl FlowOptions {
     /// Returns the options of one of `shards` stages.
     fn divided_by(self, shards: usize) -> Self {
-        let Self { decoder, pairing, connections } = self;
+        let Self { decoder, pairing, connections, path } = self;
         Self {
             decoder: DecoderOptions {
                 tcp_memory_bytes: decoder.tcp_memory_bytes.div_ceil(shards),
@@ -52,6 +55,7 @@ impl FlowOptions {
             },
             pairing: pairing_share(pairing, shards),
             connections: connections_share(connections, shards),
+            path,
         }
     }
 }
@@ -82,6 +86,8 @@ pub struct FlowStage {
     pub last_packet: Timestamp,
     /// Timers were checked up to this time.
     pub expired: Timestamp,
+    /// Packets that the kernel may yet discard, if such packets are captured.
+    held: Option<HeldPackets>,
     /// Ports that replace the current ones once the ring has been found empty.
     pending_ports: Option<PortSet>,
 }
@@ -124,7 +130,7 @@ impl FlowStage {
         options: FlowOptions,
         pipeline: &Pipeline,
     ) -> Self {
-        let FlowOptions { decoder, pairing, connections } = options.divided_by(shards);
+        let FlowOptions { decoder, pairing, connections, path } = options.divided_by(shards);
         let encrypted = decoder.encrypted.clone();
         let connections = encrypted.map(|encrypted| ConnectionTable::new(encrypted, connections));
         Self {
@@ -135,6 +141,7 @@ impl FlowStage {
             renderer: pipeline.renderer(),
             last_packet: pipeline.epoch(),
             expired: pipeline.epoch(),
+            held: path.then(HeldPackets::default),
             pending_ports: None,
         }
     }
@@ -150,8 +157,28 @@ impl FlowStage {
         step(decoder, trackers, &mut |event| sink.event(at, renderer.render(event)));
     }
 
-    /// Processes one packet; before that, expires what is due.
+    /// Takes one packet, and processes it unless the kernel may yet discard it.
     pub fn observe(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) {
+        let Some(mut held) = self.held.take() else { return self.process(packet, sink) };
+        held.release(packet.ts, &mut |earlier| self.process(earlier, sink));
+        if !held.hold(packet, |port| self.decoder.ports.contains(port)) {
+            self.process(packet, sink);
+        }
+        self.held = Some(held);
+    }
+
+    /// Processes the packets that have waited long enough at `now`; all of them without it.
+    fn release(&mut self, now: Option<Timestamp>, sink: &mut dyn EventSink) {
+        let Some(mut held) = self.held.take() else { return };
+        match now {
+            Some(now) => held.release(now, &mut |packet| self.process(packet, sink)),
+            None => held.release_all(&mut |packet| self.process(packet, sink)),
+        }
+        self.held = Some(held);
+    }
+
+    /// Processes one packet; before that, expires what is due.
+    fn process(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) {
         // The clock may step back, and then expiry must not pause until the clock has caught up.
         if packet.ts >= self.expired.plus(EXPIRE_INTERVAL) || packet.ts < self.last_packet {
             self.expire(packet.ts, sink);
@@ -179,7 +206,8 @@ impl FlowStage {
     /// To be called when the ring was found empty, with the time before it was checked: expires what is due
     /// at `now`, and applies a change of ports that waits for this.
     pub fn ring_drained(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
-        self.expire(now, sink);
+        self.release(Some(now), sink);
+        self.expire(self.not_held(now), sink);
         let Some(ports) = self.pending_ports.take() else { return };
         self.decoder.set_ports(ports.clone());
         self.run(now, sink, |_, trackers, emit| {
@@ -191,8 +219,14 @@ impl FlowStage {
         });
     }
 
+    /// Returns the time up to which no packet is held any more, at most `now`.
+    fn not_held(&self, now: Timestamp) -> Timestamp {
+        self.held.as_ref().and_then(HeldPackets::oldest).map_or(now, |oldest| oldest.min(now))
+    }
+
     /// Ends the capture at `now`: queries that wait become `open`, and data behind gaps is delivered.
     pub fn finish(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
+        self.release(None, sink);
         self.run(now, sink, |decoder, trackers, emit| {
             decoder.finish(&mut |decoded| trackers.process(decoded, emit));
             let Trackers { pairer, connections } = trackers;
@@ -241,7 +275,7 @@ impl FlowStage {
     ) -> bool {
         let is_idle = batch.packets == 0 && batch.is_empty() && !batch.is_last;
         batch.shard = self.shard;
-        batch.until = until.unwrap_or_else(|| self.last_packet.minus(CLOCK_SKEW));
+        batch.until = self.not_held(until.unwrap_or_else(|| self.last_packet.minus(CLOCK_SKEW)));
         batch.counters = self.counters(received);
         !is_idle
     }
@@ -249,7 +283,10 @@ impl FlowStage {
     /// Counters of this stage, which has read `received` from its ring.
     #[must_use]
     pub fn counters(&self, received: &[Received]) -> FlowCounters {
-        let decode = self.decoder.counters();
+        let mut decode = self.decoder.counters();
+        let held = self.held.as_ref().map_or(0, |held| held.len() as u64);
+        decode.received += held;
+        decode.held += held;
         let connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         let pairing = self.trackers.pairer.counters();
         FlowCounters { received: received.to_vec(), decode, pairing, connections }
@@ -301,6 +338,7 @@ impl Trackers {
                 }
             }
             Decoded::Connect(connect) => emit(&Event::Connect(&connect)),
+            Decoded::Dropped(dropped) => emit(&Event::Dropped(&dropped)),
             Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),
         }
     }

@@ -10,15 +10,16 @@ use super::filter::FilterSubject;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::record::record_tail;
 use dnscribe_analysis::lookup::Outcome;
+use dnscribe_analysis::losses::Lost;
 use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{LedgerRecord, Stream};
+use dnscribe_record::{LedgerRecord, LostAtFields, Stream, TransactionContext};
 use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
-use dnscribe_transaction::packet::Transport;
 use dnscribe_transaction::packet::sampling::Timeline;
+use dnscribe_transaction::packet::{NetfilterHook, Transport};
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -49,6 +50,11 @@ impl Pipeline {
             Event::Encrypted(envelope) => self.note_process(envelope),
             Event::Connection(report) => self.connection(report),
             Event::Connect(connect) => self.connect(connect),
+            Event::Dropped(dropped) => {
+                if let Some(losses) = &mut self.losses {
+                    losses.observe(dropped);
+                }
+            }
             Event::DeadLetter(letter) => self.dead_letter(letter),
         }
     }
@@ -110,6 +116,7 @@ impl Pipeline {
             analysis,
             metrics,
             pod_metrics,
+            losses,
             now,
             ..
         } = self;
@@ -134,6 +141,7 @@ impl Pipeline {
         }
         let sample_ratio = sample_ratio(&self.sampling_timeline, transaction);
         let tail = record_tail(&attribution);
+        let lost = losses.as_ref().and_then(|losses| losses.of(transaction));
         let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
         if analysis.is_active()
             && let Some(view) = TransactionView::new(
@@ -145,6 +153,7 @@ impl Pipeline {
                     sample_ratio,
                     attribution: &attribution,
                     tail: &tail,
+                    lost: lost.as_ref(),
                 },
             )
         {
@@ -167,7 +176,10 @@ impl Pipeline {
             }
         }
         let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
-        let context = identity.transaction_context(resolver, tail, &links, sample_ratio);
+        let context = TransactionContext {
+            lost_at: lost.as_ref().map(lost_at),
+            ..identity.transaction_context(resolver, tail, &links, sample_ratio)
+        };
         let id = identity.namespace.message(subject.envelope.id);
         metrics.shortened.transactions += u64::from(rendered.is_shortened);
         let body = || identity.transaction(transaction, texts);
@@ -257,6 +269,18 @@ impl Pipeline {
             self.router.push(Stream::Ledger, id, &record, key);
         }
         self.router.offer();
+    }
+}
+
+fn lost_at(lost: &Lost) -> LostAtFields<'_> {
+    let loss = &*lost.loss;
+    LostAtFields {
+        message: if lost.is_response { "response" } else { "query" },
+        stage: loss.stage.name(),
+        reason: &loss.reason,
+        hook: loss.hook.map(NetfilterHook::name),
+        function: loss.function.as_deref(),
+        count: (lost.count > 1).then_some(lost.count),
     }
 }
 

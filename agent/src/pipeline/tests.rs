@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 mod sizes;
+mod losses;
 mod uses;
 
 const CLIENT: &str = "192.0.2.1:1024";

@@ -1,5 +1,6 @@
 //! Records as the trace keeps them: the fields that it shows.
 
+use dnscribe_record::LostAt;
 use dnscribe_record::time::Timestamp;
 use serde::Deserialize;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub struct TransactionFields {
     pub parent_event_id: Option<String>,
     pub parent_match: Option<String>,
     pub cache: Option<String>,
+    pub lost_at: Option<LostAt>,
     pub process: Option<ProcessFields>,
 }
 

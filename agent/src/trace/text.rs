@@ -151,6 +151,11 @@ fn figures(trace: &Trace) -> String {
 
 /// Returns what was waited for, as the end of a sentence.
 fn reason(wait: &Wait) -> String {
+    let lost = wait.lost_at.as_ref().map(|lost| format!("; {}", clean(&lost.to_string())));
+    cause(wait) + &lost.unwrap_or_default()
+}
+
+fn cause(wait: &Wait) -> String {
     let Wait { cause, queries, .. } = wait;
     let resolver = clean(&wait.resolver);
     let types = wait.qtypes.join(" and ");
@@ -327,6 +332,9 @@ fn query_node(query: &TracedQuery, widths: &Widths) -> Node {
     }
     if let Some(cache) = &query.cache {
         let _ = write!(text, ", cache {cache}");
+    }
+    if let Some(lost) = &query.lost_at {
+        let _ = write!(text, ", {}", clean(&lost.to_string()));
     }
     if query.search_miss {
         text.push_str(", search list");

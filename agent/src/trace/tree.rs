@@ -318,6 +318,7 @@ impl<'a> Builder<'a> {
                 .map(|answer| answer.data.clone())
                 .collect(),
             cache: cache.cloned(),
+            lost_at: query.lost_at.clone(),
             search_miss,
             upstream: upstream
                 .into_iter()

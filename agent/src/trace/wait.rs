@@ -82,6 +82,7 @@ pub(super) fn by_cause(intervals: &[Interval<'_>]) -> Vec<Wait> {
                     && qtypes.iter().all(|qtype| !answered.contains(&(resolver, Some(*qtype)))),
                 qtypes: qtypes.into_iter().map(str::to_owned).collect(),
                 rcodes: rcodes.into_iter().map(str::to_owned).collect(),
+                lost_at: group.iter().find_map(|one| one.query.lost_at.clone()),
             }
         })
         .collect();

@@ -16,6 +16,7 @@
 //! | `amplification` | `amplification.rs` | transactions | small queries draw large responses |
 //! | `resolver_drift` | `drift.rs` | transactions | resolvers answer one name differently |
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
+//! | `receive_buffer`, `local_loss` | `lost_messages.rs` | transactions | the kernel of this host discards messages |
 //! | `stale_address` | `stale_address.rs` | uses, transactions | a process uses an answer long after its end |
 //!
 //! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
@@ -38,6 +39,7 @@ mod episode;
 mod finding;
 mod group_stats;
 mod lexical;
+mod lost_messages;
 mod maintenance;
 mod options;
 mod resolver_down;
@@ -59,6 +61,7 @@ pub use dga::Dga;
 pub use drift::Drift;
 pub use engine::Detection;
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
+pub use lost_messages::LostMessages;
 pub use maintenance::{Maintenance, MaintenancePeriod};
 pub use options::{
     AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions,
@@ -85,7 +88,7 @@ pub fn create_detectors(
     options: &DetectOptions,
     meant: &ExpectedResolvers,
 ) -> Vec<Box<dyn Detector>> {
-    let all: [Box<dyn Detector>; 8] = [
+    let all: [Box<dyn Detector>; 9] = [
         Box::new(Tunnel::default()),
         Box::new(Dga::default()),
         Box::new(Spoofing::default()),
@@ -94,6 +97,7 @@ pub fn create_detectors(
         Box::new(Drift::default()),
         Box::new(Bypass::new(meant.clone())),
         Box::new(StaleAddress::default()),
+        Box::new(LostMessages::default()),
     ];
     all.into_iter().filter(|detector| is_enabled(&**detector, options)).collect()
 }

@@ -3,6 +3,7 @@
 //! Input: [`view::TransactionView`]s. Output: lookups, uses, windows and alerts for `record`.
 
 pub mod attribution;
+pub mod losses;
 pub mod view;
 pub mod lookup;
 pub mod uses;

@@ -2,6 +2,7 @@
 //! flat fields, named as in `dns.transaction/1`.
 
 use crate::attribution::Attribution;
+use crate::losses::Lost;
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_record::RecordTail;
 use dnscribe_record::number::milliseconds;
@@ -87,6 +88,8 @@ pub struct TransactionView<'a> {
     pub pod: Option<&'a str>,
     /// All that is known of the process, its container and its pod.
     pub attribution: Option<&'a Attribution>,
+    /// What the kernel of this host discarded of it.
+    pub lost: Option<&'a Lost>,
 }
 
 /// A process.
@@ -111,6 +114,8 @@ pub struct Facts<'a> {
     pub attribution: &'a Attribution,
     /// Process, container and pod as records have them.
     pub tail: &'a RecordTail<'a>,
+    /// What the kernel of this host discarded of it.
+    pub lost: Option<&'a Lost>,
 }
 
 impl<'a> TransactionView<'a> {
@@ -121,7 +126,7 @@ impl<'a> TransactionView<'a> {
         texts: &'a MessageTexts,
         facts: &Facts<'a>,
     ) -> Option<Self> {
-        let Facts { resolver, links, sample_ratio, attribution, tail } = *facts;
+        let Facts { resolver, links, sample_ratio, attribution, tail, lost } = *facts;
         let (query, response) = (transaction.query, transaction.response);
         let subject = transaction.identifying_message()?;
         let first = query.or(response)?;
@@ -171,6 +176,7 @@ impl<'a> TransactionView<'a> {
                 .map(|process| ProcessView { pid: process.pid, comm: &process.comm }),
             pod: attribution.pod_path(),
             attribution: Some(attribution),
+            lost,
         })
     }
 
@@ -230,6 +236,7 @@ pub(crate) mod testing {
             process: Some(ProcessView { pid: 4242, comm: "curl" }),
             pod: None,
             attribution: None,
+            lost: None,
         }
     }
 }

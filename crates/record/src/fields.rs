@@ -378,6 +378,71 @@ record_struct! {
 }
 
 record_struct! {
+    /// Where the kernel discarded a message.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct LostAtFields<'a> {
+        /// `query` or `response`: what was lost, of several the first.
+        #[schemars(extend("enum" = ["query", "response"]))]
+        pub message: &'static str,
+        /// Part of the kernel: `socket`, `netfilter`, `policy` (XDP, traffic control, a cgroup's program, a security
+        /// module, `IPsec`), `routing`, `neighbour`, `queue` (of traffic control), `device`, `checksum`, `other`.
+        #[schemars(extend("enum" = [
+            "socket", "netfilter", "policy", "routing", "neighbour", "queue", "device", "checksum",
+            "other"
+        ]))]
+        pub stage: &'static str,
+        /// The kernel's name of the reason (`enum skb_drop_reason`), such as `SOCKET_RCVBUFF`; a number for those of
+        /// modules.
+        pub reason: &'a str,
+        /// The hook of netfilter, if that discarded it: `ingress`, `prerouting`, `input`, `forward`, `output`,
+        /// `postrouting`, `egress`.
+        #[schemars(extend("enum" = [
+            "ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"
+        ]))]
+        pub hook: Option<&'static str>,
+        /// The kernel's function that discarded it, if its symbols could be read.
+        pub function: Option<&'a str>,
+        /// Number of messages of the transaction that were lost, if more than one.
+        pub count: Option<u32>,
+    }
+}
+
+/// Where the kernel discarded a message, as read back from a record.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LostAt {
+    /// See [`LostAtFields::message`].
+    pub message: String,
+    /// See [`LostAtFields::stage`].
+    pub stage: String,
+    /// See [`LostAtFields::reason`].
+    pub reason: String,
+    /// See [`LostAtFields::hook`].
+    pub hook: Option<String>,
+}
+
+impl From<&LostAtFields<'_>> for LostAt {
+    fn from(fields: &LostAtFields<'_>) -> Self {
+        Self {
+            message: fields.message.to_owned(),
+            stage: fields.stage.to_owned(),
+            reason: fields.reason.to_owned(),
+            hook: fields.hook.map(str::to_owned),
+        }
+    }
+}
+
+impl Display for LostAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { message, stage, reason, hook } = self;
+        let (slash, hook) = hook.as_deref().map_or(("", ""), |hook| ("/", hook));
+        write!(f, "{message} lost at {stage}{slash}{hook}: {reason}")
+    }
+}
+
+record_struct! {
     /// A process.
     #[skip_serializing_none]
     #[derive(Clone, Debug, Serialize, JsonSchema)]

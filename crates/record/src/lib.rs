@@ -61,8 +61,8 @@ pub use enriched::{
 pub use event_id::{EventId, MessageId, Namespace, PacketId};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, ContainerId, DsoFields, EdeFields, EdnsFields,
-    FlagNames, IcmpFields, K8sFields, Labels, OptionFields, OwnedRecordHead, PodName,
-    ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
+    FlagNames, IcmpFields, K8sFields, Labels, LostAt, LostAtFields, OptionFields, OwnedRecordHead,
+    PodName, ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
 };
 pub use fleet::FleetRecord;
 pub use json::{

@@ -1,6 +1,7 @@
 //! Renders transactions, lookups, uses and alerts as one line of text for a terminal, from the record or
 //! from its (possibly masked) JSON.
 
+use super::fields::LostAt;
 use super::{
     AlertRecord, ContainerView, JsonText, LookupRecord, PodView, ProcessView, TransactionBody,
     TransactionContext, UseRecord,
@@ -30,6 +31,7 @@ struct TransactionLine<'a> {
     flags: Vec<&'a str>,
     retries: u32,
     icmp: Option<Icmp<'a>>,
+    lost_at: Option<LostAt>,
     #[serde(default)]
     conflict: bool,
     orphan_reason: Option<&'a str>,
@@ -345,6 +347,7 @@ impl<'a> TransactionLine<'a> {
             flags: record.flags.0.names().collect(),
             retries: record.retries,
             icmp: record.icmp.as_ref().map(|icmp| Icmp { name: icmp.name }),
+            lost_at: context.lost_at.as_ref().map(LostAt::from),
             conflict: record.conflict == Some(true),
             orphan_reason: record.orphan_reason,
             rejected_responses: record.rejected_responses,
@@ -404,6 +407,9 @@ impl<'a> TransactionLine<'a> {
         }
         if let Some(icmp) = &self.icmp {
             write!(text, " {}", icmp.name)?;
+        }
+        if let Some(lost) = &self.lost_at {
+            write!(text, " {lost}")?;
         }
         if self.conflict {
             write!(text, " conflict")?;

@@ -1,5 +1,6 @@
 //! `dns.trace/1`: what `dnscribe trace -o json` writes. It is no stream: no sink and no topic has it.
 
+use crate::fields::LostAt;
 use crate::named_enum;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
@@ -164,6 +165,8 @@ pub struct TracedQuery {
     pub answers: Vec<String>,
     /// Where a resolver on this host had the answer from: hit, miss, stale or local.
     pub cache: Option<String>,
+    /// Where the kernel of this host discarded the query or its response.
+    pub lost_at: Option<LostAt>,
     /// True if the name is one of the search list that had no records.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub search_miss: bool,
@@ -225,6 +228,9 @@ pub struct Wait {
     pub rcodes: Vec<String>,
     /// True if the server answered no query of these types during the trace.
     pub never_answered: bool,
+    /// Where the kernel of this host discarded the first of them that it discarded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<LostAt>,
 }
 
 impl Serialize for WaitCause {

@@ -2,7 +2,8 @@
 
 use super::fields::optional_text;
 use super::{
-    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, RecordHead, RecordTail,
+    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, LostAtFields, RecordHead,
+    RecordTail,
 };
 use crate::{Transport, record_struct};
 use dnscribe_dns::Hex;
@@ -197,6 +198,9 @@ record_struct! {
         /// own data). Absent if unknown.
         #[schemars(extend("enum" = ["hit", "miss", "stale", "local"]))]
         pub cache: Option<&'static str>,
+        /// Where the kernel of this host discarded the query or its response, with `capture.path: true`. In an
+        /// answered transaction: of a query that was sent again.
+        pub lost_at: Option<LostAtFields<'a>>,
         /// Fields that end the record.
         #[serde(flatten)]
         pub tail: RecordTail<'a>,

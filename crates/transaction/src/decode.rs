@@ -16,13 +16,14 @@ pub use encrypted_packet::{EncryptedContent, EncryptedPacket};
 pub use owned_message::OwnedMessage;
 
 use crate::packet::net::UnreachableReason;
-use crate::packet::{ConnectStep, Direction, PacketId, Task, Transport};
+use crate::packet::{ConnectStep, Direction, Loss, PacketId, Task, Transport};
 pub use dnscribe_record::MessageId;
 use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 
 use dnscribe_dns::{Dns, ParseError, Question};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Metadata of a message: sender, receiver, time and transport.
 #[derive(Clone, Debug)]
@@ -182,6 +183,23 @@ pub struct Connect {
     pub step: ConnectStep,
 }
 
+/// A message in a packet that the kernel discarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// When.
+    pub ts: Timestamp,
+    /// Sender of the query.
+    pub client: SocketAddr,
+    /// Receiver of the query.
+    pub server: SocketAddr,
+    /// Id in the header.
+    pub id: u16,
+    /// Whether it is a response.
+    pub is_response: bool,
+    /// Where and why.
+    pub loss: Arc<Loss>,
+}
+
 /// A packet or part of a stream that is not readable DNS.
 #[derive(Clone, Debug)]
 pub struct DeadLetter<'a> {
@@ -204,6 +222,8 @@ pub enum Decoded<'a> {
     Encrypted(Box<EncryptedPacket>),
     /// A step of a connection.
     Connect(Connect),
+    /// A message was discarded with its packet. If that never reached the hook, the message follows.
+    Dropped(Dropped),
     /// A packet or part of a stream that could not be read.
     DeadLetter(DeadLetter<'a>),
 }

@@ -5,8 +5,10 @@ pub mod net;
 pub mod ports;
 pub mod sampling;
 
+use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 pub use dnscribe_record::{PacketId, Transport};
 
@@ -117,6 +119,17 @@ pub enum Body<'a> {
         /// Whether the ICMP packet itself is captured as well.
         seen: bool,
     },
+    /// An IP packet that the kernel discarded.
+    Dropped {
+        /// The captured bytes, from its IP header on.
+        bytes: &'a [u8],
+        /// Length of the packet by its IP header.
+        wire_bytes: u32,
+        /// Where and why. `None` if only a copy was discarded, of which the sender and the receiver know nothing.
+        loss: Option<&'a Arc<Loss>>,
+        /// Whether it never reached the hook for packets that leave a socket: netfilter comes before.
+        is_unseen: bool,
+    },
     /// A step of a connection that a socket of this host opens, to a port other than those of plain DNS.
     Connect {
         /// The socket's cookie: no other socket of this boot has it.
@@ -124,6 +137,65 @@ pub enum Body<'a> {
         /// The step.
         step: ConnectStep,
     },
+}
+
+/// Where and why the kernel discarded a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Loss {
+    /// Where it was.
+    pub stage: LossStage,
+    /// The kernel's name of the reason (`enum skb_drop_reason`), without the prefix they share.
+    pub reason: Arc<str>,
+    /// The hook of netfilter, if that discarded it and the hook is known.
+    pub hook: Option<NetfilterHook>,
+    /// The kernel's function that discarded it, if known.
+    pub function: Option<Arc<str>>,
+}
+
+named_enum! {
+    /// Part of the kernel that discards a packet.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum LossStage {
+        /// At the receiving socket: its buffer is full, it was closed, or there is none.
+        Socket = "socket",
+        /// Netfilter: a rule of a firewall, or conntrack.
+        Netfilter = "netfilter",
+        /// A program or policy beside netfilter: XDP, traffic control, a cgroup, a security module, IPsec.
+        Policy = "policy",
+        /// Routing and the checks of addresses.
+        Routing = "routing",
+        /// The next host's link-layer address is not known.
+        Neighbour = "neighbour",
+        /// A queue of traffic control.
+        Queue = "queue",
+        /// A network device or its driver.
+        Device = "device",
+        /// A checksum is wrong.
+        Checksum = "checksum",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+named_enum! {
+    /// Hook of netfilter, as in `nft list hooks`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum NetfilterHook {
+        /// A device's packets before everything else.
+        Ingress = "ingress",
+        /// Packets from a device, before routing.
+        Prerouting = "prerouting",
+        /// To a socket of this host.
+        Input = "input",
+        /// Through this host.
+        Forward = "forward",
+        /// From a socket of this host, before routing.
+        Output = "output",
+        /// To a device, after routing.
+        Postrouting = "postrouting",
+        /// A device's packets after everything else.
+        Egress = "egress",
+    }
 }
 
 /// A step of a connection that a socket opens.

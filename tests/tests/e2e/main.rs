@@ -15,6 +15,7 @@ mod kubernetes;
 mod latency;
 mod load;
 mod lookups;
+mod lost;
 mod outcomes;
 mod overload;
 mod pods;

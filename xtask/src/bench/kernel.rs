@@ -62,13 +62,16 @@ pub fn main(bench: &Bench) -> Result<Report> {
         "udp_connect_dns",
         "tcp_connect",
         "udp_send_unconnected",
+        "udp_discard",
+        "udp_discard_dns",
     ] {
         plan.row(Row::new("storm", &format!("{name}_ns")));
         plan.row(Row::new("storm", &format!("{name}_to_bare")));
         plan.row(Row::new("storm", &format!("{name}_connects_to_bare")));
+        plan.row(Row::new("storm", &format!("{name}_path_to_bare")));
     }
     // What connections cost: the first program runs once for each, the second some five times.
-    for name in ["connect4", "connect4_connects", "tcp_state_connects"] {
+    for name in ["connect4", "connect4_connects", "tcp_state_connects", "packet_drop_path"] {
         plan.row(Row::new("storm", &format!("program_{name}_ns")));
     }
     plan.case("prices", move || measure(program, &["prices"]));

@@ -252,6 +252,7 @@ const MAVEN: Need = need(|| has("mvn"), "maven", "maven", "maven");
 
 const LAB: &[Need] = &[
     need(|| has("ip"), "iproute2", "iproute", "iproute2"),
+    need(|| has("nft"), "nftables", "nftables", "nftables"),
     need(|| has("dig"), "bind9-dnsutils", "bind-utils", "bind"),
     need(|| has("dnsperf"), "dnsperf", "dnsperf", "dnsperf"),
     need(|| has("unbound"), "unbound", "unbound", "unbound"),

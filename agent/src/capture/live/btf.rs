@@ -17,6 +17,7 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
 const KIND_TYPEDEF: u32 = 8;
 const KIND_CONST: u32 = 10;
 const KIND_FUNCTION: u32 = 12;
@@ -95,6 +96,27 @@ impl Btf {
             }
         }
         (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// Returns the values of an enum with their names; none if the kernel lacks it.
+    pub fn values_of(&self, name: &str) -> Vec<(u32, String)> {
+        let found = self.type_offsets.iter().find_map(|&at| {
+            let ty = self.type_at(at)?;
+            (ty.kind == KIND_ENUM && ty.members > 0 && self.is_named(ty.name, name)).then_some(ty)
+        });
+        let Some(ty) = found else { return Vec::new() };
+        let value = |index: usize| {
+            let at = ty.tail + index * 8;
+            let label = self.name_at(number(self.types(), at)?)?;
+            Some((number(self.types(), at + 4)?, label))
+        };
+        (0..ty.members).filter_map(value).collect()
+    }
+
+    fn name_at(&self, at: u32) -> Option<String> {
+        let rest = self.bytes[self.strings.clone()].get(to_usize(at)?..)?;
+        let name = rest.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(name).into_owned())
     }
 
     /// Returns the id of a kernel function.
@@ -181,7 +203,7 @@ impl Type {
             // Structs, unions, sections, 64-bit enums.
             KIND_STRUCT | KIND_UNION | 15 | 19 => self.members * 12,
             // Enums, function prototypes.
-            6 | 13 => self.members * 8,
+            KIND_ENUM | 13 => self.members * 8,
             // Pointers, forwards, typedefs, qualifiers, functions, floats, type tags.
             2 | 7..=12 | 16 | 18 => 0,
             _ => return None,

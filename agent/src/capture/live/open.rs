@@ -1,6 +1,7 @@
 //! Opens a live capture: loads the programs of a hook, attaches them, and creates the [`Live`] that reads them.
 
 use super::clock::Clock;
+use super::drops::DropNames;
 use super::kernel_log::KernelLog;
 use super::programs::{self, Loaded};
 use super::{
@@ -33,7 +34,7 @@ impl Live {
                 &format!("name a directory below {}", mount.display()),
             )
         })?;
-        let mut loaded = programs::load(options, &programs::of_cgroup(options.connects))?;
+        let mut loaded = programs::load(options, &programs::of_cgroup(options))?;
         programs::attach_cgroup(&mut loaded, &group)?;
         let mut description = format!(
             "hook cgroup{why}, attached at {}; {}",
@@ -67,6 +68,12 @@ impl Live {
                 "leave out capture.connections, or use --hook cgroup",
             ));
         }
+        if options.path {
+            return Err(CannotCapture::new(
+                "hook socket sees packets after the kernel may have discarded them".into(),
+                "leave out capture.path, or use --hook cgroup",
+            ));
+        }
         let loaded = programs::load(options, &programs::SOCKET)?;
         let Some(Program::SocketFilter(filter)) = loaded.ebpf.program("tap") else {
             return Err(internal("no program tap"));
@@ -95,6 +102,7 @@ impl Live {
             loaded.ebpf.take_map(name).ok_or_else(|| internal(&format!("no map {name}")))
         };
         let mut live = Self::without_readers(take, options, hook, description)?;
+        live.reasons.clone_from(&loaded.reasons);
         for records in std::mem::take(&mut loaded.rings) {
             live.add_reader(records, loaded.ring_bytes, options.nice)?;
         }
@@ -127,6 +135,7 @@ impl Live {
             encrypted: options.encrypted.clone(),
             listeners: None,
             connects: options.connects,
+            reasons: None,
         })
     }
 
@@ -148,6 +157,7 @@ impl Live {
             locals: (self.hook == Hook::Socket)
                 .then(|| tap::LocalAddresses::new(&self.address_errors)),
             coverage: self.listeners.as_ref().map(icmp::Listeners::coverage),
+            drops: self.reasons.clone().map(DropNames::new),
         });
         Ok(())
     }

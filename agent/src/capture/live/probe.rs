@@ -24,7 +24,7 @@ pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
     let mut hooks = Vec::new();
     if may_cgroup {
         let mut found = vec![optional_capabilities(), cgroup_mount(options)];
-        found.extend(load("cgroup", options, &programs::of_cgroup(options.connects)));
+        found.extend(load("cgroup", options, &programs::of_cgroup(options)));
         hooks.push(found);
     }
     if may_socket {

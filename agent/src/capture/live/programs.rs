@@ -1,6 +1,7 @@
 //! Loads the embedded eBPF programs with the features that the kernel offers, and attaches them.
 
 use super::btf::Btf;
+use super::drops::Reasons;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::settings::{Settings, port_classes};
 use super::{CannotCapture, LiveOptions, MAX_RINGS, internal, kernel_log};
@@ -47,10 +48,16 @@ const fn spec(name: &'static str, required: bool, loses: &'static str) -> Progra
     ProgramSpec { name, required, loses, needs: OLDEST }
 }
 
-/// Returns the programs of hook `cgroup`. `connects`: connections are captured as well.
-pub fn of_cgroup(connects: bool) -> Vec<ProgramSpec> {
+/// Returns the programs of hook `cgroup`.
+pub fn of_cgroup(options: &LiveOptions) -> Vec<ProgramSpec> {
     let mut programs = CGROUP.to_vec();
-    if connects {
+    if options.path {
+        programs.push(ProgramSpec {
+            needs: "Linux 5.17 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
+            ..spec(PACKET_DROP, false, "packets that the kernel discards, with its reasons")
+        });
+    }
+    if options.connects {
         for program in &mut programs {
             program.required |= program.name.starts_with("connect");
         }
@@ -86,6 +93,8 @@ pub const SOCKET: [ProgramSpec; 2] =
 const CALLED: &str = "tap_check";
 /// Program on the tracepoint.
 pub const SOCKET_ERROR: &str = "socket_error";
+/// Program for packets that the kernel discards.
+const PACKET_DROP: &str = "packet_drop";
 /// Program for the outcomes of connections.
 const TCP_STATE: &str = "tcp_state";
 
@@ -103,6 +112,8 @@ pub struct Loaded {
     pub refused: Vec<(ProgramSpec, String)>,
     /// The settings that the programs were loaded with.
     pub settings: Settings,
+    /// The kernel's reasons to discard packets, if the program for these packets was loaded.
+    pub reasons: Option<Reasons>,
 }
 
 /// Loads programs, without the features that this kernel does not offer.
@@ -133,6 +144,16 @@ pub fn load_with_btf(
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
+    let reasons = options.path.then(|| btf.map(Reasons::of_kernel).unwrap_or_default());
+    if let Some(reasons) = &reasons {
+        settings.set_reasons(reasons);
+        let drops = wanted.iter().filter(|entry| entry.name == PACKET_DROP);
+        if !settings.knows_packets() {
+            refused.extend(drops.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
+        } else if reasons.is_empty() {
+            refused.extend(drops.map(|entry| (*entry, "the kernel gives no reasons".to_owned())));
+        }
+    }
     let plain = decompressed()?;
     loop {
         let patched = patch(&plain, functions.filter(|_| settings.has_typed_packets()));
@@ -148,7 +169,10 @@ pub fn load_with_btf(
                 insert_called_program(&mut ebpf)?;
             }
             let rings = rings(&mut ebpf, options.rings, bytes)?;
-            return Ok(Loaded { ebpf, rings, ring_bytes: bytes, entries, refused, settings });
+            let has_drops = entries.iter().any(|entry| entry.name == PACKET_DROP);
+            let reasons = reasons.filter(|_| has_drops);
+            let ring_bytes = bytes;
+            return Ok(Loaded { ebpf, rings, ring_bytes, entries, refused, settings, reasons });
         };
         let (log, reason) = reason_of(&error);
         // The other program that reads a socket's error is refused for the same reason.
@@ -157,7 +181,7 @@ pub fn load_with_btf(
             continue;
         }
         // These programs have no alternative to reading kernel memory by copies, or none left.
-        let has_no_fallback = matches!(entry.name, SOCKET_ERROR | TCP_STATE);
+        let has_no_fallback = matches!(entry.name, SOCKET_ERROR | TCP_STATE | PACKET_DROP);
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | CALLED);
         if !has_no_fallback && settings.degrade(is_hook, &log) {
             continue;
@@ -277,7 +301,8 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
             Some(Program::CgroupSockAddr(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::SockOps(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::RawTracePoint(program)) => {
-                program.attach("inet_sk_error_report").map(drop)
+                let is_drop = entry.name == PACKET_DROP;
+                program.attach(if is_drop { "kfree_skb" } else { "inet_sk_error_report" }).map(drop)
             }
             _ => Ok(()),
         };

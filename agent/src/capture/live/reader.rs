@@ -2,13 +2,14 @@
 //! locks.
 
 use super::clock::Clock;
+use super::drops::DropNames;
 use super::ring::Ring;
 use super::{icmp, tap};
 use crate::capture::Received;
 use dnscribe_common::record::{self, Connect, FLAG_TASK, FLAG_TUNNEL, Header, Record, SocketError};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::{
-    Body, ConnectStep, Direction, Packet, PacketId, Task, Transport,
+    Body, ConnectStep, Direction, Loss, Packet, PacketId, Task, Transport,
 };
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -26,6 +27,8 @@ pub struct Reader {
     pub(super) locals: Option<tap::LocalAddresses>,
     /// The listeners for ICMP errors, to which new network namespaces are reported.
     pub(super) coverage: Option<icmp::IcmpCoverage>,
+    /// Names for discarded packets, if these are captured.
+    pub(super) drops: Option<DropNames>,
 }
 
 impl Reader {
@@ -54,7 +57,7 @@ impl Reader {
     /// Calls `each` with up to `max` packets, borrowed from the ring, and returns their number. Fewer than
     /// `max` means that the ring is empty.
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
-        let Self { ring, received, clock, locals, coverage } = self;
+        let Self { ring, received, clock, locals, coverage, drops } = self;
         if let Some(coverage) = coverage {
             coverage.read_results();
         }
@@ -70,7 +73,15 @@ impl Reader {
                 if let Some(coverage) = coverage {
                     coverage.note(record.header.netns_cookie);
                 }
-                each(&packet(&record, clock, locals.as_mut(), coverage.as_ref()));
+                let loss = match (&record.body, drops.as_mut()) {
+                    (record::Body::PacketDrop(drop, _), Some(names)) => {
+                        let is_unseen = names.is_unseen(drop);
+                        names.loss(drop).cloned().map(|loss| (loss, is_unseen))
+                    }
+                    _ => None,
+                };
+                let (locals, coverage) = (locals.as_mut(), coverage.as_ref());
+                each(&packet(&record, clock, locals, coverage, loss.as_ref()));
             }
             // Cannot happen, since programs and agent come from one build. The record would count as
             // received on no CPU, and the ledger would show the imbalance.
@@ -85,6 +96,7 @@ fn packet<'a>(
     clock: &Clock,
     locals: Option<&mut tap::LocalAddresses>,
     coverage: Option<&icmp::IcmpCoverage>,
+    loss: Option<&'a (Arc<Loss>, bool)>,
 ) -> Packet<'a> {
     let header = &record.header;
     let body = match record.body {
@@ -96,6 +108,12 @@ fn packet<'a>(
             socket_error(&error, coverage.is_some_and(was_captured))
         }
         record::Body::Connect(connect) => connect_body(&connect),
+        record::Body::PacketDrop(_, bytes) => Body::Dropped {
+            bytes,
+            wire_bytes: header.wire_bytes,
+            loss: loss.map(|(loss, _)| loss),
+            is_unseen: loss.is_some_and(|(_, is_unseen)| *is_unseen),
+        },
     };
     let direction = direction_of(header, &body, locals);
     Packet {

@@ -2,6 +2,7 @@
 //! kernel refuses.
 
 use super::btf::Btf;
+use super::drops;
 use dnscribe_common::globals::{
     NETNS_BTF, NETNS_HELPER, NETNS_NONE, SETTINGS, Setting, TASK_BTF, TASK_HELPERS, TASK_NONE,
     TASK_TYPED,
@@ -34,12 +35,14 @@ enum Feature {
     Parent,
     /// A socket's error.
     SocketError,
+    /// A discarded packet.
+    Drop,
     /// IPv6: without it in the kernel these fields are missing, and never read.
     Ipv6,
 }
 
 /// Kernel fields that the programs read by offset.
-const FIELDS: [(Feature, Setting, &str, &[&str]); 21] = [
+const FIELDS: [(Feature, Setting, &str, &[&str]); 29] = [
     (Feature::Lock, Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Feature::Netns, Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Feature::Netns, Setting::NetCookie, "net", &["net_cookie"]),
@@ -61,6 +64,14 @@ const FIELDS: [(Feature, Setting, &str, &[&str]); 21] = [
     (Feature::Ipv6, Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
     (Feature::SocketError, Setting::SockError, "sock", &["sk_err"]),
     (Feature::SocketError, Setting::SockProtocol, "sock", &["sk_protocol"]),
+    (Feature::Drop, Setting::SkbHead, "sk_buff", &["head"]),
+    (Feature::Drop, Setting::SkbData, "sk_buff", &["data"]),
+    (Feature::Drop, Setting::SkbNetwork, "sk_buff", &["network_header"]),
+    (Feature::Drop, Setting::SkbTail, "sk_buff", &["tail"]),
+    (Feature::Drop, Setting::SkbProtocol, "sk_buff", &["protocol"]),
+    (Feature::Drop, Setting::SkbSock, "sk_buff", &["sk"]),
+    (Feature::Drop, Setting::SkbDevice, "sk_buff", &["dev"]),
+    (Feature::Drop, Setting::DeviceNet, "net_device", &["nd_net", "net"]),
 ];
 
 impl Settings {
@@ -103,12 +114,26 @@ impl Settings {
         settings.set(Setting::SockTyped, u32::from(has(Feature::Lock)));
         settings.netns_by_btf = has(Feature::Netns);
         settings.socket_errors = settings.netns_by_btf && has(Feature::SocketError);
+        if !settings.socket_errors || !has(Feature::Drop) {
+            settings.set(Setting::DeviceNet, 0);
+        }
         settings
     }
 
     /// Sets whether the programs record connections.
     pub fn record_connects(&mut self, connects: bool) {
         self.set(Setting::Connects, u32::from(connects));
+    }
+
+    /// Returns whether the fields that the program for discarded packets reads are known.
+    pub fn knows_packets(&self) -> bool {
+        self.get(Setting::DeviceNet) != 0
+    }
+
+    /// Sets the reasons to discard a packet that the programs know.
+    pub fn set_reasons(&mut self, reasons: &drops::Reasons) {
+        self.set(Setting::ReasonNetfilter, reasons.number(drops::NETFILTER));
+        self.set(Setting::ReasonOtherHost, reasons.number(drops::OTHER_HOST));
     }
 
     /// Lets the programs do without the error of a socket, as under lockdown. Returns `false` if they do already.

@@ -55,7 +55,7 @@ impl Bench {
         let (entries, hook) = if tap {
             (programs::SOCKET.to_vec(), Hook::Socket)
         } else {
-            (programs::of_cgroup(options.connects), Hook::Cgroup)
+            (programs::of_cgroup(options), Hook::Cgroup)
         };
         let mut loaded = programs::load_with_btf(btf, options, &entries)?;
         fill_owners(&mut loaded);

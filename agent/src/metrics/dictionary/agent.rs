@@ -147,6 +147,18 @@ pub(super) const METRICS: &[Metric] = &[
         .source("`dns.lookup/1`: one each")
         .caveat(LOOKUPS),
     Metric::counter(
+        "dns_lost_messages_total",
+        "messages",
+        "DNS messages over UDP that the kernel of this host discarded.",
+    )
+    .labels(&[
+        ("qr", "query, response"),
+        ("stage", "as `lost_at` of `dns.transaction/1`"),
+        ("reason", "the kernel's, as `lost_at` of `dns.transaction/1`"),
+    ])
+    .source("`dns.transaction/1`: `lost_at`; messages of no transaction count, too")
+    .caveat("Absent without `capture.path`. A bridge's copies for its ports count as well."),
+    Metric::counter(
         "dnscribe_uses_total",
         "connections",
         "Connections that processes opened, by how their name was found and what became of them.",

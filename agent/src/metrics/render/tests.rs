@@ -5,7 +5,7 @@ use dnscribe_analysis::attribution::Pod;
 use dnscribe_analysis::lookup::{PacketCounts, PacketsByPod};
 use dnscribe_record::ledger::{Delivery, Kernel};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::Transport;
+use dnscribe_transaction::packet::{LossStage, Transport};
 use dnscribe_transaction::pair::{Status, Vantage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,9 @@ fn page_with(hides_containers: bool) -> String {
     let mut packets = PacketsByPod::default();
     packets.add(Some("shop/web"), PacketCounts { sent: 30, wasted: 11 });
     packets.add(None, PacketCounts { sent: 4, wasted: 0 });
+    let lost =
+        LossKey { is_response: false, stage: LossStage::Socket, reason: "SOCKET_RCVBUFF".into() };
+    let losses = BTreeMap::from([(lost, 3)]);
     let mut counters = Counters::default();
     let kernel = Kernel {
         seen: 10,
@@ -87,6 +90,7 @@ fn page_with(hides_containers: bool) -> String {
         }),
         late_transactions: 0,
         windows_bytes: Some(4096),
+        losses: Some(&losses),
         uses: Some(&[[0, 1, 2, 3, 4]; 4]),
         lookups: Some(&LookupCounters {
             outcomes: [7, 0, 2, 0, 0, 0, 0, 0, 1, 0],
@@ -145,6 +149,7 @@ fn has_names_of_contract() {
         "dnscribe_kafka_queue_bytes{sink=\"kafka_2\"} 9",
         "dnscribe_spool_bytes 0",
         "dnscribe_lookups_total{outcome=\"nxdomain\"} 2",
+        "dns_lost_messages_total{qr=\"query\",stage=\"socket\",reason=\"SOCKET_RCVBUFF\"} 3",
         "dnscribe_uses_total{match=\"sole\",outcome=\"refused\"} 1",
         "dnscribe_lookup_queries_total{namespace=\"\",pod=\"\",container_id=\"\"} 4",
         "dnscribe_lookup_wasted_queries_total{namespace=\"shop\",pod=\"web\",container_id=\"\"} 11",

@@ -53,6 +53,10 @@ dnscribe_record::named_enum! {
         EncryptedBypass = "encrypted_bypass",
         /// A process keeps connecting to an address long after its answer expired.
         StaleAddress = "stale_address",
+        /// A server's socket loses queries, because its receive buffer is full.
+        ReceiveBuffer = "receive_buffer",
+        /// Messages of a process are lost on this host.
+        LocalLoss = "local_loss",
     }
 }
 

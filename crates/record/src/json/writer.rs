@@ -463,8 +463,8 @@ mod tests {
     use crate::fields::OptionList;
     use crate::{
         AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames, IcmpFields,
-        K8sFields, MaskingFields, MessageBody, ProcessFields, QuestionFields, RecordHead,
-        RecordTail, TransactionBody, TransactionContext,
+        K8sFields, LostAtFields, MaskingFields, MessageBody, ProcessFields, QuestionFields,
+        RecordHead, RecordTail, TransactionBody, TransactionContext,
     };
     use dnscribe_dns::{Answer, Answers, Flags, Tlvs};
     use proptest::prelude::*;
@@ -730,6 +730,14 @@ mod tests {
                 parent_event_id: self.numbers[0].map(|number| EventId(number.into())),
                 parent_match: Some("only"),
                 cache: None,
+                lost_at: self.text(6).map(|reason| LostAtFields {
+                    message: "query",
+                    stage: "socket",
+                    reason,
+                    hook: None,
+                    function: Some(reason),
+                    count: Some(2),
+                }),
                 tail: self.tail(),
             };
             (body, context)

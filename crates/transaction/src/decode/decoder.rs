@@ -5,15 +5,16 @@ use super::emitter::{Emitter, Flow, MessageBytes, PacketContext, PacketCounters}
 use super::fragment::Fragments;
 use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
-use super::{Connect, Decoded, Malformed, MessageId, Unreachable, encrypted_packet};
+use super::{Connect, Decoded, Dropped, Malformed, MessageId, Unreachable, encrypted_packet};
 use crate::packet::encrypted::Encrypted;
 use crate::packet::net::{self, BadHeader, IpPacket, TunnelContent, UnreachableReason, protocol};
 use crate::packet::ports::PortSet;
-use crate::packet::{Body, Packet, Transport};
+use crate::packet::{Body, Loss, Packet, Transport};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Addresses of what cannot be read.
 const NOWHERE: (IpAddr, IpAddr) =
@@ -117,6 +118,18 @@ impl Decoder {
                     decoder.emit_unreachable(flow, None, cause);
                 }
                 decoder.account(None);
+            }
+            Body::Dropped { bytes, wire_bytes, loss, is_unseen } => {
+                if let Some(loss) = loss
+                    && let Some(dropped) = decoder.read_dropped(bytes, wire_bytes, loss)
+                {
+                    (decoder.out.each)(Decoded::Dropped(dropped));
+                }
+                if is_unseen && loss.is_some() {
+                    decoder.decode_ip(bytes, wire_bytes, 0);
+                } else {
+                    decoder.account(None);
+                }
             }
             Body::Connect { cookie, step } => {
                 (decoder.out.each)(Decoded::Connect(Connect {
@@ -273,6 +286,22 @@ impl PacketDecoder<'_> {
         if quote.cause.is_final() {
             self.emit_unreachable(flow, quote.first_two, quote.cause);
         }
+    }
+
+    /// Reads the message of a discarded packet as far as pairing needs it; `None` if it is not DNS.
+    fn read_dropped(&self, bytes: &[u8], wire_bytes: u32, loss: &Arc<Loss>) -> Option<Dropped> {
+        let ip = net::parse_ip(bytes, wire_bytes).ok()?;
+        let udp = net::parse_udp(&ip).ok()?;
+        let (id, flags) = udp.payload.split_first_chunk::<2>()?;
+        let is_response = flags.first()? & 0x80 != 0;
+        if ip.protocol != protocol::UDP || !self.is_dns(udp.src_port, udp.dst_port) {
+            return None;
+        }
+        let (src, dst) =
+            (SocketAddr::new(ip.src, udp.src_port), SocketAddr::new(ip.dst, udp.dst_port));
+        let (client, server) = if is_response { (dst, src) } else { (src, dst) };
+        let (ts, loss) = (self.context.ts, Arc::clone(loss));
+        Some(Dropped { ts, client, server, id: u16::from_be_bytes(*id), is_response, loss })
     }
 
     fn is_dns(&self, src: u16, dst: u16) -> bool {

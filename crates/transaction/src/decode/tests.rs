@@ -1,8 +1,8 @@
 //! Test harness of the decoder, and properties over all of it.
 
 use super::{
-    Connect, Decoded, Decoder, DecoderOptions, EncryptedPacket, Envelope, Malformed, OwnedMessage,
-    Unreachable,
+    Connect, Decoded, Decoder, DecoderOptions, Dropped, EncryptedPacket, Envelope, Malformed,
+    OwnedMessage, Unreachable,
 };
 use crate::packet::net::test_packets;
 use crate::packet::{Body, Direction, Packet, PacketId, Task};
@@ -20,6 +20,7 @@ pub(super) enum OwnedEvent {
     Unreachable(Unreachable),
     Sealed(Box<EncryptedPacket>),
     Connect(Connect),
+    Dropped(Dropped),
     DeadLetter(OwnedDeadLetter),
 }
 
@@ -37,6 +38,7 @@ impl From<Decoded<'_>> for OwnedEvent {
             Decoded::Unreachable(unreachable) => Self::Unreachable(unreachable),
             Decoded::Encrypted(sealed) => Self::Sealed(sealed),
             Decoded::Connect(connect) => Self::Connect(connect),
+            Decoded::Dropped(dropped) => Self::Dropped(dropped),
             Decoded::DeadLetter(letter) => {
                 let bytes = letter.bytes.to_vec();
                 Self::DeadLetter(OwnedDeadLetter {

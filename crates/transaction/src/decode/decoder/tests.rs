@@ -1,7 +1,8 @@
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
 use crate::decode::{Malformed, Unreachable};
 use crate::packet::net::{protocol, test_packets};
-use crate::packet::{Body, ConnectStep, Transport};
+use crate::packet::{Body, ConnectStep, Loss, LossStage, Transport};
+use std::sync::Arc;
 
 mod tunnels;
 
@@ -260,6 +261,47 @@ fn passes_on_steps_of_connections() {
         [(7, 1, begun), (7, 2, ConnectStep::Failed { errno: 111 })]
     );
     assert_eq!(harness.decoder.counters().decoded_packets, 2);
+}
+
+#[test]
+fn discarded_packets_are_messages_if_no_hook_saw_them() {
+    let mut harness = Harness::default();
+    let loss = Arc::new(Loss {
+        stage: LossStage::Netfilter,
+        reason: "NETFILTER_DROP".into(),
+        hook: None,
+        function: None,
+    });
+    let query = test_packets::udp(CLIENT, SERVER, &test_packets::query(9, "www"));
+    let mut response = test_packets::query(10, "www");
+    response[2] |= 0x80;
+    let response = test_packets::udp(SERVER, CLIENT, &response);
+    let mut receive = |bytes: &[u8], loss: Option<&Arc<Loss>>, is_unseen| {
+        let wire_bytes = u32::try_from(bytes.len()).unwrap();
+        harness.receive_body(Body::Dropped { bytes, wire_bytes, loss, is_unseen }, None);
+        let events = std::mem::take(&mut harness.events);
+        let names = events.iter().map(|event| match event {
+            OwnedEvent::Dropped(dropped) => {
+                assert_eq!(
+                    (dropped.client, dropped.server),
+                    (CLIENT.parse().unwrap(), SERVER.parse().unwrap())
+                );
+                format!("lost {} {}", dropped.id, dropped.is_response)
+            }
+            OwnedEvent::Message(message) => format!("message {}", message.message().dns.id),
+            other => format!("{other:?}"),
+        });
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(receive(&query, Some(&loss), true), ["lost 9 false", "message 9"]);
+    assert_eq!(receive(&response, Some(&loss), false), ["lost 10 true"]);
+    assert_eq!(receive(&query, None, true), [""; 0], "a copy");
+    // Headers that are cut off, other ports, another protocol.
+    assert_eq!(receive(&query[..29], Some(&loss), false), [""; 0]);
+    let other = test_packets::udp(CLIENT, "192.0.2.53:54", &test_packets::query(9, "www"));
+    assert_eq!(receive(&other, Some(&loss), false), [""; 0]);
+    let counters = harness.decoder.counters();
+    assert_eq!((counters.decoded_packets, counters.queries, counters.responses), (5, 1, 0));
 }
 
 #[test]

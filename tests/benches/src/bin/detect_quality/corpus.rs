@@ -110,7 +110,7 @@ impl Stages {
             Decoded::Encrypted(sealed) => {
                 connections.observe(&sealed, &mut |report| watch.connection(report));
             }
-            Decoded::DeadLetter(_) | Decoded::Connect(_) => {}
+            Decoded::DeadLetter(_) | Decoded::Connect(_) | Decoded::Dropped(_) => {}
         }
     }
 
@@ -133,8 +133,14 @@ fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
     texts.read_transaction(transaction, AnswerLimits::NONE);
     let (links, tail) = (TransactionLinks::default(), RecordTail::default());
     let attribution = &Attribution::default();
-    let facts =
-        Facts { resolver: &resolver, links: &links, sample_ratio: 1.0, attribution, tail: &tail };
+    let facts = Facts {
+        resolver: &resolver,
+        links: &links,
+        sample_ratio: 1.0,
+        attribution,
+        tail: &tail,
+        lost: None,
+    };
     if let Some(observation) = TransactionView::new(transaction, &texts, &facts) {
         watch.observe(&observation);
     }

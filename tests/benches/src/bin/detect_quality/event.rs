@@ -253,6 +253,7 @@ impl Event {
             process: self.client.process.map(|(comm, pid)| ProcessView { pid, comm }),
             pod: self.client.pod.as_deref(),
             attribution: None,
+            lost: None,
         }
     }
 }

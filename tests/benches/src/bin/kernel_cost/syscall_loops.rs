@@ -1,5 +1,5 @@
 //! Cost of the agent for processes that use sockets: CPU time of loops of system calls, without the agent, with it, and
-//! with it capturing connections, forward and backward.
+//! with it capturing connections, or packets that the kernel discards, forward and backward.
 
 use crate::cgroup::Cgroup;
 use crate::cpu::cpu_time;
@@ -10,9 +10,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 const ROUNDS: usize = 3;
 /// What runs in each pass of a round, as an index of [`NAMES`].
-const ORDER: [usize; 6] = [0, 1, 2, 2, 1, 0];
-/// Ends of the names of figures: without the agent, with it, with connections.
-const NAMES: [&str; 3] = ["_bare", "", "_connects"];
+const ORDER: [usize; 8] = [0, 1, 2, 3, 3, 2, 1, 0];
+/// Ends of the names of figures: without the agent, with it, with connections, with discarded packets.
+const NAMES: [&str; 4] = ["_bare", "", "_connects", "_path"];
 /// A port of a UDP socket, and of no DNS.
 const OTHER_UDP: u16 = OTHER + 1;
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -26,10 +26,10 @@ struct SyscallLoop(&'static str, u32, Iteration);
 pub fn measure() -> Result<Figures, Failure> {
     let cgroup = Cgroup::enter()?;
     let loops = loops()?;
-    let mut readings = vec![[Vec::new(), Vec::new(), Vec::new()]; loops.len()];
+    let mut readings = vec![[const { Vec::new() }; NAMES.len()]; loops.len()];
     for _ in 0..ROUNDS {
         for with in ORDER {
-            let mut live = (with > 0).then(|| open(&cgroup, with == 2)).transpose()?;
+            let mut live = (with > 0).then(|| open(&cgroup, with)).transpose()?;
             for (syscall_loop, readings) in loops.iter().zip(&mut readings) {
                 readings[with].push(time_loop(syscall_loop)?);
                 while live.as_mut().is_some_and(|live| live.drain(10_000, &mut |_| ()) > 0) {}
@@ -42,19 +42,20 @@ pub fn measure() -> Result<Figures, Failure> {
         for (end, reading) in NAMES.into_iter().zip(readings) {
             figures.insert(format!("{name}{end}_ns"), reading.into());
         }
-        figures.insert(format!("{name}_to_bare"), (readings[1] / readings[0]).into());
-        figures.insert(format!("{name}_connects_to_bare"), (readings[2] / readings[0]).into());
+        for (end, reading) in NAMES.into_iter().zip(readings).skip(1) {
+            figures.insert(format!("{name}{end}_to_bare"), (reading / readings[0]).into());
+        }
     }
     // The share of the programs themselves. The kernel's statistics add a cost, so this comes last.
     let _counting = count_run_time()?;
-    for connects in [false, true] {
-        let mut live = open(&cgroup, connects)?;
+    for (with, end) in NAMES.into_iter().enumerate().skip(1) {
+        let mut live = open(&cgroup, with)?;
         for syscall_loop in &loops {
             time_loop(syscall_loop)?;
             while live.drain(10_000, &mut |_| ()) > 0 {}
         }
         for entry in live.loaded().map_or(&[][..], |loaded| &loaded.entries) {
-            let (name, end) = (entry.name, NAMES[1 + usize::from(connects)]);
+            let name = entry.name;
             let Some(info) = live.program_info(name).filter(|info| info.run_count() > 0) else {
                 continue;
             };
@@ -66,9 +67,11 @@ pub fn measure() -> Result<Figures, Failure> {
     Ok(figures)
 }
 
-fn open(cgroup: &Cgroup, connects: bool) -> Result<Live, Failure> {
+/// Opens a capture; `with` is an index of [`NAMES`].
+fn open(cgroup: &Cgroup, with: usize) -> Result<Live, Failure> {
     let cgroup = Some(cgroup.path().to_owned());
-    Ok(Live::open(&LiveOptions { cgroup, connects, ..options() })?)
+    let (connects, path) = (with == 2, with == 3);
+    Ok(Live::open(&LiveOptions { cgroup, connects, path, ..options() })?)
 }
 
 fn loops() -> Result<Vec<SyscallLoop>, Failure> {
@@ -79,8 +82,18 @@ fn loops() -> Result<Vec<SyscallLoop>, Failure> {
         Box::new(move || Ok(UdpSocket::bind(("0.0.0.0", 0))?.connect((LOCAL, port))?))
     };
     let connected = UdpSocket::bind((LOCAL, OTHER_UDP))?;
+    let discard = |port: u16| -> Result<Iteration, Failure> {
+        let (client, deaf) = (UdpSocket::bind((LOCAL, 0))?, UdpSocket::bind((LOCAL, port))?);
+        Ok(Box::new(move || {
+            client.send_to(&[7; 100], deaf.local_addr()?)?;
+            Ok(())
+        }))
+    };
     Ok(vec![
         SyscallLoop("udp_connect", 4_000, connect(OTHER)),
+        // To sockets that read nothing: their buffers are full after the first hundreds.
+        SyscallLoop("udp_discard", 10_000, discard(OTHER_UDP + 1)?),
+        SyscallLoop("udp_discard_dns", 10_000, discard(DNS)?),
         SyscallLoop(
             "udp_connect_send",
             4_000,

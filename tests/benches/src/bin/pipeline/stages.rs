@@ -86,7 +86,12 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
         PipelineOptions { correlation, windows, detection, ..PipelineOptions::new(identity) };
     let decoder =
         DecoderOptions { ports: config.capture.ports.clone(), ..DecoderOptions::default() };
-    let flow = FlowOptions { decoder, pairing: config.pairing, connections: config.connecting };
+    let flow = FlowOptions {
+        decoder,
+        pairing: config.pairing,
+        connections: config.connecting,
+        path: false,
+    };
     let mut pipeline = Pipeline::new(options, sinks);
     let flow = pipeline.flow_stage(flow);
     (pipeline, flow)

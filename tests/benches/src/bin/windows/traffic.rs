@@ -85,6 +85,7 @@ impl Transaction {
             process: Some(ProcessView { pid: 1, comm: &self.process }),
             pod: Some(&self.pod),
             attribution: None,
+            lost: None,
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Messages that the kernel discarded, for the transactions that miss them.
+//!
+//! Messages are found by client and id, not by server and network: destination NAT changes the server's address on the
+//! way, and a packet leaves its network namespace.
+
+use dnscribe_record::time::Timestamp;
+use dnscribe_transaction::decode::Dropped;
+use dnscribe_transaction::packet::{Loss, LossStage};
+use dnscribe_transaction::pair::{Status, Transaction, Vantage};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most messages that are remembered; beyond it, the oldest is forgotten.
+const MAX_MESSAGES: usize = 1 << 16;
+
+/// Time that a message is remembered beyond the query timeout.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// A client, and the id of its query.
+type Key = (SocketAddr, u16);
+
+/// The messages that were discarded lately, and counts of all.
+#[derive(Debug, Default)]
+pub struct LossTable {
+    messages: HashMap<Key, SmallVec<[Seen; 1]>>,
+    /// In order of arrival.
+    order: VecDeque<(Timestamp, Key)>,
+    /// All so far.
+    pub counts: BTreeMap<LossKey, u64>,
+    /// Time that a query waits for its response.
+    pub query_timeout: Duration,
+}
+
+/// What is counted together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LossKey {
+    /// Whether responses were lost, not queries.
+    pub is_response: bool,
+    /// Where.
+    pub stage: LossStage,
+    /// Why, in the kernel's words.
+    pub reason: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    ts: Timestamp,
+    is_response: bool,
+    loss: Arc<Loss>,
+}
+
+/// What was lost of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Whether a response was lost first, not a query.
+    pub is_response: bool,
+    /// Where and why the first message was lost.
+    pub loss: Arc<Loss>,
+    /// Number of messages that were lost.
+    pub count: u32,
+}
+
+impl LossTable {
+    /// Remembers a message that was discarded.
+    pub fn observe(&mut self, dropped: &Dropped) {
+        let Dropped { ts, client, id, is_response, ref loss, .. } = *dropped;
+        let key = LossKey { is_response, stage: loss.stage, reason: Arc::clone(&loss.reason) };
+        *self.counts.entry(key).or_default() += 1;
+        if self.order.len() >= MAX_MESSAGES {
+            self.forget_oldest();
+        }
+        let key = (client, id);
+        self.order.push_back((ts, key));
+        let seen = Seen { ts, is_response, loss: Arc::clone(loss) };
+        self.messages.entry(key).or_default().push(seen);
+    }
+
+    /// Returns what was lost of a transaction that has ended. Of one with the response to its first query, this can
+    /// only be that response, behind the hook; other messages were copies, such as a bridge makes for its ports.
+    #[must_use]
+    pub fn of(&self, transaction: &Transaction<'_>) -> Option<Lost> {
+        if self.messages.is_empty() {
+            return None;
+        }
+        let query = transaction.query?;
+        let (client, server) = query.client_and_server();
+        // Each member of a group has a copy.
+        if transaction.status == Status::Duplicate || server.ip().is_multicast() {
+            return None;
+        }
+        let arrived = transaction
+            .response
+            .filter(|_| transaction.retries == 0)
+            .map(|response| response.envelope.ts);
+        let seen = self.messages.get(&(client, query.dns.id))?;
+        let is_client = transaction.vantage == Vantage::Client;
+        let mut since = seen.iter().filter(|one| match arrived {
+            // A server's response that was lost on its way is known later. One that netfilter discarded before the hook
+            // has the time of its message.
+            Some(arrived) => {
+                one.is_response && one.ts >= arrived && (is_client || one.ts == arrived)
+            }
+            None => one.ts >= query.envelope.ts,
+        });
+        let first = since.next()?;
+        let count = u32::try_from(since.count()).unwrap_or(u32::MAX).saturating_add(1);
+        Some(Lost { is_response: first.is_response, loss: Arc::clone(&first.loss), count })
+    }
+
+    /// Forgets what no transaction that ends after `now` can miss.
+    pub fn expire(&mut self, now: Timestamp) {
+        let retention = self.query_timeout + SLACK;
+        while self.order.front().is_some_and(|(ts, _)| now.since(*ts) > retention) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, key)) = self.order.pop_front() else { return };
+        if let Some(seen) = self.messages.get_mut(&key) {
+            seen.remove(0);
+            if seen.is_empty() {
+                self.messages.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_nanos(ms * 1_000_000)
+    }
+
+    fn dropped(ms: u64, port: u16) -> Dropped {
+        let stage = LossStage::Socket;
+        let loss = Loss { stage, reason: "SOCKET_RCVBUFF".into(), hook: None, function: None };
+        Dropped {
+            ts: at(ms),
+            client: SocketAddr::from(([192, 0, 2, 1], port)),
+            server: SocketAddr::from(([192, 0, 2, 53], 53)),
+            id: 7,
+            is_response: false,
+            loss: Arc::new(loss),
+        }
+    }
+
+    #[test]
+    fn forgets_in_order_and_within_bounds() {
+        let mut table = LossTable { query_timeout: Duration::from_secs(5), ..LossTable::default() };
+        table.observe(&dropped(0, 1));
+        table.observe(&dropped(10, 1));
+        table.observe(&dropped(10_000, 2));
+        table.expire(at(15_005));
+        let seen: Vec<_> = table.messages.values().map(SmallVec::len).collect();
+        assert_eq!(seen, [1, 1]);
+        for number in 0..MAX_MESSAGES + 10 {
+            table.observe(&dropped(20_000, u16::try_from(number % 1000).unwrap()));
+        }
+        assert_eq!(table.order.len(), MAX_MESSAGES);
+        assert_eq!(table.messages.values().map(SmallVec::len).sum::<usize>(), MAX_MESSAGES);
+        table.expire(at(100_000));
+        assert!(table.messages.is_empty() && table.order.is_empty());
+        assert_eq!(table.counts.values().sum::<u64>(), 3 + MAX_MESSAGES as u64 + 10);
+    }
+}

@@ -1,0 +1,266 @@
+//! `lost_at`: messages that the kernel discards, against its own counters.
+
+use crate::support::{RECORD_LIMIT, lab};
+use dnscribe_tests::agent::{Agent, EndedAgent};
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::name_server::NameServer;
+use dnscribe_tests::wire::{self, Reply};
+use dnscribe_tests::{ledger, shell};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than the kernel looks for a neighbour.
+const QUERY_TIMEOUT: &str = "4s";
+
+/// Number of queries of a flood, more than a socket's buffer holds.
+const FLOOD: u16 = 6_000;
+
+fn agent(lab: &Lab) -> Agent {
+    let config = lab.folder().join("lost.yaml");
+    let text = format!(
+        "version: 1\ncapture: {{ path: true, ring_bytes: 32MiB }}\npairing: {{ query_timeout: {QUERY_TIMEOUT} }}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    Agent::run(&["--stream", "transactions,ledger", "--config", &config]).unwrap()
+}
+
+/// Ends the agent, and returns its transactions. The ledger must balance, and count this many discarded packets.
+fn transactions(agent: Agent, dropped: Option<u64>) -> Vec<Value> {
+    let ended = agent.terminate().unwrap();
+    let last = ended.final_ledger().unwrap();
+    ledger::verify(last).unwrap();
+    assert_eq!(last["kernel"]["drop"]["lost_ring_full"], 0, "{}", ended.stderr);
+    if let Some(dropped) = dropped {
+        assert_eq!(last["kernel"]["drop"]["seen"], dropped, "{last:#}");
+    }
+    let EndedAgent { records, .. } = ended;
+    records.into_iter().filter(|record| record["schema"] == "dns.transaction/1").collect()
+}
+
+/// Waits for a record, and returns it.
+fn wait_for(agent: &Agent, is_it: impl Fn(&Value) -> bool) -> Value {
+    let found = |records: &[Value]| records.iter().any(&is_it);
+    let records = agent.wait_for("a transaction", RECORD_LIMIT, found).unwrap();
+    records.into_iter().find(&is_it).unwrap()
+}
+
+/// Asks a server for a name on the client, once, without waiting long for the answer.
+fn ask(lab: &Lab, server: IpAddr, name: &str) {
+    let at = format!("@{server}");
+    lab.run(Host::Client, &["dig", "+tries=1", "+time=1", &at, name]).unwrap();
+}
+
+/// The transactions for a name at a vantage.
+fn of<'a>(transactions: &'a [Value], vantage: &str, qname: &str) -> Vec<&'a Value> {
+    let is_it = |record: &&Value| record["vantage"] == vantage && record["qname"] == qname;
+    transactions.iter().filter(is_it).collect()
+}
+
+#[test]
+fn lost_messages_carry_the_reason_of_the_kernel() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = lab.server_addr();
+    let agent = agent(&lab);
+    let (query, response) = ("udp dport 53", "udp sport 53");
+    // Host, family, hook, what the rule matches, message, hook in the record.
+    let rules = [
+        (Host::Client, "ip", "output", query, "query", "output"),
+        (Host::Client, "ip", "postrouting", query, "query", "postrouting"),
+        (Host::Client, "netdev", "egress device eth0", query, "query", "egress"),
+        (Host::Server, "netdev", "ingress device eth0", query, "query", "ingress"),
+        (Host::Server, "ip", "prerouting", query, "query", "prerouting"),
+        (Host::Server, "ip", "input", query, "query", "input"),
+        (Host::Server, "ip", "output", response, "response", "output"),
+        (Host::Client, "ip", "input", response, "response", "input"),
+    ];
+    for (host, family, hook, matches, _, expected) in rules {
+        let rule = lab.discard(host, family, hook, matches).unwrap();
+        ask(&lab, server, &format!("{expected}-{host:?}.example.com"));
+        assert_eq!(rule.count().unwrap(), 1, "{hook}");
+    }
+    ask(&lab, lab.closed_addr(), "closed.example.com");
+    ask(&lab, lab.address_number(200), "nobody.example.com");
+    ask(&lab, server, "www.example.com");
+    // The kernel gives up on the neighbour after three seconds.
+    wait_for(&agent, |record| record["qname"] == "nobody.example.com");
+    let transactions = transactions(agent, Some(rules.len() as u64 + 2));
+
+    for (host, _, _, _, message, hook) in rules {
+        let name = format!("{hook}-{host:?}.example.com").to_lowercase();
+        let [client] = of(&transactions, "client", &name)[..] else { panic!("{transactions:#?}") };
+        assert_eq!(client["status"], "timeout", "{client:#}");
+        assert_eq!(client["process"]["comm"], "dig", "{client:#}");
+        let lost = &client["lost_at"];
+        let found = [&lost["message"], &lost["stage"], &lost["reason"], &lost["hook"]];
+        assert_eq!(found, [message, "netfilter", "NETFILTER_DROP", hook], "{client:#}");
+        assert!(lost["function"].is_string() && lost["count"].is_null(), "{client:#}");
+        // Discarded before the hook for packets that leave a socket, the response is a server's all the same.
+        for at_server in of(&transactions, "server", &name) {
+            assert_eq!((message, &at_server["status"]), ("response", &json!("answered")));
+            let lost = if hook == "output" { lost } else { &Value::Null };
+            assert_eq!(at_server["lost_at"], *lost, "{at_server:#}");
+        }
+    }
+    let found = |name: &str| {
+        let found = of(&transactions, "client", name);
+        let [one] = found[..] else { panic!("{name}: {found:#?}") };
+        (one["status"].clone(), one["lost_at"]["stage"].clone(), one["lost_at"]["reason"].clone())
+    };
+    let texts = |status, stage, reason| (json!(status), json!(stage), json!(reason));
+    assert_eq!(found("closed.example.com"), texts("icmp_error", "socket", "NO_SOCKET"));
+    let (_, stage, reason) = found("nobody.example.com");
+    assert_eq!((stage, reason), (json!("neighbour"), json!("NEIGH_FAILED")));
+    assert_eq!(found("www.example.com"), (json!("answered"), Value::Null, Value::Null));
+}
+
+/// The kernel's number of datagrams that found a full buffer, on a host.
+fn buffer_errors(lab: &Lab, host: Host) -> u64 {
+    let output = lab.run(host, &["cat", "/proc/net/snmp"]).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
+    let place = names.split(' ').position(|name| name == "RcvbufErrors").unwrap();
+    values.split(' ').nth(place).unwrap().parse().unwrap()
+}
+
+#[test]
+fn full_buffers_lose_what_the_kernel_counts() {
+    let Some((lab, _alone)) = lab() else { return };
+    // A server that reads nothing.
+    let address = lab.address_number(71);
+    lab.add_address(Host::Server, 71).unwrap();
+    let deaf = lab.inside(Host::Server, || UdpSocket::bind((address, 53))).unwrap().unwrap();
+    let answering = NameServer::start(&lab, 72, |query| {
+        Some(Reply::to(query).address([192, 0, 2, 1]).octets())
+    })
+    .unwrap();
+    let agent = agent(&lab);
+    let connect = |server: IpAddr| {
+        lab.inside(Host::Client, || {
+            let socket = UdpSocket::bind((lab.client_addr(), 0))?;
+            socket.connect((server, 53)).map(|()| socket)
+        })
+    };
+    let flood = |server: IpAddr, name: &str| {
+        let socket = connect(server).unwrap().unwrap();
+        for id in 0..FLOOD {
+            socket.send(&wire::query(id, name, wire::A).unwrap()).unwrap();
+        }
+        socket
+    };
+    let before = [Host::Server, Host::Client].map(|host| buffer_errors(&lab, host));
+    let at_server = flood(address, "deaf.example.com");
+    let lost_queries = buffer_errors(&lab, Host::Server) - before[0];
+    // A client that reads nothing: its answers find a full buffer.
+    let at_client = flood(answering.address, "full.example.com");
+    let is_answered =
+        |record: &Value| record["qname"] == "full.example.com" && record["vantage"] == "client";
+    let whole = || agent.records().iter().filter(|one| is_answered(one)).count();
+    let until = Instant::now() + RECORD_LIMIT * 2;
+    while whole() < usize::from(FLOOD) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(100));
+    }
+    let lost_responses = buffer_errors(&lab, Host::Client) - before[1];
+    let lost_more = buffer_errors(&lab, Host::Server) - before[0] - lost_queries;
+    let (_, metrics) = agent.get("/metrics").unwrap();
+    let transactions = transactions(agent, None);
+    drop((at_server, at_client, deaf));
+
+    assert!(lost_queries > 0 && lost_responses > 0, "{lost_queries} and {lost_responses}");
+    let lost = |vantage: &str, name: &str, status: &str, message: &str| {
+        let all = of(&transactions, vantage, name);
+        let is_lost = |one: &&&Value| {
+            let lost = &one["lost_at"];
+            one["status"] == status
+                && lost["message"] == message
+                && (&lost["stage"], &lost["reason"]) == (&json!("socket"), &json!("SOCKET_RCVBUFF"))
+        };
+        all.iter().filter(is_lost).count() as u64
+    };
+    let (deaf, full) = ("deaf.example.com", "full.example.com");
+    // Each query that the server's socket refused, from both ends; those that it holds are lost by nobody.
+    assert_eq!(lost("client", deaf, "timeout", "query"), lost_queries);
+    assert_eq!(lost("server", deaf, "timeout", "query"), lost_queries);
+    assert_eq!(of(&transactions, "client", deaf).len(), usize::from(FLOOD));
+    // Each answer that reached the host, and not its socket.
+    assert_eq!(lost("client", full, "answered", "response"), lost_responses);
+    assert_eq!(lost("client", full, "timeout", "query"), lost_more);
+    for (qr, count) in [("query", lost_queries + lost_more), ("response", lost_responses)] {
+        let line = format!(
+            "dns_lost_messages_total{{qr=\"{qr}\",stage=\"socket\",reason=\"SOCKET_RCVBUFF\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+}
+
+#[test]
+fn query_that_was_sent_again_says_what_became_of_the_first() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = NameServer::start(&lab, 73, |query| Some(Reply::to(query).octets())).unwrap();
+    let agent = agent(&lab);
+    let query = wire::query(4711, "again.example.com", wire::A).unwrap();
+    let socket = lab.inside(Host::Client, || UdpSocket::bind((lab.client_addr(), 0)));
+    let socket = socket.unwrap().unwrap();
+    socket.set_read_timeout(Some(RECORD_LIMIT)).unwrap();
+    let rule = lab.discard(Host::Client, "ip", "output", "udp dport 53").unwrap();
+    for _ in 0..2 {
+        let error = socket.send_to(&query, (server.address, 53)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::PERM.raw_os_error()));
+    }
+    drop(rule);
+    socket.send_to(&query, (server.address, 53)).unwrap();
+    let mut buffer = [0; 512];
+    socket.recv(&mut buffer).unwrap();
+    let record = wait_for(&agent, |record| {
+        record["qname"] == "again.example.com" && record["vantage"] == "client"
+    });
+    assert_eq!((&record["status"], &record["retries"]), (&json!("answered"), &json!(2)));
+    let lost = &record["lost_at"];
+    let found = [&lost["message"], &lost["stage"], &lost["hook"]];
+    assert_eq!(found, ["query", "netfilter", "output"], "{record:#}");
+    assert_eq!(lost["count"], 2);
+    let transactions = transactions(agent, Some(2));
+    assert_eq!(of(&transactions, "client", "again.example.com").len(), 1);
+}
+
+/// Sends queries faster than the queue lets them go, and prints how many it refused.
+const SEND: &str = r#"
+import errno, socket, struct, sys
+IP_RECVERR = 11
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+question = b"\x05queue\x07example\x03com\x00\x00\x01\x00\x01"
+refused = 0
+for number in range(300):
+    try:
+        client.sendto(struct.pack(">6H", number, 0x100, 1, 0, 0, 0) + question, (sys.argv[1], 53))
+    except OSError as error:
+        if error.errno != errno.ENOBUFS:
+            raise
+        refused += 1
+print(refused)
+"#;
+
+#[test]
+fn queues_of_traffic_control_lose_what_they_refuse() {
+    let Some((lab, _alone)) = lab() else { return };
+    let namespace = lab.namespace(Host::Client);
+    let agent = agent(&lab);
+    let queue = ["dev", "eth0", "root", "tbf", "rate", "64kbit", "burst", "2kb", "limit", "4kb"];
+    shell::run(&[&["tc", "-n", &namespace, "qdisc", "add"][..], &queue].concat()).unwrap();
+    // Other packets may be in the queue, too: with IP_RECVERR, the sender is given ENOBUFS for its own.
+    let server = lab.server_addr().to_string();
+    let output = lab.run(Host::Client, &["python3", "-c", SEND, &server]).unwrap();
+    let refused: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+    assert!(refused > 0, "the queue took everything");
+    shell::run(&["tc", "-n", &namespace, "qdisc", "del", "dev", "eth0", "root"]).unwrap();
+    wait_for(&agent, |record| record["status"] == "timeout" && record["vantage"] == "client");
+    let transactions = transactions(agent, None);
+    let by_queue = |record: &&&Value| record["lost_at"]["stage"] == "queue";
+    let all = of(&transactions, "client", "queue.example.com");
+    assert_eq!(all.iter().filter(by_queue).count(), refused);
+}
