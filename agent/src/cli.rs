@@ -7,6 +7,7 @@
 mod helper;
 mod import;
 mod kafka;
+mod policy;
 mod report;
 mod store;
 mod top;
@@ -15,6 +16,7 @@ mod trace;
 pub use helper::{HelperArgs, HelperTask};
 pub use import::{AnnotateArgs, IntelArgs, IntelCommand, PublishArgs, ZonesArgs, ZonesCommand};
 pub use kafka::{InitArgs, KafkaCommand};
+pub use policy::{CheckArgs as PolicyCheckArgs, PolicyCommand, SuggestArgs, TopicsArgs};
 pub use report::ReportArgs;
 pub use store::{StoreKind, StoreUrl};
 pub use top::{Speed, TopArgs};
@@ -81,6 +83,9 @@ pub enum Command {
     Trace(TraceArgs),
     /// Write what happened as one HTML file, from capture files, records or Kafka
     Report(ReportArgs),
+    /// Write network policies from what pods were connected to, by name, and check them
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Check the configuration, and whether `run` would work on this host
     Check(CheckArgs),
     /// Work with the ledger

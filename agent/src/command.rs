@@ -3,7 +3,9 @@
 mod check;
 mod import;
 mod kafka;
+mod policy;
 mod pressure;
+mod records;
 mod replay;
 mod replay_topic;
 mod report;
@@ -44,6 +46,7 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<ExitCode, Exit> {
         Command::Replay(args) => replay::replay(args),
         Command::Top(args) => top::top(args),
         Command::Report(args) => report::report(args),
+        Command::Policy(command) => policy::policy(command),
         Command::Check(args) => check::check(args),
         Command::Ledger(LedgerCommand::Verify(args)) => verify::verify(args),
         Command::Kafka(KafkaCommand::Init(args)) => kafka::init(args),

@@ -533,6 +533,7 @@ export const dns_transactions = {
     parent_event_id: "parent_event_id",
     parent_match: "parent_match",
     cache: "cache",
+    lost_at: "lost_at",
     process: "process",
     container: "container",
     k8s: "k8s",

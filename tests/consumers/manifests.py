@@ -1,9 +1,10 @@
 """Validates the manifests on standard input against the JSON schemas of a Kubernetes release and prints each as
 a line of JSON. Unknown fields are errors. The exit code is 1 if a manifest is invalid.
 
-Usage: manifests.py VERSION [JAR]
+Usage: manifests.py VERSION [JAR [DEFINITION…]]
 
-JAR: classes of Flink's Kubernetes operator, with the schema of its FlinkDeployment."""
+JAR: classes of Flink's Kubernetes operator, with the schema of its FlinkDeployment.
+DEFINITION: a CustomResourceDefinition of a further kind."""
 
 import functools
 import json
@@ -25,10 +26,12 @@ FLINK = "META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"
 
 
 def closed(schema):
-    """Makes fields that a schema does not name errors, as a strict API server does."""
+    """Makes fields that a schema does not name errors, as a strict API server does. Alternatives name only some of the
+    fields that are next to them."""
     if isinstance(schema, dict):
-        for part in schema.values():
-            closed(part)
+        for key, part in schema.items():
+            if key not in ("allOf", "anyOf", "oneOf", "not"):
+                closed(part)
         if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
             schema.setdefault("additionalProperties", False)
     elif isinstance(schema, list):
@@ -51,7 +54,22 @@ def flink_deployment(jar):
     return jsonschema.Draft202012Validator(schema)
 
 
+def defined(files):
+    """Validators by apiVersion and kind."""
+    found = {}
+    for file in files:
+        spec = yaml.load(open(file), LOADER)["spec"]
+        for version in spec["versions"]:
+            schema = version["schema"]["openAPIV3Schema"]
+            closed(schema)
+            schema["properties"]["metadata"] = {"type": "object"}
+            name = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+            found[name] = jsonschema.Draft202012Validator(schema)
+    return found
+
+
 version = sys.argv[1]
+definitions = defined(sys.argv[3:])
 bad = False
 for document in yaml.load_all(sys.stdin, LOADER):
     if document is None:
@@ -60,6 +78,8 @@ for document in yaml.load_all(sys.stdin, LOADER):
     try:
         if kind == "FlinkDeployment":
             flink_deployment(sys.argv[2]).validate(document)
+        elif definition := definitions.get((document.get("apiVersion"), kind)):
+            definition.validate(document)
         elif kind not in FOREIGN:
             kubernetes_validate.validate(document, version, strict=True)
     except Exception as error:

@@ -17,6 +17,12 @@ const FLINK_OPERATOR: &str = "1.10.0";
 /// Version of the program library of Docker Compose, which has the schema of its files.
 const COMPOSE: &str = "2.16.2";
 
+/// Version of Cilium, whose policies are those of `dnscribe policy`.
+const CILIUM: &str = "1.18.4";
+
+/// Version of the Kubernetes project's network policies with names.
+const NETWORK_POLICY_API: &str = "0.3.0";
+
 /// Version of Moby's seccomp profile.
 const PROFILE: &str = "0.2.3";
 
@@ -33,6 +39,7 @@ pub fn prepare() -> Result<()> {
     runtime_default()?;
     compose_schema()?;
     flink_operator()?;
+    policy_definitions()?;
     python().map(drop)
 }
 
@@ -100,6 +107,30 @@ fn compose_schema() -> Result<PathBuf> {
         go_module_file(scratch, &module, "schema/compose-spec.json")
     };
     Ok(cache::folder("compose-spec", COMPOSE, install)?.join("compose-spec.json"))
+}
+
+/// Definitions of the kinds of policies that know names.
+pub fn policy_definitions() -> Result<[PathBuf; 2]> {
+    let one = |name: &str, version: &str, module: &str, file: &str| -> Result<PathBuf> {
+        let install =
+            |scratch: &Path| go_module_file(scratch, &format!("{module}@v{version}"), file);
+        let name_of_file = Path::new(file).file_name().context("no file name")?;
+        Ok(cache::folder(name, version, install)?.join(name_of_file))
+    };
+    Ok([
+        one(
+            "cilium-policies",
+            CILIUM,
+            "github.com/cilium/cilium",
+            "pkg/k8s/apis/cilium.io/client/crds/v2/ciliumnetworkpolicies.yaml",
+        )?,
+        one(
+            "network-policy-api",
+            NETWORK_POLICY_API,
+            "sigs.k8s.io/network-policy-api",
+            "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml",
+        )?,
+    ])
 }
 
 /// Stores a file of a Go module in the folder `ready` below `scratch`.
@@ -170,8 +201,14 @@ pub fn render_command(version: &str, command: &str) -> Result<String> {
 /// Parses YAML and validates each document for a Kubernetes version, and those of Flink's operator;
 /// other kinds that Kubernetes itself does not define are not validated.
 pub fn read(version: &str, yaml: &str) -> Result<Vec<Value>> {
+    read_defined(version, yaml, &[])
+}
+
+/// As [`read`], and validates the kinds of these definitions (`CustomResourceDefinition`), too.
+pub fn read_defined(version: &str, yaml: &str, definitions: &[PathBuf]) -> Result<Vec<Value>> {
     let mut command = Command::new(python()?);
     command.arg(consumers().join("manifests.py")).arg(version).arg(flink_operator()?);
+    command.args(definitions);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("cannot start Python")?;
     child.stdin.take().context("no standard input")?.write_all(yaml.as_bytes())?;

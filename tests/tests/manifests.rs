@@ -540,3 +540,74 @@ fn example_configurations_are_accepted() {
     }
     assert_eq!(count, 5);
 }
+
+/// A record of a connection from a pod.
+fn used(name: &str, address: &str, port: u16, protocol: &str) -> String {
+    json!({
+        "schema": "dns.use/1", "event_id": "0".repeat(32), "ts": "2026-11-20T07:00:00Z", "node": "n",
+        "protocol": protocol, "address": address, "port": port, "match": "sole", "name": name,
+        "outcome": "established", "count": 1, "first": "2026-11-20T07:00:00Z", "last": "2026-11-20T07:00:00Z",
+        "k8s": {
+            "namespace": "shop", "pod": "web-1", "container": "web", "workload_kind": "Deployment",
+            "workload": "web", "labels": { "app.kubernetes.io/name": "web" },
+        },
+    })
+    .to_string()
+}
+
+/// `dnscribe policy` suggests policies that the API server takes, and `check` finds what they would refuse.
+#[test]
+fn suggested_policies_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records: Vec<String> = (0..60)
+        .map(|number| used(&format!("n{number}.example.com"), "198.51.100.7", 443, "tcp"))
+        .collect();
+    records.push(used("quic.example.com", "2001:db8::7", 443, "udp"));
+    records.push(used("db.prod.svc.cluster.local", "10.96.7.7", 5432, "tcp"));
+    let file = folder.path().join("uses.ndjson");
+    fs::write(&file, records.join("\n")).unwrap();
+    let stranger = folder.path().join("stranger.ndjson");
+    fs::write(&stranger, used("evil.example.com", "192.0.2.66", 443, "tcp")).unwrap();
+    let definitions = manifests::policy_definitions().unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(environment::binary().unwrap());
+        let output = command.arg("policy").args(words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (records, stranger) = (file.display().to_string(), stranger.display().to_string());
+    for (format, kind) in [
+        ("cilium", "CiliumNetworkPolicy"),
+        ("cluster", "ClusterNetworkPolicy"),
+        ("kubernetes", "NetworkPolicy"),
+    ] {
+        let (code, policy, stderr) = run(&["suggest", &records, "-o", format]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let documents = manifests::read_defined("1.34", &policy, &definitions).unwrap();
+        assert_eq!(
+            of_kind(&documents, kind).unwrap()["metadata"]["name"]
+                .as_str()
+                .unwrap()
+                .split('-')
+                .next_back(),
+            Some("egress")
+        );
+        // What is wrong is found: the definitions are read.
+        let wrong = policy.replacen("egress:", "egres:", 1);
+        assert!(manifests::read_defined("1.34", &wrong, &definitions).is_err(), "{format}");
+        let path = folder.path().join(format);
+        fs::write(&path, &policy).unwrap();
+        let path = path.display().to_string();
+        let (code, stdout, stderr) = run(&["check", &path, "--records", &records]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stdout.contains("62 of 62 connections allowed, 0 refused"), "{stdout}");
+        let (code, stdout, stderr) = run(&["check", &path, "--records", &stranger]);
+        assert_eq!(code, Some(1), "{stdout}");
+        assert!(stdout.contains("shop/web  evil.example.com  192.0.2.66 port 443/TCP"), "{stdout}");
+        assert!(stderr.contains("1 of 1 connections would be refused"), "{stderr}");
+    }
+    let (code, _, stderr) = run(&["suggest", &records, "--namespace", "other"]);
+    assert!(code == Some(1) && stderr.contains("capture.connections"), "{stderr}");
+    let (code, _, stderr) = run(&["check", &records, "--records", &records]);
+    assert!(code == Some(2) && stderr.contains("uses.ndjson"), "{stderr}");
+}

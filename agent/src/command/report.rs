@@ -1,5 +1,6 @@
 //! `dnscribe report`: what happened, as one HTML file.
 
+use super::records;
 use super::replay;
 use super::session::{Endpoint, Start};
 use super::signals::Signals;
@@ -9,16 +10,13 @@ use crate::cli::ReportArgs;
 use crate::config::Config;
 use crate::pipeline::LEDGER_INTERVAL;
 use dnscribe_cli::exit::Exit;
-use dnscribe_cli::input::decompressed;
 use dnscribe_cli::print;
 use dnscribe_config::log;
-use dnscribe_delivery::kafka::{self, RecordDecoder};
+use dnscribe_delivery::kafka;
 use dnscribe_delivery::{Batch, KafkaConfig};
 use dnscribe_view::report::{self, ReportModel, ReportSource, STREAMS, TimeSpan};
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read};
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -94,9 +92,6 @@ fn of_stores(
     Ok((model, names.join(", ")))
 }
 
-/// A file, opened and decompressed.
-type Input = BufReader<Box<dyn Read>>;
-
 fn of_files(
     args: &ReportArgs,
     span: TimeSpan,
@@ -106,8 +101,8 @@ fn of_files(
     let [first, ..] = &*args.files else { return Ok(ReportModel::new(span)) };
     // Standard input can be read once only, so a capture file must be named.
     let is_stdin = first == Path::new("-");
-    let mut input = open(first)?;
-    let start = input.fill_buf().map_err(|error| unreadable(first, &error))?;
+    let mut input = records::open(first)?;
+    let start = input.fill_buf().map_err(|error| records::unreadable(first, &error))?;
     let holds_records = start.first().is_none_or(|byte| *byte == JSON_START);
     if is_stdin && !holds_records {
         return Err(Exit::usage("a capture file on standard input cannot be reported")
@@ -117,52 +112,16 @@ fn of_files(
         return of_captures(args, span, config, signals);
     }
     let mut model = ReportModel::new(span);
-    read_lines(first, input, &mut model, signals)?;
+    let mut each = |line: &[u8]| model.line(line);
+    records::lines(first, input, signals, &mut each)?;
     for path in args.files.iter().skip(1) {
-        read_lines(path, open(path)?, &mut model, signals)?;
+        records::lines(path, records::open(path)?, signals, &mut each)?;
     }
     if model.records().0 == 0 && model.records().1 > 0 {
         return Err(Exit::usage(format!("{} holds no records of dnscribe", names(&args.files)))
             .with_remedy("give files of `dnscribe run -o json`, or capture files"));
     }
     Ok(model)
-}
-
-fn open(path: &PathBuf) -> Result<Input, Exit> {
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path).map_err(|error| unreadable(path, &error))?)
-    };
-    let input = decompressed(input).map_err(|error| unreadable(path, &error))?;
-    Ok(BufReader::new(input))
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Exit {
-    Exit::usage(format!("cannot read {}: {error}", path.display()))
-}
-
-fn read_lines(
-    path: &Path,
-    mut input: Input,
-    model: &mut ReportModel,
-    signals: &Signals,
-) -> Result<(), Exit> {
-    let mut line = Vec::new();
-    while !signals.stop() {
-        line.clear();
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => break,
-            Ok(_) if line.trim_ascii().is_empty() => {}
-            Ok(_) => model.line(&line),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                tracing::warn!("{} ends in mid data: its whole lines are used", path.display());
-                break;
-            }
-            Err(error) => return Err(unreadable(path, &error)),
-        }
-    }
-    Ok(())
 }
 
 /// Runs the pipeline of `replay` with the report as its only sink.
@@ -199,28 +158,13 @@ fn of_topics(
     config: &KafkaConfig,
     signals: &Signals,
 ) -> Result<ReportModel, Exit> {
-    let existing = kafka::topic_names(config).map_err(Exit::failed)?;
     let span = kafka::TimeSpan {
         from: report.from.map(|from| from.minus(DELIVERY)),
         to: report.to.map(|to| to.plus(DELIVERY)),
     };
     let mut model = ReportModel::new(report);
-    let mut decoder = RecordDecoder::new(config);
     let topics = STREAMS.map(|stream| config.topic(stream).to_owned());
-    for topic in topics.into_iter().chain([CHANGES.to_owned()]) {
-        if !existing.contains(&topic) {
-            tracing::info!("there is no topic {topic}");
-            continue;
-        }
-        let gaps = kafka::read_topic(config, &topic, span, &mut |message| {
-            if let Some(value) = message.value {
-                model.line(decoder.decode(value)?);
-            }
-            Ok(if signals.stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        });
-        for gap in gaps.map_err(Exit::failed)? {
-            tracing::warn!("{gap}");
-        }
-    }
+    let topics = topics.into_iter().chain([CHANGES.to_owned()]);
+    records::topics(topics, span, config, signals, &mut |record| model.line(record))?;
     Ok(model)
 }

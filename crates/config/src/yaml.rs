@@ -101,7 +101,43 @@ impl MapEntry {
     }
 }
 
+/// Reads the documents of a file as JSON in which every scalar is a text.
+///
+/// # Errors
+/// A document is refused as in a configuration: it is not YAML, or a key is given twice.
+pub fn documents(yaml: &str) -> Result<Vec<serde_json::Value>, YamlError> {
+    let (mut documents, mut start, mut lines) = (Vec::new(), 0, 0);
+    let ends = yaml.match_indices("---").map(|(at, _)| at);
+    let ends = ends.filter(|at| *at == 0 || yaml[..*at].ends_with('\n'));
+    for end in ends.chain([yaml.len()]) {
+        let part = &yaml[start..end];
+        let node = Node::parse(part).map_err(|mut error| {
+            error.place.line += lines;
+            error
+        })?;
+        if !matches!(node.content, Content::Null) {
+            documents.push(node.to_json());
+        }
+        lines += part.matches('\n').count();
+        start = end;
+    }
+    Ok(documents)
+}
+
 impl Node {
+    fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value;
+        match &self.content {
+            Content::Null => Value::Null,
+            Content::Text(text) => Value::from(text.as_str()),
+            Content::List(list) => list.iter().map(Self::to_json).collect(),
+            Content::Map(map) => {
+                let pair = |entry: &MapEntry| (entry.key.clone(), entry.value.to_json());
+                Value::Object(map.iter().map(pair).collect())
+            }
+        }
+    }
+
     /// Reads a document.
     ///
     /// # Errors
@@ -310,6 +346,19 @@ fn is_null(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_several_documents() {
+        let yaml =
+            "# first\na: [1, yes]\n---\n---\nb:\n  c: null\n  d: x---y\n--- \ne: |\n  text\n";
+        let found: Vec<String> = documents(yaml).unwrap().iter().map(ToString::to_string).collect();
+        let expected =
+            [r#"{"a":["1","yes"]}"#, r#"{"b":{"c":null,"d":"x---y"}}"#, r#"{"e":"text\n"}"#];
+        assert_eq!(found, expected);
+        let error = documents("a: 1\n---\nb: [\n").unwrap_err();
+        assert!(error.place.line >= 3, "{error:?}");
+        assert_eq!(documents("a: 1\n---\na: 1\na: 2\n").unwrap_err().place.line, 4);
+    }
 
     fn show(node: &Node) -> String {
         match &node.content {

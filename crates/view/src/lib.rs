@@ -10,5 +10,6 @@
 //! assert!(html.contains("Monday"));
 //! ```
 
+pub mod policy;
 pub mod report;
 pub mod top;

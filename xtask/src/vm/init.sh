@@ -143,11 +143,17 @@ as_nobody() {
 missing_features() {
     check no-privilege as_nobody
     check connections env DNSCRIBE_CAPTURE__CONNECTIONS=true
+    (
+        export DNSCRIBE_CAPTURE__PATH=true
+        check path
+        capture path-cgroup cgroup
+    )
     # All the memory of this machine.
     check ring-too-large env DNSCRIBE_CAPTURE__RING_BYTES=1GiB
     mount -t tmpfs none /sys/kernel/btf
     check no-btf
     check no-btf-connections env DNSCRIBE_CAPTURE__CONNECTIONS=true
+    check no-btf-path env DNSCRIBE_CAPTURE__PATH=true
     capture no-btf-cgroup cgroup
     umount /sys/kernel/btf
     echo 2 >/proc/sys/kernel/unprivileged_bpf_disabled
@@ -155,6 +161,7 @@ missing_features() {
     echo confidentiality >/sys/kernel/security/lockdown
     check lockdown
     check lockdown-connections env DNSCRIBE_CAPTURE__CONNECTIONS=true
+    check lockdown-path env DNSCRIBE_CAPTURE__PATH=true
     capture lockdown-cgroup cgroup
 }
 

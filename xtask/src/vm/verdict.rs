@@ -61,13 +61,28 @@ pub fn evaluate(kernel: Kernel, layout: Layout, report: &Report) -> Vec<Verdict>
         verdicts.extend([
             looked("no-privilege", &|section| fails(section, "capabilities", "CAP_BPF")),
             looked("connections", &|section| check(kernel, section)),
+            looked("path", &|section| {
+                let probes = check(kernel, section)?;
+                ensure!(!probes.contains("packet_drop"), "{probes}");
+                Ok(probes)
+            }),
+            looked("path-cgroup", &|section| {
+                let records = section.records("records")?;
+                let closed = format!("{CLOSED}.path-cgroup.vm.test");
+                let lost = records.iter().find(|record| record["qname"] == closed);
+                let reason = &lost.context("no query to the closed port")?["lost_at"]["reason"];
+                ensure!(reason == "NO_SOCKET", "lost_at is {reason}");
+                captures(section, "path-cgroup", "cgroup")
+            }),
             looked("ring-too-large", &|section| fails(section, "cgroup ring buffer", "ring_bytes")),
             looked("no-btf", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
             looked("no-btf-connections", &|section| warns(section, "btf", "CONFIG_DEBUG_INFO_BTF")),
+            looked("no-btf-path", &|section| warns(section, "packet_drop", "with BTF")),
             looked("no-btf-cgroup", &|section| captures(section, "no-btf-cgroup", "cgroup")),
             looked("unprivileged-bpf-disabled", &|section| check(kernel, section)),
             looked("lockdown", &|section| check(kernel, section)),
             looked("lockdown-connections", &|section| check(kernel, section)),
+            looked("lockdown-path", &|section| warns(section, "packet_drop", "not locked down")),
             looked("lockdown-cgroup", &|section| {
                 let stderr = section.text("stderr");
                 ensure!(stderr.contains("sender by typed task_struct"), "no sender of packets");

@@ -1,0 +1,295 @@
+//! Policies that allow what was used.
+
+use super::{Destination, Uses, Workload, service_of, yaml_text};
+use dnscribe_record::named_enum;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+named_enum! {
+    /// Kind of policy.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum PolicyFormat {
+        /// `CiliumNetworkPolicy` of `cilium.io/v2`, with `toFQDNs`.
+        #[default]
+        Cilium = "cilium",
+        /// `ClusterNetworkPolicy` of `policy.networking.k8s.io`, with `domainNames`.
+        Cluster = "cluster",
+        /// `NetworkPolicy`, which knows no names: their addresses of today.
+        Kubernetes = "kubernetes",
+    }
+}
+
+/// Most names in one rule of a `ClusterNetworkPolicy`.
+const MAX_DOMAINS: usize = 25;
+
+/// Priority of a `ClusterNetworkPolicy`: in the middle of what is allowed.
+const PRIORITY: u32 = 500;
+
+/// A port with its protocol.
+type Port<'a> = (&'a str, u16);
+
+/// The ports of DNS.
+const DNS: [Port<'static>; 2] = [("UDP", 53), ("TCP", 53)];
+
+/// The records do not say by which labels a workload's pods are selected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no label of the pods of {namespace}/{workload} is in the records")]
+pub struct NoSelector {
+    /// The namespace.
+    pub namespace: String,
+    /// The workload.
+    pub workload: String,
+}
+
+/// What a policy allows, sorted.
+#[derive(Default)]
+struct Allowed<'a> {
+    /// Names outside of the cluster, by the ports that they were used at.
+    names: BTreeMap<BTreeSet<Port<'a>>, BTreeSet<&'a str>>,
+    /// Addresses of these names.
+    addresses: BTreeMap<&'a str, BTreeSet<IpAddr>>,
+    /// Services: name and namespace.
+    services: BTreeSet<(&'a str, &'a str)>,
+    /// What has no certain name.
+    unnamed: Vec<(&'a Destination, u64)>,
+}
+
+/// Returns the policies of all workloads as documents of YAML. `selector` replaces the labels of the pods.
+///
+/// # Errors
+/// The labels of a workload's pods are not known.
+pub fn suggest(
+    uses: &Uses,
+    format: PolicyFormat,
+    selector: Option<&BTreeMap<String, String>>,
+) -> Result<String, NoSelector> {
+    let mut out = String::new();
+    for ((namespace, name), workload) in &uses.workloads {
+        let labels = selector.unwrap_or(&workload.labels);
+        if labels.is_empty() {
+            let (namespace, workload) = (namespace.clone(), name.clone());
+            return Err(NoSelector { namespace, workload });
+        }
+        let allowed = Allowed::of(workload);
+        out.push_str("---\n");
+        comments(&mut out, format, &allowed);
+        let policy = match format {
+            PolicyFormat::Cilium => cilium(namespace, name, labels, &allowed),
+            PolicyFormat::Cluster => cluster(namespace, name, labels, &allowed),
+            PolicyFormat::Kubernetes => kubernetes(namespace, name, labels, &allowed),
+        };
+        out.push_str(&yaml_text::document(&policy));
+    }
+    Ok(out)
+}
+
+impl<'a> Allowed<'a> {
+    fn of(workload: &'a Workload) -> Self {
+        let mut allowed = Self::default();
+        let mut ports: BTreeMap<&str, BTreeSet<Port<'_>>> = BTreeMap::new();
+        for (destination, count) in &workload.uses {
+            let Some(name) = destination.name() else {
+                allowed.unnamed.push((destination, *count));
+                continue;
+            };
+            if let Some(service) = service_of(name) {
+                allowed.services.insert(service);
+                continue;
+            }
+            ports.entry(name).or_default().insert((&*destination.protocol, destination.port));
+            allowed.addresses.entry(name).or_default().insert(destination.address);
+        }
+        for (name, ports) in ports {
+            allowed.names.entry(ports).or_default().insert(name);
+        }
+        allowed
+    }
+}
+
+/// Writes what the policy leaves out, and what its reader must know.
+fn comments(out: &mut String, format: PolicyFormat, allowed: &Allowed<'_>) {
+    // Writing to a String cannot fail.
+    for (destination, count) in &allowed.unnamed {
+        let Destination { names, address, port, protocol } = destination;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let connections = if *count == 1 { "connection" } else { "connections" };
+        let by = match &names[..] {
+            [] => "no name was looked up".to_owned(),
+            several => format!("one of {}", several.join(", ")),
+        };
+        let _ = writeln!(
+            out,
+            "# not allowed: {count} {connections} to {address} port {port}/{protocol}; {by}"
+        );
+    }
+    if format == PolicyFormat::Kubernetes {
+        for (name, addresses) in &allowed.addresses {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            let _ = writeln!(
+                out,
+                "# {name} was {}; a NetworkPolicy does not follow its changes",
+                addresses.join(", ")
+            );
+        }
+    }
+    if format != PolicyFormat::Cilium {
+        for (service, namespace) in &allowed.services {
+            let _ = writeln!(
+                out,
+                "# service {service} in {namespace}: every pod of that namespace is allowed"
+            );
+        }
+    }
+}
+
+fn metadata(namespace: Option<&str>, name: &str) -> Value {
+    // Names of policies are those of subdomains (RFC 1123).
+    let safe = |one: char| if one.is_ascii_alphanumeric() || one == '-' { one } else { '-' };
+    let name: String = name.chars().map(safe).collect::<String>().to_ascii_lowercase();
+    match namespace {
+        Some(namespace) => json!({ "name": format!("{name}-egress"), "namespace": namespace }),
+        None => json!({ "name": format!("{name}-egress") }),
+    }
+}
+
+fn cilium(
+    namespace: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    allowed: &Allowed<'_>,
+) -> Value {
+    let mut egress = vec![json!({
+        "toEndpoints": [{ "matchLabels": {
+            "k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns",
+        } }],
+        "toPorts": [{
+            "ports": [{ "port": "53", "protocol": "ANY" }],
+            // The names of a search list are asked for, too; connections are what is restricted.
+            "rules": { "dns": [{ "matchPattern": "*" }] },
+        }],
+    })];
+    for (ports, names) in &allowed.names {
+        let ports = ports
+            .iter()
+            .map(|(protocol, port)| json!({ "port": port.to_string(), "protocol": protocol }));
+        egress.push(json!({
+            "toFQDNs": names.iter().map(|name| json!({ "matchName": name })).collect::<Vec<_>>(),
+            "toPorts": [{ "ports": ports.collect::<Vec<_>>() }],
+        }));
+    }
+    if !allowed.services.is_empty() {
+        let service = |(name, namespace): &(&str, &str)| json!({ "k8sService": { "serviceName": name, "namespace": namespace } });
+        egress.push(
+            json!({ "toServices": allowed.services.iter().map(service).collect::<Vec<_>>() }),
+        );
+    }
+    json!({
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": metadata(Some(namespace), name),
+        "spec": { "endpointSelector": { "matchLabels": labels }, "egress": egress },
+    })
+}
+
+fn cluster(
+    namespace: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    allowed: &Allowed<'_>,
+) -> Value {
+    let protocol = |(protocol, port): &Port<'_>| {
+        let protocol = protocol.to_ascii_lowercase();
+        json!({ protocol: { "destinationPort": { "number": port } } })
+    };
+    let of_namespace =
+        |name: &str| json!({ "matchLabels": { "kubernetes.io/metadata.name": name } });
+    let mut egress = vec![json!({
+        "name": "dns",
+        "action": "Accept",
+        "to": [{ "pods": {
+            "namespaceSelector": of_namespace("kube-system"),
+            "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
+        } }],
+        "protocols": DNS.iter().map(protocol).collect::<Vec<_>>(),
+    })];
+    for (ports, names) in &allowed.names {
+        let names: Vec<_> = names.iter().collect();
+        for names in names.chunks(MAX_DOMAINS) {
+            egress.push(json!({
+                "action": "Accept",
+                "to": [{ "domainNames": names }],
+                "protocols": ports.iter().map(protocol).collect::<Vec<_>>(),
+            }));
+        }
+    }
+    let namespaces: BTreeSet<_> = allowed.services.iter().map(|(_, namespace)| namespace).collect();
+    for namespace in namespaces {
+        egress
+            .push(json!({ "action": "Accept", "to": [{ "namespaces": of_namespace(namespace) }] }));
+    }
+    egress.push(json!({
+        "name": "everything-else",
+        "action": "Deny",
+        "to": [{ "networks": ["0.0.0.0/0", "::/0"] }],
+    }));
+    json!({
+        "apiVersion": "policy.networking.k8s.io/v1beta1",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": metadata(None, &format!("{namespace}-{name}")),
+        "spec": {
+            "tier": "Admin",
+            "priority": PRIORITY,
+            "subject": { "pods": {
+                "namespaceSelector": of_namespace(namespace),
+                "podSelector": { "matchLabels": labels },
+            } },
+            "egress": egress,
+        },
+    })
+}
+
+fn kubernetes(
+    namespace: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    allowed: &Allowed<'_>,
+) -> Value {
+    let of_namespace =
+        |name: &str| json!({ "matchLabels": { "kubernetes.io/metadata.name": name } });
+    let port = |(protocol, port): &Port<'_>| json!({ "protocol": protocol, "port": port });
+    let mut egress = vec![json!({
+        "to": [{
+            "namespaceSelector": of_namespace("kube-system"),
+            "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
+        }],
+        "ports": DNS.iter().map(port).collect::<Vec<_>>(),
+    })];
+    for (ports, names) in &allowed.names {
+        let all = names.iter().filter_map(|name| allowed.addresses.get(name)).flatten();
+        let addresses: BTreeSet<&IpAddr> = all.collect();
+        let block = |address: &&IpAddr| {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            json!({ "ipBlock": { "cidr": format!("{address}/{bits}") } })
+        };
+        egress.push(json!({
+            "to": addresses.iter().map(block).collect::<Vec<_>>(),
+            "ports": ports.iter().map(port).collect::<Vec<_>>(),
+        }));
+    }
+    let namespaces: BTreeSet<_> = allowed.services.iter().map(|(_, namespace)| namespace).collect();
+    for namespace in namespaces {
+        egress.push(json!({ "to": [{ "namespaceSelector": of_namespace(namespace) }] }));
+    }
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(Some(namespace), name),
+        "spec": {
+            "podSelector": { "matchLabels": labels },
+            "policyTypes": ["Egress"],
+            "egress": egress,
+        },
+    })
+}
