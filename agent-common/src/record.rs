@@ -48,7 +48,8 @@ pub const KIND_PACKET_DROP: u8 = 4;
 
 /// [`PacketDrop::flags`]: the packet's socket is that of its sender.
 pub const DROP_SENDER: u32 = 1;
-/// [`PacketDrop::flags`]: the packet began with its IP header, as on its way through the network layer.
+/// [`PacketDrop::flags`]: the packet began with its IP header, as on its way through the network layer, in the network
+/// namespace of the sender if [`DROP_SENDER`].
 pub const DROP_NETWORK_LAYER: u32 = 2;
 /// [`PacketDrop::flags`]: the packet had no network device yet.
 pub const DROP_NO_DEVICE: u32 = 4;

@@ -75,11 +75,13 @@ pub fn observe(ctx: &RawTracePointContext) {
     let tail: u32 = read(skb, Setting::SkbTail);
     // On its way in, the packet may have its receiver's socket.
     let is_sender = socket != 0 && read::<u16>(socket, Setting::SockLocalPort) == src_port;
+    let net_of_device: u64 = read(device, Setting::DeviceNet);
+    let net = if is_sender { read(socket, Setting::SockNet) } else { net_of_device };
+    // Behind a pair of veth devices, a packet still has its sender's socket.
+    let is_at_home = device == 0 || net == net_of_device;
     let flags = if is_sender { DROP_SENDER } else { 0 }
-        | if data == ip { DROP_NETWORK_LAYER } else { 0 }
+        | if data == ip && is_at_home { DROP_NETWORK_LAYER } else { 0 }
         | if device == 0 { DROP_NO_DEVICE } else { 0 };
-    let net: u64 =
-        if is_sender { read(socket, Setting::SockNet) } else { read(device, Setting::DeviceNet) };
     let context = Context {
         hook: Hook::Drop,
         path: PacketPath::Egress,

@@ -1,6 +1,6 @@
 //! Rules that discard packets on a host of the lab.
 
-use super::{Host, Lab};
+use super::{Host, Lab, network};
 use crate::shell;
 use anyhow::{Context as _, Result};
 
@@ -23,16 +23,27 @@ impl Lab {
         hook: &str,
         matches: &str,
     ) -> Result<FirewallRule> {
-        let namespace = self.namespace(host);
-        let table = format!(
-            "table {family} lab {{ chain lab {{ type filter hook {hook} priority 0; {matches} counter drop; }}; }}"
-        );
-        shell::run(&["ip", "netns", "exec", &namespace, "nft", &table])?;
-        Ok(FirewallRule { namespace, family: family.to_owned() })
+        FirewallRule::add(self.namespace(host), family, hook, matches)
+    }
+
+    /// Adds a rule to the bridge between the hosts: `("forward", "udp dport 53")`.
+    ///
+    /// # Errors
+    /// `nft` refuses it.
+    pub fn discard_on_bridge(&self, hook: &str, matches: &str) -> Result<FirewallRule> {
+        FirewallRule::add(network::namespace(self.slot, network::SWITCH), "bridge", hook, matches)
     }
 }
 
 impl FirewallRule {
+    fn add(namespace: String, family: &str, hook: &str, matches: &str) -> Result<Self> {
+        let table = format!(
+            "table {family} lab {{ chain lab {{ type filter hook {hook} priority 0; {matches} counter drop; }}; }}"
+        );
+        shell::run(&["ip", "netns", "exec", &namespace, "nft", &table])?;
+        Ok(Self { namespace, family: family.to_owned() })
+    }
+
     /// Returns the number of packets that it has discarded.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Last byte of an address of the server's host where no program listens.
 pub const CLOSED: u8 = 7;
 /// Namespace with the bridge; creating it claims the slot.
-const SWITCH: &str = "switch";
+pub const SWITCH: &str = "switch";
 /// Written in place of the owner's pid for a lab that outlives its process.
 const KEPT: &str = "kept";
 const FOLDER: &str = "/run/dnscribe-lab";

@@ -82,17 +82,22 @@ fn lost_messages_carry_the_reason_of_the_kernel() {
         ask(&lab, server, &format!("{expected}-{host:?}.example.com"));
         assert_eq!(rule.count().unwrap(), 1, "{hook}");
     }
+    for hook in ["prerouting", "forward"] {
+        let rule = lab.discard_on_bridge(hook, query).unwrap();
+        ask(&lab, server, &format!("{hook}-bridge.example.com"));
+        assert_eq!(rule.count().unwrap(), 1, "{hook}");
+    }
     ask(&lab, lab.closed_addr(), "closed.example.com");
     ask(&lab, lab.address_number(200), "nobody.example.com");
     ask(&lab, server, "www.example.com");
     // The kernel gives up on the neighbour after three seconds.
     wait_for(&agent, |record| record["qname"] == "nobody.example.com");
-    let transactions = transactions(agent, Some(rules.len() as u64 + 2));
+    let transactions = transactions(agent, Some(rules.len() as u64 + 4));
 
     for (host, _, _, _, message, hook) in rules {
         let name = format!("{hook}-{host:?}.example.com").to_lowercase();
         let [client] = of(&transactions, "client", &name)[..] else { panic!("{transactions:#?}") };
-        assert_eq!(client["status"], "timeout", "{client:#}");
+        assert_eq!((&client["status"], &client["retries"]), (&json!("timeout"), &json!(0)));
         assert_eq!(client["process"]["comm"], "dig", "{client:#}");
         let lost = &client["lost_at"];
         let found = [&lost["message"], &lost["stage"], &lost["reason"], &lost["hook"]];
@@ -104,6 +109,12 @@ fn lost_messages_carry_the_reason_of_the_kernel() {
             let lost = if hook == "output" { lost } else { &Value::Null };
             assert_eq!(at_server["lost_at"], *lost, "{at_server:#}");
         }
+    }
+    for hook in ["prerouting", "forward"] {
+        let name = format!("{hook}-bridge.example.com");
+        let [client] = of(&transactions, "client", &name)[..] else { panic!("{transactions:#?}") };
+        assert_eq!((&client["status"], &client["retries"]), (&json!("timeout"), &json!(0)));
+        assert_eq!(client["lost_at"]["hook"], hook, "{client:#}");
     }
     let found = |name: &str| {
         let found = of(&transactions, "client", name);

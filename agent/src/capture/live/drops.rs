@@ -81,8 +81,8 @@ impl DropNames {
             return None;
         }
         let hook = (&*reason == NETFILTER).then(|| {
-            let frames = drop.stack.iter().filter_map(|address| function(*address));
-            hook_of_frames(frames).or_else(|| hook_of_flags(drop.flags))
+            let hook = self.hook(drop).map(|(_, hook)| hook);
+            hook.or_else(|| hook_of_flags(drop.flags))
         });
         let key = (drop.reason, drop.location, hook.flatten());
         Some(self.losses.entry(key).or_insert_with(|| {
@@ -93,10 +93,24 @@ impl DropNames {
 
     /// Returns whether a packet was discarded before the hook for packets that leave a socket saw it: by netfilter, on
     /// its way out. A device's own hook of netfilter comes later, when the packet has its link-layer header.
-    pub fn is_unseen(&self, drop: &PacketDrop) -> bool {
-        const OUT: u32 = DROP_SENDER | DROP_NETWORK_LAYER;
-        drop.flags & OUT == OUT
-            && self.reasons.0.get(&drop.reason).is_some_and(|reason| &**reason == NETFILTER)
+    pub fn is_unseen(&mut self, drop: &PacketDrop) -> bool {
+        let is_netfilter =
+            self.reasons.0.get(&drop.reason).is_some_and(|reason| &**reason == NETFILTER);
+        if !is_netfilter || hook_of_flags(drop.flags).is_none() {
+            return false;
+        }
+        self.find_functions(drop);
+        // A bridge of the sender's own network comes after the hook.
+        self.hook(drop).is_none_or(|(function, hook)| {
+            matches!(hook, NetfilterHook::Output | NetfilterHook::Postrouting)
+                && !function.starts_with("br_")
+        })
+    }
+
+    /// Returns the hook of netfilter by the functions around it, which must have been looked up.
+    fn hook(&self, drop: &PacketDrop) -> Option<(&'static str, NetfilterHook)> {
+        let function = |address: &u64| self.functions.get(address).cloned().flatten();
+        hook_of_frames(drop.stack.iter().filter_map(function))
     }
 
     /// Looks up the functions of addresses that are new.
@@ -147,10 +161,17 @@ fn functions(file: &mut File, addresses: &BTreeSet<u64>) -> io::Result<BTreeMap<
     Ok(best.into_iter().map(|(address, (_, name))| (address, name)).collect())
 }
 
-/// Functions that pass packets to netfilter, or around it, and its hook there. Newer kernels append suffixes to
-/// names of functions that the compiler has split.
-const HOOKS: [(&str, NetfilterHook); 21] = [
+/// Functions that pass packets to netfilter, and its hook there. Those of bridges come before those of IP.
+const HOOKS: [(&str, NetfilterHook); 29] = [
     ("__netif_receive_skb_core", NetfilterHook::Ingress),
+    ("br_handle_frame", NetfilterHook::Prerouting),
+    ("br_nf_pre_routing", NetfilterHook::Prerouting),
+    ("br_pass_frame_up", NetfilterHook::Input),
+    ("__br_forward", NetfilterHook::Forward),
+    ("br_nf_forward", NetfilterHook::Forward),
+    ("br_forward_finish", NetfilterHook::Postrouting),
+    ("br_nf_post_routing", NetfilterHook::Postrouting),
+    ("br_deliver", NetfilterHook::Output),
     ("ip_rcv", NetfilterHook::Prerouting),
     ("ipv6_rcv", NetfilterHook::Prerouting),
     ("ip_list_rcv", NetfilterHook::Prerouting),
@@ -173,11 +194,12 @@ const HOOKS: [(&str, NetfilterHook); 21] = [
     ("sch_handle_egress", NetfilterHook::Egress),
 ];
 
-/// Returns the hook of netfilter by the innermost function that passes packets to it.
-fn hook_of_frames(frames: impl Iterator<Item = Arc<str>>) -> Option<NetfilterHook> {
+/// Returns the innermost function that passes packets to netfilter, and its hook.
+fn hook_of_frames(frames: impl Iterator<Item = Arc<str>>) -> Option<(&'static str, NetfilterHook)> {
     let of = |frame: Arc<str>| {
+        // Newer kernels append suffixes to names of functions that the compiler has split.
         let name = frame.split('.').next().unwrap_or_default();
-        HOOKS.iter().find(|(other, _)| *other == name).map(|(_, hook)| *hook)
+        HOOKS.into_iter().find(|(other, _)| *other == name)
     };
     frames.into_iter().find_map(of)
 }
@@ -284,6 +306,17 @@ mod tests {
         let unlabelled = names.loss(&drop(2, 0x4fff, &[])).unwrap();
         assert_eq!(unlabelled.stage, LossStage::Socket);
         assert_eq!(&*names.loss(&drop(77, 0x10, &[])).unwrap().reason, "77", "a module's reason");
+    }
+
+    #[test]
+    fn bridges_come_after_the_hook() {
+        let mut names = names(&["nf_hook_slow", "br_nf_post_routing", "ip_output", "br_dev_xmit"]);
+        let flags = DROP_SENDER | DROP_NETWORK_LAYER;
+        let out = PacketDrop { flags, ..drop(12, 0x1001, &[0x1001, 0x3001]) };
+        assert!(names.is_unseen(&out));
+        let bridged = PacketDrop { flags, ..drop(12, 0x1001, &[0x1001, 0x2001, 0x4001, 0x3001]) };
+        assert!(!names.is_unseen(&bridged));
+        assert_eq!(names.loss(&bridged).unwrap().hook, Some(NetfilterHook::Postrouting));
     }
 
     #[test]
