@@ -28,15 +28,15 @@ fn agent(lab: &Lab) -> Agent {
     Agent::run(&["--stream", "transactions,ledger", "--config", &config]).unwrap()
 }
 
-/// Ends the agent, and returns its transactions. The ledger must balance, and count this many discarded packets.
-fn transactions(agent: Agent, dropped: Option<u64>) -> Vec<Value> {
+/// Ends the agent, and returns its transactions. The ledger must balance, and count at least this many discarded packets:
+/// the kernel discards those of other tests as well.
+fn transactions(agent: Agent, dropped: usize) -> Vec<Value> {
     let ended = agent.terminate().unwrap();
     let last = ended.final_ledger().unwrap();
     ledger::verify(last).unwrap();
     assert_eq!(last["kernel"]["drop"]["lost_ring_full"], 0, "{}", ended.stderr);
-    if let Some(dropped) = dropped {
-        assert_eq!(last["kernel"]["drop"]["seen"], dropped, "{last:#}");
-    }
+    let seen = last["kernel"]["drop"]["seen"].as_u64().unwrap();
+    assert!(seen >= dropped as u64, "{last:#}");
     let EndedAgent { records, .. } = ended;
     records.into_iter().filter(|record| record["schema"] == "dns.transaction/1").collect()
 }
@@ -92,7 +92,7 @@ fn lost_messages_carry_the_reason_of_the_kernel() {
     ask(&lab, server, "www.example.com");
     // The kernel gives up on the neighbour after three seconds.
     wait_for(&agent, |record| record["qname"] == "nobody.example.com");
-    let transactions = transactions(agent, Some(rules.len() as u64 + 4));
+    let transactions = transactions(agent, rules.len() + 4);
 
     for (host, _, _, _, message, hook) in rules {
         let name = format!("{hook}-{host:?}.example.com").to_lowercase();
@@ -178,7 +178,7 @@ fn full_buffers_lose_what_the_kernel_counts() {
     let lost_responses = buffer_errors(&lab, Host::Client) - before[1];
     let lost_more = buffer_errors(&lab, Host::Server) - before[0] - lost_queries;
     let (_, metrics) = agent.get("/metrics").unwrap();
-    let transactions = transactions(agent, None);
+    let transactions = transactions(agent, 2);
     drop((at_server, at_client, deaf));
 
     assert!(lost_queries > 0 && lost_responses > 0, "{lost_queries} and {lost_responses}");
@@ -201,10 +201,11 @@ fn full_buffers_lose_what_the_kernel_counts() {
     assert_eq!(lost("client", full, "answered", "response"), lost_responses);
     assert_eq!(lost("client", full, "timeout", "query"), lost_more);
     for (qr, count) in [("query", lost_queries + lost_more), ("response", lost_responses)] {
-        let line = format!(
-            "dns_lost_messages_total{{qr=\"{qr}\",stage=\"socket\",reason=\"SOCKET_RCVBUFF\"}} {count}\n"
+        let name = format!(
+            "dns_lost_messages_total{{qr=\"{qr}\",stage=\"socket\",reason=\"SOCKET_RCVBUFF\"}} "
         );
-        assert!(metrics.contains(&line), "{line}{metrics}");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok());
+        assert!(value.is_some_and(|value| value >= count), "{name}{count}: {metrics}");
     }
 }
 
@@ -234,7 +235,7 @@ fn query_that_was_sent_again_says_what_became_of_the_first() {
     let found = [&lost["message"], &lost["stage"], &lost["hook"]];
     assert_eq!(found, ["query", "netfilter", "output"], "{record:#}");
     assert_eq!(lost["count"], 2);
-    let transactions = transactions(agent, Some(2));
+    let transactions = transactions(agent, 2);
     assert_eq!(of(&transactions, "client", "again.example.com").len(), 1);
 }
 
@@ -270,7 +271,7 @@ fn queues_of_traffic_control_lose_what_they_refuse() {
     assert!(refused > 0, "the queue took everything");
     shell::run(&["tc", "-n", &namespace, "qdisc", "del", "dev", "eth0", "root"]).unwrap();
     wait_for(&agent, |record| record["status"] == "timeout" && record["vantage"] == "client");
-    let transactions = transactions(agent, None);
+    let transactions = transactions(agent, refused);
     let by_queue = |record: &&&Value| record["lost_at"]["stage"] == "queue";
     let all = of(&transactions, "client", "queue.example.com");
     assert_eq!(all.iter().filter(by_queue).count(), refused);

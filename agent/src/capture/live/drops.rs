@@ -12,7 +12,9 @@ use std::sync::Arc;
 pub const NETFILTER: &str = "NETFILTER_DROP";
 /// Name of the reason for packets that are for another host.
 pub const OTHER_HOST: &str = "OTHERHOST";
-/// Names of the reason of packet sockets, whose packets are copies.
+/// Name of the reason where the kernel gives none.
+const NOT_SPECIFIED: &str = "NOT_SPECIFIED";
+/// Name of the reason of packet sockets, whose packets are copies.
 const PACKET_SOCKET: &str = "PACKET_SOCK_ERROR";
 
 /// Symbols of the kernel. Addresses are shown to readers with `CAP_SYSLOG`, which counts when the file is opened.
@@ -70,14 +72,16 @@ impl DropNames {
         Self { reasons, symbols, functions: HashMap::new(), losses: HashMap::new() }
     }
 
-    /// Returns where and why a packet was discarded; `None` if it was a copy for a packet socket.
+    /// Returns where and why a packet was discarded; `None` if it was a copy for a packet socket, or if the kernel gives
+    /// neither a reason nor a function, so that it may have been one.
     pub fn loss(&mut self, drop: &PacketDrop) -> Option<&Arc<Loss>> {
         self.find_functions(drop);
         let function = |address: u64| self.functions.get(&address).cloned().flatten();
         let reason = self.reasons.0.get(&drop.reason).cloned();
         let reason = reason.unwrap_or_else(|| drop.reason.to_string().into());
         let by = function(drop.location);
-        if &*reason == PACKET_SOCKET || by.as_deref().is_some_and(is_packet_socket) {
+        let is_copy = by.as_deref().map_or(&*reason == NOT_SPECIFIED, is_packet_socket);
+        if &*reason == PACKET_SOCKET || is_copy {
             return None;
         }
         let hook = (&*reason == NETFILTER).then(|| {
@@ -226,7 +230,7 @@ fn is_packet_socket(function: &str) -> bool {
 fn stage(reason: &str, function: &str) -> LossStage {
     let begins = |name: &str, starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
     match reason {
-        "NOT_SPECIFIED" => match function.trim_start_matches('_') {
+        NOT_SPECIFIED => match function.trim_start_matches('_') {
             name if begins(name, &["udp", "sock_queue_rcv", "skb_queue_purge"]) => {
                 LossStage::Socket
             }
@@ -342,6 +346,7 @@ mod tests {
             assert_eq!(names.loss(&drop).unwrap().hook, hook);
             assert_eq!(names.is_unseen(&drop), is_unseen);
         }
+        assert_eq!(names.loss(&drop(2, 0x1001, &[])), None, "it may be a copy");
         let full = PacketDrop { flags: out, ..drop(6, 0x1001, &[]) };
         assert!(!names.is_unseen(&full), "only netfilter comes before the hook");
     }

@@ -23,7 +23,7 @@ pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
     let mut probes = vec![kernel(), btf(), capabilities(may_socket && !may_cgroup), memlock()];
     let mut hooks = Vec::new();
     if may_cgroup {
-        let mut found = vec![optional_capabilities(), cgroup_mount(options)];
+        let mut found = vec![optional_capabilities(options.path), cgroup_mount(options)];
         found.extend(load("cgroup", options, &programs::of_cgroup(options)));
         hooks.push(found);
     }
@@ -106,17 +106,23 @@ fn capabilities(packet_socket: bool) -> Probe {
 }
 
 /// Capabilities that hook `cgroup` can do without, and what is missing in records then.
-const OPTIONAL: [(Capability, &str); 4] = [
+const OPTIONAL: [(Capability, &str); 5] = [
     (Capability::CAP_NET_RAW, "ICMP errors of unconnected sockets"),
     (Capability::CAP_SYS_ADMIN, "ICMP errors of other network namespaces"),
     (Capability::CAP_SYS_PTRACE, "executables of other users"),
     (Capability::CAP_DAC_READ_SEARCH, "containers of processes that have ended"),
+    (
+        Capability::CAP_SYSLOG,
+        "functions of the kernel in lost_at, and hooks of netfilter on the way in",
+    ),
 ];
 
-fn optional_capabilities() -> Probe {
+/// `path`: packets that the kernel discards are captured.
+fn optional_capabilities(path: bool) -> Probe {
     let held = caps::read(None, CapSet::Effective).unwrap_or_default();
     let missing: Vec<String> = OPTIONAL
         .iter()
+        .filter(|(wanted, _)| path || *wanted != Capability::CAP_SYSLOG)
         .filter(|(wanted, _)| !held.contains(wanted))
         .map(|(wanted, loses)| format!("without {wanted}, records miss {loses}"))
         .collect();
