@@ -7,7 +7,6 @@ use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::Dropped;
 use dnscribe_transaction::packet::{Loss, LossStage};
 use dnscribe_transaction::pair::{Status, Transaction, Vantage};
-use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +24,8 @@ type Key = (SocketAddr, u16);
 /// The messages that were discarded lately, and counts of all.
 #[derive(Debug, Default)]
 pub struct LossTable {
-    messages: HashMap<Key, SmallVec<[Seen; 1]>>,
+    /// Each in order of arrival. A deque, since a client may send thousands with one port and id.
+    messages: HashMap<Key, VecDeque<Seen>>,
     /// In order of arrival.
     order: VecDeque<(Timestamp, Key)>,
     /// All so far.
@@ -75,7 +75,7 @@ impl LossTable {
         let key = (client, id);
         self.order.push_back((ts, key));
         let seen = Seen { ts, is_response, loss: Arc::clone(loss) };
-        self.messages.entry(key).or_default().push(seen);
+        self.messages.entry(key).or_default().push_back(seen);
     }
 
     /// Returns what was lost of a transaction that has ended. Of one with the response to its first query, this can
@@ -121,7 +121,7 @@ impl LossTable {
     fn forget_oldest(&mut self) {
         let Some((_, key)) = self.order.pop_front() else { return };
         if let Some(seen) = self.messages.get_mut(&key) {
-            seen.remove(0);
+            seen.pop_front();
             if seen.is_empty() {
                 self.messages.remove(&key);
             }
@@ -157,13 +157,13 @@ mod tests {
         table.observe(&dropped(10, 1));
         table.observe(&dropped(10_000, 2));
         table.expire(at(15_005));
-        let seen: Vec<_> = table.messages.values().map(SmallVec::len).collect();
+        let seen: Vec<_> = table.messages.values().map(VecDeque::len).collect();
         assert_eq!(seen, [1, 1]);
         for number in 0..MAX_MESSAGES + 10 {
             table.observe(&dropped(20_000, u16::try_from(number % 1000).unwrap()));
         }
         assert_eq!(table.order.len(), MAX_MESSAGES);
-        assert_eq!(table.messages.values().map(SmallVec::len).sum::<usize>(), MAX_MESSAGES);
+        assert_eq!(table.messages.values().map(VecDeque::len).sum::<usize>(), MAX_MESSAGES);
         table.expire(at(100_000));
         assert!(table.messages.is_empty() && table.order.is_empty());
         assert_eq!(table.counts.values().sum::<u64>(), 3 + MAX_MESSAGES as u64 + 10);
