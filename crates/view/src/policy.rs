@@ -21,6 +21,9 @@ use std::net::IpAddr;
 /// Schema of the records.
 const SCHEMA: &str = "dns.use/1";
 
+/// Label of a namespace with its name.
+const METADATA_NAME: &str = "kubernetes.io/metadata.name";
+
 /// Labels that differ between the pods of a workload, or between its versions.
 const VOLATILE_LABELS: [&str; 5] = [
     "pod-template-hash",

@@ -1,6 +1,6 @@
 //! Reads policies, as far as they concern where connections may lead.
 
-use super::{Destination, Workload, WorkloadName, service_of};
+use super::{Destination, METADATA_NAME, Workload, WorkloadName, service_of};
 use ipnet::IpNet;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -111,9 +111,6 @@ impl Policy {
 
 /// Reads a rule of a kind of policy.
 type ReadRule = fn(&Value) -> Result<Rule, PolicyError>;
-
-/// Label of a namespace with its name.
-const METADATA_NAME: &str = "kubernetes.io/metadata.name";
 
 impl Rule {
     fn matches(&self, name: Option<&str>, destination: &Destination) -> bool {

@@ -1,7 +1,8 @@
 //! Policies that allow what was used.
 
-use super::{Destination, Uses, Workload, service_of, yaml_text};
+use super::{Destination, METADATA_NAME, Uses, Workload, service_of, yaml_text};
 use dnscribe_record::named_enum;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -106,6 +107,11 @@ impl<'a> Allowed<'a> {
         }
         allowed
     }
+
+    /// Namespaces of the services.
+    fn namespaces(&self) -> BTreeSet<&'a str> {
+        self.services.iter().map(|(_, namespace)| *namespace).collect()
+    }
 }
 
 /// Writes what the policy leaves out, and what its reader must know.
@@ -152,6 +158,24 @@ fn metadata(namespace: Option<&str>, name: &str) -> Value {
         Some(namespace) => json!({ "name": format!("{name}-egress"), "namespace": namespace }),
         None => json!({ "name": format!("{name}-egress") }),
     }
+}
+
+/// Selects a namespace.
+fn of_namespace(name: &str) -> Value {
+    json!({ "matchLabels": { METADATA_NAME: name } })
+}
+
+/// Selects pods of a namespace by their labels.
+fn pods(namespace: &str, labels: &Value) -> Value {
+    json!({
+        "namespaceSelector": of_namespace(namespace),
+        "podSelector": { "matchLabels": labels },
+    })
+}
+
+/// Selects the name servers of the cluster.
+fn name_servers() -> Value {
+    pods("kube-system", &json!({ "k8s-app": "kube-dns" }))
 }
 
 fn cilium(
@@ -203,15 +227,10 @@ fn cluster(
         let protocol = protocol.to_ascii_lowercase();
         json!({ protocol: { "destinationPort": { "number": port } } })
     };
-    let of_namespace =
-        |name: &str| json!({ "matchLabels": { "kubernetes.io/metadata.name": name } });
     let mut egress = vec![json!({
         "name": "dns",
         "action": "Accept",
-        "to": [{ "pods": {
-            "namespaceSelector": of_namespace("kube-system"),
-            "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
-        } }],
+        "to": [{ "pods": name_servers() }],
         "protocols": DNS.iter().map(protocol).collect::<Vec<_>>(),
     })];
     for (ports, names) in &allowed.names {
@@ -224,8 +243,7 @@ fn cluster(
             }));
         }
     }
-    let namespaces: BTreeSet<_> = allowed.services.iter().map(|(_, namespace)| namespace).collect();
-    for namespace in namespaces {
+    for namespace in allowed.namespaces() {
         egress
             .push(json!({ "action": "Accept", "to": [{ "namespaces": of_namespace(namespace) }] }));
     }
@@ -241,10 +259,7 @@ fn cluster(
         "spec": {
             "tier": "Admin",
             "priority": PRIORITY,
-            "subject": { "pods": {
-                "namespaceSelector": of_namespace(namespace),
-                "podSelector": { "matchLabels": labels },
-            } },
+            "subject": { "pods": pods(namespace, &json!(labels)) },
             "egress": egress,
         },
     })
@@ -256,30 +271,21 @@ fn kubernetes(
     labels: &BTreeMap<String, String>,
     allowed: &Allowed<'_>,
 ) -> Value {
-    let of_namespace =
-        |name: &str| json!({ "matchLabels": { "kubernetes.io/metadata.name": name } });
     let port = |(protocol, port): &Port<'_>| json!({ "protocol": protocol, "port": port });
     let mut egress = vec![json!({
-        "to": [{
-            "namespaceSelector": of_namespace("kube-system"),
-            "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } },
-        }],
+        "to": [name_servers()],
         "ports": DNS.iter().map(port).collect::<Vec<_>>(),
     })];
     for (ports, names) in &allowed.names {
         let all = names.iter().filter_map(|name| allowed.addresses.get(name)).flatten();
         let addresses: BTreeSet<&IpAddr> = all.collect();
-        let block = |address: &&IpAddr| {
-            let bits = if address.is_ipv4() { 32 } else { 128 };
-            json!({ "ipBlock": { "cidr": format!("{address}/{bits}") } })
-        };
+        let block = |address: &&IpAddr| json!({ "ipBlock": { "cidr": IpNet::from(**address).to_string() } });
         egress.push(json!({
             "to": addresses.iter().map(block).collect::<Vec<_>>(),
             "ports": ports.iter().map(port).collect::<Vec<_>>(),
         }));
     }
-    let namespaces: BTreeSet<_> = allowed.services.iter().map(|(_, namespace)| namespace).collect();
-    for namespace in namespaces {
+    for namespace in allowed.namespaces() {
         egress.push(json!({ "to": [{ "namespaceSelector": of_namespace(namespace) }] }));
     }
     json!({
