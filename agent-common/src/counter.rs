@@ -26,12 +26,24 @@ pub enum Hook {
     SockOps = 4,
     /// The tracepoint `skb:kfree_skb`: packets that the kernel discards.
     Drop = 5,
+    /// The tracepoint `net:net_dev_start_xmit`: queries that a device takes.
+    Transmit = 6,
+    /// `cgroup/recvmsg4` and `recvmsg6`: messages that a process reads.
+    Read = 7,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 6] =
-        [Self::Cgroup, Self::Socket, Self::Icmp, Self::Connect, Self::SockOps, Self::Drop];
+    pub const ALL: [Self; 8] = [
+        Self::Cgroup,
+        Self::Socket,
+        Self::Icmp,
+        Self::Connect,
+        Self::SockOps,
+        Self::Drop,
+        Self::Transmit,
+        Self::Read,
+    ];
 
     /// Returns the name in the ledger.
     #[must_use]
@@ -43,6 +55,8 @@ impl Hook {
             Self::Connect => "connect",
             Self::SockOps => "sock_ops",
             Self::Drop => "drop",
+            Self::Transmit => "transmit",
+            Self::Read => "read",
         }
     }
 }

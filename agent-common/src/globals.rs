@@ -103,14 +103,18 @@ pub enum Setting {
     SkbDevice = 42,
     /// Offset of `net_device.nd_net`.
     DeviceNet = 43,
+    /// Offset of `net_device.ifindex`.
+    DeviceIndex = 44,
+    /// Whether the path of packets is captured.
+    Path = 45,
     /// `SKB_DROP_REASON_NETFILTER_DROP`.
-    ReasonNetfilter = 44,
+    ReasonNetfilter = 46,
     /// `SKB_DROP_REASON_OTHERHOST`.
-    ReasonOtherHost = 45,
+    ReasonOtherHost = 47,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 46;
+pub const SETTINGS: usize = 48;
 
 /// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
 /// agent replaces it in the object before loading.

@@ -1,5 +1,5 @@
 //! Records in the ring: a [`Header`], followed by the packet from its IP header on, or by a [`SocketError`], or
-//! by a [`Connect`], or by a [`PacketDrop`] with the packet.
+//! by a [`Connect`], or by a [`SocketRead`], or by a [`PacketDrop`] with the packet.
 //!
 //! A record has the size of the smallest [size class](CLASSES) that holds the packet, because the verifier needs
 //! constant sizes. Bytes after [`Header::captured_bytes`] are undefined.
@@ -34,6 +34,8 @@ pub const SOCKET_ERROR_BYTES: usize = 48;
 pub const CONNECT_BYTES: usize = 40;
 /// Size of a [`PacketDrop`] in bytes.
 pub const PACKET_DROP_BYTES: usize = 16 + 8 * STACK_FRAMES;
+/// Size of a [`SocketRead`] in bytes.
+pub const SOCKET_READ_BYTES: usize = 24;
 /// Number of return addresses in a [`PacketDrop`].
 pub const STACK_FRAMES: usize = 16;
 
@@ -45,6 +47,10 @@ pub const KIND_SOCKET_ERROR: u8 = 2;
 pub const KIND_CONNECT: u8 = 3;
 /// [`Header::kind`]: a [`PacketDrop`] and the packet follow.
 pub const KIND_PACKET_DROP: u8 = 4;
+/// [`Header::kind`]: the headers of a packet that a device took follow.
+pub const KIND_PACKET_SENT: u8 = 5;
+/// [`Header::kind`]: a [`SocketRead`] follows.
+pub const KIND_SOCKET_READ: u8 = 6;
 
 /// [`PacketDrop::flags`]: the packet's socket is that of its sender.
 pub const DROP_SENDER: u32 = 1;
@@ -120,8 +126,9 @@ pub struct Header {
     /// Thread group id of the process that forked the task's process, if both run the same executable file, as
     /// before `exec`; else 0.
     pub parent_pid: u32,
-    /// Zero.
-    pub pad: u32,
+    /// When a packet arrived at a device, if the path of packets is captured: lower half of the nanoseconds of
+    /// `CLOCK_REALTIME`; else 0.
+    pub arrived_ns: u32,
 }
 
 const _: () = {
@@ -145,6 +152,7 @@ const _: () = {
     assert!(offset_of!(Header, flags) == 84);
     assert!(offset_of!(Header, datagram_bytes) == 86);
     assert!(offset_of!(Header, parent_pid) == 88);
+    assert!(offset_of!(Header, arrived_ns) == 92);
 };
 
 /// An error that ICMP reported to a socket.
@@ -235,6 +243,30 @@ const _: () = {
     assert!(offset_of!(PacketDrop, stack) == 16);
 };
 
+/// A datagram that a process read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
+#[repr(C)]
+pub struct SocketRead {
+    /// Address of its sender; IPv4 in the first four bytes.
+    pub remote: [u8; 16],
+    /// Port of its sender, in host order.
+    pub remote_port: u16,
+    /// Port of the socket, in host order.
+    pub local_port: u16,
+    /// 4 or 6.
+    pub version: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<SocketRead>() == SOCKET_READ_BYTES);
+    assert!(offset_of!(SocketRead, remote_port) == 16);
+    assert!(offset_of!(SocketRead, local_port) == 18);
+    assert!(offset_of!(SocketRead, version) == 20);
+};
+
 /// A record whose header has been checked against its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -255,6 +287,10 @@ pub enum Body<'a> {
     Connect(Connect),
     /// A packet that the kernel discarded, and its captured bytes.
     PacketDrop(PacketDrop, &'a [u8]),
+    /// Captured bytes of a query that a device took: its headers.
+    PacketSent(&'a [u8]),
+    /// A datagram that a process read.
+    SocketRead(SocketRead),
 }
 
 /// Errors of reading a record. They cannot occur if programs and agent are from the same build.
@@ -298,6 +334,12 @@ impl<'a> TryFrom<&'a [u8]> for Record<'a> {
                 let (drop, rest) =
                     PacketDrop::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
                 Body::PacketDrop(drop, captured(&header, rest)?)
+            }
+            KIND_PACKET_SENT => Body::PacketSent(captured(&header, rest)?),
+            KIND_SOCKET_READ => {
+                let (read, _) =
+                    SocketRead::read_from_prefix(rest).map_err(|_| RecordError::Short)?;
+                Body::SocketRead(read)
             }
             kind => return Err(RecordError::Kind(kind)),
         };

@@ -3,7 +3,10 @@
 pub mod cgroup_skb;
 pub mod cgroup_sock;
 pub mod connect;
+pub mod kernel_packet;
 pub mod packet_drop;
+pub mod packet_sent;
 pub mod sock_addr;
 pub mod socket_error;
+pub mod socket_read;
 pub mod tap;

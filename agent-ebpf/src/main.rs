@@ -109,6 +109,25 @@ fn packet_drop(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// The program for queries that a device takes.
+#[raw_tracepoint(tracepoint = "net_dev_start_xmit")]
+fn packet_sent(ctx: RawTracePointContext) -> i32 {
+    hook::packet_sent::observe(&ctx);
+    0
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    hook::socket_read::observe::<4>(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    hook::socket_read::observe::<6>(ctx.sock_addr);
+    PASS
+}
+
 /// The program attached to packet sockets. Small, since its size counts against `net.core.optmem_max`. Returns 0:
 /// the packet socket queues nothing, since all records are written to the ring.
 #[socket_filter]

@@ -1,6 +1,7 @@
 //! Writes records to the rings. The only file that does.
 
 use crate::counters::Counters;
+use crate::hook::kernel_packet::KernelPacket;
 use crate::maps;
 use crate::parse::{PacketSummary, Skb};
 use crate::sample;
@@ -25,7 +26,8 @@ use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
     CLASSES, Connect, FLAG_TASK, FLAG_TUNNEL, Header, KIND_CONNECT, KIND_PACKET, KIND_PACKET_DROP,
-    KIND_SOCKET_ERROR, PacketDrop, STACK_FRAMES, SocketError,
+    KIND_PACKET_SENT, KIND_SOCKET_ERROR, KIND_SOCKET_READ, PacketDrop, STACK_FRAMES, SocketError,
+    SocketRead,
 };
 use dnscribe_common::totals::{LOST, PacketPath, SAMPLED};
 
@@ -68,6 +70,33 @@ pub struct Context {
     pub direct: bool,
     /// Hash of the packet's flow; 0 with a single ring.
     pub flow: u32,
+    /// See [`Header::arrived_ns`].
+    pub arrived_ns: u32,
+}
+
+impl Context {
+    /// What a report has that is not a packet on its way through a hook.
+    #[inline(always)]
+    pub const fn of_report(hook: Hook, direction: u8) -> Self {
+        Self {
+            hook,
+            path: PacketPath::Egress,
+            ip: 0,
+            direction,
+            packet_type: 0,
+            datagram_bytes: 0,
+            max_bytes: u32::MAX,
+            ifindex: 0,
+            netns_cookie: 0,
+            cgroup_id: 0,
+            task: None,
+            parent_pid: 0,
+            tunnelled: false,
+            direct: false,
+            flow: 0,
+            arrived_ns: 0,
+        }
+    }
 }
 
 /// A record with space for `N` bytes of packet.
@@ -311,6 +340,12 @@ pub fn write_connect(counters: Counters, connect: Connect, context: &Context) {
     write_report(counters, KIND_CONNECT, connect, context);
 }
 
+/// Writes a record with a datagram that a process reads.
+#[inline(always)]
+pub fn write_socket_read(counters: Counters, read: SocketRead, context: &Context) {
+    write_report(counters, KIND_SOCKET_READ, read, context);
+}
+
 #[inline(always)]
 fn write_report<T: 'static>(counters: Counters, kind: u8, report: T, context: &Context) {
     let seq = counters.next_sequence();
@@ -329,14 +364,9 @@ fn write_report<T: 'static>(counters: Counters, kind: u8, report: T, context: &C
     slot.submit(wakeup(ring));
 }
 
-/// A packet that the kernel discards.
-pub struct DroppedPacket {
-    /// Address of its IP header.
-    pub ip: u64,
-    /// Its length by its IP header.
-    pub wire: u32,
-    /// Bytes from its IP header on that are in one piece.
-    pub contiguous: u32,
+/// What a [`PacketDrop`] has besides its stack.
+#[derive(Clone, Copy)]
+pub struct DropReport {
     /// See [`PacketDrop::location`].
     pub location: u64,
     /// See [`PacketDrop::reason`].
@@ -345,11 +375,11 @@ pub struct DroppedPacket {
     pub flags: u32,
 }
 
-/// A record of a discarded packet, with space for `N` bytes of it.
+/// A record of a report on a packet, with space for `N` bytes of it.
 #[repr(C)]
-struct DropSlot<const N: usize> {
+struct PacketReportSlot<T, const N: usize> {
     header: Header,
-    drop: PacketDrop,
+    report: T,
     bytes: [u8; N],
 }
 
@@ -358,58 +388,71 @@ struct DropSlot<const N: usize> {
 pub fn write_packet_drop(
     counters: Counters,
     ctx: &RawTracePointContext,
-    packet: &DroppedPacket,
+    packet: &KernelPacket,
+    report: DropReport,
     context: &Context,
 ) {
-    let captured = packet.contiguous.min(packet.wire).min(settings::get(Setting::Snap));
-    let is_written = if captured <= CLASSES[0] as u32 {
-        write_drop_sized::<{ CLASSES[0] }>(counters, ctx, packet, captured, context)
-    } else {
-        write_drop_sized::<{ CLASSES[2] }>(counters, ctx, packet, captured, context)
+    let fill = |drop: *mut PacketDrop| {
+        // SAFETY: the caller passes reserved memory of this type; the helper writes within its field.
+        unsafe {
+            (&raw mut (*drop).location).write_volatile(report.location);
+            (&raw mut (*drop).reason).write_volatile(report.reason);
+            (&raw mut (*drop).flags).write_volatile(report.flags);
+            let stack = (&raw mut (*drop).stack).cast::<u64>();
+            if report.reason == settings::get(Setting::ReasonNetfilter) {
+                // Fills what it does not use with zeros.
+                bpf_get_stack(ctx.as_ptr(), stack.cast(), STACK_FRAMES as u32 * 8, 0);
+            } else {
+                for frame in 0..STACK_FRAMES {
+                    stack.add(frame).write_volatile(0);
+                }
+            }
+        }
     };
-    if !is_written {
-        counters.add(context.hook, Counter::LostRingFull);
+    if packet.captured() <= CLASSES[0] as u32 {
+        write_packet_report::<_, { CLASSES[0] }>(counters, KIND_PACKET_DROP, packet, context, fill);
+    } else {
+        write_packet_report::<_, { CLASSES[2] }>(counters, KIND_PACKET_DROP, packet, context, fill);
     }
 }
 
+/// Writes a record with a query that a device takes.
 #[inline(always)]
-fn write_drop_sized<const N: usize>(
+pub fn write_packet_sent(counters: Counters, packet: &KernelPacket, context: &Context) {
+    let fill = |_: *mut ()| {};
+    write_packet_report::<_, { CLASSES[0] }>(counters, KIND_PACKET_SENT, packet, context, fill);
+}
+
+#[inline(always)]
+fn write_packet_report<T: 'static, const N: usize>(
     counters: Counters,
-    ctx: &RawTracePointContext,
-    packet: &DroppedPacket,
-    captured: u32,
+    kind: u8,
+    packet: &KernelPacket,
     context: &Context,
-) -> bool {
+    fill: impl FnOnce(*mut T),
+) {
     let seq = counters.next_sequence();
     let ring = ring_of(context);
-    let Some(mut slot) = reserve::<DropSlot<N>>(ring) else { return false };
-    let at: *mut DropSlot<N> = MaybeUninit::as_mut_ptr(&mut slot);
-    let mut captured = bounded::<N, 0>(captured);
-    // SAFETY: `at` is reserved memory of the size of a `DropSlot<N>`; the helpers write within its fields, and
-    // `captured` is not above `N`.
+    let Some(mut slot) = reserve::<PacketReportSlot<T, N>>(ring) else {
+        return counters.add(context.hook, Counter::LostRingFull);
+    };
+    let at: *mut PacketReportSlot<T, N> = MaybeUninit::as_mut_ptr(&mut slot);
+    let mut captured = bounded::<N, 0>(packet.captured());
+    // SAFETY: `at` is reserved memory of the size of the slot; the helper writes within its field, and `captured` is
+    // not above `N`.
     unsafe {
         let bytes = (&raw mut (*at).bytes).cast();
         if bpf_probe_read_kernel(bytes, captured as u32, packet.ip as *const _) != 0 {
             captured = 0;
         }
-        let header = &raw mut (*at).header;
-        write_header(header, KIND_PACKET_DROP, seq, packet.wire, captured as u32, context);
-        (&raw mut (*at).drop.location).write_volatile(packet.location);
-        (&raw mut (*at).drop.reason).write_volatile(packet.reason);
-        (&raw mut (*at).drop.flags).write_volatile(packet.flags);
-        let stack = (&raw mut (*at).drop.stack).cast::<u64>();
-        if packet.reason == settings::get(Setting::ReasonNetfilter) {
-            // Fills what it does not use with zeros.
-            bpf_get_stack(ctx.as_ptr(), stack.cast(), STACK_FRAMES as u32 * 8, 0);
-        } else {
-            for frame in 0..STACK_FRAMES {
-                stack.add(frame).write_volatile(0);
-            }
-        }
+        write_header(&raw mut (*at).header, kind, seq, packet.wire, captured as u32, context);
+        fill(&raw mut (*at).report);
     }
     counters.add(context.hook, Counter::Submitted);
+    if (captured as u32) < packet.wire.min(context.max_bytes) {
+        counters.add(context.hook, Counter::Clipped);
+    }
     slot.submit(wakeup(ring));
-    true
 }
 
 /// Returns the ring of the packet's flow.
@@ -461,7 +504,7 @@ fn write_header(at: *mut Header, kind: u8, seq: u64, wire: u32, captured: u32, c
         (&raw mut (*at).flags).write_volatile(flags);
         (&raw mut (*at).datagram_bytes).write_volatile(context.datagram_bytes);
         (&raw mut (*at).parent_pid).write_volatile(context.parent_pid);
-        (&raw mut (*at).pad).write_volatile(0);
+        (&raw mut (*at).arrived_ns).write_volatile(context.arrived_ns);
     }
 }
 

@@ -28,6 +28,8 @@ pub struct SocketState {
     unowned: u32,
     /// Process that forked the owner, if that runs the same executable file; else 0.
     pub parent_pid: u32,
+    /// Flow hash of the last packet that the socket sent, if the path of packets is captured.
+    pub flow: u64,
     /// The peer of a connected UDP socket that has sent nothing to it yet.
     pub peer: Peer,
 }

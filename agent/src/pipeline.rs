@@ -17,6 +17,7 @@ mod event;
 pub mod filter;
 mod flow_stage;
 mod held;
+mod unread;
 mod records;
 mod renderer;
 mod resolver_names;
@@ -39,6 +40,7 @@ use crate::record::RecordBuilder;
 use analysis::Analysis;
 use dnscribe_analysis::detect::Detection;
 use dnscribe_analysis::losses::LossTable;
+use dnscribe_analysis::path::PathTable;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_delivery::{OutputFormat, Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
@@ -159,6 +161,8 @@ pub struct Pipeline {
     analysis: Analysis,
     /// Messages that the kernel discarded, if these are captured.
     losses: Option<LossTable>,
+    /// Times of messages on their way, if these are captured.
+    path: Option<PathTable>,
     metrics: TransactionMetrics,
     /// Metrics by pod, if Kubernetes is configured.
     pod_metrics: Option<PodMetrics>,
@@ -197,6 +201,7 @@ impl Pipeline {
             router,
             analysis,
             losses: options.path.then(LossTable::default),
+            path: options.path.then(PathTable::default),
             metrics: TransactionMetrics::default(),
             resolvers,
             filters: options.filters,
@@ -222,6 +227,9 @@ impl Pipeline {
         self.analysis.set_query_timeout(query_timeout);
         if let Some(losses) = &mut self.losses {
             losses.query_timeout = query_timeout;
+        }
+        if let Some(path) = &mut self.path {
+            path.query_timeout = query_timeout;
         }
     }
 
@@ -326,6 +334,9 @@ impl Pipeline {
         self.now = now;
         if let Some(losses) = &mut self.losses {
             losses.expire(now);
+        }
+        if let Some(path) = &mut self.path {
+            path.expire(now);
         }
         let (analysis, mut export) = self.analysis_parts();
         analysis.expire(now, &mut export);

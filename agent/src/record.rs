@@ -12,6 +12,8 @@ pub use limits::RecordLimits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_analysis::attribution::{Attribution, PodRef, Runtime};
+use dnscribe_analysis::losses::Lost;
+use dnscribe_analysis::path::PathTimes;
 use dnscribe_dns::{
     Edns, Question, Tlv, class_name, dso_name, dso_text, opcode_name, rcode_name, to_unicode,
     type_name,
@@ -20,13 +22,13 @@ use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{
     AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
-    K8sFields, Labels, MessageBody, Namespace, ProcessFields, QuestionFields, RecordHead,
-    RecordTail, Stream, TransactionBody, TransactionContext,
+    K8sFields, Labels, LostAtFields, MessageBody, Namespace, PathFields, ProcessFields,
+    QuestionFields, RecordHead, RecordTail, Stream, TransactionBody, TransactionContext,
 };
 use dnscribe_transaction::correlate::{AnswerSource, TransactionLinks};
 use dnscribe_transaction::decode::{DeadLetter, Message};
-use dnscribe_transaction::packet::Direction;
 use dnscribe_transaction::packet::net::UnreachableReason;
+use dnscribe_transaction::packet::{Direction, NetfilterHook};
 use dnscribe_transaction::pair::{MessageTexts, Transaction, Vantage};
 use limits::ListLimits;
 use std::borrow::Cow;
@@ -263,6 +265,8 @@ impl RecordBuilder {
         tail: RecordTail<'a>,
         links: &TransactionLinks,
         sample_ratio: Option<f64>,
+        lost: Option<&'a Lost>,
+        times: Option<PathTimes>,
     ) -> TransactionContext<'a> {
         let named = |id| self.namespace.message(id);
         TransactionContext {
@@ -272,7 +276,8 @@ impl RecordBuilder {
             parent_event_id: links.parent.map(|parent| named(parent.id)),
             parent_match: links.parent.map(|parent| parent.by.name()),
             cache: links.cache.map(AnswerSource::name),
-            lost_at: None,
+            lost_at: lost.map(lost_at),
+            path: times.map(path),
             tail,
         }
     }
@@ -312,6 +317,27 @@ fn direction(seen: Direction, response: Option<bool>) -> Option<&'static str> {
         (Direction::Egress, _) | (Direction::Loopback, Some(false)) => Some("egress"),
         (Direction::Ingress, _) | (Direction::Loopback, Some(true)) => Some("ingress"),
         (Direction::Loopback, None) | (Direction::Passive, _) => None,
+    }
+}
+
+fn path(times: PathTimes) -> PathFields {
+    let PathTimes { send, arrive, read } = times;
+    PathFields {
+        send_ms: send.map(milliseconds),
+        arrive_ms: arrive.map(milliseconds),
+        read_ms: read.map(milliseconds),
+    }
+}
+
+fn lost_at(lost: &Lost) -> LostAtFields<'_> {
+    let loss = &*lost.loss;
+    LostAtFields {
+        message: if lost.is_response { "response" } else { "query" },
+        stage: loss.stage.name(),
+        reason: &loss.reason,
+        hook: loss.hook.map(NetfilterHook::name),
+        function: loss.function.as_deref(),
+        count: (lost.count > 1).then_some(lost.count),
     }
 }
 

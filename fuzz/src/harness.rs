@@ -104,14 +104,14 @@ impl Harness {
     pub fn send_body(&mut self, body: Body<'_>, metadata: PacketMetadata) {
         self.packets += 1;
         let packet = Packet {
-            ts: self.now,
-            id: PacketId { cpu: 0, seq: self.packets },
             scope: metadata.scope,
-            direction: metadata.direction,
-            task: None,
             datagram_bytes: metadata.datagram_bytes,
-            cgroup_id: 0,
-            body,
+            ..Packet::new(
+                self.now,
+                PacketId { cpu: 0, seq: self.packets },
+                metadata.direction,
+                body,
+            )
         };
         self.flow.observe(&packet, &mut self.pipeline);
     }

@@ -164,6 +164,11 @@ fn emit<D: Direction>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict,
     let (wire, ifindex, segment) = unsafe { ((*skb).len, (*skb).ifindex, (*skb).gso_size) };
     let mut spare = MaybeUninit::uninit();
     let socket = socket_state::<D>(skb, protocol, &mut spare);
+    let flow = verdict.flow.hash(Skb::whole(skb));
+    let has_path = settings::get(Setting::Path) != 0;
+    if D::EGRESS && has_path {
+        socket.flow = u64::from(flow);
+    }
     let context = Context {
         hook: Hook::Cgroup,
         path: if D::EGRESS { totals::PacketPath::Egress } else { totals::PacketPath::Ingress },
@@ -179,7 +184,9 @@ fn emit<D: Direction>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict,
         parent_pid: socket.parent_pid,
         tunnelled: false,
         direct: true,
-        flow: verdict.flow.hash(Skb::whole(skb)),
+        flow,
+        // SAFETY: the kernel hands a valid context.
+        arrived_ns: if !D::EGRESS && has_path { unsafe { (*skb).tstamp as u32 } } else { 0 },
     };
     ring::write_packet(counters, skb, 0, wire, &context);
 }

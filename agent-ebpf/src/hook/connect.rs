@@ -28,7 +28,6 @@ use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{
     Connect, DIRECTION_EGRESS, STEP_BEGUN, STEP_ESTABLISHED, STEP_FAILED, STEP_RESET,
 };
-use dnscribe_common::totals::PacketPath;
 
 const ECONNRESET: i32 = 104;
 const ECONNREFUSED: i32 = 111;
@@ -66,7 +65,7 @@ pub fn begin<const VERSION: u8>(address: *mut bpf_sock_addr) {
 
 /// Returns the peer's address, as the program gave it.
 #[inline(always)]
-fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
+pub fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
     let pair = |[a, b]: [u32; 2]| u64::from_ne_bytes(words([a.to_ne_bytes(), b.to_ne_bytes()]));
     // Volatile, because the verifier refuses loads of several words, and of computed addresses.
     // SAFETY: the kernel hands a valid context.
@@ -196,22 +195,13 @@ fn write(
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(hook, Counter::Seen);
     let context = Context {
-        hook,
-        path: PacketPath::Egress,
-        ip: 0,
-        direction: DIRECTION_EGRESS,
-        packet_type: 0,
-        datagram_bytes: 0,
-        max_bytes: u32::MAX,
-        ifindex: 0,
         netns_cookie: state.netns_cookie,
         cgroup_id: state.cgroup_id,
         task: if state.has_owner() { Some(state.owner) } else { None },
         parent_pid: state.parent_pid,
-        tunnelled: false,
-        direct: false,
         // All steps of a connection come through one ring, in order.
         flow: cookie as u32,
+        ..Context::of_report(hook, DIRECTION_EGRESS)
     };
     ring::write_connect(
         counters,

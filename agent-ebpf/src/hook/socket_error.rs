@@ -14,7 +14,6 @@ use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::flow::{self, four, six};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
-use dnscribe_common::totals::PacketPath;
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
 
 const AF_INET: u16 = 2;
@@ -86,22 +85,10 @@ pub fn observe(socket: *const core::ffi::c_void) {
     counters.add(Hook::Icmp, Counter::Seen);
     let net: u64 = read(socket, Setting::SockNet);
     let context = Context {
-        hook: Hook::Icmp,
-        path: PacketPath::Ingress,
-        ip: 0,
-        direction: DIRECTION_INGRESS,
-        packet_type: 0,
-        datagram_bytes: 0,
-        max_bytes: u32::MAX,
-        ifindex: 0,
         netns_cookie: read(net, Setting::NetCookie),
-        cgroup_id: 0,
-        // Known from the query.
-        task: None,
-        parent_pid: 0,
-        tunnelled: false,
-        direct: false,
         flow: flow_of(version, local, remote, local_port, remote_port),
+        // The task is known from the query.
+        ..Context::of_report(Hook::Icmp, DIRECTION_INGRESS)
     };
     let error = SocketError {
         local,

@@ -223,8 +223,14 @@ pub struct Live {
     listeners: Option<icmp::Listeners>,
     /// Whether connections are captured.
     connects: bool,
+    /// Whether the path of packets is captured.
+    path: bool,
     /// The kernel's reasons to discard packets, if these are captured.
     reasons: Option<drops::Reasons>,
+    /// Whether it is seen that processes read messages over UDP.
+    pub sees_reads: bool,
+    /// A socket that lets the kernel note when each packet arrives.
+    _timestamps: Option<OwnedFd>,
 }
 
 /// Objects that keep the programs attached. Fields are dropped in order: packet sockets go before the programs
@@ -348,8 +354,8 @@ impl Live {
         if self.connects {
             hooks.extend([Hook::Connect, Hook::SockOps]);
         }
-        if self.reasons.is_some() {
-            hooks.push(Hook::Drop);
+        if self.path {
+            hooks.extend([Hook::Drop, Hook::Transmit, Hook::Read]);
         }
         (tally::of_hooks(&cpus, &hooks), tally::of_ring(&cpus, &received))
     }

@@ -112,6 +112,7 @@ pub(super) fn flow_options(config: &Config) -> FlowOptions {
         pairing: config.pairing,
         connections: config.connecting,
         path: config.capture.path,
+        reads: false,
     }
 }
 

@@ -5,7 +5,9 @@ use super::event::{Event, EventSink, RenderedEvent};
 use super::flow_stage::FlowCounters;
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Malformed, Message};
+use dnscribe_transaction::decode::{
+    Connect, DeadLetter, Dropped, Envelope, Malformed, Message, MessageStep,
+};
 use dnscribe_transaction::encrypted::{self, Connection};
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 use std::ops::Range;
@@ -83,6 +85,7 @@ enum StoredEvent {
     },
     Connect(Connect),
     Dropped(Dropped),
+    Step(MessageStep),
     DeadLetter {
         envelope: Envelope,
         reason: Malformed,
@@ -110,6 +113,7 @@ impl EventSink for EventBatch {
             },
             Event::Connect(connect) => StoredEvent::Connect(*connect),
             Event::Dropped(dropped) => StoredEvent::Dropped((*dropped).clone()),
+            Event::Step(step) => StoredEvent::Step(*step),
             Event::DeadLetter(letter) => StoredEvent::DeadLetter {
                 envelope: letter.envelope.clone(),
                 reason: letter.reason,
@@ -236,6 +240,7 @@ impl EventBatch {
             }
             StoredEvent::Connect(connect) => pass(&Event::Connect(connect)),
             StoredEvent::Dropped(dropped) => pass(&Event::Dropped(dropped)),
+            StoredEvent::Step(step) => pass(&Event::Step(step)),
             StoredEvent::DeadLetter { envelope, reason, bytes } => {
                 let (envelope, reason, bytes) = (envelope.clone(), *reason, part(bytes));
                 pass(&Event::DeadLetter(&DeadLetter { envelope, reason, bytes }));

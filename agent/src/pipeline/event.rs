@@ -1,7 +1,7 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Message, MessageStep};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 
@@ -25,6 +25,8 @@ pub enum Event<'a> {
     Connect(&'a Connect),
     /// The kernel has discarded a message.
     Dropped(&'a Dropped),
+    /// A message took a step on its way.
+    Step(&'a MessageStep),
     /// A packet cannot be decoded.
     DeadLetter(&'a DeadLetter<'a>),
 }

@@ -10,14 +10,15 @@ use super::control::Control;
 use super::event::{Event, EventSink};
 use super::held::HeldPackets;
 use super::renderer::Renderer;
+use super::unread::{self, UnreadMessages};
 use crate::capture::Received;
 use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions};
+use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions, MessageKey};
 use dnscribe_transaction::encrypted::{ConnectionOptions, ConnectionTable};
-use dnscribe_transaction::packet::Packet;
 use dnscribe_transaction::packet::ports::PortSet;
+use dnscribe_transaction::packet::{Body, Packet};
 use dnscribe_transaction::pair::{PairOptions, Pairer};
 use std::time::Duration;
 
@@ -39,12 +40,14 @@ pub struct FlowOptions {
     pub connections: ConnectionOptions,
     /// Whether packets that the kernel discards are captured.
     pub path: bool,
+    /// Whether it is seen that processes read messages, too.
+    pub reads: bool,
 }
 
 impl FlowOptions {
     /// Returns the options of one of `shards` stages.
     fn divided_by(self, shards: usize) -> Self {
-        let Self { decoder, pairing, connections, path } = self;
+        let Self { decoder, pairing, connections, path, reads } = self;
         Self {
             decoder: DecoderOptions {
                 tcp_memory_bytes: decoder.tcp_memory_bytes.div_ceil(shards),
@@ -56,6 +59,7 @@ impl FlowOptions {
             pairing: pairing_share(pairing, shards),
             connections: connections_share(connections, shards),
             path,
+            reads,
         }
     }
 }
@@ -88,6 +92,8 @@ pub struct FlowStage {
     pub expired: Timestamp,
     /// Packets that the kernel may yet discard, if such packets are captured.
     held: Option<HeldPackets>,
+    /// Messages that were not read yet, if that is captured.
+    unread: UnreadMessages,
     /// Ports that replace the current ones once the ring has been found empty.
     pending_ports: Option<PortSet>,
 }
@@ -130,7 +136,7 @@ impl FlowStage {
         options: FlowOptions,
         pipeline: &Pipeline,
     ) -> Self {
-        let FlowOptions { decoder, pairing, connections, path } = options.divided_by(shards);
+        let FlowOptions { decoder, pairing, connections, path, reads } = options.divided_by(shards);
         let encrypted = decoder.encrypted.clone();
         let connections = encrypted.map(|encrypted| ConnectionTable::new(encrypted, connections));
         Self {
@@ -141,7 +147,8 @@ impl FlowStage {
             renderer: pipeline.renderer(),
             last_packet: pipeline.epoch(),
             expired: pipeline.epoch(),
-            held: path.then(HeldPackets::default),
+            held: path.then(|| HeldPackets::new(reads)),
+            unread: UnreadMessages::default(),
             pending_ports: None,
         }
     }
@@ -157,14 +164,46 @@ impl FlowStage {
         step(decoder, trackers, &mut |event| sink.event(at, renderer.render(event)));
     }
 
-    /// Takes one packet, and processes it unless the kernel may yet discard it.
+    /// Takes one packet, and processes it unless it must wait for what becomes of it, or of one before it.
     pub fn observe(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) {
         let Some(mut held) = self.held.take() else { return self.process(packet, sink) };
         held.release(packet.ts, &mut |earlier| self.process(earlier, sink));
-        if !held.hold(packet, |port| self.decoder.ports.contains(port)) {
-            self.process(packet, sink);
+        let arriving = unread::arriving(packet, |port| self.decoder.ports.contains(port));
+        if let Some(message) = arriving {
+            self.unread.arrive(packet, message);
+        }
+        if !held.hold(packet, arriving.filter(|message| message.is_response)) {
+            // What others wait for comes before them, and must not end what they complete.
+            let at = held.oldest().map_or(packet.ts, |oldest| oldest.min(packet.ts));
+            self.process_at(at, packet, sink);
+            let settled = self.settled(at, packet, sink);
+            if settled.is_some_and(|message| held.settle(&message)) {
+                held.release(packet.ts, &mut |settled| self.process(settled, sink));
+            }
         }
         self.held = Some(held);
+    }
+
+    /// Returns the message whose way has ended, if the packet reports that. Passes on that it was read.
+    fn settled(
+        &mut self,
+        at: Timestamp,
+        packet: &Packet<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Option<MessageKey> {
+        match packet.body {
+            Body::Dropped { bytes, wire_bytes, .. } => {
+                let message = MessageKey::read(bytes, wire_bytes)?;
+                self.unread.discard(packet.scope, &message);
+                Some(message)
+            }
+            Body::Read { local_port, remote } => {
+                let step = self.unread.read(packet, local_port, remote)?;
+                self.run(at, sink, |_, _, emit| emit(&Event::Step(&step)));
+                Some(step.message)
+            }
+            _ => None,
+        }
     }
 
     /// Processes the packets that have waited long enough at `now`; all of them without it.
@@ -179,12 +218,17 @@ impl FlowStage {
 
     /// Processes one packet; before that, expires what is due.
     fn process(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) {
+        self.process_at(packet.ts, packet, sink);
+    }
+
+    /// Processes one packet as of time `at`; before that, expires what is due.
+    fn process_at(&mut self, at: Timestamp, packet: &Packet<'_>, sink: &mut dyn EventSink) {
         // The clock may step back, and then expiry must not pause until the clock has caught up.
-        if packet.ts >= self.expired.plus(EXPIRE_INTERVAL) || packet.ts < self.last_packet {
-            self.expire(packet.ts, sink);
+        if at >= self.expired.plus(EXPIRE_INTERVAL) || at < self.last_packet {
+            self.expire(at, sink);
         }
-        self.last_packet = packet.ts;
-        self.run(packet.ts, sink, |decoder, trackers, emit| {
+        self.last_packet = at;
+        self.run(at, sink, |decoder, trackers, emit| {
             decoder.observe(packet, &mut |decoded| trackers.process(decoded, emit));
         });
     }
@@ -339,6 +383,7 @@ impl Trackers {
             }
             Decoded::Connect(connect) => emit(&Event::Connect(&connect)),
             Decoded::Dropped(dropped) => emit(&Event::Dropped(&dropped)),
+            Decoded::Step(step) => emit(&Event::Step(&step)),
             Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),
         }
     }

@@ -1,9 +1,10 @@
-//! Packets that wait until it is known whether the kernel discarded them after the hook: a response that arrives is seen
-//! before the kernel finds that the socket's buffer is full.
+//! Packets that wait until it is known what becomes of them after the hook: a response that arrives is seen before the
+//! kernel finds that the socket's buffer is full, and before the process reads it.
 
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::{Body, Direction, Loss, Packet};
-use std::collections::VecDeque;
+use dnscribe_transaction::decode::MessageKey;
+use dnscribe_transaction::packet::{Body, Loss, Packet};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,26 @@ use std::time::Duration;
 /// microseconds, unless an interrupt comes between.
 const HOLD: Duration = Duration::from_millis(1);
 
+/// Time that a process is given to read a response, where that is seen.
+const HOLD_UNREAD: Duration = Duration::from_secs(1);
+
+/// Most packets that wait.
+const MAX_HELD: usize = 1 << 14;
+
 /// Packets in order of arrival. Begins with a response that arrived, and has all packets after it.
-#[derive(Default)]
 pub(super) struct HeldPackets {
     queue: VecDeque<HeldPacket>,
+    /// Responses in `queue`: how many of each, and of how many it is known what became of them.
+    waiting: HashMap<MessageKey, Waiting>,
+    hold: Duration,
     /// Buffers to be used again.
     spare: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    held: usize,
+    settled: usize,
 }
 
 struct HeldPacket {
@@ -24,11 +39,23 @@ struct HeldPacket {
     packet: Packet<'static>,
     bytes: Vec<u8>,
     loss: Option<Arc<Loss>>,
+    /// What it is, if it is a response that waits for itself.
+    response: Option<MessageKey>,
 }
 
 impl HeldPackets {
-    /// Takes a packet, if it must wait. Returns whether it does.
-    pub(super) fn hold(&mut self, packet: &Packet<'_>, is_dns: impl Fn(u16) -> bool) -> bool {
+    /// Creates an empty queue; `reads`: it is seen that processes read responses.
+    pub(super) fn new(reads: bool) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            waiting: HashMap::new(),
+            hold: if reads { HOLD_UNREAD } else { HOLD },
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes a packet, if it must wait. Returns whether it does. `response`: the packet arrived with this response.
+    pub(super) fn hold(&mut self, packet: &Packet<'_>, response: Option<MessageKey>) -> bool {
         let (bytes, loss, body) = match packet.body {
             Body::Ip { bytes, wire_bytes } => (bytes, None, Body::Ip { bytes: &[], wire_bytes }),
             Body::Dropped { bytes, wire_bytes, loss, is_unseen } if is_unseen => (
@@ -41,24 +68,42 @@ impl HeldPackets {
             }
             Body::Connect { cookie, step } => (&[][..], None, Body::Connect { cookie, step }),
             // This is what the others wait for. Dnstap has neither.
-            Body::Dropped { .. } | Body::Message { .. } | Body::Unreadable { .. } => return false,
+            Body::Dropped { .. }
+            | Body::Sent { .. }
+            | Body::Read { .. }
+            | Body::Message { .. }
+            | Body::Unreadable { .. } => return false,
         };
-        let begins =
-            || packet.direction == Direction::Ingress && udp_source(bytes).is_some_and(&is_dns);
-        if self.queue.is_empty() && !begins() {
+        if self.queue.is_empty() && response.is_none() {
             return false;
+        }
+        if let Some(response) = response {
+            self.waiting.entry(response).or_default().held += 1;
         }
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
-        self.queue.push_back(HeldPacket { packet: Packet { body, ..*packet }, bytes: copy, loss });
+        let packet = Packet { body, ..*packet };
+        self.queue.push_back(HeldPacket { packet, bytes: copy, loss, response });
         true
     }
 
-    /// Passes the packets on that have waited long enough at `now`.
+    /// Notes that it is known what became of a message. Returns whether a packet waited for that.
+    pub(super) fn settle(&mut self, message: &MessageKey) -> bool {
+        self.waiting.get_mut(message).map(|waiting| waiting.settled += 1).is_some()
+    }
+
+    /// Passes the packets on that wait for nothing any more at `now`.
     pub(super) fn release(&mut self, now: Timestamp, each: &mut dyn FnMut(&Packet<'_>)) {
-        while self.queue.front().is_some_and(|held| held.packet.ts.plus(HOLD) <= now) {
+        while self.queue.front().is_some_and(|held| self.is_due(held, now)) {
             self.release_first(each);
         }
+    }
+
+    fn is_due(&self, held: &HeldPacket, now: Timestamp) -> bool {
+        let Some(response) = &held.response else { return true };
+        held.packet.ts.plus(self.hold) <= now
+            || self.queue.len() > MAX_HELD
+            || self.waiting.get(response).is_none_or(|waiting| waiting.settled > 0)
     }
 
     /// Passes all packets on.
@@ -69,7 +114,18 @@ impl HeldPackets {
     }
 
     fn release_first(&mut self, each: &mut dyn FnMut(&Packet<'_>)) {
-        let Some(HeldPacket { packet, mut bytes, loss }) = self.queue.pop_front() else { return };
+        let Some(HeldPacket { packet, mut bytes, loss, response }) = self.queue.pop_front() else {
+            return;
+        };
+        if let Some(response) = response
+            && let Some(waiting) = self.waiting.get_mut(&response)
+        {
+            waiting.held -= 1;
+            waiting.settled = waiting.settled.saturating_sub(1);
+            if waiting.held == 0 {
+                self.waiting.remove(&response);
+            }
+        }
         let body = match packet.body {
             Body::Ip { wire_bytes, .. } => Body::Ip { bytes: &bytes, wire_bytes },
             Body::Dropped { wire_bytes, is_unseen, .. } => {
@@ -91,17 +147,4 @@ impl HeldPackets {
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
-}
-
-/// Returns the source port of a UDP packet without extension headers.
-fn udp_source(packet: &[u8]) -> Option<u16> {
-    const UDP: u8 = 17;
-    let first = *packet.first()?;
-    let (protocol, at) = match first >> 4 {
-        4 => (packet.get(9)?, usize::from(first & 15) * 4),
-        6 => (packet.get(6)?, 40),
-        _ => return None,
-    };
-    let port = packet.get(at..)?.first_chunk::<2>().filter(|_| *protocol == UDP)?;
-    Some(u16::from_be_bytes(*port))
 }

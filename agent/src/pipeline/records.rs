@@ -10,16 +10,15 @@ use super::filter::FilterSubject;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::record::record_tail;
 use dnscribe_analysis::lookup::Outcome;
-use dnscribe_analysis::losses::Lost;
 use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{LedgerRecord, LostAtFields, Stream, TransactionContext};
+use dnscribe_record::{LedgerRecord, Stream};
 use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::packet::Transport;
 use dnscribe_transaction::packet::sampling::Timeline;
-use dnscribe_transaction::packet::{NetfilterHook, Transport};
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -53,6 +52,11 @@ impl Pipeline {
             Event::Dropped(dropped) => {
                 if let Some(losses) = &mut self.losses {
                     losses.observe(dropped);
+                }
+            }
+            Event::Step(step) => {
+                if let Some(path) = &mut self.path {
+                    path.observe(step);
                 }
             }
             Event::DeadLetter(letter) => self.dead_letter(letter),
@@ -106,6 +110,7 @@ impl Pipeline {
     /// Counts a transaction, passes it to the analyses, and exports its record.
     fn transaction(&mut self, transaction: &Transaction<'_>, rendered: &RenderedEvent<'_>) {
         let links = self.correlator.end_transaction(transaction);
+        let times = self.path.as_mut().and_then(|path| path.take(transaction));
         let Some(subject) = transaction.identifying_message() else { return };
         let Self {
             identity,
@@ -176,10 +181,14 @@ impl Pipeline {
             }
         }
         let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
-        let context = TransactionContext {
-            lost_at: lost.as_ref().map(lost_at),
-            ..identity.transaction_context(resolver, tail, &links, sample_ratio)
-        };
+        let context = identity.transaction_context(
+            resolver,
+            tail,
+            &links,
+            sample_ratio,
+            lost.as_ref(),
+            times,
+        );
         let id = identity.namespace.message(subject.envelope.id);
         metrics.shortened.transactions += u64::from(rendered.is_shortened);
         let body = || identity.transaction(transaction, texts);
@@ -269,18 +278,6 @@ impl Pipeline {
             self.router.push(Stream::Ledger, id, &record, key);
         }
         self.router.offer();
-    }
-}
-
-fn lost_at(lost: &Lost) -> LostAtFields<'_> {
-    let loss = &*lost.loss;
-    LostAtFields {
-        message: if lost.is_response { "response" } else { "query" },
-        stage: loss.stage.name(),
-        reason: &loss.reason,
-        hook: loss.hook.map(NetfilterHook::name),
-        function: loss.function.as_deref(),
-        count: (lost.count > 1).then_some(lost.count),
     }
 }
 

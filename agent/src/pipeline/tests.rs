@@ -193,16 +193,12 @@ fn packets<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item = P
         now = now.plus(Duration::from_millis(*pause));
         let whole = &pool[*which];
         let bytes = &whole[..captured.unwrap_or(whole.len()).min(whole.len())];
-        Packet {
-            ts: now,
-            id: PacketId { cpu: 0, seq },
-            scope: 0,
-            direction: Direction::Passive,
-            task: None,
-            datagram_bytes: 0,
-            cgroup_id: 0,
-            body: Body::Ip { bytes, wire_bytes: u32::try_from(whole.len()).unwrap() },
-        }
+        Packet::new(
+            now,
+            PacketId { cpu: 0, seq },
+            Direction::Passive,
+            Body::Ip { bytes, wire_bytes: u32::try_from(whole.len()).unwrap() },
+        )
     })
 }
 

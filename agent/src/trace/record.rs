@@ -1,7 +1,7 @@
 //! Records as the trace keeps them: the fields that it shows.
 
-use dnscribe_record::LostAt;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{LostAt, PathFields};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub struct TransactionFields {
     pub parent_match: Option<String>,
     pub cache: Option<String>,
     pub lost_at: Option<LostAt>,
+    pub path: Option<PathFields>,
     pub process: Option<ProcessFields>,
 }
 

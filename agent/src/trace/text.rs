@@ -336,6 +336,10 @@ fn query_node(query: &TracedQuery, widths: &Widths) -> Node {
     if let Some(lost) = &query.lost_at {
         let _ = write!(text, ", {}", clean(&lost.to_string()));
     }
+    let read_ms = query.path.as_ref().and_then(|path| path.read_ms);
+    if let Some(read_ms) = read_ms.filter(|ms| *ms >= 1.0) {
+        let _ = write!(text, ", read {read_ms:.1} ms after it arrived");
+    }
     if query.search_miss {
         text.push_str(", search list");
     }

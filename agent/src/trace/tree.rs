@@ -319,6 +319,7 @@ impl<'a> Builder<'a> {
                 .collect(),
             cache: cache.cloned(),
             lost_at: query.lost_at.clone(),
+            path: query.path.clone(),
             search_miss,
             upstream: upstream
                 .into_iter()

@@ -4,6 +4,7 @@
 
 pub mod attribution;
 pub mod losses;
+pub mod path;
 pub mod view;
 pub mod lookup;
 pub mod uses;

@@ -4,7 +4,7 @@
 //! way, and a packet leaves its network namespace.
 
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::Dropped;
+use dnscribe_transaction::decode::{Dropped, MessageKey};
 use dnscribe_transaction::packet::{Loss, LossStage};
 use dnscribe_transaction::pair::{Status, Transaction, Vantage};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Most messages that are remembered; beyond it, the oldest is forgotten.
 const MAX_MESSAGES: usize = 1 << 16;
 
+/// Most messages after a response that are compared with it. A client may send thousands with one port and id.
+const MAX_RESPONSES: usize = 64;
+
 /// Time that a message is remembered beyond the query timeout.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -24,7 +27,7 @@ type Key = (SocketAddr, u16);
 /// The messages that were discarded lately, and counts of all.
 #[derive(Debug, Default)]
 pub struct LossTable {
-    /// Each in order of arrival. A deque, since a client may send thousands with one port and id.
+    /// Each in order of arrival.
     messages: HashMap<Key, VecDeque<Seen>>,
     /// In order of arrival.
     order: VecDeque<(Timestamp, Key)>,
@@ -66,7 +69,8 @@ pub struct Lost {
 impl LossTable {
     /// Remembers a message that was discarded.
     pub fn observe(&mut self, dropped: &Dropped) {
-        let Dropped { ts, client, id, is_response, ref loss, .. } = *dropped;
+        let Dropped { ts, message, ref loss } = *dropped;
+        let MessageKey { client, id, is_response, .. } = message;
         let key = LossKey { is_response, stage: loss.stage, reason: Arc::clone(&loss.reason) };
         *self.counts.entry(key).or_default() += 1;
         if self.order.len() >= MAX_MESSAGES {
@@ -96,17 +100,20 @@ impl LossTable {
             .filter(|_| transaction.retries == 0)
             .map(|response| response.envelope.ts);
         let seen = self.messages.get(&(client, query.dns.id))?;
-        let is_client = transaction.vantage == Vantage::Client;
-        let mut since = seen.iter().filter(|one| match arrived {
+        let since = arrived.unwrap_or(query.envelope.ts);
+        let seen = seen.range(seen.partition_point(|one| one.ts < since)..);
+        let (first, count) = if arrived.is_some() {
+            let is_client = transaction.vantage == Vantage::Client;
             // A server's response that was lost on its way is known later. One that netfilter discarded before the hook
             // has the time of its message.
-            Some(arrived) => {
-                one.is_response && one.ts >= arrived && (is_client || one.ts == arrived)
-            }
-            None => one.ts >= query.envelope.ts,
-        });
-        let first = since.next()?;
-        let count = u32::try_from(since.count()).unwrap_or(u32::MAX).saturating_add(1);
+            let is_lost = |one: &&Seen| one.is_response && (is_client || one.ts == since);
+            let mut lost = seen.take(MAX_RESPONSES).filter(is_lost);
+            (lost.next()?, lost.count() + 1)
+        } else {
+            let count = seen.len();
+            (seen.into_iter().next()?, count)
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         Some(Lost { is_response: first.is_response, loss: Arc::clone(&first.loss), count })
     }
 
@@ -140,14 +147,13 @@ mod tests {
     fn dropped(ms: u64, port: u16) -> Dropped {
         let stage = LossStage::Socket;
         let loss = Loss { stage, reason: "SOCKET_RCVBUFF".into(), hook: None, function: None };
-        Dropped {
-            ts: at(ms),
+        let message = MessageKey {
             client: SocketAddr::from(([192, 0, 2, 1], port)),
             server: SocketAddr::from(([192, 0, 2, 53], 53)),
             id: 7,
             is_response: false,
-            loss: Arc::new(loss),
-        }
+        };
+        Dropped { ts: at(ms), message, loss: Arc::new(loss) }
     }
 
     #[test]

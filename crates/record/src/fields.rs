@@ -413,13 +413,13 @@ record_struct! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LostAt {
-    /// See [`LostAtFields::message`].
+    /// `query` or `response`: what was lost, of several the first.
     pub message: String,
-    /// See [`LostAtFields::stage`].
+    /// Part of the kernel, as in `dns.transaction/1`.
     pub stage: String,
-    /// See [`LostAtFields::reason`].
+    /// The kernel's name of the reason, such as `SOCKET_RCVBUFF`.
     pub reason: String,
-    /// See [`LostAtFields::hook`].
+    /// The hook of netfilter, if that discarded it.
     pub hook: Option<String>,
 }
 
@@ -439,6 +439,22 @@ impl Display for LostAt {
         let Self { message, stage, reason, hook } = self;
         let (slash, hook) = hook.as_deref().map_or(("", ""), |hook| ("/", hook));
         write!(f, "{message} lost at {stage}{slash}{hook}: {reason}")
+    }
+}
+
+record_struct! {
+    /// Times that messages spent on this host outside of what `latency_ms` has.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    pub struct PathFields {
+        /// Client: time from its socket until the last device of this host that took the query; of one that was sent
+        /// again, the first.
+        pub send_ms: Option<f64>,
+        /// Time from the device to the socket: of the response at a client, of the query at a server.
+        pub arrive_ms: Option<f64>,
+        /// Time in the socket's queue until the process read it: of the response at a client, of the query at a
+        /// server, where `latency_ms` includes it. At a client absent, too, if that took more than a second.
+        pub read_ms: Option<f64>,
     }
 }
 

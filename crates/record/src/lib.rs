@@ -62,7 +62,7 @@ pub use event_id::{EventId, MessageId, Namespace, PacketId};
 pub use fields::{
     AnswerFields, AnswerList, ContainerFields, ContainerId, DsoFields, EdeFields, EdnsFields,
     FlagNames, IcmpFields, K8sFields, Labels, LostAt, LostAtFields, OptionFields, OwnedRecordHead,
-    PodName, ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
+    PathFields, PodName, ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
 };
 pub use fleet::FleetRecord;
 pub use json::{

@@ -1,7 +1,7 @@
 //! Renders transactions, lookups, uses and alerts as one line of text for a terminal, from the record or
 //! from its (possibly masked) JSON.
 
-use super::fields::LostAt;
+use super::fields::{LostAt, PathFields};
 use super::{
     AlertRecord, ContainerView, JsonText, LookupRecord, PodView, ProcessView, TransactionBody,
     TransactionContext, UseRecord,
@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt::{Display, Formatter, Write};
 use std::net::{IpAddr, SocketAddr};
+
+/// Least time on the way through this host that a line shows, in milliseconds.
+const SHOWN_MS: f64 = 1.0;
 
 /// The fields of a transaction that its line shows; a masked record may lack some.
 #[derive(Deserialize)]
@@ -32,6 +35,8 @@ struct TransactionLine<'a> {
     retries: u32,
     icmp: Option<Icmp<'a>>,
     lost_at: Option<LostAt>,
+    #[serde(default)]
+    path: PathFields,
     #[serde(default)]
     conflict: bool,
     orphan_reason: Option<&'a str>,
@@ -348,6 +353,7 @@ impl<'a> TransactionLine<'a> {
             retries: record.retries,
             icmp: record.icmp.as_ref().map(|icmp| Icmp { name: icmp.name }),
             lost_at: context.lost_at.as_ref().map(LostAt::from),
+            path: context.path.clone().unwrap_or_default(),
             conflict: record.conflict == Some(true),
             orphan_reason: record.orphan_reason,
             rejected_responses: record.rejected_responses,
@@ -410,6 +416,12 @@ impl<'a> TransactionLine<'a> {
         }
         if let Some(lost) = &self.lost_at {
             write!(text, " {lost}")?;
+        }
+        let PathFields { send_ms, arrive_ms, read_ms } = self.path;
+        for (name, ms) in [("send", send_ms), ("arrive", arrive_ms), ("read", read_ms)] {
+            if let Some(ms) = ms.filter(|ms| *ms >= SHOWN_MS) {
+                write!(text, " {name}={ms:.1}ms")?;
+            }
         }
         if self.conflict {
             write!(text, " conflict")?;

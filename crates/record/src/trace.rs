@@ -1,6 +1,6 @@
 //! `dns.trace/1`: what `dnscribe trace -o json` writes. It is no stream: no sink and no topic has it.
 
-use crate::fields::LostAt;
+use crate::fields::{LostAt, PathFields};
 use crate::named_enum;
 use crate::time::Timestamp;
 use schemars::JsonSchema;
@@ -167,6 +167,8 @@ pub struct TracedQuery {
     pub cache: Option<String>,
     /// Where the kernel of this host discarded the query or its response.
     pub lost_at: Option<LostAt>,
+    /// Times on the way through this host.
+    pub path: Option<PathFields>,
     /// True if the name is one of the search list that had no records.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub search_miss: bool,

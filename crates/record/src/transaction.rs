@@ -2,8 +2,8 @@
 
 use super::fields::optional_text;
 use super::{
-    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, LostAtFields, RecordHead,
-    RecordTail,
+    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, LostAtFields, PathFields,
+    RecordHead, RecordTail,
 };
 use crate::{Transport, record_struct};
 use dnscribe_dns::Hex;
@@ -201,6 +201,8 @@ record_struct! {
         /// Where the kernel of this host discarded the query or its response, with `capture.path: true`. In an
         /// answered transaction: of a query that was sent again.
         pub lost_at: Option<LostAtFields<'a>>,
+        /// Times on the way through this host, with `capture.path: true` and UDP.
+        pub path: Option<PathFields>,
         /// Fields that end the record.
         #[serde(flatten)]
         pub tail: RecordTail<'a>,

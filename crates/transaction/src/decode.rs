@@ -15,7 +15,7 @@ pub use decoder::{Decoder, DecoderOptions, TCP_STREAM_BYTES};
 pub use encrypted_packet::{EncryptedContent, EncryptedPacket};
 pub use owned_message::OwnedMessage;
 
-use crate::packet::net::UnreachableReason;
+use crate::packet::net::{self, UnreachableReason, protocol};
 use crate::packet::{ConnectStep, Direction, Loss, PacketId, Task, Transport};
 pub use dnscribe_record::MessageId;
 use dnscribe_record::named_enum;
@@ -188,6 +188,43 @@ pub struct Connect {
 pub struct Dropped {
     /// When.
     pub ts: Timestamp,
+    /// Which message.
+    pub message: MessageKey,
+    /// Where and why.
+    pub loss: Arc<Loss>,
+}
+
+/// A message took a step on its way through this host, besides those at the sockets' hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageStep {
+    /// When.
+    pub ts: Timestamp,
+    /// See [`crate::packet::Packet::scope`].
+    pub scope: u64,
+    /// Which message.
+    pub message: MessageKey,
+    /// The step.
+    pub step: PathStep,
+}
+
+/// A step of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathStep {
+    /// A device took the query. Through a pair of veth devices or a tunnel, several do.
+    Sent {
+        /// Index of the interface, in the network namespace [`MessageStep::scope`].
+        device: u32,
+    },
+    /// The process read the message from its socket.
+    Read {
+        /// When it arrived at a device, if known.
+        arrived: Option<Timestamp>,
+    },
+}
+
+/// What identifies a message of DNS over UDP where nothing else of it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MessageKey {
     /// Sender of the query.
     pub client: SocketAddr,
     /// Receiver of the query.
@@ -196,8 +233,21 @@ pub struct Dropped {
     pub id: u16,
     /// Whether it is a response.
     pub is_response: bool,
-    /// Where and why.
-    pub loss: Arc<Loss>,
+}
+
+impl MessageKey {
+    /// Reads the headers of a packet; `None` if it is not UDP, or has no header of DNS.
+    #[must_use]
+    pub fn read(bytes: &[u8], wire_bytes: u32) -> Option<Self> {
+        let ip = net::parse_ip(bytes, wire_bytes).ok()?;
+        let udp = net::parse_udp(&ip).ok().filter(|_| ip.protocol == protocol::UDP)?;
+        let (id, flags) = udp.payload.split_first_chunk::<2>()?;
+        let is_response = flags.first()? & 0x80 != 0;
+        let (src, dst) =
+            (SocketAddr::new(ip.src, udp.src_port), SocketAddr::new(ip.dst, udp.dst_port));
+        let (client, server) = if is_response { (dst, src) } else { (src, dst) };
+        Some(Self { client, server, id: u16::from_be_bytes(*id), is_response })
+    }
 }
 
 /// A packet or part of a stream that is not readable DNS.
@@ -224,6 +274,8 @@ pub enum Decoded<'a> {
     Connect(Connect),
     /// A message was discarded with its packet. If that never reached the hook, the message follows.
     Dropped(Dropped),
+    /// A message took a step on its way.
+    Step(MessageStep),
     /// A packet or part of a stream that could not be read.
     DeadLetter(DeadLetter<'a>),
 }

@@ -60,6 +60,8 @@ pub struct Packet<'a> {
     pub datagram_bytes: u16,
     /// The cgroup2 id (inode) of the socket's cgroup; 0 where unknown.
     pub cgroup_id: u64,
+    /// When the packet arrived at a device, if known.
+    pub arrived: Option<Timestamp>,
     /// The captured content.
     pub body: Body<'a>,
 }
@@ -68,7 +70,17 @@ impl<'a> Packet<'a> {
     /// Creates a packet of which nothing else is known: neither task nor network.
     #[must_use]
     pub const fn new(ts: Timestamp, id: PacketId, direction: Direction, body: Body<'a>) -> Self {
-        Self { ts, id, scope: 0, direction, task: None, datagram_bytes: 0, cgroup_id: 0, body }
+        Self {
+            ts,
+            id,
+            scope: 0,
+            direction,
+            task: None,
+            datagram_bytes: 0,
+            cgroup_id: 0,
+            arrived: None,
+            body,
+        }
     }
 }
 
@@ -129,6 +141,22 @@ pub enum Body<'a> {
         loss: Option<&'a Arc<Loss>>,
         /// Whether it never reached the hook for packets that leave a socket: netfilter comes before.
         is_unseen: bool,
+    },
+    /// An IP packet with a query that a device took from a socket of this host.
+    Sent {
+        /// The captured bytes, from its IP header on: its headers, that of DNS included.
+        bytes: &'a [u8],
+        /// Length of the packet by its IP header.
+        wire_bytes: u32,
+        /// Index of the interface, in the network namespace of the packet.
+        device: u32,
+    },
+    /// A process read a datagram from its socket.
+    Read {
+        /// Port of the socket.
+        local_port: u16,
+        /// Sender of the datagram.
+        remote: SocketAddr,
     },
     /// A step of a connection that a socket of this host opens, to a port other than those of plain DNS.
     Connect {

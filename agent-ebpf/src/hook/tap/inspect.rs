@@ -104,6 +104,7 @@ fn count(skb: *mut __sk_buff, parsed: &Parsed) {
         tunnelled: parsed.tunnelled,
         direct: false,
         flow: verdict.flow.hash(Skb::whole(skb)),
+        arrived_ns: 0,
     };
     let start = parsed.start;
     ring::write_packet(counters, skb, start, length.saturating_sub(start), &context);

@@ -6,6 +6,7 @@
 use dnscribe_record::time::{ClockShift, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Smallest step of the host's clock that is noticed, in nanoseconds. Less is measuring noise. Slewing (adjtime(3),
 /// NTP) changes the speed of both clocks alike, and is no step.
@@ -86,6 +87,16 @@ impl Clock {
     /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         self.at(ktime_ns())
+    }
+
+    /// Returns the time up to `before` at which the lower half of the host's clock was `wall_ns`, in nanoseconds: at most
+    /// 4.29 s earlier.
+    pub fn before(&self, before: Timestamp, wall_ns: u32) -> Timestamp {
+        let shift_ns = self.shift_ns.load(Ordering::Relaxed);
+        let wall = before.as_nanos().saturating_add_signed(shift_ns);
+        #[expect(clippy::cast_possible_truncation, reason = "only the lower half is compared")]
+        let age_ns = (wall as u32).wrapping_sub(wall_ns);
+        before.minus(Duration::from_nanos(age_ns.into()))
     }
 
     /// Returns the time at which the monotonic clock showed `ktime_ns`.

@@ -72,9 +72,11 @@ impl DropNames {
         Self { reasons, symbols, functions: HashMap::new(), losses: HashMap::new() }
     }
 
-    /// Returns where and why a packet was discarded; `None` if it was a copy for a packet socket, or if the kernel gives
-    /// neither a reason nor a function, so that it may have been one.
-    pub fn loss(&mut self, drop: &PacketDrop) -> Option<&Arc<Loss>> {
+    /// Returns where and why a packet was discarded, and whether that was before the hook for packets that leave a socket
+    /// saw it: by netfilter, on its way out. A device's own hook of netfilter comes later, when the packet has its
+    /// link-layer header. `None` if it was a copy for a packet socket, or if the kernel gives neither a reason nor a
+    /// function, so that it may have been one.
+    pub fn loss(&mut self, drop: &PacketDrop) -> Option<(Arc<Loss>, bool)> {
         self.find_functions(drop);
         let function = |address: u64| self.functions.get(&address).cloned().flatten();
         let reason = self.reasons.0.get(&drop.reason).cloned();
@@ -84,37 +86,24 @@ impl DropNames {
         if &*reason == PACKET_SOCKET || is_copy {
             return None;
         }
-        let hook = (&*reason == NETFILTER).then(|| {
-            let hook = self.hook(drop).map(|(_, hook)| hook);
-            hook.or_else(|| hook_of_flags(drop.flags))
-        });
-        let key = (drop.reason, drop.location, hook.flatten());
-        Some(self.losses.entry(key).or_insert_with(|| {
-            let stage = stage(&reason, by.as_deref().unwrap_or_default());
-            Arc::new(Loss { stage, reason, hook: hook.flatten(), function: by })
-        }))
-    }
-
-    /// Returns whether a packet was discarded before the hook for packets that leave a socket saw it: by netfilter, on
-    /// its way out. A device's own hook of netfilter comes later, when the packet has its link-layer header.
-    pub fn is_unseen(&mut self, drop: &PacketDrop) -> bool {
-        let is_netfilter =
-            self.reasons.0.get(&drop.reason).is_some_and(|reason| &**reason == NETFILTER);
-        if !is_netfilter || hook_of_flags(drop.flags).is_none() {
-            return false;
-        }
-        self.find_functions(drop);
+        let is_netfilter = &*reason == NETFILTER;
+        let by_flags = hook_of_flags(drop.flags).filter(|_| is_netfilter);
+        let by_frames = is_netfilter
+            .then(|| hook_of_frames(drop.stack.iter().filter_map(|address| function(*address))))
+            .flatten();
         // A bridge of the sender's own network comes after the hook.
-        self.hook(drop).is_none_or(|(function, hook)| {
-            matches!(hook, NetfilterHook::Output | NetfilterHook::Postrouting)
-                && !function.starts_with("br_")
-        })
-    }
-
-    /// Returns the hook of netfilter by the functions around it, which must have been looked up.
-    fn hook(&self, drop: &PacketDrop) -> Option<(&'static str, NetfilterHook)> {
-        let function = |address: &u64| self.functions.get(address).cloned().flatten();
-        hook_of_frames(drop.stack.iter().filter_map(function))
+        let is_unseen = by_flags.is_some()
+            && by_frames.is_none_or(|(function, hook)| {
+                matches!(hook, NetfilterHook::Output | NetfilterHook::Postrouting)
+                    && !function.starts_with("br_")
+            });
+        let hook = by_frames.map(|(_, hook)| hook).or(by_flags);
+        let key = (drop.reason, drop.location, hook);
+        let loss = self.losses.entry(key).or_insert_with(|| {
+            let stage = stage(&reason, by.as_deref().unwrap_or_default());
+            Arc::new(Loss { stage, reason, hook, function: by })
+        });
+        Some((Arc::clone(loss), is_unseen))
     }
 
     /// Looks up the functions of addresses that are new.
@@ -301,15 +290,15 @@ mod tests {
     #[test]
     fn names_reason_function_and_hook() {
         let mut names = names(&["nf_hook_slow", "ip_output", "ip_local_deliver", "udp_rcv"]);
-        let full = names.loss(&drop(6, 0x4010, &[])).unwrap();
+        let (full, _) = names.loss(&drop(6, 0x4010, &[])).unwrap();
         assert_eq!((full.stage, &*full.reason), (LossStage::Socket, "SOCKET_RCVBUFF"));
         assert_eq!((full.function.as_deref(), full.hook), (Some("udp_rcv"), None));
-        let rule = names.loss(&drop(12, 0x1fff, &[0x1800, 0x3001, 0x2001])).unwrap();
+        let (rule, _) = names.loss(&drop(12, 0x1fff, &[0x1800, 0x3001, 0x2001])).unwrap();
         assert_eq!((rule.stage, rule.hook), (LossStage::Netfilter, Some(NetfilterHook::Input)));
         assert_eq!(rule.function.as_deref(), Some("nf_hook_slow"));
-        let unlabelled = names.loss(&drop(2, 0x4fff, &[])).unwrap();
+        let (unlabelled, _) = names.loss(&drop(2, 0x4fff, &[])).unwrap();
         assert_eq!(unlabelled.stage, LossStage::Socket);
-        assert_eq!(&*names.loss(&drop(77, 0x10, &[])).unwrap().reason, "77", "a module's reason");
+        assert_eq!(&*names.loss(&drop(77, 0x10, &[])).unwrap().0.reason, "77", "a module's reason");
     }
 
     #[test]
@@ -317,10 +306,10 @@ mod tests {
         let mut names = names(&["nf_hook_slow", "br_nf_post_routing", "ip_output", "br_dev_xmit"]);
         let flags = DROP_SENDER | DROP_NETWORK_LAYER;
         let out = PacketDrop { flags, ..drop(12, 0x1001, &[0x1001, 0x3001]) };
-        assert!(names.is_unseen(&out));
+        assert!(names.loss(&out).unwrap().1);
         let bridged = PacketDrop { flags, ..drop(12, 0x1001, &[0x1001, 0x2001, 0x4001, 0x3001]) };
-        assert!(!names.is_unseen(&bridged));
-        assert_eq!(names.loss(&bridged).unwrap().hook, Some(NetfilterHook::Postrouting));
+        let (loss, is_unseen) = names.loss(&bridged).unwrap();
+        assert_eq!((loss.hook, is_unseen), (Some(NetfilterHook::Postrouting), false));
     }
 
     #[test]
@@ -343,12 +332,12 @@ mod tests {
             (DROP_NETWORK_LAYER, None, false),
         ] {
             let drop = PacketDrop { flags, ..drop(12, 0x1001, &[]) };
-            assert_eq!(names.loss(&drop).unwrap().hook, hook);
-            assert_eq!(names.is_unseen(&drop), is_unseen);
+            let (loss, unseen) = names.loss(&drop).unwrap();
+            assert_eq!((loss.hook, unseen), (hook, is_unseen));
         }
         assert_eq!(names.loss(&drop(2, 0x1001, &[])), None, "it may be a copy");
         let full = PacketDrop { flags: out, ..drop(6, 0x1001, &[]) };
-        assert!(!names.is_unseen(&full), "only netfilter comes before the hook");
+        assert!(!names.loss(&full).unwrap().1, "only netfilter comes before the hook");
     }
 
     #[test]

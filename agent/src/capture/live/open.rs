@@ -12,8 +12,10 @@ use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
 use aya::programs::Program;
 use dnscribe_common::counter::Hook;
 use dnscribe_common::{CONFIG_OWNERS, owner};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt::Write as _;
 use std::fs::File;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -103,6 +105,7 @@ impl Live {
         };
         let mut live = Self::without_readers(take, options, hook, description)?;
         live.reasons.clone_from(&loaded.reasons);
+        live.sees_reads = loaded.has(programs::READ_IPV4);
         for records in std::mem::take(&mut loaded.rings) {
             live.add_reader(records, loaded.ring_bytes, options.nice)?;
         }
@@ -135,7 +138,10 @@ impl Live {
             encrypted: options.encrypted.clone(),
             listeners: None,
             connects: options.connects,
+            path: options.path,
             reasons: None,
+            sees_reads: false,
+            _timestamps: options.path.then(timestamps).flatten(),
         })
     }
 
@@ -161,6 +167,17 @@ impl Live {
         });
         Ok(())
     }
+}
+
+/// Returns a socket that lets the kernel note when each packet arrives, on every device.
+fn timestamps() -> Option<OwnedFd> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .map_err(|error| error.to_string())
+        .and_then(|socket| {
+            setsockopt(&socket, sockopt::ReceiveTimestampns, &true).map_err(|e| e.to_string())?;
+            Ok(socket.into())
+        });
+    socket.inspect_err(|error| tracing::warn!(%error, "cannot ask for times of arrival")).ok()
 }
 
 /// Adds the programs that the kernel refused to the description.

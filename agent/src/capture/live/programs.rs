@@ -52,10 +52,7 @@ const fn spec(name: &'static str, required: bool, loses: &'static str) -> Progra
 pub fn of_cgroup(options: &LiveOptions) -> Vec<ProgramSpec> {
     let mut programs = CGROUP.to_vec();
     if options.path {
-        programs.push(ProgramSpec {
-            needs: "Linux 5.17 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
-            ..spec(PACKET_DROP, false, "packets that the kernel discards, with its reasons")
-        });
+        programs.extend(PATH);
     }
     if options.connects {
         for program in &mut programs {
@@ -86,6 +83,19 @@ const CGROUP: [ProgramSpec; 9] = [
         needs: "Linux 5.14 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
     },
 ];
+/// Programs of hook `cgroup` for the path of packets.
+const PATH: [ProgramSpec; 4] = [
+    ProgramSpec {
+        needs: "Linux 5.17 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
+        ..spec(PACKET_DROP, false, "packets that the kernel discards, with its reasons")
+    },
+    ProgramSpec {
+        needs: "BTF (CONFIG_DEBUG_INFO_BTF=y), and a kernel that is not locked down",
+        ..spec(PACKET_SENT, false, "times when devices take queries")
+    },
+    spec(READ_IPV4, false, "times when processes read messages over IPv4"),
+    spec("recvmsg6", false, "times when processes read messages over IPv6"),
+];
 /// Programs of hook `socket`.
 pub const SOCKET: [ProgramSpec; 2] =
     [spec("tap", true, "packets on interfaces"), spec(CALLED, true, "packets on interfaces")];
@@ -95,6 +105,10 @@ const CALLED: &str = "tap_check";
 pub const SOCKET_ERROR: &str = "socket_error";
 /// Program for packets that the kernel discards.
 const PACKET_DROP: &str = "packet_drop";
+/// Program for queries that devices take.
+const PACKET_SENT: &str = "packet_sent";
+/// Program for messages that processes read over IPv4.
+pub const READ_IPV4: &str = "recvmsg4";
 /// Program for the outcomes of connections.
 const TCP_STATE: &str = "tcp_state";
 
@@ -116,6 +130,18 @@ pub struct Loaded {
     pub reasons: Option<Reasons>,
 }
 
+/// Returns whether a program is attached to a tracepoint, where it reads kernel memory.
+fn is_tracepoint(name: &str) -> bool {
+    matches!(name, SOCKET_ERROR | PACKET_DROP | PACKET_SENT)
+}
+
+impl Loaded {
+    /// Returns whether the kernel has accepted a program, and it is attached if programs are.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+}
+
 /// Loads programs, without the features that this kernel does not offer.
 pub fn load(options: &LiveOptions, wanted: &[ProgramSpec]) -> Result<Loaded, CannotCapture> {
     load_with_btf(Btf::of_kernel().ok().as_ref(), options, wanted)
@@ -133,6 +159,7 @@ pub fn load_with_btf(
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
     let mut settings = Settings::best(snap_bytes, options.rings, btf);
     settings.record_connects(options.connects);
+    settings.record_path(options.path);
     let is_tap = wanted.iter().any(|entry| entry.name == CALLED);
     let functions = btf.filter(|_| is_tap).and_then(|btf| {
         let ids = function_ids(btf)?;
@@ -147,11 +174,12 @@ pub fn load_with_btf(
     let reasons = options.path.then(|| btf.map(Reasons::of_kernel).unwrap_or_default());
     if let Some(reasons) = &reasons {
         settings.set_reasons(reasons);
-        let drops = wanted.iter().filter(|entry| entry.name == PACKET_DROP);
         if !settings.knows_packets() {
-            refused.extend(drops.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
+            let tracepoints = PATH.into_iter().filter(|entry| is_tracepoint(entry.name));
+            refused.extend(tracepoints.map(|entry| (entry, "the kernel has no BTF".to_owned())));
         } else if reasons.is_empty() {
-            refused.extend(drops.map(|entry| (*entry, "the kernel gives no reasons".to_owned())));
+            let drops = PATH.into_iter().filter(|entry| entry.name == PACKET_DROP);
+            refused.extend(drops.map(|entry| (entry, "the kernel gives no reasons".to_owned())));
         }
     }
     let plain = decompressed()?;
@@ -181,7 +209,7 @@ pub fn load_with_btf(
             continue;
         }
         // These programs have no alternative to reading kernel memory by copies, or none left.
-        let has_no_fallback = matches!(entry.name, SOCKET_ERROR | TCP_STATE | PACKET_DROP);
+        let has_no_fallback = entry.name == TCP_STATE || is_tracepoint(entry.name);
         let is_hook = !matches!(entry.name, "cgroup_ingress" | "cgroup_egress" | "tap" | CALLED);
         if !has_no_fallback && settings.degrade(is_hook, &log) {
             continue;
@@ -301,8 +329,12 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
             Some(Program::CgroupSockAddr(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::SockOps(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::RawTracePoint(program)) => {
-                let is_drop = entry.name == PACKET_DROP;
-                program.attach(if is_drop { "kfree_skb" } else { "inet_sk_error_report" }).map(drop)
+                let tracepoint = match entry.name {
+                    PACKET_DROP => "kfree_skb",
+                    PACKET_SENT => "net_dev_start_xmit",
+                    _ => "inet_sk_error_report",
+                };
+                program.attach(tracepoint).map(drop)
             }
             _ => Ok(()),
         };

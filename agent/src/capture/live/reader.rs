@@ -74,10 +74,7 @@ impl Reader {
                     coverage.note(record.header.netns_cookie);
                 }
                 let loss = match (&record.body, drops.as_mut()) {
-                    (record::Body::PacketDrop(drop, _), Some(names)) => {
-                        let is_unseen = names.is_unseen(drop);
-                        names.loss(drop).cloned().map(|loss| (loss, is_unseen))
-                    }
+                    (record::Body::PacketDrop(drop, _), Some(names)) => names.loss(drop),
                     _ => None,
                 };
                 let (locals, coverage) = (locals.as_mut(), coverage.as_ref());
@@ -114,10 +111,20 @@ fn packet<'a>(
             loss: loss.map(|(loss, _)| loss),
             is_unseen: loss.is_some_and(|(_, is_unseen)| *is_unseen),
         },
+        record::Body::PacketSent(bytes) => {
+            Body::Sent { bytes, wire_bytes: header.wire_bytes, device: header.ifindex }
+        }
+        record::Body::SocketRead(read) => Body::Read {
+            local_port: read.local_port,
+            remote: SocketAddr::new(address(read.version, read.remote), read.remote_port),
+        },
     };
     let direction = direction_of(header, &body, locals);
+    let ts = clock.at(header.ktime_ns);
+    let arrived = (header.arrived_ns != 0).then(|| clock.before(ts, header.arrived_ns));
     Packet {
-        ts: clock.at(header.ktime_ns),
+        ts,
+        arrived,
         id: PacketId { cpu: header.cpu, seq: header.seq },
         scope: match direction {
             Direction::Passive => u64::from(header.ifindex),

@@ -35,14 +35,14 @@ enum Feature {
     Parent,
     /// A socket's error.
     SocketError,
-    /// A discarded packet.
-    Drop,
+    /// A packet of the kernel.
+    Packet,
     /// IPv6: without it in the kernel these fields are missing, and never read.
     Ipv6,
 }
 
 /// Kernel fields that the programs read by offset.
-const FIELDS: [(Feature, Setting, &str, &[&str]); 29] = [
+const FIELDS: [(Feature, Setting, &str, &[&str]); 30] = [
     (Feature::Lock, Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Feature::Netns, Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Feature::Netns, Setting::NetCookie, "net", &["net_cookie"]),
@@ -64,14 +64,15 @@ const FIELDS: [(Feature, Setting, &str, &[&str]); 29] = [
     (Feature::Ipv6, Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
     (Feature::SocketError, Setting::SockError, "sock", &["sk_err"]),
     (Feature::SocketError, Setting::SockProtocol, "sock", &["sk_protocol"]),
-    (Feature::Drop, Setting::SkbHead, "sk_buff", &["head"]),
-    (Feature::Drop, Setting::SkbData, "sk_buff", &["data"]),
-    (Feature::Drop, Setting::SkbNetwork, "sk_buff", &["network_header"]),
-    (Feature::Drop, Setting::SkbTail, "sk_buff", &["tail"]),
-    (Feature::Drop, Setting::SkbProtocol, "sk_buff", &["protocol"]),
-    (Feature::Drop, Setting::SkbSock, "sk_buff", &["sk"]),
-    (Feature::Drop, Setting::SkbDevice, "sk_buff", &["dev"]),
-    (Feature::Drop, Setting::DeviceNet, "net_device", &["nd_net", "net"]),
+    (Feature::Packet, Setting::SkbHead, "sk_buff", &["head"]),
+    (Feature::Packet, Setting::SkbData, "sk_buff", &["data"]),
+    (Feature::Packet, Setting::SkbNetwork, "sk_buff", &["network_header"]),
+    (Feature::Packet, Setting::SkbTail, "sk_buff", &["tail"]),
+    (Feature::Packet, Setting::SkbProtocol, "sk_buff", &["protocol"]),
+    (Feature::Packet, Setting::SkbSock, "sk_buff", &["sk"]),
+    (Feature::Packet, Setting::SkbDevice, "sk_buff", &["dev"]),
+    (Feature::Packet, Setting::DeviceNet, "net_device", &["nd_net", "net"]),
+    (Feature::Packet, Setting::DeviceIndex, "net_device", &["ifindex"]),
 ];
 
 impl Settings {
@@ -114,7 +115,7 @@ impl Settings {
         settings.set(Setting::SockTyped, u32::from(has(Feature::Lock)));
         settings.netns_by_btf = has(Feature::Netns);
         settings.socket_errors = settings.netns_by_btf && has(Feature::SocketError);
-        if !settings.socket_errors || !has(Feature::Drop) {
+        if !settings.socket_errors || !has(Feature::Packet) {
             settings.set(Setting::DeviceNet, 0);
         }
         settings
@@ -125,7 +126,12 @@ impl Settings {
         self.set(Setting::Connects, u32::from(connects));
     }
 
-    /// Returns whether the fields that the program for discarded packets reads are known.
+    /// Sets whether the programs record the path of packets.
+    pub fn record_path(&mut self, path: bool) {
+        self.set(Setting::Path, u32::from(path));
+    }
+
+    /// Returns whether the fields that the programs for the path of packets read are known.
     pub fn knows_packets(&self) -> bool {
         self.get(Setting::DeviceNet) != 0
     }

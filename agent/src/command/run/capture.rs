@@ -46,6 +46,11 @@ impl Capture {
         }
     }
 
+    /// Whether it is seen that processes read messages over UDP.
+    pub(super) const fn sees_reads(&self) -> bool {
+        matches!(self, Self::Hook(live) if live.sees_reads)
+    }
+
     /// What to do if nothing comes.
     pub(super) fn hint(&self, ports: &PortSet) -> String {
         let description = self.description();

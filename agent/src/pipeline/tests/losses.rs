@@ -2,6 +2,7 @@
 
 use super::*;
 use dnscribe_transaction::packet::{Loss, LossStage};
+use std::net::SocketAddr;
 
 fn pipeline() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
     let kept = Arc::new(Mutex::new(Vec::new()));
@@ -15,11 +16,11 @@ fn pipeline() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
 /// Runs packets through a stage, with the ring found empty after some, and returns the records.
 fn run_held<'a>(
     packets: impl Iterator<Item = Packet<'a>>,
-    path: bool,
+    (path, reads): (bool, bool),
     mut is_drained: impl FnMut() -> bool,
 ) -> Result<String, TestCaseError> {
     let (mut pipeline, kept) = pipeline();
-    let mut flow = pipeline.flow_stage(FlowOptions { path, ..flow_options() });
+    let mut flow = pipeline.flow_stage(FlowOptions { path, reads, ..flow_options() });
     let (mut now, mut count) = (EPOCH, 0);
     for packet in packets {
         (now, count) = (packet.ts, count + 1);
@@ -49,45 +50,56 @@ fn at_client<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item =
 
 proptest! {
     #[test]
-    fn holding_changes_nothing(steps in steps()) {
+    fn holding_changes_nothing(steps in steps(), reads in any::<bool>()) {
         let pool = pool();
-        let plain = run_held(at_client(&pool, &steps), false, || false)?;
-        let held = run_held(at_client(&pool, &steps), true, || false)?;
+        let plain = run_held(at_client(&pool, &steps), (false, false), || false)?;
+        let held = run_held(at_client(&pool, &steps), (true, reads), || false)?;
         prop_assert_eq!(plain, held);
     }
 
     #[test]
-    fn holding_loses_nothing(steps in steps(), empty in any::<u64>()) {
+    fn holding_loses_nothing(steps in steps(), empty in any::<u64>(), reads in any::<bool>()) {
         let pool = pool();
         let mut turn = 0;
         let mut is_drained = || {
             turn = (turn + 1) % 64;
             empty >> turn & 1 == 1
         };
-        let records = run_held(at_client(&pool, &steps), true, &mut is_drained)?;
+        let records = run_held(at_client(&pool, &steps), (true, reads), &mut is_drained)?;
         prop_assert!(records.lines().all(|line| !line.contains("lost_at")));
     }
 }
 
-#[test]
-fn answer_that_its_socket_refuses_is_lost() {
+/// A query and its answer, as packets.
+fn exchange() -> (Vec<u8>, Vec<u8>) {
     let query = test_packets::query(1, "www");
     let mut answer = query.clone();
     answer[2] |= 0x80;
-    let (query, answer) =
-        (test_packets::udp(CLIENT, SERVER, &query), test_packets::udp(SERVER, CLIENT, &answer));
+    (test_packets::udp(CLIENT, SERVER, &query), test_packets::udp(SERVER, CLIENT, &answer))
+}
+
+fn wire_bytes(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap()
+}
+
+fn ip(bytes: &[u8]) -> Body<'_> {
+    Body::Ip { bytes, wire_bytes: wire_bytes(bytes) }
+}
+
+fn packet(us: u64, seq: u64, direction: Direction, body: Body<'_>) -> Packet<'_> {
+    let ts = EPOCH.plus(Duration::from_micros(us));
+    Packet::new(ts, PacketId { cpu: 0, seq }, direction, body)
+}
+
+#[test]
+fn answer_that_its_socket_refuses_is_lost() {
+    let (query, answer) = exchange();
     let loss = Arc::new(Loss {
         stage: LossStage::Socket,
         reason: "SOCKET_RCVBUFF".into(),
         hook: None,
         function: Some("udp_rcv".into()),
     });
-    let wire_bytes = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
-    let packet = |us: u64, seq: u64, direction: Direction, body| {
-        let ts = EPOCH.plus(Duration::from_micros(us));
-        Packet::new(ts, PacketId { cpu: 0, seq }, direction, body)
-    };
-    let ip = |bytes| Body::Ip { bytes, wire_bytes: wire_bytes(bytes) };
     let dropped = |is_unseen, bytes, loss| Body::Dropped {
         bytes,
         wire_bytes: wire_bytes(bytes),
@@ -100,7 +112,7 @@ fn answer_that_its_socket_refuses_is_lost() {
         packet(300, 2, ingress, ip(&answer)),
         packet(302, 3, ingress, dropped(false, &answer, Some(&loss))),
     ];
-    let records = run_held(lost_answer.into_iter(), true, || true).unwrap();
+    let records = run_held(lost_answer.into_iter(), (true, false), || true).unwrap();
     let lost = r#""lost_at":{"message":"response","stage":"socket","reason":"SOCKET_RCVBUFF","function":"udp_rcv"}"#;
     assert!(records.contains("\"status\":\"answered\"") && records.contains(lost), "{records}");
 
@@ -111,7 +123,7 @@ fn answer_that_its_socket_refuses_is_lost() {
         packet(300, 3, ingress, ip(&answer)),
         packet(302, 4, ingress, dropped(false, &answer, None)),
     ];
-    let records = run_held(copy.into_iter(), true, || true).unwrap();
+    let records = run_held(copy.into_iter(), (true, false), || true).unwrap();
     assert!(
         records.contains("\"status\":\"answered\"") && !records.contains("lost_at"),
         "{records}"
@@ -119,10 +131,84 @@ fn answer_that_its_socket_refuses_is_lost() {
 
     // Never seen but as it was lost: a message, and a transaction.
     let unseen = [packet(0, 1, egress, dropped(true, &query, Some(&loss)))];
-    let records = run_held(unseen.into_iter(), true, || true).unwrap();
+    let records = run_held(unseen.into_iter(), (true, false), || true).unwrap();
     assert!(records.contains("\"dns.message/1\""), "{records}");
     assert!(
         records.contains("\"status\":\"open\"") && records.contains("\"lost_at\""),
         "{records}"
     );
+}
+
+/// The path of each transaction's record.
+fn paths(packets: Vec<Packet<'_>>) -> Vec<Value> {
+    let records = run_held(packets.into_iter(), (true, true), || true).unwrap();
+    let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let transactions = records.filter(|record| record["schema"] == "dns.transaction/1");
+    transactions.map(|record| record["path"].clone()).collect()
+}
+
+#[test]
+fn transactions_know_when_messages_were_sent_and_read() {
+    let (query, answer) = exchange();
+    let (egress, ingress) = (Direction::Egress, Direction::Ingress);
+    let client: SocketAddr = CLIENT.parse().unwrap();
+    let server: SocketAddr = SERVER.parse().unwrap();
+    let sent = |device| Body::Sent { bytes: &query, wire_bytes: wire_bytes(&query), device };
+    let read_by_client = Body::Read { local_port: client.port(), remote: server };
+    let answered = |us| Packet {
+        arrived: Some(EPOCH.plus(Duration::from_micros(us - 30))),
+        ..packet(us, 4, ingress, ip(&answer))
+    };
+    // Through two devices, sent again, and read late.
+    let slow = vec![
+        packet(0, 1, egress, ip(&query)),
+        packet(20, 2, egress, sent(7)),
+        packet(50, 3, egress, sent(2)),
+        packet(100_000, 4, egress, ip(&query)),
+        packet(100_020, 5, egress, sent(7)),
+        packet(100_050, 6, egress, sent(2)),
+        answered(300_000),
+        packet(800_000, 8, ingress, read_by_client),
+    ];
+    let expected = serde_json::json!({"send_ms": 0.05, "arrive_ms": 0.03, "read_ms": 500.0});
+    assert_eq!(paths(slow), [expected]);
+
+    // Never read: the transaction does not wait longer than it must, and says nothing.
+    let unread = vec![
+        packet(0, 1, egress, ip(&query)),
+        answered(300_000),
+        packet(1_300_001, 3, egress, ip(&query)),
+        packet(1_400_000, 4, ingress, read_by_client),
+    ];
+    assert_eq!(paths(unread), [Value::Null, Value::Null]);
+
+    // Two in the server's queue, and one that found it full.
+    let full = Arc::new(Loss {
+        stage: LossStage::Socket,
+        reason: "SOCKET_RCVBUFF".into(),
+        hook: None,
+        function: None,
+    });
+    let other = test_packets::udp(CLIENT, SERVER, &test_packets::query(2, "lost"));
+    let third = test_packets::udp(CLIENT, SERVER, &test_packets::query(3, "third"));
+    let lost = Body::Dropped {
+        bytes: &other,
+        wire_bytes: wire_bytes(&other),
+        loss: Some(&full),
+        is_unseen: false,
+    };
+    let read_by_server = Body::Read { local_port: server.port(), remote: client };
+    let at_server = vec![
+        packet(0, 1, ingress, ip(&query)),
+        packet(10, 2, ingress, ip(&other)),
+        packet(11, 3, ingress, lost),
+        packet(20, 4, ingress, ip(&third)),
+        packet(40_000, 5, ingress, read_by_server),
+        packet(60_000, 6, egress, ip(&answer)),
+        packet(60_020, 7, ingress, read_by_server),
+    ];
+    let times = paths(at_server);
+    assert_eq!(times[0], serde_json::json!({"read_ms": 40.0}));
+    let third: Vec<_> = times.iter().filter(|times| times["read_ms"] == 60.0).collect();
+    assert_eq!((third.len(), times.len()), (1, 3), "{times:?}");
 }

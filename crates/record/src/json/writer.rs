@@ -463,8 +463,8 @@ mod tests {
     use crate::fields::OptionList;
     use crate::{
         AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames, IcmpFields,
-        K8sFields, LostAtFields, MaskingFields, MessageBody, ProcessFields, QuestionFields,
-        RecordHead, RecordTail, TransactionBody, TransactionContext,
+        K8sFields, LostAtFields, MaskingFields, MessageBody, PathFields, ProcessFields,
+        QuestionFields, RecordHead, RecordTail, TransactionBody, TransactionContext,
     };
     use dnscribe_dns::{Answer, Answers, Flags, Tlvs};
     use proptest::prelude::*;
@@ -737,6 +737,11 @@ mod tests {
                     hook: None,
                     function: Some(reason),
                     count: Some(2),
+                }),
+                path: self.real.map(|_| PathFields {
+                    send_ms: None,
+                    arrive_ms: self.real,
+                    read_ms: Some(0.5),
                 }),
                 tail: self.tail(),
             };

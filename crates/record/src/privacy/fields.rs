@@ -160,6 +160,8 @@ const ICMP: Kind = Object(fields![type, code, name]);
 
 const LOST_AT: Kind = Object(fields![message, stage, reason, hook, function, count]);
 
+const PATH: Kind = Object(fields![send_ms, arrive_ms, read_ms]);
+
 const MESSAGE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, seq, cpu, vantage, direction, transport,
     src_ip: must(Sender), src_port, dst_ip: must(Receiver), dst_port, id, qr, opcode, rcode,
@@ -180,7 +182,7 @@ const TRANSACTION: &[Field] = fields![
     transfer_messages, transfer_records, transfer_ms, transfer_complete,
     responder_ip: may(Peer), orphan_reason, resembles, rejected_responses,
     resolver: must(Resolver), sample_ratio, tcp_fallback_of, parent_event_id, parent_match,
-    cache, lost_at: may(LOST_AT), process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+    cache, lost_at: may(LOST_AT), path: may(PATH), process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 
 const LOOKUP: &[Field] = fields![

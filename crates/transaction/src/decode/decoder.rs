@@ -5,11 +5,14 @@ use super::emitter::{Emitter, Flow, MessageBytes, PacketContext, PacketCounters}
 use super::fragment::Fragments;
 use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
-use super::{Connect, Decoded, Dropped, Malformed, MessageId, Unreachable, encrypted_packet};
+use super::{
+    Connect, Decoded, Dropped, Malformed, MessageId, MessageKey, MessageStep, PathStep,
+    Unreachable, encrypted_packet,
+};
 use crate::packet::encrypted::Encrypted;
 use crate::packet::net::{self, BadHeader, IpPacket, TunnelContent, UnreachableReason, protocol};
 use crate::packet::ports::PortSet;
-use crate::packet::{Body, Loss, Packet, Transport};
+use crate::packet::{Body, Packet, Transport};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
@@ -121,9 +124,10 @@ impl Decoder {
             }
             Body::Dropped { bytes, wire_bytes, loss, is_unseen } => {
                 if let Some(loss) = loss
-                    && let Some(dropped) = decoder.read_dropped(bytes, wire_bytes, loss)
+                    && let Some(message) = decoder.reported(bytes, wire_bytes)
                 {
-                    (decoder.out.each)(Decoded::Dropped(dropped));
+                    let (ts, loss) = (packet.ts, Arc::clone(loss));
+                    (decoder.out.each)(Decoded::Dropped(Dropped { ts, message, loss }));
                 }
                 if is_unseen && loss.is_some() {
                     decoder.decode_ip(bytes, wire_bytes, 0);
@@ -131,6 +135,15 @@ impl Decoder {
                     decoder.account(None);
                 }
             }
+            Body::Sent { bytes, wire_bytes, device } => {
+                if let Some(message) = decoder.reported(bytes, wire_bytes) {
+                    let (ts, scope, step) = (packet.ts, packet.scope, PathStep::Sent { device });
+                    (decoder.out.each)(Decoded::Step(MessageStep { ts, scope, message, step }));
+                }
+                decoder.account(None);
+            }
+            // Which message it was is known to those who saw it arrive.
+            Body::Read { .. } => decoder.account(None),
             Body::Connect { cookie, step } => {
                 (decoder.out.each)(Decoded::Connect(Connect {
                     id: packet.id,
@@ -288,20 +301,10 @@ impl PacketDecoder<'_> {
         }
     }
 
-    /// Reads the message of a discarded packet as far as pairing needs it; `None` if it is not DNS.
-    fn read_dropped(&self, bytes: &[u8], wire_bytes: u32, loss: &Arc<Loss>) -> Option<Dropped> {
-        let ip = net::parse_ip(bytes, wire_bytes).ok()?;
-        let udp = net::parse_udp(&ip).ok()?;
-        let (id, flags) = udp.payload.split_first_chunk::<2>()?;
-        let is_response = flags.first()? & 0x80 != 0;
-        if ip.protocol != protocol::UDP || !self.is_dns(udp.src_port, udp.dst_port) {
-            return None;
-        }
-        let (src, dst) =
-            (SocketAddr::new(ip.src, udp.src_port), SocketAddr::new(ip.dst, udp.dst_port));
-        let (client, server) = if is_response { (dst, src) } else { (src, dst) };
-        let (ts, loss) = (self.context.ts, Arc::clone(loss));
-        Some(Dropped { ts, client, server, id: u16::from_be_bytes(*id), is_response, loss })
+    /// Reads which message a reported packet has; `None` if it is not DNS.
+    fn reported(&self, bytes: &[u8], wire_bytes: u32) -> Option<MessageKey> {
+        MessageKey::read(bytes, wire_bytes)
+            .filter(|message| self.is_dns(message.client.port(), message.server.port()))
     }
 
     fn is_dns(&self, src: u16, dst: u16) -> bool {

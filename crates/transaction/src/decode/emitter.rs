@@ -28,7 +28,17 @@ pub(super) struct PacketContext {
 
 impl PacketContext {
     pub(super) fn new(packet: &Packet<'_>, steady_ts: Timestamp) -> Self {
-        let Packet { ts, id, scope, direction, task, datagram_bytes, cgroup_id, body: _ } = *packet;
+        let Packet {
+            ts,
+            id,
+            scope,
+            direction,
+            task,
+            datagram_bytes,
+            cgroup_id,
+            arrived: _,
+            body: _,
+        } = *packet;
         let packets = 1;
         Self { ts, steady_ts, id, scope, direction, task, datagram_bytes, cgroup_id, packets }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Connect, Decoded, Decoder, DecoderOptions, Dropped, EncryptedPacket, Envelope, Malformed,
-    OwnedMessage, Unreachable,
+    MessageStep, OwnedMessage, Unreachable,
 };
 use crate::packet::net::test_packets;
 use crate::packet::{Body, Direction, Packet, PacketId, Task};
@@ -21,6 +21,7 @@ pub(super) enum OwnedEvent {
     Sealed(Box<EncryptedPacket>),
     Connect(Connect),
     Dropped(Dropped),
+    Step(MessageStep),
     DeadLetter(OwnedDeadLetter),
 }
 
@@ -39,6 +40,7 @@ impl From<Decoded<'_>> for OwnedEvent {
             Decoded::Encrypted(sealed) => Self::Sealed(sealed),
             Decoded::Connect(connect) => Self::Connect(connect),
             Decoded::Dropped(dropped) => Self::Dropped(dropped),
+            Decoded::Step(step) => Self::Step(step),
             Decoded::DeadLetter(letter) => {
                 let bytes = letter.bytes.to_vec();
                 Self::DeadLetter(OwnedDeadLetter {
@@ -93,14 +95,9 @@ impl Harness {
     pub fn receive_body(&mut self, body: Body<'_>, task: Option<Task>) {
         self.seq += 1;
         let packet = Packet {
-            ts: self.now,
-            id: PacketId { cpu: 0, seq: self.seq },
-            scope: 0,
-            direction: Direction::Passive,
             task,
             datagram_bytes: self.datagram_bytes,
-            cgroup_id: 0,
-            body,
+            ..Packet::new(self.now, PacketId { cpu: 0, seq: self.seq }, Direction::Passive, body)
         };
         self.decoder.observe(&packet, &mut |decoded| self.events.push(decoded.into()));
         self.check();

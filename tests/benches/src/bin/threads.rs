@@ -130,16 +130,12 @@ impl Ring {
         let (number, start) = self.packets[place];
         let end = self.packets.get(place + 1).map_or(self.bytes.len(), |(_, start)| *start);
         let bytes = &self.bytes[start..end];
-        Packet {
-            ts: Timestamp::from_nanos(EPOCH + number * GAP_NS),
-            id: PacketId { cpu: 0, seq: number + 1 },
-            scope: 0,
-            direction: Direction::Passive,
-            task: None,
-            datagram_bytes: 0,
-            cgroup_id: 0,
-            body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap_or(0) },
-        }
+        Packet::new(
+            Timestamp::from_nanos(EPOCH + number * GAP_NS),
+            PacketId { cpu: 0, seq: number + 1 },
+            Direction::Passive,
+            Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap_or(0) },
+        )
     }
 }
 

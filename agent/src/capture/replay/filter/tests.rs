@@ -22,16 +22,12 @@ impl Harness {
 
     fn offer(&mut self, bytes: &[u8]) {
         self.seq += 1;
-        let packet = Packet {
-            ts: self.now,
-            id: PacketId { cpu: 0, seq: self.seq },
-            scope: 0,
-            direction: Direction::Passive,
-            task: None,
-            datagram_bytes: 0,
-            cgroup_id: 0,
-            body: Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap() },
-        };
+        let packet = Packet::new(
+            self.now,
+            PacketId { cpu: 0, seq: self.seq },
+            Direction::Passive,
+            Body::Ip { bytes, wire_bytes: u32::try_from(bytes.len()).unwrap() },
+        );
         let flow = self.filter.offer(&packet, &mut |packet, _| {
             self.captured.push(packet.id.seq);
             ControlFlow::Continue(())

@@ -1,5 +1,5 @@
 use crate::decode::tests::{CLIENT, Harness, OwnedEvent, SERVER};
-use crate::decode::{Malformed, Unreachable};
+use crate::decode::{Malformed, PathStep, Unreachable};
 use crate::packet::net::{protocol, test_packets};
 use crate::packet::{Body, ConnectStep, Loss, LossStage, Transport};
 use std::sync::Arc;
@@ -283,10 +283,10 @@ fn discarded_packets_are_messages_if_no_hook_saw_them() {
         let names = events.iter().map(|event| match event {
             OwnedEvent::Dropped(dropped) => {
                 assert_eq!(
-                    (dropped.client, dropped.server),
+                    (dropped.message.client, dropped.message.server),
                     (CLIENT.parse().unwrap(), SERVER.parse().unwrap())
                 );
-                format!("lost {} {}", dropped.id, dropped.is_response)
+                format!("lost {} {}", dropped.message.id, dropped.message.is_response)
             }
             OwnedEvent::Message(message) => format!("message {}", message.message().dns.id),
             other => format!("{other:?}"),
@@ -300,8 +300,13 @@ fn discarded_packets_are_messages_if_no_hook_saw_them() {
     assert_eq!(receive(&query[..29], Some(&loss), false), [""; 0]);
     let other = test_packets::udp(CLIENT, "192.0.2.53:54", &test_packets::query(9, "www"));
     assert_eq!(receive(&other, Some(&loss), false), [""; 0]);
+    // A device takes one: its headers are enough.
+    let (bytes, wire_bytes) = (&query[..32], u32::try_from(query.len()).unwrap());
+    harness.receive_body(Body::Sent { bytes, wire_bytes, device: 2 }, None);
+    let [OwnedEvent::Step(step)] = &harness.events[..] else { panic!("{:?}", harness.events) };
+    assert_eq!((step.message.id, step.step), (9, PathStep::Sent { device: 2 }));
     let counters = harness.decoder.counters();
-    assert_eq!((counters.decoded_packets, counters.queries, counters.responses), (5, 1, 0));
+    assert_eq!((counters.decoded_packets, counters.queries, counters.responses), (6, 1, 0));
 }
 
 #[test]

@@ -125,16 +125,12 @@ fn complete_datagrams_leave_no_state() {
 }
 
 fn packet_of(bytes: &[u8]) -> Packet<'_> {
-    Packet {
-        ts: Timestamp::from_nanos(1),
-        id: PacketId { cpu: 0, seq: 1 },
-        scope: 0,
-        direction: Direction::Passive,
-        task: None,
-        datagram_bytes: 0,
-        cgroup_id: 0,
-        body: Body::Ip { bytes, wire_bytes: 0 },
-    }
+    Packet::new(
+        Timestamp::from_nanos(1),
+        PacketId { cpu: 0, seq: 1 },
+        Direction::Passive,
+        Body::Ip { bytes, wire_bytes: 0 },
+    )
 }
 
 #[test]

@@ -110,7 +110,10 @@ impl Stages {
             Decoded::Encrypted(sealed) => {
                 connections.observe(&sealed, &mut |report| watch.connection(report));
             }
-            Decoded::DeadLetter(_) | Decoded::Connect(_) | Decoded::Dropped(_) => {}
+            Decoded::DeadLetter(_)
+            | Decoded::Connect(_)
+            | Decoded::Dropped(_)
+            | Decoded::Step(_) => {}
         }
     }
 

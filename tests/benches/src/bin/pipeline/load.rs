@@ -64,17 +64,16 @@ impl Packets {
     /// Returns the packets in the capture's order.
     pub fn iter(&self) -> impl Iterator<Item = Packet<'_>> {
         self.headers.iter().map(|header| Packet {
-            ts: header.ts,
-            id: PacketId { cpu: 0, seq: header.seq },
-            scope: 0,
-            direction: dnscribe_transaction::packet::Direction::Passive,
             task: header.task,
-            datagram_bytes: 0,
-            cgroup_id: 0,
-            body: Body::Ip {
-                bytes: &self.bytes[header.bytes.clone()],
-                wire_bytes: header.wire_bytes,
-            },
+            ..Packet::new(
+                header.ts,
+                PacketId { cpu: 0, seq: header.seq },
+                dnscribe_transaction::packet::Direction::Passive,
+                Body::Ip {
+                    bytes: &self.bytes[header.bytes.clone()],
+                    wire_bytes: header.wire_bytes,
+                },
+            )
         })
     }
 }

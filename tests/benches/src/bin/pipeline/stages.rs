@@ -91,6 +91,7 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
         pairing: config.pairing,
         connections: config.connecting,
         path: false,
+        reads: false,
     };
     let mut pipeline = Pipeline::new(options, sinks);
     let flow = pipeline.flow_stage(flow);

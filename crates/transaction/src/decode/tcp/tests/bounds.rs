@@ -115,16 +115,12 @@ fn flood(decoder: &mut Decoder, strangers: u32, beginning: Option<&[u8]>) {
         for bytes in &mut packets {
             bytes[13..16].copy_from_slice(&number.to_be_bytes()[1..]);
             let wire_bytes = u32::try_from(bytes.len()).unwrap();
-            let packet = Packet {
-                ts: Timestamp::from_nanos(1 + u64::from(number) * 1000),
-                id: PacketId { cpu: 0, seq: number.into() },
-                scope: 0,
-                direction: Direction::Passive,
-                task: None,
-                datagram_bytes: 0,
-                cgroup_id: 0,
-                body: Body::Ip { bytes, wire_bytes },
-            };
+            let packet = Packet::new(
+                Timestamp::from_nanos(1 + u64::from(number) * 1000),
+                PacketId { cpu: 0, seq: number.into() },
+                Direction::Passive,
+                Body::Ip { bytes, wire_bytes },
+            );
             decoder.observe(&packet, &mut |_| {});
         }
     }
