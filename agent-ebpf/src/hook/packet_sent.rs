@@ -20,13 +20,12 @@ use dnscribe_common::record::{CLASSES, DIRECTION_EGRESS};
 #[inline(always)]
 pub fn observe(ctx: &RawTracePointContext) {
     let skb = ctx.arg::<*const c_void>(0) as u64;
-    // Forwarded packets, which are most of a router's.
+    // Forwarded packets, which are most of a router's, have no socket; others their sender's, which may be closed by now.
     if read::<u64>(skb, Setting::SkbSock) == 0 {
         return;
     }
     let Some(packet) = KernelPacket::read(skb) else { return };
-    if maps::port_class(packet.dst_port) != PORT_DNS || packet.sender() == 0 || packet.is_response()
-    {
+    if maps::port_class(packet.dst_port) != PORT_DNS || packet.is_response() {
         return;
     }
     let Some(counters) = Counters::this_cpu() else { return };

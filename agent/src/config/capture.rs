@@ -36,8 +36,9 @@ section! {
         /// Whether connections are captured that processes open, beside DNS, and matched to the lookups
         /// that they use: the stream uses, which sinks then get by default. Needs hook cgroup.
         text connections: Option<Switch> = default(false),
-        /// Whether DNS packets over UDP are captured that the kernel of this host discards, with its reason:
-        /// lost_at in transactions. Needs hook cgroup at the root of the hierarchy, and Linux 5.17.
+        /// Whether the way of DNS messages over UDP through this host is captured: lost_at in transactions
+        /// where the kernel discarded one, with its reason (Linux 5.17), and path, with the time until
+        /// they were sent and read. Needs hook cgroup at the root of the hierarchy.
         text path: Option<Switch> = default(false),
         /// Ports of DNS: 1 to 65535.
         joined ports: Option<PortSet> = shown(format!("[{}]", PortSet::default())),

@@ -421,6 +421,8 @@ pub struct LostAt {
     pub reason: String,
     /// The hook of netfilter, if that discarded it.
     pub hook: Option<String>,
+    /// The kernel's function that discarded it, if known.
+    pub function: Option<String>,
 }
 
 impl From<&LostAtFields<'_>> for LostAt {
@@ -430,13 +432,16 @@ impl From<&LostAtFields<'_>> for LostAt {
             stage: fields.stage.to_owned(),
             reason: fields.reason.to_owned(),
             hook: fields.hook.map(str::to_owned),
+            function: fields.function.map(str::to_owned),
         }
     }
 }
 
 impl Display for LostAt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { message, stage, reason, hook } = self;
+        let Self { message, stage, reason, hook, function } = self;
+        // A kernel that gives no reason still has its function.
+        let reason = function.as_ref().filter(|_| reason == "NOT_SPECIFIED").unwrap_or(reason);
         let (slash, hook) = hook.as_deref().map_or(("", ""), |hook| ("/", hook));
         write!(f, "{message} lost at {stage}{slash}{hook}: {reason}")
     }

@@ -1,6 +1,8 @@
-//! `lost_at`: messages that the kernel discards, against its own counters.
+//! `lost_at`: messages that the kernel discards, against its own counters; and `path`: times on the way through the host,
+//! against what the programs say.
 
 use crate::support::{RECORD_LIMIT, lab};
+use dnscribe_record::time::Timestamp;
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::name_server::NameServer;
@@ -269,10 +271,99 @@ fn queues_of_traffic_control_lose_what_they_refuse() {
     let output = lab.run(Host::Client, &["python3", "-c", SEND, &server]).unwrap();
     let refused: usize = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
     assert!(refused > 0, "the queue took everything");
+    let arrived = |records: &[Value]| of(records, "server", "queue.example.com").len();
+    let all = |records: &[Value]| arrived(records) >= 300 - refused;
+    agent.wait_for("what the queue took", RECORD_LIMIT * 2, all).unwrap();
     shell::run(&["tc", "-n", &namespace, "qdisc", "del", "dev", "eth0", "root"]).unwrap();
     wait_for(&agent, |record| record["status"] == "timeout" && record["vantage"] == "client");
     let transactions = transactions(agent, refused);
     let by_queue = |record: &&&Value| record["lost_at"]["stage"] == "queue";
     let all = of(&transactions, "client", "queue.example.com");
     assert_eq!(all.iter().filter(by_queue).count(), refused);
+
+    // Each of the others waited for the one before, as the other end sees it.
+    let at_server = of(&transactions, "server", "queue.example.com");
+    let mut slowest = 0.0_f64;
+    for one in all.iter().filter(|one| !by_queue(one)) {
+        let Some(other) = at_server.iter().find(|other| other["id"] == one["id"]) else { continue };
+        let [left, arrived] = [one, other].map(|one| one["ts"].as_str().unwrap().parse().unwrap());
+        let took_ms = Timestamp::since(arrived, left).as_secs_f64() * 1e3;
+        let send_ms = one["path"]["send_ms"].as_f64().unwrap();
+        assert!(send_ms <= took_ms && took_ms - send_ms < 50.0, "{took_ms} {one:#}");
+        slowest = slowest.max(send_ms);
+    }
+    assert!(slowest > 50.0, "no query waited: {slowest}");
+}
+
+#[test]
+fn messages_say_how_long_they_waited_to_be_read() {
+    let Some((lab, _alone)) = lab() else { return };
+    let address = lab.address_number(74);
+    lab.add_address(Host::Server, 74).unwrap();
+    let server = lab.inside(Host::Server, || UdpSocket::bind((address, 53))).unwrap().unwrap();
+    let client = lab.inside(Host::Client, || UdpSocket::bind((lab.client_addr(), 0)));
+    let client = client.unwrap().unwrap();
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(RECORD_LIMIT)).unwrap();
+    }
+    let agent = agent(&lab);
+    let pause = || thread::sleep(Duration::from_millis(120));
+    let mut buffer = [0; 512];
+    // What is known of each query: no less than from the end of one call to the beginning of another, no more than from
+    // the beginning to the end.
+    let mut bounds = Vec::new();
+    for id in 1..=3 {
+        let query = wire::query(id, "waits.example.com", wire::A).unwrap();
+        let began = Instant::now();
+        client.send_to(&query, (address, 53)).unwrap();
+        let sent = Instant::now();
+        pause();
+        let reading = Instant::now();
+        let (size, from) = server.recv_from(&mut buffer).unwrap();
+        let at_server = (reading - sent, began.elapsed());
+        pause();
+        buffer[2] |= 0x80;
+        let answering = Instant::now();
+        server.send_to(&buffer[..size], from).unwrap();
+        let answered = Instant::now();
+        pause();
+        let reading = Instant::now();
+        client.recv_from(&mut buffer).unwrap();
+        bounds.push((at_server, (reading - answered, answering.elapsed())));
+    }
+    // Closed with the answer in its queue.
+    let query = wire::query(4, "closed.example.com", wire::A).unwrap();
+    client.send_to(&query, (address, 53)).unwrap();
+    let (size, from) = server.recv_from(&mut buffer).unwrap();
+    buffer[2] |= 0x80;
+    server.send_to(&buffer[..size], from).unwrap();
+    pause();
+    drop(client);
+    wait_for(&agent, |one| one["qname"] == "closed.example.com" && one["vantage"] == "client");
+    let transactions = transactions(agent, 0);
+
+    // A packet that leaves a network namespace arrives a moment after the call.
+    let slack = Duration::from_millis(60);
+    let check = |record: &Value, (least, most): (Duration, Duration)| {
+        let read_ms = record["path"]["read_ms"].as_f64();
+        let Some(read_ms) = read_ms else { return false };
+        let read = Duration::from_secs_f64(read_ms / 1e3);
+        read + slack >= least && read <= most && record["path"]["arrive_ms"].is_number()
+    };
+    for (id, (at_server, at_client)) in (1..).zip(bounds) {
+        for (vantage, bounds) in [("server", at_server), ("client", at_client)] {
+            let all = of(&transactions, vantage, "waits.example.com");
+            let one = all.iter().find(|one| one["id"] == id).unwrap();
+            assert!(check(one, bounds), "{bounds:?} {one:#}");
+            assert!(vantage == "server" || one["path"]["send_ms"].is_number(), "{one:#}");
+        }
+    }
+    let [closed] = of(&transactions, "client", "closed.example.com")[..] else {
+        panic!("{transactions:#?}")
+    };
+    assert_eq!(closed["lost_at"]["message"], "response", "{closed:#}");
+    assert_eq!(
+        (&closed["lost_at"]["stage"], &closed["path"]["read_ms"]),
+        (&json!("socket"), &Value::Null)
+    );
 }
