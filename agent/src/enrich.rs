@@ -56,10 +56,11 @@ impl Enricher {
         }
     }
 
-    /// Returns the pid of the process that forked a task's process; 0 if unknown. The first call for a task reads /proc.
+    /// Returns the pid of the process that forked a task's process; 0 if unknown. Where the kernel did not say, the first
+    /// call for a task reads /proc, which knows the process that has adopted it if the parent has ended meanwhile.
     pub fn parent(&mut self, task: &Task) -> u32 {
-        match self.processes.get(task).parent {
-            0 => task.parent_pid,
+        match task.parent_pid {
+            0 => self.processes.get(task).parent,
             parent => parent,
         }
     }

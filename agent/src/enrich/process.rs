@@ -143,6 +143,7 @@ fn is_comm(text: &[u8], name: &[u8; 16]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Enricher;
     use super::*;
 
     fn own(name: &[u8]) -> Task {
@@ -186,6 +187,14 @@ mod tests {
         assert_eq!(exe(orphan), None, "the parent's pid is of a later process");
         let renamed = Task { comm: *b"after-exec\0\0\0\0\0\0", ..child };
         assert_eq!(exe(renamed), None, "parent and child have different names");
+    }
+
+    #[test]
+    fn the_kernel_knows_the_parent_better_than_proc() {
+        let own = own(&name());
+        let parent = |parent_pid| Enricher::default().parent(&Task { parent_pid, ..own });
+        assert_eq!(parent(0), std::os::unix::process::parent_id());
+        assert_eq!(parent(7), 7, "the parent has ended, and another process has adopted its child");
     }
 
     /// Names are cut at 15 bytes, also within a character.
