@@ -1,5 +1,7 @@
 //! `dns.use/1`: the names of connections, against what the programs say that they did.
 
+mod sni;
+
 use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
@@ -86,21 +88,34 @@ fn run(lab: &Lab, steps: &[Value]) -> Vec<Value> {
     said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The uses of Python programs by port, after the agent has ended with a balanced ledger.
-fn uses(agent: Agent) -> BTreeMap<u64, Vec<Value>> {
-    let EndedAgent { records, stderr, .. } = agent.terminate().unwrap();
-    let is_ledger = |record: &&Value| record["schema"] == "dns.ledger/1";
-    let last = records.iter().rev().find(is_ledger).unwrap();
-    ledger::verify(last).unwrap();
+/// The uses after the agent has ended, and its last ledger, which is balanced and without a loss.
+fn end(agent: Agent) -> (Vec<Value>, Value) {
+    let EndedAgent { mut records, stderr, .. } = agent.terminate().unwrap();
+    let last = records.iter().rposition(|record| record["schema"] == "dns.ledger/1").unwrap();
+    let last = records.swap_remove(last);
+    ledger::verify(&last).unwrap();
     assert_eq!(last["kernel"]["connect"]["lost_ring_full"], 0, "{stderr}");
-    let mut uses = BTreeMap::<u64, Vec<Value>>::new();
-    let uses_only = records.into_iter().filter(|record| record["schema"] == "dns.use/1");
-    for record in uses_only {
-        if record["process"]["comm"].as_str().unwrap_or_default().starts_with("python") {
-            uses.entry(record["port"].as_u64().unwrap()).or_default().push(record);
-        }
+    records.retain(|record| record["schema"] == "dns.use/1");
+    (records, last)
+}
+
+/// Uses by port.
+type Uses = BTreeMap<u64, Vec<Value>>;
+
+fn by_port(records: impl IntoIterator<Item = Value>) -> Uses {
+    let mut uses = Uses::new();
+    for record in records {
+        uses.entry(record["port"].as_u64().unwrap()).or_default().push(record);
     }
     uses
+}
+
+/// The uses of Python programs, after the agent has ended.
+fn uses(agent: Agent) -> Uses {
+    let is_python = |record: &Value| {
+        record["process"]["comm"].as_str().unwrap_or_default().starts_with("python")
+    };
+    by_port(end(agent).0.into_iter().filter(is_python))
 }
 
 fn agent() -> Agent {

@@ -4,12 +4,15 @@ what it did: the step with the address that it connected to, and `at`, seconds s
 import json
 import os
 import socket
-import struct
+import ssl
 import sys
 import threading
 import time
 
 BEGAN = time.monotonic()
+TLS = ssl.create_default_context()
+TLS.check_hostname = False
+TLS.verify_mode = ssl.CERT_NONE
 lock = threading.Lock()
 
 
@@ -27,17 +30,20 @@ def look_up(step):
 
 
 def connect(step, address):
-    family, text = socket.AF_INET, address
-    if step.get("mapped"):
-        family, text = socket.AF_INET6, "::ffff:" + address
+    text = "::ffff:" + address if step.get("mapped") else address
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
     kind = socket.SOCK_DGRAM if step.get("udp") else socket.SOCK_STREAM
     with socket.socket(family, kind) as one:
         one.settimeout(step.get("timeout", 5))
         try:
-            one.connect((text, step["port"]))
-            if step.get("udp"):
+            target = (text, step["port"])
+            if step.get("sendto") != "unconnected":
+                one.connect(target)
+            if step.get("tls"):
+                TLS.wrap_socket(one, server_hostname=step["name"]).close()
+            elif step.get("udp"):
                 for _ in range(step.get("datagrams", 1)):
-                    one.send(b"x")
+                    one.sendto(b"x", target) if "sendto" in step else one.send(b"x")
             else:
                 # Until the other side has closed, or for a moment.
                 one.settimeout(step.get("wait", 0.05))
