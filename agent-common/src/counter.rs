@@ -20,7 +20,8 @@ pub enum Hook {
     Socket = 1,
     /// The tracepoint `sock:inet_sk_error_report`.
     Icmp = 2,
-    /// `cgroup/connect4` and `connect6`, and the first datagrams of connected UDP sockets: connections that begin.
+    /// `cgroup/connect4` and `connect6`, and the first datagrams of UDP sockets to a destination: connections that
+    /// begin.
     Connect = 3,
     /// `sock_ops`: what became of TCP connections.
     SockOps = 4,
@@ -87,11 +88,13 @@ pub enum Counter {
     /// Skipped: fragments of encrypted DNS. TLS and QUIC packets are not fragmented in normal operation, and
     /// only the first fragment can be identified.
     EncryptedFragment = 9,
+    /// Skipped: datagrams of an unconnected socket to more new destinations than are recorded in a minute.
+    ManyDestinations = 10,
 }
 
 impl Counter {
     /// Outcomes. Exactly one of them is incremented for each packet seen.
-    pub const OUTCOMES: [Self; 8] = [
+    pub const OUTCOMES: [Self; 9] = [
         Self::Submitted,
         Self::LostRingFull,
         Self::SampledOut,
@@ -100,15 +103,17 @@ impl Counter {
         Self::TunnelDepth,
         Self::FragmentEarly,
         Self::EncryptedFragment,
+        Self::ManyDestinations,
     ];
 
     /// Reasons to skip a packet, with their names in the ledger.
-    pub const SKIPPED: [(Self, &'static str); 5] = [
+    pub const SKIPPED: [(Self, &'static str); 6] = [
         (Self::TcpNoPayload, "tcp_no_payload"),
         (Self::LoopbackCopy, "loopback_copy"),
         (Self::TunnelDepth, "tunnel_depth"),
         (Self::FragmentEarly, "fragment_early"),
         (Self::EncryptedFragment, "encrypted_fragment"),
+        (Self::ManyDestinations, "many_destinations"),
     ];
 
     /// Returns the index of a hook's counter among a CPU's words.

@@ -60,7 +60,7 @@ pub const DROP_NETWORK_LAYER: u32 = 2;
 /// [`PacketDrop::flags`]: the packet had no network device yet.
 pub const DROP_NO_DEVICE: u32 = 4;
 
-/// [`Connect::step`]: the socket connects, or sends its first datagram to an address that it was connected to.
+/// [`Connect::step`]: the TCP socket connects, or the UDP socket sends its first datagram to the address.
 pub const STEP_BEGUN: u8 = 1;
 /// [`Connect::step`]: the peer accepted the TCP connection.
 pub const STEP_ESTABLISHED: u8 = 2;

@@ -10,3 +10,4 @@ pub mod sock_addr;
 pub mod socket_error;
 pub mod socket_read;
 pub mod tap;
+pub mod unconnected;

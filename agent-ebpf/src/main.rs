@@ -70,13 +70,25 @@ fn connect6(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::record_owner(ctx.sock_addr);
+    hook::sock_addr::record_send::<4>(ctx.sock_addr);
     PASS
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    hook::sock_addr::record_owner(ctx.sock_addr);
+    hook::sock_addr::record_send::<6>(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(recvmsg4)]
+fn recvmsg4(ctx: SockAddrContext) -> i32 {
+    hook::sock_addr::record_receive::<4>(ctx.sock_addr);
+    PASS
+}
+
+#[cgroup_sock_addr(recvmsg6)]
+fn recvmsg6(ctx: SockAddrContext) -> i32 {
+    hook::sock_addr::record_receive::<6>(ctx.sock_addr);
     PASS
 }
 
@@ -114,18 +126,6 @@ fn packet_drop(ctx: RawTracePointContext) -> i32 {
 fn packet_sent(ctx: RawTracePointContext) -> i32 {
     hook::packet_sent::observe(&ctx);
     0
-}
-
-#[cgroup_sock_addr(recvmsg4)]
-fn recvmsg4(ctx: SockAddrContext) -> i32 {
-    hook::socket_read::observe::<4>(ctx.sock_addr);
-    PASS
-}
-
-#[cgroup_sock_addr(recvmsg6)]
-fn recvmsg6(ctx: SockAddrContext) -> i32 {
-    hook::socket_read::observe::<6>(ctx.sock_addr);
-    PASS
 }
 
 /// The program attached to packet sockets. Small, since its size counts against `net.core.optmem_max`. Returns 0:

@@ -52,6 +52,26 @@ impl Peer {
     /// No peer.
     pub const NONE: Self = Self { front: 0, back: 0, port: 0, version: 0 };
 
+    /// Returns whether address and port are the same.
+    #[inline(always)]
+    pub fn has_address_of(&self, other: &Self) -> bool {
+        self.front == other.front && self.back == other.back && self.port == other.port
+    }
+
+    /// Returns address and port as a number that is not 0. Of IPv6, a hash; two destinations have the same with a
+    /// probability of 2^-63.
+    #[inline(always)]
+    pub fn key(&self) -> u64 {
+        let port = u64::from(self.port);
+        if self.version == 4 {
+            return (self.front | self.front >> 32) << 32 >> 16 | port;
+        }
+        let mix = |hash: u64, word: u64| {
+            (hash.rotate_left(29) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        };
+        mix(mix(mix(0, self.front), self.back), port) | 1 << 63
+    }
+
     /// Returns the address; IPv4 in the first four bytes.
     #[inline(always)]
     pub fn octets(&self) -> [u8; 16] {

@@ -112,7 +112,7 @@ fn verifier_accepts_every_program() {
     if !privileged() {
         return;
     }
-    for (tap, connects, count) in [(false, false, 9), (false, true, 10), (true, false, 2)] {
+    for (tap, connects, count) in [(false, false, 9), (false, true, 12), (true, false, 2)] {
         let options = LiveOptions { connects, ..options() };
         let bench = Bench::load(&options, tap).expect("loads");
         let loaded = bench.live.loaded().unwrap();

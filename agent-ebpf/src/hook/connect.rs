@@ -1,5 +1,6 @@
 //! Connections that sockets of this host open: hooks `cgroup/connect4` and `connect6`, the first datagram of a
 //! connected UDP socket, and `sock_ops` for what becomes of TCP connections. Only where connections are captured.
+//! [`super::unconnected`] has UDP sockets without a connection.
 //!
 //! # Minimum kernel version
 //!
@@ -54,24 +55,35 @@ pub fn begin<const VERSION: u8>(address: *mut bpf_sock_addr) {
         state.peer = peer;
         return;
     }
+    write_begun(address, TCP, &peer, state);
+}
+
+/// Writes that a socket begins a connection. `state` has its owner, the current task.
+#[inline(always)]
+pub fn write_begun(
+    address: *mut bpf_sock_addr,
+    protocol: u8,
+    peer: &Peer,
+    state: &mut SocketState,
+) {
     // SAFETY: helpers that are allowed for this context.
     unsafe {
         state.netns_cookie = bpf_get_netns_cookie(address.cast());
         state.cgroup_id = bpf_get_current_cgroup_id();
         let cookie = bpf_get_socket_cookie(address.cast());
-        write(Hook::Connect, TCP, STEP_BEGUN, cookie, 0, &peer, state);
+        write(Hook::Connect, protocol, STEP_BEGUN, cookie, 0, peer, state);
     }
 }
 
-/// Returns the peer's address, as the program gave it.
+/// Returns the peer's address, as the program gave it. An IPv4-mapped address (RFC 4291, 2.5.5.2) is one of IPv4.
 #[inline(always)]
 pub fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
     let pair = |[a, b]: [u32; 2]| u64::from_ne_bytes(words([a.to_ne_bytes(), b.to_ne_bytes()]));
     // Volatile, because the verifier refuses loads of several words, and of computed addresses.
     // SAFETY: the kernel hands a valid context.
-    let [front, back] = unsafe {
+    let (version, [front, back]) = unsafe {
         if VERSION == 4 {
-            [pair([(&raw const (*address).user_ip4).read_volatile(), 0]), 0]
+            (4, [pair([(&raw const (*address).user_ip4).read_volatile(), 0]), 0])
         } else {
             let [a, b, c, d] = [
                 (&raw const (*address).user_ip6[0]).read_volatile(),
@@ -79,12 +91,16 @@ pub fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
                 (&raw const (*address).user_ip6[2]).read_volatile(),
                 (&raw const (*address).user_ip6[3]).read_volatile(),
             ];
-            [pair([a, b]), pair([c, d])]
+            if a | b == 0 && c == u32::from_be(0xffff) {
+                (4, [pair([d, 0]), 0])
+            } else {
+                (6, [pair([a, b]), pair([c, d])])
+            }
         }
     };
     // SAFETY: the kernel hands a valid context.
     let port = u16::from_be(unsafe { (*address).user_port } as u16);
-    Peer { front, back, port: u32::from(port), version: u32::from(VERSION) }
+    Peer { front, back, port: u32::from(port), version }
 }
 
 #[inline(always)]

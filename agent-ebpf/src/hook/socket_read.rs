@@ -54,7 +54,7 @@ pub fn observe<const VERSION: u8>(address: *mut bpf_sock_addr) {
         remote: peer.octets(),
         remote_port,
         local_port,
-        version: VERSION,
+        version: peer.version as u8,
         pad: [0; 3],
     };
     ring::write_socket_read(counters, read, &context);

@@ -17,7 +17,7 @@ pub struct UseRecord<'a> {
     /// Fields that begin every record.
     #[serde(flatten)]
     pub head: RecordHead<'a>,
-    /// `tcp`, or `udp`: a datagram through a connected socket, such as QUIC.
+    /// `tcp`, or `udp`: the first datagram of a socket to the address, such as QUIC.
     #[schemars(extend("enum" = ["tcp", "udp"]))]
     #[schemars(extend("x-ecs" = ["network.transport"]))]
     pub protocol: &'static str,

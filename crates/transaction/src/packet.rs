@@ -229,7 +229,7 @@ named_enum! {
 /// A step of a connection that a socket opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectStep {
-    /// A TCP socket connects, or a UDP socket sends its first datagram to the address that it was connected to.
+    /// A TCP socket connects, or a UDP socket sends its first datagram to an address.
     Begun {
         /// The socket's protocol.
         transport: Transport,

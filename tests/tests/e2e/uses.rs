@@ -1,6 +1,7 @@
 //! `dns.use/1`: the names of connections, against what the programs say that they did.
 
 mod sni;
+mod unconnected;
 
 use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::{Agent, EndedAgent};

@@ -71,7 +71,13 @@ pub fn main(bench: &Bench) -> Result<Report> {
         plan.row(Row::new("storm", &format!("{name}_path_to_bare")));
     }
     // What connections cost: the first program runs once for each, the second some five times.
-    for name in ["connect4", "connect4_connects", "tcp_state_connects", "packet_drop_path"] {
+    for name in [
+        "connect4",
+        "connect4_connects",
+        "sendmsg4_connects",
+        "tcp_state_connects",
+        "packet_drop_path",
+    ] {
         plan.row(Row::new("storm", &format!("program_{name}_ns")));
     }
     plan.case("prices", move || measure(program, &["prices"]));

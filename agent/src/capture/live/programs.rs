@@ -57,13 +57,27 @@ pub fn of_cgroup(options: &LiveOptions) -> Vec<ProgramSpec> {
     if options.connects {
         for program in &mut programs {
             program.required |= program.name.starts_with("connect");
+            if is_send(program) {
+                program.loses = "connections of unconnected UDP sockets";
+            }
         }
         programs.push(ProgramSpec {
             needs: "Linux 5.12 or later, and CAP_NET_ADMIN",
             ..spec(TCP_STATE, false, "outcomes of TCP connections")
         });
     }
+    let loses = match (options.path, options.connects) {
+        (true, _) => "times when processes read messages",
+        (false, true) => "which unconnected UDP sockets only answer",
+        (false, false) => return programs,
+    };
+    programs.extend([READ_IPV4, "recvmsg6"].map(|name| spec(name, false, loses)));
     programs
+}
+
+/// Returns whether the program runs for each datagram of an unconnected socket.
+fn is_send(program: &ProgramSpec) -> bool {
+    program.name.starts_with("sendmsg")
 }
 
 /// Programs of hook `cgroup` for DNS.
@@ -84,7 +98,7 @@ const CGROUP: [ProgramSpec; 9] = [
     },
 ];
 /// Programs of hook `cgroup` for the path of packets.
-const PATH: [ProgramSpec; 4] = [
+const PATH: [ProgramSpec; 2] = [
     ProgramSpec {
         needs: "Linux 5.17 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
         ..spec(PACKET_DROP, false, "packets that the kernel discards, with its reasons")
@@ -93,8 +107,6 @@ const PATH: [ProgramSpec; 4] = [
         needs: "BTF (CONFIG_DEBUG_INFO_BTF=y), and a kernel that is not locked down",
         ..spec(PACKET_SENT, false, "times when devices take queries")
     },
-    spec(READ_IPV4, false, "times when processes read messages over IPv4"),
-    spec("recvmsg6", false, "times when processes read messages over IPv6"),
 ];
 /// Programs of hook `socket`.
 pub const SOCKET: [ProgramSpec; 2] =
@@ -107,7 +119,7 @@ pub const SOCKET_ERROR: &str = "socket_error";
 const PACKET_DROP: &str = "packet_drop";
 /// Program for queries that devices take.
 const PACKET_SENT: &str = "packet_sent";
-/// Program for messages that processes read over IPv4.
+/// Program for datagrams that processes read over IPv4.
 pub const READ_IPV4: &str = "recvmsg4";
 /// Program for the outcomes of connections.
 const TCP_STATE: &str = "tcp_state";
@@ -175,8 +187,7 @@ pub fn load_with_btf(
     if let Some(reasons) = &reasons {
         settings.set_reasons(reasons);
         if !settings.knows_packets() {
-            let tracepoints = PATH.into_iter().filter(|entry| is_tracepoint(entry.name));
-            refused.extend(tracepoints.map(|entry| (entry, "the kernel has no BTF".to_owned())));
+            refused.extend(PATH.map(|entry| (entry, "the kernel has no BTF".to_owned())));
         } else if reasons.is_empty() {
             let drops = PATH.into_iter().filter(|entry| entry.name == PACKET_DROP);
             refused.extend(drops.map(|entry| (entry, "the kernel gives no reasons".to_owned())));
@@ -312,7 +323,8 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
     let mode = CgroupAttachMode::Single;
     let mut attached = Vec::new();
     for entry in std::mem::take(&mut loaded.entries) {
-        if entry.name.starts_with("sendmsg") && loaded.settings.knows_sender() {
+        let Loaded { settings, .. } = loaded;
+        if is_send(&entry) && settings.knows_sender() && !settings.records_connects() {
             // The packet has the sender, and this program would cost a quarter microsecond per datagram.
             continue;
         }

@@ -131,6 +131,11 @@ impl Settings {
         self.set(Setting::Path, u32::from(path));
     }
 
+    /// Returns whether the programs record connections.
+    pub fn records_connects(&self) -> bool {
+        self.get(Setting::Connects) != 0
+    }
+
     /// Returns whether the fields that the programs for the path of packets read are known.
     pub fn knows_packets(&self) -> bool {
         self.get(Setting::DeviceNet) != 0

@@ -79,7 +79,8 @@ impl Counters {
         if let Some(uses) = &self.uses {
             collect(&mut found, "uses", &[uses.sides()]);
             if let Some(connect) = self.kernel.get("connect").filter(|_| self.ring.in_ring == 0) {
-                let sides = ("seen = uses.connects", connect.seen, uses.connects);
+                let accounted = uses.connects + connect.skipped.total();
+                let sides = ("seen = uses.connects + skipped", connect.seen, accounted);
                 collect(&mut found, "kernel.connect", &[sides]);
             }
         }

@@ -1,0 +1,141 @@
+//! Uses by UDP sockets without a connection (`sendto`): hooks `cgroup/sendmsg4`, `sendmsg6`, `recvmsg4` and
+//! `recvmsg6`. Only where connections are captured.
+//!
+//! The first datagram to a destination begins a connection, as that of a connected socket does. A socket whose first
+//! datagram is one that it receives is a server's: it answers, and opens nothing.
+//!
+//! # Minimum kernel version
+//!
+//! Linux 5.8, for the cookie of the network namespace.
+
+use crate::counters::Counters;
+use crate::hook::connect;
+use crate::parse::UDP;
+use crate::socket::SocketState;
+use crate::task;
+use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::SockAddrContext;
+use core::mem::MaybeUninit;
+use dnscribe_common::counter::{Counter, Hook};
+use dnscribe_common::globals::Setting;
+
+/// Destinations that a socket remembers; a further one takes the place of the oldest.
+const REMEMBERED: usize = 16;
+
+/// Most connections that a socket begins in a minute: a socket may send to thousands of destinations.
+const MAX_A_MINUTE: u32 = 64;
+
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// [`Destinations::role`]: sent a datagram first.
+const CLIENT: u32 = 1;
+/// [`Destinations::role`]: received a datagram first.
+const SERVER: u32 = 2;
+
+/// Peers of an unconnected socket. Two tasks may write it at once; the worst result is a destination that is recorded
+/// twice.
+#[repr(C)]
+struct Destinations {
+    /// See [`crate::socket::Peer::key`].
+    known: [u64; REMEMBERED],
+    /// Where the next one is stored.
+    next: u32,
+    /// 0 before the first datagram.
+    role: u32,
+    /// Minute of the kernel's monotonic clock in which [`Self::begun`] was counted.
+    minute: u32,
+    /// Connections begun in that minute, and datagrams of more.
+    begun: u32,
+}
+
+#[btf_map]
+static DESTINATIONS: SkStorage<Destinations> = SkStorage::new();
+
+impl Destinations {
+    /// Returns the peers of the socket; none without memory.
+    #[inline(always)]
+    fn of<'a>(address: *mut bpf_sock_addr) -> Option<&'a mut Self> {
+        let context = SockAddrContext::new(address);
+        // SAFETY: the kernel hands a valid context with a socket. The result is null, or the map's value, at first zeros,
+        // which lives as long as the program runs; any bytes are valid.
+        unsafe { DESTINATIONS.get_or_insert_ptr_mut(&context, None).as_mut() }
+    }
+
+    /// Remembers a peer. Returns whether it was remembered before.
+    #[inline(always)]
+    fn remember(&mut self, key: u64) -> bool {
+        for known in &self.known {
+            if *known == key {
+                return true;
+            }
+        }
+        let next = self.next as usize % REMEMBERED;
+        self.known[next] = key;
+        self.next = next as u32 + 1;
+        false
+    }
+
+    /// Returns whether the socket may begin one more connection in this minute.
+    #[inline(always)]
+    fn may_begin(&mut self) -> bool {
+        // SAFETY: a helper without conditions.
+        let minute = (unsafe { bpf_ktime_get_ns() } / MINUTE_NS) as u32;
+        if self.minute != minute {
+            self.minute = minute;
+            self.begun = 0;
+        }
+        self.begun += 1;
+        self.begun <= MAX_A_MINUTE
+    }
+}
+
+/// Records the first datagram to a destination.
+#[inline(always)]
+pub fn send<const VERSION: u8>(address: *mut bpf_sock_addr) {
+    let Some(destinations) = Destinations::of(address) else { return };
+    if destinations.role == SERVER {
+        return;
+    }
+    let peer = connect::peer::<VERSION>(address);
+    if destinations.remember(peer.key()) {
+        return;
+    }
+    destinations.role = CLIENT;
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*address).__bindgen_anon_1.sk };
+    if let Some(state) = SocketState::find(socket.cast())
+        && state.peer.has_address_of(&peer)
+    {
+        // Connected to this destination, which may have got its first datagram.
+        if state.peer.version == 0 {
+            return;
+        }
+        state.peer.version = 0;
+    }
+    if !destinations.may_begin() {
+        let Some(counters) = Counters::this_cpu() else { return };
+        counters.add(Hook::Connect, Counter::Seen);
+        counters.add(Hook::Connect, Counter::ManyDestinations);
+        return;
+    }
+    let mut spare = MaybeUninit::uninit();
+    let state = SocketState::empty(&mut spare);
+    if let Some(owner) = task::current(Setting::HookTask) {
+        state.set_owner(&owner);
+    }
+    connect::write_begun(address, UDP, &peer, state);
+}
+
+/// Remembers the sender of a datagram, to which a client's answer is no use.
+#[inline(always)]
+pub fn receive<const VERSION: u8>(address: *mut bpf_sock_addr) {
+    let Some(destinations) = Destinations::of(address) else { return };
+    if destinations.role == CLIENT {
+        destinations.remember(connect::peer::<VERSION>(address).key());
+    } else {
+        destinations.role = SERVER;
+    }
+}

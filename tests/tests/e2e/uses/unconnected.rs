@@ -1,0 +1,144 @@
+//! Uses by UDP sockets that send without a connection.
+
+use super::{ADDRESSES, address, by_port, end, name_server, run};
+use crate::isolated_cgroup::IsolatedCgroup;
+use crate::support::lab;
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::lab::{Host, Lab};
+use dnscribe_tests::shell;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Command;
+
+/// Destinations of one socket, and how many of these the agent records in a minute.
+const DESTINATIONS: u64 = 200;
+const MAX_A_MINUTE: u64 = 64;
+
+/// Sends three datagrams to each of many ports: ADDRESS FIRST COUNT.
+const MANY: &str = "import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3])):
+    for _ in range(3):
+        one.sendto(b'x', (sys.argv[1], port))
+";
+
+/// Sends each datagram back.
+const ECHO: &str = "import socket
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(('', 25000))
+print('ready', flush=True)
+while True:
+    text, client = one.recvfrom(9)
+    one.sendto(text, client)
+";
+
+/// Programs that send two datagrams each to names by a socket without a connection, and the ports.
+fn programs(folder: &Path) -> Vec<(u64, Vec<String>)> {
+    let node = "const one = require('dgram').createSocket('udp4'); const to = process.argv.slice(1); \
+        one.send('x', to[1], to[0], () => one.send('y', to[1], to[0], () => one.close()))";
+    // As programs with quic-go do: one socket for all.
+    let go = "package main\n\nimport (\n\t\"net\"\n\t\"os\"\n)\n\nfunc main() {\n\tone, _ := net.ListenUDP(\"udp\", nil)\n\t\
+        for _, word := range os.Args[1:] {\n\t\tto, err := net.ResolveUDPAddr(\"udp4\", word)\n\t\t\
+        if err != nil {\n\t\t\tpanic(err)\n\t\t}\n\t\tone.WriteTo([]byte(\"x\"), to)\n\t\tone.WriteTo([]byte(\"y\"), to)\n\t}\n}\n";
+    let (source, built) = (folder.join("client.go"), folder.join("client").display().to_string());
+    fs::write(&source, go).unwrap();
+    let mut build = Command::new("go");
+    build.args(["build", "-o", &built]).arg(&source).env("CGO_ENABLED", "0");
+    build.env("GO111MODULE", "off").env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go"));
+    shell::output(&mut build).unwrap();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    vec![
+        (24_101, words(&["node", "-e", node, "only.uses.example", "24101"])),
+        (24_102, words(&[&built, "only.uses.example:24102", "s0.uses.example:24103"])),
+    ]
+}
+
+/// Lets a server on the client's host answer 40 sockets of the lab's server; returns their ports.
+fn answer(lab: &Lab) -> Vec<u64> {
+    let mut echo = lab.spawn(Host::Client, &["python3", "-c", ECHO]).unwrap();
+    let mut line = String::new();
+    BufReader::new(echo.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let to = (lab.client_addr(), 25_000);
+    let ask = || {
+        let sockets = (0..40).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap());
+        let port = |socket: UdpSocket| {
+            socket.send_to(b"x", to).unwrap();
+            assert_eq!(socket.recv_from(&mut [0; 9]).unwrap().1, to.into());
+            socket.local_addr().unwrap().port().into()
+        };
+        sockets.map(port).collect()
+    };
+    let ports = lab.inside(Host::Server, ask).unwrap();
+    shell::end(&mut echo);
+    ports
+}
+
+#[test]
+fn first_datagrams_of_unconnected_sockets_are_uses() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = name_server(&lab);
+    let text = format!("nameserver {}\n", server.address);
+    let _stub = lab.configure_stub(Host::Client, &text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let programs = programs(folder.path());
+    let cgroup = IsolatedCgroup::enter(&lab);
+    let agent =
+        Agent::run(&[&["--stream", "uses,ledger"], &cgroup.options()[..]].concat()).unwrap();
+    let literal = lab.address_v6(Host::Server).to_string();
+    let udp = |more: Value| {
+        let mut step = json!({ "name": "only.uses.example", "udp": true, "datagrams": 3 });
+        step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step
+    };
+    let steps = [
+        udp(json!({ "port": 24_001, "sendto": "unconnected" })),
+        udp(json!({ "port": 24_002, "sendto": "unconnected", "mapped": true })),
+        udp(json!({ "port": 24_003, "sendto": "unconnected", "literal": literal })),
+        // Of a connected socket, whether its datagrams have an address or not.
+        udp(json!({ "port": 24_004, "sendto": "connected" })),
+        udp(json!({ "port": 24_005 })),
+        udp(json!({ "port": 24_006, "sendto": "connected", "mapped": true })),
+        udp(json!({ "port": 24_007, "sendto": "unconnected", "times": 5 })),
+        udp(json!({ "port": 24_008, "sendto": "unconnected", "datagrams": 0 })),
+    ];
+    assert_eq!(run(&lab, &steps).len(), steps.len() + 4);
+    for (_, words) in &programs {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert!(lab.run(Host::Client, &words).unwrap().status.success());
+    }
+    let answered = answer(&lab);
+    let shared = address(&lab, 0).to_string();
+    let words = ["python3", "-c", MANY, &shared, "26000", &DESTINATIONS.to_string()];
+    assert!(lab.run(Host::Client, &words).unwrap().status.success());
+
+    let (records, last) = end(agent);
+    let (uses, kernel) = (by_port(records), &last["kernel"]["connect"]);
+    let counts = |port: u64| -> Vec<u64> {
+        uses.get(&port).into_iter().flatten().map(|one| one["count"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((24_001..=24_006).map(counts).collect::<Vec<_>>(), vec![vec![1]; 6], "{uses:#?}");
+    assert_eq!((counts(24_007), counts(24_008)), (vec![1, 4], vec![]), "five sockets, and none");
+    for port in [24_001, 24_002, 24_004, 24_005, 24_006, 24_101, 24_102, 24_103] {
+        let one = &uses[&port][0];
+        let name = if port == 24_103 { "s0.uses.example" } else { "only.uses.example" };
+        assert_eq!(
+            [&one["name"], &one["protocol"], &one["outcome"]],
+            [name, "udp", "unknown"],
+            "{one:#}"
+        );
+        assert_eq!([&one["match"], &one["lookup_scope"]], ["sole", "process"], "{one:#}");
+    }
+    assert_eq!(uses[&24_001][0]["address"], address(&lab, ADDRESSES.len() - 1).to_string());
+    assert_eq!([&uses[&24_003][0]["match"], &uses[&24_003][0]["address"]], ["none", &*literal]);
+    for port in answered {
+        assert_eq!(counts(port), [0; 0], "a server's answer");
+    }
+    // A minute may have ended in between.
+    let recorded: u64 = (26_000..26_000 + DESTINATIONS).flat_map(counts).sum();
+    let over = kernel["skipped"]["many_destinations"].as_u64().unwrap();
+    assert!(recorded >= MAX_A_MINUTE && recorded <= 2 * MAX_A_MINUTE, "{recorded}");
+    assert_eq!(recorded + over, DESTINATIONS, "{kernel:#}");
+}
