@@ -30,6 +30,7 @@ mod clock;
 mod drops;
 mod icmp;
 mod kernel_log;
+mod link;
 mod load_error;
 mod netlink;
 mod nice;

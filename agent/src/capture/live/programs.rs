@@ -4,7 +4,7 @@ use super::btf::Btf;
 use super::drops::Reasons;
 use super::load_error::{OLDEST, cannot_load, chain, map_error, reason_of};
 use super::settings::{Settings, port_classes};
-use super::{CannotCapture, LiveOptions, MAX_RINGS, internal, kernel_log};
+use super::{CannotCapture, LiveOptions, MAX_RINGS, internal, kernel_log, link};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
 use aya::programs::links::CgroupAttachMode;
@@ -17,6 +17,7 @@ use flate2::read::GzDecoder;
 use rustix::param::page_size;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::panic::resume_unwind;
 use std::thread;
 
@@ -138,6 +139,8 @@ pub struct Loaded {
     pub refused: Vec<(ProgramSpec, String)>,
     /// The settings that the programs were loaded with.
     pub settings: Settings,
+    /// Attachments of programs that run before others.
+    pub links: Vec<OwnedFd>,
     /// The kernel's reasons to discard packets, if the program for these packets was loaded.
     pub reasons: Option<Reasons>,
 }
@@ -211,7 +214,17 @@ pub fn load_with_btf(
             let has_drops = entries.iter().any(|entry| entry.name == PACKET_DROP);
             let reasons = reasons.filter(|_| has_drops);
             let ring_bytes = bytes;
-            return Ok(Loaded { ebpf, rings, ring_bytes, entries, refused, settings, reasons });
+            let links = Vec::new();
+            return Ok(Loaded {
+                ebpf,
+                rings,
+                ring_bytes,
+                entries,
+                refused,
+                settings,
+                links,
+                reasons,
+            });
         };
         let (log, reason) = reason_of(&error);
         // The other program that reads a socket's error is refused for the same reason.
@@ -338,7 +351,15 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
                 program.attach(cgroup, direction, mode).map(drop)
             }
             Some(Program::CgroupSock(program)) => program.attach(cgroup, mode).map(drop),
-            Some(Program::CgroupSockAddr(program)) => program.attach(cgroup, mode).map(drop),
+            Some(Program::CgroupSockAddr(program)) => {
+                match link::attach_first(program, entry.name, cgroup) {
+                    Some(link) => {
+                        loaded.links.push(link);
+                        Ok(())
+                    }
+                    None => program.attach(cgroup, mode).map(drop),
+                }
+            }
             Some(Program::SockOps(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::RawTracePoint(program)) => {
                 let tracepoint = match entry.name {
