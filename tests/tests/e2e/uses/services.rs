@@ -58,15 +58,14 @@ fn check_names(lab: &Lab, agent: Agent, udp: &UdpSocket, names: &NameServer) {
         assert_eq!(udp.recv(&mut [0; 8]).unwrap(), 1);
     }
     let uses = uses(agent);
-    let found = |port: u64| {
-        let [one] = uses.get(&port).map_or(&[][..], Vec::as_slice) else {
-            panic!("{port}: {uses:#?}")
-        };
-        ["name", "address", "outcome", "match"].map(|field| one[field].clone())
+    let found = |port: u64| -> Vec<[Value; 4]> {
+        let fields =
+            |one: &Value| ["name", "address", "outcome", "match"].map(|field| one[field].clone());
+        uses.get(&port).into_iter().flatten().map(fields).collect()
     };
     let service = service(lab).to_string();
-    let named = |name: &str, address: &str, outcome: &str| -> [Value; 4] {
-        [name, address, outcome, "sole"].map(Value::from)
+    let named = |name: &str, address: &str, outcome: &str| {
+        [[name, address, outcome, "sole"].map(Value::from)]
     };
     let backend = address(lab, 0).to_string();
     assert_eq!(found(8080), named("web-1.pods.example", &backend, "established"));
