@@ -534,6 +534,7 @@ export const dns_transactions = {
     parent_match: "parent_match",
     cache: "cache",
     lost_at: "lost_at",
+    path: "path",
     process: "process",
     container: "container",
     k8s: "k8s",
