@@ -2,7 +2,7 @@
 
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::RecordBuilder;
-use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
+use dnscribe_analysis::detect::{self, DetectOptions, Detection, HostFacts};
 use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};
 use dnscribe_record::time::Timestamp;
@@ -82,7 +82,7 @@ impl Harness {
         let epoch = Timestamp::from_nanos(1_700_000_000_000_000_000);
         let identity = RecordBuilder::new("fuzz".into(), None, epoch, HashMap::default());
         let rules = DetectOptions::default();
-        let others = detect::create_detectors(&rules, &ExpectedResolvers::default());
+        let others = detect::create_detectors(&rules, &HostFacts::default());
         let detection = Detection::new(rules, others);
         let options =
             PipelineOptions { detection: Some(detection), ..PipelineOptions::new(identity) };

@@ -10,15 +10,16 @@ use crate::health::Health;
 use crate::pipeline::{FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions};
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
-use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers};
+use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers, HostFacts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
-use dnscribe_config::host::{self, RESOLV_CONF};
+use dnscribe_config::host::{self, HOSTS, RESOLV_CONF};
 use dnscribe_config::log;
 use dnscribe_delivery::{self, Sink, SinkSpec, SinkStatus, SinkWatch};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::DecoderOptions;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -147,16 +148,32 @@ pub(super) fn pipeline_options(
 
 /// Creates detection with all rules that are enabled.
 pub(super) fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
-    let others = detect::create_detectors(&options, &expected_resolvers(config, live));
+    let others = detect::create_detectors(&options, &host_facts(config, live));
     Detection::new(options, others)
 }
 
-/// The resolvers that clients are expected to use. Those of this host are expected ones in live capture only.
-pub(super) fn expected_resolvers(config: &Config, live: bool) -> ExpectedResolvers {
-    ExpectedResolvers {
-        configured: config.resolvers.keys().copied().collect(),
-        system: if live { system_resolvers() } else { BTreeSet::new() },
+/// What detection knows of the host. Its files and its clock say something of a live capture only.
+pub(super) fn host_facts(config: &Config, live: bool) -> HostFacts {
+    let configured = config.resolvers.keys().copied().collect();
+    if !live {
+        let resolvers = ExpectedResolvers { configured, system: BTreeSet::new() };
+        return HostFacts { resolvers, ..HostFacts::default() };
     }
+    let hosts = host::addresses_in_hosts()
+        .inspect_err(|error| tracing::debug!("cannot read {HOSTS}: {error}"))
+        .unwrap_or_default();
+    HostFacts {
+        resolvers: ExpectedResolvers { configured, system: system_resolvers() },
+        hosts,
+        connects_since_ns: config.capture.connects.then(boot_time_ns),
+    }
+}
+
+/// Returns the time since the host was started, in nanoseconds.
+fn boot_time_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Resolvers of this host; none where they cannot be read.

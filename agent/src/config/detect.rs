@@ -3,12 +3,13 @@
 mod value;
 
 use dnscribe_analysis::detect::{
-    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, Rule, RuleOptions,
-    SuccessOptions,
+    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, Maintenance, NoLookupOptions,
+    Rule, RuleOptions, SuccessOptions, UnusedAnswersOptions,
 };
 use dnscribe_config::maintenance::{Pattern, PeriodLayer};
 use dnscribe_config::value::{BaseUrl, Count, PositiveSpan, Span, Switch, show_duration};
 use dnscribe_config::{ConfigError, section};
+use dnscribe_transaction::packet::encrypted::Prefix;
 use value::{Share, Times};
 
 section! {
@@ -76,6 +77,10 @@ section! {
         /// Processes that keep connecting to addresses of answers that expired long ago. Needs
         /// capture.connections.
         section stale_address: RuleLayer,
+        /// Processes that connect to public addresses that no lookup gave. Needs capture.connections.
+        section no_lookup: NoLookupLayer,
+        /// Processes that look up a name again and again, and never connect to it. Needs capture.connections.
+        section unused_answers: UnusedAnswersLayer,
         /// Servers of this host that lose queries, because their receive buffer is full. Needs capture.path.
         section receive_buffer: RuleLayer,
         /// Processes whose messages the kernel of this host discards. Needs capture.path.
@@ -229,6 +234,32 @@ section! {
     }
 }
 
+section! {
+    /// Section `detect.rules.no_lookup`.
+    NoLookupLayer {
+        /// The keys that every rule has.
+        flatten common: RuleLayer,
+        /// Number of connections without a lookup, within 30 to 60 minutes.
+        text min_connections: Option<Count> = default(to_count(DetectOptions::default().no_lookup.min_connections)),
+        /// Least time between the first and the last of them.
+        text r#for: Option<Span> = default(DetectOptions::default().no_lookup.span),
+        /// Addresses and prefixes that may be connected to without a lookup. Default: none.
+        items ignore: Option<Vec<Prefix>> = example("[203.0.113.0/24, \"2001:db8:53::/48\"]"),
+    }
+}
+
+section! {
+    /// Section `detect.rules.unused_answers`.
+    UnusedAnswersLayer {
+        /// The keys that every rule has.
+        flatten common: RuleLayer,
+        /// Number of lookups of a name, within 30 to 60 minutes.
+        text min_lookups: Option<Count> = default(to_count(DetectOptions::default().unused_answers.min_lookups)),
+        /// Least time since the first of them.
+        text r#for: Option<Span> = default(DetectOptions::default().unused_answers.span),
+    }
+}
+
 /// Converts a number of options to a value of the configuration.
 fn to_count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
@@ -274,6 +305,7 @@ pub(super) fn resolve(
     let maintenance = maintenance.map(|(one, number)| one.resolve(number));
     let (success, down, flapping) =
         (&rules.success_ratio, &rules.resolver_down, &rules.resolver_flapping);
+    let (no_lookup, unused) = (&rules.no_lookup, &rules.unused_answers);
     let options = DetectOptions {
         repeat,
         runbook_url,
@@ -292,6 +324,15 @@ pub(super) fn resolve(
         },
         down: DownOptions { min_queries: down.min_queries().0 as u64, span: down.r#for().0 },
         flapping: FlappingOptions { times: flapping.times().0 as u64, span: flapping.within().0 },
+        no_lookup: NoLookupOptions {
+            min_connections: no_lookup.min_connections().0 as u64,
+            span: no_lookup.r#for().0,
+            ignored: no_lookup.ignore.iter().flatten().copied().collect(),
+        },
+        unused_answers: UnusedAnswersOptions {
+            min_lookups: unused.min_lookups().0 as u64,
+            span: unused.r#for().0,
+        },
     };
     let SuccessOptions { warning, critical, .. } = options.success;
     if critical > warning {
@@ -325,6 +366,8 @@ impl RulesLayer {
             Rule::ResolverBypass => self.resolver_bypass.common(default),
             Rule::EncryptedBypass => self.encrypted_bypass.common(default),
             Rule::StaleAddress => self.stale_address.common(default),
+            Rule::NoLookup => self.no_lookup.common.common(default),
+            Rule::UnusedAnswers => self.unused_answers.common.common(default),
             Rule::ReceiveBuffer => self.receive_buffer.common(default),
             Rule::LocalLoss => self.local_loss.common(default),
         }

@@ -8,7 +8,7 @@ use super::attribution::filter_subject;
 use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
 use dnscribe_analysis::attribution::Attribution;
-use dnscribe_analysis::detect::{Alert, DetectOptions, Detection, ExpectedResolvers};
+use dnscribe_analysis::detect::{Alert, DetectOptions, Detection, HostFacts};
 use dnscribe_analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use dnscribe_analysis::uses::{Use, UseOptions, UseTable};
 use dnscribe_analysis::view::TransactionView;
@@ -211,10 +211,10 @@ impl Analysis {
     pub(super) fn reconfigure(
         &mut self,
         options: WindowOptions,
-        detect: Option<(DetectOptions, ExpectedResolvers)>,
+        detect: Option<(DetectOptions, HostFacts)>,
     ) {
-        if let (Some(detection), Some((detect, expected))) = (&mut self.detection, detect) {
-            detection.reconfigure(detect, &expected);
+        if let (Some(detection), Some((detect, facts))) = (&mut self.detection, detect) {
+            detection.reconfigure(detect, &facts);
         }
         if let Some(windows) = &mut self.windows {
             windows.set_lateness(options.lateness);

@@ -3,7 +3,7 @@
 
 use super::renderer::RenderOptions;
 use crate::pipeline::filter::StreamFilters;
-use dnscribe_analysis::detect::{DetectOptions, ExpectedResolvers};
+use dnscribe_analysis::detect::{DetectOptions, HostFacts};
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_record::privacy::MaskingRules;
 use dnscribe_record::time::ClockShift;
@@ -44,8 +44,8 @@ pub struct Settings {
     pub resolvers: HashMap<IpAddr, String>,
     /// Which windows are exported.
     pub windows: WindowOptions,
-    /// Thresholds of detection, and the resolvers that clients are expected to use; none if it is off.
-    pub detect: Option<(DetectOptions, ExpectedResolvers)>,
+    /// Thresholds of detection, and what it knows of the host; none if it is off.
+    pub detect: Option<(DetectOptions, HostFacts)>,
     /// Which records are exported.
     pub filters: StreamFilters,
     /// How fields of records are masked.

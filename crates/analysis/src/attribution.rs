@@ -29,6 +29,8 @@ pub struct Process {
     pub pid: u32,
     /// User id.
     pub uid: u32,
+    /// Start time in nanoseconds of `CLOCK_BOOTTIME`; 0 where unknown.
+    pub start_ns: u64,
     /// Name as in /proc/PID/comm, padded with zero bytes.
     pub comm: [u8; 16],
     /// Path of the executable, if it was read before the process ended.
@@ -55,7 +57,7 @@ impl Process {
     /// Creates the process of a task.
     #[must_use]
     pub const fn new(task: &Task, exe: Option<Arc<str>>) -> Self {
-        Self { pid: task.pid, uid: task.uid, comm: task.comm, exe }
+        Self { pid: task.pid, uid: task.uid, start_ns: task.start_ns, comm: task.comm, exe }
     }
 
     /// Returns the name; invalid UTF-8 is replaced.

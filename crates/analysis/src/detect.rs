@@ -18,9 +18,11 @@
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
 //! | `receive_buffer`, `local_loss` | `lost_messages.rs` | transactions | the kernel of this host discards messages |
 //! | `stale_address` | `stale_address.rs` | uses, transactions | a process uses an answer long after its end |
+//! | `no_lookup` | `no_lookup.rs` | uses, transactions, connections | a process connects to addresses that no lookup gave |
+//! | `unused_answers` | `unused_answers.rs` | uses, transactions | a process looks up a name and never connects to it |
 //!
 //! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
-//! entity), `rolling.rs` (look-back spans), `group_stats.rs` (window values), `lexical.rs`
+//! entity), `rolling.rs` (look-back spans), `resolver_processes.rs`, `group_stats.rs` (window values), `lexical.rs`
 //! (name classification); learned values are in the crate `dnscribe_baseline`. From findings to alerts:
 //! `engine.rs`, `episode.rs` (one alert's life), `cause.rs` and `samples.rs` (suppression),
 //! `maintenance.rs`.
@@ -41,8 +43,10 @@ mod group_stats;
 mod lexical;
 mod lost_messages;
 mod maintenance;
+mod no_lookup;
 mod options;
 mod resolver_down;
+mod resolver_processes;
 mod rolling;
 mod samples;
 mod spoofing;
@@ -52,6 +56,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod unused_answers;
 
 pub use alert::{Alert, AlertCounters, AlertState, EntityCounts};
 pub use amplification::Amplification;
@@ -63,12 +68,15 @@ pub use engine::Detection;
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 pub use lost_messages::LostMessages;
 pub use maintenance::{Maintenance, MaintenancePeriod};
+pub use no_lookup::NoLookup;
 pub use options::{
-    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, RuleOptions, SuccessOptions,
+    AnomalyOptions, DetectOptions, DownOptions, FlappingOptions, NoLookupOptions, RuleOptions,
+    SuccessOptions, UnusedAnswersOptions,
 };
 pub use spoofing::Spoofing;
 pub use stale_address::StaleAddress;
 pub use tunnel::Tunnel;
+pub use unused_answers::UnusedAnswers;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -82,24 +90,38 @@ pub struct ExpectedResolvers {
     pub system: BTreeSet<IpAddr>,
 }
 
+/// What detection knows of the host, beside its traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Resolvers that clients are expected to use.
+    pub resolvers: ExpectedResolvers,
+    /// Addresses in `/etc/hosts`.
+    pub hosts: BTreeSet<IpAddr>,
+    /// If connections are captured: the time since when, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub connects_since_ns: Option<u64>,
+}
+
 /// Creates every detector that has an enabled rule.
 #[must_use]
-pub fn create_detectors(
-    options: &DetectOptions,
-    meant: &ExpectedResolvers,
-) -> Vec<Box<dyn Detector>> {
-    let all: [Box<dyn Detector>; 9] = [
+pub fn create_detectors(options: &DetectOptions, facts: &HostFacts) -> Vec<Box<dyn Detector>> {
+    let all: [Box<dyn Detector>; 8] = [
         Box::new(Tunnel::default()),
         Box::new(Dga::default()),
         Box::new(Spoofing::default()),
         Box::new(CachePoisoning::default()),
         Box::new(Amplification::default()),
         Box::new(Drift::default()),
-        Box::new(Bypass::new(meant.clone())),
-        Box::new(StaleAddress::default()),
+        Box::new(Bypass::new(facts.resolvers.clone())),
         Box::new(LostMessages::default()),
     ];
-    all.into_iter().filter(|detector| is_enabled(&**detector, options)).collect()
+    let mut all = Vec::from(all);
+    if let Some(since_ns) = facts.connects_since_ns {
+        all.push(Box::new(StaleAddress::default()));
+        all.push(Box::new(NoLookup::new(options, facts, since_ns)));
+        all.push(Box::new(UnusedAnswers::new(options, since_ns)));
+    }
+    all.retain(|detector| is_enabled(&**detector, options));
+    all
 }
 
 /// Returns whether one of the detector's rules is enabled.

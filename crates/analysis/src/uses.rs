@@ -127,6 +127,12 @@ pub struct Use {
 }
 
 impl Use {
+    /// Returns the pid of the process; 0 if it is unknown.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.attribution.process.as_ref().map_or(0, |process| process.pid)
+    }
+
     /// Returns whether the answer was stale.
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -3,7 +3,7 @@
 use crate::ConfigError;
 use crate::value::{LabelName, LabelValue, Name};
 use dnscribe_record::Labels;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::{fs, io};
 
@@ -12,6 +12,9 @@ const MAX_LABELS: usize = 16;
 
 /// Path of the list of resolvers: resolv.conf(5).
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Path of names that need no resolver: hosts(5).
+pub const HOSTS: &str = "/etc/hosts";
 
 /// Name of this host, as `uname(2)` has it.
 #[must_use]
@@ -53,9 +56,33 @@ fn parse_nameservers(text: &str) -> Vec<IpAddr> {
     servers.filter(|rest| rest.starts_with([' ', '\t'])).filter_map(address).collect()
 }
 
+/// Reads the addresses of names that need no resolver.
+///
+/// # Errors
+/// [`HOSTS`] cannot be read.
+pub fn addresses_in_hosts() -> io::Result<BTreeSet<IpAddr>> {
+    fs::read_to_string(HOSTS).map(|text| parse_hosts(&text))
+}
+
+fn parse_hosts(text: &str) -> BTreeSet<IpAddr> {
+    let first = |line: &str| {
+        let line = line.split('#').next()?.trim_start();
+        line.split(['%', ' ', '\t']).next()?.parse().ok()
+    };
+    text.lines().filter_map(first).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_hosts() {
+        let text = "# 192.0.2.1 no\n 192.0.2.2\ta.example b\n\nfe80::1%eth0 c\n2001:db8::1 d # e\nnone f\n";
+        let expected =
+            ["192.0.2.2", "fe80::1", "2001:db8::1"].map(|address| address.parse().unwrap());
+        assert_eq!(parse_hosts(text), BTreeSet::from(expected));
+    }
 
     #[test]
     fn reads_nameservers() {

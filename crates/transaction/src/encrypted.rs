@@ -81,6 +81,14 @@ named_enum! {
     }
 }
 
+impl ConnectionStatus {
+    /// Returns whether the server has answered.
+    #[must_use]
+    pub const fn has_worked(self) -> bool {
+        !matches!(self, Self::Refused | Self::Timeout)
+    }
+}
+
 /// Timeouts and limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionOptions {

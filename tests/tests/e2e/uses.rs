@@ -17,7 +17,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -79,7 +79,16 @@ const CNAME: u16 = 5;
 
 /// Runs the steps on the lab's client, and returns what it says that it did.
 fn run(lab: &Lab, steps: &[Value]) -> Vec<Value> {
-    let mut child = lab.spawn(Host::Client, &["python3", "-c", CLIENT]).unwrap();
+    follow(lab.spawn(Host::Client, &["python3", "-c", CLIENT]).unwrap(), steps)
+}
+
+/// Starts a client of this name that waits for its steps.
+fn start(lab: &Lab, name: &str) -> Child {
+    lab.spawn(Host::Client, &["python3", "-c", CLIENT, name]).unwrap()
+}
+
+/// Lets a client run the steps, and returns what it says that it did.
+fn follow(mut child: Child, steps: &[Value]) -> Vec<Value> {
     let mut stdin = child.stdin.take().unwrap();
     let text = json!(steps).to_string();
     let writer = thread::spawn(move || stdin.write_all(text.as_bytes()).unwrap());
@@ -320,6 +329,104 @@ fn programs_with_other_stubs_have_the_names_that_they_looked_up() {
     }
     let stale = |one: &&&Value| one["ttl_left_ms"].as_f64().unwrap() < 0.0;
     assert_eq!(of_port(23_005).iter().filter(stale).count(), 1, "the second of Java");
+}
+
+/// Steps that look a name up, and connect `times` times: with 0, the lookup is for nothing.
+fn lookups(name: &str, times: u64) -> Vec<Value> {
+    vec![json!({ "name": name, "port": 24_100, "times": times, "pause": 0.1 }); 25]
+}
+
+#[test]
+fn rules_report_fixed_addresses_and_lookups_for_nothing() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = name_server(&lab);
+    let _stub =
+        lab.configure_stub(Host::Client, &format!("nameserver {}\n", server.address)).unwrap();
+    let fixed = address(&lab, 3).to_string();
+    let looked_up = address(&lab, 0).to_string();
+    let _dot = lab.inside(Host::Server, || TcpListener::bind((&*fixed, 853))).unwrap().unwrap();
+    let older = start(&lab, "older");
+    let mut command = Command::new(environment::binary().unwrap());
+    command.args(["run", "--stream", "uses,alerts,ledger"]);
+    for (key, value) in [
+        ("NO_LOOKUP__MIN_CONNECTIONS", "6"),
+        ("NO_LOOKUP__FOR", "2s"),
+        ("UNUSED_ANSWERS__MIN_LOOKUPS", "20"),
+        ("UNUSED_ANSWERS__FOR", "2s"),
+    ] {
+        command.env(format!("DNSCRIBE_DETECT__RULES__{key}"), value);
+    }
+    let agent = Agent::start(&mut command).unwrap();
+    // Each to a port of its own: those alike are summed up for a minute.
+    let literal = |address: &str, port: u16| -> Vec<Value> {
+        let step = |port| json!({ "literal": address, "port": port, "pause": 0.4 });
+        (port..port + 8).map(step).collect()
+    };
+    let used = |name: &str| json!({ "name": name, "port": 24_101 });
+    let forks = json!({ "name": "only.uses.example", "port": 24_102, "fork": true, "pause": 0.4 });
+    let mut hidden = literal(&fixed, 24_001);
+    hidden.push(json!({ "literal": fixed, "port": 853 }));
+    let mut prefetch = vec![used("only.uses.example")];
+    prefetch.extend(lookups("s0.uses.example", 0));
+    let mut worker = vec![used("only.uses.example")];
+    worker.extend(lookups("s1.uses.example", 1));
+    let url = format!("http://{}:24040/", address(&lab, 4));
+    let curls = format!("for i in 1 2 3 4 5 6 7 8; do curl -sm1 {url}; sleep 0.4; done");
+    thread::scope(|scope| {
+        let client = |name: &'static str, steps: Vec<Value>| {
+            let child = start(&lab, name);
+            scope.spawn(move || follow(child, &steps));
+        };
+        client("prefetch", prefetch);
+        client("worker", worker);
+        client("hidden", hidden);
+        client("forks", vec![forks; 8]);
+        scope.spawn(|| follow(older, &literal(&fixed, 24_020)));
+        scope.spawn(|| lab.run(Host::Client, &["sh", "-c", &curls]).unwrap());
+        scope.spawn(|| {
+            for _ in 0..25 {
+                let at = format!("@{}", server.address);
+                lab.run(Host::Client, &["dig", "+short", &at, "s2.uses.example"]).unwrap();
+            }
+        });
+    });
+    // Another process has looked this address up.
+    follow(start(&lab, "cached"), &literal(&looked_up, 24_030));
+    let alerts = |records: &[Value]| -> Vec<Value> {
+        let is_of_rule = |one: &&Value| {
+            one["schema"] == "dns.alert/1"
+                && ["no_lookup", "unused_answers"].iter().any(|rule| one["rule"] == *rule)
+        };
+        records.iter().filter(is_of_rule).cloned().collect()
+    };
+    let limit = RECORD_LIMIT * 4;
+    agent.wait_for("three alerts", limit, |records| alerts(records).len() >= 3).unwrap();
+    // One evaluation more.
+    thread::sleep(Duration::from_secs(11));
+    let EndedAgent { records, .. } = agent.terminate().unwrap();
+    let alerts = alerts(&records);
+    let of = |rule: &str, process: &str| -> Option<&Value> {
+        let is_of = |one: &&Value| one["rule"] == rule && one["process"]["comm"] == process;
+        alerts.iter().find(is_of)
+    };
+    let hidden = of("no_lookup", "hidden").unwrap_or_else(|| panic!("{alerts:#?}"));
+    let summary = hidden["summary"].as_str().unwrap();
+    let begin = format!(
+        "hidden connects to addresses that no lookup gave: 8 connections within 60 min to {fixed}:24001, "
+    );
+    let end = format!(", 100 % of those to public addresses; it uses encrypted DNS of {fixed}");
+    assert!(summary.starts_with(&begin) && summary.ends_with(&end), "{summary}");
+    assert_eq!((&hidden["severity"], &hidden["resolvers"]), (&json!("warning"), &json!([fixed])));
+    let curl = of("no_lookup", "curl").unwrap_or_else(|| panic!("{alerts:#?}"));
+    assert!(curl["summary"].as_str().unwrap().contains(&address(&lab, 4).to_string()), "{curl:#}");
+    let prefetch = of("unused_answers", "prefetch").unwrap_or_else(|| panic!("{alerts:#?}"));
+    assert_eq!(prefetch["severity"], "info");
+    assert_eq!(prefetch["qname"], "s0.uses.example");
+    for process in ["older", "cached", "forks", "worker", "dig"] {
+        let found = ["no_lookup", "unused_answers"].map(|rule| of(rule, process));
+        assert_eq!(found, [None, None], "{process}: {alerts:#?}");
+    }
+    assert!(of("unused_answers", "hidden").is_none() && of("no_lookup", "prefetch").is_none());
 }
 
 #[test]

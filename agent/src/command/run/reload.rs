@@ -1,6 +1,6 @@
 //! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
-use super::super::session::{detection, expected_resolvers};
+use super::super::session::{detection, host_facts};
 use super::super::signals::Waker;
 use super::Run;
 use crate::capture::live::LiveOptions;
@@ -226,7 +226,7 @@ fn settings(config: &Config) -> Settings {
         connections: config.connecting,
         resolvers: config.resolvers.clone().into_iter().collect(),
         windows: config.windows,
-        detect: config.detect.clone().map(|options| (options, expected_resolvers(config, true))),
+        detect: config.detect.clone().map(|options| (options, host_facts(config, true))),
         filters: config.filters.clone(),
         privacy: config.privacy.clone(),
     }

@@ -1,7 +1,7 @@
 //! From the answer to the connection, its record, its alert and the ledger.
 
 use super::*;
-use dnscribe_analysis::detect::{DetectOptions, ExpectedResolvers, create_detectors};
+use dnscribe_analysis::detect::{DetectOptions, HostFacts, create_detectors};
 use dnscribe_transaction::packet::{ConnectStep, Task, Transport};
 use std::net::SocketAddr;
 
@@ -66,7 +66,8 @@ fn a_connection_has_the_lookup_that_it_used() {
     let keeper = Keeper { inner: NullSink::new("keeper".into(), streams), kept: Arc::clone(&kept) };
     let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
     let options = DetectOptions::default();
-    let detectors = create_detectors(&options, &ExpectedResolvers::default());
+    let facts = HostFacts { connects_since_ns: Some(1), ..HostFacts::default() };
+    let detectors = create_detectors(&options, &facts);
     let options = PipelineOptions {
         connects: true,
         detection: Some(Detection::new(options, detectors)),

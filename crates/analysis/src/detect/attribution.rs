@@ -2,12 +2,13 @@
 //! about it. Also the filters and hashes that detectors share.
 
 use super::finding::{Entity, Evidence, Figure, Finding, Rule, Severity};
+use crate::uses::Use;
 use crate::view::TransactionView;
 use dnscribe_record::number::to_f64;
 use dnscribe_transaction::correlate::ParentMatch;
 use dnscribe_transaction::pair::Vantage;
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Maximum number of evidence items of each kind.
@@ -49,6 +50,50 @@ pub(super) const fn is_multicast(observation: &TransactionView<'_>) -> bool {
     matches!(observation.server.port(), 5353 | 5355) || matches!(observation.client.port(), 5353)
 }
 
+/// Where an address leads, by its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AddressKind {
+    Public,
+    /// Private, shared or link-local (RFC 1918, RFC 4193, RFC 6598).
+    Private,
+    /// This host, or no host.
+    Nowhere,
+    /// An IPv4 address behind the well-known prefix of RFC 6052.
+    Translated,
+}
+
+impl AddressKind {
+    pub(super) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => {
+                let [a, b, ..] = v4.octets();
+                if v4.is_unspecified() || v4.is_loopback() {
+                    Self::Nowhere
+                } else if v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xC0 == 64) {
+                    Self::Private
+                } else {
+                    Self::Public
+                }
+            }
+            IpAddr::V6(v6) => {
+                if v6.is_unspecified() || v6.is_loopback() {
+                    Self::Nowhere
+                } else if v6.is_unique_local() || v6.is_unicast_link_local() {
+                    Self::Private
+                } else if is_translated(v6) {
+                    Self::Translated
+                } else {
+                    Self::Public
+                }
+            }
+        }
+    }
+}
+
+const fn is_translated(address: Ipv6Addr) -> bool {
+    matches!(address.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..])
+}
+
 /// Sender of a query: the process if it runs on this host, otherwise the address of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Attribution {
@@ -71,11 +116,24 @@ impl Attribution {
     /// Returns the hash of the attribution without creating it.
     pub(super) fn hash(observation: &TransactionView<'_>) -> u64 {
         match (observation.vantage, observation.process) {
-            (Vantage::Client, Some(process)) => {
-                let pod = observation.pod.map_or(1, |pod| hash(pod.as_bytes()));
-                combine_hashes(hash(process.comm.as_bytes()), pod)
-            }
+            (Vantage::Client, Some(process)) => hash_process(process.comm, observation.pod),
             _ => hash_address(observation.client.ip()),
+        }
+    }
+
+    /// Returns the process that opened a connection, and its hash, which is that of its queries. None if it is unknown.
+    pub(super) fn of_use(one: &Use) -> Option<(u64, impl FnOnce() -> Self)> {
+        let comm = one.attribution.process.as_ref()?.name();
+        let pod = one.attribution.pod_path();
+        let key = hash_process(&comm, pod);
+        Some((key, move || Self::Process(comm.into_owned().into(), pod.map(Into::into))))
+    }
+
+    /// Returns a process as `comm[pid]`; none for a client.
+    pub(super) fn process_text(&self, pid: u32) -> Option<Box<str>> {
+        match self {
+            Self::Process(comm, _) => Some(format!("{comm}[{pid}]").into()),
+            Self::Client(_) => None,
         }
     }
 
@@ -90,6 +148,10 @@ impl Attribution {
             }
         }
     }
+}
+
+fn hash_process(comm: &str, pod: Option<&str>) -> u64 {
+    combine_hashes(hash(comm.as_bytes()), pod.map_or(1, |pod| hash(pod.as_bytes())))
 }
 
 impl std::fmt::Display for Attribution {

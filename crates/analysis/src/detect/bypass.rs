@@ -9,14 +9,15 @@
 mod client;
 mod server_usage;
 
-use super::ExpectedResolvers;
-use super::attribution::{Attribution, hash, hash_address, is_echo, is_multicast};
+use super::attribution::{Attribution, hash, hash_address, is_multicast};
 use super::finding::{Detector, Finding, Rule};
+use super::resolver_processes::ResolverProcesses;
 use super::table::AssociativeTable;
+use super::{DetectOptions, ExpectedResolvers, HostFacts};
 use crate::view::TransactionView;
 use client::Client;
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::encrypted::{ConnectionReport, ConnectionStatus};
+use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::pair::Vantage;
 use server_usage::ServerUsage;
 use std::net::IpAddr;
@@ -24,9 +25,7 @@ use std::time::Duration;
 
 /// Maximum number of clients tracked, each for plain and encrypted DNS.
 const MAX_CLIENTS: usize = 1024;
-const MAX_RESOLVER_PROCESSES: usize = 1024;
-/// Time after which an idle client is forgotten. Resolver processes are remembered 24 times as
-/// long.
+/// Time after which an idle client is forgotten.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// SOA, IXFR, AXFR: secondaries and updaters send these to servers of their choice.
@@ -37,8 +36,7 @@ const TRANSFERS: [u16; 3] = [6, 251, 252];
 pub struct Bypass {
     expected: ExpectedResolvers,
     usage: ServerUsage,
-    /// Resolver processes by pid: they answer queries, or query on behalf of others.
-    resolver_processes: AssociativeTable<(), MAX_RESOLVER_PROCESSES>,
+    resolver_processes: ResolverProcesses,
     plain: AssociativeTable<Client, MAX_CLIENTS>,
     encrypted: AssociativeTable<Client, MAX_CLIENTS>,
 }
@@ -66,12 +64,8 @@ impl Bypass {
         }
     }
 
-    fn is_resolver_process(&self, pid: Option<u32>) -> bool {
-        pid.is_some_and(|pid| self.resolver_processes.get(hash_pid(pid)).is_some())
-    }
-
     fn finding(&self, client: &Client, encrypted: bool) -> Option<Finding> {
-        if self.is_resolver_process(client.pid) {
+        if client.pid.is_some_and(|pid| self.resolver_processes.contains(pid)) {
             return None;
         }
         let strict = !self.expected.configured.is_empty();
@@ -94,7 +88,8 @@ impl Detector for Bypass {
         &[Rule::ResolverBypass, Rule::EncryptedBypass]
     }
 
-    fn expect_resolvers(&mut self, expected: &ExpectedResolvers) {
+    fn reconfigure(&mut self, _: &DetectOptions, facts: &HostFacts) {
+        let expected = &facts.resolvers;
         self.expected.configured.clone_from(&expected.configured);
         // None if the host's configuration cannot be read.
         if !expected.system.is_empty() {
@@ -106,12 +101,7 @@ impl Detector for Bypass {
         let (server, client) = (observation.server.ip(), observation.client.ip());
         let pid = observation.process.map(|process| process.pid);
         let ts = observation.ts;
-        // A process that answers queries is a resolver, and so is one whose queries are caused by
-        // other queries.
-        if observation.vantage == Vantage::Server || is_echo(observation) {
-            if let Some(pid) = pid {
-                self.resolver_processes.entry(hash_pid(pid), ts, || ());
-            }
+        if self.resolver_processes.observe(observation) {
             return;
         }
         let is_question = observation.opcode == 0 && observation.is_query();
@@ -157,8 +147,7 @@ impl Detector for Bypass {
         let protocol = Some(connection.protocol);
         let pid = task.map(|task| task.pid);
         let client = self.encrypted.entry(key, ts, || Client::new(attribution, pid, protocol));
-        let works = !matches!(report.status, ConnectionStatus::Refused | ConnectionStatus::Timeout);
-        client.record_connection(connection, resolver, report.id(), works);
+        client.record_connection(connection, resolver, report.id(), report.status.has_worked());
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
@@ -167,15 +156,11 @@ impl Detector for Bypass {
             table.age(now, IDLE);
         }
         self.usage.roll(now);
-        self.resolver_processes.age(now, IDLE * 24);
+        self.resolver_processes.age(now);
         for (encrypted, table) in [(false, &self.plain), (true, &self.encrypted)] {
             table.iter().filter_map(|client| self.finding(client, encrypted)).for_each(&mut *each);
         }
     }
-}
-
-fn hash_pid(pid: u32) -> u64 {
-    hash(&pid.to_ne_bytes())
 }
 
 /// Returns a task's name up to its NUL.

@@ -8,7 +8,7 @@
 
 mod compare;
 
-use super::attribution::{combine_hashes, hash, hash_address, is_echo, is_multicast};
+use super::attribution::{AddressKind, combine_hashes, hash, hash_address, is_echo, is_multicast};
 use super::finding::{Detector, Finding, Rule};
 use super::table::AssociativeTable;
 use crate::view::TransactionView;
@@ -16,7 +16,7 @@ use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageId;
 use dnscribe_transaction::pair::{Status, Vantage};
 use smallvec::SmallVec;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 const MAX_NAMES: usize = 8192;
@@ -203,7 +203,7 @@ impl AnswerContent {
             addresses.filter_map(|answer| answer.data.parse::<IpAddr>().ok()).take(MAX_ADDRESSES)
         {
             count += 1;
-            match kind(address) {
+            match AddressKind::of(address) {
                 AddressKind::Translated => return None,
                 AddressKind::Nowhere => return Some(Self::Nowhere),
                 AddressKind::Private => private = true,
@@ -254,44 +254,6 @@ enum Difference {
     Addresses,
     /// Different class: addresses and none, public and private, or a null address.
     Kind,
-}
-
-enum AddressKind {
-    Public,
-    Private,
-    Nowhere,
-    Translated,
-}
-
-fn kind(address: IpAddr) -> AddressKind {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            if v4.is_unspecified() || v4.is_loopback() {
-                AddressKind::Nowhere
-            } else if v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xC0 == 64) {
-                AddressKind::Private
-            } else {
-                AddressKind::Public
-            }
-        }
-        IpAddr::V6(v6) => {
-            if v6.is_unspecified() || v6.is_loopback() {
-                AddressKind::Nowhere
-            } else if v6.is_unique_local() || v6.is_unicast_link_local() {
-                AddressKind::Private
-            } else if is_translated(v6) {
-                AddressKind::Translated
-            } else {
-                AddressKind::Public
-            }
-        }
-    }
-}
-
-/// Returns whether `address` has the well-known prefix of RFC 6052.
-const fn is_translated(address: Ipv6Addr) -> bool {
-    matches!(address.segments(), [0x64, 0xff9b, 0, 0, 0, 0, ..])
 }
 
 /// Returns the hash of the network of `address`, since a site has several addresses in it. Private

@@ -9,7 +9,7 @@ use super::options::DetectOptions;
 use super::resolver_down::ResolverHealth;
 use super::samples::Samples;
 use super::success_ratio::SuccessRatio;
-use super::{ExpectedResolvers, create_detectors, is_enabled};
+use super::{HostFacts, create_detectors, is_enabled};
 use crate::uses::Use;
 use crate::view::TransactionView;
 use crate::window::{Groups, Span};
@@ -120,11 +120,11 @@ impl Detection {
 
     /// Replaces the options, and starts and ends the detectors of rules that they enable and disable. Baselines,
     /// firing alerts, and what the other detectors know are kept.
-    pub fn reconfigure(&mut self, options: DetectOptions, expected: &ExpectedResolvers) {
+    pub fn reconfigure(&mut self, options: DetectOptions, facts: &HostFacts) {
         self.detectors.retain(|detector| is_enabled(&**detector, &options));
-        for new in create_detectors(&options, expected) {
+        for new in create_detectors(&options, facts) {
             match self.detectors.iter_mut().find(|detector| detector.rules() == new.rules()) {
-                Some(detector) => detector.expect_resolvers(expected),
+                Some(detector) => detector.reconfigure(&options, facts),
                 None => self.detectors.push(new),
             }
         }

@@ -4,7 +4,7 @@
 pub use dnscribe_baseline::{Baseline, Figure};
 pub use dnscribe_record::Severity;
 
-use super::ExpectedResolvers;
+use super::{DetectOptions, HostFacts};
 use crate::uses::Use;
 use crate::view::TransactionView;
 use crate::window::{Groups, Span};
@@ -53,6 +53,10 @@ dnscribe_record::named_enum! {
         EncryptedBypass = "encrypted_bypass",
         /// A process keeps connecting to an address long after its answer expired.
         StaleAddress = "stale_address",
+        /// A process connects to addresses that no lookup gave.
+        NoLookup = "no_lookup",
+        /// A process looks up a name again and again, and never connects to it.
+        UnusedAnswers = "unused_answers",
         /// A server's socket loses queries, because its receive buffer is full.
         ReceiveBuffer = "receive_buffer",
         /// Messages of a process are lost on this host.
@@ -178,8 +182,8 @@ pub trait Detector {
     /// The rules that it reports findings of, by which detectors are enabled and distinguished.
     fn rules(&self) -> &'static [Rule];
 
-    /// Replaces the resolvers that clients are expected to use.
-    fn expect_resolvers(&mut self, _expected: &ExpectedResolvers) {}
+    /// Applies other options, and what is known of the host now.
+    fn reconfigure(&mut self, _options: &DetectOptions, _facts: &HostFacts) {}
 
     /// The rules, and the settings that the detector has a copy of, as text.
     #[cfg(any(test, feature = "testing"))]

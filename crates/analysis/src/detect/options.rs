@@ -2,6 +2,7 @@
 
 use super::finding::Rule;
 use super::maintenance::Maintenance;
+use dnscribe_transaction::packet::encrypted::Prefixes;
 use std::time::Duration;
 
 /// Settings of detection.
@@ -21,6 +22,10 @@ pub struct DetectOptions {
     pub flapping: FlappingOptions,
     /// Thresholds of `success_ratio`.
     pub success: SuccessOptions,
+    /// Thresholds of `no_lookup`.
+    pub no_lookup: NoLookupOptions,
+    /// Thresholds of `unused_answers`.
+    pub unused_answers: UnusedAnswersOptions,
     /// Thresholds of `query_rate`. `warning` is a multiple of the usual rate.
     pub query_rate: AnomalyOptions,
     /// Thresholds of `latency`. `warning` and `critical` are multiples of the usual latency.
@@ -76,6 +81,26 @@ pub struct SuccessOptions {
     pub min_queries: u64,
 }
 
+/// Thresholds of `no_lookup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoLookupOptions {
+    /// Minimum number of connections without a lookup.
+    pub min_connections: u64,
+    /// Minimum time between the first and the last of them.
+    pub span: Duration,
+    /// Addresses that are not judged.
+    pub ignored: Prefixes,
+}
+
+/// Thresholds of `unused_answers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnusedAnswersOptions {
+    /// Minimum number of lookups of a name.
+    pub min_lookups: u64,
+    /// Minimum time since the first of them.
+    pub span: Duration,
+}
+
 /// Thresholds of a value relative to its baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AnomalyOptions {
@@ -123,6 +148,15 @@ impl Default for DetectOptions {
                 critical: 0.9,
                 span: Duration::from_secs(300),
                 min_queries: 30,
+            },
+            no_lookup: NoLookupOptions {
+                min_connections: 10,
+                span: Duration::from_secs(300),
+                ignored: Prefixes::default(),
+            },
+            unused_answers: UnusedAnswersOptions {
+                min_lookups: 100,
+                span: Duration::from_secs(600),
             },
             query_rate: AnomalyOptions { warning: 3.0, critical: None, min_queries: 3000 },
             latency: AnomalyOptions { warning: 2.0, critical: Some(5.0), min_queries: 60 },

@@ -88,7 +88,7 @@ impl<const WORDS: usize> BloomFilter<WORDS> {
         is_new
     }
 
-    fn contains(&self, hash: u64) -> bool {
+    pub(super) fn contains(&self, hash: u64) -> bool {
         let (word, bit) = Self::position(hash);
         self.0[word] & bit != 0
     }

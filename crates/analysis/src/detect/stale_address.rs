@@ -7,7 +7,6 @@ use super::attribution::{Attribution, combine_hashes, hash};
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::rolling::Rolling;
 use super::table::AssociativeTable;
-use crate::attribution::Process;
 use crate::uses::{Use, UseOutcome, addresses};
 use crate::view::TransactionView;
 use dnscribe_record::number::to_f64;
@@ -116,10 +115,6 @@ impl User {
             if is_gone { "; the name has other addresses now" } else { "" },
         );
         let worse = is_gone || failed * 2 >= connections;
-        let processes = match &self.attribution {
-            Attribution::Process(process, _) => vec![format!("{process}[{}]", self.pid).into()],
-            Attribution::Client(_) => Vec::new(),
-        };
         Some(Finding {
             rule: Rule::StaleAddress,
             entity: Entity { qname: Some(self.name.clone()), ..self.attribution.entity() },
@@ -132,7 +127,7 @@ impl User {
                     Figure::new("stale_seconds", self.longest.as_secs_f64(), None),
                 ],
                 qnames: vec![self.name.clone()],
-                processes,
+                processes: self.attribution.process_text(self.pid).into_iter().collect(),
                 ..Evidence::default()
             },
         })
@@ -166,15 +161,15 @@ impl Detector for StaleAddress {
         if stale < MIN_STALE.max(ttl.saturating_mul(MIN_TTLS)) {
             return;
         }
-        let Some(process) = &one.attribution.process else { return };
-        let pod = one.attribution.pod_path();
-        let comm = process.name();
+        let Some((process, attribution)) = Attribution::of_use(one) else { return };
         let name_key = hash(name.as_bytes());
-        let process_key =
-            combine_hashes(hash(comm.as_bytes()), pod.map_or(1, |pod| hash(pod.as_bytes())));
         self.names.entry(name_key, one.last, LaterAnswers::default);
-        let user = self.users.entry(combine_hashes(process_key, name_key), one.last, || {
-            User::new(process, pod, name)
+        let user = self.users.entry(combine_hashes(process, name_key), one.last, || User {
+            attribution: attribution(),
+            pid: one.pid(),
+            name: (**name).into(),
+            used: Rolling::default(),
+            longest: Duration::ZERO,
         });
         user.record(one, stale);
     }
@@ -187,21 +182,6 @@ impl Detector for StaleAddress {
         let findings =
             users.iter().filter_map(|user| user.finding(names.get(hash(user.name.as_bytes()))));
         findings.for_each(each);
-    }
-}
-
-impl User {
-    fn new(process: &Process, pod: Option<&str>, name: &str) -> Self {
-        Self {
-            attribution: Attribution::Process(
-                process.name().into_owned().into(),
-                pod.map(Into::into),
-            ),
-            pid: process.pid,
-            name: name.into(),
-            used: Rolling::default(),
-            longest: Duration::ZERO,
-        }
     }
 }
 

@@ -3,3 +3,4 @@
 mod browsing;
 pub(crate) mod helpers;
 mod runbooks;
+pub(crate) mod uses;

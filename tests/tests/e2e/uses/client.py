@@ -1,5 +1,6 @@
 """Connects as programs do. Reads steps as a JSON list from standard input, and after each writes one line that says
-what it did: the step with the address that it connected to, and `at`, seconds since it began."""
+what it did: the step with the address that it connected to, and `at`, seconds since it began. Calls itself as its argument,
+if it has one."""
 
 import json
 import os
@@ -68,6 +69,9 @@ def run(step):
                 connect(step, address)
 
 
+if len(sys.argv) > 1:
+    with open("/proc/self/comm", "w") as name:
+        name.write(sys.argv[1])
 steps = json.load(sys.stdin)
 threads = {}
 for step in steps:

@@ -1,52 +1,17 @@
 use super::*;
-use crate::attribution;
-use crate::uses::{LookupScope, Match};
-use crate::view::testing::example;
-use dnscribe_dns::{Answer, Answers};
-use dnscribe_transaction::decode::MessageId;
-use dnscribe_transaction::packet::{Task, Transport};
+use crate::detect::tests::uses::{Program, findings};
 
 const NAME: &str = "www.example.com";
 const OLD: &str = "198.51.100.9";
+const JAVA: Program = Program { comm: "java", pid: 812, start_ns: 0 };
 
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_nanos((1_795_000_000 + seconds) * 1_000_000_000)
-}
-
-/// A connection to [`OLD`], `age` seconds after an answer with a TTL of 30 s.
+/// A connection to [`OLD`], `age` seconds after its answer.
 fn stale(seconds: u64, age: u64, outcome: UseOutcome) -> Use {
-    let mut task = Task { pid: 812, ..Task::default() };
-    task.comm[..4].copy_from_slice(b"java");
-    let process = Some(Process::new(&task, None));
-    Use {
-        id: MessageId::default(),
-        count: 1,
-        first: at(seconds),
-        last: at(seconds),
-        transport: Transport::Tcp,
-        remote: format!("{OLD}:5432").parse().unwrap(),
-        matched: Match::Sole,
-        name: Some(NAME.into()),
-        candidates: Vec::new(),
-        lookup: Some((MessageId::default(), LookupScope::Process)),
-        age_and_ttl: Some((Duration::from_secs(age), Duration::from_secs(30))),
-        lookup_time: None,
-        connect_time: None,
-        outcome,
-        attribution: attribution::Attribution { process, ..attribution::Attribution::default() },
-    }
+    Use { outcome, ..JAVA.uses(seconds, NAME, &format!("{OLD}:5432"), age) }
 }
 
 fn answer(detector: &mut StaleAddress, seconds: u64, address: &str) {
-    let mut answers = Answers::default();
-    answers.push(&Answer { name: NAME, rtype: 1, class: 1, ttl_seconds: 30, data: address });
-    detector.observe(&TransactionView { answers: &answers, ..example(at(seconds)) });
-}
-
-fn findings(detector: &mut StaleAddress, seconds: u64) -> Vec<Finding> {
-    let mut found = Vec::new();
-    detector.evaluate(at(seconds), &mut |finding| found.push(finding));
-    found
+    JAVA.looks_up(seconds, NAME, address, |view| detector.observe(view));
 }
 
 fn detector(outcome: UseOutcome) -> StaleAddress {

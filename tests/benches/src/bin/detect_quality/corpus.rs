@@ -3,7 +3,7 @@
 use crate::evaluate::{DetectedAlert, DetectorRun};
 use dnscribe::capture::replay::Replay;
 use dnscribe_analysis::attribution::Attribution;
-use dnscribe_analysis::detect::{ExpectedResolvers, Rule};
+use dnscribe_analysis::detect::{HostFacts, Rule};
 use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::AnswerLimits;
 use dnscribe_record::RecordTail;
@@ -60,7 +60,7 @@ pub fn captures(corpus: &Path) -> Result<Vec<(String, PathBuf)>, Box<dyn Error>>
 
 /// Replays a capture. Returns the alerts and the number of transactions; `None` if it has no packets on port 53
 /// or cannot be read.
-pub fn replay(file: &Path, meant: &ExpectedResolvers) -> Option<(Vec<DetectedAlert>, u64)> {
+pub fn replay(file: &Path, meant: &HostFacts) -> Option<(Vec<DetectedAlert>, u64)> {
     let encrypted = Encrypted::new(&PortSet::default(), &[853], &[443], Vec::new());
     let mut stages = Stages {
         pairer: Pairer::new(PairOptions::default()),

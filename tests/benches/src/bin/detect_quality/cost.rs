@@ -6,7 +6,8 @@ use crate::cpu::cpu_time;
 use crate::event::{A, BASE36, Client, Event, NXDOMAIN, Rng, seconds};
 use crate::heap;
 use dnscribe_analysis::detect::{
-    Amplification, Bypass, CachePoisoning, Detector, Dga, Drift, Spoofing, Tunnel,
+    Amplification, Bypass, CachePoisoning, DetectOptions, Detector, Dga, Drift, HostFacts,
+    NoLookup, Spoofing, Tunnel, UnusedAnswers,
 };
 use dnscribe_dns::registrable_domain;
 use serde_json::{Value, json};
@@ -31,20 +32,23 @@ pub fn lines() -> Vec<Value> {
     }
     ordinary.sort_by_key(Event::ends_at);
     let flood = flood();
+    let options = DetectOptions::default();
     macro_rules! measured {
-        ($name:literal, $kind:ty) => {
-            Measured { name: $name, bytes_before: heap::bytes(), detector: <$kind>::default() }
+        ($name:literal, $detector:expr) => {
+            Measured { name: $name, bytes_before: heap::bytes(), detector: $detector }
                 .line(&ordinary, &flood)
         };
     }
     vec![
-        measured!("tunnel", Tunnel),
-        measured!("dga", Dga),
-        measured!("spoofing", Spoofing),
-        measured!("cache_poisoning", CachePoisoning),
-        measured!("amplification", Amplification),
-        measured!("drift", Drift),
-        measured!("bypass", Bypass),
+        measured!("tunnel", Tunnel::default()),
+        measured!("dga", Dga::default()),
+        measured!("spoofing", Spoofing::default()),
+        measured!("cache_poisoning", CachePoisoning::default()),
+        measured!("amplification", Amplification::default()),
+        measured!("drift", Drift::default()),
+        measured!("bypass", Bypass::default()),
+        measured!("no_lookup", NoLookup::new(&options, &HostFacts::default(), 0)),
+        measured!("unused_answers", UnusedAnswers::new(&options, 0)),
     ]
 }
 

@@ -5,7 +5,7 @@ use crate::benign::{DAY, Node, Profile};
 use crate::event::{Event, Rng, seconds};
 use crate::incidents::Incident;
 use dnscribe_analysis::detect::{
-    self, Alert, AlertState, DetectOptions, Detection, Entity, ExpectedResolvers, Rule, Severity,
+    self, Alert, AlertState, DetectOptions, Detection, Entity, HostFacts, Rule, Severity,
 };
 use dnscribe_analysis::view::TransactionView;
 use dnscribe_analysis::window::Windows;
@@ -46,7 +46,7 @@ pub struct DetectorRun {
 
 impl DetectorRun {
     /// Creates the stages for a node with these resolvers.
-    pub fn new(meant: &ExpectedResolvers) -> Self {
+    pub fn new(meant: &HostFacts) -> Self {
         let options = DetectOptions::default();
         let others = detect::create_detectors(&options, meant);
         Self {
@@ -149,7 +149,7 @@ pub fn run_quiet_node(
     profile: Profile,
     seed: u64,
     days: f64,
-    meant: &ExpectedResolvers,
+    meant: &HostFacts,
 ) -> (Vec<DetectedAlert>, u64) {
     let mut traffic = Traffic { node: Node::new(profile, seed), waiting: Vec::new() };
     let mut watch = DetectorRun::new(meant);
@@ -171,7 +171,7 @@ pub struct IncidentResult {
 }
 
 /// Runs an incident on a node.
-pub fn run_incident(incident: &Incident, seed: u64, meant: &ExpectedResolvers) -> IncidentResult {
+pub fn run_incident(incident: &Incident, seed: u64, meant: &HostFacts) -> IncidentResult {
     let mut rng = Rng::new(seed);
     let profile = incident.profile.unwrap_or_else(|| *rng.pick(&Profile::ALL));
     // At any hour of a week; incidents that alter other traffic, in working hours.

@@ -17,7 +17,7 @@ mod names;
 mod report;
 
 use benign::Profile;
-use dnscribe_analysis::detect::ExpectedResolvers;
+use dnscribe_analysis::detect::{ExpectedResolvers, HostFacts};
 use evaluate::{DetectedAlert, IncidentResult, run_incident, run_quiet_node};
 use event::Rng;
 use report::Report;
@@ -34,9 +34,10 @@ use std::time::Instant;
 static ALLOCATOR: heap::Counting = heap::Counting;
 
 /// Returns the expected resolvers: those that the operator configured, or else those of the host.
-fn meant(configured: &[IpAddr]) -> ExpectedResolvers {
+fn meant(configured: &[IpAddr]) -> HostFacts {
     let system = [benign::RESOLVER.into(), benign::SECOND.into()].into();
-    ExpectedResolvers { configured: configured.iter().copied().collect(), system }
+    let configured = configured.iter().copied().collect();
+    HostFacts { resolvers: ExpectedResolvers { configured, system }, ..HostFacts::default() }
 }
 
 /// A piece of work.

@@ -8,7 +8,7 @@ use dnscribe::cli::ReplayArgs;
 use dnscribe::config::Config;
 use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe::record::RecordBuilder;
-use dnscribe_analysis::detect::{self, Detection, ExpectedResolvers};
+use dnscribe_analysis::detect::{self, Detection, ExpectedResolvers, HostFacts};
 use dnscribe_delivery::{self, Sink, SinkSpec};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::DecoderOptions;
@@ -74,10 +74,9 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
     let identity = RecordBuilder::new(config.node.clone(), config.region.clone(), epoch, resolvers);
     let detection = config.detect.clone().map(|options| {
         let configured = config.resolvers.keys().copied().collect();
-        let others = detect::create_detectors(
-            &options,
-            &ExpectedResolvers { configured, system: BTreeSet::new() },
-        );
+        let resolvers = ExpectedResolvers { configured, system: BTreeSet::new() };
+        let facts = HostFacts { resolvers, ..HostFacts::default() };
+        let others = detect::create_detectors(&options, &facts);
         Detection::new(options, others)
     });
     let correlation = config.correlation;
