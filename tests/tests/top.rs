@@ -104,6 +104,18 @@ fn snapshot_needs_no_terminal() -> Result<()> {
     let row =
         |text: &str| text.lines().find(|line| line.contains("no-such-name")).map(str::to_owned);
     ensure!(row(&piped).is_some() && piped.contains("stdin"), "{piped}");
+    ensure!(!piped.contains("Uses"), "a page of connections without any");
+    let uses = dnscribe(
+        &["top", "--once", "--records", &golden("uses.ndjson").display().to_string()],
+        Stdio::null(),
+    )?;
+    let text = String::from_utf8(uses.stdout)?;
+    let row = text.lines().find(|line| line.contains("shop.example"));
+    ensure!(
+        text.contains("ESTAB%")
+            && row.is_some_and(|row| row.contains(" 25.0 ") && row.contains(" 75.0 ")),
+        "{text}"
+    );
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use super::{CaptureArgs, CommonArgs, PairingArgs};
 use crate::config::layer::Layer;
 use crate::config::{Purpose, Sources};
 use clap::Args;
-use dnscribe_config::value::{Broker, Listen, PositiveSpan};
-use dnscribe_delivery::{SinkSpec, Stream};
+use dnscribe_config::value::{Broker, Listen, PositiveSpan, Switch};
+use dnscribe_delivery::{SinkSpec, Stream, StreamSet};
 use dnscribe_transaction::packet::ports::PortSet;
 use dnscribe_view::top::Vantage;
 use std::path::PathBuf;
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// Default duration of `--once` with live capture.
 const ONCE: Duration = Duration::from_secs(10);
+
+/// Streams that the view shows of every capture.
+const CAPTURED: [Stream; 3] = [Stream::Transactions, Stream::Alerts, Stream::Ledger];
 
 /// `dnscribe top`.
 #[derive(Clone, Debug, Default, Args)]
@@ -96,7 +99,7 @@ impl TopArgs {
     pub fn sources(&self) -> Sources {
         let common = CommonArgs {
             config: self.config.clone(),
-            stream: Some(self.streams()),
+            stream: Some(CAPTURED.into_iter().collect()),
             // Stands for the view, since the sinks decide what the pipeline does.
             sink: vec![SinkSpec::Null],
             brokers: self.brokers.clone(),
@@ -108,6 +111,8 @@ impl TopArgs {
         };
         let mut layer: Layer = common.layer();
         self.capture.add_to(&mut layer);
+        // The view captures them wherever the hook can.
+        layer.capture.connections = Some(Switch(false));
         layer.duration = self.duration.or(self.once.then_some(PositiveSpan(ONCE)));
         let is_live = self.files.is_empty() && self.brokers.is_empty() && self.store.is_empty();
         let purpose = if is_live { Purpose::Live } else { Purpose::Replay };
@@ -116,8 +121,8 @@ impl TopArgs {
 
     /// Returns the streams that the view shows.
     #[must_use]
-    pub fn streams(&self) -> dnscribe_delivery::StreamSet {
-        [Stream::Transactions, Stream::Alerts, Stream::Ledger].into_iter().collect()
+    pub fn streams(&self) -> StreamSet {
+        CAPTURED.into_iter().chain([Stream::Uses]).collect()
     }
 }
 
@@ -164,7 +169,7 @@ mod tests {
     fn ignores_the_sinks_of_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("dnscribe.yaml");
-        let text = "version: 1\nsinks: [kafka, \"file:/var/log/dns.ndjson\"]\nkafka:\n  \
+        let text = "version: 1\ncapture: {connections: true}\nsinks: [kafka, \"file:/var/log/dns.ndjson\"]\nkafka:\n  \
                     brokers: [\"kafka-1:9092\"]\n  streams: [messages]\nmetrics:\n  listen: 0.0.0.0:9353\n";
         std::fs::write(&file, text).unwrap();
         let args = TopArgs { config: Some(file), ..TopArgs::default() };
@@ -172,7 +177,7 @@ mod tests {
         sources.environment.clear();
         let config = Config::load(&sources).unwrap();
         assert_eq!((config.sinks, config.metrics_listen), (vec![SinkSpec::Null], None));
-        assert_eq!(config.streams.for_sink(&SinkSpec::Null), args.streams());
+        assert_eq!(config.streams.for_sink(&SinkSpec::Null), CAPTURED.into_iter().collect());
         assert!(config.duration.is_none());
     }
 }

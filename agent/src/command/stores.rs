@@ -47,6 +47,7 @@ pub(super) fn parse(urls: &[String]) -> Result<Vec<StoreUrl>, Exit> {
 /// Tables whose rows are counted.
 pub(super) const TRANSACTIONS: &str = "dns_transactions";
 pub(super) const FLEET: &str = "dns_fleet";
+const USES: &str = "dns_uses";
 
 impl Store {
     /// Connects.
@@ -79,7 +80,7 @@ impl Store {
     /// Tables that are compared with topics.
     pub const fn tables(&self) -> &'static [&'static str] {
         match self.client {
-            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts", "dns_uses"],
+            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts", USES],
             Client::TimescaleDb(_) => &[FLEET, "dns_alerts", "dns_changes", "dns_probes"],
             Client::InfluxDb(_) => &[FLEET],
         }

@@ -6,7 +6,7 @@ use super::session::{Endpoint, Start};
 use super::signals::Signals;
 use super::stores::{self, Store};
 use super::thread::{joined, spawn};
-use crate::capture::live::ListenerPlace;
+use crate::capture::live::{HookChoice, ListenerPlace};
 use crate::cli::{Speed, StoreUrl, TopArgs};
 use crate::config::{Config, Sources};
 use dnscribe_cli::exit::Exit;
@@ -35,6 +35,9 @@ const RECENT: Duration = Duration::from_secs(60);
 /// Time from an event until its row is in the stores: a query waits 5 s for its response, and `enrich` writes in batches.
 /// A row that comes later is not shown.
 const STORE_DELAY: Duration = Duration::from_secs(30);
+
+/// Streams that are read from stores of rows.
+const TABLES: [Stream; 2] = [Stream::Transactions, Stream::Uses];
 
 /// Interval at which stores are read.
 const STORE_INTERVAL: Duration = Duration::from_secs(2);
@@ -79,9 +82,17 @@ struct View<'a> {
 
 impl View<'_> {
     /// Runs the pipeline of `run` with the view as its only sink.
-    fn live(self, sources: Sources, config: Config) -> Result<(), Exit> {
+    fn live(self, sources: Sources, mut config: Config) -> Result<(), Exit> {
+        // Servers that send dnstap report no connections, and hook socket sees none.
+        config.capture.connects =
+            config.dnstap.is_empty() && config.capture.hook != HookChoice::Socket;
+        let mut capture = Capture::open(&config, ListenerPlace::Thread);
+        if capture.is_err() && config.capture.connects {
+            config.capture.connects = false;
+            capture = Capture::open(&config, ListenerPlace::Thread);
+        }
+        let capture = capture?;
         let start = self.start(sources, config)?;
-        let capture = Capture::open(&start.config, ListenerPlace::Thread)?;
         let run = Run::start(start, capture, None)?;
         // The first clause names the hook; the log shows all.
         let source = run.capture.description().split(',').next().unwrap_or_default().to_owned();
@@ -296,7 +307,8 @@ fn follow_stores(
             !stop.load(Ordering::Relaxed)
         };
         for url in urls {
-            match Store::connect(url).and_then(|store| store.records(span, &mut take)) {
+            let read = |store: Store| store.records(&TABLES, span, &mut take);
+            match Store::connect(url).and_then(read) {
                 Ok(()) => {}
                 Err(why) if is_first => return Err(Exit::failed(why)),
                 Err(why) => tracing::warn!("rows from {from} to {to} are not shown: {why}"),

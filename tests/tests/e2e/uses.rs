@@ -8,6 +8,7 @@ use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::name_server::NameServer;
+use dnscribe_tests::tmux::Terminal;
 use dnscribe_tests::wire::{self, Reply};
 use dnscribe_tests::{environment, ledger, shell};
 use rustix::process::Signal;
@@ -427,6 +428,53 @@ fn rules_report_fixed_addresses_and_lookups_for_nothing() {
         assert_eq!(found, [None, None], "{process}: {alerts:#?}");
     }
     assert!(of("unused_answers", "hidden").is_none() && of("no_lookup", "prefetch").is_none());
+}
+
+#[test]
+fn the_live_screen_shows_connections_by_name() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = name_server(&lab);
+    let _stub =
+        lab.configure_stub(Host::Client, &format!("nameserver {}\n", server.address)).unwrap();
+    let open = address(&lab, 0);
+    let _listener =
+        lab.inside(Host::Server, || TcpListener::bind((open, 24_201))).unwrap().unwrap();
+    let binary = environment::binary().unwrap();
+    let script = format!("{} top; echo ended", shell::quote(binary));
+    let terminal = Terminal::start((132, 30), &script).unwrap();
+    terminal.wait_for("the view", |text| text.contains("[1 Resolvers]")).unwrap();
+    let steps = [
+        json!({ "name": "s0.uses.example", "port": 24_201, "times": 3 }),
+        json!({ "name": "s0.uses.example", "port": 24_202 }),
+        json!({ "name": "ttl1.uses.example", "port": 24_202, "pause": 1.2 }),
+    ];
+    follow(start(&lab, "shopper"), &steps);
+    terminal.press(&["8"]).unwrap();
+    terminal.press(&["/"]).unwrap();
+    terminal.type_text("uses.example").unwrap();
+    terminal.press(&["Enter"]).unwrap();
+    let row = |text: &str, name: &str, cells: &[&str]| {
+        let line = text.lines().find(|line| line.contains(name));
+        line.is_some_and(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            cells.iter().all(|cell| words.contains(cell))
+        })
+    };
+    // The first use of each kind comes at once, the others within a minute.
+    terminal
+        .wait_for("both names", |text| {
+            row(text, "s0.uses.example", &["1", "2", "50.0", "shopper"])
+                && row(text, "ttl1.uses.example", &["1", "100", "shopper"])
+        })
+        .unwrap();
+    terminal.press(&["End", "Home", "Enter"]).unwrap();
+    terminal
+        .wait_for("the process", |text| {
+            text.contains("PROCESS") && row(text, "shopper", &["host", "50.0"])
+        })
+        .unwrap();
+    terminal.press(&["q"]).unwrap();
+    terminal.wait_for("the end", |text| text.contains("ended")).unwrap();
 }
 
 #[test]

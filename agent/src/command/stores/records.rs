@@ -1,6 +1,6 @@
 //! Reads records back from stores, for `report --store` and `top --store`.
 
-use super::{Client, HttpQueries, Postgres, Store, TRANSACTIONS};
+use super::{Client, HttpQueries, Postgres, Store, TRANSACTIONS, USES};
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use dnscribe_view::report::TimeSpan;
@@ -13,14 +13,21 @@ const PAGE: usize = 10_000;
 pub type Take<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 impl Store {
-    /// Reads the records of a span of time, by time: transactions of `ClickHouse`, alerts and changes of
+    /// Reads the records of a span of time, by time: those `streams` of `ClickHouse`, alerts and changes of
     /// `TimescaleDB`. Rows of `InfluxDB` are no records.
     ///
     /// # Errors
     /// Returns a sentence if the store does not answer, or has other tables.
-    pub fn records(&self, span: TimeSpan, take: Take<'_>) -> Result<(), String> {
+    pub fn records(
+        &self,
+        streams: &[Stream],
+        span: TimeSpan,
+        take: Take<'_>,
+    ) -> Result<(), String> {
         let read = match &self.client {
-            Client::ClickHouse(queries) => queries.transactions(span, take),
+            Client::ClickHouse(queries) => {
+                streams.iter().try_for_each(|stream| queries.records(*stream, span, take))
+            }
             Client::TimescaleDb(postgres) => ["dns_alerts", "dns_changes"]
                 .into_iter()
                 .try_for_each(|table| postgres.records(table, span, take)),
@@ -33,12 +40,13 @@ impl Store {
 }
 
 impl HttpQueries {
-    fn transactions(&self, span: TimeSpan, take: Take<'_>) -> Result<(), String> {
+    fn records(&self, stream: Stream, span: TimeSpan, take: Take<'_>) -> Result<(), String> {
+        let table = if stream == Stream::Uses { USES } else { TRANSACTIONS };
         let within = within(span, |at| datetime(&at.to_string()));
         let mut after = String::new();
         loop {
             let query = format!(
-                "SELECT * FROM {TRANSACTIONS} FINAL WHERE true{within}{after} ORDER BY ts, event_id LIMIT {PAGE} \
+                "SELECT * FROM {table} FINAL WHERE true{within}{after} ORDER BY ts, event_id LIMIT {PAGE} \
                  SETTINGS date_time_output_format = 'iso', output_format_json_quote_64bit_integers = 0 \
                  FORMAT JSONEachRow"
             );
@@ -46,7 +54,7 @@ impl HttpQueries {
             let mut rows = 0;
             for line in page.lines() {
                 rows += 1;
-                let (record, position) = transaction(line)?;
+                let (record, position) = record(line, stream)?;
                 after = position;
                 if !take(&record) {
                     return Ok(());
@@ -73,7 +81,7 @@ fn datetime(text: &str) -> String {
 }
 
 /// Returns the record of a row, and the condition that rows after it meet.
-fn transaction(line: &str) -> Result<(Vec<u8>, String), String> {
+fn record(line: &str, stream: Stream) -> Result<(Vec<u8>, String), String> {
     let unreadable = || format!("cannot read its answer: {}", line.get(..200).unwrap_or(line));
     let mut fields: Map<String, Value> = serde_json::from_str(line).map_err(|_| unreadable())?;
     let text = |name: &str| fields.get(name).and_then(Value::as_str).ok_or_else(unreadable);
@@ -90,7 +98,7 @@ fn transaction(line: &str) -> Result<(Vec<u8>, String), String> {
     {
         *latency = ((ms * 1e6).round() / 1e6).into();
     }
-    fields.insert("schema".to_owned(), Stream::Transactions.schema().into());
+    fields.insert("schema".to_owned(), stream.schema().into());
     let record = serde_json::to_vec(&fields).map_err(|error| error.to_string())?;
     Ok((record, after))
 }
@@ -133,7 +141,7 @@ mod tests {
         let row = r#"{"event_id":"5abb3de7f8c978bf3a301893952c27a0","ts":"2026-11-22T07:00:00.123456789Z","rcode":"",
             "latency_ms":1.2568329999999999,"min_ttl_seconds":null,"retries":0,"flags":["ra"],"process":{"pid":null,"comm":""},
             "k8s":{"namespace":"shop","labels":{}}}"#;
-        let (record, after) = transaction(row).unwrap();
+        let (record, after) = record(row, Stream::Transactions).unwrap();
         let record: Value = serde_json::from_slice(&record).unwrap();
         let expected = serde_json::json!({
             "schema": "dns.transaction/1", "event_id": "5abb3de7f8c978bf3a301893952c27a0",
@@ -141,7 +149,7 @@ mod tests {
         });
         assert_eq!(record, expected);
         assert!(after.contains("'2026-11-22T07:00:00.123456789Z'") && after.contains("'5abb3de7"));
-        assert!(transaction("{}").is_err());
-        assert!(transaction(r#"{"event_id":"' OR 1","ts":"x"}"#).is_err());
+        let refused = |row| super::record(row, Stream::Uses).is_err();
+        assert!(refused("{}") && refused(r#"{"event_id":"' OR 1","ts":"x"}"#));
     }
 }

@@ -1,7 +1,7 @@
 //! Columns of lists: titles, widths, values, tones.
 
 use super::list::{FactList, ListEntry, Listing};
-use super::model::{Figures, OutcomeKind, Part, to_f64};
+use super::model::{Destination, Figures, MAX_ADDRESSES, OutcomeKind, Part, to_f64};
 use super::text;
 
 /// A column. [`Column::layout`] has the titles.
@@ -12,7 +12,7 @@ pub enum Column {
     /// Pod, container or host of a process.
     Place,
     /// Last process.
-    Asker,
+    Asker(&'static str),
     Rate,
     Queries,
     Share,
@@ -40,6 +40,18 @@ pub enum Column {
     EventId,
     /// Queries over time.
     History,
+    /// Number of addresses.
+    Addresses,
+    /// Shares of outcomes of connections.
+    Established,
+    Refused,
+    TimedOut,
+    Reset,
+    /// Share of connections that used a stale answer.
+    Stale,
+    /// Medians of the time that lookups and connections took.
+    LookupTime,
+    ConnectTime,
 }
 
 /// Value of a column, for sorting.
@@ -60,8 +72,9 @@ pub enum Tone {
 }
 
 use Column::{
-    Asker, Count, EventId, History, Label, Last, Latency, Max, NoAnswer, Nxdomain, OtherError,
-    Outcome, P50, P99, Pid, Place, Queries, Rate, Retries, Servfail, Share, Strays, Type,
+    Addresses, Asker, ConnectTime, Count, Established, EventId, History, Label, Last, Latency,
+    LookupTime, Max, NoAnswer, Nxdomain, OtherError, Outcome, P50, P99, Pid, Place, Queries, Rate,
+    Refused, Reset, Retries, Servfail, Share, Stale, Strays, TimedOut, Type,
 };
 
 /// Columns, each with the least width of the screen at which it is shown.
@@ -90,7 +103,7 @@ const NAMES: ColumnLayout = &[
     (Share, 100),
     (Last, 0),
     (Latency, 90),
-    (Asker, 0),
+    (Asker("LAST ASKED BY"), 0),
     (Pid, 110),
     (EventId, 160),
 ];
@@ -118,6 +131,38 @@ const RESOLVERS: ColumnLayout = &[
     (EventId, 120),
 ];
 
+const DESTINATIONS: ColumnLayout = &[
+    (Label("NAME"), 0),
+    (Addresses, 90),
+    (Count, 0),
+    (Established, 0),
+    (Refused, 0),
+    (TimedOut, 0),
+    (Reset, 100),
+    (Stale, 0),
+    (LookupTime, 0),
+    (ConnectTime, 0),
+    (Last, 120),
+    (Asker("LAST USED BY"), 90),
+    (Pid, 130),
+];
+
+const DESTINATION_USERS: ColumnLayout = &[
+    (Label("PROCESS"), 0),
+    (Place, 0),
+    (Addresses, 100),
+    (Count, 0),
+    (Established, 0),
+    (Refused, 0),
+    (TimedOut, 100),
+    (Reset, 110),
+    (Stale, 100),
+    (LookupTime, 90),
+    (ConnectTime, 0),
+    (Last, 120),
+    (Pid, 0),
+];
+
 /// Returns the columns of a list on a screen of this width.
 pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
     let shown = |plan: ColumnLayout| {
@@ -127,6 +172,8 @@ pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
         Listing::Facts(FactList::Names) => return shown(NAMES).collect(),
         Listing::Facts(FactList::Processes) => return shown(PROCESSES).collect(),
         Listing::Facts(FactList::Resolvers) => return shown(RESOLVERS).collect(),
+        Listing::Destinations => return shown(DESTINATIONS).collect(),
+        Listing::DestinationUsers => return shown(DESTINATION_USERS).collect(),
         Listing::Group(group) => group,
     };
     let (first, history): (ColumnLayout, ColumnLayout) = match group {
@@ -148,7 +195,7 @@ impl Column {
         match self {
             Label(title) => (title, 14),
             Place => ("WHERE", 16),
-            Asker => ("LAST ASKED BY", 16),
+            Asker(title) => (title, 16),
             Rate => ("QPS", 7),
             Queries => ("QUERIES", 9),
             Share => ("SHARE%", 6),
@@ -169,12 +216,20 @@ impl Column {
             Pid => ("PID", 8),
             EventId => ("LAST EVENT_ID", 32),
             History => ("HISTORY", 10),
+            Addresses => ("ADDRS", 5),
+            Established => ("ESTAB%", 6),
+            Refused => ("REFUS%", 6),
+            TimedOut => ("TIMEO%", 6),
+            Reset => ("RESET%", 6),
+            Stale => ("STALE%", 6),
+            LookupTime => ("LOOKUP", 7),
+            ConnectTime => ("CONNECT", 7),
         }
     }
 
     /// Whether its cells are aligned to the right.
     pub const fn is_number(self) -> bool {
-        !matches!(self, Label(_) | Place | Asker | Type | Outcome | EventId | History)
+        !matches!(self, Label(_) | Place | Asker(_) | Type | Outcome | EventId | History)
     }
 
     /// Whether lists can be sorted by it.
@@ -190,9 +245,13 @@ impl Column {
     /// Returns the value of a line, to sort by. Unknown values are below all others.
     pub fn value(self, entry: &ListEntry) -> SortValue<'_> {
         let quantile = |q| of(entry, |figures| figures.latencies.quantile(q).unwrap_or(-1.0));
+        let used = |figure: &dyn Fn(&Destination) -> f64| {
+            entry.connections.as_deref().map_or(-1.0, figure)
+        };
+        let outcome = |name| used(&|one| one.share(&[name]));
         SortValue::Number(match self {
             Label(_) | History | EventId => return SortValue::Text(&entry.label),
-            Place | Asker => return SortValue::Text(&entry.place),
+            Place | Asker(_) => return SortValue::Text(&entry.place),
             Type => return SortValue::Text(&entry.kind),
             Outcome => return SortValue::Text(&entry.outcome),
             Rate => of(entry, |figures| figures.rate),
@@ -210,6 +269,14 @@ impl Column {
             Last => to_f64(entry.age),
             Latency => entry.latency_ms.unwrap_or(-1.0),
             Pid => f64::from(entry.pid),
+            Addresses => used(&|one| to_f64(one.addresses() as u64)),
+            Established => outcome("established"),
+            Refused => outcome("refused"),
+            TimedOut => outcome("timeout"),
+            Reset => outcome("reset"),
+            Stale => used(&Destination::stale),
+            LookupTime => used(&|one| one.lookups.quantile(0.5).unwrap_or(-1.0)),
+            ConnectTime => used(&|one| one.connects.quantile(0.5).unwrap_or(-1.0)),
         })
     }
 
@@ -229,8 +296,16 @@ impl Column {
         match self {
             Rate => text::rate(number),
             Queries | Count => text::count(entry.count),
-            P50 | P99 | Max | Latency => text::latency((number >= 0.0).then_some(number)),
-            NoAnswer | Servfail | Nxdomain | OtherError | Share => text::percent(number),
+            P50 | P99 | Max | Latency | LookupTime | ConnectTime => {
+                text::latency((number >= 0.0).then_some(number))
+            }
+            NoAnswer | Servfail | Nxdomain | OtherError | Share | Established | Refused
+            | TimedOut | Reset | Stale => text::percent(number),
+            Addresses => {
+                let addresses = entry.connections.as_deref().map_or(0, Destination::addresses);
+                let more = if addresses == MAX_ADDRESSES { "+" } else { "" };
+                format!("{addresses}{more}")
+            }
             Last => text::age(entry.age),
             Pid if entry.pid == 0 => String::new(),
             Pid => entry.pid.to_string(),
@@ -245,11 +320,11 @@ impl Column {
             _ => Tone::Dim,
         };
         match self {
-            NoAnswer | Servfail | OtherError => share(FAILING),
+            NoAnswer | Servfail | OtherError | Refused | TimedOut | Reset | Stale => share(FAILING),
             // NXDOMAIN is common; only a large share is unusual.
             Nxdomain => share([0.2, 0.5]),
             Outcome if entry.failed => Tone::Bad,
-            Last | EventId | Place | Asker => Tone::Dim,
+            Last | EventId | Place | Asker(_) => Tone::Dim,
             _ => Tone::Plain,
         }
     }
@@ -280,6 +355,9 @@ impl Tone {
 
 pub fn tone(entry: &ListEntry) -> Tone {
     use OutcomeKind::{OtherError, Servfail, Timeout, Unreachable};
+    if let Some(connections) = &entry.connections {
+        return Tone::of_share(connections.share(&["refused", "timeout", "reset"]), FAILING);
+    }
     Tone::of_share(kinds(entry, &[Timeout, Unreachable, Servfail, OtherError]), FAILING)
 }
 

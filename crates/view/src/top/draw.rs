@@ -136,7 +136,7 @@ pub fn plain_text(model: &Model, source: &str, vantage: Vantage, span: Time, wid
     view.width = width;
     let width = usize::from(width);
     let mut text = String::new();
-    for tab in Tab::ALL {
+    for tab in Tab::ALL.into_iter().filter(|tab| *tab != Tab::Uses || !model.uses.is_empty()) {
         view.open(tab);
         let scene = Scene { model, view: &view, status: &status, theme };
         if tab == Tab::Resolvers {

@@ -2,7 +2,7 @@
 
 use super::column::{Column, SortValue};
 use super::model::{
-    Fact, Figures, Model, OutcomeKind, Part, SEPARATOR, Span, Vantage, parts, to_f64,
+    Destination, Fact, Figures, Model, OutcomeKind, Part, SEPARATOR, Span, Vantage, parts, to_f64,
 };
 use super::view::Drill;
 use std::cmp::Ordering;
@@ -15,6 +15,10 @@ pub enum Listing {
     Group(Part),
     /// The facts that were drilled into.
     Facts(FactList),
+    /// Connections by name, or address where no name is known.
+    Destinations,
+    /// Connections to one of these, by process.
+    DestinationUsers,
 }
 
 /// Part by which facts are listed.
@@ -40,6 +44,8 @@ pub struct ListEntry {
     pub outcome: String,
     /// Figures of a row; facts have a count only.
     pub figures: Option<Box<Figures>>,
+    /// Figures of connections.
+    pub connections: Option<Box<Destination>>,
     pub share: f64,
     pub count: u64,
     /// Seconds since the last transaction.
@@ -62,8 +68,7 @@ pub fn keys(entries: &[ListEntry]) -> impl ExactSizeIterator<Item = &str> {
 /// Selection of lines from the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query<'a> {
-    /// Content of the list, where it is not that of a drill.
-    pub group: Option<Part>,
+    pub listing: Option<Listing>,
     /// The facts that are listed.
     pub drill: Option<&'a Drill>,
     pub vantage: Vantage,
@@ -83,10 +88,13 @@ pub struct Sort {
 impl Query<'_> {
     /// Returns the lines, filtered and sorted.
     pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
-        let mut entries = match (self.drill, self.group) {
-            (Some(drill), _) => self.facts(model, drill),
-            (None, Some(group)) => self.rows(model, group),
-            (None, None) => return Vec::new(),
+        let mut entries = match (self.listing, self.drill) {
+            (Some(Listing::Destinations | Listing::DestinationUsers), drill) => {
+                destinations(model, drill)
+            }
+            (Some(Listing::Facts(_)), Some(drill)) => self.facts(model, drill),
+            (Some(Listing::Group(group)), _) => self.rows(model, group),
+            (Some(Listing::Facts(_)), None) | (None, _) => return Vec::new(),
         };
         entries.retain(|entry| self.passes(entry));
         entries.sort_by(|one, other| self.compare(one, other));
@@ -163,6 +171,45 @@ impl Query<'_> {
         });
         finished.collect()
     }
+}
+
+/// Lists connections by name, or by the process that opened those to the name of the drill.
+fn destinations(model: &Model, drill: Option<&Drill>) -> Vec<ListEntry> {
+    let narrowed = drill.and_then(|drill| drill.narrowed.first()).map(|(_, name)| name.as_str());
+    let mut merged: HashMap<&str, (&str, Destination)> = HashMap::new();
+    for (name, process, destination) in model.uses.iter() {
+        let key = match narrowed {
+            Some(narrowed) if narrowed == name => process,
+            Some(_) => continue,
+            None => name,
+        };
+        let (last_process, sum) = merged.entry(key).or_default();
+        if destination.last >= sum.last {
+            *last_process = process;
+        }
+        sum.merge(destination);
+    }
+    let all: u64 = merged.values().map(|(_, sum)| sum.count()).sum();
+    let now = model.moment().now;
+    let entries = merged.into_iter().map(|(key, (process, sum))| {
+        let (process, place) = name_and_place(process);
+        let (label, place) = match narrowed {
+            Some(_) => (process, place.to_owned()),
+            None => (key, format!("{process} {place}")),
+        };
+        ListEntry {
+            key: key.to_owned(),
+            label: label.to_owned(),
+            place,
+            share: share(sum.count(), all),
+            count: sum.count(),
+            age: now.saturating_sub(sum.last),
+            pid: sum.pid,
+            connections: Some(Box::new(sum)),
+            ..ListEntry::default()
+        }
+    });
+    entries.collect()
 }
 
 fn share(count: u64, all: u64) -> f64 {

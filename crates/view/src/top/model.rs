@@ -9,13 +9,15 @@ mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use alerts::Alert;
 pub(super) use dnscribe_record::number::to_f64;
 pub use stats::{Counts, Event, Figures, Moment, OutcomeKind, RECENT, Span};
 pub use table::{Fact, Row, Side, Vantage};
+pub use uses::{Destination, MAX_ADDRESSES};
 
-use super::record::Transaction;
+use super::record::{Transaction, Use};
 use super::text::{boundary, clean};
 use alerts::Alerts;
 use dnscribe_delivery::{Batch, Stream};
@@ -25,6 +27,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use table::{Rows, StatsBySide, Table};
+use uses::Uses;
 
 /// Property of a transaction by which lists are grouped and narrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +73,7 @@ pub struct Model {
     /// Counts by all parts, for drilling down.
     pub facts: Table<Fact>,
     total: StatsBySide,
+    pub uses: Uses,
     pub alerts: Alerts,
     /// The newest ledger of each node.
     pub ledgers: BTreeMap<String, LedgerRecord>,
@@ -95,6 +99,9 @@ impl Model {
             Stream::Transactions => {
                 serde_json::from_slice(line).is_ok_and(|one| self.transaction(&one).is_some())
             }
+            Stream::Uses => {
+                serde_json::from_slice(line).is_ok_and(|one| self.connections(&one).is_some())
+            }
             Stream::Alerts => serde_json::from_slice(line).map(|one| self.alert(&one)).is_ok(),
             Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(one)).is_ok(),
             _ => return,
@@ -107,6 +114,14 @@ impl Model {
         let second = ts.and_then(second).unwrap_or(self.now);
         self.alerts.add(alert, second);
         self.tick_second(second);
+    }
+
+    /// Adds connections that are alike. Returns none if their time or address is missing or invalid.
+    fn connections(&mut self, one: &Use<'_>) -> Option<()> {
+        let last = self.uses.add(one)?;
+        self.seen(&part(&one.node));
+        self.tick_second(last);
+        Some(())
     }
 
     fn ledger(&mut self, ledger: LedgerRecord) {

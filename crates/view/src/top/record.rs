@@ -30,6 +30,25 @@ pub struct Transaction<'a> {
     pub k8s: Option<PodView<'a>>,
 }
 
+/// The fields of `dns.use/1` that are shown.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Use<'a> {
+    #[serde(borrow)]
+    pub node: JsonText<'a>,
+    pub address: JsonText<'a>,
+    pub name: Option<JsonText<'a>>,
+    pub ttl_left_ms: Option<f64>,
+    pub lookup_ms: Option<f64>,
+    pub connect_ms: Option<f64>,
+    pub outcome: JsonText<'a>,
+    pub count: u64,
+    pub last: JsonText<'a>,
+    pub process: Option<ProcessView<'a>>,
+    pub container: Option<ContainerView<'a>>,
+    pub k8s: Option<PodView<'a>>,
+}
+
 /// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown.
 ///
 /// # Errors

@@ -21,11 +21,13 @@ pub enum Tab {
     Alerts,
     /// Losses, from the ledger.
     Loss,
+    /// Connections by name.
+    Uses,
 }
 
 impl Tab {
     /// Every tab, in the order of their keys.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Resolvers,
         Self::Zones,
         Self::Names,
@@ -33,9 +35,10 @@ impl Tab {
         Self::Rcodes,
         Self::Alerts,
         Self::Loss,
+        Self::Uses,
     ];
 
-    /// Title, and the group that is listed; none for alerts and losses.
+    /// Title, and the group of transactions that is listed, if one is.
     const fn content(self) -> (&'static str, Option<Part>) {
         match self {
             Self::Resolvers => ("Resolvers", Some(Part::Resolver)),
@@ -45,6 +48,7 @@ impl Tab {
             Self::Rcodes => ("Rcodes", Some(Part::Outcome)),
             Self::Alerts => ("Alerts", None),
             Self::Loss => ("Loss", None),
+            Self::Uses => ("Uses", None),
         }
     }
 
@@ -144,24 +148,32 @@ impl View {
     }
 
     pub fn listing(&self) -> Option<Listing> {
-        match self.drill() {
-            Some(drill) => Some(Listing::Facts(drill.by)),
-            None => self.tab.content().1.map(Listing::Group),
+        self.listing_of(self.drill())
+    }
+
+    /// Content of the list of a drill, or without one of the tab.
+    pub fn listing_of(&self, drill: Option<&Drill>) -> Option<Listing> {
+        match (self.tab, drill) {
+            (Tab::Uses, None) => Some(Listing::Destinations),
+            (Tab::Uses, Some(_)) => Some(Listing::DestinationUsers),
+            (_, Some(drill)) => Some(Listing::Facts(drill.by)),
+            (tab, None) => tab.content().1.map(Listing::Group),
         }
     }
 
     pub fn sort(&self) -> Sort {
         let (own, default) = match self.drill() {
             Some(_) => (self.level.sort, Column::Count),
+            None if self.tab == Tab::Uses => (self.sorts[self.tab as usize], Column::Count),
             None => (self.sorts[self.tab as usize], Column::Rate),
         };
         own.unwrap_or(Sort { column: default, descending: true })
     }
 
-    /// Selects the facts of a drill, or without one the rows of the tab.
+    /// Selects the lines of a drill, or without one those of the tab.
     pub fn query<'a>(&self, drill: Option<&'a Drill>, filter: &'a str, sort: Sort) -> Query<'a> {
-        let (group, vantage, span) = (self.tab.content().1, self.vantage, self.span);
-        Query { group, drill, vantage, span, filter, sort }
+        let (listing, vantage, span) = (self.listing_of(drill), self.vantage, self.span);
+        Query { listing, drill, vantage, span, filter, sort }
     }
 
     pub fn lines(&self, model: &Model) -> Vec<ListEntry> {
@@ -178,6 +190,11 @@ impl View {
 
     /// Returns the next level for a line of the list; none at the last level.
     pub fn next_drill(&self, entry: &ListEntry) -> Option<Drill> {
+        if self.tab == Tab::Uses {
+            let narrowed = vec![(Part::Name, entry.key.clone())];
+            let drill = Drill { narrowed, by: FactList::Processes, failing: false };
+            return self.drill().is_none().then_some(drill);
+        }
         let Some(current) = self.drill() else {
             let group = self.tab.content().1?;
             let by = if group == Part::Name { FactList::Processes } else { FactList::Names };
@@ -232,7 +249,7 @@ impl View {
                 reversed.reverse();
                 self.open(after(&reversed, self.tab));
             }
-            KeyCode::Char(digit @ '1'..='7') => {
+            KeyCode::Char(digit @ '1'..='8') => {
                 let place = digit as usize - '1' as usize;
                 self.open(Tab::ALL[place]);
             }
@@ -303,7 +320,9 @@ impl View {
     }
 
     fn toggle_failing(&mut self) {
-        if let Some(drill) = &mut self.level.drill {
+        if let Some(drill) = &mut self.level.drill
+            && self.tab != Tab::Uses
+        {
             drill.failing = !drill.failing;
         }
     }

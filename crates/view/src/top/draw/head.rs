@@ -11,7 +11,7 @@ use ratatui::text::{Line, Span};
 pub const ROWS: u16 = 4;
 
 pub(super) fn lines(scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
-    vec![title(scene, width), figures(scene, width), tabs(scene), place(scene, width)]
+    vec![title(scene, width), figures(scene, width), tabs(scene, width), place(scene, width)]
 }
 
 /// Returns the line with node, source and time.
@@ -102,10 +102,14 @@ fn lost(model: &Model) -> u64 {
     of.sum()
 }
 
-fn tabs(scene: &Scene<'_>) -> Line<'static> {
+fn tabs(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let theme = scene.theme;
     let mut spans = vec![Span::raw(" ")];
     for (place, tab) in Tab::ALL.into_iter().enumerate() {
+        // Most captures have no connections.
+        if tab == Tab::Uses && tab != scene.view.tab && scene.model.uses.is_empty() {
+            continue;
+        }
         let firing: usize = scene.model.alerts.firing().iter().sum();
         let count =
             if tab == Tab::Alerts && firing > 0 { format!(" {firing}") } else { String::new() };
@@ -119,6 +123,13 @@ fn tabs(scene: &Scene<'_>) -> Line<'static> {
         } else {
             Span::raw(format!(" {title} "))
         });
+    }
+    if spans.iter().map(Span::width).sum::<usize>() > width {
+        for span in &mut spans {
+            let title = span.content.trim().to_owned();
+            span.content = title.into();
+        }
+        spans = spans.into_iter().flat_map(|span| [Span::raw(" "), span]).skip(2).collect();
     }
     Line::from(spans)
 }
@@ -138,9 +149,11 @@ fn place(scene: &Scene<'_>, width: usize) -> Line<'static> {
         Vantage::Passive => "passive",
         Vantage::All => "both sides",
     };
-    let mut right = vec![vantage.to_owned()];
+    let is_uses = view.tab == Tab::Uses;
+    let what = if is_uses { "connections since the start" } else { vantage };
+    let mut right = vec![what.to_owned()];
     // Facts are not limited to a time span.
-    if view.drill().is_none() {
+    if view.drill().is_none() && !is_uses {
         let time = match view.span {
             Time::Recent => "last 60 s (q/s: 10 s)",
             Time::Whole => "since the start",
@@ -188,9 +201,11 @@ pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
     if !view.filter().is_empty() {
         keys.push(filter.as_str());
     }
-    keys.extend(["q quit", "? help", "1-7 tabs", "Enter drill", "Esc back", "/ filter"]);
-    let drilled = view.drill().is_some();
-    keys.push(if drilled { "f failing/all" } else { "v side" });
+    let tabs = if scene.model.uses.is_empty() { "1-7 tabs" } else { "1-8 tabs" };
+    keys.extend(["q quit", "? help", tabs, "Enter drill", "Esc back", "/ filter"]);
+    if view.tab != Tab::Uses {
+        keys.push(if view.drill().is_some() { "f failing/all" } else { "v side" });
+    }
     keys.extend(["s sort", "p pause", "t time", "c clear"]);
     let mut text = String::new();
     for key in keys {

@@ -4,7 +4,7 @@ use super::Theme;
 use ratatui::text::Line;
 
 const KEYS: &[(&str, &str)] = &[
-    ("1-7, Tab", "resolvers, zones, names, processes, rcodes, alerts, loss"),
+    ("1-8, Tab", "resolvers, zones, names, processes, rcodes, alerts, loss, uses"),
     ("up, down, j, k", "choose a line; PgUp, PgDn, Home, End"),
     ("Enter", "drill: resolver > failing names > who asked; back: Esc"),
     ("f", "in a drill: failures only, or all"),
@@ -23,6 +23,8 @@ const COLUMNS: &[(&str, &str)] = &[
     ("NOANS%", "share without an answer: timeout, ICMP unreachable"),
     ("SERVF% NXDOM%", "share of SERVFAIL, NXDOMAIN; OTHER%: other errors"),
     ("STRAY", "late, duplicate and orphaned responses"),
+    ("ESTAB% REFUS%", "uses: share of connections established, refused, ..."),
+    ("STALE%", "uses: share whose answer's TTL was over"),
     ("! !!", "1 %, 5 % without an answer or with an error"),
 ];
 

@@ -6,6 +6,7 @@ use crate::top::column::{self, Column, Tone, columns};
 use crate::top::list::{ListEntry, Listing, Sort, keys};
 use crate::top::model::RECENT;
 use crate::top::text;
+use crate::top::view::Tab;
 use ratatui::text::{Line, Span};
 
 /// Space between two columns.
@@ -41,6 +42,9 @@ pub(super) fn lines(
 /// Returns why the list is empty.
 fn nothing(scene: &Scene<'_>) -> &'static str {
     let drill = scene.view.drill();
+    if scene.view.tab == Tab::Uses && scene.model.uses.is_empty() {
+        return "no connections yet: hook cgroup sees them, and records of the stream uses have them";
+    }
     if !scene.view.filter().is_empty() {
         "nothing matches the filter: Esc drops it"
     } else if drill.is_some_and(|drill| drill.failing) {
@@ -56,10 +60,15 @@ fn nothing(scene: &Scene<'_>) -> &'static str {
 
 /// Returns the line for evicted rows, if there are any.
 fn other(scene: &Scene<'_>, entries: &[ListEntry]) -> Option<String> {
-    let Some(Listing::Group(group)) = scene.view.listing() else { return None };
-    let other = scene.model.other(group, scene.view.vantage).queries();
+    let (other, what) = match scene.view.listing()? {
+        Listing::Group(group) => {
+            (scene.model.other(group, scene.view.vantage).queries(), "queries of others")
+        }
+        Listing::Destinations => (scene.model.uses.other, "connections to others"),
+        Listing::Facts(_) | Listing::DestinationUsers => return None,
+    };
     let hidden = other > 0 && scene.view.filter().is_empty() && !entries.is_empty();
-    hidden.then(|| format!("  and {} queries of others since the start", text::group(other)))
+    hidden.then(|| format!("  and {} {what} since the start", text::group(other)))
 }
 
 /// Returns the preview of the next level for the selected line.
@@ -85,7 +94,8 @@ pub(super) fn preview(
         Span::styled(title, theme.title()),
         span(theme, Tone::Dim, format!(" {rule}")),
     ])];
-    let table = Table { scene, listing: Listing::Facts(drill.by), sort, width };
+    let Some(listing) = view.listing_of(Some(&drill)) else { return lines };
+    let table = Table { scene, listing, sort, width };
     lines.extend(table.lines(&facts, None, height.saturating_sub(2)));
     if facts.is_empty() {
         let text = if drill.failing { "  nothing fails" } else { "  nothing is remembered" };
@@ -150,7 +160,7 @@ impl Table<'_> {
         };
         widen(&|column| match column {
             Column::Label(_) => Some(longest(|entry| &entry.label).min(MAX_LABEL_WIDTH)),
-            Column::Place | Column::Asker => {
+            Column::Place | Column::Asker(_) => {
                 Some(longest(|entry| &entry.place).min(MAX_PLACE_WIDTH))
             }
             _ => None,

@@ -72,6 +72,29 @@ fn ledger() -> String {
     .replace('\n', "")
 }
 
+/// Adds connections: one name has two processes and a dead address, one has stale answers, and one is not known.
+fn add_connections(model: &mut Model) {
+    let destinations = [
+        ("checkout.example.com", "198.51.100.7", "established", 840, 1.2, 14.5, 29_000),
+        ("checkout.example.com", "198.51.100.8", "timeout", 60, 5_004.1, 3_001.0, 21_000),
+        ("db.internal.example.com", "10.0.0.9", "established", 90, 0.4, 0.3, -3_604_120),
+        ("db.internal.example.com", "10.0.0.9", "reset", 3, 0.4, 0.9, -3_604_120),
+        ("", "203.0.113.9", "refused", 12, 0.0, 0.2, 0),
+    ];
+    for (number, (name, address, outcome, count, lookup, connect, left)) in
+        destinations.into_iter().enumerate()
+    {
+        let named = format!(r#""name":"{name}","lookup_ms":{lookup},"ttl_left_ms":{left},"#);
+        let named = if name.is_empty() { "" } else { &named };
+        let (comm, pod) = [("java", "cart-7d9c"), ("curl", "till-1")][number % 2];
+        let line = format!(
+            r#"{{"schema":"dns.use/1","ts":"2026-09-21T14:14:40Z","node":"edge-1","address":"{address}","port":443,{named}"connect_ms":{connect},"outcome":"{outcome}","count":{count},"last":"2026-09-21T14:14:4{number}Z","process":{{"pid":70{number},"uid":0,"comm":"{comm}"}},"k8s":{{"namespace":"shop","pod":"{pod}","container":"app"}}}}"#
+        );
+        model.line(Stream::Uses, line.as_bytes());
+    }
+    assert_eq!(model.unreadable, 0);
+}
+
 /// What is on the screen after these keys.
 fn frame(model: &Model, (width, height): (u16, u16), theme: Theme, keys: &[KeyCode]) -> String {
     let mut view = View::new(Vantage::Once, Time::Recent);
@@ -126,6 +149,20 @@ fn golden_drill() {
 }
 
 #[test]
+fn golden_uses() {
+    let mut model = evening();
+    add_connections(&mut model);
+    let keys = [KeyCode::Char('8'), KeyCode::Enter];
+    golden("uses-80x24.txt", &frame(&model, SMALL, LOOK, &keys[..1]));
+    golden("uses-drill-80x24.txt", &frame(&model, SMALL, LOOK, &keys));
+    golden("uses-200x50.txt", &frame(&model, LARGE, LOOK, &keys[..1]));
+    let text = plain_text(&model, "", Vantage::Once, Time::Recent, WIDTH);
+    assert!(text.contains("\nUses\n") && text.contains("checkout.example.com"), "{text}");
+    let text = plain_text(&evening(), "", Vantage::Once, Time::Recent, WIDTH);
+    assert!(!text.contains("\nUses\n"), "no page without connections");
+}
+
+#[test]
 fn golden_large_screen() {
     let model = evening();
     golden("resolvers-200x50.txt", &frame(&model, LARGE, LOOK, &[]));
@@ -142,10 +179,11 @@ fn golden_ascii() {
 
 #[test]
 fn no_size_panics_and_every_line_fits() {
-    let model = evening();
+    let mut model = evening();
+    add_connections(&mut model);
     for width in [1, 60, 99, 161, 400] {
         for height in [1, 10, 11, 30, 41, 120] {
-            for key in "1234567?/".chars() {
+            for key in "12345678?/".chars() {
                 let keys = [KeyCode::Char(key), KeyCode::Enter, KeyCode::End];
                 let text = frame(&model, (width, height), LOOK, &keys);
                 assert_eq!(text.lines().count(), usize::from(height));

@@ -1,3 +1,4 @@
+use super::super::text;
 use super::*;
 use proptest::prelude::*;
 
@@ -86,6 +87,59 @@ fn what_is_no_record_is_counted() {
     model.line(Stream::Ledger, b"[]");
     model.line(Stream::Dlq, b"not shown, not read");
     assert_eq!((model.unreadable, model.records), (3, 0));
+}
+
+/// Connections of curl: a name and an address, what became of how many, and how long they took.
+fn connections(to: (&str, &str), outcome: &str, count: u64, times: (f64, f64, f64)) -> String {
+    let (lookup_ms, connect_ms, ttl_left_ms) = times;
+    let name = if to.0.is_empty() { String::new() } else { format!(r#""name":"{}","#, to.0) };
+    format!(
+        r#"{{"schema":"dns.use/1","ts":"2026-11-20T07:30:00Z","node":"n","protocol":"tcp","address":"{}","port":443,{name}"outcome":"{outcome}","count":{count},"lookup_ms":{lookup_ms},"connect_ms":{connect_ms},"ttl_left_ms":{ttl_left_ms},"last":"2026-11-20T07:30:09Z","process":{{"pid":7,"uid":0,"comm":"curl"}}}}"#,
+        to.1
+    )
+}
+
+#[test]
+fn connections_are_summed_up_by_name_and_process() {
+    let mut model = Model::default();
+    let lines = [
+        connections(("a.example", "192.0.2.1"), "established", 6, (1.0, 20.0, 5.0)),
+        connections(("a.example", "192.0.2.1"), "refused", 2, (1.0, 30.0, -5.0)),
+        connections(("a.example", "192.0.2.2"), "unknown", 2, (3.0, 40.0, -5.0)),
+        connections(("", "203.0.113.9"), "timeout", 1, (0.0, 3_000.0, 0.0)),
+    ];
+    for line in &lines {
+        model.line(Stream::Uses, line.as_bytes());
+    }
+    model.line(Stream::Uses, br#"{"schema":"dns.use/1","count":1,"last":"now"}"#);
+    assert_eq!((model.records, model.unreadable), (4, 1));
+    let mut found: Vec<_> = model.uses.iter().collect();
+    found.sort_unstable_by_key(|(name, ..)| *name);
+    let [(address, _, unnamed), (name, process, named)] = found[..] else { unreachable!() };
+    assert_eq!((address, name, process), ("203.0.113.9", "a.example", "curl host"));
+    assert_eq!((named.count(), named.addresses(), named.pid), (10, 2, 7));
+    // Of the connections whose outcome is known.
+    let shares = ["established", "refused"].map(|outcome| named.share(&[outcome]));
+    let shown = [shares[0], shares[1], named.stale(), unnamed.stale()].map(text::percent);
+    assert_eq!(shown, ["75.0", "25.0", "40.0", "0"]);
+    let median = named.connects.quantile(0.5).unwrap();
+    assert!((median - 30.0).abs() < 0.5, "{median}");
+}
+
+#[test]
+fn a_flood_of_destinations_is_bounded_and_leaves_the_frequent_ones() {
+    let mut model = Model::default();
+    for number in 0..10_000 {
+        let name =
+            if number % 5 == 0 { "a.example".to_owned() } else { format!("n{number}.example") };
+        let line = connections((&name, "192.0.2.1"), "established", 1, (1.0, 1.0, 1.0));
+        model.line(Stream::Uses, line.as_bytes());
+    }
+    assert!(model.uses.iter().count() <= uses::DESTINATIONS);
+    let frequent = model.uses.iter().find(|(name, ..)| *name == "a.example").unwrap().2;
+    assert_eq!(frequent.count(), 2_000);
+    let counted: u64 = model.uses.iter().map(|(.., one)| one.count()).sum();
+    assert_eq!(counted + model.uses.other, 10_000);
 }
 
 #[test]

@@ -70,6 +70,34 @@ fn from_a_process_to_its_names_to_their_resolvers() {
 }
 
 #[test]
+fn from_a_destination_to_the_processes_that_connect_to_it() {
+    let mut model = model();
+    for (name, comm, count) in
+        [("a.example", "curl", 5), ("a.example", "cron", 7), ("b.example", "curl", 8)]
+    {
+        let line = format!(
+            r#"{{"schema":"dns.use/1","address":"192.0.2.1","name":"{name}","outcome":"established","count":{count},"last":"2026-11-20T07:30:00Z","process":{{"pid":1,"comm":"{comm}"}}}}"#
+        );
+        model.line(Stream::Uses, line.as_bytes());
+    }
+    let mut view = View::new(Vantage::Once, Span::Recent);
+    press(&mut view, &model, "8");
+    assert_eq!(shown(&view, &model), of(&[("a.example", 12), ("b.example", 8)]));
+    press(&mut view, &model, "\nf");
+    assert_eq!(shown(&view, &model), of(&[("cron", 7), ("curl", 5)]));
+    press(&mut view, &model, "\n");
+    assert_eq!(view.drills().count(), 1, "here it ends");
+    let columns = columns(Listing::Destinations, 200);
+    press(&mut view, &model, "\x1b");
+    for _ in columns.iter().filter(|column| column.is_sortable()) {
+        press(&mut view, &model, "s");
+        assert_eq!(view.lines(&model).len(), 2);
+    }
+    press(&mut view, &model, "/B.EX\n");
+    assert_eq!(shown(&view, &model), of(&[("b.example", 8)]));
+}
+
+#[test]
 fn a_filter_is_typed_kept_and_dropped() {
     let model = model();
     let mut view = View::new(Vantage::Once, Span::Whole);
@@ -121,7 +149,7 @@ fn orders_are_each_tabs_own() {
 fn tabs_go_round_and_keys_ask_for_what_they_say() {
     let model = model();
     let mut view = View::new(Vantage::Once, Span::Recent);
-    for tab in Tab::ALL.into_iter().cycle().take(15) {
+    for tab in Tab::ALL.into_iter().cycle().take(2 * Tab::ALL.len() + 1) {
         assert_eq!(view.tab, tab);
         press(&mut view, &model, "\t");
     }
