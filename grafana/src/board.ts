@@ -19,6 +19,7 @@ import {
     dns_nodes_1h as n,
     dns_probes as p,
     dns_transactions as t,
+    dns_uses as u,
     metric as m,
 } from "./names.js";
 import { sources, timescaledb, type Target, worst } from "./sources.js";
@@ -32,6 +33,7 @@ export const boards = {
     probes: { uid: "dnscribe-probes", title: "DNS: probes" },
     kubernetes: { uid: "dnscribe-kubernetes", title: "DNS: Kubernetes" },
     pods: { uid: "dnscribe-pods", title: "DNS by pod" },
+    uses: { uid: "dnscribe-uses", title: "DNS: who talks to what, by name" },
     pipeline: { uid: "dnscribe-pipeline", title: "DNS: pipeline" },
     operations: { uid: "dnscribe-kpi-operations", title: "Registrar: operations" },
     sales: { uid: "dnscribe-kpi-sales", title: "Registrar: sales" },
@@ -74,7 +76,24 @@ export function next(board: BoardName): DashboardLink {
 
 /** Link to the single transactions behind a number: Explore with a query of ClickHouse, in the same time range. */
 export function events(condition: string): DashboardLink {
-    const rawSql = `SELECT ${t.ts}, ${t.node}, ${t.client_ip}, ${t.resolver}, ${t.qname}, ${t.qtype}, ${t.status}, ${t.rcode}, ${t.latency_ms} FROM dns_transactions WHERE $__timeFilter(${t.ts}) AND ${condition} ORDER BY ${t.ts} DESC LIMIT 1000`;
+    const columns = [t.ts, t.node, t.client_ip, t.resolver, t.qname, t.qtype, t.status, t.rcode, t.latency_ms];
+    return explore("Raw events", "dns_transactions", t.ts, columns, condition);
+}
+
+/** Link to the single connections behind a number, as `events`. */
+export function connections(condition: string): DashboardLink {
+    const found = [u.match, u.name, u.address, u.port, u.outcome, u.count, u.lookup_ms, u.connect_ms, u.ttl_left_ms];
+    return explore("Raw connections", "dns_uses", u.ts, [u.ts, u.node, u.k8s, u.process, ...found], condition);
+}
+
+function explore(
+    title: string,
+    table: string,
+    ts: string,
+    columns: readonly string[],
+    condition: string,
+): DashboardLink {
+    const rawSql = `SELECT ${columns.join(", ")} FROM ${table} WHERE $__timeFilter(${ts}) AND ${condition} ORDER BY ${ts} DESC LIMIT 1000`;
     const query = {
         refId: "A",
         datasource: sources.clickhouse,
@@ -87,7 +106,7 @@ export function events(condition: string): DashboardLink {
     const panes = encodeURIComponent(JSON.stringify({ a: pane }))
         .replace("FROM", "${__from}")
         .replace("%22TO%22", "%22${__to}%22");
-    return link("Raw events", `/explore?schemaVersion=1&panes=${panes}`, true);
+    return link(title, `/explore?schemaVersion=1&panes=${panes}`, true);
 }
 
 interface Choice {
@@ -189,6 +208,16 @@ function variable({ name, label, description, target }: Choice): VariableModel {
     };
 }
 
+/** Part of a workload's, pod's or process's name: nothing has them in a list. */
+const client: VariableModel = {
+    type: "textbox",
+    name: "client",
+    label: "Client contains",
+    description: "Part of namespace/workload, or of the process and its host. Empty: all.",
+    query: "",
+    current: { text: "", value: "" },
+};
+
 const vantage: VariableModel = {
     type: "custom",
     name: "vantage",
@@ -244,7 +273,7 @@ export const DAYS = { from: "now-7d", refresh: "5m" };
 export const WEEKS = { from: "now-30d", refresh: "30m" };
 
 /**
- * Makes a board. Its variables are those named, and `vantage` where a query has it. Each must narrow every panel, but for those whose
+ * Makes a board. Its variables are those named, and `client` and `vantage` where a query has them. Each must narrow every panel, but for those whose
  * description says what they show whatever is chosen.
  */
 export function board(
@@ -275,7 +304,8 @@ export function board(
         if (x !== 24) throw new Error(`${name}: the row "${row.title}" is ${String(x)} of 24 columns wide`);
         y += row.height;
     }
-    const hasVantage = JSON.stringify(rows).includes("$vantage");
+    const text = JSON.stringify(rows);
+    const implied = [...(text.includes("${client:") ? [client] : []), ...(text.includes("$vantage") ? [vantage] : [])];
     const others = (Object.keys(boards) as BoardName[]).filter((other) => other !== name);
     return {
         uid: boards[name].uid,
@@ -295,7 +325,7 @@ export function board(
             keepTime: true,
             includeVars: true,
         })),
-        templating: { list: [...chosen.map((one) => variable(choices[one])), ...(hasVantage ? [vantage] : []), docs] },
+        templating: { list: [...chosen.map((one) => variable(choices[one])), ...implied, docs] },
         annotations: { list: annotations },
         panels,
     };

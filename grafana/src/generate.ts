@@ -13,6 +13,7 @@ import { probes } from "./boards/probes.js";
 import { security } from "./boards/security.js";
 import { slo } from "./boards/slo.js";
 import { traffic } from "./boards/traffic.js";
+import { uses } from "./boards/uses.js";
 import { importable } from "./board.js";
 import { provisioning } from "./rules.js";
 
@@ -24,6 +25,7 @@ const all = [
     probes,
     kubernetes,
     pods,
+    uses,
     pipeline,
     operations,
     sales,

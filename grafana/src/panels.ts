@@ -37,6 +37,11 @@ import {
     HeatmapColorScale,
     type Options as HeatmapOptions,
 } from "@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen";
+import {
+    LayoutAlgorithm,
+    type Options as NodeGraphOptions,
+    ZoomMode,
+} from "@grafana/schema/dist/esm/raw/composable/nodegraph/panelcfg/x/NodeGraphPanelCfg_types.gen";
 import type { Options as StatOptions } from "@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
 import type { Options as TableOptions } from "@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen";
 import type { Options as GaugeOptions } from "@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen";
@@ -209,7 +214,11 @@ export function level(name: string, color: "red" | "yellow" | "blue"): Override 
 
 /** Colours of the severities in a column of texts. */
 export function severities(name: string): Override {
-    const colors = { critical: RED, warning: YELLOW, info: "blue" };
+    return verdicts(name, { critical: RED, warning: YELLOW, info: "blue" });
+}
+
+/** Colours of words in a column of texts: the word says it, and the colour helps to find it. */
+export function verdicts(name: string, colors: Readonly<Record<string, string>>): Override {
     const options = Object.fromEntries(Object.entries(colors).map(([text, color], index) => [text, { color, index }]));
     return {
         matcher: { id: "byName", options: name },
@@ -360,6 +369,22 @@ export function bars(base: Base): Panel {
         valueMode: BarGaugeValueMode.Color,
     };
     return panel("bargauge", base, options, {}, FieldColorModeId.Thresholds);
+}
+
+/**
+ * Nodes and the edges between them, from two queries that are named so: `id`, `title`, `subtitle`, `mainstat`, `secondarystat`, and shares `arc__…`
+ * of a circle; `id`, `source`, `target`, `mainstat`, `secondarystat` and `thickness`. `arcs` has the colours of the shares.
+ */
+export function nodeGraph(base: Base & { readonly arcs: Readonly<Record<string, string>> }): Panel {
+    const options: NodeGraphOptions = {
+        layoutAlgorithm: LayoutAlgorithm.Layered,
+        zoomMode: ZoomMode.Cooperative,
+        nodes: {
+            mainStatUnit: base.unit,
+            arcs: Object.entries(base.arcs).map(([field, color]) => ({ field, color })),
+        },
+    };
+    return panel("nodeGraph", base, options, {}, FieldColorModeId.Thresholds);
 }
 
 /** The states of something over time: 0 healthy, 1 getting worse, 2 failing. */

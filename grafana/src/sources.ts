@@ -110,6 +110,16 @@ export function chMatches(column: string, variable: "resolver" | "zone" | "node"
     return `(${isAll(variable)} OR match(${column}, ${literal(`^(\${${variable}:regex})$`)}))`;
 }
 
+/** Condition of ClickHouse's SQL, as `below`. */
+export function chBelow(name: string, variable: "zone"): string {
+    return `(${isAll(variable)} OR match(${name}, ${literal(`(^|[.])(\${${variable}:regex})$`)}))`;
+}
+
+/** Condition of ClickHouse's SQL: a text contains what was typed; all do if that is nothing. */
+export function chContains(text: string, variable: "client"): string {
+    return `match(${text}, ${literal(`\${${variable}:regex}`)})`;
+}
+
 /** Highest severity of a group of alerts. As texts, "warning" would be above "critical". */
 export function worst(severity: string): string {
     const ranks = "ARRAY['info', 'warning', 'critical']";

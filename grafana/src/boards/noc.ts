@@ -11,11 +11,30 @@ import {
     whatChanged,
 } from "../common.js";
 import { dns_fleet as f, dns_transactions as t } from "../names.js";
-import { column, lights, matrix, series, stat, table } from "../panels.js";
+import { column, lights, matrix, series, stat, table, TIME } from "../panels.js";
 import { chMatches, clickhouse, failureRatio, grouped, MINUTES, queryRate, timescaledb, windows } from "../sources.js";
 
 const SECURITY =
     "tunnel|dga|spoofing|cache_poisoning|amplification|resolver_bypass|encrypted_bypass|zone_hijack|zone_new_source|client_fanout";
+
+/** Condition: the kernel of the agent's host discarded a message of the transaction. */
+const LOST = `${t.lost_at}.stage != ''`;
+const OF_LOST = `$__timeFilter(${t.ts}) AND ${t.vantage} = '$vantage' AND ${LOST} AND ${chMatches(t.resolver, "resolver")} AND ${chMatches(t.zone, "zone")}`;
+/** What each stage points to, as docs/runbooks/local-loss.md has it. */
+const STAGES = {
+    netfilter: "a rule, or conntrack",
+    policy: "Cilium, XDP or another program",
+    routing: "no route, or rp_filter",
+    neighbour: "the next hop is silent",
+    queue: "a limit of traffic control",
+    device: "the interface",
+    checksum: "damaged packets",
+};
+const MEANING = `multiIf(stage = 'socket' AND message = 'query', 'the server does not read', stage = 'socket', 'the client does not read', ${Object.entries(
+    STAGES,
+)
+    .map(([stage, means]) => `stage = '${stage}', '${means}'`)
+    .join(", ")}, 'see the reason')`;
 
 export const noc = board(
     "noc",
@@ -279,6 +298,66 @@ export const noc = board(
                  FROM dns_transactions
                  WHERE $__timeFilter(${t.ts}) AND ${t.vantage} = '$vantage' AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.resolver, "resolver")}
                  GROUP BY ${t.zone}, clients, process, namespace, pod HAVING nxdomain > 0 ORDER BY nxdomain DESC LIMIT 50`,
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "Messages that the kernel discarded",
+            height: 8,
+            panels: [
+                [
+                    8,
+                    series({
+                        title: "Lost messages",
+                        description:
+                            "Transactions whose query or response the kernel of an agent's own host discarded, by stage and reason. The resolver is innocent of these. Needs agents with " +
+                            "capture.path: true; a query that died elsewhere is a timeout without a reason.",
+                        unit: "short",
+                        isBars: true,
+                        noValue: "none, or no agent with capture.path",
+                        links: [runbook("lost"), next("uses"), events(LOST)],
+                        targets: [
+                            clickhouse(
+                                "time_series",
+                                `SELECT $__timeInterval(${t.ts}) AS time, concat(${t.lost_at}.stage, ': ', ${t.lost_at}.reason) AS reason, count() AS transactions FROM dns_transactions
+                 WHERE ${OF_LOST} GROUP BY time, reason ORDER BY time`,
+                            ),
+                        ],
+                    }),
+                ],
+                [
+                    16,
+                    table({
+                        title: "Where queries and answers die",
+                        description:
+                            "Lost messages by host, stage and reason: the 100 with most. One host: its rules, conntrack or neighbours; all hosts since a change: the rule that was rolled out. " +
+                            "The column means says what to read next; the runbook has the commands.",
+                        unit: "short",
+                        sortBy: "transactions",
+                        noValue: "none, or no agent with capture.path",
+                        links: [runbook("runbooks/local-loss"), next("kubernetes"), events(LOST)],
+                        overrides: [column("first", TIME), column("last", TIME)],
+                        widths: {
+                            host: 90,
+                            message: 80,
+                            stage: 80,
+                            hook: 85,
+                            transactions: 100,
+                            clients: 70,
+                            process: 90,
+                            first: 60,
+                            last: 60,
+                        },
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT ${t.node} AS host, ${t.lost_at}.message AS message, ${t.lost_at}.stage AS stage, ${t.lost_at}.hook AS hook, ${t.lost_at}.reason AS reason,
+                   ${MEANING} AS means, count() AS transactions, uniq(${t.client_ip}) AS clients, topK(1)(${t.process}.comm)[1] AS process,
+                   min(${t.ts}) AS first, max(${t.ts}) AS last FROM dns_transactions
+                 WHERE ${OF_LOST} GROUP BY host, message, stage, hook, reason ORDER BY transactions DESC LIMIT 100`,
                             ),
                         ],
                     }),

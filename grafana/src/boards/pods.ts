@@ -237,6 +237,56 @@ export const pods = standalone(
                 ],
             },
             {
+                title: "Where do messages die?",
+                height: 7,
+                panels: [
+                    [
+                        10,
+                        series({
+                            title: "Lost messages",
+                            description:
+                                "DNS messages a second that the kernels of the nodes discarded, by stage and reason, whatever pods are chosen. The resolver is innocent of these. " +
+                                "Needs agents with capture.path: true. The metric has no pods: the alert local_loss, and the records, name them.",
+                            unit: "cps",
+                            noValue: "none, or no agent with capture.path",
+                            links: [runbook("lost")],
+                            targets: [
+                                prometheus(
+                                    `sum by (stage, reason) (rate(${m.dns_lost_messages_total}{${AGENT}}[$__rate_interval])) > 0`,
+                                    "{{stage}} {{reason}}",
+                                ),
+                            ],
+                        }),
+                    ],
+                    [
+                        14,
+                        merged(
+                            {
+                                title: "Lost messages by node",
+                                description:
+                                    "DNS messages that the kernel of each node discarded in the time range, whatever pods are chosen. One node: its rules, conntrack or neighbours. All nodes since a change: the rule " +
+                                    "that was rolled out. Queries at stage socket: a resolver on the node does not read fast enough.",
+                                unit: "short",
+                                sortBy: "messages",
+                                noValue: "none, or no agent with capture.path",
+                                widths: { qr: 90, stage: 100 },
+                                links: [runbook("runbooks/local-loss")],
+                            },
+                            ["instance", "qr", "stage", "reason"],
+                            [
+                                {
+                                    name: "messages",
+                                    target: prometheusTable(
+                                        "A",
+                                        `sum by (instance, qr, stage, reason) (increase(${m.dns_lost_messages_total}{${AGENT}}[$__range])) > 0`,
+                                    ),
+                                },
+                            ],
+                        ),
+                    ],
+                ],
+            },
+            {
                 title: "What does this board not know?",
                 height: 7,
                 panels: [

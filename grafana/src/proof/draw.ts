@@ -65,7 +65,8 @@ function rectangle(box: Box, paint: string): string {
 
 /** The name of a series or column as words: `latency_ms_p99 resolver-1` is `p99 resolver-1`. */
 function words(name: string): string {
-    return name.replace(/\blatency_ms_(?=p\d\d\b)/, "").replaceAll("_", " ");
+    // Reasons of the kernel stay as they are: NETFILTER_DROP.
+    return name.replace(/\blatency_ms_(?=p\d\d\b)/, "").replaceAll(/_(?![A-Z])/g, " ");
 }
 
 /** A number with three digits, and k, M or G. */
@@ -393,6 +394,7 @@ function drawTable(panel: Panel, frames: readonly Frame[], box: Box): string {
 /** Whether a panel shows anything on this day. */
 function hasData(panel: Panel, frames: readonly Frame[]): boolean {
     if (panel.type === "table") return table(panel, frames).rows.length > 0;
+    if (panel.type === "nodeGraph") return frames.some(({ rows }) => rows.length > 0);
     const all = series(frames);
     return panel.type === "timeseries" ? all.some(({ points }) => points.length >= LEAST_POINTS) : all.length > 0;
 }
@@ -434,6 +436,50 @@ function drawHeatMap(frames: readonly Frame[], box: Box, range: Range): string {
     return drawn.join("") + hours(range, plot);
 }
 
+/** Nodes in two columns, those that edges begin at on the left, with the red share of each circle and the words that it stands for. */
+function drawNodeGraph(frames: readonly Frame[], box: Box): string {
+    const rowsOf = (name: string): readonly Record<string, unknown>[] =>
+        frames.find(({ target }) => target.refId === name)?.rows ?? [];
+    const text = (row: Record<string, unknown>, name: string): string => String(row[name] as string | number);
+    const [edges, nodes] = [rowsOf("edges"), rowsOf("nodes")];
+    const sources = new Set(edges.map((edge) => text(edge, "source")));
+    const radius = 14;
+    const places = new Map<string, readonly [x: number, y: number]>();
+    for (const isLeft of [true, false]) {
+        const column = nodes.filter((node) => sources.has(text(node, "id")) === isLeft);
+        const x = box.x + box.width * (isLeft ? 0.3 : 0.7);
+        for (const [index, node] of column.entries())
+            places.set(text(node, "id"), [x, box.y + (box.height * (index + 0.5)) / column.length]);
+    }
+    const lines = edges.map((edge) => {
+        const [x1, y1] = places.get(text(edge, "source")) ?? [0, 0];
+        const [x2, y2] = places.get(text(edge, "target")) ?? [0, 0];
+        const failures = text(edge, "secondarystat");
+        const isFine = failures === "none failed";
+        const look = isFine ? 'class="grid"' : `stroke="${COLOURS.red ?? ""}" stroke-dasharray="6 3" class="edge"`;
+        const style = `style="stroke-width:${text(edge, "thickness")}"`;
+        const label = isFine ? "" : write((x1 + 3 * x2) / 4, (y1 + 3 * y2) / 4 - 6, failures, 'text-anchor="middle"');
+        return `<path d="M${x1.toFixed(0)} ${y1.toFixed(0)}L${x2.toFixed(0)} ${y2.toFixed(0)}" ${look} ${style}/>${label}`;
+    });
+    const circles = nodes.map((node) => {
+        const [x, y] = places.get(text(node, "id")) ?? [0, 0];
+        const isLeft = sources.has(text(node, "id"));
+        const round = 2 * Math.PI * radius;
+        const arc = (colour: string | undefined, share: number): string =>
+            `<circle cx="${x.toFixed(0)}" cy="${y.toFixed(0)}" r="${String(radius)}" class="panel" stroke="${colour ?? ""}" stroke-width="4" ` +
+            `stroke-dasharray="${(round * share).toFixed(1)} ${round.toFixed(1)}"/>`;
+        const [at, anchor] = isLeft ? [x - 22, 'text-anchor="end"'] : [x + 22, ""];
+        const says = `${short(Number(node.mainstat))} connections, ${text(node, "secondarystat")}`;
+        return (
+            arc(COLOURS.green, 1) +
+            arc(COLOURS.red, Number(node.arc__failed)) +
+            write(at, y - 2, text(node, "title"), `${anchor} style="font-weight:bold"`) +
+            write(at, y + 12, says, `${anchor} class="axis"`)
+        );
+    });
+    return lines.join("") + circles.join("");
+}
+
 function drawPanel(panel: Panel, frames: readonly Frame[], box: Box, range: Range): string {
     switch (panel.type) {
         case "stat":
@@ -448,6 +494,8 @@ function drawPanel(panel: Panel, frames: readonly Frame[], box: Box, range: Rang
             return drawTable(panel, frames, box);
         case "heatmap":
             return drawHeatMap(frames, box, range);
+        case "nodeGraph":
+            return drawNodeGraph(frames, box);
         default:
             throw new Error(`no picture of panels of type ${panel.type}`);
     }

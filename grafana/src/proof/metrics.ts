@@ -192,6 +192,13 @@ const families: Family[] = [
         series: each({ stage: "kernel", reason: "ring_full" }, (node, minute) => (isLossy(node, minute) ? 300 : 0)),
     },
     {
+        name: m.dns_lost_messages_total,
+        type: "counter",
+        series: each({ qr: "query", stage: "netfilter", reason: "NETFILTER_DROP" }, (node, minute) =>
+            isLossy(node, minute) ? 20 : 0,
+        ),
+    },
+    {
         name: m.dnscribe_dropped_records_total,
         type: "counter",
         series: each({ stage: "delivery", reason: "queue_full" }, () => 0),

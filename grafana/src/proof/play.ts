@@ -9,7 +9,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { capture, type IncidentName, nodes, resolvers, zones, HOURS } from "./day.js";
 import { type Addresses, Stores } from "./stores.js";
-import { annotations, attribute, intel, nodeNames, probeAlerts, probes, type TopicRecord } from "./records.js";
+import { annotations, attribute, intel, nodeNames, probeAlerts, probes, type TopicRecord, uses } from "./records.js";
 
 const [stackFile = "", folder = "", startText = "", withoutText = ""] = process.argv.slice(2);
 const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
@@ -27,6 +27,7 @@ const TOPICS: Record<string, [topic: string, key: string]> = {
     "dns.window/1": ["dns.metrics", "resolver"],
     "dns.alert/1": ["dns.alerts", "entity"],
     "dns.probe/1": ["dns.probes", "target"],
+    "dns.use/1": ["dns.uses", "node"],
 };
 /** Between key and record: JSON has none, and neither have names. */
 const DELIMITER = "\t";
@@ -42,7 +43,11 @@ function parseLines(file: string): TopicRecord[] {
     return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as TopicRecord);
 }
 
-const records: TopicRecord[] = [...probes(startMs, without), ...probeAlerts(startMs, without)];
+const records: TopicRecord[] = [
+    ...probes(startMs, without),
+    ...probeAlerts(startMs, without),
+    ...uses(startMs, without),
+];
 for (const node of nodeNames) {
     const [pcap, config, output] = [`${node}.pcap`, `${node}.yaml`, `${node}.ndjson`].map((name) =>
         join(folder, name),
@@ -74,7 +79,7 @@ for (const node of nodeNames) {
         "--log-format",
         "json",
     ]);
-    for (const record of parseLines(output)) records.push(attribute(record));
+    for (const record of parseLines(output)) records.push(attribute(record, startMs));
 }
 writeFileSync(join(folder, "zones.ndjson"), zones.map((zone) => JSON.stringify(zone)).join("\n"));
 writeFileSync(join(folder, "intel.ndjson"), intel.map((one) => JSON.stringify(one)).join("\n"));
@@ -101,10 +106,12 @@ const stores = new Stores(addresses);
 const expected = {
     transactions: texts.get("dns.normalized")?.length ?? 0,
     probes: texts.get("dns.probes")?.length ?? 0,
+    uses: texts.get("dns.uses")?.length ?? 0,
 };
 const began = Date.now();
 for (;;) {
-    const transactions = Number((await stores.clickhouse("SELECT count() AS n FROM dns_transactions")).rows[0]?.n);
+    const ofTable = async (table: string): Promise<number> =>
+        Number((await stores.clickhouse(`SELECT count() AS n FROM ${table}`)).rows[0]?.n);
     const [row] = (
         await stores.timescaledb(
             `SELECT (SELECT count(*) FROM dns_probes) AS probes, (SELECT count(*) FROM dns_changes) AS changes,
@@ -113,7 +120,8 @@ for (;;) {
         )
     ).rows;
     const found = {
-        transactions,
+        transactions: await ofTable("dns_transactions"),
+        uses: await ofTable("dns_uses"),
         probes: Number(row?.probes),
         changes: Number(row?.changes),
         windows: Number(row?.windows),
@@ -123,6 +131,7 @@ for (;;) {
     const isDone =
         found.transactions >= expected.transactions &&
         found.probes >= expected.probes &&
+        found.uses >= expected.uses &&
         found.windows >= HOURS * 60 - 5 &&
         found.hours >= HOURS &&
         found.changes >= 3;

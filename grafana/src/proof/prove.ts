@@ -115,7 +115,7 @@ async function rowsOf(target: Target, values: expand.Variables): Promise<Record<
 /** Each variable of a board narrows each panel: chosen so that nothing has its value, it leaves nothing. */
 async function proveChoices(name: BoardName, board: Dashboard, values: expand.Variables): Promise<void> {
     for (const { name: variable = "", type } of board.templating?.list ?? []) {
-        if (type !== "query" && type !== "custom") continue;
+        if (type !== "query" && type !== "custom" && type !== "textbox") continue;
         for (const panel of board.panels ?? []) {
             const { title, description = "", targets = [] } = panel as Panel;
             if (panel.type === "row" || exempts(description, variable)) continue;

@@ -66,6 +66,7 @@ export class Questions {
     async variables(list: readonly VariableModel[], empty: (name: string) => void): Promise<expand.Variables> {
         const values: expand.Variables = { vantage: VANTAGE };
         for (const variable of list) {
+            if (variable.type === "textbox") values[variable.name] = String(variable.query);
             if (variable.type !== "query") continue;
             values[variable.name] = String(variable.allValue);
             const query = typeof variable.query === "string" ? variable.query : String(variable.query?.query);

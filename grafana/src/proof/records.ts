@@ -1,6 +1,7 @@
 // Records of the day that no capture file has: probes and their alerts, processes and pods of clients, changes.
 import {
     CERTIFICATE_MINUTE,
+    type Client,
     clients,
     DEPLOY_MINUTE,
     EVIL,
@@ -27,8 +28,25 @@ const CACHED_MS = 2;
 /** Share of the answers of the day that come from caches. */
 const CACHED = 0.7;
 
-/** Adds what agents on the hosts of clients and resolvers know, and a capture file does not: process, pod, cache. */
-export function attribute(record: TopicRecord): TopicRecord {
+/** What the agent of a client's host knows of it. */
+function attribution({ process, namespace, pod, workload }: Client): TopicRecord {
+    return {
+        process: { pid: 4242, uid: 1000, comm: process, exe: `/usr/bin/${process}` },
+        k8s: { namespace, pod, container: process, workload_kind: "Deployment", workload },
+    };
+}
+
+/** Where the kernel of us-1 discards queries: most by a rule, some for want of a neighbour. */
+function lostAt(port: number): TopicRecord {
+    const [stage, reason, more] =
+        port % 4 > 0
+            ? ["netfilter", "NETFILTER_DROP", { hook: "output", function: "nft_do_chain" }]
+            : ["neighbour", "NEIGH_FAILED", {}];
+    return { lost_at: { message: "query", stage, reason, ...more } };
+}
+
+/** Adds what agents on the hosts of clients and resolvers know, and a capture file does not: process, pod, cache, losses. */
+export function attribute(record: TopicRecord, startMs: number): TopicRecord {
     if (record.schema === "dns.window/1") {
         const answered = Number((record.statuses as TopicRecord | undefined)?.answered ?? 0);
         const hits = Math.round(answered * CACHED);
@@ -36,11 +54,12 @@ export function attribute(record: TopicRecord): TopicRecord {
     }
     const client = clients(record.node as Node).find((one) => one.ip === record.client_ip);
     if (record.schema !== "dns.transaction/1" || client === undefined) return record;
-    const { process, namespace, pod, workload } = client;
+    const minute = (Date.parse(String(record.ts)) - startMs) / MINUTE_MS;
+    const isLost = record.node === "us-1" && record.status === "timeout" && lasts("packets", minute);
     return {
         ...record,
-        process: { pid: 4242, uid: 1000, comm: process, exe: `/usr/bin/${process}` },
-        k8s: { namespace, pod, container: process, workload_kind: "Deployment", workload },
+        ...attribution(client),
+        ...(isLost ? lostAt(Number(record.client_port)) : {}),
         ...(record.status === "answered" ? { cache: Number(record.latency_ms) < CACHED_MS ? "hit" : "miss" } : {}),
     };
 }
@@ -156,6 +175,80 @@ export function* probes(startMs: number, without: readonly IncidentName[] = []):
                 rtt_ms: 11 + jitter,
                 ...(isLossy ? { error: { stage: "connect", reason: "loss" } } : {}),
             });
+        }
+    }
+}
+
+/** Minute from which on the address of the mail host on eu-2 is gone, and java keeps it. */
+const MOVED_MINUTE = 230;
+
+/**
+ * Connections of the clients, summed up once a minute, without the incidents in `without`: lookups that a lost query delays, connections to a
+ * forged address, a process that keeps an address for hours, one that uses no name, and an address with two names.
+ */
+export function* uses(startMs: number, without: readonly IncidentName[] = []): Generator<TopicRecord> {
+    let number = 0;
+    for (let minute = 0; minute < HOURS * 60; minute++) {
+        const happens = (name: IncidentName): boolean => !without.includes(name) && lasts(name, minute);
+        for (const node of nodeNames) {
+            const at = time(startMs + minute * MINUTE_MS + (number % 50));
+            const jitter = (minute * 7 + node.length) % 5;
+            const record = (client: Client, address: string, port: number, fields: TopicRecord): TopicRecord => ({
+                schema: "dns.use/1",
+                event_id: id(0x05e0, number++),
+                ts: at,
+                node,
+                region: nodes[node],
+                protocol: "tcp",
+                address,
+                port,
+                match: "sole",
+                lookup_scope: "process",
+                answer_age_ms: 1 + jitter,
+                ttl_left_ms: 299_000,
+                lookup_ms: 4 + jitter,
+                connect_ms: 12 + jitter,
+                outcome: "established",
+                count: 6,
+                first: at,
+                last: at,
+                ...attribution(client),
+                ...fields,
+            });
+            const [cart, web, runner, shell] = clients(node);
+            const isDelayed = happens("resolver") || (node === "us-1" && happens("packets"));
+            const api = "api.shop-corp.com";
+            yield record(cart, "192.0.2.11", 443, { name: api, ...(isDelayed ? { lookup_ms: 5_002 + jitter } : {}) });
+            yield happens("forged")
+                ? record(web, "203.0.113.66", 443, { name: api, outcome: "timeout", connect_ms: 3_000 })
+                : record(web, "192.0.2.11", 443, { name: api });
+            yield record(web, "192.0.2.12", 443, { name: "img.shop-corp.com", count: 20 });
+            yield node === "eu-2" && minute >= MOVED_MINUTE
+                ? record(runner, "192.0.2.99", 587, {
+                      name: "mail.intranet-corp.com",
+                      answer_age_ms: (minute - MOVED_MINUTE + 5) * MINUTE_MS,
+                      ttl_left_ms: (MOVED_MINUTE - minute) * MINUTE_MS,
+                      outcome: "refused",
+                      connect_ms: 1,
+                      count: 2,
+                  })
+                : record(runner, "192.0.2.20", 587, { name: "mail.intranet-corp.com", count: 2 });
+            const none = {
+                lookup_scope: undefined,
+                answer_age_ms: undefined,
+                ttl_left_ms: undefined,
+                lookup_ms: undefined,
+            };
+            const candidates = ["www.example.org", "mirror.example.net"];
+            yield record(runner, "198.51.100.80", 443, { ...none, match: "ambiguous", candidates, count: 1 });
+            if (node === "us-1" && happens("tunnel"))
+                yield record(shell, "203.0.113.9", 443, {
+                    ...none,
+                    match: "none",
+                    protocol: "udp",
+                    outcome: "unknown",
+                    connect_ms: undefined,
+                });
         }
     }
 }

@@ -55,7 +55,7 @@ fn golden_names_and_boards() {
     grafana::compile().unwrap();
     shell::output(grafana::program("generate").arg(scratch.path())).unwrap();
     let written = files(&scratch.path().join("dashboards"));
-    assert_eq!(written.len(), 11);
+    assert_eq!(written.len(), 12);
     for place in ["dashboards", "import"] {
         let written = files(&scratch.path().join(place));
         let kept = files(&folder.join(place));
@@ -176,7 +176,9 @@ fn panels(board: &Value) -> impl Iterator<Item = &Value> {
 /// Variables of a board whose values people choose.
 fn variables(board: &Value) -> impl Iterator<Item = &Value> {
     let list = board["templating"]["list"].as_array().unwrap().iter();
-    list.filter(|variable| ["query", "custom"].map(Value::from).contains(&variable["type"]))
+    list.filter(|variable| {
+        ["query", "custom", "textbox"].map(Value::from).contains(&variable["type"])
+    })
 }
 
 /// A variable narrows every query of a board, or the panel says what it shows whatever is chosen. That queries do what they say is
