@@ -2,17 +2,18 @@
 //! that an agent has delivered is a row, field by field, although the engine is killed; what is no record stops nothing.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+use dnscribe_record::time::Timestamp;
 use dnscribe_tests::environment::{self, lab_capture, stream_captures};
 use dnscribe_tests::pcap::{self, Datagram};
 use dnscribe_tests::stack::{Component, Stack};
 use dnscribe_tests::{grafana, http, kafka, shell, wire};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// Time limit for rows of records that Kafka has, on a busy machine. `ClickHouse` inserts what it has read every 7.5 s.
@@ -157,12 +158,14 @@ fn clickhouse_without_flink_has_every_record_once() {
     // Views and tables of Kafka are new, offsets are not.
     fleet.apply(&environment::workspace().join("stores/clickhouse/kafka.sql"));
     fleet.write("dns.alerts", &["no alert"]);
-    fleet.write("dns.uses", &USES.lines().collect::<Vec<_>>());
+    let pods = uses_of_pods();
+    fleet.write("dns.uses", &USES.lines().chain(pods.lines()).collect::<Vec<_>>());
     fleet
         .replay("n3", &[lab_capture(), environment::workspace().join("tests/goldens/outage.pcap")]);
     fleet.balanced(4);
     // No capture has delivered these, so that they are in no balance.
-    let uses = || Ok((fleet.query("SELECT count() FROM dns_uses FINAL") == ["3"]).then_some(()));
+    let count = [(USES.lines().count() + pods.lines().count()).to_string()];
+    let uses = || Ok((fleet.query("SELECT count() FROM dns_uses FINAL") == count).then_some(()));
     shell::wait_for("rows of connections", CAUGHT_UP, uses).unwrap();
 
     for (topic, schema, table) in [
@@ -180,6 +183,7 @@ fn clickhouse_without_flink_has_every_record_once() {
             assert!(contains(&row, &record), "{table}: {row} is not {record}");
         }
     }
+    policies_are_those_of_its_records(&fleet, &pods);
     let errors = fleet.rows("SELECT * FROM dns_kafka_errors FINAL");
     assert_eq!(errors.len(), MALFORMED.len() + 1, "{errors:#?}");
     for (error, record) in [
@@ -198,6 +202,78 @@ fn clickhouse_without_flink_has_every_record_once() {
     assert!((counted / rows - 1.0).abs() < 0.04, "{counted} of {rows}");
     every_column_is_read(&fleet);
     boards_read_its_rows(&fleet);
+}
+
+/// Records of connections of pods today: awkward names, literal and ambiguous addresses, large counts.
+fn uses_of_pods() -> String {
+    let now = Timestamp::now();
+    let literal = json!({ "match": "none", "address": "203.0.113.8", "port": 8443 });
+    let names = ["a.example.net", "b.example.net"];
+    let ambiguous = json!({ "match": "ambiguous", "candidates": names, "protocol": "udp", "address": "2001:db8::7" });
+    let named =
+        AWKWARD.map(|name| json!({ "match": "sole", "name": name, "count": 5_000_000_000_u64 }));
+    let service = json!({ "match": "sole", "name": "db.prod.svc.cluster.local", "address": "10.96.7.7", "port": 5432 });
+    let web = named.into_iter().chain([literal, ambiguous]).map(|more| ("web", more));
+    let lines = web.chain([("api", service)]).enumerate().map(|(number, (workload, more))| {
+        let mut record = json!({
+            "schema": "dns.use/1", "event_id": format!("{number:032x}"), "ts": now, "node": "n1", "protocol": "tcp",
+            "address": "198.51.100.7", "port": 443, "outcome": "established", "count": 1, "first": now, "last": now,
+            "k8s": { "namespace": "shop", "pod": format!("{workload}-7d9-x"), "workload_kind": "Deployment",
+                "workload": workload, "labels": { "app": workload, "pod-template-hash": "7d9" } },
+        });
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        record.to_string() + "\n"
+    });
+    lines.collect()
+}
+
+/// `dnscribe policy` reads the rows of the page's query as it reads the records themselves, with integers as texts, too.
+fn policies_are_those_of_its_records(fleet: &Fleet, records: &str) {
+    let folder = fleet.folder.path();
+    let page = fs::read_to_string(environment::workspace().join("docs/policy.md")).unwrap();
+    let (_, query) = page.split_once("clickhouse-client --query \"").unwrap();
+    let (query, _) = query.split_once('"').unwrap();
+    let policy = |input: &str, arguments: &[&str]| {
+        let file = folder.join("uses.ndjson");
+        fs::write(&file, input).unwrap();
+        let mut policy = Command::new(environment::binary().unwrap());
+        policy.arg("policy").args(arguments).args(["--namespace", "shop"]);
+        policy.stdin(fs::File::open(file).unwrap()).output().unwrap()
+    };
+    let suggested = folder.join("policy.yaml");
+    for quoted in ["0", "1"] {
+        let settings = format!("SETTINGS output_format_json_quote_64bit_integers = {quoted}");
+        let rows = fleet.query(&format!("{query} {settings}")).join("\n");
+        assert_eq!(rows.contains("\"count\":\"5000000000\""), quoted == "1", "{rows}");
+        for format in ["cluster", "kubernetes", "cilium"] {
+            let [of_rows, of_records] =
+                [&rows, records].map(|input| policy(input, &["suggest", "-", "-o", format]));
+            assert!(of_rows.status.success(), "{of_rows:?}");
+            assert_eq!(printed(&of_rows), printed(&of_records), "{format}");
+            fs::write(&suggested, of_rows.stdout).unwrap();
+        }
+        let check = ["check", suggested.to_str().unwrap(), "--records", "-"];
+        let [of_rows, of_records] = [&rows, records].map(|input| policy(input, &check));
+        assert_eq!(printed(&of_rows), printed(&of_records));
+        let text = String::from_utf8(of_rows.stdout).unwrap();
+        let refused = "shop/web  by no name  203.0.113.8 port 8443/TCP";
+        assert!(text.contains(refused) && of_rows.status.code() == Some(1), "{text}");
+        let api = [&check[..], &["--workload", "api"]].concat();
+        assert_eq!(policy(&rows, &api).status.code(), Some(0));
+    }
+    let policies = fs::read_to_string(suggested).unwrap();
+    assert!(
+        policies.contains(
+            "5000000000 connections to 198.51.100.7 port 443/TCP; it's.example is no name"
+        ),
+        "{policies}"
+    );
+    assert!(policies.contains("serviceName: db"), "{policies}");
+}
+
+/// Exit code and standard output; the log has times.
+fn printed(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
 }
 
 /// The views read each column that migrations create, with its type.
@@ -293,7 +369,7 @@ fn expand(sql: &str) -> String {
         sql = sql.replace(macro_name, instead);
     }
     sql = sql.replace("$__fromTime", "toDateTime(0)").replace("$__toTime", "now()");
-    for variable in ["resolver", "zone", "environment", "node", "site"] {
+    for variable in ["resolver", "zone", "environment", "node", "site", "client"] {
         sql = sql.replace(&format!("${{{variable}:regex}}"), ".*");
     }
     assert!(!sql.contains("$__") && !sql.contains("${"), "{sql}");

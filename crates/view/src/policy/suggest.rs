@@ -53,7 +53,7 @@ struct Allowed<'a> {
     addresses: BTreeMap<&'a str, BTreeSet<IpAddr>>,
     /// Services: name and namespace.
     services: BTreeSet<(&'a str, &'a str)>,
-    /// What has no certain name.
+    /// What has no certain name, or none that a policy may have.
     unnamed: Vec<(&'a Destination, u64)>,
 }
 
@@ -73,7 +73,7 @@ pub fn suggest(
             let (namespace, workload) = (namespace.clone(), name.clone());
             return Err(NoSelector { namespace, workload });
         }
-        let allowed = Allowed::of(workload);
+        let allowed = Allowed::of(workload, format);
         out.push_str("---\n");
         comments(&mut out, format, &allowed);
         let policy = match format {
@@ -86,12 +86,33 @@ pub fn suggest(
     Ok(out)
 }
 
+/// Returns whether a policy may have a name: DNS allows every byte, and one name that the API refuses spoils the policy.
+fn is_valid(name: &str, format: PolicyFormat) -> bool {
+    let is_inner = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_');
+    let mut labels = name.split('.');
+    match format {
+        PolicyFormat::Cilium => {
+            labels.all(|label| !label.is_empty() && label.chars().all(is_inner))
+        }
+        PolicyFormat::Cluster => {
+            name.contains('.')
+                && labels.all(|label| {
+                    label.chars().all(is_inner)
+                        && label.starts_with(|one: char| one.is_ascii_alphanumeric())
+                        && label.ends_with(|one: char| one.is_ascii_alphanumeric())
+                })
+        }
+        // Names are in comments only.
+        PolicyFormat::Kubernetes => true,
+    }
+}
+
 impl<'a> Allowed<'a> {
-    fn of(workload: &'a Workload) -> Self {
+    fn of(workload: &'a Workload, format: PolicyFormat) -> Self {
         let mut allowed = Self::default();
         let mut ports: BTreeMap<&str, BTreeSet<Port<'_>>> = BTreeMap::new();
         for (destination, count) in &workload.uses {
-            let Some(name) = destination.name() else {
+            let Some(name) = destination.name().filter(|name| is_valid(name, format)) else {
                 allowed.unnamed.push((destination, *count));
                 continue;
             };
@@ -123,6 +144,7 @@ fn comments(out: &mut String, format: PolicyFormat, allowed: &Allowed<'_>) {
         let connections = if *count == 1 { "connection" } else { "connections" };
         let by = match &names[..] {
             [] => "no name was looked up".to_owned(),
+            [one] => format!("{one} is no name that such a policy may have"),
             several => format!("one of {}", several.join(", ")),
         };
         let _ = writeln!(

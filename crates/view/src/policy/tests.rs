@@ -125,6 +125,24 @@ spec:
 }
 
 #[test]
+fn names_that_the_api_refuses_are_left_out() {
+    let names = ["it's.example", "a b.example", "db", "-x.example", "good.example"];
+    let lines = names.map(|name| line(name, "198.51.100.7", 443, &json!({})));
+    for (format, kept) in [
+        (PolicyFormat::Cilium, &["db", "-x.example", "good.example"][..]),
+        (PolicyFormat::Cluster, &["good.example"]),
+    ] {
+        let text = suggest(&uses(&lines), format, None).unwrap();
+        let (comments, policy) = text.split_once("apiVersion").unwrap();
+        for name in names {
+            assert_eq!(policy.contains(name), kept.contains(&name), "{name}: {text}");
+            let comment = format!("{name} is no name that such a policy may have");
+            assert_eq!(comments.contains(&comment), !kept.contains(&name), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
 fn selector_must_be_known() {
     let mut uses = example();
     uses.workloads.values_mut().for_each(|workload| workload.labels.clear());
