@@ -117,6 +117,25 @@ fn hostile_capture(path: &Path) {
     pcap::write_datagrams(fs::File::create(path).unwrap(), &datagrams).unwrap();
 }
 
+/// Writes records of connections and of lost messages, with texts that would be markup if they were not escaped.
+fn connections(path: &Path) {
+    const HOSTILE: &str = "\"'><img src=x onerror=alert(4)>";
+    let lab = fs::read_to_string(golden("lab.ndjson")).unwrap();
+    let uses = fs::read_to_string(golden("uses.ndjson")).unwrap();
+    let records = lab.lines().chain(uses.lines()).map(|line| {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        if record["schema"] == "dns.transaction/1" {
+            record["lost_at"] =
+                json!({ "message": "query", "stage": "netfilter", "hook": HOSTILE, "reason": HOSTILE });
+        } else if record["schema"] == "dns.use/1" && record["outcome"] == "refused" {
+            record["name"] = HOSTILE.into();
+            record["ttl_left_ms"] = (-90_000.0).into();
+        }
+        record.to_string() + "\n"
+    });
+    fs::write(path, records.collect::<String>()).unwrap();
+}
+
 /// Script that reads a report as its reader does: markup, figures, sorting, filtering.
 const READ: &str = r##"(() => {
     const table = document.querySelector("#names table");
@@ -147,14 +166,20 @@ fn report_is_readable_in_a_browser() {
     let folder = tempfile::tempdir().unwrap();
     let hostile = folder.path().join("hostile.pcap");
     hostile_capture(&hostile);
+    let uses = folder.path().join("uses.ndjson");
+    connections(&uses);
     let mut visits = Vec::new();
     let pictures = std::env::var_os("DNSCRIBE_PICTURES").map(PathBuf::from);
     for (name, capture) in [
         ("outage", golden("outage.pcap")),
         ("lookups", golden("lookups.pcap")),
+        ("uses", uses),
         ("hostile", hostile),
     ] {
         let html = html(&[&capture]);
+        for section in ["id=\"destinations\"", "id=\"lost\""] {
+            assert_eq!(html.contains(section), name == "uses", "{name}: {section}");
+        }
         assert!(html.len() < LIMIT, "{name}: {} bytes", html.len());
         let page = folder.path().join(format!("{name}.html"));
         fs::write(&page, html).unwrap();

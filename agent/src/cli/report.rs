@@ -31,7 +31,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Read stores instead: transactions of http://..., alerts and changes of postgres://...; can be repeated
+    /// Read stores instead: transactions and connections of http://..., alerts and changes of postgres://...; can be repeated
     #[arg(long, value_name = "URL", requires = "begin", conflicts_with = "brokers")]
     pub store: Vec<String>,
 

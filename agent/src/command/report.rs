@@ -86,7 +86,8 @@ fn of_stores(
             model.line(record);
             !signals.stop()
         };
-        store.records(&[Stream::Transactions], span, &mut take).map_err(Exit::failed)?;
+        let streams = [Stream::Transactions, Stream::Uses];
+        store.records(&streams, span, &mut take).map_err(Exit::failed)?;
         names.push(store.name);
     }
     Ok((model, names.join(", ")))

@@ -46,6 +46,7 @@ pub(super) fn parse(urls: &[String]) -> Result<Vec<StoreUrl>, Exit> {
 
 /// Tables whose rows are counted.
 pub(super) const TRANSACTIONS: &str = "dns_transactions";
+pub(super) const USES: &str = "dns_uses";
 pub(super) const FLEET: &str = "dns_fleet";
 const USES: &str = "dns_uses";
 

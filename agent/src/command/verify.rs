@@ -196,7 +196,7 @@ impl JobBalance {
                         found.topic = match other {
                             stores::FLEET => name(FLEET_TOPIC),
                             "dns_alerts" => kafka.topic(Stream::Alerts).to_owned(),
-                            "dns_uses" => kafka.topic(Stream::Uses).to_owned(),
+                            stores::USES => kafka.topic(Stream::Uses).to_owned(),
                             "dns_probes" => kafka.topic(Stream::Probes).to_owned(),
                             other => name(&other.replace('_', ".")),
                         };

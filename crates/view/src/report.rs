@@ -4,6 +4,7 @@
 //! zone, name and process, wasted lookups, losses, and examples. A state machine with bounded memory: the same records
 //! give the same file.
 
+mod connection;
 mod evidence;
 mod group;
 mod incident;

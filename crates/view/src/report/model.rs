@@ -1,8 +1,9 @@
 //! State of a report: takes records, gives figures.
 
+use super::connection::{Destinations, LostMessages};
 use super::evidence::Evidence;
 use super::group::{Figures, Groups, Outcome, ResolverTimelines};
-use super::record::{AlertFields, ChangeFields, LookupFields};
+use super::record::{AlertFields, ChangeFields, LookupFields, LostTransaction, UseFields};
 use super::timeline::Timeline;
 use crate::top::{OutcomeKind, TransactionView, process_label};
 use dnscribe_delivery::{Batch, Stream};
@@ -11,11 +12,14 @@ use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Streams that a report is made of.
-pub const STREAMS: [Stream; 4] =
-    [Stream::Transactions, Stream::Lookups, Stream::Alerts, Stream::Ledger];
+pub const STREAMS: [Stream; 5] =
+    [Stream::Transactions, Stream::Lookups, Stream::Uses, Stream::Alerts, Stream::Ledger];
 
 /// Schema of changes, which are no stream of the agent.
 const CHANGE: &str = "dns.change/1";
+
+/// Name of the field of transactions with lost messages.
+const LOST_AT: &[u8] = b"\"lost_at\"";
 
 /// Number of names and clients that have a group or are counted. A group takes about 400 bytes.
 const MAX_NAMES: usize = 100_000;
@@ -75,6 +79,8 @@ pub struct ReportModel {
     pub(super) evidence: Evidence,
     pub(super) lookups: LookupFigures,
     pub(super) lookups_by_process: BTreeMap<String, LookupFigures>,
+    pub(super) destinations: Destinations,
+    pub(super) lost: LostMessages,
     pub(super) alerts: BTreeMap<String, AlertFields>,
     pub(super) changes: BTreeSet<ChangeFields>,
     /// The newest ledger of each capture: node and epoch.
@@ -106,6 +112,8 @@ impl ReportModel {
             evidence: Evidence::default(),
             lookups: LookupFigures::default(),
             lookups_by_process: BTreeMap::new(),
+            destinations: Destinations::default(),
+            lost: LostMessages::default(),
             alerts: BTreeMap::new(),
             changes: BTreeSet::new(),
             ledgers: BTreeMap::new(),
@@ -138,9 +146,15 @@ impl ReportModel {
     fn record(&mut self, schema: &str, line: &[u8]) {
         let of = |stream: Stream| schema == stream.schema();
         let read = if of(Stream::Transactions) {
-            serde_json::from_slice(line).map(|one| self.transaction(&one))
+            serde_json::from_slice(line).map(|one| self.transaction(&one, line))
         } else if of(Stream::Lookups) {
             serde_json::from_slice(line).map(|one| self.lookup(&one))
+        } else if of(Stream::Uses) {
+            serde_json::from_slice::<UseFields<'_>>(line).map(|one| {
+                if self.span.contains(one.ts) {
+                    self.destinations.add(&one);
+                }
+            })
         } else if of(Stream::Alerts) {
             serde_json::from_slice(line).map(|one| self.alert(one))
         } else if of(Stream::Ledger) {
@@ -156,7 +170,7 @@ impl ReportModel {
         }
     }
 
-    fn transaction(&mut self, transaction: &TransactionView<'_>) {
+    fn transaction(&mut self, transaction: &TransactionView<'_>, line: &[u8]) {
         let Ok(ts) = transaction.ts.parse::<Timestamp>() else {
             self.unreadable += 1;
             return;
@@ -188,6 +202,12 @@ impl ReportModel {
         let process = process_label(transaction);
         self.processes.add(&process, &outcome);
         self.evidence.add(transaction, ts, kind, &process);
+        // Few have it, and all are read.
+        if line.windows(LOST_AT.len()).any(|part| part == LOST_AT)
+            && let Ok(LostTransaction { lost_at: Some(lost) }) = serde_json::from_slice(line)
+        {
+            self.lost.add(&lost, &transaction.node, &process);
+        }
     }
 
     fn lookup(&mut self, lookup: &LookupFields<'_>) {

@@ -36,6 +36,8 @@ pub fn render(model: &ReportModel, source: &ReportSource) -> String {
         section::names(model),
         section::processes(model),
         section::lookups(model),
+        model.destinations.section(),
+        model.lost.section(),
         section::losses(model),
         section::evidence(model),
     ];

@@ -27,6 +27,45 @@ pub(super) struct LookupFields<'a> {
     pub(super) k8s: Option<dnscribe_record::PodView<'a>>,
 }
 
+/// The fields of `dns.use/1` that are shown.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct UseFields<'a> {
+    pub(super) ts: Timestamp,
+    #[serde(borrow)]
+    pub(super) name: Option<JsonText<'a>>,
+    #[serde(borrow, rename = "match")]
+    pub(super) found: JsonText<'a>,
+    #[serde(borrow)]
+    pub(super) outcome: JsonText<'a>,
+    pub(super) count: u64,
+    pub(super) answer_age_ms: Option<f64>,
+    pub(super) ttl_left_ms: Option<f64>,
+    pub(super) lookup_ms: Option<f64>,
+    pub(super) connect_ms: Option<f64>,
+}
+
+/// The fields of `lost_at` that are shown.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LostFields<'a> {
+    #[serde(borrow)]
+    pub(super) message: JsonText<'a>,
+    #[serde(borrow)]
+    pub(super) stage: JsonText<'a>,
+    #[serde(borrow)]
+    pub(super) reason: JsonText<'a>,
+    #[serde(borrow)]
+    pub(super) hook: Option<JsonText<'a>>,
+}
+
+/// A transaction of which the kernel discarded a message.
+#[derive(Deserialize)]
+pub(super) struct LostTransaction<'a> {
+    #[serde(borrow)]
+    pub(super) lost_at: Option<LostFields<'a>>,
+}
+
 /// The fields of `dns.alert/1` that are shown.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

@@ -12,10 +12,10 @@ use dnscribe_report::{
 };
 
 /// Rows of a table by resolver, zone or process.
-const ROWS: usize = 100;
+pub(super) const ROWS: usize = 100;
 
 /// Rows of the tables of names.
-const NAMES: usize = 50;
+pub(super) const NAMES: usize = 50;
 
 /// Rows of a heat map.
 const HEAT_ROWS: usize = 12;

@@ -82,6 +82,94 @@ fn limits_time() {
     assert!(text.contains("There is no DNS transaction in this time."), "{text}");
 }
 
+/// A use `second` seconds after the others.
+fn use_record(second: u64, name: &str, more: &Value) -> Value {
+    let ts = Timestamp::from_nanos((1_795_332_600 + second) * 1_000_000_000);
+    let mut record = json!({
+        "schema": "dns.use/1", "ts": ts, "node": "worker-1", "match": "sole", "name": name, "outcome": "established",
+        "count": 10, "answer_age_ms": 2.0, "ttl_left_ms": 58_000.0, "lookup_ms": 40.0, "connect_ms": 10.0,
+    });
+    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    record
+}
+
+/// Returns the rows of a table as texts.
+fn rows(page: &str, table: &str) -> Vec<String> {
+    let Some((_, rest)) = page.split_once(&format!("id=\"{table}-caption\"")) else {
+        return Vec::new();
+    };
+    let (_, body) = rest.split_once("<tbody>").unwrap();
+    let (body, _) = body.split_once("</tbody>").unwrap();
+    let text = |row: &str| {
+        let parts = row.split('<').filter_map(|part| part.split_once('>'));
+        parts
+            .map(|(_, text)| text.trim())
+            .filter(|text| !text.is_empty())
+            .collect::<Vec<_>>()
+            .join(" | ")
+    };
+    body.split("</tr>").map(text).filter(|text| !text.is_empty()).collect()
+}
+
+#[test]
+fn shows_destinations() {
+    let mut records = outage();
+    assert!(!report(&records, TimeSpan::default()).contains("Destinations"));
+    let kept = json!({ "answer_age_ms": 600_000.0, "ttl_left_ms": -540_000.0, "lookup_ms": 9_000.0, "outcome": "refused", "count": 5 });
+    let none = json!({ "match": "none", "name": null, "count": 3, "outcome": "unknown" });
+    let several = json!({ "match": "ambiguous", "name": null, "count": 2 });
+    // Expired just now: nothing is wrong yet.
+    let expired = json!({ "ttl_left_ms": -10.0 });
+    records.extend([
+        use_record(1, "api.example.com", &json!({})),
+        use_record(2, "www.example.com", &expired),
+        use_record(3, "api.example.com", &kept),
+        use_record(4, "", &none),
+        use_record(5, "", &several),
+        use_record(9_000, "later.example.com", &json!({})),
+    ]);
+    let to = Some(Timestamp::from_nanos((1_795_332_600 + 8_000) * 1_000_000_000));
+    let page = report(&records, TimeSpan { from: None, to });
+    for words in [
+        "30 connections: 5 (16.7 %) failed; 5 (16.7 %) used",
+        "3 (10.0 %) led",
+        "2 (6.7 %) to addresses of several",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let most = rows(&page, "destinations-most");
+    assert_eq!(most.len(), 2, "{most:?}");
+    // The lookup of nine seconds was long before the connection.
+    assert!(
+        most[0].starts_with("api.example.com | 15 | 50.0 % | 33.3 % | 33.3 % | 40"),
+        "{most:?}"
+    );
+    assert!(most[1].starts_with("www.example.com | 10 | 33.3 % | 0 | 0 | 40"), "{most:?}");
+    assert_eq!(rows(&page, "destinations-failed").len(), 1);
+    assert_eq!(rows(&page, "destinations-stale").len(), 1);
+}
+
+#[test]
+fn shows_lost_messages() {
+    let mut records = outage();
+    assert!(!report(&records, TimeSpan::default()).contains("Lost messages"));
+    for (number, record) in records.iter_mut().enumerate().take(7) {
+        let lost = json!({ "message": "query", "stage": "netfilter", "hook": "output", "reason": "NETFILTER_DROP" });
+        let full = json!({ "message": "response", "stage": "socket", "reason": "SOCKET_RCVBUFF" });
+        record["lost_at"] = if number < 5 { lost } else { full };
+    }
+    let page = report(&records, TimeSpan::default());
+    let sentence = "7 transactions lost messages on the host of their process or server. Most of them, 5, are of shop host at worker-1: the query at netfilter/output (NETFILTER_DROP).";
+    assert!(page.contains(sentence), "{page}");
+    assert_eq!(
+        rows(&page, "lost-messages"),
+        [
+            "worker-1 | query | netfilter/output | NETFILTER_DROP | shop host | 5",
+            "worker-1 | response | socket | SOCKET_RCVBUFF | shop host | 2",
+        ]
+    );
+}
+
 #[test]
 fn hostile_texts_stay_texts() {
     const HOSTILE: &str = "\"'><script>alert(1)</script><svg/onload=x>";
@@ -95,8 +183,15 @@ fn hostile_texts_stay_texts() {
         "entity": HOSTILE, "state": "resolved", "severity": "critical", "summary": HOSTILE, "runbook": "javascript:alert(2)"});
     let change = json!({"schema": "dns.change/1", "ts": ts, "kind": HOSTILE, "zone": HOSTILE, "summary": HOSTILE, "actor": HOSTILE});
     let lookup = json!({"schema": "dns.lookup/1", "ts": ts, "client_ip": HOSTILE, "outcome": HOSTILE, "packets": 9, "packets_wasted": 9});
-    let text = report(&[one, alert, change, lookup], TimeSpan::default());
+    one["lost_at"] =
+        json!({ "message": HOSTILE, "stage": HOSTILE, "hook": HOSTILE, "reason": HOSTILE });
+    let used = use_record(1, HOSTILE, &json!({ "outcome": "refused", "ttl_left_ms": -1e9 }));
+    let text = report(&[one, alert, change, lookup, used], TimeSpan::default());
     let (page, _) = text.split_once("<script>").unwrap();
+    for table in ["destinations-most", "destinations-failed", "destinations-stale", "lost-messages"]
+    {
+        assert_eq!(rows(page, table).len(), 1, "{table}");
+    }
     assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<svg/onload"), "{page}");
     assert!(!page.contains("javascript:"), "{page}");
     assert_eq!(text.matches("<script").count(), 1, "the page's own");

@@ -36,6 +36,7 @@ pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
     sentences.extend(failing_resolvers(model));
     sentences.extend(missing_names(model));
     sentences.extend(waste(model));
+    sentences.extend(model.lost.sentence());
     sentences.push(losses(model));
     sentences
 }
