@@ -48,7 +48,6 @@ pub(super) fn parse(urls: &[String]) -> Result<Vec<StoreUrl>, Exit> {
 pub(super) const TRANSACTIONS: &str = "dns_transactions";
 pub(super) const USES: &str = "dns_uses";
 pub(super) const FLEET: &str = "dns_fleet";
-const USES: &str = "dns_uses";
 
 impl Store {
     /// Connects.
