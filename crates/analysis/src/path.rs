@@ -106,7 +106,7 @@ impl PathTable {
         let is_server = match transaction.vantage {
             Vantage::Client => false,
             Vantage::Server => true,
-            _ => return None,
+            Vantage::Passive => return None,
         };
         let (client, _) = query.client_and_server();
         let Exchange { sent, read, .. } =
