@@ -29,6 +29,7 @@ pub use batch_merger::BatchMerger;
 pub use control::{Control, Settings};
 pub use event::{Event, EventSink, RenderedEvent};
 pub use flow_stage::{FlowCounters, FlowOptions, FlowStage};
+pub use held::{HOLD, MAX_HELD_BYTES};
 pub use renderer::RenderOptions;
 
 use crate::capture::live::CaptureStatus;

@@ -133,7 +133,12 @@ pub fn send<const VERSION: u8>(address: *mut bpf_sock_addr) {
 #[inline(always)]
 pub fn receive<const VERSION: u8>(address: *mut bpf_sock_addr) {
     let Some(destinations) = Destinations::of(address) else { return };
-    if destinations.role == CLIENT {
+    // A connected socket sends without the hook, and is a client's.
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*address).__bindgen_anon_1.sk };
+    let is_connected =
+        || SocketState::find(socket.cast()).is_some_and(|state| state.peer.port != 0);
+    if destinations.role == CLIENT || is_connected() {
         destinations.remember(connect::peer::<VERSION>(address).key());
     } else {
         destinations.role = SERVER;

@@ -16,7 +16,7 @@ use crate::cli::RunArgs;
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
-use crate::pipeline::{Control, FlowOptions, Pipeline, PipelineOptions};
+use crate::pipeline::{Control, Pipeline, PipelineOptions};
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::{PrivilegedHelper, listener_place, start_file_helper};
 use dnscribe_admin::Phase;
@@ -102,6 +102,11 @@ pub(super) struct Run {
     helper: Option<PrivilegedHelper>,
 }
 
+/// Time that a process is given to read a response, so that its record can say when.
+const HOLD_UNREAD: Duration = Duration::from_millis(100);
+/// The same, where one program is watched.
+const HOLD_UNREAD_WATCHED: Duration = Duration::from_secs(1);
+
 impl Run {
     /// Starts to process a capture.
     pub(super) fn start(
@@ -111,6 +116,8 @@ impl Run {
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
+        // All later packets wait as well: long only where one program is watched.
+        let unread_hold = if start.scope.is_some() { HOLD_UNREAD_WATCHED } else { HOLD_UNREAD };
         capture.start()?;
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = capture.now();
@@ -129,8 +136,10 @@ impl Run {
         };
         let mut pipeline = Pipeline::new(options, sinks);
         let threads = config.capture.rings as usize;
-        let reads = capture.sees_reads();
-        let flow_options = FlowOptions { reads, ..flow_options(&config) };
+        let mut flow_options = flow_options(&config);
+        if flow_options.hold.is_some() && capture.sees_reads() {
+            flow_options.hold = Some(unread_hold);
+        }
         let flows = pipeline.flow_stages(&flow_options, threads);
         let runner = Runner::start(&mut capture, flows, epoch)?;
         endpoint.set_phase(Phase::Ready(capture.description().to_owned()));

@@ -7,7 +7,9 @@ use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::enrich::Scope;
 use crate::health::Health;
-use crate::pipeline::{FlowOptions, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions};
+use crate::pipeline::{
+    FlowOptions, HOLD, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions,
+};
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
 use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers, HostFacts};
@@ -112,8 +114,7 @@ pub(super) fn flow_options(config: &Config) -> FlowOptions {
         decoder,
         pairing: config.pairing,
         connections: config.connecting,
-        path: config.capture.path,
-        reads: false,
+        hold: config.capture.path.then_some(HOLD),
     }
 }
 

@@ -45,6 +45,8 @@ struct Progress {
     turns: AtomicU64,
     /// Timers were checked up to this time.
     expired_ns: AtomicU64,
+    /// Time of the oldest packet that waits for what becomes of it; 0 without one.
+    held_ns: AtomicU64,
     /// Number of controls that have taken effect.
     controls: AtomicU64,
 }
@@ -238,7 +240,11 @@ impl WorkerPool {
             fence(Ordering::SeqCst);
             // If the worker has slept all the time, the ring was empty before it was checked, and packets that enter
             // it now have a later time than `now`.
-            (sleeps && turns() == before).then_some((shard, now))
+            let until = match worker.progress.held_ns.load(Ordering::SeqCst) {
+                0 => now,
+                held_ns => now.min(Timestamp::from_nanos(held_ns)),
+            };
+            (sleeps && turns() == before).then_some((shard, until))
         };
         self.workers.iter().enumerate().filter_map(is_idle).collect()
     }

@@ -38,16 +38,14 @@ pub struct FlowOptions {
     pub pairing: PairOptions,
     /// Timeouts and limits of connections of encrypted DNS, which are tracked if the decoder looks for them.
     pub connections: ConnectionOptions,
-    /// Whether packets that the kernel discards are captured.
-    pub path: bool,
-    /// Whether it is seen that processes read messages, too.
-    pub reads: bool,
+    /// How long a packet waits for what becomes of it, if the path of packets is captured.
+    pub hold: Option<Duration>,
 }
 
 impl FlowOptions {
     /// Returns the options of one of `shards` stages.
     fn divided_by(self, shards: usize) -> Self {
-        let Self { decoder, pairing, connections, path, reads } = self;
+        let Self { decoder, pairing, connections, hold } = self;
         Self {
             decoder: DecoderOptions {
                 tcp_memory_bytes: decoder.tcp_memory_bytes.div_ceil(shards),
@@ -58,8 +56,7 @@ impl FlowOptions {
             },
             pairing: pairing_share(pairing, shards),
             connections: connections_share(connections, shards),
-            path,
-            reads,
+            hold,
         }
     }
 }
@@ -92,7 +89,7 @@ pub struct FlowStage {
     pub expired: Timestamp,
     /// Packets that the kernel may yet discard, if such packets are captured.
     held: Option<HeldPackets>,
-    /// Messages that were not read yet, if that is captured.
+    /// Messages that were not read yet, if the path of packets is captured.
     unread: UnreadMessages,
     /// Ports that replace the current ones once the ring has been found empty.
     pending_ports: Option<PortSet>,
@@ -136,7 +133,7 @@ impl FlowStage {
         options: FlowOptions,
         pipeline: &Pipeline,
     ) -> Self {
-        let FlowOptions { decoder, pairing, connections, path, reads } = options.divided_by(shards);
+        let FlowOptions { decoder, pairing, connections, hold } = options.divided_by(shards);
         let encrypted = decoder.encrypted.clone();
         let connections = encrypted.map(|encrypted| ConnectionTable::new(encrypted, connections));
         Self {
@@ -147,8 +144,8 @@ impl FlowStage {
             renderer: pipeline.renderer(),
             last_packet: pipeline.epoch(),
             expired: pipeline.epoch(),
-            held: path.then(|| HeldPackets::new(reads)),
-            unread: UnreadMessages::default(),
+            held: hold.map(|hold| HeldPackets::new(hold, shards)),
+            unread: UnreadMessages::new(shards),
             pending_ports: None,
         }
     }
@@ -176,7 +173,7 @@ impl FlowStage {
             // What others wait for comes before them, and must not end what they complete.
             let at = held.oldest().map_or(packet.ts, |oldest| oldest.min(packet.ts));
             self.process_at(at, packet, sink);
-            let settled = self.settled(at, packet, sink);
+            let settled = self.settled(&held, at, packet, sink);
             if settled.is_some_and(|message| held.settle(&message)) {
                 held.release(packet.ts, &mut |settled| self.process(settled, sink));
             }
@@ -187,6 +184,7 @@ impl FlowStage {
     /// Returns the message whose way has ended, if the packet reports that. Passes on that it was read.
     fn settled(
         &mut self,
+        held: &HeldPackets,
         at: Timestamp,
         packet: &Packet<'_>,
         sink: &mut dyn EventSink,
@@ -194,7 +192,9 @@ impl FlowStage {
         match packet.body {
             Body::Dropped { bytes, wire_bytes, .. } => {
                 let message = MessageKey::read(bytes, wire_bytes)?;
-                self.unread.discard(packet.scope, &message);
+                // A datagram in a queue has no device any more, which would have told the network.
+                let scope = held.scope_of(&message).unwrap_or(packet.scope);
+                self.unread.discard(scope, &message);
                 Some(message)
             }
             Body::Read { local_port, remote } => {
@@ -263,9 +263,15 @@ impl FlowStage {
         });
     }
 
+    /// Time of the oldest packet that waits for what becomes of it.
+    #[must_use]
+    pub fn oldest_held(&self) -> Option<Timestamp> {
+        self.held.as_ref().and_then(HeldPackets::oldest)
+    }
+
     /// Returns the time up to which no packet is held any more, at most `now`.
     fn not_held(&self, now: Timestamp) -> Timestamp {
-        self.held.as_ref().and_then(HeldPackets::oldest).map_or(now, |oldest| oldest.min(now))
+        self.oldest_held().map_or(now, |oldest| oldest.min(now))
     }
 
     /// Ends the capture at `now`: queries that wait become `open`, and data behind gaps is delivered.
@@ -291,7 +297,14 @@ impl FlowStage {
                     connections.reconfigure(connections_share(settings.connections, self.shards));
                 }
             }
-            Control::Sample(change) => pairer.note_sampling(*change),
+            Control::Sample(change) => {
+                pairer.note_sampling(*change);
+                // Messages are left out, and so is that they are read.
+                self.unread.clear();
+                if let Some(held) = &mut self.held {
+                    held.sees_reads = change.cut == 0;
+                }
+            }
             Control::SetClock(shift) => self.renderer.set_clock(*shift),
             Control::Render(options) => self.renderer.options = *options,
             Control::AddPorts(ports) => {

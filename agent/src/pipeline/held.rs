@@ -10,20 +10,28 @@ use std::time::Duration;
 
 /// Time from the hook for packets that arrive at a socket until the kernel has discarded or queued the packet: one or two
 /// microseconds, unless an interrupt comes between.
-const HOLD: Duration = Duration::from_millis(1);
+pub const HOLD: Duration = Duration::from_millis(1);
 
-/// Time that a process is given to read a response, where that is seen.
-const HOLD_UNREAD: Duration = Duration::from_secs(1);
-
-/// Most packets that wait.
+/// Most packets that wait, in all stages together.
 const MAX_HELD: usize = 1 << 14;
+
+/// Most bytes of packets that wait, in all stages together.
+pub const MAX_HELD_BYTES: usize = 16 << 20;
+
+/// Longest packet whose buffer is used again, in bytes.
+const SPARE_BYTES: usize = 4096;
 
 /// Packets in order of arrival. Begins with a response that arrived, and has all packets after it.
 pub(super) struct HeldPackets {
     queue: VecDeque<HeldPacket>,
     /// Responses in `queue`: how many of each, and of how many it is known what became of them.
     waiting: HashMap<MessageKey, Waiting>,
+    /// Bytes in `queue`.
+    bytes: usize,
     hold: Duration,
+    /// Whether it is seen now that processes read messages.
+    pub(super) sees_reads: bool,
+    shards: usize,
     /// Buffers to be used again.
     spare: Vec<Vec<u8>>,
 }
@@ -32,6 +40,8 @@ pub(super) struct HeldPackets {
 struct Waiting {
     held: usize,
     settled: usize,
+    /// See [`Packet::scope`].
+    scope: u64,
 }
 
 struct HeldPacket {
@@ -44,12 +54,15 @@ struct HeldPacket {
 }
 
 impl HeldPackets {
-    /// Creates an empty queue; `reads`: it is seen that processes read responses.
-    pub(super) fn new(reads: bool) -> Self {
+    /// Creates an empty queue, one of `shards`, whose packets wait for `hold` at most.
+    pub(super) fn new(hold: Duration, shards: usize) -> Self {
         Self {
             queue: VecDeque::new(),
             waiting: HashMap::new(),
-            hold: if reads { HOLD_UNREAD } else { HOLD },
+            bytes: 0,
+            hold,
+            sees_reads: true,
+            shards,
             spare: Vec::new(),
         }
     }
@@ -78,13 +91,21 @@ impl HeldPackets {
             return false;
         }
         if let Some(response) = response {
-            self.waiting.entry(response).or_default().held += 1;
+            let waiting = self.waiting.entry(response).or_default();
+            waiting.held += 1;
+            waiting.scope = packet.scope;
         }
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
+        self.bytes += copy.len();
         let packet = Packet { body, ..*packet };
         self.queue.push_back(HeldPacket { packet, bytes: copy, loss, response });
         true
+    }
+
+    /// Returns the network of a response that waits.
+    pub(super) fn scope_of(&self, message: &MessageKey) -> Option<u64> {
+        self.waiting.get(message).map(|waiting| waiting.scope)
     }
 
     /// Notes that it is known what became of a message. Returns whether a packet waited for that.
@@ -101,8 +122,10 @@ impl HeldPackets {
 
     fn is_due(&self, held: &HeldPacket, now: Timestamp) -> bool {
         let Some(response) = &held.response else { return true };
-        held.packet.ts.plus(self.hold) <= now
-            || self.queue.len() > MAX_HELD
+        let hold = if self.sees_reads { self.hold } else { self.hold.min(HOLD) };
+        held.packet.ts.plus(hold) <= now
+            || self.queue.len() > MAX_HELD / self.shards
+            || self.bytes > MAX_HELD_BYTES / self.shards
             || self.waiting.get(response).is_none_or(|waiting| waiting.settled > 0)
     }
 
@@ -134,8 +157,11 @@ impl HeldPackets {
             other => other,
         };
         each(&Packet { body, ..packet });
-        bytes.clear();
-        self.spare.push(bytes);
+        self.bytes -= bytes.len();
+        if bytes.capacity() <= SPARE_BYTES {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
     }
 
     /// Time of the first packet.

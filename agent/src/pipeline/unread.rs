@@ -11,18 +11,18 @@ use std::time::Duration;
 /// Longest time that a message is remembered. Programs that do not ask who sent a datagram are never seen to read it.
 const RETENTION: Duration = Duration::from_secs(10);
 
-/// Most messages that are remembered.
+/// Most messages that are remembered, in all stages together.
 const MAX_MESSAGES: usize = 1 << 16;
 
 /// Network, port of the socket, sender.
 type Pair = (u64, u16, SocketAddr);
 
 /// The messages that have arrived and were not read yet.
-#[derive(Default)]
 pub(super) struct UnreadMessages {
     queues: HashMap<Pair, VecDeque<Unread>>,
     /// In order of arrival, those that were read included.
     order: VecDeque<(Timestamp, Pair)>,
+    max: usize,
 }
 
 struct Unread {
@@ -32,11 +32,22 @@ struct Unread {
 }
 
 impl UnreadMessages {
+    /// Creates an empty table, one of `shards`.
+    pub(super) fn new(shards: usize) -> Self {
+        Self { queues: HashMap::new(), order: VecDeque::new(), max: MAX_MESSAGES / shards }
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.queues.clear();
+        self.order.clear();
+    }
+
     /// Notes a packet that arrives at a socket, with its message.
     pub(super) fn arrive(&mut self, packet: &Packet<'_>, message: MessageKey) {
         let (ts, arrived) = (packet.ts, packet.arrived);
         while self.order.front().is_some_and(|(oldest, _)| {
-            ts.since(*oldest) > RETENTION || self.order.len() >= MAX_MESSAGES
+            ts.since(*oldest) > RETENTION || self.order.len() >= self.max
         }) {
             self.forget_oldest();
         }
@@ -95,6 +106,8 @@ fn pair(scope: u64, message: &MessageKey) -> Pair {
 /// Returns the message of a packet that arrives at a socket.
 pub(super) fn arriving(packet: &Packet<'_>, is_dns: impl Fn(u16) -> bool) -> Option<MessageKey> {
     let Body::Ip { bytes, wire_bytes } = packet.body else { return None };
-    MessageKey::read(bytes, wire_bytes)
-        .filter(|message| packet.direction == Direction::Ingress && is_dns(message.server.port()))
+    if packet.direction != Direction::Ingress {
+        return None;
+    }
+    MessageKey::read(bytes, wire_bytes).filter(|message| is_dns(message.server.port()))
 }

@@ -27,7 +27,7 @@ type Key = (SocketAddr, u16);
 /// The messages that were discarded lately, and counts of all.
 #[derive(Debug, Default)]
 pub struct LossTable {
-    /// Each in order of arrival.
+    /// In order of time.
     messages: HashMap<Key, VecDeque<Seen>>,
     /// In order of arrival.
     order: VecDeque<(Timestamp, Key)>,
@@ -79,7 +79,10 @@ impl LossTable {
         let key = (client, id);
         self.order.push_back((ts, key));
         let seen = Seen { ts, is_response, loss: Arc::clone(loss) };
-        self.messages.entry(key).or_default().push_back(seen);
+        // Those that never reached the hook come late: behind packets that waited.
+        let messages = self.messages.entry(key).or_default();
+        let at = messages.iter().rposition(|other| other.ts <= ts).map_or(0, |at| at + 1);
+        messages.insert(at, seen);
     }
 
     /// Returns what was lost of a transaction that has ended. Of one with the response to its first query, this can

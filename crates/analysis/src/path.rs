@@ -15,9 +15,6 @@ const MAX_EXCHANGES: usize = 1 << 17;
 /// Time that an exchange is remembered beyond the query timeout.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Longest time from a device to a socket. The host's clock was set meanwhile if there is a longer one.
-const MAX_ARRIVE: Duration = Duration::from_secs(60);
-
 /// A client, the id of its query, and whether this is about its server's socket.
 type Key = (SocketAddr, u16, bool);
 
@@ -117,7 +114,7 @@ impl PathTable {
         let at_socket = arrived.map(|message| message.envelope.ts);
         let read = at_socket.zip(read).and_then(|(at_socket, (ts, arrived))| {
             let arrive = arrived.and_then(|arrived| after(at_socket, arrived));
-            Some((after(ts, at_socket)?, arrive.filter(|time| *time < MAX_ARRIVE)))
+            Some((after(ts, at_socket)?, arrive))
         });
         let times = PathTimes {
             send,

@@ -452,8 +452,8 @@ record_struct! {
     #[skip_serializing_none]
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
     pub struct PathFields {
-        /// Client: time from its socket until the last device of this host that took the query; of one that was sent
-        /// again, the first.
+        /// Client: time from its socket until the last device that took the query before it was routed on; of one that
+        /// was sent again, the first.
         pub send_ms: Option<f64>,
         /// Time from the device to the socket: of the response at a client, of the query at a server.
         pub arrive_ms: Option<f64>,

@@ -210,7 +210,7 @@ pub struct MessageStep {
 /// A step of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathStep {
-    /// A device took the query. Through a pair of veth devices or a tunnel, several do.
+    /// A device took the query. Several do behind a bridge, a VLAN or a bond. A routed packet has left its socket.
     Sent {
         /// Index of the interface, in the network namespace [`MessageStep::scope`].
         device: u32,

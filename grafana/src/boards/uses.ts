@@ -18,7 +18,7 @@ const KNOWN = `${u.outcome} != 'unknown'`;
 const FRESH = `ifNull(${u.answer_age_ms} < 1000, 0)`;
 const LOOKUP_P95 = `quantileTDigestWeightedIf(0.95)(${u.lookup_ms}, ${u.count}, ${FRESH})`;
 const CONNECT_P95 = `quantileTDigestWeighted(0.95)(${u.connect_ms}, ${u.count})`;
-/** Later than a minute after the answer had expired, as the rule stale_address judges. */
+/** Later than a minute after the answer had expired. The rule stale_address needs five times the TTL, too. */
 const STALE_SECONDS = 60;
 const STALE = `ifNull(${u.ttl_left_ms} < -${String(STALE_SECONDS)}000, 0)`;
 

@@ -307,7 +307,7 @@ fn messages_say_how_long_they_waited_to_be_read() {
         socket.set_read_timeout(Some(RECORD_LIMIT)).unwrap();
     }
     let agent = agent(&lab);
-    let pause = || thread::sleep(Duration::from_millis(120));
+    let pause = || thread::sleep(Duration::from_millis(70));
     let mut buffer = [0; 512];
     // What is known of each query: no less than from the end of one call to the beginning of another, no more than from
     // the beginning to the end.
@@ -343,7 +343,7 @@ fn messages_say_how_long_they_waited_to_be_read() {
     let transactions = transactions(agent, 0);
 
     // A packet that leaves a network namespace arrives a moment after the call.
-    let slack = Duration::from_millis(60);
+    let slack = Duration::from_millis(35);
     let check = |record: &Value, (least, most): (Duration, Duration)| {
         let read_ms = record["path"]["read_ms"].as_f64();
         let Some(read_ms) = read_ms else { return false };

@@ -90,13 +90,13 @@ impl Clock {
     }
 
     /// Returns the time up to `before` at which the lower half of the host's clock was `wall_ns`, in nanoseconds: at most
-    /// 4.29 s earlier.
-    pub fn before(&self, before: Timestamp, wall_ns: u32) -> Timestamp {
+    /// 2.1 s earlier. None if that was later, as after the clock was set.
+    pub fn before(&self, before: Timestamp, wall_ns: u32) -> Option<Timestamp> {
         let shift_ns = self.shift_ns.load(Ordering::Relaxed);
         let wall = before.as_nanos().saturating_add_signed(shift_ns);
         #[expect(clippy::cast_possible_truncation, reason = "only the lower half is compared")]
         let age_ns = (wall as u32).wrapping_sub(wall_ns);
-        before.minus(Duration::from_nanos(age_ns.into()))
+        (age_ns <= u32::MAX / 2).then(|| before.minus(Duration::from_nanos(age_ns.into())))
     }
 
     /// Returns the time at which the monotonic clock showed `ktime_ns`.

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 /// Lets a program run before those without the flag, those of cgroups below, too.
 const BPF_F_PREORDER: u32 = 1 << 6;
 
-/// Attaches a loaded program so that it sees the address that the process gave, even where another program, attached
+/// Attaches a loaded program so that it sees the address that the process gave, or that a datagram has, even where another program, attached
 /// earlier, replaces that of a service, as the socket load balancer of Cilium does. Returns nothing if the kernel
 /// refuses.
 ///
@@ -32,6 +32,8 @@ pub fn attach_first(program: &CgroupSockAddr, name: &str, cgroup: &File) -> Opti
         "connect6" => bpf_attach_type::BPF_CGROUP_INET6_CONNECT,
         "sendmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_SENDMSG,
         "sendmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_SENDMSG,
+        "recvmsg4" => bpf_attach_type::BPF_CGROUP_UDP4_RECVMSG,
+        "recvmsg6" => bpf_attach_type::BPF_CGROUP_UDP6_RECVMSG,
         _ => return None,
     };
     let attributes = LinkCreate {

@@ -105,7 +105,7 @@ impl Live {
         };
         let mut live = Self::without_readers(take, options, hook, description)?;
         live.reasons.clone_from(&loaded.reasons);
-        live.sees_reads = options.path && loaded.has(programs::READ_IPV4);
+        live.sees_reads = options.path && loaded.sees_reads();
         for records in std::mem::take(&mut loaded.rings) {
             live.add_reader(records, loaded.ring_bytes, options.nice)?;
         }

@@ -121,7 +121,7 @@ const PACKET_DROP: &str = "packet_drop";
 /// Program for queries that devices take.
 const PACKET_SENT: &str = "packet_sent";
 /// Program for datagrams that processes read over IPv4.
-pub const READ_IPV4: &str = "recvmsg4";
+const READ_IPV4: &str = "recvmsg4";
 /// Program for the outcomes of connections.
 const TCP_STATE: &str = "tcp_state";
 
@@ -151,9 +151,11 @@ fn is_tracepoint(name: &str) -> bool {
 }
 
 impl Loaded {
-    /// Returns whether the kernel has accepted a program, and it is attached if programs are.
-    pub fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.name == name)
+    /// Returns whether it is seen which messages processes read: a socket's queue can be followed only with what the
+    /// kernel discards, and with its network.
+    pub fn sees_reads(&self) -> bool {
+        let has = |name: &str| self.entries.iter().any(|entry| entry.name == name);
+        has(READ_IPV4) && has(PACKET_DROP) && self.settings.knows_network()
     }
 }
 

@@ -121,7 +121,7 @@ fn packet<'a>(
     };
     let direction = direction_of(header, &body, locals);
     let ts = clock.at(header.ktime_ns);
-    let arrived = (header.arrived_ns != 0).then(|| clock.before(ts, header.arrived_ns));
+    let arrived = Some(header.arrived_ns).filter(|ns| *ns != 0).and_then(|ns| clock.before(ts, ns));
     Packet {
         ts,
         arrived,

@@ -182,6 +182,11 @@ impl Settings {
         self.get(Setting::Task) != TASK_NONE
     }
 
+    /// Returns whether `cgroup_skb` can read the network namespace.
+    pub fn knows_network(&self) -> bool {
+        self.get(Setting::Netns) != NETNS_NONE
+    }
+
     /// Disables the feature that the verifier's error `log` names. Returns `false` if none is left.
     pub fn degrade(&mut self, hook_program: bool, log: &str) -> bool {
         let task = if hook_program { Setting::HookTask } else { Setting::Task };

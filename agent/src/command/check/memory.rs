@@ -2,6 +2,7 @@
 
 use crate::capture::live::cgroup;
 use crate::config::Config;
+use crate::pipeline::MAX_HELD_BYTES;
 use dnscribe_analysis::lookup::LookupOptions;
 use dnscribe_analysis::uses::UseOptions;
 use dnscribe_analysis::window::Windows;
@@ -18,6 +19,8 @@ const MIB: u64 = 1 << 20;
 const BASE: u64 = 25 * MIB;
 /// Most of the queue of a sink, and as much again in Kafka's client.
 const QUEUE: u64 = 64 * MIB;
+/// Most that the path of packets needs: those that wait, messages that were not read, exchanges and losses.
+const PATH: u64 = MAX_HELD_BYTES as u64 + 64 * MIB;
 /// Most that detection needs.
 const DETECTION: u64 = 80 * MIB;
 
@@ -59,6 +62,7 @@ impl Need {
             u64::from(config.wants(Stream::Lookups) || config.capture.connects)
                 * LookupOptions::DEFAULT.max_bytes as u64,
             u64::from(config.capture.connects) * UseOptions::DEFAULT.max_bytes(),
+            u64::from(config.capture.path) * PATH,
             u64::from(config.detect.is_some()) * DETECTION,
             queues.sum(),
         ];

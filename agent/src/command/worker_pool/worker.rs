@@ -77,6 +77,8 @@ impl Worker {
         }
         let until = is_empty.then_some(before);
         progress.expired_ns.store(flow.expired.as_nanos(), Ordering::Release);
+        let held_ns = flow.oldest_held().map_or(0, |oldest| oldest.as_nanos());
+        progress.held_ns.store(held_ns, Ordering::SeqCst);
         let is_sent = flow.finish_batch(batch, &reader.received, until);
         self.report_controls();
         is_sent

@@ -16,11 +16,11 @@ fn pipeline() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
 /// Runs packets through a stage, with the ring found empty after some, and returns the records.
 fn run_held<'a>(
     packets: impl Iterator<Item = Packet<'a>>,
-    (path, reads): (bool, bool),
+    hold: Option<Duration>,
     mut is_drained: impl FnMut() -> bool,
 ) -> Result<String, TestCaseError> {
     let (mut pipeline, kept) = pipeline();
-    let mut flow = pipeline.flow_stage(FlowOptions { path, reads, ..flow_options() });
+    let mut flow = pipeline.flow_stage(FlowOptions { hold, ..flow_options() });
     let (mut now, mut count) = (EPOCH, 0);
     for packet in packets {
         (now, count) = (packet.ts, count + 1);
@@ -48,24 +48,30 @@ fn at_client<'a>(pool: &'a [Vec<u8>], steps: &'a [Step]) -> impl Iterator<Item =
     })
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+
+fn holds() -> impl Strategy<Value = Option<Duration>> {
+    prop_oneof![Just(Some(HOLD)), Just(Some(SECOND))]
+}
+
 proptest! {
     #[test]
-    fn holding_changes_nothing(steps in steps(), reads in any::<bool>()) {
+    fn holding_changes_nothing(steps in steps(), hold in holds()) {
         let pool = pool();
-        let plain = run_held(at_client(&pool, &steps), (false, false), || false)?;
-        let held = run_held(at_client(&pool, &steps), (true, reads), || false)?;
+        let plain = run_held(at_client(&pool, &steps), None, || false)?;
+        let held = run_held(at_client(&pool, &steps), hold, || false)?;
         prop_assert_eq!(plain, held);
     }
 
     #[test]
-    fn holding_loses_nothing(steps in steps(), empty in any::<u64>(), reads in any::<bool>()) {
+    fn holding_loses_nothing(steps in steps(), empty in any::<u64>(), hold in holds()) {
         let pool = pool();
         let mut turn = 0;
         let mut is_drained = || {
             turn = (turn + 1) % 64;
             empty >> turn & 1 == 1
         };
-        let records = run_held(at_client(&pool, &steps), (true, reads), &mut is_drained)?;
+        let records = run_held(at_client(&pool, &steps), hold, &mut is_drained)?;
         prop_assert!(records.lines().all(|line| !line.contains("lost_at")));
     }
 }
@@ -112,7 +118,7 @@ fn answer_that_its_socket_refuses_is_lost() {
         packet(300, 2, ingress, ip(&answer)),
         packet(302, 3, ingress, dropped(false, &answer, Some(&loss))),
     ];
-    let records = run_held(lost_answer.into_iter(), (true, false), || true).unwrap();
+    let records = run_held(lost_answer.into_iter(), Some(HOLD), || true).unwrap();
     let lost = r#""lost_at":{"message":"response","stage":"socket","reason":"SOCKET_RCVBUFF","function":"udp_rcv"}"#;
     assert!(records.contains("\"status\":\"answered\"") && records.contains(lost), "{records}");
 
@@ -123,7 +129,7 @@ fn answer_that_its_socket_refuses_is_lost() {
         packet(300, 3, ingress, ip(&answer)),
         packet(302, 4, ingress, dropped(false, &answer, None)),
     ];
-    let records = run_held(copy.into_iter(), (true, false), || true).unwrap();
+    let records = run_held(copy.into_iter(), Some(HOLD), || true).unwrap();
     assert!(
         records.contains("\"status\":\"answered\"") && !records.contains("lost_at"),
         "{records}"
@@ -131,7 +137,7 @@ fn answer_that_its_socket_refuses_is_lost() {
 
     // Never seen but as it was lost: a message, and a transaction.
     let unseen = [packet(0, 1, egress, dropped(true, &query, Some(&loss)))];
-    let records = run_held(unseen.into_iter(), (true, false), || true).unwrap();
+    let records = run_held(unseen.into_iter(), Some(HOLD), || true).unwrap();
     assert!(records.contains("\"dns.message/1\""), "{records}");
     assert!(
         records.contains("\"status\":\"open\"") && records.contains("\"lost_at\""),
@@ -141,7 +147,7 @@ fn answer_that_its_socket_refuses_is_lost() {
 
 /// The path of each transaction's record.
 fn paths(packets: Vec<Packet<'_>>) -> Vec<Value> {
-    let records = run_held(packets.into_iter(), (true, true), || true).unwrap();
+    let records = run_held(packets.into_iter(), Some(SECOND), || true).unwrap();
     let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let transactions = records.filter(|record| record["schema"] == "dns.transaction/1");
     transactions.map(|record| record["path"].clone()).collect()

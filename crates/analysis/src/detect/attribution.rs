@@ -56,7 +56,7 @@ pub(super) enum AddressKind {
     Public,
     /// Private, shared or link-local (RFC 1918, RFC 4193, RFC 6598).
     Private,
-    /// This host, or no host.
+    /// This host, or no host: broadcast and reserved addresses (RFC 6890), too.
     Nowhere,
     /// An IPv4 address behind the well-known prefix of RFC 6052.
     Translated,
@@ -67,7 +67,7 @@ impl AddressKind {
         match address {
             IpAddr::V4(v4) => {
                 let [a, b, ..] = v4.octets();
-                if v4.is_unspecified() || v4.is_loopback() {
+                if v4.is_unspecified() || v4.is_loopback() || a >= 240 {
                     Self::Nowhere
                 } else if v4.is_private() || v4.is_link_local() || (a == 100 && b & 0xC0 == 64) {
                     Self::Private

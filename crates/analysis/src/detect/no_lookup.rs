@@ -167,13 +167,6 @@ impl NoLookup {
 
 impl User {
     fn record(&mut self, one: &Use, address: IpAddr, is_explained: bool) {
-        let pid = one.pid();
-        if !self.pids.contains(&pid) {
-            if self.pids.len() == MAX_NAMED {
-                self.pids.remove(0);
-            }
-            self.pids.push(pid);
-        }
         self.counts.roll(one.last, SPAN);
         let counts = &mut self.counts.current;
         counts.all += one.count;
@@ -183,6 +176,13 @@ impl User {
         }
         if self.explained.contains(hash) {
             return;
+        }
+        let pid = one.pid();
+        if !self.pids.contains(&pid) {
+            if self.pids.len() == MAX_NAMED {
+                self.pids.remove(0);
+            }
+            self.pids.push(pid);
         }
         counts.unknown += one.count;
         let (first, last) = counts.times.unwrap_or((one.first, one.last));

@@ -1,7 +1,7 @@
 //! Rule `unused_answers`: processes that look up a name again and again, and never connect to it.
 //!
 //! Many lookups end without a connection and are right: of resolvers and caches, of `host` and `ping`, of programs that
-//! send to sockets without a connection, or that keep one for days. So only processes are judged that have connected to
+//! keep a connection for days. So only processes are judged that have connected to
 //! other names that they looked up, and that began after the capture. See `docs/detectors.md`.
 
 use super::attribution::{AddressKind, Attribution, combine_hashes, hash, hash_address};

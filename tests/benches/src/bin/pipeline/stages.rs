@@ -89,8 +89,7 @@ fn pipeline(config: &Config, epoch: Timestamp, sinks: Vec<Box<dyn Sink>>) -> (Pi
         decoder,
         pairing: config.pairing,
         connections: config.connecting,
-        path: false,
-        reads: false,
+        hold: None,
     };
     let mut pipeline = Pipeline::new(options, sinks);
     let flow = pipeline.flow_stage(flow);
