@@ -1,7 +1,7 @@
 //! Batches of events on their way from a worker thread to the merge stage. The worker copies events into a
 //! batch ([`EventSink`]), and the merge stage replays them.
 
-use super::event::{Event, EventSink, RenderedEvent};
+use super::event::{Event, EventSink, RenderedEvent, Sender};
 use super::flow_stage::FlowCounters;
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
@@ -78,6 +78,7 @@ enum StoredEvent {
     },
     Began(usize),
     Encrypted(Envelope),
+    Sender(Sender),
     Connection {
         connection: Box<Connection>,
         status: encrypted::ConnectionStatus,
@@ -106,6 +107,7 @@ impl EventSink for EventBatch {
             Event::Began(query) => StoredEvent::Began(self.store_message(query)),
             Event::Transaction(transaction) => self.store_transaction(transaction, &rendered),
             Event::Encrypted(envelope) => StoredEvent::Encrypted(envelope.clone()),
+            Event::Sender(sender) => StoredEvent::Sender(sender),
             Event::Connection(report) => StoredEvent::Connection {
                 connection: Box::new(report.connection.clone()),
                 status: report.status,
@@ -230,6 +232,7 @@ impl EventBatch {
                 sink.event(*at, RenderedEvent { event, texts, json, is_shortened });
             }
             StoredEvent::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
+            StoredEvent::Sender(sender) => pass(&Event::Sender(*sender)),
             StoredEvent::Connection { connection, status, is_final } => {
                 let (status, is_final) = (*status, *is_final);
                 pass(&Event::Connection(&encrypted::ConnectionReport {

@@ -3,6 +3,7 @@
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Message, MessageStep};
 use dnscribe_transaction::encrypted::ConnectionReport;
+use dnscribe_transaction::packet::Task;
 use dnscribe_transaction::pair::{MessageTexts, Transaction};
 
 /// An event of one flow. Events are passed in the order in which they happened.
@@ -19,6 +20,8 @@ pub enum Event<'a> {
     Began(Message<'a>),
     /// A packet of encrypted DNS was seen.
     Encrypted(&'a Envelope),
+    /// A packet waits, and its sender may have ended when it is processed.
+    Sender(Sender),
     /// A connection of encrypted DNS has ended, or is reported while it is open because it is long.
     Connection(&'a ConnectionReport<'a>),
     /// A connection of a socket has taken a step.
@@ -29,6 +32,15 @@ pub enum Event<'a> {
     Step(&'a MessageStep),
     /// A packet cannot be decoded.
     DeadLetter(&'a DeadLetter<'a>),
+}
+
+/// The process that sent a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// The process.
+    pub task: Task,
+    /// See [`dnscribe_transaction::packet::Packet::cgroup_id`].
+    pub cgroup_id: u64,
 }
 
 /// An event with the parts of its record that the flow stage has rendered.

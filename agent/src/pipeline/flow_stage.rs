@@ -7,7 +7,7 @@
 use super::Pipeline;
 use super::batch::EventBatch;
 use super::control::Control;
-use super::event::{Event, EventSink};
+use super::event::{Event, EventSink, Sender};
 use super::held::HeldPackets;
 use super::renderer::Renderer;
 use super::unread::{self, UnreadMessages};
@@ -169,9 +169,15 @@ impl FlowStage {
         if let Some(message) = arriving {
             self.unread.arrive(packet, message);
         }
-        if !held.hold(packet, arriving.filter(|message| message.is_response)) {
+        let is_held = held.hold(packet, arriving.filter(|message| message.is_response));
+        let at = held.oldest().map_or(packet.ts, |oldest| oldest.min(packet.ts));
+        if is_held {
+            if let Some(task) = packet.task {
+                let sender = Sender { task, cgroup_id: packet.cgroup_id };
+                self.run(at, sink, |_, _, emit| emit(&Event::Sender(sender)));
+            }
+        } else {
             // What others wait for comes before them, and must not end what they complete.
-            let at = held.oldest().map_or(packet.ts, |oldest| oldest.min(packet.ts));
             self.process_at(at, packet, sink);
             let settled = self.settled(&held, at, packet, sink);
             if settled.is_some_and(|message| held.settle(&message)) {

@@ -15,10 +15,10 @@ use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{LedgerRecord, Stream};
-use dnscribe_transaction::decode::{Connect, DeadLetter, Envelope, Message};
+use dnscribe_transaction::decode::{Connect, DeadLetter, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
-use dnscribe_transaction::packet::Transport;
 use dnscribe_transaction::packet::sampling::Timeline;
+use dnscribe_transaction::packet::{Task, Transport};
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -46,7 +46,10 @@ impl Pipeline {
             Event::Message(message) => self.message(message, rendered),
             Event::Transaction(transaction) => self.transaction(transaction, rendered),
             Event::Began(query) => self.begin(query),
-            Event::Encrypted(envelope) => self.note_process(envelope),
+            Event::Encrypted(envelope) => {
+                self.note_process(envelope.task.as_ref(), envelope.cgroup_id);
+            }
+            Event::Sender(sender) => self.note_process(Some(&sender.task), sender.cgroup_id),
             Event::Connection(report) => self.connection(report),
             Event::Connect(connect) => self.connect(connect),
             Event::Dropped(dropped) => {
@@ -195,10 +198,10 @@ impl Pipeline {
         router.push_transaction(id, (rendered.json, &context), texts.zone(), body);
     }
 
-    /// Looks up the process of a packet of encrypted DNS while the process is alive.
-    fn note_process(&mut self, envelope: &Envelope) {
-        if envelope.task.is_some() {
-            attribute(&mut self.enricher, envelope.task.as_ref(), envelope.cgroup_id);
+    /// Looks up the process of a packet while the process is alive.
+    fn note_process(&mut self, task: Option<&Task>, cgroup_id: u64) {
+        if task.is_some() {
+            attribute(&mut self.enricher, task, cgroup_id);
         }
     }
 

@@ -70,8 +70,15 @@ fn board_of_pods_shows_the_pod_that_fails() {
         .map(|(folder, uid, digit, script)| start(&lab, folder.path(), uid, *digit, script))
         .collect();
 
+    // Messages that nobody receives.
+    let lost = format!(
+        "while :; do dig +tries=1 @{} www.example.com >/dev/null; sleep 0.3; done",
+        lab.closed_addr()
+    );
+    let mut losing = lab.command(Host::Client, &["sh", "-c", &lost]).spawn().unwrap();
+
     let panels = panels();
-    assert_eq!(panels.len(), 15);
+    assert_eq!(panels.len(), 17);
     let shown = shell::wait_for("the pods on the board", SHOWN, || {
         let mut empty = missing(&prometheus, &panels)?;
         for query in page::blocks(&text, "promql").concat().lines() {
@@ -81,6 +88,7 @@ fn board_of_pods_shows_the_pod_that_fails() {
         }
         Ok(empty.is_empty().then_some(()))
     });
+    losing.kill().and_then(|()| losing.wait()).unwrap();
     shown.unwrap_or_else(|error| {
         let (_, metrics) = agent.get("/metrics").unwrap();
         let pods: Vec<&str> = metrics.lines().filter(|line| line.starts_with("dns_pod")).collect();
@@ -125,6 +133,8 @@ fn installed(documents: &[Value], api: &Api, folder: &Path) -> Agent {
     let mut command = Command::new(environment::binary().unwrap());
     command.args(["run", "--query-timeout", "500ms", "--config"]).arg(file);
     command.env("DNSCRIBE_KUBERNETES__KUBECONFIG", kubeconfig);
+    // What the panels of lost messages ask for.
+    command.env("DNSCRIBE_CAPTURE__PATH", "true");
     command.env("DNSCRIBE_KUBERNETES__NODE_NAME", NODE);
     Agent::start(&mut command).unwrap()
 }
