@@ -293,6 +293,14 @@ pub enum Body<'a> {
     SocketRead(SocketRead),
 }
 
+/// Returns whether a record has a packet or an error of its own, and is not a step on the way of a packet that another
+/// record has.
+#[must_use]
+pub fn is_packet(record: &[u8]) -> bool {
+    let kind = record.get(core::mem::offset_of!(Header, kind));
+    !kind.is_some_and(|kind| matches!(*kind, KIND_PACKET_SENT | KIND_SOCKET_READ))
+}
+
 /// Errors of reading a record. They cannot occur if programs and agent are from the same build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
@@ -416,6 +424,14 @@ mod tests {
         assert_eq!(connect.remote_port.to_ne_bytes(), [124, 125]);
         assert_eq!((connect.version, connect.protocol, connect.step), (126, 127, 128));
         assert_eq!(Record::try_from(&bytes[..135]), Err(RecordError::Short));
+    }
+
+    #[test]
+    fn steps_are_no_packets() {
+        let mut bytes = packet(8);
+        assert!(is_packet(&bytes));
+        bytes[80] = KIND_SOCKET_READ;
+        assert!(!is_packet(&bytes));
     }
 
     #[test]

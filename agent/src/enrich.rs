@@ -68,6 +68,10 @@ impl Enricher {
     /// Returns the attribution of a task and of its socket's cgroup (0 if unknown). The first call for
     /// a task reads /proc and should come while the task lives.
     pub fn attribute(&mut self, task: Option<&Task>, cgroup_id: u64) -> Attribution {
+        if let (Some(scope), Some(task)) = (&mut self.scope, task) {
+            // First, since the process may end while the rest is read. Only its pod is known later.
+            scope.observe(task, cgroup_id, None);
+        }
         let info = task.map(|task| self.processes.get(task));
         let by_cgroup = self.containers.get(cgroup_id, task.map(|task| task.pid));
         let exe = info.as_ref().and_then(|info| info.exe.clone());
@@ -77,7 +81,7 @@ impl Enricher {
         let attribution =
             Attribution { process: task.map(|task| Process::new(task, exe)), container, pod };
         if let (Some(scope), Some(task)) = (&mut self.scope, task) {
-            scope.observe(task, cgroup_id, &attribution);
+            scope.observe(task, cgroup_id, attribution.pod.as_ref());
         }
         attribution
     }

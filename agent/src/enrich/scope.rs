@@ -1,7 +1,6 @@
 //! The part of a host's processes that is of interest: one command, one process with its children, or one pod.
 
 use crate::capture::live::cgroup_of_id;
-use dnscribe_analysis::attribution::Attribution;
 use dnscribe_analysis::attribution::PodRef;
 use dnscribe_transaction::packet::Task;
 use std::collections::{HashMap, HashSet};
@@ -112,12 +111,12 @@ impl Scope {
     }
 
     /// Notes the task of a message, and the cgroup of its socket (0 if unknown).
-    pub fn observe(&mut self, task: &Task, cgroup_id: u64, attribution: &Attribution) {
+    pub fn observe(&mut self, task: &Task, cgroup_id: u64, pod: Option<&PodRef>) {
         let key = (task.pid, task.start_ns, cgroup_id);
         if self.decided.contains_key(&key) {
             return;
         }
-        let is_member = self.includes(task, cgroup_id, attribution.pod.as_ref());
+        let is_member = self.includes(task, cgroup_id, pod);
         // The name of a pod may become known later.
         if is_member || !matches!(self.target, ScopeTarget::Pod { .. }) {
             if self.decided.len() >= MAX_DECISIONS {
@@ -176,14 +175,14 @@ mod tests {
         let members = ScopeMembers::default();
         let mut scope = Scope::new(ScopeTarget::Process(std::process::id()), members.clone());
         for pid in [child.id(), std::process::id(), 1] {
-            scope.observe(&task(pid), 0, &Attribution::default());
+            scope.observe(&task(pid), 0, None);
         }
         assert!(members.contains(child.id()) && members.contains(std::process::id()));
         assert!(!members.contains(1), "an ancestor is no descendant");
         assert_eq!(members.count(), 2);
         // A forked child that has ended is known by the parent that the kernel reported.
         let ended = Task { parent_pid: child.id(), ..task(u32::MAX) };
-        scope.observe(&ended, 0, &Attribution::default());
+        scope.observe(&ended, 0, None);
         assert!(members.contains(u32::MAX));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,6 +1,5 @@
 use super::*;
 use crate::enrich::ScopeMembers;
-use dnscribe_analysis::attribution::Attribution;
 use dnscribe_delivery::Stream;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::trace::WaitCause;
@@ -55,7 +54,7 @@ fn collect(transactions: &[Value], lookups: &[Value]) -> Collector {
     let members = ScopeMembers::default();
     let scope = crate::enrich::ScopeTarget::Process(7);
     let task = Task { pid: 7, ..Task::default() };
-    crate::enrich::Scope::new(scope, members.clone()).observe(&task, 0, &Attribution::default());
+    crate::enrich::Scope::new(scope, members.clone()).observe(&task, 0, None);
     let mut collector = Collector::new(members);
     for record in transactions {
         collector.line(Stream::Transactions, record.to_string().as_bytes());

@@ -6,6 +6,7 @@
 use super::nice::NicePolicy;
 use aya::maps::{Array, MapData, RingBuf};
 use dnscribe_common::CONFIG_QUIET;
+use dnscribe_common::record::is_packet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::param::page_size;
 use std::io;
@@ -88,10 +89,12 @@ impl Ring {
     pub fn drain(&mut self, max: usize, mut each: impl FnMut(&[u8])) -> usize {
         self.gauge.note_fill();
         let Self { records, nice_policy, .. } = self;
-        let mut taken = 0;
+        let (mut taken, mut packets) = (0, 0);
         while taken < max
             && let Some(record) = records.next()
         {
+            // Steps on their way do not make more traffic of the packets.
+            packets += u128::from(is_packet(&record));
             each(&record);
             taken += 1;
             if taken.is_multiple_of(BATCH_RECORDS)
@@ -101,7 +104,7 @@ impl Ring {
             }
         }
         self.more = taken == max;
-        self.window_records += taken as u128;
+        self.window_records += packets;
         taken
     }
 
