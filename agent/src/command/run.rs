@@ -104,7 +104,7 @@ pub(super) struct Run {
 
 /// Time that a process is given to read a response, so that its record can say when.
 const HOLD_UNREAD: Duration = Duration::from_millis(100);
-/// The same, where one program is watched.
+/// Time that a watched program is given.
 const HOLD_UNREAD_WATCHED: Duration = Duration::from_secs(1);
 
 impl Run {

@@ -198,7 +198,7 @@ impl FlowStage {
         match packet.body {
             Body::Dropped { bytes, wire_bytes, .. } => {
                 let message = MessageKey::read(bytes, wire_bytes)?;
-                // A datagram in a queue has no device any more, which would have told the network.
+                // A datagram in a queue has no device any more, which has the network.
                 let scope = held.scope_of(&message).unwrap_or(packet.scope);
                 self.unread.discard(scope, &message);
                 Some(message)

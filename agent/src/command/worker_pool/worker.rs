@@ -4,6 +4,7 @@ use super::{Command, MAX_SLEEP, Progress, WorkerMessage};
 use crate::capture::live::Reader;
 use crate::pipeline::{Control, EventBatch, FlowStage};
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use dnscribe_record::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -77,7 +78,7 @@ impl Worker {
         }
         let until = is_empty.then_some(before);
         progress.expired_ns.store(flow.expired.as_nanos(), Ordering::Release);
-        let held_ns = flow.oldest_held().map_or(0, |oldest| oldest.as_nanos());
+        let held_ns = flow.oldest_held().map_or(0, Timestamp::as_nanos);
         progress.held_ns.store(held_ns, Ordering::SeqCst);
         let is_sent = flow.finish_batch(batch, &reader.received, until);
         self.report_controls();
