@@ -85,6 +85,8 @@ section! {
         section receive_buffer: RuleLayer,
         /// Processes whose messages the kernel of this host discards. Needs capture.path.
         section local_loss: RuleLayer,
+        /// Processes that lose the second query of A and AAAA from one socket.
+        section conntrack_race: RuleLayer,
     }
 }
 
@@ -370,6 +372,7 @@ impl RulesLayer {
             Rule::UnusedAnswers => self.unused_answers.common.common(default),
             Rule::ReceiveBuffer => self.receive_buffer.common(default),
             Rule::LocalLoss => self.local_loss.common(default),
+            Rule::ConntrackRace => self.conntrack_race.common(default),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `resolver_drift` | `drift.rs` | transactions | resolvers answer one name differently |
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
 //! | `receive_buffer`, `local_loss` | `lost_messages.rs` | transactions | the kernel of this host discards messages |
+//! | `conntrack_race` | `conntrack_race.rs` | transactions | the second query of A and AAAA is lost |
 //! | `stale_address` | `stale_address.rs` | uses, transactions | a process uses an answer long after its end |
 //! | `no_lookup` | `no_lookup.rs` | uses, transactions, connections | a process connects to addresses that no lookup gave |
 //! | `unused_answers` | `unused_answers.rs` | uses, transactions | a process looks up a name and never connects to it |
@@ -34,6 +35,7 @@ mod attribution;
 mod bypass;
 mod cache_poisoning;
 mod cause;
+mod conntrack_race;
 mod dga;
 mod drift;
 mod engine;
@@ -62,6 +64,7 @@ pub use alert::{Alert, AlertCounters, AlertState, EntityCounts};
 pub use amplification::Amplification;
 pub use bypass::Bypass;
 pub use cache_poisoning::CachePoisoning;
+pub use conntrack_race::ConntrackRace;
 pub use dga::Dga;
 pub use drift::Drift;
 pub use engine::Detection;
@@ -104,7 +107,7 @@ pub struct HostFacts {
 /// Creates every detector that has an enabled rule.
 #[must_use]
 pub fn create_detectors(options: &DetectOptions, facts: &HostFacts) -> Vec<Box<dyn Detector>> {
-    let all: [Box<dyn Detector>; 8] = [
+    let all: [Box<dyn Detector>; 9] = [
         Box::new(Tunnel::default()),
         Box::new(Dga::default()),
         Box::new(Spoofing::default()),
@@ -113,6 +116,7 @@ pub fn create_detectors(options: &DetectOptions, facts: &HostFacts) -> Vec<Box<d
         Box::new(Drift::default()),
         Box::new(Bypass::new(facts.resolvers.clone())),
         Box::new(LostMessages::default()),
+        Box::new(ConntrackRace::default()),
     ];
     let mut all = Vec::from(all);
     if let Some(since_ns) = facts.connects_since_ns {

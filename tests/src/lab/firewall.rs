@@ -53,7 +53,7 @@ impl FirewallRule {
         let list = ["nft", "list", "chain", family, "lab", "lab"];
         let listed = shell::run(&[&["ip", "netns", "exec", namespace][..], &list].concat())?;
         let text = String::from_utf8(listed.stdout)?;
-        let mut words = text.split_whitespace().skip_while(|word| *word != "packets").skip(1);
+        let mut words = text.split_whitespace().skip_while(|word| *word != "counter").skip(2);
         words
             .next()
             .and_then(|count| count.parse().ok())

@@ -61,6 +61,8 @@ dnscribe_record::named_enum! {
         ReceiveBuffer = "receive_buffer",
         /// Messages of a process are lost on this host.
         LocalLoss = "local_loss",
+        /// The second query of A and AAAA from one socket is lost.
+        ConntrackRace = "conntrack_race",
     }
 }
 
