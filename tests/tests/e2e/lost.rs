@@ -296,7 +296,7 @@ fn queues_of_traffic_control_lose_what_they_refuse() {
 }
 
 /// The kernels that lose the second query in their own tables are older than those that run the agent, so a rule that takes one
-/// query of a port stands in for them. glibc then asks again, after its timeout, by another socket.
+/// query of a port stands in for them. glibc then asks again, after its timeout, by the same socket.
 #[test]
 fn second_queries_of_one_socket_are_a_race() {
     let Some((lab, _alone)) = lab() else { return };
@@ -311,48 +311,54 @@ fn second_queries_of_one_socket_are_a_race() {
     let agent = Agent::run(&["--stream", "transactions,alerts,ledger"]).unwrap();
     let look_up = |program: &str, prefix: &str| {
         thread::scope(|scope| {
-            for number in 0..6 {
+            for number in 0..12 {
                 let name = format!("{prefix}{number}.wild.example.com");
                 let lab = &lab;
                 scope.spawn(move || lab.run(Host::Client, &[program, "ahosts", &name]).unwrap());
             }
         });
     };
+    // Whose AAAA nobody answers, however often it is asked: type 28 at the end of a query of this length.
+    let aaaa = "udp dport 53 @th,328,16 28";
+    let rule = lab.discard_on_bridge("forward", aaaa).unwrap();
+    look_up(&blocked, "b");
+    assert!(rule.count().unwrap() >= 12);
+    let is_lost = |record: &Value, comm: &str| {
+        record["process"]["comm"] == comm
+            && record["vantage"] == "client"
+            && (record["status"] == "timeout" || record["retries"] != 0)
+    };
+    // Known before those of the other program: what reports these would report both.
+    let all =
+        |records: &[Value]| records.iter().filter(|one| is_lost(one, "blocked")).count() >= 12;
+    agent.wait_for("lost queries", RECORD_LIMIT, all).unwrap();
+    drop(rule);
     // Of the packets that come before an answer, the first of each port passes.
     let after_first = "udp dport 53 ct state new meter ports { udp sport timeout 60s limit rate over 1/minute burst 1 packets }";
     let rule = lab.discard(Host::Resolver, "ip", "input", after_first).unwrap();
     let started = Instant::now();
     look_up(&racer, "r");
     assert!(started.elapsed() >= Duration::from_secs(2), "glibc has waited");
-    assert_eq!(rule.count().unwrap(), 6);
-    drop(rule);
-    // Whose AAAA nobody answers, however often it is asked: type 28 at the end of a query of this length.
-    let aaaa = "udp dport 53 @th,328,16 28";
-    let rule = lab.discard_on_bridge("forward", aaaa).unwrap();
-    look_up(&blocked, "b");
-    assert!(rule.count().unwrap() >= 12);
+    // The answer to the first may have come before the second was sent.
+    let raced = usize::try_from(rule.count().unwrap()).unwrap();
+    assert!((8..=12).contains(&raced), "{raced}");
     let is_race = |one: &Value| one["schema"] == "dns.alert/1" && one["rule"] == "conntrack_race";
     let records = agent
         .wait_for("an alert", RECORD_LIMIT * 4, |records| records.iter().any(is_race))
         .unwrap();
     let alert = records.into_iter().find(is_race).unwrap();
-    assert_eq!(
-        alert["summary"],
-        "racer lost the second of two queries that it sent at once (A and AAAA) 6 times within 10 min, beside 0 pairs that were \
-         answered, and had an answer when it asked again: a race in connection tracking"
+    let summary = alert["summary"].as_str().unwrap();
+    assert!(
+        summary.starts_with("racer lost the second of two queries that it sent at once"),
+        "{summary}"
     );
     assert_eq!(alert["process"]["comm"], "racer");
     let EndedAgent { records, .. } = agent.terminate().unwrap();
-    let lost = |comm: &str| {
-        let is_lost = |record: &&Value| {
-            record["process"]["comm"] == comm
-                && record["vantage"] == "client"
-                && record["status"] == "timeout"
-        };
-        records.iter().filter(is_lost).map(|record| record["qtype"].clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(lost("racer"), vec![json!("AAAA"); 6]);
-    assert!(lost("blocked").len() >= 12);
+    let lost = records.iter().filter(|one| is_lost(one, "racer"));
+    assert_eq!(
+        lost.map(|one| one["qtype"].clone()).collect::<Vec<_>>(),
+        vec![json!("AAAA"); raced]
+    );
     assert!(!records.iter().any(|one| is_race(one) && one["process"]["comm"] == "blocked"));
 }
 

@@ -87,7 +87,11 @@ fn reports_second_queries_that_are_answered_when_asked_again() {
 fn retransmission_by_the_same_socket_counts() {
     let mut detector = ConntrackRace::default();
     for number in 0..6 {
-        pair(&mut detector, number, [Answered, SentAgain]);
+        let seconds = f64::from(number) * 6.0;
+        detector.observe(&transaction(seconds, number, A, Answered));
+        // As glibc does.
+        detector.observe(&transaction(seconds + 5.0, number, A, Answered));
+        detector.observe(&transaction(seconds + 0.000_1, number, AAAA, SentAgain));
         pair(&mut detector, number + 10, [Answered, Answered]);
     }
     let found = findings(&mut detector, 100.0);
