@@ -309,7 +309,7 @@ fn second_queries_of_one_socket_are_a_race() {
         program.display().to_string()
     });
     let agent = Agent::run(&["--stream", "transactions,alerts,ledger"]).unwrap();
-    let look_up = |program: &str, prefix: &str| {
+    let resolve_all = |program: &str, prefix: &str| {
         thread::scope(|scope| {
             for number in 0..12 {
                 let name = format!("{prefix}{number}.wild.example.com");
@@ -321,7 +321,7 @@ fn second_queries_of_one_socket_are_a_race() {
     // Whose AAAA nobody answers, however often it is asked: type 28 at the end of a query of this length.
     let aaaa = "udp dport 53 @th,328,16 28";
     let rule = lab.discard_on_bridge("forward", aaaa).unwrap();
-    look_up(&blocked, "b");
+    resolve_all(&blocked, "b");
     assert!(rule.count().unwrap() >= 12);
     let is_lost = |record: &Value, comm: &str| {
         record["process"]["comm"] == comm
@@ -337,7 +337,7 @@ fn second_queries_of_one_socket_are_a_race() {
     let after_first = "udp dport 53 ct state new meter ports { udp sport timeout 60s limit rate over 1/minute burst 1 packets }";
     let rule = lab.discard(Host::Resolver, "ip", "input", after_first).unwrap();
     let started = Instant::now();
-    look_up(&racer, "r");
+    resolve_all(&racer, "r");
     assert!(started.elapsed() >= Duration::from_secs(2), "glibc has waited");
     // The answer to the first may have come before the second was sent.
     let raced = usize::try_from(rule.count().unwrap()).unwrap();

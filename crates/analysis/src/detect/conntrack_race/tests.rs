@@ -39,7 +39,9 @@ fn pair(detector: &mut ConntrackRace, number: u16, [first, second]: [End; 2]) {
     let mut both = [a, aaaa];
     // The lost one ends later.
     both.sort_by_key(|half| half.response_ts.is_none() || half.retries > 0);
-    both.iter().for_each(|half| detector.observe(half));
+    for half in &both {
+        detector.observe(half);
+    }
 }
 
 /// Passes both questions again, by another socket, as glibc asks after five seconds.
@@ -103,7 +105,8 @@ fn retransmission_by_the_same_socket_counts() {
 
 #[test]
 fn other_losses_are_no_race() {
-    let all: [(&str, fn(u16) -> [End; 2], [End; 2]); 5] = [
+    type Ends = fn(u16) -> [End; 2];
+    let all: [(&str, Ends, [End; 2]); 5] = [
         (
             "as often the first",
             |n| if n % 2 == 0 { [Answered, Timeout] } else { [Timeout, Answered] },
