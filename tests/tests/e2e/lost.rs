@@ -295,8 +295,8 @@ fn queues_of_traffic_control_lose_what_they_refuse() {
     assert!(slowest > 50.0, "no query waited: {slowest}");
 }
 
-/// The kernels that lose the second query in their own tables are older than those that run the agent, so a rule that takes one
-/// query of a port stands in for them. glibc then asks again, after its timeout, by the same socket.
+/// This kernel resolves the race in its own tables, so a rule that takes one query of a port stands in for one that does not. glibc then
+/// asks again, after its timeout, by the same socket.
 #[test]
 fn second_queries_of_one_socket_are_a_race() {
     let Some((lab, _alone)) = lab() else { return };
@@ -312,14 +312,14 @@ fn second_queries_of_one_socket_are_a_race() {
     let resolve_all = |program: &str, prefix: &str| {
         thread::scope(|scope| {
             for number in 0..12 {
-                let name = format!("{prefix}{number}.wild.example.com");
+                let name = format!("{prefix}{number:02}.wild.example.com");
                 let lab = &lab;
                 scope.spawn(move || lab.run(Host::Client, &[program, "ahosts", &name]).unwrap());
             }
         });
     };
-    // Whose AAAA nobody answers, however often it is asked: type 28 at the end of a query of this length.
-    let aaaa = "udp dport 53 @th,328,16 28";
+    // Nobody answers AAAA, however often it is asked: type 28 behind a name of 22 bytes.
+    let aaaa = "udp dport 53 @th,336,16 28";
     let rule = lab.discard_on_bridge("forward", aaaa).unwrap();
     resolve_all(&blocked, "b");
     assert!(rule.count().unwrap() >= 12);

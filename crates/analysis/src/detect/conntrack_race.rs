@@ -6,7 +6,7 @@
 //! not answer one of the types does not answer it either when it is asked again. See `docs/detectors.md`.
 
 use super::attribution::{
-    Attribution, EvidenceSample, combine_hashes, hash, hash_address, is_echo,
+    Attribution, EvidenceSample, combine_hashes, hash, hash_address, is_echo, is_multicast,
 };
 use super::finding::{Detector, Figure, Finding, Rule, Severity};
 use super::rolling::Rolling;
@@ -147,6 +147,11 @@ impl Client {
     }
 }
 
+/// Returns whether what came at `later` makes a query good that was lost at `ts`.
+fn is_repeated(ts: Timestamp, later: Timestamp) -> bool {
+    later > ts && later.since(ts) <= REPEAT
+}
+
 impl ConntrackRace {
     /// Counts a pair. `earlier`: the half of it that ended first.
     fn count(
@@ -172,8 +177,8 @@ impl ConntrackRace {
             counts.second += 1;
             client.sample.record(observation);
         }
-        let is_repeated = |query: Query| query.ts > ts && query.ts.since(ts) <= REPEAT;
-        if observation.response_ts.is_some() || self.recent.get(question).is_some_and(is_repeated) {
+        let answers = [observation.response_ts, self.recent.get(question).map(|query| query.ts)];
+        if answers.into_iter().flatten().any(|answer| is_repeated(ts, answer)) {
             counts.repeated += 1;
         } else if self.waiting.len() < MAX_WAITING {
             self.waiting.push(Waiting { question, ts, client: key });
@@ -184,7 +189,7 @@ impl ConntrackRace {
     fn count_repeated(&mut self, question: u64, ts: Timestamp) {
         let clients = &mut self.clients;
         self.waiting.retain(|lost| {
-            let is_repeated = lost.question == question && lost.ts < ts;
+            let is_repeated = lost.question == question && is_repeated(lost.ts, ts);
             if is_repeated && let Some(client) = clients.get_mut(lost.client, ts) {
                 client.counts.current.repeated += 1;
             }
@@ -202,17 +207,18 @@ impl Detector for ConntrackRace {
         let (Some(qname), Some(qtype @ (A | AAAA))) = (observation.qname, observation.qtype) else {
             return;
         };
-        let (TransactionView { ts, client, server, status, .. }, is_answered) =
-            (*observation, observation.response_ts.is_some());
+        let TransactionView { ts, client, server, .. } = *observation;
         if observation.vantage != Vantage::Client
             || observation.transport != Transport::Udp
-            || !matches!(status, Status::Answered | Status::Timeout)
+            || !matches!(observation.status, Status::Answered | Status::Timeout)
             || is_echo(observation)
+            || is_multicast(observation)
             // What the kernel of this host discards elsewhere has another cause.
             || observation.lost.is_some_and(|lost| lost.loss.stage != LossStage::Netfilter)
         {
             return;
         }
+        let is_answered = observation.response_ts.is_some();
         let exchange = combine_hashes(hash_address(client.ip()), hash_address(server.ip()));
         let name = combine_hashes(exchange, hash(qname.as_bytes()));
         let question = combine_hashes(name, qtype.into());

@@ -104,6 +104,19 @@ fn retransmission_by_the_same_socket_counts() {
 }
 
 #[test]
+fn answer_after_ten_seconds_is_of_another_question() {
+    for (seconds, expected) in [(9.9, 1), (10.1, 0)] {
+        let mut detector = ConntrackRace::default();
+        for number in 0..5 {
+            pair(&mut detector, number * 3, [Answered, Timeout]);
+            let start = f64::from(number) * 18.0 + 0.000_1;
+            detector.observe(&transaction(start + seconds, 50_000 + number, AAAA, Answered));
+        }
+        assert_eq!(findings(&mut detector, 90.0).len(), expected, "{seconds}");
+    }
+}
+
+#[test]
 fn other_losses_are_no_race() {
     type Ends = fn(u16) -> [End; 2];
     let all: [(&str, Ends, [End; 2]); 5] = [
@@ -144,6 +157,12 @@ fn losses_with_another_cause_and_single_queries_do_not_count() {
         detector.observe(&transaction(seconds, 40_000 + number, A, Answered));
         let aaaa = transaction(seconds, 40_000 + number, AAAA, Timeout);
         detector.observe(&TransactionView { lost: Some(&lost), ..aaaa });
+        // Hosts with one kind of address answer one question by multicast.
+        for (qtype, end) in [(A, Answered), (AAAA, SentAgain)] {
+            let server = SocketAddr::from(([224, 0, 0, 251], 5353));
+            let query = transaction(seconds, 43_000 + number, qtype, end);
+            detector.observe(&TransactionView { server, ..query });
+        }
         // Two sockets, as Go has.
         detector.observe(&transaction(seconds, 41_000 + number, A, Answered));
         detector.observe(&transaction(seconds, 42_000 + number, AAAA, Timeout));
