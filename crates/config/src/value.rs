@@ -31,9 +31,17 @@ impl BadValue {
     }
 }
 
-/// Reads a duration such as `5s`, `100ms` or `1m30s`.
+/// Reads a duration such as `5s`, `100ms`, `1m30s` or `7d`. A day has 24 hours.
 fn read_duration(text: &str) -> Option<Duration> {
-    text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()
+    let days =
+        text.split_once('d').and_then(|(days, rest)| Some((days.parse::<u32>().ok()?, rest)));
+    let (days, rest) = days.unwrap_or((0, text));
+    let rest = if rest.is_empty() && !text.is_empty() {
+        Duration::ZERO
+    } else {
+        rest.parse::<jiff::SignedDuration>().ok()?.try_into().ok()?
+    };
+    Some(Duration::from_secs(u64::from(days) * 86_400) + rest)
 }
 
 /// Writes a duration as the configuration spells it.
@@ -313,12 +321,18 @@ mod tests {
 
     #[test]
     fn reads_durations() {
-        for (text, millis) in
-            [("5s", 5000), ("100ms", 100), ("1m30s", 90_000), ("0s", 0), ("2h", 7_200_000)]
-        {
+        for (text, millis) in [
+            ("5s", 5000),
+            ("100ms", 100),
+            ("1m30s", 90_000),
+            ("0s", 0),
+            ("2h", 7_200_000),
+            ("7d", 604_800_000),
+            ("1d2h", 93_600_000),
+        ] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
         }
-        for bad in ["5", "", "-5s", "5 parsecs", "s"] {
+        for bad in ["5", "", "-5s", "5 parsecs", "s", "d", "-1d", "1d-1h", "1.5d"] {
             let why = bad.parse::<Span>().unwrap_err().to_string();
             assert!(why.contains("5s"), "{why}");
         }
