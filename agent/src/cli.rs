@@ -361,7 +361,7 @@ pub enum LedgerCommand {
     #[command(after_help = "\
 Examples:
   dnscribe ledger verify dns.ndjson
-  dnscribe ledger verify dns.ndjson.1.zst dns.ndjson --sink file -o json
+  dnscribe ledger verify dns.ndjson.*.zst dns.ndjson --sink file -o json
   dnscribe ledger verify --brokers kafka-1:9092 --temp /var/tmp
   PGPASSWORD=... dnscribe ledger verify --brokers kafka-1:9092 \\
     --store postgres://reader@timescaledb/dns --store http://clickhouse:8123/?database=dns

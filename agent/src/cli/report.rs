@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   dnscribe report traffic.pcapng.zst > report.html       What a capture file shows
-  dnscribe report dns.ndjson.1.zst dns.ndjson --output-file report.html --title 'Outage of Monday'
+  dnscribe report dns.ndjson.*.zst dns.ndjson --output-file report.html --title 'Outage of Monday'
   dnscribe report --brokers kafka-1:9092 --from 2026-11-20T07:00:00Z --to 2026-11-20T08:00:00Z --output-file report.html
   dnscribe report --store http://clickhouse:8123/?database=dns --store postgres://dns@db/dns --from 2026-11-20T07:00:00Z
   dnscribe run --stream transactions,lookups,alerts,ledger -o json | dnscribe report - --output-file report.html
