@@ -189,12 +189,16 @@ pub fn render(version: &str, values: &Value) -> Result<String> {
     String::from_utf8(output.stdout).context("Helm's output")
 }
 
-/// Renders the chart as a command `helm install …` of a page does in the folder of the repository, for a Kubernetes version.
+/// Renders the chart as a command `helm install …` or `helm upgrade …` of a page does in the folder of the repository, for a
+/// Kubernetes version.
 pub fn render_command(version: &str, command: &str) -> Result<String> {
-    let words = command.strip_prefix("helm install ").context("not an installation")?;
-    let mut render = Command::new(helm()?);
-    render.arg("template").args(words.split_whitespace()).args(["--kube-version", version]);
-    let output = shell::output(render.current_dir(environment::workspace()))?;
+    let words =
+        ["helm install ", "helm upgrade "].iter().find_map(|start| command.strip_prefix(start));
+    let words = words.with_context(|| format!("not an installation: {command}"))?;
+    // Before the others, which may end with a comment.
+    let script = format!("{} template --kube-version {version} {words}", shell::quote(helm()?));
+    let mut render = Command::new("bash");
+    let output = shell::output(render.args(["-c", &script]).current_dir(environment::workspace()))?;
     String::from_utf8(output.stdout).context("Helm's output")
 }
 

@@ -12,10 +12,12 @@ use crate::debian::sysroot::Sysroot;
 use crate::process::first_line;
 use crate::{build, console};
 use anyhow::{Context as _, Result};
+pub use archive::Archive;
 use clap::ValueEnum as _;
 use dnscribe_tests::{environment, shell};
 pub use image::read_files as image_files;
 use program::Program;
+pub use stage::gzip;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +41,24 @@ pub struct Args {
     /// Artifacts to build; others are kept [default: all]
     #[arg(value_name = "PART")]
     parts: Vec<Part>,
+}
+
+impl Args {
+    /// All artifacts for these architectures.
+    pub fn of(profile: &str, architectures: Vec<Architecture>) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            binary: None,
+            architectures,
+            all: false,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Architectures that are named.
+    pub fn architectures(&self) -> &[Architecture] {
+        &self.architectures
+    }
 }
 
 /// A kind of release artifact.
@@ -199,7 +219,7 @@ pub fn newer_rpm(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Creates an empty folder; removes an existing one.
-fn recreate_folder(folder: &Path) -> Result<()> {
+pub fn recreate_folder(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
@@ -225,7 +245,8 @@ pub fn find_artifact(ending: &str) -> Result<PathBuf> {
     found.with_context(|| format!("no {ending} in target/dist: run `cargo xtask dist`"))
 }
 
-fn epoch() -> Result<u64> {
+/// Time of every file in seconds since 1970: `SOURCE_DATE_EPOCH`, or the time of the last commit.
+pub fn epoch() -> Result<u64> {
     if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
         return given.parse().context("SOURCE_DATE_EPOCH is not a number of seconds");
     }
@@ -238,7 +259,7 @@ fn epoch() -> Result<u64> {
 }
 
 /// Returns the entries of a folder, sorted.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -247,11 +268,14 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Writes `SHA256SUMS` in the format of `sha256sum --check`.
-fn write_checksums(folder: &Path) -> Result<()> {
+pub fn write_checksums(folder: &Path) -> Result<()> {
     let mut lines = String::new();
-    let artifacts = files(folder)?.into_iter().filter(|file| !file.ends_with("SHA256SUMS"));
-    for file in artifacts {
+    let artifacts = files(folder)?.into_iter().map(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (file, name)
+    });
+    // Not those of earlier checksums and their signature.
+    for (file, name) in artifacts.filter(|(_, name)| !name.starts_with("SHA256SUMS")) {
         writeln!(lines, "{}  {name}", sha256_hex(&fs::read(&file)?))?;
     }
     fs::write(folder.join("SHA256SUMS"), lines)?;

@@ -19,6 +19,7 @@ mod lint;
 mod shared_libraries;
 mod pictures;
 mod process;
+mod release;
 mod run;
 mod console;
 mod schemas;
@@ -80,6 +81,8 @@ enum Command {
     Dist(dist::Args),
     /// Install, run, upgrade and remove the packages in a fresh Debian; run the images in a chroot
     InstallTest,
+    /// Make and prove everything that a release has, without publishing it
+    Release(release::Args),
     /// Run what continuous integration runs: lints, and every tier of tests
     Ci,
 }
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Bless(args) => bless::main(args),
         Command::Dist(args) => dist::main(&args),
         Command::InstallTest => install_test::main(),
+        Command::Release(args) => release::main(&args),
         Command::Ci => ci::main(),
     };
     match done {
@@ -121,5 +125,29 @@ fn main() -> ExitCode {
             console::progress(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dnscribe_tests::page;
+
+    /// Every `cargo xtask …` of README and of the pages is a command.
+    #[test]
+    fn commands_of_pages_are_accepted() {
+        let mut count = 0;
+        for command in page::all().unwrap() {
+            let text = command.text.split(" #").next().unwrap_or_default();
+            for part in text.split("&&") {
+                let Some(words) = part.trim().strip_prefix("cargo xtask") else { continue };
+                let words = ["cargo xtask"].into_iter().chain(words.split_whitespace());
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{}: {text}: {error}", command.page);
+                }
+                count += 1;
+            }
+        }
+        assert!(count > 30, "{count}");
     }
 }

@@ -91,6 +91,12 @@ pub fn dist() -> Result<()> {
     packages::install("making packages", &missing).map(|_| ())
 }
 
+/// Installs the packages that `release` needs besides those of its steps.
+pub fn release() -> Result<()> {
+    let missing = packages::missing(packages::RELEASE);
+    packages::install("signing", &missing).map(|_| ())
+}
+
 /// Installs the packages that `install-test` needs.
 pub fn install_test() -> Result<()> {
     let missing = packages::missing(packages::INSTALL_TEST);

@@ -275,6 +275,15 @@ fn a_foreign_export_becomes_values_by_the_steps_of_the_page() {
     assert_eq!(values["2026-03-01"]["value"], 2);
 }
 
+/// What the pages show, as it is written there.
+#[test]
+fn commands_of_pages_work() {
+    if dnscribe_tests::environment::privileged() {
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_dnscribe-kpi"));
+        dnscribe_tests::page::run_kpi_commands(program).unwrap();
+    }
+}
+
 #[test]
 fn computations_at_once_and_in_parts_give_the_same_bytes() {
     let world = World::new();

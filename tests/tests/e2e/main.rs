@@ -18,6 +18,7 @@ mod lookups;
 mod lost;
 mod outcomes;
 mod overload;
+mod pages;
 mod pods;
 mod privacy;
 mod privileges;

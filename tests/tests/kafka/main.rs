@@ -15,6 +15,7 @@ mod agent_kills;
 mod live_agent;
 mod operators;
 mod outage;
+mod pages;
 mod partitions;
 mod probe;
 mod probe_events;

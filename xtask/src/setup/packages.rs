@@ -58,6 +58,9 @@ pub const DIST: &[Need] = &[
     need(certificates, "ca-certificates", "ca-certificates", "ca-certificates"),
 ];
 
+/// Needed for `release`: signing.
+pub const RELEASE: &[Need] = &[need(|| has("minisign"), "minisign", "minisign", "minisign")];
+
 /// Needed for `install-test`: a container that boots, its root file system, and reading packages.
 pub const INSTALL_TEST: &[Need] = &[
     need(|| has("systemd-nspawn"), "systemd-container", "systemd-container", "systemd"),

@@ -13,7 +13,7 @@ use std::path::Path;
 use Toolset::{
     Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy,
     Dnstap, Ecs, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python,
-    Registry, Resolvers, Servers, Sketches, Terminal, TimescaleDb, Trace, Tshark,
+    Registry, Resolvers, Servers, Signing, Sketches, Terminal, TimescaleDb, Trace, Tshark,
 };
 
 /// Programs that are needed together: packages of the distribution, and downloads below the target folder.
@@ -29,6 +29,8 @@ pub enum Toolset {
     Tshark,
     /// openssl's program.
     Openssl,
+    /// minisign, which signs releases.
+    Signing,
     /// Servers with faults, and the programs that the probe is compared with.
     Servers,
     /// A DNS server over QUIC.
@@ -87,14 +89,14 @@ const NEEDS: &[(&str, &[Toolset])] = &[
     ("pictures", &[Build, Lab, Terminal]),
     ("site", &[Book]),
     ("stack up --demo", &[Build, Lab]),
-    ("test unit", &[Build, Openssl]),
+    ("test unit", &[Build, Openssl, Signing]),
     ("test conformance", &[Build, Lab, Terminal, Tshark, Browser, Book, Sketches, Ecs]),
     ("test kernel", &[Build, Lab, Trace]),
     ("test probe", &[Build, Lab, Openssl, Servers, Dnsproxy]),
     (
         "test e2e",
         &[
-            Build, Lab, Terminal, Tshark, Dnstap, Trace, Debugger, Resolvers, Containers,
+            Build, Lab, Openssl, Terminal, Tshark, Dnstap, Trace, Debugger, Resolvers, Containers,
             Kubernetes, Monitoring,
         ],
     ),
@@ -171,6 +173,7 @@ impl Toolset {
             Terminal => &[TMUX],
             Tshark => &[TSHARK],
             Openssl => &[OPENSSL],
+            Signing => packages::RELEASE,
             Servers => SERVERS,
             Dnstap => &[FSTRM],
             Trace => TRACE,
@@ -229,8 +232,8 @@ impl Toolset {
             Dnsproxy => dnsproxy::prepare().map(drop),
             Arrow => archive::prepare().map(drop),
             Geo => geo::prepare().map(drop),
-            Build | Lab | Terminal | Tshark | Openssl | Servers | Dnstap | Trace | Debugger
-            | Resolvers | Containers | Kcat | Python => Ok(()),
+            Build | Lab | Terminal | Tshark | Openssl | Signing | Servers | Dnstap | Trace
+            | Debugger | Resolvers | Containers | Kcat | Python => Ok(()),
         }
     }
 }
@@ -324,6 +327,6 @@ mod tests {
     #[test]
     fn several_commands_need_each_toolset_once() {
         let both = needs(&["test kafka", "test unit"]).unwrap();
-        assert_eq!(both, [Build, Lab, Openssl, Broker, Kcat, Registry]);
+        assert_eq!(both, [Build, Lab, Openssl, Signing, Broker, Kcat, Registry]);
     }
 }
