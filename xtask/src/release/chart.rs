@@ -22,9 +22,12 @@ pub fn write(folder: &Path) -> Result<()> {
         anyhow::Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     helm(&["lint", "--strict"])?;
-    let from_archive = helm(&["template", "dnscribe", "--set", "probe.enabled=true"])?;
+    let from_archive =
+        helm(&["template", "dnscribe", "--kube-version", "1.34", "--set", "probe.enabled=true"])?;
     let mut from_folder = Command::new(manifests::helm()?);
-    from_folder.args(["template", "dnscribe", "--set", "probe.enabled=true"]).arg(&chart);
+    from_folder
+        .args(["template", "dnscribe", "--kube-version", "1.34", "--set", "probe.enabled=true"])
+        .arg(&chart);
     let from_folder = shell::output(&mut from_folder)?.stdout;
     ensure!(
         from_archive.as_bytes() == from_folder,
