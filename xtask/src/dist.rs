@@ -239,7 +239,10 @@ pub fn find_artifact(ending: &str) -> Result<PathBuf> {
     let found = files(&folder()).unwrap_or_default();
     let is_wanted = |file: &PathBuf| {
         let file = file.file_name().unwrap_or_default().to_string_lossy();
-        file.ends_with(ending) && !file.starts_with(program::PROBE.name)
+        let is_of = |program: &&Program| file.starts_with(program.name);
+        let is_of_other =
+            program::ALL.into_iter().filter(|it| **it != program::AGENT).any(|it| is_of(&it));
+        file.ends_with(ending) && !is_of_other
     };
     let found = found.into_iter().find(is_wanted);
     found.with_context(|| format!("no {ending} in target/dist: run `cargo xtask dist`"))

@@ -60,5 +60,40 @@ pub const PROBE: Program = Program {
     arguments: &["run", "--config", "/etc/dnscribe-probe/probes.yaml"],
 };
 
+/// The KPIs.
+pub const KPI: Program = Program {
+    name: "dnscribe-kpi",
+    folder: "kpi",
+    stage: "stage-kpi",
+    manifests: &[("Cargo.toml", "dnscribe-kpi")],
+    copied: &[
+        ("deploy/kpi/environment", "etc/dnscribe-kpi/environment"),
+        ("deploy/kpi/import.sh", "usr/lib/dnscribe-kpi/import"),
+        ("deploy/systemd/dnscribe-kpi.service", "usr/lib/systemd/system/dnscribe-kpi.service"),
+        (
+            "deploy/systemd/dnscribe-kpi-import.service",
+            "usr/lib/systemd/system/dnscribe-kpi-import.service",
+        ),
+        (
+            "deploy/systemd/dnscribe-kpi-import.timer",
+            "usr/lib/systemd/system/dnscribe-kpi-import.timer",
+        ),
+        ("docs/kpi.md", "usr/share/doc/dnscribe-kpi/README.md"),
+        ("docs/kpis.md", "usr/share/doc/dnscribe-kpi/kpis.md"),
+        ("CHANGELOG.md", "usr/share/doc/dnscribe-kpi/CHANGELOG.md"),
+        ("LICENSE-APACHE", "usr/share/doc/dnscribe-kpi/LICENSE-APACHE"),
+        ("LICENSE-MIT", "usr/share/doc/dnscribe-kpi/LICENSE-MIT"),
+    ],
+    user: (65_532, "nonroot"),
+    arguments: &[
+        "serve",
+        "--listen",
+        "0.0.0.0:9356",
+        "--behind-proxy",
+        "--tokens",
+        "/etc/dnscribe-kpi/tokens.yaml",
+    ],
+};
+
 /// All programs.
-pub const ALL: [&Program; 2] = [&AGENT, &PROBE];
+pub const ALL: [&Program; 3] = [&AGENT, &PROBE, &KPI];

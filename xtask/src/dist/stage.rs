@@ -22,8 +22,11 @@ const COMPLETIONS: [(&str, &str); 3] = [
 pub fn lay_out(release: &Release, binary: &Path, crates: &[Crate]) -> Result<()> {
     let place = |path: &str| release.stage.join(path);
     for (from, to) in release.program.copied {
-        let bytes = fs::read(environment::workspace().join(from)).with_context(|| *from)?;
-        write(&place(to), &bytes, 0o644)?;
+        let from = environment::workspace().join(from);
+        let what = || from.display().to_string();
+        let is_program = fs::metadata(&from).with_context(what)?.permissions().mode() & 0o100 != 0;
+        let bytes = fs::read(&from).with_context(what)?;
+        write(&place(to), &bytes, if is_program { 0o755 } else { 0o644 })?;
     }
     let (name, program) = (release.program.name, release.binary());
     let bytes = fs::read(binary).with_context(|| format!("no binary {}", binary.display()))?;
